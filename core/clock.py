@@ -1,0 +1,27 @@
+"""Times: aware UTC inside, ISO 8601 text with six decimals and `Z` in tables and JSON, so that text order is time order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def now() -> str:
+    return text(datetime.now(UTC))
+
+
+def text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_us(microseconds: int) -> str:
+    """Unix time in microseconds as text."""
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return text(datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest))
+
+
+def parse(moment: str) -> datetime:
+    return datetime.fromisoformat(moment)
+
+
+def seconds_between(start: str, end: str) -> float:
+    return (parse(end) - parse(start)).total_seconds()

@@ -1,0 +1,229 @@
+"""config.toml → a frozen Config. `config.example.toml` lists every key; a test holds it equal to these defaults.
+
+Sizes are numbers of bytes or text such as "10 GiB"; durations are seconds or text such as "30 s", "2 h".
+A secret may be given in a file instead: `<key>_file` names it. Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from core.errors import ConfigError
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+SIZE_UNITS = {
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": KIB,
+    "mib": MIB,
+    "gib": GIB,
+    "tib": 1024**4,
+}
+DURATION_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Size(int):
+    """Bytes."""
+
+
+class Seconds(float):
+    """A duration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """`[server]`: the web process."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    url: str = ""  # how others reach it, e.g. https://pushmill.example.org; "" = from the request
+    threads: int = 64  # requests at once; each live page holds one
+    hook_body: Size = Size(25 * MIB)  # the largest webhook body; GitHub sends at most 25 MiB
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisConfig:
+    """`[redis]`: where the queues live."""
+
+    url: str = ""  # redis://, rediss:// or unix://; "" = a private one that `pushmill up` starts
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitConfig:
+    """`[git]`: what may be fetched."""
+
+    allow_local: bool = False  # repositories by path on the server's disk
+    allow_http: bool = False  # http:// without TLS
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerConfig:
+    """`[runner]`: this machine as a runner."""
+
+    name: str = "local"
+    server: str = ""  # the server's URL; "" = the one of this configuration
+    token: str = ""  # "" = the one that `pushmill up` made
+    slots: int = 2  # executions at once
+    network: str = "pushmill"  # the Docker network of the containers; made when absent
+    memory: Size = Size(0)  # of each container; 0 = no limit
+    cpus: float = 0.0  # of each container; 0 = no limit
+    pids: int = 4096  # processes and threads of each container
+    shm: Size = Size(GIB)  # /dev/shm; PyTorch's data loaders need more than Docker's 64 MB
+    min_free_disk: Size = Size(GIB)  # below it executions are refused
+    allow_input_hosts: tuple[str, ...] = ()  # host names or addresses that inputs may be fetched from though private
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitsConfig:
+    """`[limits]`: bounds of one execution."""
+
+    log: Size = Size(GIB)  # kept of each stream; the rest is counted
+    output_bytes: Size = Size(100 * GIB)
+    output_count: int = 10_000
+    stop_grace: Seconds = Seconds(30.0)  # from the stop signal to the kill
+    time: Seconds = Seconds(0.0)  # for steps without a time-limit; 0 = none
+    no_output: Seconds = Seconds(0.0)  # for steps without a no-output-timeout; 0 = none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything configurable, and the data directory that holds everything else."""
+
+    data: Path
+    server: ServerConfig = field(default_factory=ServerConfig)
+    redis: RedisConfig = field(default_factory=RedisConfig)
+    git: GitConfig = field(default_factory=GitConfig)
+    runner: RunnerConfig = field(default_factory=RunnerConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+
+    @property
+    def database(self) -> Path:
+        return self.data / "pushmill.db"
+
+    @property
+    def git_dir(self) -> Path:
+        return self.data / "git"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.data / "logs"
+
+    @property
+    def outputs_dir(self) -> Path:
+        return self.data / "outputs"
+
+    @property
+    def runner_dir(self) -> Path:
+        return self.data / "runner"
+
+    @property
+    def local_url(self) -> str:
+        """The server as this machine reaches it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(self.server.host, self.server.host)  # noqa: S104
+        return f"http://{host}:{self.server.port}"
+
+
+def default_data_dir() -> Path:
+    """`$PUSHMILL_DATA`, else `pushmill` below the XDG data directory."""
+    if given := os.environ.get("PUSHMILL_DATA"):
+        return Path(given).expanduser().absolute()
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser().absolute() / "pushmill"
+
+
+def load(data: Path | None = None, path: Path | None = None, **overrides: Any) -> Config:
+    """The configuration of `data`: `path`, else `config.toml` in it if there is one, else the defaults.
+
+    `overrides` are `section__key=value`; None means "not given". `$PUSHMILL_HOST` and `$PUSHMILL_PORT`, by which
+    `pushmill up` hands its command line on to its children, come between them and the file. Raises ConfigError.
+    """
+    data = (data or default_data_dir()).absolute()
+    source = path or data / "config.toml"
+    if source.exists():
+        try:
+            table = tomllib.loads(source.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{source}: {error}") from None
+    elif path is not None:
+        raise ConfigError(f"there is no configuration file {path}; config.example.toml is a start")
+    else:
+        table = {}
+    given = {name: value for name, value in overrides.items() if value is not None}
+    for name, value in (_handed_on() | given).items():
+        section, key = name.split("__")
+        table.setdefault(section, {})[key] = value
+    return from_table(table, data, str(source))
+
+
+def _handed_on() -> dict[str, Any]:
+    host, port = os.environ.get("PUSHMILL_HOST"), os.environ.get("PUSHMILL_PORT")
+    if port and not port.isdecimal():
+        raise ConfigError(f"PUSHMILL_PORT must be a number, got {port!r}")
+    return ({"server__host": host} if host else {}) | ({"server__port": int(port)} if port else {})
+
+
+def from_table(table: dict[str, Any], data: Path, source: str = "config.toml") -> Config:
+    config = Config(data=data)
+    sections = {f.name for f in fields(Config)} - {"data"}
+    for name, values in table.items():
+        if name not in sections:
+            raise ConfigError(f"{source}: there is no section [{name}]; there are {', '.join(sorted(sections))}")
+        if not isinstance(values, dict):
+            raise ConfigError(f"{source}: {name} must be a section, [{name}]")
+        config = replace(config, **{name: _section(getattr(config, name), values, f"{source}: [{name}]")})
+    return config
+
+
+def _section(default: Any, values: dict[str, Any], where: str) -> Any:
+    hints = get_type_hints(type(default))
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        target = key.removesuffix("_file")
+        if key in hints:
+            given[key] = _value(value, hints[key], f"{where} {key}")
+        elif target != key and target in {"token"}:
+            if target in values:
+                raise ConfigError(f"{where} has both {target} and {key}; keep one")
+            given[target] = _read_secret(Path(str(value)), f"{where} {key}")
+        else:
+            raise ConfigError(f"{where} has no key {key}; it has {', '.join(sorted(hints))}")
+    return replace(default, **given)
+
+
+def _read_secret(path: Path, where: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _value(value: Any, kind: Any, where: str) -> Any:
+    if kind is Size:
+        return Size(_quantity(value, SIZE_UNITS, "10 GiB", where))
+    if kind is Seconds:
+        return Seconds(_quantity(value, DURATION_UNITS, "2 h", where))
+    if kind is float and type(value) in (int, float):
+        return float(value)
+    if kind == tuple[str, ...] and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    if kind in (str, int, bool) and type(value) is kind:
+        return value
+    raise ConfigError(f"{where} must be {getattr(kind, '__name__', 'a list of text')}, got {value!r}")
+
+
+def _quantity(value: Any, units: dict[str, float] | dict[str, int], example: str, where: str) -> float:
+    if type(value) in (int, float) and value >= 0:
+        return float(value)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value) if isinstance(value, str) else None
+    unit = match.group(2).lower() if match else ""
+    if match and (unit in units or not unit):
+        return float(match.group(1)) * (units[unit] if unit else 1)
+    raise ConfigError(f'{where} must be a number or text such as "{example}", got {value!r}')

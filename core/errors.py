@@ -1,0 +1,82 @@
+"""Every exception that pushmill raises on purpose.
+
+PushmillError
+├── ConfigError          config.toml or a command line value is wrong
+├── CannotStart          something is in the way of a start: a port, a disk, Docker
+├── IllegalMove          a state change that the table does not allow
+├── Conflict             somebody else was faster, or the lease is not yours
+├── NotFound             no such thing, or not for you
+├── Denied               the credentials are missing or wrong
+├── InvalidInput         a value from outside that cannot be used
+│   ├── InvalidYaml      valohai.yaml cannot be read
+│   └── InvalidDelivery  a webhook body that cannot be parsed
+├── GitError             a repository cannot be read or fetched
+└── ExecutionFailed      one execution ends in `error`; carries the failure reason
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.states import FailureReason, State
+
+
+class PushmillError(Exception):
+    """The root: its text is one sentence for a person."""
+
+
+class ConfigError(PushmillError):
+    """Raised when the configuration cannot be used; the text names the key, the value and the way out."""
+
+
+class CannotStart(PushmillError):
+    """Raised when something is in the way of a start; the text names it and the way out."""
+
+
+class IllegalMove(PushmillError):
+    """Raised when an execution is asked to go where its state does not lead."""
+
+    def __init__(self, current: State, to: State, why: str) -> None:
+        super().__init__(f"an execution cannot go from {current} to {to}: {why}")
+        self.current, self.to = current, to
+
+
+class Conflict(PushmillError):
+    """Raised when a conditional update changed no row: the record is no longer as the caller believed. HTTP 409."""
+
+
+class NotFound(PushmillError):
+    """Raised when a thing does not exist or the asker may not know of it. HTTP 404."""
+
+
+class Denied(PushmillError):
+    """Raised when credentials are missing, wrong or not enough. HTTP 401 or 403."""
+
+
+class InvalidInput(PushmillError):
+    """Raised when a value from outside cannot be used. HTTP 400."""
+
+
+class InvalidYaml(InvalidInput):
+    """Raised when valohai.yaml cannot be read; `problems` are sentences for the commit's page."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems)[:2000])
+        self.problems = problems
+
+
+class InvalidDelivery(InvalidInput):
+    """Raised when a verified webhook body has not the shape its forge documents."""
+
+
+class GitError(PushmillError):
+    """Raised when a git repository cannot be read, fetched or made."""
+
+
+class ExecutionFailed(PushmillError):
+    """Raised inside the runner to end one execution in `error`."""
+
+    def __init__(self, reason: FailureReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -1,0 +1,156 @@
+"""The git binary with nothing of its surroundings: no configuration but ours, no hooks, no helpers, no questions."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import re
+import select
+import shlex
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from core.errors import GitError
+
+KEPT_OF_STDERR = 16_384  # a remote may send "remote: …" lines without end
+TERM_GRACE_S = 5.0  # git removes its lock files on SIGTERM, not on SIGKILL
+PASSED_ON = ("PATH", "GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR")  # the operator's certificate authorities
+UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\uffff]+")
+OPTIONS = {
+    "core.askPass": "",
+    "core.bigFileThreshold": "64m",  # larger blobs are streamed, not held in memory
+    "core.fsmonitor": "false",
+    "core.hooksPath": "/dev/null",
+    "credential.helper": "",
+    "fetch.recurseSubmodules": "false",
+    "gc.auto": "0",
+    "http.followRedirects": "false",  # a redirect would take the credentials elsewhere
+    "http.lowSpeedLimit": "1",
+    "http.lowSpeedTime": "60",
+    "protocol.ext.allow": "never",
+}
+
+
+def run(
+    arguments: Sequence[str],
+    *,
+    repository: Path,
+    time_limit_s: float,
+    protocol: str = "none",
+    environment: Mapping[str, str] | None = None,
+    stdout: int = subprocess.DEVNULL,
+) -> None:
+    """Run `git <arguments>` in a bare `repository`; `protocol` is the one transport it may use.
+
+    Raises GitError with what git said, or when it took longer than `time_limit_s`; then all its processes are ended.
+    """
+    options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
+    command = ["git", f"--git-dir={repository}", *options, "-c", f"safe.directory={os.path.realpath(repository)}", *arguments]
+    try:
+        process = subprocess.Popen(
+            command,
+            env=_environment(protocol) | dict(environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise GitError(f"git cannot be started: {error}; is it installed?") from None
+    with process, _ended_with_its_children(process):
+        said = _last_words(process, time.monotonic() + time_limit_s)
+    if said is None:
+        raise GitError(f"git {arguments[0]} took longer than {time_limit_s:g} s and was ended")
+    if process.returncode != 0:
+        raise GitError(_reason(said) or f"git {arguments[0]} ended with code {process.returncode}")
+
+
+def basic_auth(username: str, password: str) -> dict[str, str]:
+    """Environment that adds basic authentication: no other user of the machine sees it, unlike an argument."""
+    pair = base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
+    return {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "http.extraHeader",
+        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {pair}",
+    }
+
+
+@contextlib.contextmanager
+def ssh_environment(key: bytes | None, known_hosts: Path) -> Iterator[dict[str, str]]:
+    """Environment that makes git use `key` alone; without one, the keys of the account that runs us.
+
+    A host's key is remembered in `known_hosts` when first seen and must stay the same from then on.
+    """
+    known = str(known_hosts).replace("%", "%%")
+    options = ["BatchMode=yes", "StrictHostKeyChecking=accept-new", f'UserKnownHostsFile="{known}"', "ConnectTimeout=20"]
+    with tempfile.TemporaryDirectory(prefix="pushmill-ssh-") as directory:  # made with mode 0700
+        command = ["ssh"]
+        if key is not None:
+            file = Path(directory) / "key"
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+                opened.write(key.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n")  # ssh refuses a last line without end
+            command += ["-i", str(file)]
+            options += ["IdentitiesOnly=yes", "IdentityAgent=none"]
+        command += [part for option in options for part in ("-o", option)]
+        yield {"GIT_SSH_COMMAND": shlex.join(command), "GIT_SSH_VARIANT": "ssh"}
+
+
+def _environment(protocol: str) -> dict[str, str]:
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {
+        "GIT_ALLOW_PROTOCOL": protocol,
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "HOME": "/nonexistent",  # else curl reads ~/.netrc
+        "LC_ALL": "C",
+    }
+
+
+def _last_words(process: subprocess.Popen[bytes], deadline: float) -> bytes | None:
+    """The end of stderr once the process has ended; None when the deadline came first."""
+    assert process.stderr is not None  # noqa: S101  (it was opened as a pipe)
+    descriptor, said = process.stderr.fileno(), b""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN | select.POLLHUP)
+    while (left := deadline - time.monotonic()) > 0:
+        if not poll.poll(left * 1000):
+            return None
+        chunk = os.read(descriptor, 65_536)
+        if not chunk:
+            break
+        said = (said + chunk)[-KEPT_OF_STDERR:]
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return None
+    return said
+
+
+@contextlib.contextmanager
+def _ended_with_its_children(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """On the way out nothing of the process group is left, whatever happened inside."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            _signal_group(process, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(TERM_GRACE_S)
+            _signal_group(process, signal.SIGKILL)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _reason(said: bytes) -> str:
+    """git's own complaint, without its progress and without what could move a terminal's cursor."""
+    lines = [UNPRINTABLE.sub(" ", line).strip() for line in re.split(r"[\r\n]+", said.decode("utf-8", "replace"))]
+    complaints = [line for line in lines if line.startswith(("fatal:", "error:", "ERROR:", "remote:"))]
+    return "; ".join((complaints or [line for line in lines if line])[-3:])[:500]

@@ -1,0 +1,99 @@
+"""Which remotes may be fetched: an allow-list, because git runs programs for addresses it does not know (`ext::`)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from core.errors import GitError
+
+# user@host:path; a user or host that starts with '-' would become an option of ssh
+SCP_LIKE = re.compile(r"(?P<user>[A-Za-z0-9_][A-Za-z0-9._-]*)@(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^-:\s][^\s]*)")
+SSH_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+SUPPORTED = "use https://host/path, ssh://user@host/path or user@host:path"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteUrl:
+    """An allowed remote. `address` is what git is given and what messages show: it holds no credentials.
+
+    `scheme` is https, http, ssh or file.
+    """
+
+    scheme: str
+    address: str
+    username: str | None = None
+    password: str | None = None
+
+
+def parse(url: str, *, allow_local: bool, allow_http: bool) -> RemoteUrl:
+    """The remote that `url` names. Raises GitError with the URL, less credentials, and the reason."""
+    if CONTROL.search(url):
+        raise _refusal(url, "it holds control characters")
+    if url.startswith("-"):
+        raise _refusal(url, "it starts with '-' and would be an option of git")
+    if "::" in url:
+        raise _refusal(url, "'::' asks git to run a helper program")
+    if url.startswith(("/", "file://")):
+        return _local(url, allow_local)
+    if re.search(r"\s", url):
+        raise _refusal(url, "it holds a blank; write %20")
+    if "://" in url:
+        return _with_scheme(url, allow_http)
+    if SCP_LIKE.fullmatch(url):
+        return RemoteUrl(scheme="ssh", address=url)
+    raise _refusal(url, SUPPORTED)
+
+
+def without_credentials(url: str) -> str:
+    """`url` fit for a message: no user, password or query, no control characters, at most 200 characters."""
+    shown = re.sub(r"//.*@", "//", url.partition("?")[0], flags=re.DOTALL)
+    return CONTROL.sub("?", shown)[:200]
+
+
+def _local(url: str, allowed: bool) -> RemoteUrl:
+    path = url.removeprefix("file://")
+    if not allowed:
+        raise _refusal(url, "repositories on the server's disk are off; [git] allow_local turns them on")
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise _refusal(url, "a local repository needs an absolute path without '..'")
+    return RemoteUrl(scheme="file", address=path)
+
+
+def _with_scheme(url: str, allow_http: bool) -> RemoteUrl:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise _refusal(url, str(error)) from None
+    if parts.scheme == "http" and not allow_http:
+        raise _refusal(url, "http without TLS is off; use https, or turn [git] allow_http on")
+    if parts.scheme not in ("https", "http", "ssh"):
+        raise _refusal(url, f"{parts.scheme}:// is not supported; {SUPPORTED}")
+    if not host or host.startswith("-") or not parts.path.strip("/"):
+        raise _refusal(url, f"it names no host or no path; {SUPPORTED}")
+    if parts.query or parts.fragment:
+        raise _refusal(url, "a repository has no query and no fragment; give a token as the token")
+    place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "") + parts.path
+    if parts.scheme == "ssh":
+        return _ssh(url, parts.username, parts.password, place)
+    return RemoteUrl(
+        scheme=parts.scheme,
+        address=f"{parts.scheme}://{place}",
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+    )
+
+
+def _ssh(url: str, username: str | None, password: str | None, place: str) -> RemoteUrl:
+    if password:
+        raise _refusal(url, "ssh takes a key, not a password")
+    if username and not SSH_NAME.fullmatch(username):
+        raise _refusal(url, "that is no user name")
+    return RemoteUrl(scheme="ssh", address=f"ssh://{username}@{place}" if username else f"ssh://{place}")
+
+
+def _refusal(url: str, reason: str) -> GitError:
+    return GitError(f"{without_credentials(url)!r} cannot be fetched: {reason}")

@@ -1,0 +1,95 @@
+"""Metadata: which lines of stdout are metadata, and what their values become.
+
+A line counts when it is, trimmed and without terminal colours, one JSON object with at least one key. Python's NaN and
+Infinity are tolerated, since training frameworks print them all the time, and kept as the text "NaN", "Infinity",
+"-Infinity", apart from the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+LINE_BYTES = 64 * 1024
+KEYS = 1000
+KEY_CHARACTERS = 200
+DEPTH = 20
+EXACT_INTEGER = 2**53  # beyond it JavaScript and SQLite's REAL lose digits
+ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
+TIME_KEY = "_time"  # ours; a program's own is ignored
+
+
+def find(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line index, values) of every metadata line in a batch of whole lines."""
+    if b"{" not in text:
+        return
+    for index, line in enumerate(text.split(b"\n")):
+        if b"{" in line and (values := parse(line)):
+            yield index, values
+
+
+def parse(line: bytes) -> dict[str, Any] | None:
+    """The values of one line, or None when it is plain log."""
+    if b"\x1b" in line:
+        line = ANSI.sub(b"", line)
+    line = line.strip()
+    if not (line.startswith(b"{") and line.endswith(b"}")) or len(line) > LINE_BYTES:
+        return None
+    data = _load(line)
+    if not isinstance(data, dict) or not data or len(data) > KEYS or _depth(data) > DEPTH:
+        return None
+    return {key: _value(value) for key, value in data.items() if key != TIME_KEY and len(key) <= KEY_CHARACTERS} or None
+
+
+def number(value: Any) -> float | None:
+    """A value as charts and sorting see it: numbers and numeric text, nothing else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        result = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return result if math.isfinite(result) else None
+
+
+def _load(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(line, parse_constant=str, parse_int=_integer)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _integer(text: str) -> int | str:
+    return int(text) if len(text) < 20 else text
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > EXACT_INTEGER:
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _depth(value: Any) -> int:
+    """How deep a value nests; stops counting beyond DEPTH."""
+    level, depth = [value], 0
+    while level and depth <= DEPTH:
+        level = [child for item in level for child in _children(item)]
+        depth += 1
+    return depth
+
+
+def _children(item: Any) -> list[Any]:
+    if isinstance(item, dict):
+        return [child for child in item.values() if isinstance(child, dict | list)]
+    return [child for child in item if isinstance(child, dict | list)] if isinstance(item, list) else []

@@ -1,0 +1,186 @@
+"""The nouns that all sides share, as frozen values. Ids named `id` are row numbers; `uuid` is what the outside sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.states import FailureReason, State
+
+ZERO_SHA_CHARS = {"0"}
+
+
+def is_zero(sha: str) -> bool:
+    """True for git's "no such object" name of any hash length: a created or deleted ref."""
+    return set(sha) == ZERO_SHA_CHARS
+
+
+@dataclass(frozen=True, kw_only=True)
+class User:
+    id: int
+    username: str
+    email: str
+    is_admin: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    id: int
+    uuid: str
+    name: str
+    description: str
+    owner_id: int
+    owner: str
+    yaml_path: str
+    created_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repository:
+    """A git remote of a project. `url` is None when this server itself hosts it and is pushed to."""
+
+    id: int
+    project_id: int
+    forge: str
+    url: str | None
+    full_name: str
+    default_branch: str
+    created_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushEvent:
+    """One moved ref, whatever told us of it.
+
+    `before` and `after` are commit names, all zeros for "did not exist". `options` are git push options as typed.
+    `identity` makes ingesting idempotent: two events of a repository with the same identity are one push.
+    """
+
+    ref: str
+    before: str
+    after: str
+    pusher: str = ""
+    message: str = ""
+    options: tuple[str, ...] = ()
+    identity: str = ""
+
+    @property
+    def branch(self) -> str | None:
+        return self.ref.removeprefix("refs/heads/") if self.ref.startswith("refs/heads/") else None
+
+    @property
+    def deleted(self) -> bool:
+        return is_zero(self.after)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """A commit of a project with its configuration, or the reasons why it has none that can run.
+
+    `config_state` is `ok`, `missing` or `broken`. `config` is valohai.yaml as plain JSON values.
+    `problems` are lint messages; on an `ok` commit they are advice.
+    """
+
+    id: int
+    project_id: int
+    repository_id: int
+    identifier: str
+    ref: str
+    ref_names: tuple[str, ...]
+    message: str
+    author: str
+    committed_at: str
+    created_at: str
+    yaml_path: str
+    config_state: str
+    config: Any
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """One run of one step. Times are text of core.clock; durations seconds; sizes bytes."""
+
+    id: int
+    uuid: str
+    project_id: int
+    counter: int
+    commit_id: int
+    commit_identifier: str
+    step: str
+    title: str
+    image: str
+    image_digest: str | None
+    commands: tuple[str, ...]
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    environment_variables: Mapping[str, str]
+    environment: str
+    tags: tuple[str, ...]
+    time_limit_s: float | None
+    no_output_limit_s: float | None
+    creator_id: int
+    creator: str
+    state: State
+    failure_reason: FailureReason | None
+    failure_message: str | None
+    exit_code: int | None
+    status_detail: str | None
+    stop_requested_at: str | None
+    stop_count: int
+    attempt: int
+    runner_id: int | None
+    placed_at: str | None
+    lease_expires_at: str | None
+    container_id: str | None
+    created_at: str
+    queued_at: str | None
+    started_at: str | None
+    ended_at: str | None
+
+    @property
+    def status(self) -> str:
+        """The state as the API shows it: `stopping` while a started execution has been asked to stop."""
+        return "stopping" if self.state is State.STARTED and self.stop_requested_at else str(self.state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Datum:
+    """One output file. `name` is the path below /valohai/outputs and is data, never a path here."""
+
+    id: int
+    uuid: str
+    execution_id: int
+    project_id: int
+    name: str
+    size: int
+    sha256: str
+    sha1: str
+    md5: str
+    created_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """A machine that runs containers. `slots` is how many executions it takes at once."""
+
+    id: int
+    uuid: str
+    name: str
+    environments: tuple[str, ...]
+    slots: int
+    last_seen_at: str | None
+    info: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateChange:
+    """History and outbox of everything that reacts to an execution."""
+
+    id: int
+    execution_id: int
+    from_state: State | None
+    to_state: State
+    at: str
+    reason: str

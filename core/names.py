@@ -1,0 +1,32 @@
+"""What names may look like. Names come from outside; whatever passes here is safe in a path, a URL and a command line."""
+
+from __future__ import annotations
+
+import re
+
+from core.errors import InvalidInput
+
+SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+PROJECT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+RUNNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})")
+# git-check-ref-format(1), as an allow-list by exclusion of what git itself refuses
+REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(?:/|$)|/\.|\.$|/$")
+
+
+def check_project(name: str) -> str:
+    if not PROJECT.fullmatch(name):
+        raise InvalidInput(f"{name!r} is no project name: use 1 to 64 of a-z, 0-9 and '-', not at the ends")
+    return name
+
+
+def check_sha(sha: str) -> str:
+    if not SHA.fullmatch(sha):
+        raise InvalidInput(f"{sha[:80]!r} is no full commit name: 40 or 64 hexadecimal digits")
+    return sha
+
+
+def check_ref(ref: str) -> str:
+    """A full ref below refs/, by the rules of git-check-ref-format(1)."""
+    if not ref.startswith("refs/") or len(ref) > 1024 or REF_FORBIDDEN.search(ref):
+        raise InvalidInput(f"{ref[:200]!r} is no ref that git accepts")
+    return ref

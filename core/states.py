@@ -1,0 +1,70 @@
+"""The states of an execution and the one table of legal moves between them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from core.errors import IllegalMove
+
+
+class State(StrEnum):
+    """Where an execution stands. A stop request is a field of the execution, not a state."""
+
+    CREATED = "created"  # waits for quota
+    QUEUED = "queued"  # waits for a runner with room
+    STARTED = "started"  # a runner holds its lease
+    COMPLETE = "complete"  # every command returned 0 and the outputs are stored
+    ERROR = "error"  # ended otherwise; a FailureReason says how
+    STOPPED = "stopped"  # ended because somebody asked
+
+
+class FailureReason(StrEnum):
+    """Why an execution ended in `error`."""
+
+    COMMAND_FAILED = "command_failed"  # a command of the step returned non-zero
+    OUT_OF_MEMORY = "out_of_memory"  # the kernel killed it at its memory limit
+    TIME_LIMIT = "time_limit"  # it ran longer than the step's time-limit
+    NO_OUTPUT = "no_output"  # it printed nothing for the step's no-output-timeout
+    IMAGE = "image"  # the image cannot be pulled or has no shell
+    INPUT = "input"  # an input cannot be fetched
+    OUTPUT = "output"  # an output cannot be stored
+    PIDS = "pids"  # it reached the process limit
+    DISK = "disk"  # the runner has too little free disk
+    INTERRUPTED = "interrupted"  # the container ended by a signal that nobody here sent
+    RUNNER_LOST = "runner_lost"  # its runner was silent for too long
+    INTERNAL = "internal"  # our fault
+
+
+FINAL = frozenset({State.COMPLETE, State.ERROR, State.STOPPED})
+UNFINISHED = frozenset(State) - FINAL
+
+MOVES: frozenset[tuple[State, State]] = frozenset(
+    {
+        (State.CREATED, State.QUEUED),
+        (State.CREATED, State.STOPPED),
+        (State.CREATED, State.ERROR),
+        (State.QUEUED, State.STARTED),
+        (State.QUEUED, State.STOPPED),
+        (State.QUEUED, State.ERROR),
+        (State.STARTED, State.QUEUED),
+        (State.STARTED, State.COMPLETE),
+        (State.STARTED, State.ERROR),
+        (State.STARTED, State.STOPPED),
+    }
+)
+
+
+def check_move(
+    current: State, to: State, *, failure_reason: FailureReason | None = None, container_started: bool = False
+) -> None:
+    """Raise IllegalMove unless an execution in `current` may go to `to`.
+
+    `error` needs a failure reason and no other state takes one. The way back, `started` to `queued`, is open
+    only while no container of the execution was ever started.
+    """
+    if (current, to) not in MOVES:
+        raise IllegalMove(current, to, "that move is not in the table")
+    if (to is State.ERROR) != (failure_reason is not None):
+        raise IllegalMove(current, to, f"failure reason {failure_reason!s}")
+    if (current, to) == (State.STARTED, State.QUEUED) and container_started:
+        raise IllegalMove(current, to, "a container of it was started")

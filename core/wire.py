@@ -1,0 +1,130 @@
+"""What the server and a runner say to each other over HTTP, below `/api/runner/`. JSON but for log and output bytes.
+
+Every call carries `Authorization: Token <runner token>`; calls about one execution also name its attempt, so that a
+runner whose lease was given away gets 409 and lets go. Unknown keys are ignored, missing ones are an error.
+
+    A claim takes a queued execution; with `resume` true it answers the spec of a started one again to its holder.
+
+    POST heartbeat                           RunnerReport            → {}
+    POST executions/<uuid>/claim             {attempt, resume}       → ExecutionSpec | 409
+    POST executions/<uuid>/heartbeat         {attempt}               → LeaseOrders | 409
+    POST executions/<uuid>/container         {attempt, container_id, image_digest} → {} | 409
+    POST executions/<uuid>/detail            {attempt, status_detail} → {} | 409
+    POST executions/<uuid>/log?LogBatch      lines                   → {"acknowledged": spool bytes} | 409 with the same
+    PUT  executions/<uuid>/outputs/<uuid>?attempt=&name=  bytes      → {"sha256": hex} | 409
+    POST executions/<uuid>/final             FinalReport             → {} | 409
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from core.errors import InvalidInput
+
+JOB = "runner.jobs.execute"  # the one function that a runner's queue may name; arguments: execution uuid, attempt
+STREAMS = ("stdout", "stderr", "status")
+
+
+class Message:
+    """Shared shape of the messages: `to_dict` for JSON, `from_dict` that names what is missing."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Self:
+        if not isinstance(data, Mapping):
+            raise InvalidInput(f"{cls.__name__}: expected a JSON object, got {type(data).__name__}")
+        try:
+            return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})  # type: ignore[arg-type]
+        except TypeError as error:
+            raise InvalidInput(f"{cls.__name__}: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec(Message):
+    """One declared input: `urls` in order; an empty list means an empty directory."""
+
+    name: str
+    urls: list[str]
+    filename: str | None = None
+    keep_directories: str = "none"
+    on_demand: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionSpec(Message):
+    """All that a runner needs to run one execution.
+
+    `script` is the shell script that runs the step's commands; `commands` are the same commands after interpolation,
+    for the status lines. `config` is the content of execution.json. `log_bytes` caps what is kept of each stream.
+    """
+
+    uuid: str
+    counter: int
+    attempt: int
+    project_uuid: str
+    project_name: str
+    commit_identifier: str
+    step: str
+    image: str
+    script: str
+    commands: list[str]
+    parameters: dict[str, Any]
+    inputs: list[dict[str, Any]]
+    environment_variables: dict[str, str]
+    config: dict[str, Any]
+    time_limit_s: float | None
+    no_output_limit_s: float | None
+    log_bytes: int
+    output_bytes: int
+    output_count: int
+    stop_grace_s: float
+
+    def input_specs(self) -> list[InputSpec]:
+        return [InputSpec.from_dict(item) for item in self.inputs]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseOrders(Message):
+    """The answer to an execution's heartbeat. `stop` is "" | "stop" | "kill"; the lease lasts `lease_s` from now.
+
+    `acknowledged` gives, per stream, how many spool bytes the server has stored.
+    """
+
+    stop: str
+    lease_s: float
+    acknowledged: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogBatch(Message):
+    """Whole lines of one stream. They came from spool bytes `start` to `end` and were printed between `first_us` and `last_us`."""
+
+    attempt: int
+    stream: str
+    start: int
+    end: int
+    first_us: int
+    last_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalReport(Message):
+    """How an execution ended. `state` is a final state; `failure_reason` is set exactly when it is `error`."""
+
+    attempt: int
+    state: str
+    failure_reason: str | None = None
+    message: str | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerReport(Message):
+    """A runner's own heartbeat."""
+
+    slots: int
+    info: dict[str, Any]

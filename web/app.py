@@ -1,0 +1,75 @@
+"""The WSGI application: everything is wired together here and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Flask, Response, request
+from redis import Redis
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from core.config import MIB, Config
+from web import access, badges, githttp, live, receive
+from web.api import runner as runner_api
+from web.api import v0
+from web.pages import register as register_pages
+from web.services import queues, vault
+
+BODY_BYTES = 1 * MIB  # of requests in general; routes that take more say so themselves
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def create_app(config: Config) -> Flask:
+    app = Flask("web", template_folder=str(_templates()), static_folder=str(Path(__file__).parent / "static"))
+    key = vault.load(config.data / "secret.key")
+    app.config.update(
+        SECRET_KEY=key.derived("session"),
+        MAX_CONTENT_LENGTH=BODY_BYTES,
+        SESSION_COOKIE_NAME=f"pushmill-{config.server.port}",  # cookies ignore ports: two servers on one host, two names
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=config.server.url.startswith("https://"),
+    )
+    connection = Redis.from_url(queues.redis_url(config))
+    app.extensions["pushmill"] = access.Server(config=config, queues=queues.Queues(connection), vault=key)
+    for blueprint in (
+        receive.blueprint,
+        githttp.blueprint,
+        live.blueprint,
+        badges.blueprint,
+        runner_api.blueprint,
+        v0.blueprint,
+    ):
+        app.register_blueprint(blueprint)
+    register_pages(app)
+    app.add_url_rule("/healthz", "healthz", healthz)
+    access.init_app(app)
+    app.after_request(_harden)
+    if config.server.url:  # only then is there a proxy whose word on scheme and host may be taken
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
+    return app
+
+
+def _templates() -> Path:
+    """In a checkout `templates/` at the top; in an installed wheel it lies inside this package."""
+    inside = Path(__file__).parent / "templates"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "templates"
+
+
+@access.public
+def healthz() -> Response:
+    access.db().execute("SELECT 1")
+    return Response("ok\n", mimetype="text/plain")
+
+
+def _harden(response: Response) -> Response:
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    if not request.path.startswith("/static/") and "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "no-store" if request.path.startswith("/api/") else "no-cache"
+    return response

@@ -1,0 +1,57 @@
+"""`pushmill web`: the WSGI application in gunicorn, one process with many threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from core import config as configuration
+from core.config import Config
+from web.app import create_app
+from web.services import setup
+
+
+class Gunicorn(BaseApplication):  # type: ignore[misc]
+    """One worker process: live pages are woken within it, and SQLite has one web writer. It is restarted when it dies."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__()
+
+    def load_config(self) -> None:
+        server = self._config.server
+        settings: dict[str, Any] = {
+            "bind": f"[{server.host}]:{server.port}" if ":" in server.host else f"{server.host}:{server.port}",
+            "worker_class": "gthread",
+            "workers": 1,
+            "threads": server.threads,
+            "keepalive": 75,  # runners and browsers keep their connection between heartbeats
+            "graceful_timeout": 3,  # live pages never end by themselves
+            "timeout": 120,
+            "limit_request_line": 8190,
+            "accesslog": None,
+            "worker_tmp_dir": str(self._config.data),
+            "control_socket_disable": True,
+        }
+        for name, value in settings.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        return create_app(self._config)
+
+
+@click.command("web")
+@click.option("--data", type=click.Path(path_type=Path), help="Data directory.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=int, help="Port to listen on.")
+def command(data: Path | None, config_file: Path | None, host: str | None, port: int | None) -> None:
+    """Serve the pages, the API, git and the webhooks."""
+    config = configuration.load(data, config_file, server__host=host, server__port=port)
+    setup.prepare(config)
+    Gunicorn(config).run()

@@ -1,0 +1,198 @@
+"""What may happen to an execution, each in one transaction: the only caller of `executions.move`.
+
+Whoever reports for an execution must hold its lease: be its runner, on its present attempt. Everybody else gets Conflict.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from core import clock, metadata
+from core.errors import Conflict, InvalidInput
+from core.model import Execution, Runner
+from core.states import FINAL, FailureReason, State
+from core.wire import STREAMS, FinalReport, LeaseOrders, LogBatch
+from web.store import executions, logs
+from web.store import metadata as metadata_rows
+from web.store.db import transaction
+
+LEASE_S = 15.0  # heartbeats come each second; a lease this long survives a pause of either side
+LOST_AFTER_S = 2 * 3600.0  # a silent runner may come back with its container for this long
+
+
+def queue(db: Database, execution: Execution) -> None:
+    """Quota allows it: wait for a runner."""
+    with transaction(db):
+        executions.move(db, execution, State.QUEUED)
+
+
+def claim(
+    db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, attempt: int, *, resume: bool
+) -> Execution:
+    """A runner takes what was placed on it; with `resume` it asks again for what it already holds."""
+    with transaction(db):
+        execution = executions.by_uuid(db, execution_uuid)
+        if resume:
+            _check_lease(execution, runner, attempt)
+            return execution
+        if (execution.state, execution.runner_id, execution.attempt) != (State.QUEUED, runner.id, attempt):
+            raise Conflict(f"execution {execution_uuid} is {execution.state}, not yours to claim on attempt {attempt}")
+        columns = {"lease_expires_at": _lease_end()}
+        executions.move(db, execution, State.STARTED, reason=f"claimed by {runner.name}", columns=columns)
+        say(db, logs_dir, execution, f"Started on runner {runner.name}")
+        return executions.by_uuid(db, execution_uuid)
+
+
+def extend(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> LeaseOrders:
+    """A heartbeat: the lease lasts on, and the runner learns what is wanted of it."""
+    with transaction(db):
+        execution = _held(db, runner, execution_uuid, attempt)
+        executions.update(db, execution, lease_expires_at=_lease_end())
+        acknowledged = logs.length(db, execution).acknowledged
+    stop = "" if not execution.stop_requested_at else "stop" if execution.stop_count < 2 else "kill"
+    return LeaseOrders(stop=stop, lease_s=LEASE_S, acknowledged=acknowledged)
+
+
+def container_started(
+    db: Database, runner: Runner, execution_uuid: str, attempt: int, container_id: str, image_digest: str | None
+) -> None:
+    """From here on the execution never goes back to the queue."""
+    with transaction(db):
+        execution = _held(db, runner, execution_uuid, attempt)
+        executions.update(db, execution, container_id=container_id, image_digest=image_digest)
+
+
+def set_detail(db: Database, runner: Runner, execution_uuid: str, attempt: int, status_detail: str) -> None:
+    with transaction(db):
+        execution = _held(db, runner, execution_uuid, attempt)
+        executions.update(db, execution, status_detail=status_detail[:1000])
+
+
+def append_log(
+    db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, batch: LogBatch, text: bytes
+) -> tuple[int, bool]:
+    """Store a batch of lines with the metadata in it; (acknowledged spool bytes, whether the batch fitted).
+
+    A batch that is already stored fits and changes nothing. One that leaves a gap or overlaps does not fit: the runner
+    sends again from the acknowledged offset.
+    """
+    if batch.stream not in STREAMS or not 0 <= batch.start <= batch.end or (text and not text.endswith(b"\n")):
+        raise InvalidInput(f"a log batch of {batch.stream!r} from {batch.start} to {batch.end} is not whole lines")
+    found = list(metadata.find(text)) if batch.stream == "stdout" else []
+    with transaction(db):
+        execution = _held(db, runner, execution_uuid, batch.attempt)
+        at = logs.length(db, execution)
+        have = at.acknowledged[batch.stream]
+        if batch.end <= have or batch.start != have:
+            return have, batch.end <= have
+        segment = logs.append(db, logs_dir, execution, at, batch, text)
+        if segment and found:
+            metadata_rows.add(db, execution.id, [(segment.time_us(line), values) for line, values in found])
+    return batch.end, True
+
+
+def say(db: Database, logs_dir: Path, execution: Execution, message: str) -> None:
+    """Add a status line of the server's own to the log. Call inside a transaction."""
+    at = logs.length(db, execution)
+    have, now_us = at.acknowledged["status"], time.time_ns() // 1000
+    batch = LogBatch(attempt=execution.attempt, stream="status", start=have, end=have, first_us=now_us, last_us=now_us)
+    logs.append(db, logs_dir, execution, at, batch, message.replace("\n", " ").encode() + b"\n")
+
+
+def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, report: FinalReport) -> None:
+    """The runner says how it ended. The same report again is accepted; any other one after the end is a Conflict."""
+    state, failure_reason = _ending(report)
+    with transaction(db):
+        execution = executions.by_uuid(db, execution_uuid)
+        if execution.state is state and (execution.runner_id, execution.attempt) == (runner.id, report.attempt):
+            return
+        _check_lease(execution, runner, report.attempt)
+        logs.sync(logs_dir, execution)
+        columns = {"failure_message": report.message, "exit_code": report.exit_code}
+        executions.move(
+            db, execution, state, reason=report.message or "", failure_reason=failure_reason, columns=columns
+        )
+
+
+def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) -> Execution:
+    """Stop what runs or waits. Again: kill it. On a finished execution: nothing."""
+    with transaction(db):
+        execution = executions.by_uuid(db, execution_uuid)
+        if execution.state in FINAL:
+            return execution
+        at, count = execution.stop_requested_at or clock.now(), execution.stop_count + 1
+        executions.update(db, execution, stop_requested_at=at, stop_count=count)
+        say(db, logs_dir, execution, f"Stop requested by {who}" if count == 1 else f"{who} asked again: killing it")
+        if execution.state in (State.CREATED, State.QUEUED):
+            executions.move(db, execution, State.STOPPED, reason=f"stopped by {who} before it started")
+        return executions.by_uuid(db, execution_uuid)
+
+
+def fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
+    """The server itself ends an execution."""
+    with transaction(db):
+        say(db, logs_dir, execution, message)
+        logs.sync(logs_dir, execution)
+        executions.move(
+            db, execution, State.ERROR, reason=message, failure_reason=reason, columns={"failure_message": message}
+        )
+
+
+def recover(db: Database, logs_dir: Path) -> None:
+    """Act on leases that ran out: without a container back to the queue, with one wait LOST_AFTER_S for its runner."""
+    now = datetime.now(UTC)
+    for execution in executions.in_states(db, State.STARTED):
+        silent_s = (now - clock.parse(execution.lease_expires_at or execution.created_at)).total_seconds()
+        if silent_s < 0:
+            continue
+        try:
+            if execution.container_id is None:
+                _requeue(db, logs_dir, execution)
+            elif silent_s > LOST_AFTER_S:
+                hours = LOST_AFTER_S / 3600
+                fail(
+                    db,
+                    logs_dir,
+                    execution,
+                    FailureReason.RUNNER_LOST,
+                    f"No contact with its runner for {hours:g} hours",
+                )
+        except Conflict:
+            continue  # it was reported on in the meantime
+
+
+def _requeue(db: Database, logs_dir: Path, execution: Execution) -> None:
+    with transaction(db):
+        columns = {"runner_id": None, "placed_at": None, "lease_expires_at": None, "started_at": None}
+        executions.move(db, execution, State.QUEUED, reason="its runner went silent before the start", columns=columns)
+        say(db, logs_dir, execution, "Its runner went silent before the container started: waiting for a runner again")
+
+
+def _held(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> Execution:
+    execution = executions.by_uuid(db, execution_uuid)
+    _check_lease(execution, runner, attempt)
+    return execution
+
+
+def _check_lease(execution: Execution, runner: Runner, attempt: int) -> None:
+    if (execution.state, execution.runner_id, execution.attempt) != (State.STARTED, runner.id, attempt):
+        raise Conflict(f"runner {runner.name} holds no lease of execution {execution.uuid} on attempt {attempt}")
+
+
+def _ending(report: FinalReport) -> tuple[State, FailureReason | None]:
+    try:
+        state = State(report.state)
+        failure_reason = FailureReason(report.failure_reason) if report.failure_reason else None
+    except ValueError as error:
+        raise InvalidInput(f"final report: {error}") from None
+    if state not in FINAL or (state is State.ERROR) != (failure_reason is not None):
+        raise InvalidInput(f"final report: {report.state} with failure reason {report.failure_reason}")
+    return state, failure_reason
+
+
+def _lease_end() -> str:
+    return clock.text(datetime.now(UTC) + timedelta(seconds=LEASE_S))

@@ -1,0 +1,60 @@
+"""The server's side of RQ. A lost job loses nothing: the database holds what waits, and the sweep asks again."""
+
+from __future__ import annotations
+
+import logging
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue
+
+from core.config import Config
+from core.errors import ConfigError
+from core.wire import JOB
+
+logger = logging.getLogger(__name__)
+
+SERVER_QUEUE = "server"
+SWEEP = "web.jobs.sweep"
+NUDGE_KEY = "pushmill:nudged"  # there while a sweep waits in the queue, so that a thousand deliveries make one job
+NUDGE_TTL_S = 5  # a nudge whose job was lost is given again after this
+
+
+def redis_url(config: Config) -> str:
+    """Where the queues live: configured, or the private Redis of this data directory."""
+    if config.redis.url:
+        return config.redis.url
+    try:
+        return (config.data / "redis" / "url").read_text(encoding="utf-8").strip()
+    except OSError:
+        raise ConfigError("no Redis: set [redis] url in config.toml, or start everything with `pushmill up`") from None
+
+
+class Queues:
+    """Enqueues by name, ids only, as JSON. Redis being away is logged and otherwise harmless."""
+
+    def __init__(self, connection: Redis) -> None:
+        self._connection = connection
+
+    def nudge(self) -> None:
+        """Have the worker sweep soon."""
+        try:
+            if self._connection.set(NUDGE_KEY, 1, nx=True, ex=NUDGE_TTL_S):
+                queue = Queue(SERVER_QUEUE, connection=self._connection, serializer="json")
+                queue.enqueue_call(SWEEP, timeout=-1, result_ttl=0, failure_ttl=3600)
+        except RedisError as error:
+            logger.warning("nudge not delivered, the next sweep does it: %s", error)
+
+    def nudged(self) -> None:
+        """A sweep begins: what comes from now on needs a new nudge."""
+        self._connection.delete(NUDGE_KEY)
+
+    def hand_over(self, runner: str, execution: str, attempt: int) -> None:
+        """Put an execution onto a runner's own queue. Doing so twice is harmless: the second claim is refused."""
+        try:
+            queue = Queue(f"runner-{runner}", connection=self._connection, serializer="json")
+            job_id = f"{runner}-{execution}-{attempt}"
+            arguments = (execution, attempt)
+            queue.enqueue_call(JOB, args=arguments, timeout=-1, result_ttl=0, failure_ttl=3600, job_id=job_id)
+        except RedisError as error:
+            logger.warning("execution=%s not handed over, the next sweep does it: %s", execution, error)

@@ -1,0 +1,82 @@
+"""The first start: the database, the admin and the runner of this machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from core.config import Config
+from core.errors import ConfigError
+from core.names import RUNNER
+from web.services import vault
+from web.services.dispatch import DEFAULT_ENVIRONMENT
+from web.store import runners, users
+from web.store.db import connect, migrate, transaction
+
+ADMIN = "admin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstStart:
+    """`token` is the admin's on the very first start, when it is shown once; None later."""
+
+    token: str | None
+    runner_token_path: Path
+
+
+def prepare(config: Config) -> FirstStart:
+    """Make what is missing in the data directory. Idempotent; a kill in the middle is repaired by the next call."""
+    for folder in (config.data, config.git_dir, config.logs_dir, config.outputs_dir, config.runner_dir):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    vault.load(config.data / "secret.key")
+    db = connect(config.database)
+    try:
+        config.database.chmod(0o600)
+        migrate(db)
+        token = _admin(db, config.data / "admin-token")
+        return FirstStart(token=token, runner_token_path=_runner(db, config))
+    finally:
+        db.close()
+
+
+def _admin(db: Database, path: Path) -> str | None:
+    if users.by_name(db, ADMIN) is not None:
+        return None
+    token = users.new_token()
+    with transaction(db):
+        admin = users.add(db, ADMIN, is_admin=True)
+        users.add_token(db, admin.id, token, "first start")
+        write_secret(path, token)  # inside: if the disk is full there is no admin without a token
+    return token
+
+
+def _runner(db: Database, config: Config) -> Path:
+    """Register this machine's runner under its configured name; its token file is remade when it is lost."""
+    name, path = config.runner.name, config.runner_dir / "token"
+    if not RUNNER.fullmatch(name):
+        raise ConfigError(f"[runner] name {name!r}: use letters, digits, '-' and '_'")
+    known = runners.by_name(db, name)
+    if known is not None and path.exists() and runners.by_token(db, path.read_text(encoding="utf-8").strip()) == known:
+        return path
+    token = users.new_token()
+    with transaction(db):
+        if known is None:
+            runners.add(db, name, token, [DEFAULT_ENVIRONMENT])
+        else:
+            runners.set_token(db, known.id, token)
+        write_secret(path, token)
+    return path
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a 0600 file atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)

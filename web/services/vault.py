@@ -1,0 +1,72 @@
+"""The server's key: encrypts secrets at rest and signs what it hands out and takes back."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import time
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken
+
+from core.errors import ConfigError
+
+KEY_BYTES = 32
+
+
+class Vault:
+    """Made from `secret.key`. Whoever has that file and the database has every secret: both are 0600 below 0700."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._fernet = Fernet(base64.urlsafe_b64encode(self.derived("encryption")))
+
+    def derived(self, purpose: str) -> bytes:
+        """A key of its own for each purpose."""
+        return hmac.digest(self._key, f"pushmill {purpose}".encode(), hashlib.sha256)
+
+    def encrypt(self, plain: bytes) -> bytes:
+        return self._fernet.encrypt(plain)
+
+    def decrypt(self, token: bytes) -> bytes:
+        try:
+            return self._fernet.decrypt(token)
+        except InvalidToken:
+            raise ConfigError(
+                "a stored secret cannot be decrypted: secret.key is not the one it was written with"
+            ) from None
+
+    def sign(self, what: str, lifetime_s: int) -> str:
+        """A signature of `what` that `check` accepts for `lifetime_s` seconds."""
+        expires = int(time.time()) + lifetime_s
+        return f"{expires}-{self._digest(what, expires)}"
+
+    def check(self, what: str, signature: str) -> bool:
+        expires, _, digest = signature.partition("-")
+        if not expires.isdecimal() or len(expires) > 12 or int(expires) < time.time():
+            return False
+        return hmac.compare_digest(self._digest(what, int(expires)).encode(), digest.encode())
+
+    def _digest(self, what: str, expires: int) -> str:
+        return hmac.new(self.derived("signature"), f"{expires} {what}".encode(), hashlib.sha256).hexdigest()
+
+
+def load(path: Path) -> Vault:
+    """The vault of a data directory; makes the key on the first call."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        key = path.read_bytes()
+        if len(key) != KEY_BYTES:
+            raise ConfigError(
+                f"{path} must hold {KEY_BYTES} bytes, it has {len(key)}; restore it from a backup"
+            ) from None
+        return Vault(key)
+    with os.fdopen(descriptor, "wb") as file:
+        key = os.urandom(KEY_BYTES)
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    return Vault(key)

@@ -1,0 +1,152 @@
+"""Commits with their configuration, and the pushes that brought them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+from core import clock
+from core.errors import NotFound
+from core.model import Commit, PushEvent
+from web.store.db import Row, execute, insert, row, rows
+
+# everything but the configuration, which can be large
+COLUMNS = (
+    "id, project_id, repository_id, identifier, ref, ref_names, message, author, committed_at, created_at,"
+    " yaml_path, config_state, problems"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push:
+    """One ingested push event. `outcome` says what became of it; `skipped` are (step, reason) pairs."""
+
+    id: int
+    repository_id: int
+    ref: str
+    before: str
+    after: str
+    pusher: str
+    message: str
+    options: tuple[str, ...]
+    commit_id: int | None
+    outcome: str
+    skipped: tuple[tuple[str, str], ...]
+    created_at: str
+
+
+def add(
+    db: Database,
+    *,
+    project_id: int,
+    repository_id: int,
+    identifier: str,
+    ref: str,
+    message: str,
+    author: str,
+    committed_at: str,
+    yaml_path: str,
+    config_state: str,
+    config: Any,
+    problems: Sequence[str],
+) -> Commit:
+    """Record a commit, or the further ref of one that is known. `ref` is short, such as main. Call inside a transaction."""
+    known = row(
+        db, "SELECT id, ref_names FROM git_commit WHERE project_id = ? AND identifier = ?", (project_id, identifier)
+    )
+    if known is None:
+        values = {
+            "project_id": project_id, "repository_id": repository_id, "identifier": identifier, "ref": ref,
+            "ref_names": json.dumps([ref]), "message": message, "author": author, "committed_at": committed_at,
+            "created_at": clock.now(), "yaml_path": yaml_path, "config_state": config_state,
+            "config": json.dumps(config), "problems": json.dumps(list(problems)),
+        }  # fmt: skip
+        insert(db, "git_commit", values)
+    elif ref not in (names := json.loads(known["ref_names"])):
+        execute(db, "UPDATE git_commit SET ref_names = ? WHERE id = ?", (json.dumps([*names, ref]), known["id"]))
+    return by_identifier(db, project_id, identifier)
+
+
+def get(db: Database, commit_id: int) -> Commit:
+    return _one(row(db, "SELECT * FROM git_commit WHERE id = ?", (commit_id,)), commit_id)
+
+
+def by_identifier(db: Database, project_id: int, identifier: str) -> Commit:
+    sql = "SELECT * FROM git_commit WHERE project_id = ? AND identifier = ?"
+    return _one(row(db, sql, (project_id, identifier)), identifier)
+
+
+def known(db: Database, project_id: int, identifier: str) -> Commit | None:
+    sql = "SELECT * FROM git_commit WHERE project_id = ? AND identifier = ?"
+    found = row(db, sql, (project_id, identifier))
+    return _commit(found) if found else None
+
+
+def listing(db: Database, project_id: int | None = None, limit: int = 100, offset: int = 0) -> list[Commit]:
+    """Newest first by commit time, without their configuration."""
+    where, values = ("WHERE project_id = ?", [project_id]) if project_id is not None else ("", [])
+    sql = f"SELECT {COLUMNS} FROM git_commit {where} ORDER BY committed_at DESC, id DESC LIMIT ? OFFSET ?"
+    return [_commit(found) for found in rows(db, sql, [*values, limit, offset])]
+
+
+def add_push(db: Database, repository_id: int, event: PushEvent, delivery_id: int | None) -> int | None:
+    """Record a push event; None when it was recorded before. Call inside a transaction.
+
+    An event is known when its identity is, or when it is the last one of its ref with the same before and after.
+    """
+    last_sql = "SELECT before, after FROM push WHERE repository_id = ? AND ref = ? ORDER BY id DESC LIMIT 1"
+    last = row(db, last_sql, (repository_id, event.ref))
+    if last and (last["before"], last["after"]) == (event.before, event.after):
+        return None
+    if row(db, "SELECT 1 FROM push WHERE repository_id = ? AND identity = ?", (repository_id, event.identity)):
+        return None
+    values = {
+        "repository_id": repository_id, "ref": event.ref, "before": event.before, "after": event.after,
+        "pusher": event.pusher, "message": event.message, "options": json.dumps(event.options),
+        "identity": event.identity, "delivery_id": delivery_id, "created_at": clock.now(),
+    }  # fmt: skip
+    return insert(db, "push", values)
+
+
+def finish_push(
+    db: Database, push_id: int, *, commit_id: int | None, outcome: str, skipped: Sequence[tuple[str, str]] = ()
+) -> None:
+    sql = "UPDATE push SET commit_id = ?, outcome = ?, skipped = ? WHERE id = ?"
+    execute(db, sql, (commit_id, outcome, json.dumps(list(skipped)), push_id))
+
+
+def pushes_of_commit(db: Database, commit_id: int) -> list[Push]:
+    """Newest first."""
+    return [_push(found) for found in rows(db, "SELECT * FROM push WHERE commit_id = ? ORDER BY id DESC", (commit_id,))]
+
+
+def pushes_of_delivery(db: Database, delivery_row: int) -> list[Push]:
+    return [_push(found) for found in rows(db, "SELECT * FROM push WHERE delivery_id = ? ORDER BY id", (delivery_row,))]
+
+
+def _one(found: Row | None, asked: object) -> Commit:
+    if found is None:
+        raise NotFound(f"there is no commit {asked}")
+    return _commit(found)
+
+
+def _commit(found: Row) -> Commit:
+    parsed = {
+        "ref_names": tuple(json.loads(found["ref_names"])),
+        "problems": tuple(json.loads(found["problems"])),
+        "config": json.loads(found["config"]) if found.get("config") else None,
+    }
+    return Commit(**found | parsed)
+
+
+def _push(found: Row) -> Push:
+    values = {name: found[name] for name in Push.__dataclass_fields__}
+    parsed = {
+        "options": tuple(json.loads(found["options"])),
+        "skipped": tuple((step, reason) for step, reason in json.loads(found["skipped"])),
+    }
+    return Push(**values | parsed)

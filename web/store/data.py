@@ -1,0 +1,60 @@
+"""Data: the output files. The bytes lie below `outputs/` under the datum's uuid; the name is only a column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from core import clock
+from core.errors import NotFound
+from core.model import Datum, Execution
+from web.store.db import Row, insert, row, rows
+
+
+def path(outputs_dir: Path, datum_uuid: str) -> Path:
+    return outputs_dir / datum_uuid[:2] / datum_uuid
+
+
+def add(
+    db: Database, execution: Execution, *, datum_uuid: str, name: str, size: int, sha256: str, sha1: str, md5: str
+) -> Datum:
+    """Record a stored file; the same uuid twice is one datum."""
+    if known := row(db, "SELECT * FROM datum WHERE uuid = ?", (datum_uuid,)):
+        return Datum(**known)
+    values = {
+        "uuid": datum_uuid, "project_id": execution.project_id, "execution_id": execution.id, "name": name,
+        "size": size, "sha256": sha256, "sha1": sha1, "md5": md5, "created_at": clock.now(),
+    }  # fmt: skip
+    insert(db, "datum", values)
+    return by_uuid(db, datum_uuid)
+
+
+def by_uuid(db: Database, datum_uuid: str) -> Datum:
+    found = row(db, "SELECT * FROM datum WHERE uuid = ?", (datum_uuid,))
+    if found is None:
+        raise NotFound(f"there is no datum {datum_uuid}")
+    return Datum(**found)
+
+
+def of_execution(db: Database, execution_id: int, limit: int = -1, offset: int = 0) -> list[Datum]:
+    """By name."""
+    sql = "SELECT * FROM datum WHERE execution_id = ? ORDER BY name, id LIMIT ? OFFSET ?"
+    return [Datum(**found) for found in rows(db, sql, (execution_id, limit, offset))]
+
+
+def search(
+    db: Database, *, project_id: int | None, execution_id: int | None, limit: int, offset: int
+) -> tuple[list[Datum], int]:
+    """Newest first, and how many there are without the limit; those of one execution by name."""
+    conditions: Sequence[str] = [
+        f"{column} = ?" for column, value in (("project_id", project_id), ("execution_id", execution_id)) if value
+    ]
+    values: list[Any] = [value for value in (project_id, execution_id) if value]
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    order = "name, id" if execution_id else "id DESC"
+    count: Row | None = row(db, f"SELECT COUNT(*) AS n FROM datum {where}", values)
+    found = rows(db, f"SELECT * FROM datum {where} ORDER BY {order} LIMIT ? OFFSET ?", [*values, limit, offset])
+    return [Datum(**item) for item in found], int(count["n"]) if count else 0

@@ -1,0 +1,205 @@
+"""Executions: their rows, and the one function that moves their state."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlite_utils import Database
+
+from core import clock
+from core.errors import Conflict, NotFound
+from core.model import Execution, StateChange
+from core.states import FINAL, FailureReason, State, check_move
+from web.store.db import Row, execute, insert, row, rows
+from web.store.projects import take_counter
+
+JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags")
+SELECT = (
+    "SELECT execution.*, git_commit.identifier AS commit_identifier, user.username AS creator FROM execution"
+    " JOIN git_commit ON git_commit.id = execution.commit_id JOIN user ON user.id = execution.creator_id"
+)
+
+
+def add(db: Database, values: Mapping[str, Any]) -> Execution:
+    """A new execution in `created` with the next number of its project. Call inside a transaction.
+
+    `values` are columns; JSON ones are given as Python values.
+    """
+    encoded = {key: json.dumps(value) if key in JSON_COLUMNS else value for key, value in values.items()}
+    at = clock.now()
+    counter = take_counter(db, values["project_id"])
+    own = {"uuid": str(uuid.uuid4()), "counter": counter, "state": State.CREATED, "created_at": at}
+    execution_id = insert(db, "execution", encoded | own)
+    insert(db, "state_change", {"execution_id": execution_id, "to_state": State.CREATED, "at": at, "reason": ""})
+    return get(db, execution_id)
+
+
+def move(
+    db: Database,
+    execution: Execution,
+    to: State,
+    *,
+    reason: str = "",
+    failure_reason: FailureReason | None = None,
+    columns: Mapping[str, Any] | None = None,
+) -> StateChange:
+    """Apply one legal move and record it. Call inside a transaction; nothing else writes `state`.
+
+    Raises IllegalMove when the table forbids it and Conflict when the execution is no longer where, or on the attempt
+    that, `execution` says. `columns` are further columns of the same update.
+    """
+    check_move(execution.state, to, failure_reason=failure_reason, container_started=execution.container_id is not None)
+    at = clock.now()
+    time_column = {State.QUEUED: "queued_at", State.STARTED: "started_at"}.get(to)
+    values: Row = {"state": to, "failure_reason": failure_reason, **(columns or {})}
+    if time_column:
+        values[time_column] = at
+    if to in FINAL:
+        values |= {"ended_at": at, "lease_expires_at": None}
+    assignments = ", ".join(f"{name} = ?" for name in values)
+    sql = f"UPDATE execution SET {assignments} WHERE id = ? AND state = ? AND attempt = ?"
+    if execute(db, sql, [*values.values(), execution.id, execution.state, execution.attempt]) != 1:
+        raise Conflict(f"execution {execution.uuid} is no longer {execution.state} on attempt {execution.attempt}")
+    change = {"execution_id": execution.id, "from_state": execution.state, "to_state": to, "at": at, "reason": reason}
+    change_id = insert(db, "state_change", change)
+    return StateChange(
+        id=change_id, execution_id=execution.id, from_state=execution.state, to_state=to, at=at, reason=reason
+    )
+
+
+def update(db: Database, execution: Execution, **columns: Any) -> bool:
+    """Set columns other than the state; False when the attempt has changed or the execution is final."""
+    assignments = ", ".join(f"{name} = ?" for name in columns)
+    sql = f"UPDATE execution SET {assignments} WHERE id = ? AND attempt = ? AND ended_at IS NULL"
+    return execute(db, sql, [*columns.values(), execution.id, execution.attempt]) == 1
+
+
+def get(db: Database, execution_id: int) -> Execution:
+    return _one(row(db, f"{SELECT} WHERE execution.id = ?", (execution_id,)), execution_id)
+
+
+def by_uuid(db: Database, execution_uuid: str) -> Execution:
+    return _one(row(db, f"{SELECT} WHERE execution.uuid = ?", (execution_uuid,)), execution_uuid)
+
+
+def by_counter(db: Database, project_id: int, counter: int) -> Execution:
+    sql = f"{SELECT} WHERE execution.project_id = ? AND execution.counter = ?"
+    return _one(row(db, sql, (project_id, counter)), f"#{counter}")
+
+
+def newest(db: Database, project_id: int) -> Execution:
+    sql = f"{SELECT} WHERE execution.project_id = ? ORDER BY execution.counter DESC LIMIT 1"
+    return _one(row(db, sql, (project_id,)), "latest")
+
+
+def of_commit(db: Database, commit_id: int) -> list[Execution]:
+    """In the order of their numbers."""
+    return [_execution(found) for found in rows(db, f"{SELECT} WHERE commit_id = ? ORDER BY counter", (commit_id,))]
+
+
+def of_push(db: Database, push_id: int) -> list[Execution]:
+    return [_execution(found) for found in rows(db, f"{SELECT} WHERE push_id = ? ORDER BY counter", (push_id,))]
+
+
+def in_states(db: Database, *states: State) -> list[Execution]:
+    """Oldest first; only for the unfinished states, which have an index."""
+    marks = ", ".join("?" * len(states))
+    found = rows(db, f"{SELECT} WHERE execution.state IN ({marks}) ORDER BY execution.id", states)
+    return [_execution(item) for item in found]
+
+
+def search(
+    db: Database,
+    *,
+    project_id: int | None = None,
+    statuses: Sequence[str] = (),
+    counters: Sequence[int] = (),
+    creator_id: int | None = None,
+    step: str | None = None,
+    order: str = "counter DESC",
+    limit: int = 100,
+    offset: int = 0,
+) -> tuple[list[Execution], int]:
+    """Executions that meet every given filter, and how many there are without the limit.
+
+    `statuses` are states, `stopping` and `incomplete`. `order` is SQL of the caller's own making, never input.
+    """
+    where, values = _where(project_id, statuses, counters, creator_id, step)
+    count = row(db, f"SELECT COUNT(*) AS n FROM execution {where}", values)
+    sql = f"{SELECT} {where} ORDER BY execution.{order} LIMIT ? OFFSET ?"
+    found = rows(db, sql, [*values, limit, offset])
+    return [_execution(item) for item in found], int(count["n"]) if count else 0
+
+
+def counts(db: Database, project_id: int) -> dict[str, int]:
+    """How many executions of a project are in each state."""
+    sql = "SELECT state, COUNT(*) AS n FROM execution WHERE project_id = ? GROUP BY state"
+    return {found["state"]: found["n"] for found in rows(db, sql, (project_id,))}
+
+
+def newest_of_branch(db: Database, project_id: int, branch: str, step: str | None = None) -> list[Execution]:
+    """The executions of the newest push to a branch that made any (of that step); for badges."""
+    step_sql, values = (" AND execution.step = ?", [step]) if step else ("", [])
+    sql = (
+        "SELECT push.id FROM push JOIN execution ON execution.push_id = push.id"
+        f" WHERE execution.project_id = ? AND push.ref = ?{step_sql} ORDER BY push.id DESC LIMIT 1"
+    )
+    push = row(db, sql, [project_id, f"refs/heads/{branch}", *values])
+    found = of_push(db, push["id"]) if push else []
+    return [execution for execution in found if step is None or execution.step == step]
+
+
+def state_changes(db: Database, execution_id: int) -> list[StateChange]:
+    """Oldest first."""
+    found = rows(db, "SELECT * FROM state_change WHERE execution_id = ? ORDER BY id", (execution_id,))
+    states = [(State(c["from_state"]) if c["from_state"] else None, State(c["to_state"])) for c in found]
+    return [StateChange(**c | {"from_state": a, "to_state": b}) for c, (a, b) in zip(found, states, strict=True)]
+
+
+def _where(
+    project_id: int | None,
+    statuses: Sequence[str],
+    counters: Sequence[int],
+    creator_id: int | None,
+    step: str | None,
+) -> tuple[str, list[Any]]:
+    conditions: list[str] = []
+    values: list[Any] = []
+    for column, value in (("project_id", project_id), ("creator_id", creator_id), ("step", step)):
+        if value is not None:
+            conditions.append(f"execution.{column} = ?")
+            values.append(value)
+    if counters:
+        conditions.append(f"execution.counter IN ({', '.join('?' * len(counters))})")
+        values += counters
+    if statuses:
+        conditions.append(f"({' OR '.join(_status_condition(status) for status in statuses)})")
+    return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
+
+
+def _status_condition(status: str) -> str:
+    if status == "incomplete":
+        return "execution.state IN ('created', 'queued', 'started')"
+    if status == "stopping":
+        return "(execution.state = 'started' AND execution.stop_requested_at IS NOT NULL)"
+    if status == State.STARTED:
+        return "(execution.state = 'started' AND execution.stop_requested_at IS NULL)"
+    return f"execution.state = '{State(status)}'" if status in set(State) else "0"
+
+
+def _one(found: Row | None, asked: object) -> Execution:
+    if found is None:
+        raise NotFound(f"there is no execution {asked}")
+    return _execution(found)
+
+
+def _execution(found: Row) -> Execution:
+    values = {name: found[name] for name in Execution.__dataclass_fields__}
+    values |= {name: json.loads(found[name]) for name in JSON_COLUMNS}
+    values |= {"commands": tuple(values["commands"]), "tags": tuple(values["tags"]), "state": State(found["state"])}
+    if found["failure_reason"]:
+        values["failure_reason"] = FailureReason(found["failure_reason"])
+    return Execution(**values)

@@ -1,0 +1,180 @@
+"""The log of an execution: one append-only file of lines, and beside it an index of segments.
+
+A segment is a batch of whole lines of one stream that arrived together. Its record in the index file gives the number of
+its first line, its offset, and the time span its lines were printed in; the lines in it share the span evenly. So no line
+costs a row or a record of its own. The row of the execution holds the true lengths: whatever a killed process wrote
+beyond them is cut off by the next append and never read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from core.errors import NotFound
+from core.model import Execution
+from core.wire import STREAMS, LogBatch
+from web.store.db import execute, row
+
+# first line, offset, first microsecond, span in microseconds, lines, stream
+RECORD = struct.Struct("<QQQQIB3x")
+MESSAGE_BYTES = 16 * 1024  # a longer line is shown as several messages
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    line: int
+    offset: int
+    first_us: int
+    span_us: int
+    lines: int
+    stream: str
+
+    def time_us(self, index: int) -> int:
+        """When line `index` of this segment was printed: strictly increasing."""
+        return self.first_us + (self.span_us * index) // self.lines
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line; `number` counts from 0 over all streams. `message` has no newline."""
+
+    number: int
+    time_us: int
+    stream: str
+    message: bytes
+
+    @property
+    def text(self) -> str:
+        return self.message.decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class LogLength:
+    """What the database says of a log. `acknowledged` maps streams to stored spool bytes."""
+
+    bytes: int
+    lines: int
+    segments: int
+    last_us: int
+    acknowledged: dict[str, int]
+
+
+def paths(logs_dir: Path, execution: Execution) -> tuple[Path, Path]:
+    folder = logs_dir / execution.uuid[:2]
+    return folder / f"{execution.uuid}.log", folder / f"{execution.uuid}.index"
+
+
+def length(db: Database, execution: Execution) -> LogLength:
+    columns = "log_bytes, log_lines, log_segments, log_last_us, acknowledged"
+    found = row(db, f"SELECT {columns} FROM execution WHERE id = ?", (execution.id,))
+    if found is None:
+        raise NotFound(f"there is no execution {execution.uuid}")
+    acknowledged = dict.fromkeys(STREAMS, 0) | json.loads(found["acknowledged"])
+    return LogLength(found["log_bytes"], found["log_lines"], found["log_segments"], found["log_last_us"], acknowledged)
+
+
+def append(
+    db: Database, logs_dir: Path, execution: Execution, at: LogLength, batch: LogBatch, text: bytes
+) -> Segment | None:
+    """Add a batch after `at`, the present length; None when it held no line. Call inside a transaction.
+
+    The caller has checked that `batch.start` is the acknowledged offset of its stream.
+    """
+    lines = text.count(b"\n")
+    first_us = max(batch.first_us, at.last_us + 1)
+    span_us = max(batch.last_us - first_us, lines)
+    segment = Segment(at.lines, at.bytes, first_us, span_us, lines, batch.stream)
+    if lines:
+        _write(logs_dir, execution, at, text, segment)
+    after = {
+        "log_bytes": at.bytes + len(text),
+        "log_lines": at.lines + lines,
+        "log_segments": at.segments + (1 if lines else 0),
+        "log_last_us": first_us + span_us if lines else at.last_us,
+        "acknowledged": json.dumps(at.acknowledged | {batch.stream: batch.end}),
+    }
+    assignments = ", ".join(f"{name} = ?" for name in after)
+    execute(db, f"UPDATE execution SET {assignments} WHERE id = ?", [*after.values(), execution.id])
+    return segment if lines else None
+
+
+def _write(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, segment: Segment) -> None:
+    log, index = paths(logs_dir, execution)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    stream = STREAMS.index(segment.stream)
+    record = RECORD.pack(segment.line, segment.offset, segment.first_us, segment.span_us, segment.lines, stream)
+    for path, size, data in ((log, at.bytes, text), (index, at.segments * RECORD.size, record)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(descriptor).st_size > size:
+                os.ftruncate(descriptor, size)
+            view, position = memoryview(data), size
+            while view:
+                written = os.pwrite(descriptor, view, position)
+                view, position = view[written:], position + written
+        finally:
+            os.close(descriptor)
+
+
+def sync(logs_dir: Path, execution: Execution) -> None:
+    """Make the log durable; done once, before the final state is recorded."""
+    for path in paths(logs_dir, execution):
+        if path.exists():
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def read(logs_dir: Path, execution: Execution, at: LogLength, first: int, count: int) -> Iterator[LogLine]:
+    """Lines `first` … `first + count - 1`, as far as there are any. Reads one segment at a time."""
+    if first >= at.lines or count <= 0:
+        return
+    log, index = paths(logs_dir, execution)
+    end = min(first + count, at.lines)
+    with log.open("rb") as text, index.open("rb") as records:
+        number = _segment_of(records.fileno(), at.segments, first)
+        while number < at.segments:
+            segment = _segment(records.fileno(), number)
+            if segment.line >= end:
+                return
+            following = _segment(records.fileno(), number + 1).offset if number + 1 < at.segments else at.bytes
+            text.seek(segment.offset)
+            lines = text.read(following - segment.offset).split(b"\n")
+            for i in range(max(0, first - segment.line), min(segment.lines, end - segment.line)):
+                yield LogLine(segment.line + i, segment.time_us(i), segment.stream, lines[i])
+            number += 1
+
+
+def messages(lines: Iterator[LogLine]) -> Iterator[LogLine]:
+    """The same lines with every one over MESSAGE_BYTES cut into several of the same number."""
+    for line in lines:
+        for start in range(0, len(line.message) or 1, MESSAGE_BYTES):
+            piece = line.message[start : start + MESSAGE_BYTES]
+            yield LogLine(line.number, line.time_us + start // MESSAGE_BYTES, line.stream, piece)
+
+
+def _segment(descriptor: int, number: int) -> Segment:
+    values = RECORD.unpack(os.pread(descriptor, RECORD.size, number * RECORD.size))
+    line, offset, first_us, span_us, lines, stream = values
+    return Segment(line, offset, first_us, span_us, lines, STREAMS[stream])
+
+
+def _segment_of(descriptor: int, segments: int, line: int) -> int:
+    """The number of the segment that holds a line, by bisection."""
+    low, high = 0, segments - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _segment(descriptor, middle).line <= line:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,110 @@
+"""Projects and their repositories."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlite_utils import Database
+
+from core import clock
+from core.errors import NotFound
+from core.model import Project, Repository
+from core.names import check_project
+from web.store.db import Row, execute, insert, row, rows
+
+SELECT = "SELECT project.*, user.username AS owner FROM project JOIN user ON user.id = project.owner_id"
+HOSTED = "hosted"  # the forge of repositories that are pushed to this server itself
+
+
+def add(db: Database, name: str, owner_id: int, description: str = "") -> Project:
+    """A new project. Raises InvalidInput for a bad name; the caller has made sure that it is free."""
+    values = {"uuid": str(uuid.uuid4()), "name": check_project(name), "owner_id": owner_id}
+    insert(db, "project", values | {"description": description, "created_at": clock.now()})
+    return by_name(db, name)
+
+
+def add_repository(
+    db: Database, project_id: int, *, forge: str, url: str | None, secret: bytes, full_name: str = ""
+) -> Repository:
+    """A new repository of a project; `secret` is the webhook secret, encrypted."""
+    values = {"project_id": project_id, "forge": forge, "url": url, "secret": secret, "full_name": full_name}
+    repository_id = insert(db, "repository", values | {"created_at": clock.now()})
+    return repository(db, repository_id)
+
+
+def listing(db: Database) -> list[Project]:
+    return [_project(found) for found in rows(db, f"{SELECT} ORDER BY project.name")]
+
+
+def get(db: Database, project_id: int) -> Project:
+    return _one(row(db, f"{SELECT} WHERE project.id = ?", (project_id,)), project_id)
+
+
+def by_uuid(db: Database, project_uuid: str) -> Project:
+    return _one(row(db, f"{SELECT} WHERE project.uuid = ?", (project_uuid,)), project_uuid)
+
+
+def by_name(db: Database, name: str) -> Project:
+    return _one(row(db, f"{SELECT} WHERE project.name = ?", (name,)), name)
+
+
+def repository(db: Database, repository_id: int) -> Repository:
+    found = row(db, "SELECT * FROM repository WHERE id = ?", (repository_id,))
+    if found is None:
+        raise NotFound(f"there is no repository {repository_id}")
+    return _repository(found)
+
+
+def repositories(db: Database, project_id: int) -> list[Repository]:
+    """The repositories of a project, oldest first."""
+    return [
+        _repository(found)
+        for found in rows(db, "SELECT * FROM repository WHERE project_id = ? ORDER BY id", (project_id,))
+    ]
+
+
+def repositories_of_forge(db: Database, forge: str) -> list[Repository]:
+    return [_repository(found) for found in rows(db, "SELECT * FROM repository WHERE forge = ? ORDER BY id", (forge,))]
+
+
+def secret(db: Database, repository_id: int) -> bytes:
+    """The encrypted webhook secret of a repository."""
+    found = row(db, "SELECT secret FROM repository WHERE id = ?", (repository_id,))
+    return bytes(found["secret"]) if found else b""
+
+
+def ssh_key(db: Database, repository_id: int) -> bytes | None:
+    """The encrypted private key that fetches a repository, if it has one."""
+    found = row(db, "SELECT ssh_key FROM repository WHERE id = ?", (repository_id,))
+    return bytes(found["ssh_key"]) if found and found["ssh_key"] is not None else None
+
+
+def set_full_name(db: Database, repository_id: int, full_name: str) -> None:
+    execute(db, "UPDATE repository SET full_name = ? WHERE id = ?", (full_name, repository_id))
+
+
+def set_default_branch(db: Database, repository_id: int, branch: str) -> None:
+    execute(db, "UPDATE repository SET default_branch = ? WHERE id = ?", (branch, repository_id))
+
+
+def take_counter(db: Database, project_id: int) -> int:
+    """The next execution number of a project. Call inside a transaction."""
+    execute(db, "UPDATE project SET execution_counter = execution_counter + 1 WHERE id = ?", (project_id,))
+    found = row(db, "SELECT execution_counter FROM project WHERE id = ?", (project_id,))
+    return int(found["execution_counter"]) if found else 0
+
+
+def _one(found: Row | None, asked: object) -> Project:
+    if found is None:
+        raise NotFound(f"there is no project {asked!r}")
+    return _project(found)
+
+
+def _project(found: Row) -> Project:
+    names = ("id", "uuid", "name", "description", "owner_id", "owner", "yaml_path", "created_at")
+    return Project(**{name: found[name] for name in names})
+
+
+def _repository(found: Row) -> Repository:
+    names = ("id", "project_id", "forge", "url", "full_name", "default_branch", "created_at")
+    return Repository(**{name: found[name] for name in names})
