@@ -1,0 +1,55 @@
+"""What the benchmarks share: a scratch server and the three-number report."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from instance import Checkout, Instance, running, wait_for
+
+__all__ = ["IMAGE", "NETWORK", "report", "scratch", "wait_for"]
+
+IMAGE = "pushmill-quickstart"
+NETWORK = "pushmill"
+
+
+@contextmanager
+def scratch(config: str = "") -> Iterator[tuple[Instance, Checkout]]:
+    """A fresh server and a working copy, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="pushmill-bench-"))
+    try:
+        with running(folder / "data", config) as instance:
+            yield instance, Checkout(folder / "checkout")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def report(
+    what: str,
+    ours: Sequence[float],
+    floors: Sequence[float],
+    *,
+    unit: str,
+    scale: float = 1.0,
+    promise: float,
+) -> None:
+    """Medians of both and their ratio, with the spread."""
+
+    def show(values: Sequence[float]) -> str:
+        scaled = sorted(value * scale for value in values)
+        return f"{statistics.median(scaled):8.1f} {unit}  (n={len(scaled)}; {scaled[0]:.1f}-{scaled[-1]:.1f})"
+
+    ratio = statistics.median(ours) / statistics.median(floors)
+    print(what)
+    print(f"  ours   {show(ours)}")
+    print(f"  floor  {show(floors)}")
+    print(
+        f"  ratio  {ratio:8.2f}  (promise: at most {promise:g}) {'kept' if ratio <= promise else 'BROKEN'}", flush=True
+    )

@@ -1,0 +1,93 @@
+"""What `pushmill up` costs while nothing runs: memory (PSS) of everything it starts, and its start to a served page.
+
+Promises: at most 250 MB together, Docker apart, and at most 3 s. Floors: a bare gunicorn with an empty Flask application
+for the memory of one Python server, and its start to a served page.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+from bench import scratch
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from instance import free_port, wait_for
+
+ROUNDS = 3
+PSS_MB, START_S = 250, 3.0
+BARE = "from flask import Flask; app = Flask('bare'); app.add_url_rule('/', 'root', lambda: 'ok')"
+
+
+def family(pid: int) -> list[psutil.Process]:
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def pss(pid: int) -> float:
+    return sum(process.memory_full_info().pss for process in family(pid)) / 1e6
+
+
+def bare() -> tuple[float, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "bare.py").write_text(BARE)
+        port = free_port()
+        command = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", "--log-level", "error", "bare:app"]
+        started = time.perf_counter()
+        process = subprocess.Popen(command, cwd=folder)
+        wait_for(lambda: serves(port), 20, 0.01)
+        seconds = time.perf_counter() - started
+        memory = pss(process.pid)
+        process.terminate()
+        process.wait()
+        return memory, seconds
+
+
+def serves(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def main() -> None:
+    starts, memories, floors = [], [], []
+    for _ in range(ROUNDS):
+        floors.append(bare())
+        with scratch() as (instance, _checkout):
+            instance.stop()
+            starts.append(instance.start())
+            time.sleep(5)  # let every process finish its imports and become idle
+            assert instance.process is not None
+            memories.append(pss(instance.process.pid))
+            names = [
+                (p.memory_full_info().pss / 1e6, " ".join(p.cmdline())[-70:]) for p in family(instance.process.pid)
+            ]
+    for size, name in names:
+        print(f"    {size:6.1f} MB  {name}")
+    memory, start = statistics.median(memories), statistics.median(starts)
+    bare_memory, bare_start = (statistics.median(values) for values in zip(*floors, strict=True))
+    print("idle memory of everything that `pushmill up` starts")
+    print(f"  ours   {memory:8.1f} MB PSS")
+    print(f"  floor  {bare_memory:8.1f} MB PSS  one empty Flask application in gunicorn")
+    print(
+        f"  ratio  {memory / bare_memory:8.2f}  (promise: at most {PSS_MB} MB) {'kept' if memory <= PSS_MB else 'BROKEN'}"
+    )
+    print("start to a served page")
+    print(f"  ours   {start:8.2f} s")
+    print(f"  floor  {bare_start:8.2f} s")
+    print(
+        f"  ratio  {start / bare_start:8.2f}  (promise: at most {START_S:g} s) {'kept' if start <= START_S else 'BROKEN'}"
+    )
+
+
+if __name__ == "__main__":
+    main()
