@@ -127,8 +127,8 @@ class Config:
     @property
     def local_url(self) -> str:
         """The server as this machine reaches it."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(self.server.host, self.server.host)  # noqa: S104
-        return f"http://{host}:{self.server.port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.server.host, self.server.host)  # noqa: S104
+        return f"http://[{host}]:{self.server.port}" if ":" in host else f"http://{host}:{self.server.port}"
 
 
 def default_data_dir() -> Path:
@@ -159,7 +159,8 @@ def load(data: Path | None = None, path: Path | None = None, **overrides: Any) -
     given = {name: value for name, value in overrides.items() if value is not None}
     for name, value in (_handed_on() | given).items():
         section, key = name.split("__")
-        table.setdefault(section, {})[key] = value
+        if isinstance(values := table.setdefault(section, {}), dict):  # else from_table says what is wrong
+            values[key] = value
     return from_table(table, data, str(source))
 
 
@@ -216,7 +217,10 @@ def _value(value: Any, kind: Any, where: str) -> Any:
         return tuple(value)
     if kind in (str, int, bool) and type(value) is kind:
         return value
-    raise ConfigError(f"{where} must be {getattr(kind, '__name__', 'a list of text')}, got {value!r}")
+    expected = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}.get(
+        kind, "a list of text"
+    )
+    raise ConfigError(f"{where} must be {expected}, got {value!r}")
 
 
 def _quantity(value: Any, units: dict[str, float] | dict[str, int], example: str, where: str) -> float:

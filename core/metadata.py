@@ -20,6 +20,7 @@ KEYS = 1000
 KEY_CHARACTERS = 200
 DEPTH = 20
 EXACT_INTEGER = 2**53  # beyond it JavaScript and SQLite's REAL lose digits
+LONG_INTEGER = re.compile(rb"\d{20}")  # orjson would round it
 ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
 TIME_KEY = "_time"  # ours; a program's own is ignored
 
@@ -58,25 +59,35 @@ def number(value: Any) -> float | None:
 
 
 def _load(line: bytes) -> Any:
+    if not LONG_INTEGER.search(line):
+        try:
+            return orjson.loads(line)
+        except orjson.JSONDecodeError:
+            pass
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return json.loads(line, parse_constant=str, parse_int=_integer)
-    except (ValueError, RecursionError):
+        data = json.loads(line.decode(), parse_constant=str, parse_int=_integer, parse_float=_float)
+        orjson.dumps(data)  # refuses what no table holds and no page shows: halves of surrogate pairs
+    except (ValueError, RecursionError, TypeError):
         return None
+    return data
 
 
 def _integer(text: str) -> int | str:
     return int(text) if len(text) < 20 else text
 
 
+def _float(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else str(value).replace("inf", "Infinity")
+
+
 def _value(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > EXACT_INTEGER:
         return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
+    if isinstance(value, list):
+        return [_value(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _value(item) for key, item in value.items()}
     return value
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from instance import Checkout, Instance, running
 
 # small bounds, so that tests can reach them; an input server on loopback is allowed by the name of "localhost" only

@@ -7,7 +7,6 @@ import subprocess
 
 import httpx
 import pytest
-
 from instance import Checkout, Instance, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
@@ -24,8 +23,8 @@ def test_first_push_makes_the_project_and_runs_every_step(server: Instance, chec
     yaml = step(
         "train",
         "echo hello from $PWD",
-        "echo '{\"epoch\": 1, \"loss\": 0.5}'",
-        "echo '{\"epoch\": 2, \"loss\": 0.25}'",
+        'echo \'{"epoch": 1, "loss": 0.5}\'',
+        'echo \'{"epoch": 2, "loss": 0.25}\'',
         "echo oops >&2",
         "mkdir -p /valohai/outputs/sub && echo model > /valohai/outputs/sub/model.txt",
         "cat data.txt",
@@ -38,7 +37,12 @@ def test_first_push_makes_the_project_and_runs_every_step(server: Instance, chec
     assert (train["status"], evaluate["status"]) == ("complete", "complete")
     assert train["parameters"] == {"lr": 0.1}
     out = server.events(train["id"], "stdout")
-    assert out == ["hello from /valohai/repository", '{"epoch": 1, "loss": 0.5}', '{"epoch": 2, "loss": 0.25}', "committed"]
+    assert out == [
+        "hello from /valohai/repository",
+        '{"epoch": 1, "loss": 0.5}',
+        '{"epoch": 2, "loss": 0.25}',
+        "committed",
+    ]
     assert server.events(train["id"], "stderr") == ["oops"]
     assert train["cumulative_metadata"] == {"epoch": 2, "loss": 0.25}
     (output,) = server.outputs(train["id"])
@@ -68,7 +72,13 @@ def test_an_image_that_does_not_exist_ends_in_a_sentence_that_names_it(server: I
 
 
 def test_running_out_of_memory_is_told_apart_from_failing(server: Instance, checkout: Checkout) -> None:
-    checkout.commit({"valohai.yaml": step("eat", "python3 -c 'x = bytearray(2_000_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1'")})
+    checkout.commit(
+        {
+            "valohai.yaml": step(
+                "eat", "python3 -c 'x = bytearray(2_000_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1'"
+            )
+        }
+    )
     checkout.push(server.git_url("hungry"))
     execution = server.run("hungry", "eat")
     assert execution["status"] == "error"
@@ -76,7 +86,13 @@ def test_running_out_of_memory_is_told_apart_from_failing(server: Instance, chec
 
 
 def test_printing_without_end_is_cut_and_counted_and_goes_on(server: Instance, checkout: Checkout) -> None:
-    checkout.commit({"valohai.yaml": step("print", "head -c 5000000 /dev/zero | tr '\\0' 'x' | fold -w 99", "echo done > /valohai/outputs/done")})
+    checkout.commit(
+        {
+            "valohai.yaml": step(
+                "print", "head -c 5000000 /dev/zero | tr '\\0' 'x' | fold -w 99", "echo done > /valohai/outputs/done"
+            )
+        }
+    )
     checkout.push(server.git_url("chatty"))
     execution = server.run("chatty", "print")
     assert execution["status"] == "complete"
@@ -140,7 +156,9 @@ def test_a_broken_configuration_is_shown_on_the_commit(server: Instance, checkou
 
 
 def test_time_and_silence_limits_end_a_run_with_their_own_reason(server: Instance, checkout: Checkout) -> None:
-    yaml = step("slow", "sleep 60", extra="    time-limit: 2s\n") + step("silent", "sleep 60", extra="    no-output-timeout: 2s\n")
+    yaml = step("slow", "sleep 60", extra="    time-limit: 2s\n") + step(
+        "silent", "sleep 60", extra="    no-output-timeout: 2s\n"
+    )
     checkout.commit({"valohai.yaml": yaml})
     checkout.push(server.git_url("limits"))
     slow, silent = server.run("limits", "slow"), server.run("limits", "silent")
@@ -173,7 +191,9 @@ def test_nothing_of_a_finished_execution_stays_in_docker(server: Instance, check
 
     def left() -> str:
         containers = subprocess.run(["docker", "ps", "-aq", "--filter", label], capture_output=True, text=True).stdout
-        volumes = subprocess.run(["docker", "volume", "ls", "-q", "--filter", label], capture_output=True, text=True).stdout
+        volumes = subprocess.run(
+            ["docker", "volume", "ls", "-q", "--filter", label], capture_output=True, text=True
+        ).stdout
         return containers + volumes
 
     wait_for(lambda: left() == "")

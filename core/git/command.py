@@ -50,7 +50,14 @@ def run(
     Raises GitError with what git said, or when it took longer than `time_limit_s`; then all its processes are ended.
     """
     options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
-    command = ["git", f"--git-dir={repository}", *options, "-c", f"safe.directory={os.path.realpath(repository)}", *arguments]
+    command = [
+        "git",
+        f"--git-dir={repository}",
+        *options,
+        "-c",
+        f"safe.directory={os.path.realpath(repository)}",
+        *arguments,
+    ]
     try:
         process = subprocess.Popen(
             command,
@@ -87,7 +94,12 @@ def ssh_environment(key: bytes | None, known_hosts: Path) -> Iterator[dict[str, 
     A host's key is remembered in `known_hosts` when first seen and must stay the same from then on.
     """
     known = str(known_hosts).replace("%", "%%")
-    options = ["BatchMode=yes", "StrictHostKeyChecking=accept-new", f'UserKnownHostsFile="{known}"', "ConnectTimeout=20"]
+    options = [
+        "BatchMode=yes",
+        "StrictHostKeyChecking=accept-new",
+        f'UserKnownHostsFile="{known}"',
+        "ConnectTimeout=20",
+    ]
     with tempfile.TemporaryDirectory(prefix="pushmill-ssh-") as directory:  # made with mode 0700
         command = ["ssh"]
         if key is not None:

@@ -9,7 +9,9 @@ from urllib.parse import unquote, urlsplit
 from core.errors import GitError
 
 # user@host:path; a user or host that starts with '-' would become an option of ssh
-SCP_LIKE = re.compile(r"(?P<user>[A-Za-z0-9_][A-Za-z0-9._-]*)@(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^-:\s][^\s]*)")
+SCP_LIKE = re.compile(
+    r"(?P<user>[A-Za-z0-9_][A-Za-z0-9._-]*)@(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^-:\s][^\s]*)"
+)
 SSH_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 SUPPORTED = "use https://host/path, ssh://user@host/path or user@host:path"

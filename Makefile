@@ -1,0 +1,26 @@
+# The two commands: `make up` installs what is missing and runs everything; `make test` does what CI does.
+#
+#   make up [DATA=directory] [PORT=8000] [HOST=127.0.0.1]
+
+# HOST counts only on the command line: some shells export a variable of that name.
+host := $(if $(filter command,$(firstword $(origin HOST))),$(HOST))
+export DATA PORT host
+
+.PHONY: up test vendor
+
+up:
+	@.ci/locked .ci/prepare-up
+	@exec .venv/bin/pushmill up $${DATA:+--data "$$DATA"} $${PORT:+--port "$$PORT"} $${host:+--host "$$host"} \
+		--quickstart examples/quickstart
+
+test:
+	@.ci/locked .ci/prepare-test
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/pytest
+
+# The JavaScript library of the charts, from npm, pinned by package-lock.json.
+vendor:
+	@.ci/vendor

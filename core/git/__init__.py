@@ -1,0 +1,36 @@
+"""Bare repositories: made, fetched into, read and exported. The only user of pygit2.
+
+Reading never touches a working tree: names, sizes and kinds come from the object store, so nothing that a commit holds
+is followed or executed here. libgit2 has no helpers and no hooks; the git binary runs through core.git.command.
+"""
+
+from core.git.remotes import fetch, fetch_commit
+from core.git.repository import (
+    CommitInfo,
+    commit_info,
+    init_hosted,
+    init_mirror,
+    is_ancestor,
+    pin,
+    read_file,
+    refs,
+    resolve,
+    set_head_to_first_branch,
+)
+from core.git.trees import export
+
+__all__ = [
+    "CommitInfo",
+    "commit_info",
+    "export",
+    "fetch",
+    "fetch_commit",
+    "init_hosted",
+    "init_mirror",
+    "is_ancestor",
+    "pin",
+    "read_file",
+    "refs",
+    "resolve",
+    "set_head_to_first_branch",
+]

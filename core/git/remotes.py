@@ -1,0 +1,192 @@
+"""Fetching: the first time by the git binary, later by libgit2 where it can, which is twice as fast there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pygit2
+from pygit2.enums import FetchPrune
+
+from core.errors import GitError
+from core.git import command
+from core.git.repository import PINS, as_git_error, checked_sha, open_repository, refs, resolve
+from core.git.url import RemoteUrl
+from core.git.url import parse as parse_url
+
+MIRRORED = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+LIBGIT2_SCHEMES = ("https", "http", "file")  # ssh through git alone: one memory of host keys, not two
+TOKEN_USER = "x-access-token"  # noqa: S105  forges look at the token alone; GitHub documents this name for it
+FETCH_LIMIT_S = 1800.0
+REPACK_LIMIT_S = 600.0
+MANY_PACKS = 50  # each fetch adds one; libgit2 never joins them
+STALE_LOCK_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A remote, what it wants to know, and until when (time.monotonic) it may take."""
+
+    remote: RemoteUrl
+    username: str
+    password: str
+    ssh_key: bytes | None
+    deadline: float
+
+
+def fetch(
+    path: Path,
+    url: str,
+    *,
+    allow_local: bool,
+    allow_http: bool,
+    ssh_key: bytes | None = None,
+    token: str | None = None,
+    shas: Sequence[str] = (),
+    time_limit_s: float = FETCH_LIMIT_S,
+) -> None:
+    """Make the heads and tags of a mirror those of the remote: forced, and gone where they are gone there.
+
+    Commits `shas` that came with no ref are asked for by name and pinned; one that the remote no longer gives is no
+    error: ask `resolve`. A user name in an https URL is used with `token`. Redirects are not followed.
+    Raises GitError; its text holds no credentials.
+    """
+    remote = parse_url(url, allow_local=allow_local, allow_http=allow_http)
+    source = Source(
+        remote=remote,
+        username=remote.username or TOKEN_USER,
+        password=token or remote.password or "",
+        ssh_key=ssh_key,
+        deadline=time.monotonic() + time_limit_s,
+    )
+    wanted = [checked_sha(sha) for sha in shas]
+    with _one_writer(path), _errors_about(source):
+        if not (remote.scheme in LIBGIT2_SCHEMES and refs(path) and _by_libgit2(path, source)):
+            _by_git(path, source, ["--prune", "--force"], MIRRORED)
+        for sha in wanted:
+            if resolve(path, sha) is None:
+                with contextlib.suppress(GitError):
+                    _by_git(path, source, [], [f"+{sha}:{PINS}{sha}"])
+        _join_packs(path)
+
+
+def fetch_commit(path: Path, url: str, sha: str, *, username: str, password: str) -> None:
+    """Fetch one commit, without its history, from a server of ours and pin it. Nothing happens when it is there.
+
+    By the git binary: over loopback it takes 31 ms where libgit2, which sends three requests instead of two, takes 110.
+    """
+    ref = PINS + checked_sha(sha)
+    source = Source(
+        remote=parse_url(url, allow_local=False, allow_http=True),
+        username=username,
+        password=password,
+        ssh_key=None,
+        deadline=time.monotonic() + FETCH_LIMIT_S,
+    )
+    with _one_writer(path), _errors_about(source):
+        if ref not in open_repository(path).references:  # the ref is written last: with it the commit is whole
+            _by_git(path, source, ["--depth=1"], [f"+{sha}:{ref}"])
+            _join_packs(path)
+
+
+class _Callbacks(pygit2.RemoteCallbacks):  # type: ignore[misc, unused-ignore]
+    """Answers with the credentials once, and ends the transfer at the deadline."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self._answers = [pygit2.UserPass(source.username, source.password)] if source.password else []
+        self._deadline = source.deadline
+
+    def credentials(self, *_: object) -> pygit2.UserPass:
+        if not self._answers:
+            raise GitError("the credentials are missing or were refused")
+        return self._answers.pop()
+
+    def transfer_progress(self, *_: object) -> None:
+        self._check_time()
+
+    def sideband_progress(self, *_: object) -> None:
+        self._check_time()
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise GitError("fetching took too long and was ended")
+
+
+def _by_libgit2(path: Path, source: Source) -> bool:
+    """True when done; False when git should try: it can do more, and says better what is wrong."""
+    try:
+        remote = open_repository(path).remotes.create_anonymous(source.remote.address)
+        remote.fetch(list(MIRRORED), callbacks=_Callbacks(source), prune=FetchPrune.PRUNE, proxy=None)
+    except (pygit2.GitError, ValueError, KeyError, OSError):
+        return False
+    return True
+
+
+def _by_git(path: Path, source: Source, options: Sequence[str], refspecs: Sequence[str]) -> None:
+    quiet = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"]
+    with _environment(path, source) as environment:
+        command.run(
+            ["fetch", *quiet, *options, "--", source.remote.address, *refspecs],
+            repository=path,
+            time_limit_s=max(1.0, source.deadline - time.monotonic()),
+            protocol=source.remote.scheme,
+            environment=environment,
+        )
+
+
+@contextlib.contextmanager
+def _environment(path: Path, source: Source) -> Iterator[dict[str, str]]:
+    if source.remote.scheme == "ssh":
+        with command.ssh_environment(source.ssh_key, path.absolute().parent / "known_hosts") as environment:
+            yield environment
+    elif source.password and source.remote.scheme != "file":
+        yield command.basic_auth(source.username, source.password)
+    else:
+        yield {}
+
+
+@contextlib.contextmanager
+def _errors_about(source: Source) -> Iterator[None]:
+    """Name the remote in the errors raised inside, and cut the secrets out of them."""
+    try:
+        yield
+    except GitError as error:
+        text = str(error)
+        for secret in filter(None, (source.password, source.remote.password)):
+            text = text.replace(secret, "…")
+        raise GitError(f"{source.remote.address}: {text}") from None
+
+
+@contextlib.contextmanager
+def _one_writer(path: Path) -> Iterator[None]:
+    """One fetch at a time into a repository, whichever process it is of; the lock dies with its holder."""
+    with as_git_error(path), open(path / "pushmill.lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _remove_stale_locks(path)
+        yield
+
+
+def _remove_stale_locks(path: Path) -> None:
+    """What a fetch that was killed has left: it would make every later one fail."""
+    (path / "shallow.lock").unlink(missing_ok=True)  # held for a whole fetch, and no other fetch runs now
+    oldest = time.time() - STALE_LOCK_S
+    locks = [path / name for name in ("packed-refs.lock", "HEAD.lock", "config.lock")]
+    for directory, _, files in os.walk(path / "refs"):
+        locks += [Path(directory, name) for name in files if name.endswith(".lock")]
+    for lock in locks:
+        with contextlib.suppress(FileNotFoundError):
+            if lock.stat().st_mtime < oldest:
+                lock.unlink()
+
+
+def _join_packs(path: Path) -> None:
+    packs = sum(name.endswith(".pack") for name in os.listdir(path / "objects" / "pack"))
+    if packs > MANY_PACKS:
+        command.run(["repack", "--geometric=2", "-d", "-q"], repository=path, time_limit_s=REPACK_LIMIT_S)
+        command.run(["pack-refs", "--all"], repository=path, time_limit_s=REPACK_LIMIT_S)

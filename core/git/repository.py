@@ -1,0 +1,243 @@
+"""One bare repository: how it is made and what can be asked of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pygit2
+from pygit2.enums import ConfigLevel, FileMode, ObjectType, RepositoryOpenFlag
+
+from core import names
+from core.errors import GitError, InvalidInput
+
+PINS = "refs/pushmill/"
+HOSTED_CONFIG = {
+    "core.bare": "true",
+    "gc.auto": "4096",
+    "gc.autoDetach": "true",
+    "http.receivepack": "true",
+    "receive.advertisePushOptions": "true",
+    "receive.autogc": "true",
+    "receive.denyNonFastForwards": "false",
+    "receive.fsckObjects": "true",
+    # defects that old, honest histories have and that harm nobody
+    "receive.fsck.badTimezone": "warn",
+    "receive.fsck.missingSpaceBeforeDate": "warn",
+    "receive.fsck.zeroPaddedFilemode": "warn",
+    "transfer.hideRefs": PINS.rstrip("/"),
+    "uploadpack.allowAnySHA1InWant": "true",
+}
+MIRROR_CONFIG = {"core.bare": "true", "http.followRedirects": "false"}
+BANNED_CONFIG = ("core.hooksPath", "core.fsmonitor", "core.sshCommand", "include.path")
+
+# libgit2 must not read the account's or the machine's configuration: url.insteadOf, proxies. It runs nothing that a
+# repository says, so whom the repository belongs to does not matter.
+for _level in (ConfigLevel.PROGRAMDATA, ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL):
+    pygit2.settings.search_path[_level] = ""
+pygit2.settings.owner_validation = False
+pygit2.settings.server_connect_timeout = 20_000  # milliseconds
+pygit2.settings.server_timeout = 60_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitInfo:
+    """A commit. `author` is a name; `committed_at` is `YYYY-MM-DDTHH:MM:SSZ`; undecodable bytes are U+FFFD."""
+
+    sha: str
+    message: str
+    author: str
+    committed_at: str
+    parents: tuple[str, ...]
+
+
+def init_hosted(path: Path, hook: str) -> None:
+    """Make, or put right, a bare repository that is pushed to; `hook` becomes its post-receive hook. Idempotent."""
+    with as_git_error(path):
+        _init(path, HOSTED_CONFIG)
+        _install_hook(path / "hooks" / "post-receive", hook)
+
+
+def init_mirror(path: Path) -> None:
+    """Make, or put right, a bare repository that is fetched into. Idempotent."""
+    with as_git_error(path):
+        _init(path, MIRROR_CONFIG)
+
+
+def commit_info(path: Path, name: str) -> CommitInfo:
+    """The commit that `name` is or leads to, with names as `resolve` takes them. GitError when there is none."""
+    commit = _commit(open_repository(path), name)
+    if commit is None:
+        raise GitError(f"{path.name} has no commit {name[:200]!r}")
+    author = commit.author
+    return CommitInfo(
+        sha=str(commit.id),
+        message=commit.raw_message.decode("utf-8", "replace"),
+        author=(author.raw_name or author.raw_email or b"").decode("utf-8", "replace"),
+        committed_at=_time_text(commit.commit_time),
+        parents=tuple(str(parent) for parent in commit.parent_ids),
+    )
+
+
+def resolve(path: Path, ref: str) -> str | None:
+    """The full name of the commit that `ref` leads to: a full sha, a full ref, HEAD, a branch or a tag, in this order.
+
+    None when there is none. Tags are peeled. git's other ways to name a commit (`HEAD~3`, `:/text`) are not taken.
+    """
+    commit = _commit(open_repository(path), ref)
+    return None if commit is None else str(commit.id)
+
+
+def is_ancestor(path: Path, old: str, new: str) -> bool:
+    """True when commit `new` is `old` or has it in its history. False also when one of them is not here."""
+    repository = open_repository(path)
+    first, second = _commit(repository, old), _commit(repository, new)
+    if first is None or second is None:
+        return False
+    return first.id == second.id or bool(repository.descendant_of(second.id, first.id))
+
+
+def read_file(path: Path, sha: str, name: str, limit: int) -> bytes | None:
+    """The content of file `name` (parts joined by `/`) at a commit; None when it has none of that name.
+
+    GitError when it is no regular file, is larger than `limit` bytes, or the name would leave the repository.
+    """
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\0" in name:
+        raise GitError(f"{name[:200]!r} is no path inside a repository")
+    repository = open_repository(path)
+    commit = _commit(repository, sha)
+    if commit is None:
+        raise GitError(f"{path.name} has no commit {sha[:200]!r}")
+    with as_git_error(path):
+        entry = _entry(commit.tree, parts, name)
+        if entry is None:
+            return None
+        size = repository.odb.read_header(entry.id)[1]
+        if size > limit:
+            raise GitError(f"{name} is {size:,} bytes large; at most {limit:,} are read")
+        return bytes(repository[entry.id].data)
+
+
+def pin(path: Path, sha: str) -> None:
+    """Keep a commit, whatever happens to the branches, by the ref `refs/pushmill/<sha>`. Idempotent."""
+    repository = open_repository(path)
+    commit = _commit(repository, checked_sha(sha))
+    if commit is None:
+        raise GitError(f"{path.name} has no commit {sha}")
+    with as_git_error(path), contextlib.suppress(pygit2.AlreadyExistsError):
+        repository.references.create(PINS + sha, commit.id)
+
+
+def refs(path: Path) -> dict[str, str]:
+    """Every branch and tag by its full name, with what it points to: for an annotated tag the tag, not the commit."""
+    repository = open_repository(path)
+    with as_git_error(path):
+        return {
+            reference.name: str(reference.target)
+            for reference in repository.references.iterator()
+            if reference.name.startswith(("refs/heads/", "refs/tags/")) and not isinstance(reference.target, str)
+        }
+
+
+def set_head_to_first_branch(path: Path) -> None:
+    """Where HEAD names no branch that exists, make it name main, master or the first one there is."""
+    repository = open_repository(path)
+    if not repository.head_is_unborn:
+        return
+    branches = [name for name in refs(path) if name.startswith("refs/heads/")]
+    preferred = [name for name in ("refs/heads/main", "refs/heads/master") if name in branches]
+    for name in [*preferred, *sorted(branches)][:1]:
+        with as_git_error(path):
+            repository.set_head(name)
+
+
+def open_repository(path: Path) -> Any:
+    """The pygit2.Repository at `path` itself, never one above it."""
+    with as_git_error(path):
+        return pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH | RepositoryOpenFlag.BARE)
+
+
+def checked_sha(sha: str) -> str:
+    try:
+        return names.check_sha(sha)
+    except InvalidInput as error:
+        raise GitError(str(error)) from None
+
+
+@contextlib.contextmanager
+def as_git_error(path: Path) -> Iterator[None]:
+    """What libgit2 and the disk raise, as GitError that names the repository."""
+    try:
+        yield
+    except (pygit2.GitError, OSError, ValueError, KeyError) as error:
+        raise GitError(f"the repository {path} cannot be used: {error}") from None
+
+
+def _init(path: Path, settings: dict[str, str]) -> None:
+    if not (path / "HEAD").exists():
+        pygit2.init_repository(str(path), bare=True, initial_head="main")
+    config = pygit2.Config(str(path / "config"))
+    for name, value in settings.items():
+        if list(config.get_multivar(name)) != [value]:
+            _forget(config, name)
+            config.set_multivar(name, ".*", value)
+    for name in BANNED_CONFIG:
+        _forget(config, name)
+
+
+def _forget(config: Any, name: str) -> None:
+    if list(config.get_multivar(name)):
+        config.delete_multivar(name, ".*")
+
+
+def _install_hook(file: Path, text: str) -> None:
+    file.parent.mkdir(exist_ok=True)
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    new.write_text(text, encoding="utf-8")
+    new.chmod(0o755)
+    new.replace(file)
+
+
+def _commit(repository: Any, name: str) -> Any:
+    """The pygit2.Commit that `name` leads to, or None."""
+    try:
+        if names.SHA.fullmatch(name):
+            return repository[name].peel(ObjectType.COMMIT)
+        for ref in (
+            (name,) if name.startswith("refs/") or name == "HEAD" else (f"refs/heads/{name}", f"refs/tags/{name}")
+        ):
+            if pygit2.reference_is_valid_name(ref) and ref in repository.references:
+                return repository.references[ref].peel(ObjectType.COMMIT)
+    except (pygit2.GitError, ValueError, KeyError):
+        return None  # no such object, a tag of a tree, a ref to nowhere, a hash that libgit2 does not know
+    return None
+
+
+def _entry(tree: Any, parts: list[str], name: str) -> Any:
+    """The blob entry of a regular file, None when there is none."""
+    for depth, part in enumerate(parts, 1):
+        if part not in tree:
+            return None
+        found = tree[part]
+        if found.filemode == FileMode.LINK:
+            raise GitError(f"{name} is a symbolic link, or lies behind one; it is not followed")
+        if depth < len(parts):
+            if found.filemode != FileMode.TREE:
+                return None
+            tree = found
+        elif found.filemode not in (FileMode.BLOB, FileMode.BLOB_EXECUTABLE):
+            raise GitError(f"{name} is a {'directory' if found.filemode == FileMode.TREE else 'submodule'}, no file")
+    return found
+
+
+def _time_text(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return "1970-01-01T00:00:00Z"  # a commit may claim any number

@@ -1,0 +1,122 @@
+"""A commit's files on disk. The commit is hostile: its names, its links, its sizes and how often it names one blob."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pygit2.enums import FileMode, ObjectType
+
+from core.errors import GitError
+from core.git import command
+from core.git.repository import as_git_error, checked_sha, open_repository
+
+MAX_ENTRIES = 500_000  # a few kilobytes of trees that name each other can stand for billions of files
+MAX_BYTES = 50 * 1024**3
+MAX_DEPTH = 200
+IN_MEMORY = 64 * 1024**2  # larger blobs are streamed by git
+STREAM_LIMIT_S = 600.0
+NAMES_OF_GIT = (b".git", b"git~1")  # git~1 is what .git is called on some file systems
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass
+class _Room:
+    """What may still be written."""
+
+    entries: int
+    bytes: int
+
+    def take(self, size: int, name: str) -> None:
+        self.entries -= 1
+        self.bytes -= size
+        if self.entries < 0 or self.bytes < 0:
+            raise GitError(f"the commit is too large: at {name} it has more files or bytes than are exported")
+
+
+def export(
+    path: Path, sha: str, destination: Path, *, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES
+) -> None:
+    """Write the files of a commit into the empty directory `destination`, readable and writable for all.
+
+    Executable bits are kept; symbolic links become such, wherever they point: do not follow them on the host.
+    Submodules become empty directories. GitError when a name is one that git refuses (`.git`, `..`, twice the same) or
+    the commit is larger than the limits; what was written until then stays.
+    """
+    repository = open_repository(path)
+    with as_git_error(path):
+        tree = repository[checked_sha(sha)].peel(ObjectType.TREE)
+        top = os.open(destination, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            _Export(path, repository, _Room(max_entries, max_bytes)).directory(tree, top, "", 0)
+        finally:
+            os.close(top)
+
+
+class _Export:
+    """Writes through directory descriptors and only into what it made itself: no link inside can lead it out."""
+
+    def __init__(self, path: Path, repository: Any, room: _Room) -> None:
+        self._path, self._repository, self._room = path, repository, room
+
+    def directory(self, tree: Any, descriptor: int, prefix: str, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise GitError(f"{prefix[:200]} lies deeper than {MAX_DEPTH} directories")
+        os.fchmod(descriptor, 0o777)
+        for entry in tree:
+            name = _checked_name(entry.raw_name, prefix)
+            shown = prefix + name.decode("utf-8", "replace")
+            try:
+                self._entry(entry, name, descriptor, shown, depth)
+            except FileExistsError:
+                raise GitError(f"the commit has {shown!r} twice") from None
+
+    def _entry(self, entry: Any, name: bytes, parent: int, shown: str, depth: int) -> None:
+        if entry.filemode in (FileMode.TREE, FileMode.COMMIT):
+            self._room.take(0, shown)
+            os.mkdir(name, 0o777, dir_fd=parent)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(name, flags, dir_fd=parent)
+            try:
+                submodule = entry.filemode == FileMode.COMMIT
+                self.directory(() if submodule else entry, descriptor, f"{shown}/", depth + 1)
+            finally:
+                os.close(descriptor)
+        elif entry.filemode == FileMode.LINK:
+            self._link(entry, name, parent, shown)
+        else:
+            self._file(entry, name, parent, shown)
+
+    def _link(self, entry: Any, name: bytes, parent: int, shown: str) -> None:
+        self._room.take(0, shown)
+        if self._repository.odb.read_header(entry.id)[1] > 4095:
+            raise GitError(f"the target of the symbolic link {shown!r} is too long")
+        os.symlink(bytes(entry.data), name, dir_fd=parent)
+
+    def _file(self, entry: Any, name: bytes, parent: int, shown: str) -> None:
+        size = self._repository.odb.read_header(entry.id)[1]
+        self._room.take(size, shown)
+        descriptor = os.open(name, NEW_FILE, 0o666, dir_fd=parent)
+        try:
+            os.fchmod(descriptor, 0o777 if entry.filemode & stat.S_IXUSR else 0o666)  # whatever the umask
+            if size > IN_MEMORY:
+                arguments = ["cat-file", "blob", str(entry.id)]
+                command.run(arguments, repository=self._path, time_limit_s=STREAM_LIMIT_S, stdout=descriptor)
+            else:
+                _write_all(descriptor, memoryview(entry))
+        finally:
+            os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _checked_name(name: bytes, prefix: str) -> bytes:
+    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name or name.lower() in NAMES_OF_GIT:
+        raise GitError(f"the commit holds {prefix}{name.decode('utf-8', 'replace')!r}, a name that git refuses")
+    return name

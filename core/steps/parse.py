@@ -1,0 +1,152 @@
+"""valohai.yaml → Configuration, in this process. `core.steps.sandbox.parse_limited` is the same for files of strangers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import valohai_yaml
+from valohai_yaml.lint import LintResult, lint
+from valohai_yaml.validation import validate
+
+from core.errors import InvalidYaml
+from core.steps.load import YAML_BYTES, load
+from core.steps.rules import step_advice, step_problems
+
+__all__ = ["YAML_BYTES", "Configuration", "parse"]
+
+MESSAGE_CHARS = 500  # the library's messages repeat whole values
+MESSAGES = 100
+KINDS = ("step", "task", "endpoint", "pipeline", "blueprint", "deployment")  # an item's first of these is its kind
+UNSUPPORTED = {"endpoint": "endpoints", "deployment": "deployments", "pipeline": "pipelines", "blueprint": "pipelines"}
+SERVING = ("endpoint", "deployment")  # never a reason to refuse a commit
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A valohai.yaml that can be used.
+
+    `config` is the file as plain JSON values, less the items that `problems` says are left out. `problems` is advice:
+    lint messages and notes on what is not supported here. `steps` are the names in file order.
+    """
+
+    config: Any
+    problems: tuple[str, ...]
+    steps: tuple[str, ...]
+
+
+def parse(data: bytes) -> Configuration:
+    """Read the bytes of a valohai.yaml. Raises InvalidYaml and nothing else, with every reason found.
+
+    What the schema forbids, what a step's rules forbid and what the library cannot read in a step is refused; broken
+    endpoints, deployments, tasks and pipelines are left out with a note.
+    """
+    try:
+        return _parse(data)
+    except InvalidYaml:
+        raise
+    except MemoryError:
+        raise InvalidYaml(["valohai.yaml needs more memory than is given to read it"]) from None
+    except Exception as error:  # noqa: BLE001 - the libraries raise nine unrelated classes on bad input
+        raise InvalidYaml([f"invalid valohai.yaml: {_describe(error)}"]) from None
+
+
+def _parse(data: bytes) -> Configuration:
+    config = load(data)
+    if config is None:
+        return Configuration([], ("valohai.yaml is empty: there is no step to run",), ())
+    if not isinstance(config, list):
+        raise InvalidYaml(["valohai.yaml must be a list of items such as `- step:`, each beginning with a dash"])
+    config, left_out_by_schema = _keep_valid(config)
+    config, left_out_by_parser = _keep_parsable(config)
+    steps = [item["step"] for item in config if "step" in item]
+    if problems := [problem for step in steps for problem in step_problems(step)]:
+        raise InvalidYaml(_capped(problems))
+    names = tuple(dict.fromkeys(step["name"] for step in steps))
+    advice = [
+        *left_out_by_schema,
+        *left_out_by_parser,
+        *_unsupported(config),
+        *_orphaned_tasks(config, names),
+        *(sentence for step in steps for sentence in step_advice(step)),
+        *_lint(config),
+    ]
+    return Configuration(config, tuple(_capped(advice)), names)
+
+
+def _keep_valid(config: list[Any]) -> tuple[list[Any], list[str]]:
+    """Leave out endpoints and deployments that the schema refuses; refuse the file for any other failure."""
+    failures = [tuple(error.absolute_path)[:2] for error in validate(config, raise_exc=False)]
+    if any(len(path) < 2 or path[1] not in SERVING for path in failures):
+        raise InvalidYaml(_messages(lint(config, ansi_colors=False)))
+    kept, notes = [], []
+    for index, item in enumerate(config):
+        broken = {key for at, key in failures if at == index}
+        notes += [f"{_name(item, key)} is left out: it breaks the schema" for key in sorted(broken)]
+        if rest := {key: value for key, value in item.items() if key not in broken}:
+            kept.append(rest)
+    return kept, notes
+
+
+def _keep_parsable(config: list[Any]) -> tuple[list[Any], list[str]]:
+    """Leave out what the library cannot read; refuse the file if that is a step."""
+    kept, notes = [], []
+    for item in config:
+        kind = _kind(item)
+        try:
+            valohai_yaml.parse([item], validate=False)
+        except Exception as error:  # noqa: BLE001 - as in parse()
+            if kind == "step":
+                raise InvalidYaml([f"invalid valohai.yaml: {_describe(error)} ({_name(item, kind)})"]) from None
+            notes.append(f"{_name(item, kind)} is left out: {_describe(error)}")
+        else:
+            kept.append(item)
+    return kept, notes
+
+
+def _unsupported(config: list[Any]) -> Iterator[str]:
+    names: dict[str, list[str]] = {}
+    for item in config:
+        kind = _kind(item)
+        if kind in UNSUPPORTED:
+            names.setdefault(UNSUPPORTED[kind], []).append(str(item[kind].get("name")))
+    for plural, found in names.items():
+        yield f"{plural} are not supported here: {', '.join(found)}"
+
+
+def _orphaned_tasks(config: list[Any], steps: tuple[str, ...]) -> Iterator[str]:
+    for item in config:
+        if _kind(item) == "task" and item["task"]["step"] not in steps:
+            yield f'{_name(item, "task")}: there is no step "{item["task"]["step"]}"'
+
+
+def _lint(config: list[Any]) -> list[str]:
+    try:
+        return _messages(lint(config, validate_schema=False, ansi_colors=False))
+    except Exception as error:  # noqa: BLE001 - the linter stumbles over pipelines that parse
+        return [f"the linter stopped: {_describe(error)}"]
+
+
+def _messages(result: LintResult) -> list[str]:
+    return _capped(str(message["message"]) for message in result.messages)
+
+
+def _capped(sentences: Iterable[str]) -> list[str]:
+    short = [" ".join(sentence.split())[:MESSAGE_CHARS] for sentence in sentences]
+    more = len(short) - MESSAGES
+    return [*short[:MESSAGES], f"and {more} more"] if more > 0 else short
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:MESSAGE_CHARS]}"
+
+
+def _kind(item: dict[str, Any]) -> str:
+    return next((kind for kind in KINDS if kind in item), "item")
+
+
+def _name(item: dict[str, Any], kind: str) -> str:
+    body = item.get(kind)
+    name = body.get("name") if isinstance(body, dict) else None
+    return f'{kind} "{name!s:.80}"'

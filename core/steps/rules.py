@@ -1,0 +1,107 @@
+"""What a step must keep to beyond the schema of valohai-yaml, which neither checks nor caps these things."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+COMMAND_BYTES = 16 * 1024  # of one item: matching placeholders takes quadratic time in the worst case
+STEP_COMMAND_BYTES = 64 * 1024
+UNCLOSED_BRACES = 100  # after the last } of a line; each of them makes the matcher look at the rest of the line
+PASS_AS_CHARS = 1000
+NAME_CHARS = 64
+
+# pass-as is a Python format string: {v:>1000000000} fills the memory, {value.__class__} reads attributes
+PASS_AS = re.compile(r"(?:[^{}]|\{\{|\}\}|\{(?:name|value|v)\})*")
+PASS_AS_KEYS = ("pass-as", "pass-true-as", "pass-false-as")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+QUOTED_PLACEHOLDER = re.compile(r"[\"'](\{parameter(?:-value)?:[^{}\"']*\})")
+
+
+def commands_of(step: Mapping[str, Any]) -> list[str]:
+    command = step["command"]
+    return [command] if isinstance(command, str) else list(command)
+
+
+def is_path_safe(name: str) -> bool:
+    """True for a name that is one component of a path and stays where it is put."""
+    return name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
+
+
+def step_problems(step: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences about what makes a schema-valid step unusable."""
+    where = f'step "{step["name"][:NAME_CHARS]}"'
+    if not step["name"].strip():
+        yield "a step has an empty name"
+    if CONTROL.search(step["name"]):
+        yield f"step {step['name']!r:.80}: a name cannot have control characters"
+    if not step["image"].strip():
+        yield f"{where}: image is empty"
+    yield from _command_problems(where, commands_of(step))
+    for parameter in step.get("parameters", ()):
+        yield from _parameter_problems(where, parameter)
+    for item in step.get("inputs", ()):
+        yield from _input_problems(where, item)
+    for variable in step.get("environment-variables", ()):
+        yield from variable_problems(f"{where}: environment variable", variable["name"])
+    for key in ("time-limit", "no-output-timeout"):
+        if isinstance(step.get(key), int) and step[key] < 0:
+            yield f"{where}: {key} is {step[key]}; it must be positive, or 0 for none"
+
+
+def _command_problems(where: str, commands: list[str]) -> Iterator[str]:
+    if not any(command.strip() for command in commands):
+        yield f"{where}: command is empty"
+    sizes = [len(command.encode()) for command in commands]
+    if max(sizes, default=0) > COMMAND_BYTES:
+        yield f"{where}: a command has {max(sizes):,} bytes; at most {COMMAND_BYTES:,} are taken, put it in a file"
+    if sum(sizes) > STEP_COMMAND_BYTES:
+        yield f"{where}: the commands have {sum(sizes):,} bytes together; at most {STEP_COMMAND_BYTES:,} are taken"
+    lines = (line for command in commands for line in command.split("\n"))
+    if any(line.rpartition("}")[2].count("{") > UNCLOSED_BRACES for line in lines):
+        yield f"{where}: a command has a line with more than {UNCLOSED_BRACES} {{ that no }} follows"
+
+
+def _parameter_problems(where: str, parameter: Mapping[str, Any]) -> Iterator[str]:
+    name = parameter["name"]
+    if not name.strip() or CONTROL.search(name):
+        yield f"{where}: {name!r:.80} cannot be the name of a parameter"
+    for key in PASS_AS_KEYS:
+        template = parameter.get(key) or ""
+        if len(template) > PASS_AS_CHARS:
+            yield f'{where}: parameter "{name:.64}": {key} has more than {PASS_AS_CHARS} characters'
+        elif not PASS_AS.fullmatch(template):
+            yield (
+                f'{where}: parameter "{name:.64}": {key} {template!r:.120} may only have the placeholders '
+                "{name}, {value} and {v}; write {{ and }} for braces"
+            )
+
+
+def _input_problems(where: str, item: Mapping[str, Any]) -> Iterator[str]:
+    name, filename = item["name"], item.get("filename")
+    if not is_path_safe(name) or len(name) > NAME_CHARS:
+        yield f"{where}: {name!r:.80} cannot be the name of an input, which is the name of its directory"
+    if filename is not None and not is_path_safe(filename):
+        yield f'{where}: input "{name:.64}": {filename!r:.80} cannot be the name of a file'
+
+
+def variable_problems(where: str, name: str) -> Iterator[str]:
+    if not name.strip() or "=" in name or CONTROL.search(name):
+        yield f"{where} {name!r:.80}: a name cannot be empty or have = or control characters"
+
+
+def step_advice(step: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences about what runs but is likely not meant."""
+    where = f'step "{step["name"]}"'
+    for key, kind in (("parameters", "parameter"), ("inputs", "input"), ("environment-variables", "variable")):
+        for name, count in Counter(item["name"] for item in step.get(key, ())).items():
+            if count > 1:
+                yield f'{where}: {kind} "{name}" is there {count} times; the last one counts'
+    placeholders = {found for command in commands_of(step) for found in QUOTED_PLACEHOLDER.findall(command)}
+    for placeholder in sorted(placeholders):
+        yield (
+            f"{where}: {placeholder} stands in quotes, but values come quoted for the shell already; "
+            "without the quotes a value cannot be run as a command"
+        )

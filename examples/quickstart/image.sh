@@ -1,0 +1,41 @@
+#!/bin/sh
+# Makes the Docker image `pushmill-quickstart` (Python and a shell) when it is absent: from python:3.12-slim where a
+# registry answers, else from Debian's or Ubuntu's own packages.
+set -eu
+
+image=pushmill-quickstart
+if docker image inspect "$image" >/dev/null 2>&1; then
+    exit 0
+fi
+
+# without a network this fails at once, behind a wall that swallows packets after Docker's 15 seconds
+if docker pull --quiet python:3.12-slim >/dev/null 2>&1; then
+    exec docker tag python:3.12-slim "$image"
+fi
+
+echo "no image registry answers; building the image from this system's packages (about a minute)"
+for program in debootstrap tar; do
+    if ! command -v "$program" >/dev/null; then
+        echo "$program is missing: install it (\`apt-get install debootstrap\`)," \
+            "or make an image with python3 and a shell yourself and name it $image" >&2
+        exit 1
+    fi
+done
+if [ "$(id -u)" != 0 ]; then
+    echo "debootstrap needs root: run \`sudo sh $0\` once, then start again" >&2
+    exit 1
+fi
+
+codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+# the mirror that apt uses here; debootstrap's own default is often another
+mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
+    awk -v codename="$codename" '$2 == codename && $3 == "main" { print $1; exit }')
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+trap 'exit 130' INT TERM HUP
+debootstrap --variant=minbase --include=python3,python3-yaml "$codename" "$root/tree" ${mirror:+"$mirror"} >"$root/log" 2>&1 || {
+    tail -n 3 "$root/log" >&2
+    exit 1
+}
+rm -rf "$root/tree/var/cache/apt" "$root/tree/var/lib/apt/lists" "$root/tree/usr/share/doc"
+tar -C "$root/tree" --exclude=./proc/* --exclude=./sys/* --exclude=./dev/* -c . | docker import - "$image" >/dev/null

@@ -1,0 +1,75 @@
+"""Which addresses an input may be fetched from. A URL in a repository must not reach what only this host may reach."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+
+# addresses of clouds' metadata services that are not link-local
+METADATA = frozenset(
+    {
+        ip_address("100.100.100.200"),  # Alibaba
+        ip_address("168.63.129.16"),  # Azure
+        ip_address("192.0.0.192"),  # Oracle
+        ip_address("fd00:ec2::254"),  # Amazon
+        ip_address("fd20:ce::254"),  # Google
+    }
+)
+THIS_NETWORK = ip_network("0.0.0.0/8")
+NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+COMPATIBLE = IPv6Network("::/96")
+
+
+def refusal(address: str) -> str | None:
+    """Why `address` is not to be connected to, or None when it may be. Private networks may: a lab's data lives there.
+
+    An IPv4 address inside an IPv6 one (mapped, compatible, NAT64, 6to4, Teredo) counts as itself.
+    """
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return "no address"
+    for candidate in (ip, *_inside(ip)):
+        if why := _kind(candidate):
+            return why
+    return None
+
+
+def is_allowed(host: str, address: str, allow_hosts: tuple[str, ...]) -> bool:
+    """True when the list names the host or the address; then `refusal` does not matter."""
+    allowed = {_canonical(item) for item in allow_hosts}
+    return _canonical(host) in allowed or _canonical(address) in allowed
+
+
+def _canonical(host: str) -> str:
+    host = host.strip("[]").rstrip(".").lower()
+    try:
+        return str(ip_address(host.partition("%")[0]))
+    except ValueError:
+        return host
+
+
+def _inside(ip: IPv4Address | IPv6Address) -> list[IPv4Address]:
+    if isinstance(ip, IPv4Address):
+        return []
+    if ip.ipv4_mapped:
+        return [ip.ipv4_mapped]
+    found = [IPv4Address(int(ip) & 0xFFFFFFFF)] if any(ip in network for network in (*NAT64, COMPATIBLE)) else []
+    found += [ip.sixtofour] if ip.sixtofour else []
+    return found + ([ip.teredo[1]] if ip.teredo else [])
+
+
+def _kind(ip: IPv4Address | IPv6Address) -> str | None:
+    if ip in METADATA:
+        return "a metadata service"
+    kinds = {
+        "a loopback address": ip.is_loopback,
+        "an unspecified address": ip.is_unspecified or ip in THIS_NETWORK,
+        "a link-local address": ip.is_link_local,
+        "a multicast address": ip.is_multicast,
+        "a reserved address": ip.is_reserved and not _has_ipv4_inside(ip),
+    }
+    return next((kind for kind, applies in kinds.items() if applies), None)
+
+
+def _has_ipv4_inside(ip: IPv4Address | IPv6Address) -> bool:
+    return bool(_inside(ip))

@@ -1,0 +1,68 @@
+"""What a slot does before it takes jobs: it finishes the executions on this machine that nobody keeps."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from core.errors import PushmillError
+from runner.directory import locked, read_json
+from runner.execute import acknowledged, claim, conclude, discard, execute, open_relay, upload
+from runner.host import Host
+from runner.keep import keep
+from runner.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def recover(host: Host) -> None:
+    """Finish or discard every execution found in the directory without a keeper."""
+    host.executions.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _remove_strays(host)
+    for directory in sorted(host.executions.iterdir()):
+        try:
+            _recover(host, directory)
+        except (PushmillError, OSError):
+            log.exception("execution %s cannot be taken up", directory.name)
+
+
+def _recover(host: Host, directory: Path) -> None:
+    with locked(directory) as ours:
+        if not ours:
+            return
+        state = read_json(directory / "state.json")
+        if not state or not (directory / "spool").exists():
+            discard(host, directory)
+            return
+        if (directory / "container").exists():
+            adopt(host, directory, state["attempt"], state["claimed_at"])
+            return
+        _remove_strays(host, directory.name)
+    execute(host, directory.name, state["attempt"], resume=True)
+
+
+def adopt(host: Host, directory: Path, attempt: int, claimed_at: float) -> None:
+    """Keep the container of an execution whose process died. Its caller holds the lock."""
+    spec = claim(host, directory, attempt, resume=True)
+    if spec is None:
+        return
+    offsets = acknowledged(host, spec)
+    with Run(host, spec, directory, claimed_at, offsets) as run:
+        run.container_id = (directory / "container").read_text()
+        run.status(f"Runner {host.settings.name} took it up again")
+        open_relay(run, {})
+        conclude(run, lambda: upload(run, keep(_started(run))))
+
+
+def _started(run: Run) -> Run:
+    """The process may have died between making and starting the container; starting twice is harmless."""
+    run.host.engine.start_if_new(run.container_id)
+    return run
+
+
+def _remove_strays(host: Host, execution: str | None = None) -> None:
+    """Remove the containers of which no directory tells; with `execution` all of that one's."""
+    for found in host.engine.managed(host.runner_id):
+        if found.execution == execution or not (host.executions / found.execution).exists():
+            log.warning("removing container %s, of which nothing is known", found.container_id[:12])
+            host.engine.remove(found.container_id)

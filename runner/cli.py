@@ -1,0 +1,195 @@
+"""`pushmill runner`: supervises one process per slot and tells the server how this machine is."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib.metadata
+import logging
+import os
+import signal
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from core.config import Config, load
+from core.errors import ConfigError, PushmillError
+from core.wire import RunnerReport
+from runner.container import Engine
+from runner.host import Host, free_disk, memory_bytes
+from runner.reporter import Reporter
+from runner.slot import run_slot
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 5.0
+TICK_S = 0.2
+STOP_S = 4.0  # for the slots to leave, then they are killed
+SHORT_LIFE_S = 1.0  # a slot that dies younger waits before its next life
+LONGEST_WAIT_S = 30.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@click.command("runner")
+@click.option("--data", type=click.Path(path_type=Path), help="Data directory.")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file.")
+def command(data: Path | None, config_path: Path | None) -> None:
+    """Run executions on this machine until stopped; running containers outlive it."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        Supervisor(load(data, config_path)).run()
+    except PushmillError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@dataclass
+class Slot:
+    """One place for an execution: its process, and when the next one may start."""
+
+    pid: int = 0
+    started_at: float = 0.0
+    start_at: float = 0.0
+    wait_s: float = field(default=0.0)
+
+    def died(self, now: float) -> None:
+        young = now - self.started_at < SHORT_LIFE_S
+        self.wait_s = min(LONGEST_WAIT_S, max(SHORT_LIFE_S, 2 * self.wait_s)) if young else 0.0
+        self.pid, self.start_at = 0, now + self.wait_s
+
+
+class Supervisor:
+    """Forks the slots from a process that has imported everything and has no thread of its own."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._token = _credential(config.runner.token, config.runner_dir / "token", "[runner] token")
+        self._redis_url = _credential(config.redis.url, config.data / "redis" / "url", "[redis] url")
+        self._server_url = config.runner.server or config.local_url
+        config.runner_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._runner_id = _runner_id(config.runner_dir / "id")
+        self._reporter = Reporter(self._server_url, self._token)
+        self._info = _info()
+        self._slots = [Slot() for _ in range(config.runner.slots)]
+        self._stopping = False
+        self._reported_at = 0.0
+
+    def run(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        gc.collect()
+        gc.freeze()
+        log.info("runner %s: %d slots for %s", self._config.runner.name, len(self._slots), self._server_url)
+        while not self._stopping:
+            self._reap()
+            self._start_missing()
+            self._report()
+            time.sleep(TICK_S)
+        self._end_slots()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._stopping = True
+
+    def _reap(self) -> None:
+        for slot in self._slots:
+            if slot.pid and os.waitpid(slot.pid, os.WNOHANG)[0]:
+                slot.died(time.monotonic())
+                if not self._stopping:
+                    log.warning("a slot ended; the next one starts in %.0f s", slot.wait_s)
+
+    def _start_missing(self) -> None:
+        now = time.monotonic()
+        for slot in self._slots:
+            if not slot.pid and now >= slot.start_at:
+                slot.pid, slot.started_at = self._fork(), now
+
+    def _fork(self) -> int:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: os._exit(0))
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() == parent:  # else it died before it could tell us
+                self._reporter.close()
+                run_slot(self._config, self._host(), self._redis_url)
+        except BaseException:
+            log.exception("slot %d ends", os.getpid())
+        finally:
+            os._exit(1)
+
+    def _host(self) -> Host:
+        engine = Engine()
+        return Host(
+            runner_id=self._runner_id,
+            directory=self._config.runner_dir,
+            server_url=self._server_url,
+            token=self._token,
+            settings=self._config.runner,
+            reporter=Reporter(self._server_url, self._token),
+            engine=engine,
+            relay_address=engine.network(self._config.runner.network),
+        )
+
+    def _report(self) -> None:
+        if time.monotonic() - self._reported_at < HEARTBEAT_S:
+            return
+        self._reported_at = time.monotonic()
+        self._info |= {"load": os.getloadavg()[0], "free_disk_bytes": free_disk(self._config.runner_dir)}
+        try:
+            self._reporter.report(RunnerReport(slots=len(self._slots), info=self._info))
+        except PushmillError as error:
+            log.warning("%s", error)
+
+    def _end_slots(self) -> None:
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S
+        while any(slot.pid for slot in self._slots) and time.monotonic() < deadline:
+            self._reap()
+            time.sleep(0.02)
+        self._signal(signal.SIGKILL)
+        log.info("runner %s stopped; running containers keep running", self._config.runner.name)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for slot in self._slots:
+            if slot.pid:
+                os.kill(slot.pid, number)
+
+
+def _info() -> dict[str, Any]:
+    """What of this machine does not change while the runner runs. Raises PushmillError without Docker."""
+    engine = Engine()
+    facts: dict[str, Any] = {
+        "version": importlib.metadata.version("pushmill"),
+        "docker_version": engine.version,
+        "cpu_count": os.cpu_count(),
+        "memory_bytes": memory_bytes(),
+        "gpus": [],
+    }
+    engine.close()
+    return facts
+
+
+def _credential(given: str, path: Path, key: str) -> str:
+    if given:
+        return given
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise ConfigError(f"{key} is not set, and there is no {path}; `pushmill up` writes it on the server") from None
+
+
+def _runner_id(path: Path) -> str:
+    """This machine's own name for itself, on the containers' labels; made once."""
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(str(uuid.uuid4()))
+    except FileExistsError:
+        pass
+    return path.read_text(encoding="utf-8").strip()

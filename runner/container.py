@@ -1,0 +1,328 @@
+"""The only user of Docker: images, the network, and one container per execution.
+
+Everything that a container may do is a typed field here; nothing from outside becomes part of a HostConfig as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.types import DriverConfig, Healthcheck, LogConfig, Mount
+
+from core.errors import ExecutionFailed, PushmillError
+from core.states import FailureReason
+from runner.spool import MOUNTED, PROGRAMS
+
+log = logging.getLogger(__name__)
+
+COMMAND = ["/bin/sh", "/pushmill/main"]
+WORKING_DIR = "/valohai/repository"
+TERMINATE = ["/bin/sh", "-c", "kill -TERM -1"]  # the shell's own kill: few images have /bin/kill
+TIMEOUT_S = 120
+LINE_INTERVAL_S = 1.0
+LINK_LOCAL = "169.254.0.0/16"  # RFC 3927; clouds answer with credentials there
+
+
+class OverlayUnavailable(PushmillError):
+    """Raised when the daemon cannot mount an overlay: the tree has to be copied instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerSpec:
+    """One container. `directory` holds config, inputs, outputs, repository and spool; `tree` is the commit, read-only.
+
+    Without `tree` the repository directory itself is mounted. Zero memory or cpus means no limit.
+    """
+
+    runner: str
+    execution: str
+    attempt: int
+    image: str
+    environment: dict[str, str]
+    directory: Path
+    tree: Path | None
+    network: str
+    memory: int
+    cpus: float
+    pids: int
+    shm: int
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a container ended. `error` is the daemon's own word, mostly empty."""
+
+    code: int
+    oom_killed: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A container of this runner that the daemon knows."""
+
+    container_id: str
+    execution: str
+    attempt: int
+
+
+class Engine:
+    """One Docker daemon. Threads may share it; processes may not."""
+
+    def __init__(self) -> None:
+        try:
+            self._api = docker.APIClient(version="auto", timeout=TIMEOUT_S)
+        except DockerException as error:
+            raise PushmillError(
+                f"Docker cannot be reached: {error}; is the daemon running, and may we use it?"
+            ) from None
+        self._version = str(self._api.version().get("Version", ""))
+        self.overlay = True  # until a mount fails
+
+    @property
+    def version(self) -> str:
+        return self._version
+
+    def image(
+        self, name: str, *, always_pull: bool, status: Callable[[str], None], cancelled: Callable[[], bool]
+    ) -> tuple[str, str]:
+        """Have the image here, pulling it when it is not; returns its id and its digest. Raises ExecutionFailed."""
+        try:
+            found = None if always_pull else self._inspect_image(name)
+            if found is None:
+                self._pull(name, status, cancelled)
+                found = self._inspect_image(name)
+        except (DockerException, requests.RequestException) as error:
+            raise ExecutionFailed(FailureReason.IMAGE, f"The image {name} cannot be had: {_answer(error)}") from None
+        if found is None:
+            raise ExecutionFailed(FailureReason.IMAGE, f"The image {name} is not there, though Docker pulled it")
+        digests = found.get("RepoDigests") or []
+        return found["Id"], next((d for d in digests if d.partition("@")[0] == _repository(name)), found["Id"])
+
+    def network(self, name: str) -> str:
+        """Have a bridge network on which containers cannot see each other; returns its gateway's address."""
+        try:
+            found = self._api.inspect_network(name)
+        except NotFound:
+            options = {"com.docker.network.bridge.enable_icc": "false"}
+            labels = {"pushmill.managed": "true"}
+            try:
+                self._api.create_network(name, driver="bridge", options=options, labels=labels, check_duplicate=True)
+            except APIError as error:  # another slot was faster
+                log.debug("network %s: %s", name, error)
+            found = self._api.inspect_network(name)
+        _block_link_local(found["Id"])
+        configs = found.get("IPAM", {}).get("Config") or [{}]
+        return str(configs[0].get("Gateway", ""))
+
+    def create(self, spec: ContainerSpec) -> str:
+        """Make the container of an execution, not started; returns its id. Raises ExecutionFailed."""
+        api = self._api
+        host_config = api.create_host_config(
+            mounts=_mounts(spec),
+            network_mode=spec.network,
+            log_config=LogConfig(type="none"),
+            init=False,
+            security_opt=["no-new-privileges"],
+            cap_drop=["NET_RAW", "MKNOD"],
+            pids_limit=spec.pids,
+            mem_limit=spec.memory or None,
+            memswap_limit=spec.memory or None,
+            nano_cpus=round(spec.cpus * 1e9) or None,
+            shm_size=spec.shm,
+        )
+        config = api.create_container_config(
+            image=spec.image,
+            command=COMMAND,
+            entrypoint=[],
+            working_dir=WORKING_DIR,
+            environment=[f"{key}={value}" for key, value in spec.environment.items()],
+            stdin_open=False,
+            tty=False,
+            detach=True,
+            healthcheck=Healthcheck(test=["NONE"]),
+            labels=_labels(spec),
+            host_config=host_config,
+        )
+        config["Entrypoint"] = []  # the client leaves an empty list out
+        try:
+            name = f"pushmill-{spec.execution}-{spec.attempt}"
+            return str(api.create_container_from_config(config, name)["Id"])  # type: ignore[no-untyped-call]
+        except (DockerException, requests.RequestException) as error:
+            raise ExecutionFailed(FailureReason.IMAGE, f"The container cannot be made: {_answer(error)}") from None
+
+    def start(self, container_id: str) -> None:
+        """Raises OverlayUnavailable, or ExecutionFailed with what the daemon says."""
+        try:
+            self._api.start(container_id)
+        except (DockerException, requests.RequestException) as error:
+            answer = _answer(error)
+            if "failed to mount local volume" in answer:
+                self.overlay = False
+                raise OverlayUnavailable(answer) from None
+            if '"/bin/sh"' in answer:
+                text = "The image has no /bin/sh, which runs the step's commands"
+                raise ExecutionFailed(FailureReason.IMAGE, text) from None
+            client_error = isinstance(error, APIError) and error.is_client_error()
+            reason = FailureReason.IMAGE if client_error else FailureReason.INTERNAL
+            raise ExecutionFailed(reason, f"The container cannot be started: {answer}") from None
+
+    def start_if_new(self, container_id: str) -> None:
+        """Start a container that was made and never started; leave any other as it is."""
+        try:
+            state = self._api.inspect_container(container_id)["State"]
+        except NotFound:
+            return
+        if state["Status"] == "created":
+            self.start(container_id)
+
+    def wait(self, container_id: str) -> Exit:
+        """Block until the container has ended, over restarts of the daemon too; a vanished one ended with 137."""
+        while True:
+            try:
+                self._api.wait(container_id, timeout=None)
+                state = self._api.inspect_container(container_id)["State"]
+                if not state["Running"]:
+                    return Exit(int(state["ExitCode"]), bool(state["OOMKilled"]), str(state["Error"]))
+            except NotFound:
+                return Exit(137, error="the container was removed")
+            except (DockerException, requests.RequestException, OSError) as error:
+                log.warning("waiting for container %s: %s; trying again", container_id[:12], error)
+                time.sleep(1)
+
+    def terminate(self, container_id: str) -> None:
+        """SIGTERM to every process in the container, whatever its user; PID 1 learns that we want it to end."""
+        try:
+            self._api.kill(container_id, "SIGTERM")
+            command = self._api.exec_create(container_id, TERMINATE, user="0", stdout=False, stderr=False)
+            self._api.exec_start(str(command["Id"]), detach=True)
+        except (DockerException, requests.RequestException) as error:
+            log.info("stopping container %s: %s", container_id[:12], error)
+
+    def kill(self, container_id: str) -> None:
+        """SIGKILL; harmless when it has ended."""
+        try:
+            self._api.kill(container_id)
+        except (DockerException, requests.RequestException) as error:
+            log.info("killing container %s: %s", container_id[:12], error)
+
+    def remove(self, container_id: str) -> None:
+        """Remove the container and its volumes, running or not; harmless when it is gone."""
+        try:
+            self._api.remove_container(container_id, v=True, force=True)
+        except NotFound:
+            pass
+        except (DockerException, requests.RequestException) as error:
+            log.warning("container %s cannot be removed: %s", container_id[:12], error)
+
+    def managed(self, runner: str) -> list[Found]:
+        """The containers of this runner, ended ones too."""
+        containers = self._api.containers(all=True, filters={"label": [f"pushmill.runner={runner}"]})
+        labels = [(container["Id"], container["Labels"]) for container in containers]
+        return [Found(id_, label["pushmill.execution"], int(label["pushmill.attempt"])) for id_, label in labels]
+
+    def close(self) -> None:
+        self._api.close()
+
+    def _inspect_image(self, name: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._api.inspect_image(name)  # type: ignore[no-untyped-call]
+        except ImageNotFound:
+            return None
+        return found
+
+    def _pull(self, name: str, status: Callable[[str], None], cancelled: Callable[[], bool]) -> None:
+        status(f"Pulling image {name} …")
+        started = time.monotonic()
+        events = self._api.pull(name, stream=True, decode=True)
+        for line in _pull_lines(events, cancelled):
+            status(line)
+        status(f"Pulled image {name} in {time.monotonic() - started:.1f} s")
+
+
+def _pull_lines(events: Iterator[dict[str, Any]], cancelled: Callable[[], bool]) -> Iterator[str]:
+    """Progress for people: at most a line each second, that of the layer that spoke last."""
+    told_at = time.monotonic()
+    for event in events:
+        if cancelled():
+            return
+        if error := event.get("error"):
+            raise DockerException(error)
+        if time.monotonic() - told_at >= LINE_INTERVAL_S:
+            told_at = time.monotonic()
+            layer, state = event.get("id", ""), event.get("status", "")
+            yield " ".join(part for part in (layer, state, _amount(event.get("progressDetail") or {})) if part)
+
+
+def _amount(detail: dict[str, Any]) -> str:
+    current, total = detail.get("current"), detail.get("total")
+    if not isinstance(current, int) or not isinstance(total, int):
+        return ""
+    return f"{current / 1e6:.1f} of {total / 1e6:.1f} MB"
+
+
+def _mounts(spec: ContainerSpec) -> list[Mount]:
+    spool = spec.directory / "spool"
+    return [
+        _repository_mount(spec),
+        Mount("/valohai/inputs", str(spec.directory / "inputs"), type="bind"),
+        Mount("/valohai/outputs", str(spec.directory / "outputs"), type="bind"),
+        Mount("/valohai/config", str(spec.directory / "config"), type="bind", read_only=True),
+        *(Mount(f"/pushmill/{name}", str(spool / name), type="bind", read_only=name in PROGRAMS) for name in MOUNTED),
+    ]
+
+
+def _repository_mount(spec: ContainerSpec) -> Mount:
+    """A copy-on-write layer over the tree, as an unnamed volume that goes with its container."""
+    repository = spec.directory / "repository"
+    if spec.tree is None:
+        return Mount(WORKING_DIR, str(repository / "upper"), type="bind")
+    layers = f"lowerdir={spec.tree},upperdir={repository / 'upper'},workdir={repository / 'work'}"
+    driver = DriverConfig("local", {"type": "overlay", "device": "overlay", "o": layers})
+    return Mount(WORKING_DIR, None, type="volume", no_copy=True, labels=_labels(spec), driver_config=driver)
+
+
+def can_overlay(*paths: Path) -> bool:
+    """The kernel separates overlay options with `,` and layers with `:`."""
+    return not any(mark in str(path) for path in paths for mark in ",:")
+
+
+def _labels(spec: ContainerSpec) -> dict[str, str]:
+    return {
+        "pushmill.managed": "true",
+        "pushmill.runner": spec.runner,
+        "pushmill.execution": spec.execution,
+        "pushmill.attempt": str(spec.attempt),
+    }
+
+
+def _repository(image: str) -> str:
+    """The image's name without tag and digest."""
+    name = image.partition("@")[0]
+    head, colon, tag = name.rpartition(":")
+    return head if colon and "/" not in tag else name
+
+
+def _answer(error: Exception) -> str:
+    """What the daemon said, in one line."""
+    text = str(error.explanation or error) if isinstance(error, APIError) else str(error)
+    return " ".join(text.split())[:1000]
+
+
+def _block_link_local(network_id: str) -> None:
+    """Drop what containers send to link-local addresses; needs root and iptables, and tells only the log without."""
+    rule = ["-i", f"br-{network_id[:12]}", "-d", LINK_LOCAL, "-j", "DROP"]
+    try:
+        if subprocess.run(["iptables", "-w", "-C", "DOCKER-USER", *rule], capture_output=True, check=False).returncode:
+            subprocess.run(["iptables", "-w", "-I", "DOCKER-USER", *rule], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        log.debug("link-local addresses stay reachable from containers: %s", error)

@@ -1,0 +1,88 @@
+"""The directory of one execution: all that another process needs to go on where this one left off.
+
+config inputs outputs repository spool    what the container sees, see runner.container
+state.json                                attempt and when it was claimed
+container                                 the container's id, from just before it starts
+relay.json                                port, token and inputs of the relay
+tree                                      symbolic link to the commit's tree below the repository's overlay
+lock                                      held by the process that keeps the execution
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from runner import spool
+
+log = logging.getLogger(__name__)
+
+WRITABLE = ("inputs", "outputs", "repository/upper")  # for any user of the container
+
+
+def make(directory: Path, script: str, offsets: Mapping[str, int]) -> None:
+    """Make or refresh the parts that a container sees; what the spool holds already stays."""
+    for part in ("config", "inputs", "outputs", "repository"):
+        remove(directory / part)
+    for part in ("config", *WRITABLE, "repository/work"):
+        (directory / part).mkdir(mode=0o755, parents=True)
+    for part in WRITABLE:
+        (directory / part).chmod(0o777)
+    if not (directory / "spool").exists():
+        spool.make(directory / "spool", script, offsets)
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[bool]:
+    """Hold the execution's lock for the block; false when another process holds it or the directory is gone."""
+    lock = directory / "lock"
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield _take(descriptor) and lock.exists()  # its holder may have removed it while we opened it
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace `path` in one step; readable by us alone."""
+    draft = path.with_suffix(".new")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    draft.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """The content, or None when there is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def remove(directory: Path) -> None:
+    """Remove what a container may have filled; what resists is logged."""
+
+    def complain(_: Any, path: str, error: Any) -> None:
+        if not isinstance(error[1], FileNotFoundError):
+            log.warning("%s cannot be removed: %s", path, error[1])
+
+    shutil.rmtree(directory, onerror=complain)

@@ -1,0 +1,55 @@
+"""How a container ended → the final report; pure."""
+
+from __future__ import annotations
+
+from core.states import FailureReason, State
+from core.wire import FinalReport
+from runner.commands import Event, Progress, code_name
+from runner.container import Exit
+
+ASKED_SENTENCES = {
+    FailureReason.TIME_LIMIT: "It ran longer than its time limit",
+    FailureReason.NO_OUTPUT: "It printed nothing for longer than its no-output limit",
+}
+
+
+def failed(attempt: int, reason: FailureReason, message: str, exit_code: int | None = None) -> FinalReport:
+    state = State.ERROR
+    return FinalReport(attempt=attempt, state=state, failure_reason=reason, message=message, exit_code=exit_code)
+
+
+def stopped(attempt: int, exit_code: int | None = None) -> FinalReport:
+    return FinalReport(attempt=attempt, state=State.STOPPED, exit_code=exit_code)
+
+
+def ending(attempt: int, exited: Exit, asked: State | FailureReason | None, progress: Progress) -> FinalReport:
+    """The report of a container that ran. `asked` is why the runner ended it, None when it ended by itself.
+
+    PID 1 notes the script's end before its own; without the note a signal from outside ended the container.
+    """
+    code = exited.code
+    if asked is State.STOPPED:
+        return stopped(attempt, code)
+    if isinstance(asked, FailureReason):
+        return failed(attempt, asked, ASKED_SENTENCES[asked], code)
+    if code == 0:
+        return FinalReport(attempt=attempt, state=State.COMPLETE, exit_code=0)
+    if exited.oom_killed:
+        message = "The kernel ended a process of it at the memory limit"
+        return failed(attempt, FailureReason.OUT_OF_MEMORY, message, code)
+    if progress.ended is None and code >= 128:
+        detail = exited.error or f"exit code {code_name(code)}"
+        message = f"The container was ended from outside ({detail}); did Docker or the machine restart?"
+        return failed(attempt, FailureReason.INTERRUPTED, message, code)
+    if progress.ended is None and not progress.started:
+        message = (
+            f"The container ended with {code} before the commands began; is the image for this machine's processor?"
+        )
+        return failed(attempt, FailureReason.IMAGE, message, code)
+    return failed(attempt, FailureReason.COMMAND_FAILED, _command(code, progress), code)
+
+
+def _command(code: int, progress: Progress) -> str:
+    event = progress.failed or Event("exit", progress.started, code)
+    sentence = progress.sentence(event) if event.command and event.code == code else None
+    return sentence or f"The script exited with {code_name(code)}"

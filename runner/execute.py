@@ -1,0 +1,281 @@
+"""One execution from top to bottom: claim, checkout and image, inputs, documents, container, log, outputs, report."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import Conflict, ExecutionFailed, NotFound, PushmillError
+from core.states import FailureReason, State
+from core.wire import ExecutionSpec, FinalReport
+from runner import checkout, documents, inputs, outputs
+from runner.container import ContainerSpec, OverlayUnavailable, can_overlay
+from runner.directory import locked, make, read_json, remove, write_json
+from runner.ending import failed, stopped
+from runner.host import Host, free_disk, runtime
+from runner.keep import keep
+from runner.relay import Relay, input_requests
+from runner.reporter import Unavailable
+from runner.run import Cancelled, Run, Task
+from runner.sizes import size_text
+
+log = logging.getLogger(__name__)
+
+YES = {"1", "yes", "true"}
+HEARTBEAT_WAIT_S = 1.0
+
+
+def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -> None:
+    """Run one execution; its own failure is reported to the server, not raised. `resume` when it was claimed before."""
+    directory = host.executions / execution
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(directory) as ours:
+        if not ours:
+            log.info("execution %s is kept by another process", execution)
+            return
+        claimed_at = _note_attempt(directory, attempt)
+        spec = claim(host, directory, attempt, resume=resume)
+        if spec is None:
+            return
+        offsets = acknowledged(host, spec) if resume or attempt > 1 else {}
+        make(directory, spec.script, offsets)
+        with Run(host, spec, directory, claimed_at, offsets) as run:
+            conclude(run, lambda: upload(run, keep(launch(run, prepare(run)))))
+
+
+def claim(host: Host, directory: Path, attempt: int, *, resume: bool) -> ExecutionSpec | None:
+    """The spec; None when the execution is not ours to run, and then nothing is left of it here."""
+    try:
+        return host.reporter.claim(directory.name, attempt, resume=resume)
+    except (Conflict, NotFound) as refusal:
+        log.info("execution %s is not ours: %s", directory.name, refusal)
+        discard(host, directory)
+        return None
+
+
+def acknowledged(host: Host, spec: ExecutionSpec) -> Mapping[str, int]:
+    """How many spool bytes of each stream the server has."""
+    while True:
+        try:
+            return host.reporter.heartbeat(spec.uuid, spec.attempt).acknowledged
+        except Unavailable as error:
+            log.warning("%s; trying again", error)
+            time.sleep(HEARTBEAT_WAIT_S)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a container needs besides the execution's directory."""
+
+    tree: Path
+    image: str
+    digest: str
+
+
+def prepare(run: Run) -> Prepared:
+    """Fetch the commit beside the image, then the inputs, and write the documents. Raises ExecutionFailed, Cancelled."""
+    host, spec = run.host, run.spec
+    _check_disk(host)
+    run.status(f"Runner {host.settings.name}: commit {spec.commit_identifier[:12]}, image {spec.image}")
+    image = Task(
+        lambda: host.engine.image(
+            spec.image,
+            always_pull=_asks(spec, "VH_NO_IMAGE_CACHE"),
+            status=run.status,
+            cancelled=run.lease.cancelled,
+        )
+    )
+    commit = (spec.project_name, spec.commit_identifier)
+    tree = Task(lambda: checkout.prepare(host.cache, host.server_url, host.token, *commit))
+    fetched = inputs.fetch(
+        spec.input_specs(),
+        run.directory / "inputs",
+        host.cache,
+        allow_hosts=host.settings.allow_input_hosts,
+        ignore_cache=_asks(spec, "VH_NO_DATA_CACHE"),
+        status=run.status,
+        cancelled=run.lease.cancelled,
+        limit=free_disk(host.directory) - host.settings.min_free_disk,
+    )
+    run.check()
+    api = open_relay(run, input_requests(fetched))
+    documents.write(run.directory / "config", spec, fetched, api, runtime(host))
+    return Prepared(tree.result(run), *image.result(run))
+
+
+def launch(run: Run, prepared: Prepared) -> Run:
+    """Start the container over the commit's tree, or over a copy where overlays cannot be had."""
+    (run.directory / "tree").unlink(missing_ok=True)
+    (run.directory / "tree").symlink_to(prepared.tree)
+    if run.host.engine.overlay and can_overlay(prepared.tree, run.directory):
+        try:
+            _start(run, prepared, prepared.tree)
+        except OverlayUnavailable as error:
+            log.warning("commits are copied from now on: %s", error)
+        else:
+            return run
+    _copy(prepared.tree, run.directory)
+    _start(run, prepared, None)
+    return run
+
+
+def upload(run: Run, report: FinalReport) -> FinalReport:
+    """Store what the container left in /valohai/outputs; returns the report, changed when that failed or was stopped."""
+    asked_before = run.lease.stop
+
+    def given_up() -> bool:
+        return run.lease.abandoned() or run.lease.stop != asked_before
+
+    reporter = run.host.reporter.with_give_up(given_up)
+    count = size = 0
+    spec, complete = run.spec, report.state == State.COMPLETE
+    files = outputs.collect(
+        run.directory / "outputs", max_count=spec.output_count, max_bytes=spec.output_bytes, status=run.status
+    )
+    try:
+        for file in files:
+            reporter.upload(spec.uuid, spec.attempt, str(uuid.uuid4()), file.name, file.open, file.size)
+            count, size = count + 1, size + file.size
+    except Unavailable:
+        run.status(f"Stopped after {count} outputs")
+        return stopped(spec.attempt, report.exit_code) if complete else report
+    except Conflict:
+        raise
+    except PushmillError as error:
+        run.status(f"Outputs: {error}")
+        return failed(spec.attempt, FailureReason.OUTPUT, str(error), report.exit_code) if complete else report
+    finally:
+        reporter.close()
+    if count:
+        run.status(f"Uploaded {count} output{'s' if count > 1 else ''}, {size_text(size)}")
+    return report
+
+
+def conclude(run: Run, body: Callable[[], FinalReport]) -> None:
+    """Make a final report of whatever becomes of `body`, send it when the log is stored, and leave nothing behind."""
+    report = _report(run, body)
+    if report is not None and not run.lease.lost:
+        outcome = f"{report.state}, {report.failure_reason}: {report.message}" if report.message else report.state
+        run.status(f"Finished in {run.seconds:.1f} s: {outcome}")
+        run.follower.settle()
+        if run.follower.error is not None and report.state == State.COMPLETE:
+            report = failed(report.attempt, FailureReason.INTERNAL, f"The log cannot be stored: {run.follower.error}")
+        run.lease.close()
+        try:
+            run.reporter.final(run.spec.uuid, report)
+        except (Conflict, NotFound) as refusal:
+            log.info("execution %s ended without us: %s", run.spec.uuid, refusal)
+    discard(run.host, run.directory)
+
+
+def discard(host: Host, directory: Path) -> None:
+    """Remove an execution's container and directory from this machine."""
+    container = directory / "container"
+    if container.exists():
+        host.engine.remove(container.read_text())
+    remove(directory)
+
+
+def open_relay(run: Run, input_requests: Mapping[str, Any]) -> dict[str, Any]:
+    """Start the relay, at the port of the one before if there was one; returns api.json."""
+    if not run.host.relay_address:
+        return {}
+    path = run.directory / "relay.json"
+    state = read_json(path) or {"port": 0, "token": secrets.token_urlsafe(32), "inputs": dict(input_requests)}
+
+    def set_detail(text: str) -> None:
+        run.reporter.detail(run.spec.uuid, run.spec.attempt, text)
+
+    try:
+        run.relay = Relay(run.host.relay_address, state["port"], state["token"], state["inputs"], set_detail)
+    except OSError as error:
+        log.warning("containers cannot reach this runner at %s: %s", run.host.relay_address, error)
+        return {}
+    write_json(path, state | {"port": run.relay.port})
+    return run.relay.api()
+
+
+def _report(run: Run, body: Callable[[], FinalReport]) -> FinalReport | None:
+    attempt = run.spec.attempt
+    try:
+        return body()
+    except Conflict as conflict:
+        log.warning("execution %s was given away: %s", run.spec.uuid, conflict)
+        return None
+    except (Cancelled, ExecutionFailed) as end:
+        if run.lease.stop:
+            return stopped(attempt)
+        if run.lease.expired():
+            return failed(attempt, FailureReason.TIME_LIMIT, "Its time limit passed before the container started")
+        if isinstance(end, ExecutionFailed):
+            return failed(attempt, end.reason, str(end))
+        return None  # the lease is lost
+    except Exception as error:
+        log.exception("execution %s", run.spec.uuid)
+        return failed(attempt, FailureReason.INTERNAL, f"{type(error).__name__}: {error}"[:2000])
+
+
+def _note_attempt(directory: Path, attempt: int) -> float:
+    """Write down which attempt this directory serves; returns when it began, in Unix seconds."""
+    state = read_json(directory / "state.json")
+    if state and state["attempt"] == attempt:
+        return float(state["claimed_at"])
+    remove(directory / "spool")
+    for name in ("container", "relay.json"):
+        (directory / name).unlink(missing_ok=True)
+    now = time.time()
+    write_json(directory / "state.json", {"attempt": attempt, "claimed_at": now})
+    return now
+
+
+def _check_disk(host: Host) -> None:
+    free, least = free_disk(host.directory), host.settings.min_free_disk
+    if free < least:
+        message = f"The runner has {size_text(free)} of free disk; [runner] min_free_disk asks for {size_text(least)}"
+        raise ExecutionFailed(FailureReason.DISK, message)
+
+
+def _asks(spec: ExecutionSpec, variable: str) -> bool:
+    return spec.environment_variables.get(variable, "").strip().lower() in YES
+
+
+def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
+    host, spec, settings = run.host, run.spec, run.host.settings
+    run.check()
+    run.container_id = host.engine.create(
+        ContainerSpec(
+            runner=host.runner_id,
+            execution=spec.uuid,
+            attempt=spec.attempt,
+            image=prepared.image,
+            environment=documents.environment(spec),
+            directory=run.directory,
+            tree=tree,
+            network=settings.network,
+            memory=settings.memory,
+            cpus=settings.cpus,
+            pids=settings.pids,
+            shm=settings.shm,
+        )
+    )
+    (run.directory / "container").write_text(run.container_id)
+    try:
+        run.reporter.container(spec.uuid, spec.attempt, run.container_id, prepared.digest)
+        host.engine.start(run.container_id)
+    except OverlayUnavailable:
+        host.engine.remove(run.container_id)
+        raise
+
+
+def _copy(tree: Path, directory: Path) -> None:
+    """Put the tree as plain files where the overlay's upper layer would be."""
+    upper = directory / "repository" / "upper"
+    shutil.copytree(tree, upper, symlinks=True, dirs_exist_ok=True)
+    upper.chmod(0o777)

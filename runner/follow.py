@@ -1,0 +1,232 @@
+"""Ships the log of one execution: tails the spool's three streams and posts what is new, in one thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from core.errors import Conflict, Denied, PushmillError
+from core.wire import LogBatch
+from runner.commands import Event, Progress
+from runner.reporter import Reporter
+from runner.spool import StatusWriter, Tail
+from runner.stdout import Lines
+
+log = logging.getLogger(__name__)
+
+ORDER = ("status", "stdout", "stderr")  # within one poll: "Command 1 of 2: …" before what it printed
+EAGER_POLL_S, QUIET_POLL_S = 0.01, 0.05
+EAGER_S = 10.0  # after the start and after each growth
+BATCH_INTERVAL_S, BATCH_BYTES = 0.05, 256 * 1024  # post at most so often, or when so much is there
+SILENCE_S = 2.0  # then an unfinished line is shown
+PROGRESS_S = 10.0  # a progress bar that never falls silent is shown this often
+DENIED_WAIT_S = 5.0
+TRACE_INTERVAL_S = 1.0
+
+
+class Stream:
+    """A tail and its clock. Whatever is unread now was printed between `seen_at` and the file's last change."""
+
+    def __init__(self, tail: Tail, acknowledged: int, seen_at: float) -> None:
+        self.tail = tail
+        self.acknowledged = acknowledged
+        self.seen_at = seen_at
+        self.size = tail.size
+        self.grew_at = tail.modified
+        self.read_at = 0.0
+        self.posted_at = time.time()
+        self.told_full = False
+
+    def notice(self, now: float) -> None:
+        """Look at the size."""
+        size = self.tail.size
+        if size != self.size:
+            self.size, self.grew_at = size, now
+        elif not self.tail.unread:
+            self.seen_at = now
+
+    def due(self, now: float, ended: bool) -> bool:
+        unread = self.tail.unread
+        return unread > 0 and (ended or unread >= BATCH_BYTES or now - self.read_at >= BATCH_INTERVAL_S)
+
+    def unfinished_due(self, now: float, ended: bool) -> bool:
+        if not self.tail.unfinished or self.tail.unread:
+            return False
+        bar = self.tail.overwritten and now - self.posted_at >= PROGRESS_S
+        return ended or bar or self.tail.full or now - self.grew_at >= SILENCE_S
+
+    def read(self, now: float) -> tuple[Lines | None, float, float]:
+        """The next whole lines, and between which times they were printed."""
+        unread, first = self.tail.unread, self.seen_at
+        lines = self.tail.read()
+        share = (unread - self.tail.unread) / unread
+        printed_at = max(first, min(now, self.tail.modified))
+        self.seen_at = first + (printed_at - first) * min(1.0, max(0.0, share))
+        self.read_at = now
+        return lines, first, self.seen_at
+
+
+class Follower:
+    """Follows the streams of one execution from `offsets` until closed.
+
+    It leaves the time of its last look in the spool, so that who comes after it can date what was printed in between.
+    """
+
+    def __init__(
+        self,
+        spool: Path,
+        reporter: Reporter,
+        execution: str,
+        attempt: int,
+        *,
+        offsets: Mapping[str, int],
+        cap: int,
+        progress: Progress,
+        status: StatusWriter,
+    ) -> None:
+        self.error: PushmillError | None = None  # why logs can no longer be stored
+        self._reporter, self._execution, self._attempt = reporter, execution, attempt
+        self._progress, self._status, self._cap = progress, status, cap
+        self._seen = spool / "seen"
+        self._touched_at = seen_at = self._seen.stat().st_mtime
+        at = {name: offsets.get(name, 0) for name in ORDER}
+        self._streams = [Stream(Tail(spool, name, at[name], cap), at[name], seen_at) for name in ORDER]
+        self._told = set((spool / "status").read_text(errors="replace").splitlines())
+        self._ended, self._closing = threading.Event(), threading.Event()
+        self._drained, self._wake = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def last_output(self) -> float:
+        """When stdout or stderr last grew, in Unix seconds."""
+        return max(stream.grew_at for stream in self._streams if stream.tail.stream != "status")
+
+    def drain(self) -> None:
+        """The container has ended: return when all that it printed is stored, or cannot be."""
+        self._ended.set()
+        self._wake.set()
+        self._drained.wait()
+        for tail in (stream.tail for stream in self._streams):
+            if tail.dropped:
+                self._status(f"{tail.dropped} bytes of {tail.stream} were past the log's limit and are not kept")
+
+    def settle(self) -> None:
+        """Return when everything, the runner's own lines too, is stored, or cannot be. Nothing is shipped after it."""
+        self._closing.set()
+        self._ended.set()
+        self._wake.set()
+        self._thread.join()
+
+    def close(self) -> None:
+        self.settle()
+        for stream in self._streams:
+            stream.tail.close()
+
+    def _run(self) -> None:
+        try:
+            self._follow()
+        except Conflict as conflict:
+            log.warning("the log of execution %s is no longer ours: %s", self._execution, conflict)
+        except PushmillError as error:
+            log.error("the log of execution %s cannot be stored: %s", self._execution, error)
+            self.error = error
+        finally:
+            self._drained.set()
+
+    def _follow(self) -> None:
+        while True:
+            closing, ended = self._closing.is_set(), self._ended.is_set()
+            if not self._poll(ended) and ended:
+                self._drained.set()
+                if closing:
+                    return
+            self._wake.wait(self._interval())
+            self._wake.clear()
+
+    def _interval(self) -> float:
+        if self._ended.is_set() and not self._drained.is_set():
+            return 0.0
+        if any(stream.tail.unread >= BATCH_BYTES for stream in self._streams):
+            return 0.0
+        quiet = time.time() - max(stream.grew_at for stream in self._streams)
+        return EAGER_POLL_S if quiet < EAGER_S else QUIET_POLL_S
+
+    def _poll(self, ended: bool) -> bool:
+        """Ship what is due; false when there was nothing."""
+        self._leave_trace()
+        events = self._progress.poll()
+        self._say(event for event in events if event.kind == "start")
+        shipped = [self._ship(stream, ended) for stream in self._streams]
+        self._say(event for event in events if event.kind == "exit")
+        return any(shipped) or bool(events)
+
+    def _leave_trace(self) -> None:
+        if (now := time.time()) - self._touched_at >= TRACE_INTERVAL_S:
+            self._touched_at = now
+            os.utime(self._seen, (now, now))
+
+    def _say(self, events: Iterable[Event]) -> None:
+        for event in events:
+            sentence = self._progress.sentence(event)
+            if sentence is not None and sentence not in self._told:
+                self._status(sentence)
+
+    def _ship(self, stream: Stream, ended: bool) -> bool:
+        now = time.time()
+        stream.notice(now)
+        if stream.due(now, ended):
+            lines, first, last = stream.read(now)
+        elif stream.unfinished_due(now, ended):
+            lines, first, last = stream.tail.flush(), stream.grew_at, stream.grew_at
+        else:
+            self._release(stream)
+            return False
+        if lines is not None:
+            self._post(stream, lines, first, last)
+        self._release(stream)
+        return True
+
+    def _post(self, stream: Stream, lines: Lines, first: float, last: float) -> None:
+        batch = LogBatch(
+            attempt=self._attempt,
+            stream=stream.tail.stream,
+            start=lines.start,
+            end=lines.end,
+            first_us=int(first * 1e6),
+            last_us=int(last * 1e6),
+        )
+        stream.acknowledged = self._store(batch, lines.text)
+        stream.posted_at = time.time()
+        if stream.acknowledged > stream.tail.size:
+            raise PushmillError(
+                f"the server has {stream.acknowledged} bytes of {stream.tail.stream}, more than there are"
+            )
+        if stream.acknowledged != lines.end:
+            stream.tail.rewind(stream.acknowledged)
+
+    def _store(self, batch: LogBatch, text: bytes) -> int:
+        while True:
+            try:
+                return self._reporter.log(self._execution, batch, text)
+            except Denied as error:  # a token that is being replaced must not cost a training its log
+                log.warning("%s; trying again in %d s", error, DENIED_WAIT_S)
+                time.sleep(DENIED_WAIT_S)
+
+    def _release(self, stream: Stream) -> None:
+        if stream.tail.stream == "status":
+            return
+        stream.tail.release(stream.acknowledged)
+        if stream.tail.dropped and not stream.told_full:
+            stream.told_full = True
+            sentence = (
+                f"{stream.tail.stream} reached the log's limit of {self._cap} bytes; the rest is counted, not kept"
+            )
+            if sentence not in self._told:
+                self._status(sentence)

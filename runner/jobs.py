@@ -1,0 +1,30 @@
+"""The RQ contract: `execute` is what the server enqueues by name, and the only function that a slot runs."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Final
+
+from runner.execute import execute as run_execution
+from runner.host import Host
+
+log = logging.getLogger(__name__)
+
+_bound: Final[list[Host]] = []  # RQ passes ids only; the process is given its host once
+
+
+def bind(host: Host) -> None:
+    """Set the host for every later job of this process."""
+    _bound[:] = [host]
+
+
+def execute(execution: str, attempt: int) -> None:
+    """Run one attempt of an execution. The name is stored in Redis: it and the arguments never change.
+
+    Whatever becomes of the execution goes to the server; raises only when this process cannot run any.
+    """
+    try:
+        run_execution(_bound[0], str(uuid.UUID(execution)), int(attempt))
+    except ValueError:
+        log.error("a job names %r, attempt %r, which is no execution", execution, attempt)

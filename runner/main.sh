@@ -1,0 +1,43 @@
+#!/bin/sh
+# PID 1 of every container: runs /pushmill/script and carries what it prints into the spool files.
+#
+# The script prints into named pipes, not into the files: `echo x >/dev/stderr` and `tee /dev/stderr` open by name
+# what they were given and would truncate a file. One cat per stream appends from its pipe to its file.
+# The script runs in the foreground, so that it gets every signal with its default action.
+
+stopping=
+trap 'stopping=yes' TERM
+cats=
+for stream in stdout stderr; do
+    (
+        trap '' TERM INT HUP
+        PATH="$PATH:/usr/local/bin:/usr/bin:/bin"
+        exec cat <"/pushmill/pipe.$stream" >>"/pushmill/$stream"
+    ) &
+    cats="$cats $!"
+done
+
+if command -v bash >/dev/null 2>&1; then shell=bash; else shell=sh; fi
+first=
+read -r first </pushmill/script || :
+case "$first" in
+    '#!'*) set -- /pushmill/script ;;
+    *) set -- "$shell" /pushmill/script ;;
+esac
+"$@" </dev/null >/pushmill/pipe.stdout 2>/pushmill/pipe.stderr
+code=$?
+echo "end $code" >>/pushmill/commands
+
+# What the script left behind may say goodbye: until the runner's kill when it was told to stop, else for two seconds.
+kill -TERM -1 2>/dev/null
+if [ -z "$stopping" ]; then
+    (
+        trap '' TERM
+        PATH="$PATH:/usr/local/bin:/usr/bin:/bin"
+        sleep 2
+        kill -KILL $cats
+    ) >/dev/null 2>&1 &
+fi
+trap '' TERM
+wait $cats
+exit "$code"

@@ -1,0 +1,161 @@
+"""The runner's side of core.wire: one HTTP client for the server's `/api/runner/`.
+
+Calls wait out a server that is away (connection errors, 429, 5xx) until `give_up()` says not to.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO
+from urllib.parse import urlencode
+
+import orjson
+import urllib3
+
+from core.errors import Conflict, Denied, NotFound, PushmillError
+from core.wire import ExecutionSpec, FinalReport, LeaseOrders, LogBatch, Message, RunnerReport
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
+CHUNK = 256 * 1024
+
+
+class Unavailable(PushmillError):
+    """Raised when the server cannot be reached or is in trouble and the caller would not wait."""
+
+
+def never() -> bool:
+    return False
+
+
+class Reporter:
+    """Talks to one server as one runner. Threads may share it."""
+
+    def __init__(self, server_url: str, token: str, give_up: Callable[[], bool] = never) -> None:
+        self._base = server_url.rstrip("/") + "/api/runner/"
+        self._token = token
+        self._give_up = give_up
+        timeout = urllib3.Timeout(connect=5, read=60)
+        self._http = urllib3.PoolManager(maxsize=4, retries=False, timeout=timeout)
+
+    def with_give_up(self, give_up: Callable[[], bool]) -> Reporter:
+        """The same server, other patience; its own connections."""
+        return Reporter(self._base.removesuffix("/api/runner/"), self._token, give_up)
+
+    def close(self) -> None:
+        self._http.clear()
+
+    def report(self, report: RunnerReport) -> None:
+        """The runner's own heartbeat; one try, raises Unavailable."""
+        self._once("POST", "heartbeat", _json(report))
+
+    def claim(self, execution: str, attempt: int, *, resume: bool = False) -> ExecutionSpec:
+        """Take a queued execution, or with `resume` get the spec of one that is held already. Raises Conflict."""
+        body = {"attempt": attempt, "resume": resume}
+        return ExecutionSpec.from_dict(self._call("POST", f"executions/{execution}/claim", _json(body)))
+
+    def heartbeat(self, execution: str, attempt: int) -> LeaseOrders:
+        """Extend the lease; one try, raises Unavailable, or Conflict when the lease is lost."""
+        path = f"executions/{execution}/heartbeat"
+        return LeaseOrders.from_dict(self._once("POST", path, _json({"attempt": attempt})))
+
+    def container(self, execution: str, attempt: int, container_id: str, image_digest: str) -> None:
+        """Say that a container is about to start: from here on the execution never goes back to the queue."""
+        body = {"attempt": attempt, "container_id": container_id, "image_digest": image_digest}
+        self._call("POST", f"executions/{execution}/container", _json(body))
+
+    def detail(self, execution: str, attempt: int, text: str) -> None:
+        """Set the execution's status detail."""
+        self._call("POST", f"executions/{execution}/detail", _json({"attempt": attempt, "status_detail": text}))
+
+    def log(self, execution: str, batch: LogBatch, lines: bytes) -> int:
+        """Store lines; returns how many spool bytes of the stream the server has now, which may be fewer or more."""
+        query = urlencode(batch.to_dict())
+        try:
+            answer = self._call("POST", f"executions/{execution}/log?{query}", lambda: lines, OCTETS)
+        except Conflict as conflict:
+            answer = conflict.args[1] if len(conflict.args) > 1 else {}
+            if not isinstance(answer, dict) or answer.get("acknowledged") in (None, batch.start):
+                raise
+        acknowledged = answer.get("acknowledged")
+        if type(acknowledged) is not int or acknowledged < 0:
+            raise PushmillError(f"the server acknowledged {acknowledged!r} of the log; a number of bytes was due")
+        return acknowledged
+
+    def upload(
+        self, execution: str, attempt: int, datum: str, name: str, open_file: Callable[[], BinaryIO], size: int
+    ) -> str:
+        """Store one output file under the uuid `datum`; returns its sha256. Trying again with the uuid is harmless."""
+        query = urlencode({"attempt": attempt, "name": name}, errors="surrogateescape")
+        headers = {**OCTETS, "Content-Length": str(size)}
+        path = f"executions/{execution}/outputs/{datum}?{query}"
+        answer = self._call("PUT", path, lambda: _chunks(open_file(), self._give_up), headers)
+        return str(answer.get("sha256", ""))
+
+    def final(self, execution: str, report: FinalReport) -> None:
+        """Report how it ended; trying again with the same report is harmless."""
+        self._call("POST", f"executions/{execution}/final", _json(report))
+
+    def _call(
+        self, method: str, path: str, body: Callable[[], bytes | Iterable[bytes]], headers: dict[str, str] | None = None
+    ) -> Any:
+        wait = FIRST_WAIT_S
+        while True:
+            try:
+                return self._once(method, path, body, headers)
+            except Unavailable as trouble:
+                if self._give_up():
+                    raise
+                log.warning("%s; trying again in %.1f s", trouble, wait)
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_S)
+
+    def _once(
+        self, method: str, path: str, body: Callable[[], bytes | Iterable[bytes]], headers: dict[str, str] | None = None
+    ) -> Any:
+        sent = {"Authorization": f"Token {self._token}", **(headers or {"Content-Type": "application/json"})}
+        try:
+            response = self._http.request(method, self._base + path, body=body(), headers=sent, redirect=False)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unavailable(f"the server at {self._base} cannot be reached: {error}") from None
+        return _answer(response.status, response.data, f"{method} {self._base}{path.partition('?')[0]}")
+
+
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+def _json(message: Message | dict[str, Any]) -> Callable[[], bytes]:
+    data = orjson.dumps(message.to_dict() if isinstance(message, Message) else message)
+    return lambda: data
+
+
+def _chunks(file: BinaryIO, give_up: Callable[[], bool]) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(CHUNK):
+            if give_up():
+                raise Unavailable("the upload was given up")
+            yield chunk
+
+
+def _answer(status: int, data: bytes, what: str) -> Any:
+    try:
+        answer = json.loads(data) if data else {}
+    except ValueError:
+        answer = {}
+    if status < 300:
+        return answer
+    detail = answer.get("error") or answer.get("detail") if isinstance(answer, dict) else None
+    message = f"{what}: {status} {detail or data[:200].decode(errors='replace')}".rstrip()
+    if status == 409:
+        raise Conflict(message, answer)
+    if status in (401, 403):
+        raise Denied(f"{message}; is the runner's token right?")
+    if status == 404:
+        raise NotFound(message)
+    if status == 429 or status >= 500:
+        raise Unavailable(message)
+    raise PushmillError(message)

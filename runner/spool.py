@@ -1,0 +1,162 @@
+"""The spool: the files that a container prints into, and the reader of one of them.
+
+The directory is ours alone (0700); the container sees single files of it, which it can fill and empty but not replace.
+
+    pipe.stdout pipe.stderr   what the script prints into       main script   what the container runs
+    stdout stderr             what it printed                   commands      which command runs: `start N`, `exit N CODE`
+    status                    what the runner says, not mounted
+    seen                      its mtime is when the runner last looked, not mounted
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import stat
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+from core.wire import STREAMS
+from runner.stdout import LineAssembler, Lines
+
+PIPES = ("pipe.stdout", "pipe.stderr")
+PROGRAMS = ("main", "script")
+FILES = ("stdout", "stderr", "commands")
+MOUNTED = (*PROGRAMS, *PIPES, *FILES)
+READ_SIZE = 1024 * 1024
+PUNCH_STEP = 1024 * 1024  # bytes that may lie around acknowledged before their blocks are given back
+BLOCK = 4096
+FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2  # linux/falloc.h
+STATUS_LINE = 4096  # bytes
+
+_fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+def make(directory: Path, script: str, offsets: Mapping[str, int]) -> None:
+    """Make the spool of one execution; `directory` must not exist.
+
+    Where the server has bytes of an earlier attempt, `offsets` says how many: the streams begin behind them.
+    """
+    directory.mkdir(mode=0o700)
+    main = resources.files("runner").joinpath("main.sh").read_bytes()
+    for name, content, mode in (("main", main, 0o755), ("script", script.encode(), 0o755)):
+        _new_file(directory / name, content, mode)
+    for name, mode in (*((name, 0o666) for name in FILES), ("status", 0o600), ("seen", 0o600)):
+        _new_file(directory / name, b"", mode)
+        os.truncate(directory / name, offsets.get(name, 0))
+    for name in PIPES:
+        os.mkfifo(directory / name)
+        (directory / name).chmod(0o666)  # whatever the umask took
+
+
+def _new_file(path: Path, content: bytes, mode: int) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(content)
+        os.fchmod(file.fileno(), mode)
+
+
+def open_file(directory: Path, name: str, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a regular spool file, never of anything put in its place."""
+    descriptor = os.open(directory / name, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{directory / name} is not a regular file")
+    return descriptor
+
+
+class StatusWriter:
+    """Appends the runner's own lines; each call is one line and one write, so threads may share it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._descriptor = open_file(directory, "status", os.O_WRONLY | os.O_APPEND)
+
+    def __call__(self, text: str) -> None:
+        line = " ".join(text.split("\n")).replace("\r", " ").encode(errors="replace")[:STATUS_LINE]
+        with contextlib.suppress(OSError):  # a late word from a thread that was given up
+            os.write(self._descriptor, line + b"\n")
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+
+
+class Tail:
+    """Reads one stream from spool byte `offset` on and gives back what lies on disk once it is stored elsewhere.
+
+    Bytes past `cap` are never read: they are only counted (`dropped`) and punched out.
+    """
+
+    def __init__(self, directory: Path, stream: str, offset: int, cap: int) -> None:
+        if stream not in STREAMS:
+            raise ValueError(f"there is no stream {stream!r}")
+        self.stream = stream
+        self._cap = cap
+        self._reader = open_file(directory, stream)
+        self._puncher = open_file(directory, stream, os.O_WRONLY)
+        self._punched = 0
+        self.rewind(offset)
+
+    def rewind(self, offset: int) -> None:
+        """Go on from spool byte `offset`."""
+        self._lines = LineAssembler(offset)
+        self._read = offset
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self._reader).st_size
+
+    @property
+    def modified(self) -> float:
+        """When the last byte was printed, in Unix seconds."""
+        return os.fstat(self._reader).st_mtime
+
+    @property
+    def unread(self) -> int:
+        return max(0, min(self.size, self._cap) - self._read)
+
+    @property
+    def dropped(self) -> int:
+        """Bytes past the cap so far."""
+        return max(0, self.size - self._cap)
+
+    @property
+    def full(self) -> bool:
+        return self._read >= self._cap
+
+    @property
+    def unfinished(self) -> bool:
+        return self._lines.consumed < self._read
+
+    @property
+    def overwritten(self) -> bool:
+        """The unfinished line is a progress bar."""
+        return self._lines.overwritten
+
+    def read(self) -> Lines | None:
+        """The whole lines among the next MiB, or None."""
+        data = os.pread(self._reader, min(READ_SIZE, max(0, self._cap - self._read)), self._read)
+        self._read += len(data)
+        return self._lines.feed(data) if data else None
+
+    def flush(self) -> Lines | None:
+        """The unfinished line as a line of its own, or None."""
+        return self._lines.flush()
+
+    def release(self, acknowledged: int) -> None:
+        """Give back the disk blocks of what is stored elsewhere, and of what is past the cap."""
+        size = self.size
+        keep_from = size if acknowledged >= self._cap else min(acknowledged, size)
+        end = keep_from // BLOCK * BLOCK
+        if end - self._punched >= PUNCH_STEP:
+            mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+            _fallocate(
+                self._puncher, mode, self._punched, end - self._punched
+            )  # without it the disk is freed at the end
+            self._punched = end
+
+    def close(self) -> None:
+        os.close(self._reader)
+        os.close(self._puncher)

@@ -1,0 +1,92 @@
+"""Bytes of one stream → whole lines; pure.
+
+The bytes are read as by this machine, one at a time: `\\n` ends the line; `\\r` says that the next other byte overwrites
+it; a line that outgrows `max_line` is cut there. So any chunking of the same bytes gives the same lines, and so does
+starting anew at the `end` of anything that was returned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_LINE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """`text` is whole lines, each ending in `\\n`; they came from the spool bytes `start` to `end`."""
+
+    text: bytes
+    start: int
+    end: int
+
+
+class LineAssembler:
+    """Splits one stream into lines. `offset` is the spool offset of the first byte that will be fed."""
+
+    def __init__(self, offset: int = 0, max_line: int = MAX_LINE) -> None:
+        self.consumed = offset  # everything before was returned
+        self.pending = b""  # the unfinished line as it stands
+        self.overwritten = False  # a carriage return was seen in the unfinished line
+        self._position = offset  # everything before was fed
+        self._returned = False  # a carriage return came last: the next byte overwrites
+        self._max_line = max_line
+
+    def feed(self, data: bytes) -> Lines | None:
+        """The lines that `data` finishes, or None."""
+        start, last = self.consumed, data.rfind(b"\n")
+        text = self._whole_chunk(data, last) if last >= 0 else None
+        if text is None:
+            text = self._byte_rules(data)
+        else:
+            self.pending, self.overwritten = data[last + 1 :], False
+            self.consumed = self._position + last + 1
+            self._position += len(data)
+        return Lines(text, start, self.consumed) if text else None
+
+    def flush(self) -> Lines | None:
+        """The unfinished line as a line of its own, or None when there is none."""
+        start, self.consumed = self.consumed, self._position
+        text, self.pending = self.pending, b""
+        self._returned = self.overwritten = False
+        return Lines(text + b"\n", start, self.consumed) if self.consumed > start else None
+
+    def _whole_chunk(self, data: bytes, last: int) -> bytes | None:
+        """The finished lines without a look at each, or None where the chunk needs one."""
+        if self._returned or len(data) > self._max_line or len(self.pending) + data.find(b"\n") > self._max_line:
+            return None
+        if b"\r" not in data:
+            return self.pending + data[: last + 1]
+        text = data[: last + 1].replace(b"\r\n", b"\n")
+        return None if b"\r" in text or data.find(b"\r", last) >= 0 else self.pending + text
+
+    def _byte_rules(self, data: bytes) -> bytes:
+        out: list[bytes] = []
+        for number, line in enumerate(data.split(b"\n")):
+            if number:
+                out.append(self.pending + b"\n")
+                self._position += 1
+                self.consumed = self._position
+                self.pending, self._returned, self.overwritten = b"", False, False
+            self._extend(line, out)
+        return b"".join(out)
+
+    def _extend(self, line: bytes, out: list[bytes]) -> None:
+        for number, segment in enumerate(line.split(b"\r")):
+            if number:
+                self._returned = self.overwritten = True
+                self._position += 1
+            if not segment:
+                continue
+            self.pending = segment if self._returned else self.pending + segment
+            self._returned = False
+            self._position += len(segment)
+            self._cut(out)
+
+    def _cut(self, out: list[bytes]) -> None:
+        pieces = (len(self.pending) - 1) // self._max_line
+        if pieces > 0:
+            cuts = range(0, pieces * self._max_line, self._max_line)
+            out.extend(self.pending[cut : cut + self._max_line] + b"\n" for cut in cuts)
+            self.pending = self.pending[pieces * self._max_line :]
+            self.consumed, self.overwritten = self._position - len(self.pending), False

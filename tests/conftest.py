@@ -1,0 +1,62 @@
+"""Tests name what they need by a mark; what is missing skips them here and fails them in CI."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from core.errors import PushmillError
+from web import docker_engine, embedded_redis
+
+IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def _missing_docker() -> str:
+    try:
+        docker_engine.find(os.environ)
+    except PushmillError as error:
+        return str(error)
+    return ""
+
+
+def _missing_redis() -> str:
+    try:
+        embedded_redis.find_binary()
+    except PushmillError as error:
+        return str(error)
+    return ""
+
+
+def _missing_browser() -> str:
+    browser = any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    return "" if browser and shutil.which("chromedriver") else "there is no Chromium or no chromedriver"
+
+
+NEEDS: dict[str, Callable[[], str]] = {
+    "docker": functools.cache(_missing_docker),
+    "redis": functools.cache(_missing_redis),
+    "browser": functools.cache(_missing_browser),
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark, missing in NEEDS.items():
+        if item.get_closest_marker(mark) and (why := missing()):
+            pytest.skip(f"{mark} is missing: {why}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """In CI a test that was skipped for want of something that CI must have has failed."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        if re.search("|".join((*NEEDS, "chrom")), reason, re.IGNORECASE):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, which CI does not allow: {reason}"
+    return report

@@ -1,0 +1,147 @@
+"""The README's first command, word for word, in a fresh clone with an empty home."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from instance import FINAL, free_port, wait_for
+
+pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.timeout(900)]
+ROOT = Path(__file__).parents[2]
+T = TypeVar("T")
+
+
+@dataclass
+class Terminal:
+    """A person's shell in the clone: `make up`, and Ctrl-C, which reaches make and all it has started."""
+
+    clone: Path
+    home: Path
+    data: Path
+    port: int = field(default_factory=free_port)
+    runs: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def make_up(self, until: str, timeout: float) -> float:
+        """Type it; the seconds until the terminal shows `until`."""
+        kept = ("PATH", "PIP_CACHE_DIR", "PIP_INDEX_URL", "PIP_FIND_LINKS", "PIP_CERT", "DOCKER_HOST", "TMPDIR", "LANG")
+        environ = {name: value for name in kept if (value := os.environ.get(name))} | {"HOME": str(self.home)}
+        began = time.monotonic()
+        with open(self.screen(len(self.runs)), "wb") as output:
+            command = [*readme_command().split(), f"DATA={self.data}", f"PORT={self.port}"]
+            process = subprocess.Popen(
+                command, cwd=self.clone, env=environ, stdout=output, stderr=output, start_new_session=True
+            )
+        self.runs.append(process)
+        self.wait(lambda: until in self.said(), timeout)
+        return time.monotonic() - began
+
+    def screen(self, number: int) -> Path:
+        return self.home.parent / f"screen-{number}"
+
+    def said(self) -> str:
+        return self.screen(len(self.runs) - 1).read_text(errors="replace")
+
+    def wait(self, what: Callable[[], T | None], timeout: float) -> T:
+        def still() -> T | None:
+            assert self.runs[-1].poll() is None, f"make up has ended:\n{self.said()}"
+            return what()
+
+        try:
+            return wait_for(still, timeout, 0.1)
+        except TimeoutError:
+            pytest.fail(f"not within {timeout} s; the terminal shows:\n{self.said()}")
+
+    def ctrl_c(self) -> None:
+        os.killpg(self.runs[-1].pid, signal.SIGINT)
+        self.runs[-1].wait(30)
+
+    def api(self, path: str) -> Any:
+        token = (self.data / "admin-token").read_text().strip()
+        headers = {"Authorization": f"Token {token}"}
+        answer = httpx.get(f"http://127.0.0.1:{self.port}/api/v0{path}", headers=headers, timeout=30, trust_env=False)
+        answer.raise_for_status()
+        return answer.json()
+
+    def executions(self) -> list[Any]:
+        project = next(item for item in self.api("/projects/")["results"] if item["name"] == "quickstart")
+        return list(self.api(f"/executions/?project={project['id']}&ordering=counter")["results"])
+
+
+def readme_command() -> str:
+    """The first command of the README that makes something of this checkout."""
+    found = re.search(r"^(?:\$ )?(make .+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found, "the README shows no make command"
+    return found.group(1).split("#")[0].strip()
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    clone = tmp_path / "pushmill"
+    # what is tracked and what is not yet: the tree as a commit of it would be
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout
+    clone.mkdir()
+    with subprocess.Popen(["tar", "-C", str(clone), "-x"], stdin=subprocess.PIPE) as unpack:
+        subprocess.run(
+            ["tar", "-C", str(ROOT), "--null", "--files-from=-", "--ignore-failed-read", "-c"],
+            input=listed, stdout=unpack.stdin, check=True,
+        )  # fmt: skip
+    (tmp_path / "home").mkdir()
+    terminal = Terminal(clone, tmp_path / "home", tmp_path / "data")
+    yield terminal
+    if terminal.runs and terminal.runs[-1].poll() is None:
+        terminal.ctrl_c()
+
+
+def test_one_command_in_a_fresh_clone_trains_the_example_and_a_second_one_keeps_everything(terminal: Terminal) -> None:
+    assert readme_command() == "make up"
+    terminal.make_up(until="your turn", timeout=600)
+    first = terminal.said()
+    assert "The admin's token, shown this once" in first
+    assert '"val_accuracy"' in first, "the terminal shows the log of the first execution"
+    assert re.search(r"result +#1 complete", first)
+
+    def all_final() -> list[Any] | None:
+        found = terminal.executions()
+        return found if len(found) == 3 and all(item["status"] in FINAL for item in found) else None
+
+    executions = terminal.wait(all_final, 120)
+    assert [item["status"] for item in executions] == ["complete"] * 3
+    page = httpx.get(f"http://127.0.0.1:{terminal.port}/p/quickstart/", follow_redirects=True, trust_env=False)
+    assert page.status_code == 200
+
+    terminal.ctrl_c()
+    assert "stopped; everything is kept" in terminal.said()
+    with pytest.raises(httpx.ConnectError):
+        terminal.api("/projects/")
+
+    seconds = terminal.make_up(until="pushmill is up", timeout=60)
+    assert seconds < 15, f"a second start installs nothing, it took {seconds:.1f} s"
+    assert "installing" not in terminal.said()
+    assert "shown this once" not in terminal.said()
+    assert [item["id"] for item in terminal.executions()] == [item["id"] for item in executions]
+
+
+def test_two_at_the_same_time_and_a_taken_port_are_each_a_clear_sentence(terminal: Terminal) -> None:
+    terminal.make_up(until="pushmill is up", timeout=600)
+    terminal.wait(lambda: "your turn" in terminal.said(), 120)
+    other = Terminal(terminal.clone, terminal.home, terminal.data, terminal.port, list(terminal.runs))
+    with pytest.raises(AssertionError, match="already running on this data directory"):
+        other.make_up(until="pushmill is up", timeout=60)
+    other.data = terminal.data.with_name("other")
+    with pytest.raises(AssertionError, match=rf"port {terminal.port} of 127.0.0.1 is taken.*make up PORT="):
+        other.make_up(until="pushmill is up", timeout=60)

@@ -1,0 +1,126 @@
+"""A runner on this machine for tests: executions to run, and a thread or a process to run them in."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from core.config import RunnerConfig, Size
+from core.steps.script import script
+from core.wire import ExecutionSpec
+from runner.adopt import recover
+from runner.container import Engine
+from runner.execute import execute
+from runner.host import Host
+from runner.reporter import Reporter
+
+IMAGE = "pushmill-quickstart"
+BUSYBOX = "pushmill-test-busybox"
+NETWORK = "pushmill-test"
+COMMIT = "a" * 40
+TOKEN = "secret"
+
+
+def execution(*commands: str, image: str = IMAGE, **given: Any) -> ExecutionSpec:
+    plain: dict[str, Any] = {
+        "uuid": str(uuid.uuid4()),
+        "counter": 1,
+        "attempt": 1,
+        "project_uuid": str(uuid.uuid4()),
+        "project_name": "demo",
+        "commit_identifier": COMMIT,
+        "step": "test",
+        "image": image,
+        "script": script(commands),
+        "commands": list(commands),
+        "parameters": {},
+        "inputs": [],
+        "environment_variables": {},
+        "config": {},
+        "time_limit_s": None,
+        "no_output_limit_s": None,
+        "log_bytes": 100_000_000,
+        "output_bytes": 1_000_000,
+        "output_count": 10,
+        "stop_grace_s": 10.0,
+    }
+    return ExecutionSpec(**(plain | given))
+
+
+@contextlib.contextmanager
+def runner_host(directory: Path, server_url: str, **settings: Any) -> Iterator[Host]:
+    """A host whose cache has the commit's tree already; its containers are gone afterwards."""
+    tree = directory / "cache" / "trees" / "demo" / COMMIT
+    tree.mkdir(parents=True, exist_ok=True)
+    tree.joinpath("train.py").write_text("print('trained')\n")
+    tree.joinpath("train.py").chmod(0o666)  # as a checkout makes it
+    engine, reporter = Engine(), Reporter(server_url, TOKEN)
+    host = Host(
+        runner_id=f"test-{directory.name}",
+        directory=directory,
+        server_url=server_url,
+        token=TOKEN,
+        settings=RunnerConfig(name="tester", network=NETWORK, shm=Size(64 * 1024 * 1024), **settings),
+        reporter=reporter,
+        engine=engine,
+        relay_address=engine.network(NETWORK),
+    )
+    try:
+        yield host
+    finally:
+        for found in engine.managed(host.runner_id):
+            engine.remove(found.container_id)
+        engine.close()
+        reporter.close()
+
+
+@contextlib.contextmanager
+def executing(host: Host, spec: ExecutionSpec) -> Iterator[None]:
+    """The execution runs in a thread meanwhile, and has ended afterwards."""
+    thread = threading.Thread(target=execute, args=(host, spec.uuid, spec.attempt))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def keeper_process(host: Host, execution_uuid: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that runs the execution; killed without a word afterwards."""
+    arguments = [sys.executable, __file__, str(host.directory), host.server_url, execution_uuid]
+    process = subprocess.Popen(arguments)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.01)
+
+
+def docker(*arguments: str, stdin: bytes = b"") -> str:
+    return subprocess.run(["docker", *arguments], input=stdin, capture_output=True, check=True).stdout.decode().strip()
+
+
+def take_up(host: Host) -> None:
+    """What the next slot does first."""
+    recover(host)
+
+
+if __name__ == "__main__":
+    with runner_host(Path(sys.argv[1]), sys.argv[2]) as this_host:
+        execute(this_host, sys.argv[3], 1)

@@ -1,0 +1,121 @@
+"""Containers outlive the processes that keep them; whoever comes next goes on."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from runner_host import docker, execution, keeper_process, take_up, until
+from runner_server import RunnerServer
+
+from runner.directory import write_json
+from runner.host import Host
+
+pytestmark = pytest.mark.docker
+
+COUNT = "for i in $(seq 60); do echo line $i; echo error $i >&2; sleep 0.05; done; echo result >/valohai/outputs/r"
+
+
+def test_a_killed_keeper_and_its_heir_lose_and_double_no_line(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("echo one", COUNT, "echo three"))
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: len(recorded.lines()) > 15)
+    assert recorded.final == {}
+    take_up(host)
+    assert recorded.lines() == ["one", *(f"line {i}" for i in range(1, 61)), "three"]
+    assert recorded.lines("stderr") == [f"error {i}" for i in range(1, 61)]
+    status = recorded.lines("status")
+    assert [line for line in status if line.startswith("Command 2")] == [f"Command 2 of 3: {COUNT}"]
+    assert "Runner tester took it up again" in status
+    assert recorded.final["state"] == "complete"
+    assert recorded.outputs == {"r": b"result\n"}
+    assert list(host.executions.iterdir()) == []
+    assert host.engine.managed(host.runner_id) == []
+
+
+def test_a_container_that_ended_without_a_keeper_is_reported_with_its_own_exit_code(
+    server: RunnerServer, host: Host
+) -> None:
+    recorded = server.add(execution("echo up", "sleep 1; exit 9"))
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: recorded.lines() == ["up"])
+    docker("wait", recorded.container["container_id"])
+    take_up(host)
+    assert recorded.final["exit_code"] == 9
+    assert recorded.final["failure_reason"] == "command_failed"
+
+
+def test_lines_found_after_a_gap_are_dated_within_it(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("echo up; sleep 1; echo later"))
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: recorded.lines() == ["up"])
+    docker("wait", recorded.container["container_id"])
+    ended_us = recorded.batches[-1].last_us + 2_500_000
+    until(lambda: time.time() * 1e6 > ended_us + 1_000_000)
+    take_up(host)
+    later = next(batch for batch in recorded.batches if batch.stream == "stdout" and batch.start > 0)
+    assert later.last_us < ended_us
+
+
+def test_a_container_whose_lease_was_given_away_is_killed(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("echo up; sleep 100"))
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: recorded.lines() == ["up"])
+    recorded.given_away = True
+    take_up(host)
+    assert host.engine.managed(host.runner_id) == []
+    assert list(host.executions.iterdir()) == []
+
+
+def test_a_container_removed_by_somebody_is_interrupted(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("echo up; sleep 100"))
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: recorded.lines() == ["up"])
+    docker("rm", "--force", recorded.container["container_id"])
+    take_up(host)
+    assert recorded.final["failure_reason"] == "interrupted"
+
+
+def test_an_execution_whose_keeper_died_before_its_container_is_run_from_the_top(
+    server: RunnerServer, host: Host
+) -> None:
+    recorded = server.add(execution("echo done"))
+    server.before = lambda path: 503 if path.endswith("/container") else None
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: (host.executions / recorded.spec.uuid / "container").exists())
+    (host.executions / recorded.spec.uuid / "container").unlink()  # as if the death had come a little earlier
+    server.before = lambda path: None
+    take_up(host)
+    assert recorded.lines() == ["done"]
+    assert recorded.final["state"] == "complete"
+
+
+def test_a_kept_execution_is_left_to_its_keeper(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("echo up; while [ ! -e /valohai/outputs/go ]; do sleep 0.05; done"))
+    with keeper_process(host, recorded.spec.uuid) as keeper:
+        until(lambda: recorded.lines() == ["up"])
+        take_up(host)
+        assert recorded.final == {}
+        (host.executions / recorded.spec.uuid / "outputs" / "go").touch()
+        assert keeper.wait(30) == 0
+    assert recorded.final["state"] == "complete"
+
+
+def test_what_nobody_knows_of_is_removed(server: RunnerServer, host: Host) -> None:
+    label = f"pushmill.runner={host.runner_id}"
+    docker(
+        "create",
+        "--label",
+        label,
+        "--label",
+        "pushmill.execution=gone",
+        "--label",
+        "pushmill.attempt=1",
+        "pushmill-quickstart",
+        "true",
+    )
+    (host.executions / "stale").mkdir(parents=True)
+    write_json(host.executions / "stale" / "state.json", {"attempt": 1, "claimed_at": 0})
+    take_up(host)
+    assert host.engine.managed(host.runner_id) == []
+    assert list(host.executions.iterdir()) == []

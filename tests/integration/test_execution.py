@@ -1,0 +1,271 @@
+"""One execution in Docker, from the claim to the final report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from runner_host import BUSYBOX, COMMIT, IMAGE, docker, executing, execution, runner_host, until
+from runner_server import Recorded, RunnerServer
+
+from core.wire import ExecutionSpec
+from runner.execute import execute
+from runner.host import Host
+
+pytestmark = pytest.mark.docker
+
+
+def run(server: RunnerServer, host: Host, spec: ExecutionSpec) -> Recorded:
+    recorded = server.add(spec)
+    execute(host, spec.uuid, spec.attempt)
+    return recorded
+
+
+def test_lines_of_every_stream_are_stored_in_order_before_the_final_state(server: RunnerServer, host: Host) -> None:
+    recorded = run(server, host, execution("for i in 1 2 3; do echo out $i; echo err $i >&2; done", "cat train.py"))
+    assert recorded.final["state"] == "complete"
+    assert recorded.lines("stdout") == ["out 1", "out 2", "out 3", "print('trained')"]
+    assert recorded.lines("stderr") == ["err 1", "err 2", "err 3"]
+    status = recorded.lines("status")
+    assert status[0] == f"Runner tester: commit {COMMIT[:12]}, image {IMAGE}"
+    assert status[2] == "Command 2 of 2: cat train.py"
+    assert status[-1].startswith("Finished in ")
+    assert status[-1].endswith(" s: complete")
+
+
+def test_nothing_of_an_execution_is_left_on_the_machine(server: RunnerServer, host: Host) -> None:
+    recorded = run(server, host, execution("touch made-by-the-step; rm train.py; mkdir /valohai/outputs/d"))
+    assert recorded.final["state"] == "complete"
+    assert list(host.executions.iterdir()) == []
+    assert host.engine.managed(host.runner_id) == []
+    volumes = docker("volume", "ls", "--quiet", "--filter", f"label=pushmill.runner={host.runner_id}")
+    assert volumes == ""
+    assert [path.name for path in (host.cache / "trees" / "demo" / COMMIT).iterdir()] == ["train.py"]
+
+
+def test_a_failing_command_ends_the_execution_and_is_named(server: RunnerServer, host: Host) -> None:
+    recorded = run(server, host, execution("echo first", "sh -c 'exit 3'", "echo never"))
+    assert recorded.final == {
+        "attempt": 1,
+        "state": "error",
+        "failure_reason": "command_failed",
+        "message": "Command 2 of 3 exited with 3: `sh -c 'exit 3'`",
+        "exit_code": 3,
+    }
+    assert recorded.lines() == ["first"]
+    assert recorded.final["message"] in recorded.lines("status")
+
+
+@pytest.mark.parametrize(
+    ("command", "stdout", "stderr"),
+    [
+        ("echo a; echo b >/dev/stderr; echo c >/dev/stderr; echo d >/dev/stdout", b"a\nd\n", b"b\nc\n"),
+        ("echo a | tee /dev/stderr; echo b | tee /dev/stderr", b"a\nb\n", b"a\nb\n"),
+        ("echo a; exec >/tmp/file; echo b; cat /tmp/file >&2", b"a\n", b"b\n"),
+        (r"printf ' 10%%\r 50%%\r100%%\n'; printf 'dos\r\n'", b"100%\ndos\n", b""),
+        ("printf 'no end'", b"no end\n", b""),
+        (r"printf '\377\376 \303\n'", b"\xff\xfe \xc3\n", b""),
+        ("""python3 -c "print('x' * 1048576)" """, b"x" * 1048576 + b"\n", b""),
+        ("cat; echo read", b"read\n", b""),
+        ("(trap '' TERM; sleep 100) & echo a", b"a\n", b""),
+        (
+            "(exec 2>/dev/null; trap 'echo bye; exit' TERM; while :; do sleep 0.1; done) & sleep 0.3; echo a",
+            b"a\nbye\n",
+            b"",
+        ),
+    ],
+    ids=[
+        "streams-by-name",
+        "tee",
+        "exec",
+        "progress-bar",
+        "no-newline",
+        "not-utf8",
+        "one-mebibyte",
+        "stdin",
+        "child-that-stays",
+        "child-that-says-goodbye",
+    ],
+)
+def test_what_a_program_prints_is_what_is_stored(
+    server: RunnerServer, host: Host, command: str, stdout: bytes, stderr: bytes
+) -> None:
+    recorded = run(server, host, execution(command))
+    assert (recorded.text("stdout"), recorded.text("stderr")) == (stdout, stderr)
+    assert recorded.final["state"] == "complete"
+
+
+def test_lines_are_stored_while_the_program_still_runs(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(
+        execution("echo now; printf waiting; while [ ! -e /valohai/outputs/go ]; do sleep 0.05; done")
+    )
+    with executing(host, recorded.spec):
+        until(lambda: recorded.lines() == ["now", "waiting"])
+        (host.executions / recorded.spec.uuid / "outputs" / "go").touch()
+    assert recorded.final["state"] == "complete"
+
+
+def test_a_million_lines_arrive_complete(server: RunnerServer, host: Host) -> None:
+    recorded = run(server, host, execution("python3 -c 'for i in range(1000000): print(i)'"))
+    assert recorded.text() == b"".join(b"%d\n" % i for i in range(1_000_000))
+
+
+def test_a_server_that_is_away_for_a_while_loses_nothing(server: RunnerServer, host: Host) -> None:
+    answers = iter([503] * 5)
+    server.before = lambda path: next(answers, None) if path.endswith("/log") else None
+    recorded = run(server, host, execution("seq 1000"))
+    assert recorded.lines() == [str(i) for i in range(1, 1001)]
+    assert recorded.final["state"] == "complete"
+
+
+def test_the_log_goes_on_where_the_server_says_it_ends(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("echo new", attempt=2))
+    recorded.attempt = 2
+    recorded.acknowledged |= {"stdout": 5000, "status": 70}
+    execute(host, recorded.spec.uuid, 2)
+    assert recorded.lines() == ["new"]
+    assert recorded.batches[-1].start >= 70
+    assert recorded.final["state"] == "complete"
+
+
+def test_a_lease_that_was_given_away_ends_the_container_without_a_report(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("echo up; sleep 100"))
+    with executing(host, recorded.spec):
+        until(lambda: recorded.lines() == ["up"])
+        recorded.given_away = True
+    assert recorded.final == {}
+    assert host.engine.managed(host.runner_id) == []
+    assert list(host.executions.iterdir()) == []
+
+
+def test_what_is_left_in_outputs_is_uploaded_also_after_a_failure(server: RunnerServer, host: Host) -> None:
+    commands = (
+        "mkdir -p /valohai/outputs/a; echo 1 >/valohai/outputs/a/one; ln -s /etc/passwd /valohai/outputs/x; false"
+    )
+    recorded = run(server, host, execution(commands))
+    assert recorded.outputs == {"a/one": b"1\n"}
+    assert recorded.final["state"] == "error"
+
+
+def test_a_program_sets_its_status_detail_through_the_relay(server: RunnerServer, host: Host) -> None:
+    program = (
+        "import json, urllib.request as u;"
+        "c = json.load(open('/valohai/config/api.json'))['set_status_detail'];"
+        "b = json.dumps({'status_detail': 'half way'}).encode();"
+        "print(u.urlopen(u.Request(c['url'], b, c['headers'], method=c['method'])).status)"
+    )
+    refused = "python3 -c \"import urllib.request as u; u.urlopen('$URL')\" 2>&1 | tail -1"
+    find = "URL=$(python3 -c \"import json; print(json.load(open('/valohai/config/api.json'))['set_status_detail']['url'])\")"
+    recorded = run(server, host, execution(f'python3 -c "{program}"', find, refused.replace("'$URL'", "'$URL'")))
+    assert recorded.details == ["half way"]
+    assert recorded.lines()[0] == "200"
+    assert "404" in recorded.lines()[1]
+
+
+def test_an_image_that_cannot_be_had_is_one_clear_sentence(server: RunnerServer, host: Host) -> None:
+    recorded = run(server, host, execution("true", image="localhost:1/nobody/nothing:1"))
+    assert recorded.final["failure_reason"] == "image"
+    assert recorded.final["message"].startswith("The image localhost:1/nobody/nothing:1 cannot be had: ")
+    assert "connection refused" in recorded.final["message"]
+
+
+def test_an_image_without_a_shell_is_refused_with_the_reason(server: RunnerServer, host: Host) -> None:
+    docker("import", "--change", "LABEL pushmill.test=1", "-", "pushmill-test-empty", stdin=bytes(10240))
+    try:
+        recorded = run(server, host, execution("true", image="pushmill-test-empty"))
+    finally:
+        docker("image", "rm", "pushmill-test-empty")
+    assert recorded.final["failure_reason"] == "image"
+    assert "has no /bin/sh" in recorded.final["message"]
+
+
+def test_the_images_user_and_not_its_entrypoint_runs_the_commands(server: RunnerServer, host: Host) -> None:
+    made = docker("create", IMAGE, "true")
+    docker("commit", "--change", "USER 1234:1234", "--change", 'ENTRYPOINT ["/bin/false"]', made, "pushmill-test-user")
+    docker("rm", made)
+    command = "id -u; echo err >/dev/stderr; touch here /valohai/outputs/o /valohai/inputs/i; echo x >>train.py"
+    try:
+        recorded = run(server, host, execution(command, image="pushmill-test-user"))
+    finally:
+        docker("image", "rm", "pushmill-test-user")
+    assert recorded.lines() == ["1234"]
+    assert recorded.lines("stderr") == ["err"]
+    assert list(recorded.outputs) == ["o"]
+
+
+def test_an_image_with_nothing_but_busybox_is_enough(server: RunnerServer, host: Host) -> None:
+    recorded = run(server, host, execution("echo a; echo b >/dev/stderr; ls", "sh -c 'exit 4'", image=BUSYBOX))
+    assert recorded.lines() == ["a", "train.py"]
+    assert recorded.lines("stderr") == ["b"]
+    assert recorded.final["exit_code"] == 4
+
+
+def test_a_script_with_an_interpreter_line_is_run_by_it(server: RunnerServer, host: Host) -> None:
+    recorded = run(
+        server, host, execution("#!/usr/bin/env python3\nimport sys\nprint(sys.version_info.major)\nsys.exit(5)")
+    )
+    assert recorded.lines() == ["3"]
+    assert recorded.final["message"] == "The script exited with 5"
+
+
+def test_without_overlays_the_commit_is_copied(server: RunnerServer, host: Host) -> None:
+    host.engine.overlay = False
+    recorded = run(server, host, execution("cat train.py; echo more >>train.py; touch new"))
+    assert recorded.lines() == ["print('trained')"]
+    assert (host.cache / "trees" / "demo" / COMMIT / "train.py").read_text() == "print('trained')\n"
+
+
+def test_an_overlay_that_the_daemon_cannot_mount_falls_back_to_a_copy(server: RunnerServer, tmp_path: Path) -> None:
+    # the kernel refuses an upper layer inside the lower one's path that is no directory there: a file system without
+    # overlays answers in the same place
+    with runner_host(tmp_path, server.url) as host:
+        recorded = server.add(execution("cat train.py"))
+        directory = host.executions / recorded.spec.uuid
+        server.before = lambda path: _spoil(directory) if path.endswith("/container") and host.engine.overlay else None
+        execute(host, recorded.spec.uuid, 1)
+        assert not host.engine.overlay
+        assert recorded.lines() == ["print('trained')"]
+
+
+def _spoil(directory: Path) -> None:
+    (directory / "repository" / "work").rmdir()
+
+
+def test_a_container_may_do_no_more_than_it_should(server: RunnerServer, tmp_path: Path) -> None:
+    with runner_host(tmp_path, server.url, memory=200_000_000, cpus=1.5, pids=99) as host:
+        recorded = server.add(execution("echo up; sleep 100", stop_grace_s=0.0))
+        with executing(host, recorded.spec):
+            until(lambda: recorded.lines() == ["up"])
+            found = json.loads(docker("inspect", recorded.container["container_id"]))[0]
+            recorded.stop = "stop"
+    config, limits = found["Config"], found["HostConfig"]
+    assert (config["Entrypoint"], config["Cmd"]) == ([], ["/bin/sh", "/pushmill/main"])
+    assert (config["OpenStdin"], config["Tty"], config["WorkingDir"]) == (False, False, "/valohai/repository")
+    assert config["Labels"]["pushmill.managed"] == "true"
+    assert config["Labels"]["pushmill.runner"] == host.runner_id
+    assert config["Labels"]["pushmill.execution"] == recorded.spec.uuid
+    assert config["Labels"]["pushmill.attempt"] == "1"
+    assert not limits["Privileged"]
+    assert limits["CapAdd"] is None
+    assert sorted(limits["CapDrop"]) == ["MKNOD", "NET_RAW"]
+    assert limits["SecurityOpt"] == ["no-new-privileges"]
+    assert not limits["Devices"]
+    assert not limits["Binds"]
+    assert limits["Init"] is False
+    assert limits["LogConfig"]["Type"] == "none"
+    assert (limits["PidsLimit"], limits["Memory"], limits["NanoCpus"]) == (99, 200_000_000, 1_500_000_000)
+    assert limits["ShmSize"] == 64 * 1024 * 1024
+    assert limits["NetworkMode"] == "pushmill-test"
+    places = {mount["Destination"]: mount["RW"] for mount in found["Mounts"]}
+    assert {place for place, writable in places.items() if not writable} == {
+        "/valohai/config",
+        "/pushmill/main",
+        "/pushmill/script",
+    }
+    assert {place.rpartition("/")[0] for place in places} == {"/valohai", "/pushmill"}
+
+
+def test_containers_cannot_reach_each_other(host: Host) -> None:
+    network = json.loads(docker("network", "inspect", host.settings.network))[0]
+    assert network["Options"]["com.docker.network.bridge.enable_icc"] == "false"

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from git_over_http import GitServer, served
+from made_repository import MadeRepository
+
+from core import git
+from core.errors import GitError
+from core.git import command
+
+TOKEN = "s3cret-token"
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> MadeRepository:
+    repository = MadeRepository(tmp_path / "served" / "made.git")
+    repository.git("config", "uploadpack.allowAnySHA1InWant", "true")
+    return repository
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Path:
+    git.init_mirror(tmp_path / "mirror.git")
+    return tmp_path / "mirror.git"
+
+
+@pytest.fixture
+def server(made: MadeRepository) -> Iterator[GitServer]:
+    with served(made.path.parent) as running:
+        yield running
+
+
+def fetch(mirror: Path, made: MadeRepository, *shas: str) -> None:
+    git.fetch(mirror, str(made.path), allow_local=True, allow_http=False, shas=shas)
+
+
+def test_a_mirror_follows_new_moved_and_deleted_refs_and_keeps_its_pins(mirror: Path, made: MadeRepository) -> None:
+    first = made.commit({"a": b"1"})
+    made.git("branch", "topic")
+    made.git("tag", "-a", "-m", "t", "v1")
+    fetch(mirror, made)
+    assert git.refs(mirror) == git.refs(made.path)
+    git.pin(mirror, first)
+    second = made.commit({"a": b"2"})  # no parent: a forced push
+    made.git("branch", "-D", "topic")
+    made.git("branch", "topic/below", second)
+    made.git("tag", "-d", "v1")
+    made.git("tag", "v2", second)
+    fetch(mirror, made)
+    assert (
+        git.refs(mirror)
+        == git.refs(made.path)
+        == {
+            "refs/heads/main": second,
+            "refs/heads/topic/below": second,
+            "refs/tags/v2": second,
+        }
+    )
+    assert git.resolve(mirror, f"refs/pushmill/{first}") == first
+    made.git("branch", "-D", "topic/below")
+    made.git("tag", "-d", "v2")
+    fetch(mirror, made)
+    assert git.refs(mirror) == {"refs/heads/main": second}
+    assert git.resolve(mirror, f"refs/pushmill/{first}") == first
+
+
+def test_a_commit_that_no_ref_names_any_more_is_fetched_by_name_and_pinned(mirror: Path, made: MadeRepository) -> None:
+    fetch(mirror, made)  # an empty remote is none to complain about
+    gone = made.commit({"a": b"1"})
+    tip = made.commit({"a": b"2"})
+    fetch(mirror, made, gone, tip, "f" * 40)
+    assert git.resolve(mirror, gone) == git.resolve(mirror, f"refs/pushmill/{gone}") == gone
+    assert git.resolve(mirror, "f" * 40) is None
+
+
+def test_many_fetches_leave_few_packs(mirror: Path, made: MadeRepository) -> None:
+    shas = []
+    for number in range(56):
+        shas.append(made.commit({"a": b"%d" % number}))
+        fetch(mirror, made)
+        git.pin(mirror, shas[-1])
+    assert len(list((mirror / "objects/pack").glob("*.pack"))) < 20
+    assert [git.read_file(mirror, sha, "a", 9) for sha in shas] == [b"%d" % number for number in range(56)]
+
+
+def test_locks_left_by_a_killed_fetch_do_not_block_the_next(mirror: Path, made: MadeRepository) -> None:
+    sha = made.commit({"a": b"1"})
+    for name in ("shallow.lock", "packed-refs.lock", "refs/heads/main.lock"):
+        lock = mirror / name
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+        os.utime(lock, (1, 1))
+    fetch(mirror, made)
+    assert git.resolve(mirror, "main") == sha
+
+
+@pytest.mark.parametrize("name", ["config", "hooks/post-checkout", "hooks/reference-transaction"])
+def test_nothing_that_a_fetched_or_fetching_repository_says_is_run(
+    mirror: Path, made: MadeRepository, tmp_path: Path, name: str
+) -> None:
+    made.commit({"a": b"1"})
+    owned = tmp_path / "owned"
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\ntouch {owned}\n")
+    script.chmod(0o755)
+    for repository in (mirror, made.path):
+        file = repository / name
+        file.parent.mkdir(exist_ok=True)
+        if name == "config":
+            with file.open("a") as opened:
+                opened.write(f"[core]\n\tfsmonitor = {script}\n\thooksPath = {tmp_path}\n\tsshCommand = {script}\n")
+                opened.write(f"[uploadpack]\n\tpackObjectsHook = {script}\n")
+        else:
+            file.symlink_to(script)
+    fetch(mirror, made)
+    assert git.resolve(mirror, "main") is not None
+    assert not owned.exists()
+
+
+def test_a_hostile_url_runs_nothing(mirror: Path, tmp_path: Path) -> None:
+    owned = tmp_path / "owned"
+    for url in (f"ext::sh -c touch% {owned}", f"--upload-pack=touch {owned}", f"file://{tmp_path}/mirror.git"):
+        with pytest.raises(GitError, match="cannot be fetched"):
+            git.fetch(mirror, url, allow_local=False, allow_http=True)
+    with pytest.raises(GitError, match="not allowed"):  # were one let through, git itself would refuse
+        command.run(["fetch", f"ext::sh -c touch% {owned}"], repository=mirror, time_limit_s=10, protocol="https")
+    assert not owned.exists()
+
+
+@pytest.mark.parametrize("by", ["token", "url"])
+def test_over_http_the_token_opens_and_is_in_no_file(
+    mirror: Path, made: MadeRepository, server: GitServer, by: str
+) -> None:
+    host = server.url.removeprefix("http://")
+    urls = {"token": f"http://runner@{host}/git/made.git", "url": f"http://runner:{TOKEN}@{host}/git/made.git"}
+    for content in (b"1", b"2"):  # the first time by git, then by libgit2
+        sha = made.commit({"a": content})
+        token = TOKEN if by == "token" else None
+        git.fetch(mirror, urls[by], allow_local=False, allow_http=True, token=token)
+        assert git.resolve(mirror, "main") == sha
+    assert ["libgit2" in agent for agent in dict.fromkeys(server.agents)] == [False, True]
+    assert not [file for file in mirror.rglob("*") if file.is_file() and TOKEN.encode() in file.read_bytes()]
+
+
+def test_wrong_credentials_are_an_error_that_shows_none(mirror: Path, made: MadeRepository, server: GitServer) -> None:
+    sha = made.commit({"a": b"1"})
+    host = server.url.removeprefix("http://")
+    for _ in ("by git", "by libgit2"):
+        for url, token in (
+            (f"http://ada:wrong-one@{host}/git/made.git", None),
+            (f"{server.url}/git/made.git", "wrong-one"),
+        ):
+            with pytest.raises(GitError) as failed:
+                git.fetch(mirror, url, allow_local=False, allow_http=True, token=token)
+            assert "wrong-one" not in str(failed.value)
+            assert f"http://{host}/git/made.git" in str(failed.value)
+        git.fetch_commit(mirror, f"{server.url}/git/made.git", sha, username="runner", password=TOKEN)
+        MadeRepository(mirror).git("update-ref", "refs/heads/main", sha)
+
+
+def test_a_redirect_is_not_followed(mirror: Path, made: MadeRepository, server: GitServer) -> None:
+    sha = made.commit({"a": b"1"})
+    with served(made.path.parent) as other:
+        for _ in ("by git", "by libgit2"):
+            server.redirect = other.url.replace("127.0.0.1", "localhost")
+            with pytest.raises(GitError):
+                git.fetch(mirror, f"{server.url}/git/made.git", allow_local=False, allow_http=True, token=TOKEN)
+            assert other.requests == []
+            server.redirect = None
+            git.fetch_commit(mirror, f"{server.url}/git/made.git", sha, username="runner", password=TOKEN)
+            MadeRepository(mirror).git("update-ref", "refs/heads/main", sha)
+
+
+def test_the_machine_s_git_configuration_and_netrc_play_no_part(
+    mirror: Path, made: MadeRepository, server: GitServer, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".netrc").write_text(f"machine 127.0.0.1 login runner password {TOKEN}\n")
+    (home / ".gitconfig").write_text(f'[url "{made.path}"]\n\tinsteadOf = {server.url}/git/absent.git\n')
+    program = (
+        "import sys; from pathlib import Path; from core import git; from core.errors import GitError\n"
+        "for url in sys.argv[2:]:\n"
+        "    try: git.fetch(Path(sys.argv[1]), url, allow_local=False, allow_http=True)\n"
+        "    except GitError: print('refused')\n"
+    )
+    made.commit({"a": b"1"})
+    for _ in ("by git", "by libgit2"):
+        urls = [f"{server.url}/git/made.git", f"{server.url}/git/absent.git"]
+        arguments = [sys.executable, "-c", program, str(mirror), *urls]
+        done = subprocess.run(
+            arguments, env={**os.environ, "HOME": str(home)}, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == "refused\nrefused\n"
+        fetch(mirror, made)
+
+
+def test_a_silent_server_costs_the_time_limit_and_no_process_stays(mirror: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.git"
+        begun = time.monotonic()
+        with pytest.raises(GitError, match="took longer than 1 s"):
+            git.fetch(mirror, url, allow_local=False, allow_http=True, time_limit_s=1.0)
+        assert time.monotonic() - begun < 5
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert url not in running
+
+
+def test_an_ssh_key_is_private_used_alone_and_gone_afterwards(tmp_path: Path) -> None:
+    with command.ssh_environment(
+        b"-----BEGIN KEY-----\r\nx\r\n-----END KEY-----", tmp_path / "known hosts"
+    ) as environment:
+        words = environment["GIT_SSH_COMMAND"].split()
+        key = Path(words[words.index("-i") + 1])
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+        assert key.read_bytes() == b"-----BEGIN KEY-----\nx\n-----END KEY-----\n"
+        for option in ("IdentitiesOnly=yes", "StrictHostKeyChecking=accept-new", "BatchMode=yes"):
+            assert option in words
+        understood = subprocess.run(
+            ["sh", "-c", environment["GIT_SSH_COMMAND"] + " -G host"], capture_output=True, text=True, check=True
+        ).stdout
+        assert f"userknownhostsfile {tmp_path}/known hosts" in understood
+    assert not key.parent.exists()
+
+
+def test_a_commit_is_fetched_from_our_server_by_name_without_history(
+    mirror: Path, made: MadeRepository, server: GitServer
+) -> None:
+    first = made.commit({"a": b"1"})
+    second = made.commit({"a": b"2"}, first)
+    orphan = made.commit({"a": b"3"})
+    url = f"{server.url}/git/made.git"
+    for sha in (second, orphan, second):
+        git.fetch_commit(mirror, url, sha, username="runner", password=TOKEN)
+    assert git.read_file(mirror, second, "a", 9) == b"2"
+    assert git.read_file(mirror, orphan, "a", 9) == b"3"
+    assert git.resolve(mirror, first) is None
+    asked = len(server.requests)
+    git.fetch_commit(mirror, url, orphan, username="runner", password="not needed any more")
+    assert len(server.requests) == asked
+    for sha, password in (("f" * 40, TOKEN), (first, "wrong"), ("--upload-pack=x", TOKEN)):
+        with pytest.raises(GitError):
+            git.fetch_commit(mirror, url, sha, username="runner", password=password)
+
+
+def test_two_slots_fetch_the_same_commit_at_once(mirror: Path, made: MadeRepository, server: GitServer) -> None:
+    sha = made.commit({"a": b"1"})
+    errors: list[Exception] = []
+
+    def work() -> None:
+        try:
+            git.fetch_commit(mirror, f"{server.url}/git/made.git", sha, username="runner", password=TOKEN)
+        except GitError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len([path for _, path in server.requests if path.endswith("git-upload-pack")]) <= 2

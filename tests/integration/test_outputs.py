@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from core.errors import ExecutionFailed
+from core.states import FailureReason
+from runner import outputs
+from runner.outputs import OutputFile
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    (tmp_path / "outputs").mkdir()
+    return tmp_path / "outputs"
+
+
+def collect(top: Path, max_count: int = 1000, max_bytes: int = 10**9) -> tuple[list[OutputFile], list[str]]:
+    lines: list[str] = []
+    return list(outputs.collect(top, max_count=max_count, max_bytes=max_bytes, status=lines.append)), lines
+
+
+def content(file: OutputFile) -> bytes:
+    with file.open() as opened:
+        return opened.read()
+
+
+def test_every_regular_file_is_found_in_one_order(top: Path) -> None:
+    (top / "sub/deeper").mkdir(parents=True)
+    (top / "empty-directory").mkdir()
+    for name, data in {"b": b"2", "a": b"1", ".hidden": b"h", "empty": b"", "sub/deeper/c": b"33"}.items():
+        (top / name).write_bytes(data)
+    os.link(top / "a", top / "hard-link")
+    (top / "a").chmod(0o6555)
+    files, lines = collect(top)
+    expected = {".hidden": b"h", "a": b"1", "b": b"2", "empty": b"", "hard-link": b"1", "sub/deeper/c": b"33"}
+    assert [(file.name, content(file)) for file in files] == list(expected.items())
+    assert [file.size for file in files] == [len(data) for data in expected.values()]
+    assert lines == []
+
+
+def test_what_is_no_regular_file_is_named_and_never_opened(top: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/secret").write_text("secret")
+    (top / "link").symlink_to("/etc/passwd")
+    (top / "loop").symlink_to(".")
+    (top / "directory").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(top / "pipe")  # opening it for reading would wait for ever
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(top / "sock"))
+    listener.close()
+    if os.geteuid() == 0:
+        os.mknod(top / "zdevice", 0o20666, os.makedev(1, 3))
+    files, lines = collect(top)
+    assert files == []
+    assert lines[:5] == [
+        "outputs/directory is a symbolic link; not kept",
+        "outputs/link is a symbolic link; not kept",
+        "outputs/loop is a symbolic link; not kept",
+        "outputs/pipe is a named pipe; not kept",
+        "outputs/sock is a socket; not kept",
+    ]
+    assert lines[5:] in ([], ["outputs/zdevice is a device; not kept"])
+
+
+def test_names_are_data(top: Path) -> None:
+    for name in (b"new\nline", b"\xffbytes", "ü".encode(), b"-rf", b"%41", b"a\x1b[2Jb"):
+        (top / os.fsdecode(name)).write_bytes(name)
+    files, _ = collect(top)
+    assert [file.name for file in files] == ["%41", "-rf", "a\x1b[2Jb", "new\nline", "ü", "%FFbytes"]
+    assert content(files[-1]) == b"\xffbytes"
+
+
+def test_a_status_line_stays_one_line_whatever_the_name(top: Path) -> None:
+    (top / "a\nb\x1b[2J").symlink_to("x")
+    assert collect(top)[1] == ["outputs/a?b?[2J is a symbolic link; not kept"]
+
+
+def test_very_deep_directories_are_left_and_named(top: Path) -> None:
+    descriptor = os.open(top, os.O_RDONLY)
+    for _ in range(3000):  # deeper than any path may be long
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+    (top / "z").write_text("kept")
+    files, lines = collect(top)
+    assert [file.name for file in files] == ["z"]
+    assert len(lines) == 1
+    assert lines[0].endswith("lies deeper than 100 directories; not kept")
+    remove_deep(top / "d")
+
+
+def remove_deep(directory: Path) -> None:
+    """rmtree gives up on it, so that pytest could not clean up."""
+    while directory.exists():
+        inner = directory / "d"
+        if inner.exists():
+            inner.rename(directory.with_name("next"))
+        directory.rmdir()
+        if directory.with_name("next").exists():
+            directory.with_name("next").rename(directory)
+
+
+def test_limits_are_named_with_what_was_left(top: Path) -> None:
+    for number in range(5):
+        (top / f"f{number}").write_bytes(bytes(1000))
+    files, lines = collect(top, max_count=3)
+    assert [file.name for file in files] == ["f0", "f1", "f2"]
+    assert lines == ["the limit of 3 output files (output_count) is reached; 2 files (2.0 kB) not kept"]
+    files, lines = collect(top, max_bytes=4000)
+    assert len(files) == 4
+    assert lines == ["the limit of 4.0 kB of outputs (output_bytes) is reached; 1 file (1.0 kB) not kept"]
+
+
+def test_many_odd_entries_are_counted_not_listed(top: Path) -> None:
+    for number in range(80):
+        (top / f"l{number:02}").symlink_to("x")
+    lines = collect(top)[1]
+    assert len(lines) == 51
+    assert lines[-1] == "30 more entries of outputs that are no regular files; not kept"
+
+
+def test_what_was_swapped_after_it_was_found_is_not_read(top: Path, tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/file").write_text("secret")
+    swaps = {
+        "link": lambda: (top / "sub/file").symlink_to(tmp_path / "secrets/file"),
+        "pipe": lambda: os.mkfifo(top / "sub/file"),
+        "other file": lambda: (top / "sub/file").write_text("other!!"),
+        "gone": lambda: None,
+        "directory": lambda: ((top / "sub").rmdir(), (top / "sub").symlink_to(tmp_path / "secrets")),
+    }
+    for name, swap in swaps.items():
+        (top / "sub").mkdir(exist_ok=True)
+        (top / "sub/file").write_text("mine")
+        files, _ = collect(top)
+        (top / "sub/file").rename(tmp_path / f"old {name}")
+        swap()
+        with pytest.raises(ExecutionFailed, match=r"outputs/sub/file changed") as failed:
+            files[0].open()
+        assert failed.value.reason is FailureReason.OUTPUT
+        if (top / "sub/file").exists() or (top / "sub/file").is_symlink() and name != "directory":
+            (top / "sub/file").unlink()
+
+
+def test_a_missing_outputs_directory_is_an_error(top: Path) -> None:
+    top.rmdir()
+    with pytest.raises(ExecutionFailed, match="cannot be read"):
+        collect(top)
+    top.symlink_to("/etc")
+    with pytest.raises(ExecutionFailed, match="cannot be read"):
+        collect(top)

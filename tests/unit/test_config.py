@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core import config as configuration
+from core.config import GIB, Config, from_table, load
+from core.errors import ConfigError
+
+EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
+HERE = Path("/nowhere")
+
+
+def test_the_example_file_lists_every_key_with_its_default() -> None:
+    import tomllib
+    from dataclasses import fields, is_dataclass
+
+    table = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
+    assert from_table(table, HERE) == Config(data=HERE)
+    sections = {f.name: getattr(Config(data=HERE), f.name) for f in fields(Config) if f.name != "data"}
+    assert all(is_dataclass(section) for section in sections.values())
+    assert {name: set(values) for name, values in table.items()} == {
+        name: {f.name for f in fields(section)} for name, section in sections.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"sever": {}}, ["no section [sever]", "server"]),
+        ({"server": {"prot": 1}}, ["[server]", "no key prot", "port"]),
+        ({"server": 5}, ["server must be a section"]),
+        ({"server": {"port": "80"}}, ["[server] port", "'80'"]),
+        ({"server": {"port": True}}, ["[server] port", "True"]),
+        ({"limits": {"log": "10 parsecs"}}, ["[limits] log", "10 parsecs", "10 GiB"]),
+        ({"limits": {"log": -1}}, ["[limits] log", "-1"]),
+        ({"limits": {"time": "soon"}}, ["[limits] time", "soon", "2 h"]),
+        ({"runner": {"allow_input_hosts": "x"}}, ["allow_input_hosts", "list of text"]),
+        ({"runner": {"token": "a", "token_file": "b"}}, ["both token and token_file", "keep one"]),
+        ({"runner": {"token_file": "/does/not/exist"}}, ["token_file", "/does/not/exist"]),
+        ({"runner": {"name_file": "x"}}, ["no key name_file"]),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_a_sentence(table: dict[str, object], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_table(table, HERE)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_sizes_and_durations_have_units() -> None:
+    limits = from_table(
+        {"limits": {"log": "1.5 GiB", "output_bytes": "2kB", "time": "2 h", "no_output": 7}}, HERE
+    ).limits
+    assert (limits.log, limits.output_bytes, limits.time, limits.no_output) == (int(1.5 * GIB), 2000, 7200.0, 7.0)
+
+
+def test_a_secret_can_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("abc\n", encoding="utf-8")
+    assert from_table({"runner": {"token_file": str(tmp_path / "token")}}, HERE).runner.token == "abc"
+
+
+def test_the_file_of_the_data_directory_is_read_and_the_command_line_wins(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[server]\nport = 1\nhost = '::1'\n", encoding="utf-8")
+    server = load(tmp_path, server__port=2, server__host=None).server
+    assert (server.port, server.host) == (2, "::1")
+
+
+def test_what_up_hands_on_to_its_children_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.toml").write_text("[server]\nport = 1\n", encoding="utf-8")
+    monkeypatch.setenv("PUSHMILL_HOST", "::")
+    monkeypatch.setenv("PUSHMILL_PORT", "9000")
+    assert load(tmp_path).local_url == "http://[::1]:9000"
+    monkeypatch.setenv("PUSHMILL_PORT", "many")
+    with pytest.raises(ConfigError, match=r"PUSHMILL_PORT.*many"):
+        load(tmp_path)
+
+
+def test_a_broken_or_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no configuration file .*gone.toml"):
+        load(tmp_path, tmp_path / "gone.toml")
+    (tmp_path / "config.toml").write_text("[server\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"config.toml: "):
+        load(tmp_path)
+    (tmp_path / "config.toml").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"config.toml: "):
+        load(tmp_path)
+    (tmp_path / "config.toml").write_text("server = 5\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="server must be a section"):
+        load(tmp_path, server__port=1)
+
+
+def test_the_data_directory_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUSHMILL_DATA", "/somewhere")
+    assert configuration.default_data_dir() == Path("/somewhere")
+    monkeypatch.delenv("PUSHMILL_DATA")
+    monkeypatch.setenv("XDG_DATA_HOME", "/xdg")
+    assert configuration.default_data_dir() == Path("/xdg/pushmill")

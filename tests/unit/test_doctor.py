@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from core.config import Config, from_table
+from web import doctor
+from web.doctor import Finding
+
+NO_ENGINE = {"DOCKER_HOST": "unix:///does/not/exist.sock"}
+
+
+def levels(config: Config, check: str, environ: dict[str, str] = NO_ENGINE) -> dict[str, str]:
+    """Message and advice → level, of one check."""
+    found = [finding for finding in doctor.examine(config, environ) if finding.check == check]
+    return {f"{finding.message} → {finding.advice}": finding.level for finding in found}
+
+
+def only(found: dict[str, str]) -> tuple[str, str]:
+    ((text, level),) = found.items()
+    return level, text
+
+
+def test_every_finding_that_is_not_ok_says_what_to_do(tmp_path: Path) -> None:
+    config = from_table({"server": {"host": "192.0.2.1"}}, tmp_path)
+    findings = list(doctor.examine(config, NO_ENGINE))
+    assert [f.check for f in findings] == [
+        "data directory", "disk", "docker", "gpus", "redis", "git", "port"
+    ]  # fmt: skip
+    assert all(finding.advice for finding in findings if finding.level != "ok")
+    assert {finding.level for finding in findings} <= {"ok", "warn", "fail"}
+
+
+def test_an_absent_docker_engine_fails_with_its_socket(tmp_path: Path) -> None:
+    level, text = only(levels(Config(data=tmp_path), "docker"))
+    assert level == "fail"
+    assert text.startswith("there is no Docker engine at /does/not/exist.sock → install Docker")
+
+
+def test_an_engine_elsewhere_is_refused(tmp_path: Path) -> None:
+    level, text = only(levels(Config(data=tmp_path), "docker", {"DOCKER_HOST": "tcp://10.0.0.1:2375"}))
+    assert (level, "unset DOCKER_HOST" in text) == ("fail", True)
+
+
+def test_something_that_is_no_docker_engine_is_told_from_one(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(1)
+        listener.close()
+        level, text = only(levels(Config(data=tmp_path), "docker", {"DOCKER_HOST": f"unix://{tmp_path}/s"}))
+    assert (level, "does not answer" in text) == ("fail", True)
+
+
+@pytest.mark.docker
+def test_an_engine_that_answers_is_told_with_its_version_and_storage(tmp_path: Path) -> None:
+    found = levels(Config(data=tmp_path), "docker", dict(os.environ))
+    assert next(iter(found.values())) == "ok"
+    assert any("storage driver" in text for text in found)
+
+
+def test_secrets_and_directories_that_others_may_read_are_found(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert only(levels(Config(data=data), "data directory"))[0] == "ok"
+    data.mkdir(mode=0o755)
+    (data / "secret.key").touch(mode=0o644)
+    found = levels(Config(data=data), "data directory")
+    assert found == {
+        f"{data} is open to other users (mode 755) → chmod 700 {data}": "warn",
+        f"others may read {data}/secret.key → chmod 600 {data}/secret.key": "fail",
+    }
+
+
+def test_a_taken_port_is_told_from_our_own(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = from_table({"server": {"port": taken.getsockname()[1]}}, tmp_path)
+        assert only(levels(config, "port"))[0] == "fail"
+
+
+def test_a_configured_redis_is_shown_without_its_password(tmp_path: Path) -> None:
+    level, text = only(levels(from_table({"redis": {"url": "rediss://me:secret@queue:6379/0"}}, tmp_path), "redis"))
+    assert level == "ok"
+    assert "secret" not in text
+    assert "queue:6379" in text
+
+
+@pytest.mark.parametrize(
+    ("version", "numbers"), [("2.39.5", (2, 39, 5)), ("20.10.24+dfsg1", (20, 10, 24)), ("2.40.GIT", (2, 40)), ("", ())]
+)
+def test_versions_are_compared_as_numbers(version: str, numbers: tuple[int, ...]) -> None:
+    assert doctor.numbers(version) == numbers
+
+
+def test_json_holds_the_same_findings_and_a_failure_is_exit_code_1(tmp_path: Path) -> None:
+    arguments = ["--data", str(tmp_path), "--json"]
+    result = CliRunner(env=NO_ENGINE).invoke(doctor.command, arguments)
+    assert result.exit_code == 1
+    findings = [Finding(**finding) for finding in json.loads(result.output)]
+    assert ("docker", "fail") in {(finding.check, finding.level) for finding in findings}
+    text = CliRunner(env=NO_ENGINE).invoke(doctor.command, arguments[:2])
+    assert text.exit_code == 1
+    assert all(finding.message in text.output and finding.advice in text.output for finding in findings)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.states import FailureReason, State
+from runner.commands import Progress
+from runner.container import Exit
+from runner.ending import ending
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    (tmp_path / "commands").touch()
+    return tmp_path
+
+
+def ended(
+    spool: Path, told: str, exited: Exit, asked: State | FailureReason | None = None
+) -> tuple[str, str | None, str]:
+    (spool / "commands").write_text(told)
+    progress = Progress(spool, ["first", "python train.py --lr=0.1", "last"])
+    progress.poll()
+    progress.close()
+    report = ending(1, exited, asked, progress)
+    return report.state, report.failure_reason, report.message or ""
+
+
+@pytest.mark.parametrize(
+    ("told", "exited", "asked", "state", "reason"),
+    [
+        ("start 1\nend 0\n", Exit(0), None, "complete", None),
+        ("start 1\nexit 1 3\nend 3\n", Exit(3), None, "error", "command_failed"),
+        ("start 1\nend 143\n", Exit(143), State.STOPPED, "stopped", None),
+        ("start 1\nend 0\n", Exit(0), State.STOPPED, "stopped", None),
+        ("start 1\n", Exit(137), State.STOPPED, "stopped", None),
+        ("start 1\n", Exit(137), FailureReason.TIME_LIMIT, "error", "time_limit"),
+        ("start 1\n", Exit(137), FailureReason.NO_OUTPUT, "error", "no_output"),
+        ("start 1\nend 137\n", Exit(137, oom_killed=True), None, "error", "out_of_memory"),
+        ("start 1\nend 0\n", Exit(0, oom_killed=True), None, "complete", None),
+        ("start 1\n", Exit(137), None, "error", "interrupted"),
+        ("start 1\n", Exit(255), None, "error", "interrupted"),
+        ("start 1\nend 137\n", Exit(137), None, "error", "command_failed"),
+        ("", Exit(1), None, "error", "image"),
+        ("end 2\n", Exit(2), None, "error", "command_failed"),
+    ],
+)
+def test_every_way_a_container_ends_has_one_state_and_reason(
+    spool: Path, told: str, exited: Exit, asked: State | FailureReason | None, state: str, reason: str | None
+) -> None:
+    assert ended(spool, told, exited, asked)[:2] == (state, reason)
+
+
+def test_the_failed_command_is_named_with_its_exit_code(spool: Path) -> None:
+    told = "start 1\nstart 2\nexit 2 139\nend 139\n"
+    message = ended(spool, told, Exit(139))[2]
+    assert message == "Command 2 of 3 exited with 139 (SIGSEGV): `python train.py --lr=0.1`"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "start 99\n",
+        "start 0\n",
+        "start -1\n",
+        "start \u0661\n",
+        "exit 1\n",
+        "start 1 2\n",
+        "boom\n",
+        "start 1" * 100_000,
+    ],
+)
+def test_what_a_container_makes_up_in_the_commands_file_counts_for_nothing(spool: Path, told: str) -> None:
+    (spool / "commands").write_text(told)
+    progress = Progress(spool, ["one", "two"])
+    assert progress.poll() == []
+    progress.close()
+
+
+def test_a_flood_in_the_commands_file_is_cut(spool: Path) -> None:
+    (spool / "commands").write_text("start 1\n" * 1_000_000)
+    progress = Progress(spool, ["one"])
+    assert len([event for _ in range(100) for event in progress.poll()]) < 10
+    progress.close()

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runner import spool
+from runner.spool import StatusWriter, Tail
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    spool.make(tmp_path / "spool", "true\n", {})
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def tail(directory: Path) -> Iterator[Tail]:
+    tail = Tail(directory, "stdout", offset=0, cap=4 * MIB)
+    yield tail
+    tail.close()
+
+
+def append(directory: Path, data: bytes) -> None:
+    with open(directory / "stdout", "ab") as file:
+        file.write(data)
+
+
+def test_the_container_may_write_and_the_directory_stays_ours(directory: Path) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}
+    assert modes.pop("status") == modes.pop("seen") == 0o600
+    assert modes.pop("main") == modes.pop("script") == 0o755
+    assert set(modes.values()) == {0o666}
+    assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_acknowledged_bytes_give_their_disk_back(directory: Path, tail: Tail) -> None:
+    append(directory, b"x" * 99 + b"\n" + b"y" * (3 * MIB))
+    os.sync()
+    before = (directory / "stdout").stat().st_blocks
+    tail.release(3 * MIB)
+    after = (directory / "stdout").stat()
+    assert after.st_blocks <= before // 4
+    assert after.st_size == 3 * MIB + 100
+
+
+def test_past_the_cap_bytes_are_counted_and_punched_but_never_read(directory: Path, tail: Tail) -> None:
+    append(directory, (b"x" * 99 + b"\n") * 100_000)
+    read = 0
+    while tail.unread:
+        lines = tail.read()
+        read += len(lines.text) if lines else 0
+    rest = tail.flush()
+    assert tail.full
+    assert read + len(rest.text if rest else b"") - 1 == 4 * MIB
+    assert tail.dropped == 10_000_000 - 4 * MIB
+    tail.release(4 * MIB)
+    assert (directory / "stdout").stat().st_blocks * 512 < MIB
+
+
+def test_a_spool_for_a_later_attempt_begins_behind_what_the_server_has(tmp_path: Path) -> None:
+    spool.make(tmp_path / "spool", "true\n", {"stdout": 1000, "status": 70})
+    append(tmp_path / "spool", b"new\n")
+    tail = Tail(tmp_path / "spool", "stdout", offset=1000, cap=MIB)
+    lines = tail.read()
+    tail.close()
+    assert lines is not None
+    assert (lines.text, lines.start, lines.end) == (b"new\n", 1000, 1004)
+
+
+def test_a_link_in_place_of_a_spool_file_is_not_followed(directory: Path) -> None:
+    (directory / "stdout").unlink()
+    (directory / "stdout").symlink_to("/etc/passwd")
+    with pytest.raises(OSError, match="symbolic links"):
+        Tail(directory, "stdout", offset=0, cap=MIB)
+
+
+def test_a_status_is_one_line_whatever_it_says(directory: Path) -> None:
+    status = StatusWriter(directory)
+    status("a\nb\rc \ud800")
+    status.close()
+    assert (directory / "status").read_bytes() == b"a b c ?\n"

@@ -1,0 +1,192 @@
+"""`pushmill doctor`: look at everything that an execution needs, and say what to do where something is missing."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from core import config as configuration
+from core.config import GIB, Config
+from core.errors import PushmillError
+from web import checks, docker_engine
+from web.embedded_redis import find_binary
+
+OLDEST_GIT = (2, 25)
+OLDEST_DOCKER_API = (1, 40)  # device requests, by which GPUs are given to containers
+LOW_DISK_BYTES = 10 * GIB  # images of training frameworks are several GiB each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """`level` is ok, warn or fail; `advice` says what to do about the latter two."""
+
+    check: str
+    level: str
+    message: str
+    advice: str = ""
+
+
+def examine(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """All findings, in the order in which a start needs them. Changes nothing on the machine."""
+    yield from check("data directory", lambda: data_directory(config.data))
+    yield from check("disk", lambda: disk(config.data))
+    yield from check("docker", lambda: docker(environ))
+    yield from check("gpus", lambda: gpus(environ))
+    yield from check("redis", lambda: redis(config))
+    yield from check("git", git)
+    yield from check("port", lambda: port(config))
+
+
+def check(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What `look` finds; what it raises is a finding too."""
+    try:
+        yield from look()
+    except (PushmillError, OSError) as error:
+        message, _, advice = str(error).partition(": ")
+        yield Finding(check=name, level="fail", message=message, advice=advice)
+
+
+def data_directory(data: Path) -> Iterator[Finding]:
+    name = "data directory"
+    if not data.exists():
+        yield Finding(check=name, level="ok", message=f"{data} does not exist yet; the first start makes it")
+        return
+    status = data.stat()
+    if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
+        advice = f"run as the user with the id {status.st_uid}, or name another directory with --data"
+        yield Finding(check=name, level="fail", message=f"{data} is not writable for this user", advice=advice)
+    elif status.st_mode & 0o077:
+        message = f"{data} is open to other users (mode {status.st_mode & 0o777:o})"
+        yield Finding(check=name, level="warn", message=message, advice=f"chmod 700 {data}")
+    else:
+        yield Finding(check=name, level="ok", message=str(data))
+    for secret in ("secret.key", "admin-token", "runner/token"):
+        path = data / secret
+        if path.exists() and path.stat().st_mode & 0o077:
+            yield Finding(check=name, level="fail", message=f"others may read {path}", advice=f"chmod 600 {path}")
+
+
+def disk(data: Path) -> Iterator[Finding]:
+    place = next(folder for folder in (data, *data.parents) if folder.exists())
+    free = checks.check_disk(place)
+    message = f"{free / GIB:.1f} GiB free at {place}"
+    if free < LOW_DISK_BYTES:
+        advice = "images and outputs are large: make room (`docker system df`), or use another disk with --data"
+        yield Finding(check="disk", level="warn", message=message, advice=advice)
+    else:
+        yield Finding(check="disk", level="ok", message=message)
+
+
+def docker(environ: Mapping[str, str]) -> Iterator[Finding]:
+    engine = docker_engine.find(environ)
+    if numbers(engine.api_version) < OLDEST_DOCKER_API:
+        message = f"engine {engine.version} speaks API {engine.api_version}"
+        yield Finding(check="docker", level="fail", message=message, advice="update Docker to 19.03 or newer")
+    else:
+        message = f"engine {engine.version}, API {engine.api_version}, at {engine.socket}"
+        yield Finding(check="docker", level="ok", message=message)
+    driver = str(engine.info().get("Driver"))
+    if driver in ("overlay2", "overlayfs"):
+        yield Finding(check="docker", level="ok", message=f"storage driver {driver}")
+    else:
+        advice = 'containers start slower; set "storage-driver": "overlay2" in /etc/docker/daemon.json if the disk can'
+        yield Finding(check="docker", level="warn", message=f"storage driver {driver}", advice=advice)
+
+
+def gpus(environ: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        found = sorted(os.listdir("/proc/driver/nvidia/gpus"))
+    except OSError:
+        yield Finding(check="gpus", level="ok", message="no NVIDIA driver; executions run on the processor")
+        return
+    yield Finding(check="gpus", level="ok", message=f"{len(found)} NVIDIA GPUs")
+    runtimes = docker_engine.find(environ).info().get("Runtimes") or {}
+    if "nvidia" in runtimes:
+        yield Finding(check="gpus", level="ok", message="Docker has the NVIDIA runtime")
+    else:
+        advice = "install nvidia-container-toolkit, run `nvidia-ctk runtime configure --runtime=docker`, restart Docker"
+        message = "Docker does not have the NVIDIA runtime, so containers cannot use the GPUs"
+        yield Finding(check="gpus", level="fail", message=message, advice=advice)
+
+
+def redis(config: Config) -> Iterator[Finding]:
+    if config.redis.url:
+        address = re.sub(r"//[^@/]*@", "//…@", config.redis.url)
+        yield Finding(check="redis", level="ok", message=f"{address} by [redis] url (not asked)")
+        return
+    binary = find_binary()
+    version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"v=(\d+(?:\.\d+)+)", version)
+    number = found.group(1) if found else "?"
+    if numbers(number) < (5,):
+        yield Finding(check="redis", level="fail", message=f"{binary} is version {number}", advice="install 5 or newer")
+    else:
+        yield Finding(check="redis", level="ok", message=f"{binary} {number}")
+
+
+def git() -> Iterator[Finding]:
+    try:
+        said = subprocess.run(["git", "--version"], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        yield Finding(check="git", level="fail", message="there is no git", advice="install git")
+        return
+    number = said.strip().removeprefix("git version ").split(" ")[0]
+    if numbers(number)[:2] < OLDEST_GIT:
+        advice = f"install git {'.'.join(map(str, OLDEST_GIT))} or newer"
+        yield Finding(check="git", level="fail", message=f"git {number} is too old", advice=advice)
+    else:
+        yield Finding(check="git", level="ok", message=f"git {number}")
+
+
+def port(config: Config) -> Iterator[Finding]:
+    server = config.server
+    if _in_use(config.data):
+        message = f"`pushmill up` runs on this data directory: {config.local_url}/"
+        yield Finding(check="port", level="ok", message=message)
+        return
+    checks.check_port(server.host, server.port)
+    yield Finding(check="port", level="ok", message=f"{server.port} of {server.host} is free")
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version, to compare by."""
+    leading = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in leading.group().split(".")) if leading else ()
+
+
+def _in_use(data: Path) -> bool:
+    """Does a `pushmill up` hold the lock of this directory?"""
+    try:
+        with open(data / "up.lock", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@click.command("doctor")
+@click.option("--data", type=click.Path(path_type=Path), help="Data directory.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def command(context: click.Context, data: Path | None, config_file: Path | None, as_json: bool) -> None:
+    """Check what executions need. Exits with 1 when something is missing."""
+    findings = list(examine(configuration.load(data, config_file), os.environ))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    for finding in () if as_json else findings:
+        click.echo(f"{finding.level:<5} {finding.check:<15} {finding.message}")
+        if finding.advice:
+            click.echo(f"{'':<21} → {finding.advice}")
+    if any(finding.level == "fail" for finding in findings):
+        context.exit(1)

