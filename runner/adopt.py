@@ -34,7 +34,7 @@ def _recover(host: Host, directory: Path) -> None:
         if not state or not (directory / "spool").exists():
             discard(host, directory)
             return
-        if (directory / "container").exists():
+        if (directory / "container.json").exists():
             adopt(host, directory, state["attempt"], state["claimed_at"])
             return
         _remove_strays(host, directory.name)
@@ -48,7 +48,7 @@ def adopt(host: Host, directory: Path, attempt: int, claimed_at: float) -> None:
         return
     offsets = acknowledged(host, spec)
     with Run(host, spec, directory, claimed_at, offsets) as run:
-        run.container_id = (directory / "container").read_text()
+        run.container_id = read_json(directory / "container.json")
         run.status(f"Runner {host.settings.name} took it up again")
         open_relay(run, {})
         conclude(run, lambda: upload(run, keep(_started(run))))
@@ -66,3 +66,4 @@ def _remove_strays(host: Host, execution: str | None = None) -> None:
         if found.execution == execution or not (host.executions / found.execution).exists():
             log.warning("removing container %s, of which nothing is known", found.container_id[:12])
             host.engine.remove(found.container_id)
+    host.engine.prune_volumes(host.runner_id)

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import click
+from redis.exceptions import RedisError
 
 from core.config import Config, load
 from core.errors import ConfigError, PushmillError
@@ -27,6 +28,7 @@ from runner.slot import run_slot
 
 log = logging.getLogger(__name__)
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 HEARTBEAT_S = 5.0
 TICK_S = 0.2
 STOP_S = 4.0  # for the slots to leave, then they are killed
@@ -79,7 +81,7 @@ class Supervisor:
         self._reported_at = 0.0
 
     def run(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             signal.signal(number, self._stop)
         gc.collect()
         gc.freeze()
@@ -109,20 +111,28 @@ class Supervisor:
 
     def _fork(self) -> int:
         parent = os.getpid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the child has handlers of its own
         pid = os.fork()
         if pid:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
             return pid
         try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: os._exit(0))
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() == parent:  # else it died before it could tell us
-                self._reporter.close()
-                run_slot(self._config, self._host(), self._redis_url)
+            self._be_slot(parent)
+        except (PushmillError, RedisError) as error:
+            log.error("slot %d ends: %s", os.getpid(), error)
         except BaseException:
             log.exception("slot %d ends", os.getpid())
         finally:
             os._exit(1)
+
+    def _be_slot(self, parent: int) -> None:
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda *_: os._exit(0))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() == parent:  # else it died before it could tell us
+            self._reporter.close()
+            run_slot(self._config, self._host(), self._redis_url)
 
     def _host(self) -> Host:
         engine = Engine()

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import docker
-import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import DriverConfig, Healthcheck, LogConfig, Mount
+from docker.utils import kwargs_from_env
 
 from core.errors import ExecutionFailed, PushmillError
 from core.states import FailureReason
@@ -29,6 +29,7 @@ WORKING_DIR = "/valohai/repository"
 TERMINATE = ["/bin/sh", "-c", "kill -TERM -1"]  # the shell's own kill: few images have /bin/kill
 TIMEOUT_S = 120
 LINE_INTERVAL_S = 1.0
+ICC = "com.docker.network.bridge.enable_icc"  # traffic between containers
 LINK_LOCAL = "169.254.0.0/16"  # RFC 3927; clouds answer with credentials there
 
 
@@ -80,7 +81,7 @@ class Engine:
 
     def __init__(self) -> None:
         try:
-            self._api = docker.APIClient(version="auto", timeout=TIMEOUT_S)
+            self._api = docker.APIClient(version="auto", timeout=TIMEOUT_S, **kwargs_from_env())
         except DockerException as error:
             raise PushmillError(
                 f"Docker cannot be reached: {error}; is the daemon running, and may we use it?"
@@ -101,7 +102,7 @@ class Engine:
             if found is None:
                 self._pull(name, status, cancelled)
                 found = self._inspect_image(name)
-        except (DockerException, requests.RequestException) as error:
+        except (DockerException, OSError) as error:
             raise ExecutionFailed(FailureReason.IMAGE, f"The image {name} cannot be had: {_answer(error)}") from None
         if found is None:
             raise ExecutionFailed(FailureReason.IMAGE, f"The image {name} is not there, though Docker pulled it")
@@ -113,13 +114,17 @@ class Engine:
         try:
             found = self._api.inspect_network(name)
         except NotFound:
-            options = {"com.docker.network.bridge.enable_icc": "false"}
+            options = {ICC: "false"}
             labels = {"pushmill.managed": "true"}
             try:
                 self._api.create_network(name, driver="bridge", options=options, labels=labels, check_duplicate=True)
             except APIError as error:  # another slot was faster
                 log.debug("network %s: %s", name, error)
             found = self._api.inspect_network(name)
+        if found.get("Options", {}).get(ICC) != "false":
+            log.warning(
+                "containers on network %s can reach each other: it was not made by pushmill; remove it once", name
+            )
         _block_link_local(found["Id"])
         configs = found.get("IPAM", {}).get("Config") or [{}]
         return str(configs[0].get("Gateway", ""))
@@ -157,14 +162,14 @@ class Engine:
         try:
             name = f"pushmill-{spec.execution}-{spec.attempt}"
             return str(api.create_container_from_config(config, name)["Id"])  # type: ignore[no-untyped-call]
-        except (DockerException, requests.RequestException) as error:
-            raise ExecutionFailed(FailureReason.IMAGE, f"The container cannot be made: {_answer(error)}") from None
+        except (DockerException, OSError) as error:
+            raise ExecutionFailed(FailureReason.INTERNAL, f"The container cannot be made: {_answer(error)}") from None
 
     def start(self, container_id: str) -> None:
         """Raises OverlayUnavailable, or ExecutionFailed with what the daemon says."""
         try:
             self._api.start(container_id)
-        except (DockerException, requests.RequestException) as error:
+        except (DockerException, OSError) as error:
             answer = _answer(error)
             if "failed to mount local volume" in answer:
                 self.overlay = False
@@ -195,7 +200,7 @@ class Engine:
                     return Exit(int(state["ExitCode"]), bool(state["OOMKilled"]), str(state["Error"]))
             except NotFound:
                 return Exit(137, error="the container was removed")
-            except (DockerException, requests.RequestException, OSError) as error:
+            except (DockerException, OSError) as error:
                 log.warning("waiting for container %s: %s; trying again", container_id[:12], error)
                 time.sleep(1)
 
@@ -205,14 +210,14 @@ class Engine:
             self._api.kill(container_id, "SIGTERM")
             command = self._api.exec_create(container_id, TERMINATE, user="0", stdout=False, stderr=False)
             self._api.exec_start(str(command["Id"]), detach=True)
-        except (DockerException, requests.RequestException) as error:
+        except (DockerException, OSError) as error:
             log.info("stopping container %s: %s", container_id[:12], error)
 
     def kill(self, container_id: str) -> None:
         """SIGKILL; harmless when it has ended."""
         try:
             self._api.kill(container_id)
-        except (DockerException, requests.RequestException) as error:
+        except (DockerException, OSError) as error:
             log.info("killing container %s: %s", container_id[:12], error)
 
     def remove(self, container_id: str) -> None:
@@ -221,7 +226,7 @@ class Engine:
             self._api.remove_container(container_id, v=True, force=True)
         except NotFound:
             pass
-        except (DockerException, requests.RequestException) as error:
+        except (DockerException, OSError) as error:
             log.warning("container %s cannot be removed: %s", container_id[:12], error)
 
     def managed(self, runner: str) -> list[Found]:
@@ -229,6 +234,13 @@ class Engine:
         containers = self._api.containers(all=True, filters={"label": [f"pushmill.runner={runner}"]})
         labels = [(container["Id"], container["Labels"]) for container in containers]
         return [Found(id_, label["pushmill.execution"], int(label["pushmill.attempt"])) for id_, label in labels]
+
+    def prune_volumes(self, runner: str) -> None:
+        """Remove the overlays of containers that somebody removed without them."""
+        try:
+            self._api.prune_volumes(filters={"label": [f"pushmill.runner={runner}"]})
+        except (DockerException, OSError) as error:
+            log.warning("volumes cannot be pruned: %s", error)
 
     def close(self) -> None:
         self._api.close()

@@ -2,7 +2,7 @@
 
 config inputs outputs repository spool    what the container sees, see runner.container
 state.json                                attempt and when it was claimed
-container                                 the container's id, from just before it starts
+container.json                            the container's id, from just before it starts
 relay.json                                port, token and inputs of the relay
 tree                                      symbolic link to the commit's tree below the repository's overlay
 lock                                      held by the process that keeps the execution

@@ -141,7 +141,7 @@ def upload(run: Run, report: FinalReport) -> FinalReport:
     )
     try:
         for file in files:
-            reporter.upload(spec.uuid, spec.attempt, str(uuid.uuid4()), file.name, file.open, file.size)
+            reporter.upload(spec.uuid, spec.attempt, _datum(spec, file.name), file.name, file.open, file.size)
             count, size = count + 1, size + file.size
     except Unavailable:
         run.status(f"Stopped after {count} outputs")
@@ -177,9 +177,8 @@ def conclude(run: Run, body: Callable[[], FinalReport]) -> None:
 
 def discard(host: Host, directory: Path) -> None:
     """Remove an execution's container and directory from this machine."""
-    container = directory / "container"
-    if container.exists():
-        host.engine.remove(container.read_text())
+    if container_id := read_json(directory / "container.json"):
+        host.engine.remove(container_id)
     remove(directory)
 
 
@@ -228,11 +227,16 @@ def _note_attempt(directory: Path, attempt: int) -> float:
     if state and state["attempt"] == attempt:
         return float(state["claimed_at"])
     remove(directory / "spool")
-    for name in ("container", "relay.json"):
+    for name in ("container.json", "relay.json"):
         (directory / name).unlink(missing_ok=True)
     now = time.time()
     write_json(directory / "state.json", {"attempt": attempt, "claimed_at": now})
     return now
+
+
+def _datum(spec: ExecutionSpec, name: str) -> str:
+    """The uuid of an output: the same when the upload is done again after a death in the middle of it."""
+    return str(uuid.uuid5(uuid.UUID(spec.uuid), f"{spec.attempt}/{name}"))
 
 
 def _check_disk(host: Host) -> None:
@@ -265,7 +269,7 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
             shm=settings.shm,
         )
     )
-    (run.directory / "container").write_text(run.container_id)
+    write_json(run.directory / "container.json", run.container_id)
     try:
         run.reporter.container(spec.uuid, spec.attempt, run.container_id, prepared.digest)
         host.engine.start(run.container_id)

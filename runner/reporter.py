@@ -28,6 +28,14 @@ class Unavailable(PushmillError):
     """Raised when the server cannot be reached or is in trouble and the caller would not wait."""
 
 
+class Refused(Conflict):
+    """A 409 with the server's answer; for a log it says how much of it the server has."""
+
+    def __init__(self, message: str, answer: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.answer = answer
+
+
 def never() -> bool:
     return False
 
@@ -77,9 +85,9 @@ class Reporter:
         query = urlencode(batch.to_dict())
         try:
             answer = self._call("POST", f"executions/{execution}/log?{query}", lambda: lines, OCTETS)
-        except Conflict as conflict:
-            answer = conflict.args[1] if len(conflict.args) > 1 else {}
-            if not isinstance(answer, dict) or answer.get("acknowledged") in (None, batch.start):
+        except Refused as refused:
+            answer = refused.answer
+            if answer.get("acknowledged") in (None, batch.start):
                 raise
         acknowledged = answer.get("acknowledged")
         if type(acknowledged) is not int or acknowledged < 0:
@@ -151,7 +159,7 @@ def _answer(status: int, data: bytes, what: str) -> Any:
     detail = answer.get("error") or answer.get("detail") if isinstance(answer, dict) else None
     message = f"{what}: {status} {detail or data[:200].decode(errors='replace')}".rstrip()
     if status == 409:
-        raise Conflict(message, answer)
+        raise Refused(message, answer if isinstance(answer, dict) else {})
     if status in (401, 403):
         raise Denied(f"{message}; is the runner's token right?")
     if status == 404:

@@ -23,7 +23,8 @@ from core.steps.parse import Configuration, parse
 
 GIB = 1024**3
 ANSWER_BYTES = 32 * 1024**2  # far above what the caps of parse() let through
-IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+OUT_OF_MEMORY = 2  # exit code of the child
+HELD_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 WARM_UP = b"""
 - step: {name: a, image: b, command: c, inputs: [{name: d}], parameters: [{name: e, type: integer, default: 1}],
          environment-variables: [{name: F}], stop-condition: a > 1}
@@ -68,9 +69,9 @@ def _warm_up() -> None:
 
 def _start(data: bytes, seconds: float, memory: int) -> tuple[int, int]:
     """Fork the child; returns its process id and the end of the pipe that its answer comes from."""
-    # A handler of this process must not run in the child, so signals wait until the child ignores them.
+    # A handler of this process must not run in the child, so the child is born with these signals held and keeps it so.
     with _fork_lock:
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED_SIGNALS)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
         try:
             reader, writer = os.pipe()
             try:
@@ -100,14 +101,14 @@ def _child(data: bytes, writer: int, seconds: float, memory: int) -> NoReturn:
     """Parse, answer and end: no handler, no clean-up and no frame of the parent runs in this process."""
     code = 1
     try:
-        for number in IGNORED_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
         gc.disable()
         os.closerange(3, writer)
         os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
         _limit(seconds, memory)
         _write(writer, json.dumps(_answer(data), allow_nan=False).encode())
         code = 0
+    except MemoryError:
+        code = OUT_OF_MEMORY
     finally:
         os._exit(code)
 
@@ -179,7 +180,9 @@ def _death(status: int, seconds: float) -> str:
         return _too_slow(seconds)
     if status < 0:
         return f"reading valohai.yaml was ended by the signal {signal.Signals(-status).name}; is the file well-formed?"
-    return "valohai.yaml could not be read within the memory that is given for it"
+    if status == OUT_OF_MEMORY:
+        return "valohai.yaml needs more memory than is given to read it"
+    return f"reading valohai.yaml ended without an answer (exit code {status})"
 
 
 def _too_slow(seconds: float) -> str:

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from api_server import ApiServer
+from instance import Checkout
+from push_server import PushServer
 from runner_host import runner_host
 from runner_server import RunnerServer
 
@@ -21,3 +24,23 @@ def server() -> Iterator[RunnerServer]:
 def host(server: RunnerServer, tmp_path: Path) -> Iterator[Host]:
     with runner_host(tmp_path, server.url) as host:
         yield host
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[ApiServer]:
+    server = ApiServer(tmp_path / "data")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def pushes(tmp_path: Path) -> Iterator[PushServer]:
+    server = PushServer(tmp_path / "server")
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path / "checkout")

@@ -53,7 +53,8 @@ class Handler(BaseHTTPRequestHandler):
             return self._plain(401, {"WWW-Authenticate": 'Basic realm="git"'})
         return self._backend(body)
 
-    do_POST = do_GET
+    def do_POST(self) -> None:
+        self.do_GET()
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":

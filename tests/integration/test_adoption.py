@@ -71,7 +71,7 @@ def test_a_container_removed_by_somebody_is_interrupted(server: RunnerServer, ho
     recorded = server.add(execution("echo up; sleep 100"))
     with keeper_process(host, recorded.spec.uuid):
         until(lambda: recorded.lines() == ["up"])
-    docker("rm", "--force", recorded.container["container_id"])
+    docker("rm", "--force", "--volumes", recorded.container["container_id"])
     take_up(host)
     assert recorded.final["failure_reason"] == "interrupted"
 
@@ -82,8 +82,8 @@ def test_an_execution_whose_keeper_died_before_its_container_is_run_from_the_top
     recorded = server.add(execution("echo done"))
     server.before = lambda path: 503 if path.endswith("/container") else None
     with keeper_process(host, recorded.spec.uuid):
-        until(lambda: (host.executions / recorded.spec.uuid / "container").exists())
-    (host.executions / recorded.spec.uuid / "container").unlink()  # as if the death had come a little earlier
+        until(lambda: (host.executions / recorded.spec.uuid / "container.json").exists())
+    (host.executions / recorded.spec.uuid / "container.json").unlink()  # as if the death had come a little earlier
     server.before = lambda path: None
     take_up(host)
     assert recorded.lines() == ["done"]

@@ -102,7 +102,7 @@ def test_what_cannot_be_checked_out_is_our_fault_and_named(
         ("demo", "../../../etc", TOKEN),
         ("demo", "--upload-pack=x", TOKEN),
     ):
-        with pytest.raises(ExecutionFailed, match="cannot be checked out: .") as failed:
+        with pytest.raises(ExecutionFailed, match=r"cannot be checked out: .") as failed:
             checkout.prepare(tmp_path / "cache", server.url, token, project, name)
         assert failed.value.reason is FailureReason.INTERNAL
         assert TOKEN not in str(failed.value)

@@ -125,27 +125,30 @@ def test_many_odd_entries_are_counted_not_listed(top: Path) -> None:
     assert lines[-1] == "30 more entries of outputs that are no regular files; not kept"
 
 
-def test_what_was_swapped_after_it_was_found_is_not_read(top: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("swap", ["link", "pipe", "other file", "grown", "gone", "directory"])
+def test_what_was_swapped_after_it_was_found_is_not_read(top: Path, tmp_path: Path, swap: str) -> None:
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets/file").write_text("secret")
-    swaps = {
-        "link": lambda: (top / "sub/file").symlink_to(tmp_path / "secrets/file"),
-        "pipe": lambda: os.mkfifo(top / "sub/file"),
-        "other file": lambda: (top / "sub/file").write_text("other!!"),
-        "gone": lambda: None,
-        "directory": lambda: ((top / "sub").rmdir(), (top / "sub").symlink_to(tmp_path / "secrets")),
-    }
-    for name, swap in swaps.items():
-        (top / "sub").mkdir(exist_ok=True)
-        (top / "sub/file").write_text("mine")
-        files, _ = collect(top)
-        (top / "sub/file").rename(tmp_path / f"old {name}")
-        swap()
-        with pytest.raises(ExecutionFailed, match=r"outputs/sub/file changed") as failed:
-            files[0].open()
-        assert failed.value.reason is FailureReason.OUTPUT
-        if (top / "sub/file").exists() or (top / "sub/file").is_symlink() and name != "directory":
-            (top / "sub/file").unlink()
+    (top / "sub").mkdir()
+    file = top / "sub/file"
+    file.write_text("mine")
+    files, _ = collect(top)
+    if swap == "grown":
+        file.write_text("mine and more")
+    else:
+        file.rename(tmp_path / "kept, so that its inode is not used again")
+    if swap == "link":
+        file.symlink_to(tmp_path / "secrets/file")
+    elif swap == "pipe":
+        os.mkfifo(file)
+    elif swap == "other file":
+        file.write_text("not!")
+    elif swap == "directory":
+        file.parent.rmdir()
+        file.parent.symlink_to(tmp_path / "secrets")
+    with pytest.raises(ExecutionFailed, match=r"outputs/sub/file changed") as failed:
+        files[0].open()
+    assert failed.value.reason is FailureReason.OUTPUT
 
 
 def test_a_missing_outputs_directory_is_an_error(top: Path) -> None:

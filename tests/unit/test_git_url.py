@@ -60,7 +60,7 @@ def test_the_usual_remotes_are_taken_and_their_credentials_kept_apart(
     ],
 )
 def test_everything_else_is_refused_with_the_reason(text: str) -> None:
-    with pytest.raises(GitError, match="cannot be fetched: ."):
+    with pytest.raises(GitError, match=r"cannot be fetched: ."):
         url.parse(text, allow_local=True, allow_http=True)
 
 

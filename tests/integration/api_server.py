@@ -1,0 +1,172 @@
+"""A server on a data directory of its own, without Redis or a process: what runners and clients say to it is real HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from werkzeug.serving import make_server
+from werkzeug.test import TestResponse
+
+from core.config import Config, from_table
+from core.model import Commit, Execution, Project
+from core.steps.parse import parse
+from core.steps.resolve import resolve
+from web.app import create_app
+from web.services import dispatch, launch, setup
+from web.store import commits, executions, projects, runners, users
+from web.store.db import connect, transaction
+
+NO_REDIS = {"redis": {"url": "redis://127.0.0.1:1/0"}}  # nobody listens there, which the server bears
+RUNNER_TOKENS = {"one": "pm_runner_one", "two": "pm_runner_two"}
+YAML = b"""
+- step:
+    name: Train model
+    image: python:3.12
+    command: python train.py {parameters}
+    parameters:
+      - {name: steps, type: integer, default: 300}
+      - {name: layers, type: integer, multiple: separate, default: [3, 4]}
+      - {name: alpha, type: float, default: 0.5}
+    inputs:
+      - {name: images, default: ["https://example.org/a.png", "https://example.org/b.png"]}
+      - {name: labels, optional: true}
+"""
+
+
+class ApiServer:
+    """The application with an admin, two runners and one project `demo` that has one commit."""
+
+    def __init__(self, data: Path, **sections: Any) -> None:
+        self.config: Config = from_table(NO_REDIS | sections, data)
+        first = setup.prepare(self.config)
+        self.token = first.token or ""
+        self.app: Flask = create_app(self.config)
+        self.client = self.app.test_client()
+        self.db = connect(self.config.database)
+        admin = users.by_name(self.db, "admin")
+        assert admin is not None
+        self.admin = admin
+        with transaction(self.db):
+            for name, token in RUNNER_TOKENS.items():
+                runners.add(self.db, name, token, ["default"])
+        self.demo = self.project("demo")
+        self.commit = self.add_commit(self.demo)
+
+    def close(self) -> None:
+        self.db.close()
+        connections = self.app.extensions["pushmill"].connections
+        if hasattr(connections, "db"):
+            connections.db.close()
+
+    # what is there before anybody asks
+
+    def project(self, name: str) -> Project:
+        with transaction(self.db):
+            project = projects.add(self.db, name, self.admin.id, f"about {name}")
+            projects.add_repository(self.db, project.id, forge=projects.HOSTED, url=None, secret=b"")
+        return project
+
+    def add_commit(self, project: Project, identifier: str = "", at: str = "2026-11-22T23:39:48.000000Z") -> Commit:
+        configuration = parse(YAML)
+        with transaction(self.db):
+            return commits.add(
+                self.db, project_id=project.id, repository_id=projects.repositories(self.db, project.id)[0].id,
+                identifier=identifier or hashlib.sha1(project.uuid.encode()).hexdigest(), ref="main",
+                message="first line\n\nbody", author="Ada", committed_at=at, yaml_path="valohai.yaml",
+                config_state="ok", config=configuration.config, problems=configuration.problems,
+            )  # fmt: skip
+
+    def add_execution(self, commit: Commit | None = None, title: str = "") -> Execution:
+        commit = commit or self.commit
+        resolved = resolve(commit.config, "Train model")
+        with transaction(self.db):
+            project = projects.get(self.db, commit.project_id)
+            return launch.launch(self.db, self.config, project, commit, resolved, self.admin, title=title)
+
+    def execution(self, uuid: str) -> Execution:
+        return executions.by_uuid(self.db, uuid)
+
+    # a person
+
+    def get(self, path: str, **query: Any) -> TestResponse:
+        return self.client.get(f"/api/v0/{path}", query_string=query or None, headers=self.as_admin)
+
+    def post(self, path: str, **options: Any) -> TestResponse:
+        return self.client.post(f"/api/v0/{path}", headers=self.as_admin, **options)
+
+    def json(self, path: str, **query: Any) -> Any:
+        answer = self.get(path, **query)
+        assert answer.status_code == 200, answer.text
+        return answer.json
+
+    @property
+    def as_admin(self) -> dict[str, str]:
+        return {"Authorization": f"Token {self.token}"}
+
+    # a runner
+
+    def call(self, path: str, body: Any = None, runner: str = "one") -> TestResponse:
+        headers = {"Authorization": f"Token {RUNNER_TOKENS[runner]}"}
+        return self.client.post(f"/api/runner/{path}", json=body, headers=headers)
+
+    def online(self, *names: str) -> None:
+        for name in names or ("one",):
+            assert self.call("heartbeat", {"slots": 10, "info": {"host": name}}, name).status_code == 200
+
+    def placed(self) -> tuple[str, int]:
+        """A new execution that waits for runner one to claim it: its uuid and attempt."""
+        self.online()
+        execution = self.add_execution()
+        dispatch.dispatch(self.db, self.app.extensions["pushmill"].queues)
+        return execution.uuid, self.execution(execution.uuid).attempt
+
+    def started(self) -> tuple[str, int]:
+        uuid, attempt = self.placed()
+        assert self.call(f"executions/{uuid}/claim", {"attempt": attempt, "resume": False}).status_code == 200
+        return uuid, attempt
+
+    def finished(self, state: str = "complete") -> str:
+        uuid, attempt = self.started()
+        assert self.call(f"executions/{uuid}/final", {"attempt": attempt, "state": state}).status_code == 200
+        return uuid
+
+    def log(
+        self, uuid: str, text: bytes, start: int, attempt: int = 1, stream: str = "stdout", **more: Any
+    ) -> TestResponse:
+        batch = {"attempt": attempt, "stream": stream, "start": start, "end": start + len(text), "first_us": 0, "last_us": 0}
+        headers = {"Authorization": f"Token {RUNNER_TOKENS[more.pop('runner', 'one')]}"}
+        path = f"/api/runner/executions/{uuid}/log"
+        return self.client.post(path, query_string=batch | more, data=text, headers=headers)
+
+    def upload(
+        self, execution: str, name: str, content: bytes, datum: str = "", attempt: int = 1, runner: str = "one"
+    ) -> TestResponse:
+        path = f"/api/runner/executions/{execution}/outputs/{datum or uuid.uuid4()}"
+        headers = {"Authorization": f"Token {RUNNER_TOKENS[runner]}"}
+        return self.client.put(path, query_string={"attempt": attempt, "name": name}, data=content, headers=headers)
+
+
+def said(server: ApiServer, execution: str, stream: str | None = None, **query: Any) -> list[str]:
+    events: list[Mapping[str, str]] = server.json(f"executions/{execution}/events/", **query)["events"]
+    return [event["message"] for event in events if stream in (None, event["stream"])]
+
+
+@contextmanager
+def listening(app: Flask) -> Iterator[str]:
+    """The application's address on loopback."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

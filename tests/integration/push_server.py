@@ -1,0 +1,154 @@
+"""The server as those who push see it: git over HTTP and the webhooks, with the worker's sweeps on demand or in a thread."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+from flask import Flask
+from instance import Checkout, free_port
+from redis import Redis
+from sqlite_utils import Database
+from werkzeug.serving import make_server
+
+from core import config as configuration
+from core.model import Commit, Execution
+from web import access, githttp, receive
+from web.jobs import Sweeper
+from web.services import hosting, ingest, setup, vault
+from web.services.queues import Queues
+from web.store import commits, deliveries, executions, projects
+from web.store.commits import Push
+from web.store.db import connect, rows
+from web.store.deliveries import Delivery
+
+NO_REDIS = "unix:///nonexistent/redis.sock"
+STEP = "- step:\n    name: {name}\n    image: busybox\n    command: echo hello\n"
+NEEDY = STEP + "    parameters:\n      - {{name: rate, type: float}}\n"
+
+
+def step(name: str) -> str:
+    return STEP.format(name=name)
+
+
+def needy_step(name: str) -> str:
+    """A step with a parameter that has no value."""
+    return NEEDY.format(name=name)
+
+
+class PushServer:
+    """Both blueprints on loopback. Redis is away: nothing of a push may depend on it."""
+
+    def __init__(self, data: Path, **settings: Any) -> None:
+        self.config = configuration.load(data, server__port=free_port(), **settings)
+        self.token = setup.prepare(self.config).token
+        self.vault = vault.load(self.config.data / "secret.key")
+        self.queues = Queues(Redis.from_url(NO_REDIS))
+        self.db: Database = connect(self.config.database)
+        self._server: Any = None
+
+    @property
+    def url(self) -> str:
+        return self.config.local_url
+
+    def start(self) -> None:
+        app = Flask("push_server")
+        app.config["MAX_CONTENT_LENGTH"] = 1024**2
+        app.extensions["pushmill"] = access.Server(config=self.config, queues=self.queues, vault=self.vault)
+        app.register_blueprint(receive.blueprint)
+        app.register_blueprint(githttp.blueprint)
+        access.init_app(app)
+        self._server = make_server(self.config.server.host, self.config.server.port, app, threaded=True)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def close(self) -> None:
+        self.stop()
+        self.db.close()
+
+    def drain(self) -> None:
+        ingest.drain(self.db, self.config, self.vault, self.queues)
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        """Sweeps in a thread, as the worker does."""
+        sweeper, over = Sweeper(self.config, self.vault, self.queues), threading.Event()
+
+        def tick() -> None:
+            while not over.wait(0.02):
+                sweeper.sweep()
+
+        thread = threading.Thread(target=tick)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            sweeper.close()
+
+    def git_url(self, project: str, token: str | None = None) -> str:
+        return f"http://admin:{token or self.token}@127.0.0.1:{self.config.server.port}/git/{project}.git"
+
+    def push(self, checkout: Checkout, project: str, *arguments: str) -> str:
+        """Push; what the server said."""
+        return checkout.git("push", self.git_url(project), *(arguments or ("main",))).stderr
+
+    def add_project(self, name: str, forge: str, url: str | None) -> str:
+        """A project whose repository lies elsewhere; its webhook secret."""
+        return hosting.add_project(self.db, self.vault, name, 1, forge=forge, url=url)[1]
+
+    def post(self, path: str, body: bytes, **headers: str) -> httpx.Response:
+        return httpx.post(self.url + path, content=body, headers=headers, timeout=30, trust_env=False)
+
+    def pushes(self, project: str) -> list[Push]:
+        """In the order in which they were recorded."""
+        found = rows(
+            self.db,
+            "SELECT push.id FROM push JOIN repository ON repository.id = push.repository_id WHERE project_id = ?",
+            (projects.by_name(self.db, project).id,),
+        )
+        return [self._push(item["id"]) for item in found]
+
+    def _push(self, push_id: int) -> Push:
+        (found,) = rows(self.db, "SELECT * FROM push WHERE id = ?", (push_id,))
+        return commits._push(found)
+
+    def commit(self, project: str, sha: str) -> Commit:
+        return commits.by_identifier(self.db, projects.by_name(self.db, project).id, sha)
+
+    def executions(self, project: str) -> list[Execution]:
+        """In the order of their numbers."""
+        project_id = projects.by_name(self.db, project).id
+        return executions.search(self.db, project_id=project_id, order="counter")[0]
+
+    def steps(self, project: str) -> list[str]:
+        return [execution.step for execution in self.executions(project)]
+
+    def deliveries(self, project: str) -> list[Delivery]:
+        return deliveries.of_project(self.db, projects.by_name(self.db, project).id)[::-1]
+
+    def push_files(self) -> list[Path]:
+        return sorted(self.config.git_dir.glob("*.git/pushmill/*.push"))
+
+    def with_git(self, **settings: bool) -> PushServer:
+        """Change what may be fetched."""
+        self.config = replace(self.config, git=replace(self.config.git, **settings))
+        return self
+
+
+def bare_repository(path: Path) -> Path:
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(path)], check=True)
+    return path

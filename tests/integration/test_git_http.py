@@ -1,0 +1,291 @@
+"""Pushing to the server itself, with a real git client."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import resource
+import socket
+from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from instance import Checkout, wait_for
+from push_server import PushServer, needy_step, step
+
+from core.states import State
+from web.store import executions, projects, runners, users
+from web.store.db import execute, transaction
+
+
+def test_the_first_push_makes_the_project_and_says_what_runs(pushes: PushServer, checkout: Checkout) -> None:
+    sha = checkout.commit({"valohai.yaml": step("train") + needy_step("tune")})
+    with pushes.worker():
+        said = pushes.push(checkout, "first")
+    assert f"{pushes.url}/p/first/commits/{sha}/" in said
+    assert f"train #1: {pushes.url}/p/first/executions/1/" in said
+    assert re.search(r'skipped tune: parameter "rate" needs a value', said)
+    assert pushes.steps("first") == ["train"]
+    assert pushes.commit("first", sha).message == "work\n"
+    (push,) = pushes.pushes("first")
+    assert (push.ref, push.pusher, push.outcome) == ("refs/heads/main", "admin", "1 execution")
+    assert [name for name, _ in push.skipped] == ["tune"]
+
+
+def test_without_a_worker_a_push_succeeds_and_names_the_page(pushes: PushServer, checkout: Checkout) -> None:
+    sha = checkout.commit({"valohai.yaml": step("train")})
+    said = pushes.push(checkout, "patient")
+    assert f"/p/patient/commits/{sha}/" in said
+    pushes.drain()
+    assert pushes.steps("patient") == ["train"]
+    assert pushes.push_files() == []
+
+
+def test_what_was_pushed_can_be_cloned_whatever_its_branch_is_called(
+    pushes: PushServer, checkout: Checkout, tmp_path: Path
+) -> None:
+    sha = checkout.commit({"data.txt": "committed\n"})
+    pushes.push(checkout, "cloned", "main:trunk")
+    copy = Checkout(tmp_path / "copy")
+    copy.git("clone", "-q", pushes.git_url("cloned"), "clone")
+    assert (tmp_path / "copy" / "clone" / "data.txt").read_text() == "committed\n"
+    pushes.drain()
+    (repository,) = projects.repositories(pushes.db, projects.by_name(pushes.db, "cloned").id)
+    assert repository.default_branch == "trunk"
+    assert pushes.commit("cloned", sha).config_state == "missing"
+
+
+def test_push_options_choose_steps_and_unknown_ones_are_said(pushes: PushServer, checkout: Checkout) -> None:
+    checkout.commit({"valohai.yaml": step("a") + step("b") + step("c")})
+    with pushes.worker():
+        said = pushes.push(
+            checkout, "choosy", "-o", "pushmill.step=b", "-o", "pushmill.step=zzz", "-o", "else", "main"
+        )
+    assert pushes.steps("choosy") == ["b"]
+    assert 'there is no step "zzz"; the steps are: "a", "b", "c"' in said
+    assert pushes.pushes("choosy")[0].options == ("pushmill.step=b", "pushmill.step=zzz", "else")
+
+
+@pytest.mark.parametrize("message", ["work [skip ci]", "[CI SKIP]", "a\n\n[no ci]", "x [Skip Pushmill] y"])
+def test_a_push_that_is_not_to_run_is_recorded_with_the_reason(
+    pushes: PushServer, checkout: Checkout, message: str
+) -> None:
+    sha = checkout.commit({"valohai.yaml": step("a")}, message)
+    pushes.push(checkout, "quiet")
+    pushes.drain()
+    assert pushes.steps("quiet") == []
+    (push,) = pushes.pushes("quiet")
+    assert push.outcome.startswith("skipped: [")
+    assert pushes.commit("quiet", sha).config_state == "ok"
+
+
+def test_ci_skip_as_a_push_option_runs_nothing(pushes: PushServer, checkout: Checkout) -> None:
+    checkout.commit({"valohai.yaml": step("a")})
+    pushes.push(checkout, "optional", "-o", "ci.skip", "main")
+    pushes.drain()
+    assert (pushes.steps("optional"), pushes.pushes("optional")[0].outcome) == ([], "skipped: -o ci.skip")
+
+
+def test_trailers_choose_steps_where_push_options_do_not_come_through(pushes: PushServer, checkout: Checkout) -> None:
+    checkout.commit({"valohai.yaml": step("a") + step("b")}, "work\n\nwhy\n\nPushmill-Step: b\nSigned-off-by: Ada")
+    pushes.push(checkout, "trailed")
+    pushes.drain()
+    assert pushes.steps("trailed") == ["b"]
+
+
+def test_a_tag_is_recorded_and_runs_only_what_options_name(pushes: PushServer, checkout: Checkout) -> None:
+    sha = checkout.commit({"valohai.yaml": step("a") + step("b")})
+    checkout.git("tag", "-a", "v1", "-m", "one")
+    checkout.git("tag", "v2")
+    pushes.push(checkout, "tagged", "v1")
+    pushes.push(checkout, "tagged", "-o", "pushmill.step=b", "v2")
+    pushes.drain()
+    assert pushes.steps("tagged") == ["b"]
+    assert [push.outcome for push in pushes.pushes("tagged")] == ["tag recorded", "1 execution"]
+    assert pushes.commit("tagged", sha).ref_names == ("v1", "v2")
+
+
+def test_a_tag_of_no_commit_is_recorded_with_the_reason(pushes: PushServer, checkout: Checkout) -> None:
+    checkout.commit({"valohai.yaml": step("a")})
+    checkout.git("tag", "blob", checkout.git("hash-object", "-w", "valohai.yaml").stdout.strip())
+    pushes.push(checkout, "blobby", "blob")
+    pushes.drain()
+    assert "no such commit" in pushes.pushes("blobby")[0].outcome
+
+
+def test_fifty_refs_at_once_are_fifty_pushes(pushes: PushServer, checkout: Checkout) -> None:
+    checkout.commit({"valohai.yaml": step("a")})
+    names = [f"branch-{number:02}" for number in range(50)]
+    for name in names:
+        checkout.git("branch", name)
+    pushes.push(checkout, "many", *names)
+    pushes.drain()
+    assert sorted(push.ref for push in pushes.pushes("many")) == [f"refs/heads/{name}" for name in names]
+    assert len(pushes.steps("many")) == 50
+
+
+def test_a_deleted_branch_is_recorded_and_runs_nothing(pushes: PushServer, checkout: Checkout) -> None:
+    checkout.commit({"valohai.yaml": step("a")})
+    pushes.push(checkout, "deleted", "main", "main:other")
+    pushes.push(checkout, "deleted", "--delete", "other")
+    pushes.drain()
+    assert [push.outcome for push in pushes.pushes("deleted")] == ["1 execution", "1 execution", "deleted"]
+
+
+def test_a_forced_push_keeps_the_commit_that_it_pushed_out(pushes: PushServer, checkout: Checkout) -> None:
+    first = checkout.commit({"valohai.yaml": step("a")}, "first")
+    pushes.push(checkout, "forced")
+    pushes.drain()
+    checkout.git("commit", "-q", "--amend", "-m", "second")
+    pushes.push(checkout, "forced", "--force", "main")
+    pushes.drain()
+    assert len(pushes.steps("forced")) == 2
+    assert first in [commit for path in pushes.config.git_dir.glob("*.git/refs/pushmill/*") for commit in [path.name]]
+
+
+def test_moving_a_branch_there_and_back_and_there_again_is_a_push_each_time(
+    pushes: PushServer, checkout: Checkout
+) -> None:
+    a = checkout.commit({"valohai.yaml": step("a")}, "A")
+    b = checkout.commit({}, "B")
+    for sha in (a, b, a, b):
+        pushes.push(checkout, "moved", "--force", f"{sha}:refs/heads/main")
+    pushes.drain()
+    assert [push.after for push in pushes.pushes("moved")] == [a, b, a, b]
+    assert len(pushes.steps("moved")) == 4
+
+
+@pytest.mark.parametrize("branch", ["-x", "ünï", "it's", 'a"b', "$(touch owned)", "semi;colon", "100%", "a/b/c"])
+def test_odd_branch_names_are_only_names(pushes: PushServer, checkout: Checkout, branch: str) -> None:
+    branch = branch.replace(" ", "-")
+    sha = checkout.commit({"valohai.yaml": step("a")})
+    with pushes.worker():
+        said = pushes.push(checkout, "odd", f"main:refs/heads/{branch}")
+    assert f"/commits/{sha}/" in said
+    assert pushes.pushes("odd")[0].ref == f"refs/heads/{branch}"
+    assert pushes.steps("odd") == ["a"]
+
+
+def test_twelve_concurrent_first_pushes_make_one_project_and_lose_nothing(pushes: PushServer, tmp_path: Path) -> None:
+    checkouts = [Checkout(tmp_path / f"person-{number}") for number in range(12)]
+    shas = [c.commit({"valohai.yaml": step("a"), "who": str(number)}) for number, c in enumerate(checkouts)]
+    with pushes.worker(), ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda n: pushes.push(checkouts[n], "busy", f"main:branch-{n}"), range(12)))
+    pushes.drain()
+    assert [project.name for project in projects.listing(pushes.db)] == ["busy"]
+    assert sorted(push.after for push in pushes.pushes("busy")) == sorted(shas)
+    assert [execution.counter for execution in pushes.executions("busy")] == list(range(1, 13))
+
+
+def test_a_large_pack_passes_through_without_lying_in_memory(pushes: PushServer, checkout: Checkout, tmp_path: Path) -> None:
+    noise = Path("/dev/urandom").open("rb")
+    with noise:
+        for number in range(8):
+            checkout.commit({f"weights-{number}": noise.read(8 * 1024**2)})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pushes.push(checkout, "large")
+    copy = Checkout(tmp_path / "copy")
+    copy.git("fetch", "-q", pushes.git_url("large"), "main")
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 32 * 1024  # KiB, for 64 MiB each way
+
+
+@pytest.mark.parametrize("name", ["Upper", "a_b", "-a", "a" * 65, "..", "%2e%2e", "a%00"])
+def test_bad_project_names_are_refused_and_make_nothing(pushes: PushServer, checkout: Checkout, name: str) -> None:
+    checkout.commit({})
+    failed = checkout.git("push", pushes.git_url(name), "main", check=False)
+    assert failed.returncode != 0
+    assert projects.listing(pushes.db) == []
+
+
+def test_without_a_good_token_nothing_is_served_and_nothing_is_made(pushes: PushServer) -> None:
+    for credentials in (None, ("admin", "pm_wrong"), ("admin", "")):
+        answer = httpx.get(
+            f"{pushes.url}/git/secret.git/info/refs?service=git-receive-pack", auth=credentials, trust_env=False
+        )
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"].startswith("Basic")
+    assert projects.listing(pushes.db) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "missing.git/info/refs?service=git-upload-pack",
+        "there.git/info/refs",
+        "there.git/info/refs?service=git-upload-archive",
+        "there.git/HEAD",
+        "there.git/config",
+        "there.git/objects/info/packs",
+        "there.git/pushmill/ipad",
+        "../pushmill.db",
+        "there.git/../../secret.key",
+    ],
+)
+def test_only_the_smart_endpoints_of_projects_are_there(pushes: PushServer, checkout: Checkout, path: str) -> None:
+    checkout.commit({})
+    pushes.push(checkout, "there")
+    connection = http.client.HTTPConnection("127.0.0.1", pushes.config.server.port)
+    basic = b64encode(f"admin:{pushes.token}".encode()).decode()
+    connection.request("GET", f"/git/{path}", headers={"Authorization": f"Basic {basic}"})
+    assert connection.getresponse().status == 404
+    connection.close()
+
+
+def test_a_runner_may_only_read_and_only_while_it_runs_something_there(
+    pushes: PushServer, checkout: Checkout, tmp_path: Path
+) -> None:
+    sha = checkout.commit({"valohai.yaml": step("a")})
+    pushes.push(checkout, "held")
+    pushes.push(checkout, "other")
+    pushes.drain()
+    token = users.new_token()
+    runner_id = runners.add(pushes.db, "gpu-1", token, ["default"])
+    copy = Checkout(tmp_path / "copy")
+
+    def fetches(project: str) -> bool:
+        return copy.git("fetch", "-q", pushes.git_url(project, token), sha, check=False).returncode == 0
+
+    assert not fetches("held")
+    (execution,) = pushes.executions("held")
+    with transaction(pushes.db):
+        execute(pushes.db, "UPDATE execution SET runner_id = ? WHERE id = ?", (runner_id, execution.id))
+        executions.move(pushes.db, executions.get(pushes.db, execution.id), State.STARTED)
+    assert fetches("held")
+    assert not fetches("other")
+    assert checkout.git("push", pushes.git_url("held", token), "main:x", check=False).returncode != 0
+
+
+def test_a_push_that_breaks_off_leaves_no_process_and_no_push(pushes: PushServer, checkout: Checkout) -> None:
+    checkout.commit({"valohai.yaml": step("a")})
+    pushes.push(checkout, "broken")
+    basic = b64encode(f"admin:{pushes.token}".encode()).decode()
+    with socket.create_connection(("127.0.0.1", pushes.config.server.port)) as connection:
+        head = (
+            f"POST /git/broken.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {basic}\r\n"
+            "Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 100000\r\n\r\n0098"
+        )
+        connection.sendall(head.encode())
+        wait_for(_backends)
+    wait_for(lambda: not _backends())
+    pushes.drain()
+    assert len(pushes.pushes("broken")) == 1
+
+
+def _backends() -> list[int]:
+    import psutil
+
+    children = psutil.Process().children(recursive=True)
+    return [child.pid for child in children if "http-backend" in " ".join(_words(child))]
+
+
+def _words(process: object) -> list[str]:
+    import psutil
+
+    assert isinstance(process, psutil.Process)
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []

@@ -1,0 +1,65 @@
+"""What CI promises: nothing is skipped for want of a part it must have, and what npm gives is pinned."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TESTS = """
+import pytest
+
+@pytest.mark.docker
+def test_marked(): pass
+
+def test_that_skips_itself(): pytest.skip("no docker here")
+
+def test_that_skips_for_another_reason(): pytest.skip("a full moon")
+"""
+
+
+@pytest.mark.parametrize(("ci", "outcomes"), [("", "3 skipped"), ("true", "1 skipped")])
+def test_a_missing_docker_engine_skips_tests_at_home_and_fails_them_in_ci(
+    tmp_path: Path, ci: str, outcomes: str
+) -> None:
+    (tmp_path / "test_it.py").write_text(TESTS)
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n docker: x\n redis: x\n browser: x\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        env={**os.environ, "CI": ci, "DOCKER_HOST": f"unix://{tmp_path}/none"},
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    summary = done.stdout.splitlines()[-1]
+    assert outcomes in summary, done.stdout
+    assert ("failed" in summary) is bool(ci)
+    assert done.returncode == (1 if ci else 0)
+
+
+def test_the_library_of_the_charts_is_pinned_and_names_no_registry() -> None:
+    wanted = json.loads((ROOT / "package.json").read_text())["dependencies"]
+    lock = (ROOT / "package-lock.json").read_text()
+    packages = json.loads(lock)["packages"]
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    assert all(package["integrity"] for name, package in packages.items() if name)
+    assert "://" not in lock
+    assert "resolved" not in lock
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / ".ci").iterdir()), ids=lambda path: path.name)
+def test_every_script_can_be_run_and_parsed(script: Path) -> None:
+    assert os.access(script, os.X_OK)
+    shell = script.read_text().splitlines()[0].removeprefix("#!")
+    subprocess.run([shell, "-n", str(script)], check=True)
+
+
+def test_ci_runs_what_make_test_runs() -> None:
+    done = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
+    tools = [line.split("/")[-1].split()[0] for line in done.stdout.splitlines() if line.startswith(".venv/bin/")]
+    assert tools == ["ruff", "ruff", "mypy", "lint-imports", "pytest"]
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
