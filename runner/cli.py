@@ -75,7 +75,7 @@ class Supervisor:
         config.runner_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._runner_id = _runner_id(config.runner_dir / "id")
         self._reporter = Reporter(self._server_url, self._token)
-        self._info = _info()
+        self._info = _info(config.runner.network)
         self._slots = [Slot() for _ in range(config.runner.slots)]
         self._stopping = False
         self._reported_at = 0.0
@@ -172,9 +172,10 @@ class Supervisor:
                 os.kill(slot.pid, number)
 
 
-def _info() -> dict[str, Any]:
+def _info(network: str) -> dict[str, Any]:
     """What of this machine does not change while the runner runs. Raises PushmillError without Docker."""
     engine = Engine()
+    engine.network(network)  # here, so that the slots do not race to make it
     facts: dict[str, Any] = {
         "version": importlib.metadata.version("pushmill"),
         "docker_version": engine.version,

@@ -111,16 +111,13 @@ class Engine:
 
     def network(self, name: str) -> str:
         """Have a bridge network on which containers cannot see each other; returns its gateway's address."""
-        try:
-            found = self._api.inspect_network(name)
-        except NotFound:
-            options = {ICC: "false"}
+        found = self._network(name)
+        if found is None:
             labels = {"pushmill.managed": "true"}
-            try:
-                self._api.create_network(name, driver="bridge", options=options, labels=labels, check_duplicate=True)
-            except APIError as error:  # another slot was faster
-                log.debug("network %s: %s", name, error)
-            found = self._api.inspect_network(name)
+            self._api.create_network(name, driver="bridge", options={ICC: "false"}, labels=labels)
+            found = self._network(name)
+        if found is None:
+            raise PushmillError(f"Docker made the network {name} and lost it again; is somebody removing networks?")
         if found.get("Options", {}).get(ICC) != "false":
             log.warning(
                 "containers on network %s can reach each other: it was not made by pushmill; remove it once", name
@@ -128,6 +125,19 @@ class Engine:
         _block_link_local(found["Id"])
         configs = found.get("IPAM", {}).get("Config") or [{}]
         return str(configs[0].get("Gateway", ""))
+
+    def _network(self, name: str) -> dict[str, Any] | None:
+        """The oldest network of that name: Docker lets two slots that start together make one each."""
+        named: list[dict[str, Any]] = [
+            network for network in self._api.networks(names=[name]) if network["Name"] == name
+        ]
+        named.sort(key=lambda network: (network["Created"], network["Id"]))
+        for other in named[1:]:
+            try:
+                self._api.remove_network(other["Id"])
+            except APIError as error:  # the slot that made it was faster, or it is in use
+                log.debug("network %s: %s", other["Id"][:12], error)
+        return named[0] if named else None
 
     def create(self, spec: ContainerSpec) -> str:
         """Make the container of an execution, not started; returns its id. Raises ExecutionFailed."""

@@ -83,7 +83,7 @@ def prepare(run: Run) -> Prepared:
     """Fetch the commit beside the image, then the inputs, and write the documents. Raises ExecutionFailed, Cancelled."""
     host, spec = run.host, run.spec
     _check_disk(host)
-    run.status(f"Runner {host.settings.name}: commit {spec.commit_identifier[:12]}, image {spec.image}")
+    run.status(f"Preparing commit {spec.commit_identifier[:12]} on image {spec.image}")
     image = Task(
         lambda: host.engine.image(
             spec.image,

@@ -10,8 +10,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from core.config import MIB, Config
 from web import access, badges, githttp, live, receive
+from web.api import downloads, errors, v0
 from web.api import runner as runner_api
-from web.api import v0
 from web.pages import register as register_pages
 from web.services import queues, vault
 
@@ -42,10 +42,12 @@ def create_app(config: Config) -> Flask:
         badges.blueprint,
         runner_api.blueprint,
         v0.blueprint,
+        downloads.blueprint,
     ):
         app.register_blueprint(blueprint)
     register_pages(app)
     app.add_url_rule("/healthz", "healthz", healthz)
+    errors.init_app(app)
     access.init_app(app)
     app.after_request(_harden)
     if config.server.url:  # only then is there a proxy whose word on scheme and host may be taken

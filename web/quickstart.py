@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -40,10 +41,6 @@ class Api:
     def get(self, path: str) -> Any:
         return self._ask(urllib.request.Request(self._absolute(path)))  # noqa: S310  http, by construction
 
-    def post(self, path: str, values: dict[str, str]) -> Any:
-        body = urllib.parse.urlencode(values).encode()
-        return self._ask(urllib.request.Request(self._absolute(path), data=body))  # noqa: S310
-
     def _absolute(self, path: str) -> str:
         return f"{self.url}{urllib.parse.urlsplit(path).path}" + (f"?{query}" if (query := _query(path)) else "")
 
@@ -62,7 +59,7 @@ def was_pushed(data: Path) -> bool:
 
 
 def tour(data: Path, api: Api, example: Path, say: Say) -> None:
-    """Make the project, build the image, push the example, follow the first execution to its end."""
+    """Build the image, push the example, which makes the project, and follow the first execution to its end."""
     known = _project(api)
     if known and api.get(f"/api/v0/commits/?project={known['id']}&limit=1")["results"]:
         return  # pushed before, by whatever repository: nothing to show
@@ -70,12 +67,11 @@ def tour(data: Path, api: Api, example: Path, say: Say) -> None:
     began = time.monotonic()
     build_image(example)
     say(f"  {'image':<10}{'pushmill-quickstart':<56} {time.monotonic() - began:6.2f} s")
-    project = known or api.post("/api/v0/projects/", {"name": PROJECT, "description": "The example of the first start"})
     began = time.monotonic()
     repository = data / PROJECT
     push(example, repository, api, say)
     say(f"  {'git push':<10}{f'{api.url}/git/{PROJECT}.git':<56} {time.monotonic() - began:6.2f} s")
-    execution = await_execution(api, project["id"])
+    execution = await_execution(api)
     follow(api, execution, say)
     say(f"  the project   {api.url}/p/{PROJECT}/")
     say(f"  your turn     cd {repository}; change valohai.yaml or train.py; git commit -am 'Try this'; git push")
@@ -113,7 +109,7 @@ def push(example: Path, repository: Path, api: Api, say: Say) -> None:
     if git(repository, "status", "--porcelain"):
         git(repository, "commit", "--quiet", "--message", "Train a small network on two spirals")
     for line in git(repository, "push", "origin", "main").splitlines():
-        say(f"  {line.replace(api.token, '…')}")
+        say(f"  {line.replace(api.token, '…').rstrip()}")
 
 
 def git(repository: Path, *arguments: str) -> str:
@@ -134,16 +130,16 @@ def git(repository: Path, *arguments: str) -> str:
     except FileNotFoundError:
         raise QuickstartFailed("there is no git: install it, the next start pushes the example") from None
     if done.returncode != 0:
-        said = done.stdout.strip().replace("\n", "; ")[-500:]
+        said = re.sub(r"//[^/@\s]*@", "//…@", done.stdout).strip().replace("\n", "; ")[-500:]
         raise QuickstartFailed(f"git {arguments[0]} of the example failed: {said}")
     return done.stdout
 
 
-def await_execution(api: Api, project_id: str) -> dict[str, Any]:
-    """The first execution of the project, as soon as there is one."""
+def await_execution(api: Api) -> dict[str, Any]:
+    """The first execution of the project that the push made, as soon as there is one."""
     deadline = time.monotonic() + FIRST_EXECUTION_S
     while time.monotonic() < deadline:
-        results = api.get(f"/api/v0/executions/?project={project_id}&ordering=counter&limit=1")["results"]
+        results = api.get(f"/api/v0/executions/?project={PROJECT}&ordering=counter&limit=1")["results"]
         if results:
             first: dict[str, Any] = results[0]
             return first

@@ -163,7 +163,7 @@ class Machine:
         self.say(f"pushmill is up after {seconds:.1f} s: {url}/  (runners: {url}/runners/)")
         if new_token and new_token.exists():
             self.say(f"The admin's token, shown this once: {new_token.read_text(encoding='utf-8').strip()}")
-            self.say(f"It is also in {new_token}; sign in with it.")
+            self.say(f"It is also in {new_token}; log in as admin with it.")
         self.say("Ctrl-C stops everything; running containers go on.")
 
     def _watch(self, what: str, look: Callable[[], str | None]) -> None:

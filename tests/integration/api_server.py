@@ -140,7 +140,14 @@ class ApiServer:
     def log(
         self, uuid: str, text: bytes, start: int, attempt: int = 1, stream: str = "stdout", **more: Any
     ) -> TestResponse:
-        batch = {"attempt": attempt, "stream": stream, "start": start, "end": start + len(text), "first_us": 0, "last_us": 0}
+        batch = {
+            "attempt": attempt,
+            "stream": stream,
+            "start": start,
+            "end": start + len(text),
+            "first_us": 0,
+            "last_us": 0,
+        }
         headers = {"Authorization": f"Token {RUNNER_TOKENS[more.pop('runner', 'one')]}"}
         path = f"/api/runner/executions/{uuid}/log"
         return self.client.post(path, query_string=batch | more, data=text, headers=headers)

@@ -28,7 +28,7 @@ def test_lines_of_every_stream_are_stored_in_order_before_the_final_state(server
     assert recorded.lines("stdout") == ["out 1", "out 2", "out 3", "print('trained')"]
     assert recorded.lines("stderr") == ["err 1", "err 2", "err 3"]
     status = recorded.lines("status")
-    assert status[0] == f"Runner tester: commit {COMMIT[:12]}, image {IMAGE}"
+    assert status[0] == f"Preparing commit {COMMIT[:12]} on image {IMAGE}"
     assert status[2] == "Command 2 of 2: cat train.py"
     assert status[-1].startswith("Finished in ")
     assert status[-1].endswith(" s: complete")

@@ -11,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from instance import Checkout, wait_for
 from push_server import PushServer, needy_step, step
 
 from core.states import State
+from web.services import hosting, unrecorded
 from web.store import executions, projects, runners, users
 from web.store.db import execute, transaction
 
@@ -99,9 +101,9 @@ def test_a_tag_is_recorded_and_runs_only_what_options_name(pushes: PushServer, c
     sha = checkout.commit({"valohai.yaml": step("a") + step("b")})
     checkout.git("tag", "-a", "v1", "-m", "one")
     checkout.git("tag", "v2")
-    pushes.push(checkout, "tagged", "v1")
-    pushes.push(checkout, "tagged", "-o", "pushmill.step=b", "v2")
-    pushes.drain()
+    with pushes.worker():
+        pushes.push(checkout, "tagged", "v1")
+        pushes.push(checkout, "tagged", "-o", "pushmill.step=b", "v2")
     assert pushes.steps("tagged") == ["b"]
     assert [push.outcome for push in pushes.pushes("tagged")] == ["tag recorded", "1 execution"]
     assert pushes.commit("tagged", sha).ref_names == ("v1", "v2")
@@ -128,19 +130,18 @@ def test_fifty_refs_at_once_are_fifty_pushes(pushes: PushServer, checkout: Check
 
 def test_a_deleted_branch_is_recorded_and_runs_nothing(pushes: PushServer, checkout: Checkout) -> None:
     checkout.commit({"valohai.yaml": step("a")})
-    pushes.push(checkout, "deleted", "main", "main:other")
-    pushes.push(checkout, "deleted", "--delete", "other")
-    pushes.drain()
+    with pushes.worker():
+        pushes.push(checkout, "deleted", "main", "main:other")
+        pushes.push(checkout, "deleted", "--delete", "other")
     assert [push.outcome for push in pushes.pushes("deleted")] == ["1 execution", "1 execution", "deleted"]
 
 
 def test_a_forced_push_keeps_the_commit_that_it_pushed_out(pushes: PushServer, checkout: Checkout) -> None:
     first = checkout.commit({"valohai.yaml": step("a")}, "first")
-    pushes.push(checkout, "forced")
-    pushes.drain()
-    checkout.git("commit", "-q", "--amend", "-m", "second")
-    pushes.push(checkout, "forced", "--force", "main")
-    pushes.drain()
+    with pushes.worker():
+        pushes.push(checkout, "forced")
+        checkout.git("commit", "-q", "--amend", "-m", "second")
+        pushes.push(checkout, "forced", "--force", "main")
     assert len(pushes.steps("forced")) == 2
     assert first in [commit for path in pushes.config.git_dir.glob("*.git/refs/pushmill/*") for commit in [path.name]]
 
@@ -150,16 +151,15 @@ def test_moving_a_branch_there_and_back_and_there_again_is_a_push_each_time(
 ) -> None:
     a = checkout.commit({"valohai.yaml": step("a")}, "A")
     b = checkout.commit({}, "B")
-    for sha in (a, b, a, b):
-        pushes.push(checkout, "moved", "--force", f"{sha}:refs/heads/main")
-    pushes.drain()
+    with pushes.worker():
+        for sha in (a, b, a, b):
+            pushes.push(checkout, "moved", "--force", f"{sha}:refs/heads/main")
     assert [push.after for push in pushes.pushes("moved")] == [a, b, a, b]
     assert len(pushes.steps("moved")) == 4
 
 
-@pytest.mark.parametrize("branch", ["-x", "ünï", "it's", 'a"b', "$(touch owned)", "semi;colon", "100%", "a/b/c"])
+@pytest.mark.parametrize("branch", ["-x", "ünï", "it's", 'a"b', "$(touch${IFS}owned)", "semi;colon", "100%", "a/b/c"])
 def test_odd_branch_names_are_only_names(pushes: PushServer, checkout: Checkout, branch: str) -> None:
-    branch = branch.replace(" ", "-")
     sha = checkout.commit({"valohai.yaml": step("a")})
     with pushes.worker():
         said = pushes.push(checkout, "odd", f"main:refs/heads/{branch}")
@@ -180,8 +180,8 @@ def test_twelve_concurrent_first_pushes_make_one_project_and_lose_nothing(pushes
 
 
 def test_a_large_pack_passes_through_without_lying_in_memory(pushes: PushServer, checkout: Checkout, tmp_path: Path) -> None:
-    noise = Path("/dev/urandom").open("rb")
-    with noise:
+    checkout.git("config", "core.compression", "0")
+    with Path("/dev/urandom").open("rb") as noise:
         for number in range(8):
             checkout.commit({f"weights-{number}": noise.read(8 * 1024**2)})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -274,17 +274,42 @@ def test_a_push_that_breaks_off_leaves_no_process_and_no_push(pushes: PushServer
     assert len(pushes.pushes("broken")) == 1
 
 
-def _backends() -> list[int]:
-    import psutil
+def test_refs_that_moved_while_the_server_was_killed_are_recorded_later(
+    pushes: PushServer, checkout: Checkout
+) -> None:
+    first = checkout.commit({"valohai.yaml": step("a")}, "first")
+    pushes.push(checkout, "killed")
+    pushes.drain()
+    (repository,) = projects.repositories_of_forge(pushes.db, projects.HOSTED)
+    path = hosting.repository_path(pushes.config, repository)
+    (path / "hooks" / "post-receive").unlink()  # what a kill between the refs and the hook amounts to
+    second = checkout.commit({}, "second")
+    note = unrecorded.begin(pushes.config, repository)
+    checkout.git("push", "-q", str(path), "main", "main:new")
+    pushes.drain()
+    assert len(pushes.pushes("killed")) == 1  # a push that goes on is its own hook's
+    note.close()
+    pushes.drain()
+    pushes.drain()
+    assert [(push.before, push.after) for push in pushes.pushes("killed")[1:]] == [(first, second), ("0" * 40, second)]
+    assert len(pushes.steps("killed")) == 3
+    assert list((path / "pushmill").glob("begun.*")) == []
 
-    children = psutil.Process().children(recursive=True)
-    return [child.pid for child in children if "http-backend" in " ".join(_words(child))]
+
+def test_a_push_leaves_no_file_behind(pushes: PushServer, checkout: Checkout) -> None:
+    checkout.commit({"valohai.yaml": step("a")})
+    with pushes.worker():
+        pushes.push(checkout, "clean")
+    folder = next(pushes.config.git_dir.glob("*.git/pushmill"))
+    wait_for(lambda: sorted(path.name for path in folder.iterdir()) == ["ipad", "opad", "url"])
 
 
-def _words(process: object) -> list[str]:
-    import psutil
+def _backends() -> list[psutil.Process]:
+    """The http-backends of this process that run."""
+    return [child for child in psutil.Process().children() if "http-backend" in " ".join(_words(child))]
 
-    assert isinstance(process, psutil.Process)
+
+def _words(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
     except (psutil.NoSuchProcess, psutil.ZombieProcess):

@@ -41,8 +41,8 @@ def hand_over_again(db: Database, queues: Queues) -> None:
             continue
         runner = everyone.get(execution.runner_id)
         if runner is not None and is_online(runner):
-            executions.update(db, execution, placed_at=clock.now())
-            queues.hand_over(runner.name, execution.uuid, execution.attempt)
+            if executions.update(db, execution, placed_at=clock.now()):
+                queues.hand_over(runner.name, execution.uuid, execution.attempt)
         else:
             executions.update(db, execution, runner_id=None, placed_at=None)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.steps.resolve import ResolvedStep
-from core.steps.script import script
 from sqlite_utils import Database
 
 from core.config import Config
 from core.model import Commit, Execution, Project, User
+from core.steps.resolve import ResolvedStep
+from core.steps.script import script
 from core.wire import ExecutionSpec
 from web.services import dispatch, lifecycle
 from web.store import commits, executions, projects, users

@@ -6,6 +6,7 @@ Whoever reports for an execution must hold its lease: be its runner, on its pres
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from web.store.db import transaction
 
 LEASE_S = 15.0  # heartbeats come each second; a lease this long survives a pause of either side
 LOST_AFTER_S = 2 * 3600.0  # a silent runner may come back with its container for this long
+LOST_AFTER_STOP_S = 45.0  # for this long when somebody has asked to stop it
 
 
 def queue(db: Database, execution: Execution) -> None:
@@ -50,7 +52,7 @@ def claim(
 def extend(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> LeaseOrders:
     """A heartbeat: the lease lasts on, and the runner learns what is wanted of it."""
     with transaction(db):
-        execution = _held(db, runner, execution_uuid, attempt)
+        execution = held(db, runner, execution_uuid, attempt)
         executions.update(db, execution, lease_expires_at=_lease_end())
         acknowledged = logs.length(db, execution).acknowledged
     stop = "" if not execution.stop_requested_at else "stop" if execution.stop_count < 2 else "kill"
@@ -62,13 +64,13 @@ def container_started(
 ) -> None:
     """From here on the execution never goes back to the queue."""
     with transaction(db):
-        execution = _held(db, runner, execution_uuid, attempt)
+        execution = held(db, runner, execution_uuid, attempt)
         executions.update(db, execution, container_id=container_id, image_digest=image_digest)
 
 
 def set_detail(db: Database, runner: Runner, execution_uuid: str, attempt: int, status_detail: str) -> None:
     with transaction(db):
-        execution = _held(db, runner, execution_uuid, attempt)
+        execution = held(db, runner, execution_uuid, attempt)
         executions.update(db, execution, status_detail=status_detail[:1000])
 
 
@@ -84,12 +86,12 @@ def append_log(
         raise InvalidInput(f"a log batch of {batch.stream!r} from {batch.start} to {batch.end} is not whole lines")
     found = list(metadata.find(text)) if batch.stream == "stdout" else []
     with transaction(db):
-        execution = _held(db, runner, execution_uuid, batch.attempt)
+        execution = held(db, runner, execution_uuid, batch.attempt)
         at = logs.length(db, execution)
         have = at.acknowledged[batch.stream]
         if batch.end <= have or batch.start != have:
             return have, batch.end <= have
-        segment = logs.append(db, logs_dir, execution, at, batch, text)
+        segment = logs.append(db, logs_dir, execution, at, _not_after_now(batch), text)
         if segment and found:
             metadata_rows.add(db, execution.id, [(segment.time_us(line), values) for line, values in found])
     return batch.end, True
@@ -108,7 +110,9 @@ def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, re
     state, failure_reason = _ending(report)
     with transaction(db):
         execution = executions.by_uuid(db, execution_uuid)
-        if execution.state is state and (execution.runner_id, execution.attempt) == (runner.id, report.attempt):
+        ended = (execution.state, execution.failure_reason, execution.exit_code)
+        same = ended == (state, failure_reason, report.exit_code)
+        if same and (execution.runner_id, execution.attempt) == (runner.id, report.attempt):
             return
         _check_lease(execution, runner, report.attempt)
         logs.sync(logs_dir, execution)
@@ -135,44 +139,61 @@ def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) ->
 def fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
     """The server itself ends an execution."""
     with transaction(db):
-        say(db, logs_dir, execution, message)
-        logs.sync(logs_dir, execution)
-        executions.move(
-            db, execution, State.ERROR, reason=message, failure_reason=reason, columns={"failure_message": message}
-        )
+        _fail(db, logs_dir, execution, reason, message)
 
 
 def recover(db: Database, logs_dir: Path) -> None:
-    """Act on leases that ran out: without a container back to the queue, with one wait LOST_AFTER_S for its runner."""
-    now = datetime.now(UTC)
+    """Act on leases that ran out: without a container back to the queue, with one wait LOST_AFTER_S for its runner.
+
+    One that somebody has asked to stop does not go back, and its runner is waited for LOST_AFTER_STOP_S only.
+    """
     for execution in executions.in_states(db, State.STARTED):
-        silent_s = (now - clock.parse(execution.lease_expires_at or execution.created_at)).total_seconds()
-        if silent_s < 0:
-            continue
-        try:
-            if execution.container_id is None:
-                _requeue(db, logs_dir, execution)
-            elif silent_s > LOST_AFTER_S:
-                hours = LOST_AFTER_S / 3600
-                fail(
-                    db,
-                    logs_dir,
-                    execution,
-                    FailureReason.RUNNER_LOST,
-                    f"No contact with its runner for {hours:g} hours",
-                )
-        except Conflict:
-            continue  # it was reported on in the meantime
+        if _silent_s(execution) >= 0:
+            with transaction(db):  # its runner may have come back in the meantime: look again
+                _recover(db, logs_dir, executions.get(db, execution.id))
+
+
+def _recover(db: Database, logs_dir: Path, execution: Execution) -> None:
+    silent_s = _silent_s(execution)
+    if execution.state is not State.STARTED or silent_s < 0:
+        return
+    patience_s = LOST_AFTER_STOP_S if execution.stop_requested_at else LOST_AFTER_S
+    if execution.container_id is None and execution.stop_requested_at:
+        say(db, logs_dir, execution, "Stopped: its runner went silent before the container started")
+        executions.move(db, execution, State.STOPPED, reason="stopped while its runner was silent")
+    elif execution.container_id is None:
+        _requeue(db, logs_dir, execution)
+    elif silent_s > patience_s:
+        silence = f"{patience_s / 3600:g} hours" if patience_s >= 3600 else f"{patience_s:g} seconds"
+        _fail(db, logs_dir, execution, FailureReason.RUNNER_LOST, f"No contact with its runner for {silence}")
+
+
+def _fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
+    say(db, logs_dir, execution, message)
+    logs.sync(logs_dir, execution)
+    columns = {"failure_message": message}
+    executions.move(db, execution, State.ERROR, reason=message, failure_reason=reason, columns=columns)
 
 
 def _requeue(db: Database, logs_dir: Path, execution: Execution) -> None:
-    with transaction(db):
-        columns = {"runner_id": None, "placed_at": None, "lease_expires_at": None, "started_at": None}
-        executions.move(db, execution, State.QUEUED, reason="its runner went silent before the start", columns=columns)
-        say(db, logs_dir, execution, "Its runner went silent before the container started: waiting for a runner again")
+    columns = {"runner_id": None, "placed_at": None, "lease_expires_at": None, "started_at": None}
+    executions.move(db, execution, State.QUEUED, reason="its runner went silent before the start", columns=columns)
+    say(db, logs_dir, execution, "Its runner went silent before the container started: waiting for a runner again")
 
 
-def _held(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> Execution:
+def _silent_s(execution: Execution) -> float:
+    """How long ago the lease of a started execution ended; negative while it lasts."""
+    return (datetime.now(UTC) - clock.parse(execution.lease_expires_at or execution.created_at)).total_seconds()
+
+
+def _not_after_now(batch: LogBatch) -> LogBatch:
+    """No line was printed after it arrived, whatever the runner's clock says."""
+    now_us = time.time_ns() // 1000
+    return replace(batch, first_us=min(batch.first_us, now_us), last_us=min(batch.last_us, now_us))
+
+
+def held(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> Execution:
+    """The execution, if `runner` holds its lease. Call inside a transaction."""
     execution = executions.by_uuid(db, execution_uuid)
     _check_lease(execution, runner, attempt)
     return execution

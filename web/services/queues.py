@@ -46,8 +46,12 @@ class Queues:
             logger.warning("nudge not delivered, the next sweep does it: %s", error)
 
     def nudged(self) -> None:
-        """A sweep begins: what comes from now on needs a new nudge."""
-        self._connection.delete(NUDGE_KEY)
+        """A sweep begins: it serves every nudge so far, and what comes from now on needs a new one."""
+        try:
+            Queue(SERVER_QUEUE, connection=self._connection, serializer="json").empty()
+            self._connection.delete(NUDGE_KEY)
+        except RedisError:
+            return  # the sweep goes on without it
 
     def hand_over(self, runner: str, execution: str, attempt: int) -> None:
         """Put an execution onto a runner's own queue. Doing so twice is harmless: the second claim is refused."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +93,34 @@ def listing(db: Database, project_id: int | None = None, limit: int = 100, offse
     return [_commit(found) for found in rows(db, sql, [*values, limit, offset])]
 
 
+def search(
+    db: Database, *, project_id: int | None, adhoc: bool | None, limit: int, offset: int
+) -> tuple[list[Commit], int]:
+    """Newest first, without their configuration, and how many there are without the limit."""
+    conditions = ["project_id = ?"] if project_id is not None else []
+    if adhoc is not None:
+        conditions.append(f"identifier {'' if adhoc else 'NOT '}LIKE '~%'")
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    values = [project_id] if project_id is not None else []
+    count = row(db, f"SELECT COUNT(*) AS n FROM git_commit {where}", values)
+    sql = f"SELECT {COLUMNS} FROM git_commit {where} ORDER BY committed_at DESC, id DESC LIMIT ? OFFSET ?"
+    found = rows(db, sql, [*values, limit, offset])
+    return [_commit(item) for item in found], int(count["n"]) if count else 0
+
+
+def of_ids(db: Database, commit_ids: Collection[int]) -> dict[int, Commit]:
+    """Commits by id, without their configuration."""
+    marks = ", ".join("?" * len(commit_ids))
+    found = rows(db, f"SELECT {COLUMNS} FROM git_commit WHERE id IN ({marks})", list(commit_ids))
+    return {item["id"]: _commit(item) for item in found}
+
+
+def anywhere(db: Database, identifier: str) -> Commit:
+    """The commit of that name in any project, the one recorded last."""
+    sql = "SELECT * FROM git_commit WHERE identifier = ? ORDER BY id DESC LIMIT 1"
+    return _one(row(db, sql, (identifier,)), identifier)
+
+
 def add_push(db: Database, repository_id: int, event: PushEvent, delivery_id: int | None) -> int | None:
     """Record a push event; None when it was recorded before. Call inside a transaction.
 
@@ -112,6 +140,12 @@ def add_push(db: Database, repository_id: int, event: PushEvent, delivery_id: in
     return insert(db, "push", values)
 
 
+def last_pushes(db: Database, repository_id: int) -> dict[str, str]:
+    """Where each ref that was ever pushed pointed after its last push."""
+    sql = "SELECT ref, after FROM push WHERE id IN (SELECT MAX(id) FROM push WHERE repository_id = ? GROUP BY ref)"
+    return {found["ref"]: found["after"] for found in rows(db, sql, (repository_id,))}
+
+
 def finish_push(
     db: Database, push_id: int, *, commit_id: int | None, outcome: str, skipped: Sequence[tuple[str, str]] = ()
 ) -> None:
@@ -126,6 +160,16 @@ def pushes_of_commit(db: Database, commit_id: int) -> list[Push]:
 
 def pushes_of_delivery(db: Database, delivery_row: int) -> list[Push]:
     return [_push(found) for found in rows(db, "SELECT * FROM push WHERE delivery_id = ? ORDER BY id", (delivery_row,))]
+
+
+def newest_push(db: Database, project_id: int) -> Push | None:
+    """The push that a project got last."""
+    sql = (
+        "SELECT push.* FROM push JOIN repository ON repository.id = push.repository_id"
+        " WHERE repository.project_id = ? ORDER BY push.id DESC LIMIT 1"
+    )
+    found = row(db, sql, (project_id,))
+    return _push(found) if found else None
 
 
 def _one(found: Row | None, asked: object) -> Commit:

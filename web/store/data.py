@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +58,22 @@ def search(
     count: Row | None = row(db, f"SELECT COUNT(*) AS n FROM datum {where}", values)
     found = rows(db, f"SELECT * FROM datum {where} ORDER BY {order} LIMIT ? OFFSET ?", [*values, limit, offset])
     return [Datum(**item) for item in found], int(count["n"]) if count else 0
+
+
+def known(db: Database, datum_uuid: str) -> Datum | None:
+    found = row(db, "SELECT * FROM datum WHERE uuid = ?", (datum_uuid,))
+    return Datum(**found) if found else None
+
+
+def totals(db: Database, execution_id: int) -> tuple[int, int]:
+    """How many files of an execution are stored, and their bytes together."""
+    sql = "SELECT COUNT(*) AS n, COALESCE(SUM(size), 0) AS size FROM datum WHERE execution_id = ?"
+    found = row(db, sql, (execution_id,))
+    return (int(found["n"]), int(found["size"])) if found else (0, 0)
+
+
+def counts_of(db: Database, execution_ids: Collection[int]) -> dict[int, int]:
+    """By execution: how many files it has, where it has any."""
+    marks = ", ".join("?" * len(execution_ids))
+    sql = f"SELECT execution_id, COUNT(*) AS n FROM datum WHERE execution_id IN ({marks}) GROUP BY execution_id"
+    return {item["execution_id"]: item["n"] for item in rows(db, sql, list(execution_ids))}

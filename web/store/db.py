@@ -39,10 +39,11 @@ def transaction(db: Database) -> Iterator[None]:
         db.conn.execute("BEGIN IMMEDIATE")
         try:
             yield
+            db.conn.execute("COMMIT")
         except BaseException:
-            db.conn.execute("ROLLBACK")
+            if db.conn.in_transaction:  # a full disk has ended it already
+                db.conn.execute("ROLLBACK")
             raise
-        db.conn.execute("COMMIT")
 
 
 def rows(db: Database, sql: str, values: Any = ()) -> list[Row]:
@@ -150,6 +151,8 @@ CREATE TABLE execution (
 CREATE INDEX execution_of_commit ON execution (commit_id);
 CREATE INDEX execution_unfinished ON execution (state) WHERE state IN ('created', 'queued', 'started');
 CREATE INDEX execution_of_push ON execution (push_id);
+CREATE INDEX execution_of_state ON execution (project_id, state);
+CREATE INDEX execution_of_step ON execution (project_id, step);
 
 CREATE TABLE state_change (
     id INTEGER PRIMARY KEY, execution_id INTEGER NOT NULL REFERENCES execution(id), from_state TEXT, to_state TEXT NOT NULL,

@@ -54,15 +54,34 @@ def store(
     return (int(found["id"]) if found else 0), new
 
 
-def waiting(db: Database, limit: int = 100) -> list[Delivery]:
-    """Stored deliveries whose time has come, oldest first."""
-    sql = "SELECT * FROM delivery WHERE state = 'stored' AND (retry_at IS NULL OR retry_at <= ?) ORDER BY id LIMIT ?"
-    return [_delivery(found) for found in rows(db, sql, (clock.now(), limit))]
+def waiting(db: Database) -> list[int]:
+    """The repositories that have a stored delivery whose time has come, the one that waits longest first."""
+    sql = (
+        "SELECT repository_id FROM delivery WHERE state = 'stored' AND (retry_at IS NULL OR retry_at <= ?)"
+        " GROUP BY repository_id ORDER BY MIN(id)"
+    )
+    return [int(found["repository_id"]) for found in rows(db, sql, (clock.now(),))]
+
+
+def next_stored(db: Database, repository_id: int, after: int) -> Delivery | None:
+    """The oldest stored delivery of a repository behind the row `after`, whether its time has come or not.
+
+    One at a time: a body may have megabytes.
+    """
+    sql = "SELECT * FROM delivery WHERE state = 'stored' AND repository_id = ? AND id > ? ORDER BY id LIMIT 1"
+    found = row(db, sql, (repository_id, after))
+    return _delivery(found) if found else None
 
 
 def get(db: Database, delivery_row: int) -> Delivery | None:
     found = row(db, "SELECT * FROM delivery WHERE id = ?", (delivery_row,))
     return _delivery(found) if found else None
+
+
+def state(db: Database, delivery_row: int) -> str:
+    """Only the state, without the body: cheap enough to ask again and again."""
+    found = row(db, "SELECT state FROM delivery WHERE id = ?", (delivery_row,))
+    return str(found["state"]) if found else ""
 
 
 def of_project(db: Database, project_id: int, limit: int = 100) -> list[Delivery]:

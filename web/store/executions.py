@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlite_utils import Database
@@ -71,10 +71,10 @@ def move(
 
 
 def update(db: Database, execution: Execution, **columns: Any) -> bool:
-    """Set columns other than the state; False when the attempt has changed or the execution is final."""
+    """Set columns other than the state; False when the state or the attempt has changed or the execution is final."""
     assignments = ", ".join(f"{name} = ?" for name in columns)
-    sql = f"UPDATE execution SET {assignments} WHERE id = ? AND attempt = ? AND ended_at IS NULL"
-    return execute(db, sql, [*columns.values(), execution.id, execution.attempt]) == 1
+    sql = f"UPDATE execution SET {assignments} WHERE id = ? AND state = ? AND attempt = ? AND ended_at IS NULL"
+    return execute(db, sql, [*columns.values(), execution.id, execution.state, execution.attempt]) == 1
 
 
 def get(db: Database, execution_id: int) -> Execution:
@@ -93,6 +93,13 @@ def by_counter(db: Database, project_id: int, counter: int) -> Execution:
 def newest(db: Database, project_id: int) -> Execution:
     sql = f"{SELECT} WHERE execution.project_id = ? ORDER BY execution.counter DESC LIMIT 1"
     return _one(row(db, sql, (project_id,)), "latest")
+
+
+def of_ids(db: Database, execution_ids: Sequence[int]) -> list[Execution]:
+    """In the order of the ids given."""
+    marks = ", ".join("?" * len(execution_ids))
+    found = {item["id"]: item for item in rows(db, f"{SELECT} WHERE execution.id IN ({marks})", list(execution_ids))}
+    return [_execution(found[execution_id]) for execution_id in execution_ids if execution_id in found]
 
 
 def of_commit(db: Database, commit_id: int) -> list[Execution]:
@@ -140,6 +147,21 @@ def counts(db: Database, project_id: int) -> dict[str, int]:
     return {found["state"]: found["n"] for found in rows(db, sql, (project_id,))}
 
 
+def unfinished_by_environment(db: Database) -> dict[str, int]:
+    sql = (
+        "SELECT environment, COUNT(*) AS n FROM execution WHERE state IN ('created', 'queued', 'started')"
+        " GROUP BY environment"
+    )
+    return {found["environment"]: found["n"] for found in rows(db, sql)}
+
+
+def names(db: Database, execution_ids: Collection[int]) -> dict[int, tuple[str, int]]:
+    """By id: the uuid and the number of an execution."""
+    marks = ", ".join("?" * len(execution_ids))
+    found = rows(db, f"SELECT id, uuid, counter FROM execution WHERE id IN ({marks})", list(execution_ids))
+    return {item["id"]: (item["uuid"], item["counter"]) for item in found}
+
+
 def newest_of_branch(db: Database, project_id: int, branch: str, step: str | None = None) -> list[Execution]:
     """The executions of the newest push to a branch that made any (of that step); for badges."""
     step_sql, values = (" AND execution.step = ?", [step]) if step else ("", [])
@@ -176,11 +198,12 @@ def _where(
         conditions.append(f"execution.counter IN ({', '.join('?' * len(counters))})")
         values += counters
     if statuses:
-        conditions.append(f"({' OR '.join(_status_condition(status) for status in statuses)})")
+        conditions.append(f"({' OR '.join(status_condition(status) for status in statuses)})")
     return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
 
 
-def _status_condition(status: str) -> str:
+def status_condition(status: str) -> str:
+    """SQL for one of the words of `search`; anything else matches nothing."""
     if status == "incomplete":
         return "execution.state IN ('created', 'queued', 'started')"
     if status == "stopping":

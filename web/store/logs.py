@@ -25,6 +25,7 @@ from web.store.db import execute, row
 # first line, offset, first microsecond, span in microseconds, lines, stream
 RECORD = struct.Struct("<QQQQIB3x")
 MESSAGE_BYTES = 16 * 1024  # a longer line is shown as several messages
+UTF8_BYTES = 4  # of one character at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def append(
     """
     lines = text.count(b"\n")
     first_us = max(batch.first_us, at.last_us + 1)
-    span_us = max(batch.last_us - first_us, lines)
+    span_us = max(batch.last_us - first_us, lines * _most_messages(text))
     segment = Segment(at.lines, at.bytes, first_us, span_us, lines, batch.stream)
     if lines:
         _write(logs_dir, execution, at, text, segment)
@@ -103,6 +104,12 @@ def append(
     assignments = ", ".join(f"{name} = ?" for name in after)
     execute(db, f"UPDATE execution SET {assignments} WHERE id = ?", [*after.values(), execution.id])
     return segment if lines else None
+
+
+def _most_messages(text: bytes) -> int:
+    """Into how many messages the longest line is cut: each gets a microsecond of its own."""
+    longest = len(text) if len(text) <= MESSAGE_BYTES else max(map(len, text.split(b"\n")))
+    return 1 + longest // (MESSAGE_BYTES - UTF8_BYTES)
 
 
 def _write(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, segment: Segment) -> None:
@@ -134,8 +141,13 @@ def sync(logs_dir: Path, execution: Execution) -> None:
                 os.close(descriptor)
 
 
-def read(logs_dir: Path, execution: Execution, at: LogLength, first: int, count: int) -> Iterator[LogLine]:
-    """Lines `first` … `first + count - 1`, as far as there are any. Reads one segment at a time."""
+def read(
+    logs_dir: Path, execution: Execution, at: LogLength, first: int, count: int, stream: str | None = None
+) -> Iterator[LogLine]:
+    """Lines `first` … `first + count - 1`, as far as there are any; of those only the ones of `stream` if it is given.
+
+    Reads one segment at a time. What a power failure took from the files is empty lines.
+    """
     if first >= at.lines or count <= 0:
         return
     log, index = paths(logs_dir, execution)
@@ -146,24 +158,40 @@ def read(logs_dir: Path, execution: Execution, at: LogLength, first: int, count:
             segment = _segment(records.fileno(), number)
             if segment.line >= end:
                 return
-            following = _segment(records.fileno(), number + 1).offset if number + 1 < at.segments else at.bytes
-            text.seek(segment.offset)
-            lines = text.read(following - segment.offset).split(b"\n")
-            for i in range(max(0, first - segment.line), min(segment.lines, end - segment.line)):
-                yield LogLine(segment.line + i, segment.time_us(i), segment.stream, lines[i])
             number += 1
+            if stream not in (None, segment.stream):
+                continue
+            following = _segment(records.fileno(), number).offset if number < at.segments else at.bytes
+            text.seek(segment.offset)
+            lines = text.read(max(0, following - segment.offset)).split(b"\n")
+            for i in range(max(0, first - segment.line), min(segment.lines, end - segment.line)):
+                message = lines[i] if i < len(lines) else b""
+                yield LogLine(segment.line + i, segment.time_us(i), segment.stream, message)
 
 
 def messages(lines: Iterator[LogLine]) -> Iterator[LogLine]:
-    """The same lines with every one over MESSAGE_BYTES cut into several of the same number."""
+    """The same lines with every one over MESSAGE_BYTES cut, between characters, into several of the same number."""
     for line in lines:
-        for start in range(0, len(line.message) or 1, MESSAGE_BYTES):
-            piece = line.message[start : start + MESSAGE_BYTES]
-            yield LogLine(line.number, line.time_us + start // MESSAGE_BYTES, line.stream, piece)
+        if len(line.message) <= MESSAGE_BYTES:
+            yield line
+            continue
+        for i, piece in enumerate(_pieces(line.message)):
+            yield LogLine(line.number, line.time_us + i, line.stream, piece)
+
+
+def _pieces(message: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(message):
+        end = start + MESSAGE_BYTES
+        for _ in range(UTF8_BYTES - 1):
+            if end < len(message) and message[end] & 0xC0 == 0x80:  # inside a character
+                end -= 1
+        yield message[start:end]
+        start = end
 
 
 def _segment(descriptor: int, number: int) -> Segment:
-    values = RECORD.unpack(os.pread(descriptor, RECORD.size, number * RECORD.size))
+    values = RECORD.unpack(os.pread(descriptor, RECORD.size, number * RECORD.size).ljust(RECORD.size, b"\0"))
     line, offset, first_us, span_us, lines, stream = values
     return Segment(line, offset, first_us, span_us, lines, STREAMS[stream])
 

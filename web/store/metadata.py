@@ -30,7 +30,7 @@ def add(db: Database, execution_id: int, lines: Sequence[tuple[int, Mapping[str,
         return 0
     found = row(db, "SELECT metadata_seq FROM execution WHERE id = ?", (execution_id,))
     seq = int(found["metadata_seq"]) if found else 0
-    ids = _key_ids(db, execution_id, {key for _, values in lines for key in values})
+    ids = _key_ids(db, execution_id, dict.fromkeys(key for _, values in lines for key in values))
     points: list[tuple[Any, ...]] = []
     newest: dict[str, tuple[Any, ...]] = {}
     for i, (time_us, values) in enumerate(lines):
@@ -71,6 +71,71 @@ def series(db: Database, execution_id: int, key: str, after: int = -1, limit: in
     )
     found = rows(db, sql, (execution_id, key, after, limit))
     return [Point(item["seq"], item["time_us"], _decode(item["value"])) for item in found]
+
+
+def lines(db: Database, execution_id: int, first: int, many: int) -> list[tuple[int, dict[str, Any]]]:
+    """Metadata lines as they were printed, (time in microseconds, values), from number `first` on."""
+    sql = (
+        "SELECT metadata.seq, metadata.time_us, metadata_key.name, metadata.value FROM metadata"
+        " JOIN metadata_key ON metadata_key.id = metadata.key_id WHERE metadata.execution_id = ?"
+        " AND metadata.key_id IN (SELECT key_id FROM latest WHERE execution_id = ?)"
+        " AND metadata.seq >= ? AND metadata.seq < ? ORDER BY metadata.seq, metadata.key_id"
+    )
+    result: dict[int, tuple[int, dict[str, Any]]] = {}
+    for found in rows(db, sql, (execution_id, execution_id, first, first + many)):
+        _, values = result.setdefault(found["seq"], (found["time_us"], {}))
+        values[found["name"]] = _decode(found["value"])
+    return list(result.values())
+
+
+def extremes(db: Database, execution_id: int, key: str, points: int) -> tuple[list[Point], int]:
+    """At most `points` numbers of a key in order, and how many it has.
+
+    All of them if they are so few, else the smallest and the largest of each stretch: no spike is lost.
+    """
+    found = row(db, "SELECT id FROM metadata_key WHERE name = ?", (key,))
+    key_id = found["id"] if found else None
+    where = "FROM metadata WHERE execution_id = ? AND key_id = ? AND typeof(value) IN ('integer', 'real')"
+    found = row(db, f"SELECT COUNT(*) AS n, MIN(seq) AS first, MAX(seq) AS last {where}", (execution_id, key_id))
+    if found is None or not found["n"]:
+        return [], 0
+    if found["n"] <= points:
+        sql, values = f"SELECT seq, time_us, value {where} ORDER BY seq", [execution_id, key_id]
+    else:
+        # beside a lone MIN or MAX, SQLite takes the bare columns from the row that has it
+        width = (found["last"] - found["first"]) // (points // 2 - 1) + 1
+        stretch = f"{where} GROUP BY (seq - ?) / ?"
+        sql = (
+            f"SELECT seq, time_us, MIN(value) AS value {stretch} UNION SELECT seq, time_us, MAX(value) AS value {stretch}"
+            f" UNION SELECT seq, time_us, value {where} AND seq = ? ORDER BY seq"
+        )
+        per_stretch = [execution_id, key_id, found["first"], width]
+        values = [*per_stretch, *per_stretch, execution_id, key_id, found["last"]]
+    return [Point(**item) for item in rows(db, sql, values)], int(found["n"])
+
+
+def values_at(db: Database, execution_id: int, key: str, seqs: Sequence[int]) -> dict[int, Any]:
+    """The values of a key on the metadata lines `seqs`, where it has one."""
+    sql = (
+        "SELECT seq, value FROM metadata WHERE execution_id = ?"
+        f" AND key_id = (SELECT id FROM metadata_key WHERE name = ?) AND seq IN ({', '.join('?' * len(seqs))})"
+    )
+    return {found["seq"]: _decode(found["value"]) for found in rows(db, sql, [execution_id, key, *seqs])}
+
+
+def since(db: Database, execution_id: int, first: int, many: int) -> dict[str, list[Point]]:
+    """The values on the metadata lines from number `first` on, at most `many` lines, by key."""
+    sql = (
+        "SELECT metadata_key.name, metadata.seq, metadata.time_us, metadata.value FROM metadata"
+        " JOIN metadata_key ON metadata_key.id = metadata.key_id WHERE metadata.execution_id = ?"
+        " AND metadata.key_id IN (SELECT key_id FROM latest WHERE execution_id = ?)"
+        " AND metadata.seq >= ? AND metadata.seq < ? ORDER BY metadata.seq"
+    )
+    result: dict[str, list[Point]] = {}
+    for found in rows(db, sql, (execution_id, execution_id, first, first + many)):
+        point = Point(found["seq"], found["time_us"], _decode(found["value"]))
+        result.setdefault(found["name"], []).append(point)
+    return result
 
 
 def count(db: Database, execution_id: int) -> int:

@@ -79,6 +79,10 @@ def ssh_key(db: Database, repository_id: int) -> bytes | None:
     return bytes(found["ssh_key"]) if found and found["ssh_key"] is not None else None
 
 
+def set_url(db: Database, repository_id: int, url: str) -> None:
+    execute(db, "UPDATE repository SET url = ? WHERE id = ?", (url, repository_id))
+
+
 def set_full_name(db: Database, repository_id: int, full_name: str) -> None:
     execute(db, "UPDATE repository SET full_name = ? WHERE id = ?", (full_name, repository_id))
 

@@ -1,0 +1,76 @@
+"""Our own post-receive hook, on a repository that we serve or on one elsewhere. The body is lines of UTF-8:
+
+pushmill-push 1
+id <unique>
+base <URL of the pages as the pusher knows it>     at most once
+pusher <name>                                      at most once
+option <push option as typed>                      any number
+ref <old> <new> <full ref>                         one or more
+"""
+
+from __future__ import annotations
+
+import re
+
+from core.errors import InvalidDelivery
+from core.model import PushEvent
+from hooks import signatures
+from hooks.forges.base import Headers, Ignored, push_event
+
+PUSHER_READS_ANSWER = True
+SIGNATURE = "x-pushmill-signature-256"
+FIRST_LINE = "pushmill-push 1"
+ID = re.compile(r"[A-Za-z0-9_.-]{8,200}")
+BASE_URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?")
+MAX_REFS = 10_000
+
+
+def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
+    return signatures.verify(headers.get(SIGNATURE), body, secret)
+
+
+def event(headers: Headers) -> str:  # noqa: ARG001
+    return "push"
+
+
+def delivery_id(headers: Headers, body: bytes) -> str:  # noqa: ARG001
+    found = _values(body, "id")
+    if len(found) != 1 or not ID.fullmatch(found[0]):
+        raise InvalidDelivery("the push has no single id of 8 to 200 letters, digits, '_', '.' and '-'")
+    return found[0]
+
+
+def full_name(headers: Headers, body: bytes) -> str | None:  # noqa: ARG001
+    """The hook names no repository: its secret belongs to one alone."""
+    return None
+
+
+def base_url(body: bytes) -> str | None:
+    """Where the pusher finds the pages, when the hook was told so."""
+    found = _values(body, "base")
+    return found[0].rstrip("/") if found and BASE_URL.fullmatch(found[0]) else None
+
+
+def parse(headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
+    """Events whose identity is the delivery's own id and the ref: moving a branch there and back again is two pushes."""
+    delivery = delivery_id(headers, body)
+    pusher = "".join(_values(body, "pusher")[:1])
+    options = tuple(_values(body, "option"))
+    lines = _values(body, "ref")
+    if len(lines) > MAX_REFS:
+        raise InvalidDelivery(f"{len(lines):,} refs in one push; at most {MAX_REFS:,} are taken")
+    events = []
+    for line in lines:
+        old, _, rest = line.partition(" ")
+        new, _, ref = rest.partition(" ")
+        identity = f"{delivery} {ref}"
+        events.append(push_event(ref=ref, before=old, after=new, identity=identity, pusher=pusher, options=options))
+    return events or Ignored("no ref was moved")
+
+
+def _values(body: bytes, key: str) -> list[str]:
+    """What stands behind `key` on each of its lines. Only a line feed ends a line."""
+    lines = body.decode("utf-8", "replace").split("\n")
+    if lines[0] != FIRST_LINE:
+        raise InvalidDelivery(f"the first line must be {FIRST_LINE!r}, got {lines[0][:80]!r}")
+    return [value for name, _, value in (line.partition(" ") for line in lines[1:]) if name == key]

@@ -1,0 +1,341 @@
+"""The runners' protocol: who may report, what is stored once, and what comes too late."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from api_server import ApiServer, said
+
+from core.states import State
+from web.services import lifecycle
+from web.services.dispatch import dispatch
+from web.store import executions
+from web.store.db import execute, transaction
+
+
+def expire(api: ApiServer, execution: str, at: str = "2026-01-01T00:00:00.000000Z") -> None:
+    """As if its runner had been silent since then."""
+    with transaction(api.db):
+        execute(api.db, "UPDATE execution SET lease_expires_at = ? WHERE uuid = ?", (at, execution))
+
+
+def status_of(api: ApiServer, execution: str) -> str:
+    return str(api.json(f"executions/{execution}/")["status"])
+
+
+def test_a_claim_answers_everything_that_a_runner_needs_in_its_order(api: ApiServer) -> None:
+    execution, attempt = api.placed()
+    answer = api.call(f"executions/{execution}/claim", {"attempt": attempt, "resume": False})
+    spec = answer.json
+    assert spec is not None
+    assert (spec["uuid"], spec["attempt"], spec["counter"], spec["project_name"]) == (execution, 1, 1, "demo")
+    assert (spec["commit_identifier"], spec["image"]) == (api.commit.identifier, "python:3.12")
+    assert list(spec["parameters"]) == ["steps", "layers", "alpha"]
+    assert [item["name"] for item in spec["inputs"]] == ["images", "labels"]
+    assert "train.py" in spec["script"]
+    assert spec["config"]["valohai.project-name"] == "admin/demo"
+    assert api.execution(execution).state is State.STARTED
+
+
+def test_an_execution_is_claimed_once_and_by_the_runner_it_was_placed_on(api: ApiServer) -> None:
+    execution, attempt = api.placed()
+    body = {"attempt": attempt, "resume": False}
+    path = f"executions/{execution}/claim"
+    assert api.call(path, body, "two").status_code == 409
+    assert api.call(path, body | {"attempt": attempt + 1}).status_code == 409
+    assert api.call(path, body | {"resume": True}).status_code == 409
+    assert api.call(path, body).status_code == 200
+    assert api.call(path, body).status_code == 409
+
+
+def test_its_holder_gets_the_specification_again_by_resuming(api: ApiServer) -> None:
+    execution, attempt = api.placed()
+    path = f"executions/{execution}/claim"
+    first = api.call(path, {"attempt": attempt}).json
+    assert api.call(path, {"attempt": attempt, "resume": True}).json == first
+    assert api.call(path, {"attempt": attempt, "resume": True}, "two").status_code == 409
+
+
+def test_a_stopped_execution_is_not_claimed(api: ApiServer) -> None:
+    execution, attempt = api.placed()
+    assert api.post(f"executions/{execution}/stop/").json == {"message": "Stopped"}
+    assert api.call(f"executions/{execution}/claim", {"attempt": attempt}).status_code == 409
+
+
+def test_log_batches_are_stored_once_and_in_order(api: ApiServer) -> None:
+    execution, _ = api.started()
+    assert api.log(execution, b"one\ntwo\n", 0).json == {"acknowledged": 8}
+    again = api.log(execution, b"one\ntwo\n", 0)
+    assert (again.status_code, again.json) == (200, {"acknowledged": 8})
+    for start, text in ((4, b"two\nthree\n"), (12, b"four\n"), (0, b"one\ntwo\nthree\n")):
+        refused = api.log(execution, text, start)
+        assert (refused.status_code, refused.json) == (409, {"acknowledged": 8})
+    assert api.log(execution, b"three\n", 8).json == {"acknowledged": 14}
+    assert said(api, execution, "stdout") == ["one", "two", "three"]
+
+
+def test_spool_bytes_that_became_no_line_are_acknowledged_too(api: ApiServer) -> None:
+    execution, _ = api.started()
+    assert api.log(execution, b"", 0, end=100).json == {"acknowledged": 100}
+    assert api.log(execution, b"next\n", 100).json == {"acknowledged": 105}
+    assert said(api, execution, "stdout") == ["next"]
+
+
+def test_streams_have_offsets_of_their_own_and_a_heartbeat_tells_them(api: ApiServer) -> None:
+    execution, attempt = api.started()
+    api.log(execution, b"out\n", 0)
+    api.log(execution, b"error\n", 0, stream="stderr")
+    orders = api.call(f"executions/{execution}/heartbeat", {"attempt": attempt}).json
+    assert orders is not None
+    assert orders["acknowledged"] == {"stdout": 4, "stderr": 6, "status": 0}
+    assert (orders["stop"], orders["lease_s"] > 5) == ("", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        (b"no newline", {}),
+        (b"x\n", {"stream": "stdin"}),
+        (b"x\n", {"start": 5, "end": 2}),
+        (b"x\n", {"start": "-1"}),
+        (b"x\n", {"end": ""}),
+        (b"x\n", {"first_us": "9" * 25}),
+        (b"x\n", {"attempt": "one"}),
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused_by_name(api: ApiServer, text: bytes, changed: dict[str, Any]) -> None:
+    execution, _ = api.started()
+    batch = {"attempt": 1, "stream": "stdout", "start": 0, "end": len(text), "first_us": 0, "last_us": 0} | changed
+    headers = {"Authorization": "Token pm_runner_one"}
+    path = f"/api/runner/executions/{execution}/log"
+    answer = api.client.post(path, query_string=batch, data=text, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json is not None
+    assert answer.json["detail"]
+
+
+def test_a_batch_of_eight_mebibytes_is_taken_and_a_larger_one_is_not(api: ApiServer) -> None:
+    execution, _ = api.started()
+    assert api.log(execution, b"x" * (8 * 1024**2 - 1) + b"\n", 0).status_code == 200
+    assert api.log(execution, b"x" * (8 * 1024**2) + b"\n", 8 * 1024**2).status_code == 413
+
+
+REPORTS: list[tuple[str, dict[str, Any]]] = [
+    ("heartbeat", {}),
+    ("container", {"container_id": "abc", "image_digest": None}),
+    ("detail", {"status_detail": "almost"}),
+    ("final", {"state": "complete", "exit_code": 0}),
+    ("claim", {"resume": True}),
+]
+
+
+@pytest.mark.parametrize(("verb", "body"), REPORTS)
+def test_reports_of_another_runner_or_attempt_are_conflicts(api: ApiServer, verb: str, body: dict[str, Any]) -> None:
+    execution, attempt = api.started()
+    path = f"executions/{execution}/{verb}"
+    before = api.execution(execution)
+    assert api.call(path, body | {"attempt": attempt}, "two").status_code == 409
+    assert api.call(path, body | {"attempt": attempt + 1}).status_code == 409
+    assert api.call(path, body | {"attempt": attempt - 1}).status_code == 409
+    assert api.execution(execution) == before
+    assert api.call(path, body | {"attempt": attempt}).status_code == 200
+
+
+def test_logs_and_outputs_of_another_runner_or_attempt_are_conflicts(api: ApiServer) -> None:
+    execution, attempt = api.started()
+    assert api.log(execution, b"x\n", 0, attempt, runner="two").status_code == 409
+    assert api.log(execution, b"x\n", 0, attempt + 1).status_code == 409
+    assert api.upload(execution, "a", b"x", runner="two").status_code == 409
+    assert api.upload(execution, "a", b"x", attempt=attempt + 1).status_code == 409
+    assert said(api, execution, "stdout") == []
+    assert api.json(f"executions/{execution}/")["outputs"] == []
+
+
+@pytest.mark.parametrize(("verb", "body"), [report for report in REPORTS if report[0] != "final"])
+def test_nothing_is_reported_after_the_end(api: ApiServer, verb: str, body: dict[str, Any]) -> None:
+    execution = api.finished()
+    before = api.execution(execution)
+    answer = api.call(f"executions/{execution}/{verb}", body | {"attempt": 1})
+    assert (answer.status_code, api.log(execution, b"x\n", 0).status_code) == (409, 409)
+    assert api.upload(execution, "a", b"x").status_code == 409
+    assert api.execution(execution) == before
+
+
+def test_the_same_final_report_twice_is_fine_and_any_other_one_is_too_late(api: ApiServer) -> None:
+    execution, attempt = api.started()
+    failed = {
+        "attempt": attempt, "state": "error", "failure_reason": "command_failed", "message": "no", "exit_code": 3
+    }  # fmt: skip
+    path = f"executions/{execution}/final"
+    assert [api.call(path, failed).status_code for _ in range(2)] == [200, 200]
+    for other in (
+        {"attempt": attempt, "state": "complete"},
+        {"attempt": attempt, "state": "stopped"},
+        failed | {"failure_reason": "out_of_memory"},
+        failed | {"exit_code": 4},
+    ):
+        assert api.call(path, other).status_code == 409
+    found = api.json(f"executions/{execution}/")
+    assert (found["status"], found["failure_reason"], found["failure_message"]) == ("error", "command_failed", "no")
+    assert found["exit_code"] == 3
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"state": "error"},
+        {"state": "complete", "failure_reason": "image"},
+        {"state": "started"},
+        {"state": "crashed"},
+        {"state": ["complete"]},
+        {"state": "error", "failure_reason": "tired"},
+        {"state": "complete", "exit_code": "0"},
+        {"state": "complete", "exit_code": 10**30},
+        {"state": "complete", "message": {"a": 1}},
+        {},
+    ],
+)
+def test_a_final_report_that_cannot_be_is_refused_and_changes_nothing(api: ApiServer, report: dict[str, Any]) -> None:
+    execution, attempt = api.started()
+    before = api.execution(execution)
+    assert api.call(f"executions/{execution}/final", {"attempt": attempt} | report).status_code == 400
+    assert api.execution(execution) == before
+
+
+@pytest.mark.parametrize("body", ["[]", "{", "nul", '"x"', '{"attempt": true}', '{"attempt": "1"}', "[" * 5000])
+def test_a_body_that_is_no_message_is_refused(api: ApiServer, body: str) -> None:
+    execution, _ = api.started()
+    headers = {"Authorization": "Token pm_runner_one"}
+    for verb in ("claim", "heartbeat", "container", "detail", "final"):
+        answer = api.client.post(f"/api/runner/executions/{execution}/{verb}", data=body, headers=headers)
+        assert answer.status_code == 400, verb
+
+
+@pytest.mark.parametrize(
+    "body", [{"slots": 1}, {"slots": -1, "info": {}}, {"slots": "1", "info": {}}, {"slots": 1, "info": []}]
+)
+def test_a_heartbeat_that_says_too_little_is_refused(api: ApiServer, body: dict[str, Any]) -> None:
+    assert api.call("heartbeat", body).status_code == 400
+
+
+def test_a_stop_is_passed_on_and_the_second_one_kills(api: ApiServer) -> None:
+    execution, attempt = api.started()
+
+    def order() -> str:
+        answer = api.call(f"executions/{execution}/heartbeat", {"attempt": attempt}).json
+        assert answer is not None
+        return str(answer["stop"])
+
+    assert order() == ""
+    assert api.post(f"executions/{execution}/stop/").json == {"message": "Stopping"}
+    assert (order(), status_of(api, execution)) == ("stop", "stopping")
+    assert api.post(f"executions/{execution}/stop/").json == {"message": "Killing"}
+    assert order() == "kill"
+    assert api.call(f"executions/{execution}/final", {"attempt": attempt, "state": "stopped"}).status_code == 200
+    assert status_of(api, execution) == "stopped"
+    assert api.post(f"executions/{execution}/stop/").json == {"message": "Already complete"}
+
+
+def test_a_detail_and_a_container_are_kept(api: ApiServer) -> None:
+    execution, attempt = api.started()
+    api.call(f"executions/{execution}/detail", {"attempt": attempt, "status_detail": "almost there"})
+    body = {"attempt": attempt, "container_id": "abc", "image_digest": "sha256:1"}
+    api.call(f"executions/{execution}/container", body)
+    assert api.json(f"executions/{execution}/")["status_detail"] == "almost there"
+    found = api.execution(execution)
+    assert (found.container_id, found.image_digest) == ("abc", "sha256:1")
+
+
+def test_a_runner_that_ends_one_execution_gets_the_next(api: ApiServer) -> None:
+    assert api.call("heartbeat", {"slots": 1, "info": {}}).status_code == 200
+    first, second = api.add_execution(), api.add_execution()
+    dispatch(api.db, api.app.extensions["pushmill"].queues)
+    assert api.execution(second.uuid).runner_id is None
+    api.call(f"executions/{first.uuid}/claim", {"attempt": 1})
+    api.call(f"executions/{first.uuid}/final", {"attempt": 1, "state": "complete"})
+    assert api.execution(second.uuid).runner_id is not None
+
+
+def test_an_execution_whose_runner_fell_silent_before_the_container_waits_again(api: ApiServer) -> None:
+    execution, attempt = api.started()
+    api.log(execution, b"old\n", 0, attempt, stream="status")
+    expire(api, execution)
+    lifecycle.recover(api.db, api.config.logs_dir)
+    assert (api.execution(execution).state, api.execution(execution).runner_id) == (State.QUEUED, None)
+    assert api.call(f"executions/{execution}/heartbeat", {"attempt": attempt}).status_code == 409
+    api.online()
+    body = {"attempt": attempt + 1}
+    assert api.call(f"executions/{execution}/claim", body | {"attempt": attempt}).status_code == 409
+    assert api.call(f"executions/{execution}/claim", body).status_code == 200
+    assert api.log(execution, b"late\n", 4, attempt).status_code == 409
+
+
+def test_an_execution_that_somebody_stopped_does_not_go_back_to_the_queue(api: ApiServer) -> None:
+    execution, _ = api.started()
+    api.post(f"executions/{execution}/stop/")
+    expire(api, execution)
+    lifecycle.recover(api.db, api.config.logs_dir)
+    assert api.execution(execution).state is State.STOPPED
+
+
+def test_a_container_without_contact_is_waited_for_unless_somebody_stops_it(api: ApiServer) -> None:
+    execution, attempt = api.started()
+    api.call(f"executions/{execution}/container", {"attempt": attempt, "container_id": "abc"})
+    lately = executions.by_uuid(api.db, execution).started_at
+    assert lately is not None
+    expire(api, execution, lately)
+    lifecycle.recover(api.db, api.config.logs_dir)
+    assert api.execution(execution).state is State.STARTED
+    assert api.call(f"executions/{execution}/heartbeat", {"attempt": attempt}).status_code == 200
+    expire(api, execution)
+    api.post(f"executions/{execution}/stop/")
+    lifecycle.recover(api.db, api.config.logs_dir)
+    found = api.json(f"executions/{execution}/")
+    assert (found["status"], found["failure_reason"]) == ("error", "runner_lost")
+    late = {"attempt": attempt, "state": "error", "failure_reason": "command_failed", "exit_code": 1}
+    assert api.call(f"executions/{execution}/final", late).status_code == 409
+
+
+def test_a_runner_that_comes_back_during_the_look_at_leases_keeps_its_execution(api: ApiServer) -> None:
+    """The sweep reads first and acts later; what it acts on is what is true then."""
+    execution, attempt = api.started()
+    expire(api, execution)
+    stale = executions.in_states(api.db, State.STARTED)
+    api.call(f"executions/{execution}/container", {"attempt": attempt, "container_id": "abc"})
+    api.call(f"executions/{execution}/heartbeat", {"attempt": attempt})
+    with transaction(api.db):
+        lifecycle._recover(api.db, api.config.logs_dir, executions.get(api.db, stale[0].id))
+    assert api.execution(execution).state is State.STARTED
+
+
+def test_what_changes_is_published_and_a_lease_heartbeat_is_not(api: ApiServer) -> None:
+    changes = api.app.extensions["pushmill"].changes
+    execution, attempt = api.started()
+
+    def published(call: Any) -> bool:
+        before = changes.version
+        call()
+        return bool(changes.version != before)
+
+    assert published(lambda: api.log(execution, b"x\n", 0))
+    assert published(lambda: api.upload(execution, "a", b"x"))
+    assert published(lambda: api.call(f"executions/{execution}/detail", {"attempt": attempt, "status_detail": "x"}))
+    assert published(lambda: api.post(f"executions/{execution}/stop/"))
+    assert not published(lambda: api.call(f"executions/{execution}/heartbeat", {"attempt": attempt}))
+    assert published(lambda: api.call(f"executions/{execution}/final", {"attempt": attempt, "state": "stopped"}))
+
+
+def test_a_person_is_no_runner_and_a_runner_no_person(api: ApiServer) -> None:
+    execution, attempt = api.placed()
+    path = f"/api/runner/executions/{execution}/claim"
+    for headers in ({}, api.as_admin, {"Authorization": "Token x"}):
+        assert api.client.post(path, json={"attempt": attempt}, headers=headers).status_code == 401
+    answer = api.client.get("/api/v0/executions/", headers={"Authorization": "Token pm_runner_one"})
+    assert answer.status_code == 401
+
+
+def test_an_execution_that_nobody_knows_is_not_found(api: ApiServer) -> None:
+    for verb, body in REPORTS:
+        assert api.call(f"executions/{uuid.uuid4()}/{verb}", body | {"attempt": 1}).status_code == 404

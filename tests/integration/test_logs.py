@@ -1,0 +1,192 @@
+"""The log of an execution on disk: what was appended is read, whatever happened in between."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from api_server import ApiServer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlite_utils import Database
+
+from core.model import Execution
+from core.wire import STREAMS, LogBatch
+from web.store import logs
+from web.store.db import transaction
+from web.store.logs import MESSAGE_BYTES, RECORD, LogLine
+
+
+class Log:
+    """One execution's log with the database that knows its length."""
+
+    def __init__(self, db: Database, logs_dir: Path, execution: Execution) -> None:
+        self.db, self.logs_dir, self.execution = db, logs_dir, execution
+
+    def append(self, text: bytes, stream: str = "stdout", first_us: int = 0, last_us: int = 0) -> None:
+        with transaction(self.db):
+            at = logs.length(self.db, self.execution)
+            start = at.acknowledged[stream]
+            batch = LogBatch(
+                attempt=1, stream=stream, start=start, end=start + len(text), first_us=first_us, last_us=last_us
+            )
+            logs.append(self.db, self.logs_dir, self.execution, at, batch, text)
+
+    def read(self, first: int = 0, count: int = 10**9, stream: str | None = None) -> list[LogLine]:
+        at = logs.length(self.db, self.execution)
+        return list(logs.read(self.logs_dir, self.execution, at, first, count, stream))
+
+    @property
+    def paths(self) -> tuple[Path, Path]:
+        return logs.paths(self.logs_dir, self.execution)
+
+
+@pytest.fixture
+def log(api: ApiServer) -> Iterator[Log]:
+    """An empty log."""
+    execution = api.add_execution()
+    for path in logs.paths(api.config.logs_dir, execution):
+        path.unlink()
+    with transaction(api.db):
+        sql = "UPDATE execution SET log_bytes = 0, log_lines = 0, log_segments = 0, log_last_us = 0"
+        api.db.conn.execute(sql)
+    yield Log(api.db, api.config.logs_dir, execution)
+
+
+def test_lines_come_back_in_order_with_their_streams(log: Log) -> None:
+    log.append(b"one\ntwo\n")
+    log.append(b"oops\n", "stderr")
+    log.append(b"\n\xff\n")
+    assert [(line.number, line.stream, line.message) for line in log.read()] == [
+        (0, "stdout", b"one"), (1, "stdout", b"two"), (2, "stderr", b"oops"), (3, "stdout", b""), (4, "stdout", b"\xff"),
+    ]  # fmt: skip
+    assert [line.number for line in log.read(stream="stderr")] == [2]
+
+
+def test_any_range_is_found_across_many_segments(log: Log) -> None:
+    for i in range(200):
+        log.append(b"".join(b"%d.%d\n" % (i, j) for j in range(i % 4)))
+    everything = log.read()
+    assert len(everything) == 300
+    for first, count in [(0, 1), (0, 0), (149, 3), (299, 5), (300, 5), (7, 100), (298, 1)]:
+        assert log.read(first, count) == everything[first : first + count]
+
+
+def test_lines_of_one_batch_share_the_time_they_were_printed_in(log: Log) -> None:
+    log.append(b"a\nb\nc\nd\n", first_us=1_000_000, last_us=5_000_000)
+    assert [line.time_us for line in log.read()] == [1_000_000, 2_000_000, 3_000_000, 4_000_000]
+
+
+def test_times_never_go_back_or_repeat_even_when_the_clock_does(log: Log) -> None:
+    log.append(b"a\nb\n", first_us=5_000_000, last_us=5_000_000)
+    log.append(b"c\nd\n", "stderr", first_us=1_000_000, last_us=2_000_000)
+    log.append(b"e\n" * 50, first_us=5_000_000, last_us=5_000_010)
+    times = [line.time_us for line in log.read()]
+    assert all(earlier < later for earlier, later in pairwise(times))
+
+
+def test_what_a_killed_writer_left_is_neither_read_nor_kept(log: Log) -> None:
+    log.append(b"kept\n")
+    for path in log.paths:
+        with path.open("ab") as file:
+            file.write(b"left by somebody who was killed before the commit\n" * 3)
+    assert [line.message for line in log.read()] == [b"kept"]
+    log.append(b"next\n")
+    assert [line.message for line in log.read()] == [b"kept", b"next"]
+    text, index = log.paths
+    assert text.read_bytes() == b"kept\nnext\n"
+    assert index.stat().st_size == 2 * RECORD.size
+
+
+def test_a_transaction_that_fails_leaves_the_log_as_it_was(log: Log) -> None:
+    log.append(b"kept\n")
+    with pytest.raises(ZeroDivisionError), transaction(log.db):
+        at = logs.length(log.db, log.execution)
+        batch = LogBatch(attempt=1, stream="stdout", start=5, end=10, first_us=0, last_us=0)
+        logs.append(log.db, log.logs_dir, log.execution, at, batch, b"gone\n")
+        _ = 1 / 0
+    log.append(b"next\n")
+    assert [line.message for line in log.read()] == [b"kept", b"next"]
+
+
+@pytest.mark.parametrize("cut", [0, 7, 12])
+def test_what_a_power_failure_took_is_empty_lines_and_no_error(log: Log, cut: int) -> None:
+    log.append(b"one\ntwo\n")
+    log.append(b"three\n")
+    text, index = log.paths
+    for path in (text, index):
+        with path.open("r+b") as file:
+            file.truncate(min(cut, path.stat().st_size))
+    assert all(line.message in (b"one", b"two", b"tw", b"thre", b"") for line in log.read())
+    log.append(b"four\n")
+    log.read()
+
+
+def test_a_log_that_was_never_written_is_empty(log: Log) -> None:
+    assert log.read() == []
+    logs.sync(log.logs_dir, log.execution)
+
+
+def test_long_lines_are_cut_between_characters_and_their_pieces_have_times_of_their_own(log: Log) -> None:
+    long = ("ä€𝄞" * 40_000).encode()
+    log.append(b"a\n" + long + b"\nb\n", first_us=0, last_us=0)
+    log.append(b"c\n")
+    pieces = list(logs.messages(iter(log.read())))
+    assert b"".join(piece.message for piece in pieces if piece.number == 1) == long
+    assert all(len(piece.message) <= MESSAGE_BYTES for piece in pieces)
+    assert all("\ufffd" not in piece.text for piece in pieces)
+    assert all(earlier.time_us < later.time_us for earlier, later in pairwise(pieces))
+
+
+@pytest.mark.parametrize("filler", [b"x", b"\x80", b"\xff", b"\xc3"])
+@pytest.mark.parametrize("size", [MESSAGE_BYTES, MESSAGE_BYTES + 1, 3 * MESSAGE_BYTES + 5])
+def test_cutting_loses_no_byte_of_what_is_no_text(filler: bytes, size: int) -> None:
+    line = LogLine(0, 0, "stdout", filler * size)
+    pieces = list(logs.messages(iter([line])))
+    assert b"".join(piece.message for piece in pieces) == line.message
+    assert all(0 < len(piece.message) <= MESSAGE_BYTES for piece in pieces)
+
+
+LINES = st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"")), max_size=6)
+BATCHES = st.lists(
+    st.tuples(LINES, st.sampled_from(STREAMS), st.integers(0, 10**7), st.integers(0, 10**7), st.booleans()), max_size=15
+)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[ApiServer]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = ApiServer(Path(folder) / "data")
+        yield server
+        server.close()
+
+
+@given(batches=BATCHES, first=st.integers(0, 90), count=st.integers(0, 90))
+@settings(max_examples=60, deadline=None)
+def test_a_log_equals_a_plain_list_of_lines(
+    shared: ApiServer, batches: list[tuple[list[bytes], str, int, int, bool]], first: int, count: int
+) -> None:
+    execution = shared.add_execution()
+    log = Log(shared.db, shared.config.logs_dir, execution)
+    before = log.read()
+    expected = [(line.stream, line.message) for line in before]
+    for lines, stream, first_us, last_us, killed in batches:
+        log.append(b"".join(line + b"\n" for line in lines), stream, first_us, last_us)
+        expected += [(stream, line) for line in lines]
+        if killed:
+            for path in log.paths:
+                with path.open("ab") as file:
+                    file.write(b"\0garbage\n")
+    found = log.read()
+    assert [(line.stream, line.message) for line in found] == expected
+    assert [line.number for line in found] == list(range(len(expected)))
+    assert all(earlier.time_us < later.time_us for earlier, later in pairwise(found))
+    assert log.read(first, count) == found[first : first + count]
+    at = logs.length(shared.db, execution)
+    for stream in STREAMS:
+        assert at.acknowledged[stream] == sum(
+            len(line) + 1 for lines, name, *_ in batches if name == stream for line in lines
+        )

@@ -1,0 +1,299 @@
+"""Whatever happens to executions, in whatever order: they only move as the table allows, and what ended stays ended."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from redis import Redis
+from sqlite_utils import Database
+
+from core import clock
+from core.config import Config
+from core.errors import Conflict, IllegalMove
+from core.model import Execution, Runner
+from core.states import FINAL, MOVES, UNFINISHED, FailureReason, State, check_move
+from core.wire import STREAMS, FinalReport, LogBatch
+from web.services import lifecycle, setup
+from web.services.dispatch import dispatch, hand_over_again
+from web.services.queues import Queues
+from web.store import commits, executions, projects, runners, users
+from web.store.db import connect, execute, transaction
+
+SLOTS = {"one": 2, "two": 1}
+MANY = 4  # executions at most
+
+
+@pytest.mark.parametrize("current", State)
+@pytest.mark.parametrize("to", State)
+def test_the_table_is_the_only_way_and_error_alone_has_a_reason(current: State, to: State) -> None:
+    for reason in (None, FailureReason.INTERNAL):
+        if (current, to) in MOVES and (to is State.ERROR) == (reason is not None):
+            check_move(current, to, failure_reason=reason)
+        else:
+            with pytest.raises(IllegalMove, match=to):
+                check_move(current, to, failure_reason=reason)
+
+
+def test_nothing_leads_out_of_an_end_and_one_way_leads_back() -> None:
+    assert not [move for move in MOVES if move[0] in FINAL]
+    assert {(a, b) for a, b in MOVES if (b, a) in MOVES} == {
+        (State.QUEUED, State.STARTED), (State.STARTED, State.QUEUED)
+    }  # fmt: skip
+    check_move(State.STARTED, State.QUEUED)
+    with pytest.raises(IllegalMove, match="container"):
+        check_move(State.STARTED, State.QUEUED, container_started=True)
+
+
+def make_template(folder: Path) -> Config:
+    """A data directory with two runners and a commit."""
+    config = Config(data=folder)
+    setup.prepare(config)
+    db = connect(config.database)
+    with transaction(db):
+        admin = users.by_name(db, "admin")
+        assert admin is not None
+        project = projects.add(db, "demo", admin.id)
+        repository = projects.add_repository(db, project.id, forge=projects.HOSTED, url=None, secret=b"")
+        commits.add(
+            db, project_id=project.id, repository_id=repository.id, identifier=hashlib.sha1(b"").hexdigest(),
+            ref="main", message="", author="", committed_at=clock.now(), yaml_path="valohai.yaml", config_state="ok",
+            config=[], problems=[],
+        )  # fmt: skip
+        for name, slots in SLOTS.items():
+            runners.seen(db, runners.add(db, name, name, ["default"]), slots, {})
+    db.close()
+    return config
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template") / "data"
+    make_template(folder)
+    return folder
+
+
+WHO = st.sampled_from(sorted(SLOTS))
+WHICH = st.integers(0, MANY - 1)
+ATTEMPT = st.sampled_from([0, 0, 0, -1, 1])  # beside the present one
+LATE_S = st.sampled_from([1.0, 50.0, 3 * 3600.0])
+REPORT = st.sampled_from(
+    [(State.COMPLETE, None, 0), (State.STOPPED, None, None)]
+    + [(State.ERROR, reason, 1) for reason in (FailureReason.COMMAND_FAILED, FailureReason.RUNNER_LOST)]
+)
+
+
+class Executions(RuleBasedStateMachine):
+    """Runners, people and the sweep do things in any order; some of them lie about who they are or come late."""
+
+    folder: Path  # of the template
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = Path(tempfile.mkdtemp())
+        shutil.copytree(self.folder, self.data, dirs_exist_ok=True)
+        self.logs_dir = self.data / "logs"
+        self.db: Database = connect(self.data / "pushmill.db")
+        self.queues = Queues(Redis.from_url("redis://127.0.0.1:1/0"))
+        self.uuids: list[str] = []
+        self.before: dict[str, Execution] = {}
+        self.ended: dict[str, Any] = {}
+
+    def teardown(self) -> None:
+        self.db.close()
+        shutil.rmtree(self.data)
+
+    @initialize()
+    def begin(self) -> None:
+        self.create()
+        self.create()
+
+    @precondition(lambda self: len(self.uuids) < MANY)
+    @rule()
+    def create(self) -> None:
+        values = {
+            "project_id": 1, "commit_id": 1, "step": "train", "image": "i", "commands": [], "parameters": {},
+            "inputs": {}, "environment_variables": {}, "environment": "default", "creator_id": 1,
+        }  # fmt: skip
+        with transaction(self.db):
+            self.uuids.append(executions.add(self.db, values).uuid)
+
+    @rule()
+    def dispatch(self) -> None:
+        dispatch(self.db, self.queues)
+
+    @rule(late=st.booleans())
+    def hand_over_again(self, late: bool) -> None:
+        if late:
+            with transaction(self.db):
+                execute(self.db, "UPDATE execution SET placed_at = ? WHERE state = 'queued'", (in_seconds(-60),))
+        hand_over_again(self.db, self.queues)
+
+    @rule(who=WHO, online=st.booleans())
+    def fall_silent_or_come_back(self, who: str, online: bool) -> None:
+        with transaction(self.db):
+            sql = "UPDATE runner SET last_seen_at = ? WHERE name = ?"
+            execute(self.db, sql, (in_seconds(0 if online else -3600), who))
+
+    @rule(who=WHO, which=WHICH, beside=ATTEMPT, resume=st.booleans())
+    def claim(self, who: str, which: int, beside: int, resume: bool) -> None:
+        execution, attempt = self._aim(which, beside)
+        held = self._holds(who, execution, attempt)
+        placed = execution.state is State.QUEUED and (execution.runner_id, execution.attempt) == (
+            self._runner(who).id, attempt
+        )  # fmt: skip
+        allowed = held if resume else placed
+        try:
+            lifecycle.claim(self.db, self.logs_dir, self._runner(who), execution.uuid, attempt, resume=resume)
+        except Conflict:
+            assert not allowed
+        else:
+            assert allowed
+
+    @rule(who=WHO, which=WHICH, beside=ATTEMPT)
+    def start_container(self, who: str, which: int, beside: int) -> None:
+        execution, attempt = self._aim(which, beside)
+        with self._refused_unless_held(who, execution, attempt):
+            lifecycle.container_started(self.db, self._runner(who), execution.uuid, attempt, "container", None)
+
+    @rule(who=WHO, which=WHICH, beside=ATTEMPT)
+    def heartbeat(self, who: str, which: int, beside: int) -> None:
+        execution, attempt = self._aim(which, beside)
+        with self._refused_unless_held(who, execution, attempt):
+            lifecycle.extend(self.db, self._runner(who), execution.uuid, attempt)
+
+    @rule(who=WHO, which=WHICH, beside=ATTEMPT, start=st.integers(0, 6), stream=st.sampled_from(STREAMS))
+    def log(self, who: str, which: int, beside: int, start: int, stream: str) -> None:
+        execution, attempt = self._aim(which, beside)
+        batch = LogBatch(attempt=attempt, stream=stream, start=start, end=start + 2, first_us=0, last_us=0)
+        with self._refused_unless_held(who, execution, attempt):
+            lifecycle.append_log(self.db, self.logs_dir, self._runner(who), execution.uuid, batch, b"x\n")
+
+    @rule(who=WHO, which=WHICH, beside=ATTEMPT, report=REPORT)
+    def finish(self, who: str, which: int, beside: int, report: tuple[State, FailureReason | None, int | None]) -> None:
+        execution, attempt = self._aim(which, beside)
+        state, reason, exit_code = report
+        message = FinalReport(attempt=attempt, state=state, failure_reason=reason, exit_code=exit_code)
+        runner = self._runner(who)
+        again = (execution.state, execution.failure_reason, execution.exit_code) == report and (
+            execution.runner_id, execution.attempt
+        ) == (runner.id, attempt)  # fmt: skip
+        try:
+            lifecycle.finish(self.db, self.logs_dir, runner, execution.uuid, message)
+        except Conflict:
+            assert not again
+            assert not self._holds(who, execution, attempt)
+        else:
+            assert again or self._holds(who, execution, attempt)
+
+    @rule(which=WHICH)
+    def stop(self, which: int) -> None:
+        execution, _ = self._aim(which, 0)
+        found = lifecycle.request_stop(self.db, self.logs_dir, execution.uuid, "admin")
+        assert found.state in FINAL or found.status == "stopping"
+
+    @rule(which=WHICH, late_s=LATE_S)
+    def let_the_lease_run_out(self, which: int, late_s: float) -> None:
+        execution, _ = self._aim(which, 0)
+        with transaction(self.db):
+            sql = "UPDATE execution SET lease_expires_at = ? WHERE uuid = ? AND state = 'started'"
+            execute(self.db, sql, (in_seconds(-late_s), execution.uuid))
+
+    @rule()
+    def recover(self) -> None:
+        lifecycle.recover(self.db, self.logs_dir)
+        for execution in executions.in_states(self.db, State.STARTED):
+            lasts = (execution.lease_expires_at or "") > clock.now()
+            assert lasts or execution.container_id is not None
+
+    @rule(which=WHICH)
+    def fail(self, which: int) -> None:
+        execution, _ = self._aim(which, 0)
+        if execution.state in UNFINISHED:
+            lifecycle.fail(self.db, self.logs_dir, execution, FailureReason.INTERNAL, "our fault")
+
+    @invariant()
+    def history_is_a_chain_of_legal_moves_that_ends_in_the_present(self) -> None:
+        for uuid in self.uuids:
+            execution = executions.by_uuid(self.db, uuid)
+            changes = executions.state_changes(self.db, execution.id)
+            assert (changes[0].from_state, changes[0].to_state) == (None, State.CREATED)
+            for earlier, later in zip(changes, changes[1:], strict=False):
+                assert later.from_state is earlier.to_state
+                assert (later.from_state, later.to_state) in MOVES
+            assert changes[-1].to_state is execution.state
+
+    @invariant()
+    def ends_are_kept_and_numbers_only_grow(self) -> None:
+        for uuid in self.uuids:
+            now, before = executions.by_uuid(self.db, uuid), self.before.get(uuid)
+            if before is not None and before.state in FINAL:
+                assert now == before
+            if before is not None:
+                assert now.attempt >= before.attempt
+                assert now.stop_count >= before.stop_count
+                assert before.container_id is None or now.container_id == before.container_id
+            self.before[uuid] = now
+
+    @invariant()
+    def every_row_is_one_that_its_state_allows(self) -> None:
+        for execution in (executions.by_uuid(self.db, uuid) for uuid in self.uuids):
+            final = execution.state in FINAL
+            assert (execution.ended_at is not None) == final
+            assert (execution.failure_reason is not None) == (execution.state is State.ERROR)
+            assert (execution.lease_expires_at is not None) == (execution.state is State.STARTED)
+            if execution.state is State.STARTED:
+                assert execution.runner_id is not None
+                assert execution.started_at is not None
+                assert execution.attempt > 0
+            if execution.state in (State.CREATED, State.QUEUED):
+                assert execution.stop_requested_at is None
+                assert execution.container_id is None
+
+    @invariant()
+    def no_runner_has_more_than_its_slots(self) -> None:
+        load = runners.load(self.db)
+        assert all(load.get(runner.id, 0) <= runner.slots for runner in runners.listing(self.db))
+
+    def _aim(self, which: int, beside: int) -> tuple[Execution, int]:
+        execution = executions.by_uuid(self.db, self.uuids[which % len(self.uuids)])
+        return execution, execution.attempt + beside
+
+    def _runner(self, name: str) -> Runner:
+        found = runners.by_name(self.db, name)
+        assert found is not None
+        return found
+
+    def _holds(self, who: str, execution: Execution, attempt: int) -> bool:
+        return (execution.state, execution.runner_id, execution.attempt) == (
+            State.STARTED, self._runner(who).id, attempt
+        )  # fmt: skip
+
+    def _refused_unless_held(self, who: str, execution: Execution, attempt: int) -> Any:
+        return NothingRaised() if self._holds(who, execution, attempt) else pytest.raises(Conflict)
+
+
+class NothingRaised:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def in_seconds(seconds: float) -> str:
+    return clock.text(datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+def test_any_order_of_events_keeps_the_promises(template: Path) -> None:
+    from hypothesis.stateful import run_state_machine_as_test
+
+    Executions.folder = template
+    bounded = settings(max_examples=60, stateful_step_count=40, deadline=None)
+    run_state_machine_as_test(Executions, settings=bounded)

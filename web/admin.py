@@ -1,0 +1,186 @@
+"""`pushmill project` and `pushmill hook`: what an administrator does on the server's machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from sqlite_utils import Database
+
+from core import config as configuration
+from core.config import Config
+from core.errors import InvalidInput, NotFound
+from core.git import url as git_url
+from core.model import Project, Repository
+from hooks import post_receive
+from hooks.forges.registry import FORGES
+from web.services import hosting, setup, vault
+from web.services.vault import Vault
+from web.store import projects, users
+from web.store.db import connect
+
+DATA = click.option("--data", type=click.Path(path_type=Path), help="Data directory of the server.")
+CONFIG = click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group("project")
+def project() -> None:
+    """Add, list and show projects."""
+
+
+@project.command("add")
+@click.argument("name")
+@click.option("--repo", "url", help="Clone URL of a repository elsewhere; without one it is pushed to this server.")
+@click.option("--forge", type=click.Choice(sorted(FORGES)), help="What tells of its pushes; default by the URL.")
+@JSON
+@DATA
+@CONFIG
+def add(
+    name: str, url: str | None, forge: str | None, as_json: bool, data: Path | None, config_file: Path | None
+) -> None:
+    """Add a project and print its webhook's URL and secret."""
+    with _opened(data, config_file) as (db, config, key):
+        if url is not None:
+            git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
+        owner = users.by_name(db, setup.ADMIN)
+        if owner is None:
+            raise NotFound("there is no admin yet: start the server once with `pushmill up`")
+        made, secret = hosting.add_project(db, key, name, owner.id, forge=forge or _forge_by(url), url=url)
+        repository = hosting.repository_of(db, made)
+        if repository.forge == projects.HOSTED:
+            hosting.prepare(db, config, key, made, repository)
+        _print(_described(config, made, repository) | {"secret": secret}, as_json)
+
+
+@project.command("list")
+@JSON
+@DATA
+@CONFIG
+def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """List the projects."""
+    with _opened(data, config_file) as (db, config, _):
+        found = [
+            _described(config, listed, repository)
+            for listed in projects.listing(db)
+            for repository in projects.repositories(db, listed.id)
+        ]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for item in found:
+        click.echo(f"{item['name']:<32}  {item['forge']:<8}  {item['repository']}")
+    if not found:
+        click.echo("No project yet: push to the server, or add one with `pushmill project add`.")
+
+
+@project.command("show")
+@click.argument("name")
+@JSON
+@DATA
+@CONFIG
+def show(name: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """Show a project with its webhook's URL and secret."""
+    with _opened(data, config_file) as (db, config, key):
+        found = projects.by_name(db, name)
+        repository = hosting.repository_of(db, found)
+        secret = key.decrypt(projects.secret(db, repository.id)).decode()
+        _print(_described(config, found, repository) | {"secret": secret}, as_json)
+
+
+@click.group("hook")
+def hook() -> None:
+    """Install the hook that tells of pushes to a bare repository."""
+
+
+@hook.command("install")
+@click.argument("bare_repo", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--project", "name", required=True, help="The project that the repository belongs to.")
+@click.option("--url", "server_url", help="The server, as this machine reaches it.")
+@click.option(
+    "--secret-file", type=click.File("r"), help="The project's secret, on a machine without the server's data."
+)
+@DATA
+@CONFIG
+def install(
+    bare_repo: Path,
+    name: str,
+    server_url: str | None,
+    secret_file: Any,
+    data: Path | None,
+    config_file: Path | None,
+) -> None:
+    """Install the post-receive hook in BARE_REPO, a bare repository on this machine."""
+    bare_repo = bare_repo.absolute()
+    if secret_file is None:
+        server_url, secret, notes = _known_here(bare_repo, name, server_url, data, config_file)
+    else:
+        secret, notes = secret_file.read().strip(), []
+    if not server_url or not secret:
+        raise InvalidInput("with --secret-file, name the server by --url; the file must hold the project's secret")
+    post_receive.install(bare_repo, f"{server_url.rstrip('/')}/hooks/{name}/plain", secret.encode())
+    click.echo(f"Installed in {bare_repo}: its pushes are told to {server_url.rstrip('/')} as project {name}.")
+    for note in notes:
+        click.echo(note)
+
+
+def _known_here(
+    bare_repo: Path, name: str, server_url: str | None, data: Path | None, config_file: Path | None
+) -> tuple[str, str, list[str]]:
+    """URL and secret from the server's own data; the project learns where to fetch from when it does not know."""
+    notes = []
+    with _opened(data, config_file) as (db, config, key):
+        found = projects.by_name(db, name)
+        plain = [r for r in projects.repositories(db, found.id) if r.forge == "plain"]
+        if not plain:
+            raise InvalidInput(f"project {name} has no repository of forge plain: `pushmill project add` makes one")
+        if plain[0].url is None:
+            projects.set_url(db, plain[0].id, str(bare_repo))
+            notes.append(f"The server fetches from {bare_repo}.")
+            if not config.git.allow_local:
+                notes.append("For that it needs `allow_local = true` below [git] in config.toml, and a restart.")
+        secret = key.decrypt(projects.secret(db, plain[0].id)).decode()
+        return server_url or config.server.url or config.local_url, secret, notes
+
+
+@contextmanager
+def _opened(data: Path | None, config_file: Path | None) -> Iterator[tuple[Database, Config, Vault]]:
+    config = configuration.load(data, config_file)
+    if not config.database.exists():
+        raise NotFound(f"{config.data} holds no server: name its data directory with --data")
+    db = connect(config.database)
+    try:
+        yield db, config, vault.load(config.data / "secret.key")
+    finally:
+        db.close()
+
+
+def _forge_by(url: str | None) -> str:
+    if url is None:
+        return projects.HOSTED
+    return "github" if "github.com" in url else "plain"
+
+
+def _described(config: Config, found: Project, repository: Repository) -> dict[str, str]:
+    base = config.server.url.rstrip("/") or config.local_url
+    hosted = repository.forge == projects.HOSTED
+    elsewhere = git_url.without_credentials(repository.url) if repository.url else ""
+    return {
+        "name": found.name,
+        "forge": repository.forge,
+        "repository": f"{base}/git/{found.name}.git" if hosted else elsewhere,
+        "webhook": base + hosting.webhook_path(found, repository.forge),
+        "page": f"{base}/p/{found.name}/",
+    }
+
+
+def _print(values: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(values, indent=2))
+        return
+    for name, value in values.items():
+        click.echo(f"{name:<12}{value}")

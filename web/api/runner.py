@@ -1,0 +1,170 @@
+"""The runners' side of the server, `/api/runner`: exactly what core.wire describes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import ClientDisconnected, LengthRequired
+
+from core.config import MIB
+from core.errors import InvalidInput
+from core.wire import FinalReport, LogBatch, RunnerReport
+from web import access
+from web.api.answers import answer
+from web.services import dispatch, launch, lifecycle, outputs
+from web.store import runners
+
+LOG_BYTES = 8 * MIB  # of one batch
+CHUNK_BYTES = MIB
+MAX_INTEGER = 2**53  # sizes and times are far below it
+MESSAGE_CHARACTERS = 2000
+
+blueprint = Blueprint("runner_api", __name__, url_prefix="/api/runner")
+
+
+@blueprint.post("/heartbeat")
+@access.runner
+def heartbeat() -> Response:
+    report = RunnerReport.from_dict(_body())
+    slots, info = _whole(report.slots, "slots"), report.info
+    if not isinstance(info, Mapping):
+        raise InvalidInput("info must be a JSON object")
+    runners.seen(access.db(), access.current_runner().id, slots, info)
+    return _changed(dispatched=True)
+
+
+@blueprint.post("/executions/<execution>/claim")
+@access.runner
+def claim(execution: str) -> Response:
+    db, config, body = access.db(), access.server().config, _body()
+    attempt, resume = _whole(body.get("attempt"), "attempt"), body.get("resume") is True
+    claimed = lifecycle.claim(db, config.logs_dir, access.current_runner(), execution, attempt, resume=resume)
+    _changed(dispatched=True)
+    return answer(launch.spec(db, config, claimed).to_dict())
+
+
+@blueprint.post("/executions/<execution>/heartbeat")
+@access.runner
+def extend(execution: str) -> Response:
+    """Comes every second and changes nothing that anybody sees: nobody is woken."""
+    attempt = _whole(_body().get("attempt"), "attempt")
+    return answer(lifecycle.extend(access.db(), access.current_runner(), execution, attempt).to_dict())
+
+
+@blueprint.post("/executions/<execution>/container")
+@access.runner
+def container(execution: str) -> Response:
+    body = _body()
+    attempt, container_id = _whole(body.get("attempt"), "attempt"), _text(body.get("container_id"), "container_id")
+    digest = _text(body["image_digest"], "image_digest") if body.get("image_digest") else None
+    lifecycle.container_started(access.db(), access.current_runner(), execution, attempt, container_id, digest)
+    return _changed()
+
+
+@blueprint.post("/executions/<execution>/detail")
+@access.runner
+def detail(execution: str) -> Response:
+    body = _body()
+    attempt, text = _whole(body.get("attempt"), "attempt"), _text(body.get("status_detail"), "status_detail")
+    lifecycle.set_detail(access.db(), access.current_runner(), execution, attempt, text)
+    return _changed()
+
+
+@blueprint.post("/executions/<execution>/log")
+@access.runner
+def log(execution: str) -> Response:
+    request.max_content_length = LOG_BYTES
+    batch, text = _log_batch(), b"".join(_chunks())
+    db, logs_dir = access.db(), access.server().config.logs_dir
+    acknowledged, fitted = lifecycle.append_log(db, logs_dir, access.current_runner(), execution, batch, text)
+    _changed()
+    return answer({"acknowledged": acknowledged}, 200 if fitted else 409)
+
+
+@blueprint.put("/executions/<execution>/outputs/<uuid:datum>")
+@access.runner
+def put_output(execution: str, datum: uuid.UUID) -> Response:
+    config, name = access.server().config, request.args.get("name", "")
+    request.max_content_length = MAX_INTEGER  # [limits] output_bytes decides
+    upload = outputs.Upload(
+        execution=execution, attempt=_number("attempt"), uuid=str(datum), name=name, size=_body_length()
+    )
+    runner = access.current_runner()
+    stored = outputs.store(access.db(), config.outputs_dir, config.limits, runner, upload, _chunks())
+    _changed()
+    return answer({"sha256": stored.sha256, "size": stored.size})
+
+
+@blueprint.post("/executions/<execution>/final")
+@access.runner
+def final(execution: str) -> Response:
+    report = FinalReport.from_dict(_body())
+    _whole(report.attempt, "attempt")
+    if report.exit_code is not None:
+        _whole(report.exit_code, "exit_code")
+    message = None if report.message is None else _text(report.message, "message")[:MESSAGE_CHARACTERS]
+    checked = FinalReport.from_dict(report.to_dict() | {"message": message})
+    lifecycle.finish(access.db(), access.server().config.logs_dir, access.current_runner(), execution, checked)
+    return _changed(dispatched=True)
+
+
+def _changed(*, dispatched: bool = False) -> Response:
+    """Wake who watches and, where that may have made room, start what waits; the empty answer."""
+    server = access.server()
+    server.changes.publish()
+    if dispatched:
+        dispatch.dispatch(access.db(), server.queues)
+    return answer({})
+
+
+def _body() -> Mapping[str, Any]:
+    try:
+        data = orjson.loads(request.get_data())
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body is no JSON: {error}") from None
+    if not isinstance(data, Mapping):
+        raise InvalidInput("the body must be a JSON object")
+    return data
+
+
+def _log_batch() -> LogBatch:
+    numbers = {name: _number(name) for name in ("attempt", "start", "end", "first_us", "last_us")}
+    return LogBatch(stream=request.args.get("stream", ""), **numbers)
+
+
+def _chunks() -> Iterator[bytes]:
+    """The body, all of it: a server may show a connection that broke as the body's end."""
+    received, expected = 0, _body_length()
+    while chunk := request.stream.read(CHUNK_BYTES):
+        received += len(chunk)
+        yield chunk
+    if received != expected:
+        raise ClientDisconnected(f"the body broke off after {received} of {expected} bytes")
+
+
+def _body_length() -> int:
+    if "Transfer-Encoding" in request.headers:
+        raise LengthRequired("a Content-Length is needed: it shows whether a body is whole")
+    return request.content_length or 0
+
+
+def _number(name: str) -> int:
+    """A whole number of the query string."""
+    given = request.args.get(name, "")
+    return _whole(int(given) if given.isascii() and given.isdecimal() and len(given) < 20 else None, name)
+
+
+def _whole(value: Any, name: str) -> int:
+    if type(value) is not int or not 0 <= value < MAX_INTEGER:
+        raise InvalidInput(f"{name} must be a whole number from 0 on, got {value!r}"[:200])
+    return value
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} must be text, got {type(value).__name__}")
+    return value

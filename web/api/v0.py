@@ -1,0 +1,62 @@
+"""The routes of `/api/v0`, the HTTP API of the `vh` command line client. Paths are answered with and without their last slash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import Blueprint, Response
+
+from web import access
+from web.api import commits, data, environments, events, executions, projects, query, users
+from web.api.answers import page_of
+
+View = Callable[..., Response]
+
+
+@access.user
+def none_yet() -> Response:
+    """The list of a noun that this server does not have."""
+    return page_of([], 0, query.page())
+
+
+READ: tuple[tuple[str, View], ...] = (
+    ("users/me", users.me),
+    ("projects", projects.listing),
+    ("projects/ownership_options", projects.ownership_options),
+    ("projects/<identifier>", projects.detail),
+    ("projects/<identifier>/commits", projects.listing_of_commits),
+    ("projects/<project>/commits/<identifier>", commits.detail_in_project),
+    ("commits", commits.listing),
+    ("commits/<identifier>", commits.detail),
+    ("environments", environments.listing),
+    ("environments/<identifier>", environments.detail),
+    ("executions", executions.listing),
+    ("executions/<identifier>", executions.detail),
+    ("executions/<identifier>/events", events.events),
+    ("executions/<identifier>/status-events", events.status_events),
+    ("executions/<identifier>/metadata", events.points),
+    ("data", data.listing),
+    ("data/<identifier>", data.detail),
+    ("data/<identifier>/download", data.download),
+)
+CHANGE: tuple[tuple[str, View], ...] = (
+    ("get-token", users.get_token),
+    ("projects", executions.refuse_creation),
+    ("projects/<identifier>/fetch", projects.fetch),
+    ("executions", executions.refuse_creation),
+    ("executions/<identifier>/stop", executions.stop),
+)
+NOT_HERE = ("pipelines", "tasks", "datum-aliases", "models", "deployments")
+
+
+def _blueprint() -> Blueprint:
+    made = Blueprint("v0", __name__, url_prefix="/api/v0")
+    lists = tuple((noun, none_yet) for noun in NOT_HERE)
+    for method, routes in (("GET", READ + lists), ("POST", CHANGE)):
+        for path, view in routes:
+            endpoint = f"{method} {path}".replace(".", "_")
+            made.add_url_rule(f"/{path}/", endpoint, view, methods=[method], strict_slashes=False)
+    return made
+
+
+blueprint = _blueprint()

@@ -1,0 +1,92 @@
+"""The jobs of the server's queue. There is one, without arguments: look at everything that may be waiting."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from sqlite_utils import Database
+
+from core.config import Config
+from web.services import dispatch, ingest, lifecycle
+from web.services.queues import Queues
+from web.services.vault import Vault
+from web.store import deliveries, projects
+from web.store.db import connect
+
+logger = logging.getLogger(__name__)
+
+FETCHES = 4  # remotes that are fetched from at once
+
+
+class Sweeper:
+    """Handles what waits. One sweep at a time; a slow remote holds up its own repository alone."""
+
+    def __init__(self, config: Config, vault: Vault, queues: Queues) -> None:
+        self._config, self._vault, self._queues = config, vault, queues
+        self._lock = threading.Lock()
+        self._db = connect(config.database)
+        self._fetching: dict[int, threading.Thread] = {}
+
+    def sweep(self) -> None:
+        """Ingest, queue, place and recover. Each part is tried, whatever becomes of the others. Raises nothing."""
+        with self._lock:
+            db, config, queues = self._db, self._config, self._queues
+            _try(queues.nudged)
+            _try(lambda: ingest.collect(db, config))
+            _try(lambda: self._ingest(db))
+            _try(lambda: dispatch.dispatch(db, queues))
+            _try(lambda: dispatch.hand_over_again(db, queues))
+            _try(lambda: lifecycle.recover(db, config.logs_dir))
+
+    def close(self) -> None:
+        """Wait for what is at work."""
+        for thread in self._fetching.values():
+            thread.join()
+        with self._lock:
+            self._db.close()
+
+    def _ingest(self, db: Database) -> None:
+        """Repositories that are here at once, those that must be fetched beside this."""
+        self._fetching = {number: thread for number, thread in self._fetching.items() if thread.is_alive()}
+        for repository_id in deliveries.waiting(db):
+            if projects.repository(db, repository_id).forge == projects.HOSTED:
+                ingest.ingest_repository(db, self._config, self._vault, repository_id)
+            elif repository_id not in self._fetching and len(self._fetching) < FETCHES:
+                thread = threading.Thread(target=self._fetch, args=(repository_id,), daemon=True)
+                self._fetching[repository_id] = thread
+                thread.start()
+
+    def _fetch(self, repository_id: int) -> None:
+        """May be killed at any time; what was not finished is fetched again."""
+        db = connect(self._config.database)
+        try:
+            _try(lambda: ingest.ingest_repository(db, self._config, self._vault, repository_id))
+            _try(lambda: dispatch.dispatch(db, self._queues))
+        finally:
+            db.close()
+        self._queues.nudge()  # another repository may wait for this thread's place
+
+
+# RQ calls jobs by name, with what is in Redis and nothing else; so the one thing that they work with stands here.
+_sweeper: Sweeper | None = None
+
+
+def install(sweeper: Sweeper) -> None:
+    """Say what `sweep` works with; once, before the first job."""
+    global _sweeper
+    _sweeper = sweeper
+
+
+def sweep() -> None:
+    """The job that `Queues.nudge` asks for."""
+    assert _sweeper is not None, "install() comes first"  # noqa: S101
+    _sweeper.sweep()
+
+
+def _try(part: Callable[[], object]) -> None:
+    try:
+        part()
+    except Exception:
+        logger.exception("a part of the sweep failed; it is tried again with the next one")

@@ -1,0 +1,76 @@
+"""Repositories on the server's disk: where they lie, and how a project comes to one that is pushed to."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import secrets
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from core import git
+from core.config import Config
+from core.errors import Conflict, NotFound
+from core.model import Project, Repository
+from hooks import post_receive
+from web.services.vault import Vault
+from web.store import projects
+from web.store.db import transaction
+
+
+def repository_path(config: Config, repository: Repository) -> Path:
+    """Made of the row's number alone, so that no name leads out of the directory."""
+    return config.git_dir / f"{repository.id}.git"
+
+
+def webhook_path(project: Project, forge: str) -> str:
+    """Where deliveries for a project go, below the server's URL."""
+    return f"/hooks/{project.name}/{'plain' if forge == projects.HOSTED else forge}"
+
+
+def repository_of(db: Database, project: Project) -> Repository:
+    """The repository behind /git/<project>.git: the one that is pushed to, else the first. Raises NotFound."""
+    found = projects.repositories(db, project.id)
+    if not found:
+        raise NotFound(f"project {project.name} has no repository")
+    return next((repository for repository in found if repository.forge == projects.HOSTED), found[0])
+
+
+def new_secret() -> str:
+    """A webhook secret, in characters that every forge's form takes."""
+    return secrets.token_hex(32)
+
+
+def add_project(
+    db: Database, vault: Vault, name: str, owner_id: int, *, forge: str = projects.HOSTED, url: str | None = None
+) -> tuple[Project, str]:
+    """A project with one repository; with the clear webhook secret. Raises InvalidInput, or Conflict when it exists."""
+    secret = new_secret()
+    with transaction(db):
+        with contextlib.suppress(NotFound):
+            raise Conflict(f"there is a project {projects.by_name(db, name).name!r} already")
+        project = projects.add(db, name, owner_id)
+        projects.add_repository(db, project.id, forge=forge, url=url, secret=vault.encrypt(secret.encode()))
+    return project, secret
+
+
+def ensure_project(db: Database, vault: Vault, name: str, owner_id: int) -> Project:
+    """The project `name`, made for its first push when there is none; many first pushes make one."""
+    with contextlib.suppress(NotFound):
+        return projects.by_name(db, name)
+    with contextlib.suppress(Conflict):
+        return add_project(db, vault, name, owner_id)[0]
+    return projects.by_name(db, name)
+
+
+def prepare(db: Database, config: Config, vault: Vault, project: Project, repository: Repository) -> Path:
+    """Make, or put right, the repository that is pushed to, with its hook. Idempotent; one at a time on this machine."""
+    path = repository_path(config, repository)
+    url = config.local_url + webhook_path(project, repository.forge)
+    secret = vault.decrypt(projects.secret(db, repository.id))
+    with open(config.git_dir / "prepare.lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        git.init_hosted(path, post_receive.HOOK)
+        post_receive.write_settings(path, url, secret)
+    return path

@@ -1,0 +1,127 @@
+"""Takes in the output files of executions, as a runner sends them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from core.config import LimitsConfig
+from core.errors import Conflict, InvalidInput
+from core.model import Datum, Execution, Runner
+from web.services import lifecycle
+from web.store import data
+from web.store.db import transaction
+
+NAME_CHARACTERS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """Which file of which execution, and its size in bytes.
+
+    `uuid` is the runner's choice, so that it may send the same file again.
+    """
+
+    execution: str
+    attempt: int
+    uuid: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """A file that has come in completely and lies at a path of its own."""
+
+    path: Path
+    sha256: str
+    sha1: str
+    md5: str
+
+
+def check_name(name: str) -> str:
+    """A name is data and never a path here, but clients make paths of it."""
+    if not 0 < len(name) <= NAME_CHARACTERS:
+        raise InvalidInput(f"an output's name must have 1 to {NAME_CHARACTERS} characters, got {len(name)}")
+    if "\0" in name or name.startswith("/") or ".." in name.split("/"):
+        raise InvalidInput(f"{name!r} is no name of an output: it must stay below /valohai/outputs")
+    return name
+
+
+def store(
+    db: Database, outputs_dir: Path, limits: LimitsConfig, runner: Runner, upload: Upload, chunks: Iterable[bytes]
+) -> Datum:
+    """Keep one file; `chunks` are `upload.size` bytes together.
+
+    The same upload again changes nothing; the same uuid with other content is a Conflict.
+    """
+    check_name(upload.name)
+    with transaction(db):
+        execution = lifecycle.held(db, runner, upload.execution, upload.attempt)
+        _check_room(db, limits, execution, upload)
+    received = _receive(outputs_dir / ".incoming", upload.uuid, chunks)
+    try:
+        with transaction(db):
+            execution = lifecycle.held(db, runner, upload.execution, upload.attempt)
+            return _keep(db, outputs_dir, limits, execution, upload, received)
+    finally:
+        received.path.unlink(missing_ok=True)
+
+
+def _receive(incoming: Path, uuid: str, chunks: Iterable[bytes]) -> Received:
+    incoming.mkdir(mode=0o700, exist_ok=True)
+    hashes = hashlib.sha256(), hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
+    descriptor, path = tempfile.mkstemp(prefix=f"{uuid}.", dir=incoming)  # a request that hangs has its own file
+    try:
+        with open(descriptor, "wb", buffering=0) as file:
+            for chunk in chunks:
+                _write(file.fileno(), chunk)
+                for each in hashes:
+                    each.update(chunk)
+            os.fsync(descriptor)
+    except BaseException:
+        Path(path).unlink(missing_ok=True)
+        raise
+    sha256, sha1, md5 = (each.hexdigest() for each in hashes)
+    return Received(path=Path(path), sha256=sha256, sha1=sha1, md5=md5)
+
+
+def _write(descriptor: int, chunk: bytes) -> None:
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _keep(
+    db: Database, outputs_dir: Path, limits: LimitsConfig, execution: Execution, upload: Upload, received: Received
+) -> Datum:
+    known = data.known(db, upload.uuid)
+    if known is not None:
+        if (known.execution_id, known.name, known.sha256) != (execution.id, upload.name, received.sha256):
+            raise Conflict(f"datum {upload.uuid} is stored already, with another name or content")
+        return known
+    _check_room(db, limits, execution, upload)
+    target = data.path(outputs_dir, upload.uuid)
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    received.path.rename(target)
+    return data.add(
+        db, execution, datum_uuid=upload.uuid, name=upload.name, size=upload.size,
+        sha256=received.sha256, sha1=received.sha1, md5=received.md5,
+    )  # fmt: skip
+
+
+def _check_room(db: Database, limits: LimitsConfig, execution: Execution, upload: Upload) -> None:
+    """Raise InvalidInput when the execution may not have this file too. One that is stored already fits."""
+    if data.known(db, upload.uuid) is not None:
+        return
+    count, size = data.totals(db, execution.id)
+    if count >= limits.output_count:
+        raise InvalidInput(f"the limit of {limits.output_count} output files (output_count) is reached")
+    if size + upload.size > limits.output_bytes:
+        raise InvalidInput(f"the limit of {limits.output_bytes} bytes of outputs (output_bytes) is reached")

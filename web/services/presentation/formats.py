@@ -1,0 +1,112 @@
+"""How values look on a page: sizes, durations, times, numbers, and text from outside with nothing invisible in it."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from core import clock
+
+SHOWN_CHARS = 200
+SIGNIFICANT = 4
+UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+EXACT_DIGITS = 9  # whole numbers up to this long are shown in full
+TINY = 1e-4
+
+# Characters that reorder, hide or fake text: zero-width ones, bidirectional controls, line separators, tags.
+INVISIBLE = (
+    *range(0x7F, 0xA0), 0xAD, 0x061C, 0x180E, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070),
+    0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080),
+)  # fmt: skip
+CONTROL_PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)}
+VISIBLE = CONTROL_PICTURES | {code: f"⟨U+{code:04X}⟩" for code in INVISIBLE} | {0x7F: "\u2421"}
+VISIBLE_LINE = VISIBLE | {0x09: "\u2409", 0x0A: "\u2424"}
+
+
+def visible(text: str) -> str:
+    """Text with every control character, but newline and tab, as a sign that can be seen."""
+    return text.translate(VISIBLE)
+
+
+def one_line(text: str) -> str:
+    """A name from outside: as `visible`, with newlines and tabs as signs too."""
+    return text.translate(VISIBLE_LINE)
+
+
+def size(count: int) -> str:
+    """Bytes in IEC units with three significant digits, such as "1.25 MiB"."""
+    if count < 1024:
+        return f"{count} B"
+    value, unit = float(count), "B"
+    for unit in UNITS:
+        value /= 1024
+        if value < 1023.5:
+            break
+    return f"{value:.{max(0, 2 - int(math.log10(value)))}f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: "0.4 s", "42 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"."""
+    seconds = max(0.0, seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for unit, name, smaller, smaller_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= unit:
+            rest = whole % unit // smaller
+            return f"{whole // unit} {name}" + (f" {rest} {smaller_name}" if rest else "")
+    return f"{whole} s"
+
+
+def ago(moment: str, now: datetime | None = None) -> str:
+    """How long ago a time of core.clock was; beyond 30 days its date."""
+    then = clock.parse(moment)
+    seconds = ((now or datetime.now(UTC)) - then).total_seconds()
+    if seconds < 10:
+        return "just now"
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= unit:
+            return f"{int(seconds // unit)} {name} ago" if seconds < 30 * 86400 else f"{then:%Y-%m-%d}"
+    return ""
+
+
+def absolute(moment: str) -> str:
+    """A time of core.clock to the second, with its zone."""
+    return f"{clock.parse(moment):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def number(value: float) -> str:
+    """At most four significant digits; whole numbers in full; scientific below 1e-4 and from 1e9 on."""
+    if isinstance(value, int) and abs(value) < 10**EXACT_DIGITS:
+        return str(value)
+    value = float(value)
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if value.is_integer() and abs(value) < 10**EXACT_DIGITS:
+        return str(int(value))
+    if abs(value) < TINY or abs(value) >= 10**EXACT_DIGITS:
+        mantissa, _, exponent = f"{value:.{SIGNIFICANT - 1}e}".partition("e")
+        return f"{_trimmed(mantissa)}e{int(exponent)}"
+    digits = max(0, SIGNIFICANT - 1 - math.floor(math.log10(abs(value))))
+    return _trimmed(f"{value:.{digits}f}")
+
+
+def _trimmed(digits: str) -> str:
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+def value(given: Any) -> str:
+    """A parameter's or a metadata key's value, short."""
+    if isinstance(given, bool) or given is None:
+        return json.dumps(given)
+    if isinstance(given, int | float):
+        return number(given)
+    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
+
+
+def full(given: Any) -> str:
+    """The same in full, for `title` and for copying."""
+    return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)

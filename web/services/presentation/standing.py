@@ -1,0 +1,77 @@
+"""How an execution stands, in the words of the pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlite_utils import Database
+
+from core import clock
+from core.model import Execution, Runner
+from core.states import FINAL, State
+from web.services import dispatch
+from web.store import runners
+
+STATUSES = ("created", "queued", "started", "stopping", "complete", "error", "stopped")
+SIGNS = {
+    "created": "○", "queued": "◔", "started": "▶", "stopping": "◐", "complete": "✓", "error": "✕", "stopped": "■",
+}  # fmt: skip
+FAILURES = {
+    "command_failed": "A command failed",
+    "out_of_memory": "Out of memory",
+    "time_limit": "Time limit reached",
+    "no_output": "No output for too long",
+    "image": "The image cannot be used",
+    "input": "An input cannot be fetched",
+    "output": "An output cannot be stored",
+    "pids": "Too many processes",
+    "disk": "Not enough disk",
+    "interrupted": "Interrupted from outside",
+    "runner_lost": "Its runner was lost",
+    "internal": "Internal error",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """`waits` says why it is not running, `failure` why it ended in error; both are empty otherwise.
+
+    `stop` is the label of the button that stops it, empty once it is final.
+    """
+
+    runner: Runner | None
+    waits: str
+    failure: str
+    silent_since: str | None
+    stop: str
+
+
+def of(db: Database, execution: Execution) -> Standing:
+    runner = runners.get(db, execution.runner_id) if execution.runner_id is not None else None
+    return Standing(
+        runner=runner,
+        waits=dispatch.why_waiting(db, execution),
+        failure=FAILURES[execution.failure_reason] if execution.failure_reason else "",
+        silent_since=_silent_since(execution, runner),
+        stop=stop_label(execution),
+    )
+
+
+def stop_label(execution: Execution) -> str:
+    if execution.state in FINAL:
+        return ""
+    return "Kill" if execution.stop_requested_at else "Stop"
+
+
+def seconds(execution: Execution) -> float | None:
+    """How long it ran or has been running; None before its start."""
+    if execution.started_at is None:
+        return None
+    return clock.seconds_between(execution.started_at, execution.ended_at or clock.text(datetime.now(UTC)))
+
+
+def _silent_since(execution: Execution, runner: Runner | None) -> str | None:
+    """When a started execution's runner was heard last, if that is too long ago."""
+    silent = execution.state is State.STARTED and runner is not None and not dispatch.is_online(runner)
+    return runner.last_seen_at if silent and runner is not None else None

@@ -1,0 +1,72 @@
+"""Pushes whose refs moved though nobody lived to write them down.
+
+Each push to us holds a lock on a file of its own, which git inherits. A file whose lock is free was left by a server that
+was killed; by then its git is gone too, so the refs can be compared with the pushes that were recorded. Without this the
+pusher, who saw an error, pushes again, reads "Everything up-to-date", and nothing ever runs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+from pathlib import Path
+from typing import IO
+
+from sqlite_utils import Database
+
+from core import git
+from core.config import Config
+from core.model import Repository, is_zero
+from hooks import post_receive
+from hooks.forges import plain
+from web.services import hosting
+from web.store import commits, deliveries
+
+BEGUN = "begun."
+
+
+def begin(config: Config, repository: Repository) -> IO[bytes]:
+    """Note that a push begins. The caller unlinks the file, by its name, when the push is written down."""
+    folder = hosting.repository_path(config, repository) / post_receive.FOLDER
+    file = open(folder / f"{BEGUN}{secrets.token_hex(8)}", "xb")  # noqa: SIM115  open for as long as the push lasts
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def record(db: Database, config: Config, repository: Repository) -> None:
+    """Store a delivery for the refs that a killed server left unrecorded. Cheap when there was none."""
+    path = hosting.repository_path(config, repository)
+    left = [file for file in (path / post_receive.FOLDER).glob(f"{BEGUN}*") if _is_free(file)]
+    if not left or deliveries.next_stored(db, repository.id, 0) is not None:
+        return  # what is stored is ingested first: it may be all there is
+    if lines := _moved(db, path, repository):
+        name = f"unrecorded-{secrets.token_hex(16)}"
+        body = "\n".join([plain.FIRST_LINE, f"id {name}", *lines, ""]).encode()
+        deliveries.store(
+            db, repository.id, source=repository.forge, delivery_id=name, event="push", headers={}, body=body
+        )
+    for file in left:
+        file.unlink(missing_ok=True)
+
+
+def _moved(db: Database, path: Path, repository: Repository) -> list[str]:
+    """The `ref` lines of a plain push from what was recorded to what is there."""
+    recorded, there = commits.last_pushes(db, repository.id), git.refs(path)
+    known = {ref: after for ref, after in recorded.items() if ref.startswith(("refs/heads/", "refs/tags/"))}
+    lines = []
+    for ref in sorted(known | there):
+        before, after = known.get(ref), there.get(ref)
+        zeros = "0" * len(before or after or "")
+        before, after = before or zeros, after or zeros
+        if before != after and not (is_zero(before) and is_zero(after)):
+            lines.append(f"ref {before} {after} {ref}")
+    return lines
+
+
+def _is_free(file: Path) -> bool:
+    try:
+        with open(file, "rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    return True

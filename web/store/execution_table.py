@@ -1,0 +1,99 @@
+"""The table of a project's executions: filtered, sorted by a column or by the latest value of any metadata key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from core.model import Execution
+from web.store import executions
+from web.store.db import row, rows
+
+COLUMNS = {
+    "number": "execution.counter",
+    "step": "execution.step",
+    "state": "execution.state",
+    "created": "execution.created_at",
+    "duration": "julianday(COALESCE(execution.ended_at, 'now')) - julianday(execution.started_at)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What to sort by: a name of COLUMNS, or a metadata key if `is_key`. What has no value comes last."""
+
+    by: str
+    is_key: bool = False
+    descending: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """`status` is a state or `stopping`; None means any."""
+
+    project_id: int
+    step: str | None = None
+    status: str | None = None
+
+
+def page(db: Database, wanted: Filter, order: Order, limit: int, offset: int) -> tuple[list[Execution], int]:
+    """Executions in order, and how many there are without the limit."""
+    direction = "DESC" if order.descending else "ASC"
+    if order.is_key:
+        ids, total = _ids_by_key(db, wanted, order.by, direction, limit, offset)
+        return executions.of_ids(db, ids), total
+    by = COLUMNS[order.by]
+    where, values = _where(wanted)
+    sql = f"SELECT id FROM execution {where} ORDER BY {by} IS NULL, {by} {direction}, counter DESC LIMIT ? OFFSET ?"
+    if order.by == "number":
+        sql = f"SELECT id FROM execution {where} ORDER BY counter {direction} LIMIT ? OFFSET ?"
+    ids = [found["id"] for found in rows(db, sql, [*values, limit, offset])]
+    return executions.of_ids(db, ids), _count(db, f"FROM execution {where}", values)
+
+
+def steps(db: Database, project_id: int) -> list[str]:
+    """The names of the steps that a project has executions of."""
+    found = rows(db, "SELECT DISTINCT step FROM execution WHERE project_id = ? ORDER BY step", (project_id,))
+    return [item["step"] for item in found]
+
+
+def _ids_by_key(
+    db: Database, wanted: Filter, key: str, direction: str, limit: int, offset: int
+) -> tuple[list[int], int]:
+    """First those with a number, straight from the index on `latest`; the rest only when the page reaches them."""
+    found = row(db, "SELECT id FROM metadata_key WHERE name = ?", (key,))
+    key_id = found["id"] if found else -1
+    where, values = _where(wanted)
+    total = _count(db, f"FROM execution {where}", values)
+    have = "latest.key_id = ? AND latest.number IS NOT NULL"
+    source = f"FROM latest CROSS JOIN execution ON execution.id = latest.execution_id {where} AND {have}"
+    order = f"ORDER BY latest.number {direction}, latest.execution_id DESC LIMIT ? OFFSET ?"
+    ids = _ids(db, f"SELECT execution.id AS id {source} {order}", [*values, key_id, limit, offset])
+    if len(ids) < limit:
+        with_number = offset + len(ids) if ids else _count(db, source, [*values, key_id])
+        without = f"NOT EXISTS (SELECT 1 FROM latest WHERE latest.execution_id = execution.id AND {have})"
+        sql = f"SELECT id FROM execution {where} AND {without} ORDER BY counter DESC LIMIT ? OFFSET ?"
+        ids += _ids(db, sql, [*values, key_id, limit - len(ids), max(0, offset - with_number)])
+    return ids, total
+
+
+def _where(wanted: Filter) -> tuple[str, list[object]]:
+    conditions = ["execution.project_id = ?"]
+    values: list[object] = [wanted.project_id]
+    if wanted.step is not None:
+        conditions.append("execution.step = ?")
+        values.append(wanted.step)
+    if wanted.status is not None:
+        conditions.append(executions.status_condition(wanted.status))
+    return f"WHERE {' AND '.join(conditions)}", values
+
+
+def _ids(db: Database, sql: str, values: Sequence[object]) -> list[int]:
+    return [found["id"] for found in rows(db, sql, values)]
+
+
+def _count(db: Database, source: str, values: Sequence[object]) -> int:
+    found = row(db, f"SELECT COUNT(*) AS n {source}", values)
+    return int(found["n"]) if found else 0
