@@ -29,20 +29,22 @@ def main() -> None:
     with scratch() as (instance, checkout):
         url = instance.git_url("bench")
 
+        def first_line(number: int) -> bool:
+            answer = instance.client.get(f"/executions/bench:{number}/events/", params={"limit": 20})
+            return "hello from pushmill" in answer.text
+
         def push(number: int) -> float:
             checkout.commit({"valohai.yaml": YAML, "round": str(number)})
-            seen = len(instance.executions("bench")) if number else 0
             checkout.push(url)
             started = time.perf_counter()
-            execution = wait_for(lambda: instance.executions("bench")[seen:], 30, 0.001)[0]
-            wait_for(lambda: "hello from pushmill" in instance.events(execution["id"], "stdout"), 30, 0.001)
+            wait_for(lambda: first_line(number), 30, 0.01)  # a closer look would take the processor away from what it measures
             seconds = time.perf_counter() - started
-            instance.wait_final(execution["id"])
+            instance.wait_final(f"bench:{number}")
             return seconds
 
-        push(0)
+        push(1)
         ours, floors = [], []
-        for number in range(1, ROUNDS + 1):
+        for number in range(2, ROUNDS + 2):
             floors.append(floor())
             ours.append(push(number))
         report("end of git push to first line over HTTP", ours, floors, unit="ms", scale=1000, promise=1.3)

@@ -42,7 +42,13 @@ def parse(line: bytes) -> dict[str, Any] | None:
     if not (line.startswith(b"{") and line.endswith(b"}")) or len(line) > LINE_BYTES:
         return None
     data = _load(line)
-    if not isinstance(data, dict) or not data or len(data) > KEYS or _depth(data) > DEPTH:
+    if not isinstance(data, dict) or not data or len(data) > KEYS:
+        return None
+    if _is_plain(data):
+        return data
+    if LONG_INTEGER.search(line):
+        data = _load_tolerantly(line)
+    if not isinstance(data, dict) or _depth(data) > DEPTH:
         return None
     return {key: _value(value) for key, value in data.items() if key != TIME_KEY and len(key) <= KEY_CHARACTERS} or None
 
@@ -59,17 +65,31 @@ def number(value: Any) -> float | None:
 
 
 def _load(line: bytes) -> Any:
-    if not LONG_INTEGER.search(line):
-        try:
-            return orjson.loads(line)
-        except orjson.JSONDecodeError:
-            pass
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return _load_tolerantly(line)
+
+
+def _load_tolerantly(line: bytes) -> Any:
     try:
         data = json.loads(line.decode(), parse_constant=str, parse_int=_integer, parse_float=_float)
         orjson.dumps(data)  # refuses what no table holds and no page shows: halves of surrogate pairs
     except (ValueError, RecursionError, TypeError):
         return None
     return data
+
+
+def _is_plain(data: dict[str, Any]) -> bool:
+    """True for the line that programs print all the time: short keys, and values that stay as they are."""
+    for value in data.values():
+        kind = type(value)
+        if kind is float or kind is int:
+            if not -EXACT_INTEGER <= value <= EXACT_INTEGER:
+                return False
+        elif kind is not str and kind is not bool and value is not None:
+            return False
+    return TIME_KEY not in data and max(map(len, data)) <= KEY_CHARACTERS
 
 
 def _integer(text: str) -> int | str:

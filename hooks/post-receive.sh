@@ -77,8 +77,8 @@ done
 }" = 000 ] || answer=$(post "$push" 2 wait=2) # a server that was just now away is not asked twice
 status=${answer##*
 }
-text=${answer%
-*}
+text=$(printf '%s' "${answer%
+*}") # without the line feeds at its end
 if settle "$own" "$status"; then
 	printf '%s\n' "$text"
 elif [ -n "${PUSHMILL_HOOK_URL-}" ]; then

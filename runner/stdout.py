@@ -53,12 +53,21 @@ class LineAssembler:
 
     def _whole_chunk(self, data: bytes, last: int) -> bytes | None:
         """The finished lines without a look at each, or None where the chunk needs one."""
-        if self._returned or len(data) > self._max_line or len(self.pending) + data.find(b"\n") > self._max_line:
+        if self._returned or len(self.pending) + data.find(b"\n") > self._max_line or self._may_need_cuts(data, last):
             return None
         if b"\r" not in data:
             return self.pending + data[: last + 1]
         text = data[: last + 1].replace(b"\r\n", b"\n")
         return None if b"\r" in text or data.find(b"\r", last) >= 0 else self.pending + text
+
+    def _may_need_cuts(self, data: bytes, last: int) -> bool:
+        """False when every half of `max_line` up to the last newline holds one: no line there can be too long."""
+        if len(data) <= self._max_line:
+            return False
+        half = max(1, self._max_line // 2)
+        if len(data) - last > self._max_line:
+            return True
+        return any(data.find(b"\n", at, at + half) < 0 for at in range(0, last, half))
 
     def _byte_rules(self, data: bytes) -> bytes:
         out: list[bytes] = []

@@ -70,6 +70,9 @@ class Instance:
     def stop(self) -> int:
         """Ctrl-C; the exit code."""
         assert self.process is not None
+        if hasattr(self, "_client"):
+            self._client.close()
+            del self._client
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(30)
 

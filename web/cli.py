@@ -16,7 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "worker": ("web.worker:command", "Run the server's worker alone."),
     "runner": ("runner.cli:command", "Run this machine as a runner."),
     "doctor": ("web.doctor:command", "Check Docker, GPUs, Redis, disk, git, and say what to do."),
-    "project": ("web.admin:project", "Add, list, show and remove projects."),
+    "project": ("web.admin:project", "Add, list and show projects."),
     "hook": ("web.admin:hook", "Install the hook that tells of pushes to a bare repository."),
 }
 # Started by `pushmill up`, not by people.

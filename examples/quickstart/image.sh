@@ -14,15 +14,16 @@ if docker pull --quiet python:3.12-slim >/dev/null 2>&1; then
 fi
 
 echo "no image registry answers; building the image from this system's packages (about a minute)"
-for program in debootstrap tar; do
-    if ! command -v "$program" >/dev/null; then
-        echo "$program is missing: install it (\`apt-get install debootstrap\`)," \
-            "or make an image with python3 and a shell yourself and name it $image" >&2
-        exit 1
-    fi
-done
 if [ "$(id -u)" != 0 ]; then
     echo "debootstrap needs root: run \`sudo sh $0\` once, then start again" >&2
+    exit 1
+fi
+if ! command -v debootstrap >/dev/null && command -v apt-get >/dev/null; then
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends debootstrap; } \
+        >/dev/null 2>&1 </dev/null || true
+fi
+if ! command -v debootstrap >/dev/null; then
+    echo "debootstrap is missing: install it, or make an image with python3 and a shell and name it $image" >&2
     exit 1
 fi
 

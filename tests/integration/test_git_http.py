@@ -62,9 +62,7 @@ def test_what_was_pushed_can_be_cloned_whatever_its_branch_is_called(
 def test_push_options_choose_steps_and_unknown_ones_are_said(pushes: PushServer, checkout: Checkout) -> None:
     checkout.commit({"valohai.yaml": step("a") + step("b") + step("c")})
     with pushes.worker():
-        said = pushes.push(
-            checkout, "choosy", "-o", "pushmill.step=b", "-o", "pushmill.step=zzz", "-o", "else", "main"
-        )
+        said = pushes.push(checkout, "choosy", "-o", "pushmill.step=b", "-o", "pushmill.step=zzz", "-o", "else", "main")
     assert pushes.steps("choosy") == ["b"]
     assert 'there is no step "zzz"; the steps are: "a", "b", "c"' in said
     assert pushes.pushes("choosy")[0].options == ("pushmill.step=b", "pushmill.step=zzz", "else")
@@ -179,7 +177,9 @@ def test_twelve_concurrent_first_pushes_make_one_project_and_lose_nothing(pushes
     assert [execution.counter for execution in pushes.executions("busy")] == list(range(1, 13))
 
 
-def test_a_large_pack_passes_through_without_lying_in_memory(pushes: PushServer, checkout: Checkout, tmp_path: Path) -> None:
+def test_a_large_pack_passes_through_without_lying_in_memory(
+    pushes: PushServer, checkout: Checkout, tmp_path: Path
+) -> None:
     checkout.git("config", "core.compression", "0")
     with Path("/dev/urandom").open("rb") as noise:
         for number in range(8):
@@ -269,14 +269,12 @@ def test_a_push_that_breaks_off_leaves_no_process_and_no_push(pushes: PushServer
         )
         connection.sendall(head.encode())
         wait_for(_backends)
-    wait_for(lambda: not _backends())
+    wait_for(lambda: not _backends(), 10)
     pushes.drain()
     assert len(pushes.pushes("broken")) == 1
 
 
-def test_refs_that_moved_while_the_server_was_killed_are_recorded_later(
-    pushes: PushServer, checkout: Checkout
-) -> None:
+def test_refs_that_moved_while_the_server_was_killed_are_recorded_later(pushes: PushServer, checkout: Checkout) -> None:
     first = checkout.commit({"valohai.yaml": step("a")}, "first")
     pushes.push(checkout, "killed")
     pushes.drain()

@@ -45,7 +45,7 @@ class Log:
 
 
 @pytest.fixture
-def log(api: ApiServer) -> Iterator[Log]:
+def log(api: ApiServer) -> Log:
     """An empty log."""
     execution = api.add_execution()
     for path in logs.paths(api.config.logs_dir, execution):
@@ -53,7 +53,7 @@ def log(api: ApiServer) -> Iterator[Log]:
     with transaction(api.db):
         sql = "UPDATE execution SET log_bytes = 0, log_lines = 0, log_segments = 0, log_last_us = 0"
         api.db.conn.execute(sql)
-    yield Log(api.db, api.config.logs_dir, execution)
+    return Log(api.db, api.config.logs_dir, execution)
 
 
 def test_lines_come_back_in_order_with_their_streams(log: Log) -> None:

@@ -119,7 +119,9 @@ def test_without_curl_the_pusher_reads_what_to_install(elsewhere: Elsewhere, tmp
 def test_installing_sets_the_url_to_fetch_from_and_keeps_the_secret_to_the_owner(elsewhere: Elsewhere) -> None:
     files = {path.name: path.stat().st_mode & 0o777 for path in (elsewhere.path / "pushmill").iterdir()}
     assert files == {"ipad": 0o600, "opad": 0o600, "url": 0o600}
-    assert not any(elsewhere.secret.encode() in path.read_bytes() for path in elsewhere.path.rglob("*") if path.is_file())
+    assert not any(
+        elsewhere.secret.encode() in path.read_bytes() for path in elsewhere.path.rglob("*") if path.is_file()
+    )
 
 
 def test_a_strangers_hook_is_not_overwritten(tmp_path: Path) -> None:

@@ -85,6 +85,11 @@ def test_the_skip_option_is_the_reason() -> None:
 
 
 def test_long_hostile_messages_are_read_in_no_time(config: Any) -> None:
-    for hostile in ("\n" * 60_000, "[ " * 30_000, "pushmill-step:" + " " * 60_000 + "x\n\n", "x\n\n" + "\n \n" * 20_000):
+    for hostile in (
+        "\n" * 60_000,
+        "[ " * 30_000,
+        "pushmill-step:" + " " * 60_000 + "x\n\n",
+        "x\n\n" + "\n \n" * 20_000,
+    ):
         rules.skip_reason(event(), hostile)
         rules.choose(config, event(), hostile)

@@ -5,14 +5,23 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from redis import Redis
 from sqlite_utils import Database
 
@@ -29,7 +38,7 @@ from web.store import commits, executions, projects, runners, users
 from web.store.db import connect, execute, transaction
 
 SLOTS = {"one": 2, "two": 1}
-MANY = 4  # executions at most
+MANY = 6  # executions at most
 
 
 @pytest.mark.parametrize("current", State)
@@ -81,9 +90,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-WHO = st.sampled_from(sorted(SLOTS))
-WHICH = st.integers(0, MANY - 1)
-ATTEMPT = st.sampled_from([0, 0, 0, -1, 1])  # beside the present one
+WHO = st.sampled_from(["holder"] * 6 + sorted(SLOTS))
+WHICH = st.sampled_from([0, 0, 1, 1, 2, 3, 4, 5])  # of the executions, counted round
+ATTEMPT = st.sampled_from([0] * 6 + [-1, 1])  # beside the present one
 LATE_S = st.sampled_from([1.0, 50.0, 3 * 3600.0])
 REPORT = st.sampled_from(
     [(State.COMPLETE, None, 0), (State.STOPPED, None, None)]
@@ -113,8 +122,12 @@ class Executions(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.create()
-        self.create()
+        """Two are started, one is placed and one waits for a slot."""
+        for _ in range(4):
+            self.create()
+        self.dispatch()
+        self.claim_what_is_placed(0)
+        self.claim_what_is_placed(1)
 
     @precondition(lambda self: len(self.uuids) < MANY)
     @rule()
@@ -137,7 +150,7 @@ class Executions(RuleBasedStateMachine):
                 execute(self.db, "UPDATE execution SET placed_at = ? WHERE state = 'queued'", (in_seconds(-60),))
         hand_over_again(self.db, self.queues)
 
-    @rule(who=WHO, online=st.booleans())
+    @rule(who=st.sampled_from(sorted(SLOTS)), online=st.booleans())
     def fall_silent_or_come_back(self, who: str, online: bool) -> None:
         with transaction(self.db):
             sql = "UPDATE runner SET last_seen_at = ? WHERE name = ?"
@@ -145,44 +158,49 @@ class Executions(RuleBasedStateMachine):
 
     @rule(who=WHO, which=WHICH, beside=ATTEMPT, resume=st.booleans())
     def claim(self, who: str, which: int, beside: int, resume: bool) -> None:
-        execution, attempt = self._aim(which, beside)
-        held = self._holds(who, execution, attempt)
+        execution, attempt, runner = self._aim(which, beside, who)
+        held = self._holds(runner, execution, attempt)
         placed = execution.state is State.QUEUED and (execution.runner_id, execution.attempt) == (
-            self._runner(who).id, attempt
+            runner.id, attempt
         )  # fmt: skip
         allowed = held if resume else placed
         try:
-            lifecycle.claim(self.db, self.logs_dir, self._runner(who), execution.uuid, attempt, resume=resume)
+            lifecycle.claim(self.db, self.logs_dir, runner, execution.uuid, attempt, resume=resume)
         except Conflict:
             assert not allowed
         else:
             assert allowed
 
+    @rule(which=WHICH)
+    def claim_what_is_placed(self, which: int) -> None:
+        execution, attempt, runner = self._aim(which, 0, "holder")
+        if execution.state is State.QUEUED and execution.runner_id is not None:
+            lifecycle.claim(self.db, self.logs_dir, runner, execution.uuid, attempt, resume=False)
+
     @rule(who=WHO, which=WHICH, beside=ATTEMPT)
     def start_container(self, who: str, which: int, beside: int) -> None:
-        execution, attempt = self._aim(which, beside)
-        with self._refused_unless_held(who, execution, attempt):
-            lifecycle.container_started(self.db, self._runner(who), execution.uuid, attempt, "container", None)
+        execution, attempt, runner = self._aim(which, beside, who)
+        with self._refused_unless_held(runner, execution, attempt):
+            lifecycle.container_started(self.db, runner, execution.uuid, attempt, "container", None)
 
     @rule(who=WHO, which=WHICH, beside=ATTEMPT)
     def heartbeat(self, who: str, which: int, beside: int) -> None:
-        execution, attempt = self._aim(which, beside)
-        with self._refused_unless_held(who, execution, attempt):
-            lifecycle.extend(self.db, self._runner(who), execution.uuid, attempt)
+        execution, attempt, runner = self._aim(which, beside, who)
+        with self._refused_unless_held(runner, execution, attempt):
+            lifecycle.extend(self.db, runner, execution.uuid, attempt)
 
     @rule(who=WHO, which=WHICH, beside=ATTEMPT, start=st.integers(0, 6), stream=st.sampled_from(STREAMS))
     def log(self, who: str, which: int, beside: int, start: int, stream: str) -> None:
-        execution, attempt = self._aim(which, beside)
+        execution, attempt, runner = self._aim(which, beside, who)
         batch = LogBatch(attempt=attempt, stream=stream, start=start, end=start + 2, first_us=0, last_us=0)
-        with self._refused_unless_held(who, execution, attempt):
-            lifecycle.append_log(self.db, self.logs_dir, self._runner(who), execution.uuid, batch, b"x\n")
+        with self._refused_unless_held(runner, execution, attempt):
+            lifecycle.append_log(self.db, self.logs_dir, runner, execution.uuid, batch, b"x\n")
 
     @rule(who=WHO, which=WHICH, beside=ATTEMPT, report=REPORT)
     def finish(self, who: str, which: int, beside: int, report: tuple[State, FailureReason | None, int | None]) -> None:
-        execution, attempt = self._aim(which, beside)
+        execution, attempt, runner = self._aim(which, beside, who)
         state, reason, exit_code = report
         message = FinalReport(attempt=attempt, state=state, failure_reason=reason, exit_code=exit_code)
-        runner = self._runner(who)
         again = (execution.state, execution.failure_reason, execution.exit_code) == report and (
             execution.runner_id, execution.attempt
         ) == (runner.id, attempt)  # fmt: skip
@@ -190,22 +208,24 @@ class Executions(RuleBasedStateMachine):
             lifecycle.finish(self.db, self.logs_dir, runner, execution.uuid, message)
         except Conflict:
             assert not again
-            assert not self._holds(who, execution, attempt)
+            assert not self._holds(runner, execution, attempt)
         else:
-            assert again or self._holds(who, execution, attempt)
+            assert again or self._holds(runner, execution, attempt)
 
     @rule(which=WHICH)
     def stop(self, which: int) -> None:
-        execution, _ = self._aim(which, 0)
+        execution = self._execution(which)
         found = lifecycle.request_stop(self.db, self.logs_dir, execution.uuid, "admin")
         assert found.state in FINAL or found.status == "stopping"
 
-    @rule(which=WHICH, late_s=LATE_S)
-    def let_the_lease_run_out(self, which: int, late_s: float) -> None:
-        execution, _ = self._aim(which, 0)
+    @rule(which=WHICH, late_s=LATE_S, swept=st.booleans())
+    def let_the_lease_run_out(self, which: int, late_s: float, swept: bool) -> None:
+        execution = self._execution(which)
         with transaction(self.db):
             sql = "UPDATE execution SET lease_expires_at = ? WHERE uuid = ? AND state = 'started'"
             execute(self.db, sql, (in_seconds(-late_s), execution.uuid))
+        if swept:
+            self.recover()
 
     @rule()
     def recover(self) -> None:
@@ -214,10 +234,10 @@ class Executions(RuleBasedStateMachine):
             lasts = (execution.lease_expires_at or "") > clock.now()
             assert lasts or execution.container_id is not None
 
-    @rule(which=WHICH)
-    def fail(self, which: int) -> None:
-        execution, _ = self._aim(which, 0)
-        if execution.state in UNFINISHED:
+    @rule(which=WHICH, luck=st.integers(0, 4))
+    def fail(self, which: int, luck: int) -> None:
+        execution = self._execution(which)
+        if luck == 0 and execution.state in UNFINISHED:
             lifecycle.fail(self.db, self.logs_dir, execution, FailureReason.INTERNAL, "our fault")
 
     @invariant()
@@ -226,7 +246,7 @@ class Executions(RuleBasedStateMachine):
             execution = executions.by_uuid(self.db, uuid)
             changes = executions.state_changes(self.db, execution.id)
             assert (changes[0].from_state, changes[0].to_state) == (None, State.CREATED)
-            for earlier, later in zip(changes, changes[1:], strict=False):
+            for earlier, later in pairwise(changes):
                 assert later.from_state is earlier.to_state
                 assert (later.from_state, later.to_state) in MOVES
             assert changes[-1].to_state is execution.state
@@ -263,28 +283,27 @@ class Executions(RuleBasedStateMachine):
         load = runners.load(self.db)
         assert all(load.get(runner.id, 0) <= runner.slots for runner in runners.listing(self.db))
 
-    def _aim(self, which: int, beside: int) -> tuple[Execution, int]:
-        execution = executions.by_uuid(self.db, self.uuids[which % len(self.uuids)])
-        return execution, execution.attempt + beside
+    def _execution(self, which: int) -> Execution:
+        return executions.by_uuid(self.db, self.uuids[which % len(self.uuids)])
 
-    def _runner(self, name: str) -> Runner:
-        found = runners.by_name(self.db, name)
+    def _aim(self, which: int, beside: int, who: str) -> tuple[Execution, int, Runner]:
+        """Who reports for what, on which attempt."""
+        execution = self._execution(which)
+        return execution, execution.attempt + beside, self._runner(who, execution)
+
+    def _runner(self, who: str, execution: Execution) -> Runner:
+        """The runner of that name; `holder` is the one that the execution was placed on."""
+        found = runners.by_name(self.db, "one" if who == "holder" else who)
+        if who == "holder" and execution.runner_id is not None:
+            found = runners.get(self.db, execution.runner_id)
         assert found is not None
         return found
 
-    def _holds(self, who: str, execution: Execution, attempt: int) -> bool:
-        return (execution.state, execution.runner_id, execution.attempt) == (
-            State.STARTED, self._runner(who).id, attempt
-        )  # fmt: skip
+    def _holds(self, runner: Runner, execution: Execution, attempt: int) -> bool:
+        return (execution.state, execution.runner_id, execution.attempt) == (State.STARTED, runner.id, attempt)
 
-    def _refused_unless_held(self, who: str, execution: Execution, attempt: int) -> Any:
-        return NothingRaised() if self._holds(who, execution, attempt) else pytest.raises(Conflict)
-
-
-class NothingRaised:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
+    def _refused_unless_held(self, runner: Runner, execution: Execution, attempt: int) -> Any:
+        return nullcontext() if self._holds(runner, execution, attempt) else pytest.raises(Conflict)
 
 
 def in_seconds(seconds: float) -> str:
@@ -292,8 +311,6 @@ def in_seconds(seconds: float) -> str:
 
 
 def test_any_order_of_events_keeps_the_promises(template: Path) -> None:
-    from hypothesis.stateful import run_state_machine_as_test
-
     Executions.folder = template
-    bounded = settings(max_examples=60, stateful_step_count=40, deadline=None)
+    bounded = settings(max_examples=100, stateful_step_count=50, deadline=None, report_multiple_bugs=False)
     run_state_machine_as_test(Executions, settings=bounded)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-from flask import Blueprint, Response, request, send_file
+from flask import Blueprint, Response, request
 
-from core.errors import Denied, NotFound
+from core.errors import Denied
 from web import access
 from web.services import downloads
 from web.store import data
@@ -21,21 +21,4 @@ def download(datum: uuid.UUID, name: str) -> Response:  # noqa: ARG001
     server = access.server()
     if not downloads.allowed(server.vault, str(datum), request.args.get("signature", "")):
         raise Denied("This link has expired or is not whole; get a new one where you found it.")
-    found = data.by_uuid(access.db(), str(datum))
-    path = data.path(server.config.outputs_dir, found.uuid)
-    if not path.is_file():
-        raise NotFound(f"The content of {found.name!r} is no longer on the server.")
-    response = send_file(
-        path, "application/octet-stream", as_attachment=True, download_name=_file_name(found.name),
-        conditional=True, etag=found.sha256,
-    )  # fmt: skip
-    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Cache-Control"] = "private, no-cache"
-    return response
-
-
-def _file_name(name: str) -> str:
-    """The last part of a datum's name, as a header can hold it."""
-    last = name.rpartition("/")[2]
-    return "".join(character if character.isprintable() else "_" for character in last) or "output"
+    return downloads.send(server.config.outputs_dir, data.by_uuid(access.db(), str(datum)))

@@ -1,0 +1,25 @@
+"""The pages. Every value on them may come from outside: the templates escape, and show what would be invisible."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from web.pages import (
+    appearance,
+    commits,
+    execution,
+    execution_data,
+    executions,
+    projects,
+    runners,
+    session,
+    settings,
+    templating,
+)
+
+
+def register(app: Flask) -> None:
+    for page in (appearance, commits, execution, execution_data, executions, projects, runners, session, settings):
+        app.register_blueprint(page.blueprint)
+    session.init_app(app)
+    templating.init_app(app)

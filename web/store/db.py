@@ -24,6 +24,8 @@ def connect(path: Path) -> Database:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # copying the log back at SQLite's default of 4 MB cost a third of the time that a busy log's metadata takes
+    connection.execute("PRAGMA wal_autocheckpoint = 16384")
     return Database(connection)
 
 

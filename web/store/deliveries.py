@@ -85,9 +85,10 @@ def state(db: Database, delivery_row: int) -> str:
 
 
 def of_project(db: Database, project_id: int, limit: int = 100) -> list[Delivery]:
-    """The newest deliveries of a project's repositories."""
+    """The newest deliveries of a project's repositories, without their bodies, which may have megabytes each."""
+    columns = ", ".join(f"delivery.{name}" for name in Delivery.__dataclass_fields__ if name != "body")
     sql = (
-        "SELECT delivery.* FROM delivery JOIN repository ON repository.id = delivery.repository_id"
+        f"SELECT {columns}, x'' AS body FROM delivery JOIN repository ON repository.id = delivery.repository_id"
         " WHERE repository.project_id = ? ORDER BY delivery.id DESC LIMIT ?"
     )
     return [_delivery(found) for found in rows(db, sql, (project_id, limit))]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlite_utils import Database
 
 from core.metadata import number
 from web.store.db import execute, row, rows
 
 KEYS_PER_EXECUTION = 1000  # further keys are not kept
+NUMBERS = frozenset({int, float})  # stored as they are; bool is not among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +32,18 @@ def add(db: Database, execution_id: int, lines: Sequence[tuple[int, Mapping[str,
     found = row(db, "SELECT metadata_seq FROM execution WHERE id = ?", (execution_id,))
     seq = int(found["metadata_seq"]) if found else 0
     ids = _key_ids(db, execution_id, dict.fromkeys(key for _, values in lines for key in values))
-    points: list[tuple[Any, ...]] = []
-    newest: dict[str, tuple[Any, ...]] = {}
-    for i, (time_us, values) in enumerate(lines):
+    series: dict[str, list[tuple[Any, ...]]] = {key: [] for key in ids}
+    for i, (time_us, values) in enumerate(lines, seq):
         for key, value in values.items():
-            if key in ids:
-                points.append((execution_id, ids[key], seq + i, time_us, _encode(value)))
-                newest[key] = (*points[-1], number(value))
-    db.conn.executemany("INSERT INTO metadata VALUES (?, ?, ?, ?, ?)", points)
-    db.conn.executemany("INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?, ?, ?)", newest.values())
+            if key in series:
+                series[key].append((execution_id, ids[key], i, time_us, _encode(value)))
+    for points in series.values():  # one key after the other: the table is clustered by key
+        if points:
+            db.conn.executemany("INSERT INTO metadata VALUES (?, ?, ?, ?, ?)", points)
+            newest = (*points[-1], number(_decode(points[-1][-1])))
+            execute(db, "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?, ?, ?)", newest)
     execute(db, "UPDATE execution SET metadata_seq = ? WHERE id = ?", (seq + len(lines), execution_id))
-    return len(points)
+    return sum(map(len, series.values()))
 
 
 def latest(db: Database, execution_id: int) -> dict[str, Any]:
@@ -160,8 +162,8 @@ def _key_ids(db: Database, execution_id: int, names: Iterable[str]) -> dict[str,
 
 
 def _encode(value: Any) -> Any:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else json.dumps(value)
+    return value if type(value) in NUMBERS else orjson.dumps(value).decode()
 
 
 def _decode(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
+    return orjson.loads(value) if isinstance(value, str) else value

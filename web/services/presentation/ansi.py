@@ -86,7 +86,10 @@ def _span(style: Style, text: str) -> str:
 @functools.lru_cache(maxsize=1024)
 def _restyled(style: Style, parameters: str) -> Style:
     """A style after Select Graphic Rendition, as far as it is understood."""
-    codes = [int(code) if code.isascii() and code.isdecimal() and len(code) < 4 else 0 for code in re.split("[;:]", parameters)]
+    codes = [
+        int(code) if code.isascii() and code.isdecimal() and len(code) < 4 else 0
+        for code in re.split("[;:]", parameters)
+    ]
     while codes:
         code = codes.pop(0)
         if code in (38, 48):

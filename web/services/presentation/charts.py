@@ -41,6 +41,7 @@ def series(db: Database, execution_id: int, key: str, axis: Axis) -> dict[str, A
     found, total = metadata.extremes(db, execution_id, key, CHART_POINTS)
     xs = _xs(db, execution_id, found, axis)
     drawn = [(x, point) for x, point in zip(xs, found, strict=True) if x is not None]
+    drawn.sort(key=lambda pair: pair[0])  # people count epochs anew, and a line must not run backwards
     return {
         "x": [x for x, _ in drawn],
         "y": [point.value for _, point in drawn],
@@ -50,7 +51,7 @@ def series(db: Database, execution_id: int, key: str, axis: Axis) -> dict[str, A
 
 
 def sparkline(db: Database, execution_id: int, key: str) -> str:
-    """The `points` of an SVG polyline within SPARK_WIDTH × SPARK_HEIGHT; empty below two numbers."""
+    """The `points` of an SVG polyline within SPARK_WIDTH by SPARK_HEIGHT; empty below two numbers."""
     found, _ = metadata.extremes(db, execution_id, key, SPARK_POINTS)
     return polyline([(point.seq, point.value) for point in found])
 

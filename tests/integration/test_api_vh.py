@@ -1,0 +1,162 @@
+"""The real `vh` command line client, unmodified, against the application on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_server import ApiServer, listening
+
+VH = Path(sys.executable).parent / "vh"
+pytestmark = pytest.mark.skipif(not VH.exists(), reason="valohai-cli is not installed")
+
+
+class Vh:
+    """A person's shell in a directory that is linked to the project `demo`."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self.url = folder / "work", url
+        self.folder.mkdir()
+        config = folder / "config"
+        config.mkdir()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("VALOHAI_")}
+        self.environment = kept | {
+            "VALOHAI_CONFIG_DIR": str(config), "BROWSER": "/bin/true", "NO_COLOR": "1", "LC_ALL": "C.UTF-8",
+            "COLUMNS": "220", "NO_PROXY": "127.0.0.1,localhost", "HOME": str(folder), "GIT_CEILING_DIRECTORIES": "/",
+        }  # fmt: skip
+
+    def __call__(self, *arguments: str, rc: int = 0) -> str:
+        """What it said on both streams."""
+        result = subprocess.run(
+            [str(VH), *arguments], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+        )  # fmt: skip
+        assert result.returncode == rc, result.stdout
+        assert "Traceback" not in result.stdout
+        return result.stdout
+
+    def json(self, *arguments: str) -> Any:
+        command = [str(VH), "--output-format", "json", *arguments]
+        output = subprocess.run(
+            command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+        )
+        assert output.returncode == 0, output.stderr
+        return json.loads(output.stdout)
+
+
+@pytest.fixture
+def vh(api: ApiServer, tmp_path: Path) -> Iterator[Vh]:
+    with listening(api.app) as url:
+        yield Vh(tmp_path, url)
+
+
+@pytest.fixture
+def linked(api: ApiServer, vh: Vh) -> Vh:
+    vh("login", "--host", vh.url, "--token", api.token)
+    vh("project", "link", "demo", "-y")
+    return vh
+
+
+def test_login_by_token_and_by_password_and_not_by_a_wrong_one(api: ApiServer, vh: Vh) -> None:
+    assert "admin" in vh("login", "--host", vh.url, "--token", api.token)
+    vh("logout", "-y")
+    assert "admin" in vh("login", "--host", vh.url, "-u", "admin", "-p", api.token)
+    vh("logout", "-y")
+    assert "Unable to log in" in vh("login", "--host", vh.url, "-u", "admin", "-p", "wrong", rc=1)
+    assert "Invalid token" in vh("login", "--host", vh.url, "--token", "wrong", rc=1)
+
+
+def test_a_directory_is_linked_and_the_project_looked_at(api: ApiServer, linked: Vh) -> None:
+    api.started()
+    assert "demo" in linked("project", "list")
+    status = linked("project", "status")
+    assert "demo" in status
+    assert "Train model" in status
+    (commit,) = linked.json("project", "commits")
+    assert (commit["identifier"], commit["commit_time"]) == (api.commit.identifier, "2026-11-22T23:39:48Z")
+    linked("project", "fetch")
+    assert "demo" in linked("project", "open")
+    assert linked.json("environments")[0]["slug"] == "default"
+
+
+def test_executions_are_listed_shown_and_summarized(api: ApiServer, linked: Vh) -> None:
+    execution, attempt = api.started()
+    api.log(execution, b'{"loss": 0.25}\n', 0)
+    api.call(f"executions/{execution}/final", {"attempt": attempt, "state": "complete"})
+    api.add_execution()
+    assert [item["counter"] for item in linked.json("exec", "list")] == [2, 1]
+    assert [item["counter"] for item in linked.json("exec", "list", "--status", "complete", "-o")] == [1]
+    info = linked("exec", "info", "1")
+    assert all(text in info for text in ("Train model", "complete", "https://example.org/a.png", "steps", "300"))
+    assert linked.json("exec", "info", "latest")["status"] == "created"
+    assert "does not exist" in linked("exec", "info", "9", rc=1)
+    assert "0.25" in linked("exec", "summarize", "1")
+    assert f"{linked.url}/p/demo/executions/1/" in linked("exec", "open", "1")
+
+
+def test_logs_come_with_all_streams_and_all_lines(api: ApiServer, linked: Vh) -> None:
+    execution, attempt = api.started()
+    api.log(execution, b"".join(b"line %d\n" % i for i in range(2100)), 0)
+    api.log(execution, b"oops\n", 0, stream="stderr")
+    api.call(f"executions/{execution}/final", {"attempt": attempt, "state": "complete"})
+    tail = linked("exec", "logs", "1")
+    assert "There are 2103 events, but only the last 2000 are shown" in tail
+    everything = linked("exec", "logs", "1", "--all")
+    assert everything.count("line ") == 2100
+    assert all(text in everything for text in ("Execution created", "Started on runner one", "oops"))
+
+
+def test_following_a_log_ends_when_the_execution_does(api: ApiServer, linked: Vh) -> None:
+    execution, attempt = api.started()
+    api.log(execution, b"first\n", 0)
+
+    def end() -> None:
+        client = api.app.test_client()
+        headers = {"Authorization": "Token pm_runner_one"}
+        path = f"/api/runner/executions/{execution}"
+        batch = {"attempt": attempt, "stream": "stdout", "start": 6, "end": 11, "first_us": 0, "last_us": 0}
+        client.post(f"{path}/log", query_string=batch, data=b"last\n", headers=headers)
+        client.post(f"{path}/final", json={"attempt": attempt, "state": "complete"}, headers=headers)
+
+    timer = threading.Timer(1.0, end)
+    timer.start()
+    said = linked("exec", "logs", "1", "--stream")
+    timer.join()
+    assert "first" in said
+
+
+def test_outputs_are_listed_and_downloaded_with_their_directories(api: ApiServer, linked: Vh) -> None:
+    execution, _ = api.started()
+    contents = {"model.bin": bytes(range(256)) * 4000, "sub/dir/report.csv": b"a,b\n", "empty": b""}
+    for name, content in contents.items():
+        assert api.upload(execution, name, content).status_code == 200
+    assert {item["name"] for item in linked.json("data", "list")} == set(contents)
+    linked("exec", "outputs", "1", "-d", "out-{counter}")
+    for name, content in contents.items():
+        assert (linked.folder / "out-1" / name).read_bytes() == content
+
+
+def test_executions_are_stopped_by_number_latest_and_all(api: ApiServer, linked: Vh) -> None:
+    first, attempt = api.started()
+    others = [api.add_execution().uuid for _ in range(3)]
+    assert "Stopping" in linked("exec", "stop", "1")
+    linked("exec", "stop", "latest")
+    assert api.execution(others[-1]).status == "stopped"
+    linked("exec", "stop", "1-3")
+    assert [api.execution(uuid).status for uuid in [first, *others]] == ["stopping", "stopped", "stopped", "stopped"]
+    linked("exec", "stop", "--all")
+    assert api.execution(first).stop_count == 3
+    api.call(f"executions/{first}/final", {"attempt": attempt, "state": "stopped"})
+    assert "Already complete" in linked("exec", "stop", "1")
+
+
+def test_what_is_not_here_is_said_without_a_stack_trace(api: ApiServer, linked: Vh) -> None:
+    for command in (["pipeline", "list"], ["task", "list"], ["alias", "list"], ["model", "list"]):
+        linked(*command)

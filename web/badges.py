@@ -1,0 +1,117 @@
+"""The badge of a project: how the newest push to a branch went. It always is an image and never an error."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from email.utils import format_datetime
+
+from flask import Blueprint, Response, request
+from sqlite_utils import Database
+
+from core import clock
+from core.errors import NotFound
+from core.model import Execution
+from core.states import UNFINISHED, State
+from web import access
+from web.services.presentation.formats import one_line
+from web.store import executions, projects
+
+blueprint = Blueprint("badges", __name__)
+
+MAX_CHARS = 64
+COLOURS = {
+    "passing": "#2e7d32", "failing": "#c62828", "running": "#9a6700", "stopped": "#b3470f", "unknown": "#6e7781",
+}  # fmt: skip
+# Advance widths of Verdana in 1/2048 em, the font that badges are set in; other letters are taken for a digit's width.
+EM, FONT_SIZE, PADDING, HEIGHT = 2048, 11, 6, 20
+DIGIT, WIDE = 1302, 2048
+WIDTHS = {
+    720: " f", 562: "il", 705: "j", 874: "r", 807: "t", 930: "-:/([)]J", 745: ".,", 1067: "cs", 1076: "z", 1212: "kvxy",
+    1220: "e", 1230: "a", 1243: "o", 1276: "bdgpq", 1296: "hnu", 1676: "w#", 1992: "m", 862: "I", 1140: "L", 1177: "F",
+    1235: "P", 1262: "TYZ", 1295: "E", 1400: "ABKRSVX", 1430: "C", 1499: "U", 1535: "HN", 1600: "DGOQ", 1726: "M", 2025: "W",
+}  # fmt: skip
+ADVANCE = {letter: width for width, letters in WIDTHS.items() for letter in letters}
+XML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"})
+
+
+@blueprint.get("/badge/<name>.svg")
+@access.public
+def badge(name: str) -> Response:
+    """200 with an image for whatever is asked, or 304. It shows nothing but one word."""
+    step = request.args.get("step") or None
+    found = _newest(access.db(), name, request.args.get("branch") or None, step)
+    image = svg(step or name, merged(found))
+    etag = hashlib.sha256(image.encode()).hexdigest()[:32]
+    response = Response(image, mimetype="image/svg+xml")
+    if request.if_none_match.contains(etag):
+        response = Response(status=304)
+    response.set_etag(etag)
+    response.headers["Cache-Control"] = "no-cache, max-age=0"
+    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+    if found:
+        changed = max(e.ended_at or e.started_at or e.queued_at or e.created_at for e in found)
+        response.headers["Last-Modified"] = format_datetime(clock.parse(changed), usegmt=True)
+    return response
+
+
+def merged(found: Sequence[Execution]) -> str:
+    """One word for several executions. One that failed decides, even while others run."""
+    states = {execution.state for execution in found}
+    if not states:
+        return "unknown"
+    if State.ERROR in states:
+        return "failing"
+    if states & UNFINISHED:
+        return "running"
+    return "stopped" if State.STOPPED in states else "passing"
+
+
+def svg(label: str, message: str) -> str:
+    """A flat badge. Equal arguments give equal bytes, so that caches can tell."""
+    label, message = _clamped(label), _clamped(message)
+    left, right = _width(label), _width(message)
+    title = f"{label}: {message}".translate(XML)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="{HEIGHT}" role="img" aria-label="{title}">'
+        f"<title>{title}</title>"
+        f'<clipPath id="r"><rect width="{left + right}" height="{HEIGHT}" rx="3"/></clipPath>'
+        f'<g clip-path="url(#r)"><rect width="{left}" height="{HEIGHT}" fill="#444c56"/>'
+        f'<rect x="{left}" width="{right}" height="{HEIGHT}" fill="{COLOURS[message]}"/></g>'
+        f'<g fill="#fff" font-family="Verdana,Geneva,DejaVu Sans,sans-serif" font-size="{FONT_SIZE}">'
+        f"{_text(label, 0, left)}{_text(message, left, right)}</g></svg>"
+    )
+
+
+def _newest(db: Database, name: str, branch: str | None, step: str | None) -> list[Execution]:
+    with contextlib.suppress(NotFound):
+        project = projects.by_name(db, name)
+        repositories = projects.repositories(db, project.id)
+        if branch is None and repositories:
+            branch = repositories[0].default_branch
+        return executions.newest_of_branch(db, project.id, branch or "", step)
+    return []
+
+
+def _clamped(text: str) -> str:
+    text = one_line(text.encode(errors="replace").decode())
+    return text if len(text) <= MAX_CHARS else f"{text[: MAX_CHARS - 1]}…"
+
+
+def _width(text: str) -> int:
+    """Of a half, in pixels."""
+    return round(_advance(text)) + 2 * PADDING
+
+
+def _advance(text: str) -> float:
+    units = sum(ADVANCE.get(letter, WIDE if ord(letter) > 0x2E80 else DIGIT) for letter in text)
+    return units * FONT_SIZE / EM
+
+
+def _text(text: str, left: int, width: int) -> str:
+    """Text that is drawn as wide as it was measured, whatever font the viewer has; twice, the first as a shadow."""
+    place = f'x="{left + PADDING}" textLength="{width - 2 * PADDING}"'
+    text = text.translate(XML)
+    shadow = f'<text {place} y="15" fill="#010101" fill-opacity=".3" aria-hidden="true">{text}</text>'
+    return f'{shadow}<text {place} y="14">{text}</text>'

@@ -1,0 +1,86 @@
+"""The commits of a project; of one, all that was made of it and the reasons for what was not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, render_template
+from markupsafe import Markup
+from sqlite_utils import Database
+
+from core.model import Commit, Execution
+from core.states import UNFINISHED
+from web import access
+from web.pages.paging import Page
+from web.services import dispatch
+from web.services.presentation import loglines
+from web.store import commits, executions, logs, metadata, projects
+
+blueprint = Blueprint("commits", __name__)
+
+PER_PAGE = 50
+TAIL_LINES = 10
+SHOWN_TAILS = 50  # executions of one commit whose last lines are shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One execution of a commit; `tail` are its last log lines."""
+
+    execution: Execution
+    latest: dict[str, Any]
+    tail: Markup
+    waits: str
+
+
+@blueprint.get("/p/<name>/commits/")
+@access.user
+def listing(name: str) -> str:
+    db = access.db()
+    project = projects.by_name(db, name)
+    page = Page.asked(PER_PAGE)
+    found, total = commits.search(db, project_id=project.id, adhoc=None, limit=page.size, offset=page.offset)
+    rows = [(commit, executions.of_commit(db, commit.id)) for commit in found]
+    return render_template("commits.html", project=project, rows=rows, page=page.of(total), live=_live(rows))
+
+
+@blueprint.get("/p/<name>/commits/<identifier>/")
+@access.user
+def show(name: str, identifier: str) -> str:
+    db, logs_dir = access.db(), access.server().config.logs_dir
+    project = projects.by_name(db, name)
+    commit = commits.by_identifier(db, project.id, identifier)
+    found = executions.of_commit(db, commit.id)
+    return render_template(
+        "commit.html",
+        project=project,
+        commit=commit,
+        pushes=commits.pushes_of_commit(db, commit.id),
+        outcomes=_outcomes(db, logs_dir, found),
+        live=_live([(commit, found)]),
+    )
+
+
+def _outcomes(db: Database, logs_dir: Path, found: list[Execution]) -> list[Outcome]:
+    latest = metadata.latest_of(db, [execution.id for execution in found])
+    return [
+        Outcome(
+            execution=execution,
+            latest=latest.get(execution.id, {}),
+            tail=_tail(db, logs_dir, execution) if i < SHOWN_TAILS else Markup(),
+            waits=dispatch.why_waiting(db, execution),
+        )
+        for i, execution in enumerate(found)
+    ]
+
+
+def _tail(db: Database, logs_dir: Path, execution: Execution) -> Markup:
+    at = logs.length(db, execution)
+    lines = logs.read(logs_dir, execution, at, max(0, at.lines - TAIL_LINES), TAIL_LINES)
+    return Markup("\n").join(Markup(loglines.text(line)) for line in lines)  # noqa: S704  (escaped there)
+
+
+def _live(rows: list[tuple[Commit, list[Execution]]]) -> bool:
+    return any(execution.state in UNFINISHED for _, found in rows for execution in found)

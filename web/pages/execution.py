@@ -1,0 +1,132 @@
+"""One execution: how it stands, its log, its metadata, its outputs, and everything it was made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from markupsafe import Markup
+from sqlite_utils import Database
+from werkzeug import Response
+
+from core import metadata as rules
+from core.model import Execution, Project
+from core.states import FINAL
+from web import access
+from web.services import dispatch, downloads, lifecycle
+from web.services.presentation import charts, loglines, standing
+from web.store import commits, data, executions, logs, metadata, projects
+from web.store.logs import LogLength
+
+blueprint = Blueprint("execution", __name__)
+
+PATH = "/p/<name>/executions/<int(max=2147483647):counter>"
+WINDOW_LINES = 2000  # of the log, on the page and in each block fetched later
+CHARTS = 24
+OUTPUTS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """The log lines on the page: from `first` up to `next`, of `total`, counted from 0."""
+
+    first: int
+    next: int
+    total: int
+    html: Markup
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A metadata key with its latest value; `spark` is a polyline when it is drawn."""
+
+    key: str
+    value: Any
+    spark: str
+
+
+@blueprint.get(f"{PATH}/")
+@access.user
+def show(name: str, counter: int) -> str:
+    """The page, with the log's last lines, or those around `?line=`, counted from 1."""
+    db = access.db()
+    project, execution = asked(db, name, counter)
+    at = logs.length(db, execution)
+    return render_template(
+        "execution.html",
+        project=project,
+        execution=execution,
+        commit=commits.get(db, execution.commit_id),
+        standing=standing.of(db, execution),
+        window=_window(execution, at, _first_line(at)),
+        position=f"{at.lines}-{metadata.count(db, execution.id)}",
+        final=execution.state in FINAL,
+        **_parts(db, execution),
+    )
+
+
+@blueprint.get(f"{PATH}/parts")
+@access.user
+def parts(name: str, counter: int) -> str:
+    """What changes with the state or with a new metadata key, for a page that is open."""
+    db = access.db()
+    project, execution = asked(db, name, counter)
+    commit = commits.get(db, execution.commit_id)
+    return render_template(
+        "_execution_parts.html", project=project, execution=execution, commit=commit, **_parts(db, execution)
+    )
+
+
+@blueprint.post(f"{PATH}/stop")
+@access.user
+def stop(name: str, counter: int) -> Response:
+    """Ask it to stop; the second time, kill it."""
+    db, server = access.db(), access.server()
+    _, execution = asked(db, name, counter)
+    lifecycle.request_stop(db, server.config.logs_dir, execution.uuid, access.current_user().username)
+    server.changes.publish()
+    dispatch.dispatch(db, server.queues)
+    return redirect(url_for("execution.show", name=name, counter=counter), 303)
+
+
+def asked(db: Database, name: str, counter: int) -> tuple[Project, Execution]:
+    project = projects.by_name(db, name)
+    return project, executions.by_counter(db, project.id, counter)
+
+
+def log_window(execution: Execution, at: LogLength, first: int, count: int) -> Markup:
+    lines = logs.read(access.server().config.logs_dir, execution, at, first, count)
+    return Markup(loglines.chunks(lines))  # noqa: S704  (escaped there)
+
+
+def _window(execution: Execution, at: LogLength, first: int) -> Window:
+    html = log_window(execution, at, first, WINDOW_LINES)
+    return Window(first=first, next=min(first + WINDOW_LINES, at.lines), total=at.lines, html=html)
+
+
+def _first_line(at: LogLength) -> int:
+    tail = max(0, at.lines - WINDOW_LINES)
+    given = request.args.get("line", "")
+    if given.isascii() and given.isdecimal() and len(given) < 16:
+        return min(max(0, int(given) - 1 - WINDOW_LINES // 4), tail)
+    return tail
+
+
+def _parts(db: Database, execution: Execution) -> dict[str, Any]:
+    latest = metadata.latest(db, execution.id)
+    axis = charts.axis_key(latest)
+    drawn = [key for key, value in latest.items() if key != axis and rules.number(value) is not None][:CHARTS]
+    count, size = data.totals(db, execution.id)
+    return {
+        "latest": latest,
+        "axis": axis,
+        "charted": [
+            Measure(key=key, value=latest[key], spark=charts.sparkline(db, execution.id, key)) for key in drawn
+        ],
+        "outputs": [(datum, downloads.url_name(datum)) for datum in data.of_execution(db, execution.id, OUTPUTS)],
+        "outputs_count": count,
+        "outputs_size": size,
+        "history": executions.state_changes(db, execution.id),
+    }
+

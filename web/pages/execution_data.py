@@ -1,0 +1,107 @@
+"""What an execution's page fetches or offers for download: log lines, the whole log, series, output files."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+from flask import Blueprint, Response, request
+
+from core import clock
+from core.errors import InvalidInput, NotFound
+from core.model import Execution
+from web import access
+from web.pages.execution import PATH, WINDOW_LINES, asked, log_window
+from web.services import downloads
+from web.services.presentation import charts
+from web.services.presentation.charts import BY_NUMBER, BY_TIME, Axis
+from web.store import data, logs
+
+blueprint = Blueprint("execution_data", __name__)
+
+BLOCK_BYTES = 64 * 1024
+
+
+@blueprint.get(f"{PATH}/log.html")
+@access.user
+def lines(name: str, counter: int) -> Response:
+    """Log lines from `first` on, counted from 0, as the page shows them; at most WINDOW_LINES."""
+    db = access.db()
+    _, execution = asked(db, name, counter)
+    first, count = _whole("first", 0), min(_whole("count", WINDOW_LINES), WINDOW_LINES)
+    html = log_window(execution, logs.length(db, execution), first, count)
+    return Response(html, mimetype="text/html", headers={"Cache-Control": "no-store"})
+
+
+@blueprint.get(f"{PATH}/log.txt")
+@access.user
+def whole_log(name: str, counter: int) -> Response:
+    """The log as it was printed, all streams, to be saved."""
+    db, server = access.db(), access.server()
+    project, execution = asked(db, name, counter)
+    length = logs.length(db, execution).bytes
+    path, _ = logs.paths(server.config.logs_dir, execution)
+    response = Response(_blocks(path, length), mimetype="text/plain")
+    response.content_length = length
+    response.headers.set("Content-Disposition", "attachment", filename=f"{project.name}-{execution.counter}.log.txt")
+    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    return response
+
+
+@blueprint.get(f"{PATH}/series")
+@access.user
+def series(name: str, counter: int) -> Response:
+    """The series of the metadata key `key`, small enough to draw, over the axis `x`: number, time or `key.<name>`."""
+    db = access.db()
+    _, execution = asked(db, name, counter)
+    found = charts.series(db, execution.id, request.args.get("key", ""), _axis(execution))
+    return Response(orjson.dumps(found), mimetype="application/json")
+
+
+@blueprint.get(f"{PATH}/outputs/<uuid:datum>/<filename>")
+@access.user
+def output(name: str, counter: int, datum: uuid.UUID, filename: str) -> Response:  # noqa: ARG001
+    """One output file; its uuid decides, the name only tells who reads the address."""
+    db = access.db()
+    _, execution = asked(db, name, counter)
+    found = data.by_uuid(db, str(datum))
+    if found.execution_id != execution.id:
+        raise NotFound(f"execution #{counter} has no output {datum}")
+    return downloads.send(access.server().config.outputs_dir, found)
+
+
+def _blocks(path: Path, length: int) -> Iterator[bytes]:
+    """Exactly `length` bytes: more may follow in the file while it is read, or be missing after a power failure."""
+    left = length
+    if path.exists():
+        with path.open("rb") as file:
+            while left and (block := file.read(min(BLOCK_BYTES, left))):
+                left -= len(block)
+                yield block
+    while left:
+        block = b"\n" * min(BLOCK_BYTES, left)
+        left -= len(block)
+        yield block
+
+
+def _axis(execution: Execution) -> Axis:
+    given = request.args.get("x", BY_NUMBER)
+    if given == BY_TIME:
+        start = clock.parse(execution.started_at or execution.created_at)
+        return Axis(by=BY_TIME, start_us=int(start.timestamp() * 1e6))
+    if given.startswith("key."):
+        return Axis(by=given.removeprefix("key."))
+    if given != BY_NUMBER:
+        raise InvalidInput(f"x must be {BY_NUMBER}, {BY_TIME} or key.<name>, got {given[:80]!r}")
+    return Axis(by=BY_NUMBER)
+
+
+def _whole(name: str, default: int) -> int:
+    given = request.args.get(name, "")
+    if not given:
+        return default
+    if not (given.isascii() and given.isdecimal() and len(given) < 16):
+        raise InvalidInput(f"{name} must be a whole number from 0 on, got {given[:80]!r}")
+    return int(given)

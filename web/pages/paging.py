@@ -1,0 +1,56 @@
+"""Pages of long lists, and links that keep the rest of the query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+from urllib.parse import urlencode
+
+from flask import request
+
+MAX_PAGE = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One page of a list, counted from 1; `total` is the number of items on all of them."""
+
+    number: int
+    size: int
+    total: int = 0
+
+    @classmethod
+    def asked(cls, size: int) -> Self:
+        given = request.args.get("page", "")
+        number = int(given) if given.isascii() and given.isdecimal() and len(given) < 10 else 1
+        return cls(number=min(max(number, 1), MAX_PAGE), size=size)
+
+    def of(self, total: int) -> Self:
+        return replace(self, total=total)
+
+    @property
+    def offset(self) -> int:
+        return (self.number - 1) * self.size
+
+    @property
+    def first(self) -> int:
+        return min(self.offset + 1, self.total)
+
+    @property
+    def last(self) -> int:
+        return min(self.offset + self.size, self.total)
+
+    @property
+    def previous(self) -> str | None:
+        return query(page=self.number - 1) if self.number > 1 else None
+
+    @property
+    def next(self) -> str | None:
+        return query(page=self.number + 1) if self.last < self.total else None
+
+
+def query(**changes: object) -> str:
+    """This page's query with some of it changed; None takes a name away. Without `page` it is back to the first."""
+    kept = {name: value for name, value in request.args.items() if name != "page"}
+    wanted = kept | changes
+    return "?" + urlencode({name: value for name, value in wanted.items() if value not in (None, "")})

@@ -1,0 +1,63 @@
+"""What all templates can use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, g, request, url_for
+from markupsafe import Markup
+
+from core.model import User
+from web import access
+from web.pages.appearance import theme
+from web.services.presentation import formats, standing
+
+UPLOT = "vendor/uplot-1.6.32"
+
+
+def init_app(app: Flask) -> None:
+    environment = app.jinja_env
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.finalize = _finalize
+    environment.filters |= {
+        "size": formats.size,
+        "duration": formats.duration,
+        "ago": formats.ago,
+        "absolute": formats.absolute,
+        "value": formats.value,
+        "full": formats.full,
+        "one_line": formats.one_line,
+        "seconds": standing.seconds,
+        "stop_label": standing.stop_label,
+    }
+    charts = (Path(app.static_folder or "") / UPLOT / "uPlot.iife.min.js").is_file()
+    environment.globals |= {
+        "SIGNS": standing.SIGNS,
+        "STATUSES": standing.STATUSES,
+        "UPLOT": UPLOT if charts else "",
+        "csrf_token": access.csrf_token,
+        "person": person,
+        "static": static,
+        "here": here,
+        "theme": theme,
+    }
+
+
+def person() -> User | None:
+    """Who is logged in, also on the pages that anybody may see."""
+    return g.get("user") or access.session_user()
+
+
+def static(name: str) -> str:
+    return url_for("static", filename=name)
+
+
+def here() -> str:
+    """This page, as a path with its query."""
+    return request.full_path.rstrip("?")
+
+
+def _finalize(value: Any) -> Any:
+    """Every text that a template prints passes here before it is escaped."""
+    return formats.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
