@@ -19,16 +19,24 @@ LEFTOVER_S = 3600.0  # a directory of a preparation that was killed
 TEMPORARY = ".new-"
 
 
+def tree_of(cache_dir: Path, project: str, sha: str) -> Path:
+    """Where the tree of a commit is, or will be."""
+    try:
+        return cache_dir / "trees" / names.check_project(project) / names.check_sha(sha)
+    except InvalidInput as error:
+        raise ExecutionFailed(
+            FailureReason.INTERNAL, f"{project} at {sha[:12]} cannot be checked out: {error}"
+        ) from None
+
+
 def prepare(cache_dir: Path, server_url: str, token: str, project: str, sha: str) -> Path:
     """The directory with the files of a commit, fetched from the server if this machine does not have it yet.
 
     The tree is immutable: mount it, never write to it. Its modification time is the last use of it. Several processes
     may prepare the same commit at once. Raises ExecutionFailed.
     """
-    tree = cache_dir / "trees" / project / sha
+    tree = tree_of(cache_dir, project, sha)
     try:
-        names.check_project(project)
-        names.check_sha(sha)
         if not _is_there(tree):
             repository = _fetched(cache_dir, server_url, token, project, sha)
             _export(repository, sha, tree)

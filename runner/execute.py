@@ -72,9 +72,10 @@ def acknowledged(host: Host, spec: ExecutionSpec) -> Mapping[str, int]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a container needs besides the execution's directory."""
+    """What a container needs besides the execution's directory. `tree` is complete once `checkout` is done."""
 
     tree: Path
+    checkout: Task[Path]
     image: str
     digest: str
 
@@ -93,7 +94,7 @@ def prepare(run: Run) -> Prepared:
         )
     )
     commit = (spec.project_name, spec.commit_identifier)
-    tree = Task(lambda: checkout.prepare(host.cache, host.server_url, host.token, *commit))
+    checked_out = Task(lambda: checkout.prepare(host.cache, host.server_url, host.token, *commit))
     fetched = inputs.fetch(
         spec.input_specs(),
         run.directory / "inputs",
@@ -107,7 +108,7 @@ def prepare(run: Run) -> Prepared:
     run.check()
     api = open_relay(run, input_requests(fetched))
     documents.write(run.directory / "config", spec, fetched, api, runtime(host))
-    return Prepared(tree.result(run), *image.result(run))
+    return Prepared(checkout.tree_of(host.cache, *commit), checked_out, *image.result(run))
 
 
 def launch(run: Run, prepared: Prepared) -> Run:
@@ -121,7 +122,7 @@ def launch(run: Run, prepared: Prepared) -> Run:
             log.warning("commits are copied from now on: %s", error)
         else:
             return run
-    _copy(prepared.tree, run.directory)
+    _copy(prepared.checkout.result(run), run.directory)
     _start(run, prepared, None)
     return run
 
@@ -269,11 +270,12 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
             shm=settings.shm,
         )
     )
-    write_json(run.directory / "container.json", run.container_id)
     try:
+        prepared.checkout.result(run)  # only the start mounts the tree, so the container is made meanwhile
+        write_json(run.directory / "container.json", run.container_id)
         run.reporter.container(spec.uuid, spec.attempt, run.container_id, prepared.digest)
         host.engine.start(run.container_id)
-    except OverlayUnavailable:
+    except BaseException:
         host.engine.remove(run.container_id)
         raise
 

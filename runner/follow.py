@@ -19,7 +19,7 @@ from runner.stdout import Lines
 log = logging.getLogger(__name__)
 
 ORDER = ("status", "stdout", "stderr")  # within one poll: "Command 1 of 2: …" before what it printed
-EAGER_POLL_S, QUIET_POLL_S = 0.01, 0.05
+EAGER_POLL_S, QUIET_POLL_S = 0.005, 0.05
 EAGER_S = 10.0  # after the start and after each growth
 BATCH_INTERVAL_S, BATCH_BYTES = 0.05, 256 * 1024  # post at most so often, or when so much is there
 SILENCE_S = 2.0  # then an unfinished line is shown

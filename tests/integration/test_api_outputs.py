@@ -13,6 +13,7 @@ import pytest
 from api_server import ApiServer, said
 from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
+from web.app import create_app
 from web.services import downloads
 from web.store import data
 
@@ -126,6 +127,13 @@ def test_a_body_that_breaks_off_is_not_taken_for_a_whole_one(api: ApiServer, ver
     assert files(api) == []
     assert api.json("data/")["results"] == []
     assert said(api, execution, "stdout") == []
+
+
+def test_what_a_killed_server_was_receiving_is_removed_by_the_next_one(api: ApiServer, stored: str) -> None:
+    left = api.config.outputs_dir / ".incoming" / f"{uuid.uuid4()}.half"
+    left.write_bytes(b"half")
+    create_app(api.config)
+    assert files(api) == [data.path(api.config.outputs_dir, stored)]
 
 
 def test_a_body_of_unknown_length_is_refused(api: ApiServer) -> None:

@@ -19,6 +19,7 @@ from web.store import data
 from web.store.db import transaction
 
 NAME_CHARACTERS = 1024
+INCOMING = ".incoming"  # below the outputs directory: files that are being received
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +66,19 @@ def store(
     with transaction(db):
         execution = lifecycle.held(db, runner, upload.execution, upload.attempt)
         _check_room(db, limits, execution, upload)
-    received = _receive(outputs_dir / ".incoming", upload.uuid, chunks)
+    received = _receive(outputs_dir / INCOMING, upload.uuid, chunks)
     try:
         with transaction(db):
             execution = lifecycle.held(db, runner, upload.execution, upload.attempt)
             return _keep(db, outputs_dir, limits, execution, upload, received)
     finally:
         received.path.unlink(missing_ok=True)
+
+
+def clear_incoming(outputs_dir: Path) -> None:
+    """Remove what a killed server was receiving: its runners send it again."""
+    for path in (outputs_dir / INCOMING).glob("*"):
+        path.unlink(missing_ok=True)
 
 
 def _receive(incoming: Path, uuid: str, chunks: Iterable[bytes]) -> Received:

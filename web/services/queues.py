@@ -48,7 +48,7 @@ class Queues:
     def nudged(self) -> None:
         """A sweep begins: it serves every nudge so far, and what comes from now on needs a new one."""
         try:
-            Queue(SERVER_QUEUE, connection=self._connection, serializer="json").empty()
+            Queue(SERVER_QUEUE, connection=self._connection, serializer="json").empty()  # type: ignore[no-untyped-call]
             self._connection.delete(NUDGE_KEY)
         except RedisError:
             return  # the sweep goes on without it

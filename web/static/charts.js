@@ -1,0 +1,190 @@
+// One small chart per metadata key, by uPlot. Without it the sparklines that came with the page stay.
+
+const MAX_POINTS = 3000; // appended live; then the server's choice of points is fetched again
+const HEIGHT = 116;
+const SMALL_HEIGHT = 90;
+
+export function shortNumber(value) {
+  if (value === null || value === undefined) return "";
+  if (Number.isInteger(value) && Math.abs(value) < 1e9) return String(value);
+  const size = Math.abs(value);
+  const [digits, exponent] = (size < 1e-4 || size >= 1e9 ? value.toExponential(3) : value.toPrecision(4)).split("e");
+  const short = digits.includes(".") ? digits.replace(/\.?0+$/, "") : digits;
+  return exponent ? `${short}e${Number(exponent)}` : short;
+}
+
+class Chart {
+  constructor(figure, charts) {
+    this.figure = figure;
+    this.charts = charts;
+    this.key = figure.dataset.key;
+    this.place = figure.querySelector(".plot");
+    this.value = figure.querySelector("b");
+    this.note = figure.querySelector(".note");
+    this.data = null; // [x, y], ascending x
+    this.plot = null;
+    this.loading = false;
+    this.seq = -1;
+  }
+
+  async load() {
+    if (this.loading) return;
+    this.loading = true;
+    try {
+      const query = new URLSearchParams({ key: this.key, x: this.charts.axis });
+      const answer = await fetch(`${this.charts.url}series?${query}`);
+      if (!answer.ok) return;
+      const { x, y, seq, points } = await answer.json();
+      this.data = [x, y];
+      this.points = points;
+      this.seq = Math.max(-1, ...seq);
+      this.draw();
+    } finally {
+      this.loading = false;
+    }
+  }
+
+  draw() {
+    if (!this.data[0].length) return;
+    if (this.plot) this.plot.setData(this.data);
+    else this.make();
+    const shown = this.data[0].length;
+    const all = this.points.toLocaleString("en-US");
+    this.note.textContent = shown < this.points ? `${shown} of ${all} points, every extreme kept` : `${all} points`;
+  }
+
+  make() {
+    this.place.replaceChildren();
+    const { width, height } = this.size();
+    const style = getComputedStyle(this.place);
+    const muted = getComputedStyle(this.note).color;
+    const grid = { stroke: getComputedStyle(this.figure).borderTopColor, width: 1 };
+    const font = `11px ${style.fontFamily}`;
+    const axis = { stroke: muted, grid, ticks: { show: false }, font, gap: 4 };
+    const values = (_, splits) => splits.map(shortNumber);
+    this.plot = new uPlot({
+      width, height,
+      padding: [8, 6, 0, 0],
+      legend: { show: false },
+      cursor: { sync: { key: "metadata" }, points: { size: 6 }, y: false },
+      scales: { x: { time: false } },
+      axes: [{ ...axis, size: 20, space: 50, values }, { ...axis, size: (_, labels) => 10 + 6.5 * Math.max(2, ...(labels ?? []).map((label) => label.length)), space: 28, values }],
+      series: [{}, { stroke: style.color, width: 1.5, points: { show: this.data[0].length < 2 }, spanGaps: true }],
+      hooks: { setCursor: [(plot) => this.showCursor(plot)] },
+    }, this.data, this.place);
+  }
+
+  remake() {
+    this.plot?.destroy();
+    this.plot = null;
+    if (this.data) this.draw();
+  }
+
+  size() {
+    return { width: this.place.clientWidth, height: this.place.clientHeight || (innerWidth > 640 ? HEIGHT : SMALL_HEIGHT) };
+  }
+
+  showCursor(plot) {
+    const index = plot.cursor.idx;
+    this.value.textContent = index === null || index === undefined ? this.latest ?? this.value.textContent
+      : `${shortNumber(this.data[1][index])} at ${shortNumber(this.data[0][index])}`;
+    if (this.latest === undefined) this.latest = this.value.dataset.latest;
+  }
+
+  // `points` are [seq, microseconds, number or null]; `xs` maps seq to x.
+  append(points, xs, latest) {
+    this.latest = this.value.dataset.latest = latest.text;
+    this.value.textContent = latest.text;
+    this.value.title = latest.full;
+    if (!this.data) return;
+    const [x, y] = this.data;
+    let stale = x.length > MAX_POINTS;
+    for (const [seq, microseconds, value] of points) {
+      if (seq <= this.seq || value === null) continue;
+      const at = xs(seq, microseconds);
+      if (at === undefined || at < x[x.length - 1]) stale = true;
+      else (x.push(at), y.push(value));
+      this.seq = seq;
+      this.points += 1;
+    }
+    if (stale) this.load();
+    else this.draw();
+  }
+}
+
+export class Charts {
+  constructor(url, startedAt) {
+    this.url = url;
+    this.startUs = Date.parse(startedAt) * 1000;
+    this.watcher = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        const chart = this.byFigure.get(target);
+        if (isIntersecting && chart && !chart.data) chart.load();
+      }
+    }, { rootMargin: "200px" });
+    this.resizer = new ResizeObserver((entries) => {
+      for (const { target } of entries) {
+        const chart = this.byFigure.get(target.closest(".chart"));
+        if (chart?.plot && chart.plot.width !== target.clientWidth) chart.plot.setSize(chart.size());
+      }
+    });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.all.forEach((chart) => chart.remake()));
+    this.find();
+  }
+
+  get all() {
+    return [...this.byFigure.values()];
+  }
+
+  // After the section has been fetched anew.
+  find() {
+    this.watcher.disconnect();
+    this.resizer.disconnect();
+    this.section = document.getElementById("charts");
+    this.byFigure = new Map();
+    if (typeof uPlot === "undefined") return;
+    for (const figure of this.section.querySelectorAll(".chart")) {
+      const chart = new Chart(figure, this);
+      chart.value.dataset.latest = chart.value.textContent;
+      chart.latest = chart.value.textContent;
+      this.byFigure.set(figure, chart);
+      this.watcher.observe(figure);
+      this.resizer.observe(chart.place);
+    }
+    this.chooseAxis();
+  }
+
+  chooseAxis() {
+    const select = document.getElementById("axis");
+    if (this.axis && [...select.options].some((option) => option.value === this.axis)) select.value = this.axis;
+    this.axis = select.value;
+    select.hidden = select.labels[0].hidden = false;
+    select.addEventListener("change", () => {
+      this.axis = select.value;
+      this.all.filter((chart) => chart.data).forEach((chart) => chart.load());
+    });
+  }
+
+  // True when every key of the event is known here; otherwise the section must be fetched anew.
+  append({ points, latest }) {
+    const rows = new Map([...document.querySelectorAll("#latest tr")].map((row) => [row.dataset.key, row]));
+    const charts = new Map(this.all.map((chart) => [chart.key, chart]));
+    const xs = this.xs(points);
+    let known = true;
+    for (const key of Object.keys(latest)) {
+      const cell = rows.get(key)?.querySelector("td");
+      if (!cell) known = false;
+      else (cell.textContent = latest[key].text, cell.title = latest[key].full);
+      charts.get(key)?.append(points[key], xs, latest[key]);
+    }
+    return known;
+  }
+
+  xs(points) {
+    if (this.axis === "time") return (_, microseconds) => (microseconds - this.startUs) / 1e6;
+    if (!this.axis?.startsWith("key.")) return (seq) => seq;
+    const counted = points[this.axis.slice(4)] ?? [];
+    const values = new Map(counted.map(([seq, , value]) => [seq, value ?? undefined]));
+    return (seq) => values.get(seq);
+  }
+}
