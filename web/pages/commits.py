@@ -79,7 +79,7 @@ def _outcomes(db: Database, logs_dir: Path, found: list[Execution]) -> list[Outc
 def _tail(db: Database, logs_dir: Path, execution: Execution) -> Markup:
     at = logs.length(db, execution)
     lines = logs.read(logs_dir, execution, at, max(0, at.lines - TAIL_LINES), TAIL_LINES)
-    return Markup("\n").join(Markup(loglines.text(line)) for line in lines)  # noqa: S704  (escaped there)
+    return Markup("\n".join(loglines.plain(line) for line in lines))  # noqa: S704  (escaped there)
 
 
 def _live(rows: list[tuple[Commit, list[Execution]]]) -> bool:

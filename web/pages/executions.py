@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from web import access
 from web.pages.addresses import base_url
 from web.pages.paging import Page, query
 from web.services.presentation import standing
+from web.services.presentation.charts import X_KEYS
 from web.store import commits, execution_table, executions, metadata, projects
 from web.store.execution_table import Filter, Order
 
@@ -89,9 +90,10 @@ def _rows(db: Database, found: Sequence[Execution]) -> list[Row]:
     return [Row(execution=e, commit=of[e.commit_id], latest=latest.get(e.id, {})) for e in found]
 
 
-def _by_frequency(all_latest: Any) -> list[str]:
+def _by_frequency(all_latest: Iterable[Mapping[str, Any]]) -> list[str]:
+    """All keys; those that only count steps or epochs come last."""
     counted = Counter(key for latest in all_latest for key in latest)
-    return [key for key, _ in counted.most_common()]
+    return sorted(counted, key=lambda key: (key.lower() in X_KEYS, -counted[key]))
 
 
 def _shown_keys(known: Sequence[str], order: Order) -> list[str]:

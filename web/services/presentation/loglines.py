@@ -32,6 +32,11 @@ def html(line: LogLine) -> str:
     )
 
 
+def plain(line: LogLine) -> str:
+    """One line without a number, for a few last lines."""
+    return f'<span class="{line.stream}">{text(line)}</span>'
+
+
 def text(line: LogLine) -> str:
     """What the line says, as HTML."""
     shown = line.message[:LINE_BYTES].decode("utf-8", "replace")

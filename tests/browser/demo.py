@@ -1,0 +1,391 @@
+"""Fills a data directory with what a team's server looks like after some weeks, through the same functions as the server.
+
+python tests/browser/demo.py DIRECTORY       then: pushmill up --data DIRECTORY
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlite_utils import Database
+
+from core import clock
+from core.config import Config, from_table
+from core.model import Commit, Execution, Project, PushEvent, Runner, User
+from core.steps.parse import parse
+from core.steps.resolve import resolve
+from core.wire import FinalReport, LogBatch
+from web.services import launch, lifecycle, setup, vault
+from web.store import commits, data, deliveries, logs, projects, runners, users
+from web.store.db import connect, execute, transaction
+
+YAML = b"""
+- step:
+    name: train
+    image: pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime
+    command:
+      - pip install -r requirements.txt
+      - python train.py {parameters}
+    parameters:
+      - {name: learning_rate, type: float, default: 0.001}
+      - {name: batch_size, type: integer, default: 64}
+      - {name: epochs, type: integer, default: 40}
+      - {name: optimizer, type: string, default: adamw}
+      - {name: augment, type: flag, default: true}
+    inputs:
+      - {name: dataset, default: ["https://data.example.org/cells/train.tar", "https://data.example.org/cells/labels.csv"]}
+      - {name: weights, optional: true}
+    environment-variables:
+      - {name: OMP_NUM_THREADS, default: "8"}
+    time-limit: 6h
+- step:
+    name: preprocess
+    image: python:3.12-slim
+    command: python preprocess.py {parameters}
+    parameters:
+      - {name: size, type: integer, default: 224}
+- step:
+    name: evaluate
+    image: python:3.12-slim
+    command: python evaluate.py {parameters}
+    parameters:
+      - {name: threshold, type: float, default: 0.5}
+"""
+MESSAGES = (
+    "Warm up the learning rate over two epochs",
+    "Fix the validation split\n\nThe seed was not passed on, so two workers saw the same cells.",
+    "Mixed precision", "Augment with elastic deformation", "Larger batches, cosine decay", "Read labels in one go",
+    "Drop the second head", "Weight the loss by class frequency", "Evaluate on the held-out plates", "Tidy up",
+    "Log gradient norms", "Pin the data version", "Smaller stem for 64 px tiles", "Early stopping on recall",
+)  # fmt: skip
+PEOPLE = ("Ada Lovelace", "Tim Menzies", "Noor Aziz")
+PLAIN_LINES = 100_000
+PROBLEM = "line 4: 'comand' is no key of a step"
+TRACE = (
+    "Traceback (most recent call last):",
+    '  File "preprocess.py", line 41, in <module>',
+    "    tile = read(path)",
+    "\x1b[31mFileNotFoundError\x1b[0m: plate-17/0041.tif",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """What tests look for: `long` has 100,000 lines and five keys of 600 points, `live` runs on, held by `runner`."""
+
+    config: Config
+    token: str
+    project: Project
+    long: Execution
+    live: Execution
+    failed: Execution
+    queued: Execution
+    broken: Commit
+    runner: Runner
+
+
+class Filling:
+    def __init__(self, directory: Path, executions: int = 200, **sections: Any) -> None:
+        settings = {"redis": {"url": "redis://127.0.0.1:1/0"}} | sections
+        self.config = from_table(settings, directory)
+        first = setup.prepare(self.config)
+        self.token = first.token or (directory / "admin-token").read_text().strip()
+        self.db: Database = connect(self.config.database)
+        self.key = vault.load(directory / "secret.key")
+        admin = users.by_name(self.db, "admin")
+        assert admin is not None
+        self.admin: User = admin
+        self.random = random.Random(7)
+        self.executions = executions
+        self.now = datetime.now(UTC)
+
+    def fill(self) -> Demo:
+        runner = self._runners()
+        project = self._project("cells", "Segmentation of fluorescence microscopy tiles")
+        self._project("spirals", "The example of the first start")
+        found = self._weeks(project, runner)
+        broken = self._commit(project, "Rename steps", 0.02, state="broken", problems=(PROBLEM,))
+        with transaction(self.db):
+            push = self._push(project, broken, "refs/heads/rename")
+            commits.finish_push(self.db, push, commit_id=broken.id, outcome=f"broken configuration: {PROBLEM}")
+        commit = self._commit(project, MESSAGES[0], 0.01)
+        with transaction(self.db):
+            push = self._push(project, commit, "refs/heads/main")
+            skipped = [("evaluate", "input model has no default and is not optional")]
+            commits.finish_push(self.db, push, commit_id=commit.id, outcome="3 executions", skipped=skipped)
+        long = self._long(project, commit, runner, push)
+        failed = self._failed(commit, runner, push)
+        live = self._live(commit, runner, push)
+        queued = self._launch(commit, "train", {"learning_rate": 0.0003}, push)
+        with transaction(self.db):
+            execute(self.db, "UPDATE execution SET environment = 'a100' WHERE id = ?", (queued.id,))
+            lifecycle.say(self.db, self.config.logs_dir, queued, "Waiting for a runner of a100")
+        self._deliveries(project)
+        assert len(found) <= self.executions
+        self.db.close()
+        return Demo(
+            config=self.config, token=self.token, project=project, long=long, live=live, failed=failed, queued=queued,
+            broken=broken, runner=runner,
+        )  # fmt: skip
+
+    def _runners(self) -> Runner:
+        info = {
+            "version": "0.1.0",
+            "docker_version": "27.5.1",
+            "cpu_count": 32,
+            "memory_bytes": 256 * 2**30,
+            "load": 11.42,
+        }
+        with transaction(self.db):
+            for name, environments in (("gpu-1", ["default", "rtx"]), ("gpu-2", ["default"]), ("old-box", ["legacy"])):
+                known = runners.by_name(self.db, name)
+                row = known.id if known else runners.add(self.db, name, f"pm_demo_{name}", environments)
+                if name != "old-box":
+                    runners.seen(self.db, row, 4, info | {"free_disk_bytes": 812 * 2**30})
+        runner = runners.by_name(self.db, "gpu-1")
+        assert runner is not None
+        return runner
+
+    def _project(self, name: str, description: str) -> Project:
+        with transaction(self.db):
+            project = projects.add(self.db, name, self.admin.id, description)
+            secret = self.key.encrypt(b"demo")
+            projects.add_repository(self.db, project.id, forge=projects.HOSTED, url=None, secret=secret)
+        return project
+
+    def _commit(
+        self, project: Project, message: str, days_ago: float, *, state: str = "ok", problems: tuple[str, ...] = ()
+    ) -> Commit:
+        parsed = parse(YAML)
+        at = clock.text(self.now - timedelta(days=days_ago))
+        with transaction(self.db):
+            commit = commits.add(
+                self.db, project_id=project.id, repository_id=projects.repositories(self.db, project.id)[0].id,
+                identifier=hashlib.sha1(f"{message}{days_ago}".encode()).hexdigest(), ref="main" if state == "ok" else "rename", message=message,
+                author=self.random.choice(PEOPLE), committed_at=at, yaml_path="valohai.yaml", config_state=state,
+                config=parsed.config if state == "ok" else None, problems=problems or parsed.problems,
+            )  # fmt: skip
+            execute(self.db, "UPDATE git_commit SET created_at = ? WHERE id = ?", (at, commit.id))
+        return commit
+
+    def _push(self, project: Project, commit: Commit, ref: str) -> int:
+        repository = projects.repositories(self.db, project.id)[0]
+        event = PushEvent(
+            ref=ref,
+            before="0" * 40,
+            after=commit.identifier,
+            pusher="ada",
+            message=commit.message,
+            identity=str(uuid.uuid4()),
+        )
+        push = commits.add_push(self.db, repository.id, event, None)
+        assert push is not None
+        execute(self.db, "UPDATE push SET created_at = ? WHERE id = ?", (commit.committed_at, push))
+        return push
+
+    def _launch(self, commit: Commit, step: str, parameters: dict[str, Any], push: int | None) -> Execution:
+        with transaction(self.db):
+            project = projects.get(self.db, commit.project_id)
+            resolved = resolve(commit.config, step, parameters=parameters)
+            execution = launch.launch(self.db, self.config, project, commit, resolved, self.admin, push_id=push)
+        lifecycle.queue(self.db, execution)
+        return execution
+
+    def start(self, execution: Execution, runner: Runner) -> None:
+        with transaction(self.db):
+            sql = "UPDATE execution SET runner_id = ?, attempt = 1, placed_at = ? WHERE id = ?"
+            execute(self.db, sql, (runner.id, clock.now(), execution.id))
+        lifecycle.claim(self.db, self.config.logs_dir, runner, execution.uuid, 1, resume=False)
+        digest = "sha256:" + hashlib.sha256(execution.image.encode()).hexdigest()
+        lifecycle.container_started(self.db, runner, execution.uuid, 1, "c0ffee", digest)
+
+    def _weeks(self, project: Project, runner: Runner) -> list[Execution]:
+        """The past: commits with their executions, newest last."""
+        found: list[Execution] = []
+        wanted = self.executions - 4
+        for i in range(wanted):
+            if i % 6 == 0:
+                days = 21 * (1 - i / wanted) + 0.1
+                commit = self._commit(project, MESSAGES[(i // 6 + 1) % len(MESSAGES)], days)
+                with transaction(self.db):
+                    push = self._push(project, commit, "refs/heads/main")
+                    commits.finish_push(self.db, push, commit_id=commit.id, outcome="6 executions")
+            days -= 0.004
+            found.append(
+                self._past(commit, runner, push, days, "train" if i % 3 else ("preprocess", "evaluate")[i % 2])
+            )
+        return found
+
+    def _past(self, commit: Commit, runner: Runner, push: int, days: float, step: str) -> Execution:
+        rate = self.random.choice((0.003, 0.001, 0.0003, 0.0001))
+        parameters = {"train": {"learning_rate": rate, "batch_size": self.random.choice((32, 64, 128))}}.get(step, {})
+        execution = self._launch(commit, step, parameters, push)
+        ending = self.random.choices(("complete", "error", "stopped"), (84, 11, 5))[0]
+        if ending == "stopped" and self.random.random() < 0.3:
+            lifecycle.request_stop(self.db, self.config.logs_dir, execution.uuid, "ada")
+        else:
+            self.start(execution, runner)
+            if step == "train":
+                self._print(execution, runner, "stdout", [self._metadata(epoch, rate) for epoch in range(40)])
+            lines = ["epoch 40 done in 11.8 s", "saved /valohai/outputs/model.pt"]
+            self._print(execution, runner, "stderr", lines)
+            reason = self.random.choice(("command_failed", "out_of_memory")) if ending == "error" else None
+            said = {"command_failed": "Command 2 of 2 returned 1", "out_of_memory": "Killed at its limit of 16 GiB"}
+            self._finish(execution, runner, ending, reason, said.get(reason or ""))
+        self._age(execution, days, self.random.uniform(40, 9000))
+        return execution
+
+    def _finish(
+        self, execution: Execution, runner: Runner, state: str, reason: str | None = None, said: str | None = None
+    ) -> None:
+        code = 0 if state == "complete" else 1
+        report = FinalReport(attempt=1, state=state, failure_reason=reason, message=said, exit_code=code)
+        lifecycle.finish(self.db, self.config.logs_dir, runner, execution.uuid, report)
+
+    def _metadata(self, epoch: int, rate: float) -> bytes:
+        t = epoch / 40
+        loss = 0.9 * math.exp(-3 * t * (1 + 400 * rate)) + 0.05 + self.random.gauss(0, 0.01)
+        values = {"epoch": epoch, "loss": loss, "accuracy": 1 - loss / 2, "recall": 0.95 - loss / 3}
+        return orjson.dumps(values)
+
+    def _age(self, execution: Execution, days: float, lasted_s: float) -> None:
+        created = self.now - timedelta(days=days)
+        started = created + timedelta(seconds=2)
+        ended = min(started + timedelta(seconds=lasted_s), self.now)
+        sql = (
+            "UPDATE execution SET created_at = ?, queued_at = ?, started_at = CASE WHEN started_at IS NULL THEN NULL ELSE ? END,"
+            " ended_at = ? WHERE id = ?"
+        )
+        times = [clock.text(moment) for moment in (created, created, started, ended)]
+        with transaction(self.db):
+            execute(self.db, sql, (*times, execution.id))
+
+    def _print(self, execution: Execution, runner: Runner, stream: str, lines: list[bytes] | list[str]) -> None:
+        encoded = [line.encode() if isinstance(line, str) else line for line in lines]
+        say(self.db, self.config, execution, runner, stream, b"".join(line + b"\n" for line in encoded))
+
+    def _long(self, project: Project, commit: Commit, runner: Runner, push: int) -> Execution:
+        """100,000 lines of output with colours, progress bars, a few oddities, outputs and dense metadata."""
+        execution = self._launch(commit, "train", {"learning_rate": 0.001}, push)
+        self.start(execution, runner)
+        self._print(execution, runner, "status", ["Command 1 of 2: pip install -r requirements.txt"])
+        self._print(execution, runner, "stdout", ["Collecting torch==2.6.0", "Successfully installed torch-2.6.0"])
+        self._print(
+            execution, runner, "status", ["Command 2 of 2: python train.py --learning_rate=0.001 --batch_size=64"]
+        )
+        for block in range(PLAIN_LINES // 500):
+            self._print(execution, runner, "stdout", list(self._training(block)))
+            if block % 10 == 9:
+                warning = f"\x1b[33mwarning\x1b[0m: worker {block % 8} was late by {self.random.randint(20, 900)} ms"
+                self._print(execution, runner, "stderr", [warning])
+        self._print(
+            execution, runner, "stdout", ["saved \x1b[36m/valohai/outputs/model.pt\x1b[0m", "\x1b[1;32mdone\x1b[0m"]
+        )
+        for name, size in (
+            ("model.pt", 97_400_000),
+            ("confusion.png", 48_211),
+            ("predictions/held-out.csv", 1_822_400),
+        ):
+            self._output(execution, name, size)
+        self._finish(execution, runner, "complete")
+        self._age(execution, 0.12, 7623)
+        return execution
+
+    def _training(self, block: int) -> list[str]:
+        lines = []
+        for i in range(500):
+            batch = block * 500 + i
+            if i % 166 == 165:
+                t = batch / PLAIN_LINES
+                lines.append(orjson.dumps(self._dense(batch, t)).decode())
+            elif i % 50 == 0:
+                lines.append(f"  1%|\r 50%|#####     |\r100%|##########| {batch}/{PLAIN_LINES} [00:12<00:00]")
+            else:
+                colour = 32 if i % 3 else 90
+                speed = f"loss {self.random.random():.4f}  {self.random.uniform(190, 240):.1f} tiles/s"
+                lines.append(f"\x1b[{colour}mbatch {batch:>6}\x1b[0m  {speed}")
+        return lines
+
+    def _dense(self, batch: int, t: float) -> dict[str, Any]:
+        noise = self.random.gauss
+        loss = 0.85 * math.exp(-4 * t) + 0.08 + abs(noise(0, 0.015))
+        val_loss = 0.9 * math.exp(-3.4 * t) + 0.12 + 0.05 * t + abs(noise(0, 0.02))
+        grad_norm = 2 * math.exp(-2 * t) + abs(noise(0, 0.2)) + (9 if self.random.random() < 0.006 else 0)
+        return {
+            "step": batch, "loss": loss, "val_loss": val_loss, "accuracy": 1 - loss * 0.8 + noise(0, 0.004),
+            "recall": 0.97 - 0.6 * math.exp(-5 * t) + noise(0, 0.008), "grad_norm": grad_norm,
+        }  # fmt: skip
+
+    def _output(self, execution: Execution, name: str, size: int) -> None:
+        datum = str(uuid.uuid4())
+        path = data.path(self.config.outputs_dir, datum)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.write(name.encode())
+            file.truncate(size)
+        digest = hashlib.sha256(f"{name}{size}".encode()).hexdigest()
+        with transaction(self.db):
+            data.add(self.db, execution, datum_uuid=datum, name=name, size=size, sha256=digest, sha1="", md5="")
+
+    def _failed(self, commit: Commit, runner: Runner, push: int) -> Execution:
+        execution = self._launch(commit, "preprocess", {"size": 512}, push)
+        self.start(execution, runner)
+        self._print(execution, runner, "stderr", list(TRACE))
+        said = "Command 1 of 1 returned 1: python preprocess.py --size=512"
+        self._finish(execution, runner, "error", "command_failed", said)
+        self._age(execution, 0.01, 14)
+        return execution
+
+    def _live(self, commit: Commit, runner: Runner, push: int) -> Execution:
+        execution = self._launch(commit, "train", {"learning_rate": 0.003, "batch_size": 128}, push)
+        self.start(execution, runner)
+        lifecycle.set_detail(self.db, runner, execution.uuid, 1, "Epoch 17 of 40, about 4 min left")
+        self._print(execution, runner, "status", ["Command 1 of 2: pip install -r requirements.txt"])
+        self._print(execution, runner, "stdout", [self._metadata(epoch, 0.003) for epoch in range(17)])
+        self._print(
+            execution, runner, "stdout", [f"epoch 17  batch {i}  loss {self.random.random():.4f}" for i in range(60)]
+        )
+        return execution
+
+    def _deliveries(self, project: Project) -> None:
+        repository = projects.repositories(self.db, project.id)[0]
+        outcomes = (("done", "refs/heads/main: 3 executions"), ("done", "refs/heads/rename: broken configuration"),
+                    ("ignored", "a ping, nothing to do"), ("failed", "the repository has no such commit"))  # fmt: skip
+        for state, message in outcomes:
+            row, _ = deliveries.store(
+                self.db,
+                repository.id,
+                source="hosted",
+                delivery_id=str(uuid.uuid4()),
+                event="push",
+                headers={},
+                body=b"{}",
+            )
+            deliveries.finish(self.db, row, state, message)
+
+
+def say(db: Database, config: Config, execution: Execution, runner: Runner, stream: str, text: bytes) -> None:
+    """What the container prints next on one stream, as its runner sends it."""
+    start = logs.length(db, execution).acknowledged[stream]
+    now = time.time_ns() // 1000
+    batch = LogBatch(attempt=1, stream=stream, start=start, end=start + len(text), first_us=now, last_us=now + 1)
+    lifecycle.append_log(db, config.logs_dir, runner, execution.uuid, batch, text)
+
+
+def fill(directory: Path, executions: int = 200, **sections: Any) -> Demo:
+    return Filling(directory, executions, **sections).fill()
+
+
+if __name__ == "__main__":
+    demo = fill(Path(sys.argv[1]).absolute())
+    print(f"log in as admin with {demo.token}; #{demo.long.counter} is long, #{demo.live.counter} runs")

@@ -1,0 +1,125 @@
+"""The demo's pages on loopback, and a real browser that is logged in."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demo import Demo, fill, say
+from flask import Flask
+from instance import wait_for
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from sqlite_utils import Database
+from werkzeug.serving import make_server
+
+from core.model import Execution
+from web.app import create_app
+from web.store import executions
+from web.store.db import connect
+
+QUIET = ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+         "disable-component-update", "disable-sync", "disable-dev-shm-usage", "hide-scrollbars")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """`say` is what the container of the live execution prints."""
+
+    url: str
+    demo: Demo
+    app: Flask
+    db: Database
+
+    def say(self, text: str, stream: str = "stdout", execution: Execution | None = None) -> None:
+        say(self.db, self.demo.config, execution or self.demo.live, self.demo.runner, stream, text.encode())
+        self.app.extensions["pushmill"].changes.publish()
+
+    def page(self, execution: Execution, rest: str = "") -> str:
+        return f"/p/{self.demo.project.name}/executions/{execution.counter}/{rest}"
+
+    def now(self, execution: Execution) -> Execution:
+        return executions.get(self.db, execution.id)
+
+
+@contextmanager
+def site(directory: Path, **sections: Any) -> Iterator[Site]:
+    demo = fill(directory, **sections)
+    app = create_app(demo.config)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server.daemon_threads = True  # type: ignore[attr-defined]
+    server.block_on_close = False  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    db = connect(demo.config.database)
+    try:
+        yield Site(url=f"http://127.0.0.1:{server.server_port}", demo=demo, app=app, db=db)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        db.close()
+
+
+class Browser:
+    """Chromium without a window. Every page it opens is as wide as asked, phones included."""
+
+    def __init__(self, profile: Path, site: Site) -> None:
+        self.site = site
+        options = Options()
+        options.binary_location = next(
+            filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+        )
+        for flag in QUIET:
+            options.add_argument(f"--{flag}")
+        options.add_argument(f"--user-data-dir={profile}")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+        self.driver.set_page_load_timeout(30)
+
+    def close(self) -> None:
+        self.driver.quit()
+
+    def look(self, width: int = 1280, height: int = 800, *, dark: bool = False) -> None:
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 700}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+    def open(self, path: str) -> None:
+        self.driver.get("about:blank")  # so that another #L… of the same page is a new page too
+        self.driver.get(self.site.url + path)
+
+    def log_in(self) -> None:
+        self.open("/login")
+        self.find("#username").send_keys("admin")
+        self.find("#token").send_keys(self.site.demo.token)
+        self.find(".primary").click()
+        self.wait("document.querySelector('#projects') !== null")
+
+    def find(self, selector: str) -> Any:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def run(self, script: str) -> Any:
+        return self.driver.execute_script(script)
+
+    def wait(self, condition: str, timeout: float = 10.0) -> Any:
+        """The value of a JavaScript expression once it is true."""
+        try:
+            return wait_for(lambda: self.run(f"return {condition}"), timeout, 0.05)
+        except TimeoutError:
+            raise TimeoutError(f"{condition} never came true at {self.driver.current_url}") from None
+
+    def complaints(self) -> list[str]:
+        """What the console says of violations and errors since the last call."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+
+    def shot(self, path: Path) -> None:
+        self.driver.save_screenshot(str(path))
