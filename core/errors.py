@@ -16,10 +16,7 @@ PushmillError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from core.states import FailureReason, State
+from core.states import FailureReason, State
 
 
 class PushmillError(Exception):

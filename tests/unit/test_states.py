@@ -29,7 +29,8 @@ from core import clock
 from core.config import Config
 from core.errors import Conflict, IllegalMove
 from core.model import Execution, Runner
-from core.states import FINAL, MOVES, UNFINISHED, FailureReason, State, check_move
+from core.moves import MOVES, check_move
+from core.states import FINAL, UNFINISHED, FailureReason, State
 from core.wire import STREAMS, FinalReport, LogBatch
 from web.services import lifecycle, setup
 from web.services.dispatch import dispatch, hand_over_again

@@ -13,6 +13,12 @@ export function shortNumber(value) {
   return exponent ? `${short}e${Number(exponent)}` : short;
 }
 
+function tick(value) {
+  const size = Math.abs(value);
+  if (size >= 1e6) return `${shortNumber(value / 1e6)}M`;
+  return size >= 1e4 ? `${shortNumber(value / 1e3)}k` : shortNumber(value);
+}
+
 class Chart {
   constructor(figure, charts) {
     this.figure = figure;
@@ -61,14 +67,15 @@ class Chart {
     const grid = { stroke: getComputedStyle(this.figure).borderTopColor, width: 1 };
     const font = `11px ${style.fontFamily}`;
     const axis = { stroke: muted, grid, ticks: { show: false }, font, gap: 4 };
-    const values = (_, splits) => splits.map(shortNumber);
+    const wide = (_, labels) => 10 + 6.5 * Math.max(2, ...(labels ?? []).map((label) => label.length));
+    const values = (_, splits) => splits.map(tick);
     this.plot = new uPlot({
       width, height,
       padding: [8, 6, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: "metadata" }, points: { size: 6 }, y: false },
       scales: { x: { time: false } },
-      axes: [{ ...axis, size: 20, space: 50, values }, { ...axis, size: (_, labels) => 10 + 6.5 * Math.max(2, ...(labels ?? []).map((label) => label.length)), space: 28, values }],
+      axes: [{ ...axis, size: 20, space: 44, values }, { ...axis, size: wide, space: 28, values }],
       series: [{}, { stroke: style.color, width: 1.5, points: { show: this.data[0].length < 2 }, spanGaps: true }],
       hooks: { setCursor: [(plot) => this.showCursor(plot)] },
     }, this.data, this.place);

@@ -12,7 +12,8 @@ from sqlite_utils import Database
 from core import clock
 from core.errors import Conflict, NotFound
 from core.model import Execution, StateChange
-from core.states import FINAL, FailureReason, State, check_move
+from core.moves import check_move
+from core.states import FINAL, FailureReason, State
 from web.store.db import Row, execute, insert, row, rows
 from web.store.projects import take_counter
 

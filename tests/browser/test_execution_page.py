@@ -1,0 +1,120 @@
+"""The page of an execution in a real browser."""
+
+from __future__ import annotations
+
+import pytest
+from demo_site import Browser, Site
+from instance import wait_for
+
+pytestmark = pytest.mark.browser
+
+IN_VIEW = (
+    "(() => {{ const line = document.getElementById('L{0}')?.getBoundingClientRect();"
+    " const box = document.getElementById('log').getBoundingClientRect();"
+    " return Boolean(line) && line.top >= box.top && line.bottom <= box.bottom; }})()"
+)
+
+
+def in_view(line: int) -> str:
+    return IN_VIEW.format(line)
+
+
+def test_a_log_of_100000_lines_opens_at_its_end(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long))
+    total = browser.run("return Number(document.getElementById('log').dataset.total)")
+    assert total > 100_000
+    browser.wait(in_view(total))
+    assert browser.run("return document.querySelectorAll('.chunk > div').length") == 2000
+    assert browser.complaints() == []
+
+
+def test_a_link_to_an_early_line_of_a_long_log_shows_that_line(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long) + "#L123")
+    browser.wait(in_view(123))
+    assert browser.run("return document.querySelector('.marked').id") == "L123"
+    assert browser.find("#later").is_displayed() or browser.run("return !document.getElementById('later').hidden")
+
+
+def test_from_an_early_line_one_jumps_back_to_the_end(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long) + "#L50000")
+    browser.wait(in_view(50000))
+    browser.find("#to-end").click()
+    browser.wait(in_view(browser.run("return Number(document.getElementById('log').dataset.total)")))
+
+
+def test_earlier_lines_are_put_above_without_moving_what_is_read(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long))
+    first = browser.run("return Number(document.querySelector('.chunk > div').id.slice(1))")
+    browser.run("document.getElementById('earlier').click()")
+    browser.wait(f"Number(document.querySelector('.chunk > div').id.slice(1)) === {first - 2000}")
+    ids = browser.run("return [...document.querySelectorAll('.chunk > div')].map((line) => Number(line.id.slice(1)))")
+    assert ids == list(range(first - 2000, first + 2000))
+
+
+def test_live_lines_appear_and_are_followed(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.live))
+    browser.wait("document.getElementById('connection').textContent === 'live'")
+    demo_site.say("".join(f"live line {i}\n" for i in range(1200)) + "the last live line\n")
+    browser.wait("document.querySelector('.chunk:last-child > div:last-child').textContent.includes('the last live line')")
+    last = browser.run("return Number(document.querySelector('.chunk:last-child > div:last-child').id.slice(1))")
+    browser.wait(in_view(last))
+    assert browser.complaints() == []
+
+
+def test_scrolled_up_one_stays_where_one_is_while_lines_come(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.live))
+    browser.wait("document.getElementById('connection').textContent === 'live'")
+    browser.run("document.getElementById('log').scrollTop = 0")
+    browser.wait("!document.getElementById('to-end').hidden")
+    demo_site.say("one more\n" * 30)
+    browser.wait("document.getElementById('to-end').textContent === 'Jump to the end · 30 new'")
+    assert browser.run("return document.getElementById('log').scrollTop") == 0
+
+
+def test_metadata_that_comes_reaches_the_values_and_the_charts(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.live))
+    browser.wait("document.getElementById('connection').textContent === 'live'")
+    demo_site.say('{"epoch": 17, "loss": 0.125, "a new key": 7.5}\n')
+    value = "document.querySelector('#latest tr[data-key=\"{}\"] td')?.textContent"
+    browser.wait(f"{value.format('loss')} === '0.125'")
+    browser.wait(f"{value.format('a new key')} === '7.5'")
+    browser.wait("document.querySelector('.chart[data-key=\"a new key\"]') !== null")
+    assert browser.complaints() == []
+
+
+def test_without_the_chart_library_the_sparklines_stay(browser: Browser, demo_site: Site) -> None:
+    browser.driver.execute_cdp_cmd("Network.enable", {})
+    browser.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*uPlot*"]})
+    try:
+        browser.open(demo_site.page(demo_site.demo.long))
+        assert browser.run("return document.querySelectorAll('.plot polyline').length") == 5
+    finally:
+        browser.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+
+
+def test_colours_come_by_classes_and_links_in_output_do_not_come_at_all(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.live))
+    browser.wait("document.getElementById('connection').textContent === 'live'")
+    demo_site.say("\x1b[31mred\x1b[0m \x1b]8;;javascript:alert(1)\x1b\\here\x1b]8;;\x1b\\ <img src=x onerror=alert(1)> end\n")
+    last = "document.querySelector('.chunk:last-child > div:last-child')"
+    browser.wait(f"{last}.textContent.includes('<img src=x onerror=alert(1)> end')")
+    assert browser.run(f"return {last}.querySelector('.f1').textContent") == "red"
+    assert browser.run(f"return {last}.querySelectorAll('img, span a').length") == 0
+    assert browser.complaints() == []
+
+
+def test_the_stop_button_stops_and_then_kills(browser: Browser, demo_site: Site) -> None:
+    live = demo_site.demo.live
+    browser.open(demo_site.page(live))
+    browser.wait("document.getElementById('connection').textContent === 'live'")
+    assert browser.find("#stop button").text == "Stop"
+    browser.find("#stop button").click()
+    browser.wait("document.querySelector('#stop button')?.textContent === 'Kill'")
+    browser.wait("document.querySelector('h1 .state').textContent.trim() === 'stopping'")
+    assert "stopping.svg" in browser.run("return document.getElementById('favicon').href")
+    assert browser.run("return document.title").startswith("◐ ")
+    assert demo_site.now(live).stop_count == 1
+    browser.find("#stop button").click()
+    wait_for(lambda: demo_site.now(live).stop_count == 2)
+    assert browser.run("return location.pathname") == demo_site.page(live)
+    assert browser.complaints() == []

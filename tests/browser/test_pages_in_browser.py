@@ -1,0 +1,52 @@
+"""Every page in a real browser: no page scrolls sideways, and nothing breaks the content security policy."""
+
+from __future__ import annotations
+
+import pytest
+from demo_site import Browser, Site
+
+pytestmark = pytest.mark.browser
+
+
+def every_page(site: Site) -> list[str]:
+    demo, project = site.demo, f"/p/{site.demo.project.name}/"
+    return [
+        "/", "/runners/", project, f"{project}?sort=m.loss&state=complete", f"{project}commits/", f"{project}settings/",
+        f"{project}commits/{demo.long.commit_identifier}/", f"{project}commits/{demo.broken.identifier}/", "/p/spirals/",
+        *(site.page(execution) for execution in (demo.long, demo.live, demo.failed, demo.queued)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [320, 360, 1280])
+def test_no_page_scrolls_sideways_or_violates_its_policy(browser: Browser, demo_site: Site, width: int, dark: bool) -> None:
+    browser.look(width, 740, dark=dark)
+    for path in every_page(demo_site):
+        browser.open(path)
+        assert browser.run("return document.documentElement.scrollWidth") <= width, path
+        assert browser.complaints() == [], path
+
+
+@pytest.mark.parametrize("choice", ["light", "dark"])
+def test_the_switch_decides_against_the_system(browser: Browser, choice: str) -> None:
+    browser.look(dark=choice == "light")
+    browser.open("/")
+    browser.find(f".theme [value={choice}]").click()
+    browser.wait(f"document.documentElement.dataset.theme === '{choice}'")
+    background = browser.run("return getComputedStyle(document.documentElement).backgroundColor")
+    assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 20, 25)"}[choice]
+    browser.find(".theme [value=system]").click()
+    browser.wait("document.documentElement.dataset.theme === 'system'")
+
+
+def test_the_first_tab_stop_skips_to_the_content(browser: Browser) -> None:
+    browser.open("/")
+    browser.driver.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": "keyDown", "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9})
+    assert browser.run("return document.activeElement.className") == "skip"
+
+
+def test_every_field_has_a_label(browser: Browser, demo_site: Site) -> None:
+    unlabelled = "[...document.querySelectorAll('input:not([type=hidden]), select')].filter((field) => !field.labels.length)"
+    for path in every_page(demo_site):
+        browser.open(path)
+        assert browser.run(f"return {unlabelled}.map((field) => field.name || field.id)") == [], path
