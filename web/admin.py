@@ -54,7 +54,7 @@ def add(
         repository = hosting.repository_of(db, made)
         if repository.forge == projects.HOSTED:
             hosting.prepare(db, config, key, made, repository)
-        _print(_described(config, made, repository) | {"secret": secret}, as_json)
+        _print(_described(config, made, repository) | {"webhook_secret": secret}, as_json)
 
 
 @project.command("list")
@@ -89,7 +89,7 @@ def show(name: str, as_json: bool, data: Path | None, config_file: Path | None) 
         found = projects.by_name(db, name)
         repository = hosting.repository_of(db, found)
         secret = key.decrypt(projects.secret(db, repository.id)).decode()
-        _print(_described(config, found, repository) | {"secret": secret}, as_json)
+        _print(_described(config, found, repository) | {"webhook_secret": secret}, as_json)
 
 
 @click.group("hook")
@@ -170,10 +170,11 @@ def _described(config: Config, found: Project, repository: Repository) -> dict[s
     hosted = repository.forge == projects.HOSTED
     elsewhere = git_url.without_credentials(repository.url) if repository.url else ""
     return {
+        "project_id": found.uuid,
         "name": found.name,
         "forge": repository.forge,
         "repository": f"{base}/git/{found.name}.git" if hosted else elsewhere,
-        "webhook": base + hosting.webhook_path(found, repository.forge),
+        "webhook_url": base + hosting.webhook_path(found, repository.forge),
         "page": f"{base}/p/{found.name}/",
     }
 
@@ -183,4 +184,4 @@ def _print(values: dict[str, str], as_json: bool) -> None:
         click.echo(json.dumps(values, indent=2))
         return
     for name, value in values.items():
-        click.echo(f"{name:<12}{value}")
+        click.echo(f"{name:<16}{value}")

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from web.store import executions, logs, metadata, projects
 blueprint = Blueprint("live", __name__)
 
 EXECUTION = "/p/<name>/executions/<int(max=2147483647):counter>"
-POSITION = re.compile(r"(\d{1,15})(?:-(\d{1,15}))?")
+POSITION = re.compile(r"([0-9]{1,15})(?:-([0-9]{1,15}))?")
 LINES = 1000  # of the log, and of metadata, that one event carries at most
 POLL_S = 0.5  # other processes write too, and nobody wakes us for that
 PAUSE_S = 0.1  # after events, so that many small batches become one event
@@ -113,13 +113,14 @@ def look(db: Database, logs_dir: Path, execution: Execution, after: Position) ->
     at, count = logs.length(db, execution), metadata.count(db, execution.id)
     first, seq = min(after.line, at.lines), min(after.seq, count)
     lines = list(logs.read(logs_dir, execution, at, first, LINES))
-    position = Position(line=first + len(lines), seq=min(seq + LINES, count))
+    many = min(LINES, count - seq)
+    position = Position(line=first + len(lines), seq=seq + many)
     log = {"from": first, "to": position.line, "total": at.lines, "html": "".join(map(loglines.html, lines))}
     return News(
         position=position,
         execution=execution,
         log=log if lines else None,
-        metadata=_metadata(db, execution, seq) if count > seq else None,
+        metadata=_metadata(db, execution, seq, many) if many else None,
         end=execution.state in FINAL and (position.line, position.seq) == (at.lines, count),
     )
 
@@ -139,8 +140,8 @@ def _stream(
     while not lost():
         seen = changes.version
         found = look(db, logs_dir, execution, after)
+        spoken = list(_spoken(found, after))
         after = found.position
-        spoken = list(_spoken(found))
         signature = _signature(db, found.execution)
         if signature != told:
             spoken.append(_event("state", _state(db, project, found.execution), after))
@@ -160,9 +161,10 @@ def _stream(
             time.sleep(PAUSE_S)
 
 
-def _spoken(found: News) -> Iterator[str]:
+def _spoken(found: News, after: Position) -> Iterator[str]:
+    """Each event with the position behind it alone: the connection may break between two."""
     if found.log:
-        yield _event("log", found.log, found.position)
+        yield _event("log", found.log, replace(after, line=found.position.line))
     if found.metadata:
         yield _event("metadata", found.metadata, found.position)
 
@@ -171,9 +173,9 @@ def _event(kind: str, data: Any, position: Position) -> str:
     return f"id: {position}\nevent: {kind}\ndata: {orjson.dumps(data).decode()}\n\n"
 
 
-def _metadata(db: Database, execution: Execution, seq: int) -> dict[str, Any]:
+def _metadata(db: Database, execution: Execution, seq: int, many: int) -> dict[str, Any]:
     """`points` by key as [seq, microseconds, number or null], and the `latest` value of each such key as text."""
-    found = metadata.since(db, execution.id, seq, LINES)
+    found = metadata.since(db, execution.id, seq, many)
     return {
         "points": {key: [[p.seq, p.time_us, number(p.value)] for p in points] for key, points in found.items()},
         "latest": {key: _text(points[-1].value) for key, points in found.items()},

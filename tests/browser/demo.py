@@ -171,7 +171,8 @@ class Filling:
         with transaction(self.db):
             commit = commits.add(
                 self.db, project_id=project.id, repository_id=projects.repositories(self.db, project.id)[0].id,
-                identifier=hashlib.sha1(f"{message}{days_ago}".encode()).hexdigest(), ref="main" if state == "ok" else "rename", message=message,
+                identifier=hashlib.sha1(f"{message}{days_ago}".encode()).hexdigest(), ref="main" if state == "ok" else "rename",
+                message=message,
                 author=self.random.choice(PEOPLE), committed_at=at, yaml_path="valohai.yaml", config_state=state,
                 config=parsed.config if state == "ok" else None, problems=problems or parsed.problems,
             )  # fmt: skip

@@ -55,7 +55,9 @@ def test_live_lines_appear_and_are_followed(browser: Browser, demo_site: Site) -
     browser.open(demo_site.page(demo_site.demo.live))
     browser.wait("document.getElementById('connection').textContent === 'live'")
     demo_site.say("".join(f"live line {i}\n" for i in range(1200)) + "the last live line\n")
-    browser.wait("document.querySelector('.chunk:last-child > div:last-child').textContent.includes('the last live line')")
+    browser.wait(
+        "document.querySelector('.chunk:last-child > div:last-child').textContent.includes('the last live line')"
+    )
     last = browser.run("return Number(document.querySelector('.chunk:last-child > div:last-child').id.slice(1))")
     browser.wait(in_view(last))
     assert browser.complaints() == []
@@ -95,7 +97,9 @@ def test_without_the_chart_library_the_sparklines_stay(browser: Browser, demo_si
 def test_colours_come_by_classes_and_links_in_output_do_not_come_at_all(browser: Browser, demo_site: Site) -> None:
     browser.open(demo_site.page(demo_site.demo.live))
     browser.wait("document.getElementById('connection').textContent === 'live'")
-    demo_site.say("\x1b[31mred\x1b[0m \x1b]8;;javascript:alert(1)\x1b\\here\x1b]8;;\x1b\\ <img src=x onerror=alert(1)> end\n")
+    demo_site.say(
+        "\x1b[31mred\x1b[0m \x1b]8;;javascript:alert(1)\x1b\\here\x1b]8;;\x1b\\ <img src=x onerror=alert(1)> end\n"
+    )
     last = "document.querySelector('.chunk:last-child > div:last-child')"
     browser.wait(f"{last}.textContent.includes('<img src=x onerror=alert(1)> end')")
     assert browser.run(f"return {last}.querySelector('.f1').textContent") == "red"

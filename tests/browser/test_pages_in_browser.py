@@ -19,7 +19,9 @@ def every_page(site: Site) -> list[str]:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [320, 360, 1280])
-def test_no_page_scrolls_sideways_or_violates_its_policy(browser: Browser, demo_site: Site, width: int, dark: bool) -> None:
+def test_no_page_scrolls_sideways_or_violates_its_policy(
+    browser: Browser, demo_site: Site, width: int, dark: bool
+) -> None:
     browser.look(width, 740, dark=dark)
     for path in every_page(demo_site):
         browser.open(path)
@@ -41,12 +43,16 @@ def test_the_switch_decides_against_the_system(browser: Browser, choice: str) ->
 
 def test_the_first_tab_stop_skips_to_the_content(browser: Browser) -> None:
     browser.open("/")
-    browser.driver.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": "keyDown", "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9})
+    browser.driver.execute_cdp_cmd(
+        "Input.dispatchKeyEvent", {"type": "keyDown", "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
+    )
     assert browser.run("return document.activeElement.className") == "skip"
 
 
 def test_every_field_has_a_label(browser: Browser, demo_site: Site) -> None:
-    unlabelled = "[...document.querySelectorAll('input:not([type=hidden]), select')].filter((field) => !field.labels.length)"
+    unlabelled = (
+        "[...document.querySelectorAll('input:not([type=hidden]), select')].filter((field) => !field.labels.length)"
+    )
     for path in every_page(demo_site):
         browser.open(path)
         assert browser.run(f"return {unlabelled}.map((field) => field.name || field.id)") == [], path

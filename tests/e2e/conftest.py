@@ -8,6 +8,8 @@ from instance import Checkout, Instance, running
 
 # small bounds, so that tests can reach them; an input server on loopback is allowed by the name of "localhost" only
 CONFIG = """
+[git]
+allow_local = true
 [runner]
 memory = "300 MiB"
 allow_input_hosts = ["localhost"]

@@ -150,5 +150,5 @@ def test_the_project_command_prints_webhook_and_secret(pushes: PushServer) -> No
     assert added == run("show", "model")
     run("add", "local")
     assert [line.split()[:2] for line in run("list").splitlines()] == [["local", "hosted"], ["model", "github"]]
-    assert '"webhook"' in run("show", "model", "--json")
+    assert '"webhook_url"' in run("show", "model", "--json")
     assert os.listdir(pushes.config.git_dir) != []

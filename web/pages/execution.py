@@ -129,4 +129,3 @@ def _parts(db: Database, execution: Execution) -> dict[str, Any]:
         "outputs_size": size,
         "history": executions.state_changes(db, execution.id),
     }
-

@@ -37,11 +37,11 @@ def one_line(text: str) -> str:
 
 def size(count: int) -> str:
     """Bytes in IEC units with three significant digits, such as "1.25 MiB"."""
-    if count <= 0:
-        return "0 B"
+    if count < 1024:
+        return f"{max(0, count)} B"
     power = min(int(math.log(count, 1024) + 0.001), len(UNITS))  # 1023.99 of a unit is 1 of the next
     amount = count / 1024**power
-    return f"{amount:.{max(0, 2 - int(math.log10(amount)))}f} {UNITS[power - 1]}" if power else f"{count} B"
+    return f"{amount:.{max(0, 2 - int(math.log10(amount)))}f} {UNITS[power - 1]}"
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,74 @@
+"""The two other ways a push comes in: a bare repository elsewhere with our hook, and GitHub's webhook."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from instance import PUSHMILL, Checkout, Instance, wait_for
+from test_push import step
+
+pytestmark = [pytest.mark.docker, pytest.mark.redis]
+
+
+def pushmill(server: Instance, *arguments: str) -> str:
+    command = [str(PUSHMILL), *arguments, "--data", str(server.data)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def bare_with_a_commit(folder: Path, checkout: Checkout) -> str:
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(folder)], check=True)
+    return checkout.commit({"valohai.yaml": step("hello", "echo hello")})
+
+
+def test_a_bare_repository_elsewhere_tells_by_its_hook(server: Instance, checkout: Checkout, tmp_path: Path) -> None:
+    bare = tmp_path / "elsewhere.git"
+    bare_with_a_commit(bare, checkout)
+    pushmill(server, "project", "add", "elsewhere", "--repo", str(bare), "--forge", "plain")
+    pushmill(server, "hook", "install", str(bare), "--project", "elsewhere", "--url", server.url)
+    said = checkout.push(str(bare))
+    assert "/p/elsewhere/commits/" in said
+    execution = server.run("elsewhere", "hello")
+    assert (execution["status"], server.events(execution["id"], "stdout")) == ("complete", ["hello"])
+
+
+def test_a_signed_github_push_runs_and_a_replay_under_a_new_delivery_id_does_not(
+    server: Instance, checkout: Checkout, tmp_path: Path
+) -> None:
+    bare = tmp_path / "hub.git"
+    sha = bare_with_a_commit(bare, checkout)
+    checkout.push(str(bare))
+    shown = json.loads(pushmill(server, "project", "add", "hub", "--repo", str(bare), "--forge", "github", "--json"))
+    body = json.dumps(
+        {
+            "ref": "refs/heads/main",
+            "before": "0" * 40,
+            "after": sha,
+            "repository": {"full_name": "ada/hub"},
+            "pusher": {"name": "ada"},
+            "head_commit": {"id": sha, "message": "work"},
+        }
+    ).encode()
+    signature = "sha256=" + hmac.new(shown["webhook_secret"].encode(), body, hashlib.sha256).hexdigest()
+
+    def deliver(delivery: str, signature: str = signature) -> Any:
+        headers = {"X-GitHub-Event": "push", "X-GitHub-Delivery": delivery, "X-Hub-Signature-256": signature}
+        return httpx.post(f"{server.url}/hooks/hub/github", content=body, headers=headers, trust_env=False)
+
+    assert deliver("1", signature[:-1] + "0" if signature[-1] != "0" else signature[:-1] + "1").status_code == 401
+    assert deliver("2").status_code == 202
+    assert server.run("hub", "hello")["status"] == "complete"
+    assert deliver("2").status_code == 200
+    assert deliver("3").status_code == 202
+    settings = f"{server.url}/p/hub/settings/"
+    headers = {"Authorization": f"Token {server.token}"}
+    wait_for(lambda: "was recorded before" in httpx.get(settings, headers=headers, trust_env=False).text)
+    assert len(server.executions("hub")) == 1

@@ -1,0 +1,322 @@
+"""The pages: who may see them, what they show, and that nothing which comes from outside is alive on them."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from html.parser import HTMLParser
+
+import pytest
+from api_server import ApiServer
+from site_client import Person
+
+from core.model import Execution, PushEvent
+from web import access
+from web.store import commits, deliveries, projects
+from web.store.db import execute, transaction
+
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202e\x07"
+PAGES = (
+    "/", "/runners/", "/p/demo/", "/p/demo/commits/", "/p/demo/commits/{sha}/", "/p/demo/settings/",
+    "/p/demo/executions/{n}/", "/p/demo/executions/{n}/parts", "/p/demo/executions/{n}/log.html",
+    "/p/demo/executions/{n}/log.txt", "/p/demo/executions/{n}/series?key=loss", "/p/demo/executions/{n}/news",
+)  # fmt: skip
+
+
+class Live(HTMLParser):
+    """Collects what a browser would run or follow."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        inline = tag == "script" and not values.get("src", "").startswith("/static/")
+        if inline or tag in ("style", "iframe", "base", "object", "embed") or "style" in values:
+            self.found.append(tag)
+        if tag == "img" and not values.get("src", "").startswith("/badge/"):
+            self.found.append(tag)
+        self.found += [name for name in values if name.startswith("on")]
+        self.found += [v for n, v in values.items() if n in ("href", "src", "action") and not re.match(r"[/?#]", v)]
+
+
+@pytest.fixture
+def person(api: ApiServer) -> Person:
+    person = Person(api)
+    person.log_in()
+    return person
+
+
+def ran(api: ApiServer, *lines: bytes) -> Execution:
+    """A started execution that has printed lines."""
+    execution_uuid, _ = api.started()
+    if lines:
+        assert api.log(execution_uuid, b"".join(line + b"\n" for line in lines), 0).status_code == 200
+    return api.execution(execution_uuid)
+
+
+def test_every_page_is_for_people_who_are_logged_in(api: ApiServer, person: Person) -> None:
+    execution = ran(api, b'{"loss": 0.5}')
+    for pattern in PAGES:
+        path = pattern.format(sha=api.commit.identifier, n=execution.counter)
+        assert person.get(path).status_code == 200, path
+        stranger = api.app.test_client().get(path)
+        assert (stranger.status_code, stranger.location.partition("?")[0]) == (303, "/login"), path
+        assert person.get(path).headers["Content-Security-Policy"].startswith(("default-src 'none'", "sandbox")), path
+
+
+def test_every_route_of_the_pages_is_declared_for_users_or_for_everybody(api: ApiServer) -> None:
+    public = {"session.login", "session.log_in", "appearance.choose", "badges.badge"}
+    ours = (
+        "appearance.",
+        "badges.",
+        "commits.",
+        "execution",
+        "live.",
+        "projects.",
+        "runners.",
+        "session.",
+        "settings.",
+    )
+    for endpoint in api.app.view_functions:
+        if endpoint.startswith(ours):
+            expected = "public" if endpoint in public else "user"
+            assert access.permission_of(api.app, endpoint) == expected, endpoint
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nope", "/p/none/", "/p/demo/executions/99/", "/p/demo/executions/99999999999999999999/", "/p/demo/commits/zz/"],
+)
+def test_what_is_not_there_is_a_page_too(person: Person, path: str) -> None:
+    answer = person.get(path)
+    assert answer.status_code == 404
+    assert "<h1>Not Found</h1>" in answer.text
+
+
+@pytest.mark.parametrize("query", ["first=-1", "first=x", "first=99999999999999999999", "count=²"])
+def test_numbers_in_queries_are_checked(api: ApiServer, person: Person, query: str) -> None:
+    execution = ran(api, b"x")
+    assert person.get(f"/p/demo/executions/{execution.counter}/log.html?{query}").status_code == 400
+
+
+def test_the_first_page_says_how_to_push(api: ApiServer, person: Person) -> None:
+    execute(api.db, "DELETE FROM git_commit")
+    execute(api.db, "DELETE FROM repository")
+    execute(api.db, "DELETE FROM project")
+    page = person.get("/").text
+    assert "git push http://admin:TOKEN@localhost/git/NAME.git main" in page
+
+
+def test_nothing_from_outside_is_alive_on_any_page(api: ApiServer, person: Person) -> None:
+    execution = ran(api, EVIL.encode(), json.dumps({EVIL: EVIL, "loss": 1, "x" * 150: [EVIL]}).encode())
+    sick = json.dumps({EVIL: EVIL})
+    with transaction(api.db):
+        sql = (
+            "UPDATE execution SET step = ?, title = ?, image = ?, commands = ?, parameters = ?, inputs = ?, tags = ?,"
+            " environment_variables = ?, environment = ?, status_detail = ?, image_digest = ?"
+        )
+        inputs = json.dumps({EVIL: {"urls": [f"javascript:{EVIL}"]}})
+        words = json.dumps([EVIL])
+        execute(api.db, sql, (EVIL, EVIL, EVIL, words, sick, inputs, words, sick, EVIL, EVIL, EVIL))
+        problems = (EVIL, EVIL, words, words)
+        execute(
+            api.db,
+            "UPDATE git_commit SET message = ?, author = ?, ref_names = ?, problems = ?, config_state = 'broken'",
+            problems,
+        )
+        execute(api.db, "UPDATE project SET description = ?", (EVIL,))
+        execute(
+            api.db,
+            "UPDATE repository SET default_branch = ?, full_name = ?, url = ?",
+            (EVIL, EVIL, f"javascript:{EVIL}"),
+        )
+        execute(
+            api.db,
+            "UPDATE runner SET info = ?",
+            (json.dumps({"version": EVIL, "load": EVIL, "docker_version": [EVIL]}),),
+        )
+        repository = projects.repositories(api.db, api.demo.id)[0]
+        event = PushEvent(ref=f"refs/heads/{EVIL}", before="0", after="1", pusher=EVIL, options=(EVIL,), identity="1")
+        push = commits.add_push(api.db, repository.id, event, None)
+        assert push is not None
+        commits.finish_push(api.db, push, commit_id=api.commit.id, outcome=EVIL, skipped=[(EVIL, EVIL)])
+        row, _ = deliveries.store(api.db, repository.id, source=EVIL, delivery_id="1", event=EVIL, headers={}, body=b"")
+        deliveries.finish(api.db, row, "failed", EVIL)
+    assert api.upload(execution.uuid, EVIL.replace("/", "-").replace("\x07", "\n"), b"x").status_code == 200
+    for pattern in (*PAGES[:8], "/p/demo/?step=" + EVIL, "/p/demo/?sort=m." + EVIL, "/login?next=" + EVIL):
+        path = pattern.format(sha=api.commit.identifier, n=execution.counter)
+        page = person.get(path, follow_redirects=True).text
+        assert Live(page).found == [], path
+        assert "\u202e" not in page, path
+        assert "\x07" not in page, path
+    news = person.get(f"/p/demo/executions/{execution.counter}/news").json
+    assert Live(news["log"]["html"] + news["state"]["head"]).found == []
+
+
+def test_the_table_sorts_by_any_metadata_key_with_the_rest_behind(api: ApiServer, person: Person) -> None:
+    for line in (b'{"loss": 0.5}', b'{"loss": 0.125}', b"nothing", b'{"loss": "2.5"}'):
+        ran(api, line)
+
+    def order(query: str) -> list[int]:
+        return [
+            int(n)
+            for n in re.findall(
+                r'scope="row" class="n first"><a href="[^"]+">#(\d+)', person.get(f"/p/demo/?{query}").text
+            )
+        ]
+
+    assert order("sort=m.loss") == [2, 1, 4, 3]
+    assert order("sort=-m.loss") == [4, 1, 2, 3]
+    assert order("sort=-m.none") == [4, 3, 2, 1]
+    assert order("sort=number") == [1, 2, 3, 4]
+    assert order("sort=drop table") == [4, 3, 2, 1]
+    assert order("state=complete") == []
+    assert 'aria-sort="ascending"' in person.get("/p/demo/?sort=m.loss").text
+
+
+def test_pages_of_the_table_hold_every_execution_once(api: ApiServer, person: Person) -> None:
+    for i in range(53):
+        execution = api.add_execution()
+        if i % 2:
+            execute(api.db, "INSERT OR IGNORE INTO metadata_key (name) VALUES ('loss')")
+            execute(api.db, "INSERT INTO latest VALUES (?, 1, 0, 0, ?, ?)", (execution.id, i, i))
+    for sort in ("-number", "m.loss", "state", "duration"):
+        seen = [
+            n
+            for page in (1, 2)
+            for n in re.findall(r">#(\d+)</a></th>", person.get(f"/p/demo/?sort={sort}&page={page}").text)
+        ]
+        assert sorted(map(int, seen)) == list(range(1, 54)), sort
+
+
+def test_the_log_page_holds_the_last_2000_lines_and_fetches_the_others(api: ApiServer, person: Person) -> None:
+    execution = ran(api, *(b"line %d" % i for i in range(2500)))
+    page = person.get(f"/p/demo/executions/{execution.counter}/").text
+    total = int(re.findall(r'data-total="(\d+)"', page)[0])
+    numbers = [int(n) for n in re.findall(r'id="L(\d+)"', page)]
+    assert numbers == list(range(total - 1999, total + 1))
+    earlier = person.get(f"/p/demo/executions/{execution.counter}/log.html?first=0&count={total - 2000}").text
+    assert [int(n) for n in re.findall(r'id="L(\d+)"', earlier)] == list(range(1, total - 1999))
+    around = person.get(f"/p/demo/executions/{execution.counter}/?line=7").text
+    assert 'id="L7"' in around
+
+
+def test_the_whole_log_is_downloaded_as_it_was_printed(api: ApiServer, person: Person) -> None:
+    execution = ran(api, b"\x1b[31mred\x1b[0m", b"\xff\xfe", b"last")
+    answer = person.get(f"/p/demo/executions/{execution.counter}/log.txt")
+    assert answer.data.endswith(b"\x1b[31mred\x1b[0m\n\xff\xfe\nlast\n")
+    assert answer.content_length == len(answer.data)
+    assert answer.headers["Content-Disposition"] == f"attachment; filename=demo-{execution.counter}.log.txt"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_very_long_line_is_cut_on_the_page(api: ApiServer, person: Person) -> None:
+    execution = ran(api, b"x" * 500_000)
+    page = person.get(f"/p/demo/executions/{execution.counter}/").text
+    assert len(page) < 100_000
+    assert "484 KiB more in the full log" in page
+
+
+def test_a_chart_of_many_points_keeps_every_spike(api: ApiServer, person: Person) -> None:
+    lines = [
+        b'{"loss": %d, "epoch": %d}' % (999 if i == 7777 else -999 if i == 3333 else i % 10, i // 100)
+        for i in range(12_000)
+    ]
+    execution_uuid, _ = api.started()
+    offset = 0
+    for start in range(0, len(lines), 4000):
+        text = b"".join(line + b"\n" for line in lines[start : start + 4000])
+        assert api.log(execution_uuid, text, offset).status_code == 200
+        offset += len(text)
+    path = f"/p/demo/executions/{api.execution(execution_uuid).counter}/series?key=loss"
+    found = person.get(path).json
+    assert found["points"] == 12_000
+    assert len(found["y"]) <= 1000
+    assert (max(found["y"]), min(found["y"])) == (999, -999)
+    assert found["x"][found["y"].index(999)] == 7777
+    assert (found["x"] == sorted(found["x"]), found["x"][-1], found["y"][-1]) == (True, 11_999, 9)
+    by_epoch = person.get(f"{path}&x=key.epoch").json
+    assert by_epoch["x"][by_epoch["y"].index(999)] == 77
+    assert person.get(f"{path}&x=time").json["x"][0] >= -1e9
+    assert person.get(f"{path}&x=other").status_code == 400
+
+
+def test_not_a_number_is_kept_out_of_the_chart_and_in_the_values(api: ApiServer, person: Person) -> None:
+    execution = ran(api, b'{"loss": 1}', b'{"loss": NaN}', b'{"loss": 2}', b'{"loss": NaN}')
+    path = f"/p/demo/executions/{execution.counter}/"
+    assert person.get(f"{path}series?key=loss").json["y"] == [1, 2]
+    assert '<td title="NaN">NaN</td>' in person.get(path).text
+
+
+def test_an_output_is_downloaded_whole_or_in_ranges_and_never_shown(api: ApiServer, person: Person) -> None:
+    execution, datum = ran(api), str(uuid.uuid4())
+    assert api.upload(execution.uuid, "models/<b>.html", b"0123456789", datum).status_code == 200
+    page = person.get(f"/p/demo/executions/{execution.counter}/").text
+    link = re.findall(rf'href="([^"]+/outputs/{datum}/[^"]+)"', page)[0]
+    assert link == f"/p/demo/executions/{execution.counter}/outputs/{datum}/_b_.html"
+    whole = person.get(link)
+    assert (whole.data, whole.headers["X-Content-Type-Options"]) == (b"0123456789", "nosniff")
+    assert whole.headers["Content-Disposition"].startswith("attachment")
+    assert "sandbox" in whole.headers["Content-Security-Policy"]
+    whole.close()
+    part = person.get(link, headers={"Range": "bytes=2-4"})
+    assert (part.status_code, part.data) == (206, b"234")
+    part.close()
+    other = api.add_execution()
+    assert person.get(link.replace(f"/{execution.counter}/outputs", f"/{other.counter}/outputs")).status_code == 404
+
+
+def test_stopping_asks_once_and_kills_the_second_time(api: ApiServer, person: Person) -> None:
+    execution = ran(api)
+    path = f"/p/demo/executions/{execution.counter}/"
+    assert ">Stop</button>" in person.get(path).text
+    assert person.post(f"{path}stop", path).location == path
+    page = person.get(path).text
+    assert ">Kill</button>" in page
+    assert 'class="state stopping"' in page
+    person.post(f"{path}stop", path)
+    assert api.execution(execution.uuid).stop_count == 2
+
+
+def test_a_waiting_execution_says_what_it_waits_for(api: ApiServer, person: Person) -> None:
+    execution_uuid, _ = api.placed()
+    sql = "UPDATE execution SET environment = 'a100', runner_id = NULL WHERE uuid = ?"
+    execute(api.db, sql, (execution_uuid,))
+    page = person.get(f"/p/demo/executions/{api.execution(execution_uuid).counter}/").text
+    assert "No runner serves the environment a100" in page
+
+
+def test_the_commit_page_says_why_nothing_ran(api: ApiServer, person: Person) -> None:
+    repository = projects.repositories(api.db, api.demo.id)[0]
+    with transaction(api.db):
+        event = PushEvent(
+            ref="refs/heads/main", before="0" * 40, after=api.commit.identifier, pusher="ada", identity="1"
+        )
+        push = commits.add_push(api.db, repository.id, event, None)
+        assert push is not None
+        skipped = [("Train model", "input images needs a value")]
+        commits.finish_push(api.db, push, commit_id=api.commit.id, outcome="nothing runs", skipped=skipped)
+    page = person.get(f"/p/demo/commits/{api.commit.identifier}/").text
+    assert "input images needs a value" in page
+    assert "Nothing of this commit has run." in page
+
+
+def test_the_commit_page_shows_the_last_lines_and_values_of_each_execution(api: ApiServer, person: Person) -> None:
+    ran(api, *(b"line %d" % i for i in range(30)), b'{"accuracy": 0.75}')
+    page = person.get(f"/p/demo/commits/{api.commit.identifier}/").text
+    assert "line 21" in page
+    assert "line 20" not in page
+    assert '<dt>accuracy</dt><dd title="0.75">0.75</dd>' in page
+
+
+def test_the_table_shows_the_parameters_that_differ(api: ApiServer, person: Person) -> None:
+    first, _ = api.add_execution(), api.add_execution()
+    changed = json.dumps({**first.parameters, "alpha": 0.25})
+    execute(api.db, "UPDATE execution SET parameters = ? WHERE id = ?", (changed, first.id))
+    page = person.get("/p/demo/").text
+    assert "Parameter alpha" in page
+    assert "Parameter steps" not in page
