@@ -16,11 +16,12 @@ from web import access
 from web.pages.paging import Page
 from web.services import dispatch
 from web.services.presentation import loglines
-from web.store import commits, executions, logs, metadata, projects
+from web.store import commits, execution_table, executions, logs, metadata, projects
 
 blueprint = Blueprint("commits", __name__)
 
 PER_PAGE = 50
+DOTS = 40  # executions of each commit in the list
 TAIL_LINES = 10
 SHOWN_TAILS = 50  # executions of one commit whose last lines are shown
 
@@ -42,7 +43,7 @@ def listing(name: str) -> str:
     project = projects.by_name(db, name)
     page = Page.asked(PER_PAGE)
     found, total = commits.search(db, project_id=project.id, adhoc=None, limit=page.size, offset=page.offset)
-    rows = [(commit, executions.of_commit(db, commit.id)) for commit in found]
+    rows = [(commit, execution_table.newest_of_commit(db, commit.id, DOTS)) for commit in found]
     return render_template("commits.html", project=project, rows=rows, page=page.of(total), live=_live(rows))
 
 

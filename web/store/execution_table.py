@@ -59,6 +59,12 @@ def steps(db: Database, project_id: int) -> list[str]:
     return [item["step"] for item in found]
 
 
+def newest_of_commit(db: Database, commit_id: int, many: int) -> list[Execution]:
+    """The newest executions of a commit, the newest one last."""
+    sql = "SELECT id FROM execution WHERE commit_id = ? ORDER BY counter DESC LIMIT ?"
+    return executions.of_ids(db, _ids(db, sql, (commit_id, many))[::-1])
+
+
 def _ids_by_key(
     db: Database, wanted: Filter, key: str, direction: str, limit: int, offset: int
 ) -> tuple[list[int], int]:
