@@ -37,9 +37,8 @@ def main() -> None:
             checkout.commit({"valohai.yaml": YAML, "round": str(number)})
             checkout.push(url)
             started = time.perf_counter()
-            wait_for(
-                lambda: first_line(number), 30, 0.01
-            )  # a closer look would take the processor away from what it measures
+            # a closer look would take the processor away from what it measures
+            wait_for(lambda: first_line(number), 30, 0.01)
             seconds = time.perf_counter() - started
             instance.wait_final(f"bench:{number}")
             return seconds

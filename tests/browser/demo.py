@@ -43,7 +43,7 @@ YAML = b"""
       - {name: optimizer, type: string, default: adamw}
       - {name: augment, type: flag, default: true}
     inputs:
-      - {name: dataset, default: ["https://data.example.org/cells/train.tar", "https://data.example.org/cells/labels.csv"]}
+      - {name: dataset, default: ["https://data.example.org/cells.tar", "https://data.example.org/labels.csv"]}
       - {name: weights, optional: true}
     environment-variables:
       - {name: OMP_NUM_THREADS, default: "8"}
@@ -257,7 +257,7 @@ class Filling:
         t = epoch / 40
         loss = 0.9 * math.exp(-3 * t * (1 + 400 * rate)) + 0.05 + self.random.gauss(0, 0.01)
         values = {"epoch": epoch, "loss": loss, "accuracy": 1 - loss / 2, "recall": 0.95 - loss / 3}
-        return orjson.dumps(values)
+        return orjson.dumps({key: round(value, 4) for key, value in values.items()})
 
     def _age(self, execution: Execution, days: float, lasted_s: float) -> None:
         created = self.now - timedelta(days=days)
@@ -352,10 +352,21 @@ class Filling:
         self.start(execution, runner)
         lifecycle.set_detail(self.db, runner, execution.uuid, 1, "Epoch 17 of 40, about 4 min left")
         self._print(execution, runner, "status", ["Command 1 of 2: pip install -r requirements.txt"])
-        self._print(execution, runner, "stdout", [self._metadata(epoch, 0.003) for epoch in range(17)])
+        self._print(execution, runner, "stdout", ["Successfully installed torch-2.6.0 torchvision-0.21.0"])
         self._print(
-            execution, runner, "stdout", [f"epoch 17  batch {i}  loss {self.random.random():.4f}" for i in range(60)]
+            execution, runner, "status", ["Command 2 of 2: python train.py --learning_rate=0.003 --batch_size=128"]
         )
+        for epoch in range(17):
+            seconds = f"{self.random.uniform(11, 13):.1f} s"
+            self._print(execution, runner, "stdout", [f"\x1b[1mepoch {epoch + 1}/40\x1b[0m  \x1b[32m{seconds}\x1b[0m"])
+            self._print(execution, runner, "stdout", [self._metadata(epoch, 0.003)])
+            if epoch % 7 == 6:
+                late = f"\x1b[33mwarning\x1b[0m: worker {epoch % 8} was late by {self.random.randint(20, 900)} ms"
+                self._print(execution, runner, "stderr", [late])
+        sql = "UPDATE execution SET created_at = ?, queued_at = ?, started_at = ? WHERE id = ?"
+        times = [clock.text(self.now - timedelta(seconds=seconds)) for seconds in (207, 207, 205)]
+        with transaction(self.db):
+            execute(self.db, sql, (*times, execution.id))
         return execution
 
     def _deliveries(self, project: Project) -> None:

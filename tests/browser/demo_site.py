@@ -119,7 +119,8 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What the console says of violations and errors since the last call."""
-        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+        said = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        return [entry["message"] for entry in said if entry["level"] in ("SEVERE", "WARNING")]
 
     def shot(self, path: Path) -> None:
         self.driver.save_screenshot(str(path))

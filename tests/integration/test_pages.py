@@ -153,7 +153,7 @@ def test_nothing_from_outside_is_alive_on_any_page(api: ApiServer, person: Perso
         assert Live(page).found == [], path
         assert "\u202e" not in page, path
         assert "\x07" not in page, path
-    news = person.get(f"/p/demo/executions/{execution.counter}/news").json
+    news = json.loads(person.get(f"/p/demo/executions/{execution.counter}/news").text)
     assert Live(news["log"]["html"] + news["state"]["head"]).found == []
 
 
@@ -233,22 +233,22 @@ def test_a_chart_of_many_points_keeps_every_spike(api: ApiServer, person: Person
         assert api.log(execution_uuid, text, offset).status_code == 200
         offset += len(text)
     path = f"/p/demo/executions/{api.execution(execution_uuid).counter}/series?key=loss"
-    found = person.get(path).json
+    found = json.loads(person.get(path).text)
     assert found["points"] == 12_000
     assert len(found["y"]) <= 1000
     assert (max(found["y"]), min(found["y"])) == (999, -999)
     assert found["x"][found["y"].index(999)] == 7777
     assert (found["x"] == sorted(found["x"]), found["x"][-1], found["y"][-1]) == (True, 11_999, 9)
-    by_epoch = person.get(f"{path}&x=key.epoch").json
+    by_epoch = json.loads(person.get(f"{path}&x=key.epoch").text)
     assert by_epoch["x"][by_epoch["y"].index(999)] == 77
-    assert person.get(f"{path}&x=time").json["x"][0] >= -1e9
+    assert len(json.loads(person.get(f"{path}&x=time").text)["x"]) == len(found["y"])
     assert person.get(f"{path}&x=other").status_code == 400
 
 
 def test_not_a_number_is_kept_out_of_the_chart_and_in_the_values(api: ApiServer, person: Person) -> None:
     execution = ran(api, b'{"loss": 1}', b'{"loss": NaN}', b'{"loss": 2}', b'{"loss": NaN}')
     path = f"/p/demo/executions/{execution.counter}/"
-    assert person.get(f"{path}series?key=loss").json["y"] == [1, 2]
+    assert json.loads(person.get(f"{path}series?key=loss").text)["y"] == [1, 2]
     assert '<td title="NaN">NaN</td>' in person.get(path).text
 
 
