@@ -58,6 +58,7 @@ class Machine:
     troubles: dict[str, str] = field(default_factory=dict)
     check_s: float = CHECK_S
     checked_at: float = 0.0
+    stopping: bool = False  # a stop signal came
 
     def start(self) -> None:
         """From nothing to a page that is served. Raises CannotStart or ConfigError; stop() is due in any case."""
@@ -238,35 +239,41 @@ def run(machine: Machine) -> None:
     config = machine.config
     checks.check_directory(config.data)
     with sole_owner(config.data, config.local_url):
-        raise_on_stop_signals()
+        raise_on_stop_signals(machine)
         try:
             machine.start()
             machine.show_around()
-            while True:
+            while not machine.stopping:
                 machine.tend()
                 time.sleep(ROUND_S)
         except KeyboardInterrupt:
-            machine.say("\nstopping …")
+            pass
         finally:
             ignore_stop_signals()
+            if machine.stopping:
+                machine.say("\nstopping …")
             machine.stop()
         machine.say("stopped; everything is kept")
 
 
-def raise_on_stop_signals() -> None:
-    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, once: after it we are stopping already."""
+def raise_on_stop_signals(machine: Machine) -> None:
+    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, once: after it we are stopping already.
+
+    They set `machine.stopping` too, since Python swallows what is raised while it runs a destructor.
+    """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        ignore_stop_signals()
+        machine.stopping = True
+        raise KeyboardInterrupt
+
     for number in processes.STOP_SIGNALS:
-        signal.signal(number, _interrupt)
+        signal.signal(number, interrupt)
 
 
 def ignore_stop_signals() -> None:
     for number in processes.STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    ignore_stop_signals()
-    raise KeyboardInterrupt
 
 
 def say(sentence: str) -> None:
