@@ -108,6 +108,9 @@ def say(db: Database, logs_dir: Path, execution: Execution, message: str) -> Non
 def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, report: FinalReport) -> None:
     """The runner says how it ended. The same report again is accepted; any other one after the end is a Conflict."""
     state, failure_reason = _ending(report)
+    logs.sync(
+        logs_dir, executions.by_uuid(db, execution_uuid)
+    )  # all of it is there; outside, since a disk may take long
     with transaction(db):
         execution = executions.by_uuid(db, execution_uuid)
         ended = (execution.state, execution.failure_reason, execution.exit_code)
@@ -115,7 +118,6 @@ def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, re
         if same and (execution.runner_id, execution.attempt) == (runner.id, report.attempt):
             return
         _check_lease(execution, runner, report.attempt)
-        logs.sync(logs_dir, execution)
         columns = {"failure_message": report.message, "exit_code": report.exit_code}
         executions.move(
             db, execution, state, reason=report.message or "", failure_reason=failure_reason, columns=columns
