@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 from core.model import User
 from web import access
 from web.pages.addresses import local_path
+from web.services import setup
 from web.store import users
 
 blueprint = Blueprint("session", __name__)
@@ -55,7 +56,7 @@ def init_app(app: Flask) -> None:
 def login() -> ResponseReturnValue:
     if access.session_user() is not None:
         return redirect(_next(), 303)
-    return render_template("login.html", username="", problem="")
+    return render_template("login.html", username=setup.ADMIN, problem="")  # on most servers the only one
 
 
 @blueprint.post("/login")
