@@ -8,7 +8,7 @@ import random
 
 import spirals
 
-TRAINING_POINTS, VALIDATION_POINTS = 400, 200
+TRAINING_POINTS, VALIDATION_POINTS = 8000, 2000
 
 
 class Network:
@@ -55,7 +55,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hidden", type=int, default=6)
     parser.add_argument("--learning_rate", type=float, default=0.05)
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--noise", type=float, default=0.06)
     parser.add_argument("--seed", type=int, default=7)
     return parser.parse_args()
