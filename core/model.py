@@ -118,6 +118,8 @@ class Execution:
     environment_variables: Mapping[str, str]
     environment: str
     tags: tuple[str, ...]
+    memory: int
+    cpus: float
     time_limit_s: float | None
     no_output_limit_s: float | None
     creator_id: int

@@ -60,6 +60,7 @@ class ExecutionSpec(Message):
 
     `script` is the shell script that runs the step's commands; `commands` are the same commands after interpolation,
     for the status lines. `config` is the content of execution.json. `log_bytes` caps what is kept of each stream.
+    `memory` (bytes) and `cpus` are the step's own limits, 0 for none.
     """
 
     uuid: str
@@ -82,6 +83,8 @@ class ExecutionSpec(Message):
     output_bytes: int
     output_count: int
     stop_grace_s: float
+    memory: int = 0
+    cpus: float = 0.0
 
     def input_specs(self) -> list[InputSpec]:
         return [InputSpec.from_dict(item) for item in self.inputs]

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import Conflict, ExecutionFailed, NotFound, PushmillError
 from core.states import FailureReason, State
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 YES = {"1", "yes", "true"}
 HEARTBEAT_WAIT_S = 1.0
+
+Amount = TypeVar("Amount", int, float)
 
 
 def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -> None:
@@ -251,6 +253,11 @@ def _asks(spec: ExecutionSpec, variable: str) -> bool:
     return spec.environment_variables.get(variable, "").strip().lower() in YES
 
 
+def _tighter(ours: Amount, asked: Amount) -> Amount:
+    """The smaller of the runner's limit and the step's; 0 is no limit."""
+    return min(ours, asked) if ours and asked else ours or asked
+
+
 def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
     host, spec, settings = run.host, run.spec, run.host.settings
     run.check()
@@ -264,8 +271,8 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
             directory=run.directory,
             tree=tree,
             network=settings.network,
-            memory=settings.memory,
-            cpus=settings.cpus,
+            memory=_tighter(settings.memory, spec.memory),
+            cpus=_tighter(settings.cpus, spec.cpus),
             pids=settings.pids,
             shm=settings.shm,
         )

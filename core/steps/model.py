@@ -16,6 +16,8 @@ from valohai_yaml.utils import listify
 from core.errors import NotFound
 
 GPU_DEVICE = "nvidia.com/gpu"
+MIB = 1024 * 1024  # the unit of resources.memory
+MAX_AMOUNT = 2.0**32
 # A sentence for each key that has no effect here; `resources` is looked at more closely.
 IGNORED = {
     "mounts": "mounts are ignored: nothing of the host is mounted",
@@ -68,6 +70,8 @@ class StepVariable:
 class Step:
     """A declared step. `gpus` is None when the environment decides; limits are seconds, None for none.
 
+    `memory` (bytes) and `cpus` are what it asks to be held to; 0 leaves that to the runner.
+
     `notes` are sentences about keys that have no effect here.
     """
 
@@ -79,6 +83,8 @@ class Step:
     environment: str | None
     environment_variables: tuple[StepVariable, ...]
     gpus: int | None
+    memory: int
+    cpus: float
     time_limit_s: float | None
     no_output_limit_s: float | None
     notes: tuple[str, ...]
@@ -152,6 +158,8 @@ def _step(step: LibraryStep) -> Step:
             for variable in step.environment_variables.values()
         ),
         gpus=_gpus(step.resources.devices.devices),
+        memory=round(_positive(step.resources.memory.max) * MIB),
+        cpus=_positive(step.resources.cpu.max),
         time_limit_s=_limit(step.time_limit),
         no_output_limit_s=_limit(step.no_output_timeout),
         notes=tuple(_notes(step)),
@@ -184,13 +192,18 @@ def _gpus(devices: Mapping[str, Any] | None) -> int | None:
     return int(devices.get(GPU_DEVICE, 0))
 
 
+def _positive(value: Any) -> float:
+    """0 for absent, text, and what is no amount."""
+    return float(value) if type(value) in (int, float) and 0 < value < MAX_AMOUNT else 0.0
+
+
 def _notes(step: LibraryStep) -> Iterator[str]:
     declared: Any = step._original_data or {}  # noqa: SLF001 - the only place that has the keys as written
     yield from (sentence for key, sentence in IGNORED.items() if declared.get(key))
     resources = declared.get("resources") or {}
     for key in ("cpu", "memory"):
-        if resources.get(key):
-            yield f"resources.{key} is ignored: the runner's configuration sets it"
+        if (resources.get(key) or {}).get("min"):
+            yield f"resources.{key}.min is ignored: every runner of the environment is taken to have it"
     for device in resources.get("devices") or {}:
         if device != GPU_DEVICE:
             yield f'resources.devices: "{device}" is ignored; {GPU_DEVICE} is known'

@@ -72,17 +72,17 @@ def test_an_image_that_does_not_exist_ends_in_a_sentence_that_names_it(server: I
 
 
 def test_running_out_of_memory_is_told_apart_from_failing(server: Instance, checkout: Checkout) -> None:
-    checkout.commit(
-        {
-            "valohai.yaml": step(
-                "eat", "python3 -c 'x = bytearray(2_000_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1'"
-            )
-        }
+    eat = "python3 -c 'x = bytearray({})\nfor i in range(0, len(x), 4096): x[i] = 1'"
+    small = "    resources: {memory: {max: 64}}\n"
+    yaml = step("at-the-runners-limit", eat.format(2_000_000_000)) + step(
+        "at-its-own", eat.format(200_000_000), extra=small
     )
+    checkout.commit({"valohai.yaml": yaml})
     checkout.push(server.git_url("hungry"))
-    execution = server.run("hungry", "eat")
-    assert execution["status"] == "error"
-    assert any("memory" in line for line in server.events(execution["id"], "status"))
+    for name in ("at-the-runners-limit", "at-its-own"):
+        execution = server.run("hungry", name)
+        assert execution["status"] == "error"
+        assert any("memory limit" in line for line in server.events(execution["id"], "status"))
 
 
 def test_printing_without_end_is_cut_and_counted_and_goes_on(server: Instance, checkout: Checkout) -> None:

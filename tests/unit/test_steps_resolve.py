@@ -62,7 +62,11 @@ def test_a_step_is_loaded_with_everything_it_declares() -> None:
                 "environment-variables": [{"name": "E", "default": "v", "optional": False}],
                 "time-limit": "1h 30m",
                 "no-output-timeout": 0,
-                "resources": {"devices": {"nvidia.com/gpu": 2, "tpu": 1}, "cpu": {"max": 2}},
+                "resources": {
+                    "devices": {"nvidia.com/gpu": 2, "tpu": 1},
+                    "cpu": {"max": 2, "min": 1},
+                    "memory": {"max": 512},
+                },
                 "mounts": ["/a:/b"],
                 "upload-store": "s",
                 "stop-condition": "a > 1",
@@ -73,6 +77,7 @@ def test_a_step_is_loaded_with_everything_it_declares() -> None:
     assert isinstance(step, Step)
     assert (step.commands, step.environment, step.gpus) == (("a", "b"), "gpu", 2)
     assert (step.time_limit_s, step.no_output_limit_s) == (5400.0, None)
+    assert (step.memory, step.cpus) == (512 * 1024 * 1024, 2.0)
     assert (step.inputs[0].default, step.inputs[0].keep_directories) == (("https://h/x",), "suffix")
     assert (step.parameters[0].default, step.parameters[0].multiple, step.parameters[0].choices) == (
         [3],

@@ -34,6 +34,7 @@ def launch(
         "image": resolved.image, "commands": list(resolved.commands), "parameters": resolved.parameters,
         "inputs": {name: spec.to_dict() for name, spec in resolved.inputs.items()},
         "environment_variables": resolved.environment_variables, "environment": environment, "tags": list(tags),
+        "memory": resolved.step.memory, "cpus": resolved.step.cpus,
         "time_limit_s": resolved.time_limit_s or config.limits.time or None,
         "no_output_limit_s": resolved.no_output_limit_s or config.limits.no_output or None, "creator_id": creator.id,
     }  # fmt: skip
@@ -72,6 +73,8 @@ def spec(db: Database, config: Config, execution: Execution) -> ExecutionSpec:
         output_bytes=config.limits.output_bytes,
         output_count=config.limits.output_count,
         stop_grace_s=config.limits.stop_grace,
+        memory=execution.memory,
+        cpus=execution.cpus,
     )
 
 
