@@ -53,21 +53,32 @@ class Followed:
         assert self.api.call(f"executions/{self.execution.uuid}/final", report).status_code == 200
 
     def events(self, after: str = "", header: str = "") -> Iterator[Event]:
-        """Until the server ends the stream or the caller closes the iterator."""
+        """Until the server ends the stream or the caller closes the iterator. Asks again while there are too many."""
         headers = {"Last-Event-ID": header} if header else {}
         params = {"after": after} if after else {}
         client = httpx.Client(headers=self.api.as_admin | headers, timeout=20, trust_env=False)
-        with client, client.stream("GET", f"{self.path}/events", params=params) as answer:
-            assert answer.status_code == 200, answer.read()
+        with client:
+            answer = wait_for(lambda: self._stream(client, params), 10)
             assert answer.headers["Content-Type"].startswith("text/event-stream")
             fields: dict[str, str] = {}
-            for line in answer.iter_lines():
-                name, _, value = line.partition(": ")
-                if line:
-                    fields[name] = value
-                elif "event" in fields:
-                    yield Event(fields["id"], fields["event"], json.loads(fields["data"]))
-                    fields = {}
+            try:
+                for line in answer.iter_lines():
+                    name, _, value = line.partition(": ")
+                    if line:
+                        fields[name] = value
+                    elif "event" in fields:
+                        yield Event(fields["id"], fields["event"], json.loads(fields["data"]))
+                        fields = {}
+            finally:
+                answer.close()
+
+    def _stream(self, client: httpx.Client, params: dict[str, str]) -> httpx.Response | None:
+        answer = client.send(client.build_request("GET", f"{self.path}/events", params=params), stream=True)
+        if answer.status_code == 503:  # the server may not have noticed yet that the one before was cut
+            answer.close()
+            return None
+        assert answer.status_code == 200, answer.read()
+        return answer
 
     def news(self, after: str) -> Any:
         return httpx.get(
