@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,18 +32,19 @@ def add(db: Database, execution_id: int, lines: Sequence[tuple[int, Mapping[str,
     found = row(db, "SELECT metadata_seq FROM execution WHERE id = ?", (execution_id,))
     seq = int(found["metadata_seq"]) if found else 0
     ids = _key_ids(db, execution_id, dict.fromkeys(key for _, values in lines for key in values))
-    series: dict[str, list[tuple[Any, ...]]] = {key: [] for key in ids}
-    for i, (time_us, values) in enumerate(lines, seq):
-        for key, value in values.items():
-            if key in series:
-                series[key].append((execution_id, ids[key], i, time_us, _encode(value)))
-    for points in series.values():  # one key after the other: the table is clustered by key
-        if points:
-            db.conn.executemany("INSERT INTO metadata VALUES (?, ?, ?, ?, ?)", points)
-            newest = (*points[-1], number(_decode(points[-1][-1])))
-            execute(db, "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?, ?, ?)", newest)
+    stored = 0
+    for key, key_id in ids.items():  # one key after the other: the table is clustered by key
+        points = [
+            (execution_id, key_id, i, time_us, _encode(values[key]))
+            for i, (time_us, values) in enumerate(lines, seq)
+            if key in values
+        ]
+        db.conn.executemany("INSERT INTO metadata VALUES (?, ?, ?, ?, ?)", points)
+        newest = (*points[-1], number(_decode(points[-1][-1])))
+        execute(db, "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?, ?, ?)", newest)
+        stored += len(points)
     execute(db, "UPDATE execution SET metadata_seq = ? WHERE id = ?", (seq + len(lines), execution_id))
-    return sum(map(len, series.values()))
+    return stored
 
 
 def latest(db: Database, execution_id: int) -> dict[str, Any]:
@@ -146,8 +147,8 @@ def count(db: Database, execution_id: int) -> int:
     return int(found["metadata_seq"]) if found else 0
 
 
-def _key_ids(db: Database, execution_id: int, names: Iterable[str]) -> dict[str, int]:
-    """The ids of key names, new ones made, as far as the execution may have further keys."""
+def _key_ids(db: Database, execution_id: int, names: Collection[str]) -> dict[str, int]:
+    """The ids of these key names, new ones made; those left out that the execution may not have any more."""
     sql = (
         "SELECT metadata_key.name, metadata_key.id FROM latest JOIN metadata_key ON metadata_key.id = latest.key_id"
         " WHERE latest.execution_id = ?"
@@ -158,7 +159,7 @@ def _key_ids(db: Database, execution_id: int, names: Iterable[str]) -> dict[str,
             execute(db, "INSERT INTO metadata_key (name) VALUES (?) ON CONFLICT (name) DO NOTHING", (name,))
             found = row(db, "SELECT id FROM metadata_key WHERE name = ?", (name,))
             ids[name] = int(found["id"]) if found else 0
-    return ids
+    return {name: ids[name] for name in names if name in ids}
 
 
 def _encode(value: Any) -> Any:
