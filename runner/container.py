@@ -41,7 +41,8 @@ class OverlayUnavailable(PushmillError):
 class ContainerSpec:
     """One container. `directory` holds config, inputs, outputs, repository and spool; `tree` is the commit, read-only.
 
-    Without `tree` the repository directory itself is mounted. Zero memory or cpus means no limit.
+    Without `tree` the repository directory itself is mounted. Zero memory or cpus means no limit;
+    `cpuset` names processors, "" for any.
     """
 
     runner: str
@@ -54,6 +55,7 @@ class ContainerSpec:
     network: str
     memory: int
     cpus: float
+    cpuset: str
     pids: int
     shm: int
 
@@ -153,6 +155,7 @@ class Engine:
             mem_limit=spec.memory or None,
             memswap_limit=spec.memory or None,
             nano_cpus=round(spec.cpus * 1e9) or None,
+            cpuset_cpus=spec.cpuset or None,
             shm_size=spec.shm,
         )
         config = api.create_container_config(

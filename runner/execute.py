@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from core.errors import Conflict, ExecutionFailed, NotFound, PushmillError
 from core.states import FailureReason, State
 from core.wire import ExecutionSpec, FinalReport
-from runner import checkout, documents, inputs, outputs
+from runner import checkout, controls, documents, inputs, outputs
 from runner.container import ContainerSpec, OverlayUnavailable, can_overlay
 from runner.directory import locked, make, read_json, remove, write_json
 from runner.ending import failed, stopped
@@ -28,7 +28,6 @@ from runner.sizes import size_text
 
 log = logging.getLogger(__name__)
 
-YES = {"1", "yes", "true"}
 HEARTBEAT_WAIT_S = 1.0
 
 Amount = TypeVar("Amount", int, float)
@@ -86,11 +85,14 @@ def prepare(run: Run) -> Prepared:
     """Fetch the commit beside the image, then the inputs, and write the documents. Raises ExecutionFailed, Cancelled."""
     host, spec = run.host, run.spec
     _check_disk(host)
+    wanted = controls.read(spec.environment_variables)
+    for note in wanted.notes:
+        run.status(note)
     run.status(f"Preparing commit {spec.commit_identifier[:12]} on image {spec.image}")
     image = Task(
         lambda: host.engine.image(
             spec.image,
-            always_pull=_asks(spec, "VH_NO_IMAGE_CACHE"),
+            always_pull=wanted.pull_image,
             status=run.status,
             cancelled=run.lease.cancelled,
         )
@@ -102,7 +104,7 @@ def prepare(run: Run) -> Prepared:
         run.directory / "inputs",
         host.cache,
         allow_hosts=host.settings.allow_input_hosts,
-        ignore_cache=_asks(spec, "VH_NO_DATA_CACHE"),
+        ignore_cache=wanted.refetch_inputs,
         status=run.status,
         cancelled=run.lease.cancelled,
         limit=free_disk(host.directory) - host.settings.min_free_disk,
@@ -249,10 +251,6 @@ def _check_disk(host: Host) -> None:
         raise ExecutionFailed(FailureReason.DISK, message)
 
 
-def _asks(spec: ExecutionSpec, variable: str) -> bool:
-    return spec.environment_variables.get(variable, "").strip().lower() in YES
-
-
 def _tighter(ours: Amount, asked: Amount) -> Amount:
     """The smaller of the runner's limit and the step's; 0 is no limit."""
     return min(ours, asked) if ours and asked else ours or asked
@@ -260,6 +258,7 @@ def _tighter(ours: Amount, asked: Amount) -> Amount:
 
 def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
     host, spec, settings = run.host, run.spec, run.host.settings
+    wanted = controls.read(spec.environment_variables)
     run.check()
     run.container_id = host.engine.create(
         ContainerSpec(
@@ -272,7 +271,8 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
             tree=tree,
             network=settings.network,
             memory=_tighter(settings.memory, spec.memory),
-            cpus=_tighter(settings.cpus, spec.cpus),
+            cpus=_tighter(settings.cpus, _tighter(spec.cpus, wanted.cpus)),
+            cpuset=wanted.cpuset,
             pids=settings.pids,
             shm=settings.shm,
         )

@@ -197,3 +197,10 @@ def test_nothing_of_a_finished_execution_stays_in_docker(server: Instance, check
         return containers + volumes
 
     wait_for(lambda: left() == "")
+
+
+def test_control_variables_hold_the_container_to_the_cores_they_name(server: Instance, checkout: Checkout) -> None:
+    variables = "    environment-variables:\n      - {name: VH_CPU_LIMIT, default: '0-0'}\n"
+    checkout.commit({"valohai.yaml": step("count", "nproc", extra=variables)})
+    checkout.push(server.git_url("cores"))
+    assert server.events(server.run("cores", "count")["id"], "stdout") == ["1"]
