@@ -13,12 +13,6 @@ def text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def from_us(microseconds: int) -> str:
-    """Unix time in microseconds as text."""
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return text(datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest))
-
-
 def parse(moment: str) -> datetime:
     return datetime.fromisoformat(moment)
 

@@ -108,9 +108,8 @@ def say(db: Database, logs_dir: Path, execution: Execution, message: str) -> Non
 def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, report: FinalReport) -> None:
     """The runner says how it ended. The same report again is accepted; any other one after the end is a Conflict."""
     state, failure_reason = _ending(report)
-    logs.sync(
-        logs_dir, executions.by_uuid(db, execution_uuid)
-    )  # all of it is there; outside, since a disk may take long
+    # all of the log is there by now; before the transaction, since a disk may take long
+    logs.sync(logs_dir, executions.by_uuid(db, execution_uuid))
     with transaction(db):
         execution = executions.by_uuid(db, execution_uuid)
         ended = (execution.state, execution.failure_reason, execution.exit_code)

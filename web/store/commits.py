@@ -86,13 +86,6 @@ def known(db: Database, project_id: int, identifier: str) -> Commit | None:
     return _commit(found) if found else None
 
 
-def listing(db: Database, project_id: int | None = None, limit: int = 100, offset: int = 0) -> list[Commit]:
-    """Newest first by commit time, without their configuration."""
-    where, values = ("WHERE project_id = ?", [project_id]) if project_id is not None else ("", [])
-    sql = f"SELECT {COLUMNS} FROM git_commit {where} ORDER BY committed_at DESC, id DESC LIMIT ? OFFSET ?"
-    return [_commit(found) for found in rows(db, sql, [*values, limit, offset])]
-
-
 def search(
     db: Database, *, project_id: int | None, adhoc: bool | None, limit: int, offset: int
 ) -> tuple[list[Commit], int]:
