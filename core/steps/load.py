@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +82,7 @@ class _Scale:
         if self.chars > TEXT_CHARS:
             raise InvalidYaml([f"valohai.yaml has more than {TEXT_CHARS:,} characters, repeats by aliases included"])
         if deepest > DEPTH:
-            raise InvalidYaml([f"valohai.yaml is nested more than {DEPTH} levels deep"])
+            raise _too_deep()
 
     def scalar(self, anchor: str | None, value: str) -> None:
         if len(value) > SCALAR_CHARS:
@@ -114,7 +115,7 @@ class _Scale:
 
 def _weigh(text: str) -> None:
     scale = _Scale()
-    for event in yaml.parse(text, Loader=LOADER):
+    for event in _events(text):
         if isinstance(event, yaml.ScalarEvent):
             scale.scalar(event.anchor, event.value)
         elif isinstance(event, yaml.AliasEvent):
@@ -123,6 +124,20 @@ def _weigh(text: str) -> None:
             scale.start(event.anchor)
         elif isinstance(event, yaml.CollectionEndEvent):
             scale.end()
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    """The parser's events. libyaml has a limit of its own on depth, which it may reach before the first event."""
+    try:
+        yield from yaml.parse(text, Loader=LOADER)
+    except yaml.YAMLError as error:
+        if "maximum nesting depth" in str(error):
+            raise _too_deep() from None
+        raise
+
+
+def _too_deep() -> InvalidYaml:
+    return InvalidYaml([f"valohai.yaml is nested more than {DEPTH} levels deep"])
 
 
 def _plain(value: Any) -> Any:
