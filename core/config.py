@@ -54,6 +54,9 @@ class RedisConfig:
     """`[redis]`: where the queues live."""
 
     url: str = ""  # redis://, rediss:// or unix://; "" = a private one that `pushmill up` starts
+    listen: str = ""  # address and port where the private one takes runners of other machines; "" = nowhere
+    cert: str = ""  # file with its certificate; TLS is a must where `listen` is no loopback address
+    key: str = ""  # file with the certificate's key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,10 @@ class RunnerConfig:
     shm: Size = Size(GIB)  # /dev/shm; PyTorch's data loaders need more than Docker's 64 MB
     min_free_disk: Size = Size(GIB)  # below it executions are refused
     allow_input_hosts: tuple[str, ...] = ()  # host names or addresses that inputs may be fetched from though private
+    mounts: tuple[str, ...] = ()  # directories that steps may mount if the environment lets them, "…:rw" = writable
+    cache: Size = Size(50 * GIB)  # of commits, git objects and inputs; past it the longest unused go
+    cache_age: Seconds = Seconds(14 * 86400.0)  # what was not used for so long goes in any case
+    image_age: Seconds = Seconds(30 * 86400.0)  # the same for images that this runner pulled; 0 = they stay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +98,7 @@ class LimitsConfig:
     stop_grace: Seconds = Seconds(30.0)  # from the stop signal to the kill
     time: Seconds = Seconds(0.0)  # for steps without a time-limit; 0 = none
     no_output: Seconds = Seconds(0.0)  # for steps without a no-output-timeout; 0 = none
+    runner_silence: Seconds = Seconds(2 * 3600.0)  # how long executions wait for a runner that went silent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,8 @@ class User:
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
+    """`environment` is the slug of the one for steps that name none that there is; `max_executions` 0 is no limit."""
+
     id: int
     uuid: str
     name: str
@@ -33,6 +35,33 @@ class Project:
     owner_id: int
     owner: str
     yaml_path: str
+    environment: str
+    max_executions: int
+    created_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """A kind of machine that executions ask for. Zeros are "no limit"; `gpus` is for steps that do not ask.
+
+    `images` are glob patterns of the images that may run, none for any; `pull` is "missing" or "always". `network` is
+    "open" or "none". `mounts` are host directories that steps may mount, read-only unless they end in `:rw`; the
+    runner's own list must have them too. `max_executions` may be queued or started at once.
+    """
+
+    id: int
+    uuid: str
+    slug: str
+    description: str
+    images: tuple[str, ...]
+    pull: str
+    gpus: int
+    memory: int
+    cpus: float
+    network: str
+    mounts: tuple[str, ...]
+    max_executions: int
+    autorestart: bool
     created_at: str
 
 
@@ -100,7 +129,11 @@ class Commit:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """One run of one step. Times are text of core.clock; durations seconds; sizes bytes."""
+    """One run of one step. Times are text of core.clock; durations seconds; sizes bytes.
+
+    `gpus` is how many devices it gets, `devices` the UUIDs of those it got. Higher `priority` goes first. `retry_of` is
+    the id of the execution that this one runs again.
+    """
 
     id: int
     uuid: str
@@ -120,6 +153,12 @@ class Execution:
     tags: tuple[str, ...]
     memory: int
     cpus: float
+    gpus: int
+    devices: tuple[str, ...]
+    mounts: tuple[Mapping[str, Any], ...]
+    priority: int
+    autorestart: bool
+    retry_of: int | None
     time_limit_s: float | None
     no_output_limit_s: float | None
     creator_id: int
@@ -165,13 +204,16 @@ class Datum:
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """A machine that runs containers. `slots` is how many executions it takes at once."""
+    """A machine that runs containers. `slots` is how many executions without a GPU it takes at once; those with GPUs
+    are limited by its devices alone. A `draining` one finishes what it has and gets nothing new.
+    """
 
     id: int
     uuid: str
     name: str
     environments: tuple[str, ...]
     slots: int
+    draining: bool
     last_seen_at: str | None
     info: Mapping[str, Any]
 

@@ -5,10 +5,11 @@ runner whose lease was given away gets 409 and lets go. Unknown keys are ignored
 
     A claim takes a queued execution; with `resume` true it answers the spec of a started one again to its holder.
 
-    POST heartbeat                           RunnerReport            → {}
+    POST heartbeat                           RunnerReport            → RunnerOrders
     POST executions/<uuid>/claim             {attempt, resume}       → ExecutionSpec | 409
     POST executions/<uuid>/heartbeat         {attempt}               → LeaseOrders | 409
-    POST executions/<uuid>/container         {attempt, container_id, image_digest} → {} | 409
+    POST executions/<uuid>/container         {attempt, container_id, image_digest, devices} → {} | 409
+    POST executions/<uuid>/usage             {attempt, samples: [[time_us, series, value], …]} → {} | 409
     POST executions/<uuid>/detail            {attempt, status_detail} → {} | 409
     POST executions/<uuid>/log?LogBatch      lines                   → {"acknowledged": spool bytes} | 409 with the same
     PUT  executions/<uuid>/outputs/<uuid>?attempt=&name=  bytes      → {"sha256": hex} | 409
@@ -18,7 +19,7 @@ runner whose lease was given away gets 409 and lets go. Unknown keys are ignored
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from core.errors import InvalidInput
@@ -60,7 +61,9 @@ class ExecutionSpec(Message):
 
     `script` is the shell script that runs the step's commands; `commands` are the same commands after interpolation,
     for the status lines. `config` is the content of execution.json. `log_bytes` caps what is kept of each stream.
-    `memory` (bytes) and `cpus` are the step's own limits, 0 for none.
+    `memory` (bytes) and `cpus` are the limits of step and environment, 0 for none; `gpus` is a number of whole devices.
+    `secrets` names those environment variables whose values must not be shown. `mounts` are those that the environment
+    allows, each {source, destination, readonly}. `network` is "open" or "none", `pull` "missing" or "always".
     """
 
     uuid: str
@@ -85,6 +88,11 @@ class ExecutionSpec(Message):
     stop_grace_s: float
     memory: int = 0
     cpus: float = 0.0
+    gpus: int = 0
+    secrets: list[str] = field(default_factory=list)
+    mounts: list[dict[str, Any]] = field(default_factory=list)
+    network: str = "open"
+    pull: str = "missing"
 
     def input_specs(self) -> list[InputSpec]:
         return [InputSpec.from_dict(item) for item in self.inputs]
@@ -94,12 +102,13 @@ class ExecutionSpec(Message):
 class LeaseOrders(Message):
     """The answer to an execution's heartbeat. `stop` is "" | "stop" | "kill"; the lease lasts `lease_s` from now.
 
-    `acknowledged` gives, per stream, how many spool bytes the server has stored.
+    `acknowledged` gives, per stream, how many spool bytes the server has stored. `server_us` is the server's clock.
     """
 
     stop: str
     lease_s: float
     acknowledged: dict[str, int]
+    server_us: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +136,21 @@ class FinalReport(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerReport(Message):
-    """A runner's own heartbeat."""
+    """A runner's own heartbeat.
+
+    `executions` are those that its directory has; one that it holds by lease and does not name is lost. `clock_us` is
+    its clock. `info` is for people: version, docker_version, driver_version, cpu_count, memory_bytes, load,
+    free_disk_bytes, gpus: [{uuid, name, memory_bytes}], problems: [sentence].
+    """
 
     slots: int
     info: dict[str, Any]
+    executions: list[str] = field(default_factory=list)
+    clock_us: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerOrders(Message):
+    """The answer to a runner's heartbeat: with `draining` it finishes what it has and gets nothing new."""
+
+    draining: bool = False

@@ -17,7 +17,8 @@ from core.states import FINAL, FailureReason, State
 from web.store.db import Row, execute, insert, row, rows
 from web.store.projects import take_counter
 
-JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags")
+JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags", "devices", "mounts")
+LISTS = ("commands", "tags", "devices", "mounts")
 SELECT = (
     "SELECT execution.*, git_commit.identifier AS commit_identifier, user.username AS creator FROM execution"
     " JOIN git_commit ON git_commit.id = execution.commit_id JOIN user ON user.id = execution.creator_id"
@@ -223,7 +224,8 @@ def _one(found: Row | None, asked: object) -> Execution:
 def _execution(found: Row) -> Execution:
     values = {name: found[name] for name in Execution.__dataclass_fields__}
     values |= {name: json.loads(found[name]) for name in JSON_COLUMNS}
-    values |= {"commands": tuple(values["commands"]), "tags": tuple(values["tags"]), "state": State(found["state"])}
+    values |= {name: tuple(values[name]) for name in LISTS}
+    values |= {"state": State(found["state"]), "autorestart": bool(found["autorestart"])}
     if found["failure_reason"]:
         values["failure_reason"] = FailureReason(found["failure_reason"])
     return Execution(**values)

@@ -105,8 +105,7 @@ def _one(found: Row | None, asked: object) -> Project:
 
 
 def _project(found: Row) -> Project:
-    names = ("id", "uuid", "name", "description", "owner_id", "owner", "yaml_path", "created_at")
-    return Project(**{name: found[name] for name in names})
+    return Project(**{name: found[name] for name in Project.__dataclass_fields__})
 
 
 def _repository(found: Row) -> Repository:

@@ -62,4 +62,5 @@ def _runner(found: Row | None) -> Runner | None:
         return None
     names = ("id", "uuid", "name", "slots", "last_seen_at")
     environments = tuple(json.loads(found["environments"]))
-    return Runner(**{n: found[n] for n in names}, environments=environments, info=json.loads(found["info"]))
+    draining, info = bool(found["draining"]), json.loads(found["info"])
+    return Runner(**{n: found[n] for n in names}, environments=environments, draining=draining, info=info)

@@ -1,0 +1,55 @@
+"""Environments: the kinds of machine that executions ask for."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from sqlite_utils import Database
+
+from core import clock
+from core.errors import NotFound
+from core.model import Environment
+from web.store.db import Row, execute, insert, row, rows
+
+JSON_COLUMNS = ("images", "mounts")
+
+
+def ensure(db: Database, slug: str) -> Environment:
+    """The environment of that name, made without any limits when there is none. Call inside a transaction."""
+    found = row(db, "SELECT * FROM environment WHERE slug = ?", (slug,))
+    if found is None:
+        insert(db, "environment", {"uuid": str(uuid.uuid4()), "slug": slug, "created_at": clock.now()})
+    return by_slug(db, slug)
+
+
+def by_slug(db: Database, slug: str) -> Environment:
+    return _one(row(db, "SELECT * FROM environment WHERE slug = ?", (slug,)), slug)
+
+
+def listing(db: Database) -> list[Environment]:
+    """By name."""
+    return [_environment(found) for found in rows(db, "SELECT * FROM environment ORDER BY slug")]
+
+
+def change(db: Database, environment_id: int, **columns: Any) -> None:
+    """Set columns; `images` and `mounts` are given as sequences."""
+    values = {name: json.dumps(list(value)) if name in JSON_COLUMNS else value for name, value in columns.items()}
+    assignments = ", ".join(f"{name} = ?" for name in values)
+    execute(db, f"UPDATE environment SET {assignments} WHERE id = ?", [*values.values(), environment_id])
+
+
+def remove(db: Database, environment_id: int) -> None:
+    execute(db, "DELETE FROM environment WHERE id = ?", (environment_id,))
+
+
+def _one(found: Row | None, asked: str) -> Environment:
+    if found is None:
+        raise NotFound(f"there is no environment {asked!r}")
+    return _environment(found)
+
+
+def _environment(found: Row) -> Environment:
+    lists = {name: tuple(json.loads(found[name])) for name in JSON_COLUMNS}
+    return Environment(**found | lists | {"autorestart": bool(found["autorestart"])})
