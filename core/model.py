@@ -141,6 +141,7 @@ class Execution:
     counter: int
     commit_id: int
     commit_identifier: str
+    push_id: int | None
     step: str
     title: str
     image: str

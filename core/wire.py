@@ -20,12 +20,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from core.errors import InvalidInput
 
 JOB = "runner.jobs.execute"  # the one function that a runner's queue may name; arguments: execution uuid, attempt
 STREAMS = ("stdout", "stderr", "status")
+
+
+Amount = TypeVar("Amount", int, float)
+
+
+def tighter(one: Amount, other: Amount) -> Amount:
+    """The smaller of two limits; 0 is no limit."""
+    return min(one, other) if one and other else one or other
 
 
 class Message:

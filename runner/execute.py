@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from core.errors import Conflict, ExecutionFailed, NotFound, PushmillError
 from core.states import FailureReason, State
-from core.wire import ExecutionSpec, FinalReport
+from core.wire import ExecutionSpec, FinalReport, tighter
 from runner import checkout, controls, documents, inputs, outputs
 from runner.container import ContainerSpec, OverlayUnavailable, can_overlay
 from runner.directory import locked, make, read_json, remove, write_json
@@ -29,8 +29,6 @@ from runner.sizes import size_text
 log = logging.getLogger(__name__)
 
 HEARTBEAT_WAIT_S = 1.0
-
-Amount = TypeVar("Amount", int, float)
 
 
 def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -> None:
@@ -251,11 +249,6 @@ def _check_disk(host: Host) -> None:
         raise ExecutionFailed(FailureReason.DISK, message)
 
 
-def _tighter(ours: Amount, asked: Amount) -> Amount:
-    """The smaller of the runner's limit and the step's; 0 is no limit."""
-    return min(ours, asked) if ours and asked else ours or asked
-
-
 def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
     host, spec, settings = run.host, run.spec, run.host.settings
     wanted = controls.read(spec.environment_variables)
@@ -270,8 +263,8 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
             directory=run.directory,
             tree=tree,
             network=settings.network,
-            memory=_tighter(settings.memory, spec.memory),
-            cpus=_tighter(settings.cpus, _tighter(spec.cpus, wanted.cpus)),
+            memory=tighter(settings.memory, spec.memory),
+            cpus=tighter(settings.cpus, tighter(spec.cpus, wanted.cpus)),
             cpuset=wanted.cpuset,
             pids=settings.pids,
             shm=settings.shm,

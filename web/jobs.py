@@ -9,7 +9,7 @@ from collections.abc import Callable
 from sqlite_utils import Database
 
 from core.config import Config
-from web.services import dispatch, ingest, lifecycle
+from web.services import dispatch, ingest, launch, lifecycle
 from web.services.queues import Queues
 from web.services.vault import Vault
 from web.store import deliveries, projects
@@ -30,15 +30,16 @@ class Sweeper:
         self._fetching: dict[int, threading.Thread] = {}
 
     def sweep(self) -> None:
-        """Ingest, queue, place and recover. Each part is tried, whatever becomes of the others. Raises nothing."""
+        """Ingest, recover, queue and place. Each part is tried, whatever becomes of the others. Raises nothing."""
         with self._lock:
             db, config, queues = self._db, self._config, self._queues
             _try(queues.nudged)
             _try(lambda: ingest.collect(db, config))
             _try(lambda: self._ingest(db))
-            _try(lambda: dispatch.dispatch(db, queues))
+            _try(lambda: lifecycle.recover(db, config.logs_dir, config.limits.runner_silence))
+            _try(lambda: launch.restart_lost(db, config))
             _try(lambda: dispatch.hand_over_again(db, queues))
-            _try(lambda: lifecycle.recover(db, config.logs_dir))
+            _try(lambda: dispatch.dispatch(db, queues))
 
     def close(self) -> None:
         """Wait for what is at work."""

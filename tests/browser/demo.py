@@ -27,6 +27,7 @@ from core.steps.resolve import resolve
 from core.wire import FinalReport, LogBatch
 from web.services import launch, lifecycle, setup, vault
 from web.store import commits, data, deliveries, logs, projects, runners, users
+from web.store import executions as execution_rows
 from web.store.db import connect, execute, transaction
 
 YAML = b"""
@@ -199,8 +200,8 @@ class Filling:
             project = projects.get(self.db, commit.project_id)
             resolved = resolve(commit.config, step, parameters=parameters)
             execution = launch.launch(self.db, self.config, project, commit, resolved, self.admin, push_id=push)
-        lifecycle.queue(self.db, execution)
-        return execution
+            lifecycle.queue(self.db, execution)
+        return execution_rows.get(self.db, execution.id)
 
     def start(self, execution: Execution, runner: Runner) -> None:
         with transaction(self.db):

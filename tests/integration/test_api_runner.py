@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from api_server import ApiServer, said
 
+from core import clock
 from core.states import State
-from web.services import lifecycle
+from web.services import launch, lifecycle
 from web.services.dispatch import dispatch
 from web.store import executions
 from web.store.db import execute, transaction
+
+SILENCE_S = 7200.0
 
 
 def expire(api: ApiServer, execution: str, at: str = "2026-01-01T00:00:00.000000Z") -> None:
@@ -262,10 +266,10 @@ def test_an_execution_whose_runner_fell_silent_before_the_container_waits_again(
     execution, attempt = api.started()
     api.log(execution, b"old\n", 0, attempt, stream="status")
     expire(api, execution)
-    lifecycle.recover(api.db, api.config.logs_dir)
+    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
     assert (api.execution(execution).state, api.execution(execution).runner_id) == (State.QUEUED, None)
     assert api.call(f"executions/{execution}/heartbeat", {"attempt": attempt}).status_code == 409
-    api.online()
+    dispatch(api.db, api.app.extensions["pushmill"].queues)
     body = {"attempt": attempt + 1}
     assert api.call(f"executions/{execution}/claim", body | {"attempt": attempt}).status_code == 409
     assert api.call(f"executions/{execution}/claim", body).status_code == 200
@@ -276,26 +280,105 @@ def test_an_execution_that_somebody_stopped_does_not_go_back_to_the_queue(api: A
     execution, _ = api.started()
     api.post(f"executions/{execution}/stop/")
     expire(api, execution)
-    lifecycle.recover(api.db, api.config.logs_dir)
+    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
     assert api.execution(execution).state is State.STOPPED
 
 
-def test_a_container_without_contact_is_waited_for_unless_somebody_stops_it(api: ApiServer) -> None:
+def silent_for(api: ApiServer, execution: str, seconds: float) -> None:
+    expire(api, execution, clock.text(datetime.now(UTC) - timedelta(seconds=seconds - lifecycle.LEASE_S)))
+
+
+def with_container(api: ApiServer, **columns: Any) -> tuple[str, int]:
+    """A started execution whose container runs."""
     execution, attempt = api.started()
     api.call(f"executions/{execution}/container", {"attempt": attempt, "container_id": "abc"})
-    lately = executions.by_uuid(api.db, execution).started_at
-    assert lately is not None
-    expire(api, execution, lately)
-    lifecycle.recover(api.db, api.config.logs_dir)
-    assert api.execution(execution).state is State.STARTED
-    assert api.call(f"executions/{execution}/heartbeat", {"attempt": attempt}).status_code == 200
-    expire(api, execution)
-    api.post(f"executions/{execution}/stop/")
-    lifecycle.recover(api.db, api.config.logs_dir)
+    if columns:
+        with transaction(api.db):
+            executions.update(api.db, api.execution(execution), **columns)
+    return execution, attempt
+
+
+def outcome(api: ApiServer, execution: str) -> tuple[str, str | None]:
     found = api.json(f"executions/{execution}/")
-    assert (found["status"], found["failure_reason"]) == ("error", "runner_lost")
+    return found["status"], found["failure_reason"]
+
+
+def test_a_container_without_contact_is_waited_for_until_the_configured_time(api: ApiServer) -> None:
+    execution, attempt = with_container(api)
+    silent_for(api, execution, SILENCE_S - 60)
+    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
+    assert outcome(api, execution) == ("started", None)
+    assert api.call(f"executions/{execution}/heartbeat", {"attempt": attempt}).status_code == 200
+    silent_for(api, execution, SILENCE_S + 1)
+    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
+    assert outcome(api, execution) == ("error", "runner_lost")
     late = {"attempt": attempt, "state": "error", "failure_reason": "command_failed", "exit_code": 1}
     assert api.call(f"executions/{execution}/final", late).status_code == 409
+    assert api.log(execution, b"late\n", 0, attempt).status_code == 409
+
+
+def test_stopping_one_that_is_out_of_contact_gives_it_up_at_once(api: ApiServer) -> None:
+    execution, _ = with_container(api)
+    silent_for(api, execution, lifecycle.SILENT_S + 1)
+    assert api.post(f"executions/{execution}/stop/").json == {"message": "Stopped"}
+    assert outcome(api, execution) == ("error", "runner_lost")
+
+
+def test_one_that_was_stopped_and_then_falls_silent_is_given_up_after_a_minute(api: ApiServer) -> None:
+    execution, _ = with_container(api)
+    api.post(f"executions/{execution}/stop/")
+    silent_for(api, execution, lifecycle.SILENT_S - 5)
+    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
+    assert outcome(api, execution) == ("stopping", None)
+    silent_for(api, execution, lifecycle.SILENT_S + 1)
+    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
+    assert outcome(api, execution) == ("error", "runner_lost")
+
+
+def test_a_runner_that_returns_without_a_container_of_its_loses_it_at_once(api: ApiServer) -> None:
+    lost, kept = with_container(api)[0], with_container(api)[0]
+    for execution in (lost, kept):
+        silent_for(api, execution, 20)
+    api.call("heartbeat", {"slots": 10, "info": {}, "executions": [kept]})
+    assert outcome(api, lost) == ("error", "runner_lost")
+    assert "Runner one came back without it" in said(api, lost, "status")
+    assert outcome(api, kept) == ("started", None)
+
+
+def test_what_a_runner_claimed_after_it_looked_is_not_taken_for_lost(api: ApiServer) -> None:
+    execution, _ = api.started()
+    api.call("heartbeat", {"slots": 10, "info": {}, "executions": []})
+    assert outcome(api, execution) == ("started", None)
+
+
+def test_a_lost_one_that_says_autorestart_is_run_again_once_as_a_new_execution(api: ApiServer) -> None:
+    execution, _ = with_container(api, autorestart=True)
+    silent_for(api, execution, lifecycle.SILENT_S + 1)
+    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
+    assert outcome(api, execution) == ("error", "runner_lost")
+    for _ in range(2):
+        launch.restart_lost(api.db, api.config)
+    before = api.execution(execution)
+    (again,) = executions.retried_by(api.db, before.id)
+    assert (again.state, again.commands, again.inputs) == (State.CREATED, before.commands, before.inputs)
+    assert (again.counter, again.retry_of, again.autorestart) == (before.counter + 1, before.id, True)
+    assert f"Restarts #{before.counter}" in said(api, again.uuid, "status")
+
+
+def test_a_chain_of_restarts_ends(api: ApiServer) -> None:
+    execution = api.started()[0]
+    with transaction(api.db):
+        executions.update(api.db, api.execution(execution), autorestart=True, container_id="abc")
+    for _ in range(launch.MAX_RESTARTS + 3):
+        for found in executions.in_states(api.db, State.STARTED, State.CREATED, State.QUEUED):
+            with transaction(api.db):
+                sql = (
+                    "UPDATE execution SET state = 'error', failure_reason = 'runner_lost', ended_at = 'x' WHERE id = ?"
+                )
+                execute(api.db, sql, (found.id,))
+        launch.restart_lost(api.db, api.config)
+    _, count = executions.search(api.db)
+    assert count == 1 + launch.MAX_RESTARTS
 
 
 def test_a_runner_that_comes_back_during_the_look_at_leases_keeps_its_execution(api: ApiServer) -> None:
@@ -306,7 +389,7 @@ def test_a_runner_that_comes_back_during_the_look_at_leases_keeps_its_execution(
     api.call(f"executions/{execution}/container", {"attempt": attempt, "container_id": "abc"})
     api.call(f"executions/{execution}/heartbeat", {"attempt": attempt})
     with transaction(api.db):
-        lifecycle._recover(api.db, api.config.logs_dir, executions.get(api.db, stale[0].id))
+        lifecycle._recover(api.db, api.config.logs_dir, executions.get(api.db, stale[0].id), SILENCE_S)
     assert api.execution(execution).state is State.STARTED
 
 

@@ -103,3 +103,12 @@ def test_it_shows_the_newest_push_of_its_branch_only(api: ApiServer) -> None:
 
 def test_no_execution_is_unknown() -> None:
     assert merged([]) == "unknown"
+
+
+def test_one_that_was_run_again_counts_by_its_last_try(api: ApiServer) -> None:
+    failed = pushed(api)
+    end(api, failed, "error")
+    with transaction(api.db):
+        again = launch.again(api.db, api.config, failed, api.admin, "Runs again")
+    end(api, again, "complete")
+    assert words(api.client.get("/badge/demo.svg").text) == "demo: passing"

@@ -39,6 +39,9 @@ from web.store import commits, executions, projects, runners, users
 from web.store.db import connect, execute, transaction
 
 SLOTS = {"one": 2, "two": 1}
+DEVICES = {"one": 1, "two": 2}
+QUOTA = 4  # of the project
+SILENCE_S = 2 * 3600.0
 MANY = 6  # executions at most
 
 
@@ -79,7 +82,9 @@ def make_template(folder: Path) -> Config:
             config=[], problems=[],
         )  # fmt: skip
         for name, slots in SLOTS.items():
-            runners.seen(db, runners.add(db, name, name, ["default"]), slots, {})
+            gpus = [{"uuid": f"GPU-{name}-{number}"} for number in range(DEVICES[name])]
+            runners.seen(db, runners.add(db, name, name, ["default"]), slots, {"gpus": gpus})
+        execute(db, "UPDATE project SET max_executions = ?", (QUOTA,))
     db.close()
     return config
 
@@ -131,11 +136,12 @@ class Executions(RuleBasedStateMachine):
         self.claim_what_is_placed(1)
 
     @precondition(lambda self: len(self.uuids) < MANY)
-    @rule()
-    def create(self) -> None:
+    @rule(gpus=st.sampled_from([0, 0, 1, 2]), priority=st.integers(0, 1), autorestart=st.booleans())
+    def create(self, gpus: int = 0, priority: int = 0, autorestart: bool = False) -> None:
         values = {
             "project_id": 1, "commit_id": 1, "step": "train", "image": "i", "commands": [], "parameters": {},
             "inputs": {}, "environment_variables": {}, "environment": "default", "creator_id": 1,
+            "gpus": gpus, "priority": priority, "autorestart": autorestart,
         }  # fmt: skip
         with transaction(self.db):
             self.uuids.append(executions.add(self.db, values).uuid)
@@ -230,16 +236,26 @@ class Executions(RuleBasedStateMachine):
 
     @rule()
     def recover(self) -> None:
-        lifecycle.recover(self.db, self.logs_dir)
+        lifecycle.recover(self.db, self.logs_dir, SILENCE_S)
         for execution in executions.in_states(self.db, State.STARTED):
             lasts = (execution.lease_expires_at or "") > clock.now()
             assert lasts or execution.container_id is not None
+
+    @rule(who=st.sampled_from(sorted(SLOTS)), knows=st.sets(st.integers(0, MANY - 1)))
+    def come_back_with(self, who: str, knows: set[int]) -> None:
+        runner = runners.by_name(self.db, who)
+        assert runner is not None
+        present = {self._execution(which).uuid for which in knows}
+        lifecycle.take_stock(self.db, self.logs_dir, runner, present)
+        for execution in executions.started_on(self.db, runner.id):
+            assert execution.uuid in present or (execution.lease_expires_at or "") > clock.now()
 
     @rule(which=WHICH, luck=st.integers(0, 4))
     def fail(self, which: int, luck: int) -> None:
         execution = self._execution(which)
         if luck == 0 and execution.state in UNFINISHED:
-            lifecycle.fail(self.db, self.logs_dir, execution, FailureReason.INTERNAL, "our fault")
+            with transaction(self.db):
+                lifecycle.fail(self.db, self.logs_dir, execution, FailureReason.INTERNAL, "our fault")
 
     @invariant()
     def history_is_a_chain_of_legal_moves_that_ends_in_the_present(self) -> None:
@@ -280,9 +296,16 @@ class Executions(RuleBasedStateMachine):
                 assert execution.container_id is None
 
     @invariant()
-    def no_runner_has_more_than_its_slots(self) -> None:
+    def no_runner_has_more_than_its_slots_and_devices(self) -> None:
         load = runners.load(self.db)
-        assert all(load.get(runner.id, 0) <= runner.slots for runner in runners.listing(self.db))
+        for runner in runners.listing(self.db):
+            taken = load.get(runner.id, runners.NO_LOAD)
+            assert taken.slots <= runner.slots
+            assert taken.devices <= DEVICES.get(runner.name, 0)
+
+    @invariant()
+    def no_more_are_queued_or_started_than_the_quota_allows(self) -> None:
+        assert len(executions.in_states(self.db, State.QUEUED, State.STARTED)) <= QUOTA
 
     def _execution(self, which: int) -> Execution:
         return executions.by_uuid(self.db, self.uuids[which % len(self.uuids)])

@@ -16,7 +16,7 @@ from web import access
 from web.api import query, serialize
 from web.api.answers import answer, page_of
 from web.services import dispatch, lifecycle
-from web.store import commits, data, executions, metadata, projects
+from web.store import commits, data, environments, executions, metadata, projects
 
 ORDERS = {"counter": "counter ASC", "-counter": "counter DESC", "ctime": "id ASC", "-ctime": "id DESC"}
 
@@ -46,6 +46,7 @@ def detail(identifier: str) -> Response:
         found,
         projects.get(db, found.project_id),
         commits.of_ids(db, [found.commit_id])[found.commit_id],
+        environments.by_name(db).get(found.environment),
         latest=metadata.latest(db, found.id),
         outputs=data.of_execution(db, found.id),
     )
@@ -94,11 +95,11 @@ def _objects(db: Database, found: Sequence[Execution]) -> list[dict[str, Any]]:
     ids = [execution.id for execution in found]
     owners = {owner.id: owner for owner in projects.listing(db)}
     made_from = commits.of_ids(db, {execution.commit_id for execution in found})
-    latest, outputs = metadata.latest_of(db, ids), data.counts_of(db, ids)
+    latest, outputs, known = metadata.latest_of(db, ids), data.counts_of(db, ids), environments.by_name(db)
     return [
         serialize.execution(
             request.url_root, item, owners[item.project_id], made_from[item.commit_id],
-            latest=latest.get(item.id, {}), n_outputs=outputs.get(item.id, 0),
+            known.get(item.environment), latest=latest.get(item.id, {}), n_outputs=outputs.get(item.id, 0),
         )
         for item in found
     ]  # fmt: skip

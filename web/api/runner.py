@@ -12,11 +12,10 @@ from werkzeug.exceptions import ClientDisconnected, LengthRequired
 
 from core.config import MIB
 from core.errors import InvalidInput
-from core.wire import FinalReport, LogBatch, RunnerReport
+from core.wire import FinalReport, LogBatch, RunnerOrders, RunnerReport
 from web import access
 from web.api.answers import answer
-from web.services import dispatch, launch, lifecycle, outputs
-from web.store import runners
+from web.services import dispatch, fleet, launch, lifecycle, outputs
 
 LOG_BYTES = 8 * MIB  # of one batch
 CHUNK_BYTES = MIB
@@ -29,12 +28,14 @@ blueprint = Blueprint("runner_api", __name__, url_prefix="/api/runner")
 @blueprint.post("/heartbeat")
 @access.runner
 def heartbeat() -> Response:
-    report = RunnerReport.from_dict(_body())
-    slots, info = _whole(report.slots, "slots"), report.info
-    if not isinstance(info, Mapping):
-        raise InvalidInput("info must be a JSON object")
-    runners.seen(access.db(), access.current_runner().id, slots, info)
-    return _changed(dispatched=True)
+    """Comes every few seconds from every runner: what changes nothing is written now and then and wakes nobody."""
+    report, runner = _runner_report(), access.current_runner()
+    db, config = access.db(), access.server().config
+    news = fleet.heard(db, runner, report)
+    lost = lifecycle.take_stock(db, config.logs_dir, runner, report.executions)
+    if news is not fleet.News.NONE or lost:
+        _changed(dispatched=news is fleet.News.ROOM or lost)
+    return answer(RunnerOrders(draining=runner.draining).to_dict())
 
 
 @blueprint.post("/executions/<execution>/claim")
@@ -129,6 +130,17 @@ def _body() -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
         raise InvalidInput("the body must be a JSON object")
     return data
+
+
+def _runner_report() -> RunnerReport:
+    report = RunnerReport.from_dict(_body())
+    _whole(report.slots, "slots")
+    _whole(report.clock_us, "clock_us")
+    if not isinstance(report.info, Mapping):
+        raise InvalidInput("info must be a JSON object")
+    if not isinstance(report.executions, list) or not all(isinstance(name, str) for name in report.executions):
+        raise InvalidInput("executions must be a list of uuids")
+    return report
 
 
 def _log_batch() -> LogBatch:

@@ -11,12 +11,11 @@ from datetime import UTC
 from typing import Any
 
 from core import clock
-from core.model import Commit, Datum, Execution, Project, Repository, User
+from core.model import Commit, Datum, Environment, Execution, Project, Repository, User
 from core.states import FINAL, State
 
 Json = dict[str, Any]
 API = "api/v0"
-NAMESPACE = uuid.UUID("6f1f3d0c-6a0a-5d5e-9b53-6d7075736831")  # of uuids for things that have only a name
 
 
 def user(found: User) -> Json:
@@ -91,33 +90,38 @@ def commit_time(found: Commit) -> str:
     return clock.parse(found.committed_at).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def environment(root: str, name: str, unfinished: int = 0) -> Json:
+def environment(root: str, found: Environment, unfinished: int = 0) -> Json:
     return {
-        "id": environment_id(name),
-        "name": name,
-        "slug": name,
-        "description": "",
+        "id": found.uuid,
+        "name": found.slug,
+        "slug": found.slug,
+        "description": found.description,
         "enabled": True,
         "owner": None,
-        "gpu_spec": "",
-        "has_gpu": False,
+        "gpu_spec": f"{found.gpus} GPU" if found.gpus else "",
+        "has_gpu": found.gpus > 0,
         "per_hour_price_usd": "0.00000",
         "per_user_queue_quota": 0,
         "unfinished_job_count": unfinished,
         "type": "vm",
         "provider": None,
-        "supports_priority": False,
-        "url": f"{root}{API}/environments/{name}/",
+        "supports_priority": True,
+        "url": f"{root}{API}/environments/{found.slug}/",
     }
 
 
-def environment_id(name: str) -> str:
-    return str(uuid.uuid5(NAMESPACE, f"environment {name}"))
-
-
 def execution(
-    root: str, found: Execution, owner: Project, made_from: Commit, *, latest: Mapping[str, Any], n_outputs: int
+    root: str,
+    found: Execution,
+    owner: Project,
+    made_from: Commit,
+    where: Environment | None,
+    *,
+    latest: Mapping[str, Any],
+    n_outputs: int,
 ) -> Json:
+    """`where` is its environment, None when that was removed."""
+    gone = {"id": None, "name": found.environment, "slug": found.environment, "enabled": False}
     url = f"{root}{API}/executions/{found.uuid}/"
     return {
         "id": found.uuid,
@@ -133,7 +137,7 @@ def execution(
         "pipeline": None,
         "tags": list(found.tags),
         "deleted": False,
-        "priority": 0,
+        "priority": found.priority,
         "ctime": found.created_at,
         "mtime": found.ended_at or found.started_at or found.queued_at or found.created_at,
         "end_time": found.ended_at,
@@ -141,7 +145,7 @@ def execution(
         "image": found.image,
         "project": project(root, owner),
         "commit": commit(root, owner, made_from),
-        "environment": environment(root, found.environment),
+        "environment": environment(root, where) if where else gone,
         "creator_id": str(found.creator_id),
         "creator_name": found.creator,
         "parameters": dict(found.parameters),
@@ -157,17 +161,18 @@ def execution_detail(
     found: Execution,
     owner: Project,
     made_from: Commit,
+    where: Environment | None,
     *,
     latest: Mapping[str, Any],
     outputs: Sequence[Datum],
 ) -> Json:
     commands = "\n".join(found.commands)
-    return execution(root, found, owner, made_from, latest=latest, n_outputs=len(outputs)) | {
+    return execution(root, found, owner, made_from, where, latest=latest, n_outputs=len(outputs)) | {
         "command": commands,
         "interpolated_command": commands,
         "inputs": [_input(found, name, spec) for name, spec in found.inputs.items()],
         "environment_variables": dict(found.environment_variables),
-        "runtime_config": {},
+        "runtime_config": {"autorestart": found.autorestart},
         "outputs": [datum(output, owner.uuid, found.uuid, found.counter) for output in outputs],
         "metadata": [],
         "events": [],

@@ -14,7 +14,7 @@ from core.model import Commit, Execution
 from core.states import UNFINISHED
 from web import access
 from web.pages.paging import Page
-from web.services import dispatch
+from web.services import waiting
 from web.services.presentation import loglines
 from web.store import commits, execution_table, executions, logs, metadata, projects
 
@@ -71,7 +71,7 @@ def _outcomes(db: Database, logs_dir: Path, found: list[Execution]) -> list[Outc
             execution=execution,
             latest=latest.get(execution.id, {}),
             tail=_tail(db, logs_dir, execution) if i < SHOWN_TAILS else Markup(),
-            waits=dispatch.why_waiting(db, execution),
+            waits=waiting.why(db, execution),
         )
         for i, execution in enumerate(found)
     ]

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlite_utils import Database
 
 from core.config import Config
-from core.model import Commit, Execution, Project, User
+from core.model import Commit, Environment, Execution, Project, User
+from core.states import FailureReason
 from core.steps.resolve import ResolvedStep
 from core.steps.script import script
-from core.wire import ExecutionSpec
-from web.services import dispatch, lifecycle
+from core.wire import ExecutionSpec, tighter
+from web.services import environments, lifecycle
 from web.store import commits, executions, projects, users
+from web.store.db import transaction
+
+# What a repetition takes over as it is; state, times and results are its own.
+REPEATED = (
+    *("project_id", "commit_id", "push_id", "step", "title", "image", "commands", "parameters", "inputs", "tags"),
+    *("environment_variables", "memory", "cpus", "gpus", "mounts", "priority", "autorestart"),
+    *("time_limit_s", "no_output_limit_s"),
+)
+MAX_RESTARTS = 10  # in a row: a machine that keeps dying must not run one execution for ever
 
 
 def launch(
@@ -28,30 +39,72 @@ def launch(
     tags: tuple[str, ...] = (),
 ) -> Execution:
     """Record one execution. Call inside a transaction, and dispatch after it."""
-    environment = dispatch.environment_of(db, resolved.environment)
+    environment, note = environments.choose(db, project, resolved.environment)
+    step = resolved.step
     values = {
-        "project_id": project.id, "commit_id": commit.id, "push_id": push_id, "step": resolved.step.name, "title": title,
+        "project_id": project.id, "commit_id": commit.id, "push_id": push_id, "step": step.name, "title": title,
         "image": resolved.image, "commands": list(resolved.commands), "parameters": resolved.parameters,
         "inputs": {name: spec.to_dict() for name, spec in resolved.inputs.items()},
-        "environment_variables": resolved.environment_variables, "environment": environment, "tags": list(tags),
-        "memory": resolved.step.memory, "cpus": resolved.step.cpus,
+        "environment_variables": resolved.environment_variables, "environment": environment.slug, "tags": list(tags),
+        "memory": tighter(environment.memory, step.memory), "cpus": tighter(environment.cpus, step.cpus),
+        "gpus": environment.gpus if step.gpus is None else step.gpus, "autorestart": environment.autorestart,
         "time_limit_s": resolved.time_limit_s or config.limits.time or None,
         "no_output_limit_s": resolved.no_output_limit_s or config.limits.no_output or None, "creator_id": creator.id,
     }  # fmt: skip
+    notes = [note] if note else []
+    return _record(db, config, environment, values, [*notes, *resolved.notes])
+
+
+def again(db: Database, config: Config, execution: Execution, creator: User, why: str) -> Execution:
+    """Run an execution again, as a new one with everything resolved as it was. Call inside a transaction."""
+    project = projects.get(db, execution.project_id)
+    environment, note = environments.choose(db, project, execution.environment)
+    repeated = {name: getattr(execution, name) for name in REPEATED}
+    values = repeated | {"environment": environment.slug, "creator_id": creator.id, "retry_of": execution.id}
+    why = f"{why} #{execution.counter}"
+    return _record(db, config, environment, values, [why, note] if note else [why])
+
+
+def restart_lost(db: Database, config: Config) -> int:
+    """Run again what was lost with its machine and says `autorestart`, each once; how many there were.
+
+    After MAX_RESTARTS in a row the last one is no longer restarted.
+    """
+    lost = executions.to_restart(db)
+    for execution in lost:
+        with transaction(db):
+            if executions.retried_by(db, execution.id):
+                continue  # somebody pressed "run again" meanwhile
+            restarted = again(db, config, execution, _creator(db, execution), "Restarts")
+            if executions.retries(db, restarted.id) >= MAX_RESTARTS:
+                executions.update(db, restarted, autorestart=False)
+                lifecycle.say(db, config.logs_dir, restarted, f"Restart {MAX_RESTARTS}, the last one")
+    return len(lost)
+
+
+def _record(
+    db: Database, config: Config, environment: Environment, values: Mapping[str, Any], notes: Sequence[str]
+) -> Execution:
     execution = executions.add(db, values)
     lifecycle.say(db, config.logs_dir, execution, "Execution created")
-    if resolved.environment and resolved.environment != environment:
-        note = f"No runner serves the environment {resolved.environment}; it runs in {environment}"
+    for note in notes:
         lifecycle.say(db, config.logs_dir, execution, note)
-    for note in resolved.notes:
-        lifecycle.say(db, config.logs_dir, execution, note)
-    return execution
+    if refusal := environments.refusal(environment, execution.image):
+        lifecycle.fail(db, config.logs_dir, execution, FailureReason.IMAGE, refusal)
+    return executions.get(db, execution.id)
+
+
+def _creator(db: Database, execution: Execution) -> User:
+    creator = users.get(db, execution.creator_id)
+    assert creator is not None  # noqa: S101  (a foreign key)
+    return creator
 
 
 def spec(db: Database, config: Config, execution: Execution) -> ExecutionSpec:
     """Everything that the runner which holds `execution` needs."""
     project = projects.get(db, execution.project_id)
     commit = commits.get(db, execution.commit_id)
+    network, pull = environments.by_slug_or_open(db, execution.environment)
     return ExecutionSpec(
         uuid=execution.uuid,
         counter=execution.counter,
@@ -75,6 +128,10 @@ def spec(db: Database, config: Config, execution: Execution) -> ExecutionSpec:
         stop_grace_s=config.limits.stop_grace,
         memory=execution.memory,
         cpus=execution.cpus,
+        gpus=execution.gpus,
+        mounts=[dict(mount) for mount in execution.mounts],
+        network=network,
+        pull=pull,
     )
 
 

@@ -6,6 +6,7 @@ Whoever reports for an execution must hold its lease: be its runner, on its pres
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,15 +22,13 @@ from web.store import executions, logs
 from web.store import metadata as metadata_rows
 from web.store.db import transaction
 
-LEASE_S = 15.0  # heartbeats come each second; a lease this long survives a pause of either side
-LOST_AFTER_S = 2 * 3600.0  # a silent runner may come back with its container for this long
-LOST_AFTER_STOP_S = 45.0  # for this long when somebody has asked to stop it
+LEASE_S = 12.0  # heartbeats come each second; a lease this long survives a pause of either side
+SILENT_S = 60.0  # without a word from its runner an execution counts as out of contact
 
 
 def queue(db: Database, execution: Execution) -> None:
-    """Quota allows it: wait for a runner."""
-    with transaction(db):
-        executions.move(db, execution, State.QUEUED)
+    """Quota allows it: wait for a runner. Call inside the transaction that counted."""
+    executions.move(db, execution, State.QUEUED)
 
 
 def claim(
@@ -56,7 +55,8 @@ def extend(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> L
         executions.update(db, execution, lease_expires_at=_lease_end())
         acknowledged = logs.length(db, execution).acknowledged
     stop = "" if not execution.stop_requested_at else "stop" if execution.stop_count < 2 else "kill"
-    return LeaseOrders(stop=stop, lease_s=LEASE_S, acknowledged=acknowledged)
+    server_us = time.time_ns() // 1000
+    return LeaseOrders(stop=stop, lease_s=LEASE_S, acknowledged=acknowledged, server_us=server_us)
 
 
 def container_started(
@@ -124,7 +124,10 @@ def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, re
 
 
 def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) -> Execution:
-    """Stop what runs or waits. Again: kill it. On a finished execution: nothing."""
+    """Stop what runs or waits. Again: kill it. On a finished execution: nothing.
+
+    One whose runner is out of contact is given up: nobody could stop it, and who comes back with it is told to end it.
+    """
     with transaction(db):
         execution = executions.by_uuid(db, execution_uuid)
         if execution.state in FINAL:
@@ -134,39 +137,75 @@ def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) ->
         say(db, logs_dir, execution, f"Stop requested by {who}" if count == 1 else f"{who} asked again: killing it")
         if execution.state in (State.CREATED, State.QUEUED):
             executions.move(db, execution, State.STOPPED, reason=f"stopped by {who} before it started")
+        elif out_of_contact(execution):
+            _recover(db, logs_dir, executions.by_uuid(db, execution_uuid), SILENT_S)
         return executions.by_uuid(db, execution_uuid)
 
 
 def fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
-    """The server itself ends an execution."""
+    """The server itself ends an execution. Call inside a transaction."""
+    _fail(db, logs_dir, execution, reason, message)
+
+
+def lose(db: Database, logs_dir: Path, execution: Execution, why: str) -> None:
+    """Its runner does not come back, or not with it: the end, or the queue again when no container was started."""
     with transaction(db):
-        _fail(db, logs_dir, execution, reason, message)
+        execution = executions.get(db, execution.id)
+        if execution.state is State.STARTED:
+            _give_up(db, logs_dir, execution, why)
 
 
-def recover(db: Database, logs_dir: Path) -> None:
-    """Act on leases that ran out: without a container back to the queue, with one wait LOST_AFTER_S for its runner.
+def take_stock(db: Database, logs_dir: Path, runner: Runner, present: Collection[str]) -> bool:
+    """A runner says which executions it has: those it should have and has not are lost. True when there were any.
 
-    One that somebody has asked to stop does not go back, and its runner is waited for LOST_AFTER_STOP_S only.
+    One whose lease still lasts is not: it may have been claimed after the runner had looked.
+    """
+    missing = [e for e in executions.started_on(db, runner.id) if e.uuid not in present and _lease_over(e)]
+    for execution in missing:
+        lose(db, logs_dir, execution, f"Runner {runner.name} came back without it")
+    return bool(missing)
+
+
+def recover(db: Database, logs_dir: Path, runner_silence_s: float) -> None:
+    """Act on leases that ran out: without a container back to the queue, with one wait for its runner.
+
+    The wait lasts `runner_silence_s`; one that is to be stopped or restarted is waited for SILENT_S only.
     """
     for execution in executions.in_states(db, State.STARTED):
-        if _silent_s(execution) >= 0:
+        if _lease_over(execution):
             with transaction(db):  # its runner may have come back in the meantime: look again
-                _recover(db, logs_dir, executions.get(db, execution.id))
+                _recover(db, logs_dir, executions.get(db, execution.id), runner_silence_s)
 
 
-def _recover(db: Database, logs_dir: Path, execution: Execution) -> None:
-    silent_s = _silent_s(execution)
-    if execution.state is not State.STARTED or silent_s < 0:
+def last_contact(execution: Execution) -> str:
+    """When the runner of a started execution extended its lease."""
+    lease_end = clock.parse(execution.lease_expires_at or execution.created_at)
+    return clock.text(lease_end - timedelta(seconds=LEASE_S))
+
+
+def out_of_contact(execution: Execution) -> bool:
+    """Started, and its runner has said nothing of it for SILENT_S."""
+    return execution.state is State.STARTED and _silence_s(execution) >= SILENT_S
+
+
+def _recover(db: Database, logs_dir: Path, execution: Execution, patience_s: float) -> None:
+    if execution.state is not State.STARTED or not _lease_over(execution):
         return
-    patience_s = LOST_AFTER_STOP_S if execution.stop_requested_at else LOST_AFTER_S
-    if execution.container_id is None and execution.stop_requested_at:
+    if execution.stop_requested_at or execution.autorestart:
+        patience_s = min(patience_s, SILENT_S)
+    if execution.container_id is None or _silence_s(execution) >= patience_s:
+        silence = f"{patience_s / 3600:g} hours" if patience_s >= 3600 else f"{patience_s:g} seconds"
+        _give_up(db, logs_dir, execution, f"No contact with its runner for {silence}")
+
+
+def _give_up(db: Database, logs_dir: Path, execution: Execution, why: str) -> None:
+    if execution.container_id is not None:
+        _fail(db, logs_dir, execution, FailureReason.RUNNER_LOST, why)
+    elif execution.stop_requested_at:
         say(db, logs_dir, execution, "Stopped: its runner went silent before the container started")
         executions.move(db, execution, State.STOPPED, reason="stopped while its runner was silent")
-    elif execution.container_id is None:
+    else:
         _requeue(db, logs_dir, execution)
-    elif silent_s > patience_s:
-        silence = f"{patience_s / 3600:g} hours" if patience_s >= 3600 else f"{patience_s:g} seconds"
-        _fail(db, logs_dir, execution, FailureReason.RUNNER_LOST, f"No contact with its runner for {silence}")
 
 
 def _fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
@@ -182,9 +221,13 @@ def _requeue(db: Database, logs_dir: Path, execution: Execution) -> None:
     say(db, logs_dir, execution, "Its runner went silent before the container started: waiting for a runner again")
 
 
-def _silent_s(execution: Execution) -> float:
-    """How long ago the lease of a started execution ended; negative while it lasts."""
-    return (datetime.now(UTC) - clock.parse(execution.lease_expires_at or execution.created_at)).total_seconds()
+def _silence_s(execution: Execution) -> float:
+    """How long ago its runner extended the lease."""
+    return clock.seconds_between(last_contact(execution), clock.now())
+
+
+def _lease_over(execution: Execution) -> bool:
+    return _silence_s(execution) >= LEASE_S
 
 
 def _not_after_now(batch: LogBatch) -> LogBatch:

@@ -11,8 +11,7 @@ from sqlite_utils import Database
 from core.config import Config
 from core.errors import ConfigError
 from core.names import RUNNER
-from web.services import vault
-from web.services.dispatch import DEFAULT_ENVIRONMENT
+from web.services import environments, vault
 from web.store import runners, users
 from web.store.db import connect, migrate, transaction
 
@@ -64,7 +63,7 @@ def _runner(db: Database, config: Config) -> Path:
     token = users.new_token()
     with transaction(db):
         if known is None:
-            runners.add(db, name, token, [DEFAULT_ENVIRONMENT])
+            runners.add(db, name, token, [environments.DEFAULT])
         else:
             runners.set_token(db, known.id, token)
         write_secret(path, token)

@@ -219,6 +219,8 @@ ALTER TABLE execution ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE execution ADD COLUMN autorestart INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE execution ADD COLUMN retry_of INTEGER REFERENCES execution(id);
 CREATE INDEX execution_of_retried ON execution (retry_of) WHERE retry_of IS NOT NULL;
+CREATE INDEX execution_lost ON execution (id)
+    WHERE autorestart AND failure_reason IN ('runner_lost', 'interrupted');
 
 -- `value` is encrypted with the server's key, whether it is a secret or not.
 CREATE TABLE variable (

@@ -33,6 +33,10 @@ def listing(db: Database) -> list[Environment]:
     return [_environment(found) for found in rows(db, "SELECT * FROM environment ORDER BY slug")]
 
 
+def by_name(db: Database) -> dict[str, Environment]:
+    return {found.slug: found for found in listing(db)}
+
+
 def change(db: Database, environment_id: int, **columns: Any) -> None:
     """Set columns; `images` and `mounts` are given as sequences."""
     values = {name: json.dumps(list(value)) if name in JSON_COLUMNS else value for name, value in columns.items()}

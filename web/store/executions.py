@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlite_utils import Database
@@ -113,10 +114,75 @@ def of_push(db: Database, push_id: int) -> list[Execution]:
     return [_execution(found) for found in rows(db, f"{SELECT} WHERE push_id = ? ORDER BY counter", (push_id,))]
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """As much of an execution as decides when and where it runs."""
+
+    id: int
+    project_id: int
+    environment: str
+    gpus: int
+
+
+def waiting(db: Database, state: State) -> list[Waiting]:
+    """The `created` ones, or the `queued` ones that no runner was given, in the order in which they are served."""
+    sql = (
+        "SELECT id, project_id, environment, gpus FROM execution WHERE state = ? AND runner_id IS NULL"
+        " ORDER BY priority DESC, id"
+    )
+    return [Waiting(**found) for found in rows(db, sql, (state,))]
+
+
+def occupied(db: Database) -> list[tuple[int, str, State, int]]:
+    """How many executions each project has queued and started in each environment: what quotas count."""
+    sql = (
+        "SELECT project_id, environment, state, COUNT(*) AS n FROM execution WHERE state IN ('queued', 'started')"
+        " GROUP BY project_id, environment, state"
+    )
+    return [(found["project_id"], found["environment"], State(found["state"]), found["n"]) for found in rows(db, sql)]
+
+
+def put_on(db: Database, execution_id: int, runner_id: int) -> Execution:
+    """Give a queued execution to a runner, as its next attempt. Call inside a transaction."""
+    sql = "UPDATE execution SET runner_id = ?, placed_at = ?, attempt = attempt + 1 WHERE id = ? AND state = 'queued'"
+    execute(db, sql, (runner_id, clock.now(), execution_id))
+    return get(db, execution_id)
+
+
 def in_states(db: Database, *states: State) -> list[Execution]:
     """Oldest first; only for the unfinished states, which have an index."""
     marks = ", ".join("?" * len(states))
     found = rows(db, f"{SELECT} WHERE execution.state IN ({marks}) ORDER BY execution.id", states)
+    return [_execution(item) for item in found]
+
+
+def to_restart(db: Database) -> list[Execution]:
+    """Those that say `autorestart`, were lost with their machine, and were not run again."""
+    sql = (
+        f"{SELECT} WHERE execution.autorestart AND execution.failure_reason IN ('runner_lost', 'interrupted')"
+        " AND NOT EXISTS (SELECT 1 FROM execution AS retry WHERE retry.retry_of = execution.id) ORDER BY execution.id"
+    )
+    return [_execution(found) for found in rows(db, sql)]
+
+
+def retried_by(db: Database, execution_id: int) -> list[Execution]:
+    """The executions that run this one again."""
+    found = rows(db, f"{SELECT} WHERE execution.retry_of = ? ORDER BY execution.id", (execution_id,))
+    return [_execution(item) for item in found]
+
+
+def retries(db: Database, execution_id: int) -> int:
+    """How many executions stand before this one in its chain of repetitions."""
+    sql = (
+        "WITH RECURSIVE chain(id, n) AS (SELECT ?, 0 UNION ALL SELECT execution.retry_of, n + 1 FROM chain"
+        " JOIN execution ON execution.id = chain.id WHERE execution.retry_of IS NOT NULL) SELECT MAX(n) AS n FROM chain"
+    )
+    found = row(db, sql, (execution_id,))
+    return int(found["n"]) if found else 0
+
+
+def started_on(db: Database, runner_id: int) -> list[Execution]:
+    found = rows(db, f"{SELECT} WHERE execution.state = 'started' AND runner_id = ?", (runner_id,))
     return [_execution(item) for item in found]
 
 
@@ -165,7 +231,7 @@ def names(db: Database, execution_ids: Collection[int]) -> dict[int, tuple[str, 
 
 
 def newest_of_branch(db: Database, project_id: int, branch: str, step: str | None = None) -> list[Execution]:
-    """The executions of the newest push to a branch that made any (of that step); for badges."""
+    """The executions of the newest push to a branch that made any (of that step), the last try of each; for badges."""
     step_sql, values = (" AND execution.step = ?", [step]) if step else ("", [])
     sql = (
         "SELECT push.id FROM push JOIN execution ON execution.push_id = push.id"
@@ -173,7 +239,8 @@ def newest_of_branch(db: Database, project_id: int, branch: str, step: str | Non
     )
     push = row(db, sql, [project_id, f"refs/heads/{branch}", *values])
     found = of_push(db, push["id"]) if push else []
-    return [execution for execution in found if step is None or execution.step == step]
+    retried = {execution.retry_of for execution in found}
+    return [e for e in found if e.id not in retried and (step is None or e.step == step)]
 
 
 def state_changes(db: Database, execution_id: int) -> list[StateChange]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlite_utils import Database
@@ -48,13 +49,24 @@ def seen(db: Database, runner_id: int, slots: int, info: Mapping[str, Any]) -> N
     execute(db, sql, (clock.now(), slots, json.dumps(dict(info)), runner_id))
 
 
-def load(db: Database) -> dict[int, int]:
-    """How many executions each runner has been given and not finished."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a runner has been given and has not finished: executions without a GPU, and devices of the others."""
+
+    slots: int
+    devices: int
+
+
+NO_LOAD = Load(0, 0)
+
+
+def load(db: Database) -> dict[int, Load]:
+    """By runner id; a runner without any is not in it."""
     sql = (
-        "SELECT runner_id, COUNT(*) AS n FROM execution WHERE state IN ('queued', 'started') AND runner_id IS NOT NULL"
-        " GROUP BY runner_id"
+        "SELECT runner_id, SUM(gpus = 0) AS slots, SUM(gpus) AS devices FROM execution"
+        " WHERE state IN ('queued', 'started') AND runner_id IS NOT NULL GROUP BY runner_id"
     )
-    return {found["runner_id"]: found["n"] for found in rows(db, sql)}
+    return {found["runner_id"]: Load(found["slots"], found["devices"]) for found in rows(db, sql)}
 
 
 def _runner(found: Row | None) -> Runner | None:

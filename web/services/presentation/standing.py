@@ -9,8 +9,8 @@ from sqlite_utils import Database
 
 from core import clock
 from core.model import Execution, Runner
-from core.states import FINAL, State
-from web.services import dispatch
+from core.states import FINAL
+from web.services import lifecycle, waiting
 from web.store import runners
 
 STATUSES = ("created", "queued", "started", "stopping", "complete", "error", "stopped")
@@ -51,9 +51,9 @@ def of(db: Database, execution: Execution) -> Standing:
     runner = runners.get(db, execution.runner_id) if execution.runner_id is not None else None
     return Standing(
         runner=runner,
-        waits=dispatch.why_waiting(db, execution),
+        waits=waiting.why(db, execution),
         failure=FAILURES[execution.failure_reason] if execution.failure_reason else "",
-        silent_since=_silent_since(execution, runner),
+        silent_since=lifecycle.last_contact(execution) if lifecycle.out_of_contact(execution) else None,
         stop=stop_label(execution),
     )
 
@@ -69,9 +69,3 @@ def seconds(execution: Execution) -> float | None:
     if execution.started_at is None:
         return None
     return clock.seconds_between(execution.started_at, execution.ended_at or clock.text(datetime.now(UTC)))
-
-
-def _silent_since(execution: Execution, runner: Runner | None) -> str | None:
-    """When a started execution's runner was heard last, if that is too long ago."""
-    silent = execution.state is State.STARTED and runner is not None and not dispatch.is_online(runner)
-    return runner.last_seen_at if silent and runner is not None else None
