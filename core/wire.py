@@ -159,6 +159,10 @@ class RunnerReport(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerOrders(Message):
-    """The answer to a runner's heartbeat: with `draining` it finishes what it has and gets nothing new."""
+    """The answer to a runner's heartbeat: with `draining` it finishes what it has and gets nothing new.
+
+    `heartbeat_s` is when the next one is due: the more runners there are, the later.
+    """
 
     draining: bool = False
+    heartbeat_s: float = 5.0

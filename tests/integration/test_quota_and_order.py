@@ -118,7 +118,7 @@ def test_the_waiting_are_told_why_no_runner_takes_them(api: ApiServer) -> None:
 def test_a_draining_runner_is_told_so_and_gets_nothing(api: ApiServer) -> None:
     api.online()
     change(api, "runner", draining=1)
-    assert api.call("heartbeat", {"slots": 1, "info": {}}).json == {"draining": True}
+    assert api.call("heartbeat", {"slots": 1, "info": {}}).json == {"draining": True, "heartbeat_s": 5.0}
     execution = added(api)
     dispatched(api)
     assert api.execution(execution.uuid).runner_id is None

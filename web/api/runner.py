@@ -12,7 +12,7 @@ from werkzeug.exceptions import ClientDisconnected, LengthRequired
 
 from core.config import MIB
 from core.errors import InvalidInput
-from core.wire import FinalReport, LogBatch, RunnerOrders, RunnerReport
+from core.wire import FinalReport, LogBatch, RunnerReport
 from web import access
 from web.api.answers import answer
 from web.services import dispatch, fleet, launch, lifecycle, outputs
@@ -35,7 +35,7 @@ def heartbeat() -> Response:
     lost = lifecycle.take_stock(db, config.logs_dir, runner, report.executions)
     if news is not fleet.News.NONE or lost:
         _changed(dispatched=news is fleet.News.ROOM or lost)
-    return answer(RunnerOrders(draining=runner.draining).to_dict())
+    return answer(fleet.orders(db, runner).to_dict())
 
 
 @blueprint.post("/executions/<execution>/claim")

@@ -11,10 +11,12 @@ from sqlite_utils import Database
 
 from core import clock
 from core.model import Runner
-from core.wire import RunnerReport
+from core.wire import RunnerOrders, RunnerReport
 from web.services.dispatch import is_online
 from web.store import runners
 
+BEATS_PER_S = 10  # of all runners together, at most: what a server bears without noticing
+HEARTBEAT_S, LONGEST_S = 5.0, 20.0  # of one runner; three long ones fit into the time after which it counts as lost
 WRITE_S = 10.0  # between two records of a runner that reports nothing new
 PASSING = frozenset({"load", "free_disk_bytes", "clock_off_s"})  # figures that change with each report
 
@@ -25,6 +27,11 @@ class News(Enum):
     NONE = 0
     FIGURES = 1  # something to show
     ROOM = 2  # the runner may take more than before
+
+
+def orders(db: Database, runner: Runner) -> RunnerOrders:
+    heartbeat_s = min(LONGEST_S, max(HEARTBEAT_S, runners.count(db) / BEATS_PER_S))
+    return RunnerOrders(draining=runner.draining, heartbeat_s=heartbeat_s)
 
 
 def heard(db: Database, runner: Runner, report: RunnerReport) -> News:

@@ -44,6 +44,11 @@ def listing(db: Database) -> list[Runner]:
     return [runner for found in rows(db, "SELECT * FROM runner ORDER BY name") if (runner := _runner(found))]
 
 
+def count(db: Database) -> int:
+    found = row(db, "SELECT COUNT(*) AS n FROM runner WHERE removed_at IS NULL")
+    return int(found["n"]) if found else 0
+
+
 def seen(db: Database, runner_id: int, slots: int, info: Mapping[str, Any]) -> None:
     sql = "UPDATE runner SET last_seen_at = ?, slots = ?, info = ? WHERE id = ?"
     execute(db, sql, (clock.now(), slots, json.dumps(dict(info)), runner_id))

@@ -1,0 +1,83 @@
+"""What 200 idle runners cost the server: processor time of the web server while each sends its heartbeat when due.
+
+Floor: the same number of requests to a view that does nothing but one `SELECT 1`. Promise: under 3 % of a core.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import psutil
+import urllib3
+from bench import scratch
+
+from core.wire import RunnerReport
+from runner.reporter import Reporter
+from web.services import fleet
+from web.store import runners
+from web.store.db import connect, transaction
+
+RUNNERS = 200
+SECONDS = 30.0
+PROMISE = 3.0  # percent of a core
+INFO = {
+    "version": "0.1.0", "docker_version": "20.10.24", "driver_version": "550.54", "cpu_count": 64,
+    "memory_bytes": 256 * 2**30, "problems": [],
+    "gpus": [{"uuid": f"GPU-{n}", "name": "NVIDIA A100-SXM4-80GB", "memory_bytes": 80 * 2**30} for n in range(8)],
+}  # fmt: skip
+
+
+def processor_seconds(root: int) -> float:
+    process = psutil.Process(root)
+    times = [child.cpu_times() for child in [process, *process.children(recursive=True)]]
+    return sum(spent.user + spent.system for spent in times)
+
+
+def cost(root: int, beats: list[Callable[[], object]], interval_s: float) -> float:
+    """Percent of a core while each of `beats` is called once each interval, evenly spread."""
+    began, spent = time.monotonic(), processor_seconds(root)
+    number = 0
+    while (now := time.monotonic()) - began < SECONDS:
+        due = began + number * interval_s / len(beats)
+        if now < due:
+            time.sleep(due - now)
+        beats[number % len(beats)]()
+        number += 1
+    return 100 * (processor_seconds(root) - spent) / (time.monotonic() - began)
+
+
+def main() -> None:
+    with scratch("[runner]\nslots = 1\n") as (instance, _):
+        db = connect(instance.data / "pushmill.db")
+        with transaction(db):
+            for number in range(RUNNERS):
+                runners.add(db, f"bench{number}", f"token{number}", ["default"])
+        db.close()
+        reporters = [Reporter(instance.url, f"token{number}") for number in range(RUNNERS)]
+
+        def beat(reporter: Reporter) -> None:
+            load = {"load": time.monotonic() % 7, "free_disk_bytes": int(time.monotonic() * 1e6)}
+            reporter.report(RunnerReport(slots=2, info=INFO | load, clock_us=time.time_ns() // 1000))
+
+        pools = [urllib3.PoolManager() for _ in range(RUNNERS)]
+        root = int((instance.data / "run" / "web.pid").read_text().split()[0])
+        for reporter in reporters:
+            beat(reporter)
+        db = connect(instance.data / "pushmill.db")
+        first = runners.by_name(db, "bench0")
+        assert first is not None
+        interval = fleet.orders(db, first).heartbeat_s
+        db.close()
+        idle = cost(root, [lambda: None], interval)
+        ours = cost(root, [partial(beat, reporter) for reporter in reporters], interval) - idle
+        floor = cost(root, [partial(pool.request, "GET", f"{instance.url}/healthz") for pool in pools], interval) - idle
+    print(f"{RUNNERS} idle runners, a heartbeat each {interval:g} s, for {SECONDS:g} s")
+    print(f"  ours   {ours:8.2f} % of a core (beside {idle:.2f} % without any)")
+    print(f"  floor  {floor:8.2f} % of a core")
+    print(f"  ratio  {ours / floor:8.2f}  (promise: under {PROMISE:g} %) {'kept' if ours < PROMISE else 'BROKEN'}")
+
+
+if __name__ == "__main__":
+    main()
