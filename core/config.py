@@ -214,6 +214,11 @@ def _read_secret(path: Path, where: str) -> str:
         raise ConfigError(f"{where}: {error}") from None
 
 
+def size(text: str, where: str) -> Size:
+    """Bytes, from a number or text such as "10 GiB". Raises ConfigError that names `where`."""
+    return Size(_quantity(text, SIZE_UNITS, "10 GiB", where))
+
+
 def _value(value: Any, kind: Any, where: str) -> Any:
     if kind is Size:
         return Size(_quantity(value, SIZE_UNITS, "10 GiB", where))

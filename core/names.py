@@ -9,6 +9,7 @@ from core.errors import InvalidInput
 SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 PROJECT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 RUNNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})")
+ENVIRONMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
 # git-check-ref-format(1), as an allow-list by exclusion of what git itself refuses
 REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(?:/|$)|/\.|\.$|/$")
 
@@ -16,6 +17,12 @@ REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(?:/|$)|
 def check_project(name: str) -> str:
     if not PROJECT.fullmatch(name):
         raise InvalidInput(f"{name!r} is no project name: use 1 to 64 of a-z, 0-9 and '-', not at the ends")
+    return name
+
+
+def check_environment(name: str) -> str:
+    if not ENVIRONMENT.fullmatch(name):
+        raise InvalidInput(f"{name[:80]!r} is no environment name: use up to 63 letters, digits, '.', '-' and '_'")
     return name
 
 

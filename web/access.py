@@ -3,6 +3,7 @@
 @public     anybody
 @signed     anybody: the view itself checks a signature on the raw body or the URL before it does anything
 @user       a person: `Authorization: Token …`, or the session cookie with a CSRF token on unsafe methods
+@admin      a person who administers the server, by the same means
 @git        Basic authentication with a token as the password: a person, or a runner
 @runner     a runner: `Authorization: Token …` with a runner's token
 """
@@ -83,6 +84,10 @@ def user(view: View) -> View:
     return _mark(view, "user")
 
 
+def admin(view: View) -> View:
+    return _mark(view, "admin")
+
+
 def git(view: View) -> View:
     return _mark(view, "git")
 
@@ -114,7 +119,7 @@ def _enforce() -> Response | None:
     g.user = g.runner = None
     if request.endpoint is None:
         return None  # no such route: 404 or 405 for everybody
-    check = {"user": _check_user, "git": _check_git, "runner": _check_runner}.get(
+    check = {"user": _check_user, "admin": _check_admin, "git": _check_git, "runner": _check_runner}.get(
         permission_of(current_app._get_current_object(), request.endpoint) or ""  # type: ignore[attr-defined]  # noqa: SLF001
     )
     return check() if check else None
@@ -134,6 +139,13 @@ def _check_user() -> Response | None:
     if request.method not in SAFE_METHODS:
         check_csrf()
     return None
+
+
+def _check_admin() -> Response | None:
+    elsewhere = _check_user()
+    if elsewhere is None and not current_user().is_admin:
+        raise Forbidden("Only an administrator may do this.")
+    return elsewhere
 
 
 def _check_git() -> None:

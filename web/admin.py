@@ -44,7 +44,7 @@ def add(
     name: str, url: str | None, forge: str | None, as_json: bool, data: Path | None, config_file: Path | None
 ) -> None:
     """Add a project and print its webhook's URL and secret."""
-    with _opened(data, config_file) as (db, config, key):
+    with opened(data, config_file) as (db, config, key):
         if url is not None:
             git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
         owner = users.by_name(db, setup.ADMIN)
@@ -63,7 +63,7 @@ def add(
 @CONFIG
 def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
     """List the projects."""
-    with _opened(data, config_file) as (db, config, _):
+    with opened(data, config_file) as (db, config, _):
         found = [
             _described(config, listed, repository)
             for listed in projects.listing(db)
@@ -85,7 +85,7 @@ def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None
 @CONFIG
 def show(name: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
     """Show a project with its webhook's URL and secret."""
-    with _opened(data, config_file) as (db, config, key):
+    with opened(data, config_file) as (db, config, key):
         found = projects.by_name(db, name)
         repository = hosting.repository_of(db, found)
         secret = key.decrypt(projects.secret(db, repository.id)).decode()
@@ -133,7 +133,7 @@ def _known_here(
 ) -> tuple[str, str, list[str]]:
     """URL and secret from the server's own data; the project learns where to fetch from when it does not know."""
     notes = []
-    with _opened(data, config_file) as (db, config, key):
+    with opened(data, config_file) as (db, config, key):
         found = projects.by_name(db, name)
         plain = [r for r in projects.repositories(db, found.id) if r.forge == "plain"]
         if not plain:
@@ -148,7 +148,7 @@ def _known_here(
 
 
 @contextmanager
-def _opened(data: Path | None, config_file: Path | None) -> Iterator[tuple[Database, Config, Vault]]:
+def opened(data: Path | None, config_file: Path | None) -> Iterator[tuple[Database, Config, Vault]]:
     config = configuration.load(data, config_file)
     if not config.database.exists():
         raise NotFound(f"{config.data} holds no server: name its data directory with --data")

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runner": ("runner.cli:command", "Run this machine as a runner."),
     "doctor": ("web.doctor:command", "Check Docker, GPUs, Redis, disk, git, and say what to do."),
     "project": ("web.admin:project", "Add, list and show projects."),
+    "environment": ("web.environment_admin:environment", "List and change the kinds of machine that steps ask for."),
     "hook": ("web.admin:hook", "Install the hook that tells of pushes to a bare repository."),
 }
 # Started by `pushmill up`, not by people.

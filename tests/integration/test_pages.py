@@ -18,7 +18,7 @@ from web.store.db import execute, transaction
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202e\x07"
 PAGES = (
-    "/", "/runners/", "/p/demo/", "/p/demo/commits/", "/p/demo/commits/{sha}/", "/p/demo/settings/",
+    "/", "/runners/", "/environments/", "/p/demo/", "/p/demo/commits/", "/p/demo/commits/{sha}/", "/p/demo/settings/",
     "/p/demo/executions/{n}/", "/p/demo/executions/{n}/parts", "/p/demo/executions/{n}/log.html",
     "/p/demo/executions/{n}/log.txt", "/p/demo/executions/{n}/series?key=loss", "/p/demo/executions/{n}/news",
 )  # fmt: skip
@@ -70,10 +70,12 @@ def test_every_page_is_for_people_who_are_logged_in(api: ApiServer, person: Pers
 
 def test_every_route_of_the_pages_is_declared_for_users_or_for_everybody(api: ApiServer) -> None:
     public = {"session.login", "session.log_in", "appearance.choose", "badges.badge"}
+    admins = {"environments.change", "environments.remove"}
     ours = (
         "appearance.",
         "badges.",
         "commits.",
+        "environments.",
         "execution",
         "live.",
         "projects.",
@@ -83,7 +85,7 @@ def test_every_route_of_the_pages_is_declared_for_users_or_for_everybody(api: Ap
     )
     for endpoint in api.app.view_functions:
         if endpoint.startswith(ours):
-            expected = "public" if endpoint in public else "user"
+            expected = "public" if endpoint in public else "admin" if endpoint in admins else "user"
             assert access.permission_of(api.app, endpoint) == expected, endpoint
 
 

@@ -45,7 +45,7 @@ def project_detail(root: str, found: Project, repository: Repository | None, cou
     return project(root, found) | {
         "read_only": False,
         "tags": [],
-        "default_environment": None,
+        "default_environment": found.environment,
         "default_store": None,
         "upload_store_id": None,
         "repository": _repository(root, found, repository) if repository else None,

@@ -7,6 +7,7 @@ from flask import Flask
 from web.pages import (
     appearance,
     commits,
+    environments,
     execution,
     execution_data,
     executions,
@@ -19,7 +20,9 @@ from web.pages import (
 
 
 def register(app: Flask) -> None:
-    for page in (appearance, commits, execution, execution_data, executions, projects, runners, session, settings):
+    for page in (
+        appearance, commits, environments, execution, execution_data, executions, projects, runners, session, settings
+    ):  # fmt: skip
         app.register_blueprint(page.blueprint)
     session.init_app(app)
     templating.init_app(app)

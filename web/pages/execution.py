@@ -11,12 +11,14 @@ from sqlite_utils import Database
 from werkzeug import Response
 
 from core import metadata as rules
+from core.errors import Conflict
 from core.model import Execution, Project
 from core.states import FINAL
 from web import access
-from web.services import dispatch, downloads, lifecycle
+from web.services import dispatch, downloads, launch, lifecycle
 from web.services.presentation import charts, loglines, standing
 from web.store import commits, data, executions, logs, metadata, projects
+from web.store.db import transaction
 from web.store.logs import LogLength
 
 blueprint = Blueprint("execution", __name__)
@@ -90,6 +92,36 @@ def stop(name: str, counter: int) -> Response:
     return redirect(url_for("execution.show", name=name, counter=counter), 303)
 
 
+@blueprint.post(f"{PATH}/again")
+@access.user
+def again(name: str, counter: int) -> Response:
+    """Run it again as a new execution. One that is out of contact with its runner is given up for it."""
+    db, server, person = access.db(), access.server(), access.current_user()
+    _, execution = asked(db, name, counter)
+    if lifecycle.out_of_contact(execution):
+        lifecycle.lose(db, server.config.logs_dir, execution, f"Given up by {person.username}")
+        _, execution = asked(db, name, counter)
+    if execution.state not in FINAL:
+        raise Conflict(f"#{counter} is {execution.status}: stop it first, or wait for its end")
+    with transaction(db):
+        repeated = launch.again(db, server.config, execution, person, "Runs again")
+    server.changes.publish()
+    dispatch.dispatch(db, server.queues)
+    return redirect(url_for("execution.show", name=name, counter=repeated.counter), 303)
+
+
+@blueprint.post(f"{PATH}/priority")
+@access.user
+def prioritise(name: str, counter: int) -> Response:
+    """Let one that waits go before all others, or in their order again."""
+    db, server = access.db(), access.server()
+    _, execution = asked(db, name, counter)
+    with transaction(db):
+        executions.update(db, execution, priority=int(request.form.get("priority") == "1"))
+    server.changes.publish()
+    return redirect(url_for("execution.show", name=name, counter=counter), 303)
+
+
 def asked(db: Database, name: str, counter: int) -> tuple[Project, Execution]:
     project = projects.by_name(db, name)
     return project, executions.by_counter(db, project.id, counter)
@@ -128,4 +160,6 @@ def _parts(db: Database, execution: Execution) -> dict[str, Any]:
         "outputs_count": count,
         "outputs_size": size,
         "history": executions.state_changes(db, execution.id),
+        "retry_of": executions.get(db, execution.retry_of) if execution.retry_of else None,
+        "retries": executions.retried_by(db, execution.id),
     }

@@ -22,6 +22,7 @@ def init_app(app: Flask) -> None:
     environment.finalize = _finalize
     environment.filters |= {
         "size": formats.size,
+        "exact_size": formats.exact_size,
         "duration": formats.duration,
         "ago": formats.ago,
         "absolute": formats.absolute,

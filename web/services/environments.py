@@ -9,12 +9,19 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from core.errors import NotFound
+from core.config import size
+from core.errors import ConfigError, InvalidInput, NotFound
 from core.model import Environment, Project
-from web.store import environments
+from web.services.presentation import formats
+from web.store import environments, executions, runners
+from web.store.db import transaction
 
 DEFAULT = "default"  # there always is one of this name
 WRITABLE = ":rw"
+CHOICES = {"pull": ("missing", "always"), "network": ("open", "none")}
+NUMBERS: dict[str, type[int] | type[float]] = {"gpus": int, "cpus": float, "max_executions": int}
+MOST = 10_000
+ENTRY_CHARACTERS = 300
 
 
 def choose(db: Database, project: Project, wanted: str | None) -> tuple[Environment, str]:
@@ -37,6 +44,84 @@ def by_slug_or_open(db: Database, slug: str) -> tuple[str, str]:
     except NotFound:
         return "open", "missing"
     return found.network, found.pull
+
+
+def differences(environment: Environment) -> list[str]:
+    """What of an environment is not as it comes, each in a few words."""
+    memory = formats.size(environment.memory)
+    phrases = (
+        (environment.gpus, "1 GPU" if environment.gpus == 1 else f"{environment.gpus} GPUs"),
+        (environment.memory, f"{memory} of memory"),
+        (environment.cpus, f"{environment.cpus:g} processors"),
+        (environment.images, f"images {', '.join(environment.images)}"),
+        (environment.pull == "always", "always pulls"),
+        (environment.network == "none", "no network"),
+        (environment.mounts, f"mounts {', '.join(environment.mounts)}"),
+        (environment.max_executions, f"{environment.max_executions} at once"),
+        (environment.autorestart, "restarts what is lost"),
+    )
+    return [phrase for there, phrase in phrases if there]
+
+
+def change(db: Database, slug: str, given: Mapping[str, Any]) -> Environment:
+    """Set what is given of an environment, as text or values, and make it when there is none. Raises InvalidInput."""
+    columns = {name: _column(name, value) for name, value in given.items()}
+    with transaction(db):
+        found = environments.ensure(db, slug)
+        if columns:
+            environments.change(db, found.id, **columns)
+        return environments.by_slug(db, slug)
+
+
+def remove(db: Database, slug: str) -> None:
+    """Raises InvalidInput when somebody still needs it."""
+    with transaction(db):
+        found = environments.by_slug(db, slug)
+        if slug == DEFAULT:
+            raise InvalidInput(f"{DEFAULT} is what executions fall back to: it stays")
+        serving = [runner.name for runner in runners.listing(db) if slug in runner.environments]
+        if serving:
+            raise InvalidInput(f"{slug} is served by {', '.join(serving)}: register these for others first")
+        if waiting := executions.unfinished_by_environment(db).get(slug, 0):
+            raise InvalidInput(f"{waiting} executions of {slug} are not finished: stop them, or wait for them")
+        environments.remove(db, found.id)
+
+
+def _column(name: str, value: Any) -> Any:
+    if name in CHOICES and value not in CHOICES[name]:
+        raise InvalidInput(f"{name} is {' or '.join(CHOICES[name])}, got {value!r}"[:200])
+    if name == "memory":
+        try:
+            return int(size(value, name))
+        except ConfigError as error:
+            raise InvalidInput(str(error)) from None
+    if name in NUMBERS:
+        return _number(name, value)
+    if name in ("images", "mounts"):
+        return [_entry(name, item) for item in value]
+    return value
+
+
+def _number(name: str, value: Any) -> int | float:
+    kind = NUMBERS[name]
+    try:
+        number = kind(value)
+    except ValueError:
+        number = kind(-1)
+    if not 0 <= number <= MOST:
+        raise InvalidInput(f"{name} is a number from 0 on, got {value!r}"[:200])
+    return number
+
+
+def _entry(name: str, item: str) -> str:
+    directory = item.removesuffix(WRITABLE)
+    if name == "mounts" and (posixpath.normpath(directory) != directory or not directory.startswith("/")):
+        raise InvalidInput(f"a mount is an absolute path without '..' or a slash at its end, got {item!r}"[:200])
+    if name == "mounts" and directory == "/":
+        raise InvalidInput("the whole disk of a runner cannot be mounted: name directories")
+    if not item.isprintable() or len(item) > ENTRY_CHARACTERS:
+        raise InvalidInput(f"{name}: {item!r} is too long or has control characters"[:200])
+    return item
 
 
 def refusal(environment: Environment, image: str) -> str:

@@ -11,6 +11,7 @@ from sqlite_utils import Database
 from core import clock
 from core.errors import NotFound
 from core.model import Environment
+from core.names import check_environment
 from web.store.db import Row, execute, insert, row, rows
 
 JSON_COLUMNS = ("images", "mounts")
@@ -20,7 +21,8 @@ def ensure(db: Database, slug: str) -> Environment:
     """The environment of that name, made without any limits when there is none. Call inside a transaction."""
     found = row(db, "SELECT * FROM environment WHERE slug = ?", (slug,))
     if found is None:
-        insert(db, "environment", {"uuid": str(uuid.uuid4()), "slug": slug, "created_at": clock.now()})
+        values = {"uuid": str(uuid.uuid4()), "slug": check_environment(slug), "created_at": clock.now()}
+        insert(db, "environment", values)
     return by_slug(db, slug)
 
 

@@ -91,6 +91,11 @@ def set_default_branch(db: Database, repository_id: int, branch: str) -> None:
     execute(db, "UPDATE repository SET default_branch = ? WHERE id = ?", (branch, repository_id))
 
 
+def set_runs(db: Database, project_id: int, environment: str, max_executions: int) -> None:
+    sql = "UPDATE project SET environment = ?, max_executions = ? WHERE id = ?"
+    execute(db, sql, (environment, max_executions, project_id))
+
+
 def take_counter(db: Database, project_id: int) -> int:
     """The next execution number of a project. Call inside a transaction."""
     execute(db, "UPDATE project SET execution_counter = execution_counter + 1 WHERE id = ?", (project_id,))

@@ -44,6 +44,14 @@ def size(count: int) -> str:
     return f"{amount:.{max(0, 2 - int(math.log10(amount)))}f} {UNITS[power - 1]}"
 
 
+def exact_size(count: int) -> str:
+    """Bytes in the largest unit of which they are a whole number, to be read back: "64 GiB", "1500", "0"."""
+    for power in range(len(UNITS), 0, -1):
+        if count and count % 1024**power == 0:
+            return f"{count // 1024**power} {UNITS[power - 1]}"
+    return str(count)
+
+
 def duration(seconds: float) -> str:
     """Two units at most: "0.4 s", "42 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"."""
     seconds = max(0.0, seconds)

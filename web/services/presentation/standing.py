@@ -37,7 +37,7 @@ FAILURES = {
 class Standing:
     """`waits` says why it is not running, `failure` why it ended in error; both are empty otherwise.
 
-    `stop` is the label of the button that stops it, empty once it is final.
+    `stop` is the label of the button that stops it, empty once it is final; `again` says whether it may be run again.
     """
 
     runner: Runner | None
@@ -45,16 +45,19 @@ class Standing:
     failure: str
     silent_since: str | None
     stop: str
+    again: bool
 
 
 def of(db: Database, execution: Execution) -> Standing:
+    silent = lifecycle.out_of_contact(execution)
     runner = runners.get(db, execution.runner_id) if execution.runner_id is not None else None
     return Standing(
         runner=runner,
         waits=waiting.why(db, execution),
         failure=FAILURES[execution.failure_reason] if execution.failure_reason else "",
-        silent_since=lifecycle.last_contact(execution) if lifecycle.out_of_contact(execution) else None,
+        silent_since=lifecycle.last_contact(execution) if silent else None,
         stop=stop_label(execution),
+        again=silent or execution.state in FINAL,
     )
 
 
