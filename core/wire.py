@@ -86,7 +86,7 @@ class ExecutionSpec(Message):
     commands: list[str]
     parameters: dict[str, Any]
     inputs: list[dict[str, Any]]
-    environment_variables: dict[str, str]
+    environment_variables: dict[str, str] = field(repr=False)
     config: dict[str, Any]
     time_limit_s: float | None
     no_output_limit_s: float | None
@@ -101,6 +101,9 @@ class ExecutionSpec(Message):
     mounts: list[dict[str, Any]] = field(default_factory=list)
     network: str = "open"
     pull: str = "missing"
+
+    def secret_values(self) -> list[str]:
+        return [self.environment_variables[name] for name in self.secrets if name in self.environment_variables]
 
     def input_specs(self) -> list[InputSpec]:
         return [InputSpec.from_dict(item) for item in self.inputs]

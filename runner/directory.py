@@ -3,6 +3,7 @@
 config inputs outputs repository spool    what the container sees, see runner.container
 state.json                                attempt and when it was claimed
 container.json                            the container's id, from just before it starts
+secrets.json                              the values that are masked, of every claim
 relay.json                                port, token and inputs of the relay
 tree                                      symbolic link to the commit's tree below the repository's overlay
 lock                                      held by the process that keeps the execution
@@ -16,7 +17,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,16 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def remember_secrets(directory: Path, values: Iterable[str]) -> list[str]:
+    """Unite `values` with those of earlier claims: the container has those, whatever has changed on the server since."""
+    path = directory / "secrets.json"
+    known = read_json(path) or []
+    united = [*dict.fromkeys([*known, *values])]
+    if united != known:
+        write_json(path, united)
+    return united
 
 
 def remove(directory: Path) -> None:

@@ -221,7 +221,7 @@ def _report(run: Run, body: Callable[[], FinalReport]) -> FinalReport | None:
         return None  # the lease is lost
     except Exception as error:
         log.exception("execution %s", run.spec.uuid)
-        return failed(attempt, FailureReason.INTERNAL, f"{type(error).__name__}: {error}"[:2000])
+        return failed(attempt, FailureReason.INTERNAL, f"{type(error).__name__}: {error}")
 
 
 def _note_attempt(directory: Path, attempt: int) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from core.errors import Conflict, Denied, PushmillError
 from core.wire import LogBatch
 from runner.commands import Event, Progress
+from runner.masking import Masker
 from runner.reporter import Reporter
 from runner.spool import StatusWriter, Tail
 from runner.stdout import Lines
@@ -56,8 +57,10 @@ class Stream:
     def unfinished_due(self, now: float, ended: bool) -> bool:
         if not self.tail.unfinished or self.tail.unread:
             return False
+        if ended or self.tail.full:
+            return True
         bar = self.tail.overwritten and now - self.posted_at >= PROGRESS_S
-        return ended or bar or self.tail.full or now - self.grew_at >= SILENCE_S
+        return not self.tail.held and (bar or now - self.grew_at >= SILENCE_S)
 
     def read(self, now: float) -> tuple[Lines | None, float, float]:
         """The next whole lines, and between which times they were printed."""
@@ -87,6 +90,7 @@ class Follower:
         cap: int,
         progress: Progress,
         status: StatusWriter,
+        masker: Masker,
     ) -> None:
         self.error: PushmillError | None = None  # why logs can no longer be stored
         self._reporter, self._execution, self._attempt = reporter, execution, attempt
@@ -94,7 +98,7 @@ class Follower:
         self._seen = spool / "seen"
         self._touched_at = seen_at = self._seen.stat().st_mtime
         at = {name: offsets.get(name, 0) for name in ORDER}
-        self._streams = [Stream(Tail(spool, name, at[name], cap), at[name], seen_at) for name in ORDER]
+        self._streams = [Stream(Tail(spool, name, at[name], cap, masker), at[name], seen_at) for name in ORDER]
         self._told = set((spool / "status").read_text(errors="replace").splitlines())
         self._ended, self._closing = threading.Event(), threading.Event()
         self._drained, self._wake = threading.Event(), threading.Event()
@@ -184,7 +188,7 @@ class Follower:
         if stream.due(now, ended):
             lines, first, last = stream.read(now)
         elif stream.unfinished_due(now, ended):
-            lines, first, last = stream.tail.flush(), stream.grew_at, stream.grew_at
+            lines, first, last = stream.tail.flush(ended=ended), stream.grew_at, stream.grew_at
         else:
             self._release(stream)
             return False

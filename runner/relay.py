@@ -24,7 +24,6 @@ from runner.inputs import FetchedInput
 log = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024
-MAX_DETAIL = 2000  # characters
 CONNECTIONS = 16  # at once; a container may open as many as it likes
 SOCKET_TIMEOUT_S = 10
 POLL_S = 0.02  # closing waits for it
@@ -107,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         if text is None:
             return self._answer(400, {"error": 'a JSON object {"status_detail": text} of at most 64 KiB was due'})
         try:
-            self.server.set_detail(text[:MAX_DETAIL])
+            self.server.set_detail(text)
         except PushmillError as error:
             return self._answer(503, {"error": str(error)})
         return self._answer(200, {})

@@ -1,5 +1,6 @@
 """The runner's side of core.wire: one HTTP client for the server's `/api/runner/`.
 
+Whatever text of an execution leaves this machine passes here, and here its secrets are taken out.
 Calls wait out a server that is away (connection errors, 429, 5xx) until `give_up()` says not to.
 """
 
@@ -9,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
@@ -17,6 +19,7 @@ import urllib3
 
 from core.errors import Conflict, Denied, NotFound, PushmillError
 from core.wire import ExecutionSpec, FinalReport, LeaseOrders, LogBatch, Message, RunnerReport
+from runner.masking import Masker
 
 log = logging.getLogger(__name__)
 
@@ -43,16 +46,19 @@ def never() -> bool:
 class Reporter:
     """Talks to one server as one runner. Threads may share it."""
 
-    def __init__(self, server_url: str, token: str, give_up: Callable[[], bool] = never) -> None:
+    def __init__(
+        self, server_url: str, token: str, give_up: Callable[[], bool] = never, masker: Masker | None = None
+    ) -> None:
         self._base = server_url.rstrip("/") + "/api/runner/"
         self._token = token
         self._give_up = give_up
+        self._masker = masker or Masker()
         timeout = urllib3.Timeout(connect=5, read=60)
         self._http = urllib3.PoolManager(maxsize=4, retries=False, timeout=timeout)
 
-    def with_give_up(self, give_up: Callable[[], bool]) -> Reporter:
-        """The same server, other patience; its own connections."""
-        return Reporter(self._base.removesuffix("/api/runner/"), self._token, give_up)
+    def with_give_up(self, give_up: Callable[[], bool], masker: Masker | None = None) -> Reporter:
+        """The same server, other patience and other secrets; its own connections."""
+        return Reporter(self._base.removesuffix("/api/runner/"), self._token, give_up, masker)
 
     def close(self) -> None:
         self._http.clear()
@@ -78,13 +84,14 @@ class Reporter:
 
     def detail(self, execution: str, attempt: int, text: str) -> None:
         """Set the execution's status detail."""
-        self._call("POST", f"executions/{execution}/detail", _json({"attempt": attempt, "status_detail": text}))
+        body = {"attempt": attempt, "status_detail": self._masker.mask_text(text)}
+        self._call("POST", f"executions/{execution}/detail", _json(body))
 
     def log(self, execution: str, batch: LogBatch, lines: bytes) -> int:
         """Store lines; returns how many spool bytes of the stream the server has now, which may be fewer or more."""
-        query = urlencode(batch.to_dict())
+        query, masked = urlencode(batch.to_dict()), self._masker.mask(lines)
         try:
-            answer = self._call("POST", f"executions/{execution}/log?{query}", lambda: lines, OCTETS)
+            answer = self._call("POST", f"executions/{execution}/log?{query}", lambda: masked, OCTETS)
         except Refused as refused:
             answer = refused.answer
             if answer.get("acknowledged") in (None, batch.start):
@@ -106,7 +113,8 @@ class Reporter:
 
     def final(self, execution: str, report: FinalReport) -> None:
         """Report how it ended; trying again with the same report is harmless."""
-        self._call("POST", f"executions/{execution}/final", _json(report))
+        message = None if report.message is None else self._masker.mask_text(report.message)
+        self._call("POST", f"executions/{execution}/final", _json(replace(report, message=message)))
 
     def _call(
         self, method: str, path: str, body: Callable[[], bytes | Iterable[bytes]], headers: dict[str, str] | None = None

@@ -12,9 +12,11 @@ from typing import Generic, Self, TypeVar
 
 from core.wire import ExecutionSpec
 from runner.commands import Progress
+from runner.directory import remember_secrets
 from runner.follow import Follower
 from runner.host import Host
 from runner.lease import Lease
+from runner.masking import Masker
 from runner.relay import Relay
 from runner.spool import StatusWriter
 
@@ -40,10 +42,11 @@ class Run:
         self.relay: Relay | None = None
         limit = spec.time_limit_s
         self.lease = Lease(host.reporter, spec.uuid, spec.attempt, claimed_at + limit if limit else None)
-        self.reporter = host.reporter.with_give_up(lambda: self.lease.lost)
+        masker = Masker(remember_secrets(directory, spec.secret_values()))
+        self.reporter = host.reporter.with_give_up(lambda: self.lease.lost, masker)
         spool = directory / "spool"
-        self.status = StatusWriter(spool)
-        self.progress = Progress(spool, spec.commands)
+        self.status = StatusWriter(spool, masker)
+        self.progress = Progress(spool, [masker.mask_text(command) for command in spec.commands])
         self.follower = Follower(
             spool,
             self.reporter,
@@ -53,6 +56,7 @@ class Run:
             cap=spec.log_bytes,
             progress=self.progress,
             status=self.status,
+            masker=masker,
         )
 
     def __enter__(self) -> Self:

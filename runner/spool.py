@@ -19,6 +19,7 @@ from importlib import resources
 from pathlib import Path
 
 from core.wire import STREAMS
+from runner.masking import Masker
 from runner.stdout import LineAssembler, Lines
 
 PIPES = ("pipe.stdout", "pipe.stderr")
@@ -70,11 +71,13 @@ def open_file(directory: Path, name: str, flags: int = os.O_RDONLY) -> int:
 class StatusWriter:
     """Appends the runner's own lines; each call is one line and one write, so threads may share it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, masker: Masker) -> None:
         self._descriptor = open_file(directory, "status", os.O_WRONLY | os.O_APPEND)
+        self._masker = masker
 
     def __call__(self, text: str) -> None:
-        line = " ".join(text.split("\n")).replace("\r", " ").encode(errors="replace")[:STATUS_LINE]
+        masked = self._masker.mask(text.encode(errors="replace"))  # before the cut: half a secret is not recognised
+        line = masked.replace(b"\n", b" ").replace(b"\r", b" ")[:STATUS_LINE]
         with contextlib.suppress(OSError):  # a late word from a thread that was given up
             os.write(self._descriptor, line + b"\n")
 
@@ -89,11 +92,12 @@ class Tail:
     Bytes past `cap` are never read: they are only counted (`dropped`) and punched out.
     """
 
-    def __init__(self, directory: Path, stream: str, offset: int, cap: int) -> None:
+    def __init__(self, directory: Path, stream: str, offset: int, cap: int, masker: Masker) -> None:
         if stream not in STREAMS:
             raise ValueError(f"there is no stream {stream!r}")
         self.stream = stream
         self._cap = cap
+        self._hold = masker.hold
         self._reader = open_file(directory, stream)
         self._puncher = open_file(directory, stream, os.O_WRONLY)
         self._punched = 0
@@ -101,7 +105,7 @@ class Tail:
 
     def rewind(self, offset: int) -> None:
         """Go on from spool byte `offset`."""
-        self._lines = LineAssembler(offset)
+        self._lines = LineAssembler(offset, hold=self._hold)
         self._read = offset
 
     @property
@@ -135,15 +139,20 @@ class Tail:
         """The unfinished line is a progress bar."""
         return self._lines.overwritten
 
+    @property
+    def held(self) -> bool:
+        """The unfinished line may be the beginning of a secret: it is not shown before more is there."""
+        return self._lines.held
+
     def read(self) -> Lines | None:
         """The whole lines among the next MiB, or None."""
         data = os.pread(self._reader, min(READ_SIZE, max(0, self._cap - self._read)), self._read)
         self._read += len(data)
         return self._lines.feed(data) if data else None
 
-    def flush(self) -> Lines | None:
-        """The unfinished line as a line of its own, or None."""
-        return self._lines.flush()
+    def flush(self, *, ended: bool = False) -> Lines | None:
+        """The unfinished line as a line of its own, or None; when the stream has `ended` all of it."""
+        return self._lines.flush("drop" if self.full else "show" if ended else "keep")
 
     def release(self, acknowledged: int) -> None:
         """Give back the disk blocks of what is stored elsewhere, and of what is past the cap."""

@@ -1,13 +1,15 @@
 """Bytes of one stream → whole lines; pure.
 
 The bytes are read as by this machine, one at a time: `\\n` ends the line; `\\r` says that the next other byte overwrites
-it; a line that outgrows `max_line` is cut there. So any chunking of the same bytes gives the same lines, and so does
-starting anew at the `end` of anything that was returned.
+it; a line that outgrows `max_line` is cut there, or a little before, so that no secret is cut in two. So any chunking
+of the same bytes gives the same lines, and so does starting anew at the `end` of anything that was returned.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 MAX_LINE = 1024 * 1024
 
@@ -21,19 +23,29 @@ class Lines:
     end: int
 
 
-class LineAssembler:
-    """Splits one stream into lines. `offset` is the spool offset of the first byte that will be fed."""
+def hold_nothing(line: bytes) -> int:  # noqa: ARG001
+    return 0
 
-    def __init__(self, offset: int = 0, max_line: int = MAX_LINE) -> None:
+
+class LineAssembler:
+    """Splits one stream into lines. `offset` is the spool offset of the first byte that will be fed.
+
+    `hold` says how many bytes at the end of an unfinished line may not be shown apart from what follows them.
+    """
+
+    def __init__(self, offset: int = 0, max_line: int = MAX_LINE, hold: Callable[[bytes], int] = hold_nothing) -> None:
         self.consumed = offset  # everything before was returned
         self.pending = b""  # the unfinished line as it stands
         self.overwritten = False  # a carriage return was seen in the unfinished line
+        self.held = False  # of the unfinished line nothing may be shown yet
+        self._hold = hold
         self._position = offset  # everything before was fed
         self._returned = False  # a carriage return came last: the next byte overwrites
         self._max_line = max_line
 
     def feed(self, data: bytes) -> Lines | None:
         """The lines that `data` finishes, or None."""
+        self.held = False
         start, last = self.consumed, data.rfind(b"\n")
         text = self._whole_chunk(data, last) if last >= 0 else None
         if text is None:
@@ -44,12 +56,22 @@ class LineAssembler:
             self._position += len(data)
         return Lines(text, start, self.consumed) if text else None
 
-    def flush(self) -> Lines | None:
-        """The unfinished line as a line of its own, or None when there is none."""
-        start, self.consumed = self.consumed, self._position
-        text, self.pending = self.pending, b""
+    def flush(self, rest: Literal["keep", "show", "drop"] = "keep") -> Lines | None:
+        """The unfinished line as a line of its own, or None when there is none.
+
+        What is to be held back at its end is kept; or it is shown, when nothing follows; or it is dropped, when what
+        follows is not kept.
+        """
+        held = 0 if rest == "show" or self._returned else self._hold(self.pending)
+        shown = self.pending[: len(self.pending) - held]
+        self.held = rest == "keep" and held > 0 and not shown
+        if self.held:
+            return None
+        kept = held if rest == "keep" else 0
+        start, self.consumed = self.consumed, self._position - kept
+        self.pending = self.pending[len(self.pending) - kept :]
         self._returned = self.overwritten = False
-        return Lines(text + b"\n", start, self.consumed) if self.consumed > start else None
+        return Lines(shown + b"\n", start, self.consumed) if self.consumed > start else None
 
     def _whole_chunk(self, data: bytes, last: int) -> bytes | None:
         """The finished lines without a look at each, or None where the chunk needs one."""
@@ -93,9 +115,11 @@ class LineAssembler:
             self._cut(out)
 
     def _cut(self, out: list[bytes]) -> None:
-        pieces = (len(self.pending) - 1) // self._max_line
-        if pieces > 0:
-            cuts = range(0, pieces * self._max_line, self._max_line)
-            out.extend(self.pending[cut : cut + self._max_line] + b"\n" for cut in cuts)
-            self.pending = self.pending[pieces * self._max_line :]
+        while len(self.pending) > self._max_line:
+            line = self.pending[: self._max_line]
+            end = self._max_line - self._hold(line)
+            if end <= 0:  # it is one secret after the other: there is no better place
+                end = self._max_line
+            out.append(line[:end] + b"\n")
+            self.pending = self.pending[end:]
             self.consumed, self.overwritten = self._position - len(self.pending), False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from runner_host import docker, execution, keeper_process, take_up, until
@@ -87,6 +88,27 @@ def test_an_execution_whose_keeper_died_before_its_container_is_run_from_the_top
     server.before = lambda path: None
     take_up(host)
     assert recorded.lines() == ["done"]
+    assert recorded.final["state"] == "complete"
+
+
+def test_an_heir_masks_what_was_secret_when_the_container_started(server: RunnerServer, host: Host) -> None:
+    values = {"TOKEN": "the-first-token"}
+    recorded = server.add(
+        execution(
+            "echo first $TOKEN; while [ ! -e /valohai/outputs/go ]; do sleep 0.05; done; echo then $TOKEN",
+            environment_variables=values,
+            secrets=["TOKEN"],
+        )
+    )
+    kept = host.executions / recorded.spec.uuid
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: recorded.lines() == ["first ***"])
+    assert (kept / "secrets.json").stat().st_mode & 0o777 == 0o600
+    assert kept.stat().st_mode & 0o777 == 0o700
+    recorded.spec = replace(recorded.spec, environment_variables={"TOKEN": "another-token"})
+    (kept / "outputs" / "go").touch()
+    take_up(host)
+    assert recorded.lines() == ["first ***", "then ***"]
     assert recorded.final["state"] == "complete"
 
 

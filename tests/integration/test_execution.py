@@ -163,6 +163,29 @@ def test_a_program_sets_its_status_detail_through_the_relay(server: RunnerServer
     assert "404" in recorded.lines()[1]
 
 
+def test_a_secret_leaves_the_machine_in_no_text(server: RunnerServer, host: Host) -> None:
+    program = (
+        "import json, os, sys, time, urllib.request as u;"
+        "c = json.load(open('/valohai/config/api.json'))['set_status_detail'];"
+        "b = json.dumps({'status_detail': 'with ' + 'x' * 1000 + os.environ['TOKEN']}).encode();"
+        "u.urlopen(u.Request(c['url'], b, c['headers'], method=c['method']));"
+        "print(os.environ['TOKEN'], file=sys.stderr);"
+        "sys.stdout.write('one ' + os.environ['TOKEN'][:9]); sys.stdout.flush(); time.sleep(2.5);"
+        "print(os.environ['TOKEN'][9:])"
+    )
+    token = "an-open-secret"
+    commands = (f'python3 -c "{program}"', f": {'x' * 285} {token}; exit 3")
+    given = {"environment_variables": {"TOKEN": token}, "secrets": ["TOKEN"]}
+    recorded = run(server, host, execution(*commands, **given))
+    assert recorded.lines() == ["one ", "***"]
+    assert recorded.lines("stderr") == ["***"]
+    assert recorded.details == ["with " + "x" * 1000 + "***"]
+    assert recorded.final["message"] == f"Command 2 of 2 exited with 3: `: {'x' * 285} ***; exit 3`"
+    assert recorded.acknowledged["stdout"] == len(f"one {token}\n")
+    everything = b"".join(recorded.text(stream) for stream in recorded.pieces) + json.dumps(recorded.final).encode()
+    assert b"an-open" not in everything
+
+
 def test_an_image_that_cannot_be_had_is_one_clear_sentence(server: RunnerServer, host: Host) -> None:
     recorded = run(server, host, execution("true", image="localhost:1/nobody/nothing:1"))
     assert recorded.final["failure_reason"] == "image"

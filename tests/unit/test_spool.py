@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from runner import spool
+from runner.masking import Masker
 from runner.spool import StatusWriter, Tail
 
 MIB = 1024 * 1024
@@ -20,7 +21,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tail(directory: Path) -> Iterator[Tail]:
-    tail = Tail(directory, "stdout", offset=0, cap=4 * MIB)
+    tail = Tail(directory, "stdout", offset=0, cap=4 * MIB, masker=Masker())
     yield tail
     tail.close()
 
@@ -65,7 +66,7 @@ def test_past_the_cap_bytes_are_counted_and_punched_but_never_read(directory: Pa
 def test_a_spool_for_a_later_attempt_begins_behind_what_the_server_has(tmp_path: Path) -> None:
     spool.make(tmp_path / "spool", "true\n", {"stdout": 1000, "status": 70})
     append(tmp_path / "spool", b"new\n")
-    tail = Tail(tmp_path / "spool", "stdout", offset=1000, cap=MIB)
+    tail = Tail(tmp_path / "spool", "stdout", offset=1000, cap=MIB, masker=Masker())
     lines = tail.read()
     tail.close()
     assert lines is not None
@@ -76,11 +77,11 @@ def test_a_link_in_place_of_a_spool_file_is_not_followed(directory: Path) -> Non
     (directory / "stdout").unlink()
     (directory / "stdout").symlink_to("/etc/passwd")
     with pytest.raises(OSError, match="symbolic links"):
-        Tail(directory, "stdout", offset=0, cap=MIB)
+        Tail(directory, "stdout", offset=0, cap=MIB, masker=Masker())
 
 
 def test_a_status_is_one_line_whatever_it_says(directory: Path) -> None:
-    status = StatusWriter(directory)
+    status = StatusWriter(directory, Masker())
     status("a\nb\rc \ud800")
     status.close()
     assert (directory / "status").read_bytes() == b"a b c ?\n"
