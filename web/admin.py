@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from sqlite_utils import Database
 
-from core import config as configuration
 from core.config import Config
 from core.errors import InvalidInput, NotFound
 from core.git import url as git_url
 from core.model import Project, Repository
 from hooks import post_receive
 from hooks.forges.registry import FORGES
-from web.services import hosting, setup, vault
-from web.services.vault import Vault
+from web.local import CONFIG, DATA, JSON, opened
+from web.services import hosting, setup
 from web.store import projects, users
-from web.store.db import connect
-
-DATA = click.option("--data", type=click.Path(path_type=Path), help="Data directory of the server.")
-CONFIG = click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+from web.variable_admin import variable
 
 
 @click.group("project")
 def project() -> None:
     """Add, list and show projects."""
+
+
+project.add_command(variable)
 
 
 @project.command("add")
@@ -145,18 +140,6 @@ def _known_here(
                 notes.append("For that it needs `allow_local = true` below [git] in config.toml, and a restart.")
         secret = key.decrypt(projects.secret(db, plain[0].id)).decode()
         return server_url or config.server.url or config.local_url, secret, notes
-
-
-@contextmanager
-def opened(data: Path | None, config_file: Path | None) -> Iterator[tuple[Database, Config, Vault]]:
-    config = configuration.load(data, config_file)
-    if not config.database.exists():
-        raise NotFound(f"{config.data} holds no server: name its data directory with --data")
-    db = connect(config.database)
-    try:
-        yield db, config, vault.load(config.data / "secret.key")
-    finally:
-        db.close()
 
 
 def _forge_by(url: str | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from core.model import Environment
-from web.admin import CONFIG, DATA, JSON, opened
+from web.local import CONFIG, DATA, JSON, opened
 from web.services import environments as rules
 from web.store import environments, runners
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -87,17 +87,18 @@ def resolve(
     inputs: Mapping[str, Sequence[str]] | None = None,
     environment_variables: Mapping[str, str] | None = None,
     image: str | None = None,
+    provided: Container[str] = (),
 ) -> ResolvedStep:
     """The step `name` of a stored configuration with values: given, else default, else none; None means "not given".
 
-    An input given replaces the default list; variables that the step does not declare are passed on. Raises NotFound
-    for an unknown step and UnresolvedStep with every problem found.
+    An input given replaces the default list; variables that the step does not declare are passed on; those `provided`
+    get their values later. Raises NotFound for an unknown step and UnresolvedStep with every problem found.
     """
     library, step = library_step(config, name), load_step(config, name)
     found = _Findings(notes=list(step.notes))
     values = _parameters(library, parameters or {}, found)
     specs = _inputs(step.inputs, inputs or {}, values, found)
-    variables = _variables(step.environment_variables, environment_variables or {}, found)
+    variables = _variables(step.environment_variables, environment_variables or {}, provided, found)
     chosen_image = _image(image or step.image, found)
     commands = _commands(library, values, found)
     if found.problems:
@@ -152,7 +153,7 @@ def _atom(parameter: Parameter, value: Any) -> Any:
         if str(value).lower() not in FLAG_WORDS:
             raise ValueError(f"{_shown(value)} is neither true nor false")
         return FLAG_WORDS[str(value).lower()]
-    if isinstance(value, str) and (reason := _not_text(value)):
+    if isinstance(value, str) and (reason := not_text(value)):
         raise ValueError(reason)
     return _validated(parameter, as_declared(parameter.type, value))
 
@@ -213,7 +214,7 @@ def _plain_text(value: Any) -> str:
 def _cannot_fetch(url: str) -> str | None:
     if len(url) > VALUE_BYTES:
         return f"its URL is longer than {VALUE_BYTES:,} characters"
-    if BLANK.search(url) or _not_text(url):
+    if BLANK.search(url) or not_text(url):
         return f"{_shown(url)} has blanks or control characters; write %20 for a blank"
     try:
         parts = urlsplit(url)
@@ -225,7 +226,9 @@ def _cannot_fetch(url: str) -> str | None:
     return None if host else f"{_shown(url)} names no host"
 
 
-def _variables(declared: Iterable[StepVariable], given: Mapping[str, Any], found: _Findings) -> dict[str, str]:
+def _variables(
+    declared: Iterable[StepVariable], given: Mapping[str, Any], provided: Container[str], found: _Findings
+) -> dict[str, str]:
     by_name = {variable.name: variable for variable in declared}
     variables: dict[str, str] = {}
     for name in dict.fromkeys([*by_name, *given]):
@@ -233,18 +236,19 @@ def _variables(declared: Iterable[StepVariable], given: Mapping[str, Any], found
         value = given.get(name)
         if value is None and variable is not None:
             value = variable.default
-        if _is_reserved(name):
+        if is_reserved(name):
             if value is not None:
                 found.notes.append(f"environment variable {name} is dropped: it is set by the runner or refused")
         elif value is not None:
             found.problems += _variable_problems(name, value)
             variables[name] = value
-        elif variable is not None and not variable.optional:
+        elif variable is not None and not variable.optional and name not in provided:
             found.problems.append(f"environment variable {name} needs a value")
     return variables
 
 
-def _is_reserved(name: str) -> bool:
+def is_reserved(name: str) -> bool:
+    """Variables that nobody but the runner sets."""
     return name in RUNNER_VARIABLES or name in HOST_VARIABLES or name.startswith(HOST_PREFIXES)
 
 
@@ -252,7 +256,7 @@ def _variable_problems(name: str, value: Any) -> list[str]:
     problems = list(variable_problems("environment variable", name))
     if not isinstance(value, str):
         problems.append(f"environment variable {name!s:.80}: {_shown(value)} is not text")
-    elif reason := _not_text(value):
+    elif reason := not_text(value):
         problems.append(f"environment variable {name:.80}: {reason}")
     elif len(value.encode()) > VALUE_BYTES:
         problems.append(f"environment variable {name:.80} is larger than {VALUE_BYTES:,} bytes")
@@ -261,7 +265,7 @@ def _variable_problems(name: str, value: Any) -> list[str]:
 
 def _image(image: str, found: _Findings) -> str:
     image = image.strip()
-    if not image or BLANK.search(image) or _not_text(image):
+    if not image or BLANK.search(image) or not_text(image):
         found.problems.append(f"{_shown(image)} is not the name of an image")
     return image
 
@@ -300,7 +304,7 @@ def _unknown(kind: str, given: Iterable[Any], declared: Mapping[str, Any]) -> li
     return [f'there is no {kind} "{name!s:.80}"; there are: {known:.500}' for name in given if name not in declared]
 
 
-def _not_text(value: str) -> str | None:
+def not_text(value: str) -> str | None:
     """Why text cannot be an argument of a process, or None."""
     if "\0" in value:
         return "the value has a NUL character"

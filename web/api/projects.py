@@ -7,6 +7,7 @@ from flask import Response, request
 from web import access
 from web.api import query, serialize
 from web.api.answers import answer, page_of
+from web.services import variables
 from web.store import commits, executions, projects
 
 
@@ -25,7 +26,8 @@ def detail(identifier: str) -> Response:
     _, stopping = executions.search(db, project_id=found.id, statuses=["stopping"], limit=0)
     counts |= {"stopping": stopping, "started": counts.get("started", 0) - stopping}
     repository = next(iter(projects.repositories(db, found.id)), None)
-    return answer(serialize.project_detail(request.url_root, found, repository, counts))
+    shown = variables.listing(db, access.server().vault, found)
+    return answer(serialize.project_detail(request.url_root, found, repository, counts, shown))
 
 
 @access.user

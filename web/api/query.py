@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import orjson
 from flask import request
 from sqlite_utils import Database
 
@@ -62,6 +63,19 @@ def flag(name: str) -> bool | None:
 def words(name: str) -> set[str]:
     """A list with commas between."""
     return {word.strip() for word in request.args.get(name, "").split(",")} - {""}
+
+
+def fields() -> Mapping[str, Any]:
+    """The body's fields: those of a form or of a JSON object."""
+    if not request.is_json:
+        return request.form
+    try:
+        data = orjson.loads(request.get_data())
+    except orjson.JSONDecodeError:
+        raise InvalidInput("the body is no JSON") from None
+    if not isinstance(data, dict):
+        raise InvalidInput("the body must be a JSON object")
+    return data
 
 
 def asked_project(db: Database) -> Project | None:

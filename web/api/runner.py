@@ -45,7 +45,7 @@ def claim(execution: str) -> Response:
     attempt, resume = _whole(body.get("attempt"), "attempt"), body.get("resume") is True
     claimed = lifecycle.claim(db, config.logs_dir, access.current_runner(), execution, attempt, resume=resume)
     _changed(dispatched=True)
-    return answer(launch.spec(db, config, claimed).to_dict())
+    return answer(launch.spec(db, config, access.server().vault, claimed).to_dict())
 
 
 @blueprint.post("/executions/<execution>/heartbeat")

@@ -13,6 +13,7 @@ from typing import Any
 from core import clock
 from core.model import Commit, Datum, Environment, Execution, Project, Repository, User
 from core.states import FINAL, State
+from web.services.variables import Variable
 
 Json = dict[str, Any]
 API = "api/v0"
@@ -37,7 +38,13 @@ def project(root: str, found: Project) -> Json:
     }
 
 
-def project_detail(root: str, found: Project, repository: Repository | None, counts: Mapping[str, int]) -> Json:
+def project_detail(
+    root: str,
+    found: Project,
+    repository: Repository | None,
+    counts: Mapping[str, int],
+    variables: Sequence[Variable],
+) -> Json:
     """`counts` are executions by status."""
     summary = {"count": sum(counts.values())} | {
         f"{status}_count": counts.get(status, 0) for status in (*State, "stopping")
@@ -49,7 +56,7 @@ def project_detail(root: str, found: Project, repository: Repository | None, cou
         "default_store": None,
         "upload_store_id": None,
         "repository": _repository(root, found, repository) if repository else None,
-        "environment_variables": {},
+        "environment_variables": {item.name: {"value": item.value, "secret": item.is_secret} for item in variables},
         "execution_summary": summary,
         "execution_count": summary["count"],
         "running_execution_count": counts.get("started", 0) + counts.get("stopping", 0),

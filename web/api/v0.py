@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flask import Blueprint, Response
 
 from web import access
-from web.api import commits, data, environments, events, executions, projects, query, users
+from web.api import commits, data, environments, events, executions, projects, query, users, variables
 from web.api.answers import page_of
 
 View = Callable[..., Response]
@@ -43,16 +43,18 @@ CHANGE: tuple[tuple[str, View], ...] = (
     ("get-token", users.get_token),
     ("projects", executions.refuse_creation),
     ("projects/<identifier>/fetch", projects.fetch),
+    ("projects/<identifier>/environment_variable", variables.set_one),
     ("executions", executions.refuse_creation),
     ("executions/<identifier>/stop", executions.stop),
 )
+REMOVE: tuple[tuple[str, View], ...] = (("projects/<identifier>/environment_variable", variables.remove),)
 NOT_HERE = ("pipelines", "tasks", "datum-aliases", "models", "deployments")
 
 
 def _blueprint() -> Blueprint:
     made = Blueprint("v0", __name__, url_prefix="/api/v0")
     lists = tuple((noun, none_yet) for noun in NOT_HERE)
-    for method, routes in (("GET", READ + lists), ("POST", CHANGE)):
+    for method, routes in (("GET", READ + lists), ("POST", CHANGE), ("DELETE", REMOVE)):
         for path, view in routes:
             endpoint = f"{method} {path}".replace(".", "_")
             made.add_url_rule(f"/{path}/", endpoint, view, methods=[method], strict_slashes=False)

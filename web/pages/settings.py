@@ -1,17 +1,18 @@
-"""A project's settings: where it gets pushes from, its badge, and what came in."""
+"""A project's settings: where it gets pushes from, its variables, its badge, and what came in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
 from werkzeug import Response
 
 from core.errors import InvalidInput
 from core.model import Project, Repository
 from web import access
 from web.pages.addresses import base_url
-from web.services import dispatch, hosting
+from web.services import dispatch, hosting, variables
 from web.store import deliveries, environments, execution_table, projects
 from web.store.db import transaction
 
@@ -33,13 +34,47 @@ class Source:
 @blueprint.get("/p/<name>/settings/")
 @access.user
 def show(name: str) -> str:
+    return _page(projects.by_name(access.db(), name))
+
+
+@blueprint.post("/p/<name>/settings/variables")
+@access.user
+def set_variable(name: str) -> ResponseReturnValue:
+    """Add or replace a variable."""
+    db, form = access.db(), request.form
+    project, variable = projects.by_name(db, name), form.get("variable", "").strip()
+    value = form.get("value", "").replace("\r\n", "\n")  # as forms send every line's end
+    try:
+        variables.set_one(db, access.server().vault, project, variable, value, is_secret="secret" in form)
+    except InvalidInput as error:
+        return _page(project, refused=variable, problem=str(error)), 400
+    return _back(project)
+
+
+@blueprint.post("/p/<name>/settings/variables/remove")
+@access.user
+def remove_variable(name: str) -> ResponseReturnValue:
     db = access.db()
     project = projects.by_name(db, name)
+    variables.remove(db, project, request.form.get("variable", ""))
+    return _back(project)
+
+
+def _back(project: Project) -> ResponseReturnValue:
+    return redirect(url_for("settings.show", name=project.name, _anchor="variables"), 303)
+
+
+def _page(project: Project, *, refused: str = "", problem: str = "") -> str:
+    """`refused` is the name of a variable that could not be set, `problem` why."""
+    db = access.db()
     sources = [_source(project, repository) for repository in projects.repositories(db, project.id)]
     return render_template(
         "settings.html",
         project=project,
         sources=sources,
+        variables=variables.listing(db, access.server().vault, project),
+        refused=refused,
+        problem=problem,
         badge=url_for("badges.badge", name=project.name),
         base_url=base_url(),
         steps=execution_table.steps(db, project.id),

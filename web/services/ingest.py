@@ -22,7 +22,7 @@ from hooks.forges.registry import FORGES
 from web.services import dispatch, hosting, launch, rules, unrecorded
 from web.services.queues import Queues
 from web.services.vault import Vault
-from web.store import commits, deliveries, projects, users
+from web.store import commits, deliveries, projects, users, variables
 from web.store.db import transaction
 from web.store.deliveries import Delivery
 
@@ -183,7 +183,8 @@ def _push(db: Database, config: Config, source: _Source, event: PushEvent) -> st
     event = replace(event, message=head.info.message[:MESSAGE_CHARS])
     reason, choice = rules.skip_reason(event, head.info.message), rules.Choice()
     if reason is None and head.config_state == "ok":
-        choice = rules.choose(head.config, event, head.info.message)
+        provided = variables.names(db, source.project.id)
+        choice = rules.choose(head.config, event, head.info.message, provided)
     outcome = f"skipped: {reason}" if reason else _outcome(event, head, choice)
     with transaction(db):
         push_id = commits.add_push(db, source.repository.id, event, source.delivery.id)

@@ -13,7 +13,8 @@ from core.states import FailureReason
 from core.steps.resolve import ResolvedStep
 from core.steps.script import script
 from core.wire import ExecutionSpec, tighter
-from web.services import environments, lifecycle
+from web.services import environments, lifecycle, variables
+from web.services.vault import Vault
 from web.store import commits, executions, projects, users
 from web.store.db import transaction
 
@@ -100,10 +101,11 @@ def _creator(db: Database, execution: Execution) -> User:
     return creator
 
 
-def spec(db: Database, config: Config, execution: Execution) -> ExecutionSpec:
+def spec(db: Database, config: Config, vault: Vault, execution: Execution) -> ExecutionSpec:
     """Everything that the runner which holds `execution` needs."""
     project = projects.get(db, execution.project_id)
     commit = commits.get(db, execution.commit_id)
+    values, secret_names = variables.of_execution(db, vault, execution)
     network, pull = environments.by_slug_or_open(db, execution.environment)
     return ExecutionSpec(
         uuid=execution.uuid,
@@ -118,7 +120,7 @@ def spec(db: Database, config: Config, execution: Execution) -> ExecutionSpec:
         commands=list(execution.commands),
         parameters=dict(execution.parameters),
         inputs=list(execution.inputs.values()),
-        environment_variables=dict(execution.environment_variables),
+        environment_variables=values,
         config=execution_document(db, project, execution),
         time_limit_s=execution.time_limit_s,
         no_output_limit_s=execution.no_output_limit_s,
@@ -129,6 +131,7 @@ def spec(db: Database, config: Config, execution: Execution) -> ExecutionSpec:
         memory=execution.memory,
         cpus=execution.cpus,
         gpus=execution.gpus,
+        secrets=secret_names,
         mounts=[dict(mount) for mount in execution.mounts],
         network=network,
         pull=pull,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,8 @@ def skip_reason(event: PushEvent, message: str) -> str | None:
     return f"{found.group()} in the commit message" if found else None
 
 
-def choose(config: Any, event: PushEvent, message: str) -> Choice:
-    """The steps of a stored configuration that a push of `message` runs.
+def choose(config: Any, event: PushEvent, message: str, provided: Container[str] = ()) -> Choice:
+    """The steps of a stored configuration that a push of `message` runs, in a project that has the variables `provided`.
 
     Those that push options name, else on a branch those that the message's trailers name, else all of them. A tag runs
     what options name. A step that cannot run, or that there is not, is skipped with the reason.
@@ -47,7 +47,7 @@ def choose(config: Any, event: PushEvent, message: str) -> Choice:
     run, skipped = [], []
     for name in dict.fromkeys(named[:MAX_STEPS]):
         try:
-            run.append(resolve(config, name))
+            run.append(resolve(config, name, provided=provided))
         except UnresolvedStep as error:
             skipped.append((name, "; ".join(error.problems)))
         except (NotFound, InvalidInput) as error:

@@ -1,0 +1,55 @@
+"""The environment variables of projects. Values are encrypted: only web.services.variables can read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from core import clock
+from web.store.db import Row, execute, rows
+
+SET = """
+    INSERT INTO variable (project_id, name, value, is_secret, changed_at) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (project_id, name) DO UPDATE SET
+        value = excluded.value, is_secret = excluded.is_secret, changed_at = excluded.changed_at
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredVariable:
+    name: str
+    value: bytes
+    is_secret: bool
+    changed_at: str
+
+
+def of_project(db: Database, project_id: int) -> list[StoredVariable]:
+    """By name."""
+    found = rows(db, "SELECT * FROM variable WHERE project_id = ? ORDER BY name", (project_id,))
+    return [_variable(item) for item in found]
+
+
+def names(db: Database, project_id: int) -> frozenset[str]:
+    return frozenset(
+        found["name"] for found in rows(db, "SELECT name FROM variable WHERE project_id = ?", (project_id,))
+    )
+
+
+def set_one(db: Database, project_id: int, name: str, value: bytes, *, is_secret: bool) -> None:
+    """Add the variable, or replace the one of that name."""
+    execute(db, SET, (project_id, name, value, is_secret, clock.now()))
+
+
+def remove(db: Database, project_id: int, name: str) -> bool:
+    """False when there was none."""
+    return execute(db, "DELETE FROM variable WHERE project_id = ? AND name = ?", (project_id, name)) > 0
+
+
+def _variable(found: Row) -> StoredVariable:
+    return StoredVariable(
+        name=found["name"],
+        value=bytes(found["value"]),
+        is_secret=bool(found["is_secret"]),
+        changed_at=found["changed_at"],
+    )
