@@ -157,6 +157,26 @@ def test_executions_are_stopped_by_number_latest_and_all(api: ApiServer, linked:
     assert "Already complete" in linked("exec", "stop", "1")
 
 
+def test_variables_are_created_listed_replaced_and_deleted(api: ApiServer, linked: Vh) -> None:
+    variables = ("project", "environment-variables")
+    assert "No environment variables" in linked(*variables, "list")
+    linked(*variables, "create", "MODE=fast", "with-dash=1")
+    linked(*variables, "create", "--secret", "TOKEN=correct-horse")
+    assert linked.json(*variables, "list") == {
+        "MODE": {"value": "fast", "secret": False},
+        "TOKEN": {"value": None, "secret": True},
+        "with-dash": {"value": "1", "secret": False},
+    }
+    shown = linked(*variables, "list")
+    assert "****" in shown
+    assert "correct-horse" not in shown
+    linked(*variables, "create", "MODE=slow")
+    linked(*variables, "delete", "TOKEN", "with-dash")
+    assert linked.json(*variables, "list") == {"MODE": {"value": "slow", "secret": False}}
+    assert "not found in demo" in linked(*variables, "delete", "TOKEN", rc=1)
+    assert "cannot be set" in linked(*variables, "create", "VH_JOB_ID=x", rc=1)
+
+
 def test_what_is_not_here_is_said_without_a_stack_trace(api: ApiServer, linked: Vh) -> None:
     for command in (["pipeline", "list"], ["task", "list"], ["alias", "list"], ["model", "list"]):
         linked(*command)
