@@ -185,6 +185,12 @@ def test_all_problems_are_told_at_once() -> None:
     assert problems == expected
 
 
+def test_a_variable_that_is_provided_later_is_not_missing_and_not_set() -> None:
+    stored = config(**{"environment-variables": [{"name": "E", "optional": False}]})
+    assert resolve(stored, "train", provided={"E"}).environment_variables == {}
+    assert problems_of(stored) == ["environment variable E needs a value"]
+
+
 def test_flag_defaults_are_passed_explicitly() -> None:
     stored = config(
         ["a {parameters}", "b {parameter-value:f}"],

@@ -13,6 +13,7 @@ from core.model import Execution, Project
 from core.steps.resolve import VALUE_BYTES, is_reserved, not_text
 from web.services.vault import Vault
 from web.store import variables
+from web.store.db import transaction
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # the characters that `vh` takes
 
@@ -51,12 +52,16 @@ def set_one(db: Database, vault: Vault, project: Project, name: str, value: str,
     Raises InvalidInput, in words that do not have the value.
     """
     _check(name, value)
-    variables.set_one(db, project.id, name, vault.encrypt(value.encode()), is_secret=is_secret)
+    encrypted = vault.encrypt(value.encode())
+    with transaction(db):
+        variables.set_one(db, project.id, name, encrypted, is_secret=is_secret)
     return _note(value) if is_secret else ""
 
 
 def remove(db: Database, project: Project, name: str) -> None:
-    if not variables.remove(db, project.id, name):
+    with transaction(db):
+        found = variables.remove(db, project.id, name)
+    if not found:
         raise NotFound(f"project {project.name} has no variable {name[:80]!r}")
 
 
