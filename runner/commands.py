@@ -13,6 +13,7 @@ from pathlib import Path
 
 from runner.spool import open_file
 
+OUT_OF_PIDS = b"pids"  # what main.sh writes when the kernel refused a process or thread
 LINE = re.compile(rb"(start|exit|end) ([0-9]{1,6})(?: ([0-9]{1,3}))?")
 SHOWN = 300  # characters of a command in a sentence
 READ_LIMIT = 256 * 1024
@@ -28,7 +29,7 @@ def code_name(code: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`kind` is start, exit or end; `command` counts from 1 (0 for the end); `code` is 0 for a start."""
+    """`kind` is start, exit, pids or end; `command` counts from 1 (0 for the last two); `code` is 0 for start and pids."""
 
     kind: str
     command: int
@@ -46,6 +47,7 @@ class Progress:
         self._events_left = 4 * len(commands) + 4
         self.started = 0  # the last command that began
         self.failed: Event | None = None  # the last command that returned non-zero
+        self.out_of_pids = False  # the kernel refused it a process or thread
         self.ended: int | None = None  # the script's exit code as PID 1 saw it
 
     def poll(self) -> list[Event]:
@@ -73,8 +75,11 @@ class Progress:
 
     def _event(self, line: bytes) -> Event | None:
         match = LINE.fullmatch(line)
-        if match is None or self._events_left <= 0:
+        if self._events_left <= 0 or (match is None and line != OUT_OF_PIDS):
             return None
+        if match is None:
+            self._events_left -= 1
+            return Event("pids", 0)
         kind, number, code = match.group(1).decode(), int(match.group(2)), match.group(3)
         if kind == "end":
             event = Event(kind, 0, number)
@@ -88,6 +93,8 @@ class Progress:
     def _note(self, event: Event) -> None:
         if event.kind == "start":
             self.started = event.command
+        elif event.kind == "pids":
+            self.out_of_pids = True
         elif event.kind == "end":
             self.ended = event.code
         elif event.code:

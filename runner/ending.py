@@ -6,11 +6,8 @@ from core.states import FailureReason, State
 from core.wire import FinalReport
 from runner.commands import Event, Progress, code_name
 from runner.container import Exit
-
-ASKED_SENTENCES = {
-    FailureReason.TIME_LIMIT: "It ran longer than its time limit",
-    FailureReason.NO_OUTPUT: "It printed nothing for longer than its no-output limit",
-}
+from runner.limits import Limits
+from runner.sizes import duration_text, size_text
 
 
 def failed(attempt: int, reason: FailureReason, message: str, exit_code: int | None = None) -> FinalReport:
@@ -22,7 +19,9 @@ def stopped(attempt: int, exit_code: int | None = None) -> FinalReport:
     return FinalReport(attempt=attempt, state=State.STOPPED, exit_code=exit_code)
 
 
-def ending(attempt: int, exited: Exit, asked: State | FailureReason | None, progress: Progress) -> FinalReport:
+def ending(
+    attempt: int, exited: Exit, asked: State | FailureReason | None, progress: Progress, limits: Limits
+) -> FinalReport:
     """The report of a container that ran. `asked` is why the runner ended it, None when it ended by itself.
 
     PID 1 notes the script's end before its own; without the note a signal from outside ended the container.
@@ -31,12 +30,14 @@ def ending(attempt: int, exited: Exit, asked: State | FailureReason | None, prog
     if asked is State.STOPPED:
         return stopped(attempt, code)
     if isinstance(asked, FailureReason):
-        return failed(attempt, asked, ASKED_SENTENCES[asked], code)
+        return failed(attempt, asked, _asked(asked, limits), code)
     if code == 0:
         return FinalReport(attempt=attempt, state=State.COMPLETE, exit_code=0)
     if exited.oom_killed:
-        message = "The kernel ended a process of it at the memory limit"
-        return failed(attempt, FailureReason.OUT_OF_MEMORY, message, code)
+        return failed(attempt, FailureReason.OUT_OF_MEMORY, _out_of_memory(limits), code)
+    if progress.out_of_pids:
+        message = f"It reached the limit of {limits.pids:,} processes and threads"
+        return failed(attempt, FailureReason.PIDS, message, code)
     if progress.ended is None and code >= 128:
         detail = exited.error or f"exit code {code_name(code)}"
         message = f"The container was ended from outside ({detail}); did Docker or the machine restart?"
@@ -47,6 +48,18 @@ def ending(attempt: int, exited: Exit, asked: State | FailureReason | None, prog
         )
         return failed(attempt, FailureReason.IMAGE, message, code)
     return failed(attempt, FailureReason.COMMAND_FAILED, _command(code, progress), code)
+
+
+def _asked(reason: FailureReason, limits: Limits) -> str:
+    if reason is FailureReason.TIME_LIMIT:
+        return f"It ran longer than its time limit of {duration_text(limits.time_s)}"
+    return f"It printed nothing for longer than its no-output limit of {duration_text(limits.no_output_s)}"
+
+
+def _out_of_memory(limits: Limits) -> str:
+    if not limits.memory:
+        return "The kernel ended a process of it: the machine ran out of memory"
+    return f"The kernel ended a process of it at its memory limit of {size_text(limits.memory)}"
 
 
 def _command(code: int, progress: Progress) -> str:

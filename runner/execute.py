@@ -14,7 +14,7 @@ from typing import Any
 
 from core.errors import Conflict, ExecutionFailed, NotFound, PushmillError
 from core.states import FailureReason, State
-from core.wire import ExecutionSpec, FinalReport, tighter
+from core.wire import ExecutionSpec, FinalReport
 from runner import checkout, controls, documents, inputs, outputs
 from runner.container import ContainerSpec, OverlayUnavailable, can_overlay
 from runner.directory import locked, make, read_json, remove, write_json
@@ -24,7 +24,7 @@ from runner.keep import keep
 from runner.relay import Relay, input_requests
 from runner.reporter import Unavailable
 from runner.run import Cancelled, Run, Task
-from runner.sizes import size_text
+from runner.sizes import duration_text, size_text
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +153,8 @@ def upload(run: Run, report: FinalReport) -> FinalReport:
         raise
     except PushmillError as error:
         run.status(f"Outputs: {error}")
-        return failed(spec.attempt, FailureReason.OUTPUT, str(error), report.exit_code) if complete else report
+        if complete:
+            report = failed(spec.attempt, FailureReason.OUTPUT, str(error), report.exit_code)
     finally:
         reporter.close()
     if count:
@@ -215,7 +216,9 @@ def _report(run: Run, body: Callable[[], FinalReport]) -> FinalReport | None:
         if run.lease.stop:
             return stopped(attempt)
         if run.lease.expired():
-            return failed(attempt, FailureReason.TIME_LIMIT, "Its time limit passed before the container started")
+            limit = duration_text(run.limits.time_s)
+            message = f"Its time limit of {limit} passed before the container started"
+            return failed(attempt, FailureReason.TIME_LIMIT, message)
         if isinstance(end, ExecutionFailed):
             return failed(attempt, end.reason, str(end))
         return None  # the lease is lost
@@ -263,10 +266,10 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
             directory=run.directory,
             tree=tree,
             network=settings.network,
-            memory=tighter(settings.memory, spec.memory),
-            cpus=tighter(settings.cpus, tighter(spec.cpus, wanted.cpus)),
+            memory=run.limits.memory,
+            cpus=run.limits.cpus,
             cpuset=wanted.cpuset,
-            pids=settings.pids,
+            pids=run.limits.pids,
             shm=settings.shm,
         )
     )

@@ -119,7 +119,7 @@ class Follower:
         self._drained.wait()
         for tail in (stream.tail for stream in self._streams):
             if tail.dropped:
-                self._status(f"{tail.dropped} bytes of {tail.stream} were past the log's limit and are not kept")
+                self._say_once(f"{tail.dropped} bytes of {tail.stream} were past the log's limit and are not kept")
 
     def settle(self) -> None:
         """Return when everything, the runner's own lines too, is stored, or cannot be. Nothing is shipped after it."""
@@ -178,9 +178,13 @@ class Follower:
 
     def _say(self, events: Iterable[Event]) -> None:
         for event in events:
-            sentence = self._progress.sentence(event)
-            if sentence is not None and sentence not in self._told:
-                self._status(sentence)
+            if sentence := self._progress.sentence(event):
+                self._say_once(sentence)
+
+    def _say_once(self, sentence: str) -> None:
+        """Unless a process before this one said it."""
+        if sentence not in self._told:
+            self._status(sentence)
 
     def _ship(self, stream: Stream, ended: bool) -> bool:
         now = time.time()
@@ -229,8 +233,6 @@ class Follower:
         stream.tail.release(stream.acknowledged)
         if stream.tail.dropped and not stream.told_full:
             stream.told_full = True
-            sentence = (
+            self._say_once(
                 f"{stream.tail.stream} reached the log's limit of {self._cap} bytes; the rest is counted, not kept"
             )
-            if sentence not in self._told:
-                self._status(sentence)

@@ -63,7 +63,7 @@ def keep(run: Run) -> FinalReport:
             run.status("Killing the container")
             run.host.engine.kill(run.container_id)
     run.follower.drain()
-    return ending(run.spec.attempt, waiter.exited, end.asked, run.progress)
+    return ending(run.spec.attempt, waiter.exited, end.asked, run.progress, run.limits)
 
 
 def _why_end(run: Run, kept_since: float) -> State | FailureReason | None:

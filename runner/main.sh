@@ -26,6 +26,16 @@ case "$first" in
 esac
 "$@" </dev/null >/pushmill/pipe.stdout 2>/pushmill/pipe.stderr
 code=$?
+
+# The kernel counts how often it refused this container a process or thread. No program is started to find out: it
+# might be refused too. The first file is that of cgroup v2, the second that of v1.
+for events in /sys/fs/cgroup/pids.events /sys/fs/cgroup/pids/pids.events; do
+    if [ -r "$events" ]; then
+        while read -r word count; do
+            if [ "$word" = max ] && [ "$count" != 0 ]; then echo pids >>/pushmill/commands; fi
+        done <"$events"
+    fi
+done
 echo "end $code" >>/pushmill/commands
 
 # What the script left behind may say goodbye: until the runner's kill when it was told to stop, else for two seconds.

@@ -69,9 +69,9 @@ class _Limits:
     def take(self, file: OutputFile) -> bool:
         """False once a limit is reached, for that file and all that follow."""
         if not self._why and self._count + 1 > self._max_count:
-            self._why = f"the limit of {self._max_count:,} output files (output_count) is reached"
+            self._why = f"The limit of {self._max_count:,} output files ([limits] output_count) is reached"
         elif not self._why and self._bytes + file.size > self._max_bytes:
-            self._why = f"the limit of {size_text(self._max_bytes)} of outputs (output_bytes) is reached"
+            self._why = f"The limit of {size_text(self._max_bytes)} of outputs ([limits] output_bytes) is reached"
         if self._why:
             self._left_count += 1
             self._left_bytes += file.size
@@ -80,11 +80,13 @@ class _Limits:
         self._bytes += file.size
         return True
 
-    def report(self) -> str | None:
+    def check(self) -> None:
+        """Raise ExecutionFailed when something had to be left."""
         if not self._why:
-            return None
-        files = "1 file" if self._left_count == 1 else f"{self._left_count:,} files"
-        return f"{self._why}; {files} ({size_text(self._left_bytes)}) not kept"
+            return
+        files = "1 file is" if self._left_count == 1 else f"{self._left_count:,} files are"
+        message = f"{self._why}; {files} not kept ({size_text(self._left_bytes)})"
+        raise ExecutionFailed(FailureReason.OUTPUT, message)
 
 
 class _Remarks:
@@ -109,7 +111,7 @@ def collect(
     """Every regular file below `outputs_dir`, hidden and empty ones too, in the order of their names' bytes.
 
     Nothing is followed. Links, pipes, sockets and devices get a status line. Files from the first one on that does not
-    fit the limits are counted, not yielded; a status line says so. Raises ExecutionFailed.
+    fit the limits are counted, not yielded; at the end ExecutionFailed says so.
     """
     limits, remarks = _Limits(max_count, max_bytes), _Remarks(status)
     try:
@@ -120,8 +122,7 @@ def collect(
         if limits.take(file):
             yield file
     remarks.finish()
-    if line := limits.report():
-        status(line)
+    limits.check()
 
 
 def _walk(top: Path, descriptor: int, parents: tuple[bytes, ...], remarks: _Remarks) -> Iterator[OutputFile]:

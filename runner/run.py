@@ -16,6 +16,7 @@ from runner.directory import remember_secrets
 from runner.follow import Follower
 from runner.host import Host
 from runner.lease import Lease
+from runner.limits import limits
 from runner.masking import Masker
 from runner.relay import Relay
 from runner.spool import StatusWriter
@@ -40,7 +41,8 @@ class Run:
         self.host, self.spec, self.directory, self.claimed_at = host, spec, directory, claimed_at
         self.container_id = ""
         self.relay: Relay | None = None
-        limit = spec.time_limit_s
+        self.limits = limits(host.settings, spec)
+        limit = self.limits.time_s
         self.lease = Lease(host.reporter, spec.uuid, spec.attempt, claimed_at + limit if limit else None)
         masker = Masker(remember_secrets(directory, spec.secret_values()))
         self.reporter = host.reporter.with_give_up(lambda: self.lease.lost, masker)

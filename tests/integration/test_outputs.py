@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -109,12 +110,23 @@ def remove_deep(directory: Path) -> None:
 def test_limits_are_named_with_what_was_left(top: Path) -> None:
     for number in range(5):
         (top / f"f{number}").write_bytes(bytes(1000))
-    files, lines = collect(top, max_count=3)
-    assert [file.name for file in files] == ["f0", "f1", "f2"]
-    assert lines == ["the limit of 3 output files (output_count) is reached; 2 files (2.0 kB) not kept"]
-    files, lines = collect(top, max_bytes=4000)
-    assert len(files) == 4
-    assert lines == ["the limit of 4.0 kB of outputs (output_bytes) is reached; 1 file (1.0 kB) not kept"]
+    for limits, kept, sentence in (
+        (
+            {"max_count": 3, "max_bytes": 9999},
+            ["f0", "f1", "f2"],
+            "3 output files ([limits] output_count) is reached; 2 files are not kept (2.0 kB)",
+        ),
+        (
+            {"max_count": 9, "max_bytes": 4000},
+            ["f0", "f1", "f2", "f3"],
+            "4.0 kB of outputs ([limits] output_bytes) is reached; 1 file is not kept (1.0 kB)",
+        ),
+    ):
+        found = outputs.collect(top, **limits, status=lambda line: None)
+        assert [next(found).name for _ in kept] == kept
+        with pytest.raises(ExecutionFailed, match=re.escape(f"The limit of {sentence}")) as failed:
+            next(found)
+        assert failed.value.reason is FailureReason.OUTPUT
 
 
 def test_many_odd_entries_are_counted_not_listed(top: Path) -> None:

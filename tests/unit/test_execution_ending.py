@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ from core.states import FailureReason, State
 from runner.commands import Progress
 from runner.container import Exit
 from runner.ending import ending
+from runner.limits import Limits
+
+LIMITS = Limits(memory=200_000_000, cpus=0.0, pids=4096, time_s=5400.0, no_output_s=45.5)
 
 
 @pytest.fixture
@@ -17,13 +21,13 @@ def spool(tmp_path: Path) -> Path:
 
 
 def ended(
-    spool: Path, told: str, exited: Exit, asked: State | FailureReason | None = None
+    spool: Path, told: str, exited: Exit, asked: State | FailureReason | None = None, limits: Limits = LIMITS
 ) -> tuple[str, str | None, str]:
     (spool / "commands").write_text(told)
     progress = Progress(spool, ["first", "python train.py --lr=0.1", "last"])
     progress.poll()
     progress.close()
-    report = ending(1, exited, asked, progress)
+    report = ending(1, exited, asked, progress, limits)
     return report.state, report.failure_reason, report.message or ""
 
 
@@ -39,6 +43,10 @@ def ended(
         ("start 1\n", Exit(137), FailureReason.NO_OUTPUT, "error", "no_output"),
         ("start 1\nend 137\n", Exit(137, oom_killed=True), None, "error", "out_of_memory"),
         ("start 1\nend 0\n", Exit(0, oom_killed=True), None, "complete", None),
+        ("start 1\nexit 1 1\npids\nend 1\n", Exit(1), None, "error", "pids"),
+        ("start 1\npids\nend 0\n", Exit(0), None, "complete", None),
+        ("start 1\npids\nend 1\n", Exit(1), State.STOPPED, "stopped", None),
+        ("start 1\npids\nend 137\n", Exit(137, oom_killed=True), None, "error", "out_of_memory"),
         ("start 1\n", Exit(137), None, "error", "interrupted"),
         ("start 1\n", Exit(255), None, "error", "interrupted"),
         ("start 1\nend 137\n", Exit(137), None, "error", "command_failed"),
@@ -56,6 +64,17 @@ def test_the_failed_command_is_named_with_its_exit_code(spool: Path) -> None:
     told = "start 1\nstart 2\nexit 2 139\nend 139\n"
     message = ended(spool, told, Exit(139))[2]
     assert message == "Command 2 of 3 exited with 139 (SIGSEGV): `python train.py --lr=0.1`"
+
+
+def test_every_limit_is_named_with_its_value(spool: Path) -> None:
+    killed = Exit(137, oom_killed=True)
+    assert ended(spool, "", Exit(143), FailureReason.TIME_LIMIT)[2] == "It ran longer than its time limit of 1 h 30 min"
+    silent = "It printed nothing for longer than its no-output limit of 45.5 s"
+    assert ended(spool, "", Exit(143), FailureReason.NO_OUTPUT)[2] == silent
+    assert ended(spool, "pids\nend 2\n", Exit(2))[2] == "It reached the limit of 4,096 processes and threads"
+    assert ended(spool, "", killed)[2] == "The kernel ended a process of it at its memory limit of 200.0 MB"
+    unlimited = replace(LIMITS, memory=0)
+    assert ended(spool, "", killed, limits=unlimited)[2].endswith("the machine ran out of memory")
 
 
 @pytest.mark.parametrize(
