@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from core.errors import PushmillError
+from runner import cleanup
 from runner.directory import locked, read_json
 from runner.execute import acknowledged, claim, conclude, discard, execute, open_relay, upload
 from runner.host import Host
@@ -18,7 +19,6 @@ log = logging.getLogger(__name__)
 def recover(host: Host) -> None:
     """Finish or discard every execution found in the directory without a keeper."""
     host.executions.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _remove_strays(host)
     for directory in sorted(host.executions.iterdir()):
         try:
             _recover(host, directory)
@@ -37,7 +37,7 @@ def _recover(host: Host, directory: Path) -> None:
         if (directory / "container.json").exists():
             adopt(host, directory, state["attempt"], state["claimed_at"])
             return
-        _remove_strays(host, directory.name)
+        cleanup.remove_containers(host, directory.name)
     execute(host, directory.name, state["attempt"], resume=True)
 
 
@@ -58,12 +58,3 @@ def _started(run: Run) -> Run:
     """The process may have died between making and starting the container; starting twice is harmless."""
     run.host.engine.start_if_new(run.container_id)
     return run
-
-
-def _remove_strays(host: Host, execution: str | None = None) -> None:
-    """Remove the containers of which no directory tells; with `execution` all of that one's."""
-    for found in host.engine.managed(host.runner_id):
-        if found.execution == execution or not (host.executions / found.execution).exists():
-            log.warning("removing container %s, of which nothing is known", found.container_id[:12])
-            host.engine.remove(found.container_id)
-    host.engine.prune_volumes(host.runner_id)

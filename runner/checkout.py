@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from core import git, names
 from core.errors import ExecutionFailed, GitError, InvalidInput
 from core.states import FailureReason
+from runner.locks import held
 
 USERNAME = "runner"
-LEFTOVER_S = 3600.0  # a directory of a preparation that was killed
 TEMPORARY = ".new-"
+
+
+def lock_of(cache_dir: Path) -> Path:
+    """Held shared to mark a tree as used, and by the cleanup while it looks at the marks and moves trees away."""
+    return cache_dir / "lock"
+
+
+def repository_lock_of(cache_dir: Path, project: str) -> Path:
+    """Held shared as long as somebody needs the project's cache repository or writes a tree out of it."""
+    return cache_dir / "git" / f"{project}.lock"
 
 
 def tree_of(cache_dir: Path, project: str, sha: str) -> Path:
@@ -29,6 +38,17 @@ def tree_of(cache_dir: Path, project: str, sha: str) -> Path:
         ) from None
 
 
+def use(cache_dir: Path, tree: Path, mark: Path) -> None:
+    """Say by the symbolic link `mark` that a tree is in use, whether or not it is there; to be called before `prepare`.
+
+    A lower layer that is removed under a mount leaves an empty repository and no error. With the mark made first, the
+    cleanup has either moved the tree away before, so that `prepare` makes it anew, or sees the mark and leaves it.
+    """
+    with held(lock_of(cache_dir), shared=True):
+        mark.unlink(missing_ok=True)
+        mark.symlink_to(tree)
+
+
 def prepare(cache_dir: Path, server_url: str, token: str, project: str, sha: str) -> Path:
     """The directory with the files of a commit, fetched from the server if this machine does not have it yet.
 
@@ -38,8 +58,10 @@ def prepare(cache_dir: Path, server_url: str, token: str, project: str, sha: str
     tree = tree_of(cache_dir, project, sha)
     try:
         if not _is_there(tree):
-            repository = _fetched(cache_dir, server_url, token, project, sha)
-            _export(repository, sha, tree)
+            with _repository(cache_dir, project) as repository:
+                url = f"{server_url.rstrip('/')}/git/{project}.git"
+                git.fetch_commit(repository, url, sha, username=USERNAME, password=token)
+                _export(repository, sha, tree)
     except (GitError, InvalidInput, OSError) as error:
         raise ExecutionFailed(
             FailureReason.INTERNAL, f"commit {sha[:12]} of {project} cannot be checked out: {error}"
@@ -55,22 +77,23 @@ def _is_there(tree: Path) -> bool:
     return True
 
 
-def _fetched(cache_dir: Path, server_url: str, token: str, project: str, sha: str) -> Path:
-    """The project's cache repository, with the commit in it."""
-    repository = cache_dir / "git" / f"{project}.git"
-    repository.parent.mkdir(parents=True, exist_ok=True)
-    with open(repository.parent / f"{project}.lock", "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        git.init_mirror(repository)
-    url = f"{server_url.rstrip('/')}/git/{project}.git"
-    git.fetch_commit(repository, url, sha, username=USERNAME, password=token)
-    return repository
+@contextlib.contextmanager
+def _repository(cache_dir: Path, project: str) -> Iterator[Path]:
+    """The project's cache repository, which stays for the block. Its modification time is the last use of it."""
+    repository, lock = cache_dir / "git" / f"{project}.git", repository_lock_of(cache_dir, project)
+    while True:
+        with held(lock):
+            git.init_mirror(repository)
+            os.utime(repository)
+        with held(lock, shared=True):
+            if repository.exists():  # else the cleanup came in between
+                yield repository
+                return
 
 
 def _export(repository: Path, sha: str, tree: Path) -> None:
     """Write the tree beside its place and move it there whole; whoever comes second throws theirs away."""
     tree.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(tree.parent)
     new = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=tree.parent))
     try:
         git.export(repository, sha, new)
@@ -80,10 +103,3 @@ def _export(repository: Path, sha: str, tree: Path) -> None:
             raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
-
-
-def _remove_leftovers(directory: Path) -> None:
-    for entry in directory.glob(f"{TEMPORARY}*"):
-        with contextlib.suppress(FileNotFoundError):
-            if entry.stat().st_mtime < time.time() - LEFTOVER_S:
-                shutil.rmtree(entry, ignore_errors=True)

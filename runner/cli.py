@@ -10,6 +10,7 @@ import os
 import signal
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from redis.exceptions import RedisError
 from core.config import Config, load
 from core.errors import ConfigError, PushmillError
 from core.wire import RunnerReport
+from runner import cleanup
 from runner.container import Engine
 from runner.host import Host, free_disk, memory_bytes
 from runner.reporter import Reporter
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 HEARTBEAT_S = 5.0
 TICK_S = 0.2
+CLEANUP_S = 600.0  # from one cleanup to the next; one that takes so long hangs
+LOWEST_PRIORITY = 19
 STOP_S = 4.0  # for the slots to leave, then they are killed
 SHORT_LIFE_S = 1.0  # a slot that dies younger waits before its next life
 LONGEST_WAIT_S = 30.0
@@ -79,6 +83,7 @@ class Supervisor:
         self._slots = [Slot() for _ in range(config.runner.slots)]
         self._stopping = False
         self._reported_at = 0.0
+        self._cleanup = Slot()
 
     def run(self) -> None:
         for number in STOP_SIGNALS:
@@ -89,6 +94,7 @@ class Supervisor:
         while not self._stopping:
             self._reap()
             self._start_missing()
+            self._clean()
             self._report()
             time.sleep(TICK_S)
         self._end_slots()
@@ -107,9 +113,23 @@ class Supervisor:
         now = time.monotonic()
         for slot in self._slots:
             if not slot.pid and now >= slot.start_at:
-                slot.pid, slot.started_at = self._fork(), now
+                slot.pid, slot.started_at = self._fork(self._be_slot), now
 
-    def _fork(self) -> int:
+    def _clean(self) -> None:
+        """At the start and every ten minutes a child of its own removes what is due, at low priority."""
+        child, now = self._cleanup, time.monotonic()
+        if child.pid and os.waitpid(child.pid, os.WNOHANG)[0]:
+            child.pid = 0
+        if now < child.start_at:
+            return
+        if child.pid:
+            log.warning("the cleanup takes more than %.0f s and is killed", CLEANUP_S)
+            os.kill(child.pid, signal.SIGKILL)
+        else:
+            child.pid, child.start_at = self._fork(self._be_cleanup), now + CLEANUP_S
+
+    def _fork(self, body: Callable[[], None]) -> int:
+        """The pid of a child that does `body` and ends; it ends with us too."""
         parent = os.getpid()
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the child has handlers of its own
         pid = os.fork()
@@ -117,22 +137,30 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
             return pid
         try:
-            self._be_slot(parent)
+            self._be_child(parent)
+            body()
         except (PushmillError, RedisError) as error:
-            log.error("slot %d ends: %s", os.getpid(), error)
+            log.error("process %d ends: %s", os.getpid(), error)
         except BaseException:
-            log.exception("slot %d ends", os.getpid())
+            log.exception("process %d ends", os.getpid())
         finally:
             os._exit(1)
 
-    def _be_slot(self, parent: int) -> None:
+    def _be_child(self, parent: int) -> None:
         for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: os._exit(0))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() == parent:  # else it died before it could tell us
-            self._reporter.close()
-            run_slot(self._config, self._host(), self._redis_url)
+        if os.getppid() != parent:  # it died before it could tell us
+            os._exit(0)
+        self._reporter.close()
+
+    def _be_slot(self) -> None:
+        run_slot(self._config, self._host(), self._redis_url)
+
+    def _be_cleanup(self) -> None:
+        os.nice(LOWEST_PRIORITY)
+        cleanup.clean(self._host())
 
     def _host(self) -> Host:
         engine = Engine()

@@ -6,9 +6,9 @@ Everything that a container may do is a typed field here; nothing from outside b
 from __future__ import annotations
 
 import logging
-import subprocess
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from docker.utils import kwargs_from_env
 
 from core.errors import ExecutionFailed, PushmillError
 from core.states import FailureReason
+from runner.firewall import block_link_local
+from runner.images import Image
 from runner.spool import MOUNTED, PROGRAMS
 
 log = logging.getLogger(__name__)
@@ -29,8 +31,8 @@ WORKING_DIR = "/valohai/repository"
 TERMINATE = ["/bin/sh", "-c", "kill -TERM -1"]  # the shell's own kill: few images have /bin/kill
 TIMEOUT_S = 120
 LINE_INTERVAL_S = 1.0
+LOWER_LAYER = re.compile(r"lowerdir=([^,:]+),")
 ICC = "com.docker.network.bridge.enable_icc"  # traffic between containers
-LINK_LOCAL = "169.254.0.0/16"  # RFC 3927; clouds answer with credentials there
 
 
 class OverlayUnavailable(PushmillError):
@@ -97,19 +99,41 @@ class Engine:
 
     def image(
         self, name: str, *, always_pull: bool, status: Callable[[str], None], cancelled: Callable[[], bool]
-    ) -> tuple[str, str]:
-        """Have the image here, pulling it when it is not; returns its id and its digest. Raises ExecutionFailed."""
+    ) -> Image:
+        """Have the image here, pulling it when it is not. Raises ExecutionFailed."""
+        before: dict[str, set[str]] | None = None
         try:
             found = None if always_pull else self._inspect_image(name)
             if found is None:
+                before = {image["Id"]: set(image["RepoTags"] or ()) for image in self._api.images(all=True)}
                 self._pull(name, status, cancelled)
                 found = self._inspect_image(name)
         except (DockerException, OSError) as error:
             raise ExecutionFailed(FailureReason.IMAGE, f"The image {name} cannot be had: {_answer(error)}") from None
         if found is None:
             raise ExecutionFailed(FailureReason.IMAGE, f"The image {name} is not there, though Docker pulled it")
-        digests = found.get("RepoDigests") or []
-        return found["Id"], next((d for d in digests if d.partition("@")[0] == _repository(name)), found["Id"])
+        id_, digests = str(found["Id"]), found.get("RepoDigests") or []
+        digest = next((d for d in digests if d.partition("@")[0] == _repository(name)), id_)
+        if before is None:
+            return Image(id=id_, digest=digest)
+        new_tags = frozenset(found.get("RepoTags") or ()) - before.get(id_, set())
+        return Image(id=id_, digest=digest, pulled=id_ not in before, new_tags=new_tags)
+
+    def remove_image(self, image_id: str, tags: Collection[str]) -> int | None:
+        """Remove an image that no container uses and that has no tag but these; its bytes, None when it stays."""
+        try:
+            found = self._inspect_image(image_id)
+            if found is None:
+                return 0
+            present = found.get("RepoTags") or []
+            if set(present) - set(tags) or self._api.containers(all=True, filters={"ancestor": image_id}):
+                return None
+            for reference in present or [image_id]:
+                self._api.remove_image(reference)
+        except (DockerException, OSError) as error:
+            log.info("image %s stays: %s", image_id[:19], _answer(error))
+            return None
+        return int(found["Size"])
 
     def network(self, name: str) -> str:
         """Have a bridge network on which containers cannot see each other; returns its gateway's address."""
@@ -124,7 +148,7 @@ class Engine:
             log.warning(
                 "containers on network %s can reach each other: it was not made by pushmill; remove it once", name
             )
-        _block_link_local(found["Id"])
+        block_link_local(found["Id"])
         configs = found.get("IPAM", {}).get("Config") or [{}]
         return str(configs[0].get("Gateway", ""))
 
@@ -248,12 +272,20 @@ class Engine:
         labels = [(container["Id"], container["Labels"]) for container in containers]
         return [Found(id_, label["pushmill.execution"], int(label["pushmill.attempt"])) for id_, label in labels]
 
-    def prune_volumes(self, runner: str) -> None:
-        """Remove the overlays of containers that somebody removed without them."""
+    def prune_volumes(self, runner: str) -> int:
+        """Remove the overlays of containers that somebody removed without them; returns how many."""
         try:
-            self._api.prune_volumes(filters={"label": [f"pushmill.runner={runner}"]})
-        except (DockerException, OSError) as error:
-            log.warning("volumes cannot be pruned: %s", error)
+            pruned = self._api.prune_volumes(filters={"label": [f"pushmill.runner={runner}"]})
+        except (DockerException, OSError) as error:  # Docker prunes one at a time and refuses a second
+            log.info("volumes cannot be pruned: %s", _answer(error))
+            return 0
+        return len(pruned.get("VolumesDeleted") or ())
+
+    def lower_layers(self, runner: str) -> set[Path]:
+        """The trees below this runner's overlays, whether or not a container has them mounted."""
+        volumes = self._api.volumes(filters={"label": [f"pushmill.runner={runner}"]})["Volumes"] or []
+        options = [str((volume.get("Options") or {}).get("o", "")) for volume in volumes]
+        return {Path(found[1]) for text in options if (found := LOWER_LAYER.match(text))}
 
     def close(self) -> None:
         self._api.close()
@@ -341,13 +373,3 @@ def _answer(error: Exception) -> str:
     """What the daemon said, in one line."""
     text = str(error.explanation or error) if isinstance(error, APIError) else str(error)
     return " ".join(text.split())[:1000]
-
-
-def _block_link_local(network_id: str) -> None:
-    """Drop what containers send to link-local addresses; needs root and iptables, and tells only the log without."""
-    rule = ["-i", f"br-{network_id[:12]}", "-d", LINK_LOCAL, "-j", "DROP"]
-    try:
-        if subprocess.run(["iptables", "-w", "-C", "DOCKER-USER", *rule], capture_output=True, check=False).returncode:
-            subprocess.run(["iptables", "-w", "-I", "DOCKER-USER", *rule], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        log.debug("link-local addresses stay reachable from containers: %s", error)

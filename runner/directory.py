@@ -5,7 +5,7 @@ state.json                                attempt and when it was claimed
 container.json                            the container's id, from just before it starts
 secrets.json                              the values that are masked, of every claim
 relay.json                                port, token and inputs of the relay
-tree                                      symbolic link to the commit's tree below the repository's overlay
+tree                                      symbolic link to the commit's tree in the cache, which the cleanup leaves for it
 lock                                      held by the process that keeps the execution
 """
 

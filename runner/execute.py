@@ -15,7 +15,7 @@ from typing import Any
 from core.errors import Conflict, ExecutionFailed, NotFound, PushmillError
 from core.states import FailureReason, State
 from core.wire import ExecutionSpec, FinalReport
-from runner import checkout, controls, documents, inputs, outputs
+from runner import checkout, cleanup, controls, documents, images, inputs, outputs
 from runner.container import ContainerSpec, OverlayUnavailable, can_overlay
 from runner.directory import locked, make, read_json, remove, write_json
 from runner.ending import failed, stopped
@@ -75,27 +75,21 @@ class Prepared:
 
     tree: Path
     checkout: Task[Path]
-    image: str
-    digest: str
+    image: images.Image
 
 
 def prepare(run: Run) -> Prepared:
     """Fetch the commit beside the image, then the inputs, and write the documents. Raises ExecutionFailed, Cancelled."""
     host, spec = run.host, run.spec
-    _check_disk(host)
+    _check_disk(run)
     wanted = controls.read(spec.environment_variables)
     for note in wanted.notes:
         run.status(note)
     run.status(f"Preparing commit {spec.commit_identifier[:12]} on image {spec.image}")
-    image = Task(
-        lambda: host.engine.image(
-            spec.image,
-            always_pull=wanted.pull_image,
-            status=run.status,
-            cancelled=run.lease.cancelled,
-        )
-    )
+    image = Task(lambda: _image(run, wanted.pull_image or spec.pull == "always"))
     commit = (spec.project_name, spec.commit_identifier)
+    tree = checkout.tree_of(host.cache, *commit)
+    checkout.use(host.cache, tree, run.directory / "tree")
     checked_out = Task(lambda: checkout.prepare(host.cache, host.server_url, host.token, *commit))
     fetched = inputs.fetch(
         spec.input_specs(),
@@ -110,13 +104,19 @@ def prepare(run: Run) -> Prepared:
     run.check()
     api = open_relay(run, input_requests(fetched))
     documents.write(run.directory / "config", spec, fetched, api, runtime(host))
-    return Prepared(checkout.tree_of(host.cache, *commit), checked_out, *image.result(run))
+    return Prepared(tree, checked_out, image.result(run))
+
+
+def _image(run: Run, always_pull: bool) -> images.Image:
+    host, name = run.host, run.spec.image
+    images.will_use(host.directory, name)
+    image = host.engine.image(name, always_pull=always_pull, status=run.status, cancelled=run.lease.cancelled)
+    images.used(host.directory, name, image)
+    return image
 
 
 def launch(run: Run, prepared: Prepared) -> Run:
     """Start the container over the commit's tree, or over a copy where overlays cannot be had."""
-    (run.directory / "tree").unlink(missing_ok=True)
-    (run.directory / "tree").symlink_to(prepared.tree)
     if run.host.engine.overlay and can_overlay(prepared.tree, run.directory):
         try:
             _start(run, prepared, prepared.tree)
@@ -245,8 +245,11 @@ def _datum(spec: ExecutionSpec, name: str) -> str:
     return str(uuid.uuid5(uuid.UUID(spec.uuid), f"{spec.attempt}/{name}"))
 
 
-def _check_disk(host: Host) -> None:
-    free, least = free_disk(host.directory), host.settings.min_free_disk
+def _check_disk(run: Run) -> None:
+    host, least = run.host, run.host.settings.min_free_disk
+    if free_disk(host.directory) < least:
+        Task(lambda: cleanup.make_room(host)).result(run)
+    free = free_disk(host.directory)
     if free < least:
         message = f"The runner has {size_text(free)} of free disk; [runner] min_free_disk asks for {size_text(least)}"
         raise ExecutionFailed(FailureReason.DISK, message)
@@ -261,7 +264,7 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
             runner=host.runner_id,
             execution=spec.uuid,
             attempt=spec.attempt,
-            image=prepared.image,
+            image=prepared.image.id,
             environment=documents.environment(spec),
             directory=run.directory,
             tree=tree,
@@ -276,7 +279,7 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
     try:
         prepared.checkout.result(run)  # only the start mounts the tree, so the container is made meanwhile
         write_json(run.directory / "container.json", run.container_id)
-        run.reporter.container(spec.uuid, spec.attempt, run.container_id, prepared.digest)
+        run.reporter.container(spec.uuid, spec.attempt, run.container_id, prepared.image.digest)
         host.engine.start(run.container_id)
     except BaseException:
         host.engine.remove(run.container_id)

@@ -27,8 +27,7 @@ IN_CONTAINER = "/valohai/inputs"
 MAX_NAME = 255  # bytes of one name on Linux
 FICLONE = 0x40049409  # ioctl: let one file share the other's blocks until one of them is written
 PROGRESS_S = 10.0
-LEFTOVER_S = 86_400.0  # a temporary file of a download that was killed
-TEMPORARY = "new-"
+TEMPORARY, RECORD, CONTENT = "new-", ".json", ".data"  # how the files of the cache are named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +127,6 @@ class _Cache:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._remove_leftovers()
 
     def obtain(self, url: str, target: Path, rules: Rules, limit: int, *, ignore_cache: bool) -> tuple[Downloaded, str]:
         """Put the content of `url` at `target`; what it is, and how it was come by in words."""
@@ -143,8 +141,8 @@ class _Cache:
             if got is None:
                 raise ExecutionFailed(FailureReason.INPUT, f"{shown(parsed(url))} answered 304 Not Modified, unasked")
             if got.validators:
+                _copy(new, target)  # before others know of it: what is kept may be cleaned up at once
                 self._keep(url, got, new)
-                _copy(self._content(got.sha256), target)
             else:
                 _move(new, target)
             return got, "downloaded"
@@ -175,16 +173,10 @@ class _Cache:
             Path(name).unlink(missing_ok=True)
 
     def _record(self, url: str) -> Path:
-        return self._directory / f"{hashlib.sha256(url.encode('utf-8', 'replace')).hexdigest()}.json"
+        return self._directory / f"{hashlib.sha256(url.encode('utf-8', 'replace')).hexdigest()}{RECORD}"
 
     def _content(self, sha256: str) -> Path:
-        return self._directory / f"{sha256}.data"
-
-    def _remove_leftovers(self) -> None:
-        for file in self._directory.glob(f"{TEMPORARY}*"):
-            with contextlib.suppress(FileNotFoundError):
-                if file.stat().st_mtime < time.time() - LEFTOVER_S:
-                    file.unlink()
+        return self._directory / f"{sha256}{CONTENT}"
 
 
 def _directory(inputs_dir: Path, name: str) -> Path:

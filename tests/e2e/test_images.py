@@ -7,46 +7,26 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-from instance import Checkout, Instance, free_port, wait_for
+from docker_registry import registry
+from instance import Checkout, Instance
 from test_push import step
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
 
-CONFIG = """
-version: 0.1
-storage: {{filesystem: {{rootdirectory: {folder}}}}}
-http: {{addr: "127.0.0.1:{port}"}}
-"""
-
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[str]:
-    """Debian's docker-registry on loopback, where Docker asks for no TLS."""
-    port = free_port()
-    config = tmp_path / "registry.yml"
-    config.write_text(CONFIG.format(folder=tmp_path / "registry", port=port))
-    process = subprocess.Popen(["docker-registry", "serve", str(config)], stderr=subprocess.DEVNULL)
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{port}/v2/", trust_env=False).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    wait_for(answers, 20)
-    yield f"127.0.0.1:{port}"
-    process.terminate()
-    process.wait(10)
+def images(tmp_path: Path) -> Iterator[str]:
+    with registry(tmp_path) as address:
+        yield address
 
 
 def docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def test_an_absent_image_is_pulled_and_its_digest_kept(server: Instance, checkout: Checkout, registry: str) -> None:
-    image = f"{registry}/ada/box:1"
+def test_an_absent_image_is_pulled_and_its_digest_kept(server: Instance, checkout: Checkout, images: str) -> None:
+    image = f"{images}/ada/box:1"
     docker("tag", "pushmill-test-busybox", image)
     pushed = docker("push", image)
     docker("rmi", image)
@@ -60,5 +40,5 @@ def test_an_absent_image_is_pulled_and_its_digest_kept(server: Instance, checkou
     with sqlite3.connect(server.data / "pushmill.db") as db:
         (kept,) = db.execute("SELECT image_digest FROM execution WHERE uuid = ?", (execution["id"],)).fetchone()
     db.close()
-    assert kept == f"{registry}/ada/box@{digest}"
+    assert kept == f"{images}/ada/box@{digest}"
     docker("rmi", image)

@@ -77,11 +77,7 @@ def test_a_kill_in_between_leaves_no_half_tree(tmp_path: Path, made: MadeReposit
     killed.kill()
     killed.join()
     assert not (trees / sha).exists() or len(list((trees / sha).iterdir())) == 1500
-    leftovers = list(trees.glob(".new-*"))
-    for leftover in leftovers:
-        os.utime(leftover, (1, 1))
     assert len(list(prepare(cache, server, sha).iterdir())) == 1500
-    assert [path.name for path in trees.iterdir()] == [sha] or not leftovers
 
 
 def prepare_from(cache: str, url: str, sha: str) -> None:

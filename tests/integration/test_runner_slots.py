@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -18,11 +19,13 @@ import pytest
 from redis import Redis
 from rq import Callback, Queue
 from rq.job import Job
-from runner_host import COMMIT, NETWORK, execution, until
+from runner_host import BUSYBOX, COMMIT, NETWORK, docker, execution, until
 from runner_server import RunnerServer
 
 from core.wire import JOB
+from runner import checkout
 from runner.container import Engine
+from runner.locks import held
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
 
@@ -69,8 +72,7 @@ def data(tmp_path: Path, server: RunnerServer, redis: Redis) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def runner(data: Path) -> Iterator[psutil.Popen]:
-    program = "from runner.cli import command; command()"
+def runner(data: Path, program: str = "from runner.cli import command; command()") -> Iterator[psutil.Popen]:
     process = psutil.Popen([sys.executable, "-c", program, "--data", str(data)])
     try:
         yield process
@@ -195,3 +197,39 @@ def test_a_slot_that_cannot_live_is_not_restarted_without_pause(data: Path, redi
             seen.update(child.pid for child in process.children())
             time.sleep(0.02)
     assert 2 <= len(seen) <= 6
+
+
+def stray(data: Path) -> str:
+    """A container of this runner of which no directory tells."""
+    runner_id = (data / "runner" / "id").read_text()
+    labels = (f"pushmill.runner={runner_id}", f"pushmill.execution={uuid.uuid4()}", "pushmill.attempt=1")
+    return docker("create", *(part for label in labels for part in ("--label", label)), BUSYBOX, "true")
+
+
+def test_a_runner_cleans_up_when_it_starts(data: Path) -> None:
+    container = stray(data)
+    with runner(data):
+        until(lambda: container not in docker("ps", "--all", "--quiet", "--no-trunc"))
+
+
+def test_a_cleanup_that_hangs_is_killed_and_done_again(data: Path) -> None:
+    tree = data / "runner" / "cache" / "trees" / "demo" / COMMIT
+    os.utime(tree, (1, 1))
+    quick = "from runner import cli; cli.CLEANUP_S = 1.0; cli.command()"
+    with held(checkout.lock_of(data / "runner" / "cache")), runner(data, quick) as process:
+        until(lambda: cleanups(process))
+        first = cleanups(process)[0]
+        until(lambda: cleanups(process) not in ([], [first]))
+        assert len(process.children()) <= 3
+    assert tree.exists()
+    with runner(data):
+        until(lambda: not tree.exists())
+
+
+def cleanups(process: psutil.Popen) -> list[int]:
+    found = []
+    for child in process.children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.nice() == 19:
+                found.append(child.pid)
+    return found

@@ -1,0 +1,293 @@
+"""What this runner no longer needs is removed: strays, left-overs, the cache past its budget, images that it pulled.
+
+Only what carries this runner's label, lies in its directory or stands in its list of pulled images is touched: on a
+shared Docker everything else belongs to somebody else. One cleanup runs at a time; what one that was killed has set
+aside the next removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner import checkout, firewall, images, inputs
+from runner.directory import locked, read_json, remove, write_json
+from runner.host import Host, free_disk
+from runner.locks import held
+from runner.sizes import size_text
+
+log = logging.getLogger(__name__)
+
+LEFTOVER_S = 3600.0  # an execution directory that nobody holds and that never became one
+DOWNLOAD_LEFTOVER_S = 86_400.0  # a download to which nothing was added; one lasts as long as it lasts
+PRESSED_IMAGE_AGE_S = 86_400.0  # without room for executions, images go that were not used for so long
+
+
+def clean(host: Host) -> None:
+    """Remove everything that is due, unless another process is at it."""
+    with held(host.directory / "cleanup.lock", wait=False) as ours:
+        if ours:
+            _Cleanup(host, pressed=False).run()
+
+
+def make_room(host: Host) -> None:
+    """The same for a disk with less than min_free_disk: the longest unused go until so much is free."""
+    with held(host.directory / "cleanup.lock"):
+        if _is_short(host):  # else one that we waited for has made room
+            _Cleanup(host, pressed=True).run()
+
+
+def remove_containers(host: Host, execution: str) -> None:
+    """Remove every container of an execution. Its caller holds the execution's lock."""
+    for found in host.engine.managed(host.runner_id):
+        if found.execution == execution:
+            host.engine.remove(found.container_id)
+
+
+def _is_short(host: Host) -> bool:
+    return free_disk(host.directory) < host.settings.min_free_disk
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cached:
+    """Something in the cache. `remove` tells whether it could go."""
+
+    what: str
+    path: Path
+    used_at: float
+    size: int
+    remove: Callable[[], bool]
+
+
+class _Cleanup:
+    """One pass. `pressed` when it is to make room."""
+
+    def __init__(self, host: Host, *, pressed: bool) -> None:
+        self._host, self._cache, self._pressed = host, host.cache, pressed
+        self._now = time.time()
+        self._removed: Counter[str] = Counter()
+        self._bytes = 0
+
+    def run(self) -> None:
+        for part in (
+            self._set_aside_before,
+            self._strays,
+            self._directories,
+            self._files,
+            self._images,
+            self._firewall,
+        ):
+            try:
+                part()
+            except Exception:  # what one part cannot remove must not keep the others
+                log.exception("cleanup: %s", part.__name__.strip("_"))
+        if self._removed:
+            what = ", ".join(f"{count} {name}" for name, count in self._removed.items())
+            log.info("cleanup removed %s: %s", what, size_text(self._bytes))
+
+    def _note(self, what: str, size: int = 0, count: int = 1) -> None:
+        if count:
+            self._removed[what] += count
+            self._bytes += size
+
+    def _set_aside_before(self) -> None:
+        self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remove(self._cache / "gone")
+
+    def _strays(self) -> None:
+        """Containers of which no directory tells, and the volumes of those that somebody else removed.
+
+        The directory of an execution is made before its container and removed after it. So a container that was listed
+        first, and whose directory is not there then, belongs to no execution.
+        """
+        for found in self._host.engine.managed(self._host.runner_id):
+            if not (self._host.executions / found.execution).exists():
+                self._host.engine.remove(found.container_id)
+                self._note("stray container(s)")
+        self._note("volume(s)", count=self._host.engine.prune_volumes(self._host.runner_id))
+
+    def _directories(self) -> None:
+        """Directories of executions of which nothing can be taken up; the others wait for a slot."""
+        for directory in _entries(self._host.executions):
+            with contextlib.suppress(FileNotFoundError):
+                young = directory.stat().st_mtime > self._now - LEFTOVER_S
+                if young or ((directory / "state.json").exists() and (directory / "spool").exists()):
+                    continue
+                with locked(directory) as ours:
+                    if ours:
+                        size = _size(directory)
+                        remove_containers(self._host, directory.name)
+                        remove(directory)
+                        self._note("execution directory(s)", size)
+
+    def _files(self) -> None:
+        """What was not used for cache_age, and past the budget, or without room, the longest unused."""
+        settings = self._host.settings
+        self._temporaries()
+        found = [*self._trees(), *self._repositories(), *self._inputs()]
+        total = sum(item.size for item in found)
+        oldest = self._now - settings.cache_age
+        for item in sorted(found, key=lambda item: item.used_at):
+            if item.used_at >= oldest and total <= settings.cache and not (self._pressed and _is_short(self._host)):
+                break
+            if item.remove():
+                total -= item.size
+                self._note(item.what, item.size)
+        self._records()
+
+    def _trees(self) -> Iterator[_Cached]:
+        """A tree never changes, so it is measured once; the sizes lie beside the trees."""
+        file = self._cache / "sizes.json"
+        before, sizes = read_json(file) or {}, {}
+        mounted = {_name(tree) for tree in self._host.engine.lower_layers(self._host.runner_id)}
+        for tree in [tree for project in _entries(self._cache / "trees") for tree in _entries(project)]:
+            if not tree.name.startswith("."):
+                name = _name(tree)
+                size = sizes[name] = before[name] if name in before else _size(tree)
+                take = self._tree_remover(tree, mounted)
+                yield _Cached(what="commit(s)", path=tree, used_at=tree.stat().st_mtime, size=size, remove=take)
+        write_json(file, sizes)
+
+    def _tree_remover(self, tree: Path, mounted: set[str]) -> Callable[[], bool]:
+        def take() -> bool:
+            with held(checkout.lock_of(self._cache)):  # no mark is made meanwhile, see checkout.use
+                if _name(tree) in mounted | _marked(self._host.executions):
+                    return False
+                aside = self._set_aside(tree)
+            remove(aside)
+            return True
+
+        return take
+
+    def _repositories(self) -> Iterator[_Cached]:
+        for path in _entries(self._cache / "git"):
+            if path.suffix == ".git":
+                take = self._repository_remover(path)
+                used_at, size = path.stat().st_mtime, _size(path)
+                yield _Cached(what="git cache(s)", path=path, used_at=used_at, size=size, remove=take)
+
+    def _repository_remover(self, path: Path) -> Callable[[], bool]:
+        def take() -> bool:
+            with held(checkout.repository_lock_of(self._cache, path.stem), wait=False) as free:
+                if not free:
+                    return False
+                aside = self._set_aside(path)
+            remove(aside)
+            return True
+
+        return take
+
+    def _inputs(self) -> Iterator[_Cached]:
+        """Whoever reads one while it goes has it open, and whoever finds none downloads it."""
+        for path in _entries(self._cache / "inputs"):
+            if path.suffix == inputs.CONTENT:
+                with contextlib.suppress(FileNotFoundError):
+                    found = path.stat()
+                    size, used_at = found.st_blocks * 512, found.st_mtime
+                    take = _unlinker(path)
+                    yield _Cached(what="input(s)", path=path, used_at=used_at, size=size, remove=take)
+
+    def _records(self) -> None:
+        """What the cache of inputs knows of contents that it no longer has."""
+        directory = self._cache / "inputs"
+        for record in directory.glob(f"*{inputs.RECORD}"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                sha256 = json.loads(record.read_text(encoding="utf-8"))["sha256"]
+                if not (directory / f"{sha256}{inputs.CONTENT}").exists():
+                    record.unlink()
+
+    def _temporaries(self) -> None:
+        """Half a tree, where nobody uses the project's repository; half an input, when nothing was added for a day."""
+        for project in _entries(self._cache / "trees"):
+            with held(checkout.repository_lock_of(self._cache, project.name), wait=False) as free:
+                aside = [self._set_aside(tree) for tree in project.glob(f"{checkout.TEMPORARY}*")] if free else []
+            for place in aside:
+                self._note("half tree(s)", _size(place))
+                remove(place)
+        for file in (self._cache / "inputs").glob(f"{inputs.TEMPORARY}*"):
+            with contextlib.suppress(FileNotFoundError):
+                found = file.stat()
+                if found.st_mtime < self._now - DOWNLOAD_LEFTOVER_S:
+                    file.unlink()
+                    self._note("half input(s)", found.st_blocks * 512)
+
+    def _set_aside(self, path: Path) -> Path:
+        """Move it where nobody looks, in one step."""
+        (self._cache / "gone").mkdir(mode=0o700, exist_ok=True)
+        place = Path(tempfile.mkdtemp(dir=self._cache / "gone"))
+        path.rename(place / path.name)
+        return place
+
+    def _images(self) -> None:
+        """Of the images that this runner pulled, those unused for image_age, or for a day when there is no room."""
+        host, age = self._host, float(self._host.settings.image_age)
+        if not age:
+            return
+        if self._pressed and _is_short(host):
+            age = min(age, PRESSED_IMAGE_AGE_S)
+        for image_id in read_json(host.directory / "images.json") or {}:
+            with images.remembered(host.directory) as known:
+                entry = known.get(image_id)
+                if entry is None or entry["used_at"] >= self._now - age:
+                    continue
+                size = host.engine.remove_image(image_id, entry["tags"])
+                if size is None:
+                    entry["used_at"] = self._now
+                    continue
+                del known[image_id]
+            self._note("image(s)", size)
+
+    def _firewall(self) -> None:
+        self._note("firewall rule(s)", count=firewall.forget_removed_bridges())
+
+
+def _entries(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _name(tree: Path) -> str:
+    """Project and commit: the same by whatever path the cache is reached."""
+    return f"{tree.parent.name}/{tree.name}"
+
+
+def _marked(executions: Path) -> set[str]:
+    """The trees that executions say they use."""
+    marked = set()
+    for directory in _entries(executions):
+        with contextlib.suppress(FileNotFoundError):
+            marked.add(_name((directory / "tree").readlink()))
+    return marked
+
+
+def _unlinker(path: Path) -> Callable[[], bool]:
+    def take() -> bool:
+        path.unlink(missing_ok=True)
+        return True
+
+    return take
+
+
+def _size(directory: Path) -> int:
+    """Bytes on disk of all below it; links are not followed, and what vanishes meanwhile counts for nothing."""
+    total, waiting = 0, [str(directory)]
+    while waiting:
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError),
+            os.scandir(waiting.pop()) as entries,
+        ):
+            for entry in entries:
+                total += entry.stat(follow_symlinks=False).st_blocks * 512
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+    return total
