@@ -22,6 +22,7 @@ from core.errors import ExecutionFailed, PushmillError
 from core.states import FailureReason
 from runner.firewall import block_link_local
 from runner.images import Image
+from runner.mounts import HostMount
 from runner.spool import MOUNTED, PROGRAMS
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,8 @@ class OverlayUnavailable(PushmillError):
 class ContainerSpec:
     """One container. `directory` holds config, inputs, outputs, repository and spool; `tree` is the commit, read-only.
 
-    Without `tree` the repository directory itself is mounted. Zero memory or cpus means no limit;
-    `cpuset` names processors, "" for any.
+    Without `tree` the repository directory itself is mounted. `network` "none" is none at all. Zero memory or cpus means
+    no limit; `cpuset` names processors, "" for any. `mounts` were allowed by whoever made them.
     """
 
     runner: str
@@ -55,6 +56,7 @@ class ContainerSpec:
     directory: Path
     tree: Path | None
     network: str
+    mounts: tuple[HostMount, ...]
     memory: int
     cpus: float
     cpuset: str
@@ -335,7 +337,16 @@ def _mounts(spec: ContainerSpec) -> list[Mount]:
         Mount("/valohai/outputs", str(spec.directory / "outputs"), type="bind"),
         Mount("/valohai/config", str(spec.directory / "config"), type="bind", read_only=True),
         *(Mount(f"/pushmill/{name}", str(spool / name), type="bind", read_only=name in PROGRAMS) for name in MOUNTED),
+        *(_host_mount(mount) for mount in spec.mounts),
     ]
+
+
+def _host_mount(mount: HostMount) -> Mount:
+    """A read-only one without what is mounted below it on the host: Docker before 25 leaves that writable."""
+    made = Mount(mount.destination, mount.source, type="bind", read_only=mount.readonly)
+    if mount.readonly:
+        made["BindOptions"] = {"NonRecursive": True}
+    return made
 
 
 def _repository_mount(spec: ContainerSpec) -> Mount:

@@ -15,7 +15,7 @@ from typing import Any
 from core.errors import Conflict, ExecutionFailed, NotFound, PushmillError
 from core.states import FailureReason, State
 from core.wire import ExecutionSpec, FinalReport
-from runner import checkout, cleanup, controls, documents, images, inputs, outputs
+from runner import checkout, cleanup, controls, documents, images, inputs, mounts, outputs
 from runner.container import ContainerSpec, OverlayUnavailable, can_overlay
 from runner.directory import locked, make, read_json, remove, write_json
 from runner.ending import failed, stopped
@@ -188,7 +188,7 @@ def discard(host: Host, directory: Path) -> None:
 
 def open_relay(run: Run, input_requests: Mapping[str, Any]) -> dict[str, Any]:
     """Start the relay, at the port of the one before if there was one; returns api.json."""
-    if not run.host.relay_address:
+    if not run.host.relay_address or not _has_network(run.spec):
         return {}
     path = run.directory / "relay.json"
     state = read_json(path) or {"port": 0, "token": secrets.token_urlsafe(32), "inputs": dict(input_requests)}
@@ -255,6 +255,10 @@ def _check_disk(run: Run) -> None:
         raise ExecutionFailed(FailureReason.DISK, message)
 
 
+def _has_network(spec: ExecutionSpec) -> bool:
+    return spec.network == "open"
+
+
 def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
     host, spec, settings = run.host, run.spec, run.host.settings
     wanted = controls.read(spec.environment_variables)
@@ -268,7 +272,8 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
             environment=documents.environment(spec),
             directory=run.directory,
             tree=tree,
-            network=settings.network,
+            network=settings.network if _has_network(spec) else "none",
+            mounts=tuple(mounts.allowed(spec.mounts, settings.mounts, host.directory.parent, run.status)),
             memory=run.limits.memory,
             cpus=run.limits.cpus,
             cpuset=wanted.cpuset,

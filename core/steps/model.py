@@ -18,15 +18,14 @@ from core.errors import NotFound
 GPU_DEVICE = "nvidia.com/gpu"
 MIB = 1024 * 1024  # the unit of resources.memory
 MAX_AMOUNT = 2.0**32
+HOST_MOUNT_TYPES = (None, "bind")
 # A sentence for each key that has no effect here; `resources` is looked at more closely.
 IGNORED = {
-    "mounts": "mounts are ignored: nothing of the host is mounted",
     "cache-volumes": "cache-volumes are ignored: they belong to Kubernetes",
     "runtime-config-preset": "runtime-config-preset is ignored: there are no presets here",
     "upload-store": "upload-store is ignored: outputs are stored on the server",
     "environment-variable-groups": "environment-variable-groups are ignored: there are no groups here",
     "stop-condition": "stop-condition is ignored: it is not supported yet",
-    "autorestart": "autorestart is ignored: it is not supported yet",
 }
 
 
@@ -67,6 +66,15 @@ class StepVariable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepMount:
+    """A directory of the runner's machine that a step asks for, as written: whoever runs it checks it."""
+
+    source: str
+    destination: str
+    readonly: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """A declared step. `gpus` is None when the environment decides; limits are seconds, None for none.
 
@@ -87,6 +95,8 @@ class Step:
     cpus: float
     time_limit_s: float | None
     no_output_limit_s: float | None
+    mounts: tuple[StepMount, ...]
+    autorestart: bool
     notes: tuple[str, ...]
 
 
@@ -162,6 +172,12 @@ def _step(step: LibraryStep) -> Step:
         cpus=_positive(step.resources.cpu.max),
         time_limit_s=_limit(step.time_limit),
         no_output_limit_s=_limit(step.no_output_timeout),
+        mounts=tuple(
+            StepMount(source=mount.source, destination=mount.destination, readonly=mount.readonly)
+            for mount in step.mounts
+            if mount.type in HOST_MOUNT_TYPES
+        ),
+        autorestart=bool(step.autorestart),
         notes=tuple(_notes(step)),
     )
 
@@ -200,6 +216,9 @@ def _positive(value: Any) -> float:
 def _notes(step: LibraryStep) -> Iterator[str]:
     declared: Any = step._original_data or {}  # noqa: SLF001 - the only place that has the keys as written
     yield from (sentence for key, sentence in IGNORED.items() if declared.get(key))
+    for mount in step.mounts:
+        if mount.type not in HOST_MOUNT_TYPES:
+            yield f"the mount of {mount.source} is ignored: directories of the runner are mounted, not {mount.type}"
     resources = declared.get("resources") or {}
     for key in ("cpu", "memory"):
         if (resources.get(key) or {}).get("min"):

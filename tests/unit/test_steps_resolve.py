@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import InvalidInput, NotFound
-from core.steps.model import Step, load_step, step_names
+from core.steps.model import Step, StepMount, load_step, step_names
 from core.steps.parse import parse
 from core.steps.resolve import ResolvedStep, UnresolvedStep, resolve
 from core.steps.script import script
@@ -67,7 +67,12 @@ def test_a_step_is_loaded_with_everything_it_declares() -> None:
                     "cpu": {"max": 2, "min": 1},
                     "memory": {"max": 512},
                 },
-                "mounts": ["/a:/b"],
+                "mounts": [
+                    "/a:/b",
+                    {"source": "/c", "destination": "/d", "readonly": True, "type": "bind"},
+                    {"source": "nas:/e", "destination": "/f", "type": "NFS", "options": {"vers": 4}},
+                ],
+                "autorestart": True,
                 "upload-store": "s",
                 "stop-condition": "a > 1",
             },
@@ -85,9 +90,14 @@ def test_a_step_is_loaded_with_everything_it_declares() -> None:
         (3, 4),
     )
     assert (step.environment_variables[0].default, step.environment_variables[0].optional) == ("v", False)
-    assert [key for key in ("mounts", "upload-store", "stop-condition", "cpu", '"tpu"') if key in str(step.notes)] == [
-        *("mounts", "upload-store", "stop-condition", "cpu", '"tpu"')
-    ]
+    assert step.mounts == (
+        StepMount(source="/a", destination="/b", readonly=False),
+        StepMount(source="/c", destination="/d", readonly=True),
+    )
+    assert step.autorestart
+    noted = ("the mount of nas:/e", "upload-store", "stop-condition", "cpu", '"tpu"')
+    assert [key for key in noted if key in str(step.notes)] == list(noted)
+    assert "autorestart" not in str(step.notes)
 
 
 @pytest.mark.parametrize(("devices", "gpus"), [(None, None), ({}, 0), ({"nvidia.com/gpu": 3}, 3)])

@@ -1,0 +1,101 @@
+"""Directories of this machine in a container: what a step asks for, held against what the configuration allows."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+WRITABLE = ":rw"  # at the end of an entry of [runner] mounts
+OURS = ("/valohai", "/pushmill", "/proc", "/sys", "/dev")  # in a container
+SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostMount:
+    """`source` had no symbolic link in it when it was looked at."""
+
+    source: str
+    destination: str
+    readonly: bool
+
+
+class _Refused(Exception):
+    """Why a mount is not made, for the user of the step."""
+
+
+def allowed(
+    asked: Iterable[Mapping[str, Any]], allow: Sequence[str], data: Path, status: Callable[[str], None]
+) -> list[HostMount]:
+    """The mounts that are made; a status line tells of each, and of each that is not.
+
+    `allow` is `[runner] mounts`, `data` the data directory. To be called just before the container is made: a container
+    that may write to a directory can put a symbolic link into it, and what is checked here is where paths lead now.
+    What remains is the moment until Docker resolves the path again. Then a container that runs at the same time could
+    swap a directory below one that it may write to; below read-only ones there is nothing to swap.
+    """
+    made: list[HostMount] = []
+    for item in asked:
+        shown = _on_one_line(f"{item.get('source')} at {item.get('destination')}")
+        try:
+            mount = _checked(item, allow, data)
+            if any(mount.destination == other.destination for other in made):
+                raise _Refused("there is another one at the same place")
+        except _Refused as why:
+            status(f"Mount of {shown} is not made: {why}")
+        else:
+            status(f"Mount of {shown}, {'read-only' if mount.readonly else 'writable'}")
+            made.append(mount)
+    return made
+
+
+def _checked(item: Mapping[str, Any], allow: Sequence[str], data: Path) -> HostMount:
+    source, destination = item.get("source"), item.get("destination")
+    for end in (source, destination):
+        if not isinstance(end, str) or not end.startswith("/") or not end.isprintable() or ".." in end.split("/"):
+            raise _Refused("source and destination must be absolute paths without .. and control characters")
+    destination = posixpath.normpath("/" + str(destination).lstrip("/"))
+    if destination == "/" or ":" in destination or any(_is_in(destination, place) for place in OURS):
+        raise _Refused(f"nothing is mounted at {_on_one_line(destination)}")
+    real = os.path.realpath(str(source))
+    writable = _permission(real, allow)
+    if any(_is_in(place, real) for place in _protected(data)) or _is_in(real, os.path.realpath(data)):
+        raise _Refused("this runner's own files and the sockets of its container engine are never mounted")
+    try:
+        mode = os.stat(real, follow_symlinks=False).st_mode
+    except OSError:
+        raise _Refused("there is no such directory on this runner") from None
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise _Refused("it is neither a directory nor a file")
+    return HostMount(source=real, destination=destination, readonly=item.get("readonly") is not False or not writable)
+
+
+def _permission(real: str, allow: Sequence[str]) -> bool:
+    """Whether it may be written to; the longest entry that it lies in counts. Raises _Refused when there is none."""
+    above = []
+    for entry in allow:
+        root = os.path.realpath(entry.removesuffix(WRITABLE))
+        if entry.startswith("/") and root != "/" and _is_in(real, root):
+            above.append((len(root), entry.endswith(WRITABLE)))
+    if not above:
+        raise _Refused("this runner does not allow it; [runner] mounts of its configuration does")
+    return max(above)[1]
+
+
+def _protected(data: Path) -> Iterable[str]:
+    """What nothing that is mounted may contain, by real paths."""
+    engine = os.environ.get("DOCKER_HOST", "").removeprefix("unix://")
+    places = [str(data), *SOCKETS, *([engine] if engine.startswith("/") else [])]
+    return [os.path.realpath(place) for place in places]
+
+
+def _is_in(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def _on_one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)[:300]
