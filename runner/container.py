@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from core.states import FailureReason
 from runner.firewall import block_link_local
 from runner.images import Image
 from runner.mounts import HostMount
+from runner.pulling import pull_lines
 from runner.spool import MOUNTED, PROGRAMS
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,6 @@ COMMAND = ["/bin/sh", "/pushmill/main"]
 WORKING_DIR = "/valohai/repository"
 TERMINATE = ["/bin/sh", "-c", "kill -TERM -1"]  # the shell's own kill: few images have /bin/kill
 TIMEOUT_S = 120
-LINE_INTERVAL_S = 1.0
 LOWER_LAYER = re.compile(r"lowerdir=([^,:]+),")
 ICC = "com.docker.network.bridge.enable_icc"  # traffic between containers
 
@@ -110,7 +110,7 @@ class Engine:
                 before = {image["Id"]: set(image["RepoTags"] or ()) for image in self._api.images(all=True)}
                 self._pull(name, status, cancelled)
                 found = self._inspect_image(name)
-        except (DockerException, OSError) as error:
+        except (DockerException, PushmillError, OSError) as error:
             raise ExecutionFailed(FailureReason.IMAGE, f"The image {name} cannot be had: {_answer(error)}") from None
         if found is None:
             raise ExecutionFailed(FailureReason.IMAGE, f"The image {name} is not there, though Docker pulled it")
@@ -303,30 +303,9 @@ class Engine:
         status(f"Pulling image {name} …")
         started = time.monotonic()
         events = self._api.pull(name, stream=True, decode=True)
-        for line in _pull_lines(events, cancelled):
+        for line in pull_lines(events, cancelled):
             status(line)
         status(f"Pulled image {name} in {time.monotonic() - started:.1f} s")
-
-
-def _pull_lines(events: Iterator[dict[str, Any]], cancelled: Callable[[], bool]) -> Iterator[str]:
-    """Progress for people: at most a line each second, that of the layer that spoke last."""
-    told_at = time.monotonic()
-    for event in events:
-        if cancelled():
-            return
-        if error := event.get("error"):
-            raise DockerException(error)
-        if time.monotonic() - told_at >= LINE_INTERVAL_S:
-            told_at = time.monotonic()
-            layer, state = event.get("id", ""), event.get("status", "")
-            yield " ".join(part for part in (layer, state, _amount(event.get("progressDetail") or {})) if part)
-
-
-def _amount(detail: dict[str, Any]) -> str:
-    current, total = detail.get("current"), detail.get("total")
-    if not isinstance(current, int) or not isinstance(total, int):
-        return ""
-    return f"{current / 1e6:.1f} of {total / 1e6:.1f} MB"
 
 
 def _mounts(spec: ContainerSpec) -> list[Mount]:

@@ -1,0 +1,32 @@
+"""The progress of a pull, for people; pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from core.errors import PushmillError
+
+LINE_INTERVAL_S = 1.0
+
+
+def pull_lines(events: Iterator[dict[str, Any]], cancelled: Callable[[], bool]) -> Iterator[str]:
+    """At most a line each second, that of the layer that spoke last. Raises PushmillError with what the daemon says."""
+    told_at = time.monotonic()
+    for event in events:
+        if cancelled():
+            return
+        if error := event.get("error"):
+            raise PushmillError(str(error))
+        if time.monotonic() - told_at >= LINE_INTERVAL_S:
+            told_at = time.monotonic()
+            layer, state = event.get("id", ""), event.get("status", "")
+            yield " ".join(part for part in (layer, state, _amount(event.get("progressDetail") or {})) if part)
+
+
+def _amount(detail: dict[str, Any]) -> str:
+    current, total = detail.get("current"), detail.get("total")
+    if not isinstance(current, int) or not isinstance(total, int):
+        return ""
+    return f"{current / 1e6:.1f} of {total / 1e6:.1f} MB"
