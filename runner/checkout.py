@@ -80,15 +80,12 @@ def _is_there(tree: Path) -> bool:
 @contextlib.contextmanager
 def _repository(cache_dir: Path, project: str) -> Iterator[Path]:
     """The project's cache repository, which stays for the block. Its modification time is the last use of it."""
-    repository, lock = cache_dir / "git" / f"{project}.git", repository_lock_of(cache_dir, project)
-    while True:
-        with held(lock):
+    repository = cache_dir / "git" / f"{project}.git"
+    with held(repository_lock_of(cache_dir, project), shared=True):
+        with held(cache_dir / "init.lock"):
             git.init_mirror(repository)
-            os.utime(repository)
-        with held(lock, shared=True):
-            if repository.exists():  # else the cleanup came in between
-                yield repository
-                return
+        os.utime(repository)
+        yield repository
 
 
 def _export(repository: Path, sha: str, tree: Path) -> None:

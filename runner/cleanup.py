@@ -90,7 +90,7 @@ class _Cleanup:
             except Exception:  # what one part cannot remove must not keep the others
                 log.exception("cleanup: %s", part.__name__.strip("_"))
         if self._removed:
-            what = ", ".join(f"{count} {name}" for name, count in self._removed.items())
+            what = ", ".join(f"{name} ({count})" for name, count in self._removed.items())
             log.info("cleanup removed %s: %s", what, size_text(self._bytes))
 
     def _note(self, what: str, size: int = 0, count: int = 1) -> None:
@@ -111,8 +111,8 @@ class _Cleanup:
         for found in self._host.engine.managed(self._host.runner_id):
             if not (self._host.executions / found.execution).exists():
                 self._host.engine.remove(found.container_id)
-                self._note("stray container(s)")
-        self._note("volume(s)", count=self._host.engine.prune_volumes(self._host.runner_id))
+                self._note("stray containers")
+        self._note("volumes", count=self._host.engine.prune_volumes(self._host.runner_id))
 
     def _directories(self) -> None:
         """Directories of executions of which nothing can be taken up; the others wait for a slot."""
@@ -126,7 +126,7 @@ class _Cleanup:
                         size = _size(directory)
                         remove_containers(self._host, directory.name)
                         remove(directory)
-                        self._note("execution directory(s)", size)
+                        self._note("execution directories", size)
 
     def _files(self) -> None:
         """What was not used for cache_age, and past the budget, or without room, the longest unused."""
@@ -153,7 +153,7 @@ class _Cleanup:
                 name = _name(tree)
                 size = sizes[name] = before[name] if name in before else _size(tree)
                 take = self._tree_remover(tree, mounted)
-                yield _Cached(what="commit(s)", path=tree, used_at=tree.stat().st_mtime, size=size, remove=take)
+                yield _Cached(what="commits", path=tree, used_at=tree.stat().st_mtime, size=size, remove=take)
         write_json(file, sizes)
 
     def _tree_remover(self, tree: Path, mounted: set[str]) -> Callable[[], bool]:
@@ -172,7 +172,7 @@ class _Cleanup:
             if path.suffix == ".git":
                 take = self._repository_remover(path)
                 used_at, size = path.stat().st_mtime, _size(path)
-                yield _Cached(what="git cache(s)", path=path, used_at=used_at, size=size, remove=take)
+                yield _Cached(what="git caches", path=path, used_at=used_at, size=size, remove=take)
 
     def _repository_remover(self, path: Path) -> Callable[[], bool]:
         def take() -> bool:
@@ -193,7 +193,7 @@ class _Cleanup:
                     found = path.stat()
                     size, used_at = found.st_blocks * 512, found.st_mtime
                     take = _unlinker(path)
-                    yield _Cached(what="input(s)", path=path, used_at=used_at, size=size, remove=take)
+                    yield _Cached(what="inputs", path=path, used_at=used_at, size=size, remove=take)
 
     def _records(self) -> None:
         """What the cache of inputs knows of contents that it no longer has."""
@@ -210,14 +210,14 @@ class _Cleanup:
             with held(checkout.repository_lock_of(self._cache, project.name), wait=False) as free:
                 aside = [self._set_aside(tree) for tree in project.glob(f"{checkout.TEMPORARY}*")] if free else []
             for place in aside:
-                self._note("half tree(s)", _size(place))
+                self._note("half trees", _size(place))
                 remove(place)
         for file in (self._cache / "inputs").glob(f"{inputs.TEMPORARY}*"):
             with contextlib.suppress(FileNotFoundError):
                 found = file.stat()
                 if found.st_mtime < self._now - DOWNLOAD_LEFTOVER_S:
                     file.unlink()
-                    self._note("half input(s)", found.st_blocks * 512)
+                    self._note("half inputs", found.st_blocks * 512)
 
     def _set_aside(self, path: Path) -> Path:
         """Move it where nobody looks, in one step."""
@@ -243,10 +243,10 @@ class _Cleanup:
                     entry["used_at"] = self._now
                     continue
                 del known[image_id]
-            self._note("image(s)", size)
+            self._note("images", size)
 
     def _firewall(self) -> None:
-        self._note("firewall rule(s)", count=firewall.forget_removed_bridges())
+        self._note("firewall rules", count=firewall.forget_removed_bridges())
 
 
 def _entries(directory: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from core.config import Config, load
 from core.errors import ConfigError, PushmillError
 from core.wire import RunnerReport
-from runner import cleanup
+from runner import cleanup, mounts
 from runner.container import Engine
 from runner.host import Host, free_disk, memory_bytes
 from runner.reporter import Reporter
@@ -72,6 +72,7 @@ class Supervisor:
     """Forks the slots from a process that has imported everything and has no thread of its own."""
 
     def __init__(self, config: Config) -> None:
+        mounts.check(config.runner.mounts)
         self._config = config
         self._token = _credential(config.runner.token, config.runner_dir / "token", "[runner] token")
         self._redis_url = _credential(config.redis.url, config.data / "redis" / "url", "[redis] url")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.errors import ConfigError
+
 WRITABLE = ":rw"  # at the end of an entry of [runner] mounts
 OURS = ("/valohai", "/pushmill", "/proc", "/sys", "/dev")  # in a container
 SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock")
@@ -26,6 +28,18 @@ class HostMount:
 
 class _Refused(Exception):
     """Why a mount is not made, for the user of the step."""
+
+
+def check(allow: Sequence[str]) -> None:
+    """Raise ConfigError for an entry of `[runner] mounts` that could not be what is meant."""
+    for entry in allow:
+        directory = entry.removesuffix(WRITABLE)
+        if (
+            not directory.startswith("/")
+            or posixpath.normpath(directory) in ("/", "//")
+            or ".." in directory.split("/")
+        ):
+            raise ConfigError(f"[runner] mounts must be absolute paths of directories, but not of all, got {entry!r}")
 
 
 def allowed(

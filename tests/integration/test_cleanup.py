@@ -96,6 +96,15 @@ def test_volumes_that_somebody_separated_from_their_container_are_removed_and_no
         docker("volume", "rm", neighbours, strangers)
 
 
+def test_one_process_cleans_up_at_a_time(host: Host) -> None:
+    path = tree(host, "b", 30)
+    with held(host.directory / "cleanup.lock"):
+        clean(host)
+        assert path.exists()
+    clean(host)
+    assert not path.exists()
+
+
 def tree(host: Host, name: str, days: float, project: str = "demo") -> Path:
     path = host.cache / "trees" / project / (name * 40)
     path.mkdir(parents=True)
@@ -135,7 +144,7 @@ def test_past_the_budget_the_longest_unused_go_whatever_they_are(host: Host, cap
         clean(with_settings(host, cache=Size(3 * KB)))
     assert [path.exists() for path in oldest_first] == [False, False, False, True, True, True]
     assert [path.name for path in (host.cache / "inputs").glob("*.json")] == ["of-e.json"]
-    assert caplog.messages == ["cleanup removed 1 commit(s), 1 input(s), 1 git cache(s): 12.3 kB"]
+    assert caplog.messages == ["cleanup removed commits (1), inputs (1), git caches (1): 12.3 kB"]
     caplog.clear()
     clean(with_settings(host, cache=Size(3 * KB)))
     assert caplog.messages == []

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from runner.mounts import HostMount, allowed
+from core.errors import ConfigError
+from runner.mounts import HostMount, allowed, check
 
 
 class Machine:
@@ -154,3 +155,10 @@ def test_what_is_missing_and_what_is_forbidden_cannot_be_told_apart(machine: Mac
         machine.mount(source, allow=("/shared",))
         told.append(machine.lines[0].partition(" is not made: ")[2])
     assert told[0] == told[1]
+
+
+def test_a_configuration_that_cannot_be_meant_is_refused() -> None:
+    check(("/data", "/scratch:rw", "/with space/x"))
+    for entry in ("data", "", ":rw", "/", "//", "/:rw", "/data/../etc", "/data/..:rw"):
+        with pytest.raises(ConfigError, match="mounts must be absolute paths"):
+            check((entry,))
