@@ -23,7 +23,9 @@ def registry(directory: Path) -> Iterator[str]:
     port = free_port()
     config = directory / "registry.yml"
     config.write_text(CONFIG.format(folder=directory / "registry", port=port))
-    process = subprocess.Popen(["docker-registry", "serve", str(config)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        ["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
     def answers() -> bool:
         try:
@@ -31,7 +33,9 @@ def registry(directory: Path) -> Iterator[str]:
         except httpx.TransportError:
             return False
 
-    wait_for(answers, 20)
-    yield f"127.0.0.1:{port}"
-    process.terminate()
-    process.wait(10)
+    try:
+        wait_for(answers, 20)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)

@@ -275,7 +275,7 @@ def pulled(host: Host, tmp_path: Path) -> Iterator[str]:
     """The name of an image in a registry, with a content of its own."""
     with registry(tmp_path) as address:
         name = f"{address}/ada/box:1"
-        container = docker("run", "--detach", BUSYBOX, "sh", "-c", f"echo {uuid.uuid4()} >/unique")
+        container = docker("run", "--detach", "--network", "none", BUSYBOX, "sh", "-c", f"echo {uuid.uuid4()} >/unique")
         docker("wait", container)
         docker("commit", container, name)
         docker("rm", container)
@@ -326,22 +326,29 @@ def test_an_image_that_this_runner_pulled_goes_when_unused_for_long(
     run(server, host, pulled)  # it comes again
 
 
-def test_an_image_that_somebody_tagged_or_pulled_before_is_theirs(
+def test_an_image_that_was_here_before_this_runner_pulled_it_stays(
     server: RunnerServer, host: Host, pulled: str
 ) -> None:
     docker("pull", pulled)
-    recorded = server.add(execution("true", image=pulled, pull="always"))
+    image_id, digest = docker("inspect", "--format", "{{.Id}} {{index .RepoDigests 0}}", pulled).split()
+    docker("rmi", pulled)
+    docker("pull", digest)  # without a tag nothing but our memory tells whose it is
+    recorded = server.add(execution("true", image=digest, pull="always"))
     execute(host, recorded.spec.uuid, 1)
-    assert f"Pulled image {pulled} in " in "\n".join(recorded.lines("status"))
+    assert f"Pulled image {digest} in " in "\n".join(recorded.lines("status"))
     unused_for(host, 31)
     clean(host)
-    assert image_there(pulled)
-    docker("rmi", pulled)
-    run(server, host, pulled)  # now it is ours
+    assert image_id in docker("images", "--all", "--quiet", "--no-trunc")
+    docker("rmi", image_id)
+
+
+def test_an_image_that_somebody_tagged_is_theirs_too(server: RunnerServer, host: Host, pulled: str) -> None:
+    run(server, host, pulled)
     docker("tag", pulled, "pushmill-test-tag")
     unused_for(host, 31)
     clean(host)
     assert image_there("pushmill-test-tag")
+    assert image_there(pulled)
 
 
 def test_images_that_nobody_pulled_stay(server: RunnerServer, host: Host) -> None:

@@ -20,7 +20,7 @@ MANY = "for i in $(seq 60); do sleep 2 & done; wait; false"
 
 @pytest.fixture(scope="module")
 def bash_image() -> Iterator[str]:
-    made = docker("run", "--detach", IMAGE, "ln", "-sf", "bash", "/bin/sh")
+    made = docker("run", "--detach", "--network", "none", IMAGE, "ln", "-sf", "bash", "/bin/sh")
     docker("wait", made)
     docker("commit", made, "pushmill-test-bash")
     docker("rm", made)
