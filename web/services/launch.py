@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlite_utils import Database
@@ -42,18 +43,20 @@ def launch(
     """Record one execution. Call inside a transaction, and dispatch after it."""
     environment, note = environments.choose(db, project, resolved.environment)
     step = resolved.step
+    mounts, refused = environments.mounts(environment, map(asdict, step.mounts))
     values = {
         "project_id": project.id, "commit_id": commit.id, "push_id": push_id, "step": step.name, "title": title,
         "image": resolved.image, "commands": list(resolved.commands), "parameters": resolved.parameters,
         "inputs": {name: spec.to_dict() for name, spec in resolved.inputs.items()},
         "environment_variables": resolved.environment_variables, "environment": environment.slug, "tags": list(tags),
         "memory": tighter(environment.memory, step.memory), "cpus": tighter(environment.cpus, step.cpus),
-        "gpus": environment.gpus if step.gpus is None else step.gpus, "autorestart": environment.autorestart,
+        "gpus": environment.gpus if step.gpus is None else step.gpus, "mounts": mounts,
+        "autorestart": step.autorestart or environment.autorestart,
         "time_limit_s": resolved.time_limit_s or config.limits.time or None,
         "no_output_limit_s": resolved.no_output_limit_s or config.limits.no_output or None, "creator_id": creator.id,
     }  # fmt: skip
     notes = [note] if note else []
-    return _record(db, config, environment, values, [*notes, *resolved.notes])
+    return _record(db, config, environment, values, [*notes, *refused, *resolved.notes])
 
 
 def again(db: Database, config: Config, execution: Execution, creator: User, why: str) -> Execution:
