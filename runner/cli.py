@@ -11,7 +11,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +24,7 @@ from core.errors import ConfigError, PushmillError
 from core.wire import RunnerReport
 from runner import cleanup, mounts
 from runner.container import Engine
+from runner.gpus import Watch
 from runner.host import Host, free_disk, memory_bytes
 from runner.reporter import Reporter
 from runner.slot import run_slot
@@ -81,7 +82,8 @@ class Supervisor:
         self._runner_id = _runner_id(config.runner_dir / "id")
         self._reporter = Reporter(self._server_url, self._token)
         self._info = _info(config.runner.network)
-        self._slots = [Slot() for _ in range(config.runner.slots)]
+        self._gpus = Watch(config.runner_dir, _why_no_gpus)
+        self._slots: list[Slot] = []
         self._stopping = False
         self._reported_at = 0.0
         self._cleanup = Slot()
@@ -89,10 +91,12 @@ class Supervisor:
     def run(self) -> None:
         for number in STOP_SIGNALS:
             signal.signal(number, self._stop)
+        self._gpus.first()
         gc.collect()
         gc.freeze()
-        log.info("runner %s: %d slots for %s", self._config.runner.name, len(self._slots), self._server_url)
+        log.info("runner %s: %d slots for %s", self._config.runner.name, self._config.runner.slots, self._server_url)
         while not self._stopping:
+            self._gpus.poll()
             self._reap()
             self._start_missing()
             self._clean()
@@ -111,6 +115,9 @@ class Supervisor:
                     log.warning("a slot ended; the next one starts in %.0f s", slot.wait_s)
 
     def _start_missing(self) -> None:
+        """One process for each execution without a GPU and one for each device; those of lost devices idle."""
+        wanted = self._config.runner.slots + len(self._gpus.inventory.gpus)
+        self._slots += [Slot() for _ in range(wanted - len(self._slots))]
         now = time.monotonic()
         for slot in self._slots:
             if not slot.pid and now >= slot.start_at:
@@ -180,9 +187,16 @@ class Supervisor:
         if time.monotonic() - self._reported_at < HEARTBEAT_S:
             return
         self._reported_at = time.monotonic()
-        self._info |= {"load": os.getloadavg()[0], "free_disk_bytes": free_disk(self._config.runner_dir)}
+        inventory = self._gpus.inventory
+        self._info |= {
+            "load": os.getloadavg()[0],
+            "free_disk_bytes": free_disk(self._config.runner_dir),
+            "driver_version": inventory.driver_version,
+            "gpus": [asdict(gpu) for gpu in inventory.gpus],
+            "problems": list(inventory.problems),
+        }
         try:
-            self._reporter.report(RunnerReport(slots=len(self._slots), info=self._info))
+            self._reporter.report(RunnerReport(slots=self._config.runner.slots, info=self._info))
         except PushmillError as error:
             log.warning("%s", error)
 
@@ -210,10 +224,17 @@ def _info(network: str) -> dict[str, Any]:
         "docker_version": engine.version,
         "cpu_count": os.cpu_count(),
         "memory_bytes": memory_bytes(),
-        "gpus": [],
     }
     engine.close()
     return facts
+
+
+def _why_no_gpus(uuid: str) -> str:
+    engine = Engine()
+    try:
+        return engine.why_no_gpus(uuid)
+    finally:
+        engine.close()
 
 
 def _credential(given: str, path: Path, key: str) -> str:

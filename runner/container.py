@@ -20,6 +20,7 @@ from docker.utils import kwargs_from_env
 
 from core.errors import ExecutionFailed, PushmillError
 from core.states import FailureReason
+from runner import devices
 from runner.firewall import block_link_local
 from runner.images import Image
 from runner.mounts import HostMount
@@ -45,7 +46,8 @@ class ContainerSpec:
     """One container. `directory` holds config, inputs, outputs, repository and spool; `tree` is the commit, read-only.
 
     Without `tree` the repository directory itself is mounted. `network` "none" is none at all. Zero memory or cpus means
-    no limit; `cpuset` names processors, "" for any. `mounts` were allowed by whoever made them.
+    no limit; `cpuset` names processors, "" for any. `mounts` were allowed by whoever made them. `gpus` are the UUIDs of
+    its devices.
     """
 
     runner: str
@@ -62,6 +64,7 @@ class ContainerSpec:
     cpuset: str
     pids: int
     shm: int
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,13 +186,15 @@ class Engine:
             nano_cpus=round(spec.cpus * 1e9) or None,
             cpuset_cpus=spec.cpuset or None,
             shm_size=spec.shm,
+            device_requests=devices.requests(spec.gpus),
         )
+        environment = spec.environment | devices.variable(spec.gpus)
         config = api.create_container_config(
             image=spec.image,
             command=COMMAND,
             entrypoint=[],
             working_dir=WORKING_DIR,
-            environment=[f"{key}={value}" for key, value in spec.environment.items()],
+            environment=[f"{key}={value}" for key, value in environment.items()],
             stdin_open=False,
             tty=False,
             detach=True,
@@ -274,6 +279,34 @@ class Engine:
         labels = [(container["Id"], container["Labels"]) for container in containers]
         return [Found(id_, label["pushmill.execution"], int(label["pushmill.attempt"])) for id_, label in labels]
 
+    def gpu_holders(self) -> dict[str, devices.Holder]:
+        """Who has which GPU, by UUID, whatever runner gave it. Raises ExecutionFailed."""
+        try:
+            return devices.holders(self._api)
+        except (DockerException, OSError) as error:
+            text = f"Docker does not say which GPUs are taken: {_answer(error)}"
+            raise ExecutionFailed(FailureReason.INTERNAL, text) from None
+
+    def why_no_gpus(self, uuid: str) -> str:
+        """Why containers get no GPUs here, "" when they do; tried with one device. Raises PushmillError."""
+        try:
+            return devices.why_none(self._api, uuid)
+        except (DockerException, OSError) as error:
+            raise PushmillError(f"whether Docker gives GPUs to containers is not known: {_answer(error)}") from None
+
+    def gpus_of(self, container_id: str) -> list[str]:
+        """The UUIDs of a container's devices, in their order."""
+        labels = self._api.inspect_container(container_id)["Config"]["Labels"]
+        return [uuid for uuid in labels.get(devices.LABEL, "").split(",") if uuid]
+
+    def stats(self, container_id: str) -> dict[str, Any]:
+        """What the container uses now, in Docker's own words. Raises PushmillError."""
+        try:
+            found: dict[str, Any] = self._api.stats(container_id, stream=False, one_shot=True)
+        except (DockerException, OSError) as error:
+            raise PushmillError(f"no usage of container {container_id[:12]}: {_answer(error)}") from None
+        return found
+
     def prune_volumes(self, runner: str) -> int:
         """Remove the overlays of containers that somebody removed without them; returns how many."""
         try:
@@ -344,12 +377,13 @@ def can_overlay(*paths: Path) -> bool:
 
 
 def _labels(spec: ContainerSpec) -> dict[str, str]:
-    return {
+    labels = {
         "pushmill.managed": "true",
         "pushmill.runner": spec.runner,
         "pushmill.execution": spec.execution,
         "pushmill.attempt": str(spec.attempt),
     }
+    return labels | ({devices.LABEL: ",".join(spec.gpus)} if spec.gpus else {})
 
 
 def _repository(image: str) -> str:

@@ -55,12 +55,15 @@ def write(
     config_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     config_dir.chmod(0o755)
     for name, document in documents.items():
-        plain = _plain(document)
-        _write(config_dir / f"{name}.json", json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=2) + "\n")
-        _write(
-            config_dir / f"{name}.yaml",
-            yaml.safe_dump(plain, default_flow_style=False, allow_unicode=True, sort_keys=False),
-        )
+        put(config_dir, name, document)
+
+
+def put(config_dir: Path, name: str, document: Any) -> None:
+    """Write one document, or replace it before the container starts."""
+    plain = _plain(document)
+    _write(config_dir / f"{name}.json", json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=2) + "\n")
+    text = yaml.safe_dump(plain, default_flow_style=False, allow_unicode=True, sort_keys=False)
+    _write(config_dir / f"{name}.yaml", text)
 
 
 def environment(spec: ExecutionSpec) -> dict[str, str]:

@@ -8,14 +8,14 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from core.errors import Conflict, ExecutionFailed, NotFound, PushmillError
 from core.states import FailureReason, State
 from core.wire import ExecutionSpec, FinalReport
-from runner import checkout, cleanup, controls, documents, images, inputs, mounts, outputs
+from runner import checkout, cleanup, controls, documents, gpus, images, inputs, mounts, outputs
 from runner.container import ContainerSpec, OverlayUnavailable, can_overlay
 from runner.directory import locked, make, read_json, remove, write_json
 from runner.ending import failed, stopped
@@ -263,32 +263,50 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
     host, spec, settings = run.host, run.spec, run.host.settings
     wanted = controls.read(spec.environment_variables)
     run.check()
-    run.container_id = host.engine.create(
-        ContainerSpec(
-            runner=host.runner_id,
-            execution=spec.uuid,
-            attempt=spec.attempt,
-            image=prepared.image.id,
-            environment=documents.environment(spec),
-            directory=run.directory,
-            tree=tree,
-            network=settings.network if _has_network(spec) else "none",
-            mounts=tuple(mounts.allowed(spec.mounts, settings.mounts, host.directory.parent, run.status)),
-            memory=run.limits.memory,
-            cpus=run.limits.cpus,
-            cpuset=wanted.cpuset,
-            pids=run.limits.pids,
-            shm=settings.shm,
-        )
+    container = ContainerSpec(
+        runner=host.runner_id,
+        execution=spec.uuid,
+        attempt=spec.attempt,
+        image=prepared.image.id,
+        environment=documents.environment(spec),
+        directory=run.directory,
+        tree=tree,
+        network=settings.network if _has_network(spec) else "none",
+        mounts=tuple(mounts.allowed(spec.mounts, settings.mounts, host.directory.parent, run.status)),
+        memory=run.limits.memory,
+        cpus=run.limits.cpus,
+        cpuset=wanted.cpuset,
+        pids=run.limits.pids,
+        shm=settings.shm,
     )
+    devices = _create(run, container)
     try:
         prepared.checkout.result(run)  # only the start mounts the tree, so the container is made meanwhile
         write_json(run.directory / "container.json", run.container_id)
-        run.reporter.container(spec.uuid, spec.attempt, run.container_id, prepared.image.digest)
+        run.reporter.container(spec.uuid, spec.attempt, run.container_id, prepared.image.digest, devices)
         host.engine.start(run.container_id)
     except BaseException:
         host.engine.remove(run.container_id)
         raise
+
+
+def _create(run: Run, container: ContainerSpec) -> list[str]:
+    """Make the run's container with the devices it asks for; returns their UUIDs."""
+    host, engine = run.host, run.host.engine
+    run.container_id, devices = gpus.create(
+        run.spec.gpus,
+        host.directory,
+        holders=engine.gpu_holders,
+        make=lambda uuids: engine.create(replace(container, gpus=tuple(uuids))),
+        status=run.status,
+        check=run.check,
+    )
+    if devices:
+        found = {gpu.uuid: gpu for gpu in gpus.known(host.directory)}
+        documents.put(
+            run.directory / "config", "runtime", runtime(host, [found[uuid] for uuid in devices if uuid in found])
+        )
+    return devices
 
 
 def _copy(tree: Path, directory: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from core.config import RunnerConfig
 from runner.container import Engine
+from runner.gpus import Gpu
 from runner.reporter import Reporter
 
 
@@ -35,12 +37,12 @@ class Host:
         return self.directory / "cache"
 
 
-def runtime(host: Host) -> dict[str, Any]:
-    """The content of runtime.json."""
+def runtime(host: Host, gpus: Sequence[Gpu] = ()) -> dict[str, Any]:
+    """The content of runtime.json for an execution that has these devices."""
     return {
         "cpu_count": os.cpu_count(),
         "memory_bytes": memory_bytes(),
-        "gpus": [],
+        "gpus": [asdict(gpu) for gpu in gpus],
         "docker_version": host.engine.version,
         "worker": {"id": host.runner_id, "name": host.settings.name},
     }

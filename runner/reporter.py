@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 from urllib.parse import urlencode
@@ -77,10 +77,21 @@ class Reporter:
         path = f"executions/{execution}/heartbeat"
         return LeaseOrders.from_dict(self._once("POST", path, _json({"attempt": attempt})))
 
-    def container(self, execution: str, attempt: int, container_id: str, image_digest: str) -> None:
+    def container(
+        self, execution: str, attempt: int, container_id: str, image_digest: str, devices: Sequence[str]
+    ) -> None:
         """Say that a container is about to start: from here on the execution never goes back to the queue."""
-        body = {"attempt": attempt, "container_id": container_id, "image_digest": image_digest}
+        body = {
+            "attempt": attempt,
+            "container_id": container_id,
+            "image_digest": image_digest,
+            "devices": list(devices),
+        }
         self._call("POST", f"executions/{execution}/container", _json(body))
+
+    def usage(self, execution: str, attempt: int, samples: Sequence[tuple[int, str, float]]) -> None:
+        """Store what it used; one try, raises Unavailable. Trying again is harmless."""
+        self._once("POST", f"executions/{execution}/usage", _json({"attempt": attempt, "samples": samples}))
 
     def detail(self, execution: str, attempt: int, text: str) -> None:
         """Set the execution's status detail."""
