@@ -295,8 +295,11 @@ class Engine:
             raise PushmillError(f"whether Docker gives GPUs to containers is not known: {_answer(error)}") from None
 
     def gpus_of(self, container_id: str) -> list[str]:
-        """The UUIDs of a container's devices, in their order."""
-        labels = self._api.inspect_container(container_id)["Config"]["Labels"]
+        """The UUIDs of a container's devices, in their order. Raises PushmillError."""
+        try:
+            labels = self._api.inspect_container(container_id)["Config"]["Labels"]
+        except (DockerException, OSError) as error:
+            raise PushmillError(f"no devices of container {container_id[:12]}: {_answer(error)}") from None
         return [uuid for uuid in labels.get(devices.LABEL, "").split(",") if uuid]
 
     def stats(self, container_id: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from core.wire import FinalReport
 from runner.container import Engine, Exit
 from runner.ending import ending
 from runner.run import Run
+from runner.usage import Sampler
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,18 @@ class Ending:
 def keep(run: Run) -> FinalReport:
     """Return how the run's container ended, once all that it printed is stored. Raises Conflict without the lease."""
     waiter = Waiter(run.host.engine, run.container_id)
+    sampler = Sampler(run.host.engine, run.reporter, run.spec.uuid, run.spec.attempt, run.container_id)
+    sampler.start()
+    try:
+        end = _watch(run, waiter)
+    finally:
+        sampler.close()
+    run.follower.drain()
+    return ending(run.spec.attempt, waiter.exited, end.asked, run.progress, run.limits)
+
+
+def _watch(run: Run, waiter: Waiter) -> Ending:
+    """Return once the container has ended, by itself or because it was to."""
     kept_since, end = time.time(), Ending()
     while not waiter.done.wait(TICK_S):
         if run.lease.lost:
@@ -62,8 +75,7 @@ def keep(run: Run) -> FinalReport:
             end.killed = True
             run.status("Killing the container")
             run.host.engine.kill(run.container_id)
-    run.follower.drain()
-    return ending(run.spec.attempt, waiter.exited, end.asked, run.progress, run.limits)
+    return end
 
 
 def _why_end(run: Run, kept_since: float) -> State | FailureReason | None:

@@ -26,7 +26,7 @@ from core.steps.parse import parse
 from core.steps.resolve import resolve
 from core.wire import FinalReport, LogBatch
 from web.services import launch, lifecycle, setup, vault
-from web.store import commits, data, deliveries, logs, projects, runners, users
+from web.store import commits, data, deliveries, logs, projects, runners, usage, users
 from web.store import executions as execution_rows
 from web.store.db import connect, execute, transaction
 
@@ -203,13 +203,27 @@ class Filling:
             lifecycle.queue(self.db, execution)
         return execution_rows.get(self.db, execution.id)
 
-    def start(self, execution: Execution, runner: Runner) -> None:
+    def start(self, execution: Execution, runner: Runner, gpus: int = 0) -> None:
         with transaction(self.db):
             sql = "UPDATE execution SET runner_id = ?, attempt = 1, placed_at = ? WHERE id = ?"
             execute(self.db, sql, (runner.id, clock.now(), execution.id))
         lifecycle.claim(self.db, self.config.logs_dir, runner, execution.uuid, 1, resume=False)
         digest = "sha256:" + hashlib.sha256(execution.image.encode()).hexdigest()
-        lifecycle.container_started(self.db, runner, execution.uuid, 1, "c0ffee", digest)
+        devices = [f"GPU-{uuid.UUID(int=number + 1)}" for number in range(gpus)]
+        lifecycle.container_started(self.db, runner, execution.uuid, 1, "c0ffee", digest, devices)
+
+    def _use(self, execution: Execution, runner: Runner, began_s: float, lasted_s: float, gpus: int) -> None:
+        """Samples as a runner takes them, from `began_s` ago on."""
+        first_us = int((self.now.timestamp() - began_s) * 1e6)
+        for number in range(int(lasted_s / 10)):
+            busy = self.random.uniform(0.9, 1) if number % 40 > 1 else 0.1  # between epochs it waits for data
+            values = {"cpu": 6 * busy, "memory": 2**30 * (9 + 5 * (1 - math.exp(-number / 30)))}
+            for gpu in range(gpus):
+                values[f"gpu:{gpu}"] = round(100 * busy * (1 - gpu / 40))
+                values[f"gpu_memory:{gpu}"] = 2**30 * (61 + gpu + busy)
+            at = first_us + (2 + 10 * number) * 1_000_000
+            samples = [usage.Sample(time_us=at, series=series, value=value) for series, value in values.items()]
+            lifecycle.add_usage(self.db, runner, execution.uuid, 1, samples)
 
     def _weeks(self, project: Project, runner: Runner) -> list[Execution]:
         """The past: commits with their executions, newest last."""
@@ -279,7 +293,8 @@ class Filling:
     def _long(self, project: Project, commit: Commit, runner: Runner, push: int) -> Execution:
         """100,000 lines of output with colours, progress bars, a few oddities, outputs and dense metadata."""
         execution = self._launch(commit, "train", {"learning_rate": 0.001}, push)
-        self.start(execution, runner)
+        self.start(execution, runner, gpus=8)
+        self._use(execution, runner, 0.12 * 86400 - 2, 7623, gpus=8)
         self._print(execution, runner, "status", ["Command 1 of 2: pip install -r requirements.txt"])
         self._print(execution, runner, "stdout", ["Collecting torch==2.6.0", "Successfully installed torch-2.6.0"])
         self._print(
@@ -350,7 +365,8 @@ class Filling:
 
     def _live(self, commit: Commit, runner: Runner, push: int) -> Execution:
         execution = self._launch(commit, "train", {"learning_rate": 0.003, "batch_size": 128}, push)
-        self.start(execution, runner)
+        self.start(execution, runner, gpus=2)
+        self._use(execution, runner, 205, 205, gpus=2)
         lifecycle.set_detail(self.db, runner, execution.uuid, 1, "Epoch 17 of 40, about 4 min left")
         self._print(execution, runner, "status", ["Command 1 of 2: pip install -r requirements.txt"])
         self._print(execution, runner, "stdout", ["Successfully installed torch-2.6.0 torchvision-0.21.0"])

@@ -16,11 +16,14 @@ from core.wire import FinalReport, LogBatch, RunnerReport
 from web import access
 from web.api.answers import answer
 from web.services import dispatch, fleet, launch, lifecycle, outputs
+from web.store import usage
 
 LOG_BYTES = 8 * MIB  # of one batch
 CHUNK_BYTES = MIB
 MAX_INTEGER = 2**53  # sizes and times are far below it
 MESSAGE_CHARACTERS = 2000
+LIST_LENGTH = 500
+DEVICE_CHARACTERS = 100
 
 blueprint = Blueprint("runner_api", __name__, url_prefix="/api/runner")
 
@@ -62,8 +65,20 @@ def container(execution: str) -> Response:
     body = _body()
     attempt, container_id = _whole(body.get("attempt"), "attempt"), _text(body.get("container_id"), "container_id")
     digest = _text(body["image_digest"], "image_digest") if body.get("image_digest") else None
-    lifecycle.container_started(access.db(), access.current_runner(), execution, attempt, container_id, digest)
+    devices = [_text(device, "devices")[:DEVICE_CHARACTERS] for device in _list(body.get("devices", []), "devices")]
+    runner = access.current_runner()
+    lifecycle.container_started(access.db(), runner, execution, attempt, container_id, digest, devices)
     return _changed()
+
+
+@blueprint.post("/executions/<execution>/usage")
+@access.runner
+def add_usage(execution: str) -> Response:
+    """Comes every ten seconds; pages look for it by themselves."""
+    body = _body()
+    attempt, samples = _whole(body.get("attempt"), "attempt"), _list(body.get("samples"), "samples")
+    lifecycle.add_usage(access.db(), access.current_runner(), execution, attempt, [_sample(item) for item in samples])
+    return answer({})
 
 
 @blueprint.post("/executions/<execution>/detail")
@@ -168,6 +183,24 @@ def _number(name: str) -> int:
     """A whole number of the query string."""
     given = request.args.get(name, "")
     return _whole(int(given) if given.isascii() and given.isdecimal() and len(given) < 20 else None, name)
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list) or len(value) > LIST_LENGTH:
+        raise InvalidInput(f"{name} must be a list of at most {LIST_LENGTH} items")
+    return value
+
+
+def _sample(item: Any) -> usage.Sample:
+    """One [time_us, series, value]."""
+    if not isinstance(item, list) or len(item) != 3:
+        raise InvalidInput(f"a sample is [microseconds, series, value], got {item!r}"[:200])
+    time_us, series, value = item
+    if not isinstance(series, str) or not usage.SERIES.fullmatch(series):
+        raise InvalidInput(f"{series!r:.100} is no series; there are cpu, memory, gpu:N and gpu_memory:N")
+    if type(value) not in (int, float) or not 0 <= value < MAX_INTEGER:
+        raise InvalidInput(f"{series} must be a number from 0 on, got {value!r}"[:200])
+    return usage.Sample(time_us=_whole(time_us, "time"), series=series, value=float(value))
 
 
 def _whole(value: Any, name: str) -> int:

@@ -10,13 +10,14 @@ from markupsafe import Markup
 from sqlite_utils import Database
 from werkzeug import Response
 
+from core import clock
 from core import metadata as rules
 from core.errors import Conflict
 from core.model import Execution, Project
 from core.states import FINAL
 from web import access
 from web.services import dispatch, downloads, launch, lifecycle
-from web.services.presentation import charts, loglines, standing
+from web.services.presentation import charts, loglines, resources, standing
 from web.store import commits, data, executions, logs, metadata, projects
 from web.store.db import transaction
 from web.store.logs import LogLength
@@ -132,6 +133,11 @@ def log_window(execution: Execution, at: LogLength, first: int, count: int) -> M
     return Markup(loglines.chunks(lines))  # noqa: S704  (escaped there)
 
 
+def start_us(execution: Execution) -> int:
+    """Where the time axes of its charts begin."""
+    return int(clock.parse(execution.started_at or execution.created_at).timestamp() * 1e6)
+
+
 def _window(execution: Execution, at: LogLength, first: int) -> Window:
     html = log_window(execution, at, first, WINDOW_LINES)
     return Window(first=first, next=min(first + WINDOW_LINES, at.lines), total=at.lines, html=html)
@@ -156,6 +162,7 @@ def _parts(db: Database, execution: Execution) -> dict[str, Any]:
         "charted": [
             Measure(key=key, value=latest[key], spark=charts.sparkline(db, execution.id, key)) for key in drawn
         ],
+        "resources": resources.of(db, execution.id, start_us(execution)),
         "outputs": [(datum, downloads.url_name(datum)) for datum in data.of_execution(db, execution.id, OUTPUTS)],
         "outputs_count": count,
         "outputs_size": size,

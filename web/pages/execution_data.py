@@ -9,13 +9,12 @@ from pathlib import Path
 import orjson
 from flask import Blueprint, Response, request
 
-from core import clock
 from core.errors import InvalidInput, NotFound
 from core.model import Execution
 from web import access
-from web.pages.execution import PATH, WINDOW_LINES, asked, log_window
+from web.pages.execution import PATH, WINDOW_LINES, asked, log_window, start_us
 from web.services import downloads
-from web.services.presentation import charts
+from web.services.presentation import charts, resources
 from web.services.presentation.charts import BY_NUMBER, BY_TIME, Axis
 from web.store import data, logs
 
@@ -60,6 +59,16 @@ def series(name: str, counter: int) -> Response:
     return Response(orjson.dumps(found), mimetype="application/json")
 
 
+@blueprint.get(f"{PATH}/resources")
+@access.user
+def used(name: str, counter: int) -> Response:
+    """What it used of its machine, for all charts at once."""
+    db = access.db()
+    _, execution = asked(db, name, counter)
+    found = resources.of(db, execution.id, start_us(execution))
+    return Response(orjson.dumps(found), mimetype="application/json")
+
+
 @blueprint.get(f"{PATH}/outputs/<uuid:datum>/<filename>")
 @access.user
 def output(name: str, counter: int, datum: uuid.UUID, filename: str) -> Response:  # noqa: ARG001
@@ -89,8 +98,7 @@ def _blocks(path: Path, length: int) -> Iterator[bytes]:
 def _axis(execution: Execution) -> Axis:
     given = request.args.get("x", BY_NUMBER)
     if given == BY_TIME:
-        start = clock.parse(execution.started_at or execution.created_at)
-        return Axis(by=BY_TIME, start_us=int(start.timestamp() * 1e6))
+        return Axis(by=BY_TIME, start_us=start_us(execution))
     if given.startswith("key."):
         return Axis(by=given.removeprefix("key."))
     if given != BY_NUMBER:

@@ -5,8 +5,9 @@ Whoever reports for an execution must hold its lease: be its runner, on its pres
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from core.errors import Conflict, InvalidInput
 from core.model import Execution, Runner
 from core.states import FINAL, FailureReason, State
 from core.wire import STREAMS, FinalReport, LeaseOrders, LogBatch
-from web.store import executions, logs
+from web.store import executions, logs, usage
 from web.store import metadata as metadata_rows
 from web.store.db import transaction
 
@@ -60,12 +61,27 @@ def extend(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> L
 
 
 def container_started(
-    db: Database, runner: Runner, execution_uuid: str, attempt: int, container_id: str, image_digest: str | None
+    db: Database,
+    runner: Runner,
+    execution_uuid: str,
+    attempt: int,
+    container_id: str,
+    image_digest: str | None,
+    devices: Sequence[str] = (),
 ) -> None:
-    """From here on the execution never goes back to the queue."""
+    """From here on the execution never goes back to the queue. `devices` are the UUIDs of the GPUs that it got."""
     with transaction(db):
         execution = held(db, runner, execution_uuid, attempt)
-        executions.update(db, execution, container_id=container_id, image_digest=image_digest)
+        columns = {"container_id": container_id, "image_digest": image_digest, "devices": json.dumps(list(devices))}
+        executions.update(db, execution, **columns)
+
+
+def add_usage(db: Database, runner: Runner, execution_uuid: str, attempt: int, samples: Sequence[usage.Sample]) -> None:
+    """Store what the execution used. The same sample again changes nothing."""
+    now_us = time.time_ns() // 1000
+    with transaction(db):
+        execution = held(db, runner, execution_uuid, attempt)
+        usage.add(db, execution.id, [replace(sample, time_us=min(sample.time_us, now_us)) for sample in samples])
 
 
 def set_detail(db: Database, runner: Runner, execution_uuid: str, attempt: int, status_detail: str) -> None:

@@ -13,10 +13,39 @@ export function shortNumber(value) {
   return exponent ? `${short}e${Number(exponent)}` : short;
 }
 
-function tick(value) {
+export function tick(value) {
   const size = Math.abs(value);
   if (size >= 1e6) return `${shortNumber(value / 1e6)}M`;
   return size >= 1e4 ? `${shortNumber(value / 1e3)}k` : shortNumber(value);
+}
+
+export function size(place) {
+  return { width: place.clientWidth, height: place.clientHeight || (innerWidth > 640 ? HEIGHT : SMALL_HEIGHT) };
+}
+
+// Draw `data`, [x, y, …], in the `.plot` of a figure. Charts with the same `sync` share a cursor.
+export function plot(place, data, { sync, setCursor, strokes, xTick = tick, yTick = tick, yRange, yIncrs }) {
+  place.replaceChildren();
+  const { width, height } = size(place);
+  const style = getComputedStyle(place);
+  const figure = place.closest(".chart");
+  const grid = { stroke: getComputedStyle(figure).borderTopColor, width: 1 };
+  const font = `11px ${style.fontFamily}`;
+  const stroke = getComputedStyle(figure.querySelector(".note")).color;
+  const axis = { stroke, grid, ticks: { show: false }, font, gap: 4 };
+  const wide = (_, labels) => 10 + 6.5 * Math.max(2, ...(labels ?? []).map((label) => label.length));
+  const values = (format) => (_, splits) => splits.map(format);
+  const line = { width: 1.5, points: { show: data[0].length < 2 }, spanGaps: true };
+  return new uPlot({
+    width, height,
+    padding: [8, 6, 0, 0],
+    legend: { show: false },
+    cursor: { sync: { key: sync }, points: { size: 6 }, y: false },
+    scales: { x: { time: false }, y: yRange ? { range: yRange } : {} },
+    axes: [{ ...axis, size: 20, space: 44, values: values(xTick) }, { ...axis, size: wide, space: 28, values: values(yTick), ...(yIncrs && { incrs: yIncrs }) }],
+    series: [{}, ...data.slice(1).map((_, i) => ({ ...line, stroke: strokes?.[i] ?? style.color, dash: i < 6 ? [] : [4, 3] }))],
+    hooks: { setCursor: [setCursor] },
+  }, data, place);
 }
 
 class Chart {
@@ -60,35 +89,13 @@ class Chart {
   }
 
   make() {
-    this.place.replaceChildren();
-    const { width, height } = this.size();
-    const style = getComputedStyle(this.place);
-    const muted = getComputedStyle(this.note).color;
-    const grid = { stroke: getComputedStyle(this.figure).borderTopColor, width: 1 };
-    const font = `11px ${style.fontFamily}`;
-    const axis = { stroke: muted, grid, ticks: { show: false }, font, gap: 4 };
-    const wide = (_, labels) => 10 + 6.5 * Math.max(2, ...(labels ?? []).map((label) => label.length));
-    const values = (_, splits) => splits.map(tick);
-    this.plot = new uPlot({
-      width, height,
-      padding: [8, 6, 0, 0],
-      legend: { show: false },
-      cursor: { sync: { key: "metadata" }, points: { size: 6 }, y: false },
-      scales: { x: { time: false } },
-      axes: [{ ...axis, size: 20, space: 44, values }, { ...axis, size: wide, space: 28, values }],
-      series: [{}, { stroke: style.color, width: 1.5, points: { show: this.data[0].length < 2 }, spanGaps: true }],
-      hooks: { setCursor: [(plot) => this.showCursor(plot)] },
-    }, this.data, this.place);
+    this.plot = plot(this.place, this.data, { sync: "metadata", setCursor: (made) => this.showCursor(made) });
   }
 
   remake() {
     this.plot?.destroy();
     this.plot = null;
     if (this.data) this.draw();
-  }
-
-  size() {
-    return { width: this.place.clientWidth, height: this.place.clientHeight || (innerWidth > 640 ? HEIGHT : SMALL_HEIGHT) };
   }
 
   showCursor(plot) {
@@ -132,7 +139,7 @@ export class Charts {
     this.resizer = new ResizeObserver((entries) => {
       for (const { target } of entries) {
         const chart = this.byFigure.get(target.closest(".chart"));
-        if (chart?.plot && chart.plot.width !== target.clientWidth) chart.plot.setSize(chart.size());
+        if (chart?.plot && chart.plot.width !== target.clientWidth) chart.plot.setSize(size(target));
       }
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.all.forEach((chart) => chart.remake()));

@@ -2,12 +2,14 @@
 
 import { Charts } from "./charts.js";
 import { Log } from "./log.js";
+import { Resources } from "./resources.js";
 import { Stream } from "./stream.js";
 
 const page = document.getElementById("execution");
 const { url, favicons, position, started } = page.dataset;
 const log = new Log(document.getElementById("log"), url);
 const charts = new Charts(url, started);
+const resources = new Resources(url, fetchParts);
 const connection = document.getElementById("connection");
 const WORDS = { live: "live", polling: "every 2 s", lost: "connection lost, trying again", "": "" };
 let fetching = false;
@@ -20,8 +22,9 @@ async function fetchParts() {
     const answer = await fetch(`${url}parts`);
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const id of ["charts", "side"]) document.getElementById(id).replaceWith(fresh.getElementById(id));
+    for (const id of ["charts", "resources", "side"]) document.getElementById(id).replaceWith(fresh.getElementById(id));
     charts.find();
+    resources.find();
   } finally {
     fetching = false;
   }
@@ -38,6 +41,7 @@ function showState({ status, sign, head, final }) {
   document.title = document.title.replace(/^\S+/, sign);
   document.getElementById("favicon").href = `${favicons}${status}.svg`;
   document.getElementById("announce").textContent = `The execution is ${status}`;
+  if (final) page.dataset.over = "";
   if (final || status === "started") fetchParts();
 }
 
@@ -60,4 +64,5 @@ if (!("final" in page.dataset)) {
     state: showState,
     connection: (state) => (connection.textContent = WORDS[state]),
   });
+  resources.follow(() => "over" in page.dataset);
 }

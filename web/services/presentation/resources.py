@@ -1,0 +1,122 @@
+"""What an execution used of its machine, small enough to draw: one chart for each kind, one line for each device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from web.services.presentation import charts, formats
+from web.store import usage
+from web.store.usage import Stretch, Summary
+
+POINTS = 500
+NARROWEST_US = 1_000_000
+TITLES = {  # of one line and of several
+    "cpu": ("Processors", ""),
+    "memory": ("Memory", ""),
+    "gpu": ("GPU", "{} GPUs"),
+    "gpu_memory": ("GPU memory", "GPU memory"),
+}
+BYTES = frozenset({"memory", "gpu_memory"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One series over the common `x`, and what it was last."""
+
+    number: int
+    last: str
+    y: list[float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One chart. `unit` is bytes, percent or "". `spark` is a polyline of its first line, for pages without scripts."""
+
+    kind: str
+    title: str
+    unit: str
+    last: str
+    largest: str
+    lines: list[Line]
+    spark: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """`x` are seconds since the start, the same for all charts; `step_s` is how far apart its points are."""
+
+    x: list[float]
+    step_s: float
+    charts: list[Resource]
+
+
+def of(db: Database, execution_id: int, start_us: int) -> Resources:
+    """The charts of an execution that started then; none before its first sample."""
+    times = usage.span(db, execution_id)
+    if times is None:
+        return Resources(x=[], step_s=0, charts=[])
+    first, last = times
+    width = max(NARROWEST_US, math.ceil((last - first + 1) / POINTS))
+    found = usage.stretches(db, execution_id, first, width)
+    numbers = sorted({stretch.number for stretches in found.values() for stretch in stretches})
+    x = [round((first + number * width - start_us) / 1e6, 1) for number in numbers]
+    summaries = usage.summaries(db, execution_id)
+    made = [
+        _resource(kind, x, numbers, found, summaries)
+        for kind in TITLES
+        if any(_kind(series) == kind for series in found)
+    ]
+    return Resources(x=x, step_s=width / 1e6, charts=made)
+
+
+def _resource(
+    kind: str,
+    x: list[float],
+    numbers: list[int],
+    found: Mapping[str, list[Stretch]],
+    summaries: Mapping[str, Summary],
+) -> Resource:
+    lines = []
+    names = sorted((series for series in found if _kind(series) == kind), key=_number)
+    for series in names:
+        values = {stretch.number: stretch.value for stretch in found[series]}
+        y = [values.get(number) for number in numbers]
+        lines.append(Line(number=_number(series), last=text(kind, summaries[series].last), y=y))
+    one, several = TITLES[kind]
+    drawn = [(at, value) for at, value in zip(x, lines[0].y, strict=True) if value is not None]
+    return Resource(
+        kind=kind,
+        title=one if len(names) == 1 else several.format(len(names)),
+        unit="bytes" if kind in BYTES else "percent" if kind == "gpu" else "",
+        last=_range(kind, [summaries[series].last for series in names]),
+        largest=text(kind, max(summaries[series].largest for series in names)),
+        lines=lines,
+        spark=charts.polyline(drawn),
+    )
+
+
+def text(kind: str, value: float) -> str:
+    """A value of this kind for people."""
+    if kind in BYTES:
+        return formats.size(int(value))
+    return f"{value:.0f} %" if kind == "gpu" else f"{value:.2f}"
+
+
+def _range(kind: str, values: list[float]) -> str:
+    low, high = text(kind, min(values)), text(kind, max(values))
+    if low == high:
+        return low
+    number, _, unit = low.partition(" ")
+    return f"{number if unit == high.partition(' ')[2] else low} to {high}"
+
+
+def _kind(series: str) -> str:
+    return series.partition(":")[0]
+
+
+def _number(series: str) -> int:
+    return int(series.partition(":")[2] or 0)

@@ -1,0 +1,116 @@
+// What the execution uses of its machine: a chart for each kind, drawn anew every ten seconds while it runs.
+
+import { plot, shortNumber, size, tick } from "./charts.js";
+
+const AGAIN_S = 10;
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
+const POWERS = Array.from({ length: 50 }, (_, power) => 2 ** power); // steps of an axis of bytes
+const TIMES = [[86400 * 2, 86400, "d"], [7200, 3600, "h"], [180, 60, "min"], [0, 1, "s"]]; // from, seconds of one, name
+const Y_TICKS = { bytes, percent: (value) => `${shortNumber(value)}%`, "": tick };
+
+function bytes(value) {
+  const power = value < 1024 ? 0 : Math.min(Math.floor(Math.log2(value) / 10), UNITS.length - 1);
+  return `${shortNumber(Number((value / 1024 ** power).toPrecision(3)))} ${UNITS[power]}`;
+}
+
+// "3.1 to 3.5 GiB" of "3.1 GiB" and "3.5 GiB".
+function range([low, high]) {
+  if (low === high) return low;
+  const [[number, unit], [, other]] = [low.split(" "), high.split(" ")];
+  return `${unit === other ? number : low} to ${high}`;
+}
+
+class Resource {
+  constructor(figure) {
+    this.figure = figure;
+    this.place = figure.querySelector(".plot");
+    this.value = figure.querySelector("b");
+    this.format = Y_TICKS[figure.dataset.unit];
+    this.plot = null;
+  }
+
+  show(x, { last, largest, lines, unit }, [, second, name]) {
+    this.last = this.value.textContent = last;
+    this.figure.querySelector(".note").textContent = `at most ${largest}`;
+    const texts = [...this.figure.querySelectorAll(".lines > span > span")];
+    lines.forEach((line, i) => (texts[i].textContent = line.last));
+    if (typeof uPlot === "undefined") return;
+    this.data = [x.map((at) => at / second), ...lines.map((line) => line.y)];
+    this.unit = name;
+    if (this.plot && this.plotted === name) this.plot.setData(this.data);
+    else this.draw();
+  }
+
+  draw() {
+    this.plot?.destroy();
+    this.plotted = this.unit;
+    const most = this.figure.dataset.unit === "percent" ? 100 : 0;
+    this.plot = plot(this.place, this.data, {
+      sync: "resources",
+      setCursor: ({ cursor: { idx } }) => this.showCursor(idx),
+      strokes: [...this.figure.querySelectorAll(".lines > span")].map((line) => getComputedStyle(line).color),
+      xTick: (value) => `${shortNumber(value)} ${this.unit}`,
+      yTick: this.format,
+      yIncrs: this.figure.dataset.unit === "bytes" ? POWERS : undefined,
+      yRange: (_, low, high) => [0, Math.max(most, high * 1.05) || 1],
+    });
+  }
+
+  showCursor(index) {
+    if (index === null || index === undefined) this.value.textContent = this.last;
+    else {
+      const values = this.data.slice(1).map((line) => line[index]).filter((value) => value !== null);
+      if (values.length) this.value.textContent = range([Math.min(...values), Math.max(...values)].map(this.format));
+    }
+  }
+}
+
+export class Resources {
+  // `changed` is called when the page lacks a chart: then the section must be fetched anew.
+  constructor(url, changed) {
+    this.url = url;
+    this.changed = changed;
+    this.resizer = new ResizeObserver((entries) => {
+      for (const { target } of entries) {
+        const chart = this.charts.find(({ place }) => place === target);
+        if (chart?.plot && chart.plot.width !== target.clientWidth) chart.plot.setSize(size(target));
+      }
+    });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.charts.forEach((chart) => chart.plot && chart.draw()));
+    this.find();
+  }
+
+  find() {
+    this.resizer.disconnect();
+    this.charts = [...document.querySelectorAll("#resources .chart")].map((figure) => new Resource(figure));
+    this.charts.forEach(({ place }) => this.resizer.observe(place));
+    this.load();
+  }
+
+  // Returns how far apart the points are, in seconds: sooner there is nothing new to see.
+  async load() {
+    const answer = await fetch(`${this.url}resources`);
+    if (!answer.ok) return 0;
+    const { x, step_s: step, charts } = await answer.json();
+    const same = charts.length === this.charts.length
+      && charts.every(({ kind, lines }, i) => {
+        const { figure } = this.charts[i];
+        return kind === figure.dataset.kind && lines.length === figure.querySelectorAll(".lines > span").length;
+      });
+    if (!same) this.changed();
+    else {
+      const time = TIMES.find(([from]) => (x.at(-1) ?? 0) >= from);
+      charts.forEach((chart, i) => this.charts[i].show(x, chart, time));
+    }
+    return step;
+  }
+
+  // Until `over()` says that nothing comes any more.
+  async follow(over) {
+    while (!over()) {
+      let step = 0;
+      if (!document.hidden) step = await this.load().catch(() => 0);
+      await new Promise((resolve) => setTimeout(resolve, 1000 * Math.max(AGAIN_S, step)));
+    }
+  }
+}
