@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,9 +68,9 @@ class Watch:
     _refused: str | None = None
 
     def first(self) -> Inventory:
-        """Wait for the first inventory."""
+        """Wait for the next inventory, which is due at once the first time."""
         self.poll()
-        while self._child is not None:
+        while self._answer is not None:
             time.sleep(POLL_S)
             self.poll()
         return self.inventory
@@ -81,31 +81,30 @@ class Watch:
         if self._child is None:
             if not self._asked_at or now - self._asked_at >= REFRESH_S:
                 self._ask(now)
-        elif self._child.poll() is not None or now - self._asked_at > PATIENCE_S:
-            self._take()
+        elif self._child.poll() is not None:
+            self._child = None
+            self._take(())
+        elif self._answer is not None and now - self._asked_at > PATIENCE_S:
+            self._child.kill()  # as long as it is beyond that nobody is asked again
+            text = f"The NVIDIA driver does not answer within {PATIENCE_S:g} s; `nvidia-smi` may say more"
+            self._take((text,))
 
     def _ask(self, now: float) -> None:
         self._asked_at = now
         self._answer = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the answer is taken
         self._child = subprocess.Popen(LISTING, stdin=subprocess.DEVNULL, stdout=self._answer)
 
-    def _take(self) -> None:
-        child, answer = self._child, self._answer
-        if child is None or answer is None:
-            return
-        answer.seek(0)
-        found = parse(answer.read())
-        answer.close()
-        if child.poll() is None:
-            child.kill()  # it may be beyond that: then Popen takes note of its end some day
-            problem = f"The NVIDIA driver does not answer within {PATIENCE_S:g} s; `nvidia-smi` may say more"
-            found = Inventory(driver_version=found.driver_version, gpus=found.gpus, problems=(*found.problems, problem))
-        self._child = self._answer = None
-        self._set(found)
+    def _take(self, problems: tuple[str, ...]) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.seek(0)
+            found = parse(answer.read())
+            answer.close()
+            self._set(replace(found, problems=(*found.problems, *problems)))
 
     def _set(self, found: Inventory) -> None:
         if found.gpus and (refusal := self._refusal(found.gpus[0].uuid)):
-            found = Inventory(driver_version=found.driver_version, problems=(*found.problems, refusal))
+            found = replace(found, gpus=(), problems=(*found.problems, refusal))
         for problem in found.problems:
             if problem not in self.inventory.problems:
                 log.warning("%s", problem)
