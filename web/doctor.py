@@ -6,10 +6,14 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,6 +25,10 @@ from web.embedded_redis import find_binary
 
 OLDEST_GIT = (2, 25)
 OLDEST_DOCKER_API = (1, 40)  # device requests, by which GPUs are given to containers
+GPU_LISTING = [sys.executable, "-P", "-m", "runner.nvml", "list"]
+GPU_WAIT_S = 10.0
+GPU_HOOK = "nvidia-container-runtime-hook"
+NVIDIA_KERNEL = Path("/proc/driver/nvidia/gpus")
 LOW_DISK_BYTES = 10 * GIB  # images of training frameworks are several GiB each
 
 
@@ -102,19 +110,50 @@ def docker(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def gpus(environ: Mapping[str, str]) -> Iterator[Finding]:
-    try:
-        found = sorted(os.listdir("/proc/driver/nvidia/gpus"))
-    except OSError:
+    said = list(_nvml(environ))
+    driver = next((item["driver_version"] for item in said if "driver_version" in item), "")
+    for problem in (item["problem"] for item in said if "problem" in item):
+        advice = "executions do without it; once `nvidia-smi` shows it in order, the runner offers it again"
+        yield Finding(check="gpus", level="warn", message=problem, advice=advice)
+    models = Counter(
+        f"{item['gpu']['name']}, {item['gpu']['memory_bytes'] / GIB:.0f} GiB" for item in said if "gpu" in item
+    )
+    if models:
+        shown = "; ".join(f"{count} of {model}" for model, count in models.items())
+        yield Finding(check="gpus", level="ok", message=f"{shown}; driver {driver}")
+        yield _gpu_runtime(docker_engine.find(environ).info(), environ)
+    elif NVIDIA_KERNEL.is_dir() and any(NVIDIA_KERNEL.iterdir()) and not said:
+        message = "the kernel drives NVIDIA GPUs, but there is no libnvidia-ml.so.1 to ask about them"
+        yield Finding(
+            check="gpus", level="fail", message=message, advice="install the driver's libraries, as for nvidia-smi"
+        )
+    elif not said:
         yield Finding(check="gpus", level="ok", message="no NVIDIA driver; executions run on the processor")
+
+
+def _nvml(environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """What the runner's own program says of the GPUs."""
+    try:
+        done = subprocess.run(GPU_LISTING, capture_output=True, timeout=GPU_WAIT_S, check=False, env=dict(environ))
+    except subprocess.TimeoutExpired:
+        yield {"problem": f"the NVIDIA driver does not answer within {GPU_WAIT_S:g} s"}
         return
-    yield Finding(check="gpus", level="ok", message=f"{len(found)} NVIDIA GPUs")
-    runtimes = docker_engine.find(environ).info().get("Runtimes") or {}
-    if "nvidia" in runtimes:
-        yield Finding(check="gpus", level="ok", message="Docker has the NVIDIA runtime")
-    else:
-        advice = "install nvidia-container-toolkit, run `nvidia-ctk runtime configure --runtime=docker`, restart Docker"
-        message = "Docker does not have the NVIDIA runtime, so containers cannot use the GPUs"
-        yield Finding(check="gpus", level="fail", message=message, advice=advice)
+    for line in done.stdout.splitlines():
+        yield json.loads(line)
+
+
+def _gpu_runtime(info: Mapping[str, Any], environ: Mapping[str, str]) -> Finding:
+    """Docker tells of a runtime and of CDI devices, not of a hook: that is a program which it looks for."""
+    cdi = [str(device.get("ID")) for device in info.get("DiscoveredDevices") or []]
+    if "nvidia" in (info.get("Runtimes") or {}):
+        return Finding(check="gpus", level="ok", message="Docker has the NVIDIA runtime")
+    if any(device.startswith("nvidia.com/gpu") for device in cdi):
+        return Finding(check="gpus", level="ok", message="Docker has the GPUs as CDI devices")
+    if hook := shutil.which(GPU_HOOK, path=environ.get("PATH")):
+        return Finding(check="gpus", level="ok", message=f"Docker finds {hook}")
+    advice = "install nvidia-container-toolkit, run `nvidia-ctk runtime configure --runtime=docker`, restart Docker"
+    message = "Docker does not have the NVIDIA runtime, so containers cannot use the GPUs"
+    return Finding(check="gpus", level="fail", message=message, advice=advice)
 
 
 def redis(config: Config) -> Iterator[Finding]:

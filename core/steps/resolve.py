@@ -37,9 +37,19 @@ RUNNER_VARIABLES = frozenset(
         *("VH_PUBLIC_IP", "VH_LOCAL_IP", "VH_TPU"),
     }
 )
-# What steers the dynamic linker, the GPU runtime or this software instead of the program.
-HOST_VARIABLES = frozenset({"NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "CUDA_VISIBLE_DEVICES"})
-HOST_PREFIXES = ("LD_", "DOCKER_", "PUSHMILL_")
+# What steers the dynamic linker, the GPU runtime or this software instead of the program. Those of NVIDIA's container
+# toolkit choose devices, driver files and kernel interfaces; most other NVIDIA_… are a program's own, such as an API key.
+HOST_VARIABLES = frozenset(
+    {
+        *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_DISABLE_REQUIRE", "NVIDIA_IMEX_CHANNELS"),
+        *("NVIDIA_GDS", "NVIDIA_MOFED", "NVIDIA_GDRCOPY", "NVIDIA_NVSWITCH"),
+        *("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"),
+    }
+)
+HOST_PREFIXES = (
+    *("LD_", "DOCKER_", "PUSHMILL_"),
+    *("NVIDIA_REQUIRE_", "NVIDIA_MIG_", "NVIDIA_VISIBLE_", "NVIDIA_CONTAINER_", "NVIDIA_CTK_", "SWARM_RESOURCE_"),
+)
 
 
 class UnresolvedStep(InvalidInput):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from core import clock
 from core.states import State
 from web.services import launch, lifecycle
 from web.services.dispatch import dispatch
-from web.store import executions
+from web.store import executions, usage
 from web.store.db import execute, transaction
 
 SILENCE_S = 7200.0
@@ -130,6 +131,7 @@ REPORTS: list[tuple[str, dict[str, Any]]] = [
     ("heartbeat", {}),
     ("container", {"container_id": "abc", "image_digest": None}),
     ("detail", {"status_detail": "almost"}),
+    ("usage", {"samples": [[1, "cpu", 0.5]]}),
     ("final", {"state": "complete", "exit_code": 0}),
     ("claim", {"resume": True}),
 ]
@@ -165,6 +167,51 @@ def test_nothing_is_reported_after_the_end(api: ApiServer, verb: str, body: dict
     assert (answer.status_code, api.log(execution, b"x\n", 0).status_code) == (409, 409)
     assert api.upload(execution, "a", b"x").status_code == 409
     assert api.execution(execution) == before
+
+
+def test_a_container_is_reported_with_the_devices_that_it_got(api: ApiServer) -> None:
+    execution, attempt = api.started()
+    body = {"attempt": attempt, "container_id": "abc", "image_digest": None, "devices": ["GPU-b", "GPU-a"]}
+    assert api.call(f"executions/{execution}/container", body).status_code == 200
+    assert api.execution(execution).devices == ("GPU-b", "GPU-a")
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        "all",
+        [[1, "cpu"]],
+        [[1, "disk", 1]],
+        [[1, "gpu:", 1]],
+        [[1, "gpu:1000", 1]],
+        [[1, "cpu\n", 1]],
+        [[1, "cpu", "1"]],
+        [[1, "cpu", -1]],
+        [[1, "cpu", True]],
+        [[1, "cpu", 1e300]],
+        [[-1, "cpu", 1]],
+        [[1.5, "cpu", 1]],
+        [[2**60, "cpu", 1]],
+        [[1, "cpu", 1]] * 501,
+    ],
+)
+def test_usage_that_cannot_be_is_refused_by_name(api: ApiServer, samples: Any) -> None:
+    execution, attempt = api.started()
+    answer = api.call(f"executions/{execution}/usage", {"attempt": attempt, "samples": samples})
+    assert (answer.status_code, usage.span(api.db, api.execution(execution).id)) == (400, None)
+    assert answer.json is not None
+    assert answer.json["detail"]
+
+
+def test_usage_is_stored_once_and_never_after_its_arrival(api: ApiServer) -> None:
+    execution, attempt = api.started()
+    body = {"attempt": attempt, "samples": [[5, "cpu", 0.5], [5, "gpu_memory:0", 7], [2**52, "cpu", 1]]}
+    for _ in range(2):
+        assert api.call(f"executions/{execution}/usage", body).status_code == 200
+    found = usage.span(api.db, api.execution(execution).id)
+    assert found is not None
+    assert (found[0], found[1] <= time.time_ns() // 1000) == (5, True)
+    assert usage.summaries(api.db, api.execution(execution).id)["gpu_memory:0"].samples == 1
 
 
 def test_the_same_final_report_twice_is_fine_and_any_other_one_is_too_late(api: ApiServer) -> None:

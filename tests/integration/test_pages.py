@@ -21,6 +21,7 @@ PAGES = (
     "/", "/runners/", "/environments/", "/p/demo/", "/p/demo/commits/", "/p/demo/commits/{sha}/", "/p/demo/settings/",
     "/p/demo/executions/{n}/", "/p/demo/executions/{n}/parts", "/p/demo/executions/{n}/log.html",
     "/p/demo/executions/{n}/log.txt", "/p/demo/executions/{n}/series?key=loss", "/p/demo/executions/{n}/news",
+    "/p/demo/executions/{n}/resources",
 )  # fmt: skip
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from gpu_machine import FAKES, write_nvml
 
-from core.config import Config, from_table
+from core.config import GIB, Config, from_table
 from web import doctor
 from web.doctor import Finding
 
@@ -104,3 +105,21 @@ def test_json_holds_the_same_findings_and_a_failure_is_exit_code_1(tmp_path: Pat
     text = CliRunner(env=NO_ENGINE).invoke(doctor.command, arguments[:2])
     assert text.exit_code == 1
     assert all(finding.message in text.output and finding.advice in text.output for finding in findings)
+
+
+@pytest.mark.docker
+def test_gpus_are_told_with_model_driver_and_whether_docker_can_give_them(tmp_path: Path) -> None:
+    nvml = tmp_path / "nvml.json"
+    write_nvml(
+        nvml, {"uuid": "GPU-0", "memory": 80 * GIB}, {"uuid": "GPU-1", "memory": 80 * GIB}, driver_version="550.1"
+    )
+    environ = {"PYTHONPATH": str(FAKES), "FAKE_NVML": str(nvml), "PATH": str(tmp_path)}
+    found = levels(Config(data=tmp_path), "gpus", environ)
+    assert found["2 of NVIDIA Fake 80GB, 80 GiB; driver 550.1 → "] == "ok"
+    assert [text for text, level in found.items() if level == "fail" and "nvidia-container-toolkit" in text]
+    (tmp_path / "nvidia-container-runtime-hook").touch(mode=0o755)
+    assert "fail" not in levels(Config(data=tmp_path), "gpus", environ).values()
+    write_nvml(nvml, {"uuid": "GPU-0", "fault": "GpuIsLost"})
+    (lost,) = levels(Config(data=tmp_path), "gpus", environ).items()
+    assert "GPU 0 does not answer" in lost[0]
+    assert lost[1] == "warn"

@@ -298,6 +298,8 @@ def test_variables_come_from_the_step_and_the_caller_and_the_caller_wins() -> No
     [
         *("VH_JOB_ID", "VH_OUTPUTS_DIR", "VH_TPU", "LD_PRELOAD", "LD_LIBRARY_PATH", "NVIDIA_VISIBLE_DEVICES"),
         *("NVIDIA_DRIVER_CAPABILITIES", "CUDA_VISIBLE_DEVICES", "DOCKER_HOST", "PUSHMILL_DATA"),
+        *("NVIDIA_REQUIRE_CUDA", "NVIDIA_DISABLE_REQUIRE", "NVIDIA_MIG_CONFIG_DEVICES", "NVIDIA_IMEX_CHANNELS"),
+        *("NVIDIA_GDS", "DOCKER_RESOURCE_GPU", "SWARM_RESOURCE_GPU", "GPU_DEVICE_ORDINAL"),
     ],
 )
 def test_variables_that_are_not_the_users_are_dropped_with_a_note(name: str) -> None:
@@ -308,7 +310,10 @@ def test_variables_that_are_not_the_users_are_dropped_with_a_note(name: str) -> 
         assert f"environment variable {name} is dropped" in found.notes[0]
 
 
-@pytest.mark.parametrize("name", ["VH_NO_DATA_CACHE", "VH_CPU_LIMIT", "VH_API_TOKEN", "PYTHONUNBUFFERED"])
+@pytest.mark.parametrize(
+    "name",
+    ["VH_NO_DATA_CACHE", "VH_CPU_LIMIT", "VH_API_TOKEN", "PYTHONUNBUFFERED", "NVIDIA_API_KEY", "NVIDIA_TF32_OVERRIDE"],
+)
 def test_control_variables_and_the_users_own_are_kept(name: str) -> None:
     assert resolve(config(), "train", environment_variables={name: "1"}).environment_variables == {name: "1"}
 

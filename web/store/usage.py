@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from web.store.db import execute, row, rows
 
 SERIES = re.compile(r"cpu|memory|gpu(_memory)?:[0-9]{1,2}")
-KEPT = 20_000  # samples of one series, 55 hours of one each ten seconds; past it every other one goes
+KEPT = 20_000  # samples of one series, 55 hours of one each ten seconds; past it half of them go, evenly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def add(db: Database, execution_id: int, samples: Sequence[Sample]) -> None:
     for series in {sample.series for sample in samples}:
         found = row(db, "SELECT COUNT(*) AS n FROM usage WHERE execution_id = ? AND series = ?", (execution_id, series))
         if found and found["n"] > KEPT:
-            _halve(db, execution_id, series)
+            _thin(db, execution_id, series)
 
 
 def span(db: Database, execution_id: int) -> tuple[int, int] | None:
@@ -81,10 +81,11 @@ def stretches(db: Database, execution_id: int, first_us: int, width_us: int) -> 
     return result
 
 
-def _halve(db: Database, execution_id: int, series: str) -> None:
+def _thin(db: Database, execution_id: int, series: str) -> None:
+    """Keep the last sample of each of KEPT / 2 stretches of the same length."""
+    of = "FROM usage WHERE execution_id = ? AND series = ?"
     sql = (
-        "DELETE FROM usage WHERE execution_id = ? AND series = ? AND time_us IN (SELECT time_us FROM"
-        " (SELECT time_us, ROW_NUMBER() OVER (ORDER BY time_us) AS n FROM usage WHERE execution_id = ? AND series = ?)"
-        " WHERE n % 2 = 0)"
+        f"DELETE {of} AND time_us NOT IN (SELECT MAX(time_us) {of} GROUP BY (time_us - (SELECT MIN(time_us) {of}))"
+        f" / (SELECT MAX(1, (MAX(time_us) - MIN(time_us)) / {KEPT // 2} + 1) {of}))"
     )
-    execute(db, sql, (execution_id, series, execution_id, series))
+    execute(db, sql, (execution_id, series) * 4)

@@ -1,0 +1,83 @@
+"""What executions used: kept within a bound, thinned when drawn, one chart for each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from web.services.presentation import resources
+from web.store import usage
+from web.store.db import connect, execute, migrate, rows, transaction
+from web.store.usage import Sample
+
+EXECUTION, SECOND = 7, 1_000_000
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    db = connect(tmp_path / "pushmill.db")
+    migrate(db)
+    execute(db, "PRAGMA foreign_keys = OFF")
+    yield db
+    db.close()
+
+
+def add(db: Database, *samples: tuple[float, str, float]) -> None:
+    with transaction(db):
+        found = [Sample(time_us=int(at * SECOND), series=series, value=value) for at, series, value in samples]
+        usage.add(db, EXECUTION, found)
+
+
+def test_without_samples_there_are_no_charts(db: Database) -> None:
+    assert resources.of(db, EXECUTION, 0).charts == []
+
+
+def test_devices_share_a_chart_for_each_kind_in_the_order_of_their_numbers(db: Database) -> None:
+    for at in (100, 110):
+        add(db, *((at, f"gpu:{gpu}", 10 * gpu + at - 100) for gpu in (10, 2, 0)))
+        add(db, (at, "cpu", 1.5), (at, "memory", 2**30))
+    found = resources.of(db, EXECUTION, 90 * SECOND)
+    assert [(chart.kind, chart.title, chart.last) for chart in found.charts] == [
+        ("cpu", "Processors", "1.50"),
+        ("memory", "Memory", "1.00 GiB"),
+        ("gpu", "3 GPUs", "10 to 110 %"),
+    ]
+    assert found.x == [10, 20]
+    assert [(line.number, line.y, line.last) for line in found.charts[2].lines] == [
+        (0, [0, 10], "10 %"),
+        (2, [20, 30], "30 %"),
+        (10, [100, 110], "110 %"),
+    ]
+
+
+def test_three_days_are_drawn_with_500_points_and_their_peak_is_told(db: Database) -> None:
+    add(db, *((10 * number, "cpu", 1.0) for number in range(15_000)))
+    add(db, (77_777, "cpu", 9.0), (50, "memory", 5))
+    found = resources.of(db, EXECUTION, 0)
+    assert 490 <= len(found.x) <= 500
+    assert found.step_s == pytest.approx(300, abs=1)
+    assert found.charts[0].largest == "9.00"
+    assert found.charts[1].lines[0].y.count(None) == len(found.x) - 1
+
+
+def test_past_its_bound_a_series_is_thinned_evenly(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "KEPT", 100)
+    for number in range(1000):
+        add(db, (number, "cpu", number), (number, "memory", 1))
+    for series in ("cpu", "memory"):
+        samples = usage.summaries(db, EXECUTION)[series].samples
+        assert 50 <= samples <= 100
+    times = [found["time_us"] // SECOND for found in rows(db, "SELECT time_us FROM usage WHERE series = 'cpu'")]
+    assert max(b - a for a, b in pairwise([0, *times])) <= 40
+    assert times[-1] == 999
+
+
+def test_the_same_samples_again_change_nothing(db: Database) -> None:
+    add(db, (1, "cpu", 1.0), (2, "cpu", 2.0))
+    add(db, (1, "cpu", 5.0), (2, "cpu", 2.0))
+    summary = usage.summaries(db, EXECUTION)["cpu"]
+    assert (summary.samples, summary.largest, summary.last) == (2, 2.0, 2.0)
