@@ -29,6 +29,7 @@ class Recorded:
     arrivals: list[tuple[float, str, bytes]] = field(default_factory=list)
     outputs: dict[str, bytes] = field(default_factory=dict)
     details: list[str] = field(default_factory=list)
+    usage: list[tuple[int, str, float]] = field(default_factory=list)
     container: dict[str, Any] = field(default_factory=dict)
     final: dict[str, Any] = field(default_factory=dict)
     given_away: bool = False
@@ -92,6 +93,10 @@ class RunnerServer:
 
     def _container(self, execution: Recorded, message: dict[str, Any], body: bytes) -> tuple[int, Any]:
         execution.container = message
+        return 200, {}
+
+    def _usage(self, execution: Recorded, message: dict[str, Any], body: bytes) -> tuple[int, Any]:
+        execution.usage += [tuple(sample) for sample in message["samples"]]
         return 200, {}
 
     def _detail(self, execution: Recorded, message: dict[str, Any], body: bytes) -> tuple[int, Any]:

@@ -211,7 +211,7 @@ def test_usage_is_stored_once_and_never_after_its_arrival(api: ApiServer) -> Non
     found = usage.span(api.db, api.execution(execution).id)
     assert found is not None
     assert (found[0], found[1] <= time.time_ns() // 1000) == (5, True)
-    assert usage.summaries(api.db, api.execution(execution).id)["gpu_memory:0"].samples == 1
+    assert usage.count(api.db, api.execution(execution).id, "gpu_memory:0") == 1
 
 
 def test_the_same_final_report_twice_is_fine_and_any_other_one_is_too_late(api: ApiServer) -> None:

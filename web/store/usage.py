@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from web.store.db import execute, row, rows
 
 SERIES = re.compile(r"cpu|memory|gpu(_memory)?:[0-9]{1,2}")
-KEPT = 20_000  # samples of one series, 55 hours of one each ten seconds; past it half of them go, evenly
+KEPT = 10_000  # samples of one series, 28 hours of one each ten seconds; past it half of them go, evenly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +25,11 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """The mean of a series' samples in the stretch `number` of an execution's time."""
+    """The samples of a series in the stretch `number` of an execution's time."""
 
     number: int
-    value: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """Of one series: how many samples, the largest and the last of them."""
-
-    samples: int
+    mean: float
     largest: float
-    last: float
 
 
 def add(db: Database, execution_id: int, samples: Sequence[Sample]) -> None:
@@ -45,8 +37,7 @@ def add(db: Database, execution_id: int, samples: Sequence[Sample]) -> None:
     values = [(execution_id, sample.series, sample.time_us, sample.value) for sample in samples]
     db.conn.executemany("INSERT OR IGNORE INTO usage VALUES (?, ?, ?, ?)", values)
     for series in {sample.series for sample in samples}:
-        found = row(db, "SELECT COUNT(*) AS n FROM usage WHERE execution_id = ? AND series = ?", (execution_id, series))
-        if found and found["n"] > KEPT:
+        if count(db, execution_id, series) > KEPT:
             _thin(db, execution_id, series)
 
 
@@ -57,35 +48,34 @@ def span(db: Database, execution_id: int) -> tuple[int, int] | None:
     return (found["first"], found["last"]) if found and found["first"] is not None else None
 
 
-def summaries(db: Database, execution_id: int) -> dict[str, Summary]:
-    """Of each series that there is."""
-    # beside a lone MAX, SQLite takes the bare columns from the row that has it
-    sql = (
-        "SELECT latest.series, latest.value AS last, COUNT(*) AS samples, MAX(usage.value) AS largest FROM"
-        " (SELECT series, MAX(time_us), value FROM usage WHERE execution_id = ? GROUP BY series) AS latest"
-        " JOIN usage ON usage.execution_id = ? AND usage.series = latest.series GROUP BY latest.series"
-    )
-    found = rows(db, sql, (execution_id, execution_id))
-    return {item.pop("series"): Summary(**item) for item in found}
-
-
 def stretches(db: Database, execution_id: int, first_us: int, width_us: int) -> dict[str, list[Stretch]]:
     """Each series in stretches of `width_us` from `first_us` on; those without a sample are left out."""
     sql = (
-        "SELECT series, (time_us - ?) / ? AS number, AVG(value) AS value FROM usage WHERE execution_id = ?"
-        " GROUP BY series, number ORDER BY series, number"
+        "SELECT series, (time_us - ?) / ? AS number, AVG(value) AS mean, MAX(value) AS largest FROM usage"
+        " WHERE execution_id = ? GROUP BY series, number ORDER BY series, number"
     )
     result: dict[str, list[Stretch]] = {}
     for found in rows(db, sql, (first_us, width_us, execution_id)):
-        result.setdefault(found["series"], []).append(Stretch(number=found["number"], value=found["value"]))
+        result.setdefault(found.pop("series"), []).append(Stretch(**found))
     return result
 
 
+def last(db: Database, execution_id: int, series: str) -> float:
+    """The newest sample of a series that has one."""
+    sql = "SELECT value FROM usage WHERE execution_id = ? AND series = ? ORDER BY time_us DESC LIMIT 1"
+    found = row(db, sql, (execution_id, series))
+    return float(found["value"]) if found else 0.0
+
+
+def count(db: Database, execution_id: int, series: str) -> int:
+    found = row(db, "SELECT COUNT(*) AS n FROM usage WHERE execution_id = ? AND series = ?", (execution_id, series))
+    return int(found["n"]) if found else 0
+
+
 def _thin(db: Database, execution_id: int, series: str) -> None:
-    """Keep the last sample of each of KEPT / 2 stretches of the same length."""
-    of = "FROM usage WHERE execution_id = ? AND series = ?"
-    sql = (
-        f"DELETE {of} AND time_us NOT IN (SELECT MAX(time_us) {of} GROUP BY (time_us - (SELECT MIN(time_us) {of}))"
-        f" / (SELECT MAX(1, (MAX(time_us) - MIN(time_us)) / {KEPT // 2} + 1) {of}))"
-    )
-    execute(db, sql, (execution_id, series) * 4)
+    """Keep the last sample of each cell of a grid. Doubled cells hold two of before, so what is left stays even."""
+    of, values = "FROM usage WHERE execution_id = ? AND series = ?", (execution_id, series)
+    found = row(db, f"SELECT MAX(time_us) - MIN(time_us) AS length {of}", values)
+    width = 2 ** ((found["length"] if found else 0) // (KEPT // 2)).bit_length()
+    sql = f"DELETE {of} AND time_us NOT IN (SELECT MAX(time_us) {of} GROUP BY time_us / {width})"
+    execute(db, sql, values * 2)

@@ -10,7 +10,7 @@ from sqlite_utils import Database
 
 from web.services.presentation import charts, formats
 from web.store import usage
-from web.store.usage import Stretch, Summary
+from web.store.usage import Stretch
 
 POINTS = 500
 NARROWEST_US = 1_000_000
@@ -59,16 +59,14 @@ def of(db: Database, execution_id: int, start_us: int) -> Resources:
     times = usage.span(db, execution_id)
     if times is None:
         return Resources(x=[], step_s=0, charts=[])
-    first, last = times
-    width = max(NARROWEST_US, math.ceil((last - first + 1) / POINTS))
+    first, end = times
+    width = max(NARROWEST_US, math.ceil((end - first + 1) / POINTS))
     found = usage.stretches(db, execution_id, first, width)
     numbers = sorted({stretch.number for stretches in found.values() for stretch in stretches})
     x = [round((first + number * width - start_us) / 1e6, 1) for number in numbers]
-    summaries = usage.summaries(db, execution_id)
+    last_of = {series: usage.last(db, execution_id, series) for series in found}
     made = [
-        _resource(kind, x, numbers, found, summaries)
-        for kind in TITLES
-        if any(_kind(series) == kind for series in found)
+        _resource(kind, x, numbers, found, last_of) for kind in TITLES if any(_kind(series) == kind for series in found)
     ]
     return Resources(x=x, step_s=width / 1e6, charts=made)
 
@@ -78,22 +76,22 @@ def _resource(
     x: list[float],
     numbers: list[int],
     found: Mapping[str, list[Stretch]],
-    summaries: Mapping[str, Summary],
+    last_of: Mapping[str, float],
 ) -> Resource:
     lines = []
     names = sorted((series for series in found if _kind(series) == kind), key=_number)
     for series in names:
-        values = {stretch.number: stretch.value for stretch in found[series]}
+        values = {stretch.number: stretch.mean for stretch in found[series]}
         y = [values.get(number) for number in numbers]
-        lines.append(Line(number=_number(series), last=text(kind, summaries[series].last), y=y))
+        lines.append(Line(number=_number(series), last=text(kind, last_of[series]), y=y))
     one, several = TITLES[kind]
     drawn = [(at, value) for at, value in zip(x, lines[0].y, strict=True) if value is not None]
     return Resource(
         kind=kind,
         title=one if len(names) == 1 else several.format(len(names)),
         unit="bytes" if kind in BYTES else "percent" if kind == "gpu" else "",
-        last=_range(kind, [summaries[series].last for series in names]),
-        largest=text(kind, max(summaries[series].largest for series in names)),
+        last=_range(kind, [last_of[series] for series in names]),
+        largest=text(kind, max(stretch.largest for series in names for stretch in found[series])),
         lines=lines,
         spark=charts.polyline(drawn),
     )
