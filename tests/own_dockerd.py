@@ -2,7 +2,8 @@
 
 It shares nothing with the other one but the kernel: its own roots, socket, pid file, containerd namespace and bridge.
 It leaves iptables alone, since a second daemon that sets its chains up flushes the first one's; so its containers
-reach this machine (and a runner's relay) and nothing beyond.
+reach this machine (and a runner's relay) and nothing beyond. Two options are not for it: dockerd removes the first
+daemon's docker0 at its start with `--bridge none`, and at its second start with `--default-address-pool`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ class OwnDockerd:
         self._short.mkdir(mode=0o700)
         self._root, self._log = directory / "dockerd", directory / "dockerd.log"
         self._root.mkdir(parents=True, exist_ok=True)
-        self._prefix = _free_prefix()
         self.socket = self._short / "docker.sock"
         self.environment = {"DOCKER_HOST": f"unix://{self.socket}"}
         self._path = path
@@ -45,7 +45,6 @@ class OwnDockerd:
             f"--containerd-namespace={self._bridge}",
             f"--containerd-plugins-namespace={self._bridge}-plugins",
             f"--bridge={self._bridge}",
-            f"--default-address-pool=base={self._prefix}0.0/16,size=24",
             "--iptables=false",
             "--ip6tables=false",
             *arguments,
@@ -56,7 +55,7 @@ class OwnDockerd:
         """Start the daemon and wait until it answers."""
         if not Path(f"/sys/class/net/{self._bridge}").exists():
             _ip("link", "add", "name", self._bridge, "type", "bridge")
-            _ip("address", "add", f"{self._prefix}255.1/24", "dev", self._bridge)
+            _ip("address", "add", f"{_free_prefix()}255.1/24", "dev", self._bridge)
             _ip("link", "set", self._bridge, "up")
         with self._log.open("ab") as log:
             environment = {k: v for k, v in os.environ.items() if not k.startswith("DOCKER_")} | {"PATH": self._path}
@@ -100,19 +99,23 @@ class OwnDockerd:
 
     def close(self) -> None:
         """End the daemon, its containers and all that they leave on the machine."""
+        links = [self._bridge]
         if self.process is not None:
             if self.process.poll() is not None:
                 self.start()  # only a daemon can end the containers of its dead predecessor
             if containers := self.docker("ps", "-aq").stdout.decode().split():
                 self.docker("rm", "-f", "-v", *containers)
+            links += [f"br-{network[:12]}" for network in self._networks()]
             self.stop()
-        for name, addresses in _links().items():
-            if any(address.startswith(self._prefix) for address in addresses):
-                _ip("link", "delete", name)
+        for name in links:
+            subprocess.run(["ip", "link", "delete", name], capture_output=True, check=False)
         for place in sorted(_mounts_below(self._root, self._short), reverse=True):
             subprocess.run(["umount", "--lazy", place], check=False)
         for directory in (self._root, self._short):
             shutil.rmtree(directory, ignore_errors=True)
+
+    def _networks(self) -> list[str]:
+        return self.docker("network", "ls", "-q", "--no-trunc", "--filter", "driver=bridge").stdout.decode().split()
 
 
 @contextlib.contextmanager
@@ -134,15 +137,9 @@ def _ip(*arguments: str) -> str:
     return subprocess.run(["ip", *arguments], capture_output=True, check=True, text=True).stdout
 
 
-def _links() -> dict[str, list[str]]:
-    """The machine's network links and their addresses."""
-    links = json.loads(_ip("-json", "address"))
-    return {link["ifname"]: [found.get("local", "") for found in link["addr_info"]] for link in links}
-
-
 def _free_prefix() -> str:
     """The beginning of addresses that no link has."""
-    taken = [address for addresses in _links().values() for address in addresses]
+    taken = [found.get("local", "") for link in json.loads(_ip("-json", "address")) for found in link["addr_info"]]
     prefixes = [f"10.{number}." for number in range(64, 192)]
     return secrets.choice([prefix for prefix in prefixes if not any(found.startswith(prefix) for found in taken)])
 
