@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from demo_site import Browser, Site
 from instance import wait_for
+
+from web.services import lifecycle
+from web.store import usage
 
 pytestmark = pytest.mark.browser
 
@@ -89,9 +94,25 @@ def test_without_the_chart_library_the_sparklines_stay(browser: Browser, demo_si
     browser.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*uPlot*"]})
     try:
         browser.open(demo_site.page(demo_site.demo.long))
-        assert browser.run("return document.querySelectorAll('.plot polyline').length") == 5
+        assert browser.run("return document.querySelectorAll('#charts .plot polyline').length") == 5
+        assert browser.run("return document.querySelectorAll('#resources .plot polyline').length") == 4
     finally:
         browser.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+
+
+def test_what_a_running_execution_uses_is_drawn_and_followed(browser: Browser, demo_site: Site) -> None:
+    live, db = demo_site.demo.live, demo_site.db
+    browser.open(demo_site.page(live))
+    browser.wait("document.querySelectorAll('#resources canvas').length === 4")
+    titles = "return [...document.querySelectorAll('#resources .clip')].map((title) => title.textContent)"
+    assert browser.run(titles) == ["Processors", "Memory", "2 GPUs", "GPU memory"]
+    sample = usage.Sample(time_us=time.time_ns() // 1000, series="memory", value=77 * 2**30)
+    lifecycle.add_usage(db, demo_site.demo.runner, live.uuid, 1, [sample])
+    browser.wait("document.querySelector('#resources [data-kind=memory] b').textContent === '77.0 GiB'", 20)
+    assert browser.run("return document.querySelector('#resources [data-kind=memory] .note').textContent") == (
+        "at most 77.0 GiB"
+    )
+    assert browser.complaints() == []
 
 
 def test_colours_come_by_classes_and_links_in_output_do_not_come_at_all(browser: Browser, demo_site: Site) -> None:
