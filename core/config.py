@@ -74,7 +74,7 @@ class RunnerConfig:
     name: str = "local"
     server: str = ""  # the server's URL; "" = the one of this configuration
     token: str = ""  # "" = the one that `pushmill up` made
-    slots: int = 2  # executions at once
+    slots: int = 2  # executions without a GPU at once; those with GPUs run beside them
     network: str = "pushmill"  # the Docker network of the containers; made when absent
     memory: Size = Size(0)  # of each container; 0 = no limit
     cpus: float = 0.0  # of each container; 0 = no limit
