@@ -232,7 +232,7 @@ def _info(network: str) -> dict[str, Any]:
 def _why_no_gpus(uuid: str) -> str:
     engine = Engine()
     try:
-        return engine.why_no_gpus(uuid)
+        return engine.gpus.why_none(uuid)
     finally:
         engine.close()
 

@@ -96,6 +96,7 @@ class Engine:
                 f"Docker cannot be reached: {error}; is the daemon running, and may we use it?"
             ) from None
         self._version = str(self._api.version().get("Version", ""))
+        self.gpus = devices.Devices(self._api)
         self.overlay = True  # until a mount fails
 
     @property
@@ -279,35 +280,10 @@ class Engine:
         labels = [(container["Id"], container["Labels"]) for container in containers]
         return [Found(id_, label["pushmill.execution"], int(label["pushmill.attempt"])) for id_, label in labels]
 
-    def gpu_holders(self) -> dict[str, devices.Holder]:
-        """Who has which GPU, by UUID, whatever runner gave it. Raises ExecutionFailed."""
-        try:
-            return devices.holders(self._api)
-        except (DockerException, OSError) as error:
-            text = f"Docker does not say which GPUs are taken: {_answer(error)}"
-            raise ExecutionFailed(FailureReason.INTERNAL, text) from None
-
-    def why_no_gpus(self, uuid: str) -> str:
-        """Why containers get no GPUs here, "" when they do; tried with one device. Raises PushmillError."""
-        try:
-            return devices.why_none(self._api, uuid)
-        except (DockerException, OSError) as error:
-            raise PushmillError(f"whether Docker gives GPUs to containers is not known: {_answer(error)}") from None
-
-    def gpus_of(self, container_id: str) -> list[str]:
-        """The UUIDs of a container's devices, in their order. Raises PushmillError."""
-        try:
-            labels = self._api.inspect_container(container_id)["Config"]["Labels"]
-        except (DockerException, OSError) as error:
-            raise PushmillError(f"no devices of container {container_id[:12]}: {_answer(error)}") from None
-        return [uuid for uuid in labels.get(devices.LABEL, "").split(",") if uuid]
-
     def stats(self, container_id: str) -> dict[str, Any]:
         """What the container uses now, in Docker's own words. Raises PushmillError."""
-        try:
+        with devices.known(f"what container {container_id[:12]} uses"):
             found: dict[str, Any] = self._api.stats(container_id, stream=False, one_shot=True)
-        except (DockerException, OSError) as error:
-            raise PushmillError(f"no usage of container {container_id[:12]}: {_answer(error)}") from None
         return found
 
     def prune_volumes(self, runner: str) -> int:

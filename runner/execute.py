@@ -296,7 +296,7 @@ def _create(run: Run, container: ContainerSpec) -> list[str]:
     run.container_id, devices = gpus.create(
         run.spec.gpus,
         host.directory,
-        holders=engine.gpu_holders,
+        holders=engine.gpus.holders,
         make=lambda uuids: engine.create(replace(container, gpus=tuple(uuids))),
         status=run.status,
         check=run.check,

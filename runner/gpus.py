@@ -163,11 +163,15 @@ def create(
             text = f"It asks for {_count(wanted)}, and this machine has {len(there) or 'none'} that can be used"
             raise ExecutionFailed(FailureReason.INTERNAL, text)
         with _locked(directory, check):
-            taken = holders()
-            free = [uuid for uuid in there if uuid not in taken]
+            try:
+                taken = holders()
+            except PushmillError as error:  # it may be restarted while we wait
+                free, text = [], f"Waiting for {_count(wanted)}: {error}"
+            else:
+                free = [uuid for uuid in there if uuid not in taken]
+                text = waiting(wanted, len(free), [(uuid, taken[uuid]) for uuid in there if uuid in taken])
             if len(free) >= wanted:
                 return make(free[:wanted]), free[:wanted]
-        text = waiting(wanted, len(free), [(uuid, taken[uuid]) for uuid in there if uuid in taken])
         if text != told:
             status(told := text)
         deadline = time.monotonic() + WAIT_S

@@ -71,7 +71,7 @@ class Sampler:
 
     def _sample(self) -> list[Sample]:
         if self._meter is None:
-            self._meter = Meter(self._engine.gpus_of(self._container_id))
+            self._meter = Meter(self._engine.gpus.of(self._container_id))
         stats, at, time_us = self._engine.stats(self._container_id), time.monotonic(), time.time_ns() // 1000
         before, self._last = self._last, cpu_reading(stats, at)
         values = [] if before is None or self._last is None else [("cpu", processors(before, self._last))]

@@ -38,7 +38,7 @@ def host(machine: GpuMachine, server: RunnerServer, tmp_path: Path, monkeypatch:
     for name, value in machine.environment.items():
         monkeypatch.setenv(name, value)
     with runner_host(tmp_path, server.url) as host:
-        assert len(Watch(tmp_path, host.engine.why_no_gpus).first().gpus) == 2
+        assert len(Watch(tmp_path, host.engine.gpus.why_none).first().gpus) == 2
         yield host
 
 
@@ -130,7 +130,7 @@ def test_a_device_stays_taken_when_the_process_that_took_it_is_killed(host: Host
     first.stop = "kill"
     take_up(host)
     assert first.final["state"] == "stopped"
-    assert host.engine.gpu_holders() == {}
+    assert host.engine.gpus.holders() == {}
 
 
 def test_a_container_of_another_runner_is_waited_for_and_one_that_ended_is_not(
@@ -156,11 +156,11 @@ def test_without_gpus_a_container_sees_none_whatever_its_image_says(host: Host, 
 
 def test_a_docker_without_the_nvidia_runtime_is_noticed() -> None:
     engine = Engine()
-    assert "nvidia-container-toolkit" in engine.why_no_gpus(uuid_of(0))
+    assert "nvidia-container-toolkit" in engine.gpus.why_none(uuid_of(0))
     engine.close()
 
 
 def test_the_question_costs_no_container_where_docker_gives_gpus(host: Host) -> None:
-    assert host.engine.why_no_gpus(uuid_of(0)) == ""
+    assert host.engine.gpus.why_none(uuid_of(0)) == ""
     assert docker("ps", "-aq") == ""
     assert docker("images", "--format", "{{.Repository}}").split().count("<none>") == 0

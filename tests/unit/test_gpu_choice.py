@@ -12,6 +12,7 @@ import pytest
 from gpu_machine import uuid_of
 from instance import wait_for
 
+from core.errors import PushmillError
 from runner import gpus
 from runner.devices import Holder
 from runner.directory import write_json
@@ -97,3 +98,18 @@ def test_waiting_ends_when_the_execution_is_stopped(tmp_path: Path) -> None:
         )
     held = ", ".join(f"{uuid_of(n)} by execution {uuid_of(n)}" for n in range(4))
     assert said == [f"Waiting for 2 GPUs, none free; held: {held}"]
+
+
+def test_a_docker_that_is_restarted_meanwhile_is_waited_for(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def asked() -> Mapping[str, Holder]:
+        if not said:
+            raise PushmillError("Docker does not say which GPUs are taken: it is away")
+        return {}
+
+    made, uuids = gpus.create(
+        1, tmp_path, holders=asked, make=lambda uuids: "made", status=said.append, check=lambda: None
+    )
+    assert (made, uuids) == ("made", [uuid_of(0)])
+    assert said == ["Waiting for 1 GPU: Docker does not say which GPUs are taken: it is away"]
