@@ -109,7 +109,7 @@ class OwnDockerd:
             self.stop()
         for name in links:
             subprocess.run(["ip", "link", "delete", name], capture_output=True, check=False)
-        for place in sorted(_mounts_below(self._root, self._short), reverse=True):
+        for place in sorted(_mounts_in(self._root, self._short), reverse=True):
             subprocess.run(["umount", "--lazy", place], check=False)
         for directory in (self._root, self._short):
             shutil.rmtree(directory, ignore_errors=True)
@@ -152,6 +152,6 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def _mounts_below(*directories: Path) -> list[str]:
+def _mounts_in(*directories: Path) -> list[str]:
     places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return [place for place in places if any(place.startswith(f"{directory}/") for directory in directories)]
+    return [place for place in places if any(f"{place}/".startswith(f"{directory}/") for directory in directories)]
