@@ -60,6 +60,8 @@ class Frame:
     def operator(self, operator: str, *, process: bool) -> None:
         self.empty_parentheses = False
         if operator in REDIRECTIONS:
+            if self._top() == "pattern":
+                raise NotWhole  # bash reads on after a `<(` there
             self.pending = "<(" if process and operator in "<>" else operator
             return
         if self.pending or self.body_due:

@@ -212,6 +212,7 @@ def test_whole_commands_stand_alone(item: str) -> None:
             "while a",
             "case x in",
             "case x in a) b;;",
+            "case x in <( case $x in a) b;; esac",
             "esac",
             "cat <<E",
             "cat <<E\na\nE ",
