@@ -1,0 +1,179 @@
+"""Runners beside a server: each a `pushmill runner` of its own name, token and data directory, on this machine's Docker."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+from instance import PUSHMILL, Checkout, Instance, wait_for
+
+from web.store import runners, users
+from web.store.db import connect, transaction
+
+SERVER_ALONE = """
+[git]
+allow_local = true
+[runner]
+slots = 0
+[limits]
+stop_grace = "3 s"
+"""
+UNTIL_GO = "i=0; while [ ! -e /valohai/outputs/go ]; do i=$((i + 1)); echo line $i; sleep 0.05; done; echo end"
+DEAF = "trap '' TERM; echo up; while :; do sleep 0.1; done"
+
+
+class Machine:
+    """One runner. `environment` is both what it serves and how a step asks for it alone; `prefix` wraps its command."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        data: Path,
+        name: str,
+        *,
+        environments: Sequence[str] = ("default",),
+        slots: int = 1,
+        server_url: str = "",
+        redis_url: str = "",
+        command: Sequence[str] = (str(PUSHMILL), "runner"),
+    ) -> None:
+        self.instance, self.data, self.name = instance, data, name
+        self.process: psutil.Popen | None = None
+        self._command = [*command, "--data", str(data)]
+        data.mkdir(parents=True)
+        token = _register(instance, name, environments)
+        redis = redis_url or (instance.data / "redis" / "url").read_text().strip()
+        (data / "config.toml").write_text(
+            f'[runner]\nname = "{name}"\nserver = "{server_url or instance.url}"\ntoken = "{token}"\nslots = {slots}\n'
+            f'shm = "64 MiB"\nallow_input_hosts = ["127.0.0.1"]\n[redis]\nurl = "{redis}"\n'
+        )
+
+    def start(self, **environment: str) -> None:
+        if self.process is not None:
+            self.process.wait(15)
+        with open(self.data / "runner.out", "ab") as log:
+            self.process = psutil.Popen(
+                self._command, stdout=log, stderr=log, start_new_session=True, env=os.environ | environment
+            )
+
+    @property
+    def slots(self) -> list[psutil.Process]:
+        assert self.process is not None
+        return self.process.children() if self.process.is_running() else []
+
+    def keeper(self, execution: str) -> psutil.Process:
+        """The slot that holds the lock of an execution."""
+        lock = str(self.executions / execution / "lock")
+
+        def holder() -> psutil.Process | None:
+            return next((slot for slot in self.slots if lock in _open_files(slot)), None)
+
+        return wait_for(holder, 15)
+
+    def stop(self) -> float:
+        """SIGTERM; the seconds until it has gone."""
+        assert self.process is not None
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(15) == 0
+        return time.monotonic() - began
+
+    def kill(self) -> None:
+        """SIGKILL to everything of it at once."""
+        assert self.process is not None
+        for process in (self.process, *self.slots):
+            process.kill()
+        self.process.wait(5)
+
+    @property
+    def executions(self) -> Path:
+        return self.data / "runner" / "executions"
+
+    @property
+    def label(self) -> str:
+        return f"label=pushmill.runner={(self.data / 'runner' / 'id').read_text().strip()}"
+
+    def containers(self, *options: str) -> list[str]:
+        return docker("ps", "-aq", "--no-trunc", "--filter", self.label, *options).split()
+
+    def leftovers(self) -> list[str]:
+        """What is still there of executions: directories, containers, volumes."""
+        return [
+            *(f"directory {path}" for path in self.executions.glob("*")),
+            *(f"container {found}" for found in self.containers()),
+            *(f"volume {found}" for found in docker("volume", "ls", "-q", "--filter", self.label).split()),
+        ]
+
+    def close(self) -> None:
+        """End it, have the server know it, and remove what a failed test leaves."""
+        if self.process is not None and self.process.is_running():
+            self.kill()
+        with contextlib.closing(sqlite3.connect(self.instance.data / "pushmill.db", timeout=10)) as db, db:
+            db.execute("UPDATE runner SET last_seen_at = NULL WHERE name = ?", (self.name,))
+        if (self.data / "runner" / "id").exists():
+            for container in self.containers():
+                docker("rm", "-fv", container)
+
+
+@contextlib.contextmanager
+def machine(instance: Instance, data: Path, name: str, **options: Any) -> Iterator[Machine]:
+    """A runner that is up, and has gone afterwards with all that it made."""
+    made = Machine(instance, data, name, **options)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+def within(limit_s: float, what: str, condition: Callable[[], object]) -> None:
+    """Wait for `condition`, at most so long, and print how long it took."""
+    began = time.monotonic()
+    wait_for(condition, limit_s)
+    print(f"{what}: {time.monotonic() - began:.2f} s (at most {limit_s:g} s)")
+
+
+def launch(instance: Instance, checkout: Checkout, project: str, *steps: str) -> list[str]:
+    """Push these steps; the uuids of their executions in their order."""
+    before = len(instance.executions(project)) if (instance.data / "git" / f"{project}.git").exists() else 0
+    checkout.commit({"valohai.yaml": "".join(steps)})
+    checkout.push(instance.git_url(project))
+    found = wait_for(lambda: made if len(made := instance.executions(project)) == before + len(steps) else None, 30)
+    return [execution["id"] for execution in found[before:]]
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def step(name: str, *commands: str, image: str = "pushmill-test-busybox", **more: Any) -> str:
+    """One step of valohai.yaml as YAML. JSON is YAML, so `more` are keys of the step with JSON values."""
+    fields = {"name": name, "image": image, "command": list(commands), **more}
+    return f"- step: {json.dumps(fields)}\n"
+
+
+def _open_files(process: psutil.Process) -> set[str]:
+    try:
+        return {os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{process.pid}/fd")}
+    except OSError:
+        return set()
+
+
+def _register(instance: Instance, name: str, environments: Sequence[str]) -> str:
+    token = users.new_token()
+    db = connect(instance.data / "pushmill.db")
+    try:
+        with transaction(db):
+            runners.add(db, name, token, environments)
+    finally:
+        db.close()
+    return token
