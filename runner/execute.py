@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import shutil
@@ -52,7 +53,10 @@ def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -
 def claim(host: Host, directory: Path, attempt: int, *, resume: bool) -> ExecutionSpec | None:
     """The spec; None when the execution is not ours to run, and then nothing is left of it here."""
     try:
-        return host.reporter.claim(directory.name, attempt, resume=resume)
+        if not resume:
+            with contextlib.suppress(Conflict):  # ours all the same when the answer to an earlier try was lost
+                return host.reporter.claim(directory.name, attempt)
+        return host.reporter.claim(directory.name, attempt, resume=True)
     except (Conflict, NotFound) as refusal:
         log.info("execution %s is not ours: %s", directory.name, refusal)
         discard(host, directory)

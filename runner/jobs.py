@@ -6,6 +6,7 @@ import logging
 import uuid
 from typing import Final
 
+from runner.adopt import recover_one
 from runner.execute import execute as run_execution
 from runner.host import Host
 
@@ -25,6 +26,9 @@ def execute(execution: str, attempt: int) -> None:
     Whatever becomes of the execution goes to the server; raises only when this process cannot run any.
     """
     try:
-        run_execution(_bound[0], str(uuid.UUID(execution)), int(attempt))
+        name, number = str(uuid.UUID(execution)), int(attempt)
     except ValueError:
         log.error("a job names %r, attempt %r, which is no execution", execution, attempt)
+        return
+    recover_one(_bound[0], name)  # this may be the second job of an execution whose first slot was killed
+    run_execution(_bound[0], name, number)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -25,6 +26,18 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 CHUNK = 256 * 1024
+TIMEOUT = urllib3.Timeout(connect=5, read=60)
+HEARTBEAT_TIMEOUT = urllib3.Timeout(total=3)  # a runner that is told to end may be in the middle of one
+# A link that was cut leaves connections on which nobody would ever answer: tcp(7). What is sent must arrive within
+# GONE_MS, and a silent server must still be there.
+GONE_MS = 10_000
+SOCKET_OPTIONS = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_MS),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
+]
 
 
 class Unavailable(PushmillError):
@@ -53,8 +66,7 @@ class Reporter:
         self._token = token
         self._give_up = give_up
         self._masker = masker or Masker()
-        timeout = urllib3.Timeout(connect=5, read=60)
-        self._http = urllib3.PoolManager(maxsize=4, retries=False, timeout=timeout)
+        self._http = urllib3.PoolManager(maxsize=4, retries=False, socket_options=SOCKET_OPTIONS)
 
     def with_give_up(self, give_up: Callable[[], bool], masker: Masker | None = None) -> Reporter:
         """The same server, other patience and other secrets; its own connections."""
@@ -65,7 +77,7 @@ class Reporter:
 
     def report(self, report: RunnerReport) -> None:
         """The runner's own heartbeat; one try, raises Unavailable."""
-        self._once("POST", "heartbeat", _json(report))
+        self._once("POST", "heartbeat", _json(report), timeout=HEARTBEAT_TIMEOUT)
 
     def claim(self, execution: str, attempt: int, *, resume: bool = False) -> ExecutionSpec:
         """Take a queued execution, or with `resume` get the spec of one that is held already. Raises Conflict."""
@@ -75,7 +87,8 @@ class Reporter:
     def heartbeat(self, execution: str, attempt: int) -> LeaseOrders:
         """Extend the lease; one try, raises Unavailable, or Conflict when the lease is lost."""
         path = f"executions/{execution}/heartbeat"
-        return LeaseOrders.from_dict(self._once("POST", path, _json({"attempt": attempt})))
+        body = _json({"attempt": attempt})
+        return LeaseOrders.from_dict(self._once("POST", path, body, timeout=HEARTBEAT_TIMEOUT))
 
     def container(
         self, execution: str, attempt: int, container_id: str, image_digest: str, devices: Sequence[str]
@@ -142,11 +155,18 @@ class Reporter:
             wait = min(2 * wait, LONGEST_WAIT_S)
 
     def _once(
-        self, method: str, path: str, body: Callable[[], bytes | Iterable[bytes]], headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Callable[[], bytes | Iterable[bytes]],
+        headers: dict[str, str] | None = None,
+        timeout: urllib3.Timeout = TIMEOUT,
     ) -> Any:
         sent = {"Authorization": f"Token {self._token}", **(headers or {"Content-Type": "application/json"})}
         try:
-            response = self._http.request(method, self._base + path, body=body(), headers=sent, redirect=False)
+            response = self._http.request(
+                method, self._base + path, body=body(), headers=sent, redirect=False, timeout=timeout
+            )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unavailable(f"the server at {self._base} cannot be reached: {error}") from None
         return _answer(response.status, response.data, f"{method} {self._base}{path.partition('?')[0]}")

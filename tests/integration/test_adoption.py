@@ -9,7 +9,10 @@ import pytest
 from runner_host import docker, execution, keeper_process, take_up, until
 from runner_server import RunnerServer
 
+from core.errors import Denied
+from runner import jobs
 from runner.directory import write_json
+from runner.execute import execute
 from runner.host import Host
 
 pytestmark = pytest.mark.docker
@@ -128,3 +131,43 @@ def test_a_directory_of_which_nothing_can_be_taken_up_is_removed(server: RunnerS
     write_json(host.executions / "stale" / "state.json", {"attempt": 1, "claimed_at": 0})
     take_up(host)
     assert list(host.executions.iterdir()) == []
+
+
+def test_the_second_job_of_an_execution_whose_slot_was_killed_goes_on_with_its_container(
+    server: RunnerServer, host: Host
+) -> None:
+    recorded = server.add(execution(COUNT))
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: len(recorded.lines()) > 5)
+    jobs.bind(host)
+    jobs.execute(recorded.spec.uuid, 1)
+    assert recorded.lines() == [f"line {i}" for i in range(1, 61)]
+    assert recorded.final["state"] == "complete"
+    assert list(host.executions.iterdir()) == []
+
+
+def test_a_claim_whose_answer_was_lost_is_still_ours(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("echo hello"))
+
+    def lose_the_answer(path: str) -> int | None:
+        if recorded.claimed or not path.endswith("/claim"):
+            return None
+        recorded.claimed = True
+        return 503
+
+    server.before = lose_the_answer
+    execute(host, recorded.spec.uuid, 1)
+    assert recorded.lines() == ["hello"]
+    assert recorded.final["state"] == "complete"
+
+
+def test_a_container_stays_while_the_runners_token_is_not_taken(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("echo up; sleep 1; echo down"))
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: recorded.lines() == ["up"])
+    server.before = lambda path: 403
+    with pytest.raises(Denied):
+        take_up(host)
+    server.before = lambda path: None
+    take_up(host)
+    assert recorded.lines() == ["up", "down"]
