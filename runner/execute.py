@@ -17,6 +17,7 @@ from core.errors import Conflict, ExecutionFailed, NotFound, PushmillError
 from core.states import FailureReason, State
 from core.wire import ExecutionSpec, FinalReport
 from runner import checkout, cleanup, controls, documents, gpus, images, inputs, mounts, outputs
+from runner.clock import steady
 from runner.container import ContainerSpec, OverlayUnavailable, can_overlay
 from runner.directory import locked, make, read_json, remove, write_json
 from runner.ending import failed, stopped
@@ -232,14 +233,14 @@ def _report(run: Run, body: Callable[[], FinalReport]) -> FinalReport | None:
 
 
 def _note_attempt(directory: Path, attempt: int) -> float:
-    """Write down which attempt this directory serves; returns when it began, in Unix seconds."""
+    """Write down which attempt this directory serves; returns when it began, by `steady()`."""
     state = read_json(directory / "state.json")
     if state and state["attempt"] == attempt:
         return float(state["claimed_at"])
     remove(directory / "spool")
     for name in ("container.json", "relay.json"):
         (directory / name).unlink(missing_ok=True)
-    now = time.time()
+    now = steady()
     write_json(directory / "state.json", {"attempt": attempt, "claimed_at": now})
     return now
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from core.errors import Conflict, Denied, PushmillError
 from core.wire import LogBatch
+from runner.clock import ServerClock, steady
 from runner.commands import Event, Progress
 from runner.masking import Masker
 from runner.reporter import Reporter
@@ -30,23 +31,27 @@ TRACE_INTERVAL_S = 1.0
 
 
 class Stream:
-    """A tail and its clock. Whatever is unread now was printed between `seen_at` and the file's last change."""
+    """A tail and its clock. Whatever is unread now was printed between `seen_at` and the file's last change.
+
+    Times are of `steady()`, except for those of what was printed: `seen_at`, and `changed_at` of the unfinished line.
+    """
 
     def __init__(self, tail: Tail, acknowledged: int, seen_at: float) -> None:
         self.tail = tail
         self.acknowledged = acknowledged
         self.seen_at = seen_at
         self.size = tail.size
-        self.grew_at = tail.modified
+        self.changed_at = tail.modified
+        self.grew_at = steady() - max(0.0, time.time() - tail.modified)
         self.read_at = 0.0
-        self.posted_at = time.time()
+        self.posted_at = steady()
         self.told_full = False
 
     def notice(self, now: float) -> None:
         """Look at the size."""
         size = self.tail.size
         if size != self.size:
-            self.size, self.grew_at = size, now
+            self.size, self.changed_at, self.grew_at = size, now, steady()
         elif not self.tail.unread:
             self.seen_at = now
 
@@ -69,7 +74,7 @@ class Stream:
         share = (unread - self.tail.unread) / unread
         printed_at = max(first, min(now, self.tail.modified))
         self.seen_at = first + (printed_at - first) * min(1.0, max(0.0, share))
-        self.read_at = now
+        self.read_at = steady()
         return lines, first, self.seen_at
 
 
@@ -91,10 +96,12 @@ class Follower:
         progress: Progress,
         status: StatusWriter,
         masker: Masker,
+        clock: ServerClock,
     ) -> None:
         self.error: PushmillError | None = None  # why logs can no longer be stored
         self._reporter, self._execution, self._attempt = reporter, execution, attempt
         self._progress, self._status, self._cap = progress, status, cap
+        self._clock = clock
         self._seen = spool / "seen"
         self._touched_at = seen_at = self._seen.stat().st_mtime
         at = {name: offsets.get(name, 0) for name in ORDER}
@@ -109,7 +116,7 @@ class Follower:
 
     @property
     def last_output(self) -> float:
-        """When stdout or stderr last grew, in Unix seconds."""
+        """When stdout or stderr last grew, by `steady()`."""
         return max(stream.grew_at for stream in self._streams if stream.tail.stream != "status")
 
     def drain(self) -> None:
@@ -159,7 +166,7 @@ class Follower:
             return 0.0
         if any(stream.tail.unread >= BATCH_BYTES for stream in self._streams):
             return 0.0
-        quiet = time.time() - max(stream.grew_at for stream in self._streams)
+        quiet = steady() - max(stream.grew_at for stream in self._streams)
         return EAGER_POLL_S if quiet < EAGER_S else QUIET_POLL_S
 
     def _poll(self, ended: bool) -> bool:
@@ -172,7 +179,7 @@ class Follower:
         return any(shipped) or bool(events)
 
     def _leave_trace(self) -> None:
-        if (now := time.time()) - self._touched_at >= TRACE_INTERVAL_S:
+        if abs((now := time.time()) - self._touched_at) >= TRACE_INTERVAL_S:
             self._touched_at = now
             os.utime(self._seen, (now, now))
 
@@ -187,12 +194,12 @@ class Follower:
             self._status(sentence)
 
     def _ship(self, stream: Stream, ended: bool) -> bool:
-        now = time.time()
-        stream.notice(now)
+        clock, now = time.time(), steady()
+        stream.notice(clock)
         if stream.due(now, ended):
-            lines, first, last = stream.read(now)
+            lines, first, last = stream.read(clock)
         elif stream.unfinished_due(now, ended):
-            lines, first, last = stream.tail.flush(ended=ended), stream.grew_at, stream.grew_at
+            lines, first, last = stream.tail.flush(ended=ended), stream.changed_at, stream.changed_at
         else:
             self._release(stream)
             return False
@@ -207,11 +214,11 @@ class Follower:
             stream=stream.tail.stream,
             start=lines.start,
             end=lines.end,
-            first_us=int(first * 1e6),
-            last_us=int(last * 1e6),
+            first_us=self._clock.us(first),
+            last_us=self._clock.us(last),
         )
         stream.acknowledged = self._store(batch, lines.text)
-        stream.posted_at = time.time()
+        stream.posted_at = steady()
         if stream.acknowledged > stream.tail.size:
             raise PushmillError(
                 f"the server has {stream.acknowledged} bytes of {stream.tail.stream}, more than there are"

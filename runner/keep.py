@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from core.errors import Conflict
 from core.states import FailureReason, State
 from core.wire import FinalReport
+from runner.clock import steady
 from runner.container import Engine, Exit
 from runner.ending import ending
 from runner.run import Run
@@ -63,7 +64,7 @@ def keep(run: Run) -> FinalReport:
 
 def _watch(run: Run, waiter: Waiter) -> Ending:
     """Return once the container has ended, by itself or because it was to."""
-    kept_since, end = time.time(), Ending()
+    kept_since, end = steady(), Ending()
     while not waiter.done.wait(TICK_S):
         if run.lease.lost:
             raise Conflict(f"the lease on execution {run.spec.uuid} is lost")
@@ -84,7 +85,7 @@ def _why_end(run: Run, kept_since: float) -> State | FailureReason | None:
     if run.lease.expired():
         return FailureReason.TIME_LIMIT
     limit = run.spec.no_output_limit_s
-    if limit and time.time() - max(run.follower.last_output, kept_since) >= limit:
+    if limit and steady() - max(run.follower.last_output, kept_since) >= limit:
         return FailureReason.NO_OUTPUT
     return None
 

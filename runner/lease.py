@@ -8,6 +8,7 @@ import time
 
 from core.errors import Conflict, PushmillError
 from core.wire import LeaseOrders
+from runner.clock import ServerClock, steady
 from runner.reporter import Reporter
 
 log = logging.getLogger(__name__)
@@ -18,12 +19,13 @@ INTERVAL_S = 1.0
 class Lease:
     """`stop` is "" | "stop" | "kill" and never goes back; `lost` means that the execution is no longer ours.
 
-    A server that cannot be reached changes nothing: the execution goes on.
+    A server that cannot be reached changes nothing: the execution goes on. `time_limit_at` is of `steady()`.
     """
 
     def __init__(self, reporter: Reporter, execution: str, attempt: int, time_limit_at: float | None = None) -> None:
         self.stop = ""
         self.lost = False
+        self.clock = ServerClock()
         self._reporter = reporter.with_give_up(lambda: self.lost)
         self._execution, self._attempt = execution, attempt
         self._time_limit_at = time_limit_at
@@ -38,6 +40,7 @@ class Lease:
 
     def renew(self) -> LeaseOrders | None:
         """One heartbeat, now; None when the server did not answer. Raises Conflict when the lease is lost."""
+        sent = time.time()
         try:
             orders = self._reporter.heartbeat(self._execution, self._attempt)
         except Conflict:
@@ -46,13 +49,14 @@ class Lease:
         except PushmillError as error:
             log.warning("no heartbeat of execution %s: %s", self._execution, error)
             return None
+        self.clock.note(sent, time.time(), orders.server_us)
         if orders.stop == "kill" or (orders.stop and not self.stop):
             self.stop = orders.stop
         return orders
 
     def expired(self) -> bool:
         """The step's time limit has passed."""
-        return self._time_limit_at is not None and time.time() >= self._time_limit_at
+        return self._time_limit_at is not None and steady() >= self._time_limit_at
 
     def cancelled(self) -> bool:
         """No stage that comes before the container should go on."""
@@ -63,10 +67,12 @@ class Lease:
         return self.lost or self.stop == "kill"
 
     def _run(self) -> None:
-        while not self._closed.wait(INTERVAL_S):
+        while True:
             try:
                 self.renew()
             except Conflict:
                 log.warning("the lease on execution %s is lost", self._execution)
+                break
+            if self._closed.wait(INTERVAL_S):
                 break
         self._reporter.close()

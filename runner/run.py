@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from core.wire import ExecutionSpec
+from runner.clock import steady
 from runner.commands import Progress
 from runner.directory import remember_secrets
 from runner.follow import Follower
@@ -59,6 +59,7 @@ class Run:
             progress=self.progress,
             status=self.status,
             masker=masker,
+            clock=self.lease.clock,
         )
 
     def __enter__(self) -> Self:
@@ -79,8 +80,8 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Since the claim."""
-        return time.time() - self.claimed_at
+        """Since the claim; 0 when the machine started anew in between."""
+        return max(0.0, steady() - self.claimed_at)
 
     def check(self) -> None:
         """Raise Cancelled when the stage should not go on."""

@@ -95,6 +95,13 @@ class Machine:
         self.process.wait(5)
 
     @property
+    def online(self) -> bool:
+        """The server has heard of it."""
+        with contextlib.closing(sqlite3.connect(self.instance.data / "pushmill.db", timeout=10)) as db:
+            (seen,) = db.execute("SELECT last_seen_at FROM runner WHERE name = ?", (self.name,)).fetchone()
+        return seen is not None
+
+    @property
     def executions(self) -> Path:
         return self.data / "runner" / "executions"
 

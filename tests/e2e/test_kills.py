@@ -137,7 +137,7 @@ def test_a_slot_that_dies_while_the_server_hangs_is_replaced_in_time(
 
 
 def test_a_queued_job_that_redis_lost_is_taken_again(site: Instance, runner: Machine, checkout: Checkout) -> None:
-    wait_for(lambda: runner.slots)
+    wait_for(lambda: runner.online)
     runner.kill()
     (execution,) = launch(site, checkout, "flushed", step("hello", "echo hello"))
     wait_for(lambda: queued_jobs(site))
@@ -150,8 +150,8 @@ def test_a_queued_job_that_redis_lost_is_taken_again(site: Instance, runner: Mac
 def test_a_queued_job_outlives_a_redis_that_is_killed_and_forgets_everything(
     site: Instance, runner: Machine, checkout: Checkout
 ) -> None:
-    wait_for(lambda: runner.slots)
-    (slot,) = wait_for(lambda: runner.slots)
+    wait_for(lambda: runner.online)
+    (slot,) = runner.slots
     with frozen(slot):
         (execution,) = launch(site, checkout, "forgot", step("hello", "echo hello"))
         wait_for(lambda: queued_jobs(site))
@@ -187,7 +187,7 @@ def test_what_had_no_container_yet_waits_for_another_runner_when_its_own_dies(
 def test_what_was_handed_to_a_runner_that_died_before_taking_it_goes_to_another(
     site: Instance, runner: Machine, tmp_path: Path, checkout: Checkout
 ) -> None:
-    wait_for(lambda: runner.slots)
+    wait_for(lambda: runner.online)
     runner.kill()
     (execution,) = launch(site, checkout, "untaken", step("hello", "echo hello"))
     wait_for(lambda: queued_jobs(site))

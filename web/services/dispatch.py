@@ -14,7 +14,8 @@ from web.services.queues import Queues
 from web.store import executions, runners
 from web.store.db import transaction
 
-ONLINE_S = 60.0  # a runner silent for longer gets nothing new
+ONLINE_S = 60.0  # a runner silent for longer is shown as lost
+TAKES_S = 13.0  # one silent for so long gets nothing new: it was last recorded up to 10 s before it fell silent
 CLAIM_S = 2.5  # a placed execution that nobody claimed is handed over again after this
 
 
@@ -41,13 +42,15 @@ def hand_over_again(db: Database, queues: Queues) -> None:
 
 
 def is_online(runner: Runner) -> bool:
-    if runner.last_seen_at is None:
-        return False
-    return (datetime.now(UTC) - clock.parse(runner.last_seen_at)).total_seconds() < ONLINE_S
+    return _silence_s(runner) < ONLINE_S
 
 
 def takes_more(runner: Runner) -> bool:
-    return is_online(runner) and not runner.draining
+    return _silence_s(runner) < TAKES_S and not runner.draining
+
+
+def _silence_s(runner: Runner) -> float:
+    return clock.seconds_between(runner.last_seen_at, clock.now()) if runner.last_seen_at else float("inf")
 
 
 def _queue_what_quota_allows(db: Database) -> None:
