@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from core.errors import Denied, PushmillError
+from core.errors import PushmillError
 from runner import cleanup
 from runner.directory import locked, read_json
 from runner.execute import acknowledged, claim, conclude, discard, execute, open_relay, upload
@@ -22,8 +22,6 @@ def recover(host: Host) -> None:
     for directory in sorted(host.executions.iterdir()):
         try:
             _recover(host, directory)
-        except Denied:
-            raise  # a token that is being replaced: this slot ends, and the next one tries again
         except (PushmillError, OSError):
             log.exception("execution %s cannot be taken up", directory.name)
 

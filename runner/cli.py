@@ -196,7 +196,9 @@ class Supervisor:
             "problems": list(inventory.problems),
         }
         try:
-            self._reporter.report(RunnerReport(slots=self._config.runner.slots, info=self._info))
+            present = [path.name for path in (self._config.runner_dir / "executions").glob("*")]
+            report = RunnerReport(slots=self._config.runner.slots, info=self._info, executions=present)
+            self._reporter.report(report)
         except PushmillError as error:
             log.warning("%s", error)
 

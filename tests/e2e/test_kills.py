@@ -193,7 +193,9 @@ def test_what_was_handed_to_a_runner_that_died_before_taking_it_goes_to_another(
     wait_for(lambda: queued_jobs(site))
     with machine(site, tmp_path / "other", next(names)):
         within(
-            QUEUED_AGAIN_S, "runner dead, execution runs elsewhere", lambda: site.events(execution, "stdout") == ["hello"]
+            QUEUED_AGAIN_S,
+            "runner dead, execution runs elsewhere",
+            lambda: site.events(execution, "stdout") == ["hello"],
         )
         assert site.wait_final(execution)["status"] == "complete"
 

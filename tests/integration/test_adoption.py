@@ -9,7 +9,6 @@ import pytest
 from runner_host import docker, execution, keeper_process, take_up, until
 from runner_server import RunnerServer
 
-from core.errors import Denied
 from runner import jobs
 from runner.directory import write_json
 from runner.execute import execute
@@ -159,15 +158,3 @@ def test_a_claim_whose_answer_was_lost_is_still_ours(server: RunnerServer, host:
     execute(host, recorded.spec.uuid, 1)
     assert recorded.lines() == ["hello"]
     assert recorded.final["state"] == "complete"
-
-
-def test_a_container_stays_while_the_runners_token_is_not_taken(server: RunnerServer, host: Host) -> None:
-    recorded = server.add(execution("echo up; sleep 1; echo down"))
-    with keeper_process(host, recorded.spec.uuid):
-        until(lambda: recorded.lines() == ["up"])
-    server.before = lambda path: 403
-    with pytest.raises(Denied):
-        take_up(host)
-    server.before = lambda path: None
-    take_up(host)
-    assert recorded.lines() == ["up", "down"]

@@ -317,6 +317,8 @@ def test_an_execution_whose_runner_fell_silent_before_the_container_waits_again(
     assert (api.execution(execution).state, api.execution(execution).runner_id) == (State.QUEUED, None)
     assert api.call(f"executions/{execution}/heartbeat", {"attempt": attempt}).status_code == 409
     dispatch(api.db, api.app.extensions["pushmill"].queues)
+    assert api.execution(execution).runner_id is None, "placed on a runner that is silent"
+    assert api.call("heartbeat", {"slots": 10, "info": {}}).status_code == 200
     body = {"attempt": attempt + 1}
     assert api.call(f"executions/{execution}/claim", body | {"attempt": attempt}).status_code == 409
     assert api.call(f"executions/{execution}/claim", body).status_code == 200

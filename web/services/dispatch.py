@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlite_utils import Database
 
@@ -14,9 +14,9 @@ from web.services.queues import Queues
 from web.store import executions, runners
 from web.store.db import transaction
 
-ONLINE_S = 60.0  # a runner silent for longer is shown as lost
-TAKES_S = 13.0  # one silent for so long gets nothing new: it was last recorded up to 10 s before it fell silent
+ONLINE_S = 60.0  # a runner silent for longer gets nothing new
 CLAIM_S = 2.5  # a placed execution that nobody claimed is handed over again after this
+PATIENCE_S = 8.0  # and after this it goes elsewhere: its runner is gone, though it was heard of lately
 
 
 def dispatch(db: Database, queues: Queues) -> None:
@@ -27,30 +27,31 @@ def dispatch(db: Database, queues: Queues) -> None:
 
 
 def hand_over_again(db: Database, queues: Queues) -> None:
-    """Placed executions that nobody claimed: their job was lost with Redis, or their runner takes nothing any more."""
+    """Placed executions that nobody claimed: their job was lost with Redis, or their runner takes nothing any more.
+
+    A runner that let one wait for PATIENCE_S counts as lost until it is heard again.
+    """
     everyone = {runner.id: runner for runner in runners.listing(db)}
-    late = clock.text(datetime.now(UTC) - timedelta(seconds=CLAIM_S))
     for execution in executions.in_states(db, State.QUEUED):
-        if execution.runner_id is None or (execution.placed_at or "") > late:
+        if execution.runner_id is None:
             continue
         runner = everyone.get(execution.runner_id)
-        if runner is not None and takes_more(runner):
-            if executions.update(db, execution, placed_at=clock.now()):
+        waited_s = clock.seconds_between(execution.placed_at or execution.created_at, clock.now())
+        if runner is not None and takes_more(runner) and waited_s < PATIENCE_S:
+            if waited_s >= CLAIM_S:
                 queues.hand_over(runner.name, execution.uuid, execution.attempt)
-        else:
-            executions.update(db, execution, runner_id=None, placed_at=None)
+        elif executions.update(db, execution, runner_id=None, placed_at=None) and waited_s >= PATIENCE_S:
+            runners.presume_silent(db, execution.runner_id, ONLINE_S)
 
 
 def is_online(runner: Runner) -> bool:
-    return _silence_s(runner) < ONLINE_S
+    if runner.last_seen_at is None:
+        return False
+    return (datetime.now(UTC) - clock.parse(runner.last_seen_at)).total_seconds() < ONLINE_S
 
 
 def takes_more(runner: Runner) -> bool:
-    return _silence_s(runner) < TAKES_S and not runner.draining
-
-
-def _silence_s(runner: Runner) -> float:
-    return clock.seconds_between(runner.last_seen_at, clock.now()) if runner.last_seen_at else float("inf")
+    return is_online(runner) and not runner.draining
 
 
 def _queue_what_quota_allows(db: Database) -> None:

@@ -19,7 +19,7 @@ from core.errors import Conflict, InvalidInput
 from core.model import Execution, Runner
 from core.states import FINAL, FailureReason, State
 from core.wire import STREAMS, FinalReport, LeaseOrders, LogBatch
-from web.store import executions, logs, usage
+from web.store import executions, logs, runners, usage
 from web.store import metadata as metadata_rows
 from web.store.db import transaction
 
@@ -210,6 +210,8 @@ def _recover(db: Database, logs_dir: Path, execution: Execution, patience_s: flo
     if execution.stop_requested_at or execution.autorestart:
         patience_s = min(patience_s, SILENT_S)
     if execution.container_id is None or _silence_s(execution) >= patience_s:
+        if execution.runner_id is not None:
+            runners.presume_silent(db, execution.runner_id, SILENT_S)  # it would only be placed there again
         silence = f"{patience_s / 3600:g} hours" if patience_s >= 3600 else f"{patience_s:g} seconds"
         _give_up(db, logs_dir, execution, f"No contact with its runner for {silence}")
 

@@ -54,10 +54,12 @@ class Queues:
             return  # the sweep goes on without it
 
     def hand_over(self, runner: str, execution: str, attempt: int) -> None:
-        """Put an execution onto a runner's own queue. Doing so twice is harmless: the second claim is refused."""
+        """Put an execution onto a runner's own queue, if it does not lie there. Twice is harmless: one claim is refused."""
         try:
             queue = Queue(f"runner-{runner}", connection=self._connection, serializer="json")
             job_id = f"{runner}-{execution}-{attempt}"
+            if self._connection.lpos(queue.key, job_id) is not None:
+                return
             arguments = (execution, attempt)
             queue.enqueue_call(JOB, args=arguments, timeout=-1, result_ttl=0, failure_ttl=3600, job_id=job_id)
         except RedisError as error:

@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlite_utils import Database
@@ -63,6 +64,12 @@ class Load:
 
 
 NO_LOAD = Load(0, 0)
+
+
+def presume_silent(db: Database, runner_id: int, silence_s: float) -> None:
+    """Have a runner count as not heard for so long; its next word ends that."""
+    at = clock.text(datetime.now(UTC) - timedelta(seconds=silence_s))
+    execute(db, "UPDATE runner SET last_seen_at = min(last_seen_at, ?) WHERE id = ?", (at, runner_id))
 
 
 def load(db: Database) -> dict[int, Load]:
