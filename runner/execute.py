@@ -96,16 +96,18 @@ def prepare(run: Run) -> Prepared:
     tree = checkout.tree_of(host.cache, *commit)
     checkout.use(host.cache, tree, run.directory / "tree")
     checked_out = Task(lambda: checkout.prepare(host.cache, host.server_url, host.token, *commit))
-    fetched = inputs.fetch(
-        spec.input_specs(),
-        run.directory / "inputs",
-        host.cache,
-        allow_hosts=host.settings.allow_input_hosts,
-        ignore_cache=wanted.refetch_inputs,
-        status=run.status,
-        cancelled=run.lease.cancelled,
-        limit=free_disk(host.directory) - host.settings.min_free_disk,
-    )
+    fetched = Task(  # a server that never answers must not hold up a stop
+        lambda: inputs.fetch(
+            spec.input_specs(),
+            run.directory / "inputs",
+            host.cache,
+            allow_hosts=host.settings.allow_input_hosts,
+            ignore_cache=wanted.refetch_inputs,
+            status=run.status,
+            cancelled=run.lease.cancelled,
+            limit=free_disk(host.directory) - host.settings.min_free_disk,
+        )
+    ).result(run)
     run.check()
     api = open_relay(run, input_requests(fetched))
     documents.write(run.directory / "config", spec, fetched, api, runtime(host))

@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,12 @@ class Machine:
         server_url: str = "",
         redis_url: str = "",
         command: Sequence[str] = (str(PUSHMILL), "runner"),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.instance, self.data, self.name = instance, data, name
         self.process: psutil.Popen | None = None
         self._command = [*command, "--data", str(data)]
+        self._environment = os.environ | (environment or {})
         data.mkdir(parents=True)
         token = _register(instance, name, environments)
         redis = redis_url or (instance.data / "redis" / "url").read_text().strip()
@@ -57,12 +59,12 @@ class Machine:
             f'shm = "64 MiB"\nallow_input_hosts = ["127.0.0.1"]\n[redis]\nurl = "{redis}"\n'
         )
 
-    def start(self, **environment: str) -> None:
+    def start(self) -> None:
         if self.process is not None:
             self.process.wait(15)
         with open(self.data / "runner.out", "ab") as log:
             self.process = psutil.Popen(
-                self._command, stdout=log, stderr=log, start_new_session=True, env=os.environ | environment
+                self._command, stdout=log, stderr=log, start_new_session=True, env=self._environment
             )
 
     @property
@@ -110,14 +112,19 @@ class Machine:
         return f"label=pushmill.runner={(self.data / 'runner' / 'id').read_text().strip()}"
 
     def containers(self, *options: str) -> list[str]:
-        return docker("ps", "-aq", "--no-trunc", "--filter", self.label, *options).split()
+        return self.docker("ps", "-aq", "--no-trunc", "--filter", self.label, *options).split()
+
+    def docker(self, *arguments: str) -> str:
+        """What the docker command says on this runner's daemon."""
+        command = ["docker", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=self._environment).stdout
 
     def leftovers(self) -> list[str]:
         """What is still there of executions: directories, containers, volumes."""
         return [
             *(f"directory {path}" for path in self.executions.glob("*")),
             *(f"container {found}" for found in self.containers()),
-            *(f"volume {found}" for found in docker("volume", "ls", "-q", "--filter", self.label).split()),
+            *(f"volume {found}" for found in self.docker("volume", "ls", "-q", "--filter", self.label).split()),
         ]
 
     def close(self) -> None:
@@ -128,7 +135,7 @@ class Machine:
             db.execute("UPDATE runner SET last_seen_at = NULL WHERE name = ?", (self.name,))
         if (self.data / "runner" / "id").exists():
             for container in self.containers():
-                docker("rm", "-fv", container)
+                self.docker("rm", "-fv", container)
 
 
 @contextlib.contextmanager
@@ -156,10 +163,6 @@ def launch(instance: Instance, checkout: Checkout, project: str, *steps: str) ->
     checkout.push(instance.git_url(project))
     found = wait_for(lambda: made if len(made := instance.executions(project)) == before + len(steps) else None, 30)
     return [execution["id"] for execution in found[before:]]
-
-
-def docker(*arguments: str) -> str:
-    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout
 
 
 def step(name: str, *commands: str, image: str = "pushmill-test-busybox", **more: Any) -> str:

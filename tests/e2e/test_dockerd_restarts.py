@@ -1,0 +1,72 @@
+"""The Docker daemon of a runner goes away in the middle of an execution and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from instance import Checkout, Instance, running, wait_for
+from machines import SERVER_ALONE, UNTIL_GO, launch, machine, step
+from own_dockerd import OwnDockerd, own_dockerd
+
+pytestmark = [pytest.mark.docker, pytest.mark.redis]
+
+HOW = ["killed", pytest.param("told to end", marks=pytest.mark.chaos)]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    with running(tmp_path_factory.mktemp("site"), SERVER_ALONE) as instance:
+        yield instance
+
+
+def end(daemon: OwnDockerd, how: str) -> None:
+    daemon.kill() if how == "killed" else daemon.stop()
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_with_live_restore_an_execution_goes_on_without_its_daemon(
+    site: Instance, tmp_path: Path, checkout: Checkout, how: str
+) -> None:
+    name = f"live-{how.replace(' ', '-')}"
+    with (
+        own_dockerd(tmp_path / "docker", "--live-restore") as daemon,
+        machine(site, tmp_path / "runner", name, environment=daemon.environment) as runner,
+    ):
+        (execution,) = launch(site, checkout, name, step("count", UNTIL_GO))
+        wait_for(lambda: "line 5" in site.events(execution, "stdout"))
+        end(daemon, how)
+        so_far = len(site.events(execution, "stdout"))
+        wait_for(lambda: len(site.events(execution, "stdout")) > so_far + 20)
+        daemon.start()
+        (runner.executions / execution / "outputs" / "go").touch()
+        assert site.wait_final(execution, 30)["status"] == "complete", site.events(execution)
+        lines = site.events(execution, "stdout")
+        assert lines == [*(f"line {i}" for i in range(1, len(lines))), "end"]
+        wait_for(lambda: not runner.leftovers(), 10)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_without_live_restore_it_was_interrupted_and_keeps_what_it_wrote(
+    site: Instance, tmp_path: Path, checkout: Checkout, how: str
+) -> None:
+    name = f"plain-{how.replace(' ', '-')}"
+    with (
+        own_dockerd(tmp_path / "docker") as daemon,
+        machine(site, tmp_path / "runner", name, environment=daemon.environment) as runner,
+    ):
+        (execution,) = launch(
+            site, checkout, name, step("count", "echo early >/valohai/outputs/early", UNTIL_GO, "echo never")
+        )
+        wait_for(lambda: "line 5" in site.events(execution, "stdout"))
+        end(daemon, how)
+        assert site.execution(execution)["status"] == "started"
+        daemon.start()
+        final = site.wait_final(execution, 30)
+        assert (final["status"], final["failure_reason"]) == ("error", "interrupted"), site.events(execution)
+        assert "did Docker or the machine restart?" in site.events(execution, "status")[-1]
+        assert "never" not in site.events(execution, "stdout")
+        (output,) = site.outputs(execution)
+        assert site.download(output["id"]) == b"early\n"
+        wait_for(lambda: not runner.leftovers(), 10)
