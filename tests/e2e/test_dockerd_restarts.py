@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from instance import Checkout, Instance, running, wait_for
-from machines import SERVER_ALONE, UNTIL_GO, launch, machine, step
+from machines import SERVER_ALONE, UNTIL_GO, Machine, launch, machine, step
 from own_dockerd import OwnDockerd, own_dockerd
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
@@ -23,6 +23,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
 
 def end(daemon: OwnDockerd, how: str) -> None:
     daemon.kill() if how == "killed" else daemon.stop()
+
+
+def besides_volumes(runner: Machine) -> list[str]:
+    """Docker 20.10 counts a mount of a restored container for ever ("volume has active mounts") and keeps its volume
+    until it starts anew; the runner's next slot removes it then."""
+    return [found for found in runner.leftovers() if not found.startswith("volume ")]
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -44,7 +50,7 @@ def test_with_live_restore_an_execution_goes_on_without_its_daemon(
         assert site.wait_final(execution, 30)["status"] == "complete", site.events(execution)
         lines = site.events(execution, "stdout")
         assert lines == [*(f"line {i}" for i in range(1, len(lines))), "end"]
-        wait_for(lambda: not runner.leftovers(), 10)
+        wait_for(lambda: not besides_volumes(runner), 10)
 
 
 @pytest.mark.parametrize("how", HOW)
