@@ -1,4 +1,5 @@
 # The two commands: `make up` installs what is missing and runs everything; `make test` does what CI does.
+# `make chaos` kills everything at random for ten minutes and adds the other tests that take long.
 #
 #   make up [DATA=directory] [PORT=8000] [HOST=127.0.0.1]
 
@@ -6,7 +7,7 @@
 host := $(if $(filter command,$(firstword $(origin HOST))),$(HOST))
 export DATA PORT host
 
-.PHONY: up test vendor
+.PHONY: up test chaos vendor
 
 up:
 	@.ci/locked .ci/prepare-up
@@ -20,6 +21,10 @@ test:
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/pytest
+
+chaos:
+	@.ci/locked .ci/prepare-test
+	.venv/bin/pytest -m chaos -s tests
 
 # The JavaScript library of the charts, from npm, pinned by package-lock.json.
 vendor:

@@ -41,6 +41,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "docker": functools.cache(_missing_docker),
     "redis": functools.cache(_missing_redis),
     "browser": functools.cache(_missing_browser),
+    "root": lambda: "" if os.geteuid() == 0 else "we are another user",
 }
 
 

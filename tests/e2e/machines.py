@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,7 @@ class Machine:
     @property
     def online(self) -> bool:
         """The server has heard of it."""
-        with contextlib.closing(sqlite3.connect(self.instance.data / "pushmill.db", timeout=10)) as db:
-            (seen,) = db.execute("SELECT last_seen_at FROM runner WHERE name = ?", (self.name,)).fetchone()
-        return seen is not None
+        return value(self.instance, "SELECT last_seen_at FROM runner WHERE name = ?", self.name) is not None
 
     @property
     def executions(self) -> Path:
@@ -158,11 +157,25 @@ def within(limit_s: float, what: str, condition: Callable[[], object]) -> None:
 
 def launch(instance: Instance, checkout: Checkout, project: str, *steps: str) -> list[str]:
     """Push these steps; the uuids of their executions in their order."""
-    before = len(instance.executions(project)) if (instance.data / "git" / f"{project}.git").exists() else 0
+    known = any(found["name"] == project for found in instance.get("/projects/", limit=1000)["results"])
+    before = len(instance.executions(project)) if known else 0
     checkout.commit({"valohai.yaml": "".join(steps)})
     checkout.push(instance.git_url(project))
     found = wait_for(lambda: made if len(made := instance.executions(project)) == before + len(steps) else None, 30)
     return [execution["id"] for execution in found[before:]]
+
+
+def lease_over(instance: Instance, execution: str) -> bool:
+    """Its runner has not extended the lease of a started execution for as long as it lasted."""
+    ends = value(instance, "SELECT lease_expires_at FROM execution WHERE uuid = ?", execution)
+    return bool(datetime.fromisoformat(ends) < datetime.now(UTC))
+
+
+def value(instance: Instance, sql: str, *values: str) -> Any:
+    """What the server's database says."""
+    with contextlib.closing(sqlite3.connect(instance.data / "pushmill.db", timeout=10)) as db:
+        (found,) = db.execute(sql, values).fetchone()
+    return found
 
 
 def step(name: str, *commands: str, image: str = "pushmill-test-busybox", **more: Any) -> str:

@@ -10,7 +10,7 @@ from instance import Checkout, Instance, running, wait_for
 from machines import SERVER_ALONE, UNTIL_GO, Machine, launch, machine, step
 from own_dockerd import OwnDockerd, own_dockerd
 
-pytestmark = [pytest.mark.docker, pytest.mark.redis]
+pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.root]
 
 HOW = ["killed", pytest.param("told to end", marks=pytest.mark.chaos)]
 

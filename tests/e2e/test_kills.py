@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from instance import Checkout, Instance, running, wait_for
-from machines import SERVER_ALONE, UNTIL_GO, Machine, launch, machine, step, within
+from machines import SERVER_ALONE, UNTIL_GO, Machine, launch, lease_over, machine, step, within
 from redis import Redis
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
@@ -282,12 +282,3 @@ def queued_jobs(instance: Instance) -> int:
     with redis(instance) as connection:
         keys = connection.keys("rq:queue:runner-*")
         return sum(connection.llen(key) for key in keys)
-
-
-def lease_over(instance: Instance, execution: str) -> bool:
-    import sqlite3
-    from datetime import UTC, datetime
-
-    with contextlib.closing(sqlite3.connect(instance.data / "pushmill.db")) as db:
-        (ends,) = db.execute("SELECT lease_expires_at FROM execution WHERE uuid = ?", (execution,)).fetchone()
-    return bool(datetime.fromisoformat(ends) < datetime.now(UTC))
