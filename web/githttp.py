@@ -144,8 +144,8 @@ def _environment(project: Project, repository: Repository, service: str, endpoin
         environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     if PROTOCOL.fullmatch(protocol := request.headers.get("Git-Protocol", "")):
         environment["GIT_PROTOCOL"] = protocol
-    if request.content_length is not None:  # without one the child reads to the end
-        environment["CONTENT_LENGTH"] = str(request.content_length)
+    # No CONTENT_LENGTH: the child reads to the end, where with one it would turn in circles for ever once the body ends early,
+    # which it does when this process is killed, and when a GET has one.
     if request.headers.get("Content-Encoding") in ("gzip", "x-gzip"):
         environment["HTTP_CONTENT_ENCODING"] = "gzip"
     if service == WRITE:

@@ -258,6 +258,18 @@ def test_a_runner_may_only_read_and_only_while_it_runs_something_there(
     assert checkout.git("push", pushes.git_url("held", token), "main:x", check=False).returncode != 0
 
 
+def test_a_body_that_nobody_reads_does_not_keep_git_waiting(pushes: PushServer, checkout: Checkout) -> None:
+    checkout.commit({"data.txt": "committed\n"})
+    pushes.push(checkout, "bodily")
+    address, _, query = pushes.git_url("bodily").rpartition("@")[2].partition("/")
+    credentials = b64encode(f"admin:{pushes.token}".encode()).decode()
+    connection = http.client.HTTPConnection(address, timeout=10)
+    headers = {"Authorization": f"Basic {credentials}"}
+    connection.request("GET", f"/{query}/info/refs?service=git-upload-pack", b"12345678", headers)
+    assert connection.getresponse().read().startswith(b"001e# service=git-upload-pack")
+    connection.close()
+
+
 def test_a_push_that_breaks_off_leaves_no_process_and_no_push(pushes: PushServer, checkout: Checkout) -> None:
     checkout.commit({"valohai.yaml": step("a")})
     pushes.push(checkout, "broken")
