@@ -4,6 +4,7 @@ config inputs outputs repository spool    what the container sees, see runner.co
 state.json                                attempt and when it was claimed
 container.json                            the container's id, from just before it starts
 secrets.json                              the values that are masked, of every claim
+ending.json                               why its runner ends it and when it kills it, once it has begun to
 relay.json                                port, token and inputs of the relay
 tree                                      symbolic link to the commit's tree in the cache, which the cleanup leaves for it
 lock                                      held by the process that keeps the execution

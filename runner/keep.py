@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from dataclasses import dataclass
 
 from core.errors import Conflict
@@ -12,6 +11,7 @@ from core.states import FailureReason, State
 from core.wire import FinalReport
 from runner.clock import steady
 from runner.container import Engine, Exit
+from runner.directory import read_json, write_json
 from runner.ending import ending
 from runner.run import Run
 from runner.usage import Sampler
@@ -19,6 +19,7 @@ from runner.usage import Sampler
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
+ENDING = "ending.json"
 STOP_SENTENCES = {
     State.STOPPED: "Stopping",
     FailureReason.TIME_LIMIT: "Stopping at the time limit",
@@ -42,7 +43,7 @@ class Waiter:
 
 @dataclass
 class Ending:
-    """How far the runner has gone in ending the container: why, and when it is killed."""
+    """How far the runner has gone in ending the container: why, and when by `steady()` it is killed."""
 
     asked: State | FailureReason | None = None
     kill_at: float = 0.0
@@ -64,15 +65,14 @@ def keep(run: Run) -> FinalReport:
 
 def _watch(run: Run, waiter: Waiter) -> Ending:
     """Return once the container has ended, by itself or because it was to."""
-    kept_since, end = steady(), Ending()
+    kept_since, end = steady(), _begun(run)
     while not waiter.done.wait(TICK_S):
         if run.lease.lost:
             raise Conflict(f"the lease on execution {run.spec.uuid} is lost")
         if end.asked is None:
-            end.asked = _why_end(run, kept_since)
-            if end.asked is not None:
-                end.kill_at = time.monotonic() + _terminate(run, end.asked)
-        elif not end.killed and (run.lease.stop == "kill" or time.monotonic() >= end.kill_at):
+            if asked := _why_end(run, kept_since):
+                end = _terminate(run, asked)
+        elif not end.killed and (run.lease.stop == "kill" or steady() >= end.kill_at):
             end.killed = True
             run.status("Killing the container")
             run.host.engine.kill(run.container_id)
@@ -90,11 +90,22 @@ def _why_end(run: Run, kept_since: float) -> State | FailureReason | None:
     return None
 
 
-def _terminate(run: Run, asked: State | FailureReason) -> float:
-    """Ask the processes to end; returns how many seconds they have."""
-    if run.lease.stop == "kill":
-        return 0.0
-    grace = run.spec.stop_grace_s
-    run.status(f"{STOP_SENTENCES[asked]}: SIGTERM, {grace:g} s grace")
+def _begun(run: Run) -> Ending:
+    """How far a keeper before this one had gone; it may have died between writing that down and telling the container."""
+    written = read_json(run.directory / ENDING)
+    if written is None:
+        return Ending()
     run.host.engine.terminate(run.container_id)
-    return grace
+    asked = written["asked"]
+    return Ending(State.STOPPED if asked == State.STOPPED else FailureReason(asked), written["kill_at"])
+
+
+def _terminate(run: Run, asked: State | FailureReason) -> Ending:
+    """Ask the processes to end."""
+    grace = 0.0 if run.lease.stop == "kill" else run.spec.stop_grace_s
+    end = Ending(asked, steady() + grace)
+    write_json(run.directory / ENDING, {"asked": end.asked, "kill_at": end.kill_at})
+    if grace:
+        run.status(f"{STOP_SENTENCES[asked]}: SIGTERM, {grace:g} s grace")
+        run.host.engine.terminate(run.container_id)
+    return end

@@ -132,6 +132,31 @@ def test_a_directory_of_which_nothing_can_be_taken_up_is_removed(server: RunnerS
     assert list(host.executions.iterdir()) == []
 
 
+def test_one_that_was_told_to_stop_is_stopped_though_its_keeper_died_before_its_end(
+    server: RunnerServer, host: Host
+) -> None:
+    recorded = server.add(execution("echo up; sleep 100"))
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: recorded.lines() == ["up"])
+        server.before = lambda path: 503 if path.endswith(("log", "final")) else None
+        recorded.stop = "stop"
+        docker("wait", recorded.container["container_id"])
+    server.before = lambda path: None
+    take_up(host)
+    assert recorded.final["state"] == "stopped"
+
+
+def test_a_dead_keeper_does_not_prolong_the_grace(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("trap '' TERM; echo up; while :; do sleep 1; done", stop_grace_s=1.0))
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: recorded.lines() == ["up"])
+        recorded.stop = "stop"
+        until(lambda: any("grace" in line for line in recorded.lines("status")))
+    take_up(host)
+    assert recorded.final["state"] == "stopped"
+    assert [line for line in recorded.lines("status") if "grace" in line] == ["Stopping: SIGTERM, 1 s grace"]
+
+
 def test_the_second_job_of_an_execution_whose_slot_was_killed_goes_on_with_its_container(
     server: RunnerServer, host: Host
 ) -> None:
