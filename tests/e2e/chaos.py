@@ -175,14 +175,15 @@ class Battle:
 
     def fight(self) -> None:
         """Returns when every execution is final; raises TimeoutError with what the others say."""
-        began = time.monotonic()
-        self._push_all()
+        began, pushes = time.monotonic(), threading.Thread(target=self._push_all, daemon=True)
+        pushes.start()
         while unfinished := [e for e in self.executions() if e["status"] not in FINAL]:
             for execution in unfinished:
                 self._stop_when_due(execution)
             if time.monotonic() - began > self.deadline_s:
                 raise TimeoutError("\n".join(self.story(execution) for execution in unfinished))
             time.sleep(0.5)
+        pushes.join()
 
     def executions(self) -> list[Any]:
         found = self._patiently(lambda: self.site.instance.executions("chaos"))
@@ -199,7 +200,7 @@ class Battle:
     def story(self, execution: Any) -> str:
         """The states, and the status lines and the end of the log of an execution."""
         if not execution["id"]:
-            return "an execution that was pushed is not there"
+            return "an execution is not there"
         with contextlib.closing(sqlite3.connect(self.site.instance.data / "pushmill.db", timeout=10)) as db:
             sql = (
                 "SELECT at, from_state, to_state, reason FROM state_change"
@@ -239,8 +240,10 @@ class Battle:
         uuid, seed, instance = execution["id"], int(number), self.site.instance
         out, err = instance.events(uuid, "stdout"), instance.events(uuid, "stderr")
         self.lines += len(out) + len(err)
-        if kind == "early":  # it may have begun
-            return "" if execution["status"] == "stopped" else f"it is {execution['status']}"
+        if kind == "early":
+            if execution["status"] == "stopped":  # whether it had begun or not
+                return ""
+            kind = "runs"  # the server was away for all of its life
         if (execution["status"], execution["exit_code"]) != EXPECTED[kind]:
             return f"it is {execution['status']}, {execution['exit_code']}: {execution['failure_message']}"
         count = len(err)
