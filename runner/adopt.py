@@ -8,7 +8,7 @@ from pathlib import Path
 from core.errors import PushmillError
 from runner import cleanup
 from runner.directory import locked, read_json
-from runner.execute import acknowledged, claim, conclude, discard, execute, open_relay, upload
+from runner.execute import acknowledged, claim, conclude, discard, execute, open_relay, start_container, upload
 from runner.host import Host
 from runner.keep import keep
 from runner.run import Run
@@ -63,5 +63,5 @@ def adopt(host: Host, directory: Path, attempt: int, claimed_at: float) -> None:
 
 def _started(run: Run) -> Run:
     """The process may have died between making and starting the container; starting twice is harmless."""
-    run.host.engine.start_if_new(run.container_id)
+    start_container(run)
     return run

@@ -41,6 +41,10 @@ class OverlayUnavailable(PushmillError):
     """Raised when the daemon cannot mount an overlay: the tree has to be copied instead."""
 
 
+class EngineAway(ExecutionFailed):
+    """Raised when the daemon cannot be reached, or went away in the middle of a call."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ContainerSpec:
     """One container. `directory` holds config, inputs, outputs, repository and spool; `tree` is the commit, read-only.
@@ -115,7 +119,7 @@ class Engine:
                 self._pull(name, status, cancelled)
                 found = self._inspect_image(name)
         except (DockerException, PushmillError, OSError) as error:
-            raise ExecutionFailed(FailureReason.IMAGE, f"The image {name} cannot be had: {_answer(error)}") from None
+            raise _failed(FailureReason.IMAGE, f"The image {name} cannot be had", error) from None
         if found is None:
             raise ExecutionFailed(FailureReason.IMAGE, f"The image {name} is not there, though Docker pulled it")
         id_, digests = str(found["Id"]), found.get("RepoDigests") or []
@@ -208,7 +212,7 @@ class Engine:
             name = f"pushmill-{spec.execution}-{spec.attempt}"
             return str(api.create_container_from_config(config, name)["Id"])  # type: ignore[no-untyped-call]
         except (DockerException, OSError) as error:
-            raise ExecutionFailed(FailureReason.INTERNAL, f"The container cannot be made: {_answer(error)}") from None
+            raise _failed(FailureReason.INTERNAL, "The container cannot be made", error) from None
 
     def start(self, container_id: str) -> None:
         """Raises OverlayUnavailable, or ExecutionFailed with what the daemon says."""
@@ -224,7 +228,7 @@ class Engine:
                 raise ExecutionFailed(FailureReason.IMAGE, text) from None
             client_error = isinstance(error, APIError) and error.is_client_error()
             reason = FailureReason.IMAGE if client_error else FailureReason.INTERNAL
-            raise ExecutionFailed(reason, f"The container cannot be started: {answer}") from None
+            raise _failed(reason, "The container cannot be started", error) from None
 
     def start_if_new(self, container_id: str) -> None:
         """Start a container that was made and never started; leave any other as it is."""
@@ -232,8 +236,17 @@ class Engine:
             state = self._api.inspect_container(container_id)["State"]
         except NotFound:
             return
+        except (DockerException, OSError) as error:
+            raise _failed(FailureReason.INTERNAL, "The container cannot be looked at", error) from None
         if state["Status"] == "created":
             self.start(container_id)
+
+    def answers(self) -> bool:
+        """The daemon is there."""
+        try:
+            return bool(self._api.ping())
+        except (DockerException, OSError):
+            return False
 
     def wait(self, container_id: str) -> Exit:
         """Block until the container has ended, over restarts of the daemon too; a vanished one ended with 137."""
@@ -370,6 +383,11 @@ def _repository(image: str) -> str:
     name = image.partition("@")[0]
     head, colon, tag = name.rpartition(":")
     return head if colon and "/" not in tag else name
+
+
+def _failed(reason: FailureReason, what: str, error: Exception) -> ExecutionFailed:
+    away = isinstance(error, OSError) and not isinstance(error, APIError)  # requests' own errors are OSErrors
+    return (EngineAway if away else ExecutionFailed)(reason, f"{what}: {_answer(error)}")
 
 
 def _answer(error: Exception) -> str:

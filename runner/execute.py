@@ -25,7 +25,7 @@ from runner.host import Host, free_disk, runtime
 from runner.keep import keep
 from runner.relay import Relay, input_requests
 from runner.reporter import Unavailable
-from runner.run import Cancelled, Run, Task
+from runner.run import Cancelled, Run, Task, over_restarts
 from runner.sizes import duration_text, size_text
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,8 @@ def prepare(run: Run) -> Prepared:
 def _image(run: Run, always_pull: bool) -> images.Image:
     host, name = run.host, run.spec.image
     images.will_use(host.directory, name)
-    image = host.engine.image(name, always_pull=always_pull, status=run.status, cancelled=run.lease.cancelled)
+    have, cancelled = host.engine.image, run.lease.cancelled
+    image = over_restarts(run, lambda: have(name, always_pull=always_pull, status=run.status, cancelled=cancelled))
     images.used(host.directory, name, image)
     return image
 
@@ -291,7 +292,7 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
         prepared.checkout.result(run)  # only the start mounts the tree, so the container is made meanwhile
         write_json(run.directory / "container.json", run.container_id)
         run.reporter.container(spec.uuid, spec.attempt, run.container_id, prepared.image.digest, devices)
-        host.engine.start(run.container_id)
+        start_container(run)
     except BaseException:
         host.engine.remove(run.container_id)
         raise
@@ -300,13 +301,17 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
 def _create(run: Run, container: ContainerSpec) -> list[str]:
     """Make the run's container with the devices it asks for; returns their UUIDs."""
     host, engine = run.host, run.host.engine
-    run.container_id, devices = gpus.create(
-        run.spec.gpus,
-        host.directory,
-        holders=engine.gpus.holders,
-        make=lambda uuids: engine.create(replace(container, gpus=tuple(uuids))),
-        status=run.status,
-        check=run.check,
+    run.container_id, devices = over_restarts(
+        run,
+        lambda: gpus.create(
+            run.spec.gpus,
+            host.directory,
+            holders=engine.gpus.holders,
+            make=lambda uuids: engine.create(replace(container, gpus=tuple(uuids))),
+            status=run.status,
+            check=run.check,
+        ),
+        lambda: cleanup.remove_containers(host, run.spec.uuid),  # it may have been made all the same
     )
     if devices:
         found = {gpu.uuid: gpu for gpu in gpus.known(host.directory)}
@@ -314,6 +319,11 @@ def _create(run: Run, container: ContainerSpec) -> list[str]:
             run.directory / "config", "runtime", runtime(host, [found[uuid] for uuid in devices if uuid in found])
         )
     return devices
+
+
+def start_container(run: Run) -> None:
+    """Start it, once: whoever made it, or Docker, may have gone away at any moment before or after."""
+    over_restarts(run, lambda: run.host.engine.start_if_new(run.container_id))
 
 
 def _copy(tree: Path, directory: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import Generic, Self, TypeVar
 from core.wire import ExecutionSpec
 from runner.clock import steady
 from runner.commands import Progress
+from runner.container import EngineAway
 from runner.directory import remember_secrets
 from runner.follow import Follower
 from runner.host import Host
@@ -24,6 +26,7 @@ from runner.spool import StatusWriter
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
+AWAY_S = 0.5  # between two looks whether Docker is back
 
 Result = TypeVar("Result")
 
@@ -87,6 +90,20 @@ class Run:
         """Raise Cancelled when the stage should not go on."""
         if self.lease.cancelled():
             raise Cancelled
+
+
+def over_restarts(run: Run, call: Callable[[], Result], mend: Callable[[], object] = lambda: None) -> Result:
+    """What the call returns; where Docker went away in the middle of it, it is done again when Docker is back and mended."""
+    while True:
+        try:
+            return call()
+        except EngineAway as away:
+            log.warning("%s", away)
+        run.status("Docker does not answer: waiting for it")
+        while not run.host.engine.answers():
+            run.check()
+            time.sleep(AWAY_S)
+        mend()
 
 
 class Task(Generic[Result]):

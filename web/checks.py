@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import socket
+import time
 from pathlib import Path
 
 from core.errors import CannotStart
@@ -42,8 +43,19 @@ def check_disk(data: Path, least: int = MIN_FREE_BYTES) -> int:
     return free
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise unless a server can listen on `host` and `port`."""
+def check_port(host: str, port: int, *, patience_s: float = 0.0) -> None:
+    """Raise unless a server can listen on `host` and `port`, now or within so many seconds."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return _try_port(host, port)
+        except CannotStart:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(0.1)
+
+
+def _try_port(host: str, port: int) -> None:
     if not 0 < port < 65536:
         raise CannotStart(f"{port} is no port: name one from 1 to 65535 with --port")
     try:

@@ -34,12 +34,17 @@ class Child:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    def end_leftover(self) -> None:
-        """End what a killed start left: the process that the pid file names, unless that number is another's by now."""
+    def end_leftover(self) -> bool:
+        """End what a killed start left: the process that the pid file names, unless that number is another's by now.
+
+        False when no start was killed.
+        """
+        killed = self._pid_file.exists()
         with suppress(OSError, ValueError):
             pid, began = self._pid_file.read_text(encoding="ascii").split()
             if began == begin_time(int(pid)):
                 end(int(pid), LEFTOVER_S)
+        return killed
 
     def start(self) -> None:
         with uninterrupted():

@@ -29,6 +29,7 @@ from web.processes import Child
 
 STARTED_IN_ORDER = ("web", "worker", "runner")
 HEALTHY_S = 30.0  # for the web server to answer
+GIVEN_UP_S = 8.0  # for what a killed web server's own child still answers, and then the port is free
 ROUND_S = 0.5  # between two looks at the children
 CHECK_S = 10.0  # between two looks at Docker and the disk
 # A runner leaves its containers and ends within 5 s. Together under 8 s, then they are killed.
@@ -67,10 +68,9 @@ class Machine:
         for folder in ("log", "run"):
             (data / folder).mkdir(mode=0o700, exist_ok=True)
         self.children = [self._child(name) for name in self.programs]
-        for child in reversed(self.children):
-            child.end_leftover()
+        killed = [child.end_leftover() for child in reversed(self.children)]
         checks.check_disk(data)
-        checks.check_port(server.host, server.port)
+        checks.check_port(server.host, server.port, patience_s=GIVEN_UP_S if any(killed) else 0.0)
         with self._stage("docker") as told:
             self.engine = docker_engine.find(os.environ)
             told(f"engine {self.engine.version}")

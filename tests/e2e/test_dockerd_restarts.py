@@ -53,6 +53,24 @@ def test_with_live_restore_an_execution_goes_on_without_its_daemon(
         wait_for(lambda: not besides_volumes(runner), 10)
 
 
+def test_an_execution_that_begins_while_docker_is_away_waits_for_it(
+    site: Instance, tmp_path: Path, checkout: Checkout
+) -> None:
+    with (
+        own_dockerd(tmp_path / "docker", "--live-restore") as daemon,
+        machine(site, tmp_path / "runner", "away", environment=daemon.environment) as runner,
+    ):
+        (before,) = launch(site, checkout, "away", step("before", "echo before"))
+        assert site.wait_final(before, 30)["status"] == "complete", site.events(before)
+        daemon.kill()
+        (execution,) = launch(site, checkout, "away", step("hello", "echo hello"))
+        wait_for(lambda: any(line.startswith("Docker does not answer") for line in site.events(execution, "status")))
+        daemon.start()
+        assert site.wait_final(execution, 30)["status"] == "complete", site.events(execution)
+        assert site.events(execution, "stdout") == ["hello"]
+        wait_for(lambda: not runner.leftovers(), 10)
+
+
 @pytest.mark.parametrize("how", HOW)
 def test_without_live_restore_it_was_interrupted_and_keeps_what_it_wrote(
     site: Instance, tmp_path: Path, checkout: Checkout, how: str

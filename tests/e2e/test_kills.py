@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,20 @@ def test_up_starts_its_killed_runner_again_in_time(server: Instance, checkout: C
     within(ADOPTED_S, "runner of `up` killed, container taken up", lambda: adopted(server, execution))
     (server.data / "runner" / "executions" / execution / "outputs" / "go").touch()
     assert server.wait_final(execution)["status"] == "complete"
+
+
+def test_up_starts_again_though_a_child_of_its_killed_web_server_still_has_the_port(tmp_path: Path) -> None:
+    with running(tmp_path / "data", SERVER_ALONE) as instance:
+        master, child = web_processes(instance)
+        assert instance.process is not None
+        child.suspend()  # as one that still answers somebody
+        waking = threading.Timer(3.0, child.resume)
+        waking.start()
+        master.kill()
+        instance.process.kill()
+        instance.process.wait()
+        print(f"`up` and its web server killed, page served again: {instance.start():.2f} s (at most 30 s)")
+        waking.join()
 
 
 def test_a_runner_that_is_told_to_end_leaves_its_containers_and_goes(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,12 @@ def test_an_address_that_cannot_be_listened_on_is_said(host: str, port: int, wor
 def test_a_port_for_root_is_said() -> None:
     with pytest.raises(CannotStart, match="for root alone"):
         check_port("127.0.0.1", 80)
+
+
+def test_a_port_that_is_given_up_in_time_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        giving_up = threading.Timer(0.3, listener.close)
+        giving_up.start()
+        check_port("127.0.0.1", port, patience_s=10.0)
+        giving_up.join()
