@@ -69,7 +69,8 @@ class Machine:
             )
 
     @property
-    def slots(self) -> list[psutil.Process]:
+    def children(self) -> list[psutil.Process]:
+        """Its slots, and whatever else it has started."""
         assert self.process is not None
         return self.process.children() if self.process.is_running() else []
 
@@ -78,7 +79,7 @@ class Machine:
         lock = str(self.executions / execution / "lock")
 
         def holder() -> psutil.Process | None:
-            return next((slot for slot in self.slots if lock in _open_files(slot)), None)
+            return next((slot for slot in self.children if lock in _open_files(slot)), None)
 
         return wait_for(holder, 15)
 
@@ -93,7 +94,7 @@ class Machine:
     def kill(self) -> None:
         """SIGKILL to everything of it at once."""
         assert self.process is not None
-        for process in (self.process, *self.slots):
+        for process in (self.process, *self.children):
             process.kill()
         self.process.wait(5)
 

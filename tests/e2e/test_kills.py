@@ -166,8 +166,7 @@ def test_a_queued_job_outlives_a_redis_that_is_killed_and_forgets_everything(
     site: Instance, runner: Machine, checkout: Checkout
 ) -> None:
     wait_for(lambda: runner.online)
-    (slot,) = runner.slots
-    with frozen(slot):
+    with frozen(*runner.children):
         (execution,) = launch(site, checkout, "forgot", step("hello", "echo hello"))
         wait_for(lambda: queued_jobs(site))
         pid = redis(site).info("server")["process_id"]
@@ -178,7 +177,7 @@ def test_a_queued_job_outlives_a_redis_that_is_killed_and_forgets_everything(
     assert site.wait_final(execution)["status"] == "complete"
 
 
-@pytest.mark.parametrize("stage", ["inputs", "image"])
+@pytest.mark.parametrize("stage", ["inputs", pytest.param("image", marks=pytest.mark.chaos)])
 def test_what_had_no_container_yet_waits_for_another_runner_when_its_own_dies(
     site: Instance, runner: Machine, checkout: Checkout, deaf: int, stage: str
 ) -> None:
@@ -215,12 +214,13 @@ def test_what_was_handed_to_a_runner_that_died_before_taking_it_goes_to_another(
         assert site.wait_final(execution)["status"] == "complete"
 
 
+@pytest.mark.chaos
 def test_a_runner_that_slept_past_its_lease_goes_on_with_what_is_still_its_own(
     site: Instance, runner: Machine, checkout: Checkout
 ) -> None:
     execution = printing(site, checkout, "slept")
     assert runner.process is not None
-    with frozen(runner.process, *runner.slots):
+    with frozen(runner.process, *runner.children):
         wait_for(lambda: lease_over(site, execution), PAUSE_S)
         before = len(site.events(execution, "stdout"))
         assert site.execution(execution)["status"] == "started"
@@ -240,11 +240,11 @@ def test_a_runner_that_slept_until_its_execution_was_given_away_lets_go_of_it(
     )
     wait_for(lambda: site.execution(execution)["status"] == "started")
     assert runner.process is not None
-    with frozen(runner.process, *runner.slots):
+    with frozen(runner.process, *runner.children):
         wait_for(lambda: site.execution(execution)["status"] == "queued", PAUSE_S)
         with machine(site, tmp_path / "other", next(names)) as other:
             wait_for(lambda: (other.executions / execution / "state.json").exists(), 30)
-            for process in (*runner.slots, runner.process):
+            for process in (*runner.children, runner.process):
                 process.send_signal(signal.SIGCONT)
             within(5, "runner awake, execution let go", lambda: not runner.leftovers())
             assert site.execution(execution)["status"] == "started"
