@@ -62,6 +62,7 @@ def test_an_execution_that_begins_while_docker_is_away_waits_for_it(
     ):
         (before,) = launch(site, checkout, "away", step("before", "echo before"))
         assert site.wait_final(before, 30)["status"] == "complete", site.events(before)
+        wait_for(lambda: not runner.leftovers(), 10)
         daemon.kill()
         (execution,) = launch(site, checkout, "away", step("hello", "echo hello"))
         wait_for(lambda: any(line.startswith("Docker does not answer") for line in site.events(execution, "status")))

@@ -198,6 +198,7 @@ def test_what_had_no_container_yet_waits_for_another_runner_when_its_own_dies(
     wait_for(lambda: not runner.leftovers(), 15)
 
 
+@pytest.mark.chaos
 def test_what_was_handed_to_a_runner_that_died_before_taking_it_goes_to_another(
     site: Instance, runner: Machine, tmp_path: Path, checkout: Checkout
 ) -> None:

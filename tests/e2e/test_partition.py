@@ -96,6 +96,7 @@ def test_a_cut_link_costs_an_execution_nothing_and_others_run_elsewhere(
     wait_for(lambda: not any(runner.leftovers() for runner in runners), 10)
 
 
+@pytest.mark.chaos
 def test_an_idle_runner_takes_jobs_again_when_its_link_is_healed(
     site: Instance, runners: list[Machine], links: list[Link], checkout: Checkout
 ) -> None:
