@@ -136,7 +136,7 @@ class Machine:
     def _start_redis(self) -> str:
         if self.config.redis.url:
             return "the one of [redis] url"
-        self.redis = EmbeddedRedis(self.config.data / "redis", find_binary())
+        self.redis = EmbeddedRedis(self.config.data / "redis", find_binary(), self.config.redis)
         self.redis.start(os.environ)
         return f"{'taken over, ' if self.redis.took_over else ''}{self.redis.socket}"
 
