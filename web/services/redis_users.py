@@ -7,7 +7,6 @@ hashes of their passwords, which the database keeps.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Mapping
@@ -33,10 +32,6 @@ KEYS = (
 
 def user_of(name: str) -> str:
     return f"runner-{name}"
-
-
-def fingerprint(password: str) -> str:
-    return hashlib.sha256(password.encode()).hexdigest()
 
 
 def grant(connection: Redis, name: str, sha256: str) -> None:
