@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
@@ -47,8 +48,8 @@ def run_slot(config: Config, host: Host, redis_url: str) -> None:
     """Serve until SIGTERM. While Redis is away nothing is taken; it is asked again every second."""
     jobs.bind(host)
     recover(host)
-    logging.getLogger("rq.worker").addFilter(lambda record: LOGGED_BY_US not in record.getMessage())
     contact = Contact()
+    logging.getLogger("rq.worker").addFilter(contact.heard)
     while True:
         try:
             serve(config.runner.name, redis_url, contact)
@@ -82,22 +83,30 @@ def connect(redis_url: str) -> Redis:
 
 
 class Contact:
-    """Says once that Redis is away and once that it is back."""
+    """Says once that Redis is away or refuses this runner, and once that all is well again."""
 
     def __init__(self) -> None:
-        self._away = False
+        self._trouble: type[RedisError] | None = None
 
     def lost(self, error: RedisError) -> None:
-        if not self._away:
-            refused = isinstance(error, AuthenticationError)
-            hint = "; is [redis] url what `pushmill runner rotate-token` printed last?" if refused else ""
-            log.warning("Redis is away, no job is taken: %s%s", error, hint)
-        self._away = True
+        kind = AuthenticationError if isinstance(error, AuthenticationError) else RedisError
+        if kind is AuthenticationError and self._trouble is not kind:
+            log.warning("Redis refuses this runner: %s; is [redis] url the one that was printed last?", error)
+        elif self._trouble is None:
+            log.warning("Redis is away, no job is taken: %s", error)
+        self._trouble = kind
+
+    def heard(self, record: logging.LogRecord) -> bool:
+        """A filter: of RQ's own lines, one for each read that failed, the first becomes ours."""
+        if LOGGED_BY_US not in record.getMessage():
+            return True
+        self.lost(next(value for value in record.args or () if isinstance(value, RedisError)))
+        return False
 
     def made(self) -> None:
-        if self._away:
+        if self._trouble is not None:
             log.warning("Redis is back")
-        self._away = False
+        self._trouble = None
 
 
 class NoDeathPenalty(BaseDeathPenalty):
@@ -152,6 +161,7 @@ class SlotWorker(SimpleWorker):
     def register_birth(self) -> None:
         """For people who look into Redis: a hash that ends by itself, and no mention in RQ's lists of all workers."""
         self.redis_server_version = (6, 2, 0)  # type: ignore[assignment]  # so it is not asked; nothing depends on it
+        self.birth_date = self.last_heartbeat = datetime.now(UTC)
         self.connection.hset(self.key, mapping=self.serialize())
         self.heartbeat()
 
@@ -160,7 +170,7 @@ class SlotWorker(SimpleWorker):
             self.connection.delete(self.key)
 
     def set_state(self, state: str, pipeline: object = None) -> None:  # noqa: ARG002
-        self._set_state(state)  # type: ignore[no-untyped-call]
+        self._state = str(state)
 
     def heartbeat(self, timeout: int | None = None, pipeline: object = None) -> None:  # noqa: ARG002
         """Redis being away is no reason to drop the job in hand; the next read waits for it."""

@@ -213,9 +213,7 @@ def test_a_removed_runner_is_nobody_in_redis_and_its_queue_is_gone(site: Site) -
     site.queues.hand_over("a", str(uuid.uuid4()), 1)
     with site.connect(old) as connection:
         waiting = cut(site, connection)
-        runners.remove(
-            site.api.db, site.config.logs_dir, site.queues, runners.by_name(site.api.db, "a"), force=False
-        )
+        runners.remove(site.api.db, site.config.logs_dir, site.queues, runners.by_name(site.api.db, "a"), force=False)
         waiting.join(5)
         assert not waiting.is_alive()
     assert refused(site, old)
@@ -251,15 +249,17 @@ def test_users_that_are_not_ours_stay_as_they_are(site: Site) -> None:
 
 def test_a_redis_user_that_may_not_make_users_is_said(site: Site) -> None:
     site.admin.execute_command("ACL", "SETUSER", "plain", "on", ">x", "~*", "+@all", "-acl")
+    says = r"the user of \[redis\] url may not make users there .+ give it \+acl"
     with Redis(unix_socket_path=str(site.redis.socket), username="plain", password="x") as plain:
-        with pytest.raises(CannotStart, match=r"the user of \[redis\] url may not make users there .+ give it \+acl"):
-            runners.register(site.api.db, site.config, Queues(plain), "a", ["default"])
+        queues = Queues(plain)
+        with pytest.raises(CannotStart, match=says):
+            runners.register(site.api.db, site.config, queues, "a", ["default"])
     assert runner_rows.by_name(site.api.db, "a") is None
 
 
 def test_registering_without_redis_changes_nothing_and_says_why(site: Site) -> None:
     site.redis.stop(5.0)
-    with pytest.raises(CannotStart, match="Redis takes no runner now: .+ start pushmill"):
+    with pytest.raises(CannotStart, match=r"Redis takes no runner now: .+ start pushmill"):
         site.register("a")
     assert runner_rows.by_name(site.api.db, "a") is None
 
