@@ -16,7 +16,7 @@ from core import clock
 from core.config import Config
 from core.errors import CannotStart, ConfigError, Conflict, InvalidInput, NotFound
 from core.model import Runner
-from core.names import check_runner
+from core.names import check_environment, check_runner
 from web.services import lifecycle, redis_users
 from web.services.dispatch import ONLINE_S
 from web.services.queues import Queues
@@ -66,8 +66,10 @@ def by_name(db: Database, name: str) -> Runner:
 def register(db: Database, config: Config, queues: Queues, name: str, slugs: Sequence[str]) -> Credentials:
     """Make a runner, or make one of that name anew: it keeps its executions, its old token and password are dead."""
     check_runner(name)
-    if not slugs or not all(slugs):
+    if not slugs:
         raise InvalidInput("name at least one environment that the runner serves, such as `default`")
+    for slug in slugs:
+        check_environment(slug)
     made, sha256 = _credentials(config, name)
     redis_users.grant(queues.connection, name, sha256)
     with transaction(db):
