@@ -24,6 +24,7 @@ class Lease:
     def __init__(self, reporter: Reporter, execution: str, attempt: int, time_limit_at: float | None = None) -> None:
         self.stop = ""
         self.lost = False
+        self._trouble = ""
         self._reporter = reporter.with_give_up(lambda: self.lost)
         self._execution, self._attempt = execution, attempt
         self._time_limit_at = time_limit_at
@@ -44,11 +45,18 @@ class Lease:
             self.lost = True
             raise
         except PushmillError as error:
-            log.warning("no heartbeat of execution %s: %s", self._execution, error)
+            self._say_once(error)
             return None
+        self._trouble = ""
         if orders.stop == "kill" or (orders.stop and not self.stop):
             self.stop = orders.stop
         return orders
+
+    def _say_once(self, error: PushmillError) -> None:
+        """A server may be away for hours, and this comes each second."""
+        if str(error) != self._trouble:
+            log.warning("no heartbeat of execution %s: %s", self._execution, error)
+        self._trouble = str(error)
 
     def expired(self) -> bool:
         """The step's time limit has passed."""

@@ -1,32 +1,29 @@
-"""Runners from the administrator's side: registering, draining, removing, and what there is to see of them."""
+"""Runners from the administrator's side: registering, draining, removing, new credentials."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from cryptography import x509
 from sqlite_utils import Database
 
-from core import clock
 from core.config import Config
 from core.errors import CannotStart, ConfigError, Conflict, InvalidInput, NotFound
 from core.model import Runner
 from core.names import check_environment, check_runner
 from web.services import lifecycle, redis_users
-from web.services.dispatch import ONLINE_S
 from web.services.queues import Queues
 from web.store import environments, executions, runners, users
 from web.store.db import transaction
 
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104
 CERTIFICATE = "/etc/pushmill/redis.crt"  # where the runner's machine has a copy of one that no authority signed
-COMMAND = "pushmill runner --config /etc/pushmill/config.toml --data /var/lib/pushmill"
-NEVER, LOST, DRAINING, ONLINE = "not seen yet", "lost", "draining", "online"
+CONFIG_FILE = "/etc/pushmill/config.toml"
+COMMAND = f"pushmill runner --config {CONFIG_FILE} --data /var/lib/pushmill"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +41,6 @@ class Credentials:
         """The text of config.toml on the runner's machine."""
         runner = f'[runner]\nname = "{self.name}"\nserver = "{self.server_url}"\ntoken = "{self.token}"\n'
         return f'{runner}\n[redis]\nurl = "{self.redis_url}"\n'
-
-
-def runner_state(runner: Runner, now: datetime) -> str:
-    """One of NEVER, LOST, DRAINING, ONLINE."""
-    if runner.last_seen_at is None:
-        return NEVER
-    if (now - clock.parse(runner.last_seen_at)).total_seconds() >= ONLINE_S:
-        return LOST
-    return DRAINING if runner.draining else ONLINE
 
 
 def by_name(db: Database, name: str) -> Runner:
