@@ -14,7 +14,7 @@ from redis import Redis
 from sqlite_utils import Database
 
 from core.config import Config
-from web.admin import CONFIG, DATA, JSON, opened
+from web.local import CONFIG, DATA, JSON, opened
 from web.services import fleet_view, queues, runners
 from web.services.fleet_view import View
 from web.services.presentation import formats

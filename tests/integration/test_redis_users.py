@@ -6,16 +6,14 @@ import os
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from api_server import ApiServer
 from instance import free_port, wait_for
 from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
-from redis.retry import Retry
+from redis_site import ONCE, RedisSite
 
 from core.config import RedisConfig
 from core.errors import CannotStart, ConfigError
@@ -26,62 +24,10 @@ from web.services.runners import Credentials
 from web.store import runners as runner_rows
 from web.store.db import transaction
 
-ONCE = Retry(NoBackoff(), 0)
 pytestmark = pytest.mark.redis
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """One that no authority signed, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = str(folder / "redis.crt"), str(folder / "redis.key")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=pushmill", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return cert, key
-
-
-class Site:
-    """A server's data directory with its private Redis, which listens with TLS."""
-
-    def __init__(self, data: Path, cert: str, key: str) -> None:
-        listening = {"listen": f"127.0.0.1:{free_port()}", "cert": cert, "key": key}
-        self.api = ApiServer(data, redis=listening, server={"url": "https://pushmill.example"})
-        self.config = self.api.config
-        self.redis = EmbeddedRedis(data / "redis", find_binary(), self.config.redis)
-        self.redis.start(os.environ)
-        self.admin = Redis.from_url(self.redis.url)
-        self.queues = Queues(self.admin)
-        self.cert = cert
-
-    def register(self, name: str, *environments: str) -> Credentials:
-        return runners.register(self.api.db, self.config, self.queues, name, environments or ("default",))
-
-    def connect(self, credentials: Credentials) -> Redis:
-        """As the runner's machine does, which has a copy of the certificate."""
-        return Redis.from_url(self.url(credentials), retry=ONCE, socket_timeout=60)
-
-    def url(self, credentials: Credentials) -> str:
-        return credentials.redis_url.replace("/etc/pushmill/redis.crt", self.cert)
-
-    def close(self) -> None:
-        self.admin.close()
-        self.redis.stop(5.0)
-        self.api.close()
-
-
-@pytest.fixture
-def site(tmp_path: Path, certificate: tuple[str, str]) -> Iterator[Site]:
-    (tmp_path / "data" / "redis").mkdir(parents=True, mode=0o700)
-    (tmp_path / "data" / "redis" / "url").write_text("unix:///nobody/yet\n")
-    site = Site(tmp_path / "data", *certificate)
-    yield site
-    site.close()
-
-
-def test_a_listening_redis_lets_nobody_in_without_a_password(site: Site) -> None:
+def test_a_listening_redis_lets_nobody_in_without_a_password(site: RedisSite) -> None:
     assert (site.redis.socket.parent / "url").stat().st_mode & 0o777 == 0o600
     assert (site.redis.socket.parent / "redis.conf").stat().st_mode & 0o777 == 0o600
     assert site.admin.ping()
@@ -105,7 +51,7 @@ def test_a_listening_redis_lets_nobody_in_without_a_password(site: Site) -> None
 
 
 def test_a_left_over_one_is_taken_over_by_its_password_and_one_of_other_settings_is_ended(
-    site: Site, tmp_path: Path
+    site: RedisSite, tmp_path: Path
 ) -> None:
     again = EmbeddedRedis(site.redis.socket.parent, find_binary(), site.config.redis)
     again.start(os.environ)
@@ -144,7 +90,7 @@ ANYTHING = (
 )  # fmt: skip
 
 
-def test_a_runners_user_reads_and_writes_nothing_but_its_own(site: Site) -> None:
+def test_a_runners_user_reads_and_writes_nothing_but_its_own(site: RedisSite) -> None:
     """The other runner's name begins with this one's name and a dash, which is where patterns would overlap."""
     mine = site.connect(site.register("a"))
     for name in ("a-b", "a-11111111-1111-1111-1111-111"):
@@ -173,7 +119,7 @@ def test_a_runners_user_reads_and_writes_nothing_but_its_own(site: Site) -> None
     assert set(site.admin.keys("*")) >= foreign
 
 
-def refused(site: Site, credentials: Credentials) -> bool:
+def refused(site: RedisSite, credentials: Credentials) -> bool:
     with site.connect(credentials) as connection:
         try:
             return not connection.ping()
@@ -181,7 +127,7 @@ def refused(site: Site, credentials: Credentials) -> bool:
             return True
 
 
-def cut(site: Site, connection: Redis) -> threading.Thread:
+def cut(site: RedisSite, connection: Redis) -> threading.Thread:
     """A thread that ends when the connection, which waits on a key of its own, is cut."""
 
     def wait() -> None:
@@ -194,7 +140,7 @@ def cut(site: Site, connection: Redis) -> threading.Thread:
     return thread
 
 
-def test_after_a_rotation_the_old_password_is_dead_and_what_it_had_connected_is_cut(site: Site) -> None:
+def test_after_a_rotation_the_old_password_is_dead_and_what_it_had_connected_is_cut(site: RedisSite) -> None:
     old = site.register("a")
     assert not refused(site, old)
     with site.connect(old) as connection:
@@ -208,7 +154,7 @@ def test_after_a_rotation_the_old_password_is_dead_and_what_it_had_connected_is_
     assert runner_rows.by_token(site.api.db, new.token) == runner_rows.by_name(site.api.db, "a")
 
 
-def test_a_removed_runner_is_nobody_in_redis_and_its_queue_is_gone(site: Site) -> None:
+def test_a_removed_runner_is_nobody_in_redis_and_its_queue_is_gone(site: RedisSite) -> None:
     old = site.register("a")
     site.queues.hand_over("a", str(uuid.uuid4()), 1)
     with site.connect(old) as connection:
@@ -223,7 +169,7 @@ def test_a_removed_runner_is_nobody_in_redis_and_its_queue_is_gone(site: Site) -
     assert runners.by_name(site.api.db, "a").environments == ("gpu",)
 
 
-def test_a_redis_that_forgot_its_users_gets_them_back_from_the_database(site: Site) -> None:
+def test_a_redis_that_forgot_its_users_gets_them_back_from_the_database(site: RedisSite) -> None:
     staying, removed, rotated = site.register("a"), site.register("gone"), site.register("b")
     site.redis.stop(5.0)
     runners.remove(site.api.db, site.config.logs_dir, site.queues, runners.by_name(site.api.db, "gone"), force=False)
@@ -240,14 +186,14 @@ def test_a_redis_that_forgot_its_users_gets_them_back_from_the_database(site: Si
     assert not refused(site, staying)
 
 
-def test_users_that_are_not_ours_stay_as_they_are(site: Site) -> None:
+def test_users_that_are_not_ours_stay_as_they_are(site: RedisSite) -> None:
     site.register("a")
     site.admin.execute_command("ACL", "SETUSER", "runner-of-somebody", "on", "nopass", "+ping")
     redis_users.restore(site.api.db, site.admin)
     assert b"runner-of-somebody" in site.admin.execute_command("ACL", "USERS")
 
 
-def test_a_redis_user_that_may_not_make_users_is_said(site: Site) -> None:
+def test_a_redis_user_that_may_not_make_users_is_said(site: RedisSite) -> None:
     site.admin.execute_command("ACL", "SETUSER", "plain", "on", ">x", "~*", "+@all", "-acl")
     says = r"the user of \[redis\] url may not make users there .+ give it \+acl"
     with Redis(unix_socket_path=str(site.redis.socket), username="plain", password="x") as plain:
@@ -257,7 +203,7 @@ def test_a_redis_user_that_may_not_make_users_is_said(site: Site) -> None:
     assert runner_rows.by_name(site.api.db, "a") is None
 
 
-def test_registering_without_redis_changes_nothing_and_says_why(site: Site) -> None:
+def test_registering_without_redis_changes_nothing_and_says_why(site: RedisSite) -> None:
     site.redis.stop(5.0)
     with pytest.raises(CannotStart, match=r"Redis takes no runner now: .+ start pushmill"):
         site.register("a")

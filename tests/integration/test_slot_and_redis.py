@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 import uuid
@@ -17,6 +16,7 @@ import psutil
 import pytest
 from instance import free_port
 from redis import Redis
+from redis_site import certificate
 from rq import Queue
 from runner_host import COMMIT, NETWORK, docker, execution, until
 from runner_server import RunnerServer
@@ -34,20 +34,14 @@ BACK_S = 2.5  # a slot asks again every second
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> RedisConfig:
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = str(folder / "redis.crt"), str(folder / "redis.key")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=pushmill", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
-        check=True, capture_output=True,
-    )  # fmt: skip
+def listening(tmp_path_factory: pytest.TempPathFactory) -> RedisConfig:
+    cert, key = certificate(tmp_path_factory.mktemp("tls"))
     return RedisConfig(listen=f"127.0.0.1:{free_port()}", cert=cert, key=key)
 
 
 @pytest.fixture
-def redis(tmp_path: Path, certificate: RedisConfig) -> Iterator[EmbeddedRedis]:
-    embedded = EmbeddedRedis(tmp_path / "redis", find_binary(), certificate)
+def redis(tmp_path: Path, listening: RedisConfig) -> Iterator[EmbeddedRedis]:
+    embedded = EmbeddedRedis(tmp_path / "redis", find_binary(), listening)
     embedded.start(os.environ)
     yield embedded
     with contextlib.suppress(ProcessLookupError):
@@ -63,11 +57,11 @@ def admin(redis: EmbeddedRedis) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def data(tmp_path: Path, server: RunnerServer, certificate: RedisConfig, admin: Redis) -> Iterator[Path]:
+def data(tmp_path: Path, server: RunnerServer, listening: RedisConfig, admin: Redis) -> Iterator[Path]:
     """A machine that is only a runner, with one slot, which reaches Redis over TLS as the user of that runner."""
     data = tmp_path / "machine"
     (data / "runner" / "cache" / "trees" / "demo" / COMMIT).mkdir(parents=True)
-    url = f"rediss://runner-tester:{PASSWORD}@{certificate.listen}/0?ssl_ca_certs={certificate.cert}"
+    url = f"rediss://runner-tester:{PASSWORD}@{listening.listen}/0?ssl_ca_certs={listening.cert}"
     (data / "config.toml").write_text(
         f'[runner]\nname = "tester"\nserver = "{server.url}"\ntoken = "secret"\nslots = 1\nnetwork = "{NETWORK}"\n'
         f'shm = "64 MiB"\n[redis]\nurl = "{url}"\n'
