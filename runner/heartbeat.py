@@ -29,11 +29,11 @@ class Heartbeat:
         return time.monotonic() >= self._due_at
 
     def send(self, slots: int, info: Mapping[str, Any]) -> None:
-        present = self._present()  # before the request: one claimed while it is under way is not missing
-        report = RunnerReport(slots=slots, info=dict(info), executions=present, clock_us=time.time_ns() // 1000)
         try:
+            present = self._present()  # before the request: one claimed while it is under way is not missing
+            report = RunnerReport(slots=slots, info=dict(info), executions=present, clock_us=time.time_ns() // 1000)
             orders = self._reporter.report(report)
-        except PushmillError as error:
+        except (PushmillError, OSError) as error:  # of a disk in trouble nothing is said, least of all that it is empty
             self._failed(error)
         else:
             self._answered(orders)
@@ -45,7 +45,7 @@ class Heartbeat:
         except FileNotFoundError:
             return []
 
-    def _failed(self, error: PushmillError) -> None:
+    def _failed(self, error: Exception) -> None:
         trouble = str(error)
         if isinstance(error, Denied):
             trouble = (

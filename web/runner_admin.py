@@ -133,9 +133,9 @@ def _print(made: Credentials, as_json: bool) -> None:
 
 def _lines(view: View) -> list[str]:
     """A runner on the terminal: one line, and one for each of what more there is."""
-    seen = f", seen {formats.ago(view.last_seen_at)}" if view.last_seen_at else ""
-    slots = f"{view.slots_used} of {view.slots} slots"
-    lines = [f"{view.name:<20}  {view.state:<12}  {slots:<16}  {', '.join(view.environments)}{seen}"]
+    seen = f"seen {formats.ago(view.last_seen_at)}" if view.last_seen_at else ""
+    parts = (", ".join(view.environments), fleet_view.room_text(view), seen)
+    lines = [f"{view.name:<20}  {view.state:<12}  {'; '.join(filter(None, parts))}"]
     lines += [f"  {label:<10}{text}" for label, text in fleet_view.facts(view)]
     lines += [f"  {'runs':<10}{run.name}  {formats.one_line(run.step)}" for run in view.running]
     return lines

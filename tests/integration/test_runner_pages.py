@@ -70,7 +70,7 @@ def test_the_page_and_the_list_show_what_a_machine_says_of_itself(api: ApiServer
         assert text in page
         assert text in listed
     assert "1 min 15 s behind the server" in page
-    assert "1 of 4 slots" in page
+    assert "1 of 4 slots and 0 of 8 GPUs in use" in page
     assert "/p/demo/executions/1/" in page
     assert "demo #1  Train model" in listed
     item = next(item for item in json.loads(command(api, "list", "--json")) if item["name"] == "one")
@@ -185,6 +185,17 @@ def test_the_command_prints_a_configuration_that_can_be_pasted(site: RedisSite) 
 def test_names_that_cannot_be_are_refused(api: ApiServer, name: str, environments: str) -> None:
     answer = person_of(api).post("/runners/", "/runners/", name=name, environments=environments)
     assert answer.status_code == 400
+    assert len(runners.listing(api.db)) == 3
+
+
+def test_what_is_in_the_way_of_registering_is_said_to_who_asks(api: ApiServer) -> None:
+    person = person_of(api)  # whose server has a Redis that does not answer
+    answer = person.post("/runners/", "/runners/", name="gpu-1", environments="default")
+    assert answer.status_code == 409
+    assert "Redis takes no runner now" in answer.text
+    own = person.post("/runners/local/token", "/runners/")
+    assert own.status_code == 400
+    assert "runner of the server&#39;s own machine" in own.text
     assert len(runners.listing(api.db)) == 3
 
 

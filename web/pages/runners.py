@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from flask import Blueprint, make_response, redirect, render_template, request, url_for
 from werkzeug import Response
 
-from core.errors import Conflict
+from core.errors import CannotStart, ConfigError, Conflict
 from web import access
 from web.services import dispatch, fleet_view
 from web.services import runners as fleet
@@ -19,7 +22,7 @@ blueprint = Blueprint("runners", __name__)
 @access.user
 def listing() -> str:
     found = fleet_view.views(access.db())
-    return render_template("runners.html", runners=found, facts=fleet_view.facts)
+    return render_template("runners.html", runners=found, facts=fleet_view.facts, room=fleet_view.room_text)
 
 
 @blueprint.post("/runners/")
@@ -30,14 +33,16 @@ def register() -> Response:
     db, server = access.db(), access.server()
     if runners.by_name(db, name) is not None:
         raise Conflict(f"There is a runner {name} already: give it a new token, or remove it first.")
-    return _shown(fleet.register(db, server.config, server.queues, name, slugs))
+    with _explained():
+        return _shown(fleet.register(db, server.config, server.queues, name, slugs))
 
 
 @blueprint.post("/runners/<name>/token")
 @access.admin
 def rotate(name: str) -> Response:
     db, server = access.db(), access.server()
-    return _shown(fleet.rotate(db, server.config, server.queues, fleet.by_name(db, name)))
+    with _explained():
+        return _shown(fleet.rotate(db, server.config, server.queues, fleet.by_name(db, name)))
 
 
 @blueprint.post("/runners/<name>/drain")
@@ -61,6 +66,15 @@ def remove(name: str) -> Response:
     force = "force" in request.form
     fleet.remove(db, server.config.logs_dir, server.queues, fleet.by_name(db, name), force=force)
     return _changed("")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What is in the way on the server's side is for the administrator who asks, not for its log."""
+    try:
+        yield
+    except (ConfigError, CannotStart) as error:
+        raise Conflict(str(error)) from None
 
 
 def _shown(made: Credentials) -> Response:

@@ -106,13 +106,19 @@ def facts(view: View) -> list[tuple[str, str]]:
 
 
 def gpus_text(view: View) -> str:
-    """Such as "2 of 8 in use: 8 x NVIDIA A100 (80 GiB)"."""
+    """Such as "8 x NVIDIA A100 (80 GiB)"."""
     kinds: dict[str, int] = {}
     for gpu in view.gpus:
         kind = f"{gpu.name} ({formats.size(gpu.memory_bytes)})" if gpu.memory_bytes else gpu.name
         kinds[kind] = kinds.get(kind, 0) + 1
-    models = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
-    return f"{view.gpus_used} of {len(view.gpus)} in use: {models}" if view.gpus else ""
+    return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
+
+
+def room_text(view: View) -> str:
+    """Such as "1 of 4 slots and 2 of 8 GPUs in use"."""
+    counts = ((view.slots_used, view.slots, "slot"), (view.gpus_used, len(view.gpus), "GPU"))
+    parts = [f"{used} of {there} {what}{'' if there == 1 else 's'}" for used, there, what in counts if there]
+    return f"{' and '.join(parts)} in use" if parts else ""
 
 
 def clock_text(view: View) -> str:

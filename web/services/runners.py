@@ -108,6 +108,11 @@ def remove(db: Database, logs_dir: Path, queues: Queues, runner: Runner, *, forc
 
 def _credentials(config: Config, name: str) -> tuple[Credentials, str]:
     """New ones, and the hash of the password for Redis."""
+    if name == config.runner.name:
+        raise InvalidInput(
+            f"{name} is the runner of the server's own machine: its token is the server's to make; "
+            f"to have a new one, remove {config.runner_dir / 'token'} and start the server again"
+        )
     password = users.new_token()
     redis_url, notes = _redis_url(config, name, password)
     server_url = config.server.url.rstrip("/")
