@@ -91,7 +91,7 @@ class Contact:
     def lost(self, error: RedisError) -> None:
         kind = AuthenticationError if isinstance(error, AuthenticationError) else RedisError
         if kind is AuthenticationError and self._trouble is not kind:
-            log.warning("Redis refuses this runner: %s; is [redis] url the one that was printed last?", error)
+            log.warning("Redis refuses this runner: %s; has it just started? Else [redis] url is an old one", error)
         elif self._trouble is None:
             log.warning("Redis is away, no job is taken: %s", error)
         self._trouble = kind
