@@ -172,13 +172,12 @@ def test_a_redis_that_was_killed_knows_its_runners_again_within_seconds(
     site: Instance, machine: Machine, checkout: Checkout
 ) -> None:
     machine.configure(runner(site, "register", "patient", "--environment", "patient"), site)
-    with machine.up() as process:
+    with machine.up():
         assert site.wait_final(execution(site, checkout, "patient", "patient", 1))["status"] == "complete"
-        [slot] = process.children()
         os.kill(int((site.data / "redis" / "redis.pid").read_text()), signal.SIGKILL)
         wait_for(lambda: "Redis is back" in machine.said(), 10)
         assert site.wait_final(execution(site, checkout, "patient-again", "patient", 1), 10)["status"] == "complete"
-        assert process.children() == [slot]
+        assert "a slot ended" not in machine.said()
 
 
 def test_a_runner_removed_by_force_gives_up_what_it_runs(site: Instance, machine: Machine, checkout: Checkout) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from api_server import ApiServer
 from instance import free_port, wait_for
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
@@ -235,6 +236,31 @@ def test_plain_tcp_will_do_on_loopback(tmp_path: Path) -> None:
             assert connection.ping()
     finally:
         redis.stop(5.0)
+
+
+def test_a_redis_of_ones_own_takes_runners_too(tmp_path: Path) -> None:
+    port = free_port()
+    redis = EmbeddedRedis(tmp_path / "redis", find_binary(), RedisConfig(listen=f"127.0.0.1:{port}"))
+    redis.start(os.environ)
+    password = redis.url.split(":")[2].split("@")[0]
+    api = ApiServer(tmp_path / "data", redis={"url": f"redis://:{password}@127.0.0.1:{port}/3"})
+    try:
+        with Redis.from_url(api.config.redis.url) as own:
+            made = runners.register(api.db, api.config, Queues(own), "gpu-1", ["default"])
+            assert made.redis_url.startswith("redis://runner-gpu-1:pm_")
+            assert made.redis_url.endswith(f"@127.0.0.1:{port}/3")
+            with Redis.from_url(made.redis_url, retry=ONCE) as connection:
+                assert connection.ping()
+    finally:
+        api.close()
+        redis.stop(5.0)
+
+
+def test_a_redis_that_only_this_machine_reaches_takes_none(tmp_path: Path) -> None:
+    api = ApiServer(tmp_path / "data", redis={"url": "unix:///run/redis.sock"})
+    with pytest.raises(ConfigError, match="at unix://: give its address as redis:// or rediss://"):
+        runners.register(api.db, api.config, Queues(Redis()), "gpu-1", ["default"])
+    api.close()
 
 
 def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -133,6 +133,11 @@ def _redis_url(config: Config, name: str, password: str) -> tuple[str, tuple[str
     given, address = urlsplit(config.redis.url), config.redis.listen_address
     if given.scheme in ("redis", "rediss"):
         return given._replace(netloc=f"{login}@{given.netloc.rpartition('@')[2]}").geturl(), ()
+    if config.redis.url:
+        raise ConfigError(
+            f"Redis takes no runner of another machine at {given.scheme}://: give its address as redis:// or rediss:// "
+            "in [redis] url, start pushmill again, and register then"
+        )
     if address is None:
         raise ConfigError(
             "Redis takes no runner of another machine: set listen, cert and key in [redis] of config.toml "
