@@ -144,7 +144,8 @@ def _environment(project: Project, repository: Repository, service: str, endpoin
         environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     if PROTOCOL.fullmatch(protocol := request.headers.get("Git-Protocol", "")):
         environment["GIT_PROTOCOL"] = protocol
-    if request.content_length is not None:  # without one the child reads to the end
+    # without one the child reads to the end; of a GET it would wait for ever for a body that it does not get
+    if request.content_length is not None and request.method == "POST":
         environment["CONTENT_LENGTH"] = str(request.content_length)
     if request.headers.get("Content-Encoding") in ("gzip", "x-gzip"):
         environment["HTTP_CONTENT_ENCODING"] = "gzip"
