@@ -41,7 +41,6 @@ KEEPALIVE = {
     socket.TCP_KEEPINTVL: 5,
     socket.TCP_KEEPCNT: 3,
 }  # in a job nothing is said for days
-LOGGED_BY_US = "could not connect to Redis"
 
 
 def run_slot(config: Config, host: Host, redis_url: str) -> None:
@@ -97,11 +96,12 @@ class Contact:
         self._trouble = kind
 
     def heard(self, record: logging.LogRecord) -> bool:
-        """A filter: of RQ's own lines, one for each read that failed, the first becomes ours."""
-        if LOGGED_BY_US not in record.getMessage():
-            return True
-        self.lost(next(value for value in record.args or () if isinstance(value, RedisError)))
-        return False
+        """A filter: RQ's own lines about Redis, one for each read that failed and some of a page, become ours."""
+        raised = record.exc_info[1] if record.exc_info else None
+        error = next((value for value in (raised, *(record.args or ())) if isinstance(value, RedisError)), None)
+        if error is not None:
+            self.lost(error)
+        return error is None
 
     def made(self) -> None:
         if self._trouble is not None:

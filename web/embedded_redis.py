@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from core.config import RedisConfig
 from core.errors import CannotStart
-from web import processes
+from web import checks, processes
 
 SOCKET_BYTES = 100  # Redis refuses longer paths; the kernel's limit is 107
 KEEPALIVE_S = 15  # a runner whose machine is gone does not keep its place in the queue for longer
@@ -62,6 +62,7 @@ class EmbeddedRedis:
         self.took_over = pid is not None
         if pid is None:
             self._end_leftover()
+            self._check_port()
             _write_atomically(self._file, settings)
             pid = self._spawn(env)
         self.pid = pid
@@ -134,6 +135,14 @@ class EmbeddedRedis:
                 )
             lines.append((f"tls-{key}-file", str(path.absolute())))
         return [*lines, ("tls-auth-clients", "no"), ("tls-port", str(port)), ("port", "0")]
+
+    def _check_port(self) -> None:
+        if address := self._settings.listen_address:
+            try:
+                checks.check_port(*address)
+            except CannotStart as error:
+                what = str(error).partition(": ")[0]
+                raise CannotStart(f"the private Redis cannot listen, {what}: change [redis] listen") from None
 
     def _settings_file(self, lines: list[tuple[str, ...]]) -> bytes:
         access = [("requirepass", self._password)] if self._password else [("port", "0")]

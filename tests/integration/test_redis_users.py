@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import threading
 import uuid
@@ -261,6 +262,14 @@ def test_a_redis_that_only_this_machine_reaches_takes_none(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="at unix://: give its address as redis:// or rediss://"):
         runners.register(api.db, api.config, Queues(Redis()), "gpu-1", ["default"])
     api.close()
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        redis = EmbeddedRedis(tmp_path / "redis", find_binary(), RedisConfig(listen=f"127.0.0.1:{port}"))
+        with pytest.raises(CannotStart, match=rf"port {port} .+ is taken by another program: change \[redis\] listen"):
+            redis.start(os.environ)
 
 
 def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -34,8 +34,13 @@ BACK_S = 2.5  # a slot asks again every second
 
 
 @pytest.fixture(scope="module")
-def listening(tmp_path_factory: pytest.TempPathFactory) -> RedisConfig:
-    cert, key = certificate(tmp_path_factory.mktemp("tls"))
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    return certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def listening(files: tuple[str, str]) -> RedisConfig:
+    cert, key = files
     return RedisConfig(listen=f"127.0.0.1:{free_port()}", cert=cert, key=key)
 
 
@@ -187,6 +192,17 @@ def test_a_password_that_was_replaced_is_said_and_the_slot_goes_on_when_it_is_ri
         redis_users.grant(admin, "tester", fingerprint(PASSWORD))
         until(lambda: waits(admin), BACK_S)
         assert gone_on(server, admin) < BACK_S
+
+
+def test_a_right_that_is_missing_is_said_in_one_line(server: RunnerServer, data: Path, admin: Redis) -> None:
+    with runner(data):
+        until(lambda: waits(admin))
+        admin.execute_command("ACL", "SETUSER", "runner-tester", "-blpop")
+        admin.execute_command("CLIENT", "KILL", "USER", "runner-tester")
+        until(lambda: "BLPOP" in said(data).upper() and "PERMISSION" in said(data).upper())
+        redis_users.grant(admin, "tester", fingerprint(PASSWORD))
+        until(lambda: waits(admin), BACK_S)
+    assert "Traceback" not in said(data)
 
 
 def test_redis_may_go_and_come_while_an_execution_runs(
