@@ -6,6 +6,7 @@ A secret may be given in a file instead: `<key>_file` names it. Unknown keys are
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -57,6 +58,27 @@ class RedisConfig:
     listen: str = ""  # address and port where the private one takes runners of other machines; "" = nowhere
     cert: str = ""  # file with its certificate; TLS is a must where `listen` is no loopback address
     key: str = ""  # file with the certificate's key
+
+    @property
+    def listen_address(self) -> tuple[str, int] | None:
+        """Host and port of `listen`, None without one. Raises ConfigError when it would be open to listeners on the way."""
+        if not self.listen:
+            return None
+        host, _, port = self.listen.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ConfigError(
+                f'[redis] listen must be an address and a port such as "0.0.0.0:6380", got {self.listen!r}'
+            )
+        if self.url:
+            raise ConfigError("[redis] has both url and listen, but `listen` is the private Redis's alone; keep one")
+        if bool(self.cert) != bool(self.key):
+            raise ConfigError("[redis] cert and key belong together; set both or neither")
+        if not self.cert and not _is_loopback(host):
+            raise ConfigError(
+                f"[redis] listen {self.listen!r} is no loopback address: set cert and key, TLS is a must there"
+            )
+        return host, int(port)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +159,13 @@ class Config:
         """The server as this machine reaches it."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.server.host, self.server.host)  # noqa: S104
         return f"http://[{host}]:{self.server.port}" if ":" in host else f"http://{host}:{self.server.port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def default_data_dir() -> Path:

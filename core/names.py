@@ -26,6 +26,14 @@ def check_environment(name: str) -> str:
     return name
 
 
+def check_runner(name: str) -> str:
+    if not RUNNER.fullmatch(name):
+        raise InvalidInput(
+            f"{name[:80]!r} is no runner name: use 1 to 63 letters, digits, '-' and '_', a letter or digit first"
+        )
+    return name
+
+
 def check_sha(sha: str) -> str:
     if not SHA.fullmatch(sha):
         raise InvalidInput(f"{sha[:80]!r} is no full commit name: 40 or 64 hexadecimal digits")

@@ -21,10 +21,10 @@ from redis.exceptions import RedisError
 
 from core.config import Config, load
 from core.errors import ConfigError, PushmillError
-from core.wire import RunnerReport
 from runner import cleanup, mounts
 from runner.container import Engine
 from runner.gpus import Watch
+from runner.heartbeat import Heartbeat
 from runner.host import Host, free_disk, memory_bytes
 from runner.reporter import Reporter
 from runner.slot import run_slot
@@ -32,7 +32,6 @@ from runner.slot import run_slot
 log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-HEARTBEAT_S = 5.0
 TICK_S = 0.2
 CLEANUP_S = 600.0  # from one cleanup to the next; one that takes so long hangs
 LOWEST_PRIORITY = 19
@@ -85,7 +84,7 @@ class Supervisor:
         self._gpus = Watch(config.runner_dir, _why_no_gpus)
         self._slots: list[Slot] = []
         self._stopping = False
-        self._reported_at = 0.0
+        self._heartbeat = Heartbeat(self._reporter, config.runner.name, config.runner_dir / "executions")
         self._cleanup = Slot()
 
     def run(self) -> None:
@@ -184,9 +183,8 @@ class Supervisor:
         )
 
     def _report(self) -> None:
-        if time.monotonic() - self._reported_at < HEARTBEAT_S:
+        if not self._heartbeat.due():
             return
-        self._reported_at = time.monotonic()
         inventory = self._gpus.inventory
         self._info |= {
             "load": os.getloadavg()[0],
@@ -195,12 +193,7 @@ class Supervisor:
             "gpus": [asdict(gpu) for gpu in inventory.gpus],
             "problems": list(inventory.problems),
         }
-        try:
-            present = [path.name for path in (self._config.runner_dir / "executions").glob("*")]
-            report = RunnerReport(slots=self._config.runner.slots, info=self._info, executions=present)
-            self._reporter.report(report)
-        except PushmillError as error:
-            log.warning("%s", error)
+        self._heartbeat.send(self._config.runner.slots, self._info)
 
     def _end_slots(self) -> None:
         self._signal(signal.SIGTERM)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.errors import Conflict, ExecutionFailed, NotFound, PushmillError
+from core.errors import Conflict, Denied, ExecutionFailed, NotFound, PushmillError
 from core.states import FailureReason, State
 from core.wire import ExecutionSpec, FinalReport
 from runner import checkout, cleanup, controls, documents, gpus, images, inputs, mounts, outputs
@@ -69,9 +69,21 @@ def acknowledged(host: Host, spec: ExecutionSpec) -> Mapping[str, int]:
     while True:
         try:
             return host.reporter.heartbeat(spec.uuid, spec.attempt).acknowledged
-        except Unavailable as error:
+        except (Unavailable, Denied) as error:
             log.warning("%s; trying again", error)
             time.sleep(HEARTBEAT_WAIT_S)
+
+
+def check_out(run: Run) -> Path:
+    """The commit's tree. What failed is tried once more when the server answers: it was away, or refused the token."""
+    host, spec = run.host, run.spec
+    origin = (host.cache, host.server_url, host.token, spec.project_name, spec.commit_identifier)
+    try:
+        return checkout.prepare(*origin)
+    except ExecutionFailed as failure:
+        log.warning("%s; trying again", failure)
+    acknowledged(host, spec)
+    return checkout.prepare(*origin)
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,7 @@ def prepare(run: Run) -> Prepared:
     commit = (spec.project_name, spec.commit_identifier)
     tree = checkout.tree_of(host.cache, *commit)
     checkout.use(host.cache, tree, run.directory / "tree")
-    checked_out = Task(lambda: checkout.prepare(host.cache, host.server_url, host.token, *commit))
+    checked_out = Task(lambda: check_out(run))
     fetched = Task(  # a server that never answers must not hold up a stop
         lambda: inputs.fetch(
             spec.input_specs(),

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from core.errors import Conflict, Denied, PushmillError
+from core.errors import Conflict, PushmillError
 from core.wire import LogBatch
 from runner.clock import ServerClock, steady
 from runner.commands import Event, Progress
@@ -26,7 +26,6 @@ EAGER_S = 10.0  # after the start and after each growth
 BATCH_INTERVAL_S, BATCH_BYTES = 0.05, 256 * 1024  # post at most so often, or when so much is there
 SILENCE_S = 2.0  # then an unfinished line is shown
 PROGRESS_S = 10.0  # a progress bar that never falls silent is shown this often
-DENIED_WAIT_S = 5.0
 TRACE_INTERVAL_S = 1.0
 
 
@@ -217,7 +216,7 @@ class Follower:
             first_us=self._clock.us(first),
             last_us=self._clock.us(last),
         )
-        stream.acknowledged = self._store(batch, lines.text)
+        stream.acknowledged = self._reporter.log(self._execution, batch, lines.text)
         stream.posted_at = steady()
         if stream.acknowledged > stream.tail.size:
             raise PushmillError(
@@ -225,14 +224,6 @@ class Follower:
             )
         if stream.acknowledged != lines.end:
             stream.tail.rewind(stream.acknowledged)
-
-    def _store(self, batch: LogBatch, text: bytes) -> int:
-        while True:
-            try:
-                return self._reporter.log(self._execution, batch, text)
-            except Denied as error:  # a token that is being replaced must not cost a training its log
-                log.warning("%s; trying again in %d s", error, DENIED_WAIT_S)
-                time.sleep(DENIED_WAIT_S)
 
     def _release(self, stream: Stream) -> None:
         if stream.tail.stream == "status":

@@ -26,6 +26,7 @@ class Lease:
         self.stop = ""
         self.lost = False
         self.clock = ServerClock()
+        self._trouble = ""
         self._reporter = reporter.with_give_up(lambda: self.lost)
         self._execution, self._attempt = execution, attempt
         self._time_limit_at = time_limit_at
@@ -47,12 +48,19 @@ class Lease:
             self.lost = True
             raise
         except PushmillError as error:
-            log.warning("no heartbeat of execution %s: %s", self._execution, error)
+            self._say_once(error)
             return None
         self.clock.note(sent, time.time(), orders.server_us)
+        self._trouble = ""
         if orders.stop == "kill" or (orders.stop and not self.stop):
             self.stop = orders.stop
         return orders
+
+    def _say_once(self, error: PushmillError) -> None:
+        """A server may be away for hours, and this comes each second."""
+        if str(error) != self._trouble:
+            log.warning("no heartbeat of execution %s: %s", self._execution, error)
+        self._trouble = str(error)
 
     def expired(self) -> bool:
         """The step's time limit has passed."""

@@ -1,7 +1,8 @@
 """The runner's side of core.wire: one HTTP client for the server's `/api/runner/`.
 
 Whatever text of an execution leaves this machine passes here, and here its secrets are taken out.
-Calls wait out a server that is away (connection errors, 429, 5xx) until `give_up()` says not to.
+Calls wait out a server that is away (connection errors, 429, 5xx) or refuses the token until `give_up()` says not to: a
+token that is being replaced must not cost a training its end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import orjson
 import urllib3
 
 from core.errors import Conflict, Denied, NotFound, PushmillError
-from core.wire import ExecutionSpec, FinalReport, LeaseOrders, LogBatch, Message, RunnerReport
+from core.wire import ExecutionSpec, FinalReport, LeaseOrders, LogBatch, Message, RunnerOrders, RunnerReport
 from runner.masking import Masker
 
 log = logging.getLogger(__name__)
@@ -75,9 +76,9 @@ class Reporter:
     def close(self) -> None:
         self._http.clear()
 
-    def report(self, report: RunnerReport) -> None:
-        """The runner's own heartbeat; one try, raises Unavailable."""
-        self._once("POST", "heartbeat", _json(report), timeout=HEARTBEAT_TIMEOUT)
+    def report(self, report: RunnerReport) -> RunnerOrders:
+        """The runner's own heartbeat; one try, raises Unavailable or Denied."""
+        return RunnerOrders.from_dict(self._once("POST", "heartbeat", _json(report), timeout=HEARTBEAT_TIMEOUT))
 
     def claim(self, execution: str, attempt: int, *, resume: bool = False) -> ExecutionSpec:
         """Take a queued execution, or with `resume` get the spec of one that is held already. Raises Conflict."""
@@ -85,7 +86,7 @@ class Reporter:
         return ExecutionSpec.from_dict(self._call("POST", f"executions/{execution}/claim", _json(body)))
 
     def heartbeat(self, execution: str, attempt: int) -> LeaseOrders:
-        """Extend the lease; one try, raises Unavailable, or Conflict when the lease is lost."""
+        """Extend the lease; one try, raises Unavailable or Denied, or Conflict when the lease is lost."""
         path = f"executions/{execution}/heartbeat"
         body = _json({"attempt": attempt})
         return LeaseOrders.from_dict(self._once("POST", path, body, timeout=HEARTBEAT_TIMEOUT))
@@ -147,9 +148,11 @@ class Reporter:
         while True:
             try:
                 return self._once(method, path, body, headers)
-            except Unavailable as trouble:
+            except (Unavailable, Denied) as trouble:
                 if self._give_up():
-                    raise
+                    raise Unavailable(str(trouble)) from None
+                if isinstance(trouble, Denied):
+                    wait = LONGEST_WAIT_S
                 log.warning("%s; trying again in %.1f s", trouble, wait)
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_S)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import time
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError
+from redis.retry import Retry
 from rq import Queue, SimpleWorker
-from rq.job import Job, JobStatus
+from rq.exceptions import NoSuchJobError
+from rq.job import Job
 from rq.timeouts import BaseDeathPenalty
 
 from core.config import Config
+from core.errors import PushmillError
 from core.wire import JOB
 from runner import jobs
 from runner.adopt import recover
@@ -21,20 +32,81 @@ from runner.host import Host
 log = logging.getLogger(__name__)
 
 SERIALIZER = "json"
-WORKER_TTL_S = 120  # a blocking read lasts 15 s less; Redis forgets a dead slot after it
-FAILURE_TTL_S = 7 * 24 * 3600
+READ_S = 5  # of one blocking read: whoever is cut off notices it after that and a little
+WORKER_TTL_S = READ_S + 15  # RQ reads for 15 s less
+PATIENCE_S = 2.0  # for an answer of Redis
+RETRY_S = 1.0  # until Redis is asked again
+KEEPALIVE = {
+    socket.TCP_KEEPIDLE: 15,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 3,
+}  # in a job nothing is said for days
 
 
 def run_slot(config: Config, host: Host, redis_url: str) -> None:
-    """Serve until SIGTERM, or until Redis goes away; whoever supervises starts the slot anew."""
+    """Serve until SIGTERM. While Redis is away nothing is taken; it is asked again every second."""
     jobs.bind(host)
     recover(host)
-    # redis-py 8 would end blocking reads after 5 s
-    with Redis.from_url(redis_url, socket_timeout=WORKER_TTL_S + 30, socket_connect_timeout=10) as connection:
-        queue = Queue(f"runner-{config.runner.name}", connection=connection, serializer=SERIALIZER)
-        SlotWorker([queue], connection=connection, serializer=SERIALIZER, worker_ttl=WORKER_TTL_S).work(
-            logging_level="WARNING"
+    contact = Contact()
+    logging.getLogger("rq.worker").addFilter(contact.heard)
+    while True:
+        try:
+            serve(config.runner.name, redis_url, contact)
+        except RedisError as error:
+            contact.lost(error)
+        time.sleep(RETRY_S)
+
+
+def serve(name: str, redis_url: str, contact: Contact) -> None:
+    """Take jobs of the queue of runner `name` one after the other. Raises RedisError when Redis does not answer."""
+    with connect(redis_url) as connection:
+        queue = SlotQueue(f"runner-{name}", connection=connection, serializer=SERIALIZER)
+        worker = SlotWorker(
+            [queue],
+            name=f"runner-{name}-{uuid.uuid4().hex}",  # of a fixed length: the server's ACL counts on it
+            connection=connection,
+            queue_class=SlotQueue,
+            serializer=SERIALIZER,
+            worker_ttl=WORKER_TTL_S,
         )
+        worker.contact = contact
+        worker.work(logging_level="WARNING")
+
+
+def connect(redis_url: str) -> Redis:
+    """Without the tries of redis-py's own, which would make a minute of a partition's seconds."""
+    options: dict[str, Any] = {"socket_timeout": READ_S + PATIENCE_S, "socket_connect_timeout": PATIENCE_S}
+    if not redis_url.startswith("unix:"):
+        options |= {"socket_keepalive": True, "socket_keepalive_options": KEEPALIVE}
+    return Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0), **options)
+
+
+class Contact:
+    """Says once that Redis is away or refuses this runner, and once that all is well again."""
+
+    def __init__(self) -> None:
+        self._trouble: type[RedisError] | None = None
+
+    def lost(self, error: RedisError) -> None:
+        kind = AuthenticationError if isinstance(error, AuthenticationError) else RedisError
+        if kind is AuthenticationError and self._trouble is not kind:
+            log.warning("Redis refuses this runner: %s; has it just started? Else [redis] url is an old one", error)
+        elif self._trouble is None:
+            log.warning("Redis is away, no job is taken: %s", error)
+        self._trouble = kind
+
+    def heard(self, record: logging.LogRecord) -> bool:
+        """A filter: RQ's own lines about Redis, one for each read that failed and some of a page, become ours."""
+        raised = record.exc_info[1] if record.exc_info else None
+        error = next((value for value in (raised, *(record.args or ())) if isinstance(value, RedisError)), None)
+        if error is not None:
+            self.lost(error)
+        return error is None
+
+    def made(self) -> None:
+        if self._trouble is not None:
+            log.warning("Redis is back")
+        self._trouble = None
 
 
 class NoDeathPenalty(BaseDeathPenalty):
@@ -47,24 +119,71 @@ class NoDeathPenalty(BaseDeathPenalty):
         pass
 
 
+class SlotQueue(Queue):
+    """RQ's queue without the question for Redis's version before each read, which a runner's user may not ask."""
+
+    @classmethod
+    def dequeue_any(
+        cls, queues: Iterable[Queue], timeout: int | None, connection: Redis, *_: Any, **options: Any
+    ) -> tuple[Job, Queue] | None:
+        """The next job; one whose hash is gone is passed over. Raises DequeueTimeout."""
+        [queue] = queues
+        while found := cls.lpop([queue.key], timeout, connection):
+            with suppress(NoSuchJobError):
+                return Job.fetch(found[1].decode(), connection, options["serializer"]), queue
+        return None
+
+
 class SlotWorker(SimpleWorker):
     """RQ's worker in this process, which runs one named function and nothing else that a job may ask for.
 
     A job's callbacks, webhooks and dependents would import or call what its hash says, so would the maintenance of
-    RQ's registries; remote commands are not taken.
+    RQ's registries; remote commands are not taken. What became of a job is for the server's database, not for RQ's
+    registries: so a slot needs few commands and no key but those of its queue, its jobs and itself.
     """
 
     death_penalty_class = NoDeathPenalty
+    max_connection_wait_time = RETRY_S
+    contact: Contact
 
-    def execute_job(self, job: Job, queue: Queue) -> None:
-        why = refusal(job)
-        if why is None:
-            super().execute_job(job, queue)
-            return
-        log.error("job %s is refused: %s", job.id, why)
-        queue.failed_job_registry.add(job, ttl=FAILURE_TTL_S, exc_string=f"refused: {why}")
-        job.set_status(JobStatus.FAILED)
-        self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
+    @property
+    def connection_timeout(self) -> float:  # type: ignore[override]
+        return READ_S + PATIENCE_S
+
+    def execute_job(self, job: Job, queue: Queue) -> None:  # noqa: ARG002
+        if why := refusal(job):
+            log.error("job %s is refused: %s", job.id, why)
+        else:
+            _run(job)
+        with suppress(RedisError):  # whoever finds it once more is told by the server that it was claimed
+            self.connection.delete(job.key)
+
+    def register_birth(self) -> None:
+        """For people who look into Redis: a hash that ends by itself, and no mention in RQ's lists of all workers."""
+        self.redis_server_version = (6, 2, 0)  # type: ignore[assignment]  # so it is not asked; nothing depends on it
+        self.birth_date = self.last_heartbeat = datetime.now(UTC)
+        self.connection.hset(self.key, mapping=self.serialize())
+        self.heartbeat()
+
+    def register_death(self) -> None:
+        with suppress(RedisError):
+            self.connection.delete(self.key)
+
+    def set_state(self, state: str, pipeline: object = None) -> None:  # noqa: ARG002
+        self._state = str(state)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: object = None) -> None:  # noqa: ARG002
+        """Redis being away is no reason to drop the job in hand; the next read waits for it."""
+        try:
+            self.connection.hset(self.key, "state", self.get_state())
+            self.connection.expire(self.key, WORKER_TTL_S + 60)
+        except RedisError as error:
+            self.contact.lost(error)
+        else:
+            self.contact.made()
+
+    def check_for_suspension(self, burst: bool) -> None:
+        pass
 
     def subscribe(self) -> None:
         pass
@@ -76,6 +195,15 @@ class SlotWorker(SimpleWorker):
         """Leave at once: the container and its spool go on without us, and the next slot takes them up."""
         log.info("slot %d stops; its container, if it has one, keeps running", os.getpid())
         os._exit(0)
+
+
+def _run(job: Job) -> None:
+    try:
+        jobs.execute(*job.args)
+    except (PushmillError, OSError) as error:
+        log.error("job %s: %s", job.id, error)
+    except Exception:
+        log.exception("job %s", job.id)
 
 
 def refusal(job: Job) -> str | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
+from redis.exceptions import RedisError
 from sqlite_utils import Database
 
 from core.config import Config
-from web.services import dispatch, ingest, launch, lifecycle
+from web.services import dispatch, ingest, launch, lifecycle, redis_users
 from web.services.queues import Queues
 from web.services.vault import Vault
 from web.store import deliveries, projects
@@ -34,6 +36,7 @@ class Sweeper:
         with self._lock:
             db, config, queues = self._db, self._config, self._queues
             _try(queues.nudged)
+            _try(lambda: _restore_users(db, queues))
             _try(lambda: ingest.collect(db, config))
             _try(lambda: self._ingest(db))
             _try(lambda: lifecycle.recover(db, config.logs_dir, config.limits.runner_silence))
@@ -84,6 +87,12 @@ def sweep() -> None:
     """The job that `Queues.nudge` asks for."""
     assert _sweeper is not None, "install() comes first"  # noqa: S101
     _sweeper.sweep()
+
+
+def _restore_users(db: Database, queues: Queues) -> None:
+    """While Redis is away it has no users; the worker says that it is."""
+    with suppress(RedisError):
+        redis_users.restore(db, queues.connection)
 
 
 def _try(part: Callable[[], object]) -> None:

@@ -136,9 +136,10 @@ class Machine:
     def _start_redis(self) -> str:
         if self.config.redis.url:
             return "the one of [redis] url"
-        self.redis = EmbeddedRedis(self.config.data / "redis", find_binary())
+        self.redis = EmbeddedRedis(self.config.data / "redis", find_binary(), self.config.redis)
         self.redis.start(os.environ)
-        return f"{'taken over, ' if self.redis.took_over else ''}{self.redis.socket}"
+        listening = f", for runners at {self.config.redis.listen}" if self.config.redis.listen else ""
+        return f"{'taken over, ' if self.redis.took_over else ''}{self.redis.socket}{listening}"
 
     def _tend_redis(self) -> str | None:
         return self.redis.tend(os.environ) if self.redis else None

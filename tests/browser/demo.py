@@ -140,19 +140,27 @@ class Filling:
         )  # fmt: skip
 
     def _runners(self) -> Runner:
-        info = {
-            "version": "0.1.0",
-            "docker_version": "27.5.1",
-            "cpu_count": 32,
-            "memory_bytes": 256 * 2**30,
-            "load": 11.42,
+        """One with many GPUs, one that drains and has a trouble, one that is lost, one that was never seen."""
+        machine = {"version": "0.1.0", "docker_version": "27.5.1", "cpu_count": 32, "memory_bytes": 256 * 2**30}
+        here: dict[str, Any] = machine | {"load": 11.42, "free_disk_bytes": 812 * 2**30, "driver_version": "570.86.15"}
+        a100 = [{"uuid": f"GPU-{n}", "name": "NVIDIA A100-SXM4-80GB", "memory_bytes": 80 * 2**30} for n in range(8)]
+        rtx = [{"uuid": "GPU-8", "name": "NVIDIA GeForce RTX 4090", "memory_bytes": 24 * 2**30}]
+        problem = "GPU 1 fell off the bus: restart this machine"
+        fleet: dict[str, tuple[list[str], dict[str, Any]]] = {
+            "gpu-1": (["default", "rtx"], here | {"gpus": a100}),
+            "gpu-2": (["default"], here | {"gpus": rtx, "clock_off_s": -75.0, "problems": [problem]}),
+            "attic": (["default"], here),
+            "old-box": (["legacy"], {}),
         }
         with transaction(self.db):
-            for name, environments in (("gpu-1", ["default", "rtx"]), ("gpu-2", ["default"]), ("old-box", ["legacy"])):
+            for name, (environments, info) in fleet.items():
                 known = runners.by_name(self.db, name)
                 row = known.id if known else runners.add(self.db, name, f"pm_demo_{name}", environments)
-                if name != "old-box":
-                    runners.seen(self.db, row, 4, info | {"free_disk_bytes": 812 * 2**30})
+                if info:
+                    runners.seen(self.db, row, 4, info)
+                runners.set_draining(self.db, row, name == "gpu-2")
+            lost_at = clock.text(self.now - timedelta(hours=3))
+            execute(self.db, "UPDATE runner SET last_seen_at = ? WHERE name = 'attic'", (lost_at,))
         runner = runners.by_name(self.db, "gpu-1")
         assert runner is not None
         return runner

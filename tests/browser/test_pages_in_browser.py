@@ -56,3 +56,12 @@ def test_every_field_has_a_label(browser: Browser, demo_site: Site) -> None:
     for path in every_page(demo_site):
         browser.open(path)
         assert browser.run(f"return {unlabelled}.map((field) => field.name || field.id)") == [], path
+
+
+def test_what_a_person_has_opened_stays_open_while_the_page_is_kept_fresh(browser: Browser) -> None:
+    browser.open("/runners/")
+    browser.run("document.querySelector('.runner details').open = true")
+    fetched = "performance.getEntriesByType('resource').filter((entry) => entry.name.endsWith('/runners/')).length"
+    browser.wait(f"{fetched} > 0")
+    browser.wait(f"{fetched} > 1")  # so what the first one brought has been put in place, or not
+    assert browser.run("return document.querySelectorAll('.runner details[open]').length") == 1

@@ -7,6 +7,7 @@ import pytest
 from api_server import ApiServer
 from instance import Checkout
 from push_server import PushServer
+from redis_site import RedisSite
 from runner_host import runner_host
 from runner_server import RunnerServer
 
@@ -31,6 +32,13 @@ def api(tmp_path: Path) -> Iterator[ApiServer]:
     server = ApiServer(tmp_path / "data")
     yield server
     server.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[RedisSite]:
+    site = RedisSite(tmp_path)
+    yield site
+    site.close()
 
 
 @pytest.fixture

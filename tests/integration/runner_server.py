@@ -48,6 +48,7 @@ class RunnerServer:
         self.executions: dict[str, Recorded] = {}
         self.before: Callable[[str], int | None] = lambda path: None
         self.reports: list[dict[str, Any]] = []
+        self.orders: dict[str, Any] = {}  # the answer to a runner's heartbeat
         self.lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -71,7 +72,7 @@ class RunnerServer:
     def post(self, parts: list[str], query: dict[str, str], body: bytes) -> tuple[int, Any]:
         if parts == ["heartbeat"]:
             self.reports.append(json.loads(body))
-            return 200, {}
+            return 200, self.orders
         _, uuid, verb, *rest = parts
         execution = self.executions.get(uuid)
         if execution is None:

@@ -234,6 +234,18 @@ def test_only_the_smart_endpoints_of_projects_are_there(pushes: PushServer, chec
     connection.close()
 
 
+def test_a_first_request_with_a_body_is_answered_like_any_other(pushes: PushServer, checkout: Checkout) -> None:
+    """`git http-backend` would wait for that body for ever, at full speed."""
+    checkout.commit({})
+    pushes.push(checkout, "there")
+    connection = http.client.HTTPConnection("127.0.0.1", pushes.config.server.port, timeout=10)
+    basic = b64encode(f"admin:{pushes.token}".encode()).decode()
+    path = "/git/there.git/info/refs?service=git-upload-pack"
+    connection.request("GET", path, body=b"0000", headers={"Authorization": f"Basic {basic}"})
+    assert b"refs/heads/main" in connection.getresponse().read()
+    connection.close()
+
+
 def test_a_runner_may_only_read_and_only_while_it_runs_something_there(
     pushes: PushServer, checkout: Checkout, tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ def test_every_page_is_for_people_who_are_logged_in(api: ApiServer, person: Pers
 def test_every_route_of_the_pages_is_declared_for_users_or_for_everybody(api: ApiServer) -> None:
     public = {"session.login", "session.log_in", "appearance.choose", "badges.badge"}
     admins = {"environments.change", "environments.remove"}
+    admins |= {f"runners.{action}" for action in ("register", "rotate", "drain", "resume", "remove")}
     ours = (
         "appearance.",
         "badges.",

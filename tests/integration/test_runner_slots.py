@@ -165,9 +165,8 @@ def test_jobs_that_could_make_a_slot_run_anything_else_are_refused(data: Path, q
         queue.enqueue(JOB, plain, attempt=1),
     ]
     with runner(data):
-        until(lambda: all(job.get_status(refresh=True) == "failed" for job in refused))
+        until(lambda: not any(Job.exists(job.id, queue.connection) for job in refused))
     assert marks(tmp_path) == []
-    assert sorted(queue.failed_job_registry.get_job_ids()) == sorted(job.id for job in refused)
 
 
 def test_a_job_that_names_no_execution_touches_no_path(server: RunnerServer, data: Path, queue: Queue) -> None:
@@ -176,7 +175,7 @@ def test_a_job_that_names_no_execution_touches_no_path(server: RunnerServer, dat
     with runner(data):
         enqueue(queue, after.spec.uuid)
         until(lambda: after.final)
-        until(lambda: job.get_status(refresh=True) == "finished")
+        until(lambda: not Job.exists(job.id, queue.connection))
         until(lambda: not any((data / "runner" / "executions").iterdir()))
 
 
@@ -188,8 +187,8 @@ def test_a_runner_without_a_token_says_where_it_comes_from(data: Path) -> None:
     assert b"[runner] token is not set" in result.stderr
 
 
-def test_a_slot_that_cannot_live_is_not_restarted_without_pause(data: Path, redis: Redis) -> None:
-    psutil.Process(redis.info("server")["process_id"]).kill()
+def test_a_slot_that_cannot_live_is_not_restarted_without_pause(data: Path) -> None:
+    (data / "runner" / "executions").write_text("no directory")
     with runner(data) as process:
         seen: set[int] = set()
         deadline = time.monotonic() + 3

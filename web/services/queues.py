@@ -36,6 +36,10 @@ class Queues:
     def __init__(self, connection: Redis) -> None:
         self._connection = connection
 
+    @property
+    def connection(self) -> Redis:
+        return self._connection
+
     def nudge(self) -> None:
         """Have the worker sweep soon."""
         try:
@@ -54,13 +58,24 @@ class Queues:
             return  # the sweep goes on without it
 
     def hand_over(self, runner: str, execution: str, attempt: int) -> None:
-        """Put an execution onto a runner's own queue, if it does not lie there. Twice is harmless: one claim is refused."""
+        """Put an execution onto a runner's own queue, unless it still lies there.
+
+        Doing so after it was taken is harmless: the second claim is refused.
+        """
         try:
             queue = Queue(f"runner-{runner}", connection=self._connection, serializer="json")
-            job_id = f"{runner}-{execution}-{attempt}"
+            job_id = f"{runner}-{execution}-{attempt:06d}"  # of a fixed length: see redis_users
+            arguments = (execution, attempt)
             if self._connection.lpos(queue.key, job_id) is not None:
                 return
-            arguments = (execution, attempt)
             queue.enqueue_call(JOB, args=arguments, timeout=-1, result_ttl=0, failure_ttl=3600, job_id=job_id)
         except RedisError as error:
             logger.warning("execution=%s not handed over, the next sweep does it: %s", execution, error)
+
+    def forget(self, runner: str) -> None:
+        """Drop a runner's queue with what lies in it."""
+        try:
+            queue = Queue(f"runner-{runner}", connection=self._connection, serializer="json")
+            queue.delete(delete_jobs=True)
+        except RedisError as error:
+            logger.warning("the queue of runner %s stays: %s", runner, error)

@@ -4,6 +4,7 @@ async function refresh(element) {
   const answer = await fetch(location.href);
   if (!answer.ok || answer.redirected) return element;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(element.id);
+  if (element.querySelector("details[open]")) return element;
   if (!fresh || element.contains(document.activeElement) || element.contains(getSelection().anchorNode)) return element;
   if (fresh.innerHTML === element.innerHTML) return element;
   element.replaceWith(fresh);

@@ -186,6 +186,12 @@ def started_on(db: Database, runner_id: int) -> list[Execution]:
     return [_execution(item) for item in found]
 
 
+def unplace(db: Database, runner_id: int) -> int:
+    """Take from a runner what it was given and has not claimed; how many those are. They wait for any runner again."""
+    sql = "UPDATE execution SET runner_id = NULL, placed_at = NULL WHERE state = 'queued' AND runner_id = ?"
+    return execute(db, sql, (runner_id,))
+
+
 def search(
     db: Database,
     *,

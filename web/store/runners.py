@@ -13,36 +13,64 @@ from sqlite_utils import Database
 
 from core import clock
 from core.model import Runner
-from web.store.db import Row, execute, insert, row, rows
+from web.store.db import Row, execute, row, rows
 from web.store.users import fingerprint
 
 
-def add(db: Database, name: str, token: str, environments: Sequence[str]) -> int:
-    values = {"uuid": str(uuid.uuid4()), "name": name, "environments": json.dumps(list(environments))}
-    secrets = {"token_sha256": fingerprint(token), "token_last8": token[-8:]}
-    return insert(db, "runner", values | secrets | {"created_at": clock.now()})
+def add(db: Database, name: str, token: str, environments: Sequence[str], redis_sha256: str | None = None) -> int:
+    """A new runner's id. One of that name, also a removed one, gets the new values and keeps its id."""
+    sql = (
+        "INSERT INTO runner (uuid, name, environments, token_sha256, token_last8, redis_sha256, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET environments = excluded.environments,"
+        " token_sha256 = excluded.token_sha256, token_last8 = excluded.token_last8, redis_sha256 = excluded.redis_sha256,"
+        " draining = CASE WHEN removed_at IS NULL THEN draining ELSE 0 END,"
+        " last_seen_at = CASE WHEN removed_at IS NULL THEN last_seen_at END, removed_at = NULL"
+    )
+    secrets = (fingerprint(token), token[-8:], redis_sha256)
+    execute(db, sql, (str(uuid.uuid4()), name, json.dumps(list(environments)), *secrets, clock.now()))
+    found = row(db, "SELECT id FROM runner WHERE name = ?", (name,))
+    return int(found["id"]) if found else 0
 
 
-def set_token(db: Database, runner_id: int, token: str) -> None:
-    """Give a runner a new token; the old one is dead."""
-    sql = "UPDATE runner SET token_sha256 = ?, token_last8 = ? WHERE id = ?"
-    execute(db, sql, (fingerprint(token), token[-8:], runner_id))
+def set_token(db: Database, runner_id: int, token: str, redis_sha256: str | None = None) -> None:
+    """Give a runner a new token and a new password for Redis; the old ones are dead."""
+    sql = "UPDATE runner SET token_sha256 = ?, token_last8 = ?, redis_sha256 = ? WHERE id = ?"
+    execute(db, sql, (fingerprint(token), token[-8:], redis_sha256, runner_id))
+
+
+def set_draining(db: Database, runner_id: int, draining: bool) -> None:
+    execute(db, "UPDATE runner SET draining = ? WHERE id = ?", (draining, runner_id))
+
+
+def remove(db: Database, runner_id: int) -> None:
+    """Mark a runner as removed: nobody is it any more, but executions go on naming it."""
+    execute(db, "UPDATE runner SET removed_at = ? WHERE id = ?", (clock.now(), runner_id))
+
+
+def redis_users(db: Database) -> dict[str, str | None]:
+    """The names of the runners that got a user in Redis, with the hash of its password; None for removed ones."""
+    found = rows(db, "SELECT name, redis_sha256, removed_at FROM runner WHERE redis_sha256 IS NOT NULL")
+    return {item["name"]: None if item["removed_at"] else item["redis_sha256"] for item in found}
 
 
 def by_name(db: Database, name: str) -> Runner | None:
-    return _runner(row(db, "SELECT * FROM runner WHERE name = ?", (name,)))
+    return _runner(row(db, "SELECT * FROM runner WHERE name = ? AND removed_at IS NULL", (name,)))
 
 
 def by_token(db: Database, token: str) -> Runner | None:
-    return _runner(row(db, "SELECT * FROM runner WHERE token_sha256 = ?", (fingerprint(token),)))
+    sql = "SELECT * FROM runner WHERE token_sha256 = ? AND removed_at IS NULL"
+    return _runner(row(db, sql, (fingerprint(token),)))
 
 
 def get(db: Database, runner_id: int) -> Runner | None:
+    """Also a removed one."""
     return _runner(row(db, "SELECT * FROM runner WHERE id = ?", (runner_id,)))
 
 
 def listing(db: Database) -> list[Runner]:
-    return [runner for found in rows(db, "SELECT * FROM runner ORDER BY name") if (runner := _runner(found))]
+    """Those that are not removed, by name."""
+    found = rows(db, "SELECT * FROM runner WHERE removed_at IS NULL ORDER BY name")
+    return [runner for item in found if (runner := _runner(item))]
 
 
 def count(db: Database) -> int:

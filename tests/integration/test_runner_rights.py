@@ -1,0 +1,172 @@
+"""The token alone decides what a runner may touch: only executions leased to it, only repositories of those."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from api_server import RUNNER_TOKENS, ApiServer
+from werkzeug.routing import Rule
+from werkzeug.test import TestResponse
+
+from web import access
+from web.services import hosting
+from web.store import executions, runners
+from web.store.db import transaction
+
+BODY = {
+    "attempt": 1, "resume": True, "container_id": "made-up", "image_digest": "sha256:0", "devices": [], "samples": [],
+    "status_detail": "made up", "state": "complete", "exit_code": 0,
+}  # fmt: skip
+QUERY: dict[str, Any] = {
+    "attempt": 1, "name": "file", "stream": "stdout", "start": 0, "end": 8, "first_us": 0, "last_us": 0,
+    "service": "git-upload-pack",
+}  # fmt: skip
+
+
+@dataclass
+class Held:
+    """A server where runner one holds an execution of project `demo`."""
+
+    api: ApiServer
+    execution: str
+
+    def routes(self, prefix: str) -> Iterator[tuple[str, str, Rule]]:
+        """Every method and address below `prefix`, filled in with what runner one holds."""
+        for rule in self.api.app.url_map.iter_rules():
+            if rule.rule.startswith(prefix):
+                values = {"execution": self.execution, "datum": str(uuid.uuid4()), "name": "demo"}
+                path = self.api.app.url_map.bind("localhost").build(
+                    rule.endpoint, {name: values[name] for name in rule.arguments}, method=method_of(rule)
+                )
+                yield method_of(rule), path, rule
+
+    def ask(self, method: str, path: str, authorization: str) -> TestResponse:
+        raw = path.endswith("/log") or "/outputs/" in path
+        body: dict[str, Any] = {"data": b"made up\n"} if raw else {"json": BODY}
+        if path.startswith("/git/"):
+            body = {"data": b"0000", "content_type": f"application/x-{path.rpartition('/')[2]}-request"}
+        headers = {"Authorization": authorization}
+        with self.api.app.test_client() as client:
+            answer = client.open(path, method=method, query_string=QUERY, headers=headers, **body)
+        if path.startswith("/git/"):
+            answer.close()  # what git itself answers is not of interest here
+        return answer
+
+    def state(self) -> tuple[Any, ...]:
+        """All that a call might have changed."""
+        found = self.api.db.execute("SELECT * FROM execution ORDER BY id").fetchall()
+        counted = [self.api.db.execute(f"SELECT COUNT(*) FROM {name}").fetchone() for name in ("datum", "state_change")]
+        return (found, counted, [path.name for path in self.api.config.logs_dir.rglob("*")])
+
+
+def method_of(rule: Rule) -> str:
+    return min((rule.methods or set()) - {"HEAD", "OPTIONS"})
+
+
+def token(value: str) -> str:
+    return f"Token {value}"
+
+
+def basic(value: str) -> str:
+    return "Basic " + base64.b64encode(f"runner:{value}".encode()).decode()
+
+
+@pytest.fixture
+def held(api: ApiServer) -> Held:
+    path = hosting.repository_path(api.config, hosting.repository_of(api.db, api.demo))
+    subprocess.run(["git", "init", "--quiet", "--bare", path], check=True)
+    execution, _ = api.started()
+    return Held(api, execution)
+
+
+def test_every_runner_route_is_for_runners_and_for_nobody_else(held: Held) -> None:
+    before, walked = held.state(), 0
+    for method, path, rule in held.routes("/api/runner"):
+        assert access.permission_of(held.api.app, rule.endpoint) == "runner", rule
+        for authorization in (
+            token("pm_" + "0" * 40),
+            token(held.api.token),
+            basic(RUNNER_TOKENS["one"]),
+            "",
+            "Token ",
+        ):
+            answer = held.ask(method, path, authorization)
+            assert answer.status_code == 401, (path, authorization)
+            assert answer.json
+        walked += 1
+    assert walked >= 7
+    assert held.state() == before
+
+
+def test_a_runner_can_say_nothing_of_an_execution_that_another_one_holds(held: Held) -> None:
+    before, walked = held.state(), 0
+    for method, path, _ in held.routes("/api/runner/executions"):
+        answer = held.ask(method, path, token(RUNNER_TOKENS["two"]))
+        assert answer.status_code == 409, (path, answer.text)
+        assert b"script" not in answer.data
+        walked += 1
+    assert walked >= 6
+    assert held.state() == before
+    for method, path, _ in held.routes("/api/runner/executions"):  # the same calls are fine for its holder
+        if not path.endswith("/final"):
+            assert held.ask(method, path, token(RUNNER_TOKENS["one"])).status_code == 200, path
+
+
+def test_a_runner_can_say_nothing_of_an_execution_that_there_is_not(held: Held) -> None:
+    other = Held(held.api, str(uuid.uuid4()))
+    for method, path, _ in other.routes("/api/runner/executions"):
+        assert other.ask(method, path, token(RUNNER_TOKENS["one"])).status_code == 404, path
+
+
+def test_a_runner_reads_the_repositories_of_what_it_holds_and_writes_to_none(held: Held) -> None:
+    walked = 0
+    for method, path, _ in held.routes("/git/"):
+        asked = {name: held.ask(method, path, basic(RUNNER_TOKENS[name])).status_code for name in RUNNER_TOKENS}
+        assert asked == {"one": 404 if path.endswith("receive-pack") else 200, "two": 404}, path
+        assert held.ask(method, path, basic("pm_unknown")).status_code == 401
+        assert held.ask(method, path, token(RUNNER_TOKENS["one"])).status_code == 401
+        walked += 1
+    assert walked >= 3
+    with held.api.app.test_client() as client:
+        writing = {"service": "git-receive-pack"}
+        headers = {"Authorization": basic(RUNNER_TOKENS["one"])}
+        assert client.get("/git/demo.git/info/refs", query_string=writing, headers=headers).status_code == 404
+
+
+def test_a_runner_reads_no_repository_after_the_end_of_its_execution(held: Held) -> None:
+    path = "/git/demo.git/info/refs"
+    assert held.ask("GET", path, basic(RUNNER_TOKENS["one"])).status_code == 200
+    assert held.api.call(f"executions/{held.execution}/final", BODY).status_code == 200
+    assert held.ask("GET", path, basic(RUNNER_TOKENS["one"])).status_code == 404
+
+
+def test_a_removed_runner_is_nobody_any_more(held: Held) -> None:
+    one = runners.by_name(held.api.db, "one")
+    assert one is not None
+    with transaction(held.api.db):
+        runners.remove(held.api.db, one.id)
+    before = held.state()
+    for prefix, authorization in (("/api/runner", token), ("/git/", basic)):
+        for method, path, _ in held.routes(prefix):
+            assert held.ask(method, path, authorization(RUNNER_TOKENS["one"])).status_code == 401, path
+    assert held.state() == before
+    assert executions.by_uuid(held.api.db, held.execution).runner_id == one.id
+    kept = runners.get(held.api.db, one.id)
+    assert kept is not None
+    assert kept.name == "one"
+
+
+def test_what_a_runner_was_given_and_has_not_claimed_is_not_its_own_yet(api: ApiServer) -> None:
+    execution, _ = api.placed()
+    placed = Held(api, execution)
+    before = placed.state()
+    for method, path, _ in placed.routes("/api/runner/executions"):
+        assert placed.ask(method, path, token(RUNNER_TOKENS["one"])).status_code == 409, path
+    assert placed.ask("GET", "/git/demo.git/info/refs", basic(RUNNER_TOKENS["one"])).status_code == 404
+    assert placed.state() == before

@@ -1,0 +1,145 @@
+"""`pushmill runner register | list | drain | resume | remove | rotate-token`: the server's runners, on its machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from redis import Redis
+from sqlite_utils import Database
+
+from core.config import Config
+from web.local import CONFIG, DATA, JSON, opened
+from web.services import fleet_view, queues, runners
+from web.services.fleet_view import View
+from web.services.presentation import formats
+from web.services.queues import Queues
+from web.services.runners import Credentials
+
+LOOK_S = 1.0  # between two looks at what a draining runner still runs
+NAME = click.argument("name")
+
+
+@click.command("register")
+@NAME
+@click.option("--environment", "slugs", multiple=True, required=True, help="What it serves; may be given repeatedly.")
+@JSON
+@DATA
+@CONFIG
+def register(name: str, slugs: tuple[str, ...], as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """Register runner NAME, or register it anew, and print what its machine needs: shown this once."""
+    with _administered(data, config_file) as (db, config, line):
+        _print(runners.register(db, config, line, name, slugs), as_json)
+
+
+@click.command("rotate-token")
+@NAME
+@JSON
+@DATA
+@CONFIG
+def rotate_token(name: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """Give runner NAME a new token and a new password for Redis. The old ones are dead; what it runs goes on."""
+    with _administered(data, config_file) as (db, config, line):
+        _print(runners.rotate(db, config, line, runners.by_name(db, name)), as_json)
+
+
+@click.command("list")
+@JSON
+@DATA
+@CONFIG
+def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """List the runners."""
+    with opened(data, config_file) as (db, _, _):
+        found = fleet_view.views(db)
+    if as_json:
+        click.echo(json.dumps([asdict(view) for view in found], indent=2))
+        return
+    for view in found:
+        click.echo("\n".join(_lines(view)))
+    if not found:
+        click.echo("No runner yet: `pushmill runner register NAME --environment default` makes one.")
+
+
+@click.command("drain")
+@NAME
+@click.option("--wait", is_flag=True, help="Return when nothing runs there any more.")
+@DATA
+@CONFIG
+def drain(name: str, wait: bool, data: Path | None, config_file: Path | None) -> None:
+    """Let runner NAME finish what it has and give it nothing new."""
+    with opened(data, config_file) as (db, _, _):
+        runner = runners.by_name(db, name)
+        if count := runners.drain(db, runner):
+            click.echo(f"{count} not yet started there {'waits' if count == 1 else 'wait'} for another runner")
+        running = fleet_view.running(db, runner)
+        click.echo(f"{name} drains; it runs {_named(running)}")
+        while wait and running:
+            time.sleep(LOOK_S)
+            left = fleet_view.running(db, runner)
+            if left and left != running:
+                click.echo(f"waiting for {_named(left)}")
+            running = left
+        if wait:
+            click.echo(f"{name} runs nothing any more")
+
+
+@click.command("resume")
+@NAME
+@DATA
+@CONFIG
+def resume(name: str, data: Path | None, config_file: Path | None) -> None:
+    """Give runner NAME work again."""
+    with opened(data, config_file) as (db, _, _):
+        runners.resume(db, runners.by_name(db, name))
+    click.echo(f"{name} takes work again")
+
+
+@click.command("remove")
+@NAME
+@click.option("--force", is_flag=True, help="Give up what it runs.")
+@DATA
+@CONFIG
+def remove(name: str, force: bool, data: Path | None, config_file: Path | None) -> None:
+    """Remove runner NAME: its token and its password for Redis are dead, its executions go on naming it."""
+    with _administered(data, config_file) as (db, config, line):
+        runners.remove(db, config.logs_dir, line, runners.by_name(db, name), force=force)
+    click.echo(f"{name} is removed; stop `pushmill runner` on its machine")
+    if name == config.runner.name:
+        click.echo("It is the runner of this machine: the next start of the server registers it again.")
+
+
+@contextmanager
+def _administered(data: Path | None, config_file: Path | None) -> Iterator[tuple[Database, Config, Queues]]:
+    with opened(data, config_file) as (db, config, _), Redis.from_url(queues.redis_url(config)) as connection:
+        yield db, config, Queues(connection)
+
+
+def _print(made: Credentials, as_json: bool) -> None:
+    if as_json:
+        shown = asdict(made) | {"config": made.config, "command": runners.COMMAND}
+        click.echo(json.dumps(shown, indent=2))
+        return
+    click.echo(f"Runner {made.name}: this is shown once. On its machine, {runners.CONFIG_FILE} (chmod 600):\n")
+    click.echo(made.config)
+    click.echo(f"and then, as root: {runners.COMMAND}")
+    for note in made.notes:
+        click.echo(f"Note: {note}")
+
+
+def _lines(view: View) -> list[str]:
+    """A runner on the terminal: one line, and one for each of what more there is."""
+    seen = f"seen {formats.ago(view.last_seen_at)}" if view.last_seen_at else ""
+    parts = (", ".join(view.environments), fleet_view.room_text(view), seen)
+    lines = [f"{view.name:<20}  {view.state:<12}  {'; '.join(filter(None, parts))}"]
+    lines += [f"  {label:<10}{text}" for label, text in fleet_view.facts(view)]
+    lines += [f"  {'runs':<10}{run.name}  {formats.one_line(run.step)}" for run in view.running]
+    return lines
+
+
+def _named(running: list[fleet_view.Running]) -> str:
+    return ", ".join(run.name for run in running) or "nothing"
