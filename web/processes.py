@@ -48,9 +48,7 @@ class Child:
 
     def start(self) -> None:
         with uninterrupted():
-            self._process = spawn(self._argv, self.log, self._env)
-            pid = self._process.pid
-            self._pid_file.write_text(f"{pid} {begin_time(pid)}\n", encoding="ascii")
+            self._process = spawn(self._argv, self.log, self._env, self._pid_file)
         self._started_at, self._due = time.monotonic(), None
 
     def exit_code(self) -> int | None:
@@ -94,14 +92,27 @@ class Child:
         self._pid_file.unlink(missing_ok=True)
 
 
-def spawn(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def spawn(
+    argv: Sequence[str], log: Path, env: Mapping[str, str], pid_file: Path | None = None
+) -> subprocess.Popen[bytes]:
     """Start `argv` as `start_session` does, appending what it prints to `log`."""
     with open(log, "ab", opener=_private) as output:
-        return start_session(argv, env, output)
+        return start_session(argv, env, output, pid_file)
 
 
-def start_session(argv: Sequence[str], env: Mapping[str, str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
-    """Start `argv` as the leader of a session, without standard input; it prints to `output` (None: where we print)."""
+def start_session(
+    argv: Sequence[str], env: Mapping[str, str], output: IO[bytes] | None, pid_file: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `argv` as the leader of a session, without standard input; it prints to `output` (None: where we print).
+
+    It writes its pid file itself, before anything else: whoever starts it may be killed at any moment.
+    """
+
+    def begin() -> None:
+        _unblock_stop_signals()
+        if pid_file is not None:
+            pid_file.write_text(f"{os.getpid()} {begin_time(os.getpid())}\n", encoding="ascii")
+
     return subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
@@ -109,7 +120,7 @@ def start_session(argv: Sequence[str], env: Mapping[str, str], output: IO[bytes]
         stderr=subprocess.STDOUT if output else None,
         env=dict(env),
         start_new_session=True,
-        preexec_fn=_unblock_stop_signals,
+        preexec_fn=begin,
     )
 
 
