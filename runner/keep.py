@@ -53,7 +53,7 @@ class Ending:
 def keep(run: Run) -> FinalReport:
     """Return how the run's container ended, once all that it printed is stored. Raises Conflict without the lease."""
     waiter = Waiter(run.host.engine, run.container_id)
-    sampler = Sampler(run.host.engine, run.reporter, run.spec.uuid, run.spec.attempt, run.container_id)
+    sampler = Sampler(run.host.engine, run.reporter, run.lease.clock, run.spec.uuid, run.spec.attempt, run.container_id)
     sampler.start()
     try:
         end = _watch(run, waiter)

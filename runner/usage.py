@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import PushmillError
+from runner.clock import ServerClock
 from runner.container import Engine
 from runner.reporter import Reporter, Unavailable
 
@@ -41,8 +42,10 @@ class Reading:
 class Sampler:
     """Samples one container until it is closed. Whoever takes a container up starts another one."""
 
-    def __init__(self, engine: Engine, reporter: Reporter, execution: str, attempt: int, container_id: str) -> None:
-        self._engine, self._reporter = engine, reporter
+    def __init__(
+        self, engine: Engine, reporter: Reporter, clock: ServerClock, execution: str, attempt: int, container_id: str
+    ) -> None:
+        self._engine, self._reporter, self._clock = engine, reporter, clock
         self._execution, self._attempt, self._container_id = execution, attempt, container_id
         self._samples: deque[Sample] = deque(maxlen=KEPT)
         self._last: Reading | None = None
@@ -72,7 +75,7 @@ class Sampler:
     def _sample(self) -> list[Sample]:
         if self._meter is None:
             self._meter = Meter(self._engine.gpus.of(self._container_id))
-        stats, at, time_us = self._engine.stats(self._container_id), time.monotonic(), time.time_ns() // 1000
+        stats, at, time_us = self._engine.stats(self._container_id), time.monotonic(), self._clock.us(time.time())
         before, self._last = self._last, cpu_reading(stats, at)
         values = [] if before is None or self._last is None else [("cpu", processors(before, self._last))]
         if before is not None:  # the first look is for the processors alone
