@@ -26,7 +26,10 @@ class User:
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """`environment` is the slug of the one for steps that name none that there is; `max_executions` 0 is no limit."""
+    """`environment` is the slug of the one for steps that name none that there is; `max_executions` 0 is no limit.
+
+    Who wants to see a badge that is not `badge_public` needs its token.
+    """
 
     id: int
     uuid: str
@@ -37,6 +40,7 @@ class Project:
     yaml_path: str
     environment: str
     max_executions: int
+    badge_public: bool
     created_at: str
 
 

@@ -1,28 +1,25 @@
-"""The badge of a project: how the newest push to a branch went. It always is an image and never an error."""
+"""The badge of a project, as an image and for shields.io. It always is one and never an error."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Sequence
 from email.utils import format_datetime
 
+import orjson
 from flask import Blueprint, Response, request
-from sqlite_utils import Database
 
 from core import clock
-from core.errors import NotFound
-from core.model import Execution
-from core.states import UNFINISHED, State
 from web import access
+from web.services import badges
+from web.services.badges import Badge, Question
 from web.services.presentation.formats import one_line
-from web.store import executions, projects
 
 blueprint = Blueprint("badges", __name__)
 
 MAX_CHARS = 64
 COLOURS = {
     "passing": "#2e7d32", "failing": "#c62828", "running": "#9a6700", "stopped": "#b3470f", "unknown": "#6e7781",
+    "metric": "#0b57d0",
 }  # fmt: skip
 # Advance widths of Verdana in 1/2048 em, the font that badges are set in; other letters are taken for a digit's width.
 EM, FONT_SIZE, PADDING, HEIGHT = 2048, 11, 6, 20
@@ -33,42 +30,40 @@ WIDTHS = {
     1235: "P", 1262: "TYZ", 1295: "E", 1400: "ABKRSVX", 1430: "C", 1499: "U", 1535: "HN", 1600: "DGOQ", 1726: "M", 2025: "W",
 }  # fmt: skip
 ADVANCE = {letter: width for width, letters in WIDTHS.items() for letter in letters}
-XML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"})
+XML = str.maketrans({
+    "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;",
+    "\ufffe": "\ufffd", "\uffff": "\ufffd",  # the only ones left that XML does not allow
+})  # fmt: skip
 
 
-@blueprint.get("/badge/<name>.svg")
+@blueprint.get("/badge/<name>.<any(svg, json):form>")
 @access.public
-def badge(name: str) -> Response:
-    """200 with an image for whatever is asked, or 304. It shows nothing but one word."""
-    step = request.args.get("step") or None
-    found = _newest(access.db(), name, request.args.get("branch") or None, step)
-    image = svg(step or name, merged(found))
-    etag = hashlib.sha256(image.encode()).hexdigest()[:32]
-    response = Response(image, mimetype="image/svg+xml")
-    if request.if_none_match.contains(etag):
+def badge(name: str, form: str) -> Response:
+    """200 with an image, or what shields.io draws one from, for whatever is asked; or 304."""
+    asked = {key: request.args.get(key, "") for key in ("token", "branch", "step", "metric", "label")}
+    question = Question(project=name, event=request.args.get("event") or badges.PUSH, **asked)
+    found = badges.answer(access.db(), access.server().vault, question)
+    body = endpoint(found) if form == "json" else svg(found.label, found.message, COLOURS[found.kind]).encode()
+    etag = hashlib.sha256(body).hexdigest()[:32]
+    response = Response(body, mimetype="application/json" if form == "json" else "image/svg+xml")
+    if request.if_none_match.contains_weak(etag):  # a proxy that compresses weakens the one that it passes on
         response = Response(status=304)
     response.set_etag(etag)
     response.headers["Cache-Control"] = "no-cache, max-age=0"
     response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
-    if found:
-        changed = max(e.ended_at or e.started_at or e.queued_at or e.created_at for e in found)
-        response.headers["Last-Modified"] = format_datetime(clock.parse(changed), usegmt=True)
+    if found.changed_at:
+        response.headers["Last-Modified"] = format_datetime(clock.parse(found.changed_at), usegmt=True)
     return response
 
 
-def merged(found: Sequence[Execution]) -> str:
-    """One word for several executions. One that failed decides, even while others run."""
-    states = {execution.state for execution in found}
-    if not states:
-        return "unknown"
-    if State.ERROR in states:
-        return "failing"
-    if states & UNFINISHED:
-        return "running"
-    return "stopped" if State.STOPPED in states else "passing"
+def endpoint(found: Badge) -> bytes:
+    """https://shields.io/badges/endpoint-badge"""
+    color = COLOURS[found.kind].removeprefix("#")
+    label, message = _clamped(found.label), _clamped(found.message)
+    return orjson.dumps({"schemaVersion": 1, "label": label, "message": message, "color": color})
 
 
-def svg(label: str, message: str) -> str:
+def svg(label: str, message: str, colour: str) -> str:
     """A flat badge. Equal arguments give equal bytes, so that caches can tell."""
     label, message = _clamped(label), _clamped(message)
     left, right = _width(label), _width(message)
@@ -78,20 +73,10 @@ def svg(label: str, message: str) -> str:
         f"<title>{title}</title>"
         f'<clipPath id="r"><rect width="{left + right}" height="{HEIGHT}" rx="3"/></clipPath>'
         f'<g clip-path="url(#r)"><rect width="{left}" height="{HEIGHT}" fill="#444c56"/>'
-        f'<rect x="{left}" width="{right}" height="{HEIGHT}" fill="{COLOURS[message]}"/></g>'
+        f'<rect x="{left}" width="{right}" height="{HEIGHT}" fill="{colour}"/></g>'
         f'<g fill="#fff" font-family="Verdana,Geneva,DejaVu Sans,sans-serif" font-size="{FONT_SIZE}">'
         f"{_text(label, 0, left)}{_text(message, left, right)}</g></svg>"
     )
-
-
-def _newest(db: Database, name: str, branch: str | None, step: str | None) -> list[Execution]:
-    with contextlib.suppress(NotFound):
-        project = projects.by_name(db, name)
-        repositories = projects.repositories(db, project.id)
-        if branch is None and repositories:
-            branch = repositories[0].default_branch
-        return executions.newest_of_branch(db, project.id, branch or "", step)
-    return []
 
 
 def _clamped(text: str) -> str:

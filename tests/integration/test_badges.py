@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import html
+import re
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import pytest
 from api_server import ApiServer
+from site_client import Person
 
 from core.model import Execution, PushEvent
 from core.steps.resolve import resolve
-from web.badges import merged, svg
-from web.services import launch
-from web.store import commits, projects
+from web.badges import COLOURS, svg
+from web.services import badges, launch
+from web.services.badges import merged
+from web.store import commits, metadata, projects
 from web.store.db import execute, transaction
 
 
-def pushed(api: ApiServer, branch: str = "main") -> Execution:
+def pushed(api: ApiServer, branch: str = "main", *, ref: str = "", before: str = "0" * 40) -> Execution:
     """One execution of a push to a branch."""
     repository = projects.repositories(api.db, api.demo.id)[0]
-    event = PushEvent(ref=f"refs/heads/{branch}", before="0" * 40, after=api.commit.identifier, identity=branch)
+    ref = ref or f"refs/heads/{branch}"
+    event = PushEvent(ref=ref, before=before, after=api.commit.identifier, identity=f"{ref} {before}")
     with transaction(api.db):
         push = commits.add_push(api.db, repository.id, event, None)
         resolved = resolve(api.commit.config, "Train model")
@@ -28,6 +34,11 @@ def pushed(api: ApiServer, branch: str = "main") -> Execution:
 def end(api: ApiServer, execution: Execution, state: str) -> None:
     sql = "UPDATE execution SET state = ?, ended_at = '2026-11-22T23:50:00.000000Z' WHERE id = ?"
     execute(api.db, sql, (state, execution.id))
+
+
+def printed(api: ApiServer, execution: Execution, **values: Any) -> None:
+    with transaction(api.db):
+        metadata.add(api.db, execution.id, [(0, values)])
 
 
 def words(image: str) -> str:
@@ -54,8 +65,12 @@ def test_it_says_how_the_newest_push_went(api: ApiServer, state: str, word: str)
 
 @pytest.mark.parametrize(
     "path",
-    ["none.svg", "demo.svg", "demo.svg?branch=none", "demo.svg?step=none", "%00%ff%3Cb.svg", "demo.svg?branch=%ff"],
-)
+    [
+        "none.svg", "demo.svg", "demo.svg?branch=none", "demo.svg?step=none", "%00%ff%3Cb.svg", "demo.svg?branch=%ff",
+        "demo.svg?event=tag", "demo.svg?event=none", "demo.svg?metric=none", "none.svg?metric=accuracy",
+        "demo.svg?metric=%00%ff&label=%EF%BF%BE%ED%A0%80", "none.svg?token=%ff",
+    ],
+)  # fmt: skip
 def test_what_is_unknown_is_an_image_too(api: ApiServer, path: str) -> None:
     answer = api.client.get(f"/badge/{path}")
     assert answer.status_code == 200
@@ -88,7 +103,7 @@ def test_it_carries_no_cookie_and_no_script(api: ApiServer) -> None:
 
 
 def test_names_are_escaped_and_cut() -> None:
-    image = svg("<script>\"'&\u202e\x00" + "x" * 100, "passing")
+    image = svg("<script>\"'&\u202e\x00\ufffe\uffff" + "x" * 100, "passing", COLOURS["passing"])
     ET.fromstring(image)
     assert "<script>" not in image
     assert len(words(image)) <= 64 + len(": passing")
@@ -111,4 +126,113 @@ def test_one_that_was_run_again_counts_by_its_last_try(api: ApiServer) -> None:
     with transaction(api.db):
         again = launch.again(api.db, api.config, failed, api.admin, "Runs again")
     end(api, again, "complete")
+    assert words(api.client.get("/badge/demo.svg").text) == "demo: passing"
+
+
+def test_a_tag_is_asked_for_by_its_event(api: ApiServer) -> None:
+    end(api, pushed(api), "complete")
+    end(api, pushed(api, ref="refs/tags/v1"), "complete")
+    end(api, pushed(api, ref="refs/tags/v2"), "error")
+    assert words(api.client.get("/badge/demo.svg?event=tag").text) == "demo: failing"
+    assert words(api.client.get("/badge/demo.svg?event=push").text) == "demo: passing"
+
+
+def test_a_metric_is_the_latest_value_of_the_newest_completed_execution_that_has_it(api: ApiServer) -> None:
+    first, without, failed, running = (pushed(api, before=digit * 40) for digit in "0123")
+    elsewhere = pushed(api, "wild")
+    printed(api, first, accuracy=0.5)
+    printed(api, first, accuracy=0.93456)
+    for execution in (failed, running, elsewhere):
+        printed(api, execution, accuracy=0.1, note="<b>\u202e")
+    for execution, state in ((first, "complete"), (without, "complete"), (failed, "error"), (elsewhere, "complete")):
+        end(api, execution, state)
+    answer = api.client.get("/badge/demo.svg?metric=accuracy")
+    assert words(answer.text) == "accuracy: 0.9346"
+    assert answer.headers["Last-Modified"] == "Sun, 22 Nov 2026 23:50:00 GMT"
+    assert words(api.client.get("/badge/demo.svg?metric=accuracy&label=test set").text) == "test set: 0.9346"
+    assert words(api.client.get("/badge/demo.svg?metric=accuracy&branch=wild").text) == "accuracy: 0.1"
+    assert words(api.client.get("/badge/demo.svg?metric=accuracy&step=Train model").text) == "accuracy: 0.9346"
+    assert words(api.client.get("/badge/demo.svg?metric=accuracy&step=none").text) == "accuracy: unknown"
+    assert words(api.client.get("/badge/demo.svg?metric=note&branch=wild").text) == "note: <b>⟨U+202E⟩"
+
+
+def test_shields_io_draws_the_same(api: ApiServer) -> None:
+    execution = pushed(api)
+    printed(api, execution, accuracy=0.75)
+    end(api, execution, "complete")
+    answer = api.client.get("/badge/demo.json?step=Train model")
+    expected = {"schemaVersion": 1, "label": "Train model", "message": "passing", "color": "2e7d32"}
+    assert (answer.json, answer.mimetype) == (expected, "application/json")
+    assert api.client.get("/badge/demo.json?metric=accuracy").json["message"] == "0.75"
+    assert api.client.get("/badge/none.json").json["message"] == "unknown"
+    etag = answer.headers["ETag"]
+    assert api.client.get("/badge/demo.json?step=Train model", headers={"If-None-Match": etag}).status_code == 304
+
+
+def test_an_etag_that_a_proxy_weakened_still_counts(api: ApiServer) -> None:
+    etag = api.client.get("/badge/demo.svg").headers["ETag"]
+    assert api.client.get("/badge/demo.svg", headers={"If-None-Match": f"W/{etag}"}).status_code == 304
+
+
+def test_a_private_badge_shows_nothing_without_its_token_and_not_even_that_there_is_a_project(api: ApiServer) -> None:
+    execution = pushed(api)
+    printed(api, execution, accuracy=0.75)
+    end(api, execution, "complete")
+    token = badges.token(api.app.extensions["pushmill"].vault, api.demo)
+    other = badges.token(api.app.extensions["pushmill"].vault, api.project("other"))
+    with transaction(api.db):
+        projects.set_badge_public(api.db, api.demo.id, False)
+    for given in ("", f"&token={other}", f"&token={token[:-1]}", f"&token={token}x", "&token=%ff%00"):
+        for form in ("svg", "json"):
+            asked = f"{form}?metric=accuracy{given}"
+            refused = api.client.get(f"/badge/demo.{asked}")
+            assert "0.75" not in refused.text
+            missing = api.client.get(f"/badge/none.{asked}")
+            assert (refused.data, dict(refused.headers)) == (missing.data, dict(missing.headers)), asked
+    assert words(api.client.get(f"/badge/demo.svg?token={token}").text) == "demo: passing"
+    assert api.client.get(f"/badge/demo.json?metric=accuracy&token={token}").json["message"] == "0.75"
+
+
+def markdown(page: str) -> tuple[str, str]:
+    """What the settings page offers to copy: the text for those who see no image, and the address."""
+    found = re.search(
+        r"\[!\[(.*)\]\((http://localhost/badge/[^ ()]+)\)\]\(http://localhost/p/demo/\)", html.unescape(page)
+    )
+    assert found is not None
+    return found[1], found[2]
+
+
+def test_the_settings_page_gives_the_markdown_of_what_was_chosen(api: ApiServer) -> None:
+    person = Person(api)
+    person.log_in()
+    step = "fit (big), [v2] & more"
+    execution = pushed(api, "a/b c")
+    printed(api, execution, accuracy=0.75, note="text")
+    end(api, execution, "complete")
+    execute(api.db, "UPDATE execution SET step = ?", (step,))
+    page = person.get("/p/demo/settings/").text
+    assert markdown(page) == ("demo", "http://localhost/badge/demo.svg")
+    assert [html.unescape(value) for value in re.findall(r'<option value="([^"]+)"', page)] == [
+        "a/b c",
+        step,
+        "accuracy",
+    ]
+    chosen = {"branch": "a/b c", "step": step}
+    text, address = markdown(person.get("/p/demo/settings/", query_string=chosen).text)
+    assert text == r"fit \(big\), \[v2\] \& more"
+    assert words(api.client.get(address).text) == f"{step}: passing"
+    _, address = markdown(person.get("/p/demo/settings/", query_string=chosen | {"metric": "accuracy"}).text)
+    assert words(api.client.get(address).text) == "accuracy: 0.75"
+
+
+def test_a_private_badge_is_copied_with_its_token(api: ApiServer) -> None:
+    person = Person(api)
+    person.log_in()
+    end(api, pushed(api), "complete")
+    assert person.post("/p/demo/settings/badge", "/p/demo/settings/").status_code == 303
+    assert words(api.client.get("/badge/demo.svg").text) == "demo: unknown"
+    page = person.get("/p/demo/settings/?step=Train model").text
+    assert words(api.client.get(markdown(page)[1]).text) == "Train model: passing"
+    assert 'name="public" checked' not in page
+    assert person.post("/p/demo/settings/badge", "/p/demo/settings/", public="on").status_code == 303
     assert words(api.client.get("/badge/demo.svg").text) == "demo: passing"

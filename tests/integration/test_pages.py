@@ -75,6 +75,7 @@ def test_every_route_of_the_pages_is_declared_for_users_or_for_everybody(api: Ap
     admins |= {f"runners.{action}" for action in ("register", "rotate", "drain", "resume", "remove")}
     ours = (
         "appearance.",
+        "badge_picker.",
         "badges.",
         "commits.",
         "environments.",

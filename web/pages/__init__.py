@@ -6,6 +6,7 @@ from flask import Flask
 
 from web.pages import (
     appearance,
+    badge_picker,
     commits,
     environments,
     execution,
@@ -21,7 +22,8 @@ from web.pages import (
 
 def register(app: Flask) -> None:
     for page in (
-        appearance, commits, environments, execution, execution_data, executions, projects, runners, session, settings
+        appearance, badge_picker, commits, environments, execution, execution_data, executions, projects, runners,
+        session, settings,
     ):  # fmt: skip
         app.register_blueprint(page.blueprint)
     session.init_app(app)

@@ -11,9 +11,10 @@ from werkzeug import Response
 from core.errors import InvalidInput
 from core.model import Project, Repository
 from web import access
+from web.pages import badge_picker
 from web.pages.addresses import base_url
 from web.services import dispatch, hosting, variables
-from web.store import deliveries, environments, execution_table, projects
+from web.store import deliveries, environments, projects
 from web.store.db import transaction
 
 blueprint = Blueprint("settings", __name__)
@@ -67,17 +68,15 @@ def _back(project: Project) -> ResponseReturnValue:
 def _page(project: Project, *, refused: str = "", problem: str = "") -> str:
     """`refused` is the name of a variable that could not be set, `problem` why."""
     db = access.db()
-    sources = [_source(project, repository) for repository in projects.repositories(db, project.id)]
+    repositories = projects.repositories(db, project.id)
     return render_template(
         "settings.html",
         project=project,
-        sources=sources,
+        sources=[_source(project, repository) for repository in repositories],
         variables=variables.listing(db, access.server().vault, project),
         refused=refused,
         problem=problem,
-        badge=url_for("badges.badge", name=project.name),
-        base_url=base_url(),
-        steps=execution_table.steps(db, project.id),
+        picker=badge_picker.of(project, repositories),
         environments=environments.listing(db),
         deliveries=deliveries.of_project(db, project.id, DELIVERIES),
     )

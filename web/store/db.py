@@ -89,6 +89,16 @@ def environments(db: Database) -> None:
     insert(db, "environment", {"uuid": str(uuid.uuid4()), "slug": "default", "created_at": clock.now()})
 
 
+@schema()
+def badges(db: Database) -> None:
+    _run(db, BADGES)
+
+
+@schema()
+def redeliveries(db: Database) -> None:
+    _run(db, REDELIVERIES)
+
+
 def _run(db: Database, script: str) -> None:
     for statement in script.split(";"):
         db.conn.execute(statement)
@@ -233,4 +243,20 @@ CREATE TABLE usage (
     execution_id INTEGER NOT NULL REFERENCES execution(id), series TEXT NOT NULL, time_us INTEGER NOT NULL,
     value REAL NOT NULL, PRIMARY KEY (execution_id, series, time_us)
 ) WITHOUT ROWID
+"""
+
+BADGES = """
+ALTER TABLE project ADD COLUMN badge_public INTEGER NOT NULL DEFAULT 1
+"""
+
+# A push that was run again counts where the first one stands: what is newest in a ref is found in that order.
+REDELIVERIES = """
+ALTER TABLE delivery ADD COLUMN signature TEXT NOT NULL DEFAULT 'valid';
+ALTER TABLE delivery ADD COLUMN again_of INTEGER REFERENCES delivery(id);
+CREATE INDEX delivery_of_repository ON delivery (repository_id);
+CREATE INDEX delivery_refused ON delivery (repository_id, received_at) WHERE state = 'refused';
+CREATE INDEX delivery_again ON delivery (again_of) WHERE again_of IS NOT NULL;
+
+ALTER TABLE push ADD COLUMN again_of INTEGER REFERENCES push(id);
+CREATE INDEX push_in_order ON push (repository_id, ref, COALESCE(again_of, id))
 """

@@ -236,19 +236,6 @@ def names(db: Database, execution_ids: Collection[int]) -> dict[int, tuple[str, 
     return {item["id"]: (item["uuid"], item["counter"]) for item in found}
 
 
-def newest_of_branch(db: Database, project_id: int, branch: str, step: str | None = None) -> list[Execution]:
-    """The executions of the newest push to a branch that made any (of that step), the last try of each; for badges."""
-    step_sql, values = (" AND execution.step = ?", [step]) if step else ("", [])
-    sql = (
-        "SELECT push.id FROM push JOIN execution ON execution.push_id = push.id"
-        f" WHERE execution.project_id = ? AND push.ref = ?{step_sql} ORDER BY push.id DESC LIMIT 1"
-    )
-    push = row(db, sql, [project_id, f"refs/heads/{branch}", *values])
-    found = of_push(db, push["id"]) if push else []
-    retried = {execution.retry_of for execution in found}
-    return [e for e in found if e.id not in retried and (step is None or e.step == step)]
-
-
 def state_changes(db: Database, execution_id: int) -> list[StateChange]:
     """Oldest first."""
     found = rows(db, "SELECT * FROM state_change WHERE execution_id = ? ORDER BY id", (execution_id,))

@@ -96,6 +96,10 @@ def set_runs(db: Database, project_id: int, environment: str, max_executions: in
     execute(db, sql, (environment, max_executions, project_id))
 
 
+def set_badge_public(db: Database, project_id: int, public: bool) -> None:
+    execute(db, "UPDATE project SET badge_public = ? WHERE id = ?", (int(public), project_id))
+
+
 def take_counter(db: Database, project_id: int) -> int:
     """The next execution number of a project. Call inside a transaction."""
     execute(db, "UPDATE project SET execution_counter = execution_counter + 1 WHERE id = ?", (project_id,))
@@ -110,7 +114,8 @@ def _one(found: Row | None, asked: object) -> Project:
 
 
 def _project(found: Row) -> Project:
-    return Project(**{name: found[name] for name in Project.__dataclass_fields__})
+    values = {name: found[name] for name in Project.__dataclass_fields__}
+    return Project(**values | {"badge_public": bool(found["badge_public"])})
 
 
 def _repository(found: Row) -> Repository:
