@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import IO
 
 from flask import Blueprint, Response, request
@@ -17,7 +18,7 @@ from hooks.forges import plain
 from hooks.forges.base import Forge
 from hooks.forges.registry import FORGES
 from web import access
-from web.services import answers, ingest
+from web.services import answers, ingest, redaction, refusals
 from web.store import deliveries, projects
 from web.store.db import transaction
 
@@ -29,6 +30,7 @@ DISCARDED_TIMES = 4  # of the largest body is read and thrown away, so that its 
 WAIT_S, POLL_S = 1.5, 0.01  # for what ingest makes of a push whose pusher reads the answer
 REFUSED = "Unknown webhook, or the signature is wrong.\n"  # the same for both: nobody learns which projects there are
 KEPT_HEADERS = ("content-type", "user-agent")
+KEPT_PREFIXES = ("x-", "webhook-")
 
 
 @blueprint.post("/hooks/<project_name>/<forge_name>")
@@ -42,7 +44,7 @@ def receive(project_name: str, forge_name: str) -> Response:
     body = _body(request.stream, limit)
     if body is None:
         return _text(f"The body is larger than {limit:,} bytes ([server] hook_body).", 413)
-    headers = {name.lower(): value for name, value in request.headers.items()}
+    headers = _lowered()
     target = _target(access.db(), project_name, forge_name)
     secret = _secret(access.db(), target)
     forge = FORGES.get(forge_name, plain)
@@ -54,6 +56,16 @@ def receive(project_name: str, forge_name: str) -> Response:
         return _text(f"This delivery cannot be used: {error}", 400)
 
 
+@blueprint.after_request
+def remember_refusal(response: Response) -> Response:
+    """After the answer has gone out, so that its time does not tell whether there is such a project."""
+    if response.status_code in refusals.STATUSES and request.view_args:
+        said, headers = response.get_data(as_text=True).strip(), _kept(_lowered())
+        record = partial(refusals.record, access.db(), **request.view_args, headers=headers)
+        response.call_on_close(partial(record, status=response.status_code, said=said))
+    return response
+
+
 def _store(forge: Forge, project: Project, repository: Repository, headers: Mapping[str, str], body: bytes) -> Response:
     db, server = access.db(), access.server()
     _check_full_name(db, repository, forge.full_name(headers, body))
@@ -63,7 +75,7 @@ def _store(forge: Forge, project: Project, repository: Repository, headers: Mapp
         source=repository.forge,
         delivery_id=forge.delivery_id(headers, body),
         event=forge.event(headers),
-        headers={name: value for name, value in headers.items() if name.startswith("x-") or name in KEPT_HEADERS},
+        headers=_kept(headers),
         body=body,
     )
     if new:
@@ -75,6 +87,15 @@ def _store(forge: Forge, project: Project, repository: Repository, headers: Mapp
         _await(db, row)
     base = plain.base_url(body) or server.config.server.url.rstrip("/") or request.url_root.rstrip("/")
     return _text(answers.to_push(db, project, row, ingest.forge_of(repository).parse(headers, body), base), status)
+
+
+def _lowered() -> dict[str, str]:
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that say something of the delivery, without those that prove it."""
+    return redaction.headers({n: v for n, v in headers.items() if n.startswith(KEPT_PREFIXES) or n in KEPT_HEADERS})
 
 
 def _body(stream: IO[bytes], limit: int) -> bytes | None:

@@ -93,6 +93,7 @@ class Demo:
     queued: Execution
     broken: Commit
     runner: Runner
+    delivery: int
 
 
 class Filling:
@@ -131,12 +132,12 @@ class Filling:
         with transaction(self.db):
             execute(self.db, "UPDATE execution SET environment = 'a100' WHERE id = ?", (queued.id,))
             lifecycle.say(self.db, self.config.logs_dir, queued, "Waiting for a runner of a100")
-        self._deliveries(project)
+        delivery = self._deliveries(project, commit, push)
         assert len(found) <= self.executions
         self.db.close()
         return Demo(
             config=self.config, token=self.token, project=project, long=long, live=live, failed=failed, queued=queued,
-            broken=broken, runner=runner,
+            broken=broken, runner=runner, delivery=delivery,
         )  # fmt: skip
 
     def _runners(self) -> Runner:
@@ -394,21 +395,51 @@ class Filling:
             execute(self.db, sql, (*times, execution.id))
         return execution
 
-    def _deliveries(self, project: Project) -> None:
-        repository = projects.repositories(self.db, project.id)[0]
-        outcomes = (("done", "refs/heads/main: 3 executions"), ("done", "refs/heads/rename: broken configuration"),
-                    ("ignored", "a ping, nothing to do"), ("failed", "the repository has no such commit"))  # fmt: skip
-        for state, message in outcomes:
-            row, _ = deliveries.store(
-                self.db,
-                repository.id,
-                source="hosted",
-                delivery_id=str(uuid.uuid4()),
-                event="push",
-                headers={},
-                body=b"{}",
-            )
+    def _deliveries(self, project: Project, commit: Commit, push: int) -> int:
+        """One of every kind, the newest last; the row of the one that brought `push`."""
+        broken = ("failed", f"the repository has no such commit as {'5' * 40}")
+        self._delivery(project, "ping", "ignored", "ping: the webhook works")
+        self._delivery(project, "push", "done", "refs/heads/rename: broken configuration", after=commit.identifier)
+        self._delivery(project, "push", *broken)
+        done = self._delivery(project, "push", "done", "refs/heads/main: 3 executions", after=commit.identifier)
+        waits = self._delivery(project, "push", "stored", "", after=commit.identifier)
+        with transaction(self.db):
+            execute(self.db, "UPDATE push SET delivery_id = ? WHERE id = ?", (done, push))
+            deliveries.again(self.db, waits - 2)
+            message = "Its signature is wrong: the secret at its sender is not this project's."
+            headers = {
+                "x-github-event": "push",
+                "x-hub-signature-256": "(removed)",
+                "user-agent": "GitHub-Hookshot/044aadd",
+            }
+            repository = projects.repositories(self.db, project.id)[0]
+            deliveries.refuse(
+                self.db, project.id, repository.id, source="github", event="push", headers=headers, signature="wrong",
+                message=message,
+            )  # fmt: skip
+        delivery = deliveries.get(self.db, waits)
+        assert delivery is not None
+        deliveries.postpone(self.db, delivery, "https://github.com/ada/cells.git: fatal: unable to access: timed out")
+        return done
+
+    def _delivery(self, project: Project, event: str, state: str, message: str, after: str = "5" * 40) -> int:
+        payload = {
+            "ref": "refs/heads/main", "before": "4" * 40, "after": after, "pusher": {"name": "ada", "email": "ada@example.org"},
+            "repository": {"full_name": "ada/cells", "clone_url": "https://ada:word@github.com/ada/cells.git"},
+            "hook": {"config": {"content_type": "json", "secret": "********"}},
+            "head_commit": {"id": after, "message": MESSAGES[0], "modified": ["train.py", "valohai.yaml"]},
+        }  # fmt: skip
+        headers = {
+            "content-type": "application/json", "user-agent": "GitHub-Hookshot/044aadd", "x-github-event": event,
+            "x-github-delivery": str(uuid.uuid4()), "x-hub-signature-256": "(removed)",
+        }  # fmt: skip
+        row, _ = deliveries.store(
+            self.db, projects.repositories(self.db, project.id)[0].id, source="github", event=event, headers=headers,
+            delivery_id=headers["x-github-delivery"], body=orjson.dumps(payload),
+        )  # fmt: skip
+        if state != "stored":
             deliveries.finish(self.db, row, state, message)
+        return row
 
 
 def say(db: Database, config: Config, execution: Execution, runner: Runner, stream: str, text: bytes) -> None:

@@ -13,6 +13,7 @@ def every_page(site: Site) -> list[str]:
     return [
         "/", "/runners/", project, f"{project}?sort=m.loss&state=complete", f"{project}commits/", f"{project}settings/",
         f"{project}commits/{demo.long.commit_identifier}/", f"{project}commits/{demo.broken.identifier}/", "/p/spirals/",
+        f"{project}deliveries/", f"{project}deliveries/{demo.delivery}/", f"{project}settings/?metric=accuracy&step=train",
         *(site.page(execution) for execution in (demo.long, demo.live, demo.failed, demo.queued)),
     ]  # fmt: skip
 
@@ -65,3 +66,18 @@ def test_what_a_person_has_opened_stays_open_while_the_page_is_kept_fresh(browse
     browser.wait(f"{fetched} > 0")
     browser.wait(f"{fetched} > 1")  # so what the first one brought has been put in place, or not
     assert browser.run("return document.querySelectorAll('.runner details[open]').length") == 1
+
+
+def test_the_badge_that_was_chosen_is_shown_at_once(browser: Browser) -> None:
+    browser.open("/p/cells/settings/#badge")
+    assert browser.run("return document.querySelector('#badge-choice button').hidden")
+    browser.run(
+        "const field = document.querySelector('#badge-choice [name=metric]'); field.value = 'accuracy';"
+        "field.dispatchEvent(new Event('change', { bubbles: true }))"
+    )
+    browser.wait(
+        "document.querySelector('#badge-chosen pre').textContent.includes('/badge/cells.svg?metric=accuracy)')"
+    )
+    browser.wait("document.querySelector('#badge-chosen img').naturalWidth > 60")
+    assert browser.run("return location.search + location.hash") == "?metric=accuracy#badge"
+    assert browser.complaints() == []

@@ -19,6 +19,7 @@ from web.store.db import execute, transaction
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202e\x07"
 PAGES = (
     "/", "/runners/", "/environments/", "/p/demo/", "/p/demo/commits/", "/p/demo/commits/{sha}/", "/p/demo/settings/",
+    "/p/demo/deliveries/", "/p/demo/deliveries/1/", "/p/demo/deliveries/1/body.txt",
     "/p/demo/executions/{n}/", "/p/demo/executions/{n}/parts", "/p/demo/executions/{n}/log.html",
     "/p/demo/executions/{n}/log.txt", "/p/demo/executions/{n}/series?key=loss", "/p/demo/executions/{n}/news",
     "/p/demo/executions/{n}/resources",
@@ -60,7 +61,8 @@ def ran(api: ApiServer, *lines: bytes) -> Execution:
 
 
 def test_every_page_is_for_people_who_are_logged_in(api: ApiServer, person: Person) -> None:
-    execution = ran(api, b'{"loss": 0.5}')
+    execution, repository = ran(api, b'{"loss": 0.5}'), projects.repositories(api.db, api.demo.id)[0]
+    deliveries.store(api.db, repository.id, source="plain", delivery_id="1", event="push", headers={}, body=b"{}")
     for pattern in PAGES:
         path = pattern.format(sha=api.commit.identifier, n=execution.counter)
         assert person.get(path).status_code == 200, path
@@ -78,6 +80,7 @@ def test_every_route_of_the_pages_is_declared_for_users_or_for_everybody(api: Ap
         "badge_picker.",
         "badges.",
         "commits.",
+        "deliveries.",
         "environments.",
         "execution",
         "live.",
@@ -149,10 +152,24 @@ def test_nothing_from_outside_is_alive_on_any_page(api: ApiServer, person: Perso
         push = commits.add_push(api.db, repository.id, event, None)
         assert push is not None
         commits.finish_push(api.db, push, commit_id=api.commit.id, outcome=EVIL, skipped=[(EVIL, EVIL)])
-        row, _ = deliveries.store(api.db, repository.id, source=EVIL, delivery_id="1", event=EVIL, headers={}, body=b"")
+        headers, body = {EVIL: EVIL, "x-github-event": EVIL}, json.dumps({EVIL: [EVIL, {"ref": EVIL}]}).encode()
+        row, _ = deliveries.store(
+            api.db, repository.id, source=EVIL, delivery_id=EVIL, event=EVIL, headers=headers, body=body
+        )
         deliveries.finish(api.db, row, "failed", EVIL)
+        execute(api.db, "UPDATE push SET delivery_id = ?", (row,))
+        named = {"source": EVIL, "event": EVIL, "headers": headers, "signature": EVIL, "message": EVIL}
+        deliveries.refuse(api.db, api.demo.id, repository.id, **named)
     assert api.upload(execution.uuid, EVIL.replace("/", "-").replace("\x07", "\n"), b"x").status_code == 200
-    for pattern in (*PAGES[:8], "/p/demo/?step=" + EVIL, "/p/demo/?sort=m." + EVIL, "/login?next=" + EVIL):
+    deep = ("/p/demo/deliveries/2/", "/p/demo/settings/?branch=x&step=" + EVIL + "&metric=" + EVIL)
+    for pattern in (
+        *PAGES[:9],
+        *PAGES[10:12],
+        *deep,
+        "/p/demo/?step=" + EVIL,
+        "/p/demo/?sort=m." + EVIL,
+        "/login?next=" + EVIL,
+    ):
         path = pattern.format(sha=api.commit.identifier, n=execution.counter)
         page = person.get(path, follow_redirects=True).text
         assert Live(page).found == [], path

@@ -132,7 +132,7 @@ def test_wrong_missing_and_unknown_are_the_same_answer(forge: Forge) -> None:
     answers = [forge.pushes.post(path, body, **{k: v.encode() for k, v in h.items()}) for path, h in tries[:-1]]  # type: ignore[arg-type]
     assert {(answer.status_code, answer.text) for answer in answers} == {(401, answers[0].text)}
     assert forge.pushes.post(*tries[-1][:1], body).status_code in (401, 404)
-    assert forge.pushes.deliveries("model") == []
+    assert {delivery.state for delivery in forge.pushes.deliveries("model")} <= {"refused"}
 
 
 def test_one_flipped_byte_is_refused(forge: Forge) -> None:

@@ -8,6 +8,7 @@ from web.pages import (
     appearance,
     badge_picker,
     commits,
+    deliveries,
     environments,
     execution,
     execution_data,
@@ -22,8 +23,8 @@ from web.pages import (
 
 def register(app: Flask) -> None:
     for page in (
-        appearance, badge_picker, commits, environments, execution, execution_data, executions, projects, runners,
-        session, settings,
+        appearance, badge_picker, commits, deliveries, environments, execution, execution_data, executions, projects,
+        runners, session, settings,
     ):  # fmt: skip
         app.register_blueprint(page.blueprint)
     session.init_app(app)

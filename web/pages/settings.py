@@ -19,7 +19,7 @@ from web.store.db import transaction
 
 blueprint = Blueprint("settings", __name__)
 
-DELIVERIES = 30
+DELIVERIES = 5
 MOST_DIGITS = 6
 
 

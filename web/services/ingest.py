@@ -50,6 +50,11 @@ class _Source:
     def hosted(self) -> bool:
         return self.repository.forge == projects.HOSTED
 
+    @property
+    def again(self) -> bool:
+        """Somebody asked for what came in before, so being known is no reason to do nothing."""
+        return self.delivery.again_of is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Head:
@@ -187,7 +192,7 @@ def _push(db: Database, config: Config, source: _Source, event: PushEvent) -> st
         choice = rules.choose(head.config, event, head.info.message, provided)
     outcome = f"skipped: {reason}" if reason else _outcome(event, head, choice)
     with transaction(db):
-        push_id = commits.add_push(db, source.repository.id, event, source.delivery.id)
+        push_id = commits.add_push(db, source.repository.id, event, source.delivery.id, again=source.again)
         if push_id is None:
             return "was recorded before"
         commit = _add_commit(db, source, event, head)
@@ -201,7 +206,7 @@ def _push(db: Database, config: Config, source: _Source, event: PushEvent) -> st
 def _record(db: Database, source: _Source, event: PushEvent, outcome: str) -> str:
     """Record an event that leads to no commit."""
     with transaction(db):
-        push_id = commits.add_push(db, source.repository.id, event, source.delivery.id)
+        push_id = commits.add_push(db, source.repository.id, event, source.delivery.id, again=source.again)
         if push_id is None:
             return "was recorded before"
         commits.finish_push(db, push_id, commit_id=None, outcome=outcome)

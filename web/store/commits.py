@@ -23,7 +23,10 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Push:
-    """One ingested push event. `outcome` says what became of it; `skipped` are (step, reason) pairs."""
+    """One ingested push event. `outcome` says what became of it; `skipped` are (step, reason) pairs.
+
+    `again_of` is the push that was run again by this one.
+    """
 
     id: int
     repository_id: int
@@ -36,6 +39,7 @@ class Push:
     commit_id: int | None
     outcome: str
     skipped: tuple[tuple[str, str], ...]
+    again_of: int | None
     created_at: str
 
 
@@ -114,28 +118,43 @@ def anywhere(db: Database, identifier: str) -> Commit:
     return _one(row(db, sql, (identifier,)), identifier)
 
 
-def add_push(db: Database, repository_id: int, event: PushEvent, delivery_id: int | None) -> int | None:
+def add_push(
+    db: Database, repository_id: int, event: PushEvent, delivery_id: int | None, *, again: bool = False
+) -> int | None:
     """Record a push event; None when it was recorded before. Call inside a transaction.
 
-    An event is known when its identity is, or when it is the last one of its ref with the same before and after.
+    An event is known when its identity is, or when it is the last one of its ref with the same before and after. With
+    `again` a known one is recorded once more for this delivery, as a push of its own that names the first.
     """
-    last_sql = "SELECT before, after FROM push WHERE repository_id = ? AND ref = ? ORDER BY id DESC LIMIT 1"
-    last = row(db, last_sql, (repository_id, event.ref))
-    if last and (last["before"], last["after"]) == (event.before, event.after):
-        return None
-    if row(db, "SELECT 1 FROM push WHERE repository_id = ? AND identity = ?", (repository_id, event.identity)):
-        return None
+    identity, again_of = event.identity, None
+    if known := _known_push(db, repository_id, event):
+        identity, again_of = f"again {delivery_id} {event.identity}", known["again_of"] or known["id"]
+        if not again or known["delivery_id"] == delivery_id or _by_identity(db, repository_id, identity):
+            return None
     values = {
         "repository_id": repository_id, "ref": event.ref, "before": event.before, "after": event.after,
-        "pusher": event.pusher, "message": event.message, "options": json.dumps(event.options),
-        "identity": event.identity, "delivery_id": delivery_id, "created_at": clock.now(),
+        "pusher": event.pusher, "message": event.message, "options": json.dumps(event.options), "identity": identity,
+        "delivery_id": delivery_id, "again_of": again_of, "created_at": clock.now(),
     }  # fmt: skip
     return insert(db, "push", values)
 
 
+def _known_push(db: Database, repository_id: int, event: PushEvent) -> Row | None:
+    if found := _by_identity(db, repository_id, event.identity):
+        return found
+    sql = "SELECT * FROM push WHERE repository_id = ? AND ref = ? AND again_of IS NULL ORDER BY id DESC LIMIT 1"
+    last = row(db, sql, (repository_id, event.ref))
+    return last if last and (last["before"], last["after"]) == (event.before, event.after) else None
+
+
+def _by_identity(db: Database, repository_id: int, identity: str) -> Row | None:
+    return row(db, "SELECT * FROM push WHERE repository_id = ? AND identity = ?", (repository_id, identity))
+
+
 def last_pushes(db: Database, repository_id: int) -> dict[str, str]:
-    """Where each ref that was ever pushed pointed after its last push."""
-    sql = "SELECT ref, after FROM push WHERE id IN (SELECT MAX(id) FROM push WHERE repository_id = ? GROUP BY ref)"
+    """Where each ref that was ever pushed pointed after its last push; what was run again has moved none."""
+    last = "SELECT MAX(id) FROM push WHERE repository_id = ? AND again_of IS NULL GROUP BY ref"
+    sql = f"SELECT ref, after FROM push WHERE id IN ({last})"
     return {found["ref"]: found["after"] for found in rows(db, sql, (repository_id,))}
 
 

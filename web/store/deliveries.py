@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,11 +14,18 @@ from core import clock
 from web.store.db import Row, execute, row, rows
 
 MAX_BACKOFF_S = 600  # a forge that is down for long is asked every ten minutes
+REFUSED_KEPT = 100  # of a project: anybody can have one refused
+REFUSED_PER_MINUTE = 10
+OF_PROJECT = "repository_id IN (SELECT id FROM repository WHERE project_id = ?)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """`state` is stored (waits), done, ignored or failed; `message` says what was done and why not."""
+    """`state` is stored (waits), done, ignored, failed or refused; `message` says what was done and why not.
+
+    `signature` is valid, missing, wrong or unchecked; anything but valid is refused. A refused one has no body.
+    `again_of` is the row of the delivery that this one runs again.
+    """
 
     id: int
     repository_id: int
@@ -31,6 +39,9 @@ class Delivery:
     message: str
     handled_at: str | None
     attempts: int
+    retry_at: str | None
+    signature: str
+    again_of: int | None
 
 
 def store(
@@ -84,14 +95,83 @@ def state(db: Database, delivery_row: int) -> str:
     return str(found["state"]) if found else ""
 
 
-def of_project(db: Database, project_id: int, limit: int = 100) -> list[Delivery]:
+def of_project(db: Database, project_id: int, limit: int = 100, offset: int = 0) -> list[Delivery]:
     """The newest deliveries of a project's repositories, without their bodies, which may have megabytes each."""
-    columns = ", ".join(f"delivery.{name}" for name in Delivery.__dataclass_fields__ if name != "body")
+    columns = ", ".join(name for name in Delivery.__dataclass_fields__ if name != "body")
+    sql = f"SELECT {columns}, x'' AS body FROM delivery WHERE {OF_PROJECT} ORDER BY id DESC LIMIT ? OFFSET ?"
+    return [_delivery(found) for found in rows(db, sql, (project_id, limit, offset))]
+
+
+def count(db: Database, project_id: int) -> int:
+    found = row(db, f"SELECT COUNT(*) AS n FROM delivery WHERE {OF_PROJECT}", (project_id,))
+    return int(found["n"]) if found else 0
+
+
+def again(db: Database, delivery_row: int) -> int:
+    """A new delivery that runs this one again, or the one that waits to do so; its row. Call inside a transaction."""
+    waits = row(db, "SELECT id FROM delivery WHERE state = 'stored' AND again_of = ?", (delivery_row,))
+    if waits:
+        return int(waits["id"])
+    copied = "repository_id, source, event, headers, body, signature"
     sql = (
-        f"SELECT {columns}, x'' AS body FROM delivery JOIN repository ON repository.id = delivery.repository_id"
-        " WHERE repository.project_id = ? ORDER BY delivery.id DESC LIMIT ?"
+        f"INSERT INTO delivery ({copied}, delivery_id, received_at, again_of)"
+        f" SELECT {copied}, ?, ?, id FROM delivery WHERE id = ?"
     )
-    return [_delivery(found) for found in rows(db, sql, (project_id, limit))]
+    execute(db, sql, (f"again-{uuid.uuid4()}", clock.now(), delivery_row))
+    found = row(db, "SELECT MAX(id) AS id FROM delivery WHERE again_of = ?", (delivery_row,))
+    return int(found["id"]) if found else 0
+
+
+def run_again_by(db: Database, delivery_row: int) -> list[int]:
+    """The rows of the deliveries that run this one again."""
+    return [
+        found["id"] for found in rows(db, "SELECT id FROM delivery WHERE again_of = ? ORDER BY id", (delivery_row,))
+    ]
+
+
+def hurry(db: Database, delivery_row: int) -> None:
+    """Let one that waits for its next try have it now."""
+    execute(db, "UPDATE delivery SET retry_at = NULL WHERE id = ? AND state = 'stored'", (delivery_row,))
+
+
+def may_refuse(db: Database, project_id: int) -> bool:
+    """Whether a refused delivery of this project is kept: beyond so many a minute none is, so that a flood writes little."""
+    since = clock.text(datetime.now(UTC) - timedelta(minutes=1))
+    sql = f"SELECT COUNT(*) AS n FROM delivery WHERE state = 'refused' AND received_at > ? AND {OF_PROJECT}"
+    found = row(db, sql, (since, project_id))
+    return found is not None and found["n"] < REFUSED_PER_MINUTE
+
+
+def refuse(
+    db: Database,
+    project_id: int,
+    repository_id: int,
+    *,
+    source: str,
+    event: str,
+    headers: Mapping[str, str],
+    signature: str,
+    message: str,
+) -> None:
+    """Keep what was refused, without its body, under a name of our own: its own may be anybody's. Inside a transaction."""
+    at = clock.now()
+    values = (
+        repository_id,
+        source,
+        f"refused-{uuid.uuid4()}",
+        event,
+        json.dumps(dict(headers)),
+        at,
+        signature,
+        message,
+    )
+    sql = (
+        "INSERT INTO delivery (repository_id, source, delivery_id, event, headers, received_at, signature, message, body,"
+        " state, handled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, x'', 'refused', ?)"
+    )
+    execute(db, sql, (*values, at))
+    kept = f"SELECT id FROM delivery WHERE state = 'refused' AND {OF_PROJECT} ORDER BY id DESC LIMIT -1 OFFSET ?"
+    execute(db, f"DELETE FROM delivery WHERE id IN ({kept})", (project_id, REFUSED_KEPT))
 
 
 def finish(db: Database, delivery_row: int, state: str, message: str) -> None:

@@ -1,0 +1,338 @@
+"""The page for "nothing happens": every delivery with what became of it, the refused ones too, and running one again."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_server import ApiServer
+from instance import Checkout
+from push_server import bare_repository, step
+from site_client import Person
+from werkzeug.test import TestResponse
+
+from hooks import signatures
+from web.services import hosting, ingest
+from web.store import commits, deliveries, executions, projects
+from web.store.db import execute, transaction
+from web.store.deliveries import Delivery
+
+ZERO = "0" * 40
+
+
+class Hub:
+    """A project whose repository lies on GitHub, with the whole server and somebody at its pages."""
+
+    def __init__(self, api: ApiServer, checkout: Checkout, path: Path) -> None:
+        self.api, self.checkout, self.path = api, checkout, bare_repository(path)
+        self.project, self.secret = hosting.add_project(
+            api.db, self.server.vault, "model", api.admin.id, forge="github", url=f"file://{path}"
+        )
+        self.person = Person(api)
+        self.person.log_in()
+
+    @property
+    def server(self) -> Any:
+        return self.api.app.extensions["pushmill"]
+
+    def push(self, files: dict[str, str], message: str = "work") -> str:
+        sha = self.checkout.commit(files, message)
+        self.checkout.git("push", "-q", "-f", str(self.path), "HEAD:main")
+        return sha
+
+    def deliver(self, payload: Any, delivery: str = "d-1", event: str = "push", **headers: str) -> TestResponse:
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        given = {"X-GitHub-Event": event, "X-GitHub-Delivery": delivery, "Content-Type": "application/json"}
+        given["X-Hub-Signature-256"] = signatures.sign(body, self.secret.encode())
+        return self.post("/hooks/model/github", body, **(given | headers))
+
+    def post(self, path: str, body: bytes = b"{}", **headers: str) -> TestResponse:
+        return self.api.client.post(path, data=body, headers=headers, buffered=True)
+
+    def drain(self) -> None:
+        ingest.drain(self.api.db, self.api.config, self.server.vault, self.server.queues)
+
+    def deliveries(self) -> list[Delivery]:
+        """Newest first."""
+        return deliveries.of_project(self.api.db, self.project.id)
+
+    def page(self, number: int) -> str:
+        answer = self.person.get(f"/p/model/deliveries/{number}/")
+        assert answer.status_code == 200
+        return answer.text
+
+    def again(self, number: int) -> TestResponse:
+        return self.person.post(f"/p/model/deliveries/{number}/again", "/p/model/settings/")
+
+    def steps(self) -> list[str]:
+        found, _ = executions.search(self.api.db, project_id=self.project.id, order="counter")
+        return [execution.step for execution in found]
+
+    def badge(self) -> str:
+        return str(self.api.client.get("/badge/model.json").json["message"])
+
+    def end_all(self, state: str) -> None:
+        """Whatever has not ended ends like that."""
+        sql = "UPDATE execution SET state = ?, ended_at = created_at WHERE ended_at IS NULL AND project_id = ?"
+        execute(self.api.db, sql, (state, self.project.id))
+
+
+def payload(after: str, before: str = ZERO, **more: Any) -> dict[str, Any]:
+    return {
+        "ref": "refs/heads/main", "before": before, "after": after, "repository": {"full_name": "ada/model"},
+        "pusher": {"name": "ada"}, "head_commit": {"id": after, "message": "work"},
+    } | more  # fmt: skip
+
+
+@pytest.fixture
+def hub(tmp_path: Path, checkout: Checkout) -> Iterator[Hub]:
+    api = ApiServer(tmp_path / "data", git={"allow_local": True}, server={"hook_body": "1 MiB"})
+    yield Hub(api, checkout, tmp_path / "forge.git")
+    api.close()
+
+
+def test_a_delivery_leads_to_its_commit_and_its_executions(hub: Hub) -> None:
+    sha = hub.push({"valohai.yaml": step("train") + step("test")})
+    hub.deliver(payload(sha))
+    hub.drain()
+    (delivery,) = hub.deliveries()
+    page = hub.page(delivery.id)
+    assert f'href="/p/model/commits/{sha}/"' in page
+    assert set(re.findall(r"/p/model/executions/\d+/", page)) == {"/p/model/executions/1/", "/p/model/executions/2/"}
+    assert "refs/heads/main: 2 executions" in page
+    assert "<dt>Signature</dt><dd>right</dd>" in page
+
+
+def test_the_list_is_paged_newest_first_and_the_settings_lead_to_it(hub: Hub) -> None:
+    for number in range(52):
+        hub.deliver({"zen": number}, delivery=f"d-{number}", event="ping")
+
+    def shown(path: str) -> list[int]:
+        return [int(number) for number in re.findall(r"/p/model/deliveries/(\d+)/", hub.person.get(path).text)]
+
+    numbers = [delivery.id for delivery in hub.deliveries()]
+    assert shown("/p/model/deliveries/") == numbers[:50]
+    assert shown("/p/model/deliveries/?page=2") == numbers[50:]
+    assert shown("/p/model/settings/") == numbers[:5]
+    assert 'href="/p/model/deliveries/"' in hub.person.get("/p/model/settings/").text
+
+
+def test_one_that_waits_says_for_what_and_until_when_and_can_be_tried_now(hub: Hub) -> None:
+    sha = hub.push({"valohai.yaml": step("train")})
+    away = hub.path.rename(hub.path.with_name("away"))
+    hub.deliver(payload(sha))
+    hub.drain()
+    (delivery,) = hub.deliveries()
+    execute(hub.api.db, "UPDATE delivery SET retry_at = '2099-01-01T00:00:00.000000Z'")
+    page = hub.page(delivery.id)
+    assert delivery.message in html.unescape(page)
+    assert str(hub.path) in delivery.message
+    assert "1 so far, the next at 2099-01-01 00:00:00 UTC" in page
+    away.rename(hub.path)
+    hub.drain()
+    assert hub.steps() == []
+    assert hub.again(delivery.id).location == f"/p/model/deliveries/{delivery.id}/"
+    hub.drain()
+    assert hub.steps() == ["train"]
+    assert len(hub.deliveries()) == 1
+
+
+def test_running_it_again_runs_its_pushes_again_though_they_are_known(hub: Hub) -> None:
+    sha = hub.push({"valohai.yaml": step("train")})
+    hub.deliver(payload(sha))
+    hub.drain()
+    (first,) = hub.deliveries()
+    answer = hub.again(first.id)
+    hub.drain()
+    second = hub.deliveries()[0]
+    assert answer.location == f"/p/model/deliveries/{second.id}/"
+    assert (second.again_of, second.state, second.message) == (first.id, "done", "refs/heads/main: 1 execution")
+    assert hub.steps() == ["train", "train"]
+    assert f'<a href="/p/model/deliveries/{first.id}/">{first.id}</a>' in hub.page(second.id)
+    assert f'<a href="/p/model/deliveries/{second.id}/">{second.id}</a>' in hub.page(first.id)
+    assert "again, ada" in hub.person.get(f"/p/model/commits/{sha}/").text
+    hub.again(second.id)
+    hub.drain()
+    assert hub.steps() == ["train"] * 3
+
+
+def test_a_replay_is_known_after_a_deliberate_repetition_too(hub: Hub) -> None:
+    sha = hub.push({"valohai.yaml": step("train")})
+    hub.deliver(payload(sha))
+    hub.drain()
+    hub.again(hub.deliveries()[0].id)
+    hub.drain()
+    hub.deliver(payload(sha), delivery="d-2")
+    hub.drain()
+    assert hub.steps() == ["train", "train"]
+    assert "was recorded before" in hub.deliveries()[0].message
+
+
+def test_a_repetition_that_is_handled_twice_runs_once(hub: Hub) -> None:
+    sha = hub.push({"valohai.yaml": step("train")})
+    hub.deliver(payload(sha))
+    hub.drain()
+    hub.again(hub.deliveries()[0].id)
+    for _ in range(2):  # as after a kill between its push and its end
+        execute(hub.api.db, "UPDATE delivery SET state = 'stored' WHERE again_of IS NOT NULL")
+        hub.drain()
+        assert hub.deliveries()[0].state == "done"
+    assert hub.steps() == ["train", "train"]
+
+
+def test_pressing_twice_is_one_repetition(hub: Hub) -> None:
+    sha = hub.push({"valohai.yaml": step("train")})
+    hub.deliver(payload(sha))
+    hub.drain()
+    (first,) = hub.deliveries()
+    assert hub.again(first.id).location == hub.again(first.id).location
+    assert len(hub.deliveries()) == 2
+
+
+def test_what_never_ran_is_recorded_as_if_it_came_now(hub: Hub) -> None:
+    sha = hub.push({"valohai.yaml": step("train")})
+    hub.deliver(payload(sha))
+    (first,) = hub.deliveries()
+    deliveries.finish(hub.api.db, first.id, "failed", "given up")
+    hub.again(first.id)
+    for _ in range(2):
+        execute(hub.api.db, "UPDATE delivery SET state = 'stored' WHERE again_of IS NOT NULL")
+        hub.drain()
+    assert hub.steps() == ["train"]
+    (push,) = commits.pushes_of_delivery(hub.api.db, hub.deliveries()[0].id)
+    assert push.again_of is None
+    hub.deliver(payload(sha), delivery="d-2")
+    hub.drain()
+    assert hub.steps() == ["train"]
+
+
+def test_an_old_push_that_is_run_again_moves_neither_the_badge_nor_the_branch(hub: Hub) -> None:
+    a = hub.push({"valohai.yaml": step("train")}, message="A")
+    hub.deliver(payload(a))
+    hub.drain()
+    hub.end_all("complete")
+    b = hub.push({}, message="B")
+    hub.deliver(payload(b, a), delivery="d-2")
+    hub.drain()
+    hub.end_all("error")
+    newer, older = hub.deliveries()
+    hub.again(older.id)
+    hub.drain()
+    assert hub.badge() == "failing"
+    repository = projects.repositories(hub.api.db, hub.project.id)[0]
+    assert commits.last_pushes(hub.api.db, repository.id) == {"refs/heads/main": b}
+    hub.again(newer.id)
+    hub.drain()
+    assert hub.badge() == "running"
+
+
+def test_secrets_are_neither_kept_in_headers_nor_shown(hub: Hub) -> None:
+    more = {"hook": {"config": {"secret": hub.secret}}, "clone_url": "https://ada:word-1@example.org/x.git"}
+    hub.deliver(payload("a" * 40, **more), **{"X-Gitlab-Token": hub.secret, "X-Note": f"is {hub.secret}"})
+    (delivery,) = hub.deliveries()
+    stored = deliveries.get(hub.api.db, delivery.id)
+    assert stored is not None
+    assert (stored.headers["x-gitlab-token"], stored.headers["x-hub-signature-256"]) == ("(removed)", "(removed)")
+    download = hub.person.get(f"/p/model/deliveries/{delivery.id}/body.txt")
+    for text in (hub.page(delivery.id), download.text):
+        assert hub.secret not in text
+        assert "word-1" not in text
+    assert json.loads(download.text)["hook"]["config"]["secret"] == "(removed)"
+    assert download.headers["Content-Disposition"] == f"attachment; filename=model-delivery-{delivery.id}.txt"
+
+
+def test_of_a_large_body_the_beginning_is_shown_and_all_of_it_downloaded(hub: Hub) -> None:
+    hub.deliver(payload("a" * 40, filling=["x" * 99] * 5000))
+    (delivery,) = hub.deliveries()
+    page = hub.page(delivery.id)
+    assert 64 * 1024 < len(page) < 90 * 1024
+    assert "The beginning of it." in page
+    download = hub.person.get(f"/p/model/deliveries/{delivery.id}/body.txt")
+    assert len(json.loads(download.text)["filling"]) == 5000
+
+
+def refused(hub: Hub) -> tuple[str, str, str]:
+    """The newest one, which must be refused: its signature, its reason, and its event."""
+    newest = hub.deliveries()[0]
+    stored = deliveries.get(hub.api.db, newest.id)
+    assert stored is not None
+    assert (stored.state, stored.body) == ("refused", b"")
+    page = hub.page(newest.id)
+    assert "Run again" not in page
+    assert "What is refused is not kept." in page
+    assert hub.again(newest.id).status_code == 409
+    return newest.signature, newest.message, newest.event
+
+
+def test_what_was_refused_says_why(hub: Hub) -> None:
+    body = json.dumps(payload("a" * 40)).encode()
+    wrong = {"X-Hub-Signature-256": signatures.sign(body, b"other"), "X-GitHub-Event": "push"}
+    assert hub.post("/hooks/model/github", body, **wrong).status_code == 401
+    signature, message, event = refused(hub)
+    assert (signature, event) == ("wrong", "push")
+    assert "pushmill project show model" in message
+    assert hub.post("/hooks/model/github", body).status_code == 401
+    assert refused(hub)[:2] == (
+        "missing",
+        "It is not signed: give its sender the webhook's secret, which the server checks.",
+    )
+    assert hub.post("/hooks/model/plain", body).status_code == 401
+    assert refused(hub)[1] == "It was sent to /hooks/model/plain; this project's webhook is /hooks/model/github."
+    assert hub.deliver(b"x" * 1024**2 + b"x").status_code == 413
+    assert refused(hub)[:2] == ("unchecked", "The body is larger than 1,048,576 bytes ([server] hook_body).")
+    assert hub.deliver(body, **{"Content-Encoding": "gzip"}).status_code == 415
+    assert "Compressed" in refused(hub)[1]
+    assert hub.deliver(body).status_code == 202
+    assert hub.deliver(payload("a" * 40, repository={"full_name": "mallory/x"}), delivery="d-2").status_code == 400
+    signature, message, _ = refused(hub)
+    assert (signature, "this webhook is for ada/model" in message) == ("valid", True)
+
+
+def test_a_refused_delivery_takes_no_true_ones_name(hub: Hub) -> None:
+    sha = hub.push({"valohai.yaml": step("train")})
+    assert hub.deliver(payload(sha), delivery="d-7", **{"X-Hub-Signature-256": "sha256=00"}).status_code == 401
+    assert hub.deliver(payload(sha), delivery="d-7").status_code == 202
+    hub.drain()
+    assert hub.steps() == ["train"]
+
+
+def test_a_flood_of_refused_deliveries_leaves_few_rows_and_takes_no_other(hub: Hub) -> None:
+    hub.deliver({"zen": "x"}, event="ping")
+    for _ in range(15):
+        assert hub.post("/hooks/model/github", **{"X-Long": "x" * 5000}).status_code == 401
+    found = hub.deliveries()
+    assert [delivery.state for delivery in found] == ["refused"] * deliveries.REFUSED_PER_MINUTE + ["stored"]
+    assert max(len(value) for value in found[0].headers.values()) <= 300
+    repository = projects.repositories(hub.api.db, hub.project.id)[0]
+    given = {"source": "github", "event": "push", "headers": {}, "signature": "wrong", "message": ""}
+    for _ in range(120):
+        with transaction(hub.api.db):
+            deliveries.refuse(hub.api.db, hub.project.id, repository.id, **given)
+    assert deliveries.count(hub.api.db, hub.project.id) == deliveries.REFUSED_KEPT + 1
+    execute(hub.api.db, "UPDATE delivery SET received_at = '2026-01-01T00:00:00.000000Z'")
+    hub.post("/hooks/model/github")
+    assert hub.deliveries()[0].received_at > "2026-02"
+
+
+def test_nothing_is_kept_of_what_was_sent_to_a_project_that_is_not_there(hub: Hub) -> None:
+    for path in ("/hooks/none/github", "/hooks/none/none", "/hooks/%00%ff/github"):
+        assert hub.post(path).status_code == 401
+    assert hub.post("/hooks/none/github", b"{}", **{"Content-Encoding": "gzip"}).status_code == 415
+    (count,) = hub.api.db.execute("SELECT COUNT(*) FROM delivery").fetchone()
+    assert count == 0
+
+
+def test_a_delivery_is_shown_and_run_in_its_own_project_alone(hub: Hub) -> None:
+    hub.deliver({"zen": "x"}, event="ping")
+    (delivery,) = hub.deliveries()
+    for path in ("", "body.txt"):
+        assert hub.person.get(f"/p/demo/deliveries/{delivery.id}/{path}").status_code == 404
+    assert hub.person.post(f"/p/demo/deliveries/{delivery.id}/again", "/p/demo/settings/").status_code == 404
+    assert hub.person.get("/p/model/deliveries/9223372036854775807/").status_code == 404
+    assert hub.person.get("/p/model/deliveries/9223372036854775808/").status_code == 404
+    assert len(hub.deliveries()) == 1
