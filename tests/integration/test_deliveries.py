@@ -246,6 +246,14 @@ def test_secrets_are_neither_kept_in_headers_nor_shown(hub: Hub) -> None:
     assert download.headers["Content-Disposition"] == f"attachment; filename=model-delivery-{delivery.id}.txt"
 
 
+def test_the_settings_page_shows_no_password_of_the_repository(hub: Hub) -> None:
+    repository = projects.repositories(hub.api.db, hub.project.id)[0]
+    projects.set_url(hub.api.db, repository.id, "https://ada:word-1@example.org/x.git")
+    page = hub.person.get("/p/model/settings/").text
+    assert "https://example.org/x.git" in page
+    assert "word-1" not in page
+
+
 def test_of_a_large_body_the_beginning_is_shown_and_all_of_it_downloaded(hub: Hub) -> None:
     hub.deliver(payload("a" * 40, filling=["x" * 99] * 5000))
     (delivery,) = hub.deliveries()

@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug import Response
 
 from core.errors import InvalidInput
+from core.git import url as git_url
 from core.model import Project, Repository
 from web import access
 from web.pages import badge_picker
@@ -25,9 +26,13 @@ MOST_DIGITS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A repository with what a person enters elsewhere: the address to push to, or of the webhook."""
+    """A repository with what a person enters elsewhere: the address to push to, or of the webhook.
+
+    `fetched_from` is its URL without the password that may be in it.
+    """
 
     repository: Repository
+    fetched_from: str
     push_url: str
     webhook_url: str
 
@@ -104,6 +109,7 @@ def _source(project: Project, repository: Repository) -> Source:
     hosted = repository.forge == projects.HOSTED
     return Source(
         repository=repository,
+        fetched_from=git_url.without_credentials(repository.url) if repository.url else "",
         push_url=f"{base_url()}/git/{project.name}.git" if hosted else "",
         webhook_url="" if hosted else base_url() + hosting.webhook_path(project, repository.forge),
     )
