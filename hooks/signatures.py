@@ -9,16 +9,23 @@ BLOCK_BYTES = 64
 PREFIX = "sha256="
 
 
-def sign(body: bytes, secret: bytes) -> str:
-    """The header value `sha256=<hex>`."""
-    return PREFIX + hmac.new(secret, body, hashlib.sha256).hexdigest()
+def sign(body: bytes, secret: bytes, prefix: str = PREFIX) -> str:
+    """The header value `sha256=<hex>`, or with another prefix."""
+    return prefix + hmac.new(secret, body, hashlib.sha256).hexdigest()
 
 
-def verify(given: str | None, body: bytes, secret: bytes) -> bool:
+def verify(given: str | None, body: bytes, secret: bytes, prefix: str = PREFIX) -> bool:
     """True when `given` signs `body`, compared in constant time. An empty secret verifies nothing."""
     if not secret or not given:
         return False
-    return hmac.compare_digest(given.encode("utf-8", "replace"), sign(body, secret).encode())
+    return same(given, sign(body, secret, prefix).encode())
+
+
+def same(given: str | None, secret: bytes) -> bool:
+    """True when `given` is the secret itself, compared in constant time. An empty secret is nobody's."""
+    if not secret or not given:
+        return False
+    return hmac.compare_digest(given.encode("utf-8", "replace"), secret)
 
 
 def pads(secret: bytes) -> tuple[bytes, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from core.errors import InvalidInput, NotFound
 from core.git import url as git_url
 from core.model import Project, Repository
 from hooks import post_receive
-from hooks.forges.registry import FORGES
+from hooks.forges.registry import FORGES, by_host
 from web.local import CONFIG, DATA, JSON, opened
 from web.services import hosting, setup
 from web.store import projects, users
@@ -31,25 +32,46 @@ project.add_command(variable)
 @project.command("add")
 @click.argument("name")
 @click.option("--repo", "url", help="Clone URL of a repository elsewhere; without one it is pushed to this server.")
-@click.option("--forge", type=click.Choice(sorted(FORGES)), help="What tells of its pushes; default by the URL.")
+@click.option(
+    "--forge",
+    type=click.Choice(sorted(FORGES)),
+    help="What tells of its pushes; by default told by the URL's host, else plain.",
+)
 @JSON
 @DATA
 @CONFIG
 def add(
     name: str, url: str | None, forge: str | None, as_json: bool, data: Path | None, config_file: Path | None
 ) -> None:
-    """Add a project and print its webhook's URL and secret."""
+    """Add a project and print its webhook's URL and secret, and the forge's page where both are entered."""
     with opened(data, config_file) as (db, config, key):
         if url is not None:
-            git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
+            remote = git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
+            forge = forge or by_host(remote.host) or "plain"
         owner = users.by_name(db, setup.ADMIN)
         if owner is None:
             raise NotFound("there is no admin yet: start the server once with `pushmill up`")
-        made, secret = hosting.add_project(db, key, name, owner.id, forge=forge or _forge_by(url), url=url)
+        made, secret = hosting.add_project(db, key, name, owner.id, forge=forge or projects.HOSTED, url=url)
         repository = hosting.repository_of(db, made)
         if repository.forge == projects.HOSTED:
             hosting.prepare(db, config, key, made, repository)
         _print(_described(config, made, repository) | {"webhook_secret": secret}, as_json)
+        if not config.server.url and hosting.webhook_page(repository):
+            click.echo("The forge cannot reach that address: set `url` below [server] in config.toml.", err=True)
+
+
+@project.command("set-secret")
+@click.argument("name")
+@DATA
+@CONFIG
+def set_secret(name: str, data: Path | None, config_file: Path | None) -> None:
+    """Take the webhook secret that the forge made, as GitLab makes signing tokens. It is asked for, or piped in."""
+    with opened(data, config_file) as (db, _, key):
+        found = projects.by_name(db, name)
+        piped = not sys.stdin.isatty()
+        secret = sys.stdin.readline().strip() if piped else click.prompt("Secret", hide_input=True, err=True)
+        hosting.set_secret(db, key, found, secret)
+    click.echo(f"The webhook of project {name} has this secret from now on.")
 
 
 @project.command("list")
@@ -142,12 +164,6 @@ def _known_here(
         return server_url or config.server.url or config.local_url, secret, notes
 
 
-def _forge_by(url: str | None) -> str:
-    if url is None:
-        return projects.HOSTED
-    return "github" if "github.com" in url else "plain"
-
-
 def _described(config: Config, found: Project, repository: Repository) -> dict[str, str]:
     base = config.server.url.rstrip("/") or config.local_url
     hosted = repository.forge == projects.HOSTED
@@ -158,6 +174,7 @@ def _described(config: Config, found: Project, repository: Repository) -> dict[s
         "forge": repository.forge,
         "repository": f"{base}/git/{found.name}.git" if hosted else elsewhere,
         "webhook_url": base + hosting.webhook_path(found, repository.forge),
+        "webhook_page": hosting.webhook_page(repository),
         "page": f"{base}/p/{found.name}/",
     }
 
@@ -167,4 +184,6 @@ def _print(values: dict[str, str], as_json: bool) -> None:
         click.echo(json.dumps(values, indent=2))
         return
     for name, value in values.items():
+        if not value:
+            continue
         click.echo(f"{name:<16}{value}")

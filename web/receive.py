@@ -18,7 +18,7 @@ from hooks.forges import plain
 from hooks.forges.base import Forge
 from hooks.forges.registry import FORGES
 from web import access
-from web.services import answers, ingest, redaction, refusals
+from web.services import answers, hosting, ingest, redaction, refusals
 from web.store import deliveries, projects
 from web.store.db import transaction
 
@@ -29,14 +29,18 @@ ANY_SIZE = 1 << 62
 DISCARDED_TIMES = 4  # of the largest body is read and thrown away, so that its sender gets to read the answer
 WAIT_S, POLL_S = 1.5, 0.01  # for what ingest makes of a push whose pusher reads the answer
 REFUSED = "Unknown webhook, or the signature is wrong.\n"  # the same for both: nobody learns which projects there are
-KEPT_HEADERS = ("content-type", "user-agent")
-KEPT_PREFIXES = ("x-", "webhook-")
+KEPT_HEADERS = frozenset({"content-type", "user-agent"})  # beside those that the forge names
+REFUSED_PREFIXES = ("x-", "webhook-")  # of the headers that are kept of a refused delivery, whatever sent it
 
 
 @blueprint.post("/hooks/<project_name>/<forge_name>")
 @access.signed
 def receive(project_name: str, forge_name: str) -> Response:
-    """202 when the delivery is stored, 200 when it was already; 400, 401, 413 or 415 when it is refused."""
+    """202 when the delivery is stored, 200 when it was already; 400, 401, 413 or 415 when it is refused.
+
+    What a forge sends of itself is never refused, even if it is of no use here: GitLab switches a webhook off that is
+    refused four times in a row, and then its pushes are not told either.
+    """
     if request.headers.get("Content-Encoding", "identity") != "identity":
         return _text("Compressed bodies are refused: send it as it is.", 415)
     limit = access.server().config.server.hook_body
@@ -68,21 +72,26 @@ def remember_refusal(response: Response) -> Response:
 
 def _store(forge: Forge, project: Project, repository: Repository, headers: Mapping[str, str], body: bytes) -> Response:
     db, server = access.db(), access.server()
-    _check_full_name(db, repository, forge.full_name(headers, body))
-    row, new = deliveries.store(
-        db,
-        repository.id,
-        source=repository.forge,
-        delivery_id=forge.delivery_id(headers, body),
-        event=forge.event(headers),
-        headers=_kept(headers),
-        body=body,
-    )
-    if new:
+    full_name, delivery_id = forge.full_name(headers, body), forge.delivery_id(headers, body)
+    kept = forge.KEPT_HEADERS | KEPT_HEADERS
+    with transaction(db):
+        stranger = _stranger(db, repository, full_name)
+        row, new = deliveries.store(
+            db,
+            repository.id,
+            source=repository.forge,
+            delivery_id=delivery_id,
+            event=forge.event(headers),
+            headers={name: value for name, value in headers.items() if name in kept},
+            body=body,
+        )
+        if new and stranger:
+            deliveries.finish(db, row, "ignored", stranger)
+    if new and not stranger:
         server.queues.nudge()
     status = 202 if new else 200
     if not forge.PUSHER_READS_ANSWER:
-        return _text("received" if new else "already received", status)
+        return _text((stranger or "received") if new else "already received", status)
     if headers.get("prefer") != "respond-async":
         _await(db, row)
     base = plain.base_url(body) or server.config.server.url.rstrip("/") or request.url_root.rstrip("/")
@@ -94,8 +103,8 @@ def _lowered() -> dict[str, str]:
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that say something of the delivery, without those that prove it."""
-    return redaction.headers({n: v for n, v in headers.items() if n.startswith(KEPT_PREFIXES) or n in KEPT_HEADERS})
+    """The headers that say something of a refused delivery, without what those say that prove it."""
+    return redaction.headers({n: v for n, v in headers.items() if n.startswith(REFUSED_PREFIXES) or n in KEPT_HEADERS})
 
 
 def _body(stream: IO[bytes], limit: int) -> bytes | None:
@@ -126,16 +135,27 @@ def _secret(db: Database, target: tuple[Project, Repository] | None) -> bytes:
     return access.server().vault.decrypt(projects.secret(db, target[1].id))
 
 
-def _check_full_name(db: Database, repository: Repository, full_name: str | None) -> None:
-    """A secret speaks for one repository: the first one that a verified payload named."""
+def _stranger(db: Database, repository: Repository, full_name: str | None) -> str | None:
+    """Why a delivery is not about this repository; None when it is, or names none. Call inside a transaction.
+
+    A secret speaks for one repository: the one that its URL names, and of which the first verified payload tells the
+    exact name. So webhooks of a whole group or organisation may tell of others.
+    """
     if full_name is None:
-        return
-    with transaction(db):
-        known = projects.repository(db, repository.id).full_name
-        if not known:
-            projects.set_full_name(db, repository.id, full_name)
-    if known and known.lower() != full_name.lower():
-        raise InvalidDelivery(f"this webhook is for {known}, the delivery is about {full_name[:200]}")
+        return None
+    known = projects.repository(db, repository.id).full_name
+    if known:
+        return None if known.lower() == full_name.lower() else _other(known, full_name)
+    remote = hosting.remote_of(repository)
+    path = remote.path if remote else ""
+    if path and not f"/{path}".lower().endswith(f"/{full_name}".lower()):  # a forge may lie below a path of its own
+        return _other(path, full_name)
+    projects.set_full_name(db, repository.id, full_name)
+    return None
+
+
+def _other(mine: str, named: str) -> str:
+    return f"this webhook is for {mine}, the delivery is about {named[:200]}"
 
 
 def _await(db: Database, row: int) -> None:

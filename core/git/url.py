@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from core.errors import GitError
 
@@ -28,6 +28,27 @@ class RemoteUrl:
     address: str
     username: str | None = None
     password: str | None = None
+
+    @property
+    def host(self) -> str:
+        return self._parts.hostname or ""
+
+    @property
+    def path(self) -> str:
+        """`owner/name`, as forges call the repository; "" for one on the disk."""
+        return "" if self.scheme == "file" else self._parts.path.strip("/").removesuffix(".git")
+
+    @property
+    def page(self) -> str:
+        """Where a forge shows the repository to people; "" for one on the disk."""
+        if self.scheme == "file":
+            return ""
+        place = self.host if self.scheme == "ssh" else self._parts.netloc  # ssh's port is not that of the pages
+        return f"{'http' if self.scheme == 'http' else 'https'}://{place}/{self.path}"
+
+    @property
+    def _parts(self) -> SplitResult:
+        return urlsplit(self.address if "://" in self.address else f"ssh://{self.address.replace(':', '/', 1)}")
 
 
 def parse(url: str, *, allow_local: bool, allow_http: bool) -> RemoteUrl:

@@ -19,6 +19,7 @@ Headers = Mapping[str, str]
 MAX_OPTIONS = 32
 OPTION_CHARS = 1000
 MESSAGE_CHARS = 64 * 1024
+NO_COMMIT = "0" * 40  # where a ref did not exist before or does not exist any more
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Forge(Protocol):
     @property
     def PUSHER_READS_ANSWER(self) -> bool:  # noqa: N802
         """Whether the answer to a delivery reaches the person who pushed, and is worth a short wait."""
+
+    @property
+    def KEPT_HEADERS(self) -> frozenset[str]:  # noqa: N802
+        """What is stored of a delivery's headers: those that `parse` reads and people want to see. No secret."""
 
     def verify(self, headers: Headers, body: bytes, secret: bytes) -> bool:
         """True when the delivery was signed with `secret`; in constant time."""
@@ -47,6 +52,12 @@ class Forge(Protocol):
 
     def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
         """Every moved ref, in order. Raises InvalidDelivery and nothing else."""
+
+    def serves(self, host: str) -> bool:
+        """Whether a host's name says that it runs this forge."""
+
+    def webhook_page(self, page: str) -> str:
+        """Where a person enters the webhook's URL and secret, for the repository whose own page is `page`; "" for nowhere."""
 
 
 def push_event(

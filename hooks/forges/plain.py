@@ -19,6 +19,7 @@ from hooks.forges.base import Headers, Ignored, push_event
 
 PUSHER_READS_ANSWER = True
 SIGNATURE = "x-pushmill-signature-256"
+KEPT_HEADERS = frozenset({SIGNATURE})
 FIRST_LINE = "pushmill-push 1"
 ID = re.compile(r"[A-Za-z0-9_.-]{8,200}")
 BASE_URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?")
@@ -66,6 +67,15 @@ def parse(headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
         identity = f"{delivery} {ref}"
         events.append(push_event(ref=ref, before=old, after=new, identity=identity, pusher=pusher, options=options))
     return events or Ignored("no ref was moved")
+
+
+def serves(host: str) -> bool:  # noqa: ARG001
+    """What tells of its pushes is installed by a person, wherever that is."""
+    return False
+
+
+def webhook_page(page: str) -> str:  # noqa: ARG001
+    return ""
 
 
 def _values(body: bytes, key: str) -> list[str]:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hooks.forges import github, plain
+from hooks.forges import bitbucket, gitea, github, gitlab, gogs, plain
 from hooks.forges.base import Forge
 
-FORGES: Mapping[str, Forge] = {"github": github, "plain": plain}
+FORGES: Mapping[str, Forge] = {
+    "bitbucket": bitbucket,
+    "gitea": gitea,
+    "forgejo": gitea,  # the same webhooks
+    "github": github,
+    "gitlab": gitlab,
+    "gogs": gogs,
+    "plain": plain,
+}
+
+
+def by_host(host: str) -> str | None:
+    """The name of the forge that a host runs, as far as the host's name tells."""
+    return next((name for name, forge in FORGES.items() if forge.serves(host.lower())), None)

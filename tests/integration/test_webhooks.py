@@ -164,8 +164,13 @@ def test_a_signed_body_that_is_no_payload_is_refused_or_recorded_never_an_error(
 def test_the_payload_must_be_about_the_registered_repository(forge: Forge) -> None:
     sha = forge.push({"valohai.yaml": step("train")})
     assert forge.deliver(payload(sha)) == 202
-    assert forge.deliver(payload(sha, repository={"full_name": "mallory/model"}), delivery="d-2") == 400
+    assert forge.deliver(payload(sha, repository={"full_name": "mallory/model"}), delivery="d-2") == 202
     assert forge.deliver(payload(sha, repository={"full_name": "Ada/Model"}), delivery="d-3") == 202
+    found = forge.pushes.deliveries("model")
+    assert [delivery.state for delivery in found] == ["stored", "ignored", "stored"]
+    assert found[1].message == "this webhook is for ada/model, the delivery is about mallory/model"
+    forge.pushes.drain()
+    assert forge.pushes.steps("model") == ["train"]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +215,9 @@ def test_a_deleted_branch_is_recorded(forge: Forge) -> None:
     assert [push.outcome for push in forge.pushes.pushes("model")] == ["1 execution", "deleted"]
 
 
-@pytest.mark.parametrize("url", ["ext::sh -c touch% owned", "file:///etc", "/etc", "-x", "http://127.0.0.1:1/x.git"])
+@pytest.mark.parametrize(
+    "url", ["ext::sh -c touch% owned", "file:///etc", "/etc", "-x", "http://127.0.0.1:1/ada/model.git"]
+)
 def test_urls_that_may_not_be_fetched_postpone_with_a_visible_reason(
     pushes: PushServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:

@@ -11,7 +11,6 @@ from core.model import PushEvent
 from hooks import signatures
 from hooks.forges import github, plain
 from hooks.forges.base import Forge, Ignored
-from hooks.forges.registry import FORGES
 
 A, B, ZERO = "a" * 40, "b" * 40, "0" * 40
 SECRET = b"It's a Secret to Everybody"
@@ -34,7 +33,7 @@ def test_githubs_published_signature_vector_is_verified() -> None:
     assert signatures.sign(b"Hello, World!", SECRET) == signed
 
 
-@pytest.mark.parametrize("forge", FORGES.values())
+@pytest.mark.parametrize("forge", [github, plain])
 @given(body=st.binary(min_size=1, max_size=200), at=st.integers(min_value=0), bit=st.integers(0, 7))
 def test_a_body_with_one_flipped_bit_is_not_verified(forge: Forge, body: bytes, at: int, bit: int) -> None:
     headers = dict.fromkeys(("x-hub-signature-256", "x-pushmill-signature-256"), signatures.sign(body, SECRET))
@@ -45,13 +44,13 @@ def test_a_body_with_one_flipped_bit_is_not_verified(forge: Forge, body: bytes, 
     assert not forge.verify({}, body, SECRET)
 
 
-@pytest.mark.parametrize("forge", FORGES.values())
+@pytest.mark.parametrize("forge", [github, plain])
 def test_an_empty_secret_verifies_nothing(forge: Forge) -> None:
     headers = dict.fromkeys(("x-hub-signature-256", "x-pushmill-signature-256"), signatures.sign(b"body", b""))
     assert not forge.verify(headers, b"body", b"")
 
 
-@pytest.mark.parametrize("forge", FORGES.values())
+@pytest.mark.parametrize("forge", [github, plain])
 @given(body=st.binary() | st.text().map(lambda text: f"pushmill-push 1\nid 12345678\n{text}".encode()))
 def test_parsers_raise_invalid_delivery_and_nothing_else(forge: Forge, body: bytes) -> None:
     headers = {"x-github-event": "push"}

@@ -27,6 +27,22 @@ def test_the_usual_remotes_are_taken_and_their_credentials_kept_apart(
 
 
 @pytest.mark.parametrize(
+    ("text", "host", "path", "page"),
+    [
+        ("https://example.org/a/b.git", "example.org", "a/b", "https://example.org/a/b"),
+        ("https://ada:pass@example.org:8443/g/s/b/", "example.org", "g/s/b", "https://example.org:8443/g/s/b"),
+        ("http://example.org:3000/a/b", "example.org", "a/b", "http://example.org:3000/a/b"),
+        ("ssh://git@example.org:2222/a/b.git", "example.org", "a/b", "https://example.org/a/b"),
+        ("git@example.org:a/b.git", "example.org", "a/b", "https://example.org/a/b"),
+        ("/srv/github.com/a:b.git", "", "", ""),
+    ],
+)
+def test_a_remote_tells_where_people_look_at_it(text: str, host: str, path: str, page: str) -> None:
+    remote = url.parse(text, allow_local=True, allow_http=True)
+    assert (remote.host, remote.path, remote.page) == (host, path, page)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "ext::sh -c touch% /tmp/owned",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import re
 import secrets
 from pathlib import Path
 
@@ -11,12 +12,17 @@ from sqlite_utils import Database
 
 from core import git
 from core.config import Config
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, GitError, InvalidInput, NotFound
+from core.git import url as git_url
+from core.git.url import RemoteUrl
 from core.model import Project, Repository
 from hooks import post_receive
+from hooks.forges.registry import FORGES
 from web.services.vault import Vault
 from web.store import projects
 from web.store.db import transaction
+
+SECRET = re.compile(r"[!-~]{16,500}")
 
 
 def repository_path(config: Config, repository: Repository) -> Path:
@@ -27,6 +33,19 @@ def repository_path(config: Config, repository: Repository) -> Path:
 def webhook_path(project: Project, forge: str) -> str:
     """Where deliveries for a project go, below the server's URL."""
     return f"/hooks/{project.name}/{'plain' if forge == projects.HOSTED else forge}"
+
+
+def remote_of(repository: Repository) -> RemoteUrl | None:
+    """Where a repository lies that is fetched from elsewhere. What may not be fetched here has a place all the same."""
+    with contextlib.suppress(GitError):
+        return git_url.parse(repository.url or "", allow_local=True, allow_http=True)
+    return None
+
+
+def webhook_page(repository: Repository) -> str:
+    """The page of the forge where the webhook's URL and secret are entered; "" when there is none."""
+    remote, forge = remote_of(repository), FORGES.get(repository.forge)
+    return forge.webhook_page(remote.page) if forge and remote and remote.page else ""
 
 
 def repository_of(db: Database, project: Project) -> Repository:
@@ -40,6 +59,16 @@ def repository_of(db: Database, project: Project) -> Repository:
 def new_secret() -> str:
     """A webhook secret, in characters that every forge's form takes."""
     return secrets.token_hex(32)
+
+
+def set_secret(db: Database, vault: Vault, project: Project, secret: str) -> None:
+    """Take a webhook secret that the forge made. Raises InvalidInput."""
+    repository = repository_of(db, project)
+    if repository.forge == projects.HOSTED:
+        raise InvalidInput(f"project {project.name} is pushed to this server: there is no webhook that has a secret")
+    if not SECRET.fullmatch(secret):
+        raise InvalidInput(f"a webhook secret has 16 to 500 ASCII characters and no blanks, this has {len(secret)}")
+    projects.set_secret(db, repository.id, vault.encrypt(secret.encode()))
 
 
 def add_project(

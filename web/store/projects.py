@@ -73,6 +73,11 @@ def secret(db: Database, repository_id: int) -> bytes:
     return bytes(found["secret"]) if found else b""
 
 
+def set_secret(db: Database, repository_id: int, secret: bytes) -> None:
+    """Another webhook secret, encrypted."""
+    execute(db, "UPDATE repository SET secret = ? WHERE id = ?", (secret, repository_id))
+
+
 def ssh_key(db: Database, repository_id: int) -> bytes | None:
     """The encrypted private key that fetches a repository, if it has one."""
     found = row(db, "SELECT ssh_key FROM repository WHERE id = ?", (repository_id,))

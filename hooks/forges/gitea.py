@@ -1,0 +1,68 @@
+"""The webhooks of Gitea and of Forgejo: https://docs.gitea.com/usage/webhooks and https://forgejo.org/docs/latest/user/webhooks
+
+Forgejo sends each of Gitea's headers and its own of the same name, with the same value.
+"""
+
+from __future__ import annotations
+
+from core.model import PushEvent
+from hooks import signatures
+from hooks.forges import payload
+from hooks.forges.base import Headers, Ignored
+
+PUSHER_READS_ANSWER = False
+FAMILY = ("x-forgejo-", "x-gitea-")
+KEPT_HEADERS = frozenset(
+    family + name for family in FAMILY for name in ("event", "event-type", "delivery", "signature")
+)
+
+
+def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
+    """The JSON is signed, not the form that it may have come in; bare hexadecimal digits."""
+    return signatures.verify(_header(headers, "signature"), payload.json_text(headers, body), secret, prefix="")
+
+
+def event(headers: Headers) -> str:
+    return _header(headers, "event")
+
+
+def delivery_id(headers: Headers, body: bytes) -> str:
+    """A UUID, another one when somebody presses "redeliver"."""
+    return _header(headers, "delivery") or payload.named_by_itself(body)
+
+
+def full_name(headers: Headers, body: bytes) -> str | None:
+    return payload.full_name(headers, body)
+
+
+def parse(headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
+    """`create` and `delete` tell of refs of which a push tells as well."""
+    kind = event(headers)
+    if kind in ("create", "delete"):
+        return Ignored(f"event {kind!r}: the push of the same ref is acted upon")
+    if kind != "push":
+        return Ignored(f"event {kind!r}: only pushes are acted upon" if kind else "no x-gitea-event header")
+    found = payload.read(headers, body)
+    commits = payload.parts(found, "commits")
+    head = payload.part(found, "head_commit") or (commits[0] if commits else {})  # the newest one comes first
+    pusher = payload.part(found, "pusher")
+    moved = payload.pushed_ref(
+        found,
+        commit=head.get("id"),
+        message=payload.text(head, "message", ""),
+        pusher=payload.text(pusher, "login", "") or payload.text(pusher, "username", ""),
+    )
+    return Ignored(f"test delivery: the webhook works; {moved.reason}") if isinstance(moved, Ignored) else moved
+
+
+def serves(host: str) -> bool:
+    return host == "codeberg.org" or "gitea" in host or "forgejo" in host
+
+
+def webhook_page(page: str) -> str:
+    """On both: Forgejo has the kind of webhook that it calls Gitea's too, and it is the same."""
+    return f"{page}/settings/hooks/gitea/new"
+
+
+def _header(headers: Headers, name: str) -> str:
+    return next((value for family in FAMILY if (value := payload.header(headers, family + name))), "")
