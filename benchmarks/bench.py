@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from instance import Checkout, Instance, running, wait_for
 
-__all__ = ["IMAGE", "NETWORK", "report", "scratch", "wait_for"]
+__all__ = ["IMAGE", "NETWORK", "processor_seconds", "report", "scratch", "wait_for"]
 
 IMAGE = "pushmill-quickstart"
 NETWORK = "pushmill"
@@ -29,6 +31,13 @@ def scratch(config: str = "") -> Iterator[tuple[Instance, Checkout]]:
             yield instance, Checkout(folder / "checkout")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def processor_seconds(root: int) -> float:
+    """What a process and its children have spent so far."""
+    process = psutil.Process(root)
+    times = [child.cpu_times() for child in [process, *process.children(recursive=True)]]
+    return sum(spent.user + spent.system for spent in times)
 
 
 def report(

@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import psutil
 import urllib3
-from bench import scratch
+from bench import processor_seconds, scratch
 
 from core.wire import RunnerReport
 from runner.reporter import Reporter
@@ -27,12 +26,6 @@ INFO = {
     "memory_bytes": 256 * 2**30, "problems": [],
     "gpus": [{"uuid": f"GPU-{n}", "name": "NVIDIA A100-SXM4-80GB", "memory_bytes": 80 * 2**30} for n in range(8)],
 }  # fmt: skip
-
-
-def processor_seconds(root: int) -> float:
-    process = psutil.Process(root)
-    times = [child.cpu_times() for child in [process, *process.children(recursive=True)]]
-    return sum(spent.user + spent.system for spent in times)
 
 
 def cost(root: int, beats: list[Callable[[], object]], interval_s: float) -> float:

@@ -20,7 +20,6 @@ from hooks.forges.registry import FORGES
 from web import access
 from web.services import answers, hosting, ingest, redaction, refusals
 from web.store import deliveries, projects
-from web.store.db import transaction
 
 blueprint = Blueprint("receive", __name__)
 
@@ -72,23 +71,20 @@ def remember_refusal(response: Response) -> Response:
 
 def _store(forge: Forge, project: Project, repository: Repository, headers: Mapping[str, str], body: bytes) -> Response:
     db, server = access.db(), access.server()
-    full_name, delivery_id = forge.full_name(headers, body), forge.delivery_id(headers, body)
+    stranger = _stranger(db, repository, forge.full_name(headers, body))
     kept = forge.KEPT_HEADERS | KEPT_HEADERS
-    with transaction(db):
-        stranger = _stranger(db, repository, full_name)
-        row, new = deliveries.store(
-            db,
-            repository.id,
-            source=repository.forge,
-            delivery_id=delivery_id,
-            event=forge.event(headers),
-            headers={name: value for name, value in headers.items() if name in kept},
-            body=body,
-        )
-        if new and stranger:
-            deliveries.finish(db, row, "ignored", stranger)
+    row, new = deliveries.store(
+        db,
+        repository.id,
+        source=repository.forge,
+        delivery_id=forge.delivery_id(headers, body),
+        event=forge.event(headers),
+        headers={name: value for name, value in headers.items() if name in kept},
+        body=body,
+        ignored=stranger,
+    )
     if new and not stranger:
-        server.queues.nudge()
+        server.queues.nudge_soon()
     status = 202 if new else 200
     if not forge.PUSHER_READS_ANSWER:
         return _text((stranger or "received") if new else "already received", status)
@@ -136,22 +132,21 @@ def _secret(db: Database, target: tuple[Project, Repository] | None) -> bytes:
 
 
 def _stranger(db: Database, repository: Repository, full_name: str | None) -> str | None:
-    """Why a delivery is not about this repository; None when it is, or names none. Call inside a transaction.
+    """Why a delivery is not about this repository; None when it is, or names none.
 
     A secret speaks for one repository: the one that its URL names, and of which the first verified payload tells the
     exact name. So webhooks of a whole group or organisation may tell of others.
     """
     if full_name is None:
         return None
-    known = projects.repository(db, repository.id).full_name
-    if known:
-        return None if known.lower() == full_name.lower() else _other(known, full_name)
-    remote = hosting.remote_of(repository)
-    path = remote.path if remote else ""
-    if path and not f"/{path}".lower().endswith(f"/{full_name}".lower()):  # a forge may lie below a path of its own
-        return _other(path, full_name)
-    projects.set_full_name(db, repository.id, full_name)
-    return None
+    known = repository.full_name
+    if not known:
+        remote = hosting.remote_of(repository)
+        path = remote.path if remote else ""
+        if path and not f"/{path}".lower().endswith(f"/{full_name}".lower()):  # a forge may lie below a path of its own
+            return _other(path, full_name)
+        known = projects.learn_full_name(db, repository.id, full_name)
+    return None if known.lower() == full_name.lower() else _other(known, full_name)
 
 
 def _other(mine: str, named: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -18,6 +20,7 @@ SERVER_QUEUE = "server"
 SWEEP = "web.jobs.sweep"
 NUDGE_KEY = "pushmill:nudged"  # there while a sweep waits in the queue, so that a thousand deliveries make one job
 NUDGE_TTL_S = 5  # a nudge whose job was lost is given again after this
+NUDGE_GAP_S = 0.01  # between those given in the background: a flood of deliveries costs no more than a hundred a second
 
 
 def redis_url(config: Config) -> str:
@@ -35,6 +38,22 @@ class Queues:
 
     def __init__(self, connection: Redis) -> None:
         self._connection = connection
+        self._wanted, self._starting = threading.Event(), threading.Lock()
+        self._nudger: threading.Thread | None = None
+
+    def nudge_soon(self) -> None:
+        """The same as `nudge`, without waiting for Redis, which may be slow or away. Many make one."""
+        self._wanted.set()
+        with self._starting:
+            if self._nudger is None:
+                self._nudger = threading.Thread(target=self._nudge_when_wanted, name="nudger", daemon=True)
+                self._nudger.start()
+
+    def _nudge_when_wanted(self) -> None:
+        while self._wanted.wait():
+            self._wanted.clear()
+            self.nudge()
+            time.sleep(NUDGE_GAP_S)
 
     @property
     def connection(self) -> Redis:

@@ -53,12 +53,18 @@ def store(
     event: str,
     headers: Mapping[str, str],
     body: bytes,
+    ignored: str | None = None,
 ) -> tuple[int, bool]:
-    """Keep a verified delivery; (its row, whether it is new). The same delivery id of a repository is kept once."""
-    values = (repository_id, source, delivery_id, event, json.dumps(dict(headers)), body, clock.now())
+    """Keep a verified delivery; (its row, whether it is new). The same delivery id of a repository is kept once.
+
+    One that is `ignored` is kept with this reason, and nobody handles it.
+    """
+    now = clock.now()
+    done = ("ignored", ignored[:2000], now) if ignored else ("stored", "", None)
+    values = (repository_id, source, delivery_id, event, json.dumps(dict(headers)), body, now, *done)
     sql = (
-        "INSERT INTO delivery (repository_id, source, delivery_id, event, headers, body, received_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repository_id, delivery_id) DO NOTHING"
+        "INSERT INTO delivery (repository_id, source, delivery_id, event, headers, body, received_at, state, message,"
+        " handled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repository_id, delivery_id) DO NOTHING"
     )
     new = execute(db, sql, values) == 1
     found = row(db, "SELECT id FROM delivery WHERE repository_id = ? AND delivery_id = ?", (repository_id, delivery_id))

@@ -88,8 +88,10 @@ def set_url(db: Database, repository_id: int, url: str) -> None:
     execute(db, "UPDATE repository SET url = ? WHERE id = ?", (url, repository_id))
 
 
-def set_full_name(db: Database, repository_id: int, full_name: str) -> None:
-    execute(db, "UPDATE repository SET full_name = ? WHERE id = ?", (full_name, repository_id))
+def learn_full_name(db: Database, repository_id: int, full_name: str) -> str:
+    """Take this name for a repository that has none yet; the one that it has then."""
+    execute(db, "UPDATE repository SET full_name = ? WHERE id = ? AND full_name = ''", (full_name, repository_id))
+    return repository(db, repository_id).full_name
 
 
 def set_default_branch(db: Database, repository_id: int, branch: str) -> None:

@@ -1,0 +1,194 @@
+"""How fast a delivery of each forge is answered: verified, stored, the worker nudged, 202.
+
+Floor: the same gunicorn with a view that reads the body and answers 204. Measured one by one for the time each takes, then by
+CLIENTS at once for how many are taken in a second, then at half that load. Promises: each forge's 99 of 100 within 50 ms,
+one by one and at half of the load, and at least 0.3 of the floor's deliveries in a second. The worker drains meanwhile;
+the pushes moved nothing, so that what is measured is not git.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench import processor_seconds, scratch, wait_for
+from flask import Flask, Response, request
+from forge_deliveries import SENDERS, Moved, Sender, encoded, label
+from instance import free_port
+
+from core import config as configuration
+from web.serve import Gunicorn
+from web.services import hosting, vault
+from web.store.db import connect, rows
+
+ROUNDS = 200
+CLIENTS = 8
+SECONDS = 3.0
+TURNS = 5  # ours and the floor by turns, since other work on the machine comes and goes
+ANSWER_S = 0.05
+SHARE = 0.3
+COMMITS = 20  # in a push: a body of 10 kB
+numbers = itertools.count(1)
+
+
+class Empty(Gunicorn):
+    """The floor."""
+
+    def load(self) -> Flask:
+        app = Flask("floor")
+
+        @app.post("/<path:_>")
+        def nothing(_: str) -> Response:
+            request.get_data()
+            return Response(status=204)
+
+        return app
+
+
+class Client:
+    """One connection that is kept."""
+
+    def __init__(self, port: int) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def send(self, path: str, body: bytes, headers: dict[str, str]) -> float:
+        """Seconds until the answer is read."""
+        started = time.perf_counter()
+        self.connection.request("POST", path, body, headers)
+        answer = self.connection.getresponse()
+        answer.read()
+        spent = time.perf_counter() - started
+        if answer.status not in (202, 204):
+            raise RuntimeError(f"{path}: {answer.status}")
+        return spent
+
+
+def delivery(sender: Sender) -> tuple[str, bytes, dict[str, str]]:
+    """Another push each time."""
+    number = next(numbers)
+    payload = sender.push(Moved(before=f"{number:040x}", after=f"{number:040x}"))
+    if "commits" in payload:
+        payload["commits"] *= COMMITS
+    body = encoded(payload)
+    return f"/hooks/{project(sender)}/{sender.name}", body, sender.headers(body, f"d-{number}")
+
+
+def project(sender: Sender) -> str:
+    return label(sender).lower()
+
+
+@contextmanager
+def floor() -> Iterator[tuple[int, int]]:
+    """Port and process."""
+    with tempfile.TemporaryDirectory() as folder:
+        port = free_port()
+        process = subprocess.Popen([sys.executable, __file__, folder, str(port)])
+        try:
+            wait_for(lambda: answers(port), 30)
+            yield port, process.pid
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def answers(port: int) -> bool:
+    try:
+        return Client(port).send("/x", b"", {}) > 0
+    except OSError:
+        return False
+
+
+def show(what: str, spent: list[float]) -> float:
+    """Print the median and the 99th percentile in ms; the latter in seconds."""
+    p50, p99 = statistics.median(spent), statistics.quantiles(spent, n=100)[98]
+    print(f"  {what:<14} p50 {1000 * p50:6.1f} ms   p99 {1000 * p99:6.1f} ms   (n={len(spent)})", flush=True)
+    return p99
+
+
+def together(
+    port: int, gap_s: float, made: Callable[[], tuple[str, bytes, dict[str, str]]]
+) -> tuple[float, list[float]]:
+    """Deliveries a second by CLIENTS for SECONDS, each beginning one every `gap_s`; and the time from when each was due."""
+    spent: list[float] = []
+    began = time.perf_counter()
+
+    def run(first: float) -> None:
+        client, due = Client(port), began + first
+        while (now := time.perf_counter()) < began + SECONDS:
+            if gap_s and now < due:
+                time.sleep(due - now)
+            client.send(*made())
+            spent.append(time.perf_counter() - (due if gap_s else now))
+            due += gap_s
+
+    threads = [threading.Thread(target=run, args=(gap_s * number / CLIENTS,)) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return len(spent) / (time.perf_counter() - began), spent
+
+
+def main() -> None:
+    with (
+        scratch("[runner]\nslots = 1\n[git]\nallow_http = true\n") as (instance, _),
+        floor() as (floor_port, floor_pid),
+    ):
+        config = configuration.load(instance.data)
+        db, key = connect(config.database), vault.load(config.data / "secret.key")
+        for sender in SENDERS:
+            made, _ = hosting.add_project(
+                db, key, project(sender), 1, forge=sender.name, url="http://127.0.0.1:1/ada/model.git"
+            )
+            hosting.set_secret(db, key, made, sender.secret)
+        ours, empty = Client(instance.port), Client(floor_port)
+        spent: dict[str, list[float]] = {label(sender): [] for sender in SENDERS} | {"floor": []}
+        for _ in range(ROUNDS):
+            for sender in SENDERS:
+                spent[label(sender)].append(ours.send(*delivery(sender)))
+            spent["floor"].append(empty.send(*delivery(SENDERS[0])))
+        print("One delivery at a time")
+        slowest = max([show(name, times) for name, times in spent.items()][:-1])
+        print(f"  promise: each under {1000 * ANSWER_S:.0f} ms {'kept' if slowest < ANSWER_S else 'BROKEN'}")
+        turns = itertools.cycle(SENDERS)
+        web = int((instance.data / "run" / "web.pid").read_text().split()[0])
+        began = processor_seconds(web), processor_seconds(floor_pid)
+        mine, others = [], []
+        for _ in range(TURNS):
+            mine.append(together(instance.port, 0, lambda: delivery(next(turns))))
+            others.append(together(floor_port, 0, lambda: delivery(next(turns))))
+        cost = processor_seconds(web) - began[0], processor_seconds(floor_pid) - began[1]
+        rate, most = (statistics.median(per_second for per_second, _ in found) for found in (mine, others))
+        taken, empty_taken = (sum(len(times) for _, times in found) for found in (mine, others))
+        print(f"{CLIENTS} at once, all forges in turn")
+        print(f"  ours  {rate:7.0f}/s  {1000 * cost[0] / taken:.2f} ms of a processor for each")
+        print(f"  floor {most:7.0f}/s  {1000 * cost[1] / empty_taken:.2f} ms")
+        print(
+            f"  promise: at least {SHARE} of the floor, {rate / most:.2f} {'kept' if rate >= SHARE * most else 'BROKEN'}"
+        )
+        gap = 2 * CLIENTS / rate
+        half, late = together(instance.port, gap, lambda: delivery(next(turns)))
+        _, floor_late = together(floor_port, gap, lambda: delivery(next(turns)))
+        print(f"At half of that load, {half:.0f}/s")
+        slowest = show("ours", late)
+        show("floor", floor_late)
+        print(f"  promise: under {1000 * ANSWER_S:.0f} ms {'kept' if slowest < ANSWER_S else 'BROKEN'}")
+        stored = rows(db, "SELECT COUNT(*) AS n FROM delivery")[0]["n"]
+        sent = ROUNDS * len(SENDERS) + taken + len(late)
+        print(f"{sent:,} accepted, {stored:,} stored: {'none lost' if sent == stored else 'LOST'}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        Empty(configuration.load(Path(sys.argv[1]), server__port=int(sys.argv[2]))).run()
+    else:
+        main()
