@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from instance import Checkout
 from push_server import PushServer, bare_repository, step
+from redis import Redis
 
 from core.names import check_ref
 from hooks import signatures
@@ -69,6 +71,19 @@ def test_the_answer_does_not_wait_for_git_or_the_network(forge: Forge) -> None:
     for number in range(10):
         forge.deliver(payload(sha), delivery=f"d-{number}")
     assert (time.monotonic() - started) / 10 < 0.15  # 0.05 with a connection of its own on an idle machine
+
+
+def test_the_answer_does_not_wait_for_a_redis_that_is_silent(forge: Forge) -> None:
+    sha = forge.push({"valohai.yaml": step("train")})
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        forge.pushes.queues._connection = Redis("127.0.0.1", silent.getsockname()[1])
+        started = time.monotonic()
+        assert [forge.deliver(payload(sha), delivery=f"d-{number}") for number in range(5)] == [202] * 5
+        assert time.monotonic() - started < 2.5  # a client of Redis waits for five seconds, each time
+        asked, _ = silent.accept()
+        asked.close()
+    forge.pushes.drain()
+    assert forge.pushes.steps("model") == ["train"]
 
 
 def test_the_same_delivery_again_is_said_and_changes_nothing(forge: Forge) -> None:

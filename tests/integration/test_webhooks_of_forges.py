@@ -181,6 +181,7 @@ def test_a_first_delivery_cannot_claim_the_secret_for_another_repository(forge: 
         assert forge.deliver(forge.sender.push(moved, repository=name), f"claim-{number}") == 202
     assert forge.tell(moved) == [202]
     assert forge.outcomes() == [("refs/heads/main", "1 execution")]
+    assert [delivery.state for delivery in forge.pushes.deliveries("model")] == ["ignored"] * 3 + ["done"]
 
 
 @each
