@@ -56,7 +56,7 @@ def add(
         if repository.forge == projects.HOSTED:
             hosting.prepare(db, config, key, made, repository)
         _print(_described(config, made, repository) | {"webhook_secret": secret}, as_json)
-        if not config.server.url and hosting.webhook_page(repository):
+        if not as_json and not config.server.url and hosting.webhook_page(repository):
             click.echo("The forge cannot reach that address: set `url` below [server] in config.toml.", err=True)
 
 

@@ -142,7 +142,7 @@ def test_the_project_command_prints_webhook_and_secret(pushes: PushServer) -> No
             admin.project, [*arguments, "--data", str(pushes.config.data)], catch_exceptions=False
         )
         assert result.exit_code == 0
-        return result.output
+        return result.stdout
 
     assert "No project yet" in run("list")
     added = run("add", "model", "--repo", "https://github.com/ada/model.git")
