@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
@@ -497,3 +498,8 @@ def test_each_forge_has_its_own_page_for_webhooks() -> None:
         "gogs": "/settings/hooks/gogs/new",
         "plain": "",
     }
+
+
+def test_every_forge_that_can_be_chosen_stands_in_the_docs() -> None:
+    text = (Path(__file__).parent.parent.parent / "docs" / "pushing.md").read_text()
+    assert [name for name in FORGES if f"`{name}`" not in text and f"--forge {name}" not in text] == []
