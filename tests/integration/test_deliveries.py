@@ -237,7 +237,7 @@ def test_secrets_are_neither_kept_in_headers_nor_shown(hub: Hub) -> None:
     (delivery,) = hub.deliveries()
     stored = deliveries.get(hub.api.db, delivery.id)
     assert stored is not None
-    assert (stored.headers["x-gitlab-token"], stored.headers["x-hub-signature-256"]) == ("(removed)", "(removed)")
+    assert not {"x-gitlab-token", "x-hub-signature-256", "x-note"} & stored.headers.keys()
     download = hub.person.get(f"/p/model/deliveries/{delivery.id}/body.txt")
     for text in (hub.page(delivery.id), download.text):
         assert hub.secret not in text
@@ -296,9 +296,9 @@ def test_what_was_refused_says_why(hub: Hub) -> None:
     assert hub.deliver(body, **{"Content-Encoding": "gzip"}).status_code == 415
     assert "Compressed" in refused(hub)[1]
     assert hub.deliver(body).status_code == 202
-    assert hub.deliver(payload("a" * 40, repository={"full_name": "mallory/x"}), delivery="d-2").status_code == 400
+    assert hub.deliver(b"no JSON", delivery="d-2").status_code == 400
     signature, message, _ = refused(hub)
-    assert (signature, "this webhook is for ada/model" in message) == ("valid", True)
+    assert (signature, "the body is no JSON" in message) == ("valid", True)
 
 
 def test_a_refused_delivery_takes_no_true_ones_name(hub: Hub) -> None:
