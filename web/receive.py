@@ -79,7 +79,7 @@ def _store(forge: Forge, project: Project, repository: Repository, headers: Mapp
         source=repository.forge,
         delivery_id=forge.delivery_id(headers, body),
         event=forge.event(headers),
-        headers={name: value for name, value in headers.items() if name in kept},
+        headers=redaction.headers({name: value for name, value in headers.items() if name in kept}),
         body=body,
         ignored=stranger,
     )
