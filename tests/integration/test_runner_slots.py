@@ -195,7 +195,7 @@ def test_a_slot_that_cannot_live_is_not_restarted_without_pause(data: Path) -> N
         while time.monotonic() < deadline:
             seen.update(child.pid for child in process.children())
             time.sleep(0.02)
-    assert 2 <= len(seen) <= 6
+    assert 2 <= len(seen) <= 8  # two slots, three times each at most, a cleanup and a look at the GPUs
 
 
 def stray(data: Path) -> str:
