@@ -21,6 +21,7 @@ from runner.reporter import Reporter, Unavailable
 
 log = logging.getLogger(__name__)
 
+SETTLED_S = 0.5  # until the first look, which would slow the start down
 FIRST_S = 2.0
 INTERVAL_S = 10.0
 BATCH = 500  # samples in one call; the server takes no more
@@ -61,7 +62,7 @@ class Sampler:
         self._closed.set()
 
     def _run(self) -> None:
-        wait = 0.0
+        wait = SETTLED_S
         while not self._closed.wait(wait):
             wait = INTERVAL_S if self._last else FIRST_S
             try:

@@ -34,4 +34,4 @@ def test_a_minute_of_kills_costs_no_execution_a_line_or_an_output(site: Site, ch
 @pytest.mark.chaos
 @pytest.mark.timeout(2400)
 def test_ten_minutes_of_kills_cost_no_execution_a_line_or_an_output(site: Site, checkout: Checkout) -> None:
-    battle(site, checkout, count=int(os.environ.get("CHAOS_EXECUTIONS", "150")), seed=SEED, deadline_s=1800)
+    battle(site, checkout, count=int(os.environ.get("CHAOS_EXECUTIONS", "400")), seed=SEED, deadline_s=1800)
