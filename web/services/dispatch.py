@@ -44,10 +44,10 @@ def hand_over_again(db: Database, queues: Queues) -> None:
             runners.presume_silent(db, execution.runner_id, ONLINE_S)
 
 
-def is_online(runner: Runner) -> bool:
+def is_online(runner: Runner, now: datetime | None = None) -> bool:
     if runner.last_seen_at is None:
         return False
-    return (datetime.now(UTC) - clock.parse(runner.last_seen_at)).total_seconds() < ONLINE_S
+    return ((now or datetime.now(UTC)) - clock.parse(runner.last_seen_at)).total_seconds() < ONLINE_S
 
 
 def takes_more(runner: Runner) -> bool:

@@ -8,9 +8,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from core import clock
 from core.model import Runner
-from web.services.dispatch import ONLINE_S
+from web.services.dispatch import is_online
 from web.services.presentation import formats
 from web.store import executions, projects, runners
 from web.store.runners import NO_LOAD, Load
@@ -70,7 +69,7 @@ def runner_state(runner: Runner, now: datetime) -> str:
     """One of NEVER, LOST, DRAINING, ONLINE."""
     if runner.last_seen_at is None:
         return NEVER
-    if (now - clock.parse(runner.last_seen_at)).total_seconds() >= ONLINE_S:
+    if not is_online(runner, now):
         return LOST
     return DRAINING if runner.draining else ONLINE
 
