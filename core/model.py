@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from core.states import FailureReason, State
@@ -28,7 +29,8 @@ class User:
 class Project:
     """`environment` is the slug of the one for steps that name none that there is; `max_executions` 0 is no limit.
 
-    Who wants to see a badge that is not `badge_public` needs its token.
+    Who wants to see a badge that is not `badge_public` needs its token. `rules` is the TOML text that says what events
+    run, "" for the default; `comments` whether pull requests get one.
     """
 
     id: int
@@ -41,6 +43,9 @@ class Project:
     environment: str
     max_executions: int
     badge_public: bool
+    rules: str
+    rules_changed_at: str | None
+    comments: bool
     created_at: str
 
 
@@ -71,7 +76,12 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
-    """A git remote of a project. `url` is None when this server itself hosts it and is pushed to."""
+    """A git remote of a project. `url` is None when this server itself hosts it and is pushed to.
+
+    `deploy_key` is the public half of its ssh key. `api_url` is where its forge's API is, "" for where the forge usually
+    has it; `has_token` whether there is a token for it. `api_problem` is why the forge is told nothing any more, until a
+    person has mended it; before `api_retry_at` it is asked nothing, before `fetch_retry_at` nothing is fetched.
+    """
 
     id: int
     project_id: int
@@ -79,17 +89,33 @@ class Repository:
     url: str | None
     full_name: str
     default_branch: str
+    deploy_key: str
+    api_url: str
+    has_token: bool
+    api_problem: str
+    api_retry_at: str | None
+    fetch_retry_at: str | None
+    polled_at: str | None
     created_at: str
+
+
+class EventKind(StrEnum):
+    """What made an event. A moved tag is a push too."""
+
+    PUSH = "push"
+    PULL_REQUEST = "pull_request"
+    SCHEDULE = "schedule"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PushEvent:
-    """One moved ref, whatever told us of it.
+    """One moved ref, whatever told us of it; or the head of a pull request, or a branch whose time has come.
 
     `before` and `after` are commit names, all zeros for "did not exist". `options` are git push options as typed.
     `identity` makes ingesting idempotent: two events of a repository with the same identity are one push.
     """
 
+    kind: EventKind = EventKind.PUSH
     ref: str
     before: str
     after: str
@@ -105,6 +131,47 @@ class PushEvent:
     @property
     def deleted(self) -> bool:
         return is_zero(self.after)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullRequestEvent:
+    """A pull request, which GitLab calls a merge request, that was opened, changed or closed.
+
+    `sha` is its head, of which Bitbucket tells only the first digits; `head_branch` is where it comes from. `fetch_ref` is
+    the repository's own ref for the head. A forge that has none for it (Bitbucket) gives "" there and, for a fork, the
+    fork's address as `fetch_url`. `url` is its page. `from_fork` is true as well when the fork is gone.
+    """
+
+    number: int
+    sha: str
+    title: str
+    author: str
+    url: str
+    head_branch: str
+    base_branch: str
+    from_fork: bool
+    closed: bool = False
+    fetch_ref: str = ""
+    fetch_url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullRequest:
+    """What is known of a pull request; `sha` is its head. `comment_id` is the forge's name of our comment, "" without one."""
+
+    id: int
+    repository_id: int
+    number: int
+    sha: str
+    title: str
+    author: str
+    url: str
+    head_branch: str
+    base_branch: str
+    from_fork: bool
+    closed: bool
+    comment_id: str
+    changed_at: str
 
 
 @dataclass(frozen=True, kw_only=True)

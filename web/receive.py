@@ -18,7 +18,7 @@ from hooks.forges import plain
 from hooks.forges.base import Forge
 from hooks.forges.registry import FORGES
 from web import access
-from web.services import answers, hosting, ingest, redaction, refusals
+from web.services import answers, hosting, redaction, refusals
 from web.store import deliveries, projects
 
 blueprint = Blueprint("receive", __name__)
@@ -91,7 +91,7 @@ def _store(forge: Forge, project: Project, repository: Repository, headers: Mapp
     if headers.get("prefer") != "respond-async":
         _await(db, row)
     base = plain.base_url(body) or server.config.server.url.rstrip("/") or request.url_root.rstrip("/")
-    return _text(answers.to_push(db, project, row, ingest.forge_of(repository).parse(headers, body), base), status)
+    return _text(answers.to_push(db, project, row, forge.parse(headers, body), base), status)
 
 
 def _lowered() -> dict[str, str]:

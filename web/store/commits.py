@@ -11,7 +11,7 @@ from sqlite_utils import Database
 
 from core import clock
 from core.errors import NotFound
-from core.model import Commit, PushEvent
+from core.model import Commit, EventKind, PushEvent
 from web.store.db import Row, execute, insert, row, rows
 
 # everything but the configuration, which can be large
@@ -30,6 +30,7 @@ class Push:
 
     id: int
     repository_id: int
+    kind: EventKind
     ref: str
     before: str
     after: str
@@ -37,6 +38,7 @@ class Push:
     message: str
     options: tuple[str, ...]
     commit_id: int | None
+    pull_request_id: int | None
     outcome: str
     skipped: tuple[tuple[str, str], ...]
     again_of: int | None
@@ -119,7 +121,13 @@ def anywhere(db: Database, identifier: str) -> Commit:
 
 
 def add_push(
-    db: Database, repository_id: int, event: PushEvent, delivery_id: int | None, *, again: bool = False
+    db: Database,
+    repository_id: int,
+    event: PushEvent,
+    delivery_id: int | None,
+    *,
+    again: bool = False,
+    pull_request_id: int | None = None,
 ) -> int | None:
     """Record a push event; None when it was recorded before. Call inside a transaction.
 
@@ -132,9 +140,9 @@ def add_push(
         if not again or known["delivery_id"] == delivery_id or _by_identity(db, repository_id, identity):
             return None
     values = {
-        "repository_id": repository_id, "ref": event.ref, "before": event.before, "after": event.after,
+        "repository_id": repository_id, "kind": event.kind, "ref": event.ref, "before": event.before, "after": event.after,
         "pusher": event.pusher, "message": event.message, "options": json.dumps(event.options), "identity": identity,
-        "delivery_id": delivery_id, "again_of": again_of, "created_at": clock.now(),
+        "delivery_id": delivery_id, "pull_request_id": pull_request_id, "again_of": again_of, "created_at": clock.now(),
     }  # fmt: skip
     return insert(db, "push", values)
 
@@ -142,8 +150,11 @@ def add_push(
 def _known_push(db: Database, repository_id: int, event: PushEvent) -> Row | None:
     if found := _by_identity(db, repository_id, event.identity):
         return found
-    sql = "SELECT * FROM push WHERE repository_id = ? AND ref = ? AND again_of IS NULL ORDER BY id DESC LIMIT 1"
-    last = row(db, sql, (repository_id, event.ref))
+    sql = (
+        "SELECT * FROM push WHERE repository_id = ? AND ref = ? AND kind = ? AND again_of IS NULL"
+        " ORDER BY id DESC LIMIT 1"
+    )
+    last = row(db, sql, (repository_id, event.ref, event.kind))
     return last if last and (last["before"], last["after"]) == (event.before, event.after) else None
 
 
@@ -153,7 +164,7 @@ def _by_identity(db: Database, repository_id: int, identity: str) -> Row | None:
 
 def last_pushes(db: Database, repository_id: int) -> dict[str, str]:
     """Where each ref that was ever pushed pointed after its last push; what was run again has moved none."""
-    last = "SELECT MAX(id) FROM push WHERE repository_id = ? AND again_of IS NULL GROUP BY ref"
+    last = "SELECT MAX(id) FROM push WHERE repository_id = ? AND kind = 'push' AND again_of IS NULL GROUP BY ref"
     sql = f"SELECT ref, after FROM push WHERE id IN ({last})"
     return {found["ref"]: found["after"] for found in rows(db, sql, (repository_id,))}
 
@@ -202,6 +213,7 @@ def _commit(found: Row) -> Commit:
 def _push(found: Row) -> Push:
     values = {name: found[name] for name in Push.__dataclass_fields__}
     parsed = {
+        "kind": EventKind(found["kind"]),
         "options": tuple(json.loads(found["options"])),
         "skipped": tuple((step, reason) for step, reason in json.loads(found["skipped"])),
     }

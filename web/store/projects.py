@@ -122,9 +122,9 @@ def _one(found: Row | None, asked: object) -> Project:
 
 def _project(found: Row) -> Project:
     values = {name: found[name] for name in Project.__dataclass_fields__}
-    return Project(**values | {"badge_public": bool(found["badge_public"])})
+    return Project(**values | {name: bool(found[name]) for name in ("badge_public", "comments")})
 
 
 def _repository(found: Row) -> Repository:
-    names = ("id", "project_id", "forge", "url", "full_name", "default_branch", "created_at")
-    return Repository(**{name: found[name] for name in names})
+    found = found | {"has_token": found["api_token"] is not None}
+    return Repository(**{name: found[name] for name in Repository.__dataclass_fields__})
