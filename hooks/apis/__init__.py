@@ -1,0 +1,1 @@
+"""What forges are asked and told: their APIs, as calls that are values."""

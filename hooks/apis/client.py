@@ -1,0 +1,160 @@
+"""Sends calls to a forge's API and sorts what comes back: an answer, a reason to try later, or a refusal for good.
+
+Nothing here raises for what a forge does, and neither results nor logs hold the token.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Self
+
+import httpx
+
+from hooks.apis.base import Answer, Call
+
+TIMEOUT_S = 10.0  # to connect, and between two pieces of an answer
+ANSWER_S = 30.0  # for all of an answer
+ANSWER_BYTES = 4 * 1024**2
+REASON_CHARS = 300
+LATER = frozenset({408, 409, 425, 429})
+MAX_WAIT_S = 24 * 3600.0  # a forge that asks for more is asked once a day
+SAYING = ("message", "error", "detail", "error_description", "errors")
+LIMIT_WAIT_S = 60.0  # GitHub's advice for a limit that comes without a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Later:
+    """The same call may succeed later. `wait_s` is what the forge asked for, of every call; None when it asked nothing."""
+
+    reason: str
+    wait_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """The same call would be refused again. `reason` is what the forge said."""
+
+    status: int
+    reason: str
+
+
+Outcome = Answer | Later | Refused
+
+
+class Client:
+    """Calls one API with one token, one call after the other. Use as a context manager."""
+
+    def __init__(self, url: str, headers: Mapping[str, str], token: str) -> None:
+        self._url, self._token = url.rstrip("/"), token
+        self._http = httpx.Client(
+            headers={"User-Agent": "pushmill", "Accept-Encoding": "identity", **headers},
+            timeout=TIMEOUT_S,
+            follow_redirects=False,
+            trust_env=False,
+            verify=ssl.create_default_context(),  # the authorities that git asks, too
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def send(self, call: Call) -> Outcome:
+        """May take as long as TIMEOUT_S to connect and ANSWER_S to answer."""
+        try:
+            with self._http.stream(call.method, self._url + call.path, json=call.json) as response:
+                return self._sorted(response, _read(response))
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
+            return Refused(status=0, reason=self._printable(f"{self._url} cannot be called: {error}"))
+        except (httpx.HTTPError, OSError, _TooMuch) as error:
+            return Later(reason=self._printable(f"{self._url}: {type(error).__name__}: {error}"))
+
+    def _sorted(self, response: httpx.Response, body: bytes) -> Outcome:
+        status, headers = response.status_code, {name.lower(): value for name, value in response.headers.items()}
+        found = _parsed(body)
+        if 200 <= status < 300:
+            return Answer(status=status, headers=headers, json=found)
+        reason = self._printable(f"{status} {said(found) or response.reason_phrase}".strip())
+        if 300 <= status < 400:
+            place = self._printable(headers.get("location", "").partition("?")[0])
+            return Refused(status=status, reason=f"{reason}: it has moved to {place}")
+        wait_s = _wait_s(headers) if status in LATER or status in (403, 503) else None
+        if wait_s is None and status in (403, 429) and "rate limit" in reason.lower():
+            wait_s = LIMIT_WAIT_S
+        if status in LATER or status >= 500 or wait_s is not None:
+            return Later(reason=reason, wait_s=wait_s)
+        return Refused(status=status, reason=reason)
+
+    def _printable(self, text: str) -> str:
+        """Without the token, should the forge or a library repeat it."""
+        text = text.replace(self._token, "…") if self._token else text
+        return "".join(c if c.isprintable() else " " for c in text)[:REASON_CHARS]
+
+
+class _TooMuch(Exception):
+    """Raised when an answer is too large or takes too long."""
+
+
+def said(found: Any, depth: int = 4) -> str:
+    """What a forge says is wrong: `message` or `error`, as text or in an object, with GitHub's `errors`."""
+    if isinstance(found, str):
+        return found
+    if depth == 0 or not isinstance(found, dict | list):
+        return ""
+    if isinstance(found, list):
+        return "; ".join(filter(None, (said(item, depth - 1) for item in found)))
+    parts = [said(found.get(name), depth - 1) for name in SAYING]
+    if any(parts):
+        return ": ".join(filter(None, parts))
+    return "; ".join(f"{name} {what}" for name, value in found.items() if (what := said(value, depth - 1)))
+
+
+def _read(response: httpx.Response) -> bytes:
+    body, until = bytearray(), time.monotonic() + ANSWER_S
+    for chunk in response.iter_raw():
+        body += chunk
+        if len(body) > ANSWER_BYTES:
+            raise _TooMuch(f"the answer has more than {ANSWER_BYTES:,} bytes")
+        if time.monotonic() > until:
+            raise _TooMuch(f"the answer takes more than {ANSWER_S:g} seconds")
+    return bytes(body)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _wait_s(headers: Mapping[str, str]) -> float | None:
+    """How long the forge asks to be left alone, by any of the headers that forges say it with."""
+    given = headers.get("retry-after", "").strip()
+    if given:
+        return _bounded(float(given) if _is_number(given) else _until(given))
+    for prefix in ("x-ratelimit", "ratelimit"):
+        reset = headers.get(f"{prefix}-reset", "").strip()
+        if headers.get(f"{prefix}-remaining", "").strip() == "0" and _is_number(reset):
+            return _bounded(float(reset) - time.time())
+    return None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 12
+
+
+def _until(date: str) -> float:
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except (ValueError, OverflowError, OSError):
+        return LIMIT_WAIT_S
+
+
+def _bounded(seconds: float) -> float:
+    return min(max(seconds, 1.0), MAX_WAIT_S)

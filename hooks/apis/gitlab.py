@@ -1,0 +1,126 @@
+"""GitLab's REST API: https://docs.gitlab.com/api/rest/
+
+A status is a job there. One that has not ended moves on; one that has is followed by another of its name. The first
+status of a commit makes a pipeline, so two first ones at once make two, of which one never ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from hooks.apis.base import PER_PAGE, Call, Comment, CommitStatus, Described, Verdict, Webhook, items, segments, text
+
+STATES: Mapping[Verdict, str] = {
+    Verdict.WAITING: "pending",
+    Verdict.RUNNING: "running",
+    Verdict.SUCCESS: "success",
+    Verdict.FAILURE: "failed",
+    Verdict.ERROR: "failed",
+    Verdict.STOPPED: "canceled",
+}
+DESCRIPTION_CHARS = 255
+REPEATED = "Cannot transition status via"
+UNFINISHED = (Verdict.WAITING, Verdict.RUNNING)
+
+
+def api_url(origin: str) -> str:
+    return f"{origin.replace('://altssh.gitlab.com', '://gitlab.com')}/api/v4"
+
+
+def headers(token: str) -> Mapping[str, str]:
+    return {"PRIVATE-TOKEN": token, "Accept": "application/json"}
+
+
+def git_login(token: str) -> tuple[str, str]:
+    return "oauth2", token
+
+
+def repository(name: str) -> Call:
+    return Call(method="GET", path=_project(name))
+
+
+def described(answer: Any) -> Described:
+    return Described(full_name=text(answer, "path_with_namespace"), default_branch=text(answer, "default_branch"))
+
+
+def post_status(name: str, sha: str, status: CommitStatus) -> Call:
+    body: dict[str, Any] = {
+        "state": STATES[status.state],
+        "name": status.context,
+        "description": status.description,
+        "target_url": status.url,
+        "ref": status.ref,
+    }
+    if status.pipeline.isdecimal():
+        body["pipeline_id"] = int(status.pipeline)
+    return Call(method="POST", path=f"{_project(name)}/statuses/{sha}", json=body)
+
+
+def pipeline(answer: Any) -> str:
+    return text(answer, "pipeline_id")
+
+
+def takes(shown: Verdict | None, wanted: Verdict) -> bool:
+    """Neither the same again, nor back from running to waiting."""
+    if shown is None:
+        return True
+    return STATES[shown] != STATES[wanted] and (shown, wanted) != (Verdict.RUNNING, Verdict.WAITING)
+
+
+def shows_already(status: int, reason: str, wanted: Verdict) -> bool:
+    """A job that has not ended is told once more that it has not."""
+    return status == 400 and REPEATED in reason and wanted in UNFINISHED
+
+
+def webhooks(name: str, page: int) -> Call:
+    return Call(method="GET", path=f"{_project(name)}/hooks?per_page={PER_PAGE}&page={page}")
+
+
+def webhooks_of(answer: Any) -> list[Webhook]:
+    """One that GitLab switched off after failures says so by `alert_status`."""
+    return [
+        Webhook(id=text(hook, "id"), url=text(hook, "url"), active=text(hook, "alert_status") in ("", "executable"))
+        for hook in items(answer)
+    ]
+
+
+def create_webhook(name: str, url: str, secret: str) -> Call:
+    body = {
+        "url": url,
+        "token": secret,
+        "push_events": True,
+        "tag_push_events": True,
+        "merge_requests_events": True,
+        "enable_ssl_verification": True,
+    }
+    return Call(method="POST", path=f"{_project(name)}/hooks", json=body)
+
+
+def comments(name: str, number: int, page: int) -> Call:
+    query = f"sort=asc&order_by=created_at&per_page={PER_PAGE}&page={page}"
+    return Call(method="GET", path=f"{_project(name)}/merge_requests/{number}/notes?{query}")
+
+
+def comments_of(answer: Any) -> list[Comment]:
+    return [comment_of(comment) for comment in items(answer)]
+
+
+def create_comment(name: str, number: int, body: str) -> Call:
+    return Call(method="POST", path=f"{_project(name)}/merge_requests/{number}/notes", json={"body": body})
+
+
+def edit_comment(name: str, number: int, comment_id: str, body: str) -> Call:
+    path = f"{_project(name)}/merge_requests/{number}/notes/{comment_id}"
+    return Call(method="PUT", path=path, json={"body": body})
+
+
+def comment_of(answer: Any) -> Comment:
+    return Comment(id=text(answer, "id"), body=text(answer, "body"))
+
+
+def _project(name: str) -> str:
+    """The whole name is one segment, subgroups and all."""
+    segments(name)
+    return f"/projects/{quote(name, safe='')}"
