@@ -11,7 +11,7 @@ from sqlite_utils import Database
 
 from core import clock
 from core.errors import NotFound
-from core.model import Commit, EventKind, PushEvent
+from core.model import Commit, EventKind, PushEvent, short_ref
 from web.store.db import Row, execute, insert, row, rows
 
 # everything but the configuration, which can be large
@@ -37,12 +37,18 @@ class Push:
     pusher: str
     message: str
     options: tuple[str, ...]
+    delivery_id: int | None
     commit_id: int | None
     pull_request_id: int | None
     outcome: str
     skipped: tuple[tuple[str, str], ...]
     again_of: int | None
     created_at: str
+
+    @property
+    def name(self) -> str:
+        """The ref as people call it."""
+        return short_ref(self.ref)
 
 
 def add(
@@ -156,6 +162,18 @@ def _known_push(db: Database, repository_id: int, event: PushEvent) -> Row | Non
     )
     last = row(db, sql, (repository_id, event.ref, event.kind))
     return last if last and (last["before"], last["after"]) == (event.before, event.after) else None
+
+
+def find_push(db: Database, repository_id: int, identity: str) -> Push | None:
+    found = _by_identity(db, repository_id, identity)
+    return _push(found) if found else None
+
+
+def get_push(db: Database, push_id: int) -> Push:
+    found = row(db, "SELECT * FROM push WHERE id = ?", (push_id,))
+    if found is None:
+        raise NotFound(f"there is no push {push_id}")
+    return _push(found)
 
 
 def _by_identity(db: Database, repository_id: int, identity: str) -> Row | None:
