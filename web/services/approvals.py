@@ -18,6 +18,16 @@ from web.store.approvals import Waiting
 from web.store.commits import Push
 from web.store.db import transaction
 
+SHOWN = 10  # of the commits that wait
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """How many commits of a project wait, and the first of them."""
+
+    count: int
+    first: list[Waiting]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
@@ -27,6 +37,10 @@ class Chosen:
     head: Head
     reason: str | None
     choice: Choice
+
+
+def overview(db: Database, project: Project) -> Overview:
+    return Overview(count=approvals.count(db, project.id), first=approvals.waiting(db, project.id, limit=SHOWN))
 
 
 def approve(db: Database, config: Config, project: Project, sha: str, person: User) -> int:

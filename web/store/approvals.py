@@ -10,7 +10,7 @@ from core import clock
 from core.model import PullRequest
 from web.store import commits, pull_requests
 from web.store.commits import Push
-from web.store.db import execute, row, rows
+from web.store.db import execute, row
 
 WAITS = "waits for approval: from a fork"  # the outcome of a push
 # Only the present head of a pull request that is open waits; what it was before, nobody needs any more.
@@ -53,15 +53,12 @@ def find(db: Database, repository_id: int, sha: str) -> Approval | None:
     return Approval(**found) if found else None
 
 
-def waiting(db: Database, project_id: int, sha: str | None = None) -> list[Waiting]:
+def waiting(db: Database, project_id: int, sha: str | None = None, *, limit: int = -1) -> list[Waiting]:
     """What waits in a project, or of one commit; the oldest first."""
     where, values = (" AND push.after = ?", [sha]) if sha is not None else ("", [])
-    sql = f"SELECT push.id AS push_id, pull_request.id AS pull_request_id{WAITING}{where} ORDER BY push.id"
-    found = rows(db, sql, [project_id, *values])
-    return [
-        Waiting(push=commits.get_push(db, item["push_id"]), pull_request=pull_requests.get(db, item["pull_request_id"]))
-        for item in found
-    ]
+    pushes = commits.pushes(db, f"SELECT push.*{WAITING}{where} ORDER BY push.id LIMIT ?", [project_id, *values, limit])
+    requests = pull_requests.of_ids(db, {push.pull_request_id for push in pushes})
+    return [Waiting(push=push, pull_request=requests[push.pull_request_id]) for push in pushes]
 
 
 def count(db: Database, project_id: int) -> int:

@@ -169,13 +169,6 @@ def find_push(db: Database, repository_id: int, identity: str) -> Push | None:
     return _push(found) if found else None
 
 
-def get_push(db: Database, push_id: int) -> Push:
-    found = row(db, "SELECT * FROM push WHERE id = ?", (push_id,))
-    if found is None:
-        raise NotFound(f"there is no push {push_id}")
-    return _push(found)
-
-
 def _by_identity(db: Database, repository_id: int, identity: str) -> Row | None:
     return row(db, "SELECT * FROM push WHERE repository_id = ? AND identity = ?", (repository_id, identity))
 
@@ -196,11 +189,16 @@ def finish_push(
 
 def pushes_of_commit(db: Database, commit_id: int) -> list[Push]:
     """Newest first."""
-    return [_push(found) for found in rows(db, "SELECT * FROM push WHERE commit_id = ? ORDER BY id DESC", (commit_id,))]
+    return pushes(db, "SELECT * FROM push WHERE commit_id = ? ORDER BY id DESC", [commit_id])
 
 
 def pushes_of_delivery(db: Database, delivery_row: int) -> list[Push]:
-    return [_push(found) for found in rows(db, "SELECT * FROM push WHERE delivery_id = ? ORDER BY id", (delivery_row,))]
+    return pushes(db, "SELECT * FROM push WHERE delivery_id = ? ORDER BY id", [delivery_row])
+
+
+def pushes(db: Database, sql: str, values: Sequence[Any]) -> list[Push]:
+    """Those that a query finds, which must ask for all their columns."""
+    return [_push(found) for found in rows(db, sql, values)]
 
 
 def newest_push(db: Database, project_id: int) -> Push | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlite_utils import Database
 
 from core.errors import NotFound
@@ -39,13 +41,19 @@ def get(db: Database, pull_request_id: int) -> PullRequest:
     found = row(db, "SELECT * FROM pull_request WHERE id = ?", (pull_request_id,))
     if found is None:
         raise NotFound(f"there is no pull request {pull_request_id}")
-    return pull_request(found)
+    return _pull_request(found)
 
 
 def find(db: Database, repository_id: int, number: int) -> PullRequest | None:
     sql = "SELECT * FROM pull_request WHERE repository_id = ? AND number = ?"
     found = row(db, sql, (repository_id, number))
-    return pull_request(found) if found else None
+    return _pull_request(found) if found else None
+
+
+def of_ids(db: Database, ids: Collection[int | None]) -> dict[int | None, PullRequest]:
+    marks = ", ".join("?" * len(ids))
+    found = rows(db, f"SELECT * FROM pull_request WHERE id IN ({marks})", list(ids))
+    return {item["id"]: _pull_request(item) for item in found}
 
 
 def of_commit(db: Database, commit_id: int) -> list[PullRequest]:
@@ -53,13 +61,7 @@ def of_commit(db: Database, commit_id: int) -> list[PullRequest]:
     sql = (
         "SELECT * FROM pull_request WHERE id IN (SELECT pull_request_id FROM push WHERE commit_id = ?) ORDER BY id DESC"
     )
-    return [pull_request(found) for found in rows(db, sql, (commit_id,))]
-
-
-def pull_request(found: Row) -> PullRequest:
-    """From a row of the table, which may have columns of others too."""
-    values = {name: found[name] for name in PullRequest.__dataclass_fields__}
-    return PullRequest(**values | {name: bool(found[name]) for name in ("from_fork", "closed")})
+    return [_pull_request(found) for found in rows(db, sql, (commit_id,))]
 
 
 def _add(db: Database, repository_id: int, event: PullRequestEvent, sha: str, at: str) -> int:
@@ -69,3 +71,8 @@ def _add(db: Database, repository_id: int, event: PullRequestEvent, sha: str, at
         "from_fork": int(event.from_fork), "closed": int(event.closed), "changed_at": at,
     }  # fmt: skip
     return insert(db, "pull_request", values)
+
+
+def _pull_request(found: Row) -> PullRequest:
+    values = {name: found[name] for name in PullRequest.__dataclass_fields__}
+    return PullRequest(**values | {name: bool(found[name]) for name in ("from_fork", "closed")})
