@@ -17,6 +17,12 @@ def is_zero(sha: str) -> bool:
     return set(sha) == ZERO_SHA_CHARS
 
 
+def short_ref(ref: str) -> str:
+    """A full ref as git shows it: `main` for a branch or a tag, else all that is below refs/."""
+    folder = next((folder for folder in ("refs/heads/", "refs/tags/", "refs/") if ref.startswith(folder)), "")
+    return ref.removeprefix(folder)
+
+
 @dataclass(frozen=True, kw_only=True)
 class User:
     id: int

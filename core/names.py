@@ -34,8 +34,13 @@ def check_runner(name: str) -> str:
     return name
 
 
+def is_sha(text: str) -> bool:
+    """Whether this is a full commit name."""
+    return SHA.fullmatch(text) is not None
+
+
 def check_sha(sha: str) -> str:
-    if not SHA.fullmatch(sha):
+    if not is_sha(sha):
         raise InvalidInput(f"{sha[:80]!r} is no full commit name: 40 or 64 hexadecimal digits")
     return sha
 

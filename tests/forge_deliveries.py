@@ -45,6 +45,28 @@ class Moved:
         return self.after == ZERO
 
 
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A pull request. `fork` is its repository when it is not `repository`; "gone" for one that there is no more."""
+
+    number: int = 7
+    sha: str = ZERO
+    title: str = "Train longer"
+    author: str = ADA
+    branch: str = "topic"
+    base: str = "main"
+    repository: str = "ada/model"
+    fork: str = ""
+    site: str = "https://forge.example.org"
+
+    @property
+    def source(self) -> str:
+        return self.fork or self.repository
+
+    def page(self, repository: str) -> str:
+        return f"{self.site}/{repository}"
+
+
 def hex_hmac(body: bytes, secret: bytes) -> str:
     return hmac.new(secret, body, hashlib.sha256).hexdigest()
 
@@ -71,6 +93,10 @@ class Sender(ABC):
     def headers(self, body: bytes, delivery: str, event: str | None = None) -> dict[str, str]:
         """All headers of a delivery of `body`, signed."""
 
+    def pull_request(self, request: Request, action: str = "opened", **more: Any) -> tuple[str, dict[str, Any]]:
+        """The event's name and what is said; `action` is opened, updated, reopened, edited, closed, merged or labeled."""
+        raise NotImplementedError(f"{self.name} tells of none")
+
     def payloads(self, moved: Sequence[Moved], **more: Any) -> list[dict[str, Any]]:
         """One for all of them, or one for each."""
         return [self.push(*moved, **more)] if self.many_refs else [self.push(one, **more) for one in moved]
@@ -88,6 +114,27 @@ def commit(moved: Moved) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def pull_request(request: Request, action: str, **more: Any) -> dict[str, Any]:
+    """As GitHub says it, and Gitea after it."""
+    ids = {request.repository: 7, request.fork: 8}
+
+    def side(repository: str, branch: str, sha: str) -> dict[str, Any]:
+        there = None if repository == "gone" else {"id": ids[repository], "full_name": repository, "fork": True}
+        return {"label": f"{repository}:{branch}", "ref": branch, "sha": sha, "repo": there}
+
+    return {
+        "action": action, "number": request.number, "sender": {"login": "somebody", "id": 3},
+        "repository": {"id": 7, "full_name": request.repository, "default_branch": "main", "private": True},
+        "pull_request": {
+            "id": 1000 + request.number, "number": request.number, "state": "closed" if action == "closed" else "open",
+            "title": request.title, "user": {"login": request.author, "id": 2}, "body": None, "merged": False,
+            "html_url": f"{request.page(request.repository)}/pull/{request.number}",
+            "head": side(request.source, request.branch, request.sha),
+            "base": side(request.repository, request.base, "b" * 40),
+        } | more,
+    }  # fmt: skip
+
+
 class GitHub(Sender):
     name = "github"
 
@@ -100,6 +147,10 @@ class GitHub(Sender):
             "pusher": {"name": ADA, "email": "ada@example.org"}, "sender": {"login": ADA, "id": 1},
             "commits": [] if one.deleted else [commit(one)], "head_commit": None if one.deleted else commit(one),
         }  # fmt: skip
+
+    def pull_request(self, request: Request, action: str = "opened", **more: Any) -> tuple[str, dict[str, Any]]:
+        said = {"updated": "synchronize", "merged": "closed"}.get(action, action)
+        return "pull_request", pull_request(request, said, **more)
 
     def headers(self, body: bytes, delivery: str, event: str | None = None) -> dict[str, str]:
         return {
@@ -123,6 +174,24 @@ class GitLab(Sender):
             "user_id": 1, "user_name": "Ada L", "user_username": ADA, "user_email": None, "project_id": 7,
             "project": {"id": 7, "name": "Model", "path_with_namespace": repository, "default_branch": "main"},
             "commits": [] if one.deleted else [commit(one)], "total_commits_count": 1, "push_options": options or [],
+        }  # fmt: skip
+
+    def pull_request(self, request: Request, action: str = "opened", **more: Any) -> tuple[str, dict[str, Any]]:
+        words = {"opened": "open", "updated": "update", "edited": "update", "labeled": "approved", "reopened": "reopen"}
+        states = {"closed": "closed", "merged": "merged"}
+        source = None if request.fork == "gone" else 8 if request.fork else 7
+        return "Merge Request Hook", {
+            "object_kind": "merge_request", "event_type": "merge_request",
+            "user": {"id": 2, "name": "Ada L", "username": request.author, "email": "[REDACTED]"},
+            "project": {"id": 7, "path_with_namespace": request.repository, "default_branch": "main"},
+            "object_attributes": {
+                "id": 1000 + request.number, "iid": request.number, "author_id": 2, "title": request.title,
+                "source_branch": request.branch, "target_branch": request.base, "source_project_id": source,
+                "target_project_id": 7, "state": states.get(action, "opened"),
+                "action": words.get(action, action.removesuffix("d")),
+                "url": f"{request.page(request.repository)}/-/merge_requests/{request.number}",
+                "last_commit": {"id": request.sha, "message": "work"},
+            } | more,
         }  # fmt: skip
 
     def headers(self, body: bytes, delivery: str, event: str | None = None) -> dict[str, str]:
@@ -193,6 +262,10 @@ class Gitea(Gogs):
         said = super().push(one, repository=repository)
         return said | {"total_commits": 1, "head_commit": None if one.deleted else commit(one)}
 
+    def pull_request(self, request: Request, action: str = "opened", **more: Any) -> tuple[str, dict[str, Any]]:
+        said = {"updated": "synchronized", "merged": "closed", "labeled": "label_updated"}.get(action, action)
+        return "pull_request", pull_request(request, said, **more)
+
     def headers(self, body: bytes, delivery: str, event: str | None = None) -> dict[str, str]:
         found = super().headers(body, delivery, event)
         for prefix in self.prefixes:
@@ -230,6 +303,31 @@ class Bitbucket(Sender):
     def _side(self, one: Moved, sha: str) -> dict[str, Any]:
         kind = "tag" if one.is_tag else "branch"
         return {"type": kind, "name": one.name, "target": {"type": "commit", "hash": sha, "message": one.message}}
+
+    def pull_request(self, request: Request, action: str = "opened", **more: Any) -> tuple[str, dict[str, Any]]:
+        """Of commits the first twelve digits are said."""
+        words = {
+            "opened": "created", "reopened": "updated", "edited": "updated", "closed": "rejected", "merged": "fulfilled",
+            "labeled": "approved",
+        }  # fmt: skip
+        states = {"closed": "DECLINED", "merged": "MERGED"}
+
+        def side(repository: str, branch: str, sha: str) -> dict[str, Any]:
+            links = {"html": {"href": request.page(repository)}}
+            there = None if repository == "gone" else {"full_name": repository, "uuid": "{8}", "links": links}
+            return {"branch": {"name": branch}, "commit": {"hash": sha[:12], "type": "commit"}, "repository": there}
+
+        return f"pullrequest:{words.get(action, action)}", {
+            "actor": {"type": "user", "nickname": "somebody"},
+            "repository": {"type": "repository", "full_name": request.repository, "uuid": "{7}"},
+            "pullrequest": {
+                "id": request.number, "title": request.title, "state": states.get(action, "OPEN"),
+                "author": {"nickname": request.author, "display_name": "Ada L"},
+                "links": {"html": {"href": f"{request.page(request.repository)}/pull-requests/{request.number}"}},
+                "source": side(request.source, request.branch, request.sha),
+                "destination": side(request.repository, request.base, "b" * 40),
+            } | more,
+        }  # fmt: skip
 
     def headers(self, body: bytes, delivery: str, event: str | None = None) -> dict[str, str]:
         return {

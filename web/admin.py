@@ -15,6 +15,7 @@ from core.git import url as git_url
 from core.model import Project, Repository
 from hooks import post_receive
 from hooks.forges.registry import FORGES, by_host
+from web.approval_admin import approve
 from web.local import CONFIG, DATA, JSON, opened
 from web.services import hosting, setup
 from web.store import projects, users
@@ -27,6 +28,7 @@ def project() -> None:
 
 
 project.add_command(variable)
+project.add_command(approve)
 
 
 @project.command("add")

@@ -4,7 +4,7 @@ Reading never touches a working tree: names, sizes and kinds come from the objec
 is followed or executed here. libgit2 has no helpers and no hooks; the git binary runs through core.git.command.
 """
 
-from core.git.remotes import fetch, fetch_commit
+from core.git.remotes import fetch, fetch_commit, fetch_fork, pinned
 from core.git.repository import (
     CommitInfo,
     commit_info,
@@ -15,6 +15,7 @@ from core.git.repository import (
     read_file,
     refs,
     resolve,
+    resolve_beginning,
     set_head_to_first_branch,
 )
 from core.git.trees import export
@@ -25,12 +26,15 @@ __all__ = [
     "export",
     "fetch",
     "fetch_commit",
+    "fetch_fork",
     "init_hosted",
     "init_mirror",
     "is_ancestor",
     "pin",
+    "pinned",
     "read_file",
     "refs",
     "resolve",
+    "resolve_beginning",
     "set_head_to_first_branch",
 ]

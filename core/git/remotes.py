@@ -15,7 +15,7 @@ from pygit2.enums import FetchPrune
 
 from core.errors import GitError
 from core.git import command
-from core.git.repository import PINS, as_git_error, checked_sha, open_repository, refs, resolve
+from core.git.repository import PINS, as_git_error, checked_ref, checked_sha, open_repository, refs, resolve
 from core.git.url import RemoteUrl
 from core.git.url import parse as parse_url
 
@@ -48,13 +48,14 @@ def fetch(
     ssh_key: bytes | None = None,
     token: str | None = None,
     shas: Sequence[str] = (),
+    more: Sequence[str] = (),
     time_limit_s: float = FETCH_LIMIT_S,
 ) -> None:
     """Make the heads and tags of a mirror those of the remote: forced, and gone where they are gone there.
 
-    Commits `shas` that came with no ref are asked for by name and pinned; one that the remote no longer gives is no
-    error: ask `resolve`. A user name in an https URL is used with `token`. Redirects are not followed.
-    Raises GitError; its text holds no credentials.
+    The refs `more` are fetched too, to where `pinned` says. Commits `shas` that came with no ref are asked for by name and
+    pinned. One that the remote does not or no longer give is no error: ask `resolve`. A user name in an https URL is used
+    with `token`. Redirects are not followed. Raises GitError; its text holds no credentials.
     """
     remote = parse_url(url, allow_local=allow_local, allow_http=allow_http)
     source = Source(
@@ -64,14 +65,36 @@ def fetch(
         ssh_key=ssh_key,
         deadline=time.monotonic() + time_limit_s,
     )
-    wanted = [checked_sha(sha) for sha in shas]
+    wanted, refspecs = [checked_sha(sha) for sha in shas], [f"+{checked_ref(ref)}:{pinned(ref)}" for ref in more]
     with _one_writer(path), _errors_about(source):
         if not (remote.scheme in LIBGIT2_SCHEMES and refs(path) and _by_libgit2(path, source)):
             _by_git(path, source, ["--prune", "--force"], MIRRORED)
+        for refspec in refspecs:
+            with contextlib.suppress(GitError):
+                _by_git(path, source, [], [refspec])
         for sha in wanted:
             if resolve(path, sha) is None:
                 with contextlib.suppress(GitError):
                     _by_git(path, source, [], [f"+{sha}:{PINS}{sha}"])
+        _join_packs(path)
+
+
+def pinned(ref: str) -> str:
+    """Where a ref is kept that is no branch and no tag of ours: `refs/pull/7/head` as `refs/pushmill/pull/7/head`."""
+    return PINS + ref.removeprefix("refs/")
+
+
+def fetch_fork(path: Path, url: str, ref: str, *, kept_as: str, allow_http: bool) -> None:
+    """Fetch one ref of somebody else's repository and keep it where `pinned(kept_as)` says.
+
+    Over http alone, where nobody has credentials but those that are given; none are. Raises GitError.
+    """
+    remote = parse_url(url, allow_local=False, allow_http=allow_http)
+    if remote.scheme == "ssh" or remote.username or remote.password:
+        raise GitError(f"{remote.address}: a fork is fetched over https and without credentials")
+    source = Source(remote=remote, username="", password="", ssh_key=None, deadline=time.monotonic() + FETCH_LIMIT_S)
+    with _one_writer(path), _errors_about(source):
+        _by_git(path, source, [], [f"+{checked_ref(ref)}:{pinned(checked_ref(kept_as))}"])
         _join_packs(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from core import names
 from core.errors import GitError, InvalidInput
 
 PINS = "refs/pushmill/"
+SHA_BEGINNING = re.compile(r"[0-9a-f]{12,64}")
 HOSTED_CONFIG = {
     "core.bare": "true",
     "gc.auto": "4096",
@@ -93,6 +95,25 @@ def resolve(path: Path, ref: str) -> str | None:
     return None if commit is None else str(commit.id)
 
 
+def resolve_beginning(path: Path, digits: str, ref: str) -> str | None:
+    """The full name of the commit that begins with `digits`: what `ref` leads to, else one in its history.
+
+    None when there is none or more than one. Commits that `ref` does not have are not looked at.
+    """
+    repository = open_repository(path)
+    tip = _commit(repository, ref)
+    if tip is None or not SHA_BEGINNING.fullmatch(digits):
+        return None
+    if str(tip.id).startswith(digits):
+        return str(tip.id)
+    try:
+        found = repository[digits]
+    except (pygit2.GitError, ValueError, KeyError):
+        return None
+    is_older = found.type == ObjectType.COMMIT and repository.descendant_of(tip.id, found.id)
+    return str(found.id) if is_older else None
+
+
 def is_ancestor(path: Path, old: str, new: str) -> bool:
     """True when commit `new` is `old` or has it in its history. False also when one of them is not here."""
     repository = open_repository(path)
@@ -161,6 +182,13 @@ def open_repository(path: Path) -> Any:
     """The pygit2.Repository at `path` itself, never one above it."""
     with as_git_error(path):
         return pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH | RepositoryOpenFlag.BARE)
+
+
+def checked_ref(ref: str) -> str:
+    try:
+        return names.check_ref(ref)
+    except InvalidInput as error:
+        raise GitError(str(error)) from None
 
 
 def checked_sha(sha: str) -> str:

@@ -41,10 +41,15 @@ class RemoteUrl:
     @property
     def page(self) -> str:
         """Where a forge shows the repository to people; "" for one on the disk."""
+        return f"{self.site}/{self.path}" if self.site else ""
+
+    @property
+    def site(self) -> str:
+        """Where its forge has its pages; "" for one on the disk."""
         if self.scheme == "file":
             return ""
         place = self.host if self.scheme == "ssh" else self._parts.netloc  # ssh's port is not that of the pages
-        return f"{'http' if self.scheme == 'http' else 'https'}://{place}/{self.path}"
+        return f"{'http' if self.scheme == 'http' else 'https'}://{place}"
 
     @property
     def _parts(self) -> SplitResult:

@@ -7,19 +7,24 @@ they came; everything else may assume that it was true, but not that the body is
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from core import names
 from core.errors import InvalidDelivery, InvalidInput
-from core.model import PushEvent
+from core.model import PullRequestEvent, PushEvent, is_zero
 
 Headers = Mapping[str, str]
 MAX_OPTIONS = 32
 OPTION_CHARS = 1000
 MESSAGE_CHARS = 64 * 1024
 NO_COMMIT = "0" * 40  # where a ref did not exist before or does not exist any more
+SHA_BEGINNING = re.compile(r"[0-9a-f]{12,64}")  # Bitbucket tells no more than twelve digits of a pull request's head
+WEB_ADDRESS = re.compile(r"https?://[!-~]{1,2000}")
+TITLE_CHARS, AUTHOR_CHARS = 500, 200
+MAX_NUMBER = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,12 @@ class Forge(Protocol):
     def full_name(self, headers: Headers, body: bytes) -> str | None:
         """The repository that the payload speaks of; None when it names none. Raises InvalidDelivery."""
 
-    def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
-        """Every moved ref, in order. Raises InvalidDelivery and nothing else."""
+    def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
+        """Every moved ref, in order; or the pull request that was opened, changed or closed.
+
+        Raises InvalidDelivery and nothing else. A pull request whose origin is in doubt comes from a fork: what the
+        repository's own people wrote runs with its secrets.
+        """
 
     def serves(self, host: str) -> bool:
         """Whether a host's name says that it runs this forge."""
@@ -85,4 +94,48 @@ def push_event(
         message=message[:MESSAGE_CHARS],
         options=tuple(option[:OPTION_CHARS] for option in options[:MAX_OPTIONS]),
         identity=identity or hashlib.sha256(f"{ref}\n{before}\n{after}".encode("utf-8", "replace")).hexdigest(),
+    )
+
+
+def pull_request_event(
+    *,
+    number: object,
+    sha: str,
+    title: str,
+    author: str,
+    url: str,
+    head_branch: str,
+    base_branch: str,
+    from_fork: bool,
+    closed: bool,
+    fetch_ref: str = "",
+    fetch_url: str = "",
+) -> PullRequestEvent:
+    """A PullRequestEvent whose names are such that git accepts. One that is closed may name no commit."""
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= MAX_NUMBER:
+        raise InvalidDelivery(f"a pull request's number must be from 1 to {MAX_NUMBER}, got {str(number)[:80]!r}")
+    if not (SHA_BEGINNING.fullmatch(sha) and not is_zero(sha)) and not (closed and not sha):
+        raise InvalidDelivery(f"pull request {number}: {sha[:80]!r} is no commit name")
+    try:
+        for branch in (head_branch, base_branch):
+            names.check_ref(f"refs/heads/{branch}")
+        if fetch_ref:
+            names.check_ref(fetch_ref)
+    except InvalidInput as error:
+        raise InvalidDelivery(f"pull request {number}: {error}") from None
+    for address in (url, fetch_url):
+        if address and not WEB_ADDRESS.fullmatch(address):
+            raise InvalidDelivery(f"pull request {number}: {address[:200]!r} is no web address")
+    return PullRequestEvent(
+        number=number,
+        sha=sha,
+        title=title[:TITLE_CHARS],
+        author=author[:AUTHOR_CHARS],
+        url=url,
+        head_branch=head_branch,
+        base_branch=base_branch,
+        from_fork=from_fork,
+        closed=closed,
+        fetch_ref=fetch_ref,
+        fetch_url=fetch_url,
     )

@@ -1,12 +1,14 @@
-"""The webhooks of Bitbucket Cloud: https://support.atlassian.com/bitbucket-cloud/docs/event-payloads/#Push"""
+"""The webhooks of Bitbucket Cloud: https://support.atlassian.com/bitbucket-cloud/docs/event-payloads"""
 
 from __future__ import annotations
 
+import re
+
 from core.errors import InvalidDelivery
-from core.model import PushEvent
+from core.model import PullRequestEvent, PushEvent
 from hooks import signatures
 from hooks.forges import payload
-from hooks.forges.base import NO_COMMIT, Headers, Ignored, push_event
+from hooks.forges.base import NO_COMMIT, Headers, Ignored, pull_request_event, push_event
 
 PUSHER_READS_ANSWER = False
 SIGNATURE = "x-hub-signature"  # SHA-256 here, where GitHub sends SHA-1 under this name
@@ -15,6 +17,9 @@ DELIVERY = "x-request-uuid"
 KEPT_HEADERS = frozenset({SIGNATURE, EVENT, DELIVERY, "x-hook-uuid", "x-attempt-number"})
 FOLDERS = {"branch": "refs/heads/", "tag": "refs/tags/", "annotated_tag": "refs/tags/"}
 MAX_REFS = 10_000
+SITE = "https://bitbucket.org"
+FULL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*/[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+OPEN, CLOSED = ("pullrequest:created", "pullrequest:updated"), ("pullrequest:fulfilled", "pullrequest:rejected")
 
 
 def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
@@ -34,11 +39,13 @@ def full_name(headers: Headers, body: bytes) -> str | None:
     return payload.full_name(headers, body)
 
 
-def parse(headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
-    """One event for each of the refs that a push moved."""
+def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
+    """One event for each of the refs that a push moved; or that of a pull request."""
     kind = event(headers)
+    if kind in OPEN or kind in CLOSED:
+        return _pull_request(payload.read(headers, body), closed=kind in CLOSED)
     if kind != "repo:push":
-        return Ignored(f"event {kind!r}: only pushes are acted upon" if kind else f"no {EVENT} header")
+        return Ignored(payload.no_use(kind) if kind else f"no {EVENT} header")
     found = payload.read(headers, body)
     changes = payload.parts(payload.part(found, "push"), "changes")
     if len(changes) > MAX_REFS:
@@ -71,3 +78,40 @@ def _moved(change: payload.Json, pusher: str) -> PushEvent | None:
         pusher=pusher,
         message=payload.text(payload.part(new, "target"), "message", ""),
     )
+
+
+def _pull_request(found: payload.Json, *, closed: bool) -> PullRequestEvent | Ignored:
+    """There is no ref for its head, which is the branch of the fork or, without one, of the repository itself."""
+    request = payload.part(found, "pullrequest")
+    source, destination = payload.part(request, "source"), payload.part(request, "destination")
+    home, author = payload.part(destination, "repository"), payload.part(request, "author")
+    fork = payload.part(source, "repository")  # null when it is gone
+    same = payload.is_same(fork.get("full_name"), home.get("full_name"))
+    commit = payload.part(source, "commit")
+    if not commit and not closed:
+        return Ignored("pull request: its branch is gone")
+    return pull_request_event(
+        number=request.get("id"),
+        sha=payload.text(commit, "hash", ""),
+        title=payload.text(request, "title", ""),
+        author=payload.text(author, "nickname", "") or payload.text(author, "display_name", ""),
+        url=_page(request),
+        head_branch=payload.text(payload.part(source, "branch"), "name"),
+        base_branch=payload.text(payload.part(destination, "branch"), "name"),
+        from_fork=not same,
+        closed=closed or payload.text(request, "state", "OPEN") != "OPEN",
+        fetch_url="" if same or not fork else _address(home, payload.text(fork, "full_name")),
+    )
+
+
+def _page(found: payload.Json) -> str:
+    return payload.text(payload.part(payload.part(found, "links"), "html"), "href", "")
+
+
+def _address(home: payload.Json, fork: str) -> str:
+    """Where a fork is cloned from: payloads have no address, but the page of the repository that it was made of."""
+    if not FULL_NAME.fullmatch(fork):
+        raise InvalidDelivery(f"{fork[:200]!r} names no repository")
+    page, name = _page(home), payload.text(home, "full_name", "")
+    site = page.removesuffix(f"/{name}") if name and page.endswith(f"/{name}") else SITE
+    return f"{site}/{fork}.git"

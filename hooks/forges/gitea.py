@@ -5,7 +5,7 @@ Forgejo sends each of Gitea's headers and its own of the same name, with the sam
 
 from __future__ import annotations
 
-from core.model import PushEvent
+from core.model import PullRequestEvent, PushEvent
 from hooks import signatures
 from hooks.forges import payload
 from hooks.forges.base import Headers, Ignored
@@ -35,13 +35,15 @@ def full_name(headers: Headers, body: bytes) -> str | None:
     return payload.full_name(headers, body)
 
 
-def parse(headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
+def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
     """`create` and `delete` tell of refs of which a push tells as well."""
     kind = event(headers)
     if kind in ("create", "delete"):
         return Ignored(f"event {kind!r}: the push of the same ref is acted upon")
+    if kind == "pull_request":
+        return payload.pull_request(payload.read(headers, body))
     if kind != "push":
-        return Ignored(f"event {kind!r}: only pushes are acted upon" if kind else "no x-gitea-event header")
+        return Ignored(payload.no_use(kind) if kind else "no x-gitea-event header")
     found = payload.read(headers, body)
     commits = payload.parts(found, "commits")
     head = payload.part(found, "head_commit") or (commits[0] if commits else {})  # the newest one comes first

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.model import PushEvent
+from core.model import PullRequestEvent, PushEvent
 from hooks import signatures
 from hooks.forges import payload
 from hooks.forges.base import Headers, Ignored
@@ -32,12 +32,14 @@ def full_name(headers: Headers, body: bytes) -> str | None:
     return payload.full_name(headers, body)
 
 
-def parse(headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
+def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
     kind = event(headers)
     if kind == "ping":
         return Ignored("ping: the webhook works")
+    if kind == "pull_request":
+        return payload.pull_request(payload.read(headers, body))
     if kind != "push":
-        return Ignored(f"event {kind!r}: only pushes are acted upon" if kind else f"no {EVENT} header")
+        return Ignored(payload.no_use(kind) if kind else f"no {EVENT} header")
     found = payload.read(headers, body)
     head = payload.part(found, "head_commit")
     return payload.pushed_ref(

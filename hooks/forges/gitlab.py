@@ -12,10 +12,10 @@ import hashlib
 import hmac
 import time
 
-from core.model import PushEvent
+from core.model import PullRequestEvent, PushEvent
 from hooks import signatures
 from hooks.forges import payload
-from hooks.forges.base import Headers, Ignored
+from hooks.forges.base import Headers, Ignored, pull_request_event
 
 PUSHER_READS_ANSWER = False
 TOKEN = "x-gitlab-token"  # noqa: S105  (the header's name)
@@ -27,6 +27,8 @@ SIGNING = b"whsec_"
 WINDOW_S = 300  # Standard Webhooks' own: longer than clocks differ, too short for a replay to be of use
 SIGNATURES = 8  # while keys are exchanged there are two
 PUSHES = ("Push Hook", "Tag Push Hook")
+MERGE_REQUEST = "Merge Request Hook"
+ACTIONS = frozenset({"open", "reopen", "update", "close", "merge"})
 
 
 def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
@@ -50,12 +52,14 @@ def full_name(headers: Headers, body: bytes) -> str | None:
     return payload.full_name(headers, body, "path_with_namespace", of="project")
 
 
-def parse(headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
+def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
     kind = event(headers)
     if kind == "System Hook":
         return Ignored("system hook: add the webhook to the project, where it tells of pushes")
+    if kind == MERGE_REQUEST:
+        return _merge_request(payload.read(headers, body))
     if kind not in PUSHES:
-        return Ignored(f"event {kind!r}: only pushes are acted upon" if kind else f"no {EVENT} header")
+        return Ignored(payload.no_use(kind) if kind else f"no {EVENT} header")
     found = payload.read(headers, body)
     commit = found.get("checkout_sha")
     head = next((made for made in payload.parts(found, "commits") if made.get("id") == commit), {})
@@ -96,6 +100,31 @@ def _key(secret: bytes) -> bytes:
         return binascii.a2b_base64(secret.removeprefix(SIGNING), strict_mode=True)
     except binascii.Error:
         return b""
+
+
+def _merge_request(found: payload.Json) -> PullRequestEvent | Ignored:
+    """`update` is also said of a title or a label: whether the head is new is for others to know."""
+    request, person = payload.part(found, "object_attributes"), payload.part(found, "user")
+    action = payload.text(request, "action", "")
+    if action not in ACTIONS:
+        return payload.no_new_head(action)
+    commit = payload.part(request, "last_commit")
+    closed = action in ("close", "merge") or payload.text(request, "state", "opened") != "opened"
+    if not commit and not closed:
+        return Ignored("merge request: it has no commit yet")
+    is_author = payload.is_same(person.get("id"), request.get("author_id"))
+    return pull_request_event(
+        number=request.get("iid"),
+        sha=payload.text(commit, "id", ""),
+        title=payload.text(request, "title", ""),
+        author=payload.text(person, "username", "") if is_author else "",  # of others only the number is told
+        url=payload.text(request, "url", ""),
+        head_branch=payload.text(request, "source_branch"),
+        base_branch=payload.text(request, "target_branch"),
+        from_fork=not payload.is_same(request.get("source_project_id"), request.get("target_project_id")),
+        closed=closed,
+        fetch_ref=f"refs/merge-requests/{request.get('iid')}/head",
+    )
 
 
 def _options(found: payload.Json) -> tuple[str, ...]:

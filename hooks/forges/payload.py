@@ -10,12 +10,15 @@ import orjson
 
 from core import names
 from core.errors import InvalidDelivery
-from core.model import PushEvent
-from hooks.forges.base import Headers, Ignored, push_event
+from core.model import PullRequestEvent, PushEvent
+from hooks.forges.base import Headers, Ignored, pull_request_event, push_event
 
 FORM = "application/x-www-form-urlencoded"
 FORM_FIELDS = 10
 HEADER_CHARS = 200  # an event's name or a GUID has fewer
+ACTIONS = frozenset(
+    {"opened", "reopened", "edited", "synchronize", "synchronized", "closed"}
+)  # the last but one is Gitea's
 Json = dict[str, Any]
 
 
@@ -106,3 +109,43 @@ def pushed_ref(
             options=options,
         )
     ]
+
+
+def pull_request(found: Json) -> PullRequestEvent | Ignored:
+    """What GitHub sends of a pull request, whose form Gitea has taken over.
+
+    Its head may be no branch, which Gitea names by the ref that we would fetch: the branch is gone, or a stranger has
+    pushed the head right there, without a fork (AGit), and then the head's repository is ours.
+    """
+    action = text(found, "action", "")
+    if action not in ACTIONS:
+        return no_new_head(action)
+    request, number = part(found, "pull_request"), found.get("number")
+    head, base = part(request, "head"), part(request, "base")
+    branch = text(head, "ref")
+    is_branch = not branch.startswith("refs/")
+    return pull_request_event(
+        number=number,
+        sha=text(head, "sha"),
+        title=text(request, "title", ""),
+        author=text(part(request, "user"), "login", ""),
+        url=text(request, "html_url", ""),
+        head_branch=branch,
+        base_branch=text(base, "ref"),
+        from_fork=not (is_branch and is_same(part(head, "repo").get("id"), part(base, "repo").get("id"))),
+        closed=action == "closed" or text(request, "state", "open") != "open",
+        fetch_ref=f"refs/pull/{number}/head",
+    )
+
+
+def is_same(one: object, other: object) -> bool:
+    """Whether two ids or names of repositories are there and the same."""
+    return one is not None and type(one) is type(other) and one == other
+
+
+def no_new_head(action: str) -> Ignored:
+    return Ignored(f"pull request: {action[:80]!r} brings no new commit")
+
+
+def no_use(event: str) -> str:
+    return f"event {event!r}: only pushes and pull requests are acted upon"

@@ -25,6 +25,8 @@ class GitServer(ThreadingHTTPServer):
         self.requests: list[tuple[str, str]] = []
         self.agents: list[str] = []
         self.redirect: str | None = None  # where all requests are sent on to
+        self.public = "/nothing"  # the beginning of paths that need no credentials
+        self.credentials_seen: set[str] = set()  # the public paths that were asked for with some
 
     @property
     def url(self) -> str:
@@ -49,7 +51,10 @@ class Handler(BaseHTTPRequestHandler):
         body = self._body()
         if self.server.redirect:
             return self._plain(301, {"Location": self.server.redirect + self.path})
-        if self.headers.get("Authorization") != f"Basic {self.server.credentials}":
+        public = self.path.startswith(self.server.public)
+        if public and self.headers.get("Authorization"):
+            self.server.credentials_seen.add(self.path)
+        if not public and self.headers.get("Authorization") != f"Basic {self.server.credentials}":
             return self._plain(401, {"WWW-Authenticate": 'Basic realm="git"'})
         return self._backend(body)
 

@@ -164,13 +164,13 @@ def test_what_is_of_no_use_is_accepted_and_said(forge: Forge) -> None:
     (moved,) = forge.push("refs/heads/main")
     at_rest = replace(moved, before=moved.after)
     assert forge.tell(at_rest) == [202]
-    assert forge.deliver({"action": "opened"}, "other", "pull_request") == 202
+    assert forge.deliver({"action": "opened"}, "other", "issues") == 202
     assert forge.deliver(forge.sender.push(moved, repository="ada/other"), "stranger") == 202
     assert forge.outcomes() == []
     found = [(delivery.state, delivery.message) for delivery in forge.pushes.deliveries("model")]
     assert [state for state, _ in found] == ["ignored"] * 3
     assert "did not move" in found[0][1] or "no branch or tag" in found[0][1]
-    assert "pull_request" in found[1][1]
+    assert "issues" in found[1][1]
     assert found[2][1] == "this webhook is for ada/model, the delivery is about ada/other"
 
 

@@ -32,7 +32,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidDelivery
-from core.model import PushEvent
+from core.model import PullRequestEvent, PushEvent
 from hooks.forges.base import Forge, Ignored
 from hooks.forges.registry import FORGES, by_host
 
@@ -51,7 +51,7 @@ def forge(sender: Sender) -> Forge:
     return FORGES[sender.name]
 
 
-def delivered(sender: Sender, payload: Any, event: str | None = None) -> list[PushEvent] | Ignored:
+def delivered(sender: Sender, payload: Any, event: str | None = None) -> list[PushEvent] | PullRequestEvent | Ignored:
     """What one verified delivery becomes, from what is stored of it."""
     body = encoded(payload)
     headers = lowered(sender.headers(body, "d-1", event))
@@ -67,7 +67,7 @@ def one(sender: Sender, moved: Moved, **more: Any) -> PushEvent:
     return event
 
 
-def ignored(found: list[PushEvent] | Ignored) -> str:
+def ignored(found: list[PushEvent] | PullRequestEvent | Ignored) -> str:
     assert isinstance(found, Ignored)
     return found.reason
 
@@ -127,7 +127,7 @@ def test_what_did_not_move_is_a_test_and_runs_nothing(sender: Sender) -> None:
 
 @each
 @pytest.mark.parametrize(
-    "event", ["pull_request", "Merge Request Hook", "pullrequest:created", "issues", "wiki", "x" * 999]
+    "event", ["pull_request_review", "Note Hook", "pullrequest:comment_created", "issues", "wiki", "x" * 999]
 )
 def test_other_events_are_ignored_with_their_name(sender: Sender, event: str) -> None:
     reason = ignored(delivered(sender, {"action": "opened"}, event))

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, render_template
+from flask import Blueprint, redirect, render_template, url_for
 from markupsafe import Markup
 from sqlite_utils import Database
+from werkzeug import Response
 
 from core.model import Commit, Execution
 from core.states import UNFINISHED
 from web import access
 from web.pages.paging import Page
-from web.services import waiting
+from web.services import approvals, dispatch, waiting
 from web.services.presentation import loglines
-from web.store import commits, execution_table, executions, logs, metadata, projects
+from web.store import approvals as approval_store
+from web.store import commits, execution_table, executions, logs, metadata, projects, pull_requests
 
 blueprint = Blueprint("commits", __name__)
 
@@ -44,7 +46,15 @@ def listing(name: str) -> str:
     page = Page.asked(PER_PAGE)
     found, total = commits.search(db, project_id=project.id, adhoc=None, limit=page.size, offset=page.offset)
     rows = [(commit, execution_table.newest_of_commit(db, commit.id, DOTS)) for commit in found]
-    return render_template("commits.html", project=project, rows=rows, page=page.of(total), live=_live(rows))
+    return render_template(
+        "commits.html",
+        project=project,
+        rows=rows,
+        page=page.of(total),
+        waiting=approvals.overview(db, project),
+        waits_for_approval={item.push.after for item in approval_store.waiting(db, project.id)},
+        live=_live(rows),
+    )
 
 
 @blueprint.get("/p/<name>/commits/<identifier>/")
@@ -59,9 +69,23 @@ def show(name: str, identifier: str) -> str:
         project=project,
         commit=commit,
         pushes=commits.pushes_of_commit(db, commit.id),
+        pull_requests=pull_requests.of_commit(db, commit.id),
+        waits_for_approval=bool(approval_store.waiting(db, project.id, identifier)),
+        approval=approval_store.find(db, commit.repository_id, identifier),
         outcomes=_outcomes(db, logs_dir, found),
         live=_live([(commit, found)]),
     )
+
+
+@blueprint.post("/p/<name>/commits/<identifier>/approve")
+@access.user
+def approve(name: str, identifier: str) -> Response:
+    """Let this commit of a fork run, and this one alone."""
+    db, server = access.db(), access.server()
+    approvals.approve(db, server.config, projects.by_name(db, name), identifier, access.current_user())
+    server.changes.publish()
+    dispatch.dispatch(db, server.queues)
+    return redirect(url_for("commits.show", name=name, identifier=identifier), 303)
 
 
 def _outcomes(db: Database, logs_dir: Path, found: list[Execution]) -> list[Outcome]:

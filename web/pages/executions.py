@@ -16,6 +16,7 @@ from core.states import UNFINISHED
 from web import access
 from web.pages.addresses import base_url
 from web.pages.paging import Page, query
+from web.services import approvals
 from web.services.presentation import standing
 from web.services.presentation.charts import X_KEYS
 from web.store import commits, execution_table, executions, metadata, projects
@@ -70,6 +71,7 @@ def listing(name: str) -> str:
         parameters=differing([row.execution.parameters for row in rows])[:PARAMETERS],
         sort=_sort_name(order),
         query=query,
+        waiting=approvals.overview(db, project),
         live=any(state in counts for state in UNFINISHED),
         base_url=base_url(),
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlite_utils import Database
 
-from core.model import Project, PushEvent
+from core.model import Project, PullRequestEvent, PushEvent
 from hooks.forges.base import Ignored
 from web.store import commits, deliveries, executions
 from web.store.commits import Push
@@ -17,12 +17,16 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a terminal would obey them
 
 
 def to_push(
-    db: Database, project: Project, delivery_row: int, events: Sequence[PushEvent] | Ignored, base_url: str
+    db: Database,
+    project: Project,
+    delivery_row: int,
+    events: Sequence[PushEvent] | PullRequestEvent | Ignored,
+    base_url: str,
 ) -> str:
     """The pages of the commits that a delivery brought and, once it is handled, what runs and what does not and why."""
     pages = f"{base_url}/p/{project.name}"
     delivery = deliveries.get(db, delivery_row)
-    if isinstance(events, Ignored) or delivery is None:
+    if isinstance(events, PullRequestEvent | Ignored) or delivery is None:
         lines = [f"{pages}/"]
     elif delivery.state != "stored":
         pushes = commits.pushes_of_delivery(db, delivery_row)
@@ -43,7 +47,7 @@ def _waiting(events: Sequence[PushEvent], pages: str) -> Iterator[str]:
 
 
 def _handled(db: Database, push: Push, pages: str) -> Iterator[str]:
-    name = push.ref.split("/", 2)[-1]
+    name = push.name
     if push.commit_id is None:
         yield f"{name}: {push.outcome}"
         return

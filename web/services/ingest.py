@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from sqlite_utils import Database
 
-from core import git
+from core import git, names
 from core.config import Config
 from core.errors import GitError, InvalidDelivery
-from core.model import PushEvent, Repository
+from core.model import PullRequestEvent, PushEvent, Repository
 from hooks import post_receive
 from hooks.forges import plain
 from hooks.forges.base import Forge, Ignored
 from hooks.forges.registry import FORGES
-from web.services import dispatch, heads, hosting, trigger, unrecorded
+from web.services import dispatch, heads, hosting, pull_requests, trigger, unrecorded
 from web.services.heads import CommitMissing
 from web.services.queues import Queues
 from web.services.trigger import Source
@@ -103,6 +104,8 @@ def _handle(db: Database, config: Config, vault: Vault, delivery: Delivery) -> t
     project = projects.get(db, repository.project_id)
     path = hosting.repository_path(config, repository)
     source = Source(project=project, repository=repository, path=path, delivery=delivery)
+    if isinstance(events, PullRequestEvent):
+        return _pull_request(db, config, vault, source, events)
     if not source.hosted:
         _fetch(db, config, vault, source, [event.after for event in events if not event.deleted])
     _follow_head(db, source)
@@ -110,7 +113,26 @@ def _handle(db: Database, config: Config, vault: Vault, delivery: Delivery) -> t
     return "done", "; ".join(outcomes)
 
 
-def _fetch(db: Database, config: Config, vault: Vault, source: Source, shas: list[str]) -> None:
+def _pull_request(
+    db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent
+) -> tuple[str, str]:
+    outcome = pull_requests.note(db, source, event)
+    if outcome is None:
+        shas = [event.sha] if names.is_sha(event.sha) else []
+        _fetch(db, config, vault, source, shas, [event.fetch_ref] if event.fetch_ref else [])
+        _follow_head(db, source)
+        try:
+            outcome = pull_requests.follow(db, config, source, event)
+        except CommitMissing as error:
+            if source.delivery.attempts < MISSING_ATTEMPTS:
+                raise
+            return "failed", f"pull request {event.number}: {error}"
+    return "done", f"pull request {event.number}: {outcome}"
+
+
+def _fetch(
+    db: Database, config: Config, vault: Vault, source: Source, shas: list[str], more: Sequence[str] = ()
+) -> None:
     if source.repository.url is None:
         raise GitError(
             f"repository {source.repository.id} has no URL to fetch from: `pushmill hook install` on this machine sets it"
@@ -124,6 +146,7 @@ def _fetch(db: Database, config: Config, vault: Vault, source: Source, shas: lis
         allow_http=config.git.allow_http,
         ssh_key=vault.decrypt(key) if key else None,
         shas=shas,
+        more=more,
     )
 
 

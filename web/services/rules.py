@@ -38,11 +38,11 @@ def skip_reason(event: PushEvent, message: str) -> str | None:
 def choose(config: Any, event: PushEvent, message: str, provided: Container[str] = ()) -> Choice:
     """The steps of a stored configuration that a push of `message` runs, in a project that has the variables `provided`.
 
-    Those that push options name, else on a branch those that the message's trailers name, else all of them. A tag runs
+    Those that push options name, else those that the message's trailers name, else all of them; but a tag runs nothing but
     what options name. A step that cannot run, or that there is not, is skipped with the reason.
     """
     named = _named_by_options(event.options)
-    if not named and event.branch is not None:
+    if not named and not event.ref.startswith("refs/tags/"):
         named = _named_by_trailers(message) or step_names(config)
     run, skipped = [], []
     for name in dict.fromkeys(named[:MAX_STEPS]):

@@ -12,7 +12,7 @@ from core.errors import InvalidInput, NotFound
 from core.model import Execution, Project
 from core.steps.resolve import VALUE_BYTES, is_reserved, not_text
 from web.services.vault import Vault
-from web.store import variables
+from web.store import approvals, variables
 from web.store.db import transaction
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # the characters that `vh` takes
@@ -70,19 +70,19 @@ def of_execution(db: Database, vault: Vault, execution: Execution) -> tuple[dict
 
     The project's come first; what the step or who started it sets replaces them, and is no secret then.
     """
-    own = execution.environment_variables
+    own, trusted = execution.environment_variables, _trusted(db, execution)
     stored = [
         variable
         for variable in variables.of_project(db, execution.project_id)
-        if variable.name not in own and (_trusted(execution) or not variable.is_secret)
+        if variable.name not in own and (trusted or not variable.is_secret)
     ]
     values = {variable.name: vault.decrypt(variable.value).decode() for variable in stored}
     return values | dict(own), [variable.name for variable in stored if variable.is_secret]
 
 
-def _trusted(execution: Execution) -> bool:  # noqa: ARG001
-    """Whether an execution gets the project's secrets. This is the place to refuse them to pull requests of forks."""
-    return True
+def _trusted(db: Database, execution: Execution) -> bool:
+    """Whether an execution gets the project's secrets: by its commit, whoever started it and however often."""
+    return approvals.is_trusted(db, execution.commit_id)
 
 
 def _check(name: str, value: str) -> None:

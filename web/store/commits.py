@@ -11,7 +11,7 @@ from sqlite_utils import Database
 
 from core import clock
 from core.errors import NotFound
-from core.model import Commit, EventKind, PushEvent
+from core.model import Commit, EventKind, PushEvent, short_ref
 from web.store.db import Row, execute, insert, row, rows
 
 # everything but the configuration, which can be large
@@ -37,12 +37,18 @@ class Push:
     pusher: str
     message: str
     options: tuple[str, ...]
+    delivery_id: int | None
     commit_id: int | None
     pull_request_id: int | None
     outcome: str
     skipped: tuple[tuple[str, str], ...]
     again_of: int | None
     created_at: str
+
+    @property
+    def name(self) -> str:
+        """The ref as people call it."""
+        return short_ref(self.ref)
 
 
 def add(
@@ -158,6 +164,11 @@ def _known_push(db: Database, repository_id: int, event: PushEvent) -> Row | Non
     return last if last and (last["before"], last["after"]) == (event.before, event.after) else None
 
 
+def find_push(db: Database, repository_id: int, identity: str) -> Push | None:
+    found = _by_identity(db, repository_id, identity)
+    return _push(found) if found else None
+
+
 def _by_identity(db: Database, repository_id: int, identity: str) -> Row | None:
     return row(db, "SELECT * FROM push WHERE repository_id = ? AND identity = ?", (repository_id, identity))
 
@@ -178,11 +189,16 @@ def finish_push(
 
 def pushes_of_commit(db: Database, commit_id: int) -> list[Push]:
     """Newest first."""
-    return [_push(found) for found in rows(db, "SELECT * FROM push WHERE commit_id = ? ORDER BY id DESC", (commit_id,))]
+    return pushes(db, "SELECT * FROM push WHERE commit_id = ? ORDER BY id DESC", [commit_id])
 
 
 def pushes_of_delivery(db: Database, delivery_row: int) -> list[Push]:
-    return [_push(found) for found in rows(db, "SELECT * FROM push WHERE delivery_id = ? ORDER BY id", (delivery_row,))]
+    return pushes(db, "SELECT * FROM push WHERE delivery_id = ? ORDER BY id", [delivery_row])
+
+
+def pushes(db: Database, sql: str, values: Sequence[Any]) -> list[Push]:
+    """Those that a query finds, which must ask for all their columns."""
+    return [_push(found) for found in rows(db, sql, values)]
 
 
 def newest_push(db: Database, project_id: int) -> Push | None:

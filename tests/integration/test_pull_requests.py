@@ -1,0 +1,557 @@
+"""Pull requests from a signed delivery to executions: which run, which wait, and who gets secrets.
+
+The forge is a git server on loopback that keeps heads of pull requests where each forge does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forge_deliveries import SENDERS, ZERO, Bitbucket, Gitea, GitHub, GitLab, Gogs, Moved, Request, Sender, label
+from git_over_http import GitServer, served
+from instance import PUSHMILL, Checkout
+from push_server import PushServer, bare_repository, step
+from test_webhooks_of_forges import Forge
+
+from core import git
+from core.errors import Conflict
+from core.model import EventKind, Execution, PullRequest, User
+from core.steps.resolve import resolve
+from core.wire import ExecutionSpec
+from web.services import approvals, badges, hosting, launch, variables
+from web.services.badges import Question
+from web.store import approvals as approval_store
+from web.store import commits, deliveries, projects, pull_requests, users
+from web.store.commits import Push
+from web.store.db import connect, execute, rows, transaction
+
+TELLING = tuple(sender for sender in SENDERS if type(sender) is not Gogs)
+each = pytest.mark.parametrize("sender", TELLING, ids=label)
+github = pytest.mark.parametrize("sender", [GitHub()], ids=label)
+FORK = "mallory/model"
+SECRET = "correct-horse"
+
+
+class Site(Forge):
+    """A forge with a repository of one commit on main, and people who ask that theirs be pulled."""
+
+    def __init__(self, pushes: PushServer, checkout: Checkout, root: Path, server: GitServer, sender: Sender) -> None:
+        url = f"http://runner:s3cret-token@127.0.0.1:{server.server_port}/git/ada/model.git"
+        super().__init__(pushes, checkout, root, url, sender)
+        self.server, self.numbers = server, itertools.count()
+        self.fork = bare_repository(root / "mallory" / "model.git")
+        server.public = "/git/mallory/"
+        checkout.commit({"valohai.yaml": step("train")}, "the first")
+        checkout.git("push", "-q", str(self.path), "HEAD:main")
+        checkout.git("checkout", "-q", "-b", "topic")
+
+    def head(self, fork: str = "", *, number: int = 7, message: str = "topic", branch: str = "topic") -> Request:
+        """Commit, put it where the forge keeps the head of the pull request, and what it says of that."""
+        sha = self.checkout.commit({"valohai.yaml": step("train")}, message)
+        return self.at(sha, fork, number=number, branch=branch)
+
+    def at(self, sha: str, fork: str = "", *, number: int = 7, branch: str = "topic") -> Request:
+        places = [(self.fork if fork else self.path, f"refs/heads/{branch}")]
+        if folder := {"gitlab": "merge-requests", "bitbucket": ""}.get(self.sender.name, "pull"):
+            places.append((self.path, f"refs/{folder}/{number}/head"))
+        for path, ref in places:
+            self.checkout.git("push", "-q", "-f", str(path), f"{sha}:{ref}")
+        site = f"http://127.0.0.1:{self.server.server_port}/git"
+        return Request(sha=sha, fork=fork, number=number, branch=branch, site=site)
+
+    def ask(self, request: Request, action: str = "opened", **more: Any) -> str:
+        """Tell of a pull request, and what is said of the delivery once it is handled."""
+        event, payload = self.sender.pull_request(request, action, **more)
+        assert self.deliver(payload, f"pull-{next(self.numbers)}", event) == 202
+        self.pushes.drain()
+        return self.pushes.deliveries("model")[-1].message
+
+    def push_told(self, request: Request) -> None:
+        """Tell of the push to the branch that a pull request is of."""
+        moved = Moved(ref=f"refs/heads/{request.branch}", before=ZERO, after=request.sha)
+        assert self.tell(moved, delivery=f"push-{next(self.numbers)}") == [202]
+        self.pushes.drain()
+
+    def again(self) -> str:
+        """Run the newest delivery again, as its page does."""
+        with transaction(self.pushes.db):
+            deliveries.again(self.pushes.db, self.pushes.deliveries("model")[-1].id)
+        self.pushes.drain()
+        return self.pushes.deliveries("model")[-1].message
+
+    def approve(self, request: Request) -> int:
+        project = projects.by_name(self.pushes.db, "model")
+        return approvals.approve(self.pushes.db, self.pushes.config, project, request.sha, self.admin)
+
+    def waiting(self) -> list[str]:
+        project = projects.by_name(self.pushes.db, "model")
+        found = approval_store.waiting(self.pushes.db, project.id)
+        assert approval_store.count(self.pushes.db, project.id) == len({item.push.after for item in found})
+        return [item.push.after for item in found]
+
+    def badge(self) -> str:
+        return badges.answer(self.pushes.db, self.pushes.vault, Question(project="model")).message
+
+    def known(self, number: int = 7) -> PullRequest:
+        found = pull_requests.find(self.pushes.db, self.repository, number)
+        assert found is not None
+        return found
+
+    def of(self, sha: str) -> list[Push]:
+        return [push for push in self.pushes.pushes("model") if push.after == sha]
+
+    def spec(self, execution: Execution) -> ExecutionSpec:
+        """What a runner gets at the claim."""
+        return launch.spec(self.pushes.db, self.pushes.config, self.pushes.vault, execution)
+
+    def set_variables(self) -> None:
+        project = projects.by_name(self.pushes.db, "model")
+        variables.set_one(self.pushes.db, self.pushes.vault, project, "TOKEN", SECRET, is_secret=True)
+        variables.set_one(self.pushes.db, self.pushes.vault, project, "MODE", "plain", is_secret=False)
+
+    @property
+    def repository(self) -> int:
+        return projects.repositories(self.pushes.db, projects.by_name(self.pushes.db, "model").id)[0].id
+
+    @property
+    def mirror(self) -> Path:
+        return hosting.repository_path(self.pushes.config, projects.repository(self.pushes.db, self.repository))
+
+    @property
+    def admin(self) -> User:
+        found = users.by_name(self.pushes.db, "admin")
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[GitServer]:
+    with served(tmp_path / "forge") as running:
+        yield running
+
+
+@pytest.fixture
+def site(sender: Sender, pushes: PushServer, checkout: Checkout, tmp_path: Path, server: GitServer) -> Site:
+    return Site(pushes, checkout, tmp_path / "forge", server, sender)
+
+
+# what runs
+
+
+@each
+def test_an_opened_pull_request_runs_its_head_like_a_push_to_a_branch(site: Site) -> None:
+    request = site.head(message="a topic")
+    assert site.ask(request) == "pull request 7: 1 execution"
+    (push,) = site.pushes.pushes("model")
+    assert (push.kind, push.ref, push.after) == (EventKind.PULL_REQUEST, "refs/pull/7/head", request.sha)
+    assert (push.before, push.pusher, push.message) == (ZERO, "ada", "a topic\n")
+    assert (push.name, push.pull_request_id) == ("pull/7/head", site.known().id)
+    assert [execution.commit_identifier for execution in site.pushes.executions("model")] == [request.sha]
+    known = site.known()
+    assert (known.sha, known.title, known.author) == (request.sha, "Train longer", "ada")
+    assert (known.head_branch, known.base_branch, known.from_fork, known.closed) == ("topic", "main", False, False)
+
+
+@each
+def test_each_new_head_runs_once_and_what_is_told_of_titles_runs_nothing(site: Site) -> None:
+    first = site.head()
+    site.ask(first)
+    asked = len(site.server.requests)
+    assert site.ask(replace(first, title="Other"), "edited") == "pull request 7: was recorded before"
+    assert (site.known().title, len(site.server.requests)) == ("Other", asked)
+    second = site.head(message="more")
+    assert site.ask(second, "updated") == "pull request 7: 1 execution"
+    assert "recorded before" in site.ask(second, "updated")
+    assert "recorded before" in site.ask(second, "reopened")
+    assert [(push.before, push.after) for push in site.pushes.pushes("model")] == [
+        (ZERO, first.sha), (first.sha, second.sha),
+    ]  # fmt: skip
+    assert site.pushes.steps("model") == ["train", "train"]
+
+
+@each
+def test_what_is_closed_runs_nothing_and_its_state_is_kept(site: Site) -> None:
+    request = site.head()
+    assert site.ask(request, "closed") == "pull request 7: it is closed, nothing runs"
+    assert (site.known().closed, site.server.requests) == (True, [])
+    assert site.ask(request, "reopened") == "pull request 7: 1 execution"
+    assert not site.known().closed
+    site.ask(replace(request, title="Done"), "merged")
+    assert (site.known().closed, site.known().title, site.known().sha) == (True, "Done", request.sha)
+    assert site.again() == "pull request 7: it is closed, nothing runs"
+    assert site.pushes.steps("model") == ["train"]
+
+
+@each
+def test_labels_run_nothing(site: Site) -> None:
+    site.ask(site.head(), "labeled")
+    assert site.pushes.pushes("model") == []
+    assert site.pushes.deliveries("model")[-1].state == "ignored"
+
+
+@each
+def test_running_its_delivery_again_runs_its_head_again(site: Site) -> None:
+    request = site.head()
+    site.ask(request)
+    assert site.again() == "pull request 7: 1 execution"
+    first, second = site.of(request.sha)
+    assert (second.again_of, second.before, second.pull_request_id) == (first.id, ZERO, first.pull_request_id)
+
+
+@each
+def test_skip_marks_and_broken_configurations_are_said(site: Site) -> None:
+    assert (
+        site.ask(site.head(message="[skip ci] not yet")) == "pull request 7: skipped: [skip ci] in the commit message"
+    )
+    sha = site.checkout.commit({"valohai.yaml": "- nonsense"})
+    assert "broken configuration" in site.ask(site.at(sha, FORK, number=8))
+    assert site.waiting() == []
+
+
+# two events, one set
+
+
+@each
+def test_a_push_and_then_its_pull_request_make_one_set(site: Site) -> None:
+    request = site.head()
+    site.push_told(request)
+    assert site.ask(request) == "pull request 7: nothing runs: every step was skipped"
+    assert site.pushes.steps("model") == ["train"]
+    assert site.of(request.sha)[1].skipped == (("train", "#1 runs it already, for the push to topic"),)
+
+
+@each
+def test_a_pull_request_and_then_its_push_make_one_set(site: Site) -> None:
+    request = site.head()
+    site.ask(request)
+    site.push_told(request)
+    assert site.pushes.steps("model") == ["train"]
+    assert site.of(request.sha)[1].skipped == (("train", "#1 runs it already, for pull request 7"),)
+    assert site.of(request.sha)[1].outcome == "nothing runs: every step was skipped"
+
+
+@each
+def test_only_the_other_kind_of_event_on_the_same_branch_counts(site: Site) -> None:
+    request = site.head()
+    site.push_told(replace(request, branch="main"))
+    site.checkout.git("push", "-q", str(site.path), f"{request.sha}:refs/heads/copy")
+    site.push_told(replace(request, branch="copy"))
+    assert site.ask(request) == "pull request 7: 1 execution"
+    assert site.ask(site.at(request.sha, number=8)) == "pull request 8: 1 execution"
+    assert len(site.pushes.steps("model")) == 4
+
+
+@github
+def test_steps_that_the_other_event_did_not_run_do_run(site: Site) -> None:
+    sha = site.checkout.commit({"valohai.yaml": step("train") + step("test")}, "two\n\nPushmill-Step: test")
+    request = site.at(sha)
+    site.push_told(request)
+    assert site.pushes.steps("model") == ["test"]
+    execute(site.pushes.db, "UPDATE execution SET step = 'other'")
+    assert site.ask(request) == "pull request 7: 1 execution"
+
+
+# forks
+
+
+@each
+def test_a_fork_runs_nothing_until_that_very_commit_is_approved(site: Site) -> None:
+    first = site.head(FORK)
+    assert site.ask(first) == "pull request 7: waits for approval: from a fork"
+    assert (site.pushes.steps("model"), site.waiting()) == ([], [first.sha])
+    assert site.known().from_fork
+    assert site.again() == "pull request 7: waits for approval: from a fork"
+    assert site.pushes.steps("model") == []
+    assert site.approve(first) == 1
+    assert [push.outcome for push in site.of(first.sha)] == ["1 execution", "nothing runs: every step was skipped"]
+    assert (site.pushes.steps("model"), site.waiting()) == (["train"], [])
+    second = site.head(FORK, message="and now for something else")
+    assert site.ask(second, "updated") == "pull request 7: waits for approval: from a fork"
+    assert (site.pushes.steps("model"), site.waiting()) == (["train"], [second.sha])
+    assert site.approve(second) == 1
+    assert [execution.creator for execution in site.pushes.executions("model")] == ["admin", "admin"]
+
+
+@each
+def test_a_pull_request_whose_fork_is_gone_runs_nothing(site: Site) -> None:
+    request = site.head("gone")
+    said = site.ask(request)
+    if not isinstance(site.sender, Bitbucket):  # which keeps no head
+        assert said == "pull request 7: waits for approval: from a fork"
+    else:
+        execute(site.pushes.db, "UPDATE delivery SET attempts = 5, retry_at = NULL")
+        site.pushes.drain()
+        assert site.pushes.deliveries("model")[-1].state == "failed"
+        assert site.pushes.deliveries("model")[-1].message == "pull request 7: its fork is gone"
+    assert site.pushes.steps("model") == []
+
+
+@each
+def test_a_fork_of_a_commit_that_the_repository_has_itself_waits_too(site: Site) -> None:
+    request = site.head()
+    site.push_told(request)
+    assert "waits for approval" in site.ask(site.at(request.sha, FORK))
+    assert site.pushes.steps("model") == ["train"]
+    site.set_variables()
+    assert site.spec(site.pushes.executions("model")[0]).secrets == ["TOKEN"]  # it was pushed, so it is trusted
+
+
+@each
+def test_once_a_fork_always_a_fork(site: Site) -> None:
+    site.ask(site.head(FORK))
+    later = replace(site.head(FORK, message="more"), fork="")
+    if isinstance(site.sender, Bitbucket):
+        later = site.at(later.sha)
+    assert "waits for approval" in site.ask(later, "updated")
+
+
+@github
+def test_two_people_who_approve_at_once_make_one_set(site: Site) -> None:
+    request = site.head(FORK)
+    site.ask(request)
+    made: list[int] = []
+
+    def press() -> None:
+        db = connect(site.pushes.config.database)
+        made.append(approvals.approve(db, site.pushes.config, projects.by_name(db, "model"), request.sha, site_admin))
+        db.close()
+
+    site_admin = site.admin
+    threads = [threading.Thread(target=press) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(made) == [0, 0, 0, 0, 0, 1]
+    assert site.pushes.steps("model") == ["train"]
+    assert len(rows(site.pushes.db, "SELECT * FROM approval")) == 1
+
+
+@github
+def test_two_pull_requests_of_one_approved_commit_make_one_set(site: Site) -> None:
+    request = site.head(FORK)
+    site.ask(request)
+    site.ask(site.at(request.sha, FORK, number=8))
+    assert site.waiting() == [request.sha, request.sha]
+    assert site.approve(request) == 1
+    assert site.of(request.sha)[1].skipped == (("train", "#1 runs it already, for pull request 7"),)
+    assert site.waiting() == []
+
+
+@github
+def test_what_has_moved_on_or_was_closed_cannot_be_approved(site: Site) -> None:
+    first = site.head(FORK)
+    site.ask(first)
+    second = site.head(FORK, message="more")
+    site.ask(second, "updated")
+    assert site.waiting() == [second.sha]
+    with pytest.raises(Conflict, match="has moved on"):
+        site.approve(first)
+    site.ask(second, "closed")
+    for request in (second, replace(second, sha="f" * 40)):
+        with pytest.raises(Conflict, match="waits for approval"):
+            site.approve(request)
+    assert rows(site.pushes.db, "SELECT * FROM approval") == []
+    assert site.ask(second, "reopened") == "pull request 7: was recorded before"
+    assert site.approve(second) == 1
+
+
+@github
+def test_an_approved_commit_runs_when_it_comes_again(site: Site) -> None:
+    request = site.head(FORK)
+    site.ask(request)
+    site.approve(request)
+    assert site.ask(site.at(request.sha, FORK, number=8)) == "pull request 8: 1 execution"
+
+
+@github
+def test_the_command_line_approves(site: Site) -> None:
+    request = site.head(FORK)
+    site.ask(request)
+
+    def approve(sha: str) -> subprocess.CompletedProcess[str]:
+        command = [str(PUSHMILL), "project", "approve", "model", sha, "--data", str(site.pushes.config.data)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    assert "no full commit name" in approve(request.sha[:12]).stderr
+    assert "waits for approval" in approve("f" * 40).stderr
+    assert approve(request.sha).stdout == f"Commit {request.sha} is approved: 1 execution of it begin soon.\n"
+    assert approve(request.sha).stdout == f"Commit {request.sha} is approved: it runs already.\n"
+    assert site.pushes.steps("model") == ["train"]
+
+
+# secrets
+
+
+@github
+def test_secrets_go_to_what_the_repositorys_own_people_pushed_and_to_what_is_approved(site: Site) -> None:
+    site.set_variables()
+    site.ask(site.head())
+    request = site.head(FORK, number=8)
+    site.ask(request)
+    site.approve(request)
+    for execution in site.pushes.executions("model"):
+        assert site.spec(execution).environment_variables == {"TOKEN": SECRET, "MODE": "plain"}
+
+
+@github
+def test_whoever_runs_a_forks_commit_by_hand_does_not_give_it_secrets(site: Site) -> None:
+    site.set_variables()
+    request = site.head(FORK)
+    site.ask(request)
+    db, config = site.pushes.db, site.pushes.config
+    commit, project = site.pushes.commit("model", request.sha), projects.by_name(site.pushes.db, "model")
+    with transaction(db):
+        by_hand = launch.launch(db, config, project, commit, resolve(commit.config, "train"), site.admin)
+        again = launch.again(db, config, by_hand, site.admin, "Runs again")
+    for execution in (by_hand, again):
+        spec = site.spec(execution)
+        assert (spec.environment_variables, spec.secrets) == ({"MODE": "plain"}, [])
+    site.approve(request)
+    assert site.spec(again).environment_variables == {"TOKEN": SECRET, "MODE": "plain"}
+
+
+@github
+def test_a_forks_commit_that_was_merged_is_trusted(site: Site) -> None:
+    site.set_variables()
+    request = site.head(FORK)
+    site.ask(request)
+    site.checkout.git("push", "-q", str(site.path), f"{request.sha}:refs/heads/main")
+    site.push_told(replace(request, branch="main"))
+    (execution,) = site.pushes.executions("model")
+    assert site.spec(execution).secrets == ["TOKEN"]
+
+
+# order
+
+
+@each
+def test_an_older_head_that_is_told_later_does_not_become_the_present_one(site: Site) -> None:
+    first = site.head()
+    second = site.head(message="more")
+    site.ask(second, "updated")
+    assert site.ask(replace(first, title="Old"), "opened") == "pull request 7: 1 execution"
+    assert (site.known().sha, site.known().title) == (second.sha, "Train longer")
+    assert site.ask(second, "updated") == "pull request 7: was recorded before"
+
+
+@each
+def test_a_head_that_was_forced_back_is_the_present_one(site: Site) -> None:
+    first = site.head()
+    site.ask(first)
+    second = site.head(message="more")
+    site.ask(second, "updated")
+    site.ask(site.at(first.sha), "updated")
+    assert site.known().sha == first.sha
+    site.checkout.git("reset", "-q", "--hard", first.sha)
+    third = site.head(message="elsewhere")
+    assert site.ask(third, "updated") == "pull request 7: 1 execution"
+    assert (site.known().sha, site.of(third.sha)[0].before) == (third.sha, first.sha)
+
+
+@github
+def test_one_that_waited_while_its_pull_request_was_closed_runs_nothing(site: Site) -> None:
+    request = site.head()
+    away = site.path.rename(site.path.with_name("away"))
+    assert "model.git" in site.ask(request)
+    away.rename(site.path)
+    event, payload = site.sender.pull_request(request, "closed")
+    site.deliver(payload, "later", event)
+    execute(site.pushes.db, "UPDATE delivery SET retry_at = '2099-01-01T00:00:00.000000Z' WHERE delivery_id = 'pull-0'")
+    execute(
+        site.pushes.db, "UPDATE delivery SET id = 1000 WHERE delivery_id = 'pull-0'"
+    )  # as if it came to its turn later
+    execute(site.pushes.db, "UPDATE delivery SET retry_at = NULL")
+    site.pushes.drain()
+    assert [(d.delivery_id, d.message) for d in site.pushes.deliveries("model")] == [
+        ("later", "pull request 7: it is closed, nothing runs"),
+        ("pull-0", "pull request 7: it is closed, nothing runs"),
+    ]
+    assert (site.known().closed, site.pushes.steps("model")) == (True, [])
+
+
+@github
+def test_being_killed_anywhere_leaves_one_set(site: Site) -> None:
+    first, second = site.head(), site.head(message="more")
+    site.ask(first)
+    site.ask(second, "updated")
+    execute(site.pushes.db, "UPDATE delivery SET state = 'stored'")
+    execute(site.pushes.db, "UPDATE pull_request SET sha = ?", (first.sha,))  # killed before it was said
+    site.pushes.drain()
+    assert (site.known().sha, site.pushes.steps("model")) == (second.sha, ["train", "train"])
+
+
+# what is fetched, and what it does not become
+
+
+@each
+def test_a_forks_head_is_pinned_and_no_branch_no_head_no_badge_and_no_push_to_a_ref(site: Site) -> None:
+    site.push_told(replace(site.at("main"), branch="main", sha=site.checkout.git("rev-parse", "main").stdout.strip()))
+    before = git.refs(site.mirror), (site.mirror / "HEAD").read_text(), site.badge()
+    request = site.head(FORK, branch="main")
+    request = site.at(request.sha, FORK, branch="evil")
+    site.ask(request)
+    site.approve(request)
+    execute(site.pushes.db, "UPDATE execution SET state = 'error', ended_at = created_at WHERE counter > 1")
+    assert (git.refs(site.mirror), (site.mirror / "HEAD").read_text(), site.badge()) == before
+    assert git.resolve(site.mirror, f"refs/pushmill/{request.sha}") == request.sha
+    assert "refs/pull/7/head" not in commits.last_pushes(site.pushes.db, site.repository)
+    found = subprocess.run(
+        ["git", "ls-remote", site.pushes.git_url("model")], capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    assert all("\trefs/pushmill/" in line for line in found if line.startswith(request.sha))
+    clone = site.path.parent.parent / "clone"
+    subprocess.run(["git", "clone", "-q", site.pushes.git_url("model"), str(clone)], check=True)
+    log = subprocess.run(["git", "log", "--all", "--format=%H"], cwd=clone, capture_output=True, text=True, check=True)
+    assert request.sha not in log.stdout
+
+
+@pytest.mark.parametrize("sender", [Bitbucket()], ids=label)
+def test_bitbuckets_fork_is_fetched_without_the_repositorys_credentials(site: Site) -> None:
+    site.ask(site.head(FORK))
+    asked = [path for _, path in site.server.requests if path.startswith("/git/mallory/")]
+    assert asked
+    assert site.server.credentials_seen == set()
+
+
+@pytest.mark.parametrize("sender", [Bitbucket()], ids=label)
+@pytest.mark.parametrize(
+    "elsewhere", ["http://127.0.0.1:1", "http://localhost", "https://127.0.0.1", "http://127.0.0.2"]
+)
+def test_bitbuckets_fork_is_fetched_from_the_repositorys_own_host_alone(site: Site, elsewhere: str) -> None:
+    said = site.ask(replace(site.head(FORK), site=elsewhere))
+    assert said.endswith("lies elsewhere than the repository and is not fetched")
+    assert not [path for _, path in site.server.requests if path.startswith("/git/mallory/")]
+
+
+@pytest.mark.parametrize("sender", [Bitbucket()], ids=label)
+def test_bitbuckets_twelve_digits_are_found_in_what_was_fetched_alone(site: Site) -> None:
+    old = site.head(FORK)
+    new = site.head(FORK, message="more")
+    assert "waits" in site.ask(old)  # the branch has moved on meanwhile
+    assert site.known().sha == old.sha
+    assert "waits" in site.ask(new, "updated")
+    assert site.known().sha == new.sha
+    site.checkout.git("checkout", "-q", "--orphan", "unrelated")
+    unrelated = site.checkout.commit({"a": "b"})
+    site.checkout.git("push", "-q", str(site.path), f"{unrelated}:refs/heads/other")
+    assert site.ask(replace(new, sha=unrelated), "updated") == f"the repository has no commit {unrelated[:12]}"
+
+
+@pytest.mark.parametrize("sender", [GitHub(), GitLab(), Gitea()], ids=label)
+def test_a_head_that_is_not_there_yet_is_waited_for_and_then_given_up(site: Site) -> None:
+    site.head()
+    missing = Request(sha="f" * 40)
+    assert site.ask(missing) == f"the repository has no commit {'f' * 40}"
+    assert site.pushes.deliveries("model")[-1].state == "stored"
+    execute(site.pushes.db, "UPDATE delivery SET attempts = 5, retry_at = NULL")
+    site.pushes.drain()
+    assert site.pushes.deliveries("model")[-1].state == "failed"
+    assert site.pushes.pushes("model") == []

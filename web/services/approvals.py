@@ -1,0 +1,108 @@
+"""Letting a commit of a fork run: it is a stranger's code, and from then on it gets the project's secrets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from core.config import Config
+from core.errors import Conflict
+from core.model import Project, PushEvent, User
+from web.services import heads, hosting, repeats, trigger
+from web.services.heads import Head
+from web.services.rules import Choice
+from web.services.trigger import Source
+from web.store import approvals, commits, deliveries, executions, projects
+from web.store.approvals import Waiting
+from web.store.commits import Push
+from web.store.db import transaction
+
+SHOWN = 10  # of the commits that wait
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """How many commits of a project wait, and the first of them."""
+
+    count: int
+    first: list[Waiting]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What a push that waits makes run; `reason` is why that is nothing, or None."""
+
+    event: PushEvent
+    head: Head
+    reason: str | None
+    choice: Choice
+
+
+def overview(db: Database, project: Project) -> Overview:
+    return Overview(count=approvals.count(db, project.id), first=approvals.waiting(db, project.id, limit=SHOWN))
+
+
+def approve(db: Database, config: Config, project: Project, sha: str, person: User) -> int:
+    """Let commit `sha` run and launch what waits of it, each step once; how many executions. Dispatch after it.
+
+    It is no error when somebody was faster. Raises Conflict when nothing of it waits, or not any more.
+    """
+    waiting = approvals.waiting(db, project.id, sha)
+    if not waiting:
+        _check_approved(db, project, sha)
+    chosen = {item.push.id: _chosen(db, config, project, item) for item in waiting}
+    ran: dict[str, str] = {}
+    with transaction(db):
+        for item in approvals.waiting(db, project.id, sha):
+            if item.push.id in chosen:
+                approvals.add(db, item.push.repository_id, sha, person.id)
+                ran |= _run(db, config, project, item, chosen[item.push.id], ran, person)
+    return len(ran)
+
+
+def _check_approved(db: Database, project: Project, sha: str) -> None:
+    if not any(approvals.find(db, repository.id, sha) for repository in projects.repositories(db, project.id)):
+        raise Conflict(
+            f"nothing of commit {sha[:80]!r} waits for approval: its pull request has moved on or was closed, or there is none"
+        )
+
+
+def _chosen(db: Database, config: Config, project: Project, item: Waiting) -> Chosen:
+    """As the rules are now."""
+    repository = projects.repository(db, item.push.repository_id)
+    delivery = deliveries.get(db, item.push.delivery_id or 0)
+    assert delivery is not None  # noqa: S101  (deliveries alone make pushes)
+    path = hosting.repository_path(config, repository)
+    source = Source(
+        project=project, repository=repository, path=path, delivery=delivery, pull_request=item.pull_request
+    )
+    event, head = _event(item.push), heads.read(db, project, path, item.push.after)
+    reason, choice = trigger.choose(db, source, event, head)
+    return Chosen(event=event, head=head, reason=reason, choice=choice)
+
+
+def _run(
+    db: Database, config: Config, project: Project, item: Waiting, chosen: Chosen, ran: dict[str, str], person: User
+) -> dict[str, str]:
+    """Launch what does not run yet; for each of its steps what others that wait for it are told."""
+    choice = repeats.less(chosen.choice, ran)
+    outcome = f"skipped: {chosen.reason}" if chosen.reason else trigger.outcome_of(chosen.event, chosen.head, choice)
+    commit = commits.by_identifier(db, project.id, item.push.after)
+    trigger.run(db, config, project, commit, choice, person, push_id=item.push.id, outcome=outcome)
+    number = item.pull_request.number
+    return {
+        e.step: f"#{e.counter} runs it already, for pull request {number}" for e in executions.of_push(db, item.push.id)
+    }
+
+
+def _event(push: Push) -> PushEvent:
+    return PushEvent(
+        kind=push.kind,
+        ref=push.ref,
+        before=push.before,
+        after=push.after,
+        pusher=push.pusher,
+        message=push.message,
+        options=push.options,
+    )

@@ -1,0 +1,34 @@
+"""One set for two events: a push to a branch and a pull request from that branch end at the same commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sqlite_utils import Database
+
+from core.model import Commit, EventKind, PullRequest, PushEvent
+from web.services.rules import Choice
+from web.store import repeats
+
+
+def reasons(db: Database, commit: Commit, event: PushEvent, request: PullRequest | None) -> dict[str, str]:
+    """By step: why it need not run for this event, because it does for one of the other kind on the same branch.
+
+    Call inside the transaction that launches the rest.
+    """
+    repository_id = commit.repository_id
+    if request is not None and not request.from_fork:
+        ran = repeats.by_pushes(db, repository_id, commit.id, request.head_branch)
+        return {step: f"#{n} runs it already, for the push to {request.head_branch}" for step, n in ran.items()}
+    if event.kind is EventKind.PUSH and event.branch is not None:
+        for_requests = repeats.by_pull_requests(db, repository_id, commit.id, event.branch)
+        return {step: f"#{n} runs it already, for pull request {number}" for step, (n, number) in for_requests.items()}
+    return {}
+
+
+def less(choice: Choice, why: Mapping[str, str]) -> Choice:
+    """What is left to run; the rest is skipped for these reasons, by step."""
+    run = tuple(resolved for resolved in choice.run if resolved.step.name not in why)
+    repeated = [(r.step.name, why[r.step.name]) for r in choice.run if r.step.name in why]
+    return replace(choice, run=run, skipped=(*choice.skipped, *repeated))

@@ -1,0 +1,78 @@
+"""Pull requests as far as forges told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlite_utils import Database
+
+from core.errors import NotFound
+from core.model import PullRequest, PullRequestEvent
+from web.store.db import Row, execute, insert, row, rows
+
+CHANGE = """
+    UPDATE pull_request SET title = ?, author = COALESCE(NULLIF(?, ''), author), url = ?, head_branch = ?, base_branch = ?,
+        from_fork = MAX(from_fork, ?), closed = 0, changed_at = ? WHERE id = ? AND changed_at <= ?
+"""
+CLOSE = "UPDATE pull_request SET title = ?, closed = 1, changed_at = ? WHERE id = ? AND changed_at <= ?"
+
+
+def save(db: Database, repository_id: int, event: PullRequestEvent, sha: str, at: str) -> PullRequest:
+    """Take what an event says that came in `at` that time; of one that is known all but its head. Inside a transaction.
+
+    An event that came in before the one that was taken last changes nothing. What was once a fork's stays a fork's.
+    """
+    known = find(db, repository_id, event.number)
+    if known is None:
+        return get(db, _add(db, repository_id, event, sha, at))
+    if event.closed:
+        execute(db, CLOSE, (event.title, at, known.id, at))
+    else:
+        said = (event.title, event.author, event.url, event.head_branch, event.base_branch, int(event.from_fork))
+        execute(db, CHANGE, (*said, at, known.id, at))
+    return get(db, known.id)
+
+
+def set_head(db: Database, pull_request_id: int, sha: str) -> None:
+    execute(db, "UPDATE pull_request SET sha = ? WHERE id = ?", (sha, pull_request_id))
+
+
+def get(db: Database, pull_request_id: int) -> PullRequest:
+    found = row(db, "SELECT * FROM pull_request WHERE id = ?", (pull_request_id,))
+    if found is None:
+        raise NotFound(f"there is no pull request {pull_request_id}")
+    return _pull_request(found)
+
+
+def find(db: Database, repository_id: int, number: int) -> PullRequest | None:
+    sql = "SELECT * FROM pull_request WHERE repository_id = ? AND number = ?"
+    found = row(db, sql, (repository_id, number))
+    return _pull_request(found) if found else None
+
+
+def of_ids(db: Database, ids: Collection[int | None]) -> dict[int | None, PullRequest]:
+    marks = ", ".join("?" * len(ids))
+    found = rows(db, f"SELECT * FROM pull_request WHERE id IN ({marks})", list(ids))
+    return {item["id"]: _pull_request(item) for item in found}
+
+
+def of_commit(db: Database, commit_id: int) -> list[PullRequest]:
+    """Those whose head the commit is or was, the newest first."""
+    sql = (
+        "SELECT * FROM pull_request WHERE id IN (SELECT pull_request_id FROM push WHERE commit_id = ?) ORDER BY id DESC"
+    )
+    return [_pull_request(found) for found in rows(db, sql, (commit_id,))]
+
+
+def _add(db: Database, repository_id: int, event: PullRequestEvent, sha: str, at: str) -> int:
+    values = {
+        "repository_id": repository_id, "number": event.number, "sha": sha, "title": event.title, "author": event.author,
+        "url": event.url, "head_branch": event.head_branch, "base_branch": event.base_branch,
+        "from_fork": int(event.from_fork), "closed": int(event.closed), "changed_at": at,
+    }  # fmt: skip
+    return insert(db, "pull_request", values)
+
+
+def _pull_request(found: Row) -> PullRequest:
+    values = {name: found[name] for name in PullRequest.__dataclass_fields__}
+    return PullRequest(**values | {name: bool(found[name]) for name in ("from_fork", "closed")})
