@@ -4,7 +4,7 @@ Reading never touches a working tree: names, sizes and kinds come from the objec
 is followed or executed here. libgit2 has no helpers and no hooks; the git binary runs through core.git.command.
 """
 
-from core.git.remotes import fetch, fetch_commit
+from core.git.remotes import fetch, fetch_commit, remote_refs
 from core.git.repository import (
     CommitInfo,
     commit_info,
@@ -31,6 +31,7 @@ __all__ = [
     "pin",
     "read_file",
     "refs",
+    "remote_refs",
     "resolve",
     "set_head_to_first_branch",
 ]

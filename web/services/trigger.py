@@ -40,7 +40,7 @@ class Source:
 
 def follow(db: Database, config: Config, source: Source, event: PushEvent, head: Head) -> str:
     """Record an event that ends at `head` with all that follows from it; the outcome. The same event again does nothing."""
-    event = replace(event, message=head.info.message[:MESSAGE_CHARS])
+    event = replace(event, message=head.info.message[:MESSAGE_CHARS], after=head.info.sha)  # which a tag leads to
     reason, choice = rules.skip_reason(event, head.info.message), rules.Choice()
     if reason is None and head.config_state == "ok":
         provided = variables.names(db, source.project.id)
