@@ -156,7 +156,7 @@ def _known_here(
         if not plain:
             raise InvalidInput(f"project {name} has no repository of forge plain: `pushmill project add` makes one")
         if plain[0].url is None:
-            projects.set_url(db, plain[0].id, str(bare_repo), "plain")
+            projects.set_url(db, plain[0].id, str(bare_repo))
             notes.append(f"The server fetches from {bare_repo}.")
             if not config.git.allow_local:
                 notes.append("For that it needs `allow_local = true` below [git] in config.toml, and a restart.")

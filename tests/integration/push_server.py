@@ -117,7 +117,8 @@ class PushServer:
         """In the order in which they were recorded."""
         found = rows(
             self.db,
-            "SELECT push.id FROM push JOIN repository ON repository.id = push.repository_id WHERE project_id = ?",
+            "SELECT push.id FROM push JOIN repository ON repository.id = push.repository_id WHERE project_id = ?"
+            " ORDER BY push.id",
             (projects.by_name(self.db, project).id,),
         )
         return [self._push(item["id"]) for item in found]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instance import Checkout
+from instance import Checkout, wait_for
 from push_server import PushServer, bare_repository, step
 from redis import Redis
 
@@ -257,7 +257,12 @@ def test_a_remote_that_comes_back_gets_everything_that_waited_in_order(forge: Fo
     away.rename(forge.path)
     b = forge.push({}, message="B")
     forge.deliver(payload(b, a), delivery="d-2")
-    forge.pushes.drain()
+
+    def both() -> bool:
+        forge.pushes.drain()
+        return len(forge.pushes.pushes("model")) == 2
+
+    wait_for(both)
     assert [push.after for push in forge.pushes.pushes("model")] == [a, b]
 
 

@@ -90,7 +90,11 @@ def set_ssh_key(db: Database, repository_id: int, deploy_key: str, ssh_key: byte
     execute(db, sql, (deploy_key, ssh_key, repository_id))
 
 
-def set_url(db: Database, repository_id: int, url: str, forge: str) -> None:
+def set_url(db: Database, repository_id: int, url: str) -> None:
+    execute(db, "UPDATE repository SET url = ? WHERE id = ?", (url, repository_id))
+
+
+def relocate(db: Database, repository_id: int, url: str, forge: str) -> None:
     """Where a repository lies from now on. What was learned of the old place is forgotten, and its refs are looked at anew."""
     sql = (
         "UPDATE repository SET url = ?, forge = ?, full_name = '', polled_at = NULL, fetch_retry_at = NULL,"
