@@ -225,6 +225,10 @@ def _way_out(text: str, host: str) -> str:
         )
     if "Permission denied (publickey" in text:
         return "; enter the project's deploy key there: `pushmill project deploy-key NAME` prints it"
+    if "returned error: 30" in text:
+        return (
+            "; it lies elsewhere now, and redirects are not followed: `pushmill project set-url NAME URL` changes that"
+        )
     if "terminal prompts disabled" in text or "Authentication failed" in text:
         return "; its credentials are missing or were refused: `pushmill project set-token NAME` takes a token"
     return ""

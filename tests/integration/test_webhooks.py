@@ -183,7 +183,10 @@ def test_the_payload_must_be_about_the_registered_repository(forge: Forge) -> No
     assert forge.deliver(payload(sha, repository={"full_name": "Ada/Model"}), delivery="d-3") == 202
     found = forge.pushes.deliveries("model")
     assert [delivery.state for delivery in found] == ["stored", "ignored", "stored"]
-    assert found[1].message == "this webhook is for ada/model, the delivery is about mallory/model"
+    assert found[1].message == (
+        "this webhook is for ada/model, the delivery is about mallory/model; if that is its name now:"
+        " `pushmill project set-url model URL`"
+    )
     forge.pushes.drain()
     assert forge.pushes.steps("model") == ["train"]
 

@@ -45,8 +45,8 @@ class Poller:
         """The repositories whose time has come. One that was never looked at is due at once."""
         now, due = time.monotonic(), []
         for repository in projects.fetched_from_elsewhere(db):
-            interval = self._interval(db, repository)
-            if interval and self._when(repository, interval, now) <= now:
+            wait = interval(db, self._config, repository)
+            if wait and self._when(repository, wait, now) <= now:
                 due.append(repository.id)
         return due
 
@@ -66,23 +66,18 @@ class Poller:
         self._plan(db, repository)
         return told
 
-    def _interval(self, db: Database, repository: Repository) -> float:
-        asked = self._config.git
-        return asked.poll_webhooks if deliveries.told(db, repository.id) else asked.poll
-
-    def _when(self, repository: Repository, interval: float, now: float) -> float:
+    def _when(self, repository: Repository, wait: float, now: float) -> float:
         """When it is due, by time.monotonic."""
         if repository.polled_at is None and repository.id not in self._failures:
             return now
         if repository.id not in self._next:  # this process has just started
             elapsed = clock.seconds_between(repository.polled_at or clock.now(), clock.now())
-            self._next[repository.id] = now + max(0.0, interval - elapsed) + interval * _share(repository.id)
+            self._next[repository.id] = now + max(0.0, wait - elapsed) + wait * _share(repository.id)
         return self._next[repository.id]
 
     def _plan(self, db: Database, repository: Repository) -> None:
-        interval = self._interval(db, repository)
-        failures = self._failures.get(repository.id, 0)
-        wait = min(interval * 2.0**failures, max(interval, LONGEST_WAIT_S))
+        usual = interval(db, self._config, repository)
+        wait = min(usual * 2.0 ** self._failures.get(repository.id, 0), max(usual, LONGEST_WAIT_S))
         self._next[repository.id] = time.monotonic() + wait * (1 + _share(repository.id))
 
     def _compare(self, db: Database, repository: Repository, there: Mapping[str, tuple[str, ...]]) -> bool:
@@ -109,6 +104,11 @@ class Poller:
         seen = {(ref, after): before.get((ref, after), now) for ref, (_, after) in moved.items()}
         self._seen[repository.id] = seen
         return {ref: move for ref, move in moved.items() if now - seen[ref, move[1]] >= GRACE_S}
+
+
+def interval(db: Database, config: Config, repository: Repository) -> float:
+    """The seconds between two questions to a repository that lies elsewhere; 0 when it is never asked."""
+    return config.git.poll_webhooks if deliveries.told(db, repository.id) else config.git.poll
 
 
 def as_it_is_now(path: Path, event: PushEvent) -> PushEvent:
