@@ -83,10 +83,12 @@ class RedisConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GitConfig:
-    """`[git]`: what may be fetched."""
+    """`[git]`: what may be fetched, and how often remotes are asked whether they moved."""
 
     allow_local: bool = False  # repositories by path on the server's disk
     allow_http: bool = False  # http:// without TLS
+    poll: Seconds = Seconds(60.0)  # between two questions while no webhook has told of a repository; 0 = never asked
+    poll_webhooks: Seconds = Seconds(600.0)  # the same once one has: a net under those that get lost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +123,9 @@ class LimitsConfig:
     time: Seconds = Seconds(0.0)  # for steps without a time-limit; 0 = none
     no_output: Seconds = Seconds(0.0)  # for steps without a no-output-timeout; 0 = none
     runner_silence: Seconds = Seconds(2 * 3600.0)  # how long executions wait for a runner that went silent
+    deliveries: Seconds = Seconds(
+        90 * 86400.0
+    )  # how long bodies of handled deliveries are kept, 3 days at least; 0 = ever
 
 
 @dataclass(frozen=True, kw_only=True)

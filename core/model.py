@@ -87,6 +87,7 @@ class Repository:
     `deploy_key` is the public half of its ssh key. `api_url` is where its forge's API is, "" for where the forge usually
     has it; `has_token` whether there is a token for it. `api_problem` is why the forge is told nothing any more, until a
     person has mended it; before `api_retry_at` it is asked nothing, before `fetch_retry_at` nothing is fetched.
+    `fetch_problem` is why fetching or polling failed the last time, "" when it did not.
     """
 
     id: int
@@ -102,6 +103,7 @@ class Repository:
     api_retry_at: str | None
     fetch_retry_at: str | None
     polled_at: str | None
+    fetch_problem: str
     created_at: str
 
 

@@ -37,15 +37,21 @@ def _missing_browser() -> str:
     return "" if browser and shutil.which("chromedriver") else "there is no Chromium or no chromedriver"
 
 
+def _missing_sshd() -> str:
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    return "" if shutil.which("sshd", path=path) and shutil.which("ssh") else "there is no sshd or no ssh"
+
+
 NEEDS: dict[str, Callable[[], str]] = {
     "docker": functools.cache(_missing_docker),
     "redis": functools.cache(_missing_redis),
     "browser": functools.cache(_missing_browser),
+    "sshd": functools.cache(_missing_sshd),
     "root": lambda: "" if os.geteuid() == 0 else "we are another user",
 }
 
 
-UNWANTED = "docker|redis|browser|chrom|root is missing"  # in the reason of a skipped test: CI must have these
+UNWANTED = "docker|redis|browser|chrom|sshd|root is missing"  # in the reason of a skipped test: CI must have these
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

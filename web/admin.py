@@ -9,14 +9,13 @@ from typing import Any
 
 import click
 
-from core.config import Config
 from core.errors import InvalidInput, NotFound
 from core.git import url as git_url
-from core.model import Project, Repository
 from hooks import post_receive
 from hooks.forges.registry import FORGES, by_host
 from web.approval_admin import approve
 from web.local import CONFIG, DATA, JSON, opened
+from web.repository_admin import deploy_key, described, printed, set_url
 from web.services import hosting, setup
 from web.store import projects, users
 from web.variable_admin import variable
@@ -28,7 +27,8 @@ def project() -> None:
 
 
 project.add_command(variable)
-project.add_command(approve)
+for _command in (approve, set_url, deploy_key):
+    project.add_command(_command)
 
 
 @project.command("add")
@@ -57,7 +57,7 @@ def add(
         repository = hosting.repository_of(db, made)
         if repository.forge == projects.HOSTED:
             hosting.prepare(db, config, key, made, repository)
-        _print(_described(config, made, repository) | {"webhook_secret": secret}, as_json)
+        printed(described(config, made, repository) | {"webhook_secret": secret}, as_json)
         if not as_json and not config.server.url and hosting.webhook_page(repository):
             click.echo("The forge cannot reach that address: set `url` below [server] in config.toml.", err=True)
 
@@ -84,7 +84,7 @@ def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None
     """List the projects."""
     with opened(data, config_file) as (db, config, _):
         found = [
-            _described(config, listed, repository)
+            described(config, listed, repository)
             for listed in projects.listing(db)
             for repository in projects.repositories(db, listed.id)
         ]
@@ -108,7 +108,7 @@ def show(name: str, as_json: bool, data: Path | None, config_file: Path | None) 
         found = projects.by_name(db, name)
         repository = hosting.repository_of(db, found)
         secret = key.decrypt(projects.secret(db, repository.id)).decode()
-        _print(_described(config, found, repository) | {"webhook_secret": secret}, as_json)
+        printed(described(config, found, repository) | {"webhook_secret": secret}, as_json)
 
 
 @click.group("hook")
@@ -164,28 +164,3 @@ def _known_here(
                 notes.append("For that it needs `allow_local = true` below [git] in config.toml, and a restart.")
         secret = key.decrypt(projects.secret(db, plain[0].id)).decode()
         return server_url or config.server.url or config.local_url, secret, notes
-
-
-def _described(config: Config, found: Project, repository: Repository) -> dict[str, str]:
-    base = config.server.url.rstrip("/") or config.local_url
-    hosted = repository.forge == projects.HOSTED
-    elsewhere = git_url.without_credentials(repository.url) if repository.url else ""
-    return {
-        "project_id": found.uuid,
-        "name": found.name,
-        "forge": repository.forge,
-        "repository": f"{base}/git/{found.name}.git" if hosted else elsewhere,
-        "webhook_url": base + hosting.webhook_path(found, repository.forge),
-        "webhook_page": hosting.webhook_page(repository),
-        "page": f"{base}/p/{found.name}/",
-    }
-
-
-def _print(values: dict[str, str], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(values, indent=2))
-        return
-    for name, value in values.items():
-        if not value:
-            continue
-        click.echo(f"{name:<16}{value}")

@@ -11,7 +11,8 @@ from redis.exceptions import RedisError
 from sqlite_utils import Database
 
 from core.config import Config
-from web.services import dispatch, ingest, launch, lifecycle, redis_users
+from web.services import dispatch, ingest, launch, lifecycle, pruning, redis_users
+from web.services.polling import Poller
 from web.services.queues import Queues
 from web.services.vault import Vault
 from web.store import deliveries, projects
@@ -19,7 +20,7 @@ from web.store.db import connect
 
 logger = logging.getLogger(__name__)
 
-FETCHES = 4  # remotes that are fetched from at once
+FETCHES = 4  # remotes that are fetched from at once, and as many that are asked whether they moved
 
 
 class Sweeper:
@@ -29,7 +30,8 @@ class Sweeper:
         self._config, self._vault, self._queues = config, vault, queues
         self._lock = threading.Lock()
         self._db = connect(config.database)
-        self._fetching: dict[int, threading.Thread] = {}
+        self._poller = Poller(config, vault)
+        self._fetching, self._polling = _Threads(), _Threads()
 
     def sweep(self) -> None:
         """Ingest, recover, queue and place. Each part is tried, whatever becomes of the others. Raises nothing."""
@@ -39,28 +41,27 @@ class Sweeper:
             _try(lambda: _restore_users(db, queues))
             _try(lambda: ingest.collect(db, config))
             _try(lambda: self._ingest(db))
+            _try(lambda: self._poll(db))
             _try(lambda: lifecycle.recover(db, config.logs_dir, config.limits.runner_silence))
             _try(lambda: launch.restart_lost(db, config))
             _try(lambda: dispatch.hand_over_again(db, queues))
             _try(lambda: dispatch.dispatch(db, queues))
+            _try(lambda: pruning.prune(db, config.limits.deliveries))
 
     def close(self) -> None:
         """Wait for what is at work."""
-        for thread in self._fetching.values():
-            thread.join()
+        self._fetching.join()
+        self._polling.join()
         with self._lock:
             self._db.close()
 
     def _ingest(self, db: Database) -> None:
         """Repositories that are here at once, those that must be fetched beside this."""
-        self._fetching = {number: thread for number, thread in self._fetching.items() if thread.is_alive()}
         for repository_id in deliveries.waiting(db):
             if projects.repository(db, repository_id).forge == projects.HOSTED:
                 ingest.ingest_repository(db, self._config, self._vault, repository_id)
-            elif repository_id not in self._fetching and len(self._fetching) < FETCHES:
-                thread = threading.Thread(target=self._fetch, args=(repository_id,), daemon=True)
-                self._fetching[repository_id] = thread
-                thread.start()
+            else:
+                self._fetching.start(repository_id, self._fetch)
 
     def _fetch(self, repository_id: int) -> None:
         """May be killed at any time; what was not finished is fetched again."""
@@ -71,6 +72,41 @@ class Sweeper:
         finally:
             db.close()
         self._queues.nudge()  # another repository may wait for this thread's place
+
+    def _poll(self, db: Database) -> None:
+        """Beside everything else: a remote may take long to answer."""
+        for repository_id in self._poller.due(db):
+            self._polling.start(repository_id, self._ask)
+
+    def _ask(self, repository_id: int) -> None:
+        db = connect(self._config.database)
+
+        def ask() -> None:
+            if self._poller.poll(db, repository_id):
+                self._queues.nudge()
+
+        try:
+            _try(ask)
+        finally:
+            db.close()
+
+
+class _Threads:
+    """At most FETCHES at once, and one for each repository; for those that find no place the next sweep asks again."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, threading.Thread] = {}
+
+    def start(self, repository_id: int, work: Callable[[int], None]) -> None:
+        self._running = {number: thread for number, thread in self._running.items() if thread.is_alive()}
+        if repository_id not in self._running and len(self._running) < FETCHES:
+            thread = threading.Thread(target=work, args=(repository_id,), daemon=True)
+            self._running[repository_id] = thread
+            thread.start()
+
+    def join(self) -> None:
+        for thread in self._running.values():
+            thread.join()
 
 
 # RQ calls jobs by name, with what is in Redis and nothing else; so the one thing that they work with stands here.

@@ -71,7 +71,7 @@ def remember_refusal(response: Response) -> Response:
 
 def _store(forge: Forge, project: Project, repository: Repository, headers: Mapping[str, str], body: bytes) -> Response:
     db, server = access.db(), access.server()
-    stranger = _stranger(db, repository, forge.full_name(headers, body))
+    stranger = _stranger(db, project, repository, forge.full_name(headers, body))
     kept = forge.KEPT_HEADERS | KEPT_HEADERS
     row, new = deliveries.store(
         db,
@@ -131,7 +131,7 @@ def _secret(db: Database, target: tuple[Project, Repository] | None) -> bytes:
     return access.server().vault.decrypt(projects.secret(db, target[1].id))
 
 
-def _stranger(db: Database, repository: Repository, full_name: str | None) -> str | None:
+def _stranger(db: Database, project: Project, repository: Repository, full_name: str | None) -> str | None:
     """Why a delivery is not about this repository; None when it is, or names none.
 
     A secret speaks for one repository: the one that its URL names, and of which the first verified payload tells the
@@ -144,13 +144,16 @@ def _stranger(db: Database, repository: Repository, full_name: str | None) -> st
         remote = hosting.remote_of(repository)
         path = remote.path if remote else ""
         if path and not f"/{path}".lower().endswith(f"/{full_name}".lower()):  # a forge may lie below a path of its own
-            return _other(path, full_name)
+            return _other(project, path, full_name)
         known = projects.learn_full_name(db, repository.id, full_name)
-    return None if known.lower() == full_name.lower() else _other(known, full_name)
+    return None if known.lower() == full_name.lower() else _other(project, known, full_name)
 
 
-def _other(mine: str, named: str) -> str:
-    return f"this webhook is for {mine}, the delivery is about {named[:200]}"
+def _other(project: Project, mine: str, named: str) -> str:
+    return (
+        f"this webhook is for {mine}, the delivery is about {named[:200]}; if that is its name now:"
+        f" `pushmill project set-url {project.name} URL`"
+    )
 
 
 def _await(db: Database, row: int) -> None:

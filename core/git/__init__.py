@@ -4,7 +4,7 @@ Reading never touches a working tree: names, sizes and kinds come from the objec
 is followed or executed here. libgit2 has no helpers and no hooks; the git binary runs through core.git.command.
 """
 
-from core.git.remotes import fetch, fetch_commit, fetch_fork, pinned
+from core.git.remotes import fetch, fetch_commit, fetch_fork, pinned, remote_refs
 from core.git.repository import (
     CommitInfo,
     commit_info,
@@ -34,6 +34,7 @@ __all__ = [
     "pinned",
     "read_file",
     "refs",
+    "remote_refs",
     "resolve",
     "resolve_beginning",
     "set_head_to_first_branch",

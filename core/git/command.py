@@ -21,6 +21,8 @@ KEPT_OF_STDERR = 16_384  # a remote may send "remote: …" lines without end
 TERM_GRACE_S = 5.0  # git removes its lock files on SIGTERM, not on SIGKILL
 PASSED_ON = ("PATH", "GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR")  # the operator's certificate authorities
 UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\uffff]+")
+COMPLAINTS = ("fatal:", "error:", "ERROR:", "remote:", "ssh:")
+OF_SSH = ("Permission denied (", "Host key verification failed")  # behind them git says only that it could not read
 OPTIONS = {
     "core.askPass": "",
     "core.bigFileThreshold": "64m",  # larger blobs are streamed, not held in memory
@@ -44,10 +46,12 @@ def run(
     protocol: str = "none",
     environment: Mapping[str, str] | None = None,
     stdout: int = subprocess.DEVNULL,
-) -> None:
+    stdout_limit: int = 0,
+) -> bytes:
     """Run `git <arguments>` in a bare `repository`; `protocol` is the one transport it may use.
 
-    Raises GitError with what git said, or when it took longer than `time_limit_s`; then all its processes are ended.
+    What it prints is returned when `stdout` is a pipe. Raises GitError with what git said, or when it took longer than
+    `time_limit_s` or printed more than `stdout_limit` bytes; then all its processes are ended.
     """
     options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
     command = [
@@ -70,11 +74,15 @@ def run(
     except OSError as error:
         raise GitError(f"git cannot be started: {error}; is it installed?") from None
     with process, _ended_with_its_children(process):
-        said = _last_words(process, time.monotonic() + time_limit_s)
-    if said is None:
+        heard = _heard(process, time.monotonic() + time_limit_s, stdout_limit)
+    if heard is None:
         raise GitError(f"git {arguments[0]} took longer than {time_limit_s:g} s and was ended")
+    printed, said = heard
+    if len(printed) > stdout_limit:
+        raise GitError(f"git {arguments[0]} printed more than {stdout_limit:,} bytes and was ended")
     if process.returncode != 0:
         raise GitError(_reason(said) or f"git {arguments[0]} ended with code {process.returncode}")
+    return printed
 
 
 def basic_auth(username: str, password: str) -> dict[str, str]:
@@ -123,24 +131,36 @@ def _environment(protocol: str) -> dict[str, str]:
     }
 
 
-def _last_words(process: subprocess.Popen[bytes], deadline: float) -> bytes | None:
-    """The end of stderr once the process has ended; None when the deadline came first."""
-    assert process.stderr is not None  # noqa: S101  (it was opened as a pipe)
-    descriptor, said = process.stderr.fileno(), b""
+def _heard(process: subprocess.Popen[bytes], deadline: float, limit: int) -> tuple[bytes, bytes] | None:
+    """What the process printed and the end of what it said once it has ended; None when the deadline came first.
+
+    Of what it prints a little more than `limit` is read, and then no more.
+    """
+    pipes = [pipe.fileno() for pipe in (process.stdout, process.stderr) if pipe]
+    heard = dict.fromkeys(pipes, b"")
+    printed, said = pipes[0] if process.stdout else None, pipes[-1]
     poll = select.poll()
-    poll.register(descriptor, select.POLLIN | select.POLLHUP)
-    while (left := deadline - time.monotonic()) > 0:
-        if not poll.poll(left * 1000):
+    for descriptor in pipes:
+        poll.register(descriptor, select.POLLIN | select.POLLHUP)
+    while pipes:
+        left = deadline - time.monotonic()
+        ready = poll.poll(left * 1000) if left > 0 else []
+        if not ready:
             return None
-        chunk = os.read(descriptor, 65_536)
-        if not chunk:
-            break
-        said = (said + chunk)[-KEPT_OF_STDERR:]
+        for descriptor, _ in ready:
+            chunk = os.read(descriptor, 65_536)
+            heard[descriptor] += chunk
+            if not chunk:
+                poll.unregister(descriptor)
+                pipes.remove(descriptor)
+        heard[said] = heard[said][-KEPT_OF_STDERR:]
+        if printed is not None and len(heard[printed]) > limit:
+            return heard[printed], heard[said]
     try:
         process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         return None
-    return said
+    return (heard[printed] if printed is not None else b""), heard[said]
 
 
 @contextlib.contextmanager
@@ -164,5 +184,5 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
 def _reason(said: bytes) -> str:
     """git's own complaint, without its progress and without what could move a terminal's cursor."""
     lines = [UNPRINTABLE.sub(" ", line).strip() for line in re.split(r"[\r\n]+", said.decode("utf-8", "replace"))]
-    complaints = [line for line in lines if line.startswith(("fatal:", "error:", "ERROR:", "remote:"))]
+    complaints = [line for line in lines if line.startswith(COMPLAINTS) or any(said in line for said in OF_SSH)]
     return "; ".join((complaints or [line for line in lines if line])[-3:])[:500]

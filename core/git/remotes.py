@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from pathlib import Path
 import pygit2
 from pygit2.enums import FetchPrune
 
-from core.errors import GitError
+from core import names
+from core.errors import GitError, InvalidInput
 from core.git import command
 from core.git.repository import PINS, as_git_error, checked_ref, checked_sha, open_repository, refs, resolve
 from core.git.url import RemoteUrl
@@ -23,9 +25,13 @@ MIRRORED = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 LIBGIT2_SCHEMES = ("https", "http", "file")  # ssh through git alone: one memory of host keys, not two
 TOKEN_USER = "x-access-token"  # noqa: S105  forges look at the token alone; GitHub documents this name for it
 FETCH_LIMIT_S = 1800.0
+LISTING_LIMIT_S = 60.0
+MAX_REFS = 10_000  # that are listed of a remote
+LISTING_BYTES = 2 * MAX_REFS * 1200  # an annotated tag has two lines, and a ref's name at most 1,024 characters
 REPACK_LIMIT_S = 600.0
 MANY_PACKS = 50  # each fetch adds one; libgit2 never joins them
 STALE_LOCK_S = 60.0
+KNOWN_HOSTS = "known_hosts"  # beside the repositories
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +64,7 @@ def fetch(
     with `token`. Redirects are not followed. Raises GitError; its text holds no credentials.
     """
     remote = parse_url(url, allow_local=allow_local, allow_http=allow_http)
-    source = Source(
-        remote=remote,
-        username=remote.username or TOKEN_USER,
-        password=token or remote.password or "",
-        ssh_key=ssh_key,
-        deadline=time.monotonic() + time_limit_s,
-    )
+    source = _source(remote, ssh_key, token, time_limit_s)
     wanted, refspecs = [checked_sha(sha) for sha in shas], [f"+{checked_ref(ref)}:{pinned(ref)}" for ref in more]
     with _one_writer(path), _errors_about(source):
         if not (remote.scheme in LIBGIT2_SCHEMES and refs(path) and _by_libgit2(path, source)):
@@ -98,6 +98,49 @@ def fetch_fork(path: Path, url: str, ref: str, *, kept_as: str, allow_http: bool
         _join_packs(path)
 
 
+def remote_refs(
+    path: Path,
+    url: str,
+    *,
+    allow_local: bool,
+    allow_http: bool,
+    ssh_key: bytes | None = None,
+    token: str | None = None,
+    time_limit_s: float = LISTING_LIMIT_S,
+) -> dict[str, tuple[str, ...]]:
+    """The branches and tags of a remote by their full names; nothing is fetched, and the mirror need not be there yet.
+
+    With each what it points to and, for an annotated tag, the commit that this leads to. Refs with names that may
+    not be used here are left out. Raises GitError as `fetch` does, and for more than MAX_REFS.
+    """
+    remote = parse_url(url, allow_local=allow_local, allow_http=allow_http)
+    source = _source(remote, ssh_key, token, time_limit_s)
+    with _errors_about(source), _environment(path, source) as environment:
+        printed = command.run(
+            ["ls-remote", "--quiet", "--heads", "--tags", "--", source.remote.address],
+            repository=path,
+            time_limit_s=time_limit_s,
+            protocol=source.remote.scheme,
+            environment=environment,
+            stdout=subprocess.PIPE,
+            stdout_limit=LISTING_BYTES,
+        )
+        return _listed(printed)
+
+
+def _listed(printed: bytes) -> dict[str, tuple[str, ...]]:
+    """What `git ls-remote` printed: lines of a name, a tab and a ref, for the commit behind a tag once more with `^{}`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in printed.decode("utf-8", "replace").split("\n"):
+        sha, _, ref = line.partition("\t")
+        with contextlib.suppress(InvalidInput):
+            ref = names.check_ref(ref.removesuffix("^{}"))
+            found[ref] = (*found.get(ref, ()), names.check_sha(sha))
+    if len(found) > MAX_REFS:
+        raise GitError(f"it has {len(found):,} branches and tags; at most {MAX_REFS:,} are followed")
+    return found
+
+
 def fetch_commit(path: Path, url: str, sha: str, *, username: str, password: str) -> None:
     """Fetch one commit, without its history, from a server of ours and pin it. Nothing happens when it is there.
 
@@ -115,6 +158,16 @@ def fetch_commit(path: Path, url: str, sha: str, *, username: str, password: str
         if ref not in open_repository(path).references:  # the ref is written last: with it the commit is whole
             _by_git(path, source, ["--depth=1"], [f"+{sha}:{ref}"])
             _join_packs(path)
+
+
+def _source(remote: RemoteUrl, ssh_key: bytes | None, token: str | None, time_limit_s: float) -> Source:
+    return Source(
+        remote=remote,
+        username=remote.username or TOKEN_USER,
+        password=token or remote.password or "",
+        ssh_key=ssh_key,
+        deadline=time.monotonic() + time_limit_s,
+    )
 
 
 class _Callbacks(pygit2.RemoteCallbacks):  # type: ignore[misc, unused-ignore]
@@ -166,7 +219,7 @@ def _by_git(path: Path, source: Source, options: Sequence[str], refspecs: Sequen
 @contextlib.contextmanager
 def _environment(path: Path, source: Source) -> Iterator[dict[str, str]]:
     if source.remote.scheme == "ssh":
-        with command.ssh_environment(source.ssh_key, path.absolute().parent / "known_hosts") as environment:
+        with command.ssh_environment(source.ssh_key, path.absolute().parent / KNOWN_HOSTS) as environment:
             yield environment
     elif source.password and source.remote.scheme != "file":
         yield command.basic_auth(source.username, source.password)
@@ -183,7 +236,25 @@ def _errors_about(source: Source) -> Iterator[None]:
         text = str(error)
         for secret in filter(None, (source.password, source.remote.password)):
             text = text.replace(secret, "…")
-        raise GitError(f"{source.remote.address}: {text}") from None
+        raise GitError(f"{source.remote.address}: {text}{_way_out(text, source.remote.host)}") from None
+
+
+def _way_out(text: str, host: str) -> str:
+    """What to do about it, where git's own words leave a person alone."""
+    if "Host key verification failed" in text:
+        return (
+            f"; {host} shows another key than the first time: ask whoever runs it, and when that is right, remove its line"
+            f" from {KNOWN_HOSTS} in the folder of the repositories (git/ in the data directory)"
+        )
+    if "Permission denied (publickey" in text:
+        return "; enter the project's deploy key there: `pushmill project deploy-key NAME` prints it"
+    if "returned error: 30" in text:
+        return (
+            "; it lies elsewhere now, and redirects are not followed: `pushmill project set-url NAME URL` changes that"
+        )
+    if "terminal prompts disabled" in text or "Authentication failed" in text:
+        return "; its credentials are missing or were refused: `pushmill project set-token NAME` takes a token"
+    return ""
 
 
 @contextlib.contextmanager

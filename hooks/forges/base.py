@@ -68,6 +68,9 @@ class Forge(Protocol):
     def webhook_page(self, page: str) -> str:
         """Where a person enters the webhook's URL and secret, for the repository whose own page is `page`; "" for nowhere."""
 
+    def deploy_key_page(self, page: str) -> str:
+        """The same for the public half of a key that may fetch the repository."""
+
 
 def push_event(
     *,

@@ -64,6 +64,10 @@ def webhook_page(page: str) -> str:
     return f"{page}/admin/webhooks"
 
 
+def deploy_key_page(page: str) -> str:
+    return f"{page}/admin/access-keys/"
+
+
 def _moved(change: payload.Json, pusher: str) -> PushEvent | None:
     """`old` is null for a new ref and `new` for a deleted one. None for what is neither branch nor tag, or did not move."""
     old, new = payload.part(change, "old"), payload.part(change, "new")

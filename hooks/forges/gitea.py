@@ -66,5 +66,9 @@ def webhook_page(page: str) -> str:
     return f"{page}/settings/hooks/gitea/new"
 
 
+def deploy_key_page(page: str) -> str:
+    return f"{page}/settings/keys"
+
+
 def _header(headers: Headers, name: str) -> str:
     return next((value for family in FAMILY if (value := payload.header(headers, family + name))), "")

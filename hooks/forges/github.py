@@ -56,3 +56,7 @@ def serves(host: str) -> bool:
 
 def webhook_page(page: str) -> str:
     return f"{page}/settings/hooks/new"
+
+
+def deploy_key_page(page: str) -> str:
+    return f"{page}/settings/keys/new"

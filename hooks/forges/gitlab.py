@@ -80,6 +80,10 @@ def webhook_page(page: str) -> str:
     return f"{page}/-/hooks"
 
 
+def deploy_key_page(page: str) -> str:
+    return f"{page}/-/settings/repository"
+
+
 def _verify_signed(headers: Headers, body: bytes, key: bytes) -> bool:
     identifier, at = headers.get(SIGNED_ID, ""), headers.get(SIGNED_AT, "")
     if not key or not identifier or not (at.isascii() and at.isdecimal()) or len(at) > 12:

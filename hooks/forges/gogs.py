@@ -56,6 +56,10 @@ def webhook_page(page: str) -> str:
     return f"{page}/settings/hooks/gogs/new"
 
 
+def deploy_key_page(page: str) -> str:
+    return f"{page}/settings/keys"
+
+
 def _created(found: payload.Json) -> list[PushEvent] | Ignored:
     ref, kind, sha = (payload.text(found, key, "") for key in ("ref", "ref_type", "sha"))
     if kind != "tag":

@@ -78,6 +78,10 @@ def webhook_page(page: str) -> str:  # noqa: ARG001
     return ""
 
 
+def deploy_key_page(page: str) -> str:  # noqa: ARG001
+    return ""
+
+
 def _values(body: bytes, key: str) -> list[str]:
     """What stands behind `key` on each of its lines. Only a line feed ends a line."""
     lines = body.decode("utf-8", "replace").split("\n")

@@ -5,19 +5,22 @@ from __future__ import annotations
 import html
 import json
 import re
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from api_server import ApiServer
-from instance import Checkout
+from instance import Checkout, wait_for
 from push_server import bare_repository, step
 from site_client import Person
 from werkzeug.test import TestResponse
 
+from core import clock
 from hooks import signatures
-from web.services import hosting, ingest
+from web.services import hosting, ingest, pruning
 from web.store import commits, deliveries, executions, projects
 from web.store.db import execute, transaction
 from web.store.deliveries import Delivery
@@ -345,3 +348,96 @@ def test_a_delivery_is_shown_and_run_in_its_own_project_alone(hub: Hub) -> None:
     assert hub.person.get("/p/model/deliveries/9223372036854775807/").status_code == 404
     assert hub.person.get("/p/model/deliveries/9223372036854775808/").status_code == 404
     assert len(hub.deliveries()) == 1
+
+
+def test_the_settings_say_how_a_repository_is_watched_and_what_hinders_it(hub: Hub) -> None:
+    (repository,) = projects.repositories(hub.api.db, hub.project.id)
+    projects.set_url(hub.api.db, repository.id, "git@github.com:ada/model.git")
+    hosting.new_deploy_key(hub.api.db, hub.server.vault, hub.project)
+    projects.set_fetch_problem(hub.api.db, repository.id, "<it> is away")
+    page = hub.person.get("/p/model/settings/").text
+    assert 'href="https://github.com/ada/model/settings/hooks/new"' in page
+    assert 'href="https://github.com/ada/model/settings/keys/new"' in page
+    assert projects.repository(hub.api.db, repository.id).deploy_key in page
+    assert "It could not be fetched: &lt;it&gt; is away" in page
+    assert "<dd>every 1 min</dd>" in page
+    hub.deliver({"zen": 1}, event="ping")
+    projects.set_polled(hub.api.db, repository.id)
+    page = hub.person.get("/p/model/settings/").text
+    assert "<dd>every 10 min, " in page
+    assert "It could not be fetched" not in page
+
+
+class TestOldDeliveries:
+    """What was handled long ago."""
+
+    @pytest.fixture
+    def three(self, hub: Hub) -> list[int]:
+        """A push that ran, a ping, and one that still waits: all came long ago."""
+        sha = hub.push({"valohai.yaml": step("train")})
+        hub.deliver(payload(sha))
+        hub.deliver({"zen": 1}, "d-2", "ping")
+        hub.drain()
+        hub.deliver(payload("a" * 40, sha), "d-3")
+        self.age(hub, 100)
+        return [delivery.id for delivery in hub.deliveries()[::-1]]
+
+    def age(self, hub: Hub, days: float) -> None:
+        """All deliveries become so old."""
+        then = clock.text(datetime.now(UTC) - timedelta(days=days))
+        execute(hub.api.db, "UPDATE delivery SET received_at = ?", (then,))
+        execute(hub.api.db, "UPDATE delivery SET handled_at = ? WHERE handled_at IS NOT NULL", (then,))
+
+    def test_they_lose_their_bodies_and_go_when_nothing_refers_to_them(self, hub: Hub, three: list[int]) -> None:
+        pruning.prune(hub.api.db, 90 * 86400.0)
+        left = {delivery.id: delivery.pruned for delivery in hub.deliveries()}
+        assert left == {three[0]: True, three[2]: False}
+        found = deliveries.get(hub.api.db, three[0])
+        assert found is not None
+        assert (found.body, found.headers, found.state) == (b"", {}, "done")
+        page = hub.page(three[0])
+        assert "Body no longer kept" in page
+        assert "Run again" not in page
+        assert "/p/model/executions/1/" in page
+        assert hub.again(three[0]).status_code == 409
+        pruning.prune(hub.api.db, 90 * 86400.0)
+        assert len(hub.deliveries()) == 2
+
+    def test_what_is_no_longer_kept_is_known_all_the_same(self, hub: Hub, three: list[int]) -> None:
+        body = deliveries.get(hub.api.db, three[0])
+        assert body is not None
+        pruning.prune(hub.api.db, 90 * 86400.0)
+        execute(hub.api.db, "DELETE FROM delivery WHERE state = 'stored'")
+        hub.deliver(body.body, "d-9")
+        hub.drain()
+        assert hub.steps() == ["train"]
+
+    @pytest.mark.parametrize(
+        ("days", "age_s", "kept"), [(2.9, 1.0, 3), (3.1, 1.0, 2), (9999, 0.0, 3), (80, 90 * 86400.0, 3)]
+    )
+    def test_three_days_are_always_kept_and_0_is_for_ever(
+        self, hub: Hub, three: list[int], days: float, age_s: float, kept: int
+    ) -> None:
+        self.age(hub, days)
+        pruning.prune(hub.api.db, age_s)
+        assert len(hub.deliveries()) == kept
+
+    def test_very_many_are_dropped_a_little_at_a_time(self, hub: Hub, three: list[int]) -> None:
+        sql = (
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)"
+            " INSERT INTO delivery (repository_id, source, delivery_id, event, headers, body, received_at, state, handled_at)"
+            " SELECT ?, 'github', 'many-' || i, 'ping', '{}', randomblob(300), ?, 'ignored', ? FROM n"
+        )
+        old = "2020-01-01T00:00:00.000000Z"
+        with transaction(hub.api.db):
+            execute(hub.api.db, sql, (projects.repositories(hub.api.db, hub.project.id)[0].id, old, old))
+        started = time.monotonic()
+        pruning.prune(hub.api.db, 90 * 86400.0)
+        assert time.monotonic() - started < 5 * pruning.BUDGET_S
+        assert 3 < deliveries.count(hub.api.db, hub.project.id) < 100_003
+
+        def done() -> bool:
+            pruning.prune(hub.api.db, 90 * 86400.0)
+            return deliveries.count(hub.api.db, hub.project.id) == 2
+
+        wait_for(done, 60)

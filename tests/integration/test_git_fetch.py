@@ -173,8 +173,9 @@ def test_a_redirect_is_not_followed(mirror: Path, made: MadeRepository, server: 
     with served(made.path.parent) as other:
         for _ in ("by git", "by libgit2"):
             server.redirect = other.url.replace("127.0.0.1", "localhost")
-            with pytest.raises(GitError):
-                git.fetch(mirror, f"{server.url}/git/made.git", allow_local=False, allow_http=True, token=TOKEN)
+            for ask in (git.fetch, git.remote_refs):
+                with pytest.raises(GitError, match="it lies elsewhere now"):
+                    ask(mirror, f"{server.url}/git/made.git", allow_local=False, allow_http=True, token=TOKEN)
             assert other.requests == []
             server.redirect = None
             git.fetch_commit(mirror, f"{server.url}/git/made.git", sha, username="runner", password=TOKEN)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instance import Checkout
+from instance import Checkout, wait_for
 from push_server import PushServer, bare_repository, step
 from redis import Redis
 
@@ -183,7 +183,10 @@ def test_the_payload_must_be_about_the_registered_repository(forge: Forge) -> No
     assert forge.deliver(payload(sha, repository={"full_name": "Ada/Model"}), delivery="d-3") == 202
     found = forge.pushes.deliveries("model")
     assert [delivery.state for delivery in found] == ["stored", "ignored", "stored"]
-    assert found[1].message == "this webhook is for ada/model, the delivery is about mallory/model"
+    assert found[1].message == (
+        "this webhook is for ada/model, the delivery is about mallory/model; if that is its name now:"
+        " `pushmill project set-url model URL`"
+    )
     forge.pushes.drain()
     assert forge.pushes.steps("model") == ["train"]
 
@@ -257,7 +260,12 @@ def test_a_remote_that_comes_back_gets_everything_that_waited_in_order(forge: Fo
     away.rename(forge.path)
     b = forge.push({}, message="B")
     forge.deliver(payload(b, a), delivery="d-2")
-    forge.pushes.drain()
+
+    def both() -> bool:
+        forge.pushes.drain()
+        return len(forge.pushes.pushes("model")) == 2
+
+    wait_for(both)
     assert [push.after for push in forge.pushes.pushes("model")] == [a, b]
 
 

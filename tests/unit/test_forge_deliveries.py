@@ -500,6 +500,19 @@ def test_each_forge_has_its_own_page_for_webhooks() -> None:
     }
 
 
+def test_each_forge_has_its_own_page_for_deploy_keys() -> None:
+    page = "https://example.org/ada/model"
+    assert {name: forge.deploy_key_page(page).removeprefix(page) for name, forge in FORGES.items()} == {
+        "bitbucket": "/admin/access-keys/",
+        "gitea": "/settings/keys",
+        "forgejo": "/settings/keys",
+        "github": "/settings/keys/new",
+        "gitlab": "/-/settings/repository",
+        "gogs": "/settings/keys",
+        "plain": "",
+    }
+
+
 def test_every_forge_that_can_be_chosen_stands_in_the_docs() -> None:
     text = (Path(__file__).parent.parent.parent / "docs" / "pushing.md").read_text()
     assert [name for name in FORGES if f"`{name}`" not in text and f"--forge {name}" not in text] == []

@@ -17,7 +17,7 @@ from web.services import redaction
 from web.store import commits, deliveries, executions, projects
 from web.store.commits import Push
 from web.store.db import transaction
-from web.store.deliveries import Delivery
+from web.store.deliveries import POLL, Delivery
 
 blueprint = Blueprint("deliveries", __name__)
 
@@ -103,6 +103,8 @@ def again(name: str, number: int) -> ResponseReturnValue:
     _, delivery = _asked(db, name, number)
     if delivery.state == "refused":
         raise Conflict(f"delivery {number} was refused: put right what it says, and have its sender send it again")
+    if delivery.pruned:
+        raise Conflict(f"the body of delivery {number} is no longer kept: have its sender send it again, or push")
     with transaction(db):
         if delivery.state == "stored":
             deliveries.hurry(db, delivery.id)
@@ -124,6 +126,8 @@ def _effect(db: Database, push: Push) -> Effect:
 
 
 def _signature(delivery: Delivery) -> str:
+    if delivery.source == POLL:
+        return "not needed: it was found by asking the repository"
     if delivery.source == projects.HOSTED and not delivery.headers and delivery.signature == "valid":
         return "not needed: it was pushed to this server"
     return SIGNATURES.get(delivery.signature, delivery.signature)

@@ -14,7 +14,8 @@ from core.model import Project, Repository
 from web import access
 from web.pages import badge_picker
 from web.pages.addresses import base_url
-from web.services import dispatch, hosting, variables
+from web.services import dispatch, hosting, polling, variables
+from web.services.presentation import formats
 from web.store import deliveries, environments, projects
 from web.store.db import transaction
 
@@ -26,15 +27,19 @@ MOST_DIGITS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A repository with what a person enters elsewhere: the address to push to, or of the webhook.
+    """A repository with what a person enters elsewhere: the address to push to, or of the webhook, and its deploy key.
 
-    `fetched_from` is its URL without the password that may be in it.
+    `fetched_from` is its URL without the password that may be in it, `asked` how often it is polled.
     """
 
     repository: Repository
     fetched_from: str
     push_url: str
     webhook_url: str
+    webhook_page: str
+    deploy_key: str
+    deploy_key_page: str
+    asked: str
 
 
 @blueprint.get("/p/<name>/settings/")
@@ -112,4 +117,13 @@ def _source(project: Project, repository: Repository) -> Source:
         fetched_from=git_url.without_credentials(repository.url) if repository.url else "",
         push_url=f"{base_url()}/git/{project.name}.git" if hosted else "",
         webhook_url="" if hosted else base_url() + hosting.webhook_path(project, repository.forge),
+        webhook_page=hosting.webhook_page(repository),
+        deploy_key=hosting.deploy_key(repository),
+        deploy_key_page=hosting.deploy_key_page(repository),
+        asked="" if hosted or repository.url is None else _asked(repository),
     )
+
+
+def _asked(repository: Repository) -> str:
+    interval = polling.interval(access.db(), access.server().config, repository)
+    return f"every {formats.duration(interval)}" if interval else "never"

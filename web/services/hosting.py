@@ -17,7 +17,8 @@ from core.git import url as git_url
 from core.git.url import RemoteUrl
 from core.model import Project, Repository
 from hooks import post_receive
-from hooks.forges.registry import FORGES
+from hooks.forges.registry import FORGES, by_host
+from web.services import deploy_keys
 from web.services.vault import Vault
 from web.store import projects
 from web.store.db import transaction
@@ -46,6 +47,58 @@ def webhook_page(repository: Repository) -> str:
     """The page of the forge where the webhook's URL and secret are entered; "" when there is none."""
     remote, forge = remote_of(repository), FORGES.get(repository.forge)
     return forge.webhook_page(remote.page) if forge and remote and remote.page else ""
+
+
+def deploy_key(repository: Repository) -> str:
+    """The public key that opens the repository for us; "" when it is not fetched by ssh."""
+    return repository.deploy_key if _takes_key(repository.url) else ""
+
+
+def deploy_key_page(repository: Repository) -> str:
+    """The page of the forge where the deploy key is entered; "" when there is none, or no key."""
+    remote, forge = remote_of(repository), FORGES.get(repository.forge)
+    return forge.deploy_key_page(remote.page) if forge and remote and remote.page and deploy_key(repository) else ""
+
+
+def new_deploy_key(db: Database, vault: Vault, project: Project) -> str:
+    """A new key pair in the place of the old one; the public half. Raises InvalidInput."""
+    repository = repository_of(db, project)
+    if not _takes_key(repository.url):
+        raise InvalidInput(
+            f"project {project.name} is not fetched by ssh, so a deploy key would open nothing: `pushmill project set-url"
+            f" {project.name} ssh://git@HOST/OWNER/NAME.git` changes that"
+        )
+    return _give_key(db, vault, project, repository)
+
+
+def _takes_key(url: str | None) -> bool:
+    """Whether it is an address that nothing but a key opens."""
+    with contextlib.suppress(GitError):
+        return git_url.parse(url or "", allow_local=True, allow_http=True).scheme == "ssh"
+    return False
+
+
+def _give_key(db: Database, vault: Vault, project: Project, repository: Repository) -> str:
+    public, private = deploy_keys.new_pair(project.name)
+    projects.set_ssh_key(db, repository.id, public, vault.encrypt(private))
+    return public
+
+
+def set_url(db: Database, config: Config, vault: Vault, project: Project, url: str, forge: str | None) -> Repository:
+    """Fetch a project from another place from now on; its repository as it is then. Raises InvalidInput or GitError.
+
+    Without `forge` it is the one that the host's name tells, or else the one that it was. What the old place was called is
+    forgotten: the next verified delivery says what this one is called.
+    """
+    repository = repository_of(db, project)
+    if repository.forge == projects.HOSTED:
+        raise InvalidInput(f"project {project.name} is pushed to this server, so it is fetched from nowhere")
+    remote = git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
+    with transaction(db):
+        projects.relocate(db, repository.id, url, forge or by_host(remote.host) or repository.forge)
+        if remote.scheme == "ssh" and not repository.deploy_key:
+            _give_key(db, vault, project, repository)
+    return projects.repository(db, repository.id)
 
 
 def repository_of(db: Database, project: Project) -> Repository:
@@ -80,7 +133,9 @@ def add_project(
         with contextlib.suppress(NotFound):
             raise Conflict(f"there is a project {projects.by_name(db, name).name!r} already")
         project = projects.add(db, name, owner_id)
-        projects.add_repository(db, project.id, forge=forge, url=url, secret=vault.encrypt(secret.encode()))
+        made = projects.add_repository(db, project.id, forge=forge, url=url, secret=vault.encrypt(secret.encode()))
+        if _takes_key(url):
+            _give_key(db, vault, project, made)
     return project, secret
 
 

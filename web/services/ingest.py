@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 from sqlite_utils import Database
 
@@ -15,13 +14,13 @@ from hooks import post_receive
 from hooks.forges import plain
 from hooks.forges.base import Forge, Ignored
 from hooks.forges.registry import FORGES
-from web.services import dispatch, heads, hosting, pull_requests, trigger, unrecorded
+from web.services import dispatch, heads, hosting, polling, pull_requests, remotes, trigger, unrecorded
 from web.services.heads import CommitMissing
 from web.services.queues import Queues
 from web.services.trigger import Source
 from web.services.vault import Vault
 from web.store import deliveries, projects
-from web.store.deliveries import Delivery
+from web.store.deliveries import POLL, Delivery
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +75,8 @@ def ingest_repository(db: Database, config: Config, vault: Vault, repository_id:
         except CommitMissing as error:
             _postpone(db, delivery, str(error))
         except GitError as error:
-            _postpone(db, delivery, str(error))
+            retry_at = _postpone(db, delivery, str(error))
+            projects.set_fetch_problem(db, repository_id, str(error), retry_at)
             return
         except Exception as error:
             logger.exception("delivery=%d cannot be handled", row)
@@ -88,11 +88,12 @@ def forge_of(source: str) -> Forge:
     return FORGES.get(source, plain)
 
 
-def _postpone(db: Database, delivery: Delivery, reason: str) -> None:
+def _postpone(db: Database, delivery: Delivery, reason: str) -> str | None:
+    """When it is tried again; None when it is given up."""
     if delivery.attempts + 1 >= GIVE_UP_ATTEMPTS:
         deliveries.finish(db, delivery.id, "failed", f"given up after {delivery.attempts + 1} attempts: {reason}")
-    else:
-        deliveries.postpone(db, delivery, reason)
+        return None
+    return deliveries.postpone(db, delivery, reason)
 
 
 def _handle(db: Database, config: Config, vault: Vault, delivery: Delivery) -> tuple[str, str]:
@@ -107,7 +108,7 @@ def _handle(db: Database, config: Config, vault: Vault, delivery: Delivery) -> t
     if isinstance(events, PullRequestEvent):
         return _pull_request(db, config, vault, source, events)
     if not source.hosted:
-        _fetch(db, config, vault, source, [event.after for event in events if not event.deleted])
+        remotes.fetch(db, config, vault, repository, [event.after for event in events if not event.deleted])
     _follow_head(db, source)
     outcomes = [f"{event.ref}: {_push(db, config, source, event)}" for event in events]
     return "done", "; ".join(outcomes)
@@ -119,7 +120,7 @@ def _pull_request(
     outcome = pull_requests.note(db, source, event)
     if outcome is None:
         shas = [event.sha] if names.is_sha(event.sha) else []
-        _fetch(db, config, vault, source, shas, [event.fetch_ref] if event.fetch_ref else [])
+        remotes.fetch(db, config, vault, source.repository, shas, [event.fetch_ref] if event.fetch_ref else [])
         _follow_head(db, source)
         try:
             outcome = pull_requests.follow(db, config, source, event)
@@ -128,26 +129,6 @@ def _pull_request(
                 raise
             return "failed", f"pull request {event.number}: {error}"
     return "done", f"pull request {event.number}: {outcome}"
-
-
-def _fetch(
-    db: Database, config: Config, vault: Vault, source: Source, shas: list[str], more: Sequence[str] = ()
-) -> None:
-    if source.repository.url is None:
-        raise GitError(
-            f"repository {source.repository.id} has no URL to fetch from: `pushmill hook install` on this machine sets it"
-        )
-    key = projects.ssh_key(db, source.repository.id)
-    git.init_mirror(source.path)
-    git.fetch(
-        source.path,
-        source.repository.url,
-        allow_local=config.git.allow_local,
-        allow_http=config.git.allow_http,
-        ssh_key=vault.decrypt(key) if key else None,
-        shas=shas,
-        more=more,
-    )
 
 
 def _follow_head(db: Database, source: Source) -> None:
@@ -161,6 +142,12 @@ def _follow_head(db: Database, source: Source) -> None:
 
 def _push(db: Database, config: Config, source: Source, event: PushEvent) -> str:
     """Record one event with all that follows from it; the outcome."""
+    if source.delivery.source == POLL and not source.again:
+        event = polling.as_it_is_now(source.path, event)
+        if event.before == event.after:
+            return "is where it was"
+    elif not source.again and polling.is_covered(db, source.repository, source.path, event):
+        return trigger.KNOWN
     if event.deleted:
         return trigger.record(db, source, event, "deleted")
     if not event.ref.startswith(("refs/heads/", "refs/tags/")):

@@ -16,10 +16,9 @@ from sqlite_utils import Database
 
 from core import git
 from core.config import Config
-from core.model import Repository, is_zero
+from core.model import Repository
 from hooks import post_receive
-from hooks.forges import plain
-from web.services import hosting
+from web.services import hosting, moves
 from web.store import commits, deliveries
 
 BEGUN = "begun."
@@ -39,28 +38,14 @@ def record(db: Database, config: Config, repository: Repository) -> None:
     left = [file for file in (path / post_receive.FOLDER).glob(f"{BEGUN}*") if _is_free(file)]
     if not left or deliveries.next_stored(db, repository.id, 0) is not None:
         return  # what is stored is ingested first: it may be all there is
-    if lines := _moved(db, path, repository):
-        name = f"unrecorded-{secrets.token_hex(16)}"
-        body = "\n".join([plain.FIRST_LINE, f"id {name}", *lines, ""]).encode()
-        deliveries.store(
-            db, repository.id, source=repository.forge, delivery_id=name, event="push", headers={}, body=body
-        )
+    if moved := moves.between(commits.last_pushes(db, repository.id), _there(path)):
+        moves.store(db, repository, repository.forge, f"unrecorded-{secrets.token_hex(16)}", moved)
     for file in left:
         file.unlink(missing_ok=True)
 
 
-def _moved(db: Database, path: Path, repository: Repository) -> list[str]:
-    """The `ref` lines of a plain push from what was recorded to what is there."""
-    recorded, there = commits.last_pushes(db, repository.id), git.refs(path)
-    known = {ref: after for ref, after in recorded.items() if ref.startswith(("refs/heads/", "refs/tags/"))}
-    lines = []
-    for ref in sorted(known | there):
-        before, after = known.get(ref), there.get(ref)
-        zeros = "0" * len(before or after or "")
-        before, after = before or zeros, after or zeros
-        if before != after and not (is_zero(before) and is_zero(after)):
-            lines.append(f"ref {before} {after} {ref}")
-    return lines
+def _there(path: Path) -> dict[str, moves.Names]:
+    return {ref: (target, git.resolve(path, ref) or target) for ref, target in git.refs(path).items()}
 
 
 def _is_free(file: Path) -> bool:

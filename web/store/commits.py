@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from core import clock
 from core.errors import NotFound
 from core.model import Commit, EventKind, PushEvent, short_ref
 from web.store.db import Row, execute, insert, row, rows
+from web.store.deliveries import POLL
 
 # everything but the configuration, which can be large
 COLUMNS = (
@@ -137,8 +138,9 @@ def add_push(
 ) -> int | None:
     """Record a push event; None when it was recorded before. Call inside a transaction.
 
-    An event is known when its identity is, or when it is the last one of its ref with the same before and after. With
-    `again` a known one is recorded once more for this delivery, as a push of its own that names the first.
+    An event is known when its identity is, or when it ends where the last push of its ref has left that: there may be one
+    in between that nobody told of. With `again` a known one is recorded once more for this delivery, as a push of its own
+    that names the first.
     """
     identity, again_of = event.identity, None
     if known := _known_push(db, repository_id, event):
@@ -154,14 +156,22 @@ def add_push(
 
 
 def _known_push(db: Database, repository_id: int, event: PushEvent) -> Row | None:
+    """What was there already has no delivery, and makes no event known: it may be on its way while that is written down.
+
+    Only pushes move a ref; a branch whose time has come runs again where it was.
+    """
     if found := _by_identity(db, repository_id, event.identity):
         return found
+    last = _last_push(db, repository_id, event) if event.kind == EventKind.PUSH else None
+    return last if last and last["delivery_id"] is not None and last["after"] == event.after else None
+
+
+def _last_push(db: Database, repository_id: int, event: PushEvent) -> Row | None:
     sql = (
         "SELECT * FROM push WHERE repository_id = ? AND ref = ? AND kind = ? AND again_of IS NULL"
         " ORDER BY id DESC LIMIT 1"
     )
-    last = row(db, sql, (repository_id, event.ref, event.kind))
-    return last if last and (last["before"], last["after"]) == (event.before, event.after) else None
+    return row(db, sql, (repository_id, event.ref, event.kind))
 
 
 def find_push(db: Database, repository_id: int, identity: str) -> Push | None:
@@ -178,6 +188,33 @@ def last_pushes(db: Database, repository_id: int) -> dict[str, str]:
     last = "SELECT MAX(id) FROM push WHERE repository_id = ? AND kind = 'push' AND again_of IS NULL GROUP BY ref"
     sql = f"SELECT ref, after FROM push WHERE id IN ({last})"
     return {found["ref"]: found["after"] for found in rows(db, sql, (repository_id,))}
+
+
+def newest_move(db: Database, repository_id: int) -> int:
+    """The number of the push that moved a ref last; 0 before the first."""
+    sql = "SELECT MAX(id) AS id FROM push WHERE repository_id = ? AND kind = 'push' AND again_of IS NULL"
+    found = row(db, sql, (repository_id,))
+    return int(found["id"] or 0) if found else 0
+
+
+def found_by_polling(db: Database, repository_id: int, event: PushEvent) -> str | None:
+    """Where the last push of the event's ref has left that, when polling told of it."""
+    last = _last_push(db, repository_id, event)
+    told = row(db, "SELECT source FROM delivery WHERE id = ?", (last["delivery_id"],)) if last else None
+    return last["after"] if last and told and told["source"] == POLL else None
+
+
+def add_found(db: Database, repository_id: int, there: Mapping[str, str], outcome: str) -> None:
+    """Record where refs are that no push was recorded of, as pushes that ran nothing. Call inside a transaction."""
+    sql = (
+        "INSERT INTO push (repository_id, ref, before, after, pusher, message, options, identity, outcome, created_at)"
+        " VALUES (?, ?, ?, ?, '', '', '[]', ?, ?, ?) ON CONFLICT (repository_id, identity) DO NOTHING"
+    )
+    now = clock.now()
+    values = [
+        (repository_id, ref, "0" * len(after), after, f"found {ref}", outcome, now) for ref, after in there.items()
+    ]
+    db.conn.executemany(sql, values)
 
 
 def finish_push(

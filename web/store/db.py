@@ -279,6 +279,13 @@ ALTER TABLE repository ADD COLUMN api_problem TEXT NOT NULL DEFAULT '';
 ALTER TABLE repository ADD COLUMN api_retry_at TEXT;
 ALTER TABLE repository ADD COLUMN fetch_retry_at TEXT;
 ALTER TABLE repository ADD COLUMN polled_at TEXT;
+ALTER TABLE repository ADD COLUMN fetch_problem TEXT NOT NULL DEFAULT '';
+
+-- `pruned`: neither body nor headers are kept any more.
+ALTER TABLE delivery ADD COLUMN pruned INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX delivery_kept ON delivery (handled_at) WHERE pruned = 0;
+CREATE INDEX delivery_told ON delivery (repository_id) WHERE source NOT IN ('poll', 'schedule') AND state != 'refused';
+CREATE INDEX push_of_delivery ON push (delivery_id);
 
 CREATE TABLE pull_request (
     id INTEGER PRIMARY KEY, repository_id INTEGER NOT NULL REFERENCES repository(id), number INTEGER NOT NULL,

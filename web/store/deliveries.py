@@ -16,6 +16,8 @@ from web.store.db import Row, execute, row, rows
 MAX_BACKOFF_S = 600  # a forge that is down for long is asked every ten minutes
 REFUSED_KEPT = 100  # of a project: anybody can have one refused
 REFUSED_PER_MINUTE = 10
+PRUNED_AT_ONCE = 50
+POLL = "poll"  # the source of those that the server made itself when it asked a remote
 OF_PROJECT = "repository_id IN (SELECT id FROM repository WHERE project_id = ?)"
 
 
@@ -24,7 +26,7 @@ class Delivery:
     """`state` is stored (waits), done, ignored, failed or refused; `message` says what was done and why not.
 
     `signature` is valid, missing, wrong or unchecked; anything but valid is refused. A refused one has no body.
-    `again_of` is the row of the delivery that this one runs again.
+    `again_of` is the row of the delivery that this one runs again. Of a `pruned` one neither body nor headers are left.
     """
 
     id: int
@@ -42,6 +44,7 @@ class Delivery:
     retry_at: str | None
     signature: str
     again_of: int | None
+    pruned: bool
 
 
 def store(
@@ -72,12 +75,22 @@ def store(
 
 
 def waiting(db: Database) -> list[int]:
-    """The repositories that have a stored delivery whose time has come, the one that waits longest first."""
+    """The repositories that have a stored delivery whose time has come, the one that waits longest first.
+
+    One that could not be fetched is left out until its own time has come, however many deliveries have come in since.
+    """
     sql = (
-        "SELECT repository_id FROM delivery WHERE state = 'stored' AND (retry_at IS NULL OR retry_at <= ?)"
-        " GROUP BY repository_id ORDER BY MIN(id)"
+        "SELECT repository_id FROM delivery JOIN repository ON repository.id = repository_id"
+        " WHERE state = 'stored' AND (retry_at IS NULL OR retry_at <= :now)"
+        " AND (fetch_retry_at IS NULL OR fetch_retry_at <= :now) GROUP BY repository_id ORDER BY MIN(delivery.id)"
     )
-    return [int(found["repository_id"]) for found in rows(db, sql, (clock.now(),))]
+    return [int(found["repository_id"]) for found in rows(db, sql, {"now": clock.now()})]
+
+
+def told(db: Database, repository_id: int) -> bool:
+    """Whether a webhook or a hook has ever told of this repository, as far back as deliveries are kept."""
+    sql = "SELECT 1 FROM delivery WHERE repository_id = ? AND source NOT IN ('poll', 'schedule') AND state != 'refused'"
+    return row(db, f"{sql} LIMIT 1", (repository_id,)) is not None
 
 
 def next_stored(db: Database, repository_id: int, after: int) -> Delivery | None:
@@ -136,8 +149,10 @@ def run_again_by(db: Database, delivery_row: int) -> list[int]:
 
 
 def hurry(db: Database, delivery_row: int) -> None:
-    """Let one that waits for its next try have it now."""
+    """Let one that waits for its next try have it now, and its repository be asked. Call inside a transaction."""
     execute(db, "UPDATE delivery SET retry_at = NULL WHERE id = ? AND state = 'stored'", (delivery_row,))
+    of_delivery = "id = (SELECT repository_id FROM delivery WHERE id = ?)"
+    execute(db, f"UPDATE repository SET fetch_retry_at = NULL WHERE {of_delivery}", (delivery_row,))
 
 
 def may_refuse(db: Database, project_id: int) -> bool:
@@ -185,14 +200,33 @@ def finish(db: Database, delivery_row: int, state: str, message: str) -> None:
     execute(db, sql, (state, message[:2000], clock.now(), delivery_row))
 
 
-def postpone(db: Database, delivery: Delivery, message: str) -> None:
-    """Try again later: after 2, 4, 8 … seconds, at most MAX_BACKOFF_S."""
+def postpone(db: Database, delivery: Delivery, message: str) -> str:
+    """Try again later: after 2, 4, 8 … seconds, at most MAX_BACKOFF_S; when."""
     wait = min(2.0 ** (delivery.attempts + 1), MAX_BACKOFF_S)
     retry_at = clock.text(datetime.now(UTC) + timedelta(seconds=wait))
     sql = "UPDATE delivery SET attempts = attempts + 1, message = ?, retry_at = ? WHERE id = ?"
     execute(db, sql, (message[:2000], retry_at, delivery.id))
+    return retry_at
+
+
+def prune(db: Database, before: str) -> int:
+    """Drop some deliveries that were handled before that time; how many. Call inside a transaction.
+
+    Those that something refers to stay as rows, without what came in.
+    """
+    old = "SELECT id FROM delivery WHERE pruned = 0 AND handled_at < ? ORDER BY handled_at LIMIT ?"
+    found = [item["id"] for item in rows(db, old, (before, PRUNED_AT_ONCE))]
+    marks = ", ".join("?" * len(found))
+    unused = (
+        "NOT EXISTS (SELECT 1 FROM push WHERE push.delivery_id = delivery.id)"
+        " AND NOT EXISTS (SELECT 1 FROM delivery AS later WHERE later.again_of = delivery.id)"
+    )
+    execute(db, f"DELETE FROM delivery WHERE id IN ({marks}) AND {unused}", found)
+    execute(db, f"UPDATE delivery SET body = x'', headers = '{{}}', pruned = 1 WHERE id IN ({marks})", found)
+    return len(found)
 
 
 def _delivery(found: Row) -> Delivery:
     values = {name: found[name] for name in Delivery.__dataclass_fields__}
-    return Delivery(**values | {"headers": json.loads(found["headers"]), "body": bytes(found["body"])})
+    parsed = {"headers": json.loads(found["headers"]), "body": bytes(found["body"]), "pruned": bool(found["pruned"])}
+    return Delivery(**values | parsed)

@@ -84,8 +84,50 @@ def ssh_key(db: Database, repository_id: int) -> bytes | None:
     return bytes(found["ssh_key"]) if found and found["ssh_key"] is not None else None
 
 
+def set_ssh_key(db: Database, repository_id: int, deploy_key: str, ssh_key: bytes) -> None:
+    """Another key pair: the public half in the clear, the private one encrypted."""
+    sql = "UPDATE repository SET deploy_key = ?, ssh_key = ? WHERE id = ?"
+    execute(db, sql, (deploy_key, ssh_key, repository_id))
+
+
 def set_url(db: Database, repository_id: int, url: str) -> None:
     execute(db, "UPDATE repository SET url = ? WHERE id = ?", (url, repository_id))
+
+
+def relocate(db: Database, repository_id: int, url: str, forge: str) -> None:
+    """Where a repository lies from now on. What was learned of the old place is forgotten, and its refs are looked at anew."""
+    sql = (
+        "UPDATE repository SET url = ?, forge = ?, full_name = '', polled_at = NULL, fetch_retry_at = NULL,"
+        " fetch_problem = '' WHERE id = ?"
+    )
+    execute(db, sql, (url, forge, repository_id))
+
+
+def fetched_from_elsewhere(db: Database) -> list[Repository]:
+    sql = "SELECT * FROM repository WHERE forge != ? AND url IS NOT NULL ORDER BY id"
+    return [_repository(found) for found in rows(db, sql, (HOSTED,))]
+
+
+def set_polled(db: Database, repository_id: int) -> None:
+    """Its remote has answered, which mends no fetch that has failed."""
+    problem = "CASE WHEN fetch_retry_at IS NULL THEN '' ELSE fetch_problem END"
+    sql = f"UPDATE repository SET polled_at = ?, fetch_problem = {problem} WHERE id = ?"
+    execute(db, sql, (clock.now(), repository_id))
+
+
+def set_fetched(db: Database, repository_id: int) -> None:
+    """Its remote has given everything."""
+    sql = (
+        "UPDATE repository SET fetch_retry_at = NULL, fetch_problem = ''"
+        " WHERE id = ? AND (fetch_retry_at IS NOT NULL OR fetch_problem != '')"
+    )
+    execute(db, sql, (repository_id,))
+
+
+def set_fetch_problem(db: Database, repository_id: int, problem: str, retry_at: str | None = None) -> None:
+    """Its remote did not; with `retry_at` nothing is fetched before that time."""
+    sql = "UPDATE repository SET fetch_problem = ?, fetch_retry_at = COALESCE(?, fetch_retry_at) WHERE id = ?"
+    execute(db, sql, (problem[:2000], retry_at, repository_id))
 
 
 def learn_full_name(db: Database, repository_id: int, full_name: str) -> str:

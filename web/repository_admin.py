@@ -1,0 +1,102 @@
+"""`pushmill project set-url | deploy-key`: where a project is fetched from, and with what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from core.config import Config
+from core.git import url as git_url
+from core.model import Project, Repository
+from hooks.forges.registry import FORGES
+from web.local import CONFIG, DATA, JSON, opened
+from web.services import hosting
+from web.store import projects
+
+NAME = click.argument("name")
+
+
+@click.command("set-url")
+@NAME
+@click.argument("url")
+@click.option(
+    "--forge", type=click.Choice(sorted(FORGES)), help="What tells of its pushes, if the URL's host does not say."
+)
+@DATA
+@CONFIG
+def set_url(name: str, url: str, forge: str | None, data: Path | None, config_file: Path | None) -> None:
+    """Fetch project NAME from URL from now on: its repository was renamed, or moved to another forge."""
+    with opened(data, config_file) as (db, config, key):
+        found = projects.by_name(db, name)
+        before = hosting.repository_of(db, found)
+        after = hosting.set_url(db, config, key, found, url, forge)
+        shown = described(config, found, after)
+        click.echo(f"Project {name} is fetched from {shown['repository']} from now on.")
+        if after.forge != before.forge:
+            click.echo(
+                f"Its forge is {after.forge} now: remove the webhook at the old place, and enter {shown['webhook_url']} and the"
+                f" secret that `pushmill project show {name}` prints{_at(shown['webhook_page'])}."
+            )
+        elif shown["webhook_page"]:
+            click.echo(
+                f"The webhook stays as it is if the forge moved it along; else enter it{_at(shown['webhook_page'])}."
+            )
+        if shown["deploy_key"]:
+            click.echo(f"Its deploy key must be known there{_at(shown['deploy_key_page'])}:\n{shown['deploy_key']}")
+
+
+@click.command("deploy-key")
+@NAME
+@click.option("--new", is_flag=True, help="Make a new one first; the old one opens nothing any more.")
+@JSON
+@DATA
+@CONFIG
+def deploy_key(name: str, new: bool, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """Show the public key by which project NAME is fetched over ssh, and where it is entered."""
+    with opened(data, config_file) as (db, _, key):
+        found = projects.by_name(db, name)
+        if new or not hosting.deploy_key(hosting.repository_of(db, found)):
+            hosting.new_deploy_key(db, key, found)
+        repository = hosting.repository_of(db, found)
+    shown = {"deploy_key": repository.deploy_key, "deploy_key_page": hosting.deploy_key_page(repository)}
+    if as_json:
+        click.echo(json.dumps(shown, indent=2))
+        return
+    click.echo(shown["deploy_key"])
+    click.echo(
+        f"Enter it{_at(shown['deploy_key_page']) or ' where the repository lies'}; it needs to read only.", err=True
+    )
+
+
+def described(config: Config, found: Project, repository: Repository) -> dict[str, str]:
+    base = config.server.url.rstrip("/") or config.local_url
+    hosted = repository.forge == projects.HOSTED
+    elsewhere = git_url.without_credentials(repository.url) if repository.url else ""
+    return {
+        "project_id": found.uuid,
+        "name": found.name,
+        "forge": repository.forge,
+        "repository": f"{base}/git/{found.name}.git" if hosted else elsewhere,
+        "webhook_url": base + hosting.webhook_path(found, repository.forge),
+        "webhook_page": hosting.webhook_page(repository),
+        "deploy_key": hosting.deploy_key(repository),
+        "deploy_key_page": hosting.deploy_key_page(repository),
+        "page": f"{base}/p/{found.name}/",
+    }
+
+
+def printed(values: Mapping[str, str], as_json: bool) -> None:
+    """Print what `described` says, for people without what there is not."""
+    if as_json:
+        click.echo(json.dumps(values, indent=2))
+        return
+    for name, value in values.items():
+        if value:
+            click.echo(f"{name:<16}{value}")
+
+
+def _at(page: str) -> str:
+    return f" at {page}" if page else ""
