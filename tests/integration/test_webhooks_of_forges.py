@@ -191,9 +191,6 @@ def test_wrong_and_missing_proofs_are_the_same_refusal_and_no_body_is_stored(for
     wrong = {name: value[:-2] for name, value in right.items()}
     missing = {name: value for name, value in right.items() if "ignature" not in name and "Token" not in name}
     assert forge.post(body, wrong) == forge.post(body, missing) == forge.post(body, {}) == 401
-    if type(forge.sender) is not GitLab:
-        assert forge.post(json.dumps(json.loads(body), indent=1).encode(), right) == 401
-        assert forge.post(body.replace(b"aaa", b"aab"), right) == 401
     assert {(delivery.state, delivery.body) for delivery in forge.pushes.deliveries("model")} == {("refused", b"")}
 
 
