@@ -26,6 +26,7 @@ from web.store.deliveries import Delivery
 logger = logging.getLogger(__name__)
 
 GIVE_UP_ATTEMPTS = 450  # with the longest back-off, about three days
+SHA_1_CHARS = 40
 MISSING_ATTEMPTS = 5  # a forge may announce a commit seconds before it serves it; for ever means it was forced away
 
 
@@ -133,6 +134,8 @@ def _pull_request(
 def _fetch(
     db: Database, config: Config, vault: Vault, source: Source, shas: list[str], more: Sequence[str] = ()
 ) -> None:
+    if any(len(sha) > SHA_1_CHARS for sha in shas):  # each try would fail, for three days
+        raise InvalidDelivery(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
     if source.repository.url is None:
         raise GitError(
             f"repository {source.repository.id} has no URL to fetch from: `pushmill hook install` on this machine sets it"
