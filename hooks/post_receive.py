@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from pathlib import Path
@@ -16,6 +17,10 @@ FOLDER = "pushmill"
 PUSH_FILES = "*.push"
 HOOK = (Path(__file__).parent / "post-receive.sh").read_text(encoding="utf-8")
 GIT_LIMIT_S = 10.0
+SHA_256 = re.compile(r"^\s*objectformat\s*=\s*\"?sha256\b", re.IGNORECASE | re.MULTILINE)
+ONLY_SHA_1 = (
+    "which pushmill cannot read yet: make the repository anew by `git init --object-format=sha1` and push to that"
+)
 
 
 def write_settings(repository: Path, url: str, secret: bytes) -> Path:
@@ -36,12 +41,15 @@ def write_settings(repository: Path, url: str, secret: bytes) -> Path:
 def install(repository: Path, url: str, secret: bytes) -> None:
     """Install the hook in a bare repository that somebody else serves. Idempotent.
 
-    Raises InvalidInput when that is no bare repository or has a post-receive hook of its own, GitError when git fails.
+    Raises InvalidInput when that is no bare repository that the server can read or has a post-receive hook of its own,
+    GitError when git fails.
     """
     if not ((repository / "HEAD").is_file() and (repository / "objects").is_dir()):
         raise InvalidInput(
             f"{repository} is no bare git repository: name the directory that has HEAD and objects in it"
         )
+    if SHA_256.search((repository / "config").read_text(encoding="utf-8", errors="replace")):
+        raise InvalidInput(f"{repository} names its objects by SHA-256, {ONLY_SHA_1}")
     hook = repository / "hooks" / "post-receive"
     if hook.exists() and MARK not in hook.read_text(encoding="utf-8", errors="replace"):
         raise InvalidInput(

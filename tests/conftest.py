@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Generator
+from pathlib import Path
 
 import pytest
 
@@ -42,16 +43,24 @@ def _missing_sshd() -> str:
     return "" if shutil.which("sshd", path=path) and shutil.which("ssh") else "there is no sshd or no ssh"
 
 
+def _missing_payloads() -> str:
+    there = (Path(__file__).parents[1] / ".payloads" / "installed").exists()
+    return "" if there else "what forges really sent is not here: .ci/payloads fetches it"
+
+
 NEEDS: dict[str, Callable[[], str]] = {
     "docker": functools.cache(_missing_docker),
     "redis": functools.cache(_missing_redis),
     "browser": functools.cache(_missing_browser),
     "sshd": functools.cache(_missing_sshd),
+    "payloads": _missing_payloads,
     "root": lambda: "" if os.geteuid() == 0 else "we are another user",
 }
 
 
-UNWANTED = "docker|redis|browser|chrom|sshd|root is missing"  # in the reason of a skipped test: CI must have these
+UNWANTED = (
+    "docker|redis|browser|chrom|sshd|payloads|root is missing"  # in the reason of a skipped test: CI must have these
+)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -115,25 +115,6 @@ def test_a_tag_of_no_commit_is_recorded_with_the_reason(pushes: PushServer, chec
     assert "no such commit" in pushes.pushes("blobby")[0].outcome
 
 
-def test_fifty_refs_at_once_are_fifty_pushes(pushes: PushServer, checkout: Checkout) -> None:
-    checkout.commit({"valohai.yaml": step("a")})
-    names = [f"branch-{number:02}" for number in range(50)]
-    for name in names:
-        checkout.git("branch", name)
-    pushes.push(checkout, "many", *names)
-    pushes.drain()
-    assert sorted(push.ref for push in pushes.pushes("many")) == [f"refs/heads/{name}" for name in names]
-    assert len(pushes.steps("many")) == 50
-
-
-def test_a_deleted_branch_is_recorded_and_runs_nothing(pushes: PushServer, checkout: Checkout) -> None:
-    checkout.commit({"valohai.yaml": step("a")})
-    with pushes.worker():
-        pushes.push(checkout, "deleted", "main", "main:other")
-        pushes.push(checkout, "deleted", "--delete", "other")
-    assert [push.outcome for push in pushes.pushes("deleted")] == ["1 execution", "1 execution", "deleted"]
-
-
 def test_a_forced_push_keeps_the_commit_that_it_pushed_out(pushes: PushServer, checkout: Checkout) -> None:
     first = checkout.commit({"valohai.yaml": step("a")}, "first")
     with pushes.worker():
@@ -154,16 +135,6 @@ def test_moving_a_branch_there_and_back_and_there_again_is_a_push_each_time(
             pushes.push(checkout, "moved", "--force", f"{sha}:refs/heads/main")
     assert [push.after for push in pushes.pushes("moved")] == [a, b, a, b]
     assert len(pushes.steps("moved")) == 4
-
-
-@pytest.mark.parametrize("branch", ["-x", "ünï", "it's", 'a"b', "$(touch${IFS}owned)", "semi;colon", "100%", "a/b/c"])
-def test_odd_branch_names_are_only_names(pushes: PushServer, checkout: Checkout, branch: str) -> None:
-    sha = checkout.commit({"valohai.yaml": step("a")})
-    with pushes.worker():
-        said = pushes.push(checkout, "odd", f"main:refs/heads/{branch}")
-    assert f"/commits/{sha}/" in said
-    assert pushes.pushes("odd")[0].ref == f"refs/heads/{branch}"
-    assert pushes.steps("odd") == ["a"]
 
 
 def test_twelve_concurrent_first_pushes_make_one_project_and_lose_nothing(pushes: PushServer, tmp_path: Path) -> None:

@@ -150,13 +150,6 @@ def test_wrong_missing_and_unknown_are_the_same_answer(forge: Forge) -> None:
     assert {delivery.state for delivery in forge.pushes.deliveries("model")} <= {"refused"}
 
 
-def test_one_flipped_byte_is_refused(forge: Forge) -> None:
-    body = json.dumps(payload("a" * 40)).encode()
-    signed = signatures.sign(body, forge.secret.encode())
-    flipped = body[:10] + bytes([body[10] ^ 1]) + body[11:]
-    assert forge.pushes.post("/hooks/model/github", flipped, **{"X-Hub-Signature-256": signed}).status_code == 401
-
-
 def test_a_body_that_is_too_large_is_refused_with_the_bound(forge: Forge) -> None:
     body = b'{"x": "' + b"x" * 30_000_000 + b'"}'
     signed = signatures.sign(body, forge.secret.encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,19 +18,20 @@ import pytest
 @pytest.mark.docker
 def test_marked(): pass
 
+@pytest.mark.payloads
+def test_of_payloads(): pass
+
 def test_that_skips_itself(): pytest.skip("no docker here")
 
 def test_that_skips_for_another_reason(): pytest.skip("a full moon")
 """
 
 
-@pytest.mark.parametrize(("ci", "outcomes"), [("", "3 skipped"), ("true", "1 skipped")])
-def test_a_missing_docker_engine_skips_tests_at_home_and_fails_them_in_ci(
-    tmp_path: Path, ci: str, outcomes: str
-) -> None:
+@pytest.mark.parametrize(("ci", "outcomes"), [("", "4 skipped"), ("true", "1 skipped")])
+def test_what_is_missing_skips_tests_at_home_and_fails_them_in_ci(tmp_path: Path, ci: str, outcomes: str) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n docker: x\n redis: x\n browser: x\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n docker: x\n payloads: x\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
         env={**os.environ, "CI": ci, "DOCKER_HOST": f"unix://{tmp_path}/none"},
@@ -41,14 +43,22 @@ def test_a_missing_docker_engine_skips_tests_at_home_and_fails_them_in_ci(
     assert done.returncode == (1 if ci else 0)
 
 
-def test_the_library_of_the_charts_is_pinned_and_names_no_registry() -> None:
-    wanted = json.loads((ROOT / "package.json").read_text())["dependencies"]
+def test_what_comes_from_npm_is_pinned_and_names_no_registry() -> None:
+    package = json.loads((ROOT / "package.json").read_text())
+    wanted = package["dependencies"] | package["devDependencies"]
     lock = (ROOT / "package-lock.json").read_text()
     packages = json.loads(lock)["packages"]
     assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
     assert all(package["integrity"] for name, package in packages.items() if name)
     assert "://" not in lock
     assert "resolved" not in lock
+
+
+def test_what_is_only_read_by_tests_is_pinned_and_names_no_registry() -> None:
+    lines = (ROOT / "tests" / "payloads.txt").read_text().splitlines()
+    wanted = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z-]+==[0-9.]+ --hash=sha256:[0-9a-f]{64}", line) for line in wanted)
+    assert len(wanted) == 3
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / ".ci").iterdir()), ids=lambda path: path.name)

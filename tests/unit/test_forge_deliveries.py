@@ -28,6 +28,7 @@ from forge_deliveries import (
     form,
     label,
 )
+from hostile_json import VALUES, spoil
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -249,11 +250,6 @@ def test_githubs_signature_covers_the_form_itself() -> None:
     assert isinstance(forge(sender).parse(headers, body), list)
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | st.sampled_from([A, ZERO, "refs/heads/x", "tag"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)  # fmt: skip
 EVENTS = {
     "gitlab": ("Push Hook", "Tag Push Hook", "System Hook"),
     "gogs": ("push", "create", "delete"),
@@ -264,27 +260,13 @@ EVENTS = {
 }
 
 
-def places(payload: Any) -> list[tuple[Any, Any]]:
-    """Each container in a payload with each of its keys."""
-    if isinstance(payload, dict):
-        return [(payload, key) for key in payload] + [place for value in payload.values() for place in places(value)]
-    if isinstance(payload, list):
-        return [(payload, at) for at in range(len(payload))] + [place for value in payload for place in places(value)]
-    return []
-
-
 @each
 @given(data=st.data())
 def test_a_payload_with_anything_in_any_place_is_parsed_or_refused(sender: Sender, data: st.DataObject) -> None:
     payload = json.loads(encoded(sender.push(Moved(before=A, after=B))))
     if isinstance(sender, Gogs) and data.draw(st.booleans()):
         payload = sender.created(Moved(ref="refs/tags/v1", after=B))
-    for _ in range(data.draw(st.integers(1, 3))):
-        found = places(payload)
-        if not found:
-            break
-        container, key = data.draw(st.sampled_from(found))
-        container[key] = data.draw(VALUES)
+    spoil(data, payload)
     body = encoded(payload)
     headers = lowered(sender.headers(body, "d-1", data.draw(st.sampled_from(EVENTS[sender.name]))))
     try:

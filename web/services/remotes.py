@@ -9,11 +9,14 @@ from sqlite_utils import Database
 
 from core import git
 from core.config import Config
-from core.errors import GitError
+from core.errors import GitError, InvalidDelivery
 from core.model import Repository
+from hooks import post_receive
 from web.services import hosting
 from web.services.vault import Vault
 from web.store import projects
+
+SHA_1_CHARS = 40
 
 
 class Access(TypedDict):
@@ -32,7 +35,9 @@ def fetch(
     shas: Sequence[str],
     more: Sequence[str] = (),
 ) -> None:
-    """Make the mirror what the remote is, with these commits and the refs `more`. Raises GitError."""
+    """Make the mirror what the remote is, with these commits and the refs `more`. Raises GitError, or InvalidDelivery."""
+    if any(len(sha) > SHA_1_CHARS for sha in shas):  # each try would fail, for three days
+        raise InvalidDelivery(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
     path = hosting.repository_path(config, repository)
     url = _url(repository)
     git.init_mirror(path)

@@ -1,0 +1,93 @@
+"""Each delivery that was answered 202 is followed, whatever was killed meanwhile."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+from forge_deliveries import GitHub, Moved, encoded
+from instance import PUSHMILL, Checkout, Instance, running, wait_for
+from machines import SERVER_ALONE
+
+from web.store.db import connect, rows
+
+pytestmark = [pytest.mark.docker, pytest.mark.redis]
+
+DELIVERIES, SENDERS = 500, 4
+KILLED_AFTER = (50, 150, 250, 350)  # deliveries
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """A server whose own runner takes nothing."""
+    with running(tmp_path_factory.mktemp("site"), SERVER_ALONE) as instance:
+        yield instance
+
+
+def kill(pid_file: Path) -> str:
+    """The number of the process, "" when it is just being started again."""
+    words = pid_file.read_text().split() if pid_file.exists() else []
+    if not words or not psutil.pid_exists(int(words[0])):
+        return ""
+    psutil.Process(int(words[0])).send_signal(signal.SIGKILL)
+    return words[0]
+
+
+class Forge:
+    """Tells of a push to each of many branches, from several connections at once."""
+
+    def __init__(self, site: Instance, checkout: Checkout, path: Path) -> None:
+        self.port, self.sender = site.port, GitHub()
+        self.sha = checkout.commit({"readme": "without steps"})
+        checkout.git("init", "-q", "--bare", str(path))
+        checkout.git("push", "-q", str(path), "main")
+        data = ["--data", str(site.data)]
+        command = [str(PUSHMILL), "project", "add", "model", "--repo", f"file://{path}", "--forge", "github", *data]
+        subprocess.run(command, check=True, capture_output=True)
+        secret = [str(PUSHMILL), "project", "set-secret", "model", *data]
+        subprocess.run(secret, input=self.sender.secret, check=True, capture_output=True, text=True)
+
+    def tell(self, first: int, told: Callable[[int], None]) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        for number in range(first, DELIVERIES, SENDERS):
+            body = encoded(self.sender.push(Moved(ref=f"refs/heads/b{number}", after=self.sha)))
+            connection.request("POST", "/hooks/model/github", body, self.sender.headers(body, f"d-{number}"))
+            answer = connection.getresponse()
+            answer.read()
+            told(answer.status)
+        connection.close()
+
+
+def test_no_accepted_delivery_is_lost_when_worker_and_redis_are_killed(
+    site: Instance, checkout: Checkout, tmp_path: Path
+) -> None:
+    forge, statuses, lock = Forge(site, checkout, tmp_path / "forge.git"), Counter[int](), threading.Lock()
+    killed: set[str] = set()
+
+    def told(status: int) -> None:
+        with lock:
+            statuses[status] += 1
+            if statuses.total() in KILLED_AFTER:
+                killed.update(kill(site.data / name) for name in ("run/worker.pid", "redis/redis.pid"))
+
+    with ThreadPoolExecutor(SENDERS) as pool:
+        list(pool.map(lambda first: forge.tell(first, told), range(SENDERS)))
+    assert statuses == {202: DELIVERIES}
+    assert len(killed - {""}) >= 2
+    db = connect(site.data / "pushmill.db")
+    try:
+        wait_for(lambda: not rows(db, "SELECT 1 FROM delivery WHERE state = 'stored' LIMIT 1"), 60, 0.1)
+        outcomes = Counter(found["state"] for found in rows(db, "SELECT state FROM delivery"))
+        refs = Counter(found["ref"] for found in rows(db, "SELECT ref FROM push"))
+    finally:
+        db.close()
+    assert outcomes == {"done": DELIVERIES}
+    assert refs == {f"refs/heads/b{number}": 1 for number in range(DELIVERIES)}
