@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from forge_deliveries import SENDERS, Bitbucket, Forgejo, Gitea, GitHub, GitLab, Gogs, Request, Sender, encoded, label
+from hostile_json import VALUES, places
 from hypothesis import given
 from hypothesis import strategies as st
-from test_forge_deliveries import VALUES, delivered, forge, ignored, lowered, places
+from test_forge_deliveries import delivered, forge, ignored, lowered
 
 from core.errors import InvalidDelivery
 from core.model import PullRequestEvent, PushEvent
