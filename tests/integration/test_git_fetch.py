@@ -272,3 +272,80 @@ def test_two_slots_fetch_the_same_commit_at_once(mirror: Path, made: MadeReposit
         thread.join()
     assert errors == []
     assert len([path for _, path in server.requests if path.endswith("git-upload-pack")]) <= 2
+
+
+def test_a_ref_that_is_no_branch_is_kept_apart_and_may_be_missing(mirror: Path, made: MadeRepository) -> None:
+    main = made.commit({"a": b"1"})
+    head = made.commit({"a": b"2"}, main, ref="refs/pull/7/head")
+    more = ["refs/pull/7/head", "refs/pull/8/head"]
+    for _ in ("by git", "by libgit2"):
+        git.fetch(mirror, str(made.path), allow_local=True, allow_http=False, more=more)
+        assert git.refs(mirror) == {"refs/heads/main": main}
+        assert git.resolve(mirror, "refs/pushmill/pull/7/head") == git.resolve(mirror, git.pinned(more[0])) == head
+        assert git.resolve(mirror, git.pinned(more[1])) is None
+    moved = made.commit({"a": b"3"}, ref="refs/pull/7/head")  # forced
+    git.fetch(mirror, str(made.path), allow_local=True, allow_http=False, more=more)
+    assert git.resolve(mirror, git.pinned(more[0])) == moved
+
+
+@pytest.mark.parametrize(
+    "ref", ["refs/pull/7/head:refs/heads/main", "+refs/x", "refs/*", "--upload-pack=x", "main", ""]
+)
+def test_what_is_no_ref_is_not_fetched(mirror: Path, made: MadeRepository, server: GitServer, ref: str) -> None:
+    made.commit({"a": b"1"})
+    with pytest.raises(GitError, match="no ref that git accepts"):
+        git.fetch(mirror, str(made.path), allow_local=True, allow_http=False, more=[ref])
+    server.public = "/git/"
+    for refs in ((ref, "refs/pull/7/head"), ("refs/heads/main", ref)):
+        with pytest.raises(GitError, match="no ref that git accepts"):
+            git.fetch_fork(mirror, f"{server.url}/git/made.git", refs[0], kept_as=refs[1], allow_http=True)
+    assert git.refs(mirror) == {}
+
+
+def test_a_fork_is_fetched_by_one_ref_without_credentials_and_kept_apart(
+    mirror: Path, made: MadeRepository, server: GitServer
+) -> None:
+    sha = made.commit({"a": b"1"})
+    made.git("branch", "other")
+    server.public = "/git/"
+    url = f"{server.url}/git/made.git"
+    git.fetch_fork(mirror, url, "refs/heads/main", kept_as="refs/pull/7/head", allow_http=True)
+    assert git.refs(mirror) == {}
+    assert git.resolve(mirror, "refs/pushmill/pull/7/head") == sha
+    assert server.credentials_seen == set()
+    with pytest.raises(GitError, match="gone"):
+        git.fetch_fork(mirror, url, "refs/heads/gone", kept_as="refs/pull/7/head", allow_http=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ssh://git@{host}/made.git", "git@{host}:made.git", "http://runner:s3cret-token@{host}/git/made.git",
+        "http://runner@{host}/git/made.git", "file:///{path}", "{path}", "ext::sh -c true",
+    ],
+)  # fmt: skip
+def test_a_fork_is_fetched_over_http_alone_and_by_nobodys_name(
+    mirror: Path, made: MadeRepository, server: GitServer, url: str
+) -> None:
+    made.commit({"a": b"1"})
+    given = url.format(host=server.url.removeprefix("http://"), path=made.path)
+    with pytest.raises(GitError) as refused:
+        git.fetch_fork(mirror, given, "refs/heads/main", kept_as="refs/pull/7/head", allow_http=True)
+    assert TOKEN not in str(refused.value)
+    assert server.requests == []
+
+
+def test_the_beginning_of_a_name_leads_to_one_commit_of_a_refs_history(made: MadeRepository) -> None:
+    first = made.commit({"a": b"1"})
+    second = made.commit({"a": b"2"}, first)
+    elsewhere = made.commit({"a": b"3"}, ref="refs/heads/other")
+    tree = made.git("rev-parse", f"{second}^{{tree}}")
+
+    def found(digits: str, ref: str = "refs/heads/main") -> str | None:
+        return git.resolve_beginning(made.path, digits, ref)
+
+    assert [found(sha[:12]) for sha in (second, first, elsewhere, tree)] == [second, first, None, None]
+    assert (found(second), found(first), found(elsewhere[:12], "refs/heads/other")) == (second, first, elsewhere)
+    for nonsense in ("", second[:11], second[:12].upper(), "f" * 12, "HEAD", "main", f"{second[:12]}^", "0" * 64):
+        assert found(nonsense) is None
+    assert found(first[:12], "refs/heads/gone") is None

@@ -15,12 +15,15 @@ from web.store import commits, projects
 
 @access.user
 def listing() -> Response:
-    """Newest first whatever `ordering` says: that is the only order that clients ask for."""
+    """Newest first whatever `ordering` says: that is the only order that clients ask for.
+
+    Without the commits of strangers that nobody has approved: who names no commit to `vh` means the newest of these.
+    """
     db, page = access.db(), query.page()
     project = query.asked_project(db)
     project_id = project.id if project else None
     found, count = commits.search(
-        db, project_id=project_id, adhoc=query.flag("adhoc"), limit=page.limit, offset=page.offset
+        db, project_id=project_id, adhoc=query.flag("adhoc"), limit=page.limit, offset=page.offset, trusted=True
     )
     owners = {owner.id: owner for owner in projects.listing(db)}
     results = [serialize.commit(request.url_root, owners[commit.project_id], commit) for commit in found]

@@ -12,7 +12,7 @@ from core.errors import InvalidInput, NotFound
 from core.model import Execution, Project
 from core.steps.resolve import VALUE_BYTES, is_reserved, not_text
 from web.services.vault import Vault
-from web.store import approvals, variables
+from web.store import commits, variables
 from web.store.db import transaction
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # the characters that `vh` takes
@@ -82,7 +82,7 @@ def of_execution(db: Database, vault: Vault, execution: Execution) -> tuple[dict
 
 def _trusted(db: Database, execution: Execution) -> bool:
     """Whether an execution gets the project's secrets: by its commit, whoever started it and however often."""
-    return approvals.is_trusted(db, execution.commit_id)
+    return commits.is_trusted(db, execution.commit_id)
 
 
 def _check(name: str, value: str) -> None:

@@ -1,4 +1,4 @@
-"""Which commits of forks may run, which wait for it, and whose commits are trusted."""
+"""Which commits of forks may run, and which wait for it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ WAITING = (
     " AND NOT pull_request.closed JOIN repository ON repository.id = pull_request.repository_id"
     f" WHERE push.outcome = '{WAITS}' AND repository.project_id = ?"
 )
-FROM_FORK = "push.kind = 'pull_request' AND COALESCE(pull_request.from_fork, 1)"
-PUSHED = "FROM push LEFT JOIN pull_request ON pull_request.id = push.pull_request_id WHERE push.commit_id = ?"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,19 +63,3 @@ def count(db: Database, project_id: int) -> int:
     """How many commits of a project wait."""
     found = row(db, f"SELECT COUNT(DISTINCT push.after) AS n{WAITING}", (project_id,))
     return int(found["n"]) if found else 0
-
-
-def is_trusted(db: Database, commit_id: int) -> bool:
-    """Whether what a commit runs may have the project's secrets.
-
-    Not when pull requests of forks are all that brought it, until it is approved. What was pushed by people of the
-    repository, and what was uploaded to us, may.
-    """
-    sql = (
-        f"SELECT NOT EXISTS (SELECT 1 {PUSHED} AND {FROM_FORK}) OR EXISTS (SELECT 1 {PUSHED} AND NOT ({FROM_FORK}))"
-        " OR EXISTS (SELECT 1 FROM git_commit JOIN repository ON repository.project_id = git_commit.project_id"
-        " JOIN approval ON approval.repository_id = repository.id AND approval.sha = git_commit.identifier"
-        " WHERE git_commit.id = ?) AS trusted"
-    )
-    found = row(db, sql, (commit_id, commit_id, commit_id))
-    return bool(found and found["trusted"])

@@ -20,6 +20,18 @@ COLUMNS = (
     "id, project_id, repository_id, identifier, ref, ref_names, message, author, committed_at, created_at,"
     " yaml_path, config_state, problems"
 )
+# SQL: not when pull requests of forks are all that brought a commit, until it is approved. What was pushed by people of the
+# repository, and what was uploaded to us, is.
+PUSHED = (
+    "SELECT 1 FROM push LEFT JOIN pull_request ON pull_request.id = push.pull_request_id"
+    " WHERE push.commit_id = git_commit.id"
+)
+FROM_FORK = "(push.kind = 'pull_request' AND COALESCE(pull_request.from_fork, 1))"
+APPROVED = (
+    "SELECT 1 FROM approval JOIN repository ON repository.id = approval.repository_id"
+    " WHERE approval.sha = git_commit.identifier AND repository.project_id = git_commit.project_id"
+)
+TRUSTED = f"(NOT EXISTS ({PUSHED} AND {FROM_FORK}) OR EXISTS ({PUSHED} AND NOT {FROM_FORK}) OR EXISTS ({APPROVED}))"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +112,12 @@ def known(db: Database, project_id: int, identifier: str) -> Commit | None:
 
 
 def search(
-    db: Database, *, project_id: int | None, adhoc: bool | None, limit: int, offset: int
+    db: Database, *, project_id: int | None, adhoc: bool | None, limit: int, offset: int, trusted: bool = False
 ) -> tuple[list[Commit], int]:
-    """Newest first, without their configuration, and how many there are without the limit."""
+    """Newest first, without their configuration, and how many there are without the limit. With `trusted` only those."""
     conditions = ["project_id = ?"] if project_id is not None else []
+    if trusted:
+        conditions.append(TRUSTED)
     if adhoc is not None:
         conditions.append(f"identifier {'' if adhoc else 'NOT '}LIKE '~%'")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -112,6 +126,12 @@ def search(
     sql = f"SELECT {COLUMNS} FROM git_commit {where} ORDER BY committed_at DESC, id DESC LIMIT ? OFFSET ?"
     found = rows(db, sql, [*values, limit, offset])
     return [_commit(item) for item in found], int(count["n"]) if count else 0
+
+
+def is_trusted(db: Database, commit_id: int) -> bool:
+    """Whether what a commit runs may have the project's secrets."""
+    found = row(db, f"SELECT {TRUSTED} AS trusted FROM git_commit WHERE id = ?", (commit_id,))
+    return bool(found and found["trusted"])
 
 
 def of_ids(db: Database, commit_ids: Collection[int]) -> dict[int, Commit]:
@@ -239,10 +259,10 @@ def pushes(db: Database, sql: str, values: Sequence[Any]) -> list[Push]:
 
 
 def newest_push(db: Database, project_id: int) -> Push | None:
-    """The push that a project got last."""
+    """The push that a project got last; pull requests are none."""
     sql = (
         "SELECT push.* FROM push JOIN repository ON repository.id = push.repository_id"
-        " WHERE repository.project_id = ? ORDER BY push.id DESC LIMIT 1"
+        " WHERE repository.project_id = ? AND push.kind = 'push' ORDER BY push.id DESC LIMIT 1"
     )
     found = row(db, sql, (project_id,))
     return _push(found) if found else None

@@ -1,0 +1,178 @@
+"""The pages that show what waits for approval, and the form that approves it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_server import ApiServer
+from forge_deliveries import GitHub, Request
+from instance import Checkout
+from push_server import step
+from site_client import Person
+from test_deliveries import Hub, payload
+
+from web.store import users
+from web.store.db import transaction
+
+HOSTILE = "<script>alert(1)</script>\n\x1b[31m\"'> \u202eevil"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, checkout: Checkout) -> Iterator[Hub]:
+    api = ApiServer(tmp_path / "data", git={"allow_local": True})
+    yield Hub(api, checkout, tmp_path / "forge.git")
+    api.close()
+
+
+def head(hub: Hub, message: str = "of a stranger", number: int = 7) -> str:
+    sha = hub.checkout.commit({"valohai.yaml": step("train")}, message)
+    hub.checkout.git("push", "-q", "-f", str(hub.path), f"HEAD:refs/pull/{number}/head")
+    return sha
+
+
+def ask(hub: Hub, sha: str, action: str = "opened", **more: Any) -> None:
+    """A pull request of a fork."""
+    request = Request(sha=sha, **({"fork": "mallory/model", "author": "mallory"} | more))
+    event, said = GitHub().pull_request(request, action)
+    assert hub.deliver(said, f"{action}-{sha}-{request.number}", event).status_code == 202
+    hub.drain()
+
+
+def page(hub: Hub, path: str) -> str:
+    answer = hub.person.get(f"/p/model/{path}")
+    assert answer.status_code == 200
+    return html.unescape(answer.text)
+
+
+def approve(hub: Hub, sha: str) -> Any:
+    return hub.person.post(f"/p/model/commits/{sha}/approve", "/p/model/settings/")
+
+
+def test_the_commits_page_says_who_wants_what_and_what_approving_means(hub: Hub) -> None:
+    sha = head(hub)
+    ask(hub, sha, title="Train longer")
+    shown = page(hub, f"commits/{sha}/")
+    assert "This commit of a fork waits for approval: nothing of it runs." in shown
+    assert '<a href="https://forge.example.org/ada/model/pull/7" rel="noopener nofollow">7 Train longer</a>' in shown
+    assert "by mallory, topic → main" in shown
+    assert "a stranger's code runs on your machines, and gets this project's secrets" in shown
+    assert f'<form method="post" action="/p/model/commits/{sha}/approve">' in shown
+    assert "waits for approval: from a fork" in shown
+
+
+def test_approving_runs_it_and_the_page_says_who_did(hub: Hub) -> None:
+    sha = head(hub)
+    ask(hub, sha)
+    assert approve(hub, sha).location == f"/p/model/commits/{sha}/"
+    assert hub.steps() == ["train"]
+    shown = page(hub, f"commits/{sha}/")
+    assert "Approved by admin" in shown
+    assert "Approve and run" not in shown
+    assert "waits for approval" not in shown
+    assert approve(hub, sha).status_code == 303  # somebody else's page was still open
+    assert hub.steps() == ["train"]
+
+
+def test_the_project_and_its_commits_say_how_many_wait_and_which(hub: Hub) -> None:
+    first, second = head(hub), head(hub, "another", 8)
+    ask(hub, first)
+    ask(hub, second, number=8, title="Another")
+    for path in ("", "commits/"):
+        shown = page(hub, path)
+        assert "2 commits of forks wait for approval" in shown
+        assert f'Pull request 8, <a href="/p/model/commits/{second}/">Another</a> by mallory' in shown
+    assert page(hub, "commits/").count('<span class="tag">waits for approval</span>') == 2
+    approve(hub, first)
+    assert "1 commit of a fork waits for approval" in page(hub, "")
+    ask(hub, second, "closed", number=8)
+    for path in ("", "commits/"):
+        assert "for approval" not in page(hub, path)
+    assert "Approve and run" not in page(hub, f"commits/{second}/")
+
+
+def test_one_that_has_moved_on_is_said_to_and_cannot_be_approved(hub: Hub) -> None:
+    first, second = head(hub), head(hub, "more")
+    ask(hub, first)
+    ask(hub, second, "updated")
+    shown = page(hub, f"commits/{first}/")
+    assert "which has moved on" in shown
+    assert "Approve and run" not in shown
+    answer = approve(hub, first)
+    assert answer.status_code == 409
+    assert "has moved on or was closed" in html.unescape(answer.text)
+    assert hub.steps() == []
+
+
+def test_only_a_logged_in_person_with_the_forms_own_token_approves(hub: Hub) -> None:
+    sha = head(hub)
+    ask(hub, sha)
+    path = f"/p/model/commits/{sha}/approve"
+    assert hub.api.client.post(path).status_code == 401
+    assert hub.person.client.post(path).status_code == 403
+    assert hub.person.client.post(path, data={"csrf_token": "wrong"}).status_code == 403
+    assert hub.person.get(path).status_code == 405
+    assert hub.steps() == []
+    with transaction(hub.api.db):
+        member = users.add(hub.api.db, "grace", is_admin=False)
+        users.add_token(hub.api.db, member.id, "pm_grace", "test")
+    grace = Person(hub.api)
+    grace.log_in("grace", "pm_grace")
+    assert grace.post(path, "/p/model/settings/").status_code == 303
+    assert hub.steps() == ["train"]
+    assert "Approved by grace" in page(hub, f"commits/{sha}/")
+
+
+def test_what_a_stranger_wrote_is_shown_as_text(hub: Hub) -> None:
+    sha = head(hub)
+    ask(hub, sha, title=HOSTILE, author=HOSTILE, branch="a&b<c>'\"")
+    for path in ("", "commits/", f"commits/{sha}/"):
+        raw = hub.person.get(f"/p/model/{path}").text
+        assert "<script>alert" not in raw
+        assert "\x1b" not in raw
+        assert "\u202e" not in raw
+        assert "&lt;script&gt;alert(1)" in raw
+
+
+def test_pull_requests_of_the_repository_itself_are_shown_without_a_question(hub: Hub) -> None:
+    sha = head(hub)
+    ask(hub, sha, fork="", title="Mine", author="ada")
+    shown = page(hub, f"commits/{sha}/")
+    assert "7 Mine</a>" in shown
+    assert "pproved" not in shown
+    assert "waits for approval" not in page(hub, "commits/")
+    assert '<span class="tag">pull/7/head</span>' in shown
+
+
+def test_a_push_to_a_branch_shows_no_pull_request(hub: Hub) -> None:
+    sha = hub.push({"valohai.yaml": step("train")})
+    hub.deliver(payload(sha))
+    hub.drain()
+    assert "ull request" not in page(hub, f"commits/{sha}/")
+
+
+def test_clients_are_not_offered_a_strangers_commit_as_the_newest(hub: Hub) -> None:
+    own = hub.push({"valohai.yaml": step("train")})
+    hub.deliver(payload(own))
+    sha = head(hub)
+    ask(hub, sha)
+
+    def listed() -> list[str]:
+        return [item["identifier"] for item in hub.api.json("commits/", project=hub.project.uuid)["results"]]
+
+    assert listed() == [own]
+    assert hub.api.json(f"commits/{sha}/")["identifier"] == sha
+    approve(hub, sha)
+    assert set(listed()) == {own, sha}
+
+
+def test_the_first_page_shows_the_newest_push_not_a_strangers_pull_request(hub: Hub) -> None:
+    own = hub.push({"valohai.yaml": step("train")})
+    hub.deliver(payload(own))
+    ask(hub, head(hub))
+    shown = hub.person.get("/").text
+    assert f"/p/model/commits/{own}/" in shown
+    assert "pull/7/head" not in shown
