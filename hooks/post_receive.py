@@ -48,7 +48,8 @@ def install(repository: Path, url: str, secret: bytes) -> None:
         raise InvalidInput(
             f"{repository} is no bare git repository: name the directory that has HEAD and objects in it"
         )
-    if SHA_256.search((repository / "config").read_text(encoding="utf-8", errors="replace")):
+    config = repository / "config"
+    if config.exists() and SHA_256.search(config.read_text(encoding="utf-8", errors="replace")):
         raise InvalidInput(f"{repository} names its objects by SHA-256, {ONLY_SHA_1}")
     hook = repository / "hooks" / "post-receive"
     if hook.exists() and MARK not in hook.read_text(encoding="utf-8", errors="replace"):
