@@ -16,6 +16,7 @@ from hooks.forges.registry import FORGES, by_host
 from web.approval_admin import approve
 from web.local import CONFIG, DATA, JSON, opened
 from web.repository_admin import deploy_key, described, printed, set_url
+from web.rules_admin import rules, trigger
 from web.services import hosting, setup
 from web.store import projects, users
 from web.variable_admin import variable
@@ -27,7 +28,7 @@ def project() -> None:
 
 
 project.add_command(variable)
-for _command in (approve, set_url, deploy_key):
+for _command in (approve, set_url, deploy_key, rules, trigger):
     project.add_command(_command)
 
 

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from sqlite_utils import Database
 
 from core.config import Config
-from web.services import dispatch, ingest, launch, lifecycle, pruning, redis_users
+from web.services import dispatch, ingest, launch, lifecycle, pruning, redis_users, schedule
 from web.services.polling import Poller
 from web.services.queues import Queues
 from web.services.vault import Vault
@@ -40,6 +40,7 @@ class Sweeper:
             _try(queues.nudged)
             _try(lambda: _restore_users(db, queues))
             _try(lambda: ingest.collect(db, config))
+            _try(lambda: schedule.store_due(db))
             _try(lambda: self._ingest(db))
             _try(lambda: self._poll(db))
             _try(lambda: lifecycle.recover(db, config.logs_dir, config.limits.runner_silence))

@@ -4,6 +4,7 @@ Reading never touches a working tree: names, sizes and kinds come from the objec
 is followed or executed here. libgit2 has no helpers and no hooks; the git binary runs through core.git.command.
 """
 
+from core.git.changes import changed_paths, merge_base
 from core.git.remotes import fetch, fetch_commit, fetch_fork, pinned, remote_refs
 from core.git.repository import (
     CommitInfo,
@@ -22,6 +23,7 @@ from core.git.trees import export
 
 __all__ = [
     "CommitInfo",
+    "changed_paths",
     "commit_info",
     "export",
     "fetch",
@@ -30,6 +32,7 @@ __all__ = [
     "init_hosted",
     "init_mirror",
     "is_ancestor",
+    "merge_base",
     "pin",
     "pinned",
     "read_file",

@@ -178,6 +178,14 @@ def set_head_to_first_branch(path: Path) -> None:
             repository.set_head(name)
 
 
+def commit_at(repository: Any, name: str) -> Any:
+    """The pygit2.Commit that `name` leads to. GitError when there is none."""
+    commit = _commit(repository, name)
+    if commit is None:
+        raise GitError(f"the repository has no commit {name[:200]!r}")
+    return commit
+
+
 def open_repository(path: Path) -> Any:
     """The pygit2.Repository at `path` itself, never one above it."""
     with as_git_error(path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+import subprocess
 import sys
 import time
 import uuid
@@ -25,7 +26,7 @@ from core.model import Commit, Execution, Project, PushEvent, Runner, User
 from core.steps.parse import parse
 from core.steps.resolve import resolve
 from core.wire import FinalReport, LogBatch
-from web.services import launch, lifecycle, setup, vault
+from web.services import environments, hosting, launch, lifecycle, setup, vault
 from web.store import commits, data, deliveries, logs, projects, runners, usage, users
 from web.store import executions as execution_rows
 from web.store.db import connect, execute, transaction
@@ -61,6 +62,29 @@ YAML = b"""
     command: python evaluate.py {parameters}
     parameters:
       - {name: threshold, type: float, default: 0.5}
+"""
+RULES = """\
+[[rule]]
+name = "main"
+branches = ["main", "release/*"]
+paths = ["src/**", "valohai.yaml", "!**/*.md"]
+steps = ["train", "evaluate"]
+environment = "rtx"
+priority = 10
+parameters = { epochs = 80, optimizer = "lion" }
+cancel_older = true
+
+[[rule]]
+name = "quick look"
+branches = ["*", "!docs"]
+steps = ["preprocess"]
+
+[[rule]]
+name = "nightly"
+schedule = "0 3 * * *"
+timezone = "Europe/Helsinki"
+steps = ["train"]
+parameters = { epochs = 400 }
 """
 MESSAGES = (
     "Warm up the learning rate over two epochs",
@@ -114,6 +138,7 @@ class Filling:
     def fill(self) -> Demo:
         runner = self._runners()
         project = self._project("cells", "Segmentation of fluorescence microscopy tiles")
+        self._rules(project)
         self._project("spirals", "The example of the first start")
         found = self._weeks(project, runner)
         broken = self._commit(project, "Rename steps", 0.02, state="broken", problems=(PROBLEM,))
@@ -139,6 +164,20 @@ class Filling:
             config=self.config, token=self.token, project=project, long=long, live=live, failed=failed, queued=queued,
             broken=broken, runner=runner, delivery=delivery,
         )  # fmt: skip
+
+    def _rules(self, project: Project) -> None:
+        """Rules with a schedule, and a repository of which one can ask what a commit would trigger."""
+        environments.change(self.db, "rtx", {"gpus": 1})
+        projects.set_rules(self.db, project.id, RULES)
+        repository = projects.repositories(self.db, project.id)[0]
+        path = hosting.repository_path(self.config, repository)
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(path)], check=True)
+        before = ""
+        for branch, name in (("main", "src/model.py"), ("docs", "docs/plates.md")):
+            subprocess.run(
+                ["git", "-C", path, "fast-import", "--quiet"], input=_history(branch, name, before), check=True
+            )
+            before = "refs/heads/main"
 
     def _runners(self) -> Runner:
         """One with many GPUs, one that drains and has a trouble, one that is lost, one that was never seen."""
@@ -448,6 +487,15 @@ def say(db: Database, config: Config, execution: Execution, runner: Runner, stre
     now = time.time_ns() // 1000
     batch = LogBatch(attempt=1, stream=stream, start=start, end=start + len(text), first_us=now, last_us=now + 1)
     lifecycle.append_log(db, config.logs_dir, runner, execution.uuid, batch, text)
+
+
+def _history(branch: str, name: str, before: str) -> bytes:
+    """One commit of two files, as git fast-import reads it."""
+    lines = f"commit refs/heads/{branch}\ncommitter Ada <ada@example.org> 1764000000 +0000\ndata 5\nwork\n\n"
+    lines += f"from {before}\n" if before else ""
+    files = (("valohai.yaml", YAML), (name, b"text\n"))
+    parts = [f"M 100644 inline {file}\ndata {len(content)}\n".encode() + content + b"\n" for file, content in files]
+    return lines.encode() + b"".join(parts)
 
 
 def fill(directory: Path, executions: int = 200, **sections: Any) -> Demo:

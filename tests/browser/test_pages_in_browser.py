@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from demo_site import Browser, Site
+from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.browser
 
@@ -81,3 +82,23 @@ def test_the_badge_that_was_chosen_is_shown_at_once(browser: Browser) -> None:
     browser.wait("document.querySelector('#badge-chosen img').naturalWidth > 60")
     assert browser.run("return location.search + location.hash") == "?metric=accuracy#badge"
     assert browser.complaints() == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_enter_in_the_question_tries_the_rules_and_saves_nothing(browser: Browser, width: int) -> None:
+    browser.look(width, 900)
+    browser.open("/p/cells/settings/#rules")
+    text = "document.querySelector('#rules-text')"
+    saved = browser.run(f"return {text}.value")
+    browser.run(f'{text}.value = \'[[rule]]\\nname = "tried"\\nsteps = ["evaluate"]\\n\'')
+    browser.find("#rules [name=name]").send_keys("main", Keys.ENTER)
+    browser.wait("document.querySelector('#rules-answer') !== null")
+    assert "matches" in browser.find("#rules-answer .verdicts").text
+    assert browser.find("#rules-answer .run").text.startswith("evaluate runs in")
+    assert browser.run(f"return {text}.value").startswith('[[rule]]\nname = "tried"')
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+    top = browser.run("return document.querySelector('#rules-answer').getBoundingClientRect().top")
+    assert 0 <= top < 900  # it is what one sees
+    assert browser.complaints() == []
+    browser.open("/p/cells/settings/")
+    assert browser.run(f"return {text}.value") == saved

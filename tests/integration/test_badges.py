@@ -212,7 +212,10 @@ def test_the_settings_page_gives_the_markdown_of_what_was_chosen(api: ApiServer)
     execute(api.db, "UPDATE execution SET step = ?", (step,))
     page = person.get("/p/demo/settings/").text
     assert markdown(page) == ("demo", "http://localhost/badge/demo.svg")
-    assert [html.unescape(value) for value in re.findall(r'<option value="([^"]+)"', page)] == [
+    picker = page.split('id="badge-choice"')[1].split("</form>")[0]
+    assert [html.unescape(value) for value in re.findall(r'<option value="([^"]+)"', picker)] == [
+        "tag",
+        "schedule",
         "a/b c",
         step,
         "accuracy",

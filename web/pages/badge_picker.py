@@ -37,7 +37,8 @@ class Picker:
 def of(project: Project, repositories: Sequence[Repository]) -> Picker:
     """The picker, with what this page's query chooses."""
     db, key = access.db(), access.server().vault
-    choices = {
+    choices: dict[str, Sequence[str]] = {
+        "event": [rules.TAG, rules.SCHEDULE],
         "branch": badges.branches(db, [repository.id for repository in repositories]),
         "step": execution_table.steps(db, project.id),
         "metric": badges.metrics(db, project.id),

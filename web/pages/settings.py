@@ -12,8 +12,9 @@ from core.errors import InvalidInput
 from core.git import url as git_url
 from core.model import Project, Repository
 from web import access
-from web.pages import badge_picker
+from web.pages import badge_picker, rules_section
 from web.pages.addresses import base_url
+from web.pages.rules_section import Section
 from web.services import dispatch, hosting, polling, variables
 from web.services.presentation import formats
 from web.store import deliveries, environments, projects
@@ -45,7 +46,7 @@ class Source:
 @blueprint.get("/p/<name>/settings/")
 @access.user
 def show(name: str) -> str:
-    return _page(projects.by_name(access.db(), name))
+    return page(projects.by_name(access.db(), name))
 
 
 @blueprint.post("/p/<name>/settings/variables")
@@ -58,7 +59,7 @@ def set_variable(name: str) -> ResponseReturnValue:
     try:
         variables.set_one(db, access.server().vault, project, variable, value, is_secret="secret" in form)
     except InvalidInput as error:
-        return _page(project, refused=variable, problem=str(error)), 400
+        return page(project, refused=variable, problem=str(error)), 400
     return _back(project)
 
 
@@ -75,8 +76,8 @@ def _back(project: Project) -> ResponseReturnValue:
     return redirect(url_for("settings.show", name=project.name, _anchor="variables"), 303)
 
 
-def _page(project: Project, *, refused: str = "", problem: str = "") -> str:
-    """`refused` is the name of a variable that could not be set, `problem` why."""
+def page(project: Project, *, refused: str = "", problem: str = "", rules: Section | None = None) -> str:
+    """`refused` is the name of a variable that could not be set, `problem` why; `rules` is their section, if it was used."""
     db = access.db()
     repositories = projects.repositories(db, project.id)
     return render_template(
@@ -87,6 +88,7 @@ def _page(project: Project, *, refused: str = "", problem: str = "") -> str:
         refused=refused,
         problem=problem,
         picker=badge_picker.of(project, repositories),
+        rules=rules or rules_section.of(project),
         environments=environments.listing(db),
         deliveries=deliveries.of_project(db, project.id, DELIVERIES),
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlite_utils import Database
 
 from core.config import Config
 from core.errors import Conflict
 from core.model import Project, PushEvent, User
-from web.services import heads, hosting, repeats, trigger
+from web.services import heads, hosting, planning, repeats, trigger
 from web.services.heads import Head
-from web.services.rules import Choice
+from web.services.planning import Plan
 from web.services.trigger import Source
 from web.store import approvals, commits, deliveries, executions, projects
 from web.store.approvals import Waiting
@@ -31,12 +31,11 @@ class Overview:
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What a push that waits makes run; `reason` is why that is nothing, or None."""
+    """What a push that waits makes run."""
 
     event: PushEvent
     head: Head
-    reason: str | None
-    choice: Choice
+    plan: Plan
 
 
 def overview(db: Database, project: Project) -> Overview:
@@ -78,18 +77,19 @@ def _chosen(db: Database, config: Config, project: Project, item: Waiting) -> Ch
         project=project, repository=repository, path=path, delivery=delivery, pull_request=item.pull_request
     )
     event, head = _event(item.push), heads.read(db, project, path, item.push.after)
-    reason, choice = trigger.choose(db, source, event, head)
-    return Chosen(event=event, head=head, reason=reason, choice=choice)
+    return Chosen(event=event, head=head, plan=trigger.plan(db, source, event, head))
 
 
 def _run(
     db: Database, config: Config, project: Project, item: Waiting, chosen: Chosen, ran: dict[str, str], person: User
 ) -> dict[str, str]:
     """Launch what does not run yet; for each of its steps what others that wait for it are told."""
-    choice = repeats.less(chosen.choice, ran)
-    outcome = f"skipped: {chosen.reason}" if chosen.reason else trigger.outcome_of(chosen.event, chosen.head, choice)
-    commit = commits.by_identifier(db, project.id, item.push.after)
-    trigger.run(db, config, project, commit, choice, person, push_id=item.push.id, outcome=outcome)
+    push = item.push
+    choice = repeats.less(chosen.plan.choice, ran)
+    outcome = trigger.outcome_of(chosen.event, chosen.head, replace(chosen.plan, choice=choice))
+    older = planning.superseded(db, push.repository_id, chosen.event, chosen.plan.choice, push.again_of or push.id)
+    commit = commits.by_identifier(db, project.id, push.after)
+    trigger.run(db, config, project, commit, choice, person, push_id=push.id, outcome=outcome, instead_of=older)
     number = item.pull_request.number
     return {
         e.step: f"#{e.counter} runs it already, for pull request {number}" for e in executions.of_push(db, item.push.id)

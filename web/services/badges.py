@@ -18,7 +18,7 @@ from web.store import badges, projects
 from web.store.badges import Choice
 
 TOKEN_CHARS = 32
-PUSH, TAG = "push", "tag"
+PUSH, TAG, SCHEDULE = "push", "tag", "schedule"
 UNKNOWN = "unknown"
 
 
@@ -83,7 +83,12 @@ def _choice(db: Database, vault: Vault, question: Question) -> Choice | None:
         project = projects.by_name(db, question.project)
         shown = hmac.compare_digest(question.token.encode("utf-8", "replace"), token(vault, project).encode())
         found = projects.repositories(db, project.id)
-        if found and question.event in (PUSH, TAG) and (shown or project.badge_public):
+        if found and question.event in (PUSH, TAG, SCHEDULE) and (shown or project.badge_public):
             branch = None if question.event == TAG else question.branch or found[0].default_branch
-            return Choice(repository_ids=[r.id for r in found], branch=branch, step=question.step or None)
+            return Choice(
+                repository_ids=[r.id for r in found],
+                branch=branch,
+                step=question.step or None,
+                scheduled=question.event == SCHEDULE,
+            )
     return None

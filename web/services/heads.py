@@ -36,6 +36,11 @@ def read(db: Database, project: Project, path: Path, name: str) -> Head:
     if sha is None:
         raise CommitMissing("the repository has no such commit")
     git.pin(path, sha)
+    return look(db, project, path, sha)
+
+
+def look(db: Database, project: Project, path: Path, sha: str) -> Head:
+    """The same of a commit that is there, without pinning it."""
     info = git.commit_info(path, sha)
     known = commits.known(db, project.id, sha)
     if known is not None and known.yaml_path == project.yaml_path:

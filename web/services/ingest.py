@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from sqlite_utils import Database
 
@@ -14,7 +15,7 @@ from hooks import post_receive
 from hooks.forges import plain
 from hooks.forges.base import Forge, Ignored
 from hooks.forges.registry import FORGES
-from web.services import dispatch, heads, hosting, polling, pull_requests, remotes, trigger, unrecorded
+from web.services import dispatch, heads, hosting, polling, pull_requests, remotes, schedule, trigger, unrecorded
 from web.services.heads import CommitMissing
 from web.services.queues import Queues
 from web.services.trigger import Source
@@ -99,12 +100,14 @@ def _postpone(db: Database, delivery: Delivery, reason: str) -> str | None:
 def _handle(db: Database, config: Config, vault: Vault, delivery: Delivery) -> tuple[str, str]:
     """The state and the message that the delivery ends with."""
     repository = projects.repository(db, delivery.repository_id)
-    events = forge_of(delivery.source).parse(delivery.headers, delivery.body)
-    if isinstance(events, Ignored):
-        return "ignored", events.reason
     project = projects.get(db, repository.project_id)
     path = hosting.repository_path(config, repository)
     source = Source(project=project, repository=repository, path=path, delivery=delivery)
+    if delivery.source == schedule.SOURCE:
+        return _scheduled(db, config, vault, source)
+    events = forge_of(delivery.source).parse(delivery.headers, delivery.body)
+    if isinstance(events, Ignored):
+        return "ignored", events.reason
     if isinstance(events, PullRequestEvent):
         return _pull_request(db, config, vault, source, events)
     if not source.hosted:
@@ -129,6 +132,23 @@ def _pull_request(
                 raise
             return "failed", f"pull request {event.number}: {error}"
     return "done", f"pull request {event.number}: {outcome}"
+
+
+def _scheduled(db: Database, config: Config, vault: Vault, source: Source) -> tuple[str, str]:
+    """A branch's head as it is now. A branch that there is not is no reason to try again: the next time comes."""
+    due = schedule.read(source.delivery.body)
+    if not source.again and (why := schedule.overtaken(source.project, due)):
+        return "ignored", why
+    if not source.hosted:
+        remotes.fetch(db, config, vault, source.repository, [])
+        _follow_head(db, source)
+    branch = due.branch or projects.repository(db, source.repository.id).default_branch
+    sha = git.resolve(source.path, f"refs/heads/{branch}") if source.path.is_dir() else None
+    if sha is None:
+        return "failed", f"rule {due.rule} runs branch {branch}, and there is none"
+    head = heads.read(db, source.project, source.path, sha)
+    source = replace(source, rule=due.rule)
+    return "done", f"{branch}: {trigger.follow(db, config, source, schedule.event(due, branch, sha), head)}"
 
 
 def _follow_head(db: Database, source: Source) -> None:

@@ -39,24 +39,29 @@ def launch(
     push_id: int | None = None,
     title: str = "",
     tags: tuple[str, ...] = (),
+    environment: str = "",
+    priority: int = 0,
+    why: str = "",
 ) -> Execution:
-    """Record one execution. Call inside a transaction, and dispatch after it."""
-    environment, note = environments.choose(db, project, resolved.environment)
+    """Record one execution. Call inside a transaction, and dispatch after it.
+
+    `environment` is instead of the step's own; `why` is the first thing that its log says.
+    """
+    found, note = environments.choose(db, project, environment or resolved.environment)
     step = resolved.step
-    mounts, refused = environments.mounts(environment, map(asdict, step.mounts))
+    mounts, refused = environments.mounts(found, map(asdict, step.mounts))
     values = {
         "project_id": project.id, "commit_id": commit.id, "push_id": push_id, "step": step.name, "title": title,
         "image": resolved.image, "commands": list(resolved.commands), "parameters": resolved.parameters,
         "inputs": {name: spec.to_dict() for name, spec in resolved.inputs.items()},
-        "environment_variables": resolved.environment_variables, "environment": environment.slug, "tags": list(tags),
-        "memory": tighter(environment.memory, step.memory), "cpus": tighter(environment.cpus, step.cpus),
-        "gpus": environment.gpus if step.gpus is None else step.gpus, "mounts": mounts,
-        "autorestart": step.autorestart or environment.autorestart,
+        "environment_variables": resolved.environment_variables, "environment": found.slug, "tags": list(tags),
+        "memory": tighter(found.memory, step.memory), "cpus": tighter(found.cpus, step.cpus),
+        "gpus": found.gpus if step.gpus is None else step.gpus, "mounts": mounts, "priority": priority,
+        "autorestart": step.autorestart or found.autorestart,
         "time_limit_s": resolved.time_limit_s or config.limits.time or None,
         "no_output_limit_s": resolved.no_output_limit_s or config.limits.no_output or None, "creator_id": creator.id,
     }  # fmt: skip
-    notes = [note] if note else []
-    return _record(db, config, environment, values, [*notes, *refused, *resolved.notes])
+    return _record(db, config, found, values, [*filter(None, (why, note)), *refused, *resolved.notes])
 
 
 def again(db: Database, config: Config, execution: Execution, creator: User, why: str) -> Execution:

@@ -140,22 +140,32 @@ def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, re
 
 
 def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) -> Execution:
-    """Stop what runs or waits. Again: kill it. On a finished execution: nothing.
-
-    One whose runner is out of contact is given up: nobody could stop it, and who comes back with it is told to end it.
-    """
+    """Stop what runs or waits. Again: kill it. On a finished execution: nothing."""
     with transaction(db):
         execution = executions.by_uuid(db, execution_uuid)
-        if execution.state in FINAL:
-            return execution
-        at, count = execution.stop_requested_at or clock.now(), execution.stop_count + 1
-        executions.update(db, execution, stop_requested_at=at, stop_count=count)
-        say(db, logs_dir, execution, f"Stop requested by {who}" if count == 1 else f"{who} asked again: killing it")
-        if execution.state in (State.CREATED, State.QUEUED):
-            executions.move(db, execution, State.STOPPED, reason=f"stopped by {who} before it started")
-        elif out_of_contact(execution):
-            _recover(db, logs_dir, executions.by_uuid(db, execution_uuid), SILENT_S)
-        return executions.by_uuid(db, execution_uuid)
+        again = f"{who} asked again: killing it"
+        said = again if execution.stop_requested_at else f"Stop requested by {who}"
+        return _stop(db, logs_dir, execution, said, f"stopped by {who} before it started")
+
+
+def supersede(db: Database, logs_dir: Path, execution: Execution, by: str) -> None:
+    """Something newer takes its place: stop it, unless that was asked for already. Call inside a transaction."""
+    if execution.stop_requested_at is None:
+        _stop(db, logs_dir, execution, f"Superseded by {by}", f"superseded by {by} before it started")
+
+
+def _stop(db: Database, logs_dir: Path, execution: Execution, said: str, reason: str) -> Execution:
+    """One whose runner is out of contact is given up: nobody could stop it, and who comes back with it is told to end it."""
+    if execution.state in FINAL:
+        return execution
+    at, count = execution.stop_requested_at or clock.now(), execution.stop_count + 1
+    executions.update(db, execution, stop_requested_at=at, stop_count=count)
+    say(db, logs_dir, execution, said)
+    if execution.state in (State.CREATED, State.QUEUED):
+        executions.move(db, execution, State.STOPPED, reason=reason)
+    elif out_of_contact(execution):
+        _recover(db, logs_dir, executions.get(db, execution.id), SILENT_S)
+    return executions.get(db, execution.id)
 
 
 def fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlite_utils import Database
 
 from core.config import Config
-from core.model import Commit, Project, PullRequest, PushEvent, Repository, User, short_ref
-from web.services import launch, repeats, rules
+from core.model import Commit, EventKind, Execution, Project, PullRequest, PushEvent, Repository, User, short_ref
+from core.steps.model import step_names
+from web.services import launch, lifecycle, planning, repeats, rules
 from web.services.heads import Head
-from web.store import approvals, commits, projects, users, variables
+from web.services.planning import Plan
+from web.services.rules import Choice
+from web.store import approvals, commits, projects, users
 from web.store.db import transaction
 from web.store.deliveries import Delivery
 
@@ -28,6 +32,7 @@ class Source:
     path: Path
     delivery: Delivery
     pull_request: PullRequest | None = None  # whose head the commit is
+    rule: str = ""  # the name of the one whose time has come
 
     @property
     def hosted(self) -> bool:
@@ -42,7 +47,7 @@ class Source:
 def follow(db: Database, config: Config, source: Source, event: PushEvent, head: Head) -> str:
     """Record an event that ends at `head` with all that follows from it; the outcome. The same event again does nothing."""
     event = replace(event, message=head.info.message[:MESSAGE_CHARS], after=head.info.sha)  # which a tag leads to
-    reason, choice = choose(db, source, event, head)
+    planned = plan(db, source, event, head)
     request = source.pull_request
     request_id = request.id if request else None
     with transaction(db):
@@ -52,24 +57,26 @@ def follow(db: Database, config: Config, source: Source, event: PushEvent, head:
         if push_id is None:
             return KNOWN
         commit = _add_commit(db, source, event, head)
-        if choice.run and _must_wait(db, request, event):
+        if planned.choice.run and _must_wait(db, request, event):
             commits.finish_push(db, push_id, commit_id=commit.id, outcome=approvals.WAITS)
             return approvals.WAITS
+        choice, superseded = _in_order(db, source, event, push_id, planned.choice)
         if not source.again:
             choice = repeats.less(choice, repeats.reasons(db, commit, event, request))
-        outcome = f"skipped: {reason}" if reason else outcome_of(event, head, choice)
-        creator = users.by_name(db, event.pusher) or _owner(db, source.project)
-        run(db, config, source.project, commit, choice, creator, push_id=push_id, outcome=outcome)
+        outcome = outcome_of(event, head, replace(planned, choice=choice))
+        creator = _pusher(db, event) or _owner(db, source.project)
+        run(
+            db, config, source.project, commit, choice, creator, push_id=push_id, outcome=outcome, instead_of=superseded
+        )
     return outcome
 
 
-def choose(db: Database, source: Source, event: PushEvent, head: Head) -> tuple[str | None, rules.Choice]:
-    """Why the event runs nothing, or None; and what it runs."""
-    reason = rules.skip_reason(event, head.info.message)
-    if reason is not None or head.config_state != "ok":
-        return reason, rules.Choice()
-    provided = variables.names(db, source.project.id)
-    return None, rules.choose(head.config, event, head.info.message, provided)
+def plan(db: Database, source: Source, event: PushEvent, head: Head) -> Plan:
+    """What the event makes run, as the rules are now."""
+    base_branch = source.pull_request.base_branch if source.pull_request else ""
+    return planning.plan(
+        db, source.project, source.repository, source.path, event, head, base_branch=base_branch, rule=source.rule
+    )
 
 
 def run(
@@ -77,16 +84,50 @@ def run(
     config: Config,
     project: Project,
     commit: Commit,
-    choice: rules.Choice,
+    choice: Choice,
     creator: User,
     *,
     push_id: int,
     outcome: str,
+    instead_of: Sequence[Execution] = (),
 ) -> None:
-    """Launch what was chosen for a recorded push, with what became of it. Call inside a transaction."""
-    for resolved in choice.run:
-        launch.launch(db, config, project, commit, resolved, creator, push_id=push_id)
+    """Launch what was chosen for a recorded push, with what became of it, and stop what that supersedes.
+
+    Call inside a transaction.
+    """
+    made = [
+        launch.launch(
+            db,
+            config,
+            project,
+            commit,
+            chosen.resolved,
+            creator,
+            push_id=push_id,
+            environment=chosen.environment,
+            priority=chosen.priority,
+            why=f"Chosen by rule {chosen.rule.name}" if chosen.rule and chosen.rule is not rules.DEFAULT[0] else "",
+        )
+        for chosen in choice.run
+    ]
+    by = f"#{made[0].counter}" if made else f"commit {commit.identifier[:8]}"
+    for execution in instead_of:
+        lifecycle.supersede(db, config.logs_dir, execution, by)
     commits.finish_push(db, push_id, commit_id=commit.id, outcome=outcome, skipped=choice.skipped)
+
+
+def _in_order(
+    db: Database, source: Source, event: PushEvent, push_id: int, choice: Choice
+) -> tuple[Choice, list[Execution]]:
+    """What of the choice runs, and what of older pushes is to stop for it. What a person runs again is never too late."""
+    cancelling = [chosen.step.name for chosen in choice.run if chosen.cancels_older]
+    if not cancelling:
+        return choice, []
+    repository_id = source.repository.id
+    if not source.again and planning.is_late(db, repository_id, source.path, event, push_id):
+        return repeats.less(choice, dict.fromkeys(cancelling, planning.LATE)), []
+    place = commits.get_push(db, push_id).again_of or push_id
+    return choice, planning.superseded(db, repository_id, event, choice, place)
 
 
 def record(db: Database, source: Source, event: PushEvent, outcome: str) -> str:
@@ -121,8 +162,11 @@ def _add_commit(db: Database, source: Source, event: PushEvent, head: Head) -> C
     )
 
 
-def outcome_of(event: PushEvent, head: Head, choice: rules.Choice) -> str:
-    """What is said of what was chosen."""
+def outcome_of(event: PushEvent, head: Head, planned: Plan) -> str:
+    """In one sentence what became, or would become, of an event."""
+    choice = planned.choice
+    if planned.skip:
+        return f"skipped: {planned.skip}"
     if head.config_state == "missing":
         return head.problems[0]
     if head.config_state == "broken":
@@ -131,7 +175,21 @@ def outcome_of(event: PushEvent, head: Head, choice: rules.Choice) -> str:
         return "1 execution" if len(choice.run) == 1 else f"{len(choice.run)} executions"
     if choice.skipped:
         return "nothing runs: every step was skipped"
-    return "tag recorded" if event.ref.startswith("refs/tags/") else "nothing runs: there is no step"
+    if not any(verdict.matches for verdict in choice.verdicts):
+        return _no_rule(event, choice)
+    return "nothing runs: no rule chooses a step of it" if step_names(head.config) else "nothing runs: there is no step"
+
+
+def _no_rule(event: PushEvent, choice: Choice) -> str:
+    """What no rule is for; by the default ones that is a tag."""
+    if tuple(verdict.rule for verdict in choice.verdicts) == rules.DEFAULT:
+        return "tag recorded" if rules.kind_of(event) == rules.TAG else "nothing runs: there is no step"
+    why = "; ".join(f"{verdict.rule.name}: {verdict.why}" for verdict in choice.verdicts)
+    return f"nothing runs: no rule is for it ({why})"[:500]
+
+
+def _pusher(db: Database, event: PushEvent) -> User | None:
+    return users.by_name(db, event.pusher) if event.kind is not EventKind.SCHEDULE else None
 
 
 def _owner(db: Database, project: Project) -> User:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from sqlite_utils import Database
 
-from core.model import Execution
+from core.model import EventKind, Execution
 from web.store import executions
 from web.store.db import Row, row, rows
 
@@ -22,11 +22,15 @@ PLACE = "COALESCE(push.again_of, push.id)"
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Which pushes count: those to one branch, or with None those of any tag; and the executions of which step."""
+    """Which pushes count: those to one branch, or with None those of any tag; and the executions of which step.
+
+    With `scheduled` it is the runs of a branch by schedules.
+    """
 
     repository_ids: Sequence[int]
     branch: str | None
     step: str | None
+    scheduled: bool = False
 
 
 def newest(db: Database, choice: Choice) -> list[Execution]:
@@ -77,6 +81,8 @@ def _newest(db: Database, choice: Choice, columns: str, joined: str, *values: st
         where, asked = "push.ref >= ? AND push.ref < ?", _range(TAGS)
     else:
         where, asked = "push.ref = ?", [BRANCHES + choice.branch]
+    kind = EventKind.SCHEDULE if choice.scheduled else EventKind.PUSH
+    where, asked = f"{where} AND push.kind = ?", [*asked, kind]
     if choice.step is not None:
         where, asked = f"{where} AND execution.step = ?", [*asked, choice.step]
     sql = (

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 
 from core import clock
 from core.errors import NotFound
-from core.model import Commit, EventKind, PushEvent, short_ref
+from core.model import Commit, EventKind, PushEvent, is_zero, short_ref
 from web.store.db import Row, execute, insert, row, rows
 from web.store.deliveries import POLL
 
@@ -63,6 +63,10 @@ class Push:
         """The ref as people call it."""
         return short_ref(self.ref)
 
+    @property
+    def deleted(self) -> bool:
+        return is_zero(self.after)
+
 
 def add(
     db: Database,
@@ -109,6 +113,12 @@ def known(db: Database, project_id: int, identifier: str) -> Commit | None:
     sql = "SELECT * FROM git_commit WHERE project_id = ? AND identifier = ?"
     found = row(db, sql, (project_id, identifier))
     return _commit(found) if found else None
+
+
+def beginning_with(db: Database, project_id: int, prefix: str) -> list[str]:
+    """The names of the commits that begin with some hexadecimal digits, two at most."""
+    sql = "SELECT identifier FROM git_commit WHERE project_id = ? AND identifier >= ? AND identifier < ? LIMIT 2"
+    return [found["identifier"] for found in rows(db, sql, (project_id, prefix, f"{prefix}g"))]
 
 
 def search(
@@ -242,6 +252,19 @@ def finish_push(
 ) -> None:
     sql = "UPDATE push SET commit_id = ?, outcome = ?, skipped = ? WHERE id = ?"
     execute(db, sql, (commit_id, outcome, json.dumps(list(skipped)), push_id))
+
+
+def get_push(db: Database, push_id: int) -> Push:
+    found = row(db, "SELECT * FROM push WHERE id = ?", (push_id,))
+    if found is None:
+        raise NotFound(f"there is no push {push_id}")
+    return _push(found)
+
+
+def pushes_of_ref(db: Database, repository_id: int, kind: EventKind, ref: str, limit: int) -> list[Push]:
+    """What moved a ref, newest first; without what was run again, which moved none."""
+    sql = "SELECT * FROM push WHERE repository_id = ? AND ref = ? AND kind = ? AND again_of IS NULL ORDER BY id DESC LIMIT ?"
+    return [_push(found) for found in rows(db, sql, (repository_id, ref, kind, limit))]
 
 
 def pushes_of_commit(db: Database, commit_id: int) -> list[Push]:

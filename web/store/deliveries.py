@@ -74,6 +74,11 @@ def store(
     return (int(found["id"]) if found else 0), new
 
 
+def is_known(db: Database, repository_id: int, delivery_id: str) -> bool:
+    sql = "SELECT 1 AS found FROM delivery WHERE repository_id = ? AND delivery_id = ?"
+    return row(db, sql, (repository_id, delivery_id)) is not None
+
+
 def waiting(db: Database) -> list[int]:
     """The repositories that have a stored delivery whose time has come, the one that waits longest first.
 

@@ -36,6 +36,13 @@ def listing(db: Database) -> list[Project]:
     return [_project(found) for found in rows(db, f"{SELECT} ORDER BY project.name")]
 
 
+def with_schedules(db: Database) -> list[Project]:
+    """Those whose rules have the word in them."""
+    return [
+        _project(found) for found in rows(db, f"{SELECT} WHERE project.rules LIKE '%schedule%' ORDER BY project.id")
+    ]
+
+
 def get(db: Database, project_id: int) -> Project:
     return _one(row(db, f"{SELECT} WHERE project.id = ?", (project_id,)), project_id)
 
@@ -147,6 +154,12 @@ def set_runs(db: Database, project_id: int, environment: str, max_executions: in
 
 def set_badge_public(db: Database, project_id: int, public: bool) -> None:
     execute(db, "UPDATE project SET badge_public = ? WHERE id = ?", (int(public), project_id))
+
+
+def set_rules(db: Database, project_id: int, rules: str) -> None:
+    """Other rules. Schedules begin anew: what they had planned before now is not made up for."""
+    sql = "UPDATE project SET rules = ?, rules_changed_at = ? WHERE id = ? AND rules != ?"
+    execute(db, sql, (rules, clock.now(), project_id, rules))
 
 
 def take_counter(db: Database, project_id: int) -> int:

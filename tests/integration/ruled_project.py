@@ -1,0 +1,74 @@
+"""A project with rules, and somebody who pushes to it."""
+
+from __future__ import annotations
+
+from instance import Checkout
+from push_server import PushServer, step
+
+from core.model import Execution
+from core.states import State
+from web.services import lifecycle
+from web.store import logs, projects, runners
+from web.store.db import execute
+
+TWO = step("train") + step("check")
+TRAIN = """- step:
+    name: train
+    image: busybox
+    command: train {parameters}
+    environment: default
+    parameters:
+      - {name: epochs, type: integer, default: 1}
+      - {name: layers, type: integer, multiple: separate, default: [3]}
+"""
+
+
+CANCEL = '[[rule]]\nname = "main"\nsteps = ["train"]\ncancel_older = true\n[[rule]]\nname = "rest"\n'
+
+
+class Model:
+    """A hosted project `model` with these rules, and somebody's checkout of it."""
+
+    def __init__(self, pushes: PushServer, checkout: Checkout, rules: str) -> None:
+        self.pushes, self.checkout = pushes, checkout
+        checkout.commit({"valohai.yaml": TWO}, "first [skip ci]")
+        self.push()
+        self.rules(rules)
+
+    def rules(self, text: str) -> None:
+        project = projects.by_name(self.pushes.db, "model")
+        projects.set_rules(self.pushes.db, project.id, text)
+
+    def push(self, *arguments: str) -> str:
+        """Push and ingest; what became of the last push."""
+        with self.pushes.worker():
+            self.pushes.push(self.checkout, "model", *arguments)
+        self.pushes.drain()
+        return self.pushes.pushes("model")[-1].outcome
+
+    def commit(self, files: dict[str, str], message: str = "work") -> str:
+        self.checkout.commit(files, message)
+        return self.checkout.git("rev-parse", "HEAD").stdout.strip()
+
+    def change(self, files: dict[str, str], *arguments: str, message: str = "work") -> str:
+        self.commit(files, message)
+        return self.push(*arguments)
+
+    def log(self, execution: Execution) -> str:
+        return logs.paths(self.pushes.config.logs_dir, execution)[0].read_text()
+
+    @property
+    def made(self) -> list[Execution]:
+        return self.pushes.executions("model")
+
+    @property
+    def states(self) -> list[tuple[str, State]]:
+        return [(execution.step, execution.state) for execution in self.made]
+
+
+def started(pushes: PushServer, execution: Execution) -> None:
+    """As if it had been placed on a runner, which has claimed it."""
+    runner = runners.listing(pushes.db)[0]
+    placed = "UPDATE execution SET state = 'queued', runner_id = ?, attempt = 1 WHERE id = ?"
+    execute(pushes.db, placed, (runner.id, execution.id))
+    lifecycle.claim(pushes.db, pushes.config.logs_dir, runner, execution.uuid, 1, resume=False)

@@ -1,0 +1,190 @@
+"""A dry run says what then runs; the command line asks the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from instance import Checkout
+from push_server import PushServer, needy_step, step
+from ruled_project import CANCEL, TRAIN, Model
+
+from web.services import dry_run, environments
+from web.services.dry_run import Answer, Question
+from web.store import projects
+
+PATTERNS = st.lists(st.sampled_from(["main", "dev", "*", "!main", "x/**", "!x/1"]), min_size=1, max_size=3)
+VALUES = {
+    "events": st.lists(st.sampled_from(["push", "tag", "pull_request"]), min_size=1, max_size=3, unique=True),
+    "branches": PATTERNS,
+    "paths": st.lists(st.sampled_from(["src/**", "!**/*.md", "docs/*", "valohai.yaml"]), min_size=1, max_size=2),
+    "steps": st.lists(st.sampled_from(["train", "*", "!train", "none", "check"]), min_size=1, max_size=2),
+    "environment": st.sampled_from(["gpu", "nowhere"]),
+    "priority": st.integers(-3, 3),
+    "parameters": st.sampled_from([{"epochs": 3}, {"epochs": "x"}, {"rate": 0.5}, {"nope": True}]),
+    "cancel_older": st.just(True),
+}
+RULE = st.fixed_dictionaries({}, optional=VALUES)
+EVENT = st.fixed_dictionaries(
+    {
+        "rules": st.lists(RULE, min_size=1, max_size=3),
+        "to": st.sampled_from(["refs/heads/main", "refs/heads/dev", "refs/heads/x/1", "refs/tags/v"]),
+        "files": st.lists(st.sampled_from(["src/a.py", "src/a.md", "docs/a"]), min_size=1, max_size=2, unique=True),
+        "message": st.sampled_from(["work", "work [skip ci]", "work\n\nPushmill-Parameter: epochs=9"]),
+        "options": st.lists(
+            st.sampled_from(["pushmill.step=check", "pushmill.parameter=epochs=4", "pushmill.environment=gpu", "x"]),
+            max_size=2,
+        ),
+    }
+)
+
+
+def toml(rules: list[dict[str, Any]]) -> str:
+    def value(given: Any) -> str:
+        if isinstance(given, dict):
+            return "{" + ", ".join(f"{name} = {value(item)}" for name, item in given.items()) + "}"
+        return json.dumps(given)
+
+    lines = []
+    for number, rule in enumerate(rules):
+        lines += ["[[rule]]", f'name = "r{number}"', *(f"{key} = {value(given)}" for key, given in rule.items())]
+    return "\n".join(lines)
+
+
+def asked(pushes: PushServer, question: Question) -> Answer:
+    return dry_run.ask(pushes.db, pushes.config, projects.by_name(pushes.db, "model"), question)
+
+
+@pytest.fixture
+def here(pushes: PushServer, checkout: Checkout) -> Model:
+    environments.change(pushes.db, "gpu", {})
+    return Model(pushes, checkout, "")
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(EVENT)
+def test_what_a_dry_run_says_is_what_a_push_then_does(here: Model, event: dict[str, Any]) -> None:
+    pushes, number = here.pushes, len(here.pushes.deliveries("model"))
+    files = {name: str(number) for name in event["files"]}
+    sha = here.commit(files | {"valohai.yaml": TRAIN + step("check") + needy_step("needy")}, event["message"])
+    here.push("-o", "ci.skip", f"{sha}:refs/heads/parked-{number}")
+    text = toml(event["rules"])
+    branch, ref = event["to"].removeprefix("refs/heads/"), event["to"]
+    options = tuple(event["options"])
+    if ref.startswith("refs/tags/"):
+        ref, branch = f"{ref}{number}", ""
+        here.rules("")
+        here.push("-o", "ci.skip", f"{sha}:{ref}")  # a tag must be here to be asked about
+        said = asked(pushes, Question(name=f"v{number}", event="tag", options=options, rules=text))
+        here.push(f":{ref}")
+    else:
+        said = asked(pushes, Question(name=sha, branch=branch, options=options, rules=text))
+    before = {execution.id: execution for execution in here.made}
+    here.rules(text)
+    here.push(*(part for option in options for part in ("-o", option)), f"{sha}:{ref}")
+    push = pushes.pushes("model")[-1]
+    assert (push.ref, push.outcome, push.skipped) == (ref, said.outcome, said.skipped)
+    made = [execution for execution in here.made if execution.id not in before]
+    assert [(e.step, e.parameters, e.environment, e.priority) for e in made] == [
+        (run.step, run.parameters, run.environment, run.priority) for run in said.runs
+    ]
+    stopped = [e.id for e in here.made if e.id in before and e.stop_requested_at != before[e.id].stop_requested_at]
+    assert stopped == [execution.id for execution in said.stops]
+
+
+def test_a_commit_that_was_pushed_is_asked_about_as_it_was_pushed(here: Model) -> None:
+    paths = '[[rule]]\nname = "code"\npaths = ["src/**"]\n'
+    first = here.pushes.pushes("model")[0].after
+    here.change({"src/a": "1"})
+    code = here.pushes.pushes("model")[-1].after
+    here.change({"docs/a": "1"})
+    assert [asked(here.pushes, Question(name=name, rules=paths)).runs != () for name in (code, code[:8], "main")] == [
+        True,
+        True,
+        False,
+    ]
+    assert asked(here.pushes, Question(name=first, rules=paths)).outcome.startswith("skipped: [skip ci]")
+
+
+def test_a_pull_request_is_asked_about_by_its_base_branch(here: Model) -> None:
+    here.change({"docs/a": "1"}, "HEAD:refs/heads/dev")
+    rules = '[[rule]]\nname = "r"\nevents = ["pull_request"]\nbranches = ["main"]\npaths = ["docs/**"]\n'
+    said = asked(here.pushes, Question(name="dev", event="pull_request", rules=rules))
+    assert (said.event, said.outcome) == ("pull request to main", "2 executions")
+    assert said.verdicts[0].why == "base branch main matches main; docs/a changed, which matches docs/**"
+    said = asked(here.pushes, Question(name="dev", event="pull_request", branch="gone", rules=rules))
+    assert said.verdicts[0].why == "base branch gone matches none of main"
+    said = asked(
+        here.pushes, Question(name="dev", event="pull_request", branch="gone", rules=rules.replace("main", "*"))
+    )
+    assert said.verdicts[0].why == (
+        "base branch gone matches *; its paths count as changed: its base branch gone is not here"
+    )
+
+
+def test_a_schedule_is_asked_about_by_its_rule(here: Model) -> None:
+    rules = '[[rule]]\nname = "night"\nschedule = "0 3 * * *"\nsteps = ["train"]\n[[rule]]\nname = "r"\n'
+    said = asked(here.pushes, Question(name="main", event="schedule", rules=rules))
+    assert (said.event, [run.step for run in said.runs]) == ("schedule of rule night on main", ["train"])
+    assert [verdict.why for verdict in said.verdicts] == [
+        "its time has come",
+        "it is for push, pull_request, and this is a scheduled run",
+    ]
+
+
+def test_a_dry_run_records_and_pins_nothing(here: Model) -> None:
+    sha = here.commit({"a": "1"})
+    here.push("-o", "ci.skip", f"{sha}:refs/heads/other")
+    before = list(here.pushes.db.conn.iterdump())
+    asked(here.pushes, Question(name=sha, rules=CANCEL, branch="main"))
+    assert list(here.pushes.db.conn.iterdump()) == before
+
+
+def pushmill(pushes: PushServer, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "web.cli", "project", *arguments, "--data", str(pushes.config.data)]
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+
+
+def test_the_command_line_prints_sets_and_clears_rules(here: Model) -> None:
+    pushes = here.pushes
+    assert "has the default rules" in pushmill(pushes, "rules", "model").stderr
+    done = pushmill(pushes, "rules", "model", "--set", "-", given=CANCEL)
+    assert done.stdout == "Project model has 2 rules from now on.\n"
+    assert pushmill(pushes, "rules", "model").stdout == CANCEL
+    done = pushmill(pushes, "rules", "model", "--set", "-", given="[[rule]]\nname = 3")
+    assert (done.returncode, done.stderr) == (1, "pushmill: rule 1: name is 1 to 64 characters, got 3\n")
+    assert pushmill(pushes, "rules", "model").stdout == CANCEL
+    assert pushmill(pushes, "rules", "model", "--default").returncode == 0
+    assert projects.by_name(pushes.db, "model").rules == ""
+
+
+def test_the_command_line_says_what_a_ref_would_trigger(here: Model) -> None:
+    pushes = here.pushes
+    here.change({"valohai.yaml": TRAIN + step("check")}, "HEAD:refs/heads/dev")
+    rules = '[[rule]]\nname = "r"\nbranches = ["dev"]\nsteps = ["train"]\npriority = 2\ncancel_older = true\n'
+    done = pushmill(pushes, "trigger", "model", "dev", "--rules", "-", given=rules)
+    sha = pushes.pushes("model")[-1].after
+    assert done.stdout.splitlines() == [
+        f"push to dev, commit {sha[:8]}: 1 execution",
+        "  rule r matches: branch dev matches dev",
+        "  runs train in default, priority 2, by rule r epochs=1 layers=[3]",
+    ]
+    done = pushmill(pushes, "trigger", "model", "dev", "--branch", "main", "--json", "--rules", "-", given=rules)
+    assert json.loads(done.stdout) == {
+        "event": "push to main",
+        "commit": sha,
+        "outcome": "nothing runs: no rule is for it (r: branch main matches none of dev)",
+        "rules": [{"name": "r", "matches": False, "why": "branch main matches none of dev"}],
+        "runs": [],
+        "skipped": [],
+        "stops": [],
+    }
+    done = pushmill(pushes, "trigger", "model", "dev", "-o", "pushmill.step=check", "-o", "pushmill.parameter=a=1")
+    assert "  runs check in default, priority 0" in done.stdout
+    assert "  skips parameter a: no step that was chosen has it" in done.stdout
+    assert "there is no commit, branch or tag 'none' here" in pushmill(pushes, "trigger", "model", "none").stderr

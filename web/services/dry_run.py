@@ -1,0 +1,193 @@
+"""What would this commit trigger? Asked of the same functions that follow a real event, and nothing is recorded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from core import git
+from core.config import Config
+from core.errors import InvalidInput
+from core.model import EventKind, Execution, Project, PushEvent, Repository
+from web.services import environments, heads, hosting, planning, rules, schedule, trigger
+from web.services.planning import Plan
+from web.services.rules import Chosen, Verdict
+from web.store import commits
+
+SHORT_SHA = re.compile(r"[0-9a-f]{7,63}")
+ZEROS = "0" * 40
+SCHEDULE_OF = "schedule:"  # before the name of the rule whose time would have come
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """`name` is a commit, branch or tag. `event` is push, tag, pull_request, schedule or schedule:RULE, "" for the usual.
+
+    `branch` is the one pushed to, or a pull request's base. `options` are push options. `rules` are tried in place of the
+    project's.
+    """
+
+    name: str
+    event: str = ""
+    branch: str = ""
+    options: tuple[str, ...] = ()
+    rules: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A step that would run. `notes` are what its log would say of it."""
+
+    step: str
+    parameters: Mapping[str, Any]
+    environment: str
+    priority: int
+    rule: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """`event` says in words what was looked at; `stops` are the executions that would be stopped."""
+
+    event: str
+    sha: str
+    outcome: str
+    verdicts: tuple[Verdict, ...]
+    runs: tuple[Run, ...]
+    skipped: tuple[tuple[str, str], ...]
+    stops: tuple[Execution, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Event:
+    """An event that might be. `place` is that of the push that it was, None when it has not been."""
+
+    event: PushEvent
+    words: str
+    base_branch: str = ""
+    rule: str = ""
+    place: int | None = None
+
+
+def ask(db: Database, config: Config, project: Project, question: Question) -> Answer:
+    """Raises InvalidInput for rules that cannot be used, and for names of what is not here."""
+    if question.rules is not None:
+        rules.parse(question.rules)
+        project = replace(project, rules=question.rules)
+    repository = hosting.repository_of(db, project)
+    path = hosting.repository_path(config, repository)
+    sha = _commit(db, project, path, question.name)
+    asked = _event(db, project, repository, path, question, sha)
+    head = heads.look(db, project, path, sha)
+    plan = planning.plan(
+        db, project, repository, path, asked.event, head, base_branch=asked.base_branch, rule=asked.rule
+    )
+    cancels = any(chosen.cancels_older for chosen in plan.choice.run)
+    stops = planning.superseded(db, repository.id, asked.event, plan.choice, asked.place) if cancels else []
+    return Answer(
+        event=asked.words,
+        sha=sha,
+        outcome=trigger.outcome_of(asked.event, head, plan),
+        verdicts=_verdicts(plan),
+        runs=tuple(_run(db, project, chosen) for chosen in plan.choice.run),
+        skipped=plan.choice.skipped,
+        stops=tuple(stops),
+    )
+
+
+def events(text: str) -> list[str]:
+    """The events that may be asked about, with those of the schedules that rules have."""
+    usual = [rules.PUSH, rules.TAG, rules.PULL_REQUEST]
+    return [*map(str, usual), *(f"{SCHEDULE_OF}{rule.name}" for rule in schedule.scheduled(text))]
+
+
+def _commit(db: Database, project: Project, path: Path, name: str) -> str:
+    if not path.is_dir():
+        raise InvalidInput(f"nothing of project {project.name} has been pushed or fetched yet")
+    name = name.strip()
+    sha = git.resolve(path, name) if name else None
+    if sha is None and SHORT_SHA.fullmatch(name):
+        found = commits.beginning_with(db, project.id, name)
+        sha = git.resolve(path, found[0]) if len(found) == 1 else None
+    if sha is None:
+        raise InvalidInput(f"there is no commit, branch or tag {name[:100]!r} here")
+    return sha
+
+
+def _event(db: Database, project: Project, repository: Repository, path: Path, question: Question, sha: str) -> _Event:
+    name, default = question.name.strip(), repository.default_branch
+    is_branch = git.resolve(path, f"refs/heads/{name}") is not None
+    is_tag = not is_branch and git.resolve(path, f"refs/tags/{name}") is not None
+    kind = question.event or (rules.TAG if is_tag and not question.branch else rules.PUSH)
+    if kind == rules.TAG:
+        if not is_tag:
+            raise InvalidInput(f"{name[:100]!r} is no tag here: name one, or ask about a push")
+        event = PushEvent(ref=f"refs/tags/{name}", before=ZEROS, after=sha, options=question.options)
+        return _Event(event=event, words=f"tag {name}")
+    if kind == rules.PULL_REQUEST:
+        base = question.branch or default
+        event = PushEvent(kind=EventKind.PULL_REQUEST, ref="refs/pull/0/head", before=ZEROS, after=sha)
+        return _Event(event=event, words=f"pull request to {base}", base_branch=base)
+    if kind.startswith(rules.SCHEDULE):
+        return _scheduled(project, default, kind, sha)
+    if kind != rules.PUSH:
+        raise InvalidInput(f"events are {', '.join(events(project.rules))}, got {kind[:80]!r}")
+    branch = question.branch or (name if is_branch else _pushed_to(db, project, sha) or default)
+    before, place = _before(db, repository, path, branch, sha)
+    event = PushEvent(ref=f"refs/heads/{branch}", before=before, after=sha, options=question.options)
+    return _Event(event=event, words=f"push to {branch}", place=place)
+
+
+def _scheduled(project: Project, default: str, kind: str, sha: str) -> _Event:
+    known = {rule.name: rule for rule in schedule.scheduled(project.rules)}
+    wanted = kind.removeprefix(SCHEDULE_OF) if kind.startswith(SCHEDULE_OF) else next(iter(known), "")
+    if wanted not in known or (kind == rules.SCHEDULE and len(known) > 1):
+        names = ", ".join(f"{SCHEDULE_OF}{name}" for name in known) or "none has one"
+        raise InvalidInput(f"name the rule whose time would have come: {names}")
+    due = schedule.Due(rule=wanted, planned_at="", branch=known[wanted].branch)
+    branch = due.branch or default
+    return _Event(event=schedule.event(due, branch, sha), words=f"schedule of rule {wanted} on {branch}", rule=wanted)
+
+
+def _pushed_to(db: Database, project: Project, sha: str) -> str:
+    """The branch that a commit was pushed to last, "" when to none."""
+    known = commits.known(db, project.id, sha)
+    pushed = commits.pushes_of_commit(db, known.id) if known else []
+    prefix = "refs/heads/"
+    return next((push.ref.removeprefix(prefix) for push in pushed if push.ref.startswith(prefix)), "")
+
+
+def _before(db: Database, repository: Repository, path: Path, branch: str, sha: str) -> tuple[str, int | None]:
+    """Where the branch was before: as recorded, with the push, when it was pushed there; else where it is now."""
+    ref = f"refs/heads/{branch}"
+    recorded = commits.pushes_of_ref(db, repository.id, EventKind.PUSH, ref, planning.LOOKED_BACK)
+    for push in recorded:
+        if push.after == sha:
+            return push.before, push.id
+    tip = git.resolve(path, ref)
+    if tip == sha:
+        return next(iter(git.commit_info(path, sha).parents), ZEROS), None
+    return tip or ZEROS, None
+
+
+def _verdicts(plan: Plan) -> tuple[Verdict, ...]:
+    return () if plan.skip else plan.choice.verdicts
+
+
+def _run(db: Database, project: Project, chosen: Chosen) -> Run:
+    environment, note = environments.choose(db, project, chosen.environment or chosen.resolved.environment)
+    refusal = environments.refusal(environment, chosen.resolved.image)
+    return Run(
+        step=chosen.step.name,
+        parameters=chosen.resolved.parameters,
+        environment=environment.slug,
+        priority=chosen.priority,
+        rule=chosen.rule.name if chosen.rule else "",
+        notes=tuple(filter(None, (note, refusal))),
+    )

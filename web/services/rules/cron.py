@@ -1,0 +1,57 @@
+"""Times of a schedule: five fields of cron in a time zone."""
+
+from __future__ import annotations
+
+import functools
+import re
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from croniter import croniter
+from croniter.croniter import CroniterError
+
+# croniter takes more: seconds, @daily, and R for "at random", which would be another time whenever it is asked
+NAMES = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|sun|mon|tue|wed|thu|fri|sat"
+FIELD = re.compile(rf"(?:\d{{1,4}}|[*,/-]|{NAMES})+", re.IGNORECASE)
+MINUTE = timedelta(minutes=1)
+
+
+def problem(text: str, timezone: str) -> str:
+    """Why this is no schedule; "" when it is one."""
+    fields = text.split()
+    if len(fields) != 5 or not all(FIELD.fullmatch(field) for field in fields):
+        return 'five fields of cron are expected (minute, hour, day, month, weekday), such as "0 3 * * *"'
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return f'there is no time zone {timezone!r}; names are such as "UTC" or "Europe/Helsinki"'
+    try:
+        latest(text, timezone, datetime(2024, 1, 1, tzinfo=UTC))
+    except (CroniterError, ValueError) as error:
+        return f"cron does not take it: {error}"
+    return ""
+
+
+def latest(text: str, timezone: str, now: datetime) -> datetime:
+    """The planned time before or at `now`."""
+    return _latest(text, timezone, now.astimezone(UTC).replace(second=0, microsecond=0))
+
+
+def following(text: str, timezone: str, now: datetime) -> datetime:
+    """The planned time after `now`."""
+    times = croniter(text, now.astimezone(ZoneInfo(timezone)))
+    found: datetime = times.get_next(datetime)
+    while _told_before(text, found):
+        found = times.get_next(datetime)
+    return found.astimezone(UTC)
+
+
+@functools.lru_cache(maxsize=1024)
+def _latest(text: str, timezone: str, minute: datetime) -> datetime:
+    found: datetime = croniter(text, (minute + MINUTE).astimezone(ZoneInfo(timezone))).get_prev(datetime)
+    return (found.replace(fold=0) if _told_before(text, found) else found).astimezone(UTC)
+
+
+def _told_before(text: str, found: datetime) -> bool:
+    """Whether the clock shows this time again because it was set back, which is once for a schedule that names hours."""
+    return found.fold == 1 and "*" not in text.split()[1]

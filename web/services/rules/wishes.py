@@ -1,0 +1,76 @@
+"""What a pusher wishes: push options as typed, and trailers in the last paragraph of the head commit's message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from core.model import EventKind, PushEvent
+
+SKIP_OPTION = "ci.skip"
+SKIP_MARK = re.compile(r"\[\s*(?:(?:skip|no)[ -]ci|ci[ -]skip|skip[ -]pushmill|pushmill[ -]skip)\s*\]", re.IGNORECASE)
+OPTION = re.compile(r"pushmill\.(step|parameter|environment)=(.*)", re.DOTALL)
+TRAILER = re.compile(r"pushmill-(step|parameter|environment):\s*(.*\S)\s*", re.IGNORECASE)
+MAX_WISHES = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """`parameters` have every value that was given for a name, in order. `unclear` are those that cannot be read."""
+
+    steps: tuple[str, ...] = ()
+    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    environment: str = ""
+    unclear: tuple[tuple[str, str], ...] = ()
+
+
+def skip_reason(event: PushEvent, message: str) -> str | None:
+    """Why the pusher wants nothing to run, by a push option or in the head commit's message; None without such a wish.
+
+    A schedule has no pusher.
+    """
+    if event.kind is EventKind.SCHEDULE:
+        return None
+    if SKIP_OPTION in event.options:
+        return f"-o {SKIP_OPTION}"
+    found = SKIP_MARK.search(message)
+    return f"{found.group()} in the commit message" if found else None
+
+
+def read(event: PushEvent, message: str) -> Wishes:
+    """Options go before trailers, by what they are about. A tag and a schedule have no trailers: the branch had its turn."""
+    options = _gathered(found.groups() for text in event.options if (found := OPTION.fullmatch(text)))
+    tag = event.ref.startswith("refs/tags/")
+    trailers = Wishes() if tag or event.kind is EventKind.SCHEDULE else _gathered(_trailers(message))
+    return Wishes(
+        steps=options.steps or trailers.steps,
+        parameters={**trailers.parameters, **options.parameters},
+        environment=options.environment or trailers.environment,
+        unclear=(*options.unclear, *trailers.unclear),
+    )
+
+
+def _gathered(found: Iterable[tuple[str, ...]]) -> Wishes:
+    steps: list[str] = []
+    parameters: dict[str, tuple[str, ...]] = {}
+    environment, unclear = "", []
+    for kind, value in list(found)[:MAX_WISHES]:
+        value = value.strip()
+        name, equals, given = value.partition("=")
+        if kind.lower() == "step":
+            steps.append(value)
+        elif kind.lower() == "environment":
+            environment = value
+        elif equals and name.strip():
+            parameters[name.strip()] = (*parameters.get(name.strip(), ()), given.strip())
+        else:
+            unclear.append((f"parameter {value[:80]}", "NAME=VALUE is expected"))
+    return Wishes(steps=tuple(steps), parameters=parameters, environment=environment, unclear=tuple(unclear))
+
+
+def _trailers(message: str) -> Sequence[tuple[str, ...]]:
+    """Trailers stand in the last paragraph of a message, which is not its subject."""
+    paragraphs = re.split(r"\n\s*\n", message.strip())
+    last = paragraphs[-1].split("\n") if len(paragraphs) > 1 else []
+    return [found.groups() for line in last if (found := TRAILER.fullmatch(line.strip()))]
