@@ -22,12 +22,12 @@ from sqlite_utils import Database
 
 from core import clock
 from core.config import Config, from_table
-from core.model import Commit, Execution, Project, PushEvent, Runner, User
+from core.model import Commit, EventKind, Execution, Project, PullRequest, PullRequestEvent, PushEvent, Runner, User
 from core.steps.parse import parse
 from core.steps.resolve import resolve
 from core.wire import FinalReport, LogBatch
 from web.services import environments, hosting, launch, lifecycle, setup, vault
-from web.store import commits, data, deliveries, logs, projects, runners, usage, users
+from web.store import approvals, commits, data, deliveries, logs, projects, pull_requests, runners, usage, users
 from web.store import executions as execution_rows
 from web.store.db import connect, execute, transaction
 
@@ -116,6 +116,7 @@ class Demo:
     failed: Execution
     queued: Execution
     broken: Commit
+    foreign: Commit
     runner: Runner
     delivery: int
 
@@ -145,6 +146,7 @@ class Filling:
         with transaction(self.db):
             push = self._push(project, broken, "refs/heads/rename")
             commits.finish_push(self.db, push, commit_id=broken.id, outcome=f"broken configuration: {PROBLEM}")
+        foreign = self._foreign(project)
         commit = self._commit(project, MESSAGES[0], 0.01)
         with transaction(self.db):
             push = self._push(project, commit, "refs/heads/main")
@@ -162,7 +164,7 @@ class Filling:
         self.db.close()
         return Demo(
             config=self.config, token=self.token, project=project, long=long, live=live, failed=failed, queued=queued,
-            broken=broken, runner=runner, delivery=delivery,
+            broken=broken, foreign=foreign, runner=runner, delivery=delivery,
         )  # fmt: skip
 
     def _rules(self, project: Project) -> None:
@@ -228,9 +230,25 @@ class Filling:
             execute(self.db, "UPDATE git_commit SET created_at = ? WHERE id = ?", (at, commit.id))
         return commit
 
-    def _push(self, project: Project, commit: Commit, ref: str) -> int:
+    def _foreign(self, project: Project) -> Commit:
+        """The head of a fork's pull request, which waits."""
+        commit = self._commit(project, "Train on the plates of our lab, too", 0.03)
+        repository = projects.repositories(self.db, project.id)[0]
+        request = PullRequestEvent(
+            number=31, sha=commit.identifier, title="Plates of another lab " * 8, author="somebody-else",
+            url="https://forge.example.org/ada/cells/pull/31", head_branch="plates/" + "x" * 90, base_branch="main",
+            from_fork=True,
+        )  # fmt: skip
+        with transaction(self.db):
+            kept = pull_requests.save(self.db, repository.id, request, commit.identifier, commit.committed_at)
+            push = self._push(project, commit, "refs/pull/31/head", kept)
+            commits.finish_push(self.db, push, commit_id=commit.id, outcome=approvals.WAITS)
+        return commit
+
+    def _push(self, project: Project, commit: Commit, ref: str, request: PullRequest | None = None) -> int:
         repository = projects.repositories(self.db, project.id)[0]
         event = PushEvent(
+            kind=EventKind.PULL_REQUEST if request else EventKind.PUSH,
             ref=ref,
             before="0" * 40,
             after=commit.identifier,
@@ -238,7 +256,7 @@ class Filling:
             message=commit.message,
             identity=str(uuid.uuid4()),
         )
-        push = commits.add_push(self.db, repository.id, event, None)
+        push = commits.add_push(self.db, repository.id, event, None, pull_request_id=request.id if request else None)
         assert push is not None
         execute(self.db, "UPDATE push SET created_at = ? WHERE id = ?", (commit.committed_at, push))
         return push

@@ -414,6 +414,9 @@ def test_whoever_runs_a_forks_commit_by_hand_does_not_give_it_secrets(site: Site
     for execution in (by_hand, again):
         spec = site.spec(execution)
         assert (spec.environment_variables, spec.secrets) == ({"MODE": "plain"}, [])
+    execute(db, "UPDATE push SET pull_request_id = NULL")  # in doubt it is a stranger's
+    assert site.spec(again).secrets == []
+    execute(db, "UPDATE push SET pull_request_id = ?", (site.known().id,))
     site.approve(request)
     assert site.spec(again).environment_variables == {"TOKEN": SECRET, "MODE": "plain"}
 
