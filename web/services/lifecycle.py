@@ -149,7 +149,7 @@ def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) ->
         if execution.state in FINAL:
             return execution
         at, count = execution.stop_requested_at or clock.now(), execution.stop_count + 1
-        executions.update(db, execution, stop_requested_at=at, stop_count=count)
+        executions.update(db, execution, stop_requested_at=at, stop_count=count, stopped_by=who)
         say(db, logs_dir, execution, f"Stop requested by {who}" if count == 1 else f"{who} asked again: killing it")
         if execution.state in (State.CREATED, State.QUEUED):
             executions.move(db, execution, State.STOPPED, reason=f"stopped by {who} before it started")

@@ -11,7 +11,7 @@ from core.config import Config
 from core.model import Commit, Project, PullRequest, PushEvent, Repository, User, short_ref
 from web.services import launch, repeats, rules
 from web.services.heads import Head
-from web.store import approvals, commits, projects, users, variables
+from web.store import approvals, commits, outbox, projects, users, variables
 from web.store.db import transaction
 from web.store.deliveries import Delivery
 
@@ -52,6 +52,7 @@ def follow(db: Database, config: Config, source: Source, event: PushEvent, head:
         if push_id is None:
             return KNOWN
         commit = _add_commit(db, source, event, head)
+        outbox.mark(db, source.repository.id, outbox.Kind.STATUS, commit.identifier)
         if choice.run and _must_wait(db, request, event):
             commits.finish_push(db, push_id, commit_id=commit.id, outcome=approvals.WAITS)
             return approvals.WAITS

@@ -1,0 +1,180 @@
+"""Tells forges what became of commits and pull requests. May be killed anywhere: what is due is compared once more.
+
+1. Whoever changes something marks a line; state changes are followed by a cursor, which moves with the marks.
+2. A line that is due is worked off: what the forge should show is computed from the database and compared with what it
+   was told; the difference is sent, one call after the other, so no older state follows on a newer one.
+3. What cannot be told now is tried again with growing pauses for a day; then it is given up and shown in the settings.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from sqlite_utils import Database
+
+from core import clock
+from core.config import Config
+from core.errors import PushmillError
+from core.model import Repository
+from hooks.apis.client import Client, Later
+from web.services import forge_access, statuses
+from web.services.forge_access import Access
+from web.services.statuses import Progress
+from web.services.vault import Vault
+from web.store import forge_access as stored_access
+from web.store import outbox, projects
+from web.store import statuses as stored
+from web.store.db import connect, transaction
+from web.store.outbox import Kind, Line
+from web.store.statuses import Changed
+
+logger = logging.getLogger(__name__)
+
+CURSOR = "outbox"
+CHANGES = 1000  # that are followed in one transaction
+FIRST_PAUSE_S = 2.0
+LONGEST_PAUSE_S = 600.0
+REPOSITORY_PAUSE_S = 60.0  # at most, after a failure that need not concern other lines
+GIVEN_UP_S = 24 * 3600.0
+RECENT_S = 24 * 3600.0  # what is older is not told a new token
+THREADS = 32  # forges that are told something at once; one that hangs keeps its thread for a while
+
+
+class Teller:
+    """Works off what is due, each repository in a thread of its own: a slow forge holds up its own repositories alone."""
+
+    def __init__(self, config: Config, vault: Vault) -> None:
+        self._config, self._vault = config, vault
+        self._threads: dict[int, threading.Thread] = {}
+        self._over = threading.Event()
+        self._compared = False
+
+    def tick(self, db: Database) -> None:
+        """Mark what changed and start working off what is due. Waits for no forge."""
+        if not self._compared:  # whoever worked here before may have been killed
+            mark_recent(db)
+            self._compared = True
+        follow(db)
+        if not self._config.server.url:
+            outbox.drop_due(db)  # there is no address that a status could lead to
+            return
+        self._threads = {number: thread for number, thread in self._threads.items() if thread.is_alive()}
+        for repository_id in outbox.repositories_due(db):
+            if repository_id not in self._threads and len(self._threads) < THREADS:
+                thread = threading.Thread(target=self._work, args=(repository_id,), daemon=True)
+                self._threads[repository_id] = thread
+                thread.start()
+
+    def close(self) -> None:
+        """Wait for the calls that are on their way."""
+        self._over.set()
+        for thread in self._threads.values():
+            thread.join()
+
+    def _work(self, repository_id: int) -> None:
+        db = connect(self._config.database)
+        try:
+            work_off(db, self._config, self._vault, repository_id, self._over.is_set)
+        except Exception:
+            logger.exception("repository=%d: what its forge must be told is tried again", repository_id)
+        finally:
+            db.close()
+
+
+def follow(db: Database) -> None:
+    """Mark the commits of which an execution changed since the last call."""
+    position = outbox.position(db, CURSOR)
+    newest = stored.newest_change(db)
+    while position < newest:
+        until = min(position + CHANGES, newest)
+        with transaction(db):
+            for commit in stored.changed(db, position, until):
+                _mark(db, commit, at_once=not commit.unfinished)
+            outbox.set_position(db, CURSOR, until)
+        position = until
+
+
+def mark_recent(db: Database, repository_id: int | None = None) -> None:
+    """Mark what runs and the commits of the last day, of one repository or of all, to be compared with the forge."""
+    since = clock.text(datetime.now(UTC) - timedelta(seconds=RECENT_S))
+    with transaction(db):
+        for commit in stored.recent(db, since, repository_id):
+            _mark(db, commit, at_once=True)
+
+
+def set_token(db: Database, vault: Vault, repository: Repository, token: str) -> None:
+    """Take another API token, "" for none, and tell the forge of the last day's commits with it. Raises InvalidInput."""
+    forge_access.set_token(db, vault, repository, token)
+    with transaction(db):
+        outbox.drop_due(db, repository.id)
+    mark_recent(db, repository.id)
+
+
+def try_again(db: Database, repository: Repository) -> None:
+    """Somebody says that it is mended: ask the forge again, and for what it refused or was not told as well."""
+    with transaction(db):
+        stored_access.resume(db, repository.id)
+        for line in outbox.troubled(db, repository.id):
+            outbox.restart(db, line)
+        for told in stored.refused(db, repository.id):
+            stored.forget(db, repository.id, told.sha, told.context)
+            outbox.mark(db, repository.id, Kind.STATUS, told.sha, at_once=True)
+    mark_recent(db, repository.id)
+
+
+def work_off(db: Database, config: Config, vault: Vault, repository_id: int, over: Callable[[], bool]) -> None:
+    """Tell a repository's forge all that is due, until it must be left alone for a while."""
+    repository = projects.repository(db, repository_id)
+    try:
+        access = forge_access.of(db, vault, repository)
+        if access is None or not access.url:
+            raise PushmillError("it is not known where the forge's API is: set its address")
+        with access.client() as client:
+            while not over() and (line := outbox.next_due(db, repository_id)):
+                if not _tell(db, config, client, access, repository, line):
+                    return
+    except PushmillError as error:
+        stored_access.stop(db, repository_id, stored_access.token(db, repository_id) or b"", str(error))
+
+
+def _tell(db: Database, config: Config, client: Client, access: Access, repository: Repository, line: Line) -> bool:
+    """Work off one line; False when the forge must be left alone."""
+    try:
+        progress = statuses.tell(db, config, client, access, repository, line)
+    except PushmillError:
+        raise
+    except Exception as error:
+        logger.exception("repository=%d %s=%s cannot be told", repository.id, line.kind, line.subject)
+        progress = Progress(later=Later(reason=f"internal error, see the worker's log: {type(error).__name__}"))
+    with transaction(db):
+        if progress.stop:
+            logger.warning("repository=%d: its forge refuses the token: %s", repository.id, progress.stop)
+            stored_access.stop(db, repository.id, access.stored, f"The token is refused: {progress.stop}")
+            return False
+        if progress.later is not None:
+            _postpone(db, line, progress.later, progress.pipeline)
+            return False
+        outbox.settle(db, line, problem=progress.problem, pipeline=progress.pipeline)
+    return True
+
+
+def _postpone(db: Database, line: Line, later: Later, pipeline: str) -> None:
+    """The line waits longer each time, its repository a little; both as long as the forge says if it does."""
+    wait_s = later.wait_s
+    if wait_s is None:
+        wait_s = min(FIRST_PAUSE_S * 2 ** min(line.attempts, 20), LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)  # noqa: S311
+    until = outbox.after(wait_s if later.wait_s is not None else min(wait_s, REPOSITORY_PAUSE_S))
+    stored_access.pause(db, line.repository_id, until)
+    if clock.seconds_between(line.since or clock.now(), clock.now()) >= GIVEN_UP_S:
+        outbox.give_up(db, line, f"given up after a day: {later.reason}")
+        logger.warning("repository=%d %s=%s given up: %s", line.repository_id, line.kind, line.subject, later.reason)
+    else:
+        outbox.postpone(db, line, wait_s, later.reason, pipeline)
+
+
+def _mark(db: Database, commit: Changed, *, at_once: bool) -> None:
+    outbox.mark(db, commit.repository_id, Kind.STATUS, commit.sha, at_once=at_once)
