@@ -96,10 +96,12 @@ class ToldForge:
         states = [None, *WAY[to]]
         at = states.index(execution.state) + 1 if execution.state in states else 1
         for state in states[at:]:
-            last = state is to
+            columns = more if state is to else {}
+            if state is State.STARTED:
+                columns = {"lease_expires_at": lines.after(3600)} | columns  # else a sweep takes it back
             with transaction(self.db):
                 executions.move(
-                    self.db, execution, state, failure_reason=reason if last else None, columns=more if last else None
+                    self.db, execution, state, failure_reason=reason if state is to else None, columns=columns
                 )
             execution = self.execution(step)
         return execution

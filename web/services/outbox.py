@@ -19,12 +19,13 @@ from sqlite_utils import Database
 from core import clock
 from core.config import Config
 from core.errors import PushmillError
-from core.model import Repository
+from core.model import Project, Repository
 from hooks.apis.client import Client, Later
-from web.services import forge_access, statuses
+from web.services import comments, forge_access, statuses
 from web.services.forge_access import Access
 from web.services.statuses import Progress
 from web.services.vault import Vault
+from web.store import comments as stored_comments
 from web.store import forge_access as stored_access
 from web.store import outbox, projects
 from web.store import statuses as stored
@@ -126,6 +127,14 @@ def try_again(db: Database, repository: Repository) -> None:
     mark_recent(db, repository.id)
 
 
+def set_comments(db: Database, project: Project, wanted: bool) -> None:
+    """Whether pull requests get a comment; those of the last day get theirs now. What was commented stays."""
+    with transaction(db):
+        stored_comments.set_wanted(db, project.id, wanted)
+    for repository in projects.repositories(db, project.id):
+        mark_recent(db, repository.id)
+
+
 def work_off(db: Database, config: Config, vault: Vault, repository_id: int, over: Callable[[], bool]) -> None:
     """Tell a repository's forge all that is due, until it must be left alone for a while."""
     repository = projects.repository(db, repository_id)
@@ -135,31 +144,47 @@ def work_off(db: Database, config: Config, vault: Vault, repository_id: int, ove
             raise PushmillError("it is not known where the forge's API is: set its address")
         with access.client() as client:
             while not over() and (line := outbox.next_due(db, repository_id)):
-                if not _tell(db, config, client, access, repository, line):
+                progress = _progress(db, config, vault, client, access, repository, line)
+                if not _settle(db, access, line, progress):
                     return
     except PushmillError as error:
         stored_access.stop(db, repository_id, stored_access.token(db, repository_id) or b"", str(error))
 
 
-def _tell(db: Database, config: Config, client: Client, access: Access, repository: Repository, line: Line) -> bool:
-    """Work off one line; False when the forge must be left alone."""
+def _progress(
+    db: Database,
+    config: Config,
+    vault: Vault,
+    client: Client,
+    access: Access,
+    repository: Repository,
+    line: Line,
+) -> Progress:
+    """Tell the forge of one line. Raises PushmillError when no line of the repository can be told."""
     try:
-        progress = statuses.tell(db, config, client, access, repository, line)
+        if line.kind is Kind.COMMENT:
+            return comments.tell(db, config, vault, client, access, repository, line)
+        return statuses.tell(db, config, client, access, repository, line)
     except PushmillError:
         raise
     except Exception as error:
         logger.exception("repository=%d %s=%s cannot be told", repository.id, line.kind, line.subject)
-        progress = Progress(later=Later(reason=f"internal error, see the worker's log: {type(error).__name__}"))
+        return Progress(later=Later(reason=f"internal error, see the worker's log: {type(error).__name__}"))
+
+
+def _settle(db: Database, access: Access, line: Line, progress: Progress) -> bool:
+    """Record how far it came; False when the forge must be left alone."""
     with transaction(db):
         if progress.stop:
-            logger.warning("repository=%d: its forge refuses the token: %s", repository.id, progress.stop)
-            stored_access.stop(db, repository.id, access.stored, f"The token is refused: {progress.stop}")
-            return False
-        if progress.later is not None:
+            logger.warning("repository=%d: its forge refuses the token: %s", line.repository_id, progress.stop)
+            problem = f"The token is refused: {progress.stop}"
+            stored_access.stop(db, line.repository_id, access.stored, problem)
+        elif progress.later is not None:
             _postpone(db, line, progress.later, progress.pipeline)
-            return False
-        outbox.settle(db, line, problem=progress.problem, pipeline=progress.pipeline)
-    return True
+        else:
+            outbox.settle(db, line, problem=progress.problem, pipeline=progress.pipeline)
+            return True
+    return False
 
 
 def _postpone(db: Database, line: Line, later: Later, pipeline: str) -> None:
@@ -178,3 +203,5 @@ def _postpone(db: Database, line: Line, later: Later, pipeline: str) -> None:
 
 def _mark(db: Database, commit: Changed, *, at_once: bool) -> None:
     outbox.mark(db, commit.repository_id, Kind.STATUS, commit.sha, at_once=at_once)
+    for number in stored_comments.numbers_of(db, commit.repository_id, commit.sha):
+        outbox.mark(db, commit.repository_id, Kind.COMMENT, str(number))

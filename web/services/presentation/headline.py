@@ -45,9 +45,14 @@ def metric(latest: Mapping[str, Any]) -> str:
 
 
 def choose(latest: Mapping[str, Any]) -> str | None:
-    """The key of the most telling number: a score, else a loss, else the first that is no counter, else the first."""
+    """The key of the most telling number, None when there is no number."""
+    return next(iter(ranked(latest)), None)
+
+
+def ranked(latest: Mapping[str, Any]) -> list[str]:
+    """The keys of numbers, the most telling first: scores, losses, others, counters such as epochs."""
     keys = [key for key, value in latest.items() if not isinstance(value, str) and number(value) is not None]
-    return min(keys, key=_rank, default=None)
+    return sorted(keys, key=_rank)
 
 
 def duration(execution: Execution) -> str:
@@ -61,7 +66,7 @@ def _joined(text: str, execution: Execution) -> str:
 
 
 def _rank(key: str) -> tuple[int, int, int]:
-    """Less is more telling; of equals `min` takes the first."""
+    """Less is more telling; equals stay in the order in which they were first printed."""
     words = [word.lower() for word in WORDS.findall(key)]
     part = min((PARTS.index(word) for word in words if word in PARTS), default=len(PARTS))
     for kind, names in enumerate((SCORES, LOSSES)):
