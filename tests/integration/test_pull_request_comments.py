@@ -12,6 +12,8 @@ from instance import Checkout, wait_for
 from told_forge import URL, ToldForge
 
 from core.states import FailureReason, State
+from web.services import comments as comment_service
+from web.services import marks
 from web.services import outbox as outbox_service
 from web.services.presentation import comment_text
 from web.store import outbox, projects
@@ -31,7 +33,7 @@ class Pull:
 
     def __init__(self, told: ToldForge) -> None:
         self.told, self.forge = told, told.forge
-        outbox_service.set_comments(told.db, projects.by_name(told.db, "model"), True)
+        comment_service.set_comments(told.db, projects.by_name(told.db, "model"), True)
         told.push("train")
         told.printed("train", accuracy=0.9, loss=0.5)
         told.move("train", State.COMPLETE)
@@ -106,7 +108,7 @@ def test_the_same_text_is_not_sent_again(pull: Pull) -> None:
     pull.told.tell()
     calls = list(pull.calls)
     pull.mark()
-    outbox_service.mark_recent(pull.told.db)
+    marks.mark_recent(pull.told.db)
     pull.told.tell()
     assert pull.calls == calls
 
@@ -171,17 +173,17 @@ def test_a_new_head_is_told_in_the_same_comment(pull: Pull) -> None:
 
 def test_closed_pull_requests_and_projects_that_want_none_get_no_comment(pull: Pull) -> None:
     project = projects.by_name(pull.told.db, "model")
-    outbox_service.set_comments(pull.told.db, project, False)
+    comment_service.set_comments(pull.told.db, project, False)
     pull.push("train")
     pull.told.tell()
-    outbox_service.set_comments(pull.told.db, project, True)
+    comment_service.set_comments(pull.told.db, project, True)
     execute(pull.told.db, "UPDATE pull_request SET closed = 1")
     pull.told.move("train", State.COMPLETE)
     pull.mark()
     pull.told.tell()
     assert pull.calls == []
     execute(pull.told.db, "UPDATE pull_request SET closed = 0")
-    outbox_service.set_comments(pull.told.db, project, True)
+    comment_service.set_comments(pull.told.db, project, True)
     pull.told.tell()
     assert len(pull.comments) == 1
 

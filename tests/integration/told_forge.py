@@ -54,7 +54,7 @@ class ToldForge:
         return projects.repositories(self.db, projects.by_name(self.db, "model").id)[0]
 
     def set_token(self, token: str) -> None:
-        outbox.set_token(self.db, self.server.vault, self.repository, token)
+        forge_access.set_token(self.db, self.server.vault, self.repository, token)
 
     def close(self) -> None:
         self.forge.leaving.set()

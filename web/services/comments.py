@@ -8,10 +8,11 @@ from sqlite_utils import Database
 
 from core.config import Config
 from core.errors import InvalidInput, NotFound
-from core.model import Commit, Execution, Repository
+from core.model import Commit, Execution, Project, Repository
 from core.steps.resolve import resolve
 from hooks.apis.base import MAX_PAGES, Answer, Comment
 from hooks.apis.client import Client, Later, Outcome, Refused
+from web.services import marks
 from web.services.forge_access import Access
 from web.services.presentation import comment_text
 from web.services.presentation.comment_text import Run
@@ -48,6 +49,14 @@ def tell(
     with transaction(db):
         comments.record(db, pull.id, outcome.id, digest)
     return Progress()
+
+
+def set_comments(db: Database, project: Project, wanted: bool) -> None:
+    """Whether pull requests get a comment; those of the last day get theirs now. What was commented stays."""
+    with transaction(db):
+        comments.set_wanted(db, project.id, wanted)
+    for repository in projects.repositories(db, project.id):
+        marks.mark_recent(db, repository.id)
 
 
 def _put(client: Client, access: Access, pull: Commented, body: str, marker: str) -> Comment | Later | Refused:

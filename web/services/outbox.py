@@ -12,36 +12,30 @@ import logging
 import random
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
 from sqlite_utils import Database
 
 from core import clock
 from core.config import Config
 from core.errors import PushmillError
-from core.model import Project, Repository
+from core.model import Repository
 from hooks.apis.client import Client, Later
-from web.services import comments, forge_access, statuses
+from web.services import comments, forge_access, marks, statuses
 from web.services.forge_access import Access
 from web.services.statuses import Progress
 from web.services.vault import Vault
-from web.store import comments as stored_comments
 from web.store import forge_access as stored_access
 from web.store import outbox, projects
 from web.store import statuses as stored
 from web.store.db import connect, transaction
 from web.store.outbox import Kind, Line
-from web.store.statuses import Changed
 
 logger = logging.getLogger(__name__)
 
-CURSOR = "outbox"
-CHANGES = 1000  # that are followed in one transaction
 FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 600.0
 REPOSITORY_PAUSE_S = 60.0  # at most, after a failure that need not concern other lines
 GIVEN_UP_S = 24 * 3600.0
-RECENT_S = 24 * 3600.0  # what is older is not told a new token
 THREADS = 32  # forges that are told something at once; one that hangs keeps its thread for a while
 
 
@@ -57,9 +51,9 @@ class Teller:
     def tick(self, db: Database) -> None:
         """Mark what changed and start working off what is due. Waits for no forge."""
         if not self._compared:  # whoever worked here before may have been killed
-            mark_recent(db)
+            marks.mark_recent(db)
             self._compared = True
-        follow(db)
+        marks.follow(db)
         if not self._config.server.url:
             outbox.drop_due(db)  # there is no address that a status could lead to
             return
@@ -86,35 +80,6 @@ class Teller:
             db.close()
 
 
-def follow(db: Database) -> None:
-    """Mark the commits of which an execution changed since the last call."""
-    position = outbox.position(db, CURSOR)
-    newest = stored.newest_change(db)
-    while position < newest:
-        until = min(position + CHANGES, newest)
-        with transaction(db):
-            for commit in stored.changed(db, position, until):
-                _mark(db, commit, at_once=not commit.unfinished)
-            outbox.set_position(db, CURSOR, until)
-        position = until
-
-
-def mark_recent(db: Database, repository_id: int | None = None) -> None:
-    """Mark what runs and the commits of the last day, of one repository or of all, to be compared with the forge."""
-    since = clock.text(datetime.now(UTC) - timedelta(seconds=RECENT_S))
-    with transaction(db):
-        for commit in stored.recent(db, since, repository_id):
-            _mark(db, commit, at_once=True)
-
-
-def set_token(db: Database, vault: Vault, repository: Repository, token: str) -> None:
-    """Take another API token, "" for none, and tell the forge of the last day's commits with it. Raises InvalidInput."""
-    forge_access.set_token(db, vault, repository, token)
-    with transaction(db):
-        outbox.drop_due(db, repository.id)
-    mark_recent(db, repository.id)
-
-
 def try_again(db: Database, repository: Repository) -> None:
     """Somebody says that it is mended: ask the forge again, and for what it refused or was not told as well."""
     with transaction(db):
@@ -124,15 +89,7 @@ def try_again(db: Database, repository: Repository) -> None:
         for told in stored.refused(db, repository.id):
             stored.forget(db, repository.id, told.sha, told.context)
             outbox.mark(db, repository.id, Kind.STATUS, told.sha, at_once=True)
-    mark_recent(db, repository.id)
-
-
-def set_comments(db: Database, project: Project, wanted: bool) -> None:
-    """Whether pull requests get a comment; those of the last day get theirs now. What was commented stays."""
-    with transaction(db):
-        stored_comments.set_wanted(db, project.id, wanted)
-    for repository in projects.repositories(db, project.id):
-        mark_recent(db, repository.id)
+    marks.mark_recent(db, repository.id)
 
 
 def work_off(db: Database, config: Config, vault: Vault, repository_id: int, over: Callable[[], bool]) -> None:
@@ -199,9 +156,3 @@ def _postpone(db: Database, line: Line, later: Later, pipeline: str) -> None:
         logger.warning("repository=%d %s=%s given up: %s", line.repository_id, line.kind, line.subject, later.reason)
     else:
         outbox.postpone(db, line, wait_s, later.reason, pipeline)
-
-
-def _mark(db: Database, commit: Changed, *, at_once: bool) -> None:
-    outbox.mark(db, commit.repository_id, Kind.STATUS, commit.sha, at_once=at_once)
-    for number in stored_comments.numbers_of(db, commit.repository_id, commit.sha):
-        outbox.mark(db, commit.repository_id, Kind.COMMENT, str(number))
