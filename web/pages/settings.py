@@ -12,7 +12,7 @@ from core.errors import InvalidInput
 from core.git import url as git_url
 from core.model import Project, Repository
 from web import access
-from web.pages import badge_picker
+from web.pages import badge_picker, reports
 from web.pages.addresses import base_url
 from web.services import dispatch, hosting, polling, variables
 from web.services.presentation import formats
@@ -88,6 +88,7 @@ def _page(project: Project, *, refused: str = "", problem: str = "") -> str:
         problem=problem,
         picker=badge_picker.of(project, repositories),
         environments=environments.listing(db),
+        reports=[reports.of(db, repository, access.server().config.server.url) for repository in repositories],
         deliveries=deliveries.of_project(db, project.id, DELIVERIES),
     )
 

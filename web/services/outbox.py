@@ -82,6 +82,8 @@ class Teller:
 
 def try_again(db: Database, repository: Repository) -> None:
     """Somebody says that it is mended: ask the forge again, and for what it refused or was not told as well."""
+    if not repository.has_token:
+        return
     with transaction(db):
         stored_access.resume(db, repository.id)
         for line in outbox.troubled(db, repository.id):

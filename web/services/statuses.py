@@ -16,7 +16,7 @@ from hooks.apis.base import URL_CHARS, Answer, Api, CommitStatus, Verdict
 from hooks.apis.client import Client, Later, Outcome, Refused
 from web.services.forge_access import Access
 from web.services.presentation import headline
-from web.store import commits, metadata, projects, statuses
+from web.store import approvals, commits, metadata, projects, statuses
 from web.store.db import transaction
 from web.store.outbox import Line
 from web.store.statuses import Told
@@ -130,10 +130,8 @@ def _of_none(db: Database, repository: Repository, commit: Commit) -> tuple[Verd
         return None
     if commit.config_state == "broken":
         return Verdict.ERROR, f"{commit.yaml_path} is broken: {' '.join(commit.problems[:1])}"
-    if all(occasion.from_fork for occasion in occasions) and not statuses.approved(
-        db, repository.id, commit.identifier
-    ):
-        return Verdict.WAITING, "waits for approval: it comes from a fork"
+    if any(occasion.outcome == approvals.WAITS for occasion in occasions):
+        return Verdict.WAITING, approvals.WAITS
     if commit.config_state == "missing":
         return Verdict.SUCCESS, f"nothing to run: there is no {commit.yaml_path}"
     return Verdict.SUCCESS, "nothing to run"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from core import clock
-from core.model import Execution
+from core.model import Execution, short_ref
 from hooks.apis.base import Verdict
 from web.store import executions
 from web.store.db import execute, row, rows
@@ -35,7 +35,6 @@ class Occasion:
 
     ref: str
     outcome: str
-    from_fork: bool
 
 
 def told(db: Database, repository_id: int, sha: str) -> dict[str, Told]:
@@ -95,23 +94,14 @@ def stopped_by(db: Database, execution_id: int) -> str:
 def occasions(db: Database, repository_id: int, commit_id: int) -> list[Occasion]:
     """The oldest first."""
     sql = (
-        "SELECT push.ref, push.outcome, pull_request.head_branch, COALESCE(pull_request.from_fork, 0) AS from_fork FROM push"
+        "SELECT push.ref, push.outcome, pull_request.head_branch FROM push"
         " LEFT JOIN pull_request ON pull_request.id = push.pull_request_id"
         " WHERE push.commit_id = ? AND push.repository_id = ? ORDER BY push.id"
     )
     return [
-        Occasion(
-            ref=found["head_branch"] or found["ref"].split("/", 2)[-1],
-            outcome=found["outcome"],
-            from_fork=bool(found["from_fork"]),
-        )
+        Occasion(ref=found["head_branch"] or short_ref(found["ref"]), outcome=found["outcome"])
         for found in rows(db, sql, (commit_id, repository_id))
     ]
-
-
-def approved(db: Database, repository_id: int, sha: str) -> bool:
-    """A member let this commit of a fork run."""
-    return row(db, "SELECT 1 FROM approval WHERE repository_id = ? AND sha = ?", (repository_id, sha)) is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ PARTS = ("test", "val", "valid", "validation", "eval")  # of the data that were 
 COUNTERS = frozenset(
     {"epoch", "epochs", "step", "steps", "iteration", "iter", "batch", "time", "seconds", "lr", "rate"}
 )
-WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+\d?|\d+")
+BORDER = re.compile(r"[^0-9A-Za-z]+|(?<=[a-z][a-z])(?=[A-Z])")  # val_loss, valLoss, but mAP
 
 
 def line(execution: Execution, latest: Mapping[str, Any], stopped_by: str = "") -> str:
@@ -67,7 +67,8 @@ def _joined(text: str, execution: Execution) -> str:
 
 def _rank(key: str) -> tuple[int, int, int]:
     """Less is more telling; equals stay in the order in which they were first printed."""
-    words = [word.lower() for word in WORDS.findall(key)]
+    words = [word.lower() for word in BORDER.split(key)]
+    words += [word.rstrip("0123456789") for word in words]  # mAP50
     part = min((PARTS.index(word) for word in words if word in PARTS), default=len(PARTS))
     for kind, names in enumerate((SCORES, LOSSES)):
         if places := [names.index(word) for word in words if word in names]:
