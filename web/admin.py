@@ -14,6 +14,7 @@ from core.git import url as git_url
 from hooks import post_receive
 from hooks.forges.registry import FORGES, by_host
 from web.approval_admin import approve
+from web.comment_admin import comments
 from web.local import CONFIG, DATA, JSON, opened
 from web.repository_admin import deploy_key, described, printed, set_url
 from web.rules_admin import rules, trigger
@@ -28,7 +29,7 @@ def project() -> None:
 
 
 project.add_command(variable)
-for _command in (approve, set_url, deploy_key, rules, trigger):
+for _command in (approve, comments, set_url, deploy_key, rules, trigger):
     project.add_command(_command)
 
 

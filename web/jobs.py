@@ -12,6 +12,7 @@ from sqlite_utils import Database
 
 from core.config import Config
 from web.services import dispatch, ingest, launch, lifecycle, pruning, redis_users, schedule
+from web.services.outbox import Teller
 from web.services.polling import Poller
 from web.services.queues import Queues
 from web.services.vault import Vault
@@ -32,6 +33,7 @@ class Sweeper:
         self._db = connect(config.database)
         self._poller = Poller(config, vault)
         self._fetching, self._polling = _Threads(), _Threads()
+        self._teller = Teller(config, vault)
 
     def sweep(self) -> None:
         """Ingest, recover, queue and place. Each part is tried, whatever becomes of the others. Raises nothing."""
@@ -48,11 +50,13 @@ class Sweeper:
             _try(lambda: dispatch.hand_over_again(db, queues))
             _try(lambda: dispatch.dispatch(db, queues))
             _try(lambda: pruning.prune(db, config.limits.deliveries))
+            _try(lambda: self._teller.tick(db))
 
     def close(self) -> None:
         """Wait for what is at work."""
         self._fetching.join()
         self._polling.join()
+        self._teller.close()
         with self._lock:
             self._db.close()
 

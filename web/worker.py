@@ -119,6 +119,7 @@ def run(config: Config) -> None:
     sweeper = Sweeper(config, vault.load(config.data / "secret.key"), Queues(connect(url)))
     jobs.install(sweeper)
     parse_limited(b"")  # imports and builds what the first push would otherwise wait for
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else each call to a forge is a line
     logging.getLogger("rq.worker").addFilter(lambda record: LOGGED_BY_US not in record.getMessage())
     ticker = Ticker(sweeper, connect(url))
     ticker.start()

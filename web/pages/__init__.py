@@ -14,6 +14,7 @@ from web.pages import (
     execution_data,
     executions,
     projects,
+    reports,
     rules,
     runners,
     session,
@@ -25,7 +26,7 @@ from web.pages import (
 def register(app: Flask) -> None:
     for page in (
         appearance, badge_picker, commits, deliveries, environments, execution, execution_data, executions, projects,
-        rules, runners, session, settings,
+        reports, rules, runners, session, settings,
     ):  # fmt: skip
         app.register_blueprint(page.blueprint)
     session.init_app(app)

@@ -18,7 +18,7 @@ from web.pages.paging import Page
 from web.services import approvals, dispatch, waiting
 from web.services.presentation import loglines
 from web.store import approvals as approval_store
-from web.store import commits, execution_table, executions, logs, metadata, projects, pull_requests
+from web.store import commits, execution_table, executions, logs, metadata, projects, pull_requests, statuses
 
 blueprint = Blueprint("commits", __name__)
 
@@ -73,6 +73,7 @@ def show(name: str, identifier: str) -> str:
         waits_for_approval=bool(approval_store.waiting(db, project.id, identifier)),
         approval=approval_store.find(db, commit.repository_id, identifier),
         outcomes=_outcomes(db, logs_dir, found),
+        told=list(statuses.told(db, commit.repository_id, identifier).values()),
         live=_live([(commit, found)]),
     )
 

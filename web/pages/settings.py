@@ -12,7 +12,7 @@ from core.errors import InvalidInput
 from core.git import url as git_url
 from core.model import Project, Repository
 from web import access
-from web.pages import badge_picker, rules_section
+from web.pages import badge_picker, reports, rules_section
 from web.pages.addresses import base_url
 from web.pages.rules_section import Section
 from web.services import dispatch, hosting, polling, variables
@@ -90,6 +90,7 @@ def page(project: Project, *, refused: str = "", problem: str = "", rules: Secti
         picker=badge_picker.of(project, repositories),
         rules=rules or rules_section.of(project),
         environments=environments.listing(db),
+        reports=[reports.of(db, repository, access.server().config.server.url) for repository in repositories],
         deliveries=deliveries.of_project(db, project.id, DELIVERIES),
     )
 

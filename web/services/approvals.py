@@ -13,7 +13,7 @@ from web.services import heads, hosting, planning, repeats, trigger
 from web.services.heads import Head
 from web.services.planning import Plan
 from web.services.trigger import Source
-from web.store import approvals, commits, deliveries, executions, projects
+from web.store import approvals, commits, deliveries, executions, outbox, projects
 from web.store.approvals import Waiting
 from web.store.commits import Push
 from web.store.db import transaction
@@ -57,6 +57,7 @@ def approve(db: Database, config: Config, project: Project, sha: str, person: Us
             if item.push.id in chosen:
                 approvals.add(db, item.push.repository_id, sha, person.id)
                 ran |= _run(db, config, project, item, chosen[item.push.id], ran, person)
+                outbox.mark(db, item.push.repository_id, outbox.Kind.STATUS, sha)
     return len(ran)
 
 

@@ -12,9 +12,9 @@ from core.model import Repository
 from hooks.apis.base import Api
 from hooks.apis.client import Client
 from hooks.apis.registry import APIS
-from web.services import hosting
+from web.services import hosting, marks
 from web.services.vault import Vault
-from web.store import forge_access
+from web.store import forge_access, outbox
 from web.store.db import transaction
 
 TOKEN = re.compile(r"[!-~]{4,2000}")  # it becomes a header
@@ -67,7 +67,7 @@ def api_url(repository: Repository) -> str:
 
 
 def set_token(db: Database, vault: Vault, repository: Repository, token: str) -> None:
-    """Take another token; "" for none any more. Raises InvalidInput."""
+    """Take another token, "" for none any more, and have the last day's commits told with it. Raises InvalidInput."""
     if token and not has_api(repository):
         raise InvalidInput(
             f"a token is of no use for a repository of kind {repository.forge}: it has no API for statuses"
@@ -76,6 +76,8 @@ def set_token(db: Database, vault: Vault, repository: Repository, token: str) ->
         raise InvalidInput(f"a token has 4 to 2,000 ASCII characters and no blanks, this has {len(token)}")
     with transaction(db):
         forge_access.set_token(db, repository.id, vault.encrypt(token.encode()) if token else None)
+        outbox.drop_due(db, repository.id)
+    marks.mark_recent(db, repository.id)
 
 
 def set_api_url(db: Database, repository: Repository, url: str) -> None:

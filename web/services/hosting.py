@@ -20,7 +20,7 @@ from hooks import post_receive
 from hooks.forges.registry import FORGES, by_host
 from web.services import deploy_keys
 from web.services.vault import Vault
-from web.store import projects
+from web.store import forge_access, outbox, projects
 from web.store.db import transaction
 
 SECRET = re.compile(r"[!-~]{16,500}")
@@ -96,6 +96,11 @@ def set_url(db: Database, config: Config, vault: Vault, project: Project, url: s
     remote = git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
     with transaction(db):
         projects.relocate(db, repository.id, url, forge or by_host(remote.host) or repository.forge)
+        before = remote_of(repository)
+        if before is None or before.host != remote.host:  # its token is nobody else's business
+            forge_access.set_token(db, repository.id, None)
+            forge_access.set_api_url(db, repository.id, "")
+            outbox.drop_due(db, repository.id)
         if remote.scheme == "ssh" and not repository.deploy_key:
             _give_key(db, vault, project, repository)
     return projects.repository(db, repository.id)

@@ -145,21 +145,21 @@ def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) ->
         execution = executions.by_uuid(db, execution_uuid)
         again = f"{who} asked again: killing it"
         said = again if execution.stop_requested_at else f"Stop requested by {who}"
-        return _stop(db, logs_dir, execution, said, f"stopped by {who} before it started")
+        return _stop(db, logs_dir, execution, who, said, f"stopped by {who} before it started")
 
 
 def supersede(db: Database, logs_dir: Path, execution: Execution, by: str) -> None:
     """Something newer takes its place: stop it, unless that was asked for already. Call inside a transaction."""
     if execution.stop_requested_at is None:
-        _stop(db, logs_dir, execution, f"Superseded by {by}", f"superseded by {by} before it started")
+        _stop(db, logs_dir, execution, by, f"Superseded by {by}", f"superseded by {by} before it started")
 
 
-def _stop(db: Database, logs_dir: Path, execution: Execution, said: str, reason: str) -> Execution:
+def _stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: str, reason: str) -> Execution:
     """One whose runner is out of contact is given up: nobody could stop it, and who comes back with it is told to end it."""
     if execution.state in FINAL:
         return execution
     at, count = execution.stop_requested_at or clock.now(), execution.stop_count + 1
-    executions.update(db, execution, stop_requested_at=at, stop_count=count)
+    executions.update(db, execution, stop_requested_at=at, stop_count=count, stopped_by=who)
     say(db, logs_dir, execution, said)
     if execution.state in (State.CREATED, State.QUEUED):
         executions.move(db, execution, State.STOPPED, reason=reason)

@@ -309,9 +309,10 @@ CREATE TABLE approval (
 CREATE TABLE outbox (
     id INTEGER PRIMARY KEY, repository_id INTEGER NOT NULL REFERENCES repository(id), kind TEXT NOT NULL,
     subject TEXT NOT NULL, version INTEGER NOT NULL DEFAULT 1, due_at TEXT, since TEXT, attempts INTEGER NOT NULL DEFAULT 0,
-    problem TEXT NOT NULL DEFAULT '', changed_at TEXT NOT NULL, UNIQUE (repository_id, kind, subject)
+    problem TEXT NOT NULL DEFAULT '', pipeline TEXT NOT NULL DEFAULT '', changed_at TEXT NOT NULL,
+    UNIQUE (repository_id, kind, subject)
 );
-CREATE INDEX outbox_due ON outbox (repository_id, id) WHERE due_at IS NOT NULL;
+CREATE INDEX outbox_due ON outbox (repository_id, due_at) WHERE due_at IS NOT NULL;
 
 -- What the forge shows of a commit, as far as it has answered.
 CREATE TABLE commit_status (
@@ -319,6 +320,8 @@ CREATE TABLE commit_status (
     description TEXT NOT NULL, url TEXT NOT NULL, problem TEXT NOT NULL DEFAULT '', posted_at TEXT NOT NULL,
     PRIMARY KEY (repository_id, sha, context)
 ) WITHOUT ROWID;
+CREATE INDEX commit_status_newest ON commit_status (repository_id, posted_at);
+ALTER TABLE execution ADD COLUMN stopped_by TEXT NOT NULL DEFAULT '';
 
 -- How far somebody has read a table that only grows.
 CREATE TABLE cursor (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID

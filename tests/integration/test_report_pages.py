@@ -1,0 +1,145 @@
+"""What the settings page says of what forges are told, and the way out of what is wrong."""
+
+from __future__ import annotations
+
+import html
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_server import ApiServer
+from instance import PUSHMILL
+from site_client import Person
+
+from core.errors import InvalidInput
+from hooks.apis.base import Verdict
+from web.services import forge_access, hosting
+from web.store import forge_access as stored_access
+from web.store import outbox, projects, statuses
+from web.store.db import execute, rows, transaction
+
+SHA = "a" * 40
+URL = "https://pushmill.example.org"
+EVIL = "<script>alert(1)</script>\n\u202e"
+
+
+class Site:
+    def __init__(self, data: Path, **sections: Any) -> None:
+        self.api = ApiServer(data, **sections)
+        execute(self.api.db, "UPDATE repository SET forge = 'github', url = 'https://github.com/ada/model.git'")
+        self.person = Person(self.api)
+        self.person.log_in()
+
+    @property
+    def repository(self) -> Any:
+        return projects.repositories(self.api.db, self.api.demo.id)[0]
+
+    def set_token(self) -> None:
+        forge_access.set_token(self.api.db, self.api.app.extensions["pushmill"].vault, self.repository, "ghp_token")
+
+    def page(self, path: str = "settings/") -> str:
+        answer = self.person.get(f"/p/demo/{path}")
+        assert answer.status_code == 200
+        return answer.text
+
+    def post(self, what: str, **form: str) -> int:
+        return self.person.post(f"/p/demo/settings/reports/{what}", "/p/demo/settings/", **form).status_code
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path / "data", server={"url": URL})
+    yield site
+    site.api.close()
+
+
+def test_it_says_why_nothing_is_told(site: Site, tmp_path: Path) -> None:
+    assert "Nothing is told: it has no API token." in site.page()
+    execute(site.api.db, "UPDATE repository SET forge = 'gogs'")
+    assert "Repositories of kind gogs take no statuses" in site.page()
+    execute(site.api.db, "UPDATE repository SET forge = 'hosted'")
+    assert "It is pushed to this server: there is no forge to tell." in site.page()
+    without = Site(tmp_path / "without")
+    without.set_token()
+    assert "Nothing is told: set url below [server]" in without.page()
+    without.api.close()
+
+
+def test_it_says_what_was_told_and_what_is_wrong_with_the_way_out(site: Site) -> None:
+    site.set_token()
+    db, repository = site.api.db, site.repository
+    assert "<code>https://api.github.com</code>" in site.page()
+    assert "nothing yet" in site.page()
+    assert "Try again" not in site.page()
+    with transaction(db):
+        statuses.record(db, repository.id, SHA, "pushmill/train", Verdict.SUCCESS, "d", URL)
+        statuses.record(db, repository.id, SHA, f"pushmill/{EVIL}", Verdict.SUCCESS, "d", URL, problem=f"422 {EVIL}")
+        outbox.mark(db, repository.id, outbox.Kind.COMMENT, "7")
+        line = outbox.next_due(db, repository.id)
+        execute(db, "UPDATE outbox SET due_at = NULL, problem = ?", (f"given up after a day: {EVIL}",))
+        stored_access.pause(db, repository.id, outbox.after(3600))
+        stored_access.stop(db, repository.id, stored_access.token(db, repository.id) or b"", f"refused: 401 {EVIL}")
+    assert line is None
+    page = site.page()
+    shown = html.unescape(page)
+    assert "<script>alert" not in page
+    assert "\u202e" not in page
+    assert "Nothing is told any more.</strong> refused: 401" in shown
+    assert "the comment on 7: given up after a day" in shown
+    assert "aaaaaaaa</a> pushmill/<script>" in shown
+    assert "Asked again" in shown
+    assert site.post("again") == 303
+    assert "any more" not in site.page()
+    assert site.repository.api_problem == ""
+    assert site.repository.api_retry_at is None
+    assert {
+        (found["kind"], found["subject"]) for found in rows(db, "SELECT * FROM outbox WHERE due_at IS NOT NULL")
+    } >= {
+        ("status", SHA),
+        ("comment", "7"),
+    }
+
+
+def test_the_commits_page_says_what_the_forge_was_told(site: Site) -> None:
+    sha = site.api.commit.identifier
+    with transaction(site.api.db):
+        statuses.record(site.api.db, site.repository.id, sha, "pushmill", Verdict.SUCCESS, "d", URL)
+        statuses.record(
+            site.api.db, site.repository.id, sha, "pushmill/a", Verdict.SUCCESS, "d", URL, problem="422 full"
+        )
+    page = site.page(f"commits/{sha}/")
+    assert "The forge was told 2 statuses" in page
+    assert "It would not have pushmill/a: 422 full." in page
+
+
+def test_comments_are_switched_on_and_off_by_page_and_command_line(site: Site) -> None:
+    assert site.post("comments", comments="on") == 303
+    assert projects.by_name(site.api.db, "demo").comments
+    assert 'name="comments" checked' in site.page()
+    assert site.post("comments") == 303
+    assert not projects.by_name(site.api.db, "demo").comments
+    command = [str(PUSHMILL), "project", "comments", "demo", "on", "--data", str(site.api.config.data)]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert said == "Pull requests of project demo get one comment from now on.\n"
+    assert projects.by_name(site.api.db, "demo").comments
+
+
+def test_a_token_is_never_shown_and_goes_no_further_than_its_host(site: Site) -> None:
+    site.set_token()
+    assert "ghp_token" not in site.page()
+    stored = rows(site.api.db, "SELECT api_token FROM repository WHERE id = ?", (site.repository.id,))[0]["api_token"]
+    assert b"ghp_token" not in stored
+    vault = site.api.app.extensions["pushmill"].vault
+    hosting.set_url(site.api.db, site.api.config, vault, site.api.demo, "https://github.com/ada/renamed.git", None)
+    assert site.repository.has_token
+    hosting.set_url(site.api.db, site.api.config, vault, site.api.demo, "https://github.example.org/ada/m.git", None)
+    assert not site.repository.has_token
+
+
+@pytest.mark.parametrize("token", ["a b c d", "tok\nen", "t", "töken", "x" * 2001])
+def test_what_cannot_be_a_token_is_refused_without_being_repeated(site: Site, token: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        forge_access.set_token(site.api.db, site.api.app.extensions["pushmill"].vault, site.repository, token)
+    assert token not in str(refused.value) or len(token) == 1

@@ -1,0 +1,146 @@
+"""A server with a project whose repository lies on a fake forge, from pushes to what the forge shows."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_forge import FakeForge
+from instance import Checkout, wait_for
+from push_server import PushServer, bare_repository
+
+from core.model import Execution
+from core.states import FailureReason, State
+from web.services import forge_access, outbox, statuses
+from web.services.outbox import Teller
+from web.store import deliveries, executions, metadata, projects
+from web.store import outbox as lines
+from web.store.db import execute, row, rows, transaction
+from web.store.outbox import Kind
+
+URL = "https://pushmill.example.org"
+SHORT_GAPS = {Kind.STATUS: 0.05, Kind.COMMENT: 0.05}  # else each test would wait for a second
+WAY = {  # how an execution comes to where it is moved
+    State.QUEUED: [State.QUEUED],
+    State.STARTED: [State.QUEUED, State.STARTED],
+    State.STOPPED: [State.QUEUED, State.STARTED, State.STOPPED],
+    State.COMPLETE: [State.QUEUED, State.STARTED, State.COMPLETE],
+    State.ERROR: [State.QUEUED, State.STARTED, State.ERROR],
+}
+
+
+class ToldForge:
+    """Git's part of the forge is a bare repository on the disk; its API is the fake's."""
+
+    def __init__(self, root: Path, forge: FakeForge, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+        for kind, gap in SHORT_GAPS.items():
+            monkeypatch.setitem(lines.GAP_S, kind, gap)
+        monkeypatch.setattr(outbox, "FIRST_PAUSE_S", 0.05)
+        self.forge, self.checkout = forge, checkout
+        self.server = PushServer(root / "server", server__url=URL, git__allow_local=True)
+        self.db = self.server.db
+        self.path = bare_repository(root / "ada" / "model.git")
+        self.server.add_project("model", forge.kind, str(self.path))
+        self.teller = Teller(self.server.config, self.server.vault)
+        execute(self.db, "UPDATE repository SET full_name = ?", (forge.full_name,))
+        forge_access.set_api_url(self.db, self.repository, forge.api_url)
+        self.set_token(forge.token)
+
+    @property
+    def repository(self) -> Any:
+        return projects.repositories(self.db, projects.by_name(self.db, "model").id)[0]
+
+    def set_token(self, token: str) -> None:
+        forge_access.set_token(self.db, self.server.vault, self.repository, token)
+
+    def close(self) -> None:
+        self.forge.leaving.set()
+        self.teller.close()
+        self.server.close()
+
+    def push(self, *steps: str, files: dict[str, str] | None = None, message: str = "work", ref: str = "main") -> str:
+        """Commit these steps, push them, and ingest what the forge tells of it; the commit."""
+        text = "".join(
+            f"- step:\n    name: {json.dumps(name, ensure_ascii=False)}\n    image: busybox\n    command: run\n"
+            for name in steps
+        )
+        before = self.checkout.git("rev-parse", "-q", "--verify", "HEAD", check=False).stdout.strip() or "0" * 40
+        sha = self.checkout.commit({"valohai.yaml": text} if files is None else files, message)
+        self.checkout.git("push", "-q", "-f", str(self.path), f"HEAD:refs/heads/{ref}")
+        self.deliver(before, sha, f"refs/heads/{ref}")
+        return sha
+
+    def deliver(self, before: str, after: str, ref: str) -> None:
+        body = f"pushmill-push 1\nid {uuid.uuid4()}\nref {before} {after} {ref}\n".encode()
+        deliveries.store(
+            self.db,
+            self.repository.id,
+            source="poll",
+            delivery_id=str(uuid.uuid4()),
+            event="push",
+            headers={},
+            body=body,
+        )
+        self.server.drain()
+
+    def execution(self, step: str) -> Execution:
+        """The newest one of a step."""
+        return [execution for execution in self.server.executions("model") if execution.step == step][-1]
+
+    def move(self, step: str, to: State, reason: FailureReason | None = None, **more: Any) -> Execution:
+        """As a runner's reports move the newest execution of a step."""
+        execution = self.execution(step)
+        states = [None, *WAY[to]]
+        at = states.index(execution.state) + 1 if execution.state in states else 1
+        for state in states[at:]:
+            columns = more if state is to else {}
+            if state is State.STARTED:
+                columns = {"lease_expires_at": lines.after(3600)} | columns  # else a sweep takes it back
+            with transaction(self.db):
+                executions.move(
+                    self.db, execution, state, failure_reason=reason if state is to else None, columns=columns
+                )
+            execution = self.execution(step)
+        return execution
+
+    def printed(self, step: str, **values: Any) -> None:
+        with transaction(self.db):
+            metadata.add(self.db, self.execution(step).id, [(0, values)])
+
+    def tell(self) -> None:
+        """Tick until nothing is due any more."""
+        wait_for(lambda: self.tick() and not self.due(), 20)
+
+    def tick(self) -> bool:
+        """One sweep; True when nobody is at work after it."""
+        self.teller.tick(self.db)
+        return not any(thread.is_alive() for thread in self.teller._threads.values())
+
+    def due(self) -> int:
+        return lines.waiting(self.db, self.repository.id)
+
+    def shown(self, sha: str) -> dict[str, tuple[str, str]]:
+        return self.forge.shown(sha)
+
+    def states(self, sha: str) -> dict[str, str]:
+        return {name: state for name, (state, _) in self.shown(sha).items()}
+
+    def wanted(self, sha: str) -> dict[str, str]:
+        """The forge's words for what it should show."""
+        api = forge_access.of(self.db, self.server.vault, self.repository)
+        assert api is not None
+        commit = self.server.commit("model", sha)
+        found = statuses.of_commit(self.db, self.server.config, self.repository, commit)
+        return {one.context: api.api.STATES[one.state] for one in found}
+
+    def line(self, sha: str) -> dict[str, Any]:
+        found = row(self.db, "SELECT * FROM outbox WHERE subject = ?", (sha,))
+        assert found is not None
+        return found
+
+    def problems(self) -> list[str]:
+        sql = "SELECT context || ': ' || problem AS said FROM commit_status WHERE problem <> ''"
+        return [found["said"] for found in rows(self.db, sql)]

@@ -1,0 +1,147 @@
+"""The one comment on a pull request: made, found again, and edited when its text differs."""
+
+from __future__ import annotations
+
+import hashlib
+
+from sqlite_utils import Database
+
+from core.config import Config
+from core.errors import InvalidInput, NotFound
+from core.model import Commit, Execution, Project, Repository
+from core.steps.resolve import resolve
+from hooks.apis.base import MAX_PAGES, Answer, Comment
+from hooks.apis.client import Client, Later, Outcome, Refused
+from web.services import marks
+from web.services.forge_access import Access
+from web.services.presentation import comment_text
+from web.services.presentation.comment_text import Run
+from web.services.statuses import Progress
+from web.services.vault import Vault
+from web.store import comments, commits, metadata, projects
+from web.store import statuses as stored
+from web.store.comments import Commented
+from web.store.db import transaction
+from web.store.outbox import Line
+
+UNAUTHORIZED = 401
+GONE = (404, 410)
+MARKER_CHARS = 32
+
+
+def tell(
+    db: Database, config: Config, vault: Vault, client: Client, access: Access, repository: Repository, line: Line
+) -> Progress:
+    """Make the comment of a pull request say what it should, with as few calls as that takes."""
+    pull = comments.wanted(db, repository.id, int(line.subject))
+    if pull is None:
+        return Progress()
+    marker = comment_text.hidden(vault.derived(f"comment {repository.id} {pull.number}").hex()[:MARKER_CHARS])
+    body = _body(db, config, repository, pull, marker)
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    if not body or (pull.comment_id and pull.comment_sha256 == digest):
+        return Progress()
+    outcome = _put(client, access, pull, body, marker)
+    if isinstance(outcome, Later):
+        return Progress(later=outcome)
+    if isinstance(outcome, Refused):
+        return Progress(stop=outcome.reason) if outcome.status == UNAUTHORIZED else Progress(problem=outcome.reason)
+    with transaction(db):
+        comments.record(db, pull.id, outcome.id, digest)
+    return Progress()
+
+
+def set_comments(db: Database, project: Project, wanted: bool) -> None:
+    """Whether pull requests get a comment; those of the last day get theirs now. What was commented stays."""
+    with transaction(db):
+        comments.set_wanted(db, project.id, wanted)
+    for repository in projects.repositories(db, project.id):
+        marks.mark_recent(db, repository.id)
+
+
+def _put(client: Client, access: Access, pull: Commented, body: str, marker: str) -> Comment | Later | Refused:
+    """Edit the comment that there is, or make one. One that was deleted is made anew."""
+    found: Comment | Later | Refused | None = Comment(id=pull.comment_id, body="") if pull.comment_id else None
+    if found is None:
+        found = _find(client, access, pull, marker)  # the last one may have been made by a worker that was killed
+    if isinstance(found, Later | Refused) or (found is not None and found.body == body):
+        return found
+    if found is not None:
+        edited = _comment(
+            access, client.send(access.api.edit_comment(access.name, pull.number, found.id, body)), found.id
+        )
+        if not (isinstance(edited, Refused) and edited.status in GONE):
+            return edited
+    return _comment(access, client.send(access.api.create_comment(access.name, pull.number, body)))
+
+
+def _find(client: Client, access: Access, pull: Commented, marker: str) -> Comment | Later | Refused | None:
+    """The oldest comment with our marker: nobody knew it before that one was there."""
+    seen: set[str] = set()
+    for page in range(1, MAX_PAGES + 1):
+        outcome = client.send(access.api.comments(access.name, pull.number, page))
+        if not isinstance(outcome, Answer):
+            return outcome
+        found = [comment for comment in access.api.comments_of(outcome.json) if comment.id not in seen]
+        if ours := next((comment for comment in found if marker in comment.body), None):
+            return ours
+        if not found:
+            return None
+        seen |= {comment.id for comment in found}
+    return None
+
+
+def _comment(access: Access, outcome: Outcome, known_id: str = "") -> Comment | Later | Refused:
+    if not isinstance(outcome, Answer):
+        return outcome
+    comment = access.api.comment_of(outcome.json)
+    return comment if comment.id else Comment(id=known_id, body=comment.body)
+
+
+def _body(db: Database, config: Config, repository: Repository, pull: Commented, marker: str) -> str:
+    """The text; "" as long as there is nothing to say."""
+    commit = commits.known(db, repository.project_id, pull.sha)
+    found = stored.counted(db, repository.id, commit.id) if commit else []
+    if commit is None or (not found and not pull.comment_id):
+        return ""
+    project = projects.get(db, repository.project_id)
+    page = f"{config.server.url.rstrip('/')}/p/{project.name}"
+    return comment_text.text(
+        sha=commit.identifier,
+        url=f"{page}/commits/{commit.identifier}/",
+        base_branch=pull.base_branch,
+        runs=_runs(db, page, repository, pull, commit, found),
+        marker=marker,
+    )
+
+
+def _runs(
+    db: Database, page: str, repository: Repository, pull: Commented, commit: Commit, found: list[Execution]
+) -> list[Run]:
+    bases = {
+        execution.step: comments.newest_complete(db, repository.id, pull.base_branch, execution.step)
+        for execution in found[: comment_text.ROWS]
+    }
+    ids = [execution.id for execution in (*found, *bases.values()) if execution is not None]
+    latest = metadata.latest_of(db, ids)
+    return [
+        Run(
+            execution=execution,
+            url=f"{page}/executions/{execution.counter}/",
+            parameters=_changed_parameters(commit, execution),
+            latest=latest.get(execution.id, {}),
+            base=latest.get(base.id, {}) if (base := bases.get(execution.step)) and base.id != execution.id else {},
+        )
+        for execution in found
+    ]
+
+
+def _changed_parameters(commit: Commit, execution: Execution) -> dict[str, object]:
+    """Those that differ from what the step runs with by itself."""
+    try:
+        defaults = resolve(commit.config, execution.step).parameters
+    except (InvalidInput, NotFound):  # a step that cannot run by itself has other values anyway
+        defaults = {}
+    return {
+        name: value for name, value in execution.parameters.items() if name not in defaults or defaults[name] != value
+    }

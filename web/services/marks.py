@@ -1,0 +1,44 @@
+"""Marks what forges must be told: what changed since the last time, and what happened lately."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlite_utils import Database
+
+from core import clock
+from web.store import comments, outbox, statuses
+from web.store.db import transaction
+from web.store.outbox import Kind
+from web.store.statuses import Changed
+
+CURSOR = "outbox"
+CHANGES = 1000  # that are followed in one transaction
+RECENT_S = 24 * 3600.0  # what is older is not told with a new token
+
+
+def follow(db: Database) -> None:
+    """Mark the commits of which an execution changed since the last call."""
+    position = outbox.position(db, CURSOR)
+    newest = statuses.newest_change(db)
+    while position < newest:
+        until = min(position + CHANGES, newest)
+        with transaction(db):
+            for commit in statuses.changed(db, position, until):
+                _mark(db, commit, at_once=not commit.unfinished)
+            outbox.set_position(db, CURSOR, until)
+        position = until
+
+
+def mark_recent(db: Database, repository_id: int | None = None) -> None:
+    """Mark what runs and the commits of the last day, of one repository or of all, to be compared with the forge."""
+    since = clock.text(datetime.now(UTC) - timedelta(seconds=RECENT_S))
+    with transaction(db):
+        for commit in statuses.recent(db, since, repository_id):
+            _mark(db, commit, at_once=True)
+
+
+def _mark(db: Database, commit: Changed, *, at_once: bool) -> None:
+    outbox.mark(db, commit.repository_id, Kind.STATUS, commit.sha, at_once=at_once)
+    for number in comments.numbers_of(db, commit.repository_id, commit.sha):
+        outbox.mark(db, commit.repository_id, Kind.COMMENT, str(number))

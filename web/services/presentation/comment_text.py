@@ -1,0 +1,104 @@
+"""The comment on a pull request: a table of its executions, in Markdown that every forge shows alike.
+
+Whatever users wrote stands in code, where neither Markdown nor HTML, mentions, references or quick actions are read. What
+would end the code or the cell is replaced by a sign that looks like it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.metadata import number
+from core.model import Execution
+from core.states import State
+from web.services.presentation import formats, headline
+from web.services.presentation.standing import FAILURES, SIGNS
+
+ROWS = 30
+TEXT_CHARS = 60_000  # GitHub takes 65,536
+CELLS = 6  # parameters, and metrics, of an execution
+CODE_CHARS = 60
+LOOKALIKES = str.maketrans({"`": "\u02cb", "|": "\u00a6"})
+HEAD = "| Step | State | Parameters | Metrics | Time |\n|---|---|---|---|---|"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One row. `parameters` differ from the defaults; `latest` and `base` are metadata, of the base branch's newest run."""
+
+    execution: Execution
+    url: str
+    parameters: Mapping[str, Any]
+    latest: Mapping[str, Any]
+    base: Mapping[str, Any]
+
+
+def text(*, sha: str, url: str, base_branch: str, runs: Sequence[Run], marker: str) -> str:
+    """The comment. Equal arguments give equal text, and nothing in it changes with time alone."""
+    compared = f" Metrics are compared with the newest on {code(base_branch)}." if any(run.base for run in runs) else ""
+    head = f"**pushmill** [{code(sha[:8])}]({url}): {_summary(runs)}.{compared}"
+    rows = [_row(run) for run in runs[:ROWS]]
+    while True:
+        more = len(runs) - len(rows)
+        table = "\n".join([HEAD, *rows]) if rows else ""
+        rest = f"{more} more on [the commit's page]({url})." if more else ""
+        whole = "\n\n".join(filter(None, (head, table, rest, marker)))
+        if len(whole) <= TEXT_CHARS or not rows:
+            return whole
+        rows.pop()
+
+
+def hidden(token: str) -> str:
+    """A line that no forge shows, by which a comment is found again."""
+    return f"[//]: # (pushmill {token})"
+
+
+def code(given: str, most: int = CODE_CHARS) -> str:
+    """Text of users, harmless."""
+    shown = formats.one_line(given).translate(LOOKALIKES).strip()
+    shown = shown if len(shown) <= most else f"{shown[: most - 1]}…"
+    return f"`{shown}`" if shown else "-"
+
+
+def _summary(runs: Sequence[Run]) -> str:
+    """Such as "2 complete, 1 error"."""
+    states = Counter(run.execution.state for run in runs)
+    return ", ".join(f"{states[state]} {state}" for state in State if states[state]) or "nothing has run yet"
+
+
+def _row(run: Run) -> str:
+    execution = run.execution
+    cells = (
+        f"[{code(execution.step)} #{execution.counter}]({run.url})",
+        _state(execution),
+        _cut([code(f"{name} = {formats.value(value)}") for name, value in run.parameters.items()]),
+        _cut([_metric(key, run) for key in headline.ranked(run.latest)]),
+        headline.duration(execution) if execution.ended_at else "",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _state(execution: Execution) -> str:
+    said = f"{SIGNS[execution.state]} {execution.state}"
+    if execution.state is State.ERROR and execution.failure_reason:
+        said += f": {FAILURES[execution.failure_reason].lower()}"
+    return said
+
+
+def _metric(key: str, run: Run) -> str:
+    """Such as `accuracy` 0.942 (+0.012)."""
+    value, before = number(run.latest[key]), number(run.base.get(key))
+    assert value is not None  # noqa: S101  (ranked has numbers alone)
+    shown = f"{code(key)} {formats.number(run.latest[key])}"
+    if before is None:
+        return shown
+    change = value - before
+    return f"{shown} ({'+' if change > 0 else '±' if change == 0 else '-'}{formats.number(abs(change))})"
+
+
+def _cut(cells: Sequence[str]) -> str:
+    more = len(cells) - CELLS
+    return ", ".join([*cells[:CELLS], *([f"and {more} more"] if more > 0 else [])])

@@ -1,0 +1,188 @@
+"""What a forge should show of a commit, and telling it the difference to what it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from core.config import Config
+from core.model import Commit, Execution, Repository
+from core.states import State
+from core.steps.model import step_names
+from hooks import statuses as rules
+from hooks.apis.base import URL_CHARS, Answer, Api, CommitStatus, Verdict
+from hooks.apis.client import Client, Later, Outcome, Refused
+from web.services.forge_access import Access
+from web.services.presentation import headline
+from web.store import approvals, commits, metadata, projects, statuses
+from web.store.db import transaction
+from web.store.outbox import Line
+from web.store.statuses import Told
+
+NAMED = 5  # steps in the description of all of them together
+NO_ACCESS = (401, 403)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """One status of a commit, as it should be shown."""
+
+    context: str
+    state: Verdict
+    description: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far telling a forge of one line came. `pipeline` is what GitLab's statuses of the commit hang on.
+
+    `later` is why it must be tried again; `stop` why this token is of no use any more; `problem` what the forge will not
+    have of this line.
+    """
+
+    pipeline: str = ""
+    later: Later | None = None
+    stop: str = ""
+    problem: str = ""
+
+
+def tell(db: Database, config: Config, client: Client, access: Access, repository: Repository, line: Line) -> Progress:
+    """Post what the forge lacks of a commit, one call after the other, and record each answer before the next call."""
+    commit = commits.known(db, repository.project_id, line.subject)
+    if commit is None:
+        return Progress()
+    ref, pipeline = ref_of(db, repository, commit), line.pipeline
+    told = statuses.told(db, repository.id, commit.identifier)
+    for wanted in of_commit(db, config, repository, commit):
+        if not _lacks(access.api, wanted, told.get(wanted.context)):
+            continue
+        outcome, pipeline = _post(client, access, commit, wanted, ref, pipeline)
+        if isinstance(outcome, Later):
+            return Progress(pipeline=pipeline, later=outcome)
+        if isinstance(outcome, Refused) and outcome.status in NO_ACCESS:
+            return Progress(pipeline=pipeline, stop=outcome.reason)
+        _record(db, access.api, repository, commit, wanted, outcome)
+    return Progress(pipeline=pipeline)
+
+
+def of_commit(db: Database, config: Config, repository: Repository, commit: Commit) -> list[Wanted]:
+    """Every status of a commit, those of its steps first; none for one that was skipped on purpose."""
+    project = projects.get(db, repository.project_id)
+    page = f"{config.server.url.rstrip('/')}/p/{project.name}"
+    found = statuses.counted(db, repository.id, commit.id)
+    rollup = _of_all(found) if found else _of_none(db, repository, commit)
+    if rollup is None:
+        return []
+    state, description = rollup
+    url = f"{page}/commits/{commit.identifier}/"[:URL_CHARS]
+    return [
+        *_of_steps(db, page, commit, found),
+        Wanted(context=rules.CONTEXT, state=state, description=description, url=url),
+    ]
+
+
+def ref_of(db: Database, repository: Repository, commit: Commit) -> str:
+    """The branch or tag that brought the commit first: it must stay the same, or GitLab makes another pipeline."""
+    occasions = statuses.occasions(db, repository.id, commit.id)
+    return (occasions[0].ref if occasions else commit.ref)[:URL_CHARS]
+
+
+def _of_steps(db: Database, page: str, commit: Commit, found: Sequence[Execution]) -> list[Wanted]:
+    declared = step_names(commit.config) if commit.config else ()
+    contexts = rules.contexts([*declared, *(execution.step for execution in found)])
+    latest = metadata.latest_of(db, [execution.id for execution in found])
+    return [
+        Wanted(
+            context=contexts[execution.step],
+            state=rules.verdict(execution.state, execution.failure_reason),
+            description=headline.line(execution, latest.get(execution.id, {}), _stopped_by(db, execution)),
+            url=f"{page}/executions/{execution.counter}/"[:URL_CHARS],
+        )
+        for execution in found
+    ]
+
+
+def _stopped_by(db: Database, execution: Execution) -> str:
+    return statuses.stopped_by(db, execution.id) if execution.state is State.STOPPED else ""
+
+
+def _of_all(found: Sequence[Execution]) -> tuple[Verdict, str]:
+    """While nothing has failed and something runs, the words stay the same, so that a commit of many steps has few posts."""
+    verdicts = {execution.step: rules.verdict(execution.state, execution.failure_reason) for execution in found}
+    state, steps = rules.worst(verdicts.values()), _steps(len(found))
+    if state is Verdict.SUCCESS:
+        return state, f"{steps} complete"
+    if state in (Verdict.WAITING, Verdict.RUNNING):
+        return state, f"{steps} to run" if state is Verdict.WAITING else f"running {steps}"
+    bad = [step for step, verdict in verdicts.items() if verdict in (Verdict.ERROR, Verdict.FAILURE)]
+    stopped = [step for step, verdict in verdicts.items() if verdict is Verdict.STOPPED]
+    said = [f"{what}: {_named(names)}" for what, names in (("failed", bad), ("stopped", stopped)) if names]
+    return state, "; ".join(said)
+
+
+def _of_none(db: Database, repository: Repository, commit: Commit) -> tuple[Verdict, str] | None:
+    """What is shown of a commit of which nothing runs."""
+    occasions = statuses.occasions(db, repository.id, commit.id)
+    if not occasions or all(occasion.outcome.startswith("skipped:") for occasion in occasions):
+        return None
+    if commit.config_state == "broken":
+        return Verdict.ERROR, f"{commit.yaml_path} is broken: {' '.join(commit.problems[:1])}"
+    if any(occasion.outcome == approvals.WAITS for occasion in occasions):
+        return Verdict.WAITING, approvals.WAITS
+    if commit.config_state == "missing":
+        return Verdict.SUCCESS, f"nothing to run: there is no {commit.yaml_path}"
+    return Verdict.SUCCESS, "nothing to run"
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
+
+
+def _named(steps: Sequence[str]) -> str:
+    more = len(steps) - NAMED
+    return ", ".join(steps[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _lacks(api: Api, wanted: Wanted, told: Told | None) -> bool:
+    """Whether the forge must be sent this. What it would not have it is not sent again."""
+    if told is None:
+        return True
+    text = rules.clamp(wanted.description, api.DESCRIPTION_CHARS)
+    if (told.state, told.description, told.url) == (wanted.state, text, wanted.url):
+        return False
+    return api.takes(None if told.problem else told.state, wanted.state)
+
+
+def _post(
+    client: Client, access: Access, commit: Commit, wanted: Wanted, ref: str, pipeline: str
+) -> tuple[Outcome, str]:
+    """The outcome, and the pipeline for the statuses to come. A pipeline that was deleted is not named again."""
+    for named in dict.fromkeys((pipeline, "")):
+        status = CommitStatus(
+            context=wanted.context,
+            state=wanted.state,
+            description=rules.clamp(wanted.description, access.api.DESCRIPTION_CHARS),
+            url=wanted.url,
+            ref=ref,
+            pipeline=named,
+        )
+        outcome = client.send(access.api.post_status(access.name, commit.identifier, status))
+        if not (named and isinstance(outcome, Refused) and outcome.status == 404):
+            break
+    return outcome, access.api.pipeline(outcome.json) or named if isinstance(outcome, Answer) else named
+
+
+def _record(
+    db: Database, api: Api, repository: Repository, commit: Commit, wanted: Wanted, outcome: Answer | Refused
+) -> None:
+    problem = ""
+    if isinstance(outcome, Refused) and not api.shows_already(outcome.status, outcome.reason, wanted.state):
+        problem = outcome.reason
+    text = rules.clamp(wanted.description, api.DESCRIPTION_CHARS)
+    with transaction(db):
+        statuses.record(
+            db, repository.id, commit.identifier, wanted.context, wanted.state, text, wanted.url, problem=problem
+        )

@@ -1,0 +1,65 @@
+"""Our comments on pull requests, and what the base branch's executions are compared by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from core.model import Execution
+from web.store import executions
+from web.store.db import execute, row, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commented:
+    """A pull request with what its comment says: the forge's name of it, "" without one, and the digest of its text."""
+
+    id: int
+    number: int
+    sha: str
+    base_branch: str
+    comment_id: str
+    comment_sha256: str
+
+
+def wanted(db: Database, repository_id: int, number: int) -> Commented | None:
+    """An open pull request of a project that wants comments."""
+    sql = (
+        "SELECT pull_request.* FROM pull_request JOIN repository ON repository.id = repository_id"
+        " JOIN project ON project.id = project_id"
+        " WHERE repository_id = ? AND number = ? AND NOT closed AND project.comments"
+    )
+    found = row(db, sql, (repository_id, number))
+    return Commented(**{name: found[name] for name in Commented.__dataclass_fields__}) if found else None
+
+
+def numbers_of(db: Database, repository_id: int, sha: str) -> list[int]:
+    """The open pull requests that a commit is the head of, in a project that wants comments."""
+    sql = (
+        "SELECT number FROM pull_request JOIN repository ON repository.id = repository_id"
+        " JOIN project ON project.id = project_id"
+        " WHERE repository_id = ? AND sha = ? AND NOT closed AND project.comments"
+    )
+    return [int(found["number"]) for found in rows(db, sql, (repository_id, sha))]
+
+
+def record(db: Database, pull_request_id: int, comment_id: str, sha256: str) -> None:
+    """The forge has this text under this name; "" for no comment any more."""
+    sql = "UPDATE pull_request SET comment_id = ?, comment_sha256 = ? WHERE id = ?"
+    execute(db, sql, (comment_id, sha256, pull_request_id))
+
+
+def set_wanted(db: Database, project_id: int, wanted: bool) -> None:
+    execute(db, "UPDATE project SET comments = ? WHERE id = ?", (int(wanted), project_id))
+
+
+def newest_complete(db: Database, repository_id: int, branch: str, step: str) -> Execution | None:
+    """The newest completed execution of a step that a push to the branch made."""
+    sql = (
+        "SELECT execution.id FROM push CROSS JOIN execution ON execution.push_id = push.id"
+        " WHERE push.repository_id = ? AND push.ref = ? AND push.kind = 'push' AND execution.step = ?"
+        " AND execution.state = 'complete' ORDER BY COALESCE(push.again_of, push.id) DESC, execution.id DESC LIMIT 1"
+    )
+    found = row(db, sql, (repository_id, f"refs/heads/{branch}", step))
+    return executions.get(db, found["id"]) if found else None

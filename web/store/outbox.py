@@ -1,0 +1,146 @@
+"""What forges must be told: lines that are due, worked off by `web.services.outbox`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from sqlite_utils import Database
+
+from core import clock
+from web.store.db import Row, execute, row, rows
+
+
+class Kind(StrEnum):
+    """What a line is about."""
+
+    STATUS = "status"  # a commit, by its sha
+    COMMENT = "comment"  # a pull request, by its number
+
+
+# From the first mark to the post: what happens meanwhile is told with it.
+GAP_S = {Kind.STATUS: 1.0, Kind.COMMENT: 10.0}
+
+MARK = """
+    INSERT INTO outbox (repository_id, kind, subject, due_at, since, changed_at)
+    SELECT id, ?, ?, ?, ?, ? FROM repository WHERE id = ? AND api_token IS NOT NULL
+    ON CONFLICT (repository_id, kind, subject) DO UPDATE SET
+        version = version + 1, changed_at = excluded.changed_at, since = COALESCE(since, excluded.since),
+        attempts = CASE WHEN due_at IS NULL THEN 0 ELSE attempts END,
+        problem = CASE WHEN due_at IS NULL THEN '' ELSE problem END,
+        due_at = CASE WHEN due_at IS NULL OR (attempts = 0 AND excluded.due_at < due_at) THEN excluded.due_at ELSE due_at END
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """`version` counts its marks; `since` is when it became due first, `attempts` how often it was tried in vain since.
+
+    `pipeline` is what GitLab's statuses of the commit hang on.
+    """
+
+    id: int
+    repository_id: int
+    kind: Kind
+    subject: str
+    version: int
+    due_at: str | None
+    since: str | None
+    attempts: int
+    problem: str
+    pipeline: str
+
+
+def mark(db: Database, repository_id: int, kind: Kind, subject: str, *, at_once: bool = False) -> None:
+    """What a forge shows may differ from what it should show. Nothing happens when there is no token to tell it with.
+
+    The line is due GAP_S after its first mark. One that waits after a failure goes on waiting.
+    """
+    now = clock.now()
+    due_at = now if at_once else after(GAP_S[kind])
+    execute(db, MARK, (kind, subject, due_at, now, now, repository_id))
+
+
+def after(seconds: float) -> str:
+    """The time so many seconds from now."""
+    return clock.text(datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+def repositories_due(db: Database) -> list[int]:
+    """Those with a due line whose forge may be asked now, the one that waits longest first."""
+    now = clock.now()
+    sql = (
+        "SELECT repository_id FROM outbox JOIN repository ON repository.id = repository_id WHERE due_at <= ?"
+        " AND api_token IS NOT NULL AND api_problem = '' AND (api_retry_at IS NULL OR api_retry_at <= ?)"
+        " GROUP BY repository_id ORDER BY MIN(due_at)"
+    )
+    return [int(found["repository_id"]) for found in rows(db, sql, (now, now))]
+
+
+def next_due(db: Database, repository_id: int) -> Line | None:
+    """The line of a repository that has been due for longest."""
+    sql = "SELECT * FROM outbox WHERE repository_id = ? AND due_at <= ? ORDER BY due_at, id LIMIT 1"
+    found = row(db, sql, (repository_id, clock.now()))
+    return _line(found) if found else None
+
+
+def settle(db: Database, line: Line, *, problem: str = "", pipeline: str = "") -> None:
+    """The forge was told. What was marked meanwhile is due again. `problem` is what it will not have."""
+    again = "CASE WHEN version = ? THEN NULL ELSE ? END"
+    sql = f"UPDATE outbox SET due_at = {again}, since = {again}, attempts = 0, problem = ?, pipeline = ? WHERE id = ?"
+    due = (line.version, after(GAP_S[line.kind]), line.version, clock.now())
+    execute(db, sql, (*due, problem, pipeline, line.id))
+
+
+def postpone(db: Database, line: Line, wait_s: float, problem: str, pipeline: str) -> None:
+    sql = "UPDATE outbox SET due_at = ?, attempts = attempts + 1, problem = ?, pipeline = ? WHERE id = ?"
+    execute(db, sql, (after(wait_s), problem, pipeline, line.id))
+
+
+def give_up(db: Database, line: Line, problem: str) -> None:
+    """Until it is marked again."""
+    sql = "UPDATE outbox SET due_at = NULL, since = NULL, attempts = 0, problem = ? WHERE id = ?"
+    execute(db, sql, (problem, line.id))
+
+
+def restart(db: Database, line: Line) -> None:
+    """Due now, as if it had never been tried."""
+    now = clock.now()
+    sql = "UPDATE outbox SET version = version + 1, due_at = ?, since = ?, attempts = 0, problem = '' WHERE id = ?"
+    execute(db, sql, (now, now, line.id))
+
+
+def drop_due(db: Database, repository_id: int | None = None) -> None:
+    """Nothing is due any more, of one repository or of all."""
+    where, values = ("", ()) if repository_id is None else (" AND repository_id = ?", (repository_id,))
+    sql = "UPDATE outbox SET due_at = NULL, since = NULL, attempts = 0 WHERE due_at IS NOT NULL"
+    execute(db, sql + where, values)
+
+
+def troubled(db: Database, repository_id: int) -> list[Line]:
+    """The lines that could not be told, or not yet; the newest first, some."""
+    sql = "SELECT * FROM outbox WHERE repository_id = ? AND problem <> '' ORDER BY changed_at DESC LIMIT 100"
+    return [_line(found) for found in rows(db, sql, (repository_id,))]
+
+
+def waiting(db: Database, repository_id: int) -> int:
+    """How many lines are due, now or later."""
+    found = row(db, "SELECT COUNT(*) AS n FROM outbox WHERE repository_id = ? AND due_at IS NOT NULL", (repository_id,))
+    return int(found["n"]) if found else 0
+
+
+def position(db: Database, name: str) -> int:
+    """How far the reader of that name has come."""
+    found = row(db, "SELECT position FROM cursor WHERE name = ?", (name,))
+    return int(found["position"]) if found else 0
+
+
+def set_position(db: Database, name: str, position: int) -> None:
+    sql = "INSERT INTO cursor VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position"
+    execute(db, sql, (name, position))
+
+
+def _line(found: Row) -> Line:
+    values = {name: found[name] for name in Line.__dataclass_fields__}
+    return Line(**values | {"kind": Kind(found["kind"])})

@@ -1,0 +1,157 @@
+"""What forges show of commits, as far as they have answered, and which executions and pushes decide what they should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from core import clock
+from core.model import Execution, short_ref
+from hooks.apis.base import Verdict
+from web.store import executions
+from web.store.db import execute, row, rows
+
+LOOKED_AT = 500  # of the newest statuses, for those with a problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A status that a forge was sent. With a `problem` the forge would not have it, and shows something else or nothing."""
+
+    sha: str
+    context: str
+    state: Verdict
+    description: str
+    url: str
+    problem: str
+    posted_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occasion:
+    """A push or a pull request that brought a commit. `ref` is the short name of the branch or tag, or of the head branch."""
+
+    ref: str
+    outcome: str
+
+
+def told(db: Database, repository_id: int, sha: str) -> dict[str, Told]:
+    """By context."""
+    found = rows(db, "SELECT * FROM commit_status WHERE repository_id = ? AND sha = ?", (repository_id, sha))
+    return {item["context"]: _told(item) for item in found}
+
+
+def record(
+    db: Database,
+    repository_id: int,
+    sha: str,
+    context: str,
+    state: Verdict,
+    description: str,
+    url: str,
+    problem: str = "",
+) -> None:
+    values = (repository_id, sha, context, state, description, url, problem, clock.now())
+    execute(db, "INSERT OR REPLACE INTO commit_status VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+
+def newest(db: Database, repository_id: int) -> Told | None:
+    """The status that the forge took last."""
+    sql = "SELECT * FROM commit_status WHERE repository_id = ? AND problem = '' ORDER BY posted_at DESC LIMIT 1"
+    found = row(db, sql, (repository_id,))
+    return _told(found) if found else None
+
+
+def refused(db: Database, repository_id: int) -> list[Told]:
+    """Those of the newest statuses that the forge would not have, the newest first."""
+    newest = "SELECT * FROM commit_status WHERE repository_id = ? ORDER BY posted_at DESC LIMIT ?"
+    sql = f"SELECT * FROM ({newest}) WHERE problem <> '' ORDER BY posted_at DESC"
+    return [_told(found) for found in rows(db, sql, (repository_id, LOOKED_AT))]
+
+
+def forget(db: Database, repository_id: int, sha: str, context: str) -> None:
+    """As if it had never been posted."""
+    sql = "DELETE FROM commit_status WHERE repository_id = ? AND sha = ? AND context = ?"
+    execute(db, sql, (repository_id, sha, context))
+
+
+def counted(db: Database, repository_id: int, commit_id: int) -> list[Execution]:
+    """The newest try of each step of a commit that an event made run, in the order in which they were made."""
+    sql = (
+        "SELECT MAX(execution.id) AS id FROM execution JOIN push ON push.id = execution.push_id"
+        " WHERE execution.commit_id = ? AND push.repository_id = ? GROUP BY execution.step ORDER BY MIN(execution.id)"
+    )
+    return executions.of_ids(db, [found["id"] for found in rows(db, sql, (commit_id, repository_id))])
+
+
+def stopped_by(db: Database, execution_id: int) -> str:
+    found = row(db, "SELECT stopped_by FROM execution WHERE id = ?", (execution_id,))
+    return str(found["stopped_by"]) if found else ""
+
+
+def occasions(db: Database, repository_id: int, commit_id: int) -> list[Occasion]:
+    """The oldest first."""
+    sql = (
+        "SELECT push.ref, push.outcome, pull_request.head_branch FROM push"
+        " LEFT JOIN pull_request ON pull_request.id = push.pull_request_id"
+        " WHERE push.commit_id = ? AND push.repository_id = ? ORDER BY push.id"
+    )
+    return [
+        Occasion(ref=found["head_branch"] or short_ref(found["ref"]), outcome=found["outcome"])
+        for found in rows(db, sql, (commit_id, repository_id))
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed:
+    """A commit of a repository of which some execution changed; `unfinished` is whether any of its executions is."""
+
+    repository_id: int
+    sha: str
+    unfinished: bool
+
+
+def newest_change(db: Database) -> int:
+    """The last state change of any execution."""
+    found = row(db, "SELECT MAX(id) AS id FROM state_change")
+    return int(found["id"] or 0) if found else 0
+
+
+def changed(db: Database, after: int, until: int) -> list[Changed]:
+    """The commits that the state changes after the one and up to the other concern."""
+    sql = (
+        "SELECT DISTINCT push.repository_id, git_commit.identifier AS sha, EXISTS (SELECT 1 FROM execution AS other"
+        " WHERE other.commit_id = git_commit.id AND other.state IN ('created', 'queued', 'started')) AS unfinished"
+        " FROM state_change JOIN execution ON execution.id = state_change.execution_id"
+        " JOIN push ON push.id = execution.push_id JOIN git_commit ON git_commit.id = execution.commit_id"
+        " WHERE state_change.id > ? AND state_change.id <= ?"
+    )
+    return list(_changed(db, sql, after, until))
+
+
+def recent(db: Database, since: str, repository_id: int | None = None) -> list[Changed]:
+    """The commits of one repository, or of all, that run, were pushed after `since`, or ran until after it."""
+    commit = (
+        "FROM execution JOIN push ON push.id = execution.push_id JOIN git_commit ON git_commit.id = execution.commit_id"
+    )
+    of_one = "" if repository_id is None else f" AND push.repository_id = {int(repository_id)}"
+    columns = "SELECT push.repository_id, git_commit.identifier AS sha"
+    sql = (
+        f"SELECT repository_id, sha, 0 AS unfinished FROM ("
+        f"{columns} {commit} WHERE execution.state IN ('created', 'queued', 'started'){of_one}"
+        f" UNION {columns} {commit} WHERE execution.ended_at > ?{of_one}"
+        f" UNION {columns} FROM push JOIN git_commit ON git_commit.id = push.commit_id WHERE push.created_at > ?{of_one})"
+    )
+    return list(_changed(db, sql, since, since))
+
+
+def _changed(db: Database, sql: str, *values: object) -> Iterator[Changed]:
+    for found in rows(db, sql, values):
+        yield Changed(repository_id=found["repository_id"], sha=found["sha"], unfinished=bool(found["unfinished"]))
+
+
+def _told(found: dict[str, object]) -> Told:
+    values = {name: found[name] for name in Told.__dataclass_fields__}
+    return Told(**values | {"state": Verdict(str(found["state"]))})  # type: ignore[arg-type]
