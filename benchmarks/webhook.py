@@ -1,9 +1,9 @@
 """How fast a delivery of each forge is answered: verified, stored, the worker nudged, 202.
 
 Floor: the same gunicorn with a view that reads the body and answers 204. Measured one by one for the time each takes, then by
-CLIENTS at once for how many are taken in a second, then at half that load. Promises: each forge's 99 of 100 within 50 ms,
-one by one and at half of the load, and at least 0.3 of the floor's deliveries in a second. The worker drains meanwhile;
-the pushes moved nothing, so that what is measured is not git.
+CLIENTS at once for how many are taken in a second, then, once the worker has caught up, at half that load. Promises: each
+forge's 99 of 100 within 50 ms, one by one and at half of the load, and at least 0.3 of the floor's deliveries in a second. The
+worker drains meanwhile; the pushes moved nothing, so that what is measured is not git.
 """
 
 from __future__ import annotations
@@ -137,8 +137,13 @@ def together(port: int, gap_s: float) -> tuple[float, list[float]]:
     return len(spent) / (time.perf_counter() - began), spent
 
 
-def kept(promise: str, is_kept: bool) -> None:
-    print(f"  promise: {promise} {'kept' if is_kept else 'BROKEN'}", flush=True)
+def kept(what: str, promise: str, is_kept: bool) -> None:
+    print(f"  {what:<14} (promise: {promise}) {'kept' if is_kept else 'BROKEN'}", flush=True)
+
+
+def in_time(ours: float, empty: float) -> None:
+    """Both are 99th percentiles in seconds."""
+    kept(f"ratio p99 {ours / empty:.1f}", f"99 of 100 within {1000 * ANSWER_S:.0f} ms", ours < ANSWER_S)
 
 
 def add_projects(data: Path) -> None:
@@ -151,6 +156,15 @@ def add_projects(data: Path) -> None:
     db.close()
 
 
+def count(data: Path, where: str = "") -> int:
+    """How many deliveries there are."""
+    db = connect(data / "pushmill.db")
+    try:
+        return int(rows(db, f"SELECT COUNT(*) AS n FROM delivery {where}")[0]["n"])
+    finally:
+        db.close()
+
+
 def one_by_one(port: int, floor_port: int) -> int:
     """The number of accepted deliveries."""
     ours, empty = Client(port), Client(floor_port)
@@ -160,8 +174,8 @@ def one_by_one(port: int, floor_port: int) -> int:
             spent[label(sender)].append(ours.send(*delivery(sender)))
         spent["floor"].append(empty.send(*delivery(SENDERS[0])))
     print("One delivery at a time")
-    slowest = max([show(name, times) for name, times in spent.items()][:-1])
-    kept(f"99 of 100 under {1000 * ANSWER_S:.0f} ms", slowest < ANSWER_S)
+    *found, empty_p99 = [show(name, times) for name, times in spent.items()]
+    in_time(max(found), empty_p99)
     return ROUNDS * len(SENDERS)
 
 
@@ -176,9 +190,9 @@ def all_at_once(port: int, floor_port: int, web: int, floor_web: int) -> tuple[i
     rate, most = (statistics.median(per_second for per_second, _ in found) for found in (mine, others))
     taken, empty_taken = (sum(len(times) for _, times in found) for found in (mine, others))
     print(f"{CLIENTS} at once, all forges in turn")
-    print(f"  ours  {rate:7.0f}/s  {1000 * cost[0] / taken:.2f} ms of a processor for each")
-    print(f"  floor {most:7.0f}/s  {1000 * cost[1] / empty_taken:.2f} ms")
-    kept(f"at least {SHARE} of the floor, {rate / most:.2f}", rate >= SHARE * most)
+    print(f"  ours           {rate:6.0f}/s   {1000 * cost[0] / taken:.2f} ms of a processor for each")
+    print(f"  floor          {most:6.0f}/s   {1000 * cost[1] / empty_taken:.2f} ms")
+    kept(f"ratio {rate / most:.2f}", f"at least {SHARE}", rate >= SHARE * most)
     return taken, rate
 
 
@@ -187,9 +201,7 @@ def at_half_of_it(port: int, floor_port: int, rate: float) -> int:
     half, late = together(port, 2 * CLIENTS / rate)
     _, floor_late = together(floor_port, 2 * CLIENTS / rate)
     print(f"At half of that load, {half:.0f}/s")
-    slowest = show("ours", late)
-    show("floor", floor_late)
-    kept(f"99 of 100 under {1000 * ANSWER_S:.0f} ms", slowest < ANSWER_S)
+    in_time(show("ours", late), show("floor", floor_late))
     return len(late)
 
 
@@ -199,9 +211,11 @@ def main() -> None:
         web = int((instance.data / "run" / "web.pid").read_text().split()[0])
         sent = one_by_one(instance.port, floor_port)
         taken, rate = all_at_once(instance.port, floor_port, web, floor_web)
+        wait_for(lambda: not count(instance.data, "WHERE state = 'stored'"), 300)  # what the full load has piled up
         sent += taken + at_half_of_it(instance.port, floor_port, rate)
-        stored = rows(connect(instance.data / "pushmill.db"), "SELECT COUNT(*) AS n FROM delivery")[0]["n"]
-        kept(f"none of {sent:,} accepted deliveries is lost, {stored:,} are stored", sent == stored)
+        stored = count(instance.data)
+        print("Afterwards")
+        kept(f"{stored:,} stored", f"each of {sent:,} accepted deliveries", sent == stored)
 
 
 if __name__ == "__main__":

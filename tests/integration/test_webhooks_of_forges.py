@@ -171,6 +171,7 @@ def test_a_tag_that_is_told_by_its_creation_and_by_a_push_is_recorded_once(forge
         assert forge.deliver(payload, event, event) == 202
     assert forge.outcomes() == [("refs/tags/v1", "tag recorded")]
     assert forge.pushes.pushes("model")[0].commit_id == forge.pushes.commit("model", tag.commit).id
+    assert [delivery.state for delivery in forge.pushes.deliveries("model")].count("stored") == 0
 
 
 @each
@@ -184,6 +185,7 @@ def test_pushes_that_are_told_in_another_order_run_once_each(forge: Forge) -> No
         assert forge.tell(moved, delivery=str(number)) == [202]
     assert [outcome for _, outcome in forge.outcomes()] == ["1 execution", "1 execution", "deleted", "1 execution"]
     assert [push.after for push in forge.pushes.pushes("model")] == [anew.after, second.after, ZERO, first.after]
+    assert [delivery.state for delivery in forge.pushes.deliveries("model")] == ["done"] * 7
 
 
 @each
