@@ -4,7 +4,7 @@ Reading never touches a working tree: names, sizes and kinds come from the objec
 is followed or executed here. libgit2 has no helpers and no hooks; the git binary runs through core.git.command.
 """
 
-from core.git.remotes import fetch, fetch_commit, fetch_fork, pinned, remote_refs
+from core.git.remotes import TOKEN_USER, fetch, fetch_commit, fetch_fork, pinned, remote_refs
 from core.git.repository import (
     CommitInfo,
     commit_info,
@@ -21,6 +21,7 @@ from core.git.repository import (
 from core.git.trees import export
 
 __all__ = [
+    "TOKEN_USER",
     "CommitInfo",
     "commit_info",
     "export",

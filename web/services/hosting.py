@@ -20,7 +20,7 @@ from hooks import post_receive
 from hooks.forges.registry import FORGES, by_host
 from web.services import deploy_keys
 from web.services.vault import Vault
-from web.store import projects
+from web.store import forge_access, projects
 from web.store.db import transaction
 
 SECRET = re.compile(r"[!-~]{16,500}")
@@ -93,8 +93,14 @@ def set_url(db: Database, config: Config, vault: Vault, project: Project, url: s
     repository = repository_of(db, project)
     if repository.forge == projects.HOSTED:
         raise InvalidInput(f"project {project.name} is pushed to this server, so it is fetched from nowhere")
-    remote = git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
+    remote, old = (
+        git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http),
+        remote_of(repository),
+    )
     with transaction(db):
+        if old is None or old.host != remote.host:  # which must not get the token of the old one
+            forge_access.set_token(db, repository.id, None)
+            forge_access.set_api_url(db, repository.id, "")
         projects.relocate(db, repository.id, url, forge or by_host(remote.host) or repository.forge)
         if remote.scheme == "ssh" and not repository.deploy_key:
             _give_key(db, vault, project, repository)
