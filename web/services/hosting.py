@@ -94,13 +94,13 @@ def set_url(db: Database, config: Config, vault: Vault, project: Project, url: s
     if repository.forge == projects.HOSTED:
         raise InvalidInput(f"project {project.name} is pushed to this server, so it is fetched from nowhere")
     remote = git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
+    old = remote_of(repository)
     with transaction(db):
-        projects.relocate(db, repository.id, url, forge or by_host(remote.host) or repository.forge)
-        before = remote_of(repository)
-        if before is None or before.host != remote.host:  # its token is nobody else's business
+        if old is None or old.host != remote.host:  # which must not get the token of the old one
             forge_access.set_token(db, repository.id, None)
             forge_access.set_api_url(db, repository.id, "")
             outbox.drop_due(db, repository.id)
+        projects.relocate(db, repository.id, url, forge or by_host(remote.host) or repository.forge)
         if remote.scheme == "ssh" and not repository.deploy_key:
             _give_key(db, vault, project, repository)
     return projects.repository(db, repository.id)
