@@ -20,7 +20,7 @@ def delivery(body: bytes, content_type: str = "application/json") -> Delivery:
     return Delivery(
         id=1, repository_id=1, source="github", delivery_id="1", event="push", headers={"content-type": content_type},
         body=body, received_at="", state="done", message="", handled_at=None, attempts=0, retry_at=None,
-        signature="valid", again_of=None,
+        signature="valid", again_of=None, pruned=False,
     )  # fmt: skip
 
 
