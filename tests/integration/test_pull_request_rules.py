@@ -13,6 +13,8 @@ from push_server import PushServer, step
 from test_pull_requests import FORK, Site
 
 from core.states import State
+from web.services import dry_run
+from web.services.dry_run import Answer, Question
 from web.store import projects
 
 RULES = '[[rule]]\nname = "review"\nevents = ["pull_request"]\nbranches = ["main"]\npriority = 2\ncancel_older = true\n'
@@ -112,3 +114,30 @@ def test_trailers_and_skip_marks_count_for_a_pull_request(site: Site) -> None:
     assert site.ask(site.head(message="x [skip ci]"), "updated") == (
         "pull request 7: skipped: [skip ci] in the commit message"
     )
+
+
+def asked(site: Site, sha: str, event: str = "pull_request") -> Answer:
+    project = projects.by_name(site.pushes.db, "model")
+    return dry_run.ask(site.pushes.db, site.pushes.config, project, Question(name=sha, event=event))
+
+
+def test_a_dry_run_knows_what_its_pull_request_runs_would_stop_and_waits_for(site: Site) -> None:
+    follow(site, '[[rule]]\nname = "all"\ncancel_older = true\n')
+    first, second = site.head(message="one"), site.head(message="two")
+    site.ask(first)
+    site.ask(second, "updated")
+    said = asked(site, second.sha)
+    assert (said.outcome, [run.step for run in said.runs], said.stops) == ("1 execution", ["train"], ())
+    site.push_told(second)
+    push = site.pushes.pushes("model")[-1]
+    said = dry_run.ask(
+        site.pushes.db,
+        site.pushes.config,
+        projects.by_name(site.pushes.db, "model"),
+        Question(name=second.sha, branch="topic"),
+    )
+    assert (said.outcome, said.skipped) == (push.outcome, push.skipped)
+    assert said.skipped == (("train", "#2 runs it already, for pull request 7"),)
+    strange = site.head(FORK, number=9, message="three")
+    site.ask(strange)
+    assert asked(site, strange.sha).outcome == site.of(strange.sha)[0].outcome == "waits for approval: from a fork"
