@@ -13,11 +13,10 @@ from sqlite_utils import Database
 from core import git
 from core.config import Config
 from core.errors import InvalidInput
-from core.model import EventKind, Execution, Project, PushEvent, Repository
-from web.services import environments, heads, hosting, planning, rules, schedule, trigger
-from web.services.planning import Plan
-from web.services.rules import Chosen, Verdict
-from web.store import commits
+from core.model import EventKind, Execution, Project, PullRequest, PushEvent, Repository
+from web.services import environments, heads, hosting, planning, repeats, rules, schedule, trigger
+from web.services.rules import Choice, Chosen, Verdict
+from web.store import approvals, commits, pull_requests
 
 SHORT_SHA = re.compile(r"[0-9a-f]{7,63}")
 ZEROS = "0" * 40
@@ -66,11 +65,15 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class _Event:
-    """An event that might be. `place` is that of the push that it was, None when it has not been."""
+    """An event that might be. `place` is that of the push that it was, None when it has not been.
+
+    `request` is the pull request whose head the commit is, when a forge has told of it.
+    """
 
     event: PushEvent
     words: str
     base_branch: str = ""
+    request: PullRequest | None = None
     rule: str = ""
     place: int | None = None
 
@@ -90,13 +93,15 @@ def ask(db: Database, config: Config, project: Project, question: Question) -> A
     )
     cancels = any(chosen.cancels_older for chosen in plan.choice.run)
     stops = planning.superseded(db, repository.id, asked.event, plan.choice, asked.place) if cancels else []
+    choice = _less_repeats(db, project, asked, plan.choice)
+    waits = choice.run and trigger.must_wait(db, asked.request, asked.event)
     return Answer(
         event=asked.words,
         sha=sha,
-        outcome=trigger.outcome_of(asked.event, head, plan),
-        verdicts=_verdicts(plan),
-        runs=tuple(_run(db, project, chosen) for chosen in plan.choice.run),
-        skipped=plan.choice.skipped,
+        outcome=approvals.WAITS if waits else trigger.outcome_of(asked.event, head, replace(plan, choice=choice)),
+        verdicts=plan.choice.verdicts,
+        runs=tuple(_run(db, project, chosen) for chosen in choice.run),
+        skipped=choice.skipped,
         stops=tuple(stops),
     )
 
@@ -131,9 +136,7 @@ def _event(db: Database, project: Project, repository: Repository, path: Path, q
         event = PushEvent(ref=f"refs/tags/{name}", before=ZEROS, after=sha, options=question.options)
         return _Event(event=event, words=f"tag {name}")
     if kind == rules.PULL_REQUEST:
-        base = question.branch or default
-        event = PushEvent(kind=EventKind.PULL_REQUEST, ref="refs/pull/0/head", before=ZEROS, after=sha)
-        return _Event(event=event, words=f"pull request to {base}", base_branch=base)
+        return _pull_request(db, project, repository, question, sha)
     if kind.startswith(rules.SCHEDULE):
         return _scheduled(project, default, kind, sha)
     if kind != rules.PUSH:
@@ -142,6 +145,18 @@ def _event(db: Database, project: Project, repository: Repository, path: Path, q
     before, place = _before(db, repository, path, branch, sha)
     event = PushEvent(ref=f"refs/heads/{branch}", before=before, after=sha, options=question.options)
     return _Event(event=event, words=f"push to {branch}", place=place)
+
+
+def _pull_request(db: Database, project: Project, repository: Repository, question: Question, sha: str) -> _Event:
+    """The one whose head the commit is, or one that has not been opened."""
+    known = commits.known(db, project.id, sha)
+    request = next(iter(pull_requests.of_commit(db, known.id)), None) if known else None
+    base = question.branch or (request.base_branch if request else repository.default_branch)
+    ref, words = f"refs/pull/{request.number if request else 0}/head", f"pull request to {base}"
+    recorded = commits.pushes_of_ref(db, repository.id, EventKind.PULL_REQUEST, ref, planning.LOOKED_BACK)
+    place = next((push.id for push in recorded if push.after == sha), None)
+    event = PushEvent(kind=EventKind.PULL_REQUEST, ref=ref, before=ZEROS, after=sha)
+    return _Event(event=event, words=words, base_branch=base, request=request, place=place)
 
 
 def _scheduled(project: Project, default: str, kind: str, sha: str) -> _Event:
@@ -176,8 +191,9 @@ def _before(db: Database, repository: Repository, path: Path, branch: str, sha: 
     return tip or ZEROS, None
 
 
-def _verdicts(plan: Plan) -> tuple[Verdict, ...]:
-    return () if plan.skip else plan.choice.verdicts
+def _less_repeats(db: Database, project: Project, asked: _Event, choice: Choice) -> Choice:
+    known = commits.known(db, project.id, asked.event.after)
+    return repeats.less(choice, repeats.reasons(db, known, asked.event, asked.request)) if known else choice
 
 
 def _run(db: Database, project: Project, chosen: Chosen) -> Run:

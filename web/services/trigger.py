@@ -58,7 +58,7 @@ def follow(db: Database, config: Config, source: Source, event: PushEvent, head:
             return KNOWN
         commit = _add_commit(db, source, event, head)
         outbox.mark(db, source.repository.id, outbox.Kind.STATUS, commit.identifier)
-        if planned.choice.run and _must_wait(db, request, event):
+        if planned.choice.run and must_wait(db, request, event):
             commits.finish_push(db, push_id, commit_id=commit.id, outcome=approvals.WAITS)
             return approvals.WAITS
         choice, superseded = _in_order(db, source, event, push_id, planned.choice)
@@ -141,7 +141,7 @@ def record(db: Database, source: Source, event: PushEvent, outcome: str) -> str:
     return outcome
 
 
-def _must_wait(db: Database, request: PullRequest | None, event: PushEvent) -> bool:
+def must_wait(db: Database, request: PullRequest | None, event: PushEvent) -> bool:
     """Whether the commit is a stranger's and nobody has let it run."""
     return request is not None and request.from_fork and not approvals.find(db, request.repository_id, event.after)
 
