@@ -35,7 +35,7 @@ HOSTED_CONFIG = {
     "transfer.hideRefs": PINS.rstrip("/"),
     "uploadpack.allowAnySHA1InWant": "true",
 }
-MIRROR_CONFIG = {"core.bare": "true", "http.followRedirects": "false"}
+MIRROR_CONFIG = {"core.bare": "true", "http.followRedirects": "false", "transfer.hideRefs": PINS.rstrip("/")}
 BANNED_CONFIG = ("core.hooksPath", "core.fsmonitor", "core.sshCommand", "include.path")
 
 # libgit2 must not read the account's or the machine's configuration: url.insteadOf, proxies. It runs nothing that a
