@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_forge import KINDS, FakeForge, running
+from forge_deliveries import Request
 from instance import Checkout, wait_for
 from told_forge import URL, ToldForge
 
@@ -101,6 +102,26 @@ def test_one_comment_is_made_and_edited_in_place(pull: Pull) -> None:
     assert time == "0.0 s"
     assert cells(comment, "eval")[1] == "✕ error: out of memory"
     assert pull.calls == ["GET", "POST", {"github": "PATCH", "gitea": "PATCH"}.get(pull.forge.kind, "PUT")]
+
+
+def test_a_pull_request_that_github_tells_of_gets_a_comment(pull: Pull) -> None:
+    sha = pull.told.checkout.commit({"ours": "x"})
+    pull.told.ask(Request(sha=sha))
+    pull.told.tell()
+    (comment,) = pull.comments
+    assert f"`{sha[:8]}`" in comment
+    assert "1 queued" in comment
+
+
+def test_a_pull_request_of_a_branch_that_ran_before_gets_its_comment_too(pull: Pull) -> None:
+    sha = pull.told.push("train", ref="topic")
+    pull.told.move("train", State.COMPLETE)
+    pull.told.tell()
+    said = pull.told.ask(Request(sha=sha, branch="topic"))
+    assert "every step was skipped" in said
+    pull.told.tell()
+    (comment,) = pull.comments
+    assert "1 complete" in comment
 
 
 def test_the_same_text_is_not_sent_again(pull: Pull) -> None:

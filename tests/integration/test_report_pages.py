@@ -56,7 +56,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def test_it_says_why_nothing_is_told(site: Site, tmp_path: Path) -> None:
-    assert "Nothing is told: it has no API token." in site.page()
+    assert "Nothing is told: it has no API token" in site.page()
     execute(site.api.db, "UPDATE repository SET forge = 'gogs'")
     assert "Repositories of kind gogs take no statuses" in site.page()
     execute(site.api.db, "UPDATE repository SET forge = 'hosted'")

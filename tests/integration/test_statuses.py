@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 from fake_forge import KINDS, FakeForge, running
+from forge_deliveries import Request
 from instance import Checkout, wait_for
 from told_forge import URL, ToldForge
 
 from core.states import FailureReason, State
-from web.services import forge_access, launch, lifecycle, marks
+from web.services import approvals, forge_access, launch, lifecycle, marks
 from web.services import outbox as outbox_service
 from web.store import deliveries, outbox, projects, statuses, users
-from web.store.db import execute, insert, rows, transaction
+from web.store.db import execute, rows, transaction
 
 each = pytest.mark.parametrize("forge", KINDS, indirect=True)
 github, gitlab = (pytest.mark.parametrize("forge", [kind], indirect=True) for kind in ("github", "gitlab"))
@@ -223,31 +224,28 @@ def test_commits_of_which_nothing_runs_are_told_in_the_roll_up_alone(told: ToldF
     assert f"{URL}/p/model/commits/{broken}/" in links
 
 
-def test_a_forks_commit_waits_for_approval(told: ToldForge) -> None:
-    sha = told.push("train", ref="theirs")
-    values = {
-        "repository_id": told.repository.id,
-        "number": 7,
-        "sha": sha,
-        "title": "t",
-        "author": "eve",
-        "url": "https://f/7",
-    }
-    pull = insert(
-        told.db, "pull_request",
-        values | {"head_branch": "theirs", "base_branch": "main", "from_fork": 1, "changed_at": "2026-11-25T00:00:00Z"},
-    )  # fmt: skip
-    execute(told.db, "DELETE FROM state_change")
-    execute(told.db, "DELETE FROM execution")
-    execute(told.db, "UPDATE push SET kind = 'pull_request', pull_request_id = ?", (pull,))
+def test_a_forks_commit_waits_for_approval_and_is_told_once_it_has_it(told: ToldForge) -> None:
+    told.push("train")
+    sha = told.checkout.commit({"theirs": "x"})
+    told.ask(Request(sha=sha, fork="mallory/model"))
     told.tell()
-    assert told.shown(sha) == {"pushmill": ("pending", "waits for approval: it comes from a fork")}
-    at = "2026-11-25T00:00:00Z"
-    insert(told.db, "approval", {"repository_id": told.repository.id, "sha": sha, "user_id": 1, "created_at": at})
-    with transaction(told.db):
-        outbox.mark(told.db, told.repository.id, outbox.Kind.STATUS, sha)
+    assert told.shown(sha) == {"pushmill": ("pending", "waits for approval: from a fork")}
+    admin = users.by_name(told.db, "admin")
+    assert admin is not None
+    assert approvals.approve(told.db, told.server.config, projects.by_name(told.db, "model"), sha, admin) == 1
+    told.move("train", State.COMPLETE)
     told.tell()
-    assert told.shown(sha) == {"pushmill": ("success", "nothing to run")}
+    assert told.states(sha) == {"pushmill/train": "success", "pushmill": "success"}
+
+
+@gitlab
+def test_the_commit_of_a_pull_request_is_told_under_its_branch(told: ToldForge) -> None:
+    told.push("train")
+    sha = told.checkout.commit({"ours": "x"})
+    told.ask(Request(sha=sha, branch="topic"))
+    told.tell()
+    assert told.states(sha) == {"pushmill/train": "pending", "pushmill": "pending"}
+    assert {call.json["ref"] for call in told.forge.posts() if sha in call.path} == {"topic"}
 
 
 def test_who_stopped_it_is_told(told: ToldForge) -> None:
@@ -298,12 +296,20 @@ def test_a_token_that_is_refused_stops_the_reporting_until_there_is_another(told
     for _ in range(3):
         told.tick()
     assert len(told.forge.posts()) == 1
-    assert told.repository.api_problem == f"The token is refused: {status} Bad credentials"
+    assert told.repository.api_problem == f"the token is refused: {status} Bad credentials"
     told.forge.mend()
     told.set_token(told.forge.token)
     told.tell()
     assert told.states(sha) == told.wanted(sha)
     assert len(told.shown(sha)) == 3
+
+
+def test_a_repository_that_moved_stops_the_reporting_and_says_where_it_is(told: ToldForge) -> None:
+    told.forge.fail(301, times=100, headers={"Location": "https://forge.example.org/new"}, json={"message": "Moved"})
+    told.push("train", "eval")
+    wait_for(lambda: told.tick() and told.repository.api_problem)
+    assert "301 Moved: it has moved to https://forge.example.org/new" in told.repository.api_problem
+    assert len(told.forge.posts()) == 1
 
 
 def test_somebody_who_says_that_it_is_mended_has_it_tried_again(told: ToldForge) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fake_forge import FakeForge
+from forge_deliveries import GitHub, Request, encoded
 from instance import Checkout, wait_for
 from push_server import PushServer, bare_repository
 
@@ -85,6 +86,19 @@ class ToldForge:
             body=body,
         )
         self.server.drain()
+
+    def ask(self, request: Request, action: str = "opened") -> str:
+        """GitHub tells of a pull request, whose head lies where GitHub keeps it; what is said of the delivery."""
+        self.checkout.git("push", "-q", "-f", str(self.path), f"{request.sha}:refs/pull/{request.number}/head")
+        event, said = GitHub().pull_request(request, action)
+        body, name = encoded(said), str(uuid.uuid4())
+        headers = GitHub().headers(body, name, event)
+        headers = {key.lower(): value for key, value in headers.items()}
+        deliveries.store(
+            self.db, self.repository.id, source="github", delivery_id=name, event=event, headers=headers, body=body
+        )
+        self.server.drain()
+        return self.server.deliveries("model")[-1].message
 
     def execution(self, step: str) -> Execution:
         """The newest one of a step."""

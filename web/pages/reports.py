@@ -62,7 +62,7 @@ def _silent(repository: Repository, server_url: str) -> str:
     if not forge_access.has_api(repository):
         return f"Repositories of kind {repository.forge} take no statuses: there are the badge and the pages."
     if not repository.has_token:
-        return "Nothing is told: it has no API token."
+        return "Nothing is told: it has no API token, which `pushmill project set-token` takes."
     if not server_url:
         return (
             "Nothing is told: set url below [server] in config.toml to the address by which people reach this server."

@@ -12,7 +12,7 @@ from core.model import Commit, Execution, Project, Repository
 from core.steps.resolve import resolve
 from hooks.apis.base import MAX_PAGES, Answer, Comment
 from hooks.apis.client import Client, Later, Outcome, Refused
-from web.services import marks
+from web.services import marks, statuses
 from web.services.forge_access import Access
 from web.services.presentation import comment_text
 from web.services.presentation.comment_text import Run
@@ -24,7 +24,7 @@ from web.store.comments import Commented
 from web.store.db import transaction
 from web.store.outbox import Line
 
-UNAUTHORIZED = 401
+FORBIDDEN = 403  # of a token that may tell statuses all the same
 GONE = (404, 410)
 MARKER_CHARS = 32
 
@@ -45,7 +45,8 @@ def tell(
     if isinstance(outcome, Later):
         return Progress(later=outcome)
     if isinstance(outcome, Refused):
-        return Progress(stop=outcome.reason) if outcome.status == UNAUTHORIZED else Progress(problem=outcome.reason)
+        stop = statuses.stop_reason(outcome)
+        return Progress(stop=stop) if stop and outcome.status != FORBIDDEN else Progress(problem=outcome.reason)
     with transaction(db):
         comments.record(db, pull.id, outcome.id, digest)
     return Progress()

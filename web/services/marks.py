@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from sqlite_utils import Database
 
 from core import clock
+from core.model import Commit, Project, PullRequest, Repository
 from web.store import comments, outbox, statuses
 from web.store.db import transaction
 from web.store.outbox import Kind
@@ -28,6 +29,15 @@ def follow(db: Database) -> None:
                 _mark(db, commit, at_once=not commit.unfinished)
             outbox.set_position(db, CURSOR, until)
         position = until
+
+
+def mark_event(
+    db: Database, project: Project, repository: Repository, commit: Commit, request: PullRequest | None
+) -> None:
+    """An event brought this commit, as the head of a pull request or not. Call inside a transaction."""
+    outbox.mark(db, repository.id, Kind.STATUS, commit.identifier)
+    if request is not None and project.comments:
+        outbox.mark(db, repository.id, Kind.COMMENT, str(request.number))
 
 
 def mark_recent(db: Database, repository_id: int | None = None) -> None:

@@ -135,9 +135,8 @@ def _settle(db: Database, access: Access, line: Line, progress: Progress) -> boo
     """Record how far it came; False when the forge must be left alone."""
     with transaction(db):
         if progress.stop:
-            logger.warning("repository=%d: its forge refuses the token: %s", line.repository_id, progress.stop)
-            problem = f"The token is refused: {progress.stop}"
-            stored_access.stop(db, line.repository_id, access.stored, problem)
+            logger.warning("repository=%d: its forge is told nothing any more: %s", line.repository_id, progress.stop)
+            stored_access.stop(db, line.repository_id, access.stored, progress.stop)
         elif progress.later is not None:
             _postpone(db, line, progress.later, progress.pipeline)
         else:

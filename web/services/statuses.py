@@ -22,7 +22,6 @@ from web.store.outbox import Line
 from web.store.statuses import Told
 
 NAMED = 5  # steps in the description of all of them together
-NO_ACCESS = (401, 403)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +61,21 @@ def tell(db: Database, config: Config, client: Client, access: Access, repositor
         outcome, pipeline = _post(client, access, commit, wanted, ref, pipeline)
         if isinstance(outcome, Later):
             return Progress(pipeline=pipeline, later=outcome)
-        if isinstance(outcome, Refused) and outcome.status in NO_ACCESS:
-            return Progress(pipeline=pipeline, stop=outcome.reason)
+        if stop := stop_reason(outcome):
+            return Progress(pipeline=pipeline, stop=stop)
         _record(db, access.api, repository, commit, wanted, outcome)
     return Progress(pipeline=pipeline)
+
+
+def stop_reason(outcome: Answer | Refused) -> str:
+    """Why no call to this forge can succeed any more; "" when others may."""
+    if isinstance(outcome, Answer):
+        return ""
+    if outcome.status in (401, 403):
+        return f"the token is refused: {outcome.reason}"
+    if outcome.status < 400:  # it cannot be called at all, or says that the repository is elsewhere
+        return f"there is no such repository: {outcome.reason}" if outcome.status else outcome.reason
+    return ""
 
 
 def of_commit(db: Database, config: Config, repository: Repository, commit: Commit) -> list[Wanted]:

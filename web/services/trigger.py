@@ -11,11 +11,11 @@ from sqlite_utils import Database
 from core.config import Config
 from core.model import Commit, EventKind, Execution, Project, PullRequest, PushEvent, Repository, User, short_ref
 from core.steps.model import step_names
-from web.services import launch, lifecycle, planning, repeats, rules
+from web.services import launch, lifecycle, marks, planning, repeats, rules
 from web.services.heads import Head
 from web.services.planning import Plan
 from web.services.rules import Choice
-from web.store import approvals, commits, outbox, projects, users
+from web.store import approvals, commits, projects, users
 from web.store.db import transaction
 from web.store.deliveries import Delivery
 
@@ -57,7 +57,7 @@ def follow(db: Database, config: Config, source: Source, event: PushEvent, head:
         if push_id is None:
             return KNOWN
         commit = _add_commit(db, source, event, head)
-        outbox.mark(db, source.repository.id, outbox.Kind.STATUS, commit.identifier)
+        marks.mark_event(db, source.project, source.repository, commit, source.pull_request)
         if planned.choice.run and must_wait(db, request, event):
             commits.finish_push(db, push_id, commit_id=commit.id, outcome=approvals.WAITS)
             return approvals.WAITS
