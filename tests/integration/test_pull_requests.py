@@ -473,6 +473,7 @@ def test_one_that_waited_while_its_pull_request_was_closed_runs_nothing(site: Si
     )  # as if it came to its turn later
     execute(site.pushes.db, "UPDATE delivery SET retry_at = NULL")
     execute(site.pushes.db, "UPDATE repository SET fetch_retry_at = NULL")
+    execute(site.pushes.db, "UPDATE repository SET fetch_retry_at = NULL")
     site.pushes.drain()
     assert [(d.delivery_id, d.message) for d in site.pushes.deliveries("model")] == [
         ("later", "pull request 7: it is closed, nothing runs"),

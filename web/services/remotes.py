@@ -48,7 +48,10 @@ def fetch(
 def refs(db: Database, config: Config, vault: Vault, repository: Repository) -> dict[str, tuple[str, ...]]:
     """Where the remote's branches and tags are, as `git.remote_refs` says it. Raises GitError."""
     path = hosting.repository_path(config, repository)
-    return git.remote_refs(path, _url(repository), **_access(db, config, vault, repository))
+    found = git.remote_refs(path, _url(repository), **_access(db, config, vault, repository))
+    if any(len(names[0]) > SHA_1_CHARS for names in found.values()):
+        raise GitError(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
+    return found
 
 
 def _url(repository: Repository) -> str:
