@@ -10,6 +10,7 @@ PushmillError
 ├── InvalidInput         a value from outside that cannot be used
 │   ├── InvalidYaml      valohai.yaml cannot be read
 │   └── InvalidDelivery  a webhook body that cannot be parsed
+├── ForgeError           a forge's API refuses, or does not answer
 ├── GitError             a repository cannot be read or fetched
 └── ExecutionFailed      one execution ends in `error`; carries the failure reason
 """
@@ -65,6 +66,14 @@ class InvalidYaml(InvalidInput):
 
 class InvalidDelivery(InvalidInput):
     """Raised when a verified webhook body has not the shape its forge documents."""
+
+
+class ForgeError(PushmillError):
+    """Raised when the API of a forge refuses a call or does not answer; `advice` is the way out, and the end of the text."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(f"{problem}: {advice}")
+        self.problem, self.advice = problem, advice
 
 
 class GitError(PushmillError):

@@ -44,6 +44,10 @@ def set_url(name: str, url: str, forge: str | None, data: Path | None, config_fi
             click.echo(
                 f"The webhook stays as it is if the forge moved it along; else enter it{_at(shown['webhook_page'])}."
             )
+        if before.has_token and not after.has_token:
+            click.echo(
+                f"Its token was for the old place and is forgotten: `pushmill project set-token {name}` takes one."
+            )
         if shown["deploy_key"]:
             click.echo(f"Its deploy key must be known there{_at(shown['deploy_key_page'])}:\n{shown['deploy_key']}")
 

@@ -53,6 +53,7 @@ def fetch(
     allow_http: bool,
     ssh_key: bytes | None = None,
     token: str | None = None,
+    token_user: str = TOKEN_USER,
     shas: Sequence[str] = (),
     more: Sequence[str] = (),
     time_limit_s: float = FETCH_LIMIT_S,
@@ -61,10 +62,10 @@ def fetch(
 
     The refs `more` are fetched too, to where `pinned` says. Commits `shas` that came with no ref are asked for by name and
     pinned. One that the remote does not or no longer give is no error: ask `resolve`. A user name in an https URL is used
-    with `token`. Redirects are not followed. Raises GitError; its text holds no credentials.
+    with `token`, else `token_user`. Redirects are not followed. Raises GitError; its text holds no credentials.
     """
     remote = parse_url(url, allow_local=allow_local, allow_http=allow_http)
-    source = _source(remote, ssh_key, token, time_limit_s)
+    source = _source(remote, ssh_key, (token_user, token), time_limit_s)
     wanted, refspecs = [checked_sha(sha) for sha in shas], [f"+{checked_ref(ref)}:{pinned(ref)}" for ref in more]
     with _one_writer(path), _errors_about(source):
         if not (remote.scheme in LIBGIT2_SCHEMES and refs(path) and _by_libgit2(path, source)):
@@ -106,6 +107,7 @@ def remote_refs(
     allow_http: bool,
     ssh_key: bytes | None = None,
     token: str | None = None,
+    token_user: str = TOKEN_USER,
     time_limit_s: float = LISTING_LIMIT_S,
 ) -> dict[str, tuple[str, ...]]:
     """The branches and tags of a remote by their full names; nothing is fetched, and the mirror need not be there yet.
@@ -114,7 +116,7 @@ def remote_refs(
     not be used here are left out. Raises GitError as `fetch` does, and for more than MAX_REFS.
     """
     remote = parse_url(url, allow_local=allow_local, allow_http=allow_http)
-    source = _source(remote, ssh_key, token, time_limit_s)
+    source = _source(remote, ssh_key, (token_user, token), time_limit_s)
     with _errors_about(source), _environment(path, source) as environment:
         printed = command.run(
             ["ls-remote", "--quiet", "--heads", "--tags", "--", source.remote.address],
@@ -160,10 +162,11 @@ def fetch_commit(path: Path, url: str, sha: str, *, username: str, password: str
             _join_packs(path)
 
 
-def _source(remote: RemoteUrl, ssh_key: bytes | None, token: str | None, time_limit_s: float) -> Source:
+def _source(remote: RemoteUrl, ssh_key: bytes | None, login: tuple[str, str | None], time_limit_s: float) -> Source:
+    user, token = login
     return Source(
         remote=remote,
-        username=remote.username or TOKEN_USER,
+        username=remote.username or user,
         password=token or remote.password or "",
         ssh_key=ssh_key,
         deadline=time.monotonic() + time_limit_s,

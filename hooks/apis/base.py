@@ -91,6 +91,10 @@ class Api(Protocol):
         """The forge's own word for each verdict."""
 
     @property
+    def RIGHTS(self) -> str:  # noqa: N802
+        """What a token must be allowed, in the words in which the forge asks for it."""
+
+    @property
     def DESCRIPTION_CHARS(self) -> int:  # noqa: N802
         """The longest description that is taken."""
 

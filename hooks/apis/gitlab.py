@@ -20,6 +20,7 @@ STATES: Mapping[Verdict, str] = {
     Verdict.ERROR: "failed",
     Verdict.STOPPED: "canceled",
 }
+RIGHTS = "the scope api and the role Maintainer"
 DESCRIPTION_CHARS = 255
 REPEATED = "Cannot transition status via"
 UNFINISHED = (Verdict.WAITING, Verdict.RUNNING)

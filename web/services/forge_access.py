@@ -86,3 +86,9 @@ def set_api_url(db: Database, repository: Repository, url: str) -> None:
         raise InvalidInput(f"{url[:200]!r} is no address of an API: use https://host/path")
     with transaction(db):
         forge_access.set_api_url(db, repository.id, url.rstrip("/"))
+
+
+def resume(db: Database, repository: Repository) -> None:
+    """Have the forge asked again: what was wrong with the token or the address is mended."""
+    with transaction(db):
+        forge_access.resume(db, repository.id)

@@ -12,7 +12,7 @@ from core.config import Config
 from core.errors import GitError, InvalidDelivery
 from core.model import Repository
 from hooks import post_receive
-from web.services import hosting
+from web.services import forge_access, hosting
 from web.services.vault import Vault
 from web.store import projects
 
@@ -25,6 +25,8 @@ class Access(TypedDict):
     allow_local: bool
     allow_http: bool
     ssh_key: bytes | None
+    token: str | None
+    token_user: str
 
 
 def fetch(
@@ -63,9 +65,13 @@ def _url(repository: Repository) -> str:
 
 
 def _access(db: Database, config: Config, vault: Vault, repository: Repository) -> Access:
-    key = projects.ssh_key(db, repository.id)
+    key, remote = projects.ssh_key(db, repository.id), hosting.remote_of(repository)
+    access = forge_access.of(db, vault, repository) if remote and remote.password is None else None
+    token_user, token = access.git_login() if access else (git.TOKEN_USER, None)
     return {
         "allow_local": config.git.allow_local,
         "allow_http": config.git.allow_http,
         "ssh_key": vault.decrypt(key) if key else None,
+        "token": token,
+        "token_user": token_user,
     }

@@ -98,6 +98,17 @@ def told(db: Database, repository_id: int) -> bool:
     return row(db, f"{sql} LIMIT 1", (repository_id,)) is not None
 
 
+def last_told(db: Database, repository_id: int) -> Delivery | None:
+    """The newest delivery that came from elsewhere, refused ones too; without its body."""
+    columns = ", ".join(name for name in Delivery.__dataclass_fields__ if name != "body")
+    sql = (
+        f"SELECT {columns}, x'' AS body FROM delivery WHERE repository_id = ? AND source NOT IN ('poll', 'schedule')"
+        " AND again_of IS NULL ORDER BY id DESC LIMIT 1"
+    )
+    found = row(db, sql, (repository_id,))
+    return _delivery(found) if found else None
+
+
 def next_stored(db: Database, repository_id: int, after: int) -> Delivery | None:
     """The oldest stored delivery of a repository behind the row `after`, whether its time has come or not.
 

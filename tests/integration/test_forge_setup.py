@@ -1,0 +1,289 @@
+"""A project with an API token: the webhook is made on the forge, git is fetched with the token, and `check` looks at it all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_forge import KINDS, FakeForge, running
+from fake_forge_apis import TOKEN
+from git_over_http import GitServer, served
+from instance import Checkout
+from push_server import PushServer, bare_repository, step
+from test_webhooks_of_forges import pushmill
+
+from hooks.apis.registry import APIS
+from web.store import forge_access, projects
+
+URL = "https://pushmill.example.org"
+CONFIG = f'[server]\nurl = "{URL}"\n[git]\nallow_http = true\n'
+
+
+class Site:
+    """A forge of one kind: its API, its git over HTTP that wants the token, and a server whose forge can reach it."""
+
+    def __init__(self, pushes: PushServer, checkout: Checkout, forge: FakeForge, git: GitServer) -> None:
+        self.pushes, self.checkout, self.forge, self.git = pushes, checkout, forge, git
+        self.forge.full_name = "git/model"
+        self.path = bare_repository(git.root / "model.git")
+        self.configure(CONFIG)
+
+    def configure(self, text: str) -> None:
+        (self.pushes.config.data / "config.toml").write_text(text)
+
+    def run(self, *arguments: str, stdin: str = TOKEN) -> subprocess.CompletedProcess[str]:
+        return pushmill(self.pushes, *arguments, stdin=stdin)
+
+    def add(self, *more: str, stdin: str = TOKEN) -> subprocess.CompletedProcess[str]:
+        repo = ("--repo", f"{self.git.url}/git/model.git", "--forge", self.forge.kind)
+        return self.run("add", "model", *repo, "--api-url", self.forge.api_url, "--token-file", "-", *more, stdin=stdin)
+
+    def check(self) -> dict[str, Any]:
+        """Findings by what was looked at, and the exit code."""
+        done = self.run("check", "model", "--json")
+        found = json.loads(done.stdout)
+        assert done.returncode == int(any(finding["level"] == "fail" for finding in found))
+        return {finding["check"]: finding for finding in found}
+
+    def push(self, files: dict[str, str]) -> str:
+        sha = self.checkout.commit(files, "work")
+        self.checkout.git("push", "-q", "-f", str(self.path), "HEAD:main")
+        return sha
+
+
+@pytest.fixture(params=KINDS)
+def site(request: pytest.FixtureRequest, pushes: PushServer, checkout: Checkout, tmp_path: Path) -> Iterator[Site]:
+    (tmp_path / "served").mkdir()
+    username, password = APIS[request.param].git_login(TOKEN)
+    with running(request.param) as forge, served(tmp_path / "served", username, password) as git:
+        yield Site(pushes, checkout, forge, git)
+
+
+@pytest.fixture
+def github(pushes: PushServer, checkout: Checkout, tmp_path: Path) -> Iterator[Site]:
+    (tmp_path / "served").mkdir()
+    with running("github") as forge, served(tmp_path / "served", "x-access-token", TOKEN) as git:
+        yield Site(pushes, checkout, forge, git)
+
+
+def test_adding_with_a_token_makes_the_webhook_and_says_what_was_done(site: Site) -> None:
+    done = site.add("--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert {"project_id", "webhook_url", "webhook_secret", "deploy_key"} <= set(shown)
+    assert shown["webhook_url"] == f"{URL}/hooks/model/{site.forge.kind}"
+    (hook,) = site.forge.hooks
+    text = json.dumps(hook)
+    assert shown["webhook_url"] in text
+    assert shown["webhook_secret"] in text
+    assert "The token reaches git/model." in done.stderr
+    assert "Made the webhook" in done.stderr
+    assert TOKEN not in done.stdout + done.stderr
+
+
+def test_the_webhook_is_made_once(site: Site) -> None:
+    site.add()
+    for arguments in (("webhook", "model"), ("set-token", "model")):
+        done = site.run(*arguments)
+        assert done.returncode == 0
+        assert "is there already" in done.stdout
+    assert len(site.forge.hooks) == 1
+
+
+def test_one_behind_many_others_is_found(site: Site) -> None:
+    for number in range(130):
+        call = APIS[site.forge.kind].create_webhook(site.forge.full_name, f"https://elsewhere/{number}", "5ca1ab1e")
+        assert call.json is not None
+        site.forge.hooks.append({**call.json, "id": number, "uuid": str(number)})
+    site.add()
+    assert len(site.forge.hooks) == 131
+    assert "is there already" in site.run("webhook", "model").stdout
+    assert len(site.forge.hooks) == 131
+
+
+def test_the_token_fetches_where_the_url_has_no_credentials(site: Site) -> None:
+    site.add()
+    site.push({"valohai.yaml": step("train")})
+    assert site.check()["repository"]["level"] == "ok"
+    assert site.git.requests
+
+
+def test_everything_in_order_is_all_ok_but_for_the_delivery_that_has_not_come(site: Site) -> None:
+    site.add()
+    sha = site.push({"valohai.yaml": step("train") + step("test")})
+    found = site.check()
+    assert {name: finding["level"] for name, finding in found.items()} == {
+        "repository": "ok", "token": "ok", "valohai.yaml": "ok", "status": "ok", "server url": "ok", "webhook": "ok",
+        "last delivery": "warn",
+    }  # fmt: skip
+    assert found["valohai.yaml"]["message"] == f"2 steps at main ({sha[:8]}): train, test"
+    (shown,) = site.forge.shown(sha).values()
+    assert shown == (APIS[site.forge.kind].STATES["success"], "pushmill can post here")  # type: ignore[index]
+    assert "pushmill/check" in json.dumps(site.forge.statuses)
+    assert site.run("check", "model").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("token", "the token is wrong or has expired"),
+        ("repository", "knows no git/model"),
+        ("hooks", "the token may not read its webhooks"),
+        ("away", "the forge gave no answer"),
+        ("moved", "the repository has another name now"),
+    ],
+)
+def test_what_the_forge_refuses_is_one_sentence_and_the_project_stays(site: Site, wrong: str, said: str) -> None:
+    if wrong == "token":
+        site.forge.token = "another"
+    elif wrong == "repository":
+        site.forge.full_name = "ada/other"
+    elif wrong == "away":
+        site.forge.drop(times=9)
+    elif wrong == "moved":
+        site.forge.fail(301, headers={"Location": "https://example.org/"})
+    else:
+        site.forge.forbidden.add(wrong)
+    done = site.add("--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["name"] == "model"
+    assert done.stderr.startswith("pushmill: project model is there, but ")
+    assert said in done.stderr
+    assert "`pushmill project set-token model`" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert TOKEN not in done.stderr
+    if wrong in ("token", "repository", "hooks"):
+        assert APIS[site.forge.kind].RIGHTS in done.stderr
+    assert site.forge.hooks == []
+    site.forge.token, site.forge.full_name = TOKEN, "git/model"
+    site.forge.forbidden.clear()
+    site.forge.mend()
+    assert "Made the webhook" in site.run("set-token", "model").stdout
+
+
+def test_check_says_of_each_thing_what_is_wrong_and_what_to_do(github: Site) -> None:
+    github.add()
+    github.push({"README": "no configuration"})
+    (hook,) = github.forge.hooks
+    hook["active"] = False
+    github.forge.forbidden.add("statuses")
+    found = github.check()
+    assert "missing at main" in found["valohai.yaml"]["message"]
+    assert "may not show statuses on commits" in found["status"]["message"]
+    assert APIS["github"].RIGHTS in found["status"]["advice"]
+    assert "switched off" in found["webhook"]["message"]
+    github.forge.hooks.clear()
+    github.push({"valohai.yaml": "- step: ["})
+    found = github.check()
+    assert "broken at main" in found["valohai.yaml"]["message"]
+    assert "`pushmill project webhook model`" in found["webhook"]["advice"]
+    github.git.redirect = "https://example.org"
+    github.forge.token = "another"
+    found = github.check()
+    assert "it lies elsewhere now" in found["repository"]["message"]
+    assert "wrong or has expired" in found["token"]["message"]
+    assert all(finding["advice"] for name, finding in found.items() if finding["level"] == "fail"), found
+
+
+def test_without_an_address_no_webhook_is_made_and_localhost_is_not_registered(github: Site) -> None:
+    github.configure("[git]\nallow_http = true\n")
+    said = github.add().stdout
+    assert "No webhook was made" in said
+    assert "`url` below [server]" in said
+    assert github.forge.hooks == []
+    assert github.check()["server url"]["level"] == "fail"
+    github.configure(CONFIG.replace(URL, "http://127.0.0.1:8000"))
+    assert github.check()["server url"]["level"] == "ok"  # the forge is on this machine too
+    github.configure(CONFIG)
+    assert "Made the webhook" in github.run("webhook", "model").stdout
+
+
+def test_a_loopback_address_is_of_no_use_to_a_forge_elsewhere(github: Site) -> None:
+    github.run("add", "other", "--repo", "https://forge.invalid/ada/other.git", "--forge", "github")
+    github.configure('[server]\nurl = "http://localhost:8000"\n')
+    found = json.loads(github.run("check", "other", "--json").stdout)
+    (finding,) = [finding for finding in found if finding["check"] == "server url"]
+    assert finding["level"] == "fail"
+    assert "forge.invalid cannot reach" in finding["message"]
+
+
+def test_check_says_what_became_of_the_last_delivery(github: Site) -> None:
+    github.add()
+    github.push({"valohai.yaml": step("train")})
+    assert github.check()["last delivery"]["message"] == "none has come yet"
+    assert "/settings/hooks/new" in github.check()["last delivery"]["advice"]
+    assert github.pushes.post("/hooks/model/github", b"{}").status_code == 401
+    found = github.check()["last delivery"]
+    assert found["level"] == "fail"
+    assert "not signed" in found["message"]
+    assert "/p/model/deliveries/" in found["advice"]
+
+
+def test_what_was_wrong_with_the_token_is_forgotten_when_a_status_can_be_shown(github: Site) -> None:
+    github.add()
+    github.push({"valohai.yaml": step("train")})
+    (repository,) = projects.repositories(github.pushes.db, projects.by_name(github.pushes.db, "model").id)
+    kept = forge_access.token(github.pushes.db, repository.id)
+    assert kept is not None
+    forge_access.stop(github.pushes.db, repository.id, kept, "403 no")
+    assert "403 no" in github.check()["status"]["message"]
+    assert projects.repository(github.pushes.db, repository.id).api_problem == ""
+
+
+def test_a_token_is_encrypted_forgotten_on_request_and_never_sent_to_another_host(github: Site) -> None:
+    github.add()
+    (repository,) = projects.repositories(github.pushes.db, projects.by_name(github.pushes.db, "model").id)
+    assert subprocess.run(["grep", "-raF", TOKEN, str(github.pushes.config.data)]).returncode == 1
+    said = github.run("set-url", "model", f"http://localhost:{github.git.server_port}/git/model.git").stdout
+    assert "Its token was for the old place and is forgotten" in said
+    assert not projects.repository(github.pushes.db, repository.id).has_token
+    assert projects.repository(github.pushes.db, repository.id).api_url == ""
+    done = github.run("set-token", "model", "--api-url", github.forge.api_url)
+    assert done.returncode == 0, done.stderr
+    assert projects.repository(github.pushes.db, repository.id).has_token
+    assert github.run("set-token", "model", "--remove").returncode == 0
+    assert not projects.repository(github.pushes.db, repository.id).has_token
+
+
+def test_credentials_in_the_url_go_before_the_token(github: Site) -> None:
+    github.add()
+    host = github.git.url.removeprefix("http://")
+    github.run("set-url", "model", f"http://ada:wrong@{host}/git/model.git")
+    github.push({"valohai.yaml": step("train")})
+    assert "were refused" in github.check()["repository"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "said"),
+    [
+        (("--repo", "https://git.example.org/a/b", "--token-file", "-"), TOKEN, "name its forge by --forge"),
+        (("--token-file", "-"), TOKEN, "has no API"),
+        (("--repo", "https://github.com/a/b", "--token-file", "-"), "\n", "is empty"),
+        (("--repo", "https://github.com/a/b", "--api-url", "https://x/"), "", "with --token-file alone"),
+    ],
+)
+def test_a_token_that_is_of_no_use_is_refused_before_anything_is_made(
+    pushes: PushServer, arguments: tuple[str, ...], stdin: str, said: str
+) -> None:
+    done = pushmill(pushes, "add", "model", *arguments, stdin=stdin)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert projects.listing(pushes.db) == []
+
+
+def test_a_project_that_is_pushed_to_is_checked_too(pushes: PushServer, checkout: Checkout) -> None:
+    pushmill(pushes, "add", "model")
+    empty = json.loads(pushmill(pushes, "check", "model", "--json").stdout)
+    assert [(finding["check"], finding["level"]) for finding in empty] == [
+        ("repository", "ok"),
+        ("valohai.yaml", "warn"),
+    ]
+    checkout.commit({"valohai.yaml": step("train")}, "work")
+    pushes.push(checkout, "model")
+    done = pushmill(pushes, "check", "model")
+    assert done.returncode == 0
+    assert "1 step at main" in done.stdout

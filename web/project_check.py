@@ -1,0 +1,238 @@
+"""`pushmill project check`: everything between a push and its executions, and what to do where something is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+from sqlite_utils import Database
+
+from core import git
+from core.config import Config
+from core.errors import ForgeError, PushmillError
+from core.model import Project, Repository
+from core.steps.model import step_names
+from hooks.apis.base import URL_CHARS, Webhook
+from hooks.apis.client import Client
+from web.doctor import Finding
+from web.local import CONFIG, DATA, JSON, opened
+from web.services import forge_access, forge_setup, heads, hosting, polling, remotes
+from web.services.forge_access import Access
+from web.services.heads import CommitMissing, Head
+from web.services.presentation import formats
+from web.services.vault import Vault
+from web.store import deliveries, projects
+
+SHOWN_STEPS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The project that is looked at."""
+
+    db: Database
+    config: Config
+    key: Vault
+    project: Project
+    repository: Repository
+
+    @property
+    def hosted(self) -> bool:
+        return self.repository.forge == projects.HOSTED
+
+    @property
+    def path(self) -> Path:
+        return hosting.repository_path(self.config, self.repository)
+
+    @property
+    def is_on_forge(self) -> bool:
+        """Whether webhooks tell of its pushes, not a hook of ours."""
+        return self.repository.forge not in (projects.HOSTED, "plain")
+
+
+def examine(subject: Subject) -> Iterator[Finding]:
+    """All findings, in the order in which a push needs them. Shows a test status on the newest commit."""
+    yield _fetched(subject)
+    access = forge_access.of(subject.db, subject.key, subject.repository)
+    with access.client() if access else contextlib.nullcontext() as client:
+        branch = subject.repository.default_branch
+        if access and client:
+            found, branch = _token(access, client, branch)
+            yield found
+        elif forge_access.has_api(subject.repository):
+            yield _no_token(subject)
+        found, head = _configuration(subject, branch)
+        yield found
+        if access and client and head:
+            yield _status(subject, access, client, head, branch)
+        if subject.is_on_forge:
+            yield _server_url(subject)
+        if access and client:
+            yield _webhook(subject, access, client)
+    if not subject.hosted:
+        yield _last_delivery(subject)
+
+
+def _fetched(subject: Subject) -> Finding:
+    name, repository = "repository", subject.repository
+    if subject.hosted:
+        hosting.prepare(subject.db, subject.config, subject.key, subject.project, repository)
+        return Finding(check=name, level="ok", message="pushed to this server")
+    try:
+        remotes.fetch(subject.db, subject.config, subject.key, repository, ())
+    except PushmillError as error:
+        advice = "mend that, then press *Try now* on the page of what waits, or wait for the next try"
+        return Finding(check=name, level="fail", message=str(error), advice=advice)
+    wait = polling.interval(subject.db, subject.config, repository)
+    asked = f"asked for pushes every {formats.duration(wait)}" if wait else "never asked for pushes"
+    count = len(git.refs(subject.path))
+    refs = "1 branch or tag" if count == 1 else f"{count:,} branches and tags"
+    return Finding(check=name, level="ok", message=f"fetched: {refs}; {asked}")
+
+
+def _token(access: Access, client: Client, branch: str) -> tuple[Finding, str]:
+    """With the default branch as the forge says it."""
+    try:
+        described = forge_setup.reach(access, client)
+    except ForgeError as error:
+        return _from_error("token", error), branch
+    return Finding(
+        check="token", level="ok", message=f"reaches {described.full_name or access.name} at {access.url}"
+    ), described.default_branch or branch
+
+
+def _no_token(subject: Subject) -> Finding:
+    advice = f"`pushmill project set-token {subject.project.name}` takes one, and makes the webhook with it"
+    message = "none: the forge is shown no state, and the webhook is for you to enter"
+    return Finding(check="token", level="warn", message=message, advice=advice)
+
+
+def _configuration(subject: Subject, branch: str) -> tuple[Finding, Head | None]:
+    """What the head of the default branch says is to run, and that commit."""
+    name = subject.project.yaml_path
+    try:
+        head = heads.read(subject.db, subject.project, subject.path, f"refs/heads/{branch}")
+    except CommitMissing:
+        message, advice = f"there is no branch {branch} yet", "push a commit"
+        return Finding(check=name, level="warn", message=message, advice=advice), None
+    except PushmillError as error:
+        return _from_error(name, error), None
+    where = f"{branch} ({head.info.sha[:8]})"
+    if head.config_state != "ok":
+        message = f"{head.config_state} at {where}: {'; '.join(head.problems)[:500]}"
+        advice = f"commit a {name} that says what runs: docs/steps.md"
+        return Finding(check=name, level="fail", message=message, advice=advice), head
+    steps = step_names(head.config)
+    shown = ", ".join(steps[:SHOWN_STEPS]) + (", …" if len(steps) > SHOWN_STEPS else "")
+    count = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
+    return Finding(check=name, level="ok", message=f"{count} at {where}: {shown}"), head
+
+
+def _status(subject: Subject, access: Access, client: Client, head: Head, branch: str) -> Finding:
+    base = subject.config.server.url.rstrip("/") or subject.config.local_url
+    page = f"{base}/p/{subject.project.name}/commits/{head.info.sha}/"[:URL_CHARS]
+    try:
+        forge_setup.show_test_status(access, client, head.info.sha, branch, page)
+    except ForgeError as error:
+        return _from_error("status", error)
+    message = f"{forge_setup.CONTEXT} is shown on {head.info.sha[:8]}"
+    problem = subject.repository.api_problem
+    if problem:
+        forge_access.resume(subject.db, subject.repository)
+        message += f"; what was wrong before is mended, and the forge is told again ({problem})"
+    return Finding(check="status", level="ok", message=message)
+
+
+def _server_url(subject: Subject) -> Finding:
+    url, remote = subject.config.server.url, hosting.remote_of(subject.repository)
+    advice = (
+        'set `url = "https://…"` below [server] in config.toml to the address by which the forge reaches this server'
+    )
+    if not url:
+        return Finding(check="server url", level="fail", message="the forge does not know this server", advice=advice)
+    host = urlsplit(url).hostname or ""
+    if _is_loopback(host) and remote is not None and not _is_loopback(remote.host):
+        message = f"{url} is this machine's own address, which {remote.host} cannot reach"
+        return Finding(check="server url", level="fail", message=message, advice=advice)
+    return Finding(check="server url", level="ok", message=url)
+
+
+def _webhook(subject: Subject, access: Access, client: Client) -> Finding:
+    name, url = "webhook", forge_setup.webhook_url(subject.config, subject.project, subject.repository)
+    page = hosting.webhook_page(subject.repository)
+    if not url:
+        return Finding(check=name, level="fail", message="none can be made", advice="see the line above")
+    try:
+        found: Webhook | None = forge_setup.find_webhook(access, client, url)
+    except ForgeError as error:
+        return _from_error(name, error)
+    if found is None:
+        advice = f"`pushmill project webhook {subject.project.name}` makes it; the page is {page}"
+        return Finding(check=name, level="fail", message=f"the forge has none to {url}", advice=advice)
+    if not found.active:
+        advice = f"switch it on at {page}: the forge does so to webhooks that were not answered"
+        return Finding(check=name, level="fail", message=f"the one to {url} is switched off", advice=advice)
+    return Finding(check=name, level="ok", message=f"the forge tells {url}")
+
+
+def _last_delivery(subject: Subject) -> Finding:
+    name, repository = "last delivery", subject.repository
+    found = deliveries.last_told(subject.db, repository.id)
+    if found is None:
+        page = hosting.webhook_page(repository)
+        where = f" ({page})" if page else ""
+        advice = (
+            f"push something; if nothing comes, the forge's page of the webhook{where} says what it got as an answer"
+        )
+        if not subject.is_on_forge:
+            advice = "push something; `pushmill hook install` on the repository's machine has its pushes told at once"
+        return Finding(check=name, level="warn", message="none has come yet", advice=advice)
+    said = f"{formats.ago(found.received_at)}: {found.event or found.source}, {found.state}"
+    message = f"{said}: {found.message}" if found.message else said
+    level = {"refused": "fail", "failed": "fail", "stored": "warn"}.get(found.state, "ok")
+    advice = f"the page /p/{subject.project.name}/deliveries/{found.id}/ has it" if level != "ok" else ""
+    return Finding(check=name, level=level, message=message, advice=advice)
+
+
+def _from_error(name: str, error: PushmillError) -> Finding:
+    if isinstance(error, ForgeError):
+        return Finding(check=name, level="fail", message=error.problem, advice=error.advice)
+    return Finding(check=name, level="fail", message=str(error))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+@click.command("check")
+@click.argument("name")
+@JSON
+@DATA
+@CONFIG
+@click.pass_context
+def check(context: click.Context, name: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """Check project NAME: repository, token, valohai.yaml, webhook, deliveries. Exits with 1 when something is wrong."""
+    findings: list[Finding] = []
+    with opened(data, config_file) as (db, config, key):
+        found = projects.by_name(db, name)
+        repository = hosting.repository_of(db, found)
+        subject = Subject(db=db, config=config, key=key, project=found, repository=repository)
+        for finding in examine(subject):
+            findings.append(finding)
+            if not as_json:
+                click.echo(f"{finding.level:<5} {finding.check:<15} {finding.message}")
+                if finding.advice:
+                    click.echo(f"{'':<21} → {finding.advice}")
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    if any(finding.level == "fail" for finding in findings):
+        context.exit(1)
