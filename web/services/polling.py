@@ -7,6 +7,7 @@ that the refs are to be looked at: ingesting it records where they are then.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -72,7 +73,7 @@ class Poller:
             return now
         if repository.id not in self._next:  # this process has just started
             elapsed = clock.seconds_between(repository.polled_at or clock.now(), clock.now())
-            self._next[repository.id] = now + max(0.0, wait - elapsed) + wait * _share(repository.id)
+            self._next[repository.id] = now + min(wait, max(0.0, wait - elapsed)) + wait * _share(repository.id)
         return self._next[repository.id]
 
     def _plan(self, db: Database, repository: Repository) -> None:
@@ -89,7 +90,10 @@ class Poller:
                 projects.set_polled(db, repository.id)
             return False
         moved = self._ripe(db, repository, moves.between(recorded, there))
-        new = False
+        new, moved = (
+            False,
+            dict(itertools.islice(moved.items(), git.MAX_REFS)),
+        )  # those that are left differ the next time too
         if moved:
             name = _name(commits.newest_move(db, repository.id), moved)
             _, new = moves.store(db, repository, POLL, name, moved)
