@@ -82,21 +82,17 @@ class Poller:
         self._next[repository.id] = time.monotonic() + wait * (1 + _share(repository.id))
 
     def _compare(self, db: Database, repository: Repository, there: Mapping[str, tuple[str, ...]]) -> bool:
-        recorded = commits.last_pushes(db, repository.id)
         if repository.polled_at is None:
             with transaction(db):
+                recorded = commits.last_pushes(db, repository.id)  # a push may be recorded at this moment
                 found = {ref: names[-1] for ref, names in there.items() if ref not in recorded}
                 commits.add_found(db, repository.id, found, FOUND)
                 projects.set_polled(db, repository.id)
             return False
-        moved = self._ripe(db, repository, moves.between(recorded, there))
-        new, moved = (
-            False,
-            dict(itertools.islice(moved.items(), git.MAX_REFS)),
-        )  # those that are left differ the next time too
-        if moved:
-            name = _name(commits.newest_move(db, repository.id), moved)
-            _, new = moves.store(db, repository, POLL, name, moved)
+        moved = self._ripe(db, repository, moves.between(commits.last_pushes(db, repository.id), there))
+        new, told = False, dict(itertools.islice(moved.items(), git.MAX_REFS))  # the others differ next time too
+        if told:
+            _, new = moves.store(db, repository, POLL, _name(commits.newest_move(db, repository.id), told), told)
         projects.set_polled(db, repository.id)
         return new
 
