@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from sqlite_utils import Database
 
 from core import git
 from core.config import Config
-from core.errors import ForgeError, PushmillError
+from core.errors import ForgeError, InvalidInput, PushmillError
 from core.model import Project, Repository
 from core.steps.model import step_names
 from hooks.apis.base import URL_CHARS, Webhook
@@ -225,6 +226,8 @@ def check(context: click.Context, name: str, as_json: bool, data: Path | None, c
     with opened(data, config_file) as (db, config, key):
         found = projects.by_name(db, name)
         repository = hosting.repository_of(db, found)
+        if (owner := config.data.stat().st_uid) != os.geteuid():  # what is fetched here belongs to whoever fetches
+            raise InvalidInput(f"run this as the user that the server runs as: {config.data} belongs to user {owner}")
         subject = Subject(db=db, config=config, key=key, project=found, repository=repository)
         for finding in examine(subject):
             findings.append(finding)

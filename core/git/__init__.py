@@ -5,7 +5,7 @@ is followed or executed here. libgit2 has no helpers and no hooks; the git binar
 """
 
 from core.git.changes import changed_paths, merge_base
-from core.git.remotes import TOKEN_USER, fetch, fetch_commit, fetch_fork, pinned, remote_refs
+from core.git.remotes import MAX_REFS, TOKEN_USER, fetch, fetch_commit, fetch_fork, pinned, remote_refs
 from core.git.repository import (
     CommitInfo,
     commit_info,
@@ -22,6 +22,7 @@ from core.git.repository import (
 from core.git.trees import export
 
 __all__ = [
+    "MAX_REFS",
     "TOKEN_USER",
     "CommitInfo",
     "changed_paths",

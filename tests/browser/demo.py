@@ -141,6 +141,7 @@ class Filling:
         project = self._project("cells", "Segmentation of fluorescence microscopy tiles")
         self._rules(project)
         self._project("spirals", "The example of the first start")
+        self._elsewhere("attic-models")
         found = self._weeks(project, runner)
         broken = self._commit(project, "Rename steps", 0.02, state="broken", problems=(PROBLEM,))
         with transaction(self.db):
@@ -213,6 +214,14 @@ class Filling:
             secret = self.key.encrypt(b"demo")
             projects.add_repository(self.db, project.id, forge=projects.HOSTED, url=None, secret=secret)
         return project
+
+    def _elsewhere(self, name: str) -> None:
+        """A project that is fetched over ssh and cannot be at the moment."""
+        url = "git@git.an-organisation-with-a-long-name.example.org:research/attic-models.git"
+        project, _ = hosting.add_project(self.db, self.key, name, self.admin.id, forge="gitlab", url=url)
+        repository = projects.repositories(self.db, project.id)[0]
+        projects.set_polled(self.db, repository.id)
+        projects.set_fetch_problem(self.db, repository.id, f"{url}: git: Permission denied (publickey).")
 
     def _commit(
         self, project: Project, message: str, days_ago: float, *, state: str = "ok", problems: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ that the refs are to be looked at: ingesting it records where they are then.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -72,7 +73,7 @@ class Poller:
             return now
         if repository.id not in self._next:  # this process has just started
             elapsed = clock.seconds_between(repository.polled_at or clock.now(), clock.now())
-            self._next[repository.id] = now + max(0.0, wait - elapsed) + wait * _share(repository.id)
+            self._next[repository.id] = now + min(wait, max(0.0, wait - elapsed)) + wait * _share(repository.id)
         return self._next[repository.id]
 
     def _plan(self, db: Database, repository: Repository) -> None:
@@ -81,18 +82,17 @@ class Poller:
         self._next[repository.id] = time.monotonic() + wait * (1 + _share(repository.id))
 
     def _compare(self, db: Database, repository: Repository, there: Mapping[str, tuple[str, ...]]) -> bool:
-        recorded = commits.last_pushes(db, repository.id)
         if repository.polled_at is None:
             with transaction(db):
+                recorded = commits.last_pushes(db, repository.id)  # a push may be recorded at this moment
                 found = {ref: names[-1] for ref, names in there.items() if ref not in recorded}
                 commits.add_found(db, repository.id, found, FOUND)
                 projects.set_polled(db, repository.id)
             return False
-        moved = self._ripe(db, repository, moves.between(recorded, there))
-        new = False
-        if moved:
-            name = _name(commits.newest_move(db, repository.id), moved)
-            _, new = moves.store(db, repository, POLL, name, moved)
+        moved = self._ripe(db, repository, moves.between(commits.last_pushes(db, repository.id), there))
+        new, told = False, dict(itertools.islice(moved.items(), git.MAX_REFS))  # the others differ next time too
+        if told:
+            _, new = moves.store(db, repository, POLL, _name(commits.newest_move(db, repository.id), told), told)
         projects.set_polled(db, repository.id)
         return new
 

@@ -228,13 +228,13 @@ def postpone(db: Database, delivery: Delivery, message: str) -> str:
 def prune(db: Database, before: str) -> int:
     """Drop some deliveries that were handled before that time; how many. Call inside a transaction.
 
-    Those that something refers to stay as rows, without what came in.
+    Those that something refers to stay as rows, without what came in; so do those of schedules, whose time has come once.
     """
     old = "SELECT id FROM delivery WHERE pruned = 0 AND handled_at < ? ORDER BY handled_at LIMIT ?"
     found = [item["id"] for item in rows(db, old, (before, PRUNED_AT_ONCE))]
     marks = ", ".join("?" * len(found))
     unused = (
-        "NOT EXISTS (SELECT 1 FROM push WHERE push.delivery_id = delivery.id)"
+        "source != 'schedule' AND NOT EXISTS (SELECT 1 FROM push WHERE push.delivery_id = delivery.id)"
         " AND NOT EXISTS (SELECT 1 FROM delivery AS later WHERE later.again_of = delivery.id)"
     )
     execute(db, f"DELETE FROM delivery WHERE id IN ({marks}) AND {unused}", found)
