@@ -6,6 +6,7 @@ The forge is a git server on loopback that keeps heads of pull requests where ea
 from __future__ import annotations
 
 import itertools
+import random
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -368,7 +369,11 @@ def test_an_approved_commit_runs_when_it_comes_again(site: Site) -> None:
     request = site.head(FORK)
     site.ask(request)
     site.approve(request)
-    assert site.ask(site.at(request.sha, FORK, number=8)) == "pull request 8: 1 execution"
+    with transaction(site.pushes.db):
+        users.add(site.pushes.db, "mallory", is_admin=False)  # somebody else, who has this name here
+    again = replace(site.at(request.sha, FORK, number=8), author="mallory")
+    assert site.ask(again) == "pull request 8: 1 execution"
+    assert [execution.creator for execution in site.pushes.executions("model")] == ["admin", "admin"]
 
 
 @github
@@ -491,6 +496,26 @@ def test_being_killed_anywhere_leaves_one_set(site: Site) -> None:
     execute(site.pushes.db, "UPDATE pull_request SET sha = ?", (first.sha,))  # killed before it was said
     site.pushes.drain()
     assert (site.known().sha, site.pushes.steps("model")) == (second.sha, ["train", "train"])
+
+
+@pytest.mark.parametrize("sender", [GitHub(), GitLab(), Bitbucket()], ids=label)
+@pytest.mark.parametrize("seed", range(4))
+def test_in_whatever_order_and_however_often_it_is_told_each_commit_runs_once_and_no_strangers(
+    site: Site, seed: int
+) -> None:
+    own = [site.head(message=f"own {number}") for number in range(3)]
+    site.checkout.git("checkout", "-q", "-b", "foreign", "main")
+    foreign = [site.head(FORK, number=8, branch="topic", message=f"foreign {number}") for number in range(2)]
+    told = [(site.ask, request) for request in [*own, *foreign]] * 2 + [
+        (site.push_told, request) for request in own
+    ] * 2
+    random.Random(seed).shuffle(told)
+    for tell, request in told:
+        tell(request)
+    ran = [execution.commit_identifier for execution in site.pushes.executions("model")]
+    assert sorted(ran) == sorted(request.sha for request in own)
+    assert (site.known().sha, site.known(8).sha) == (own[-1].sha, foreign[-1].sha)
+    assert site.waiting() == [foreign[-1].sha]
 
 
 # what is fetched, and what it does not become

@@ -65,7 +65,7 @@ def follow(db: Database, config: Config, source: Source, event: PushEvent, head:
         if not source.again:
             choice = repeats.less(choice, repeats.reasons(db, commit, event, request))
         outcome = outcome_of(event, head, replace(planned, choice=choice))
-        creator = _pusher(db, event) or _owner(db, source.project)
+        creator = _pusher(db, event, request) or _owner(db, source.project)
         run(
             db, config, source.project, commit, choice, creator, push_id=push_id, outcome=outcome, instead_of=superseded
         )
@@ -189,8 +189,11 @@ def _no_rule(event: PushEvent, choice: Choice) -> str:
     return f"nothing runs: no rule is for it ({why})"[:500]
 
 
-def _pusher(db: Database, event: PushEvent) -> User | None:
-    return users.by_name(db, event.pusher) if event.kind is not EventKind.SCHEDULE else None
+def _pusher(db: Database, event: PushEvent, request: PullRequest | None) -> User | None:
+    """Whoever has the pusher's name here too; a stranger's name says nothing, and a schedule's is that of its rule."""
+    if event.kind is EventKind.SCHEDULE or (request is not None and request.from_fork):
+        return None
+    return users.by_name(db, event.pusher)
 
 
 def _owner(db: Database, project: Project) -> User:
