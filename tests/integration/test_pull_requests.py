@@ -19,11 +19,13 @@ from forge_deliveries import SENDERS, ZERO, Bitbucket, Gitea, GitHub, GitLab, Go
 from git_over_http import GitServer, served
 from instance import PUSHMILL, Checkout
 from push_server import PushServer, bare_repository, step
+from ruled_project import CANCEL
 from test_webhooks_of_forges import Forge
 
 from core import git
 from core.errors import Conflict
 from core.model import EventKind, Execution, PullRequest, User
+from core.states import FINAL, State
 from core.steps.resolve import resolve
 from core.wire import ExecutionSpec
 from web.services import approvals, badges, hosting, launch, variables
@@ -462,6 +464,42 @@ def test_a_head_that_was_forced_back_is_the_present_one(site: Site) -> None:
     third = site.head(message="elsewhere")
     assert site.ask(third, "updated") == "pull request 7: 1 execution"
     assert (site.known().sha, site.of(third.sha)[0].before) == (third.sha, first.sha)
+
+
+@each
+def test_rules_that_cancel_what_is_older_take_a_head_that_was_forced_back_for_the_newest(site: Site) -> None:
+    projects.set_rules(site.pushes.db, projects.by_name(site.pushes.db, "model").id, CANCEL)
+    first = site.head()
+    second = site.head(message="opened with both")
+    site.ask(second)
+    assert site.ask(site.at(first.sha), "updated") == "pull request 7: 1 execution"
+    old, new = site.pushes.executions("model")
+    assert (old.commit_identifier, old.state, new.commit_identifier) == (second.sha, State.STOPPED, first.sha)
+    assert new.state not in FINAL
+    site.checkout.git("reset", "-q", "--hard", second.sha)
+    third = site.head(message="more")
+    fourth = site.head(message="and more")
+    site.ask(fourth, "updated")
+    assert site.ask(third, "updated") == "pull request 7: nothing runs: every step was skipped"
+    assert site.of(third.sha)[0].skipped == (("train", "a newer push of this branch runs already"),)
+
+
+@github
+def test_a_stranger_cancels_nothing_until_approved_and_then_what_is_older_of_the_same_pull_request(site: Site) -> None:
+    projects.set_rules(site.pushes.db, projects.by_name(site.pushes.db, "model").id, CANCEL)
+    site.ask(site.head())
+    first = site.head(FORK, number=8)
+    site.ask(first)
+    site.approve(first)
+    second = site.head(FORK, number=8, message="more")
+    site.ask(second, "updated")
+
+    def stopped() -> list[bool]:
+        return [execution.state is State.STOPPED for execution in site.pushes.executions("model")]
+
+    assert stopped() == [False, False]
+    site.approve(second)
+    assert stopped() == [False, True, False]
 
 
 @github

@@ -41,9 +41,9 @@ def follow(db: Database, config: Config, source: Source, event: PullRequestEvent
 
     Raises CommitMissing. An event that comes after that of a newer head does not make its own the present one.
     """
-    sha, present = _head(config, source, event)
+    sha, there = _head(config, source, event)
     known = pull_requests.find(db, source.repository.id, event.number)
-    late = known is not None and sha != present and _is_older(source, sha, known)
+    late = known is not None and sha != there and _is_older(source, sha, known)
     if known is not None and (late or source.again):
         request = known
     else:
@@ -53,7 +53,8 @@ def follow(db: Database, config: Config, source: Source, event: PullRequestEvent
         return CLOSED  # meanwhile: this delivery had to wait
     push = _push(db, request, event, sha, "" if late else request.sha)
     head = heads.read(db, source.project, source.path, sha)
-    outcome = trigger.follow(db, config, replace(source, pull_request=request), push, head)
+    present = request if late else replace(request, sha=sha)
+    outcome = trigger.follow(db, config, replace(source, pull_request=present), push, head)
     if not (late or source.again):
         pull_requests.set_head(db, request.id, sha)
     return outcome

@@ -31,7 +31,7 @@ class Source:
     repository: Repository
     path: Path
     delivery: Delivery
-    pull_request: PullRequest | None = None  # whose head the commit is
+    pull_request: PullRequest | None = None  # whose head the commit is; its `sha` is the present one
     rule: str = ""  # the name of the one whose time has come
 
     @property
@@ -42,6 +42,10 @@ class Source:
     def again(self) -> bool:
         """Somebody asked for what came in before, so being known is no reason to do nothing."""
         return self.delivery.again_of is not None
+
+    def may_be_late(self, event: PushEvent) -> bool:
+        """Whether a newer event of the same ref may have come before: not of a pull request's present head."""
+        return not self.again and (self.pull_request is None or self.pull_request.sha != event.after)
 
 
 def follow(db: Database, config: Config, source: Source, event: PushEvent, head: Head) -> str:
@@ -125,7 +129,7 @@ def _in_order(
     if not cancelling:
         return choice, []
     repository_id = source.repository.id
-    if not source.again and planning.is_late(db, repository_id, source.path, event, push_id):
+    if source.may_be_late(event) and planning.is_late(db, repository_id, source.path, event, push_id):
         return repeats.less(choice, dict.fromkeys(cancelling, planning.LATE)), []
     place = commits.get_push(db, push_id).again_of or push_id
     return choice, planning.superseded(db, repository_id, event, choice, place)
