@@ -203,6 +203,17 @@ class TestWithWebhooks:
         polled.told((b, c), (a, b))
         assert polled.outcomes()[2:] == [(MAIN, c, "1 execution")]
 
+    def test_webhooks_in_the_wrong_order_leave_polling_nothing_to_tell(self, polled: Polled, a: str) -> None:
+        b, c = polled.push({"a": "1"}), polled.push({"a": "2"})
+        polled.told((b, c), (a, b))
+        assert [after for _, after, _ in polled.outcomes()[2:]] == [c, b]
+        assert not polled.poll()
+        polled.wait()
+        assert not polled.found()
+        d = polled.push({"a": "3"})
+        polled.told((c, d))
+        assert polled.outcomes()[4:] == [(MAIN, d, "1 execution")]
+
     def test_going_back_to_a_commit_that_polling_passed_over_is_a_push(self, polled: Polled, a: str) -> None:
         b, c = polled.push({"a": "1"}), polled.push({"a": "2"})
         assert polled.found_in_the_end()

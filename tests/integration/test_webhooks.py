@@ -17,7 +17,8 @@ from redis import Redis
 
 from core.names import check_ref
 from hooks import signatures
-from web.store import projects
+from web.store import badges, deliveries, projects
+from web.store.db import transaction
 
 ZERO = "0" * 40
 
@@ -34,6 +35,12 @@ class Forge:
         sha = self.checkout.commit(files, message)
         self.checkout.git("push", "-q", "-f", str(self.path), f"HEAD:{ref}")
         return sha
+
+    def run_again(self, delivery: str) -> None:
+        (found,) = [row for row in self.pushes.deliveries("model") if row.delivery_id == delivery]
+        with transaction(self.pushes.db):
+            deliveries.again(self.pushes.db, found.id)
+        self.pushes.drain()
 
     def deliver(self, payload: Any, *, delivery: str = "d-1", event: str = "push", **headers: str) -> int:
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
@@ -107,6 +114,33 @@ def test_a_replay_under_a_new_delivery_id_runs_nothing_again(forge: Forge) -> No
     assert [push.after for push in forge.pushes.pushes("model")] == [a, b]
     assert len(forge.pushes.steps("model")) == 2
     assert "was recorded before" in forge.pushes.deliveries("model")[-1].message
+
+
+def test_an_older_push_that_is_told_later_runs_and_is_not_taken_for_the_newest(forge: Forge) -> None:
+    a = forge.push({"valohai.yaml": step("train")}, message="A")
+    b, c = forge.push({}, message="B"), forge.push({}, message="C")
+    forge.deliver(payload(c, b), delivery="d-1")
+    forge.deliver(payload(b, a), delivery="d-2")
+    forge.deliver(payload(a), delivery="d-3")
+    forge.pushes.drain()
+    assert [push.after for push in forge.pushes.pushes("model")] == [c, b, a]
+    assert newest(forge) == c
+    forge.run_again("d-2")
+    assert (len(forge.pushes.steps("model")), newest(forge)) == (4, c)
+    forge.checkout.git("push", "-q", "-f", str(forge.path), f"{b}:main")
+    forge.deliver(payload(b, c), delivery="d-4")
+    forge.pushes.drain()
+    assert (len(forge.pushes.steps("model")), newest(forge)) == (5, b)
+
+
+def newest(forge: Forge) -> str:
+    """The commit that a badge of the branch speaks of, and the page of projects too."""
+    project = projects.by_name(forge.pushes.db, "model")
+    choice = badges.Choice(
+        repository_ids=[r.id for r in projects.repositories(forge.pushes.db, project.id)], branch="main", step=None
+    )
+    (execution,) = badges.newest(forge.pushes.db, choice)
+    return execution.commit_identifier
 
 
 def test_pushing_a_then_b_then_a_again_is_three_pushes(forge: Forge) -> None:

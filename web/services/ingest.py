@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 from sqlite_utils import Database
 
@@ -20,7 +21,7 @@ from web.services.heads import CommitMissing
 from web.services.queues import Queues
 from web.services.trigger import Source
 from web.services.vault import Vault
-from web.store import deliveries, projects
+from web.store import commits, deliveries, projects
 from web.store.deliveries import POLL, Delivery
 
 logger = logging.getLogger(__name__)
@@ -166,8 +167,10 @@ def _push(db: Database, config: Config, source: Source, event: PushEvent) -> str
         event = polling.as_it_is_now(source.path, event)
         if event.before == event.after:
             return "is where it was"
-    elif not source.again and polling.is_covered(db, source.repository, source.path, event):
-        return trigger.KNOWN
+    elif (last := commits.left_by_last(db, source.repository.id, event)) and _is_late(source.path, event, last[0]):
+        if last[1] and not source.again:  # polling has told of all that moved since
+            return trigger.KNOWN
+        source = replace(source, late=True)
     if event.deleted:
         return trigger.record(db, source, event, "deleted")
     if not event.ref.startswith(("refs/heads/", "refs/tags/")):
@@ -180,3 +183,13 @@ def _push(db: Database, config: Config, source: Source, event: PushEvent) -> str
             raise CommitMissing(missing) from None
         return trigger.record(db, source, event, f"failed: {missing}")
     return trigger.follow(db, config, source, event, head)
+
+
+def _is_late(path: Path, event: PushEvent, left: str) -> bool:
+    """Whether the event is older than the push that has left its ref at `left`.
+
+    It is when the ref is still there, and that is neither where the event begins nor where it ends.
+    """
+    now = git.resolve(path, event.ref) or "0" * len(left)
+    ends = event.after if event.deleted else git.resolve(path, event.after) or event.after
+    return left == now and left not in (event.before, ends)

@@ -119,12 +119,6 @@ def as_it_is_now(path: Path, event: PushEvent) -> PushEvent:
     return replace(event, after=now or "0" * len(event.before))
 
 
-def is_covered(db: Database, repository: Repository, path: Path, event: PushEvent) -> bool:
-    """Whether the event is older than what polling has told of its ref: that is still there, and not where this begins."""
-    left = commits.found_by_polling(db, repository.id, event)
-    return left is not None and left != event.before and left == (git.resolve(path, event.ref) or "0" * len(left))
-
-
 def _name(last: int, moved: Moved) -> str:
     """The same for the same moves since push number `last`, so that they are told once."""
     lines = [f"{ref} {before} {after}" for ref, (before, after) in moved.items()]

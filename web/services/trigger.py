@@ -33,6 +33,7 @@ class Source:
     delivery: Delivery
     pull_request: PullRequest | None = None  # whose head the commit is; its `sha` is the present one
     rule: str = ""  # the name of the one whose time has come
+    late: bool = False  # told after a newer push of the same ref
 
     @property
     def hosted(self) -> bool:
@@ -56,7 +57,13 @@ def follow(db: Database, config: Config, source: Source, event: PushEvent, head:
     request_id = request.id if request else None
     with transaction(db):
         push_id = commits.add_push(
-            db, source.repository.id, event, source.delivery.id, again=source.again, pull_request_id=request_id
+            db,
+            source.repository.id,
+            event,
+            source.delivery.id,
+            again=source.again,
+            late=source.late,
+            pull_request_id=request_id,
         )
         if push_id is None:
             return KNOWN
@@ -129,7 +136,8 @@ def _in_order(
     if not cancelling:
         return choice, []
     repository_id = source.repository.id
-    if source.may_be_late(event) and planning.is_late(db, repository_id, source.path, event, push_id):
+    late = source.late and not source.again
+    if late or (source.may_be_late(event) and planning.is_late(db, repository_id, source.path, event, push_id)):
         return repeats.less(choice, dict.fromkeys(cancelling, planning.LATE)), []
     place = commits.get_push(db, push_id).again_of or push_id
     return choice, planning.superseded(db, repository_id, event, choice, place)
@@ -138,7 +146,9 @@ def _in_order(
 def record(db: Database, source: Source, event: PushEvent, outcome: str) -> str:
     """Record an event that leads to no commit."""
     with transaction(db):
-        push_id = commits.add_push(db, source.repository.id, event, source.delivery.id, again=source.again)
+        push_id = commits.add_push(
+            db, source.repository.id, event, source.delivery.id, again=source.again, late=source.late
+        )
         if push_id is None:
             return KNOWN
         commits.finish_push(db, push_id, commit_id=None, outcome=outcome)

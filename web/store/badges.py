@@ -87,7 +87,7 @@ def _newest(db: Database, choice: Choice, columns: str, joined: str, *values: st
         where, asked = f"{where} AND execution.step = ?", [*asked, choice.step]
     sql = (
         f"SELECT {columns}, {PLACE} AS place, execution.id AS execution_id FROM push"
-        f" CROSS JOIN execution ON execution.push_id = push.id{joined} WHERE push.repository_id = ? AND {where}"
+        f" CROSS JOIN execution ON execution.push_id = push.id{joined} WHERE push.repository_id = ? AND NOT push.late AND {where}"
         f" ORDER BY {PLACE} DESC, push.id DESC, execution.id DESC LIMIT 1"
     )
     found = [row(db, sql, [*values, repository_id, *asked]) for repository_id in choice.repository_ids]

@@ -164,23 +164,26 @@ def add_push(
     delivery_id: int | None,
     *,
     again: bool = False,
+    late: bool = False,
     pull_request_id: int | None = None,
 ) -> int | None:
     """Record a push event; None when it was recorded before. Call inside a transaction.
 
     An event is known when its identity is, or when it ends where the last push of its ref has left that: there may be one
     in between that nobody told of. With `again` a known one is recorded once more for this delivery, as a push of its own
-    that names the first.
+    that names the first. A `late` one runs like any other, and is not taken for where its ref is.
     """
     identity, again_of = event.identity, None
     if known := _known_push(db, repository_id, event):
         identity, again_of = f"again {delivery_id} {event.identity}", known["again_of"] or known["id"]
         if not again or known["delivery_id"] == delivery_id or _by_identity(db, repository_id, identity):
             return None
+        late = bool(known["late"])
     values = {
         "repository_id": repository_id, "kind": event.kind, "ref": event.ref, "before": event.before, "after": event.after,
         "pusher": event.pusher, "message": event.message, "options": json.dumps(event.options), "identity": identity,
-        "delivery_id": delivery_id, "pull_request_id": pull_request_id, "again_of": again_of, "created_at": clock.now(),
+        "delivery_id": delivery_id, "pull_request_id": pull_request_id, "again_of": again_of, "late": late,
+        "created_at": clock.now(),
     }  # fmt: skip
     return insert(db, "push", values)
 
@@ -199,7 +202,7 @@ def _known_push(db: Database, repository_id: int, event: PushEvent) -> Row | Non
 def _last_push(db: Database, repository_id: int, event: PushEvent) -> Row | None:
     sql = (
         "SELECT * FROM push WHERE repository_id = ? AND ref = ? AND kind = ? AND again_of IS NULL"
-        " ORDER BY id DESC LIMIT 1"
+        " AND NOT late ORDER BY id DESC LIMIT 1"
     )
     return row(db, sql, (repository_id, event.ref, event.kind))
 
@@ -214,8 +217,8 @@ def _by_identity(db: Database, repository_id: int, identity: str) -> Row | None:
 
 
 def last_pushes(db: Database, repository_id: int) -> dict[str, str]:
-    """Where each ref that was ever pushed pointed after its last push; what was run again has moved none."""
-    last = "SELECT MAX(id) FROM push WHERE repository_id = ? AND kind = 'push' AND again_of IS NULL GROUP BY ref"
+    """Where each ref that was ever pushed pointed after its last push; what was late or run again has moved none."""
+    last = "SELECT MAX(id) FROM push WHERE repository_id = ? AND kind = 'push' AND again_of IS NULL AND NOT late GROUP BY ref"
     sql = f"SELECT ref, after FROM push WHERE id IN ({last})"
     return {found["ref"]: found["after"] for found in rows(db, sql, (repository_id,))}
 
@@ -227,11 +230,11 @@ def newest_move(db: Database, repository_id: int) -> int:
     return int(found["id"] or 0) if found else 0
 
 
-def found_by_polling(db: Database, repository_id: int, event: PushEvent) -> str | None:
-    """Where the last push of the event's ref has left that, when polling told of it."""
+def left_by_last(db: Database, repository_id: int, event: PushEvent) -> tuple[str, bool] | None:
+    """Where the last push of the event's ref has left that, and whether polling told of it."""
     last = _last_push(db, repository_id, event)
     told = row(db, "SELECT source FROM delivery WHERE id = ?", (last["delivery_id"],)) if last else None
-    return last["after"] if last and told and told["source"] == POLL else None
+    return (last["after"], bool(told and told["source"] == POLL)) if last else None
 
 
 def add_found(db: Database, repository_id: int, there: Mapping[str, str], outcome: str) -> None:
@@ -285,7 +288,7 @@ def newest_push(db: Database, project_id: int) -> Push | None:
     """The push that a project got last; pull requests are none."""
     sql = (
         "SELECT push.* FROM push JOIN repository ON repository.id = push.repository_id"
-        " WHERE repository.project_id = ? AND push.kind = 'push' ORDER BY push.id DESC LIMIT 1"
+        " WHERE repository.project_id = ? AND push.kind = 'push' AND NOT push.late ORDER BY push.id DESC LIMIT 1"
     )
     found = row(db, sql, (project_id,))
     return _push(found) if found else None

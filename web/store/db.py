@@ -294,6 +294,8 @@ CREATE TABLE pull_request (
     comment_id TEXT NOT NULL DEFAULT '', comment_sha256 TEXT NOT NULL DEFAULT '', changed_at TEXT NOT NULL,
     UNIQUE (repository_id, number)
 );
+-- A late push was told of after a newer one of its ref: it runs, and moves nothing.
+ALTER TABLE push ADD COLUMN late INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE push ADD COLUMN kind TEXT NOT NULL DEFAULT 'push';
 ALTER TABLE push ADD COLUMN pull_request_id INTEGER REFERENCES pull_request(id);
 CREATE INDEX push_of_pull_request ON push (pull_request_id) WHERE pull_request_id IS NOT NULL;
