@@ -180,6 +180,14 @@ class TestWithWebhooks:
         assert polled.outcomes()[-1] == (MAIN, b, "1 execution")
         assert polled.pushes.deliveries("model")[-1].source == "poll"
 
+    def test_a_worker_that_was_killed_meanwhile_only_delays(self, polled: Polled, a: str) -> None:
+        b = polled.push({"a": "1"})
+        assert not polled.poll()
+        polled.wait()
+        polled.poller = Poller(polled.pushes.config, polled.pushes.vault)
+        assert polled.found_in_the_end()
+        assert polled.outcomes()[-1] == (MAIN, b, "1 execution")
+
     def test_what_goes_on_moving_has_its_time_anew(self, polled: Polled, a: str) -> None:
         for number in range(3):
             polled.push({"a": str(number)})
