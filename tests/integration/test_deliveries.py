@@ -145,6 +145,18 @@ def test_one_that_waits_says_for_what_and_until_when_and_can_be_tried_now(hub: H
     assert len(hub.deliveries()) == 1
 
 
+def test_running_it_again_does_not_wait_until_the_remote_is_asked_again(hub: Hub) -> None:
+    sha = hub.push({"valohai.yaml": step("train")})
+    hub.deliver(payload(sha))
+    hub.drain()
+    (repository,) = projects.repositories(hub.api.db, hub.project.id)
+    projects.set_fetch_problem(hub.api.db, repository.id, "it was away", "2099-01-01T00:00:00.000000Z")
+    hub.again(hub.deliveries()[0].id)
+    hub.drain()
+    assert hub.steps() == ["train"] * 2
+    assert projects.repository(hub.api.db, repository.id).fetch_problem == ""
+
+
 def test_running_it_again_runs_its_pushes_again_though_they_are_known(hub: Hub) -> None:
     sha = hub.push({"valohai.yaml": step("train")})
     hub.deliver(payload(sha))

@@ -180,6 +180,14 @@ class TestWithWebhooks:
         assert polled.outcomes()[-1] == (MAIN, b, "1 execution")
         assert polled.pushes.deliveries("model")[-1].source == "poll"
 
+    def test_a_worker_that_was_killed_meanwhile_only_delays(self, polled: Polled, a: str) -> None:
+        b = polled.push({"a": "1"})
+        assert not polled.poll()
+        polled.wait()
+        polled.poller = Poller(polled.pushes.config, polled.pushes.vault)
+        assert polled.found_in_the_end()
+        assert polled.outcomes()[-1] == (MAIN, b, "1 execution")
+
     def test_what_goes_on_moving_has_its_time_anew(self, polled: Polled, a: str) -> None:
         for number in range(3):
             polled.push({"a": str(number)})
@@ -275,8 +283,11 @@ def test_a_hundred_repositories_are_not_asked_at_once(polled: Polled) -> None:
         polled.pushes.add_project(f"p{number}", "github", f"file://{polled.path}")
     polled.pushes.db.conn.execute("UPDATE repository SET polled_at = '2020-01-01T00:00:00.000000Z'")
     polled.poller.due(polled.pushes.db)
-    seconds = {int(when) for when in polled.poller._next.values()}
-    assert len(seconds) >= 12
+    assert len({int(when) for when in polled.poller._next.values()}) >= 12
+    for number in range(2, 10):  # nor are those again that once were
+        polled.poller.poll(polled.pushes.db, number)
+    again = [polled.poller._next[number] for number in range(2, 10)]
+    assert max(again) - min(again) > 8
 
 
 def test_more_refs_than_are_followed_are_a_problem_that_is_said(polled: Polled) -> None:

@@ -106,9 +106,8 @@ def again(name: str, number: int) -> ResponseReturnValue:
     if delivery.pruned:
         raise Conflict(f"the body of delivery {number} is no longer kept: have its sender send it again, or push")
     with transaction(db):
-        if delivery.state == "stored":
-            deliveries.hurry(db, delivery.id)
         row = delivery.id if delivery.state == "stored" else deliveries.again(db, delivery.id)
+        deliveries.hurry(db, row)
     server.queues.nudge()
     return redirect(url_for("deliveries.show", name=name, number=row), 303)
 
