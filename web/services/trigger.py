@@ -51,7 +51,7 @@ class Source:
 
 def follow(db: Database, config: Config, source: Source, event: PushEvent, head: Head) -> str:
     """Record an event that ends at `head` with all that follows from it; the outcome. The same event again does nothing."""
-    event = replace(event, message=head.info.message[:MESSAGE_CHARS])
+    event = replace(event, message=head.info.message[:MESSAGE_CHARS], after=head.info.sha)  # which a tag leads to
     planned = plan(db, source, event, head)
     request = source.pull_request
     request_id = request.id if request else None
