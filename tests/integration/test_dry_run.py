@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -44,6 +45,9 @@ EVENT = st.fixed_dictionaries(
 )
 
 
+NUMBERS = itertools.count()
+
+
 def toml(rules: list[dict[str, Any]]) -> str:
     def value(given: Any) -> str:
         if isinstance(given, dict):
@@ -69,7 +73,7 @@ def here(pushes: PushServer, checkout: Checkout) -> Model:
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(EVENT)
 def test_what_a_dry_run_says_is_what_a_push_then_does(here: Model, event: dict[str, Any]) -> None:
-    pushes, number = here.pushes, len(here.pushes.deliveries("model"))
+    pushes, number = here.pushes, next(NUMBERS)
     files = {name: str(number) for name in event["files"]}
     sha = here.commit(files | {"valohai.yaml": TRAIN + step("check") + needy_step("needy")}, event["message"])
     here.push("-o", "ci.skip", f"{sha}:refs/heads/parked-{number}")
@@ -95,6 +99,17 @@ def test_what_a_dry_run_says_is_what_a_push_then_does(here: Model, event: dict[s
     ]
     stopped = [e.id for e in here.made if e.id in before and e.stop_requested_at != before[e.id].stop_requested_at]
     assert stopped == [execution.id for execution in said.stops]
+
+
+def test_a_commit_that_is_not_yet_pushed_changes_what_its_branch_has_not(here: Model) -> None:
+    here.change({"src/a": "1"})
+    sha = here.commit({"docs/a": "1"})
+    here.push("-o", "ci.skip", f"{sha}:refs/heads/parked")
+    paths = '[[rule]]\nname = "code"\npaths = ["src/**"]\n'
+    said = asked(here.pushes, Question(name=sha, branch="main", rules=paths))
+    assert said.verdicts[0].why == "no changed path matches src/**: docs/a"
+    here.rules(paths)
+    assert here.push() == said.outcome
 
 
 def test_a_commit_that_was_pushed_is_asked_about_as_it_was_pushed(here: Model) -> None:
