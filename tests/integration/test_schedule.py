@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from core.states import State
 from web.services import badges, schedule
 from web.services.badges import Question
 from web.store import deliveries, projects
-from web.store.db import connect, execute, transaction
+from web.store.db import execute, transaction
 
 NIGHTLY = """[[rule]]
 name = "nightly"
@@ -28,6 +29,16 @@ cancel_older = true
 [[rule]]
 name = "pushes"
 steps = ["check"]
+"""
+LOOKS = """
+import pathlib, sys
+from web.services import schedule
+from web.store.db import connect
+db = connect(pathlib.Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.read()
+for _ in range(20):
+    schedule.store_due(db)
 """
 
 
@@ -83,20 +94,18 @@ def test_each_planned_time_runs_though_nothing_was_pushed_between(here: Model) -
 
 def test_many_processes_that_look_at_once_make_it_run_once(here: Model) -> None:
     pass_days(here.pushes, 1.5)
-    barrier = threading.Barrier(4)
-
-    def look() -> None:
-        db = connect(here.pushes.config.database)
-        barrier.wait()
-        for _ in range(10):
-            schedule.store_due(db)
-        db.close()
-
-    threads = [threading.Thread(target=look) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    command = [sys.executable, "-P", "-c", LOOKS, str(here.pushes.config.database)]
+    looking = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(3)]
+    for process in looking:
+        assert process.stdout
+        process.stdout.readline()  # it is ready
+    for process in looking:
+        assert process.stdin
+        process.stdin.close()  # and now they all look
+    for process in looking:
+        assert process.wait() == 0
+        assert process.stdout
+        process.stdout.close()
     with here.pushes.worker():
         here.push()
     assert len(scheduled(here.pushes)) == len(here.made) == 1

@@ -117,7 +117,8 @@ def of_push(db: Database, push_id: int) -> list[Execution]:
 
 def unfinished_of_ref(db: Database, repository_id: int, kind: str, ref: str, before: int | None) -> list[Execution]:
     """What events of a kind made on a ref and has not ended, of pushes that stand before the push `before`, or of all."""
-    joined = SELECT.replace(" FROM execution", " FROM execution JOIN push ON push.id = execution.push_id", 1)
+    # from what is unfinished to its push: a busy branch has thousands of pushes
+    joined = SELECT.replace(" FROM execution", " FROM execution CROSS JOIN push ON push.id = execution.push_id", 1)
     sql = (
         f"{joined} WHERE execution.state IN ('created', 'queued', 'started') AND push.repository_id = ? AND push.kind = ?"
         " AND push.ref = ? AND COALESCE(push.again_of, push.id) < ? ORDER BY execution.id"
