@@ -80,9 +80,12 @@ def choose(
     candidates = _candidates(step_names(config), wished, matching)
     run: list[Chosen] = []
     skipped = [*wished.unclear]
-    for name, rule in list(candidates.items())[:MAX_STEPS]:
+    declared: dict[str, set[str]] = {}
+    for name, rule in candidates.items():
         try:
-            given = _values(load_step(config, name), rule, wished)
+            step = load_step(config, name)
+            declared[name] = {parameter.name for parameter in step.parameters}
+            given = _values(step, rule, wished)
             resolved = resolve(config, name, parameters=given, provided=provided)
             run.append(Chosen(resolved=resolved, rule=rule, environment=_environment(rule, wished, facts)))
         except UnresolvedStep as error:
@@ -90,22 +93,19 @@ def choose(
         except (NotFound, InvalidInput) as error:
             skipped.append((name, str(error)))
     skipped += _not_yet(config, [] if wished.steps else matching)
-    skipped += _unused(config, candidates, wished, facts)
+    skipped += _unused(candidates, declared, wished, facts)
     return Choice(run=tuple(run), skipped=tuple(skipped), verdicts=verdicts, named=bool(wished.steps))
 
 
 def _candidates(known: Sequence[str], wished: Wishes, matching: Sequence[Rule]) -> dict[str, Rule | None]:
     """The steps with the rule that has chosen each, and whose values it gets, named by the pusher or not."""
-    if wished.steps:
-        return {
-            name: next((rule for rule in matching if globs.includes(rule.steps, name, parts=False)), None)
-            for name in wished.steps
-        }
     found: dict[str, Rule | None] = {}
-    for rule in matching:
+    for name in wished.steps:
+        found[name] = next((rule for rule in matching if globs.includes(rule.steps, name, parts=False)), None)
+    for rule in () if wished.steps else matching:
         for name in _named(known, rule.steps):
             found.setdefault(name, rule)
-    return found
+    return dict(list(found.items())[:MAX_STEPS])
 
 
 def _named(known: Sequence[str], patterns: Sequence[str]) -> list[str]:
@@ -143,11 +143,9 @@ def _not_yet(config: Any, matching: Iterable[Rule]) -> Iterator[tuple[str, str]]
 
 
 def _unused(
-    config: Any, candidates: Mapping[str, Rule | None], wished: Wishes, facts: Facts
+    candidates: Mapping[str, Rule | None], declared: Mapping[str, Container[str]], wished: Wishes, facts: Facts
 ) -> Iterator[tuple[str, str]]:
-    """What was asked for and has no effect."""
-    known = step_names(config)
-    declared = {name: {p.name for p in load_step(config, name).parameters} for name in candidates if name in known}
+    """What was asked for and has no effect. `declared` are the parameters of each step."""
     for name in wished.parameters:
         if not any(name in names for names in declared.values()):
             yield f"parameter {name[:80]}", "no step that was chosen has it"
