@@ -36,6 +36,16 @@ def test_a_push_runs_what_the_rules_for_its_branch_choose_each_step_once(
     )
 
 
+def test_a_wish_that_has_no_effect_does_not_hide_that_no_rule_is_for_the_push(
+    pushes: PushServer, checkout: Checkout
+) -> None:
+    here = model(pushes, checkout, '[[rule]]\nname = "main"\nbranches = ["x"]\n')
+    assert here.change({"a": "1"}, "-o", "pushmill.parameter=a=1", "main") == (
+        "nothing runs: no rule is for it (main: branch main matches none of x)"
+    )
+    assert dict(pushes.pushes("model")[-1].skipped) == {"parameter a": "no step that was chosen has it"}
+
+
 PATHS = '[[rule]]\nname = "code"\npaths = ["src/**", "!**/*.md"]\nsteps = ["train"]\n'
 
 

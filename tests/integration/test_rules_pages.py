@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import html
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from api_server import ApiServer
 from instance import Checkout
 from site_client import Person
 
+from core.model import PushEvent
 from core.steps.resolve import resolve
 from web.pages.rules_section import START
-from web.services import hosting, launch
-from web.store import projects
+from web.services import hosting, launch, schedule
+from web.store import commits, deliveries, projects
 from web.store.db import transaction
 
 SETTINGS = "/p/demo/settings/"
@@ -141,10 +143,17 @@ def test_a_project_to_which_nothing_was_pushed_says_so(api: ApiServer) -> None:
     assert "nothing of project demo has been pushed or fetched yet" in words(answer.text)
 
 
-def test_what_would_be_stopped_is_named(api: ApiServer, person: Person, checkout: Checkout) -> None:
-    from core.model import PushEvent
-    from web.store import commits
+def test_the_delivery_of_a_schedule_says_that_its_time_had_come(api: ApiServer, person: Person) -> None:
+    with transaction(api.db):
+        projects.set_rules(api.db, api.demo.id, RULES)
+    schedule.store_due(api.db, datetime.now(UTC) + timedelta(days=1))
+    (delivery,) = deliveries.of_project(api.db, api.demo.id)
+    page = html.unescape(person.get(f"/p/demo/deliveries/{delivery.id}/").text)
+    assert "not needed: its time had come" in page
+    assert '"rule": "nightly"' in page
 
+
+def test_what_would_be_stopped_is_named(api: ApiServer, person: Person, checkout: Checkout) -> None:
     repository = hosting.repository_of(api.db, api.demo)
     with transaction(api.db):
         event = PushEvent(ref="refs/heads/main", before="0" * 40, after=api.commit.identifier, identity="x")

@@ -188,10 +188,10 @@ def outcome_of(event: PushEvent, head: Head, planned: Plan) -> str:
         return f"broken configuration: {head.problems[0]}"[:500]
     if choice.run:
         return "1 execution" if len(choice.run) == 1 else f"{len(choice.run)} executions"
+    if not (choice.named or any(verdict.matches for verdict in choice.verdicts)):
+        return _no_rule(event, choice)
     if choice.skipped:
         return "nothing runs: every step was skipped"
-    if not any(verdict.matches for verdict in choice.verdicts):
-        return _no_rule(event, choice)
     return "nothing runs: no rule chooses a step of it" if step_names(head.config) else "nothing runs: there is no step"
 
 
