@@ -123,7 +123,7 @@ def test_everything_in_order_is_all_ok_but_for_the_delivery_that_has_not_come(si
     assert found["valohai.yaml"]["message"] == f"2 steps at main ({sha[:8]}): train, test"
     (shown,) = site.forge.shown(sha).values()
     assert shown == (APIS[site.forge.kind].STATES["success"], "pushmill can post here")  # type: ignore[index]
-    assert "pushmill/check" in json.dumps(site.forge.statuses)
+    assert "pushmill-check" in json.dumps(site.forge.statuses)
     assert site.run("check", "model").returncode == 0
 
 

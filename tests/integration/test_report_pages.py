@@ -86,8 +86,8 @@ def test_it_says_what_was_told_and_what_is_wrong_with_the_way_out(site: Site) ->
     shown = html.unescape(page)
     assert "<script>alert" not in page
     assert "\u202e" not in page
-    assert "Nothing is told any more.</strong> refused: 401" in shown
-    assert "the comment on 7: given up after a day" in shown
+    assert "Nothing is told any more:</strong> refused: 401" in shown
+    assert "the comment on pull request 7: given up after a day" in shown
     assert "aaaaaaaa</a> pushmill/<script>" in shown
     assert "Asked again" in shown
     assert site.post("again") == 303

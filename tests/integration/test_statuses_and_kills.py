@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_forge import KINDS, FakeForge, running
+from fake_forge import KINDS, FakeForge, running, status_name
 from instance import Checkout, wait_for
 from told_forge import URL, ToldForge
 
@@ -25,6 +25,7 @@ allow_local = true
 url = "unix:///nonexistent/redis.sock"
 """
 SEED = 20261125
+UNFINISHED = ("pending", "running", "INPROGRESS")
 
 
 class Worker:
@@ -69,6 +70,12 @@ def agrees(told: ToldForge, sha: str) -> bool:
     return told.states(sha) == told.wanted(sha) and not told.due()
 
 
+def posted(told: ToldForge, sha: str, context: str) -> list[str]:
+    """The states of one status in the order in which they were told."""
+    calls = [call for call in told.forge.posts() if sha in call.path]
+    return [call.json["state"] for call in calls if status_name(call.json) == context]
+
+
 def test_a_worker_that_dies_between_the_post_and_its_record_leaves_nothing_behind(
     told: ToldForge, worker: Worker
 ) -> None:
@@ -108,6 +115,11 @@ def test_kills_at_any_time_and_failures_of_the_forge_lose_nothing(told: ToldForg
     told.forge.mend()
     wait_for(lambda: all(agrees(told, sha) for sha in shas), 90)
     assert all(len(told.shown(sha)) == 4 for sha in shas)
+    assert told.forge.overlaps() == 0
+    for sha in shas:
+        for context in told.shown(sha):
+            over = [state not in UNFINISHED for state in posted(told, sha, context)]
+            assert over == sorted(over), "an older state was told after a final one"
 
 
 def test_a_restarted_worker_asks_again_for_what_the_record_lacks(told: ToldForge, worker: Worker) -> None:

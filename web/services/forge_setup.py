@@ -14,7 +14,7 @@ from web.services.forge_access import Access
 from web.services.vault import Vault
 from web.store import projects
 
-CONTEXT = "pushmill/check"
+CONTEXT = "pushmill-check"  # not below pushmill/, where a step may have that name
 NO_URL = "the forge does not know how to reach this server: set `url` below [server] in config.toml to the address by which it does"
 
 

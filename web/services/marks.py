@@ -19,9 +19,14 @@ RECENT_S = 24 * 3600.0  # what is older is not told with a new token
 
 
 def follow(db: Database) -> None:
-    """Mark the commits of which an execution changed since the last call."""
+    """Mark the commits of which an execution changed since the last call; the first one ever begins with the last day."""
     position = outbox.position(db, CURSOR)
     newest = statuses.newest_change(db)
+    if position is None:
+        mark_recent(db)
+        with transaction(db):
+            outbox.set_position(db, CURSOR, newest)
+        return
     while position < newest:
         until = min(position + CHANGES, newest)
         with transaction(db):

@@ -54,11 +54,12 @@ class Teller:
             marks.mark_recent(db)
             self._compared = True
         marks.follow(db)
-        if not self._config.server.url:
+        due = outbox.repositories_due(db)
+        if due and not self._config.server.url:
             outbox.drop_due(db)  # there is no address that a status could lead to
             return
         self._threads = {number: thread for number, thread in self._threads.items() if thread.is_alive()}
-        for repository_id in outbox.repositories_due(db):
+        for repository_id in due:
             if repository_id not in self._threads and len(self._threads) < THREADS:
                 thread = threading.Thread(target=self._work, args=(repository_id,), daemon=True)
                 self._threads[repository_id] = thread
@@ -100,7 +101,9 @@ def work_off(db: Database, config: Config, vault: Vault, repository_id: int, ove
     try:
         access = forge_access.of(db, vault, repository)
         if access is None or not access.url:
-            raise PushmillError("it is not known where the forge's API is: set its address")
+            raise PushmillError(
+                "it is not known where its forge's API is: `pushmill project set-token --api-url` says it"
+            )
         with access.client() as client:
             while not over() and (line := outbox.next_due(db, repository_id)):
                 progress = _progress(db, config, vault, client, access, repository, line)

@@ -130,10 +130,10 @@ def waiting(db: Database, repository_id: int) -> int:
     return int(found["n"]) if found else 0
 
 
-def position(db: Database, name: str) -> int:
-    """How far the reader of that name has come."""
+def position(db: Database, name: str) -> int | None:
+    """How far the reader of that name has come; None when it has never read."""
     found = row(db, "SELECT position FROM cursor WHERE name = ?", (name,))
-    return int(found["position"]) if found else 0
+    return int(found["position"]) if found else None
 
 
 def set_position(db: Database, name: str, position: int) -> None:
