@@ -18,6 +18,8 @@ REFUSED_KEPT = 100  # of a project: anybody can have one refused
 REFUSED_PER_MINUTE = 10
 PRUNED_AT_ONCE = 50
 POLL = "poll"  # the source of those that the server made itself when it asked a remote
+# SQLite would take the index of repositories, and read every delivery there ever was
+WAITING = "delivery INDEXED BY delivery_waiting"
 OF_PROJECT = "repository_id IN (SELECT id FROM repository WHERE project_id = ?)"
 
 
@@ -85,7 +87,7 @@ def waiting(db: Database) -> list[int]:
     One that could not be fetched is left out until its own time has come, however many deliveries have come in since.
     """
     sql = (
-        "SELECT repository_id FROM delivery JOIN repository ON repository.id = repository_id"
+        f"SELECT repository_id FROM {WAITING} JOIN repository ON repository.id = repository_id"
         " WHERE state = 'stored' AND (retry_at IS NULL OR retry_at <= :now)"
         " AND (fetch_retry_at IS NULL OR fetch_retry_at <= :now) GROUP BY repository_id ORDER BY MIN(delivery.id)"
     )
@@ -114,7 +116,7 @@ def next_stored(db: Database, repository_id: int, after: int) -> Delivery | None
 
     One at a time: a body may have megabytes.
     """
-    sql = "SELECT * FROM delivery WHERE state = 'stored' AND repository_id = ? AND id > ? ORDER BY id LIMIT 1"
+    sql = f"SELECT * FROM {WAITING} WHERE state = 'stored' AND repository_id = ? AND id > ? ORDER BY id LIMIT 1"
     found = row(db, sql, (repository_id, after))
     return _delivery(found) if found else None
 
