@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -227,13 +227,17 @@ def postpone(db: Database, delivery: Delivery, message: str) -> str:
     return retry_at
 
 
-def prune(db: Database, before: str) -> int:
-    """Drop some deliveries that were handled before that time; how many. Call inside a transaction.
+def handled_before(db: Database, before: str) -> list[int]:
+    """The rows of some that were handled before that time and have not been pruned."""
+    old = "SELECT id FROM delivery WHERE pruned = 0 AND handled_at < ? ORDER BY handled_at LIMIT ?"
+    return [item["id"] for item in rows(db, old, (before, PRUNED_AT_ONCE))]
+
+
+def prune(db: Database, found: Sequence[int]) -> None:
+    """Drop these deliveries. Call inside a transaction.
 
     Those that something refers to stay as rows, without what came in; so do those of schedules, whose time has come once.
     """
-    old = "SELECT id FROM delivery WHERE pruned = 0 AND handled_at < ? ORDER BY handled_at LIMIT ?"
-    found = [item["id"] for item in rows(db, old, (before, PRUNED_AT_ONCE))]
     marks = ", ".join("?" * len(found))
     unused = (
         "source != 'schedule' AND NOT EXISTS (SELECT 1 FROM push WHERE push.delivery_id = delivery.id)"
@@ -241,7 +245,6 @@ def prune(db: Database, before: str) -> int:
     )
     execute(db, f"DELETE FROM delivery WHERE id IN ({marks}) AND {unused}", found)
     execute(db, f"UPDATE delivery SET body = x'', headers = '{{}}', pruned = 1 WHERE id IN ({marks})", found)
-    return len(found)
 
 
 def _delivery(found: Row) -> Delivery:
