@@ -453,3 +453,20 @@ class TestOldDeliveries:
             return deliveries.count(hub.api.db, hub.project.id) == 2
 
         wait_for(done, 60)
+
+
+def test_what_waits_is_found_without_looking_at_what_was_handled(hub: Hub) -> None:
+    """Each sweep asks, so that a server must not become slower with every delivery that it ever got."""
+    (repository,) = projects.repositories(hub.api.db, hub.project.id)
+    said = {"source": "github", "event": "push", "headers": {}, "body": b"x"}
+    with transaction(hub.api.db):
+        for number in range(1000):
+            deliveries.store(hub.api.db, repository.id, delivery_id=f"d-{number}", ignored="of no use", **said)
+    deliveries.store(hub.api.db, repository.id, delivery_id="new", **said)
+    thousands_of_steps: list[None] = []
+    hub.api.db.conn.set_progress_handler(lambda: thousands_of_steps.append(None), 1000)
+    assert deliveries.waiting(hub.api.db) == [repository.id]
+    found = deliveries.next_stored(hub.api.db, repository.id, 0)
+    hub.api.db.conn.set_progress_handler(None, 0)
+    assert found is not None
+    assert (found.delivery_id, thousands_of_steps) == ("new", [])

@@ -21,7 +21,6 @@ def prune(db: Database, age_s: float) -> None:
         return
     before = clock.text(datetime.now(UTC) - timedelta(seconds=max(age_s, LEAST_S)))
     deadline = time.monotonic() + BUDGET_S
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and (found := deliveries.handled_before(db, before)):
         with transaction(db):
-            if not deliveries.prune(db, before):
-                return
+            deliveries.prune(db, found)

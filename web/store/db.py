@@ -63,8 +63,9 @@ def row(db: Database, sql: str, values: Any = ()) -> Row | None:
 
 
 def execute(db: Database, sql: str, values: Any = ()) -> int:
-    """Run one statement; the number of rows it changed."""
-    return db.conn.execute(sql, values).rowcount
+    """Run one statement that writes; the number of rows it changed."""
+    with _writers:
+        return db.conn.execute(sql, values).rowcount
 
 
 def insert(db: Database, table: str, values: Row) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +18,8 @@ REFUSED_KEPT = 100  # of a project: anybody can have one refused
 REFUSED_PER_MINUTE = 10
 PRUNED_AT_ONCE = 50
 POLL = "poll"  # the source of those that the server made itself when it asked a remote
+# SQLite would take the index of repositories, and read every delivery there ever was
+WAITING = "delivery INDEXED BY delivery_waiting"
 OF_PROJECT = "repository_id IN (SELECT id FROM repository WHERE project_id = ?)"
 
 
@@ -85,7 +87,7 @@ def waiting(db: Database) -> list[int]:
     One that could not be fetched is left out until its own time has come, however many deliveries have come in since.
     """
     sql = (
-        "SELECT repository_id FROM delivery JOIN repository ON repository.id = repository_id"
+        f"SELECT repository_id FROM {WAITING} JOIN repository ON repository.id = repository_id"
         " WHERE state = 'stored' AND (retry_at IS NULL OR retry_at <= :now)"
         " AND (fetch_retry_at IS NULL OR fetch_retry_at <= :now) GROUP BY repository_id ORDER BY MIN(delivery.id)"
     )
@@ -114,7 +116,7 @@ def next_stored(db: Database, repository_id: int, after: int) -> Delivery | None
 
     One at a time: a body may have megabytes.
     """
-    sql = "SELECT * FROM delivery WHERE state = 'stored' AND repository_id = ? AND id > ? ORDER BY id LIMIT 1"
+    sql = f"SELECT * FROM {WAITING} WHERE state = 'stored' AND repository_id = ? AND id > ? ORDER BY id LIMIT 1"
     found = row(db, sql, (repository_id, after))
     return _delivery(found) if found else None
 
@@ -225,13 +227,17 @@ def postpone(db: Database, delivery: Delivery, message: str) -> str:
     return retry_at
 
 
-def prune(db: Database, before: str) -> int:
-    """Drop some deliveries that were handled before that time; how many. Call inside a transaction.
+def handled_before(db: Database, before: str) -> list[int]:
+    """The rows of some that were handled before that time and have not been pruned."""
+    old = "SELECT id FROM delivery WHERE pruned = 0 AND handled_at < ? ORDER BY handled_at LIMIT ?"
+    return [item["id"] for item in rows(db, old, (before, PRUNED_AT_ONCE))]
+
+
+def prune(db: Database, found: Sequence[int]) -> None:
+    """Drop these deliveries. Call inside a transaction.
 
     Those that something refers to stay as rows, without what came in; so do those of schedules, whose time has come once.
     """
-    old = "SELECT id FROM delivery WHERE pruned = 0 AND handled_at < ? ORDER BY handled_at LIMIT ?"
-    found = [item["id"] for item in rows(db, old, (before, PRUNED_AT_ONCE))]
     marks = ", ".join("?" * len(found))
     unused = (
         "source != 'schedule' AND NOT EXISTS (SELECT 1 FROM push WHERE push.delivery_id = delivery.id)"
@@ -239,7 +245,6 @@ def prune(db: Database, before: str) -> int:
     )
     execute(db, f"DELETE FROM delivery WHERE id IN ({marks}) AND {unused}", found)
     execute(db, f"UPDATE delivery SET body = x'', headers = '{{}}', pruned = 1 WHERE id IN ({marks})", found)
-    return len(found)
 
 
 def _delivery(found: Row) -> Delivery:
