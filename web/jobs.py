@@ -15,6 +15,7 @@ from web.services import dispatch, ingest, launch, lifecycle, pruning, redis_use
 from web.services.outbox import Teller
 from web.services.polling import Poller
 from web.services.queues import Queues
+from web.services.threads import Threads
 from web.services.vault import Vault
 from web.store import deliveries, projects
 from web.store.db import connect
@@ -32,7 +33,7 @@ class Sweeper:
         self._lock = threading.Lock()
         self._db = connect(config.database)
         self._poller = Poller(config, vault)
-        self._fetching, self._polling = _Threads(), _Threads()
+        self._fetching, self._polling = Threads(FETCHES), Threads(FETCHES)
         self._teller = Teller(config, vault)
 
     def sweep(self) -> None:
@@ -94,24 +95,6 @@ class Sweeper:
             _try(ask)
         finally:
             db.close()
-
-
-class _Threads:
-    """At most FETCHES at once, and one for each repository; for those that find no place the next sweep asks again."""
-
-    def __init__(self) -> None:
-        self._running: dict[int, threading.Thread] = {}
-
-    def start(self, repository_id: int, work: Callable[[int], None]) -> None:
-        self._running = {number: thread for number, thread in self._running.items() if thread.is_alive()}
-        if repository_id not in self._running and len(self._running) < FETCHES:
-            thread = threading.Thread(target=work, args=(repository_id,), daemon=True)
-            self._running[repository_id] = thread
-            thread.start()
-
-    def join(self) -> None:
-        for thread in self._running.values():
-            thread.join()
 
 
 # RQ calls jobs by name, with what is in Redis and nothing else; so the one thing that they work with stands here.

@@ -131,7 +131,7 @@ class ToldForge:
     def tick(self) -> bool:
         """One sweep; True when nobody is at work after it."""
         self.teller.tick(self.db)
-        return not any(thread.is_alive() for thread in self.teller._threads.values())
+        return not self.teller._threads.busy()
 
     def due(self) -> int:
         return lines.waiting(self.db, self.repository.id)

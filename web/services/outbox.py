@@ -23,6 +23,7 @@ from hooks.apis.client import Client, Later
 from web.services import comments, forge_access, marks, statuses
 from web.services.forge_access import Access
 from web.services.statuses import Progress
+from web.services.threads import Threads
 from web.services.vault import Vault
 from web.store import forge_access as stored_access
 from web.store import outbox, projects
@@ -44,7 +45,7 @@ class Teller:
 
     def __init__(self, config: Config, vault: Vault) -> None:
         self._config, self._vault = config, vault
-        self._threads: dict[int, threading.Thread] = {}
+        self._threads = Threads(THREADS)
         self._over = threading.Event()
         self._compared = False
 
@@ -58,18 +59,13 @@ class Teller:
         if due and not self._config.server.url:
             outbox.drop_due(db)  # there is no address that a status could lead to
             return
-        self._threads = {number: thread for number, thread in self._threads.items() if thread.is_alive()}
         for repository_id in due:
-            if repository_id not in self._threads and len(self._threads) < THREADS:
-                thread = threading.Thread(target=self._work, args=(repository_id,), daemon=True)
-                self._threads[repository_id] = thread
-                thread.start()
+            self._threads.start(repository_id, self._work)
 
     def close(self) -> None:
         """Wait for the calls that are on their way."""
         self._over.set()
-        for thread in self._threads.values():
-            thread.join()
+        self._threads.join()
 
     def _work(self, repository_id: int) -> None:
         db = connect(self._config.database)
