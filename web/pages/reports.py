@@ -27,11 +27,13 @@ SHOWN = 10  # problems
 class Report:
     """What one forge is told. `silent` is why it is told nothing at all; everything else is then empty.
 
-    `waiting` is how many commits and pull requests are still to be told, `refused` what the forge would not have,
-    `troubled` what could not be told, or not yet. `paused_until` is when it may be asked again.
+    `has_api` is whether the forge could be told anything, `waiting` how many commits and pull requests are still to be
+    told, `refused` what the forge would not have, `troubled` what could not be told, or not yet. `paused_until` is when it
+    may be asked again.
     """
 
     repository: Repository
+    has_api: bool
     silent: str = ""
     api_url: str = ""
     newest: Told | None = None
@@ -42,11 +44,13 @@ class Report:
 
 
 def of(db: Database, repository: Repository, server_url: str) -> Report:
+    has_api = forge_access.has_api(repository)
     if silent := _silent(repository, server_url):
-        return Report(repository=repository, silent=silent)
+        return Report(repository=repository, has_api=has_api, silent=silent)
     until = repository.api_retry_at
     return Report(
         repository=repository,
+        has_api=has_api,
         api_url=forge_access.api_url(repository),
         newest=statuses.newest(db, repository.id),
         waiting=lines.waiting(db, repository.id),
