@@ -11,22 +11,32 @@ import pytest
 from api_server import ApiServer
 from site_client import Person
 
-from core.model import Execution, PushEvent
+from core.model import EventKind, Execution, PullRequestEvent, PushEvent
 from core.steps.resolve import resolve
 from web.badges import COLOURS, svg
 from web.services import badges, launch
 from web.services.badges import merged
-from web.store import commits, metadata, projects
+from web.store import commits, metadata, projects, pull_requests
 from web.store.db import execute, transaction
 
 
-def pushed(api: ApiServer, branch: str = "main", *, ref: str = "", before: str = "0" * 40) -> Execution:
+def pushed(
+    api: ApiServer,
+    branch: str = "main",
+    *,
+    ref: str = "",
+    before: str = "0" * 40,
+    kind: EventKind = EventKind.PUSH,
+    pull_request_id: int | None = None,
+) -> Execution:
     """One execution of a push to a branch."""
     repository = projects.repositories(api.db, api.demo.id)[0]
     ref = ref or f"refs/heads/{branch}"
-    event = PushEvent(ref=ref, before=before, after=api.commit.identifier, identity=f"{ref} {before}")
+    event = PushEvent(kind=kind, ref=ref, before=before, after=api.commit.identifier, identity=f"{ref} {before}")
     with transaction(api.db):
-        push = commits.add_push(api.db, repository.id, event, None)
+        push = commits.add_push(api.db, repository.id, event, None, pull_request_id=pull_request_id)
+        assert push is not None
+        commits.finish_push(api.db, push, commit_id=api.commit.id, outcome="1 execution")
         resolved = resolve(api.commit.config, "Train model")
         return launch.launch(api.db, api.config, api.demo, api.commit, resolved, api.admin, push_id=push)
 
@@ -75,6 +85,30 @@ def test_what_is_unknown_is_an_image_too(api: ApiServer, path: str) -> None:
     answer = api.client.get(f"/badge/{path}")
     assert answer.status_code == 200
     assert words(answer.text).endswith(": unknown")
+
+
+def test_a_commit_that_its_pull_request_ran_before_the_push_was_told_is_shown(api: ApiServer) -> None:
+    end(api, pushed(api, "feature"), "complete")
+    execute(api.db, "UPDATE push SET commit_id = NULL")  # it was another commit
+    repository = projects.repositories(api.db, api.demo.id)[0]
+    head = PullRequestEvent(
+        number=7, sha=api.commit.identifier, title="", author="", url="", head_branch="feature", base_branch="main",
+        from_fork=False,
+    )  # fmt: skip
+    with transaction(api.db):
+        request = pull_requests.save(api.db, repository.id, head, head.sha, "2026-11-22T23:40:00.000000Z")
+    ran = pushed(api, ref="refs/pull/7/head", kind=EventKind.PULL_REQUEST, pull_request_id=request.id)
+    end(api, ran, "error")
+    assert words(api.client.get("/badge/demo.svg?branch=feature").text) == "demo: passing"
+    event = PushEvent(ref="refs/heads/feature", before="1" * 40, after=api.commit.identifier, identity="second")
+    with transaction(api.db):
+        push = commits.add_push(api.db, repository.id, event, None)
+        assert push is not None
+        commits.finish_push(api.db, push, commit_id=api.commit.id, outcome="nothing runs: every step was skipped")
+    assert words(api.client.get("/badge/demo.svg?branch=feature").text) == "demo: failing"
+    assert words(api.client.get("/badge/demo.svg?branch=main").text) == "demo: unknown"
+    execute(api.db, "UPDATE pull_request SET from_fork = 1")
+    assert words(api.client.get("/badge/demo.svg?branch=feature").text) == "demo: passing"
 
 
 def test_caches_can_tell_a_change(api: ApiServer) -> None:

@@ -18,6 +18,12 @@ SHOWN_BRANCHES, SHOWN_METRICS = 100, 200
 LOOKED_AT = 50  # executions whose metadata keys a person may choose from
 # A push that was run again counts where the first one stands.
 PLACE = "COALESCE(push.again_of, push.id)"
+# The pushes whose executions are those of a push: itself, and the pull request that ran its commit before it was told.
+SAME_SET = (
+    "(SELECT push.id UNION ALL SELECT other.id FROM push AS other JOIN pull_request ON"
+    " pull_request.id = other.pull_request_id WHERE other.commit_id = push.commit_id AND NOT pull_request.from_fork"
+    " AND other.repository_id = push.repository_id AND push.ref = 'refs/heads/' || pull_request.head_branch)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +42,7 @@ class Choice:
 def newest(db: Database, choice: Choice) -> list[Execution]:
     """The executions of the newest push that made any, the last try of each."""
     found = _newest(db, choice, "push.id AS push_id", "")
-    tried = executions.of_push(db, found["push_id"]) if found else []
+    tried = executions.of_ids(db, _of_set(db, found["push_id"])) if found else []
     retried = {execution.retry_of for execution in tried}
     return [e for e in tried if e.id not in retried and choice.step in (None, e.step)]
 
@@ -87,11 +93,19 @@ def _newest(db: Database, choice: Choice, columns: str, joined: str, *values: st
         where, asked = f"{where} AND execution.step = ?", [*asked, choice.step]
     sql = (
         f"SELECT {columns}, {PLACE} AS place, execution.id AS execution_id FROM push"
-        f" CROSS JOIN execution ON execution.push_id = push.id{joined} WHERE push.repository_id = ? AND NOT push.late AND {where}"
+        f" CROSS JOIN execution ON execution.push_id IN {SAME_SET}{joined}"
+        f" WHERE push.repository_id = ? AND NOT push.late AND {where}"
         f" ORDER BY {PLACE} DESC, push.id DESC, execution.id DESC LIMIT 1"
     )
     found = [row(db, sql, [*values, repository_id, *asked]) for repository_id in choice.repository_ids]
     return max(filter(None, found), key=lambda item: (item["place"], item["execution_id"]), default=None)
+
+
+def _of_set(db: Database, push_id: int) -> list[int]:
+    sql = (
+        f"SELECT execution.id FROM push JOIN execution ON execution.push_id IN {SAME_SET} WHERE push.id = ? ORDER BY 1"
+    )
+    return [found["id"] for found in rows(db, sql, (push_id,))]
 
 
 def _range(prefix: str) -> list[str]:
