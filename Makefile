@@ -20,7 +20,7 @@ test:
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/pytest -n 2 --dist loadfile tests/unit tests/integration tests/browser
+	.venv/bin/pytest -n 3 --dist loadfile tests/unit tests/integration tests/browser
 	.venv/bin/pytest tests/e2e
 
 chaos:

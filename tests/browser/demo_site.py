@@ -22,6 +22,7 @@ from werkzeug.serving import make_server
 
 from core.model import Execution
 from web.app import create_app
+from web.services import lifecycle
 from web.store import executions
 from web.store.db import connect
 
@@ -41,6 +42,10 @@ class Site:
     def say(self, text: str, stream: str = "stdout", execution: Execution | None = None) -> None:
         say(self.db, self.demo.config, execution or self.demo.live, self.demo.runner, stream, text.encode())
         self.app.extensions["pushmill"].changes.publish()
+
+    def hear(self, execution: Execution) -> None:
+        """A heartbeat of its runner: the demo may be older than the lease."""
+        lifecycle.extend(self.db, self.demo.runner, execution.uuid, execution.attempt)
 
     def page(self, execution: Execution, rest: str = "") -> str:
         return f"/p/{self.demo.project.name}/executions/{execution.counter}/{rest}"

@@ -130,6 +130,7 @@ def test_colours_come_by_classes_and_links_in_output_do_not_come_at_all(browser:
 
 def test_the_stop_button_stops_and_then_kills(browser: Browser, demo_site: Site) -> None:
     live = demo_site.demo.live
+    demo_site.hear(live)
     browser.open(demo_site.page(live))
     browser.wait("document.getElementById('connection').textContent === 'live'")
     assert browser.find("#stop button").text == "Stop"
