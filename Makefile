@@ -21,7 +21,7 @@ test:
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/pytest -n 3 --dist loadfile tests/unit tests/integration tests/browser
-	.venv/bin/pytest tests/e2e
+	.venv/bin/pytest -n 2 --dist loadfile tests/e2e
 
 chaos:
 	@.ci/locked .ci/prepare-test

@@ -31,8 +31,8 @@ def test_an_absent_image_is_pulled_and_its_digest_kept(server: Instance, checkou
     pushed = docker("push", image)
     docker("rmi", image)
     checkout.commit({"valohai.yaml": step("hello", "echo hello").replace("pushmill-quickstart", image)})
-    checkout.push(server.git_url("pulled"))
-    execution = server.run("pulled", "hello")
+    checkout.push(server.git_url("imaged"))
+    execution = server.run("imaged", "hello")
     said = server.events(execution["id"], "status")
     assert execution["status"] == "complete", said
     assert any(line.startswith(f"Pulled image {image}") for line in said)
