@@ -64,7 +64,7 @@ answer=
 for file in "$dir"/*.push; do
 	name=${file##*/}
 	[ -f "$file" ] && [ "${name%%-*}" -lt $((now - 5)) ] 2>/dev/null || continue # a younger one has its own hook
-	[ $(($(date +%s) - now)) -lt 1 ] || break
+	[ "$told" = 0 ] || [ $(($(date +%s) - now)) -lt 1 ] || break # one in any case: a second may just have ended
 	earlier=$(cat "$file" 2>/dev/null) || continue
 	answer=$(post "$earlier" 1 respond-async)
 	settle "$file" "${answer##*

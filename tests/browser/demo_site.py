@@ -45,7 +45,7 @@ class Site:
 
     def hear(self, execution: Execution) -> None:
         """A heartbeat of its runner: the demo may be older than the lease."""
-        lifecycle.extend(self.db, self.demo.runner, execution.uuid, execution.attempt)
+        lifecycle.extend(self.db, self.demo.runner, execution.uuid, self.now(execution).attempt)
 
     def page(self, execution: Execution, rest: str = "") -> str:
         return f"/p/{self.demo.project.name}/executions/{execution.counter}/{rest}"
