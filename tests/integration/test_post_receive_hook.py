@@ -78,6 +78,25 @@ def test_a_server_that_is_away_never_fails_the_push_and_is_told_next_time(elsewh
     assert [push.after for push in elsewhere.pushes.pushes("model")] == [first, second]
 
 
+def test_a_second_that_just_ends_keeps_no_earlier_push_back(
+    elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere.checkout.commit({"valohai.yaml": step("train")}, "first")
+    elsewhere.pushes.stop()
+    elsewhere.push()
+    (kept,) = elsewhere.waiting()
+    kept.rename(kept.with_name(f"{int(time.time()) - 60}{kept.name[10:]}"))
+    elsewhere.pushes.start()
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    clock = tools / "date"  # on which a second ends whenever somebody looks
+    clock.write_text(f"#!/bin/sh\necho x >>{tools}/looks\necho $(({int(time.time())} + $(wc -l <{tools}/looks)))\n")
+    clock.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    elsewhere.checkout.commit({}, "second")
+    assert "1 earlier push" in elsewhere.push()
+
+
 def test_a_server_that_hangs_holds_a_push_up_for_two_seconds_at_most(elsewhere: Elsewhere) -> None:
     import socket
 
