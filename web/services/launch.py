@@ -84,7 +84,7 @@ def restart_lost(db: Database, config: Config) -> int:
         with transaction(db):
             if executions.retried_by(db, execution.id):
                 continue  # somebody pressed "run again" meanwhile
-            restarted = again(db, config, execution, _creator(db, execution), "Restarts")
+            restarted = again(db, config, execution, users.of_row(db, execution.creator_id), "Restarts")
             if executions.retries(db, restarted.id) >= MAX_RESTARTS:
                 executions.update(db, restarted, autorestart=False)
                 lifecycle.say(db, config.logs_dir, restarted, f"Restart {MAX_RESTARTS}, the last one")
@@ -101,12 +101,6 @@ def _record(
     if refusal := environments.refusal(environment, execution.image):
         lifecycle.fail(db, config.logs_dir, execution, FailureReason.IMAGE, refusal)
     return executions.get(db, execution.id)
-
-
-def _creator(db: Database, execution: Execution) -> User:
-    creator = users.get(db, execution.creator_id)
-    assert creator is not None  # noqa: S101  (a foreign key)
-    return creator
 
 
 def spec(db: Database, config: Config, vault: Vault, execution: Execution) -> ExecutionSpec:
@@ -148,12 +142,12 @@ def spec(db: Database, config: Config, vault: Vault, execution: Execution) -> Ex
 
 def execution_document(db: Database, project: Project, execution: Execution) -> dict[str, Any]:
     """The content of /valohai/config/execution.json: a flat object with dotted keys."""
-    creator = users.get(db, execution.creator_id)
+    creator = users.of_row(db, execution.creator_id)
     values = {
         "commit-identifier": execution.commit_identifier,
         "creator-id": execution.creator_id,
         "creator-name": execution.creator,
-        "creator-email": (creator.email if creator else "") or None,
+        "creator-email": creator.email or None,
         "environment-id": execution.environment,
         "environment-name": execution.environment,
         "environment-slug": execution.environment,

@@ -76,7 +76,7 @@ def follow(db: Database, config: Config, source: Source, event: PushEvent, head:
         if not source.again:
             choice = repeats.less(choice, repeats.reasons(db, commit, event, request))
         outcome = outcome_of(event, head, replace(planned, choice=choice))
-        creator = _pusher(db, event, request) or _owner(db, source.project)
+        creator = _pusher(db, event, request) or users.of_row(db, source.project.owner_id)
         run(
             db, config, source.project, commit, choice, creator, push_id=push_id, outcome=outcome, instead_of=superseded
         )
@@ -208,9 +208,3 @@ def _pusher(db: Database, event: PushEvent, request: PullRequest | None) -> User
     if event.kind is EventKind.SCHEDULE or (request is not None and request.from_fork):
         return None
     return users.by_name(db, event.pusher)
-
-
-def _owner(db: Database, project: Project) -> User:
-    owner = users.get(db, project.owner_id)
-    assert owner is not None  # noqa: S101  (a foreign key)
-    return owner

@@ -36,6 +36,13 @@ def get(db: Database, user_id: int) -> User | None:
     return _user(row(db, "SELECT * FROM user WHERE id = ?", (user_id,)))
 
 
+def of_row(db: Database, user_id: int) -> User:
+    """The user that a row names, whom a foreign key keeps there."""
+    found = get(db, user_id)
+    assert found is not None  # noqa: S101
+    return found
+
+
 def by_name(db: Database, username: str) -> User | None:
     return _user(row(db, "SELECT * FROM user WHERE username = ?", (username,)))
 
