@@ -122,7 +122,8 @@ class Instance:
         return list(self.get("/data/", output_execution=uuid, limit=5000)["results"])
 
     def download(self, datum: str) -> bytes:
-        return httpx.get(self.get(f"/data/{datum}/download/")["url"], timeout=30, trust_env=False).content
+        answer = httpx.get(self.get(f"/data/{datum}/download/")["url"], timeout=30, trust_env=False)
+        return answer.raise_for_status().content
 
     def run(self, project: str, step: str, timeout: float = 90.0) -> Any:
         """The newest execution of a step, once it is final."""

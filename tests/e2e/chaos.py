@@ -193,7 +193,10 @@ class Battle:
         return [*found, *({"id": "", "status": "not there yet", "step": ""} for _ in range(self.count - len(found)))]
 
     def problems(self) -> list[str]:
-        """What is wrong with the executions, each with its log and its states."""
+        """What is wrong with the executions, each with its log and its states.
+
+        What was killed last may still be on its way back.
+        """
         wrong = [(execution, self._wrong(execution)) for execution in self.executions()]
         return [f"{execution['step']}: {what}\n{self.story(execution)}" for execution, what in wrong if what]
 
@@ -238,7 +241,7 @@ class Battle:
     def _wrong(self, execution: Any) -> str:
         kind, _, number = execution["step"].partition("-")
         uuid, seed, instance = execution["id"], int(number), self.site.instance
-        out, err = instance.events(uuid, "stdout"), instance.events(uuid, "stderr")
+        out, err = (self._patiently(lambda stream=s: instance.events(uuid, stream)) for s in ("stdout", "stderr"))
         self.lines += len(out) + len(err)
         if kind == "early":
             if execution["status"] == "stopped":  # whether it had begun or not
@@ -271,11 +274,12 @@ class Battle:
 
     def _wrong_outputs(self, uuid: str, seed: int) -> str:
         expected = {"first": random.Random(seed).randbytes(300_000), "sub/last": b"%d" % seed}
-        stored = {datum["name"]: datum for datum in self.site.instance.outputs(uuid)}
+        stored = {datum["name"]: datum for datum in self._patiently(lambda: self.site.instance.outputs(uuid))}
         if stored.keys() != expected.keys():
             return f"its outputs are {sorted(stored)}"
         for name, content in expected.items():
-            got = self.site.instance.download(stored[name]["id"])
+            datum = stored[name]["id"]
+            got = self._patiently(lambda datum=datum: self.site.instance.download(datum))
             self.bytes += len(got)
             if hashlib.sha256(got).digest() != hashlib.sha256(content).digest():
                 return f"output {name} has another content"
