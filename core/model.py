@@ -211,7 +211,8 @@ class Execution:
     """One run of one step. Times are text of core.clock; durations seconds; sizes bytes.
 
     `gpus` is how many devices it gets, `devices` the UUIDs of those it got. Higher `priority` goes first. `retry_of` is
-    the id of the execution that this one runs again.
+    the id of the execution that this one runs again. One of a task has its place in the search as `trial`, from 0; of
+    several with the same place the newest counts, as for a node of a pipeline.
     """
 
     id: int
@@ -239,6 +240,9 @@ class Execution:
     priority: int
     autorestart: bool
     retry_of: int | None
+    task_id: int | None
+    trial: int | None
+    pipeline_node_id: int | None
     time_limit_s: float | None
     no_output_limit_s: float | None
     creator_id: int
@@ -264,6 +268,27 @@ class Execution:
     def status(self) -> str:
         """The state as the API shows it: `stopping` while a started execution has been asked to stop."""
         return "stopping" if self.state is State.STARTED and self.stop_requested_at else str(self.state)
+
+
+class TargetKind(StrEnum):
+    """What a valohai.yaml declares that can run."""
+
+    STEP = "step"
+    TASK = "task"
+    PIPELINE = "pipeline"
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Target:
+    """One thing that can run, as rules choose it and forges show it: a step, a task or a pipeline, by name."""
+
+    kind: TargetKind = TargetKind.STEP
+    name: str
+
+    @property
+    def label(self) -> str:
+        """For people: a step's plain name, `task NAME` or `pipeline NAME`."""
+        return self.name if self.kind is TargetKind.STEP else f"{self.kind} {self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
-"""The one table of legal moves between states."""
+"""The tables of legal moves between states."""
 
 from __future__ import annotations
 
 from core.errors import IllegalMove
-from core.states import FailureReason, State
+from core.states import FINAL, FailureReason, State
 
 MOVES: frozenset[tuple[State, State]] = frozenset(
     {
@@ -19,6 +19,19 @@ MOVES: frozenset[tuple[State, State]] = frozenset(
         (State.STARTED, State.STOPPED),
     }
 )
+
+# Of tasks, pipelines and their nodes, which wait until something of them runs, and go on until all of it has ended.
+GROUP_MOVES: frozenset[tuple[State, State]] = frozenset(
+    {(State.CREATED, State.STARTED)}
+    | {(State.CREATED, final) for final in FINAL}
+    | {(State.STARTED, final) for final in FINAL}
+)
+
+
+def check_group_move(current: State, to: State) -> None:
+    """Raise IllegalMove unless a task, a pipeline or a node in `current` may go to `to`."""
+    if (current, to) not in GROUP_MOVES:
+        raise IllegalMove(current, to, "that move is not in the table")
 
 
 def check_move(

@@ -23,7 +23,7 @@ from web.store.db import transaction
 REPEATED = (
     *("project_id", "commit_id", "push_id", "step", "title", "image", "commands", "parameters", "inputs", "tags"),
     *("environment_variables", "memory", "cpus", "gpus", "mounts", "priority", "autorestart"),
-    *("time_limit_s", "no_output_limit_s"),
+    *("time_limit_s", "no_output_limit_s", "task_id", "trial", "pipeline_node_id"),
 )
 MAX_RESTARTS = 10  # in a row: a machine that keeps dying must not run one execution for ever
 
@@ -42,10 +42,14 @@ def launch(
     environment: str = "",
     priority: int = 0,
     why: str = "",
+    task_id: int | None = None,
+    trial: int | None = None,
+    pipeline_node_id: int | None = None,
 ) -> Execution:
     """Record one execution. Call inside a transaction, and dispatch after it.
 
-    `environment` is instead of the step's own; `why` is the first thing that its log says.
+    `environment` is instead of the step's own; `why` is the first thing that its log says. One of a task has its place
+    in the search as `trial`; trials of a pipeline's task name its node too.
     """
     found, note = environments.choose(db, project, environment or resolved.environment)
     step = resolved.step
@@ -60,6 +64,7 @@ def launch(
         "autorestart": step.autorestart or found.autorestart,
         "time_limit_s": resolved.time_limit_s or config.limits.time or None,
         "no_output_limit_s": resolved.no_output_limit_s or config.limits.no_output or None, "creator_id": creator.id,
+        "task_id": task_id, "trial": trial, "pipeline_node_id": pipeline_node_id,
     }  # fmt: skip
     return _record(db, config, found, values, [*filter(None, (why, note)), *refused, *resolved.notes])
 

@@ -162,11 +162,11 @@ def set_rules(db: Database, project_id: int, rules: str) -> None:
     execute(db, sql, (rules, clock.now(), project_id, rules))
 
 
-def take_counter(db: Database, project_id: int) -> int:
-    """The next execution number of a project. Call inside a transaction."""
-    execute(db, "UPDATE project SET execution_counter = execution_counter + 1 WHERE id = ?", (project_id,))
-    found = row(db, "SELECT execution_counter FROM project WHERE id = ?", (project_id,))
-    return int(found["execution_counter"]) if found else 0
+def take_counter(db: Database, project_id: int, of: str = "execution") -> int:
+    """The next number of an execution, a task or a pipeline of a project. Call inside a transaction."""
+    execute(db, f"UPDATE project SET {of}_counter = {of}_counter + 1 WHERE id = ?", (project_id,))
+    found = row(db, f"SELECT {of}_counter AS counter FROM project WHERE id = ?", (project_id,))
+    return int(found["counter"]) if found else 0
 
 
 def _one(found: Row | None, asked: object) -> Project:

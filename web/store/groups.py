@@ -1,0 +1,49 @@
+"""What tasks, pipelines and their nodes share: the one function that moves their state, and stop requests."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+from core import clock
+from core.errors import Conflict
+from core.moves import check_group_move
+from core.states import FINAL, State
+from web.store.db import Row, execute
+
+Table = Literal["task", "pipeline", "pipeline_node"]
+
+
+def move(db: Database, table: Table, group_id: int, current: State, to: State, message: str = "") -> None:
+    """Apply one legal move. Call inside a transaction; nothing else writes these `state`s.
+
+    Raises IllegalMove when the table of moves forbids it and Conflict when it is no longer `current`. `message` says why
+    it ended, or what it does.
+    """
+    check_group_move(current, to)
+    values: Row = {"state": to, "message": message}
+    if to is State.STARTED:
+        values["started_at"] = clock.now()
+    if to in FINAL:
+        values["ended_at"] = clock.now()
+    assignments = ", ".join(f"{name} = ?" for name in values)
+    sql = f"UPDATE {table} SET {assignments} WHERE id = ? AND state = ?"
+    if execute(db, sql, [*values.values(), group_id, current]) != 1:
+        raise Conflict(f"{table} {group_id} is no longer {current}")
+
+
+def update(db: Database, table: Table, group_id: int, **columns: Any) -> bool:
+    """Set columns other than the state; False when it is final."""
+    assignments = ", ".join(f"{name} = ?" for name in columns)
+    sql = f"UPDATE {table} SET {assignments} WHERE id = ? AND ended_at IS NULL"
+    return execute(db, sql, [*columns.values(), group_id]) == 1
+
+
+def request_stop(db: Database, table: Literal["task", "pipeline"], group_id: int, who: str) -> bool:
+    """Say that it is to stop; False when it is final or was asked before. Who works it off stops what runs of it."""
+    sql = (
+        f"UPDATE {table} SET stop_requested_at = ?, stopped_by = ? WHERE id = ? AND ended_at IS NULL"
+        " AND stop_requested_at IS NULL"
+    )
+    return execute(db, sql, (clock.now(), who, group_id)) == 1

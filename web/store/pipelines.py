@@ -1,0 +1,121 @@
+"""Pipelines and their nodes: their rows, and the executions and tasks that nodes have made."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlite_utils import Database
+
+from core import clock
+from core.errors import NotFound
+from core.groups import Pipeline, PipelineNode
+from core.model import Execution
+from core.states import State
+from web.store import executions
+from web.store.db import Row, insert, row, rows
+from web.store.projects import take_counter
+
+JSON_COLUMNS = ("config", "parameters")
+SELECT = (
+    "SELECT pipeline.*, git_commit.identifier AS commit_identifier, user.username AS creator FROM pipeline"
+    " JOIN git_commit ON git_commit.id = pipeline.commit_id JOIN user ON user.id = pipeline.creator_id"
+)
+UNFINISHED = "pipeline.state IN ('created', 'started')"
+
+
+def add(db: Database, values: Mapping[str, Any], nodes: Sequence[tuple[str, str]]) -> Pipeline:
+    """A new pipeline in `created` with the next number of its project. Call inside a transaction.
+
+    `values` are columns; JSON ones are given as Python values. `nodes` are (name, kind) in file order.
+    """
+    encoded = {key: json.dumps(value) if key in JSON_COLUMNS else value for key, value in values.items()}
+    counter = take_counter(db, values["project_id"], "pipeline")
+    own = {"uuid": str(uuid.uuid4()), "counter": counter, "state": State.CREATED, "created_at": clock.now()}
+    pipeline_id = insert(db, "pipeline", encoded | own)
+    for position, (name, kind) in enumerate(nodes):
+        node = {"uuid": str(uuid.uuid4()), "pipeline_id": pipeline_id, "position": position, "name": name, "kind": kind}
+        insert(db, "pipeline_node", node | {"state": State.CREATED})
+    return get(db, pipeline_id)
+
+
+def get(db: Database, pipeline_id: int) -> Pipeline:
+    return _one(row(db, f"{SELECT} WHERE pipeline.id = ?", (pipeline_id,)), pipeline_id)
+
+
+def by_uuid(db: Database, pipeline_uuid: str) -> Pipeline:
+    return _one(row(db, f"{SELECT} WHERE pipeline.uuid = ?", (pipeline_uuid,)), pipeline_uuid)
+
+
+def by_counter(db: Database, project_id: int, counter: int) -> Pipeline:
+    sql = f"{SELECT} WHERE pipeline.project_id = ? AND pipeline.counter = ?"
+    return _one(row(db, sql, (project_id, counter)), f"={counter}")
+
+
+def of_ids(db: Database, pipeline_ids: Sequence[int]) -> list[Pipeline]:
+    """In the order of the ids given."""
+    marks = ", ".join("?" * len(pipeline_ids))
+    found = {item["id"]: item for item in rows(db, f"{SELECT} WHERE pipeline.id IN ({marks})", list(pipeline_ids))}
+    return [_pipeline(found[pipeline_id]) for pipeline_id in pipeline_ids if pipeline_id in found]
+
+
+def of_push(db: Database, push_id: int) -> list[Pipeline]:
+    sql = f"{SELECT} WHERE pipeline.push_id = ? ORDER BY pipeline.id"
+    return [_pipeline(found) for found in rows(db, sql, (push_id,))]
+
+
+def of_commit(db: Database, commit_id: int) -> list[Pipeline]:
+    """In the order of their numbers."""
+    sql = f"{SELECT} WHERE pipeline.commit_id = ? ORDER BY pipeline.id"
+    return [_pipeline(found) for found in rows(db, sql, (commit_id,))]
+
+
+def unfinished(db: Database) -> list[Pipeline]:
+    """The oldest first."""
+    return [_pipeline(found) for found in rows(db, f"{SELECT} WHERE {UNFINISHED} ORDER BY pipeline.id")]
+
+
+def search(db: Database, project_id: int, *, limit: int = 100, offset: int = 0) -> tuple[list[Pipeline], int]:
+    """The newest first, and how many there are without the limit."""
+    count = row(db, "SELECT COUNT(*) AS n FROM pipeline WHERE project_id = ?", (project_id,))
+    sql = f"{SELECT} WHERE pipeline.project_id = ? ORDER BY pipeline.counter DESC LIMIT ? OFFSET ?"
+    found = rows(db, sql, (project_id, limit, offset))
+    return [_pipeline(item) for item in found], int(count["n"]) if count else 0
+
+
+def nodes(db: Database, pipeline_id: int) -> list[PipelineNode]:
+    """In file order."""
+    found = rows(db, "SELECT * FROM pipeline_node WHERE pipeline_id = ? ORDER BY position", (pipeline_id,))
+    return [_node(item) for item in found]
+
+
+def node(db: Database, node_id: int) -> PipelineNode:
+    found = row(db, "SELECT * FROM pipeline_node WHERE id = ?", (node_id,))
+    if found is None:
+        raise NotFound(f"there is no pipeline node {node_id}")
+    return _node(found)
+
+
+def executions_of(db: Database, node_id: int) -> list[Execution]:
+    """What an execution node has made, the oldest first; the newest counts. Trials of a task node are its task's."""
+    sql = "SELECT id FROM execution WHERE pipeline_node_id = ? AND task_id IS NULL ORDER BY id"
+    return executions.of_ids(db, [found["id"] for found in rows(db, sql, (node_id,))])
+
+
+def _one(found: Row | None, asked: object) -> Pipeline:
+    if found is None:
+        raise NotFound(f"there is no pipeline {asked}")
+    return _pipeline(found)
+
+
+def _pipeline(found: Row) -> Pipeline:
+    values = {name: found[name] for name in Pipeline.__dataclass_fields__}
+    values |= {name: json.loads(found[name]) for name in JSON_COLUMNS}
+    return Pipeline(**values | {"state": State(found["state"])})
+
+
+def _node(found: Row) -> PipelineNode:
+    values = {name: found[name] for name in PipelineNode.__dataclass_fields__}
+    return PipelineNode(**values | {"state": State(found["state"])})

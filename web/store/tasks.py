@@ -1,0 +1,103 @@
+"""Tasks: their rows, and the executions that they have made."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlite_utils import Database
+
+from core import clock
+from core.errors import NotFound
+from core.groups import Task
+from core.model import Execution
+from core.states import State
+from web.store import executions
+from web.store.db import Row, insert, row, rows
+from web.store.projects import take_counter
+
+JSON_COLUMNS = ("config", "parameters", "inputs", "environment_variables")
+SELECT = (
+    "SELECT task.*, git_commit.identifier AS commit_identifier, user.username AS creator FROM task"
+    " JOIN git_commit ON git_commit.id = task.commit_id JOIN user ON user.id = task.creator_id"
+)
+UNFINISHED = "task.state IN ('created', 'started')"
+
+
+def add(db: Database, values: Mapping[str, Any]) -> Task:
+    """A new task in `created` with the next number of its project. Call inside a transaction.
+
+    `values` are columns; JSON ones are given as Python values.
+    """
+    encoded = {key: json.dumps(value) if key in JSON_COLUMNS else value for key, value in values.items()}
+    counter = take_counter(db, values["project_id"], "task")
+    own = {"uuid": str(uuid.uuid4()), "counter": counter, "state": State.CREATED, "created_at": clock.now()}
+    return get(db, insert(db, "task", encoded | own))
+
+
+def get(db: Database, task_id: int) -> Task:
+    return _one(row(db, f"{SELECT} WHERE task.id = ?", (task_id,)), task_id)
+
+
+def by_uuid(db: Database, task_uuid: str) -> Task:
+    return _one(row(db, f"{SELECT} WHERE task.uuid = ?", (task_uuid,)), task_uuid)
+
+
+def by_counter(db: Database, project_id: int, counter: int) -> Task:
+    sql = f"{SELECT} WHERE task.project_id = ? AND task.counter = ?"
+    return _one(row(db, sql, (project_id, counter)), f"!{counter}")
+
+
+def of_ids(db: Database, task_ids: Sequence[int]) -> list[Task]:
+    """In the order of the ids given."""
+    marks = ", ".join("?" * len(task_ids))
+    found = {item["id"]: item for item in rows(db, f"{SELECT} WHERE task.id IN ({marks})", list(task_ids))}
+    return [_task(found[task_id]) for task_id in task_ids if task_id in found]
+
+
+def of_push(db: Database, push_id: int) -> list[Task]:
+    return [_task(found) for found in rows(db, f"{SELECT} WHERE task.push_id = ? ORDER BY task.id", (push_id,))]
+
+
+def of_commit(db: Database, commit_id: int) -> list[Task]:
+    """In the order of their numbers, those of pipelines too."""
+    return [_task(found) for found in rows(db, f"{SELECT} WHERE task.commit_id = ? ORDER BY task.id", (commit_id,))]
+
+
+def of_node(db: Database, node_id: int) -> list[Task]:
+    """The oldest first; the newest counts."""
+    found = rows(db, f"{SELECT} WHERE task.pipeline_node_id = ? ORDER BY task.id", (node_id,))
+    return [_task(item) for item in found]
+
+
+def unfinished(db: Database) -> list[Task]:
+    """The oldest first."""
+    return [_task(found) for found in rows(db, f"{SELECT} WHERE {UNFINISHED} ORDER BY task.id")]
+
+
+def search(db: Database, project_id: int, *, limit: int = 100, offset: int = 0) -> tuple[list[Task], int]:
+    """The newest first, and how many there are without the limit."""
+    count = row(db, "SELECT COUNT(*) AS n FROM task WHERE project_id = ?", (project_id,))
+    sql = f"{SELECT} WHERE task.project_id = ? ORDER BY task.counter DESC LIMIT ? OFFSET ?"
+    found = rows(db, sql, (project_id, limit, offset))
+    return [_task(item) for item in found], int(count["n"]) if count else 0
+
+
+def trials(db: Database, task_id: int) -> list[Execution]:
+    """The newest execution for each place of the search, in its order."""
+    sql = "SELECT MAX(id) AS id FROM execution WHERE task_id = ? GROUP BY trial ORDER BY trial"
+    return executions.of_ids(db, [found["id"] for found in rows(db, sql, (task_id,))])
+
+
+def _one(found: Row | None, asked: object) -> Task:
+    if found is None:
+        raise NotFound(f"there is no task {asked}")
+    return _task(found)
+
+
+def _task(found: Row) -> Task:
+    values = {name: found[name] for name in Task.__dataclass_fields__}
+    values |= {name: json.loads(found[name]) for name in JSON_COLUMNS}
+    return Task(**values | {"state": State(found["state"])})
