@@ -110,6 +110,11 @@ def load_step(config: Any, name: str) -> Step:
     return _step(library_step(config, name))
 
 
+def step_item(config: Any, name: str) -> dict[str, Any]:
+    """The item that declares a step which there is."""
+    return _step_items(config)[name]
+
+
 def library_step(config: Any, name: str) -> LibraryStep:
     """The same as the library's object, which knows how to validate values and build commands.
 

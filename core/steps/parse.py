@@ -8,11 +8,15 @@ from typing import Any
 
 import valohai_yaml
 from valohai_yaml.lint import LintResult, lint
+from valohai_yaml.objs.step import Step as LibraryStep
 from valohai_yaml.validation import validate
 
-from core.errors import InvalidYaml
+from core.errors import InvalidInput, InvalidYaml, NotFound
 from core.steps.load import YAML_BYTES, load
+from core.steps.model import library_step
 from core.steps.rules import step_advice, step_problems
+from core.tasks.blueprint import load_task, task_names
+from core.tasks.search import search
 
 __all__ = ["YAML_BYTES", "Configuration", "parse"]
 
@@ -68,7 +72,7 @@ def _parse(data: bytes) -> Configuration:
         *left_out_by_schema,
         *left_out_by_parser,
         *_unsupported(config),
-        *_orphaned_tasks(config, names),
+        *_task_advice(config),
         *(sentence for step in steps for sentence in step_advice(step)),
         *_lint(config),
     ]
@@ -115,10 +119,21 @@ def _unsupported(config: list[Any]) -> Iterator[str]:
         yield f"{plural} are not supported here: {', '.join(found)}"
 
 
-def _orphaned_tasks(config: list[Any], steps: tuple[str, ...]) -> Iterator[str]:
-    for item in config:
-        if _kind(item) == "task" and item["task"]["step"] not in steps:
-            yield f'{_name(item, "task")}: there is no step "{item["task"]["step"]}"'
+def _task_advice(config: list[Any]) -> Iterator[str]:
+    """Why tasks cannot run here, and what of them has no effect; of the first MESSAGES tasks, for each may cost time."""
+    steps: dict[str, LibraryStep] = {}
+    for name in task_names(config)[:MESSAGES]:
+        try:
+            blueprint = load_task(config, name)
+            if blueprint.step not in steps:
+                steps[blueprint.step] = library_step(config, blueprint.step)
+            search(blueprint, steps[blueprint.step], {})
+        except NotFound as error:
+            yield f'task "{name}": {error}'
+        except InvalidInput as error:
+            yield str(error)
+        else:
+            yield from (f'task "{name}": {note}' for note in blueprint.notes)
 
 
 def _lint(config: list[Any]) -> list[str]:

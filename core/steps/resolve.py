@@ -128,7 +128,7 @@ def resolve(
 
 
 def _parameters(step: LibraryStep, given: Mapping[str, Any], found: _Findings) -> dict[str, Any]:
-    found.problems += _unknown("parameter", given, step.parameters)
+    found.problems += unknown("parameter", given, step.parameters)
     values = {}
     for name, parameter in step.parameters.items():
         value = given.get(name)
@@ -138,7 +138,7 @@ def _parameters(step: LibraryStep, given: Mapping[str, Any], found: _Findings) -
             value = False
         if value is not None:
             try:
-                values[name] = _typed(parameter, value)
+                values[name] = typed(parameter, value)
             except ValueError as error:
                 found.problems.append(f'parameter "{name}": {error}')
         elif not parameter.optional:
@@ -146,7 +146,7 @@ def _parameters(step: LibraryStep, given: Mapping[str, Any], found: _Findings) -
     return values
 
 
-def _typed(parameter: Parameter, value: Any) -> Any:
+def typed(parameter: Parameter, value: Any) -> Any:
     """The value as the parameter's type, a list for a `multiple` one. Raises ValueError with the reason."""
     if isinstance(value, list | tuple) and not parameter.multiple:
         raise ValueError(f"one value is expected, got {_shown(value)}")
@@ -186,7 +186,7 @@ def _inputs(
     found: _Findings,
 ) -> dict[str, InputSpec]:
     by_name = {item.name: item for item in declared}
-    found.problems += _unknown("input", given, by_name)
+    found.problems += unknown("input", given, by_name)
     specs = {}
     for name, item in by_name.items():
         uris = given.get(name)
@@ -309,7 +309,7 @@ def _json_values(values: Mapping[str, Any], found: _Findings) -> dict[str, Any]:
     return plain
 
 
-def _unknown(kind: str, given: Iterable[Any], declared: Mapping[str, Any]) -> list[str]:
+def unknown(kind: str, given: Iterable[Any], declared: Mapping[str, Any]) -> list[str]:
     known = ", ".join(declared) or "none"
     return [f'there is no {kind} "{name!s:.80}"; there are: {known:.500}' for name in given if name not in declared]
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+import valohai_yaml
+from valohai_yaml.objs.task import Task as LibraryTask
+from valohai_yaml.objs.task import TaskType
+
+from core import conditions
+from core.errors import InvalidInput, NotFound
+
+NAME_CHARS = 80
+PROBLEM_CHARS = 500
+ENGINE = "optuna"
 
 
 class SearchType(StrEnum):
@@ -58,9 +70,91 @@ class TaskBlueprint:
 
 def task_names(config: Any) -> tuple[str, ...]:
     """The names of the tasks of a stored configuration, in file order."""
-    raise NotImplementedError
+    return tuple(_items(config))
 
 
 def load_task(config: Any, name: str) -> TaskBlueprint:
     """The task `name` of a stored configuration. Raises NotFound, and InvalidInput for one that cannot run here."""
-    raise NotImplementedError
+    items = _items(config)
+    if name not in items:
+        known = ", ".join(f'"{task}"' for task in items) or "none"
+        raise NotFound(f'there is no task "{name:.{NAME_CHARS}}"; the tasks are: {known:.500}')
+    try:
+        task = valohai_yaml.parse([items[name]], validate=False).tasks[name]
+    except Exception as error:  # noqa: BLE001 - the library raises many classes on items that are not as it expects
+        raise cannot_run(name, [f"{type(error).__name__}: {error!s:.200}"]) from None
+    if problems := list(_problems(task)):
+        raise cannot_run(name, problems)
+    return TaskBlueprint(
+        name=task.name,
+        step=task.step,
+        type=SearchType(task.type.value),
+        variants=tuple(
+            Variant(name=variant.name, style=str(variant.style.value), rules=dict(variant.rules))
+            for variant in task.parameters
+        ),
+        parameter_sets=tuple(task.parameter_sets),
+        execution_count=task.execution_count,
+        batch_size=task.execution_batch_size,
+        max_unfinished=task.maximum_queued_executions,
+        target_metric=task.optimization_target_metric or "",
+        target_value=task.optimization_target_value,
+        on_child_error=OnChildError(task.on_child_error.value if task.on_child_error else "continue-and-error"),
+        stop_condition=task.stop_condition or "",
+        notes=tuple(_notes(task)),
+    )
+
+
+def cannot_run(name: str, problems: list[str]) -> InvalidInput:
+    """What is raised for a task that cannot run, with every reason."""
+    shown = "; ".join(problem[:PROBLEM_CHARS] for problem in problems)
+    return InvalidInput(f'task "{name:.{NAME_CHARS}}" cannot run: {shown}')
+
+
+def task_item(config: Any, name: str) -> dict[str, Any]:
+    """The item that declares a task which there is."""
+    return _items(config)[name]
+
+
+def _items(config: Any) -> dict[str, dict[str, Any]]:
+    """The items that declare tasks, by name; of several with one name the last counts, as in the library."""
+    items = config if isinstance(config, list) else []
+    return {item["task"]["name"]: {"task": item["task"]} for item in items if "task" in item}
+
+
+def _problems(task: LibraryTask) -> Iterator[str]:
+    if task.type is TaskType.DISTRIBUTED:
+        yield "distributed tasks are not supported here; a step of one execution can use several GPUs"
+    if task.parameter_sets and task.type is not TaskType.MANUAL_SEARCH:
+        yield f"parameter-sets are for `type: manual_search`, and it is {task.type.value}"
+    if task.type is TaskType.BAYESIAN_TPE and not task.optimization_target_metric:
+        yield "a bayesian_tpe search needs optimization-target-metric, the metadata key that it looks at"
+    if task.stop_condition and (problem := conditions.problem(task.stop_condition)):
+        yield f"stop-condition: {problem}"
+    for name, count in Counter(variant.name for variant in task.parameters).items():
+        if count > 1:
+            yield f'parameter "{name:.{NAME_CHARS}}" is there {count} times'
+    yield from _wrong_numbers(task)
+
+
+def _wrong_numbers(task: LibraryTask) -> Iterator[str]:
+    for key in ("execution_count", "execution_batch_size", "maximum_queued_executions"):
+        value = getattr(task, key)
+        if value is not None and (type(value) is not int or value < 1):
+            yield f"{key.replace('_', '-')} is {value!r:.40}; it must be a whole number from 1, or be left out"
+    if type(task.optimization_target_value) not in (int, float, type(None)):
+        yield f"optimization-target-value is {task.optimization_target_value!r:.40}, which is no number"
+
+
+def _notes(task: LibraryTask) -> Iterator[str]:
+    if task.reuse_children:
+        yield "reuse-children is ignored: every execution runs"
+    if task.engine and task.engine != ENGINE:
+        yield f'engine "{task.engine:.40}" is ignored: {ENGINE} is what searches here'
+    if task.execution_count and task.type in (TaskType.GRID_SEARCH, TaskType.MANUAL_SEARCH):
+        yield f"execution-count is ignored: a {task.type.value} tries all that it has"
+    if task.execution_batch_size and task.type is not TaskType.BAYESIAN_TPE:
+        yield "execution-batch-size is ignored: it is for bayesian_tpe; maximum-queued-executions is for all"
+    if task.optimization_target_metric and task.optimization_target_value is None:
+        metric = task.optimization_target_metric
+        yield f'there is no optimization-target-value: "{metric:.40}" is made small if it is called loss or error, else large'

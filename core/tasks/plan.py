@@ -6,10 +6,11 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.steps.resolve import ResolvedStep
-from core.tasks.blueprint import TaskBlueprint
-
-MAX_TRIALS = 1000
+from core.errors import NotFound
+from core.steps.model import library_step, step_item
+from core.steps.resolve import ResolvedStep, UnresolvedStep, resolve
+from core.tasks.blueprint import TaskBlueprint, cannot_run, load_task, task_item
+from core.tasks.search import Search, own_seed, search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,4 +43,36 @@ def plan(
     Raises NotFound for an unknown task, and InvalidInput for one that cannot run: every value of its search is checked,
     and a search of more than MAX_TRIALS is refused before it is expanded.
     """
-    raise NotImplementedError
+    given = dict(parameters or {})
+    found = load_search(config, name, given)
+    blueprint = found.blueprint
+    try:
+        first = resolve(
+            config,
+            blueprint.step,
+            parameters=given | found.values(0),
+            inputs=inputs,
+            environment_variables=environment_variables,
+            provided=provided,
+        )
+    except UnresolvedStep as error:
+        raise cannot_run(name, error.problems) from None
+    return TaskPlan(
+        blueprint=blueprint,
+        config=[task_item(config, name), step_item(config, blueprint.step)],
+        first=first,
+        count=found.count,
+        parameters=given,
+        inputs=dict(inputs or {}),
+        environment_variables=dict(environment_variables or {}),
+    )
+
+
+def load_search(config: Any, name: str, given: Mapping[str, Any], seed: int | None = None) -> Search:
+    """The search of a task with the values given for parameters. Raises as `plan` does, but for other values' sake."""
+    blueprint = load_task(config, name)
+    try:
+        step = library_step(config, blueprint.step)
+    except NotFound as error:
+        raise cannot_run(name, [str(error)]) from None
+    return search(blueprint, step, given, (own_seed(blueprint) or 0) if seed is None else seed)
