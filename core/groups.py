@@ -15,7 +15,8 @@ class Task:
 
     `config` has the items of valohai.yaml that it needs: its own and its step's, as they were when it was made.
     `parameters`, `inputs` and `environment_variables` are values given for all its executions. `seed` makes what is
-    drawn the same each time. `environment` is instead of the step's own. A `message` says why it ended as it did.
+    drawn the same each time. `planned` is how many executions there will be. `environment` is instead of the step's
+    own. A `message` says why it ended as it did.
     """
 
     id: int
@@ -37,6 +38,7 @@ class Task:
     priority: int
     why: str
     seed: int
+    planned: int
     creator_id: int
     creator: str
     state: State

@@ -363,8 +363,8 @@ CREATE TABLE task (
     pipeline_node_id INTEGER REFERENCES pipeline_node(id), name TEXT NOT NULL, step TEXT NOT NULL, type TEXT NOT NULL,
     config TEXT NOT NULL, parameters TEXT NOT NULL, inputs TEXT NOT NULL, environment_variables TEXT NOT NULL,
     environment TEXT NOT NULL DEFAULT '', priority INTEGER NOT NULL DEFAULT 0, why TEXT NOT NULL DEFAULT '',
-    seed INTEGER NOT NULL, creator_id INTEGER NOT NULL REFERENCES user(id), state TEXT NOT NULL,
-    message TEXT NOT NULL DEFAULT '', stop_requested_at TEXT, stopped_by TEXT NOT NULL DEFAULT '',
+    seed INTEGER NOT NULL, planned INTEGER NOT NULL DEFAULT 0, creator_id INTEGER NOT NULL REFERENCES user(id),
+    state TEXT NOT NULL, message TEXT NOT NULL DEFAULT '', stop_requested_at TEXT, stopped_by TEXT NOT NULL DEFAULT '',
     created_at TEXT NOT NULL, started_at TEXT, ended_at TEXT, UNIQUE (project_id, counter)
 );
 CREATE INDEX task_of_commit ON task (commit_id);
