@@ -45,6 +45,12 @@ def mark_event(
         outbox.mark(db, repository.id, Kind.COMMENT, str(request.number))
 
 
+def mark_commit(db: Database, commit_id: int) -> None:
+    """Something of this commit changed that is no execution. Call inside a transaction."""
+    for commit in statuses.brought(db, commit_id):
+        _mark(db, commit, at_once=not commit.unfinished)
+
+
 def mark_recent(db: Database, repository_id: int | None = None) -> None:
     """Mark what runs and the commits of the last day, of one repository or of all, to be compared with the forge."""
     since = clock.text(datetime.now(UTC) - timedelta(seconds=RECENT_S))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlite_utils import Database
@@ -14,6 +13,11 @@ from web.store import executions
 from web.store.db import execute, row, rows
 
 LOOKED_AT = 500  # of the newest statuses, for those with a problem
+UNFINISHED = {  # a task between two of its trials is at work too
+    "execution": "execution.state IN ('created', 'queued', 'started')",
+    "task": "task.state IN ('created', 'started')",
+    "pipeline": "pipeline.state IN ('created', 'started')",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +110,7 @@ def occasions(db: Database, repository_id: int, commit_id: int) -> list[Occasion
 
 @dataclass(frozen=True, kw_only=True)
 class Changed:
-    """A commit of a repository of which some execution changed; `unfinished` is whether any of its executions is."""
+    """A commit of a repository of which something changed; `unfinished` is whether anything of it still is."""
 
     repository_id: int
     sha: str
@@ -121,35 +125,46 @@ def newest_change(db: Database) -> int:
 
 def changed(db: Database, after: int, until: int) -> list[Changed]:
     """The commits that the state changes after the one and up to the other concern."""
-    sql = (
-        "SELECT DISTINCT push.repository_id, git_commit.identifier AS sha, EXISTS (SELECT 1 FROM execution AS other"
-        " WHERE other.commit_id = git_commit.id AND other.state IN ('created', 'queued', 'started')) AS unfinished"
-        " FROM state_change JOIN execution ON execution.id = state_change.execution_id"
-        " JOIN push ON push.id = execution.push_id JOIN git_commit ON git_commit.id = execution.commit_id"
+    concerned = (
+        "SELECT DISTINCT push.repository_id, execution.commit_id FROM state_change"
+        " JOIN execution ON execution.id = state_change.execution_id JOIN push ON push.id = execution.push_id"
         " WHERE state_change.id > ? AND state_change.id <= ?"
     )
-    return list(_changed(db, sql, after, until))
+    return _changed(db, concerned, after, until)
+
+
+def brought(db: Database, commit_id: int) -> list[Changed]:
+    """A commit in each repository of which an event brought it."""
+    return _changed(db, "SELECT DISTINCT repository_id, commit_id FROM push WHERE commit_id = ?", commit_id)
 
 
 def recent(db: Database, since: str, repository_id: int | None = None) -> list[Changed]:
     """The commits of one repository, or of all, that run, were pushed after `since`, or ran until after it."""
-    commit = (
-        "FROM execution JOIN push ON push.id = execution.push_id JOIN git_commit ON git_commit.id = execution.commit_id"
-    )
     of_one = "" if repository_id is None else f" AND push.repository_id = {int(repository_id)}"
-    columns = "SELECT push.repository_id, git_commit.identifier AS sha"
-    sql = (
-        f"SELECT repository_id, sha, 0 AS unfinished FROM ("
-        f"{columns} {commit} WHERE execution.state IN ('created', 'queued', 'started'){of_one}"
-        f" UNION {columns} {commit} WHERE execution.ended_at > ?{of_one}"
-        f" UNION {columns} FROM push JOIN git_commit ON git_commit.id = push.commit_id WHERE push.created_at > ?{of_one})"
+    ran = [
+        f"SELECT push.repository_id, {table}.commit_id FROM {table} JOIN push ON push.id = {table}.push_id"
+        f" WHERE {condition}{of_one}"
+        for table, unfinished in UNFINISHED.items()
+        for condition in (unfinished, f"{table}.ended_at > ?")
+    ]
+    pushed = f"SELECT push.repository_id, push.commit_id FROM push WHERE push.created_at > ?{of_one}"
+    return _changed(db, " UNION ".join([*ran, pushed]), *[since] * (len(UNFINISHED) + 1))
+
+
+def _changed(db: Database, commits: str, *values: object) -> list[Changed]:
+    """`commits` is SQL for rows of repository_id and commit_id."""
+    unfinished = " OR ".join(
+        f"EXISTS (SELECT 1 FROM {table} WHERE {table}.commit_id = git_commit.id AND {condition})"
+        for table, condition in UNFINISHED.items()
     )
-    return list(_changed(db, sql, since, since))
-
-
-def _changed(db: Database, sql: str, *values: object) -> Iterator[Changed]:
-    for found in rows(db, sql, values):
-        yield Changed(repository_id=found["repository_id"], sha=found["sha"], unfinished=bool(found["unfinished"]))
+    sql = (
+        f"SELECT found.repository_id, git_commit.identifier AS sha, {unfinished} AS unfinished FROM ({commits}) AS found"
+        " JOIN git_commit ON git_commit.id = found.commit_id"
+    )
+    return [
+        Changed(repository_id=found["repository_id"], sha=found["sha"], unfinished=bool(found["unfinished"]))
+        for found in rows(db, sql, values)
+    ]
 
 
 def _told(found: dict[str, object]) -> Told:
