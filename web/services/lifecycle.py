@@ -150,8 +150,13 @@ def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) ->
 
 def supersede(db: Database, logs_dir: Path, execution: Execution, by: str) -> None:
     """Something newer takes its place: stop it, unless that was asked for already. Call inside a transaction."""
+    stop(db, logs_dir, execution, by, f"Superseded by {by}")
+
+
+def stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: str) -> None:
+    """Stop what runs or waits, unless that was asked for already; `said` is why. Call inside a transaction."""
     if execution.stop_requested_at is None:
-        _stop(db, logs_dir, execution, by, f"Superseded by {by}", f"superseded by {by} before it started")
+        _stop(db, logs_dir, execution, who, said, f"{said[:1].lower()}{said[1:]} before it started")
 
 
 def _stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: str, reason: str) -> Execution:
