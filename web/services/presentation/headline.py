@@ -55,6 +55,11 @@ def ranked(latest: Mapping[str, Any]) -> list[str]:
     return sorted(keys, key=_rank)
 
 
+def less_is_better(key: str) -> bool:
+    """Whether a key's name says that training makes it small: losses and errors, unless it is a score as well."""
+    return _rank(key)[0] == 1
+
+
 def duration(execution: Execution) -> str:
     """How long it ran, such as "3 m 12 s"; "" when it never started."""
     ran = seconds(execution)
