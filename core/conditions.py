@@ -30,6 +30,16 @@ def problem(expression: str) -> str:
     return ""
 
 
+def names(expression: str) -> frozenset[str]:
+    """The names of the values that a condition looks at; none for what is no condition."""
+    verifier = _Verifier()
+    try:
+        _Evaluator(verifier, max_depth=MAX_DEPTH, max_length=MAX_CHARS).evaluate_expression(expression)
+    except Exception:  # noqa: BLE001 - as in problem()
+        return frozenset()
+    return frozenset(verifier.names)
+
+
 def holds(expression: str, values: Mapping[str, Any]) -> bool:
     """Whether it is true of the values, by their names, which may have dots. Not while a value it names is missing.
 
@@ -56,6 +66,15 @@ class _Evaluator(RewriterEvaluator):
 
 
 class _Verifier(VerifierUniverse):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def get_value(self, name: str | tuple[str, ...]) -> Any:
+        plain = name if isinstance(name, str) else ".".join(name)
+        self.names |= {plain, plain[1:]} if keyword.iskeyword(plain[1:]) else {plain}
+        return True
+
     def evaluate_function(self, name: str, arg_getters: list[Callable[[], Any]]) -> Any:  # noqa: ARG002
         raise NoSuchFunction(name)
 

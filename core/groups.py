@@ -16,7 +16,8 @@ class Task:
     `config` has the items of valohai.yaml that it needs: its own and its step's, as they were when it was made.
     `parameters`, `inputs` and `environment_variables` are values given for all its executions. `seed` makes what is
     drawn the same each time. `planned` is how many executions there will be. `environment` is instead of the step's
-    own. A `message` says why it ended as it did.
+    own. `ending` is the state that it gets once its executions have ended, where that is decided before: nothing more of
+    it is made. A `message` says why it ends, or ended, as it did.
     """
 
     id: int
@@ -42,6 +43,7 @@ class Task:
     creator_id: int
     creator: str
     state: State
+    ending: State | None
     message: str
     stop_requested_at: str | None
     stopped_by: str

@@ -10,7 +10,7 @@ from hostile_json import VALUES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.conditions import MAX_CHARS, holds, problem
+from core.conditions import MAX_CHARS, holds, names, problem
 
 METADATA = {"loss": 0.05, "epoch": 7, "name": "best", "metadata.loss": 0.05, "lambda": 2, "tags": ["a"], "_own": 1}
 
@@ -106,6 +106,11 @@ def test_products_of_texts_and_huge_numbers_are_bounded() -> None:
     assert not holds("name * 1000000000 == name", METADATA)
     assert not holds("tags * 1000000000 == tags", METADATA)
     assert time.monotonic() - began < 1
+
+
+def test_the_names_that_a_condition_looks_at() -> None:
+    assert names("metadata.loss < 0.1 or not lambda > 1 and epoch in (1, 2)") >= {"metadata.loss", "lambda", "epoch"}
+    assert names("9**9") == names("f(loss)") == names("") == frozenset()
 
 
 WORDS = st.sampled_from(

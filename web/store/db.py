@@ -364,8 +364,9 @@ CREATE TABLE task (
     config TEXT NOT NULL, parameters TEXT NOT NULL, inputs TEXT NOT NULL, environment_variables TEXT NOT NULL,
     environment TEXT NOT NULL DEFAULT '', priority INTEGER NOT NULL DEFAULT 0, why TEXT NOT NULL DEFAULT '',
     seed INTEGER NOT NULL, planned INTEGER NOT NULL DEFAULT 0, creator_id INTEGER NOT NULL REFERENCES user(id),
-    state TEXT NOT NULL, message TEXT NOT NULL DEFAULT '', stop_requested_at TEXT, stopped_by TEXT NOT NULL DEFAULT '',
-    created_at TEXT NOT NULL, started_at TEXT, ended_at TEXT, UNIQUE (project_id, counter)
+    state TEXT NOT NULL, ending TEXT, message TEXT NOT NULL DEFAULT '', stop_requested_at TEXT,
+    stopped_by TEXT NOT NULL DEFAULT '', created_at TEXT NOT NULL, started_at TEXT, ended_at TEXT,
+    UNIQUE (project_id, counter)
 );
 CREATE INDEX task_of_commit ON task (commit_id);
 CREATE INDEX task_of_push ON task (push_id);

@@ -66,6 +66,20 @@ def latest_of(db: Database, execution_ids: Sequence[int]) -> dict[int, dict[str,
     return result
 
 
+def latest_of_task(db: Database, task_id: int, names: Collection[str]) -> dict[int, dict[str, Any]]:
+    """The latest values of these keys by the number of the execution, the newest of each place of the search alone."""
+    newest = "SELECT MAX(id) AS id, counter FROM execution WHERE task_id = ? GROUP BY trial"
+    sql = (
+        f"SELECT newest.counter, metadata_key.name, latest.value FROM ({newest}) AS newest"
+        " CROSS JOIN metadata_key CROSS JOIN latest ON latest.execution_id = newest.id AND latest.key_id = metadata_key.id"
+        f" WHERE metadata_key.name IN ({', '.join('?' * len(names))}) ORDER BY newest.id"
+    )
+    result: dict[int, dict[str, Any]] = {}
+    for found in rows(db, sql, [task_id, *names]):
+        result.setdefault(found["counter"], {})[found["name"]] = _decode(found["value"])
+    return result
+
+
 def series(db: Database, execution_id: int, key: str, after: int = -1, limit: int = 100_000) -> list[Point]:
     """The values of one key with a `seq` above `after`, in order."""
     sql = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlite_utils import Database
@@ -24,6 +25,13 @@ SELECT = (
     " JOIN git_commit ON git_commit.id = task.commit_id JOIN user ON user.id = task.creator_id"
 )
 UNFINISHED = "task.state IN ('created', 'started')"
+# What the sweep will run again is not over yet.
+LOST = "(state = 'error' AND autorestart AND failure_reason IN ('runner_lost', 'interrupted'))"
+PLACES = (
+    "SELECT task_id, trial, MAX(id) AS id, state, stop_requested_at IS NOT NULL AS asked,"
+    f" {LOST} AS lost FROM execution"
+)
+STOPPABLE = "state IN ('created', 'queued', 'started') AND NOT asked"
 
 
 def add(db: Database, values: Mapping[str, Any]) -> Task:
@@ -85,6 +93,52 @@ def search(db: Database, project_id: int, *, limit: int = 100, offset: int = 0) 
     return [_task(item) for item in found], int(count["n"]) if count else 0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tally:
+    """How far the executions of a task are, the newest of each place alone.
+
+    `made` are the places that have one, `begun` the executions that were started or have ended, `stoppable` those
+    unfinished ones that nobody has asked to stop.
+    """
+
+    made: int = 0
+    begun: int = 0
+    unfinished: int = 0
+    stoppable: int = 0
+    complete: int = 0
+    failed: int = 0
+    stopped: int = 0
+
+
+def tallies(db: Database, task_id: int | None = None) -> dict[int, Tally]:
+    """By id: those of the unfinished tasks that have executions, or of one task."""
+    tasks = f"SELECT id FROM task WHERE {UNFINISHED}" if task_id is None else str(int(task_id))
+    sql = (
+        "SELECT task_id, COUNT(*) AS made, SUM(state NOT IN ('created', 'queued')) AS begun,"
+        " SUM(lost OR state IN ('created', 'queued', 'started')) AS unfinished,"
+        f" SUM({STOPPABLE}) AS stoppable, SUM(state = 'complete') AS complete,"
+        " SUM(state = 'error' AND NOT lost) AS failed, SUM(state = 'stopped') AS stopped"
+        f" FROM ({PLACES} WHERE task_id IN ({tasks}) GROUP BY task_id, trial) GROUP BY task_id"
+    )
+    return {found.pop("task_id"): Tally(**found) for found in rows(db, sql)}
+
+
+def stoppable(db: Database, task_id: int, limit: int) -> list[Execution]:
+    """Some of the unfinished executions that nobody has asked to stop, in the order of the search."""
+    sql = f"SELECT id FROM ({PLACES} WHERE task_id = ? GROUP BY trial) WHERE {STOPPABLE} ORDER BY trial LIMIT ?"
+    return executions.of_ids(db, [found["id"] for found in rows(db, sql, (task_id, limit))])
+
+
+def first_failure(db: Database, task_id: int) -> Execution | None:
+    """The first in the order of the search that ended in error and is not run again by itself."""
+    sql = (
+        f"SELECT id FROM ({PLACES} WHERE task_id = ? GROUP BY trial) WHERE state = 'error' AND NOT lost"
+        " ORDER BY trial LIMIT 1"
+    )
+    found = row(db, sql, (task_id,))
+    return executions.get(db, found["id"]) if found else None
+
+
 def trials(db: Database, task_id: int) -> list[Execution]:
     """The newest execution for each place of the search, in its order."""
     sql = "SELECT MAX(id) AS id FROM execution WHERE task_id = ? GROUP BY trial ORDER BY trial"
@@ -100,4 +154,5 @@ def _one(found: Row | None, asked: object) -> Task:
 def _task(found: Row) -> Task:
     values = {name: found[name] for name in Task.__dataclass_fields__}
     values |= {name: json.loads(found[name]) for name in JSON_COLUMNS}
-    return Task(**values | {"state": State(found["state"])})
+    ending = State(found["ending"]) if found["ending"] else None
+    return Task(**values | {"state": State(found["state"]), "ending": ending})

@@ -9,16 +9,18 @@ from sqlite_utils import Database
 
 from core.groups import Task
 from core.model import Execution
-from core.states import State
+from core.states import FINAL, State
+from web.services.presentation import goal
+from web.store import executions, trials
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """`expected` is how many executions it has in all once it is done, None while that is open.
 
-    `counts` are those that there are by state, the newest of each place alone. `metric` is the one that it optimises,
-    "" for none; `best` the complete execution that came nearest, with its value, None without. `first_started` is
-    whether anything of it has run.
+    `counts` are those that there are by state, the newest of each place alone. `metric` is what they are compared by, ""
+    for nothing; `best` the one that came nearest, with its value, None without. `first_started` is whether anything of
+    it has run.
     """
 
     expected: int | None
@@ -34,4 +36,13 @@ class Progress:
 
 def progress(db: Database, task: Task) -> Progress:
     """Of one task, from the database as it is."""
-    raise NotImplementedError
+    counts = {State(state): many for state, many in trials.counts(db, [task.id])[task.id].items()}
+    wanted = goal.of(db, task)
+    best = goal.best(db, task, wanted) if wanted else None
+    return Progress(
+        expected=sum(counts.values()) if task.state in FINAL else task.planned,
+        counts=counts,
+        metric=wanted.key if wanted else "",
+        best=(executions.get(db, best.execution_id), best.number) if best and best.number is not None else None,
+        first_started=any(state not in (State.CREATED, State.QUEUED) for state in counts),
+    )

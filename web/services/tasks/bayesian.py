@@ -1,0 +1,171 @@
+"""What a Bayesian search tries next, from what its executions have reached. The only user of optuna."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from valohai_yaml.objs.parameter import Parameter
+from valohai_yaml.utils import listify
+
+from core.states import FINAL
+from core.steps.resolve import typed
+from core.tasks.search import Search
+from core.tasks.variants import Choices, Dimension, Steps, size_of
+from web.services.presentation import goal
+from web.store.trials import COUNTED, Trial
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+
+RANDOM_FIRST = 20  # executions; from then on what they have reached decides
+TRIES = 10  # to be told something new; else any combination is taken that was not tried
+
+Point = tuple[Any, ...]  # one code for each dimension
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A varied parameter as optuna sees it: by the place among its choices or steps, or as the number that it is."""
+
+    dimension: Dimension
+    parameter: Parameter
+    known: Sequence[Any]  # the choices as the step has them
+
+    def code(self, value: Any) -> Any:
+        """None for a value that the search does not have."""
+        found = self.dimension
+        try:
+            if isinstance(found, Choices):
+                return self.known.index(value)
+            number = Decimal(str(*listify(value)))
+            code = round((number - found.start) / found.step) if isinstance(found, Steps) else number
+            low, high = (0, found.size - 1) if isinstance(found, Steps) else (found.low, found.high)
+        except (ArithmeticError, ValueError, TypeError):
+            return None
+        if not low <= code <= high:
+            return None
+        return int(code) if isinstance(found, Steps) or found.whole else float(code)
+
+    def value(self, code: Any) -> Any:
+        return self.dimension.at(code) if isinstance(self.dimension, Choices | Steps) else code
+
+    def code_at(self, place: int) -> Any:
+        """Of a dimension that is no continuum."""
+        return place if isinstance(self.dimension, Choices | Steps) else self.dimension.at(place)
+
+    def distribution(self) -> BaseDistribution:
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        found = self.dimension
+        if isinstance(found, Choices):
+            return CategoricalDistribution(tuple(range(found.size)))
+        if isinstance(found, Steps):
+            return IntDistribution(0, found.size - 1)
+        if found.whole:
+            return IntDistribution(int(found.low), int(found.high), log=found.scale == "log")
+        return FloatDistribution(found.low, found.high, log=found.scale == "log")
+
+
+def suggest(search: Search, found: Sequence[Trial], many: int) -> list[dict[str, Any]]:
+    """The varied parameters of the next executions, `found` being those that there are, with the target metric's number.
+
+    Nothing is kept: the same executions give the same answer. The first ones are random; those that ended in error or
+    printed no number of the metric are not learned from. No combination comes twice while there are others.
+    """
+    if not search.dimensions:
+        return [{} for _ in range(many)]
+    axes = {name: _axis(dimension, search.step.parameters[name]) for name, dimension in search.dimensions.items()}
+    seen = [_point(axes, trial.parameters) for trial in found]
+    visited = set(seen)
+    study = _study(search, axes, found, seen) if len(found) + many > RANDOM_FIRST else None
+    chosen: list[dict[str, Any]] = []
+    for place in range(len(found), len(found) + many):
+        if place < RANDOM_FIRST or study is None:
+            first = search.values(place)
+            point = _point(axes, {name: typed(axes[name].parameter, value) for name, value in first.items()})
+        else:
+            point = _asked(study, axes, visited)
+        if point in visited:
+            point = _unvisited(search, axes, visited, place)
+        visited.add(point)
+        if study is not None:
+            _add(study, axes, point)
+        chosen.append({name: axis.value(code) for (name, axis), code in zip(axes.items(), point, strict=True)})
+    return chosen
+
+
+def _axis(dimension: Dimension, parameter: Parameter) -> _Axis:
+    choices = dimension.values if isinstance(dimension, Choices) else ()
+    return _Axis(dimension, parameter, [typed(parameter, choice) for choice in choices])
+
+
+def _point(axes: Mapping[str, _Axis], values: Mapping[str, Any]) -> Point:
+    return tuple(axis.code(values.get(name)) for name, axis in axes.items())
+
+
+def _study(search: Search, axes: Mapping[str, _Axis], found: Sequence[Trial], seen: Sequence[Point]) -> Study:
+    """All that is known, as a study in memory."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    blueprint = search.blueprint
+    wanted = goal.of_key(blueprint.target_metric, blueprint.target_value)
+    seed = random.Random(f"{search.seed}:{len(found)}").getrandbits(32)  # noqa: S311
+    sampler = optuna.samplers.TPESampler(n_startup_trials=1, constant_liar=True, seed=seed)
+    study = optuna.create_study(sampler=sampler)
+    for trial, point in zip(found, seen, strict=True):
+        if None in point:
+            continue
+        if trial.state not in FINAL:
+            _add(study, axes, point)
+        elif trial.state in COUNTED and trial.number is not None:
+            _add(study, axes, point, wanted.cost(trial.number))
+    return study
+
+
+def _add(study: Study, axes: Mapping[str, _Axis], point: Point, cost: float | None = None) -> None:
+    """A trial that has reached something, or one that runs: where it is, nothing else need be tried."""
+    from optuna.trial import TrialState, create_trial
+
+    study.add_trial(
+        create_trial(
+            state=TrialState.RUNNING if cost is None else TrialState.COMPLETE,
+            params=dict(zip(axes, point, strict=True)),
+            distributions={name: axis.distribution() for name, axis in axes.items()},
+            value=cost,
+        )
+    )
+
+
+def _asked(study: Study, axes: Mapping[str, _Axis], visited: set[Point]) -> Point:
+    from optuna.trial import TrialState
+
+    point: Point = ()
+    for _ in range(TRIES):
+        asked = study.ask({name: axis.distribution() for name, axis in axes.items()})
+        study.tell(asked, state=TrialState.FAIL)  # the one that is taken is added as it is
+        point = tuple(asked.params[name] for name in axes)
+        if point not in visited:
+            break
+    return point
+
+
+def _unvisited(search: Search, axes: Mapping[str, _Axis], visited: set[Point], place: int) -> Point:
+    """A combination that was not tried, from a random one on. In a continuum none comes twice."""
+    size = size_of(search.dimensions) or 1
+    start = random.Random(f"{search.seed}:{place}").randrange(size)  # noqa: S311
+    point: Point = ()
+    for cell in range(start, start + len(visited) + 1):
+        codes, rest = [], cell % size
+        for axis in axes.values():
+            rest, at = divmod(rest, axis.dimension.size or 1)
+            codes.append(axis.code_at(at))
+        point = tuple(codes)
+        if point not in visited:
+            break
+    return point

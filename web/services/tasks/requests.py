@@ -1,0 +1,58 @@
+"""What is asked of tasks: to begin, and to stop."""
+
+from __future__ import annotations
+
+import random
+
+from sqlite_utils import Database
+
+from core.config import Config
+from core.groups import Task
+from core.model import Commit, Project, User
+from core.tasks.plan import TaskPlan
+from core.tasks.search import SEEDS, own_seed
+from web.services import marks
+from web.store import groups, tasks
+
+
+def start(
+    db: Database,
+    project: Project,
+    commit: Commit,
+    plan: TaskPlan,
+    creator: User,
+    *,
+    push_id: int | None = None,
+    pipeline_node_id: int | None = None,
+    environment: str = "",
+    priority: int = 0,
+    why: str = "",
+) -> Task:
+    """Record a task in `created`; the sweep makes its executions. Call inside a transaction, and nudge after it.
+
+    `environment` is instead of the step's own; `why` is the first thing that its executions' logs say.
+    """
+    blueprint = plan.blueprint
+    seed = own_seed(blueprint)
+    values = {
+        "project_id": project.id, "commit_id": commit.id, "push_id": push_id, "pipeline_node_id": pipeline_node_id,
+        "name": blueprint.name, "step": blueprint.step, "type": blueprint.type, "config": plan.config,
+        "parameters": plan.parameters, "inputs": {name: list(urls) for name, urls in plan.inputs.items()},
+        "environment_variables": plan.environment_variables, "environment": environment, "priority": priority,
+        "why": why, "seed": random.SystemRandom().randrange(SEEDS) if seed is None else seed, "planned": plan.count,
+        "creator_id": creator.id,
+    }  # fmt: skip
+    task = tasks.add(db, values)
+    marks.mark_commit(db, commit.id)
+    return task
+
+
+def request_stop(db: Database, config: Config, task: Task, who: str, *, said: str = "") -> None:  # noqa: ARG001
+    """Stop what runs or waits of it, and make nothing more of it. Again, or when it is final: nothing.
+
+    The sweep does it; `said` is the sentence why, in place of "Stop requested by `who`". Call inside a transaction, and
+    nudge after it.
+    """
+    if groups.request_stop(db, "task", task.id, who):
+        groups.update(db, "task", task.id, message=said or f"Stop requested by {who}")
+        marks.mark_commit(db, task.commit_id)

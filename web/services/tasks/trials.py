@@ -1,0 +1,112 @@
+"""The executions of a task: how many are due, what they run with, and their rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlite_utils import Database
+
+from core.config import Config
+from core.errors import InvalidInput
+from core.groups import Task
+from core.model import Execution
+from core.steps.resolve import ResolvedStep, resolve
+from core.tasks.blueprint import SearchType
+from core.tasks.plan import load_search
+from core.tasks.search import DEFAULT_COUNT, Search
+from web.services import launch as launching
+from web.services import lifecycle
+from web.services.tasks import bayesian
+from web.store import commits, projects, trials, users, variables
+from web.store.tasks import Tally
+
+AT_ONCE = 50  # executions made or stopped in one transaction
+BATCH = 5  # executions of a Bayesian search whose results the next ones wait for, where no size is given
+LOADED = 200  # searches that are kept: tasks do not change
+
+Resolved = Sequence[ResolvedStep]
+
+
+def search_of(task: Task) -> Search:
+    """Raises InvalidInput for a task that can no longer be understood."""
+    return _search(task.name, json.dumps(task.config), json.dumps(task.parameters), task.seed)
+
+
+@lru_cache(maxsize=LOADED)
+def _search(name: str, config: str, parameters: str, seed: int) -> Search:
+    return load_search(json.loads(config), name, json.loads(parameters), seed)
+
+
+def due(search: Search, tally: Tally) -> int:
+    """How many executions are to be made now, of those that are still to be made."""
+    blueprint = search.blueprint
+    many = min(search.count - tally.made, AT_ONCE)
+    if blueprint.max_unfinished is not None:
+        many = min(many, blueprint.max_unfinished - tally.unfinished)
+    if blueprint.type is SearchType.BAYESIAN:
+        size = blueprint.batch_size or BATCH
+        of_batch = tally.made % size
+        many = 0 if of_batch == 0 and tally.unfinished else min(many, size - of_batch)
+    return max(many, 0)
+
+
+def wanted(search: Search) -> int:
+    return search.blueprint.execution_count or DEFAULT_COUNT.get(search.blueprint.type, search.count)
+
+
+def exhausted(search: Search) -> bool:
+    """Whether a Bayesian search has fewer combinations than it was to try."""
+    return search.blueprint.type is SearchType.BAYESIAN and search.count < wanted(search)
+
+
+def prepare(db: Database, task: Task, search: Search, first: int, many: int) -> tuple[Resolved, str]:
+    """What the executions from place `first` on run with; and why one of them cannot run, which ends the row."""
+    provided = variables.names(db, task.project_id)
+    resolved: list[ResolvedStep] = []
+    for values in _values(db, task, search, first, many):
+        try:
+            resolved.append(
+                resolve(
+                    task.config,
+                    task.step,
+                    parameters={**task.parameters, **values},
+                    inputs=task.inputs,
+                    environment_variables=task.environment_variables,
+                    provided=provided,
+                )
+            )
+        except InvalidInput as error:
+            return resolved, f"trial {first + len(resolved) + 1} cannot be made: {error}"
+    return resolved, ""
+
+
+def launch(db: Database, config: Config, task: Task, resolved: ResolvedStep, trial: int, count: int) -> Execution:
+    """Record the execution for one place of the search. Call inside a transaction."""
+    execution = launching.launch(
+        db,
+        config,
+        projects.get(db, task.project_id),
+        commits.get(db, task.commit_id),
+        resolved,
+        users.of_row(db, task.creator_id),
+        push_id=task.push_id,
+        environment=task.environment,
+        priority=task.priority,
+        why=task.why,
+        task_id=task.id,
+        trial=trial,
+        pipeline_node_id=task.pipeline_node_id,
+    )
+    place = f"Trial {trial + 1} of {count} of task !{task.counter} {task.name}"
+    lifecycle.say(db, config.logs_dir, execution, place)
+    return execution
+
+
+def _values(db: Database, task: Task, search: Search, first: int, many: int) -> list[dict[str, Any]]:
+    if search.blueprint.type is SearchType.BAYESIAN:
+        found = trials.of_task(db, task.id, search.blueprint.target_metric)
+        return bayesian.suggest(search, found, many)
+    return [search.values(place) for place in range(first, first + many)]
