@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import keyword
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
+from leval.evaluator import Evaluator
 from leval.excs import NoSuchFunction, NoSuchValue
 from leval.rewriter_evaluator import RewriterEvaluator
 from leval.universe.simple import SimpleUniverse
@@ -15,6 +17,7 @@ from leval.universe.verifier import VerifierUniverse
 MAX_CHARS = 500  # bounds every number that it can compute: there is no power, and products of numbers alone
 MAX_DEPTH = 10
 SHOWN_CHARS = 100
+READ = 500  # conditions that are kept as read: each is asked of hundreds of executions, again and again
 KNOWN = 'names, numbers, texts, "and", "or", "not", comparisons of two values, and + - * / // are known'
 
 
@@ -58,11 +61,21 @@ def holds(expression: str, values: Mapping[str, Any]) -> bool:
         return False
 
 
-class _Evaluator(RewriterEvaluator):
+class _Reader(RewriterEvaluator):
     """Lets names be words of Python's own, as the linter does: `lambda > 0.5`."""
 
     def rewrite_keyword(self, kw: str) -> str:
         return f"_{kw}"
+
+
+@lru_cache(maxsize=READ)
+def _read(expression: str) -> ast.AST:
+    return _Reader(VerifierUniverse()).parse(expression)
+
+
+class _Evaluator(Evaluator):
+    def parse(self, expression: str) -> ast.AST:
+        return _read(expression)
 
 
 class _Verifier(VerifierUniverse):

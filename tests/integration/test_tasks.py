@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from api_server import said
+from instance import wait_for
 from task_site import TaskSite, numbers
 
 from core.states import FailureReason, State
@@ -296,6 +301,77 @@ def test_progress_counts_and_names_the_best(site: TaskSite) -> None:
     assert found.metric == "accuracy"
     assert found.best is not None
     assert (found.best[0].trial, found.best[1]) == (2, 0.9)
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from core.config import from_table
+from web.services import tasks
+from web.store.db import connect
+config = from_table({"redis": {"url": "redis://127.0.0.1:1/0"}}, Path(sys.argv[1]))
+db = connect(config.database)
+print("ready", flush=True)
+sys.stdin.readline()
+tasks.advance(db, config)
+"""
+
+
+def worker(site: TaskSite) -> subprocess.Popen[str]:
+    """A process that advances once it is told to."""
+    command = [sys.executable, "-c", WORKER, str(site.config.data)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def ended(process: subprocess.Popen[str]) -> int:
+    with process:
+        return process.wait(60)
+
+
+def test_kills_while_executions_are_made_and_stopped_leave_none_out_and_none_twice(site: TaskSite) -> None:
+    task = site.begin(numbers(1000))
+    chance = random.Random(20261125)
+    for least in sorted(chance.sample(range(50, 600), 4)):
+        process = worker(site)
+        go(process)
+        wait_for(lambda least=least: len(site.rows_of(task)) >= least, every=0.001)
+        process.kill()
+        assert ended(process) == -signal.SIGKILL
+        assert len(site.rows_of(task)) < 1000
+    site.advance()
+    found = site.trials(task)
+    assert [trial["trial"] for trial in site.rows_of(task)] == list(range(1000))
+    assert [trial.parameters["n"] for trial in found] == list(range(1, 1001))
+    assert [trial.counter for trial in found] == list(range(1, 1001))
+    assert all(said(site, trial.uuid)[-1].startswith(f"Trial {trial.counter} of 1000") for trial in found[::97])
+    site.stop(task)
+    process = worker(site)
+    go(process)
+    wait_for(lambda: site.states(task).count("stopped") >= 100, every=0.001)
+    process.kill()
+    assert ended(process) == -signal.SIGKILL
+    assert site.task(task).ended_at is None
+    site.advance()
+    assert (site.task(task).state, set(site.states(task))) == (State.STOPPED, {"stopped"})
+    assert {trial.stop_count for trial in site.trials(task)} == {1}
+
+
+def test_two_that_advance_at_once_make_nothing_twice(site: TaskSite) -> None:
+    task = site.begin(numbers(600))
+    both = [worker(site), worker(site)]
+    for process in both:
+        go(process)
+    assert [ended(process) for process in both] == [0, 0]
+    assert [trial["trial"] for trial in site.rows_of(task)] == list(range(600))
 
 
 def test_forges_are_told_of_each_move(site: TaskSite) -> None:
