@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -155,8 +156,32 @@ def test_nobody_pays_for_optuna_who_does_not_search(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_optuna_says_nothing(site: TaskSite, capfd: pytest.CaptureFixture[str]) -> None:
+def test_optuna_says_nothing() -> None:
+    code = """
+import json, sys
+from core.tasks.plan import load_search
+from web.services.tasks.bayesian import suggest
+search = load_search(json.loads(sys.argv[1]), "search", {}, 1)
+assert len(suggest(search, [], 30)) == 30
+"""
+    task = {"name": "search", "step": "train", "type": "bayesian_tpe", "optimization-target-metric": "loss"}
+    declared = json.dumps([{"step": STEP}, {"task": task | {"parameters": [RATES]}}])
+    command = [sys.executable, "-W", "error", "-c", code, declared]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_metadata_that_are_no_numbers_are_not_learned_from(site: TaskSite) -> None:
     task = site.begin(bayesian(RATES, execution_count=22))
-    run_all(site, task, lambda values: float("inf") if values["lr"] > 0.5 else "NaN")
+    run_all(site, task, lambda values: float("inf") if values["lr"] > 0.5 else ["NaN"])
     assert site.task(task).state is State.COMPLETE
-    assert capfd.readouterr() == ("", "")
+
+
+def test_choices_are_recognised_with_the_type_that_the_step_gives_them() -> None:
+    choices = {"name": "lr", "style": "multiple", "rules": {"items": ["1e-3", "0.01"]}}
+    search = search_of(choices, {"name": "n", "style": "random", "rules": {"min": 1, "max": 1000}}, execution_count=100)
+    drawn = [search.values(place) for place in range(40)]
+    found = [
+        ended(place, values | {"lr": float(values["lr"])}, float(values["lr"])) for place, values in enumerate(drawn)
+    ]
+    assert sum(values["lr"] == "1e-3" for values in suggest(search, found, 30)) >= 22

@@ -211,18 +211,22 @@ def test_the_newest_execution_of_a_place_counts(site: TaskSite) -> None:
 
 
 def test_what_was_lost_and_restarts_by_itself_is_not_over(site: TaskSite) -> None:
-    task = site.begin(numbers(3, on_child_error="stop-all-and-error", maximum_queued_executions=2))
+    task = site.begin(numbers(4, on_child_error="stop-all-and-error", maximum_queued_executions=2))
     site.advance()
     execute(site.db, "UPDATE execution SET autorestart = 1 WHERE task_id = ?", (task.id,))
     site.fail(task, 0, reason=FailureReason.RUNNER_LOST)
     site.complete(task, 1)
     site.advance()
     assert (site.task(task).ending, site.states(task)) == (None, ["error", "complete", "created"])
-    launch.restart_lost(site.db, site.config)
-    assert site.states(task) == ["created", "complete", "created"]
-    site.complete(task, 0, 2)
+    site.complete(task, 2)
     site.advance()
-    assert site.task(task).state is State.COMPLETE
+    site.complete(task, 3)
+    site.advance()
+    assert (site.task(task).state, site.states(task)) == (State.STARTED, ["error", "complete", "complete", "complete"])
+    launch.restart_lost(site.db, site.config)
+    site.complete(task, 0)
+    site.advance()
+    assert (site.task(task).state, site.task(task).message) == (State.COMPLETE, "")
 
 
 def test_a_given_parameter_goes_to_all_and_the_environment_is_instead_of_the_step_s(site: TaskSite) -> None:
