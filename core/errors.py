@@ -9,6 +9,7 @@ PushmillError
 ├── Denied               the credentials are missing or wrong
 ├── InvalidInput         a value from outside that cannot be used
 │   ├── InvalidYaml      valohai.yaml cannot be read
+│   ├── CannotRun        a step, task or pipeline lacks something, or has what does not fit
 │   └── InvalidDelivery  a webhook body that cannot be parsed
 ├── ForgeError           a forge's API refuses, or does not answer
 ├── GitError             a repository cannot be read or fetched
@@ -16,6 +17,8 @@ PushmillError
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from core.states import FailureReason, State
 
@@ -54,6 +57,14 @@ class Denied(PushmillError):
 
 class InvalidInput(PushmillError):
     """Raised when a value from outside cannot be used. HTTP 400."""
+
+
+class CannotRun(InvalidInput):
+    """Raised when `what`, such as 'task "x"', cannot run with the values given; `problems` has a sentence for each reason."""
+
+    def __init__(self, what: str, problems: Sequence[str]) -> None:
+        super().__init__(f"{what} cannot run: {'; '.join(problems)}")
+        self.problems = list(problems)
 
 
 class InvalidYaml(InvalidInput):

@@ -15,7 +15,7 @@ from valohai_yaml.objs.step import Step as LibraryStep
 from valohai_yaml.utils import listify
 
 from core import datum
-from core.errors import InvalidInput
+from core.errors import CannotRun
 from core.steps.load import JSON_INTEGERS
 from core.steps.model import Step, StepInput, StepVariable, as_declared, library_step, load_step
 from core.steps.rules import variable_problems
@@ -53,12 +53,11 @@ HOST_PREFIXES = (
 )
 
 
-class UnresolvedStep(InvalidInput):
-    """Raised when a step cannot run with the values given; `problems` has a sentence for each reason."""
+class UnresolvedStep(CannotRun):
+    """Raised when a step cannot run with the values given."""
 
     def __init__(self, step: str, problems: list[str]) -> None:
-        super().__init__(f'step "{step}" cannot run: {"; ".join(problems)}')
-        self.problems = problems
+        super().__init__(f'step "{step}"', problems)
 
 
 @dataclass(frozen=True, kw_only=True)
