@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -13,7 +13,7 @@ from valohai_yaml.objs.task import Task as LibraryTask
 from valohai_yaml.objs.task import TaskType
 
 from core import conditions
-from core.errors import InvalidInput, NotFound
+from core.errors import CannotRun, NotFound
 
 NAME_CHARS = 80
 PROBLEM_CHARS = 500
@@ -74,7 +74,7 @@ def task_names(config: Any) -> tuple[str, ...]:
 
 
 def load_task(config: Any, name: str) -> TaskBlueprint:
-    """The task `name` of a stored configuration. Raises NotFound, and InvalidInput for one that cannot run here."""
+    """The task `name` of a stored configuration. Raises NotFound, and CannotRun for one that cannot run here."""
     items = _items(config)
     if name not in items:
         known = ", ".join(f'"{task}"' for task in items) or "none"
@@ -105,10 +105,9 @@ def load_task(config: Any, name: str) -> TaskBlueprint:
     )
 
 
-def cannot_run(name: str, problems: list[str]) -> InvalidInput:
-    """What is raised for a task that cannot run, with every reason."""
-    shown = "; ".join(problem[:PROBLEM_CHARS] for problem in problems)
-    return InvalidInput(f'task "{name:.{NAME_CHARS}}" cannot run: {shown}')
+def cannot_run(name: str, problems: Sequence[str]) -> CannotRun:
+    """What is raised for a task that cannot run."""
+    return CannotRun(f'task "{name:.{NAME_CHARS}}"', [problem[:PROBLEM_CHARS] for problem in problems])
 
 
 def task_item(config: Any, name: str) -> dict[str, Any]:

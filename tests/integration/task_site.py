@@ -31,7 +31,6 @@ STEP = {
     ],
 }
 WAY = (State.CREATED, State.QUEUED, State.STARTED)
-NUMBERS = {"start": 1, "end": 1000, "step": 1}
 
 
 def numbers(many: int, **keys: Any) -> dict[str, Any]:
@@ -67,6 +66,10 @@ class TaskSite(ApiServer):
 
     def advance(self) -> bool:
         return service.advance(self.db, self.config)
+
+    def advance_all(self) -> None:
+        while self.advance():
+            pass
 
     def stop(self, task: Task, who: str = "ada", **more: Any) -> None:
         with transaction(self.db):

@@ -240,7 +240,7 @@ def test_a_given_parameter_goes_to_all_and_the_environment_is_instead_of_the_ste
 def test_an_image_that_the_environment_refuses_fails_the_executions_and_so_the_task(site: TaskSite) -> None:
     execute(site.db, "UPDATE environment SET images = ?", ('["python:*"]',))
     task = site.begin(numbers(2))
-    site.advance()
+    site.advance_all()
     found = site.task(task)
     assert (found.state, found.message) == (State.ERROR, "2 of 2 executions failed")
 
@@ -250,7 +250,7 @@ def test_an_execution_that_cannot_be_made_ends_the_task_with_the_reason(site: Ta
     step = {"inputs": inputs, "parameters": [{"name": "opt", "type": "string"}]}
     items = {"name": "opt", "style": "multiple", "rules": {"items": ["a", "a b", "c"]}}
     task = site.begin({"parameters": [items]}, step)
-    site.advance()
+    site.advance_all()
     found = site.task(task)
     assert (found.ending, found.state) == (State.ERROR, State.ERROR)
     assert found.message.startswith('trial 2 cannot be made: step "train" cannot run: input "data": ')
@@ -280,9 +280,11 @@ def test_a_random_search_repeats_with_the_seed_that_its_rules_give(site: TaskSit
 
 def test_a_thousand_executions_are_made_fifty_at_a_time(site: TaskSite) -> None:
     task = site.begin(numbers(1000))
-    site.advance()
-    trials = [found["trial"] for found in site.rows_of(task)]
-    assert trials == list(range(1000))
+    other = site.begin(numbers(2))
+    assert site.advance()
+    assert (len(site.rows_of(task)), len(site.rows_of(other))) == (50, 2)
+    site.advance_all()
+    assert [found["trial"] for found in site.rows_of(task)] == list(range(1000))
     site.stop(task)
     site.advance()
     assert site.task(task).state is State.STOPPED
@@ -317,7 +319,8 @@ config = from_table({"redis": {"url": "redis://127.0.0.1:1/0"}}, Path(sys.argv[1
 db = connect(config.database)
 print("ready", flush=True)
 sys.stdin.readline()
-tasks.advance(db, config)
+while tasks.advance(db, config):
+    pass
 """
 
 
@@ -351,7 +354,7 @@ def test_kills_while_executions_are_made_and_stopped_leave_none_out_and_none_twi
         process.kill()
         assert ended(process) == -signal.SIGKILL
         assert len(site.rows_of(task)) < 1000
-    site.advance()
+    site.advance_all()
     found = site.trials(task)
     assert [trial["trial"] for trial in site.rows_of(task)] == list(range(1000))
     assert [trial.parameters["n"] for trial in found] == list(range(1, 1001))

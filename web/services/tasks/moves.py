@@ -39,11 +39,10 @@ Move = Callable[[Database, Config, Task], bool]
 def advance(db: Database, config: Config) -> bool:
     """Move every unfinished task on: make the executions that are due, stop those that are to stop, and end it.
 
-    Looks at the database alone, so it may be killed anywhere and called at any time; whether it made executions that
-    must be dispatched.
+    Looks at the database alone, so it may be killed anywhere and called at any time; whether it made executions, which
+    must be dispatched. Of each task it makes AT_ONCE at most.
     """
-    made = False
-    tallies = tasks.tallies(db)
+    made, tallies = False, tasks.tallies(db)
     for task in tasks.unfinished(db):
         try:
             made |= _advance(db, config, task, tallies.get(task.id, Tally()))
@@ -53,13 +52,16 @@ def advance(db: Database, config: Config) -> bool:
 
 
 def _advance(db: Database, config: Config, task: Task, tally: Tally) -> bool:
-    made = False
     while move := _next(db, task, tally):
         with transaction(db):
-            if (tasks.get(db, task.id), _tally(db, task)) == (task, tally):  # else somebody was faster: look again
-                made |= move(db, config, task)
+            unchanged = (tasks.get(db, task.id), _tally(db, task)) == (
+                task,
+                tally,
+            )  # else somebody was faster: look again
+            if unchanged and move(db, config, task):
+                return True  # the next ones with the next call: a large task holds up no other
         task, tally = tasks.get(db, task.id), _tally(db, task)
-    return made
+    return False
 
 
 def _tally(db: Database, task: Task) -> Tally:
