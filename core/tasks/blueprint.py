@@ -154,6 +154,6 @@ def _notes(task: LibraryTask) -> Iterator[str]:
         yield f"execution-count is ignored: a {task.type.value} tries all that it has"
     if task.execution_batch_size and task.type is not TaskType.BAYESIAN_TPE:
         yield "execution-batch-size is ignored: it is for bayesian_tpe; maximum-queued-executions is for all"
-    if task.optimization_target_metric and task.optimization_target_value is None:
+    if task.type is TaskType.BAYESIAN_TPE and task.optimization_target_value is None:
         metric = task.optimization_target_metric
         yield f'there is no optimization-target-value: "{metric:.40}" is made small if it is called loss or error, else large'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -353,6 +354,13 @@ def test_the_commit_page_says_which_tasks_cannot_run() -> None:
         'task "huge" cannot run: it would be 5,000 executions; a task has at most 1,000',
         'task "again": reuse-children is ignored: every execution runs',
     )
+
+
+def test_the_example_of_the_documentation_runs_without_advice() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    found = parse(text.encode())
+    assert {name: plan(found.config, name).count for name in task_names(found.config)} == {"lr-search": 8, "tune": 40}
+    assert found.problems == ()
 
 
 HOSTILE_NUMBERS = st.sampled_from(
