@@ -14,6 +14,7 @@ from valohai_yaml.objs.parameter import Parameter
 from valohai_yaml.objs.step import Step as LibraryStep
 from valohai_yaml.utils import listify
 
+from core import datum
 from core.errors import InvalidInput
 from core.steps.load import JSON_INTEGERS
 from core.steps.model import Step, StepInput, StepVariable, as_declared, library_step, load_step
@@ -231,8 +232,10 @@ def _cannot_fetch(url: str) -> str | None:
         host = parts.hostname
     except ValueError as error:
         return f"{_shown(url)} is not a URL ({error})"
+    if parts.scheme == datum.SCHEME:
+        return None if datum.uuid_of(url) else f"{_shown(url)} names no output: write datum:// and the uuid of one"
     if parts.scheme not in SCHEMES:
-        return f"{url[:SHOWN_CHARS]} cannot be fetched here; http and https can"
+        return f"{url[:SHOWN_CHARS]} cannot be fetched here; http, https and datum can"
     return None if host else f"{_shown(url)} names no host"
 
 

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core import datum
 from core.errors import InvalidInput, NotFound
 from core.steps.model import Step, StepMount, load_step, step_names
 from core.steps.parse import parse
 from core.steps.resolve import ResolvedStep, UnresolvedStep, resolve
 from core.steps.script import script
+
+DATUM = "datum://0190a1b2-0000-7000-8000-000000000001"
 
 
 def config(command: object = "run {parameters}", **keys: object) -> Any:
@@ -187,7 +190,7 @@ def test_all_problems_are_told_at_once() -> None:
         'parameter "q": x is not an integer',
         'there is no input "z"; there are: d, s',
         'input "d" needs at least one URL',
-        'input "s": s3://b/k cannot be fetched here; http and https can',
+        'input "s": s3://b/k cannot be fetched here; http, https and datum can',
         "environment variable E needs a value",
         "environment variable 'A=B': a name cannot be empty or have = or control characters",
         "'a b' is not the name of an image",
@@ -264,10 +267,27 @@ def test_a_given_input_replaces_the_default_list() -> None:
     assert "needs at least one URL" in problems_of(stored, inputs={"d": []})[0]
 
 
+def test_an_output_is_an_input_by_its_uuid_which_a_parameter_may_give() -> None:
+    stored = config(
+        inputs=[{"name": "d", "default": [DATUM, DATUM.upper(), "datum://{parameter:p}"]}],
+        parameters=[{"name": "p", "default": datum.uuid_of(DATUM)}],
+    )
+    urls = resolve(stored, "train").inputs["d"].urls
+    assert urls == [DATUM, DATUM.upper(), DATUM]
+    assert {datum.uuid_of(url) for url in urls} == {"0190a1b2-0000-7000-8000-000000000001"}
+    assert datum.url_of(datum.uuid_of(DATUM) or "") == DATUM
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("datum://1234", "datum://1234 cannot be fetched here"),
+        ("datum://1234", "'datum://1234' names no output: write datum:// and the uuid of one"),
+        ("datum://", "names no output"),
+        (f"{DATUM}/", "names no output"),
+        (f"{DATUM}?x", "names no output"),
+        ("datum://{0190a1b2-0000-7000-8000-000000000001}", "names no output"),
+        ("datum://0190a1b2000070008000000000000001", "names no output"),
+        ("datum://training-set", "names no output"),
         ("file:///etc/passwd", "cannot be fetched here"),
         ("/etc/passwd", "cannot be fetched here"),
         ("https://", "names no host"),
