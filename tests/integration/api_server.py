@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,12 +83,15 @@ class ApiServer:
                 config_state="ok", config=configuration.config, problems=configuration.problems,
             )  # fmt: skip
 
-    def add_execution(self, commit: Commit | None = None, title: str = "") -> Execution:
+    def add_execution(
+        self, commit: Commit | None = None, title: str = "", images: Sequence[str] | None = None, **more: Any
+    ) -> Execution:
+        """`images` are URLs instead of the step's own; `more` is for `launch`."""
         commit = commit or self.commit
-        resolved = resolve(commit.config, "Train model")
+        resolved = resolve(commit.config, "Train model", inputs={"images": images} if images else None)
         with transaction(self.db):
             project = projects.get(self.db, commit.project_id)
-            return launch.launch(self.db, self.config, project, commit, resolved, self.admin, title=title)
+            return launch.launch(self.db, self.config, project, commit, resolved, self.admin, title=title, **more)
 
     def execution(self, uuid: str) -> Execution:
         return executions.by_uuid(self.db, uuid)
@@ -120,15 +123,15 @@ class ApiServer:
         for name in names or ("one",):
             assert self.call("heartbeat", {"slots": 10, "info": {"host": name}}, name).status_code == 200
 
-    def placed(self) -> tuple[str, int]:
+    def placed(self, **given: Any) -> tuple[str, int]:
         """A new execution that waits for runner one to claim it: its uuid and attempt."""
         self.online()
-        execution = self.add_execution()
+        execution = self.add_execution(**given)
         dispatch.dispatch(self.db, self.app.extensions["pushmill"].queues)
         return execution.uuid, self.execution(execution.uuid).attempt
 
-    def started(self) -> tuple[str, int]:
-        uuid, attempt = self.placed()
+    def started(self, **given: Any) -> tuple[str, int]:
+        uuid, attempt = self.placed(**given)
         assert self.call(f"executions/{uuid}/claim", {"attempt": attempt, "resume": False}).status_code == 200
         return uuid, attempt
 
@@ -158,6 +161,14 @@ class ApiServer:
         path = f"/api/runner/executions/{execution}/outputs/{datum or uuid.uuid4()}"
         headers = {"Authorization": f"Token {RUNNER_TOKENS[runner]}"}
         return self.client.put(path, query_string={"attempt": attempt, "name": name}, data=content, headers=headers)
+
+    def stored(self, name: str = "model.bin", content: bytes = b"model", **given: Any) -> str:
+        """The uuid of an output, of an execution that is complete."""
+        datum = str(uuid.uuid4())
+        execution, attempt = self.started(**given)
+        assert self.upload(execution, name, content, datum, attempt).status_code == 200
+        assert self.call(f"executions/{execution}/final", {"attempt": attempt, "state": "complete"}).status_code == 200
+        return datum
 
 
 def said(server: ApiServer, execution: str, stream: str | None = None, **query: Any) -> list[str]:

@@ -14,7 +14,7 @@ from core.states import FailureReason
 from core.steps.resolve import ResolvedStep
 from core.steps.script import script
 from core.wire import ExecutionSpec, tighter
-from web.services import environments, lifecycle, variables
+from web.services import datums, environments, lifecycle, variables
 from web.services.vault import Vault
 from web.store import commits, executions, projects, users
 from web.store.db import transaction
@@ -105,6 +105,8 @@ def _record(
         lifecycle.say(db, config.logs_dir, execution, note)
     if refusal := environments.refusal(environment, execution.image):
         lifecycle.fail(db, config.logs_dir, execution, FailureReason.IMAGE, refusal)
+    elif refusal := datums.refusal(db, execution.project_id, execution.commit_id, execution.inputs):
+        lifecycle.fail(db, config.logs_dir, execution, FailureReason.INPUT, refusal)
     return executions.get(db, execution.id)
 
 
@@ -127,6 +129,7 @@ def spec(db: Database, config: Config, vault: Vault, execution: Execution) -> Ex
         commands=list(execution.commands),
         parameters=dict(execution.parameters),
         inputs=list(execution.inputs.values()),
+        data=[found.to_dict() for found in datums.specs(db, execution)],
         environment_variables=values,
         config=execution_document(db, project, execution),
         time_limit_s=execution.time_limit_s,
