@@ -15,12 +15,13 @@ from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from core.config import Config, from_table
+from core.groups import Pipeline, Task
 from core.model import Commit, Execution, Project
 from core.steps.parse import parse
 from core.steps.resolve import resolve
 from web.app import create_app
 from web.services import dispatch, launch, setup
-from web.store import commits, executions, projects, runners, users
+from web.store import commits, executions, pipelines, projects, runners, tasks, users
 from web.store.db import connect, transaction
 
 NO_REDIS = {"redis": {"url": "redis://127.0.0.1:1/0"}}  # nobody listens there, which the server bears
@@ -93,6 +94,26 @@ class ApiServer:
             project = projects.get(self.db, commit.project_id)
             return launch.launch(self.db, self.config, project, commit, resolved, self.admin, title=title, **more)
 
+    def add_task(self, name: str = "lr-search", project: Project | None = None, **more: Any) -> Task:
+        """One in `created`; `more` are columns."""
+        project = project or self.demo
+        values = {
+            "project_id": project.id, "commit_id": self.commit.id, "name": name, "step": "Train model",
+            "type": "grid_search", "config": [], "parameters": {}, "inputs": {}, "environment_variables": {}, "seed": 1,
+            "creator_id": self.admin.id,
+        }  # fmt: skip
+        with transaction(self.db):
+            return tasks.add(self.db, values | more)
+
+    def add_pipeline(self, *nodes: tuple[str, str], name: str = "full", **more: Any) -> Pipeline:
+        """One in `created` with nodes of these names and kinds; `more` are columns."""
+        values = {
+            "project_id": self.demo.id, "commit_id": self.commit.id, "name": name, "config": [], "parameters": {},
+            "creator_id": self.admin.id,
+        }  # fmt: skip
+        with transaction(self.db):
+            return pipelines.add(self.db, values | more, nodes)
+
     def execution(self, uuid: str) -> Execution:
         return executions.by_uuid(self.db, uuid)
 
@@ -135,8 +156,8 @@ class ApiServer:
         assert self.call(f"executions/{uuid}/claim", {"attempt": attempt, "resume": False}).status_code == 200
         return uuid, attempt
 
-    def finished(self, state: str = "complete") -> str:
-        uuid, attempt = self.started()
+    def finished(self, state: str = "complete", **given: Any) -> str:
+        uuid, attempt = self.started(**given)
         assert self.call(f"executions/{uuid}/final", {"attempt": attempt, "state": state}).status_code == 200
         return uuid
 

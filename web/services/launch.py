@@ -16,7 +16,7 @@ from core.steps.script import script
 from core.wire import ExecutionSpec, tighter
 from web.services import datums, environments, lifecycle, variables
 from web.services.vault import Vault
-from web.store import commits, executions, projects, users
+from web.store import commits, executions, pipelines, projects, tasks, users
 from web.store.db import transaction
 
 # What a repetition takes over as it is; state, times and results are its own.
@@ -172,4 +172,23 @@ def execution_document(db: Database, project: Project, execution: Execution) -> 
         "project-id": project.uuid,
         "project-name": f"{project.owner}/{project.name}",
     }
-    return {f"valohai.{key}": value for key, value in values.items()}
+    return {f"valohai.{key}": value for key, value in (values | _groups(db, execution)).items()}
+
+
+def _groups(db: Database, execution: Execution) -> dict[str, Any]:
+    """What an execution learns of the task and the pipeline that it belongs to."""
+    values: dict[str, Any] = {}
+    if execution.task_id is not None:
+        task = tasks.get(db, execution.task_id)
+        values |= {"task-counter": task.counter, "task-id": task.uuid, "task-title": task.name}
+    if execution.pipeline_node_id is not None:
+        node = pipelines.node(db, execution.pipeline_node_id)
+        pipeline = pipelines.get(db, node.pipeline_id)
+        values |= {
+            "pipeline-counter": pipeline.counter,
+            "pipeline-id": pipeline.uuid,
+            "pipeline-node-id": node.uuid,
+            "pipeline-tags": [],
+            "pipeline-title": pipeline.name,
+        }
+    return values

@@ -1,0 +1,76 @@
+"""What the executions of tasks have reached. Of several with the same place in a search the newest counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+from core.states import State
+from web.store.db import Row, row, rows
+
+COUNTED = (State.COMPLETE, State.STOPPED)  # may be the best: what a stop condition has stopped was good enough
+SAMPLE = 20  # executions whose keys stand for those of all
+NEWEST = "SELECT MAX(id) FROM execution WHERE task_id IN ({}) GROUP BY task_id, trial"
+
+SELECT = (
+    "SELECT execution.id AS execution_id, counter, trial, state, parameters, latest.number FROM execution"
+    " LEFT JOIN latest ON latest.execution_id = execution.id"
+    " AND latest.key_id = (SELECT id FROM metadata_key WHERE name = ?)"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One place of a search, counted from 0; `number` is the latest number of the key that was asked for."""
+
+    execution_id: int
+    counter: int
+    trial: int
+    state: State
+    parameters: Mapping[str, Any]
+    number: float | None
+
+
+def counts(db: Database, task_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+    """By task: how many of its executions are in each state."""
+    newest = NEWEST.format(", ".join("?" * len(task_ids)))
+    sql = f"SELECT task_id, state, COUNT(*) AS n FROM execution WHERE id IN ({newest}) GROUP BY task_id, state"
+    result: dict[int, dict[str, int]] = {task_id: {} for task_id in task_ids}
+    for found in rows(db, sql, list(task_ids)):
+        result[found["task_id"]][found["state"]] = found["n"]
+    return result
+
+
+def keys(db: Database, task_id: int) -> list[str]:
+    """The metadata keys with numbers, in the order they were first seen anywhere."""
+    some = "SELECT id FROM execution WHERE task_id = ? AND metadata_seq > 0 ORDER BY id LIMIT ?"
+    sql = (
+        "SELECT name FROM metadata_key WHERE id IN (SELECT key_id FROM latest WHERE number IS NOT NULL"
+        f" AND execution_id IN ({some})) ORDER BY id"
+    )
+    return [found["name"] for found in rows(db, sql, (task_id, SAMPLE))]
+
+
+def of_task(db: Database, task_id: int, key: str) -> list[Trial]:
+    """In the order of the search, with what they have reached of `key`."""
+    found = rows(db, f"{SELECT} WHERE execution.id IN ({NEWEST.format('?')}) ORDER BY trial", (key, task_id))
+    return [_trial(item) for item in found]
+
+
+def best(db: Database, task_id: int, key: str, *, target: float | None, less: bool) -> Trial | None:
+    """Of those that may be: the one with the number nearest to `target`, or without one the smallest, or the largest."""
+    order, values = ("ABS(number - ?)", [target]) if target is not None else ("number" if less else "-number", [])
+    sql = (
+        f"{SELECT} WHERE execution.id IN ({NEWEST.format('?')}) AND state IN (?, ?) AND number IS NOT NULL"
+        f" ORDER BY {order}, trial LIMIT 1"
+    )
+    found = row(db, sql, (key, task_id, *COUNTED, *values))
+    return _trial(found) if found else None
+
+
+def _trial(found: Row) -> Trial:
+    return Trial(**found | {"state": State(found["state"]), "parameters": json.loads(found["parameters"])})
