@@ -62,6 +62,13 @@ def of_ids(db: Database, task_ids: Sequence[int]) -> list[Task]:
     return [_task(found[task_id]) for task_id in task_ids if task_id in found]
 
 
+def names(db: Database, task_ids: Collection[int]) -> dict[int, tuple[str, int]]:
+    """By id: the uuid and the number of a task."""
+    marks = ", ".join("?" * len(task_ids))
+    found = rows(db, f"SELECT id, uuid, counter FROM task WHERE id IN ({marks})", list(task_ids))
+    return {item["id"]: (item["uuid"], item["counter"]) for item in found}
+
+
 def of_push(db: Database, push_id: int) -> list[Task]:
     return [_task(found) for found in rows(db, f"{SELECT} WHERE task.push_id = ? ORDER BY task.id", (push_id,))]
 
@@ -102,13 +109,6 @@ def search(
     sql = f"{SELECT} {where} ORDER BY task.{order} LIMIT ? OFFSET ?"
     found = rows(db, sql, [*values, limit, offset])
     return [_task(item) for item in found], int(count["n"]) if count else 0
-
-
-def names(db: Database, task_ids: Collection[int]) -> dict[int, tuple[str, int]]:
-    """By id: the uuid and the number of a task."""
-    marks = ", ".join("?" * len(task_ids))
-    found = rows(db, f"SELECT id, uuid, counter FROM task WHERE id IN ({marks})", list(task_ids))
-    return {item["id"]: (item["uuid"], item["counter"]) for item in found}
 
 
 def trials(db: Database, task_id: int) -> list[Execution]:
