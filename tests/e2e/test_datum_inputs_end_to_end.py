@@ -10,8 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from instance import Checkout, Instance, running, wait_for
-from machines import SERVER_ALONE, Machine, launch, machine, step
-from test_kills import frozen, web_processes
+from machines import SERVER_ALONE, Machine, frozen, launch, machine, step, web_processes
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
 
