@@ -12,7 +12,6 @@ from core.states import FINAL
 from web import access
 from web.api import query, serialize
 from web.api.answers import answer, page_of
-from web.services import dispatch
 from web.services import tasks as service
 from web.store import pipelines, projects, tasks, trials
 from web.store.db import transaction
@@ -46,7 +45,6 @@ def stop(identifier: str) -> Response:
         service.request_stop(db, server.config, tasks.get(db, found.id), access.current_user().username)
     server.changes.publish()
     server.queues.nudge_soon()
-    dispatch.dispatch(db, server.queues)
     return answer({"message": "Stopping"})
 
 
