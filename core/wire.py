@@ -12,6 +12,7 @@ runner whose lease was given away gets 409 and lets go. Unknown keys are ignored
     POST executions/<uuid>/usage             {attempt, samples: [[time_us, series, value], …]} → {} | 409
     POST executions/<uuid>/detail            {attempt, status_detail} → {} | 409
     POST executions/<uuid>/log?LogBatch      lines                   → {"acknowledged": spool bytes} | 409 with the same
+    GET  executions/<uuid>/data/<uuid>?attempt=  (Range)             → bytes | 409; an output that an input of it names
     PUT  executions/<uuid>/outputs/<uuid>?attempt=&name=  bytes      → {"sha256": hex} | 409
     POST executions/<uuid>/final             FinalReport             → {} | 409
 """
@@ -64,11 +65,24 @@ class InputSpec(Message):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DatumSpec(Message):
+    """An output of an earlier execution that is an input of this one: `name` is where it lay below /valohai/outputs."""
+
+    uuid: str
+    name: str
+    size: int
+    md5: str
+    sha1: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExecutionSpec(Message):
     """All that a runner needs to run one execution.
 
     `script` is the shell script that runs the step's commands; `commands` are the same commands after interpolation,
     for the status lines. `config` is the content of execution.json. `log_bytes` caps what is kept of each stream.
+    `data` are the outputs that `datum://` URLs of the inputs name, as far as it may read them.
     `memory` (bytes) and `cpus` are the limits of step and environment, 0 for none; `gpus` is a number of whole devices.
     `secrets` names those environment variables whose values must not be shown. `mounts` are those that the environment
     allows, each {source, destination, readonly}. `network` is "open" or "none", `pull` "missing" or "always".
@@ -101,12 +115,18 @@ class ExecutionSpec(Message):
     mounts: list[dict[str, Any]] = field(default_factory=list)
     network: str = "open"
     pull: str = "missing"
+    data: list[dict[str, Any]] = field(default_factory=list)
 
     def secret_values(self) -> list[str]:
         return [self.environment_variables[name] for name in self.secrets if name in self.environment_variables]
 
     def input_specs(self) -> list[InputSpec]:
         return [InputSpec.from_dict(item) for item in self.inputs]
+
+    def datum_specs(self) -> dict[str, DatumSpec]:
+        """By uuid."""
+        found = [DatumSpec.from_dict(item) for item in self.data]
+        return {datum.uuid: datum for datum in found}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import checkout, firewall, images, inputs
+from runner import checkout, firewall, images, input_cache
 from runner.directory import locked, read_json, remove, write_json
 from runner.host import Host, free_disk
 from runner.locks import held
@@ -188,7 +188,7 @@ class _Cleanup:
     def _inputs(self) -> Iterator[_Cached]:
         """Whoever reads one while it goes has it open, and whoever finds none downloads it."""
         for path in _entries(self._cache / "inputs"):
-            if path.suffix == inputs.CONTENT:
+            if path.suffix == input_cache.CONTENT:
                 with contextlib.suppress(FileNotFoundError):
                     found = path.stat()
                     size, used_at = found.st_blocks * 512, found.st_mtime
@@ -198,10 +198,10 @@ class _Cleanup:
     def _records(self) -> None:
         """What the cache of inputs knows of contents that it no longer has."""
         directory = self._cache / "inputs"
-        for record in directory.glob(f"*{inputs.RECORD}"):
+        for record in directory.glob(f"*{input_cache.RECORD}"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 sha256 = json.loads(record.read_text(encoding="utf-8"))["sha256"]
-                if not (directory / f"{sha256}{inputs.CONTENT}").exists():
+                if not (directory / f"{sha256}{input_cache.CONTENT}").exists():
                     record.unlink()
 
     def _temporaries(self) -> None:
@@ -212,7 +212,7 @@ class _Cleanup:
             for place in aside:
                 self._note("half trees", _size(place))
                 remove(place)
-        for file in (self._cache / "inputs").glob(f"{inputs.TEMPORARY}*"):
+        for file in (self._cache / "inputs").glob(f"{input_cache.TEMPORARY}*"):
             with contextlib.suppress(FileNotFoundError):
                 found = file.stat()
                 if found.st_mtime < self._now - DOWNLOAD_LEFTOVER_S:

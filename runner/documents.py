@@ -97,7 +97,7 @@ def _file(file: InputFile, on_demand: bool) -> dict[str, Any]:
         "path": file.path,
         "size": file.size,
         "uri": CREDENTIALS.sub(r"\1", file.uri),
-        "datum_id": None,
+        "datum_id": file.datum_id,
         "download_intent": "on-demand" if on_demand else "always",
         "checksums": {name: digest for name, digest in checksums.items() if digest},
         "metadata": [],

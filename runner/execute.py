@@ -19,6 +19,7 @@ from core.wire import ExecutionSpec, FinalReport
 from runner import checkout, cleanup, controls, documents, gpus, images, inputs, mounts, outputs
 from runner.clock import steady
 from runner.container import ContainerSpec, OverlayUnavailable, can_overlay
+from runner.datums import Datums
 from runner.directory import locked, make, read_json, remove, write_json
 from runner.ending import failed, stopped
 from runner.host import Host, free_disk, runtime
@@ -108,22 +109,32 @@ def prepare(run: Run) -> Prepared:
     tree = checkout.tree_of(host.cache, *commit)
     checkout.use(host.cache, tree, run.directory / "tree")
     checked_out = Task(lambda: check_out(run))
-    fetched = Task(  # a server that never answers must not hold up a stop
-        lambda: inputs.fetch(
-            spec.input_specs(),
-            run.directory / "inputs",
-            host.cache,
-            allow_hosts=host.settings.allow_input_hosts,
-            ignore_cache=wanted.refetch_inputs,
-            status=run.status,
-            cancelled=run.lease.cancelled,
-            limit=free_disk(host.directory) - host.settings.min_free_disk,
-        )
-    ).result(run)
+    # a server that never answers must not hold up a stop
+    fetched = Task(lambda: fetch_inputs(run, ignore_cache=wanted.refetch_inputs)).result(run)
     run.check()
     api = open_relay(run, input_requests(fetched))
     documents.write(run.directory / "config", spec, fetched, api, runtime(host))
     return Prepared(tree, checked_out, image.result(run))
+
+
+def fetch_inputs(run: Run, *, ignore_cache: bool) -> list[inputs.FetchedInput]:
+    """Put the inputs into the execution's directory. Raises ExecutionFailed."""
+    host, spec = run.host, run.spec
+    reporter = host.reporter.with_give_up(run.lease.cancelled)
+    try:
+        return inputs.fetch(
+            spec.input_specs(),
+            run.directory / "inputs",
+            host.cache,
+            datums=Datums(reporter, spec),
+            allow_hosts=host.settings.allow_input_hosts,
+            ignore_cache=ignore_cache,
+            status=run.status,
+            cancelled=run.lease.cancelled,
+            limit=free_disk(host.directory) - host.settings.min_free_disk,
+        )
+    finally:
+        reporter.close()
 
 
 def _image(run: Run, always_pull: bool) -> images.Image:

@@ -1,40 +1,36 @@
-"""The inputs of an execution: fetched over HTTP(S), through a cache that always asks the server first."""
+"""The inputs of an execution: fetched over HTTP(S) or, as outputs of others, from the server; through a cache."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
-import json
 import os
 import re
-import shutil
-import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from core import datum
 from core.errors import ExecutionFailed
 from core.states import FailureReason
-from core.wire import InputSpec
-from runner.download import Downloaded, Rules, download, parsed, shown
+from core.wire import DatumSpec, InputSpec
+from runner.datums import Datums
+from runner.download import Downloaded, Rules, parsed, shown
+from runner.input_cache import Cache
 from runner.sizes import size_text
 
 IN_CONTAINER = "/valohai/inputs"
 MAX_NAME = 255  # bytes of one name on Linux
-FICLONE = 0x40049409  # ioctl: let one file share the other's blocks until one of them is written
 PROGRESS_S = 10.0
-TEMPORARY, RECORD, CONTENT = "new-", ".json", ".data"  # how the files of the cache are named
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputFile:
     """One file. `path` is where the container finds it; `uri` is the URL as given, credentials included.
 
-    Size and sums are None while an on-demand file is not fetched.
+    Size and sums are None while an on-demand file is not fetched. `datum_id` is the uuid of an output of the server.
     """
 
     name: str
@@ -44,11 +40,12 @@ class InputFile:
     md5: str | None = None
     sha1: str | None = None
     sha256: str | None = None
+    datum_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class FetchedInput:
-    """One declared input. `input_id` is set exactly when it is on demand and has files."""
+    """One declared input. `input_id` is set exactly when it is on demand and has files that are not fetched."""
 
     name: str
     files: list[InputFile]
@@ -61,6 +58,7 @@ def fetch(
     inputs_dir: Path,
     cache: Path,
     *,
+    datums: Datums,
     allow_hosts: tuple[str, ...],
     ignore_cache: bool,
     status: Callable[[str], None],
@@ -69,29 +67,41 @@ def fetch(
 ) -> list[FetchedInput]:
     """Fill `inputs_dir/<input>/<file>`: one directory per declared input, empty ones too, writable by any user.
 
-    `limit` bounds the bytes of all inputs together. What is on demand is named, not fetched. Where two URLs of an input
-    have the same file name, the last wins. With `ignore_cache` files are fetched anew, and kept for the next one.
-    `keep_directories` changes nothing, since a plain URL has no root to count from. Raises ExecutionFailed, also once
-    `cancelled()` is true.
+    `limit` bounds the bytes of all inputs together. What is on demand is named, not fetched, but for outputs of the
+    server, which the program could not fetch. Where two URLs of an input have the same file name, the last wins. With
+    `ignore_cache` files are fetched anew, and kept for the next one. `keep_directories` changes nothing for a plain URL,
+    which has no root to count from. Raises ExecutionFailed, also once `cancelled()` is true.
     """
-    store = _Cache(cache / "inputs")
+    store = Cache(cache / "inputs", ignore=ignore_cache)
     fetched = []
     for spec in specs:
         with _errors_about(spec.name):
             directory = _directory(inputs_dir, spec.name)
-            targets = _targets(spec, status)
-            if spec.on_demand:
-                fetched.append(_on_demand(spec.name, targets))
-                continue
             files = []
-            for name, url in targets.items():
+            for name, url in _targets(spec, datums, status).items():
+                if spec.on_demand and datums.named(url) is None:
+                    files.append(_file(spec.name, name, url))
+                    continue
                 rules = Rules(allow_hosts=allow_hosts, cancelled=cancelled, progress=_Progress(spec.name, name, status))
-                got, how = store.obtain(url, directory / name, rules, limit, ignore_cache=ignore_cache)
+                got, how = _obtain(store, datums, url, _place(directory, name), rules, limit)
                 status(f"{spec.name}: {name} {how}, {size_text(got.size)}, sha256 {got.sha256}")
                 limit -= got.size
                 files.append(_file(spec.name, name, url, got))
-            fetched.append(FetchedInput(name=spec.name, files=files))
+            fetched.append(_fetched(spec, files))
     return fetched
+
+
+def _obtain(
+    store: Cache, datums: Datums, url: str, target: Path, rules: Rules, limit: int
+) -> tuple[Downloaded | DatumSpec, str]:
+    """Put what a URL stands for at `target`; what it is, and how it was come by in words."""
+    found = datums.named(url)
+    if found is None:
+        return store.obtain(url, target, rules, limit)
+    if found.size > limit:
+        message = f"{url} is larger than the {size_text(limit)} that are left for inputs"
+        raise ExecutionFailed(FailureReason.INPUT, message)
+    return found, store.obtain_datum(found, target, lambda file: datums.receive(found, file, rules.progress))
 
 
 @contextlib.contextmanager
@@ -117,68 +127,6 @@ class _Progress:
             self._status(f"{self._what} {size_text(size)}{of} so far")
 
 
-class _Cache:
-    """`<hash of the URL>.json` says what the URL gave last and how to ask again; `<sha256>.data` is the content.
-
-    Files come and go by rename, so a reader finds all or nothing; whoever finds nothing downloads. A use sets the
-    modification time of the content. Credentials are part of the URL: others than the first asker's find nothing.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-    def obtain(self, url: str, target: Path, rules: Rules, limit: int, *, ignore_cache: bool) -> tuple[Downloaded, str]:
-        """Put the content of `url` at `target`; what it is, and how it was come by in words."""
-        known = None if ignore_cache else self._known(url, limit)
-        with self._temporary() as new:
-            got = download(url, new, known.validators if known else {}, rules=rules, limit=limit)
-            if got is None and known is not None:
-                with contextlib.suppress(FileNotFoundError):  # cleaned up meanwhile
-                    _copy(self._content(known.sha256), target)
-                    return known, "from cache"
-                got = download(url, new, {}, rules=rules, limit=limit)
-            if got is None:
-                raise ExecutionFailed(FailureReason.INPUT, f"{shown(parsed(url))} answered 304 Not Modified, unasked")
-            if got.validators:
-                _copy(new, target)  # before others know of it: what is kept may be cleaned up at once
-                self._keep(url, got, new)
-            else:
-                _move(new, target)
-            return got, "downloaded"
-
-    def _known(self, url: str, limit: int) -> Downloaded | None:
-        try:
-            known = Downloaded(**json.loads(self._record(url).read_text(encoding="utf-8")))
-            content = self._content(known.sha256)
-            os.utime(content)
-            whole = content.stat().st_size == known.size
-        except (OSError, ValueError, TypeError):
-            return None
-        return known if whole and known.validators and known.size <= limit else None
-
-    def _keep(self, url: str, got: Downloaded, new: Path) -> None:
-        new.replace(self._content(got.sha256))
-        with self._temporary() as record:
-            record.write_text(json.dumps(asdict(got)), encoding="utf-8")
-            record.replace(self._record(url))
-
-    @contextlib.contextmanager
-    def _temporary(self) -> Iterator[Path]:
-        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=self._directory)
-        os.close(descriptor)
-        try:
-            yield Path(name)
-        finally:
-            Path(name).unlink(missing_ok=True)
-
-    def _record(self, url: str) -> Path:
-        return self._directory / f"{hashlib.sha256(url.encode('utf-8', 'replace')).hexdigest()}{RECORD}"
-
-    def _content(self, sha256: str) -> Path:
-        return self._directory / f"{sha256}{CONTENT}"
-
-
 def _directory(inputs_dir: Path, name: str) -> Path:
     directory = inputs_dir / _checked_name(name, "an input")
     directory.mkdir(parents=True, exist_ok=True)
@@ -186,8 +134,17 @@ def _directory(inputs_dir: Path, name: str) -> Path:
     return directory
 
 
-def _targets(spec: InputSpec, status: Callable[[str], None]) -> dict[str, str]:
-    """File name → URL, in the order of the URLs that stay."""
+def _place(directory: Path, name: str) -> Path:
+    """Where a file goes, below directories that any user may write to."""
+    for part in PurePosixPath(name).parts[:-1]:
+        directory = directory / part
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o777)
+    return directory / PurePosixPath(name).name
+
+
+def _targets(spec: InputSpec, datums: Datums, status: Callable[[str], None]) -> dict[str, str]:
+    """File name, with directories where they are kept → URL, in the order of the URLs that stay."""
     rename = None
     if spec.filename is not None and len(spec.urls) == 1:
         rename = _checked_name(spec.filename, "a file")
@@ -197,16 +154,37 @@ def _targets(spec: InputSpec, status: Callable[[str], None]) -> dict[str, str]:
         )
     targets: dict[str, str] = {}
     for url in spec.urls:
-        name = rename or _name_of(url)
+        found = datums.named(url)
+        name = rename or (_name_of_datum(found, spec.keep_directories) if found else _name_of(url))
         if targets.pop(name, None) is not None:
-            status(f"{spec.name}: {name} is given twice; {shown(parsed(url))} is used")
+            status(f"{spec.name}: {name} is given twice; {url if found else shown(parsed(url))} is used")
         targets[name] = url
+    _check_directories(targets)
     return targets
 
 
 def _name_of(url: str) -> str:
     """The last segment of the path, decoded, fit for a file name."""
-    segment = unquote((parsed(url).path or "").rpartition("/")[2])
+    return _fit(unquote((parsed(url).path or "").rpartition("/")[2]))
+
+
+def _name_of_datum(found: DatumSpec, keep_directories: str) -> str:
+    """Where it lay as an output, fit for a path below the input's directory; its last part when none are kept.
+
+    A single output has no wildcard, so `suffix` keeps what `full` keeps.
+    """
+    parts = [_fit(part) for part in found.name.split("/") if part not in ("", ".", "..")] or ["download"]
+    return parts[-1] if keep_directories == "none" else "/".join(parts)
+
+
+def _check_directories(names: Collection[str]) -> None:
+    for parent in (str(parent) for name in names for parent in PurePosixPath(name).parents):
+        if parent in names:
+            message = f"{parent!r} is the name of a file and of a directory of others: both cannot be there"
+            raise ExecutionFailed(FailureReason.INPUT, message)
+
+
+def _fit(segment: str) -> str:
     name = "".join("_" if c in "/\\" or not c.isprintable() else c for c in segment)
     name = name.encode("utf-8", "replace")[-MAX_NAME:].decode("utf-8", "ignore")  # the end has the extension
     return "download" if name in ("", ".", "..") else name
@@ -218,28 +196,13 @@ def _checked_name(name: str, what: str) -> str:
     return name
 
 
-def _on_demand(name: str, targets: dict[str, str]) -> FetchedInput:
-    files = [InputFile(name=file, path=f"{IN_CONTAINER}/{name}/{file}", uri=url) for file, url in targets.items()]
-    return FetchedInput(name=name, files=files, on_demand=True, input_id=str(uuid.uuid4()) if files else None)
+def _fetched(spec: InputSpec, files: list[InputFile]) -> FetchedInput:
+    later = spec.on_demand and any(file.size is None for file in files)
+    input_id = str(uuid.uuid4()) if later else None
+    return FetchedInput(name=spec.name, files=files, on_demand=spec.on_demand, input_id=input_id)
 
 
-def _file(input_name: str, name: str, url: str, got: Downloaded) -> InputFile:
+def _file(input_name: str, name: str, url: str, got: Downloaded | DatumSpec | None = None) -> InputFile:
     path = f"{IN_CONTAINER}/{input_name}/{name}"
-    return InputFile(name=name, path=path, uri=url, size=got.size, md5=got.md5, sha1=got.sha1, sha256=got.sha256)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """A copy of its own, by shared blocks where the file system can: a container may write to what it is given."""
-    target.unlink(missing_ok=True)
-    with source.open("rb") as read, target.open("xb") as write:
-        os.fchmod(write.fileno(), 0o666)
-        try:
-            fcntl.ioctl(write, FICLONE, read.fileno())
-        except OSError:  # another file system, or one that cannot
-            shutil.copyfileobj(read, write, 1024 * 1024)
-
-
-def _move(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    shutil.move(source, target)
-    target.chmod(0o666)
+    file = InputFile(name=name, path=path, uri=url, datum_id=datum.uuid_of(url))
+    return replace(file, size=got.size, md5=got.md5, sha1=got.sha1, sha256=got.sha256) if got else file

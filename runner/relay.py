@@ -34,7 +34,11 @@ def input_requests(fetched: Iterable[FetchedInput]) -> dict[str, Any]:
     return {
         item.input_id: {
             "name": item.name,
-            "files": [{"input_id": item.input_id, "filename": file.name, "url": file.uri} for file in item.files],
+            "files": [
+                {"input_id": item.input_id, "filename": file.name, "url": file.uri}
+                for file in item.files
+                if file.size is None
+            ],
         }
         for item in fetched
         if item.on_demand and item.input_id

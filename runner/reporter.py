@@ -7,13 +7,14 @@ token that is being replaced must not cost a training its end.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlencode
 
 import orjson
@@ -24,6 +25,7 @@ from core.wire import ExecutionSpec, FinalReport, LeaseOrders, LogBatch, Message
 from runner.masking import Masker
 
 log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 CHUNK = 256 * 1024
@@ -126,6 +128,21 @@ class Reporter:
             raise PushmillError(f"the server acknowledged {acknowledged!r} of the log; a number of bytes was due")
         return acknowledged
 
+    def fetch(self, execution: str, attempt: int, datum: str, write: Callable[[bytes], object]) -> None:
+        """Hand all bytes of an output that an input of the execution names to `write`; what broke off is gone on with.
+
+        Raises NotFound, Conflict, and Unavailable when it was given up.
+        """
+        path, at = f"executions/{execution}/data/{datum}?{urlencode({'attempt': attempt})}", 0
+
+        def receive() -> None:
+            nonlocal at
+            for chunk in self._chunks_from(path, at):
+                write(chunk)
+                at += len(chunk)
+
+        self._retried(receive)
+
     def upload(
         self, execution: str, attempt: int, datum: str, name: str, open_file: Callable[[], BinaryIO], size: int
     ) -> str:
@@ -144,10 +161,13 @@ class Reporter:
     def _call(
         self, method: str, path: str, body: Callable[[], bytes | Iterable[bytes]], headers: dict[str, str] | None = None
     ) -> Any:
+        return self._retried(lambda: self._once(method, path, body, headers))
+
+    def _retried(self, call: Callable[[], Answer]) -> Answer:
         wait = FIRST_WAIT_S
         while True:
             try:
-                return self._once(method, path, body, headers)
+                return call()
             except (Unavailable, Denied) as trouble:
                 if self._give_up():
                     raise Unavailable(str(trouble)) from None
@@ -173,6 +193,27 @@ class Reporter:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unavailable(f"the server at {self._base} cannot be reached: {error}") from None
         return _answer(response.status, response.data, f"{method} {self._base}{path.partition('?')[0]}")
+
+    def _chunks_from(self, path: str, at: int) -> Iterator[bytes]:
+        """What a GET answers, less its first `at` bytes."""
+        sent = {"Authorization": f"Token {self._token}", "Accept-Encoding": "identity"}
+        if at:
+            sent["Range"] = f"bytes={at}-"
+        try:
+            response = self._http.request(
+                "GET", self._base + path, headers=sent, redirect=False, timeout=TIMEOUT, preload_content=False
+            )
+            with contextlib.closing(response):
+                if response.status not in (200, 206):
+                    _answer(response.status, response.read(), f"GET {self._base}{path.partition('?')[0]}")
+                skip = at if response.status == 200 else 0  # whoever stands between may not know ranges
+                for chunk in response.stream(CHUNK, decode_content=False):
+                    if self._give_up():
+                        raise Unavailable("the download was given up")
+                    yield chunk[skip:]
+                    skip = max(0, skip - len(chunk))
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unavailable(f"the server at {self._base} broke off: {error}") from None
 
 
 OCTETS = {"Content-Type": "application/octet-stream"}

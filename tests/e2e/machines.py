@@ -149,6 +149,24 @@ def machine(instance: Instance, data: Path, name: str, **options: Any) -> Iterat
         made.close()
 
 
+@contextlib.contextmanager
+def frozen(*processes: psutil.Process) -> Iterator[None]:
+    """The processes stand still for the block."""
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
+def web_processes(instance: Instance) -> list[psutil.Process]:
+    master = psutil.Process(int((instance.data / "run" / "web.pid").read_text().split()[0]))
+    return [master, *master.children()]
+
+
 def within(limit_s: float, what: str, condition: Callable[[], object]) -> None:
     """Wait for `condition`, at most so long, and print how long it took."""
     began = time.monotonic()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import shutil
 import signal
@@ -15,7 +14,18 @@ from pathlib import Path
 import psutil
 import pytest
 from instance import Checkout, Instance, running, wait_for
-from machines import SERVER_ALONE, UNTIL_GO, Machine, launch, lease_over, machine, step, within
+from machines import (
+    SERVER_ALONE,
+    UNTIL_GO,
+    Machine,
+    frozen,
+    launch,
+    lease_over,
+    machine,
+    step,
+    web_processes,
+    within,
+)
 from redis import Redis
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
@@ -253,24 +263,6 @@ def test_a_runner_that_slept_until_its_execution_was_given_away_lets_go_of_it(
             site.client.post(f"/executions/{execution}/stop/").raise_for_status()
             assert site.wait_final(execution, 10)["status"] == "stopped"
             wait_for(lambda: not other.leftovers(), 10)
-
-
-@contextlib.contextmanager
-def frozen(*processes: psutil.Process) -> Iterator[None]:
-    """The processes stand still for the block."""
-    for process in processes:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.resume()
-
-
-def web_processes(instance: Instance) -> list[psutil.Process]:
-    master = psutil.Process(int((instance.data / "run" / "web.pid").read_text().split()[0]))
-    return [master, *master.children()]
 
 
 def waits_for_an_answer(runner: Machine) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from core.config import Config, from_table
+from core.groups import Pipeline, Task
 from core.model import Commit, Execution, Project
 from core.steps.parse import parse
 from core.steps.resolve import resolve
 from web.app import create_app
 from web.services import dispatch, launch, setup
-from web.store import commits, executions, projects, runners, users
+from web.store import commits, executions, pipelines, projects, runners, tasks, users
 from web.store.db import connect, transaction
 
 NO_REDIS = {"redis": {"url": "redis://127.0.0.1:1/0"}}  # nobody listens there, which the server bears
@@ -83,12 +84,35 @@ class ApiServer:
                 config_state="ok", config=configuration.config, problems=configuration.problems,
             )  # fmt: skip
 
-    def add_execution(self, commit: Commit | None = None, title: str = "") -> Execution:
+    def add_execution(
+        self, commit: Commit | None = None, title: str = "", images: Sequence[str] | None = None, **more: Any
+    ) -> Execution:
+        """`images` are URLs instead of the step's own; `more` is for `launch`."""
         commit = commit or self.commit
-        resolved = resolve(commit.config, "Train model")
+        resolved = resolve(commit.config, "Train model", inputs={"images": images} if images else None)
         with transaction(self.db):
             project = projects.get(self.db, commit.project_id)
-            return launch.launch(self.db, self.config, project, commit, resolved, self.admin, title=title)
+            return launch.launch(self.db, self.config, project, commit, resolved, self.admin, title=title, **more)
+
+    def add_task(self, name: str = "lr-search", project: Project | None = None, **more: Any) -> Task:
+        """One in `created`; `more` are columns."""
+        project = project or self.demo
+        values = {
+            "project_id": project.id, "commit_id": self.commit.id, "name": name, "step": "Train model",
+            "type": "grid_search", "config": [], "parameters": {}, "inputs": {}, "environment_variables": {}, "seed": 1,
+            "creator_id": self.admin.id,
+        }  # fmt: skip
+        with transaction(self.db):
+            return tasks.add(self.db, values | more)
+
+    def add_pipeline(self, *nodes: tuple[str, str], name: str = "full", **more: Any) -> Pipeline:
+        """One in `created` with nodes of these names and kinds; `more` are columns."""
+        values = {
+            "project_id": self.demo.id, "commit_id": self.commit.id, "name": name, "config": [], "parameters": {},
+            "creator_id": self.admin.id,
+        }  # fmt: skip
+        with transaction(self.db):
+            return pipelines.add(self.db, values | more, nodes)
 
     def execution(self, uuid: str) -> Execution:
         return executions.by_uuid(self.db, uuid)
@@ -120,20 +144,20 @@ class ApiServer:
         for name in names or ("one",):
             assert self.call("heartbeat", {"slots": 10, "info": {"host": name}}, name).status_code == 200
 
-    def placed(self) -> tuple[str, int]:
+    def placed(self, **given: Any) -> tuple[str, int]:
         """A new execution that waits for runner one to claim it: its uuid and attempt."""
         self.online()
-        execution = self.add_execution()
+        execution = self.add_execution(**given)
         dispatch.dispatch(self.db, self.app.extensions["pushmill"].queues)
         return execution.uuid, self.execution(execution.uuid).attempt
 
-    def started(self) -> tuple[str, int]:
-        uuid, attempt = self.placed()
+    def started(self, **given: Any) -> tuple[str, int]:
+        uuid, attempt = self.placed(**given)
         assert self.call(f"executions/{uuid}/claim", {"attempt": attempt, "resume": False}).status_code == 200
         return uuid, attempt
 
-    def finished(self, state: str = "complete") -> str:
-        uuid, attempt = self.started()
+    def finished(self, state: str = "complete", **given: Any) -> str:
+        uuid, attempt = self.started(**given)
         assert self.call(f"executions/{uuid}/final", {"attempt": attempt, "state": state}).status_code == 200
         return uuid
 
@@ -158,6 +182,14 @@ class ApiServer:
         path = f"/api/runner/executions/{execution}/outputs/{datum or uuid.uuid4()}"
         headers = {"Authorization": f"Token {RUNNER_TOKENS[runner]}"}
         return self.client.put(path, query_string={"attempt": attempt, "name": name}, data=content, headers=headers)
+
+    def stored(self, name: str = "model.bin", content: bytes = b"model", **given: Any) -> str:
+        """The uuid of an output, of an execution that is complete."""
+        datum = str(uuid.uuid4())
+        execution, attempt = self.started(**given)
+        assert self.upload(execution, name, content, datum, attempt).status_code == 200
+        assert self.call(f"executions/{execution}/final", {"attempt": attempt, "state": "complete"}).status_code == 200
+        return datum
 
 
 def said(server: ApiServer, execution: str, stream: str | None = None, **query: Any) -> list[str]:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runner_host import execution
 
 from core.errors import ExecutionFailed
 from core.states import FailureReason
 from core.wire import InputSpec
 from runner import inputs
+from runner.datums import Datums
 from runner.inputs import FetchedInput
+from runner.reporter import Reporter
 
 ALLOWED = ("127.0.0.1",)
 
@@ -86,6 +89,7 @@ class Fetching:
         self.limit = 10**9
         self.cancelled: Callable[[], bool] = lambda: False
         self.ignore_cache = False
+        self.datums = Datums(Reporter("http://127.0.0.1:9", "secret"), execution("true"))
         self.inputs = directory
 
     def __call__(self, *specs: InputSpec) -> list[FetchedInput]:
@@ -95,6 +99,7 @@ class Fetching:
             list(specs),
             self.inputs,
             self.directory / "cache",
+            datums=self.datums,
             allow_hosts=self.allow_hosts,
             ignore_cache=self.ignore_cache,
             status=self.lines.append,

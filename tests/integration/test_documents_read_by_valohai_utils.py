@@ -17,7 +17,9 @@ import pytest
 
 from core.wire import ExecutionSpec, InputSpec
 from runner import documents, inputs
+from runner.datums import Datums
 from runner.inputs import FetchedInput
+from runner.reporter import Reporter
 
 PROGRAM = """
 import json, valohai
@@ -140,6 +142,7 @@ def fetch(directory: Path, spec: ExecutionSpec) -> list[FetchedInput]:
         spec.input_specs(),
         directory / "inputs",
         directory / "cache",
+        datums=Datums(Reporter("http://127.0.0.1:9", "secret"), spec),
         allow_hosts=("127.0.0.1",),
         ignore_cache=False,
         status=lambda _: None,

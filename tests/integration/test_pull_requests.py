@@ -9,6 +9,7 @@ import itertools
 import random
 import subprocess
 import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from core.wire import ExecutionSpec
 from web.services import approvals, badges, hosting, launch, variables
 from web.services.badges import Question
 from web.store import approvals as approval_store
-from web.store import commits, deliveries, projects, pull_requests, users
+from web.store import commits, data, deliveries, projects, pull_requests, users
 from web.store.commits import Push
 from web.store.db import connect, execute, rows, transaction
 
@@ -437,6 +438,24 @@ def test_a_forks_commit_that_was_merged_is_trusted(site: Site) -> None:
     site.push_told(replace(request, branch="main"))
     (execution,) = site.pushes.executions("model")
     assert site.spec(execution).secrets == ["TOKEN"]
+
+
+@github
+def test_a_forks_commit_reads_outputs_of_the_project_once_it_is_merged(site: Site) -> None:
+    site.ask(site.head())
+    (execution,) = site.pushes.executions("model")
+    datum, sums = str(uuid.uuid4()), dict.fromkeys(("sha256", "sha1", "md5"), "0")
+    with transaction(site.pushes.db):
+        data.add(site.pushes.db, execution, datum_uuid=datum, name="model.bin", size=1, **sums)
+    text = step("train") + f"    inputs:\n      - {{name: model, default: datum://{datum}}}\n"
+    request = site.at(site.checkout.commit({"valohai.yaml": text}, "reads"), FORK, number=8)
+    site.ask(request)
+    assert len(site.pushes.executions("model")) == 1
+    site.checkout.git("push", "-q", str(site.path), f"{request.sha}:refs/heads/main")
+    site.push_told(replace(request, branch="main"))
+    merged = site.pushes.executions("model")[-1]
+    assert (merged.state, merged.failure_message) == (State.QUEUED, None)
+    assert [found["uuid"] for found in site.spec(merged).data] == [datum]
 
 
 # order

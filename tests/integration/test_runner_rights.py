@@ -31,16 +31,18 @@ QUERY: dict[str, Any] = {
 
 @dataclass
 class Held:
-    """A server where runner one holds an execution of project `demo`."""
+    """A server where runner one holds an execution of project `demo`, which reads an output."""
 
     api: ApiServer
     execution: str
+    datum: str
 
     def routes(self, prefix: str) -> Iterator[tuple[str, str, Rule]]:
         """Every method and address below `prefix`, filled in with what runner one holds."""
         for rule in self.api.app.url_map.iter_rules():
             if rule.rule.startswith(prefix):
-                values = {"execution": self.execution, "datum": str(uuid.uuid4()), "name": "demo"}
+                datum = self.datum if "GET" in (rule.methods or set()) else str(uuid.uuid4())
+                values = {"execution": self.execution, "datum": datum, "name": "demo"}
                 path = self.api.app.url_map.bind("localhost").build(
                     rule.endpoint, {name: values[name] for name in rule.arguments}, method=method_of(rule)
                 )
@@ -54,8 +56,8 @@ class Held:
         headers = {"Authorization": authorization}
         with self.api.app.test_client() as client:
             answer = client.open(path, method=method, query_string=QUERY, headers=headers, **body)
-        if path.startswith("/git/"):
-            answer.close()  # what git itself answers is not of interest here
+        if path.startswith("/git/") or "/data/" in path:
+            answer.close()  # what git or the file itself answers is not of interest here
         return answer
 
     def state(self) -> tuple[Any, ...]:
@@ -81,8 +83,9 @@ def basic(value: str) -> str:
 def held(api: ApiServer) -> Held:
     path = hosting.repository_path(api.config, hosting.repository_of(api.db, api.demo))
     subprocess.run(["git", "init", "--quiet", "--bare", path], check=True)
-    execution, _ = api.started()
-    return Held(api, execution)
+    datum = api.stored()
+    execution, _ = api.started(images=[f"datum://{datum}"])
+    return Held(api, execution, datum)
 
 
 def test_every_runner_route_is_for_runners_and_for_nobody_else(held: Held) -> None:
@@ -119,7 +122,7 @@ def test_a_runner_can_say_nothing_of_an_execution_that_another_one_holds(held: H
 
 
 def test_a_runner_can_say_nothing_of_an_execution_that_there_is_not(held: Held) -> None:
-    other = Held(held.api, str(uuid.uuid4()))
+    other = Held(held.api, str(uuid.uuid4()), held.datum)
     for method, path, _ in other.routes("/api/runner/executions"):
         assert other.ask(method, path, token(RUNNER_TOKENS["one"])).status_code == 404, path
 
@@ -146,6 +149,22 @@ def test_a_runner_reads_no_repository_after_the_end_of_its_execution(held: Held)
     assert held.ask("GET", path, basic(RUNNER_TOKENS["one"])).status_code == 404
 
 
+def test_a_runner_reads_the_outputs_that_what_it_holds_names_and_no_others(held: Held) -> None:
+    def status(datum: str, runner: str = "one", attempt: int = 1, execution: str = held.execution) -> int:
+        path = f"/api/runner/executions/{execution}/data/{datum}"
+        headers = {"Authorization": token(RUNNER_TOKENS[runner])}
+        with held.api.client.get(path, query_string={"attempt": attempt}, headers=headers) as answer:
+            return answer.status_code
+
+    other = held.api.stored("other.bin")
+    assert [status(held.datum), status(other), status(str(uuid.uuid4()))] == [200, 404, 404]
+    assert [status(held.datum, "two"), status(held.datum, attempt=2), status(held.datum, attempt=0)] == [409] * 3
+    reader, _ = held.api.started(images=[f"datum://{other}"])
+    assert [status(other, execution=reader), status(held.datum, execution=reader)] == [200, 404]
+    assert held.api.call(f"executions/{held.execution}/final", BODY).status_code == 200
+    assert status(held.datum) == 409
+
+
 def test_a_removed_runner_is_nobody_any_more(held: Held) -> None:
     one = runners.by_name(held.api.db, "one")
     assert one is not None
@@ -163,8 +182,9 @@ def test_a_removed_runner_is_nobody_any_more(held: Held) -> None:
 
 
 def test_what_a_runner_was_given_and_has_not_claimed_is_not_its_own_yet(api: ApiServer) -> None:
-    execution, _ = api.placed()
-    placed = Held(api, execution)
+    datum = api.stored()
+    execution, _ = api.placed(images=[f"datum://{datum}"])
+    placed = Held(api, execution, datum)
     before = placed.state()
     for method, path, _ in placed.routes("/api/runner/executions"):
         assert placed.ask(method, path, token(RUNNER_TOKENS["one"])).status_code == 409, path

@@ -9,32 +9,23 @@ from flask import Response, request
 from sqlite_utils import Database
 from werkzeug.exceptions import MethodNotAllowed
 
-from core.errors import InvalidInput
 from core.model import Execution
 from core.states import FINAL
 from web import access
 from web.api import query, serialize
 from web.api.answers import answer, page_of
 from web.services import dispatch, lifecycle
-from web.store import commits, data, environments, executions, metadata, projects
-
-ORDERS = {"counter": "counter ASC", "-counter": "counter DESC", "ctime": "id ASC", "-ctime": "id DESC"}
+from web.store import commits, data, environments, executions, metadata, pipelines, projects, tasks
 
 
 @access.user
 def listing() -> Response:
-    db, counters = access.db(), [query.whole(item, "counter") for item in request.args.getlist("counter")]
-    statuses = request.args.getlist("status")
-    # who names executions or asks for unfinished ones without a limit means all of them
-    page = query.page(query.MAX_LIMIT if counters or statuses else query.DEFAULT_LIMIT)
+    db = access.db()
+    wanted = query.selection(db)
     if query.flag("deleted"):
-        return page_of([], 0, page)
-    project = query.asked_project(db)
-    found, count = executions.search(
-        db, project_id=project.id if project else None, statuses=statuses, counters=counters,
-        creator_id=_creator(), order=_order(), limit=page.limit, offset=page.offset,
-    )  # fmt: skip
-    return page_of(_objects(db, found), count, page)
+        return page_of([], 0, wanted.page)
+    found, count = executions.search(db, **wanted.filters())
+    return page_of(_objects(db, found), count, wanted.page)
 
 
 @access.user
@@ -47,6 +38,7 @@ def detail(identifier: str) -> Response:
         projects.get(db, found.project_id),
         commits.of_ids(db, [found.commit_id])[found.commit_id],
         environments.by_name(db).get(found.environment),
+        groups=_groups(db, [found])[found.id],
         latest=metadata.latest(db, found.id),
         outputs=data.of_execution(db, found.id),
     )
@@ -76,30 +68,29 @@ def refuse_creation() -> Response:
     )
 
 
-def _order() -> str:
-    given = request.args.get("ordering", "-ctime")
-    if given not in ORDERS:
-        raise InvalidInput(f"ordering must be one of {', '.join(ORDERS)}, got {given[:80]!r}")
-    return ORDERS[given]
-
-
-def _creator() -> int | None:
-    """The user id to filter by; clients that do not know theirs send something else and mean the one who asks."""
-    given = request.args.get("creator")
-    if given is None:
-        return None
-    return int(given) if given.isdecimal() and len(given) < query.NUMBER_DIGITS else access.current_user().id
-
-
 def _objects(db: Database, found: Sequence[Execution]) -> list[dict[str, Any]]:
     ids = [execution.id for execution in found]
     owners = {owner.id: owner for owner in projects.listing(db)}
     made_from = commits.of_ids(db, {execution.commit_id for execution in found})
     latest, outputs, known = metadata.latest_of(db, ids), data.counts_of(db, ids), environments.by_name(db)
+    groups = _groups(db, found)
     return [
         serialize.execution(
-            request.url_root, item, owners[item.project_id], made_from[item.commit_id],
-            known.get(item.environment), latest=latest.get(item.id, {}), n_outputs=outputs.get(item.id, 0),
+            request.url_root, item, owners[item.project_id], made_from[item.commit_id], known.get(item.environment),
+            groups=groups[item.id], latest=latest.get(item.id, {}), n_outputs=outputs.get(item.id, 0),
         )
         for item in found
     ]  # fmt: skip
+
+
+def _groups(db: Database, found: Sequence[Execution]) -> dict[int, serialize.Groups]:
+    """By execution: the task and the pipeline that it belongs to."""
+    of_tasks = tasks.names(db, {item.task_id for item in found if item.task_id is not None})
+    nodes = {item.pipeline_node_id for item in found if item.pipeline_node_id is not None}
+    of_pipelines = pipelines.names_by_node(db, nodes)
+    return {
+        item.id: serialize.Groups(
+            task=of_tasks.get(item.task_id or 0), pipeline=of_pipelines.get(item.pipeline_node_id or 0)
+        )
+        for item in found
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,12 +12,15 @@ from flask import request
 from sqlite_utils import Database
 
 from core.errors import InvalidInput, NotFound
+from core.groups import Pipeline, Task
 from core.model import Execution, Project
-from web.store import executions, projects
+from web import access
+from web.store import executions, pipelines, projects, tasks
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 10_000  # clients that follow no `next` ask for up to 9001
 NUMBER_DIGITS = 12
+ORDERS = {"counter": "counter ASC", "-counter": "counter DESC", "ctime": "id ASC", "-ctime": "id DESC"}
 T = TypeVar("T")
 TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 
@@ -29,6 +32,55 @@ class Page:
 
     def cut(self, items: Sequence[T]) -> Sequence[T]:
         return items[self.offset : self.offset + self.limit]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which things that have numbers are asked for: the filters that are given, and a page of what meets all of them."""
+
+    project_id: int | None
+    statuses: Sequence[str]
+    counters: Sequence[int]
+    creator_id: int | None
+    order: str
+    page: Page
+
+    def filters(self) -> dict[str, Any]:
+        """As the searches of the store take them."""
+        page = {"limit": self.page.limit, "offset": self.page.offset}
+        return {name: value for name, value in vars(self).items() if name != "page"} | page
+
+
+def selection(db: Database) -> Selection:
+    """Who names things or asks for unfinished ones without a limit means all of them."""
+    counters, statuses = (
+        [whole(item, "counter") for item in request.args.getlist("counter")],
+        request.args.getlist("status"),
+    )
+    project = asked_project(db)
+    return Selection(
+        project_id=project.id if project else None,
+        statuses=statuses,
+        counters=counters,
+        creator_id=_creator(),
+        order=_order(),
+        page=page(MAX_LIMIT if counters or statuses else DEFAULT_LIMIT),
+    )
+
+
+def _order() -> str:
+    given = request.args.get("ordering", "-ctime")
+    if given not in ORDERS:
+        raise InvalidInput(f"ordering must be one of {', '.join(ORDERS)}, got {given[:80]!r}")
+    return ORDERS[given]
+
+
+def _creator() -> int | None:
+    """The user id to filter by; clients that do not know theirs send something else and mean the one who asks."""
+    given = request.args.get("creator")
+    if given is None:
+        return None
+    return int(given) if given.isdecimal() and len(given) < NUMBER_DIGITS else access.current_user().id
 
 
 def page(default: int = DEFAULT_LIMIT) -> Page:
@@ -92,11 +144,27 @@ def project(db: Database, identifier: str) -> Project:
 
 
 def execution(db: Database, identifier: str) -> Execution:
-    """The execution of that uuid, or `<project>:<number>` or `<project>:latest`."""
+    return _numbered(db, identifier, executions.by_uuid, executions.by_counter, executions.newest)
+
+
+def task(db: Database, identifier: str) -> Task:
+    return _numbered(db, identifier, tasks.by_uuid, tasks.by_counter, tasks.newest)
+
+
+def pipeline(db: Database, identifier: str) -> Pipeline:
+    return _numbered(db, identifier, pipelines.by_uuid, pipelines.by_counter, pipelines.newest)
+
+
+def _numbered(
+    db: Database,
+    identifier: str,
+    by_uuid: Callable[[Database, str], T],
+    by_counter: Callable[[Database, int, int], T],
+    newest: Callable[[Database, int], T],
+) -> T:
+    """The thing of that uuid, or `<project>:<number>` or `<project>:latest`."""
     owner, colon, counter = identifier.rpartition(":")
     if not colon:
-        return executions.by_uuid(db, identifier)
+        return by_uuid(db, identifier)
     found = project(db, owner)
-    if counter == "latest":
-        return executions.newest(db, found.id)
-    return executions.by_counter(db, found.id, whole(counter, "an execution's number"))
+    return newest(db, found.id) if counter == "latest" else by_counter(db, found.id, whole(counter, "its number"))

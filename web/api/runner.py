@@ -15,8 +15,8 @@ from core.errors import InvalidInput
 from core.wire import FinalReport, LogBatch, RunnerReport
 from web import access
 from web.api.answers import answer
-from web.services import dispatch, fleet, launch, lifecycle, outputs
-from web.store import usage
+from web.services import datums, dispatch, downloads, fleet, launch, lifecycle, outputs
+from web.store import executions, usage
 
 LOG_BYTES = 8 * MIB  # of one batch
 CHUNK_BYTES = MIB
@@ -101,6 +101,14 @@ def log(execution: str) -> Response:
     return answer({"acknowledged": acknowledged}, 200 if fitted else 409)
 
 
+@blueprint.get("/executions/<execution>/data/<uuid:datum>")
+@access.runner
+def get_datum(execution: str, datum: uuid.UUID) -> Response:
+    """The file, or the range of it that is asked for: a runner goes on where a transfer broke off."""
+    found = datums.held(access.db(), access.current_runner(), execution, _number("attempt"), str(datum))
+    return downloads.send(access.server().config.outputs_dir, found)
+
+
 @blueprint.put("/executions/<execution>/outputs/<uuid:datum>")
 @access.runner
 def put_output(execution: str, datum: uuid.UUID) -> Response:
@@ -124,7 +132,11 @@ def final(execution: str) -> Response:
         _whole(report.exit_code, "exit_code")
     message = None if report.message is None else _text(report.message, "message")[:MESSAGE_CHARACTERS]
     checked = FinalReport.from_dict(report.to_dict() | {"message": message})
-    lifecycle.finish(access.db(), access.server().config.logs_dir, access.current_runner(), execution, checked)
+    db, server = access.db(), access.server()
+    lifecycle.finish(db, server.config.logs_dir, access.current_runner(), execution, checked)
+    ended = executions.by_uuid(db, execution)
+    if ended.task_id is not None or ended.pipeline_node_id is not None:
+        server.queues.nudge_soon()  # its task or pipeline goes on
     return _changed(dispatched=True)
 
 

@@ -7,16 +7,27 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
 from core import clock
+from core.groups import Pipeline, PipelineNode, Task
 from core.model import Commit, Datum, Environment, Execution, Project, Repository, User
 from core.states import FINAL, State
 from web.services.variables import Variable
 
 Json = dict[str, Any]
+Name = tuple[str, int]  # uuid and number
 API = "api/v0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """The task and the pipeline that something belongs to."""
+
+    task: Name | None
+    pipeline: Name | None
 
 
 def user(found: User) -> Json:
@@ -124,6 +135,7 @@ def execution(
     made_from: Commit,
     where: Environment | None,
     *,
+    groups: Groups,
     latest: Mapping[str, Any],
     n_outputs: int,
 ) -> Json:
@@ -140,8 +152,8 @@ def execution(
         "exit_code": found.exit_code,
         "title": found.title,
         "step": found.step,
-        "task": None,
-        "pipeline": None,
+        "task": _named(groups.task),
+        "pipeline": _named(groups.pipeline),
         "tags": list(found.tags),
         "deleted": False,
         "priority": found.priority,
@@ -170,11 +182,13 @@ def execution_detail(
     made_from: Commit,
     where: Environment | None,
     *,
+    groups: Groups,
     latest: Mapping[str, Any],
     outputs: Sequence[Datum],
 ) -> Json:
     commands = "\n".join(found.commands)
-    return execution(root, found, owner, made_from, where, latest=latest, n_outputs=len(outputs)) | {
+    plain = execution(root, found, owner, made_from, where, groups=groups, latest=latest, n_outputs=len(outputs))
+    return plain | {
         "command": commands,
         "interpolated_command": commands,
         "inputs": [_input(found, name, spec) for name, spec in found.inputs.items()],
@@ -184,6 +198,68 @@ def execution_detail(
         "metadata": [],
         "events": [],
     }
+
+
+def task(root: str, found: Task, owner: Project, pipeline: Name | None, counts: Mapping[str, int]) -> Json:
+    """`counts` are its executions by state; of those with the same place in the search the newest counts."""
+    summary = {"count": sum(counts.values())} | {f"{state}_count": counts.get(state, 0) for state in State}
+    return _group(root, "tasks", found, owner) | {
+        "type": found.type,
+        "step": found.step,
+        "pipeline": _named(pipeline),
+        "status_summary": summary,
+        "n_executions": summary["count"],
+    }
+
+
+def pipeline(root: str, found: Pipeline, owner: Project) -> Json:
+    return _group(root, "pipelines", found, owner)
+
+
+def pipeline_detail(
+    root: str, found: Pipeline, owner: Project, nodes: Sequence[tuple[PipelineNode, Name | None]]
+) -> Json:
+    """Each node with the execution or the task that counts for it, None before there is one."""
+    return pipeline(root, found, owner) | {"parameters": dict(found.parameters), "nodes": [_node(*n) for n in nodes]}
+
+
+def _node(found: PipelineNode, made: Name | None) -> Json:
+    return {
+        "id": found.uuid,
+        "name": found.name,
+        "type": found.kind,
+        "status": found.state,
+        "message": found.message,
+        "execution": _named(made) if found.kind == "execution" else None,
+        "task": _named(made) if found.kind == "task" else None,
+    }
+
+
+def _group(root: str, noun: str, found: Task | Pipeline, owner: Project) -> Json:
+    """What tasks and pipelines have in common."""
+    url = f"{root}{API}/{noun}/{found.uuid}/"
+    return {
+        "id": found.uuid,
+        "counter": found.counter,
+        "status": found.status,
+        "title": found.name,
+        "message": found.message,
+        "project": owner.uuid,
+        "commit": found.commit_identifier,
+        "creator": {"id": found.creator_id, "username": found.creator},
+        "tags": [],
+        "deleted": False,
+        "priority": found.priority,
+        "ctime": found.created_at,
+        "mtime": found.ended_at or found.started_at or found.created_at,
+        "end_time": found.ended_at,
+        "url": url,
+        "urls": {"display": f"{root}p/{owner.name}/{noun}/{found.counter}/", "stop": f"{url}stop/"},
+    }
+
+
+def _named(name: Name | None) -> Json | None:
+    return {"id": name[0], "counter": name[1]} if name else None
 
 
 def duration(found: Execution) -> float | None:

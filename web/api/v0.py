@@ -7,7 +7,19 @@ from collections.abc import Callable
 from flask import Blueprint, Response
 
 from web import access
-from web.api import commits, data, environments, events, executions, projects, query, users, variables
+from web.api import (
+    commits,
+    data,
+    environments,
+    events,
+    executions,
+    pipelines,
+    projects,
+    query,
+    tasks,
+    users,
+    variables,
+)
 from web.api.answers import page_of
 
 View = Callable[..., Response]
@@ -35,6 +47,10 @@ READ: tuple[tuple[str, View], ...] = (
     ("executions/<identifier>/events", events.events),
     ("executions/<identifier>/status-events", events.status_events),
     ("executions/<identifier>/metadata", events.points),
+    ("tasks", tasks.listing),
+    ("tasks/<identifier>", tasks.detail),
+    ("pipelines", pipelines.listing),
+    ("pipelines/<identifier>", pipelines.detail),
     ("data", data.listing),
     ("data/<identifier>", data.detail),
     ("data/<identifier>/download", data.download),
@@ -46,9 +62,14 @@ CHANGE: tuple[tuple[str, View], ...] = (
     ("projects/<identifier>/environment_variable", variables.set_one),
     ("executions", executions.refuse_creation),
     ("executions/<identifier>/stop", executions.stop),
+    ("tasks", executions.refuse_creation),
+    ("tasks/<identifier>/stop", tasks.stop),
+    ("pipelines", executions.refuse_creation),
+    ("pipelines/<identifier>/stop", pipelines.stop),
+    ("pipelines/<identifier>//stop", pipelines.stop),  # as `vh` writes it
 )
 REMOVE: tuple[tuple[str, View], ...] = (("projects/<identifier>/environment_variable", variables.remove),)
-NOT_HERE = ("pipelines", "tasks", "datum-aliases", "models", "deployments")
+NOT_HERE = ("datum-aliases", "models", "deployments")
 
 
 def _blueprint() -> Blueprint:
@@ -57,7 +78,9 @@ def _blueprint() -> Blueprint:
     for method, routes in (("GET", READ + lists), ("POST", CHANGE), ("DELETE", REMOVE)):
         for path, view in routes:
             endpoint = f"{method} {path}".replace(".", "_")
-            made.add_url_rule(f"/{path}/", endpoint, view, methods=[method], strict_slashes=False)
+            # a double slash is redirected to a single one, but where a path is written with one
+            merged = "//" not in path
+            made.add_url_rule(f"/{path}/", endpoint, view, methods=[method], strict_slashes=False, merge_slashes=merged)
     return made
 
 

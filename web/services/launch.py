@@ -14,9 +14,9 @@ from core.states import FailureReason
 from core.steps.resolve import ResolvedStep
 from core.steps.script import script
 from core.wire import ExecutionSpec, tighter
-from web.services import environments, lifecycle, variables
+from web.services import datums, environments, lifecycle, variables
 from web.services.vault import Vault
-from web.store import commits, executions, projects, users
+from web.store import commits, executions, pipelines, projects, tasks, users
 from web.store.db import transaction
 
 # What a repetition takes over as it is; state, times and results are its own.
@@ -105,6 +105,8 @@ def _record(
         lifecycle.say(db, config.logs_dir, execution, note)
     if refusal := environments.refusal(environment, execution.image):
         lifecycle.fail(db, config.logs_dir, execution, FailureReason.IMAGE, refusal)
+    elif refusal := datums.refusal(db, execution.project_id, execution.commit_id, execution.inputs):
+        lifecycle.fail(db, config.logs_dir, execution, FailureReason.INPUT, refusal)
     return executions.get(db, execution.id)
 
 
@@ -127,6 +129,7 @@ def spec(db: Database, config: Config, vault: Vault, execution: Execution) -> Ex
         commands=list(execution.commands),
         parameters=dict(execution.parameters),
         inputs=list(execution.inputs.values()),
+        data=[found.to_dict() for found in datums.specs(db, execution)],
         environment_variables=values,
         config=execution_document(db, project, execution),
         time_limit_s=execution.time_limit_s,
@@ -169,4 +172,23 @@ def execution_document(db: Database, project: Project, execution: Execution) -> 
         "project-id": project.uuid,
         "project-name": f"{project.owner}/{project.name}",
     }
-    return {f"valohai.{key}": value for key, value in values.items()}
+    return {f"valohai.{key}": value for key, value in (values | _groups(db, execution)).items()}
+
+
+def _groups(db: Database, execution: Execution) -> dict[str, Any]:
+    """What an execution learns of the task and the pipeline that it belongs to."""
+    values: dict[str, Any] = {}
+    if execution.task_id is not None:
+        task = tasks.get(db, execution.task_id)
+        values |= {"task-counter": task.counter, "task-id": task.uuid, "task-title": task.name}
+    if execution.pipeline_node_id is not None:
+        node = pipelines.node(db, execution.pipeline_node_id)
+        pipeline = pipelines.get(db, node.pipeline_id)
+        values |= {
+            "pipeline-counter": pipeline.counter,
+            "pipeline-id": pipeline.uuid,
+            "pipeline-node-id": node.uuid,
+            "pipeline-tags": [],
+            "pipeline-title": pipeline.name,
+        }
+    return values

@@ -107,6 +107,8 @@ def run(
 
     Call inside a transaction.
     """
+    # first: who brought the commit decides what it may read
+    commits.finish_push(db, push_id, commit_id=commit.id, outcome=outcome, skipped=choice.skipped)
     made = [
         launch.launch(
             db,
@@ -125,7 +127,6 @@ def run(
     by = f"#{made[0].counter}" if made else f"commit {commit.identifier[:8]}"
     for execution in instead_of:
         lifecycle.supersede(db, config.logs_dir, execution, by)
-    commits.finish_push(db, push_id, commit_id=commit.id, outcome=outcome, skipped=choice.skipped)
 
 
 def _in_order(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ def by_uuid(db: Database, datum_uuid: str) -> Datum:
     if found is None:
         raise NotFound(f"there is no datum {datum_uuid}")
     return Datum(**found)
+
+
+def of_uuids(db: Database, project_id: int, uuids: Collection[str]) -> list[Datum]:
+    """Those of a project among them, in no order."""
+    sql = "SELECT * FROM datum WHERE uuid IN (SELECT value FROM json_each(?)) AND project_id = ?"
+    return [Datum(**found) for found in rows(db, sql, (json.dumps(list(uuids)), project_id))]
 
 
 def of_execution(db: Database, execution_id: int, limit: int = -1, offset: int = 0) -> list[Datum]:

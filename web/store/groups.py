@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from sqlite_utils import Database
@@ -31,6 +32,41 @@ def move(db: Database, table: Table, group_id: int, current: State, to: State, m
     sql = f"UPDATE {table} SET {assignments} WHERE id = ? AND state = ?"
     if execute(db, sql, [*values.values(), group_id, current]) != 1:
         raise Conflict(f"{table} {group_id} is no longer {current}")
+
+
+def where(
+    table: Literal["task", "pipeline"],
+    project_id: int | None,
+    statuses: Sequence[str],
+    counters: Sequence[int],
+    creator_id: int | None,
+) -> tuple[str, list[Any]]:
+    """SQL that every given filter holds, and its values. `statuses` are states, `stopping` and `incomplete`."""
+    conditions: list[str] = []
+    values: list[Any] = []
+    for column, value in (("project_id", project_id), ("creator_id", creator_id)):
+        if value is not None:
+            conditions.append(f"{table}.{column} = ?")
+            values.append(value)
+    if counters:
+        conditions.append(f"{table}.counter IN ({', '.join('?' * len(counters))})")
+        values += counters
+    if statuses:
+        conditions.append(f"({' OR '.join(_status_condition(table, status) for status in statuses)})")
+    return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
+
+
+def _status_condition(table: str, status: str) -> str:
+    """SQL for one of the words of `where`; anything else matches nothing."""
+    unfinished = f"{table}.ended_at IS NULL"
+    if status == "incomplete":
+        return unfinished
+    if status == "stopping":
+        return f"({unfinished} AND {table}.stop_requested_at IS NOT NULL)"
+    if status not in set(State):
+        return "0"
+    asked = "" if State(status) in FINAL else f" AND {table}.stop_requested_at IS NULL"
+    return f"({table}.state = '{State(status)}'{asked})"
 
 
 def update(db: Database, table: Table, group_id: int, **columns: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlite_utils import Database
@@ -14,7 +14,7 @@ from core.errors import NotFound
 from core.groups import Pipeline, PipelineNode
 from core.model import Execution
 from core.states import State
-from web.store import executions
+from web.store import executions, groups
 from web.store.db import Row, insert, row, rows
 from web.store.projects import take_counter
 
@@ -54,6 +54,11 @@ def by_counter(db: Database, project_id: int, counter: int) -> Pipeline:
     return _one(row(db, sql, (project_id, counter)), f"={counter}")
 
 
+def newest(db: Database, project_id: int) -> Pipeline:
+    sql = f"{SELECT} WHERE pipeline.project_id = ? ORDER BY pipeline.counter DESC LIMIT 1"
+    return _one(row(db, sql, (project_id,)), "latest")
+
+
 def of_ids(db: Database, pipeline_ids: Sequence[int]) -> list[Pipeline]:
     """In the order of the ids given."""
     marks = ", ".join("?" * len(pipeline_ids))
@@ -77,11 +82,25 @@ def unfinished(db: Database) -> list[Pipeline]:
     return [_pipeline(found) for found in rows(db, f"{SELECT} WHERE {UNFINISHED} ORDER BY pipeline.id")]
 
 
-def search(db: Database, project_id: int, *, limit: int = 100, offset: int = 0) -> tuple[list[Pipeline], int]:
-    """The newest first, and how many there are without the limit."""
-    count = row(db, "SELECT COUNT(*) AS n FROM pipeline WHERE project_id = ?", (project_id,))
-    sql = f"{SELECT} WHERE pipeline.project_id = ? ORDER BY pipeline.counter DESC LIMIT ? OFFSET ?"
-    found = rows(db, sql, (project_id, limit, offset))
+def search(
+    db: Database,
+    project_id: int | None,
+    *,
+    statuses: Sequence[str] = (),
+    counters: Sequence[int] = (),
+    creator_id: int | None = None,
+    order: str = "counter DESC",
+    limit: int = 100,
+    offset: int = 0,
+) -> tuple[list[Pipeline], int]:
+    """Those that meet every given filter, and how many there are without the limit.
+
+    `statuses` are states, `stopping` and `incomplete`. `order` is SQL of the caller's own making, never input.
+    """
+    where, values = groups.where("pipeline", project_id, statuses, counters, creator_id)
+    count = row(db, f"SELECT COUNT(*) AS n FROM pipeline {where}", values)
+    sql = f"{SELECT} {where} ORDER BY pipeline.{order} LIMIT ? OFFSET ?"
+    found = rows(db, sql, [*values, limit, offset])
     return [_pipeline(item) for item in found], int(count["n"]) if count else 0
 
 
@@ -96,6 +115,16 @@ def node(db: Database, node_id: int) -> PipelineNode:
     if found is None:
         raise NotFound(f"there is no pipeline node {node_id}")
     return _node(found)
+
+
+def names_by_node(db: Database, node_ids: Collection[int]) -> dict[int, tuple[str, int]]:
+    """By the id of a node: the uuid and the number of its pipeline."""
+    marks = ", ".join("?" * len(node_ids))
+    sql = (
+        "SELECT pipeline_node.id, pipeline.uuid, pipeline.counter FROM pipeline_node"
+        f" JOIN pipeline ON pipeline.id = pipeline_node.pipeline_id WHERE pipeline_node.id IN ({marks})"
+    )
+    return {item["id"]: (item["uuid"], item["counter"]) for item in rows(db, sql, list(node_ids))}
 
 
 def executions_of(db: Database, node_id: int) -> list[Execution]:

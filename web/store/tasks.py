@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from core.errors import NotFound
 from core.groups import Task
 from core.model import Execution
 from core.states import State
-from web.store import executions
+from web.store import executions, groups
 from web.store.db import Row, insert, row, rows
 from web.store.projects import take_counter
 
@@ -58,11 +58,23 @@ def by_counter(db: Database, project_id: int, counter: int) -> Task:
     return _one(row(db, sql, (project_id, counter)), f"!{counter}")
 
 
+def newest(db: Database, project_id: int) -> Task:
+    sql = f"{SELECT} WHERE task.project_id = ? ORDER BY task.counter DESC LIMIT 1"
+    return _one(row(db, sql, (project_id,)), "latest")
+
+
 def of_ids(db: Database, task_ids: Sequence[int]) -> list[Task]:
     """In the order of the ids given."""
     marks = ", ".join("?" * len(task_ids))
     found = {item["id"]: item for item in rows(db, f"{SELECT} WHERE task.id IN ({marks})", list(task_ids))}
     return [_task(found[task_id]) for task_id in task_ids if task_id in found]
+
+
+def names(db: Database, task_ids: Collection[int]) -> dict[int, tuple[str, int]]:
+    """By id: the uuid and the number of a task."""
+    marks = ", ".join("?" * len(task_ids))
+    found = rows(db, f"SELECT id, uuid, counter FROM task WHERE id IN ({marks})", list(task_ids))
+    return {item["id"]: (item["uuid"], item["counter"]) for item in found}
 
 
 def of_push(db: Database, push_id: int) -> list[Task]:
@@ -85,11 +97,25 @@ def unfinished(db: Database) -> list[Task]:
     return [_task(found) for found in rows(db, f"{SELECT} WHERE {UNFINISHED} ORDER BY task.id")]
 
 
-def search(db: Database, project_id: int, *, limit: int = 100, offset: int = 0) -> tuple[list[Task], int]:
-    """The newest first, and how many there are without the limit."""
-    count = row(db, "SELECT COUNT(*) AS n FROM task WHERE project_id = ?", (project_id,))
-    sql = f"{SELECT} WHERE task.project_id = ? ORDER BY task.counter DESC LIMIT ? OFFSET ?"
-    found = rows(db, sql, (project_id, limit, offset))
+def search(
+    db: Database,
+    project_id: int | None,
+    *,
+    statuses: Sequence[str] = (),
+    counters: Sequence[int] = (),
+    creator_id: int | None = None,
+    order: str = "counter DESC",
+    limit: int = 100,
+    offset: int = 0,
+) -> tuple[list[Task], int]:
+    """Those that meet every given filter, and how many there are without the limit.
+
+    `statuses` are states, `stopping` and `incomplete`. `order` is SQL of the caller's own making, never input.
+    """
+    where, values = groups.where("task", project_id, statuses, counters, creator_id)
+    count = row(db, f"SELECT COUNT(*) AS n FROM task {where}", values)
+    sql = f"{SELECT} {where} ORDER BY task.{order} LIMIT ? OFFSET ?"
+    found = rows(db, sql, [*values, limit, offset])
     return [_task(item) for item in found], int(count["n"]) if count else 0
 
 

@@ -1,0 +1,56 @@
+"""Pipelines: `/pipelines/…`."""
+
+from __future__ import annotations
+
+from flask import Response, request
+from sqlite_utils import Database
+
+from core.groups import PipelineNode
+from core.states import FINAL
+from web import access
+from web.api import query, serialize
+from web.api.answers import answer, page_of
+from web.services import pipelines as service
+from web.store import pipelines, projects, tasks
+from web.store.db import transaction
+
+
+@access.user
+def listing() -> Response:
+    """Newest first, without their nodes."""
+    db = access.db()
+    wanted = query.selection(db)
+    if query.flag("deleted"):
+        return page_of([], 0, wanted.page)
+    found, count = pipelines.search(db, **wanted.filters())
+    owners = {owner.id: owner for owner in projects.listing(db)}
+    results = [serialize.pipeline(request.url_root, item, owners[item.project_id]) for item in found]
+    return page_of(results, count, wanted.page)
+
+
+@access.user
+def detail(identifier: str) -> Response:
+    db = access.db()
+    found = query.pipeline(db, identifier)
+    nodes = [(node, _made(db, node)) for node in pipelines.nodes(db, found.id)]
+    return answer(serialize.pipeline_detail(request.url_root, found, projects.get(db, found.project_id), nodes))
+
+
+@access.user
+def stop(identifier: str) -> Response:
+    """Stop all of it. A finished pipeline is left as it is and that is no error."""
+    db, server = access.db(), access.server()
+    found = query.pipeline(db, identifier)
+    if found.state in FINAL:
+        return answer({"message": "Already complete"})
+    with transaction(db):
+        service.request_stop(db, server.config, pipelines.get(db, found.id), access.current_user().username)
+    server.changes.publish()
+    server.queues.nudge_soon()
+    return answer({"message": "Stopping"})
+
+
+def _made(db: Database, node: PipelineNode) -> serialize.Name | None:
+    """What counts for a node: the newest of the executions, or of the tasks, that it has made."""
+    made = tasks.of_node(db, node.id) if node.kind == "task" else pipelines.executions_of(db, node.id)
+    return (made[-1].uuid, made[-1].counter) if made else None
