@@ -72,7 +72,7 @@ def approve(db: Database, node: PipelineNode, who: str) -> None:
     """Let a node go on that waits for a person. Raises Conflict when it does not wait. Call inside a transaction."""
     node = pipelines.node(db, node.id)
     pipeline = pipelines.get(db, node.pipeline_id)
-    if not waits(node) or pipeline.state in FINAL or pipeline.stop_requested_at:
+    if not waits(node) or pipeline.state in FINAL or pipeline.message:  # a message: it is ending
         raise Conflict(f"node {node.name} of pipeline ={pipeline.counter} does not wait for approval, or not any more")
     groups.update(db, "pipeline_node", node.id, approved_at=clock.now(), approved_by=who, message="")
     marks.mark_commit(db, pipeline.commit_id)

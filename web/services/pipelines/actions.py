@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +22,13 @@ class Effects:
 NOTHING = Effects()
 
 
-def effects(node: Node, when: str, values: Callable[[], Mapping[str, Any]]) -> Effects:
-    """All that the node's actions do at `when`. Its `values` are looked up only if there are any."""
+def effects(node: Node, when: str, values: Callable[[Collection[str]], Mapping[str, Any]]) -> Effects:
+    """All that the node's actions do at `when`; `values` looks up those that their conditions name."""
     due = [action for action in node.actions if when in action.when]
     if not due:
         return NOTHING
-    known = values()
+    wanted = {name for action in due for condition in action.conditions for name in conditions.names(condition)}
+    known = values(wanted) if wanted else {}
     met = [action for action in due if all(conditions.holds(condition, known) for condition in action.conditions)]
     return Effects(
         stops=_sentence(node, met, "stop-pipeline", "stopped"),

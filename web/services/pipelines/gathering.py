@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from web.store import data, metadata, variables
 
 MAX_FILES = 10_000  # that edges bring to one node: each is a line of what its executions record
 PAGE = 1000
+METADATA, PARAMETER = "metadata.", "parameter."  # before the names in conditions
 
 Sources = Mapping[str, Run]  # by the node's name, where it has run
 
@@ -65,13 +66,17 @@ def gather(db: Database, pipeline: Pipeline, blueprint: PipelineBlueprint, node:
     return values
 
 
-def condition_values(db: Database, ran: Sequence[Execution]) -> dict[str, Any]:
-    """What conditions of actions may name, of what a node ran."""
-    latest = _latest(db, ran)
-    parameters = {key: one_or_all([e.parameters.get(key) for e in ran]) for e in ran[:1] for key in e.parameters}
-    return {f"metadata.{key}": value for key, value in latest.items()} | {
-        f"parameter.{key}": value for key, value in parameters.items()
-    }
+def condition_values(db: Database, run: Run, names: Collection[str]) -> dict[str, Any]:
+    """What of these names that conditions of actions have is known of what a node ran."""
+    ran = runs.executions(db, run)
+    keys = [name.removeprefix(METADATA) for name in names if name.startswith(METADATA)]
+    latest = _latest(db, ran, keys)
+    values = {f"{METADATA}{key}": latest[key] for key in keys if key in latest}
+    for name in names:
+        if name.startswith(PARAMETER):
+            value = _parameter(db, ran, name.removeprefix(PARAMETER))
+            values |= {} if value is None else {name: value}
+    return values
 
 
 def _files(db: Database, edge: Edge, ran: Sequence[Execution], most: int) -> list[str]:
@@ -110,15 +115,19 @@ def _variable(db: Database, ran: Sequence[Execution], key: str) -> Any:  # noqa:
 
 
 def _metadata(db: Database, ran: Sequence[Execution], key: str) -> Any:
-    return _latest(db, ran).get(key)
+    return _latest(db, ran, [key]).get(key)
 
 
-def _latest(db: Database, ran: Sequence[Execution]) -> dict[str, Any]:
-    """The latest value of each key; of several executions that of the one which ended last."""
-    by_id = metadata.latest_of(db, [execution.id for execution in ran])
+def _latest(db: Database, ran: Sequence[Execution], keys: Collection[str]) -> dict[str, Any]:
+    """The latest value of each of these keys; of a task's that of the trial which ended last."""
+    if not ran:
+        return {}
+    if ran[0].task_id is None:
+        return metadata.latest(db, ran[0].id)
+    by_counter = metadata.latest_of_task(db, ran[0].task_id, keys)
     latest: dict[str, Any] = {}
     for execution in sorted(ran, key=lambda execution: execution.ended_at or ""):
-        latest |= by_id.get(execution.id, {})
+        latest |= by_counter.get(execution.counter, {})
     return latest
 
 

@@ -90,9 +90,7 @@ class _Mover:
     def _effects(self, spec: Node, run: Run) -> Effects:
         if run.state not in EVENTS:
             return NOTHING
-        return actions.effects(
-            spec, EVENTS[run.state], lambda: gathering.condition_values(self.db, runs.executions(self.db, run))
-        )
+        return actions.effects(spec, EVENTS[run.state], lambda names: gathering.condition_values(self.db, run, names))
 
     def _retry(self, seen: View, node: PipelineNode, run: Run) -> bool:
         with transaction(self.db):
@@ -143,9 +141,9 @@ class _Mover:
         try:
             prepared = gathering.prepare(self.db, seen.pipeline, self.blueprint, spec, ran)
         except (NotFound, InvalidInput) as error:
-            effects = actions.effects(spec, "node-error", dict)
+            effects = actions.effects(spec, "node-error", lambda _: {})
             return self._finish(seen, node, State.ERROR, f"cannot begin: {error}"[:1000], effects)
-        effects = actions.effects(spec, "node-starting", lambda: _starting_values(prepared))
+        effects = actions.effects(spec, "node-starting", lambda _: _starting_values(prepared))
         if effects.fails or effects.stops:
             with transaction(self.db):
                 if unchanged(self.db, seen, node):
