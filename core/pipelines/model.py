@@ -82,6 +82,11 @@ class PipelineBlueprint:
     parameters: tuple[PipelineParameter, ...]
     notes: tuple[str, ...]
 
+    @property
+    def arrows(self) -> frozenset[tuple[str, str]]:
+        """(source, target) of every edge."""
+        return frozenset((edge.source, edge.target) for edge in self.edges)
+
     def node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
 

@@ -12,6 +12,7 @@ from valohai_yaml.objs.step import Step as LibraryStep
 from valohai_yaml.validation import validate
 
 from core.errors import InvalidInput, InvalidYaml, NotFound
+from core.pipelines.blueprint import load_pipeline, pipeline_names
 from core.steps.load import YAML_BYTES, load
 from core.steps.model import library_step
 from core.steps.rules import step_advice, step_problems
@@ -23,7 +24,7 @@ __all__ = ["YAML_BYTES", "Configuration", "parse"]
 MESSAGE_CHARS = 500  # the library's messages repeat whole values
 MESSAGES = 100
 KINDS = ("step", "task", "endpoint", "pipeline", "blueprint", "deployment")  # an item's first of these is its kind
-UNSUPPORTED = {"endpoint": "endpoints", "deployment": "deployments", "pipeline": "pipelines", "blueprint": "pipelines"}
+UNSUPPORTED = {"endpoint": "endpoints", "deployment": "deployments"}
 SERVING = ("endpoint", "deployment")  # never a reason to refuse a commit
 
 
@@ -73,6 +74,7 @@ def _parse(data: bytes) -> Configuration:
         *left_out_by_parser,
         *_unsupported(config),
         *_task_advice(config),
+        *_pipeline_advice(config),
         *(sentence for step in steps for sentence in step_advice(step)),
         *_lint(config),
     ]
@@ -136,10 +138,22 @@ def _task_advice(config: list[Any]) -> Iterator[str]:
             yield from (f'task "{name}": {note}' for note in blueprint.notes)
 
 
+def _pipeline_advice(config: list[Any]) -> Iterator[str]:
+    for name in pipeline_names(config):
+        try:
+            notes = load_pipeline(config, name).notes
+        except (NotFound, InvalidInput) as error:
+            yield str(error)
+        else:
+            yield from (f'pipeline "{name:.80}": {note}' for note in notes)
+
+
 def _lint(config: list[Any]) -> list[str]:
+    """What the library says of the rest: of pipelines it refuses what runs, and stumbles over what parses."""
+    items = [item for item in config if _kind(item) not in ("pipeline", "blueprint")]
     try:
-        return _messages(lint(config, validate_schema=False, ansi_colors=False))
-    except Exception as error:  # noqa: BLE001 - the linter stumbles over pipelines that parse
+        return _messages(lint(items, validate_schema=False, ansi_colors=False))
+    except Exception as error:  # noqa: BLE001 - as in parse()
         return [f"the linter stopped: {_describe(error)}"]
 
 

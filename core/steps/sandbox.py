@@ -30,7 +30,8 @@ WARM_UP = b"""
          environment-variables: [{name: F}], stop-condition: a > 1}
 - task: {name: g, step: a, parameters: [{name: e, style: multiple, rules: {items: [1]}}]}
 - endpoint: {name: hh, image: b, wsgi: i}
-- pipeline: {name: j, nodes: [{name: k, type: execution, step: a}, {name: l, type: execution, step: a}],
+- pipeline: {name: j, nodes: [{name: k, type: execution, step: a, override: {inputs: [{name: d}]},
+             actions: [{when: node-complete, if: metadata.m > 1, then: noop}]}, {name: l, type: execution, step: a}],
              edges: [[k.output.*, l.input.d]]}
 """
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import CannotRun
+from core.pipelines.blueprint import load_pipeline, pipeline_names
+from core.pipelines.graph import layers
 from core.steps.model import load_step
 from core.steps.parse import parse
 from core.steps.resolve import UnresolvedStep, resolve
@@ -44,6 +47,25 @@ def test_every_step_resolves_or_says_why_not_and_its_script_is_sound(path: Path)
         assert all(stands_alone(command) for command in commands), commands
         for shell in ("bash", "dash"):
             check_syntax(shell, script(commands))
+
+
+def test_pipelines_run_but_for_deployments_and_missing_steps() -> None:
+    ran, refused = 0, {}
+    for path in FILES:
+        config = parse(path.read_bytes()).config
+        for name in pipeline_names(config):
+            try:
+                ran += bool(layers(load_pipeline(config, name)))
+            except CannotRun as error:
+                refused[path.stem, name] = error.problems
+    missing = 'there is no step "Train model (MNIST)"'
+    assert ran == 15
+    assert refused.pop(("DrazenDodik__valohai-public-examples", "Three-Trainings Pipeline with deployment")) == [
+        'node "deploy": deployments do not run here'
+    ]
+    assert {stem for stem, _ in refused} == {"RedwanAlkurdi__Valohai_Test"}
+    assert len(refused) == 3
+    assert all(any(missing in problem for problem in problems) for problems in refused.values())
 
 
 def test_only_the_file_with_a_bad_endpoint_name_loses_an_item() -> None:

@@ -92,7 +92,7 @@ def test_what_is_wrong_is_refused_with_the_reason(data: bytes, message: str) -> 
         (STEP + "- task: {name: t, step: zzz, parameters: []}\n", 'task "t": there is no step "zzz"'),
         (
             STEP + "- pipeline: {name: p, nodes: [{name: n, type: execution, step: zzz}], edges: []}\n",
-            'Pipeline "p" node "n" step "zzz" does not exist',
+            'pipeline "p" cannot run: node "n": there is no step "zzz"',
         ),
         (
             STEP + "- pipeline: {name: p, nodes: [{name: n, type: execution, step: a}], edges: [[a.b, n.input.x]]}\n",
@@ -101,7 +101,12 @@ def test_what_is_wrong_is_refused_with_the_reason(data: bytes, message: str) -> 
         (
             STEP + "- pipeline: {name: p, nodes: [{name: n, type: execution, step: a}], edges: [],"
             " parameters: [{name: q, target: n.x}]}\n",
-            "the linter stopped: ValueError",
+            "parameter \"q\" of the pipeline: 'n.x' is not NODE.TYPE.NAME",
+        ),
+        (
+            STEP
+            + "- pipeline: {name: p, reuse-executions: true, nodes: [{name: n, type: execution, step: a}], edges: []}\n",
+            'pipeline "p": reuse-executions is ignored',
         ),
         (STEP + "- endpoint: {name: Bad_Name, image: i, wsgi: a}\n", 'endpoint "Bad_Name" is left out'),
         (STEP + "- endpoint: {name: fine, image: i, wsgi: a}\n", "endpoints are not supported here: fine"),

@@ -11,10 +11,10 @@ from sqlite_utils import Database
 
 from core import clock
 from core.errors import NotFound
-from core.groups import Pipeline, PipelineNode
+from core.groups import Pipeline, PipelineNode, Task
 from core.model import Execution
 from core.states import State
-from web.store import executions, groups
+from web.store import executions, groups, tasks
 from web.store.db import Row, insert, row, rows
 from web.store.projects import take_counter
 
@@ -131,6 +131,22 @@ def executions_of(db: Database, node_id: int) -> list[Execution]:
     """What an execution node has made, the oldest first; the newest counts. Trials of a task node are its task's."""
     sql = "SELECT id FROM execution WHERE pipeline_node_id = ? AND task_id IS NULL ORDER BY id"
     return executions.of_ids(db, [found["id"] for found in rows(db, sql, (node_id,))])
+
+
+def newest_executions(db: Database, node_ids: Sequence[int]) -> list[Execution]:
+    """Of each of these nodes the newest, where it has any."""
+    return executions.of_ids(db, _newest(db, "execution", "AND task_id IS NULL", node_ids))
+
+
+def newest_tasks(db: Database, node_ids: Sequence[int]) -> list[Task]:
+    """The same of tasks."""
+    return tasks.of_ids(db, _newest(db, "task", "", node_ids))
+
+
+def _newest(db: Database, table: str, condition: str, node_ids: Sequence[int]) -> list[int]:
+    marks = ", ".join("?" * len(node_ids))
+    sql = f"SELECT MAX(id) AS id FROM {table} WHERE pipeline_node_id IN ({marks}) {condition} GROUP BY pipeline_node_id"
+    return [found["id"] for found in rows(db, sql, list(node_ids))]
 
 
 def _one(found: Row | None, asked: object) -> Pipeline:

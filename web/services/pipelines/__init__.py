@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+
 from sqlite_utils import Database
 
+from core import clock
 from core.config import Config
+from core.errors import Conflict
 from core.groups import Pipeline, PipelineNode
 from core.model import Commit, Project, User
 from core.pipelines.plan import PipelinePlan
+from core.states import FINAL
+from web.services import marks
+from web.services.pipelines import moving
+from web.services.pipelines.progress import waits
+from web.services.pipelines.stopping import request_stop
+from web.store import groups, pipelines
+
+__all__ = ["advance", "approve", "request_stop", "start"]
+
+logger = logging.getLogger(__name__)
 
 
 def start(
@@ -23,7 +37,21 @@ def start(
     why: str = "",
 ) -> Pipeline:
     """Record a pipeline in `created` with its nodes; the sweep begins them. Call inside a transaction, and nudge after it."""
-    raise NotImplementedError
+    values = {
+        "project_id": project.id,
+        "commit_id": commit.id,
+        "push_id": push_id,
+        "name": plan.blueprint.name,
+        "config": plan.config,
+        "parameters": plan.parameters,
+        "environment": environment,
+        "priority": priority,
+        "why": why,
+        "creator_id": creator.id,
+    }
+    pipeline = pipelines.add(db, values, [(node.name, node.kind) for node in plan.blueprint.nodes])
+    marks.mark_commit(db, commit.id)
+    return pipeline
 
 
 def advance(db: Database, config: Config) -> bool:
@@ -31,14 +59,20 @@ def advance(db: Database, config: Config) -> bool:
 
     Looks at the database alone, as `tasks.advance` does; whether it made anything that must be dispatched.
     """
-    raise NotImplementedError
-
-
-def request_stop(db: Database, config: Config, pipeline: Pipeline, who: str) -> None:
-    """Stop what runs or waits of it, and begin nothing more. Again, or when it is final: nothing. Inside a transaction."""
-    raise NotImplementedError
+    made = False
+    for pipeline in pipelines.unfinished(db):
+        try:
+            made |= moving.move_on(db, config, pipeline)
+        except Exception:
+            logger.exception("pipeline %s cannot be moved on; it is tried again with the next sweep", pipeline.uuid)
+    return made
 
 
 def approve(db: Database, node: PipelineNode, who: str) -> None:
-    """Let a node begin that waits for a person. Raises Conflict when it does not wait. Call inside a transaction."""
-    raise NotImplementedError
+    """Let a node go on that waits for a person. Raises Conflict when it does not wait. Call inside a transaction."""
+    node = pipelines.node(db, node.id)
+    pipeline = pipelines.get(db, node.pipeline_id)
+    if not waits(node) or pipeline.state in FINAL or pipeline.message:  # a message: it is ending
+        raise Conflict(f"node {node.name} of pipeline ={pipeline.counter} does not wait for approval, or not any more")
+    groups.update(db, "pipeline_node", node.id, approved_at=clock.now(), approved_by=who, message="")
+    marks.mark_commit(db, pipeline.commit_id)

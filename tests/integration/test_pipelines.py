@@ -1,0 +1,553 @@
+"""Pipelines on a real database: what begins when, with what values, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from api_server import said
+from pipeline_site import STEPS, PipelineSite, pipeline
+
+from core.errors import Conflict
+from core.states import FailureReason, State
+from web.services import launch, lifecycle
+from web.services.pipelines.progress import progress, waits
+from web.store import pipelines
+from web.store.db import execute, rows, transaction
+
+C, S, DONE, ERROR, STOPPED = State.CREATED, State.STARTED, State.COMPLETE, State.ERROR, State.STOPPED
+CHAIN = pipeline(
+    """
+    {name: make, type: execution, step: make}
+    {name: train, type: execution, step: train}
+    {name: test, type: execution, step: test}
+    """,
+    """
+    [make.output.*.npz, train.input.data]
+    [train.output.model*, test.input.model]
+    """,
+)
+
+Make = Callable[[str], PipelineSite]
+
+
+@pytest.fixture
+def site_of(tmp_path: Path) -> Iterator[Make]:
+    made: list[PipelineSite] = []
+
+    def make(item: str) -> PipelineSite:
+        made.append(PipelineSite(tmp_path / str(len(made)), STEPS + item))
+        return made[-1]
+
+    yield make
+    for site in made:
+        site.close()
+
+
+def test_a_chain_runs_node_after_node_and_files_go_from_one_to_the_next(site_of: Make) -> None:
+    site = site_of(CHAIN)
+    site.start()
+    assert (site.pipeline.state, site.nodes()) == (C, {"make": C, "train": C, "test": C})
+    assert site.advance()
+    assert (site.pipeline.state, site.nodes()) == (S, {"make": S, "train": C, "test": C})
+    assert not site.advance()
+    first = site.run("make")
+    assert (first.step, first.pipeline_node_id, first.task_id) == ("make", site.node("make").id, None)
+    urls = site.wrote(first, "b.npz", "a/c.npz", "log.txt")
+    site.complete("make")
+    assert site.advance()
+    train = site.run("train")
+    assert sorted(train.inputs["data"]["urls"]) == sorted(urls[:2])
+    assert train.inputs["extra"]["urls"] == ["https://example.org/extra.bin"]
+    (model,) = site.wrote(train, "model.pt")
+    site.complete("train")
+    site.advance()
+    assert site.run("test").inputs["model"]["urls"] == [model]
+    site.complete("test")
+    assert not site.advance()
+    assert (site.ended, site.nodes()) == ((DONE, ""), {"make": DONE, "train": DONE, "test": DONE})
+    assert site.pipeline.started_at
+    assert site.pipeline.ended_at
+
+
+def test_nodes_without_edges_run_at_once_and_one_that_needs_several_waits_for_all(site_of: Make) -> None:
+    nodes = """
+    {name: a, type: execution, step: make}
+    {name: b, type: execution, step: make}
+    {name: join, type: execution, step: test}
+    """
+    site = site_of(pipeline(nodes, "[a.dependency.x, join.dependency.y]\n[b.output.*, join.input.model]"))
+    site.start()
+    site.advance()
+    assert site.nodes() == {"a": S, "b": S, "join": C}
+    site.complete("a")
+    site.advance()
+    assert site.nodes() == {"a": DONE, "b": S, "join": C}
+    site.complete("b")
+    site.advance()
+    assert site.nodes() == {"a": DONE, "b": DONE, "join": S}
+    assert site.run("join").inputs["model"]["urls"] == []
+
+
+def test_edges_carry_parameters_metadata_variables_and_inputs(site_of: Make) -> None:
+    nodes = """
+    {name: make, type: execution, step: make}
+    {name: first, type: execution, step: train, override: {inputs: [{name: data, default: "https://example.org/d"}]}}
+    {name: second, type: execution, step: train}
+    """
+    edges = """
+    [make.parameters.size, first.parameters.layers]
+    [make.metadata.best.rate, first.parameter.rate]
+    [make.metadata.sizes, second.parameter.layers]
+    [make.metadata.flag, first.environment-variable.MODE]
+    [first.environment-variable.MODE, second.environment-variable.MODE]
+    [first.parameter.rate, second.parameter.rate]
+    [first.input.d*, second.input.data]
+    """
+    site = site_of(pipeline(nodes, edges))
+    site.start()
+    site.advance()
+    made = site.run("make")
+    site.printed(made, **{"best.rate": 0.5, "sizes": [1, 2], "flag": True})
+    site.printed(made, **{"best.rate": 0.25})
+    site.complete("make")
+    site.advance()
+    first = site.run("first")
+    assert first.parameters == {"rate": 0.25, "layers": [3]}
+    assert first.environment_variables == {"MODE": "true"}
+    site.complete("first")
+    site.advance()
+    second = site.run("second")
+    assert second.parameters == {"rate": 0.25, "layers": [1, 2]}
+    assert second.environment_variables == {"MODE": "true"}
+    assert second.inputs["data"]["urls"] == ["https://example.org/d"]
+
+
+def test_parameters_of_the_pipeline_reach_their_targets_and_an_edge_goes_before_them(site_of: Make) -> None:
+    nodes = """
+    {name: make, type: execution, step: make}
+    {name: first, type: execution, step: train, override: {inputs: [{name: data, default: "https://example.org/d"}]}}
+    {name: second, type: execution, step: train, override: {inputs: [{name: data, default: "https://example.org/d"}]}}
+    """
+    parameters = """
+    {name: rate, default: 0.7, targets: [first.parameter.rate, second.parameters.rate]}
+    {name: layers, target: first.parameter.layers, default: [5, 6]}
+    {name: size, target: make.parameter.size}
+    """
+    site = site_of(pipeline(nodes, "[make.metadata.rate, second.parameter.rate]", parameters))
+    site.start(size="8")
+    site.advance()
+    assert site.run("make").parameters == {"size": 8}
+    assert site.run("first").parameters == {"rate": 0.7, "layers": [5, 6]}
+    site.printed(site.run("make"), rate=0.2)
+    site.complete("make")
+    site.advance()
+    assert site.run("second").parameters == {"rate": 0.2, "layers": []}
+
+
+def test_an_override_replaces_and_what_it_names_without_a_default_has_none(site_of: Make) -> None:
+    override = '{image: alpine, command: "other {parameters}", inputs: [{name: extra}], parameters: [{name: rate, default: 9}]}'
+    nodes = f"""
+    {{name: make, type: execution, step: make}}
+    {{name: train, type: execution, step: train, override: {override}}}
+    """
+    site = site_of(pipeline(nodes, "[make.output.*, train.input.data]"))
+    site.start()
+    site.advance()
+    site.wrote(site.run("make"), "x")
+    site.complete("make")
+    site.advance()
+    train = site.run("train")
+    assert (train.image, train.commands) == ("alpine", ("other --rate=9.0",))
+    assert train.inputs["extra"]["urls"] == []
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_files_replace_the_default_of_an_input_or_go_behind_it(site_of: Make, mode: str) -> None:
+    nodes = f"""
+    {{name: make, type: execution, step: make}}
+    {{name: train, type: execution, step: train, edge-merge-mode: {mode}}}
+    """
+    edges = (
+        "[make.output.*, train.input.data]\n[make.output.a, train.input.extra]\n[make.output.*a*, train.input.extra]"
+    )
+    site = site_of(pipeline(nodes, edges))
+    site.start()
+    site.advance()
+    (url,) = site.wrote(site.run("make"), "a")
+    site.complete("make")
+    site.advance()
+    default = ["https://example.org/extra.bin"] if mode == "append" else []
+    assert site.run("train").inputs["extra"]["urls"] == [*default, url]
+
+
+def test_a_required_input_for_which_there_is_no_file_is_an_error_that_names_the_edge(site_of: Make) -> None:
+    site = site_of(CHAIN)
+    site.start()
+    site.advance()
+    site.wrote(site.run("make"), "log.txt")
+    site.complete("make")
+    assert not site.advance()
+    assert site.nodes() == {"make": DONE, "train": ERROR, "test": STOPPED}
+    why = 'input "data" needs at least one URL; the edge make.output.*.npz → train.input.data brings no file'
+    assert site.ended == (ERROR, f"train failed: cannot begin: {why}")
+    assert site.runs("train") == []
+
+
+def test_an_optional_one_stays_empty_and_the_log_says_so(site_of: Make) -> None:
+    nodes = "{name: make, type: execution, step: make}\n{name: test, type: execution, step: test}"
+    site = site_of(pipeline(nodes, "[make.output.model, test.input.model]"))
+    site.start()
+    site.advance()
+    site.complete("make")
+    site.advance()
+    assert site.run("test").inputs["model"]["urls"] == []
+    status = said(site.server, site.run("test").uuid, "status")
+    assert status[1:] == [
+        "Node test of pipeline =1. Asked for",
+        "the edge make.output.model → test.input.model brings no file",
+    ]
+
+
+def test_a_value_that_does_not_fit_is_an_error_of_the_node(site_of: Make) -> None:
+    nodes = """
+    {name: make, type: execution, step: make}
+    {name: next, type: execution, step: make}
+    """
+    site = site_of(pipeline(nodes, "[make.metadata.size, next.parameter.size]"))
+    site.start()
+    site.advance()
+    site.printed(site.run("make"), size={"a": "long" * 10})
+    site.complete("make")
+    site.advance()
+    assert site.ended[0] is ERROR
+    assert site.ended[1].startswith('next failed: cannot begin: parameter "size": {')
+
+
+FORK = """
+{name: make, type: execution, step: make, on-error: MODE}
+{name: after, type: execution, step: test}
+{name: later, type: execution, step: test}
+{name: other, type: execution, step: make}
+"""
+FORK_EDGES = "[make.output.*, after.input.model]\n[after.output.*, later.input.model]"
+
+
+def fork(mode: str) -> str:
+    return pipeline(FORK.replace("MODE", mode), FORK_EDGES)
+
+
+def test_by_default_an_error_stops_the_rest_and_the_message_names_the_node(site_of: Make) -> None:
+    site = site_of(fork("stop-all"))
+    site.start()
+    site.advance()
+    site.move(site.run("other"), S)
+    site.fail("make")
+    site.advance()
+    assert (site.pipeline.state, site.pipeline.message) == (S, "make failed: #1 exited with code 1")
+    assert site.run("other").stop_requested_at
+    assert site.nodes() == {"make": ERROR, "after": STOPPED, "later": STOPPED, "other": S}
+    assert site.node("later").message == "skipped: make failed: #1 exited with code 1"
+    site.move(site.run("other"), STOPPED)
+    site.advance()
+    assert (site.ended, site.nodes()["other"]) == ((ERROR, "make failed: #1 exited with code 1"), STOPPED)
+
+
+def test_stop_next_skips_what_comes_after_and_lets_the_rest_finish(site_of: Make) -> None:
+    site = site_of(fork("stop-next"))
+    site.start()
+    site.advance()
+    site.fail("make", 3)
+    site.advance()
+    assert site.nodes() == {"make": ERROR, "after": STOPPED, "later": STOPPED, "other": S}
+    assert {site.node(name).message for name in ("after", "later")} == {"skipped: make failed"}
+    assert not site.run("other").stop_requested_at
+    site.complete("other")
+    site.advance()
+    assert site.ended == (ERROR, "make failed: #1 exited with code 3")
+
+
+def test_continue_goes_on_as_if_nothing_had_happened(site_of: Make) -> None:
+    site = site_of(fork("continue"))
+    site.start()
+    site.advance()
+    (url,) = site.wrote(site.run("make"), "half")
+    site.fail("make")
+    site.advance()
+    assert site.run("after").inputs["model"]["urls"] == [url]
+    site.complete("after", "other")
+    site.advance()
+    site.complete("later")
+    site.advance()
+    assert site.ended == (DONE, "make failed, and the rest went on")
+
+
+def test_retry_runs_it_once_more_with_the_same_values(site_of: Make) -> None:
+    site = site_of(fork("retry"))
+    site.start()
+    site.advance()
+    site.fail("make")
+    assert site.advance()
+    first, second = site.runs("make")
+    assert (second.retry_of, second.parameters, second.pipeline_node_id) == (
+        first.id,
+        first.parameters,
+        site.node("make").id,
+    )
+    assert (site.nodes()["make"], site.node("make").retries) == (S, 1)
+    site.fail("make", 2)
+    site.move(site.run("other"), DONE)
+    site.advance()
+    assert len(site.runs("make")) == 2
+    assert site.ended == (ERROR, f"make failed: #{second.counter} exited with code 2")
+
+
+def test_a_second_run_that_is_complete_makes_good(site_of: Make) -> None:
+    site = site_of(fork("retry"))
+    site.start()
+    site.advance()
+    site.fail("make")
+    site.advance()
+    site.complete("make")
+    site.advance()
+    assert site.nodes()["after"] is S
+
+
+ACTING = """
+{name: make, type: execution, step: make, actions: ACTIONS}
+{name: after, type: execution, step: test}
+"""
+
+
+def acting(actions: str) -> str:
+    return pipeline(ACTING.replace("ACTIONS", f"[{actions}]"), "[make.output.*, after.input.model]")
+
+
+@pytest.mark.parametrize(("drift", "stops"), [(0.5, True), (1.5, False), (None, False)])
+def test_an_action_stops_the_pipeline_if_its_condition_holds(site_of: Make, drift: float | None, stops: bool) -> None:
+    site = site_of(acting("{when: node-complete, if: [metadata.drift <= 1, parameter.size == 3], then: stop-pipeline}"))
+    site.start()
+    site.advance()
+    if drift is not None:
+        site.printed(site.run("make"), drift=drift)
+    site.complete("make")
+    site.advance()
+    if not stops:
+        assert site.nodes() == {"make": DONE, "after": S}
+        return
+    assert site.nodes() == {"make": DONE, "after": STOPPED}
+    assert site.ended == (STOPPED, "stopped by an action of make: metadata.drift <= 1 and parameter.size == 3")
+
+
+def test_an_action_ends_the_pipeline_in_error(site_of: Make) -> None:
+    site = site_of(acting("{when: node-complete, if: metadata.accuracy < 0.5, then: [noop, error-pipeline]}"))
+    site.start()
+    site.advance()
+    site.printed(site.run("make"), accuracy=0.4)
+    site.complete("make")
+    site.advance()
+    assert site.ended == (ERROR, "failed by an action of make: metadata.accuracy < 0.5")
+    assert site.nodes() == {"make": DONE, "after": STOPPED}
+
+
+def test_an_action_at_the_start_knows_the_parameters(site_of: Make) -> None:
+    site = site_of(acting("{when: node-starting, if: parameter.size > 2, then: error-pipeline}"))
+    site.start()
+    site.advance()
+    assert site.ended == (ERROR, "failed by an action of make: parameter.size > 2")
+    assert site.runs("make") == []
+
+
+def test_an_action_on_an_error_may_stop_what_would_go_on(site_of: Make) -> None:
+    nodes = """
+    {name: make, type: execution, step: make, on-error: continue, actions: [{when: node-error, then: stop-pipeline}]}
+    {name: after, type: execution, step: test}
+    """
+    site = site_of(pipeline(nodes, "[make.output.*, after.input.model]"))
+    site.start()
+    site.advance()
+    site.fail("make")
+    site.advance()
+    assert site.ended == (STOPPED, "stopped by an action of make: it is node-error")
+
+
+def test_a_node_waits_for_approval_before_it_begins(site_of: Make) -> None:
+    site = site_of(acting("{when: node-starting, then: require-approval}"))
+    pipeline = site.start()
+    site.advance()
+    site.advance()
+    assert (site.nodes()["make"], site.node("make").message, site.runs("make")) == (C, "waits for approval", [])
+    assert progress(site.db, pipeline).waiting == ("make",)
+    site.approve("make")
+    assert site.node("make").approved_by == "ada"
+    assert site.advance()
+    assert site.nodes()["make"] is S
+    assert progress(site.db, pipeline).waiting == ()
+    site.complete("make")
+    site.advance()
+    assert site.nodes() == {"make": DONE, "after": S}
+
+
+def test_a_node_waits_for_approval_after_it_has_run_once_more_than_before(site_of: Make) -> None:
+    site = site_of(acting("{when: [node-starting, node-complete], then: require-approval}"))
+    site.start()
+    site.advance()
+    site.approve("make")
+    site.advance()
+    with pytest.raises(Conflict, match="node make of pipeline =1 does not wait for approval, or not any more"):
+        site.approve("make")
+    site.complete("make")
+    site.advance()
+    assert site.nodes() == {"make": S, "after": C}
+    assert waits(site.node("make"))
+    site.advance()
+    site.approve("make", "bob")
+    site.advance()
+    assert (site.nodes(), site.node("make").approved_by) == ({"make": DONE, "after": S}, "bob")
+
+
+def test_what_waits_for_approval_ends_with_a_stop(site_of: Make) -> None:
+    site = site_of(acting("{when: node-starting, then: require-approval}"))
+    site.start()
+    site.advance()
+    site.stop()
+    with pytest.raises(Conflict):
+        site.approve("make")
+    site.advance()
+    assert (site.ended, site.nodes()) == ((STOPPED, "stopped by ada"), {"make": STOPPED, "after": STOPPED})
+    assert site.node("make").message == "skipped: stopped by ada"
+
+
+def test_a_stop_reaches_what_runs_at_once_and_nothing_more_begins(site_of: Make) -> None:
+    site = site_of(fork("stop-all"))
+    site.start()
+    site.advance()
+    running = site.move(site.run("make"), S)
+    site.stop(said="Superseded by #9")
+    running = site.run("make")
+    assert (running.status, running.stop_count) == ("stopping", 1)
+    assert site.run("other").state is STOPPED
+    assert said(site.server, running.uuid, "status")[-1] == "Pipeline =1: Superseded by #9"
+    site.stop("bob")
+    site.advance()
+    assert (site.run("make").stop_count, site.pipeline.status) == (1, "stopping")
+    site.move(running, STOPPED)
+    site.advance()
+    assert site.ended == (STOPPED, "Superseded by #9")
+    assert (site.pipeline.stopped_by, set(site.nodes().values())) == ("ada", {STOPPED})
+    site.stop()
+    assert site.ended == (STOPPED, "Superseded by #9")
+
+
+def test_what_fails_while_it_is_being_stopped_was_stopped(site_of: Make) -> None:
+    site = site_of(fork("stop-all"))
+    site.start()
+    site.advance()
+    site.move(site.run("make"), S)
+    site.stop()
+    site.fail("make", 137)
+    site.advance()
+    assert site.ended == (STOPPED, "stopped by ada")
+
+
+def test_a_stop_after_a_failure_does_not_hide_it(site_of: Make) -> None:
+    site = site_of(fork("stop-all"))
+    site.start()
+    site.advance()
+    site.move(site.run("other"), S)
+    site.fail("make")
+    site.advance()
+    site.stop()
+    site.move(site.run("other"), STOPPED)
+    site.advance()
+    assert site.ended == (ERROR, "make failed: #1 exited with code 1")
+
+
+def test_a_stop_before_the_first_node_begins_is_the_end(site_of: Make) -> None:
+    site = site_of(CHAIN)
+    site.start()
+    site.stop()
+    site.advance()
+    assert site.ended == (STOPPED, "stopped by ada")
+    assert rows(site.db, "SELECT id FROM execution") == []
+
+
+def test_an_execution_that_somebody_stops_keeps_back_what_needs_it(site_of: Make) -> None:
+    site = site_of(fork("stop-all"))
+    site.start()
+    site.advance()
+    lifecycle.request_stop(site.db, site.config.logs_dir, site.run("make").uuid, "ada")
+    site.advance()
+    assert site.nodes() == {"make": STOPPED, "after": STOPPED, "later": STOPPED, "other": S}
+    assert (site.node("make").message, site.node("later").message) == ("#1 was stopped", "skipped: make was stopped")
+    site.complete("other")
+    site.advance()
+    assert site.ended == (STOPPED, "make was stopped")
+
+
+def test_what_is_lost_with_its_machine_and_restarts_has_not_failed(site_of: Make) -> None:
+    nodes = "{name: make, type: execution, step: make, override: {autorestart: true}}"
+    site = site_of(pipeline(nodes))
+    site.start()
+    site.advance()
+    site.move(site.run("make"), ERROR, FailureReason.RUNNER_LOST)
+    site.advance()
+    assert site.nodes() == {"make": S}
+    launch.restart_lost(site.db, site.config)
+    site.advance()
+    assert (len(site.runs("make")), site.nodes()) == (2, {"make": S})
+    site.complete("make")
+    site.advance()
+    assert site.ended == (DONE, "")
+
+
+def test_of_several_executions_of_a_node_the_newest_counts(site_of: Make) -> None:
+    site = site_of(CHAIN)
+    site.start()
+    site.advance()
+    site.fail("make")
+    with transaction(site.db):
+        again = launch.again(site.db, site.config, site.run("make"), site.server.admin, "Runs again")
+    site.advance()
+    assert site.nodes()["make"] is S
+    (url,) = site.wrote(again, "a.npz")
+    site.complete("make")
+    site.advance()
+    assert site.run("train").inputs["data"]["urls"] == [url]
+
+
+def test_every_change_is_marked_for_the_forge(site_of: Make) -> None:
+    site = site_of(acting("{when: node-complete, then: require-approval}"))
+    execute(site.db, "UPDATE repository SET api_token = x'00'")
+
+    def version() -> int:
+        (found,) = rows(site.db, "SELECT version FROM outbox WHERE subject = ?", (site.commit.identifier,))
+        return int(found["version"])
+
+    site.start()
+    last = version()
+    for change in (
+        site.advance,
+        lambda: site.complete("make") or site.advance(),
+        lambda: site.approve("make"),
+        site.advance,
+        site.stop,
+        site.advance,
+    ):
+        change()
+        assert version() > last
+        last = version()
+
+
+def test_one_that_cannot_be_moved_on_holds_up_nobody_else(site_of: Make, caplog: pytest.LogCaptureFixture) -> None:
+    site = site_of(CHAIN)
+    gone, strange = site.start(), site.start()
+    execute(site.db, "UPDATE pipeline SET config = '[]' WHERE id = ?", (gone.id,))
+    execute(site.db, "UPDATE pipeline SET config = '[1]' WHERE id = ?", (strange.id,))
+    site.start()
+    site.advance()
+    assert site.nodes()["make"] is S
+    assert f"pipeline {strange.uuid} cannot be moved on" in caplog.text
+    assert pipelines.get(site.db, gone.id).state is ERROR
+    assert pipelines.get(site.db, gone.id).message == 'there is no pipeline "p"; the pipelines are: none'

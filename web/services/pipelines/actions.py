@@ -1,0 +1,45 @@
+"""What the actions of a node do when it begins, is complete or has failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core import conditions
+from core.pipelines.model import Action, Node
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """`stops` and `fails` are sentences why the pipeline is to stop or to end in error, "" for neither."""
+
+    stops: str = ""
+    fails: str = ""
+    approval: bool = False
+
+
+NOTHING = Effects()
+
+
+def effects(node: Node, when: str, values: Callable[[Collection[str]], Mapping[str, Any]]) -> Effects:
+    """All that the node's actions do at `when`; `values` looks up those that their conditions name."""
+    due = [action for action in node.actions if when in action.when]
+    if not due:
+        return NOTHING
+    wanted = {name for action in due for condition in action.conditions for name in conditions.names(condition)}
+    known = values(wanted) if wanted else {}
+    met = [action for action in due if all(conditions.holds(condition, known) for condition in action.conditions)]
+    return Effects(
+        stops=_sentence(node, met, "stop-pipeline", "stopped"),
+        fails=_sentence(node, met, "error-pipeline", "failed"),
+        approval=any("require-approval" in action.then for action in met),
+    )
+
+
+def _sentence(node: Node, met: list[Action], then: str, verb: str) -> str:
+    for action in met:
+        if then in action.then:
+            why = " and ".join(action.conditions) or f"it is {' or '.join(action.when)}"
+            return f"{verb} by an action of {node.name}: {why}"[:500]
+    return ""

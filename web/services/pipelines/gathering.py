@@ -1,0 +1,138 @@
+"""What a node begins with: the pipeline's parameters, and what its edges bring from the nodes before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlite_utils import Database
+
+from core.datum import url_of
+from core.errors import InvalidInput
+from core.groups import Pipeline
+from core.model import Execution
+from core.pipelines import sockets
+from core.pipelines.model import Edge, Node, PipelineBlueprint
+from core.pipelines.plan import parameter_values, reason, task_items
+from core.pipelines.values import Values, matcher, one_or_all
+from core.steps.resolve import ResolvedStep, resolve
+from core.tasks.plan import TaskPlan
+from core.tasks.plan import plan as plan_task
+from web.services.pipelines import runs
+from web.services.pipelines.runs import Run
+from web.store import data, metadata, variables
+
+MAX_FILES = 10_000  # that edges bring to one node: each is a line of what its executions record
+PAGE = 1000
+METADATA, PARAMETER = "metadata.", "parameter."  # before the names in conditions
+
+Sources = Mapping[str, Run]  # by the node's name, where it has run
+
+
+def prepare(
+    db: Database, pipeline: Pipeline, blueprint: PipelineBlueprint, node: Node, sources: Sources
+) -> ResolvedStep | TaskPlan:
+    """What the node runs, an execution or a task. Raises InvalidInput with the reason when it cannot."""
+    values = gather(db, pipeline, blueprint, node, sources)
+    given: dict[str, Any] = {
+        "parameters": values.parameters,
+        "inputs": values.inputs,
+        "environment_variables": values.environment_variables,
+        "provided": variables.names(db, pipeline.project_id),
+    }
+    try:
+        if node.kind == "task":
+            items, name = task_items(pipeline.config, node, values.variants)
+            return plan_task(items, name, **given)
+        resolved = resolve([node.step], node.step_name, **given)
+    except InvalidInput as error:
+        raise InvalidInput("; ".join([reason(error), *values.notes])) from None
+    return replace(resolved, notes=(*resolved.notes, *values.notes))
+
+
+def gather(db: Database, pipeline: Pipeline, blueprint: PipelineBlueprint, node: Node, sources: Sources) -> Values:
+    """Its values, where the sources of its edges have ended."""
+    values = Values(parameters=parameter_values(blueprint, node.name, pipeline.parameters))
+    left = MAX_FILES
+    for edge in blueprint.edges_into(node.name):
+        ran = runs.executions(db, sources[edge.source]) if edge.source in sources else []
+        if edge.target_type == "input":
+            urls = _files(db, edge, ran, left)
+            left -= len(urls)
+            values.add_files(node, edge, urls)
+        elif edge.target_type != "dependency":
+            values.add_value(node, edge, VALUES[edge.source_type](db, ran, edge.source_key))
+    return values
+
+
+def condition_values(db: Database, run: Run, names: Collection[str]) -> dict[str, Any]:
+    """What of these names that conditions of actions have is known of what a node ran."""
+    ran = runs.executions(db, run)
+    keys = [name.removeprefix(METADATA) for name in names if name.startswith(METADATA)]
+    latest = _latest(db, ran, keys)
+    values = {f"{METADATA}{key}": latest[key] for key in keys if key in latest}
+    for name in names:
+        if name.startswith(PARAMETER):
+            value = _parameter(db, ran, name.removeprefix(PARAMETER))
+            values |= {} if value is None else {name: value}
+    return values
+
+
+def _files(db: Database, edge: Edge, ran: Sequence[Execution], most: int) -> list[str]:
+    found: list[str] = []
+    for url in _outputs(db, edge, ran) if edge.source_type == "output" else _inputs(edge, ran):
+        if len(found) == most:
+            raise InvalidInput(f"its edges bring more than {MAX_FILES:,} files, the last {sockets.shown(edge)}")
+        found.append(url)
+    return found
+
+
+def _outputs(db: Database, edge: Edge, ran: Sequence[Execution]) -> Iterator[str]:
+    meant = matcher(edge.source_key)
+    for execution in ran:
+        offset = 0
+        while page := data.of_execution(db, execution.id, PAGE, offset):
+            yield from (url_of(datum.uuid) for datum in page if meant(datum.name))
+            offset += PAGE
+
+
+def _inputs(edge: Edge, ran: Sequence[Execution]) -> Iterator[str]:
+    """The addresses that its source ran with; those that its trials share once."""
+    seen: dict[str, None] = {}
+    for execution in ran:
+        for name in sockets.matching(execution.inputs, edge):
+            seen |= dict.fromkeys(execution.inputs[name]["urls"])
+    yield from seen
+
+
+def _parameter(db: Database, ran: Sequence[Execution], key: str) -> Any:  # noqa: ARG001
+    return one_or_all([execution.parameters.get(key) for execution in ran])
+
+
+def _variable(db: Database, ran: Sequence[Execution], key: str) -> Any:  # noqa: ARG001
+    return one_or_all([execution.environment_variables.get(key) for execution in ran])
+
+
+def _metadata(db: Database, ran: Sequence[Execution], key: str) -> Any:
+    return _latest(db, ran, [key]).get(key)
+
+
+def _latest(db: Database, ran: Sequence[Execution], keys: Collection[str]) -> dict[str, Any]:
+    """The latest value of each of these keys; of a task's that of the trial which ended last."""
+    if not ran:
+        return {}
+    if ran[0].task_id is None:
+        return metadata.latest(db, ran[0].id)
+    by_counter = metadata.latest_of_task(db, ran[0].task_id, keys)
+    latest: dict[str, Any] = {}
+    for execution in sorted(ran, key=lambda execution: execution.ended_at or ""):
+        latest |= by_counter.get(execution.counter, {})
+    return latest
+
+
+VALUES: Mapping[str, Callable[[Database, Sequence[Execution], str], Any]] = {
+    "parameter": _parameter,
+    "metadata": _metadata,
+    "environment-variable": _variable,
+}

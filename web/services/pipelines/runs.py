@@ -1,0 +1,112 @@
+"""What nodes of a pipeline have made: the newest execution or task of each counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from core.config import Config
+from core.groups import PipelineNode, Task
+from core.model import Execution
+from core.states import FINAL, FailureReason, State
+from core.tasks.plan import plan
+from web.services import launch, lifecycle, tasks
+from web.services.presentation.standing import FAILURES
+from web.store import commits, groups, pipelines, projects, users, variables
+from web.store import tasks as task_rows
+
+RESTARTED = (
+    FailureReason.RUNNER_LOST,
+    FailureReason.INTERRUPTED,
+)  # the sweep runs these again, if they say autorestart
+
+
+@dataclass(frozen=True)
+class Run:
+    """The newest one of a node. `state` is that of the whole: `started` until nothing more comes."""
+
+    made: Execution | Task
+
+    @property
+    def state(self) -> State:
+        if isinstance(self.made, Execution) and self.made.autorestart and self.made.failure_reason in RESTARTED:
+            return State.STARTED
+        return self.made.state if self.made.state in FINAL else State.STARTED
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, such as "#12 exited with code 1"."""
+        if self.state is State.STOPPED:
+            return f"{self.number} was stopped"
+        if self.state is State.COMPLETE:
+            return ""
+        if isinstance(self.made, Task):
+            return f"{self.number}: {self.made.message}" if self.made.message else f"{self.number} failed"
+        if self.made.failure_reason is FailureReason.COMMAND_FAILED and self.made.exit_code is not None:
+            return f"{self.number} exited with code {self.made.exit_code}"
+        said = FAILURES[self.made.failure_reason] if self.made.failure_reason else "failed"
+        return f"{self.number}: {self.made.failure_message or said}"
+
+    @property
+    def number(self) -> str:
+        return f"!{self.made.counter}" if isinstance(self.made, Task) else f"#{self.made.counter}"
+
+
+def newest(db: Database, nodes: Sequence[PipelineNode]) -> dict[int, Run]:
+    """By node, where it has made any."""
+    made: list[Execution | Task] = [
+        *pipelines.newest_executions(db, [node.id for node in nodes if node.kind == "execution"]),
+        *pipelines.newest_tasks(db, [node.id for node in nodes if node.kind == "task"]),
+    ]
+    return {one.pipeline_node_id: Run(one) for one in made if one.pipeline_node_id is not None}
+
+
+def executions(db: Database, run: Run) -> list[Execution]:
+    """Of a task the newest of each place of its search."""
+    return task_rows.trials(db, run.made.id) if isinstance(run.made, Task) else [run.made]
+
+
+def stop(db: Database, config: Config, run: Run, who: str, said: str) -> bool:
+    """Stop it unless that was asked for already; whether it was not. Call inside a transaction."""
+    if run.made.stop_requested_at is not None or run.made.state in FINAL:
+        return False
+    if isinstance(run.made, Task):
+        tasks.request_stop(db, config, run.made, who, said=said)
+    else:
+        lifecycle.stop(db, config.logs_dir, run.made, who, said)
+    return True
+
+
+def again(db: Database, config: Config, run: Run) -> None:
+    """Once more with the same values, for the same node. Call inside a transaction.
+
+    Raises InvalidInput when a task's values do no longer do, which changes nothing.
+    """
+    creator = users.of_row(db, run.made.creator_id)
+    if isinstance(run.made, Execution):
+        launch.again(db, config, run.made, creator, "Retries")
+        return
+    task = run.made
+    planned = plan(
+        task.config,
+        task.name,
+        parameters=task.parameters,
+        inputs=task.inputs,
+        environment_variables=task.environment_variables,
+        provided=variables.names(db, task.project_id),
+    )
+    started = tasks.start(
+        db,
+        projects.get(db, task.project_id),
+        commits.get(db, task.commit_id),
+        planned,
+        creator,
+        push_id=task.push_id,
+        pipeline_node_id=task.pipeline_node_id,
+        environment=task.environment,
+        priority=task.priority,
+        why=f"Retries {run.number}",
+    )
+    groups.update(db, "task", started.id, seed=task.seed)  # what was drawn is drawn again

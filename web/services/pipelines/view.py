@@ -1,0 +1,52 @@
+"""How a pipeline stands: what is decided from it is done only while it is still so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from core.groups import Pipeline, PipelineNode
+from core.states import FINAL, State
+from web.services.pipelines import runs
+from web.services.pipelines.runs import Run
+from web.store import pipelines
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Its row, its nodes in file order, and by a node's id what it has made last."""
+
+    pipeline: Pipeline
+    nodes: tuple[PipelineNode, ...]
+    runs: Mapping[int, Run]
+
+    @property
+    def over(self) -> bool:
+        return self.pipeline.state in FINAL
+
+    @property
+    def ending(self) -> bool:
+        """Whether nothing more begins: it was asked to stop or is to end in error, and its message says why."""
+        return self.pipeline.message != ""
+
+    def of(self, *states: State) -> list[PipelineNode]:
+        return [node for node in self.nodes if node.state in states]
+
+
+def look(db: Database, pipeline_id: int) -> View:
+    nodes = pipelines.nodes(db, pipeline_id)
+    begun = [node for node in nodes if node.state is not State.CREATED]
+    return View(pipeline=pipelines.get(db, pipeline_id), nodes=tuple(nodes), runs=runs.newest(db, begun))
+
+
+def unchanged(db: Database, seen: View, node: PipelineNode) -> bool:
+    """Whether the pipeline goes on or ends, and this node and what it runs are, as seen. Inside the transaction that acts."""
+    pipeline = pipelines.get(db, seen.pipeline.id)
+    return (
+        (pipeline.ended_at, pipeline.stop_requested_at, pipeline.message)
+        == (seen.pipeline.ended_at, seen.pipeline.stop_requested_at, seen.pipeline.message)
+        and pipelines.node(db, node.id) == node
+        and runs.newest(db, [node]).get(node.id) == seen.runs.get(node.id)
+    )
