@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from sqlite_utils import Database
 
 from core.config import Config
-from web.services import dispatch, ingest, launch, lifecycle, pruning, redis_users, schedule
+from web.services import dispatch, ingest, launch, lifecycle, pipelines, pruning, redis_users, schedule, tasks
 from web.services.outbox import Teller
 from web.services.polling import Poller
 from web.services.queues import Queues
@@ -37,7 +37,10 @@ class Sweeper:
         self._teller = Teller(config, vault)
 
     def sweep(self) -> None:
-        """Ingest, recover, queue and place. Each part is tried, whatever becomes of the others. Raises nothing."""
+        """Ingest, recover, move groups on, queue and place. Each part is tried, whatever becomes of the others.
+
+        Raises nothing.
+        """
         with self._lock:
             db, config, queues = self._db, self._config, self._queues
             _try(queues.nudged)
@@ -48,6 +51,7 @@ class Sweeper:
             _try(lambda: self._poll(db))
             _try(lambda: lifecycle.recover(db, config.logs_dir, config.limits.runner_silence))
             _try(lambda: launch.restart_lost(db, config))
+            _try(lambda: self._advance(db))
             _try(lambda: dispatch.hand_over_again(db, queues))
             _try(lambda: dispatch.dispatch(db, queues))
             _try(lambda: pruning.prune(db, config.limits.deliveries))
@@ -60,6 +64,11 @@ class Sweeper:
         self._teller.close()
         with self._lock:
             self._db.close()
+
+    def _advance(self, db: Database) -> None:
+        """Tasks first: a pipeline may wait for one. Those that it begins, and what is left of large ones, come at once."""
+        if tasks.advance(db, self._config) | pipelines.advance(db, self._config):
+            self._queues.nudge()
 
     def _ingest(self, db: Database) -> None:
         """Repositories that are here at once, those that must be fetched beside this."""
