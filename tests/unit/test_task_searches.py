@@ -380,7 +380,7 @@ VARIANTS = st.tuples(
 TYPES = st.sampled_from(["grid_search", "random_search", "manual_search", "bayesian_tpe"])
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.lists(VARIANTS, max_size=3), TYPES, st.integers(0, 3))
 def test_hostile_rules_are_refused_or_plan_values_that_the_step_takes(variants: Any, kind: str, seed: int) -> None:
     declared = config(*variants, type=kind, optimization_target_metric="loss")
@@ -395,7 +395,7 @@ def test_hostile_rules_are_refused_or_plan_values_that_the_step_takes(variants: 
     assert time.monotonic() - began < 2
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_hostile_tasks_that_the_schema_lets_through_are_refused_or_can_run(data: st.DataObject) -> None:
     declared = copy.deepcopy(config(("lr", "multiple", {"items": [1]}), type="grid_search", execution_count=1))

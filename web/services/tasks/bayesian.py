@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from valohai_yaml.objs.parameter import Parameter
@@ -58,6 +59,7 @@ class _Axis:
         """Of a dimension that is no continuum."""
         return place if isinstance(self.dimension, Choices | Steps) else self.dimension.at(place)
 
+    @cached_property
     def distribution(self) -> BaseDistribution:
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -136,7 +138,7 @@ def _add(study: Study, axes: Mapping[str, _Axis], point: Point, cost: float | No
         create_trial(
             state=TrialState.RUNNING if cost is None else TrialState.COMPLETE,
             params=dict(zip(axes, point, strict=True)),
-            distributions={name: axis.distribution() for name, axis in axes.items()},
+            distributions={name: axis.distribution for name, axis in axes.items()},
             value=cost,
         )
     )
@@ -147,7 +149,7 @@ def _asked(study: Study, axes: Mapping[str, _Axis], visited: set[Point]) -> Poin
 
     point: Point = ()
     for _ in range(TRIES):
-        asked = study.ask({name: axis.distribution() for name, axis in axes.items()})
+        asked = study.ask({name: axis.distribution for name, axis in axes.items()})
         study.tell(asked, state=TrialState.FAIL)  # the one that is taken is added as it is
         point = tuple(asked.params[name] for name in axes)
         if point not in visited:
