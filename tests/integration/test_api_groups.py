@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import pytest
 from api_server import ApiServer
 
 from core.states import State
-from web.services import pipelines as pipeline_service
-from web.services import tasks as task_service
 from web.store import groups, pipelines
 from web.store.db import transaction
 
@@ -130,8 +127,6 @@ def test_what_ended_is_stopped_without_an_error_and_nothing_is_made_by_post(six:
     assert "push a commit" in answer.json["detail"]
 
 
-@pytest.mark.skipif("NotImplementedError" in inspect.getsource(task_service.request_stop), reason="not here yet")
-@pytest.mark.skipif("NotImplementedError" in inspect.getsource(pipeline_service.request_stop), reason="not here yet")
 @pytest.mark.parametrize("path", ["stop/", "stop", "/stop/"])
 def test_a_stop_is_asked_for_once_at_either_spelling(six: tuple[ApiServer, str], path: str) -> None:
     api, noun = six

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import subprocess
@@ -16,20 +15,11 @@ import pytest
 from api_server import ApiServer, listening
 
 from core.states import State
-from web.services import pipelines as pipeline_service
-from web.services import tasks as task_service
 from web.store import groups, pipelines
 from web.store.db import transaction
 
 VH = Path(sys.executable).parent / "vh"
 pytestmark = pytest.mark.skipif(not VH.exists(), reason="valohai-cli is not installed")
-
-
-# what stops them comes with what runs them
-stubbed = pytest.mark.skipif(
-    any("NotImplementedError" in inspect.getsource(each.request_stop) for each in (task_service, pipeline_service)),
-    reason="not here yet",
-)
 
 
 class Vh:
@@ -201,7 +191,6 @@ def test_what_has_ended_is_stopped_by_number_latest_and_all_without_an_error(api
         linked(noun, "stop", "--all")
 
 
-@stubbed
 def test_tasks_and_pipelines_are_stopped_by_number_latest_and_all(api: ApiServer, linked: Vh) -> None:
     for _ in range(4):
         api.add_task()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flask import Response, request
 from sqlite_utils import Database
 
-from core.groups import PipelineNode
+from core.groups import Task
+from core.model import Execution
 from core.states import FINAL
 from web import access
 from web.api import query, serialize
 from web.api.answers import answer, page_of
 from web.services import pipelines as service
-from web.store import pipelines, projects, tasks
+from web.store import pipelines, projects
 from web.store.db import transaction
 
 
@@ -32,8 +35,12 @@ def listing() -> Response:
 def detail(identifier: str) -> Response:
     db = access.db()
     found = query.pipeline(db, identifier)
-    nodes = [(node, _made(db, node)) for node in pipelines.nodes(db, found.id)]
-    return answer(serialize.pipeline_detail(request.url_root, found, projects.get(db, found.project_id), nodes))
+    nodes = pipelines.nodes(db, found.id)
+    made = _made(db, [node.id for node in nodes])
+    owner = projects.get(db, found.project_id)
+    return answer(
+        serialize.pipeline_detail(request.url_root, found, owner, [(node, made.get(node.id)) for node in nodes])
+    )
 
 
 @access.user
@@ -50,7 +57,7 @@ def stop(identifier: str) -> Response:
     return answer({"message": "Stopping"})
 
 
-def _made(db: Database, node: PipelineNode) -> serialize.Name | None:
-    """What counts for a node: the newest of the executions, or of the tasks, that it has made."""
-    made = tasks.of_node(db, node.id) if node.kind == "task" else pipelines.executions_of(db, node.id)
-    return (made[-1].uuid, made[-1].counter) if made else None
+def _made(db: Database, node_ids: Sequence[int]) -> dict[int, serialize.Name]:
+    """By node: what counts for it, the newest of the executions, or of the tasks, that it has made."""
+    made: list[Execution | Task] = [*pipelines.newest_executions(db, node_ids), *pipelines.newest_tasks(db, node_ids)]
+    return {item.pipeline_node_id: (item.uuid, item.counter) for item in made if item.pipeline_node_id is not None}
