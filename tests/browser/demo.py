@@ -17,11 +17,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import demo_groups
 import orjson
 from sqlite_utils import Database
 
 from core import clock
 from core.config import Config, from_table
+from core.groups import Pipeline, Task
 from core.model import Commit, EventKind, Execution, Project, PullRequest, PullRequestEvent, PushEvent, Runner, User
 from core.steps.parse import parse
 from core.steps.resolve import resolve
@@ -63,6 +65,7 @@ YAML = b"""
     parameters:
       - {name: threshold, type: float, default: 0.5}
 """
+YAML += demo_groups.YAML
 RULES = """\
 [[rule]]
 name = "main"
@@ -106,7 +109,10 @@ TRACE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """What tests look for: `long` has 100,000 lines and five keys of 600 points, `live` runs on, held by `runner`."""
+    """What tests look for: `long` has 100,000 lines and five keys of 600 points, `live` runs on, held by `runner`.
+
+    The `task` and the `pipeline` go on too; a node of it waits for approval.
+    """
 
     config: Config
     token: str
@@ -119,6 +125,8 @@ class Demo:
     foreign: Commit
     runner: Runner
     delivery: int
+    task: Task
+    pipeline: Pipeline
 
 
 class Filling:
@@ -161,11 +169,16 @@ class Filling:
             execute(self.db, "UPDATE execution SET environment = 'a100' WHERE id = ?", (queued.id,))
             lifecycle.say(self.db, self.config.logs_dir, queued, "Waiting for a runner of a100")
         delivery = self._deliveries(project, commit, push)
+        groups = demo_groups.Groups(
+            db=self.db, config=self.config, project=project, commit=commit, push=push, runner=runner, admin=self.admin,
+            start=self.start, now=self.now,
+        )  # fmt: skip
+        task, pipeline = groups.task(), groups.pipeline()
         assert len(found) <= self.executions
         self.db.close()
         return Demo(
             config=self.config, token=self.token, project=project, long=long, live=live, failed=failed, queued=queued,
-            broken=broken, foreign=foreign, runner=runner, delivery=delivery,
+            broken=broken, foreign=foreign, runner=runner, delivery=delivery, task=task, pipeline=pipeline,
         )  # fmt: skip
 
     def _rules(self, project: Project) -> None:

@@ -15,7 +15,9 @@ def every_page(site: Site) -> list[str]:
         "/", "/runners/", project, f"{project}?sort=m.loss&state=complete", f"{project}commits/", f"{project}settings/",
         f"{project}commits/{demo.long.commit_identifier}/", f"{project}commits/{demo.broken.identifier}/", "/p/spirals/",
         f"{project}deliveries/", f"{project}deliveries/{demo.delivery}/", f"{project}settings/?metric=accuracy&step=train",
-        f"{project}commits/{demo.foreign.identifier}/", "/p/attic-models/settings/",
+        f"{project}commits/{demo.foreign.identifier}/", "/p/attic-models/settings/", f"{project}tasks/",
+        f"{project}tasks/{demo.task.counter}/", f"{project}?task={demo.task.counter}", f"{project}pipelines/",
+        f"{project}pipelines/{demo.pipeline.counter}/", "/p/spirals/tasks/", "/p/spirals/pipelines/",
         *(site.page(execution) for execution in (demo.long, demo.live, demo.failed, demo.queued)),
     ]  # fmt: skip
 

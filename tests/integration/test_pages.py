@@ -22,7 +22,7 @@ PAGES = (
     "/p/demo/deliveries/", "/p/demo/deliveries/1/", "/p/demo/deliveries/1/body.txt",
     "/p/demo/executions/{n}/", "/p/demo/executions/{n}/parts", "/p/demo/executions/{n}/log.html",
     "/p/demo/executions/{n}/log.txt", "/p/demo/executions/{n}/series?key=loss", "/p/demo/executions/{n}/news",
-    "/p/demo/executions/{n}/resources",
+    "/p/demo/executions/{n}/resources", "/p/demo/tasks/", "/p/demo/pipelines/",
 )  # fmt: skip
 
 
@@ -84,10 +84,12 @@ def test_every_route_of_the_pages_is_declared_for_users_or_for_everybody(api: Ap
         "environments.",
         "execution",
         "live.",
+        "pipelines.",
         "projects.",
         "runners.",
         "session.",
         "settings.",
+        "tasks.",
     )
     for endpoint in api.app.view_functions:
         if endpoint.startswith(ours):

@@ -58,6 +58,11 @@ def test_any_json_value_has_a_short_form(value: Any, text: str) -> None:
     assert formats.value(value) == text
 
 
+def test_whole_numbers_larger_than_any_float_are_numbers_too() -> None:
+    assert formats.value(-(10**400)) == "-1e400"
+    assert formats.value(123456 * 10**500) == "1.235e505"
+
+
 def test_names_show_their_newlines_and_direction_marks() -> None:
     assert formats.one_line("a\nb\u202e") == "a␤b⟨U+202E⟩"
     assert formats.visible("a\nb\x00") == "a\nb␀"

@@ -13,20 +13,22 @@ from web.pages import (
     execution,
     execution_data,
     executions,
+    pipelines,
     projects,
     reports,
     rules,
     runners,
     session,
     settings,
+    tasks,
     templating,
 )
 
 
 def register(app: Flask) -> None:
     for page in (
-        appearance, badge_picker, commits, deliveries, environments, execution, execution_data, executions, projects,
-        reports, rules, runners, session, settings,
+        appearance, badge_picker, commits, deliveries, environments, execution, execution_data, executions, pipelines,
+        projects, reports, rules, runners, session, settings, tasks,
     ):  # fmt: skip
         app.register_blueprint(page.blueprint)
     session.init_app(app)

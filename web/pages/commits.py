@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from markupsafe import Markup
 from sqlite_utils import Database
 from werkzeug import Response
 
+from core.groups import Pipeline, Task
 from core.model import Commit, Execution
 from core.states import UNFINISHED
 from web import access
+from web.pages import groups
+from web.pages.groups import Mark
 from web.pages.paging import Page
 from web.services import approvals, dispatch, waiting
 from web.services.presentation import loglines
@@ -29,8 +33,17 @@ SHOWN_TAILS = 50  # executions of one commit whose last lines are shown
 
 
 @dataclass(frozen=True, kw_only=True)
+class Row:
+    """A commit in the list, with what was made of it; of tasks and pipelines only themselves."""
+
+    commit: Commit
+    marks: list[Mark]
+    executions: list[Execution]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One execution of a commit; `tail` are its last log lines."""
+    """One execution of a commit that stands for itself; `tail` are its last log lines."""
 
     execution: Execution
     latest: dict[str, Any]
@@ -45,7 +58,10 @@ def listing(name: str) -> str:
     project = projects.by_name(db, name)
     page = Page.asked(PER_PAGE)
     found, total = commits.search(db, project_id=project.id, adhoc=None, limit=page.size, offset=page.offset)
-    rows = [(commit, execution_table.newest_of_commit(db, commit.id, DOTS)) for commit in found]
+    rows = [
+        Row(commit=c, marks=groups.marks(db, c.id), executions=execution_table.newest_of_commit(db, c.id, DOTS))
+        for c in found
+    ]
     return render_template(
         "commits.html",
         project=project,
@@ -53,7 +69,7 @@ def listing(name: str) -> str:
         page=page.of(total),
         waiting=approvals.overview(db, project),
         waits_for_approval={item.push.after for item in approval_store.waiting(db, project.id)},
-        live=_live(rows),
+        live=any(_unfinished([mark.group for mark in row.marks], row.executions) for row in rows),
     )
 
 
@@ -64,6 +80,7 @@ def show(name: str, identifier: str) -> str:
     project = projects.by_name(db, name)
     commit = commits.by_identifier(db, project.id, identifier)
     found = executions.of_commit(db, commit.id)
+    task_lines, pipeline_lines = groups.of_commit(db, commit.id)
     return render_template(
         "commit.html",
         project=project,
@@ -72,9 +89,11 @@ def show(name: str, identifier: str) -> str:
         pull_requests=pull_requests.of_commit(db, commit.id),
         waits_for_approval=bool(approval_store.waiting(db, project.id, identifier)),
         approval=approval_store.find(db, commit.repository_id, identifier),
+        tasks=task_lines,
+        pipelines=pipeline_lines,
         outcomes=_outcomes(db, logs_dir, found),
         told=list(statuses.told(db, commit.repository_id, identifier).values()),
-        live=_live([(commit, found)]),
+        live=_unfinished([line.task for line in task_lines], [line.pipeline for line in pipeline_lines], found),
     )
 
 
@@ -108,5 +127,5 @@ def _tail(db: Database, logs_dir: Path, execution: Execution) -> Markup:
     return Markup("\n".join(loglines.plain(line) for line in lines))  # noqa: S704  (escaped there)
 
 
-def _live(rows: list[tuple[Commit, list[Execution]]]) -> bool:
-    return any(execution.state in UNFINISHED for _, found in rows for execution in found)
+def _unfinished(*found: Sequence[Execution | Task | Pipeline]) -> bool:
+    return any(item.state in UNFINISHED for items in found for item in items)

@@ -16,6 +16,7 @@ from core.errors import Conflict
 from core.model import Execution, Project
 from core.states import FINAL
 from web import access
+from web.pages import groups
 from web.services import dispatch, downloads, launch, lifecycle
 from web.services.presentation import charts, loglines, resources, standing
 from web.store import commits, data, executions, logs, metadata, projects
@@ -62,6 +63,7 @@ def show(name: str, counter: int) -> str:
         execution=execution,
         commit=commits.get(db, execution.commit_id),
         standing=standing.of(db, execution),
+        place=groups.places(db, [execution]).get(execution.id),
         window=_window(execution, at, _first_line(at)),
         position=f"{at.lines}-{metadata.count(db, execution.id)}",
         final=execution.state in FINAL,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,19 +12,20 @@ from sqlite_utils import Database
 from core.model import Commit, Execution, Project
 from core.states import UNFINISHED
 from web import access
+from web.pages import columns, groups
 from web.pages.addresses import base_url
+from web.pages.groups import Place
 from web.pages.paging import Page, query
 from web.services import approvals
 from web.services.presentation import standing
-from web.services.presentation.charts import X_KEYS
-from web.store import commits, execution_table, executions, metadata, projects
-from web.store.execution_table import Filter, Order
+from web.store import commits, execution_table, executions, metadata, projects, tasks
+from web.store.execution_table import By, Filter, Order
 
 blueprint = Blueprint("executions", __name__)
 
 PER_PAGE = 50
+COLUMNS = ("number", "state", "step", "duration", "created")
 PARAMETERS, KEYS = 4, 5  # columns
-KEY_PREFIX = "m."  # of metadata keys in `sort`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +33,7 @@ class Row:
     execution: Execution
     commit: Commit
     latest: dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One that sorts: what `sort` calls it, and the link that sorts by it or turns the order around."""
-
-    name: str
-    label: str
-    link: str
-    direction: str
+    place: Place | None
 
 
 @blueprint.get("/p/<name>/")
@@ -51,11 +41,11 @@ class Column:
 def listing(name: str) -> str:
     db = access.db()
     project = projects.by_name(db, name)
-    order, wanted, page = _order(), _filter(project), Page.asked(PER_PAGE)
+    order, wanted, page = columns.asked(Order(by="number")), _filter(db, project), Page.asked(PER_PAGE)
     found, total = execution_table.page(db, wanted, order, page.size, page.offset)
     rows = _rows(db, found)
     counts = executions.counts(db, project.id)
-    known_keys = _by_frequency(row.latest for row in rows)
+    known_keys = columns.by_frequency(row.latest for row in rows)
     keys = _shown_keys(known_keys, order)
     return render_template(
         "project.html",
@@ -64,12 +54,13 @@ def listing(name: str) -> str:
         page=page.of(total),
         counts=counts,
         wanted=wanted,
+        task=tasks.get(db, wanted.task_id) if wanted.task_id is not None else None,
         steps=execution_table.steps(db, project.id),
-        columns={name: _column(name, name.capitalize(), order) for name in execution_table.COLUMNS},
-        keys=[(key, _column(KEY_PREFIX + key, key, order)) for key in keys],
-        all_keys=[(KEY_PREFIX + key, key) for key in known_keys],
-        parameters=differing([row.execution.parameters for row in rows])[:PARAMETERS],
-        sort=_sort_name(order),
+        columns={name: columns.column(name, name.capitalize(), order) for name in COLUMNS},
+        keys=[(key, columns.column(key, key, order, By.KEY)) for key in keys],
+        all_keys=[(columns.PREFIXES[By.KEY] + key, key) for key in known_keys],
+        parameters=columns.differing([row.execution.parameters for row in rows])[:PARAMETERS],
+        sort=columns.name(order),
         query=query,
         waiting=approvals.overview(db, project),
         live=any(state in counts for state in UNFINISHED),
@@ -77,56 +68,26 @@ def listing(name: str) -> str:
     )
 
 
-def differing(all_parameters: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The parameters with more than one value among those that have them, in the order they were declared."""
-    values: dict[str, set[str]] = {}
-    for parameters in all_parameters:
-        for name, value in parameters.items():
-            values.setdefault(name, set()).add(json.dumps(value, sort_keys=True))
-    return [name for name, distinct in values.items() if len(distinct) > 1]
-
-
 def _rows(db: Database, found: Sequence[Execution]) -> list[Row]:
     of = commits.of_ids(db, {execution.commit_id for execution in found})
     latest = metadata.latest_of(db, [execution.id for execution in found])
-    return [Row(execution=e, commit=of[e.commit_id], latest=latest.get(e.id, {})) for e in found]
-
-
-def _by_frequency(all_latest: Iterable[Mapping[str, Any]]) -> list[str]:
-    """All keys; those that only count steps or epochs come last."""
-    counted = Counter(key for latest in all_latest for key in latest)
-    return sorted(counted, key=lambda key: (key.lower() in X_KEYS, -counted[key]))
+    places = groups.places(db, found)
+    return [
+        Row(execution=e, commit=of[e.commit_id], latest=latest.get(e.id, {}), place=places.get(e.id)) for e in found
+    ]
 
 
 def _shown_keys(known: Sequence[str], order: Order) -> list[str]:
     shown = list(known[:KEYS])
-    return [*shown, order.by] if order.is_key and order.by not in shown else shown
+    return [*shown, order.by] if order.kind is By.KEY and order.by not in shown else shown
 
 
-def _filter(project: Project) -> Filter:
-    status = request.args.get("state", "")
+def _filter(db: Database, project: Project) -> Filter:
+    status, task = request.args.get("state", ""), request.args.get("task", "")
+    number = int(task) if task.isascii() and task.isdecimal() and len(task) < 10 else 0
     return Filter(
         project_id=project.id,
         step=request.args.get("step") or None,
         status=status if status in standing.STATUSES else None,
+        task_id=tasks.by_counter(db, project.id, number).id if task else None,
     )
-
-
-def _order() -> Order:
-    given = request.args.get("sort", "-number")
-    descending, name = given.startswith("-"), given.removeprefix("-")
-    if name.startswith(KEY_PREFIX):
-        return Order(by=name.removeprefix(KEY_PREFIX), is_key=True, descending=descending)
-    return Order(by=name, descending=descending) if name in execution_table.COLUMNS else Order(by="number")
-
-
-def _sort_name(order: Order) -> str:
-    return (KEY_PREFIX if order.is_key else "") + order.by
-
-
-def _column(name: str, label: str, order: Order) -> Column:
-    """A click on the column that sorts already turns it around; one on another begins with the largest or newest."""
-    active = name == _sort_name(order)
-    descending = not order.descending if active else name not in ("step", "state")
-    direction = ("descending" if order.descending else "ascending") if active else ""
-    return Column(name=name, label=label, link=query(sort=("-" if descending else "") + name), direction=direction)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from core.model import User
 from web import access
 from web.pages.appearance import theme
-from web.services.presentation import formats, standing
+from web.services.presentation import formats, parallel, search, standing
 
 UPLOT = "vendor/uplot-1.6.32"
 
@@ -31,6 +31,8 @@ def init_app(app: Flask) -> None:
         "one_line": formats.one_line,
         "seconds": standing.seconds,
         "stop_label": standing.stop_label,
+        "search": search.words,
+        "short": parallel.short,
     }
     charts = (Path(app.static_folder or "") / UPLOT / "uPlot.iife.min.js").is_file()
     environment.globals |= {

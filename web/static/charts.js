@@ -23,8 +23,9 @@ export function size(place) {
   return { width: place.clientWidth, height: place.clientHeight || (innerWidth > 640 ? HEIGHT : SMALL_HEIGHT) };
 }
 
-// Draw `data`, [x, y, …], in the `.plot` of a figure. Charts with the same `sync` share a cursor.
-export function plot(place, data, { sync, setCursor, strokes, xTick = tick, yTick = tick, yRange, yIncrs }) {
+// Draw `data`, [x, y, …], in the `.plot` of a figure. Charts with the same `sync` share a cursor. `lines` are what uPlot
+// is to do differently for each y.
+export function plot(place, data, { sync, setCursor, strokes, lines, xTick = tick, yTick = tick, yRange, yIncrs }) {
   place.replaceChildren();
   const { width, height } = size(place);
   const style = getComputedStyle(place);
@@ -43,7 +44,7 @@ export function plot(place, data, { sync, setCursor, strokes, xTick = tick, yTic
     cursor: { sync: { key: sync }, points: { size: 6 }, y: false },
     scales: { x: { time: false }, y: yRange ? { range: yRange } : {} },
     axes: [{ ...axis, size: 20, space: 44, values: values(xTick) }, { ...axis, size: wide, space: 28, values: values(yTick), ...(yIncrs && { incrs: yIncrs }) }],
-    series: [{}, ...data.slice(1).map((_, i) => ({ ...line, stroke: strokes?.[i] ?? style.color, dash: i < 6 ? [] : [4, 3] }))],
+    series: [{}, ...data.slice(1).map((_, i) => ({ ...line, stroke: strokes?.[i] ?? style.color, dash: i < 6 ? [] : [4, 3], ...lines?.[i] }))],
     hooks: { setCursor: [setCursor] },
   }, data, place);
 }

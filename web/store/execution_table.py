@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from sqlite_utils import Database
 
 from core.model import Execution
-from web.store import executions
+from web.store import executions, trials
 from web.store.db import row, rows
 
 COLUMNS = {
     "number": "execution.counter",
+    "trial": "execution.trial",
     "step": "execution.step",
     "state": "execution.state",
     "created": "execution.created_at",
@@ -20,36 +22,54 @@ COLUMNS = {
 }
 
 
+# Looked up in each execution, for the few of a task.
+PARAMETER = "(SELECT value FROM json_each(execution.parameters) WHERE key = ?)"
+LATEST = (
+    "(SELECT number FROM latest WHERE execution_id = execution.id"
+    " AND key_id = (SELECT id FROM metadata_key WHERE name = ?))"
+)
+
+
+class By(Enum):
+    """What an order's `by` is a name of."""
+
+    COLUMN = "column"  # one of COLUMNS
+    KEY = "key"  # a metadata key: its latest number
+    PARAMETER = "parameter"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What to sort by: a name of COLUMNS, or a metadata key if `is_key`. What has no value comes last."""
+    """What to sort by. What has no value comes last."""
 
     by: str
-    is_key: bool = False
+    kind: By = By.COLUMN
     descending: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """`status` is a state or `stopping`; None means any."""
+    """`status` is a state or `stopping`; None means any. Of a task, the newest execution for each place of its search."""
 
     project_id: int
     step: str | None = None
     status: str | None = None
+    task_id: int | None = None
 
 
 def page(db: Database, wanted: Filter, order: Order, limit: int, offset: int) -> tuple[list[Execution], int]:
     """Executions in order, and how many there are without the limit."""
     direction = "DESC" if order.descending else "ASC"
-    if order.is_key:
+    if order.kind is By.KEY and wanted.task_id is None:
         ids, total = _ids_by_key(db, wanted, order.by, direction, limit, offset)
         return executions.of_ids(db, ids), total
-    by = COLUMNS[order.by]
+    by = {By.COLUMN: COLUMNS.get(order.by, ""), By.KEY: LATEST, By.PARAMETER: PARAMETER}[order.kind]
+    named = [order.by] * by.count("?") * 2
     where, values = _where(wanted)
     sql = f"SELECT id FROM execution {where} ORDER BY {by} IS NULL, {by} {direction}, counter DESC LIMIT ? OFFSET ?"
-    if order.by == "number":
+    if order.by == "number" and order.kind is By.COLUMN:
         sql = f"SELECT id FROM execution {where} ORDER BY counter {direction} LIMIT ? OFFSET ?"
-    ids = [found["id"] for found in rows(db, sql, [*values, limit, offset])]
+    ids = [found["id"] for found in rows(db, sql, [*values, *named, limit, offset])]
     return executions.of_ids(db, ids), _count(db, f"FROM execution {where}", values)
 
 
@@ -60,8 +80,8 @@ def steps(db: Database, project_id: int) -> list[str]:
 
 
 def newest_of_commit(db: Database, commit_id: int, many: int) -> list[Execution]:
-    """The newest executions of a commit, the newest one last."""
-    sql = "SELECT id FROM execution WHERE commit_id = ? ORDER BY counter DESC LIMIT ?"
+    """The newest executions of a commit that stand for themselves, the newest one last."""
+    sql = f"SELECT id FROM execution WHERE commit_id = ? AND {executions.ALONE} ORDER BY counter DESC LIMIT ?"
     return executions.of_ids(db, _ids(db, sql, (commit_id, many))[::-1])
 
 
@@ -93,6 +113,9 @@ def _where(wanted: Filter) -> tuple[str, list[object]]:
         values.append(wanted.step)
     if wanted.status is not None:
         conditions.append(executions.status_condition(wanted.status))
+    if wanted.task_id is not None:
+        conditions.append(f"execution.id IN ({trials.NEWEST.format('?')})")
+        values.append(wanted.task_id)
     return f"WHERE {' AND '.join(conditions)}", values
 
 

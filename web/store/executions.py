@@ -21,6 +21,7 @@ from web.store.projects import take_counter
 JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags", "devices", "mounts")
 MOST = 2**63 - 1  # the largest id that there can be
 LISTS = ("commands", "tags", "devices", "mounts")
+ALONE = "(execution.task_id IS NULL AND execution.pipeline_node_id IS NULL)"  # it stands for itself
 SELECT = (
     "SELECT execution.*, git_commit.identifier AS commit_identifier, user.username AS creator FROM execution"
     " JOIN git_commit ON git_commit.id = execution.commit_id JOIN user ON user.id = execution.creator_id"
@@ -107,8 +108,9 @@ def of_ids(db: Database, execution_ids: Sequence[int]) -> list[Execution]:
 
 
 def of_commit(db: Database, commit_id: int) -> list[Execution]:
-    """In the order of their numbers."""
-    return [_execution(found) for found in rows(db, f"{SELECT} WHERE commit_id = ? ORDER BY counter", (commit_id,))]
+    """Those that stand for themselves, in the order of their numbers."""
+    sql = f"{SELECT} WHERE commit_id = ? AND {ALONE} ORDER BY counter"
+    return [_execution(found) for found in rows(db, sql, (commit_id,))]
 
 
 def of_push(db: Database, push_id: int) -> list[Execution]:

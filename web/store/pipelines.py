@@ -127,6 +127,14 @@ def names_by_node(db: Database, node_ids: Collection[int]) -> dict[int, tuple[st
     return {item["id"]: (item["uuid"], item["counter"]) for item in rows(db, sql, list(node_ids))}
 
 
+def of_nodes(db: Database, node_ids: Sequence[int]) -> dict[int, tuple[Pipeline, str]]:
+    """By node: its pipeline, and its own name."""
+    marks = ", ".join("?" * len(node_ids))
+    found = rows(db, f"SELECT id, pipeline_id, name FROM pipeline_node WHERE id IN ({marks})", list(node_ids))
+    by_id = {pipeline.id: pipeline for pipeline in of_ids(db, list({item["pipeline_id"] for item in found}))}
+    return {item["id"]: (by_id[item["pipeline_id"]], item["name"]) for item in found}
+
+
 def executions_of(db: Database, node_id: int) -> list[Execution]:
     """What an execution node has made, the oldest first; the newest counts. Trials of a task node are its task's."""
     sql = "SELECT id FROM execution WHERE pipeline_node_id = ? AND task_id IS NULL ORDER BY id"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from core import clock
@@ -86,16 +87,21 @@ def number(value: float) -> str:
     """At most four significant digits; whole numbers in full; scientific below 1e-4 and from 1e9 on."""
     if isinstance(value, int) and abs(value) < 10**EXACT_DIGITS:
         return str(value)
-    value = float(value)
+    if isinstance(value, int):
+        return _scientific(Decimal(value))  # which may be too large for a float
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     if value.is_integer() and abs(value) < 10**EXACT_DIGITS:
         return str(int(value))
     if abs(value) < TINY or abs(value) >= 10**EXACT_DIGITS:
-        mantissa, _, exponent = f"{value:.{SIGNIFICANT - 1}e}".partition("e")
-        return f"{_trimmed(mantissa)}e{int(exponent)}"
+        return _scientific(value)
     digits = max(0, SIGNIFICANT - 1 - math.floor(math.log10(abs(value))))
     return _trimmed(f"{value:.{digits}f}")
+
+
+def _scientific(value: float | Decimal) -> str:
+    mantissa, _, exponent = f"{value:.{SIGNIFICANT - 1}e}".partition("e")
+    return f"{_trimmed(mantissa)}e{int(exponent)}"
 
 
 def _trimmed(digits: str) -> str:

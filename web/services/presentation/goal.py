@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from core.groups import Task
-from core.tasks.blueprint import load_task
-from web.services.presentation import formats, headline
+from web.services.presentation import formats, headline, search
 from web.store import trials
 from web.store.trials import Trial
 
@@ -38,9 +37,11 @@ class Goal:
 
 def of(db: Database, task: Task) -> Goal | None:
     """By the metric that the task names, or else by the most telling number that its executions print."""
-    blueprint = load_task(task.config, task.name)
-    key = blueprint.target_metric or headline.choose(dict.fromkeys(trials.keys(db, task.id), 0))
-    return of_key(key, blueprint.target_value) if key else None
+    blueprint = search.declared(task)
+    if blueprint is not None and blueprint.target_metric:
+        return of_key(blueprint.target_metric, blueprint.target_value)
+    key = headline.choose(dict.fromkeys(trials.keys(db, task.id), 0))
+    return of_key(key) if key else None
 
 
 def of_key(key: str, target: float | None = None) -> Goal:

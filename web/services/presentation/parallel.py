@@ -1,0 +1,143 @@
+"""Parallel coordinates: an axis for each parameter and the metric, a line across them for each execution of a task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.metadata import number
+from web.services.presentation import formats
+from web.services.presentation.goal import Goal
+from web.store.trials import Trial
+
+WIDTH, HEIGHT = 640, 240
+LEFT, RIGHT, TOP, BOTTOM = 48, 60, 36, 12  # of the drawing, for what is written beside the axes
+LINES = 200
+AXES = 7  # of parameters
+SHADES = 5
+TICKS = 6
+TICK_GAP = 13  # so that the words of two do not overlap
+LOG_RATIO = 50  # a parameter whose values span more than this is tried on a logarithmic scale
+TICK_CHARS = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """`ticks` are (y, text)."""
+
+    name: str
+    x: float
+    ticks: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One execution. `shade` goes from 0, the worst, to SHADES - 1; the best of all has `best`."""
+
+    trial: Trial
+    points: str
+    shade: int
+    best: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parallel:
+    """The best lie on top. `left_out` have a value and are not drawn: they are worse than all that are."""
+
+    axes: tuple[Axis, ...]
+    lines: tuple[Line, ...]
+    left_out: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Where the values of an axis lie, and its ticks."""
+
+    place: Callable[[Any], float]
+    ticks: tuple[tuple[float, str], ...]
+
+
+def of(goal: Goal, found: Sequence[Trial], parameters: Sequence[str]) -> Parallel | None:
+    """None where there is nothing to compare: below two values, or no parameter that differs."""
+    valued = sorted((trial for trial in found if trial.number is not None), key=lambda trial: _cost(goal, trial))
+    drawn, names = valued[:LINES], list(parameters[:AXES])
+    if len(drawn) < 2 or not names:
+        return None
+    columns = [[trial.parameters.get(name) for trial in drawn] for name in names]
+    columns.append([trial.number for trial in drawn])
+    scales = [_scale(column) for column in columns]
+    gap = (WIDTH - LEFT - RIGHT) / len(names)
+    xs = [LEFT + gap * i for i in range(len(columns))]
+    lines = [
+        Line(
+            trial=trial,
+            points=" ".join(f"{x:.1f},{s.place(c[i]):.1f}" for x, s, c in zip(xs, scales, columns, strict=True)),
+            shade=SHADES - 1 - i * SHADES // len(drawn),
+            best=i == 0,
+        )
+        for i, trial in enumerate(drawn)
+    ]
+    labels = [*names, goal.key]
+    axes = [Axis(name=n, x=round(x, 1), ticks=s.ticks) for n, x, s in zip(labels, xs, scales, strict=True)]
+    return Parallel(axes=tuple(axes), lines=tuple(reversed(lines)), left_out=len(valued) - len(drawn))
+
+
+def short(text: str, most: int) -> str:
+    """As much of a text as an axis has room for."""
+    shown = formats.one_line(text)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def _cost(goal: Goal, trial: Trial) -> float:
+    assert trial.number is not None  # noqa: S101  (the caller's filter)
+    return goal.cost(trial.number)
+
+
+def _scale(values: Sequence[Any]) -> Scale:
+    numbers = [number(value) if not isinstance(value, str) else None for value in values]
+    known = [value for value in numbers if value is not None]
+    return _numeric(known) if len(known) == len(values) else _words(values)
+
+
+def _numeric(values: Sequence[float]) -> Scale:
+    low, high = min(values), max(values)
+    logarithmic = low > 0 and high / low > LOG_RATIO
+    bend: Callable[[float], float] = math.log if logarithmic else float
+    span = bend(high) - bend(low)
+    spread = 0 < span < math.inf
+
+    def place(value: Any) -> float:
+        return _y((bend(value) - bend(low)) / span if spread else 0.5)
+
+    distinct = sorted(set(values))
+    middle = math.sqrt(low) * math.sqrt(high) if logarithmic else low / 2 + high / 2
+    marks = distinct if len(distinct) <= TICKS else [low, middle, high]
+    return Scale(place=place, ticks=_apart([(place(mark), formats.number(mark)) for mark in marks]))
+
+
+def _words(values: Sequence[Any]) -> Scale:
+    """In the order in which they come: the best execution's lies on top."""
+    texts = list(dict.fromkeys(_text(value) for value in values))
+    places = {text: _y(1 - i / (len(texts) - 1) if len(texts) > 1 else 0.5) for i, text in enumerate(texts)}
+    ticks = [(places[text], short(text, TICK_CHARS)) for text in texts]
+    return Scale(place=lambda value: places[_text(value)], ticks=_apart(ticks))
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else formats.value(value)
+
+
+def _y(share: float) -> float:
+    """Where a share of an axis lies, 0 at the bottom."""
+    return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - share), 1)
+
+
+def _apart(ticks: Sequence[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
+    """Without those that are too near to the one before."""
+    kept: list[tuple[float, str]] = []
+    for y, text in ticks:
+        if not kept or abs(kept[-1][0] - y) >= TICK_GAP:
+            kept.append((y, text))
+    return tuple(kept)

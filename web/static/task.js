@@ -1,0 +1,31 @@
+// The page of one task: its chart, drawn anew when the page has been refreshed.
+
+import { plot, shortNumber, size } from "./charts.js";
+
+let chart = null;
+const resizer = new ResizeObserver(([{ target }]) => chart && chart.width !== target.clientWidth && chart.setSize(size(target)));
+
+// The trials as dots, the best so far as steps.
+function draw() {
+  chart?.destroy();
+  chart = null;
+  resizer.disconnect();
+  const figure = document.getElementById("curve");
+  const { x, y, best } = figure ? JSON.parse(figure.dataset.series) : {};
+  if (typeof uPlot === "undefined" || !y?.some((value) => value !== null)) return;
+  const place = figure.querySelector(".plot");
+  const { color } = getComputedStyle(figure.querySelector(".note"));
+  chart = plot(place, [x, y, best], {
+    sync: "task",
+    strokes: [color, getComputedStyle(place).color],
+    lines: [{ paths: () => null, points: { show: true, size: 5, fill: color } }, { width: 2, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) }],
+    setCursor: ({ cursor: { idx } }) => {
+      figure.querySelector("b").textContent = y[idx] === null || y[idx] === undefined ? "" : `${shortNumber(y[idx])} at trial ${x[idx]}`;
+    },
+  });
+  resizer.observe(place);
+}
+
+draw();
+document.addEventListener("refreshed", draw);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
