@@ -91,7 +91,7 @@ def test_what_one_has_scrolled_stays_where_it_is_while_the_page_is_kept_fresh(
 def test_nodes_are_reached_by_keyboard_in_the_graph(browser: Browser, demo_site: Site) -> None:
     browser.open(pipeline_page(demo_site))
     browser.run("document.querySelector('.graph a.node').focus()")
-    assert browser.run("return document.activeElement.getAttribute('aria-label')") == "preprocess: complete"
+    assert browser.run("return document.activeElement.querySelector('title').textContent") == "preprocess: complete"
     browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
     browser.wait("location.pathname.includes('/executions/')")
 

@@ -129,14 +129,15 @@ class Grouped:
         listed = ", ".join(names)
         with transaction(self.db):
             for i, number in enumerate(numbers[1:], 1):
+                counter = projects.take_counter(self.db, task.project_id)
                 given = json.dumps(dict(first.parameters) | {"rate": i / 1000, "kind": "abc"[i % 3], "epochs": i % 7})
                 execute(
                     self.db,
                     f"INSERT INTO execution (uuid, counter, trial, parameters, {listed})"
                     f" SELECT ?, ?, ?, ?, {listed} FROM execution WHERE id = ?",
-                    (f"many-{task.id}-{i}", first.counter + i, i, given, first.id),
+                    (f"many-{task.id}-{i}", counter, i, given, first.id),
                 )
-                made = executions.by_counter(self.db, task.project_id, first.counter + i)
+                made = executions.by_counter(self.db, task.project_id, counter)
                 metadata.add(self.db, made.id, [(1, {"loss": number} | {f"key {k}": i for k in range(kept - 1)})])
 
     def _columns(self) -> list[str]:

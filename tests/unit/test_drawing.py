@@ -34,16 +34,18 @@ def overlap(one: Box, other: Box) -> bool:
 
 
 def passes(path: str, box: Box) -> bool:
-    """Whether a straight piece of a curve crosses a box."""
-    height = None
+    """Whether a curve crosses a box: a straight piece of it, or a bent one that is longer than the room between layers."""
+    x = height = 0.0
     for command, numbers in re.findall(r"([MCH])([^MCH]+)", path):
         values = [float(number) for number in numbers.split()]
-        if command == "H" and height is not None:
-            inside = box.y < height < box.y + BOX_HEIGHT
-            if inside and box.x < values[0] <= box.x + BOX_WIDTH:
+        if command == "H":
+            if box.y < height < box.y + BOX_HEIGHT and box.x < values[0] <= box.x + BOX_WIDTH:
                 return True
-        else:
-            height = values[-1]
+            x = values[0]
+            continue
+        if command == "C" and x < box.x < values[-2]:
+            return True
+        x, height = values[-2:]
     return False
 
 
