@@ -109,6 +109,16 @@ def test_the_boxes_of_the_graph_hold_their_words(browser: Browser, demo_site: Si
     assert browser.run(outside) == 0
 
 
+def test_approving_is_one_press_and_the_page_says_who_did(browser: Browser, demo_site: Site) -> None:
+    browser.open(pipeline_page(demo_site))
+    browser.find(".approval button").click()
+    browser.wait(
+        "document.querySelector('.approval') === null && document.body.textContent.includes('Approved by admin')"
+    )
+    assert browser.run("return location.pathname") == pipeline_page(demo_site)
+    assert browser.complaints() == []
+
+
 def test_a_state_that_changes_is_seen_in_the_tab_and_said_once(browser: Browser, demo_site: Site) -> None:
     db, demo = demo_site.db, demo_site.demo
     browser.open(pipeline_page(demo_site))
@@ -118,4 +128,14 @@ def test_a_state_that_changes_is_seen_in_the_tab_and_said_once(browser: Browser,
     browser.wait("document.title.startsWith('◐ ')")
     assert browser.run("return document.getElementById('announce').textContent") == "The pipeline is stopping"
     assert "stopping.svg" in browser.run("return document.getElementById('favicon').href")
+    assert browser.complaints() == []
+
+
+def test_stop_asks_before_it_stops_all(browser: Browser, demo_site: Site) -> None:
+    browser.open(task_page(demo_site))
+    assert not browser.find(".stop-all button").is_displayed()
+    browser.find(".stop-all summary").click()
+    browser.find(".stop-all button").click()
+    browser.wait("document.querySelector('h1 .state').textContent.trim() === 'stopping'")
+    assert browser.run("return document.querySelector('.stop-all')") is None
     assert browser.complaints() == []
