@@ -98,6 +98,15 @@ def test_ticks_do_not_lie_on_each_other() -> None:
     assert all(b - a >= parallel.TICK_GAP for a, b in pairwise(ys))
 
 
+def test_the_names_of_many_axes_do_not_lie_on_each_other() -> None:
+    names = [f"parameter number {i}" for i in range(12)]
+    found = drawn(*((float(i), dict.fromkeys(names, i)) for i in range(3)))
+    assert len(found.axes) == parallel.AXES + 1
+    gap = found.axes[1].x - found.axes[0].x
+    assert found.name_chars * parallel.CHAR_WIDTH <= gap
+    assert drawn((1, {"rate": 1}), (2, {"rate": 2})).name_chars == parallel.NAME_CHARS
+
+
 def test_a_long_name_is_cut_to_what_an_axis_has_room_for() -> None:
     assert parallel.short("learning_rate_of_the_second_head", 16) == "learning_rate_o…"
     assert parallel.short("a\nb", 16) == "a\u2424b"

@@ -30,7 +30,6 @@ blueprint = Blueprint("tasks", __name__)
 PATH = "/p/<name>/tasks/<int(max=2147483647):counter>"
 PER_PAGE = 50
 PARAMETERS, KEYS = 8, 6  # columns
-BEST_PARAMETERS = 12
 TABLE = "#h-trials"
 MORE, LESS = "highest", "lowest"
 

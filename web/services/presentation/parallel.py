@@ -20,7 +20,8 @@ SHADES = 5
 TICKS = 6
 TICK_GAP = 13  # so that the words of two do not overlap
 LOG_RATIO = 50  # a parameter whose values span more than this is tried on a logarithmic scale
-TICK_CHARS = 9
+NAME_CHARS, TICK_CHARS = 16, 9
+CHAR_WIDTH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +45,15 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Parallel:
-    """The best lie on top. `left_out` have a value and are not drawn: they are worse than all that are."""
+    """The best lie on top. `left_out` have a value and are not drawn: they are worse than all that are.
+
+    There is room for `name_chars` of the name of an axis.
+    """
 
     axes: tuple[Axis, ...]
     lines: tuple[Line, ...]
     left_out: int
+    name_chars: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +86,9 @@ def of(goal: Goal, found: Sequence[Trial], parameters: Sequence[str]) -> Paralle
     ]
     labels = [*names, goal.key]
     axes = [Axis(name=n, x=round(x, 1), ticks=s.ticks) for n, x, s in zip(labels, xs, scales, strict=True)]
-    return Parallel(axes=tuple(axes), lines=tuple(reversed(lines)), left_out=len(valued) - len(drawn))
+    chars = min(NAME_CHARS, int(gap / CHAR_WIDTH))
+    left_out = len(valued) - len(drawn)
+    return Parallel(axes=tuple(axes), lines=tuple(reversed(lines)), left_out=left_out, name_chars=chars)
 
 
 def short(text: str, most: int) -> str:
