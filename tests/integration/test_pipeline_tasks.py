@@ -11,7 +11,7 @@ from pipeline_site import STEPS, PipelineSite, pipeline
 from core.groups import Task
 from core.states import FailureReason, State
 from web.services import tasks as task_service
-from web.store import tasks
+from web.store import pipelines, tasks
 
 C, S, DONE, ERROR, STOPPED = State.CREATED, State.STARTED, State.COMPLETE, State.ERROR, State.STOPPED
 TASK = """
@@ -77,7 +77,7 @@ def test_a_declared_task_runs_as_a_node_and_all_its_trials_outputs_go_on(site_of
     models = [site.wrote(trial, "model.pt", "log")[0] for trial in trials]
     for trial in trials:
         site.move(trial, DONE)
-    assert site.runs("sweep") == []
+    assert site.runs("sweep") == pipelines.newest_executions(site.db, [node.id]) == []
     sweep(site)
     sweep(site)
     assert site.nodes() == {"make": DONE, "sweep": DONE, "test": S}

@@ -40,13 +40,13 @@ def move_on(db: Database, config: Config, pipeline: Pipeline) -> bool:
         blueprint = PipelineBlueprint(name=pipeline.name, nodes=(), edges=(), parameters=(), notes=())
         with transaction(db):
             groups.update(db, "pipeline", pipeline.id, message=str(error))
-    mover = _Mover(db, config, blueprint)
+    mover = Mover(db, config, blueprint)
     while mover.change(look(db, pipeline.id)):
         pass  # what has changed may let more begin, or end
     return mover.made
 
 
-class _Mover:
+class Mover:
     """`made` becomes true with the first execution that must be dispatched."""
 
     def __init__(self, db: Database, config: Config, blueprint: PipelineBlueprint) -> None:
