@@ -96,7 +96,7 @@ def test_a_list_that_a_node_printed_is_tried_value_by_value(site_of: Make) -> No
     [make.metadata.rates, declared.parameter.rate]
     [make.metadata.sizes, whole.parameter.layers]
     """
-    site = site_of(pipeline(nodes, edges))
+    site = site_of(pipeline(nodes, edges, "{name: size, default: 9, target: sweep.parameter.size}"))
     site.start()
     sweep(site)
     site.printed(site.run("make"), sizes=[4, 5, 6], rates=[0.5])

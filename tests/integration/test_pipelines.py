@@ -468,6 +468,26 @@ def test_a_stop_after_a_failure_does_not_hide_it(site_of: Make) -> None:
     assert site.ended == (ERROR, "make failed: #1 exited with code 1")
 
 
+def test_a_stop_changes_nothing_of_one_that_an_action_ends_in_error(site_of: Make) -> None:
+    site = site_of(
+        pipeline(
+            """
+            {name: make, type: execution, step: make, actions: [{when: node-complete, then: error-pipeline}]}
+            {name: other, type: execution, step: make}
+            """
+        )
+    )
+    site.start()
+    site.advance()
+    site.move(site.run("other"), S)
+    site.complete("make")
+    site.advance()
+    site.stop()
+    site.move(site.run("other"), STOPPED)
+    site.advance()
+    assert site.ended == (ERROR, "failed by an action of make: it is node-complete")
+
+
 def test_a_stop_before_the_first_node_begins_is_the_end(site_of: Make) -> None:
     site = site_of(CHAIN)
     site.start()
