@@ -33,7 +33,7 @@ EVENTS = {State.COMPLETE: "node-complete", State.ERROR: "node-error"}
 
 
 def move_on(db: Database, config: Config, pipeline: Pipeline) -> bool:
-    """Do all that is due; whether it made executions that must be dispatched."""
+    """Do all that is due; whether it made executions, which must be dispatched, or tasks, which must be moved on."""
     try:
         blueprint = load_pipeline(pipeline.config, pipeline.name)
     except (NotFound, InvalidInput) as error:  # a newer version of this software may refuse what an older one took
@@ -47,7 +47,7 @@ def move_on(db: Database, config: Config, pipeline: Pipeline) -> bool:
 
 
 class Mover:
-    """`made` becomes true with the first execution that must be dispatched."""
+    """`made` becomes true with the first execution or task."""
 
     def __init__(self, db: Database, config: Config, blueprint: PipelineBlueprint) -> None:
         self.db, self.config, self.blueprint = db, config, blueprint
@@ -186,7 +186,7 @@ class Mover:
             tasks.start(self.db, project, commit, prepared, creator, **place)
         else:
             launch.launch(self.db, self.config, project, commit, prepared, creator, **place)
-            self.made = True
+        self.made = True
 
     # what is to end
 
