@@ -598,6 +598,21 @@ def test_what_somebody_does_between_the_look_and_the_deed_counts(site_of: Make) 
     assert (len(site.runs("make")), site.node("make").retries, site.nodes()["make"]) == (2, 0, S)
 
 
+def test_an_execution_that_a_person_stops_is_not_stopped_again_by_the_end_of_its_pipeline(site_of: Make) -> None:
+    site = site_of(fork("stop-all"))
+    site.start()
+    site.advance()
+    site.move(site.run("other"), S)
+    site.fail("make")
+    moving = mover(site)
+    assert moving.change(look(site.db, site.pipeline.id))
+    seen = look(site.db, site.pipeline.id)
+    assert seen.ending
+    lifecycle.request_stop(site.db, site.config.logs_dir, site.run("other").uuid, "ada")
+    moving.change(seen)
+    assert said(site.server, site.run("other").uuid, "status")[-1] == "Stop requested by ada"
+
+
 def test_edges_bring_a_bounded_number_of_files_and_all_of_fewer(site_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathering, "MAX_FILES", 2500)
     nodes = """

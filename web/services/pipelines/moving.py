@@ -29,6 +29,7 @@ from web.store import commits, groups, pipelines, projects, users
 from web.store.db import transaction
 
 WAITS = "waits for approval"
+MESSAGE_CHARS = 1000
 EVENTS = {State.COMPLETE: "node-complete", State.ERROR: "node-error"}
 
 
@@ -114,8 +115,12 @@ class Mover:
         fatal = state is State.ERROR and spec is not None and spec.on_error in (OnError.STOP_ALL, OnError.RETRY)
         with transaction(self.db):
             if unchanged(self.db, seen, node):
-                groups.move(self.db, "pipeline_node", node.id, node.state, state, message)
-                self._decide(seen.pipeline, f"{node.name} failed: {message}" if fatal else effects.fails, effects.stops)
+                groups.move(self.db, "pipeline_node", node.id, node.state, state, message[:MESSAGE_CHARS])
+                self._decide(
+                    seen.pipeline,
+                    f"{node.name} failed: {message[:MESSAGE_CHARS]}" if fatal else effects.fails,
+                    effects.stops,
+                )
         return True
 
     def _decide(self, pipeline: Pipeline, fails: str, stops: str) -> None:
@@ -142,7 +147,7 @@ class Mover:
             prepared = gathering.prepare(self.db, seen.pipeline, self.blueprint, spec, ran)
         except (NotFound, InvalidInput) as error:
             effects = actions.effects(spec, "node-error", lambda _: {})
-            return self._finish(seen, node, State.ERROR, f"cannot begin: {error}"[:1000], effects)
+            return self._finish(seen, node, State.ERROR, f"cannot begin: {error}", effects)
         effects = actions.effects(spec, "node-starting", lambda _: _starting_values(prepared))
         if effects.fails or effects.stops:
             with transaction(self.db):
@@ -194,8 +199,10 @@ class Mover:
         """The pipeline ends: stop what the node runs, or let it not begin."""
         if node.state is State.CREATED:
             return self._finish(seen, node, State.STOPPED, f"skipped: {seen.pipeline.message}", NOTHING)
+        if seen.runs[node.id].made.stop_requested_at is not None:
+            return False
         with transaction(self.db):
-            return unchanged(self.db, seen, node) and stop_run(self.db, self.config, seen.pipeline, seen.runs[node.id])
+            return stop_run(self.db, self.config, seen.pipeline, runs.newest(self.db, [node])[node.id])
 
     def _end(self, seen: View) -> bool:
         if len(seen.of(*FINAL)) < len(seen.nodes):
