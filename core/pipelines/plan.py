@@ -102,7 +102,6 @@ def _try(
     }
     step = _without_needs(node, fed["input"], fed["parameter"], fed["environment-variable"])
     values = parameter_values(blueprint, node.name, given)
-    values = {key: value for key, value in values.items() if key not in fed["parameter"]}
     if node.kind == "task":
         items, name = task_items(config, node, {}, step)
         tasks.plan(items, name, parameters=values, provided=provided)

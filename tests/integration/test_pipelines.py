@@ -10,9 +10,13 @@ from api_server import said
 from pipeline_site import STEPS, PipelineSite, pipeline
 
 from core.errors import Conflict
+from core.pipelines.blueprint import load_pipeline
 from core.states import FailureReason, State
 from web.services import launch, lifecycle
+from web.services.pipelines import gathering
+from web.services.pipelines.moving import Mover
 from web.services.pipelines.progress import progress, waits
+from web.services.pipelines.view import look
 from web.store import pipelines
 from web.store.db import execute, rows, transaction
 
@@ -464,6 +468,26 @@ def test_a_stop_after_a_failure_does_not_hide_it(site_of: Make) -> None:
     assert site.ended == (ERROR, "make failed: #1 exited with code 1")
 
 
+def test_a_stop_changes_nothing_of_one_that_an_action_ends_in_error(site_of: Make) -> None:
+    site = site_of(
+        pipeline(
+            """
+            {name: make, type: execution, step: make, actions: [{when: node-complete, then: error-pipeline}]}
+            {name: other, type: execution, step: make}
+            """
+        )
+    )
+    site.start()
+    site.advance()
+    site.move(site.run("other"), S)
+    site.complete("make")
+    site.advance()
+    site.stop()
+    site.move(site.run("other"), STOPPED)
+    site.advance()
+    assert site.ended == (ERROR, "failed by an action of make: it is node-complete")
+
+
 def test_a_stop_before_the_first_node_begins_is_the_end(site_of: Make) -> None:
     site = site_of(CHAIN)
     site.start()
@@ -551,3 +575,80 @@ def test_one_that_cannot_be_moved_on_holds_up_nobody_else(site_of: Make, caplog:
     assert f"pipeline {strange.uuid} cannot be moved on" in caplog.text
     assert pipelines.get(site.db, gone.id).state is ERROR
     assert pipelines.get(site.db, gone.id).message == 'there is no pipeline "p"; the pipelines are: none'
+
+
+def mover(site: PipelineSite) -> Mover:
+    return Mover(site.db, site.config, load_pipeline(site.pipeline.config, site.pipeline.name))
+
+
+def test_what_somebody_does_between_the_look_and_the_deed_counts(site_of: Make) -> None:
+    site = site_of(fork("retry"))
+    site.start()
+    seen = look(site.db, site.pipeline.id)
+    site.stop()
+    assert mover(site).change(seen), "it looks again"
+    assert rows(site.db, "SELECT id FROM execution") == []
+    site.start()
+    site.advance()
+    site.fail("make")
+    seen = look(site.db, site.pipeline.id)
+    with transaction(site.db):
+        launch.again(site.db, site.config, site.run("make"), site.server.admin, "Runs again")
+    assert mover(site).change(seen)
+    assert (len(site.runs("make")), site.node("make").retries, site.nodes()["make"]) == (2, 0, S)
+
+
+def test_an_execution_that_a_person_stops_is_not_stopped_again_by_the_end_of_its_pipeline(site_of: Make) -> None:
+    site = site_of(fork("stop-all"))
+    site.start()
+    site.advance()
+    site.move(site.run("other"), S)
+    site.fail("make")
+    moving = mover(site)
+    assert moving.change(look(site.db, site.pipeline.id))
+    seen = look(site.db, site.pipeline.id)
+    assert seen.ending
+    lifecycle.request_stop(site.db, site.config.logs_dir, site.run("other").uuid, "ada")
+    moving.change(seen)
+    assert said(site.server, site.run("other").uuid, "status")[-1] == "Stop requested by ada"
+
+
+def test_edges_bring_a_bounded_number_of_files_and_all_of_fewer(site_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "MAX_FILES", 2500)
+    nodes = """
+    {name: make, type: execution, step: make}
+    {name: all, type: execution, step: test, on-error: continue}
+    {name: more, type: execution, step: train, on-error: continue}
+    """
+    edges = "[make.output.*, all.input.model]\n[make.output.*, more.input.data]\n[make.output.x0*, more.input.extra]"
+    site = site_of(pipeline(nodes, edges))
+    site.start()
+    site.advance()
+    site.wrote(site.run("make"), *(f"x{n:04}" for n in range(2500)))
+    site.complete("make")
+    site.advance()
+    assert len(set(site.run("all").inputs["model"]["urls"])) == 2500
+    assert site.node("more").state is ERROR
+    assert site.node("more").message == (
+        "cannot begin: its edges bring more than 2,500 files, the last the edge make.output.x0* → more.input.extra"
+    )
+
+
+def test_nobody_approves_what_is_ending(site_of: Make) -> None:
+    nodes = """
+    {name: make, type: execution, step: make}
+    {name: other, type: execution, step: make}
+    {name: test, type: execution, step: test, actions: [{when: node-complete, then: require-approval}]}
+    """
+    site = site_of(pipeline(nodes))
+    site.start()
+    site.advance()
+    site.complete("test")
+    site.advance()
+    assert waits(site.node("test"))
+    site.move(site.run("other"), S)
+    site.fail("make")
+    site.advance()
+    with pytest.raises(Conflict):
+        site.approve("test")
+    assert site.node("test").state is DONE

@@ -57,7 +57,8 @@ def start(
 def advance(db: Database, config: Config) -> bool:
     """Move every unfinished pipeline on: begin the nodes that can, follow what their executions became, and end it.
 
-    Looks at the database alone, as `tasks.advance` does; whether it made anything that must be dispatched.
+    Looks at the database alone, as `tasks.advance` does; whether it made executions, which must be dispatched, or tasks,
+    which must be moved on.
     """
     made = False
     for pipeline in pipelines.unfinished(db):

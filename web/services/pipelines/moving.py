@@ -29,25 +29,26 @@ from web.store import commits, groups, pipelines, projects, users
 from web.store.db import transaction
 
 WAITS = "waits for approval"
+MESSAGE_CHARS = 1000
 EVENTS = {State.COMPLETE: "node-complete", State.ERROR: "node-error"}
 
 
 def move_on(db: Database, config: Config, pipeline: Pipeline) -> bool:
-    """Do all that is due; whether it made executions that must be dispatched."""
+    """Do all that is due; whether it made executions, which must be dispatched, or tasks, which must be moved on."""
     try:
         blueprint = load_pipeline(pipeline.config, pipeline.name)
     except (NotFound, InvalidInput) as error:  # a newer version of this software may refuse what an older one took
         blueprint = PipelineBlueprint(name=pipeline.name, nodes=(), edges=(), parameters=(), notes=())
         with transaction(db):
             groups.update(db, "pipeline", pipeline.id, message=str(error))
-    mover = _Mover(db, config, blueprint)
+    mover = Mover(db, config, blueprint)
     while mover.change(look(db, pipeline.id)):
         pass  # what has changed may let more begin, or end
     return mover.made
 
 
-class _Mover:
-    """`made` becomes true with the first execution that must be dispatched."""
+class Mover:
+    """`made` becomes true with the first execution or task."""
 
     def __init__(self, db: Database, config: Config, blueprint: PipelineBlueprint) -> None:
         self.db, self.config, self.blueprint = db, config, blueprint
@@ -114,8 +115,12 @@ class _Mover:
         fatal = state is State.ERROR and spec is not None and spec.on_error in (OnError.STOP_ALL, OnError.RETRY)
         with transaction(self.db):
             if unchanged(self.db, seen, node):
-                groups.move(self.db, "pipeline_node", node.id, node.state, state, message)
-                self._decide(seen.pipeline, f"{node.name} failed: {message}" if fatal else effects.fails, effects.stops)
+                groups.move(self.db, "pipeline_node", node.id, node.state, state, message[:MESSAGE_CHARS])
+                self._decide(
+                    seen.pipeline,
+                    f"{node.name} failed: {message[:MESSAGE_CHARS]}" if fatal else effects.fails,
+                    effects.stops,
+                )
         return True
 
     def _decide(self, pipeline: Pipeline, fails: str, stops: str) -> None:
@@ -142,7 +147,7 @@ class _Mover:
             prepared = gathering.prepare(self.db, seen.pipeline, self.blueprint, spec, ran)
         except (NotFound, InvalidInput) as error:
             effects = actions.effects(spec, "node-error", lambda _: {})
-            return self._finish(seen, node, State.ERROR, f"cannot begin: {error}"[:1000], effects)
+            return self._finish(seen, node, State.ERROR, f"cannot begin: {error}", effects)
         effects = actions.effects(spec, "node-starting", lambda _: _starting_values(prepared))
         if effects.fails or effects.stops:
             with transaction(self.db):
@@ -186,7 +191,7 @@ class _Mover:
             tasks.start(self.db, project, commit, prepared, creator, **place)
         else:
             launch.launch(self.db, self.config, project, commit, prepared, creator, **place)
-            self.made = True
+        self.made = True
 
     # what is to end
 
@@ -194,8 +199,10 @@ class _Mover:
         """The pipeline ends: stop what the node runs, or let it not begin."""
         if node.state is State.CREATED:
             return self._finish(seen, node, State.STOPPED, f"skipped: {seen.pipeline.message}", NOTHING)
+        if seen.runs[node.id].made.stop_requested_at is not None:
+            return False
         with transaction(self.db):
-            return unchanged(self.db, seen, node) and stop_run(self.db, self.config, seen.pipeline, seen.runs[node.id])
+            return stop_run(self.db, self.config, seen.pipeline, runs.newest(self.db, [node])[node.id])
 
     def _end(self, seen: View) -> bool:
         if len(seen.of(*FINAL)) < len(seen.nodes):

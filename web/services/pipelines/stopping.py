@@ -14,16 +14,14 @@ from web.store import groups, pipelines
 
 
 def request_stop(db: Database, config: Config, pipeline: Pipeline, who: str, said: str = "") -> None:
-    """Stop what runs or waits of it, and begin nothing more. Again, or when it is final: nothing. Inside a transaction.
+    """Stop what runs or waits of it, and begin nothing more. When it ends already, or is final: nothing. Inside a transaction.
 
     `said` is why, instead of who asked.
     """
-    if not groups.request_stop(db, "pipeline", pipeline.id, who):
+    if pipelines.get(db, pipeline.id).message or not groups.request_stop(db, "pipeline", pipeline.id, who):
         return
+    groups.update(db, "pipeline", pipeline.id, message=said or f"stopped by {who}")
     pipeline = pipelines.get(db, pipeline.id)
-    if not pipeline.message:
-        groups.update(db, "pipeline", pipeline.id, message=said or f"stopped by {who}")
-        pipeline = pipelines.get(db, pipeline.id)
     started = [node for node in pipelines.nodes(db, pipeline.id) if node.state is State.STARTED]
     for run in runs.newest(db, started).values():
         stop_run(db, config, pipeline, run)
