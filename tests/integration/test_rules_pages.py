@@ -38,6 +38,16 @@ YAML = """- step:
     parameters: [{name: steps, type: integer, default: 1}]
 - step: {name: check, image: busybox, command: check}
 """
+# with a name that is no markup
+GROUPS = """- task:
+    name: s<i>earch
+    step: Train model
+    parameters: [{name: steps, style: multiple, rules: {items: [1, 2]}}]
+- pipeline:
+    name: full
+    nodes: [{name: a, type: execution, step: check}, {name: b, type: execution, step: Train model}]
+    edges: [[a.output.*, b.dependency.a]]
+"""
 
 
 @pytest.fixture
@@ -151,6 +161,24 @@ def test_the_delivery_of_a_schedule_says_that_its_time_had_come(api: ApiServer, 
     page = html.unescape(person.get(f"/p/demo/deliveries/{delivery.id}/").text)
     assert "not needed: its time had come" in page
     assert '"rule": "nightly"' in page
+
+
+def test_tasks_and_pipelines_are_told_with_what_they_make_and_stop(
+    api: ApiServer, person: Person, checkout: Checkout
+) -> None:
+    path = hosting.repository_path(api.config, hosting.repository_of(api.db, api.demo))
+    checkout.commit({"valohai.yaml": YAML + GROUPS})
+    checkout.git("push", "-q", str(path), "HEAD:refs/heads/groups")
+    rules = '[[rule]]\nname = "r"\ntasks = ["*"]\npipelines = ["*"]\ncancel_older = true\n'
+    form = {"rules": rules, "name": "groups"}
+    said = words(person.post(f"{SETTINGS}rules/try", SETTINGS, **form).text)
+    assert "push to groups" in said
+    assert ": 1 task and 1 pipeline" in said
+    assert (
+        "task s<i>earch runs in default by rule r 2 executions of step Train model by grid search, varying steps"
+        in said
+    )
+    assert "pipeline full runs in the environments of its steps by rule r nodes a (check), b (Train model)" in said
 
 
 def test_what_would_be_stopped_is_named(api: ApiServer, person: Person, checkout: Checkout) -> None:
