@@ -277,6 +277,11 @@ class TargetKind(StrEnum):
     TASK = "task"
     PIPELINE = "pipeline"
 
+    @property
+    def sign(self) -> str:
+        """Before a number of its kind: `#3` is an execution of a step, `!3` a task, `=3` a pipeline."""
+        return {"step": "#", "task": "!", "pipeline": "="}[self]
+
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Target:

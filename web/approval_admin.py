@@ -10,6 +10,7 @@ from core.errors import NotFound
 from core.names import check_sha
 from web.local import CONFIG, DATA, opened
 from web.services import approvals, setup
+from web.services.rules import words
 from web.store import projects, users
 
 
@@ -24,6 +25,7 @@ def approve(name: str, sha: str, data: Path | None, config_file: Path | None) ->
         person = users.by_name(db, setup.ADMIN)
         if person is None:
             raise NotFound("there is no admin yet: start the server once with `pushmill up`")
-        count = approvals.approve(db, config, projects.by_name(db, name), check_sha(sha), person)
-    what = f"{count} {'execution' if count == 1 else 'executions'} of it begin soon" if count else "it runs already"
+        made = approvals.approve(db, config, projects.by_name(db, name), check_sha(sha), person)
+    count = words.counted(one.target for one in made)
+    what = f"{count} of it begin{'s' if len(made) == 1 else ''} soon" if made else "it runs already"
     click.echo(f"Commit {sha} is approved: {what}.")

@@ -14,6 +14,8 @@ from web.local import CONFIG, DATA, JSON, opened
 from web.services import dry_run
 from web.services import rules as text
 from web.services.dry_run import Answer, Question
+from web.services.forecast import Run
+from web.services.presentation import formats
 from web.store import projects
 from web.store.db import transaction
 
@@ -73,7 +75,7 @@ def trigger(
         click.echo(json.dumps(_plain(answer), indent=2))
         return
     for line in _lines(answer):
-        click.echo(line)
+        click.echo(formats.one_line(line))  # names of a stranger's commit too
 
 
 def _read(file: Any) -> str:
@@ -89,10 +91,15 @@ def _plain(answer: Answer) -> dict[str, Any]:
         "commit": answer.sha,
         "outcome": answer.outcome,
         "rules": [{"name": v.rule.name, "matches": v.matches, "why": v.why} for v in answer.verdicts],
-        "runs": [asdict(run) for run in answer.runs],
+        "runs": [_plain_run(run) for run in answer.runs],
         "skipped": [{"what": what, "why": why} for what, why in answer.skipped],
-        "stops": [{"execution": execution.counter, "step": execution.step} for execution in answer.stops],
+        "stops": [{**asdict(one.target), "number": one.number} for one in answer.stops],
     }
+
+
+def _plain_run(run: Run) -> dict[str, Any]:
+    fields = asdict(run)
+    return {**fields.pop("target"), **fields}
 
 
 def _lines(answer: Answer) -> list[str]:
@@ -104,8 +111,10 @@ def _lines(answer: Answer) -> list[str]:
     for run in answer.runs:
         values = "".join(f" {name}={json.dumps(value)}" for name, value in run.parameters.items())
         by = f", by rule {run.rule}" if run.rule else ""
-        lines.append(f"  runs {run.step} in {run.environment}, priority {run.priority}{by}{values}")
+        where = run.environment or "the environments of its steps"
+        lines.append(f"  runs {run.target.label} in {where}, priority {run.priority}{by}{values}")
+        lines += [f"    {run.makes}"] if run.makes else []
         lines += [f"    {note}" for note in run.notes]
     lines += [f"  skips {what}: {why}" for what, why in answer.skipped]
-    lines += [f"  stops #{execution.counter} {execution.step}" for execution in answer.stops]
+    lines += [f"  stops {one.number} {one.target.label}" for one in answer.stops]
     return lines

@@ -8,8 +8,9 @@ from push_server import PushServer, step
 from core.model import Execution
 from core.states import State
 from web.services import lifecycle
-from web.store import logs, projects, runners
+from web.store import launched, logs, projects, runners
 from web.store.db import execute
+from web.store.launched import Launched
 
 TWO = step("train") + step("check")
 TRAIN = """- step:
@@ -21,6 +22,21 @@ TRAIN = """- step:
       - {name: epochs, type: integer, default: 1}
       - {name: layers, type: integer, multiple: separate, default: [3]}
 """
+# a task and a pipeline beside it, of which one is called like a step
+SEARCH = """- task:
+    name: train
+    step: train
+    parameters: [{name: epochs, style: multiple, rules: {items: [1, 2, 3]}}]
+"""
+FULL = """- pipeline:
+    name: full
+    parameters: [{name: length, default: 1, targets: [fit.parameters.epochs]}]
+    nodes:
+      - {name: ready, type: execution, step: check}
+      - {name: fit, type: execution, step: train}
+    edges: [[ready.output.*, fit.dependency.ready]]
+"""
+ALL = TRAIN + step("check") + SEARCH + FULL
 
 
 CANCEL = '[[rule]]\nname = "main"\nsteps = ["train"]\ncancel_older = true\n[[rule]]\nname = "rest"\n'
@@ -60,6 +76,13 @@ class Model:
     @property
     def made(self) -> list[Execution]:
         return self.pushes.executions("model")
+
+    def launched(self, place: int = -1) -> list[str]:
+        """What a push has launched, by default the last one."""
+        return [f"{one.number} {one.target.label}" for one in self.of_push(place)]
+
+    def of_push(self, place: int = -1) -> list[Launched]:
+        return launched.of_push(self.pushes.db, self.pushes.pushes("model")[place].id)
 
     @property
     def states(self) -> list[tuple[str, State]]:

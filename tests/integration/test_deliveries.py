@@ -15,12 +15,13 @@ import pytest
 from api_server import ApiServer
 from instance import Checkout, wait_for
 from push_server import bare_repository, step
+from ruled_project import ALL
 from site_client import Person
 from werkzeug.test import TestResponse
 
 from core import clock
 from hooks import signatures
-from web.services import hosting, ingest, pruning
+from web.services import hosting, ingest, pipelines, pruning, tasks
 from web.store import commits, deliveries, executions, projects
 from web.store.db import execute, transaction
 from web.store.deliveries import Delivery
@@ -109,6 +110,23 @@ def test_a_delivery_leads_to_its_commit_and_its_executions(hub: Hub) -> None:
     assert set(re.findall(r"/p/model/executions/\d+/", page)) == {"/p/model/executions/1/", "/p/model/executions/2/"}
     assert "refs/heads/main: 2 executions" in page
     assert "<dt>Signature</dt><dd>right</dd>" in page
+
+
+def test_a_delivery_leads_to_the_tasks_and_pipelines_themselves_not_to_what_they_make(hub: Hub) -> None:
+    with transaction(hub.api.db):
+        projects.set_rules(hub.api.db, hub.project.id, '[[rule]]\nname = "r"\ntasks = ["*"]\npipelines = ["*"]\n')
+    hub.deliver(payload(hub.push({"valohai.yaml": ALL})))
+    hub.drain()
+    pipelines.advance(hub.api.db, hub.api.config)
+    tasks.advance(hub.api.db, hub.api.config)
+    assert sorted(hub.steps()) == ["check", "train", "train", "train"]
+    page = hub.page(hub.deliveries()[0].id)
+    led_to = page.split('<ul class="led-to">')[1].split("</ul>")[0]
+    assert re.findall(r'href="([^"]+)">([^<]+)<', led_to) == [
+        ("/p/model/tasks/1/", "!1 task train"),
+        ("/p/model/pipelines/1/", "=1 pipeline full"),
+    ]
+    assert re.findall(r'aria-label="(\w+)"', led_to) == ["created", "started"]
 
 
 def test_the_list_is_paged_newest_first_and_the_settings_lead_to_it(hub: Hub) -> None:

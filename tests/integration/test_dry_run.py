@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from instance import Checkout
 from push_server import PushServer, needy_step, step
-from ruled_project import CANCEL, TRAIN, Model
+from ruled_project import ALL, CANCEL, FULL, TRAIN, Model
 
+from core.model import TargetKind
 from web.services import dry_run, environments
 from web.services.dry_run import Answer, Question
-from web.store import projects
+from web.store import pipelines, projects, tasks
 
 PATTERNS = st.lists(st.sampled_from(["main", "dev", "*", "!main", "x/**", "!x/1"]), min_size=1, max_size=3)
 VALUES = {
@@ -25,6 +26,8 @@ VALUES = {
     "branches": PATTERNS,
     "paths": st.lists(st.sampled_from(["src/**", "!**/*.md", "docs/*", "valohai.yaml"]), min_size=1, max_size=2),
     "steps": st.lists(st.sampled_from(["train", "*", "!train", "none", "check"]), min_size=1, max_size=2),
+    "tasks": st.lists(st.sampled_from(["train", "*", "none"]), min_size=1, max_size=2),
+    "pipelines": st.lists(st.sampled_from(["full", "*", "!full", "none"]), min_size=1, max_size=2),
     "environment": st.sampled_from(["gpu", "nowhere"]),
     "priority": st.integers(-3, 3),
     "parameters": st.sampled_from([{"epochs": 3}, {"epochs": "x"}, {"rate": 0.5}, {"nope": True}]),
@@ -38,7 +41,12 @@ EVENT = st.fixed_dictionaries(
         "files": st.lists(st.sampled_from(["src/a.py", "src/a.md", "docs/a"]), min_size=1, max_size=2, unique=True),
         "message": st.sampled_from(["work", "work [skip ci]", "work\n\nPushmill-Parameter: epochs=9"]),
         "options": st.lists(
-            st.sampled_from(["pushmill.step=check", "pushmill.parameter=epochs=4", "pushmill.environment=gpu", "x"]),
+            st.sampled_from(
+                [
+                    *("pushmill.step=check", "pushmill.task=train", "pushmill.pipeline=full"),
+                    *("pushmill.parameter=epochs=4", "pushmill.environment=gpu", "x"),
+                ]
+            ),
             max_size=2,
         ),
     }
@@ -70,12 +78,18 @@ def here(pushes: PushServer, checkout: Checkout) -> Model:
     return Model(pushes, checkout, "")
 
 
+def stopped(here: Model) -> set[str]:
+    """The numbers of all that was asked to stop."""
+    found = [one for place in range(len(here.pushes.pushes("model"))) for one in here.of_push(place)]
+    return {one.number for one in found if one.stop_requested_at}
+
+
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(EVENT)
 def test_what_a_dry_run_says_is_what_a_push_then_does(here: Model, event: dict[str, Any]) -> None:
     pushes, number = here.pushes, next(NUMBERS)
     files = {name: str(number) for name in event["files"]}
-    sha = here.commit(files | {"valohai.yaml": TRAIN + step("check") + needy_step("needy")}, event["message"])
+    sha = here.commit(files | {"valohai.yaml": ALL + needy_step("needy")}, event["message"])
     here.push("-o", "ci.skip", f"{sha}:refs/heads/parked-{number}")
     text = toml(event["rules"])
     branch, ref = event["to"].removeprefix("refs/heads/"), event["to"]
@@ -88,17 +102,19 @@ def test_what_a_dry_run_says_is_what_a_push_then_does(here: Model, event: dict[s
         here.push(f":{ref}")
     else:
         said = asked(pushes, Question(name=sha, branch=branch, options=options, rules=text))
-    before = {execution.id: execution for execution in here.made}
+    before = stopped(here)
     here.rules(text)
     here.push(*(part for option in options for part in ("-o", option)), f"{sha}:{ref}")
     push = pushes.pushes("model")[-1]
     assert (push.ref, push.outcome, push.skipped) == (ref, said.outcome, said.skipped)
-    made = [execution for execution in here.made if execution.id not in before]
-    assert [(e.step, e.parameters, e.environment, e.priority) for e in made] == [
-        (run.step, run.parameters, run.environment, run.priority) for run in said.runs
+    assert [one.target for one in here.of_push()] == [run.target for run in said.runs]
+    steps = [run for run in said.runs if run.target.kind is TargetKind.STEP]
+    assert [(e.parameters, e.environment, e.priority) for e in here.made if e.push_id == push.id] == [
+        (run.parameters, run.environment, run.priority) for run in steps
     ]
-    stopped = [e.id for e in here.made if e.id in before and e.stop_requested_at != before[e.id].stop_requested_at]
-    assert stopped == [execution.id for execution in said.stops]
+    groups = [*tasks.of_push(pushes.db, push.id), *pipelines.of_push(pushes.db, push.id)]
+    assert [made.priority for made in groups] == [run.priority for run in said.runs[len(steps) :]]
+    assert stopped(here) - before == {one.number for one in said.stops}
 
 
 def test_a_commit_that_is_not_yet_pushed_changes_what_its_branch_has_not(here: Model) -> None:
@@ -145,7 +161,7 @@ def test_a_pull_request_is_asked_about_by_its_base_branch(here: Model) -> None:
 def test_a_schedule_is_asked_about_by_its_rule(here: Model) -> None:
     rules = '[[rule]]\nname = "night"\nschedule = "0 3 * * *"\nsteps = ["train"]\n[[rule]]\nname = "r"\n'
     said = asked(here.pushes, Question(name="main", event="schedule", rules=rules))
-    assert (said.event, [run.step for run in said.runs]) == ("schedule of rule night on main", ["train"])
+    assert (said.event, [run.target.name for run in said.runs]) == ("schedule of rule night on main", ["train"])
     assert [verdict.why for verdict in said.verdicts] == [
         "its time has come",
         "it is for push, pull_request, and this is a scheduled run",
@@ -178,6 +194,97 @@ def test_the_command_line_prints_sets_and_clears_rules(here: Model) -> None:
     assert projects.by_name(pushes.db, "model").rules == ""
 
 
+GROUPS = """[[rule]]
+name = "r"
+tasks = ["*"]
+pipelines = ["*"]
+parameters = { length = 4 }
+cancel_older = true
+"""
+
+
+def test_of_a_task_it_says_what_it_varies_and_of_a_pipeline_its_nodes(here: Model) -> None:
+    sha = here.commit({"valohai.yaml": ALL})
+    here.push()
+    said = asked(here.pushes, Question(name=sha, rules=GROUPS))
+    assert said.outcome == "1 task and 1 pipeline"
+    task, pipeline = said.runs
+    assert (task.target.label, str(task.makes)) == (
+        "task train", "3 executions of step train by grid search, varying epochs"
+    )  # fmt: skip
+    assert (task.parameters, task.environment) == ({"layers": [3]}, "default")
+    assert (pipeline.target.label, str(pipeline.makes)) == ("pipeline full", "nodes ready (check), fit (train)")
+    assert (pipeline.parameters, pipeline.environment) == ({"length": 4}, "")
+    said = asked(here.pushes, Question(name=sha, rules=GROUPS.replace("length", "epochs") + 'environment = "gpu"\n'))
+    task, pipeline = said.runs
+    assert (str(task.makes), task.parameters) == (
+        "1 execution of step train by grid search",
+        {"epochs": 4, "layers": [3]},
+    )
+    assert (task.environment, pipeline.environment) == ("gpu", "gpu")
+    assert pipeline.parameters == {"length": 1}
+
+
+def test_what_an_environment_refuses_is_said_of_the_nodes_that_would_run_there(here: Model) -> None:
+    environments.change(here.pushes.db, "gpu", {"images": ["registry/*"]})
+    sha = here.commit({"valohai.yaml": ALL})
+    here.push()
+    said = asked(here.pushes, Question(name=sha, rules=GROUPS + 'environment = "gpu"\n'))
+    task, pipeline = said.runs
+    assert "busybox" in task.notes[0]
+    assert [note.partition(":")[0] for note in pipeline.notes] == ["ready", "fit"]
+
+
+def test_the_command_line_says_it_of_tasks_and_pipelines_in_words_and_as_json(here: Model) -> None:
+    here.rules(GROUPS)
+    here.change({"valohai.yaml": ALL})
+    here.commit({"a": "1"})
+    here.push("-o", "ci.skip", "HEAD:refs/heads/parked")
+    done = pushmill(here.pushes, "trigger", "model", "parked", "--branch", "main")
+    assert done.stdout.splitlines()[1:] == [
+        "  rule r matches: branch main",
+        "  runs task train in default, priority 0, by rule r layers=[3]",
+        "    3 executions of step train by grid search, varying epochs",
+        "  runs pipeline full in the environments of its steps, priority 0, by rule r length=4",
+        "    nodes ready (check), fit (train)",
+        "  stops !1 task train",
+        "  stops =1 pipeline full",
+    ]
+    done = pushmill(here.pushes, "trigger", "model", "parked", "--branch", "main", "--json")
+    said = json.loads(done.stdout)
+    usual = {"priority": 0, "rule": "r", "notes": []}
+    assert said["runs"] == [
+        {
+            "kind": "task",
+            "name": "train",
+            "parameters": {"layers": [3]},
+            "environment": "default",
+            "makes": {"count": 3, "step": "train", "search": "grid_search", "varied": ["epochs"]},
+            **usual,
+        },
+        {
+            "kind": "pipeline",
+            "name": "full",
+            "parameters": {"length": 4},
+            "environment": "",
+            "makes": {"nodes": [{"name": "ready", "runs": "check"}, {"name": "fit", "runs": "train"}]},
+            **usual,
+        },
+    ]
+    assert said["stops"] == [
+        {"kind": "task", "name": "train", "number": "!1"},
+        {"kind": "pipeline", "name": "full", "number": "=1"},
+    ]
+
+
+def test_names_that_a_terminal_would_obey_are_shown_as_signs(here: Model) -> None:
+    here.change({"valohai.yaml": ALL + FULL.replace("full", '"\\e[31mred"')})
+    here.rules(GROUPS)
+    said = pushmill(here.pushes, "trigger", "model", "main").stdout
+    assert "skips pipeline \u241b[31mred: its name has control characters" in said
+    assert "\x1b" not in said
+
+
 def test_the_command_line_says_what_a_ref_would_trigger(here: Model) -> None:
     pushes = here.pushes
     here.change({"valohai.yaml": TRAIN + step("check")}, "HEAD:refs/heads/dev")
@@ -201,5 +308,5 @@ def test_the_command_line_says_what_a_ref_would_trigger(here: Model) -> None:
     }
     done = pushmill(pushes, "trigger", "model", "dev", "-o", "pushmill.step=check", "-o", "pushmill.parameter=a=1")
     assert "  runs check in default, priority 0" in done.stdout
-    assert "  skips parameter a: no step that was chosen has it" in done.stdout
+    assert "  skips parameter a: nothing that was chosen has it" in done.stdout
     assert "there is no commit, branch or tag 'none' here" in pushmill(pushes, "trigger", "model", "none").stderr

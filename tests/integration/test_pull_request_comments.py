@@ -118,7 +118,7 @@ def test_a_pull_request_of_a_branch_that_ran_before_gets_its_comment_too(pull: P
     pull.told.move("train", State.COMPLETE)
     pull.told.tell()
     said = pull.told.ask(Request(sha=sha, branch="topic"))
-    assert "every step was skipped" in said
+    assert "all of it was skipped" in said
     pull.told.tell()
     (comment,) = pull.comments
     assert "1 complete" in comment

@@ -79,7 +79,7 @@ def test_a_new_head_stops_what_older_ones_run_and_nothing_of_other_pull_requests
 def test_a_head_that_is_told_of_late_stops_nothing_and_runs_nothing_of_the_rule(site: Site) -> None:
     older, newer = site.head(message="one"), site.head(message="two")
     site.ask(newer)
-    assert site.ask(older, "updated") == "pull request 7: nothing runs: every step was skipped"
+    assert site.ask(older, "updated") == "pull request 7: nothing runs: all of it was skipped"
     assert site.pushes.pushes("model")[-1].skipped == (("train", "a newer push of this branch runs already"),)
     assert states(site) == [State.QUEUED]
 
@@ -127,7 +127,7 @@ def test_a_dry_run_knows_what_its_pull_request_runs_would_stop_and_waits_for(sit
     site.ask(first)
     site.ask(second, "updated")
     said = asked(site, second.sha)
-    assert (said.outcome, [run.step for run in said.runs], said.stops) == ("1 execution", ["train"], ())
+    assert (said.outcome, [run.target.name for run in said.runs], said.stops) == ("1 execution", ["train"], ())
     site.push_told(second)
     push = site.pushes.pushes("model")[-1]
     said = dry_run.ask(

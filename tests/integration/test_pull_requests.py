@@ -92,7 +92,7 @@ class Site(Forge):
 
     def approve(self, request: Request) -> int:
         project = projects.by_name(self.pushes.db, "model")
-        return approvals.approve(self.pushes.db, self.pushes.config, project, request.sha, self.admin)
+        return len(approvals.approve(self.pushes.db, self.pushes.config, project, request.sha, self.admin))
 
     def waiting(self) -> list[str]:
         project = projects.by_name(self.pushes.db, "model")
@@ -226,7 +226,7 @@ def test_skip_marks_and_broken_configurations_are_said(site: Site) -> None:
 def test_a_push_and_then_its_pull_request_make_one_set(site: Site) -> None:
     request = site.head()
     site.push_told(request)
-    assert site.ask(request) == "pull request 7: nothing runs: every step was skipped"
+    assert site.ask(request) == "pull request 7: nothing runs: all of it was skipped"
     assert site.pushes.steps("model") == ["train"]
     assert site.of(request.sha)[1].skipped == (("train", "#1 runs it already, for the push to topic"),)
 
@@ -238,7 +238,7 @@ def test_a_pull_request_and_then_its_push_make_one_set(site: Site) -> None:
     site.push_told(request)
     assert site.pushes.steps("model") == ["train"]
     assert site.of(request.sha)[1].skipped == (("train", "#1 runs it already, for pull request 7"),)
-    assert site.of(request.sha)[1].outcome == "nothing runs: every step was skipped"
+    assert site.of(request.sha)[1].outcome == "nothing runs: all of it was skipped"
 
 
 @each
@@ -274,7 +274,7 @@ def test_a_fork_runs_nothing_until_that_very_commit_is_approved(site: Site) -> N
     assert site.again() == "pull request 7: waits for approval: from a fork"
     assert site.pushes.steps("model") == []
     assert site.approve(first) == 1
-    assert [push.outcome for push in site.of(first.sha)] == ["1 execution", "nothing runs: every step was skipped"]
+    assert [push.outcome for push in site.of(first.sha)] == ["1 execution", "nothing runs: all of it was skipped"]
     assert (site.pushes.steps("model"), site.waiting()) == (["train"], [])
     second = site.head(FORK, message="and now for something else")
     assert site.ask(second, "updated") == "pull request 7: waits for approval: from a fork"
@@ -324,7 +324,8 @@ def test_two_people_who_approve_at_once_make_one_set(site: Site) -> None:
 
     def press() -> None:
         db = connect(site.pushes.config.database)
-        made.append(approvals.approve(db, site.pushes.config, projects.by_name(db, "model"), request.sha, site_admin))
+        project = projects.by_name(db, "model")
+        made.append(len(approvals.approve(db, site.pushes.config, project, request.sha, site_admin)))
         db.close()
 
     site_admin = site.admin
@@ -390,7 +391,7 @@ def test_the_command_line_approves(site: Site) -> None:
 
     assert "no full commit name" in approve(request.sha[:12]).stderr
     assert "waits for approval" in approve("f" * 40).stderr
-    assert approve(request.sha).stdout == f"Commit {request.sha} is approved: 1 execution of it begin soon.\n"
+    assert approve(request.sha).stdout == f"Commit {request.sha} is approved: 1 execution of it begins soon.\n"
     assert approve(request.sha).stdout == f"Commit {request.sha} is approved: it runs already.\n"
     assert site.pushes.steps("model") == ["train"]
 
@@ -499,7 +500,7 @@ def test_rules_that_cancel_what_is_older_take_a_head_that_was_forced_back_for_th
     third = site.head(message="more")
     fourth = site.head(message="and more")
     site.ask(fourth, "updated")
-    assert site.ask(third, "updated") == "pull request 7: nothing runs: every step was skipped"
+    assert site.ask(third, "updated") == "pull request 7: nothing runs: all of it was skipped"
     assert site.of(third.sha)[0].skipped == (("train", "a newer push of this branch runs already"),)
 
 

@@ -43,7 +43,7 @@ def test_a_wish_that_has_no_effect_does_not_hide_that_no_rule_is_for_the_push(
     assert here.change({"a": "1"}, "-o", "pushmill.parameter=a=1", "main") == (
         "nothing runs: no rule is for it (main: branch main matches none of x)"
     )
-    assert dict(pushes.pushes("model")[-1].skipped) == {"parameter a": "no step that was chosen has it"}
+    assert dict(pushes.pushes("model")[-1].skipped) == {"parameter a": "nothing that was chosen has it"}
 
 
 PATHS = '[[rule]]\nname = "code"\npaths = ["src/**", "!**/*.md"]\nsteps = ["train"]\n'
@@ -104,7 +104,7 @@ def test_environment_parameters_and_priority_reach_the_execution(pushes: PushSer
     assert (execution.environment, execution.gpus, execution.priority) == ("gpu", 2, 7)
     assert execution.parameters == {"epochs": 3, "layers": [1, 2]}
     assert execution.commands == ("train --epochs=3 --layers=1,2",)
-    assert pushes.pushes("model")[-1].skipped == (("parameter x of rule main", "no step that it chooses has it"),)
+    assert pushes.pushes("model")[-1].skipped == (("parameter x of rule main", "nothing that it chooses has it"),)
     assert "Chosen by rule main" in here.log(execution)
 
 
@@ -127,7 +127,7 @@ def test_push_options_go_before_trailers_and_both_before_rules(pushes: PushServe
         ({"epochs": 4, "layers": [5]}, "gpu"),
     ]
     assert dict(pushes.pushes("model")[-1].skipped) == {
-        "parameter nope": "no step that was chosen has it",
+        "parameter nope": "nothing that was chosen has it",
         "environment moon": "there is none of this name, so this changes nothing",
         "parameter epochs": "NAME=VALUE is expected",
     }
@@ -141,24 +141,6 @@ def test_steps_that_a_push_names_run_whatever_the_rules_say_with_the_values_of_t
     assert [(execution.step, execution.priority) for execution in here.made] == [("check", 0), ("train", 5)]
     here.rules('[[rule]]\nname = "never"\nbranches = ["x"]\n')
     assert here.change({"a": "2"}, message="work\n\nPushmill-Step: check") == "1 execution"
-
-
-def test_pipelines_and_tasks_that_a_rule_names_are_skipped_with_the_reason(
-    pushes: PushServer, checkout: Checkout
-) -> None:
-    here = model(pushes, checkout, '[[rule]]\nname = "main"\npipelines = ["*"]\ntasks = ["grid", "none"]\n')
-    yaml = (
-        TRAIN + "- task: {name: grid, step: train, type: grid_search,"
-        " parameters: [{name: epochs, style: multiple, rules: {items: [1]}}]}\n"
-        + "- pipeline: {name: full, nodes: [{name: a, type: execution, step: train}, {name: b, type: execution, step: train}],"
-        " edges: [[a.output.x, b.input.x]]}\n"
-    )
-    assert here.change({"valohai.yaml": yaml}) == "nothing runs: every step was skipped"
-    assert dict(pushes.pushes("model")[-1].skipped) == {
-        "pipeline full": "pipelines do not run here yet",
-        "task grid": "tasks do not run here yet",
-        "task none": "there is no task of this name",
-    }
 
 
 def test_a_push_stops_what_older_pushes_of_its_branch_still_run_of_the_rule(

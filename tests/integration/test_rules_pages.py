@@ -12,9 +12,12 @@ from instance import Checkout
 from site_client import Person
 
 from core.model import PushEvent
+from core.pipelines import plan as pipeline_plan
+from core.steps.parse import parse
 from core.steps.resolve import resolve
+from core.tasks import plan as task_plan
 from web.pages.rules_section import START
-from web.services import hosting, launch, schedule
+from web.services import hosting, launch, pipelines, schedule, tasks
 from web.store import commits, deliveries, projects
 from web.store.db import transaction
 
@@ -37,6 +40,16 @@ YAML = """- step:
     command: train {parameters}
     parameters: [{name: steps, type: integer, default: 1}]
 - step: {name: check, image: busybox, command: check}
+"""
+# with a name that is no markup
+GROUPS = """- task:
+    name: s<i>earch
+    step: Train model
+    parameters: [{name: steps, style: multiple, rules: {items: [1, 2]}}]
+- pipeline:
+    name: full
+    nodes: [{name: a, type: execution, step: check}, {name: b, type: execution, step: Train model}]
+    edges: [[a.output.*, b.dependency.a]]
 """
 
 
@@ -151,6 +164,37 @@ def test_the_delivery_of_a_schedule_says_that_its_time_had_come(api: ApiServer, 
     page = html.unescape(person.get(f"/p/demo/deliveries/{delivery.id}/").text)
     assert "not needed: its time had come" in page
     assert '"rule": "nightly"' in page
+
+
+def test_tasks_and_pipelines_are_told_with_what_they_make_and_stop(
+    api: ApiServer, person: Person, checkout: Checkout
+) -> None:
+    path = hosting.repository_path(api.config, hosting.repository_of(api.db, api.demo))
+    checkout.commit({"valohai.yaml": YAML + GROUPS})
+    checkout.git("push", "-q", str(path), "HEAD:refs/heads/groups")
+    rules = '[[rule]]\nname = "r"\ntasks = ["*"]\npipelines = ["*"]\ncancel_older = true\n'
+    form = {"rules": rules, "name": "groups"}
+    said = words(person.post(f"{SETTINGS}rules/try", SETTINGS, **form).text)
+    assert "push to groups" in said
+    assert ": 1 task and 1 pipeline" in said
+    assert (
+        "task s<i>earch runs in default by rule r 2 executions of step Train model by grid search, varying steps"
+        in said
+    )
+    assert "pipeline full runs in the environments of its steps by rule r nodes a (check), b (Train model)" in said
+    with transaction(api.db):
+        event = PushEvent(ref="refs/heads/groups", before="0" * 40, after=api.commit.identifier, identity="x")
+        push = commits.add_push(api.db, hosting.repository_of(api.db, api.demo).id, event, None)
+        config = parse((YAML + GROUPS).encode()).config
+        searching = task_plan.plan(config, "s<i>earch")
+        tasks.start(api.db, api.demo, api.commit, searching, api.admin, push_id=push)
+        full = pipeline_plan.plan(config, "full")
+        pipelines.start(api.db, api.demo, api.commit, full, api.admin, push_id=push)
+    page = person.post(f"{SETTINGS}rules/try", SETTINGS, **form).text
+    assert "Stops !1 task s<i>earch , =1 pipeline full ." in words(page)
+    assert 'href="/p/demo/tasks/1/"' in page
+    assert 'href="/p/demo/pipelines/1/"' in page
+    assert "<i>" not in page
 
 
 def test_what_would_be_stopped_is_named(api: ApiServer, person: Person, checkout: Checkout) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from instance import Checkout
 from push_server import PushServer, bare_repository, step
-from ruled_project import Model, started
+from ruled_project import ALL, Model, started
 
 from core import clock
 from core.model import EventKind
 from core.states import State
 from web.services import badges, schedule
 from web.services.badges import Question
-from web.store import deliveries, projects
+from web.store import deliveries, launched, projects
 from web.store.db import execute, transaction
 
 NIGHTLY = """[[rule]]
@@ -124,6 +124,27 @@ def test_a_run_stops_only_older_runs_of_its_own_schedule(here: Model) -> None:
     stopping = [e for e in here.made if e.stop_requested_at]
     assert [e.id for e in stopping] == [here.made[2].id]
     assert "Superseded by #6" in here.log(stopping[0])
+
+
+def test_a_run_stops_the_older_tasks_and_pipelines_of_its_own_schedule_alone(here: Model) -> None:
+    rule = 'tasks = ["*"]\npipelines = ["*"]\ncancel_older = true\n'
+    here.rules(
+        f'[[rule]]\nname = "three"\nschedule = "0 3 * * *"\n{rule}[[rule]]\nname = "four"\nschedule = "0 4 * * *"\n{rule}'
+        f'[[rule]]\nname = "pushes"\n{rule}'
+    )
+    here.change({"valohai.yaml": ALL})
+    noon = datetime.now(UTC).replace(hour=12)
+    sweep(here.pushes, noon + timedelta(days=1))
+    rules = "UPDATE project SET rules = replace(rules, '0 4 * * *', '0 4 1 1 *')"  # it does not come again
+    execute(here.pushes.db, rules)
+    sweep(here.pushes, noon + timedelta(days=2))
+    found = {push.pusher: push for push in here.pushes.pushes("model")[1:4]}
+    assert len(found) == 3
+    stopped = {
+        pusher: [bool(one.stop_requested_at) for one in launched.of_push(here.pushes.db, push.id)]
+        for pusher, push in found.items()
+    }
+    assert stopped == {"admin": [False] * 2, "schedule three": [True] * 2, "schedule four": [False] * 2}
 
 
 def test_a_push_leaves_what_a_schedule_runs(here: Model) -> None:

@@ -28,7 +28,7 @@ def event(*options: str, ref: str = "refs/heads/main") -> PushEvent:
 
 
 def names(choice: rules.Choice) -> list[str]:
-    return [resolved.step.name for resolved in choice.run]
+    return [chosen.target.label for chosen in choice.run]
 
 
 def test_a_branch_runs_every_step_that_has_its_values_and_says_what_the_others_lack(config: Any) -> None:
@@ -122,7 +122,7 @@ def test_a_value_is_the_option_s_else_the_trailer_s_else_the_rule_s_else_the_def
     rule = Rule(name="r", parameters={} if by_rule is None else {"epochs": by_rule})
     (chosen,) = rules.choose(EPOCHS, event(*options), message, rules=[rule]).run
     expected = next(value for value in (option, trailer, by_rule, 100) if value is not None)
-    assert chosen.resolved.parameters == {"epochs": expected}
+    assert chosen.plan.parameters == {"epochs": expected}
 
 
 @given(option=st.sampled_from(["", "one", "gone"]), trailer=st.sampled_from(["", "two", "gone"]), by_rule=st.booleans())
@@ -155,7 +155,7 @@ def test_a_tag_reads_no_trailers_and_a_schedule_neither() -> None:
         PushEvent(kind=EventKind.SCHEDULE, ref="refs/heads/x", before="a", after="a"),
     ):
         (chosen,) = rules.choose(EPOCHS, made, message, rules=[rule], facts=Facts(rule="r")).run
-        assert chosen.resolved.parameters == {"epochs": 1}
+        assert chosen.plan.parameters == {"epochs": 1}
 
 
 def test_changed_paths_are_asked_for_only_by_a_rule_that_needs_them_and_count_when_they_cannot_be_told() -> None:

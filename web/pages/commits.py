@@ -105,6 +105,7 @@ def approve(name: str, identifier: str) -> Response:
     approvals.approve(db, server.config, projects.by_name(db, name), identifier, access.current_user())
     server.changes.publish()
     dispatch.dispatch(db, server.queues)
+    server.queues.nudge()  # tasks and pipelines are begun by the sweep
     return redirect(url_for("commits.show", name=name, identifier=identifier), 303)
 
 

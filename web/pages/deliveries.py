@@ -9,15 +9,16 @@ from flask.typing import ResponseReturnValue
 from sqlite_utils import Database
 
 from core.errors import Conflict, NotFound
-from core.model import Commit, Execution, Project
+from core.model import Commit, Project
 from core.states import UNFINISHED
 from web import access
 from web.pages.paging import Page
 from web.services import redaction, schedule
-from web.store import commits, deliveries, executions, projects
+from web.store import commits, deliveries, launched, projects
 from web.store.commits import Push
 from web.store.db import transaction
 from web.store.deliveries import POLL, Delivery
+from web.store.launched import Launched
 
 blueprint = Blueprint("deliveries", __name__)
 
@@ -35,11 +36,11 @@ SIGNATURES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """One push that a delivery brought, with its commit and what runs of it."""
+    """One push that a delivery brought, with its commit and what runs for it."""
 
     push: Push
     commit: Commit | None
-    executions: list[Execution]
+    launched: list[Launched]
 
 
 @blueprint.get("/p/<name>/deliveries/")
@@ -67,7 +68,7 @@ def show(name: str, number: int) -> str:
     effects = [_effect(db, push) for push in pushes[:SHOWN_PUSHES]]
     secret = _secret(db, delivery)
     body = redaction.body(delivery, secret)
-    running = any(execution.state in UNFINISHED for effect in effects for execution in effect.executions)
+    running = any(one.state in UNFINISHED for effect in effects for one in effect.launched)
     return render_template(
         "delivery.html",
         project=project,
@@ -121,7 +122,7 @@ def _asked(db: Database, name: str, number: int) -> tuple[Project, Delivery]:
 
 def _effect(db: Database, push: Push) -> Effect:
     commit = commits.get(db, push.commit_id) if push.commit_id is not None else None
-    return Effect(push=push, commit=commit, executions=executions.of_push(db, push.id))
+    return Effect(push=push, commit=commit, launched=launched.of_push(db, push.id))
 
 
 def _signature(delivery: Delivery) -> str:

@@ -21,7 +21,7 @@ START = """\
 # events = ["push", "pull_request"]    # or tag; a schedule = "0 3 * * *" needs none
 # branches = ["main", "release/*"]
 # paths = ["src/**", "!**/*.md"]
-# steps = ["train*"]
+# steps = ["train*"]                   # or tasks, pipelines
 # environment = "gpu"
 # parameters = { epochs = 3 }
 # cancel_older = true

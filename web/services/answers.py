@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from sqlite_utils import Database
 
-from core.model import Project, PullRequestEvent, PushEvent
+from core.model import Project, PullRequestEvent, PushEvent, TargetKind
 from hooks.forges.base import Ignored
-from web.store import commits, deliveries, executions
+from web.store import commits, deliveries, launched
 from web.store.commits import Push
 
 MAX_LINES = 40
+PAGES = {TargetKind.STEP: "executions", TargetKind.TASK: "tasks", TargetKind.PIPELINE: "pipelines"}
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a terminal would obey them
 
 
@@ -52,10 +53,10 @@ def _handled(db: Database, push: Push, pages: str) -> Iterator[str]:
         yield f"{name}: {push.outcome}"
         return
     yield f"{name}: {pages}/commits/{commits.get(db, push.commit_id).identifier}/"
-    started = executions.of_push(db, push.id)
-    for execution in started:
-        yield f"  {execution.step} #{execution.counter}: {pages}/executions/{execution.counter}/"
-    if not started:
+    begun = launched.of_push(db, push.id)
+    for one in begun:
+        yield f"  {one.target.label} {one.number}: {pages}/{PAGES[one.target.kind]}/{one.counter}/"
+    if not begun:
         yield f"  {push.outcome}"
-    for step, reason in push.skipped:
-        yield f"  skipped {step}: {reason}"
+    for label, reason in push.skipped:
+        yield f"  skipped {label}: {reason}"

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sqlite_utils import Database
 
 from core.config import Config
 from core.errors import Conflict
-from core.model import Project, PushEvent, User
+from core.model import Project, PushEvent, Target, User
 from web.services import heads, hosting, planning, repeats, trigger
 from web.services.heads import Head
 from web.services.planning import Plan
 from web.services.trigger import Source
-from web.store import approvals, commits, deliveries, executions, outbox, projects
+from web.store import approvals, commits, deliveries, launched, outbox, projects
 from web.store.approvals import Waiting
 from web.store.commits import Push
 from web.store.db import transaction
+from web.store.launched import Launched
 
 SHOWN = 10  # of the commits that wait
 
@@ -42,8 +44,8 @@ def overview(db: Database, project: Project) -> Overview:
     return Overview(count=approvals.count(db, project.id), first=approvals.waiting(db, project.id, limit=SHOWN))
 
 
-def approve(db: Database, config: Config, project: Project, sha: str, person: User) -> int:
-    """Let commit `sha` run and launch what waits of it, each step once; how many executions. Dispatch after it.
+def approve(db: Database, config: Config, project: Project, sha: str, person: User) -> list[Launched]:
+    """Let commit `sha` run and launch what waits of it, each once. Nudge and dispatch after it.
 
     It is no error when somebody was faster. Raises Conflict when nothing of it waits, or not any more.
     """
@@ -51,14 +53,18 @@ def approve(db: Database, config: Config, project: Project, sha: str, person: Us
     if not waiting:
         _check_approved(db, project, sha)
     chosen = {item.push.id: _chosen(db, config, project, item) for item in waiting}
-    ran: dict[str, str] = {}
+    made: list[Launched] = []
+    ran: dict[Target, str] = {}
     with transaction(db):
         for item in approvals.waiting(db, project.id, sha):
             if item.push.id in chosen:
                 approvals.add(db, item.push.repository_id, sha, person.id)
-                ran |= _run(db, config, project, item, chosen[item.push.id], ran, person)
+                _run(db, config, project, item, chosen[item.push.id], ran, person)
+                new = launched.of_push(db, item.push.id)
+                made += new
+                ran |= {one.target: repeats.for_pull_request(one.number, item.pull_request.number) for one in new}
                 outbox.mark(db, item.push.repository_id, outbox.Kind.STATUS, sha)
-    return len(ran)
+    return made
 
 
 def _check_approved(db: Database, project: Project, sha: str) -> None:
@@ -82,19 +88,21 @@ def _chosen(db: Database, config: Config, project: Project, item: Waiting) -> Ch
 
 
 def _run(
-    db: Database, config: Config, project: Project, item: Waiting, chosen: Chosen, ran: dict[str, str], person: User
-) -> dict[str, str]:
-    """Launch what does not run yet; for each of its steps what others that wait for it are told."""
+    db: Database,
+    config: Config,
+    project: Project,
+    item: Waiting,
+    chosen: Chosen,
+    ran: Mapping[Target, str],
+    person: User,
+) -> None:
+    """Launch what does not run yet; `ran` says of what does why it is not launched again."""
     push = item.push
     choice = repeats.less(chosen.plan.choice, ran)
     outcome = trigger.outcome_of(chosen.event, chosen.head, replace(chosen.plan, choice=choice))
     older = planning.superseded(db, push.repository_id, chosen.event, chosen.plan.choice, push.again_of or push.id)
     commit = commits.by_identifier(db, project.id, push.after)
     trigger.run(db, config, project, commit, choice, person, push_id=push.id, outcome=outcome, instead_of=older)
-    number = item.pull_request.number
-    return {
-        e.step: f"#{e.counter} runs it already, for pull request {number}" for e in executions.of_push(db, item.push.id)
-    }
 
 
 def _event(push: Push) -> PushEvent:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from sqlite_utils import Database
 
 from core import git
 from core.config import Config
 from core.errors import InvalidInput
-from core.model import EventKind, Execution, Project, PullRequest, PushEvent, Repository
-from web.services import environments, heads, hosting, planning, repeats, rules, schedule, trigger
-from web.services.rules import Choice, Chosen, Verdict
+from core.model import EventKind, Project, PullRequest, PushEvent, Repository
+from web.services import forecast, heads, hosting, planning, repeats, rules, schedule, trigger
+from web.services.forecast import Run
+from web.services.rules import Choice, Verdict
 from web.store import approvals, commits, pull_requests
+from web.store.launched import Launched
 
 SHORT_SHA = re.compile(r"[0-9a-f]{7,63}")
 ZEROS = "0" * 40
@@ -39,20 +39,8 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """A step that would run. `notes` are what its log would say of it."""
-
-    step: str
-    parameters: Mapping[str, Any]
-    environment: str
-    priority: int
-    rule: str
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Answer:
-    """`event` says in words what was looked at; `stops` are the executions that would be stopped."""
+    """`event` says in words what was looked at; `stops` is what would be stopped."""
 
     event: str
     sha: str
@@ -60,7 +48,7 @@ class Answer:
     verdicts: tuple[Verdict, ...]
     runs: tuple[Run, ...]
     skipped: tuple[tuple[str, str], ...]
-    stops: tuple[Execution, ...]
+    stops: tuple[Launched, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +88,7 @@ def ask(db: Database, config: Config, project: Project, question: Question) -> A
         sha=sha,
         outcome=approvals.WAITS if waits else trigger.outcome_of(asked.event, head, replace(plan, choice=choice)),
         verdicts=plan.choice.verdicts,
-        runs=tuple(_run(db, project, chosen) for chosen in choice.run),
+        runs=tuple(forecast.of(db, project, chosen) for chosen in choice.run),
         skipped=choice.skipped,
         stops=tuple(stops),
     )
@@ -194,16 +182,3 @@ def _before(db: Database, repository: Repository, path: Path, branch: str, sha: 
 def _less_repeats(db: Database, project: Project, asked: _Event, choice: Choice) -> Choice:
     known = commits.known(db, project.id, asked.event.after)
     return repeats.less(choice, repeats.reasons(db, known, asked.event, asked.request)) if known else choice
-
-
-def _run(db: Database, project: Project, chosen: Chosen) -> Run:
-    environment, note = environments.choose(db, project, chosen.environment or chosen.resolved.environment)
-    refusal = environments.refusal(environment, chosen.resolved.image)
-    return Run(
-        step=chosen.step.name,
-        parameters=chosen.resolved.parameters,
-        environment=environment.slug,
-        priority=chosen.priority,
-        rule=chosen.rule.name if chosen.rule else "",
-        notes=tuple(filter(None, (note, refusal))),
-    )

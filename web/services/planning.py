@@ -10,11 +10,12 @@ from sqlite_utils import Database
 
 from core import git
 from core.errors import GitError, InvalidInput
-from core.model import EventKind, Execution, Project, PushEvent, Repository, is_zero
+from core.model import EventKind, Project, PushEvent, Repository, is_zero
 from web.services import rules
 from web.services.heads import Head
 from web.services.rules import Changes, Choice, Facts
-from web.store import commits, environments, executions, projects, variables
+from web.store import commits, environments, launched, projects, variables
+from web.store.launched import Launched
 
 MAX_PATHS = 10_000
 LOOKED_BACK = 20  # pushes of a ref among which a newer one is looked for
@@ -95,13 +96,15 @@ def is_late(db: Database, repository_id: int, path: Path, event: PushEvent, push
 
 def superseded(
     db: Database, repository_id: int, event: PushEvent, choice: Choice, before: int | None = None
-) -> list[Execution]:
+) -> list[Launched]:
     """What runs or waits and is to stop for this event: of the same branch, pull request or schedule, from older ones.
 
     Older are those that stand before the push `before`, or all.
     """
-    found = executions.unfinished_of_ref(db, repository_id, event.kind, event.ref, before)
+    found = launched.unfinished_of_ref(db, repository_id, event.kind, event.ref, before)
     if event.kind is EventKind.SCHEDULE:
-        same = {e.push_id for e in found if e.push_id and commits.get_push(db, e.push_id).pusher == event.pusher}
-        found = [execution for execution in found if execution.push_id in same]
-    return [execution for execution in found if choice.supersedes(execution.step)]
+        same = {
+            one.push_id for one in found if one.push_id and commits.get_push(db, one.push_id).pusher == event.pusher
+        }
+        found = [one for one in found if one.push_id in same]
+    return [one for one in found if choice.supersedes(one.target)]

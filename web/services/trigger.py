@@ -1,4 +1,4 @@
-"""What one event makes run: chosen by the rules, and recorded with its executions in one transaction."""
+"""What one event makes run: chosen by the rules, and recorded with all that is launched in one transaction."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from core.config import Config
-from core.model import Commit, EventKind, Execution, Project, PullRequest, PushEvent, Repository, User, short_ref
+from core.model import Commit, EventKind, Project, PullRequest, PushEvent, Repository, User, short_ref
 from core.steps.model import step_names
-from web.services import launch, lifecycle, marks, planning, repeats, rules
+from web.services import marks, planning, repeats, rules, targets
 from web.services.heads import Head
 from web.services.planning import Plan
-from web.services.rules import Choice
+from web.services.rules import Choice, words
 from web.store import approvals, commits, projects, users
 from web.store.db import transaction
 from web.store.deliveries import Delivery
+from web.store.launched import Launched
 
 MESSAGE_CHARS = 64 * 1024
 KNOWN = "was recorded before"
@@ -101,39 +102,25 @@ def run(
     *,
     push_id: int,
     outcome: str,
-    instead_of: Sequence[Execution] = (),
+    instead_of: Sequence[Launched] = (),
 ) -> None:
     """Launch what was chosen for a recorded push, with what became of it, and stop what that supersedes.
 
     Call inside a transaction.
     """
-    # first: who brought the commit decides what it may read
+    # first: a commit may be trusted by this push alone, and what is begun may ask
     commits.finish_push(db, push_id, commit_id=commit.id, outcome=outcome, skipped=choice.skipped)
-    made = [
-        launch.launch(
-            db,
-            config,
-            project,
-            commit,
-            chosen.resolved,
-            creator,
-            push_id=push_id,
-            environment=chosen.environment,
-            priority=chosen.priority,
-            why=f"Chosen by rule {chosen.rule.name}" if chosen.rule and chosen.rule is not rules.DEFAULT[0] else "",
-        )
-        for chosen in choice.run
-    ]
-    by = f"#{made[0].counter}" if made else f"commit {commit.identifier[:8]}"
-    for execution in instead_of:
-        lifecycle.supersede(db, config.logs_dir, execution, by)
+    made = [targets.begin(db, config, project, commit, chosen, creator, push_id) for chosen in choice.run]
+    by = made[0] if made else f"commit {commit.identifier[:8]}"
+    for older in instead_of:
+        targets.supersede(db, config, older, by)
 
 
 def _in_order(
     db: Database, source: Source, event: PushEvent, push_id: int, choice: Choice
-) -> tuple[Choice, list[Execution]]:
+) -> tuple[Choice, list[Launched]]:
     """What of the choice runs, and what of older pushes is to stop for it. What a person runs again is never too late."""
-    cancelling = [chosen.step.name for chosen in choice.run if chosen.cancels_older]
+    cancelling = [chosen.target for chosen in choice.run if chosen.cancels_older]
     if not cancelling:
         return choice, []
     repository_id = source.repository.id
@@ -188,12 +175,12 @@ def outcome_of(event: PushEvent, head: Head, planned: Plan) -> str:
     if head.config_state == "broken":
         return f"broken configuration: {head.problems[0]}"[:500]
     if choice.run:
-        return "1 execution" if len(choice.run) == 1 else f"{len(choice.run)} executions"
+        return words.counted(chosen.target for chosen in choice.run)
     if not (choice.named or any(verdict.matches for verdict in choice.verdicts)):
         return _no_rule(event, choice)
     if choice.skipped:
-        return "nothing runs: every step was skipped"
-    return "nothing runs: no rule chooses a step of it" if step_names(head.config) else "nothing runs: there is no step"
+        return "nothing runs: all of it was skipped"
+    return "nothing runs: no rule chooses any of it" if step_names(head.config) else "nothing runs: there is no step"
 
 
 def _no_rule(event: PushEvent, choice: Choice) -> str:

@@ -36,7 +36,7 @@ TRUSTED = f"(NOT EXISTS ({PUSHED} AND {FROM_FORK}) OR EXISTS ({PUSHED} AND NOT {
 
 @dataclass(frozen=True, kw_only=True)
 class Push:
-    """One ingested push event. `outcome` says what became of it; `skipped` are (step, reason) pairs.
+    """One ingested push event. `outcome` says what became of it; `skipped` are (label, reason) pairs.
 
     `again_of` is the push that was run again by this one.
     """
@@ -314,6 +314,6 @@ def _push(found: Row) -> Push:
     parsed = {
         "kind": EventKind(found["kind"]),
         "options": tuple(json.loads(found["options"])),
-        "skipped": tuple((step, reason) for step, reason in json.loads(found["skipped"])),
+        "skipped": tuple((label, reason) for label, reason in json.loads(found["skipped"])),
     }
     return Push(**values | parsed)

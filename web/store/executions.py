@@ -19,7 +19,6 @@ from web.store.db import Row, execute, insert, row, rows
 from web.store.projects import take_counter
 
 JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags", "devices", "mounts")
-MOST = 2**63 - 1  # the largest id that there can be
 LISTS = ("commands", "tags", "devices", "mounts")
 ALONE = "(execution.task_id IS NULL AND execution.pipeline_node_id IS NULL)"  # it stands for itself
 SELECT = (
@@ -111,22 +110,6 @@ def of_commit(db: Database, commit_id: int) -> list[Execution]:
     """Those that stand for themselves, in the order of their numbers."""
     sql = f"{SELECT} WHERE commit_id = ? AND {ALONE} ORDER BY counter"
     return [_execution(found) for found in rows(db, sql, (commit_id,))]
-
-
-def of_push(db: Database, push_id: int) -> list[Execution]:
-    return [_execution(found) for found in rows(db, f"{SELECT} WHERE push_id = ? ORDER BY counter", (push_id,))]
-
-
-def unfinished_of_ref(db: Database, repository_id: int, kind: str, ref: str, before: int | None) -> list[Execution]:
-    """What events of a kind made on a ref and has not ended, of pushes that stand before the push `before`, or of all."""
-    # from what is unfinished to its push: a busy branch has thousands of pushes
-    joined = SELECT.replace(" FROM execution", " FROM execution CROSS JOIN push ON push.id = execution.push_id", 1)
-    sql = (
-        f"{joined} WHERE execution.state IN ('created', 'queued', 'started') AND push.repository_id = ? AND push.kind = ?"
-        " AND push.ref = ? AND COALESCE(push.again_of, push.id) < ? ORDER BY execution.id"
-    )
-    found = rows(db, sql, (repository_id, kind, ref, MOST if before is None else before))
-    return [_execution(item) for item in found]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 from sqlite_utils import Database
 
-from web.store.db import rows
-
-RUNS = (
-    "SELECT execution.step, MIN(execution.counter) AS counter, pull_request.number FROM push"
-    " JOIN execution ON execution.push_id = push.id LEFT JOIN pull_request ON pull_request.id = push.pull_request_id"
-    " WHERE push.commit_id = ? AND push.repository_id = ?"
-)
+from core.model import Target
+from web.store import launched
+from web.store.db import Row, rows
+from web.store.launched import KINDS
 
 
-def by_pushes(db: Database, repository_id: int, commit_id: int, branch: str) -> dict[str, int]:
-    """By step: the number of its first execution."""
-    sql = f"{RUNS} AND push.kind = 'push' AND push.ref = ? GROUP BY execution.step"
-    found = rows(db, sql, (commit_id, repository_id, f"refs/heads/{branch}"))
-    return {item["step"]: item["counter"] for item in found}
+def by_pushes(db: Database, repository_id: int, commit_id: int, branch: str) -> dict[Target, str]:
+    """By what it is: the number of its first run."""
+    found = _runs(db, repository_id, commit_id, "push.kind = 'push' AND push.ref = ?", f"refs/heads/{branch}")
+    return {run.target: run.number for run in map(launched.launched, reversed(found))}
 
 
-def by_pull_requests(db: Database, repository_id: int, commit_id: int, branch: str) -> dict[str, tuple[int, int]]:
-    """By step: the number of its first execution and that of its pull request, which is none of a fork."""
-    sql = f"{RUNS} AND pull_request.head_branch = ? AND NOT pull_request.from_fork GROUP BY execution.step"
-    found = rows(db, sql, (commit_id, repository_id, branch))
-    return {item["step"]: (item["counter"], item["number"]) for item in found}
+def by_pull_requests(db: Database, repository_id: int, commit_id: int, branch: str) -> dict[Target, tuple[str, int]]:
+    """By what it is: the number of its first run and that of its pull request, which is none of a fork."""
+    condition = "pull_request.head_branch = ? AND NOT pull_request.from_fork"
+    found = _runs(db, repository_id, commit_id, condition, branch)
+    runs = [(launched.launched(item), item["number"]) for item in reversed(found)]
+    return {run.target: (run.number, number) for run, number in runs}
+
+
+def _runs(db: Database, repository_id: int, commit_id: int, condition: str, value: str) -> list[Row]:
+    """Those of each kind in the order of their numbers."""
+    found = []
+    for kind, (table, *_) in KINDS.items():
+        join = (
+            f"JOIN push ON push.id = {table}.push_id LEFT JOIN pull_request ON pull_request.id = push.pull_request_id"
+        )
+        # the + lest SQLite goes by the branch, which has more pushes than the commit
+        sql = (
+            f"{launched.select(kind, join, ', pull_request.number')} AND push.commit_id = ? AND +push.repository_id = ?"
+            f" AND {condition} ORDER BY {table}.id"
+        )
+        found += rows(db, sql, (commit_id, repository_id, value))
+    return found

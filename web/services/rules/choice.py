@@ -1,35 +1,31 @@
-"""What one event makes run: the steps, with where and with what values, and what is skipped and why."""
+"""What one event makes run: steps, tasks and pipelines, with where and with what values, and what is skipped and why."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import InvalidInput, NotFound
-from core.model import PushEvent
-from core.steps.model import Step, load_step, step_names
-from core.steps.resolve import ResolvedStep, UnresolvedStep, resolve
+from core.errors import CannotRun, InvalidInput, NotFound
+from core.model import PushEvent, Target
 from web.services.rules import globs, wishes
 from web.services.rules.matching import Facts, Verdict, verdict
+from web.services.rules.targets import KINDS, Plan
 from web.services.rules.text import DEFAULT, Rule
 from web.services.rules.wishes import Wishes
 
-MAX_STEPS = 200
-NOT_YET = (("pipeline", "pipelines do not run here yet"), ("task", "tasks do not run here yet"))
+MAX_TARGETS = 200
+ORDER = tuple(KINDS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """A step that runs. `environment` is instead of its own, "" for its own. `rule` is None when none has chosen it."""
+    """What runs, with its values. `environment` is instead of its own, "" for its own. `rule` is None when none chose it."""
 
-    resolved: ResolvedStep
+    target: Target
+    plan: Plan
     rule: Rule | None
     environment: str = ""
-
-    @property
-    def step(self) -> Step:
-        return self.resolved.step
 
     @property
     def priority(self) -> int:
@@ -42,7 +38,7 @@ class Chosen:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """`run` is in the order of launching; `skipped` are (step, reason) pairs; `named` says that the pusher named the steps.
+    """`run` is in the order of launching; `skipped` are (label, reason) pairs; `named` says that the pusher named what runs.
 
     `verdicts` has every rule.
     """
@@ -52,12 +48,12 @@ class Choice:
     verdicts: tuple[Verdict, ...] = ()
     named: bool = False
 
-    def supersedes(self, step: str) -> bool:
-        """Whether an older execution of this step is to stop, because a rule says so and has chosen something here."""
+    def supersedes(self, target: Target) -> bool:
+        """Whether an older run of this is to stop, because a rule says so and has chosen something here."""
         cancelling = [chosen for chosen in self.run if chosen.cancels_older]
         if self.named:
-            return any(chosen.step.name == step for chosen in cancelling)
-        return any(chosen.rule and globs.includes(chosen.rule.steps, step, parts=False) for chosen in cancelling)
+            return any(chosen.target == target for chosen in cancelling)
+        return any(chosen.rule and _includes(chosen.rule, target) for chosen in cancelling)
 
 
 def choose(
@@ -71,41 +67,47 @@ def choose(
 ) -> Choice:
     """What of a stored configuration a push of `message` runs, in a project that has the variables `provided`.
 
-    The steps that the pusher names, else those that the rules which are for this event choose, each by the first that does.
-    A step that cannot run, or that there is not, is skipped with the reason.
+    What the pusher names, else what the rules which are for this event choose, each by the first that does. What cannot
+    run, or is not there, is skipped with the reason.
     """
     wished = wishes.read(event, message)
     verdicts = tuple(verdict(rule, event, facts) for rule in rules)
     matching = [found.rule for found in verdicts if found.matches]
-    candidates = _candidates(step_names(config), wished, matching)
+    candidates = _candidates(config, wished, matching)
     run: list[Chosen] = []
     skipped = [*wished.unclear]
-    declared: dict[str, set[str]] = {}
-    for name, rule in candidates.items():
+    declared: dict[Target, Container[str]] = {}
+    for target, rule in list(candidates.items())[:MAX_TARGETS]:
+        kind = KINDS[target.kind]
         try:
-            step = load_step(config, name)
-            declared[name] = {parameter.name for parameter in step.parameters}
-            given = _values(step, rule, wished)
-            resolved = resolve(config, name, parameters=given, provided=provided)
-            run.append(Chosen(resolved=resolved, rule=rule, environment=_environment(rule, wished, facts)))
-        except UnresolvedStep as error:
-            skipped.append((name, "; ".join(error.problems)))
+            takes = declared[target] = kind.takes(config, target.name)
+            plan = kind.plan(config, target.name, parameters=_values(takes, rule, wished), provided=provided)
+            run.append(Chosen(target=target, plan=plan, rule=rule, environment=_environment(rule, wished, facts)))
+        except CannotRun as error:
+            skipped.append((target.label, "; ".join(error.problems)))
         except (NotFound, InvalidInput) as error:
-            skipped.append((name, str(error)))
-    skipped += _not_yet(config, [] if wished.steps else matching)
+            skipped.append((target.label, str(error)))
+    if len(candidates) > MAX_TARGETS:
+        skipped.append((f"{len(candidates) - MAX_TARGETS} more", f"at most {MAX_TARGETS} run for one event"))
     skipped += _unused(candidates, declared, wished, facts)
-    return Choice(run=tuple(run), skipped=tuple(skipped), verdicts=verdicts, named=bool(wished.steps))
+    return Choice(run=tuple(run), skipped=tuple(skipped), verdicts=verdicts, named=bool(wished.targets))
 
 
-def _candidates(known: Sequence[str], wished: Wishes, matching: Sequence[Rule]) -> dict[str, Rule | None]:
-    """The steps with the rule that has chosen each, and whose values it gets, named by the pusher or not."""
-    found: dict[str, Rule | None] = {}
-    for name in wished.steps:
-        found[name] = next((rule for rule in matching if globs.includes(rule.steps, name, parts=False)), None)
-    for rule in () if wished.steps else matching:
-        for name in _named(known, rule.steps):
-            found.setdefault(name, rule)
-    return dict(list(found.items())[:MAX_STEPS])
+def _candidates(config: Any, wished: Wishes, matching: Sequence[Rule]) -> dict[Target, Rule | None]:
+    """In the order of launching, with the rule that has chosen each, and whose values it gets, named by the pusher or not."""
+    found: dict[Target, Rule | None] = {}
+    for target in wished.targets:
+        found[target] = next((rule for rule in matching if _includes(rule, target)), None)
+    for kind, declared in KINDS.items() if not wished.targets else ():
+        names = declared.names(config) if any(rule.patterns(kind) for rule in matching) else ()
+        for rule in matching:
+            for name in _named(names, rule.patterns(kind)):
+                found.setdefault(Target(kind=kind, name=name), rule)
+    return dict(sorted(found.items(), key=lambda item: ORDER.index(item[0].kind)))
+
+
+def _includes(rule: Rule, target: Target) -> bool:
+    return globs.includes(rule.patterns(target.kind), target.name, parts=False)
 
 
 def _named(known: Sequence[str], patterns: Sequence[str]) -> list[str]:
@@ -114,14 +116,14 @@ def _named(known: Sequence[str], patterns: Sequence[str]) -> list[str]:
     return [*(name for name in known if globs.includes(patterns, name, parts=False)), *missing]
 
 
-def _values(step: Step, rule: Rule | None, wished: Wishes) -> dict[str, Any]:
-    """The values for those of its parameters that were given one; of several texts for a single value the last counts."""
+def _values(takes: Mapping[str, bool], rule: Rule | None, wished: Wishes) -> dict[str, Any]:
+    """The values for those parameters that were given one; of several texts for a single value the last counts."""
     given: dict[str, Any] = {}
-    for parameter in step.parameters:
-        if texts := wished.parameters.get(parameter.name):
-            given[parameter.name] = list(texts) if parameter.multiple else texts[-1]
-        elif rule and parameter.name in rule.parameters:
-            given[parameter.name] = rule.parameters[parameter.name]
+    for name, several in takes.items():
+        if texts := wished.parameters.get(name):
+            given[name] = list(texts) if several else texts[-1]
+        elif rule and name in rule.parameters:
+            given[name] = rule.parameters[name]
     return given
 
 
@@ -134,29 +136,21 @@ def _is_there(environment: str, facts: Facts) -> bool:
     return facts.environments is None or environment in facts.environments
 
 
-def _not_yet(config: Any, matching: Iterable[Rule]) -> Iterator[tuple[str, str]]:
-    for kind, reason in NOT_YET:
-        items = [item[kind]["name"] for item in config if kind in item] if isinstance(config, list) else []
-        patterns = [getattr(rule, f"{kind}s") for rule in matching]
-        for name in dict.fromkeys(name for wanted in patterns for name in _named(items, wanted)):
-            yield f"{kind} {name}", reason if name in items else f"there is no {kind} of this name"
-
-
 def _unused(
-    candidates: Mapping[str, Rule | None], declared: Mapping[str, Container[str]], wished: Wishes, facts: Facts
+    candidates: Mapping[Target, Rule | None], declared: Mapping[Target, Container[str]], wished: Wishes, facts: Facts
 ) -> Iterator[tuple[str, str]]:
-    """What was asked for and has no effect. `declared` are the parameters of each step."""
+    """What was asked for and has no effect. `declared` are the parameters of each."""
     for name in wished.parameters:
         if not any(name in names for names in declared.values()):
-            yield f"parameter {name[:80]}", "no step that was chosen has it"
+            yield f"parameter {name[:80]}", "nothing that was chosen has it"
     if wished.environment and not _is_there(wished.environment, facts):
         yield f"environment {wished.environment[:80]}", "there is none of this name, so this changes nothing"
-    if wished.steps:
+    if wished.targets:
         return
     for rule in {id(rule): rule for rule in candidates.values() if rule}.values():
-        steps = [name for name, chosen_by in candidates.items() if chosen_by is rule]
+        chosen = [target for target, chosen_by in candidates.items() if chosen_by is rule]
         for name in rule.parameters:
-            if not any(name in declared.get(step, ()) for step in steps):
-                yield f"parameter {name[:80]} of rule {rule.name}", "no step that it chooses has it"
+            if not any(name in declared.get(target, ()) for target in chosen):
+                yield f"parameter {name[:80]} of rule {rule.name}", "nothing that it chooses has it"
         if rule.environment and not _is_there(rule.environment, facts):
             yield f"environment {rule.environment} of rule {rule.name}", "there is none of this name"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import InvalidInput
-from core.model import EventKind
+from core.model import EventKind, TargetKind
 from core.names import ENVIRONMENT
 from web.services.rules import cron
 
@@ -45,6 +45,10 @@ class Rule:
     schedule: str = ""
     branch: str = ""
     timezone: str = "UTC"
+
+    def patterns(self, kind: TargetKind) -> tuple[str, ...]:
+        """Of what it chooses of a kind."""
+        return {TargetKind.STEP: self.steps, TargetKind.TASK: self.tasks, TargetKind.PIPELINE: self.pipelines}[kind]
 
 
 # Without rules: pushes to branches and pull requests run all that can run.

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from core.model import EventKind, PushEvent
+from core.model import EventKind, PushEvent, Target, TargetKind
 
 SKIP_OPTION = "ci.skip"
 SKIP_MARK = re.compile(r"\[\s*(?:(?:skip|no)[ -]ci|ci[ -]skip|skip[ -]pushmill|pushmill[ -]skip)\s*\]", re.IGNORECASE)
-OPTION = re.compile(r"pushmill\.(step|parameter|environment)=(.*)", re.DOTALL)
-TRAILER = re.compile(r"pushmill-(step|parameter|environment):\s*(.*\S)\s*", re.IGNORECASE)
+ABOUT = "|".join((*TargetKind, "parameter", "environment"))
+OPTION = re.compile(rf"pushmill\.({ABOUT})=(.*)", re.DOTALL)
+TRAILER = re.compile(rf"pushmill-({ABOUT}):\s*(.*\S)\s*", re.IGNORECASE)
 MAX_WISHES = 200
 
 
@@ -19,7 +20,7 @@ MAX_WISHES = 200
 class Wishes:
     """`parameters` have every value that was given for a name, in order. `unclear` are those that cannot be read."""
 
-    steps: tuple[str, ...] = ()
+    targets: tuple[Target, ...] = ()
     parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     environment: str = ""
     unclear: tuple[tuple[str, str], ...] = ()
@@ -44,7 +45,7 @@ def read(event: PushEvent, message: str) -> Wishes:
     tag = event.ref.startswith("refs/tags/")
     trailers = Wishes() if tag or event.kind is EventKind.SCHEDULE else _gathered(_trailers(message))
     return Wishes(
-        steps=options.steps or trailers.steps,
+        targets=options.targets or trailers.targets,
         parameters={**trailers.parameters, **options.parameters},
         environment=options.environment or trailers.environment,
         unclear=(*options.unclear, *trailers.unclear),
@@ -52,21 +53,21 @@ def read(event: PushEvent, message: str) -> Wishes:
 
 
 def _gathered(found: Iterable[tuple[str, ...]]) -> Wishes:
-    steps: list[str] = []
+    targets: list[Target] = []
     parameters: dict[str, tuple[str, ...]] = {}
     environment, unclear = "", []
     for kind, value in list(found)[:MAX_WISHES]:
-        value = value.strip()
+        kind, value = kind.lower(), value.strip()
         name, equals, given = value.partition("=")
-        if kind.lower() == "step":
-            steps.append(value)
-        elif kind.lower() == "environment":
+        if kind in set(TargetKind):
+            targets.append(Target(kind=TargetKind(kind), name=value))
+        elif kind == "environment":
             environment = value
         elif equals and name.strip():
             parameters[name.strip()] = (*parameters.get(name.strip(), ()), given.strip())
         else:
             unclear.append((f"parameter {value[:80]}", "NAME=VALUE is expected"))
-    return Wishes(steps=tuple(steps), parameters=parameters, environment=environment, unclear=tuple(unclear))
+    return Wishes(targets=tuple(targets), parameters=parameters, environment=environment, unclear=tuple(unclear))
 
 
 def _trailers(message: str) -> Sequence[tuple[str, ...]]:

@@ -1,11 +1,15 @@
-"""A rule as a sentence."""
+"""A rule as a sentence, and what it chose as a number."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
+from core.model import Target, TargetKind
 from web.services.presentation import formats
 from web.services.rules.text import EVERYTHING, PULL_REQUEST, PUSH, SCHEDULE, TAG, Rule
+
+NOUNS = {TargetKind.STEP: "execution", TargetKind.TASK: "task", TargetKind.PIPELINE: "pipeline"}  # of what is launched
 
 
 def sentence(rule: Rule) -> str:
@@ -15,6 +19,14 @@ def sentence(rule: Rule) -> str:
     when = _joined(list(_when(rule)))
     text = f"{when[:1].upper()}{when[1:]} run {runs or 'nothing'}{f' {with_what}' if with_what else ''}."
     return f"{text} What older ones still run of that is stopped." if rule.cancel_older else text
+
+
+def counted(targets: Iterable[Target]) -> str:
+    """Such as "2 executions, 1 task and 1 pipeline"."""
+    counts = Counter(target.kind for target in targets)
+    return _joined(
+        [f"{counts[kind]} {noun}{'' if counts[kind] == 1 else 's'}" for kind, noun in NOUNS.items() if counts[kind]]
+    )
 
 
 def _when(rule: Rule) -> Iterator[str]:

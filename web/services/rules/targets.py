@@ -1,0 +1,59 @@
+"""What a configuration declares that can run, of each kind: its names, the values that it takes, and its plan with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.model import TargetKind
+from core.pipelines import blueprint as pipeline_blueprint
+from core.pipelines import plan as pipeline_plan
+from core.pipelines.plan import PipelinePlan
+from core.steps.model import load_step, step_names
+from core.steps.resolve import ResolvedStep, resolve
+from core.tasks import blueprint as task_blueprint
+from core.tasks import plan as task_plan
+from core.tasks.plan import TaskPlan
+
+Plan = ResolvedStep | TaskPlan | PipelinePlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """All of it takes a stored configuration, and all but `names` a name.
+
+    `takes` has the parameters that may be given, each with whether it takes several values; `plan` takes `parameters` and
+    what the project has `provided`. Both raise NotFound, and InvalidInput for what cannot run.
+    """
+
+    names: Callable[[Any], tuple[str, ...]]
+    takes: Callable[[Any, str], Mapping[str, bool]]
+    plan: Callable[..., Plan]
+
+
+def _of_step(config: Any, name: str) -> Mapping[str, bool]:
+    return {parameter.name: parameter.multiple is not None for parameter in load_step(config, name).parameters}
+
+
+def _of_task(config: Any, name: str) -> Mapping[str, bool]:
+    return _of_step(config, task_blueprint.load_task(config, name).step)
+
+
+def _of_pipeline(config: Any, name: str) -> Mapping[str, bool]:
+    """A parameter of a pipeline takes what all those take to which it goes."""
+    blueprint = pipeline_blueprint.load_pipeline(config, name)
+    reached = {node for parameter in blueprint.parameters for node, _ in parameter.targets}
+    steps = {node.name: _of_step([node.step], node.step_name) for node in blueprint.nodes if node.name in reached}
+    return {
+        parameter.name: all(steps[node].get(key, False) for node, key in parameter.targets)
+        for parameter in blueprint.parameters
+    }
+
+
+# In the order in which what is chosen is launched.
+KINDS = {
+    TargetKind.STEP: Kind(names=step_names, takes=_of_step, plan=resolve),
+    TargetKind.TASK: Kind(names=task_blueprint.task_names, takes=_of_task, plan=task_plan.plan),
+    TargetKind.PIPELINE: Kind(names=pipeline_blueprint.pipeline_names, takes=_of_pipeline, plan=pipeline_plan.plan),
+}
