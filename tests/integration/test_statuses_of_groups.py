@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ from told_forge import URL, ToldForge
 
 from core import clock
 from core.groups import Task
+from core.pipelines.plan import plan as plan_pipeline
 from core.states import FailureReason, State
-from web.services import marks, statuses
+from core.tasks.plan import plan as plan_task
+from web.services import marks, pipelines, statuses, tasks
 from web.services.presentation.headline import STAGES
-from web.store import outbox, pipelines, projects, users
+from web.store import outbox, projects, users
+from web.store import pipelines as pipeline_store
 from web.store.db import execute, rows, transaction
 
 each = pytest.mark.parametrize("forge", KINDS, indirect=True)
@@ -38,14 +42,19 @@ def told(forge: FakeForge, tmp_path: Path, checkout: Checkout, monkeypatch: pyte
 
 def pushed(told: ToldForge, *, step: bool = False, by_hand: bool = False) -> Groups:
     """A commit of the step `train`, which runs by itself only if `step`."""
-    sha = told.push("train", message="work" if step else "work [skip ci]")
+    told.push("train", message="work" if step else "work [skip ci]")
+    return replace(of_last_push(told), push_id=None) if by_hand else of_last_push(told)
+
+
+def of_last_push(told: ToldForge) -> Groups:
+    push = told.server.pushes("model")[-1]
     return Groups(
         db=told.db,
         config=told.server.config,
         project=projects.by_name(told.db, "model"),
-        commit=told.server.commit("model", sha),
+        commit=told.server.commit("model", push.after),
         user=users.of_row(told.db, 1),
-        push_id=None if by_hand else told.server.pushes("model")[-1].id,
+        push_id=push.id,
     )
 
 
@@ -208,7 +217,7 @@ def test_the_newest_of_a_name_counts_and_what_was_begun_by_hand_does_not(told: T
     groups.move(groups.task("search"), State.COMPLETE)
     groups.move(groups.pipeline("full", "a"), State.ERROR)
     groups.move(groups.pipeline("full", "a"), State.COMPLETE)
-    by_hand = Groups(**{name: getattr(groups, name) for name in Groups.__dataclass_fields__} | {"push_id": None})
+    by_hand = replace(groups, push_id=None)
     by_hand.move(by_hand.task("search"), State.ERROR)
     by_hand.move(by_hand.pipeline("other", "a"), State.ERROR)
     told.tell()
@@ -299,6 +308,70 @@ def test_hostile_names_of_tasks_and_pipelines_are_told_within_limits(told: ToldF
     assert all(description.isprintable() for _, description in shown.values())
 
 
+DECLARED = """- step:
+    name: train
+    image: busybox
+    command: run {parameters}
+    parameters:
+      - {name: rate, type: float, default: 0.1}
+- task:
+    name: search
+    step: train
+    parameters:
+      - {name: rate, style: multiple, rules: {items: [0.1, 0.2]}}
+- pipeline:
+    name: full
+    nodes:
+      - {name: train, type: execution, step: train}
+      - {name: deploy, type: execution, step: train, actions: [{when: node-starting, if: [], then: require-approval}]}
+    edges:
+      - [train.parameter.rate, deploy.parameter.rate]
+"""
+
+
+def test_whatever_moves_them_on_they_are_told(told: ToldForge) -> None:
+    """By the services themselves: each of their moves marks the commit."""
+    told.push(files={"valohai.yaml": DECLARED}, message="work [skip ci]")
+    groups = of_last_push(told)
+    db, config, sha = groups.db, groups.config, groups.commit.identifier
+    own = (db, groups.project, groups.commit)
+    with transaction(db):
+        task_plan, pipeline_plan = (
+            plan_task(groups.commit.config, "search"),
+            plan_pipeline(groups.commit.config, "full"),
+        )
+        tasks.start(*own, task_plan, groups.user, push_id=groups.push_id)
+        pipeline = pipelines.start(*own, pipeline_plan, groups.user, push_id=groups.push_id)
+
+    def sweep(*accuracies: float) -> dict[str, str]:
+        """What the forge says after these executions, of those that there are, have ended and all was moved on."""
+        pipelines.advance(db, config)
+        tasks.advance(db, config)
+        waiting = [one for one in told.server.executions("model") if one.state is State.CREATED]
+        for execution, accuracy in zip(waiting, accuracies, strict=False):
+            groups.end(execution, accuracy=accuracy)
+        told.tell()  # what changes from here on is no execution's state
+        pipelines.advance(db, config)
+        tasks.advance(db, config)
+        told.tell()
+        return {name: said for name, (_, said) in told.shown(sha).items()}
+
+    said = sweep()
+    assert (said["pushmill/task search"], said["pushmill"]) == ("2 executions to run", "running 1 task and 1 pipeline")
+    said = sweep(0.5, 0.75)  # the node, which was made first, and one of the task
+    assert said["pushmill/pipeline full"] == "1 of 2 nodes done · waits for approval of deploy"
+    assert said["pushmill/task search"] == "1 of 2 done · best accuracy 0.75 (#2)"
+    said = sweep(0.875)
+    assert said["pushmill/task search"].startswith("2 executions · best accuracy 0.875 (#3) · ")
+    with transaction(db):
+        pipelines.request_stop(db, config, pipeline_store.get(db, pipeline.id), "ada")
+    told.tell()
+    said = sweep()
+    assert said["pushmill/pipeline full"].startswith("stopped by ada")
+    assert said["pushmill"] == "stopped: pipeline full"
+    assert told.states(sha) == told.wanted(sha)
+
+
 def test_a_change_that_is_rolled_back_marks_nothing(told: ToldForge) -> None:
     groups = pushed(told)
     pipeline = groups.pipeline("full", "a")
@@ -308,4 +381,4 @@ def test_a_change_that_is_rolled_back_marks_nothing(told: ToldForge) -> None:
         marks.mark_commit(told.db, groups.commit.id)
         raise ZeroDivisionError
     assert told.due() == 0
-    assert pipelines.get(told.db, pipeline.id).state is State.CREATED
+    assert pipeline_store.get(told.db, pipeline.id).state is State.CREATED
