@@ -10,6 +10,8 @@ from test_badges import end, markdown, printed, pushed, words
 
 from core.model import EventKind, PullRequestEvent, PushEvent
 from core.states import FailureReason, State
+from web.services import badges
+from web.services.badges import Question
 from web.store import commits, projects, pull_requests
 from web.store.db import execute, row, transaction
 
@@ -186,3 +188,29 @@ def test_the_settings_page_offers_the_tasks_and_pipelines_that_there_are(api: Ap
     assert words(api.client.get(address).text) == "find (lr): failing"
     _, address = markdown(person.get("/p/demo/settings/", query_string={"pipeline": "full"}).text)
     assert words(api.client.get(address).text) == "full: passing"
+
+
+def test_a_badge_costs_much_the_same_however_many_executions_a_task_has(api: ApiServer) -> None:
+    groups = only(api)
+    task = groups.task("search", 300)
+    groups.end(groups.trial(task, 0), accuracy=0.5)
+    asked = [
+        Question(project="demo"),
+        Question(project="demo", step="Train model"),
+        Question(project="demo", pipeline="none"),
+        Question(project="demo", metric="accuracy"),
+        Question(project="demo", metric="accuracy", step="Train model"),
+    ]
+    before = max(work(api, question) for question in asked)
+    for place in range(1, 300):
+        groups.trial(task, place)
+    assert max(work(api, question) for question in asked) <= before + 3
+
+
+def work(api: ApiServer, question: Question) -> int:
+    """What the database does to answer, in hundreds of its steps."""
+    done = []
+    api.db.conn.set_progress_handler(lambda: done.append(1), 100)
+    badges.answer(api.db, api.app.extensions["pushmill"].vault, question)
+    api.db.conn.set_progress_handler(None, 0)
+    return len(done)
