@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
+from core.model import Target
 from core.states import FailureReason, State
 from hooks.apis.base import Verdict
 
-CONTEXT = "pushmill"  # of all of a commit's steps together; each step's is below it
-NAME_CHARS = 100  # of a step in a context; a longer one is cut
+CONTEXT = "pushmill"  # of all of a commit's targets together; each target's is below it
+NAME_CHARS = 100  # of a target in a context; a longer one is cut
 DIGEST_CHARS = 8
 LAST_OF_PLANE_0 = 0xFFFF  # some forges' databases hold no characters beyond
 
@@ -45,29 +46,39 @@ def verdict(state: State, failure_reason: FailureReason | None) -> Verdict:
     return FAILURES[failure_reason] if failure_reason is not None else STATES[state]
 
 
+def group_verdict(state: State, failures: Collection[FailureReason]) -> Verdict:
+    """What a forge shows of a task or a pipeline whose executions failed for these reasons.
+
+    The machines are to blame when they are to blame for each of those.
+    """
+    if state is not State.ERROR:
+        return STATES[state]
+    by_machines = failures and all(FAILURES[reason] is Verdict.ERROR for reason in failures)
+    return Verdict.ERROR if by_machines else Verdict.FAILURE
+
+
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Of several steps together; none is a success. While some wait and others are done, the commit is being run."""
+    """Of several targets together; none is a success. While some wait and others are done, the commit is being run."""
     found = set(verdicts)
     if found == {Verdict.WAITING, Verdict.SUCCESS}:
         return Verdict.RUNNING
     return next((one for one in ORDER if one in found), Verdict.SUCCESS)
 
 
-def contexts(steps: Iterable[str]) -> dict[str, str]:
-    """The context of each step of a commit: the same for the same name, as long as the steps before it in the file stay.
+def contexts(targets: Iterable[Target]) -> dict[Target, str]:
+    """The context of each target of a commit: the same for the same one, as long as those before it stay.
 
-    Forges ignore case. Of names that differ in nothing else the first keeps its own; the others, and names that are cut
-    or changed, end in a digest of the name.
+    Forges ignore case. Of labels that differ in nothing else the first keeps its own; the others, and labels that are cut
+    or changed, end in a digest of kind and name.
     """
-    found: dict[str, str] = {}
+    found: dict[Target, str] = {}
     taken: set[str] = set()
-    for step in dict.fromkeys(steps):
-        name = _plain(step)
-        if name != step or _folded(name) in taken:
-            digest = hashlib.sha1(step.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()[:DIGEST_CHARS]
-            name = f"{name} {digest}".lstrip()
+    for target in dict.fromkeys(targets):
+        name = _plain(target.label)
+        if name != target.label or _folded(name) in taken:
+            name = f"{name} {_digest(target)}".lstrip()
         taken.add(_folded(name))
-        found[step] = f"{CONTEXT}/{name}"
+        found[target] = f"{CONTEXT}/{name}"
     return found
 
 
@@ -77,8 +88,13 @@ def clamp(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
-def _plain(step: str) -> str:
-    kept = (c if c.isprintable() and ord(c) <= LAST_OF_PLANE_0 else " " for c in unicodedata.normalize("NFC", step))
+def _digest(target: Target) -> str:
+    said = f"{target.kind} {target.name}".encode("utf-8", "replace")
+    return hashlib.sha1(said, usedforsecurity=False).hexdigest()[:DIGEST_CHARS]
+
+
+def _plain(label: str) -> str:
+    kept = (c if c.isprintable() and ord(c) <= LAST_OF_PLANE_0 else " " for c in unicodedata.normalize("NFC", label))
     return " ".join("".join(kept).split())[:NAME_CHARS].rstrip()
 
 

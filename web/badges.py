@@ -40,7 +40,8 @@ XML = str.maketrans({
 @access.public
 def badge(name: str, form: str) -> Response:
     """200 with an image, or what shields.io draws one from, for whatever is asked; or 304."""
-    asked = {key: request.args.get(key, "") for key in ("token", "branch", "step", "metric", "label")}
+    keys = ("token", "branch", "step", "task", "pipeline", "metric", "label")
+    asked = {key: request.args.get(key, "") for key in keys}
     question = Question(project=name, event=request.args.get("event") or badges.PUSH, **asked)
     found = badges.answer(access.db(), access.server().vault, question)
     body = endpoint(found) if form == "json" else svg(found.label, found.message, COLOURS[found.kind]).encode()

@@ -151,7 +151,7 @@ def test_it_shows_the_newest_push_of_its_branch_only(api: ApiServer) -> None:
 
 
 def test_no_execution_is_unknown() -> None:
-    assert merged([]) == "unknown"
+    assert merged(()) == "unknown"
 
 
 def test_one_that_was_run_again_counts_by_its_last_try(api: ApiServer) -> None:

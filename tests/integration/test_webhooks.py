@@ -137,7 +137,7 @@ def newest(forge: Forge) -> str:
     """The commit that a badge of the branch speaks of, and the page of projects too."""
     project = projects.by_name(forge.pushes.db, "model")
     choice = badges.Choice(
-        repository_ids=[r.id for r in projects.repositories(forge.pushes.db, project.id)], branch="main", step=None
+        repository_ids=[r.id for r in projects.repositories(forge.pushes.db, project.id)], branch="main"
     )
     (execution,) = badges.newest(forge.pushes.db, choice)
     return execution.commit_identifier

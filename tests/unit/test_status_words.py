@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import chain
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.model import Execution
+from core.groups import Pipeline, Task
+from core.model import Execution, Target, TargetKind
+from core.moves import GROUP_MOVES
 from core.states import FINAL, FailureReason, State
 from hooks import statuses
 from hooks.apis.base import Verdict
 from hooks.apis.bitbucket import key
 from hooks.apis.registry import APIS
-from hooks.statuses import clamp, contexts, verdict, worst
+from hooks.statuses import clamp, contexts, group_verdict, verdict, worst
 from web.services.presentation import headline
 from web.services.presentation.comment_text import code
 
-NAMES = st.lists(st.text(min_size=1, max_size=300), min_size=1, max_size=6, unique=True)
+NAMES = st.text(min_size=1, max_size=300)
+TARGETS = st.lists(st.builds(Target, kind=st.sampled_from(TargetKind), name=NAMES), min_size=1, max_size=6, unique=True)
 INFRASTRUCTURE = {"image", "input", "output", "disk", "interrupted", "runner_lost", "internal"}
 
 
@@ -26,6 +30,10 @@ def execution(state: State = State.COMPLETE, **more: object) -> Execution:
     given: dict[str, object] = dict.fromkeys(Execution.__dataclass_fields__)
     started = {"started_at": "2026-11-25T10:00:00.000000Z", "ended_at": "2026-11-25T10:03:12.000000Z"}
     return Execution(**given | {"state": state, "created_at": "2026-11-25T09:59:00.000000Z"} | started | more)  # type: ignore[arg-type]
+
+
+def step(name: str) -> Target:
+    return Target(name=name)
 
 
 def test_no_state_and_no_failure_reason_is_missing() -> None:
@@ -59,25 +67,51 @@ def test_the_worst_step_decides_for_all() -> None:
     assert worst([Verdict.FAILURE, Verdict.ERROR, running]) is Verdict.ERROR
 
 
+@pytest.mark.parametrize("state", sorted({*chain(*GROUP_MOVES)}))
+def test_a_group_is_over_on_the_forge_when_it_is_over_here(state: State) -> None:
+    over = group_verdict(state, ()) not in (Verdict.WAITING, Verdict.RUNNING)
+    assert over == (state in FINAL)
+
+
+def test_the_machines_are_to_blame_for_a_group_of_which_nothing_failed_otherwise() -> None:
+    lost, wrong = FailureReason.RUNNER_LOST, FailureReason.COMMAND_FAILED
+    assert group_verdict(State.ERROR, [lost, FailureReason.DISK]) is Verdict.ERROR
+    assert group_verdict(State.ERROR, [lost, wrong]) is Verdict.FAILURE
+    assert group_verdict(State.ERROR, []) is Verdict.FAILURE  # it could not go on
+    assert group_verdict(State.COMPLETE, [lost, wrong]) is Verdict.SUCCESS
+
+
 def test_a_plain_name_is_its_context_with_blanks_commas_and_other_scripts() -> None:
     for name in ("train", "Train model, v2 (big)", "обучение", "学習", "größe"):
-        assert contexts([name]) == {name: f"pushmill/{name}"}
+        assert contexts([step(name)]) == {step(name): f"pushmill/{name}"}
+
+
+def test_a_task_and_a_pipeline_say_so_in_their_contexts() -> None:
+    search, full = Target(kind=TargetKind.TASK, name="lr-search"), Target(kind=TargetKind.PIPELINE, name="full")
+    assert contexts([search, full]) == {search: "pushmill/task lr-search", full: "pushmill/pipeline full"}
+
+
+@pytest.mark.parametrize("name", ["search", "x" * 300, " search"])
+def test_a_step_that_is_named_as_a_task_is_shown_keeps_apart_from_it(name: str) -> None:
+    task = Target(kind=TargetKind.TASK, name=name)
+    found = contexts([step(task.label), task])
+    assert len({context.casefold() for context in found.values()}) == 2
+    assert found[step(task.label)] == contexts([step(task.label)])[step(task.label)]
 
 
 def test_names_that_forges_would_take_for_one_are_kept_apart_and_the_first_keeps_its_own() -> None:
-    found = contexts(["train", "Train", "TRAIN"])
-    assert found["train"] == "pushmill/train"
-    assert contexts(["train", "eval"])["train"] == contexts(["train", "Train"])["train"]
+    found = contexts(map(step, ("train", "Train", "TRAIN")))
+    assert found[step("train")] == "pushmill/train"
     assert len({context.casefold() for context in found.values()}) == 3
 
 
-@given(NAMES)
-def test_contexts_are_safe_and_unique_whatever_the_steps_are_called(names: list[str]) -> None:
-    found = contexts(names)
-    assert list(found) == names
-    assert len({context.casefold() for context in found.values()}) == len(names)
+@given(TARGETS)
+def test_contexts_are_safe_and_unique_whatever_the_targets_are_called(targets: list[Target]) -> None:
+    found = contexts(targets)
+    assert list(found) == targets
+    assert len({context.casefold() for context in found.values()}) == len(targets)
     assert "pushmill" not in found.values()
-    assert found == contexts(names)
+    assert found == contexts(targets)
     for context in found.values():
         assert len(context) <= 130
         assert context.isprintable()
@@ -137,6 +171,69 @@ def test_an_execution_in_one_line(given: Execution, expected: str) -> None:
 def test_every_state_has_words() -> None:
     for state in State:
         assert headline.line(dataclasses.replace(execution(), state=state), {})
+
+
+TASK = Task(**dict.fromkeys(Task.__dataclass_fields__) | {"planned": 3, "message": ""})  # type: ignore[arg-type]
+PIPELINE = Pipeline(**dict.fromkeys(Pipeline.__dataclass_fields__) | {"message": ""})  # type: ignore[arg-type]
+RAN = {"started_at": "2026-11-25T10:00:00.000000Z", "ended_at": "2026-11-25T10:14:00.000000Z"}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"state": State.CREATED}, "3 executions to run"),
+        ({"state": State.CREATED, "planned": 1}, "1 execution to run"),
+        ({"state": State.STARTED}, "2 of 3 done · best loss 0.1 (#7)"),
+        ({"state": State.COMPLETE}, "2 executions, 1 failed · best loss 0.1 (#7) · 14 m"),
+        (
+            {"state": State.COMPLETE, "message": "stop condition met by #7"},
+            "stop condition met by #7 · best loss 0.1 (#7) · 14 m",
+        ),
+        ({"state": State.ERROR}, "1 of 2 executions failed · best loss 0.1 (#7) · 14 m"),
+        ({"state": State.ERROR, "message": "#6 ended in error"}, "#6 ended in error · best loss 0.1 (#7) · 14 m"),
+        ({"state": State.STOPPED, "message": "stopped by ada"}, "stopped by ada · best loss 0.1 (#7) · 14 m"),
+        ({"state": State.STOPPED}, "stopped · best loss 0.1 (#7) · 14 m"),
+    ],
+)
+def test_a_task_in_one_line(given: dict[str, object], expected: str) -> None:
+    task = dataclasses.replace(TASK, **RAN | given)  # type: ignore[arg-type]
+    assert headline.task_line(task, 2, 1, "loss 0.1 (#7)") == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "waiting", "expected"),
+    [
+        ({"state": State.CREATED}, [], "3 nodes to run"),
+        ({"state": State.CREATED}, ["a", "b"], "2 of 3 nodes done · waits for approval of a, b"),
+        ({"state": State.STARTED}, [], "2 of 3 nodes done"),
+        ({"state": State.COMPLETE}, [], "3 nodes, 1 failed · 14 m"),
+        ({"state": State.ERROR}, [], "1 of 3 nodes failed · 14 m"),
+        ({"state": State.ERROR, "message": "train failed: #6"}, [], "train failed: #6 · 14 m"),
+        ({"state": State.STOPPED, "message": "deploy said stop-pipeline"}, [], "deploy said stop-pipeline · 14 m"),
+    ],
+)
+def test_a_pipeline_in_one_line(given: dict[str, object], waiting: list[str], expected: str) -> None:
+    pipeline = dataclasses.replace(PIPELINE, **RAN | given)  # type: ignore[arg-type]
+    assert headline.pipeline_line(pipeline, 3, 2, 1, waiting) == expected
+
+
+@pytest.mark.parametrize("state", sorted({*chain(*GROUP_MOVES)}))
+def test_every_state_of_a_group_has_words(state: State) -> None:
+    assert headline.task_line(dataclasses.replace(TASK, state=state), 0, 0, "")
+    assert headline.pipeline_line(dataclasses.replace(PIPELINE, state=state), 0, 0, 0, [])
+
+
+@pytest.mark.parametrize("planned", [1, 10, 11, 12, 13, 19, 100, 999, 1000])
+def test_how_far_many_are_is_said_in_few_steps_and_never_too_much(planned: int) -> None:
+    said = [headline.done(ended, planned) for ended in range(planned + 1)]
+    assert len(set(said)) <= headline.STAGES + 1
+    assert said[-1].startswith((f"{planned} of", f"{headline.staged(planned, planned)}+ of"))
+    for ended, text in enumerate(said):
+        if text.startswith("less than "):
+            assert ended < int(text.split()[2])
+        else:
+            assert int(text.split("+")[0].split()[0]) <= ended
+            assert "+" in text or text == f"{ended} of {planned} done"
 
 
 @given(st.text(max_size=200))

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from flask import Blueprint, redirect, request, url_for
 from werkzeug import Response
 
-from core.model import Project, Repository
+from core.model import Project, Repository, TargetKind
 from web import access
 from web.pages.addresses import base_url
 from web.services import badges as rules
@@ -41,6 +41,8 @@ def of(project: Project, repositories: Sequence[Repository]) -> Picker:
         "event": [rules.TAG, rules.SCHEDULE],
         "branch": badges.branches(db, [repository.id for repository in repositories]),
         "step": execution_table.steps(db, project.id),
+        "task": badges.groups(db, project.id, TargetKind.TASK),
+        "pipeline": badges.groups(db, project.id, TargetKind.PIPELINE),
         "metric": badges.metrics(db, project.id),
     }
     chosen = {field: request.args.get(field, "") for field in choices}
@@ -49,7 +51,7 @@ def of(project: Project, repositories: Sequence[Repository]) -> Picker:
         asked["token"] = rules.token(key, project)
     image = _address(project, "svg", asked)
     page = base_url() + url_for("executions.listing", name=project.name)
-    alternative = MARKDOWN.sub(r"\\\1", one_line(chosen["metric"] or chosen["step"] or project.name))
+    alternative = MARKDOWN.sub(r"\\\1", one_line(rules.Question(project=project.name, **chosen).title))
     return Picker(
         choices={
             field: list(dict.fromkeys([*values, *filter(None, [chosen[field]])])) for field, values in choices.items()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from sqlite_utils import Database
 
 from core.errors import NotFound
-from core.model import Execution, Project
+from core.groups import Pipeline, Task
+from core.model import Execution, Project, Target, TargetKind
 from core.states import UNFINISHED, State
+from web.services import shown
 from web.services.presentation import formats
 from web.services.vault import Vault
-from web.store import badges, projects
+from web.store import badges, metadata, projects
 from web.store.badges import Choice
 
 TOKEN_CHARS = 32
@@ -24,15 +27,34 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What somebody wants to see; empty texts are the defaults: the default branch, all steps, the state."""
+    """What somebody wants to see; empty texts are the defaults: the default branch, all that ran, the state."""
 
     project: str
     token: str = ""
     event: str = PUSH
     branch: str = ""
     step: str = ""
+    task: str = ""
+    pipeline: str = ""
     metric: str = ""
     label: str = ""
+
+    @property
+    def target(self) -> Target | None:
+        """The largest of those that are named."""
+        for kind, name in (
+            (TargetKind.PIPELINE, self.pipeline),
+            (TargetKind.TASK, self.task),
+            (TargetKind.STEP, self.step),
+        ):
+            if name:
+                return Target(kind=kind, name=name)
+        return None
+
+    @property
+    def title(self) -> str:
+        """What stands on the left."""
+        return self.label or self.metric or (self.target.name if self.target else self.project)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,30 +74,44 @@ def token(vault: Vault, project: Project) -> str:
 
 def answer(db: Database, vault: Vault, question: Question) -> Badge:
     """The badge; "unknown" for whatever is not there or may not be seen."""
-    label = question.label or question.metric or question.step or question.project
+    label = question.title
     choice = _choice(db, vault, question)
     if choice is None:
         return Badge(label=label, message=UNKNOWN, kind=UNKNOWN)
     if question.metric:
-        found = badges.metric(db, choice, question.metric)
+        found = _metric(db, choice, question.metric)
         if found is None:
             return Badge(label=label, message=UNKNOWN, kind=UNKNOWN)
         return Badge(label=label, message=formats.value(found[0]), kind="metric", changed_at=found[1])
     counted = badges.newest(db, choice)
-    changed_at = max((e.ended_at or e.started_at or e.queued_at or e.created_at for e in counted), default=None)
-    return Badge(label=label, message=merged(counted), kind=merged(counted), changed_at=changed_at)
+    word = merged({made.state for made in counted})
+    return Badge(label=label, message=word, kind=word, changed_at=max(map(_changed_at, counted), default=None))
 
 
-def merged(found: Sequence[Execution]) -> str:
-    """One word for several executions. One that failed decides, even while others run."""
-    states = {execution.state for execution in found}
+def merged(states: Collection[State]) -> str:
+    """One word for all that ran. What failed decides, even while something else runs."""
     if not states:
         return UNKNOWN
     if State.ERROR in states:
         return "failing"
-    if states & UNFINISHED:
+    if UNFINISHED.intersection(states):
         return "running"
     return "stopped" if State.STOPPED in states else "passing"
+
+
+def _changed_at(made: Execution | Task | Pipeline) -> str:
+    queued_at = made.queued_at if isinstance(made, Execution) else None
+    return made.ended_at or made.started_at or queued_at or made.created_at
+
+
+def _metric(db: Database, choice: Choice, key: str) -> tuple[Any, str] | None:
+    """Its value and when that came to be. A task's is that of its best execution."""
+    if choice.target is None or choice.target.kind is not TargetKind.TASK:
+        return badges.metric(db, choice, key)
+    task = badges.newest_task(db, choice)
+    best = shown.search(db, task).best if task else None
+    latest = metadata.latest(db, best.execution_id) if best else {}
+    return (latest[key], task.ended_at) if task and task.ended_at and key in latest else None
 
 
 def _choice(db: Database, vault: Vault, question: Question) -> Choice | None:
@@ -88,7 +124,7 @@ def _choice(db: Database, vault: Vault, question: Question) -> Choice | None:
             return Choice(
                 repository_ids=[r.id for r in found],
                 branch=branch,
-                step=question.step or None,
+                target=question.target,
                 scheduled=question.event == SCHEDULE,
             )
     return None

@@ -7,22 +7,21 @@ import hashlib
 from sqlite_utils import Database
 
 from core.config import Config
-from core.errors import InvalidInput, NotFound
-from core.model import Commit, Execution, Project, Repository
-from core.steps.resolve import resolve
+from core.model import Project, Repository
 from hooks.apis.base import MAX_PAGES, Answer, Comment
 from hooks.apis.client import Client, Later, Outcome, Refused
-from web.services import marks, statuses
+from web.services import comment_rows, marks, statuses
+from web.services.comment_rows import Base
 from web.services.forge_access import Access
 from web.services.presentation import comment_text
-from web.services.presentation.comment_text import Run
 from web.services.statuses import Progress
 from web.services.vault import Vault
-from web.store import comments, commits, metadata, projects
+from web.store import comments, commits, projects
 from web.store import statuses as stored
 from web.store.comments import Commented
 from web.store.db import transaction
 from web.store.outbox import Line
+from web.store.statuses import Counted
 
 FORBIDDEN = 403  # of a token that may tell statuses all the same
 GONE = (404, 410)
@@ -102,47 +101,22 @@ def _comment(access: Access, outcome: Outcome, known_id: str = "") -> Comment | 
 def _body(db: Database, config: Config, repository: Repository, pull: Commented, marker: str) -> str:
     """The text; "" as long as there is nothing to say."""
     commit = commits.known(db, repository.project_id, pull.sha)
-    found = stored.counted(db, repository.id, commit.id) if commit else []
-    if commit is None or (not found and not pull.comment_id):
+    found = stored.counted(db, repository.id, commit.id) if commit else Counted()
+    if commit is None or (not found.states and not pull.comment_id):
         return ""
     project = projects.get(db, repository.project_id)
-    page = f"{config.server.url.rstrip('/')}/p/{project.name}"
+    base = Base(
+        db=db,
+        repository_id=repository.id,
+        branch=pull.base_branch,
+        commit=commit,
+        page=f"{config.server.url.rstrip('/')}/p/{project.name}",
+    )
     return comment_text.text(
         sha=commit.identifier,
-        url=f"{page}/commits/{commit.identifier}/",
+        url=f"{base.page}/commits/{commit.identifier}/",
         base_branch=pull.base_branch,
-        runs=_runs(db, page, repository, pull, commit, found),
+        states=found.states,
+        runs=comment_rows.of_commit(base, found, comment_text.ROWS),
         marker=marker,
     )
-
-
-def _runs(
-    db: Database, page: str, repository: Repository, pull: Commented, commit: Commit, found: list[Execution]
-) -> list[Run]:
-    bases = {
-        execution.step: comments.newest_complete(db, repository.id, pull.base_branch, execution.step)
-        for execution in found[: comment_text.ROWS]
-    }
-    ids = [execution.id for execution in (*found, *bases.values()) if execution is not None]
-    latest = metadata.latest_of(db, ids)
-    return [
-        Run(
-            execution=execution,
-            url=f"{page}/executions/{execution.counter}/",
-            parameters=_changed_parameters(commit, execution),
-            latest=latest.get(execution.id, {}),
-            base=latest.get(base.id, {}) if (base := bases.get(execution.step)) and base.id != execution.id else {},
-        )
-        for execution in found
-    ]
-
-
-def _changed_parameters(commit: Commit, execution: Execution) -> dict[str, object]:
-    """Those that differ from what the step runs with by itself."""
-    try:
-        defaults = resolve(commit.config, execution.step).parameters
-    except (InvalidInput, NotFound):  # a step that cannot run by itself has other values anyway
-        defaults = {}
-    return {
-        name: value for name, value in execution.parameters.items() if name not in defaults or defaults[name] != value
-    }

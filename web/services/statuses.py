@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlite_utils import Database
 
 from core.config import Config
-from core.model import Commit, Execution, Repository
-from core.states import State
+from core.model import Commit, Repository, Target, TargetKind
+from core.pipelines.blueprint import pipeline_names
 from core.steps.model import step_names
+from core.tasks.blueprint import task_names
 from hooks import statuses as rules
 from hooks.apis.base import URL_CHARS, Answer, Api, CommitStatus, Verdict
 from hooks.apis.client import Client, Later, Outcome, Refused
+from web.services import shown
 from web.services.forge_access import Access
-from web.services.presentation import headline
-from web.store import approvals, commits, metadata, projects, statuses
+from web.services.shown import Shown
+from web.store import approvals, commits, projects, statuses
 from web.store.db import transaction
 from web.store.outbox import Line
 from web.store.statuses import Told
 
-NAMED = 5  # steps in the description of all of them together
+NAMED = 5  # targets in the description of all of them together
+BAD: Mapping[str, tuple[Verdict, ...]] = {"failed": (Verdict.ERROR, Verdict.FAILURE), "stopped": (Verdict.STOPPED,)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,18 +84,31 @@ def stop_reason(outcome: Answer | Refused) -> str:
 
 
 def of_commit(db: Database, config: Config, repository: Repository, commit: Commit) -> list[Wanted]:
-    """Every status of a commit, those of its steps first; none for one that was skipped on purpose."""
+    """Every status of a commit, that of all together last; none for one that was skipped on purpose."""
     project = projects.get(db, repository.project_id)
     page = f"{config.server.url.rstrip('/')}/p/{project.name}"
-    found = statuses.counted(db, repository.id, commit.id)
+    found = shown.of_commit(db, repository.id, commit.id)
     rollup = _of_all(found) if found else _of_none(db, repository, commit)
     if rollup is None:
         return []
     state, description = rollup
-    url = f"{page}/commits/{commit.identifier}/"[:URL_CHARS]
+    contexts = rules.contexts([*declared(commit.config), *(one.target for one in found)])
     return [
-        *_of_steps(db, page, commit, found),
-        Wanted(context=rules.CONTEXT, state=state, description=description, url=url),
+        *(
+            Wanted(
+                context=contexts[one.target],
+                state=one.state,
+                description=one.line,
+                url=f"{page}/{one.page}"[:URL_CHARS],
+            )
+            for one in found
+        ),
+        Wanted(
+            context=rules.CONTEXT,
+            state=state,
+            description=description,
+            url=f"{page}/commits/{commit.identifier}/"[:URL_CHARS],
+        ),
     ]
 
 
@@ -100,36 +118,24 @@ def ref_of(db: Database, repository: Repository, commit: Commit) -> str:
     return (occasions[0].ref if occasions else commit.ref)[:URL_CHARS]
 
 
-def _of_steps(db: Database, page: str, commit: Commit, found: Sequence[Execution]) -> list[Wanted]:
-    declared = step_names(commit.config) if commit.config else ()
-    contexts = rules.contexts([*declared, *(execution.step for execution in found)])
-    latest = metadata.latest_of(db, [execution.id for execution in found])
-    return [
-        Wanted(
-            context=contexts[execution.step],
-            state=rules.verdict(execution.state, execution.failure_reason),
-            description=headline.line(execution, latest.get(execution.id, {}), _stopped_by(db, execution)),
-            url=f"{page}/executions/{execution.counter}/"[:URL_CHARS],
-        )
-        for execution in found
-    ]
+def declared(config: Any) -> list[Target]:
+    """What a stored configuration says that there is, in the order in which contexts are given away."""
+    names = {
+        TargetKind.STEP: step_names(config),
+        TargetKind.TASK: task_names(config),
+        TargetKind.PIPELINE: pipeline_names(config),
+    }
+    return [Target(kind=kind, name=name) for kind, found in names.items() for name in found]
 
 
-def _stopped_by(db: Database, execution: Execution) -> str:
-    return statuses.stopped_by(db, execution.id) if execution.state is State.STOPPED else ""
-
-
-def _of_all(found: Sequence[Execution]) -> tuple[Verdict, str]:
+def _of_all(found: Sequence[Shown]) -> tuple[Verdict, str]:
     """While nothing has failed and something runs, the words stay the same, so that a commit of many steps has few posts."""
-    verdicts = {execution.step: rules.verdict(execution.state, execution.failure_reason) for execution in found}
-    state, steps = rules.worst(verdicts.values()), _steps(len(found))
+    state, all_of_them = rules.worst(one.state for one in found), _counted(found)
     if state is Verdict.SUCCESS:
-        return state, f"{steps} complete"
+        return state, f"{all_of_them} complete"
     if state in (Verdict.WAITING, Verdict.RUNNING):
-        return state, f"{steps} to run" if state is Verdict.WAITING else f"running {steps}"
-    bad = [step for step, verdict in verdicts.items() if verdict in (Verdict.ERROR, Verdict.FAILURE)]
-    stopped = [step for step, verdict in verdicts.items() if verdict is Verdict.STOPPED]
-    said = [f"{what}: {_named(names)}" for what, names in (("failed", bad), ("stopped", stopped)) if names]
+        return state, f"{all_of_them} to run" if state is Verdict.WAITING else f"running {all_of_them}"
+    said = [f"{what}: {_named(labels)}" for what, which in BAD.items() if (labels := _labels(found, which))]
     return state, "; ".join(said)
 
 
@@ -147,13 +153,20 @@ def _of_none(db: Database, repository: Repository, commit: Commit) -> tuple[Verd
     return Verdict.SUCCESS, "nothing to run"
 
 
-def _steps(count: int) -> str:
-    return "1 step" if count == 1 else f"{count} steps"
+def _counted(found: Sequence[Shown]) -> str:
+    """Such as "2 steps and 1 pipeline"."""
+    counts = Counter(one.target.kind for one in found)
+    said = [f"{counts[kind]} {kind}{'' if counts[kind] == 1 else 's'}" for kind in TargetKind if counts[kind]]
+    return " and ".join([", ".join(said[:-1]), said[-1]] if said[1:] else said)
 
 
-def _named(steps: Sequence[str]) -> str:
-    more = len(steps) - NAMED
-    return ", ".join(steps[:NAMED]) + (f" and {more} more" if more > 0 else "")
+def _labels(found: Sequence[Shown], states: Collection[Verdict]) -> list[str]:
+    return [one.target.label for one in found if one.state in states]
+
+
+def _named(labels: Sequence[str]) -> str:
+    more = len(labels) - NAMED
+    return ", ".join(labels[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _lacks(api: Api, wanted: Wanted, told: Told | None) -> bool:

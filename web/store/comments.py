@@ -1,4 +1,4 @@
-"""Our comments on pull requests, and what the base branch's executions are compared by."""
+"""Our comments on pull requests, and what of the base branch they are compared with."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from core.model import Execution
-from web.store import executions
+from core.model import Target, TargetKind
 from web.store.db import execute, row, rows
+
+OF = {
+    TargetKind.STEP: ("execution", "execution.step = ? AND execution.task_id IS NULL"),
+    TargetKind.TASK: ("task", "task.name = ? AND task.pipeline_node_id IS NULL"),
+    TargetKind.PIPELINE: ("pipeline", "pipeline.name = ?"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +59,16 @@ def set_wanted(db: Database, project_id: int, wanted: bool) -> None:
     execute(db, "UPDATE project SET comments = ? WHERE id = ?", (int(wanted), project_id))
 
 
-def newest_complete(db: Database, repository_id: int, branch: str, step: str) -> Execution | None:
-    """The newest completed execution of a step that a push to the branch made."""
+def newest_complete(db: Database, repository_id: int, branch: str, target: Target) -> int | None:
+    """The row of the newest completed execution, task or pipeline that a push to the branch made.
+
+    An execution may be a node of a pipeline, but no trial: those try what need not be good.
+    """
+    table, condition = OF[target.kind]
     sql = (
-        "SELECT execution.id FROM push CROSS JOIN execution ON execution.push_id = push.id"
-        " WHERE push.repository_id = ? AND push.ref = ? AND push.kind = 'push' AND execution.step = ?"
-        " AND execution.state = 'complete' ORDER BY COALESCE(push.again_of, push.id) DESC, execution.id DESC LIMIT 1"
+        f"SELECT {table}.id FROM push CROSS JOIN {table} ON {table}.push_id = push.id"
+        f" WHERE push.repository_id = ? AND push.ref = ? AND push.kind = 'push' AND {condition}"
+        f" AND {table}.state = 'complete' ORDER BY COALESCE(push.again_of, push.id) DESC, {table}.id DESC LIMIT 1"
     )
-    found = row(db, sql, (repository_id, f"refs/heads/{branch}", step))
-    return executions.get(db, found["id"]) if found else None
+    found = row(db, sql, (repository_id, f"refs/heads/{branch}", target.name))
+    return int(found["id"]) if found else None

@@ -377,5 +377,8 @@ ALTER TABLE execution ADD COLUMN task_id INTEGER REFERENCES task(id);
 ALTER TABLE execution ADD COLUMN trial INTEGER;
 ALTER TABLE execution ADD COLUMN pipeline_node_id INTEGER REFERENCES pipeline_node(id);
 CREATE INDEX execution_of_task ON execution (task_id, trial) WHERE task_id IS NOT NULL;
-CREATE INDEX execution_of_node ON execution (pipeline_node_id) WHERE pipeline_node_id IS NOT NULL
+CREATE INDEX execution_of_node ON execution (pipeline_node_id) WHERE pipeline_node_id IS NOT NULL;
+-- A push may have a thousand trials: whoever asks for its steps need not walk over them.
+DROP INDEX execution_of_push;
+CREATE INDEX execution_of_push ON execution (push_id, task_id, step)
 """

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlite_utils import Database
 
 from core import clock
+from core.groups import Pipeline, Task
 from core.model import Execution, short_ref
+from core.states import FailureReason, State
 from hooks.apis.base import Verdict
-from web.store import executions
+from web.store import executions, pipelines, tasks
 from web.store.db import execute, row, rows
 
 LOOKED_AT = 500  # of the newest statuses, for those with a problem
@@ -17,6 +20,12 @@ UNFINISHED = {  # a task between two of its trials is at work too
     "execution": "execution.state IN ('created', 'queued', 'started')",
     "task": "task.state IN ('created', 'started')",
     "pipeline": "pipeline.state IN ('created', 'started')",
+}
+NAMED = {"execution": "step", "task": "name", "pipeline": "name"}
+ALONE = {
+    "execution": "execution.task_id IS NULL AND execution.pipeline_node_id IS NULL",
+    "task": "task.pipeline_node_id IS NULL",
+    "pipeline": "1",
 }
 
 
@@ -81,13 +90,43 @@ def forget(db: Database, repository_id: int, sha: str, context: str) -> None:
     execute(db, sql, (repository_id, sha, context))
 
 
-def counted(db: Database, repository_id: int, commit_id: int) -> list[Execution]:
-    """The newest try of each step of a commit that an event made run, in the order in which they were made."""
-    sql = (
-        "SELECT MAX(execution.id) AS id FROM execution JOIN push ON push.id = execution.push_id"
-        " WHERE execution.commit_id = ? AND push.repository_id = ? GROUP BY execution.step ORDER BY MIN(execution.id)"
+def counted(db: Database, repository_id: int, commit_id: int) -> Counted:
+    """What events made run of a commit: of each step, task and pipeline the newest, in the order in which they came."""
+    found: dict[str, list[int]] = {}
+    for table, name in NAMED.items():
+        sql = (
+            f"SELECT MAX({table}.id) AS id FROM {table} JOIN push ON push.id = {table}.push_id"
+            f" WHERE {table}.commit_id = ? AND push.repository_id = ? AND {ALONE[table]}"
+            f" GROUP BY {table}.{name} ORDER BY MIN({table}.id)"
+        )
+        found[table] = [item["id"] for item in rows(db, sql, (commit_id, repository_id))]
+    return Counted(
+        executions=executions.of_ids(db, found["execution"]),
+        tasks=tasks.of_ids(db, found["task"]),
+        pipelines=pipelines.of_ids(db, found["pipeline"]),
     )
-    return executions.of_ids(db, [found["id"] for found in rows(db, sql, (commit_id, repository_id))])
+
+
+def first_ended(db: Database, task_id: int, many: int) -> set[int]:
+    """The ids of the executions of a task that ended before the others; of several with the same place the newest counts."""
+    newest = "SELECT MAX(id) FROM execution WHERE task_id = ? GROUP BY trial"
+    sql = f"SELECT id FROM execution WHERE id IN ({newest}) AND ended_at IS NOT NULL ORDER BY ended_at, id LIMIT ?"
+    return {found["id"] for found in rows(db, sql, (task_id, many))}
+
+
+def failures_of_task(db: Database, task_id: int) -> list[FailureReason]:
+    """Why executions of a task failed; of several with the same place the newest counts."""
+    newest = "SELECT MAX(id) FROM execution WHERE task_id = ? GROUP BY trial"
+    return _failures(db, newest, task_id)
+
+
+def failures_of_pipeline(db: Database, pipeline_id: int) -> list[FailureReason]:
+    """Why executions of a pipeline's nodes failed, those of their tasks too; the newest of each place counts."""
+    newest = (
+        "SELECT MAX(execution.id) FROM pipeline_node JOIN execution ON execution.pipeline_node_id = pipeline_node.id"
+        " WHERE pipeline_node.pipeline_id = ? GROUP BY pipeline_node.id, execution.trial"
+    )
+    return _failures(db, newest, pipeline_id)
 
 
 def stopped_by(db: Database, execution_id: int) -> str:
@@ -106,6 +145,23 @@ def occasions(db: Database, repository_id: int, commit_id: int) -> list[Occasion
         Occasion(ref=found["head_branch"] or short_ref(found["ref"]), outcome=found["outcome"])
         for found in rows(db, sql, (commit_id, repository_id))
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What stands for itself: executions that are no trials and no nodes, tasks that are no nodes, and pipelines."""
+
+    executions: Sequence[Execution] = ()
+    tasks: Sequence[Task] = ()
+    pipelines: Sequence[Pipeline] = ()
+
+    @property
+    def states(self) -> list[State]:
+        return [
+            *(execution.state for execution in self.executions),
+            *(task.state for task in self.tasks),
+            *(pipeline.state for pipeline in self.pipelines),
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +221,11 @@ def _changed(db: Database, commits: str, *values: object) -> list[Changed]:
         Changed(repository_id=found["repository_id"], sha=found["sha"], unfinished=bool(found["unfinished"]))
         for found in rows(db, sql, values)
     ]
+
+
+def _failures(db: Database, ids: str, group_id: int) -> list[FailureReason]:
+    sql = f"SELECT DISTINCT failure_reason FROM execution WHERE id IN ({ids}) AND state = 'error' ORDER BY 1"
+    return [FailureReason(found["failure_reason"]) for found in rows(db, sql, (group_id,))]
 
 
 def _told(found: dict[str, object]) -> Told:

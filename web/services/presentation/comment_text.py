@@ -1,4 +1,4 @@
-"""The comment on a pull request: a table of its executions, in Markdown that every forge shows alike.
+"""The comment on a pull request: a table of what ran of it, in Markdown that every forge shows alike.
 
 Whatever users wrote stands in code, where neither Markdown nor HTML, mentions, references or quick actions are read. What
 would end the code or the cell is replaced by a sign that looks like it.
@@ -12,37 +12,56 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.metadata import number
-from core.model import Execution
 from core.states import State
 from web.services.presentation import formats, headline
-from web.services.presentation.standing import FAILURES, SIGNS
+from web.services.presentation.standing import SIGNS
 
 ROWS = 30
 TEXT_CHARS = 60_000  # GitHub takes 65,536
-CELLS = 6  # parameters, and metrics, of an execution
+CELLS = 6  # parameters, and metrics, in a row
 CODE_CHARS = 60
 LOOKALIKES = str.maketrans({"`": "\u02cb", "|": "\u00a6"})
 HEAD = "| Step | State | Parameters | Metrics | Time |\n|---|---|---|---|---|"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """One row. `parameters` differ from the defaults; `latest` and `base` are metadata, of the base branch's newest run."""
+class Source:
+    """The execution of a task or a pipeline that its row has parameters and metrics of; `node` is "" in a task."""
 
-    execution: Execution
+    node: str
+    number: str
     url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One row. `why` is Markdown that stands behind the state, `took` how long it took.
+
+    `parameters` differ from the defaults; `latest` and `base` are metadata, of the base branch's newest run.
+    """
+
+    label: str
+    number: str
+    url: str
+    state: State
+    why: str
     parameters: Mapping[str, Any]
     latest: Mapping[str, Any]
     base: Mapping[str, Any]
+    took: str
+    source: Source | None = None
 
 
-def text(*, sha: str, url: str, base_branch: str, runs: Sequence[Run], marker: str) -> str:
-    """The comment. Equal arguments give equal text, and nothing in it changes with time alone."""
+def text(*, sha: str, url: str, base_branch: str, states: Sequence[State], runs: Sequence[Run], marker: str) -> str:
+    """The comment; `runs` are the first ones, `states` those of all.
+
+    Equal arguments give equal text, and nothing in it changes with time alone.
+    """
     compared = f" Metrics are compared with the newest on {code(base_branch)}." if any(run.base for run in runs) else ""
-    head = f"**pushmill** [{code(sha[:8])}]({url}): {_summary(runs)}.{compared}"
-    rows = [_row(run) for run in runs[:ROWS]]
+    head = f"**pushmill** [{code(sha[:8])}]({url}): {_summary(states)}.{compared}"
+    rows = [_row(run) for run in runs]
     while True:
-        more = len(runs) - len(rows)
+        more = len(states) - len(rows)
         table = "\n".join([HEAD, *rows]) if rows else ""
         rest = f"{more} more on [the commit's page]({url})." if more else ""
         whole = "\n\n".join(filter(None, (head, table, rest, marker)))
@@ -63,29 +82,28 @@ def code(given: str, most: int = CODE_CHARS) -> str:
     return f"`{shown}`" if shown else "-"
 
 
-def _summary(runs: Sequence[Run]) -> str:
+def _summary(states: Sequence[State]) -> str:
     """Such as "2 complete, 1 error"."""
-    states = Counter(run.execution.state for run in runs)
-    return ", ".join(f"{states[state]} {state}" for state in State if states[state]) or "nothing has run yet"
+    counts = Counter(states)
+    return ", ".join(f"{counts[state]} {state}" for state in State if counts[state]) or "nothing has run yet"
 
 
 def _row(run: Run) -> str:
-    execution = run.execution
     cells = (
-        f"[{code(execution.step)} #{execution.counter}]({run.url})",
-        _state(execution),
+        f"[{code(run.label)} {run.number}]({run.url})",
+        f"{SIGNS[run.state]} {run.state}{f': {run.why}' if run.why else ''}",
         _cut([code(f"{name} = {formats.value(value)}") for name, value in run.parameters.items()]),
-        _cut([_metric(key, run) for key in headline.ranked(run.latest)]),
-        headline.duration(execution) if execution.ended_at else "",
+        _source(run.source) + _cut([_metric(key, run) for key in headline.ranked(run.latest)]),
+        run.took,
     )
     return f"| {' | '.join(cells)} |"
 
 
-def _state(execution: Execution) -> str:
-    said = f"{SIGNS[execution.state]} {execution.state}"
-    if execution.state is State.ERROR and execution.failure_reason:
-        said += f": {FAILURES[execution.failure_reason].lower()}"
-    return said
+def _source(source: Source | None) -> str:
+    """Such as "best [#31](…): "."""
+    if source is None:
+        return ""
+    return f"{code(source.node) if source.node else 'best'} [{source.number}]({source.url}): "
 
 
 def _metric(key: str, run: Run) -> str:

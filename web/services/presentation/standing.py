@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from sqlite_utils import Database
 
 from core import clock
+from core.groups import Pipeline, Task
 from core.model import Execution, Runner
 from core.states import FINAL
 from web.services import lifecycle, waiting
@@ -67,8 +68,8 @@ def stop_label(execution: Execution) -> str:
     return "Kill" if execution.stop_requested_at else "Stop"
 
 
-def seconds(execution: Execution) -> float | None:
+def seconds(ran: Execution | Task | Pipeline) -> float | None:
     """How long it ran or has been running; None before its start."""
-    if execution.started_at is None:
+    if ran.started_at is None:
         return None
-    return clock.seconds_between(execution.started_at, execution.ended_at or clock.text(datetime.now(UTC)))
+    return clock.seconds_between(ran.started_at, ran.ended_at or clock.text(datetime.now(UTC)))
