@@ -107,14 +107,16 @@ SIEGE_YAML = """
 - step:
     name: work
     image: pushmill-quickstart
-    command: "sh -c 'sleep {parameter-value:seconds}; echo did {parameter-value:number} > /valohai/outputs/done-{parameter-value:number}'"
+    command:
+      - sleep {parameter-value:seconds}
+      - echo did {parameter-value:number} > /valohai/outputs/done-{parameter-value:number}
     parameters:
       - {name: number, type: integer, default: 0}
       - {name: seconds, type: float, default: 1.5}
 - step:
     name: gather
     image: pushmill-quickstart
-    command: "sh -c 'cat /valohai/inputs/done/*'"
+    command: cat /valohai/inputs/done/*
     inputs:
       - name: done
 - task:
@@ -142,7 +144,6 @@ class Site:
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(self.path)], check=True)
         added = self.pushmill("project", "add", "model", "--repo", str(self.path), "--forge", "github", "--json")
         self.pushmill("project", "rules", "model", "--set", "-", given=RULES)
-        self.pushmill("project", "set-token", "model", "--api-url", forge.api_url, given=f"{forge.token}\n")
         self.sender = GitHub()
         self.sender.secret = json.loads(added)["webhook_secret"]
 
@@ -156,6 +157,8 @@ class Site:
         headers = self.sender.headers(body, sha, "push")
         answer = httpx.post(f"{self.server.url}/hooks/model/github", content=body, headers=headers, trust_env=False)
         assert answer.status_code == 202
+        wait_for(lambda: self.server.executions("model"))  # the forge's name of the repository came with the push
+        self.pushmill("project", "set-token", "model", "--api-url", self.forge.api_url, given=f"{self.forge.token}\n")
         return sha
 
 
