@@ -68,7 +68,7 @@ def _of_task(base: Base, task: Task) -> Run:
     before = _best(base, shown.search(base.db, tasks.get(base.db, other))) if other else None
     return Run(
         label=target.label,
-        number=f"!{task.counter}",
+        number=f"{target.kind.sign}{task.counter}",
         url=f"{base.page}/tasks/{task.counter}/",
         state=task.state,
         why=_task_state(task, search),
@@ -93,7 +93,7 @@ def _of_pipeline(base: Base, pipeline: Pipeline) -> Run:
     before = _runs(base, pipelines.nodes(base.db, other)).get(name) if other and last else None
     return Run(
         label=target.label,
-        number=f"={pipeline.counter}",
+        number=f"{target.kind.sign}{pipeline.counter}",
         url=f"{base.page}/pipelines/{pipeline.counter}/",
         state=pipeline.state,
         why=_pipeline_state(pipeline, progress.of_nodes(nodes)),

@@ -13,6 +13,7 @@ from core.groups import Pipeline, Task
 from core.model import EventKind, Execution, Target, TargetKind
 from web.store import executions, pipelines, tasks
 from web.store.db import Row, row, rows
+from web.store.launched import KINDS
 
 BRANCHES, TAGS = "refs/heads/", "refs/tags/"
 SHOWN_BRANCHES, SHOWN_METRICS = 100, 200
@@ -25,14 +26,7 @@ SAME_SET = (
     " pull_request.id = other.pull_request_id WHERE other.commit_id = push.commit_id AND NOT pull_request.from_fork"
     " AND other.repository_id = push.repository_id AND push.ref = 'refs/heads/' || pull_request.head_branch)"
 )
-
-
-# What stands for itself, by its table.
-ALONE = {
-    "execution": "execution.task_id IS NULL AND execution.pipeline_node_id IS NULL",
-    "task": "task.pipeline_node_id IS NULL",
-    "pipeline": "1",
-}
+ALONE = {table: alone for table, _, alone, _ in KINDS.values()}
 # What has a name, by its kind: table and condition. An execution may be a node of a pipeline, but no trial of a task: those
 # try what need not be good.
 OF = {

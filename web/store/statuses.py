@@ -9,24 +9,14 @@ from sqlite_utils import Database
 
 from core import clock
 from core.groups import Pipeline, Task
-from core.model import Execution, short_ref
+from core.model import Execution, TargetKind, short_ref
 from core.states import FailureReason, State
 from hooks.apis.base import Verdict
 from web.store import executions, pipelines, tasks
 from web.store.db import execute, row, rows
+from web.store.launched import KINDS
 
 LOOKED_AT = 500  # of the newest statuses, for those with a problem
-UNFINISHED = {  # a task between two of its trials is at work too
-    "execution": "execution.state IN ('created', 'queued', 'started')",
-    "task": "task.state IN ('created', 'started')",
-    "pipeline": "pipeline.state IN ('created', 'started')",
-}
-NAMED = {"execution": "step", "task": "name", "pipeline": "name"}
-ALONE = {
-    "execution": "execution.task_id IS NULL AND execution.pipeline_node_id IS NULL",
-    "task": "task.pipeline_node_id IS NULL",
-    "pipeline": "1",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,18 +82,18 @@ def forget(db: Database, repository_id: int, sha: str, context: str) -> None:
 
 def counted(db: Database, repository_id: int, commit_id: int) -> Counted:
     """What events made run of a commit: of each step, task and pipeline the newest, in the order in which they came."""
-    found: dict[str, list[int]] = {}
-    for table, name in NAMED.items():
+    found: dict[TargetKind, list[int]] = {}
+    for kind, (table, name, alone, _) in KINDS.items():
         sql = (
             f"SELECT MAX({table}.id) AS id FROM {table} JOIN push ON push.id = {table}.push_id"
-            f" WHERE {table}.commit_id = ? AND push.repository_id = ? AND {ALONE[table]}"
+            f" WHERE {table}.commit_id = ? AND push.repository_id = ? AND {alone}"
             f" GROUP BY {table}.{name} ORDER BY MIN({table}.id)"
         )
-        found[table] = [item["id"] for item in rows(db, sql, (commit_id, repository_id))]
+        found[kind] = [item["id"] for item in rows(db, sql, (commit_id, repository_id))]
     return Counted(
-        executions=executions.of_ids(db, found["execution"]),
-        tasks=tasks.of_ids(db, found["task"]),
-        pipelines=pipelines.of_ids(db, found["pipeline"]),
+        executions=executions.of_ids(db, found[TargetKind.STEP]),
+        tasks=tasks.of_ids(db, found[TargetKind.TASK]),
+        pipelines=pipelines.of_ids(db, found[TargetKind.PIPELINE]),
     )
 
 
@@ -200,18 +190,18 @@ def recent(db: Database, since: str, repository_id: int | None = None) -> list[C
     ran = [
         f"SELECT push.repository_id, {table}.commit_id FROM {table} JOIN push ON push.id = {table}.push_id"
         f" WHERE {condition}{of_one}"
-        for table, unfinished in UNFINISHED.items()
+        for table, _, _, unfinished in KINDS.values()
         for condition in (unfinished, f"{table}.ended_at > ?")
     ]
     pushed = f"SELECT push.repository_id, push.commit_id FROM push WHERE push.created_at > ?{of_one}"
-    return _changed(db, " UNION ".join([*ran, pushed]), *[since] * (len(UNFINISHED) + 1))
+    return _changed(db, " UNION ".join([*ran, pushed]), *[since] * (len(KINDS) + 1))
 
 
 def _changed(db: Database, commits: str, *values: object) -> list[Changed]:
-    """`commits` is SQL for rows of repository_id and commit_id."""
+    """`commits` is SQL for rows of repository_id and commit_id. A task between two of its executions is unfinished too."""
     unfinished = " OR ".join(
         f"EXISTS (SELECT 1 FROM {table} WHERE {table}.commit_id = git_commit.id AND {condition})"
-        for table, condition in UNFINISHED.items()
+        for table, _, _, condition in KINDS.values()
     )
     sql = (
         f"SELECT found.repository_id, git_commit.identifier AS sha, {unfinished} AS unfinished FROM ({commits}) AS found"
