@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from core.states import FailureReason, State
+from core.states import MACHINE_LOST, FailureReason, State
 
 ZERO_SHA_CHARS = {"0"}
 
@@ -268,6 +268,11 @@ class Execution:
     def status(self) -> str:
         """The state as the API shows it: `stopping` while a started execution has been asked to stop."""
         return "stopping" if self.state is State.STARTED and self.stop_requested_at else str(self.state)
+
+    @property
+    def restarts(self) -> bool:
+        """Whether it is run again by itself: lost with its machine, as it asked for, and nobody wanted it to stop."""
+        return self.autorestart and self.failure_reason in MACHINE_LOST and self.stop_requested_at is None
 
 
 class TargetKind(StrEnum):

@@ -35,3 +35,4 @@ class FailureReason(StrEnum):
 
 FINAL = frozenset({State.COMPLETE, State.ERROR, State.STOPPED})
 UNFINISHED = frozenset(State) - FINAL
+MACHINE_LOST = frozenset({FailureReason.RUNNER_LOST, FailureReason.INTERRUPTED})

@@ -103,7 +103,9 @@ class PipelineSite:
         return next(node for node in pipelines.nodes(self.db, self.pipeline.id) if node.name == name)
 
     def runs(self, name: str) -> list[Execution]:
-        return pipelines.executions_of(self.db, self.node(name).id)
+        """The executions that a node made itself, the oldest first."""
+        of_node = [e for e in executions.search(self.db)[0] if e.pipeline_node_id == self.node(name).id]
+        return sorted((e for e in of_node if e.task_id is None), key=lambda execution: execution.id)
 
     def run(self, name: str) -> Execution:
         return self.runs(name)[-1]

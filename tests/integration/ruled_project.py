@@ -5,10 +5,11 @@ from __future__ import annotations
 from instance import Checkout
 from push_server import PushServer, step
 
+from core.groups import Pipeline, Task
 from core.model import Execution
 from core.states import State
 from web.services import lifecycle
-from web.store import launched, logs, projects, runners
+from web.store import launched, logs, pipelines, projects, runners, tasks
 from web.store.db import execute
 from web.store.launched import Launched
 
@@ -83,6 +84,15 @@ class Model:
 
     def of_push(self, place: int = -1) -> list[Launched]:
         return launched.of_push(self.pushes.db, self.pushes.pushes("model")[place].id)
+
+    def tasks(self, push_id: int) -> list[Task]:
+        """In the order of their numbers."""
+        return [task for task in tasks.search(self.pushes.db, None, order="id")[0] if task.push_id == push_id]
+
+    def pipelines(self, push_id: int) -> list[Pipeline]:
+        """In the order of their numbers."""
+        found, _ = pipelines.search(self.pushes.db, None, order="id")
+        return [pipeline for pipeline in found if pipeline.push_id == push_id]
 
     @property
     def states(self) -> list[tuple[str, State]]:

@@ -414,6 +414,16 @@ def test_a_lost_one_that_says_autorestart_is_run_again_once_as_a_new_execution(a
     assert f"Restarts #{before.counter}" in said(api, again.uuid, "status")
 
 
+def test_a_lost_one_that_somebody_wanted_to_stop_is_not_run_again(api: ApiServer) -> None:
+    execution, _ = with_container(api, autorestart=True)
+    lifecycle.request_stop(api.db, api.config.logs_dir, execution, "ada")
+    silent_for(api, execution, lifecycle.SILENT_S + 1)
+    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
+    assert outcome(api, execution) == ("error", "runner_lost")
+    launch.restart_lost(api.db, api.config)
+    assert executions.retried_by(api.db, api.execution(execution).id) == []
+
+
 def test_a_chain_of_restarts_ends(api: ApiServer) -> None:
     execution = api.started()[0]
     with transaction(api.db):

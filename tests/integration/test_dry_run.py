@@ -18,7 +18,7 @@ from ruled_project import ALL, CANCEL, FULL, TRAIN, Model
 from core.model import TargetKind
 from web.services import dry_run, environments
 from web.services.dry_run import Answer, Question
-from web.store import pipelines, projects, tasks
+from web.store import projects
 
 PATTERNS = st.lists(st.sampled_from(["main", "dev", "*", "!main", "x/**", "!x/1"]), min_size=1, max_size=3)
 VALUES = {
@@ -112,7 +112,7 @@ def test_what_a_dry_run_says_is_what_a_push_then_does(here: Model, event: dict[s
     assert [(e.parameters, e.environment, e.priority) for e in here.made if e.push_id == push.id] == [
         (run.parameters, run.environment, run.priority) for run in steps
     ]
-    groups = [*tasks.of_push(pushes.db, push.id), *pipelines.of_push(pushes.db, push.id)]
+    groups = [*here.tasks(push.id), *here.pipelines(push.id)]
     assert [made.priority for made in groups] == [run.priority for run in said.runs[len(steps) :]]
     assert stopped(here) - before == {one.number for one in said.stops}
 

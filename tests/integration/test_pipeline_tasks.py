@@ -50,8 +50,13 @@ def sweep(site: PipelineSite) -> bool:
     return site.advance() | task_service.advance(site.db, site.config)
 
 
+def begun_tasks(site: PipelineSite, name: str = "sweep") -> list[Task]:
+    """Of a node, the newest first."""
+    return [task for task in tasks.search(site.db, None)[0] if task.pipeline_node_id == site.node(name).id]
+
+
 def task(site: PipelineSite, name: str = "sweep") -> Task:
-    return tasks.of_node(site.db, site.node(name).id)[-1]
+    return begun_tasks(site, name)[0]
 
 
 def begun(site: PipelineSite, mode: str = "stop-all") -> str:
@@ -151,7 +156,7 @@ def test_a_task_that_fails_is_retried_with_the_same_search(site_of: Make) -> Non
     sweep(site)
     sweep(site)
     assert site.ended == (ERROR, "sweep failed: !2: 2 of 2 executions failed")
-    assert len(tasks.of_node(site.db, site.node("sweep").id)) == 2
+    assert len(begun_tasks(site)) == 2
 
 
 def test_a_pipeline_that_stops_stops_its_tasks(site_of: Make) -> None:

@@ -43,7 +43,7 @@ def test_a_push_launches_what_its_rules_choose_of_each_kind_with_where_and_how(h
     assert here.change({"valohai.yaml": ALL}) == "2 executions, 1 task and 1 pipeline"
     assert here.launched() == ["#1 train", "#2 check", "!1 task train", "=1 pipeline full"]
     push = here.pushes.pushes("model")[-1]
-    (task,), (pipeline,) = tasks.of_push(here.pushes.db, push.id), pipelines.of_push(here.pushes.db, push.id)
+    (task,), (pipeline,) = here.tasks(push.id), here.pipelines(push.id)
     for made in (task, pipeline):
         assert (made.environment, made.priority, made.creator) == ("gpu", 4, "admin")
         assert (made.commit_id, made.why) == (push.commit_id, "Chosen by rule all")
@@ -70,7 +70,7 @@ def test_a_push_that_names_a_task_or_a_pipeline_runs_that_alone(here: Model) -> 
     here.rules("")
     assert here.change({"valohai.yaml": ALL}, "-o", "pushmill.task=train", "main") == "1 task"
     assert here.change({"a": "1"}, message="x\n\nPushmill-Pipeline: full\nPushmill-Parameter: length=9") == "1 pipeline"
-    (pipeline,) = pipelines.of_push(here.pushes.db, here.pushes.pushes("model")[-1].id)
+    (pipeline,) = here.pipelines(here.pushes.pushes("model")[-1].id)
     assert pipeline.parameters == {"length": "9"}
     assert pipeline.why == ""
     assert here.change({"a": "2"}) == "2 executions"

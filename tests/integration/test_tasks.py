@@ -17,7 +17,6 @@ from task_site import TaskSite, numbers
 
 from core.states import FailureReason, State
 from web.services import launch, lifecycle
-from web.services.tasks.progress import progress
 from web.store import environments, projects
 from web.store.db import execute, insert, row, transaction
 
@@ -141,7 +140,7 @@ def test_a_stopped_task_stops_what_there_is_and_makes_no_more(site: TaskSite) ->
     site.move(task, 0, State.STOPPED)
     site.advance()
     found = site.task(task)
-    assert (found.state, found.message, found.stopped_by) == (State.STOPPED, "Stop requested by ada", "ada")
+    assert (found.state, found.message, found.stopped_by) == (State.STOPPED, "stopped by ada", "ada")
     site.stop(task)
     assert len(site.rows_of(task)) == 3
 
@@ -290,23 +289,6 @@ def test_a_thousand_executions_are_made_fifty_at_a_time(site: TaskSite) -> None:
     assert site.task(task).state is State.STOPPED
     found = row(site.db, "SELECT COUNT(*) AS n FROM execution WHERE state = 'stopped'")
     assert found == {"n": 1000}
-
-
-def test_progress_counts_and_names_the_best(site: TaskSite) -> None:
-    task = site.begin(numbers(4, optimization_target_metric="accuracy", optimization_target_value=1))
-    assert (progress(site.db, task).expected, progress(site.db, task).best) == (4, None)
-    site.advance()
-    assert not progress(site.db, task).first_started
-    for trial, accuracy in enumerate((0.5, 1.4, 0.9, 1.0)):
-        site.move(task, trial, State.STARTED)
-        site.printed(task, trial, accuracy=accuracy)
-    site.complete(task, 0, 1, 2)
-    site.fail(task, 3)
-    found = progress(site.db, task)
-    assert (found.counts, found.made, found.first_started) == ({State.COMPLETE: 3, State.ERROR: 1}, 4, True)
-    assert found.metric == "accuracy"
-    assert found.best is not None
-    assert (found.best[0].trial, found.best[1]) == (2, 0.9)
 
 
 WORKER = """

@@ -27,6 +27,13 @@ SELECT = (
 )
 
 
+# `Execution.restarts` in SQL.
+RESTARTS = (
+    "(failure_reason IS NOT NULL AND autorestart AND failure_reason IN ('runner_lost', 'interrupted')"
+    " AND stop_requested_at IS NULL)"
+)
+
+
 def add(db: Database, values: Mapping[str, Any]) -> Execution:
     """A new execution in `created` with the next number of its project. Call inside a transaction.
 
@@ -155,10 +162,10 @@ def in_states(db: Database, *states: State) -> list[Execution]:
 
 
 def to_restart(db: Database) -> list[Execution]:
-    """Those that say `autorestart`, were lost with their machine, and were not run again."""
+    """Those that are to be run again and were not."""
     sql = (
-        f"{SELECT} WHERE execution.autorestart AND execution.failure_reason IN ('runner_lost', 'interrupted')"
-        " AND NOT EXISTS (SELECT 1 FROM execution AS retry WHERE retry.retry_of = execution.id) ORDER BY execution.id"
+        f"{SELECT} WHERE {RESTARTS} AND NOT EXISTS"
+        " (SELECT 1 FROM execution AS retry WHERE retry.retry_of = execution.id) ORDER BY execution.id"
     )
     return [_execution(found) for found in rows(db, sql)]
 

@@ -66,11 +66,6 @@ def of_ids(db: Database, pipeline_ids: Sequence[int]) -> list[Pipeline]:
     return [_pipeline(found[pipeline_id]) for pipeline_id in pipeline_ids if pipeline_id in found]
 
 
-def of_push(db: Database, push_id: int) -> list[Pipeline]:
-    sql = f"{SELECT} WHERE pipeline.push_id = ? ORDER BY pipeline.id"
-    return [_pipeline(found) for found in rows(db, sql, (push_id,))]
-
-
 def of_commit(db: Database, commit_id: int) -> list[Pipeline]:
     """In the order of their numbers."""
     sql = f"{SELECT} WHERE pipeline.commit_id = ? ORDER BY pipeline.id"
@@ -133,12 +128,6 @@ def of_nodes(db: Database, node_ids: Sequence[int]) -> dict[int, tuple[Pipeline,
     found = rows(db, f"SELECT id, pipeline_id, name FROM pipeline_node WHERE id IN ({marks})", list(node_ids))
     by_id = {pipeline.id: pipeline for pipeline in of_ids(db, list({item["pipeline_id"] for item in found}))}
     return {item["id"]: (by_id[item["pipeline_id"]], item["name"]) for item in found}
-
-
-def executions_of(db: Database, node_id: int) -> list[Execution]:
-    """What an execution node has made, the oldest first; the newest counts. Trials of a task node are its task's."""
-    sql = "SELECT id FROM execution WHERE pipeline_node_id = ? AND task_id IS NULL ORDER BY id"
-    return executions.of_ids(db, [found["id"] for found in rows(db, sql, (node_id,))])
 
 
 def newest_executions(db: Database, node_ids: Sequence[int]) -> list[Execution]:

@@ -25,11 +25,9 @@ SELECT = (
     " JOIN git_commit ON git_commit.id = task.commit_id JOIN user ON user.id = task.creator_id"
 )
 UNFINISHED = "task.state IN ('created', 'started')"
-# What the sweep will run again is not over yet.
-LOST = "(state = 'error' AND autorestart AND failure_reason IN ('runner_lost', 'interrupted'))"
 PLACES = (
     "SELECT task_id, trial, MAX(id) AS id, state, stop_requested_at IS NOT NULL AS asked,"
-    f" {LOST} AS lost FROM execution"
+    f" {executions.RESTARTS} AS lost FROM execution"  # which the sweep will run again, so it is not over yet
 )
 STOPPABLE = "state IN ('created', 'queued', 'started') AND NOT asked"
 
@@ -77,19 +75,9 @@ def names(db: Database, task_ids: Collection[int]) -> dict[int, tuple[str, int]]
     return {item["id"]: (item["uuid"], item["counter"]) for item in found}
 
 
-def of_push(db: Database, push_id: int) -> list[Task]:
-    return [_task(found) for found in rows(db, f"{SELECT} WHERE task.push_id = ? ORDER BY task.id", (push_id,))]
-
-
 def of_commit(db: Database, commit_id: int) -> list[Task]:
     """In the order of their numbers, those of pipelines too."""
     return [_task(found) for found in rows(db, f"{SELECT} WHERE task.commit_id = ? ORDER BY task.id", (commit_id,))]
-
-
-def of_node(db: Database, node_id: int) -> list[Task]:
-    """The oldest first; the newest counts."""
-    found = rows(db, f"{SELECT} WHERE task.pipeline_node_id = ? ORDER BY task.id", (node_id,))
-    return [_task(item) for item in found]
 
 
 def unfinished(db: Database) -> list[Task]:

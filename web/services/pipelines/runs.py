@@ -17,11 +17,6 @@ from web.services.presentation.standing import FAILURES
 from web.store import commits, groups, pipelines, projects, users, variables
 from web.store import tasks as task_rows
 
-RESTARTED = (
-    FailureReason.RUNNER_LOST,
-    FailureReason.INTERRUPTED,
-)  # the sweep runs these again, if they say autorestart
-
 
 @dataclass(frozen=True)
 class Run:
@@ -31,8 +26,8 @@ class Run:
 
     @property
     def state(self) -> State:
-        if isinstance(self.made, Execution) and self.made.autorestart and self.made.failure_reason in RESTARTED:
-            return State.STARTED
+        if isinstance(self.made, Execution) and self.made.restarts:
+            return State.STARTED  # the sweep runs it again
         return self.made.state if self.made.state in FINAL else State.STARTED
 
     @property

@@ -50,9 +50,9 @@ def start(
 def request_stop(db: Database, config: Config, task: Task, who: str, *, said: str = "") -> None:  # noqa: ARG001
     """Stop what runs or waits of it, and make nothing more of it. Again, or when it is final: nothing.
 
-    The sweep does it; `said` is the sentence why, in place of "Stop requested by `who`". Call inside a transaction, and
+    The sweep does it; `said` is the sentence why, in place of "stopped by `who`". Call inside a transaction, and
     nudge after it.
     """
     if groups.request_stop(db, "task", task.id, who):
-        groups.update(db, "task", task.id, message=said or f"Stop requested by {who}")
+        groups.update(db, "task", task.id, message=said or f"stopped by {who}")
         marks.mark_commit(db, task.commit_id)
