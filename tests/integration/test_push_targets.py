@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 from instance import Checkout
 from push_server import PushServer
 from ruled_project import ALL, FULL, TRAIN, Model
 
 from core.states import State
-from core.steps.resolve import resolve
-from web.services import answers, dry_run, environments, launch
+from web.services import answers, dry_run, environments
+from web.services import pipelines as pipeline_service
 from web.services import tasks as service
 from web.services.dry_run import Question
-from web.store import commits, deliveries, pipelines, projects, tasks, users
+from web.store import deliveries, pipelines, projects, tasks
 from web.store.db import execute, rows, transaction
 
 EVERYTHING = '[[rule]]\nname = "all"\nsteps = ["*"]\ntasks = ["*"]\npipelines = ["*"]\n'
@@ -33,8 +31,8 @@ def said(here: Model) -> str:
     return answers.to_push(pushes.db, project, pushes.deliveries("model")[-1].id, [], "http://here")
 
 
-def statuses(here: Model, place: int) -> list[str]:
-    return [f"{one.number} {one.status}" for one in here.of_push(place)]
+def asked_to_stop(here: Model, place: int) -> list[str]:
+    return [one.number for one in here.of_push(place) if one.stop_requested_at]
 
 
 def test_a_push_launches_what_its_rules_choose_of_each_kind_with_where_and_how(here: Model) -> None:
@@ -83,14 +81,11 @@ def test_a_newer_push_stops_whole_tasks_and_pipelines_and_no_step_that_is_called
     here.change({"valohai.yaml": ALL})
     here.rules(CANCEL)
     assert here.change({"a": "1"}) == "1 task and 1 pipeline"
-    assert statuses(here, -2)[:2] == ["#1 queued", "#2 queued"]
-    for one in here.of_push(-2)[2:]:
-        assert one.status in ("stopping", "stopped")
+    assert asked_to_stop(here, -2) == ["!1", "=1"]  # and neither #1 nor #2
     task, pipeline = tasks.get(here.pushes.db, 1), pipelines.get(here.pushes.db, 1)
     assert (task.stopped_by, pipeline.stopped_by) == ("!2", "!2")
-    assert statuses(here, -1) == ["!2 created", "=2 created"]
     assert here.change({"a": "2"}, "HEAD:refs/heads/dev") == "1 task and 1 pipeline"
-    assert statuses(here, -2) == ["!2 created", "=2 created"]  # another branch
+    assert asked_to_stop(here, -2) == asked_to_stop(here, -1) == []  # another branch
 
 
 def test_what_a_superseded_task_still_runs_is_stopped_with_the_number_of_what_came_instead(here: Model) -> None:
@@ -98,11 +93,13 @@ def test_what_a_superseded_task_still_runs_is_stopped_with_the_number_of_what_ca
     here.rules('[[rule]]\nname = "main"\ntasks = ["*"]\ncancel_older = true\n')
     here.change({"valohai.yaml": ALL})
     service.advance(db, config)
-    assert here.states == [("train", State.CREATED)] * 3
+    older = tasks.trials(db, 1)
+    assert len(older) == 3
     here.change({"a": "1"})
     service.advance(db, config)
-    assert [execution.state for execution in here.made] == [State.STOPPED] * 3 + [State.CREATED] * 3
-    assert all("Superseded by !2" in here.log(execution) for execution in here.made[:3])
+    assert [execution.state for execution in tasks.trials(db, 1)] == [State.STOPPED] * 3
+    assert all("Superseded by !2" in here.log(execution) for execution in older)
+    assert State.STOPPED not in [execution.state for execution in tasks.trials(db, 2)]
     task = tasks.get(db, 1)
     assert (task.state, task.message, task.stopped_by) == (State.STOPPED, "Superseded by !2", "!2")
 
@@ -123,20 +120,17 @@ def test_one_that_a_person_has_asked_to_stop_keeps_who_that_was(here: Model) -> 
 
 
 def test_executions_of_tasks_and_pipelines_are_not_superseded_one_by_one(here: Model) -> None:
+    db, config = here.pushes.db, here.pushes.config
     here.change({"valohai.yaml": ALL})
-    db, push = here.pushes.db, here.pushes.pushes("model")[-1]
-    project, commit = projects.by_name(db, "model"), commits.get(db, push.commit_id or 0)
-    with transaction(db):
-        begin = partial(
-            launch.launch, db, here.pushes.config, project, commit, resolve(commit.config, "train"), users.of_row(db, 1)
-        )
-        begin(push_id=push.id, task_id=1, trial=0)
-        begin(push_id=push.id, pipeline_node_id=pipelines.nodes(db, 1)[0].id)
+    service.advance(db, config)
+    pipeline_service.advance(db, config)
     assert here.launched() == ["#1 train", "#2 check", "!1 task train", "=1 pipeline full"]
+    parts = [execution.id for execution in here.made[2:]]
+    assert len(parts) == 4  # of the task three, of the pipeline one
     here.rules('[[rule]]\nname = "steps"\ncancel_older = true\n')
     here.change({"a": "1"})
-    assert [execution.stop_requested_at is not None for execution in here.made[:4]] == [True, True, False, False]
-    assert not any(one.stop_requested_at for one in here.of_push(-2)[2:])
+    assert asked_to_stop(here, -2) == ["#1", "#2"]
+    assert [execution.stop_requested_at for execution in here.made if execution.id in parts] == [None] * 4
 
 
 def test_an_event_that_comes_late_runs_no_task_of_a_rule_that_stops_what_is_older(here: Model) -> None:
@@ -152,7 +146,7 @@ def test_an_event_that_comes_late_runs_no_task_of_a_rule_that_stops_what_is_olde
         ("task train", "a newer push of this branch runs already"),
         ("pipeline full", "a newer push of this branch runs already"),
     )
-    assert statuses(here, -2) == ["!1 created", "=1 created"]
+    assert asked_to_stop(here, -2) == []
 
 
 def test_what_fails_between_launching_one_kind_and_another_leaves_nothing_and_is_done_whole_later(here: Model) -> None:
@@ -172,7 +166,8 @@ def test_running_a_delivery_again_makes_all_of_it_anew(here: Model) -> None:
     with transaction(here.pushes.db):
         deliveries.again(here.pushes.db, here.pushes.deliveries("model")[-1].id)
     here.pushes.drain()
-    assert here.launched() == ["#3 train", "#4 check", "!2 task train", "=2 pipeline full"]
+    assert [one.target.label for one in here.of_push()] == ["train", "check", "task train", "pipeline full"]
+    assert {one.number for one in here.of_push()}.isdisjoint(one.number for one in here.of_push(-2))
 
 
 def test_a_configuration_with_pipelines_runs_its_steps_alone_without_rules(here: Model) -> None:

@@ -10,15 +10,13 @@ from core.groups import group_status
 from core.model import Target, TargetKind
 from core.states import State
 from web.store.db import Row, rows
+from web.store.executions import ALONE
 
 MOST = 2**63 - 1  # the largest id that there can be
 COLUMNS = ("id", "counter", "push_id", "state", "stop_requested_at")
 # of each kind: its table, the column that names the target, what says that it belongs to nothing larger, and that it has not ended
 KINDS = {
-    TargetKind.STEP: (
-        *("execution", "step", "execution.task_id IS NULL AND execution.pipeline_node_id IS NULL"),
-        "execution.state IN ('created', 'queued', 'started')",
-    ),
+    TargetKind.STEP: ("execution", "step", ALONE, "execution.state IN ('created', 'queued', 'started')"),
     TargetKind.TASK: ("task", "name", "task.pipeline_node_id IS NULL", "task.state IN ('created', 'started')"),
     TargetKind.PIPELINE: ("pipeline", "name", "1", "pipeline.state IN ('created', 'started')"),
 }
