@@ -339,6 +339,10 @@ TASKS_AND_PIPELINES = """
 ALTER TABLE project ADD COLUMN task_counter INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE project ADD COLUMN pipeline_counter INTEGER NOT NULL DEFAULT 0;
 
+-- By repository: while a remote is away its deliveries pile up, and each sweep asks whose time has come.
+DROP INDEX delivery_waiting;
+CREATE INDEX delivery_stored ON delivery (repository_id, id, retry_at) WHERE state = 'stored';
+
 CREATE TABLE pipeline (
     id INTEGER PRIMARY KEY, uuid TEXT NOT NULL UNIQUE, project_id INTEGER NOT NULL REFERENCES project(id),
     counter INTEGER NOT NULL, commit_id INTEGER NOT NULL REFERENCES git_commit(id), push_id INTEGER REFERENCES push(id),

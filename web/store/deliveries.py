@@ -19,7 +19,7 @@ REFUSED_PER_MINUTE = 10
 PRUNED_AT_ONCE = 50
 POLL = "poll"  # the source of those that the server made itself when it asked a remote
 # SQLite would take the index of repositories, and read every delivery there ever was
-WAITING = "delivery INDEXED BY delivery_waiting"
+WAITING = "delivery INDEXED BY delivery_stored"
 OF_PROJECT = "repository_id IN (SELECT id FROM repository WHERE project_id = ?)"
 
 
@@ -86,10 +86,13 @@ def waiting(db: Database) -> list[int]:
 
     One that could not be fetched is left out until its own time has come, however many deliveries have come in since.
     """
+    first = (
+        f"SELECT id FROM {WAITING} WHERE repository_id = repository.id AND state = 'stored'"
+        " AND (retry_at IS NULL OR retry_at <= :now) ORDER BY id LIMIT 1"
+    )
     sql = (
-        f"SELECT repository_id FROM {WAITING} JOIN repository ON repository.id = repository_id"
-        " WHERE state = 'stored' AND (retry_at IS NULL OR retry_at <= :now)"
-        " AND (fetch_retry_at IS NULL OR fetch_retry_at <= :now) GROUP BY repository_id ORDER BY MIN(delivery.id)"
+        f"SELECT id AS repository_id, CASE WHEN fetch_retry_at IS NULL OR fetch_retry_at <= :now THEN ({first}) END AS first"
+        " FROM repository WHERE first IS NOT NULL ORDER BY first"
     )
     return [int(found["repository_id"]) for found in rows(db, sql, {"now": clock.now()})]
 
