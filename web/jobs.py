@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -18,10 +19,11 @@ from web.services.queues import Queues
 from web.services.threads import Threads
 from web.services.vault import Vault
 from web.store import deliveries, projects
-from web.store.db import connect
+from web.store.db import checkpoint, connect
 
 logger = logging.getLogger(__name__)
 
+CHECKPOINT_S = 1.0  # what is copied at once makes the disk wait, and with it who writes
 FETCHES = 4  # remotes that are fetched from at once, and as many that are asked whether they moved
 
 
@@ -35,6 +37,7 @@ class Sweeper:
         self._poller = Poller(config, vault)
         self._fetching, self._polling = Threads(FETCHES), Threads(FETCHES)
         self._teller = Teller(config, vault)
+        self._checkpoint_at = 0.0
 
     def sweep(self) -> None:
         """Ingest, recover, move groups on, queue and place. Each part is tried, whatever becomes of the others.
@@ -56,6 +59,7 @@ class Sweeper:
             _try(lambda: dispatch.dispatch(db, queues))
             _try(lambda: pruning.prune(db, config.limits.deliveries))
             _try(lambda: self._teller.tick(db))
+            _try(lambda: self._checkpoint(db))
 
     def close(self) -> None:
         """Wait for what is at work."""
@@ -69,6 +73,12 @@ class Sweeper:
         """Tasks first: a pipeline may wait for one. Those that it begins, and what is left of large ones, come at once."""
         if tasks.advance(db, self._config) | pipelines.advance(db, self._config):
             self._queues.nudge()
+
+    def _checkpoint(self, db: Database) -> None:
+        """Now and then: each time costs a disk its caches."""
+        if time.monotonic() >= self._checkpoint_at:
+            self._checkpoint_at = time.monotonic() + CHECKPOINT_S
+            checkpoint(db)
 
     def _ingest(self, db: Database) -> None:
         """Repositories that are here at once, those that must be fetched beside this."""
