@@ -84,14 +84,15 @@ def _resource(
         values = {stretch.number: stretch.mean for stretch in found[series]}
         y = [values.get(number) for number in numbers]
         lines.append(Line(number=_number(series), last=text(kind, last_of[series]), y=y))
+    last = [last_of[series] for series in names]  # asked after the stretches: one may have come in between
     one, several = TITLES[kind]
     drawn = [(at, value) for at, value in zip(x, lines[0].y, strict=True) if value is not None]
     return Resource(
         kind=kind,
         title=one if len(names) == 1 else several.format(len(names)),
         unit="bytes" if kind in BYTES else "percent" if kind == "gpu" else "",
-        last=_range(kind, [last_of[series] for series in names]),
-        largest=text(kind, max(stretch.largest for series in names for stretch in found[series])),
+        last=_range(kind, last),
+        largest=text(kind, max(*last, *(stretch.largest for series in names for stretch in found[series]))),
         lines=lines,
         spark=charts.polyline(drawn),
     )
