@@ -11,7 +11,8 @@ from sqlite_utils import Database
 
 from web.services.presentation import resources
 from web.store import usage
-from web.store.db import connect, execute, migrate, rows, transaction
+from web.store.db import connect, execute, rows, transaction
+from web.store.schema import migrate
 from web.store.usage import Sample
 
 EXECUTION, SECOND = 7, 1_000_000

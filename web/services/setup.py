@@ -13,7 +13,8 @@ from core.errors import ConfigError
 from core.names import RUNNER
 from web.services import environments, vault
 from web.store import runners, users
-from web.store.db import connect, migrate, transaction
+from web.store.db import connect, transaction
+from web.store.schema import migrate
 
 ADMIN = "admin"
 
