@@ -278,14 +278,16 @@ class Engine:
         except (DockerException, OSError) as error:
             log.info("killing container %s: %s", container_id[:12], error)
 
-    def remove(self, container_id: str) -> None:
-        """Remove the container and its volumes, running or not; harmless when it is gone."""
+    def remove(self, container_id: str) -> bool:
+        """Remove the container and its volumes, running or not. False when the daemon does not answer."""
         try:
             self._api.remove_container(container_id, v=True, force=True)
         except NotFound:
             pass
         except (DockerException, OSError) as error:
             log.warning("container %s cannot be removed: %s", container_id[:12], error)
+            return self.answers()
+        return True
 
     def managed(self, runner: str) -> list[Found]:
         """The containers of this runner, ended ones too."""

@@ -26,7 +26,7 @@ from runner.host import Host, free_disk, runtime
 from runner.keep import keep
 from runner.relay import Relay, input_requests
 from runner.reporter import Unavailable
-from runner.run import Cancelled, Run, Task, over_restarts
+from runner.run import AWAY_S, Cancelled, Run, Task, over_restarts
 from runner.sizes import duration_text, size_text
 
 log = logging.getLogger(__name__)
@@ -211,9 +211,13 @@ def conclude(run: Run, body: Callable[[], FinalReport]) -> None:
 
 
 def discard(host: Host, directory: Path) -> None:
-    """Remove an execution's container and directory from this machine."""
+    """Remove an execution's container and directory from this machine, once Docker answers.
+
+    The directory goes last: after a kill in between, the next slot finds it and removes the container.
+    """
     if container_id := read_json(directory / "container.json"):
-        host.engine.remove(container_id)
+        while not host.engine.remove(container_id):
+            time.sleep(AWAY_S)
     remove(directory)
 
 

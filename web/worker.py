@@ -14,6 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.job import Job
+from rq.worker_registration import clean_worker_registry
 
 from core import config as configuration
 from core.config import Config
@@ -42,12 +43,13 @@ class ServerWorker(SimpleWorker):
     stopping: threading.Event
 
     def execute_job(self, job: Job, queue: Queue) -> None:
+        """Sweep, without a record of it in RQ's registries: a killed worker would leave one there for each kill."""
         if reason := refusal(job):
             logger.error("job=%s refused: %s", job.id, reason)
-            self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
-            self.connection.delete(job.key)
         else:
-            super().execute_job(job, queue)
+            jobs.sweep()
+        self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
+        self.connection.delete(job.key)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping.set()
@@ -141,6 +143,7 @@ def work(url: str, stopping: threading.Event) -> None:
     with connect(url, WORKER_TTL_S) as connection:
         worker = ServerWorker([SERVER_QUEUE], connection=connection, serializer="json", worker_ttl=WORKER_TTL_S)
         worker.stopping = stopping
+        clean_worker_registry(Queue(SERVER_QUEUE, connection=connection))  # of workers that were killed
         worker.work(logging_level="WARNING")
 
 

@@ -70,6 +70,7 @@ LINES = 60
 PER_PUSH = 5
 STOP_AFTER = 15  # lines
 KILL_EVERY_S = (0.4, 2.5)
+RQ_NAMES = ("rq:queues", "rq:workers", "rq:workers:server")  # sets, of one name for each runner and living worker
 SETTLED_S = 60.0  # for what was killed last to be taken up, and for everything to be removed
 
 T = TypeVar("T")
@@ -90,14 +91,14 @@ class Site:
     def leftovers(self) -> list[str]:
         labels = [f"label=pushmill.runner={(path / 'id').read_text().strip()}" for path in self.runners]
         with Redis.from_url((self.instance.data / "redis" / "url").read_text().strip()) as redis:
-            lists = [key.decode() for key in redis.keys("*") if redis.type(key) == b"list"]
+            kept = [(key.decode(), redis.type(key).decode()) for key in redis.keys("*") if redis.ttl(key) == -1]
         with contextlib.closing(sqlite3.connect(self.instance.data / "pushmill.db", timeout=10)) as db:
             leases = db.execute("SELECT uuid FROM execution WHERE lease_expires_at IS NOT NULL").fetchall()
         return [
             *(str(found) for path in self.runners for found in (path / "executions").glob("*")),
             *(f"container {id_}" for label in labels for id_ in _docker("ps", "-aq", "--filter", label)),
             *(f"volume {id_}" for label in labels for id_ in _docker("volume", "ls", "-q", "--filter", label)),
-            *(f"Redis list {name}" for name in lists),
+            *(f"Redis {kind} {name}" for name, kind in kept if name not in RQ_NAMES),
             *(f"lease of {uuid}" for (uuid,) in leases),
         ]
 

@@ -86,7 +86,8 @@ def test_without_live_restore_it_was_interrupted_and_keeps_what_it_wrote(
         )
         wait_for(lambda: "line 5" in site.events(execution, "stdout"))
         end(daemon, how)
-        assert site.execution(execution)["status"] == "started"
+        if how == "killed":  # the container lives on; a daemon that is told to end reports its death before it goes
+            assert site.execution(execution)["status"] == "started"
         daemon.start()
         final = site.wait_final(execution, 30)
         assert (final["status"], final["failure_reason"]) == ("error", "interrupted"), site.events(execution)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ def client(redis: EmbeddedRedis) -> Iterator[Redis]:
 
 @pytest.fixture
 def worker(pushes: PushServer, redis: EmbeddedRedis) -> Iterator[subprocess.Popen[bytes]]:
+    with working(pushes) as process:
+        yield process
+
+
+@contextmanager
+def working(pushes: PushServer) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker, killed afterwards."""
     command = [sys.executable, "-m", "web.cli", "worker", "--data", str(pushes.config.data)]
     with (pushes.config.data / "worker.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -55,6 +63,10 @@ def log(pushes: PushServer) -> str:
 
 def waiting_for_jobs(client: Redis) -> bool:
     return any(b"idle" in (client.hget(key, "state") or b"") for key in client.keys("rq:worker:*"))
+
+
+def without_expiry(client: Redis) -> set[str]:
+    return {key.decode() for key in client.keys("*") if client.ttl(key) == -1}
 
 
 def test_a_nudge_is_answered_with_a_sweep_at_once(
@@ -166,3 +178,22 @@ def test_a_slow_remote_holds_up_its_own_repository_alone(
             checkout.commit({"valohai.yaml": step("train")})
             pushes.push(checkout, "fast")
             wait_for(lambda: pushes.steps("fast") == ["train"], 20)
+
+
+def test_what_killed_workers_had_in_hand_leaves_redis(pushes: PushServer, client: Redis) -> None:
+    """A job that was taken and not run; jobs of slots that were killed; workers whose hash has expired."""
+    queues, queue = Queues(client), Queue(SERVER_QUEUE, connection=client, serializer="json")
+    queues.nudge()
+    queue.dequeue_any([queue], None, connection=client, serializer="json")
+    queues.hand_over("local", "c0ffee", 1)
+    client.lpop("rq:queue:runner-local")
+    client.sadd("rq:workers", "rq:worker:dead")
+    client.sadd("rq:workers:server", "rq:worker:dead")
+    assert client.exists("rq:queue:server:intermediate")
+    with working(pushes):
+        wait_for(lambda: waiting_for_jobs(client))
+        wait_for(lambda: not client.exists("rq:queue:server:intermediate"))
+        client.delete("pushmill:nudged")
+        queues.nudge()
+        wait_for(lambda: without_expiry(client) == {"rq:queues", "rq:workers", "rq:workers:server"})
+    assert b"rq:worker:dead" not in client.smembers("rq:workers") | client.smembers("rq:workers:server")

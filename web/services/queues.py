@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 SERVER_QUEUE = "server"
 SWEEP = "web.jobs.sweep"
+JOB_TTL_S = 600  # the hash of a job whose worker was killed; what still waits is handed over again
 NUDGE_KEY = "pushmill:nudged"  # there while a sweep waits in the queue, so that a thousand deliveries make one job
 NUDGE_TTL_S = 5  # a nudge whose job was lost is given again after this
 NUDGE_GAP_S = 0.01  # between those given in the background: a flood of deliveries costs no more than a hundred a second
@@ -64,15 +65,19 @@ class Queues:
         try:
             if self._connection.set(NUDGE_KEY, 1, nx=True, ex=NUDGE_TTL_S):
                 queue = Queue(SERVER_QUEUE, connection=self._connection, serializer="json")
-                queue.enqueue_call(SWEEP, timeout=-1, result_ttl=0, failure_ttl=3600)
+                queue.enqueue_call(SWEEP, timeout=-1, ttl=JOB_TTL_S)
         except RedisError as error:
             logger.warning("nudge not delivered, the next sweep does it: %s", error)
 
     def nudged(self) -> None:
-        """A sweep begins: it serves every nudge so far, and what comes from now on needs a new one."""
+        """Drop every nudge so far, since a sweep begins. Later ones need a new job.
+
+        RQ keeps a job that a worker took in a second list, where it stays when that worker is killed.
+        """
         try:
-            Queue(SERVER_QUEUE, connection=self._connection, serializer="json").empty()  # type: ignore[no-untyped-call]
-            self._connection.delete(NUDGE_KEY)
+            queue = Queue(SERVER_QUEUE, connection=self._connection, serializer="json")
+            queue.empty()  # type: ignore[no-untyped-call]
+            self._connection.delete(NUDGE_KEY, queue.intermediate_queue_key)
         except RedisError:
             return  # the sweep goes on without it
 
@@ -87,7 +92,7 @@ class Queues:
             arguments = (execution, attempt)
             if self._connection.lpos(queue.key, job_id) is not None:
                 return
-            queue.enqueue_call(JOB, args=arguments, timeout=-1, result_ttl=0, failure_ttl=3600, job_id=job_id)
+            queue.enqueue_call(JOB, args=arguments, timeout=-1, ttl=JOB_TTL_S, job_id=job_id)
         except RedisError as error:
             logger.warning("execution=%s not handed over, the next sweep does it: %s", execution, error)
 
