@@ -106,6 +106,7 @@ class RunnerConfig:
     shm: Size = Size(GIB)  # /dev/shm; PyTorch's data loaders need more than Docker's 64 MB
     min_free_disk: Size = Size(GIB)  # below it executions are refused
     allow_input_hosts: tuple[str, ...] = ()  # host names or addresses that inputs may be fetched from though private
+    allow_registries: tuple[str, ...] = ()  # registries, host or host:port, at addresses that images may not come from
     mounts: tuple[str, ...] = ()  # directories that steps may mount if the environment lets them, "…:rw" = writable
     cache: Size = Size(50 * GIB)  # of commits, git objects and inputs; past it the longest unused go
     cache_age: Seconds = Seconds(14 * 86400.0)  # what was not used for so long goes in any case

@@ -1,10 +1,12 @@
-"""Which addresses an input may be fetched from. A URL in a repository must not reach what only this host may reach."""
+"""Addresses that nothing named by a repository may lead to: this machine, its links, and metadata services of clouds."""
 
 from __future__ import annotations
 
+import socket
+import struct
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
-# addresses of clouds' metadata services that are not link-local
+# metadata services of clouds that are not link-local
 METADATA = frozenset(
     {
         ip_address("100.100.100.200"),  # Alibaba
@@ -18,9 +20,21 @@ THIS_NETWORK = ip_network("0.0.0.0/8")
 NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 COMPATIBLE = IPv6Network("::/96")
 
+# linux/rtnetlink.h, linux/netlink.h
+RTM_GETROUTE, NLM_F_REQUEST, NLMSG_ERROR, RTA_DST, RTN_LOCAL = 26, 1, 2, 1, 2
+MESSAGE, ROUTE, ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=BBBBBBBBI"), struct.Struct("=HH")
+
+
+def refusal_here(address: str) -> str | None:
+    """Like `refusal`, and this machine's own addresses are refused too, as the kernel knows them now."""
+    if why := refusal(address):
+        return why
+    ip = ip_address(address.partition("%")[0])
+    return "an address of this machine" if any(map(_is_local, (ip, *_inside(ip)))) else None
+
 
 def refusal(address: str) -> str | None:
-    """Why `address` is not to be connected to, or None when it may be. Private networks may: a lab's data lives there.
+    """Why no connection is made to `address`; None if one may be made. Private networks are allowed.
 
     An IPv4 address inside an IPv6 one (mapped, compatible, NAT64, 6to4, Teredo) counts as itself.
     """
@@ -69,6 +83,22 @@ def _kind(ip: IPv4Address | IPv6Address) -> str | None:
         "a reserved address": ip.is_reserved and not _has_ipv4_inside(ip),
     }
     return next((kind for kind, applies in kinds.items() if applies), None)
+
+
+def _is_local(ip: IPv4Address | IPv6Address) -> bool:
+    """True if the kernel delivers packets for this address to the machine itself (rtnetlink(7)).
+
+    Interface addresses are not enough: routes of type local make whole networks the machine's own.
+    """
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    body = ROUTE.pack(family, ip.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    body += ATTRIBUTE.pack(ATTRIBUTE.size + len(ip.packed), RTA_DST) + ip.packed
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+        kernel.send(MESSAGE.pack(MESSAGE.size + len(body), RTM_GETROUTE, NLM_F_REQUEST, 1, 0) + body)
+        answer = kernel.recv(65536)
+    if MESSAGE.unpack_from(answer)[1] == NLMSG_ERROR:  # no route
+        return False
+    return bool(ROUTE.unpack_from(answer, MESSAGE.size)[7] == RTN_LOCAL)
 
 
 def _has_ipv4_inside(ip: IPv4Address | IPv6Address) -> bool:

@@ -20,7 +20,7 @@ from docker.utils import kwargs_from_env
 
 from core.errors import ExecutionFailed, PushmillError
 from core.states import FailureReason
-from runner import devices
+from runner import devices, registries
 from runner.firewall import block_link_local
 from runner.images import Image
 from runner.mounts import HostMount
@@ -108,18 +108,25 @@ class Engine:
         return self._version
 
     def image(
-        self, name: str, *, always_pull: bool, status: Callable[[str], None], cancelled: Callable[[], bool]
+        self,
+        name: str,
+        *,
+        always_pull: bool,
+        allow_registries: tuple[str, ...],
+        status: Callable[[str], None],
+        cancelled: Callable[[], bool],
     ) -> Image:
-        """Have the image here, pulling it when it is not. Raises ExecutionFailed."""
+        """The image, pulled if it is missing and its registry may be reached. Raises ExecutionFailed."""
         before: dict[str, set[str]] | None = None
         try:
             found = None if always_pull else self._inspect_image(name)
             if found is None:
+                registries.check(name, allow_registries)
                 before = {image["Id"]: set(image["RepoTags"] or ()) for image in self._api.images(all=True)}
                 self._pull(name, status, cancelled)
                 found = self._inspect_image(name)
         except (DockerException, PushmillError, OSError) as error:
-            raise _failed(FailureReason.IMAGE, f"The image {name} cannot be had", error) from None
+            raise _failed(FailureReason.IMAGE, f"The image {name} is not available", error) from None
         if found is None:
             raise ExecutionFailed(FailureReason.IMAGE, f"The image {name} is not there, though Docker pulled it")
         id_, digests = str(found["Id"]), found.get("RepoDigests") or []
@@ -329,9 +336,12 @@ class Engine:
     def _pull(self, name: str, status: Callable[[str], None], cancelled: Callable[[], bool]) -> None:
         status(f"Pulling image {name} …")
         started = time.monotonic()
-        events = self._api.pull(name, stream=True, decode=True)
-        for line in pull_lines(events, cancelled):
-            status(line)
+        try:
+            for line in pull_lines(self._api.pull(name, stream=True, decode=True), cancelled):
+                status(line)
+        except (APIError, PushmillError) as error:
+            log.warning("pulling %s: %s", name, _answer(error))
+            raise PushmillError(registries.explanation(_answer(error))) from None
         status(f"Pulled image {name} in {time.monotonic() - started:.1f} s")
 
 

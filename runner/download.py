@@ -231,7 +231,7 @@ def _checked_addresses(url: Url, allow_hosts: tuple[str, ...]) -> list[str]:
         raise _PassingError(f"{shown(url)} cannot be reached: {_why(error)}") from None
     result = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     for address in result:
-        why = addresses.refusal(address)
+        why = addresses.refusal_here(address)
         if why and not addresses.is_allowed(host, address, allow_hosts):
             raise _failed(
                 f"{shown(url)} leads to {address}, {why}, which inputs may not be fetched from; "

@@ -140,8 +140,16 @@ def fetch_inputs(run: Run, *, ignore_cache: bool) -> list[inputs.FetchedInput]:
 def _image(run: Run, always_pull: bool) -> images.Image:
     host, name = run.host, run.spec.image
     images.will_use(host.directory, name)
-    have, cancelled = host.engine.image, run.lease.cancelled
-    image = over_restarts(run, lambda: have(name, always_pull=always_pull, status=run.status, cancelled=cancelled))
+    image = over_restarts(
+        run,
+        lambda: host.engine.image(
+            name,
+            always_pull=always_pull,
+            allow_registries=host.settings.allow_registries,
+            status=run.status,
+            cancelled=run.lease.cancelled,
+        ),
+    )
     images.used(host.directory, name, image)
     return image
 

@@ -13,6 +13,7 @@ allow_local = true
 [runner]
 memory = "300 MiB"
 allow_input_hosts = ["localhost"]
+allow_registries = ["127.0.0.1"]
 [limits]
 log = "1 MB"
 output_count = 50

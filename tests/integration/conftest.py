@@ -23,7 +23,7 @@ def server() -> Iterator[RunnerServer]:
 
 @pytest.fixture
 def host(server: RunnerServer, tmp_path: Path) -> Iterator[Host]:
-    with runner_host(tmp_path, server.url) as host:
+    with runner_host(tmp_path, server.url, allow_registries=("127.0.0.1",)) as host:
         yield host
 
 

@@ -33,7 +33,8 @@ def shared(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def host(server: RunnerServer, tmp_path: Path, shared: Path) -> Iterator[Host]:
-    with runner_host(tmp_path / "data" / "runner", server.url, mounts=(f"{shared}:rw",)) as host:
+    given = {"mounts": (f"{shared}:rw",), "allow_registries": ("127.0.0.1",)}
+    with runner_host(tmp_path / "data" / "runner", server.url, **given) as host:
         yield host
 
 

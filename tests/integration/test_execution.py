@@ -186,11 +186,11 @@ def test_a_secret_leaves_the_machine_in_no_text(server: RunnerServer, host: Host
     assert b"an-open" not in everything
 
 
-def test_an_image_that_cannot_be_had_is_one_clear_sentence(server: RunnerServer, host: Host) -> None:
-    recorded = run(server, host, execution("true", image="localhost:1/nobody/nothing:1"))
+def test_an_image_that_is_not_available_is_one_clear_sentence(server: RunnerServer, host: Host) -> None:
+    recorded = run(server, host, execution("true", image="127.0.0.1:1/nobody/nothing:1"))
     assert recorded.final["failure_reason"] == "image"
-    assert recorded.final["message"].startswith("The image localhost:1/nobody/nothing:1 cannot be had: ")
-    assert "connection refused" in recorded.final["message"]
+    said = "The image 127.0.0.1:1/nobody/nothing:1 is not available: the registry refused the connection"
+    assert recorded.final["message"] == said
 
 
 def test_an_image_without_a_shell_is_refused_with_the_reason(server: RunnerServer, host: Host) -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from data_server import DataServer, Fetching, served, spec
+from namespaces import namespace
 
 DATA = b"a,b\n1,2\n" * 100
 
@@ -141,3 +144,34 @@ def resolving(hosts: dict[str, str], then: str | None = None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", getaddrinfo)
         yield
+
+
+OWN = """
+import sys
+from pathlib import Path
+from data_server import Fetching
+fetch = Fetching(Path(sys.argv[1]))
+fetch.allow_hosts = ("10.99.0.9",)
+for address in sys.argv[2:]:
+    print(fetch.failure(f"http://{address}:1/a"))
+"""
+
+
+@pytest.mark.root
+def test_addresses_of_the_machines_interfaces_are_refused(tmp_path: Path) -> None:
+    """Secondary addresses, IPv6, and networks that are the machine's own by a route, as in a namespace of the test's own."""
+    with namespace() as machine:
+        machine.ip("link", "add", "lan", "type", "bridge")
+        for address in ("10.99.0.1/24", "10.99.0.2/24", "10.99.0.9/24", "fd99::1/64"):
+            machine.ip("address", "add", address, "dev", "lan", *(["nodad"] if ":" in address else []))
+        machine.ip("link", "set", "lan", "up")
+        machine.ip("route", "add", "local", "10.98.0.0/16", "dev", "lo")
+        own = ("10.99.0.1", "10.99.0.2", "[fd99::1]", "[::ffff:10.99.0.1]", "10.98.7.6")
+        environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [*machine.prefix, sys.executable, "-c", OWN, str(tmp_path), *own, "10.99.0.9", "10.97.0.1"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | environment).stdout
+    *refused, allowed, elsewhere = said.splitlines()
+    assert len(refused) == len(own)
+    assert all(", an address of this machine, which inputs may not be fetched from" in line for line in refused)
+    assert "cannot be reached" in allowed
+    assert "cannot be reached" in elsewhere
