@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from core.errors import PushmillError
-from runner import cleanup
+from runner import cleanup, quarantine
 from runner.directory import locked, read_json
 from runner.execute import acknowledged, claim, conclude, discard, execute, open_relay, start_container, upload
 from runner.host import Host
@@ -21,7 +21,7 @@ def recover(host: Host) -> None:
     host.executions.mkdir(mode=0o700, parents=True, exist_ok=True)
     for directory in sorted(host.executions.iterdir()):
         try:
-            _recover(host, directory)
+            _recover_or_move_aside(host, directory)
         except (PushmillError, OSError):
             log.exception("execution %s cannot be taken up", directory.name)
 
@@ -30,7 +30,21 @@ def recover_one(host: Host, execution: str) -> None:
     """The same for one execution, if there is anything of it here."""
     directory = host.executions / execution
     if directory.exists():
+        _recover_or_move_aside(host, directory)
+
+
+def _recover_or_move_aside(host: Host, directory: Path) -> None:
+    """Docker, the disk and the server may be well again at the next start; any other failure would come again."""
+    try:
         _recover(host, directory)
+    except (PushmillError, OSError):
+        raise
+    except Exception:
+        log.exception("execution %s cannot be adopted", directory.name)
+        with locked(directory) as ours:
+            if ours:
+                cleanup.remove_containers(host, directory.name)
+                quarantine.move(host.directory, directory)
 
 
 def _recover(host: Host, directory: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from core import git, names
 from core.errors import ExecutionFailed, GitError, InvalidInput
 from core.states import FailureReason
+from runner import trees
 from runner.locks import held
 
 USERNAME = "runner"
@@ -99,4 +99,4 @@ def _export(repository: Path, sha: str, tree: Path) -> None:
         if not tree.exists():
             raise
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        trees.remove(new)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import tempfile
 import time
 from collections import Counter
@@ -18,8 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import checkout, firewall, images, input_cache
-from runner.directory import locked, read_json, remove, write_json
+from runner import checkout, firewall, images, input_cache, quarantine, trees
+from runner.directory import locked, read_json, write_json
 from runner.host import Host, free_disk
 from runner.locks import held
 from runner.sizes import size_text
@@ -100,7 +99,8 @@ class _Cleanup:
 
     def _set_aside_before(self) -> None:
         self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        remove(self._cache / "gone")
+        self._note("quarantined directories", count=quarantine.retry(self._host.directory))
+        quarantine.remove(self._host.directory, self._cache / "gone")
 
     def _strays(self) -> None:
         """Containers of which no directory tells, and the volumes of those that somebody else removed.
@@ -123,9 +123,9 @@ class _Cleanup:
                     continue
                 with locked(directory) as ours:
                     if ours:
-                        size = _size(directory)
+                        size = trees.size(directory)
                         remove_containers(self._host, directory.name)
-                        remove(directory)
+                        quarantine.remove(self._host.directory, directory)
                         self._note("execution directories", size)
 
     def _files(self) -> None:
@@ -151,7 +151,7 @@ class _Cleanup:
         for tree in [tree for project in _entries(self._cache / "trees") for tree in _entries(project)]:
             if not tree.name.startswith("."):
                 name = _name(tree)
-                size = sizes[name] = before[name] if name in before else _size(tree)
+                size = sizes[name] = before[name] if name in before else trees.size(tree)
                 take = self._tree_remover(tree, mounted)
                 yield _Cached(what="commits", path=tree, used_at=tree.stat().st_mtime, size=size, remove=take)
         write_json(file, sizes)
@@ -162,7 +162,7 @@ class _Cleanup:
                 if _name(tree) in mounted | _marked(self._host.executions):
                     return False
                 aside = self._set_aside(tree)
-            remove(aside)
+            quarantine.remove(self._host.directory, aside)
             return True
 
         return take
@@ -171,7 +171,7 @@ class _Cleanup:
         for path in _entries(self._cache / "git"):
             if path.suffix == ".git":
                 take = self._repository_remover(path)
-                used_at, size = path.stat().st_mtime, _size(path)
+                used_at, size = path.stat().st_mtime, trees.size(path)
                 yield _Cached(what="git caches", path=path, used_at=used_at, size=size, remove=take)
 
     def _repository_remover(self, path: Path) -> Callable[[], bool]:
@@ -180,7 +180,7 @@ class _Cleanup:
                 if not free:
                     return False
                 aside = self._set_aside(path)
-            remove(aside)
+            quarantine.remove(self._host.directory, aside)
             return True
 
         return take
@@ -210,8 +210,8 @@ class _Cleanup:
             with held(checkout.repository_lock_of(self._cache, project.name), wait=False) as free:
                 aside = [self._set_aside(tree) for tree in project.glob(f"{checkout.TEMPORARY}*")] if free else []
             for place in aside:
-                self._note("half trees", _size(place))
-                remove(place)
+                self._note("half trees", trees.size(place))
+                quarantine.remove(self._host.directory, place)
         for file in (self._cache / "inputs").glob(f"{input_cache.TEMPORARY}*"):
             with contextlib.suppress(FileNotFoundError):
                 found = file.stat()
@@ -276,18 +276,3 @@ def _unlinker(path: Path) -> Callable[[], bool]:
         return True
 
     return take
-
-
-def _size(directory: Path) -> int:
-    """Bytes on disk of all below it; links are not followed, and what vanishes meanwhile counts for nothing."""
-    total, waiting = 0, [str(directory)]
-    while waiting:
-        with (
-            contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError),
-            os.scandir(waiting.pop()) as entries,
-        ):
-            for entry in entries:
-                total += entry.stat(follow_symlinks=False).st_blocks * 512
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-    return total

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from core.config import Config, load
 from core.errors import ConfigError, PushmillError
-from runner import cleanup, mounts
+from runner import cleanup, mounts, quarantine
 from runner.container import Engine
 from runner.gpus import Watch
 from runner.heartbeat import Heartbeat
@@ -191,9 +191,15 @@ class Supervisor:
             "free_disk_bytes": free_disk(self._config.runner_dir),
             "driver_version": inventory.driver_version,
             "gpus": [asdict(gpu) for gpu in inventory.gpus],
-            "problems": list(inventory.problems),
+            "problems": [*inventory.problems, *quarantine.problems(self._config.runner_dir), *self._slot_problems()],
         }
         self._heartbeat.send(self._config.runner.slots, self._info)
+
+    def _slot_problems(self) -> list[str]:
+        dying = sum(slot.wait_s >= LONGEST_WAIT_S for slot in self._slots)
+        return [f"{dying} of {len(self._slots)} slots end as soon as they start; the runner's log says why"] * (
+            dying > 0
+        )
 
     def _end_slots(self) -> None:
         self._signal(signal.SIGTERM)

@@ -15,24 +15,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import logging
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from runner import spool
-
-log = logging.getLogger(__name__)
+from runner import quarantine, spool
 
 WRITABLE = ("inputs", "outputs", "repository/upper")  # for any user of the container
 
 
-def make(directory: Path, script: str, offsets: Mapping[str, int]) -> None:
+def make(runner_directory: Path, directory: Path, script: str, offsets: Mapping[str, int]) -> None:
     """Make or refresh the parts that a container sees; what the spool holds already stays."""
     for part in ("config", "inputs", "outputs", "repository"):
-        remove(directory / part)
+        quarantine.remove(runner_directory, directory / part)
     for part in ("config", *WRITABLE, "repository/work"):
         (directory / part).mkdir(mode=0o755, parents=True)
     for part in WRITABLE:
@@ -88,10 +84,3 @@ def remember_secrets(directory: Path, values: Iterable[str]) -> list[str]:
     if united != known:
         write_json(path, united)
     return united
-
-
-def remove(directory: Path) -> None:
-    """Remove what a container may have filled; links are not followed, and what resists is logged."""
-    shutil.rmtree(directory, ignore_errors=True)
-    if directory.exists():
-        log.warning("%s cannot be removed; only root can remove what containers wrote as root", directory)

@@ -16,11 +16,11 @@ from typing import Any
 from core.errors import Conflict, Denied, ExecutionFailed, NotFound, PushmillError
 from core.states import FailureReason, State
 from core.wire import ExecutionSpec, FinalReport
-from runner import checkout, cleanup, controls, documents, gpus, images, inputs, mounts, outputs
+from runner import checkout, cleanup, controls, documents, gpus, images, inputs, mounts, outputs, quarantine
 from runner.clock import steady
 from runner.container import ContainerSpec, OverlayUnavailable, can_overlay
 from runner.datums import Datums
-from runner.directory import locked, make, read_json, remove, write_json
+from runner.directory import locked, make, read_json, write_json
 from runner.ending import failed, stopped
 from runner.host import Host, free_disk, runtime
 from runner.keep import keep
@@ -42,12 +42,12 @@ def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -
         if not ours:
             log.info("execution %s is kept by another process", execution)
             return
-        claimed_at = _note_attempt(directory, attempt)
+        claimed_at = _note_attempt(host, directory, attempt)
         spec = claim(host, directory, attempt, resume=resume)
         if spec is None:
             return
         offsets = acknowledged(host, spec) if resume or attempt > 1 else {}
-        make(directory, spec.script, offsets)
+        make(host.directory, directory, spec.script, offsets)
         with Run(host, spec, directory, claimed_at, offsets) as run:
             conclude(run, lambda: upload(run, keep(launch(run, prepare(run)))))
 
@@ -226,7 +226,7 @@ def discard(host: Host, directory: Path) -> None:
     if container_id := read_json(directory / "container.json"):
         while not host.engine.remove(container_id):
             time.sleep(AWAY_S)
-    remove(directory)
+    quarantine.remove(host.directory, directory)
 
 
 def open_relay(run: Run, input_requests: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,12 +270,12 @@ def _report(run: Run, body: Callable[[], FinalReport]) -> FinalReport | None:
         return failed(attempt, FailureReason.INTERNAL, f"{type(error).__name__}: {error}")
 
 
-def _note_attempt(directory: Path, attempt: int) -> float:
+def _note_attempt(host: Host, directory: Path, attempt: int) -> float:
     """Write down which attempt this directory serves; returns when it began, by `steady()`."""
     state = read_json(directory / "state.json")
     if state and state["attempt"] == attempt:
         return float(state["claimed_at"])
-    remove(directory / "spool")
+    quarantine.remove(host.directory, directory / "spool")
     for name in ("container.json", "relay.json"):
         (directory / name).unlink(missing_ok=True)
     now = steady()

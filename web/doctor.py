@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -22,6 +23,8 @@ from core.config import GIB, Config
 from core.errors import PushmillError
 from web import checks, docker_engine
 from web.embedded_redis import find_binary
+from web.services.fleet_view import DRAINING, ONLINE, views
+from web.store.db import connect
 
 OLDEST_GIT = (2, 25)
 OLDEST_DOCKER_API = (1, 40)  # device requests, by which GPUs are given to containers
@@ -51,6 +54,7 @@ def examine(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from check("redis", lambda: redis(config))
     yield from check("git", git)
     yield from check("port", lambda: port(config))
+    yield from check("runners", lambda: runners(config))
 
 
 def check(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -193,6 +197,22 @@ def port(config: Config) -> Iterator[Finding]:
         return
     checks.check_port(server.host, server.port)
     yield Finding(check="port", level="ok", message=f"{server.port} of {server.host} is free")
+
+
+def runners(config: Config) -> Iterator[Finding]:
+    """The problems that runners report of themselves, where this is the server's machine."""
+    if not config.database.exists():
+        return
+    db = connect(config.database)
+    try:
+        for view in views(db):
+            for problem in view.problems if view.state in (ONLINE, DRAINING) else ():
+                advice = f"solve it on the machine of runner {view.name}; its log has the details"
+                yield Finding(check="runners", level="warn", message=f"{view.name}: {problem}", advice=advice)
+    except sqlite3.OperationalError:
+        pass  # the database of an older release, which the next start migrates
+    finally:
+        db.close()
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from redis_site import RedisSite
 from site_client import Person
 
 from core.states import State
+from web import doctor
 from web.cli import group
 from web.services import fleet_view
 from web.store import runners, users
@@ -77,6 +78,15 @@ def test_the_page_and_the_list_show_what_a_machine_says_of_itself(api: ApiServer
     assert item["running"] == [{"project": "demo", "counter": 1, "step": "Train model"}]
     assert (len(item["gpus"]), item["clock_off_s"], item["state"]) == (8, -75.0, "online")
     assert api.execution(uuid).state is State.STARTED
+
+
+def test_the_doctor_reports_the_problems_of_runners_that_are_online(api: ApiServer) -> None:
+    for name, ago_s in (("one", 0.0), ("two", 1.0)):
+        seen(api, name, MACHINE, ago_s=ago_s)
+    found = [finding for finding in doctor.examine(api.config, {}) if finding.check == "runners"]
+    assert [(finding.level, finding.message) for finding in found] == [("warn", "one: Docker has no NVIDIA")]
+    execute(api.db, "ALTER TABLE runner RENAME TO other")
+    assert [finding for finding in doctor.examine(api.config, {}) if finding.check == "runners"] == []
 
 
 def test_states_are_told_apart(api: ApiServer) -> None:
