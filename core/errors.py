@@ -13,6 +13,7 @@ PushmillError
 │   └── InvalidDelivery  a webhook body that cannot be parsed
 ├── ForgeError           a forge's API refuses, or does not answer
 ├── GitError             a repository cannot be read or fetched
+│   └── GitDenied        the remote wants other credentials
 └── ExecutionFailed      one execution ends in `error`; carries the failure reason
 """
 
@@ -89,6 +90,10 @@ class ForgeError(PushmillError):
 
 class GitError(PushmillError):
     """Raised when a git repository cannot be read, fetched or made."""
+
+
+class GitDenied(GitError):
+    """Raised when a remote asks for credentials, refuses those it was given, or hides the repository from them."""
 
 
 class ExecutionFailed(PushmillError):

@@ -84,7 +84,8 @@ class Environment:
 class Repository:
     """A git remote of a project. `url` is None when this server itself hosts it and is pushed to.
 
-    `deploy_key` is the public half of its ssh key. `api_url` is where its forge's API is, "" for where the forge usually
+    `deploy_key` is the public half of its ssh key. `has_login` is whether its URL was given with a user or a password, which
+    are stored apart from it. `api_url` is where its forge's API is, "" for where the forge usually
     has it; `has_token` whether there is a token for it. `api_problem` is why the forge is told nothing any more, until a
     person has mended it; before `api_retry_at` it is asked nothing, before `fetch_retry_at` nothing is fetched.
     `fetch_problem` is why fetching or polling failed the last time, "" when it did not.
@@ -97,6 +98,7 @@ class Repository:
     full_name: str
     default_branch: str
     deploy_key: str
+    has_login: bool
     api_url: str
     has_token: bool
     api_problem: str

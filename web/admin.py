@@ -24,7 +24,7 @@ from web.local import CONFIG, DATA, JSON, opened
 from web.project_check import check
 from web.repository_admin import deploy_key, described, printed, set_url
 from web.rules_admin import rules, trigger
-from web.services import forge_setup, hosting, setup
+from web.services import forge_access, forge_setup, hosting, setup
 from web.services.vault import Vault
 from web.store import projects, users
 from web.variable_admin import variable
@@ -106,9 +106,7 @@ def _forge_of(config: Config, url: str | None) -> str:
 
 def _token(file: IO[str], forge: str) -> str:
     if forge not in APIS:
-        raise InvalidInput(
-            f"a token is of no use for a repository of kind {forge}, which has no API: name its forge by --forge"
-        )
+        raise InvalidInput(forge_access.no_api(forge))
     token = file.read().strip()
     if not token:
         raise InvalidInput(f"the token file {file.name} is empty")

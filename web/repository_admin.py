@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from core.config import Config
-from core.git import url as git_url
 from core.model import Project, Repository
 from hooks.forges.registry import FORGES
 from web.local import CONFIG, DATA, JSON, opened
@@ -17,6 +16,7 @@ from web.services import hosting
 from web.store import projects
 
 NAME = click.argument("name")
+STORED = "user and password of the URL, stored encrypted"
 
 
 @click.command("set-url")
@@ -48,6 +48,8 @@ def set_url(name: str, url: str, forge: str | None, data: Path | None, config_fi
             click.echo(
                 f"Its token was for the old place and is forgotten: `pushmill project set-token {name}` takes one."
             )
+        if before.has_login and not after.has_login:
+            click.echo("The user and password of the old URL are forgotten: if the new one needs any, give them in it.")
         if shown["deploy_key"]:
             click.echo(f"Its deploy key must be known there{_at(shown['deploy_key_page'])}:\n{shown['deploy_key']}")
 
@@ -78,12 +80,12 @@ def deploy_key(name: str, new: bool, as_json: bool, data: Path | None, config_fi
 def described(config: Config, found: Project, repository: Repository) -> dict[str, str]:
     base = config.server.url.rstrip("/") or config.local_url
     hosted = repository.forge == projects.HOSTED
-    elsewhere = git_url.without_credentials(repository.url) if repository.url else ""
     return {
         "project_id": found.uuid,
         "name": found.name,
         "forge": repository.forge,
-        "repository": f"{base}/git/{found.name}.git" if hosted else elsewhere,
+        "repository": f"{base}/git/{found.name}.git" if hosted else repository.url or "",
+        "credentials": STORED if repository.has_login else "",
         "webhook_url": base + hosting.webhook_path(found, repository.forge),
         "webhook_page": hosting.webhook_page(repository),
         "deploy_key": hosting.deploy_key(repository),

@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pygit2
 from pygit2.enums import FetchPrune
 
 from core import names
-from core.errors import GitError, InvalidInput
+from core.errors import GitDenied, GitError, InvalidInput
 from core.git import command
 from core.git.repository import PINS, as_git_error, checked_ref, checked_sha, open_repository, refs, resolve
 from core.git.url import RemoteUrl
@@ -32,6 +33,8 @@ REPACK_LIMIT_S = 600.0
 MANY_PACKS = 50  # each fetch adds one; libgit2 never joins them
 STALE_LOCK_S = 60.0
 KNOWN_HOSTS = "known_hosts"  # beside the repositories
+TOKEN_CHARS = 16  # no forge makes shorter tokens
+DENIED = ("terminal prompts disabled", "Authentication failed", "' not found", "returned error: 403")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,10 +239,22 @@ def _errors_about(source: Source) -> Iterator[None]:
     try:
         yield
     except GitError as error:
-        text = str(error)
-        for secret in filter(None, (source.password, source.remote.password)):
-            text = text.replace(secret, "…")
-        raise GitError(f"{source.remote.address}: {text}{_way_out(text, source.remote.host)}") from None
+        text = _masked(str(error), source)
+        kind = GitDenied if any(words in text for words in DENIED) else GitError
+        raise kind(f"{source.remote.address}: {text}{_way_out(text, source.remote.host)}") from None
+
+
+def _masked(text: str, source: Source) -> str:
+    """`text` without the credentials, in the forms in which a remote may send them back.
+
+    Some forges take a token as the user name. Ordinary names are shorter and stay: they are part of many addresses.
+    """
+    pair = command.basic_auth(source.username, source.password)["GIT_CONFIG_VALUE_0"].rpartition(" ")[2]
+    words = {source.password, source.remote.password or ""}
+    words |= {name for name in (source.username, source.remote.username or "") if len(name) >= TOKEN_CHARS}
+    for secret in sorted(filter(None, {pair, *words, *map(quote, words)}), key=len, reverse=True):
+        text = text.replace(secret, "…")
+    return text
 
 
 def _way_out(text: str, host: str) -> str:
@@ -255,8 +270,6 @@ def _way_out(text: str, host: str) -> str:
         return (
             "; it lies elsewhere now, and redirects are not followed: `pushmill project set-url NAME URL` changes that"
         )
-    if "terminal prompts disabled" in text or "Authentication failed" in text:
-        return "; its credentials are missing or were refused: `pushmill project set-token NAME` takes a token"
     return ""
 
 

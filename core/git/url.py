@@ -75,6 +75,18 @@ def parse(url: str, *, allow_local: bool, allow_http: bool) -> RemoteUrl:
     raise _refusal(url, SUPPORTED)
 
 
+def split_login(url: str) -> tuple[str, tuple[str, str] | None]:
+    """`url` without the user and the password in it, and those two; None when it has neither.
+
+    The user of ssh stays: it is part of the address. Raises GitError for what cannot be fetched in any configuration.
+    """
+    remote = parse(url, allow_local=True, allow_http=True)
+    if remote.scheme not in ("https", "http"):
+        return url, None
+    login = (remote.username or "", remote.password or "")
+    return remote.address, login if any(login) else None
+
+
 def without_credentials(url: str) -> str:
     """`url` fit for a message: no user, password or query, no control characters, at most 200 characters."""
     shown = re.sub(r"//.*@", "//", url.partition("?")[0], flags=re.DOTALL)

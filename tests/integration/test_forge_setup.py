@@ -254,14 +254,14 @@ def test_credentials_in_the_url_go_before_the_token(github: Site) -> None:
     host = github.git.url.removeprefix("http://")
     github.run("set-url", "model", f"http://ada:wrong@{host}/git/model.git")
     github.push({"valohai.yaml": step("train")})
-    assert "were refused" in github.check()["repository"]["message"]
+    assert "its user and password are missing, wrong or not enough" in github.check()["repository"]["message"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "stdin", "said"),
     [
         (("--repo", "https://git.example.org/a/b", "--token-file", "-"), TOKEN, "name its forge by --forge"),
-        (("--token-file", "-"), TOKEN, "has no API"),
+        (("--token-file", "-"), TOKEN, "there is no forge with an API"),
         (("--repo", "https://github.com/a/b", "--token-file", "-"), "\n", "is empty"),
         (("--repo", "https://github.com/a/b", "--api-url", "https://x/"), "", "with --token-file alone"),
     ],

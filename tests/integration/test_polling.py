@@ -375,7 +375,10 @@ def test_a_remote_that_is_away_is_not_asked_by_every_delivery(pushes: PushServer
         deliver(number)
     assert len(away) == asked
     assert [delivery.attempts for delivery in pushes.deliveries("model")] == [1, 0, 0, 0, 0, 0, 0]
-    assert "credentials are missing or were refused" in projects.repository(pushes.db, repository.id).fetch_problem
+    assert (
+        "its user and password are missing, wrong or not enough"
+        in projects.repository(pushes.db, repository.id).fetch_problem
+    )
 
     def asked_again() -> bool:
         pushes.drain()

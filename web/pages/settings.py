@@ -9,7 +9,6 @@ from flask.typing import ResponseReturnValue
 from werkzeug import Response
 
 from core.errors import InvalidInput
-from core.git import url as git_url
 from core.model import Project, Repository
 from web import access
 from web.pages import badge_picker, reports, rules_section
@@ -30,7 +29,7 @@ MOST_DIGITS = 6
 class Source:
     """A repository with what a person enters elsewhere: the address to push to, or of the webhook, and its deploy key.
 
-    `fetched_from` is its URL without the password that may be in it, `asked` how often it is polled.
+    `asked` is how often it is polled.
     """
 
     repository: Repository
@@ -117,7 +116,7 @@ def _source(project: Project, repository: Repository) -> Source:
     hosted = repository.forge == projects.HOSTED
     return Source(
         repository=repository,
-        fetched_from=git_url.without_credentials(repository.url) if repository.url else "",
+        fetched_from=repository.url or "",
         push_url=f"{base_url()}/git/{project.name}.git" if hosted else "",
         webhook_url="" if hosted else base_url() + hosting.webhook_path(project, repository.forge),
         webhook_page=hosting.webhook_page(repository),

@@ -14,7 +14,7 @@ from hooks.apis.client import Client
 from hooks.apis.registry import APIS
 from web.services import hosting, marks
 from web.services.vault import Vault
-from web.store import forge_access, outbox
+from web.store import forge_access, outbox, projects
 from web.store.db import transaction
 
 TOKEN = re.compile(r"[!-~]{4,2000}")  # it becomes a header
@@ -52,6 +52,16 @@ def has_api(repository: Repository) -> bool:
     return repository.forge in APIS
 
 
+def no_api(forge: str) -> str:
+    """Why a repository of this kind takes no API token, and what opens a private one."""
+    if forge == projects.HOSTED:
+        return "a project that is pushed to this server has no API token: there is no forge with an API"
+    return (
+        f"a repository of kind {forge} takes no API token: pushmill knows no API of it. If that is the wrong kind, name its"
+        " forge by --forge; if it is private, give a user and a password or token in its URL, https://USER:TOKEN@HOST/PATH"
+    )
+
+
 def name(repository: Repository) -> str:
     """As deliveries called it, before the first one as its URL does."""
     remote = hosting.remote_of(repository)
@@ -69,9 +79,7 @@ def api_url(repository: Repository) -> str:
 def set_token(db: Database, vault: Vault, repository: Repository, token: str) -> None:
     """Take another token, "" for none any more, and have the last day's commits told with it. Raises InvalidInput."""
     if token and not has_api(repository):
-        raise InvalidInput(
-            f"a token is of no use for a repository of kind {repository.forge}: it has no API for statuses"
-        )
+        raise InvalidInput(no_api(repository.forge))
     if token and not TOKEN.fullmatch(token):
         raise InvalidInput(f"a token has 4 to 2,000 ASCII characters and no blanks, this has {len(token)}")
     with transaction(db):

@@ -18,7 +18,7 @@ from core.git.url import RemoteUrl
 from core.model import Project, Repository
 from hooks import post_receive
 from hooks.forges.registry import FORGES, by_host
-from web.services import deploy_keys
+from web.services import deploy_keys, git_logins
 from web.services.vault import Vault
 from web.store import forge_access, outbox, projects
 from web.store.db import transaction
@@ -94,6 +94,7 @@ def set_url(db: Database, config: Config, vault: Vault, project: Project, url: s
     if repository.forge == projects.HOSTED:
         raise InvalidInput(f"project {project.name} is pushed to this server, so it is fetched from nowhere")
     remote = git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
+    url, login = git_url.split_login(url)
     old = remote_of(repository)
     with transaction(db):
         if old is None or old.host != remote.host:  # which must not get the token of the old one
@@ -101,6 +102,7 @@ def set_url(db: Database, config: Config, vault: Vault, project: Project, url: s
             forge_access.set_api_url(db, repository.id, "")
             outbox.drop_due(db, repository.id)
         projects.relocate(db, repository.id, url, forge or by_host(remote.host) or repository.forge)
+        git_logins.store(db, vault, repository.id, login)
         if remote.scheme == "ssh" and not repository.deploy_key:
             _give_key(db, vault, project, repository)
     return projects.repository(db, repository.id)
@@ -132,13 +134,19 @@ def set_secret(db: Database, vault: Vault, project: Project, secret: str) -> Non
 def add_project(
     db: Database, vault: Vault, name: str, owner_id: int, *, forge: str = projects.HOSTED, url: str | None = None
 ) -> tuple[Project, str]:
-    """A project with one repository; with the clear webhook secret. Raises InvalidInput, or Conflict when it exists."""
+    """A project with one repository; with the clear webhook secret.
+
+    A user and a password in `url` are stored apart from it. Raises InvalidInput, GitError for a URL that cannot be fetched, or
+    Conflict when the project exists.
+    """
     secret = new_secret()
+    url, login = git_url.split_login(url) if url else (url, None)
     with transaction(db):
         with contextlib.suppress(NotFound):
             raise Conflict(f"there is a project {projects.by_name(db, name).name!r} already")
         project = projects.add(db, name, owner_id)
         made = projects.add_repository(db, project.id, forge=forge, url=url, secret=vault.encrypt(secret.encode()))
+        git_logins.store(db, vault, made.id, login)
         if _takes_key(url):
             _give_key(db, vault, project, made)
     return project, secret

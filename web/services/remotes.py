@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypedDict
 
 from sqlite_utils import Database
 
 from core import git
 from core.config import Config
-from core.errors import GitError, InvalidDelivery
+from core.errors import GitDenied, GitError, InvalidDelivery
 from core.model import Repository
 from hooks import post_receive
-from web.services import forge_access, hosting
+from web.services import forge_access, git_logins, hosting
 from web.services.vault import Vault
 from web.store import projects
 
@@ -43,14 +44,16 @@ def fetch(
     path = hosting.repository_path(config, repository)
     url = _url(repository)
     git.init_mirror(path)
-    git.fetch(path, url, shas=shas, more=more, **_access(db, config, vault, repository))
+    with _advice(db, repository):
+        git.fetch(path, url, shas=shas, more=more, **_access(db, config, vault, repository))
     projects.set_fetched(db, repository.id)
 
 
 def refs(db: Database, config: Config, vault: Vault, repository: Repository) -> dict[str, tuple[str, ...]]:
     """Where the remote's branches and tags are, as `git.remote_refs` says it. Raises GitError."""
     path = hosting.repository_path(config, repository)
-    found = git.remote_refs(path, _url(repository), **_access(db, config, vault, repository))
+    with _advice(db, repository):
+        found = git.remote_refs(path, _url(repository), **_access(db, config, vault, repository))
     if any(len(names[0]) > SHA_1_CHARS for names in found.values()):
         raise GitError(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
     return found
@@ -65,9 +68,8 @@ def _url(repository: Repository) -> str:
 
 
 def _access(db: Database, config: Config, vault: Vault, repository: Repository) -> Access:
-    key, remote = projects.ssh_key(db, repository.id), hosting.remote_of(repository)
-    access = forge_access.of(db, vault, repository) if remote and remote.password is None else None
-    token_user, token = access.git_login() if access else (git.TOKEN_USER, None)
+    key = projects.ssh_key(db, repository.id)
+    token_user, token = _login(db, vault, repository)
     return {
         "allow_local": config.git.allow_local,
         "allow_http": config.git.allow_http,
@@ -75,3 +77,32 @@ def _access(db: Database, config: Config, vault: Vault, repository: Repository) 
         "token": token,
         "token_user": token_user,
     }
+
+
+def _login(db: Database, vault: Vault, repository: Repository) -> tuple[str, str | None]:
+    """User and password over http: those that the URL was given with, else those that the API token makes."""
+    user, password = git_logins.of(db, vault, repository.id)
+    if password:
+        return user or git.TOKEN_USER, password
+    access = forge_access.of(db, vault, repository)
+    token_user, token = access.git_login() if access else (git.TOKEN_USER, None)
+    return user or token_user, token
+
+
+@contextmanager
+def _advice(db: Database, repository: Repository) -> Iterator[None]:
+    """Say in the errors raised inside how the repository's credentials are given."""
+    try:
+        yield
+    except GitDenied as error:
+        raise GitDenied(f"{error}; {credentials_advice(db, repository)}") from None
+
+
+def credentials_advice(db: Database, repository: Repository) -> str:
+    """How a repository that is fetched over http gets credentials. Those of its URL are used before a token."""
+    name, remote = projects.get(db, repository.project_id).name, hosting.remote_of(repository)
+    missing = f"its {'user and password' if repository.has_login else 'credentials'} are missing, wrong or not enough"
+    if forge_access.has_api(repository) and not repository.has_login:
+        return f"{missing}: `pushmill project set-token {name}` takes a token"
+    scheme, _, rest = (remote.address if remote else "").partition("://")
+    return f"{missing}: `pushmill project set-url {name} {scheme}://USER:TOKEN@{rest}` takes a user with a password or token"

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from core.config import Config
 from core.errors import ConfigError
 from core.names import RUNNER
-from web.services import environments, vault
+from web.services import environments, git_logins, vault
 from web.store import runners, users
 from web.store.db import connect, transaction
 from web.store.schema import migrate
@@ -31,11 +31,12 @@ def prepare(config: Config) -> FirstStart:
     """Make what is missing in the data directory. Idempotent; a kill in the middle is repaired by the next call."""
     for folder in (config.data, config.git_dir, config.logs_dir, config.outputs_dir, config.runner_dir):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    vault.load(config.data / "secret.key")
+    key = vault.load(config.data / "secret.key")
     db = connect(config.database)
     try:
         config.database.chmod(0o600)
         migrate(db)
+        git_logins.split_all(db, key)
         token = _admin(db, config.data / "admin-token")
         return FirstStart(token=token, runner_token_path=_runner(db, config))
     finally:

@@ -53,6 +53,18 @@ def transaction(db: Database) -> Iterator[None]:
             raise
 
 
+@contextmanager
+def overwriting(db: Database) -> Iterator[None]:
+    """Leave nothing on the disk of what is replaced or deleted inside, as far as no other connection still reads it."""
+    (usual,) = db.conn.execute("PRAGMA secure_delete").fetchone()
+    db.conn.execute("PRAGMA secure_delete = ON")
+    try:
+        yield
+    finally:
+        db.conn.execute(f"PRAGMA secure_delete = {usual}")
+        db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log has the old pages
+
+
 def rows(db: Database, sql: str, values: Any = ()) -> list[Row]:
     cursor = db.conn.execute(sql, values)
     names = [column[0] for column in cursor.description]

@@ -97,6 +97,30 @@ def set_ssh_key(db: Database, repository_id: int, deploy_key: str, ssh_key: byte
     execute(db, sql, (deploy_key, ssh_key, repository_id))
 
 
+def git_login(db: Database, repository_id: int) -> bytes | None:
+    """The encrypted user and password that a repository's URL was given with, if it was."""
+    found = row(db, "SELECT git_login FROM repository WHERE id = ?", (repository_id,))
+    return bytes(found["git_login"]) if found and found["git_login"] is not None else None
+
+
+def set_git_login(db: Database, repository_id: int, login: bytes | None) -> None:
+    """Replace the encrypted user and password, or remove them."""
+    execute(db, "UPDATE repository SET git_login = ? WHERE id = ?", (login, repository_id))
+
+
+def urls_with_login(db: Database) -> list[tuple[int, str]]:
+    """Id and URL of the repositories whose URL may hold a user and password, which older versions stored there."""
+    found = rows(db, "SELECT id, url FROM repository WHERE url LIKE 'http%://%@%' ORDER BY id")
+    return [(item["id"], item["url"]) for item in found]
+
+
+def cut_out(db: Database, repository_id: int, secret: str) -> None:
+    """Replace a secret in everything that was recorded about fetching a repository."""
+    for table, column, key in (("repository", "fetch_problem", "id"), ("delivery", "message", "repository_id")):
+        sql = f"UPDATE {table} SET {column} = replace({column}, ?, '…') WHERE {key} = ? AND instr({column}, ?) > 0"
+        execute(db, sql, (secret, repository_id, secret))
+
+
 def set_url(db: Database, repository_id: int, url: str) -> None:
     execute(db, "UPDATE repository SET url = ? WHERE id = ?", (url, repository_id))
 
@@ -181,5 +205,5 @@ def _project(found: Row) -> Project:
 
 
 def _repository(found: Row) -> Repository:
-    found = found | {"has_token": found["api_token"] is not None}
+    found = found | {"has_token": found["api_token"] is not None, "has_login": found["git_login"] is not None}
     return Repository(**{name: found[name] for name in Repository.__dataclass_fields__})
