@@ -8,6 +8,12 @@ umask 027
 dir=$PWD/pushmill
 url=${PUSHMILL_HOOK_URL:-$(cat "$dir/url")}
 
+field() { # name, value: one line, in which a line feed is \n and a backslash \\; long values are cut
+	printf '%s ' "$1"
+	printf '%.4004s\n' "$2" | LC_ALL=C sed -e 's/\\/\\\\/g' -e '$!s/$/\\n/' | tr -d '\n'
+	echo
+}
+
 signature() { # of the text $1 and a line feed: HMAC-SHA256 by plain hashing, so the secret is on no command line
 	printf '%s\n' "$1" | cat "$dir/ipad" - | openssl dgst -sha256 -binary |
 		cat "$dir/opad" - | openssl dgst -sha256 -r | cut -c 1-64
@@ -35,13 +41,13 @@ now=$(date +%s)
 id=$now-$$-${new##*.}
 own=$dir/$id.push
 {
-	printf 'pushmill-push 1\nid %s\n' "$id"
-	[ -z "${PUSHMILL_BASE_URL-}" ] || printf 'base %s\n' "$PUSHMILL_BASE_URL"
-	printf 'pusher %s\n' "${PUSHMILL_PUSHER:-${REMOTE_USER:-${GL_USER:-$(id -un)}}}"
+	printf 'pushmill-push 2\nid %s\n' "$id"
+	[ -z "${PUSHMILL_BASE_URL-}" ] || field base "$PUSHMILL_BASE_URL"
+	field pusher "${PUSHMILL_PUSHER:-${REMOTE_USER:-${GL_USER:-$(id -un)}}}"
 	count=0
-	while [ "$count" -lt "${GIT_PUSH_OPTION_COUNT:-0}" ]; do
+	while [ "$count" -lt "${GIT_PUSH_OPTION_COUNT:-0}" ] && [ "$count" -lt 33 ]; do # the server reads 32
 		eval "option=\$GIT_PUSH_OPTION_$count" # the name is evaluated, never the value
-		printf 'option %s\n' "$option"
+		field option "$option"
 		count=$((count + 1))
 	done
 	while read -r old after ref; do

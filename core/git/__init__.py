@@ -9,6 +9,7 @@ from core.git.remotes import MAX_REFS, TOKEN_USER, fetch, fetch_commit, fetch_fo
 from core.git.repository import (
     CommitInfo,
     commit_info,
+    has_been,
     init_hosted,
     init_mirror,
     is_ancestor,
@@ -31,6 +32,7 @@ __all__ = [
     "fetch",
     "fetch_commit",
     "fetch_fork",
+    "has_been",
     "init_hosted",
     "init_mirror",
     "is_ancestor",

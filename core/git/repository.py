@@ -18,9 +18,11 @@ from core import names
 from core.errors import GitError, InvalidInput
 
 PINS = "refs/pushmill/"
+REPLACED = "\ufffd"
 SHA_BEGINNING = re.compile(r"[0-9a-f]{12,64}")
 HOSTED_CONFIG = {
     "core.bare": "true",
+    "core.logAllRefUpdates": "true",  # for has_been()
     "gc.auto": "4096",
     "gc.autoDetach": "true",
     "http.receivepack": "true",
@@ -121,6 +123,16 @@ def is_ancestor(path: Path, old: str, new: str) -> bool:
     if first is None or second is None:
         return False
     return first.id == second.id or bool(repository.descendant_of(second.id, first.id))
+
+
+def has_been(path: Path, ref: str, name: str) -> bool:
+    """Whether `ref` points to the object `name`, or did: its reflog has it, or the history of its tip.
+
+    False when there is no such ref now. U+FFFD in `ref` stands for bytes that are not UTF-8.
+    """
+    repository = open_repository(path)
+    with as_git_error(path):
+        return any(_has_been(repository, found, name) for found in _written_as(repository, ref))
 
 
 def read_file(path: Path, sha: str, name: str, limit: int) -> bytes | None:
@@ -238,6 +250,25 @@ def _install_hook(file: Path, text: str) -> None:
     new.write_text(text, encoding="utf-8")
     new.chmod(0o755)
     new.replace(file)
+
+
+def _written_as(repository: Any, ref: str) -> list[str]:
+    """The names of the refs that are `ref` once they are decoded."""
+    if REPLACED not in ref:
+        return [ref] if pygit2.reference_is_valid_name(ref) and ref in repository.references else []
+    names = (reference.name for reference in repository.references.iterator())
+    return [found for found in names if found.encode("utf-8", "surrogateescape").decode("utf-8", "replace") == ref]
+
+
+def _has_been(repository: Any, ref: str, name: str) -> bool:
+    reference = repository.references[ref]
+    if str(reference.target) == name:
+        return True
+    tip, commit = reference.peel(), _commit(repository, name)
+    comparable = commit is not None and tip.type == ObjectType.COMMIT
+    if comparable and (tip.id == commit.id or repository.descendant_of(tip.id, commit.id)):
+        return True
+    return any(str(entry.oid_new) == name for entry in reference.log())
 
 
 def _commit(repository: Any, name: str) -> Any:

@@ -17,8 +17,8 @@ from core.errors import InvalidDelivery, InvalidInput
 from core.model import PullRequestEvent, PushEvent, is_zero
 
 Headers = Mapping[str, str]
-MAX_OPTIONS = 32
-OPTION_CHARS = 1000
+MAX_OPTIONS, OPTION_CHARS = 32, 1000  # one more of each is kept, so that reaching a limit can be reported
+PUSHER_CHARS = 1000
 MESSAGE_CHARS = 64 * 1024
 NO_COMMIT = "0" * 40  # where a ref did not exist before or does not exist any more
 SHA_BEGINNING = re.compile(r"[0-9a-f]{12,64}")  # Bitbucket tells no more than twelve digits of a pull request's head
@@ -93,9 +93,9 @@ def push_event(
         ref=ref,
         before=before,
         after=after,
-        pusher=pusher[:OPTION_CHARS],
+        pusher=pusher[:PUSHER_CHARS],
         message=message[:MESSAGE_CHARS],
-        options=tuple(option[:OPTION_CHARS] for option in options[:MAX_OPTIONS]),
+        options=tuple(option[: OPTION_CHARS + 1] for option in options[: MAX_OPTIONS + 1]),
         identity=identity or hashlib.sha256(f"{ref}\n{before}\n{after}".encode("utf-8", "replace")).hexdigest(),
     )
 

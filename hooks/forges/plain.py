@@ -1,11 +1,14 @@
 """Our own post-receive hook, on a repository that we serve or on one elsewhere. The body is lines of UTF-8:
 
-pushmill-push 1
+pushmill-push 2
 id <unique>
 base <URL of the pages as the pusher knows it>     at most once
 pusher <name>                                      at most once
 option <push option as typed>                      any number
 ref <old> <new> <full ref>                         one or more
+
+In values a line feed is written `\\n` and a backslash `\\\\`. Version 1, of hooks installed earlier, escapes nothing, so a push
+option that contains a line feed can add lines; the server therefore checks every ref against the repository.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ from hooks.forges.base import Headers, Ignored, push_event
 PUSHER_READS_ANSWER = True
 SIGNATURE = "x-pushmill-signature-256"
 KEPT_HEADERS = frozenset({SIGNATURE})
-FIRST_LINE = "pushmill-push 1"
+FIRST_LINE = "pushmill-push 2"
+UNESCAPED = "pushmill-push 1"  # the first line of hooks that escape nothing
+ESCAPE = re.compile(r"\\(.)")
 ID = re.compile(r"[A-Za-z0-9_.-]{8,200}")
 BASE_URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?")
 MAX_REFS = 10_000
@@ -83,8 +88,13 @@ def deploy_key_page(page: str) -> str:  # noqa: ARG001
 
 
 def _values(body: bytes, key: str) -> list[str]:
-    """What stands behind `key` on each of its lines. Only a line feed ends a line."""
+    """The values of `key`, one for each of its lines. Only a line feed ends a line."""
     lines = body.decode("utf-8", "replace").split("\n")
-    if lines[0] != FIRST_LINE:
+    if lines[0] not in (FIRST_LINE, UNESCAPED):
         raise InvalidDelivery(f"the first line must be {FIRST_LINE!r}, got {lines[0][:80]!r}")
-    return [value for name, _, value in (line.partition(" ") for line in lines[1:]) if name == key]
+    values = [value for name, _, value in (line.partition(" ") for line in lines[1:]) if name == key]
+    return values if lines[0] == UNESCAPED else [ESCAPE.sub(_unescaped, value) for value in values]
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    return "\n" if escape[1] == "n" else escape[1]

@@ -123,7 +123,7 @@ def test_a_refused_signature_keeps_the_push(elsewhere: Elsewhere) -> None:
 def test_without_curl_the_pusher_reads_what_to_install(elsewhere: Elsewhere, tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name in ("sh", "cat", "mktemp", "date", "mv", "id", "sync"):
+    for name in ("sh", "cat", "mktemp", "date", "mv", "id", "sync", "sed", "tr"):
         (programs / name).symlink_to(subprocess.run(["which", name], capture_output=True, text=True).stdout.strip())
     line = f"{'0' * 40} {'a' * 40} refs/heads/main\n"
     hook = elsewhere.path / "hooks" / "post-receive"

@@ -112,6 +112,12 @@ def test_the_plain_push_has_its_pusher_options_and_every_ref() -> None:
     assert main.identity != tag.identity
 
 
+def test_a_line_feed_in_a_value_of_the_plain_push_adds_no_line() -> None:
+    body = PLAIN.replace(b"push 1", b"push 2") + b"option a\\nref x\\\\n\\\n"
+    (event,) = plain.parse({}, body)  # type: ignore[misc]
+    assert event.options == ("a\nref x\\n\\",)
+
+
 def test_only_a_line_feed_ends_a_line_of_the_plain_push() -> None:
     body = PLAIN + "option x\x0bref\x0c\u2028\x85\r\n".encode()
     (event,) = plain.parse({}, body)  # type: ignore[misc]
@@ -136,8 +142,8 @@ def test_a_plain_push_needs_an_id_that_is_safe_anywhere(identifier: str) -> None
 def test_options_are_bounded() -> None:
     body = PLAIN + b"".join(b"option " + b"x" * 5000 + b"\n" for _ in range(100))
     (event,) = plain.parse({}, body)  # type: ignore[misc]
-    assert len(event.options) == 32
-    assert {len(option) for option in event.options} == {1000}
+    assert len(event.options) == 32 + 1  # one more of each, which says that there were more
+    assert {len(option) for option in event.options} == {1000 + 1}
 
 
 @given(secret=st.binary(min_size=1, max_size=100), body=st.binary(max_size=100))

@@ -114,7 +114,7 @@ def _handle(db: Database, config: Config, vault: Vault, delivery: Delivery) -> t
     if not source.hosted:
         remotes.fetch(db, config, vault, repository, [event.after for event in events if not event.deleted])
     _follow_head(db, source)
-    outcomes = [f"{event.ref}: {_push(db, config, source, event)}" for event in events]
+    outcomes = [f"{event.ref}: {_checked_push(db, config, source, event)}" for event in events]
     return "done", "; ".join(outcomes)
 
 
@@ -161,8 +161,16 @@ def _follow_head(db: Database, source: Source) -> None:
         projects.set_default_branch(db, source.repository.id, branch)
 
 
+def _checked_push(db: Database, config: Config, source: Source, event: PushEvent) -> str:
+    """Record one event with all that follows from it, unless the repository contradicts it; the outcome."""
+    if why := _refusal(db, source, event):
+        if not source.hosted and source.delivery.attempts < MISSING_ATTEMPTS:
+            raise CommitMissing(why)
+        return trigger.record(db, replace(source, late=True), event, why)
+    return _push(db, config, source, event)
+
+
 def _push(db: Database, config: Config, source: Source, event: PushEvent) -> str:
-    """Record one event with all that follows from it; the outcome."""
     if source.delivery.source == POLL and not source.again:
         event = polling.as_it_is_now(source.path, event)
         if event.before == event.after:
@@ -183,6 +191,25 @@ def _push(db: Database, config: Config, source: Source, event: PushEvent) -> str
             raise CommitMissing(missing) from None
         return trigger.record(db, source, event, f"failed: {missing}")
     return trigger.follow(db, config, source, event, head)
+
+
+def _refusal(db: Database, source: Source, event: PushEvent) -> str:
+    """Why an event of our own hook cannot be true, "" if it can: the pusher may have written parts of its report.
+
+    An event that ran nothing before its ref was moved away or deleted is refused too. One that was accepted before is
+    not checked again.
+    """
+    if forge_of(source.delivery.source) is not plain or source.delivery.source == POLL:
+        return ""
+    if event.deleted:
+        there = git.refs(source.path).get(event.ref)
+        return f"ignored: {event.ref} was not deleted, or is there again: it points to {there}" if there else ""
+    commit = git.resolve(source.path, event.after) or event.after
+    if git.has_been(source.path, event.ref, event.after) or commits.has_moved(
+        db, source.repository.id, event.ref, commit
+    ):
+        return ""
+    return f"nothing runs: the repository does not show that {event.ref} has ever pointed to {event.after}"
 
 
 def _is_late(path: Path, event: PushEvent, left: str) -> bool:

@@ -207,6 +207,15 @@ def _last_push(db: Database, repository_id: int, event: PushEvent) -> Row | None
     return row(db, sql, (repository_id, event.ref, event.kind))
 
 
+def has_moved(db: Database, repository_id: int, ref: str, sha: str) -> bool:
+    """Whether a recorded push moved a ref to this commit."""
+    sql = (
+        "SELECT 1 AS found FROM push WHERE repository_id = ? AND ref = ? AND kind = 'push' AND after = ?"
+        " AND commit_id IS NOT NULL LIMIT 1"
+    )
+    return row(db, sql, (repository_id, ref, sha)) is not None
+
+
 def find_push(db: Database, repository_id: int, identity: str) -> Push | None:
     found = _by_identity(db, repository_id, identity)
     return _push(found) if found else None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.model import EventKind, PushEvent, Target, TargetKind
+from hooks.forges.base import MAX_OPTIONS, OPTION_CHARS
 
 SKIP_OPTION = "ci.skip"
 SKIP_MARK = re.compile(r"\[\s*(?:(?:skip|no)[ -]ci|ci[ -]skip|skip[ -]pushmill|pushmill[ -]skip)\s*\]", re.IGNORECASE)
@@ -41,15 +42,24 @@ def skip_reason(event: PushEvent, message: str) -> str | None:
 
 def read(event: PushEvent, message: str) -> Wishes:
     """Options go before trailers, by what they are about. A tag and a schedule have no trailers: the branch had its turn."""
-    options = _gathered(found.groups() for text in event.options if (found := OPTION.fullmatch(text)))
+    read = [text for text in event.options[:MAX_OPTIONS] if len(text) <= OPTION_CHARS]
+    options = _gathered(found.groups() for text in read if (found := OPTION.fullmatch(text)))
     tag = event.ref.startswith("refs/tags/")
     trailers = Wishes() if tag or event.kind is EventKind.SCHEDULE else _gathered(_trailers(message))
     return Wishes(
         targets=options.targets or trailers.targets,
         parameters={**trailers.parameters, **options.parameters},
         environment=options.environment or trailers.environment,
-        unclear=(*options.unclear, *trailers.unclear),
+        unclear=(*_over_limits(event.options), *options.unclear, *trailers.unclear),
     )
+
+
+def _over_limits(options: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for text in options[:MAX_OPTIONS]:
+        if len(text) > OPTION_CHARS:
+            yield f"push option {text[:80]}", f"it has more than {OPTION_CHARS:,} characters, so it is ignored"
+    if len(options) > MAX_OPTIONS:
+        yield "push options", f"only the first {MAX_OPTIONS} of a push are read"
 
 
 def _gathered(found: Iterable[tuple[str, ...]]) -> Wishes:
