@@ -48,6 +48,10 @@ class ServerConfig:
     url: str = ""  # how others reach it, e.g. https://pushmill.example.org; "" = from the request
     threads: int = 64  # requests at once; each live page holds one
     hook_body: Size = Size(25 * MIB)  # the largest webhook body; GitHub sends at most 25 MiB
+    hook_form: Size = Size(5 * MIB)  # the largest one that is a form
+    hook_memory: Size = Size(100 * MIB)  # all webhook bodies that are read at one moment
+    hook_rate: int = 600  # deliveries a minute of one repository; 0 = any number
+    hook_queue: int = 1000  # deliveries of one repository that wait to be handled; 0 = any number
 
 
 @dataclass(frozen=True, kw_only=True)

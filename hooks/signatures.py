@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 
 BLOCK_BYTES = 64
 PREFIX = "sha256="
+HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def sign(body: bytes, secret: bytes, prefix: str = PREFIX) -> str:
@@ -19,6 +21,11 @@ def verify(given: str | None, body: bytes, secret: bytes, prefix: str = PREFIX) 
     if not secret or not given:
         return False
     return same(given, sign(body, secret, prefix).encode())
+
+
+def well_formed(given: str | None, prefix: str = PREFIX) -> bool:
+    """Whether `given` has the form of a signature, which costs nothing to find out and needs no body."""
+    return given is not None and given.startswith(prefix) and HEX.fullmatch(given, len(prefix)) is not None
 
 
 def same(given: str | None, secret: bytes) -> bool:

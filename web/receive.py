@@ -1,60 +1,97 @@
-"""Webhooks: verify the raw body, store the delivery, nudge the worker, answer. No git and no network here."""
+"""Webhooks: verify the raw body, store the delivery, nudge the worker, answer. No git and no network here.
+
+Anybody may send a webhook, so what costs little comes first: the headers, then the body as it came, then the signature, and
+only then what the body says. Up to the signature nothing depends on whether there is such a project, neither the answer nor
+what is done for it: the same query, the same decryption, the same hashing.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import secrets
+import math
 import time
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import dataclass
 from typing import IO
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
+from flask.blueprints import BlueprintSetupState
 from sqlite_utils import Database
 
-from core.errors import InvalidDelivery, NotFound
+from core.config import ServerConfig
+from core.errors import InvalidDelivery
 from core.model import Project, Repository
-from hooks.forges import plain
+from hooks.forges import payload, plain
 from hooks.forges.base import Forge
 from hooks.forges.registry import FORGES
 from web import access
-from web.services import answers, hosting, redaction, refusals
+from web.services import answers, hosting, intake, redaction, refusals
 from web.store import deliveries, projects
 
 blueprint = Blueprint("receive", __name__)
 
 CHUNK = 64 * 1024
 ANY_SIZE = 1 << 62
-DISCARDED_TIMES = 4  # of the largest body is read and thrown away, so that its sender gets to read the answer
+BUSY_S = 10  # after which a sender may try again when all memory for bodies is taken
+QUEUE_S = 60  # the same when too many of its repository's deliveries wait
 WAIT_S, POLL_S = 1.5, 0.01  # for what ingest makes of a push whose pusher reads the answer
 REFUSED = "Unknown webhook, or the signature is wrong.\n"  # the same for both: nobody learns which projects there are
 KEPT_HEADERS = frozenset({"content-type", "user-agent"})  # beside those that the forge names
 REFUSED_PREFIXES = ("x-", "webhook-")  # of the headers that are kept of a refused delivery, whatever sent it
+EXTENSION = "pushmill-hooks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intake:
+    """What bounds webhooks, and the secret of projects that do not exist."""
+
+    memory: intake.Budget
+    rate: intake.Rate
+    recorder: refusals.Recorder
+    no_secret: bytes
+
+
+class Refused(Exception):
+    """The delivery is refused with this answer."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
+
+
+@blueprint.record_once
+def set_bounds(state: BlueprintSetupState) -> None:
+    server: access.Server = state.app.extensions["pushmill"]
+    state.app.extensions[EXTENSION] = Intake(
+        memory=intake.Budget(server.config.server.hook_memory),
+        rate=intake.Rate(server.config.server.hook_rate),
+        recorder=refusals.Recorder(server.config.database),
+        no_secret=server.vault.encrypt(hosting.new_secret().encode()),
+    )
 
 
 @blueprint.post("/hooks/<project_name>/<forge_name>")
 @access.signed
 def receive(project_name: str, forge_name: str) -> Response:
-    """202 when the delivery is stored, 200 when it was already; 400, 401, 413 or 415 when it is refused.
+    """202 when the delivery is stored, 200 when it was already; 400, 401, 413, 415, 429 or 503 when it is refused.
 
     What a forge sends of itself is never refused, even if it is of no use here: GitLab switches a webhook off that is
     refused four times in a row, and then its pushes are not told either.
     """
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        return _text("Compressed bodies are refused: send it as it is.", 415)
-    limit = access.server().config.server.hook_body
-    request.max_content_length = ANY_SIZE  # looked at here, so that the sender gets to read what is wrong
-    body = _body(request.stream, limit)
-    if body is None:
-        return _text(f"The body is larger than {limit:,} bytes ([server] hook_body).", 413)
-    headers = _lowered()
-    target = _target(access.db(), project_name, forge_name)
-    secret = _secret(access.db(), target)
-    forge = FORGES.get(forge_name, plain)
-    if not forge.verify(headers, body, secret) or target is None:
-        return Response(REFUSED, 401, mimetype="text/plain")
     try:
-        return _store(forge, *target, headers, body)
+        headers = _lowered()
+        forge, limit = _expected(forge_name, headers)
+        request.max_content_length = ANY_SIZE  # `_body` looks at it, so that the sender gets to read what is wrong
+        with _intake().memory.share() as share:
+            body = _body(request.stream, limit, share)
+            target = projects.webhook_target(access.db(), project_name, forge_name)
+            secret = access.server().vault.decrypt(target[1] if target else _intake().no_secret)
+            if not forge.verify(headers, body, secret) or target is None:
+                raise Refused(_wrong())
+            return _store(forge, *_admitted(access.db(), target[0]), headers, body)
+    except Refused as refused:
+        return refused.response
+    except intake.Full:
+        return _later("Too many webhooks at once ([server] hook_memory).", 503, BUSY_S)
     except InvalidDelivery as error:
         return _text(f"This delivery cannot be used: {error}", 400)
 
@@ -63,10 +100,50 @@ def receive(project_name: str, forge_name: str) -> Response:
 def remember_refusal(response: Response) -> Response:
     """After the answer has gone out, so that its time does not tell whether there is such a project."""
     if response.status_code in refusals.STATUSES and request.view_args:
-        said, headers = response.get_data(as_text=True).strip(), _kept(_lowered())
-        record = partial(refusals.record, access.db(), **request.view_args, headers=headers)
-        response.call_on_close(partial(record, status=response.status_code, said=said))
+        refusal = refusals.Refusal(
+            **request.view_args,
+            headers=_kept(_lowered()),
+            status=response.status_code,
+            said=response.get_data(as_text=True).strip(),
+        )
+        recorder = _intake().recorder
+        response.call_on_close(lambda: recorder.add(refusal))
     return response
+
+
+def _intake() -> Intake:
+    found: Intake = current_app.extensions[EXTENSION]
+    return found
+
+
+def _expected(forge_name: str, headers: Mapping[str, str]) -> tuple[Forge, int]:
+    """The forge, and the bound of the body. Raises Refused for what can be refused before a byte of the body is read."""
+    if headers.get("content-encoding", "identity") != "identity":
+        raise Refused(_text("Compressed bodies are refused: send it as it is.", 415))
+    forge = FORGES.get(forge_name)
+    if forge is None or not forge.has_proof(headers):
+        raise Refused(_wrong())
+    bound = _bound(access.server().config.server, headers)
+    if (request.content_length or 0) > bound:
+        raise Refused(_too_large(bound))
+    return forge, bound
+
+
+def _bound(config: ServerConfig, headers: Mapping[str, str]) -> int:
+    return min(config.hook_form, config.hook_body) if payload.is_form(headers) else config.hook_body
+
+
+def _admitted(db: Database, repository_id: int) -> tuple[Project, Repository]:
+    """Count a verified delivery. Raises Refused when its repository has sent too many."""
+    config = access.server().config.server
+    if wait_s := _intake().rate.wait_s(repository_id):
+        told = f"More than {config.hook_rate} deliveries a minute ([server] hook_rate)."
+        raise Refused(_later(told, 429, math.ceil(wait_s)))
+    if config.hook_queue and deliveries.queued(db, repository_id, config.hook_queue) >= config.hook_queue:
+        told = f"{config.hook_queue} deliveries of this repository wait already ([server] hook_queue)."
+        raise Refused(_later(told, 429, QUEUE_S))
+    repository = projects.repository(db, repository_id)
+    return projects.get(db, repository.project_id), repository
 
 
 def _store(forge: Forge, project: Project, repository: Repository, headers: Mapping[str, str], body: bytes) -> Response:
@@ -103,32 +180,15 @@ def _kept(headers: Mapping[str, str]) -> dict[str, str]:
     return redaction.headers({n: v for n, v in headers.items() if n.startswith(REFUSED_PREFIXES) or n in KEPT_HEADERS})
 
 
-def _body(stream: IO[bytes], limit: int) -> bytes | None:
-    """The whole body, or None when it is larger than `limit`; then it was read on for a while."""
-    kept, size = bytearray(), 0
-    while size <= DISCARDED_TIMES * limit and (chunk := stream.read(CHUNK)):
-        size += len(chunk)
-        if size <= limit:
-            kept += chunk
-        else:
-            kept.clear()
-    return bytes(kept) if size <= limit else None
-
-
-def _target(db: Database, project_name: str, forge_name: str) -> tuple[Project, Repository] | None:
-    with contextlib.suppress(NotFound):
-        project = projects.by_name(db, project_name)
-        for repository in projects.repositories(db, project.id):
-            if repository.forge == forge_name or (repository.forge, forge_name) == (projects.HOSTED, "plain"):
-                return project, repository
-    return None
-
-
-def _secret(db: Database, target: tuple[Project, Repository] | None) -> bytes:
-    """The secret of the target's repository; without a target one that nobody knows, so that it takes as long."""
-    if target is None:
-        return secrets.token_bytes(32)
-    return access.server().vault.decrypt(projects.secret(db, target[1].id))
+def _body(stream: IO[bytes], limit: int, share: intake.Share) -> bytes:
+    """The whole body. Raises Refused when it is larger than `limit`, and intake.Full."""
+    kept = bytearray()
+    while chunk := stream.read(CHUNK):
+        share.take(len(chunk))
+        kept += chunk
+        if len(kept) > limit:
+            raise Refused(_too_large(limit))
+    return bytes(kept)
 
 
 def _stranger(db: Database, project: Project, repository: Repository, full_name: str | None) -> str | None:
@@ -161,6 +221,21 @@ def _await(db: Database, row: int) -> None:
     deadline = time.monotonic() + WAIT_S
     while deliveries.state(db, row) == "stored" and time.monotonic() < deadline:
         time.sleep(POLL_S)
+
+
+def _wrong() -> Response:
+    return Response(REFUSED, 401, mimetype="text/plain")
+
+
+def _too_large(limit: int) -> Response:
+    key = "hook_body" if limit == access.server().config.server.hook_body else "hook_form"
+    return _text(f"The body is larger than {limit:,} bytes ([server] {key}).", 413)
+
+
+def _later(sentence: str, status: int, after_s: int) -> Response:
+    response = _text(sentence, status)
+    response.headers["Retry-After"] = str(after_s)
+    return response
 
 
 def _text(sentence: str, status: int) -> Response:

@@ -1,7 +1,8 @@
 """The seam between the server and everything that may tell it of a push.
 
-A forge is a module with the functions of `Forge`. Header names are in lower case. `verify` comes first, on the bytes as
-they came; everything else may assume that it was true, but not that the body is well-formed. No forge knows another.
+A forge is a module with the functions of `Forge`. Header names are in lower case. `has_proof` is asked before the body is
+read, then `verify`, on the bytes as they came; the other functions may assume that both were true, but not that the body is
+well-formed. No forge knows another.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ class Forge(Protocol):
     @property
     def KEPT_HEADERS(self) -> frozenset[str]:  # noqa: N802
         """What is stored of a delivery's headers: those that `parse` reads and people want to see. No secret."""
+
+    def has_proof(self, headers: Headers) -> bool:
+        """Whether the headers carry a proof of the form that this forge sends. Looks at nothing else."""
 
     def verify(self, headers: Headers, body: bytes, secret: bytes) -> bool:
         """True when the delivery was signed with `secret`; in constant time."""

@@ -22,6 +22,10 @@ FULL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*/[A-Za-z0-9_-][A-Za-z0-9_.-
 OPEN, CLOSED = ("pullrequest:created", "pullrequest:updated"), ("pullrequest:fulfilled", "pullrequest:rejected")
 
 
+def has_proof(headers: Headers) -> bool:
+    return signatures.well_formed(headers.get(SIGNATURE))
+
+
 def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
     return signatures.verify(headers.get(SIGNATURE), body, secret)
 

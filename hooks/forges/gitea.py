@@ -17,6 +17,10 @@ KEPT_HEADERS = frozenset(
 )
 
 
+def has_proof(headers: Headers) -> bool:
+    return signatures.well_formed(_header(headers, "signature"), prefix="")
+
+
 def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
     """The JSON is signed, not the form that it may have come in; bare hexadecimal digits."""
     return signatures.verify(_header(headers, "signature"), payload.json_text(headers, body), secret, prefix="")

@@ -14,6 +14,10 @@ DELIVERY = "x-github-delivery"
 KEPT_HEADERS = frozenset({SIGNATURE, EVENT, DELIVERY, "x-github-hook-id"})
 
 
+def has_proof(headers: Headers) -> bool:
+    return signatures.well_formed(headers.get(SIGNATURE))
+
+
 def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
     """The raw body is signed, whatever its content type."""
     return signatures.verify(headers.get(SIGNATURE), body, secret)

@@ -14,6 +14,10 @@ DELIVERY = "x-gogs-delivery"
 KEPT_HEADERS = frozenset({SIGNATURE, EVENT, DELIVERY})
 
 
+def has_proof(headers: Headers) -> bool:
+    return signatures.well_formed(headers.get(SIGNATURE), prefix="")
+
+
 def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
     """The JSON is signed, not the form that it may have come in; bare hexadecimal digits."""
     return signatures.verify(headers.get(SIGNATURE), payload.json_text(headers, body), secret, prefix="")

@@ -31,6 +31,10 @@ BASE_URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?")
 MAX_REFS = 10_000
 
 
+def has_proof(headers: Headers) -> bool:
+    return signatures.well_formed(headers.get(SIGNATURE))
+
+
 def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
     return signatures.verify(headers.get(SIGNATURE), body, secret)
 

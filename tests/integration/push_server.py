@@ -52,13 +52,14 @@ class PushServer:
         self.queues = Queues(Redis.from_url(NO_REDIS))
         self.db: Database = connect(self.config.database)
         self._server: Any = None
+        self._app: Flask | None = None
 
     @property
     def url(self) -> str:
         return self.config.local_url
 
     def start(self) -> None:
-        app = Flask("push_server")
+        self._app = app = Flask("push_server")
         app.config["MAX_CONTENT_LENGTH"] = 1024**2
         app.extensions["pushmill"] = access.Server(config=self.config, queues=self.queues, vault=self.vault)
         app.register_blueprint(receive.blueprint)
@@ -77,6 +78,13 @@ class PushServer:
     def close(self) -> None:
         self.stop()
         self.db.close()
+
+    @property
+    def intake(self) -> receive.Intake:
+        """What bounds the webhooks of the running server."""
+        assert self._app is not None
+        found: receive.Intake = self._app.extensions[receive.EXTENSION]
+        return found
 
     def drain(self) -> None:
         ingest.drain(self.db, self.config, self.vault, self.queues)

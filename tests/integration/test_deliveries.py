@@ -21,6 +21,7 @@ from werkzeug.test import TestResponse
 
 from core import clock
 from hooks import signatures
+from web import receive
 from web.services import hosting, ingest, pipelines, pruning, tasks
 from web.store import commits, deliveries, executions, projects
 from web.store.db import execute, transaction
@@ -56,7 +57,10 @@ class Hub:
         return self.post("/hooks/model/github", body, **(given | headers))
 
     def post(self, path: str, body: bytes = b"{}", **headers: str) -> TestResponse:
-        return self.api.client.post(path, data=body, headers=headers, buffered=True)
+        """What is refused has been recorded when this returns."""
+        answer = self.api.client.post(path, data=body, headers=headers, buffered=True)
+        self.api.app.extensions[receive.EXTENSION].recorder.settle()
+        return answer
 
     def drain(self) -> None:
         ingest.drain(self.api.db, self.api.config, self.server.vault, self.server.queues)

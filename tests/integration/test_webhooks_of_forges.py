@@ -28,7 +28,7 @@ from forge_deliveries import (
     label,
 )
 from git_over_http import served
-from instance import PUSHMILL, Checkout
+from instance import PUSHMILL, Checkout, wait_for
 from push_server import PushServer, bare_repository, step
 
 from web.services import hosting
@@ -222,6 +222,7 @@ def test_wrong_and_missing_proofs_are_the_same_refusal_and_no_body_is_stored(for
     wrong = {name: value[:-2] for name, value in right.items()}
     missing = {name: value for name, value in right.items() if "ignature" not in name and "Token" not in name}
     assert forge.post(body, wrong) == forge.post(body, missing) == forge.post(body, {}) == 401
+    wait_for(lambda: len(forge.pushes.deliveries("model")) == 3)
     assert {(delivery.state, delivery.body) for delivery in forge.pushes.deliveries("model")} == {("refused", b"")}
 
 

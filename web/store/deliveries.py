@@ -14,12 +14,13 @@ from core import clock
 from web.store.db import Row, execute, row, rows
 
 MAX_BACKOFF_S = 600  # a forge that is down for long is asked every ten minutes
-REFUSED_KEPT = 100  # of a project: anybody can have one refused
+REFUSED_KEPT = 100  # of a project, of those that are signed and of others each: anybody can have one refused
 REFUSED_PER_MINUTE = 10
 PRUNED_AT_ONCE = 50
 POLL = "poll"  # the source of those that the server made itself when it asked a remote
 # SQLite would take the index of repositories, and read every delivery there ever was
 WAITING = "delivery INDEXED BY delivery_stored"
+VERIFIED = "(signature = 'valid') = ?"
 OF_PROJECT = "repository_id IN (SELECT id FROM repository WHERE project_id = ?)"
 
 
@@ -176,11 +177,21 @@ def hurry(db: Database, delivery_row: int) -> None:
     execute(db, f"UPDATE repository SET fetch_retry_at = NULL WHERE {of_delivery}", (delivery_row,))
 
 
-def may_refuse(db: Database, project_id: int) -> bool:
-    """Whether a refused delivery of this project is kept: beyond so many a minute none is, so that a flood writes little."""
+def queued(db: Database, repository_id: int, most: int) -> int:
+    """How many stored deliveries of a repository wait; counted up to `most`."""
+    some = f"SELECT 1 FROM {WAITING} WHERE state = 'stored' AND repository_id = ? LIMIT ?"
+    found = row(db, f"SELECT COUNT(*) AS n FROM ({some})", (repository_id, most))
+    return int(found["n"]) if found else 0
+
+
+def may_refuse(db: Database, project_id: int, *, verified: bool) -> bool:
+    """Whether a refused delivery of this project is kept: beyond so many a minute none is, so that a flood writes little.
+
+    Those that are signed count apart: strangers cannot keep them from being seen.
+    """
     since = clock.text(datetime.now(UTC) - timedelta(minutes=1))
-    sql = f"SELECT COUNT(*) AS n FROM delivery WHERE state = 'refused' AND received_at > ? AND {OF_PROJECT}"
-    found = row(db, sql, (since, project_id))
+    sql = f"SELECT COUNT(*) AS n FROM delivery WHERE state = 'refused' AND received_at > ? AND {VERIFIED} AND {OF_PROJECT}"
+    found = row(db, sql, (since, verified, project_id))
     return found is not None and found["n"] < REFUSED_PER_MINUTE
 
 
@@ -212,8 +223,11 @@ def refuse(
         " state, handled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, x'', 'refused', ?)"
     )
     execute(db, sql, (*values, at))
-    kept = f"SELECT id FROM delivery WHERE state = 'refused' AND {OF_PROJECT} ORDER BY id DESC LIMIT -1 OFFSET ?"
-    execute(db, f"DELETE FROM delivery WHERE id IN ({kept})", (project_id, REFUSED_KEPT))
+    kept = (
+        f"SELECT id FROM delivery WHERE state = 'refused' AND {VERIFIED} AND {OF_PROJECT}"
+        " ORDER BY id DESC LIMIT -1 OFFSET ?"
+    )
+    execute(db, f"DELETE FROM delivery WHERE id IN ({kept})", (signature == "valid", project_id, REFUSED_KEPT))
 
 
 def finish(db: Database, delivery_row: int, state: str, message: str) -> None:

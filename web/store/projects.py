@@ -74,6 +74,19 @@ def repositories_of_forge(db: Database, forge: str) -> list[Repository]:
     return [_repository(found) for found in rows(db, "SELECT * FROM repository WHERE forge = ? ORDER BY id", (forge,))]
 
 
+def webhook_target(db: Database, project_name: str, forge: str) -> tuple[int, bytes] | None:
+    """The repository that webhooks of `forge` for a project are about, and its encrypted secret. One query, whatever is there.
+
+    Our own hook, `plain`, also comes from the repository that is pushed to here.
+    """
+    sql = (
+        "SELECT repository.id, secret FROM repository JOIN project ON project.id = project_id"
+        " WHERE project.name = ? AND forge IN (?, ?) ORDER BY repository.id LIMIT 1"
+    )
+    found = row(db, sql, (project_name, forge, HOSTED if forge == "plain" else forge))
+    return (found["id"], bytes(found["secret"])) if found else None
+
+
 def secret(db: Database, repository_id: int) -> bytes:
     """The encrypted webhook secret of a repository."""
     found = row(db, "SELECT secret FROM repository WHERE id = ?", (repository_id,))
