@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 
 from core.errors import ConfigError
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 SIZE_UNITS = {
     "b": 1,
@@ -46,12 +47,23 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     url: str = ""  # how others reach it, e.g. https://pushmill.example.org; "" = from the request
+    trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For, -Proto and -Host are believed
     threads: int = 64  # requests at once; each live page holds one
     hook_body: Size = Size(25 * MIB)  # the largest webhook body; GitHub sends at most 25 MiB
     hook_form: Size = Size(5 * MIB)  # the largest one that is a form
     hook_memory: Size = Size(100 * MIB)  # all webhook bodies that are read at one moment
     hook_rate: int = 600  # deliveries a minute of one repository; 0 = any number
     hook_queue: int = 1000  # deliveries of one repository that wait to be handled; 0 = any number
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """`trusted_proxies` as networks. Raises ConfigError."""
+        try:
+            return tuple(ipaddress.ip_network(item) for item in self.trusted_proxies)
+        except ValueError as error:
+            raise ConfigError(
+                f'[server] trusted_proxies: {error}; it is a list such as ["127.0.0.1", "10.0.0.0/8"]'
+            ) from None
 
 
 @dataclass(frozen=True, kw_only=True)

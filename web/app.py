@@ -6,13 +6,13 @@ from pathlib import Path
 
 from flask import Flask, Response, request
 from redis import Redis
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from core.config import MIB, Config
 from web import access, badges, githttp, live, receive
 from web.api import downloads, errors, v0
 from web.api import runner as runner_api
 from web.pages import register as register_pages
+from web.proxies import TrustedProxies
 from web.services import outputs, queues, vault
 
 BODY_BYTES = 1 * MIB  # of requests in general; routes that take more say so themselves
@@ -51,8 +51,8 @@ def create_app(config: Config) -> Flask:
     errors.init_app(app)
     access.init_app(app)
     app.after_request(_harden)
-    if config.server.url:  # only then is there a proxy whose word on scheme and host may be taken
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
+    if networks := config.server.proxy_networks:
+        app.wsgi_app = TrustedProxies(app.wsgi_app, networks)  # type: ignore[method-assign]
     return app
 
 
