@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+import leftovers
 import pytest
 
 from core.errors import PushmillError
@@ -61,6 +62,22 @@ NEEDS: dict[str, Callable[[], str]] = {
 UNWANTED = (
     "docker|redis|browser|chrom|sshd|payloads|root is missing"  # in the reason of a skipped test: CI must have these
 )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """Fail the session when its tests left something on the machine. With xdist its workers have ended by then."""
+    yield
+    factory = getattr(session.config, "_tmp_path_factory", None)
+    if hasattr(session.config, "workerinput") or factory is None or session.config.option.collectonly:
+        return
+    bridges = leftovers.bridges()
+    leftovers.remove_network()
+    if found := leftovers.left(factory.getbasetemp(), bridges):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        for line in ("", "the tests left on this machine:", *found):
+            reporter.write_line(line, red=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

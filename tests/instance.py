@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import leftovers
 
 FINAL = {"complete", "error", "stopped"}
 PUSHMILL = Path(sys.executable).parent / "pushmill"
@@ -38,7 +39,7 @@ def wait_for(what: Callable[[], T | None], timeout: float = 60.0, every: float =
 
 
 class Instance:
-    """One server with everything it starts. `config` is the text of config.toml."""
+    """One server with everything it starts. `config` is the text of config.toml, without `[runner] network`."""
 
     def __init__(self, data: Path, config: str = "") -> None:
         self.data = data
@@ -46,7 +47,7 @@ class Instance:
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
         data.mkdir(parents=True, exist_ok=True)
-        (data / "config.toml").write_text(config)
+        (data / "config.toml").write_text(in_test_network(config))
 
     def start(self) -> float:
         """Start it; the seconds until a page is served."""
@@ -70,11 +71,25 @@ class Instance:
     def stop(self) -> int:
         """Ctrl-C; the exit code."""
         assert self.process is not None
+        self._disconnect()
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(30)
+
+    def _disconnect(self) -> None:
         if hasattr(self, "_client"):
             self._client.close()
             del self._client
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(30)
+
+    def close(self) -> None:
+        """End it, and its containers. When something killed `up`, its children live on: they are killed too."""
+        self._disconnect()
+        try:
+            if self.process is not None and self.process.poll() is None:
+                self.stop()
+            else:
+                leftovers.end_processes(f"{self.data}/", f"{self.data}\0")
+        finally:
+            leftovers.remove_containers(self.data)
 
     @property
     def token(self) -> str:
@@ -135,6 +150,12 @@ class Instance:
         return self.wait_final(wait_for(newest, 30)["id"], timeout)
 
 
+def in_test_network(config: str) -> str:
+    """The configuration with the session's network for its runner's containers."""
+    line = f'[runner]\nnetwork = "{leftovers.NETWORK}"\n'
+    return config.replace("[runner]\n", line, 1) if "[runner]\n" in config else f"{config}\n{line}"
+
+
 class Checkout:
     """A person's working copy."""
 
@@ -179,5 +200,4 @@ def running(data: Path, config: str = "") -> Iterator[Instance]:
         instance.start()
         yield instance
     finally:
-        if instance.process is not None and instance.process.poll() is None:
-            instance.stop()
+        instance.close()

@@ -20,6 +20,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import leftovers
+
 IMAGES = ("pushmill-test-busybox",)
 READY_S = 60.0
 
@@ -28,7 +30,7 @@ class OwnDockerd:
     """`environment` is what a client needs to reach it: DOCKER_HOST."""
 
     def __init__(self, directory: Path, arguments: Sequence[str], path: str) -> None:
-        self._bridge = f"pmd{secrets.token_hex(4)}"
+        self._bridge = f"{leftovers.LINK}{secrets.token_hex(3)}"
         self._short = Path(tempfile.gettempdir(), self._bridge)  # a socket's path has at most 107 characters
         self._short.mkdir(mode=0o700)
         self._root, self._log = directory / "dockerd", directory / "dockerd.log"

@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import leftovers
+
 _numbers = itertools.count()
 
 
@@ -41,7 +43,7 @@ class Link:
 def link() -> Iterator[Link]:
     """One namespace with one link; both are gone afterwards."""
     number = next(_numbers)
-    name = f"pm{os.getpid() % 100000}x{number}"
+    name = f"{leftovers.LINK}{os.getpid() % 10000}x{number}"
     made = Link(name, name, f"10.231.{number}.1")
     ip("netns", "add", made.namespace)
     try:

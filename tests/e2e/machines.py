@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import leftovers
 import psutil
 from instance import PUSHMILL, Checkout, Instance, wait_for
 
@@ -57,7 +58,8 @@ class Machine:
         redis = redis_url or (instance.data / "redis" / "url").read_text().strip()
         (data / "config.toml").write_text(
             f'[runner]\nname = "{name}"\nserver = "{server_url or instance.url}"\ntoken = "{token}"\nslots = {slots}\n'
-            f'shm = "64 MiB"\nallow_input_hosts = ["127.0.0.1"]\n[redis]\nurl = "{redis}"\n'
+            f'network = "{leftovers.NETWORK}"\nshm = "64 MiB"\nallow_input_hosts = ["127.0.0.1"]\n'
+            f'allow_registries = ["127.0.0.1"]\n[redis]\nurl = "{redis}"\n'
         )
 
     def start(self) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import leftovers
 import psutil
 import pytest
 from instance import PUSHMILL, Checkout, Instance, free_port, running, wait_for
@@ -99,7 +100,7 @@ class Machine:
             docker("rm", "--force", "--volumes", found)
 
 
-EXTRA = 'slots = 1\nnetwork = "pushmill-test"\nshm = "64 MiB"\nmin_free_disk = 0\n'
+EXTRA = f'slots = 1\nnetwork = "{leftovers.NETWORK}"\nshm = "64 MiB"\nmin_free_disk = 0\n'
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import leftovers
+
 from core.config import RunnerConfig, Size
 from core.steps.script import script
 from core.wire import ExecutionSpec
@@ -24,7 +26,7 @@ from runner.reporter import Reporter
 
 IMAGE = "pushmill-quickstart"
 BUSYBOX = "pushmill-test-busybox"
-NETWORK = "pushmill-test"
+NETWORK = leftovers.NETWORK
 COMMIT = "a" * 40
 TOKEN = "secret"
 
@@ -98,7 +100,8 @@ def executing(host: Host, spec: ExecutionSpec) -> Iterator[None]:
 def keeper_process(host: Host, execution_uuid: str) -> Iterator[subprocess.Popen[bytes]]:
     """Another process that runs the execution; killed without a word afterwards."""
     arguments = [sys.executable, __file__, str(host.directory), host.server_url, execution_uuid]
-    process = subprocess.Popen(arguments)
+    path = os.pathsep.join([str(Path(leftovers.__file__).parent), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(arguments, env=os.environ | {"PYTHONPATH": path})
     try:
         yield process
     finally:
@@ -114,6 +117,10 @@ def until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
 
 
 def docker(*arguments: str, stdin: bytes = b"") -> str:
+    """What the docker command says; what it makes is marked as this session's."""
+    if arguments[0] == "run" or arguments[:2] == ("volume", "create"):
+        words = 1 if arguments[0] == "run" else 2
+        arguments = (*arguments[:words], "--label", leftovers.LABEL, *arguments[words:])
     return subprocess.run(["docker", *arguments], input=stdin, capture_output=True, check=True).stdout.decode().strip()
 
 
