@@ -82,7 +82,7 @@ class RedisConfig:
             return None
         host, _, port = self.listen.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        if not host or not _port(port):
             raise ConfigError(
                 f'[redis] listen must be an address and a port such as "0.0.0.0:6380", got {self.listen!r}'
             )
@@ -94,7 +94,7 @@ class RedisConfig:
             raise ConfigError(
                 f"[redis] listen {self.listen!r} is no loopback address: set cert and key, TLS is a must there"
             )
-        return host, int(port)
+        return host, _port(port)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +123,32 @@ class RunnerConfig:
     min_free_disk: Size = Size(GIB)  # below it executions are refused
     allow_input_hosts: tuple[str, ...] = ()  # host names or addresses that inputs may be fetched from though private
     allow_registries: tuple[str, ...] = ()  # registries, host or host:port, at addresses that images may not come from
+    relay_ports: str = "28200-28999"  # where containers reach the runner, on the network's gateway; one per execution
+    allow_host_ports: tuple[str, ...] = ()  # ports of this machine that containers may reach, "5000" or "53/udp"
     mounts: tuple[str, ...] = ()  # directories that steps may mount if the environment lets them, "…:rw" = writable
     cache: Size = Size(50 * GIB)  # of commits, git objects and inputs; past it the longest unused go
     cache_age: Seconds = Seconds(14 * 86400.0)  # what was not used for so long goes in any case
     image_age: Seconds = Seconds(30 * 86400.0)  # the same for images that this runner pulled; 0 = they stay
+
+    @property
+    def relay_port_range(self) -> tuple[int, int]:
+        """The first and the last of `relay_ports`. Raises ConfigError."""
+        first, _, last = self.relay_ports.partition("-")
+        found = _port(first), _port(last or first)
+        if not 0 < found[0] <= found[1]:
+            raise ConfigError(f'[runner] relay_ports must be ports such as "28200-28999", got {self.relay_ports!r}')
+        return found
+
+    @property
+    def host_ports(self) -> tuple[tuple[str, int], ...]:
+        """`allow_host_ports` as protocols and ports. Raises ConfigError."""
+        found = []
+        for entry in self.allow_host_ports:
+            port, _, protocol = entry.partition("/")
+            if not _port(port) or protocol not in ("", "tcp", "udp"):
+                raise ConfigError(f'[runner] allow_host_ports must be ports such as "5000" or "53/udp", got {entry!r}')
+            found.append((protocol or "tcp", _port(port)))
+        return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +203,11 @@ class Config:
         """The server as this machine reaches it."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.server.host, self.server.host)  # noqa: S104
         return f"http://[{host}]:{self.server.port}" if ":" in host else f"http://{host}:{self.server.port}"
+
+
+def _port(text: str) -> int:
+    """0 for text that is not a port."""
+    return int(text) if re.fullmatch(r"[0-9]{1,5}", text) and int(text) < 65536 else 0
 
 
 def _is_loopback(host: str) -> bool:

@@ -16,6 +16,8 @@ METADATA = frozenset(
         ip_address("fd20:ce::254"),  # Google
     }
 )
+LINK_LOCAL = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"))  # most clouds' metadata services are there
+UNREACHABLE = (*LINK_LOCAL, *(ip_network(ip) for ip in sorted(METADATA, key=str)))  # for containers
 THIS_NETWORK = ip_network("0.0.0.0/8")
 NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 COMPATIBLE = IPv6Network("::/96")

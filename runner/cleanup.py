@@ -19,7 +19,7 @@ from pathlib import Path
 
 from runner import checkout, firewall, images, input_cache, quarantine, trees
 from runner.directory import locked, read_json, write_json
-from runner.host import Host, free_disk
+from runner.host import Host, free_disk, protect
 from runner.locks import held
 from runner.sizes import size_text
 
@@ -246,7 +246,8 @@ class _Cleanup:
             self._note("images", size)
 
     def _firewall(self) -> None:
-        self._note("firewall rules", count=firewall.forget_removed_bridges())
+        protect(self._host.directory, self._host.network, self._host.settings)
+        self._note("firewall rules", count=firewall.remove_unused())
 
 
 def _entries(directory: Path) -> list[Path]:

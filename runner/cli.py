@@ -25,7 +25,7 @@ from runner import cleanup, mounts, quarantine
 from runner.container import Engine
 from runner.gpus import Watch
 from runner.heartbeat import Heartbeat
-from runner.host import Host, free_disk, memory_bytes
+from runner.host import Host, firewall_problem, free_disk, memory_bytes, protect
 from runner.reporter import Reporter
 from runner.slot import run_slot
 
@@ -80,7 +80,7 @@ class Supervisor:
         config.runner_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._runner_id = _runner_id(config.runner_dir / "id")
         self._reporter = Reporter(self._server_url, self._token)
-        self._info = _info(config.runner.network)
+        self._info = _info(config)
         self._gpus = Watch(config.runner_dir, _why_no_gpus)
         self._slots: list[Slot] = []
         self._stopping = False
@@ -179,7 +179,7 @@ class Supervisor:
             settings=self._config.runner,
             reporter=Reporter(self._server_url, self._token),
             engine=engine,
-            relay_address=engine.network(self._config.runner.network),
+            network=engine.network(self._config.runner.network),
         )
 
     def _report(self) -> None:
@@ -191,9 +191,14 @@ class Supervisor:
             "free_disk_bytes": free_disk(self._config.runner_dir),
             "driver_version": inventory.driver_version,
             "gpus": [asdict(gpu) for gpu in inventory.gpus],
-            "problems": [*inventory.problems, *quarantine.problems(self._config.runner_dir), *self._slot_problems()],
+            "problems": [*inventory.problems, *self._problems()],
         }
         self._heartbeat.send(self._config.runner.slots, self._info)
+
+    def _problems(self) -> list[str]:
+        directory = self._config.runner_dir
+        firewall = [problem] if (problem := firewall_problem(directory)) else []
+        return [*firewall, *quarantine.problems(directory), *self._slot_problems()]
 
     def _slot_problems(self) -> list[str]:
         dying = sum(slot.wait_s >= LONGEST_WAIT_S for slot in self._slots)
@@ -216,10 +221,12 @@ class Supervisor:
                 os.kill(slot.pid, number)
 
 
-def _info(network: str) -> dict[str, Any]:
-    """What of this machine does not change while the runner runs. Raises PushmillError without Docker."""
+def _info(config: Config) -> dict[str, Any]:
+    """Facts of this machine that do not change while the runner runs. Raises PushmillError without Docker."""
     engine = Engine()
-    engine.network(network)  # here, so that the slots do not race to make it
+    network = engine.network(config.runner.network)  # here, so that the slots do not race to make it
+    if problem := protect(config.runner_dir, network, config.runner):
+        log.warning("%s", problem)
     facts: dict[str, Any] = {
         "version": importlib.metadata.version("pushmill"),
         "docker_version": engine.version,

@@ -9,7 +9,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ from docker.utils import kwargs_from_env
 from core.errors import ExecutionFailed, PushmillError
 from core.states import FailureReason
 from runner import devices, registries
-from runner.firewall import block_link_local
 from runner.images import Image
 from runner.mounts import HostMount
 from runner.pulling import pull_lines
+from runner.specs import ContainerSpec, Exit, Found, Network
 from runner.spool import MOUNTED, PROGRAMS
 
 log = logging.getLogger(__name__)
@@ -34,6 +33,7 @@ WORKING_DIR = "/valohai/repository"
 TERMINATE = ["/bin/sh", "-c", "kill -TERM -1"]  # the shell's own kill: few images have /bin/kill
 TIMEOUT_S = 120
 LOWER_LAYER = re.compile(r"lowerdir=([^,:]+),")
+BRIDGE = "com.docker.network.bridge.name"
 ICC = "com.docker.network.bridge.enable_icc"  # traffic between containers
 
 
@@ -43,50 +43,6 @@ class OverlayUnavailable(PushmillError):
 
 class EngineAway(ExecutionFailed):
     """Raised when the daemon cannot be reached, or went away in the middle of a call."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContainerSpec:
-    """One container. `directory` holds config, inputs, outputs, repository and spool; `tree` is the commit, read-only.
-
-    Without `tree` the repository directory itself is mounted. `network` "none" is none at all. Zero memory or cpus means
-    no limit; `cpuset` names processors, "" for any. `mounts` were allowed by whoever made them. `gpus` are the UUIDs of
-    its devices.
-    """
-
-    runner: str
-    execution: str
-    attempt: int
-    image: str
-    environment: dict[str, str]
-    directory: Path
-    tree: Path | None
-    network: str
-    mounts: tuple[HostMount, ...]
-    memory: int
-    cpus: float
-    cpuset: str
-    pids: int
-    shm: int
-    gpus: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How a container ended. `error` is the daemon's own word, mostly empty."""
-
-    code: int
-    oom_killed: bool = False
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A container of this runner that the daemon knows."""
-
-    container_id: str
-    execution: str
-    attempt: int
 
 
 class Engine:
@@ -152,8 +108,8 @@ class Engine:
             return None
         return int(found["Size"])
 
-    def network(self, name: str) -> str:
-        """Have a bridge network on which containers cannot see each other; returns its gateway's address."""
+    def network(self, name: str) -> Network:
+        """Have a bridge network on which containers cannot see each other."""
         found = self._network(name)
         if found is None:
             labels = {"pushmill.managed": "true"}
@@ -161,13 +117,13 @@ class Engine:
             found = self._network(name)
         if found is None:
             raise PushmillError(f"Docker made the network {name} and lost it again; is somebody removing networks?")
-        if found.get("Options", {}).get(ICC) != "false":
+        if (found.get("Options") or {}).get(ICC) != "false":
             log.warning(
                 "containers on network %s can reach each other: it was not made by pushmill; remove it once", name
             )
-        block_link_local(found["Id"])
         configs = found.get("IPAM", {}).get("Config") or [{}]
-        return str(configs[0].get("Gateway", ""))
+        bridge = (found.get("Options") or {}).get(BRIDGE) or f"br-{found['Id'][:12]}"
+        return Network(bridge=str(bridge), gateway=str(configs[0].get("Gateway", "")))
 
     def _network(self, name: str) -> dict[str, Any] | None:
         """The oldest network of that name: Docker lets two slots that start together make one each."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from core.states import FailureReason, State
 from core.wire import FinalReport
 from runner.commands import Event, Progress, code_name
-from runner.container import Exit
 from runner.limits import Limits
 from runner.sizes import duration_text, size_text
+from runner.specs import Exit
 
 
 def failed(attempt: int, reason: FailureReason, message: str, exit_code: int | None = None) -> FinalReport:

@@ -16,18 +16,19 @@ from typing import Any
 from core.errors import Conflict, Denied, ExecutionFailed, NotFound, PushmillError
 from core.states import FailureReason, State
 from core.wire import ExecutionSpec, FinalReport
-from runner import checkout, cleanup, controls, documents, gpus, images, inputs, mounts, outputs, quarantine
+from runner import checkout, cleanup, controls, documents, gpus, images, inputs, mounts, outputs, quarantine, relay
 from runner.clock import steady
-from runner.container import ContainerSpec, OverlayUnavailable, can_overlay
+from runner.container import OverlayUnavailable, can_overlay
 from runner.datums import Datums
 from runner.directory import locked, make, read_json, write_json
 from runner.ending import failed, stopped
-from runner.host import Host, free_disk, runtime
+from runner.host import Host, free_disk, protect, runtime
 from runner.keep import keep
-from runner.relay import Relay, input_requests
+from runner.relay import input_requests
 from runner.reporter import Unavailable
 from runner.run import AWAY_S, Cancelled, Run, Task, over_restarts
 from runner.sizes import duration_text, size_text
+from runner.specs import ContainerSpec
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ def prepare(run: Run) -> Prepared:
     for note in wanted.notes:
         run.status(note)
     run.status(f"Preparing commit {spec.commit_identifier[:12]} on image {spec.image}")
+    walled = Task(lambda: protect(host.directory, host.network, host.settings))
     image = Task(lambda: _image(run, wanted.pull_image or spec.pull == "always"))
     commit = (spec.project_name, spec.commit_identifier)
     tree = checkout.tree_of(host.cache, *commit)
@@ -114,6 +116,7 @@ def prepare(run: Run) -> Prepared:
     run.check()
     api = open_relay(run, input_requests(fetched))
     documents.write(run.directory / "config", spec, fetched, api, runtime(host))
+    walled.result(run)
     return Prepared(tree, checked_out, image.result(run))
 
 
@@ -231,18 +234,20 @@ def discard(host: Host, directory: Path) -> None:
 
 def open_relay(run: Run, input_requests: Mapping[str, Any]) -> dict[str, Any]:
     """Start the relay, at the port of the one before if there was one; returns api.json."""
-    if not run.host.relay_address or not _has_network(run.spec):
+    address = run.host.network.gateway
+    if not address or not _has_network(run.spec):
         return {}
     path = run.directory / "relay.json"
-    state = read_json(path) or {"port": 0, "token": secrets.token_urlsafe(32), "inputs": dict(input_requests)}
+    state = read_json(path) or {"port": None, "token": secrets.token_urlsafe(32), "inputs": dict(input_requests)}
 
     def set_detail(text: str) -> None:
         run.reporter.detail(run.spec.uuid, run.spec.attempt, text)
 
     try:
-        run.relay = Relay(run.host.relay_address, state["port"], state["token"], state["inputs"], set_detail)
+        ports = [state["port"]] if state["port"] else relay.ports(run.host.settings.relay_port_range)
+        run.relay = relay.Relay(address, ports, state["token"], state["inputs"], set_detail)
     except OSError as error:
-        log.warning("containers cannot reach this runner at %s: %s", run.host.relay_address, error)
+        log.warning("containers cannot reach this runner at %s: %s", address, error)
         return {}
     write_json(path, state | {"port": run.relay.port})
     return run.relay.api()

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from core.config import RunnerConfig
+from runner import firewall
 from runner.container import Engine
+from runner.directory import read_json, write_json
 from runner.gpus import Gpu
 from runner.reporter import Reporter
+from runner.specs import Network
 
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """`directory` is ours alone; `relay_address` is where containers reach this process, "" when they cannot."""
+    """`directory` is the runner's alone; containers reach this process at the gateway of `network`, if it has one."""
 
     runner_id: str
     directory: Path
@@ -26,7 +29,7 @@ class Host:
     settings: RunnerConfig
     reporter: Reporter
     engine: Engine
-    relay_address: str
+    network: Network
 
     @property
     def executions(self) -> Path:
@@ -46,6 +49,27 @@ def runtime(host: Host, gpus: Sequence[Gpu] = ()) -> dict[str, Any]:
         "docker_version": host.engine.version,
         "worker": {"id": host.runner_id, "name": host.settings.name},
     }
+
+
+def protect(directory: Path, network: Network, settings: RunnerConfig) -> str:
+    """Have the wall around the containers' network stand; returns what is wrong, and keeps it for `firewall_problem`."""
+    problem = firewall.protect(
+        firewall.Wall(
+            bridge=network.bridge,
+            relay=network.gateway,
+            relay_ports=settings.relay_port_range,
+            host_ports=settings.host_ports,
+            name_servers=firewall.name_servers(),
+        )
+    )
+    if problem != firewall_problem(directory):
+        write_json(directory / "firewall.json", problem)
+    return problem
+
+
+def firewall_problem(directory: Path) -> str:
+    """What `protect` of any process of this runner found last, "" for nothing."""
+    return str(read_json(directory / "firewall.json") or "")
 
 
 def memory_bytes() -> int:

@@ -10,10 +10,11 @@ from core.errors import Conflict
 from core.states import FailureReason, State
 from core.wire import FinalReport
 from runner.clock import steady
-from runner.container import Engine, Exit
+from runner.container import Engine
 from runner.directory import read_json, write_json
 from runner.ending import ending
 from runner.run import Run
+from runner.specs import Exit
 from runner.usage import Sampler
 
 log = logging.getLogger(__name__)

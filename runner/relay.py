@@ -8,9 +8,11 @@ It listens on the gateway address of the containers' network, one per execution,
 
 from __future__ import annotations
 
+import errno
 import hmac
 import json
 import logging
+import random
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,13 +47,24 @@ def input_requests(fetched: Iterable[FetchedInput]) -> dict[str, Any]:
     }
 
 
+def ports(first_and_last: tuple[int, int]) -> list[int]:
+    """The ports to try, in any order: executions that start together seldom try the same one."""
+    first, last = first_and_last
+    return random.sample(range(first, last + 1), last + 1 - first)
+
+
 class Relay:
-    """Serves one execution from the start until closed. `port` 0 takes a free one."""
+    """Serves one execution from the start until closed, at the first of `ports` that is free. Raises OSError."""
 
     def __init__(
-        self, address: str, port: int, token: str, inputs: Mapping[str, Any], set_detail: Callable[[str], None]
+        self,
+        address: str,
+        ports: Iterable[int],
+        token: str,
+        inputs: Mapping[str, Any],
+        set_detail: Callable[[str], None],
     ) -> None:
-        self._server = _Server((address, port), token, inputs, set_detail)
+        self._server = _bound(address, ports, lambda at: _Server(at, token, inputs, set_detail))
         self._address, self._token = address, token
         self.port: int = self._server.server_address[1]
         serve = threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="relay", daemon=True)
@@ -69,6 +82,18 @@ class Relay:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def _bound(address: str, ports: Iterable[int], make: Callable[[tuple[str, int]], _Server]) -> _Server:
+    problem = OSError(errno.EADDRINUSE, "no port to try; [runner] relay_ports has none")
+    for port in ports:
+        try:
+            return make((address, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            problem = error
+    raise problem
 
 
 class _Server(ThreadingHTTPServer):

@@ -8,9 +8,11 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
-from core.errors import CannotStart
+from core.errors import CannotStart, NotFound
 
+BRIDGE = "com.docker.network.bridge.name"  # the option that names a network's interface
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 
@@ -24,6 +26,14 @@ class DockerEngine:
 
     def info(self, timeout: float = 10.0) -> dict[str, Any]:
         return _get(self.socket, "/info", timeout)
+
+    def bridge(self, network: str, timeout: float = 10.0) -> str:
+        """The interface of a bridge network, "" when there is no such network."""
+        try:
+            found = _get(self.socket, f"/networks/{quote(network, safe='')}", timeout)
+        except NotFound:
+            return ""
+        return str((found.get("Options") or {}).get(BRIDGE) or f"br-{str(found.get('Id'))[:12]}")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -93,6 +103,8 @@ def _request(path: str, target: str, timeout: float) -> bytes:
         ) from None
     finally:
         connection.close()
+    if response.status == http.HTTPStatus.NOT_FOUND:
+        raise NotFound(f"the Docker engine at {path} has no {target}")
     if response.status != http.HTTPStatus.OK:
         raise CannotStart(
             f"the Docker engine at {path} answers {response.status} to {target}: restart it and try again"

@@ -30,6 +30,8 @@ OLDEST_GIT = (2, 25)
 OLDEST_DOCKER_API = (1, 40)  # device requests, by which GPUs are given to containers
 GPU_LISTING = [sys.executable, "-P", "-m", "runner.nvml", "list"]
 GPU_WAIT_S = 10.0
+FIREWALL = [sys.executable, "-P", "-m", "runner.firewall"]
+FIREWALL_WAIT_S = 30.0
 GPU_HOOK = "nvidia-container-runtime-hook"
 NVIDIA_KERNEL = Path("/proc/driver/nvidia/gpus")
 LOW_DISK_BYTES = 10 * GIB  # images of training frameworks are several GiB each
@@ -50,6 +52,7 @@ def examine(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from check("data directory", lambda: data_directory(config.data))
     yield from check("disk", lambda: disk(config.data))
     yield from check("docker", lambda: docker(environ))
+    yield from check("firewall", lambda: firewall(config.runner.network, environ))
     yield from check("gpus", lambda: gpus(environ))
     yield from check("redis", lambda: redis(config))
     yield from check("git", git)
@@ -111,6 +114,29 @@ def docker(environ: Mapping[str, str]) -> Iterator[Finding]:
     else:
         advice = 'containers start slower; set "storage-driver": "overlay2" in /etc/docker/daemon.json if the disk can'
         yield Finding(check="docker", level="warn", message=f"storage driver {driver}", advice=advice)
+
+
+def firewall(network: str, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Are containers kept from the machine and from metadata services?"""
+    bridge = docker_engine.find(environ).bridge(network)
+    if not bridge:
+        yield Finding(
+            check="firewall", level="ok", message=f"the first start makes the network {network} and its rules"
+        )
+        return
+    try:
+        done = subprocess.run(
+            [*FIREWALL, bridge], capture_output=True, text=True, timeout=FIREWALL_WAIT_S, check=False, env=dict(environ)
+        )
+        problem = done.stdout.strip() or done.stderr.strip()[-300:]
+    except subprocess.TimeoutExpired:
+        problem = f"the firewall does not answer within {FIREWALL_WAIT_S:g} s"
+    if problem:
+        advice = "install the package iptables, and run the runner as root; its next start makes the rules"
+        yield Finding(check="firewall", level="warn", message=problem, advice=advice)
+    else:
+        message = f"containers on {network} ({bridge}) are kept from this machine and from metadata services"
+        yield Finding(check="firewall", level="ok", message=message)
 
 
 def gpus(environ: Mapping[str, str]) -> Iterator[Finding]:

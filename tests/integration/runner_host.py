@@ -73,7 +73,7 @@ def runner_host(directory: Path, server_url: str, **settings: Any) -> Iterator[H
         settings=RunnerConfig(name="tester", network=NETWORK, shm=Size(64 * 1024 * 1024), **settings),
         reporter=reporter,
         engine=engine,
-        relay_address=engine.network(NETWORK),
+        network=engine.network(NETWORK),
     )
     try:
         yield host

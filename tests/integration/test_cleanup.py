@@ -23,7 +23,7 @@ from runner_host import BUSYBOX, COMMIT, IMAGE, docker, executing, execution, ru
 from runner_server import RunnerServer
 
 from core.config import Seconds, Size
-from runner import checkout, firewall, images
+from runner import checkout, images
 from runner.cleanup import clean
 from runner.execute import execute
 from runner.host import Host
@@ -356,34 +356,6 @@ def test_images_that_nobody_pulled_stay(server: RunnerServer, host: Host) -> Non
     clean(with_settings(host, image_age=Seconds(0.001)))
     assert image_there(BUSYBOX)
     assert image_there(IMAGE)
-
-
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("iptables"), reason="needs root and iptables")
-def test_firewall_rules_of_removed_bridges_go_and_no_others(host: Host) -> None:
-    def iptables(action: str, *rule: str) -> str:
-        command = ["iptables", "-w", action, "DOCKER-USER", *rule]
-        return subprocess.run(command, capture_output=True, check=True).stdout.decode()
-
-    gone = ["-i", "br-0123456789ab", "-d", "169.254.0.0/16", "-j", "DROP"]
-    others = [
-        ["-i", "br-0123456789ab", "-d", "169.254.0.0/16", "-j", "RETURN"],
-        ["-i", "br-0123456789ab", "-d", "10.0.0.0/8", "-j", "DROP"],
-        ["-i", "br-0123456789ab", "-d", "169.254.0.0/16", "-p", "tcp", "-j", "DROP"],
-        ["-i", "eth9", "-d", "169.254.0.0/16", "-j", "DROP"],
-    ]
-    network = json.loads(docker("network", "inspect", host.settings.network))[0]["Id"]
-    firewall.block_link_local(network)
-    for rule in (gone, *others):
-        iptables("-I", *rule)
-    try:
-        clean(host)
-        left = iptables("-S")
-    finally:
-        for rule in others:
-            iptables("-D", *rule)
-    assert "-A DOCKER-USER -d 169.254.0.0/16 -i br-0123456789ab -j DROP\n" not in left
-    assert left.count("br-0123456789ab") == 3
-    assert f"-d 169.254.0.0/16 -i br-{network[:12]} -j DROP" in left
 
 
 @pytest.fixture

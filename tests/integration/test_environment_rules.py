@@ -100,7 +100,7 @@ def test_a_link_that_an_earlier_container_left_leads_nowhere(server: RunnerServe
 
 
 def test_without_network_there_is_no_way_out_and_no_relay(server: RunnerServer, host: Host) -> None:
-    commands = ("ls /sys/class/net", "cat /valohai/config/api.json", f"nc -w 2 {host.relay_address} 22 </dev/null")
+    commands = ("ls /sys/class/net", "cat /valohai/config/api.json", f"nc -w 2 {host.network.gateway} 22 </dev/null")
     recorded = run(server, host, *commands, image=BUSYBOX, network="none")
     assert recorded.lines() == ["lo", "{}"]
     assert recorded.final["message"].startswith("Command 3 of 3 exited with ")

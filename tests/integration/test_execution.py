@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -184,6 +186,16 @@ def test_a_secret_leaves_the_machine_in_no_text(server: RunnerServer, host: Host
     assert recorded.acknowledged["stdout"] == len(f"one {token}\n")
     everything = b"".join(recorded.text(stream) for stream in recorded.pieces) + json.dumps(recorded.final).encode()
     assert b"an-open" not in everything
+
+
+@pytest.mark.root
+def test_its_container_does_not_reach_other_ports_of_the_machine(server: RunnerServer, host: Host) -> None:
+    gateway = host.network.gateway
+    with socket.create_server((gateway, 0)) as other:
+        threading.Thread(target=lambda: other.accept()[0].close(), daemon=True).start()
+        command = f"nc -w 2 {gateway} {other.getsockname()[1]} </dev/null && echo reached || echo closed"
+        recorded = run(server, host, execution(command, image=BUSYBOX))
+    assert recorded.lines() == ["closed"]
 
 
 def test_an_image_that_is_not_available_is_one_clear_sentence(server: RunnerServer, host: Host) -> None:

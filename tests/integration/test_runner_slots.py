@@ -72,8 +72,10 @@ def data(tmp_path: Path, server: RunnerServer, redis: Redis) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def runner(data: Path, program: str = "from runner.cli import command; command()") -> Iterator[psutil.Popen]:
-    process = psutil.Popen([sys.executable, "-c", program, "--data", str(data)])
+def runner(
+    data: Path, program: str = "from runner.cli import command; command()", **environment: str
+) -> Iterator[psutil.Popen]:
+    process = psutil.Popen([sys.executable, "-c", program, "--data", str(data)], env=os.environ | environment)
     try:
         yield process
     finally:
@@ -83,6 +85,14 @@ def runner(data: Path, program: str = "from runner.cli import command; command()
 
 def enqueue(queue: Queue, execution_uuid: str, attempt: int = 1) -> Job:
     return queue.enqueue(JOB, execution_uuid, attempt, job_timeout=-1)
+
+
+def test_a_firewall_that_fails_is_a_problem_of_the_runner(server: RunnerServer, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    with runner(data, PATH=str(tmp_path / "bin")):
+        until(lambda: server.reports)
+    [problem] = server.reports[0]["info"]["problems"]
+    assert problem.startswith("Containers can reach this machine and metadata services of clouds: there is no iptables")
 
 
 def test_a_queued_execution_runs_in_a_slot_and_the_machine_reports_itself(
@@ -190,6 +200,7 @@ def test_a_runner_without_a_token_says_where_it_comes_from(data: Path) -> None:
 def test_a_slot_that_cannot_live_is_not_restarted_without_pause(data: Path) -> None:
     (data / "runner" / "executions").write_text("no directory")
     with runner(data) as process:
+        until((data / "runner" / "gpus.json").exists)  # from then on it has slots
         seen: set[int] = set()
         deadline = time.monotonic() + 3
         while time.monotonic() < deadline:

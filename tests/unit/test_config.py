@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core import config as configuration
-from core.config import GIB, Config, from_table, load
+from core.config import GIB, Config, RunnerConfig, from_table, load
 from core.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
@@ -96,3 +96,18 @@ def test_the_data_directory_follows_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("PUSHMILL_DATA")
     monkeypatch.setenv("XDG_DATA_HOME", "/xdg")
     assert configuration.default_data_dir() == Path("/xdg/pushmill")
+
+
+def test_ports_of_a_runner_are_ports(tmp_path: Path) -> None:
+    def runner(**given: object) -> RunnerConfig:
+        return from_table({"runner": given}, tmp_path).runner
+
+    assert RunnerConfig().relay_port_range == (28200, 28999)
+    assert runner(relay_ports="4000").relay_port_range == (4000, 4000)
+    assert runner(allow_host_ports=["5000", "53/udp"]).host_ports == (("tcp", 5000), ("udp", 53))
+    for text in ("", "0", "5-4", "1-70000", "a", "-2"):
+        with pytest.raises(ConfigError, match="relay_ports"):
+            runner(relay_ports=text).relay_port_range  # noqa: B018
+    for text in ("", "0", "5/icmp", "5 -j ACCEPT", "65536"):
+        with pytest.raises(ConfigError, match="allow_host_ports"):
+            runner(allow_host_ports=[text]).host_ports  # noqa: B018

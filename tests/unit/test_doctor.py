@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,7 +33,7 @@ def test_every_finding_that_is_not_ok_says_what_to_do(tmp_path: Path) -> None:
     config = from_table({"server": {"host": "192.0.2.1"}}, tmp_path)
     findings = list(doctor.examine(config, NO_ENGINE))
     assert [f.check for f in findings] == [
-        "data directory", "disk", "docker", "gpus", "redis", "git", "port"
+        "data directory", "disk", "docker", "firewall", "gpus", "redis", "git", "port"
     ]  # fmt: skip
     assert all(finding.advice for finding in findings if finding.level != "ok")
     assert {finding.level for finding in findings} <= {"ok", "warn", "fail"}
@@ -62,6 +64,20 @@ def test_an_engine_that_answers_is_told_with_its_version_and_storage(tmp_path: P
     found = levels(Config(data=tmp_path), "docker", dict(os.environ))
     assert next(iter(found.values())) == "ok"
     assert any("storage driver" in text for text in found)
+
+
+@pytest.mark.docker
+def test_a_network_without_its_firewall_rules_is_found(tmp_path: Path) -> None:
+    network = f"pushmill-doctor-{secrets.token_hex(4)}"
+    config = from_table({"runner": {"network": network}}, tmp_path)
+    assert only(levels(config, "firewall", dict(os.environ)))[0] == "ok"
+    subprocess.run(["docker", "network", "create", network], check=True, capture_output=True)
+    try:
+        level, text = only(levels(config, "firewall", dict(os.environ)))
+    finally:
+        subprocess.run(["docker", "network", "rm", network], check=True, capture_output=True)
+    assert level == "warn"
+    assert text.startswith("Containers can reach this machine and metadata services of clouds: ")
 
 
 def test_secrets_and_directories_that_others_may_read_are_found(tmp_path: Path) -> None:

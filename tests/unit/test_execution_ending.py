@@ -7,9 +7,9 @@ import pytest
 
 from core.states import FailureReason, State
 from runner.commands import Progress
-from runner.container import Exit
 from runner.ending import ending
 from runner.limits import Limits
+from runner.specs import Exit
 
 LIMITS = Limits(memory=200_000_000, cpus=0.0, pids=4096, time_s=5400.0, no_output_s=45.5)
 
