@@ -29,6 +29,7 @@ LABEL = f"pushmill.test={SESSION}"
 NETWORK = f"pushmill-test-{SESSION}"  # the network of containers of all runners that tests start
 LINK = f"pm{SESSION}"  # how names of interfaces and network namespaces begin; they have at most 15 characters
 OF_PYTHON = "multiprocessing.resource_tracker"  # ends with the process that imported multiprocessing
+SAVES = ("iptables-save", "ip6tables-save")
 SETTLE_S = float(os.environ.get("PUSHMILL_TEST_SETTLE_S", "15"))  # for what was told to end just now
 
 
@@ -62,7 +63,7 @@ def remove_network() -> None:
     """Remove the session's network, and the firewall rules of its bridge with it."""
     if _docker("network", "ls", "--quiet", "--filter", f"name={NETWORK}").split():
         _docker("network", "rm", NETWORK)
-        firewall.forget_removed_bridges()
+        firewall.remove_unused()
 
 
 if "pytest" not in sys.modules:
@@ -143,6 +144,7 @@ def _docker(*arguments: str) -> str:
 
 
 def _rules() -> list[str]:
-    if os.geteuid() != 0 or not shutil.which("iptables-save"):
+    if os.geteuid() != 0 or not all(map(shutil.which, SAVES)):
         return []
-    return subprocess.run(["iptables-save"], capture_output=True, text=True, check=False).stdout.splitlines()
+    saves = [subprocess.run([program], capture_output=True, text=True, check=False) for program in SAVES]
+    return [rule for save in saves for rule in save.stdout.splitlines()]

@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from leftovers import LINK
+
 _numbers = itertools.count()
 
 
@@ -37,7 +39,7 @@ class Namespace:
 @contextlib.contextmanager
 def namespace() -> Iterator[Namespace]:
     """An empty namespace, whose loopback is up; gone afterwards with its devices."""
-    made = Namespace(f"pmw{os.getpid()}x{next(_numbers)}")
+    made = Namespace(f"{LINK}n{os.getpid()}x{next(_numbers)}")
     subprocess.run(["ip", "netns", "add", made.name], capture_output=True, check=True)
     try:
         made.ip("link", "set", "lo", "up")

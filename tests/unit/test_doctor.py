@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import socket
 import subprocess
 from pathlib import Path
 
+import leftovers
 import pytest
 from click.testing import CliRunner
 from gpu_machine import FAKES, write_nvml
@@ -68,7 +68,7 @@ def test_an_engine_that_answers_is_told_with_its_version_and_storage(tmp_path: P
 
 @pytest.mark.docker
 def test_a_network_without_its_firewall_rules_is_found(tmp_path: Path) -> None:
-    network = f"pushmill-doctor-{secrets.token_hex(4)}"
+    network = f"{leftovers.NETWORK}-doctor"
     config = from_table({"runner": {"network": network}}, tmp_path)
     assert only(levels(config, "firewall", dict(os.environ)))[0] == "ok"
     subprocess.run(["docker", "network", "create", network], check=True, capture_output=True)
