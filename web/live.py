@@ -113,8 +113,9 @@ def look(db: Database, logs_dir: Path, execution: Execution, after: Position) ->
     at, count = logs.length(db, execution), metadata.count(db, execution.id)
     first, seq = min(after.line, at.lines), min(after.seq, count)
     lines = list(logs.read(logs_dir, execution, at, first, LINES))
+    following = lines[-1].number + lines[-1].count if lines else first
     many = min(LINES, count - seq)
-    position = Position(line=first + len(lines), seq=seq + many)
+    position = Position(line=following, seq=seq + many)
     log = {"from": first, "to": position.line, "total": at.lines, "html": "".join(map(loglines.html, lines))}
     return News(
         position=position,

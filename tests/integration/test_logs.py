@@ -112,17 +112,70 @@ def test_a_transaction_that_fails_leaves_the_log_as_it_was(log: Log) -> None:
     assert [line.message for line in log.read()] == [b"kept", b"next"]
 
 
+def shown(log: Log, *range_: int) -> list[bytes | int]:
+    """Messages, and for lines that report missing ones their number."""
+    lines = log.read(*range_)
+    numbers = [line.number for line in lines]
+    assert numbers == sorted(set(numbers))
+    return [line.count if line.stream == "status" else line.message for line in lines]
+
+
+def truncated(path: Path, size: int) -> None:
+    with path.open("r+b") as file:
+        file.truncate(size)
+
+
 @pytest.mark.parametrize("cut", [0, 7, 12])
-def test_what_a_power_failure_took_is_empty_lines_and_no_error(log: Log, cut: int) -> None:
+def test_lines_that_a_power_failure_took_are_reported_as_missing(log: Log, cut: int) -> None:
     log.append(b"one\ntwo\n")
     log.append(b"three\n")
-    text, index = log.paths
-    for path in (text, index):
-        with path.open("r+b") as file:
-            file.truncate(min(cut, path.stat().st_size))
-    assert all(line.message in (b"one", b"two", b"tw", b"thre", b"") for line in log.read())
+    truncated(log.paths[0], cut)
+    before = {0: [3], 7: [b"one", 2], 12: [b"one", b"two", 1]}[cut]
+    assert shown(log) == before
     log.append(b"four\n")
-    log.read()
+    assert shown(log) == [*before, b"four"]
+    assert shown(log, 2, 1) == [1]
+
+
+def test_without_its_files_a_log_reports_every_line_as_missing_and_goes_on(log: Log) -> None:
+    log.append(b"one\ntwo\n")
+    log.append(b"oops\n", "stderr")
+    for path in log.paths:
+        path.unlink()
+    assert shown(log) == [3]
+    (line,) = log.read()
+    assert line.text == "3 lines of the log are missing: the log's file on the server was lost or damaged"
+    log.append(b"four\n")
+    assert shown(log) == [3, b"four"]
+    assert shown(log, 1, 5) == [2, b"four"]
+    assert [line.count for line in log.read(stream="status")] == [3]
+
+
+@pytest.mark.parametrize("records", range(5))
+def test_a_lost_end_of_the_index_costs_its_lines_alone(log: Log, records: int) -> None:
+    for number in range(5):
+        log.append(b"a%d\nb%d\n" % (number, number))
+    truncated(log.paths[1], records * RECORD.size + 7)
+    kept = [b"%s%d" % (name, number) for number in range(records) for name in (b"a", b"b")]
+    assert shown(log) == [*kept, 10 - 2 * records]
+    log.append(b"new\n")
+    assert shown(log) == [*kept, 10 - 2 * records, b"new"]
+    for first in range(11):
+        assert shown(log, first, 1) == ([kept[first]] if first < len(kept) else [1] if first < 10 else [b"new"])
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_files_of_any_content_are_read_without_an_error(shared: ApiServer, data: st.DataObject) -> None:
+    log = Log(shared.db, shared.config.logs_dir, shared.add_execution())
+    log.append(b"one\ntwo\n")
+    log.append(b"oops\n", "stderr")
+    for path in log.paths:
+        path.write_bytes(data.draw(st.binary(max_size=200)))
+    total = logs.length(shared.db, log.execution).lines
+    assert sum(line.count for line in log.read()) == total
+    log.append(b"next\n")
+    assert sum(line.count for line in log.read()) == total + 1
 
 
 def test_a_log_that_was_never_written_is_empty(log: Log) -> None:

@@ -13,7 +13,7 @@ from site_client import Person
 
 from core.model import Execution, PushEvent
 from web import access
-from web.store import commits, deliveries, projects
+from web.store import commits, deliveries, logs, projects
 from web.store.db import execute, transaction
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202e\x07"
@@ -233,9 +233,27 @@ def test_the_whole_log_is_downloaded_as_it_was_printed(api: ApiServer, person: P
     execution = ran(api, b"\x1b[31mred\x1b[0m", b"\xff\xfe", b"last")
     answer = person.get(f"/p/demo/executions/{execution.counter}/log.txt")
     assert answer.data.endswith(b"\x1b[31mred\x1b[0m\n\xff\xfe\nlast\n")
-    assert answer.content_length == len(answer.data)
     assert answer.headers["Content-Disposition"] == f"attachment; filename=demo-{execution.counter}.log.txt"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_log_whose_files_are_lost_says_so_everywhere_and_goes_on(api: ApiServer, person: Person) -> None:
+    execution = ran(api, b"one", b"two")
+    page = f"/p/demo/executions/{execution.counter}/"
+    for path in logs.paths(api.config.logs_dir, execution):
+        path.unlink()
+    said = "4 lines of the log are missing"  # two of them are the server's own
+    assert api.log(execution.uuid, b"three\n", 8).status_code == 200
+    for address in (page, f"{page}log.html", f"{page}log.txt", f"{page}news?after=0-0"):
+        text = person.get(address).text
+        assert said in text, address
+        assert "three" in text, address
+    assert '<div id="L1" class="status" data-lines="4">' in person.get(page).text
+    assert json.loads(person.get(f"{page}news?after=2-0").text)["position"] == "5-0"
+    events = api.json(f"executions/{execution.uuid}/events/")["events"]
+    assert [event["message"].partition(":")[0] for event in events] == [said, "three"]
+    assert said in api.json(f"executions/{execution.uuid}/status-events/")["status_events"][0]["message"]
+    assert said in person.get(f"/p/demo/commits/{execution.commit_identifier}/").text
 
 
 def test_a_very_long_line_is_cut_on_the_page(api: ApiServer, person: Person) -> None:

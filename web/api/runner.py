@@ -16,9 +16,8 @@ from core.wire import FinalReport, LogBatch, RunnerReport
 from web import access
 from web.api.answers import answer
 from web.services import datums, dispatch, downloads, fleet, launch, lifecycle, outputs
-from web.store import executions, usage
+from web.store import executions, logs, usage
 
-LOG_BYTES = 8 * MIB  # of one batch
 CHUNK_BYTES = MIB
 MAX_INTEGER = 2**53  # sizes and times are far below it
 MESSAGE_CHARACTERS = 2000
@@ -93,7 +92,7 @@ def detail(execution: str) -> Response:
 @blueprint.post("/executions/<execution>/log")
 @access.runner
 def log(execution: str) -> Response:
-    request.max_content_length = LOG_BYTES
+    request.max_content_length = logs.SEGMENT_BYTES
     batch, text = _log_batch(), b"".join(_chunks())
     db, logs_dir = access.db(), access.server().config.logs_dir
     acknowledged, fitted = lifecycle.append_log(db, logs_dir, access.current_runner(), execution, batch, text)

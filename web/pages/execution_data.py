@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import islice
 
 import orjson
 from flask import Blueprint, Response, request
@@ -17,10 +17,11 @@ from web.services import downloads
 from web.services.presentation import charts, resources
 from web.services.presentation.charts import BY_NUMBER, BY_TIME, Axis
 from web.store import data, logs
+from web.store.logs import LogLine
 
 blueprint = Blueprint("execution_data", __name__)
 
-BLOCK_BYTES = 64 * 1024
+BLOCK_LINES = 500  # of a log that is downloaded, at once
 
 
 @blueprint.get(f"{PATH}/log.html")
@@ -40,10 +41,9 @@ def whole_log(name: str, counter: int) -> Response:
     """The log as it was printed, all streams, to be saved."""
     db, server = access.db(), access.server()
     project, execution = asked(db, name, counter)
-    length = logs.length(db, execution).bytes
-    path, _ = logs.paths(server.config.logs_dir, execution)
-    response = Response(_blocks(path, length), mimetype="text/plain")
-    response.content_length = length
+    at = logs.length(db, execution)
+    lines = logs.read(server.config.logs_dir, execution, at, 0, at.lines)
+    response = Response(_blocks(lines), mimetype="text/plain")
     response.headers.set("Content-Disposition", "attachment", filename=f"{project.name}-{execution.counter}.log.txt")
     response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
     return response
@@ -81,17 +81,8 @@ def output(name: str, counter: int, datum: uuid.UUID, filename: str) -> Response
     return downloads.send(access.server().config.outputs_dir, found)
 
 
-def _blocks(path: Path, length: int) -> Iterator[bytes]:
-    """Exactly `length` bytes: more may follow in the file while it is read, or be missing after a power failure."""
-    left = length
-    if path.exists():
-        with path.open("rb") as file:
-            while left and (block := file.read(min(BLOCK_BYTES, left))):
-                left -= len(block)
-                yield block
-    while left:
-        block = b"\n" * min(BLOCK_BYTES, left)
-        left -= len(block)
+def _blocks(lines: Iterator[LogLine]) -> Iterator[bytes]:
+    while block := b"".join(line.message + b"\n" for line in islice(lines, BLOCK_LINES)):
         yield block
 
 

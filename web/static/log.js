@@ -7,6 +7,10 @@ const NEAR_END_PX = 40;
 
 const number = (value) => value.toLocaleString("en-US");
 
+// Numbers of lines, from 0. An element may stand for many lines, such as those that the server has lost.
+const begin = (line) => Number(line.id.slice(1)) - 1;
+const end = (line) => begin(line) + Number(line.dataset.lines ?? 1);
+
 export class Log {
   constructor(box, url) {
     this.box = box;
@@ -55,7 +59,7 @@ export class Log {
     const following = this.following;
     this.total = Math.max(this.total, total);
     if (from <= this.next && to > this.next) {
-      this.add(html, this.next - from);
+      this.add(html);
       this.next = to;
       if (following) this.prune();
       if (following) this.scrollToEnd();
@@ -63,11 +67,13 @@ export class Log {
     this.update();
   }
 
-  add(html, skip) {
+  // Those of the lines that come after the window.
+  add(html) {
     const parsed = document.createElement("template");
     parsed.innerHTML = html;
-    for (const line of [...parsed.content.children].slice(skip)) {
-      const chunk = Math.floor((Number(line.id.slice(1)) - 1) / CHUNK_LINES);
+    for (const line of [...parsed.content.children]) {
+      if (begin(line) < this.next) continue;
+      const chunk = Math.floor(begin(line) / CHUNK_LINES);
       if (this.lines.lastElementChild?.dataset.chunk !== String(chunk)) {
         const element = document.createElement("div");
         element.className = "chunk";
@@ -80,8 +86,8 @@ export class Log {
 
   prune() {
     while (this.next - this.first > KEPT_LINES && this.lines.childElementCount > 2) {
-      this.first += this.lines.firstElementChild.childElementCount;
       this.lines.firstElementChild.remove();
+      this.first = begin(this.lines.firstElementChild.firstElementChild);
     }
   }
 
@@ -105,9 +111,9 @@ export class Log {
     const html = await this.fetchBlock(this.next, BLOCK_LINES);
     const parsed = document.createElement("template");
     parsed.innerHTML = html;
-    const lines = parsed.content.querySelectorAll(".chunk > div");
-    this.add([...lines].map((line) => line.outerHTML).join(""), 0);
-    this.next += lines.length;
+    const lines = [...parsed.content.querySelectorAll(".chunk > div")];
+    this.add(lines.map((line) => line.outerHTML).join(""));
+    if (lines.length) this.next = end(lines.at(-1));
     this.update();
   }
 
@@ -115,7 +121,8 @@ export class Log {
     const html = await this.fetchBlock(first, BLOCK_LINES);
     this.lines.innerHTML = html;
     this.first = first;
-    this.next = first + this.lines.querySelectorAll(".chunk > div").length;
+    const lines = [...this.lines.querySelectorAll(".chunk > div")];
+    this.next = lines.length ? end(lines.at(-1)) : first;
     this.total = Math.max(this.total, this.next);
     this.update();
   }

@@ -8,15 +8,19 @@ beyond them is cut off by the next append and never read.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from sqlite_utils import Database
 
+from core.config import MIB
 from core.errors import NotFound
 from core.model import Execution
 from core.wire import STREAMS, LogBatch
@@ -24,6 +28,8 @@ from web.store.db import execute, row
 
 # first line, offset, first microsecond, span in microseconds, lines, stream
 RECORD = struct.Struct("<QQQQIB3x")
+SEGMENT_BYTES = 8 * MIB  # of the text of one batch at most
+BOUND = 2**52  # of offsets and of times in microseconds, far above all real ones
 MESSAGE_BYTES = 16 * 1024  # a longer line is shown as several messages
 UTF8_BYTES = 4  # of one character at most
 
@@ -44,12 +50,16 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line; `number` counts from 0 over all streams. `message` has no newline."""
+    """One line; `number` counts from 0 over all streams. `message` has no newline.
+
+    `count` is how many lines it stands for: one that reports missing lines has their number.
+    """
 
     number: int
     time_us: int
     stream: str
     message: bytes
+    count: int = 1
 
     @property
     def text(self) -> str:
@@ -115,19 +125,35 @@ def _most_messages(text: bytes) -> int:
 def _write(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, segment: Segment) -> None:
     log, index = paths(logs_dir, execution)
     log.parent.mkdir(parents=True, exist_ok=True)
+    with _opened_at(log, at.bytes) as file:
+        file.write(text)
+    with _opened_at(index, at.segments * RECORD.size) as file:
+        _fill_index(file, at)
+        file.write(_record(segment))
+
+
+@contextmanager
+def _opened_at(path: Path, size: int) -> Iterator[BinaryIO]:
+    """A file that the database says has `size` bytes, positioned behind them."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb") as file:
+        if os.fstat(file.fileno()).st_size > size:
+            file.truncate(size)
+        file.seek(size)
+        yield file
+
+
+def _fill_index(file: BinaryIO, at: LogLength) -> None:
+    """Put empty segments in place of lost records, so that the index stays ordered by line and can be searched."""
+    have = os.fstat(file.fileno()).st_size // RECORD.size
+    if have < at.segments:
+        empty = _record(Segment(at.lines, at.bytes, at.last_us, 0, 0, STREAMS[0]))
+        file.seek(have * RECORD.size)
+        file.writelines(itertools.repeat(empty, at.segments - have))
+
+
+def _record(segment: Segment) -> bytes:
     stream = STREAMS.index(segment.stream)
-    record = RECORD.pack(segment.line, segment.offset, segment.first_us, segment.span_us, segment.lines, stream)
-    for path, size, data in ((log, at.bytes, text), (index, at.segments * RECORD.size, record)):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if os.fstat(descriptor).st_size > size:
-                os.ftruncate(descriptor, size)
-            view, position = memoryview(data), size
-            while view:
-                written = os.pwrite(descriptor, view, position)
-                view, position = view[written:], position + written
-        finally:
-            os.close(descriptor)
+    return RECORD.pack(segment.line, segment.offset, segment.first_us, segment.span_us, segment.lines, stream)
 
 
 def sync(logs_dir: Path, execution: Execution) -> None:
@@ -146,27 +172,59 @@ def read(
 ) -> Iterator[LogLine]:
     """Lines `first` … `first + count - 1`, as far as there are any; of those only the ones of `stream` if it is given.
 
-    Reads one segment at a time. What a power failure took from the files is empty lines.
+    Reads one segment at a time. Lines that the files no longer have, such as after a restored backup without logs, are
+    reported by one line of the stream `status` in their place.
     """
-    if first >= at.lines or count <= 0:
-        return
+    position, end = first, min(first + count, at.lines)
+    for line in _present(logs_dir, execution, at, first, end, stream):
+        if line.number < position:  # a damaged index names lines twice
+            continue
+        if line.number > position:
+            yield _missing(position, line.number, line.time_us - 1)
+        if stream in (None, line.stream):
+            yield line
+        position = line.number + line.count
+    if position < end:
+        yield _missing(position, end, at.last_us)
+
+
+def _present(
+    logs_dir: Path, execution: Execution, at: LogLength, first: int, end: int, stream: str | None
+) -> Iterator[LogLine]:
+    """The lines that the files have; those of another stream than `stream` as one line for each segment."""
     log, index = paths(logs_dir, execution)
-    end = min(first + count, at.lines)
-    with log.open("rb") as text, index.open("rb") as records:
-        number = _segment_of(records.fileno(), at.segments, first)
-        while number < at.segments:
+    with _opened(log) as text, _opened(index) as records:
+        segments = min(at.segments, os.fstat(records.fileno()).st_size // RECORD.size)
+        number = _segment_of(records.fileno(), segments, first)
+        while first < end and number < segments:
             segment = _segment(records.fileno(), number)
             if segment.line >= end:
                 return
             number += 1
+            start, stop = max(first, segment.line), min(end, segment.line + segment.lines)
             if stream not in (None, segment.stream):
+                yield LogLine(start, segment.first_us, segment.stream, b"", max(0, stop - start))
                 continue
-            following = _segment(records.fileno(), number).offset if number < at.segments else at.bytes
+            following = _segment(records.fileno(), number).offset if number < segments else at.bytes
             text.seek(segment.offset)
-            lines = text.read(max(0, following - segment.offset)).split(b"\n")
-            for i in range(max(0, first - segment.line), min(segment.lines, end - segment.line)):
-                message = lines[i] if i < len(lines) else b""
-                yield LogLine(segment.line + i, segment.time_us(i), segment.stream, message)
+            lines = text.read(min(max(0, following - segment.offset), SEGMENT_BYTES)).split(b"\n")[:-1]
+            for i in range(start - segment.line, min(len(lines), stop - segment.line)):
+                yield LogLine(segment.line + i, segment.time_us(i), segment.stream, lines[i])
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file, empty when it is missing."""
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return open(os.devnull, "rb")
+
+
+def _missing(first: int, end: int, time_us: int) -> LogLine:
+    count = end - first
+    what = f"{count:,} lines of the log are missing" if count > 1 else "1 line of the log is missing"
+    text = f"{what}: the log's file on the server was lost or damaged"
+    return LogLine(first, max(0, time_us), "status", text.encode(), count)
 
 
 def messages(lines: Iterator[LogLine]) -> Iterator[LogLine]:
@@ -193,6 +251,8 @@ def _pieces(message: bytes) -> Iterator[bytes]:
 def _segment(descriptor: int, number: int) -> Segment:
     values = RECORD.unpack(os.pread(descriptor, RECORD.size, number * RECORD.size).ljust(RECORD.size, b"\0"))
     line, offset, first_us, span_us, lines, stream = values
+    if stream >= len(STREAMS) or max(line, offset, first_us, span_us) >= BOUND:  # the disk was damaged
+        return Segment(0, 0, 0, 0, 0, STREAMS[0])
     return Segment(line, offset, first_us, span_us, lines, STREAMS[stream])
 
 

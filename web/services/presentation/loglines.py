@@ -26,6 +26,8 @@ def html(line: LogLine) -> str:
     """One line; the number that people see and link to counts from 1."""
     number = line.number + 1
     kind = f' class="{line.stream}"' if line.stream != "stdout" else ""
+    if line.count > 1:
+        kind += f' data-lines="{line.count}"'
     return (
         f'<div id="L{number}"{kind}><a href="#L{number}" data-t="{_time(line.time_us)}">{number}</a>'
         f"<span>{text(line)}</span></div>"
