@@ -1,11 +1,24 @@
-"""The address of an output file that is here, for use as an input: `datum://<uuid>`."""
+"""Names of output files, and their address for use as an input: `datum://<uuid>`."""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import quote_plus
 
 SCHEME = "datum"
 URL = re.compile(SCHEME + r"://([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE)
+
+NAME_CHARACTERS = 1024
+NAME_ENCODED = 7000  # in a URL, where servers and proxies accept about 8,000 bytes
+
+
+def name_problem(name: str) -> str:
+    """Why an output cannot have this name, "" when it can: it is data and never a path here, but clients make paths of it."""
+    if not 0 < len(name) <= NAME_CHARACTERS or len(quote_plus(name, errors="surrogateescape")) > NAME_ENCODED:
+        return f"its path has {len(name):,} characters; 1 to {NAME_CHARACTERS:,} are possible"
+    if "\0" in name or name.startswith("/") or ".." in name.split("/"):
+        return "its path does not stay below /valohai/outputs"
+    return ""
 
 
 def url_of(uuid: str) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 from core.errors import PushmillError
 from runner import cleanup, quarantine
 from runner.directory import locked, read_json
-from runner.execute import acknowledged, claim, conclude, discard, execute, open_relay, start_container, upload
+from runner.execute import acknowledged, claim, conclude, discard, execute, open_relay, start_container
 from runner.host import Host
 from runner.keep import keep
 from runner.run import Run
+from runner.upload import upload
 
 log = logging.getLogger(__name__)
 

@@ -7,16 +7,15 @@ import logging
 import secrets
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.errors import Conflict, Denied, ExecutionFailed, NotFound, PushmillError
+from core.errors import Conflict, Denied, ExecutionFailed, NotFound
 from core.states import FailureReason, State
 from core.wire import ExecutionSpec, FinalReport
-from runner import checkout, cleanup, controls, documents, gpus, images, inputs, mounts, outputs, quarantine, relay
+from runner import checkout, cleanup, controls, documents, gpus, images, inputs, mounts, quarantine, relay
 from runner.clock import steady
 from runner.container import OverlayUnavailable, can_overlay
 from runner.datums import Datums
@@ -29,6 +28,7 @@ from runner.reporter import Unavailable
 from runner.run import AWAY_S, Cancelled, Run, Task, over_restarts
 from runner.sizes import duration_text, size_text
 from runner.specs import ContainerSpec
+from runner.upload import upload
 
 log = logging.getLogger(__name__)
 
@@ -171,39 +171,6 @@ def launch(run: Run, prepared: Prepared) -> Run:
     return run
 
 
-def upload(run: Run, report: FinalReport) -> FinalReport:
-    """Store what the container left in /valohai/outputs; returns the report, changed when that failed or was stopped."""
-    asked_before = run.lease.stop
-
-    def given_up() -> bool:
-        return run.lease.abandoned() or run.lease.stop != asked_before
-
-    reporter = run.host.reporter.with_give_up(given_up)
-    count = size = 0
-    spec, complete = run.spec, report.state == State.COMPLETE
-    files = outputs.collect(
-        run.directory / "outputs", max_count=spec.output_count, max_bytes=spec.output_bytes, status=run.status
-    )
-    try:
-        for file in files:
-            reporter.upload(spec.uuid, spec.attempt, _datum(spec, file.name), file.name, file.open, file.size)
-            count, size = count + 1, size + file.size
-    except Unavailable:
-        run.status(f"Stopped after {count} outputs")
-        return stopped(spec.attempt, report.exit_code) if complete else report
-    except Conflict:
-        raise
-    except PushmillError as error:
-        run.status(f"Outputs: {error}")
-        if complete:
-            report = failed(spec.attempt, FailureReason.OUTPUT, str(error), report.exit_code)
-    finally:
-        reporter.close()
-    if count:
-        run.status(f"Uploaded {count} output{'s' if count > 1 else ''}, {size_text(size)}")
-    return report
-
-
 def conclude(run: Run, body: Callable[[], FinalReport]) -> None:
     """Make a final report of whatever becomes of `body`, send it when the log is stored, and leave nothing behind."""
     report = _report(run, body)
@@ -286,11 +253,6 @@ def _note_attempt(host: Host, directory: Path, attempt: int) -> float:
     now = steady()
     write_json(directory / "state.json", {"attempt": attempt, "claimed_at": now})
     return now
-
-
-def _datum(spec: ExecutionSpec, name: str) -> str:
-    """The uuid of an output: the same when the upload is done again after a death in the middle of it."""
-    return str(uuid.uuid5(uuid.UUID(spec.uuid), f"{spec.attempt}/{name}"))
 
 
 def _check_disk(run: Run) -> None:

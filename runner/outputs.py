@@ -14,6 +14,7 @@ from core.states import FailureReason
 from runner.sizes import size_text
 
 MAX_DEPTH = 100
+SHOWN = 300  # characters of a name
 MAX_REMARKS = 50  # status lines about single entries
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -45,7 +46,7 @@ class OutputFile:
         try:
             file = os.fdopen(_open_below(self.top, self.parts), "rb")
         except OSError as error:
-            raise _changed(self.name, error.strerror or "it cannot be opened") from None
+            raise _changed(error.strerror or "it cannot be opened") from None
         found = os.fstat(file.fileno())
         if (
             not stat.S_ISREG(found.st_mode)
@@ -53,7 +54,7 @@ class OutputFile:
             or found.st_size != self.size
         ):
             file.close()
-            raise _changed(self.name, "it is not the file that was found")
+            raise _changed("it is not the file that was found")
         return file
 
 
@@ -67,12 +68,15 @@ class _Limits:
         self._why = ""
 
     def take(self, file: OutputFile) -> bool:
-        """False once a limit is reached, for that file and all that follow."""
-        if not self._why and self._count + 1 > self._max_count:
-            self._why = f"The limit of {self._max_count:,} output files ([limits] output_count) is reached"
-        elif not self._why and self._bytes + file.size > self._max_bytes:
-            self._why = f"The limit of {size_text(self._max_bytes)} of outputs ([limits] output_bytes) is reached"
-        if self._why:
+        """False for a file that does not fit; smaller ones that follow may."""
+        if self._count + 1 > self._max_count:
+            why = f"The limit of {self._max_count:,} output files ([limits] output_count) is reached"
+        elif self._bytes + file.size > self._max_bytes:
+            why = f"The limit of {size_text(self._max_bytes)} of outputs ([limits] output_bytes) is reached"
+        else:
+            why = ""
+        if why:
+            self._why = self._why or why
             self._left_count += 1
             self._left_bytes += file.size
             return False
@@ -89,7 +93,7 @@ class _Limits:
         raise ExecutionFailed(FailureReason.OUTPUT, message)
 
 
-class _Remarks:
+class Remarks:
     """Status lines about single entries: the first ones, then how many more."""
 
     def __init__(self, status: Callable[[str], None]) -> None:
@@ -98,22 +102,20 @@ class _Remarks:
     def add(self, name: str, what: str) -> None:
         self._count += 1
         if self._count <= MAX_REMARKS:
-            self._status(f"outputs/{_on_one_line(name)} {what}; not kept")
+            self._status(f"{shown(name)} {what}; not kept")
 
     def finish(self) -> None:
         if self._count > MAX_REMARKS:
-            self._status(f"{self._count - MAX_REMARKS:,} more entries of outputs that are no regular files; not kept")
+            self._status(f"{self._count - MAX_REMARKS:,} more entries of outputs are not kept")
 
 
-def collect(
-    outputs_dir: Path, *, max_count: int, max_bytes: int, status: Callable[[str], None]
-) -> Iterator[OutputFile]:
+def collect(outputs_dir: Path, *, max_count: int, max_bytes: int, remarks: Remarks) -> Iterator[OutputFile]:
     """Every regular file below `outputs_dir`, hidden and empty ones too, in the order of their names' bytes.
 
-    Nothing is followed. Links, pipes, sockets and devices get a status line. Files from the first one on that does not
-    fit the limits are counted, not yielded; at the end ExecutionFailed says so.
+    Nothing is followed. Links, pipes, sockets and devices get a status line. Files that do not fit the limits are
+    counted, not yielded; at the end ExecutionFailed says so.
     """
-    limits, remarks = _Limits(max_count, max_bytes), _Remarks(status)
+    limits = _Limits(max_count, max_bytes)
     try:
         descriptor = os.open(outputs_dir, DIRECTORY)
     except OSError as error:
@@ -121,11 +123,10 @@ def collect(
     for file in _walk(outputs_dir, descriptor, (), remarks):
         if limits.take(file):
             yield file
-    remarks.finish()
     limits.check()
 
 
-def _walk(top: Path, descriptor: int, parents: tuple[bytes, ...], remarks: _Remarks) -> Iterator[OutputFile]:
+def _walk(top: Path, descriptor: int, parents: tuple[bytes, ...], remarks: Remarks) -> Iterator[OutputFile]:
     """Takes the descriptor over and closes it."""
     try:
         for name in sorted(os.fsencode(entry) for entry in os.listdir(descriptor)):
@@ -147,7 +148,7 @@ def _walk(top: Path, descriptor: int, parents: tuple[bytes, ...], remarks: _Rema
         os.close(descriptor)
 
 
-def _below(top: Path, parent: int, parts: tuple[bytes, ...], remarks: _Remarks) -> Iterator[OutputFile]:
+def _below(top: Path, parent: int, parts: tuple[bytes, ...], remarks: Remarks) -> Iterator[OutputFile]:
     if len(parts) > MAX_DEPTH:
         remarks.add(_name(parts), f"lies deeper than {MAX_DEPTH} directories")
     else:
@@ -174,9 +175,11 @@ def _name(parts: tuple[bytes, ...]) -> str:
     return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in decoded)
 
 
-def _on_one_line(name: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in name)[:300]
+def shown(name: str) -> str:
+    """An output in a sentence, on one line."""
+    line = "".join(c if c.isprintable() else "?" for c in name)
+    return f"outputs/{line if len(line) <= SHOWN else line[:SHOWN] + '…'}"
 
 
-def _changed(name: str, why: str) -> ExecutionFailed:
-    return ExecutionFailed(FailureReason.OUTPUT, f"outputs/{_on_one_line(name)} changed while it was stored: {why}")
+def _changed(why: str) -> ExecutionFailed:
+    return ExecutionFailed(FailureReason.OUTPUT, f"it changed while it was stored: {why}")

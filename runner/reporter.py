@@ -20,7 +20,8 @@ from urllib.parse import urlencode
 import orjson
 import urllib3
 
-from core.errors import Conflict, Denied, NotFound, PushmillError
+from core.errors import Conflict, Denied, ExecutionFailed, NotFound, PushmillError
+from core.states import FailureReason
 from core.wire import ExecutionSpec, FinalReport, LeaseOrders, LogBatch, Message, RunnerOrders, RunnerReport
 from runner.masking import Masker
 
@@ -53,6 +54,14 @@ class Refused(Conflict):
     def __init__(self, message: str, answer: dict[str, Any]) -> None:
         super().__init__(message)
         self.answer = answer
+
+
+class Rejected(PushmillError):
+    """Raised when the server does not accept a request; `reason` is its sentence, without the request."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def never() -> bool:
@@ -146,11 +155,14 @@ class Reporter:
     def upload(
         self, execution: str, attempt: int, datum: str, name: str, open_file: Callable[[], BinaryIO], size: int
     ) -> str:
-        """Store one output file under the uuid `datum`; returns its sha256. Trying again with the uuid is harmless."""
+        """Store one output file under the uuid `datum`; returns its sha256. Trying again with the uuid is harmless.
+
+        Raises Rejected, Conflict, Unavailable when it was given up, and ExecutionFailed when the file has changed.
+        """
         query = urlencode({"attempt": attempt, "name": name}, errors="surrogateescape")
         headers = {**OCTETS, "Content-Length": str(size)}
         path = f"executions/{execution}/outputs/{datum}?{query}"
-        answer = self._call("PUT", path, lambda: _chunks(open_file(), self._give_up), headers)
+        answer = self._call("PUT", path, lambda: _chunks(open_file(), size, self._give_up), headers)
         return str(answer.get("sha256", ""))
 
     def final(self, execution: str, report: FinalReport) -> None:
@@ -224,11 +236,16 @@ def _json(message: Message | dict[str, Any]) -> Callable[[], bytes]:
     return lambda: data
 
 
-def _chunks(file: BinaryIO, give_up: Callable[[], bool]) -> Iterator[bytes]:
+def _chunks(file: BinaryIO, size: int, give_up: Callable[[], bool]) -> Iterator[bytes]:
+    """`size` bytes, never more: the length has been announced. Raises ExecutionFailed when the file is shorter."""
     with file:
-        while chunk := file.read(CHUNK):
+        while size:
             if give_up():
                 raise Unavailable("the upload was given up")
+            chunk = file.read(min(CHUNK, size))
+            if not chunk:
+                raise ExecutionFailed(FailureReason.OUTPUT, "it became shorter while it was stored")
+            size -= len(chunk)
             yield chunk
 
 
@@ -249,4 +266,4 @@ def _answer(status: int, data: bytes, what: str) -> Any:
         raise NotFound(message)
     if status == 429 or status >= 500:
         raise Unavailable(message)
-    raise PushmillError(message)
+    raise Rejected(message, str(detail or f"the server answered {status}"))

@@ -21,7 +21,10 @@ def top(tmp_path: Path) -> Path:
 
 def collect(top: Path, max_count: int = 1000, max_bytes: int = 10**9) -> tuple[list[OutputFile], list[str]]:
     lines: list[str] = []
-    return list(outputs.collect(top, max_count=max_count, max_bytes=max_bytes, status=lines.append)), lines
+    remarks = outputs.Remarks(lines.append)
+    found = list(outputs.collect(top, max_count=max_count, max_bytes=max_bytes, remarks=remarks))
+    remarks.finish()
+    return found, lines
 
 
 def content(file: OutputFile) -> bytes:
@@ -122,11 +125,20 @@ def test_limits_are_named_with_what_was_left(top: Path) -> None:
             "4.0 kB of outputs ([limits] output_bytes) is reached; 1 file is not kept (1.0 kB)",
         ),
     ):
-        found = outputs.collect(top, **limits, status=lambda line: None)
+        found = outputs.collect(top, **limits, remarks=outputs.Remarks(lambda line: None))
         assert [next(found).name for _ in kept] == kept
         with pytest.raises(ExecutionFailed, match=re.escape(f"The limit of {sentence}")) as failed:
             next(found)
         assert failed.value.reason is FailureReason.OUTPUT
+
+
+def test_a_file_that_does_not_fit_leaves_room_for_smaller_ones(top: Path) -> None:
+    for name, size in (("a", 600), ("b", 500), ("c", 400)):
+        (top / name).write_bytes(bytes(size))
+    found = outputs.collect(top, max_count=9, max_bytes=1000, remarks=outputs.Remarks(lambda line: None))
+    assert [next(found).name, next(found).name] == ["a", "c"]
+    with pytest.raises(ExecutionFailed, match=re.escape("1 file is not kept (500 bytes)")):
+        next(found)
 
 
 def test_many_odd_entries_are_counted_not_listed(top: Path) -> None:
@@ -134,7 +146,7 @@ def test_many_odd_entries_are_counted_not_listed(top: Path) -> None:
         (top / f"l{number:02}").symlink_to("x")
     lines = collect(top)[1]
     assert len(lines) == 51
-    assert lines[-1] == "30 more entries of outputs that are no regular files; not kept"
+    assert lines[-1] == "30 more entries of outputs are not kept"
 
 
 @pytest.mark.parametrize("swap", ["link", "pipe", "other file", "grown", "gone", "directory"])
@@ -158,7 +170,7 @@ def test_what_was_swapped_after_it_was_found_is_not_read(top: Path, tmp_path: Pa
     elif swap == "directory":
         file.parent.rmdir()
         file.parent.symlink_to(tmp_path / "secrets")
-    with pytest.raises(ExecutionFailed, match=r"outputs/sub/file changed") as failed:
+    with pytest.raises(ExecutionFailed, match=r"it changed while it was stored: ") as failed:
         files[0].open()
     assert failed.value.reason is FailureReason.OUTPUT
 

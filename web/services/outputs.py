@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from core import datum
 from core.config import LimitsConfig
 from core.errors import Conflict, InvalidInput
 from core.model import Datum, Execution, Runner
@@ -18,7 +19,6 @@ from web.services import lifecycle
 from web.store import data
 from web.store.db import transaction
 
-NAME_CHARACTERS = 1024
 INCOMING = ".incoming"  # below the outputs directory: files that are being received
 
 
@@ -47,11 +47,9 @@ class Received:
 
 
 def check_name(name: str) -> str:
-    """A name is data and never a path here, but clients make paths of it."""
-    if not 0 < len(name) <= NAME_CHARACTERS:
-        raise InvalidInput(f"an output's name must have 1 to {NAME_CHARACTERS} characters, got {len(name)}")
-    if "\0" in name or name.startswith("/") or ".." in name.split("/"):
-        raise InvalidInput(f"{name!r} is no name of an output: it must stay below /valohai/outputs")
+    """Raises InvalidInput."""
+    if problem := datum.name_problem(name):
+        raise InvalidInput(f"output {name[:100]!r} cannot be stored: {problem}")
     return name
 
 

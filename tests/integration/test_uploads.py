@@ -1,0 +1,97 @@
+"""Outputs on their way to the server: each file stands for itself."""
+
+from __future__ import annotations
+
+import io
+import threading
+import uuid
+from collections.abc import Callable
+
+import pytest
+from runner_host import execution
+from runner_server import RunnerServer
+
+from core import datum
+from core.errors import ExecutionFailed
+from runner.execute import execute
+from runner.host import Host
+
+pytestmark = pytest.mark.docker
+
+LONG = "cd /valohai/outputs; echo a >a.txt; echo z >z.txt; for i in 1 2 3 4 5 6; do mkdir -p $D; cd $D; done; echo m >m.txt"
+
+
+def test_a_file_whose_path_is_too_long_loses_no_other_file(server: RunnerServer, host: Host) -> None:
+    variables = {"D": "d" * 200}
+    recorded = server.add(execution(LONG, environment_variables=variables))
+    execute(host, recorded.spec.uuid, 1)
+    assert recorded.outputs == {"a.txt": b"a\n", "z.txt": b"z\n"}
+    status = recorded.lines("status")
+    assert "Uploaded 2 outputs, 4 bytes" in status
+    [line] = [line for line in status if line.endswith("; not kept")]
+    assert line.startswith(f"outputs/{'d' * 200}/")
+    assert "cannot be stored: its path has 1,211 characters; 1 to 1,024 are possible" in line
+    assert (recorded.final["state"], recorded.final["failure_reason"]) == ("error", "output")
+    message = recorded.final["message"]
+    assert message.startswith("1 of 3 output files cannot be stored: outputs/ddd")
+    assert message.endswith("its path has 1,211 characters; 1 to 1,024 are possible")
+    assert "http" not in "".join([message, *status])
+
+
+def test_a_file_that_the_server_does_not_accept_loses_no_other_file(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("cd /valohai/outputs; for i in a b c; do echo $i >$i; done"))
+    refused: list[str] = []
+
+    def refuse_the_second(path: str) -> int | None:
+        if "/outputs/" not in path:
+            return None
+        refused.append(path)
+        return 400 if len(refused) == 2 else None
+
+    server.before = refuse_the_second
+    execute(host, recorded.spec.uuid, 1)
+    assert recorded.outputs == {"a": b"a\n", "c": b"c\n"}
+    assert recorded.final["message"] == "1 of 3 output files cannot be stored: outputs/b: the server answered 400"
+    assert "outputs/b cannot be stored: the server answered 400; not kept" in recorded.lines("status")
+
+
+CHANGES: dict[str, Callable[[Host, str], object]] = {
+    "shorter": lambda host, name: (host.executions / name / "outputs" / "b").write_bytes(b"short"),
+    "longer": lambda host, name: (host.executions / name / "outputs" / "b").write_bytes(bytes(3_000_000)),
+    "gone": lambda host, name: (host.executions / name / "outputs" / "b").unlink(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_changes_while_it_is_stored_loses_no_other_file(
+    server: RunnerServer, host: Host, change: str
+) -> None:
+    commands = "cd /valohai/outputs; echo a >a; head -c 2000000 /dev/zero >b; echo c >c"
+    recorded = server.add(execution(commands, output_bytes=10_000_000))
+    done = threading.Event()
+
+    def fail_once(path: str) -> int | None:
+        if "/outputs/" in path and "a" in recorded.outputs and not done.is_set():
+            CHANGES[change](host, recorded.spec.uuid)
+            done.set()
+            return 503  # so that it is sent again
+        return None
+
+    server.before = fail_once
+    execute(host, recorded.spec.uuid, 1)
+    assert recorded.outputs == {"a": b"a\n", "c": b"c\n"}
+    assert recorded.final["message"].startswith("1 of 3 output files cannot be stored: outputs/b: it changed while")
+
+
+def test_a_file_that_becomes_shorter_on_the_way_is_not_sent_again(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("true"))
+    with pytest.raises(ExecutionFailed, match="it became shorter while it was stored"):
+        host.reporter.upload(recorded.spec.uuid, 1, str(uuid.uuid4()), "b", lambda: io.BytesIO(b"short"), 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "possible"),
+    [("x" * 1024, True), ("x" * 1025, False), ("€" * 1024, False), ("€" * 700, True), ("a/../b", False), ("", False)],
+)
+def test_names_that_are_possible(name: str, possible: bool) -> None:
+    assert (datum.name_problem(name) == "") is possible
