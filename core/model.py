@@ -167,7 +167,10 @@ class PullRequestEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class PullRequest:
-    """What is known of a pull request; `sha` is its head. `comment_id` is the forge's name of our comment, "" without one."""
+    """What is known of a pull request; `sha` is its head. `comment_id` is the forge's name of our comment, "" without one.
+
+    `fetch_url` is the fork's address where the repository has no ref for the head.
+    """
 
     id: int
     repository_id: int
@@ -182,6 +185,7 @@ class PullRequest:
     closed: bool
     comment_id: str
     changed_at: str
+    fetch_url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from core.names import check_sha
 from web.local import CONFIG, DATA, opened
 from web.services import approvals, setup
 from web.services.rules import words
+from web.store import approvals as store
 from web.store import projects, users
 
 
@@ -25,7 +26,9 @@ def approve(name: str, sha: str, data: Path | None, config_file: Path | None) ->
         person = users.by_name(db, setup.ADMIN)
         if person is None:
             raise NotFound("there is no admin yet: start the server once with `pushmill up`")
-        made = approvals.approve(db, config, projects.by_name(db, name), check_sha(sha), person)
+        found = projects.by_name(db, name)
+        made = approvals.approve(db, config, found, check_sha(sha), person)
+        waits = bool(store.waiting(db, found.id, sha))
     count = words.counted(one.target for one in made)
     what = f"{count} of it begin{'s' if len(made) == 1 else ''} soon" if made else "it runs already"
-    click.echo(f"Commit {sha} is approved: {what}.")
+    click.echo(f"Commit {sha} is approved: {'it runs as soon as its history is fetched' if waits else what}.")

@@ -5,7 +5,19 @@ is followed or executed here. libgit2 has no helpers and no hooks; the git binar
 """
 
 from core.git.changes import changed_paths, merge_base
-from core.git.remotes import MAX_REFS, TOKEN_USER, fetch, fetch_commit, fetch_fork, pinned, remote_refs
+from core.git.command import TooSlow
+from core.git.forks import Bounds, TooLarge, fetch_head, forget_head, init_forks, is_shallow
+from core.git.remotes import (
+    MAX_REFS,
+    TOKEN_USER,
+    fetch,
+    fetch_commit,
+    fetch_fork,
+    fork_source,
+    remote_refs,
+    source_of,
+)
+from core.git.remotes import Source as RemoteSource
 from core.git.repository import (
     CommitInfo,
     commit_info,
@@ -14,6 +26,7 @@ from core.git.repository import (
     init_mirror,
     is_ancestor,
     pin,
+    pinned,
     read_file,
     refs,
     resolve,
@@ -25,17 +38,26 @@ from core.git.trees import export
 __all__ = [
     "MAX_REFS",
     "TOKEN_USER",
+    "Bounds",
     "CommitInfo",
+    "RemoteSource",
+    "TooLarge",
+    "TooSlow",
     "changed_paths",
     "commit_info",
     "export",
     "fetch",
     "fetch_commit",
     "fetch_fork",
+    "fetch_head",
+    "forget_head",
+    "fork_source",
     "has_been",
+    "init_forks",
     "init_hosted",
     "init_mirror",
     "is_ancestor",
+    "is_shallow",
     "merge_base",
     "pin",
     "pinned",
@@ -45,4 +67,5 @@ __all__ = [
     "resolve",
     "resolve_beginning",
     "set_head_to_first_branch",
+    "source_of",
 ]

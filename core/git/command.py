@@ -38,6 +38,10 @@ OPTIONS = {
 }
 
 
+class TooSlow(GitError):
+    """Raised when git took longer than it may."""
+
+
 def run(
     arguments: Sequence[str],
     *,
@@ -47,11 +51,13 @@ def run(
     environment: Mapping[str, str] | None = None,
     stdout: int = subprocess.DEVNULL,
     stdout_limit: int = 0,
+    file_limit: int | None = None,
 ) -> bytes:
     """Run `git <arguments>` in a bare `repository`; `protocol` is the one transport it may use.
 
-    What it prints is returned when `stdout` is a pipe. Raises GitError with what git said, or when it took longer than
-    `time_limit_s` or printed more than `stdout_limit` bytes; then all its processes are ended.
+    What it prints is returned when `stdout` is a pipe. Raises GitError with what git said, TooSlow when it took longer than
+    `time_limit_s`, GitError when it printed more than `stdout_limit` bytes; then all its processes are ended. A process
+    that writes a file of more than `file_limit` bytes dies, of which git says little.
     """
     options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
     command = [
@@ -62,6 +68,9 @@ def run(
         f"safe.directory={os.path.realpath(repository)}",
         *arguments,
     ]
+    if file_limit is not None:
+        # git has no option for it. The kernel does: a shell sets the limit, in POSIX's blocks of 512 bytes, before git starts
+        command = ["sh", "-c", 'ulimit -f "$0" && exec "$@"', str(max(1, file_limit // 512)), *command]
     try:
         process = subprocess.Popen(
             command,
@@ -76,7 +85,7 @@ def run(
     with process, _ended_with_its_children(process):
         heard = _heard(process, time.monotonic() + time_limit_s, stdout_limit)
     if heard is None:
-        raise GitError(f"git {arguments[0]} took longer than {time_limit_s:g} s and was ended")
+        raise TooSlow(f"git {arguments[0]} took longer than {time_limit_s:g} s and was ended")
     printed, said = heard
     if len(printed) > stdout_limit:
         raise GitError(f"git {arguments[0]} printed more than {stdout_limit:,} bytes and was ended")

@@ -18,7 +18,7 @@ from pygit2.enums import FetchPrune
 from core import names
 from core.errors import GitDenied, GitError, InvalidInput
 from core.git import command
-from core.git.repository import PINS, as_git_error, checked_ref, checked_sha, open_repository, refs, resolve
+from core.git.repository import PINS, as_git_error, checked_ref, checked_sha, open_repository, pinned, refs, resolve
 from core.git.url import RemoteUrl
 from core.git.url import parse as parse_url
 
@@ -32,6 +32,7 @@ LISTING_BYTES = 2 * MAX_REFS * 1200  # an annotated tag has two lines, and a ref
 REPACK_LIMIT_S = 600.0
 MANY_PACKS = 50  # each fetch adds one; libgit2 never joins them
 STALE_LOCK_S = 60.0
+PARTIAL_PACKS = ("tmp_", "pack_git2_")  # git's and libgit2's
 KNOWN_HOSTS = "known_hosts"  # beside the repositories
 TOKEN_CHARS = 16  # no forge makes shorter tokens
 DENIED = ("terminal prompts disabled", "Authentication failed", "' not found", "returned error: 403")
@@ -67,39 +68,64 @@ def fetch(
     pinned. One that the remote does not or no longer give is no error: ask `resolve`. A user name in an https URL is used
     with `token`, else `token_user`. Redirects are not followed. Raises GitError; its text holds no credentials.
     """
-    remote = parse_url(url, allow_local=allow_local, allow_http=allow_http)
-    source = _source(remote, ssh_key, (token_user, token), time_limit_s)
+    source = source_of(
+        url,
+        allow_local=allow_local,
+        allow_http=allow_http,
+        ssh_key=ssh_key,
+        token=token,
+        token_user=token_user,
+        time_limit_s=time_limit_s,
+    )
     wanted, refspecs = [checked_sha(sha) for sha in shas], [f"+{checked_ref(ref)}:{pinned(ref)}" for ref in more]
-    with _one_writer(path), _errors_about(source):
-        if not (remote.scheme in LIBGIT2_SCHEMES and refs(path) and _by_libgit2(path, source)):
-            _by_git(path, source, ["--prune", "--force"], MIRRORED)
+    with one_writer(path), errors_about(source):
+        if not (source.remote.scheme in LIBGIT2_SCHEMES and refs(path) and _by_libgit2(path, source)):
+            by_git(path, source, ["--prune", "--force"], MIRRORED)
         for refspec in refspecs:
             with contextlib.suppress(GitError):
-                _by_git(path, source, [], [refspec])
+                by_git(path, source, [], [refspec])
         for sha in wanted:
             if resolve(path, sha) is None:
                 with contextlib.suppress(GitError):
-                    _by_git(path, source, [], [f"+{sha}:{PINS}{sha}"])
+                    by_git(path, source, [], [f"+{sha}:{PINS}{sha}"])
         _join_packs(path)
 
 
-def pinned(ref: str) -> str:
-    """Where a ref is kept that is no branch and no tag of ours: `refs/pull/7/head` as `refs/pushmill/pull/7/head`."""
-    return PINS + ref.removeprefix("refs/")
+def fetch_fork(path: Path, url: str, sha: str, *, allow_http: bool) -> None:
+    """Fetch one commit of somebody else's repository, with its history, and pin it. Raises GitError."""
+    source = fork_source(url, allow_http=allow_http, time_limit_s=FETCH_LIMIT_S)
+    with one_writer(path), errors_about(source):
+        by_git(path, source, [], [f"+{checked_sha(sha)}:{PINS}{sha}"])
+        _join_packs(path)
 
 
-def fetch_fork(path: Path, url: str, ref: str, *, kept_as: str, allow_http: bool) -> None:
-    """Fetch one ref of somebody else's repository and keep it where `pinned(kept_as)` says.
-
-    Over http alone, where nobody has credentials but those that are given; none are. Raises GitError.
-    """
+def fork_source(url: str, *, allow_http: bool, time_limit_s: float) -> Source:
+    """A fork: over http(s) alone, where nobody has credentials but those that are given; none are. Raises GitError."""
     remote = parse_url(url, allow_local=False, allow_http=allow_http)
     if remote.scheme == "ssh" or remote.username or remote.password:
         raise GitError(f"{remote.address}: a fork is fetched over https and without credentials")
-    source = Source(remote=remote, username="", password="", ssh_key=None, deadline=time.monotonic() + FETCH_LIMIT_S)
-    with _one_writer(path), _errors_about(source):
-        _by_git(path, source, [], [f"+{checked_ref(ref)}:{pinned(checked_ref(kept_as))}"])
-        _join_packs(path)
+    return Source(remote=remote, username="", password="", ssh_key=None, deadline=time.monotonic() + time_limit_s)
+
+
+def source_of(
+    url: str,
+    *,
+    allow_local: bool,
+    allow_http: bool,
+    ssh_key: bytes | None = None,
+    token: str | None = None,
+    token_user: str = TOKEN_USER,
+    time_limit_s: float = FETCH_LIMIT_S,
+) -> Source:
+    """The remote at a URL, with the credentials for it. Raises GitError."""
+    remote = parse_url(url, allow_local=allow_local, allow_http=allow_http)
+    return Source(
+        remote=remote,
+        username=remote.username or token_user,
+        password=token or remote.password or "",
+        ssh_key=ssh_key,
+        deadline=time.monotonic() + time_limit_s,
+    )
 
 
 def remote_refs(
@@ -118,9 +144,16 @@ def remote_refs(
     With each what it points to and, for an annotated tag, the commit that this leads to. Refs with names that may
     not be used here are left out. Raises GitError as `fetch` does, and for more than MAX_REFS.
     """
-    remote = parse_url(url, allow_local=allow_local, allow_http=allow_http)
-    source = _source(remote, ssh_key, (token_user, token), time_limit_s)
-    with _errors_about(source), _environment(path, source) as environment:
+    source = source_of(
+        url,
+        allow_local=allow_local,
+        allow_http=allow_http,
+        ssh_key=ssh_key,
+        token=token,
+        token_user=token_user,
+        time_limit_s=time_limit_s,
+    )
+    with errors_about(source), _environment(path, source) as environment:
         printed = command.run(
             ["ls-remote", "--quiet", "--heads", "--tags", "--", source.remote.address],
             repository=path,
@@ -159,21 +192,10 @@ def fetch_commit(path: Path, url: str, sha: str, *, username: str, password: str
         ssh_key=None,
         deadline=time.monotonic() + FETCH_LIMIT_S,
     )
-    with _one_writer(path), _errors_about(source):
+    with one_writer(path), errors_about(source):
         if ref not in open_repository(path).references:  # the ref is written last: with it the commit is whole
-            _by_git(path, source, ["--depth=1"], [f"+{sha}:{ref}"])
+            by_git(path, source, ["--depth=1"], [f"+{sha}:{ref}"])
             _join_packs(path)
-
-
-def _source(remote: RemoteUrl, ssh_key: bytes | None, login: tuple[str, str | None], time_limit_s: float) -> Source:
-    user, token = login
-    return Source(
-        remote=remote,
-        username=remote.username or user,
-        password=token or remote.password or "",
-        ssh_key=ssh_key,
-        deadline=time.monotonic() + time_limit_s,
-    )
 
 
 class _Callbacks(pygit2.RemoteCallbacks):  # type: ignore[misc, unused-ignore]
@@ -210,15 +232,20 @@ def _by_libgit2(path: Path, source: Source) -> bool:
     return True
 
 
-def _by_git(path: Path, source: Source, options: Sequence[str], refspecs: Sequence[str]) -> None:
+def by_git(
+    path: Path, source: Source, options: Sequence[str], refspecs: Sequence[str], *, file_limit: int | None = None
+) -> None:
+    """Fetch refspecs with the git binary. With `file_limit` all of it is one file of at most so many bytes."""
     quiet = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"]
+    one_pack = [] if file_limit is None else ["-c", "fetch.unpackLimit=1"]
     with _environment(path, source) as environment:
         command.run(
-            ["fetch", *quiet, *options, "--", source.remote.address, *refspecs],
+            [*one_pack, "fetch", *quiet, *options, "--", source.remote.address, *refspecs],
             repository=path,
             time_limit_s=max(1.0, source.deadline - time.monotonic()),
             protocol=source.remote.scheme,
             environment=environment,
+            file_limit=file_limit,
         )
 
 
@@ -234,13 +261,13 @@ def _environment(path: Path, source: Source) -> Iterator[dict[str, str]]:
 
 
 @contextlib.contextmanager
-def _errors_about(source: Source) -> Iterator[None]:
+def errors_about(source: Source) -> Iterator[None]:
     """Name the remote in the errors raised inside, and cut the secrets out of them."""
     try:
         yield
     except GitError as error:
         text = _masked(str(error), source)
-        kind = GitDenied if any(words in text for words in DENIED) else GitError
+        kind = GitDenied if any(words in text for words in DENIED) else type(error)
         raise kind(f"{source.remote.address}: {text}{_way_out(text, source.remote.host)}") from None
 
 
@@ -274,12 +301,28 @@ def _way_out(text: str, host: str) -> str:
 
 
 @contextlib.contextmanager
-def _one_writer(path: Path) -> Iterator[None]:
+def one_writer(path: Path) -> Iterator[None]:
     """One fetch at a time into a repository, whichever process it is of; the lock dies with its holder."""
     with as_git_error(path), open(path / "pushmill.lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _remove_stale_locks(path)
+        remove_partial_packs(path)
         yield
+
+
+def remove_partial_packs(path: Path) -> None:
+    """Delete what a fetch that was killed or aborted has received. Call while nobody else writes into the repository."""
+    for file in _partial_packs(path):
+        file.unlink(missing_ok=True)
+
+
+def partial_packs_size(path: Path) -> int:
+    """Bytes of the largest of them."""
+    return max((file.stat().st_size for file in _partial_packs(path)), default=0)
+
+
+def _partial_packs(path: Path) -> list[Path]:
+    return [file for prefix in PARTIAL_PACKS for file in (path / "objects" / "pack").glob(f"{prefix}*")]
 
 
 def _remove_stale_locks(path: Path) -> None:

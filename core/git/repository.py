@@ -167,6 +167,11 @@ def pin(path: Path, sha: str) -> None:
         repository.references.create(PINS + sha, commit.id)
 
 
+def pinned(ref: str) -> str:
+    """Where a ref is kept that is no branch and no tag of ours: `refs/pull/7/head` as `refs/pushmill/pull/7/head`."""
+    return PINS + ref.removeprefix("refs/")
+
+
 def refs(path: Path) -> dict[str, str]:
     """Every branch and tag by its full name, with what it points to: for an annotated tag the tag, not the commit."""
     repository = open_repository(path)

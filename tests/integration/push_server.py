@@ -152,7 +152,7 @@ class PushServer:
     def push_files(self) -> list[Path]:
         return sorted(self.config.git_dir.glob("*.git/pushmill/*.push"))
 
-    def with_git(self, **settings: bool) -> PushServer:
+    def with_git(self, **settings: Any) -> PushServer:
         """Change what may be fetched."""
         self.config = replace(self.config, git=replace(self.config.git, **settings))
         return self

@@ -49,7 +49,10 @@ def page(hub: Hub, path: str) -> str:
 
 
 def approve(hub: Hub, sha: str) -> Any:
-    return hub.person.post(f"/p/model/commits/{sha}/approve", "/p/model/settings/")
+    """Press the button, and let the worker fetch the commit."""
+    answer = hub.person.post(f"/p/model/commits/{sha}/approve", "/p/model/settings/")
+    hub.drain()
+    return answer
 
 
 def test_the_commits_page_says_who_wants_what_and_what_approving_means(hub: Hub) -> None:
@@ -77,6 +80,26 @@ def test_approving_runs_it_and_the_page_says_who_did(hub: Hub) -> None:
     assert hub.steps() == ["train"]
 
 
+def test_until_it_is_fetched_the_page_says_so_and_offers_nothing(hub: Hub) -> None:
+    sha = head(hub)
+    ask(hub, sha)
+    hub.path.rename(hub.path.with_name("away"))
+    approve(hub, sha)
+    shown = page(hub, f"commits/{sha}/")
+    assert "it runs as soon as its history is fetched" in shown
+    assert "Approve and run" not in shown
+    newest = hub.deliveries()[0]
+    assert (newest.source, newest.state) == ("approval", "stored")
+    assert "forge.git" in newest.message
+    assert "somebody approved a commit" in hub.page(newest.id)
+    assert hub.steps() == []
+    hub.path.with_name("away").rename(hub.path)
+    hub.again(newest.id)
+    hub.drain()
+    assert hub.steps() == ["train"]
+    assert hub.deliveries()[0].message == f"commit {sha} is approved: 1 execution"
+
+
 def test_the_project_and_its_commits_say_how_many_wait_and_which(hub: Hub) -> None:
     first, second = head(hub), head(hub, "another", 8)
     ask(hub, first)
@@ -95,8 +118,9 @@ def test_the_project_and_its_commits_say_how_many_wait_and_which(hub: Hub) -> No
 
 
 def test_one_that_has_moved_on_is_said_to_and_cannot_be_approved(hub: Hub) -> None:
-    first, second = head(hub), head(hub, "more")
+    first = head(hub)
     ask(hub, first)
+    second = head(hub, "more")
     ask(hub, second, "updated")
     shown = page(hub, f"commits/{first}/")
     assert "which has moved on" in shown
@@ -122,6 +146,7 @@ def test_only_a_logged_in_person_with_the_forms_own_token_approves(hub: Hub) -> 
     grace = Person(hub.api)
     grace.log_in("grace", "pm_grace")
     assert grace.post(path, "/p/model/settings/").status_code == 303
+    hub.drain()
     assert hub.steps() == ["train"]
     assert "Approved by grace" in page(hub, f"commits/{sha}/")
 

@@ -44,6 +44,14 @@ def fetch(mirror: Path, made: MadeRepository, *shas: str) -> None:
     git.fetch(mirror, str(made.path), allow_local=True, allow_http=False, shas=shas)
 
 
+def fetch_head(
+    path: Path, url: str, ref: str, kept_as: str, *, most: int = 1024**2, in_all: int = 1024**3, seconds: float = 60.0
+) -> None:
+    """As that of a pull request from a fork."""
+    source = git.fork_source(url, allow_http=True, time_limit_s=seconds)
+    git.fetch_head(path, source, ref, kept_as=kept_as, bounds=git.Bounds(bytes=most, all_bytes=in_all))
+
+
 def test_a_mirror_follows_new_moved_and_deleted_refs_and_keeps_its_pins(mirror: Path, made: MadeRepository) -> None:
     first = made.commit({"a": b"1"})
     made.git("branch", "topic")
@@ -298,23 +306,8 @@ def test_what_is_no_ref_is_not_fetched(mirror: Path, made: MadeRepository, serve
     server.public = "/git/"
     for refs in ((ref, "refs/pull/7/head"), ("refs/heads/main", ref)):
         with pytest.raises(GitError, match="no ref that git accepts"):
-            git.fetch_fork(mirror, f"{server.url}/git/made.git", refs[0], kept_as=refs[1], allow_http=True)
+            fetch_head(mirror, f"{server.url}/git/made.git", refs[0], refs[1])
     assert git.refs(mirror) == {}
-
-
-def test_a_fork_is_fetched_by_one_ref_without_credentials_and_kept_apart(
-    mirror: Path, made: MadeRepository, server: GitServer
-) -> None:
-    sha = made.commit({"a": b"1"})
-    made.git("branch", "other")
-    server.public = "/git/"
-    url = f"{server.url}/git/made.git"
-    git.fetch_fork(mirror, url, "refs/heads/main", kept_as="refs/pull/7/head", allow_http=True)
-    assert git.refs(mirror) == {}
-    assert git.resolve(mirror, "refs/pushmill/pull/7/head") == sha
-    assert server.credentials_seen == set()
-    with pytest.raises(GitError, match="gone"):
-        git.fetch_fork(mirror, url, "refs/heads/gone", kept_as="refs/pull/7/head", allow_http=True)
 
 
 @pytest.mark.parametrize(
@@ -327,11 +320,13 @@ def test_a_fork_is_fetched_by_one_ref_without_credentials_and_kept_apart(
 def test_a_fork_is_fetched_over_http_alone_and_by_nobodys_name(
     mirror: Path, made: MadeRepository, server: GitServer, url: str
 ) -> None:
-    made.commit({"a": b"1"})
+    sha = made.commit({"a": b"1"})
     given = url.format(host=server.url.removeprefix("http://"), path=made.path)
     with pytest.raises(GitError) as refused:
-        git.fetch_fork(mirror, given, "refs/heads/main", kept_as="refs/pull/7/head", allow_http=True)
+        fetch_head(mirror, given, "refs/heads/main", "refs/pull/7/head")
     assert TOKEN not in str(refused.value)
+    with pytest.raises(GitError):
+        git.fetch_fork(mirror, given, sha, allow_http=True)
     assert server.requests == []
 
 

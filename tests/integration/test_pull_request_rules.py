@@ -103,7 +103,7 @@ def test_what_a_member_approves_runs_by_the_rules_and_stops_the_head_before(site
     site.ask(second, "updated")
     assert states(site) == [State.QUEUED]
     site.approve(second)
-    assert states(site) == [State.STOPPED, State.CREATED]
+    assert states(site) == [State.STOPPED, State.QUEUED]
     assert [execution.priority for execution in site.pushes.executions("model")] == [2, 2]
 
 

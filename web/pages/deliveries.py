@@ -13,7 +13,7 @@ from core.model import Commit, Project
 from core.states import UNFINISHED
 from web import access
 from web.pages.paging import Page
-from web.services import redaction, schedule
+from web.services import approvals, redaction, schedule
 from web.store import commits, deliveries, launched, projects
 from web.store.commits import Push
 from web.store.db import transaction
@@ -130,6 +130,8 @@ def _signature(delivery: Delivery) -> str:
         return "not needed: it was found by asking the repository"
     if delivery.source == schedule.SOURCE:
         return "not needed: its time had come"
+    if delivery.source == approvals.SOURCE:
+        return "not needed: somebody approved a commit"
     if delivery.source == projects.HOSTED and not delivery.headers and delivery.signature == "valid":
         return "not needed: it was pushed to this server"
     return SIGNATURES.get(delivery.signature, delivery.signature)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from sqlite_utils import Database
 
+from core import git
 from core.config import Config
-from core.errors import Conflict
+from core.errors import Conflict, InvalidDelivery
 from core.model import Project, PushEvent, Target, User
 from web.services import heads, hosting, planning, repeats, trigger
 from web.services.heads import Head
 from web.services.planning import Plan
 from web.services.trigger import Source
-from web.store import approvals, commits, deliveries, launched, outbox, projects
+from web.store import approvals, commits, deliveries, launched, outbox, projects, users
 from web.store.approvals import Waiting
 from web.store.commits import Push
 from web.store.db import transaction
 from web.store.launched import Launched
 
 SHOWN = 10  # of the commits that wait
+SOURCE = "approval"  # of the deliveries that fetch what was approved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +47,74 @@ def overview(db: Database, project: Project) -> Overview:
     return Overview(count=approvals.count(db, project.id), first=approvals.waiting(db, project.id, limit=SHOWN))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Approved:
+    """A commit and who approved it: what a delivery of an approval says."""
+
+    sha: str
+    username: str
+
+    @property
+    def name(self) -> str:
+        return f"{SOURCE}-{self.sha}"
+
+
 def approve(db: Database, config: Config, project: Project, sha: str, person: User) -> list[Launched]:
     """Let commit `sha` run and launch what waits of it, each once. Nudge and dispatch after it.
 
-    It is no error when somebody was faster. Raises Conflict when nothing of it waits, or not any more.
+    Of a commit that must be fetched first nothing is launched here: a stored delivery does both. It is no error when
+    somebody was faster. Raises Conflict when nothing of it waits, or not any more.
     """
     waiting = approvals.waiting(db, project.id, sha)
     if not waiting:
         _check_approved(db, project, sha)
-    chosen = {item.push.id: _chosen(db, config, project, item) for item in waiting}
+    approved = Approved(sha=sha, username=person.username)
+    missing = {item.push.repository_id for item in waiting if not _is_here(db, config, item)}
+    if not missing:
+        return launch(db, config, project, approved)
+    with transaction(db):
+        for item in waiting:
+            approvals.add(db, item.push.repository_id, sha, person.id)
+        for repository_id in missing:
+            _store(db, repository_id, approved)
+    return []
+
+
+def read(body: bytes) -> Approved:
+    """Raises InvalidDelivery."""
+    try:
+        return Approved(**json.loads(body))
+    except (ValueError, TypeError) as error:
+        raise InvalidDelivery(f"not a delivery of an approval: {error}") from None
+
+
+def places(db: Database, project: Project, repository_id: int, sha: str) -> list[str]:
+    """Where an approved commit that waits is fetched from: a fork's URL, or "" for the repository itself."""
+    waiting = approvals.waiting(db, project.id, sha)
+    return [item.pull_request.fetch_url for item in waiting if item.push.repository_id == repository_id]
+
+
+def _is_here(db: Database, config: Config, item: Waiting) -> bool:
+    repository = projects.repository(db, item.push.repository_id)
+    return git.resolve(hosting.repository_path(config, repository), item.push.after) is not None
+
+
+def _store(db: Database, repository_id: int, approved: Approved) -> None:
+    """Have the commit fetched; once more when that was tried before and failed."""
+    body = json.dumps(asdict(approved)).encode()
+    row, is_new = deliveries.store(
+        db, repository_id, source=SOURCE, delivery_id=approved.name, event=SOURCE, headers={}, body=body
+    )
+    if not is_new:
+        deliveries.hurry(db, row if deliveries.state(db, row) == "stored" else deliveries.again(db, row))
+
+
+def launch(db: Database, config: Config, project: Project, approved: Approved) -> list[Launched]:
+    """Launch what waits of an approved commit, each once. The commit is in the mirror."""
+    sha, person = approved.sha, users.by_name(db, approved.username)
+    if person is None:
+        raise Conflict(f"there is no user {approved.username!r} any more")
+    chosen = {item.push.id: _chosen(db, config, project, item) for item in approvals.waiting(db, project.id, sha)}
     made: list[Launched] = []
     ran: dict[Target, str] = {}
     with transaction(db):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def ask(db: Database, config: Config, project: Project, question: Question) -> A
         project = replace(project, rules=question.rules)
     repository = hosting.repository_of(db, project)
     path = hosting.repository_path(config, repository)
-    sha = _commit(db, project, path, question.name)
+    path, sha = _commit(db, project, (path, hosting.forks_path(config, repository)), question.name)
     asked = _event(db, project, repository, path, question, sha)
     head = heads.look(db, project, path, sha)
     plan = planning.plan(
@@ -100,17 +101,19 @@ def events(text: str) -> list[str]:
     return [*map(str, usual), *(f"{SCHEDULE_OF}{rule.name}" for rule in schedule.scheduled(text))]
 
 
-def _commit(db: Database, project: Project, path: Path, name: str) -> str:
-    if not path.is_dir():
+def _commit(db: Database, project: Project, paths: Sequence[Path], name: str) -> tuple[Path, str]:
+    """The commit, and the first of the repositories that has it."""
+    if not paths[0].is_dir():
         raise InvalidInput(f"nothing of project {project.name} has been pushed or fetched yet")
     name = name.strip()
-    sha = git.resolve(path, name) if name else None
-    if sha is None and SHORT_SHA.fullmatch(name):
-        found = commits.beginning_with(db, project.id, name)
-        sha = git.resolve(path, found[0]) if len(found) == 1 else None
-    if sha is None:
-        raise InvalidInput(f"there is no commit, branch or tag {name[:100]!r} here")
-    return sha
+    asked = [name] if name else []
+    if SHORT_SHA.fullmatch(name) and len(found := commits.beginning_with(db, project.id, name)) == 1:
+        asked += found
+    for path in paths:
+        for one in asked:
+            if path.is_dir() and (sha := git.resolve(path, one)):
+                return path, sha
+    raise InvalidInput(f"there is no commit, branch or tag {name[:100]!r} here")
 
 
 def _event(db: Database, project: Project, repository: Repository, path: Path, question: Question, sha: str) -> _Event:

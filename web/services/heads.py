@@ -15,9 +15,15 @@ from core.steps.parse import YAML_BYTES
 from core.steps.sandbox import parse_limited
 from web.store import commits
 
+MISSING_ATTEMPTS = 5  # a forge may announce a commit seconds before it serves it; for ever means it was forced away
+
 
 class CommitMissing(GitError):
     """Raised when an event names a commit that the repository does not have, or not yet."""
+
+
+class HeadRefused(GitError):
+    """Raised when the head of a fork's pull request is larger than what is fetched of strangers, or slower."""
 
 
 @dataclass(frozen=True, kw_only=True)

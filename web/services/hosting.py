@@ -31,6 +31,11 @@ def repository_path(config: Config, repository: Repository) -> Path:
     return config.git_dir / f"{repository.id}.git"
 
 
+def forks_path(config: Config, repository: Repository) -> Path:
+    """Where the heads of forks' pull requests are kept that nobody has approved."""
+    return config.git_dir / f"{repository.id}.forks.git"
+
+
 def webhook_path(project: Project, forge: str) -> str:
     """Where deliveries for a project go, below the server's URL."""
     return f"/hooks/{project.name}/{'plain' if forge == projects.HOSTED else forge}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from core import git, names
+from core import git
 from core.config import Config
 from core.errors import GitError, InvalidDelivery
 from core.model import PullRequestEvent, PushEvent, Repository
@@ -16,9 +16,22 @@ from hooks import post_receive
 from hooks.forges import plain
 from hooks.forges.base import Forge, Ignored
 from hooks.forges.registry import FORGES
-from web.services import dispatch, heads, hosting, polling, pull_requests, remotes, schedule, trigger, unrecorded
-from web.services.heads import CommitMissing
+from web.services import (
+    approvals,
+    dispatch,
+    fork_heads,
+    heads,
+    hosting,
+    polling,
+    pull_requests,
+    remotes,
+    schedule,
+    trigger,
+    unrecorded,
+)
+from web.services.heads import MISSING_ATTEMPTS, CommitMissing, HeadRefused
 from web.services.queues import Queues
+from web.services.rules import words
 from web.services.trigger import Source
 from web.services.vault import Vault
 from web.store import commits, deliveries, projects
@@ -27,7 +40,6 @@ from web.store.deliveries import POLL, Delivery
 logger = logging.getLogger(__name__)
 
 GIVE_UP_ATTEMPTS = 450  # with the longest back-off, about three days
-MISSING_ATTEMPTS = 5  # a forge may announce a commit seconds before it serves it; for ever means it was forced away
 
 
 def drain(db: Database, config: Config, vault: Vault, queues: Queues) -> None:
@@ -106,6 +118,8 @@ def _handle(db: Database, config: Config, vault: Vault, delivery: Delivery) -> t
     source = Source(project=project, repository=repository, path=path, delivery=delivery)
     if delivery.source == schedule.SOURCE:
         return _scheduled(db, config, vault, source)
+    if delivery.source == approvals.SOURCE:
+        return _approved(db, config, vault, source)
     events = forge_of(delivery.source).parse(delivery.headers, delivery.body)
     if isinstance(events, Ignored):
         return "ignored", events.reason
@@ -122,17 +136,37 @@ def _pull_request(
     db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent
 ) -> tuple[str, str]:
     outcome = pull_requests.note(db, source, event)
+    if outcome == pull_requests.CLOSED:
+        fork_heads.forget(config, source.repository, event.number)
     if outcome is None:
-        shas = [event.sha] if names.is_sha(event.sha) else []
-        remotes.fetch(db, config, vault, source.repository, shas, [event.fetch_ref] if event.fetch_ref else [])
+        remotes.fetch(db, config, vault, source.repository, *pull_requests.wanted(db, source, event))
         _follow_head(db, source)
         try:
-            outcome = pull_requests.follow(db, config, source, event)
+            outcome = pull_requests.follow(db, config, vault, source, event)
+        except HeadRefused as error:
+            pull_requests.refuse(db, source, event)
+            return "failed", f"pull request {event.number}: {error}"
         except CommitMissing as error:
             if source.delivery.attempts < MISSING_ATTEMPTS:
                 raise
             return "failed", f"pull request {event.number}: {error}"
     return "done", f"pull request {event.number}: {outcome}"
+
+
+def _approved(db: Database, config: Config, vault: Vault, source: Source) -> tuple[str, str]:
+    """Fetch a commit that somebody approved, and launch what waits of it."""
+    asked = approvals.read(source.delivery.body)
+    urls = approvals.places(db, source.project, source.repository.id, asked.sha)
+    if not urls:
+        return "ignored", f"nothing of commit {asked.sha} waits for approval any more"
+    try:
+        fork_heads.fetch_whole(db, config, vault, source.repository, asked.sha, urls[0])
+    except CommitMissing as error:
+        if source.delivery.attempts < MISSING_ATTEMPTS:
+            raise
+        return "failed", str(error)
+    made = approvals.launch(db, config, source.project, asked)
+    return "done", f"commit {asked.sha} is approved: {words.counted(one.target for one in made) or 'nothing runs'}"
 
 
 def _scheduled(db: Database, config: Config, vault: Vault, source: Source) -> tuple[str, str]:

@@ -74,6 +74,8 @@ def changes(db: Database, repository: Repository, path: Path, event: PushEvent, 
 def _base(path: Path, event: PushEvent, base_branch: str, default_ref: str) -> str | None:
     """The commit against which an event's changes are seen, None for "everything is new"."""
     if event.kind is EventKind.PULL_REQUEST:
+        if git.is_shallow(path):
+            raise GitError("its history is fetched once it is approved")
         if git.resolve(path, f"refs/heads/{base_branch}") is None:
             raise GitError(f"its base branch {base_branch[:200]} is not here")
         return git.merge_base(path, f"refs/heads/{base_branch}", event.after)

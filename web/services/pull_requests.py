@@ -8,13 +8,12 @@ from sqlite_utils import Database
 
 from core import git, names
 from core.config import Config
-from core.errors import GitError
-from core.git import url as git_url
 from core.model import EventKind, PullRequest, PullRequestEvent, PushEvent
-from web.services import heads, hosting, trigger
+from web.services import fork_heads, heads, hosting, trigger
 from web.services.heads import CommitMissing
 from web.services.trigger import Source
-from web.store import commits, pull_requests
+from web.services.vault import Vault
+from web.store import approvals, commits, pull_requests
 from web.store.db import transaction
 
 CLOSED = "it is closed, nothing runs"
@@ -36,14 +35,25 @@ def note(db: Database, source: Source, event: PullRequestEvent) -> str | None:
     return trigger.KNOWN
 
 
-def follow(db: Database, config: Config, source: Source, event: PullRequestEvent) -> str:
-    """Record the head of a pull request, fetched as far as the repository has it, with all that follows; the outcome.
+def wanted(db: Database, source: Source, event: PullRequestEvent) -> tuple[list[str], list[str]]:
+    """The commits and refs that the mirror needs for an event; none for a stranger's head, which is fetched apart."""
+    if fork_heads.is_strange(event, pull_requests.find(db, source.repository.id, event.number)):
+        return [], []
+    return [event.sha] if names.is_sha(event.sha) else [], [event.fetch_ref] if event.fetch_ref else []
 
-    Raises CommitMissing. An event that comes after that of a newer head does not make its own the present one.
+
+def follow(db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent) -> str:
+    """Record the head of a pull request with all that follows; the outcome. The mirror has been fetched.
+
+    Raises CommitMissing and HeadRefused. An event that comes after that of a newer head does not make its own the present
+    one.
     """
-    sha, there = _head(config, source, event)
     known = pull_requests.find(db, source.repository.id, event.number)
-    late = known is not None and sha != there and _is_older(source, sha, known)
+    if fork_heads.is_strange(event, known):
+        source, sha, late = *_strange(db, config, vault, source, event), False
+    else:
+        sha, there = _head(source, event)
+        late = known is not None and sha != there and _is_older(source, sha, known)
     if known is not None and (late or source.again):
         request = known
     else:
@@ -52,12 +62,31 @@ def follow(db: Database, config: Config, source: Source, event: PullRequestEvent
     if request.closed and not source.again:
         return CLOSED  # meanwhile: this delivery had to wait
     push = _push(db, request, event, sha, "" if late else request.sha)
-    head = heads.read(db, source.project, source.path, sha)
+    if source.path == hosting.repository_path(config, source.repository):
+        git.pin(source.path, sha)
+    head = heads.look(db, source.project, source.path, sha)
     present = request if late else replace(request, sha=sha)
     outcome = trigger.follow(db, config, replace(source, pull_request=present), push, head)
     if not (late or source.again):
         pull_requests.set_head(db, request.id, sha)
     return outcome
+
+
+def refuse(db: Database, source: Source, event: PullRequestEvent) -> None:
+    """Record the head that was not fetched: the one before it can no longer be approved."""
+    with transaction(db):
+        request = pull_requests.save(db, source.repository.id, event, event.sha, source.delivery.received_at)
+        if not source.again:
+            pull_requests.set_head(db, request.id, event.sha)
+
+
+def _strange(db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent) -> tuple[Source, str]:
+    """The present head of a fork's pull request, and where it is: in the mirror once somebody has approved it."""
+    sha = fork_heads.fetch(db, config, vault, source, event)
+    if approvals.find(db, source.repository.id, sha):
+        fork_heads.fetch_whole(db, config, vault, source.repository, sha, event.fetch_url)
+        return source, sha
+    return replace(source, path=hosting.forks_path(config, source.repository)), sha
 
 
 def _is_recorded(db: Database, known: PullRequest, event: PullRequestEvent) -> bool:
@@ -90,35 +119,11 @@ def _identity(request: PullRequest, sha: str) -> str:
     return f"pull request {request.number} {sha}"
 
 
-def _head(config: Config, source: Source, event: PullRequestEvent) -> tuple[str, str | None]:
+def _head(source: Source, event: PullRequestEvent) -> tuple[str, str | None]:
     """The full name of an event's commit, and the head that the repository has now. Raises CommitMissing."""
-    ref = git.pinned(event.fetch_ref or f"refs/pull/{event.number}/head")
-    if event.fetch_url:
-        _fetch_fork(config, source, event)
-    elif not event.fetch_ref:
-        if event.from_fork:
-            raise CommitMissing("its fork is gone")
-        ref = f"refs/heads/{event.head_branch}"
+    ref = git.pinned(event.fetch_ref) if event.fetch_ref else f"refs/heads/{event.head_branch}"
     full = git.resolve(source.path, event.sha) if names.is_sha(event.sha) else None
     sha = full or git.resolve_beginning(source.path, event.sha, ref)
     if sha is None:
         raise CommitMissing(f"the repository has no commit {event.sha}")
     return sha, git.resolve(source.path, ref)
-
-
-def _fetch_fork(config: Config, source: Source, event: PullRequestEvent) -> None:
-    """From where the repository itself lies and nowhere else, and without what opens the repository."""
-    home = hosting.remote_of(source.repository)
-    try:
-        fork = git_url.parse(event.fetch_url, allow_local=False, allow_http=config.git.allow_http)
-        if home is None or fork.site.lower() != home.site.lower():
-            raise CommitMissing(f"{fork.address} lies elsewhere than the repository and is not fetched")
-        git.fetch_fork(
-            source.path,
-            event.fetch_url,
-            f"refs/heads/{event.head_branch}",
-            kept_as=f"refs/pull/{event.number}/head",
-            allow_http=config.git.allow_http,
-        )
-    except GitError as error:
-        raise CommitMissing(str(error)) from None

@@ -49,6 +49,13 @@ def fetch(
     projects.set_fetched(db, repository.id)
 
 
+def source(
+    db: Database, config: Config, vault: Vault, repository: Repository, *, time_limit_s: float
+) -> git.RemoteSource:
+    """The remote of a repository with its credentials, for the functions of `core.git` that take one. Raises GitError."""
+    return git.source_of(_url(repository), time_limit_s=time_limit_s, **_access(db, config, vault, repository))
+
+
 def refs(db: Database, config: Config, vault: Vault, repository: Repository) -> dict[str, tuple[str, ...]]:
     """Where the remote's branches and tags are, as `git.remote_refs` says it. Raises GitError."""
     path = hosting.repository_path(config, repository)

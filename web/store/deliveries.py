@@ -109,7 +109,7 @@ def last_told(db: Database, repository_id: int) -> Delivery | None:
     columns = ", ".join(name for name in Delivery.__dataclass_fields__ if name != "body")
     sql = (
         f"SELECT {columns}, x'' AS body FROM delivery WHERE repository_id = ? AND source NOT IN ('poll', 'schedule')"
-        " AND again_of IS NULL ORDER BY id DESC LIMIT 1"
+        " AND source != 'approval' AND again_of IS NULL ORDER BY id DESC LIMIT 1"
     )
     found = row(db, sql, (repository_id,))
     return _delivery(found) if found else None

@@ -12,7 +12,7 @@ from web.store.db import Row, execute, insert, row, rows
 
 CHANGE = """
     UPDATE pull_request SET title = ?, author = COALESCE(NULLIF(?, ''), author), url = ?, head_branch = ?, base_branch = ?,
-        from_fork = MAX(from_fork, ?), closed = 0, changed_at = ? WHERE id = ? AND changed_at <= ?
+        from_fork = MAX(from_fork, ?), fetch_url = ?, closed = 0, changed_at = ? WHERE id = ? AND changed_at <= ?
 """
 CLOSE = "UPDATE pull_request SET title = ?, closed = 1, changed_at = ? WHERE id = ? AND changed_at <= ?"
 
@@ -28,8 +28,8 @@ def save(db: Database, repository_id: int, event: PullRequestEvent, sha: str, at
     if event.closed:
         execute(db, CLOSE, (event.title, at, known.id, at))
     else:
-        said = (event.title, event.author, event.url, event.head_branch, event.base_branch, int(event.from_fork))
-        execute(db, CHANGE, (*said, at, known.id, at))
+        said = (event.title, event.author, event.url, event.head_branch, event.base_branch)
+        execute(db, CHANGE, (*said, int(event.from_fork), event.fetch_url, at, known.id, at))
     return get(db, known.id)
 
 
@@ -68,7 +68,7 @@ def _add(db: Database, repository_id: int, event: PullRequestEvent, sha: str, at
     values = {
         "repository_id": repository_id, "number": event.number, "sha": sha, "title": event.title, "author": event.author,
         "url": event.url, "head_branch": event.head_branch, "base_branch": event.base_branch,
-        "from_fork": int(event.from_fork), "closed": int(event.closed), "changed_at": at,
+        "from_fork": int(event.from_fork), "fetch_url": event.fetch_url, "closed": int(event.closed), "changed_at": at,
     }  # fmt: skip
     return insert(db, "pull_request", values)
 

@@ -1,0 +1,101 @@
+"""Heads of forks' pull requests: strangers' commits, fetched without their history and within bounds.
+
+They are kept in a repository of their own that borrows the mirror's objects. The mirror never gets a shallow commit: that
+would cut the history of every branch into which it is merged later. Removing a head frees its space.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import GitError
+from core.git import command, remotes
+from core.git.remotes import Source
+from core.git.repository import as_git_error, checked_ref, init_mirror, open_repository, pinned
+
+PRUNE_LIMIT_S = 600.0
+BLOCK = 512  # bytes; the limit of a file's size is a number of these
+
+
+class TooLarge(GitError):
+    """Raised when a head is larger than the bounds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """Bytes of one head's pack, and of all heads of a repository together."""
+
+    bytes: int
+    all_bytes: int
+
+
+def init_forks(path: Path, mirror: Path) -> None:
+    """Create, or repair, the repository for heads of forks beside its `mirror`. Idempotent."""
+    init_mirror(path)
+    alternates, text = path / "objects" / "info" / "alternates", f"../../{mirror.name}/objects\n"
+    with as_git_error(path):
+        if not alternates.exists() or alternates.read_text(encoding="utf-8") != text:
+            alternates.parent.mkdir(exist_ok=True)
+            new = alternates.with_name(f".alternates.{os.getpid()}")
+            new.write_text(text, encoding="utf-8")
+            new.replace(alternates)
+
+
+def fetch_head(path: Path, source: Source, ref: str, *, kept_as: str, bounds: Bounds) -> None:
+    """Fetch the commit of one remote ref, without its history, and keep it at `pinned(kept_as)`.
+
+    What the mirror has already is not transferred. Raises TooLarge and TooSlow beyond the bounds; then nothing of it is
+    kept. Raises GitError for anything else.
+    """
+    kept = pinned(checked_ref(kept_as))
+    with remotes.one_writer(path), remotes.errors_about(source):
+        limit = min(bounds.bytes, bounds.all_bytes - _size(path))
+        if limit <= 0:
+            _prune(path)
+            limit = min(bounds.bytes, bounds.all_bytes - _size(path))
+        if limit <= 0:
+            raise TooLarge(f"the heads of pull requests from forks take up more than {bounds.all_bytes:,} bytes")
+        try:
+            remotes.by_git(path, source, ["--depth=1"], [f"+{checked_ref(ref)}:{kept}"], file_limit=limit)
+        except GitError:
+            if remotes.partial_packs_size(path) >= limit - BLOCK:  # the kernel lets it write up to the limit
+                raise TooLarge(f"it is larger than {limit:,} bytes") from None
+            raise
+        finally:
+            remotes.remove_partial_packs(path)
+
+
+def forget_head(path: Path, kept_as: str) -> None:
+    """Delete a head and the objects that only it needed. Nothing happens when there is none. Raises GitError."""
+    if not path.exists():
+        return
+    with remotes.one_writer(path):
+        references = open_repository(path).references
+        if pinned(checked_ref(kept_as)) in references:
+            with as_git_error(path):
+                references.delete(pinned(kept_as))
+            _prune(path)
+
+
+def is_shallow(path: Path) -> bool:
+    """Whether the history of some commits is missing."""
+    with contextlib.suppress(FileNotFoundError):
+        return (path / "shallow").stat().st_size > 0
+    return False
+
+
+def _prune(path: Path) -> None:
+    command.run(["repack", "-a", "-d", "-l", "-q"], repository=path, time_limit_s=PRUNE_LIMIT_S)
+    command.run(["prune", "--expire=now"], repository=path, time_limit_s=PRUNE_LIMIT_S)
+
+
+def _size(path: Path) -> int:
+    """Bytes of the packs; fetching makes no loose objects here."""
+    try:
+        with os.scandir(path / "objects" / "pack") as entries:
+            return sum(entry.stat().st_size for entry in entries)
+    except OSError as error:
+        raise GitError(f"the repository {path} cannot be used: {error}") from None
