@@ -34,6 +34,7 @@ class User:
 @dataclass(frozen=True, kw_only=True)
 class Project:
     """`environment` is the slug of the one for steps that name none that there is; `max_executions` 0 is no limit.
+    `environments` are the slugs of those that its executions may use, none for all.
 
     Who wants to see a badge that is not `badge_public` needs its token. `rules` is the TOML text that says what events
     run, "" for the default; `comments` whether pull requests get one.
@@ -47,6 +48,7 @@ class Project:
     owner: str
     yaml_path: str
     environment: str
+    environments: tuple[str, ...]
     max_executions: int
     badge_public: bool
     rules: str

@@ -23,6 +23,7 @@ class FailureReason(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"  # the kernel killed it at its memory limit
     TIME_LIMIT = "time_limit"  # it ran longer than the step's time-limit
     NO_OUTPUT = "no_output"  # it printed nothing for the step's no-output-timeout
+    ENVIRONMENT = "environment"  # its project may not use the environment
     IMAGE = "image"  # the image cannot be pulled or has no shell
     INPUT = "input"  # an input cannot be fetched
     OUTPUT = "output"  # an output cannot be stored

@@ -29,6 +29,7 @@ FAILURES: Mapping[FailureReason, Verdict] = {
     FailureReason.TIME_LIMIT: Verdict.FAILURE,
     FailureReason.NO_OUTPUT: Verdict.FAILURE,
     FailureReason.PIDS: Verdict.FAILURE,
+    FailureReason.ENVIRONMENT: Verdict.ERROR,
     FailureReason.IMAGE: Verdict.ERROR,
     FailureReason.INPUT: Verdict.ERROR,
     FailureReason.OUTPUT: Verdict.ERROR,

@@ -19,6 +19,7 @@ from hooks.apis.registry import APIS
 from hooks.forges.registry import FORGES, by_host
 from web.approval_admin import approve
 from web.comment_admin import comments
+from web.environment_use_admin import environments
 from web.forge_admin import API_URL, set_token, take, webhook
 from web.local import CONFIG, DATA, JSON, opened
 from web.project_check import check
@@ -36,7 +37,7 @@ def project() -> None:
 
 
 project.add_command(variable)
-for _command in (approve, check, comments, deploy_key, rules, set_token, set_url, trigger, webhook):
+for _command in (approve, check, comments, deploy_key, environments, rules, set_token, set_url, trigger, webhook):
     project.add_command(_command)
 
 

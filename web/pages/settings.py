@@ -15,9 +15,9 @@ from web.pages import badge_picker, reports, rules_section
 from web.pages.addresses import base_url
 from web.pages.rules_section import Section
 from web.services import dispatch, hosting, polling, variables
+from web.services import environments as environment_rules
 from web.services.presentation import formats
 from web.store import deliveries, environments, projects
-from web.store.db import transaction
 
 blueprint = Blueprint("settings", __name__)
 
@@ -100,15 +100,22 @@ def change_runs(name: str) -> Response:
     """Where steps run that name no environment that there is, and how many executions at once."""
     db = access.db()
     project = projects.by_name(db, name)
-    environment = environments.by_slug(db, request.form.get("environment", ""))
     given = request.form.get("max_executions", "").strip() or "0"
     if not given.isascii() or not given.isdecimal() or len(given) > MOST_DIGITS:
         raise InvalidInput(f"executions at once must be a whole number, 0 for no limit; got {given[:80]!r}")
-    with transaction(db):
-        projects.set_runs(db, project.id, environment.slug, int(given))
+    environment_rules.set_runs(db, project, request.form.get("environment", ""), int(given))
     server = access.server()
     dispatch.dispatch(db, server.queues)
     server.changes.publish()
+    return redirect(url_for("settings.show", name=name, _anchor="h-runs"), 303)
+
+
+@blueprint.post("/p/<name>/settings/environments")
+@access.admin
+def allow_environments(name: str) -> Response:
+    """Limit the project to the chosen environments; none is no limit."""
+    db = access.db()
+    environment_rules.allow(db, projects.by_name(db, name), request.form.getlist("environments"))
     return redirect(url_for("settings.show", name=name, _anchor="h-runs"), 303)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -13,7 +13,7 @@ from core.config import size
 from core.errors import ConfigError, InvalidInput, NotFound
 from core.model import Environment, Project
 from web.services.presentation import formats
-from web.store import environments, executions, runners
+from web.store import environments, executions, projects, runners
 from web.store.db import transaction
 
 DEFAULT = "default"  # there always is one of this name
@@ -35,6 +35,35 @@ def choose(db: Database, project: Project, wanted: str | None) -> tuple[Environm
     if chosen is not None:
         return chosen, ""
     return fallback, f"There is no environment {wanted[:80]!r} here: it runs in {fallback.slug}"
+
+
+def locked_out(project: Project, environment: Environment) -> str:
+    """Why executions of a project may not use an environment; empty when they may."""
+    if not project.environments or environment.slug in project.environments:
+        return ""
+    allowed = ", ".join(project.environments)
+    return f"Project {project.name} may not use environment {environment.slug}; it may use {allowed}"
+
+
+def allow(db: Database, project: Project, slugs: Sequence[str]) -> None:
+    """Limit a project to these environments, or lift the limit with none. Raises InvalidInput, NotFound."""
+    wanted = list(dict.fromkeys(environments.by_slug(db, slug).slug for slug in slugs))
+    with transaction(db):
+        now = projects.get(db, project.id)
+        if wanted and now.environment not in wanted:
+            raise InvalidInput(
+                f"the default environment of project {now.name} is {now.environment}: allow it too, or change it first"
+            )
+        projects.set_environments(db, now.id, wanted)
+
+
+def set_runs(db: Database, project: Project, slug: str, max_executions: int) -> None:
+    """Set a project's default environment and its quota. Raises InvalidInput, NotFound."""
+    environment = environments.by_slug(db, slug)
+    with transaction(db):
+        if why := locked_out(projects.get(db, project.id), environment):
+            raise InvalidInput(why)
+        projects.set_runs(db, project.id, environment.slug, max_executions)
 
 
 def by_slug_or_open(db: Database, slug: str) -> tuple[str, str]:
@@ -82,6 +111,8 @@ def remove(db: Database, slug: str) -> None:
         serving = [runner.name for runner in runners.listing(db) if slug in runner.environments]
         if serving:
             raise InvalidInput(f"{slug} is served by {', '.join(serving)}: register these for others first")
+        if users := [project.name for project in projects.listing(db) if slug in project.environments]:
+            raise InvalidInput(f"{slug} is one of the environments that {', '.join(users)} may use: change that first")
         if waiting := executions.unfinished_by_environment(db).get(slug, 0):
             raise InvalidInput(f"{waiting} executions of {slug} are not finished: stop them, or wait for them")
         environments.remove(db, found.id)

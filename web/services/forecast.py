@@ -104,7 +104,8 @@ def _environment(
 ) -> tuple[str, tuple[str, ...]]:
     """Where an image would run, and what is to be said of that."""
     environment, note = environments.choose(db, project, chosen.environment or own)
-    return environment.slug, tuple(filter(None, (note, environments.refusal(environment, image))))
+    refusal = environments.locked_out(project, environment) or environments.refusal(environment, image)
+    return environment.slug, tuple(filter(None, (note, refusal)))
 
 
 def _varied(plan: TaskPlan) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from web.store.db import transaction
 # What a repetition takes over as it is; state, times and results are its own.
 REPEATED = (
     *("project_id", "commit_id", "push_id", "step", "title", "image", "commands", "parameters", "inputs", "tags"),
-    *("environment_variables", "memory", "cpus", "gpus", "mounts", "priority", "autorestart"),
+    *("environment_variables", "memory", "cpus", "gpus", "priority", "autorestart"),
     *("time_limit_s", "no_output_limit_s", "task_id", "trial", "pipeline_node_id"),
 )
 MAX_RESTARTS = 10  # in a row: a machine that keeps dying must not run one execution for ever
@@ -66,7 +66,7 @@ def launch(
         "no_output_limit_s": resolved.no_output_limit_s or config.limits.no_output or None, "creator_id": creator.id,
         "task_id": task_id, "trial": trial, "pipeline_node_id": pipeline_node_id,
     }  # fmt: skip
-    return _record(db, config, found, values, [*filter(None, (why, note)), *refused, *resolved.notes])
+    return _record(db, config, project, found, values, [*filter(None, (why, note)), *refused, *resolved.notes])
 
 
 def again(db: Database, config: Config, execution: Execution, creator: User, why: str) -> Execution:
@@ -74,9 +74,10 @@ def again(db: Database, config: Config, execution: Execution, creator: User, why
     project = projects.get(db, execution.project_id)
     environment, note = environments.choose(db, project, execution.environment)
     repeated = {name: getattr(execution, name) for name in REPEATED}
-    values = repeated | {"environment": environment.slug, "creator_id": creator.id, "retry_of": execution.id}
-    why = f"{why} #{execution.counter}"
-    return _record(db, config, environment, values, [why, note] if note else [why])
+    mounts, refused = environments.mounts(environment, execution.mounts)
+    own = {"environment": environment.slug, "creator_id": creator.id, "retry_of": execution.id, "mounts": mounts}
+    notes = [f"{why} #{execution.counter}", *filter(None, [note]), *refused]
+    return _record(db, config, project, environment, repeated | own, notes)
 
 
 def restart_lost(db: Database, config: Config) -> int:
@@ -97,13 +98,21 @@ def restart_lost(db: Database, config: Config) -> int:
 
 
 def _record(
-    db: Database, config: Config, environment: Environment, values: Mapping[str, Any], notes: Sequence[str]
+    db: Database,
+    config: Config,
+    project: Project,
+    environment: Environment,
+    values: Mapping[str, Any],
+    notes: Sequence[str],
 ) -> Execution:
+    """Every execution is made here; one that its environment refuses, or is refused, ends at once."""
     execution = executions.add(db, values)
     lifecycle.say(db, config.logs_dir, execution, "Execution created")
     for note in notes:
         lifecycle.say(db, config.logs_dir, execution, note)
-    if refusal := environments.refusal(environment, execution.image):
+    if refusal := environments.locked_out(project, environment):
+        lifecycle.fail(db, config.logs_dir, execution, FailureReason.ENVIRONMENT, refusal)
+    elif refusal := environments.refusal(environment, execution.image):
         lifecycle.fail(db, config.logs_dir, execution, FailureReason.IMAGE, refusal)
     elif refusal := datums.refusal(db, execution.project_id, execution.commit_id, execution.inputs):
         lifecycle.fail(db, config.logs_dir, execution, FailureReason.INPUT, refusal)

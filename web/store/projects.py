@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from collections.abc import Sequence
 
 from sqlite_utils import Database
 
@@ -189,6 +191,10 @@ def set_runs(db: Database, project_id: int, environment: str, max_executions: in
     execute(db, sql, (environment, max_executions, project_id))
 
 
+def set_environments(db: Database, project_id: int, slugs: Sequence[str]) -> None:
+    execute(db, "UPDATE project SET environments = ? WHERE id = ?", (json.dumps(list(slugs)), project_id))
+
+
 def set_badge_public(db: Database, project_id: int, public: bool) -> None:
     execute(db, "UPDATE project SET badge_public = ? WHERE id = ?", (int(public), project_id))
 
@@ -214,7 +220,8 @@ def _one(found: Row | None, asked: object) -> Project:
 
 def _project(found: Row) -> Project:
     values = {name: found[name] for name in Project.__dataclass_fields__}
-    return Project(**values | {name: bool(found[name]) for name in ("badge_public", "comments")})
+    values |= {name: bool(found[name]) for name in ("badge_public", "comments")}
+    return Project(**values | {"environments": tuple(json.loads(found["environments"]))})
 
 
 def _repository(found: Row) -> Repository:

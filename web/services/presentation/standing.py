@@ -23,6 +23,7 @@ FAILURES = {
     "out_of_memory": "Out of memory",
     "time_limit": "Time limit reached",
     "no_output": "No output for too long",
+    "environment": "Environment not allowed",
     "image": "The image cannot be used",
     "input": "An input cannot be fetched",
     "output": "An output cannot be stored",
