@@ -204,6 +204,16 @@ class Engine:
         if state["Status"] == "created":
             self.start(container_id)
 
+    def addresses(self, container_id: str) -> list[str]:
+        """The addresses that the container has on its networks; none once it has ended. Raises ExecutionFailed."""
+        try:
+            networks = self._api.inspect_container(container_id)["NetworkSettings"]["Networks"].values()
+        except NotFound:
+            return []
+        except (DockerException, OSError) as error:
+            raise _failed(FailureReason.INTERNAL, "The container cannot be inspected", error) from None
+        return [found[key] for found in networks for key in ("IPAddress", "GlobalIPv6Address") if found.get(key)]
+
     def answers(self) -> bool:
         """The daemon is there."""
         try:

@@ -325,7 +325,10 @@ def _create(run: Run, container: ContainerSpec) -> list[str]:
 
 def start_container(run: Run) -> None:
     """Start it, once: whoever made it, or Docker, may have gone away at any moment before or after."""
-    over_restarts(run, lambda: run.host.engine.start_if_new(run.container_id))
+    engine, container = run.host.engine, run.container_id
+    over_restarts(run, lambda: engine.start_if_new(container))
+    if run.relay is not None:
+        run.relay.serve_only(over_restarts(run, lambda: engine.addresses(container)))
 
 
 def _copy(tree: Path, directory: Path) -> None:

@@ -1,6 +1,7 @@
 """The small HTTP server behind api.json: what a running program may ask of its own execution.
 
-It listens on the gateway address of the containers' network, one per execution, and knows one bearer token.
+It listens on the gateway address of the containers' network, one per execution, answers only the addresses of its own
+container, and knows one bearer token.
 
     POST /status_detail           {"status_detail": text}
     GET  /input_request?inputs=…  [{"name", "files": [{"input_id", "filename", "url"}]}]
@@ -8,12 +9,15 @@ It listens on the gateway address of the containers' network, one per execution,
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hmac
 import json
 import logging
 import random
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
@@ -27,7 +31,8 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024
 CONNECTIONS = 16  # at once; a container may open as many as it likes
-SOCKET_TIMEOUT_S = 10
+REQUEST_S = 10.0  # from the connection until the request has arrived in full
+ADDRESS_S = 30.0  # a container's first request may come before Docker has said which addresses it has
 POLL_S = 0.02  # closing waits for it
 
 
@@ -79,7 +84,13 @@ class Relay:
             "input_request": {"url": f"{base}/input_request", "method": "GET", "headers": headers},
         }
 
+    def serve_only(self, addresses: Iterable[str]) -> None:
+        """The container has these addresses. Until this is called requests wait, then those from elsewhere are dropped."""
+        self._server.addresses = frozenset(addresses)
+        self._server.known.set()
+
     def close(self) -> None:
+        self._server.known.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -105,8 +116,14 @@ class _Server(ThreadingHTTPServer):
     ) -> None:
         self.authorization = f"Bearer {token}".encode()
         self.inputs, self.set_detail = inputs, set_detail
+        self.addresses: frozenset[str] = frozenset()
+        self.known = threading.Event()
+        self._arriving: dict[socket.socket, float] = {}  # connections, and when the request of each must be here
         self._room = threading.BoundedSemaphore(CONNECTIONS)
         super().__init__(address, _Handler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
+        return not self.known.is_set() or client_address[0] in self.addresses
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._room.acquire(blocking=False):
@@ -116,9 +133,27 @@ class _Server(ThreadingHTTPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
-            super().process_request_thread(request, client_address)
+            if self.known.wait(ADDRESS_S) and self.verify_request(request, client_address):
+                self._arriving[request] = time.monotonic() + REQUEST_S
+                super().process_request_thread(request, client_address)
+            else:
+                self.shutdown_request(request)
         finally:
+            self._arriving.pop(request, None)
             self._room.release()
+
+    def service_actions(self) -> None:
+        """Cut connections whose request is late, however slowly its bytes drip in; called every POLL_S."""
+        now = time.monotonic()
+        for connection, deadline in list(self._arriving.items()):
+            if now > deadline:
+                self.arrived(connection)
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def arrived(self, connection: socket.socket) -> None:
+        """The request is here in full."""
+        self._arriving.pop(connection, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         log.debug("relay: a request from %s failed", client_address)
@@ -126,12 +161,13 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    timeout = SOCKET_TIMEOUT_S
+    timeout = REQUEST_S
 
     def do_POST(self) -> None:
         if not self._allowed() or urlsplit(self.path).path != "/status_detail":
             return self._answer(404, {"error": "not found"})
         text = _status_detail(self.headers.get("Content-Length", ""), self.rfile)
+        self.server.arrived(self.connection)
         if text is None:
             return self._answer(400, {"error": 'a JSON object {"status_detail": text} of at most 64 KiB was due'})
         try:

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from runner_host import BUSYBOX, COMMIT, IMAGE, docker, executing, execution, runner_host, until
+from runner_host import BUSYBOX, COMMIT, IMAGE, NETWORK, docker, executing, execution, runner_host, until
 from runner_server import Recorded, RunnerServer
 
 from core.wire import ExecutionSpec
@@ -291,7 +291,7 @@ def test_a_container_may_do_no_more_than_it_should(server: RunnerServer, tmp_pat
     assert limits["LogConfig"]["Type"] == "none"
     assert (limits["PidsLimit"], limits["Memory"], limits["NanoCpus"]) == (99, 200_000_000, 1_500_000_000)
     assert limits["ShmSize"] == 64 * 1024 * 1024
-    assert limits["NetworkMode"] == "pushmill-test"
+    assert limits["NetworkMode"] == NETWORK
     places = {mount["Destination"]: mount["RW"] for mount in found["Mounts"]}
     assert {place for place, writable in places.items() if not writable} == {
         "/valohai/config",
