@@ -156,7 +156,7 @@ class RunnerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitsConfig:
-    """`[limits]`: bounds of one execution."""
+    """`[limits]`: bounds of one execution, and of reading valohai.yaml."""
 
     log: Size = Size(GIB)  # kept of each stream; the rest is counted
     output_bytes: Size = Size(100 * GIB)
@@ -168,6 +168,8 @@ class LimitsConfig:
     deliveries: Seconds = Seconds(
         90 * 86400.0
     )  # how long bodies of handled deliveries are kept, 3 days at least; 0 = ever
+    config_items: int = 1000  # steps, tasks, pipelines and other items of a valohai.yaml
+    config_time: Seconds = Seconds(30.0)  # for reading the valohai.yaml files of one push together
 
 
 @dataclass(frozen=True, kw_only=True)

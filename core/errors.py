@@ -76,6 +76,10 @@ class InvalidYaml(InvalidInput):
         self.problems = problems
 
 
+class UnreadYaml(InvalidYaml):
+    """Raised when reading valohai.yaml took too long or ended early: the same file may be read another time."""
+
+
 class InvalidDelivery(InvalidInput):
     """Raised when a verified webhook body has not the shape its forge documents."""
 

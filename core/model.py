@@ -195,7 +195,8 @@ class Commit:
     """A commit of a project with its configuration, or the reasons why it has none that can run.
 
     `config_state` is `ok`, `missing` or `broken`. `config` is valohai.yaml as plain JSON values.
-    `problems` are lint messages; on an `ok` commit they are advice.
+    `problems` are lint messages; on an `ok` commit they are advice. `config_key` names the content and the parser that this
+    is the result of; None when nothing was parsed.
     """
 
     id: int
@@ -212,6 +213,7 @@ class Commit:
     config_state: str
     config: Any
     problems: tuple[str, ...]
+    config_key: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

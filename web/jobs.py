@@ -25,17 +25,19 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_S = 1.0  # what is copied at once makes the disk wait, and with it who writes
 FETCHES = 4  # remotes that are fetched from at once, and as many that are asked whether they moved
+INGESTS = 4  # repositories of this server whose pushes are ingested at once
+TURN_S = 5.0  # of ingesting one repository while others wait for its place
 
 
 class Sweeper:
-    """Handles what waits. One sweep at a time; a slow remote holds up its own repository alone."""
+    """Handles what waits. One sweep at a time; a slow remote or a slow configuration holds up its own repository alone."""
 
     def __init__(self, config: Config, vault: Vault, queues: Queues) -> None:
         self._config, self._vault, self._queues = config, vault, queues
         self._lock = threading.Lock()
         self._db = connect(config.database)
         self._poller = Poller(config, vault)
-        self._fetching, self._polling = Threads(FETCHES), Threads(FETCHES)
+        self._fetching, self._polling, self._ingesting = Threads(FETCHES), Threads(FETCHES), Threads(INGESTS)
         self._teller = Teller(config, vault)
         self._checkpoint_at = 0.0
 
@@ -65,6 +67,7 @@ class Sweeper:
         """Wait for what is at work."""
         self._fetching.join()
         self._polling.join()
+        self._ingesting.join()
         self._teller.close()
         with self._lock:
             self._db.close()
@@ -81,18 +84,17 @@ class Sweeper:
             checkpoint(db)
 
     def _ingest(self, db: Database) -> None:
-        """Repositories that are here at once, those that must be fetched beside this."""
-        for repository_id in deliveries.waiting(db):
-            if projects.repository(db, repository_id).forge == projects.HOSTED:
-                ingest.ingest_repository(db, self._config, self._vault, repository_id)
-            else:
-                self._fetching.start(repository_id, self._fetch)
+        """Beside everything else: remotes may be slow, and valohai.yaml of strangers too. The two keep to their own threads."""
+        waiting = deliveries.waiting(db)
+        hosted = {number for number in waiting if projects.repository(db, number).forge == projects.HOSTED}
+        self._ingesting.take_turns([number for number in waiting if number in hosted], self._handle)
+        self._fetching.take_turns([number for number in waiting if number not in hosted], self._handle)
 
-    def _fetch(self, repository_id: int) -> None:
-        """May be killed at any time; what was not finished is fetched again."""
-        db = connect(self._config.database)
+    def _handle(self, repository_id: int) -> None:
+        """May be killed at any time; what was not finished is handled again."""
+        db, until = connect(self._config.database), time.monotonic() + TURN_S
         try:
-            _try(lambda: ingest.ingest_repository(db, self._config, self._vault, repository_id))
+            _try(lambda: ingest.ingest_repository(db, self._config, self._vault, repository_id, until))
             _try(lambda: dispatch.dispatch(db, self._queues))
         finally:
             db.close()

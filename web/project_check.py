@@ -118,7 +118,8 @@ def _configuration(subject: Subject, branch: str) -> tuple[Finding, Head | None]
     """What the head of the default branch says is to run, and that commit."""
     name = subject.project.yaml_path
     try:
-        head = heads.read(subject.db, subject.project, subject.path, f"refs/heads/{branch}")
+        budget = heads.Budget(subject.config.limits)
+        head = heads.read(subject.db, subject.project, subject.path, f"refs/heads/{branch}", budget)
     except CommitMissing:
         message, advice = f"there is no branch {branch} yet", "push a commit"
         return Finding(check=name, level="warn", message=message, advice=advice), None

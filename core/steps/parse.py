@@ -9,18 +9,19 @@ from typing import Any
 import valohai_yaml
 from valohai_yaml.lint import LintResult, lint
 from valohai_yaml.objs.step import Step as LibraryStep
-from valohai_yaml.validation import validate
 
 from core.errors import InvalidInput, InvalidYaml, NotFound
 from core.pipelines.blueprint import load_pipeline, pipeline_names
 from core.steps.load import YAML_BYTES, load
 from core.steps.model import library_step
 from core.steps.rules import step_advice, step_problems
+from core.steps.schema import schema_errors, schema_messages
 from core.tasks.blueprint import load_task, task_names
 from core.tasks.search import search
 
 __all__ = ["YAML_BYTES", "Configuration", "parse"]
 
+ITEMS = 1000
 MESSAGE_CHARS = 500  # the library's messages repeat whole values
 MESSAGES = 100
 KINDS = ("step", "task", "endpoint", "pipeline", "blueprint", "deployment")  # an item's first of these is its kind
@@ -41,14 +42,16 @@ class Configuration:
     steps: tuple[str, ...]
 
 
-def parse(data: bytes) -> Configuration:
+def parse(data: bytes, items: int = ITEMS) -> Configuration:
     """Read the bytes of a valohai.yaml. Raises InvalidYaml and nothing else, with every reason found.
+
+    `items` is how many steps, tasks, pipelines, endpoints and deployments it may have together.
 
     What the schema forbids, what a step's rules forbid and what the library cannot read in a step is refused; broken
     endpoints, deployments, tasks and pipelines are left out with a note.
     """
     try:
-        return _parse(data)
+        return _parse(data, items)
     except InvalidYaml:
         raise
     except MemoryError:
@@ -57,12 +60,13 @@ def parse(data: bytes) -> Configuration:
         raise InvalidYaml([f"invalid valohai.yaml: {_describe(error)}"]) from None
 
 
-def _parse(data: bytes) -> Configuration:
+def _parse(data: bytes, items: int) -> Configuration:
     config = load(data)
     if config is None:
         return Configuration([], ("valohai.yaml is empty: there is no step to run",), ())
     if not isinstance(config, list):
         raise InvalidYaml(["valohai.yaml must be a list of items such as `- step:`, each beginning with a dash"])
+    _check_count(config, items)
     config, left_out_by_schema = _keep_valid(config)
     config, left_out_by_parser = _keep_parsable(config)
     steps = [item["step"] for item in config if "step" in item]
@@ -81,14 +85,31 @@ def _parse(data: bytes) -> Configuration:
     return Configuration(config, tuple(_capped(advice)), names)
 
 
+def _check_count(config: list[Any], items: int) -> None:
+    counts = {kind: sum(isinstance(item, dict) and kind in item for item in config) for kind in KINDS}
+    counts["other item"] = sum(not (isinstance(item, dict) and item.keys() & counts) for item in config)
+    if sum(counts.values()) > items:
+        found = ", ".join(f"{count:,} {kind}{'s'[: count != 1]}" for kind, count in counts.items() if count)
+        raise InvalidYaml(
+            [
+                f"valohai.yaml declares {found}: the server reads at most {items:,} items ([limits] config_items)."
+                " Use parameters or tasks in place of many similar steps."
+            ]
+        )
+
+
 def _keep_valid(config: list[Any]) -> tuple[list[Any], list[str]]:
     """Leave out endpoints and deployments that the schema refuses; refuse the file for any other failure."""
-    failures = [tuple(error.absolute_path)[:2] for error in validate(config, raise_exc=False)]
+    errors = schema_errors(config)
+    failures = [tuple(error.absolute_path)[:2] for error in errors]
     if any(len(path) < 2 or path[1] not in SERVING for path in failures):
-        raise InvalidYaml(_messages(lint(config, ansi_colors=False)))
+        raise InvalidYaml(_capped(schema_messages(errors)))
     kept, notes = [], []
+    found: dict[int, set[str]] = {}
+    for at, key in failures:
+        found.setdefault(at, set()).add(key)
     for index, item in enumerate(config):
-        broken = {key for at, key in failures if at == index}
+        broken = found.get(index, set())
         notes += [f"{_name(item, key)} is left out: it breaks the schema" for key in sorted(broken)]
         if rest := {key: value for key, value in item.items() if key not in broken}:
             kept.append(rest)

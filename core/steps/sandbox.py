@@ -16,12 +16,14 @@ import signal
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from core.errors import InvalidYaml
-from core.steps.parse import Configuration, parse
+from core.errors import InvalidYaml, UnreadYaml
+from core.steps.parse import ITEMS, Configuration, parse
 
-GIB = 1024**3
+MEMORY = 512 * 1024**2  # the largest file that the caps let through needs less than a tenth
+SECONDS = 10.0
 ANSWER_BYTES = 32 * 1024**2  # far above what the caps of parse() let through
 OUT_OF_MEMORY = 2  # exit code of the child
 HELD_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -38,15 +40,16 @@ WARM_UP = b"""
 _fork_lock = threading.Lock()
 
 
-def parse_limited(data: bytes, *, seconds: float = 10.0, memory: int = GIB) -> Configuration:
-    """`parse(data)` in a child of its own. Raises InvalidYaml, also when the child runs out of time or memory or dies.
+def parse_limited(data: bytes, *, items: int = ITEMS, seconds: float = SECONDS, memory: int = MEMORY) -> Configuration:
+    """`parse(data, items)` in a child of its own. Raises InvalidYaml; UnreadYaml when the child runs out of time or memory
+    or dies.
 
     `seconds` bounds the child's wall clock and processor time, `memory` (bytes) what it may take above this process's
     present size. May be called from any thread.
     """
     _warm_up()
     deadline = time.monotonic() + seconds
-    pid, reader = _start(data, seconds, memory)
+    pid, reader = _start(lambda: _answer(data, items), seconds, memory)
     try:
         answer = _read(reader, deadline)
         if answer is None:
@@ -58,7 +61,7 @@ def parse_limited(data: bytes, *, seconds: float = 10.0, memory: int = GIB) -> C
         os.close(reader)
         status = _reap(pid)
     if answer is None:
-        raise InvalidYaml([_too_slow(seconds)])
+        raise UnreadYaml([_too_slow(seconds)])
     return _understand(answer, status, seconds)
 
 
@@ -68,7 +71,7 @@ def _warm_up() -> None:
     parse(WARM_UP)
 
 
-def _start(data: bytes, seconds: float, memory: int) -> tuple[int, int]:
+def _start(work: Callable[[], dict[str, Any]], seconds: float, memory: int) -> tuple[int, int]:
     """Fork the child; returns its process id and the end of the pipe that its answer comes from."""
     # A handler of this process must not run in the child, so the child is born with these signals held and keeps it so.
     with _fork_lock:
@@ -82,7 +85,7 @@ def _start(data: bytes, seconds: float, memory: int) -> tuple[int, int]:
                 os.close(writer)
                 raise
             if pid == 0:
-                _child(data, writer, seconds, memory)
+                _child(work, writer, seconds, memory)
             os.close(writer)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -98,7 +101,7 @@ def _fork() -> int:
         return os.fork()
 
 
-def _child(data: bytes, writer: int, seconds: float, memory: int) -> NoReturn:
+def _child(work: Callable[[], dict[str, Any]], writer: int, seconds: float, memory: int) -> NoReturn:
     """Parse, answer and end: no handler, no clean-up and no frame of the parent runs in this process."""
     code = 1
     try:
@@ -106,7 +109,7 @@ def _child(data: bytes, writer: int, seconds: float, memory: int) -> NoReturn:
         os.closerange(3, writer)
         os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
         _limit(seconds, memory)
-        _write(writer, json.dumps(_answer(data), allow_nan=False).encode())
+        _write(writer, json.dumps(work(), allow_nan=False).encode())
         code = 0
     except MemoryError:
         code = OUT_OF_MEMORY
@@ -129,9 +132,9 @@ def _lower(limit: int, soft: int, hard: int) -> None:
     resource.setrlimit(limit, (min(soft, hard), hard))
 
 
-def _answer(data: bytes) -> dict[str, Any]:
+def _answer(data: bytes, items: int) -> dict[str, Any]:
     try:
-        found = parse(data)
+        found = parse(data, items)
     except InvalidYaml as error:
         return {"invalid": error.problems}
     return {"config": found.config, "problems": found.problems, "steps": found.steps}
@@ -170,7 +173,7 @@ def _understand(answer: bytes, status: int, seconds: float) -> Configuration:
     try:
         found = json.loads(answer)
     except ValueError:
-        raise InvalidYaml([_death(status, seconds)]) from None
+        raise UnreadYaml([_death(status, seconds)]) from None
     if "invalid" in found:
         raise InvalidYaml(found["invalid"])
     return Configuration(found["config"], tuple(found["problems"]), tuple(found["steps"]))

@@ -18,11 +18,13 @@ from sqlite_utils import Database
 from werkzeug.serving import make_server
 
 from core import config as configuration
+from core.config import Config
 from core.model import Commit, Execution
 from web import access, githttp, receive
 from web.jobs import Sweeper
-from web.services import hosting, ingest, setup, vault
+from web.services import dispatch, hosting, ingest, setup, vault
 from web.services.queues import Queues
+from web.services.vault import Vault
 from web.store import commits, deliveries, executions, projects
 from web.store.commits import Push
 from web.store.db import connect, rows
@@ -87,7 +89,7 @@ class PushServer:
         return found
 
     def drain(self) -> None:
-        ingest.drain(self.db, self.config, self.vault, self.queues)
+        drain(self.db, self.config, self.vault, self.queues)
 
     @contextmanager
     def worker(self) -> Iterator[None]:
@@ -156,6 +158,14 @@ class PushServer:
         """Change what may be fetched."""
         self.config = replace(self.config, git=replace(self.config.git, **settings))
         return self
+
+
+def drain(db: Database, config: Config, vault: Vault, queues: Queues) -> None:
+    """Handle every stored delivery whose time has come, in this thread, with the functions that the worker uses."""
+    ingest.collect(db, config)
+    for repository_id in deliveries.waiting(db):
+        ingest.ingest_repository(db, config, vault, repository_id)
+    dispatch.dispatch(db, queues)
 
 
 def bare_repository(path: Path) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from api_server import ApiServer
 from instance import Checkout, wait_for
-from push_server import bare_repository, step
+from push_server import bare_repository, drain, step
 from ruled_project import ALL
 from site_client import Person
 from werkzeug.test import TestResponse
@@ -22,7 +22,7 @@ from werkzeug.test import TestResponse
 from core import clock
 from hooks import signatures
 from web import receive
-from web.services import hosting, ingest, pipelines, pruning, tasks
+from web.services import hosting, pipelines, pruning, tasks
 from web.store import commits, deliveries, executions, projects
 from web.store.db import execute, transaction
 from web.store.deliveries import Delivery
@@ -63,7 +63,7 @@ class Hub:
         return answer
 
     def drain(self) -> None:
-        ingest.drain(self.api.db, self.api.config, self.server.vault, self.server.queues)
+        drain(self.api.db, self.api.config, self.server.vault, self.server.queues)
 
     def deliveries(self) -> list[Delivery]:
         """Newest first."""

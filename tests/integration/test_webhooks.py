@@ -311,11 +311,9 @@ def test_a_commit_that_the_remote_never_gives_is_recorded_as_such_in_the_end(for
 KILLED_WHILE_INGESTING = """
 import os, sys
 from pathlib import Path
-from redis import Redis
 from core import config as configuration
 from web.services import ingest, vault
-from web.services.queues import Queues
-from web.store import commits
+from web.store import commits, deliveries
 from web.store.db import connect
 config = configuration.load(Path(sys.argv[1]), git__allow_local=True)
 finish = commits.finish_push
@@ -324,7 +322,8 @@ def killed(*args, **kwargs):
     os.kill(os.getpid(), 9)
 commits.finish_push = killed
 key = vault.load(config.data / "secret.key")
-ingest.drain(connect(config.database), config, key, Queues(Redis.from_url("unix:///nonexistent")))
+db = connect(config.database)
+ingest.ingest_repository(db, config, key, deliveries.waiting(db)[0])
 """
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -37,10 +37,10 @@ def no_children() -> Iterator[None]:
     assert children() == before
 
 
-def use_parser(monkeypatch: pytest.MonkeyPatch, parser: object) -> None:
+def use_parser(monkeypatch: pytest.MonkeyPatch, parser: Callable[[bytes], object]) -> None:
     """Let the child run something that the real parser's caps do not let happen."""
     sandbox._warm_up()
-    monkeypatch.setattr(sandbox, "parse", parser)
+    monkeypatch.setattr(sandbox, "parse", lambda data, _items=0: parser(data))
 
 
 @pytest.mark.usefixtures("no_children")

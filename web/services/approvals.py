@@ -143,9 +143,14 @@ def _chosen(db: Database, config: Config, project: Project, item: Waiting) -> Ch
     assert delivery is not None  # noqa: S101  (deliveries alone make pushes)
     path = hosting.repository_path(config, repository)
     source = Source(
-        project=project, repository=repository, path=path, delivery=delivery, pull_request=item.pull_request
+        project=project,
+        repository=repository,
+        path=path,
+        delivery=delivery,
+        budget=heads.Budget(config.limits),
+        pull_request=item.pull_request,
     )
-    event, head = _event(item.push), heads.read(db, project, path, item.push.after)
+    event, head = _event(item.push), heads.read(db, project, path, item.push.after, source.budget)
     return Chosen(event=event, head=head, plan=trigger.plan(db, source, event, head))
 
 

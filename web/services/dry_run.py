@@ -76,7 +76,7 @@ def ask(db: Database, config: Config, project: Project, question: Question) -> A
     path = hosting.repository_path(config, repository)
     path, sha = _commit(db, project, (path, hosting.forks_path(config, repository)), question.name)
     asked = _event(db, project, repository, path, question, sha)
-    head = heads.look(db, project, path, sha)
+    head = heads.look(db, project, path, sha, heads.Budget(config.limits))
     plan = planning.plan(
         db, project, repository, path, asked.event, head, base_branch=asked.base_branch, rule=asked.rule
     )

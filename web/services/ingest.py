@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +21,6 @@ from hooks.forges.base import Forge, Ignored
 from hooks.forges.registry import FORGES
 from web.services import (
     approvals,
-    dispatch,
     fork_heads,
     heads,
     hosting,
@@ -30,7 +32,6 @@ from web.services import (
     unrecorded,
 )
 from web.services.heads import MISSING_ATTEMPTS, CommitMissing, HeadRefused
-from web.services.queues import Queues
 from web.services.rules import words
 from web.services.trigger import Source
 from web.services.vault import Vault
@@ -40,14 +41,6 @@ from web.store.deliveries import POLL, Delivery
 logger = logging.getLogger(__name__)
 
 GIVE_UP_ATTEMPTS = 450  # with the longest back-off, about three days
-
-
-def drain(db: Database, config: Config, vault: Vault, queues: Queues) -> None:
-    """Handle every stored delivery whose time has come, in order, one repository after the other."""
-    collect(db, config)
-    for repository_id in deliveries.waiting(db):
-        ingest_repository(db, config, vault, repository_id)
-    dispatch.dispatch(db, queues)
 
 
 def collect(db: Database, config: Config) -> None:
@@ -69,7 +62,8 @@ def collect_from(db: Database, config: Config, repository: Repository) -> None:
             name = plain.delivery_id({}, body)
         except InvalidDelivery as error:
             logger.error("push=%s refused: %s", file, error)
-            file.replace(file.with_suffix(".refused"))
+            with suppress(FileNotFoundError):  # as above
+                file.replace(file.with_suffix(".refused"))
             continue
         deliveries.store(
             db, repository.id, source=repository.forge, delivery_id=name, event="push", headers={}, body=body
@@ -77,10 +71,13 @@ def collect_from(db: Database, config: Config, repository: Repository) -> None:
         file.unlink(missing_ok=True)
 
 
-def ingest_repository(db: Database, config: Config, vault: Vault, repository_id: int) -> None:
-    """Handle the stored deliveries of one repository in order, until one must wait for its remote. Raises nothing."""
+def ingest_repository(db: Database, config: Config, vault: Vault, repository_id: int, until: float = math.inf) -> None:
+    """Handle the stored deliveries of one repository in order, until one must wait for its remote. Raises nothing.
+
+    None is begun after `until`, by time.monotonic.
+    """
     row = 0
-    while delivery := deliveries.next_stored(db, repository_id, row):
+    while (delivery := deliveries.next_stored(db, repository_id, row)) and time.monotonic() < until:
         row = delivery.id
         try:
             deliveries.finish(db, row, *_handle(db, config, vault, delivery))
@@ -115,7 +112,8 @@ def _handle(db: Database, config: Config, vault: Vault, delivery: Delivery) -> t
     repository = projects.repository(db, delivery.repository_id)
     project = projects.get(db, repository.project_id)
     path = hosting.repository_path(config, repository)
-    source = Source(project=project, repository=repository, path=path, delivery=delivery)
+    budget = heads.Budget(config.limits)
+    source = Source(project=project, repository=repository, path=path, delivery=delivery, budget=budget)
     if delivery.source == schedule.SOURCE:
         return _scheduled(db, config, vault, source)
     if delivery.source == approvals.SOURCE:
@@ -181,7 +179,7 @@ def _scheduled(db: Database, config: Config, vault: Vault, source: Source) -> tu
     sha = git.resolve(source.path, f"refs/heads/{branch}") if source.path.is_dir() else None
     if sha is None:
         return "failed", f"rule {due.rule} runs branch {branch}, and there is none"
-    head = heads.read(db, source.project, source.path, sha)
+    head = heads.read(db, source.project, source.path, sha, source.budget)
     source = replace(source, rule=due.rule)
     return "done", f"{branch}: {trigger.follow(db, config, source, schedule.event(due, branch, sha), head)}"
 
@@ -218,7 +216,7 @@ def _push(db: Database, config: Config, source: Source, event: PushEvent) -> str
     if not event.ref.startswith(("refs/heads/", "refs/tags/")):
         return trigger.record(db, source, event, "ignored: neither a branch nor a tag")
     try:
-        head = heads.read(db, source.project, source.path, event.after)
+        head = heads.read(db, source.project, source.path, event.after, source.budget)
     except CommitMissing as error:
         missing = f"{event.ref} points to {event.after}, and {error}"
         if not source.hosted and source.delivery.attempts < MISSING_ATTEMPTS:

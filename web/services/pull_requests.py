@@ -64,7 +64,7 @@ def follow(db: Database, config: Config, vault: Vault, source: Source, event: Pu
     push = _push(db, request, event, sha, "" if late else request.sha)
     if source.path == hosting.repository_path(config, source.repository):
         git.pin(source.path, sha)
-    head = heads.look(db, source.project, source.path, sha)
+    head = heads.look(db, source.project, source.path, sha, source.budget)
     present = request if late else replace(request, sha=sha)
     outcome = trigger.follow(db, config, replace(source, pull_request=present), push, head)
     if not (late or source.again):

@@ -1,9 +1,9 @@
-"""Work on several repositories at once, so that one whose remote is slow holds up nobody else."""
+"""Work on several repositories at once, so that a slow one holds up no other."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class Threads:
@@ -12,13 +12,24 @@ class Threads:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._running: dict[int, threading.Thread] = {}
+        self._turns: dict[int, int] = {}  # repository → the number of its last turn
+        self._turn = 0
 
-    def start(self, repository_id: int, work: Callable[[int], None]) -> None:
-        """`work` may be killed at any time."""
-        if not self.busy(repository_id) and len(self._running) < self._limit:
-            thread = threading.Thread(target=work, args=(repository_id,), daemon=True)
-            self._running[repository_id] = thread
-            thread.start()
+    def take_turns(self, repository_ids: Iterable[int], work: Callable[[int], None]) -> None:
+        """Start as many as there is room for: those that had no turn yet, then those whose last one is longest ago."""
+        for repository_id in sorted(repository_ids, key=lambda number: self._turns.get(number, 0)):
+            if self.start(repository_id, work):
+                self._turn += 1
+                self._turns[repository_id] = self._turn
+
+    def start(self, repository_id: int, work: Callable[[int], None]) -> bool:
+        """Start, unless there is no room or somebody is at work on the repository. `work` may be killed at any time."""
+        if self.busy(repository_id) or len(self._running) >= self._limit:
+            return False
+        thread = threading.Thread(target=work, args=(repository_id,), daemon=True)
+        self._running[repository_id] = thread
+        thread.start()
+        return True
 
     def busy(self, repository_id: int | None = None) -> bool:
         """Whether somebody is at work, on this repository or on any."""

@@ -12,7 +12,7 @@ from core.config import Config
 from core.model import Commit, EventKind, Project, PullRequest, PushEvent, Repository, User, short_ref
 from core.steps.model import step_names
 from web.services import marks, planning, repeats, rules, targets
-from web.services.heads import Head
+from web.services.heads import Budget, Head
 from web.services.planning import Plan
 from web.services.rules import Choice, words
 from web.store import approvals, commits, projects, users
@@ -32,6 +32,7 @@ class Source:
     repository: Repository
     path: Path
     delivery: Delivery
+    budget: Budget  # of reading the configurations of all its commits
     pull_request: PullRequest | None = None  # whose head the commit is; its `sha` is the present one
     rule: str = ""  # the name of the one whose time has come
     late: bool = False  # told after a newer push of the same ref
@@ -162,6 +163,7 @@ def _add_commit(db: Database, source: Source, event: PushEvent, head: Head) -> C
         config_state=head.config_state,
         config=head.config,
         problems=head.problems,
+        config_key=head.config_key,
     )
 
 

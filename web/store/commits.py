@@ -15,6 +15,7 @@ from core.model import Commit, EventKind, PushEvent, is_zero, short_ref
 from web.store.db import Row, execute, insert, row, rows
 from web.store.deliveries import POLL
 
+UNREAD = "unread"  # the `config_key` of a commit whose configuration is to be read again
 # everything but the configuration, which can be large
 COLUMNS = (
     "id, project_id, repository_id, identifier, ref, ref_names, message, author, committed_at, created_at,"
@@ -82,21 +83,31 @@ def add(
     config_state: str,
     config: Any,
     problems: Sequence[str],
+    config_key: str | None = None,
 ) -> Commit:
-    """Record a commit, or the further ref of one that is known. `ref` is short, such as main. Call inside a transaction."""
-    known = row(
-        db, "SELECT id, ref_names FROM git_commit WHERE project_id = ? AND identifier = ?", (project_id, identifier)
-    )
+    """Record a commit, or the further ref of one that is known, with its configuration if that was unread.
+
+    `ref` is short, such as main. Call inside a transaction.
+    """
+    found = {
+        "config_state": config_state, "config": json.dumps(config), "problems": json.dumps(list(problems)),
+        "config_key": config_key, "yaml_path": yaml_path,
+    }  # fmt: skip
+    sql = "SELECT id, ref_names, config_key FROM git_commit WHERE project_id = ? AND identifier = ?"
+    known = row(db, sql, (project_id, identifier))
     if known is None:
         values = {
             "project_id": project_id, "repository_id": repository_id, "identifier": identifier, "ref": ref,
             "ref_names": json.dumps([ref]), "message": message, "author": author, "committed_at": committed_at,
-            "created_at": clock.now(), "yaml_path": yaml_path, "config_state": config_state,
-            "config": json.dumps(config), "problems": json.dumps(list(problems)),
+            "created_at": clock.now(),
         }  # fmt: skip
-        insert(db, "git_commit", values)
-    elif ref not in (names := json.loads(known["ref_names"])):
+        insert(db, "git_commit", values | found)
+        return by_identifier(db, project_id, identifier)
+    if ref not in (names := json.loads(known["ref_names"])):
         execute(db, "UPDATE git_commit SET ref_names = ? WHERE id = ?", (json.dumps([*names, ref]), known["id"]))
+    if known["config_key"] == UNREAD:
+        columns = ", ".join(f"{name} = ?" for name in found)
+        execute(db, f"UPDATE git_commit SET {columns} WHERE id = ?", (*found.values(), known["id"]))
     return by_identifier(db, project_id, identifier)
 
 
@@ -112,6 +123,12 @@ def by_identifier(db: Database, project_id: int, identifier: str) -> Commit:
 def known(db: Database, project_id: int, identifier: str) -> Commit | None:
     sql = "SELECT * FROM git_commit WHERE project_id = ? AND identifier = ?"
     found = row(db, sql, (project_id, identifier))
+    return _commit(found) if found else None
+
+
+def with_configuration(db: Database, key: str) -> Commit | None:
+    """A commit of any project whose configuration is the result of reading the content that `key` names."""
+    found = row(db, "SELECT * FROM git_commit WHERE config_key = ? LIMIT 1", (key,))
     return _commit(found) if found else None
 
 
