@@ -159,7 +159,7 @@ class LimitsConfig:
     """`[limits]`: bounds of one execution, and of reading valohai.yaml."""
 
     log: Size = Size(GIB)  # kept of each stream; the rest is counted
-    output_bytes: Size = Size(100 * GIB)
+    output_bytes: Size = Size(10 * GIB)  # apparent sizes together
     output_count: int = 10_000
     stop_grace: Seconds = Seconds(30.0)  # from the stop signal to the kill
     time: Seconds = Seconds(0.0)  # for steps without a time-limit; 0 = none

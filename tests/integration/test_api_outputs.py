@@ -109,6 +109,22 @@ def test_more_bytes_or_files_than_the_limits_are_refused_and_leave_nothing(tmp_p
     api.close()
 
 
+def test_a_sparse_file_is_stored_with_its_holes_and_served_with_its_content(api: ApiServer) -> None:
+    execution, _ = api.started()
+    datum, size = str(uuid.uuid4()), 50_000_000
+    content = bytearray(size)
+    content[20_000_000:20_000_005] = b"data!"
+    assert api.upload(execution, "sparse", bytes(content), datum).status_code == 200
+    [file] = files(api)
+    assert file.stat().st_size == size
+    assert file.stat().st_blocks * 512 < 1_000_000
+    described = api.json(f"data/{datum}/")
+    assert (described["size"], described["sha256"]) == (size, hashlib.sha256(content).hexdigest())
+    assert api.client.get(link(api, datum), buffered=True).data == content
+    tail = api.client.get(link(api, datum), headers={"Range": "bytes=19999999-20000005"}, buffered=True)
+    assert (tail.status_code, tail.data) == (206, b"\0data!\0")
+
+
 @pytest.mark.parametrize("verb", ["PUT outputs/{uuid}?attempt=1&name=x", "POST log?attempt=1&stream=stdout&{span}"])
 def test_a_body_that_breaks_off_is_not_taken_for_a_whole_one(api: ApiServer, verb: str) -> None:
     """gunicorn ends the body without an error when the connection breaks, and so does this."""

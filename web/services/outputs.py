@@ -19,6 +19,8 @@ from web.services import lifecycle
 from web.store import data
 from web.store.db import transaction
 
+HOLE_BYTES = 64 * 1024
+ZEROS = bytes(HOLE_BYTES)
 INCOMING = ".incoming"  # below the outputs directory: files that are being received
 
 
@@ -89,6 +91,7 @@ def _receive(incoming: Path, uuid: str, chunks: Iterable[bytes]) -> Received:
                 _write(file.fileno(), chunk)
                 for each in hashes:
                     each.update(chunk)
+            os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR))
             os.fsync(descriptor)
     except BaseException:
         Path(path).unlink(missing_ok=True)
@@ -98,9 +101,15 @@ def _receive(incoming: Path, uuid: str, chunks: Iterable[bytes]) -> Received:
 
 
 def _write(descriptor: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    """Write blocks; those of zeros become holes, so that a sparse file takes no more disk here than in its container."""
+    for start in range(0, len(chunk), HOLE_BYTES):
+        block = chunk[start : start + HOLE_BYTES]
+        if block == ZEROS[: len(block)]:
+            os.lseek(descriptor, len(block), os.SEEK_CUR)
+            continue
+        view = memoryview(block)
+        while view:
+            view = view[os.write(descriptor, view) :]
 
 
 def _keep(
