@@ -161,6 +161,7 @@ class LimitsConfig:
     log: Size = Size(GIB)  # kept of each stream; the rest is counted
     output_bytes: Size = Size(10 * GIB)  # apparent sizes together
     output_count: int = 10_000
+    metadata: int = 1_000_000  # values that are stored; past its share of them a key is thinned
     stop_grace: Seconds = Seconds(30.0)  # from the stop signal to the kill
     time: Seconds = Seconds(0.0)  # for steps without a time-limit; 0 = none
     no_output: Seconds = Seconds(0.0)  # for steps without a no-output-timeout; 0 = none

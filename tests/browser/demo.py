@@ -526,7 +526,7 @@ def say(db: Database, config: Config, execution: Execution, runner: Runner, stre
     start = logs.length(db, execution).acknowledged[stream]
     now = time.time_ns() // 1000
     batch = LogBatch(attempt=1, stream=stream, start=start, end=start + len(text), first_us=now, last_us=now + 1)
-    lifecycle.append_log(db, config.logs_dir, runner, execution.uuid, batch, text)
+    lifecycle.append_log(db, config, runner, execution.uuid, batch, text)
 
 
 def _history(branch: str, name: str, before: str) -> bytes:

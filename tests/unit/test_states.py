@@ -115,7 +115,7 @@ class Executions(RuleBasedStateMachine):
         super().__init__()
         self.data = Path(tempfile.mkdtemp())
         shutil.copytree(self.folder, self.data, dirs_exist_ok=True)
-        self.logs_dir = self.data / "logs"
+        self.logs_dir, self.config = self.data / "logs", Config(data=self.data)
         self.db: Database = connect(self.data / "pushmill.db")
         self.queues = Queues(Redis.from_url("redis://127.0.0.1:1/0"))
         self.uuids: list[str] = []
@@ -201,7 +201,7 @@ class Executions(RuleBasedStateMachine):
         execution, attempt, runner = self._aim(which, beside, who)
         batch = LogBatch(attempt=attempt, stream=stream, start=start, end=start + 2, first_us=0, last_us=0)
         with self._refused_unless_held(runner, execution, attempt):
-            lifecycle.append_log(self.db, self.logs_dir, runner, execution.uuid, batch, b"x\n")
+            lifecycle.append_log(self.db, self.config, runner, execution.uuid, batch, b"x\n")
 
     @rule(who=WHO, which=WHICH, beside=ATTEMPT, report=REPORT)
     def finish(self, who: str, which: int, beside: int, report: tuple[State, FailureReason | None, int | None]) -> None:

@@ -94,8 +94,8 @@ def detail(execution: str) -> Response:
 def log(execution: str) -> Response:
     request.max_content_length = logs.SEGMENT_BYTES
     batch, text = _log_batch(), b"".join(_chunks())
-    db, logs_dir = access.db(), access.server().config.logs_dir
-    acknowledged, fitted = lifecycle.append_log(db, logs_dir, access.current_runner(), execution, batch, text)
+    db, config = access.db(), access.server().config
+    acknowledged, fitted = lifecycle.append_log(db, config, access.current_runner(), execution, batch, text)
     _changed()
     return answer({"acknowledged": acknowledged}, 200 if fitted else 409)
 

@@ -161,6 +161,7 @@ def _parts(db: Database, execution: Execution) -> dict[str, Any]:
     return {
         "latest": latest,
         "axis": axis,
+        "thinned": metadata.thinned(db, execution.id),
         "charted": [
             Measure(key=key, value=latest[key], spark=charts.sparkline(db, execution.id, key)) for key in drawn
         ],

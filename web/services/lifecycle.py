@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from core import clock, metadata
+from core.config import Config
 from core.errors import Conflict, InvalidInput
 from core.model import Execution, Runner
 from core.states import FINAL, FailureReason, State
@@ -91,7 +92,7 @@ def set_detail(db: Database, runner: Runner, execution_uuid: str, attempt: int, 
 
 
 def append_log(
-    db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, batch: LogBatch, text: bytes
+    db: Database, config: Config, runner: Runner, execution_uuid: str, batch: LogBatch, text: bytes
 ) -> tuple[int, bool]:
     """Store a batch of lines with the metadata in it; (acknowledged spool bytes, whether the batch fitted).
 
@@ -107,9 +108,10 @@ def append_log(
         have = at.acknowledged[batch.stream]
         if batch.end <= have or batch.start != have:
             return have, batch.end <= have
-        segment = logs.append(db, logs_dir, execution, at, _not_after_now(batch), text)
+        segment = logs.append(db, config.logs_dir, execution, at, _not_after_now(batch), text)
         if segment and found:
-            metadata_rows.add(db, execution.id, [(segment.time_us(line), values) for line, values in found])
+            lines = [(segment.time_us(line), values) for line, values in found]
+            metadata_rows.add(db, execution.id, lines, config.limits.metadata)
     return batch.end, True
 
 

@@ -70,9 +70,10 @@ class Chart {
       const query = new URLSearchParams({ key: this.key, x: this.charts.axis });
       const answer = await fetch(`${this.charts.url}series?${query}`);
       if (!answer.ok) return;
-      const { x, y, seq, points } = await answer.json();
+      const { x, y, seq, points, kept } = await answer.json();
       this.data = [x, y];
       this.points = points;
+      this.lost = points - kept;
       this.seq = Math.max(-1, ...seq);
       this.draw();
     } finally {
@@ -86,7 +87,8 @@ class Chart {
     else this.make();
     const shown = this.data[0].length;
     const all = this.points.toLocaleString("en-US");
-    this.note.textContent = shown < this.points ? `${shown} of ${all} points, every extreme kept` : `${all} points`;
+    const stored = this.lost ? `, ${(this.points - this.lost).toLocaleString("en-US")} stored` : "";
+    this.note.textContent = shown < this.points ? `${shown} of ${all} points${stored}, every extreme kept` : `${all} points`;
   }
 
   make() {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,25 @@ import orjson
 from sqlite_utils import Database
 
 from core.metadata import number
-from web.store.db import execute, row, rows
+from web.store.db import Row, execute, row, rows
 
 KEYS_PER_EXECUTION = 1000  # further keys are not kept
-NUMBERS = frozenset({int, float})  # stored as they are; bool is not among them
+VALUES_PER_EXECUTION = 1_000_000  # the default of [limits] metadata
+VALUES_PER_KEY = 100_000  # so many a chart can read at once
+THINNED_AT_ONCE = 2  # keys, in one transaction: 100,000 rows each take a tenth of a second
+READ_PER_STRETCH = 200  # values, when a key has more than VALUES_PER_KEY
+NUMBER_TYPES = frozenset({int, float})  # stored as they are; bool is not among them
+
+LATEST = (
+    "INSERT INTO latest (execution_id, key_id, seq, time_us, value, number, points, kept) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (execution_id, key_id) DO UPDATE SET seq = excluded.seq, time_us = excluded.time_us,"
+    " value = excluded.value, number = excluded.number, points = points + excluded.points, kept = kept + excluded.kept"
+)
+OF_KEY = "FROM latest WHERE execution_id = ? AND key_id = (SELECT id FROM metadata_key WHERE name = ?)"
+NUMBERS = (
+    "SELECT seq, time_us, value FROM metadata WHERE execution_id = ? AND key_id = ? AND seq BETWEEN ? AND ?"
+    " AND typeof(value) IN ('integer', 'real') ORDER BY seq LIMIT ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +40,25 @@ class Point:
     value: Any
 
 
-def add(db: Database, execution_id: int, lines: Sequence[tuple[int, Mapping[str, Any]]]) -> int:
-    """Store metadata lines, (time, values) in order; how many rows that made. Call inside a transaction."""
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many values of a key were printed, and how many of them are stored."""
+
+    points: int
+    kept: int
+
+
+def add(
+    db: Database, execution_id: int, lines: Sequence[tuple[int, Mapping[str, Any]]], most: int = VALUES_PER_EXECUTION
+) -> None:
+    """Store metadata lines, (time, values) in order. Call inside a transaction.
+
+    Keys with more than their share of the `most` values of an execution are thinned.
+    """
     if not lines:
-        return 0
-    found = row(db, "SELECT metadata_seq FROM execution WHERE id = ?", (execution_id,))
-    seq = int(found["metadata_seq"]) if found else 0
+        return
+    seq = count(db, execution_id)
     ids = _key_ids(db, execution_id, dict.fromkeys(key for _, values in lines for key in values))
-    stored = 0
     for key, key_id in ids.items():  # one key after the other: the table is clustered by key
         points = [
             (execution_id, key_id, i, time_us, _encode(values[key]))
@@ -40,11 +66,39 @@ def add(db: Database, execution_id: int, lines: Sequence[tuple[int, Mapping[str,
             if key in values
         ]
         db.conn.executemany("INSERT INTO metadata VALUES (?, ?, ?, ?, ?)", points)
-        newest = (*points[-1], number(_decode(points[-1][-1])))
-        execute(db, "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?, ?, ?)", newest)
-        stored += len(points)
+        newest = (*points[-1], number(_decode(points[-1][-1])), len(points), len(points))
+        execute(db, LATEST, newest)
     execute(db, "UPDATE execution SET metadata_seq = ? WHERE id = ?", (seq + len(lines), execution_id))
-    return stored
+    _thin(db, execution_id, most)
+
+
+def _thin(db: Database, execution_id: int, most: int) -> None:
+    """Thin keys that have more than their share.
+
+    The first and the last value stay, and the smallest and the largest of each cell of a grid. Doubled cells hold two of
+    before, so what is left stays even, however often it is thinned.
+    """
+    found = row(db, "SELECT COUNT(*) AS n FROM latest WHERE execution_id = ?", (execution_id,))
+    share = min(VALUES_PER_KEY, most // max(1, found["n"] if found else 0))
+    sql = "SELECT key_id FROM latest WHERE execution_id = ? AND kept > ? ORDER BY kept DESC LIMIT ?"
+    for item in rows(db, sql, (execution_id, share, THINNED_AT_ONCE)):
+        _thin_key(db, execution_id, item["key_id"], share)
+
+
+def _thin_key(db: Database, execution_id: int, key_id: int, share: int) -> None:
+    """Leave at most half of the share."""
+    of, values = "FROM metadata WHERE execution_id = ? AND key_id = ?", (execution_id, key_id)
+    found = row(db, f"SELECT MIN(seq) AS first, MAX(seq) AS last {of}", values) or {}
+    first, last = found["first"], found["last"]
+    width = 2 ** ((last - first) // max(1, share // 4 - 2)).bit_length()
+    stretch = f"{of} GROUP BY seq / {width}"  # beside a lone MIN or MAX, SQLite takes the bare columns from its row
+    kept = (
+        f"SELECT seq FROM (SELECT seq, MIN(value) {stretch}) UNION SELECT seq FROM (SELECT seq, MAX(value) {stretch})"
+        " UNION SELECT ? UNION SELECT ?"
+    )
+    execute(db, f"DELETE {of} AND seq NOT IN ({kept})", (*values, *values, *values, first, last))
+    sql = f"UPDATE latest SET kept = (SELECT COUNT(*) {of}) WHERE execution_id = ? AND key_id = ?"
+    execute(db, sql, values * 2)
 
 
 def latest(db: Database, execution_id: int) -> dict[str, Any]:
@@ -105,39 +159,58 @@ def lines(db: Database, execution_id: int, first: int, many: int) -> list[tuple[
     return list(result.values())
 
 
-def extremes(db: Database, execution_id: int, key: str, points: int) -> tuple[list[Point], int]:
-    """At most `points` numbers of a key in order, and how many it has.
+def extremes(db: Database, execution_id: int, key: str, points: int) -> tuple[list[Point], Counts]:
+    """At most `points` numbers of a key in order, and how many values it has.
 
-    All of them if they are so few, else the smallest and the largest of each stretch: no spike is lost.
+    All of them if they are so few, else the smallest and the largest of each stretch: no spike is lost. Of a key that
+    has more values than are read for that, READ_PER_STRETCH of each stretch are looked at.
     """
-    found = row(db, "SELECT id FROM metadata_key WHERE name = ?", (key,))
-    key_id = found["id"] if found else None
-    where = "FROM metadata WHERE execution_id = ? AND key_id = ? AND typeof(value) IN ('integer', 'real')"
-    found = row(db, f"SELECT COUNT(*) AS n, MIN(seq) AS first, MAX(seq) AS last {where}", (execution_id, key_id))
-    if found is None or not found["n"]:
-        return [], 0
-    if found["n"] <= points:
-        sql, values = f"SELECT seq, time_us, value {where} ORDER BY seq", [execution_id, key_id]
+    found = row(db, f"SELECT latest.* {OF_KEY}", (execution_id, key))
+    if found is None:
+        return [], Counts(0, 0)
+    counts, of = Counts(found["points"], found["kept"]), (execution_id, found["key_id"])
+    if counts.kept <= points:
+        numbers = [Point(**item) for item in rows(db, NUMBERS, (*of, 0, found["seq"], -1))]
+        return numbers, counts if counts.kept < counts.points else Counts(len(numbers), len(numbers))
+    stretches = points // 2 - 1
+    first = (row(db, "SELECT MIN(seq) AS seq FROM metadata WHERE execution_id = ? AND key_id = ?", of) or found)["seq"]
+    width = (found["seq"] - first) // stretches + 1
+    if counts.kept <= stretches * READ_PER_STRETCH:
+        read = [(first, found["seq"], -1)]
     else:
-        # beside a lone MIN or MAX, SQLite takes the bare columns from the row that has it
-        width = (found["last"] - found["first"]) // (points // 2 - 1) + 1
-        stretch = f"{where} GROUP BY (seq - ?) / ?"
-        sql = (
-            f"SELECT seq, time_us, MIN(value) AS value {stretch} UNION SELECT seq, time_us, MAX(value) AS value {stretch}"
-            f" UNION SELECT seq, time_us, value {where} AND seq = ? ORDER BY seq"
-        )
-        per_stretch = [execution_id, key_id, found["first"], width]
-        values = [*per_stretch, *per_stretch, execution_id, key_id, found["last"]]
-    return [Point(**item) for item in rows(db, sql, values)], int(found["n"])
+        starts = range(first, found["seq"] + 1, width)
+        read = [(start, start + width - 1, READ_PER_STRETCH) for start in starts] + [(found["seq"], found["seq"], 1)]
+    found_numbers = (item for part in read for item in rows(db, NUMBERS, (*of, *part)))
+    return _extremes(found_numbers, first, width), counts
+
+
+def _extremes(numbers: Iterable[Row], first: int, width: int) -> list[Point]:
+    """The smallest and the largest of each stretch, and the last, in order."""
+    low: dict[int, Row] = {}
+    high: dict[int, Row] = {}
+    last: Row = {}
+    for item in numbers:
+        number, last = (item["seq"] - first) // width, item
+        if number not in low or item["value"] < low[number]["value"]:
+            low[number] = item
+        if number not in high or item["value"] > high[number]["value"]:
+            high[number] = item
+    chosen = {item["seq"]: item for item in (*low.values(), *high.values(), *([last] if last else []))}
+    return [Point(**chosen[seq]) for seq in sorted(chosen)]
 
 
 def values_at(db: Database, execution_id: int, key: str, seqs: Sequence[int]) -> dict[int, Any]:
-    """The values of a key on the metadata lines `seqs`, where it has one."""
+    """The values of a key on the metadata lines `seqs`, where it has one; of a thinned key the last one before."""
+    found = row(db, f"SELECT key_id, points > kept AS thinned {OF_KEY}", (execution_id, key))
+    if found is None:
+        return {}
+    at = "seq <= asked.value ORDER BY seq DESC LIMIT 1" if found["thinned"] else "seq = asked.value"
     sql = (
-        "SELECT seq, value FROM metadata WHERE execution_id = ?"
-        f" AND key_id = (SELECT id FROM metadata_key WHERE name = ?) AND seq IN ({', '.join('?' * len(seqs))})"
+        f"SELECT asked.value AS seq, (SELECT value FROM metadata WHERE execution_id = ? AND key_id = ? AND {at}) AS value"
+        " FROM json_each(?) AS asked"
     )
-    return {found["seq"]: _decode(found["value"]) for found in rows(db, sql, [execution_id, key, *seqs])}
+    values = (execution_id, found["key_id"], orjson.dumps(list(seqs)).decode())
+    return {item["seq"]: _decode(item["value"]) for item in rows(db, sql, values) if item["value"] is not None}
 
 
 def since(db: Database, execution_id: int, first: int, many: int) -> dict[str, list[Point]]:
@@ -161,6 +234,11 @@ def count(db: Database, execution_id: int) -> int:
     return int(found["metadata_seq"]) if found else 0
 
 
+def thinned(db: Database, execution_id: int) -> bool:
+    """Whether some values of an execution are not stored because there were too many."""
+    return row(db, "SELECT 1 FROM latest WHERE execution_id = ? AND points > kept LIMIT 1", (execution_id,)) is not None
+
+
 def _key_ids(db: Database, execution_id: int, names: Collection[str]) -> dict[str, int]:
     """The ids of these key names, new ones made; those left out that the execution may not have any more."""
     sql = (
@@ -177,7 +255,7 @@ def _key_ids(db: Database, execution_id: int, names: Collection[str]) -> dict[st
 
 
 def _encode(value: Any) -> Any:
-    return value if type(value) in NUMBERS else orjson.dumps(value).decode()
+    return value if type(value) in NUMBER_TYPES else orjson.dumps(value).decode()
 
 
 def _decode(value: Any) -> Any:

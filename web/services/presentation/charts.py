@@ -34,11 +34,11 @@ def axis_key(latest: Mapping[str, Any]) -> str | None:
 
 
 def series(db: Database, execution_id: int, key: str, axis: Axis) -> dict[str, Any]:
-    """What a chart draws: `x`, `y` and `seq` in parallel, and how many `points` there are in truth.
+    """What a chart draws: `x`, `y` and `seq` in parallel, how many `points` were printed, and how many are `kept`.
 
     Beyond CHART_POINTS the smallest and the largest of each stretch stand for it.
     """
-    found, total = metadata.extremes(db, execution_id, key, CHART_POINTS)
+    found, counts = metadata.extremes(db, execution_id, key, CHART_POINTS)
     xs = _xs(db, execution_id, found, axis)
     drawn = [(x, point) for x, point in zip(xs, found, strict=True) if x is not None]
     drawn.sort(key=lambda pair: pair[0])  # people count epochs anew, and a line must not run backwards
@@ -46,7 +46,8 @@ def series(db: Database, execution_id: int, key: str, axis: Axis) -> dict[str, A
         "x": [x for x, _ in drawn],
         "y": [point.value for _, point in drawn],
         "seq": [point.seq for _, point in drawn],
-        "points": total,
+        "points": counts.points,
+        "kept": counts.kept,
     }
 
 
