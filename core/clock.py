@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 def now() -> str:
@@ -11,6 +11,11 @@ def now() -> str:
 
 def text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def after(seconds: float) -> str:
+    """The time that many seconds from now. Raises OverflowError for one past the year 9999."""
+    return text(datetime.now(UTC) + timedelta(seconds=seconds))
 
 
 def parse(moment: str) -> datetime:

@@ -303,6 +303,11 @@ def size(text: str, where: str) -> Size:
     return Size(_quantity(text, SIZE_UNITS, "10 GiB", where))
 
 
+def duration(text: str, where: str) -> Seconds:
+    """Seconds, from a number or text such as "90 d". Raises ConfigError that names `where`."""
+    return Seconds(_quantity(text, DURATION_UNITS, "90 d", where))
+
+
 def _value(value: Any, kind: Any, where: str) -> Any:
     if kind is Size:
         return Size(_quantity(value, SIZE_UNITS, "10 GiB", where))

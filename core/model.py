@@ -25,10 +25,13 @@ def short_ref(ref: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class User:
+    """`disabled_at` is since when no token of the user works; None while they do."""
+
     id: int
     username: str
     email: str
     is_admin: bool
+    disabled_at: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from core.errors import InvalidInput
 SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 PROJECT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 RUNNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})")
+USER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
 ENVIRONMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
 # git-check-ref-format(1), as an allow-list by exclusion of what git itself refuses
 REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(?:/|$)|/\.|\.$|/$")
@@ -30,6 +31,14 @@ def check_runner(name: str) -> str:
     if not RUNNER.fullmatch(name):
         raise InvalidInput(
             f"{name[:80]!r} is no runner name: use 1 to 63 letters, digits, '-' and '_', a letter or digit first"
+        )
+    return name
+
+
+def check_user(name: str) -> str:
+    if not USER.fullmatch(name):
+        raise InvalidInput(
+            f"{name[:80]!r} is not a valid user name: use 1 to 63 letters, digits, '.', '-' and '_', a letter or digit first"
         )
     return name
 

@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("web.doctor:command", "Check Docker, GPUs, Redis, disk, git, and say what to do."),
     "project": ("web.admin:project", "Add, list and show projects."),
     "environment": ("web.environment_admin:environment", "List and change the kinds of machine that steps ask for."),
+    "user": ("web.user_admin:user", "Add, list, disable and enable users."),
+    "token": ("web.user_admin:token", "Create, list and revoke tokens of users: to push, to read, for all."),
     "hook": ("web.admin:hook", "Install the hook that tells of pushes to a bare repository."),
 }
 RUNNER: dict[str, tuple[str, str]] = {

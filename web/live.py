@@ -82,7 +82,12 @@ def events(name: str, counter: int) -> Response:
     slots: threading.BoundedSemaphore = current_app.extensions[SLOTS]
     if not slots.acquire(blocking=False):
         raise ServiceUnavailable("Too many live pages are open: this one polls.", retry_after=RETRY_S)
-    stream = _stream(db, server.config.logs_dir, server.changes, project, execution, after, _connection_lost)
+    identity = access.current_identity()
+
+    def lost() -> bool:
+        return _connection_lost() or access.is_over(db, identity)
+
+    stream = _stream(db, server.config.logs_dir, server.changes, project, execution, after, lost)
     response = Response(stream_with_context(stream), mimetype="text/event-stream")
     response.call_on_close(slots.release)
     response.headers["Cache-Control"] = "no-store"

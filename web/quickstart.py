@@ -69,7 +69,7 @@ def tour(data: Path, api: Api, example: Path, say: Say) -> None:
     say(f"  {'image':<10}{'pushmill-quickstart':<56} {time.monotonic() - began:6.2f} s")
     began = time.monotonic()
     repository = data / PROJECT
-    push(example, repository, api, say)
+    push(example, repository, api, _push_token(data) or api.token, say)
     say(f"  {'git push':<10}{f'{api.url}/git/{PROJECT}.git':<56} {time.monotonic() - began:6.2f} s")
     execution = await_execution(api)
     follow(api, execution, say)
@@ -86,13 +86,13 @@ def build_image(example: Path) -> None:
         )
 
 
-def push(example: Path, repository: Path, api: Api, say: Say) -> None:
-    """Commit a copy of `example` in `repository` and push it. A copy that was begun before is finished."""
+def push(example: Path, repository: Path, api: Api, token: str, say: Say) -> None:
+    """Commit a copy of `example` in `repository` and push it with `token`. A copy that was begun before is finished."""
     shutil.copytree(example, repository, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".git"))
     repository.chmod(0o700)
     git(repository, "init", "--quiet")
     git(repository, "symbolic-ref", "HEAD", "refs/heads/main")
-    secret = f"//admin:{api.token}@".join(api.url.split("//", 1))
+    secret = f"//admin:{token}@".join(api.url.split("//", 1))
     settings = {
         "user.name": "admin",
         "user.email": "admin@localhost",
@@ -109,7 +109,7 @@ def push(example: Path, repository: Path, api: Api, say: Say) -> None:
     if git(repository, "status", "--porcelain"):
         git(repository, "commit", "--quiet", "--message", "Train a small network on two spirals")
     for line in git(repository, "push", "origin", "main").splitlines():
-        say(f"  {line.replace(api.token, '…').rstrip()}")
+        say(f"  {line.replace(token, '…').rstrip()}")
 
 
 def git(repository: Path, *arguments: str) -> str:
@@ -165,6 +165,14 @@ def follow(api: Api, execution: dict[str, Any], say: Say) -> None:
     took = f" after {now['duration']:.1f} s" if now.get("duration") is not None else ""
     values = ", ".join(f"{name} {value}" for name, value in (now.get("cumulative_metadata") or {}).items())
     say(f"  result        #{now['counter']} {now['status']}{took}{f': {values}' if values else ''}")
+
+
+def _push_token(data: Path) -> str:
+    """The token that does no more than push; "" in data of a version that made none."""
+    try:
+        return (data / "push-token").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def _project(api: Api) -> dict[str, Any] | None:

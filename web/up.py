@@ -166,7 +166,14 @@ class Machine:
         if new_token and new_token.exists():
             self.say(f"The admin's token, shown this once: {new_token.read_text(encoding='utf-8').strip()}")
             self.say(f"It is also in {new_token}; log in as admin with it.")
+            self._announce_push(url, new_token.with_name("push-token"))
         self.say("Ctrl-C stops everything; running containers go on.")
+
+    def _announce_push(self, url: str, token: Path) -> None:
+        if token.exists():
+            login = f"://admin:{token.read_text(encoding='utf-8').strip()}@"
+            self.say(f"To push, with a token that can do nothing else (also in {token}):")
+            self.say(f"  git push {url.replace('://', login, 1)}/git/NAME.git main")
 
     def _watch(self, what: str, look: Callable[[], str | None]) -> None:
         """Say what a look finds, and a trouble when it comes and when it goes, not each time."""

@@ -165,6 +165,8 @@ def test_the_token_is_shown_on_the_first_start_only(up: Up) -> None:
     for shown in (True, False):
         process = up.start()
         assert ("a-token-of-the-first-start" in up.said()) is shown
+        remote = f"git push http://admin:a-token-to-push@127.0.0.1:{up.port}/git/NAME.git main"
+        assert (remote in up.said()) is shown
         process.terminate()
         assert process.wait(20) == 0
 

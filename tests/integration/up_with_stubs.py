@@ -29,6 +29,7 @@ def main(role: str, data: Path, port: int) -> None:
         token = data / "admin-token"
         if not token.exists():
             token.write_text("a-token-of-the-first-start\n", encoding="utf-8")
+            (data / "push-token").write_text("a-token-to-push\n", encoding="utf-8")
         address = (os.environ["PUSHMILL_HOST"], int(os.environ["PUSHMILL_PORT"]))
         http.server.ThreadingHTTPServer(address, Healthy).serve_forever()
     else:

@@ -50,7 +50,7 @@ def listing_of_commits(identifier: str) -> Response:
     )
 
 
-@access.user
+@access.reader
 def fetch(identifier: str) -> Response:
     """Pushes arrive by themselves: there is never anything left to fetch."""
     query.project(access.db(), identifier)

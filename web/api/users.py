@@ -8,7 +8,6 @@ from core.errors import InvalidInput
 from web import access
 from web.api import query, serialize
 from web.api.answers import answer
-from web.store import users
 
 
 @access.user
@@ -21,7 +20,6 @@ def get_token() -> Response:
     """Log in by name and password, where the password is a token: there are no other passwords."""
     given = query.fields()
     username, token = str(given.get("username", "")), str(given.get("password", ""))
-    found = users.by_token(access.db(), token)
-    if found is None or found.username != username:
+    if access.recognise(username, token) is None:
         raise InvalidInput("Unable to log in with provided credentials; the password is a token of yours.")
     return answer({"token": token})

@@ -35,7 +35,7 @@ def change(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/p/<name>/settings/rules/try")
-@access.user
+@access.reader
 def rehearse(name: str) -> ResponseReturnValue:
     """What a commit would trigger by the rules in the editor, saved or not. Nothing is changed."""
     db, question = access.db(), _question()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask, g, request, url_for
 from markupsafe import Markup
@@ -49,7 +49,10 @@ def init_app(app: Flask) -> None:
 
 def person() -> User | None:
     """Who is logged in, also on the pages that anybody may see."""
-    return g.get("user") or access.session_user()
+    if user := g.get("user"):
+        return cast(User, user)
+    identity = access.session_identity()
+    return identity.user if identity else None
 
 
 def static(name: str) -> str:

@@ -10,6 +10,7 @@ from sqlite_utils import Database
 
 from core.config import Config
 from core.errors import ConfigError
+from core.identity import Scope
 from core.names import RUNNER
 from web.services import environments, git_logins, vault
 from web.store import runners, users
@@ -17,6 +18,7 @@ from web.store.db import connect, transaction
 from web.store.schema import migrate
 
 ADMIN = "admin"
+PUSH_TOKEN = "push-token"  # file in the data directory  # noqa: S105
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,20 +39,23 @@ def prepare(config: Config) -> FirstStart:
         config.database.chmod(0o600)
         migrate(db)
         git_logins.split_all(db, key)
-        token = _admin(db, config.data / "admin-token")
+        token = _admin(db, config.data)
         return FirstStart(token=token, runner_token_path=_runner(db, config))
     finally:
         db.close()
 
 
-def _admin(db: Database, path: Path) -> str | None:
+def _admin(db: Database, data: Path) -> str | None:
+    """The first user, with a token for everything and one that does no more than push, for the URL of a remote."""
     if users.by_name(db, ADMIN) is not None:
         return None
-    token = users.new_token()
+    token, push_token = users.new_token(), users.new_token()
     with transaction(db):
         admin = users.add(db, ADMIN, is_admin=True)
         users.add_token(db, admin.id, token, "first start")
-        write_secret(path, token)  # inside: if the disk is full there is no admin without a token
+        users.add_token(db, admin.id, push_token, "first start, to push", [Scope.PUSH])
+        write_secret(data / "admin-token", token)  # inside: if the disk is full there is no admin without a token
+        write_secret(data / PUSH_TOKEN, push_token)
     return token
 
 

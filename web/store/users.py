@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import sqlite3
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any
 
 from sqlite_utils import Database
 
 from core import clock
+from core.errors import NotFound
+from core.identity import Identity, Scope, Token
 from core.model import User
-from web.store.db import Row, insert, row
+from web.store.db import Row, execute, insert, row, rows
 
 TOKEN_PREFIX = "pm_"  # lets secret scanners and log masks recognise one  # noqa: S105
+# The one definition of a token that works; it takes the present time.
+STATE = (
+    "CASE WHEN token.revoked_at IS NOT NULL THEN 'revoked' WHEN token.expires_at <= ? THEN 'expired'"
+    " WHEN user.disabled_at IS NOT NULL THEN 'disabled' ELSE 'active' END"
+)
+IDENTITY = (
+    "SELECT user.*, token.id AS token_id, token.scopes, token.generation, token.last_used_at"
+    f" FROM token JOIN user ON user.id = token.user_id WHERE {STATE} = 'active'"
+)
 
 
 def new_token() -> str:
@@ -25,11 +40,6 @@ def fingerprint(token: str) -> str:
 def add(db: Database, username: str, *, is_admin: bool) -> User:
     user_id = insert(db, "user", {"username": username, "is_admin": is_admin, "created_at": clock.now()})
     return User(id=user_id, username=username, email="", is_admin=is_admin)
-
-
-def add_token(db: Database, user_id: int, token: str, name: str) -> None:
-    values = {"user_id": user_id, "name": name, "sha256": fingerprint(token), "last8": token[-8:]}
-    insert(db, "token", values | {"created_at": clock.now()})
 
 
 def get(db: Database, user_id: int) -> User | None:
@@ -47,12 +57,86 @@ def by_name(db: Database, username: str) -> User | None:
     return _user(row(db, "SELECT * FROM user WHERE username = ?", (username,)))
 
 
-def by_token(db: Database, token: str) -> User | None:
-    sql = "SELECT user.* FROM token JOIN user ON user.id = token.user_id WHERE token.sha256 = ?"
-    return _user(row(db, sql, (fingerprint(token),)))
+def listing(db: Database) -> list[User]:
+    return [user for found in rows(db, "SELECT * FROM user ORDER BY username") if (user := _user(found))]
+
+
+def set_disabled(db: Database, user_id: int, disabled_at: str | None) -> None:
+    """From when on no token of a user works, or with None that they work again."""
+    execute(db, "UPDATE user SET disabled_at = ? WHERE id = ?", (disabled_at, user_id))
+
+
+def add_token(
+    db: Database,
+    user_id: int,
+    token: str,
+    name: str,
+    scopes: Collection[Scope] = (Scope.ADMIN,),
+    expires_at: str | None = None,
+) -> int:
+    """Store a new token, of which only the hash is kept; its id."""
+    values: dict[str, Any] = {"user_id": user_id, "name": name, "sha256": fingerprint(token), "last8": token[-8:]}
+    values |= {"scopes": " ".join(sorted(scopes)), "expires_at": expires_at, "generation": secrets.token_hex(16)}
+    return insert(db, "token", values | {"created_at": clock.now()})
+
+
+def by_token(db: Database, token: str) -> Identity | None:
+    """None for a token that is unknown, revoked or expired, or whose user is disabled."""
+    return _identity(row(db, f"{IDENTITY} AND token.sha256 = ?", (clock.now(), fingerprint(token))))
+
+
+def by_session(db: Database, token_id: int, generation: str) -> Identity | None:
+    """The same for a session that began with this token, and this generation of it."""
+    sql = f"{IDENTITY} AND token.id = ? AND token.generation = ?"
+    return _identity(row(db, sql, (clock.now(), token_id, generation)))
+
+
+def end_sessions(db: Database, token_id: int) -> None:
+    """Begin a new generation of a token: all sessions of the present one are over."""
+    execute(db, "UPDATE token SET generation = ? WHERE id = ?", (secrets.token_hex(16), token_id))
+
+
+def touch_token(db: Database, token_id: int) -> None:
+    """Record that a token is used now, if the database can be written: a full disk is no reason to refuse reading."""
+    with suppress(sqlite3.OperationalError):
+        execute(db, "UPDATE token SET last_used_at = ? WHERE id = ?", (clock.now(), token_id))
+
+
+def revoke_token(db: Database, token_id: int) -> None:
+    """End a token and its sessions for good. Idempotent. Raises NotFound."""
+    if not execute(db, "UPDATE token SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?", (clock.now(), token_id)):
+        raise NotFound(f"there is no token {token_id}: `pushmill token list` shows their numbers")
+
+
+def tokens(db: Database) -> list[Token]:
+    """All tokens, the oldest first."""
+    sql = f"SELECT token.*, user.username, {STATE} AS state FROM token JOIN user ON user.id = token.user_id ORDER BY token.id"
+    return [_token(found) for found in rows(db, sql, (clock.now(),))]
 
 
 def _user(found: Row | None) -> User | None:
     if found is None:
         return None
-    return User(id=found["id"], username=found["username"], email=found["email"], is_admin=bool(found["is_admin"]))
+    values = {name: found[name] for name in User.__dataclass_fields__}
+    return User(**values | {"is_admin": bool(found["is_admin"])})
+
+
+def _identity(found: Row | None) -> Identity | None:
+    user = _user(found)
+    if found is None or user is None:
+        return None
+    return Identity(
+        user=user,
+        token_id=found["token_id"],
+        scopes=frozenset(_scopes(found)),
+        generation=found["generation"],
+        last_used_at=found["last_used_at"],
+    )
+
+
+def _token(found: Row) -> Token:
+    return Token(**{name: found[name] for name in Token.__dataclass_fields__} | {"scopes": _scopes(found)})
+
+
+def _scopes(found: Row) -> tuple[Scope, ...]:
+    return tuple(Scope(word) for word in found["scopes"].split())

@@ -1,0 +1,75 @@
+"""Users and tokens as an administrator makes and ends them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from core import clock
+from core.errors import Conflict, InvalidInput, NotFound
+from core.identity import Scope
+from core.model import User
+from core.names import check_user
+from web.store import users
+from web.store.db import transaction
+
+NAME_CHARS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewToken:
+    """The only time that `secret` is known: what is stored is its hash."""
+
+    id: int
+    secret: str
+    expires_at: str | None
+
+
+def add_user(db: Database, username: str, *, is_admin: bool) -> User:
+    """Raises InvalidInput, or Conflict when the name is taken; names of disabled users stay taken."""
+    with transaction(db):
+        if users.by_name(db, check_user(username)) is not None:
+            raise Conflict(f"there is a user {username!r} already")
+        return users.add(db, username, is_admin=is_admin)
+
+
+def user(db: Database, username: str) -> User:
+    """Raises NotFound."""
+    found = users.by_name(db, username)
+    if found is None:
+        raise NotFound(f"there is no user {username[:80]!r}: `pushmill user list` shows them")
+    return found
+
+
+def disable(db: Database, username: str) -> None:
+    """Let no token of a user work, and end the user's sessions. Idempotent. Raises NotFound."""
+    found = user(db, username)
+    users.set_disabled(db, found.id, found.disabled_at or clock.now())
+
+
+def enable(db: Database, username: str) -> None:
+    """Let the tokens of a disabled user work again. Raises NotFound."""
+    users.set_disabled(db, user(db, username).id, None)
+
+
+def new_token(
+    db: Database, username: str, scopes: Collection[Scope], *, name: str = "", lifetime_s: float | None = None
+) -> NewToken:
+    """Raises InvalidInput or NotFound."""
+    owner = user(db, username)
+    if owner.disabled_at is not None:
+        raise InvalidInput(f"user {username} is disabled: `pushmill user enable {username}` first")
+    if len(name) > NAME_CHARS or not all(map(str.isprintable, name)):
+        raise InvalidInput(f"the name of a token is one line of at most {NAME_CHARS} characters")
+    expires_at = None
+    if lifetime_s is not None:
+        try:
+            expires_at = clock.after(lifetime_s)
+        except OverflowError:
+            raise InvalidInput("a token cannot outlive the year 9999: leave its lifetime out") from None
+    secret = users.new_token()
+    with transaction(db):
+        token_id = users.add_token(db, owner.id, secret, name, scopes, expires_at)
+    return NewToken(id=token_id, secret=secret, expires_at=expires_at)
