@@ -105,6 +105,7 @@ class GitConfig:
     allow_http: bool = False  # http:// without TLS
     poll: Seconds = Seconds(60.0)  # between two questions while no webhook has told of a repository; 0 = never asked
     poll_webhooks: Seconds = Seconds(600.0)  # the same once one has: a net under those that get lost
+    poll_grace: Seconds = Seconds(120.0)  # from seeing a push of which no webhook told until it is acted upon
     fork_bytes: Size = Size(100 * MIB)  # of the head of a fork's pull request that nobody has approved
     fork_time: Seconds = Seconds(120.0)  # that fetching such a head may take
     forks_bytes: Size = Size(GIB)  # of all such heads of a repository

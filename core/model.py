@@ -114,6 +114,17 @@ class Repository:
     created_at: str
 
 
+class PushResult(StrEnum):
+    """What came of a push event. Statuses go by this; its outcome is a text for people."""
+
+    NONE = ""  # it leads to no commit, or nothing more is known of it
+    LAUNCHED = "launched"
+    NOTHING = "nothing"  # there was nothing to run
+    SKIPPED = "skipped"  # on purpose
+    WAITING = "waiting"  # for approval
+    DELETED = "deleted"  # it takes away the configuration that its base has
+
+
 class EventKind(StrEnum):
     """What made an event. A moved tag is a push too."""
 

@@ -98,7 +98,7 @@ class Sender(ABC):
         raise NotImplementedError(f"{self.name} tells of none")
 
     def payloads(self, moved: Sequence[Moved], **more: Any) -> list[dict[str, Any]]:
-        """One for all of them, or one for each."""
+        """One for all of them, or one for each that is told of."""
         return [self.push(*moved, **more)] if self.many_refs else [self.push(one, **more) for one in moved]
 
     @property
@@ -222,8 +222,13 @@ class SigningGitLab(GitLab):
 
 
 class Gogs(Sender):
+    """Tells nobody that a branch was deleted."""
+
     name = "gogs"
     prefix = "X-Gogs-"
+
+    def payloads(self, moved: Sequence[Moved], **more: Any) -> list[dict[str, Any]]:
+        return super().payloads([one for one in moved if one.is_tag or not one.deleted], **more)
 
     def push(self, *moved: Moved, repository: str = "ada/model") -> dict[str, Any]:
         (one,) = moved
@@ -252,14 +257,20 @@ class Gogs(Sender):
 
 
 class Gitea(Gogs):
-    """Sends the headers of those that it comes from, too."""
+    """Sends the headers of those that it comes from, too. That a branch was deleted is an event of its own, without a push."""
 
     name = "gitea"
     prefixes: Sequence[str] = ("X-Gitea-", "X-Gogs-")
 
+    def payloads(self, moved: Sequence[Moved], **more: Any) -> list[dict[str, Any]]:
+        return [self.push(one, **more) for one in moved]
+
     def push(self, *moved: Moved, repository: str = "ada/model") -> dict[str, Any]:
         (one,) = moved
         said = super().push(one, repository=repository)
+        if one.deleted and not one.is_tag:
+            deleted = {"ref": one.name, "ref_type": "branch", "pusher_type": "user"}
+            return deleted | {key: said[key] for key in ("repository", "sender")}
         return said | {"total_commits": 1, "head_commit": None if one.deleted else commit(one)}
 
     def pull_request(self, request: Request, action: str = "opened", **more: Any) -> tuple[str, dict[str, Any]]:
@@ -267,6 +278,7 @@ class Gitea(Gogs):
         return "pull_request", pull_request(request, said, **more)
 
     def headers(self, body: bytes, delivery: str, event: str | None = None) -> dict[str, str]:
+        event = event or ("delete" if b'"pusher_type"' in body else None)
         found = super().headers(body, delivery, event)
         for prefix in self.prefixes:
             found |= self.named(prefix, body, delivery, event or "push") | {f"{prefix}Event-Type": event or "push"}

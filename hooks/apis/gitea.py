@@ -18,6 +18,9 @@ STATES: Mapping[Verdict, str] = {
 RIGHTS = "the scopes write:repository and write:issue, of an administrator of the repository"
 DESCRIPTION_CHARS = 255  # of a column that takes more, but a line is as long
 PER_PAGE = 50  # MAX_RESPONSE_ITEMS as installed
+# A deleted branch is told of by `delete` alone. `pull_request` would be every event of pull requests: each edit of our own
+# comment among them, of 16 kB.
+EVENTS = ("push", "delete", "pull_request_only", "pull_request_sync")
 
 
 def api_url(origin: str) -> str:
@@ -79,7 +82,7 @@ def create_webhook(name: str, url: str, secret: str) -> Call:
     body = {
         "type": "gitea",
         "active": True,
-        "events": ["push", "pull_request"],
+        "events": list(EVENTS),
         "config": {"url": url, "content_type": "json", "http_method": "post", "secret": secret},
     }
     return Call(method="POST", path=f"/repos/{segments(name)}/hooks", json=body)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from core.model import PullRequestEvent, PushEvent
 from hooks import signatures
 from hooks.forges import payload
-from hooks.forges.base import Headers, Ignored
+from hooks.forges.base import NO_COMMIT, Headers, Ignored, push_event
 
 PUSHER_READS_ANSWER = False
 FAMILY = ("x-forgejo-", "x-gitea-")
@@ -40,10 +40,12 @@ def full_name(headers: Headers, body: bytes) -> str | None:
 
 
 def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
-    """`create` and `delete` tell of refs of which a push tells as well."""
+    """A branch that was deleted is told of by `delete` alone; a push tells of all else that `create` and `delete` do."""
     kind = event(headers)
-    if kind in ("create", "delete"):
+    if kind == "create":
         return Ignored(f"event {kind!r}: the push of the same ref is acted upon")
+    if kind == "delete":
+        return _deleted(payload.read(headers, body), delivery_id(headers, body))
     if kind == "pull_request":
         return payload.pull_request(payload.read(headers, body))
     if kind != "push":
@@ -72,6 +74,23 @@ def webhook_page(page: str) -> str:
 
 def deploy_key_page(page: str) -> str:
     return f"{page}/settings/keys"
+
+
+def _deleted(found: payload.Json, delivery: str) -> list[PushEvent] | Ignored:
+    """Where the branch was is not said, so the delivery alone tells one deletion of a name from the next."""
+    ref, kind = (payload.text(found, key, "") for key in ("ref", "ref_type"))
+    if kind != "branch":
+        return Ignored(f"{kind or 'ref'} {ref} was deleted: its push is acted upon")
+    sender = payload.part(found, "sender")
+    return [
+        push_event(
+            ref=f"refs/heads/{ref.removeprefix('refs/heads/')}",
+            before=NO_COMMIT,
+            after=NO_COMMIT,
+            identity=f"deleted {delivery}",
+            pusher=payload.text(sender, "login", "") or payload.text(sender, "username", ""),
+        )
+    ]
 
 
 def _header(headers: Headers, name: str) -> str:

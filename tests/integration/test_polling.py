@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,11 @@ class Polled(Forge):
         """Time goes by for what was seen."""
         for seen in self.poller._seen.values():
             for move in seen:
-                seen[move] -= polling.GRACE_S + 1
+                seen[move] -= self.pushes.config.git.poll_grace + 1
+
+    def next_look(self) -> float:
+        """The seconds until it is asked again."""
+        return self.poller._next[self.repository.id] - time.monotonic()
 
     def told(self, *moves: tuple[str, str], ref: str = MAIN) -> None:
         """The forge's webhooks for these moves, handled."""
@@ -188,6 +193,32 @@ class TestWithWebhooks:
         assert polled.found_in_the_end()
         assert polled.outcomes()[-1] == (MAIN, b, "1 execution")
 
+    def test_the_second_look_comes_after_the_grace_and_not_after_a_whole_interval(self, polled: Polled, a: str) -> None:
+        polled.poll()
+        assert polled.next_look() > 590
+        polled.push({"a": "1"})
+        polled.poll()
+        assert 110 < polled.next_look() <= 120
+        polled.push({"b": "1"}, "topic")
+        polled.wait()
+        assert polled.found()
+        assert 110 < polled.next_look() <= 120  # for what was seen at the second look
+        polled.wait()
+        assert polled.found()
+        polled.poll()
+        assert polled.next_look() > 590
+        assert polled.pushes.steps("model") == ["train"] * 3
+
+    def test_what_cannot_be_ingested_is_not_looked_at_all_the_time(self, polled: Polled, a: str) -> None:
+        polled.push({"a": "1"})
+        polled.poll()
+        polled.wait()
+        assert polled.poll()  # and nobody ingests it
+        assert polled.next_look() > 110
+        polled.wait()
+        assert not polled.poll()
+        assert polled.next_look() > 110
+
     def test_what_goes_on_moving_has_its_time_anew(self, polled: Polled, a: str) -> None:
         for number in range(3):
             polled.push({"a": str(number)})
@@ -278,16 +309,20 @@ def test_how_often_says_the_configuration_and_whether_a_webhook_has_told(polled:
     assert never.due(polled.pushes.db) == []
 
 
-def test_a_hundred_repositories_are_not_asked_at_once(polled: Polled) -> None:
+def test_repositories_are_not_asked_all_at_once_again(polled: Polled) -> None:
     for number in range(100):
         polled.pushes.add_project(f"p{number}", "github", f"file://{polled.path}")
-    polled.pushes.db.conn.execute("UPDATE repository SET polled_at = '2020-01-01T00:00:00.000000Z'")
-    polled.poller.due(polled.pushes.db)
-    assert len({int(when) for when in polled.poller._next.values()}) >= 12
-    for number in range(2, 10):  # nor are those again that once were
+    for number in range(2, 10):
         polled.poller.poll(polled.pushes.db, number)
     again = [polled.poller._next[number] for number in range(2, 10)]
     assert max(again) - min(again) > 8
+
+
+def test_a_start_asks_every_repository_at_once_however_lately_it_was_asked(polled: Polled) -> None:
+    polled.push(TRAIN)
+    polled.poll()
+    assert polled.poller.due(polled.pushes.db) == []
+    assert Poller(polled.pushes.config, polled.pushes.vault).due(polled.pushes.db) == [polled.repository.id]
 
 
 def test_more_refs_than_are_followed_are_a_problem_that_is_said(polled: Polled) -> None:
@@ -327,6 +362,22 @@ def test_the_worker_finds_what_nobody_told_of(pushes: PushServer, checkout: Chec
         sha = forge.push(TRAIN)
         wait_for(lambda: pushes.steps("model") == ["train"], 20)
     assert forge.outcomes() == [(MAIN, sha, "1 execution")]
+
+
+def test_a_push_that_was_lost_while_nothing_ran_here_runs_soon_after_the_start(
+    pushes: PushServer, checkout: Checkout, tmp_path: Path
+) -> None:
+    git = replace(pushes.config.git, poll=0.1, poll_webhooks=3600.0, poll_grace=0.5)
+    pushes.config = replace(pushes.config, git=git)
+    forge = Polled(pushes, checkout, tmp_path / "forge.git")
+    first = forge.push(TRAIN)
+    with pushes.worker():
+        wait_for(lambda: forge.repository.polled_at, 20)
+        forge.told((ZERO, first))
+    lost = forge.push({"a": "1"})
+    with pushes.worker():
+        wait_for(lambda: pushes.steps("model") == ["train"] * 2, 20)
+    assert forge.outcomes()[-1] == (MAIN, lost, "1 execution")
 
 
 def test_remotes_that_do_not_answer_hold_up_no_other_work(

@@ -218,8 +218,9 @@ def test_skip_marks_and_broken_configurations_are_said(site: Site) -> None:
         site.ask(site.head(message="[skip ci] not yet")) == "pull request 7: skipped: [skip ci] in the commit message"
     )
     sha = site.checkout.commit({"valohai.yaml": "- nonsense"})
-    assert "broken configuration" in site.ask(site.at(sha, FORK, number=8))
-    assert site.waiting() == []
+    assert "waits for approval" in site.ask(site.at(sha, FORK, number=8))
+    assert "broken configuration" in site.ask(site.at(sha, number=9))
+    assert site.waiting() == [sha]
 
 
 # two events, one set

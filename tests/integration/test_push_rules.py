@@ -216,7 +216,9 @@ def test_a_branch_that_was_set_back_is_not_late(pushes: PushServer, checkout: Ch
 
 def test_rules_that_became_unreadable_run_nothing_and_say_so(pushes: PushServer, checkout: Checkout) -> None:
     here = model(pushes, checkout, "[[rule]]\nnames = 1\n")
-    assert here.change({"a": "1"}).startswith("skipped: the project's rules cannot be used: rule 1: name is 1 to 64")
+    assert here.change({"a": "1"}).startswith(
+        "nothing runs: the project's rules cannot be used: rule 1: name is 1 to 64"
+    )
 
 
 @pytest.mark.parametrize("rules", ["", "# nothing but words\n"])

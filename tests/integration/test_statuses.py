@@ -218,7 +218,7 @@ def test_commits_of_which_nothing_runs_are_told_in_the_roll_up_alone(told: ToldF
     state, description = told.shown(broken)["pushmill"]
     assert state == "error"
     assert description.startswith("valohai.yaml is broken: ")
-    assert told.shown(missing) == {"pushmill": ("success", "nothing to run: there is no valohai.yaml")}
+    assert told.shown(missing) == {"pushmill": ("error", "valohai.yaml has no steps, and on broken it has")}
     assert told.shown(skipped) == {}
     assert told.shown(empty)["pushmill"][0] in ("success", "error")
     links = {status["url"] for status in told.forge.statuses}

@@ -16,6 +16,7 @@ from forge_deliveries import (
     SENDERS,
     ZERO,
     Bitbucket,
+    Forgejo,
     Gitea,
     GitHub,
     GitLab,
@@ -31,8 +32,10 @@ from git_over_http import served
 from instance import PUSHMILL, Checkout, wait_for
 from push_server import PushServer, bare_repository, step
 
-from web.services import hosting
+from web.services import badges, hosting
+from web.services.polling import Poller
 from web.store import projects
+from web.store.db import execute
 
 each = pytest.mark.parametrize("sender", SENDERS, ids=label)
 
@@ -72,6 +75,26 @@ class Forge:
         """All deliveries that a push of these refs makes."""
         payloads = self.sender.payloads(moved)
         return [self.deliver(payload, f"{delivery}-{number}") for number, payload in enumerate(payloads)]
+
+    def delete(self, gone: Moved) -> bool:
+        """Delete a branch; whether the forge tells of it."""
+        self.checkout.git("push", "-q", str(self.path), f":{gone.ref}")
+        return self.tell(gone, delivery="gone") == [202]
+
+    def pass_all(self) -> None:
+        """As if all executions had ended well."""
+        self.pushes.drain()
+        execute(self.pushes.db, "UPDATE execution SET state = 'complete', ended_at = created_at")
+
+    def badge(self, branch: str) -> str:
+        question = badges.Question(project="model", branch=branch)
+        return badges.answer(self.pushes.db, self.pushes.vault, question).message
+
+    def later(self, poller: Poller) -> None:
+        """Time goes by for what was seen."""
+        for seen in poller._seen.values():
+            for move in seen:
+                seen[move] -= self.pushes.config.git.poll_grace + 1
 
     def outcomes(self) -> list[tuple[str, str]]:
         """(ref, outcome) of each recorded push."""
@@ -120,10 +143,43 @@ def test_a_push_forward_back_by_force_and_a_deletion_are_each_followed(forge: Fo
     (second,) = forge.push("refs/heads/main", message="more")
     back = replace(second, before=second.after, after=first.after)
     gone = Moved(ref="refs/heads/main", before=first.after)
-    for number, moved in enumerate((first, second, back, gone)):
+    for number, moved in enumerate((first, second, back)):
         assert forge.tell(moved, delivery=str(number)) == [202]
-    assert [outcome for _, outcome in forge.outcomes()] == ["1 execution"] * 3 + ["deleted"]
+    assert [outcome for _, outcome in forge.outcomes()] == ["1 execution"] * 3
+    told = len(forge.tell(gone, delivery="gone"))
+    assert [outcome for _, outcome in forge.outcomes()][3:] == ["deleted"] * told
     assert [push.after for push in forge.pushes.pushes("model")][:3] == [first.after, second.after, first.after]
+
+
+@each
+def test_the_badge_of_a_deleted_branch_shows_nothing_until_it_is_pushed_again(forge: Forge) -> None:
+    forge.push("refs/heads/main")
+    (first,) = forge.push("refs/heads/topic")
+    forge.tell(first, delivery="first")
+    forge.pass_all()
+    assert forge.badge("topic") == "passing"
+    if not forge.delete(Moved(ref=first.ref, before=first.after)):  # Gogs: polling finds it
+        poller = Poller(forge.pushes.config, forge.pushes.vault)
+        for _ in range(3):
+            forge.later(poller)
+            poller.poll(forge.pushes.db, forge.pushes.deliveries("model")[0].repository_id)
+            forge.pushes.drain()
+    assert forge.outcomes()[-1] == ("refs/heads/topic", "deleted")
+    assert forge.badge("topic") == "unknown"
+    (again,) = forge.push("refs/heads/topic", message="again")
+    forge.tell(again, delivery="again")
+    forge.pushes.drain()
+    assert forge.badge("topic") == "running"
+
+
+@pytest.mark.parametrize("sender", [Gitea(), Forgejo()], ids=label)
+def test_a_deletion_that_is_told_late_does_not_count_for_the_branch_that_is_there_again(forge: Forge) -> None:
+    (first,) = forge.push("refs/heads/main")
+    forge.tell(first, delivery="first")
+    forge.pass_all()
+    assert forge.tell(Moved(ref=first.ref, before=first.after), delivery="late") == [202]
+    forge.pushes.drain()
+    assert forge.badge("main") == "passing"
 
 
 @each
@@ -179,13 +235,16 @@ def test_pushes_that_are_told_in_another_order_run_once_each(forge: Forge) -> No
     (first,) = forge.push("refs/heads/main", message="first")
     (second,) = forge.push("refs/heads/main", message="second")
     gone = Moved(ref="refs/heads/main", before=second.after)
+    told = len(forge.sender.payloads([gone]))
     (anew,) = forge.push("refs/heads/main", message="third")
     anew = replace(anew, before=ZERO)
     for number, moved in enumerate((anew, second, gone, first, second, anew, first)):
-        assert forge.tell(moved, delivery=str(number)) == [202]
-    assert [outcome for _, outcome in forge.outcomes()] == ["1 execution", "1 execution", "deleted", "1 execution"]
-    assert [push.after for push in forge.pushes.pushes("model")] == [anew.after, second.after, ZERO, first.after]
-    assert [delivery.state for delivery in forge.pushes.deliveries("model")] == ["done"] * 7
+        assert forge.tell(moved, delivery=str(number)) == [202] * (1 if moved.after != ZERO else told)
+    expected = [(anew.after, "1 execution"), (second.after, "1 execution"), (first.after, "1 execution")]
+    expected[2:2] = [(ZERO, "deleted")] * told
+    forge.pushes.drain()
+    assert [(push.after, push.outcome) for push in forge.pushes.pushes("model")] == expected
+    assert [delivery.state for delivery in forge.pushes.deliveries("model")] == ["done"] * (6 + told)
 
 
 @each

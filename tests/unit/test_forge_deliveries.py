@@ -95,7 +95,8 @@ def test_a_push_is_read_with_all_that_is_said_of_it(sender: Sender, moved: Moved
 def test_a_deleted_ref_is_said_to_be_deleted(sender: Sender) -> None:
     for ref in ("refs/heads/old", "refs/tags/v0"):
         event = one(sender, Moved(ref=ref, before=A))
-        assert (event.ref, event.before, event.deleted) == (ref, A, True)
+        told = isinstance(sender, Gitea) and ref.startswith("refs/heads/")
+        assert (event.ref, event.before, event.deleted) == (ref, ZERO if told else A, True)
 
 
 @each
@@ -253,7 +254,7 @@ def test_githubs_signature_covers_the_form_itself() -> None:
 EVENTS = {
     "gitlab": ("Push Hook", "Tag Push Hook", "System Hook"),
     "gogs": ("push", "create", "delete"),
-    "gitea": ("push", "create"),
+    "gitea": ("push", "create", "delete"),
     "forgejo": ("push", "delete"),
     "bitbucket": ("repo:push",),
     "github": ("push", "ping"),
@@ -320,10 +321,20 @@ def test_bitbuckets_ref_without_a_commit_is_refused_not_taken_for_deleted() -> N
 
 
 @pytest.mark.parametrize("sender", [Gitea(), Forgejo()], ids=label)
-def test_giteas_create_and_delete_are_ignored_for_their_push(sender: Gitea) -> None:
-    created = sender.created(Moved(ref="refs/heads/new", after=A))
-    assert "push" in ignored(delivered(sender, created, "create"))
-    assert "push" in ignored(delivered(sender, created, "delete"))
+def test_giteas_create_and_the_delete_of_a_tag_are_ignored_for_their_push(sender: Gitea) -> None:
+    assert "push" in ignored(delivered(sender, sender.created(Moved(ref="refs/heads/new", after=A)), "create"))
+    assert "push" in ignored(delivered(sender, sender.created(Moved(ref="refs/tags/v1", after=A)), "delete"))
+
+
+@pytest.mark.parametrize("sender", [Gitea(), Forgejo()], ids=label)
+def test_each_deletion_of_giteas_branch_is_another_one(sender: Gitea) -> None:
+    body = encoded(sender.push(Moved(ref="refs/heads/fix/a", before=A)))
+    found = [forge(sender).parse(lowered(sender.headers(body, delivery)), body) for delivery in ("d-1", "d-2", "d-1")]
+    events = [event for one in found if isinstance(one, list) for event in one]
+    assert {(event.ref, event.before, event.after, event.pusher) for event in events} == {
+        ("refs/heads/fix/a", ZERO, ZERO, "ada")
+    }
+    assert len({event.identity for event in events}) == 2
 
 
 def test_a_test_delivery_of_gitea_and_gogs_says_that_the_webhook_works() -> None:

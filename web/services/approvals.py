@@ -166,10 +166,11 @@ def _run(
     """Launch what does not run yet; `ran` says of what does why it is not launched again."""
     push = item.push
     choice = repeats.less(chosen.plan.choice, ran)
-    outcome = trigger.outcome_of(chosen.event, chosen.head, replace(chosen.plan, choice=choice))
+    planned = replace(chosen.plan, choice=choice)
+    outcome = trigger.outcome_of(chosen.event, chosen.head, planned)
     older = planning.superseded(db, push.repository_id, chosen.event, chosen.plan.choice, push.again_of or push.id)
     commit = commits.by_identifier(db, project.id, push.after)
-    trigger.run(db, config, project, commit, choice, person, push_id=push.id, outcome=outcome, instead_of=older)
+    trigger.run(db, config, project, commit, planned, person, push_id=push.id, outcome=outcome, instead_of=older)
 
 
 def _event(push: Push) -> PushEvent:

@@ -83,7 +83,7 @@ def ask(db: Database, config: Config, project: Project, question: Question) -> A
     cancels = any(chosen.cancels_older for chosen in plan.choice.run)
     stops = planning.superseded(db, repository.id, asked.event, plan.choice, asked.place) if cancels else []
     choice = _less_repeats(db, project, asked, plan.choice)
-    waits = choice.run and trigger.must_wait(db, asked.request, asked.event)
+    waits = trigger.must_wait(db, asked.request, asked.event, plan)
     return Answer(
         event=asked.words,
         sha=sha,

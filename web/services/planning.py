@@ -10,10 +10,11 @@ from sqlite_utils import Database
 
 from core import git
 from core.errors import GitError, InvalidInput
-from core.model import EventKind, Project, PushEvent, Repository, is_zero
+from core.model import Commit, EventKind, Project, PushEvent, Repository, is_zero
+from core.steps.parse import YAML_BYTES
 from web.services import rules
 from web.services.heads import Head
-from web.services.rules import Changes, Choice, Facts
+from web.services.rules import Changes, Choice, Facts, targets
 from web.store import commits, environments, launched, projects, variables
 from web.store.launched import Launched
 
@@ -24,10 +25,15 @@ LATE = "a newer push of this branch runs already"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`skip` is why nothing runs at all, "" when the rules decide."""
+    """`skip` is why nothing is to run, `problem` why nothing can, both "" when the rules decide.
+
+    `deleted` says that the event takes the configuration away: where its commit has none, its base has one.
+    """
 
     choice: Choice
     skip: str = ""
+    problem: str = ""
+    deleted: str = ""
 
 
 def plan(
@@ -44,12 +50,14 @@ def plan(
     """What an event that ends at `head` makes run. `base_branch` is a pull request's, `rule` the one that is due."""
     if reason := rules.skip_reason(event, head.info.message):
         return Plan(choice=Choice(), skip=reason)
+    if nothing_declared(head):
+        return Plan(choice=Choice(), deleted=_deleted(db, project, repository, path, event, base_branch))
     if head.config_state != "ok":
         return Plan(choice=Choice())
     try:
         known = rules.parse(project.rules)
     except InvalidInput as error:
-        return Plan(choice=Choice(), skip=f"the project's rules cannot be used: {error}")
+        return Plan(choice=Choice(), problem=f"the project's rules cannot be used: {error}")
     facts = Facts(
         base_branch=base_branch,
         rule=rule,
@@ -69,6 +77,41 @@ def changes(db: Database, repository: Repository, path: Path, event: PushEvent, 
     except GitError as error:
         return Changes(why=str(error))
     return Changes(paths=found, why="" if found is not None else f"there are more than {MAX_PATHS:,}")
+
+
+def _deleted(
+    db: Database, project: Project, repository: Repository, path: Path, event: PushEvent, base_branch: str
+) -> str:
+    """Why a commit without a configuration should have one: its base does. "" when there is no such reason."""
+    branch = base_branch or projects.repository(db, repository.id).default_branch
+    tip = git.resolve(path, f"refs/heads/{branch}")
+    if event.kind is EventKind.PULL_REQUEST:
+        bases = [tip, git.merge_base(path, tip, event.after) if tip else None]
+    elif event.kind is EventKind.PUSH and event.branch == branch:
+        bases = [None if is_zero(event.before) else event.before]
+    else:
+        bases = [git.merge_base(path, tip, event.after) if tip and event.branch else None]
+    if any(base and not _is_empty(db, project, path, base) for base in bases):
+        return f"{project.yaml_path} has no steps, and on {branch} it has"
+    return ""
+
+
+def _is_empty(db: Database, project: Project, path: Path, sha: str) -> bool:
+    """Whether a commit is not here, or declares nothing that can run. Nothing is parsed for it: one that is unknown counts
+    as declaring something when it has the file."""
+    if git.resolve(path, sha) is None:
+        return True
+    known = commits.known(db, project.id, sha)
+    if known is not None and known.yaml_path == project.yaml_path:
+        return nothing_declared(known)
+    try:
+        return (git.read_file(path, sha, project.yaml_path, YAML_BYTES) or b"").strip() in (b"", b"[]")
+    except GitError:
+        return False
+
+
+def nothing_declared(head: Head | Commit) -> bool:
+    return head.config_state == "missing" or (head.config_state == "ok" and not targets.declared(head.config))
 
 
 def _base(path: Path, event: PushEvent, base_branch: str, default_ref: str) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from core import clock, git
+from core import git
 from core.config import Config
 from core.errors import GitError
 from core.model import PushEvent, Repository
@@ -25,7 +25,6 @@ from web.store import commits, deliveries, projects
 from web.store.db import transaction
 from web.store.deliveries import POLL
 
-GRACE_S = 120.0  # a webhook on its way has so long to come before polling tells of what it would tell
 LONGEST_WAIT_S = 3600.0  # between two questions to a remote that does not answer
 SPREAD = 0.2  # of the interval: each repository has a rhythm of its own, so that not all are asked at once
 GOLDEN = 0.6180339887
@@ -34,7 +33,11 @@ Moved = Mapping[str, tuple[str, str]]
 
 
 class Poller:
-    """Knows when each repository is to be asked next. That is lost with its process, which only delays."""
+    """Knows when each repository is to be asked next.
+
+    That is lost with its process, so each start asks every repository at once: pushes that were made while nothing ran here
+    were told to nobody.
+    """
 
     def __init__(self, config: Config, vault: Vault) -> None:
         self._config, self._vault = config, vault
@@ -43,11 +46,11 @@ class Poller:
         self._seen: dict[int, dict[tuple[str, str], float]] = {}
 
     def due(self, db: Database) -> list[int]:
-        """The repositories whose time has come. One that was never looked at is due at once."""
+        """The repositories whose time has come: at first all of them."""
         now, due = time.monotonic(), []
         for repository in projects.fetched_from_elsewhere(db):
             wait = interval(db, self._config, repository)
-            if wait and self._when(repository, wait, now) <= now:
+            if wait and self._next.get(repository.id, now) <= now:
                 due.append(repository.id)
         return due
 
@@ -67,19 +70,14 @@ class Poller:
         self._plan(db, repository)
         return told
 
-    def _when(self, repository: Repository, wait: float, now: float) -> float:
-        """When it is due, by time.monotonic."""
-        if repository.polled_at is None and repository.id not in self._failures:
-            return now
-        if repository.id not in self._next:  # this process has just started
-            elapsed = clock.seconds_between(repository.polled_at or clock.now(), clock.now())
-            self._next[repository.id] = now + min(wait, max(0.0, wait - elapsed)) + wait * _share(repository.id)
-        return self._next[repository.id]
-
     def _plan(self, db: Database, repository: Repository) -> None:
-        usual = interval(db, self._config, repository)
-        wait = min(usual * 2.0 ** self._failures.get(repository.id, 0), max(usual, LONGEST_WAIT_S))
-        self._next[repository.id] = time.monotonic() + wait * (1 + _share(repository.id))
+        """What differed and was not acted upon is looked at again as soon as webhooks have had their time to come."""
+        now, usual = time.monotonic(), interval(db, self._config, repository)
+        failures, seen = self._failures.get(repository.id, 0), self._seen.get(repository.id, {})
+        wait = min(usual * 2.0**failures, max(usual, LONGEST_WAIT_S)) * (1 + _share(repository.id))
+        if seen and not failures:
+            wait = min(wait, max(0.0, min(seen.values()) + self._config.git.poll_grace - now))
+        self._next[repository.id] = now + wait
 
     def _compare(self, db: Database, repository: Repository, there: Mapping[str, tuple[str, ...]]) -> bool:
         if repository.polled_at is None:
@@ -99,11 +97,13 @@ class Poller:
     def _ripe(self, db: Database, repository: Repository, moved: Moved) -> Moved:
         """What is to be told now: where webhooks come, only what has differed for a while in the same way."""
         if not deliveries.told(db, repository.id):
+            self._seen.pop(repository.id, None)
             return moved
         now, before = time.monotonic(), self._seen.get(repository.id, {})
         seen = {(ref, after): before.get((ref, after), now) for ref, (_, after) in moved.items()}
-        self._seen[repository.id] = seen
-        return {ref: move for ref, move in moved.items() if now - seen[ref, move[1]] >= GRACE_S}
+        ripe = {ref: move for ref, move in moved.items() if now - seen[ref, move[1]] >= self._config.git.poll_grace}
+        self._seen[repository.id] = {key: since for key, since in seen.items() if key[0] not in ripe}
+        return ripe
 
 
 def interval(db: Database, config: Config, repository: Repository) -> float:

@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlite_utils import Database
 
 from core.config import Config
-from core.model import Commit, Repository, Target, TargetKind
-from core.pipelines.blueprint import pipeline_names
-from core.steps.model import step_names
-from core.tasks.blueprint import task_names
+from core.model import Commit, PushResult, Repository, TargetKind
 from hooks import statuses as rules
 from hooks.apis.base import URL_CHARS, Answer, Api, CommitStatus, Verdict
 from hooks.apis.client import Client, Later, Outcome, Refused
 from web.services import shown
 from web.services.forge_access import Access
+from web.services.rules import targets
 from web.services.shown import Shown
 from web.store import approvals, commits, projects, statuses
 from web.store.db import transaction
 from web.store.outbox import Line
-from web.store.statuses import Told
+from web.store.statuses import Occasion, Told
 
 NAMED = 5  # targets in the description of all of them together
 BAD: Mapping[str, tuple[Verdict, ...]] = {"failed": (Verdict.ERROR, Verdict.FAILURE), "stopped": (Verdict.STOPPED,)}
@@ -88,11 +85,11 @@ def of_commit(db: Database, config: Config, repository: Repository, commit: Comm
     project = projects.get(db, repository.project_id)
     page = f"{config.server.url.rstrip('/')}/p/{project.name}"
     found = shown.of_commit(db, repository.id, commit.id)
-    rollup = _of_all(found) if found else _of_none(db, repository, commit)
+    rollup = _overall(commit, found, statuses.occasions(db, repository.id, commit.id))
     if rollup is None:
         return []
     state, description = rollup
-    contexts = rules.contexts([*declared(commit.config), *(one.target for one in found)])
+    contexts = rules.contexts([*targets.declared(commit.config), *(one.target for one in found)])
     return [
         *(
             Wanted(
@@ -118,14 +115,14 @@ def ref_of(db: Database, repository: Repository, commit: Commit) -> str:
     return (occasions[0].ref if occasions else commit.ref)[:URL_CHARS]
 
 
-def declared(config: Any) -> list[Target]:
-    """What a stored configuration says that there is, in the order in which contexts are given away."""
-    names = {
-        TargetKind.STEP: step_names(config),
-        TargetKind.TASK: task_names(config),
-        TargetKind.PIPELINE: pipeline_names(config),
-    }
-    return [Target(kind=kind, name=name) for kind, found in names.items() for name in found]
+def _overall(commit: Commit, found: Sequence[Shown], occasions: Sequence[Occasion]) -> tuple[Verdict, str] | None:
+    """Of all of a commit together: what was asked for and is not there makes an error of it, whatever else runs."""
+    rollup = _of_all(found) if found else _of_none(commit, occasions)
+    problems = list(dict.fromkeys(problem for occasion in occasions for problem in occasion.problems))
+    if rollup is None or not problems:
+        return rollup
+    more = f" and {len(problems) - 1} more" if problems[1:] else ""
+    return Verdict.ERROR, f"{problems[0]}{more}"
 
 
 def _of_all(found: Sequence[Shown]) -> tuple[Verdict, str]:
@@ -139,15 +136,17 @@ def _of_all(found: Sequence[Shown]) -> tuple[Verdict, str]:
     return state, "; ".join(said)
 
 
-def _of_none(db: Database, repository: Repository, commit: Commit) -> tuple[Verdict, str] | None:
-    """What is shown of a commit of which nothing runs."""
-    occasions = statuses.occasions(db, repository.id, commit.id)
-    if not occasions or all(occasion.outcome.startswith("skipped:") for occasion in occasions):
+def _of_none(commit: Commit, occasions: Sequence[Occasion]) -> tuple[Verdict, str] | None:
+    """What is shown of a commit of which nothing runs. That of a stranger waits, whatever it has."""
+    shown = [occasion for occasion in occasions if occasion.result is not PushResult.SKIPPED]
+    if not shown:
         return None
+    if all(occasion.result is PushResult.WAITING for occasion in shown):
+        return Verdict.WAITING, approvals.WAITS
     if commit.config_state == "broken":
         return Verdict.ERROR, f"{commit.yaml_path} is broken: {' '.join(commit.problems[:1])}"
-    if any(occasion.outcome == approvals.WAITS for occasion in occasions):
-        return Verdict.WAITING, approvals.WAITS
+    if deleted := [occasion for occasion in shown if occasion.result is PushResult.DELETED]:
+        return Verdict.ERROR, deleted[0].outcome
     if commit.config_state == "missing":
         return Verdict.SUCCESS, f"nothing to run: there is no {commit.yaml_path}"
     return Verdict.SUCCESS, "nothing to run"

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from core.config import Config
-from core.model import Commit, EventKind, Project, PullRequest, PushEvent, Repository, User, short_ref
+from core.model import Commit, EventKind, Project, PullRequest, PushEvent, PushResult, Repository, User, short_ref
 from core.steps.model import step_names
 from web.services import marks, planning, repeats, rules, targets
 from web.services.heads import Budget, Head
@@ -21,6 +21,8 @@ from web.store.deliveries import Delivery
 from web.store.launched import Launched
 
 MESSAGE_CHARS = 64 * 1024
+PROBLEM_CHARS = 500
+MAX_PROBLEMS = 20
 KNOWN = "was recorded before"
 
 
@@ -71,16 +73,25 @@ def follow(db: Database, config: Config, source: Source, event: PushEvent, head:
             return KNOWN
         commit = _add_commit(db, source, event, head)
         marks.mark_event(db, source.project, source.repository, commit, source.pull_request)
-        if planned.choice.run and must_wait(db, request, event):
-            commits.finish_push(db, push_id, commit_id=commit.id, outcome=approvals.WAITS)
+        if must_wait(db, request, event, planned):
+            commits.finish_push(db, push_id, commit_id=commit.id, outcome=approvals.WAITS, result=PushResult.WAITING)
             return approvals.WAITS
         choice, superseded = _in_order(db, source, event, push_id, planned.choice)
         if not source.again:
             choice = repeats.less(choice, repeats.reasons(db, commit, event, request))
-        outcome = outcome_of(event, head, replace(planned, choice=choice))
+        planned = replace(planned, choice=choice)
+        outcome = outcome_of(event, head, planned)
         creator = _pusher(db, event, request) or users.of_row(db, source.project.owner_id)
         run(
-            db, config, source.project, commit, choice, creator, push_id=push_id, outcome=outcome, instead_of=superseded
+            db,
+            config,
+            source.project,
+            commit,
+            planned,
+            creator,
+            push_id=push_id,
+            outcome=outcome,
+            instead_of=superseded,
         )
     return outcome
 
@@ -98,20 +109,28 @@ def run(
     config: Config,
     project: Project,
     commit: Commit,
-    choice: Choice,
+    planned: Plan,
     creator: User,
     *,
     push_id: int,
     outcome: str,
     instead_of: Sequence[Launched] = (),
 ) -> None:
-    """Launch what was chosen for a recorded push, with what became of it, and stop what that supersedes.
+    """Launch what is planned for a recorded push, with what became of it, and stop what that supersedes.
 
     Call inside a transaction.
     """
     # first: a commit may be trusted by this push alone, and what is begun may ask
-    commits.finish_push(db, push_id, commit_id=commit.id, outcome=outcome, skipped=choice.skipped)
-    made = [targets.begin(db, config, project, commit, chosen, creator, push_id) for chosen in choice.run]
+    commits.finish_push(
+        db,
+        push_id,
+        commit_id=commit.id,
+        outcome=outcome,
+        result=result_of(planned),
+        skipped=planned.choice.skipped,
+        problems=problems_of(planned),
+    )
+    made = [targets.begin(db, config, project, commit, chosen, creator, push_id) for chosen in planned.choice.run]
     by = made[0] if made else f"commit {commit.identifier[:8]}"
     for older in instead_of:
         targets.supersede(db, config, older, by)
@@ -144,9 +163,15 @@ def record(db: Database, source: Source, event: PushEvent, outcome: str) -> str:
     return outcome
 
 
-def must_wait(db: Database, request: PullRequest | None, event: PushEvent) -> bool:
-    """Whether the commit is a stranger's and nobody has let it run."""
-    return request is not None and request.from_fork and not approvals.find(db, request.repository_id, event.after)
+def must_wait(db: Database, request: PullRequest | None, event: PushEvent, planned: Plan) -> bool:
+    """Whether the commit is a stranger's and nobody has let it run.
+
+    That nothing of it would run is no reason to let it pass: a stranger chose that. A commit that asks to be skipped gets
+    no status at all, with or without approval.
+    """
+    if planned.skip or request is None or not request.from_fork:
+        return False
+    return not approvals.find(db, request.repository_id, event.after)
 
 
 def _add_commit(db: Database, source: Source, event: PushEvent, head: Head) -> Commit:
@@ -172,6 +197,10 @@ def outcome_of(event: PushEvent, head: Head, planned: Plan) -> str:
     choice = planned.choice
     if planned.skip:
         return f"skipped: {planned.skip}"
+    if planned.problem:
+        return f"nothing runs: {planned.problem}"[:500]
+    if planned.deleted:
+        return planned.deleted
     if head.config_state == "missing":
         return head.problems[0]
     if head.config_state == "broken":
@@ -183,6 +212,20 @@ def outcome_of(event: PushEvent, head: Head, planned: Plan) -> str:
     if choice.skipped:
         return "nothing runs: all of it was skipped"
     return "nothing runs: no rule chooses any of it" if step_names(head.config) else "nothing runs: there is no step"
+
+
+def result_of(planned: Plan) -> PushResult:
+    if planned.skip:
+        return PushResult.SKIPPED
+    if planned.deleted:
+        return PushResult.DELETED
+    return PushResult.LAUNCHED if planned.choice.run else PushResult.NOTHING
+
+
+def problems_of(planned: Plan) -> list[str]:
+    """What a commit's status must not hide: what was asked for by name and does not run."""
+    said = [f"{label}: {reason}" for label, reason in planned.choice.problems]
+    return [text[:PROBLEM_CHARS] for text in (planned.problem, *said) if text][:MAX_PROBLEMS]
 
 
 def _no_rule(event: PushEvent, choice: Choice) -> str:

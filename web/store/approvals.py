@@ -12,12 +12,12 @@ from web.store import commits, pull_requests
 from web.store.commits import Push
 from web.store.db import execute, row
 
-WAITS = "waits for approval: from a fork"  # the outcome of a push
+WAITS = "waits for approval: from a fork"  # the outcome of a push whose result is "waiting"
 # Only the present head of a pull request that is open waits; what it was before, nobody needs any more.
 WAITING = (
     " FROM push JOIN pull_request ON pull_request.id = push.pull_request_id AND pull_request.sha = push.after"
     " AND NOT pull_request.closed JOIN repository ON repository.id = pull_request.repository_id"
-    f" WHERE push.outcome = '{WAITS}' AND repository.project_id = ?"
+    " WHERE push.result = 'waiting' AND repository.project_id = ?"
 )
 
 

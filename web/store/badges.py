@@ -144,18 +144,29 @@ def _newest(
         where, asked = "push.ref >= ? AND push.ref < ?", _range(TAGS)
     else:
         where, asked = "push.ref = ?", [BRANCHES + choice.branch]
+    gone = {} if choice.branch is None else {id_: _deleted_at(db, id_, asked[0]) for id_ in choice.repository_ids}
     before = joined.count("?")
     kind = EventKind.SCHEDULE if choice.scheduled else EventKind.PUSH
     sql = (
         f"SELECT {columns}, {PLACE} AS place FROM push{joined}"
-        f" WHERE push.repository_id = ? AND NOT push.late AND {where} AND push.kind = ? AND {condition}"
+        f" WHERE push.repository_id = ? AND NOT push.late AND {where} AND {PLACE} > ? AND push.kind = ? AND {condition}"
         f" ORDER BY {PLACE} DESC, push.id DESC{order} LIMIT 1"
     )
     found = [
-        row(db, sql, [*values[:before], repository_id, *asked, kind, *values[before:]])
+        row(db, sql, [*values[:before], repository_id, *asked, gone.get(repository_id, 0), kind, *values[before:]])
         for repository_id in choice.repository_ids
     ]
     return max(filter(None, found), key=lambda item: item["place"], default=None)
+
+
+def _deleted_at(db: Database, repository_id: int, ref: str) -> int:
+    """The push that deleted a branch last, 0 for none: a branch that is gone has no state, nor has one from before."""
+    sql = (
+        "SELECT MAX(id) AS id FROM push WHERE repository_id = ? AND ref = ? AND kind = 'push' AND NOT late"
+        " AND again_of IS NULL AND TRIM(after, '0') = ''"
+    )
+    found = row(db, sql, (repository_id, ref))
+    return int(found["id"] or 0) if found else 0
 
 
 def _of_set(db: Database, push_id: int, table: str, condition: str, values: Sequence[str]) -> list[int]:

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 
 from core import clock
 from core.errors import NotFound
-from core.model import Commit, EventKind, PushEvent, is_zero, short_ref
+from core.model import Commit, EventKind, PushEvent, PushResult, is_zero, short_ref
 from web.store.db import Row, execute, insert, row, rows
 from web.store.deliveries import POLL
 
@@ -39,7 +39,7 @@ TRUSTED = f"(NOT EXISTS ({PUSHED} AND {FROM_FORK}) OR EXISTS ({PUSHED} AND NOT {
 class Push:
     """One ingested push event. `outcome` says what became of it; `skipped` are (label, reason) pairs.
 
-    `again_of` is the push that was run again by this one.
+    `problems` say what it asks for and is not there. `again_of` is the push that was run again by this one.
     """
 
     id: int
@@ -55,7 +55,9 @@ class Push:
     commit_id: int | None
     pull_request_id: int | None
     outcome: str
+    result: PushResult
     skipped: tuple[tuple[str, str], ...]
+    problems: tuple[str, ...]
     again_of: int | None
     created_at: str
 
@@ -277,10 +279,18 @@ def add_found(db: Database, repository_id: int, there: Mapping[str, str], outcom
 
 
 def finish_push(
-    db: Database, push_id: int, *, commit_id: int | None, outcome: str, skipped: Sequence[tuple[str, str]] = ()
+    db: Database,
+    push_id: int,
+    *,
+    commit_id: int | None,
+    outcome: str,
+    result: PushResult = PushResult.NONE,
+    skipped: Sequence[tuple[str, str]] = (),
+    problems: Sequence[str] = (),
 ) -> None:
-    sql = "UPDATE push SET commit_id = ?, outcome = ?, skipped = ? WHERE id = ?"
-    execute(db, sql, (commit_id, outcome, json.dumps(list(skipped)), push_id))
+    sql = "UPDATE push SET commit_id = ?, outcome = ?, result = ?, skipped = ?, problems = ? WHERE id = ?"
+    given = (commit_id, outcome, result, json.dumps(list(skipped)), json.dumps(list(problems)), push_id)
+    execute(db, sql, given)
 
 
 def get_push(db: Database, push_id: int) -> Push:
@@ -339,6 +349,8 @@ def _push(found: Row) -> Push:
     values = {name: found[name] for name in Push.__dataclass_fields__}
     parsed = {
         "kind": EventKind(found["kind"]),
+        "result": PushResult(found["result"]),
+        "problems": tuple(json.loads(found["problems"])),
         "options": tuple(json.loads(found["options"])),
         "skipped": tuple((label, reason) for label, reason in json.loads(found["skipped"])),
     }

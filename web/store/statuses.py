@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from sqlite_utils import Database
 
 from core import clock
 from core.groups import Pipeline, Task
-from core.model import Execution, TargetKind, short_ref
+from core.model import Execution, PushResult, TargetKind, short_ref
 from core.states import FailureReason, State
 from hooks.apis.base import Verdict
 from web.store import executions, pipelines, tasks
@@ -34,10 +35,16 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class Occasion:
-    """A push or a pull request that brought a commit. `ref` is the short name of the branch or tag, or of the head branch."""
+    """A push or a pull request that brought a commit. `ref` is the short name of the branch or tag, or of the head branch.
+
+    `closed` says of a pull request that it is, or that the commit is not its head any more.
+    """
 
     ref: str
     outcome: str
+    result: PushResult
+    problems: tuple[str, ...]
+    closed: bool
 
 
 def told(db: Database, repository_id: int, sha: str) -> dict[str, Told]:
@@ -125,14 +132,22 @@ def stopped_by(db: Database, execution_id: int) -> str:
 
 
 def occasions(db: Database, repository_id: int, commit_id: int) -> list[Occasion]:
-    """The oldest first."""
+    """The oldest first; of a push that was run again the last time."""
+    newest = "SELECT MAX(id) FROM push WHERE commit_id = ? AND repository_id = ? GROUP BY COALESCE(again_of, id)"
     sql = (
-        "SELECT push.ref, push.outcome, pull_request.head_branch FROM push"
-        " LEFT JOIN pull_request ON pull_request.id = push.pull_request_id"
-        " WHERE push.commit_id = ? AND push.repository_id = ? ORDER BY push.id"
+        "SELECT push.ref, push.outcome, push.result, push.problems, pull_request.head_branch,"
+        " pull_request.closed OR pull_request.sha != push.after AS closed FROM push"
+        f" LEFT JOIN pull_request ON pull_request.id = push.pull_request_id WHERE push.id IN ({newest})"
+        " ORDER BY COALESCE(push.again_of, push.id)"
     )
     return [
-        Occasion(ref=found["head_branch"] or short_ref(found["ref"]), outcome=found["outcome"])
+        Occasion(
+            ref=found["head_branch"] or short_ref(found["ref"]),
+            outcome=found["outcome"],
+            result=PushResult(found["result"]),
+            problems=tuple(json.loads(found["problems"])),
+            closed=bool(found["closed"]),
+        )
         for found in rows(db, sql, (commit_id, repository_id))
     ]
 

@@ -40,11 +40,12 @@ class Chosen:
 class Choice:
     """`run` is in the order of launching; `skipped` are (label, reason) pairs; `named` says that the pusher named what runs.
 
-    `verdicts` has every rule.
+    `problems` are those of `skipped` that the pusher or a rule asked for by name. `verdicts` has every rule.
     """
 
     run: tuple[Chosen, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    problems: tuple[tuple[str, str], ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     named: bool = False
 
@@ -75,7 +76,8 @@ def choose(
     matching = [found.rule for found in verdicts if found.matches]
     candidates = _candidates(config, wished, matching)
     run: list[Chosen] = []
-    skipped = [*wished.unclear]
+    problems = [*wished.unclear]
+    skipped: list[tuple[str, str]] = []
     declared: dict[Target, Container[str]] = {}
     for target, rule in list(candidates.items())[:MAX_TARGETS]:
         kind = KINDS[target.kind]
@@ -83,14 +85,19 @@ def choose(
             takes = declared[target] = kind.takes(config, target.name)
             plan = kind.plan(config, target.name, parameters=_values(takes, rule, wished), provided=provided)
             run.append(Chosen(target=target, plan=plan, rule=rule, environment=_environment(rule, wished, facts)))
-        except CannotRun as error:
-            skipped.append((target.label, "; ".join(error.problems)))
-        except (NotFound, InvalidInput) as error:
-            skipped.append((target.label, str(error)))
+        except (CannotRun, NotFound, InvalidInput) as error:
+            reason = "; ".join(error.problems) if isinstance(error, CannotRun) else str(error)
+            (problems if _is_named(target, rule, wished) else skipped).append((target.label, reason))
     if len(candidates) > MAX_TARGETS:
-        skipped.append((f"{len(candidates) - MAX_TARGETS} more", f"at most {MAX_TARGETS} run for one event"))
-    skipped += _unused(candidates, declared, wished, facts)
-    return Choice(run=tuple(run), skipped=tuple(skipped), verdicts=verdicts, named=bool(wished.targets))
+        problems.append((f"{len(candidates) - MAX_TARGETS} more", f"at most {MAX_TARGETS} run for one event"))
+    problems += _unused(candidates, declared, wished, facts)
+    return Choice(
+        run=tuple(run),
+        skipped=(*problems, *skipped),
+        problems=tuple(problems),
+        verdicts=verdicts,
+        named=bool(wished.targets),
+    )
 
 
 def _candidates(config: Any, wished: Wishes, matching: Sequence[Rule]) -> dict[Target, Rule | None]:
@@ -104,6 +111,11 @@ def _candidates(config: Any, wished: Wishes, matching: Sequence[Rule]) -> dict[T
             for name in _named(names, rule.patterns(kind)):
                 found.setdefault(Target(kind=kind, name=name), rule)
     return dict(sorted(found.items(), key=lambda item: ORDER.index(item[0].kind)))
+
+
+def _is_named(target: Target, rule: Rule | None, wished: Wishes) -> bool:
+    """Whether the pusher or a rule asked for this very target, rather than for whatever matches a pattern."""
+    return target in wished.targets or (rule is not None and target.name in rule.patterns(target.kind))
 
 
 def _includes(rule: Rule, target: Target) -> bool:

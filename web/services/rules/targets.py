@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.model import TargetKind
+from core.model import Target, TargetKind
 from core.pipelines import blueprint as pipeline_blueprint
 from core.pipelines import plan as pipeline_plan
 from core.pipelines.plan import PipelinePlan
@@ -57,3 +57,8 @@ KINDS = {
     TargetKind.TASK: Kind(names=task_blueprint.task_names, takes=_of_task, plan=task_plan.plan),
     TargetKind.PIPELINE: Kind(names=pipeline_blueprint.pipeline_names, takes=_of_pipeline, plan=pipeline_plan.plan),
 }
+
+
+def declared(config: Any) -> list[Target]:
+    """Everything that a stored configuration declares, in the order in which statuses get their names."""
+    return [Target(kind=kind, name=name) for kind, found in KINDS.items() for name in found.names(config)]

@@ -14,6 +14,9 @@ SKIP_MARK = re.compile(r"\[\s*(?:(?:skip|no)[ -]ci|ci[ -]skip|skip[ -]pushmill|p
 ABOUT = "|".join((*TargetKind, "parameter", "environment"))
 OPTION = re.compile(rf"pushmill\.({ABOUT})=(.*)", re.DOTALL)
 TRAILER = re.compile(rf"pushmill-({ABOUT}):\s*(.*\S)\s*", re.IGNORECASE)
+OURS = re.compile(r"pushmill\.[^=]*")
+OUR_TRAILER = re.compile(r"(pushmill-[a-z-]+):.*", re.IGNORECASE)
+KNOWN = ", ".join((*TargetKind, "parameter", "environment"))
 MAX_WISHES = 200
 
 
@@ -45,12 +48,13 @@ def read(event: PushEvent, message: str) -> Wishes:
     read = [text for text in event.options[:MAX_OPTIONS] if len(text) <= OPTION_CHARS]
     options = _gathered(found.groups() for text in read if (found := OPTION.fullmatch(text)))
     tag = event.ref.startswith("refs/tags/")
-    trailers = Wishes() if tag or event.kind is EventKind.SCHEDULE else _gathered(_trailers(message))
+    lines = [] if tag or event.kind is EventKind.SCHEDULE else _last_lines(message)
+    trailers = _gathered(found.groups() for line in lines if (found := TRAILER.fullmatch(line)))
     return Wishes(
         targets=options.targets or trailers.targets,
         parameters={**trailers.parameters, **options.parameters},
         environment=options.environment or trailers.environment,
-        unclear=(*_over_limits(event.options), *options.unclear, *trailers.unclear),
+        unclear=(*_over_limits(event.options), *options.unclear, *trailers.unclear, *_unknown(read, lines)),
     )
 
 
@@ -80,8 +84,17 @@ def _gathered(found: Iterable[tuple[str, ...]]) -> Wishes:
     return Wishes(targets=tuple(targets), parameters=parameters, environment=environment, unclear=tuple(unclear))
 
 
-def _trailers(message: str) -> Sequence[tuple[str, ...]]:
+def _unknown(options: Iterable[str], lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Options and trailers that are meant for us and that we do not have."""
+    for option in options:
+        if (found := OURS.match(option)) and not OPTION.fullmatch(option):
+            yield found.group()[:80], f"unknown option; expected pushmill.NAME=VALUE with NAME one of {KNOWN}"
+    for line in lines:
+        if (found := OUR_TRAILER.fullmatch(line)) and not TRAILER.fullmatch(line):
+            yield found.group(1)[:80], f"unknown trailer; expected Pushmill-NAME: VALUE with NAME one of {KNOWN}"
+
+
+def _last_lines(message: str) -> Sequence[str]:
     """Trailers stand in the last paragraph of a message, which is not its subject."""
     paragraphs = re.split(r"\n\s*\n", message.strip())
-    last = paragraphs[-1].split("\n") if len(paragraphs) > 1 else []
-    return [found.groups() for line in last if (found := TRAILER.fullmatch(line.strip()))]
+    return [line.strip() for line in paragraphs[-1].split("\n")] if len(paragraphs) > 1 else []
