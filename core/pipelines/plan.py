@@ -72,9 +72,7 @@ def task_items(
     declared: dict[str, Any] = {"name": node.name, "type": "grid_search"}
     if node.task:
         declared = task_item(config, node.task)["task"]
-    kept = [variant for variant in declared.get("parameters", ()) if variant["name"] not in variants]
-    spread = [{"name": key, "style": "multiple", "rules": {"items": list(items)}} for key, items in variants.items()]
-    task: dict[str, Any] = {**declared, "step": node.step_name, "parameters": kept + spread}
+    task = {**tasks.with_variants(declared, variants), "step": node.step_name}
     return [{"step": dict(step or node.step["step"])}, {"task": task}], str(task["name"])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import NotFound
-from core.steps.model import library_step, step_item
+from core.steps.model import library_step, step_item, step_names
 from core.steps.resolve import ResolvedStep, UnresolvedStep, resolve
 from core.tasks.blueprint import TaskBlueprint, cannot_run, load_task, task_item
 from core.tasks.search import Search, own_seed, search
@@ -40,10 +40,16 @@ def plan(
 ) -> TaskPlan:
     """The task `name` with values; a parameter that is given is not varied.
 
+    A list for a parameter that takes one value is tried value by value, in place of what the task says of that parameter.
+
     Raises NotFound for an unknown task, and InvalidInput for one that cannot run: every value of its search is checked,
     and a search of more than MAX_TRIALS is refused before it is expanded.
     """
     given = dict(parameters or {})
+    if variants := _variants(config, name, given):
+        item = with_variants(task_item(config, name)["task"], variants)
+        config = [step_item(config, item["step"]), {"task": item}]
+        given = {key: value for key, value in given.items() if key not in variants}
     found = load_search(config, name, given)
     blueprint = found.blueprint
     try:
@@ -66,6 +72,23 @@ def plan(
         inputs=dict(inputs or {}),
         environment_variables=dict(environment_variables or {}),
     )
+
+
+def with_variants(task: Mapping[str, Any], variants: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """The body of a task in which these parameters are tried value by value."""
+    kept = [variant for variant in task.get("parameters", ()) if variant["name"] not in variants]
+    spread = [{"name": key, "style": "multiple", "rules": {"items": list(items)}} for key, items in variants.items()]
+    return {**task, "parameters": kept + spread}
+
+
+def _variants(config: Any, name: str, given: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+    """Lists that are given for parameters of one value. Raises as `load_task`."""
+    blueprint = load_task(config, name)
+    lists = {key: value for key, value in given.items() if isinstance(value, list)}
+    if not lists or blueprint.step not in step_names(config):
+        return {}
+    parameters = library_step(config, blueprint.step).parameters
+    return {key: value for key, value in lists.items() if key in parameters and not parameters[key].multiple}
 
 
 def load_search(config: Any, name: str, given: Mapping[str, Any], seed: int | None = None) -> Search:

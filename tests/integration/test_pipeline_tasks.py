@@ -90,6 +90,16 @@ def test_a_declared_task_runs_as_a_node_and_all_its_trials_outputs_go_on(site_of
     assert site.run("test").inputs["model"]["urls"] == models
 
 
+def test_several_values_of_a_pipelines_parameter_are_tried_by_the_task_that_it_goes_to(site_of: Make) -> None:
+    node = (
+        "{name: sweep, type: task, task: search, override: {inputs: [{name: data, default: 'https://example.org/d'}]}}"
+    )
+    site = site_of(pipeline(node, "", "{name: rates, default: [0.3, 0.4, 0.5], target: sweep.parameter.rate}"))
+    site.start()
+    sweep(site)
+    assert [trial.parameters["rate"] for trial in tasks.trials(site.db, task(site).id)] == [0.3, 0.4, 0.5]
+
+
 def test_a_list_that_a_node_printed_is_tried_value_by_value(site_of: Make) -> None:
     nodes = """
     {name: make, type: execution, step: make}

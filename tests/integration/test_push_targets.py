@@ -77,6 +77,16 @@ def test_a_push_that_names_a_task_or_a_pipeline_runs_that_alone(here: Model) -> 
     assert dict(here.pushes.pushes("model")[-1].skipped)["task gone"].startswith('there is no task "gone"')
 
 
+def test_a_parameter_that_is_pushed_twice_is_tried_by_a_task_and_refused_by_a_step(here: Model) -> None:
+    here.rules("")
+    twice = ("-o", "pushmill.parameter=epochs=7", "-o", "pushmill.parameter=epochs=8", "main")
+    assert here.change({"valohai.yaml": ALL}, "-o", "pushmill.task=train", *twice) == "1 task"
+    service.advance(here.pushes.db, here.pushes.config)
+    assert [trial.parameters["epochs"] for trial in tasks.trials(here.pushes.db, 1)] == [7, 8]
+    assert here.change({"a": "1"}, "-o", "pushmill.step=train", *twice) == "nothing runs: all of it was skipped"
+    assert 'skipped train: parameter "epochs" takes one value and was given 2: "7", "8"' in said(here)
+
+
 def test_a_newer_push_stops_whole_tasks_and_pipelines_and_no_step_that_is_called_like_one(here: Model) -> None:
     here.change({"valohai.yaml": ALL})
     here.rules(CANCEL)

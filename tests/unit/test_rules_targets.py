@@ -48,6 +48,18 @@ YAML = b"""
       - {name: look, type: task, task: train}
     edges: [[ready.output.*, look.input.data]]
 """
+SWEPT = b"""
+- pipeline:
+    name: swept
+    parameters:
+      - {name: rates, targets: [look.parameters.rate]}
+      - {name: both, targets: [look.parameters.rate, one.parameters.rate]}
+      - {name: mixed, targets: [look.parameters.layers, look.parameters.epochs]}
+    nodes:
+      - {name: one, type: execution, step: train}
+      - {name: look, type: task, task: train}
+    edges: [[one.output.*, look.input.data]]
+"""
 STEP, TASK, PIPELINE = TargetKind
 
 
@@ -154,7 +166,7 @@ def test_a_value_of_a_rule_goes_to_the_step_of_a_task_and_to_what_a_pipeline_dec
 def test_a_value_that_the_pusher_names_goes_before_a_rule_s(config: Any) -> None:
     rule = Rule(name="r", steps=(), tasks=("train",), pipelines=("train",), parameters={"epochs": 3, "length": 3})
     given = (
-        *("pushmill.parameter=epochs=5", "pushmill.parameter=length=6", "pushmill.parameter=length=8"),
+        *("pushmill.parameter=epochs=5", "pushmill.parameter=length=8"),
         *("pushmill.parameter=sizes=4", "pushmill.parameter=x=1"),
     )
     choice = rules.choose(config, event(*given), "", rules=[rule])
@@ -163,6 +175,34 @@ def test_a_value_that_the_pusher_names_goes_before_a_rule_s(config: Any) -> None
     assert task.first.parameters["epochs"] == 5
     assert pipeline.parameters == {"length": "8", "sizes": ["4"]}  # which its nodes take as they are declared
     assert choice.skipped == (("parameter x", "nothing that was chosen has it"),)
+
+
+def test_a_parameter_that_is_named_twice_is_a_list_where_one_is_meant_and_an_error_elsewhere() -> None:
+    config = parse(YAML + SWEPT).config
+    given = [f"pushmill.parameter={text}" for text in ("rate=0.25", "rate=0.75", "layers=1", "layers=2", "rates=0.5")]
+    wished = event(
+        "pushmill.step=train", "pushmill.task=train", "pushmill.pipeline=swept", *given, "pushmill.parameter=rates=1"
+    )
+    choice = rules.choose(config, wished, "")
+    task, pipeline = (chosen.plan for chosen in choice.run)
+    assert (task.parameters, task.count) == ({"layers": ["1", "2"]}, 2)
+    assert task.first.parameters == {"epochs": 1, "rate": 0.25, "layers": [1, 2]}
+    assert task.config[0]["task"]["parameters"][0]["rules"] == {"items": ["0.25", "0.75"]}
+    assert pipeline.parameters == {"rates": ["0.5", "1"]}
+    assert choice.skipped == (("train", 'parameter "rate" takes one value and was given 2: "0.25", "0.75"'),)
+
+
+@pytest.mark.parametrize(("name", "runs"), [("length", False), ("both", False), ("sizes", True), ("mixed", True)])
+def test_a_pipeline_s_parameter_is_a_list_where_all_that_it_goes_to_take_several(name: str, runs: bool) -> None:
+    config = parse(YAML + SWEPT).config
+    pipeline = "train" if name in ("length", "sizes") else "swept"
+    options = [f"pushmill.parameter={name}={number}" for number in (1, 2)]
+    choice = rules.choose(config, event(f"pushmill.pipeline={pipeline}", *options), "")
+    if runs:
+        assert choice.run[0].plan.parameters == {name: ["1", "2"]}  # type: ignore[union-attr]
+    else:
+        reason = f'parameter "{name}" takes one value and was given 2: "1", "2"'
+        assert (choice.run, choice.skipped) == ((), ((f"pipeline {pipeline}", reason),))
 
 
 def test_at_most_so_many_run_for_one_event_whatever_they_are_and_the_rest_is_said() -> None:

@@ -10,11 +10,12 @@ from core.errors import CannotRun, InvalidInput, NotFound
 from core.model import PushEvent, Target
 from web.services.rules import globs, wishes
 from web.services.rules.matching import Facts, Verdict, verdict
-from web.services.rules.targets import KINDS, Plan
+from web.services.rules.targets import KINDS, Plan, Takes
 from web.services.rules.text import DEFAULT, Rule
 from web.services.rules.wishes import Wishes
 
 MAX_TARGETS = 200
+SHOWN_TEXTS = 5
 ORDER = tuple(KINDS)
 
 
@@ -128,12 +129,15 @@ def _named(known: Sequence[str], patterns: Sequence[str]) -> list[str]:
     return [*(name for name in known if globs.includes(patterns, name, parts=False)), *missing]
 
 
-def _values(takes: Mapping[str, bool], rule: Rule | None, wished: Wishes) -> dict[str, Any]:
-    """The values for those parameters that were given one; of several texts for a single value the last counts."""
+def _values(takes: Mapping[str, Takes], rule: Rule | None, wished: Wishes) -> dict[str, Any]:
+    """The values for those parameters that were given one. Raises InvalidInput for several texts where one is meant."""
     given: dict[str, Any] = {}
-    for name, several in takes.items():
+    for name, kind in takes.items():
         if texts := wished.parameters.get(name):
-            given[name] = list(texts) if several else texts[-1]
+            if kind is Takes.ONE and len(texts) > 1:
+                shown = ", ".join(f'"{text:.40}"' for text in texts[:SHOWN_TEXTS])
+                raise InvalidInput(f'parameter "{name:.80}" takes one value and was given {len(texts)}: {shown}')
+            given[name] = list(texts) if kind is Takes.LIST or len(texts) > 1 else texts[0]
         elif rule and name in rule.parameters:
             given[name] = rule.parameters[name]
     return given

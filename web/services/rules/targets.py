@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from core.model import Target, TargetKind
 from core.pipelines import blueprint as pipeline_blueprint
 from core.pipelines import plan as pipeline_plan
+from core.pipelines.model import Node
 from core.pipelines.plan import PipelinePlan
 from core.steps.model import load_step, step_names
 from core.steps.resolve import ResolvedStep, resolve
@@ -19,36 +21,54 @@ from core.tasks.plan import TaskPlan
 Plan = ResolvedStep | TaskPlan | PipelinePlan
 
 
+class Takes(Enum):
+    """What a parameter takes: one value, a list of them, or one or several to be tried one after the other."""
+
+    ONE, LIST, EACH = range(3)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """All of it takes a stored configuration, and all but `names` a name.
 
-    `takes` has the parameters that may be given, each with whether it takes several values; `plan` takes `parameters` and
-    what the project has `provided`. Both raise NotFound, and InvalidInput for what cannot run.
+    `takes` has the parameters that may be given; `plan` takes `parameters` and what the project has `provided`. Both raise
+    NotFound, and InvalidInput for what cannot run.
     """
 
     names: Callable[[Any], tuple[str, ...]]
-    takes: Callable[[Any, str], Mapping[str, bool]]
+    takes: Callable[[Any, str], Mapping[str, Takes]]
     plan: Callable[..., Plan]
 
 
-def _of_step(config: Any, name: str) -> Mapping[str, bool]:
-    return {parameter.name: parameter.multiple is not None for parameter in load_step(config, name).parameters}
+def _of_step(config: Any, name: str, one: Takes = Takes.ONE) -> Mapping[str, Takes]:
+    return {
+        parameter.name: Takes.LIST if parameter.multiple else one for parameter in load_step(config, name).parameters
+    }
 
 
-def _of_task(config: Any, name: str) -> Mapping[str, bool]:
-    return _of_step(config, task_blueprint.load_task(config, name).step)
+def _of_task(config: Any, name: str) -> Mapping[str, Takes]:
+    return _of_step(config, task_blueprint.load_task(config, name).step, Takes.EACH)
 
 
-def _of_pipeline(config: Any, name: str) -> Mapping[str, bool]:
-    """A parameter of a pipeline takes what all those take to which it goes."""
+def _of_pipeline(config: Any, name: str) -> Mapping[str, Takes]:
     blueprint = pipeline_blueprint.load_pipeline(config, name)
     reached = {node for parameter in blueprint.parameters for node, _ in parameter.targets}
-    steps = {node.name: _of_step([node.step], node.step_name) for node in blueprint.nodes if node.name in reached}
+    steps = {node.name: _of_node(node) for node in blueprint.nodes if node.name in reached}
     return {
-        parameter.name: all(steps[node].get(key, False) for node, key in parameter.targets)
+        parameter.name: _common({steps[node].get(key, Takes.ONE) for node, key in parameter.targets})
         for parameter in blueprint.parameters
     }
+
+
+def _of_node(node: Node) -> Mapping[str, Takes]:
+    return _of_step([node.step], node.step_name, Takes.EACH if node.kind == "task" else Takes.ONE)
+
+
+def _common(takes: Set[Takes]) -> Takes:
+    """What a parameter of a pipeline takes that goes to parameters which take these."""
+    if Takes.ONE in takes:
+        return Takes.ONE
+    return Takes.EACH if Takes.EACH in takes else Takes.LIST
 
 
 # In the order in which what is chosen is launched.
