@@ -345,6 +345,8 @@ class Datum:
 class Runner:
     """A machine that runs containers. `slots` is how many executions without a GPU it takes at once; those with GPUs
     are limited by its devices alone. A `draining` one finishes what it has and gets nothing new.
+
+    `most_slots` is how many slots it may report. `projects` are the names of those whose executions it gets, none for all.
     """
 
     id: int
@@ -352,9 +354,14 @@ class Runner:
     name: str
     environments: tuple[str, ...]
     slots: int
+    most_slots: int
+    projects: tuple[str, ...]
     draining: bool
     last_seen_at: str | None
     info: Mapping[str, Any]
+
+    def takes(self, project: str) -> bool:
+        return not self.projects or project in self.projects
 
 
 @dataclass(frozen=True, kw_only=True)

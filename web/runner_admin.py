@@ -1,4 +1,4 @@
-"""`pushmill runner register | list | drain | resume | remove | rotate-token`: the server's runners, on its machine."""
+"""`pushmill runner register | list | limit | drain | resume | remove | rotate-token`: the server's runners, on its machine."""
 
 from __future__ import annotations
 
@@ -14,27 +14,69 @@ from redis import Redis
 from sqlite_utils import Database
 
 from core.config import Config
+from core.errors import InvalidInput
 from web.local import CONFIG, DATA, JSON, opened
 from web.services import fleet_view, queues, runners
 from web.services.fleet_view import View
 from web.services.presentation import formats
 from web.services.queues import Queues
-from web.services.runners import Credentials
+from web.services.runners import Credentials, Limits
 
 LOOK_S = 1.0  # between two looks at what a draining runner still runs
 NAME = click.argument("name")
+SLOTS = click.option("--slots", type=int, help="How many it may report, 16 if never given.")
+PROJECTS = click.option(
+    "--project", "names", multiple=True, help="A project that it serves, instead of all; may be given repeatedly."
+)
 
 
 @click.command("register")
 @NAME
 @click.option("--environment", "slugs", multiple=True, required=True, help="What it serves; may be given repeatedly.")
+@SLOTS
+@PROJECTS
 @JSON
 @DATA
 @CONFIG
-def register(name: str, slugs: tuple[str, ...], as_json: bool, data: Path | None, config_file: Path | None) -> None:
+def register(
+    name: str,
+    slugs: tuple[str, ...],
+    slots: int | None,
+    names: tuple[str, ...],
+    as_json: bool,
+    data: Path | None,
+    config_file: Path | None,
+) -> None:
     """Register runner NAME, or register it anew, and print what its machine needs: shown this once."""
     with _administered(data, config_file) as (db, config, line):
-        _print(runners.register(db, config, line, name, slugs), as_json)
+        limits = Limits(slots=slots, projects=names or None)
+        _print(runners.register(db, config, line, name, slugs, limits), as_json)
+
+
+@click.command("limit")
+@NAME
+@SLOTS
+@PROJECTS
+@click.option("--all-projects", is_flag=True, help="Let it serve every project.")
+@DATA
+@CONFIG
+def limit(
+    name: str,
+    slots: int | None,
+    names: tuple[str, ...],
+    all_projects: bool,
+    data: Path | None,
+    config_file: Path | None,
+) -> None:
+    """Limit runner NAME to a number of slots and to projects. What is not given stays."""
+    if names and all_projects:
+        raise InvalidInput("--project and --all-projects contradict each other; give one")
+    with opened(data, config_file) as (db, _, _):
+        wanted = () if all_projects else names or None
+        runners.limit(db, runners.by_name(db, name), Limits(slots=slots, projects=wanted))
+        now = runners.by_name(db, name)
+    whose = f"projects {', '.join(now.projects)}" if now.projects else "every project"
+    click.echo(f"{name} may have {now.most_slots} slots and serves {whose}")
 
 
 @click.command("rotate-token")

@@ -13,16 +13,22 @@ from web.store.executions import Waiting
 from web.store.runners import Load
 
 
-def runner(number: int, slots: int = 2, gpus: int = 0, environments: tuple[str, ...] = ("default",)) -> Runner:
+def runner(
+    number: int,
+    slots: int = 2,
+    gpus: int = 0,
+    environments: tuple[str, ...] = ("default",),
+    projects: tuple[str, ...] = (),
+) -> Runner:
     info: dict[str, Any] = {"gpus": [{"uuid": f"GPU-{number}-{n}"} for n in range(gpus)]}
     return Runner(
         id=number, uuid=str(number), name=f"r{number}", environments=environments, slots=slots, draining=False,
-        last_seen_at=None, info=info,
+        last_seen_at=None, info=info, most_slots=slots, projects=projects,
     )  # fmt: skip
 
 
 def wants(number: int, gpus: int = 0, environment: str = "default") -> Waiting:
-    return Waiting(number, 1, environment, gpus)
+    return Waiting(number, 1, "demo", environment, gpus)
 
 
 def placed(rooms: list[Any], waiting: list[Waiting]) -> dict[int, int]:
@@ -42,6 +48,11 @@ def test_gpus_and_slots_are_counted_apart() -> None:
 def test_only_runners_of_the_environment_count() -> None:
     rooms = [room(runner(1)), room(runner(2, environments=("gpu", "default"), gpus=1))]
     assert placed(rooms, [wants(1, 1, "gpu"), wants(2, 0, "other")]) == {1: 2}
+
+
+def test_only_runners_that_take_the_project_count() -> None:
+    rooms = [room(runner(1, slots=9, projects=("other",))), room(runner(2, slots=1, projects=("other", "demo")))]
+    assert placed(rooms, [wants(1), wants(2)]) == {1: 2}
 
 
 def test_one_that_needs_many_gpus_is_not_passed_by_those_that_need_few() -> None:

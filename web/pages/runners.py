@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from flask import Blueprint, make_response, redirect, render_template, request, url_for
 from werkzeug import Response
 
-from core.errors import CannotStart, ConfigError, Conflict
+from core.errors import CannotStart, ConfigError, Conflict, InvalidInput
 from web import access
 from web.services import dispatch, fleet_view
 from web.services import runners as fleet
-from web.services.runners import Credentials
+from web.services.runners import Credentials, Limits
 from web.store import runners
 
 blueprint = Blueprint("runners", __name__)
+
+MOST_DIGITS = 6
 
 
 @blueprint.get("/runners/")
@@ -34,7 +36,14 @@ def register() -> Response:
     if runners.by_name(db, name) is not None:
         raise Conflict(f"There is a runner {name} already: give it a new token, or remove it first.")
     with _explained():
-        return _shown(fleet.register(db, server.config, server.queues, name, slugs))
+        return _shown(fleet.register(db, server.config, server.queues, name, slugs, _limits()))
+
+
+@blueprint.post("/runners/<name>/limits")
+@access.admin
+def limit(name: str) -> Response:
+    fleet.limit(access.db(), fleet.by_name(access.db(), name), _limits())
+    return _changed(name)
 
 
 @blueprint.post("/runners/<name>/token")
@@ -66,6 +75,16 @@ def remove(name: str) -> Response:
     force = "force" in request.form
     fleet.remove(db, server.config.logs_dir, server.queues, fleet.by_name(db, name), force=force)
     return _changed("")
+
+
+def _limits() -> Limits:
+    """Those of the form: no projects are all of them."""
+    slots = request.form.get("slots", "").strip()
+    if slots and not (slots.isascii() and slots.isdecimal() and len(slots) <= MOST_DIGITS):
+        raise InvalidInput(f"slots must be a whole number, got {slots[:80]!r}")
+    return Limits(
+        slots=int(slots) if slots else None, projects=request.form.get("projects", "").replace(",", " ").split()
+    )
 
 
 @contextmanager

@@ -36,13 +36,14 @@ def orders(db: Database, runner: Runner) -> RunnerOrders:
 
 def heard(db: Database, runner: Runner, report: RunnerReport) -> News:
     """Record a runner's report; what it means for others."""
-    info = dict(report.info)
+    info, slots = dict(report.info), min(report.slots, runner.most_slots)
+    info["reported_slots"] = report.slots
     if report.clock_us:
         info["clock_off_s"] = round(report.clock_us / 1e6 - datetime.now(UTC).timestamp(), 1)
-    came_back, changed = not is_online(runner), (runner.slots, _lasting(runner.info)) != (report.slots, _lasting(info))
+    came_back, changed = not is_online(runner), (runner.slots, _lasting(runner.info)) != (slots, _lasting(info))
     if not came_back and not changed and _seconds_since(runner.last_seen_at) < WRITE_S:
         return News.NONE
-    runners.seen(db, runner.id, report.slots, info)
+    runners.seen(db, runner.id, slots, info)
     return News.ROOM if came_back or changed else News.FIGURES
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -48,7 +49,9 @@ class View:
     state: str
     draining: bool
     environments: tuple[str, ...]
+    projects: tuple[str, ...]
     slots: int
+    most_slots: int
     slots_used: int
     gpus: tuple[Gpu, ...]
     gpus_used: int
@@ -95,6 +98,7 @@ def facts(view: View) -> list[tuple[str, str]]:
     found = (
         ("versions", ", ".join(f"{what} {number}" for what, number in versions if number)),
         ("gpus", gpus_text(view)),
+        ("projects", ", ".join(view.projects)),
         ("load", load if view.version else ""),
         ("memory", formats.size(view.memory_bytes) if view.memory_bytes else ""),
         ("free disk", formats.size(view.free_disk_bytes) if view.free_disk_bytes else ""),
@@ -134,7 +138,9 @@ def _view(db: Database, runner: Runner, load: Load, now: datetime) -> View:
         state=runner_state(runner, now),
         draining=runner.draining,
         environments=runner.environments,
+        projects=runner.projects,
         slots=runner.slots,
+        most_slots=runner.most_slots,
         slots_used=load.slots,
         gpus=tuple(_gpu(item) for item in _list(info.get("gpus")) if isinstance(item, dict)),
         gpus_used=load.devices,
@@ -147,9 +153,18 @@ def _view(db: Database, runner: Runner, load: Load, now: datetime) -> View:
         memory_bytes=int(_number(info.get("memory_bytes"))),
         free_disk_bytes=int(_number(info.get("free_disk_bytes"))),
         clock_off_s=_number(info.get("clock_off_s")),
-        problems=tuple(_text(item) for item in _list(info.get("problems"))),
+        problems=(*_too_many_slots(runner), *(_text(item) for item in _list(info.get("problems")))),
         running=tuple(running(db, runner)),
     )
+
+
+def _too_many_slots(runner: Runner) -> Iterator[str]:
+    reported = int(_number(runner.info.get("reported_slots")))
+    if reported > runner.most_slots:
+        yield (
+            f"It reports {reported} slots and may have {runner.most_slots}: "
+            f"`pushmill runner limit {runner.name} --slots {reported}` allows them"
+        )
 
 
 def _gpu(item: dict[str, Any]) -> Gpu:

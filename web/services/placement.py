@@ -22,9 +22,10 @@ class Room:
     devices: int
 
     def could(self, execution: Waiting) -> bool:
-        """It serves the environment and, with nothing on it, would have room."""
+        """It serves the environment and the project and, with nothing on it, would have room."""
         enough = device_count(self.runner) >= execution.gpus if execution.gpus else self.runner.slots > 0
-        return enough and execution.environment in self.runner.environments
+        serves = execution.environment in self.runner.environments and self.runner.takes(execution.project)
+        return enough and serves
 
     def fits(self, execution: Waiting) -> bool:
         return self.could(execution) and (self.devices >= execution.gpus if execution.gpus else self.slots > 0)

@@ -17,9 +17,10 @@ from core.model import Runner
 from core.names import check_environment, check_runner
 from web.services import lifecycle, redis_users
 from web.services.queues import Queues
-from web.store import environments, executions, runners, users
+from web.store import environments, executions, projects, runners, users
 from web.store.db import transaction
 
+MOST_SLOTS = 1000
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104
 CERTIFICATE = "/etc/pushmill/redis.crt"  # where the runner's machine has a copy of one that no authority signed
 CONFIG_FILE = "/etc/pushmill/config.toml"
@@ -51,20 +52,56 @@ def by_name(db: Database, name: str) -> Runner:
     return runner
 
 
-def register(db: Database, config: Config, queues: Queues, name: str, slugs: Sequence[str]) -> Credentials:
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How many slots a runner may report, and whose executions it gets; None leaves that as it is."""
+
+    slots: int | None = None
+    projects: Sequence[str] | None = None
+
+
+NO_CHANGE = Limits()
+
+
+def register(
+    db: Database, config: Config, queues: Queues, name: str, slugs: Sequence[str], limits: Limits = NO_CHANGE
+) -> Credentials:
     """Make a runner, or make one of that name anew: it keeps its executions, its old token and password are dead."""
     check_runner(name)
     if not slugs:
         raise InvalidInput("name at least one environment that the runner serves, such as `default`")
     for slug in slugs:
         check_environment(slug)
+    _check(db, limits)
     made, sha256 = _credentials(config, name)
     redis_users.grant(queues.connection, name, sha256)
     with transaction(db):
         for slug in slugs:
             environments.ensure(db, slug)
         runners.add(db, name, made.token, list(dict.fromkeys(slugs)), sha256)
+        _limit(db, by_name(db, name), limits)
     return made
+
+
+def limit(db: Database, runner: Runner, limits: Limits) -> None:
+    """Set limits of a runner. It keeps what it runs; what it has not claimed waits for any runner again."""
+    _check(db, limits)
+    with transaction(db):
+        _limit(db, by_name(db, runner.name), limits)
+        executions.unplace(db, runner.id)
+
+
+def _check(db: Database, limits: Limits) -> None:
+    if limits.slots is not None and not 0 <= limits.slots <= MOST_SLOTS:
+        raise InvalidInput(f"slots must be a number from 0 to {MOST_SLOTS}, got {limits.slots}")
+    for name in limits.projects or ():
+        projects.by_name(db, name)
+
+
+def _limit(db: Database, runner: Runner, limits: Limits) -> None:
+    most_slots = runner.most_slots if limits.slots is None else limits.slots
+    wanted = runner.projects if limits.projects is None else tuple(dict.fromkeys(limits.projects))
+    runners.set_limits(db, runner.id, most_slots, wanted)
 
 
 def rotate(db: Database, config: Config, queues: Queues, runner: Runner) -> Credentials:

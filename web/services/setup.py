@@ -65,12 +65,15 @@ def _runner(db: Database, config: Config) -> Path:
     if not RUNNER.fullmatch(name):
         raise ConfigError(f"[runner] name {name!r}: use letters, digits, '-' and '_'")
     known = runners.by_name(db, name)
+    if known is not None:  # its slots are this configuration's to say
+        runners.set_limits(db, known.id, config.runner.slots, known.projects)
     if known is not None and path.exists() and runners.by_token(db, path.read_text(encoding="utf-8").strip()) == known:
         return path
     token = users.new_token()
     with transaction(db):
         if known is None:
-            runners.add(db, name, token, [environments.DEFAULT])
+            runner_id = runners.add(db, name, token, [environments.DEFAULT])
+            runners.set_limits(db, runner_id, config.runner.slots, ())
         else:
             runners.set_token(db, known.id, token)
         write_secret(path, token)

@@ -10,7 +10,7 @@ from core.model import Execution, Runner
 from core.states import State
 from web.services import placement, quota
 from web.services.dispatch import is_online, takes_more
-from web.store import executions, runners
+from web.store import executions, projects, runners
 from web.store.executions import Waiting
 
 
@@ -25,7 +25,11 @@ def why(db: Database, execution: Execution) -> str:
         names = {runner.id: runner.name for runner in everyone}
         return f"Handed to runner {names.get(execution.runner_id, 'that was removed')}"
     serving = [runner for runner in everyone if execution.environment in runner.environments]
-    return _why_nowhere(execution, serving) or _why_no_room(db, execution, serving)
+    project = projects.get(db, execution.project_id).name
+    taking = [runner for runner in serving if runner.takes(project)]
+    if serving and not taking:
+        return f"No runner of environment {execution.environment} takes executions of project {project}"
+    return _why_nowhere(execution, taking) or _why_no_room(db, execution, taking)
 
 
 def _why_created(db: Database, execution: Execution) -> str:

@@ -125,6 +125,7 @@ class Waiting:
 
     id: int
     project_id: int
+    project: str
     environment: str
     gpus: int
 
@@ -132,8 +133,9 @@ class Waiting:
 def waiting(db: Database, state: State) -> list[Waiting]:
     """The `created` ones, or the `queued` ones that no runner was given, in the order in which they are served."""
     sql = (
-        "SELECT id, project_id, environment, gpus FROM execution WHERE state = ? AND runner_id IS NULL"
-        " ORDER BY priority DESC, id"
+        "SELECT execution.id, project_id, project.name AS project, execution.environment, gpus FROM execution"
+        " JOIN project ON project.id = project_id WHERE state = ? AND runner_id IS NULL"
+        " ORDER BY priority DESC, execution.id"
     )
     return [Waiting(**found) for found in rows(db, sql, (state,))]
 

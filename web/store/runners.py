@@ -38,6 +38,12 @@ def set_token(db: Database, runner_id: int, token: str, redis_sha256: str | None
     execute(db, sql, (fingerprint(token), token[-8:], redis_sha256, runner_id))
 
 
+def set_limits(db: Database, runner_id: int, most_slots: int, projects: Sequence[str]) -> None:
+    """How many slots a runner may report, and whose executions it gets; no projects are no limit."""
+    sql = "UPDATE runner SET most_slots = ?, slots = min(slots, ?), projects = ? WHERE id = ?"
+    execute(db, sql, (most_slots, most_slots, json.dumps(list(projects)), runner_id))
+
+
 def set_draining(db: Database, runner_id: int, draining: bool) -> None:
     execute(db, "UPDATE runner SET draining = ? WHERE id = ?", (draining, runner_id))
 
@@ -112,7 +118,7 @@ def load(db: Database) -> dict[int, Load]:
 def _runner(found: Row | None) -> Runner | None:
     if found is None:
         return None
-    names = ("id", "uuid", "name", "slots", "last_seen_at")
-    environments = tuple(json.loads(found["environments"]))
-    draining, info = bool(found["draining"]), json.loads(found["info"])
-    return Runner(**{n: found[n] for n in names}, environments=environments, draining=draining, info=info)
+    names = ("id", "uuid", "name", "slots", "most_slots", "last_seen_at")
+    values = {name: found[name] for name in names}
+    values |= {name: tuple(json.loads(found[name])) for name in ("environments", "projects")}
+    return Runner(**values | {"draining": bool(found["draining"]), "info": json.loads(found["info"])})
