@@ -11,6 +11,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.steps.script import MARK_BEGIN, MARK_END
 from runner.spool import open_file
 
 OUT_OF_PIDS = b"pids"  # what main.sh writes when the kernel refused a process or thread
@@ -34,6 +35,12 @@ class Event:
     kind: str
     command: int
     code: int = 0
+
+    @property
+    def mark(self) -> bytes:
+        """What the script writes into both streams at this point; see core.steps.script."""
+        text = f"start {self.command}" if self.kind == "start" else f"exit {self.command} {self.code}"
+        return f"{MARK_BEGIN}{text}{MARK_END}".encode()
 
 
 class Progress:

@@ -6,13 +6,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import Conflict, PushmillError
 from core.wire import LogBatch
 from runner.clock import ServerClock, steady
-from runner.commands import Event, Progress
+from runner.commands import Progress
 from runner.masking import Masker
 from runner.reporter import Reporter
 from runner.spool import StatusWriter, Tail
@@ -27,6 +29,16 @@ BATCH_INTERVAL_S, BATCH_BYTES = 0.05, 256 * 1024  # post at most so often, or wh
 SILENCE_S = 2.0  # then an unfinished line is shown
 PROGRESS_S = 10.0  # a progress bar that never falls silent is shown this often
 TRACE_INTERVAL_S = 1.0
+GRACE_S = 1.0  # for a mark to come out of its pipe after the script wrote it
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A sentence about a command, which belongs where both streams have `mark`."""
+
+    mark: bytes
+    sentence: str
+    seen_at: float
 
 
 class Stream:
@@ -45,6 +57,7 @@ class Stream:
         self.read_at = 0.0
         self.posted_at = steady()
         self.told_full = False
+        self.passed = -1  # the number of the last mark that was passed
 
     def notice(self, now: float) -> None:
         """Look at the size."""
@@ -56,6 +69,8 @@ class Stream:
 
     def due(self, now: float, ended: bool) -> bool:
         unread = self.tail.unread
+        if self.tail.stream == "status":
+            return unread > 0  # at once, before anything that is printed later
         return unread > 0 and (ended or unread >= BATCH_BYTES or now - self.read_at >= BATCH_INTERVAL_S)
 
     def unfinished_due(self, now: float, ended: bool) -> bool:
@@ -66,10 +81,10 @@ class Stream:
         bar = self.tail.overwritten and now - self.posted_at >= PROGRESS_S
         return not self.tail.held and (bar or now - self.grew_at >= SILENCE_S)
 
-    def read(self, now: float) -> tuple[Lines | None, float, float]:
+    def read(self, now: float, is_mark: Callable[[bytes], bool], ended: bool) -> tuple[Lines | None, float, float]:
         """The next whole lines, and between which times they were printed."""
         unread, first = self.tail.unread, self.seen_at
-        lines = self.tail.read()
+        lines = self.tail.read(is_mark, quiet=ended or steady() - self.grew_at >= GRACE_S)
         share = (unread - self.tail.unread) / unread
         printed_at = max(first, min(now, self.tail.modified))
         self.seen_at = first + (printed_at - first) * min(1.0, max(0.0, share))
@@ -105,6 +120,9 @@ class Follower:
         self._touched_at = seen_at = self._seen.stat().st_mtime
         at = {name: offsets.get(name, 0) for name in ORDER}
         self._streams = [Stream(Tail(spool, name, at[name], cap, masker), at[name], seen_at) for name in ORDER]
+        self._printed = [stream for stream in self._streams if stream.tail.stream != "status"]
+        self._marks: dict[bytes, int] = {}  # the numbers of all known marks, in their order
+        self._boundaries: deque[Boundary] = deque()  # not said yet
         self._told = set((spool / "status").read_text(errors="replace").splitlines())
         self._ended, self._closing = threading.Event(), threading.Event()
         self._drained, self._wake = threading.Event(), threading.Event()
@@ -171,21 +189,56 @@ class Follower:
     def _poll(self, ended: bool) -> bool:
         """Ship what is due; false when there was nothing."""
         self._leave_trace()
-        events = self._progress.poll()
-        self._say(event for event in events if event.kind == "start")
+        self._take_events()
         shipped = [self._ship(stream, ended) for stream in self._streams]
-        self._say(event for event in events if event.kind == "exit")
-        return any(shipped) or bool(events)
+        while self._pass_marks(ended):
+            shipped += [True, *(self._ship(stream, ended) for stream in self._streams)]
+        return any(shipped)
 
     def _leave_trace(self) -> None:
         if abs((now := time.time()) - self._touched_at) >= TRACE_INTERVAL_S:
             self._touched_at = now
             os.utime(self._seen, (now, now))
 
-    def _say(self, events: Iterable[Event]) -> None:
-        for event in events:
-            if sentence := self._progress.sentence(event):
+    def _take_events(self) -> None:
+        for event in self._progress.poll():
+            if event.kind not in ("start", "exit"):
+                continue
+            first = not self._marks
+            self._marks.setdefault(event.mark, len(self._marks))
+            sentence = self._progress.sentence(event)
+            if sentence and first:  # nothing comes before it
                 self._say_once(sentence)
+            elif sentence and sentence not in self._told:
+                self._boundaries.append(Boundary(event.mark, sentence, steady()))
+
+    def _is_mark(self, stream: Stream, mark: bytes) -> bool:
+        """The script has written `mark`. Any program can print such bytes; without the event they are plain output."""
+        if mark not in self._marks:
+            self._take_events()
+        return self._marks.get(mark, -1) > stream.passed
+
+    def _pass_marks(self, ended: bool) -> bool:
+        """Say what is due where both streams have come to a mark, and go on behind it; false when there was none."""
+        before = len(self._boundaries)
+        while self._boundaries and self._reached(self._boundaries[0], ended):
+            self._say_once(self._boundaries.popleft().sentence)
+            self._ship(self._streams[ORDER.index("status")], ended)
+        waiting = {boundary.mark for boundary in self._boundaries}
+        passing = [stream for stream in self._printed if stream.tail.mark and stream.tail.mark not in waiting]
+        for stream in passing:
+            stream.passed = self._marks[stream.tail.mark]
+            stream.tail.pass_mark()
+            stream.read_at = 0.0  # what follows is due at once
+        return bool(passing) or len(self._boundaries) < before
+
+    def _reached(self, boundary: Boundary, ended: bool) -> bool:
+        """All that was printed before a boundary is shipped. A mark that never comes is not waited for for long."""
+        number, over = self._marks[boundary.mark], ended or steady() - boundary.seen_at >= GRACE_S
+        return all(
+            self._marks[stream.tail.mark] >= number if stream.tail.mark else over and not stream.tail.unread
+            for stream in self._printed
+        )
 
     def _say_once(self, sentence: str) -> None:
         """Unless a process before this one said it."""
@@ -196,7 +249,7 @@ class Follower:
         clock, now = time.time(), steady()
         stream.notice(clock)
         if stream.due(now, ended):
-            lines, first, last = stream.read(clock)
+            lines, first, last = stream.read(clock, lambda mark: self._is_mark(stream, mark), ended)
         elif stream.unfinished_due(now, ended):
             lines, first, last = stream.tail.flush(ended=ended), stream.changed_at, stream.changed_at
         else:
@@ -224,6 +277,7 @@ class Follower:
             )
         if stream.acknowledged != lines.end:
             stream.tail.rewind(stream.acknowledged)
+            stream.passed = -1
 
     def _release(self, stream: Stream) -> None:
         if stream.tail.stream == "status":

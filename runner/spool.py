@@ -13,11 +13,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
+from core.steps.script import MARK_BEGIN, MARK_END
 from core.wire import STREAMS
 from runner.masking import Masker
 from runner.stdout import LineAssembler, Lines
@@ -31,6 +33,10 @@ PUNCH_STEP = 1024 * 1024  # bytes that may lie around acknowledged before their 
 BLOCK = 4096
 FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2  # linux/falloc.h
 STATUS_LINE = 4096  # bytes
+MARK_START = MARK_BEGIN.encode()
+MARK = re.compile(re.escape(MARK_START) + rb"(?:start|exit)[ 0-9]{2,12}" + re.escape(MARK_END.encode()))
+MARK_BYTES = 32  # of a mark at most
+BEGUN_MARK = re.compile(rb"\x02(?:p|pu|pus|push|pushm|pushmi|pushmil|pushmill|pushmill [ a-z0-9]*\x03?)?\Z")
 
 _fallocate = ctypes.CDLL(None, use_errno=True).fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
@@ -66,6 +72,10 @@ def open_file(directory: Path, name: str, flags: int = os.O_RDONLY) -> int:
         os.close(descriptor)
         raise OSError(f"{directory / name} is not a regular file")
     return descriptor
+
+
+def no_marks(mark: bytes) -> bool:  # noqa: ARG001
+    return False
 
 
 class StatusWriter:
@@ -107,6 +117,7 @@ class Tail:
         """Go on from spool byte `offset`."""
         self._lines = LineAssembler(offset, hold=self._hold)
         self._read = offset
+        self.mark = b""  # the mark of a command's end that is next in the file: nothing is read beyond it
 
     @property
     def size(self) -> int:
@@ -119,7 +130,7 @@ class Tail:
 
     @property
     def unread(self) -> int:
-        return max(0, min(self.size, self._cap) - self._read)
+        return 0 if self.mark else max(0, min(self.size, self._cap) - self._read)
 
     @property
     def dropped(self) -> int:
@@ -132,7 +143,7 @@ class Tail:
 
     @property
     def unfinished(self) -> bool:
-        return self._lines.consumed < self._read
+        return self._lines.unfinished
 
     @property
     def overwritten(self) -> bool:
@@ -144,11 +155,29 @@ class Tail:
         """The unfinished line may be the beginning of a secret: it is not shown before more is there."""
         return self._lines.held
 
-    def read(self) -> Lines | None:
-        """The whole lines among the next MiB, or None."""
+    def read(self, is_mark: Callable[[bytes], bool] = no_marks, *, quiet: bool = False) -> Lines | None:
+        """The whole lines among the next MiB, or None; up to the first mark, which also ends an unfinished line.
+
+        What may be the beginning of a mark waits for its rest unless the stream is `quiet`.
+        """
         data = os.pread(self._reader, min(READ_SIZE, max(0, self._cap - self._read)), self._read)
+        found = next((m for m in MARK.finditer(data) if is_mark(m[0])), None) if MARK_START in data else None
+        if found:
+            self.mark, data = found[0], data[: found.start()]
+        elif not quiet and (begun := BEGUN_MARK.search(data, max(0, len(data) - MARK_BYTES))):
+            data = data[: begun.start()]
         self._read += len(data)
-        return self._lines.feed(data) if data else None
+        lines = self._lines.feed(data)
+        rest = self._lines.flush("show") if self.mark else None
+        if lines and rest:
+            return Lines(lines.text + rest.text, lines.start, rest.end)
+        return lines or rest
+
+    def pass_mark(self) -> None:
+        """Go on behind the mark."""
+        self._read += len(self.mark)
+        self._lines.skip(len(self.mark))
+        self.mark = b""
 
     def flush(self, *, ended: bool = False) -> Lines | None:
         """The unfinished line as a line of its own, or None; when the stream has `ended` all of it."""

@@ -38,10 +38,21 @@ class LineAssembler:
         self.pending = b""  # the unfinished line as it stands
         self.overwritten = False  # a carriage return was seen in the unfinished line
         self.held = False  # of the unfinished line nothing may be shown yet
+        self._skipped = 0  # bytes between what was returned and what was fed that belong to no line
         self._hold = hold
         self._position = offset  # everything before was fed
         self._returned = False  # a carriage return came last: the next byte overwrites
         self._max_line = max_line
+
+    @property
+    def unfinished(self) -> bool:
+        """Bytes of a line were fed and not returned."""
+        return self._position - self._skipped > self.consumed
+
+    def skip(self, size: int) -> None:
+        """Count so many bytes of the stream that belong to no line. There must be no unfinished line."""
+        self._position += size
+        self._skipped += size
 
     def feed(self, data: bytes) -> Lines | None:
         """The lines that `data` finishes, or None."""
@@ -54,7 +65,10 @@ class LineAssembler:
             self.pending, self.overwritten = data[last + 1 :], False
             self.consumed = self._position + last + 1
             self._position += len(data)
-        return Lines(text, start, self.consumed) if text else None
+        if not text:
+            return None
+        self._skipped = 0
+        return Lines(text, start, self.consumed)
 
     def flush(self, rest: Literal["keep", "show", "drop"] = "keep") -> Lines | None:
         """The unfinished line as a line of its own, or None when there is none.
@@ -62,6 +76,8 @@ class LineAssembler:
         What is to be held back at its end is kept; or it is shown, when nothing follows; or it is dropped, when what
         follows is not kept.
         """
+        if not self.unfinished:
+            return None
         held = 0 if rest == "show" or self._returned else self._hold(self.pending)
         shown = self.pending[: len(self.pending) - held]
         self.held = rest == "keep" and held > 0 and not shown
@@ -71,6 +87,7 @@ class LineAssembler:
         start, self.consumed = self.consumed, self._position - kept
         self.pending = self.pending[len(self.pending) - kept :]
         self._returned = self.overwritten = False
+        self._skipped = 0
         return Lines(shown + b"\n", start, self.consumed) if self.consumed > start else None
 
     def _whole_chunk(self, data: bytes, last: int) -> bytes | None:

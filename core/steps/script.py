@@ -2,7 +2,8 @@
 
 Items stay in one shell, so that `cd`, `export` and `source` carry over, and are separated by newlines, since an item may
 end in `&`. Between two items stands one line. It appends `exit N CODE` or `start N+1` to the file that the shell
-variable `pushmill_commands` names; a file that cannot be written changes nothing.
+variable `pushmill_commands` names, and then writes the same between MARK_BEGIN and MARK_END into the pipes of both streams,
+where it shows up to which byte the item printed. Without the file no mark is written; neither changes what the items do.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from core.steps.shell_text import stands_alone
 __all__ = ["COMMANDS_FILE", "script", "stands_alone"]
 
 COMMANDS_FILE = "/pushmill/commands"
+PIPES = ("/pushmill/pipe.stdout", "/pushmill/pipe.stderr")
+MARK_BEGIN, MARK_END = "\x02pushmill ", "\x03\n"
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh"})
 STOP_TRAP = "trap 'exit 143' TERM"  # else a stop would end the running program and the next command would start
 
@@ -71,14 +74,15 @@ def _check(number: int, then: int | None) -> str:
     """The line after an item.
 
     The redirection of the group also hides it from `set -x`; `exit` stands outside, so that a trap of the user's on EXIT
-    keeps its stderr; `||` keeps `set -e` and ERR traps out of it.
+    keeps its stderr; `||` keeps `set -e` and ERR traps out of it. `1<>` opens a pipe without waiting for a reader.
     """
-    report = f'echo "exit {number} $pushmill_code"'
+    mark = f'echo "{MARK_BEGIN}$pushmill_event{MARK_END.strip()}"'
+    write = '{ echo "$pushmill_event"; } >>"${pushmill_commands-/dev/null/none}"'
+    write += "".join(f" && {{ {mark}; }} 1<>{pipe}" for pipe in PIPES) + ";"
+    failed = f'pushmill_event="exit {number} $pushmill_code"'
     if then is not None:
-        report = f"if [ \"$pushmill_code\" = 0 ]; then echo 'start {then}'; else {report}; fi"
+        succeeded = f"pushmill_event='start {then}'"
+        report = f'if [ "$pushmill_code" = 0 ]; then {succeeded}; else {failed}; fi; {write}'
     else:
-        report = f'[ "$pushmill_code" = 0 ] || {report}'
-    return (
-        f'{{ pushmill_code=$?; {{ {report}; }} >>"${{pushmill_commands-/dev/null}}"; [ "$pushmill_code" = 0 ]; }} '
-        '2>/dev/null || exit "$pushmill_code"'
-    )
+        report = f'[ "$pushmill_code" = 0 ] || {{ {failed}; {write} }};'
+    return f'{{ pushmill_code=$?; {report} [ "$pushmill_code" = 0 ]; }} 2>/dev/null || exit "$pushmill_code"'

@@ -129,7 +129,7 @@ def test_a_full_log_is_cut_and_counted_and_the_run_goes_on(server: RunnerServer,
     assert recorded.lines("stderr") == ["12345"]
     status = recorded.lines("status")
     assert "stdout reached the log's limit of 20000 bytes; the rest is counted, not kept" in status
-    assert "30000 bytes of stdout were past the log's limit and are not kept" in status
+    assert "30019 bytes of stdout were past the log's limit and are not kept" in status
     assert not any("stderr" in line for line in status)
 
 
@@ -144,5 +144,5 @@ def test_the_count_of_a_full_log_is_right_and_told_once_when_its_keeper_died(ser
     assert recorded.final["state"] == "complete"
     assert len(recorded.lines()) == 200
     status = recorded.lines("status")
-    assert status.count("8000 bytes of stdout were past the log's limit and are not kept") == 1
+    assert status.count("8038 bytes of stdout were past the log's limit and are not kept") == 1
     assert sum("reached the log's limit" in line for line in status) == 1

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import os
+import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from runner import spool
 from runner.masking import Masker
 from runner.spool import StatusWriter, Tail
+from runner.stdout import LineAssembler
 
 MIB = 1024 * 1024
+MARKS = (b"\x02pushmill start 2\x03\n", b"\x02pushmill exit 2 1\x03\n")
 
 
 @pytest.fixture
@@ -85,3 +91,46 @@ def test_a_status_is_one_line_whatever_it_says(directory: Path) -> None:
     status("a\nb\rc \ud800")
     status.close()
     assert (directory / "status").read_bytes() == b"a b c ?\n"
+
+
+def lines_around_marks(data: bytes) -> bytes:
+    assembler, text = LineAssembler(), b""
+    for piece in [*re.split(b"(" + b"|".join(map(re.escape, MARKS)) + b")", data), MARKS[0]]:
+        lines = assembler.flush("show") if piece in MARKS else assembler.feed(piece)
+        text += lines.text if lines else b""
+    return text
+
+
+@given(st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\x02pushmill ", b"\x02", MARKS[0], MARKS[1]]), max_size=30))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_reading_stops_at_each_mark_and_keeps_every_other_byte(tmp_path: Path, parts: list[bytes]) -> None:
+    """However the file grows, and from wherever the server says that it has come to."""
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        directory = Path(folder) / "spool"
+        spool.make(directory, "true\n", {})
+        tail = Tail(directory, "stdout", offset=0, cap=4 * MIB, masker=Masker())
+        offset, text, marks = 0, b"", []
+
+        def drain(quiet: bool) -> None:
+            nonlocal offset, text
+            while tail.unread or tail.mark:
+                if tail.mark:
+                    marks.append(tail.mark)
+                    tail.pass_mark()
+                before = tail.unread
+                if lines := tail.read(MARKS.__contains__, quiet=quiet):
+                    assert lines.start == offset
+                    offset, text = lines.end, text + lines.text
+                if not tail.mark and tail.unread == before:
+                    return
+
+        for part in parts:
+            append(directory, part)
+            drain(quiet=False)
+        drain(quiet=True)
+        if rest := tail.flush(ended=True):
+            assert rest.start == offset
+            text += rest.text
+        tail.close()
+    assert text == lines_around_marks(b"".join(parts))
+    assert marks == [part for part in parts if part in MARKS]
