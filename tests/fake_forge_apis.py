@@ -41,6 +41,7 @@ class ForgeState:
         self.kind = kind
         self.full_name = "ada/model"
         self.token = TOKEN
+        self.described: dict[str, Any] = {}  # what else it says of the repository
         self.forbidden: set[str] = set()  # of statuses, hooks, comments, repository: what the token may not
         self.statuses: list[dict[str, Any]] = []  # as posted, in order; GitLab's are jobs
         self.pipelines: list[dict[str, Any]] = []
@@ -106,7 +107,7 @@ def github(forge: ForgeState, call: Recorded) -> tuple[int, Any]:
 def _repository(forge: ForgeState, call: Recorded, match: re.Match[str]) -> tuple[int, Any]:
     return 200, {
         "full_name": forge.full_name, "path_with_namespace": forge.full_name, "default_branch": "main",
-        "mainbranch": {"name": "main"},
+        "mainbranch": {"name": "main"}, **forge.described,
     }  # fmt: skip
 
 

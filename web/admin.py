@@ -92,7 +92,7 @@ def _set_up(
     """What was done on the forge, or why not; the project stays in any case."""
     try:
         take(db, key, made, token, api_url)
-        return forge_setup.set_up(db, config, key, made, hosting.repository_of(db, made)), None
+        return forge_setup.set_up(db, config, key, made, hosting.repository_of(db, made), added=True), None
     except (ForgeError, InvalidInput) as error:
         return [], error
 

@@ -79,10 +79,11 @@ class Comment:
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What the forge says of a repository; texts are "" where it says nothing."""
+    """What the forge says of a repository; texts are "" where it says nothing. `is_public` is true only if it says so."""
 
     full_name: str
     default_branch: str
+    is_public: bool
 
 
 class Api(Protocol):
@@ -173,3 +174,8 @@ def text(answer: Any, name: str) -> str:
     """A text, or a number as text, in an object that a forge answered; "" when there is none."""
     found = answer.get(name) if isinstance(answer, dict) else None
     return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
+
+
+def says(answer: Any, name: str, value: bool) -> bool:
+    """Whether a yes-or-no field of an object that a forge answered has this value; False if there is no such field."""
+    return isinstance(answer, dict) and answer.get(name) is value

@@ -17,6 +17,7 @@ from hooks.apis.base import (
     Webhook,
     items,
     part,
+    says,
     segments,
     text,
 )
@@ -57,7 +58,11 @@ def repository(name: str) -> Call:
 
 
 def described(answer: Any) -> Described:
-    return Described(full_name=text(answer, "full_name"), default_branch=text(part(answer, "mainbranch"), "name"))
+    return Described(
+        full_name=text(answer, "full_name"),
+        default_branch=text(part(answer, "mainbranch"), "name"),
+        is_public=says(answer, "is_private", False),
+    )
 
 
 def post_status(name: str, sha: str, status: CommitStatus) -> Call:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hooks.apis.base import Call, Comment, CommitStatus, Described, Verdict, Webhook, items, part, segments, text
+from hooks.apis.base import Call, Comment, CommitStatus, Described, Verdict, Webhook, items, part, says, segments, text
 
 STATES: Mapping[Verdict, str] = {
     Verdict.WAITING: "pending",
@@ -41,7 +41,10 @@ def repository(name: str) -> Call:
 
 
 def described(answer: Any) -> Described:
-    return Described(full_name=text(answer, "full_name"), default_branch=text(answer, "default_branch"))
+    public = says(answer, "private", False) and not says(answer, "internal", True)
+    return Described(
+        full_name=text(answer, "full_name"), default_branch=text(answer, "default_branch"), is_public=public
+    )
 
 
 def post_status(name: str, sha: str, status: CommitStatus) -> Call:

@@ -15,6 +15,7 @@ from hooks.apis.base import (
     Webhook,
     items,
     part,
+    says,
     segments,
     text,
 )
@@ -54,7 +55,10 @@ def repository(name: str) -> Call:
 
 
 def described(answer: Any) -> Described:
-    return Described(full_name=text(answer, "full_name"), default_branch=text(answer, "default_branch"))
+    public = says(answer, "private", False)  # of an internal one it is true
+    return Described(
+        full_name=text(answer, "full_name"), default_branch=text(answer, "default_branch"), is_public=public
+    )
 
 
 def post_status(name: str, sha: str, status: CommitStatus) -> Call:

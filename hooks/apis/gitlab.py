@@ -43,7 +43,11 @@ def repository(name: str) -> Call:
 
 
 def described(answer: Any) -> Described:
-    return Described(full_name=text(answer, "path_with_namespace"), default_branch=text(answer, "default_branch"))
+    return Described(
+        full_name=text(answer, "path_with_namespace"),
+        default_branch=text(answer, "default_branch"),
+        is_public=text(answer, "visibility") == "public",
+    )
 
 
 def post_status(name: str, sha: str, status: CommitStatus) -> Call:

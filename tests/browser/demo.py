@@ -226,6 +226,7 @@ class Filling:
             project = projects.add(self.db, name, self.admin.id, description)
             secret = self.key.encrypt(b"demo")
             projects.add_repository(self.db, project.id, forge=projects.HOSTED, url=None, secret=secret)
+            projects.set_badge_public(self.db, project.id, True)
         return project
 
     def _elsewhere(self, name: str) -> None:

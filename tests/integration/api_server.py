@@ -72,7 +72,8 @@ class ApiServer:
         with transaction(self.db):
             project = projects.add(self.db, name, self.admin.id, f"about {name}")
             projects.add_repository(self.db, project.id, forge=projects.HOSTED, url=None, secret=b"")
-        return project
+            projects.set_badge_public(self.db, project.id, True)
+        return projects.get(self.db, project.id)
 
     def add_commit(self, project: Project, identifier: str = "", at: str = "2026-11-22T23:39:48.000000Z") -> Commit:
         configuration = parse(YAML)

@@ -14,7 +14,7 @@ from site_client import Person
 from core.model import EventKind, Execution, PullRequestEvent, PushEvent
 from core.steps.resolve import resolve
 from web.badges import COLOURS, svg
-from web.services import badges, launch
+from web.services import badges, hosting, launch
 from web.services.badges import merged
 from web.store import commits, metadata, projects, pull_requests
 from web.store.db import execute, transaction
@@ -187,7 +187,21 @@ def test_a_metric_is_the_latest_value_of_the_newest_completed_execution_that_has
     assert words(api.client.get("/badge/demo.svg?metric=accuracy&branch=wild").text) == "accuracy: 0.1"
     assert words(api.client.get("/badge/demo.svg?metric=accuracy&step=Train model").text) == "accuracy: 0.9346"
     assert words(api.client.get("/badge/demo.svg?metric=accuracy&step=none").text) == "accuracy: unknown"
-    assert words(api.client.get("/badge/demo.svg?metric=note&branch=wild").text) == "note: <b>⟨U+202E⟩"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.5, "0.5"), (3, "3"), ("0.25", "0.25"), ("a secret", "no value"), ("<b>\u202e", "no value"), (True, "no value"),
+        (None, "no value"), ([1, 2], "no value"), ({"loss": 1}, "no value"), ("nan", "no value"), ("1" * 400, "no value"),
+    ],
+)  # fmt: skip
+def test_a_metric_is_a_number_or_nothing(api: ApiServer, value: Any, shown: str) -> None:
+    execution = pushed(api)
+    printed(api, execution, note=value)
+    end(api, execution, "complete")
+    assert words(api.client.get("/badge/demo.svg?metric=note").text) == f"note: {shown}"
+    assert api.client.get("/badge/demo.json?metric=note").json["message"] == shown
 
 
 def test_shields_io_draws_the_same(api: ApiServer) -> None:
@@ -225,6 +239,39 @@ def test_a_private_badge_shows_nothing_without_its_token_and_not_even_that_there
             assert (refused.data, dict(refused.headers)) == (missing.data, dict(missing.headers)), asked
     assert words(api.client.get(f"/badge/demo.svg?token={token}").text) == "demo: passing"
     assert api.client.get(f"/badge/demo.json?metric=accuracy&token={token}").json["message"] == "0.75"
+
+
+def test_a_private_and_an_unknown_project_take_the_same_steps(api: ApiServer) -> None:
+    with transaction(api.db):
+        projects.set_badge_public(api.db, api.demo.id, False)
+    vault = api.app.extensions["pushmill"].vault
+
+    def steps(question: badges.Question) -> list[str]:
+        """The statements that an answer takes, without their values."""
+        found: list[str] = []
+        api.db.conn.set_trace_callback(found.append)
+        badges.answer(api.db, vault, question)
+        api.db.conn.set_trace_callback(None)
+        return [re.sub(r"= ('[^']*'|[0-9]+)", "= ?", statement) for statement in found]
+
+    asked: list[dict[str, str]] = [
+        {}, {"metric": "accuracy"}, {"token": "x"}, {"event": "tag"}, {"event": "none"}, {"step": "train"},
+    ]  # fmt: skip
+    for more in asked:
+        private, unknown = (steps(badges.Question(project=name, **more)) for name in ("demo", "none"))
+        assert private == unknown
+        assert len(private) == 2
+
+
+@pytest.mark.parametrize("forge", [projects.HOSTED, "plain", "github"])
+def test_a_new_project_has_a_private_badge(api: ApiServer, forge: str) -> None:
+    url = None if forge == projects.HOSTED else "https://git.example.org/ada/model.git"
+    vault = api.app.extensions["pushmill"].vault
+    made, _ = hosting.add_project(api.db, vault, "model", api.admin.id, forge=forge, url=url)
+    assert not made.badge_public
+    person = Person(api)
+    person.log_in()
+    assert f"/badge/model.svg?token={badges.token(vault, made)}" in person.get("/p/model/settings/").text
 
 
 def markdown(page: str) -> tuple[str, str]:

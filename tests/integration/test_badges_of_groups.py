@@ -117,7 +117,7 @@ def test_a_metric_is_never_a_trials_but_its_tasks_best(api: ApiServer) -> None:
     groups = only(api)
     task = groups.task("search", 3)
     for place, accuracy in enumerate((0.1, 0.75, 0.3)):
-        groups.end(groups.trial(task, place), accuracy=accuracy, note=f"trial {place}")
+        groups.end(groups.trial(task, place), accuracy=accuracy, note=f"trial {place}", place=place)
     assert shown(api, "?metric=accuracy&task=search") == "accuracy: unknown"  # it may get better
     groups.move(task, State.COMPLETE)
     failed = groups.task("search", 1)
@@ -126,7 +126,8 @@ def test_a_metric_is_never_a_trials_but_its_tasks_best(api: ApiServer) -> None:
     assert shown(api, "?metric=accuracy") == "accuracy: 0.5"
     assert shown(api, "?metric=accuracy&step=Train model") == "accuracy: 0.5"
     assert shown(api, "?metric=accuracy&task=search") == "accuracy: 0.75"
-    assert shown(api, "?metric=note&task=search") == "note: trial 1"
+    assert shown(api, "?metric=place&task=search") == "place: 1"
+    assert shown(api, "?metric=note&task=search") == "note: no value"
     assert shown(api, "?metric=none&task=search") == "none: unknown"
     assert shown(api, "?metric=accuracy&task=none") == "accuracy: unknown"
 

@@ -82,6 +82,7 @@ class Hub:
         return [execution.step for execution in found]
 
     def badge(self) -> str:
+        projects.set_badge_public(self.api.db, self.project.id, True)
         return str(self.api.client.get("/badge/model.json").json["message"])
 
     def end_all(self, state: str) -> None:

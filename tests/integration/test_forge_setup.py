@@ -85,6 +85,34 @@ def test_adding_with_a_token_makes_the_webhook_and_says_what_was_done(site: Site
     assert TOKEN not in done.stdout + done.stderr
 
 
+PUBLIC: dict[str, dict[str, object]] = {
+    "bitbucket": {"is_private": False},
+    "forgejo": {"private": False, "internal": False},
+    "gitea": {"private": False},
+    "github": {"private": False},
+    "gitlab": {"visibility": "public"},
+}
+PRIVATE: dict[str, dict[str, object]] = {
+    "bitbucket": {"is_private": True},
+    "forgejo": {"private": False, "internal": True},
+    "gitea": {"private": True},
+    "github": {"private": True, "visibility": "internal"},
+    "gitlab": {"visibility": "internal"},
+}
+
+
+def test_the_badge_of_a_public_repository_is_public_and_every_other_private(site: Site) -> None:
+    for name, described in (("private", PRIVATE[site.forge.kind]), ("silent", {}), ("public", PUBLIC[site.forge.kind])):
+        site.forge.described = described
+        repo = ("--repo", f"{site.git.url}/git/model.git", "--forge", site.forge.kind)
+        done = site.run("add", name, *repo, "--api-url", site.forge.api_url, "--token-file", "-")
+        assert done.returncode == 0, done.stderr
+        assert projects.by_name(site.pushes.db, name).badge_public is (name == "public"), name
+    projects.set_badge_public(site.pushes.db, projects.by_name(site.pushes.db, "public").id, False)
+    assert site.run("set-token", "public").returncode == 0
+    assert not projects.by_name(site.pushes.db, "public").badge_public, "what a person chose stays"
+
+
 def test_the_webhook_is_made_once(site: Site) -> None:
     site.add()
     for arguments in (("webhook", "model"), ("set-token", "model")):

@@ -104,6 +104,7 @@ class Site(Forge):
         return [item.push.after for item in found]
 
     def badge(self) -> str:
+        projects.set_badge_public(self.pushes.db, projects.by_name(self.pushes.db, "model").id, True)
         return badges.answer(self.pushes.db, self.pushes.vault, Question(project="model")).message
 
     def known(self, number: int = 7) -> PullRequest:

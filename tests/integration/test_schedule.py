@@ -211,6 +211,7 @@ def test_a_badge_of_pushes_does_not_count_scheduled_runs_and_one_of_schedules_no
     execute(here.pushes.db, "UPDATE execution SET state = 'complete', ended_at = ?", (clock.now(),))
 
     def badge(event: str) -> str:
+        projects.set_badge_public(here.pushes.db, projects.by_name(here.pushes.db, "model").id, True)
         return badges.answer(here.pushes.db, here.pushes.vault, Question(project="model", event=event)).message
 
     assert (badge("push"), badge("schedule")) == ("passing", "unknown")

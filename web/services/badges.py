@@ -1,4 +1,4 @@
-"""What a badge says, to those who may know it. Everybody else reads of a private project what they read of none."""
+"""Text and colour of a badge: states and numbers. Private projects without the badge's token look like unknown ones."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from core import metadata as metadata_values
 from core.errors import NotFound
 from core.groups import Pipeline, Task
 from core.model import Execution, Project, Target, TargetKind
@@ -23,6 +24,8 @@ from web.store.badges import Choice
 TOKEN_CHARS = 32
 PUSH, TAG, SCHEDULE = "push", "tag", "schedule"
 UNKNOWN = "unknown"
+NO_VALUE = "no value"  # for metadata that is no number, since any text may stand in it
+NOBODY = "00000000-0000-4000-8000-000000000000"  # the project whose token is compared when there is none of that name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +71,12 @@ class Badge:
 
 
 def token(vault: Vault, project: Project) -> str:
-    """What shows the badge of a private project. It opens nothing else."""
-    return vault.derived(f"badge {project.uuid}").hex()[:TOKEN_CHARS]
+    """The token in the address of a private project's badge. It opens nothing else."""
+    return _token(vault, project.uuid)
+
+
+def _token(vault: Vault, project_uuid: str) -> str:
+    return vault.derived(f"badge {project_uuid}").hex()[:TOKEN_CHARS]
 
 
 def answer(db: Database, vault: Vault, question: Question) -> Badge:
@@ -82,7 +89,11 @@ def answer(db: Database, vault: Vault, question: Question) -> Badge:
         found = _metric(db, choice, question.metric)
         if found is None:
             return Badge(label=label, message=UNKNOWN, kind=UNKNOWN)
-        return Badge(label=label, message=formats.value(found[0]), kind="metric", changed_at=found[1])
+        number = metadata_values.number(found[0])
+        if number is None:
+            return Badge(label=label, message=NO_VALUE, kind=UNKNOWN, changed_at=found[1])
+        shown = number if isinstance(found[0], str) else found[0]
+        return Badge(label=label, message=formats.value(shown), kind="metric", changed_at=found[1])
     counted = badges.newest(db, choice)
     word = merged({made.state for made in counted})
     return Badge(label=label, message=word, kind=word, changed_at=max(map(_changed_at, counted), default=None))
@@ -115,16 +126,24 @@ def _metric(db: Database, choice: Choice, key: str) -> tuple[Any, str] | None:
 
 
 def _choice(db: Database, vault: Vault, question: Question) -> Choice | None:
+    """The pushes that count; None for a project that does not exist or that the asker may not see.
+
+    Both take the same steps, so that neither the answer nor its time says which it is.
+    """
+    project = None
     with contextlib.suppress(NotFound):
         project = projects.by_name(db, question.project)
-        shown = hmac.compare_digest(question.token.encode("utf-8", "replace"), token(vault, project).encode())
-        found = projects.repositories(db, project.id)
-        if found and question.event in (PUSH, TAG, SCHEDULE) and (shown or project.badge_public):
-            branch = None if question.event == TAG else question.branch or found[0].default_branch
-            return Choice(
-                repository_ids=[r.id for r in found],
-                branch=branch,
-                target=question.target,
-                scheduled=question.event == SCHEDULE,
-            )
-    return None
+    wanted = _token(vault, project.uuid if project else NOBODY)
+    has_token = hmac.compare_digest(question.token.encode("utf-8", "replace"), wanted.encode())
+    found = projects.repositories(db, project.id if project else 0)
+    if project is None or not found or not (has_token or project.badge_public):
+        return None
+    if question.event not in (PUSH, TAG, SCHEDULE):
+        return None
+    branch = None if question.event == TAG else question.branch or found[0].default_branch
+    return Choice(
+        repository_ids=[r.id for r in found],
+        branch=branch,
+        target=question.target,
+        scheduled=question.event == SCHEDULE,
+    )

@@ -18,14 +18,19 @@ CONTEXT = "pushmill-check"  # not below pushmill/, where a step may have that na
 NO_URL = "the forge does not know how to reach this server: set `url` below [server] in config.toml to the address by which it does"
 
 
-def set_up(db: Database, config: Config, vault: Vault, project: Project, repository: Repository) -> list[str]:
+def set_up(
+    db: Database, config: Config, vault: Vault, project: Project, repository: Repository, *, added: bool = False
+) -> list[str]:
     """Ask the forge for the repository and see to it that it has the webhook; what was done, in sentences.
 
-    A webhook that is there already stays as it is. Raises ForgeError.
+    A webhook that is there already stays as it is. The badge of a project that was just `added` becomes public if the forge
+    says that the repository is. Raises ForgeError.
     """
     access = access_to(db, vault, project, repository)
     with access.client() as client:
         found = reach(access, client)
+        if added and found.is_public:
+            projects.set_badge_public(db, project.id, True)
         said = [f"The token reaches {found.full_name or access.name}."]
         url = webhook_url(config, project, repository)
         if not url:

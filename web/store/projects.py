@@ -19,8 +19,8 @@ HOSTED = "hosted"  # the forge of repositories that are pushed to this server it
 
 
 def add(db: Database, name: str, owner_id: int, description: str = "") -> Project:
-    """A new project. Raises InvalidInput for a bad name; the caller has made sure that it is free."""
-    values = {"uuid": str(uuid.uuid4()), "name": check_project(name), "owner_id": owner_id}
+    """A new project with a private badge. Raises InvalidInput for a bad name; the caller has made sure that it is free."""
+    values = {"uuid": str(uuid.uuid4()), "name": check_project(name), "owner_id": owner_id, "badge_public": 0}
     insert(db, "project", values | {"description": description, "created_at": clock.now()})
     return by_name(db, name)
 
