@@ -22,6 +22,7 @@ from core.pipelines import graph, sockets
 from core.pipelines.model import Action, Edge, Node, OnError, PipelineBlueprint, PipelineParameter
 from core.pipelines.override import additions, overridden
 from core.steps.model import step_item, step_names
+from core.steps.unused import DISPLAY
 from core.tasks.blueprint import load_task
 
 __all__ = [
@@ -79,6 +80,9 @@ def load_pipeline(config: Any, name: str) -> PipelineBlueprint:
         more = len(found.problems) - PROBLEMS
         told = [*found.problems[:PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
         raise CannotRun(f'pipeline "{name:.{NAME_CHARS}}"', told)
+    for parameter in body.get("parameters", ()):
+        if parameter.get("category"):
+            found.notes.append(f'parameter "{parameter.get("name")!s:.80}": category has no effect: {DISPLAY}')
     if library.reuse_executions:
         found.notes.append("reuse-executions is ignored: every node runs anew")
     return PipelineBlueprint(

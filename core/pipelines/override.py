@@ -9,6 +9,7 @@ import valohai_yaml
 
 from core.errors import InvalidInput
 from core.steps.rules import step_problems
+from core.steps.unused import unused_keys
 
 REPLACED = ("image", "command", "environment", "mounts", "autorestart", "runtime-config-preset")
 MERGED = ("parameters", "inputs", "environment-variables")
@@ -36,7 +37,8 @@ def overridden(step: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str
 
 
 def additions(step: Mapping[str, Any], override: Mapping[str, Any]) -> Iterator[str]:
-    """Sentences about what an override names and its step does not have: it runs, but is likely not meant."""
+    """Sentences about what an override names and its step does not have, or what has no effect: likely not meant."""
+    yield from (f"its override: {key} has no effect: {reason}" for key, reason in unused_keys(override))
     for key, kind in KINDS.items():
         known = {item["name"] for item in step.get(key, ())}
         for item in override.get(key, ()):

@@ -14,19 +14,10 @@ from valohai_yaml.objs.step import Step as LibraryStep
 from valohai_yaml.utils import listify
 
 from core.errors import NotFound
+from core.steps.unused import DESCRIBING, GPU_DEVICE, HOST_MOUNT_TYPES, unused_keys
 
-GPU_DEVICE = "nvidia.com/gpu"
 MIB = 1024 * 1024  # the unit of resources.memory
 MAX_AMOUNT = 2.0**32
-HOST_MOUNT_TYPES = (None, "bind")
-# A sentence for each key that has no effect here; `resources` is looked at more closely.
-IGNORED = {
-    "cache-volumes": "cache-volumes are ignored: they belong to Kubernetes",
-    "runtime-config-preset": "runtime-config-preset is ignored: there are no presets here",
-    "upload-store": "upload-store is ignored: outputs are stored on the server",
-    "environment-variable-groups": "environment-variable-groups are ignored: there are no groups here",
-    "stop-condition": "stop-condition is ignored: it is not supported yet",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,14 +211,6 @@ def _positive(value: Any) -> float:
 
 def _notes(step: LibraryStep) -> Iterator[str]:
     declared: Any = step._original_data or {}  # noqa: SLF001 - the only place that has the keys as written
-    yield from (sentence for key, sentence in IGNORED.items() if declared.get(key))
-    for mount in step.mounts:
-        if mount.type not in HOST_MOUNT_TYPES:
-            yield f"the mount of {mount.source} is ignored: directories of the runner are mounted, not {mount.type}"
-    resources = declared.get("resources") or {}
-    for key in ("cpu", "memory"):
-        if (resources.get(key) or {}).get("min"):
-            yield f"resources.{key}.min is ignored: every runner of the environment is taken to have it"
-    for device in resources.get("devices") or {}:
-        if device != GPU_DEVICE:
-            yield f'resources.devices: "{device}" is ignored; {GPU_DEVICE} is known'
+    for key, reason in unused_keys(declared):
+        if reason not in DESCRIBING:
+            yield f"{key} has no effect: {reason}"

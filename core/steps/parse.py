@@ -16,6 +16,7 @@ from core.steps.load import YAML_BYTES, load
 from core.steps.model import library_step
 from core.steps.rules import step_advice, step_problems
 from core.steps.schema import schema_errors, schema_messages
+from core.steps.unused import unused_keys
 from core.tasks.blueprint import load_task, task_names
 from core.tasks.search import search
 
@@ -24,6 +25,7 @@ __all__ = ["YAML_BYTES", "Configuration", "parse"]
 ITEMS = 1000
 MESSAGE_CHARS = 500  # the library's messages repeat whole values
 MESSAGES = 100
+SHOWN_STEPS = 3  # of those that have a key without effect
 KINDS = ("step", "task", "endpoint", "pipeline", "blueprint", "deployment")  # an item's first of these is its kind
 UNSUPPORTED = {"endpoint": "endpoints", "deployment": "deployments"}
 SERVING = ("endpoint", "deployment")  # never a reason to refuse a commit
@@ -80,6 +82,7 @@ def _parse(data: bytes, items: int) -> Configuration:
         *_task_advice(config),
         *_pipeline_advice(config),
         *(sentence for step in steps for sentence in step_advice(step)),
+        *_unused(steps),
         *_lint(config),
     ]
     return Configuration(config, tuple(_capped(advice)), names)
@@ -140,6 +143,17 @@ def _unsupported(config: list[Any]) -> Iterator[str]:
             names.setdefault(UNSUPPORTED[kind], []).append(str(item[kind].get("name")))
     for plural, found in names.items():
         yield f"{plural} are not supported here: {', '.join(found)}"
+
+
+def _unused(steps: list[dict[str, Any]]) -> Iterator[str]:
+    """A sentence for each key without effect, with the steps that have it."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for step in steps:
+        for key_and_reason in unused_keys(step):
+            found.setdefault(key_and_reason, []).append(f'"{step["name"]:.80}"')
+    for (key, reason), names in found.items():
+        more = f" and {len(names) - SHOWN_STEPS} more" if len(names) > SHOWN_STEPS else ""
+        yield f"step {', '.join(names[:SHOWN_STEPS])}{more}: {key} has no effect: {reason}"
 
 
 def _task_advice(config: list[Any]) -> Iterator[str]:

@@ -1,0 +1,54 @@
+"""Keys of a step that valohai-yaml's schema allows and that change nothing here; `docs/steps.md` lists them too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+GPU_DEVICE = "nvidia.com/gpu"
+HOST_MOUNT_TYPES = (None, "bind")
+DISPLAY = "it is for display, and shown nowhere here"
+
+STEP = {
+    "cache-volumes": "they belong to Kubernetes",
+    "category": DISPLAY,
+    "environment-variable-groups": "there are no groups; set variables of the project",
+    "icon": DISPLAY,
+    "outputs": "every file in /valohai/outputs is kept",
+    "runtime-config-preset": "there are no presets",
+    "source-path": DISPLAY,
+    "stop-condition": "only tasks can have one",
+    "upload-store": "outputs are stored on the server",
+}
+PARAMETER = {"category": DISPLAY, "widget": DISPLAY}
+MOUNT = {"options": "mounts are read-only or writable, and nothing else"}
+DESCRIBING = frozenset({DISPLAY, STEP["outputs"]})  # the reasons of keys that are not meant to change a run
+
+
+def unused_keys(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(key, reason) of the body of a step, or of an override of one, once for each key."""
+    yield from _present(step, STEP, "")
+    yield from _present_in_any(step.get("parameters") or (), PARAMETER, "parameters: ")
+    mounts = [mount for mount in step.get("mounts") or () if isinstance(mount, Mapping)]
+    yield from _present_in_any(mounts, MOUNT, "mounts: ")
+    for mount in mounts:
+        if mount.get("type") not in HOST_MOUNT_TYPES:
+            reason = f"directories of the runner are mounted, not {mount['type']}"
+            yield f"mounts: the mount of {mount['source']}", reason
+    resources = step.get("resources") or {}
+    for key in ("cpu", "memory"):
+        if (resources.get(key) or {}).get("min"):
+            yield f"resources.{key}.min", "every runner of the environment is taken to have it"
+    for device in resources.get("devices") or {}:
+        if device != GPU_DEVICE:
+            yield f'resources.devices "{device}"', f"only {GPU_DEVICE} is known"
+
+
+def _present(item: Mapping[str, Any], reasons: Mapping[str, str], where: str) -> Iterator[tuple[str, str]]:
+    yield from ((f"{where}{key}", reason) for key, reason in reasons.items() if item.get(key))
+
+
+def _present_in_any(
+    items: Sequence[Mapping[str, Any]], reasons: Mapping[str, str], where: str
+) -> Iterator[tuple[str, str]]:
+    yield from dict.fromkeys(found for item in items for found in _present(item, reasons, where))
