@@ -40,6 +40,14 @@ class Seconds(float):
     """A duration."""
 
 
+class Memory(str):
+    """Bytes, or a share of the machine's memory such as "90 %"; "0" is no limit."""
+
+    def of(self, machine: int) -> int:
+        """Bytes on a machine with so many."""
+        return int(float(self.removesuffix("%")) / 100 * machine) if self.endswith("%") else int(self)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """`[server]`: the web process."""
@@ -120,7 +128,7 @@ class RunnerConfig:
     token: str = ""  # "" = the one that `pushmill up` made
     slots: int = 2  # executions without a GPU at once; those with GPUs run beside them
     network: str = "pushmill"  # the Docker network of the containers; made when absent
-    memory: Size = Size(0)  # of each container; 0 = no limit
+    memory: Memory = Memory("90 %")  # of each container, a size or a share of the machine's; 0 = no limit
     cpus: float = 0.0  # of each container; 0 = no limit
     pids: int = 4096  # processes and threads of each container
     shm: Size = Size(GIB)  # /dev/shm; PyTorch's data loaders need more than Docker's 64 MB
@@ -163,6 +171,7 @@ class LimitsConfig:
     output_bytes: Size = Size(10 * GIB)  # apparent sizes together
     output_count: int = 10_000
     metadata: int = 1_000_000  # values that are stored; past its share of them a key is thinned
+    max_executions: int = 200  # of a new project, queued and running; its settings page changes it; 0 = no limit
     stop_grace: Seconds = Seconds(30.0)  # from the stop signal to the kill
     time: Seconds = Seconds(0.0)  # for steps without a time-limit; 0 = none
     no_output: Seconds = Seconds(0.0)  # for steps without a no-output-timeout; 0 = none
@@ -312,6 +321,8 @@ def duration(text: str, where: str) -> Seconds:
 def _value(value: Any, kind: Any, where: str) -> Any:
     if kind is Size:
         return Size(_quantity(value, SIZE_UNITS, "10 GiB", where))
+    if kind is Memory:
+        return _memory(value, where)
     if kind is Seconds:
         return Seconds(_quantity(value, DURATION_UNITS, "2 h", where))
     if kind is float and type(value) in (int, float):
@@ -324,6 +335,13 @@ def _value(value: Any, kind: Any, where: str) -> Any:
         kind, "a list of text"
     )
     raise ConfigError(f"{where} must be {expected}, got {value!r}")
+
+
+def _memory(value: Any, where: str) -> Memory:
+    share = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value) if isinstance(value, str) else None
+    if share and 0 < float(share.group(1)) <= 100:
+        return Memory(f"{float(share.group(1)):g} %")
+    return Memory(int(_quantity(value, SIZE_UNITS, '16 GiB" or "90 %', where)))
 
 
 def _quantity(value: Any, units: dict[str, float] | dict[str, int], example: str, where: str) -> float:

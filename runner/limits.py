@@ -20,10 +20,10 @@ class Limits:
     no_output_s: float
 
 
-def limits(settings: RunnerConfig, spec: ExecutionSpec) -> Limits:
+def limits(settings: RunnerConfig, spec: ExecutionSpec, machine_memory: int) -> Limits:
     wanted = controls.read(spec.environment_variables)
     return Limits(
-        memory=tighter(settings.memory, spec.memory),
+        memory=tighter(settings.memory.of(machine_memory), spec.memory),
         cpus=tighter(settings.cpus, tighter(spec.cpus, wanted.cpus)),
         pids=settings.pids,
         time_s=spec.time_limit_s or 0.0,

@@ -16,7 +16,7 @@ from runner.commands import Progress
 from runner.container import EngineAway
 from runner.directory import remember_secrets
 from runner.follow import Follower
-from runner.host import Host
+from runner.host import Host, memory_bytes
 from runner.lease import Lease
 from runner.limits import limits
 from runner.masking import Masker
@@ -44,7 +44,7 @@ class Run:
         self.host, self.spec, self.directory, self.claimed_at = host, spec, directory, claimed_at
         self.container_id = ""
         self.relay: Relay | None = None
-        self.limits = limits(host.settings, spec)
+        self.limits = limits(host.settings, spec, memory_bytes())
         limit = self.limits.time_s
         self.lease = Lease(host.reporter, spec.uuid, spec.attempt, claimed_at + limit if limit else None)
         masker = Masker(remember_secrets(directory, spec.secret_values()))

@@ -18,11 +18,15 @@ DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 @dataclass(frozen=True, kw_only=True)
 class DockerEngine:
-    """What an engine says about itself. `info` is the answer to `/info`."""
+    """What an engine says about itself. `runc` is the version of what starts its containers, "" if it does not say.
+
+    `info` is the answer to `/info`.
+    """
 
     socket: str
     version: str
     api_version: str
+    runc: str = ""
 
     def info(self, timeout: float = 10.0) -> dict[str, Any]:
         return _get(self.socket, "/info", timeout)
@@ -57,7 +61,13 @@ def find(environ: Mapping[str, str], timeout: float = 5.0) -> DockerEngine:
         )
     path = host.removeprefix("unix://")
     version = _get(path, "/version", timeout)
-    return DockerEngine(socket=path, version=str(version.get("Version")), api_version=str(version.get("ApiVersion")))
+    parts = {str(part.get("Name")): str(part.get("Version")) for part in version.get("Components") or ()}
+    return DockerEngine(
+        socket=path,
+        version=str(version.get("Version")),
+        api_version=str(version.get("ApiVersion")),
+        runc=parts.get("runc", ""),
+    )
 
 
 def ping(engine: DockerEngine, timeout: float = 5.0) -> None:

@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ import click
 from core import config as configuration
 from core.config import GIB, Config
 from core.errors import PushmillError
-from web import checks, docker_engine
+from web import checks, docker_engine, versions
 from web.embedded_redis import find_binary
 from web.services.fleet_view import DRAINING, ONLINE, views
 from web.store.db import connect
 
+# of the data directory
+SECRETS = ("secret.key", "admin-token", "runner/token", "redis/url", "pushmill.db", "pushmill.db-wal")
 OLDEST_GIT = (2, 25)
 OLDEST_DOCKER_API = (1, 40)  # device requests, by which GPUs are given to containers
 GPU_LISTING = [sys.executable, "-P", "-m", "runner.nvml", "list"]
@@ -83,10 +85,20 @@ def data_directory(data: Path) -> Iterator[Finding]:
         yield Finding(check=name, level="warn", message=message, advice=f"chmod 700 {data}")
     else:
         yield Finding(check=name, level="ok", message=str(data))
-    for secret in ("secret.key", "admin-token", "runner/token"):
-        path = data / secret
-        if path.exists() and path.stat().st_mode & 0o077:
+    yield from _private(name, [data / secret for secret in SECRETS])
+
+
+def _private(name: str, paths: Sequence[Path]) -> Iterator[Finding]:
+    """A finding for each file that somebody else may read, or put another one in the place of."""
+    for path in paths:
+        if not path.exists():
+            continue
+        status = path.stat()
+        if status.st_mode & 0o077:
             yield Finding(check=name, level="fail", message=f"others may read {path}", advice=f"chmod 600 {path}")
+        if status.st_uid not in (0, os.geteuid()):
+            message = f"{path} belongs to the user with the id {status.st_uid}"
+            yield Finding(check=name, level="fail", message=message, advice=f"chown {os.geteuid()} {path}")
 
 
 def disk(data: Path) -> Iterator[Finding]:
@@ -102,12 +114,13 @@ def disk(data: Path) -> Iterator[Finding]:
 
 def docker(environ: Mapping[str, str]) -> Iterator[Finding]:
     engine = docker_engine.find(environ)
-    if numbers(engine.api_version) < OLDEST_DOCKER_API:
+    if versions.numbers(engine.api_version) < OLDEST_DOCKER_API:
         message = f"engine {engine.version} speaks API {engine.api_version}"
         yield Finding(check="docker", level="fail", message=message, advice="update Docker to 19.03 or newer")
     else:
         message = f"engine {engine.version}, API {engine.api_version}, at {engine.socket}"
         yield Finding(check="docker", level="ok", message=message)
+    yield from _version("docker", "runc", engine.runc)
     driver = str(engine.info().get("Driver"))
     if driver in ("overlay2", "overlayfs"):
         yield Finding(check="docker", level="ok", message=f"storage driver {driver}")
@@ -152,6 +165,7 @@ def gpus(environ: Mapping[str, str]) -> Iterator[Finding]:
         shown = "; ".join(f"{count} of {model}" for model, count in models.items())
         yield Finding(check="gpus", level="ok", message=f"{shown}; driver {driver}")
         yield _gpu_runtime(docker_engine.find(environ).info(), environ)
+        yield from _version("gpus", "nvidia-container-toolkit", _toolkit(environ))
     elif NVIDIA_KERNEL.is_dir() and any(NVIDIA_KERNEL.iterdir()) and not said:
         message = "the kernel drives NVIDIA GPUs, but there is no libnvidia-ml.so.1 to ask about them"
         yield Finding(
@@ -187,6 +201,8 @@ def _gpu_runtime(info: Mapping[str, Any], environ: Mapping[str, str]) -> Finding
 
 
 def redis(config: Config) -> Iterator[Finding]:
+    if config.redis.key:
+        yield from _private("redis", [Path(config.redis.key)])
     if config.redis.url:
         address = re.sub(r"//[^@/]*@", "//…@", config.redis.url)
         yield Finding(check="redis", level="ok", message=f"{address} by [redis] url (not asked)")
@@ -195,7 +211,7 @@ def redis(config: Config) -> Iterator[Finding]:
     version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
     found = re.search(r"v=(\d+(?:\.\d+)+)", version)
     number = found.group(1) if found else "?"
-    if numbers(number) < (5,):
+    if versions.numbers(number) < (5,):
         yield Finding(check="redis", level="fail", message=f"{binary} is version {number}", advice="install 5 or newer")
     else:
         yield Finding(check="redis", level="ok", message=f"{binary} {number}")
@@ -208,11 +224,36 @@ def git() -> Iterator[Finding]:
         yield Finding(check="git", level="fail", message="there is no git", advice="install git")
         return
     number = said.strip().removeprefix("git version ").split(" ")[0]
-    if numbers(number)[:2] < OLDEST_GIT:
+    if versions.numbers(number)[:2] < OLDEST_GIT:
         advice = f"install git {'.'.join(map(str, OLDEST_GIT))} or newer"
         yield Finding(check="git", level="fail", message=f"git {number} is too old", advice=advice)
     else:
-        yield Finding(check="git", level="ok", message=f"git {number}")
+        yield from _version("git", "git", number)
+
+
+def _version(check: str, program: str, version: str) -> Iterator[Finding]:
+    """What is known of a version; nothing of one that is not known itself."""
+    if not version:
+        return
+    if found := versions.holes(program, version):
+        message = f"{program} {version} is older than the fix of {found}"
+        advice = f"update {program}; distributions fix holes without a new number, which their changelog says"
+        yield Finding(check=check, level="warn", message=message, advice=advice)
+    else:
+        yield Finding(check=check, level="ok", message=f"{program} {version}")
+
+
+def _toolkit(environ: Mapping[str, str]) -> str:
+    """The version of the NVIDIA container toolkit, "" where it cannot be asked."""
+    command = shutil.which("nvidia-ctk", path=environ.get("PATH"))
+    if not command:
+        return ""
+    try:
+        said = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=GPU_WAIT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = re.search(r"version v?(\d+(?:\.\d+)+)", said.stdout)
+    return found.group(1) if found else ""
 
 
 def port(config: Config) -> Iterator[Finding]:
@@ -239,12 +280,6 @@ def runners(config: Config) -> Iterator[Finding]:
         pass  # the database of an older release, which the next start migrates
     finally:
         db.close()
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version, to compare by."""
-    leading = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(part) for part in leading.group().split(".")) if leading else ()
 
 
 def _in_use(data: Path) -> bool:

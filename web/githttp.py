@@ -91,7 +91,8 @@ def _opened(db: Database, name: str, service: str) -> tuple[Project, Repository]
             raise NotFound("A runner may only fetch from a project while it runs an execution of it.")
         return project, hosting.repository_of(db, project)
     if service == WRITE:
-        project = hosting.ensure_project(db, server.vault, name, access.current_user().id)
+        most = server.config.limits.max_executions
+        project = hosting.ensure_project(db, server.vault, name, access.current_user().id, max_executions=most)
     else:
         project = projects.by_name(db, name)
     repository = hosting.repository_of(db, project)

@@ -11,6 +11,7 @@ import pytest
 from runner_host import BUSYBOX, COMMIT, IMAGE, NETWORK, docker, executing, execution, runner_host, until
 from runner_server import Recorded, RunnerServer
 
+from core.config import Memory
 from core.wire import ExecutionSpec
 from runner.execute import execute
 from runner.host import Host
@@ -268,7 +269,7 @@ def _spoil(directory: Path) -> None:
 
 
 def test_a_container_may_do_no_more_than_it_should(server: RunnerServer, tmp_path: Path) -> None:
-    with runner_host(tmp_path, server.url, memory=200_000_000, cpus=1.5, pids=99) as host:
+    with runner_host(tmp_path, server.url, memory=Memory(200_000_000), cpus=1.5, pids=99) as host:
         recorded = server.add(execution("echo up; sleep 100", stop_grace_s=0.0))
         with executing(host, recorded.spec):
             until(lambda: recorded.lines() == ["up"])

@@ -9,6 +9,7 @@ import pytest
 from runner_host import docker, executing, execution, runner_host, until
 from runner_server import RunnerServer
 
+from core.config import Memory
 from core.wire import ExecutionSpec
 from runner.execute import execute
 from runner.host import Host
@@ -116,7 +117,7 @@ def test_a_program_that_prints_without_end_is_capped_and_stops_on_order(server: 
 def test_a_process_that_takes_too_much_memory_is_told_so(server: RunnerServer, tmp_path: Path) -> None:
     if "WARNING: No memory limit support" in docker("info"):
         pytest.skip("this kernel cannot limit memory")
-    with runner_host(tmp_path, server.url, memory=100_000_000) as host:
+    with runner_host(tmp_path, server.url, memory=Memory(100_000_000)) as host:
         recorded = server.add(execution("echo up; python3 -c \"b = b'x' * 500_000_000\""))
         execute(host, recorded.spec.uuid, 1)
     assert recorded.final["failure_reason"] == "out_of_memory"

@@ -9,9 +9,9 @@ import pytest
 from runner_host import BUSYBOX, IMAGE, docker, execution, keeper_process, runner_host, take_up, until
 from runner_server import RunnerServer
 
-from core.config import Size
+from core.config import Memory, Size
 from runner.execute import execute
-from runner.host import Host
+from runner.host import Host, memory_bytes
 
 pytestmark = pytest.mark.docker
 
@@ -50,11 +50,20 @@ def test_a_failure_below_the_limit_of_processes_is_the_commands_own(
 def test_memory(server: RunnerServer, tmp_path: Path) -> None:
     if "WARNING: No memory limit support" in docker("info"):
         pytest.skip("this kernel cannot limit memory")
-    with runner_host(tmp_path, server.url, memory=200_000_000) as host:
+    with runner_host(tmp_path, server.url, memory=Memory(200_000_000)) as host:
         recorded = server.add(execution("python3 -c \"b = b'x' * 500_000_000\"", memory=100_000_000))
         execute(host, recorded.spec.uuid, 1)
     assert recorded.final["failure_reason"] == "out_of_memory"
     assert recorded.final["message"] == "The kernel ended a process of it at its memory limit of 100.0 MB"
+
+
+def test_without_a_setting_a_container_gets_most_of_the_machines_memory(server: RunnerServer, host: Host) -> None:
+    if "WARNING: No memory limit support" in docker("info"):
+        pytest.skip("this kernel cannot limit memory")
+    show = "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes"
+    recorded = server.add(execution(show))
+    execute(host, recorded.spec.uuid, 1)
+    assert abs(int(recorded.lines()[0]) - 0.9 * memory_bytes()) < 5000  # the kernel counts in pages
 
 
 def test_time(server: RunnerServer, host: Host) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from api_server import ApiServer
+from instance import Checkout
+from push_server import PushServer, step
 
 from core.model import Execution
 from core.states import State
 from web.services import waiting
 from web.services.dispatch import dispatch
-from web.store import environments, executions
+from web.store import environments, executions, projects
 from web.store.db import execute, transaction
 
 
@@ -151,3 +153,9 @@ def test_an_image_that_the_environment_does_not_run_ends_it_at_once_with_a_sente
     found = added(api)
     assert (found.state, found.failure_reason) == ("error", "image")
     assert found.failure_message == "Environment default runs images that match nvcr.io/*; the step's is python:3.12"
+
+
+def test_a_new_project_has_the_quota_of_the_configuration(pushes: PushServer, checkout: Checkout) -> None:
+    checkout.commit({"valohai.yaml": step("train")})
+    pushes.push(checkout, "model", "main")
+    assert projects.by_name(pushes.db, "model").max_executions == pushes.config.limits.max_executions == 200

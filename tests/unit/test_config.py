@@ -111,3 +111,14 @@ def test_ports_of_a_runner_are_ports(tmp_path: Path) -> None:
     for text in ("", "0", "5/icmp", "5 -j ACCEPT", "65536"):
         with pytest.raises(ConfigError, match="allow_host_ports"):
             runner(allow_host_ports=[text]).host_ports  # noqa: B018
+
+
+def test_memory_of_a_container_is_a_size_or_a_share_of_the_machine(tmp_path: Path) -> None:
+    def memory(given: object) -> int:
+        return from_table({"runner": {"memory": given}}, tmp_path).runner.memory.of(1000)
+
+    assert RunnerConfig().memory.of(1000) == 900
+    assert [memory(given) for given in (0, "0", 500, "2 KB", "50 %", "12.5%")] == [0, 0, 500, 2000, 500, 125]
+    for wrong in ("0 %", "101 %", "-5 %", "%", "all", True, -1):
+        with pytest.raises(ConfigError, match=r"memory must be .*90 %"):
+            memory(wrong)

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
+import socketserver
 import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import leftovers
 import pytest
@@ -12,7 +18,7 @@ from click.testing import CliRunner
 from gpu_machine import FAKES, write_nvml
 
 from core.config import GIB, Config, from_table
-from web import doctor
+from web import doctor, versions
 from web.doctor import Finding
 
 NO_ENGINE = {"DOCKER_HOST": "unix:///does/not/exist.sock"}
@@ -92,6 +98,65 @@ def test_secrets_and_directories_that_others_may_read_are_found(tmp_path: Path) 
     }
 
 
+@pytest.mark.root
+def test_keys_of_other_users_and_the_key_of_redis_are_looked_at(tmp_path: Path) -> None:
+    for name in ("secret.key", "redis.key"):
+        (tmp_path / name).touch(mode=0o600)
+    config = from_table({"redis": {"key": str(tmp_path / "redis.key")}}, tmp_path)
+    assert set(levels(config, "data directory").values()) == {"ok"}
+    assert set(levels(config, "redis").values()) == {"ok"}
+    (tmp_path / "redis.key").chmod(0o640)
+    os.chown(tmp_path / "secret.key", 12345, 0)
+    found = levels(config, "data directory") | levels(config, "redis")
+    assert [text for text, level in found.items() if level == "fail"] == [
+        f"{tmp_path}/secret.key belongs to the user with the id 12345 → chown 0 {tmp_path}/secret.key",
+        f"others may read {tmp_path}/redis.key → chmod 600 {tmp_path}/redis.key",
+    ]
+
+
+def test_old_versions_are_found_with_the_hole_that_they_have(tmp_path: Path) -> None:
+    (tmp_path / "nvidia-ctk").write_text("#!/bin/sh\necho 'NVIDIA Container Toolkit CLI version 1.17.3'\n")
+    (tmp_path / "nvidia-ctk").chmod(0o755)
+    write_nvml(tmp_path / "nvml.json", {"uuid": "GPU-1", "name": "NVIDIA T4", "memory": GIB})
+    engine = {"Version": "27.0", "ApiVersion": "1.46", "Components": [{"Name": "runc", "Version": "1.1.11"}]}
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(FAKES)}
+    with answering(tmp_path / "s", {"/version": engine, "/info": {"Driver": "overlay2"}}):
+        environ |= {"DOCKER_HOST": f"unix://{tmp_path}/s", "FAKE_NVML": str(tmp_path / "nvml.json")}
+        found = [*doctor.examine(Config(data=tmp_path / "data"), environ)]
+    warned = {finding.message for finding in found if finding.level == "warn"}
+    assert "runc 1.1.11 is older than the fix of CVE-2024-21626, " in " ".join(warned)
+    assert "nvidia-container-toolkit 1.17.3 is older than the fix of CVE-2025-23266" in warned
+
+
+@contextlib.contextmanager
+def answering(path: Path, answers: dict[str, Any]) -> Iterator[None]:
+    """An engine at this socket that answers these addresses."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(answers.get(self.path, {})).encode()
+            self.send_response(200 if self.path in answers else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+        def address_string(self) -> str:
+            return "unix"
+
+    with UnixServer(str(path), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+
+class UnixServer(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+
 def test_a_taken_port_is_told_from_our_own(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         config = from_table({"server": {"port": taken.getsockname()[1]}}, tmp_path)
@@ -109,7 +174,7 @@ def test_a_configured_redis_is_shown_without_its_password(tmp_path: Path) -> Non
     ("version", "numbers"), [("2.39.5", (2, 39, 5)), ("20.10.24+dfsg1", (20, 10, 24)), ("2.40.GIT", (2, 40)), ("", ())]
 )
 def test_versions_are_compared_as_numbers(version: str, numbers: tuple[int, ...]) -> None:
-    assert doctor.numbers(version) == numbers
+    assert versions.numbers(version) == numbers
 
 
 def test_json_holds_the_same_findings_and_a_failure_is_exit_code_1(tmp_path: Path) -> None:

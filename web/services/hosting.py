@@ -137,7 +137,14 @@ def set_secret(db: Database, vault: Vault, project: Project, secret: str) -> Non
 
 
 def add_project(
-    db: Database, vault: Vault, name: str, owner_id: int, *, forge: str = projects.HOSTED, url: str | None = None
+    db: Database,
+    vault: Vault,
+    name: str,
+    owner_id: int,
+    *,
+    forge: str = projects.HOSTED,
+    url: str | None = None,
+    max_executions: int = 0,
 ) -> tuple[Project, str]:
     """A project with one repository; with the clear webhook secret.
 
@@ -149,7 +156,7 @@ def add_project(
     with transaction(db):
         with contextlib.suppress(NotFound):
             raise Conflict(f"there is a project {projects.by_name(db, name).name!r} already")
-        project = projects.add(db, name, owner_id)
+        project = projects.add(db, name, owner_id, max_executions=max_executions)
         made = projects.add_repository(db, project.id, forge=forge, url=url, secret=vault.encrypt(secret.encode()))
         git_logins.store(db, vault, made.id, login)
         if _takes_key(url):
@@ -157,12 +164,12 @@ def add_project(
     return project, secret
 
 
-def ensure_project(db: Database, vault: Vault, name: str, owner_id: int) -> Project:
+def ensure_project(db: Database, vault: Vault, name: str, owner_id: int, *, max_executions: int = 0) -> Project:
     """The project `name`, made for its first push when there is none; many first pushes make one."""
     with contextlib.suppress(NotFound):
         return projects.by_name(db, name)
     with contextlib.suppress(Conflict):
-        return add_project(db, vault, name, owner_id)[0]
+        return add_project(db, vault, name, owner_id, max_executions=max_executions)[0]
     return projects.by_name(db, name)
 
 

@@ -18,9 +18,10 @@ SELECT = "SELECT project.*, user.username AS owner FROM project JOIN user ON use
 HOSTED = "hosted"  # the forge of repositories that are pushed to this server itself
 
 
-def add(db: Database, name: str, owner_id: int, description: str = "") -> Project:
+def add(db: Database, name: str, owner_id: int, description: str = "", max_executions: int = 0) -> Project:
     """A new project with a private badge. Raises InvalidInput for a bad name; the caller has made sure that it is free."""
     values = {"uuid": str(uuid.uuid4()), "name": check_project(name), "owner_id": owner_id, "badge_public": 0}
+    values |= {"max_executions": max_executions}
     insert(db, "project", values | {"description": description, "created_at": clock.now()})
     return by_name(db, name)
 
