@@ -56,6 +56,9 @@ class ServerConfig:
     port: int = 8000
     url: str = ""  # how others reach it, e.g. https://pushmill.example.org; "" = from the request
     trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For, -Proto and -Host are believed
+    min_free_disk: Size = Size(
+        GIB
+    )  # of the data directory: below it nothing new is started or stored; 0 = not looked at
     threads: int = 64  # requests at once; each live page holds one
     hook_body: Size = Size(25 * MIB)  # the largest webhook body; GitHub sends at most 25 MiB
     hook_form: Size = Size(5 * MIB)  # the largest one that is a form

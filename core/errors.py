@@ -11,6 +11,7 @@ PushmillError
 │   ├── InvalidYaml      valohai.yaml cannot be read
 │   ├── CannotRun        a step, task or pipeline lacks something, or has what does not fit
 │   └── InvalidDelivery  a webhook body that cannot be parsed
+├── DiskFull             the server has too little free disk to store something
 ├── ForgeError           a forge's API refuses, or does not answer
 ├── GitError             a repository cannot be read or fetched
 │   └── GitDenied        the remote wants other credentials
@@ -82,6 +83,10 @@ class UnreadYaml(InvalidYaml):
 
 class InvalidDelivery(InvalidInput):
     """Raised when a verified webhook body has not the shape its forge documents."""
+
+
+class DiskFull(PushmillError):
+    """Raised when the server has too little free disk to store something. HTTP 507: trying again later may succeed."""
 
 
 class ForgeError(PushmillError):

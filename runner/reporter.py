@@ -48,6 +48,14 @@ class Unavailable(PushmillError):
     """Raised when the server cannot be reached or is in trouble and the caller would not wait."""
 
 
+class ServerFull(Unavailable):
+    """Raised when the server has too little free disk; `reason` is its sentence."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class Refused(Conflict):
     """A 409 with the server's answer; for a log it says how much of it the server has."""
 
@@ -68,21 +76,35 @@ def never() -> bool:
     return False
 
 
+def ignore(reason: str) -> None:
+    pass
+
+
 class Reporter:
     """Talks to one server as one runner. Threads may share it."""
 
     def __init__(
-        self, server_url: str, token: str, give_up: Callable[[], bool] = never, masker: Masker | None = None
+        self,
+        server_url: str,
+        token: str,
+        give_up: Callable[[], bool] = never,
+        masker: Masker | None = None,
+        on_full: Callable[[str], None] = ignore,
     ) -> None:
         self._base = server_url.rstrip("/") + "/api/runner/"
         self._token = token
-        self._give_up = give_up
+        self._give_up, self._on_full = give_up, on_full
         self._masker = masker or Masker()
         self._http = urllib3.PoolManager(maxsize=4, retries=False, socket_options=SOCKET_OPTIONS)
 
-    def with_give_up(self, give_up: Callable[[], bool], masker: Masker | None = None) -> Reporter:
-        """The same server, other patience and other secrets; its own connections."""
-        return Reporter(self._base.removesuffix("/api/runner/"), self._token, give_up, masker)
+    def with_give_up(
+        self, give_up: Callable[[], bool], masker: Masker | None = None, on_full: Callable[[str], None] = ignore
+    ) -> Reporter:
+        """The same server, other patience and other secrets; its own connections.
+
+        `on_full` gets the server's sentence each time it has too little disk; the request is sent again later.
+        """
+        return Reporter(self._base.removesuffix("/api/runner/"), self._token, give_up, masker, on_full)
 
     def close(self) -> None:
         self._http.clear()
@@ -183,7 +205,9 @@ class Reporter:
             except (Unavailable, Denied) as trouble:
                 if self._give_up():
                     raise Unavailable(str(trouble)) from None
-                if isinstance(trouble, Denied):
+                if isinstance(trouble, ServerFull):
+                    self._on_full(trouble.reason)
+                if isinstance(trouble, Denied | ServerFull):
                     wait = LONGEST_WAIT_S
                 log.warning("%s; trying again in %.1f s", trouble, wait)
             time.sleep(wait)
@@ -264,6 +288,8 @@ def _answer(status: int, data: bytes, what: str) -> Any:
         raise Denied(f"{message}; is the runner's token right?")
     if status == 404:
         raise NotFound(message)
+    if status == 507:
+        raise ServerFull(message, str(detail or "the server has too little free disk"))
     if status == 429 or status >= 500:
         raise Unavailable(message)
     raise Rejected(message, str(detail or f"the server answered {status}"))

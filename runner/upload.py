@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from core import datum
@@ -24,7 +25,7 @@ def upload(run: Run, report: FinalReport) -> FinalReport:
     def given_up() -> bool:
         return run.lease.abandoned() or run.lease.stop != asked_before
 
-    reporter = run.host.reporter.with_give_up(given_up)
+    reporter = run.host.reporter.with_give_up(given_up, on_full=_once(run.status))
     stored = _Stored(Remarks(run.status))
     complete = report.state == State.COMPLETE
     try:
@@ -40,6 +41,19 @@ def upload(run: Run, report: FinalReport) -> FinalReport:
         return report
     run.status(f"Outputs: {problem}")
     return failed(report.attempt, FailureReason.OUTPUT, problem, report.exit_code) if complete else report
+
+
+def _once(status: Callable[[str], None]) -> Callable[[str], None]:
+    """Says that the server is full, the first time."""
+    told = False
+
+    def on_full(reason: str) -> None:
+        nonlocal told
+        if not told:
+            status(f"Outputs wait on the runner: {reason}")
+        told = True
+
+    return on_full
 
 
 @dataclass

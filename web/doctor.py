@@ -52,7 +52,7 @@ class Finding:
 def examine(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     """All findings, in the order in which a start needs them. Changes nothing on the machine."""
     yield from check("data directory", lambda: data_directory(config.data))
-    yield from check("disk", lambda: disk(config.data))
+    yield from check("disk", lambda: disk(config))
     yield from check("docker", lambda: docker(environ))
     yield from check("firewall", lambda: firewall(config.runner.network, environ))
     yield from check("gpus", lambda: gpus(environ))
@@ -101,11 +101,15 @@ def _private(name: str, paths: Sequence[Path]) -> Iterator[Finding]:
             yield Finding(check=name, level="fail", message=message, advice=f"chown {os.geteuid()} {path}")
 
 
-def disk(data: Path) -> Iterator[Finding]:
-    place = next(folder for folder in (data, *data.parents) if folder.exists())
+def disk(config: Config) -> Iterator[Finding]:
+    place = next(folder for folder in (config.data, *config.data.parents) if folder.exists())
     free = checks.check_disk(place)
     message = f"{free / GIB:.1f} GiB free at {place}"
-    if free < LOW_DISK_BYTES:
+    if free < config.server.min_free_disk:
+        message += f"; [server] min_free_disk keeps {config.server.min_free_disk / GIB:.1f} GiB"
+        advice = "executions, outputs, pushes and webhooks wait: make room, or use another disk with --data"
+        yield Finding(check="disk", level="fail", message=message, advice=advice)
+    elif free < LOW_DISK_BYTES:
         advice = "images and outputs are large: make room (`docker system df`), or use another disk with --data"
         yield Finding(check="disk", level="warn", message=message, advice=advice)
     else:

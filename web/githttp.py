@@ -16,11 +16,11 @@ from flask import Blueprint, Response, g, request
 from sqlite_utils import Database
 
 from core import git
-from core.errors import Conflict, GitError, InvalidInput, NotFound
+from core.errors import Conflict, DiskFull, GitError, InvalidInput, NotFound
 from core.model import Project, Repository, Runner
 from core.states import State
 from web import access
-from web.services import hosting, ingest, unrecorded
+from web.services import disk, hosting, ingest, unrecorded
 from web.store import executions, projects
 
 blueprint = Blueprint("githttp", __name__)
@@ -65,6 +65,8 @@ def _serve(name: str, service: str, endpoint: str) -> Response:
         return _refusal(str(error), 400)
     except Conflict as error:
         return _refusal(str(error), 403)
+    except DiskFull as error:
+        return _refusal(f"{error}.", 507)
     request.max_content_length = ANY_SIZE  # None would be the application's own limit
     note = unrecorded.begin(access.server().config, repository) if endpoint == WRITE else None
     backend = Backend(
@@ -83,6 +85,8 @@ def _serve(name: str, service: str, endpoint: str) -> Response:
 def _opened(db: Database, name: str, service: str) -> tuple[Project, Repository]:
     """The project and its repository, made when a person begins the first push. NotFound for what the asker may not see."""
     server = access.server()
+    if service == WRITE:
+        disk.check(server.config, 0)
     runner: Runner | None = g.runner
     if runner is not None:
         project = projects.by_name(db, name)
@@ -124,6 +128,8 @@ def _environment(project: Project, repository: Repository, service: str, endpoin
     config = access.server().config
     path = hosting.repository_path(config, repository)
     settings = {"safe.directory": os.path.realpath(path), "uploadpack.allowAnySHA1InWant": "true"}
+    if service == WRITE:
+        settings["receive.maxInputSize"] = str(max(1, disk.room(config)))
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": "/nonexistent",

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from sqlite_utils import Database
 
 from core.config import Config
-from web.services import dispatch, ingest, launch, lifecycle, pipelines, pruning, redis_users, schedule, tasks
+from web.services import disk, dispatch, ingest, launch, lifecycle, pipelines, pruning, redis_users, schedule, tasks
 from web.services.outbox import Teller
 from web.services.polling import Poller
 from web.services.queues import Queues
@@ -58,7 +58,7 @@ class Sweeper:
             _try(lambda: launch.restart_lost(db, config))
             _try(lambda: self._advance(db))
             _try(lambda: dispatch.hand_over_again(db, queues))
-            _try(lambda: dispatch.dispatch(db, queues))
+            _try(lambda: dispatch.dispatch(db, config, queues))
             _try(lambda: pruning.prune(db, config.limits.deliveries))
             _try(lambda: self._teller.tick(db))
             _try(lambda: self._checkpoint(db))
@@ -88,14 +88,15 @@ class Sweeper:
         waiting = deliveries.waiting(db)
         hosted = {number for number in waiting if projects.repository(db, number).forge == projects.HOSTED}
         self._ingesting.take_turns([number for number in waiting if number in hosted], self._handle)
-        self._fetching.take_turns([number for number in waiting if number not in hosted], self._handle)
+        if not disk.shortage(self._config):  # what is fetched is stored
+            self._fetching.take_turns([number for number in waiting if number not in hosted], self._handle)
 
     def _handle(self, repository_id: int) -> None:
         """May be killed at any time; what was not finished is handled again."""
         db, until = connect(self._config.database), time.monotonic() + TURN_S
         try:
             _try(lambda: ingest.ingest_repository(db, self._config, self._vault, repository_id, until))
-            _try(lambda: dispatch.dispatch(db, self._queues))
+            _try(lambda: dispatch.dispatch(db, self._config, self._queues))
         finally:
             db.close()
         self._queues.nudge()  # another repository may wait for this thread's place

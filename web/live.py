@@ -194,14 +194,17 @@ def _text(value: Any) -> dict[str, str]:
 
 def _signature(db: Database, execution: Execution) -> tuple[Any, ...]:
     """Everything about an execution that its header shows, but for the passing of time."""
-    now = standing.of(db, execution)
+    now = standing.of(db, access.server().config, execution)
     shown = execution.status, execution.status_detail, execution.attempt, execution.runner_id, execution.stop_count
     return *shown, now.waits, now.silent_since
 
 
 def _state(db: Database, project: Project, execution: Execution) -> dict[str, Any]:
     head = render_template(
-        "_execution_head.html", project=project, execution=execution, standing=standing.of(db, execution)
+        "_execution_head.html",
+        project=project,
+        execution=execution,
+        standing=standing.of(db, access.server().config, execution),
     )
     sign = standing.SIGNS[execution.status]
     return {"status": execution.status, "sign": sign, "final": execution.state in FINAL, "head": head}

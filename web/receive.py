@@ -24,7 +24,7 @@ from hooks.forges import payload, plain
 from hooks.forges.base import Forge
 from hooks.forges.registry import FORGES
 from web import access
-from web.services import answers, hosting, intake, redaction, refusals
+from web.services import answers, disk, hosting, intake, redaction, refusals
 from web.store import deliveries, projects
 
 blueprint = Blueprint("receive", __name__)
@@ -32,6 +32,7 @@ blueprint = Blueprint("receive", __name__)
 CHUNK = 64 * 1024
 ANY_SIZE = 1 << 62
 BUSY_S = 10  # after which a sender may try again when all memory for bodies is taken
+FULL_S = 600  # the same when the disk is full
 QUEUE_S = 60  # the same when too many of its repository's deliveries wait
 WAIT_S, POLL_S = 1.5, 0.01  # for what ingest makes of a push whose pusher reads the answer
 REFUSED = "Unknown webhook, or the signature is wrong.\n"  # the same for both: nobody learns which projects there are
@@ -72,7 +73,7 @@ def set_bounds(state: BlueprintSetupState) -> None:
 @blueprint.post("/hooks/<project_name>/<forge_name>")
 @access.signed
 def receive(project_name: str, forge_name: str) -> Response:
-    """202 when the delivery is stored, 200 when it was already; 400, 401, 413, 415, 429 or 503 when it is refused.
+    """202 when the delivery is stored, 200 when it was already; 400, 401, 413, 415, 429, 503 or 507 when it is refused.
 
     What a forge sends of itself is never refused, even if it is of no use here: GitLab switches a webhook off that is
     refused four times in a row, and then its pushes are not told either.
@@ -135,6 +136,8 @@ def _bound(config: ServerConfig, headers: Mapping[str, str]) -> int:
 
 def _admitted(db: Database, repository_id: int) -> tuple[Project, Repository]:
     """Count a verified delivery. Raises Refused when its repository has sent too many."""
+    if shortage := disk.shortage(access.server().config):
+        raise Refused(_later(f"{shortage}.", 507, FULL_S))
     config = access.server().config.server
     if wait_s := _intake().rate.wait_s(repository_id):
         told = f"More than {config.hook_rate} deliveries a minute ([server] hook_rate)."

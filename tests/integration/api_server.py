@@ -149,7 +149,7 @@ class ApiServer:
         """A new execution that waits for runner one to claim it: its uuid and attempt."""
         self.online()
         execution = self.add_execution(**given)
-        dispatch.dispatch(self.db, self.app.extensions["pushmill"].queues)
+        dispatch.dispatch(self.db, self.config, self.app.extensions["pushmill"].queues)
         return execution.uuid, self.execution(execution.uuid).attempt
 
     def started(self, **given: Any) -> tuple[str, int]:

@@ -165,7 +165,7 @@ def drain(db: Database, config: Config, vault: Vault, queues: Queues) -> None:
     ingest.collect(db, config)
     for repository_id in deliveries.waiting(db):
         ingest.ingest_repository(db, config, vault, repository_id)
-    dispatch.dispatch(db, queues)
+    dispatch.dispatch(db, config, queues)
 
 
 def bare_repository(path: Path) -> Path:

@@ -302,7 +302,7 @@ def test_a_detail_and_a_container_are_kept(api: ApiServer) -> None:
 def test_a_runner_that_ends_one_execution_gets_the_next(api: ApiServer) -> None:
     assert api.call("heartbeat", {"slots": 1, "info": {}}).status_code == 200
     first, second = api.add_execution(), api.add_execution()
-    dispatch(api.db, api.app.extensions["pushmill"].queues)
+    dispatch(api.db, api.config, api.app.extensions["pushmill"].queues)
     assert api.execution(second.uuid).runner_id is None
     api.call(f"executions/{first.uuid}/claim", {"attempt": 1})
     api.call(f"executions/{first.uuid}/final", {"attempt": 1, "state": "complete"})
@@ -316,7 +316,7 @@ def test_an_execution_whose_runner_fell_silent_before_the_container_waits_again(
     lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
     assert (api.execution(execution).state, api.execution(execution).runner_id) == (State.QUEUED, None)
     assert api.call(f"executions/{execution}/heartbeat", {"attempt": attempt}).status_code == 409
-    dispatch(api.db, api.app.extensions["pushmill"].queues)
+    dispatch(api.db, api.config, api.app.extensions["pushmill"].queues)
     assert api.execution(execution).runner_id is None, "placed on a runner that is silent"
     assert api.call("heartbeat", {"slots": 10, "info": {}}).status_code == 200
     body = {"attempt": attempt + 1}

@@ -358,18 +358,6 @@ def test_images_that_nobody_pulled_stay(server: RunnerServer, host: Host) -> Non
     assert image_there(IMAGE)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 MiB."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(directory)], check=False)
-    if mounted.returncode:
-        pytest.skip("nothing can be mounted here")
-    yield directory
-    subprocess.run(["umount", "--lazy", str(directory)], check=True)
-
-
 def test_without_room_the_longest_unused_go_first_and_then_the_execution_runs(
     server: RunnerServer, small_disk: Path
 ) -> None:

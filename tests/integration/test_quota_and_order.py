@@ -32,11 +32,11 @@ def added(api: ApiServer, **columns: Any) -> Execution:
 
 
 def dispatched(api: ApiServer) -> None:
-    dispatch(api.db, api.app.extensions["pushmill"].queues)
+    dispatch(api.db, api.config, api.app.extensions["pushmill"].queues)
 
 
 def reason(api: ApiServer, execution: Execution) -> str:
-    return waiting.why(api.db, api.execution(execution.uuid))
+    return waiting.why(api.db, api.config, api.execution(execution.uuid))
 
 
 def claim(api: ApiServer, execution: Execution) -> None:

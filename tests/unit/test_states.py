@@ -148,7 +148,7 @@ class Executions(RuleBasedStateMachine):
 
     @rule()
     def dispatch(self) -> None:
-        dispatch(self.db, self.queues)
+        dispatch(self.db, self.config, self.queues)
 
     @rule(late=st.booleans())
     def hand_over_again(self, late: bool) -> None:

@@ -24,6 +24,7 @@ STATUS: tuple[tuple[type[PushmillError], int], ...] = (
     (errors.Denied, 403),
     (errors.Conflict, 409),
     (errors.InvalidInput, 400),
+    (errors.DiskFull, 507),
 )
 FOR_PROGRAMS = ("/git/", "/hooks/")  # git prints plain text, a forge shows it beside the delivery
 
@@ -39,7 +40,7 @@ def status_of(error: PushmillError) -> int:
 
 def _pushmill_error(error: PushmillError) -> Response:
     status = status_of(error)
-    if status >= 500:
+    if status == 500:
         logger.error("%s %s", request.method, request.path, exc_info=error)
     return _fill(Response(status=status), str(error))
 

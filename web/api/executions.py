@@ -57,7 +57,7 @@ def stop(identifier: str) -> Response:
     server.changes.publish()
     if stopped.state not in FINAL:
         return answer({"message": "Stopping" if stopped.stop_count == 1 else "Killing"})
-    dispatch.dispatch(db, server.queues)
+    dispatch.dispatch(db, server.config, server.queues)
     return answer({"message": "Stopped"})
 
 

@@ -15,7 +15,7 @@ from core.errors import InvalidInput
 from core.wire import FinalReport, LogBatch, RunnerReport
 from web import access
 from web.api.answers import answer
-from web.services import datums, dispatch, downloads, fleet, launch, lifecycle, outputs
+from web.services import datums, disk, dispatch, downloads, fleet, launch, lifecycle, outputs
 from web.store import executions, logs, usage
 
 CHUNK_BYTES = MIB
@@ -95,6 +95,7 @@ def log(execution: str) -> Response:
     request.max_content_length = logs.SEGMENT_BYTES
     batch, text = _log_batch(), b"".join(_chunks())
     db, config = access.db(), access.server().config
+    disk.check(config, len(text), disk.LOG_SHARE)
     acknowledged, fitted = lifecycle.append_log(db, config, access.current_runner(), execution, batch, text)
     _changed()
     return answer({"acknowledged": acknowledged}, 200 if fitted else 409)
@@ -117,7 +118,9 @@ def put_output(execution: str, datum: uuid.UUID) -> Response:
         execution=execution, attempt=_number("attempt"), uuid=str(datum), name=name, size=_body_length()
     )
     runner = access.current_runner()
-    stored = outputs.store(access.db(), config.outputs_dir, config.limits, runner, upload, _chunks())
+    disk.check(config, upload.size)
+    chunks = disk.guarded(config, _chunks())
+    stored = outputs.store(access.db(), config.outputs_dir, config.limits, runner, upload, chunks)
     _changed()
     return answer({"sha256": stored.sha256, "size": stored.size})
 
@@ -144,7 +147,7 @@ def _changed(*, dispatched: bool = False) -> Response:
     server = access.server()
     server.changes.publish()
     if dispatched:
-        dispatch.dispatch(access.db(), server.queues)
+        dispatch.dispatch(access.db(), server.config, server.queues)
     return answer({})
 
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from sqlite_utils import Database
 from werkzeug import Response
 
+from core.config import Config
 from core.groups import Pipeline, Task
 from core.model import Commit, Execution
 from core.states import UNFINISHED
@@ -76,7 +77,7 @@ def listing(name: str) -> str:
 @blueprint.get("/p/<name>/commits/<identifier>/")
 @access.user
 def show(name: str, identifier: str) -> str:
-    db, logs_dir = access.db(), access.server().config.logs_dir
+    db, config = access.db(), access.server().config
     project = projects.by_name(db, name)
     commit = commits.by_identifier(db, project.id, identifier)
     found = executions.of_commit(db, commit.id)
@@ -91,7 +92,7 @@ def show(name: str, identifier: str) -> str:
         approval=approval_store.find(db, commit.repository_id, identifier),
         tasks=task_lines,
         pipelines=pipeline_lines,
-        outcomes=_outcomes(db, logs_dir, found),
+        outcomes=_outcomes(db, config, found),
         told=list(statuses.told(db, commit.repository_id, identifier).values()),
         live=_unfinished([line.task for line in task_lines], [line.pipeline for line in pipeline_lines], found),
     )
@@ -104,19 +105,19 @@ def approve(name: str, identifier: str) -> Response:
     db, server = access.db(), access.server()
     approvals.approve(db, server.config, projects.by_name(db, name), identifier, access.current_user())
     server.changes.publish()
-    dispatch.dispatch(db, server.queues)
+    dispatch.dispatch(db, server.config, server.queues)
     server.queues.nudge()  # tasks and pipelines are begun by the sweep
     return redirect(url_for("commits.show", name=name, identifier=identifier), 303)
 
 
-def _outcomes(db: Database, logs_dir: Path, found: list[Execution]) -> list[Outcome]:
+def _outcomes(db: Database, config: Config, found: list[Execution]) -> list[Outcome]:
     latest = metadata.latest_of(db, [execution.id for execution in found])
     return [
         Outcome(
             execution=execution,
             latest=latest.get(execution.id, {}),
-            tail=_tail(db, logs_dir, execution) if i < SHOWN_TAILS else Markup(),
-            waits=waiting.why(db, execution),
+            tail=_tail(db, config.logs_dir, execution) if i < SHOWN_TAILS else Markup(),
+            waits=waiting.why(db, config, execution),
         )
         for i, execution in enumerate(found)
     ]

@@ -62,7 +62,7 @@ def show(name: str, counter: int) -> str:
         project=project,
         execution=execution,
         commit=commits.get(db, execution.commit_id),
-        standing=standing.of(db, execution),
+        standing=standing.of(db, access.server().config, execution),
         place=groups.places(db, [execution]).get(execution.id),
         window=_window(execution, at, _first_line(at)),
         position=f"{at.lines}-{metadata.count(db, execution.id)}",
@@ -91,7 +91,7 @@ def stop(name: str, counter: int) -> Response:
     _, execution = asked(db, name, counter)
     lifecycle.request_stop(db, server.config.logs_dir, execution.uuid, access.current_user().username)
     server.changes.publish()
-    dispatch.dispatch(db, server.queues)
+    dispatch.dispatch(db, server.config, server.queues)
     return redirect(url_for("execution.show", name=name, counter=counter), 303)
 
 
@@ -109,7 +109,7 @@ def again(name: str, counter: int) -> Response:
     with transaction(db):
         repeated = launch.again(db, server.config, execution, person, "Runs again")
     server.changes.publish()
-    dispatch.dispatch(db, server.queues)
+    dispatch.dispatch(db, server.config, server.queues)
     return redirect(url_for("execution.show", name=name, counter=repeated.counter), 303)
 
 

@@ -107,6 +107,6 @@ def _shown(made: Credentials) -> Response:
 def _changed(name: str) -> Response:
     """What a runner gives up or gets again may start somewhere at once."""
     server = access.server()
-    dispatch.dispatch(access.db(), server.queues)
+    dispatch.dispatch(access.db(), server.config, server.queues)
     server.changes.publish()
     return redirect(url_for("runners.listing", _anchor=f"runner-{name}" if name else None), 303)

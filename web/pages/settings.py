@@ -105,7 +105,7 @@ def change_runs(name: str) -> Response:
         raise InvalidInput(f"executions at once must be a whole number, 0 for no limit; got {given[:80]!r}")
     environment_rules.set_runs(db, project, request.form.get("environment", ""), int(given))
     server = access.server()
-    dispatch.dispatch(db, server.queues)
+    dispatch.dispatch(db, server.config, server.queues)
     server.changes.publish()
     return redirect(url_for("settings.show", name=name, _anchor="h-runs"), 303)
 

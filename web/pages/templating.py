@@ -11,6 +11,7 @@ from markupsafe import Markup
 from core.model import User
 from web import access
 from web.pages.appearance import theme
+from web.services import disk
 from web.services.presentation import formats, parallel, search, standing
 
 UPLOT = "vendor/uplot-1.6.32"
@@ -41,6 +42,7 @@ def init_app(app: Flask) -> None:
         "UPLOT": UPLOT if charts else "",
         "csrf_token": access.csrf_token,
         "person": person,
+        "disk_shortage": lambda: disk.shortage(access.server().config),
         "static": static,
         "here": here,
         "theme": theme,

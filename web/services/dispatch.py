@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from sqlite_utils import Database
 
 from core import clock
+from core.config import Config
 from core.model import Execution, Runner
 from core.states import State
-from web.services import lifecycle, placement, quota
+from web.services import disk, lifecycle, placement, quota
 from web.services.queues import Queues
 from web.store import executions, runners
 from web.store.db import transaction
@@ -19,8 +20,13 @@ CLAIM_S = 2.5  # a placed execution that nobody claimed is handed over again aft
 PATIENCE_S = 8.0  # and after this it goes elsewhere: its runner is gone, though it was heard of lately
 
 
-def dispatch(db: Database, queues: Queues) -> None:
-    """Queue what quota allows and place what fits, in order. Cheap and safe to call at any time from any process."""
+def dispatch(db: Database, config: Config, queues: Queues) -> None:
+    """Queue what quota allows and place what fits, in order. Cheap and safe to call at any time from any process.
+
+    Nothing is started while the server has too little free disk.
+    """
+    if disk.shortage(config):
+        return
     _queue_what_quota_allows(db)
     for execution, runner in _place(db):
         queues.hand_over(runner.name, execution.uuid, execution.attempt)

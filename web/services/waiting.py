@@ -6,16 +6,21 @@ from collections.abc import Sequence
 
 from sqlite_utils import Database
 
+from core.config import Config
 from core.model import Execution, Runner
 from core.states import State
-from web.services import placement, quota
+from web.services import disk, placement, quota
 from web.services.dispatch import is_online, takes_more
 from web.store import executions, projects, runners
 from web.store.executions import Waiting
 
+WAITING = frozenset({State.CREATED, State.QUEUED})
 
-def why(db: Database, execution: Execution) -> str:
+
+def why(db: Database, config: Config, execution: Execution) -> str:
     """Empty for an execution that is neither created nor queued."""
+    if execution.state in WAITING and execution.runner_id is None and (shortage := disk.shortage(config)):
+        return shortage
     if execution.state is State.CREATED:
         return _why_created(db, execution)
     if execution.state is not State.QUEUED:

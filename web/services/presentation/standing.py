@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from sqlite_utils import Database
 
 from core import clock
+from core.config import Config
 from core.groups import Pipeline, Task
 from core.model import Execution, Runner
 from core.states import FINAL
@@ -50,12 +51,12 @@ class Standing:
     again: bool
 
 
-def of(db: Database, execution: Execution) -> Standing:
+def of(db: Database, config: Config, execution: Execution) -> Standing:
     silent = lifecycle.out_of_contact(execution)
     runner = runners.get(db, execution.runner_id) if execution.runner_id is not None else None
     return Standing(
         runner=runner,
-        waits=waiting.why(db, execution),
+        waits=waiting.why(db, config, execution),
         failure=FAILURES[execution.failure_reason] if execution.failure_reason else "",
         silent_since=lifecycle.last_contact(execution) if silent else None,
         stop=stop_label(execution),
