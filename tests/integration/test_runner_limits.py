@@ -35,7 +35,7 @@ def report(api: ApiServer, slots: int, name: str = "one") -> None:
 
 
 def dispatched(api: ApiServer) -> None:
-    dispatch(api.db, api.app.extensions["pushmill"].queues)
+    dispatch(api.db, api.config, api.app.extensions["pushmill"].queues)
 
 
 def command(api: ApiServer, *arguments: str) -> Any:
