@@ -58,7 +58,7 @@ class FakeForge(ThreadingHTTPServer, ForgeState):
 
     @property
     def api_url(self) -> str:
-        return self.origin + PREFIXES[self.kind]
+        return self.origin + self.below + PREFIXES[self.kind]
 
     @property
     def clone_url(self) -> str:

@@ -40,6 +40,7 @@ class ForgeState:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.full_name = "ada/model"
+        self.below = ""  # the path of its pages on its host, such as "/git"
         self.token = TOKEN
         self.described: dict[str, Any] = {}  # what else it says of the repository
         self.forbidden: set[str] = set()  # of statuses, hooks, comments, repository: what the token may not
@@ -62,7 +63,10 @@ def _routed(
     forge: ForgeState, call: Recorded, routes: Mapping[str, tuple[str, Route]], not_found: Any
 ) -> tuple[int, Any]:
     """What the first route says whose pattern is the whole of "METHOD path" below the API's address."""
-    path = call.path.partition("?")[0].removeprefix(PREFIXES[forge.kind])
+    root = forge.below + PREFIXES[forge.kind]
+    if not call.path.startswith(root):
+        raise Refusal(404, not_found)
+    path = call.path.partition("?")[0].removeprefix(root)
     for pattern, (scope, route) in routes.items():
         if match := re.fullmatch(pattern, f"{call.method} {path}"):
             if unquote(match["name"]) != forge.full_name:

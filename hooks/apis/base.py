@@ -92,6 +92,10 @@ class Api(Protocol):
         """The forge's own word for each verdict."""
 
     @property
+    def NESTED(self) -> bool:  # noqa: N802
+        """Whether names may have more parts than owner and name."""
+
+    @property
     def RIGHTS(self) -> str:  # noqa: N802
         """What a token must be allowed, in the words in which the forge asks for it."""
 

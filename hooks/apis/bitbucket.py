@@ -30,6 +30,7 @@ STATES: Mapping[Verdict, str] = {
     Verdict.ERROR: "FAILED",
     Verdict.STOPPED: "STOPPED",
 }
+NESTED = False
 RIGHTS = "Repositories: write, Pull requests: write, and Webhooks: read and write"
 DESCRIPTION_CHARS = 255
 KEY_CHARS = 40  # a hexadecimal SHA-1 is as long

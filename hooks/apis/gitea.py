@@ -15,6 +15,7 @@ STATES: Mapping[Verdict, str] = {
     Verdict.ERROR: "error",
     Verdict.STOPPED: "error",  # `warning` would count as passed where a status is required
 }
+NESTED = False
 RIGHTS = "the scopes write:repository and write:issue, of an administrator of the repository"
 DESCRIPTION_CHARS = 255  # of a column that takes more, but a line is as long
 PER_PAGE = 50  # MAX_RESPONSE_ITEMS as installed

@@ -29,6 +29,7 @@ STATES: Mapping[Verdict, str] = {
     Verdict.ERROR: "error",
     Verdict.STOPPED: "error",
 }
+NESTED = False
 RIGHTS = "Contents: read, and Commit statuses, Pull requests and Webhooks: read and write (a classic one: repo)"
 DESCRIPTION_CHARS = 140  # one more is answered with 422
 HOSTS = ("https://github.com", "https://www.github.com", "https://ssh.github.com")

@@ -20,6 +20,7 @@ STATES: Mapping[Verdict, str] = {
     Verdict.ERROR: "failed",
     Verdict.STOPPED: "canceled",
 }
+NESTED = True
 RIGHTS = "the scope api and the role Maintainer"
 DESCRIPTION_CHARS = 255
 REPEATED = "Cannot transition status via"

@@ -16,7 +16,9 @@ from instance import Checkout
 from push_server import PushServer, bare_repository, step
 from test_webhooks_of_forges import pushmill
 
+from core.model import Repository
 from hooks.apis.registry import APIS
+from web.services import forge_access as access
 from web.store import forge_access, projects
 
 URL = "https://pushmill.example.org"
@@ -83,6 +85,82 @@ def test_adding_with_a_token_makes_the_webhook_and_says_what_was_done(site: Site
     assert "The token reaches git/model." in done.stderr
     assert "Made the webhook" in done.stderr
     assert TOKEN not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "named", "needs_api_url"),
+    [
+        ("gitea", "ada/model", False),
+        ("gitlab", "ada/model", True),  # where `git` may be a group
+        ("gitlab", "ada/group/model", True),
+    ],
+)
+@pytest.mark.parametrize("path", ["git", "srv/forge"])
+def test_a_forge_below_a_path_of_its_host_takes_a_token(
+    pushes: PushServer, kind: str, named: str, needs_api_url: bool, path: str
+) -> None:
+    (pushes.config.data / "config.toml").write_text(CONFIG)
+    with running(kind) as forge:
+        forge.below, forge.full_name = f"/{path}", named
+        repo = ("--repo", f"{forge.origin}/{path}/{named}.git", "--forge", kind, "--token-file", "-")
+        if needs_api_url:
+            refused = pushmill(pushes, "add", "model", *repo, stdin=TOKEN)
+            assert refused.returncode == 1
+            assert "give the address of its API by --api-url" in refused.stderr
+            done = pushmill(pushes, "set-token", "model", "--api-url", forge.api_url, stdin=TOKEN)
+        else:
+            done = pushmill(pushes, "add", "model", *repo, stdin=TOKEN)
+        assert done.returncode == 0, done.stderr
+        assert f"The token reaches {named}." in done.stdout
+        assert len(forge.hooks) == 1
+
+
+def repository_at(forge: str, url: str, *, full_name: str = "", api_url: str = "") -> Repository:
+    return Repository(
+        id=1, project_id=1, forge=forge, url=url, full_name=full_name, default_branch="main", deploy_key="",
+        has_login=False, api_url=api_url, has_token=True, api_problem="", api_retry_at=None, fetch_retry_at=None,
+        polled_at=None, fetch_problem="", created_at="",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("repository", "api", "name"),
+    [
+        (repository_at("gitea", "https://host/a/b"), "https://host/api/v1", "a/b"),
+        (repository_at("gitea", "https://host:3000/x/y/a/b.git"), "https://host:3000/x/y/api/v1", "a/b"),
+        (repository_at("gitea", "git@host:a/b.git"), "https://host/api/v1", "a/b"),
+        (repository_at("gitea", "git@host:a/b.git", api_url="https://host/x/api/v1"), "https://host/x/api/v1", "a/b"),
+        (repository_at("gitea", "https://host/x/a/b", full_name="A/B"), "https://host/x/api/v1", "A/B"),
+        (repository_at("gitea", "https://host/x/a/b", full_name="c/d"), "https://host/x/api/v1", "c/d"),
+        (repository_at("gitea", "https://host/x/a/b", api_url="https://api/v1"), "https://api/v1", "a/b"),
+        (repository_at("github", "https://github.com/a/b"), "https://api.github.com", "a/b"),
+        (repository_at("bitbucket", "https://bitbucket.org/a/b"), "https://api.bitbucket.org/2.0", "a/b"),
+        (repository_at("gitlab", "https://host/g/s/b"), "https://host/api/v4", "g/s/b"),
+        (repository_at("gitlab", "https://host/x/g/s/b", full_name="g/s/b"), "https://host/x/api/v4", "g/s/b"),
+        (
+            repository_at("gitlab", "https://host/x/g/b", api_url="https://host/x/api/v4"),
+            "https://host/x/api/v4",
+            "g/b",
+        ),
+        (
+            repository_at("gitlab", "https://host/xy/b", api_url="https://host/x/api/v4"),
+            "https://host/x/api/v4",
+            "xy/b",
+        ),
+        (repository_at("gitlab", "git@host:g/s/b", api_url="https://host/x/api/v4"), "https://host/x/api/v4", "g/s/b"),
+        (repository_at("gitea", "/srv/a.git"), "", ""),
+    ],
+)
+def test_api_and_name_of_a_repository(repository: Repository, api: str, name: str) -> None:
+    assert (access.api_url(repository), access.name(repository)) == (api, name)
+
+
+@pytest.mark.parametrize("url", ["https://ada:5ca1ab1e@host/api/v1", "https://5ca1ab1e@host/api/v1", "host/api"])
+def test_the_address_of_an_api_has_no_credentials(pushes: PushServer, url: str) -> None:
+    pushmill(pushes, "add", "model", "--repo", "https://gitea.example.org/ada/model.git")
+    refused = pushmill(pushes, "set-token", "model", "--api-url", url, stdin=TOKEN)
+    assert refused.returncode == 1
+    assert "5ca1ab1e" not in refused.stderr
 
 
 PUBLIC: dict[str, dict[str, object]] = {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from sqlite_utils import Database
 
 from core.errors import InvalidInput
+from core.git.url import RemoteUrl
 from core.model import Repository
 from hooks.apis.base import Api
 from hooks.apis.client import Client
@@ -18,6 +20,7 @@ from web.store import forge_access, outbox, projects
 from web.store.db import transaction
 
 TOKEN = re.compile(r"[!-~]{4,2000}")  # it becomes a header
+NOWHERE = "https://example.invalid"
 API_URL = re.compile(r"https?://[!-~]{1,500}")
 
 
@@ -63,17 +66,36 @@ def no_api(forge: str) -> str:
 
 
 def name(repository: Repository) -> str:
-    """As deliveries called it, before the first one as its URL does."""
+    """The repository's name on its forge: as deliveries called it, before the first one as its URL does."""
     remote = hosting.remote_of(repository)
-    return repository.full_name or (remote.path if remote else "")
+    if repository.full_name or remote is None:
+        return repository.full_name
+    return remote.path.removeprefix(_below(repository, remote)).lstrip("/")
 
 
 def api_url(repository: Repository) -> str:
-    """Where the API is: as set, else where the forge has it; "" when that is not known."""
+    """The address of the forge's API: as set, else where such a forge has it; "" when that is not known."""
     api, remote = APIS.get(repository.forge), hosting.remote_of(repository)
     if repository.api_url or api is None or remote is None or not remote.page:
         return repository.api_url
-    return api.api_url(remote.page.removesuffix(f"/{remote.path}"))
+    return api.api_url(f"{remote.site}/{_below(repository, remote)}".rstrip("/"))
+
+
+def _below(repository: Repository, remote: RemoteUrl) -> str:
+    """The path of the forge's pages on its host, such as "git" for https://host/git/owner/name; mostly "".
+
+    Known from the name that deliveries have given, from the API's address, or from the length of names. On a forge with
+    nested groups the length says nothing.
+    """
+    api, known, path = APIS.get(repository.forge), repository.full_name, remote.path
+    if known and path.lower().endswith(f"/{known.lower()}"):
+        return path[: -len(known) - 1]
+    stated = urlsplit(repository.api_url).path
+    root = urlsplit(api.api_url(NOWHERE)).path if api else ""
+    below = stated.removesuffix(root).strip("/")
+    if below and stated.endswith(root) and path.startswith(f"{below}/"):
+        return below
+    return "" if api is None or api.NESTED else path.rpartition("/")[0].rpartition("/")[0]
 
 
 def set_token(db: Database, vault: Vault, repository: Repository, token: str) -> None:
@@ -90,6 +112,8 @@ def set_token(db: Database, vault: Vault, repository: Repository, token: str) ->
 
 def set_api_url(db: Database, repository: Repository, url: str) -> None:
     """Say where the API is, such as https://git.example.org/api/v4; "" for where the forge has it. Raises InvalidInput."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise InvalidInput("the address of an API has no user and no password: give the token as the token")
     if url and not API_URL.fullmatch(url):
         raise InvalidInput(f"{url[:200]!r} is no address of an API: use https://host/path")
     with transaction(db):

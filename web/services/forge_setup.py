@@ -116,7 +116,8 @@ def _why(access: Access, outcome: Later | Refused, what: str) -> tuple[str, str]
         return f"the token may not {what} ({said})", f"give it {rights}"
     if outcome.status == 404:
         problem = f"{access.url} knows no {access.name}, or the token may not {what} ({said})"
-        return problem, f"the name must be right, and the token must have {rights}"
+        below = "; if the forge's pages are below a path of its host, give the address of its API by --api-url"
+        return problem, f"the name must be right, and the token must have {rights}{below if access.api.NESTED else ''}"
     if 300 <= outcome.status < 400:
         return f"the repository has another name now ({said})", "`pushmill project set-url` changes it"
     if outcome.status == 0:
