@@ -12,6 +12,7 @@ runner whose lease was given away gets 409 and lets go. Unknown keys are ignored
     POST executions/<uuid>/usage             {attempt, samples: [[time_us, series, value], …]} → {} | 409
     POST executions/<uuid>/detail            {attempt, status_detail} → {} | 409
     POST executions/<uuid>/log?LogBatch      lines                   → {"acknowledged": spool bytes} | 409 with the same
+    POST executions/<uuid>/preview           {attempt, stream, start, text} → {} | 409; an unfinished line, replaced by the next
     GET  executions/<uuid>/data/<uuid>?attempt=  (Range)             → bytes | 409; an output that an input of it names
     PUT  executions/<uuid>/outputs/<uuid>?attempt=&name=  bytes      → {"sha256": hex} | 409
     POST executions/<uuid>/final             FinalReport             → {} | 409

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -26,8 +27,7 @@ ORDER = ("status", "stdout", "stderr")  # within one poll: "Command 1 of 2: …"
 EAGER_POLL_S, QUIET_POLL_S = 0.005, 0.05
 EAGER_S = 10.0  # after the start and after each growth
 BATCH_INTERVAL_S, BATCH_BYTES = 0.05, 256 * 1024  # post at most so often, or when so much is there
-SILENCE_S = 2.0  # then an unfinished line is shown
-PROGRESS_S = 10.0  # a progress bar that never falls silent is shown this often
+PREVIEW_S = 2.0  # an unfinished line is shown so often, if it has changed
 TRACE_INTERVAL_S = 1.0
 GRACE_S = 1.0  # for a mark to come out of its pipe after the script wrote it
 
@@ -57,6 +57,7 @@ class Stream:
         self.read_at = 0.0
         self.posted_at = steady()
         self.told_full = False
+        self.previewed: tuple[int, bytes] | None = None
         self.passed = -1  # the number of the last mark that was passed
 
     def notice(self, now: float) -> None:
@@ -73,13 +74,12 @@ class Stream:
             return unread > 0  # at once, before anything that is printed later
         return unread > 0 and (ended or unread >= BATCH_BYTES or now - self.read_at >= BATCH_INTERVAL_S)
 
-    def unfinished_due(self, now: float, ended: bool) -> bool:
-        if not self.tail.unfinished or self.tail.unread:
-            return False
-        if ended or self.tail.full:
-            return True
-        bar = self.tail.overwritten and now - self.posted_at >= PROGRESS_S
-        return not self.tail.held and (bar or now - self.grew_at >= SILENCE_S)
+    def unfinished_due(self, ended: bool) -> bool:
+        """The unfinished line is whole: nothing follows, or nothing that is kept."""
+        return self.tail.unfinished and not self.tail.unread and (ended or self.tail.full)
+
+    def preview_due(self) -> bool:
+        return self.tail.unfinished and self.tail.stream != "status" and steady() - self.posted_at >= PREVIEW_S
 
     def read(self, now: float, is_mark: Callable[[bytes], bool], ended: bool) -> tuple[Lines | None, float, float]:
         """The next whole lines, and between which times they were printed."""
@@ -250,9 +250,11 @@ class Follower:
         stream.notice(clock)
         if stream.due(now, ended):
             lines, first, last = stream.read(clock, lambda mark: self._is_mark(stream, mark), ended)
-        elif stream.unfinished_due(now, ended):
-            lines, first, last = stream.tail.flush(ended=ended), stream.changed_at, stream.changed_at
+        elif stream.unfinished_due(ended):
+            lines, first, last = stream.tail.flush(), stream.changed_at, stream.changed_at
         else:
+            if stream.preview_due():
+                self._preview(stream)
             self._release(stream)
             return False
         if lines is not None:
@@ -278,6 +280,14 @@ class Follower:
         if stream.acknowledged != lines.end:
             stream.tail.rewind(stream.acknowledged)
             stream.passed = -1
+
+    def _preview(self, stream: Stream) -> None:
+        """Show an unfinished line. The server replaces it by the next one, or by the whole line, which alone is stored."""
+        stream.posted_at = steady()
+        if (preview := stream.tail.preview()) != stream.previewed:
+            stream.previewed = preview
+            with contextlib.suppress(PushmillError):  # Conflict comes again with the next line
+                self._reporter.preview(self._execution, self._attempt, stream.tail.stream, *preview)
 
     def _release(self, stream: Stream) -> None:
         if stream.tail.stream == "status":

@@ -30,6 +30,7 @@ Answer = TypeVar("Answer")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 CHUNK = 256 * 1024
+PREVIEW_BYTES = 4096  # shown of an unfinished line
 TIMEOUT = urllib3.Timeout(connect=5, read=60)
 HEARTBEAT_TIMEOUT = urllib3.Timeout(total=3)  # a runner that is told to end may be in the middle of one
 # A link that was cut leaves connections on which nobody would ever answer: tcp(7). What is sent must arrive within
@@ -158,6 +159,12 @@ class Reporter:
         if type(acknowledged) is not int or acknowledged < 0:
             raise PushmillError(f"the server acknowledged {acknowledged!r} of the log; a number of bytes was due")
         return acknowledged
+
+    def preview(self, execution: str, attempt: int, stream: str, start: int, line: bytes) -> None:
+        """Show an unfinished line that begins at spool byte `start`; one try, raises PushmillError."""
+        text = self._masker.mask(line)[:PREVIEW_BYTES].decode(errors="replace")
+        body = {"attempt": attempt, "stream": stream, "start": start, "text": text}
+        self._once("POST", f"executions/{execution}/preview", _json(body), timeout=HEARTBEAT_TIMEOUT)
 
     def fetch(self, execution: str, attempt: int, datum: str, write: Callable[[bytes], object]) -> None:
         """Hand all bytes of an output that an input of the execution names to `write`; what broke off is gone on with.

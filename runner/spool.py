@@ -145,15 +145,9 @@ class Tail:
     def unfinished(self) -> bool:
         return self._lines.unfinished
 
-    @property
-    def overwritten(self) -> bool:
-        """The unfinished line is a progress bar."""
-        return self._lines.overwritten
-
-    @property
-    def held(self) -> bool:
-        """The unfinished line may be the beginning of a secret: it is not shown before more is there."""
-        return self._lines.held
+    def preview(self) -> tuple[int, bytes]:
+        """Where the unfinished line begins, and as much of it as may be shown already."""
+        return self._lines.consumed, self._lines.preview()
 
     def read(self, is_mark: Callable[[bytes], bool] = no_marks, *, quiet: bool = False) -> Lines | None:
         """The whole lines among the next MiB, or None; up to the first mark, which also ends an unfinished line.
@@ -179,9 +173,9 @@ class Tail:
         self._lines.skip(len(self.mark))
         self.mark = b""
 
-    def flush(self, *, ended: bool = False) -> Lines | None:
-        """The unfinished line as a line of its own, or None; when the stream has `ended` all of it."""
-        return self._lines.flush("drop" if self.full else "show" if ended else "keep")
+    def flush(self) -> Lines | None:
+        """The unfinished line as a line of its own, or None: nothing follows, or nothing that is kept."""
+        return self._lines.flush("drop" if self.full else "show")
 
     def release(self, acknowledged: int) -> None:
         """Give back the disk blocks of what is stored elsewhere, and of what is past the cap."""

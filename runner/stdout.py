@@ -36,8 +36,6 @@ class LineAssembler:
     def __init__(self, offset: int = 0, max_line: int = MAX_LINE, hold: Callable[[bytes], int] = hold_nothing) -> None:
         self.consumed = offset  # everything before was returned
         self.pending = b""  # the unfinished line as it stands
-        self.overwritten = False  # a carriage return was seen in the unfinished line
-        self.held = False  # of the unfinished line nothing may be shown yet
         self._skipped = 0  # bytes between what was returned and what was fed that belong to no line
         self._hold = hold
         self._position = offset  # everything before was fed
@@ -56,13 +54,12 @@ class LineAssembler:
 
     def feed(self, data: bytes) -> Lines | None:
         """The lines that `data` finishes, or None."""
-        self.held = False
         start, last = self.consumed, data.rfind(b"\n")
         text = self._whole_chunk(data, last) if last >= 0 else None
         if text is None:
             text = self._byte_rules(data)
         else:
-            self.pending, self.overwritten = data[last + 1 :], False
+            self.pending = data[last + 1 :]
             self.consumed = self._position + last + 1
             self._position += len(data)
         if not text:
@@ -70,25 +67,22 @@ class LineAssembler:
         self._skipped = 0
         return Lines(text, start, self.consumed)
 
-    def flush(self, rest: Literal["keep", "show", "drop"] = "keep") -> Lines | None:
+    def preview(self) -> bytes:
+        """The unfinished line as far as it may be shown before the rest has come."""
+        held = 0 if self._returned else self._hold(self.pending)
+        return self.pending[: len(self.pending) - held]
+
+    def flush(self, rest: Literal["show", "drop"] = "show") -> Lines | None:
         """The unfinished line as a line of its own, or None when there is none.
 
-        What is to be held back at its end is kept; or it is shown, when nothing follows; or it is dropped, when what
-        follows is not kept.
+        What is to be held back at its end is shown, since nothing follows; or it is dropped, when what follows is not kept.
         """
         if not self.unfinished:
             return None
-        held = 0 if rest == "show" or self._returned else self._hold(self.pending)
-        shown = self.pending[: len(self.pending) - held]
-        self.held = rest == "keep" and held > 0 and not shown
-        if self.held:
-            return None
-        kept = held if rest == "keep" else 0
-        start, self.consumed = self.consumed, self._position - kept
-        self.pending = self.pending[len(self.pending) - kept :]
-        self._returned = self.overwritten = False
-        self._skipped = 0
-        return Lines(shown + b"\n", start, self.consumed) if self.consumed > start else None
+        shown = self.pending if rest == "show" else self.preview()
+        start, self.consumed = self.consumed, self._position
+        self.pending, self._returned, self._skipped = b"", False, 0
+        return Lines(shown + b"\n", start, self.consumed)
 
     def _whole_chunk(self, data: bytes, last: int) -> bytes | None:
         """The finished lines without a look at each, or None where the chunk needs one."""
@@ -115,14 +109,14 @@ class LineAssembler:
                 out.append(self.pending + b"\n")
                 self._position += 1
                 self.consumed = self._position
-                self.pending, self._returned, self.overwritten = b"", False, False
+                self.pending, self._returned = b"", False
             self._extend(line, out)
         return b"".join(out)
 
     def _extend(self, line: bytes, out: list[bytes]) -> None:
         for number, segment in enumerate(line.split(b"\r")):
             if number:
-                self._returned = self.overwritten = True
+                self._returned = True
                 self._position += 1
             if not segment:
                 continue
@@ -139,4 +133,4 @@ class LineAssembler:
                 end = self._max_line
             out.append(line[:end] + b"\n")
             self.pending = self.pending[end:]
-            self.consumed, self.overwritten = self._position - len(self.pending), False
+            self.consumed = self._position - len(self.pending)

@@ -54,11 +54,15 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class News:
-    """What came since a position. `log` and `metadata` are None when nothing did; `end` when nothing will any more."""
+    """What came since a position. `log` and `metadata` are None when nothing did; `end` when nothing will any more.
+
+    `partial` is the HTML of the lines that are unfinished now; it has no position, each one replaces the one before.
+    """
 
     position: Position
     execution: Execution
     log: dict[str, Any] | None
+    partial: str
     metadata: dict[str, Any] | None
     end: bool
 
@@ -73,7 +77,7 @@ def limit_streams(state: BlueprintSetupState) -> None:
 @blueprint.get(f"{EXECUTION}/events")
 @access.user
 def events(name: str, counter: int) -> Response:
-    """Server-sent events `log`, `metadata`, `state` and, last, `end`. 503 when too many are followed already."""
+    """Server-sent events `log`, `partial`, `metadata`, `state` and, last, `end`. 503 when too many are followed already."""
     server, db = access.server(), access.db()
     project, execution = _asked(db, name, counter)
     after = _position()
@@ -105,6 +109,7 @@ def news(name: str, counter: int) -> Response:
     answer = {
         "position": str(found.position),
         "log": found.log,
+        "partial": found.partial,
         "metadata": found.metadata,
         "state": _state(db, project, found.execution),
         "end": found.end,
@@ -126,6 +131,7 @@ def look(db: Database, logs_dir: Path, execution: Execution, after: Position) ->
         position=position,
         execution=execution,
         log=log if lines else None,
+        partial=loglines.partial(at.partial),
         metadata=_metadata(db, execution, seq, many) if many else None,
         end=execution.state in FINAL and (position.line, position.seq) == (at.lines, count),
     )
@@ -142,12 +148,16 @@ def _stream(
 ) -> Iterator[str]:
     """Between two looks nothing is held: no lock, no transaction, no file."""
     told: Any = None
+    partial = ""
     spoke_at = time.monotonic()
     while not lost():
         seen = changes.version
         found = look(db, logs_dir, execution, after)
         spoken = list(_spoken(found, after))
         after = found.position
+        if found.partial != partial:
+            partial = found.partial
+            spoken.append(_event("partial", {"html": partial}, after))
         signature = _signature(db, found.execution)
         if signature != told:
             spoken.append(_event("state", _state(db, project, found.execution), after))

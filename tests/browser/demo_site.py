@@ -23,7 +23,7 @@ from werkzeug.serving import make_server
 from core.model import Execution
 from web.app import create_app
 from web.services import lifecycle
-from web.store import executions
+from web.store import executions, logs
 from web.store.db import connect
 
 QUIET = ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
@@ -41,6 +41,12 @@ class Site:
 
     def say(self, text: str, stream: str = "stdout", execution: Execution | None = None) -> None:
         say(self.db, self.demo.config, execution or self.demo.live, self.demo.runner, stream, text.encode())
+        self.app.extensions["pushmill"].changes.publish()
+
+    def preview(self, text: str) -> None:
+        """The unfinished line of its standard output."""
+        live, start = self.demo.live, logs.length(self.db, self.demo.live).acknowledged["stdout"]
+        lifecycle.preview(self.db, self.demo.runner, live.uuid, self.now(live).attempt, "stdout", start, text)
         self.app.extensions["pushmill"].changes.publish()
 
     def hear(self, execution: Execution) -> None:

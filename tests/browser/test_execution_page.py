@@ -68,6 +68,20 @@ def test_live_lines_appear_and_are_followed(browser: Browser, demo_site: Site) -
     assert browser.complaints() == []
 
 
+def test_an_unfinished_line_is_replaced_and_gives_way_to_the_whole_one(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.live))
+    browser.wait("document.getElementById('connection').textContent === 'live'")
+    shown = "document.getElementById('partial').textContent"
+    demo_site.preview("Epoch 3: 10% <b>")
+    browser.wait(f"{shown} === 'Epoch 3: 10% <b>'")
+    demo_site.preview("Epoch 3: 90%")
+    browser.wait(f"{shown} === 'Epoch 3: 90%'")
+    demo_site.say("Epoch 3: 100%\n")
+    browser.wait(f"{shown} === ''")
+    browser.wait("document.querySelector('#lines .chunk:last-child > div:last-child').textContent.includes('100%')")
+    assert browser.complaints() == []
+
+
 def test_scrolled_up_one_stays_where_one_is_while_lines_come(browser: Browser, demo_site: Site) -> None:
     browser.open(demo_site.page(demo_site.demo.live))
     browser.wait("document.getElementById('connection').textContent === 'live'")

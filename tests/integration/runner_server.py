@@ -27,6 +27,7 @@ class Recorded:
     pieces: dict[str, list[bytes]] = field(default_factory=lambda: {stream: [] for stream in STREAMS})
     batches: list[LogBatch] = field(default_factory=list)
     arrivals: list[tuple[float, str, bytes]] = field(default_factory=list)
+    previews: list[tuple[str, str]] = field(default_factory=list)
     outputs: dict[str, bytes] = field(default_factory=dict)
     details: list[str] = field(default_factory=list)
     usage: list[tuple[int, str, float]] = field(default_factory=list)
@@ -117,6 +118,11 @@ class RunnerServer:
         execution.batches.append(batch)
         execution.arrivals.append((time.perf_counter(), batch.stream, body[:200]))
         return 200, {"acknowledged": batch.end}
+
+    def _preview(self, execution: Recorded, message: dict[str, Any], body: bytes) -> tuple[int, Any]:
+        assert message["start"] == execution.acknowledged[message["stream"]]
+        execution.previews.append((message["stream"], message["text"]))
+        return 200, {}
 
     def _outputs(self, execution: Recorded, query: dict[str, str], body: bytes, datum: str) -> tuple[int, Any]:
         execution.outputs[query["name"]] = body

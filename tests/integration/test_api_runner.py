@@ -481,3 +481,24 @@ def test_a_person_is_no_runner_and_a_runner_no_person(api: ApiServer) -> None:
 def test_an_execution_that_nobody_knows_is_not_found(api: ApiServer) -> None:
     for verb, body in REPORTS:
         assert api.call(f"executions/{uuid.uuid4()}/{verb}", body | {"attempt": 1}).status_code == 404
+
+
+def test_the_unfinished_lines_of_a_runner_that_is_lost_are_kept(api: ApiServer) -> None:
+    execution, attempt = with_container(api)
+    api.log(execution, b"whole\n", 0, attempt)
+    for stream, start, text in (("stdout", 6, "half\nof"), ("stderr", 0, "x" * 10_000)):
+        body = {"attempt": attempt, "stream": stream, "start": start, "text": text}
+        assert api.call(f"executions/{execution}/preview", body).status_code == 200
+    lifecycle.lose(api.db, api.config.logs_dir, api.execution(execution), "it is gone")
+    assert said(api, execution, "stdout") == ["whole", "half of"]
+    assert said(api, execution, "stderr") == ["x" * 4096]
+    assert said(api, execution)[-1] == "it is gone"
+
+
+@pytest.mark.parametrize("more", [{"stream": "x"}, {"stream": 1}, {"start": -1}, {"text": None}, {"attempt": "1"}])
+def test_a_preview_of_anything_else_is_refused(api: ApiServer, more: dict[str, Any]) -> None:
+    execution, attempt = api.started()
+    body = {"attempt": attempt, "stream": "stdout", "start": 0, "text": "a"} | more
+    assert api.call(f"executions/{execution}/preview", body).status_code == 400
+    wrong = {"attempt": attempt + 1, "stream": "stdout", "start": 0, "text": "a"}
+    assert api.call(f"executions/{execution}/preview", wrong).status_code == 409

@@ -8,7 +8,19 @@ import threading
 from pathlib import Path
 
 import pytest
-from runner_host import BUSYBOX, COMMIT, IMAGE, NETWORK, docker, executing, execution, runner_host, until
+from runner_host import (
+    BUSYBOX,
+    COMMIT,
+    IMAGE,
+    NETWORK,
+    docker,
+    executing,
+    execution,
+    keeper_process,
+    runner_host,
+    take_up,
+    until,
+)
 from runner_server import Recorded, RunnerServer
 
 from core.config import Memory
@@ -99,14 +111,64 @@ def test_what_a_program_prints_is_what_is_stored(
     assert recorded.final["state"] == "complete"
 
 
+WAIT = "while [ ! -e /valohai/outputs/go ]; do sleep 0.05; done"
+
+
 def test_lines_are_stored_while_the_program_still_runs(server: RunnerServer, host: Host) -> None:
-    recorded = server.add(
-        execution("echo now; printf waiting; while [ ! -e /valohai/outputs/go ]; do sleep 0.05; done")
-    )
+    recorded = server.add(execution(f"echo now; {WAIT}"))
     with executing(host, recorded.spec):
-        until(lambda: recorded.lines() == ["now", "waiting"])
+        until(lambda: recorded.lines() == ["now"])
         (host.executions / recorded.spec.uuid / "outputs" / "go").touch()
     assert recorded.final["state"] == "complete"
+
+
+def test_an_unfinished_line_is_shown_while_it_waits_and_stored_whole(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution(f"""printf '{{"a":'; {WAIT}; echo ' 1}}'; echo b; printf c"""))
+    with executing(host, recorded.spec):
+        until(lambda: recorded.previews == [("stdout", '{"a":')])
+        assert recorded.lines() == []
+        (host.executions / recorded.spec.uuid / "outputs" / "go").touch()
+    assert recorded.lines() == ['{"a": 1}', "b", "c"]
+
+
+def test_a_progress_bar_is_shown_as_it_is_now(server: RunnerServer, host: Host) -> None:
+    wait = WAIT.replace("go ]", "go$i ]")
+    bar = f'for i in 1 2 3; do printf "\\r$i%%"; {wait}; done; echo; echo end'
+    recorded = server.add(execution(bar))
+    with executing(host, recorded.spec):
+        for number in (1, 2, 3):
+            until(lambda number=number: ("stdout", f"{number}%") in recorded.previews)
+            (host.executions / recorded.spec.uuid / "outputs" / f"go{number}").touch()
+    assert recorded.lines() == ["3%", "end"]
+
+
+def test_an_unfinished_line_shows_no_part_of_a_secret(server: RunnerServer, host: Host) -> None:
+    command = f"printf 'password: hun'; {WAIT}; echo ter22"
+    recorded = server.add(execution(command, environment_variables={"A": "hunter22"}, secrets=["A"]))
+    with executing(host, recorded.spec):
+        until(lambda: recorded.previews)
+        (host.executions / recorded.spec.uuid / "outputs" / "go").touch()
+    assert recorded.previews == [("stdout", "password: ")]
+    assert recorded.lines() == ["password: ***"]
+
+
+def test_a_keeper_that_dies_in_the_middle_of_a_line_costs_nothing_of_it(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution(f"echo first; printf half; {WAIT}; echo ' and half'"))
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: ("stdout", "half") in recorded.previews)
+    (host.executions / recorded.spec.uuid / "outputs" / "go").touch()
+    take_up(host)
+    assert recorded.lines() == ["first", "half and half"]
+
+
+def test_a_server_that_knows_no_previews_gets_the_line_all_the_same(server: RunnerServer, host: Host) -> None:
+    asked: list[str] = []
+    server.before = lambda path: asked.append(path) or 404 if path.endswith("/preview") else None
+    recorded = server.add(execution(f"printf half; {WAIT}; echo ' and half'"))
+    with executing(host, recorded.spec):
+        until(lambda: asked)
+        (host.executions / recorded.spec.uuid / "outputs" / "go").touch()
+    assert recorded.lines() == ["half and half"]
 
 
 def test_a_million_lines_arrive_complete(server: RunnerServer, host: Host) -> None:
@@ -180,7 +242,8 @@ def test_a_secret_leaves_the_machine_in_no_text(server: RunnerServer, host: Host
     commands = (f'python3 -c "{program}"', f": {'x' * 285} {token}; exit 3")
     given = {"environment_variables": {"TOKEN": token}, "secrets": ["TOKEN"]}
     recorded = run(server, host, execution(*commands, **given))
-    assert recorded.lines() == ["one ", "***"]
+    assert recorded.lines() == ["one ***"]
+    assert recorded.previews == [("stdout", "one ")]
     assert recorded.lines("stderr") == ["***"]
     assert recorded.details == ["with " + "x" * 1000 + "***"]
     assert recorded.final["message"] == f"Command 2 of 2 exited with 3: `: {'x' * 285} ***; exit 3`"

@@ -206,3 +206,34 @@ def test_a_position_that_is_none_is_refused(followed: Followed, after: str) -> N
 
 def test_a_position_beyond_the_end_waits_there(followed: Followed) -> None:
     assert followed.news("999-999")["position"] == f"{FIRST_LINES}-0"
+
+
+def test_an_unfinished_line_is_shown_replaced_and_then_stored_whole(followed: Followed) -> None:
+    def preview(text: str, start: int | None = None) -> None:
+        at = followed.offset if start is None else start
+        body = {"attempt": 1, "stream": "stdout", "start": at, "text": text}
+        assert followed.api.call(f"executions/{followed.execution.uuid}/preview", body).status_code == 200
+
+    def told(events: Iterator[Event]) -> str:
+        return str(next(event.data["html"] for event in events if event.kind == "partial"))
+
+    events = followed.events()
+    followed.print("first")
+    preview('{"loss": <')
+    assert "{&#34;loss&#34;: &lt;</span>" in told(events)
+    preview('{"loss": 1')
+    assert "{&#34;loss&#34;: 1</span>" in told(events)
+    page = httpx.get(followed.path, headers=followed.api.as_admin, follow_redirects=True, trust_env=False).text
+    assert "{&#34;loss&#34;: 1</span>" in page
+    said = followed.api.json(f"executions/{followed.execution.uuid}/events/")["events"]
+    assert said[-1]["message"] == "first"  # clients of the API get whole lines
+    followed.print('{"loss": 12}')
+    assert told(events) == ""
+    preview("of a runner that is late", 0)
+    followed.finish()
+    kinds = [event.kind for event in events]
+    assert kinds[-1] == "end"
+    assert "partial" not in kinds
+    said = followed.api.json(f"executions/{followed.execution.uuid}/events/")["events"]
+    assert [event["message"] for event in said if event["stream"] == "stdout"] == ["first", '{"loss": 12}']
+    assert followed.api.json(f"executions/{followed.execution.uuid}/")["cumulative_metadata"] == {"loss": 12}

@@ -128,7 +128,7 @@ def test_reading_stops_at_each_mark_and_keeps_every_other_byte(tmp_path: Path, p
             append(directory, part)
             drain(quiet=False)
         drain(quiet=True)
-        if rest := tail.flush(ended=True):
+        if rest := tail.flush():
             assert rest.start == offset
             text += rest.text
         tail.close()

@@ -101,6 +101,16 @@ def log(execution: str) -> Response:
     return answer({"acknowledged": acknowledged}, 200 if fitted else 409)
 
 
+@blueprint.post("/executions/<execution>/preview")
+@access.runner
+def preview(execution: str) -> Response:
+    body = _body()
+    attempt, start = _whole(body.get("attempt"), "attempt"), _whole(body.get("start"), "start")
+    stream, text = _text(body.get("stream"), "stream"), _text(body.get("text"), "text")
+    lifecycle.preview(access.db(), access.current_runner(), execution, attempt, stream, start, text)
+    return _changed()
+
+
 @blueprint.get("/executions/<execution>/data/<uuid:datum>")
 @access.runner
 def get_datum(execution: str, datum: uuid.UUID) -> Response:

@@ -33,12 +33,13 @@ OUTPUTS = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """The log lines on the page: from `first` up to `next`, of `total`, counted from 0."""
+    """The log lines on the page: from `first` up to `next`, of `total`, counted from 0; `partial` are unfinished."""
 
     first: int
     next: int
     total: int
     html: Markup
+    partial: Markup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,8 @@ def start_us(execution: Execution) -> int:
 
 def _window(execution: Execution, at: LogLength, first: int) -> Window:
     html = log_window(execution, at, first, WINDOW_LINES)
-    return Window(first=first, next=min(first + WINDOW_LINES, at.lines), total=at.lines, html=html)
+    partial = Markup(loglines.partial(at.partial))  # noqa: S704  (escaped there)
+    return Window(first=first, next=min(first + WINDOW_LINES, at.lines), total=at.lines, html=html, partial=partial)
 
 
 def _first_line(at: LogLength) -> int:

@@ -115,6 +115,17 @@ def append_log(
     return batch.end, True
 
 
+def preview(
+    db: Database, runner: Runner, execution_uuid: str, attempt: int, stream: str, start: int, text: str
+) -> None:
+    """Show the unfinished line of a stream, which begins at spool byte `start`, until it is stored whole."""
+    if stream not in STREAMS:
+        raise InvalidInput(f"there is no stream {stream!r:.80}")
+    with transaction(db):
+        execution = held(db, runner, execution_uuid, attempt)
+        logs.set_partial(db, execution, stream, start, text)
+
+
 def say(db: Database, logs_dir: Path, execution: Execution, message: str) -> None:
     """Add a status line of the server's own to the log. Call inside a transaction."""
     at = logs.length(db, execution)
@@ -244,6 +255,7 @@ def _give_up(db: Database, logs_dir: Path, execution: Execution, why: str) -> No
 
 
 def _fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
+    logs.keep_partial(db, logs_dir, execution)
     say(db, logs_dir, execution, message)
     logs.sync(logs_dir, execution)
     columns = {"failure_message": message}

@@ -60,6 +60,7 @@ listenToStop();
 if (!("final" in page.dataset)) {
   new Stream(url, position, {
     log: (lines) => log.append(lines),
+    partial: (lines) => log.showPartial(lines),
     metadata: (news) => charts.append(news) || fetchParts(),
     state: showState,
     connection: (state) => (connection.textContent = WORDS[state]),

@@ -16,6 +16,7 @@ export class Log {
     this.box = box;
     this.url = url;
     this.lines = document.getElementById("lines");
+    this.partial = document.getElementById("partial");
     this.earlier = document.getElementById("earlier");
     this.later = document.getElementById("later");
     this.toEnd = document.getElementById("to-end");
@@ -65,6 +66,13 @@ export class Log {
       if (following) this.scrollToEnd();
     }
     this.update();
+  }
+
+  // Lines that are still being printed, below the last whole one; the next ones replace them.
+  showPartial({ html }) {
+    const following = this.following;
+    this.partial.innerHTML = html;
+    if (following) this.scrollToEnd();
   }
 
   // Those of the lines that come after the window.
@@ -155,6 +163,7 @@ export class Log {
     if (following) this.seen = this.total;
     this.earlier.hidden = this.first === 0;
     this.later.hidden = this.next >= this.total;
+    this.partial.hidden = this.next < this.total;
     this.toEnd.hidden = following || this.box.scrollHeight <= this.box.clientHeight + NEAR_END_PX;
     const unseen = this.total - this.seen;
     this.toEnd.textContent = unseen ? `Jump to the end · ${number(unseen)} new` : "Jump to the end";

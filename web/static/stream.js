@@ -5,7 +5,7 @@ const POLL_MS = 2000;
 const STREAM_AGAIN_MS = 30_000;
 
 export class Stream {
-  // `handlers` are log, metadata, state and connection; the last gets "live", "polling" or "lost".
+  // `handlers` are log, partial, metadata, state and connection; the last gets "live", "polling" or "lost".
   constructor(url, position, handlers) {
     Object.assign(this, { url, position, handlers, source: null, timer: 0, ended: false });
     document.addEventListener("visibilitychange", () => (document.hidden ? this.pause() : this.open()));
@@ -19,7 +19,7 @@ export class Stream {
     clearTimeout(this.timer);
     const source = new EventSource(`${this.url}events?after=${this.position}`);
     this.source = source;
-    for (const kind of ["log", "metadata", "state"]) {
+    for (const kind of ["log", "partial", "metadata", "state"]) {
       source.addEventListener(kind, (event) => {
         this.position = event.lastEventId;
         this.handlers[kind](JSON.parse(event.data));
@@ -69,6 +69,7 @@ export class Stream {
     this.position = news.position;
     this.handlers.connection("polling");
     if (news.log) this.handlers.log(news.log);
+    this.handlers.partial({ html: news.partial });
     if (news.metadata) this.handlers.metadata(news.metadata);
     this.handlers.state(news.state);
     if (news.end) this.end();

@@ -29,6 +29,7 @@ from web.store.db import execute, row
 # first line, offset, first microsecond, span in microseconds, lines, stream
 RECORD = struct.Struct("<QQQQIB3x")
 SEGMENT_BYTES = 8 * MIB  # of the text of one batch at most
+PARTIAL_CHARACTERS = 4096
 BOUND = 2**52  # of offsets and of times in microseconds, far above all real ones
 MESSAGE_BYTES = 16 * 1024  # a longer line is shown as several messages
 UTF8_BYTES = 4  # of one character at most
@@ -68,13 +69,17 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class LogLength:
-    """What the database says of a log. `acknowledged` maps streams to stored spool bytes."""
+    """What the database says of a log.
+
+    `acknowledged` maps streams to stored spool bytes, and `partial` those that have an unfinished line to its text.
+    """
 
     bytes: int
     lines: int
     segments: int
     last_us: int
     acknowledged: dict[str, int]
+    partial: dict[str, str]
 
 
 def paths(logs_dir: Path, execution: Execution) -> tuple[Path, Path]:
@@ -83,12 +88,19 @@ def paths(logs_dir: Path, execution: Execution) -> tuple[Path, Path]:
 
 
 def length(db: Database, execution: Execution) -> LogLength:
-    columns = "log_bytes, log_lines, log_segments, log_last_us, acknowledged"
+    columns = "log_bytes, log_lines, log_segments, log_last_us, acknowledged, log_partial"
     found = row(db, f"SELECT {columns} FROM execution WHERE id = ?", (execution.id,))
     if found is None:
         raise NotFound(f"there is no execution {execution.uuid}")
     acknowledged = dict.fromkeys(STREAMS, 0) | json.loads(found["acknowledged"])
-    return LogLength(found["log_bytes"], found["log_lines"], found["log_segments"], found["log_last_us"], acknowledged)
+    return LogLength(
+        found["log_bytes"],
+        found["log_lines"],
+        found["log_segments"],
+        found["log_last_us"],
+        acknowledged,
+        json.loads(found["log_partial"]),
+    )
 
 
 def append(
@@ -110,10 +122,30 @@ def append(
         "log_segments": at.segments + (1 if lines else 0),
         "log_last_us": first_us + span_us if lines else at.last_us,
         "acknowledged": json.dumps(at.acknowledged | {batch.stream: batch.end}),
+        "log_partial": json.dumps({stream: text for stream, text in at.partial.items() if stream != batch.stream}),
     }
     assignments = ", ".join(f"{name} = ?" for name in after)
     execute(db, f"UPDATE execution SET {assignments} WHERE id = ?", [*after.values(), execution.id])
     return segment if lines else None
+
+
+def set_partial(db: Database, execution: Execution, stream: str, start: int, text: str) -> None:
+    """Set the unfinished line of a stream, unless more is stored by now. Call inside a transaction."""
+    at = length(db, execution)
+    if at.acknowledged[stream] == start:
+        partial = json.dumps(at.partial | {stream: text[:PARTIAL_CHARACTERS]})
+        execute(db, "UPDATE execution SET log_partial = ? WHERE id = ?", (partial, execution.id))
+
+
+def keep_partial(db: Database, logs_dir: Path, execution: Execution) -> None:
+    """Store the unfinished lines as they are: the rest of them is lost. Call inside a transaction."""
+    for stream, text in length(db, execution).partial.items():
+        at = length(db, execution)
+        have = at.acknowledged[stream]
+        batch = LogBatch(
+            attempt=execution.attempt, stream=stream, start=have, end=have, first_us=at.last_us, last_us=at.last_us
+        )
+        append(db, logs_dir, execution, at, batch, text.replace("\n", " ").encode(errors="replace") + b"\n")
 
 
 def _most_messages(text: bytes) -> int:

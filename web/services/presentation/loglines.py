@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 from web.services.presentation.ansi import to_html
@@ -32,6 +32,12 @@ def html(line: LogLine) -> str:
         f'<div id="L{number}"{kind}><a href="#L{number}" data-t="{_time(line.time_us)}">{number}</a>'
         f"<span>{text(line)}</span></div>"
     )
+
+
+def partial(lines: Mapping[str, str]) -> str:
+    """The unfinished lines, by stream."""
+    shown = ((stream, to_html(text)) for stream, text in lines.items())
+    return "".join(f'<div class="{stream}"><a></a><span>{html}</span></div>' for stream, html in shown)
 
 
 def plain(line: LogLine) -> str:
