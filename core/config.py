@@ -136,7 +136,7 @@ class RunnerConfig:
     pids: int = 4096  # processes and threads of each container
     shm: Size = Size(GIB)  # /dev/shm; PyTorch's data loaders need more than Docker's 64 MB
     min_free_disk: Size = Size(GIB)  # below it executions are refused
-    allow_input_hosts: tuple[str, ...] = ()  # host names or addresses that inputs may be fetched from though private
+    allow_input_hosts: tuple[str, ...] = ()  # hosts of this machine, its links or a cloud's metadata with inputs
     allow_registries: tuple[str, ...] = ()  # registries, host or host:port, at addresses that images may not come from
     relay_ports: str = "28200-28999"  # where containers reach the runner, on the network's gateway; one per execution
     allow_host_ports: tuple[str, ...] = ()  # ports of this machine that containers may reach, "5000" or "53/udp"

@@ -83,7 +83,7 @@ def remove_unused() -> int:
         with held(LOCK):
             for _, program in _programs():
                 gone |= _remove_chains(program)
-            gone |= _remove_old()
+            _remove_old()
     except (OSError, subprocess.SubprocessError) as error:  # `protect` reports the cause
         log.debug("firewall rules of removed networks stay: %s", _text(error))
     return len(gone)
@@ -164,16 +164,16 @@ def _remove_chains(program: str) -> set[str]:
     return gone
 
 
-def _remove_old() -> set[str]:
-    """Remove what earlier versions put into Docker's own chain for bridges that are gone; returns these bridges."""
+def _remove_old() -> None:
+    """Remove what earlier versions put into Docker's own chain, for bridges that are gone or have a chain of ours."""
     try:
         listed = _run(PROGRAMS[4], "-w", str(WAIT_S), "-S", OLD_CHAIN).splitlines()
     except subprocess.SubprocessError:  # no such chain
-        return set()
-    gone = [found[1] for line in listed if (found := OLD.fullmatch(line)) and not (INTERFACES / found[1]).exists()]
-    for bridge in gone:
-        _run(PROGRAMS[4], "-w", str(WAIT_S), "-D", OLD_CHAIN, "-i", bridge, "-d", OLD_DESTINATION, "-j", "DROP")
-    return set(gone)
+        return
+    walled = _listed(PROGRAMS[4])
+    for bridge in (found[1] for line in listed if (found := OLD.fullmatch(line))):
+        if _unhook(walled, bridge) or not (INTERFACES / bridge).exists():
+            _run(PROGRAMS[4], "-w", str(WAIT_S), "-D", OLD_CHAIN, "-i", bridge, "-d", OLD_DESTINATION, "-j", "DROP")
 
 
 def _run(program: str, *arguments: str, stdin: str = "") -> str:

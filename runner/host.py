@@ -14,6 +14,7 @@ from runner import firewall
 from runner.container import Engine
 from runner.directory import read_json, write_json
 from runner.gpus import Gpu
+from runner.locks import held
 from runner.reporter import Reporter
 from runner.specs import Network
 
@@ -53,17 +54,17 @@ def runtime(host: Host, gpus: Sequence[Gpu] = ()) -> dict[str, Any]:
 
 def protect(directory: Path, network: Network, settings: RunnerConfig) -> str:
     """Have the wall around the containers' network stand; returns what is wrong, and keeps it for `firewall_problem`."""
-    problem = firewall.protect(
-        firewall.Wall(
-            bridge=network.bridge,
-            relay=network.gateway,
-            relay_ports=settings.relay_port_range,
-            host_ports=settings.host_ports,
-            name_servers=firewall.name_servers(),
-        )
+    wall = firewall.Wall(
+        bridge=network.bridge,
+        relay=network.gateway,
+        relay_ports=settings.relay_port_range,
+        host_ports=settings.host_ports,
+        name_servers=firewall.name_servers(),
     )
-    if problem != firewall_problem(directory):
-        write_json(directory / "firewall.json", problem)
+    with held(directory / "firewall.lock"):
+        problem = firewall.protect(wall)
+        if problem != firewall_problem(directory):
+            write_json(directory / "firewall.json", problem)
     return problem
 
 

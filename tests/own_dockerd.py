@@ -22,6 +22,8 @@ from pathlib import Path
 
 import leftovers
 
+from runner import firewall
+
 IMAGES = ("pushmill-test-busybox",)
 READY_S = 60.0
 
@@ -111,6 +113,7 @@ class OwnDockerd:
             self.stop()
         for name in links:
             subprocess.run(["ip", "link", "delete", name], capture_output=True, check=False)
+        firewall.remove_unused()
         for place in sorted(_mounts_in(self._root, self._short), reverse=True):
             subprocess.run(["umount", "--lazy", place], check=False)
         for directory in (self._root, self._short):
