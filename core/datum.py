@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from urllib.parse import quote_plus
 
 SCHEME = "datum"
 URL = re.compile(SCHEME + r"://([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE)
 
 NAME_CHARACTERS = 1024
+SIDECAR = ".metadata.json"  # behind the name of another output
+SIDECAR_OF_ALL = "valohai.metadata.jsonl"
 NAME_ENCODED = 7000  # in a URL, where servers and proxies accept about 8,000 bytes
 
 
@@ -19,6 +22,11 @@ def name_problem(name: str) -> str:
     if "\0" in name or name.startswith("/") or ".." in name.split("/"):
         return "its path does not stay below /valohai/outputs"
     return ""
+
+
+def is_sidecar(name: str, names: Container[str]) -> bool:
+    """Whether an output only describes others, by the rules of Valohai; `names` are those of the execution's outputs."""
+    return name == SIDECAR_OF_ALL or (name.endswith(SIDECAR) and name.removesuffix(SIDECAR) in names)
 
 
 def url_of(uuid: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core import datum
 from core.errors import Conflict, ExecutionFailed, NotFound, PushmillError
@@ -16,6 +16,11 @@ from runner.outputs import OutputFile, Remarks
 from runner.reporter import Rejected, Reporter, Unavailable
 from runner.run import Run
 from runner.sizes import size_text
+
+SIDECARS = (
+    f"Files *{datum.SIDECAR} and {datum.SIDECAR_OF_ALL} have no effect here yet: their tags, aliases and dataset versions are"
+    " not created; the files are stored as outputs, and pipelines do not pass them on"
+)
 
 
 def upload(run: Run, report: FinalReport) -> FinalReport:
@@ -37,6 +42,8 @@ def upload(run: Run, report: FinalReport) -> FinalReport:
         reporter.close()
     if stored.count:
         run.status(stored.sentence())
+    if stored.sidecars:
+        run.status(SIDECARS)
     if not problem:
         return report
     run.status(f"Outputs: {problem}")
@@ -64,9 +71,13 @@ class _Stored:
     count: int = 0
     size: int = 0
     failed: int = 0
+    sidecars: int = 0
     first: str = ""
+    names: set[str] = field(default_factory=set)
 
     def add(self, file: OutputFile) -> None:
+        self.names.add(file.name)
+        self.sidecars += datum.is_sidecar(file.name, self.names)  # they come after the file that they describe
         self.count += 1
         self.size += file.size
 

@@ -186,6 +186,24 @@ def test_files_replace_the_default_of_an_input_or_go_behind_it(site_of: Make, mo
     assert site.run("train").inputs["extra"]["urls"] == [*default, url]
 
 
+def test_patterns_leave_out_files_that_only_describe_others(site_of: Make) -> None:
+    nodes = """
+    {name: make, type: execution, step: make}
+    {name: train, type: execution, step: train}
+    """
+    edges = "[make.output.*, train.input.data]\n[make.output.a.metadata.json, train.input.extra]"
+    site = site_of(pipeline(nodes, edges))
+    site.start()
+    site.advance()
+    names = ("a", "a.metadata.json", "b.metadata.json", "d/c.metadata.json", "valohai.metadata.jsonl")
+    urls = dict(zip(names, site.wrote(site.run("make"), *names), strict=True))
+    site.complete("make")
+    site.advance()
+    inputs = site.run("train").inputs
+    assert inputs["data"]["urls"] == [urls[name] for name in ("a", "b.metadata.json", "d/c.metadata.json")]
+    assert inputs["extra"]["urls"] == [urls["a.metadata.json"]]
+
+
 def test_a_required_input_for_which_there_is_no_file_is_an_error_that_names_the_edge(site_of: Make) -> None:
     site = site_of(CHAIN)
     site.start()

@@ -15,6 +15,7 @@ from core import datum
 from core.errors import ExecutionFailed
 from runner.execute import execute
 from runner.host import Host
+from runner.upload import SIDECARS
 
 pytestmark = pytest.mark.docker
 
@@ -95,3 +96,28 @@ def test_a_file_that_becomes_shorter_on_the_way_is_not_sent_again(server: Runner
 )
 def test_names_that_are_possible(name: str, possible: bool) -> None:
     assert (datum.name_problem(name) == "") is possible
+
+
+def test_files_that_describe_others_are_said_to_have_no_effect(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(
+        execution("cd /valohai/outputs; echo 1 >a; echo {} >a.metadata.json; echo {} >b.metadata.json")
+    )
+    plain = server.add(execution("echo {} >/valohai/outputs/b.metadata.json"))
+    for spec in (recorded.spec, plain.spec):
+        execute(host, spec.uuid, 1)
+    assert recorded.outputs.keys() == {"a", "a.metadata.json", "b.metadata.json"}
+    assert SIDECARS in recorded.lines("status")
+    assert SIDECARS not in plain.lines("status")
+    assert recorded.final["state"] == "complete"
+
+
+def test_files_that_describe_others_are_known_by_their_names() -> None:
+    names = [
+        "a",
+        "a.metadata.json",
+        "b.metadata.json",
+        "d/valohai.metadata.jsonl",
+        "valohai.metadata.jsonl",
+        "d/a.metadata.json",
+    ]
+    assert [name for name in names if datum.is_sidecar(name, names)] == ["a.metadata.json", "valohai.metadata.jsonl"]

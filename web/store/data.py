@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from core import clock
+from core import clock, datum
 from core.errors import NotFound
 from core.model import Datum, Execution
 from web.store.db import Row, insert, row, rows
@@ -50,6 +50,17 @@ def of_execution(db: Database, execution_id: int, limit: int = -1, offset: int =
     """By name."""
     sql = "SELECT * FROM datum WHERE execution_id = ? ORDER BY name, id LIMIT ? OFFSET ?"
     return [Datum(**found) for found in rows(db, sql, (execution_id, limit, offset))]
+
+
+def sidecars(db: Database, execution_id: int) -> set[str]:
+    """The uuids of outputs that only describe others: `valohai.metadata.jsonl`, and `X.metadata.json` beside `X`."""
+    sql = (
+        "SELECT uuid, name FROM datum WHERE execution_id = :id AND (name = :all OR (substr(name, -length(:end)) = :end"
+        " AND EXISTS (SELECT 1 FROM datum AS other WHERE other.execution_id = :id"
+        " AND other.name = substr(datum.name, 1, length(datum.name) - length(:end)))))"
+    )
+    values = {"id": execution_id, "all": datum.SIDECAR_OF_ALL, "end": datum.SIDECAR}
+    return {item["uuid"] for item in rows(db, sql, values)}
 
 
 def search(

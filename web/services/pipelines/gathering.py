@@ -89,11 +89,14 @@ def _files(db: Database, edge: Edge, ran: Sequence[Execution], most: int) -> lis
 
 
 def _outputs(db: Database, edge: Edge, ran: Sequence[Execution]) -> Iterator[str]:
+    """Files by the name that the edge gives, or by its pattern; files that only describe others by their name alone."""
     meant = matcher(edge.source_key)
     for execution in ran:
-        offset = 0
+        offset, sidecars = 0, data.sidecars(db, execution.id)
         while page := data.of_execution(db, execution.id, PAGE, offset):
-            yield from (url_of(datum.uuid) for datum in page if meant(datum.name))
+            for datum in page:
+                if datum.name == edge.source_key or (meant(datum.name) and datum.uuid not in sidecars):
+                    yield url_of(datum.uuid)
             offset += PAGE
 
 
