@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
 from core.errors import PushmillError
+from web.commands import LazyCommands, Table, load
 
-# name → where its click command is, and its line in `pushmill --help`, which must not import them all
-COMMANDS: dict[str, tuple[str, str]] = {
+COMMANDS: Table = {
     "up": ("web.up:command", "Run everything on this machine: Redis, web server, worker and runner."),
     "web": ("web.serve:command", "Run the web server alone."),
     "worker": ("web.worker:command", "Run the server's worker alone."),
@@ -25,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("web.user_admin:token", "Create, list and revoke tokens of users: to push, to read, for all."),
     "hook": ("web.admin:hook", "Install the hook that tells of pushes to a bare repository."),
 }
-RUNNER: dict[str, tuple[str, str]] = {
+RUNNER: Table = {
     "register": ("web.runner_admin:register", "Register a runner and print its token, once."),
     "list": ("web.runner_admin:show_all", "List the runners: state, GPUs, load, what they run."),
     "limit": ("web.runner_admin:limit", "Limit the slots and projects of a runner."),
@@ -35,34 +32,7 @@ RUNNER: dict[str, tuple[str, str]] = {
     "rotate-token": ("web.runner_admin:rotate_token", "Give a runner a new token and Redis password."),
 }
 # Started by `pushmill up`, not by people.
-HIDDEN: dict[str, tuple[str, str]] = {"quickstart": ("web.quickstart:command", "")}
-
-
-class LazyCommands(click.Group):
-    """A group that knows its commands by name and imports one when it is run."""
-
-    def __init__(
-        self, *args: Any, table: Mapping[str, tuple[str, str]], hidden: Mapping[str, tuple[str, str]], **more: Any
-    ) -> None:
-        super().__init__(*args, **more)
-        self._table, self._hidden = table, hidden
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(self._table)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        target, _ = {**self._hidden, **self._table}.get(cmd_name, ("", ""))
-        return _load(target) if target else None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in self._table.items()])
-
-
-def _load(target: str) -> click.Command:
-    module, attribute = target.split(":")
-    command: click.Command = getattr(importlib.import_module(module), attribute)
-    return command
+HIDDEN: Table = {"quickstart": ("web.quickstart:command", "")}
 
 
 @click.command(cls=LazyCommands, table=COMMANDS, hidden=HIDDEN)
@@ -71,14 +41,14 @@ def group() -> None:
     """git push, and the commit's steps run in Docker on your own machines."""
 
 
-@click.command("runner", cls=LazyCommands, table=RUNNER, hidden={}, invoke_without_command=True)
+@click.command("runner", cls=LazyCommands, table=RUNNER, invoke_without_command=True)
 @click.option("--data", type=click.Path(path_type=Path), help="Data directory.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
 @click.pass_context
 def runner(context: click.Context, data: Path | None, config_file: Path | None) -> None:
     """Run executions on this machine until stopped. The commands are for the server's machine."""
     if context.invoked_subcommand is None:
-        context.invoke(_load("runner.cli:command"), data=data, config_path=config_file)
+        context.invoke(load("runner.cli:command"), data=data, config_path=config_file)
     given = {"data": data, "config_file": config_file}
     defaults = {name: value for name, value in given.items() if value}
     context.default_map = dict.fromkeys(RUNNER, defaults)

@@ -1,8 +1,9 @@
-"""`pushmill project set-url | deploy-key`: where a project is fetched from, and with what."""
+"""`pushmill project list | show | set-url | set-secret | deploy-key`: projects with their repositories."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,55 @@ from web.store import projects
 
 NAME = click.argument("name")
 STORED = "user and password of the URL, stored encrypted"
+
+
+@click.command("list")
+@JSON
+@DATA
+@CONFIG
+def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """List the projects."""
+    with opened(data, config_file) as (db, config, _):
+        found = [
+            described(config, listed, repository)
+            for listed in projects.listing(db)
+            for repository in projects.repositories(db, listed.id)
+        ]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for item in found:
+        click.echo(f"{item['name']:<32}  {item['forge']:<8}  {item['repository']}")
+    if not found:
+        click.echo("No project yet: push to the server, or add one with `pushmill project add`.")
+
+
+@click.command("show")
+@click.argument("name")
+@JSON
+@DATA
+@CONFIG
+def show(name: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """Show a project with its webhook's URL and secret."""
+    with opened(data, config_file) as (db, config, key):
+        found = projects.by_name(db, name)
+        repository = hosting.repository_of(db, found)
+        secret = key.decrypt(projects.secret(db, repository.id)).decode()
+        printed(described(config, found, repository) | {"webhook_secret": secret}, as_json)
+
+
+@click.command("set-secret")
+@click.argument("name")
+@DATA
+@CONFIG
+def set_secret(name: str, data: Path | None, config_file: Path | None) -> None:
+    """Take the webhook secret that the forge made, as GitLab makes signing tokens. It is asked for, or piped in."""
+    with opened(data, config_file) as (db, _, key):
+        found = projects.by_name(db, name)
+        piped = not sys.stdin.isatty()
+        secret = sys.stdin.readline().strip() if piped else click.prompt("Secret", hide_input=True, err=True)
+        hosting.set_secret(db, key, found, secret)
+    click.echo(f"The webhook of project {name} has this secret from now on.")
 
 
 @click.command("set-url")

@@ -8,19 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from redis import Redis
 from sqlite_utils import Database
 
 from core.config import Config
 from core.errors import InvalidInput
 from web.local import CONFIG, DATA, JSON, opened
-from web.services import fleet_view, queues, runners
+from web.services import fleet_view, runners
 from web.services.fleet_view import View
 from web.services.presentation import formats
-from web.services.queues import Queues
 from web.services.runners import Credentials, Limits
+
+if TYPE_CHECKING:
+    from web.services.queues import Queues
 
 LOOK_S = 1.0  # between two looks at what a draining runner still runs
 NAME = click.argument("name")
@@ -157,8 +159,12 @@ def remove(name: str, force: bool, data: Path | None, config_file: Path | None) 
 
 @contextmanager
 def _administered(data: Path | None, config_file: Path | None) -> Iterator[tuple[Database, Config, Queues]]:
+    from redis import Redis  # the other commands need neither
+
+    from web.services import queues
+
     with opened(data, config_file) as (db, config, _), Redis.from_url(queues.redis_url(config)) as connection:
-        yield db, config, Queues(connection)
+        yield db, config, queues.Queues(connection)
 
 
 def _print(made: Credentials, as_json: bool) -> None:

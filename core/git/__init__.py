@@ -1,71 +1,19 @@
-"""Bare repositories: made, fetched into, read and exported. The only user of pygit2.
+"""Bare repositories; `core.git.api` lists the functions.
 
-Reading never touches a working tree: names, sizes and kinds come from the object store, so nothing that a commit holds
-is followed or executed here. libgit2 has no helpers and no hooks; the git binary runs through core.git.command.
+They are imported when one is used: pygit2 costs a tenth of a second of processor time, and many commands of the
+command line need only `core.git.url`.
 """
 
-from core.git.changes import changed_paths, merge_base
-from core.git.command import TooSlow
-from core.git.forks import Bounds, TooLarge, fetch_head, forget_head, init_forks, is_shallow
-from core.git.remotes import (
-    MAX_REFS,
-    TOKEN_USER,
-    fetch,
-    fetch_commit,
-    fetch_fork,
-    fork_source,
-    remote_refs,
-    source_of,
-)
-from core.git.remotes import Source as RemoteSource
-from core.git.repository import (
-    CommitInfo,
-    commit_info,
-    has_been,
-    init_hosted,
-    init_mirror,
-    is_ancestor,
-    pin,
-    pinned,
-    read_file,
-    refs,
-    resolve,
-    resolve_beginning,
-    set_head_to_first_branch,
-)
-from core.git.trees import export
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "MAX_REFS",
-    "TOKEN_USER",
-    "Bounds",
-    "CommitInfo",
-    "RemoteSource",
-    "TooLarge",
-    "TooSlow",
-    "changed_paths",
-    "commit_info",
-    "export",
-    "fetch",
-    "fetch_commit",
-    "fetch_fork",
-    "fetch_head",
-    "forget_head",
-    "fork_source",
-    "has_been",
-    "init_forks",
-    "init_hosted",
-    "init_mirror",
-    "is_ancestor",
-    "is_shallow",
-    "merge_base",
-    "pin",
-    "pinned",
-    "read_file",
-    "refs",
-    "remote_refs",
-    "resolve",
-    "resolve_beginning",
-    "set_head_to_first_branch",
-    "source_of",
-]
+if TYPE_CHECKING:
+    from core.git.api import *  # noqa: F403
+
+WITHOUT_PYGIT2 = ("command", "url")  # modules of their own
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__") or name in WITHOUT_PYGIT2:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.api"), name)

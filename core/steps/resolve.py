@@ -19,38 +19,15 @@ from core.errors import CannotRun
 from core.steps.load import JSON_INTEGERS
 from core.steps.model import Step, StepInput, StepVariable, as_declared, library_step, load_step
 from core.steps.rules import variable_problems
+from core.steps.variables import VALUE_BYTES, is_reserved, not_text
 from core.wire import InputSpec
 
-VALUE_BYTES = 64 * 1024
 COMMANDS_BYTES = 4 * 1024**2  # of all commands with their values, by a generous estimate
 SCHEMES = ("http", "https")
 PLACEHOLDER = re.compile(r"\{parameter:([^{}]+)\}")
 BLANK = re.compile(r"[\x00-\x20\x7f]")
 SHOWN_CHARS = 200
 FLAG_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-
-# What the runner itself sets; the control variables (VH_NO_DATA_CACHE, VH_CPU_LIMIT, …) are the user's.
-RUNNER_VARIABLES = frozenset(
-    {
-        *("VH_JOB_ID", "VH_EXECUTION_ID", "VH_PROJECT_ID", "VH_TASK_ID", "VH_PIPELINE_ID", "VH_PIPELINE_NODE_ID"),
-        *("VH_CONFIG_DIR", "VH_INPUTS_DIR", "VH_OUTPUTS_DIR", "VH_REPOSITORY_DIR"),
-        *("VH_DIST_MEMBER_ID", "VH_DIST_MEMBER_INDEX", "VH_DIST_MEMBER_COUNT"),
-        *("VH_PUBLIC_IP", "VH_LOCAL_IP", "VH_TPU"),
-    }
-)
-# What steers the dynamic linker, the GPU runtime or this software instead of the program. Those of NVIDIA's container
-# toolkit choose devices, driver files and kernel interfaces; most other NVIDIA_… are a program's own, such as an API key.
-HOST_VARIABLES = frozenset(
-    {
-        *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_DISABLE_REQUIRE", "NVIDIA_IMEX_CHANNELS"),
-        *("NVIDIA_GDS", "NVIDIA_MOFED", "NVIDIA_GDRCOPY", "NVIDIA_NVSWITCH"),
-        *("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"),
-    }
-)
-HOST_PREFIXES = (
-    *("LD_", "DOCKER_", "PUSHMILL_"),
-    *("NVIDIA_REQUIRE_", "NVIDIA_MIG_", "NVIDIA_VISIBLE_", "NVIDIA_CONTAINER_", "NVIDIA_CTK_", "SWARM_RESOURCE_"),
-)
 
 
 class UnresolvedStep(CannotRun):
@@ -259,11 +236,6 @@ def _variables(
     return variables
 
 
-def is_reserved(name: str) -> bool:
-    """Variables that nobody but the runner sets."""
-    return name in RUNNER_VARIABLES or name in HOST_VARIABLES or name.startswith(HOST_PREFIXES)
-
-
 def _variable_problems(name: str, value: Any) -> list[str]:
     problems = list(variable_problems("environment variable", name))
     if not isinstance(value, str):
@@ -314,17 +286,6 @@ def _json_values(values: Mapping[str, Any], found: _Findings) -> dict[str, Any]:
 def unknown(kind: str, given: Iterable[Any], declared: Mapping[str, Any]) -> list[str]:
     known = ", ".join(declared) or "none"
     return [f'there is no {kind} "{name!s:.80}"; there are: {known:.500}' for name in given if name not in declared]
-
-
-def not_text(value: str) -> str | None:
-    """Why text cannot be an argument of a process, or None."""
-    if "\0" in value:
-        return "the value has a NUL character"
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return "the value is not Unicode text"
-    return None
 
 
 def _shown(value: Any) -> str:

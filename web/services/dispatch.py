@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
 
@@ -11,9 +12,11 @@ from core.config import Config
 from core.model import Execution, Runner
 from core.states import State
 from web.services import disk, lifecycle, placement, quota
-from web.services.queues import Queues
 from web.store import executions, runners
 from web.store.db import transaction
+
+if TYPE_CHECKING:
+    from web.services.queues import Queues  # which imports rq
 
 ONLINE_S = 60.0  # a runner silent for longer gets nothing new
 CLAIM_S = 2.5  # a placed execution that nobody claimed is handed over again after this

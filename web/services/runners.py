@@ -6,6 +6,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from cryptography import x509
@@ -16,9 +17,11 @@ from core.errors import CannotStart, ConfigError, Conflict, InvalidInput, NotFou
 from core.model import Runner
 from core.names import check_environment, check_runner
 from web.services import lifecycle, redis_users
-from web.services.queues import Queues
 from web.store import environments, executions, projects, runners, users
 from web.store.db import transaction
+
+if TYPE_CHECKING:
+    from web.services.queues import Queues  # which imports rq
 
 MOST_SLOTS = 1000
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104

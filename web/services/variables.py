@@ -10,7 +10,7 @@ from sqlite_utils import Database
 from core import secrets
 from core.errors import InvalidInput, NotFound
 from core.model import Execution, Project
-from core.steps.resolve import VALUE_BYTES, is_reserved, not_text
+from core.steps.variables import VALUE_BYTES, is_reserved, not_text
 from web.services.vault import Vault
 from web.store import commits, variables
 from web.store.db import transaction

@@ -1,0 +1,43 @@
+"""Groups of commands that import a command's module when it runs: importing all of them costs a second of processor time."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+# name → where its click command is, and its line in the group's --help, which must not import them all
+Table = Mapping[str, tuple[str, str]]
+
+
+class LazyCommands(click.Group):
+    """A group that knows its commands by name and imports one when it is run."""
+
+    def __init__(
+        self,
+        *args: Any,
+        table: Table,
+        hidden: Table | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(*args, **more)
+        self._table, self._hidden = table, hidden or {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self._table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        target, _ = {**self._hidden, **self._table}.get(cmd_name, ("", ""))
+        return load(target) if target else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self._table.items()])
+
+
+def load(target: str) -> click.Command:
+    module, attribute = target.split(":")
+    command: click.Command = getattr(importlib.import_module(module), attribute)
+    return command
