@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,15 @@ from web.store.db import connect
 DATA = click.option("--data", type=click.Path(path_type=Path), help="Data directory of the server.")
 CONFIG = click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def typed_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:  # noqa: ARG001
+    """The URL, or for "-" the first line of stdin: every user of the machine sees the arguments of a command."""
+    if url != "-":
+        return url
+    if sys.stdin.isatty():
+        return str(click.prompt("URL", hide_input=True, err=True)).strip()
+    return sys.stdin.readline().strip()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from core.model import Project
 from hooks.apis.registry import APIS
 from hooks.forges.registry import FORGES, by_host
 from web.forge_admin import API_URL, take
-from web.local import CONFIG, DATA, JSON, opened
+from web.local import CONFIG, DATA, JSON, opened, typed_url
 from web.repository_admin import described, printed
 from web.services import forge_access, forge_setup, hosting, setup
 from web.services.vault import Vault
@@ -24,7 +24,10 @@ from web.store import projects, users
 
 @click.command("add")
 @click.argument("name")
-@click.option("--repo", "url", help="Clone URL of a repository elsewhere; without one it is pushed to this server.")
+@click.option(
+    "--repo", "url", callback=typed_url,
+    help="Clone URL of a repository elsewhere, - to read it from stdin; without one it is pushed to this server.",
+)  # fmt: skip
 @click.option(
     "--forge",
     type=click.Choice(sorted(FORGES)),

@@ -12,7 +12,7 @@ import click
 from core.config import Config
 from core.model import Project, Repository
 from hooks.forges.registry import FORGES
-from web.local import CONFIG, DATA, JSON, opened
+from web.local import CONFIG, DATA, JSON, opened, typed_url
 from web.services import hosting
 from web.store import projects
 
@@ -71,14 +71,14 @@ def set_secret(name: str, data: Path | None, config_file: Path | None) -> None:
 
 @click.command("set-url")
 @NAME
-@click.argument("url")
+@click.argument("url", callback=typed_url)
 @click.option(
     "--forge", type=click.Choice(sorted(FORGES)), help="What tells of its pushes, if the URL's host does not say."
 )
 @DATA
 @CONFIG
 def set_url(name: str, url: str, forge: str | None, data: Path | None, config_file: Path | None) -> None:
-    """Fetch project NAME from URL from now on: its repository was renamed, or moved to another forge."""
+    """Fetch project NAME from URL from now on: its repository was renamed, or moved to another forge. - reads URL from stdin."""
     with opened(data, config_file) as (db, config, key):
         found = projects.by_name(db, name)
         before = hosting.repository_of(db, found)

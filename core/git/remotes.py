@@ -267,7 +267,8 @@ def errors_about(source: Source) -> Iterator[None]:
         yield
     except GitError as error:
         text = _masked(str(error), source)
-        kind = GitDenied if any(words in text for words in DENIED) else type(error)
+        denied = source.remote.scheme in ("https", "http") and any(words in text for words in DENIED)
+        kind = GitDenied if denied else type(error)
         raise kind(f"{source.remote.address}: {text}{_way_out(text, source.remote.host)}") from None
 
 

@@ -132,12 +132,21 @@ def test_another_url_replaces_them(pushes: PushServer, gogs: GitServer) -> None:
     assert git_logins.of(pushes.db, pushes.vault, repository(pushes).id) == ("bob", PASSWORD)
 
 
+def test_a_url_is_read_from_a_pipe(pushes: PushServer, gogs: GitServer) -> None:
+    added = pushmill(pushes, "add", "model", "--repo", "-", "--forge", "gogs", stdin=f"{url(gogs)}\n")
+    assert added.returncode == 0, added.stderr
+    assert git_logins.of(pushes.db, pushes.vault, repository(pushes).id) == ("ada", PASSWORD)
+    assert pushmill(pushes, "set-url", "model", "-", stdin=url(gogs, f"bob:{TYPED}@")).returncode == 0
+    assert git_logins.of(pushes.db, pushes.vault, repository(pushes).id) == ("bob", PASSWORD)
+
+
 @pytest.mark.parametrize(
     ("forge", "login", "way_out"),
     [
         ("gogs", "", "`pushmill project set-url model http://USER:TOKEN@127.0.0.1:"),
         ("gogs", "ada:wrong@", "`pushmill project set-url model http://USER:TOKEN@127.0.0.1:"),
         ("github", "", "`pushmill project set-token model` takes a token"),
+        ("github", "ada@", "`pushmill project set-token model` takes a token"),
         ("github", "ada:wrong@", "`pushmill project set-url model http://USER:TOKEN@127.0.0.1:"),
     ],
 )

@@ -44,7 +44,7 @@ def fetch(
     path = hosting.repository_path(config, repository)
     url = _url(repository)
     git.init_mirror(path)
-    with _advice(db, repository):
+    with _advice(db, vault, repository):
         git.fetch(path, url, shas=shas, more=more, **_access(db, config, vault, repository))
     projects.set_fetched(db, repository.id)
 
@@ -59,7 +59,7 @@ def source(
 def refs(db: Database, config: Config, vault: Vault, repository: Repository) -> dict[str, tuple[str, ...]]:
     """Where the remote's branches and tags are, as `git.remote_refs` says it. Raises GitError."""
     path = hosting.repository_path(config, repository)
-    with _advice(db, repository):
+    with _advice(db, vault, repository):
         found = git.remote_refs(path, _url(repository), **_access(db, config, vault, repository))
     if any(len(names[0]) > SHA_1_CHARS for names in found.values()):
         raise GitError(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
@@ -97,19 +97,21 @@ def _login(db: Database, vault: Vault, repository: Repository) -> tuple[str, str
 
 
 @contextmanager
-def _advice(db: Database, repository: Repository) -> Iterator[None]:
+def _advice(db: Database, vault: Vault, repository: Repository) -> Iterator[None]:
     """Say in the errors raised inside how the repository's credentials are given."""
     try:
         yield
     except GitDenied as error:
-        raise GitDenied(f"{error}; {credentials_advice(db, repository)}") from None
+        hidden = "if it is private, " if "' not found" in str(error) else ""  # forges answer so to strangers
+        raise GitDenied(f"{error}; {hidden}{_credentials_advice(db, vault, repository)}") from None
 
 
-def credentials_advice(db: Database, repository: Repository) -> str:
-    """How a repository that is fetched over http gets credentials. Those of its URL are used before a token."""
+def _credentials_advice(db: Database, vault: Vault, repository: Repository) -> str:
+    """How a repository that is fetched over http gets credentials. A password of its URL is used before a token."""
     name, remote = projects.get(db, repository.project_id).name, hosting.remote_of(repository)
-    missing = f"its {'user and password' if repository.has_login else 'credentials'} are missing, wrong or not enough"
-    if forge_access.has_api(repository) and not repository.has_login:
+    _, password = git_logins.of(db, vault, repository.id)
+    missing = f"its {'user and password' if password else 'credentials'} are missing, wrong or not enough"
+    if forge_access.has_api(repository) and not password:
         return f"{missing}: `pushmill project set-token {name}` takes a token"
     scheme, _, rest = (remote.address if remote else "").partition("://")
     return f"{missing}: `pushmill project set-url {name} {scheme}://USER:TOKEN@{rest}` takes a user with a password or token"
