@@ -123,8 +123,8 @@ def test_a_new_branch_without_commits_is_read(sender: Sender) -> None:
 
 @each
 def test_what_did_not_move_is_a_test_and_runs_nothing(sender: Sender) -> None:
-    for sha in (A, ZERO):
-        assert ignored(delivered(sender, sender.push(Moved(before=sha, after=sha))))
+    assert ignored(delivered(sender, sender.push(Moved(before=A, after=A))))
+    assert ignored(delivered(sender, sender.push(Moved(ref="refs/tags/v1", before=ZERO, after=ZERO))))
 
 
 @each

@@ -23,7 +23,7 @@ from web.services.presentation.comment_text import code
 
 NAMES = st.text(min_size=1, max_size=300)
 TARGETS = st.lists(st.builds(Target, kind=st.sampled_from(TargetKind), name=NAMES), min_size=1, max_size=6, unique=True)
-INFRASTRUCTURE = {"image", "input", "output", "disk", "interrupted", "runner_lost", "internal"}
+INFRASTRUCTURE = {"environment", "image", "input", "output", "disk", "interrupted", "runner_lost", "internal"}
 
 
 def execution(state: State = State.COMPLETE, **more: object) -> Execution:
