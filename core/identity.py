@@ -1,4 +1,4 @@
-"""Who somebody is to the server, and for what: tokens with their scopes."""
+"""Users as known by a token, and what tokens are for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """A user, as known by one token. A session is over when its token has another `generation` than it began with."""
+    """A user, as known by one token.
+
+    A session is over when the token's `generation` is no longer the one that the session began with.
+    """
 
     user: User
     token_id: int

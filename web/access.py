@@ -214,7 +214,7 @@ def _check_git() -> None:
 
 
 def _admit(identity: Identity, action: Action) -> None:
-    """Go on as this identity. Raises Forbidden when it may not do that."""
+    """Let the request continue as this identity. Raises Forbidden when it may not do that."""
     if not may(identity, action, _project()):
         raise Forbidden(refusal(identity, action))
     g.identity, g.user = identity, identity.user
@@ -230,7 +230,7 @@ def _project() -> str | None:
 
 
 def refusal(identity: Identity, action: Action) -> str:
-    """Why `may` said no."""
+    """The reason that `may` refuses the action, and the scope that it needs."""
     if action is Action.ADMINISTER and not identity.user.is_admin:
         return "Only an administrator may do this."
     needed = " or ".join(scope for scope, actions in ACTIONS.items() if action in actions)
@@ -267,7 +267,7 @@ def recognise(username: str, token: str) -> Identity | None:
 
 
 def begin_session(identity: Identity) -> None:
-    """Make the session a new one of this identity."""
+    """Replace the session by a new one of this identity."""
     session.clear()
     session["token"], session["generation"] = identity.token_id, identity.generation
     session.permanent = True
@@ -281,7 +281,7 @@ def end_session() -> None:
 
 
 def session_identity() -> Identity | None:
-    """The person whose session cookie came along, if any, and if it is not over."""
+    """The identity of the request's session cookie; None without one, or when the session is over."""
     token_id, generation = session.get("token"), session.get("generation")
     if not isinstance(token_id, int) or not isinstance(generation, str):
         return None

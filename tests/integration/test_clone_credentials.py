@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -108,17 +109,16 @@ def test_those_that_an_older_version_stored_in_the_url_are_split_at_the_start(
     assert "refs/heads/main" in remotes.refs(pushes.db, pushes.config, pushes.vault, repository(pushes))
 
 
-def test_a_start_that_is_killed_while_it_splits_leaves_all_as_it_was(
-    pushes: PushServer, gogs: GitServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_start_that_ends_while_it_splits_leaves_all_as_it_was(pushes: PushServer, gogs: GitServer) -> None:
     for name in ("model", "other"):
         pushes.add_project(name, "gogs", url(gogs, ""))
     execute(pushes.db, "UPDATE repository SET url = ?", (url(gogs),))
-    with monkeypatch.context() as patch:
-        patch.setattr(projects, "cut_out", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            setup.prepare(pushes.config)
-    assert repository(pushes).url == url(gogs)
+    fault = "CREATE TRIGGER fault BEFORE UPDATE OF git_login ON repository WHEN OLD.id = 2 BEGIN SELECT RAISE(FAIL, 'x'); END"
+    pushes.db.execute(fault)
+    with pytest.raises(sqlite3.IntegrityError):
+        setup.prepare(pushes.config)
+    assert {item.url for item in projects.fetched_from_elsewhere(pushes.db)} == {url(gogs)}
+    pushes.db.execute("DROP TRIGGER fault")
     setup.prepare(pushes.config)
     assert {item.url for item in projects.fetched_from_elsewhere(pushes.db)} == {url(gogs, "")}
 
