@@ -31,7 +31,9 @@ def test_that_skips_for_another_reason(): pytest.skip("a full moon")
 def test_what_is_missing_skips_tests_at_home_and_fails_them_in_ci(tmp_path: Path, ci: str, outcomes: str) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
-    (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {ROOT / 'tests'}\nmarkers =\n docker: x\n payloads: x\n")
+    (tmp_path / "pytest.ini").write_text(
+        f"[pytest]\npythonpath = {ROOT / 'tests'}\nmarkers =\n docker: x\n payloads: x\n"
+    )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
         env={**os.environ, "CI": ci, "DOCKER_HOST": f"unix://{tmp_path}/none"},
