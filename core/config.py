@@ -120,6 +120,13 @@ class GitConfig:
     fork_bytes: Size = Size(100 * MIB)  # of the head of a fork's pull request that nobody has approved
     fork_time: Seconds = Seconds(120.0)  # that fetching such a head may take
     forks_bytes: Size = Size(GIB)  # of all such heads of a repository
+    # hosts besides the repository's own from which submodules and Git LFS files are fetched
+    submodule_hosts: tuple[str, ...] = ("github.com", "gitlab.com", "bitbucket.org", "codeberg.org", "huggingface.co")
+    submodules: int = 50  # of one commit, those of submodules too
+    submodule_bytes: Size = Size(2 * GIB)  # of one, which is fetched without its history
+    lfs_files: int = 10_000  # Git LFS files of one commit
+    lfs_bytes: Size = Size(50 * GIB)  # all of them together
+    sources_time: Seconds = Seconds(3600.0)  # that fetching all of this for one commit may take
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ class FailureReason(StrEnum):
     NO_OUTPUT = "no_output"  # it printed nothing for the step's no-output-timeout
     ENVIRONMENT = "environment"  # its project may not use the environment
     IMAGE = "image"  # the image cannot be pulled or has no shell
-    INPUT = "input"  # an input cannot be fetched
+    INPUT = "input"  # an input, a submodule or a Git LFS file cannot be fetched
     OUTPUT = "output"  # an output cannot be stored
     PIDS = "pids"  # it reached the process limit
     DISK = "disk"  # the runner has too little free disk

@@ -13,6 +13,8 @@ runner whose lease was given away gets 409 and lets go. Unknown keys are ignored
     POST executions/<uuid>/detail            {attempt, status_detail} → {} | 409
     POST executions/<uuid>/log?LogBatch      lines                   → {"acknowledged": spool bytes} | 409 with the same
     POST executions/<uuid>/preview           {attempt, stream, start, text} → {} | 409; an unfinished line, replaced by the next
+    POST executions/<uuid>/sources           {attempt}               → SourcesReport | 409
+    GET  executions/<uuid>/lfs/<oid>?attempt= (Range)                → bytes | 409; a Git LFS object of its repository
     GET  executions/<uuid>/data/<uuid>?attempt=  (Range)             → bytes | 409; an output that an input of it names
     PUT  executions/<uuid>/outputs/<uuid>?attempt=&name=  bytes      → {"sha256": hex} | 409
     POST executions/<uuid>/final             FinalReport             → {} | 409
@@ -141,6 +143,20 @@ class LeaseOrders(Message):
     lease_s: float
     acknowledged: dict[str, int]
     server_us: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourcesReport(Message):
+    """Submodules and Git LFS objects of an execution's commit: `state` is "wanted", "ready" or "failed".
+
+    `message` says how far fetching is. `missing` and `skipped` are lists of [path, reason]; what was skipped stays an empty
+    directory or a pointer.
+    """
+
+    state: str
+    message: str = ""
+    missing: list[list[str]] = field(default_factory=list)
+    skipped: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from core import git, names
 from core.errors import ExecutionFailed, GitError, InvalidInput
 from core.states import FailureReason
 from runner import trees
+from runner.directory import read_json, write_json
 from runner.locks import held
 
+Complete = Callable[[Path, Path, git.Needed, Callable[[str], None]], list[str]]
 USERNAME = "runner"
 TEMPORARY = ".new-"
 
@@ -49,9 +51,12 @@ def use(cache_dir: Path, tree: Path, mark: Path) -> None:
         mark.symlink_to(tree)
 
 
-def prepare(cache_dir: Path, server_url: str, token: str, project: str, sha: str) -> Path:
+def prepare(
+    cache_dir: Path, server_url: str, token: str, project: str, sha: str, complete: Complete | None = None
+) -> Path:
     """The directory with the files of a commit, fetched from the server if this machine does not have it yet.
 
+    `complete` brings submodules and Git LFS files; without it they stay empty directories and pointers.
     The tree is immutable: mount it, never write to it. Its modification time is the last use of it. Several processes
     may prepare the same commit at once. Raises ExecutionFailed.
     """
@@ -61,12 +66,33 @@ def prepare(cache_dir: Path, server_url: str, token: str, project: str, sha: str
             with _repository(cache_dir, project) as repository:
                 url = f"{server_url.rstrip('/')}/git/{project}.git"
                 git.fetch_commit(repository, url, sha, username=USERNAME, password=token)
-                _export(repository, sha, tree)
+                _export(repository, sha, tree, complete, lambda sha: _fetch_submodule(repository, url, token, sha))
     except (GitError, InvalidInput, OSError) as error:
         raise ExecutionFailed(
             FailureReason.INTERNAL, f"commit {sha[:12]} of {project} cannot be checked out: {error}"
         ) from None
     return tree
+
+
+def notes(tree: Path) -> list[str]:
+    """What is said of the tree of a commit whenever it is used: which of its paths are empty, and why."""
+    found: list[str] = read_json(_notes_of(tree)) or []
+    return found
+
+
+def forget_notes(tree: Path) -> None:
+    """The tree is gone."""
+    _notes_of(tree).unlink(missing_ok=True)
+
+
+def _notes_of(tree: Path) -> Path:
+    return tree.with_name(f".{tree.name}.json")
+
+
+def _fetch_submodule(repository: Path, url: str, token: str, sha: str) -> None:
+    """The server keeps the submodules of a project in a repository beside the project's own."""
+    modules = f"{url.removesuffix('.git')}.modules.git"
+    git.fetch_commit(repository, modules, sha, username=USERNAME, password=token)
 
 
 def _is_there(tree: Path) -> bool:
@@ -88,12 +114,16 @@ def _repository(cache_dir: Path, project: str) -> Iterator[Path]:
         yield repository
 
 
-def _export(repository: Path, sha: str, tree: Path) -> None:
+def _export(repository: Path, sha: str, tree: Path, complete: Complete | None, fetch: Callable[[str], None]) -> None:
     """Write the tree beside its place and move it there whole; whoever comes second throws theirs away."""
     tree.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=tree.parent))
     try:
-        git.export(repository, sha, new)
+        needed = git.export(repository, sha, new)
+        if needed and complete:
+            draft = new.with_name(f"{new.name}.json")  # its own: another slot may write the same
+            write_json(draft, complete(repository, new, needed, fetch))
+            draft.replace(_notes_of(tree))
         new.rename(tree)
     except OSError:
         if not tree.exists():

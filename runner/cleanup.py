@@ -162,6 +162,7 @@ class _Cleanup:
                 if _name(tree) in mounted | _marked(self._host.executions):
                     return False
                 aside = self._set_aside(tree)
+                checkout.forget_notes(tree)
             quarantine.remove(self._host.directory, aside)
             return True
 

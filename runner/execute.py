@@ -27,6 +27,7 @@ from runner.relay import input_requests
 from runner.reporter import Unavailable
 from runner.run import AWAY_S, Cancelled, Run, Task, over_restarts
 from runner.sizes import duration_text, size_text
+from runner.sources import Sources
 from runner.specs import ContainerSpec
 from runner.upload import upload
 
@@ -80,12 +81,18 @@ def check_out(run: Run) -> Path:
     """The commit's tree. What failed is tried once more when the server answers: it was away, or refused the token."""
     host, spec = run.host, run.spec
     origin = (host.cache, host.server_url, host.token, spec.project_name, spec.commit_identifier)
-    try:
-        return checkout.prepare(*origin)
-    except ExecutionFailed as failure:
-        log.warning("%s; trying again", failure)
-    acknowledged(host, spec)
-    return checkout.prepare(*origin)
+    with Sources(run) as sources:
+        try:
+            tree = checkout.prepare(*origin, sources.complete)
+        except ExecutionFailed as failure:
+            if failure.reason is not FailureReason.INTERNAL:
+                raise
+            log.warning("%s; trying again", failure)
+            acknowledged(host, spec)
+            tree = checkout.prepare(*origin, sources.complete)
+    for note in checkout.notes(tree):
+        run.status(note)
+    return tree
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from typing import BinaryIO
 
 from core.errors import ExecutionFailed
 from core.states import FailureReason
-from core.wire import DatumSpec
 from runner.download import Downloaded, Rules, download, parsed, shown
 
 FICLONE = 0x40049409  # ioctl: let one file share the other's blocks until one of them is written
@@ -55,17 +54,17 @@ class Cache:
                 _move(new, target)
             return got, DOWNLOADED
 
-    def obtain_datum(self, found: DatumSpec, target: Path, receive: Callable[[BinaryIO], None]) -> str:
-        """Put an output of the server at `target`; how it was come by in words. `receive` writes it to a file, whole."""
-        if self._has(found.sha256, found.size):
+    def obtain_content(self, sha256: str, size: int, target: Path, receive: Callable[[BinaryIO], None]) -> str:
+        """Put a file of the server at `target`; how it was come by in words. `receive` writes it to a file, whole."""
+        if self._has(sha256, size):
             with contextlib.suppress(FileNotFoundError):  # cleaned up meanwhile
-                _copy(self._content(found.sha256), target)
+                _copy(self._content(sha256), target)
                 return FROM_CACHE
         with self._temporary() as new:
             with new.open("wb") as file:
                 receive(file)
             _copy(new, target)
-            new.replace(self._content(found.sha256))
+            new.replace(self._content(sha256))
         return DOWNLOADED
 
     def _known(self, url: str, limit: int) -> Downloaded | None:

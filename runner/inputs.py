@@ -101,7 +101,9 @@ def _obtain(
     if found.size > limit:
         message = f"{url} is larger than the {size_text(limit)} that are left for inputs"
         raise ExecutionFailed(FailureReason.INPUT, message)
-    return found, store.obtain_datum(found, target, lambda file: datums.receive(found, file, rules.progress))
+    return found, store.obtain_content(
+        found.sha256, found.size, target, lambda file: datums.receive(found, file, rules.progress)
+    )
 
 
 @contextlib.contextmanager

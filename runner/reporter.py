@@ -22,7 +22,16 @@ import urllib3
 
 from core.errors import Conflict, Denied, ExecutionFailed, NotFound, PushmillError
 from core.states import FailureReason
-from core.wire import ExecutionSpec, FinalReport, LeaseOrders, LogBatch, Message, RunnerOrders, RunnerReport
+from core.wire import (
+    ExecutionSpec,
+    FinalReport,
+    LeaseOrders,
+    LogBatch,
+    Message,
+    RunnerOrders,
+    RunnerReport,
+    SourcesReport,
+)
 from runner.masking import Masker
 
 log = logging.getLogger(__name__)
@@ -171,7 +180,20 @@ class Reporter:
 
         Raises NotFound, Conflict, and Unavailable when it was given up.
         """
-        path, at = f"executions/{execution}/data/{datum}?{urlencode({'attempt': attempt})}", 0
+        self._receive(f"executions/{execution}/data/{datum}", attempt, write)
+
+    def fetch_lfs(self, execution: str, attempt: int, oid: str, write: Callable[[bytes], object]) -> None:
+        """The same for a Git LFS object of the execution's repository."""
+        self._receive(f"executions/{execution}/lfs/{oid}", attempt, write)
+
+    def sources(self, execution: str, attempt: int) -> SourcesReport:
+        """How far the server is with the submodules and Git LFS objects of the execution's commit."""
+        return SourcesReport.from_dict(
+            self._call("POST", f"executions/{execution}/sources", _json({"attempt": attempt}))
+        )
+
+    def _receive(self, path: str, attempt: int, write: Callable[[bytes], object]) -> None:
+        path, at = f"{path}?{urlencode({'attempt': attempt})}", 0
 
         def receive() -> None:
             nonlocal at

@@ -55,13 +55,12 @@ NEEDS: dict[str, Callable[[], str]] = {
     "browser": functools.cache(_missing_browser),
     "sshd": functools.cache(_missing_sshd),
     "payloads": _missing_payloads,
+    "lfs": lambda: "" if shutil.which("git-lfs") else "there is no git-lfs",
     "root": lambda: "" if os.geteuid() == 0 else "we are another user",
 }
 
 
-UNWANTED = (
-    "docker|redis|browser|chrom|sshd|payloads|root is missing"  # in the reason of a skipped test: CI must have these
-)
+UNWANTED = "docker|redis|browser|chrom|sshd|payloads|lfs|root is missing"  # in the reason of a skipped test: CI must have these
 
 
 @pytest.hookimpl(wrapper=True)

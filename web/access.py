@@ -207,6 +207,7 @@ def _check_git() -> None:
         g.runner = runners.by_token(db(), password)
     if identity is not None:
         pushes = "git-receive-pack" in (request.args.get("service"), request.path.rpartition("/")[2])
+        pushes = pushes or request.method == "PUT"  # of Git LFS
         _admit(identity, Action.PUSH if pushes else Action.READ)
     elif g.runner is None:
         challenge = Response("Use a token as the password.\n", 401, {"WWW-Authenticate": 'Basic realm="pushmill"'})

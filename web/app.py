@@ -8,7 +8,7 @@ from flask import Flask, Response, request
 from redis import Redis
 
 from core.config import MIB, Config
-from web import access, badges, githttp, live, receive
+from web import access, badges, githttp, lfs, live, receive
 from web.api import downloads, errors, v0
 from web.api import runner as runner_api
 from web.pages import register as register_pages
@@ -39,6 +39,7 @@ def create_app(config: Config) -> Flask:
     for blueprint in (
         receive.blueprint,
         githttp.blueprint,
+        lfs.blueprint,
         live.blueprint,
         badges.blueprint,
         runner_api.blueprint,

@@ -28,6 +28,7 @@ blueprint = Blueprint("githttp", __name__)
 READ, WRITE = "git-upload-pack", "git-receive-pack"
 CHUNK = 64 * 1024
 ANY_SIZE = 1 << 62
+MODULES = ".modules"  # behind a project's name: its submodules, for runners
 HEADER_BYTES = 16 * 1024
 PROTOCOL = re.compile(r"[a-z0-9=:._-]{1,100}")
 FINISH_S = 600.0  # for a push that arrived in full though its pusher has gone
@@ -70,7 +71,7 @@ def _serve(name: str, service: str, endpoint: str) -> Response:
     request.max_content_length = ANY_SIZE  # None would be the application's own limit
     note = unrecorded.begin(access.server().config, repository) if endpoint == WRITE else None
     backend = Backend(
-        _environment(project, repository, service, endpoint),
+        _environment(name, project, repository, service, endpoint),
         request.stream if request.method == "POST" else None,
         note,
     )
@@ -89,7 +90,7 @@ def _opened(db: Database, name: str, service: str) -> tuple[Project, Repository]
         disk.check(server.config, 0)
     runner: Runner | None = g.runner
     if runner is not None:
-        project = projects.by_name(db, name)
+        project = projects.by_name(db, name.removesuffix(MODULES))
         held = [e for e in executions.in_states(db, State.STARTED) if e.project_id == project.id]
         if service != READ or not any(execution.runner_id == runner.id for execution in held):
             raise NotFound("A runner may only fetch from a project while it runs an execution of it.")
@@ -123,10 +124,10 @@ def _after_push(repository: Repository, note: IO[bytes]) -> Callable[[], None]:
     return finish
 
 
-def _environment(project: Project, repository: Repository, service: str, endpoint: str) -> dict[str, str]:
+def _environment(name: str, project: Project, repository: Repository, service: str, endpoint: str) -> dict[str, str]:
     """All that the child and the hook below it see: nothing of ours, nothing of the machine's git configuration."""
-    config = access.server().config
-    path = hosting.repository_path(config, repository)
+    config, for_modules = access.server().config, g.runner is not None and name.endswith(MODULES)
+    path = hosting.modules_path(config, repository) if for_modules else hosting.repository_path(config, repository)
     settings = {"safe.directory": os.path.realpath(path), "uploadpack.allowAnySHA1InWant": "true"}
     if service == WRITE:
         settings["receive.maxInputSize"] = str(max(1, disk.room(config)))

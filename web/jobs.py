@@ -16,9 +16,10 @@ from web.services import disk, dispatch, ingest, launch, lifecycle, pipelines, p
 from web.services.outbox import Teller
 from web.services.polling import Poller
 from web.services.queues import Queues
+from web.services.sources import fetch_wanted
 from web.services.threads import Threads
 from web.services.vault import Vault
-from web.store import deliveries, projects
+from web.store import deliveries, projects, sources
 from web.store.db import checkpoint, connect
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,8 @@ class Sweeper:
         self._lock = threading.Lock()
         self._db = connect(config.database)
         self._poller = Poller(config, vault)
-        self._fetching, self._polling, self._ingesting = Threads(FETCHES), Threads(FETCHES), Threads(INGESTS)
+        self._fetching, self._polling = Threads(FETCHES), Threads(FETCHES)
+        self._ingesting, self._preparing = Threads(INGESTS), Threads(FETCHES)
         self._teller = Teller(config, vault)
         self._checkpoint_at = 0.0
 
@@ -54,6 +56,7 @@ class Sweeper:
             _try(lambda: schedule.store_due(db))
             _try(lambda: self._ingest(db))
             _try(lambda: self._poll(db))
+            _try(lambda: self._fetch_sources(db))
             _try(lambda: lifecycle.recover(db, config.logs_dir, config.limits.runner_silence))
             _try(lambda: launch.restart_lost(db, config))
             _try(lambda: self._advance(db))
@@ -68,6 +71,7 @@ class Sweeper:
         self._fetching.join()
         self._polling.join()
         self._ingesting.join()
+        self._preparing.join()
         self._teller.close()
         with self._lock:
             self._db.close()
@@ -105,6 +109,18 @@ class Sweeper:
         """Beside everything else: a remote may take long to answer."""
         for repository_id in self._poller.due(db):
             self._polling.start(repository_id, self._ask)
+
+    def _fetch_sources(self, db: Database) -> None:
+        """What executions wait for, beside everything else: Git LFS objects may be large."""
+        for repository_id in sources.repositories_with_wanted(db):
+            self._preparing.start(repository_id, self._prepare)
+
+    def _prepare(self, repository_id: int) -> None:
+        db = connect(self._config.database)
+        try:
+            _try(lambda: fetch_wanted(db, self._config, self._vault, repository_id))
+        finally:
+            db.close()
 
     def _ask(self, repository_id: int) -> None:
         db = connect(self._config.database)

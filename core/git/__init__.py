@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from core.git.api import *  # noqa: F403
 
-WITHOUT_PYGIT2 = ("command", "url")  # modules of their own
+WITHOUT_PYGIT2 = ("command", "lfs", "url")  # modules of their own
 
 
 def __getattr__(name: str) -> Any:

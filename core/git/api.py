@@ -4,9 +4,10 @@ Reading never touches a working tree: names, sizes and kinds come from the objec
 is followed or executed here. libgit2 has no helpers and no hooks; the git binary runs through core.git.command.
 """
 
+from core.git.bounded import Bounds, TooLarge, fetch_head, fetch_submodule, forget_head, init_forks, is_shallow
 from core.git.changes import changed_paths, merge_base
 from core.git.command import TooSlow
-from core.git.forks import Bounds, TooLarge, fetch_head, forget_head, init_forks, is_shallow
+from core.git.modules import Module, Needed, lfs_settings, needed, submodules
 from core.git.remotes import (
     MAX_REFS,
     TOKEN_USER,
@@ -40,6 +41,8 @@ __all__ = [
     "TOKEN_USER",
     "Bounds",
     "CommitInfo",
+    "Module",
+    "Needed",
     "RemoteSource",
     "TooLarge",
     "TooSlow",
@@ -50,6 +53,7 @@ __all__ = [
     "fetch_commit",
     "fetch_fork",
     "fetch_head",
+    "fetch_submodule",
     "forget_head",
     "fork_source",
     "has_been",
@@ -58,7 +62,9 @@ __all__ = [
     "init_mirror",
     "is_ancestor",
     "is_shallow",
+    "lfs_settings",
     "merge_base",
+    "needed",
     "pin",
     "pinned",
     "read_file",
@@ -68,4 +74,5 @@ __all__ = [
     "resolve_beginning",
     "set_head_to_first_branch",
     "source_of",
+    "submodules",
 ]

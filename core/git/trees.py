@@ -11,7 +11,8 @@ from typing import Any
 from pygit2.enums import FileMode, ObjectType
 
 from core.errors import GitError
-from core.git import command
+from core.git import command, lfs
+from core.git.modules import Needed
 from core.git.repository import as_git_error, checked_sha, open_repository
 
 MAX_ENTRIES = 500_000  # a few kilobytes of trees that name each other can stand for billions of files
@@ -39,21 +40,23 @@ class _Room:
 
 def export(
     path: Path, sha: str, destination: Path, *, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES
-) -> None:
+) -> Needed:
     """Write the files of a commit into the empty directory `destination`, readable and writable for all.
 
     Executable bits are kept; symbolic links become such, wherever they point: do not follow them on the host.
-    Submodules become empty directories. GitError when a name is one that git refuses (`.git`, `..`, twice the same) or
-    the commit is larger than the limits; what was written until then stays.
+    Submodules become empty directories and Git LFS files stay pointers: both are returned. GitError when a name is one that
+    git refuses (`.git`, `..`, twice the same) or the commit is larger than the limits; what was written until then stays.
     """
     repository = open_repository(path)
     with as_git_error(path):
         tree = repository[checked_sha(sha)].peel(ObjectType.TREE)
         top = os.open(destination, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            _Export(path, repository, _Room(max_entries, max_bytes)).directory(tree, top, "", 0)
+            export = _Export(path, repository, _Room(max_entries, max_bytes))
+            export.directory(tree, top, b"", 0)
         finally:
             os.close(top)
+    return export.needed
 
 
 class _Export:
@@ -61,20 +64,21 @@ class _Export:
 
     def __init__(self, path: Path, repository: Any, room: _Room) -> None:
         self._path, self._repository, self._room = path, repository, room
+        self.needed = Needed()
 
-    def directory(self, tree: Any, descriptor: int, prefix: str, depth: int) -> None:
+    def directory(self, tree: Any, descriptor: int, prefix: bytes, depth: int) -> None:
         if depth > MAX_DEPTH:
-            raise GitError(f"{prefix[:200]} lies deeper than {MAX_DEPTH} directories")
+            raise GitError(f"{_shown(prefix[:200])} lies deeper than {MAX_DEPTH} directories")
         os.fchmod(descriptor, 0o777)
         for entry in tree:
             name = _checked_name(entry.raw_name, prefix)
-            shown = prefix + name.decode("utf-8", "replace")
             try:
-                self._entry(entry, name, descriptor, shown, depth)
+                self._entry(entry, name, descriptor, prefix + name, depth)
             except FileExistsError:
-                raise GitError(f"the commit has {shown!r} twice") from None
+                raise GitError(f"the commit has {_shown(prefix + name)!r} twice") from None
 
-    def _entry(self, entry: Any, name: bytes, parent: int, shown: str, depth: int) -> None:
+    def _entry(self, entry: Any, name: bytes, parent: int, place: bytes, depth: int) -> None:
+        shown = _shown(place)
         if entry.filemode in (FileMode.TREE, FileMode.COMMIT):
             self._room.take(0, shown)
             os.mkdir(name, 0o777, dir_fd=parent)
@@ -82,13 +86,15 @@ class _Export:
             descriptor = os.open(name, flags, dir_fd=parent)
             try:
                 submodule = entry.filemode == FileMode.COMMIT
-                self.directory(() if submodule else entry, descriptor, f"{shown}/", depth + 1)
+                if submodule:
+                    self.needed.submodules.append((os.fsdecode(place), str(entry.id)))
+                self.directory(() if submodule else entry, descriptor, place + b"/", depth + 1)
             finally:
                 os.close(descriptor)
         elif entry.filemode == FileMode.LINK:
             self._link(entry, name, parent, shown)
         else:
-            self._file(entry, name, parent, shown)
+            self._file(entry, name, parent, place)
 
     def _link(self, entry: Any, name: bytes, parent: int, shown: str) -> None:
         self._room.take(0, shown)
@@ -96,9 +102,9 @@ class _Export:
             raise GitError(f"the target of the symbolic link {shown!r} is too long")
         os.symlink(bytes(entry.data), name, dir_fd=parent)
 
-    def _file(self, entry: Any, name: bytes, parent: int, shown: str) -> None:
+    def _file(self, entry: Any, name: bytes, parent: int, place: bytes) -> None:
         size = self._repository.odb.read_header(entry.id)[1]
-        self._room.take(size, shown)
+        self._room.take(size, _shown(place))
         descriptor = os.open(name, NEW_FILE, 0o666, dir_fd=parent)
         try:
             os.fchmod(descriptor, 0o777 if entry.filemode & stat.S_IXUSR else 0o666)  # whatever the umask
@@ -107,8 +113,18 @@ class _Export:
                 command.run(arguments, repository=self._path, time_limit_s=STREAM_LIMIT_S, stdout=descriptor)
             else:
                 _write_all(descriptor, memoryview(entry))
+                self._note_pointer(entry, size, place)
         finally:
             os.close(descriptor)
+
+    def _note_pointer(self, entry: Any, size: int, place: bytes) -> None:
+        pointer = lfs.parse_pointer(os.fsdecode(place), bytes(entry.data)) if size <= lfs.POINTER_BYTES else None
+        if pointer is not None:
+            self.needed.pointers.append(pointer)
+
+
+def _shown(place: bytes) -> str:
+    return place.decode("utf-8", "replace")
 
 
 def _write_all(descriptor: int, data: memoryview) -> None:
@@ -116,7 +132,7 @@ def _write_all(descriptor: int, data: memoryview) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def _checked_name(name: bytes, prefix: str) -> bytes:
+def _checked_name(name: bytes, prefix: bytes) -> bytes:
     if name in (b"", b".", b"..") or b"/" in name or b"\0" in name or name.lower() in NAMES_OF_GIT:
-        raise GitError(f"the commit holds {prefix}{name.decode('utf-8', 'replace')!r}, a name that git refuses")
+        raise GitError(f"the commit holds {_shown(prefix)}{_shown(name)!r}, a name that git refuses")
     return name

@@ -20,7 +20,7 @@ from werkzeug.serving import make_server
 from core import config as configuration
 from core.config import Config
 from core.model import Commit, Execution
-from web import access, githttp, receive
+from web import access, githttp, lfs, receive
 from web.jobs import Sweeper
 from web.services import dispatch, hosting, ingest, setup, vault
 from web.services.queues import Queues
@@ -66,6 +66,7 @@ class PushServer:
         app.extensions["pushmill"] = access.Server(config=self.config, queues=self.queues, vault=self.vault)
         app.register_blueprint(receive.blueprint)
         app.register_blueprint(githttp.blueprint)
+        app.register_blueprint(lfs.blueprint)
         access.init_app(app)
         self._server = make_server(self.config.server.host, self.config.server.port, app, threaded=True)
         self._server.daemon_threads = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from api_server import RUNNER_TOKENS, ApiServer
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
+from core.git import lfs
 from web import access
 from web.services import hosting
 from web.store import executions, runners
@@ -29,6 +31,10 @@ QUERY: dict[str, Any] = {
 }  # fmt: skip
 
 
+CONTENT = b"an object of Git LFS"
+OID = hashlib.sha256(CONTENT).hexdigest()
+
+
 @dataclass
 class Held:
     """A server where runner one holds an execution of project `demo`, which reads an output."""
@@ -42,7 +48,7 @@ class Held:
         for rule in self.api.app.url_map.iter_rules():
             if rule.rule.startswith(prefix):
                 datum = self.datum if "GET" in (rule.methods or set()) else str(uuid.uuid4())
-                values = {"execution": self.execution, "datum": datum, "name": "demo"}
+                values = {"execution": self.execution, "datum": datum, "name": "demo", "oid": OID}
                 path = self.api.app.url_map.bind("localhost").build(
                     rule.endpoint, {name: values[name] for name in rule.arguments}, method=method_of(rule)
                 )
@@ -56,7 +62,7 @@ class Held:
         headers = {"Authorization": authorization}
         with self.api.app.test_client() as client:
             answer = client.open(path, method=method, query_string=QUERY, headers=headers, **body)
-        if path.startswith("/git/") or "/data/" in path:
+        if path.startswith("/git/") or "/data/" in path or "/lfs/" in path:
             answer.close()  # what git or the file itself answers is not of interest here
         return answer
 
@@ -85,6 +91,8 @@ def held(api: ApiServer) -> Held:
     subprocess.run(["git", "init", "--quiet", "--bare", path], check=True)
     datum = api.stored()
     execution, _ = api.started(images=[f"datum://{datum}"])
+    objects = hosting.lfs_path(api.config, hosting.repository_of(api.db, api.demo))
+    lfs.store_object(objects, OID, len(CONTENT), [CONTENT])
     return Held(api, execution, datum)
 
 
@@ -131,7 +139,8 @@ def test_a_runner_reads_the_repositories_of_what_it_holds_and_writes_to_none(hel
     walked = 0
     for method, path, _ in held.routes("/git/"):
         asked = {name: held.ask(method, path, basic(RUNNER_TOKENS[name])).status_code for name in RUNNER_TOKENS}
-        assert asked == {"one": 404 if path.endswith("receive-pack") else 200, "two": 404}, path
+        not_theirs = path.endswith("receive-pack") or "/info/lfs/" in path
+        assert asked == {"one": 404 if not_theirs else 200, "two": 404}, path
         assert held.ask(method, path, basic("pm_unknown")).status_code == 401
         assert held.ask(method, path, token(RUNNER_TOKENS["one"])).status_code == 401
         walked += 1

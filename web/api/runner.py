@@ -12,11 +12,13 @@ from werkzeug.exceptions import ClientDisconnected, LengthRequired
 
 from core.config import MIB
 from core.errors import InvalidInput
-from core.wire import FinalReport, LogBatch, RunnerReport
+from core.wire import FinalReport, LogBatch, RunnerReport, SourcesReport
 from web import access
 from web.api.answers import answer
-from web.services import datums, disk, dispatch, downloads, fleet, launch, lifecycle, outputs
-from web.store import executions, logs, usage
+from web.services import datums, disk, dispatch, downloads, fleet, launch, lfs_serving, lifecycle, outputs
+from web.services import sources as commit_sources
+from web.store import executions, logs, projects, usage
+from web.store.sources import WANTED
 
 CHUNK_BYTES = MIB
 MAX_INTEGER = 2**53  # sizes and times are far below it
@@ -117,6 +119,32 @@ def get_datum(execution: str, datum: uuid.UUID) -> Response:
     """The file, or the range of it that is asked for: a runner goes on where a transfer broke off."""
     found = datums.held(access.db(), access.current_runner(), execution, _number("attempt"), str(datum))
     return downloads.send(access.server().config.outputs_dir, found)
+
+
+@blueprint.post("/executions/<execution>/sources")
+@access.runner
+def sources(execution: str) -> Response:
+    """Asked each second while the worker fetches what the commit needs."""
+    db, attempt = access.db(), _whole(_body().get("attempt"), "attempt")
+    found = commit_sources.ask(db, lifecycle.held(db, access.current_runner(), execution, attempt))
+    if found.state == WANTED:
+        access.server().queues.nudge_soon()
+    report = SourcesReport(
+        state=found.state,
+        message=found.message,
+        missing=[list(reason) for reason in found.missing],
+        skipped=[list(reason) for reason in found.skipped],
+    )
+    return answer(report.to_dict())
+
+
+@blueprint.get("/executions/<execution>/lfs/<oid>")
+@access.runner
+def lfs_object(execution: str, oid: str) -> Response:
+    """Any object of the project's repositories, as with commits."""
+    db = access.db()
+    held = lifecycle.held(db, access.current_runner(), execution, _number("attempt"))
+    return lfs_serving.send(db, access.server().config, projects.get(db, held.project_id), oid)
 
 
 @blueprint.put("/executions/<execution>/outputs/<uuid:datum>")

@@ -11,7 +11,7 @@ from core.config import Config
 from core.errors import GitError
 from core.git import url as git_url
 from core.model import PullRequest, PullRequestEvent, Repository
-from web.services import hosting, remotes
+from web.services import disk, hosting, remotes
 from web.services.heads import MISSING_ATTEMPTS, CommitMissing, HeadRefused
 from web.services.trigger import Source
 from web.services.vault import Vault
@@ -35,7 +35,7 @@ def fetch(db: Database, config: Config, vault: Vault, source: Source, event: Pul
     head is the one that counts. Raises CommitMissing, or HeadRefused beyond the bounds.
     """
     path, ref = hosting.forks_path(config, source.repository), f"refs/pull/{event.number}/head"
-    bounds = git.Bounds(bytes=config.git.fork_bytes, all_bytes=config.git.forks_bytes)
+    bounds = git.Bounds(bytes=min(config.git.fork_bytes, max(1, disk.room(config))), all_bytes=config.git.forks_bytes)
     try:
         git.init_forks(path, source.path)
         remote, remote_ref = _place(db, config, vault, source.repository, event)

@@ -36,6 +36,16 @@ def forks_path(config: Config, repository: Repository) -> Path:
     return config.git_dir / f"{repository.id}.forks.git"
 
 
+def modules_path(config: Config, repository: Repository) -> Path:
+    """Where the commits of its submodules are kept."""
+    return config.git_dir / f"{repository.id}.modules.git"
+
+
+def lfs_path(config: Config, repository: Repository) -> Path:
+    """Where its Git LFS objects are kept, and those of its submodules."""
+    return config.git_dir / f"{repository.id}.lfs"
+
+
 def webhook_path(project: Project, forge: str) -> str:
     """Where deliveries for a project go, below the server's URL."""
     return f"/hooks/{project.name}/{'plain' if forge == projects.HOSTED else forge}"

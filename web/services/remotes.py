@@ -14,6 +14,7 @@ from core.errors import GitDenied, GitError, InvalidDelivery
 from core.model import Repository
 from hooks import post_receive
 from web.services import forge_access, git_logins, hosting
+from web.services.places import Login
 from web.services.vault import Vault
 from web.store import projects
 
@@ -54,6 +55,13 @@ def source(
 ) -> git.RemoteSource:
     """The remote of a repository with its credentials, for the functions of `core.git` that take one. Raises GitError."""
     return git.source_of(_url(repository), time_limit_s=time_limit_s, **_access(db, config, vault, repository))
+
+
+def login(db: Database, vault: Vault, repository: Repository) -> Login:
+    """The credentials of a repository."""
+    key = projects.ssh_key(db, repository.id)
+    user, password = _login(db, vault, repository)
+    return Login(ssh_key=vault.decrypt(key) if key else None, user=user, password=password)
 
 
 def refs(db: Database, config: Config, vault: Vault, repository: Repository) -> dict[str, tuple[str, ...]]:

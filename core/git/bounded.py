@@ -1,7 +1,7 @@
-"""Heads of forks' pull requests: strangers' commits, fetched without their history and within bounds.
+"""Single commits, fetched without their history and within bounds: heads of forks' pull requests, and submodules.
 
-They are kept in a repository of their own that borrows the mirror's objects. The mirror never gets a shallow commit: that
-would cut the history of every branch into which it is merged later. Removing a head frees its space.
+They are kept apart from the mirror, which never gets a shallow commit: that would cut the history of every branch into
+which it is merged later. The repository of heads borrows the mirror's objects, and removing a head frees its space.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from core.errors import GitError
 from core.git import command, remotes
 from core.git.remotes import Source
-from core.git.repository import as_git_error, checked_ref, init_mirror, open_repository, pinned
+from core.git.repository import PINS, as_git_error, checked_ref, checked_sha, init_mirror, open_repository, pinned
 
 PRUNE_LIMIT_S = 600.0
 BLOCK = 512  # bytes; the limit of a file's size is a number of these
@@ -58,14 +58,26 @@ def fetch_head(path: Path, source: Source, ref: str, *, kept_as: str, bounds: Bo
             limit = min(bounds.bytes, bounds.all_bytes - _size(path))
         if limit <= 0:
             raise TooLarge(f"the heads of pull requests from forks take up more than {bounds.all_bytes:,} bytes")
-        try:
-            remotes.by_git(path, source, ["--depth=1"], [f"+{checked_ref(ref)}:{kept}"], file_limit=limit)
-        except GitError:
-            if remotes.partial_packs_size(path) >= limit - BLOCK:  # the kernel lets it write up to the limit
-                raise TooLarge(f"it is larger than {limit:,} bytes") from None
-            raise
-        finally:
-            remotes.remove_partial_packs(path)
+        _fetch(path, source, f"+{checked_ref(ref)}:{kept}", limit)
+
+
+def fetch_submodule(path: Path, source: Source, sha: str, *, max_bytes: int) -> None:
+    """Fetch a commit by its name and pin it. Nothing happens when it is there. Raises TooLarge, TooSlow and GitError."""
+    ref = PINS + checked_sha(sha)
+    with remotes.one_writer(path), remotes.errors_about(source):
+        if ref not in open_repository(path).references:  # the ref is written last: with it the commit is whole
+            _fetch(path, source, f"+{sha}:{ref}", max_bytes)
+
+
+def _fetch(path: Path, source: Source, refspec: str, limit: int) -> None:
+    try:
+        remotes.by_git(path, source, ["--depth=1"], [refspec], file_limit=limit)
+    except GitError:
+        if remotes.partial_packs_size(path) >= limit - BLOCK:  # the kernel lets it write up to the limit
+            raise TooLarge(f"it is larger than {limit:,} bytes") from None
+        raise
+    finally:
+        remotes.remove_partial_packs(path)
 
 
 def forget_head(path: Path, kept_as: str) -> None:

@@ -1,9 +1,10 @@
-"""A git server on loopback: `git http-backend` behind the standard library, with basic authentication."""
+"""A git server on loopback: `git http-backend` behind the standard library, with basic authentication, and Git LFS."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import subprocess
 import threading
@@ -27,6 +28,9 @@ class GitServer(ThreadingHTTPServer):
         self.redirect: str | None = None  # where all requests are sent on to
         self.public = "/nothing"  # the beginning of paths that need no credentials
         self.credentials_seen: set[str] = set()  # the public paths that were asked for with some
+        self.lfs: dict[str, bytes] = {}  # what git-lfs uploaded, and what is given of it
+        self.lfs_batches: list[dict[str, Any]] = []
+        self.lfs_site = ""  # where objects are said to be; "" = here
 
     @property
     def url(self) -> str:
@@ -56,10 +60,41 @@ class Handler(BaseHTTPRequestHandler):
             self.server.credentials_seen.add(self.path)
         if not public and self.headers.get("Authorization") != f"Basic {self.server.credentials}":
             return self._plain(401, {"WWW-Authenticate": 'Basic realm="git"'})
+        if "/info/lfs/" in self.path:
+            return self._lfs(body)
         return self._backend(body)
 
     def do_POST(self) -> None:
         self.do_GET()
+
+    def do_PUT(self) -> None:
+        self.do_GET()
+
+    def _lfs(self, body: bytes) -> None:
+        place, _, oid = self.path.rpartition("/")
+        if oid == "batch":
+            asked = json.loads(body)
+            self.server.lfs_batches.append(asked)
+            objects = [self._lfs_object(place, asked["operation"], item) for item in asked["objects"]]
+            return self._content(200, json.dumps({"transfer": "basic", "objects": objects}).encode())
+        if self.command == "PUT":
+            self.server.lfs[oid] = body
+        found = self.server.lfs.get(oid)
+        return self._content(404, b"{}") if found is None else self._content(200, found)
+
+    def _lfs_object(self, place: str, operation: str, item: dict[str, Any]) -> dict[str, Any]:
+        known, href = item["oid"] in self.server.lfs, f"{self.server.lfs_site or self.server.url}{place}/{item['oid']}"
+        if operation == "download" and not known:
+            return item | {"error": {"code": 404, "message": "no such object"}}
+        return item | {"actions": {} if operation == "upload" and known else {operation: {"href": href}}}
+
+    def _content(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/vnd.git-lfs+json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        self.wfile.flush()
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":

@@ -1,0 +1,115 @@
+"""What a commit needs besides its own files: submodules and Git LFS objects. Files of a commit are hostile text."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pygit2.enums import FileMode, ObjectType
+
+from core.errors import GitError
+from core.git import command, lfs
+from core.git.lfs import Pointer
+from core.git.repository import as_git_error, commit_at, open_repository, read_file
+
+MAX_ENTRIES = 500_000  # a few kilobytes of trees that name each other can stand for billions of files
+MAX_DEPTH = 200
+FILES = (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
+CONFIG_BYTES = 1024**2
+CONFIG_LIMIT_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Module:
+    """A submodule as .gitmodules describes it; `update` is "none" for one that is not to be fetched."""
+
+    url: str
+    update: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needed:
+    """`submodules` are paths and the commits there; `pointers` the files whose content is a Git LFS object.
+
+    Bytes of a path that are no UTF-8 are surrogates.
+    """
+
+    submodules: list[tuple[str, str]] = field(default_factory=list)
+    pointers: list[Pointer] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.submodules or self.pointers)
+
+
+def needed(path: Path, sha: str) -> Needed:
+    """Look through all files of a commit. Raises GitError when there are too many."""
+    repository = open_repository(path)
+    found = Needed()
+    with as_git_error(path):
+        tree = commit_at(repository, sha).peel(ObjectType.TREE)
+        for place, entry in _entries(tree):
+            if entry.filemode == FileMode.COMMIT:
+                found.submodules.append((place, str(entry.id)))
+            elif entry.filemode in FILES and repository.odb.read_header(entry.id)[1] <= lfs.POINTER_BYTES:
+                pointer = lfs.parse_pointer(place, bytes(entry.data))
+                found.pointers.extend([pointer] if pointer else [])
+    return found
+
+
+def submodules(path: Path, sha: str) -> dict[str, Module]:
+    """The submodules that .gitmodules declares, by path. Raises GitError when it cannot be read."""
+    sections: dict[str, dict[str, str]] = {}
+    for key, value in _config(path, sha, ".gitmodules", r"^submodule\..*\.(path|url|update)$"):
+        name, _, field_name = key.removeprefix("submodule.").rpartition(".")
+        sections.setdefault(name, {})[field_name] = value
+    return {
+        found["path"].rstrip("/"): Module(url=found["url"], update=found.get("update", ""))
+        for found in sections.values()
+        if "path" in found and "url" in found
+    }
+
+
+def lfs_settings(path: Path, sha: str) -> dict[str, str]:
+    """`lfs.url` and `lfs.fetchexclude` of .lfsconfig, as far as it has them. Raises GitError when it cannot be read."""
+    return dict(_config(path, sha, ".lfsconfig", r"^lfs\.(url|fetchexclude)$"))
+
+
+def _config(path: Path, sha: str, name: str, pattern: str) -> list[tuple[str, str]]:
+    """Keys and values of a file in git's format, read by git itself; without what it includes."""
+    if read_file(path, sha, name, CONFIG_BYTES) is None:
+        return []
+    arguments = ["config", "--no-includes", f"--blob={sha}:{name}", "-z", "--get-regexp", pattern]
+    try:
+        printed = command.run(
+            arguments,
+            repository=path,
+            time_limit_s=CONFIG_LIMIT_S,
+            stdout=subprocess.PIPE,
+            stdout_limit=2 * CONFIG_BYTES,
+        )
+    except GitError as error:
+        if "ended with code 1" in str(error):  # nothing matches
+            return []
+        raise
+    items = printed.decode("utf-8", "surrogateescape").split("\0")
+    return [(key, value) for key, _, value in (item.partition("\n") for item in items) if key]
+
+
+def _entries(tree: Any) -> Iterator[tuple[str, Any]]:
+    """All entries but directories, with their paths."""
+    waiting, left = [(tree, "", 0)], MAX_ENTRIES
+    while waiting:
+        directory, prefix, depth = waiting.pop()
+        for entry in directory:
+            left -= 1
+            if left < 0 or depth > MAX_DEPTH:
+                raise GitError("the commit has too many files")
+            place = prefix + os.fsdecode(entry.raw_name)
+            if entry.filemode == FileMode.TREE:
+                waiting.append((entry, f"{place}/", depth + 1))
+            else:
+                yield place, entry

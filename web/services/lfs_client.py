@@ -1,0 +1,129 @@
+"""Downloads Git LFS objects from a server that speaks the batch API.
+
+https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md: a list of objects is answered with where each is. The
+credentials go to the server that was asked and to its own address alone; redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import ssl
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+
+from core.errors import GitError
+from core.git import TooSlow
+from core.git.lfs import Pointer
+
+MEDIA_TYPE = "application/vnd.git-lfs+json"
+ANSWER_BYTES = 4 * 1024**2
+CHUNK = 256 * 1024
+TIMEOUT = urllib3.Timeout(connect=20, read=60)
+SHOWN = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """Where an object is downloaded from."""
+
+    href: str
+    headers: Mapping[str, str]
+
+
+class LfsClient:
+    """Asks one server. `endpoint` ends in `/info/lfs`; `deadline` is by time.monotonic. Use as a context manager."""
+
+    def __init__(self, endpoint: str, login: tuple[str, str] | None, *, allow_http: bool, deadline: float) -> None:
+        self._endpoint, self._allow_http, self._deadline = endpoint.rstrip("/"), allow_http, deadline
+        self._secret = login[1] if login else ""
+        pair = base64.b64encode(f"{login[0]}:{login[1]}".encode()).decode() if login else ""
+        self._authorization = {"Authorization": f"Basic {pair}"} if pair else {}
+        self._http = urllib3.PoolManager(ssl_context=ssl.create_default_context(), retries=False, timeout=TIMEOUT)
+
+    def __enter__(self) -> LfsClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.clear()
+
+    def locate(self, pointers: Sequence[Pointer]) -> dict[str, Action | str]:
+        """By object, where it is, or why the server does not give it. Raises GitError when it cannot be asked."""
+        objects = [{"oid": pointer.oid, "size": pointer.size} for pointer in pointers]
+        body = json.dumps({"operation": "download", "transfers": ["basic"], "objects": objects}).encode()
+        headers = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE, **self._authorization}
+        with self._answer("POST", f"{self._endpoint}/objects/batch", headers, body) as response:
+            data = b"".join(self._chunks(response, ANSWER_BYTES))
+        try:
+            found = json.loads(data)["objects"]
+            return {str(item["oid"]): self._action(item) for item in found}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise GitError(f"{self._endpoint} does not answer as a Git LFS server") from None
+
+    def download(self, action: Action, size: int) -> Iterator[bytes]:
+        """The content of an object, of at most a little more than `size` bytes. Raises GitError."""
+        with self._answer("GET", action.href, {"Accept-Encoding": "identity", **action.headers}, None) as response:
+            yield from self._chunks(response, size)
+
+    def _action(self, item: Mapping[str, Any]) -> Action | str:
+        if error := item.get("error"):
+            return self._printable(f"the server says: {error.get('message') or error.get('code')}")
+        download = (item.get("actions") or {}).get("download")
+        if not download:
+            return "the server says nothing of where it is"
+        headers = {str(name): str(value) for name, value in (download.get("header") or {}).items()}
+        href = str(download["href"])
+        if not any(name.lower() == "authorization" for name in headers) and _origin(href) == _origin(self._endpoint):
+            headers |= self._authorization
+        return Action(href=href, headers=headers)
+
+    @contextlib.contextmanager
+    def _answer(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        place = self._printable(url.partition("?")[0])
+        if urlsplit(url).scheme not in (("https", "http") if self._allow_http else ("https",)):
+            raise GitError(f"{place} is not https; [git] allow_http turns http on")
+        try:
+            response = self._http.request(
+                method, url, body=body, headers=dict(headers), redirect=False, preload_content=False
+            )
+            with contextlib.closing(response):
+                if response.status != 200:
+                    raise GitError(
+                        f"{place} answers {response.status} {response.reason or ''}".rstrip() + _way_out(response)
+                    )
+                yield response
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise GitError(self._printable(f"{place}: {type(error).__name__}: {error}")) from None
+
+    def _chunks(self, response: urllib3.BaseHTTPResponse, limit: int) -> Iterator[bytes]:
+        received = 0
+        for chunk in response.stream(CHUNK, decode_content=False):
+            received += len(chunk)
+            if time.monotonic() > self._deadline:
+                raise TooSlow("fetching took longer than [git] sources_time allows")
+            yield chunk
+            if received > limit:
+                return
+
+    def _printable(self, text: str) -> str:
+        text = text.replace(self._secret, "…") if self._secret else text
+        return "".join(c if c.isprintable() else " " for c in text)[: 2 * SHOWN]
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _way_out(response: urllib3.BaseHTTPResponse) -> str:
+    if response.status in (401, 403, 404):
+        return ": the project's credentials are missing, wrong or not enough"
+    return ": redirects are not followed" if 300 <= response.status < 400 else ""

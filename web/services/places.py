@@ -1,0 +1,89 @@
+"""Which repositories a commit may name as submodules or Git LFS servers, and who gets the project's credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from core import git
+from core.errors import GitError
+from core.git import url as git_url
+from core.git.url import RemoteUrl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """The credentials of a repository: a key for ssh, user and password for http."""
+
+    ssh_key: bytes | None = None
+    user: str = git.TOKEN_USER
+    password: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What may be fetched. `home` is the project's own repository elsewhere with its `login`, None when it has none."""
+
+    home: RemoteUrl | None
+    login: Login
+    hosts: Collection[str]
+    allow_local: bool
+    allow_http: bool
+
+    def place(self, url: str, parent: RemoteUrl | None) -> RemoteUrl:
+        """The remote that a commit of `parent` names. Raises GitError with the reason why it is not fetched."""
+        if url.startswith(("./", "../")):
+            if parent is None:
+                raise GitError(
+                    f"its URL {url[:200]!r} is relative to the repository's, which was pushed to this server and has none"
+                )
+            url = relative(parent.address, url)
+        remote = git_url.parse(url, allow_local=self.allow_local, allow_http=self.allow_http)
+        home = self.home
+        if remote.scheme == "file":
+            if home is None or home.scheme != "file":
+                raise GitError(f"{remote.address} is on the server's disk, and the repository is not")
+        elif not (home and remote.host == home.host):
+            if remote.host not in self.hosts:
+                raise GitError(f"{remote.address}: host {remote.host} is not one of [git] submodule_hosts")
+            if remote.scheme == "ssh":
+                raise GitError(f"{remote.address}: the repository's key is not shown to other hosts; use https://")
+        return remote
+
+    def login_for(self, remote: RemoteUrl) -> Login:
+        """The project's credentials where they belong: on its repository's own host, and never over a weaker channel."""
+        if self.home is None or remote.username or remote.password or not _same_owner(self.home, remote):
+            return Login()
+        return self.login
+
+
+def relative(base: str, url: str) -> str:
+    """What a relative URL in .gitmodules means, by git's rules. Raises GitError when it leads out of the host."""
+    base, prefix = base.rstrip("/"), base.partition("://")[0] + "://" if "://" in base else ""
+    while url.startswith(("./", "../")):
+        up, _, url = url.partition("/")
+        if up == "..":
+            cut = max(base.rfind("/"), base.rfind(":"))
+            if cut < len(prefix) or (prefix and "/" not in base[len(prefix) :]):
+                raise GitError(f"{url[:200]!r} leads out of {base}")
+            base = base[: cut + 1] if base[cut] == ":" else base[:cut]
+    return f"{base}{url}" if base.endswith(":") else f"{base}/{url}"
+
+
+def _same_owner(home: RemoteUrl, remote: RemoteUrl) -> bool:
+    if home.host != remote.host:
+        return False
+    if home.scheme == remote.scheme:
+        return _netloc(home) == _netloc(remote)
+    if remote.scheme == "https":
+        return home.scheme == "ssh" and _port(remote) is None
+    return remote.scheme == "ssh"
+
+
+def _netloc(remote: RemoteUrl) -> tuple[str, int | None]:
+    return remote.host, _port(remote)
+
+
+def _port(remote: RemoteUrl) -> int | None:
+    return urlsplit(remote.address).port if "://" in remote.address else None
