@@ -5,9 +5,9 @@
 
 # HOST counts only on the command line: some shells export a variable of that name.
 host := $(if $(filter command,$(firstword $(origin HOST))),$(HOST))
-export DATA PORT host
+export DATA PORT UPGRADE host
 
-.PHONY: up test chaos vendor
+.PHONY: up test chaos vendor lock audit
 
 up:
 	@.ci/locked .ci/prepare-up
@@ -26,6 +26,14 @@ test:
 chaos:
 	@.ci/locked .ci/prepare-test
 	.venv/bin/pytest -m chaos -s tests
+
+# Pins the Python packages in requirements/ after a change of pyproject.toml; UPGRADE=1 takes the newest versions.
+lock:
+	@.ci/locked .ci/lock $${UPGRADE:+--upgrade}
+
+# Looks for known vulnerabilities of the pinned Python packages; needs the network.
+audit:
+	@.ci/audit
 
 # The JavaScript library of the charts, from npm, pinned by package-lock.json.
 vendor:
