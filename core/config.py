@@ -177,7 +177,7 @@ class RunnerConfig:
 class LimitsConfig:
     """`[limits]`: bounds of one execution, and of reading valohai.yaml."""
 
-    log: Size = Size(GIB)  # kept of each stream; the rest is counted
+    log: Size = Size(100 * MIB)  # kept of each stream: one half of its beginning, the other of its end
     output_bytes: Size = Size(10 * GIB)  # apparent sizes together
     output_count: int = 10_000
     metadata: int = 1_000_000  # values that are stored; past its share of them a key is thinned

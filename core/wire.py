@@ -84,7 +84,8 @@ class ExecutionSpec(Message):
     """All that a runner needs to run one execution.
 
     `script` is the shell script that runs the step's commands; `commands` are the same commands after interpolation,
-    for the status lines. `config` is the content of execution.json. `log_bytes` caps what is kept of each stream.
+    for the status lines. `config` is the content of execution.json. `log_bytes` is what is kept of each stream, half
+    of it of its beginning.
     `data` are the outputs that `datum://` URLs of the inputs name, as far as it may read them.
     `memory` (bytes) and `cpus` are the limits of step and environment, 0 for none; `gpus` is a number of whole devices.
     `secrets` names those environment variables whose values must not be shown. `mounts` are those that the environment
@@ -161,7 +162,11 @@ class SourcesReport(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class LogBatch(Message):
-    """Whole lines of one stream. They came from spool bytes `start` to `end` and were printed between `first_us` and `last_us`."""
+    """Whole lines of one stream. They came from spool bytes `start` to `end` and were printed between `first_us` and `last_us`.
+
+    `skipped` bytes before `start` are left out: of a stream past the first half of its limit only the newest part is sent when it
+    comes too fast.
+    """
 
     attempt: int
     stream: str
@@ -169,6 +174,7 @@ class LogBatch(Message):
     end: int
     first_us: int
     last_us: int
+    skipped: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from runner.clock import ServerClock, steady
 from runner.commands import Progress
 from runner.masking import Masker
 from runner.reporter import Reporter
+from runner.sizes import size_text
 from runner.spool import StatusWriter, Tail
 from runner.stdout import Lines
 
@@ -27,6 +28,7 @@ ORDER = ("status", "stdout", "stderr")  # within one poll: "Command 1 of 2: …"
 EAGER_POLL_S, QUIET_POLL_S = 0.005, 0.05
 EAGER_S = 10.0  # after the start and after each growth
 BATCH_INTERVAL_S, BATCH_BYTES = 0.05, 256 * 1024  # post at most so often, or when so much is there
+TAIL_INTERVAL_S = 0.5  # past the first half of its limit a stream is sent at most so often, 4 MiB each time
 PREVIEW_S = 2.0  # an unfinished line is shown so often, if it has changed
 TRACE_INTERVAL_S = 1.0
 GRACE_S = 1.0  # for a mark to come out of its pipe after the script wrote it
@@ -72,11 +74,13 @@ class Stream:
         unread = self.tail.unread
         if self.tail.stream == "status":
             return unread > 0  # at once, before anything that is printed later
+        if self.tail.past_head and not ended:
+            return unread > 0 and now - self.read_at >= TAIL_INTERVAL_S
         return unread > 0 and (ended or unread >= BATCH_BYTES or now - self.read_at >= BATCH_INTERVAL_S)
 
     def unfinished_due(self, ended: bool) -> bool:
-        """The unfinished line is whole: nothing follows, or nothing that is kept."""
-        return self.tail.unfinished and not self.tail.unread and (ended or self.tail.full)
+        """The unfinished line is whole: nothing follows."""
+        return ended and self.tail.unfinished and not self.tail.unread
 
     def preview_due(self) -> bool:
         return self.tail.unfinished and self.tail.stream != "status" and steady() - self.posted_at >= PREVIEW_S
@@ -106,7 +110,7 @@ class Follower:
         attempt: int,
         *,
         offsets: Mapping[str, int],
-        cap: int,
+        limit: int,
         progress: Progress,
         status: StatusWriter,
         masker: Masker,
@@ -114,12 +118,15 @@ class Follower:
     ) -> None:
         self.error: PushmillError | None = None  # why logs can no longer be stored
         self._reporter, self._execution, self._attempt = reporter, execution, attempt
-        self._progress, self._status, self._cap = progress, status, cap
+        self._progress, self._status, self._limit = progress, status, limit
         self._clock = clock
         self._seen = spool / "seen"
         self._touched_at = seen_at = self._seen.stat().st_mtime
         at = {name: offsets.get(name, 0) for name in ORDER}
-        self._streams = [Stream(Tail(spool, name, at[name], cap, masker), at[name], seen_at) for name in ORDER]
+        self._streams = [
+            Stream(Tail(spool, name, at[name], 0 if name == "status" else limit, masker), at[name], seen_at)
+            for name in ORDER
+        ]
         self._printed = [stream for stream in self._streams if stream.tail.stream != "status"]
         self._marks: dict[bytes, int] = {}  # the numbers of all known marks, in their order
         self._boundaries: deque[Boundary] = deque()  # not said yet
@@ -141,9 +148,6 @@ class Follower:
         self._ended.set()
         self._wake.set()
         self._drained.wait()
-        for tail in (stream.tail for stream in self._streams):
-            if tail.dropped:
-                self._say_once(f"{tail.dropped} bytes of {tail.stream} were past the log's limit and are not kept")
 
     def settle(self) -> None:
         """Return when everything, the runner's own lines too, is stored, or cannot be. Nothing is shipped after it."""
@@ -181,7 +185,7 @@ class Follower:
     def _interval(self) -> float:
         if self._ended.is_set() and not self._drained.is_set():
             return 0.0
-        if any(stream.tail.unread >= BATCH_BYTES for stream in self._streams):
+        if any(stream.tail.unread >= BATCH_BYTES and not stream.tail.past_head for stream in self._streams):
             return 0.0
         quiet = steady() - max(stream.grew_at for stream in self._streams)
         return EAGER_POLL_S if quiet < EAGER_S else QUIET_POLL_S
@@ -248,6 +252,7 @@ class Follower:
     def _ship(self, stream: Stream, ended: bool) -> bool:
         clock, now = time.time(), steady()
         stream.notice(clock)
+        stream.tail.skip()
         if stream.due(now, ended):
             lines, first, last = stream.read(clock, lambda mark: self._is_mark(stream, mark), ended)
         elif stream.unfinished_due(ended):
@@ -270,6 +275,7 @@ class Follower:
             end=lines.end,
             first_us=self._clock.us(first),
             last_us=self._clock.us(last),
+            skipped=lines.start - stream.acknowledged,
         )
         stream.acknowledged = self._reporter.log(self._execution, batch, lines.text)
         stream.posted_at = steady()
@@ -293,8 +299,10 @@ class Follower:
         if stream.tail.stream == "status":
             return
         stream.tail.release(stream.acknowledged)
-        if stream.tail.dropped and not stream.told_full:
+        if stream.tail.past_head and not stream.told_full:
             stream.told_full = True
+            limit, rest = size_text(self._limit), size_text(self._limit - self._limit // 2)
             self._say_once(
-                f"{stream.tail.stream} reached the log's limit of {self._cap} bytes; the rest is counted, not kept"
+                f"{stream.tail.stream} is longer than half of the log's limit of {limit}: "
+                f"of what follows the newest {rest} are kept"
             )

@@ -58,7 +58,7 @@ class Run:
             spec.uuid,
             spec.attempt,
             offsets=offsets,
-            cap=spec.log_bytes,
+            limit=spec.log_bytes,
             progress=self.progress,
             status=self.status,
             masker=masker,

@@ -22,7 +22,7 @@ from pathlib import Path
 from core.steps.script import MARK_BEGIN, MARK_END
 from core.wire import STREAMS
 from runner.masking import Masker
-from runner.stdout import LineAssembler, Lines
+from runner.stdout import MAX_LINE, LineAssembler, Lines
 
 PIPES = ("pipe.stdout", "pipe.stderr")
 PROGRAMS = ("main", "script")
@@ -33,6 +33,7 @@ PUNCH_STEP = 1024 * 1024  # bytes that may lie around acknowledged before their 
 BLOCK = 4096
 FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2  # linux/falloc.h
 STATUS_LINE = 4096  # bytes
+NO_LIMIT = 2**62
 MARK_START = MARK_BEGIN.encode()
 MARK = re.compile(re.escape(MARK_START) + rb"(?:start|exit)[ 0-9]{2,12}" + re.escape(MARK_END.encode()))
 MARK_BYTES = 32  # of a mark at most
@@ -99,18 +100,20 @@ class StatusWriter:
 class Tail:
     """Reads one stream from spool byte `offset` on and gives back what lies on disk once it is stored elsewhere.
 
-    Bytes past `cap` are never read: they are only counted (`dropped`) and punched out.
+    All of the first half of `limit` is read. Of what follows the newest half is kept for the reader; what is older and was
+    not read in time is left out.
     """
 
-    def __init__(self, directory: Path, stream: str, offset: int, cap: int, masker: Masker) -> None:
+    def __init__(self, directory: Path, stream: str, offset: int, limit: int, masker: Masker) -> None:
         if stream not in STREAMS:
             raise ValueError(f"there is no stream {stream!r}")
         self.stream = stream
-        self._cap = cap
+        limit = limit or NO_LIMIT
+        self._head, self._window = limit // 2, limit - limit // 2
         self._hold = masker.hold
         self._reader = open_file(directory, stream)
         self._puncher = open_file(directory, stream, os.O_WRONLY)
-        self._punched = 0
+        self._stored, self._outrun = 0, -(-self._head // BLOCK) * BLOCK  # the blocks before them are given back
         self.rewind(offset)
 
     def rewind(self, offset: int) -> None:
@@ -130,16 +133,12 @@ class Tail:
 
     @property
     def unread(self) -> int:
-        return 0 if self.mark else max(0, min(self.size, self._cap) - self._read)
+        return 0 if self.mark else max(0, self.size - self._read)
 
     @property
-    def dropped(self) -> int:
-        """Bytes past the cap so far."""
-        return max(0, self.size - self._cap)
-
-    @property
-    def full(self) -> bool:
-        return self._read >= self._cap
+    def past_head(self) -> bool:
+        """What follows is kept only as far as it is the newest part of the stream."""
+        return self._read >= self._head
 
     @property
     def unfinished(self) -> bool:
@@ -154,7 +153,8 @@ class Tail:
 
         What may be the beginning of a mark waits for its rest unless the stream is `quiet`.
         """
-        data = os.pread(self._reader, min(READ_SIZE, max(0, self._cap - self._read)), self._read)
+        within = self._head - self._read  # what follows the head may be gone already
+        data = os.pread(self._reader, min(READ_SIZE, within) if within > 0 else READ_SIZE, self._read)
         found = next((m for m in MARK.finditer(data) if is_mark(m[0])), None) if MARK_START in data else None
         if found:
             self.mark, data = found[0], data[: found.start()]
@@ -162,7 +162,7 @@ class Tail:
             data = data[: begun.start()]
         self._read += len(data)
         lines = self._lines.feed(data)
-        rest = self._lines.flush("show") if self.mark else None
+        rest = self._lines.flush() if self.mark else None
         if lines and rest:
             return Lines(lines.text + rest.text, lines.start, rest.end)
         return lines or rest
@@ -174,20 +174,30 @@ class Tail:
         self.mark = b""
 
     def flush(self) -> Lines | None:
-        """The unfinished line as a line of its own, or None: nothing follows, or nothing that is kept."""
-        return self._lines.flush("drop" if self.full else "show")
+        """The unfinished line as a line of its own, or None."""
+        return self._lines.flush()
+
+    def skip(self) -> None:
+        """Leave out what comes too fast: past the head, no more than the window is waited to be read."""
+        if self._read < self._head or self.size - self._read <= self._window:
+            return
+        at = self.size - self._window * 3 // 4
+        line_end = os.pread(self._reader, MAX_LINE, at - 1).find(b"\n")
+        self.rewind(at + max(0, line_end))
 
     def release(self, acknowledged: int) -> None:
-        """Give back the disk blocks of what is stored elsewhere, and of what is past the cap."""
-        size = self.size
-        keep_from = size if acknowledged >= self._cap else min(acknowledged, size)
-        end = keep_from // BLOCK * BLOCK
-        if end - self._punched >= PUNCH_STEP:
-            mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
-            _fallocate(
-                self._puncher, mode, self._punched, end - self._punched
-            )  # without it the disk is freed at the end
-            self._punched = end
+        """Give back the disk blocks of what is stored elsewhere, and of what will be left out."""
+        self._stored = self._punch(self._stored, min(acknowledged, self.size))
+        self._outrun = self._punch(self._outrun, self.size - self._window)
+
+    def _punch(self, start: int, end: int) -> int:
+        """Give back the blocks from `start` on, unless they are few; returns where the rest begins."""
+        end = end // BLOCK * BLOCK
+        if end - start < PUNCH_STEP:
+            return start
+        mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+        _fallocate(self._puncher, mode, start, end - start)  # without it the disk is freed at the end
+        return end
 
     def close(self) -> None:
         os.close(self._reader)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 MAX_LINE = 1024 * 1024
 
@@ -72,15 +71,11 @@ class LineAssembler:
         held = 0 if self._returned else self._hold(self.pending)
         return self.pending[: len(self.pending) - held]
 
-    def flush(self, rest: Literal["show", "drop"] = "show") -> Lines | None:
-        """The unfinished line as a line of its own, or None when there is none.
-
-        What is to be held back at its end is shown, since nothing follows; or it is dropped, when what follows is not kept.
-        """
+    def flush(self) -> Lines | None:
+        """The unfinished line as a line of its own, since nothing follows; None when there is none."""
         if not self.unfinished:
             return None
-        shown = self.pending if rest == "show" else self.preview()
-        start, self.consumed = self.consumed, self._position
+        shown, start, self.consumed = self.pending, self.consumed, self._position
         self.pending, self._returned, self._skipped = b"", False, 0
         return Lines(shown + b"\n", start, self.consumed)
 

@@ -106,9 +106,9 @@ class RunnerServer:
         return 200, {}
 
     def _log(self, execution: Recorded, query: dict[str, str], body: bytes) -> tuple[int, Any]:
-        numbers = {name: int(query[name]) for name in ("attempt", "start", "end", "first_us", "last_us")}
+        numbers = {name: int(query[name]) for name in ("attempt", "start", "end", "first_us", "last_us", "skipped")}
         batch = LogBatch(stream=query["stream"], **numbers)
-        if batch.start != execution.acknowledged[batch.stream]:
+        if batch.start - batch.skipped != execution.acknowledged[batch.stream]:
             return 409, {"acknowledged": execution.acknowledged[batch.stream]}
         assert body.endswith(b"\n")
         assert batch.start < batch.end

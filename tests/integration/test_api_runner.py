@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -502,3 +503,33 @@ def test_a_preview_of_anything_else_is_refused(api: ApiServer, more: dict[str, A
     assert api.call(f"executions/{execution}/preview", body).status_code == 400
     wrong = {"attempt": attempt + 1, "stream": "stdout", "start": 0, "text": "a"}
     assert api.call(f"executions/{execution}/preview", wrong).status_code == 409
+
+
+def test_what_a_runner_leaves_out_of_a_log_is_said_at_its_place(api: ApiServer) -> None:
+    execution, attempt = api.started()
+    assert api.log(execution, b"first\n", 0, attempt).status_code == 200
+    assert api.log(execution, b"gap\n", 5006, attempt).status_code == 409
+    assert api.log(execution, b"gap\n", 5006, attempt, skipped=5001).status_code == 409
+    assert api.log(execution, b'{"a": 1}\n', 5006, attempt, skipped=5000).status_code == 200
+    assert api.log(execution, b'{"a": 1}\n', 5006, attempt, skipped=5000).status_code == 200  # once more
+    assert api.log(execution, b"", 5015, attempt, skipped=6000).status_code == 400
+    text = "4.88 KiB of stdout left out: it came faster than its newest part could be sent ([limits] log)"
+    assert said(api, execution)[-3:] == ["first", text, '{"a": 1}']
+
+
+def test_a_stream_past_its_limit_keeps_its_metadata(tmp_path: Path) -> None:
+    api = ApiServer(tmp_path / "data", limits={"log": 2000})
+    execution, attempt = api.started()
+    printed = [b'{"step": %d}\n' % number for number in range(1000)]
+    offset = 0
+    for line in printed:
+        assert api.log(execution, line, offset, attempt).status_code == 200
+        offset += len(line)
+    lines = said(api, execution, limit=0)
+    assert lines[2] == '{"step": 0}'
+    assert lines[-1] == '{"step": 999}'
+    assert sum(line.endswith("the newest part of a stream ([limits] log)") for line in lines) == 1
+    assert len(lines) < 200
+    steps = api.json(f"executions/{execution}/metadata/")
+    assert [point["step"] for point in steps] == list(range(1000))
+    api.close()

@@ -17,7 +17,8 @@ from core.model import Execution
 from core.wire import STREAMS, LogBatch
 from web.store import logs
 from web.store.db import transaction
-from web.store.logs import MESSAGE_BYTES, RECORD, LogLine
+from web.store.log_files import RECORD
+from web.store.logs import MESSAGE_BYTES, LogLine
 
 
 class Log:
@@ -26,9 +27,11 @@ class Log:
     def __init__(self, db: Database, logs_dir: Path, execution: Execution) -> None:
         self.db, self.logs_dir, self.execution = db, logs_dir, execution
 
+    limit = 0
+
     def append(self, text: bytes, stream: str = "stdout", first_us: int = 0, last_us: int = 0) -> None:
         with transaction(self.db):
-            at = logs.length(self.db, self.execution)
+            at = logs.length(self.db, self.execution, self.limit)
             start = at.acknowledged[stream]
             batch = LogBatch(
                 attempt=1, stream=stream, start=start, end=start + len(text), first_us=first_us, last_us=last_us
@@ -180,7 +183,7 @@ def test_files_of_any_content_are_read_without_an_error(shared: ApiServer, data:
 
 def test_a_log_that_was_never_written_is_empty(log: Log) -> None:
     assert log.read() == []
-    logs.sync(log.logs_dir, log.execution)
+    logs.sync(log.logs_dir, log.execution, logs.length(log.db, log.execution))
 
 
 def test_long_lines_are_cut_between_characters_and_their_pieces_have_times_of_their_own(log: Log) -> None:
@@ -243,3 +246,63 @@ def test_a_log_equals_a_plain_list_of_lines(
         assert at.acknowledged[stream] == sum(
             len(line) + 1 for lines, name, *_ in batches if name == stream for line in lines
         )
+
+
+def numbered(*range_: int) -> bytes:
+    return b"".join(b"%09d\n" % number for number in range(*range_))
+
+
+def on_disk(log: Log) -> int:
+    return sum(path.stat().st_size for path in log.paths[0].parent.glob(f"{log.execution.uuid}*.log"))
+
+
+@pytest.mark.parametrize("batch", [1, 7, 100, 2500, 10_000])
+def test_a_stream_past_its_limit_keeps_its_beginning_and_its_end(log: Log, batch: int) -> None:
+    log.limit = 20_000
+    for first in range(0, 10_000, batch):
+        log.append(numbered(first, min(first + batch, 10_000)))
+    found = log.read()
+    gap = next(line for line in found if line.stream == "status")
+    before, after = found[: gap.number], found[found.index(gap) + 1 :]
+    assert [int(line.message) for line in before] == list(range(len(before)))
+    assert [int(line.message) for line in after] == list(range(10_000 - len(after), 10_000))
+    assert gap.text.startswith(f"{gap.count:,} lines of stdout left out: ")
+    assert len(before) + gap.count + len(after) == 10_000
+    assert 1000 - batch <= len(before) <= 1000
+    assert 750 <= len(after) <= 1000
+    assert on_disk(log) <= 20_000
+    assert all(earlier.time_us < later.time_us for earlier, later in pairwise(before + after))
+    assert log.read(9_990, 10) == found[-10:]
+    assert [(line.number, line.count) for line in log.read(gap.number + 5, 2)] == [(gap.number + 5, 2)]
+
+
+def test_other_streams_lose_nothing_to_one_that_is_too_long(log: Log) -> None:
+    log.limit = 2000
+    for number in range(0, 2000, 10):
+        log.append(numbered(number, number + 10))
+        if number % 500 == 0:
+            log.append(b"warning %d\n" % number, "stderr")
+            log.append(b"Command %d\n" % number, "status")
+    assert [line.text for line in log.read() if line.stream == "stderr"] == [
+        f"warning {n}" for n in (0, 500, 1000, 1500)
+    ]
+    said = [line.text for line in log.read(stream="status")]
+    assert [text for text in said if text.startswith("Command")] == [f"Command {n}" for n in (0, 500, 1000, 1500)]
+    assert sum(line.count for line in log.read()) == logs.length(log.db, log.execution).lines
+
+
+def test_a_writer_that_is_killed_in_the_middle_of_a_tail_costs_and_doubles_nothing(log: Log) -> None:
+    log.limit = 2000
+    for number in range(0, 1000, 10):
+        log.append(numbered(number, number + 10))
+        before = log.read()
+        with pytest.raises(ZeroDivisionError), transaction(log.db):
+            at = logs.length(log.db, log.execution, log.limit)
+            start = at.acknowledged["stdout"]
+            batch = LogBatch(attempt=1, stream="stdout", start=start, end=start + 50, first_us=0, last_us=0)
+            logs.append(log.db, log.logs_dir, log.execution, at, batch, b"gone-gone\n" * 5)
+            _ = 1 / 0
+        assert [line.message for line in log.read()][-10:] == [line.message for line in before][-10:]
+    stored = [line.message for line in log.read() if line.stream == "stdout"]
+    assert b"gone-gone" not in stored
+    assert len(stored) == len(set(stored))

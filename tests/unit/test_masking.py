@@ -77,7 +77,7 @@ def shown(values: list[str], parts: list[bytes], max_line: int) -> list[bytes]:
     """What leaves the runner, batch by batch, when the bytes come in these parts."""
     masker = Masker(values)
     assembler = LineAssembler(0, max_line, masker.hold)
-    batches = [assembler.feed(part) for part in parts] + [assembler.flush("show")]
+    batches = [assembler.feed(part) for part in parts] + [assembler.flush()]
     found = [lines for lines in batches if lines is not None]
     assert [lines.start for lines in found[1:]] == [lines.end for lines in found[:-1]]
     return [masker.mask(lines.text) for lines in found]
@@ -97,7 +97,7 @@ def test_any_chunking_is_masked_like_the_whole_line_by_line(
 ) -> None:
     values, data = case
     masker, assembler = Masker(values), LineAssembler(0, max_line, Masker(values).hold)
-    whole = b"".join(lines.text for lines in (assembler.feed(data), assembler.flush("show")) if lines is not None)
+    whole = b"".join(lines.text for lines in (assembler.feed(data), assembler.flush()) if lines is not None)
     expected = b"".join(masker.mask(line) for line in whole.splitlines(keepends=True) or [whole])
     assert b"".join(shown(values, chunks(data, cuts), max_line)) == masker.mask(whole)
     assert masker.mask(whole).split(b"\n") == b"".join([expected]).split(b"\n")
@@ -165,13 +165,13 @@ def test_a_prompt_that_ends_in_the_beginning_of_a_secret_is_shown_without_it() -
     assert masker.mask(lines.text) == b"password: ***\n"
 
 
-def test_what_is_held_comes_out_at_the_end_and_is_dropped_at_the_cap() -> None:
-    for rest, shown_at_end in (("show", b"hunt\n"), ("drop", b"\n")):
-        assembler = LineAssembler(0, hold=Masker(["hunter22"]).hold)
-        assembler.feed(b"hunt")
-        lines = assembler.flush(rest)  # type: ignore[arg-type]
-        assert lines is not None
-        assert (lines.text, lines.end) == (shown_at_end, 4)
+def test_what_is_held_comes_out_at_the_end() -> None:
+    assembler = LineAssembler(0, hold=Masker(["hunter22"]).hold)
+    assembler.feed(b"hunt")
+    assert assembler.preview() == b""
+    lines = assembler.flush()
+    assert lines is not None
+    assert (lines.text, lines.end) == (b"hunt\n", 4)
 
 
 def test_a_long_line_is_cut_before_a_secret_and_one_of_secrets_alone_still_ends() -> None:

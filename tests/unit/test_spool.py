@@ -27,7 +27,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tail(directory: Path) -> Iterator[Tail]:
-    tail = Tail(directory, "stdout", offset=0, cap=4 * MIB, masker=Masker())
+    tail = Tail(directory, "stdout", offset=0, limit=4 * MIB, masker=Masker())
     yield tail
     tail.close()
 
@@ -55,24 +55,48 @@ def test_acknowledged_bytes_give_their_disk_back(directory: Path, tail: Tail) ->
     assert after.st_size == 3 * MIB + 100
 
 
-def test_past_the_cap_bytes_are_counted_and_punched_but_never_read(directory: Path, tail: Tail) -> None:
-    append(directory, (b"x" * 99 + b"\n") * 100_000)
-    read = 0
+def read_all(tail: Tail) -> bytes:
+    text = b""
     while tail.unread:
+        tail.skip()
         lines = tail.read()
-        read += len(lines.text) if lines else 0
-    rest = tail.flush()
-    assert tail.full
-    assert read + len(rest.text if rest else b"") - 1 == 4 * MIB
-    assert tail.dropped == 10_000_000 - 4 * MIB
-    tail.release(4 * MIB)
-    assert (directory / "stdout").stat().st_blocks * 512 < MIB
+        text += lines.text if lines else b""
+    return text + (rest.text if (rest := tail.flush()) else b"")
+
+
+def test_of_a_stream_past_its_limit_the_first_half_is_read_and_the_newest_part(directory: Path, tail: Tail) -> None:
+    lines = [b"%099d\n" % number for number in range(100_000)]
+    append(directory, b"".join(lines[:60_000]))
+    tail.release(0)  # the server is away
+    append(directory, b"".join(lines[60_000:]))
+    tail.release(0)
+    assert (directory / "stdout").stat().st_blocks * 512 < 5 * MIB
+    assert not tail.past_head
+    read = read_all(tail)
+    assert tail.past_head
+    head = 2 * MIB // 100
+    assert read.startswith(b"".join(lines[:head]))
+    rest = read.splitlines(keepends=True)[head:]
+    assert rest == lines[-len(rest) :]
+    assert 1.4 * MIB < 100 * len(rest) <= 2 * MIB
+    tail.release(10_000_000)
+    assert (directory / "stdout").stat().st_blocks * 512 < 2 * MIB
+
+
+def test_nothing_is_left_out_of_a_stream_that_is_read_in_time(directory: Path, tail: Tail) -> None:
+    lines = [b"%099d\n" % number for number in range(100_000)]
+    read = b""
+    for first in range(0, 100_000, 5000):
+        append(directory, b"".join(lines[first : first + 5000]))
+        read += read_all(tail)
+        tail.release(len(read))
+    assert read == b"".join(lines)
 
 
 def test_a_spool_for_a_later_attempt_begins_behind_what_the_server_has(tmp_path: Path) -> None:
     spool.make(tmp_path / "spool", "true\n", {"stdout": 1000, "status": 70})
     append(tmp_path / "spool", b"new\n")
-    tail = Tail(tmp_path / "spool", "stdout", offset=1000, cap=MIB, masker=Masker())
+    tail = Tail(tmp_path / "spool", "stdout", offset=1000, limit=MIB, masker=Masker())
     lines = tail.read()
     tail.close()
     assert lines is not None
@@ -83,7 +107,7 @@ def test_a_link_in_place_of_a_spool_file_is_not_followed(directory: Path) -> Non
     (directory / "stdout").unlink()
     (directory / "stdout").symlink_to("/etc/passwd")
     with pytest.raises(OSError, match="symbolic links"):
-        Tail(directory, "stdout", offset=0, cap=MIB, masker=Masker())
+        Tail(directory, "stdout", offset=0, limit=MIB, masker=Masker())
 
 
 def test_a_status_is_one_line_whatever_it_says(directory: Path) -> None:
@@ -96,7 +120,7 @@ def test_a_status_is_one_line_whatever_it_says(directory: Path) -> None:
 def lines_around_marks(data: bytes) -> bytes:
     assembler, text = LineAssembler(), b""
     for piece in [*re.split(b"(" + b"|".join(map(re.escape, MARKS)) + b")", data), MARKS[0]]:
-        lines = assembler.flush("show") if piece in MARKS else assembler.feed(piece)
+        lines = assembler.flush() if piece in MARKS else assembler.feed(piece)
         text += lines.text if lines else b""
     return text
 
@@ -108,7 +132,7 @@ def test_reading_stops_at_each_mark_and_keeps_every_other_byte(tmp_path: Path, p
     with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
         directory = Path(folder) / "spool"
         spool.make(directory, "true\n", {})
-        tail = Tail(directory, "stdout", offset=0, cap=4 * MIB, masker=Masker())
+        tail = Tail(directory, "stdout", offset=0, limit=4 * MIB, masker=Masker())
         offset, text, marks = 0, b"", []
 
         def drain(quiet: bool) -> None:

@@ -212,7 +212,8 @@ def _runner_report() -> RunnerReport:
 
 def _log_batch() -> LogBatch:
     numbers = {name: _number(name) for name in ("attempt", "start", "end", "first_us", "last_us")}
-    return LogBatch(stream=request.args.get("stream", ""), **numbers)
+    skipped = _number("skipped") if "skipped" in request.args else 0
+    return LogBatch(stream=request.args.get("stream", ""), skipped=skipped, **numbers)
 
 
 def _chunks() -> Iterator[bytes]:

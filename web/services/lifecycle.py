@@ -20,6 +20,7 @@ from core.errors import Conflict, InvalidInput
 from core.model import Execution, Runner
 from core.states import FINAL, FailureReason, State
 from core.wire import STREAMS, FinalReport, LeaseOrders, LogBatch
+from web.services.presentation import formats
 from web.store import executions, logs, runners, usage
 from web.store import metadata as metadata_rows
 from web.store.db import transaction
@@ -99,20 +100,32 @@ def append_log(
     A batch that is already stored fits and changes nothing. One that leaves a gap or overlaps does not fit: the runner
     sends again from the acknowledged offset.
     """
-    if batch.stream not in STREAMS or not 0 <= batch.start <= batch.end or (text and not text.endswith(b"\n")):
+    if (
+        batch.stream not in STREAMS
+        or not 0 <= batch.skipped <= batch.start <= batch.end
+        or (text and not text.endswith(b"\n"))
+    ):
         raise InvalidInput(f"a log batch of {batch.stream!r} from {batch.start} to {batch.end} is not whole lines")
     found = list(metadata.find(text)) if batch.stream == "stdout" else []
     with transaction(db):
         execution = held(db, runner, execution_uuid, batch.attempt)
-        at = logs.length(db, execution)
+        at = logs.length(db, execution, config.limits.log)
         have = at.acknowledged[batch.stream]
-        if batch.end <= have or batch.start != have:
+        if batch.end <= have or batch.start - batch.skipped != have:
             return have, batch.end <= have
+        if batch.skipped:
+            say(db, config.logs_dir, execution, _skipped(batch))
+            at = logs.length(db, execution, config.limits.log)
         segment = logs.append(db, config.logs_dir, execution, at, _not_after_now(batch), text)
         if segment and found:
             lines = [(segment.time_us(line), values) for line, values in found]
             metadata_rows.add(db, execution.id, lines, config.limits.metadata)
     return batch.end, True
+
+
+def _skipped(batch: LogBatch) -> str:
+    size = formats.size(batch.skipped)
+    return f"{size} of {batch.stream} left out: it came faster than its newest part could be sent ([limits] log)"
 
 
 def preview(
@@ -138,7 +151,8 @@ def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, re
     """The runner says how it ended. The same report again is accepted; any other one after the end is a Conflict."""
     state, failure_reason = _ending(report)
     # all of the log is there by now; before the transaction, since a disk may take long
-    logs.sync(logs_dir, executions.by_uuid(db, execution_uuid))
+    execution = executions.by_uuid(db, execution_uuid)
+    logs.sync(logs_dir, execution, logs.length(db, execution))
     with transaction(db):
         execution = executions.by_uuid(db, execution_uuid)
         ended = (execution.state, execution.failure_reason, execution.exit_code)
@@ -257,7 +271,7 @@ def _give_up(db: Database, logs_dir: Path, execution: Execution, why: str) -> No
 def _fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
     logs.keep_partial(db, logs_dir, execution)
     say(db, logs_dir, execution, message)
-    logs.sync(logs_dir, execution)
+    logs.sync(logs_dir, execution, logs.length(db, execution))
     columns = {"failure_message": message}
     executions.move(db, execution, State.ERROR, reason=message, failure_reason=reason, columns=columns)
 

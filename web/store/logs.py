@@ -1,77 +1,56 @@
-"""The log of an execution: one append-only file of lines, and beside it an index of segments.
+"""The log of an execution: append-only files of lines, and where in them each stream stands.
 
-A segment is a batch of whole lines of one stream that arrived together. Its record in the index file gives the number of
-its first line, its offset, and the time span its lines were printed in; the lines in it share the span evenly. So no line
-costs a row or a record of its own. The row of the execution holds the true lengths: whatever a killed process wrote
-beyond them is cut off by the next append and never read.
+All of a log is one file until a stream is longer than half of `[limits] log`. From then on that stream goes to chunk files
+of its own, of which only the newest are kept: so a log keeps the first and the newest part of each stream.
 """
 
 from __future__ import annotations
 
-import itertools
+import heapq
 import json
-import os
-import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from sqlite_utils import Database
 
-from core.config import MIB
 from core.errors import NotFound
 from core.model import Execution
 from core.wire import STREAMS, LogBatch
 from web.store.db import execute, row
+from web.store.log_files import SEGMENT_BYTES, LogLine, Part, Segment
 
-# first line, offset, first microsecond, span in microseconds, lines, stream
-RECORD = struct.Struct("<QQQQIB3x")
-SEGMENT_BYTES = 8 * MIB  # of the text of one batch at most
-PARTIAL_CHARACTERS = 4096
-BOUND = 2**52  # of offsets and of times in microseconds, far above all real ones
+__all__ = ["SEGMENT_BYTES", "LogLength", "LogLine"]
+
 MESSAGE_BYTES = 16 * 1024  # a longer line is shown as several messages
 UTF8_BYTES = 4  # of one character at most
+PARTIAL_CHARACTERS = 4096
+CHUNKS = 8  # of the newest part of a stream
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    line: int
-    offset: int
-    first_us: int
-    span_us: int
-    lines: int
-    stream: str
-
-    def time_us(self, index: int) -> int:
-        """When line `index` of this segment was printed: strictly increasing."""
-        return self.first_us + (self.span_us * index) // self.lines
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """One line; `number` counts from 0 over all streams. `message` has no newline.
-
-    `count` is how many lines it stands for: one that reports missing lines has their number.
-    """
-
+class Chunk:
     number: int
-    time_us: int
-    stream: str
-    message: bytes
-    count: int = 1
+    line: int  # its first one
+    bytes: int
+    segments: int
 
-    @property
-    def text(self) -> str:
-        return self.message.decode("utf-8", "replace")
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The newest part of a stream. Its lines from `first` up to the first chunk were left out."""
+
+    first: int
+    chunks: tuple[Chunk, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LogLength:
     """What the database says of a log.
 
-    `acknowledged` maps streams to stored spool bytes, and `partial` those that have an unfinished line to its text.
+    `acknowledged` maps streams to stored spool bytes, `partial` those that have an unfinished line to its text, `tails` those
+    that are longer than half of `limit`, which is 0 where nothing is to be left out.
     """
 
     bytes: int
@@ -80,26 +59,34 @@ class LogLength:
     last_us: int
     acknowledged: dict[str, int]
     partial: dict[str, str]
+    tails: dict[str, Tail]
+    limit: int = 0
 
 
 def paths(logs_dir: Path, execution: Execution) -> tuple[Path, Path]:
-    folder = logs_dir / execution.uuid[:2]
-    return folder / f"{execution.uuid}.log", folder / f"{execution.uuid}.index"
+    """The file of the log's first part and its index; those of the others begin with the same name."""
+    return Part(_path(logs_dir, execution), 0, 0).files
 
 
-def length(db: Database, execution: Execution) -> LogLength:
-    columns = "log_bytes, log_lines, log_segments, log_last_us, acknowledged, log_partial"
+def _path(logs_dir: Path, execution: Execution, rest: str = "") -> Path:
+    return logs_dir / execution.uuid[:2] / f"{execution.uuid}{rest}"
+
+
+def length(db: Database, execution: Execution, limit: int = 0) -> LogLength:
+    columns = "log_bytes, log_lines, log_segments, log_last_us, acknowledged, log_partial, log_tails"
     found = row(db, f"SELECT {columns} FROM execution WHERE id = ?", (execution.id,))
     if found is None:
         raise NotFound(f"there is no execution {execution.uuid}")
-    acknowledged = dict.fromkeys(STREAMS, 0) | json.loads(found["acknowledged"])
+    tails = json.loads(found["log_tails"])
     return LogLength(
-        found["log_bytes"],
-        found["log_lines"],
-        found["log_segments"],
-        found["log_last_us"],
-        acknowledged,
-        json.loads(found["log_partial"]),
+        bytes=found["log_bytes"],
+        lines=found["log_lines"],
+        segments=found["log_segments"],
+        last_us=found["log_last_us"],
+        acknowledged=dict.fromkeys(STREAMS, 0) | json.loads(found["acknowledged"]),
+        partial=json.loads(found["log_partial"]),
+        tails={name: Tail(first, tuple(Chunk(*chunk) for chunk in chunks)) for name, (first, chunks) in tails.items()},
+        limit=limit,
     )
 
 
@@ -113,20 +100,95 @@ def append(
     lines = text.count(b"\n")
     first_us = max(batch.first_us, at.last_us + 1)
     span_us = max(batch.last_us - first_us, lines * _most_messages(text))
-    segment = Segment(at.lines, at.bytes, first_us, span_us, lines, batch.stream)
-    if lines:
-        _write(logs_dir, execution, at, text, segment)
-    after = {
-        "log_bytes": at.bytes + len(text),
-        "log_lines": at.lines + lines,
-        "log_segments": at.segments + (1 if lines else 0),
-        "log_last_us": first_us + span_us if lines else at.last_us,
-        "acknowledged": json.dumps(at.acknowledged | {batch.stream: batch.end}),
-        "log_partial": json.dumps({stream: text for stream, text in at.partial.items() if stream != batch.stream}),
+    whole = Segment(at.lines, 0, first_us, span_us, lines, batch.stream)
+    after = replace(
+        at,
+        last_us=first_us + span_us if lines else at.last_us,
+        acknowledged=at.acknowledged | {batch.stream: batch.end},
+        partial={stream: line for stream, line in at.partial.items() if stream != batch.stream},
+    )
+    head = _head(at, batch.stream, text)
+    if head:
+        after = _to_head(logs_dir, execution, after, text[:head], _section(whole, 0, text[:head].count(b"\n")))
+    if head < len(text):
+        after = _to_tail(logs_dir, execution, after, text[head:], whole)
+    _record(db, execution, replace(after, lines=at.lines + lines))
+    return whole if lines else None
+
+
+def _head(at: LogLength, stream: str, text: bytes) -> int:
+    """How many bytes of `text`, whole lines, go to the first part of the log."""
+    room = at.limit // 2 - at.acknowledged[stream]
+    if not at.limit or len(text) <= room:
+        return len(text)
+    return text.rfind(b"\n", 0, room) + 1 if room > 0 and stream not in at.tails else 0
+
+
+def _section(whole: Segment, first: int, end: int) -> Segment:
+    """Lines `first` up to `end` of a segment, with their share of its time."""
+    begin_us = whole.time_us(first)
+    return replace(
+        whole, line=whole.line + first, first_us=begin_us, span_us=whole.time_us(end) - begin_us, lines=end - first
+    )
+
+
+def _to_head(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, segment: Segment) -> LogLength:
+    part = Part(_path(logs_dir, execution), at.bytes, at.segments)
+    part.append(text, replace(segment, offset=at.bytes))
+    return replace(at, bytes=at.bytes + len(text), segments=at.segments + 1)
+
+
+def _to_tail(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, whole: Segment) -> LogLength:
+    """Add the end of a batch to the newest part of its stream, of which the oldest chunks go."""
+    room, stream, position = at.limit - at.limit // 2, whole.stream, whole.lines - text.count(b"\n")
+    tail = at.tails.get(stream, Tail(whole.line + position, ()))
+    chunks, left = list(tail.chunks), len(text)
+    for piece in _pieces(text, max(1, room // CHUNKS)):
+        left -= len(piece)
+        end = position + piece.count(b"\n")
+        if left < room:  # else what follows takes all the room
+            if not chunks or chunks[-1].bytes + len(piece) > room // CHUNKS:
+                number = chunks[-1].number + 1 if chunks else 0
+                chunks.append(Chunk(number, whole.line + position, 0, 0))
+            newest = chunks[-1]
+            segment = replace(_section(whole, position, end), offset=newest.bytes)
+            _part(logs_dir, execution, stream, newest).append(piece, segment)
+            chunks[-1] = replace(newest, bytes=newest.bytes + len(piece), segments=newest.segments + 1)
+        position = end
+    while len(chunks) > 1 and sum(chunk.bytes for chunk in chunks) > room:
+        _part(logs_dir, execution, stream, chunks.pop(0)).remove()
+    return replace(at, tails=at.tails | {stream: Tail(tail.first, tuple(chunks))})
+
+
+def _pieces(text: bytes, size: int) -> Iterator[bytes]:
+    """Whole lines, at most `size` bytes together unless a single one is longer."""
+    start = 0
+    while start < len(text):
+        end = text.rfind(b"\n", start, start + size) + 1 or text.index(b"\n", start) + 1
+        yield text[start:end]
+        start = end
+
+
+def _part(logs_dir: Path, execution: Execution, stream: str, chunk: Chunk) -> Part:
+    return Part(_path(logs_dir, execution, f".{stream}.{chunk.number}"), chunk.bytes, chunk.segments)
+
+
+def _record(db: Database, execution: Execution, at: LogLength) -> None:
+    tails: dict[str, Any] = {
+        stream: [tail.first, [[chunk.number, chunk.line, chunk.bytes, chunk.segments] for chunk in tail.chunks]]
+        for stream, tail in at.tails.items()
     }
-    assignments = ", ".join(f"{name} = ?" for name in after)
-    execute(db, f"UPDATE execution SET {assignments} WHERE id = ?", [*after.values(), execution.id])
-    return segment if lines else None
+    columns = {
+        "log_bytes": at.bytes,
+        "log_lines": at.lines,
+        "log_segments": at.segments,
+        "log_last_us": at.last_us,
+        "acknowledged": json.dumps(at.acknowledged),
+        "log_partial": json.dumps(at.partial),
+        "log_tails": json.dumps(tails),
+    }
+    assignments = ", ".join(f"{name} = ?" for name in columns)
+    execute(db, f"UPDATE execution SET {assignments} WHERE id = ?", [*columns.values(), execution.id])
 
 
 def set_partial(db: Database, execution: Execution, stream: str, start: int, text: str) -> None:
@@ -154,49 +216,20 @@ def _most_messages(text: bytes) -> int:
     return 1 + longest // (MESSAGE_BYTES - UTF8_BYTES)
 
 
-def _write(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, segment: Segment) -> None:
-    log, index = paths(logs_dir, execution)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with _opened_at(log, at.bytes) as file:
-        file.write(text)
-    with _opened_at(index, at.segments * RECORD.size) as file:
-        _fill_index(file, at)
-        file.write(_record(segment))
-
-
-@contextmanager
-def _opened_at(path: Path, size: int) -> Iterator[BinaryIO]:
-    """A file that the database says has `size` bytes, positioned behind them."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb") as file:
-        if os.fstat(file.fileno()).st_size > size:
-            file.truncate(size)
-        file.seek(size)
-        yield file
-
-
-def _fill_index(file: BinaryIO, at: LogLength) -> None:
-    """Put empty segments in place of lost records, so that the index stays ordered by line and can be searched."""
-    have = os.fstat(file.fileno()).st_size // RECORD.size
-    if have < at.segments:
-        empty = _record(Segment(at.lines, at.bytes, at.last_us, 0, 0, STREAMS[0]))
-        file.seek(have * RECORD.size)
-        file.writelines(itertools.repeat(empty, at.segments - have))
-
-
-def _record(segment: Segment) -> bytes:
-    stream = STREAMS.index(segment.stream)
-    return RECORD.pack(segment.line, segment.offset, segment.first_us, segment.span_us, segment.lines, stream)
-
-
-def sync(logs_dir: Path, execution: Execution) -> None:
+def sync(logs_dir: Path, execution: Execution, at: LogLength) -> None:
     """Make the log durable; done once, before the final state is recorded."""
-    for path in paths(logs_dir, execution):
-        if path.exists():
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    for part in _parts(logs_dir, execution, at, 0, at.lines):
+        part.sync()
+
+
+def _parts(logs_dir: Path, execution: Execution, at: LogLength, first: int, end: int) -> Iterator[Part]:
+    """Those that may have lines from `first` up to `end`."""
+    yield Part(_path(logs_dir, execution), at.bytes, at.segments)
+    for stream, tail in at.tails.items():
+        ends = [*(chunk.line for chunk in tail.chunks[1:]), at.lines]
+        for chunk, chunk_end in zip(tail.chunks, ends, strict=True):
+            if chunk.line < end and first < chunk_end:
+                yield _part(logs_dir, execution, stream, chunk)
 
 
 def read(
@@ -204,58 +237,33 @@ def read(
 ) -> Iterator[LogLine]:
     """Lines `first` … `first + count - 1`, as far as there are any; of those only the ones of `stream` if it is given.
 
-    Reads one segment at a time. Lines that the files no longer have, such as after a restored backup without logs, are
-    reported by one line of the stream `status` in their place.
+    Reads one segment of each part at a time. Lines that were left out, and those that the files no longer have, such as
+    after a restored backup without logs, are reported by one line of the stream `status` in their place.
     """
     position, end = first, min(first + count, at.lines)
-    for line in _present(logs_dir, execution, at, first, end, stream):
+    parts = [part.lines(first, end, stream) for part in _parts(logs_dir, execution, at, first, end)]
+    for line in heapq.merge(*parts, key=lambda line: line.number) if len(parts) > 1 else parts[0]:
         if line.number < position:  # a damaged index names lines twice
             continue
         if line.number > position:
-            yield _missing(position, line.number, line.time_us - 1)
+            yield _gap(at, position, line.number, line.time_us - 1)
         if stream in (None, line.stream):
             yield line
         position = line.number + line.count
     if position < end:
-        yield _missing(position, end, at.last_us)
+        yield _gap(at, position, end, at.last_us)
 
 
-def _present(
-    logs_dir: Path, execution: Execution, at: LogLength, first: int, end: int, stream: str | None
-) -> Iterator[LogLine]:
-    """The lines that the files have; those of another stream than `stream` as one line for each segment."""
-    log, index = paths(logs_dir, execution)
-    with _opened(log) as text, _opened(index) as records:
-        segments = min(at.segments, os.fstat(records.fileno()).st_size // RECORD.size)
-        number = _segment_of(records.fileno(), segments, first)
-        while first < end and number < segments:
-            segment = _segment(records.fileno(), number)
-            if segment.line >= end:
-                return
-            number += 1
-            start, stop = max(first, segment.line), min(end, segment.line + segment.lines)
-            if stream not in (None, segment.stream):
-                yield LogLine(start, segment.first_us, segment.stream, b"", max(0, stop - start))
-                continue
-            following = _segment(records.fileno(), number).offset if number < segments else at.bytes
-            text.seek(segment.offset)
-            lines = text.read(min(max(0, following - segment.offset), SEGMENT_BYTES)).split(b"\n")[:-1]
-            for i in range(start - segment.line, min(len(lines), stop - segment.line)):
-                yield LogLine(segment.line + i, segment.time_us(i), segment.stream, lines[i])
-
-
-def _opened(path: Path) -> BinaryIO:
-    """The file, empty when it is missing."""
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        return open(os.devnull, "rb")
-
-
-def _missing(first: int, end: int, time_us: int) -> LogLine:
+def _gap(at: LogLength, first: int, end: int, time_us: int) -> LogLine:
     count = end - first
-    what = f"{count:,} lines of the log are missing" if count > 1 else "1 line of the log is missing"
-    text = f"{what}: the log's file on the server was lost or damaged"
+    lines = f"{count:,} lines" if count > 1 else "1 line"
+    ranges = {stream: (tail.first, tail.chunks[0].line) for stream, tail in at.tails.items()}
+    if ranges and min(ranges.values())[0] <= first and end <= max(kept for _, kept in ranges.values()):
+        of = " and ".join(stream for stream, (begin, kept) in ranges.items() if begin < end and first < kept)
+        text = f"{lines} of {of} left out: the log keeps the first and the newest part of a stream ([limits] log)"
+    else:
+        verb = "are" if count > 1 else "is"
+        text = f"{lines} of the log {verb} missing: the log's file on the server was lost or damaged"
     return LogLine(first, max(0, time_us), "status", text.encode(), count)
 
 
@@ -265,11 +273,11 @@ def messages(lines: Iterator[LogLine]) -> Iterator[LogLine]:
         if len(line.message) <= MESSAGE_BYTES:
             yield line
             continue
-        for i, piece in enumerate(_pieces(line.message)):
+        for i, piece in enumerate(_cut(line.message)):
             yield LogLine(line.number, line.time_us + i, line.stream, piece)
 
 
-def _pieces(message: bytes) -> Iterator[bytes]:
+def _cut(message: bytes) -> Iterator[bytes]:
     start = 0
     while start < len(message):
         end = start + MESSAGE_BYTES
@@ -278,23 +286,3 @@ def _pieces(message: bytes) -> Iterator[bytes]:
                 end -= 1
         yield message[start:end]
         start = end
-
-
-def _segment(descriptor: int, number: int) -> Segment:
-    values = RECORD.unpack(os.pread(descriptor, RECORD.size, number * RECORD.size).ljust(RECORD.size, b"\0"))
-    line, offset, first_us, span_us, lines, stream = values
-    if stream >= len(STREAMS) or max(line, offset, first_us, span_us) >= BOUND:  # the disk was damaged
-        return Segment(0, 0, 0, 0, 0, STREAMS[0])
-    return Segment(line, offset, first_us, span_us, lines, STREAMS[stream])
-
-
-def _segment_of(descriptor: int, segments: int, line: int) -> int:
-    """The number of the segment that holds a line, by bisection."""
-    low, high = 0, segments - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        if _segment(descriptor, middle).line <= line:
-            low = middle
-        else:
-            high = middle - 1
-    return low
