@@ -8,10 +8,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from core import git, names
+from core import git, names, trees
 from core.errors import ExecutionFailed, GitError, InvalidInput
 from core.states import FailureReason
-from runner import trees
 from runner.directory import read_json, write_json
 from runner.locks import held
 

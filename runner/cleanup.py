@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import checkout, firewall, images, input_cache, quarantine, trees
+from core import trees
+from runner import checkout, firewall, images, input_cache, quarantine
 from runner.directory import locked, read_json, write_json
 from runner.host import Host, free_disk, protect
 from runner.locks import held

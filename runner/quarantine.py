@@ -10,7 +10,7 @@ import os
 import secrets
 from pathlib import Path
 
-from runner import trees
+from core import trees
 
 log = logging.getLogger(__name__)
 

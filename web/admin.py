@@ -22,6 +22,7 @@ PROJECT: Table = {
     "deploy-key": ("web.repository_admin:deploy_key", "Show or replace the deploy key."),
     "set-token": ("web.forge_admin:set_token", "Store an API token of the forge."),
     "webhook": ("web.forge_admin:webhook", "Create the webhook on the forge."),
+    "remove": ("web.removal_admin:remove", "Remove a project and everything of it."),
 }
 HOOK: Table = {"install": ("web.hook_admin:install", "Install the post-receive hook.")}
 

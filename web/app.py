@@ -13,7 +13,7 @@ from web.api import downloads, errors, v0
 from web.api import runner as runner_api
 from web.pages import register as register_pages
 from web.proxies import TrustedProxies
-from web.services import outputs, queues, vault
+from web.services import outputs, queues, removal, vault
 
 BODY_BYTES = 1 * MIB  # of requests in general; routes that take more say so themselves
 CONTENT_SECURITY_POLICY = (
@@ -25,6 +25,7 @@ CONTENT_SECURITY_POLICY = (
 def create_app(config: Config) -> Flask:
     app = Flask("web", template_folder=str(_templates()), static_folder=str(Path(__file__).parent / "static"))
     key = vault.load(config.data / "secret.key")
+    removal.clear_leftovers(config)
     outputs.clear_incoming(config.outputs_dir)  # nobody else receives any: there is one web process
     app.config.update(
         SECRET_KEY=key.derived("session"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runner import trees
+from core import trees
 
 NOBODY = 65534
 

@@ -28,8 +28,9 @@ def follow(db: Database) -> None:
             outbox.set_position(db, CURSOR, newest)
         return
     while position < newest:
-        until = min(position + CHANGES, newest)
-        with transaction(db):
+        with transaction(db):  # the removal of a project lowers both
+            position, newest = outbox.position(db, CURSOR) or 0, statuses.newest_change(db)
+            until = min(position + CHANGES, newest)
             for commit in statuses.changed(db, position, until):
                 _mark(db, commit, at_once=not commit.unfinished)
             outbox.set_position(db, CURSOR, until)

@@ -1,0 +1,156 @@
+"""Remove a project: rows, logs, outputs and repositories, in steps that may be killed between any two and repeated.
+
+Files go before their rows, so that nothing is left that no row names. The server may run meanwhile: until the last step
+the project is there, with ever fewer executions.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from core import trees
+from core.config import Config
+from core.errors import Conflict
+from core.model import Execution, Project, Repository
+from core.states import FINAL, UNFINISHED
+from web.services import lifecycle, pipelines, tasks
+from web.store import data, executions, logs, projects, removal
+from web.store import pipelines as pipeline_rows
+from web.store import tasks as task_rows
+from web.store.db import transaction
+
+CHUNK = 50  # executions that are read at once
+ASIDE = "removed-"  # repositories on their way out; an interrupted removal leaves some
+WAIT_S, POLL_S = 90.0, 0.2  # for what was told to stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What a project has."""
+
+    executions: int
+    tasks: int
+    pipelines: int
+    deliveries: int
+    outputs: int
+    output_bytes: int
+    log_bytes: int
+    repository_bytes: int
+
+
+def content(db: Database, config: Config, project: Project) -> Content:
+    """What would go with the project."""
+    log_bytes = 0
+    for execution in _executions(db, project):
+        log_bytes += sum(path.stat().st_size for path in logs.paths(config.logs_dir, execution) if path.exists())
+    repositories = sum(trees.size(path) for path in _paths(config, projects.repositories(db, project.id)))
+    return Content(log_bytes=log_bytes, repository_bytes=repositories, **removal.counts(db, project.id))
+
+
+def unfinished(db: Database, project: Project) -> list[str]:
+    """What still runs or waits, by the names that people know."""
+    running = [f"#{e.counter}" for e in executions.in_states(db, *UNFINISHED) if e.project_id == project.id]
+    groups = [f"!{t.counter}" for t in task_rows.unfinished(db) if t.project_id == project.id]
+    return running + groups + [f"={p.counter}" for p in pipeline_rows.unfinished(db) if p.project_id == project.id]
+
+
+def stop_all(db: Database, config: Config, project: Project, who: str) -> None:
+    """Stop what runs or waits, without grace, and wait for its end. Raises Conflict when something does not end."""
+    with transaction(db):
+        for pipeline in pipeline_rows.unfinished(db):
+            if pipeline.project_id == project.id:
+                pipelines.request_stop(db, config, pipeline, who)
+        for task in task_rows.unfinished(db):
+            if task.project_id == project.id:
+                tasks.request_stop(db, config, task, who)
+    deadline, asked = time.monotonic() + WAIT_S, set()
+    while left := unfinished(db, project):
+        for execution in executions.in_states(db, *UNFINISHED):
+            if execution.project_id == project.id and execution.uuid not in asked:
+                asked.add(execution.uuid)
+                for _ in range(2):  # the second time kills
+                    lifecycle.request_stop(db, config.logs_dir, execution.uuid, who)
+        if time.monotonic() > deadline:
+            raise Conflict(
+                f"{', '.join(left[:10])} of project {project.name} did not end within {WAIT_S:.0f} s:"
+                " are the server and its runner up? Run the command again"
+            )
+        time.sleep(POLL_S)
+
+
+def steps(db: Database, config: Config, project: Project) -> Iterator[None]:
+    """Remove a project of which nothing runs or waits, step by step. Raises Conflict when something runs meanwhile."""
+    removal.without_foreign_keys(db)
+    while ids := removal.newest_executions(db, project.id, CHUNK):
+        for number in ids:
+            yield from _remove_execution(db, config, executions.get(db, number))
+    while _in_transaction(db, lambda: removal.drop_some_bodies(db, project.id)):
+        yield
+    yield from _remove_project(db, config, project)
+    clear_leftovers(config)
+
+
+def clear_leftovers(config: Config) -> None:
+    """Remove repositories that an interrupted removal had moved aside."""
+    for path in config.git_dir.glob(f"{ASIDE}*"):
+        trees.remove(path)
+
+
+def _remove_execution(db: Database, config: Config, execution: Execution) -> Iterator[None]:
+    if execution.state not in FINAL:
+        raise Conflict(f"execution #{execution.counter} was started meanwhile: stop it, or use --force")
+    for datum in data.of_execution(db, execution.id):
+        data.path(config.outputs_dir, datum.uuid).unlink(missing_ok=True)
+        yield
+    for path in logs.paths(config.logs_dir, execution):
+        path.unlink(missing_ok=True)
+        yield
+    while _in_transaction(db, lambda: removal.delete_some_metadata(db, execution.id)):
+        yield
+    with transaction(db):
+        removal.delete_execution(db, execution.id)
+    yield
+
+
+def _remove_project(db: Database, config: Config, project: Project) -> Iterator[None]:
+    """The repositories are moved aside first: a later project may get their numbers, and with them their places."""
+    repositories = projects.repositories(db, project.id)
+    with transaction(db):
+        if removal.newest_executions(db, project.id, 1):
+            raise Conflict(f"an execution of project {project.name} was created meanwhile: run the command again")
+        _move_aside(config, repositories)
+        yield
+        removal.delete_project(db, project.id)
+    yield
+    with transaction(db):  # a push that had begun before may have made one again
+        taken = removal.repository_ids(db)
+        _move_aside(config, [repository for repository in repositories if repository.id not in taken])
+    yield
+
+
+def _in_transaction(db: Database, action: Callable[[], bool]) -> bool:
+    with transaction(db):
+        return action()
+
+
+def _move_aside(config: Config, repositories: Sequence[Repository]) -> None:
+    for path in _paths(config, repositories):
+        path.rename(path.with_name(f"{ASIDE}{secrets.token_hex(8)}"))
+
+
+def _paths(config: Config, repositories: Sequence[Repository]) -> list[Path]:
+    """Everything in the directory of repositories whose name begins with the number of one of these."""
+    return [path for repository in repositories for path in config.git_dir.glob(f"{repository.id}.*")]
+
+
+def _executions(db: Database, project: Project) -> Iterator[Execution]:
+    offset = 0
+    while page := executions.search(db, project_id=project.id, limit=CHUNK, offset=offset)[0]:
+        yield from page
+        offset += CHUNK

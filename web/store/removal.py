@@ -1,0 +1,85 @@
+"""Everything that the database has of a project: counted, and deleted bit by bit."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+
+from web.store.db import execute, row, rows
+
+BATCH = 20_000  # metadata values in one transaction
+BODIES = 50  # bodies of deliveries, up to 25 MiB each
+REPOSITORIES = "SELECT id FROM repository WHERE project_id = :project"
+PIPELINES = "SELECT id FROM pipeline WHERE project_id = :project"
+OF_EXECUTION = ("metadata", "latest", "usage", "state_change", "datum")
+OF_REPOSITORY = ("approval", "commit_status", "outbox", "pull_request", "source", "push", "delivery", "git_commit")
+OF_PROJECT = ("variable", "task", "pipeline", "repository")
+KEPT = ("user", "token", "runner", "environment", "metadata_key", "cursor")  # belong to no project
+
+
+def without_foreign_keys(db: Database) -> None:
+    """For a connection that deletes projects: with them SQLite would search whole tables for each deleted row."""
+    db.conn.execute("PRAGMA foreign_keys = OFF")
+
+
+def counts(db: Database, project_id: int) -> dict[str, int]:
+    """How many rows there are of what people know, and the bytes of all outputs."""
+    values = {"project": project_id}
+    found = {
+        f"{table}s": _number(db, f"SELECT COUNT(*) FROM {table} WHERE project_id = :project", values)
+        for table in ("execution", "task", "pipeline")
+    }
+    found["deliveries"] = _number(db, f"SELECT COUNT(*) FROM delivery WHERE repository_id IN ({REPOSITORIES})", values)
+    found["outputs"] = _number(db, "SELECT COUNT(*) FROM datum WHERE project_id = :project", values)
+    found["output_bytes"] = _number(db, "SELECT COALESCE(SUM(size), 0) FROM datum WHERE project_id = :project", values)
+    return found
+
+
+def newest_executions(db: Database, project_id: int, many: int) -> list[int]:
+    """Ids. An execution that runs another again is newer than that one."""
+    sql = "SELECT id FROM execution WHERE project_id = ? ORDER BY counter DESC LIMIT ?"
+    return [found["id"] for found in rows(db, sql, (project_id, many))]
+
+
+def delete_some_metadata(db: Database, execution_id: int) -> bool:
+    """Delete a batch; false when nothing was left. Call inside a transaction."""
+    some = "SELECT key_id, seq FROM metadata WHERE execution_id = ? LIMIT ?"
+    sql = f"DELETE FROM metadata WHERE execution_id = ? AND (key_id, seq) IN ({some})"
+    return execute(db, sql, (execution_id, execution_id, BATCH)) > 0
+
+
+def delete_execution(db: Database, execution_id: int) -> None:
+    """Call inside a transaction."""
+    for table in OF_EXECUTION:
+        execute(db, f"DELETE FROM {table} WHERE execution_id = ?", (execution_id,))
+    execute(db, "DELETE FROM execution WHERE id = ?", (execution_id,))
+    # SQLite gives the ids of the last rows to new ones, which the outbox must not take for known ones
+    execute(db, "UPDATE cursor SET position = min(position, (SELECT COALESCE(MAX(id), 0) FROM state_change))")
+
+
+def drop_some_bodies(db: Database, project_id: int) -> bool:
+    """Empty the bodies of handled deliveries; false when there were none. Call inside a transaction."""
+    some = (
+        f"SELECT id FROM delivery WHERE repository_id IN ({REPOSITORIES}) AND state <> 'stored' AND length(body) > 0"
+        f" LIMIT {BODIES}"
+    )
+    return execute(db, f"UPDATE delivery SET body = x'' WHERE id IN ({some})", {"project": project_id}) > 0
+
+
+def delete_project(db: Database, project_id: int) -> None:
+    """Delete a project that has no executions. Call inside a transaction."""
+    values = {"project": project_id}
+    for table in OF_REPOSITORY:
+        execute(db, f"DELETE FROM {table} WHERE repository_id IN ({REPOSITORIES})", values)
+    execute(db, f"DELETE FROM pipeline_node WHERE pipeline_id IN ({PIPELINES})", values)
+    for table in OF_PROJECT:
+        execute(db, f"DELETE FROM {table} WHERE project_id = :project", values)
+    execute(db, "DELETE FROM project WHERE id = :project", values)
+
+
+def repository_ids(db: Database) -> set[int]:
+    return {found["id"] for found in rows(db, "SELECT id FROM repository")}
+
+
+def _number(db: Database, sql: str, values: dict[str, int]) -> int:
+    found = row(db, sql, values)
+    return int(next(iter(found.values()))) if found else 0
