@@ -112,8 +112,7 @@ class Sweeper:
 
     def _fetch_sources(self, db: Database) -> None:
         """What executions wait for, beside everything else: Git LFS objects may be large."""
-        for repository_id in sources.repositories_with_wanted(db):
-            self._preparing.start(repository_id, self._prepare)
+        self._preparing.take_turns(sources.repositories_with_wanted(db), self._prepare)
 
     def _prepare(self, repository_id: int) -> None:
         db = connect(self._config.database)

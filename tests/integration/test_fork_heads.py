@@ -20,8 +20,10 @@ from test_pull_requests import FORK, Site
 from core import git
 from core.config import Size
 from core.errors import GitError
-from web.services import hosting
+from core.steps.resolve import resolve
+from web.services import hosting, launch, sources
 from web.store import projects
+from web.store.db import transaction
 
 MB = 1024**2
 HEAD = "refs/pull/7/head"
@@ -211,3 +213,16 @@ def test_one_that_is_told_before_the_forge_shows_it_is_waited_for(site: Site) ->
     site.pushes.db.conn.commit()
     site.pushes.drain()
     assert (site.known().sha, site.waiting()) == (sha, [sha])
+
+
+def test_a_strangers_commit_gets_no_submodules_and_no_git_lfs_files_before_it_is_approved(site: Site) -> None:
+    request = site.head(FORK)
+    site.ask(request)
+    db, config = site.pushes.db, site.pushes.config
+    commit, project = site.pushes.commit("model", request.sha), projects.by_name(db, "model")
+    with transaction(db):
+        by_hand = launch.launch(db, config, project, commit, resolve(commit.config, "train"), site.admin)
+    found = sources.ask(db, by_hand)
+    assert (found.state, "before it is approved" in found.missing[0][1]) == ("failed", True)
+    site.approve(request)
+    assert sources.ask(db, by_hand).state == "wanted"

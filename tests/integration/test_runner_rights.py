@@ -23,7 +23,7 @@ from web.store.db import transaction
 
 BODY = {
     "attempt": 1, "resume": True, "container_id": "made-up", "image_digest": "sha256:0", "devices": [], "samples": [],
-    "status_detail": "made up", "state": "complete", "exit_code": 0,
+    "status_detail": "made up", "state": "complete", "exit_code": 0, "stream": "stdout", "start": 0, "text": "made up",
 }  # fmt: skip
 QUERY: dict[str, Any] = {
     "attempt": 1, "name": "file", "stream": "stdout", "start": 0, "end": 8, "first_us": 0, "last_us": 0,

@@ -20,6 +20,7 @@ import urllib3
 
 from core.errors import GitError
 from core.git import TooSlow
+from core.git import url as git_url
 from core.git.lfs import Pointer
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
@@ -57,7 +58,12 @@ class LfsClient:
         """By object, where it is, or why the server does not give it. Raises GitError when it cannot be asked."""
         objects = [{"oid": pointer.oid, "size": pointer.size} for pointer in pointers]
         body = json.dumps({"operation": "download", "transfers": ["basic"], "objects": objects}).encode()
-        headers = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE, **self._authorization}
+        headers = {
+            "Accept": MEDIA_TYPE,
+            "Content-Type": MEDIA_TYPE,
+            "Accept-Encoding": "identity",
+            **self._authorization,
+        }
         with self._answer("POST", f"{self._endpoint}/objects/batch", headers, body) as response:
             data = b"".join(self._chunks(response, ANSWER_BYTES))
         try:
@@ -87,7 +93,7 @@ class LfsClient:
     def _answer(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        place = self._printable(url.partition("?")[0])
+        place = self._printable(git_url.without_credentials(url))
         if urlsplit(url).scheme not in (("https", "http") if self._allow_http else ("https",)):
             raise GitError(f"{place} is not https; [git] allow_http turns http on")
         try:
@@ -105,7 +111,7 @@ class LfsClient:
 
     def _chunks(self, response: urllib3.BaseHTTPResponse, limit: int) -> Iterator[bytes]:
         received = 0
-        for chunk in response.stream(CHUNK, decode_content=False):
+        while chunk := response.read1(CHUNK, decode_content=False):  # what has come, without waiting for more
             received += len(chunk)
             if time.monotonic() > self._deadline:
                 raise TooSlow("fetching took longer than [git] sources_time allows")

@@ -75,9 +75,10 @@ def follow(db: Database, config: Config, vault: Vault, source: Source, event: Pu
 def refuse(db: Database, source: Source, event: PullRequestEvent) -> None:
     """Record the head that was not fetched: the one before it can no longer be approved."""
     with transaction(db):
-        request = pull_requests.save(db, source.repository.id, event, event.sha, source.delivery.received_at)
+        sha = event.sha if names.is_sha(event.sha) else ""
+        request = pull_requests.save(db, source.repository.id, event, sha, source.delivery.received_at)
         if not source.again:
-            pull_requests.set_head(db, request.id, event.sha)
+            pull_requests.set_head(db, request.id, sha)
 
 
 def _strange(db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent) -> tuple[Source, str]:

@@ -10,7 +10,7 @@ from sqlite_utils import Database
 
 from core import clock, git
 from core.config import Config
-from core.errors import DiskFull, GitError, InvalidInput
+from core.errors import DiskFull, GitError
 from core.git.lfs import Pointer
 from core.git.modules import Module
 from core.git.url import RemoteUrl
@@ -36,7 +36,10 @@ def ask(db: Database, execution: Execution) -> Source:
     """
     commit = commits.get(db, execution.commit_id)
     if not commits.is_trusted(db, commit.id):
-        raise InvalidInput("submodules and Git LFS files of a fork's commit are not fetched before it is approved")
+        refusal = ("", "submodules and Git LFS files of a fork's commit are not fetched before it is approved")
+        return Source(
+            repository_id=commit.repository_id, sha=commit.identifier, state=FAILED, missing=(refusal,), changed_at=""
+        )
     with transaction(db):
         found = sources.find(db, commit.repository_id, commit.identifier)
         if found is None or (found.state == FAILED and found.changed_at < _before(RETRY_S)):

@@ -22,9 +22,9 @@ class Source:
     repository_id: int
     sha: str
     state: str
-    message: str
-    missing: Reasons
-    skipped: Reasons
+    message: str = ""
+    missing: Reasons = ()
+    skipped: Reasons = ()
     changed_at: str
 
 
