@@ -16,6 +16,7 @@ from flask import Blueprint, Response, g, request
 from sqlite_utils import Database
 
 from core import git
+from core.config import Config
 from core.errors import Conflict, DiskFull, GitError, InvalidInput, NotFound
 from core.model import Project, Repository, Runner
 from core.states import State
@@ -128,9 +129,7 @@ def _environment(name: str, project: Project, repository: Repository, service: s
     """All that the child and the hook below it see: nothing of ours, nothing of the machine's git configuration."""
     config, for_modules = access.server().config, g.runner is not None and name.endswith(MODULES)
     path = hosting.modules_path(config, repository) if for_modules else hosting.repository_path(config, repository)
-    settings = {"safe.directory": os.path.realpath(path), "uploadpack.allowAnySHA1InWant": "true"}
-    if service == WRITE:
-        settings["receive.maxInputSize"] = str(max(1, disk.room(config)))
+    settings = _settings(config, path, service)
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": "/nonexistent",
@@ -148,7 +147,7 @@ def _environment(name: str, project: Project, repository: Repository, service: s
         "REMOTE_ADDR": request.remote_addr or "",
         "CONTENT_TYPE": request.headers.get("Content-Type", ""),
     }
-    for number, (key, value) in enumerate(settings.items()):
+    for number, (key, value) in enumerate(settings):
         environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     if PROTOCOL.fullmatch(protocol := request.headers.get("Git-Protocol", "")):
         environment["GIT_PROTOCOL"] = protocol
@@ -163,6 +162,16 @@ def _environment(name: str, project: Project, repository: Repository, service: s
         environment |= {"REMOTE_USER": pusher, "PUSHMILL_PUSHER": pusher}
         environment |= {"PUSHMILL_BASE_URL": base.rstrip("/"), "PUSHMILL_HOOK_URL": hook_url}
     return environment
+
+
+def _settings(config: Config, path: Path, service: str) -> list[tuple[str, str]]:
+    """Git's configuration for the child."""
+    settings = [("safe.directory", os.path.realpath(path)), ("uploadpack.allowAnySHA1InWant", "true")]
+    if g.runner is not None:  # it fetches the commit of an execution by its name, and is not told what else there is
+        settings += [("uploadpack.hideRefs", "refs"), ("uploadpack.hideRefs", "HEAD")]
+    if service == WRITE:
+        settings.append(("receive.maxInputSize", str(max(1, disk.room(config)))))
+    return settings
 
 
 class Backend:

@@ -235,12 +235,15 @@ def _by_libgit2(path: Path, source: Source) -> bool:
 def by_git(
     path: Path, source: Source, options: Sequence[str], refspecs: Sequence[str], *, file_limit: int | None = None
 ) -> None:
-    """Fetch refspecs with the git binary. With `file_limit` all of it is one file of at most so many bytes."""
+    """Fetch refspecs with the git binary. With `file_limit` all of it is one file of at most so many bytes.
+
+    By protocol 2, in which a commit can be fetched from a server that shows no refs, as ours to runners.
+    """
     quiet = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"]
     one_pack = [] if file_limit is None else ["-c", "fetch.unpackLimit=1"]
     with _environment(path, source) as environment:
         command.run(
-            [*one_pack, "fetch", *quiet, *options, "--", source.remote.address, *refspecs],
+            ["-c", "protocol.version=2", *one_pack, "fetch", *quiet, *options, "--", source.remote.address, *refspecs],
             repository=path,
             time_limit_s=max(1.0, source.deadline - time.monotonic()),
             protocol=source.remote.scheme,

@@ -238,6 +238,9 @@ def test_a_runner_may_only_read_and_only_while_it_runs_something_there(
         executions.move(pushes.db, executions.get(pushes.db, execution.id), State.STARTED)
     assert fetches("held")
     assert not fetches("other")
+    for version in ("0", "2"):  # it sees no ref, so it knows of no other commit
+        shown = copy.git("-c", f"protocol.version={version}", "ls-remote", pushes.git_url("held", token)).stdout
+        assert shown == ""
     assert checkout.git("push", pushes.git_url("held", token), "main:x", check=False).returncode != 0
 
 
