@@ -74,8 +74,8 @@ def test_every_page_is_for_people_who_are_logged_in(api: ApiServer, person: Pers
 def test_every_route_of_the_pages_is_declared_for_users_or_for_everybody(api: ApiServer) -> None:
     readers = {"session.log_out"}
     public = {"session.login", "session.log_in", "appearance.choose", "badges.badge"}
-    admins = {"environments.change", "environments.remove"}
-    admins |= {f"runners.{action}" for action in ("register", "rotate", "drain", "resume", "remove")}
+    admins = {"environments.change", "environments.remove", "settings.allow_environments"}
+    admins |= {f"runners.{action}" for action in ("register", "rotate", "drain", "resume", "remove", "limit")}
     ours = (
         "appearance.",
         "badge_picker.",
