@@ -15,21 +15,26 @@ version: 0.1
 storage: {{filesystem: {{rootdirectory: {folder}}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 """
+USER, PASSWORD = "puller", "registry-password"
+AUTH = 'auth: {{htpasswd: {{realm: "tests", path: {folder}.htpasswd}}}}\n'
+HTPASSWD = f"{USER}:$2b$04$abcdefghijklmnopqrstuuvMfIFKvu0UMo4ROgipiW53f9qa5YK3q\n"  # bcrypt of PASSWORD
 
 
 @contextlib.contextmanager
-def registry(directory: Path) -> Iterator[str]:
-    """Its address, to put before a slash and an image's name."""
+def registry(directory: Path, *, private: bool = False) -> Iterator[str]:
+    """Its address, to put before a slash and an image's name. A private one wants USER and PASSWORD."""
     port = free_port()
     config = directory / "registry.yml"
-    config.write_text(CONFIG.format(folder=directory / "registry", port=port))
+    text = CONFIG + (AUTH if private else "")
+    config.write_text(text.format(folder=directory / "registry", port=port))
+    (directory / "registry.htpasswd").write_text(HTPASSWD)
     process = subprocess.Popen(
         ["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
     def answers() -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/v2/", trust_env=False).status_code == 200
+            return httpx.get(f"http://127.0.0.1:{port}/v2/", trust_env=False).status_code == (401 if private else 200)
         except httpx.TransportError:
             return False
 

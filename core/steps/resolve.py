@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from valohai_yaml.commands import interpolable_re
 from valohai_yaml.excs import ValidationErrors
 from valohai_yaml.objs.parameter import Parameter
 from valohai_yaml.objs.step import Step as LibraryStep
@@ -255,13 +256,21 @@ def _image(image: str, found: _Findings) -> str:
 
 
 def _commands(step: LibraryStep, values: Mapping[str, Any], found: _Findings) -> tuple[str, ...]:
-    """The commands with every value in its place; values go in explicitly, since the library ignores flag defaults."""
+    """The commands with every value in its place; values go in explicitly, since the library ignores flag defaults.
+
+    It also leaves the value of a parameter without one as `{parameter-value:NAME}`, which becomes empty here.
+    """
     placeholders = sum(command.count("{param") for command in listify(step.command))
     size = sum(_size_on_command_line(step.parameters[name], value) for name, value in values.items())
     if placeholders * size > COMMANDS_BYTES:
         found.problems.append("the commands would be too long with these values; pass a file instead")
         return ()
-    return tuple(step.build_command(dict(values)))
+    empty = {f"parameter-value:{name}" for name in step.parameters if values.get(name) is None}
+    commands = [
+        interpolable_re.sub(lambda match: "" if match[1] in empty else match[0], str(command))
+        for command in listify(step.command)
+    ]
+    return tuple(step.build_command(dict(values), commands))
 
 
 def _size_on_command_line(parameter: Parameter, value: Any) -> int:

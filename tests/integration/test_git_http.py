@@ -36,6 +36,23 @@ def test_the_first_push_makes_the_project_and_says_what_runs(pushes: PushServer,
     assert [name for name, _ in push.skipped] == ["tune"]
 
 
+def test_a_pushed_commit_runs_again_when_it_is_pushed_to_another_branch_or_with_an_empty_commit(
+    pushes: PushServer, checkout: Checkout
+) -> None:
+    """The ways that docs/pushing.md names."""
+    sha = checkout.commit({"valohai.yaml": step("train") + step("other")})
+    with pushes.worker():
+        pushes.push(checkout, "repeated")
+        assert "Everything up-to-date" in pushes.push(checkout, "repeated", "-o", "pushmill.step=train", "main")
+        pushes.push(checkout, "repeated", "-o", "pushmill.step=train", "main:again")
+        pushes.push(checkout, "repeated", "main:twice", ":again")
+        assert pushes.steps("repeated") == ["train", "other", "train", "train", "other"]
+        assert {execution.commit_identifier for execution in pushes.executions("repeated")} == {sha}
+        checkout.commit({}, "once more\n\nPushmill-Step: other\n")
+        pushes.push(checkout, "repeated")
+    assert pushes.steps("repeated")[5:] == ["other"]
+
+
 def test_without_a_worker_a_push_succeeds_and_names_the_page(pushes: PushServer, checkout: Checkout) -> None:
     sha = checkout.commit({"valohai.yaml": step("train")})
     said = pushes.push(checkout, "patient")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from data_server import DataServer, served
-from runner_host import execution, runner_host
+from docker_registry import PASSWORD, USER, registry
+from runner_host import BUSYBOX, docker, execution, runner_host
 from runner_server import RunnerServer
 
 from runner.execute import execute
@@ -53,3 +57,38 @@ def test_an_answer_is_not_repeated(server: RunnerServer, service: DataServer, tm
     assert service.requests
     assert ANSWER.decode() not in message
     assert message.startswith(f"The image {registry}/x is not available: ")
+
+
+@pytest.mark.parametrize("how", ["config", "helper"])
+def test_a_private_image_is_pulled_with_what_docker_login_left(
+    server: RunnerServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """In the file that DOCKER_CONFIG names, or with a credential helper of the registry; read when a slot starts."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    (tmp_path / "docker").mkdir()
+    with registry(tmp_path, private=True) as address:
+        image = f"{address}/private/box:{tmp_path.name[-1]}"
+        docker("tag", BUSYBOX, image)
+        try:
+            subprocess.run(
+                ["docker", "login", "-u", USER, "--password-stdin", address], input=PASSWORD.encode(), check=True
+            )
+            docker("push", image)
+        finally:
+            docker("rmi", image)
+        login = (tmp_path / "docker" / "config.json").read_text()
+        (tmp_path / "docker" / "config.json").unlink()
+        assert "needs a `docker login`" in pull(server, tmp_path / "out", image, allow_registries=(address,))
+        if how == "helper":
+            helper = tmp_path / "docker-credential-tests"
+            helper.write_text(f"""#!/bin/sh\necho '{{"Username": "{USER}", "Secret": "{PASSWORD}"}}'\n""")
+            helper.chmod(0o755)
+            monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+            login = json.dumps({"credHelpers": {address: "tests"}})
+        (tmp_path / "docker" / "config.json").write_text(login)
+        with runner_host(tmp_path / "in", server.url, allow_registries=(address,)) as host:
+            recorded = server.add(execution("echo private", image=image))
+            execute(host, recorded.spec.uuid, 1)
+            docker("rmi", image)
+        assert recorded.final["state"] == "complete", recorded.final
+        assert recorded.lines() == ["private"]

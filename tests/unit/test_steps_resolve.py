@@ -213,6 +213,18 @@ def test_flag_defaults_are_passed_explicitly() -> None:
     assert resolve(stored, "train", parameters={"f": False}).commands == ("a", "b False")
 
 
+def test_the_value_of_an_optional_parameter_without_one_is_empty() -> None:
+    stored = config(
+        ["a --x={parameter-value:x} b", "{parameter-value:other} c", "d {parameter-value:y}"],
+        parameters=[
+            {"name": "x", "type": "string", "optional": True},
+            {"name": "y", "type": "integer", "default": 0},
+        ],
+    )
+    assert resolve(stored, "train").commands == ("a --x= b", "{parameter-value:other} c", "d 0")
+    assert resolve(stored, "train", parameters={"x": "v w"}).commands[0] == "a --x='v w' b"
+
+
 def test_parameters_go_into_commands_by_their_pass_as() -> None:
     stored = config(
         ["run {parameters}", "one {parameter:a}", "brace ${HOME} {print $1}"],
