@@ -182,6 +182,7 @@ class LimitsConfig:
     output_count: int = 10_000
     metadata: int = 1_000_000  # values that are stored; past its share of them a key is thinned
     max_executions: int = 200  # of a new project, queued and running; its settings page changes it; 0 = no limit
+    environments: tuple[str, ...] = ()  # that a new project may use, the first is its default; none = all
     stop_grace: Seconds = Seconds(30.0)  # from the stop signal to the kill
     time: Seconds = Seconds(0.0)  # for steps without a time-limit; 0 = none
     no_output: Seconds = Seconds(0.0)  # for steps without a no-output-timeout; 0 = none

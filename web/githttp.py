@@ -97,8 +97,7 @@ def _opened(db: Database, name: str, service: str) -> tuple[Project, Repository]
             raise NotFound("A runner may only fetch from a project while it runs an execution of it.")
         return project, hosting.repository_of(db, project)
     if service == WRITE:
-        most = server.config.limits.max_executions
-        project = hosting.ensure_project(db, server.vault, name, access.current_user().id, max_executions=most)
+        project = hosting.ensure_project(db, server.vault, name, access.current_user().id, server.config.limits)
     else:
         project = projects.by_name(db, name)
     repository = hosting.repository_of(db, project)

@@ -105,8 +105,7 @@ def _added(db: Database, config: Config, key: Vault, name: str, url: str | None,
     owner = users.by_name(db, setup.ADMIN)
     if owner is None:
         raise NotFound("there is no admin yet: start the server once with `pushmill up`")
-    most = config.limits.max_executions
-    made, secret = hosting.add_project(db, key, name, owner.id, forge=forge, url=url, max_executions=most)
+    made, secret = hosting.add_project(db, key, name, owner.id, forge=forge, url=url, limits=config.limits)
     repository = hosting.repository_of(db, made)
     if repository.forge == projects.HOSTED:
         hosting.prepare(db, config, key, made, repository)

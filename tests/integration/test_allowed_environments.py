@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,6 +92,19 @@ def test_running_again_is_held_to_it_and_to_the_mounts_of_now(pushes: PushServer
         again = launch.again(pushes.db, pushes.config, first, admin, "Repeats")
     assert (again.failure_reason, again.failure_message) == ("environment", REFUSED)
     assert again.mounts == ()
+
+
+def test_a_push_to_a_new_project_is_no_way_around_it(pushes: PushServer, checkout: Checkout) -> None:
+    for slug in ("locked", "open"):
+        environments.change(pushes.db, slug, {})
+    limits = replace(pushes.config.limits, environments=("locked",))
+    pushes.config = replace(pushes.config, limits=limits)
+    pushes.stop()
+    pushes.start()
+    model = Model(pushes, checkout, "")
+    model.change({"valohai.yaml": TRAIN_ANYWHERE})
+    model.change({"valohai.yaml": TRAIN_OPEN})
+    assert [(made.environment, made.failure_message) for made in model.made] == [("locked", None), ("open", REFUSED)]
 
 
 def person(api: ApiServer, name: str = "admin", token: str = "") -> Person:

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from core import git
-from core.config import Config
+from core.config import Config, LimitsConfig
 from core.errors import Conflict, GitError, InvalidInput, NotFound
 from core.git import url as git_url
 from core.git.url import RemoteUrl
@@ -154,7 +154,7 @@ def add_project(
     *,
     forge: str = projects.HOSTED,
     url: str | None = None,
-    max_executions: int = 0,
+    limits: LimitsConfig | None = None,
 ) -> tuple[Project, str]:
     """A project with one repository; with the clear webhook secret.
 
@@ -166,7 +166,7 @@ def add_project(
     with transaction(db):
         with contextlib.suppress(NotFound):
             raise Conflict(f"there is a project {projects.by_name(db, name).name!r} already")
-        project = projects.add(db, name, owner_id, max_executions=max_executions)
+        project = projects.add(db, name, owner_id, limits=limits)
         made = projects.add_repository(db, project.id, forge=forge, url=url, secret=vault.encrypt(secret.encode()))
         git_logins.store(db, vault, made.id, login)
         if _takes_key(url):
@@ -174,12 +174,12 @@ def add_project(
     return project, secret
 
 
-def ensure_project(db: Database, vault: Vault, name: str, owner_id: int, *, max_executions: int = 0) -> Project:
+def ensure_project(db: Database, vault: Vault, name: str, owner_id: int, limits: LimitsConfig | None = None) -> Project:
     """The project `name`, made for its first push when there is none; many first pushes make one."""
     with contextlib.suppress(NotFound):
         return projects.by_name(db, name)
     with contextlib.suppress(Conflict):
-        return add_project(db, vault, name, owner_id, max_executions=max_executions)[0]
+        return add_project(db, vault, name, owner_id, limits=limits)[0]
     return projects.by_name(db, name)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sqlite_utils import Database
 
 from core import clock
+from core.config import LimitsConfig
 from core.errors import NotFound
 from core.model import Project, Repository
 from core.names import check_project
@@ -18,10 +19,13 @@ SELECT = "SELECT project.*, user.username AS owner FROM project JOIN user ON use
 HOSTED = "hosted"  # the forge of repositories that are pushed to this server itself
 
 
-def add(db: Database, name: str, owner_id: int, description: str = "", max_executions: int = 0) -> Project:
+def add(db: Database, name: str, owner_id: int, description: str = "", limits: LimitsConfig | None = None) -> Project:
     """A new project with a private badge. Raises InvalidInput for a bad name; the caller has made sure that it is free."""
     values = {"uuid": str(uuid.uuid4()), "name": check_project(name), "owner_id": owner_id, "badge_public": 0}
-    values |= {"max_executions": max_executions}
+    if limits is not None:
+        values |= {"max_executions": limits.max_executions, "environments": json.dumps(limits.environments)}
+    if limits is not None and limits.environments:
+        values |= {"environment": limits.environments[0]}
     insert(db, "project", values | {"description": description, "created_at": clock.now()})
     return by_name(db, name)
 
