@@ -6,7 +6,10 @@
             Safe methods read, the others change something
 @reader     the same for a view that changes nothing though its method is unsafe
 @admin      a person who administers the server, by the same means
-@git        Basic authentication with a token as the password: a person who fetches or pushes, or a runner
+@git        Basic authentication with a token as the password: a person who fetches or pushes, which git's service says, or
+            a runner
+@git_push   the same for a view by which people push alone
+@git_either the same for people who may do one of both: the view itself asks `may` for the one that the request wants
 @runner     a runner: `Authorization: Token …` with a runner's token
 
 What a person may do is decided by `may` alone.
@@ -139,6 +142,14 @@ def git(view: View) -> View:
     return _mark(view, "git")
 
 
+def git_push(view: View) -> View:
+    return _mark(view, "git_push")
+
+
+def git_either(view: View) -> View:
+    return _mark(view, "git_either")
+
+
 def runner(view: View) -> View:
     return _mark(view, "runner")
 
@@ -167,8 +178,8 @@ def _enforce() -> Response | None:
     if request.endpoint is None:
         return None  # no such route: 404 or 405 for everybody
     permission = permission_of(current_app._get_current_object(), request.endpoint)  # type: ignore[attr-defined]  # noqa: SLF001
-    if permission == "git":
-        _check_git()
+    if permission in ("git", "git_push", "git_either"):
+        _check_git(_git_actions(permission))
     if permission == "runner":
         _check_runner()
     if permission in ("user", "reader", "admin"):
@@ -199,25 +210,32 @@ def _check_person(action: Action) -> Response | None:
     return None
 
 
-def _check_git() -> None:
+def _git_actions(permission: str) -> tuple[Action, ...]:
+    """The actions of which a request of git is one."""
+    if permission == "git_either":
+        return Action.READ, Action.PUSH
+    pushes = "git-receive-pack" in (request.args.get("service"), request.path.rpartition("/")[2])
+    return (Action.PUSH if pushes or permission == "git_push" else Action.READ,)
+
+
+def _check_git(actions: tuple[Action, ...]) -> None:
     given = request.authorization
     password = given.password if given is not None and given.type == "basic" else None
     identity = users.by_token(db(), password) if password else None
     if password and identity is None:
         g.runner = runners.by_token(db(), password)
     if identity is not None:
-        pushes = "git-receive-pack" in (request.args.get("service"), request.path.rpartition("/")[2])
-        pushes = pushes or request.method == "PUT"  # of Git LFS
-        _admit(identity, Action.PUSH if pushes else Action.READ)
+        _admit(identity, *actions)
     elif g.runner is None:
         challenge = Response("Use a token as the password.\n", 401, {"WWW-Authenticate": 'Basic realm="pushmill"'})
         raise Unauthorized(response=challenge)
 
 
-def _admit(identity: Identity, action: Action) -> None:
-    """Let the request continue as this identity. Raises Forbidden when it may not do that."""
-    if not may(identity, action, _project()):
-        raise Forbidden(refusal(identity, action))
+def _admit(identity: Identity, *actions: Action) -> None:
+    """Let the request continue as this identity. Raises Forbidden when it may do none of these."""
+    project = _project()
+    if not any(may(identity, action, project) for action in actions):
+        raise Forbidden(refusal(identity, actions[0]))
     g.identity, g.user = identity, identity.user
     last = identity.last_used_at
     if last is None or clock.seconds_between(last, clock.now()) > LAST_USED_S:

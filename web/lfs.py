@@ -43,15 +43,16 @@ def refuse(refusal: _Refusal) -> Response:
 
 
 @blueprint.post(f"{PATH}/batch")
-@access.git
+@access.git_either
 def batch(name: str) -> Response:
     """Where each object is uploaded to or downloaded from, or why it is not."""
     _check_person()
     request.max_content_length = BATCH_BYTES
     operation, objects = _asked()
     uploads = operation == "upload"
-    if uploads and not access.may(g.identity, Action.PUSH, name):
-        raise _Refusal(403, access.refusal(g.identity, Action.PUSH))
+    action = Action.PUSH if uploads else Action.READ
+    if not access.may(g.identity, action, name):
+        raise _Refusal(403, access.refusal(g.identity, action))
     project, repository = _opened(name, uploads=uploads)
     store = hosting.lfs_path(access.server().config, repository)
     answers = [
@@ -77,7 +78,7 @@ def download(name: str, oid: str) -> Response:
 
 
 @blueprint.put(f"{PATH}/<oid>")
-@access.git
+@access.git_push
 def upload(name: str, oid: str) -> Response:
     """Store an object whose content has this SHA-256. Again is harmless."""
     _check_person()

@@ -43,8 +43,12 @@ def action_of(api: ApiServer, endpoint: str, method: str, path: str) -> Action |
     permission = access.permission_of(api.app, endpoint)
     if permission in ("public", "signed", "runner"):
         return None
-    if permission == "git":
-        return Action.PUSH if "receive-pack" in path else Action.READ
+    if permission == "git_either":
+        assert endpoint == "lfs.batch"  # a test of its own
+        return None
+    if permission in ("git", "git_push"):
+        assert (permission == "git_push") == (method == "PUT")
+        return Action.PUSH if "receive-pack" in path or method == "PUT" else Action.READ
     if permission == "admin":
         return Action.ADMINISTER
     assert permission == ("reader" if endpoint in READERS else "user"), endpoint
@@ -277,6 +281,27 @@ def test_a_token_to_push_pushes_and_one_to_read_fetches(pushes: PushServer, chec
     clone = ("clone", "-q", "--bare")
     assert "403" in checkout.git(*clone, to_push, str(tmp_path / "a"), check=False).stderr
     assert checkout.git(*clone, to_read, str(tmp_path / "b")).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("scope", "operation", "status"),
+    [
+        (Scope.PUSH, "upload", 200), (Scope.READ, "upload", 403), (Scope.PUSH, "download", 403),
+        (Scope.READ, "download", 200), (Scope.ADMIN, "upload", 200), (Scope.ADMIN, "download", 200),
+    ],
+)  # fmt: skip
+def test_large_files_need_the_scope_of_what_git_does_with_them(
+    api: ApiServer, scope: Scope, operation: str, status: int
+) -> None:
+    headers = {"Authorization": basic(made(api, scope).secret)}
+    asked = {"operation": operation, "objects": [{"oid": "0" * 64, "size": 1}]}
+    answer = api.client.post("/git/demo.git/info/lfs/objects/batch", json=asked, headers=headers)
+    assert answer.status_code == status
+    if scope is Scope.READ:
+        assert (
+            api.client.put(f"/git/new.git/info/lfs/objects/{'0' * 64}", data=b"x", headers=headers).status_code == 403
+        )
+        assert row(api.db, "SELECT * FROM project WHERE name = 'new'") is None
 
 
 def test_git_says_which_scope_is_missing(api: ApiServer) -> None:
