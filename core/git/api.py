@@ -15,6 +15,7 @@ from core.git.remotes import (
     fetch_commit,
     fetch_fork,
     fork_source,
+    lfs_login,
     remote_refs,
     source_of,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "init_mirror",
     "is_ancestor",
     "is_shallow",
+    "lfs_login",
     "lfs_settings",
     "merge_base",
     "needed",

@@ -71,26 +71,46 @@ def run(
     if file_limit is not None:
         # git has no option for it. The kernel does: a shell sets the limit, in POSIX's blocks of 512 bytes, before git starts
         command = ["sh", "-c", 'ulimit -f "$0" && exec "$@"', str(max(1, file_limit // 512)), *command]
+    environment = _environment(protocol) | dict(environment or {})
+    return _run(command, f"git {arguments[0]}", environment, time_limit_s, stdout, stdout_limit)
+
+
+def run_ssh(
+    place: Sequence[str], words: str, *, environment: Mapping[str, str], time_limit_s: float, limit: int
+) -> bytes:
+    """Run a command at `place`, arguments of ssh, by the ssh of `ssh_environment`; returns at most `limit` bytes of output."""
+    command = [*shlex.split(environment["GIT_SSH_COMMAND"]), *place, words]
+    return _run(command, "ssh", _environment("ssh"), time_limit_s, subprocess.PIPE, limit)
+
+
+def _run(
+    command: Sequence[str],
+    name: str,
+    environment: Mapping[str, str],
+    time_limit_s: float,
+    stdout: int,
+    stdout_limit: int,
+) -> bytes:
     try:
         process = subprocess.Popen(
             command,
-            env=_environment(protocol) | dict(environment or {}),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
     except OSError as error:
-        raise GitError(f"git cannot be started: {error}; is it installed?") from None
+        raise GitError(f"{name} cannot be started: {error}; is it installed?") from None
     with process, _ended_with_its_children(process):
         heard = _heard(process, time.monotonic() + time_limit_s, stdout_limit)
     if heard is None:
-        raise TooSlow(f"git {arguments[0]} took longer than {time_limit_s:g} s and was ended")
+        raise TooSlow(f"{name} took longer than {time_limit_s:g} s and was ended")
     printed, said = heard
     if len(printed) > stdout_limit:
-        raise GitError(f"git {arguments[0]} printed more than {stdout_limit:,} bytes and was ended")
+        raise GitError(f"{name} printed more than {stdout_limit:,} bytes and was ended")
     if process.returncode != 0:
-        raise GitError(_reason(said) or f"git {arguments[0]} ended with code {process.returncode}")
+        raise GitError(_reason(said) or f"{name} ended with code {process.returncode}")
     return printed
 
 

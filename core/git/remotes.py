@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +31,7 @@ FETCH_LIMIT_S = 1800.0
 LISTING_LIMIT_S = 60.0
 MAX_REFS = 10_000  # that are listed of a remote
 LISTING_BYTES = 2 * MAX_REFS * 1200  # an annotated tag has two lines, and a ref's name at most 1,024 characters
+LOGIN_BYTES = 64 * 1024
 REPACK_LIMIT_S = 600.0
 MANY_PACKS = 50  # each fetch adds one; libgit2 never joins them
 STALE_LOCK_S = 60.0
@@ -126,6 +129,27 @@ def source_of(
         ssh_key=ssh_key,
         deadline=time.monotonic() + time_limit_s,
     )
+
+
+def lfs_login(path: Path, source: Source) -> tuple[str, dict[str, str]]:
+    """The Git LFS server of a remote that is reached by ssh, "" for the usual one, and the headers that it asks for.
+
+    Git hosts answer `git-lfs-authenticate` with short-lived credentials. Raises GitError where one does not.
+    """
+    place, remote_path = source.remote.ssh_place
+    with errors_about(source), _environment(path, source) as environment:
+        printed = command.run_ssh(
+            place,
+            f"git-lfs-authenticate {shlex.quote(remote_path)} download",
+            environment=environment,
+            time_limit_s=min(LISTING_LIMIT_S, max(1.0, source.deadline - time.monotonic())),
+            limit=LOGIN_BYTES,
+        )
+        try:
+            found = json.loads(printed)
+            return str(found.get("href") or ""), {str(name): str(value) for name, value in found["header"].items()}
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+            raise GitError("git-lfs-authenticate printed something else than credentials") from None
 
 
 def remote_refs(

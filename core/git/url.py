@@ -52,6 +52,14 @@ class RemoteUrl:
         return f"{'http' if self.scheme == 'http' else 'https'}://{place}"
 
     @property
+    def ssh_place(self) -> tuple[list[str], str]:
+        """Arguments of ssh that name the host, and the path of the repository there."""
+        parts = self._parts
+        host = f"{parts.username}@{parts.hostname}" if parts.username else parts.hostname or ""
+        path = parts.path if "://" in self.address else self.address.partition(":")[2]
+        return [*(["-p", str(parts.port)] if parts.port else []), "--", host], path
+
+    @property
     def _parts(self) -> SplitResult:
         return urlsplit(self.address if "://" in self.address else f"ssh://{self.address.replace(':', '/', 1)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -311,3 +312,39 @@ def test_a_kill_in_between_is_gone_on_with(site: Site) -> None:
     with site.pushes.worker():
         wait_for(lambda: (found := sources.find(db, site.repository.id, sha)) and found.state == "ready")
     assert not (site.objects / "new-left").exists()
+
+
+FAKE_SSH = """#!/bin/sh
+printf '%s\\n' "$*" >>{folder}/asked
+for word in "$@"; do last=$word; done
+case "$last" in
+git-lfs-authenticate*) cat {folder}/answer ;;
+*) exec sh -c "$last" ;;
+esac
+"""
+
+
+@pytest.mark.lfs
+@pytest.mark.parametrize("answers", [True, False])
+def test_over_ssh_the_host_itself_gives_the_credentials(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    track(site.checkout)
+    site.checkout.commit({"a.bin": b"a"})
+    sha = site.push()
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "ssh").write_text(FAKE_SSH.format(folder=folder))
+    (folder / "ssh").chmod(0o755)
+    header = {"Authorization": f"Basic {site.server.credentials}"}
+    answer = {"href": f"{site.server.url}/git/ada/model.git/info/lfs", "header": header} if answers else "no"
+    (folder / "answer").write_text(json.dumps(answer))
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    url, project = f"ssh://git@127.0.0.1:1{site.path}", projects.by_name(site.pushes.db, "model")
+    hosting.set_url(site.pushes.db, site.pushes.config, site.pushes.vault, project, url, None)
+    site.repository = projects.repository(site.pushes.db, site.repository.id)
+    found = site.fetch(sha)
+    asked = (folder / "asked").read_text()
+    assert f"-p 1 -- git@127.0.0.1 git-lfs-authenticate {site.path} download" in asked
+    assert "IdentitiesOnly=yes" in asked
+    assert found.state == ("ready" if answers else "failed")

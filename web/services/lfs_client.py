@@ -39,13 +39,11 @@ class Action:
 
 
 class LfsClient:
-    """Asks one server. `endpoint` ends in `/info/lfs`; `deadline` is by time.monotonic. Use as a context manager."""
+    """Asks one server with the headers that open it. `deadline` is by time.monotonic. Use as a context manager."""
 
-    def __init__(self, endpoint: str, login: tuple[str, str] | None, *, allow_http: bool, deadline: float) -> None:
+    def __init__(self, endpoint: str, headers: Mapping[str, str], *, allow_http: bool, deadline: float) -> None:
         self._endpoint, self._allow_http, self._deadline = endpoint.rstrip("/"), allow_http, deadline
-        self._secret = login[1] if login else ""
-        pair = base64.b64encode(f"{login[0]}:{login[1]}".encode()).decode() if login else ""
-        self._authorization = {"Authorization": f"Basic {pair}"} if pair else {}
+        self._authorization = dict(headers)
         self._http = urllib3.PoolManager(ssl_context=ssl.create_default_context(), retries=False, timeout=TIMEOUT)
 
     def __enter__(self) -> LfsClient:
@@ -120,8 +118,16 @@ class LfsClient:
                 return
 
     def _printable(self, text: str) -> str:
-        text = text.replace(self._secret, "…") if self._secret else text
+        for secret in self._authorization.values():
+            text = text.replace(secret, "…")
         return "".join(c if c.isprintable() else " " for c in text)[: 2 * SHOWN]
+
+
+def basic(user: str, password: str | None) -> dict[str, str]:
+    """The header for a user and a password; none without a password."""
+    if not password:
+        return {}
+    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
 def _origin(url: str) -> tuple[str, str]:

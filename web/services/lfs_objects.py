@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from core.config import Config
@@ -14,7 +14,7 @@ from core.git.lfs import Pointer
 from core.git.url import RemoteUrl
 from web.services import disk
 from web.services.lfs_client import Action, LfsClient
-from web.services.places import Login, Rules
+from web.services.places import Rules
 from web.services.rules import globs
 
 AT_ONCE = 100  # objects that a server is asked for in one request
@@ -61,22 +61,23 @@ class Fetcher:
                     f"the commit has more than the {limits.lfs_files:,} Git LFS files or {limits.lfs_bytes:,} bytes"
                     " that [git] lfs_files and lfs_bytes allow",
                 )
-            elif not lfs.has_object(self._path, pointer.oid, pointer.size):
+            elif not self.has(pointer):
                 lacking.append(pointer)
         return lacking
 
-    def fetch(self, pointers: Sequence[Pointer], server: RemoteUrl, login: Login) -> None:
+    def has(self, pointer: Pointer) -> bool:
+        return lfs.has_object(self._path, pointer.oid, pointer.size)
+
+    def fetch(self, pointers: Sequence[Pointer], server: RemoteUrl, headers: Mapping[str, str]) -> None:
         """Fetch objects from one server. Raises GitError when it cannot be asked at all."""
         if server.scheme == "file":
             for pointer in pointers:
                 self._store(pointer, lambda pointer: _local(Path(server.address), pointer))
             return
-        user = server.username or login.user
-        password = server.password or login.password
         total, done = sum(pointer.size for pointer in pointers), 0
         with LfsClient(
             server.address,
-            (user, password) if password else None,
+            headers,
             allow_http=self._config.git.allow_http,
             deadline=self._deadline,
         ) as client:
@@ -95,7 +96,7 @@ class Fetcher:
             self._store(pointer, lambda pointer: client.download(action, pointer.size))
 
     def _store(self, pointer: Pointer, content: Callable[[Pointer], Iterator[bytes]]) -> None:
-        if lfs.has_object(self._path, pointer.oid, pointer.size):
+        if self.has(pointer):
             return  # two files have the same content
         if time.monotonic() > self._deadline:
             self._missing(pointer, "fetching took longer than [git] sources_time allows")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,11 +12,13 @@ from sqlite_utils import Database
 from core import clock, git
 from core.config import Config
 from core.errors import DiskFull, GitError
+from core.git import url as git_url
 from core.git.lfs import Pointer
 from core.git.modules import Module
 from core.git.url import RemoteUrl
 from core.model import Execution, Repository
 from web.services import disk, hosting, lfs_objects, remotes
+from web.services.lfs_client import basic
 from web.services.lfs_objects import Fetcher
 from web.services.places import Login, Rules
 from web.services.vault import Vault
@@ -111,20 +114,32 @@ class _Preparation:
 
     def _objects(self, path: Path, sha: str, prefix: str, remote: RemoteUrl | None, pointers: list[Pointer]) -> None:
         settings = git.lfs_settings(path, sha)
-        out = [pointer for pointer in pointers if lfs_objects.excluded(settings, pointer.path)]
-        self.skipped += [(prefix + pointer.path, ".lfsconfig excludes it") for pointer in out]
+        out = {pointer.path for pointer in pointers if lfs_objects.excluded(settings, pointer.path)}
+        self.skipped += [(prefix + name, ".lfsconfig excludes it") for name in sorted(out)]
         self._prefix = prefix
-        lacking = self._fetcher.lacks([pointer for pointer in pointers if pointer not in out])
+        lacking = self._fetcher.lacks([pointer for pointer in pointers if pointer.path not in out])
         if not lacking:
             return
         try:
             if remote is None:
                 raise GitError("its content was not uploaded: `git lfs push --all` does so")
-            server = lfs_objects.endpoint(remote, settings, self._rules)
-            self._fetcher.fetch(lacking, server, self._rules.login_for(server))
+            self._fetcher.fetch(lacking, *self._lfs_server(path, remote, settings))
         except GitError as error:
             for pointer in lacking:
-                self._lacks_object(pointer, str(error))
+                if not self._fetcher.has(pointer):
+                    self._lacks_object(pointer, str(error))
+
+    def _lfs_server(self, path: Path, remote: RemoteUrl, settings: dict[str, str]) -> tuple[RemoteUrl, dict[str, str]]:
+        """The Git LFS server of a repository, and the headers that open it."""
+        server = lfs_objects.endpoint(remote, settings, self._rules)
+        if remote.scheme == "ssh" and "lfs.url" not in settings:
+            with contextlib.suppress(GitError):  # not every host has it; then what opens it over https counts
+                source = self._source(remote.address, remote, self._rules.login_for(remote))
+                href, headers = git.lfs_login(path, source)
+                allow_http = self._config.git.allow_http
+                return git_url.parse(href, allow_local=False, allow_http=allow_http) if href else server, headers
+        login = self._rules.login_for(server)
+        return server, basic(server.username or login.user, server.password or login.password)
 
     def _submodule(self, place: str, sha: str, module: Module | None, parent: RemoteUrl | None) -> None:
         if module is None or module.update == "none":
@@ -154,7 +169,11 @@ class _Preparation:
             self._fetch_from(f"{remote.address}.git", remote, login, sha)  # where GitLab redirects to
 
     def _fetch_from(self, address: str, remote: RemoteUrl, login: Login, sha: str) -> None:
-        source = git.source_of(
+        limit = min(self._config.git.submodule_bytes, max(1, disk.room(self._config)))
+        git.fetch_submodule(self._modules, self._source(address, remote, login), sha, max_bytes=limit)
+
+    def _source(self, address: str, remote: RemoteUrl, login: Login) -> git.RemoteSource:
+        return git.source_of(
             address,
             allow_local=self._config.git.allow_local,
             allow_http=self._config.git.allow_http,
@@ -162,9 +181,6 @@ class _Preparation:
             token=remote.password or login.password,
             token_user=remote.username or login.user,
             time_limit_s=max(1.0, self._deadline - time.monotonic()),
-        )
-        git.fetch_submodule(
-            self._modules, source, sha, max_bytes=min(self._config.git.submodule_bytes, max(1, disk.room(self._config)))
         )
 
     def _lacks_object(self, pointer: Pointer, reason: str) -> None:
