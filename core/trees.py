@@ -1,7 +1,7 @@
 """Remove and measure directory trees that a container wrote: any depth, any names, any modes.
 
 `shutil.rmtree` recurses, so 1,000 nested directories raise RecursionError, and paths end at 4,096 bytes. Everything here
-goes by directory descriptors, of which a constant number is open, and never follows a link.
+goes by directory descriptors, of which a constant number is open, never follows a link, and leaves mounted file systems alone.
 """
 
 from __future__ import annotations
@@ -81,12 +81,18 @@ class _Cursor:
         return found.st_dev, found.st_ino
 
     def go(self, name: str, expected: tuple[int, int] | None = None) -> bool:
-        """Move to a directory from here; false when it cannot be opened. Raises OSError when it is not the expected one."""
+        """Move to a directory from here; false when it cannot be opened or another file system is mounted on it.
+
+        Raises OSError when it is not the expected one.
+        """
         try:
             there = _open(name, self._descriptor)
         except OSError:
             if expected:
                 raise
+            return False
+        if not expected and os.fstat(there).st_dev != self.identity[0]:
+            os.close(there)
             return False
         os.close(self._descriptor)
         self._descriptor = there

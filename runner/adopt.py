@@ -27,14 +27,13 @@ def recover(host: Host) -> None:
             log.exception("execution %s cannot be taken up", directory.name)
 
 
-def recover_one(host: Host, execution: str) -> None:
-    """The same for one execution, if there is anything of it here."""
+def recover_one(host: Host, execution: str) -> bool:
+    """The same for one execution, if there is anything of it here; false when it cannot be adopted and is given up."""
     directory = host.executions / execution
-    if directory.exists():
-        _recover_or_move_aside(host, directory)
+    return _recover_or_move_aside(host, directory) if directory.exists() else True
 
 
-def _recover_or_move_aside(host: Host, directory: Path) -> None:
+def _recover_or_move_aside(host: Host, directory: Path) -> bool:
     """Docker, the disk and the server may be well again at the next start; any other failure would come again."""
     try:
         _recover(host, directory)
@@ -46,6 +45,8 @@ def _recover_or_move_aside(host: Host, directory: Path) -> None:
             if ours:
                 cleanup.remove_containers(host, directory.name)
                 quarantine.move(host.directory, directory)
+        return False
+    return True
 
 
 def _recover(host: Host, directory: Path) -> None:

@@ -30,5 +30,5 @@ def execute(execution: str, attempt: int) -> None:
     except ValueError:
         log.error("a job names %r, attempt %r, which is no execution", execution, attempt)
         return
-    recover_one(_bound[0], name)  # this may be the second job of an execution whose first slot was killed
-    run_execution(_bound[0], name, number)
+    if recover_one(_bound[0], name):  # this may be the second job of an execution whose first slot was killed
+        run_execution(_bound[0], name, number)

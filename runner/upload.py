@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from core import datum
-from core.errors import Conflict, ExecutionFailed, NotFound, PushmillError
+from core.errors import Conflict, Denied, ExecutionFailed, NotFound, PushmillError
 from core.states import FailureReason, State
 from core.wire import ExecutionSpec, FinalReport
 from runner import outputs
@@ -75,6 +76,12 @@ class _Stored:
     first: str = ""
     names: set[str] = field(default_factory=set)
 
+    def obstacle(self, name: str) -> str:
+        """Why a file of this name cannot be stored; "" when it can be tried."""
+        if name in self.names:  # bytes that are not UTF-8 are written as %XX, which may be the name of another file
+            return "another output has the same name"
+        return datum.name_problem(name)
+
     def add(self, file: OutputFile) -> None:
         self.names.add(file.name)
         self.sidecars += datum.is_sidecar(file.name, self.names)  # they come after the file that they describe
@@ -104,7 +111,7 @@ def _store_all(run: Run, reporter: Reporter, stored: _Stored) -> str:
     )
     try:
         for file in files:
-            if reason := _store(spec, reporter, file):
+            if reason := stored.obstacle(file.name) or _store(spec, reporter, file):
                 stored.fail(file, reason)
             else:
                 stored.add(file)
@@ -116,19 +123,26 @@ def _store_all(run: Run, reporter: Reporter, stored: _Stored) -> str:
 
 def _store(spec: ExecutionSpec, reporter: Reporter, file: OutputFile) -> str:
     """Store a file; the reason if it cannot be. Raises Conflict and Unavailable, which concern all files."""
-    if problem := datum.name_problem(file.name):
-        return problem
     try:
         reporter.upload(spec.uuid, spec.attempt, _datum(spec, file.name), file.name, file.open, file.size)
-    except (Conflict, Unavailable):
+    except Unavailable:
         raise
     except NotFound as error:  # the execution is gone, with its project
         raise Conflict(str(error)) from None
+    except Conflict:
+        _check_lease(spec, reporter)
+        return "it is stored already with other content"
     except Rejected as rejected:
         return rejected.reason
     except PushmillError as error:
         return str(error)
     return ""
+
+
+def _check_lease(spec: ExecutionSpec, reporter: Reporter) -> None:
+    """Raise Conflict when the execution is no longer ours; otherwise the conflict was about one file."""
+    with suppress(Unavailable, Denied):
+        reporter.heartbeat(spec.uuid, spec.attempt)
 
 
 def _datum(spec: ExecutionSpec, name: str) -> str:

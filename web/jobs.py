@@ -112,7 +112,8 @@ class Sweeper:
 
     def _fetch_sources(self, db: Database) -> None:
         """What executions wait for, beside everything else: Git LFS objects may be large."""
-        self._preparing.take_turns(sources.repositories_with_wanted(db), self._prepare)
+        if not disk.shortage(self._config):
+            self._preparing.take_turns(sources.repositories_with_wanted(db), self._prepare)
 
     def _prepare(self, repository_id: int) -> None:
         db = connect(self._config.database)

@@ -13,7 +13,8 @@ import pytest
 from runner_host import docker, execution, keeper_process, take_up, until
 from runner_server import RunnerServer
 
-from runner import quarantine
+from core import trees
+from runner import jobs, quarantine
 from runner.cleanup import clean
 from runner.directory import write_json
 from runner.execute import execute
@@ -124,3 +125,27 @@ def test_an_execution_that_cannot_be_adopted_is_moved_aside_and_the_others_are_s
     assert quarantine.problems(host.directory)
     clean(host)
     assert quarantine.problems(host.directory) == []
+
+
+def test_an_execution_that_cannot_be_adopted_is_not_run_a_second_time(server: RunnerServer, host: Host) -> None:
+    broken = server.add(execution("echo up; sleep 100"))
+    with keeper_process(host, broken.spec.uuid):
+        until(lambda: broken.lines() == ["up"])
+    (host.executions / broken.spec.uuid / "state.json").write_text("[1]")
+    jobs.bind(host)
+    jobs.execute(broken.spec.uuid, 1)
+    assert broken.final == {}
+    assert broken.lines() == ["up"]
+    assert os.listdir(host.executions) == []
+
+
+@pytest.mark.root
+def test_what_is_mounted_below_a_directory_is_left_alone(tmp_path: Path) -> None:
+    place = mounted(tmp_path / "top" / "mounted")
+    try:
+        (place / "data").write_text("of somebody else")
+        assert not trees.remove(tmp_path / "top")
+        assert (place / "data").read_text() == "of somebody else"
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    assert trees.remove(tmp_path / "top")

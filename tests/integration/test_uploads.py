@@ -98,6 +98,30 @@ def test_names_that_are_possible(name: str, possible: bool) -> None:
     assert (datum.name_problem(name) == "") is possible
 
 
+def test_a_file_that_was_stored_before_with_other_content_loses_no_other_file(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("cd /valohai/outputs; for i in a b c; do echo $i >$i; done"))
+    tries: list[str] = []
+
+    def conflict_about_the_second(path: str) -> int | None:
+        tries.append(path) if "/outputs/" in path else None
+        return 409 if "/outputs/" in path and len(tries) == 2 else None
+
+    server.before = conflict_about_the_second
+    execute(host, recorded.spec.uuid, 1)
+    assert recorded.outputs == {"a": b"a\n", "c": b"c\n"}
+    message = "1 of 3 output files cannot be stored: outputs/b: it is stored already with other content"
+    assert recorded.final["message"] == message
+
+
+def test_two_files_whose_names_are_shown_alike_do_not_end_the_execution(server: RunnerServer, host: Host) -> None:
+    commands = r"cd /valohai/outputs; echo 1 >%FF; echo 2 >$(printf '\377'); echo z >z"
+    recorded = server.add(execution(commands))
+    execute(host, recorded.spec.uuid, 1)
+    assert recorded.outputs == {"%FF": b"1\n", "z": b"z\n"}
+    message = "1 of 3 output files cannot be stored: outputs/%FF: another output has the same name"
+    assert recorded.final["message"] == message
+
+
 def test_files_that_describe_others_are_said_to_have_no_effect(server: RunnerServer, host: Host) -> None:
     recorded = server.add(
         execution("cd /valohai/outputs; echo 1 >a; echo {} >a.metadata.json; echo {} >b.metadata.json")
