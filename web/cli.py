@@ -24,7 +24,7 @@ COMMANDS: Table = {
 }
 RUNNER: Table = {
     "register": ("web.runner_admin:register", "Register a runner and print its token, once."),
-    "list": ("web.runner_admin:show_all", "List the runners: state, GPUs, load, what they run."),
+    "list": ("web.runner_list:show_all", "List the runners: state, GPUs, load, what they run."),
     "limit": ("web.runner_admin:limit", "Limit the slots and projects of a runner."),
     "drain": ("web.runner_admin:drain", "Let a runner finish what it has and give it nothing new."),
     "resume": ("web.runner_admin:resume", "Give a drained runner work again."),

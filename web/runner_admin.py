@@ -17,8 +17,6 @@ from core.config import Config
 from core.errors import InvalidInput
 from web.local import CONFIG, DATA, JSON, opened
 from web.services import fleet_view, runners
-from web.services.fleet_view import View
-from web.services.presentation import formats
 from web.services.runners import Credentials, Limits
 
 if TYPE_CHECKING:
@@ -92,23 +90,6 @@ def rotate_token(name: str, as_json: bool, data: Path | None, config_file: Path 
         _print(runners.rotate(db, config, line, runners.by_name(db, name)), as_json)
 
 
-@click.command("list")
-@JSON
-@DATA
-@CONFIG
-def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
-    """List the runners."""
-    with opened(data, config_file) as (db, _, _):
-        found = fleet_view.views(db)
-    if as_json:
-        click.echo(json.dumps([asdict(view) for view in found], indent=2))
-        return
-    for view in found:
-        click.echo("\n".join(_lines(view)))
-    if not found:
-        click.echo("No runner yet: `pushmill runner register NAME --environment default` makes one.")
-
-
 @click.command("drain")
 @NAME
 @click.option("--wait", is_flag=True, help="Return when nothing runs there any more.")
@@ -177,16 +158,6 @@ def _print(made: Credentials, as_json: bool) -> None:
     click.echo(f"and then, as root: {runners.COMMAND}")
     for note in made.notes:
         click.echo(f"Note: {note}")
-
-
-def _lines(view: View) -> list[str]:
-    """A runner on the terminal: one line, and one for each of what more there is."""
-    seen = f"seen {formats.ago(view.last_seen_at)}" if view.last_seen_at else ""
-    parts = (", ".join(view.environments), fleet_view.room_text(view), seen)
-    lines = [f"{view.name:<20}  {view.state:<12}  {'; '.join(filter(None, parts))}"]
-    lines += [f"  {label:<10}{text}" for label, text in fleet_view.facts(view)]
-    lines += [f"  {'runs':<10}{run.name}  {formats.one_line(run.step)}" for run in view.running]
-    return lines
 
 
 def _named(running: list[fleet_view.Running]) -> str:
