@@ -1,6 +1,6 @@
 """How fast a delivery of each forge is answered: verified, stored, the worker nudged, 202.
 
-Floor: the same gunicorn with a view that reads the body and answers 204. Measured one by one for the time each takes, then by
+Floor: the same server with a view that reads the body and answers 204. Measured one by one for the time each takes, then by
 CLIENTS at once for how many are taken in a second, then, once the worker has caught up, at half that load. Promises: each
 forge's 99 of 100 within 50 ms, one by one and at half of the load, and at least 0.3 of the floor's deliveries in a second. The
 worker drains meanwhile; the pushes moved nothing, so that what is measured is not git.
@@ -24,10 +24,14 @@ from bench import processor_seconds, scratch, wait_for
 from flask import Flask, Response, request
 from forge_deliveries import SENDERS, Moved, Sender, encoded, label
 from instance import free_port
+from redis import Redis
 
 from core import config as configuration
+from web import access, receive
 from web.serve import Gunicorn
 from web.services import hosting, vault
+from web.services.queues import Queues
+from web.serving.bridge import Bridge
 from web.store.db import connect, rows
 
 ROUNDS = 200
@@ -44,15 +48,19 @@ turns = itertools.cycle(SENDERS)
 class Empty(Gunicorn):
     """The floor."""
 
-    def load(self) -> Flask:
+    def load(self) -> Bridge:
         app = Flask("floor")
+        queues = Queues(Redis.from_url("unix:///nonexistent"))
+        key = vault.load(self._config.data / "secret.key")
+        app.extensions["pushmill"] = access.Server(config=self._config, queues=queues, vault=key)
+        app.register_blueprint(receive.blueprint)
 
         @app.post("/<path:_>")
         def nothing(_: str) -> Response:
             request.get_data()
             return Response(status=204)
 
-        return app
+        return Bridge(app)
 
 
 class Client:
@@ -206,7 +214,10 @@ def at_half_of_it(port: int, floor_port: int, rate: float) -> int:
 
 
 def main() -> None:
-    with scratch("[runner]\nslots = 1\n") as (instance, _), floor() as (floor_port, floor_web):
+    with (
+        scratch("[runner]\nslots = 1\n[server]\nhook_rate = 0\nhook_queue = 0\n") as (instance, _),
+        floor() as (floor_port, floor_web),
+    ):
         add_projects(instance.data)
         web = int((instance.data / "run" / "web.pid").read_text().split()[0])
         sent = one_by_one(instance.port, floor_port)

@@ -59,7 +59,15 @@ class ServerConfig:
     min_free_disk: Size = Size(
         GIB
     )  # of the data directory: below it nothing new is started or stored; 0 = not looked at
-    threads: int = 64  # requests at once; each live page holds one
+    threads: int = (
+        64  # requests at once: half for transfers, a quarter for pages, an eighth for webhooks and for runners
+    )
+    followers: int = 500  # live pages at once; they hold no thread
+    connections: int = 3000  # at once
+    connections_per_address: int = 1000  # of them; trusted_proxies may have any number
+    header_timeout: Seconds = Seconds(10.0)  # until the head of a request must be complete
+    min_rate: Size = Size(500)  # bytes a second, at which bodies must come and answers must be read
+    slow_after: Seconds = Seconds(20.0)  # over which that rate is measured
     hook_body: Size = Size(25 * MIB)  # the largest webhook body; GitHub sends at most 25 MiB
     hook_form: Size = Size(5 * MIB)  # the largest one that is a form
     hook_memory: Size = Size(100 * MIB)  # all webhook bodies that are read at one moment

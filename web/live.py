@@ -7,8 +7,6 @@ connection that broke goes on where it was: nothing is lost, nothing comes twice
 from __future__ import annotations
 
 import re
-import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,17 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response, current_app, render_template, request, stream_with_context
+from flask import (
+    Blueprint,
+    Response,
+    copy_current_request_context,
+    current_app,
+    render_template,
+    request,
+)
 from flask.blueprints import BlueprintSetupState
 from sqlite_utils import Database
 from werkzeug.exceptions import ServiceUnavailable
 
 from core.errors import InvalidInput
+from core.identity import Identity
 from core.metadata import number
 from core.model import Execution, Project
 from core.states import FINAL
 from web import access
-from web.services.changes import Changes
 from web.services.presentation import formats, loglines, standing
 from web.store import executions, logs, metadata, projects
 
@@ -41,6 +46,9 @@ PAUSE_S = 0.1  # after events, so that many small batches become one event
 HEARTBEAT_S = 15.0
 RETRY_S = 5
 SLOTS = "pushmill-streams"
+FOLLOWER = (
+    "pushmill.follower"  # in the environment of a server that follows by itself, without a thread for each follower
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,33 +75,68 @@ class News:
     end: bool
 
 
+class Follower:
+    """One stream: `look` again and again, from any thread, until it says that this was all."""
+
+    def __init__(
+        self, identity: Identity, project: Project, execution: Execution, after: Position, release: Callable[[], None]
+    ) -> None:
+        self._identity = identity
+        self.topic = execution.uuid
+        self.close = release
+        self._project, self._execution, self._after = project, execution, after
+        self._told: Any = None
+        self._partial = ""
+        self._spoke_at = time.monotonic()
+        self.behind = False  # there is more to be sent already
+
+    def look(self) -> tuple[bytes, bool]:
+        """The events since the last time, and whether they were the last. Nothing is held between two calls."""
+        db, after = access.db(), self._after
+        if access.is_over(db, self._identity):
+            return b"", True
+        found = look(db, access.server().config.logs_dir, self._execution, after)
+        spoken = list(_spoken(found, after))
+        self._after = found.position
+        if found.partial != self._partial:
+            self._partial = found.partial
+            spoken.append(_event("partial", {"html": found.partial}, found.position))
+        signature = _signature(db, found.execution)
+        if signature != self._told:
+            spoken.append(_event("state", _state(db, self._project, found.execution), found.position))
+            self._told = signature
+        if found.end:
+            spoken.append(_event("end", {}, found.position))
+        if not spoken and time.monotonic() - self._spoke_at > HEARTBEAT_S:
+            spoken.append(":\n\n")
+        if spoken:
+            self._spoke_at = time.monotonic()
+        self.behind = found.log is not None and found.log["to"] != found.log["total"]
+        return "".join(spoken).encode(), found.end
+
+
 @blueprint.record_once
 def limit_streams(state: BlueprintSetupState) -> None:
-    """Each stream holds a thread: half of them stay free for everything else."""
-    threads = state.app.extensions["pushmill"].config.server.threads
-    state.app.extensions[SLOTS] = threading.BoundedSemaphore(max(1, threads // 2))
+    followers = state.app.extensions["pushmill"].config.server.followers
+    state.app.extensions[SLOTS] = threading.BoundedSemaphore(max(1, followers))
 
 
 @blueprint.get(f"{EXECUTION}/events")
 @access.user
 def events(name: str, counter: int) -> Response:
     """Server-sent events `log`, `partial`, `metadata`, `state` and, last, `end`. 503 when too many are followed already."""
-    server, db = access.server(), access.db()
-    project, execution = _asked(db, name, counter)
+    project, execution = _asked(access.db(), name, counter)
     after = _position()
     if request.method == "HEAD":
         return Response(mimetype="text/event-stream")
     slots: threading.BoundedSemaphore = current_app.extensions[SLOTS]
     if not slots.acquire(blocking=False):
         raise ServiceUnavailable("Too many live pages are open: this one polls.", retry_after=RETRY_S)
-    identity = access.current_identity()
-
-    def lost() -> bool:
-        return _connection_lost() or access.is_over(db, identity)
-
-    stream = _stream(db, server.config.logs_dir, server.changes, project, execution, after, lost)
-    response = Response(stream_with_context(stream), mimetype="text/event-stream")
-    response.call_on_close(slots.release)
+    follower = Follower(access.current_identity(), project, execution, after, slots.release)
+    follower.look = copy_current_request_context(follower.look)  # type: ignore[method-assign]
+    request.environ[FOLLOWER] = follower
+    response = Response(mimetype="text/event-stream")
+    response.automatically_set_content_length = False
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
@@ -135,46 +178,6 @@ def look(db: Database, logs_dir: Path, execution: Execution, after: Position) ->
         metadata=_metadata(db, execution, seq, many) if many else None,
         end=execution.state in FINAL and (position.line, position.seq) == (at.lines, count),
     )
-
-
-def _stream(
-    db: Database,
-    logs_dir: Path,
-    changes: Changes,
-    project: Project,
-    execution: Execution,
-    after: Position,
-    lost: Callable[[], bool],
-) -> Iterator[str]:
-    """Between two looks nothing is held: no lock, no transaction, no file."""
-    told: Any = None
-    partial = ""
-    spoke_at = time.monotonic()
-    while not lost():
-        seen = changes.version
-        found = look(db, logs_dir, execution, after)
-        spoken = list(_spoken(found, after))
-        after = found.position
-        if found.partial != partial:
-            partial = found.partial
-            spoken.append(_event("partial", {"html": partial}, after))
-        signature = _signature(db, found.execution)
-        if signature != told:
-            spoken.append(_event("state", _state(db, project, found.execution), after))
-            told = signature
-        if found.end:
-            spoken.append(_event("end", {}, after))
-        if not spoken and time.monotonic() - spoke_at > HEARTBEAT_S:
-            spoken.append(":\n\n")
-        if spoken:
-            spoke_at = time.monotonic()
-            yield "".join(spoken)
-        if found.end:
-            return
-        if not spoken:
-            changes.wait(seen, POLL_S)
-        elif found.log is None or found.log["to"] == found.log["total"]:
-            time.sleep(PAUSE_S)
 
 
 def _spoken(found: News, after: Position) -> Iterator[str]:
@@ -231,13 +234,3 @@ def _position() -> Position:
     if match is None:
         raise InvalidInput(f"{given[:80]!r} is no position: the next log line, '-', the next metadata line")
     return Position(line=int(match[1]), seq=int(match[2] or 0))
-
-
-def _connection_lost() -> bool:
-    """True when the other side has closed: otherwise a closed tab would hold its thread until the next heartbeat."""
-    connection = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
-    if not isinstance(connection, socket.socket) or connection.fileno() < 0:
-        return False
-    poll = select.poll()
-    poll.register(connection, select.POLLRDHUP)
-    return bool(poll.poll(0))

@@ -11,11 +11,12 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 from sqlite_utils import Database
+from werkzeug.datastructures import EnvironHeaders
 
 from core.config import ServerConfig
 from core.errors import InvalidDelivery
@@ -39,6 +40,7 @@ REFUSED = "Unknown webhook, or the signature is wrong.\n"  # the same for both: 
 KEPT_HEADERS = frozenset({"content-type", "user-agent"})  # beside those that the forge names
 REFUSED_PREFIXES = ("x-", "webhook-")  # of the headers that are kept of a refused delivery, whatever sent it
 EXTENSION = "pushmill-hooks"
+NO_MEMORY = "pushmill.no-memory"  # in the environment of a request whose body has found no memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,10 @@ def receive(project_name: str, forge_name: str) -> Response:
     """
     try:
         headers = _lowered()
-        forge, limit = _expected(forge_name, headers)
+        config = access.server().config.server
+        forge, limit = _expected(config, forge_name, headers, request.content_length)
+        if NO_MEMORY in request.environ:
+            raise intake.Full
         request.max_content_length = ANY_SIZE  # `_body` looks at it, so that the sender gets to read what is wrong
         with _intake().memory.share() as share:
             body = _body(request.stream, limit, share)
@@ -117,21 +122,31 @@ def _intake() -> Intake:
     return found
 
 
-def _expected(forge_name: str, headers: Mapping[str, str]) -> tuple[Forge, int]:
+def is_acceptable(config: ServerConfig, environ: Mapping[str, Any]) -> bool:
+    """Whether the body of a request to /hooks/ is worth reading, which its headers tell."""
+    headers = {name.lower(): value for name, value in EnvironHeaders(dict(environ)).items()}
+    length = environ.get("CONTENT_LENGTH", "")
+    try:
+        _expected(config, environ["PATH_INFO"].rpartition("/")[2], headers, int(length) if length.isdecimal() else None)
+    except Refused:
+        return False
+    return bool(environ["REQUEST_METHOD"] == "POST")
+
+
+def _expected(
+    config: ServerConfig, forge_name: str, headers: Mapping[str, str], length: int | None
+) -> tuple[Forge, int]:
     """The forge, and the bound of the body. Raises Refused for what can be refused before a byte of the body is read."""
     if headers.get("content-encoding", "identity") != "identity":
         raise Refused(_text("Compressed bodies are refused: send it as it is.", 415))
     forge = FORGES.get(forge_name)
     if forge is None or not forge.has_proof(headers):
         raise Refused(_wrong())
-    bound = _bound(access.server().config.server, headers)
-    if (request.content_length or 0) > bound:
-        raise Refused(_too_large(bound))
+    is_form = payload.is_form(headers) and config.hook_form < config.hook_body
+    bound, setting = (config.hook_form, "hook_form") if is_form else (config.hook_body, "hook_body")
+    if (length or 0) > bound:
+        raise Refused(_too_large(bound, setting))
     return forge, bound
-
-
-def _bound(config: ServerConfig, headers: Mapping[str, str]) -> int:
-    return min(config.hook_form, config.hook_body) if payload.is_form(headers) else config.hook_body
 
 
 def _admitted(db: Database, repository_id: int) -> tuple[Project, Repository]:
@@ -190,7 +205,7 @@ def _body(stream: IO[bytes], limit: int, share: intake.Share) -> bytes:
         share.take(len(chunk))
         kept += chunk
         if len(kept) > limit:
-            raise Refused(_too_large(limit))
+            raise Refused(_too_large(limit, "hook_body or hook_form"))
     return bytes(kept)
 
 
@@ -230,9 +245,8 @@ def _wrong() -> Response:
     return Response(REFUSED, 401, mimetype="text/plain")
 
 
-def _too_large(limit: int) -> Response:
-    key = "hook_body" if limit == access.server().config.server.hook_body else "hook_form"
-    return _text(f"The body is larger than {limit:,} bytes ([server] {key}).", 413)
+def _too_large(limit: int, setting: str) -> Response:
+    return _text(f"The body is larger than {limit:,} bytes ([server] {setting}).", 413)
 
 
 def _later(sentence: str, status: int, after_s: int) -> Response:

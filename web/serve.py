@@ -1,4 +1,4 @@
-"""`pushmill web`: the WSGI application in gunicorn, one process with many threads."""
+"""`pushmill web`: the application in gunicorn, which keeps one worker process running."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from core import config as configuration
 from core.config import Config
 from web.app import create_app
 from web.services import setup
+from web.serving.bridge import Bridge
+from web.serving.worker import GRACEFUL_S, Worker
 
 
 class Gunicorn(BaseApplication):  # type: ignore[misc]
@@ -26,13 +27,10 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]
         server = self._config.server
         settings: dict[str, Any] = {
             "bind": f"[{server.host}]:{server.port}" if ":" in server.host else f"{server.host}:{server.port}",
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "workers": 1,
-            "threads": server.threads,
-            "keepalive": 75,  # runners and browsers keep their connection between heartbeats
-            "graceful_timeout": 3,  # live pages never end by themselves
+            "graceful_timeout": GRACEFUL_S,  # large transfers take longer, and go on where they broke off
             "timeout": 120,
-            "limit_request_line": 8190,
             "accesslog": None,
             "worker_tmp_dir": str(self._config.data),
             "control_socket_disable": True,
@@ -41,8 +39,8 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
 
-    def load(self) -> Flask:
-        return create_app(self._config)
+    def load(self) -> Bridge:
+        return Bridge(create_app(self._config))
 
 
 @click.command("web")

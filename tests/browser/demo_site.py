@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from serving import Serving
 from sqlite_utils import Database
-from werkzeug.serving import make_server
 
 from core.model import Execution
 from web.app import create_app
@@ -64,18 +63,12 @@ class Site:
 def site(directory: Path, **sections: Any) -> Iterator[Site]:
     demo = fill(directory, **sections)
     app = create_app(demo.config)
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    server.daemon_threads = True  # type: ignore[attr-defined]
-    server.block_on_close = False  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
+    server = Serving(app)
     db = connect(demo.config.database)
     try:
-        yield Site(url=f"http://127.0.0.1:{server.server_port}", demo=demo, app=app, db=db)
+        yield Site(url=f"http://127.0.0.1:{server.port}", demo=demo, app=app, db=db)
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        server.stop()
         db.close()
 
 

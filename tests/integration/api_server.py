@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
-from werkzeug.serving import make_server
+from serving import Serving
 from werkzeug.test import TestResponse
 
 from core.config import Config, from_table
@@ -201,12 +200,8 @@ def said(server: ApiServer, execution: str, stream: str | None = None, **query: 
 @contextmanager
 def listening(app: Flask) -> Iterator[str]:
     """The application's address on loopback."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
+    server = Serving(app)
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.port}"
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        server.stop()

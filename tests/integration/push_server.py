@@ -14,8 +14,8 @@ import httpx
 from flask import Flask
 from instance import Checkout, free_port
 from redis import Redis
+from serving import Serving
 from sqlite_utils import Database
-from werkzeug.serving import make_server
 
 from core import config as configuration
 from core.config import Config
@@ -53,7 +53,7 @@ class PushServer:
         self.vault = vault.load(self.config.data / "secret.key")
         self.queues = Queues(Redis.from_url(NO_REDIS))
         self.db: Database = connect(self.config.database)
-        self._server: Any = None
+        self._server: Serving | None = None
         self._app: Flask | None = None
 
     @property
@@ -68,14 +68,11 @@ class PushServer:
         app.register_blueprint(githttp.blueprint)
         app.register_blueprint(lfs.blueprint)
         access.init_app(app)
-        self._server = make_server(self.config.server.host, self.config.server.port, app, threaded=True)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self._server = Serving(app, self.config.server.host, self.config.server.port)
 
     def stop(self) -> None:
         if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+            self._server.stop()
             self._server = None
 
     def close(self) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import resource
 import socket
+import struct
+import zlib
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -273,6 +276,14 @@ def test_a_body_that_nobody_reads_does_not_keep_git_waiting(pushes: PushServer, 
     connection.close()
 
 
+def begun_pack(size: int) -> bytes:
+    """The beginning of a push: a command, and a pack whose one object has more bytes than come."""
+    command = f"{'0' * 40} {'a' * 40} refs/heads/new\0report-status".encode()
+    blob = zlib.compressobj(0)
+    pack = b"PACK" + struct.pack(">II", 2, 1) + bytes([0xB0, 0xFF, 0xFF, 0x7F])  # a blob of 33 MB
+    return b"%04x%s0000%s" % (len(command) + 4, command, pack + blob.compress(os.urandom(size)))
+
+
 def test_a_push_that_breaks_off_leaves_no_process_and_no_push(pushes: PushServer, checkout: Checkout) -> None:
     checkout.commit({"valohai.yaml": step("a")})
     pushes.push(checkout, "broken")
@@ -280,9 +291,9 @@ def test_a_push_that_breaks_off_leaves_no_process_and_no_push(pushes: PushServer
     with socket.create_connection(("127.0.0.1", pushes.config.server.port)) as connection:
         head = (
             f"POST /git/broken.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {basic}\r\n"
-            "Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 100000\r\n\r\n0098"
+            "Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 10000000\r\n\r\n"
         )
-        connection.sendall(head.encode())
+        connection.sendall(head.encode() + begun_pack(200_000))
         wait_for(_backends)
     wait_for(lambda: not _backends(), 10)
     pushes.drain()

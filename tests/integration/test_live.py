@@ -88,7 +88,7 @@ class Followed:
 
 @pytest.fixture
 def followed(tmp_path: Path) -> Iterator[Followed]:
-    api = ApiServer(tmp_path / "data", server={"threads": 6})
+    api = ApiServer(tmp_path / "data", server={"followers": 3})
     execution_uuid, _ = api.started()
     with listening(api.app) as url:
         yield Followed(api, url, api.execution(execution_uuid))
@@ -170,7 +170,7 @@ def test_a_stop_request_is_told_at_once(followed: Followed) -> None:
     stream.close()  # type: ignore[attr-defined]
 
 
-def test_streams_take_half_of_the_threads_and_closed_ones_give_theirs_back(followed: Followed) -> None:
+def test_streams_have_a_bound_and_closed_ones_give_theirs_back(followed: Followed) -> None:
     streams = [followed.events() for _ in range(3)]
     for stream in streams:
         next(stream)

@@ -183,7 +183,7 @@ def final(execution: str) -> Response:
 def _changed(*, dispatched: bool = False) -> Response:
     """Wake who watches and, where that may have made room, start what waits; the empty answer."""
     server = access.server()
-    server.changes.publish()
+    server.changes.publish(None if dispatched else (request.view_args or {}).get("execution"))
     if dispatched:
         dispatch.dispatch(access.db(), server.config, server.queues)
     return answer({})

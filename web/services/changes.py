@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
+
+Listener = Callable[[str | None], None]
 
 
 class Changes:
-    """A counter that followers wait on."""
+    """Those who want to be told of each change."""
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._version = 0
+        self._listeners: tuple[Listener, ...] = ()
 
-    @property
-    def version(self) -> int:
-        return self._version
+    def subscribe(self, listener: Listener) -> None:
+        """Call `listener` on each change, with the UUID of the execution that changed; None when it may be any."""
+        self._listeners += (listener,)
 
-    def publish(self) -> None:
-        with self._condition:
-            self._version += 1
-            self._condition.notify_all()
-
-    def wait(self, seen: int, timeout_s: float) -> int:
-        """Block until the version differs from `seen` or the time is over; the version then."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._version != seen, timeout_s)
-            return self._version
+    def publish(self, execution: str | None = None) -> None:
+        for listener in self._listeners:
+            listener(execution)

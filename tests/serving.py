@@ -1,0 +1,38 @@
+"""An application on a port of loopback, served as `pushmill web` serves it, in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+
+from flask import Flask
+from instance import wait_for
+
+from web.serving.bridge import Bridge
+from web.serving.worker import server
+
+logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+class Serving:
+    """Serves until it is stopped."""
+
+    def __init__(self, app: Flask, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._socket = socket.create_server((host, port))
+        self.port: int = self._socket.getsockname()[1]
+        self._server = server(Bridge(app))
+        self._server.config.timeout_graceful_shutdown = 1
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        wait_for(lambda: self._server.started)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            runner.run(self._server.serve(sockets=[self._socket]))

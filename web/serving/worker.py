@@ -1,0 +1,59 @@
+"""The worker process of gunicorn: uvicorn's server with our connections."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import uvicorn
+from uvicorn_worker import UvicornWorker
+
+from web.serving.bridge import Bridge
+from web.serving.connections import Connection, Connections
+
+GRACEFUL_S = 3
+WATCHED_EVERY_S = 5.0
+SETTINGS: dict[str, Any] = {
+    "loop": "asyncio",
+    "ws": "none",
+    "lifespan": "off",
+    "access_log": False,
+    "log_config": None,
+    "proxy_headers": False,  # web.proxies decides who is believed
+    "server_header": False,
+    "timeout_keep_alive": 75,  # runners and browsers keep their connection between heartbeats
+    "timeout_graceful_shutdown": GRACEFUL_S,
+}
+
+
+class Worker(UvicornWorker):  # type: ignore[misc]
+    """Serves the Bridge that the application loads."""
+
+    CONFIG_KWARGS = SETTINGS
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.config.timeout_notify = WATCHED_EVERY_S
+
+    async def _serve(self) -> None:
+        use(self.config, self.wsgi)
+        await super()._serve()
+
+
+def server(bridge: Bridge) -> uvicorn.Server:
+    """A server in this process, for sockets of the caller's."""
+    config = uvicorn.Config(bridge, **SETTINGS)
+    use(config, bridge)
+    return uvicorn.Server(config)
+
+
+def use(config: uvicorn.Config, bridge: Bridge) -> None:
+    """Let uvicorn make connections that are bounded as the server's configuration says."""
+    connections = Connections(bridge.config)
+
+    def connection(
+        config: uvicorn.Config, server_state: Any, app_state: Any, _loop: asyncio.AbstractEventLoop | None = None
+    ) -> Connection:
+        return Connection(connections, config=config, server_state=server_state, app_state=app_state, _loop=_loop)
+
+    config.http = connection  # type: ignore[assignment]
