@@ -72,7 +72,8 @@ class Model:
         return self.push(*arguments)
 
     def log(self, execution: Execution) -> str:
-        return logs.paths(self.pushes.config.logs_dir, execution)[0].read_text()
+        at = logs.length(self.pushes.db, execution)
+        return "".join(f"{line.text}\n" for line in logs.read(self.pushes.config.logs_dir, execution, at, 0, at.lines))
 
     @property
     def made(self) -> list[Execution]:

@@ -44,14 +44,15 @@ class Log:
 
     @property
     def paths(self) -> tuple[Path, Path]:
-        return logs.paths(self.logs_dir, self.execution)
+        folder, name = self.logs_dir / self.execution.uuid[:2], self.execution.uuid
+        return folder / f"{name}.log", folder / f"{name}.index"
 
 
 @pytest.fixture
 def log(api: ApiServer) -> Log:
     """An empty log."""
     execution = api.add_execution()
-    for path in logs.paths(api.config.logs_dir, execution):
+    for path in logs.files(api.config.logs_dir, execution):
         path.unlink()
     with transaction(api.db):
         sql = "UPDATE execution SET log_bytes = 0, log_lines = 0, log_segments = 0, log_last_us = 0"

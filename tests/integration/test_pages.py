@@ -242,7 +242,7 @@ def test_the_whole_log_is_downloaded_as_it_was_printed(api: ApiServer, person: P
 def test_a_log_whose_files_are_lost_says_so_everywhere_and_goes_on(api: ApiServer, person: Person) -> None:
     execution = ran(api, b"one", b"two")
     page = f"/p/demo/executions/{execution.counter}/"
-    for path in logs.paths(api.config.logs_dir, execution):
+    for path in logs.files(api.config.logs_dir, execution):
         path.unlink()
     said = "4 lines of the log are missing"  # two of them are the server's own
     assert api.log(execution.uuid, b"three\n", 8).status_code == 200

@@ -73,6 +73,7 @@ def filled(api: ApiServer, name: str = "gone") -> Project:
         execute(api.db, "UPDATE execution SET retry_of = ? WHERE uuid = ?", (first, uuid))
         first = api.execution(uuid).id
         assert api.log(uuid, b'{"a": 1}\nline\n', 0).status_code == 200
+        (api.config.logs_dir / uuid[:2] / f"{uuid}.stdout.7.log").write_bytes(b"the newest lines\n")
         for output in ("x", "y"):
             assert api.upload(uuid, output, b"content").status_code == 200
         usage = {"attempt": attempt, "samples": [[1, "cpu", 1.0]]}

@@ -48,7 +48,7 @@ def content(db: Database, config: Config, project: Project) -> Content:
     """What would go with the project."""
     log_bytes = 0
     for execution in _executions(db, project):
-        log_bytes += sum(path.stat().st_size for path in logs.paths(config.logs_dir, execution) if path.exists())
+        log_bytes += sum(path.stat().st_size for path in logs.files(config.logs_dir, execution))
     repositories = sum(trees.size(path) for path in _paths(config, projects.repositories(db, project.id)))
     return Content(log_bytes=log_bytes, repository_bytes=repositories, **removal.counts(db, project.id))
 
@@ -108,7 +108,7 @@ def _remove_execution(db: Database, config: Config, execution: Execution) -> Ite
     for datum in data.of_execution(db, execution.id):
         data.path(config.outputs_dir, datum.uuid).unlink(missing_ok=True)
         yield
-    for path in logs.paths(config.logs_dir, execution):
+    for path in logs.files(config.logs_dir, execution):
         path.unlink(missing_ok=True)
         yield
     while _in_transaction(db, lambda: removal.delete_some_metadata(db, execution.id)):

@@ -63,9 +63,10 @@ class LogLength:
     limit: int = 0
 
 
-def paths(logs_dir: Path, execution: Execution) -> tuple[Path, Path]:
-    """The file of the log's first part and its index; those of the others begin with the same name."""
-    return Part(_path(logs_dir, execution), 0, 0).files
+def files(logs_dir: Path, execution: Execution) -> list[Path]:
+    """All files of the log that are there, also those that a killed process left."""
+    path = _path(logs_dir, execution)
+    return sorted(path.parent.glob(f"{path.name}.*"))
 
 
 def _path(logs_dir: Path, execution: Execution, rest: str = "") -> Path:
