@@ -19,7 +19,7 @@ from docker.utils import kwargs_from_env
 
 from core.errors import ExecutionFailed, PushmillError
 from core.states import FailureReason
-from runner import devices, registries
+from runner import devices, firewall, registries
 from runner.images import Image
 from runner.mounts import HostMount
 from runner.pulling import pull_lines
@@ -136,6 +136,8 @@ class Engine:
                 self._api.remove_network(other["Id"])
             except APIError as error:  # the slot that made it was faster, or it is in use
                 log.debug("network %s: %s", other["Id"][:12], error)
+            else:
+                firewall.remove_unused()
         return named[0] if named else None
 
     def create(self, spec: ContainerSpec) -> str:

@@ -13,11 +13,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import docker
+import leftovers
 import pytest
 from instance import wait_for
 from namespaces import Namespace, namespace
 
+from runner import firewall
 from runner.addresses import METADATA
+from runner.container import Engine
+from runner.firewall import Wall
 
 pytestmark = pytest.mark.root
 
@@ -243,3 +248,29 @@ def test_without_root_and_without_iptables_it_is_a_sentence() -> None:
     command[2] = FIREWALL.replace("\nname", "\nimport os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\nname")
     said = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "only root can make firewall rules" in said.stdout
+
+
+@pytest.mark.docker
+def test_the_rules_of_a_network_that_was_made_twice_go_with_it() -> None:
+    """Two slots that start together may each make one; the younger is removed, and its bridge with it."""
+    name, api = f"{leftovers.NETWORK}-twice", docker.APIClient()
+    try:
+        kept, gone = (str(api.create_network(name, driver="bridge", check_duplicate=None)["Id"]) for _ in range(2))
+    except docker.errors.APIError as error:
+        api.close()
+        pytest.skip(f"this Docker makes no network twice: {error}")
+    engine = Engine()
+    try:
+        for network in (kept, gone):
+            assert firewall.protect(Wall(bridge=f"br-{network[:12]}", relay="127.0.0.1", relay_ports=(1, 2))) == ""
+        assert engine.network(name).bridge == f"br-{kept[:12]}"
+        listed = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
+        assert f"br-{kept[:12]}" in listed
+        assert f"br-{gone[:12]}" not in listed
+    finally:
+        for network in (kept, gone):
+            with contextlib.suppress(docker.errors.NotFound):
+                api.remove_network(network)
+        api.close()
+        engine.close()
+        firewall.remove_unused()
