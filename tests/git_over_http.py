@@ -26,6 +26,9 @@ class GitServer(ThreadingHTTPServer):
         self.requests: list[tuple[str, str]] = []
         self.agents: list[str] = []
         self.redirect: str | None = None  # where all requests are sent on to
+        self.moved: dict[
+            str, str
+        ] = {}  # by the beginning of paths, what takes its place: a repository that was renamed
         self.public = "/nothing"  # the beginning of paths that need no credentials
         self.credentials_seen: set[str] = set()  # the public paths that were asked for with some
         self.lfs: dict[str, bytes] = {}  # what git-lfs uploaded, and what is given of it
@@ -55,6 +58,9 @@ class Handler(BaseHTTPRequestHandler):
         body = self._body()
         if self.server.redirect:
             return self._plain(301, {"Location": self.server.redirect + self.path})
+        for old, new in self.server.moved.items():
+            if self.path.startswith(old):
+                return self._plain(301, {"Location": new + self.path.removeprefix(old)})
         public = self.path.startswith(self.server.public)
         if public and self.headers.get("Authorization"):
             self.server.credentials_seen.add(self.path)

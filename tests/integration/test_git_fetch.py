@@ -151,19 +151,18 @@ def test_over_http_the_token_opens_and_is_in_no_file(
 ) -> None:
     host = server.url.removeprefix("http://")
     urls = {"token": f"http://runner@{host}/git/made.git", "url": f"http://runner:{TOKEN}@{host}/git/made.git"}
-    for content in (b"1", b"2"):  # the first time by git, then by libgit2
+    for content in (b"1", b"2"):  # into an empty mirror, and into a filled one
         sha = made.commit({"a": content})
         token = TOKEN if by == "token" else None
         git.fetch(mirror, urls[by], allow_local=False, allow_http=True, token=token)
         assert git.resolve(mirror, "main") == sha
-    assert ["libgit2" in agent for agent in dict.fromkeys(server.agents)] == [False, True]
     assert not [file for file in mirror.rglob("*") if file.is_file() and TOKEN.encode() in file.read_bytes()]
 
 
 def test_wrong_credentials_are_an_error_that_shows_none(mirror: Path, made: MadeRepository, server: GitServer) -> None:
     sha = made.commit({"a": b"1"})
     host = server.url.removeprefix("http://")
-    for _ in ("by git", "by libgit2"):
+    for _ in ("into an empty mirror", "into a filled one"):
         for url, token in (
             (f"http://ada:wrong-one@{host}/git/made.git", None),
             (f"{server.url}/git/made.git", "wrong-one"),
@@ -179,15 +178,34 @@ def test_wrong_credentials_are_an_error_that_shows_none(mirror: Path, made: Made
 def test_a_redirect_is_not_followed(mirror: Path, made: MadeRepository, server: GitServer) -> None:
     sha = made.commit({"a": b"1"})
     with served(made.path.parent) as other:
-        for _ in ("by git", "by libgit2"):
+        for _ in ("into an empty mirror", "into a filled one"):
             server.redirect = other.url.replace("127.0.0.1", "localhost")
             for ask in (git.fetch, git.remote_refs):
-                with pytest.raises(GitError, match="it lies elsewhere now"):
+                with pytest.raises(GitError, match="it has moved to http://localhost:"):
                     ask(mirror, f"{server.url}/git/made.git", allow_local=False, allow_http=True, token=TOKEN)
             assert other.requests == []
             server.redirect = None
             git.fetch_commit(mirror, f"{server.url}/git/made.git", sha, username="runner", password=TOKEN)
             MadeRepository(mirror).git("update-ref", "refs/heads/main", sha)
+
+
+@pytest.mark.parametrize("place", ["", "{url}"], ids=["relative", "absolute"])
+def test_a_renamed_repository_is_not_followed_on_the_same_host_either(
+    mirror: Path, made: MadeRepository, server: GitServer, place: str
+) -> None:
+    url, sha = f"{server.url}/git/old.git", made.commit({"a": b"1"})
+    server.moved = {"/git/old.git": f"{place.format(url=server.url)}/git/made.git"}
+    for _ in ("into an empty mirror", "into a filled one"):
+        for ask in (git.fetch, git.remote_refs):
+            with pytest.raises(GitError) as failed:
+                ask(mirror, url, allow_local=False, allow_http=True, token=TOKEN)
+            assert f"it has moved to {server.url}/git/made.git" in str(failed.value)
+            assert f"`pushmill project set-url NAME {server.url}/git/made.git`" in str(failed.value)
+            assert TOKEN not in str(failed.value)
+        assert {path.split("/")[2] for _, path in server.requests} == {"old.git"}
+        git.fetch_commit(mirror, f"{server.url}/git/made.git", sha, username="runner", password=TOKEN)
+        MadeRepository(mirror).git("update-ref", "refs/heads/main", sha)
+        server.requests.clear()
 
 
 def test_the_machine_s_git_configuration_and_netrc_play_no_part(
@@ -204,7 +222,7 @@ def test_the_machine_s_git_configuration_and_netrc_play_no_part(
         "    except GitError: print('refused')\n"
     )
     made.commit({"a": b"1"})
-    for _ in ("by git", "by libgit2"):
+    for _ in ("into an empty mirror", "into a filled one"):
         urls = [f"{server.url}/git/made.git", f"{server.url}/git/absent.git"]
         arguments = [sys.executable, "-c", program, str(mirror), *urls]
         done = subprocess.run(
@@ -286,7 +304,7 @@ def test_a_ref_that_is_no_branch_is_kept_apart_and_may_be_missing(mirror: Path, 
     main = made.commit({"a": b"1"})
     head = made.commit({"a": b"2"}, main, ref="refs/pull/7/head")
     more = ["refs/pull/7/head", "refs/pull/8/head"]
-    for _ in ("by git", "by libgit2"):
+    for _ in ("into an empty mirror", "into a filled one"):
         git.fetch(mirror, str(made.path), allow_local=True, allow_http=False, more=more)
         assert git.refs(mirror) == {"refs/heads/main": main}
         assert git.resolve(mirror, "refs/pushmill/pull/7/head") == git.resolve(mirror, git.pinned(more[0])) == head
