@@ -104,6 +104,7 @@ class Repository:
     default_branch: str
     deploy_key: str
     has_login: bool
+    status_context: str
     api_url: str
     has_token: bool
     api_problem: str

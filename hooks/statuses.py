@@ -66,7 +66,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return next((one for one in ORDER if one in found), Verdict.SUCCESS)
 
 
-def contexts(targets: Iterable[Target]) -> dict[Target, str]:
+def contexts(targets: Iterable[Target], prefix: str = CONTEXT) -> dict[Target, str]:
     """The context of each target of a commit: the same for the same one, as long as those before it stay.
 
     Forges ignore case. Of labels that differ in nothing else the first keeps its own; the others, and labels that are cut
@@ -79,7 +79,7 @@ def contexts(targets: Iterable[Target]) -> dict[Target, str]:
         if name != target.label or _folded(name) in taken:
             name = f"{name} {_digest(target)}".lstrip()
         taken.add(_folded(name))
-        found[target] = f"{CONTEXT}/{name}"
+        found[target] = f"{prefix}/{name}"
     return found
 
 

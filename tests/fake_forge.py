@@ -174,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.connection.shutdown(socket.SHUT_RDWR)
 
     def _answer(self, call: Recorded, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
-        data = json.dumps(body).encode()
+        data = b"" if status == 204 else json.dumps(body).encode()
         call.answered = status
         call.ended = time.monotonic()
         with contextlib.suppress(OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import re
 import threading
 import time
@@ -10,6 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote
+
+import httpx
+from forge_deliveries import SENDERS, Moved, Sender, encoded
 
 TOKEN = "fake-forge-token"
 PREFIXES = {"github": "/api/v3", "gitlab": "/api/v4", "gitea": "/api/v1", "forgejo": "/api/v1", "bitbucket": "/2.0"}
@@ -41,6 +45,7 @@ class ForgeState:
         self.kind = kind
         self.full_name = "ada/model"
         self.below = ""  # the path of its pages on its host, such as "/git"
+        self.renamed = ""  # what the forge calls the repository that it still knows by its old name
         self.token = TOKEN
         self.described: dict[str, Any] = {}  # what else it says of the repository
         self.forbidden: set[str] = set()  # of statuses, hooks, comments, repository: what the token may not
@@ -48,6 +53,9 @@ class ForgeState:
         self.pipelines: list[dict[str, Any]] = []
         self.hooks: list[dict[str, Any]] = []
         self.comments: list[dict[str, Any]] = []  # {"id", "number", "body"}
+        self.delivers = True  # whether test deliveries get through
+        self.hook_secret = ""  # that deliveries are signed with in place of the webhook's own
+        self.answers: list[int] = []  # to test deliveries
         self.status_cap = STATUS_CAP
         self.lock = threading.RLock()
         self._ids = iter(range(1000, 10**9))
@@ -102,6 +110,7 @@ def github(forge: ForgeState, call: Recorded) -> tuple[int, Any]:
         rf"POST {name}/statuses/(?P<sha>\w+)": ("statuses", _github_status),
         rf"GET {name}/hooks": ("hooks", lambda forge, call, _: (200, _page(call, forge.hooks, "per_page"))),
         rf"POST {name}/hooks": ("hooks", _github_hook),
+        rf"POST {name}/hooks/(?P<id>\d+)/pings": ("hooks", _test_hook),
         rf"GET {name}/issues/(?P<number>\d+)/comments": ("comments", _comments("per_page", _flat)),
         rf"POST {name}/issues/(?P<number>\d+)/comments": ("comments", _comment(_flat, "body")),
         rf"PATCH {name}/issues/comments/(?P<id>\d+)": ("comments", _edit(_flat, "body")),
@@ -109,8 +118,9 @@ def github(forge: ForgeState, call: Recorded) -> tuple[int, Any]:
 
 
 def _repository(forge: ForgeState, call: Recorded, match: re.Match[str]) -> tuple[int, Any]:
+    name = forge.renamed or forge.full_name
     return 200, {
-        "full_name": forge.full_name, "path_with_namespace": forge.full_name, "default_branch": "main",
+        "full_name": name, "path_with_namespace": name, "default_branch": "main",
         "mainbranch": {"name": "main"}, **forge.described,
     }  # fmt: skip
 
@@ -152,8 +162,46 @@ def _github_hook(forge: ForgeState, call: Recorded, match: re.Match[str]) -> tup
 
 def _add_hook(forge: ForgeState, call: Recorded, match: re.Match[str]) -> tuple[int, Any]:
     hook = call.json | {"id": forge.next_id(), "uuid": f"{{{forge.next_id()}}}", "alert_status": "executable"}
+    if forge.kind == "gitea":
+        hook["events"] = gitea_events(hook["events"])
     forge.hooks.append(hook)
     return 201, hook
+
+
+def gitea_events(asked: list[str]) -> list[str]:
+    """What Gitea makes of the events that it is asked for: `pull_request` is all of them, `pull_request_only` is one."""
+    every = ("pull_request", *(f"pull_request_{what}" for what in ("assign", "label", "comment", "review", "sync")))
+    found = [name for event in asked for name in (every if event == "pull_request" else (event,))]
+    return ["pull_request" if name == "pull_request_only" else name for name in found]
+
+
+def _test_hook(forge: ForgeState, call: Recorded, match: re.Match[str]) -> tuple[int, Any]:
+    """Send a test delivery, as the forge does in the background, and to loopback alone."""
+    hook = next((hook for hook in forge.hooks if str(hook["id"]) == match["id"]), None)
+    if hook is None:
+        raise Refusal(404, {"message": "Not Found"})
+    config = hook.get("config", hook)
+    url, secret = config["url"], config.get("secret") or config.get("token")
+    if forge.delivers and url.startswith("http://127.0.0.1:"):
+        sender = copy.copy(next(sender for sender in SENDERS if sender.name == forge.kind))
+        sender.secret = forge.hook_secret or secret
+        event, payload = sample(sender, forge.full_name)
+        body = encoded(payload)
+        headers = sender.headers(body, f"test-{forge.next_id()}", event)
+        forge.answers.append(httpx.post(url, content=body, headers=headers, trust_env=False, timeout=10).status_code)
+    return (201, {"message": "201 Created"}) if forge.kind == "gitlab" else (204, None)
+
+
+def sample(sender: Sender, full_name: str) -> tuple[str | None, Any]:
+    """GitHub sends a ping, Gitea a push that moves nothing, GitLab one of the newest commits."""
+    if sender.name == "github":
+        return "ping", {
+            "zen": "Keep it logically awesome.",
+            "hook_id": 1,
+            "repository": {"id": 7, "full_name": full_name},
+        }
+    sha = "a" * 40
+    return None, sender.push(Moved(before=sha if sender.name == "gitea" else "b" * 40, after=sha), repository=full_name)
 
 
 def gitlab(forge: ForgeState, call: Recorded) -> tuple[int, Any]:
@@ -166,6 +214,7 @@ def gitlab(forge: ForgeState, call: Recorded) -> tuple[int, Any]:
         rf"POST {name}/statuses/(?P<sha>\w+)": ("statuses", _gitlab_status),
         rf"GET {name}/hooks": ("hooks", lambda forge, call, _: (200, _page(call, forge.hooks, "per_page"))),
         rf"POST {name}/hooks": ("hooks", _add_hook),
+        rf"POST {name}/hooks/(?P<id>\d+)/test/push_events": ("hooks", _test_hook),
         rf"GET {name}/merge_requests/(?P<number>\d+)/notes": ("comments", _comments("per_page", _flat)),
         rf"POST {name}/merge_requests/(?P<number>\d+)/notes": ("comments", _comment(_flat, "body")),
         rf"PUT {name}/merge_requests/(?P<number>\d+)/notes/(?P<id>\d+)": ("comments", _edit(_flat, "body")),
@@ -222,6 +271,7 @@ def gitea(forge: ForgeState, call: Recorded) -> tuple[int, Any]:
         rf"POST {name}/statuses/(?P<sha>\w+)": ("statuses", _gitea_status),
         rf"GET {name}/hooks": ("hooks", lambda forge, call, _: (200, _page(call, forge.hooks, "limit"))),
         rf"POST {name}/hooks": ("hooks", _add_hook),
+        rf"POST {name}/hooks/(?P<id>\d+)/tests": ("hooks", _test_hook),
         rf"GET {name}/issues/(?P<number>\d+)/comments": ("comments", _comments("", _flat)),
         rf"POST {name}/issues/(?P<number>\d+)/comments": ("comments", _comment(_flat, "body")),
         rf"PATCH {name}/issues/comments/(?P<id>\d+)": ("comments", _edit(_flat, "body")),

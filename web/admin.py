@@ -11,7 +11,7 @@ PROJECT: Table = {
     "list": ("web.repository_admin:show_all", "List the projects."),
     "show": ("web.repository_admin:show", "Show a project with its webhook's URL and secret."),
     "check": ("web.project_check:check", "Check everything between a push and its runs."),
-    "approve": ("web.approval_admin:approve", "Let a commit of a fork's pull request run."),
+    "approve": ("web.approval_admin:approve", "Let a fork's commit run, or list what waits."),
     "rules": ("web.rules_admin:rules", "Print or replace the rules."),
     "trigger": ("web.trigger_admin:trigger", "Show what a commit, branch or tag would trigger."),
     "variable": ("web.variable_admin:variable", "Set, list and remove variables and secrets."),

@@ -14,6 +14,7 @@ from core.git import url as git_url
 from core.model import Project
 from hooks.apis.registry import APIS
 from hooks.forges.registry import FORGES, by_host
+from hooks.statuses import CONTEXT
 from web.forge_admin import API_URL, take
 from web.local import CONFIG, DATA, JSON, opened, typed_url
 from web.repository_admin import described, printed
@@ -60,6 +61,9 @@ def add(
         said, problem = _set_up(db, config, key, made, token, api_url or "") if token else ([], None)
         repository = hosting.repository_of(db, made)
         printed(described(config, made, repository) | {"webhook_secret": secret}, as_json)
+        if repository.status_context != CONTEXT:
+            text = "Another project follows this repository too: the statuses of this one are called"
+            click.echo(f"{text} {repository.status_context}.", err=True)
         if not as_json and not token and not config.server.url and hosting.webhook_page(repository):
             click.echo("The forge cannot reach that address: set `url` below [server] in config.toml.", err=True)
     for line in said:

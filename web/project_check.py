@@ -6,62 +6,39 @@ import contextlib
 import ipaddress
 import json
 import os
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
-from sqlite_utils import Database
 
 from core import git
-from core.config import Config
 from core.errors import ForgeError, InvalidInput, PushmillError
-from core.model import Project, Repository
 from core.steps.model import step_names
-from hooks.apis.base import URL_CHARS, Webhook
+from hooks.apis.base import URL_CHARS
 from hooks.apis.client import Client
+from web import webhook_check
+from web.check_subject import Subject, from_error
 from web.doctor import Finding
 from web.local import CONFIG, DATA, JSON, opened
 from web.services import forge_access, forge_setup, heads, hosting, polling, remotes
 from web.services.forge_access import Access
 from web.services.heads import CommitMissing, Head
 from web.services.presentation import formats
-from web.services.vault import Vault
-from web.store import deliveries, projects
+from web.store import projects
 
 SHOWN_STEPS = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """The project that is looked at."""
-
-    db: Database
-    config: Config
-    key: Vault
-    project: Project
-    repository: Repository
-
-    @property
-    def hosted(self) -> bool:
-        return self.repository.forge == projects.HOSTED
-
-    @property
-    def path(self) -> Path:
-        return hosting.repository_path(self.config, self.repository)
-
-    @property
-    def is_on_forge(self) -> bool:
-        """Whether webhooks tell of its pushes, not a hook of ours."""
-        return self.repository.forge not in (projects.HOSTED, "plain")
+LISTING_S = 10.0  # in which a remote must say where its branches are
+SET_URL = "`pushmill project set-url` changes its address"
 
 
 def examine(subject: Subject) -> Iterator[Finding]:
     """All findings, in the order in which a push needs them. Shows a test status on the newest commit."""
     yield _fetched(subject)
     access = forge_access.of(subject.db, subject.key, subject.repository)
-    with access.client() if access else contextlib.nullcontext() as client:
+    with access.client(subject.deadline) if access else contextlib.nullcontext() as client:
         branch = subject.repository.default_branch
         if access and client:
             found, branch = _token(access, client, branch)
@@ -72,12 +49,14 @@ def examine(subject: Subject) -> Iterator[Finding]:
         yield found
         if access and client and head:
             yield _status(subject, access, client, head, branch)
+        if access and client and subject.project.comments:
+            yield _comments(access, client)
         if subject.is_on_forge:
             yield _server_url(subject)
         if access and client:
-            yield _webhook(subject, access, client)
+            yield from webhook_check.webhook(subject, access, client, head)
     if not subject.hosted:
-        yield _last_delivery(subject)
+        yield webhook_check.last_delivery(subject)
 
 
 def _fetched(subject: Subject) -> Finding:
@@ -86,6 +65,9 @@ def _fetched(subject: Subject) -> Finding:
         hosting.prepare(subject.db, subject.config, subject.key, subject.project, repository)
         return Finding(check=name, level="ok", message="pushed to this server")
     try:
+        # a remote that hangs is noticed here; fetching a large repository for the first time may take long
+        limit = min(LISTING_S, subject.left)
+        remotes.refs(subject.db, subject.config, subject.key, repository, time_limit_s=limit)
         remotes.fetch(subject.db, subject.config, subject.key, repository, ())
     except PushmillError as error:
         advice = "mend that, then press *Try now* on the page of what waits, or wait for the next try"
@@ -102,10 +84,12 @@ def _token(access: Access, client: Client, branch: str) -> tuple[Finding, str]:
     try:
         described = forge_setup.reach(access, client)
     except ForgeError as error:
-        return _from_error("token", error), branch
-    return Finding(
-        check="token", level="ok", message=f"reaches {described.full_name or access.name} at {access.url}"
-    ), described.default_branch or branch
+        return from_error("token", error), branch
+    branch, name = described.default_branch or branch, described.full_name or access.name
+    if name.lower() != access.name.lower():
+        message = f"the forge calls the repository {name}, and this project is for {access.name}"
+        return Finding(check="token", level="fail", message=message, advice=SET_URL), branch
+    return Finding(check="token", level="ok", message=f"reaches {name} at {access.url}"), branch
 
 
 def _no_token(subject: Subject) -> Finding:
@@ -124,7 +108,7 @@ def _configuration(subject: Subject, branch: str) -> tuple[Finding, Head | None]
         message, advice = f"there is no branch {branch} yet", "push a commit"
         return Finding(check=name, level="warn", message=message, advice=advice), None
     except PushmillError as error:
-        return _from_error(name, error), None
+        return from_error(name, error), None
     where = f"{branch} ({head.info.sha[:8]})"
     if head.config_state != "ok":
         message = f"{head.config_state} at {where}: {'; '.join(head.problems)[:500]}"
@@ -142,13 +126,26 @@ def _status(subject: Subject, access: Access, client: Client, head: Head, branch
     try:
         forge_setup.show_test_status(access, client, head.info.sha, branch, page)
     except ForgeError as error:
-        return _from_error("status", error)
+        return from_error("status", error)
     message = f"{forge_setup.CONTEXT} is shown on {head.info.sha[:8]}"
     problem = subject.repository.api_problem
     if problem:
         forge_access.resume(subject.db, subject.repository)
         message += f"; what was wrong before is mended, and the forge is told again ({problem})"
+    if others := hosting.same_statuses(subject.db, subject.repository):
+        names = ", ".join(projects.get(subject.db, other.project_id).name for other in others)
+        message += f"; project {names} follows the same repository, and each overwrites the statuses of the other"
+        advice = "`pushmill project set-url` with the same URL gives the statuses of one of them its name"
+        return Finding(check="status", level="warn", message=message, advice=advice)
     return Finding(check="status", level="ok", message=message)
+
+
+def _comments(access: Access, client: Client) -> Finding:
+    try:
+        forge_setup.try_commenting(access, client)
+    except ForgeError as error:
+        return from_error("comments", error)
+    return Finding(check="comments", level="ok", message="the token may comment on pull requests")
 
 
 def _server_url(subject: Subject) -> Finding:
@@ -165,49 +162,6 @@ def _server_url(subject: Subject) -> Finding:
     return Finding(check="server url", level="ok", message=url)
 
 
-def _webhook(subject: Subject, access: Access, client: Client) -> Finding:
-    name, url = "webhook", forge_setup.webhook_url(subject.config, subject.project, subject.repository)
-    page = hosting.webhook_page(subject.repository)
-    if not url:
-        return Finding(check=name, level="fail", message="none can be made", advice="see the line above")
-    try:
-        found: Webhook | None = forge_setup.find_webhook(access, client, url)
-    except ForgeError as error:
-        return _from_error(name, error)
-    if found is None:
-        advice = f"`pushmill project webhook {subject.project.name}` makes it; the page is {page}"
-        return Finding(check=name, level="fail", message=f"the forge has none to {url}", advice=advice)
-    if not found.active:
-        advice = f"switch it on at {page}: the forge does so to webhooks that were not answered"
-        return Finding(check=name, level="fail", message=f"the one to {url} is switched off", advice=advice)
-    return Finding(check=name, level="ok", message=f"the forge tells {url}")
-
-
-def _last_delivery(subject: Subject) -> Finding:
-    name, repository = "last delivery", subject.repository
-    found = deliveries.last_told(subject.db, repository.id)
-    if found is None:
-        page = hosting.webhook_page(repository)
-        where = f" ({page})" if page else ""
-        advice = (
-            f"push something; if nothing comes, the forge's page of the webhook{where} says what it got as an answer"
-        )
-        if not subject.is_on_forge:
-            advice = "push something; `pushmill hook install` on the repository's machine has its pushes told at once"
-        return Finding(check=name, level="warn", message="none has come yet", advice=advice)
-    said = f"{formats.ago(found.received_at)}: {found.event or found.source}, {found.state}"
-    message = f"{said}: {found.message}" if found.message else said
-    level = {"refused": "fail", "failed": "fail", "stored": "warn"}.get(found.state, "ok")
-    advice = f"the page /p/{subject.project.name}/deliveries/{found.id}/ has it" if level != "ok" else ""
-    return Finding(check=name, level=level, message=message, advice=advice)
-
-
-def _from_error(name: str, error: PushmillError) -> Finding:
-    if isinstance(error, ForgeError):
-        return Finding(check=name, level="fail", message=error.problem, advice=error.advice)
-    return Finding(check=name, level="fail", message=str(error))
-
-
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -217,11 +171,16 @@ def _is_loopback(host: str) -> bool:
 
 @click.command("check")
 @click.argument("name")
+@click.option(
+    "--time-limit", default=20.0, show_default=True, help="Seconds in which the forge must have answered everything."
+)
 @JSON
 @DATA
 @CONFIG
 @click.pass_context
-def check(context: click.Context, name: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+def check(
+    context: click.Context, name: str, time_limit: float, as_json: bool, data: Path | None, config_file: Path | None
+) -> None:
     """Check project NAME: repository, token, valohai.yaml, webhook, deliveries. Exits with 1 when something is wrong."""
     findings: list[Finding] = []
     with opened(data, config_file) as (db, config, key):
@@ -229,7 +188,8 @@ def check(context: click.Context, name: str, as_json: bool, data: Path | None, c
         repository = hosting.repository_of(db, found)
         if (owner := config.data.stat().st_uid) != os.geteuid():  # what is fetched here belongs to whoever fetches
             raise InvalidInput(f"run this as the user that the server runs as: {config.data} belongs to user {owner}")
-        subject = Subject(db=db, config=config, key=key, project=found, repository=repository)
+        deadline = time.monotonic() + time_limit
+        subject = Subject(db=db, config=config, key=key, project=found, repository=repository, deadline=deadline)
         for finding in examine(subject):
             findings.append(finding)
             if not as_json:

@@ -315,6 +315,7 @@ def _moved_to(source: Source) -> str:
         with contextlib.suppress(OSError), open(trace, "rb") as file:
             if found := LOCATION.search(file.read(TRACE_BYTES).decode("utf-8", "replace")):
                 place = urljoin(f"{source.remote.address}/", found.group(1)).partition("/info/refs")[0]
+                place = _masked(place, source)
                 return place if PLACE.fullmatch(place) else ""
     return ""
 

@@ -6,7 +6,7 @@ An API is a module with the functions of `Api`. They do no I/O: they say what to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -66,9 +66,13 @@ class CommitStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook:
+    """`lacks` are the events that we need and it does not send, as the forge's form calls them; pushes come first."""
+
     id: str
     url: str
     active: bool
+    lacks: tuple[str, ...]
+    pushes: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +143,13 @@ class Api(Protocol):
     def create_webhook(self, name: str, url: str, secret: str) -> Call:
         """Has pushes, tags and pull requests told to `url`, as JSON, signed with `secret`; TLS is verified."""
 
+    def test_webhook(self, name: str, hook_id: str) -> Call | None:
+        """Has the forge send a test delivery; None where its API cannot."""
+
+    @property
+    def TEST_IS_A_PUSH(self) -> bool:  # noqa: N802
+        """Whether the test delivery is a push of the newest commit, like any other."""
+
     def comments(self, name: str, number: int, page: int) -> Call:
         """Asks for the comments on a pull request, the oldest first; pages count from 1."""
 
@@ -168,10 +179,21 @@ def items(answer: Any) -> list[Json]:
     return [item for item in answer if isinstance(item, dict)] if isinstance(answer, list) else []
 
 
+def lacking(sent: Collection[str], needed: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of the needed events that are not among those sent; `needed` has names by event."""
+    return tuple(dict.fromkeys(name for event, name in needed.items() if event not in sent))
+
+
 def part(answer: Any, name: str) -> Json:
     """An object in an object that a forge answered; empty when there is none."""
     found = answer.get(name) if isinstance(answer, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+def texts(answer: Any, name: str) -> list[str]:
+    """The texts of a list in an object that a forge answered."""
+    found = answer.get(name) if isinstance(answer, dict) else None
+    return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
 
 
 def text(answer: Any, name: str) -> str:

@@ -16,10 +16,12 @@ from hooks.apis.base import (
     Verdict,
     Webhook,
     items,
+    lacking,
     part,
     says,
     segments,
     text,
+    texts,
 )
 
 STATES: Mapping[Verdict, str] = {
@@ -33,6 +35,14 @@ STATES: Mapping[Verdict, str] = {
 NESTED = False
 RIGHTS = "Repositories: write, Pull requests: write, and Webhooks: read and write"
 DESCRIPTION_CHARS = 255
+EVENTS = {
+    "repo:push": "Repository push",
+    "pullrequest:created": "Pull request: Created",
+    "pullrequest:updated": "Pull request: Updated",
+    "pullrequest:fulfilled": "Pull request: Merged",
+    "pullrequest:rejected": "Pull request: Declined",
+}
+TEST_IS_A_PUSH = False
 KEY_CHARS = 40  # a hexadecimal SHA-1 is as long
 
 
@@ -104,7 +114,13 @@ def webhooks(name: str, page: int) -> Call:
 
 def webhooks_of(answer: Any) -> list[Webhook]:
     return [
-        Webhook(id=text(hook, "uuid"), url=text(hook, "url"), active=hook.get("active") is True)
+        Webhook(
+            id=text(hook, "uuid"),
+            url=text(hook, "url"),
+            active=hook.get("active") is True,
+            lacks=lacking(sent := texts(hook, "events"), EVENTS),
+            pushes="repo:push" in sent,
+        )
         for hook in _values(answer)
     ]
 
@@ -116,12 +132,13 @@ def create_webhook(name: str, url: str, secret: str) -> Call:
         "active": True,
         "secret": secret,
         "skip_cert_verification": False,
-        "events": [
-            "repo:push",
-            *(f"pullrequest:{what}" for what in ("created", "updated", "fulfilled", "rejected")),
-        ],
+        "events": list(EVENTS),
     }
     return Call(method="POST", path=f"{_repository(name)}/hooks", json=body)
+
+
+def test_webhook(name: str, hook_id: str) -> Call | None:  # noqa: ARG001
+    return None
 
 
 def comments(name: str, number: int, page: int) -> Call:

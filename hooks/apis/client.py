@@ -21,6 +21,7 @@ TIMEOUT_S = 10.0  # to connect, and between two pieces of an answer
 ANSWER_S = 30.0  # for all of an answer
 ANSWER_BYTES = 4 * 1024**2
 REASON_CHARS = 300
+OVER = "not asked: the time is up"
 LATER = frozenset({408, 409, 425, 429})
 MAX_WAIT_S = 24 * 3600.0  # a forge that asks for more is asked once a day
 SAYING = ("message", "error", "detail", "error_description", "errors")
@@ -49,8 +50,9 @@ Outcome = Answer | Later | Refused
 class Client:
     """Calls one API with one token, one call after the other. Use as a context manager."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], token: str) -> None:
-        self._url, self._token = url.rstrip("/"), token
+    def __init__(self, url: str, headers: Mapping[str, str], token: str, deadline: float | None = None) -> None:
+        """No call takes longer than until `deadline`, by time.monotonic; behind it nothing is called."""
+        self._url, self._token, self._deadline = url.rstrip("/"), token, deadline
         self._http = httpx.Client(
             headers={"User-Agent": "pushmill", "Accept-Encoding": "identity", **headers},
             timeout=TIMEOUT_S,
@@ -67,9 +69,13 @@ class Client:
 
     def send(self, call: Call) -> Outcome:
         """May take as long as TIMEOUT_S to connect and ANSWER_S to answer."""
+        left = ANSWER_S if self._deadline is None else self._deadline - time.monotonic()
+        if left <= 0:
+            return Later(reason=OVER)
         try:
-            with self._http.stream(call.method, self._url + call.path, json=call.json) as response:
-                return self._sorted(response, _read(response))
+            timeout = min(TIMEOUT_S, left)
+            with self._http.stream(call.method, self._url + call.path, json=call.json, timeout=timeout) as response:
+                return self._sorted(response, _read(response, min(ANSWER_S, left)))
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
             return Refused(status=0, reason=self._printable(f"{self._url} cannot be called: {error}"))
         except (httpx.HTTPError, OSError, _TooMuch) as error:
@@ -115,14 +121,14 @@ def said(found: Any, depth: int = 4) -> str:
     return "; ".join(f"{name} {what}" for name, value in found.items() if (what := said(value, depth - 1)))
 
 
-def _read(response: httpx.Response) -> bytes:
-    body, until = bytearray(), time.monotonic() + ANSWER_S
+def _read(response: httpx.Response, limit_s: float) -> bytes:
+    body, until = bytearray(), time.monotonic() + limit_s
     for chunk in response.iter_raw():
         body += chunk
         if len(body) > ANSWER_BYTES:
             raise _TooMuch(f"the answer has more than {ANSWER_BYTES:,} bytes")
         if time.monotonic() > until:
-            raise _TooMuch(f"the answer takes more than {ANSWER_S:g} seconds")
+            raise _TooMuch(f"the answer takes more than {limit_s:.0f} seconds")
     return bytes(body)
 
 

@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
-from hooks.apis.base import Call, Comment, CommitStatus, Described, Verdict, Webhook, items, part, says, segments, text
+from hooks.apis.base import (
+    Call,
+    Comment,
+    CommitStatus,
+    Described,
+    Verdict,
+    Webhook,
+    items,
+    lacking,
+    part,
+    says,
+    segments,
+    text,
+    texts,
+)
 
 STATES: Mapping[Verdict, str] = {
     Verdict.WAITING: "pending",
@@ -22,6 +37,9 @@ PER_PAGE = 50  # MAX_RESPONSE_ITEMS as installed
 # A deleted branch is told of by `delete` alone. `pull_request` would be every event of pull requests: each edit of our own
 # comment among them, of 16 kB.
 EVENTS = ("push", "delete", "pull_request_only", "pull_request_sync")
+# as it says them afterwards
+NEEDED = {"push": "Push", "delete": "Delete", "pull_request": "Pull Request", "pull_request_sync": "Synchronized"}
+TEST_IS_A_PUSH = False  # one that moves nothing
 
 
 def api_url(origin: str) -> str:
@@ -76,7 +94,13 @@ def webhooks(name: str, page: int) -> Call:
 
 def webhooks_of(answer: Any) -> list[Webhook]:
     return [
-        Webhook(id=text(hook, "id"), url=text(part(hook, "config"), "url"), active=hook.get("active") is True)
+        Webhook(
+            id=text(hook, "id"),
+            url=text(part(hook, "config"), "url"),
+            active=hook.get("active") is True,
+            lacks=lacking(sent := texts(hook, "events"), NEEDED),
+            pushes="push" in sent,
+        )
         for hook in items(answer)
     ]
 
@@ -90,6 +114,10 @@ def create_webhook(name: str, url: str, secret: str) -> Call:
         "config": {"url": url, "content_type": "json", "http_method": "post", "secret": secret},
     }
     return Call(method="POST", path=f"/repos/{segments(name)}/hooks", json=body)
+
+
+def test_webhook(name: str, hook_id: str) -> Call | None:
+    return Call(method="POST", path=f"/repos/{segments(name)}/hooks/{quote(hook_id, safe='')}/tests")
 
 
 def comments(name: str, number: int, page: int) -> Call:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from hooks.apis.base import (
     PER_PAGE,
@@ -14,10 +15,12 @@ from hooks.apis.base import (
     Verdict,
     Webhook,
     items,
+    lacking,
     part,
     says,
     segments,
     text,
+    texts,
 )
 
 # `pending` would keep a commit from being merged for ever, so nothing that is over is.
@@ -32,6 +35,8 @@ STATES: Mapping[Verdict, str] = {
 NESTED = False
 RIGHTS = "Contents: read, and Commit statuses, Pull requests and Webhooks: read and write (a classic one: repo)"
 DESCRIPTION_CHARS = 140  # one more is answered with 422
+EVENTS = {"push": "Pushes", "pull_request": "Pull requests"}
+TEST_IS_A_PUSH = False
 HOSTS = ("https://github.com", "https://www.github.com", "https://ssh.github.com")
 
 
@@ -90,7 +95,13 @@ def webhooks(name: str, page: int) -> Call:
 
 def webhooks_of(answer: Any) -> list[Webhook]:
     return [
-        Webhook(id=text(hook, "id"), url=text(part(hook, "config"), "url"), active=hook.get("active") is True)
+        Webhook(
+            id=text(hook, "id"),
+            url=text(part(hook, "config"), "url"),
+            active=hook.get("active") is True,
+            lacks=() if "*" in (sent := texts(hook, "events")) else lacking(sent, EVENTS),
+            pushes=bool({"*", "push"}.intersection(sent)),
+        )
         for hook in items(answer)
     ]
 
@@ -100,10 +111,14 @@ def create_webhook(name: str, url: str, secret: str) -> Call:
     body = {
         "name": "web",
         "active": True,
-        "events": ["push", "pull_request"],
+        "events": list(EVENTS),
         "config": {"url": url, "content_type": "json", "secret": secret, "insecure_ssl": "0"},
     }
     return Call(method="POST", path=f"/repos/{segments(name)}/hooks", json=body)
+
+
+def test_webhook(name: str, hook_id: str) -> Call | None:
+    return Call(method="POST", path=f"/repos/{segments(name)}/hooks/{quote(hook_id, safe='')}/pings")
 
 
 def comments(name: str, number: int, page: int) -> Call:

@@ -10,7 +10,19 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from hooks.apis.base import PER_PAGE, Call, Comment, CommitStatus, Described, Verdict, Webhook, items, segments, text
+from hooks.apis.base import (
+    PER_PAGE,
+    Call,
+    Comment,
+    CommitStatus,
+    Described,
+    Verdict,
+    Webhook,
+    items,
+    lacking,
+    segments,
+    text,
+)
 
 STATES: Mapping[Verdict, str] = {
     Verdict.WAITING: "pending",
@@ -23,6 +35,12 @@ STATES: Mapping[Verdict, str] = {
 NESTED = True
 RIGHTS = "the scope api and the role Maintainer"
 DESCRIPTION_CHARS = 255
+EVENTS = {
+    "push_events": "Push events",
+    "tag_push_events": "Tag push events",
+    "merge_requests_events": "Merge request events",
+}
+TEST_IS_A_PUSH = True
 REPEATED = "Cannot transition status via"
 UNFINISHED = (Verdict.WAITING, Verdict.RUNNING)
 
@@ -87,7 +105,13 @@ def webhooks(name: str, page: int) -> Call:
 def webhooks_of(answer: Any) -> list[Webhook]:
     """One that GitLab switched off after failures says so by `alert_status`."""
     return [
-        Webhook(id=text(hook, "id"), url=text(hook, "url"), active=text(hook, "alert_status") in ("", "executable"))
+        Webhook(
+            id=text(hook, "id"),
+            url=text(hook, "url"),
+            active=text(hook, "alert_status") in ("", "executable"),
+            lacks=lacking([event for event in EVENTS if hook.get(event) is True], EVENTS),
+            pushes=hook.get("push_events") is True,
+        )
         for hook in items(answer)
     ]
 
@@ -96,12 +120,14 @@ def create_webhook(name: str, url: str, secret: str) -> Call:
     body = {
         "url": url,
         "token": secret,
-        "push_events": True,
-        "tag_push_events": True,
-        "merge_requests_events": True,
+        **dict.fromkeys(EVENTS, True),
         "enable_ssl_verification": True,
     }
     return Call(method="POST", path=f"{_project(name)}/hooks", json=body)
+
+
+def test_webhook(name: str, hook_id: str) -> Call | None:
+    return Call(method="POST", path=f"{_project(name)}/hooks/{quote(hook_id, safe='')}/test/push_events")
 
 
 def comments(name: str, number: int, page: int) -> Call:

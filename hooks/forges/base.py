@@ -72,6 +72,9 @@ class Forge(Protocol):
     def webhook_page(self, page: str) -> str:
         """Where a person enters the webhook's URL and secret, for the repository whose own page is `page`; "" for nowhere."""
 
+    def webhooks_page(self, page: str) -> str:
+        """Where a person finds the webhooks that there are, with what became of their deliveries; "" for nowhere."""
+
     def deploy_key_page(self, page: str) -> str:
         """The same for the public half of a key that may fetch the repository."""
 

@@ -68,6 +68,10 @@ def webhook_page(page: str) -> str:
     return f"{page}/admin/webhooks"
 
 
+def webhooks_page(page: str) -> str:
+    return f"{page}/admin/webhooks"
+
+
 def deploy_key_page(page: str) -> str:
     return f"{page}/admin/access-keys/"
 

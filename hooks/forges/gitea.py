@@ -72,6 +72,10 @@ def webhook_page(page: str) -> str:
     return f"{page}/settings/hooks/gitea/new"
 
 
+def webhooks_page(page: str) -> str:
+    return f"{page}/settings/hooks"
+
+
 def deploy_key_page(page: str) -> str:
     return f"{page}/settings/keys"
 

@@ -62,5 +62,9 @@ def webhook_page(page: str) -> str:
     return f"{page}/settings/hooks/new"
 
 
+def webhooks_page(page: str) -> str:
+    return f"{page}/settings/hooks"
+
+
 def deploy_key_page(page: str) -> str:
     return f"{page}/settings/keys/new"

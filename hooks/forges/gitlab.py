@@ -91,6 +91,10 @@ def webhook_page(page: str) -> str:
     return f"{page}/-/hooks"
 
 
+def webhooks_page(page: str) -> str:
+    return f"{page}/-/hooks"
+
+
 def deploy_key_page(page: str) -> str:
     return f"{page}/-/settings/repository"
 

@@ -60,6 +60,10 @@ def webhook_page(page: str) -> str:
     return f"{page}/settings/hooks/gogs/new"
 
 
+def webhooks_page(page: str) -> str:
+    return f"{page}/settings/hooks"
+
+
 def deploy_key_page(page: str) -> str:
     return f"{page}/settings/keys"
 

@@ -87,6 +87,10 @@ def webhook_page(page: str) -> str:  # noqa: ARG001
     return ""
 
 
+def webhooks_page(page: str) -> str:  # noqa: ARG001
+    return ""
+
+
 def deploy_key_page(page: str) -> str:  # noqa: ARG001
     return ""
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from api_server import ApiServer
 from forge_deliveries import GitHub, Request
-from instance import Checkout
+from instance import Checkout, wait_for
 from push_server import step
 from site_client import Person
 from test_deliveries import Hub, payload
 
 from web.store import users
-from web.store.db import transaction
+from web.store.db import execute, transaction
 
 HOSTILE = "<script>alert(1)</script>\n\x1b[31m\"'> \u202eevil"
 
@@ -201,3 +201,24 @@ def test_the_first_page_shows_the_newest_push_not_a_strangers_pull_request(hub: 
     shown = hub.person.get("/").text
     assert f"/p/model/commits/{own}/" in shown
     assert "pull/7/head" not in shown
+
+
+def test_home_and_the_project_say_what_keeps_pushes_from_running(hub: Hub) -> None:
+    def banners() -> list[str]:
+        pages = [html.unescape(hub.person.get(path).text) for path in ("/", "/p/model/")]
+        return ["Pushes that do not run" in page for page in pages]
+
+    assert banners() == [False, False]
+    sha = head(hub, HOSTILE)
+    ask(hub, sha)
+    home = html.unescape(hub.person.get("/").text)
+    assert "1 commit of a fork waits for approval" in home
+    assert banners() == [True, False]  # the project's page has a banner of its own for that
+    approve(hub, sha)
+    assert banners() == [False, False]
+    assert hub.post("/hooks/model/github").status_code == 401
+    wait_for(lambda: banners() == [True, True])
+    assert "1 delivery was refused since the last one that was accepted" in html.unescape(hub.person.get("/").text)
+    with transaction(hub.api.db):
+        execute(hub.api.db, "UPDATE repository SET fetch_problem = 'no <b>route</b>'")
+    assert "Cannot be fetched: no &lt;b&gt;route&lt;/b&gt;" in hub.person.get("/p/model/").text

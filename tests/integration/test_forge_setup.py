@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fake_forge import KINDS, FakeForge, running
 from fake_forge_apis import TOKEN
+from forge_deliveries import GitHub, Moved, encoded
 from git_over_http import GitServer, served
 from instance import Checkout
 from push_server import PushServer, bare_repository, step
@@ -19,10 +20,11 @@ from test_webhooks_of_forges import pushmill
 from core.model import Repository
 from hooks.apis.registry import APIS
 from web.services import forge_access as access
+from web.services import moves
 from web.store import forge_access, projects
+from web.store.db import execute
 
-URL = "https://pushmill.example.org"
-CONFIG = f'[server]\nurl = "{URL}"\n[git]\nallow_http = true\n'
+CONFIG = '[server]\nurl = "{url}"\n[git]\nallow_http = true\n'
 
 
 class Site:
@@ -34,7 +36,9 @@ class Site:
         self.path = bare_repository(git.root / "model.git")
         self.configure(CONFIG)
 
-    def configure(self, text: str) -> None:
+    def configure(self, text: str, url: str = "") -> None:
+        """By default the forge reaches the server, which is on this machine as well."""
+        text = text.format(url=url or self.pushes.url)
         (self.pushes.config.data / "config.toml").write_text(text)
 
     def run(self, *arguments: str, stdin: str = TOKEN) -> subprocess.CompletedProcess[str]:
@@ -44,9 +48,22 @@ class Site:
         repo = ("--repo", f"{self.git.url}/git/model.git", "--forge", self.forge.kind)
         return self.run("add", "model", *repo, "--api-url", self.forge.api_url, "--token-file", "-", *more, stdin=stdin)
 
-    def check(self) -> dict[str, Any]:
+    def recorded(self, sha: str) -> None:
+        """The push of a commit has been told of by a delivery."""
+        repository = projects.repositories(self.pushes.db, projects.by_name(self.pushes.db, "model").id)[0]
+        moves.store(self.pushes.db, repository, "plain", f"told-{sha}", {"refs/heads/main": ("0" * 40, sha)})
+        self.pushes.with_git(allow_http=True).drain()
+
+    def only(self, hook: dict[str, Any], events: dict[str, list[str]], pushes: bool = True) -> None:
+        """Have a webhook send these events alone, on GitLab pushes or merge requests."""
+        if self.forge.kind == "gitlab":
+            hook |= {"push_events": pushes, "tag_push_events": pushes, "merge_requests_events": not pushes}
+        else:
+            hook["events"] = events[self.forge.kind]
+
+    def check(self, *more: str) -> dict[str, Any]:
         """Findings by what was looked at, and the exit code."""
-        done = self.run("check", "model", "--json")
+        done = self.run("check", "model", "--json", *more)
         found = json.loads(done.stdout)
         assert done.returncode == int(any(finding["level"] == "fail" for finding in found))
         return {finding["check"]: finding for finding in found}
@@ -66,6 +83,13 @@ def site(request: pytest.FixtureRequest, pushes: PushServer, checkout: Checkout,
 
 
 @pytest.fixture
+def gitlab(pushes: PushServer, checkout: Checkout, tmp_path: Path) -> Iterator[Site]:
+    (tmp_path / "served").mkdir()
+    with running("gitlab") as forge, served(tmp_path / "served", "oauth2", TOKEN) as git:
+        yield Site(pushes, checkout, forge, git)
+
+
+@pytest.fixture
 def github(pushes: PushServer, checkout: Checkout, tmp_path: Path) -> Iterator[Site]:
     (tmp_path / "served").mkdir()
     with running("github") as forge, served(tmp_path / "served", "x-access-token", TOKEN) as git:
@@ -77,7 +101,7 @@ def test_adding_with_a_token_makes_the_webhook_and_says_what_was_done(site: Site
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert {"project_id", "webhook_url", "webhook_secret", "deploy_key"} <= set(shown)
-    assert shown["webhook_url"] == f"{URL}/hooks/model/{site.forge.kind}"
+    assert shown["webhook_url"] == f"{site.pushes.url}/hooks/model/{site.forge.kind}"
     (hook,) = site.forge.hooks
     text = json.dumps(hook)
     assert shown["webhook_url"] in text
@@ -118,7 +142,8 @@ def test_a_forge_below_a_path_of_its_host_takes_a_token(
 def repository_at(forge: str, url: str, *, full_name: str = "", api_url: str = "") -> Repository:
     return Repository(
         id=1, project_id=1, forge=forge, url=url, full_name=full_name, default_branch="main", deploy_key="",
-        has_login=False, api_url=api_url, has_token=True, api_problem="", api_retry_at=None, fetch_retry_at=None,
+        has_login=False, status_context="pushmill",
+        api_url=api_url, has_token=True, api_problem="", api_retry_at=None, fetch_retry_at=None,
         polled_at=None, fetch_problem="", created_at="",
     )  # fmt: skip
 
@@ -218,13 +243,14 @@ def test_the_token_fetches_where_the_url_has_no_credentials(site: Site) -> None:
     assert site.git.requests
 
 
-def test_everything_in_order_is_all_ok_but_for_the_delivery_that_has_not_come(site: Site) -> None:
+def test_everything_in_order_is_all_ok_but_for_a_delivery_that_cannot_be_asked_for(site: Site) -> None:
     site.add()
     sha = site.push({"valohai.yaml": step("train") + step("test")})
     found = site.check()
+    tested = {"test delivery": "ok"} if site.forge.kind in ("github", "gitea") else {}
     assert {name: finding["level"] for name, finding in found.items()} == {
         "repository": "ok", "token": "ok", "valohai.yaml": "ok", "status": "ok", "server url": "ok", "webhook": "ok",
-        "last delivery": "warn",
+        **tested, "last delivery": "warn",
     }  # fmt: skip
     assert found["valohai.yaml"]["message"] == f"2 steps at main ({sha[:8]}): train, test"
     (shown,) = site.forge.shown(sha).values()
@@ -290,7 +316,7 @@ def test_check_says_of_each_thing_what_is_wrong_and_what_to_do(github: Site) -> 
     github.git.redirect = "https://example.org"
     github.forge.token = "another"
     found = github.check()
-    assert "it lies elsewhere now" in found["repository"]["message"]
+    assert "it has moved to https://example.org/git/model.git" in found["repository"]["message"]
     assert "wrong or has expired" in found["token"]["message"]
     assert all(finding["advice"] for name, finding in found.items() if finding["level"] == "fail"), found
 
@@ -302,7 +328,7 @@ def test_without_an_address_no_webhook_is_made_and_localhost_is_not_registered(g
     assert "`url` below [server]" in said
     assert github.forge.hooks == []
     assert github.check()["server url"]["level"] == "fail"
-    github.configure(CONFIG.replace(URL, "http://127.0.0.1:8000"))
+    github.configure(CONFIG, "http://localhost:8000")
     assert github.check()["server url"]["level"] == "ok"  # the forge is on this machine too
     github.configure(CONFIG)
     assert "Made the webhook" in github.run("webhook", "model").stdout
@@ -320,13 +346,115 @@ def test_a_loopback_address_is_of_no_use_to_a_forge_elsewhere(github: Site) -> N
 def test_check_says_what_became_of_the_last_delivery(github: Site) -> None:
     github.add()
     github.push({"valohai.yaml": step("train")})
-    assert github.check()["last delivery"]["message"] == "none has come yet"
-    assert "/settings/hooks/new" in github.check()["last delivery"]["advice"]
+    github.forge.delivers = False
+    found = github.check()
+    assert found["last delivery"]["message"] == "none has arrived yet"
+    assert "/settings/hooks)" in found["last delivery"]["advice"]
     assert github.pushes.post("/hooks/model/github", b"{}").status_code == 401
     found = github.check()["last delivery"]
     assert found["level"] == "fail"
     assert "not signed" in found["message"]
     assert "/p/model/deliveries/" in found["advice"]
+
+
+def test_a_test_delivery_that_does_not_arrive_is_a_failure(github: Site) -> None:
+    github.add()
+    github.push({"valohai.yaml": step("train")})
+    github.forge.delivers = False
+    found = github.check("--time-limit", "4")["test delivery"]
+    assert found["level"] == "fail"
+    assert "did not arrive" in found["message"]
+    assert "/git/model/settings/hooks" in found["advice"]
+
+
+def test_a_test_delivery_with_another_secret_is_a_failure(site: Site) -> None:
+    if site.forge.kind == "bitbucket":
+        pytest.skip("its API sends no test delivery")
+    site.add()
+    sha = site.push({"valohai.yaml": step("train")})
+    site.recorded(sha)
+    site.forge.hook_secret = "0ther" * 8
+    found = site.check()
+    assert site.forge.answers == [401]
+    assert found["test delivery"]["level"] == "fail"
+    assert "refused" in found["test delivery"]["message"]
+    assert "`pushmill project show model`" in found["test delivery"]["advice"]
+
+
+def test_gitlabs_test_delivery_is_asked_for_only_where_it_runs_nothing(gitlab: Site) -> None:
+    gitlab.add()
+    sha = gitlab.push({"valohai.yaml": step("train")})
+    assert "test delivery" not in gitlab.check()
+    gitlab.recorded(sha)
+    assert gitlab.check()["test delivery"]["level"] == "ok"
+
+
+def test_a_webhook_without_the_events_that_are_needed_is_said_to_be(site: Site) -> None:
+    site.add()
+    site.push({"valohai.yaml": step("train")})
+    (hook,) = site.forge.hooks
+    site.only(hook, {"github": ["push"], "gitea": ["push", "delete"], "bitbucket": ["repo:push"]})
+    found = site.check()["webhook"]
+    assert found["level"] == "warn"
+    assert "does not send: " in found["message"]
+    assert "ull" in found["message"] or "Merge request events" in found["message"]
+    assert "/new" not in found["advice"]
+    site.only(
+        hook, {"github": ["pull_request"], "gitea": ["pull_request"], "bitbucket": ["pullrequest:created"]}, False
+    )
+    assert site.check()["webhook"]["level"] == "fail"
+
+
+def test_the_webhook_of_gitea_is_made_without_comments(pushes: PushServer, checkout: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "served").mkdir()
+    with running("gitea") as forge, served(tmp_path / "served", "pushmill", TOKEN) as git:
+        Site(pushes, checkout, forge, git).add()
+        assert forge.hooks[0]["events"] == ["push", "delete", "pull_request", "pull_request_sync"]
+
+
+def test_a_token_that_may_not_comment_is_a_failure_where_comments_are_wanted(site: Site) -> None:
+    site.add()
+    site.push({"valohai.yaml": step("train")})
+    site.forge.forbidden.add("comments")
+    assert "comments" not in site.check()
+    site.run("comments", "model", "on")
+    found = site.check()["comments"]
+    assert (found["level"], found["advice"]) == ("fail", f"give it {APIS[site.forge.kind].RIGHTS}")
+    site.forge.forbidden.clear()
+    assert site.check()["comments"]["level"] == "ok"
+    assert site.forge.comments == []
+
+
+def test_a_forge_that_hangs_is_not_waited_for_longer_than_the_limit(github: Site) -> None:
+    github.add()
+    github.push({"valohai.yaml": step("train")})
+    hanging = github.forge.hang(times=10**6)
+    found = github.check("--time-limit", "2")
+    hanging.set()
+    assert found["repository"]["level"] == "ok"
+    assert "the forge gave no answer" in found["token"]["message"]
+    assert "not asked: the time is up" in found["webhook"]["message"]
+    assert len([call for call in github.forge.calls if call.answered == 0 or call.answered == 200]) < 6
+
+
+def test_a_repository_that_was_renamed_is_not_ok(github: Site) -> None:
+    github.add()
+    github.push({"valohai.yaml": step("train")})
+    github.git.moved = {"/git/model.git": "/git/renamed.git"}
+    body = encoded(GitHub().push(Moved(after="a" * 40), repository="git/renamed"))
+    sender = GitHub()
+    sender.secret = json.loads(github.run("show", "model", "--json").stdout)["webhook_secret"]
+    execute(github.pushes.db, "UPDATE repository SET full_name = 'git/model'")
+    assert github.pushes.post("/hooks/model/github", body, **sender.headers(body, "renamed")).status_code == 202
+    github.forge.delivers = False
+    found = github.check("--time-limit", "3")
+    assert f"set-url NAME {github.git.url}/git/renamed.git`" in found["repository"]["message"]
+    assert found["last delivery"]["level"] == "fail"
+    assert "the delivery is about git/renamed" in found["last delivery"]["message"]
+    github.forge.renamed = "git/renamed"
+    found = github.check("--time-limit", "3")
+    assert found["token"]["level"] == "fail"
+    assert "the forge calls the repository git/renamed" in found["token"]["message"]
 
 
 def test_what_was_wrong_with_the_token_is_forgotten_when_a_status_can_be_shown(github: Site) -> None:

@@ -104,6 +104,54 @@ def test_one_comment_is_made_and_edited_in_place(pull: Pull) -> None:
     assert pull.calls == ["GET", "POST", {"github": "PATCH", "gitea": "PATCH"}.get(pull.forge.kind, "PUT")]
 
 
+RATE = """- step:
+    name: train
+    image: busybox
+    command: run {parameters}
+    parameters:
+      - {name: rate, type: float, default: %s}
+      - {name: epochs, type: integer, default: 3}
+"""
+
+
+def test_a_parameter_whose_default_the_pull_request_changes_is_named_with_what_it_was(pull: Pull) -> None:
+    pull.told.push(files={"valohai.yaml": RATE % 0.1})
+    pull.told.checkout.commit({"valohai.yaml": RATE % 0.02}, "slower")
+    sha = pull.told.checkout.git("rev-parse", "HEAD").stdout.strip()
+    pull.told.ask(Request(sha=sha))
+    pull.told.tell()
+    assert cells(pull.comments[-1])[2] == "`rate = 0.02` (was `0.1`)"
+
+
+def test_a_counter_that_is_where_it_was_has_no_difference(pull: Pull) -> None:
+    pull.told.push("train")
+    pull.told.printed("train", epoch=3, accuracy=0.9)
+    pull.told.move("train", State.COMPLETE)
+    pull.push("train")
+    pull.told.printed("train", epoch=3, accuracy=0.9)
+    pull.told.move("train", State.COMPLETE)
+    pull.told.tell()
+    assert cells(pull.comments[-1])[3] == "`accuracy` 0.9 (±0), `epoch` 3"
+
+
+@pytest.mark.parametrize(
+    ("files", "message", "said"),
+    [
+        ({"valohai.yaml": "- nonsense"}, "work", "`valohai.yaml is broken: "),
+        ({"valohai.yaml": "[]"}, "work", "`valohai.yaml has no steps, and on main it has`."),
+        ({"a": "b"}, "work\n\nPushmill-Step: trian", '`trian: there is no step "trian"; the steps are: "train"`.'),
+    ],
+)
+def test_a_pull_request_of_which_nothing_can_run_gets_a_comment_that_says_why(
+    pull: Pull, files: dict[str, str], message: str, said: str
+) -> None:
+    sha = pull.told.checkout.commit(files, message)
+    pull.told.ask(Request(sha=sha))
+    pull.told.tell()
+    (comment,) = pull.comments
+    assert comment.startswith(f"**pushmill** [`{sha[:8]}`]({URL}/p/model/commits/{sha}/): {said}")
+
+
 def test_a_pull_request_that_github_tells_of_gets_a_comment(pull: Pull) -> None:
     sha = pull.told.checkout.commit({"ours": "x"})
     pull.told.ask(Request(sha=sha))

@@ -391,16 +391,19 @@ def test_the_command_line_approves(site: Site) -> None:
     request = site.head(FORK)
     site.ask(request)
 
-    def approve(sha: str) -> subprocess.CompletedProcess[str]:
-        command = [str(PUSHMILL), "project", "approve", "model", sha, "--data", str(site.pushes.config.data)]
+    def approve(*sha: str) -> subprocess.CompletedProcess[str]:
+        command = [str(PUSHMILL), "project", "approve", "model", *sha, "--data", str(site.pushes.config.data)]
         return subprocess.run(command, capture_output=True, text=True)
 
-    assert "no full commit name" in approve(request.sha[:12]).stderr
+    assert approve().stdout == f"{request.sha[:12]}  pull request 7 by ada: Train longer\n"
+    for wrong in (request.sha[:3], "f" * 12):
+        assert "no commit that waits for approval begins with" in approve(wrong).stderr
     assert "waits for approval" in approve("f" * 40).stderr
     approved = f"Commit {request.sha} is approved: it runs as soon as its history is fetched.\n"
-    assert [approve(request.sha).stdout for _ in range(2)] == [approved] * 2
+    assert [approve(sha).stdout for sha in (request.sha[:7], request.sha)] == [approved] * 2
     site.pushes.drain()
-    assert approve(request.sha).stdout == f"Commit {request.sha} is approved: it runs already.\n"
+    assert approve(request.sha).stdout == f"Commit {request.sha} is approved: nothing more of it has to start.\n"
+    assert approve().stdout == "No commit waits for approval.\n"
     assert site.pushes.steps("model") == ["train"]
 
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from fake_forge import FakeForge, running
 from forge_deliveries import Request
-from instance import Checkout
+from instance import Checkout, wait_for
 from push_server import needy_step, step
 from told_forge import ToldForge
 
 from core.states import State
-from web.services import approvals, marks
+from web.services import approvals, forge_access, hosting, marks
+from web.services.statuses import NOT_APPROVED
 from web.store import deliveries, projects, users
-from web.store.db import transaction
+from web.store.db import execute, transaction
 
 WAITS = ("pending", "waits for approval: from a fork")
 FORK = "mallory/model"
@@ -184,6 +185,55 @@ def test_a_configuration_that_a_push_to_main_deletes_is_an_error_once(told: Told
     told.checkout.git("rm", "-q", "valohai.yaml")
     assert overall(told, told.push(files={"README": "x"}))[0] == "error"
     assert overall(told, told.push(files={"README": "y"})) == ("success", "nothing to run: there is no valohai.yaml")
+
+
+def test_the_status_of_a_commit_that_can_no_longer_be_approved_ends(told: ToldForge) -> None:
+    told.push("train")
+    first = told.checkout.commit({"theirs": "1"}, "theirs")
+    told.ask(Request(sha=first, fork=FORK))
+    assert overall(told, first) == WAITS
+    second = told.checkout.commit({"theirs": "2"}, "theirs")
+    told.ask(Request(sha=second, fork=FORK), "updated")
+    assert overall(told, first) == ("error", NOT_APPROVED)
+    assert overall(told, second) == WAITS
+    told.ask(Request(sha=second, fork=FORK), "closed")
+    assert overall(told, second) == ("error", NOT_APPROVED)
+    told.ask(Request(sha=second, fork=FORK), "reopened")
+    assert overall(told, second) == WAITS
+
+
+def test_two_projects_of_one_repository_do_not_overwrite_each_others_statuses(told: ToldForge) -> None:
+    told.server.add_project("second", "github", str(told.path))
+    second = projects.repositories(told.db, projects.by_name(told.db, "second").id)[0]
+    assert (told.repository.status_context, second.status_context) == ("pushmill", "pushmill:second")
+    execute(told.db, "UPDATE repository SET full_name = ? WHERE id = ?", (told.forge.full_name, second.id))
+    forge_access.set_api_url(told.db, second, told.forge.api_url)
+    forge_access.set_token(told.db, told.server.vault, second, told.forge.token)
+    sha = told.push("train")
+    body = f"pushmill-push 1\nid second-push\nref {'0' * 40} {sha} refs/heads/main\n".encode()
+    deliveries.store(told.db, second.id, source="poll", delivery_id="2", event="push", headers={}, body=body)
+    told.server.drain()
+    told.move("train", State.COMPLETE)
+    told.tell()
+    wait_for(lambda: told.tick() and "pushmill:second/train" in told.shown(sha))
+    told.tell()
+    assert told.states(sha) == {
+        "pushmill": "success", "pushmill/train": "success",
+        "pushmill:second": "pending", "pushmill:second/train": "pending",
+    }  # fmt: skip
+
+
+def test_statuses_keep_their_names_when_the_url_is_given_again(told: ToldForge) -> None:
+    told.server.add_project("second", "github", "https://forge.example.org/ada/other.git")
+    project = projects.by_name(told.db, "second")
+    for url, context in (
+        ("https://forge.example.org/ada/other", "pushmill"),
+        (str(told.path), "pushmill:second"),
+        (str(told.path), "pushmill:second"),
+        ("ssh://git@forge.example.org/ada/other.git", "pushmill"),
+    ):
+        found = hosting.set_url(told.db, told.server.config, told.server.vault, project, url, "github")
+        assert found.status_context == context
 
 
 def again(told: ToldForge) -> None:

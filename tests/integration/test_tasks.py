@@ -44,6 +44,16 @@ def test_a_grid_becomes_executions_that_name_their_task_and_place(site: TaskSite
     assert len(site.rows_of(task)) == 3
 
 
+def test_a_task_takes_no_less_time_than_its_executions(site: TaskSite) -> None:
+    task = site.begin(numbers(1))
+    site.advance()
+    site.move(task, 0, State.QUEUED)
+    site.move(task, 0, State.STARTED)
+    execute(site.db, "UPDATE execution SET started_at = '2026-01-01T00:00:00.000000Z' WHERE task_id = ?", (task.id,))
+    site.advance()  # long after it
+    assert site.task(task).started_at == "2026-01-01T00:00:00.000000Z"
+
+
 def test_a_task_starts_with_its_first_execution_and_ends_with_its_last(site: TaskSite) -> None:
     task = site.begin(numbers(2))
     site.advance()

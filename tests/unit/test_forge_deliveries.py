@@ -493,6 +493,19 @@ def test_each_forge_has_its_own_page_for_webhooks() -> None:
     }
 
 
+def test_the_page_that_lists_webhooks_is_not_the_one_that_makes_another() -> None:
+    page = "https://example.org/ada/model"
+    assert {name: forge.webhooks_page(page).removeprefix(page) for name, forge in FORGES.items()} == {
+        "bitbucket": "/admin/webhooks",
+        "gitea": "/settings/hooks",
+        "forgejo": "/settings/hooks",
+        "github": "/settings/hooks",
+        "gitlab": "/-/hooks",
+        "gogs": "/settings/hooks",
+        "plain": "",
+    }
+
+
 def test_each_forge_has_its_own_page_for_deploy_keys() -> None:
     page = "https://example.org/ada/model"
     assert {name: forge.deploy_key_page(page).removeprefix(page) for name, forge in FORGES.items()} == {

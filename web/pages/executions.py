@@ -16,7 +16,7 @@ from web.pages import columns, groups
 from web.pages.addresses import base_url
 from web.pages.groups import Place
 from web.pages.paging import Page, query
-from web.services import approvals
+from web.services import approvals, troubles
 from web.services.presentation import standing
 from web.store import commits, execution_table, executions, metadata, projects, tasks
 from web.store.execution_table import By, Filter, Order
@@ -63,6 +63,7 @@ def listing(name: str) -> str:
         sort=columns.name(order),
         query=query,
         waiting=approvals.overview(db, project),
+        troubles=[one for one in troubles.of_project(db, project) if not one.is_approval],
         live=any(state in counts for state in UNFINISHED),
         base_url=base_url(),
     )

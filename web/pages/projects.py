@@ -11,6 +11,7 @@ from core.model import Commit, Execution, Project
 from core.states import UNFINISHED
 from web import access
 from web.pages.addresses import base_url
+from web.services import troubles
 from web.store import commits, executions, projects
 from web.store.commits import Push
 
@@ -36,7 +37,8 @@ def listing() -> str:
     db = access.db()
     found = sorted((_summary(db, project) for project in projects.listing(db)), key=_pushed_at, reverse=True)
     live = any(state in summary.counts for summary in found for state in UNFINISHED)
-    return render_template("projects.html", summaries=found, live=live, base_url=base_url())
+    trouble = [one for summary in found for one in troubles.of_project(db, summary.project)]
+    return render_template("projects.html", summaries=found, live=live, troubles=trouble, base_url=base_url())
 
 
 def _summary(db: Database, project: Project) -> Summary:

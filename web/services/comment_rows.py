@@ -26,13 +26,17 @@ from web.store.statuses import Counted
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """Where rows are looked up: `branch` is what they are compared with, `page` the address of the project's page."""
+    """Where rows are looked up: `branch` is what they are compared with, `page` the address of the project's page.
+
+    `base_config` is the newest configuration of that branch, None when it is not known.
+    """
 
     db: Database
     repository_id: int
     branch: str
     commit: Commit
     page: str
+    base_config: Any = None
 
 
 def of_commit(base: Base, found: Counted, most: int) -> list[Run]:
@@ -52,7 +56,8 @@ def _of_execution(base: Base, execution: Execution) -> Run:
         url=_page(base, execution),
         state=execution.state,
         why=FAILURES[execution.failure_reason].lower() if execution.failure_reason else "",
-        parameters=_changed_parameters(base.commit, execution),
+        parameters=_changed_parameters(base, execution),
+        before=_changed_defaults(base, execution),
         latest=metadata.latest(base.db, execution.id),
         base=_latest(base, _of_step(base, execution), execution),
         took=_took(execution),
@@ -72,7 +77,8 @@ def _of_task(base: Base, task: Task) -> Run:
         url=f"{base.page}/tasks/{task.counter}/",
         state=task.state,
         why=_task_state(task, search),
-        parameters=_changed_parameters(base.commit, best) if best else {},
+        parameters=_changed_parameters(base, best) if best else {},
+        before=_changed_defaults(base, best) if best else {},
         latest=metadata.latest(base.db, best.id) if best else {},
         base=_latest(base, before or _of_step(base, best), best),
         took=_took(task),
@@ -161,12 +167,27 @@ def _took(ran: Execution | Task | Pipeline) -> str:
     return headline.duration(ran) if ran.ended_at else ""
 
 
-def _changed_parameters(commit: Commit, execution: Execution) -> Mapping[str, object]:
-    """Those that differ from what the step runs with by itself."""
-    try:
-        defaults = resolve(commit.config, execution.step).parameters
-    except (InvalidInput, NotFound):  # a step that cannot run by itself has other values anyway
-        defaults = {}
+def _changed_parameters(base: Base, execution: Execution) -> Mapping[str, object]:
+    """Those that differ from what the step runs with by itself, here or on the base branch."""
+    defaults, changed = _defaults(base.commit.config, execution.step), _changed_defaults(base, execution)
     return {
-        name: value for name, value in execution.parameters.items() if name not in defaults or defaults[name] != value
+        name: value
+        for name, value in execution.parameters.items()
+        if name not in defaults or defaults[name] != value or name in changed
     }
+
+
+def _changed_defaults(base: Base, execution: Execution) -> Mapping[str, object]:
+    """The base branch's own values of those parameters that have others there."""
+    before = _defaults(base.base_config, execution.step)
+    return {
+        name: before[name] for name, value in execution.parameters.items() if name in before and before[name] != value
+    }
+
+
+def _defaults(config: Any, step: str) -> Mapping[str, object]:
+    """The values that a step runs with by itself; none of one that cannot: it has other values anyway."""
+    try:
+        return resolve(config, step).parameters if config else {}
+    except (InvalidInput, NotFound):
+        return {}

@@ -102,15 +102,18 @@ def _body(db: Database, config: Config, repository: Repository, pull: Commented,
     """The text; "" as long as there is nothing to say."""
     commit = commits.known(db, repository.project_id, pull.sha)
     found = stored.counted(db, repository.id, commit.id) if commit else Counted()
-    if commit is None or (not found.states and not pull.comment_id):
+    problem = statuses.problem_of(db, repository, commit) if commit else ""
+    if commit is None or not (found.states or problem or pull.comment_id):
         return ""
     project = projects.get(db, repository.project_id)
+    base_commit = comments.base_commit(db, repository.id, pull.base_branch)
     base = Base(
         db=db,
         repository_id=repository.id,
         branch=pull.base_branch,
         commit=commit,
         page=f"{config.server.url.rstrip('/')}/p/{project.name}",
+        base_config=commits.get(db, base_commit).config if base_commit else None,
     )
     return comment_text.text(
         sha=commit.identifier,
@@ -119,4 +122,5 @@ def _body(db: Database, config: Config, repository: Repository, pull: Commented,
         states=found.states,
         runs=comment_rows.of_commit(base, found, comment_text.ROWS),
         marker=marker,
+        problem=problem,
     )

@@ -34,8 +34,9 @@ class Access:
     token: str
     stored: bytes
 
-    def client(self) -> Client:
-        return Client(self.url, self.api.headers(self.token), self.token)
+    def client(self, deadline: float | None = None) -> Client:
+        """`deadline` as of `Client`."""
+        return Client(self.url, self.api.headers(self.token), self.token, deadline)
 
     def git_login(self) -> tuple[str, str]:
         """User and password for fetching over https."""

@@ -40,7 +40,7 @@ def set_up(
         if present is None:
             make_webhook(access, client, url, vault.decrypt(projects.secret(db, repository.id)).decode())
             return [*said, f"Made the webhook: the forge tells {url} of pushes, tags and pull requests."]
-    page = hosting.webhook_page(repository)
+    page = hosting.webhooks_page(repository)
     state = "" if present.active else f", but it is switched off: switch it on at {page}"
     secret = f"its secret must be the one that `pushmill project show {project.name}` prints"
     return [*said, f"The webhook to {url} is there already{state}; {secret}."]
@@ -93,6 +93,18 @@ def show_test_status(access: Access, client: Client, sha: str, ref: str, url: st
         context=CONTEXT, state=Verdict.SUCCESS, description="pushmill can post here", url=url, ref=ref
     )
     _send(access, client, access.api.post_status(access.name, sha, status), "show statuses on commits")
+
+
+def try_commenting(access: Access, client: Client) -> None:
+    """Raise ForgeError when the token may not comment. Nothing is changed: there is neither a pull request 0 nor a comment."""
+    outcome = client.send(access.api.edit_comment(access.name, 0, "0", ""))
+    if isinstance(outcome, Later) or (isinstance(outcome, Refused) and outcome.status in (401, 403)):
+        raise ForgeError(*_why(access, outcome, "comment on pull requests"))
+
+
+def send_test(access: Access, client: Client, call: Call) -> None:
+    """Raises ForgeError."""
+    _send(access, client, call, "send a test delivery")
 
 
 def _send(access: Access, client: Client, call: Call, what: str) -> Answer:

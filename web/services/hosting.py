@@ -16,7 +16,7 @@ from core.errors import Conflict, GitError, InvalidInput, NotFound
 from core.git import url as git_url
 from core.git.url import RemoteUrl
 from core.model import Project, Repository
-from hooks import post_receive
+from hooks import post_receive, statuses
 from hooks.forges.registry import FORGES, by_host
 from web.services import deploy_keys, git_logins
 from web.services.vault import Vault
@@ -62,6 +62,12 @@ def webhook_page(repository: Repository) -> str:
     """The page of the forge where the webhook's URL and secret are entered; "" when there is none."""
     remote, forge = remote_of(repository), FORGES.get(repository.forge)
     return forge.webhook_page(remote.page) if forge and remote and remote.page else ""
+
+
+def webhooks_page(repository: Repository) -> str:
+    """The page of the forge that lists its webhooks and their deliveries; "" when there is none."""
+    remote, forge = remote_of(repository), FORGES.get(repository.forge)
+    return forge.webhooks_page(remote.page) if forge and remote and remote.page else ""
 
 
 def deploy_key(repository: Repository) -> str:
@@ -117,10 +123,39 @@ def set_url(db: Database, config: Config, vault: Vault, project: Project, url: s
             forge_access.set_api_url(db, repository.id, "")
             outbox.drop_due(db, repository.id)
         projects.relocate(db, repository.id, url, forge or by_host(remote.host) or repository.forge)
+        if _place(projects.repository(db, repository.id)) != _place(repository):
+            projects.set_status_context(db, repository.id, statuses.CONTEXT)
+        _name_statuses(db, project, repository.id)
         git_logins.store(db, vault, repository.id, login)
         if remote.scheme == "ssh" and not repository.deploy_key:
             _give_key(db, vault, project, repository)
     return projects.repository(db, repository.id)
+
+
+def same_statuses(db: Database, repository: Repository) -> list[Repository]:
+    """Repositories of other projects that are the same one on the forge, and whose statuses have the same names."""
+    place = _place(repository)
+    return [
+        other
+        for other in projects.fetched_from_elsewhere(db)
+        if place and other.id != repository.id and _place(other) == place
+        if other.status_context == repository.status_context
+    ]
+
+
+def _name_statuses(db: Database, project: Project, repository_id: int) -> None:
+    """Give a repository's statuses the project's name when another project's would overwrite them.
+
+    Names do not change after that: branch protection on the forge may require them.
+    """
+    if same_statuses(db, projects.repository(db, repository_id)):
+        projects.set_status_context(db, repository_id, f"{statuses.CONTEXT}:{project.name}")
+
+
+def _place(repository: Repository) -> str:
+    """A repository on its forge, the same by https and ssh; "" for one that is not fetched from elsewhere."""
+    remote = remote_of(repository)
+    return (remote.page or remote.address).lower() if remote else ""
 
 
 def repository_of(db: Database, project: Project) -> Repository:
@@ -169,6 +204,7 @@ def add_project(
         project = projects.add(db, name, owner_id, limits=limits)
         made = projects.add_repository(db, project.id, forge=forge, url=url, secret=vault.encrypt(secret.encode()))
         git_logins.store(db, vault, made.id, login)
+        _name_statuses(db, project, made.id)
         if _takes_key(url):
             _give_key(db, vault, project, made)
     return project, secret

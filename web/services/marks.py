@@ -46,6 +46,12 @@ def mark_event(
         outbox.mark(db, repository.id, Kind.COMMENT, str(request.number))
 
 
+def mark_head(db: Database, request: PullRequest) -> None:
+    """Whether the head of a pull request can still be approved may have changed. Call inside a transaction."""
+    if request.from_fork and request.sha:
+        outbox.mark(db, request.repository_id, Kind.STATUS, request.sha)
+
+
 def mark_commit(db: Database, commit_id: int) -> None:
     """Something of this commit changed that is no execution. Call inside a transaction."""
     for commit in statuses.brought(db, commit_id):

@@ -9,7 +9,7 @@ from sqlite_utils import Database
 from core import git, names
 from core.config import Config
 from core.model import EventKind, PullRequest, PullRequestEvent, PushEvent
-from web.services import fork_heads, heads, hosting, trigger
+from web.services import fork_heads, heads, hosting, marks, trigger
 from web.services.heads import CommitMissing
 from web.services.trigger import Source
 from web.services.vault import Vault
@@ -26,12 +26,13 @@ def note(db: Database, source: Source, event: PullRequestEvent) -> str | None:
     if event.closed:
         if not (source.again and known):
             with transaction(db):
-                pull_requests.save(db, repository_id, event, event.sha if names.is_sha(event.sha) else "", at)
+                saved = pull_requests.save(db, repository_id, event, event.sha if names.is_sha(event.sha) else "", at)
+                marks.mark_head(db, saved)
         return CLOSED
     if source.again or known is None or not _is_recorded(db, known, event):
         return None
     with transaction(db):
-        pull_requests.save(db, repository_id, event, known.sha, at)
+        marks.mark_head(db, pull_requests.save(db, repository_id, event, known.sha, at))
     return trigger.KNOWN
 
 
@@ -68,7 +69,10 @@ def follow(db: Database, config: Config, vault: Vault, source: Source, event: Pu
     present = request if late else replace(request, sha=sha)
     outcome = trigger.follow(db, config, replace(source, pull_request=present), push, head)
     if not (late or source.again):
-        pull_requests.set_head(db, request.id, sha)
+        with transaction(db):
+            pull_requests.set_head(db, request.id, sha)
+            marks.mark_head(db, request)  # which can no longer be approved
+            marks.mark_head(db, replace(request, sha=sha))
     return outcome
 
 

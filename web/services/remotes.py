@@ -19,6 +19,7 @@ from web.services.vault import Vault
 from web.store import projects
 
 SHA_1_CHARS = 40
+LISTING_LIMIT_S = 60.0
 
 
 class Access(TypedDict):
@@ -64,11 +65,14 @@ def login(db: Database, vault: Vault, repository: Repository) -> Login:
     return Login(ssh_key=vault.decrypt(key) if key else None, user=user, password=password)
 
 
-def refs(db: Database, config: Config, vault: Vault, repository: Repository) -> dict[str, tuple[str, ...]]:
+def refs(
+    db: Database, config: Config, vault: Vault, repository: Repository, *, time_limit_s: float = LISTING_LIMIT_S
+) -> dict[str, tuple[str, ...]]:
     """Where the remote's branches and tags are, as `git.remote_refs` says it. Raises GitError."""
     path = hosting.repository_path(config, repository)
     with _advice(db, vault, repository):
-        found = git.remote_refs(path, _url(repository), **_access(db, config, vault, repository))
+        access = _access(db, config, vault, repository)
+        found = git.remote_refs(path, _url(repository), time_limit_s=time_limit_s, **access)
     if any(len(names[0]) > SHA_1_CHARS for names in found.values()):
         raise GitError(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
     return found

@@ -22,6 +22,7 @@ from web.store.db import transaction
 from web.store.outbox import Line
 from web.store.statuses import Occasion, Told
 
+NOT_APPROVED = "not approved: its pull request was closed or has a newer commit"
 NAMED = 5  # targets in the description of all of them together
 BAD: Mapping[str, tuple[Verdict, ...]] = {"failed": (Verdict.ERROR, Verdict.FAILURE), "stopped": (Verdict.STOPPED,)}
 
@@ -89,7 +90,8 @@ def of_commit(db: Database, config: Config, repository: Repository, commit: Comm
     if rollup is None:
         return []
     state, description = rollup
-    contexts = rules.contexts([*targets.declared(commit.config), *(one.target for one in found)])
+    prefix = repository.status_context
+    contexts = rules.contexts([*targets.declared(commit.config), *(one.target for one in found)], prefix)
     return [
         *(
             Wanted(
@@ -101,7 +103,7 @@ def of_commit(db: Database, config: Config, repository: Repository, commit: Comm
             for one in found
         ),
         Wanted(
-            context=rules.CONTEXT,
+            context=prefix,
             state=state,
             description=description,
             url=f"{page}/commits/{commit.identifier}/"[:URL_CHARS],
@@ -113,6 +115,12 @@ def ref_of(db: Database, repository: Repository, commit: Commit) -> str:
     """The branch or tag that brought the commit first: it must stay the same, or GitLab makes another pipeline."""
     occasions = statuses.occasions(db, repository.id, commit.id)
     return (occasions[0].ref if occasions else commit.ref)[:URL_CHARS]
+
+
+def problem_of(db: Database, repository: Repository, commit: Commit) -> str:
+    """Why a commit is an error whatever becomes of what runs of it; "" when it is none."""
+    rollup = _overall(commit, [], statuses.occasions(db, repository.id, commit.id))
+    return rollup[1] if rollup and rollup[0] is Verdict.ERROR else ""
 
 
 def _overall(commit: Commit, found: Sequence[Shown], occasions: Sequence[Occasion]) -> tuple[Verdict, str] | None:
@@ -142,6 +150,8 @@ def _of_none(commit: Commit, occasions: Sequence[Occasion]) -> tuple[Verdict, st
     if not shown:
         return None
     if all(occasion.result is PushResult.WAITING for occasion in shown):
+        if all(occasion.closed for occasion in shown):
+            return Verdict.STOPPED, NOT_APPROVED
         return Verdict.WAITING, approvals.WAITS
     if commit.config_state == "broken":
         return Verdict.ERROR, f"{commit.yaml_path} is broken: {' '.join(commit.problems[:1])}"

@@ -49,6 +49,16 @@ def numbers_of(db: Database, repository_id: int, sha: str) -> list[int]:
     return [int(found["number"]) for found in rows(db, sql, (repository_id, sha))]
 
 
+def base_commit(db: Database, repository_id: int, branch: str) -> int | None:
+    """The commit that a branch was pushed to last, as far as it is recorded."""
+    sql = (
+        "SELECT commit_id FROM push WHERE repository_id = ? AND ref = ? AND kind = 'push' AND NOT late AND again_of IS NULL"
+        " AND commit_id IS NOT NULL ORDER BY id DESC LIMIT 1"
+    )
+    found = row(db, sql, (repository_id, f"refs/heads/{branch}"))
+    return int(found["commit_id"]) if found else None
+
+
 def record(db: Database, pull_request_id: int, comment_id: str, sha256: str) -> None:
     """The forge has this text under this name; "" for no comment any more."""
     sql = "UPDATE pull_request SET comment_id = ?, comment_sha256 = ? WHERE id = ?"

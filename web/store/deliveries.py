@@ -115,6 +115,43 @@ def last_told(db: Database, repository_id: int) -> Delivery | None:
     return _delivery(found) if found else None
 
 
+def refused_since_accepted(db: Database, project_id: int, since: str) -> tuple[int, str]:
+    """How many deliveries of a project were refused after `since` and after the last accepted one; why the newest was."""
+    accepted = (
+        f"SELECT COALESCE(MAX(id), 0) FROM delivery WHERE {OF_PROJECT} AND state != 'refused'"
+        " AND source NOT IN ('poll', 'schedule', 'approval')"
+    )
+    sql = (
+        f"SELECT COUNT(*) AS n, MAX(id) AS newest FROM delivery WHERE {OF_PROJECT} AND state = 'refused'"
+        f" AND received_at > ? AND id > ({accepted})"
+    )
+    found = row(db, sql, (project_id, since, project_id))
+    if not found or not found["n"]:
+        return 0, ""
+    said = row(db, "SELECT message FROM delivery WHERE id = ?", (found["newest"],))
+    return int(found["n"]), str(said["message"]) if said else ""
+
+
+def newest_id(db: Database) -> int:
+    found = row(db, "SELECT MAX(id) AS id FROM delivery")
+    return int(found["id"] or 0) if found else 0
+
+
+def told_after(db: Database, repository_id: int, after: int) -> Delivery | None:
+    """The newest delivery that came from elsewhere, if that was after the row `after`."""
+    found = last_told(db, repository_id)
+    return found if found and found.id > after else None
+
+
+def was_any_done(db: Database, repository_id: int) -> bool:
+    """Whether a delivery that came from elsewhere was ever of use."""
+    sql = (
+        "SELECT 1 FROM delivery WHERE repository_id = ? AND source NOT IN ('poll', 'schedule', 'approval')"
+        " AND state NOT IN ('ignored', 'refused') LIMIT 1"
+    )
+    return row(db, sql, (repository_id,)) is not None
+
+
 def next_stored(db: Database, repository_id: int, after: int) -> Delivery | None:
     """The oldest stored delivery of a repository behind the row `after`, whether its time has come or not.
 

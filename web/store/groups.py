@@ -11,7 +11,7 @@ from core import clock
 from core.errors import Conflict
 from core.moves import check_group_move
 from core.states import FINAL, State
-from web.store.db import Row, execute
+from web.store.db import Row, execute, row
 
 Table = Literal["task", "pipeline", "pipeline_node"]
 
@@ -25,13 +25,19 @@ def move(db: Database, table: Table, group_id: int, current: State, to: State, m
     check_group_move(current, to)
     values: Row = {"state": to, "message": message}
     if to is State.STARTED:
-        values["started_at"] = clock.now()
+        values["started_at"] = _first_start(db, group_id) if table == "task" else clock.now()
     if to in FINAL:
         values["ended_at"] = clock.now()
     assignments = ", ".join(f"{name} = ?" for name in values)
     sql = f"UPDATE {table} SET {assignments} WHERE id = ? AND state = ?"
     if execute(db, sql, [*values.values(), group_id, current]) != 1:
         raise Conflict(f"{table} {group_id} is no longer {current}")
+
+
+def _first_start(db: Database, task_id: int) -> str:
+    """When the first execution of a task started: the sweep notices it later, and its time would be too short."""
+    found = row(db, "SELECT MIN(started_at) AS first FROM execution WHERE task_id = ?", (task_id,))
+    return (found["first"] if found else None) or clock.now()
 
 
 def where(

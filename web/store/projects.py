@@ -145,6 +145,11 @@ def set_url(db: Database, repository_id: int, url: str) -> None:
     execute(db, "UPDATE repository SET url = ? WHERE id = ?", (url, repository_id))
 
 
+def set_status_context(db: Database, repository_id: int, context: str) -> None:
+    """How the status of all of a commit is called on the forge; those of its targets are below it."""
+    execute(db, "UPDATE repository SET status_context = ? WHERE id = ?", (context, repository_id))
+
+
 def relocate(db: Database, repository_id: int, url: str, forge: str) -> None:
     """Where a repository lies from now on. What was learned of the old place is forgotten, and its refs are looked at anew."""
     sql = (

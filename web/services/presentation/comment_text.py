@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from core.metadata import number
@@ -20,6 +20,7 @@ ROWS = 30
 TEXT_CHARS = 60_000  # GitHub takes 65,536
 CELLS = 6  # parameters, and metrics, in a row
 CODE_CHARS = 60
+PROBLEM_CHARS = 300
 LOOKALIKES = str.maketrans({"`": "\u02cb", "|": "\u00a6"})
 HEAD = "| Step | State | Parameters | Metrics | Time |\n|---|---|---|---|---|"
 
@@ -37,7 +38,8 @@ class Source:
 class Run:
     """One row. `why` is Markdown that stands behind the state, `took` how long it took.
 
-    `parameters` differ from the defaults; `latest` and `base` are metadata, of the base branch's newest run.
+    `parameters` differ from the defaults, or from those of the base branch, which `before` has; `latest` and `base` are
+    metadata, of the base branch's newest run.
     """
 
     label: str
@@ -50,15 +52,27 @@ class Run:
     base: Mapping[str, Any]
     took: str
     source: Source | None = None
+    before: Mapping[str, Any] = field(default_factory=dict)
 
 
-def text(*, sha: str, url: str, base_branch: str, states: Sequence[State], runs: Sequence[Run], marker: str) -> str:
-    """The comment; `runs` are the first ones, `states` those of all.
+def text(
+    *,
+    sha: str,
+    url: str,
+    base_branch: str,
+    states: Sequence[State],
+    runs: Sequence[Run],
+    marker: str,
+    problem: str = "",
+) -> str:
+    """The comment; `runs` are the first ones, `states` those of all. `problem` is why something, or all, did not run.
 
     Equal arguments give equal text, and nothing in it changes with time alone.
     """
     compared = f" Metrics are compared with the newest on {code(base_branch)}." if any(run.base for run in runs) else ""
-    head = f"**pushmill** [{code(sha[:8])}]({url}): {_summary(states)}.{compared}"
+    wrong = code(problem, PROBLEM_CHARS) if problem else ""
+    said = "; ".join(filter(None, (_summary(states) if states or not wrong else "", wrong)))
+    head = f"**pushmill** [{code(sha[:8])}]({url}): {said}.{compared}"
     rows = [_row(run) for run in runs]
     while True:
         more = len(states) - len(rows)
@@ -92,7 +106,7 @@ def _row(run: Run) -> str:
     cells = (
         f"[{code(run.label)} {run.number}]({run.url})",
         f"{SIGNS[run.state]} {run.state}{f': {run.why}' if run.why else ''}",
-        _cut([code(f"{name} = {formats.value(value)}") for name, value in run.parameters.items()]),
+        _cut([_parameter(name, value, run.before) for name, value in run.parameters.items()]),
         _source(run.source) + _cut([_metric(key, run) for key in headline.ranked(run.latest)]),
         run.took,
     )
@@ -106,12 +120,18 @@ def _source(source: Source | None) -> str:
     return f"{code(source.node) if source.node else 'best'} [{source.number}]({source.url}): "
 
 
+def _parameter(name: str, value: object, before: Mapping[str, Any]) -> str:
+    """Such as `rate = 0.02` (was `0.01`)."""
+    shown = code(f"{name} = {formats.value(value)}")
+    return f"{shown} (was {code(formats.value(before[name]))})" if name in before else shown
+
+
 def _metric(key: str, run: Run) -> str:
-    """Such as `accuracy` 0.942 (+0.012)."""
+    """Such as `accuracy` 0.942 (+0.012). A counter that is where it was has no difference worth reading."""
     value, before = number(run.latest[key]), number(run.base.get(key))
     assert value is not None  # noqa: S101  (ranked has numbers alone)
     shown = f"{code(key)} {formats.number(run.latest[key])}"
-    if before is None:
+    if before is None or (value == before and headline.is_counter(key)):
         return shown
     change = value - before
     return f"{shown} ({'+' if change > 0 else '±' if change == 0 else '-'}{formats.number(abs(change))})"

@@ -95,6 +95,11 @@ def less_is_better(key: str) -> bool:
     return _rank(key)[0] == 1
 
 
+def is_counter(key: str) -> bool:
+    """Whether a key's name says that it counts, such as an epoch, rather than measures."""
+    return _rank(key)[:2] == (2, 1)
+
+
 def duration(ran_by: Execution | Task | Pipeline) -> str:
     """How long it ran, such as "3 m 12 s"; "" when it never started."""
     ran = seconds(ran_by)
