@@ -112,7 +112,7 @@ def prepare(run: Run) -> Prepared:
     for note in wanted.notes:
         run.status(note)
     run.status(f"Preparing commit {spec.commit_identifier[:12]} on image {spec.image}")
-    walled = Task(lambda: protect(host.directory, host.network, host.settings))
+    protected = Task(lambda: protect(host.directory, host.network, host.settings))
     image = Task(lambda: _image(run, wanted.pull_image or spec.pull == "always"))
     commit = (spec.project_name, spec.commit_identifier)
     tree = checkout.tree_of(host.cache, *commit)
@@ -123,7 +123,7 @@ def prepare(run: Run) -> Prepared:
     run.check()
     api = open_relay(run, input_requests(fetched))
     documents.write(run.directory / "config", spec, fetched, api, runtime(host))
-    walled.result(run)
+    protected.result(run)
     return Prepared(tree, checked_out, image.result(run))
 
 

@@ -1,9 +1,9 @@
-"""The wall between containers and what only the runner's machine may reach: the machine itself and metadata services.
+"""Firewall rules that keep containers from the runner's machine and from metadata services of clouds.
 
-Each bridge has a chain of its own in the table `mangle`, at the hook `PREROUTING`: before any address is translated, in
-front of all decisions of Docker and of host firewalls, for forwarded packets as for local ones. Docker's backends
-(iptables and nftables) neither use nor flush this table, and a packet dropped here is dropped for all.
-`iptables` and root are needed; without them containers run, and the runner reports the problem.
+Each bridge has its own chain in the table `mangle`, called from `PREROUTING`: before addresses are translated, before the
+rules of Docker and of host firewalls, and for forwarded and local packets alike. Neither of Docker's backends (iptables
+and nftables) uses or flushes this table, and no later rule accepts a packet that was dropped here.
+The rules need root and `iptables`. Without them containers run, and the runner reports the problem.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ OLD = re.compile(rf"-A {OLD_CHAIN} -d {re.escape(OLD_DESTINATION)} -i (br-[0-9a-
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wall:
+class Policy:
     """What containers on `bridge` may reach of the machine: the relay, DNS at its name servers, and `host_ports`.
 
     `relay_ports` are the first and the last port, at the address `relay`; `host_ports` pairs of protocol and port.
@@ -52,21 +52,21 @@ class Wall:
     name_servers: tuple[str, ...] = ()
 
 
-def protect(wall: Wall) -> str:
-    """Have the wall stand, for IPv4 and IPv6. Returns a sentence about what is wrong, "" when it stands. Idempotent."""
-    if not (INTERFACES / wall.bridge).exists():
-        return _problem(f"{wall.bridge} is not an interface of this machine; is the network a Docker bridge?")
+def protect(policy: Policy) -> str:
+    """Install the rules for IPv4 and IPv6 unless they are there. Returns the problem as a sentence, or "". Idempotent."""
+    if not (INTERFACES / policy.bridge).exists():
+        return _problem(f"{policy.bridge} is not an interface of this machine; is the network a Docker bridge?")
     try:
         with held(LOCK):
             for version, program in _programs():
-                _ensure(program, wall.bridge, rules(wall, version))
+                _ensure(program, policy.bridge, rules(policy, version))
     except (OSError, subprocess.SubprocessError) as error:
         return _problem(_text(error))
     return ""
 
 
 def missing(bridge: str) -> str:
-    """A sentence when there is no wall around this bridge, else "". Changes nothing."""
+    """The problem as a sentence if this bridge has no rules, else "". Changes nothing."""
     try:
         for _, program in _programs():
             if not any((found := HOOK.fullmatch(rule)) and found[1] == bridge for rule in _listed(program)):
@@ -89,23 +89,26 @@ def remove_unused() -> int:
     return len(gone)
 
 
-def rules(wall: Wall, version: int) -> list[str]:
-    """The chain of a bridge for IP version 4 or 6; pure. What no rule drops goes on as if there were no wall."""
+def rules(policy: Policy, version: int) -> list[str]:
+    """The chain of a bridge for IP version 4 or 6; pure. Packets that no rule drops are left to other firewall rules."""
     drop = [network for network in addresses.UNREACHABLE if network.version == version]
     found = [
         *(f"-p icmpv6 --icmpv6-type {kind} -j RETURN" for kind in (NEIGHBOURS if version == 6 else ())),
         *(
             f"-d {server} -p {protocol} --dport 53 -j RETURN"
-            for server in _of_version(wall.name_servers, version)
+            for server in _of_version(policy.name_servers, version)
             for protocol in ("udp", "tcp")
         ),
         *(f"-d {network} -j DROP" for network in drop),
         "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
         *(
-            f"-d {relay} -p tcp --dport {wall.relay_ports[0]}:{wall.relay_ports[1]} -j RETURN"
-            for relay in _of_version([wall.relay], version)
+            f"-d {relay} -p tcp --dport {policy.relay_ports[0]}:{policy.relay_ports[1]} -j RETURN"
+            for relay in _of_version([policy.relay], version)
         ),
-        *(f"-p {protocol} --dport {port} -m addrtype --dst-type LOCAL -j RETURN" for protocol, port in wall.host_ports),
+        *(
+            f"-p {protocol} --dport {port} -m addrtype --dst-type LOCAL -j RETURN"
+            for protocol, port in policy.host_ports
+        ),
         "-m addrtype --dst-type LOCAL -j DROP",
         "-m addrtype --dst-type MULTICAST -j DROP",
     ]
@@ -129,7 +132,7 @@ def _programs() -> Iterator[tuple[int, str]]:
 
 
 def _ensure(program: str, bridge: str, wanted: Sequence[str]) -> None:
-    """Replace the bridge's chain in one step, unless it is there with as many rules and a hook with their hash."""
+    """Replace the bridge's chain in one step, unless it exists with as many rules and is called with their hash."""
     chain, listed = f"{CHAIN}{bridge}", _listed(program)
     mark = "pushmill:" + hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:16]
     hooks = _unhook(listed, bridge)
@@ -141,7 +144,7 @@ def _ensure(program: str, bridge: str, wanted: Sequence[str]) -> None:
 
 
 def _unhook(listed: Iterable[str], bridge: str) -> list[str]:
-    """What deletes the rules that lead to a bridge's chain."""
+    """The commands that delete the rules which call a bridge's chain."""
     found = [line for line in listed if (hook := HOOK.fullmatch(line)) and hook[1] == bridge]
     return [line.replace("-A", "-D", 1) for line in found]
 
@@ -170,9 +173,9 @@ def _remove_old() -> None:
         listed = _run(PROGRAMS[4], "-w", str(WAIT_S), "-S", OLD_CHAIN).splitlines()
     except subprocess.SubprocessError:  # no such chain
         return
-    walled = _listed(PROGRAMS[4])
+    listed_now = _listed(PROGRAMS[4])
     for bridge in (found[1] for line in listed if (found := OLD.fullmatch(line))):
-        if _unhook(walled, bridge) or not (INTERFACES / bridge).exists():
+        if _unhook(listed_now, bridge) or not (INTERFACES / bridge).exists():
             _run(PROGRAMS[4], "-w", str(WAIT_S), "-D", OLD_CHAIN, "-i", bridge, "-d", OLD_DESTINATION, "-j", "DROP")
 
 

@@ -53,8 +53,8 @@ def runtime(host: Host, gpus: Sequence[Gpu] = ()) -> dict[str, Any]:
 
 
 def protect(directory: Path, network: Network, settings: RunnerConfig) -> str:
-    """Have the wall around the containers' network stand; returns what is wrong, and keeps it for `firewall_problem`."""
-    wall = firewall.Wall(
+    """Install the firewall rules of the containers' network. Returns the problem and stores it for `firewall_problem`."""
+    policy = firewall.Policy(
         bridge=network.bridge,
         relay=network.gateway,
         relay_ports=settings.relay_port_range,
@@ -62,14 +62,14 @@ def protect(directory: Path, network: Network, settings: RunnerConfig) -> str:
         name_servers=firewall.name_servers(),
     )
     with held(directory / "firewall.lock"):
-        problem = firewall.protect(wall)
+        problem = firewall.protect(policy)
         if problem != firewall_problem(directory):
             write_json(directory / "firewall.json", problem)
     return problem
 
 
 def firewall_problem(directory: Path) -> str:
-    """What `protect` of any process of this runner found last, "" for nothing."""
+    """The problem that `protect` found last in any process of this runner, "" without one."""
     return str(read_json(directory / "firewall.json") or "")
 
 

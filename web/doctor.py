@@ -89,7 +89,7 @@ def data_directory(data: Path) -> Iterator[Finding]:
 
 
 def _private(name: str, paths: Sequence[Path]) -> Iterator[Finding]:
-    """A finding for each file that somebody else may read, or put another one in the place of."""
+    """A finding for each file that other users may read, or that belongs to one of them."""
     for path in paths:
         if not path.exists():
             continue
@@ -236,12 +236,12 @@ def git() -> Iterator[Finding]:
 
 
 def _version(check: str, program: str, version: str) -> Iterator[Finding]:
-    """What is known of a version; nothing of one that is not known itself."""
+    """Warn of known vulnerabilities of a version; nothing if the version is unknown."""
     if not version:
         return
-    if found := versions.holes(program, version):
+    if found := versions.vulnerabilities(program, version):
         message = f"{program} {version} is older than the fix of {found}"
-        advice = f"update {program}; distributions fix holes without a new number, which their changelog says"
+        advice = f"update {program}; a distribution's package may have the fix under an older number: see its changelog"
         yield Finding(check=check, level="warn", message=message, advice=advice)
     else:
         yield Finding(check=check, level="ok", message=f"{program} {version}")

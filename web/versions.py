@@ -1,4 +1,4 @@
-"""Versions of programs around containers that have known holes; pure. Each entry names the reason."""
+"""Known vulnerabilities of the programs around containers, by version; pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ Version = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hole:
-    """`fixed` are the first versions without it, one for each line of releases; newer lines than the last are without it."""
+class Vulnerability:
+    """`fixed` are the first versions without it, one for each minor release; later releases never had it."""
 
     what: str
     fixed: tuple[Version, ...]
@@ -20,31 +20,31 @@ class Hole:
         return version < (same_line or self.fixed[-1])
 
 
-HOLES: dict[str, tuple[Hole, ...]] = {
+VULNERABILITIES: dict[str, tuple[Vulnerability, ...]] = {
     "git": (
         # a clone with submodules runs a hook of the repository
-        Hole(
+        Vulnerability(
             what="CVE-2024-32002",
             fixed=((2, 39, 4), (2, 40, 2), (2, 41, 1), (2, 42, 2), (2, 43, 4), (2, 44, 1), (2, 45, 1)),
         ),
     ),
     "runc": (
         # a leaked descriptor leads from a container's working directory to the host
-        Hole(what="CVE-2024-21626", fixed=((1, 1, 12),)),
+        Vulnerability(what="CVE-2024-21626", fixed=((1, 1, 12),)),
         # races while /dev/null, /dev/console and /proc are mounted let a container write to the host's /proc
-        Hole(what="CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881", fixed=((1, 2, 8), (1, 3, 3))),
+        Vulnerability(what="CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881", fixed=((1, 2, 8), (1, 3, 3))),
     ),
     "nvidia-container-toolkit": (
         # an image gets root on the host by its environment, through the toolkit's hook
-        Hole(what="CVE-2025-23266", fixed=((1, 17, 8),)),
+        Vulnerability(what="CVE-2025-23266", fixed=((1, 17, 8),)),
     ),
 }
 
 
-def holes(program: str, version: str) -> str:
-    """The known holes of this version, "" for none or an unknown version."""
+def vulnerabilities(program: str, version: str) -> str:
+    """The known vulnerabilities of a version, "" without any or if the version is unknown."""
     found = numbers(version)
-    return ", ".join(hole.what for hole in HOLES[program] if found and hole.is_in(found))
+    return ", ".join(found_in.what for found_in in VULNERABILITIES[program] if found and found_in.is_in(found))
 
 
 def numbers(version: str) -> Version:

@@ -1,6 +1,6 @@
-"""The wall around containers, in namespaces of the test's own: a machine, a container on its bridge, and a cloud.
+"""The firewall rules for containers, in namespaces of the test's own: a machine, a container on its bridge, and a cloud.
 
-No Docker is there, so none of its chains is: the wall stands by itself, as with Docker's nftables backend.
+No Docker is there, so none of its chains is: the rules stand by themselves, as with Docker's nftables backend.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from namespaces import Namespace, namespace
 from runner import firewall
 from runner.addresses import METADATA
 from runner.container import Engine
-from runner.firewall import Wall
+from runner.firewall import Policy
 
 pytestmark = pytest.mark.root
 
@@ -76,7 +76,7 @@ FIREWALL = """
 import json, sys
 from runner import firewall
 name, given = sys.argv[1], json.loads(sys.argv[2])
-print(getattr(firewall, name)(firewall.Wall(**given)) if name == "protect" else getattr(firewall, name)(*given))
+print(getattr(firewall, name)(firewall.Policy(**given)) if name == "protect" else getattr(firewall, name)(*given))
 """
 
 
@@ -91,8 +91,8 @@ class Site:
         return list(json.loads(self.container.run(sys.executable, "-c", ASK, json.dumps(full)).stdout))
 
     def protect(self, **given: object) -> str:
-        wall = {"bridge": BRIDGE, "relay": GATEWAY, **PORTS, **given}
-        return self.firewall("protect", wall)
+        policy = {"bridge": BRIDGE, "relay": GATEWAY, **PORTS, **given}
+        return self.firewall("protect", policy)
 
     def firewall(self, name: str, given: object) -> str:
         return self.machine.run(sys.executable, "-c", FIREWALL, name, json.dumps(given)).stdout.strip()
@@ -189,7 +189,7 @@ def test_an_accepting_firewall_of_others_does_not_open_it(site: Site) -> None:
     assert site.reached(("169.254.169.254", 80), (GATEWAY, OTHER)) == [False, False]
 
 
-def test_the_wall_is_built_once_changed_and_repaired(site: Site) -> None:
+def test_the_rules_are_made_once_changed_and_repaired(site: Site) -> None:
     site.protect()
     once = site.rules()
     site.protect()
@@ -262,7 +262,7 @@ def test_the_rules_of_a_network_that_was_made_twice_go_with_it() -> None:
     engine = Engine()
     try:
         for network in (kept, gone):
-            assert firewall.protect(Wall(bridge=f"br-{network[:12]}", relay="127.0.0.1", relay_ports=(1, 2))) == ""
+            assert firewall.protect(Policy(bridge=f"br-{network[:12]}", relay="127.0.0.1", relay_ports=(1, 2))) == ""
         assert engine.network(name).bridge == f"br-{kept[:12]}"
         listed = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
         assert f"br-{kept[:12]}" in listed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from web.versions import holes
+from web.versions import vulnerabilities
 
 OF_2025 = "CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881"
 
@@ -31,4 +31,4 @@ OF_2025 = "CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881"
     ],
 )
 def test_a_hole_is_in_all_versions_before_its_fix_in_the_same_line(program: str, version: str, found: str) -> None:
-    assert holes(program, version) == found
+    assert vulnerabilities(program, version) == found
