@@ -28,7 +28,7 @@ ORDER = ("status", "stdout", "stderr")  # within one poll: "Command 1 of 2: …"
 EAGER_POLL_S, QUIET_POLL_S = 0.005, 0.05
 EAGER_S = 10.0  # after the start and after each growth
 BATCH_INTERVAL_S, BATCH_BYTES = 0.05, 256 * 1024  # post at most so often, or when so much is there
-TAIL_INTERVAL_S = 0.5  # past the first half of its limit a stream is sent at most so often, 4 MiB each time
+FLOOD_INTERVAL_S = 0.5  # past twice its limit a stream is sent at most so often, 4 MiB each time
 PREVIEW_S = 2.0  # an unfinished line is shown so often, if it has changed
 TRACE_INTERVAL_S = 1.0
 GRACE_S = 1.0  # for a mark to come out of its pipe after the script wrote it
@@ -74,8 +74,8 @@ class Stream:
         unread = self.tail.unread
         if self.tail.stream == "status":
             return unread > 0  # at once, before anything that is printed later
-        if self.tail.past_head and not ended:
-            return unread > 0 and now - self.read_at >= TAIL_INTERVAL_S
+        if self.tail.is_flood and not ended:
+            return unread > 0 and now - self.read_at >= FLOOD_INTERVAL_S
         return unread > 0 and (ended or unread >= BATCH_BYTES or now - self.read_at >= BATCH_INTERVAL_S)
 
     def unfinished_due(self, ended: bool) -> bool:
@@ -185,7 +185,7 @@ class Follower:
     def _interval(self) -> float:
         if self._ended.is_set() and not self._drained.is_set():
             return 0.0
-        if any(stream.tail.unread >= BATCH_BYTES and not stream.tail.past_head for stream in self._streams):
+        if any(stream.tail.unread >= BATCH_BYTES and not stream.tail.is_flood for stream in self._streams):
             return 0.0
         quiet = steady() - max(stream.grew_at for stream in self._streams)
         return EAGER_POLL_S if quiet < EAGER_S else QUIET_POLL_S
