@@ -19,7 +19,7 @@ from web.store import runners
 from web.store.db import connect, transaction
 
 CONNECTIONS = 1000
-SECONDS = 8.0
+SECONDS = 10.0
 PROMISE_S = 1.0
 HEARTBEAT = b'{"slots":2,"info":{},"executions":[]}'
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import binascii
 import hashlib
-import re
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import orjson
 
@@ -17,8 +15,6 @@ from hooks.forges.base import Headers, Ignored, pull_request_event, push_event
 
 FORM = "application/x-www-form-urlencoded"
 FORM_FIELDS = 10
-DECODED_AT_ONCE = 64 * 1024  # unquote_to_bytes takes 80 times the memory of what it decodes
-ESCAPE = re.compile(rb"%[0-9A-Fa-f]?\Z")
 HEADER_CHARS = 200  # an event's name or a GUID has fewer
 ACTIONS = frozenset(
     {"opened", "reopened", "edited", "synchronize", "synchronized", "closed"}
@@ -43,26 +39,24 @@ def is_form(headers: Headers) -> bool:
 def json_text(headers: Headers, body: bytes) -> bytes:
     """The JSON as the forge wrote it: the body, or of a form its field `payload`; b"" when that is missing.
 
-    A form takes twice its size in memory: it may come from anybody, since Gitea and Gogs sign the JSON in it.
+    A form may come from anybody, since Gitea and Gogs sign the JSON in it: decoding it costs a few times its size in memory
+    and some milliseconds. `urllib.parse` takes 80 times its size and a second for 5 MiB.
     """
     if not is_form(headers):
         return body
     for field in body.split(b"&", FORM_FIELDS)[:FORM_FIELDS]:
         name, _, value = field.partition(b"=")
         if name == b"payload":
-            return b"".join(_decoded(value.replace(b"+", b" ")))
+            return _decoded(value)
     return b""
 
 
-def _decoded(value: bytes) -> Iterator[bytes]:
-    """Decode `%41` in pieces, none of which ends within an escape."""
-    at = 0
-    while at < len(value):
-        piece = value[at : at + DECODED_AT_ONCE]
-        cut = ESCAPE.search(piece, len(piece) - 2) if at + len(piece) < len(value) else None
-        piece = piece[: cut.start()] if cut else piece
-        yield unquote_to_bytes(piece)
-        at += len(piece)
+def _decoded(value: bytes) -> bytes:
+    """Decode a field of a form, in C: `%41` is `=41` in quoted-printable.
+
+    A malformed escape is decoded to something else than by `urllib.parse`. No forge sends one, so its signature is wrong.
+    """
+    return binascii.a2b_qp(value.replace(b"+", b" ").replace(b"=", b"=3D").replace(b"%", b"="))
 
 
 def read(headers: Headers, body: bytes) -> Json:
