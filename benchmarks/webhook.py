@@ -52,8 +52,8 @@ class Empty(Gunicorn):
         app = Flask("floor")
         queues = Queues(Redis.from_url("unix:///nonexistent"))
         key = vault.load(self._config.data / "secret.key")
-        app.extensions["pushmill"] = access.Server(config=self._config, queues=queues, vault=key)
-        app.register_blueprint(receive.blueprint)
+        server = access.Server(config=self._config, queues=queues, vault=key)
+        app.extensions |= {"pushmill": server, receive.EXTENSION: receive.new_intake(server)}
 
         @app.post("/<path:_>")
         def nothing(_: str) -> Response:

@@ -40,7 +40,7 @@ REFUSED = "Unknown webhook, or the signature is wrong.\n"  # the same for both: 
 KEPT_HEADERS = frozenset({"content-type", "user-agent"})  # beside those that the forge names
 REFUSED_PREFIXES = ("x-", "webhook-")  # of the headers that are kept of a refused delivery, whatever sent it
 EXTENSION = "pushmill-hooks"
-NO_MEMORY = "pushmill.no-memory"  # in the environment of a request whose body has found no memory
+NO_MEMORY = "pushmill.no-memory"  # in the environment of a request for whose body the server has no memory left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,11 @@ class Refused(Exception):
 
 @blueprint.record_once
 def set_bounds(state: BlueprintSetupState) -> None:
-    server: access.Server = state.app.extensions["pushmill"]
-    state.app.extensions[EXTENSION] = Intake(
+    state.app.extensions[EXTENSION] = new_intake(state.app.extensions["pushmill"])
+
+
+def new_intake(server: access.Server) -> Intake:
+    return Intake(
         memory=intake.Budget(server.config.server.hook_memory),
         rate=intake.Rate(server.config.server.hook_rate),
         recorder=refusals.Recorder(server.config.database),
@@ -85,19 +88,16 @@ def receive(project_name: str, forge_name: str) -> Response:
         config = access.server().config.server
         forge, limit = _expected(config, forge_name, headers, request.content_length)
         if NO_MEMORY in request.environ:
-            raise intake.Full
+            raise Refused(_later("Too many webhooks at once ([server] hook_memory).", 503, BUSY_S))
         request.max_content_length = ANY_SIZE  # `_body` looks at it, so that the sender gets to read what is wrong
-        with _intake().memory.share() as share:
-            body = _body(request.stream, limit, share)
-            target = projects.webhook_target(access.db(), project_name, forge_name)
-            secret = access.server().vault.decrypt(target[1] if target else _intake().no_secret)
-            if not forge.verify(headers, body, secret) or target is None:
-                raise Refused(_wrong())
-            return _store(forge, *_admitted(access.db(), target[0]), headers, body)
+        body = _body(request.stream, limit)
+        target = projects.webhook_target(access.db(), project_name, forge_name)
+        secret = access.server().vault.decrypt(target[1] if target else _intake().no_secret)
+        if not forge.verify(headers, body, secret) or target is None:
+            raise Refused(_wrong())
+        return _store(forge, *_admitted(access.db(), target[0]), headers, body)
     except Refused as refused:
         return refused.response
-    except intake.Full:
-        return _later("Too many webhooks at once ([server] hook_memory).", 503, BUSY_S)
     except InvalidDelivery as error:
         return _text(f"This delivery cannot be used: {error}", 400)
 
@@ -198,11 +198,10 @@ def _kept(headers: Mapping[str, str]) -> dict[str, str]:
     return redaction.headers({n: v for n, v in headers.items() if n.startswith(REFUSED_PREFIXES) or n in KEPT_HEADERS})
 
 
-def _body(stream: IO[bytes], limit: int, share: intake.Share) -> bytes:
-    """The whole body. Raises Refused when it is larger than `limit`, and intake.Full."""
+def _body(stream: IO[bytes], limit: int) -> bytes:
+    """The whole body. Raises Refused when it is larger than `limit`."""
     kept = bytearray()
     while chunk := stream.read(CHUNK):
-        share.take(len(chunk))
         kept += chunk
         if len(kept) > limit:
             raise Refused(_too_large(limit, "hook_body or hook_form"))

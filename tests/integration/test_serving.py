@@ -155,6 +155,19 @@ def test_a_large_body_that_stops_ends_the_request_that_reads_it(site: Make) -> N
     wait_for(lambda: server.errors)
 
 
+def test_forms_of_strangers_are_bounded_in_memory_and_small_ones_are_taken_still(
+    site: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.serving.lanes.PAGES_MEMORY", MIB)
+    server = site()
+    server.free.set()
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n"
+    with closing(server.connected(head + b"x" * 800_000)):
+        wait_for(lambda: httpx.post(server.url, content=b"x" * 800_000, trust_env=False).status_code == 503)
+        assert httpx.post(server.url, content=b"x" * 60_000, trust_env=False).text == "page"
+    wait_for(lambda: httpx.post(server.url, content=b"x" * 800_000, trust_env=False).status_code == 200)
+
+
 def test_an_answer_that_is_not_read_ends_and_gives_its_thread_back(site: Make) -> None:
     server = site(**QUICK, threads=4)
     peers = [server.connected(b"GET /git/endless HTTP/1.1\r\nHost: x\r\n\r\n") for _ in range(4)]

@@ -11,6 +11,7 @@ import io
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, MutableMapping
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -82,14 +83,13 @@ class Exchange:
 
     # on the event loop
 
-    async def read_ahead(self, most: int, share: intake.Share | None) -> None:
-        """Read the body, or `most` bytes of it. Raises Gone and intake.Full."""
+    async def read_ahead(self, lane: Lane, share: intake.Share) -> None:
+        """Read the body, or as much of it as the lane reads. Raises Gone and intake.Full."""
         pieces, size = list[bytes](), 0
-        while not self.complete and size < most:
+        while not self.complete and size < lane.ahead:
             piece = await self._next()
             size += len(piece)
-            if share is not None:
-                share.take(len(piece))
+            share.take(max(0, size - lane.free - share.taken))
             pieces.append(piece)
         self.ahead = b"".join(pieces)
 
@@ -105,6 +105,11 @@ class Exchange:
 
     async def write(self, body: bytes, *, more: bool) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def refuse(self) -> None:
+        """Answer that the server is busy."""
+        await self.start(503, BUSY_HEADERS)
+        await self.write(BUSY, more=False)
 
     # on a thread
 
@@ -175,9 +180,9 @@ class Bridge:
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._server: Server = app.extensions["pushmill"]
-        self._intake: receive.Intake = app.extensions[receive.EXTENSION]
         self.config = self._server.config.server
-        self._lanes = Lanes(self.config)
+        hooks: receive.Intake = app.extensions[receive.EXTENSION]
+        self._lanes = Lanes(self.config, hooks.memory)
         self._wakers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._followed, self._listening = 0, False
 
@@ -185,39 +190,33 @@ class Bridge:
         exchange = Exchange(scope, receive_, send)
         environ = environ_of(scope)
         lane = self._lanes.of(scope["path"])
+        with suppress(Gone), lane.memory.share() as share:
+            await self._serve(exchange, environ, lane, share)
+
+    async def _serve(self, exchange: Exchange, environ: dict[str, Any], lane: Lane, share: intake.Share) -> None:
+        is_hook = lane is self._lanes.hooks
         try:
-            if lane is self._lanes.hooks:
-                await self._read_hook(exchange, environ, lane)
-            else:
-                await exchange.read_ahead(lane.ahead, None)
-        except Gone:
-            return
+            if not is_hook or receive.is_acceptable(self.config, environ):  # else it is refused unread
+                await exchange.read_ahead(lane, share)
+        except intake.Full:
+            if not is_hook:
+                await exchange.refuse()
+                return
+            environ[receive.NO_MEMORY] = True  # its view refuses it, and records that
         environ["wsgi.input"] = io.BytesIO(exchange.ahead) if exchange.complete else io.BufferedReader(Body(exchange))
         if not lane.pool.submit(lambda: exchange.run(self._app, environ)):
-            await exchange.start(503, BUSY_HEADERS)
-            await exchange.write(BUSY, more=False)
+            await exchange.refuse()
             return
-        await self._finish(exchange, await _outcome(exchange))
+        await self._finish(exchange, await exchange.done)
 
-    async def _read_hook(self, exchange: Exchange, environ: dict[str, Any], lane: Lane) -> None:
-        """Read what the webhook's view would read, and leave the rest to it: it refuses by the same means."""
-        if not receive.is_acceptable(self.config, environ):
-            return
-        try:
-            with self._intake.memory.share() as share:
-                await exchange.read_ahead(lane.ahead, share)
-        except intake.Full:
-            environ[receive.NO_MEMORY] = True
-
-    async def _finish(self, exchange: Exchange, answer: Answer | None) -> None:
-        if answer is None:
-            return
-        if answer.status:
-            await exchange.start(answer.status, answer.headers or [])
-        if answer.follower is not None:
-            await self._follow(exchange, answer.follower)
-        else:
-            await exchange.write(answer.body, more=False)
+    async def _finish(self, exchange: Exchange, answer: Answer) -> None:
+        with closing(answer.follower) if answer.follower else nullcontext():
+            if answer.status:
+                await exchange.start(answer.status, answer.headers or [])
+            if answer.follower is not None:
+                await self._follow(exchange, answer.follower)
+            else:
+                await exchange.write(answer.body, more=False)
 
     async def _follow(self, exchange: Exchange, follower: live.Follower) -> None:
         """Send what a live page gets, without a thread between two looks."""
@@ -241,7 +240,6 @@ class Bridge:
             wakers.discard(woken)
             if not wakers:
                 self._wakers.pop(follower.topic, None)
-            follower.close()
 
     async def _pause(self, woken: asyncio.Event) -> None:
         """Wait until something has happened, or may have happened in another process. The more followers, the longer."""
@@ -295,14 +293,6 @@ def environ_of(scope: Scope) -> dict[str, Any]:
         text = value.decode("latin-1")
         environ[key] = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}" if key in environ else text
     return environ
-
-
-async def _outcome(exchange: Exchange) -> Answer | None:
-    """What the thread leaves to be sent; None when the client has gone."""
-    try:
-        return await exchange.done
-    except Gone:
-        return None
 
 
 def _settle(done: asyncio.Future[Answer], answer: Answer) -> None:

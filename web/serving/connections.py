@@ -124,6 +124,7 @@ class Connections:
         return [connection for known in self._by_address.values() for connection in known]
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_later(LOOK_S, self._look, loop)  # first, so that nothing below ends it
         now = time.monotonic()
         for connection in self._all():
             if why := connection.overdue(now):
@@ -134,7 +135,6 @@ class Connections:
             told = ", ".join(f"{count} by {why}" for why, count in self._closed.items())
             logger.warning("connections closed or refused ([server] in config.toml): %s", told)
             self._closed.clear()
-        loop.call_later(LOOK_S, self._look, loop)
 
 
 class Connection(HttpToolsProtocol):
