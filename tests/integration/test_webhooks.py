@@ -18,7 +18,7 @@ from redis import Redis
 from core.names import check_ref
 from hooks import signatures
 from web.store import badges, deliveries, projects
-from web.store.db import transaction
+from web.store.db import execute, transaction
 
 ZERO = "0" * 40
 
@@ -267,7 +267,8 @@ def test_urls_that_may_not_be_fetched_postpone_with_a_visible_reason(
     pushes: PushServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    secret = pushes.add_project("model", "github", url)
+    secret = pushes.add_project("model", "github", "https://github.com/ada/model.git")
+    execute(pushes.db, "UPDATE repository SET url = ?", (url,))  # earlier versions stored any URL
     body = json.dumps(payload("a" * 40)).encode()
     signed = {"X-Hub-Signature-256": signatures.sign(body, secret.encode()), "X-GitHub-Event": "push"}
     assert pushes.post("/hooks/model/github", body, **signed).status_code == 202
