@@ -31,16 +31,18 @@ BATCH_INTERVAL_S, BATCH_BYTES = 0.05, 256 * 1024  # post at most so often, or wh
 FLOOD_INTERVAL_S = 0.5  # past twice its limit a stream is sent at most so often, 4 MiB each time
 PREVIEW_S = 2.0  # an unfinished line is shown so often, if it has changed
 TRACE_INTERVAL_S = 1.0
+MARK_DELAY_BYTES = 4 * 1024 * 1024  # that others print until a mark is in the file, at the very most
 GRACE_S = 1.0  # for a mark to come out of its pipe after the script wrote it
 
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """A sentence about a command, which belongs where both streams have `mark`."""
+    """A sentence about a command, which belongs where both streams have `mark`, but before `latest` by stream."""
 
     mark: bytes
     sentence: str
     seen_at: float
+    latest: Mapping[str, int]
 
 
 class Stream:
@@ -214,7 +216,8 @@ class Follower:
             if sentence and first:  # nothing comes before it
                 self._say_once(sentence)
             elif sentence and sentence not in self._told:
-                self._boundaries.append(Boundary(event.mark, sentence, steady()))
+                latest = {stream.tail.stream: stream.tail.size + MARK_DELAY_BYTES for stream in self._printed}
+                self._boundaries.append(Boundary(event.mark, sentence, steady(), latest))
 
     def _is_mark(self, stream: Stream, mark: bytes) -> bool:
         """The script has written `mark`. Any program can print such bytes; without the event they are plain output."""
@@ -239,10 +242,14 @@ class Follower:
     def _reached(self, boundary: Boundary, ended: bool) -> bool:
         """All that was printed before a boundary is shipped. A mark that never comes is not waited for for long."""
         number, over = self._marks[boundary.mark], ended or steady() - boundary.seen_at >= GRACE_S
-        return all(
-            self._marks[stream.tail.mark] >= number if stream.tail.mark else over and not stream.tail.unread
-            for stream in self._printed
-        )
+
+        def reached(stream: Stream) -> bool:
+            tail = stream.tail
+            if tail.mark:
+                return self._marks[tail.mark] >= number
+            return (over and not tail.unread) or tail.position > boundary.latest[tail.stream]
+
+        return all(reached(stream) for stream in self._printed)
 
     def _say_once(self, sentence: str) -> None:
         """Unless a process before this one said it."""

@@ -141,6 +141,11 @@ class Tail:
         return self._read >= self._head
 
     @property
+    def position(self) -> int:
+        """Up to where it was read."""
+        return self._read
+
+    @property
     def is_flood(self) -> bool:
         """So much was read that most of it cannot have been kept."""
         return self._read >= 2 * (self._head + self._window)

@@ -536,3 +536,11 @@ def test_a_stream_past_its_limit_keeps_its_metadata(tmp_path: Path) -> None:
     steps = api.json(f"executions/{execution}/metadata/")
     assert [point["step"] for point in steps] == list(range(1000))
     api.close()
+
+
+def test_an_unfinished_line_whose_end_never_came_is_kept_when_the_execution_ends(api: ApiServer) -> None:
+    execution, attempt = api.started()
+    body = {"attempt": attempt, "stream": "stdout", "start": 0, "text": "half"}
+    assert api.call(f"executions/{execution}/preview", body).status_code == 200
+    assert api.call(f"executions/{execution}/final", {"attempt": attempt, "state": "complete"}).status_code == 200
+    assert said(api, execution, "stdout") == ["half"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from runner_host import BUSYBOX, IMAGE, execution, keeper_process, take_up, until
+from runner_host import BUSYBOX, IMAGE, executing, execution, keeper_process, take_up, until
 from runner_server import Recorded, RunnerServer
 
 from runner.execute import execute
@@ -89,6 +89,19 @@ def test_marks_that_a_program_forges_cost_at_most_their_own_bytes(server: Runner
     recorded = run(server, host, f"echo a; {forge}; echo b", "echo c")
     assert recorded.lines("stdout") == ["a", "b", "\x02pushmill start 2\x03", "c"]
     assert recorded.final["state"] == "complete"
+
+
+def test_a_program_that_floods_the_log_in_the_background_does_not_delay_what_is_said(
+    server: RunnerServer, host: Host
+) -> None:
+    """The marks may be in the part that is left out."""
+    wait = "while [ ! -e /valohai/outputs/go ]; do sleep 0.05; done"
+    commands = ["yes & echo one", "sleep 0.5", f"{wait}; kill $!"]
+    recorded = server.add(execution(*commands, image=BUSYBOX, log_bytes=100_000))
+    with executing(host, recorded.spec):
+        until(lambda: any(line.startswith("Command 3 of 3") for line in recorded.lines("status")))
+        (host.executions / recorded.spec.uuid / "outputs" / "go").touch()
+    assert recorded.final["state"] == "complete", recorded.final
 
 
 def test_after_the_death_of_its_keeper_the_order_goes_on(server: RunnerServer, host: Host) -> None:

@@ -160,6 +160,7 @@ def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, re
         if same and (execution.runner_id, execution.attempt) == (runner.id, report.attempt):
             return
         _check_lease(execution, runner, report.attempt)
+        logs.keep_partial(db, logs_dir, execution)  # of a log that could not be stored
         columns = {"failure_message": report.message, "exit_code": report.exit_code}
         executions.move(
             db, execution, state, reason=report.message or "", failure_reason=failure_reason, columns=columns
