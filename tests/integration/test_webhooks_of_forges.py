@@ -87,6 +87,7 @@ class Forge:
         execute(self.pushes.db, "UPDATE execution SET state = 'complete', ended_at = created_at")
 
     def badge(self, branch: str) -> str:
+        projects.set_badge_public(self.pushes.db, projects.by_name(self.pushes.db, "model").id, True)
         question = badges.Question(project="model", branch=branch)
         return badges.answer(self.pushes.db, self.pushes.vault, question).message
 
