@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import uvicorn
@@ -12,7 +14,7 @@ from web.serving.bridge import Bridge
 from web.serving.connections import Connection, Connections
 
 GRACEFUL_S = 3
-WATCHED_EVERY_S = 5.0
+WATCHED_EVERY_S = 1.0
 SETTINGS: dict[str, Any] = {
     "loop": "asyncio",
     "ws": "none",
@@ -34,6 +36,12 @@ class Worker(UvicornWorker):  # type: ignore[misc]
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.config.timeout_notify = WATCHED_EVERY_S
+
+    async def callback_notify(self) -> None:
+        """Tell the master that this worker lives, or end when the master was killed: it would keep the port for ever."""
+        if self.ppid != os.getppid():
+            os.kill(os.getpid(), signal.SIGTERM)
+        self.notify()
 
     async def _serve(self) -> None:
         use(self.config, self.wsgi)
