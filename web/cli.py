@@ -16,6 +16,8 @@ COMMANDS: Table = {
     "worker": ("web.worker:command", "Run the server's worker alone."),
     "runner": ("web.cli:runner", "Run this machine as a runner; register, list, drain and remove runners."),
     "doctor": ("web.doctor:command", "Check Docker, GPUs, Redis, disk, git, and say what to do."),
+    "backup": ("web.backup_admin:backup", "Write a backup of the server to a file."),
+    "restore": ("web.backup_admin:restore", "Make an empty data directory from a backup."),
     "project": ("web.admin:project", "Add, list and show projects."),
     "environment": ("web.environment_admin:environment", "List and change the kinds of machine that steps ask for."),
     "user": ("web.user_admin:user", "Add, list, disable and enable users."),

@@ -15,6 +15,7 @@ from core.config import Config
 from core.errors import NotFound
 from web.services import vault
 from web.services.vault import Vault
+from web.store import schema
 from web.store.db import connect
 
 DATA = click.option("--data", type=click.Path(path_type=Path), help="Data directory of the server.")
@@ -39,6 +40,7 @@ def opened(data: Path | None, config_file: Path | None) -> Iterator[tuple[Databa
         raise NotFound(f"{config.data} holds no server: name its data directory with --data")
     db = connect(config.database)
     try:
+        schema.check(db)
         yield db, config, vault.load(config.data / "secret.key")
     finally:
         db.close()

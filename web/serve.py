@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,5 +52,5 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]
 def command(data: Path | None, config_file: Path | None, host: str | None, port: int | None) -> None:
     """Serve the pages, the API, git and the webhooks."""
     config = configuration.load(data, config_file, server__host=host, server__port=port)
-    setup.prepare(config)
+    setup.prepare(config, partial(click.echo, err=True))
     Gunicorn(config).run()

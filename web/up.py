@@ -80,12 +80,15 @@ class Machine:
         had_token = (
             token_file.exists()
         )  # the web server makes the database, the admin and this file when there are none
+        copies = database_copies(data)
         for child in self.children:
             with self._stage(child.name) as told:
                 child.start()
                 if child.name == "web":
                     self._await_page(child)
                 told(f"{self.config.local_url}/" if child.name == "web" else f"log in {child.log}")
+        for path, _ in sorted(database_copies(data) - copies):
+            self.say(f"The database was upgraded. A copy of it as it was: {path}")
         self._announce(time.monotonic() - began, None if had_token else token_file)
 
     def show_around(self) -> None:
@@ -193,6 +196,11 @@ class Machine:
         began, words = time.monotonic(), list[str]()
         yield words.append
         self.say(f"  {name:<10}{' '.join(words):<56} {time.monotonic() - began:6.2f} s")
+
+
+def database_copies(data: Path) -> set[tuple[Path, int]]:
+    """The copies that upgrades made of the database, each with the time of its last change."""
+    return {(file, file.stat().st_mtime_ns) for file in (data / "backups").glob("before-*.db")}
 
 
 def healthy(url: str) -> bool:

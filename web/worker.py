@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -154,5 +155,5 @@ def command(data: Path | None, config_file: Path | None) -> None:
     """Run the server's worker alone: it ingests pushes and places executions."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     config = configuration.load(data, config_file)
-    setup.prepare(config)
+    setup.prepare(config, partial(click.echo, err=True))
     run(config)

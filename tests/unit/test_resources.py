@@ -20,8 +20,9 @@ EXECUTION, SECOND = 7, 1_000_000
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
-    db = connect(tmp_path / "pushmill.db")
-    migrate(db)
+    path = tmp_path / "pushmill.db"
+    db = connect(path)
+    migrate(db, path, print)
     execute(db, "PRAGMA foreign_keys = OFF")
     yield db
     db.close()

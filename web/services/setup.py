@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,15 +30,15 @@ class FirstStart:
     runner_token_path: Path
 
 
-def prepare(config: Config) -> FirstStart:
-    """Make what is missing in the data directory. Idempotent; a kill in the middle is repaired by the next call."""
+def prepare(config: Config, say: Callable[[str], None] = lambda _: None) -> FirstStart:
+    """Create or upgrade the data directory; `say` hears of an upgrade. Idempotent, and may be killed at any moment."""
     for folder in (config.data, config.git_dir, config.logs_dir, config.outputs_dir, config.runner_dir):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = vault.load(config.data / "secret.key")
     db = connect(config.database)
     try:
         config.database.chmod(0o600)
-        migrate(db)
+        migrate(db, config.database, say)
         git_logins.split_all(db, key)
         token = _admin(db, config.data)
         return FirstStart(token=token, runner_token_path=_runner(db, config))

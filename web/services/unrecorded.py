@@ -32,6 +32,13 @@ def begin(config: Config, repository: Repository) -> IO[bytes]:
     return file
 
 
+def mark(repository: Path) -> None:
+    """Have the next sweep compare the refs of a repository, which nobody pushes to now, with the recorded pushes."""
+    folder = repository / post_receive.FOLDER
+    if folder.is_dir():
+        (folder / f"{BEGUN}{secrets.token_hex(8)}").touch(mode=0o600)
+
+
 def record(db: Database, config: Config, repository: Repository) -> None:
     """Store a delivery for the refs that a killed server left unrecorded. Cheap when there was none."""
     path = hosting.repository_path(config, repository)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,32 @@ def connect(path: Path) -> Database:
     # the worker does it (`checkpoint`): who writes waits 50 ms for copying 64 MB back. This is for when it is away
     connection.execute("PRAGMA wal_autocheckpoint = 65536")
     return Database(connection)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Write a consistent copy of the database at `source`, which others may be writing to, in the place of `target`.
+
+    The copy is compact, has no log beside it, and is at `target` only once it is complete.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    connection = sqlite3.connect(source, timeout=BUSY_S, isolation_level=None)
+    try:
+        connection.execute("VACUUM INTO ?", (str(partial),))
+    finally:
+        connection.close()
+    partial.replace(target)
+
+
+def damage(path: Path) -> str:
+    """What is wrong with the file of a database that nobody has open; "" if nothing is."""
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return "" if found == "ok" else str(found)
 
 
 def checkpoint(db: Database) -> None:

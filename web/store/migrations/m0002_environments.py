@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 
 from sqlite_utils import Database
 
-from core import clock
-from web.store.db import insert
 from web.store.script import run_script
 
 SQL = """
@@ -52,4 +51,6 @@ CREATE TABLE usage (
 
 def migrate(db: Database) -> None:
     run_script(db, SQL)
-    insert(db, "environment", {"uuid": str(uuid.uuid4()), "slug": "default", "created_at": clock.now()})
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    insert = "INSERT INTO environment (uuid, slug, created_at) VALUES (?, 'default', ?)"
+    db.conn.execute(insert, (str(uuid.uuid4()), now))
