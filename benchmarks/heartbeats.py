@@ -13,8 +13,8 @@ import urllib3
 from bench import processor_seconds, scratch
 
 from core.wire import RunnerReport
-from runner.reporter import Reporter
-from web.services import fleet
+from runner.server_client import Reporter
+from web.services.runners import heartbeats
 from web.store import runners
 from web.store.db import connect, transaction
 
@@ -61,7 +61,7 @@ def main() -> None:
         db = connect(instance.data / "pushmill.db")
         first = runners.by_name(db, "bench0")
         assert first is not None
-        interval = fleet.orders(db, first).heartbeat_s
+        interval = heartbeats.orders(db, first).heartbeat_s
         db.close()
         idle = cost(root, [lambda: None], interval)
         ours = cost(root, [partial(beat, reporter) for reporter in reporters], interval) - idle

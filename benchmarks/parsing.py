@@ -11,9 +11,9 @@ from collections.abc import Callable
 import yaml
 
 from core.errors import InvalidYaml
-from core.steps.load import LOADER
-from core.steps.parse import parse
-from core.steps.sandbox import WARM_UP
+from web.config.steps.load import LOADER
+from web.config.steps.parse import parse
+from web.config.steps.sandbox import WARM_UP
 
 ITEMS = 10_000  # above the default limit, which would refuse most of these
 STEP = "- step: {{name: s{0}, image: b, command: c}}\n"

@@ -27,11 +27,12 @@ from instance import free_port
 from redis import Redis
 
 from core import config as configuration
-from web import access, receive
-from web.serve import Gunicorn
-from web.services import hosting, vault
-from web.services.queues import Queues
-from web.serving.bridge import Bridge
+from web.http import auth, webhooks
+from web.http.serving.bridge import Bridge
+from web.processes.web_server import Gunicorn
+from web.services import vault
+from web.services.repositories import hosting
+from web.services.scheduling.queues import Queues
 from web.store.db import connect, rows
 
 ROUNDS = 200
@@ -52,8 +53,8 @@ class Empty(Gunicorn):
         app = Flask("floor")
         queues = Queues(Redis.from_url("unix:///nonexistent"))
         key = vault.load(self._config.data / "secret.key")
-        server = access.Server(config=self._config, queues=queues, vault=key)
-        app.extensions |= {"pushmill": server, receive.EXTENSION: receive.new_intake(server)}
+        server = auth.Server(config=self._config, queues=queues, vault=key)
+        app.extensions |= {"pushmill": server, webhooks.EXTENSION: webhooks.new_intake(server)}
 
         @app.post("/<path:_>")
         def nothing(_: str) -> Response:

@@ -28,6 +28,8 @@ from typing import Any, Self, TypeVar
 
 from core.errors import InvalidInput
 
+# around what a step's script writes into its output streams between two commands (web.config.steps.script)
+MARK_BEGIN, MARK_END = "\x02pushmill ", "\x03\n"
 JOB = "runner.jobs.execute"  # the one function that a runner's queue may name; arguments: execution uuid, attempt
 STREAMS = ("stdout", "stderr", "status")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from core import git, names, trees
 from core.errors import ExecutionFailed, GitError, InvalidInput
 from core.states import FailureReason
-from runner.directory import read_json, write_json
 from runner.locks import held
+from runner.state_dir import read_json, write_json
 
 Complete = Callable[[Path, Path, git.Needed, Callable[[str], None]], list[str]]
 USERNAME = "runner"

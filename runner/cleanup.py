@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import trees
-from runner import checkout, firewall, images, input_cache, quarantine
-from runner.directory import locked, read_json, write_json
+from runner import checkout, quarantine
+from runner.containers import firewall, images
+from runner.formats import size_text
 from runner.host import Host, free_disk, protect
+from runner.inputs import cache
 from runner.locks import held
-from runner.sizes import size_text
+from runner.state_dir import locked, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +192,7 @@ class _Cleanup:
     def _inputs(self) -> Iterator[_Cached]:
         """Whoever reads one while it goes has it open, and whoever finds none downloads it."""
         for path in _entries(self._cache / "inputs"):
-            if path.suffix == input_cache.CONTENT:
+            if path.suffix == cache.CONTENT:
                 with contextlib.suppress(FileNotFoundError):
                     found = path.stat()
                     size, used_at = found.st_blocks * 512, found.st_mtime
@@ -200,10 +202,10 @@ class _Cleanup:
     def _records(self) -> None:
         """What the cache of inputs knows of contents that it no longer has."""
         directory = self._cache / "inputs"
-        for record in directory.glob(f"*{input_cache.RECORD}"):
+        for record in directory.glob(f"*{cache.RECORD}"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 sha256 = json.loads(record.read_text(encoding="utf-8"))["sha256"]
-                if not (directory / f"{sha256}{input_cache.CONTENT}").exists():
+                if not (directory / f"{sha256}{cache.CONTENT}").exists():
                     record.unlink()
 
     def _temporaries(self) -> None:
@@ -214,7 +216,7 @@ class _Cleanup:
             for place in aside:
                 self._note("half trees", trees.size(place))
                 quarantine.remove(self._host.directory, place)
-        for file in (self._cache / "inputs").glob(f"{input_cache.TEMPORARY}*"):
+        for file in (self._cache / "inputs").glob(f"{cache.TEMPORARY}*"):
             with contextlib.suppress(FileNotFoundError):
                 found = file.stat()
                 if found.st_mtime < self._now - DOWNLOAD_LEFTOVER_S:

@@ -21,12 +21,13 @@ from redis.exceptions import RedisError
 
 from core.config import Config, load
 from core.errors import ConfigError, PushmillError
-from runner import cleanup, mounts, quarantine
-from runner.container import Engine
-from runner.gpus import Watch
+from runner import cleanup, quarantine
+from runner.containers import mounts
+from runner.containers.engine import Engine
+from runner.containers.gpus import Watch
 from runner.heartbeat import Heartbeat
 from runner.host import Host, firewall_problem, free_disk, memory_bytes, protect
-from runner.reporter import Reporter
+from runner.server_client import Reporter
 from runner.slot import run_slot
 
 log = logging.getLogger(__name__)

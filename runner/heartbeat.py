@@ -11,7 +11,7 @@ from typing import Any
 
 from core.errors import Denied, PushmillError
 from core.wire import RunnerOrders, RunnerReport
-from runner.reporter import Reporter
+from runner.server_client import Reporter
 
 log = logging.getLogger(__name__)
 

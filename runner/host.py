@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from core.config import RunnerConfig
-from runner import firewall
-from runner.container import Engine
-from runner.directory import read_json, write_json
-from runner.gpus import Gpu
+from runner.containers import firewall
+from runner.containers.engine import Engine
+from runner.containers.gpus import Gpu
+from runner.containers.specs import Network
 from runner.locks import held
-from runner.reporter import Reporter
-from runner.specs import Network
+from runner.server_client import Reporter
+from runner.state_dir import read_json, write_json
 
 
 @dataclass(frozen=True, kw_only=True)

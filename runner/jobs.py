@@ -6,8 +6,8 @@ import logging
 import uuid
 from typing import Final
 
-from runner.adopt import recover_one
-from runner.execute import execute as run_execution
+from runner.execution.adopt import recover_one
+from runner.execution.stages import execute as run_execution
 from runner.host import Host
 
 log = logging.getLogger(__name__)

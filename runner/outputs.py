@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from core.errors import ExecutionFailed
 from core.states import FailureReason
-from runner.sizes import size_text
+from runner.formats import size_text
 
 MAX_DEPTH = 100
 SHOWN = 300  # characters of a name

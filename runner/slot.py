@@ -26,7 +26,7 @@ from core.config import Config
 from core.errors import PushmillError
 from core.wire import JOB
 from runner import jobs
-from runner.adopt import recover
+from runner.execution.adopt import recover
 from runner.host import Host
 
 log = logging.getLogger(__name__)

@@ -14,11 +14,11 @@ from core.git import Needed
 from core.git.lfs import Pointer
 from core.states import FailureReason
 from core.wire import SourcesReport
+from runner.execution.context import Run
+from runner.formats import size_text
 from runner.host import free_disk
-from runner.input_cache import Cache
-from runner.reporter import Reporter, Unavailable
-from runner.run import Run
-from runner.sizes import size_text
+from runner.inputs.cache import Cache
+from runner.server_client import Reporter, Unavailable
 
 ASK_S = 0.5
 SHOWN = 20  # paths that are named one by one

@@ -13,14 +13,14 @@ import leftovers
 import pytest
 
 from core.errors import PushmillError
-from web import docker_engine, embedded_redis
+from web.processes import docker_ping, private_redis
 
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def _missing_docker() -> str:
     try:
-        docker_engine.find(os.environ)
+        docker_ping.find(os.environ)
     except PushmillError as error:
         return str(error)
     return ""
@@ -28,7 +28,7 @@ def _missing_docker() -> str:
 
 def _missing_redis() -> str:
     try:
-        embedded_redis.find_binary()
+        private_redis.find_binary()
     except PushmillError as error:
         return str(error)
     return ""

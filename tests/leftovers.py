@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from runner import firewall
+from runner.containers import firewall
 
 VARIABLE = "PUSHMILL_TEST_SESSION"
 SESSION = os.environ.setdefault(VARIABLE, secrets.token_hex(3))  # xdist's workers inherit it

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import leftovers
 
-from runner import firewall
+from runner.containers import firewall
 
 IMAGES = ("pushmill-test-busybox",)
 READY_S = 60.0

@@ -10,8 +10,8 @@ import threading
 from flask import Flask
 from instance import wait_for
 
-from web.serving.bridge import Bridge
-from web.serving.worker import server
+from web.http.serving.bridge import Bridge
+from web.http.serving.worker import server
 
 logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
@@ -35,4 +35,4 @@ class Serving:
 
     def _run(self) -> None:
         with asyncio.Runner() as runner:
-            runner.run(self._server.serve(sockets=[self._socket]))
+            runner.execution.context(self._server.serve(sockets=[self._socket]))

@@ -19,19 +19,20 @@ from typing import Any
 
 import demo_groups
 import orjson
-from sqlite_utils import Database
 
 from core import clock
 from core.config import Config, from_table
 from core.groups import Pipeline, Task
 from core.model import Commit, EventKind, Execution, Project, PullRequest, PullRequestEvent, PushEvent, Runner, User
-from core.steps.parse import parse
-from core.steps.resolve import resolve
 from core.wire import FinalReport, LogBatch
-from web.services import environments, hosting, launch, lifecycle, setup, vault
+from web.config.steps.parse import parse
+from web.config.steps.resolve import resolve
+from web.services import setup, vault
+from web.services.executions import environments, launch, lifecycle
+from web.services.repositories import hosting
 from web.store import approvals, commits, data, deliveries, logs, projects, pull_requests, runners, usage, users
 from web.store import executions as execution_rows
-from web.store.db import connect, execute, transaction
+from web.store.db import Database, connect, execute, transaction
 
 YAML = b"""
 - step:

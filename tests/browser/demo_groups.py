@@ -9,18 +9,16 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from sqlite_utils import Database
-
 from core import clock
 from core.config import Config
 from core.groups import Pipeline, Task
 from core.model import Commit, Execution, Project, Runner, User
 from core.states import State
-from core.steps.resolve import resolve
 from core.wire import FinalReport
-from web.services import launch, lifecycle
+from web.config.steps.resolve import resolve
+from web.services.executions import launch, lifecycle
 from web.store import groups, metadata, pipelines, projects, tasks
-from web.store.db import execute, transaction
+from web.store.db import Database, execute, transaction
 
 YAML = b"""
 - task:

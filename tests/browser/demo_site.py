@@ -17,13 +17,12 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from serving import Serving
-from sqlite_utils import Database
 
 from core.model import Execution
-from web.app import create_app
-from web.services import lifecycle
+from web.http.app import create_app
+from web.services.executions import lifecycle
 from web.store import executions, logs
-from web.store.db import connect
+from web.store.db import Database, connect
 
 QUIET = ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
          "disable-component-update", "disable-sync", "disable-dev-shm-usage", "hide-scrollbars")  # fmt: skip

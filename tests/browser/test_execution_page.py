@@ -8,7 +8,7 @@ import pytest
 from demo_site import Browser, Site
 from instance import wait_for
 
-from web.services import lifecycle
+from web.services.executions import lifecycle
 from web.store import usage
 
 pytestmark = pytest.mark.browser

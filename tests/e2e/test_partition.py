@@ -13,7 +13,7 @@ from links import Link, link
 from machines import SERVER_ALONE, UNTIL_GO, Machine, launch, lease_over, machine, step, value, within
 from redis import Redis
 
-from web.embedded_redis import find_binary
+from web.processes.private_redis import find_binary
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.root]
 

@@ -16,10 +16,12 @@ from werkzeug.test import TestResponse
 from core.config import Config, from_table
 from core.groups import Pipeline, Task
 from core.model import Commit, Execution, Project
-from core.steps.parse import parse
-from core.steps.resolve import resolve
-from web.app import create_app
-from web.services import dispatch, launch, setup
+from web.config.steps.parse import parse
+from web.config.steps.resolve import resolve
+from web.http.app import create_app
+from web.services import setup
+from web.services.executions import launch
+from web.services.scheduling import dispatch
 from web.store import commits, executions, pipelines, projects, runners, tasks, users
 from web.store.db import connect, transaction
 

@@ -16,10 +16,10 @@ from runner_host import execution
 from core.errors import ExecutionFailed
 from core.states import FailureReason
 from core.wire import InputSpec
-from runner import inputs
-from runner.datums import Datums
-from runner.inputs import FetchedInput
-from runner.reporter import Reporter
+from runner.inputs import fetch
+from runner.inputs.datums import Datums
+from runner.inputs.fetch import FetchedInput
+from runner.server_client import Reporter
 
 ALLOWED = ("127.0.0.1",)
 
@@ -95,7 +95,7 @@ class Fetching:
     def __call__(self, *specs: InputSpec) -> list[FetchedInput]:
         self.lines.clear()
         self.inputs = self.directory / uuid.uuid4().hex
-        return inputs.fetch(
+        return fetch.fetch(
             list(specs),
             self.inputs,
             self.directory / "cache",

@@ -12,9 +12,9 @@ from site_client import Person
 from core.groups import Pipeline, Task
 from core.model import Commit, Execution
 from core.states import State
-from core.steps.parse import parse
-from core.steps.resolve import resolve
-from web.services import launch
+from web.config.steps.parse import parse
+from web.config.steps.resolve import resolve
+from web.services.executions import launch
 from web.store import commits, executions, groups, metadata, pipelines, projects, tasks
 from web.store.db import execute, transaction
 

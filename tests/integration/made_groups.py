@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlite_utils import Database
-
 from core.config import Config
 from core.groups import Pipeline, PipelineNode, Task
 from core.model import Commit, Execution, Project, User
 from core.states import FINAL, FailureReason, State
-from core.steps.resolve import resolve
-from web.services import launch, marks
+from web.config.steps.resolve import resolve
+from web.services.executions import launch
+from web.services.forges import enqueue
 from web.store import executions, groups, metadata, pipelines, tasks
-from web.store.db import execute, transaction
+from web.store.db import Database, execute, transaction
 from web.store.outbox import after
 
 WAY = {State.STARTED: [State.STARTED]} | {state: [State.STARTED, state] for state in FINAL}
@@ -42,7 +41,7 @@ class Groups:
         }  # fmt: skip
         with transaction(self.db):
             task = tasks.add(self.db, self._values() | own)
-            marks.mark_commit(self.db, self.commit.id)
+            enqueue.mark_commit(self.db, self.commit.id)
         return task
 
     def trial(self, task: Task, place: int, parameters: dict[str, Any] | None = None) -> Execution:
@@ -52,7 +51,7 @@ class Groups:
         own = {"name": name, "config": [], "parameters": {}}
         with transaction(self.db):
             pipeline = pipelines.add(self.db, self._values() | own | values, [(node, kind) for node in nodes])
-            marks.mark_commit(self.db, self.commit.id)
+            enqueue.mark_commit(self.db, self.commit.id)
         return pipeline
 
     def node(self, pipeline: Pipeline, name: str) -> PipelineNode:
@@ -77,7 +76,7 @@ class Groups:
                 groups.move(self.db, table, group.id, at, state, message if state is to else "")
                 at = state
             execute(self.db, f"UPDATE {table} SET started_at = ? WHERE id = ?", (after(-14 * 60), group.id))
-            marks.mark_commit(self.db, self.commit.id)
+            enqueue.mark_commit(self.db, self.commit.id)
 
     def end(
         self, execution: Execution, to: State = State.COMPLETE, reason: FailureReason | None = None, **printed: Any

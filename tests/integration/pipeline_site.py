@@ -10,9 +10,9 @@ from api_server import ApiServer
 
 from core.groups import Pipeline, PipelineNode
 from core.model import Commit, Execution, PushEvent
-from core.pipelines.plan import plan
 from core.states import FailureReason, State
-from core.steps.parse import parse
+from web.config.pipelines.plan import plan
+from web.config.steps.parse import parse
 from web.services import pipelines as service
 from web.store import commits, data, executions, metadata, outbox, pipelines, projects
 from web.store.db import transaction

@@ -15,19 +15,21 @@ from flask import Flask
 from instance import Checkout, free_port
 from redis import Redis
 from serving import Serving
-from sqlite_utils import Database
 
 from core import config as configuration
 from core.config import Config
 from core.model import Commit, Execution
-from web import access, githttp, lfs, receive
-from web.jobs import Sweeper
-from web.services import dispatch, hosting, ingest, setup, vault
-from web.services.queues import Queues
+from web.http import auth, git, lfs, webhooks
+from web.processes.sweep import Sweeper
+from web.services import setup, vault
+from web.services.deliveries import ingest
+from web.services.repositories import hosting
+from web.services.scheduling import dispatch
+from web.services.scheduling.queues import Queues
 from web.services.vault import Vault
 from web.store import commits, deliveries, executions, projects
 from web.store.commits import Push
-from web.store.db import connect, rows
+from web.store.db import Database, connect, rows
 from web.store.deliveries import Delivery
 
 NO_REDIS = "unix:///nonexistent/redis.sock"
@@ -63,11 +65,11 @@ class PushServer:
     def start(self) -> None:
         self._app = app = Flask("push_server")
         app.config["MAX_CONTENT_LENGTH"] = 1024**2
-        app.extensions["pushmill"] = access.Server(config=self.config, queues=self.queues, vault=self.vault)
-        app.register_blueprint(receive.blueprint)
-        app.register_blueprint(githttp.blueprint)
+        app.extensions["pushmill"] = auth.Server(config=self.config, queues=self.queues, vault=self.vault)
+        app.register_blueprint(webhooks.blueprint)
+        app.register_blueprint(git.blueprint)
         app.register_blueprint(lfs.blueprint)
-        access.init_app(app)
+        auth.init_app(app)
         self._server = Serving(app, self.config.server.host, self.config.server.port)
 
     def stop(self) -> None:
@@ -80,10 +82,10 @@ class PushServer:
         self.db.close()
 
     @property
-    def intake(self) -> receive.Intake:
+    def intake(self) -> webhooks.Intake:
         """What bounds the webhooks of the running server."""
         assert self._app is not None
-        found: receive.Intake = self._app.extensions[receive.EXTENSION]
+        found: webhooks.Intake = self._app.extensions[webhooks.EXTENSION]
         return found
 
     def drain(self) -> None:

@@ -13,10 +13,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from core.config import RedisConfig
-from web.embedded_redis import EmbeddedRedis, find_binary
-from web.services import runners
-from web.services.queues import Queues
-from web.services.runners import Credentials
+from web.processes.private_redis import EmbeddedRedis, find_binary
+from web.services.runners import registration
+from web.services.runners.registration import Credentials
+from web.services.scheduling.queues import Queues
 
 ONCE = Retry(NoBackoff(), 0)
 
@@ -47,7 +47,7 @@ class RedisSite:
         self.queues = Queues(self.admin)
 
     def register(self, name: str, *environments: str) -> Credentials:
-        return runners.register(self.api.db, self.config, self.queues, name, environments or ("default",))
+        return registration.register(self.api.db, self.config, self.queues, name, environments or ("default",))
 
     def connect(self, credentials: Credentials) -> Redis:
         """As the runner's machine does, which has a copy of the certificate."""

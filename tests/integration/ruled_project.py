@@ -8,7 +8,7 @@ from push_server import PushServer, step
 from core.groups import Pipeline, Task
 from core.model import Execution
 from core.states import State
-from web.services import lifecycle
+from web.services.executions import lifecycle
 from web.store import launched, logs, pipelines, projects, runners, tasks
 from web.store.db import execute
 from web.store.launched import Launched

@@ -16,13 +16,13 @@ from typing import Any
 import leftovers
 
 from core.config import RunnerConfig, Size
-from core.steps.script import script
 from core.wire import ExecutionSpec
-from runner.adopt import recover
-from runner.container import Engine
-from runner.execute import execute
+from runner.containers.engine import Engine
+from runner.execution.adopt import recover
+from runner.execution.stages import execute
 from runner.host import Host
-from runner.reporter import Reporter
+from runner.server_client import Reporter
+from web.config.steps.script import script
 
 IMAGE = "pushmill-quickstart"
 BUSYBOX = "pushmill-test-busybox"

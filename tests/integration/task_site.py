@@ -13,8 +13,8 @@ from api_server import ApiServer
 from core.groups import Task
 from core.model import Commit, Execution
 from core.states import FailureReason, State
-from core.steps.parse import parse
-from core.tasks.plan import plan
+from web.config.steps.parse import parse
+from web.config.tasks.plan import plan
 from web.services import tasks as service
 from web.store import commits, executions, metadata, projects, tasks
 from web.store.db import rows, transaction

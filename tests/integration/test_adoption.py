@@ -10,9 +10,9 @@ from runner_host import docker, execution, keeper_process, take_up, until
 from runner_server import RunnerServer
 
 from runner import jobs
-from runner.directory import write_json
-from runner.execute import execute
+from runner.execution.stages import execute
 from runner.host import Host
+from runner.state_dir import write_json
 
 pytestmark = pytest.mark.docker
 

@@ -13,10 +13,11 @@ from push_server import PushServer
 from ruled_project import FULL, SEARCH, TRAIN, Model
 from site_client import Person
 
-from core.steps.resolve import resolve
-from web.cli import group
-from web.services import dry_run, environments, launch
-from web.services.dry_run import Question
+from web.cli.main import group
+from web.config.steps.resolve import resolve
+from web.services.executions import environments, launch
+from web.services.triggers import dry_run
+from web.services.triggers.dry_run import Question
 from web.store import projects, users
 from web.store.db import transaction
 

@@ -12,8 +12,8 @@ from werkzeug.test import TestResponse
 
 from core import errors as core_errors
 from core.states import FailureReason, State
-from web import access
-from web.app import create_app
+from web.http import auth
+from web.http.app import create_app
 
 
 def assert_detail(answer: TestResponse, status: int) -> str:
@@ -100,7 +100,7 @@ def raising(data: Path, error: Exception) -> Flask:
     api.close()
     app = create_app(api.config)
 
-    @access.public
+    @auth.public
     def broken() -> str:
         raise error
 

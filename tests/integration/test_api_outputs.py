@@ -13,8 +13,8 @@ import pytest
 from api_server import ApiServer, said
 from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
-from web.app import create_app
-from web.services import downloads
+from web.http import downloads
+from web.http.app import create_app
 from web.store import data
 
 

@@ -19,7 +19,7 @@ from core import config as configuration
 from core.errors import Conflict, InvalidInput
 from web.services import backup
 
-RUN = [sys.executable, "-P", "-m", "web.cli"]
+RUN = [sys.executable, "-P", "-m", "web.cli.main"]
 
 
 @pytest.fixture

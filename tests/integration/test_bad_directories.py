@@ -16,9 +16,9 @@ from runner_server import RunnerServer
 from core import trees
 from runner import jobs, quarantine
 from runner.cleanup import clean
-from runner.directory import write_json
-from runner.execute import execute
+from runner.execution.stages import execute
 from runner.host import Host
+from runner.state_dir import write_json
 
 pytestmark = pytest.mark.docker
 

@@ -12,10 +12,12 @@ from api_server import ApiServer
 from site_client import Person
 
 from core.model import EventKind, Execution, PullRequestEvent, PushEvent
-from core.steps.resolve import resolve
-from web.badges import COLOURS, svg
-from web.services import badges, hosting, launch
-from web.services.badges import merged
+from web.config.steps.resolve import resolve
+from web.http.badges import COLOURS, svg
+from web.services.executions import launch
+from web.services.presentation import badges
+from web.services.presentation.badges import merged
+from web.services.repositories import hosting
 from web.store import commits, metadata, projects, pull_requests
 from web.store.db import execute, transaction
 

@@ -10,8 +10,8 @@ from test_badges import end, markdown, printed, pushed, words
 
 from core.model import EventKind, PullRequestEvent, PushEvent
 from core.states import FailureReason, State
-from web.services import badges
-from web.services.badges import Question
+from web.services.presentation import badges
+from web.services.presentation.badges import Question
 from web.store import commits, projects, pull_requests
 from web.store.db import execute, row, transaction
 

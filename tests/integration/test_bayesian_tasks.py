@@ -16,7 +16,7 @@ from task_site import STEP, TaskSite
 
 from core.groups import Task
 from core.states import State
-from core.tasks.plan import load_search
+from web.config.tasks.plan import load_search
 from web.services.tasks.bayesian import RANDOM_FIRST, suggest
 from web.store.trials import Trial
 
@@ -150,7 +150,7 @@ def test_what_runs_is_kept_clear_of(site: TaskSite) -> None:
     assert len({values["lr"] for values in suggest(search, found, 10)}) == 10
 
 
-@pytest.mark.parametrize("module", ["web.app", "web.cli", "web.worker"])
+@pytest.mark.parametrize("module", ["web.http.app", "web.cli.main", "web.processes.worker"])
 def test_nobody_pays_for_optuna_who_does_not_search(module: str) -> None:
     code = f"import sys, {module}; raise SystemExit('optuna' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -159,7 +159,7 @@ def test_nobody_pays_for_optuna_who_does_not_search(module: str) -> None:
 def test_optuna_says_nothing() -> None:
     code = """
 import json, sys
-from core.tasks.plan import load_search
+from web.config.tasks.plan import load_search
 from web.services.tasks.bayesian import suggest
 search = load_search(json.loads(sys.argv[1]), "search", {}, 1)
 assert len(suggest(search, [], 30)) == 30

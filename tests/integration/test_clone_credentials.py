@@ -20,7 +20,8 @@ from test_webhooks_of_forges import pushmill
 
 from core.errors import GitDenied
 from core.model import Repository
-from web.services import git_logins, hosting, remotes, setup
+from web.services import setup
+from web.services.repositories import git_logins, hosting, remotes
 from web.store import projects
 from web.store.db import execute
 

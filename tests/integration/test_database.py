@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 from instance import wait_for
 from push_server import PushServer
-from sqlite_utils import Database
 
-from web.jobs import Sweeper
+from web.processes.sweep import Sweeper
 from web.store import db as store
-from web.store.db import connect, execute, rows, transaction
+from web.store.db import Database, connect, execute, rows, transaction
 
 MARK = "0f3c-written-to-the-log-first"
 

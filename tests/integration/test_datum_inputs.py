@@ -17,9 +17,9 @@ from data_server import DataServer, Fetching, served, spec
 
 from core.errors import Conflict, ExecutionFailed
 from core.wire import ExecutionSpec
-from runner import relay
-from runner.datums import Datums
-from runner.reporter import Reporter
+from runner.execution import relay
+from runner.inputs.datums import Datums
+from runner.server_client import Reporter
 from web.store import data
 
 BIG = os.urandom(3_000_000)

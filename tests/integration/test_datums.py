@@ -10,7 +10,7 @@ from api_server import ApiServer, said
 
 from core.model import EventKind, PullRequestEvent, PushEvent
 from core.states import FailureReason
-from web.services import launch
+from web.services.executions import launch
 from web.store import approvals, commits, pull_requests
 from web.store.db import transaction
 

@@ -21,8 +21,10 @@ from werkzeug.test import TestResponse
 
 from core import clock
 from hooks import signatures
-from web import receive
-from web.services import hosting, pipelines, pruning, tasks
+from web.http import webhooks
+from web.services import pipelines, tasks
+from web.services.deliveries import pruning
+from web.services.repositories import hosting
 from web.store import commits, deliveries, executions, projects
 from web.store.db import execute, transaction
 from web.store.deliveries import Delivery
@@ -59,7 +61,7 @@ class Hub:
     def post(self, path: str, body: bytes = b"{}", **headers: str) -> TestResponse:
         """What is refused has been recorded when this returns."""
         answer = self.api.client.post(path, data=body, headers=headers, buffered=True)
-        self.api.app.extensions[receive.EXTENSION].recorder.settle()
+        self.api.app.extensions[webhooks.EXTENSION].recorder.settle()
         return answer
 
     def drain(self) -> None:

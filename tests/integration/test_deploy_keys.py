@@ -14,7 +14,7 @@ from ssh_server import SshServer
 from test_webhooks_of_forges import pushmill
 
 from core.model import Repository
-from web.services import moves
+from web.services.repositories import ref_updates
 from web.store import projects
 
 ZERO = "0" * 40
@@ -41,7 +41,7 @@ class SshForge:
 
     def deliver(self, sha: str, name: str = "delivery-1") -> None:
         """What the post-receive hook there tells."""
-        moves.store(self.pushes.db, self.repository, "plain", name, {MAIN: (ZERO, sha)})
+        ref_updates.store(self.pushes.db, self.repository, "plain", name, {MAIN: (ZERO, sha)})
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from core.wire import ExecutionSpec, InputSpec
-from runner import documents, inputs
-from runner.datums import Datums
-from runner.inputs import FetchedInput
-from runner.reporter import Reporter
+from runner.execution import config_files
+from runner.inputs import fetch as inputs
+from runner.inputs.datums import Datums
+from runner.inputs.fetch import FetchedInput
+from runner.server_client import Reporter
 
 PROGRAM = """
 import json, valohai
@@ -101,7 +102,7 @@ def test_a_valohai_utils_program_reads_its_parameters_and_inputs(tmp_path: Path,
         "set_status_detail": {"url": f"{server.url}/detail", "method": "POST", "headers": {}},
         "input_request": {"url": f"{server.url}/input_request", "method": "GET", "headers": {}},
     }
-    documents.write(tmp_path / "config", spec, fetched, api, {})
+    config_files.write(tmp_path / "config", spec, fetched, api, {})
     found = run(tmp_path, spec)
     assert found["parameters"] == {"lr": 0.001, "name": "ü 'x'", "layers": [1000, 500], "flag": False, "absent": None}
     assert found["data"] == ["content of /a.txt", "content of /b.txt"]
@@ -161,7 +162,7 @@ def run(directory: Path, spec: ExecutionSpec) -> Any:
     for name in ("outputs", "repository"):
         (directory / name).mkdir()
     variables = {
-        name: value.replace("/valohai", str(directory), 1) for name, value in documents.environment(spec).items()
+        name: value.replace("/valohai", str(directory), 1) for name, value in config_files.environment(spec).items()
     }
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],

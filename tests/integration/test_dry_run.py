@@ -16,8 +16,9 @@ from push_server import PushServer, needy_step, step
 from ruled_project import ALL, CANCEL, FULL, TRAIN, Model
 
 from core.model import TargetKind
-from web.services import dry_run, environments
-from web.services.dry_run import Answer, Question
+from web.services.executions import environments
+from web.services.triggers import dry_run
+from web.services.triggers.dry_run import Answer, Question
 from web.store import projects
 
 PATTERNS = st.lists(st.sampled_from(["main", "dev", "*", "!main", "x/**", "!x/1"]), min_size=1, max_size=3)
@@ -178,7 +179,7 @@ def test_a_dry_run_records_and_pins_nothing(here: Model) -> None:
 
 
 def pushmill(pushes: PushServer, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "web.cli", "project", *arguments, "--data", str(pushes.config.data)]
+    command = [sys.executable, "-P", "-m", "web.cli.main", "project", *arguments, "--data", str(pushes.config.data)]
     return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
 
 

@@ -11,8 +11,8 @@ from instance import wait_for
 from redis import Redis
 
 from core.errors import CannotStart
-from web import embedded_redis, processes
-from web.embedded_redis import EmbeddedRedis, find_binary
+from web.processes import child_process, private_redis
+from web.processes.private_redis import EmbeddedRedis, find_binary
 
 pytestmark = pytest.mark.redis
 Start = Callable[[Path], EmbeddedRedis]
@@ -55,7 +55,7 @@ def test_a_left_over_one_is_taken_over_and_can_be_stopped(tmp_path: Path, start:
     assert second.took_over
     assert second.pid == first.pid
     second.stop(5.0)
-    assert not processes.running(first.pid)
+    assert not child_process.running(first.pid)
 
 
 def test_what_was_written_outlives_a_kill(tmp_path: Path, start: Start) -> None:
@@ -73,7 +73,7 @@ def test_what_was_written_outlives_a_kill(tmp_path: Path, start: Start) -> None:
 def test_a_path_too_long_for_a_socket_is_replaced_by_a_short_private_one(tmp_path: Path, start: Start) -> None:
     directory = tmp_path / ("long" * 30)
     redis = start(directory)
-    assert len(os.fsencode(redis.socket)) <= embedded_redis.SOCKET_BYTES
+    assert len(os.fsencode(redis.socket)) <= private_redis.SOCKET_BYTES
     assert redis.socket.parent.stat().st_mode & 0o777 == 0o700
     assert (directory / "url").read_text() == f"unix://{redis.socket}\n"
     assert start(directory).took_over
@@ -89,7 +89,7 @@ def test_a_left_over_one_whose_socket_is_gone_is_ended_before_another_writes_its
     first.socket.unlink()
     second = start(tmp_path / "redis")
     assert not second.took_over
-    assert not processes.running(first.pid)
+    assert not child_process.running(first.pid)
     with client(second) as connection:
         assert connection.ping()
 

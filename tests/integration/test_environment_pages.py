@@ -10,8 +10,8 @@ from api_server import ApiServer
 from click.testing import CliRunner
 from site_client import Person
 
-from web.cli import group
-from web.services import lifecycle
+from web.cli.main import group
+from web.services.executions import lifecycle
 from web.store import environments, executions, projects, users
 from web.store.db import execute, transaction
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from runner_host import BUSYBOX, docker, execution, runner_host
 from runner_server import Recorded, RunnerServer
 
-from runner.execute import execute
+from runner.execution.stages import execute
 from runner.host import Host
 
 pytestmark = pytest.mark.docker

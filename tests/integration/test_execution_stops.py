@@ -11,7 +11,7 @@ from runner_server import RunnerServer
 
 from core.config import Memory
 from core.wire import ExecutionSpec
-from runner.execute import execute
+from runner.execution.stages import execute
 from runner.host import Host
 
 pytestmark = pytest.mark.docker

@@ -19,10 +19,10 @@ import pytest
 from instance import wait_for
 from namespaces import Namespace, namespace
 
-from runner import firewall
-from runner.addresses import METADATA
-from runner.container import Engine
-from runner.firewall import Policy
+from runner.containers import firewall
+from runner.containers.engine import Engine
+from runner.containers.firewall import Policy
+from runner.inputs.address_policy import METADATA
 
 pytestmark = pytest.mark.root
 

@@ -19,8 +19,8 @@ from test_webhooks_of_forges import pushmill
 
 from core.model import Repository
 from hooks.apis.registry import APIS
-from web.services import forge_access as access
-from web.services import moves
+from web.services.repositories import credentials as access
+from web.services.repositories import ref_updates
 from web.store import forge_access, projects
 from web.store.db import execute
 
@@ -51,7 +51,7 @@ class Site:
     def recorded(self, sha: str) -> None:
         """The push of a commit has been told of by a delivery."""
         repository = projects.repositories(self.pushes.db, projects.by_name(self.pushes.db, "model").id)[0]
-        moves.store(self.pushes.db, repository, "plain", f"told-{sha}", {"refs/heads/main": ("0" * 40, sha)})
+        ref_updates.store(self.pushes.db, repository, "plain", f"told-{sha}", {"refs/heads/main": ("0" * 40, sha)})
         self.pushes.with_git(allow_http=True).drain()
 
     def only(self, hook: dict[str, Any], events: dict[str, list[str]], pushes: bool = True) -> None:

@@ -12,7 +12,7 @@ from push_server import PushServer, bare_repository, step
 from ruled_project import Model
 
 from hooks import signatures
-from web.services import hosting
+from web.services.repositories import hosting
 from web.store import deliveries, projects
 from web.store.db import transaction
 

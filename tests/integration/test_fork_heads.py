@@ -20,8 +20,9 @@ from test_pull_requests import FORK, Site
 from core import git
 from core.config import Size
 from core.errors import GitError
-from core.steps.resolve import resolve
-from web.services import hosting, launch, sources
+from web.config.steps.resolve import resolve
+from web.services.executions import launch
+from web.services.repositories import hosting, sources
 from web.store import projects
 from web.store.db import transaction
 

@@ -20,10 +20,12 @@ from core.config import MIB
 from core.errors import DiskFull
 from core.states import State
 from hooks import signatures
-from runner.execute import execute
+from runner.execution.stages import execute
 from runner.host import Host
-from web import doctor
-from web.services import disk, dispatch, outputs
+from web.cli import doctor
+from web.services import disk
+from web.services.executions import outputs
+from web.services.scheduling import dispatch
 from web.store import runners
 
 pytestmark = pytest.mark.root

@@ -20,7 +20,7 @@ from instance import Checkout, wait_for
 from push_server import PushServer, needy_step, step
 
 from core.states import State
-from web.services import hosting, unrecorded
+from web.services.repositories import hosting, lost_pushes
 from web.store import executions, projects, runners, users
 from web.store.db import execute, transaction
 
@@ -308,7 +308,7 @@ def test_refs_that_moved_while_the_server_was_killed_are_recorded_later(pushes: 
     path = hosting.repository_path(pushes.config, repository)
     (path / "hooks" / "post-receive").unlink()  # what a kill between the refs and the hook amounts to
     second = checkout.commit({}, "second")
-    note = unrecorded.begin(pushes.config, repository)
+    note = lost_pushes.begin(pushes.config, repository)
     checkout.git("push", "-q", str(path), "main", "main:new")
     pushes.drain()
     assert len(pushes.pushes("killed")) == 1  # a push that goes on is its own hook's

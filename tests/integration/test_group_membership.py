@@ -12,7 +12,7 @@ from instance import wait_for
 from redis_site import RedisSite
 
 from core.wire import ExecutionSpec
-from runner import documents
+from runner.execution import config_files
 from web.store import pipelines
 
 MEMBERSHIPS = ("valohai.task-", "valohai.pipeline-", "VH_TASK_", "VH_PIPELINE_")
@@ -23,8 +23,8 @@ def learned(api: ApiServer, directory: Path, **given: Any) -> dict[str, Any]:
     execution, attempt = api.placed(**given)
     answer = api.call(f"executions/{execution}/claim", {"attempt": attempt, "resume": False})
     spec = ExecutionSpec.from_dict(answer.json)
-    documents.write(directory / execution, spec, [], {}, {})
-    known = json.loads((directory / execution / "execution.json").read_text()) | documents.environment(spec)
+    config_files.write(directory / execution, spec, [], {}, {})
+    known = json.loads((directory / execution / "execution.json").read_text()) | config_files.environment(spec)
     return {name: value for name, value in known.items() if name.startswith(MEMBERSHIPS)}
 
 

@@ -10,7 +10,7 @@ import pytest
 from runner_server import RunnerServer
 
 from runner.heartbeat import Heartbeat
-from runner.reporter import Reporter
+from runner.server_client import Reporter
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from test_runner_rights import Held, basic, held, method_of, token  # noqa: F401
 
 from core import clock
 from core.identity import Scope
-from web import access, live
-from web.access import Action
+from web.http import auth, live
+from web.http.auth import Action
 from web.services import identities, throttle
 from web.services.throttle import Throttle
 from web.store import migrations, users
@@ -40,7 +40,7 @@ def made(api: ApiServer | PushServer, *scopes: Scope, user: str = "admin", **mor
 
 def action_of(api: ApiServer, endpoint: str, method: str, path: str) -> Action | None:
     """What a route does, decided here by what it is for; None for one that is not for people."""
-    permission = access.permission_of(api.app, endpoint)
+    permission = auth.permission_of(api.app, endpoint)
     if permission in ("public", "signed", "runner"):
         return None
     if permission == "git_either":

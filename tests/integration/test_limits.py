@@ -10,7 +10,7 @@ from runner_host import BUSYBOX, IMAGE, docker, execution, keeper_process, runne
 from runner_server import RunnerServer
 
 from core.config import Memory, Size
-from runner.execute import execute
+from runner.execution.stages import execute
 from runner.host import Host, memory_bytes
 
 pytestmark = pytest.mark.docker

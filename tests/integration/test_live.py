@@ -18,7 +18,7 @@ from api_server import ApiServer, listening
 from instance import wait_for
 
 from core.model import Execution
-from web import live
+from web.http import live
 
 FIRST_LINES = 2  # the server's own: created, started
 

@@ -8,7 +8,7 @@ import pytest
 from runner_host import BUSYBOX, IMAGE, executing, execution, keeper_process, take_up, until
 from runner_server import Recorded, RunnerServer
 
-from runner.execute import execute
+from runner.execution.stages import execute
 from runner.host import Host
 
 pytestmark = pytest.mark.docker

@@ -11,12 +11,11 @@ import pytest
 from api_server import ApiServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlite_utils import Database
 
 from core.model import Execution
 from core.wire import STREAMS, LogBatch
 from web.store import logs
-from web.store.db import transaction
+from web.store.db import Database, transaction
 from web.store.log_files import RECORD
 from web.store.logs import MESSAGE_BYTES, LogLine
 

@@ -12,7 +12,7 @@ from api_server import ApiServer
 from site_client import Person
 
 from core.model import Execution, PushEvent
-from web import access
+from web.http import auth
 from web.store import commits, deliveries, logs, projects
 from web.store.db import execute, transaction
 
@@ -96,7 +96,7 @@ def test_every_route_of_the_pages_is_declared_for_users_or_for_everybody(api: Ap
         if endpoint.startswith(ours):
             kinds = {"public": public, "admin": admins, "reader": readers}
             expected = next((kind for kind, endpoints in kinds.items() if endpoint in endpoints), "user")
-            assert access.permission_of(api.app, endpoint) == expected, endpoint
+            assert auth.permission_of(api.app, endpoint) == expected, endpoint
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from api_server import said
 from pipeline_site import STEPS, PipelineSite, pipeline
 
 from core.errors import Conflict
-from core.pipelines.blueprint import load_pipeline
 from core.states import FailureReason, State
-from web.services import launch, lifecycle
+from web.config.pipelines.blueprint import load_pipeline
+from web.services.executions import launch, lifecycle
 from web.services.pipelines import gathering
-from web.services.pipelines.moving import Mover
 from web.services.pipelines.progress import progress, waits
+from web.services.pipelines.reconcile import Mover
 from web.services.pipelines.view import look
 from web.store import pipelines
 from web.store.db import execute, rows, transaction

@@ -17,8 +17,8 @@ from test_webhooks import ZERO, Forge, payload
 from core import git
 from core.errors import GitError
 from core.model import Repository
-from web.services import moves, polling, remotes
-from web.services.polling import Poller
+from web.services.repositories import polling, ref_updates, remotes
+from web.services.repositories.polling import Poller
 from web.store import projects
 
 TRAIN = {"valohai.yaml": step("train")}
@@ -416,7 +416,7 @@ def test_a_remote_that_is_away_is_not_asked_by_every_delivery(pushes: PushServer
     repository = projects.repositories(pushes.db, projects.by_name(pushes.db, "model").id)[0]
 
     def deliver(number: int) -> None:
-        moves.store(pushes.db, repository, "plain", f"delivery-{number}", {MAIN: (ZERO, f"{number:040x}")})
+        ref_updates.store(pushes.db, repository, "plain", f"delivery-{number}", {MAIN: (ZERO, f"{number:040x}")})
         pushes.drain()
 
     deliver(1)

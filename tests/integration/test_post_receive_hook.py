@@ -14,7 +14,7 @@ from push_server import PushServer, bare_repository, step
 
 from core.errors import InvalidInput
 from hooks import post_receive
-from web import admin
+from web.cli import project
 
 
 class Elsewhere:
@@ -27,7 +27,7 @@ class Elsewhere:
 
     def install(self, *options: str) -> str:
         arguments = ["install", str(self.path), "--project", "model", "--data", str(self.pushes.config.data)]
-        result = CliRunner().invoke(admin.hook, [*arguments, *options], catch_exceptions=False)
+        result = CliRunner().invoke(project.hook, [*arguments, *options], catch_exceptions=False)
         assert result.exit_code == 0
         return result.output
 
@@ -158,7 +158,7 @@ def test_a_strangers_hook_is_not_overwritten(tmp_path: Path) -> None:
 def test_the_project_command_prints_webhook_and_secret(pushes: PushServer) -> None:
     def run(*arguments: str) -> str:
         result = CliRunner().invoke(
-            admin.project, [*arguments, "--data", str(pushes.config.data)], catch_exceptions=False
+            project.project, [*arguments, "--data", str(pushes.config.data)], catch_exceptions=False
         )
         assert result.exit_code == 0
         return result.stdout

@@ -28,7 +28,7 @@ from real_payloads import Sent
 
 from hooks.forges import payload
 from hooks.forges.registry import FORGES
-from web.services import hosting
+from web.services.repositories import hosting
 from web.store import deliveries
 
 A, B = "a" * 40, "b" * 40

@@ -13,9 +13,9 @@ from instance import Checkout, wait_for
 from told_forge import URL, ToldForge
 
 from core.states import FailureReason, State
-from web.services import comments as comment_service
-from web.services import marks
-from web.services import outbox as outbox_service
+from web.services.forges import comments as comment_service
+from web.services.forges import enqueue
+from web.services.forges import publisher as outbox_service
 from web.services.presentation import comment_text
 from web.store import outbox, projects
 from web.store.db import execute, insert, row, transaction
@@ -177,7 +177,7 @@ def test_the_same_text_is_not_sent_again(pull: Pull) -> None:
     pull.told.tell()
     calls = list(pull.calls)
     pull.mark()
-    marks.mark_recent(pull.told.db)
+    enqueue.mark_recent(pull.told.db)
     pull.told.tell()
     assert pull.calls == calls
 

@@ -13,8 +13,8 @@ from push_server import PushServer, step
 from test_pull_requests import FORK, Site
 
 from core.states import State
-from web.services import dry_run
-from web.services.dry_run import Answer, Question
+from web.services.triggers import dry_run
+from web.services.triggers.dry_run import Answer, Question
 from web.store import projects
 
 RULES = '[[rule]]\nname = "review"\nevents = ["pull_request"]\nbranches = ["main"]\npriority = 2\ncancel_older = true\n'

@@ -13,8 +13,9 @@ from push_server import PushServer, step
 from ruled_project import ALL, FULL, TRAIN
 from test_pull_requests import FORK, Site
 
-from web.services import approvals, dry_run, tasks
-from web.services.dry_run import Question
+from web.services import tasks
+from web.services.triggers import approvals, dry_run
+from web.services.triggers.dry_run import Question
 from web.store import launched, projects
 
 EVERYTHING = '[[rule]]\nname = "all"\nsteps = ["train"]\ntasks = ["*"]\npipelines = ["*"]\n'

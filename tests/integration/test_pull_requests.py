@@ -27,10 +27,13 @@ from core import git
 from core.errors import Conflict
 from core.model import EventKind, Execution, PullRequest, User
 from core.states import FINAL, State
-from core.steps.resolve import resolve
 from core.wire import ExecutionSpec
-from web.services import approvals, badges, hosting, launch, variables
-from web.services.badges import Question
+from web.config.steps.resolve import resolve
+from web.services.executions import launch, variables
+from web.services.presentation import badges
+from web.services.presentation.badges import Question
+from web.services.repositories import hosting
+from web.services.triggers import approvals
 from web.store import approvals as approval_store
 from web.store import commits, data, deliveries, projects, pull_requests, users
 from web.store.commits import Push

@@ -8,7 +8,7 @@ from push_server import PushServer
 from ruled_project import CANCEL, TRAIN, Model, started
 
 from core.states import State
-from web.services import environments, lifecycle
+from web.services.executions import environments, lifecycle
 from web.store import deliveries
 from web.store.db import execute, rows
 

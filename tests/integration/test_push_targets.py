@@ -8,10 +8,12 @@ from push_server import PushServer
 from ruled_project import ALL, FULL, TRAIN, Model
 
 from core.states import State
-from web.services import answers, dry_run, environments
 from web.services import pipelines as pipeline_service
 from web.services import tasks as service
-from web.services.dry_run import Question
+from web.services.deliveries import push_reply
+from web.services.executions import environments
+from web.services.triggers import dry_run
+from web.services.triggers.dry_run import Question
 from web.store import deliveries, pipelines, projects, tasks
 from web.store.db import execute, rows, transaction
 
@@ -28,7 +30,7 @@ def said(here: Model) -> str:
     """What the pusher read."""
     pushes = here.pushes
     project = projects.by_name(pushes.db, "model")
-    return answers.to_push(pushes.db, project, pushes.deliveries("model")[-1].id, [], "http://here")
+    return push_reply.to_push(pushes.db, project, pushes.deliveries("model")[-1].id, [], "http://here")
 
 
 def asked_to_stop(here: Model, place: int) -> list[str]:

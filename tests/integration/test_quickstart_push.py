@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from git_over_http import GitServer, served
 
-from web import quickstart
-from web.quickstart import Api, QuickstartFailed
+from web.processes import quickstart
+from web.processes.quickstart import Api, QuickstartFailed
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart"
 TOKEN = "a-secret-token"

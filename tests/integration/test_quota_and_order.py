@@ -10,8 +10,8 @@ from push_server import PushServer, step
 
 from core.model import Execution
 from core.states import State
-from web.services import waiting
-from web.services.dispatch import dispatch
+from web.services.scheduling import wait_reason
+from web.services.scheduling.dispatch import dispatch
 from web.store import environments, executions, projects
 from web.store.db import execute, transaction
 
@@ -36,7 +36,7 @@ def dispatched(api: ApiServer) -> None:
 
 
 def reason(api: ApiServer, execution: Execution) -> str:
-    return waiting.why(api.db, api.config, api.execution(execution.uuid))
+    return wait_reason.why(api.db, api.config, api.execution(execution.uuid))
 
 
 def claim(api: ApiServer, execution: Execution) -> None:
@@ -129,8 +129,8 @@ def test_a_draining_runner_is_told_so_and_gets_nothing(api: ApiServer) -> None:
 def test_a_step_s_unknown_environment_falls_back_to_the_project_s_default_with_a_line(api: ApiServer) -> None:
     from api_server import said
 
-    from core.steps.resolve import resolve
-    from web.services import launch
+    from web.config.steps.resolve import resolve
+    from web.services.executions import launch
     from web.store import projects
 
     with transaction(api.db):

@@ -19,9 +19,9 @@ from push_server import PushServer, bare_repository, step
 
 from core.errors import InvalidInput
 from hooks import post_receive, signatures
-from web import admin
-from web.services import hosting
-from web.services.polling import FOUND
+from web.cli import project
+from web.services.repositories import hosting
+from web.services.repositories.polling import FOUND
 from web.store import projects
 from web.store.commits import Push
 
@@ -73,7 +73,7 @@ class Hooked(Way):
         self.path = bare_repository(path)
         pushes.add_project("model", "plain", None)
         CliRunner().invoke(
-            admin.hook,
+            project.hook,
             ["install", str(path), "--project", "model", "--data", str(pushes.config.data), "--url", pushes.url],
             catch_exceptions=False,
         )

@@ -9,7 +9,7 @@ from runner_host import executing, execution, keeper_process, take_up, until
 from runner_server import RunnerServer
 
 from core.states import FailureReason
-from runner import reporter
+from runner import server_client
 from runner.host import Host
 
 pytestmark = pytest.mark.docker
@@ -31,7 +31,7 @@ class Refusal:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporter, "LONGEST_WAIT_S", 0.2)
+    monkeypatch.setattr(server_client, "LONGEST_WAIT_S", 0.2)
 
 
 def test_every_call_of_an_execution_is_tried_again_with_the_token_that_is_right(

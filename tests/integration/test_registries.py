@@ -15,7 +15,7 @@ from docker_registry import PASSWORD, USER, registry
 from runner_host import BUSYBOX, docker, execution, runner_host
 from runner_server import RunnerServer
 
-from runner.execute import execute
+from runner.execution.stages import execute
 
 pytestmark = pytest.mark.docker
 

@@ -12,8 +12,8 @@ from http.client import HTTPConnection
 import pytest
 from instance import wait_for
 
-from runner import relay
-from runner.relay import CONNECTIONS, Relay
+from runner.execution import relay
+from runner.execution.relay import CONNECTIONS, Relay
 
 HERE, OWN, OTHER = "127.0.0.1", "127.0.0.2", "127.0.0.3"  # the relay, its container, another container
 

@@ -12,9 +12,11 @@ from click.testing import CliRunner, Result
 
 from core.model import Commit, Project
 from core.states import State
-from web.app import create_app
-from web.cli import group
-from web.services import hosting, marks, removal
+from web.cli.main import group
+from web.http.app import create_app
+from web.services import removal
+from web.services.forges import enqueue
+from web.services.repositories import hosting
 from web.store import commits, outbox, projects
 from web.store import removal as removed_rows
 from web.store.db import execute, row, rows
@@ -183,11 +185,11 @@ def test_an_execution_that_is_created_meanwhile_keeps_the_project(api: ApiServer
 def test_state_changes_after_a_removal_are_not_taken_for_known_ones(api: ApiServer) -> None:
     api.stored()
     filled(api)
-    marks.follow(api.db)
+    enqueue.follow(api.db)
     assert command(api, "gone", "--yes").exit_code == 0
     newest = row(api.db, "SELECT MAX(id) AS id FROM state_change")
     assert newest is not None
-    assert outbox.position(api.db, marks.CURSOR) == newest["id"]
+    assert outbox.position(api.db, enqueue.CURSOR) == newest["id"]
 
 
 def test_the_server_starts_without_what_an_interrupted_removal_moved_aside(api: ApiServer) -> None:

@@ -15,7 +15,7 @@ from site_client import Person
 
 from core.errors import InvalidInput
 from hooks.apis.base import Verdict
-from web.services import forge_access, hosting
+from web.services.repositories import credentials, hosting
 from web.store import forge_access as stored_access
 from web.store import outbox, projects, statuses
 from web.store.db import execute, rows, transaction
@@ -37,7 +37,7 @@ class Site:
         return projects.repositories(self.api.db, self.api.demo.id)[0]
 
     def set_token(self) -> None:
-        forge_access.set_token(self.api.db, self.api.app.extensions["pushmill"].vault, self.repository, "ghp_token")
+        credentials.set_token(self.api.db, self.api.app.extensions["pushmill"].vault, self.repository, "ghp_token")
 
     def page(self, path: str = "settings/") -> str:
         answer = self.person.get(f"/p/demo/{path}")
@@ -141,5 +141,5 @@ def test_a_token_is_never_shown_and_goes_no_further_than_its_host(site: Site) ->
 @pytest.mark.parametrize("token", ["a b c d", "tok\nen", "t", "töken", "x" * 2001])
 def test_what_cannot_be_a_token_is_refused_without_being_repeated(site: Site, token: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        forge_access.set_token(site.api.db, site.api.app.extensions["pushmill"].vault, site.repository, token)
+        credentials.set_token(site.api.db, site.api.app.extensions["pushmill"].vault, site.repository, token)
     assert token not in str(refused.value) or len(token) == 1

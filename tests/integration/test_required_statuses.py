@@ -13,8 +13,10 @@ from push_server import needy_step, step
 from told_forge import ToldForge
 
 from core.states import State
-from web.services import approvals, forge_access, hosting, marks
-from web.services.statuses import NOT_APPROVED
+from web.services.forges import enqueue
+from web.services.forges.statuses import NOT_APPROVED
+from web.services.repositories import credentials, hosting
+from web.services.triggers import approvals
 from web.store import deliveries, projects, users
 from web.store.db import execute, transaction
 
@@ -207,8 +209,8 @@ def test_two_projects_of_one_repository_do_not_overwrite_each_others_statuses(to
     second = projects.repositories(told.db, projects.by_name(told.db, "second").id)[0]
     assert (told.repository.status_context, second.status_context) == ("pushmill", "pushmill:second")
     execute(told.db, "UPDATE repository SET full_name = ? WHERE id = ?", (told.forge.full_name, second.id))
-    forge_access.set_api_url(told.db, second, told.forge.api_url)
-    forge_access.set_token(told.db, told.server.vault, second, told.forge.token)
+    credentials.set_api_url(told.db, second, told.forge.api_url)
+    credentials.set_token(told.db, told.server.vault, second, told.forge.token)
     sha = told.push("train")
     body = f"pushmill-push 1\nid second-push\nref {'0' * 40} {sha} refs/heads/main\n".encode()
     deliveries.store(told.db, second.id, source="poll", delivery_id="2", event="push", headers={}, body=body)
@@ -241,4 +243,4 @@ def again(told: ToldForge) -> None:
     with transaction(told.db):
         deliveries.again(told.db, told.server.deliveries("model")[-1].id)
     told.server.drain()
-    marks.mark_recent(told.db)
+    enqueue.mark_recent(told.db)

@@ -12,12 +12,15 @@ from instance import Checkout
 from site_client import Person
 
 from core.model import PushEvent
-from core.pipelines import plan as pipeline_plan
-from core.steps.parse import parse
-from core.steps.resolve import resolve
-from core.tasks import plan as task_plan
-from web.pages.rules_section import START
-from web.services import hosting, launch, pipelines, schedule, tasks
+from web.config.pipelines import plan as pipeline_plan
+from web.config.steps.parse import parse
+from web.config.steps.resolve import resolve
+from web.config.tasks import plan as task_plan
+from web.http.pages.rules_section import START
+from web.services import pipelines, tasks
+from web.services.executions import launch
+from web.services.repositories import hosting
+from web.services.triggers import schedule
 from web.store import commits, deliveries, projects
 from web.store.db import transaction
 

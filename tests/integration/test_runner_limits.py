@@ -15,10 +15,12 @@ from core.config import Config
 from core.errors import Conflict, InvalidInput, NotFound
 from core.model import Runner
 from core.states import State
-from web.cli import group
-from web.services import lifecycle, setup, waiting
-from web.services.dispatch import dispatch
-from web.services.runners import Limits, limit
+from web.cli.main import group
+from web.services import setup
+from web.services.executions import lifecycle
+from web.services.runners.registration import Limits, limit
+from web.services.scheduling import wait_reason
+from web.services.scheduling.dispatch import dispatch
 from web.store import runners, users
 from web.store.db import connect, transaction
 from web.store.migrations import m0010_walls
@@ -78,7 +80,7 @@ def test_a_runner_of_other_projects_gets_nothing_and_the_waiting_are_told(api: A
     execution = api.add_execution()
     dispatched(api)
     assert api.execution(execution.uuid).runner_id is None
-    why = waiting.why(api.db, api.config, api.execution(execution.uuid))
+    why = wait_reason.why(api.db, api.config, api.execution(execution.uuid))
     assert why == "No runner of environment default takes executions of project demo"
     api.online("two")
     limit(api.db, runner(api, "two"), Limits(projects=["other", "demo"]))

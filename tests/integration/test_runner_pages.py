@@ -12,9 +12,9 @@ from redis_site import RedisSite
 from site_client import Person
 
 from core.states import State
-from web import doctor
-from web.cli import group
-from web.services import fleet_view
+from web.cli import doctor
+from web.cli.main import group
+from web.services.runners import overview
 from web.store import runners, users
 from web.store.db import execute, transaction
 
@@ -97,7 +97,7 @@ def test_states_are_told_apart(api: ApiServer) -> None:
     seen(api, "busy", {})
     seen(api, "leaving", {})
     command(api, "drain", "leaving")
-    states = {view.name: view.state for view in fleet_view.views(api.db)}
+    states = {view.name: view.state for view in overview.views(api.db)}
     assert states == {
         "busy": "online",
         "leaving": "draining",

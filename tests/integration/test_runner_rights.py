@@ -16,8 +16,8 @@ from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from core.git import lfs
-from web import access
-from web.services import hosting
+from web.http import auth
+from web.services.repositories import hosting
 from web.store import executions, runners
 from web.store.db import transaction
 
@@ -99,7 +99,7 @@ def held(api: ApiServer) -> Held:
 def test_every_runner_route_is_for_runners_and_for_nobody_else(held: Held) -> None:
     before, walked = held.state(), 0
     for method, path, rule in held.routes("/api/runner"):
-        assert access.permission_of(held.api.app, rule.endpoint) == "runner", rule
+        assert auth.permission_of(held.api.app, rule.endpoint) == "runner", rule
         for authorization in (
             token("pm_" + "0" * 40),
             token(held.api.token),

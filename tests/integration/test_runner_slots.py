@@ -24,7 +24,7 @@ from runner_server import RunnerServer
 
 from core.wire import JOB
 from runner import checkout
-from runner.container import Engine
+from runner.containers.engine import Engine
 from runner.locks import held
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]

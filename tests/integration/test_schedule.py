@@ -16,8 +16,9 @@ from ruled_project import ALL, Model, started
 from core import clock
 from core.model import EventKind
 from core.states import State
-from web.services import badges, schedule
-from web.services.badges import Question
+from web.services.presentation import badges
+from web.services.presentation.badges import Question
+from web.services.triggers import schedule
 from web.store import deliveries, launched, projects
 from web.store.db import execute, transaction
 

@@ -19,9 +19,9 @@ from redis import Redis
 from serving import Serving
 
 from core import config as configuration
-from web import access, receive
+from web.http import auth, webhooks
 from web.services import setup, vault
-from web.services.queues import Queues
+from web.services.scheduling.queues import Queues
 
 MIB = 1024**2
 
@@ -42,15 +42,15 @@ class Site:
     def _app(self) -> Flask:
         app = Flask("site")
         key, queues = vault.load(self.config.data / "secret.key"), Queues(Redis.from_url("unix:///nonexistent"))
-        app.extensions["pushmill"] = access.Server(config=self.config, queues=queues, vault=key)
-        app.register_blueprint(receive.blueprint)
-        app.add_url_rule("/git/hash", "hash", access.public(lambda: self._hash()), methods=["POST"])
-        app.add_url_rule("/git/file", "file", access.public(lambda: send_file(self.large, conditional=True)))
-        app.add_url_rule("/git/endless", "endless", access.public(lambda: self._endless()))
-        app.add_url_rule("/healthz", "healthz", access.public(lambda: "ok\n"))
-        app.add_url_rule("/api/runner/x", "runner", access.public(lambda: "ok\n"), methods=["GET", "POST"])
-        app.add_url_rule("/", "page", access.public(lambda: self._page()), methods=["GET", "POST"])
-        access.init_app(app)
+        app.extensions["pushmill"] = auth.Server(config=self.config, queues=queues, vault=key)
+        app.register_blueprint(webhooks.blueprint)
+        app.add_url_rule("/git/hash", "hash", auth.public(lambda: self._hash()), methods=["POST"])
+        app.add_url_rule("/git/file", "file", auth.public(lambda: send_file(self.large, conditional=True)))
+        app.add_url_rule("/git/endless", "endless", auth.public(lambda: self._endless()))
+        app.add_url_rule("/healthz", "healthz", auth.public(lambda: "ok\n"))
+        app.add_url_rule("/api/runner/x", "runner", auth.public(lambda: "ok\n"), methods=["GET", "POST"])
+        app.add_url_rule("/", "page", auth.public(lambda: self._page()), methods=["GET", "POST"])
+        auth.init_app(app)
         return app
 
     def _hash(self) -> str:
@@ -158,7 +158,7 @@ def test_a_large_body_that_stops_ends_the_request_that_reads_it(site: Make) -> N
 def test_forms_of_strangers_are_bounded_in_memory_and_small_ones_are_taken_still(
     site: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.serving.lanes.PAGES_MEMORY", MIB)
+    monkeypatch.setattr("web.http.serving.lanes.PAGES_MEMORY", MIB)
     server = site()
     server.free.set()
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n"
@@ -188,7 +188,7 @@ def test_pages_and_transfers_take_no_thread_of_runners_and_of_the_health_check(s
 
 
 def test_when_too_many_requests_wait_more_are_answered_later(site: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("web.serving.lanes.WAITING", 3)
+    monkeypatch.setattr("web.http.serving.lanes.WAITING", 3)
     server = site(threads=8)
     peers = [server.connected(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") for _ in range(5)]
     wait_for(lambda: server.get("/", headers={"Connection": "close"}).status_code == 503)

@@ -16,7 +16,7 @@ REDIS = '[redis]\nurl = "redis://127.0.0.1:1/0"\n'
 
 def test_a_worker_whose_master_was_killed_ends_and_frees_the_port(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(REDIS)
-    command = [sys.executable, "-m", "web.cli", "web", "--data", str(tmp_path), "--port", str(free_port())]
+    command = [sys.executable, "-m", "web.cli.main", "web", "--data", str(tmp_path), "--port", str(free_port())]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as master:
         try:
             (worker,) = wait_for(lambda: psutil.Process(master.pid).children())

@@ -22,9 +22,9 @@ from runner_host import COMMIT, NETWORK, docker, execution, until
 from runner_server import RunnerServer
 
 from core.config import RedisConfig
-from web.embedded_redis import EmbeddedRedis, find_binary
-from web.services import redis_users
-from web.services.queues import Queues
+from web.processes.private_redis import EmbeddedRedis, find_binary
+from web.services.runners import redis_users
+from web.services.scheduling.queues import Queues
 from web.store.users import fingerprint
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]

@@ -12,8 +12,8 @@ from instance import Checkout, wait_for
 from push_server import PushServer, step
 
 from core.config import Seconds
-from core.steps import sandbox
-from core.steps.parse import Configuration, parse
+from web.config.steps import sandbox
+from web.config.steps.parse import Configuration, parse
 from web.store import deliveries
 from web.store.db import transaction
 

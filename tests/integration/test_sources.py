@@ -20,9 +20,9 @@ from core.config import Seconds, Size
 from core.errors import GitError
 from core.git import url as git_url
 from core.git.lfs import has_object
-from web.services import hosting, remotes
-from web.services import sources as services
-from web.services.places import Login, Rules, relative
+from web.services.repositories import hosting, remotes
+from web.services.repositories import sources as services
+from web.services.repositories.fetch_rules import Login, Rules, relative
 from web.store import projects, sources
 from web.store.sources import Source
 

@@ -14,8 +14,11 @@ from instance import Checkout, wait_for
 from told_forge import URL, ToldForge
 
 from core.states import FailureReason, State
-from web.services import approvals, forge_access, launch, lifecycle, marks
-from web.services import outbox as outbox_service
+from web.services.executions import launch, lifecycle
+from web.services.forges import enqueue
+from web.services.forges import publisher as outbox_service
+from web.services.repositories import credentials
+from web.services.triggers import approvals
 from web.store import deliveries, outbox, projects, statuses, users
 from web.store.db import execute, rows, transaction
 
@@ -107,7 +110,7 @@ def test_the_same_is_never_told_twice(told: ToldForge) -> None:
     told.tell()
     before = len(told.forge.calls)
     for _ in range(3):
-        marks.mark_recent(told.db)
+        enqueue.mark_recent(told.db)
         told.tell()
     assert len(told.forge.calls) == before
 
@@ -137,7 +140,7 @@ def test_gitlabs_refusal_of_what_it_shows_already_is_no_problem(told: ToldForge)
     sha = told.push("train")
     told.tell()
     execute(told.db, "DELETE FROM commit_status")  # what was recorded is lost
-    marks.mark_recent(told.db)
+    enqueue.mark_recent(told.db)
     told.tell()
     assert [call.answered for call in told.forge.posts()][2:] == [400, 400]
     assert told.problems() == []
@@ -406,7 +409,7 @@ def test_a_forge_that_hangs_holds_up_no_other_and_not_the_sweep(told: ToldForge)
         repository = projects.repositories(told.db, projects.by_name(told.db, "second").id)[0]
         sql = "UPDATE repository SET full_name = ?, api_url = ? WHERE id = ?"
         execute(told.db, sql, (other.full_name, other.api_url, repository.id))
-        forge_access.set_token(told.db, told.server.vault, projects.repository(told.db, repository.id), other.token)
+        credentials.set_token(told.db, told.server.vault, projects.repository(told.db, repository.id), other.token)
         sha = told.checkout.git("rev-parse", "HEAD").stdout.strip()
         body = f"pushmill-push 1\nid second-push\nref {'0' * 40} {sha} refs/heads/main\n".encode()
         deliveries.store(

@@ -37,7 +37,7 @@ class Worker:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "web.cli", "worker", "--data", str(self.data)]
+        command = [sys.executable, "-m", "web.cli.main", "worker", "--data", str(self.data)]
         with (self.data / "worker.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 

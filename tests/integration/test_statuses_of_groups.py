@@ -15,10 +15,11 @@ from told_forge import URL, ToldForge
 
 from core import clock
 from core.groups import Task
-from core.pipelines.plan import plan as plan_pipeline
 from core.states import FailureReason, State
-from core.tasks.plan import plan as plan_task
-from web.services import marks, pipelines, statuses, tasks
+from web.config.pipelines.plan import plan as plan_pipeline
+from web.config.tasks.plan import plan as plan_task
+from web.services import pipelines, tasks
+from web.services.forges import enqueue, statuses
 from web.services.presentation.headline import STAGES
 from web.store import outbox, projects, users
 from web.store import pipelines as pipeline_store
@@ -261,7 +262,7 @@ def test_between_two_executions_a_task_is_at_work(told: ToldForge, monkeypatch: 
     told.tell()
     monkeypatch.setitem(outbox.GAP_S, outbox.Kind.STATUS, 3600.0)
     groups.end(groups.trial(task, 0))
-    marks.follow(told.db)
+    enqueue.follow(told.db)
     line = told.line(groups.commit.identifier)
     assert line["due_at"] > outbox.after(1800)
     groups.move(task, State.COMPLETE)
@@ -277,11 +278,11 @@ def test_a_restart_compares_groups_of_which_nothing_runs(told: ToldForge, kind: 
     told.tell()
     execute(told.db, "UPDATE push SET created_at = '2020-01-01T00:00:00.000000Z'")
     execute(told.db, "DELETE FROM outbox")
-    marks.mark_recent(told.db)
+    enqueue.mark_recent(told.db)
     assert told.due() == 1
     groups.move(group, State.STOPPED)
     execute(told.db, "DELETE FROM outbox")
-    marks.mark_recent(told.db)
+    enqueue.mark_recent(told.db)
     told.tell()
     assert told.states(groups.commit.identifier)[f"pushmill/{kind} {group.name}"] == "error"
 
@@ -378,7 +379,7 @@ def test_a_change_that_is_rolled_back_marks_nothing(told: ToldForge) -> None:
     wait_for(told.tick)
     told.tell()
     with pytest.raises(ZeroDivisionError), transaction(told.db):
-        marks.mark_commit(told.db, groups.commit.id)
+        enqueue.mark_commit(told.db, groups.commit.id)
         raise ZeroDivisionError
     assert told.due() == 0
     assert pipeline_store.get(told.db, pipeline.id).state is State.CREATED

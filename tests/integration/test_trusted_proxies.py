@@ -11,7 +11,7 @@ from flask import request
 
 from core.config import ServerConfig
 from core.errors import ConfigError
-from web import access
+from web.http import auth
 
 FORWARDED = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
 
@@ -19,7 +19,7 @@ FORWARDED = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
 def seen(data: Path, peer: str, forwarded_for: str = "192.0.2.7", **server: Any) -> tuple[str | None, str]:
     """The client's address and the URL, as the application sees them."""
     api = ApiServer(data, server=server)
-    api.app.add_url_rule("/seen", "seen", access.public(lambda: [request.remote_addr, request.url_root]))
+    api.app.add_url_rule("/seen", "seen", auth.public(lambda: [request.remote_addr, request.url_root]))
     headers = FORWARDED | {"X-Forwarded-For": forwarded_for}
     try:
         address, url = api.client.get("/seen", headers=headers, environ_base={"REMOTE_ADDR": peer}).get_json()

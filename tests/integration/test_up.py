@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from web import processes
-from web.embedded_redis import answering
+from web.processes import child_process
+from web.processes.private_redis import answering
 
 pytestmark = pytest.mark.redis
 SCRIPT = Path(__file__).parent / "up_with_stubs.py"
@@ -132,7 +132,7 @@ def up(tmp_path: Path, engine: Engine) -> Iterator[Up]:
             process.send_signal(signal.SIGINT)
             process.wait(20)
     for pid in left:
-        if processes.running(pid):
+        if child_process.running(pid):
             os.kill(pid, signal.SIGKILL)
 
 
@@ -150,7 +150,7 @@ def test_a_start_serves_pages_and_ctrl_c_ends_everything(up: Up) -> None:
     assert "engine 99.1" in up.said()
     assert re.search(r"web +http://127\.0\.0\.1:\d+/ +\d\.\d\d s", up.said())
     pids = up.pids()
-    assert all(processes.running(pid) for pid in pids.values())
+    assert all(child_process.running(pid) for pid in pids.values())
     assert {(up.data / name).stat().st_mode & 0o777 for name in (".", "log", "run", "redis")} == {0o700}
 
     began = time.monotonic()
@@ -158,7 +158,7 @@ def test_a_start_serves_pages_and_ctrl_c_ends_everything(up: Up) -> None:
     assert process.wait(20) == 0
     assert time.monotonic() - began < 8
     assert "stopped; everything is kept" in up.said()
-    assert not any(processes.running(pid) for pid in pids.values())
+    assert not any(child_process.running(pid) for pid in pids.values())
 
 
 def test_the_token_is_shown_on_the_first_start_only(up: Up) -> None:
@@ -229,16 +229,16 @@ def test_a_killed_start_is_followed_by_one_that_takes_redis_over_and_replaces_th
     before = up.pids()
     first.kill()
     first.wait()
-    assert all(processes.running(pid) for pid in before.values())
+    assert all(child_process.running(pid) for pid in before.values())
     up.start()
     assert "taken over" in up.said()
     after = up.pids()
     assert after["redis"] == before["redis"]
-    assert not any(processes.running(before[name]) for name in ("web", "worker", "runner"))
+    assert not any(child_process.running(before[name]) for name in ("web", "worker", "runner"))
     assert up.healthy()
     up.began[-1].send_signal(signal.SIGINT)
     assert up.began[-1].wait(20) == 0
-    assert not processes.running(after["redis"])
+    assert not child_process.running(after["redis"])
 
 
 def test_ctrl_c_in_the_middle_of_a_start_ends_what_had_begun(up: Up) -> None:

@@ -12,11 +12,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database
 
 from core.errors import CannotStart
 from web.store import migrations, schema
-from web.store.db import connect
+from web.store.db import Database, connect
 from web.store.script import run_script
 
 DUMPS = Path(__file__).parent.parent / "fixtures" / "databases"

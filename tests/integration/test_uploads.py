@@ -13,9 +13,9 @@ from runner_server import RunnerServer
 
 from core import datum
 from core.errors import ExecutionFailed
-from runner.execute import execute
+from runner.execution.stages import execute
+from runner.execution.upload import SIDECARS
 from runner.host import Host
-from runner.upload import SIDECARS
 
 pytestmark = pytest.mark.docker
 

@@ -14,9 +14,9 @@ from runner_host import BUSYBOX, executing, execution, keeper_process, take_up, 
 from runner_server import Recorded, RunnerServer
 
 from core.wire import ExecutionSpec
-from runner import usage
+from runner.containers import usage
+from runner.containers.usage import Meter
 from runner.host import Host
-from runner.usage import Meter
 
 BUSY = "while true; do :; done"
 

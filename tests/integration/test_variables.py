@@ -11,9 +11,9 @@ import pytest
 from api_server import ApiServer
 from site_client import Person
 
-from core.steps.parse import parse
-from core.steps.resolve import resolve
-from web.services import launch, variables
+from web.config.steps.parse import parse
+from web.config.steps.resolve import resolve
+from web.services.executions import launch, variables
 from web.store.db import execute, rows, transaction
 
 SECRET = "correct-horse"
@@ -184,7 +184,17 @@ class Shell:
         self.data = data
 
     def __call__(self, *arguments: str, stdin: bytes = b"", rc: int = 0) -> tuple[str, str]:
-        command = [sys.executable, "-P", "-m", "web.cli", "project", "variable", *arguments, "--data", str(self.data)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "web.cli.main",
+            "project",
+            "variable",
+            *arguments,
+            "--data",
+            str(self.data),
+        ]
         done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=60)
         assert done.returncode == rc, done.stderr
         return done.stdout.decode(), done.stderr.decode()

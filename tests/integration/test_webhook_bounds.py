@@ -21,8 +21,8 @@ from push_server import PushServer
 
 from core.model import Project
 from hooks.forges import payload
-from web import access
-from web.services import hosting
+from web.http import auth
+from web.services.repositories import hosting
 from web.store import deliveries
 from web.store.db import transaction
 from web.store.deliveries import Delivery
@@ -136,7 +136,7 @@ def test_what_has_no_proof_or_goes_nowhere_is_refused_before_its_body_comes(
 def work(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """Every SQL statement on the server's threads, and what is decrypted and hashed."""
     seen: list[tuple[str, Any]] = []
-    connect, decrypt, new, digest = access.connect, Fernet.decrypt, hmac.new, hmac.digest
+    connect, decrypt, new, digest = auth.connect, Fernet.decrypt, hmac.new, hmac.digest
 
     def traced(path: Path) -> Any:
         db = connect(path)
@@ -155,7 +155,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
         seen.append(("hash", len(message)))
         return digest(key, message, method)
 
-    monkeypatch.setattr(access, "connect", traced)
+    monkeypatch.setattr(auth, "connect", traced)
     monkeypatch.setattr(Fernet, "decrypt", decrypted)
     monkeypatch.setattr(hmac, "new", hashed)
     monkeypatch.setattr(hmac, "digest", hashed_at_once)

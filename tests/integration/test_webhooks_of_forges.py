@@ -32,8 +32,9 @@ from git_over_http import served
 from instance import PUSHMILL, Checkout, wait_for
 from push_server import PushServer, bare_repository, step
 
-from web.services import badges, hosting
-from web.services.polling import Poller
+from web.services.presentation import badges
+from web.services.repositories import hosting
+from web.services.repositories.polling import Poller
 from web.store import projects
 from web.store.db import execute
 

@@ -19,9 +19,9 @@ from rq import Callback, Queue
 from rq.job import Job
 from rq.webhook import Webhook
 
-from web.embedded_redis import EmbeddedRedis, find_binary
-from web.services.queues import SERVER_QUEUE, SWEEP, Queues
-from web.worker import refusal
+from web.processes.private_redis import EmbeddedRedis, find_binary
+from web.processes.worker import refusal
+from web.services.scheduling.queues import SERVER_QUEUE, SWEEP, Queues
 
 pytestmark = pytest.mark.redis
 
@@ -49,7 +49,7 @@ def worker(pushes: PushServer, redis: EmbeddedRedis) -> Iterator[subprocess.Pope
 @contextmanager
 def working(pushes: PushServer) -> Iterator[subprocess.Popen[bytes]]:
     """A worker, killed afterwards."""
-    command = [sys.executable, "-m", "web.cli", "worker", "--data", str(pushes.config.data)]
+    command = [sys.executable, "-m", "web.cli.main", "worker", "--data", str(pushes.config.data)]
     with (pushes.config.data / "worker.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     yield process
@@ -139,7 +139,7 @@ def job(function: str = SWEEP, **more: Any) -> Job:
     "bad",
     [
         job("os.mkdir"),
-        job("web.jobs.install"),
+        job("web.processes.sweep.install"),
         job(args=("x",)),
         job(kwargs={"x": 1}),
         job(on_success=Callback("os.abort")),

@@ -15,8 +15,9 @@ from push_server import PushServer, bare_repository
 
 from core.model import Execution
 from core.states import FailureReason, State
-from web.services import forge_access, outbox, statuses
-from web.services.outbox import Teller
+from web.services.forges import publisher, statuses
+from web.services.forges.publisher import Teller
+from web.services.repositories import credentials
 from web.store import deliveries, executions, metadata, projects
 from web.store import outbox as lines
 from web.store.db import execute, row, rows, transaction
@@ -39,7 +40,7 @@ class ToldForge:
     def __init__(self, root: Path, forge: FakeForge, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
         for kind, gap in SHORT_GAPS.items():
             monkeypatch.setitem(lines.GAP_S, kind, gap)
-        monkeypatch.setattr(outbox, "FIRST_PAUSE_S", 0.05)
+        monkeypatch.setattr(publisher, "FIRST_PAUSE_S", 0.05)
         self.forge, self.checkout = forge, checkout
         self.server = PushServer(root / "server", server__url=URL, git__allow_local=True)
         self.db = self.server.db
@@ -47,7 +48,7 @@ class ToldForge:
         self.server.add_project("model", forge.kind, str(self.path))
         self.teller = Teller(self.server.config, self.server.vault)
         execute(self.db, "UPDATE repository SET full_name = ?", (forge.full_name,))
-        forge_access.set_api_url(self.db, self.repository, forge.api_url)
+        credentials.set_api_url(self.db, self.repository, forge.api_url)
         self.set_token(forge.token)
 
     @property
@@ -55,7 +56,7 @@ class ToldForge:
         return projects.repositories(self.db, projects.by_name(self.db, "model").id)[0]
 
     def set_token(self, token: str) -> None:
-        forge_access.set_token(self.db, self.server.vault, self.repository, token)
+        credentials.set_token(self.db, self.server.vault, self.repository, token)
 
     def close(self) -> None:
         self.forge.leaving.set()
@@ -144,7 +145,7 @@ class ToldForge:
 
     def wanted(self, sha: str) -> dict[str, str]:
         """The forge's words for what it should show."""
-        api = forge_access.of(self.db, self.server.vault, self.repository)
+        api = credentials.of(self.db, self.server.vault, self.repository)
         assert api is not None
         commit = self.server.commit("model", sha)
         found = statuses.of_commit(self.db, self.server.config, self.repository, commit)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from core import config as configuration
-from web import up
+from web.processes import up
 
 
 class Healthy(http.server.BaseHTTPRequestHandler):

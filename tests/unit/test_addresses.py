@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner import addresses
+from runner.inputs import address_policy
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ from runner import addresses
     ],
 )
 def test_what_only_this_host_may_reach_is_refused(address: str) -> None:
-    assert addresses.refusal(address)
+    assert address_policy.refusal(address)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_what_only_this_host_may_reach_is_refused(address: str) -> None:
     ],
 )
 def test_public_and_private_networks_are_open(address: str) -> None:
-    assert addresses.refusal(address) is None
+    assert address_policy.refusal(address) is None
 
 
 def test_a_host_or_an_address_can_be_allowed_by_name() -> None:
     allowed = ("Data.Example.org", "127.0.0.2", "[::1]")
-    assert addresses.is_allowed("data.example.org.", "127.0.0.1", allowed)
-    assert addresses.is_allowed("anything", "127.0.0.2", allowed)
-    assert addresses.is_allowed("::1", "0:0:0:0:0:0:0:1", allowed)
-    assert not addresses.is_allowed("evil.example.org", "127.0.0.1", allowed)
-    assert not addresses.is_allowed("example.org", "127.0.0.1", allowed)
+    assert address_policy.is_allowed("data.example.org.", "127.0.0.1", allowed)
+    assert address_policy.is_allowed("anything", "127.0.0.2", allowed)
+    assert address_policy.is_allowed("::1", "0:0:0:0:0:0:0:1", allowed)
+    assert not address_policy.is_allowed("evil.example.org", "127.0.0.1", allowed)
+    assert not address_policy.is_allowed("example.org", "127.0.0.1", allowed)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import CannotStart
-from web.checks import check_directory, check_disk, check_port
+from web.processes.preflight import check_directory, check_disk, check_port
 
 
 def test_the_data_directory_is_made_for_this_user_alone(tmp_path: Path) -> None:

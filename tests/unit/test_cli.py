@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from core import config as configuration
-from web import admin, cli
-from web.commands import load
+from web.cli import main, project
+from web.cli.lazy_commands import load
 from web.services import setup
 
 HEAVY = {"flask", "gunicorn", "docker", "pygit2", "rq", "optuna", "httpx", "valohai_yaml", "croniter"}
@@ -24,7 +24,7 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_help_and_version_import_no_heavy_library() -> None:
     for option in ("--help", "--version"):
-        statement = f"from web.cli import group\ngroup([{option!r}], prog_name='pushmill', standalone_mode=False)"
+        statement = f"from web.cli.main import group\ngroup([{option!r}], prog_name='pushmill', standalone_mode=False)"
         assert not loaded_by(statement) & HEAVY
 
 
@@ -50,7 +50,7 @@ def test_a_command_that_only_reads_the_database_imports_no_heavy_library(command
     statement = f"""
 import contextlib, os
 from core.errors import PushmillError
-from web.cli import group
+from web.cli.main import group
 os.environ["PUSHMILL_DATA"] = {str(tmp_path)!r}
 with contextlib.suppress(PushmillError):  # there is no project
     group({command.split()!r}, standalone_mode=False)
@@ -61,18 +61,20 @@ with contextlib.suppress(PushmillError):  # there is no project
 
 
 def test_the_process_that_keeps_all_others_alive_stays_small() -> None:
-    loaded = loaded_by("import web.up")
+    loaded = loaded_by("import web.processes.up")
     assert not loaded & HEAVY
     assert not {name for name in loaded if name.split(".")[0] == "runner"}
 
 
 def test_help_names_every_command() -> None:
-    done = subprocess.run([sys.executable, "-P", "-m", "web.cli", "--help"], capture_output=True, text=True, check=True)
-    assert all(name in done.stdout for name in cli.COMMANDS)
-    assert not any(name in done.stdout for name in cli.HIDDEN)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "web.cli.main", "--help"], capture_output=True, text=True, check=True
+    )
+    assert all(name in done.stdout for name in main.COMMANDS)
+    assert not any(name in done.stdout for name in main.HIDDEN)
 
 
-TABLES = {"": {**cli.COMMANDS, **cli.HIDDEN}, "project": admin.PROJECT, "hook": admin.HOOK, "runner": cli.RUNNER}
+TABLES = {"": {**main.COMMANDS, **main.HIDDEN}, "project": project.PROJECT, "hook": project.HOOK, "runner": main.RUNNER}
 
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group, table in TABLES.items() for name in table])
@@ -84,7 +86,7 @@ def test_every_command_can_be_loaded_and_has_its_name(group: str, name: str) -> 
 
 def test_an_expected_error_is_one_sentence_and_exit_code_1() -> None:
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "web.cli", "doctor", "--config", "/does/not/exist.toml"],
+        [sys.executable, "-P", "-m", "web.cli.main", "doctor", "--config", "/does/not/exist.toml"],
         capture_output=True, text=True, check=False, env=os.environ,
     )  # fmt: skip
     assert done.returncode == 1

@@ -10,7 +10,7 @@ from hostile_json import VALUES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.conditions import MAX_CHARS, holds, names, problem
+from web.config.conditions import MAX_CHARS, holds, names, problem
 
 METADATA = {"loss": 0.05, "epoch": 7, "name": "best", "metadata.loss": 0.05, "lambda": 2, "tags": ["a"], "_own": 1}
 

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from gpu_machine import FAKES, write_nvml
 
 from core.config import GIB, Config, from_table
-from web import doctor, versions
-from web.doctor import Finding
+from web.cli import doctor, known_vulnerabilities
+from web.cli.doctor import Finding
 
 NO_ENGINE = {"DOCKER_HOST": "unix:///does/not/exist.sock"}
 
@@ -174,7 +174,7 @@ def test_a_configured_redis_is_shown_without_its_password(tmp_path: Path) -> Non
     ("version", "numbers"), [("2.39.5", (2, 39, 5)), ("20.10.24+dfsg1", (20, 10, 24)), ("2.40.GIT", (2, 40)), ("", ())]
 )
 def test_versions_are_compared_as_numbers(version: str, numbers: tuple[int, ...]) -> None:
-    assert versions.numbers(version) == numbers
+    assert known_vulnerabilities.numbers(version) == numbers
 
 
 def test_json_holds_the_same_findings_and_a_failure_is_exit_code_1(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from valohai_yaml.validation import get_json_schema
 
-from core.steps import unused
-from core.steps.parse import parse
+from web.config.steps import unused
+from web.config.steps.parse import parse
 
 PAGE = Path(__file__).parents[2] / "docs" / "steps.md"
 BASE = "https://valohai.com/schemas/"

@@ -11,8 +11,8 @@ import yaml
 
 from core.errors import ExecutionFailed
 from core.wire import ExecutionSpec
-from runner import documents
-from runner.inputs import FetchedInput, InputFile
+from runner.execution import config_files
+from runner.inputs.fetch import FetchedInput, InputFile
 
 UUID = "0190a1b2-0000-7000-8000-000000000001"
 
@@ -52,7 +52,7 @@ def written(directory: Path, name: str) -> Any:
 
 def test_five_documents_are_written_twice_for_any_reader(tmp_path: Path) -> None:
     directory = tmp_path / "config"
-    documents.write(directory, spec(parameters={"lr": 1e-5}), [], {"set_status_detail": {"url": "u"}}, {"gpus": []})
+    config_files.write(directory, spec(parameters={"lr": 1e-5}), [], {"set_status_detail": {"url": "u"}}, {"gpus": []})
     names = ("api", "execution", "inputs", "parameters", "runtime")
     assert sorted(file.name for file in directory.iterdir()) == sorted(
         f"{n}.{e}" for n in names for e in ("json", "yaml")
@@ -66,7 +66,7 @@ def test_five_documents_are_written_twice_for_any_reader(tmp_path: Path) -> None
 
 def test_parameters_keep_order_and_type_and_hold_nothing_that_json_cannot(tmp_path: Path) -> None:
     given = {"z": 1, "a": 1.5, "flag": False, "list": [1, 2], "text": "1e-5", "on": "yes", "none": None, "ü": "\n#"}
-    documents.write(
+    config_files.write(
         tmp_path, spec(parameters=given | {"nan": math.nan, "infs": [math.inf], "half": "\ud800"}), [], {}, {}
     )
     found = written(tmp_path, "parameters")
@@ -84,7 +84,7 @@ def test_every_input_is_there_and_only_one_on_demand_has_an_id(tmp_path: Path) -
         FetchedInput(name="y", files=[later], on_demand=True, input_id="id"),
         FetchedInput(name="empty", files=[]),
     ]
-    documents.write(tmp_path, spec(), fetched, {}, {})
+    config_files.write(tmp_path, spec(), fetched, {}, {})
     found = written(tmp_path, "inputs")
     assert list(found) == ["x", "y", "empty"]
     assert found["empty"] == {"files": []}
@@ -104,7 +104,7 @@ def test_every_input_is_there_and_only_one_on_demand_has_an_id(tmp_path: Path) -
 
 def test_variables_say_where_the_program_runs_and_cannot_be_made_to_lie() -> None:
     lies = {"VH_JOB_ID": "x", "VH_INPUTS_DIR": "/etc", "VH_TASK_ID": "x", "VH_PIPELINE_ID": "x", "VH_TPU": "1"}
-    found = documents.environment(spec(environment_variables=lies | {"MINE": "1", "VH_CLEAN": "yes"}))
+    found = config_files.environment(spec(environment_variables=lies | {"MINE": "1", "VH_CLEAN": "yes"}))
     assert found == {
         "MINE": "1",
         "VH_CLEAN": "yes",
@@ -120,12 +120,12 @@ def test_variables_say_where_the_program_runs_and_cannot_be_made_to_lie() -> Non
 
 
 def test_output_is_unbuffered_unless_the_user_says_otherwise() -> None:
-    assert documents.environment(spec(environment_variables={"PYTHONUNBUFFERED": ""}))["PYTHONUNBUFFERED"] == ""
+    assert config_files.environment(spec(environment_variables={"PYTHONUNBUFFERED": ""}))["PYTHONUNBUFFERED"] == ""
 
 
 def test_a_member_of_a_task_or_pipeline_is_told_so() -> None:
     config = {"valohai.task-id": "t", "valohai.pipeline-id": "p", "valohai.pipeline-node-id": None}
-    found = documents.environment(spec(config=config))
+    found = config_files.environment(spec(config=config))
     assert (found["VH_TASK_ID"], found["VH_PIPELINE_ID"]) == ("t", "p")
     assert "VH_PIPELINE_NODE_ID" not in found
 
@@ -135,4 +135,4 @@ def test_a_member_of_a_task_or_pipeline_is_told_so() -> None:
 )
 def test_a_variable_that_no_program_can_get_is_named(variables: dict[str, str]) -> None:
     with pytest.raises(ExecutionFailed, match="cannot be set: "):
-        documents.environment(spec(environment_variables=variables))
+        config_files.environment(spec(environment_variables=variables))

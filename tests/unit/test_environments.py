@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.model import Environment
-from web.services.environments import mounts, refusal
+from web.services.executions.environments import mounts, refusal
 
 
 def environment(**given: Any) -> Environment:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from core.states import FailureReason, State
-from runner.commands import Progress
-from runner.ending import ending
-from runner.limits import Limits
-from runner.specs import Exit
+from runner.containers.specs import Exit
+from runner.execution.limits import Limits
+from runner.execution.outcome import ending
+from runner.logs.progress import Progress
 
 LIMITS = Limits(memory=200_000_000, cpus=0.0, pids=4096, time_s=5400.0, no_output_s=45.5)
 

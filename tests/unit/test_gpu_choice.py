@@ -13,9 +13,9 @@ from gpu_machine import uuid_of
 from instance import wait_for
 
 from core.errors import PushmillError
-from runner import gpus
-from runner.devices import Holder
-from runner.directory import write_json
+from runner.containers import gpus
+from runner.containers.devices import Holder
+from runner.state_dir import write_json
 
 
 @pytest.fixture(autouse=True)

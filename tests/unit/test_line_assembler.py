@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.stdout import LineAssembler
+from runner.logs.line_assembler import LineAssembler
 
 BYTES = st.lists(st.sampled_from([b"a", b"b", b"\n", b"\r", b"\xff", b"abc"]), max_size=40).map(b"".join)
 CUTS = st.lists(st.integers(min_value=0, max_value=120), max_size=8)

@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core import secrets
-from runner.masking import Masker
-from runner.stdout import LineAssembler
+from runner.logs.line_assembler import LineAssembler
+from runner.logs.masking import Masker
 
 TOKEN = "ghp_x7Kq2/Zt+9LmW4'vRs8~Yb"
 KEY = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC/+x\nBKcwggSjAgEA\nz==\n-----END KEY-----\n"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core import metadata
-from core.metadata import DEPTH, KEY_CHARACTERS, KEYS, LINE_BYTES
+from web.config import metadata
+from web.config.metadata import DEPTH, KEY_CHARACTERS, KEYS, LINE_BYTES
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError
-from runner.mounts import HostMount, allowed, check
+from runner.containers.mounts import HostMount, allowed, check
 
 
 class Machine:

@@ -14,10 +14,10 @@ from gpu_machine import FAKES, uuid_of, write_nvml
 from instance import wait_for
 
 from core.errors import PushmillError
-from runner import gpus
-from runner.gpus import Gpu, Inventory, Watch, known, parse
+from runner.containers import gpus
+from runner.containers.gpus import Gpu, Inventory, Watch, known, parse
 
-PROGRAM = [sys.executable, "-P", "-m", "runner.nvml"]
+PROGRAM = [sys.executable, "-P", "-m", "runner.containers.nvml"]
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from core.states import State
-from web.services.presentation import goal as goals
+from web.services.presentation import objective as goals
 from web.services.presentation import parallel
-from web.services.presentation.goal import Goal
+from web.services.presentation.objective import Goal
 from web.services.presentation.parallel import LINES, SHADES, Axis, Parallel
 from web.store.trials import Trial
 

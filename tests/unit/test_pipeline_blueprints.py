@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import CannotRun, InvalidInput, NotFound
-from core.pipelines import graph
-from core.pipelines.blueprint import (
+from web.config.pipelines import graph
+from web.config.pipelines.blueprint import (
     MAX_EDGES,
     MAX_NODES,
     NAME_CHARS,
@@ -22,13 +22,13 @@ from core.pipelines.blueprint import (
     load_pipeline,
     pipeline_names,
 )
-from core.pipelines.graph import layers
-from core.pipelines.model import Action, Node, OnError, PipelineBlueprint
-from core.pipelines.override import MERGED
-from core.pipelines.plan import plan
-from core.pipelines.values import Values, matcher, one_or_all
-from core.steps.parse import parse
-from core.steps.resolve import resolve
+from web.config.pipelines.graph import layers
+from web.config.pipelines.model import Action, Node, OnError, PipelineBlueprint
+from web.config.pipelines.override import MERGED
+from web.config.pipelines.plan import plan
+from web.config.pipelines.values import Values, matcher, one_or_all
+from web.config.steps.parse import parse
+from web.config.steps.resolve import resolve
 
 STEPS = [
     {"step": {"name": "make", "image": "i", "command": "make {parameters}", "parameters": [

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.model import Runner
-from web.services.placement import place, room
+from web.services.scheduling.placement import place, room
 from web.store.executions import Waiting
 from web.store.runners import Load
 

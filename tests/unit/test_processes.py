@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from web import processes
-from web.processes import Child
+from web.processes import child_process
+from web.processes.child_process import Child
 
 
 def child(tmp_path: Path, program: str) -> Child:
@@ -63,7 +63,7 @@ def test_one_that_ignores_sigterm_is_killed_with_all_it_started(tmp_path: Path) 
     grandchild = int(it.log.read_text())
     it.stop(0.1)
     assert it.pid is None
-    assert processes.gone(grandchild, 5)
+    assert child_process.gone(grandchild, 5)
     assert not (tmp_path / "it.pid").exists()
 
 
@@ -81,8 +81,8 @@ def test_a_leftover_is_ended_but_not_a_stranger_with_its_number(tmp_path: Path) 
     pid = it.pid or 0
     (tmp_path / "it.pid").write_text(f"{pid} 1")
     child(tmp_path, "").end_leftover()
-    assert processes.running(pid)
-    (tmp_path / "it.pid").write_text(f"{pid} {processes.begin_time(pid)}")
+    assert child_process.running(pid)
+    (tmp_path / "it.pid").write_text(f"{pid} {child_process.begin_time(pid)}")
     child(tmp_path, "").end_leftover()
     await_(lambda: it.exit_code() == -signal.SIGTERM)
     for nonsense in ("", "x y", "1", f"{2**40} 5"):
@@ -97,7 +97,7 @@ def test_a_log_is_bounded_and_writing_to_it_goes_on(tmp_path: Path) -> None:
         cat.stdin.write(b"x" * 1000)
         cat.stdin.flush()
         await_(lambda: log.stat().st_size == 1000)
-        processes.bound_log(log, limit=999)
+        child_process.bound_log(log, limit=999)
         cat.stdin.write(b"after\n")
     assert log.read_bytes() == b"after\n"
     assert log.with_name("it.log.1").read_bytes() == b"x" * 1000

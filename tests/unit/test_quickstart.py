@@ -10,7 +10,7 @@ from pathlib import Path
 
 import valohai_yaml
 
-from web import quickstart
+from web.processes import quickstart
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from web.services import redaction
+from web.services.deliveries import redaction
 from web.store.deliveries import Delivery
 
 SECRET = "5ec7e7" * 8

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import PushmillError
-from runner import registries
+from runner.containers import registries
 
 
 @pytest.mark.parametrize(

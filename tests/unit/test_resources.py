@@ -7,11 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database
 
 from web.services.presentation import resources
 from web.store import usage
-from web.store.db import connect, execute, rows, transaction
+from web.store.db import Database, connect, execute, rows, transaction
 from web.store.schema import migrate
 from web.store.usage import Sample
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.services.rules import globs
+from web.services.triggers.rules import globs
 
 PATTERNS = st.text("ab/*?", max_size=8)
 NAMES = st.text("ab/", min_size=1, max_size=9)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.model import EventKind, PushEvent
-from core.steps.parse import parse
-from web.services import rules
-from web.services.rules import Changes, Facts, Rule
+from web.config.steps.parse import parse
+from web.services.triggers import rules
+from web.services.triggers.rules import Changes, Facts, Rule
 
 YAML = b"""
 - step: {name: a, image: i, command: c}

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.model import EventKind, PushEvent, Target, TargetKind
-from core.steps.parse import parse
-from web.services import rules
-from web.services.rules import Choice, Facts, Rule, globs
-from web.services.rules.choice import MAX_TARGETS
-from web.services.rules.words import counted
+from web.config.steps.parse import parse
+from web.services.triggers import rules
+from web.services.triggers.rules import Choice, Facts, Rule, globs
+from web.services.triggers.rules.choice import MAX_TARGETS
+from web.services.triggers.rules.describe import counted
 
 # a step, a task and a pipeline that are all called train
 YAML = b"""

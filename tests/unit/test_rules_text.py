@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidInput
-from web.services.rules import DEFAULT, Rule, parse
-from web.services.rules.cron import following, latest
+from web.services.triggers.rules import DEFAULT, Rule, parse
+from web.services.triggers.rules.cron import following, latest
 
 WHOLE = """
 [[rule]]

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner import spool
-from runner.masking import Masker
-from runner.spool import StatusWriter, Tail
-from runner.stdout import LineAssembler
+from runner.logs import spool
+from runner.logs.line_assembler import LineAssembler
+from runner.logs.masking import Masker
+from runner.logs.spool import StatusWriter, Tail
 
 MIB = 1024 * 1024
 MARKS = (b"\x02pushmill start 2\x03\n", b"\x02pushmill exit 2 1\x03\n")

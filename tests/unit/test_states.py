@@ -23,7 +23,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from redis import Redis
-from sqlite_utils import Database
 
 from core import clock
 from core.config import Config
@@ -32,11 +31,12 @@ from core.model import Execution, Runner
 from core.moves import MOVES, check_move
 from core.states import FINAL, UNFINISHED, FailureReason, State
 from core.wire import STREAMS, FinalReport, LogBatch
-from web.services import lifecycle, setup
-from web.services.dispatch import dispatch, hand_over_again
-from web.services.queues import Queues
+from web.services import setup
+from web.services.executions import lifecycle
+from web.services.scheduling.dispatch import dispatch, hand_over_again
+from web.services.scheduling.queues import Queues
 from web.store import commits, executions, projects, runners, users
-from web.store.db import connect, execute, transaction
+from web.store.db import Database, connect, execute, transaction
 
 SLOTS = {"one": 2, "two": 1}
 DEVICES = {"one": 1, "two": 2}

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from core.errors import CannotRun
-from core.pipelines.blueprint import load_pipeline, pipeline_names
-from core.pipelines.graph import layers
-from core.steps.model import load_step
-from core.steps.parse import parse
-from core.steps.resolve import UnresolvedStep, resolve
-from core.steps.sandbox import parse_limited
-from core.steps.script import script, stands_alone
+from web.config.pipelines.blueprint import load_pipeline, pipeline_names
+from web.config.pipelines.graph import layers
+from web.config.steps.model import load_step
+from web.config.steps.parse import parse
+from web.config.steps.resolve import UnresolvedStep, resolve
+from web.config.steps.sandbox import parse_limited
+from web.config.steps.script import script, stands_alone
 
 CORPUS = Path(os.environ.get("PUSHMILL_TEST_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))
 FILES = sorted(CORPUS.glob("*.yaml"))

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import InvalidYaml
-from core.steps.parse import Configuration, parse
-from core.steps.sandbox import parse_limited
+from web.config.steps.parse import Configuration, parse
+from web.config.steps.sandbox import parse_limited
 
 STEP = "- step:\n    name: a\n    image: i\n    command: c\n"
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from core import datum
 from core.errors import InvalidInput, NotFound
-from core.steps.model import Step, StepMount, load_step, step_names
-from core.steps.parse import parse
-from core.steps.resolve import ResolvedStep, UnresolvedStep, resolve
-from core.steps.script import script
+from web.config.steps.model import Step, StepMount, load_step, step_names
+from web.config.steps.parse import parse
+from web.config.steps.resolve import ResolvedStep, UnresolvedStep, resolve
+from web.config.steps.script import script
 
 DATUM = "datum://0190a1b2-0000-7000-8000-000000000001"
 

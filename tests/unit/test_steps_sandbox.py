@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from core.errors import InvalidYaml
-from core.steps import sandbox
-from core.steps.parse import Configuration, parse
-from core.steps.sandbox import parse_limited
+from web.config.steps import sandbox
+from web.config.steps.parse import Configuration, parse
+from web.config.steps.sandbox import parse_limited
 
 STEP = b"- step: {name: a, image: i, command: c}\n"
 

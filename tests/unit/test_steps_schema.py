@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from valohai_yaml.lint import lint
 from valohai_yaml.validation import validate
 
-from core.steps.sandbox import WARM_UP
-from core.steps.schema import schema_errors, schema_messages
+from web.config.steps.sandbox import WARM_UP
+from web.config.steps.schema import schema_errors, schema_messages
 
 GOOD = yaml.safe_load(WARM_UP)
 VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just([]) | st.just({}) | st.just([{}])

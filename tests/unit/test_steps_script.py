@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.steps.script import COMMANDS_FILE, script, stands_alone
+from web.config.steps.script import COMMANDS_FILE, script, stands_alone
 
 SHELLS = [shell for shell in ("sh", "bash", "dash", "ksh", "zsh", "busybox") if shutil.which(shell)]
 

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import InvalidInput, NotFound
-from core.steps.parse import parse
-from core.tasks.blueprint import OnChildError, load_task, task_names
-from core.tasks.plan import load_search, plan
+from web.config.steps.parse import parse
+from web.config.tasks.blueprint import OnChildError, load_task, task_names
+from web.config.tasks.plan import load_search, plan
 
 STEP = {
     "step": {

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from web.services.threads import Threads
+from web.services.repositories.keyed_threads import Threads
 
 
 def test_those_that_found_no_place_come_before_those_that_had_a_turn() -> None:

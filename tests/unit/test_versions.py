@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from web.versions import vulnerabilities
+from web.cli.known_vulnerabilities import vulnerabilities
 
 OF_2025 = "CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881"
 

@@ -24,7 +24,8 @@ from pathlib import Path
 from core import clock
 from core.config import Config
 from core.errors import Conflict, InvalidInput
-from web.services import outputs, unrecorded
+from web.services.executions import outputs
+from web.services.repositories import lost_pushes
 from web.store import db as store
 
 MANIFEST = "pushmill-backup.json"
@@ -122,7 +123,7 @@ def restore(archive: Path, data: Path, say: Say) -> None:
     try:
         _extract(archive, made, say)
         for repository in (made / "git").glob("*.git"):
-            unrecorded.mark(repository)
+            lost_pushes.mark(repository)
         made.rename(data)
     finally:
         shutil.rmtree(made, ignore_errors=True)

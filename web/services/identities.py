@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
 from core import clock
 from core.errors import Conflict, InvalidInput, NotFound
 from core.identity import Scope
 from core.model import User
 from core.names import check_user
 from web.store import users
-from web.store.db import transaction
+from web.store.db import Database, transaction
 
 NAME_CHARS = 100
 

@@ -12,18 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from core import trees
 from core.config import Config
 from core.errors import Conflict
 from core.model import Execution, Project, Repository
 from core.states import FINAL, UNFINISHED
-from web.services import lifecycle, pipelines, tasks
+from web.services import pipelines, tasks
+from web.services.executions import lifecycle
 from web.store import data, executions, logs, projects, removal
 from web.store import pipelines as pipeline_rows
 from web.store import tasks as task_rows
-from web.store.db import transaction
+from web.store.db import Database, transaction
 
 CHUNK = 50  # executions that are read at once
 ASIDE = "removed-"  # repositories on their way out; an interrupted removal leaves some

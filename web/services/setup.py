@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from core.config import Config
 from core.errors import ConfigError
 from core.identity import Scope
 from core.names import RUNNER
-from web.services import environments, git_logins, vault
+from web.services import vault
+from web.services.executions import environments
+from web.services.repositories import git_logins
 from web.store import runners, users
-from web.store.db import connect, transaction
+from web.store.db import Database, connect, transaction
 from web.store.schema import migrate
 
 ADMIN = "admin"

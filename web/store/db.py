@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database
+from sqlite_utils import Database as Database  # the rest of the server imports it from here
 
 Row = dict[str, Any]
 

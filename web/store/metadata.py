@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from sqlite_utils import Database
 
-from core.metadata import number
+from web.config.metadata import number
 from web.store.db import Row, execute, row, rows
 
 KEYS_PER_EXECUTION = 1000  # further keys are not kept

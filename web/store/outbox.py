@@ -1,4 +1,4 @@
-"""What forges must be told: lines that are due, worked off by `web.services.outbox`."""
+"""What forges must be told: lines that are due, worked off by `web.services.forges.publisher`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment variables of projects. Values are encrypted: only web.services.variables can read them."""
+"""The environment variables of projects. Values are encrypted: only web.services.executions.variables can read them."""
 
 from __future__ import annotations
 

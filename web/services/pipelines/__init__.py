@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 
-from sqlite_utils import Database
-
 from core import clock
 from core.config import Config
 from core.errors import Conflict
 from core.groups import Pipeline, PipelineNode
 from core.model import Commit, Project, User
-from core.pipelines.plan import PipelinePlan
 from core.states import FINAL
-from web.services import marks
-from web.services.pipelines import moving
+from web.config.pipelines.plan import PipelinePlan
+from web.services.forges import enqueue
+from web.services.pipelines import reconcile
 from web.services.pipelines.progress import waits
 from web.services.pipelines.stopping import request_stop
 from web.store import groups, pipelines
+from web.store.db import Database
 
 __all__ = ["advance", "approve", "request_stop", "start"]
 
@@ -50,7 +49,7 @@ def start(
         "creator_id": creator.id,
     }
     pipeline = pipelines.add(db, values, [(node.name, node.kind) for node in plan.blueprint.nodes])
-    marks.mark_commit(db, commit.id)
+    enqueue.mark_commit(db, commit.id)
     return pipeline
 
 
@@ -63,7 +62,7 @@ def advance(db: Database, config: Config) -> bool:
     made = False
     for pipeline in pipelines.unfinished(db):
         try:
-            made |= moving.move_on(db, config, pipeline)
+            made |= reconcile.move_on(db, config, pipeline)
         except Exception:
             logger.exception("pipeline %s cannot be moved on; it is tried again with the next sweep", pipeline.uuid)
     return made
@@ -76,4 +75,4 @@ def approve(db: Database, node: PipelineNode, who: str) -> None:
     if not waits(node) or pipeline.state in FINAL or pipeline.message:  # a message: it is ending
         raise Conflict(f"node {node.name} of pipeline ={pipeline.counter} does not wait for approval, or not any more")
     groups.update(db, "pipeline_node", node.id, approved_at=clock.now(), approved_by=who, message="")
-    marks.mark_commit(db, pipeline.commit_id)
+    enqueue.mark_commit(db, pipeline.commit_id)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core import conditions
-from core.pipelines.model import Action, Node
+from web.config import conditions
+from web.config.pipelines.model import Action, Node
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,22 +6,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlite_utils import Database
-
 from core.datum import url_of
 from core.errors import InvalidInput
 from core.groups import Pipeline
 from core.model import Execution
-from core.pipelines import sockets
-from core.pipelines.model import Edge, Node, PipelineBlueprint
-from core.pipelines.plan import parameter_values, reason, task_items
-from core.pipelines.values import Values, matcher, one_or_all
-from core.steps.resolve import ResolvedStep, resolve
-from core.tasks.plan import TaskPlan
-from core.tasks.plan import plan as plan_task
+from web.config.pipelines import sockets
+from web.config.pipelines.model import Edge, Node, PipelineBlueprint
+from web.config.pipelines.plan import parameter_values, reason, task_items
+from web.config.pipelines.values import Values, matcher, one_or_all
+from web.config.steps.resolve import ResolvedStep, resolve
+from web.config.tasks.plan import TaskPlan
+from web.config.tasks.plan import plan as plan_task
 from web.services.pipelines import runs
 from web.services.pipelines.runs import Run
 from web.store import data, metadata, variables
+from web.store.db import Database
 
 MAX_FILES = 10_000  # that edges bring to one node: each is a line of what its executions record
 PAGE = 1000

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
 from core.groups import Pipeline, PipelineNode
 from core.states import FINAL, State
 from web.store import pipelines
+from web.store.db import Database
 
 
 @dataclass(frozen=True, kw_only=True)

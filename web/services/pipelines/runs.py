@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
 from core.config import Config
 from core.groups import PipelineNode, Task
 from core.model import Execution
 from core.states import FINAL, FailureReason, State
-from core.tasks.plan import plan
-from web.services import launch, lifecycle, tasks
-from web.services.presentation.standing import FAILURES
+from web.config.tasks.plan import plan
+from web.services import tasks
+from web.services.executions import launch, lifecycle
+from web.services.presentation.execution_status import FAILURES
 from web.store import commits, groups, pipelines, projects, users, variables
 from web.store import tasks as task_rows
+from web.store.db import Database
 
 
 @dataclass(frozen=True)

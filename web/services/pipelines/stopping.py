@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from sqlite_utils import Database
-
 from core.config import Config
 from core.groups import Pipeline
 from core.states import State
-from web.services import marks
+from web.services.forges import enqueue
 from web.services.pipelines import runs
 from web.services.pipelines.runs import Run
 from web.store import groups, pipelines
+from web.store.db import Database
 
 
 def request_stop(db: Database, config: Config, pipeline: Pipeline, who: str, said: str = "") -> None:
@@ -25,7 +24,7 @@ def request_stop(db: Database, config: Config, pipeline: Pipeline, who: str, sai
     started = [node for node in pipelines.nodes(db, pipeline.id) if node.state is State.STARTED]
     for run in runs.newest(db, started).values():
         stop_run(db, config, pipeline, run)
-    marks.mark_commit(db, pipeline.commit_id)
+    enqueue.mark_commit(db, pipeline.commit_id)
 
 
 def stop_run(db: Database, config: Config, pipeline: Pipeline, run: Run) -> bool:

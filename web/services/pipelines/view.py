@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
 from core.groups import Pipeline, PipelineNode
 from core.states import FINAL, State
 from web.services.pipelines import runs
 from web.services.pipelines.runs import Run
 from web.store import pipelines
+from web.store.db import Database
 
 
 @dataclass(frozen=True, kw_only=True)

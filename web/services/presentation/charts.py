@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlite_utils import Database
-
-from core import metadata as rules
+from web.config import metadata as rules
 from web.store import metadata
+from web.store.db import Database
 from web.store.metadata import Point
 
 CHART_POINTS = 1000

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.metadata import number
 from core.states import State
+from web.config.metadata import number
 from web.services.presentation import formats, headline
-from web.services.presentation.standing import SIGNS
+from web.services.presentation.execution_status import SIGNS
 
 ROWS = 30
 TEXT_CHARS = 60_000  # GitHub takes 65,536

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.groups import Pipeline, Task
-from core.metadata import number
 from core.model import Execution
 from core.states import UNFINISHED, State
+from web.config.metadata import number
 from web.services.presentation import formats
-from web.services.presentation.standing import FAILURES, seconds
+from web.services.presentation.execution_status import FAILURES, seconds
 
 # Words in the name of a key, the most telling first: what is better the larger it is, then what a training makes small.
 SCORES = ("accuracy", "acc", "score", "f1", "auc", "map", "iou", "miou", "dice", "bleu", "rouge", "r2", "reward")

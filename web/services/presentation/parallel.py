@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.metadata import number
+from web.config.metadata import number
 from web.services.presentation import formats
-from web.services.presentation.goal import Goal
+from web.services.presentation.objective import Goal
 from web.store.trials import Trial
 
 WIDTH, HEIGHT = 640, 240

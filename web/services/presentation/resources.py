@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
 from web.services.presentation import charts, formats
 from web.store import usage
+from web.store.db import Database
 from web.store.usage import Stretch
 
 POINTS = 500

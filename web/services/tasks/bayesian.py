@@ -13,10 +13,10 @@ from valohai_yaml.objs.parameter import Parameter
 from valohai_yaml.utils import listify
 
 from core.states import FINAL
-from core.steps.resolve import typed
-from core.tasks.search import Search
-from core.tasks.variants import Choices, Dimension, Steps, size_of
-from web.services.presentation import goal
+from web.config.steps.resolve import typed
+from web.config.tasks.search import Search
+from web.config.tasks.variants import Choices, Dimension, Steps, size_of
+from web.services.presentation import objective
 from web.store.trials import COUNTED, Trial
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _study(search: Search, axes: Mapping[str, _Axis], found: Sequence[Trial], se
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     blueprint = search.blueprint
-    wanted = goal.of_key(blueprint.target_metric, blueprint.target_value)
+    wanted = objective.of_key(blueprint.target_metric, blueprint.target_value)
     seed = random.Random(f"{search.seed}:{len(found)}").getrandbits(32)  # noqa: S311
     sampler = optuna.samplers.TPESampler(n_startup_trials=1, constant_liar=True, seed=seed)
     study = optuna.create_study(sampler=sampler)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import random
 
-from sqlite_utils import Database
-
 from core.config import Config
 from core.groups import Task
 from core.model import Commit, Project, User
-from core.tasks.plan import TaskPlan
-from core.tasks.search import SEEDS, own_seed
-from web.services import marks
+from web.config.tasks.plan import TaskPlan
+from web.config.tasks.search import SEEDS, own_seed
+from web.services.forges import enqueue
 from web.store import groups, tasks
+from web.store.db import Database
 
 
 def start(
@@ -43,7 +42,7 @@ def start(
         "creator_id": creator.id,
     }  # fmt: skip
     task = tasks.add(db, values)
-    marks.mark_commit(db, commit.id)
+    enqueue.mark_commit(db, commit.id)
     return task
 
 
@@ -55,4 +54,4 @@ def request_stop(db: Database, config: Config, task: Task, who: str, *, said: st
     """
     if groups.request_stop(db, "task", task.id, who):
         groups.update(db, "task", task.id, message=said or f"stopped by {who}")
-        marks.mark_commit(db, task.commit_id)
+        enqueue.mark_commit(db, task.commit_id)

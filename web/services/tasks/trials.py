@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlite_utils import Database
-
 from core.config import Config
 from core.errors import InvalidInput
 from core.groups import Task
 from core.model import Execution
-from core.steps.resolve import ResolvedStep, resolve
-from core.tasks.blueprint import SearchType
-from core.tasks.plan import load_search
-from core.tasks.search import DEFAULT_COUNT, Search
-from web.services import launch as launching
-from web.services import lifecycle
+from web.config.steps.resolve import ResolvedStep, resolve
+from web.config.tasks.blueprint import SearchType
+from web.config.tasks.plan import load_search
+from web.config.tasks.search import DEFAULT_COUNT, Search
+from web.services.executions import launch as launching
+from web.services.executions import lifecycle
 from web.services.tasks import bayesian
 from web.store import commits, projects, trials, users, variables
+from web.store.db import Database
 from web.store.tasks import Tally
 
 AT_ONCE = 50  # executions made or stopped in one transaction

@@ -1,0 +1,223 @@
+"""Firewall rules that keep containers from the runner's machine and from metadata services of clouds.
+
+Each bridge has its own chain in the table `mangle`, called from `PREROUTING`: before addresses are translated, before the
+rules of Docker and of host firewalls, and for forwarded and local packets alike. Neither of Docker's backends (iptables
+and nftables) uses or flushes this table, and no later rule accepts a packet that was dropped here.
+The rules need root and `iptables`. Without them containers run, and the runner reports the problem.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.inputs import address_policy
+from runner.locks import held
+
+log = logging.getLogger(__name__)
+
+PROGRAMS = {4: "iptables", 6: "ip6tables"}
+CHAIN = "PUSHMILL-"  # and the bridge's name, at most 15 characters; iptables allows 28
+HOOK = re.compile(r"-A PREROUTING -i (\S+) .*-j PUSHMILL-\1")
+INTERFACES = Path("/sys/class/net")
+IPV6 = Path("/proc/net/if_inet6")  # absent in kernels without IPv6
+RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))  # what Docker reads
+LOCK = Path("/run/pushmill/firewall.lock")  # of all runners of the machine: they may share a network
+WAIT_S = 5  # for the lock of iptables
+TIMEOUT_S = 20.0
+NEIGHBOURS = range(133, 137)  # ICMPv6 types without which there is no IPv6: RFC 4861
+# rules of earlier versions: `iptables -S` prints them so
+OLD_CHAIN, OLD_DESTINATION = "DOCKER-USER", "169.254.0.0/16"
+OLD = re.compile(rf"-A {OLD_CHAIN} -d {re.escape(OLD_DESTINATION)} -i (br-[0-9a-f]{{12}}) -j DROP")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What containers on `bridge` may reach of the machine: the relay, DNS at its name servers, and `host_ports`.
+
+    `relay_ports` are the first and the last port, at the address `relay`; `host_ports` pairs of protocol and port.
+    """
+
+    bridge: str
+    relay: str
+    relay_ports: tuple[int, int]
+    host_ports: tuple[tuple[str, int], ...] = ()
+    name_servers: tuple[str, ...] = ()
+
+
+def protect(policy: Policy) -> str:
+    """Install the rules for IPv4 and IPv6 unless they are there. Returns the problem as a sentence, or "". Idempotent."""
+    if not (INTERFACES / policy.bridge).exists():
+        return _problem(f"{policy.bridge} is not an interface of this machine; is the network a Docker bridge?")
+    try:
+        with held(LOCK):
+            for version, program in _programs():
+                _ensure(program, policy.bridge, rules(policy, version))
+    except (OSError, subprocess.SubprocessError) as error:
+        return _problem(_text(error))
+    return ""
+
+
+def missing(bridge: str) -> str:
+    """The problem as a sentence if this bridge has no rules, else "". Changes nothing."""
+    try:
+        for _, program in _programs():
+            if not any((found := HOOK.fullmatch(rule)) and found[1] == bridge for rule in _listed(program)):
+                return _problem(f"{program} has no rules for {bridge}")
+    except (OSError, subprocess.SubprocessError) as error:
+        return _problem(_text(error))
+    return ""
+
+
+def remove_unused() -> int:
+    """Remove the chains and rules of bridges that are gone; returns how many bridges had some. Others stay."""
+    gone: set[str] = set()
+    try:
+        with held(LOCK):
+            for _, program in _programs():
+                gone |= _remove_chains(program)
+            _remove_old()
+    except (OSError, subprocess.SubprocessError) as error:  # `protect` reports the cause
+        log.debug("firewall rules of removed networks stay: %s", _text(error))
+    return len(gone)
+
+
+def rules(policy: Policy, version: int) -> list[str]:
+    """The chain of a bridge for IP version 4 or 6; pure. Packets that no rule drops are left to other firewall rules."""
+    drop = [network for network in address_policy.UNREACHABLE if network.version == version]
+    found = [
+        *(f"-p icmpv6 --icmpv6-type {kind} -j RETURN" for kind in (NEIGHBOURS if version == 6 else ())),
+        *(
+            f"-d {server} -p {protocol} --dport 53 -j RETURN"
+            for server in _of_version(policy.name_servers, version)
+            for protocol in ("udp", "tcp")
+        ),
+        *(f"-d {network} -j DROP" for network in drop),
+        "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
+        *(
+            f"-d {relay} -p tcp --dport {policy.relay_ports[0]}:{policy.relay_ports[1]} -j RETURN"
+            for relay in _of_version([policy.relay], version)
+        ),
+        *(
+            f"-p {protocol} --dport {port} -m addrtype --dst-type LOCAL -j RETURN"
+            for protocol, port in policy.host_ports
+        ),
+        "-m addrtype --dst-type LOCAL -j DROP",
+        "-m addrtype --dst-type MULTICAST -j DROP",
+    ]
+    return [*found, "-m addrtype --dst-type BROADCAST -j DROP"] if version == 4 else found
+
+
+def name_servers() -> tuple[str, ...]:
+    """The machine's name servers, which Docker's resolver asks from inside containers' namespaces. No loopback ones."""
+    found: list[str] = []
+    for path in RESOLVERS:
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        found += [words[1] for line in lines if len(words := line.split()) > 1 and words[0] == "nameserver"]
+    return tuple(dict.fromkeys(server for server in found if not _is_loopback(server)))
+
+
+def _programs() -> Iterator[tuple[int, str]]:
+    return ((version, program) for version, program in PROGRAMS.items() if version == 4 or IPV6.exists())
+
+
+def _ensure(program: str, bridge: str, wanted: Sequence[str]) -> None:
+    """Replace the bridge's chain in one step, unless it exists with as many rules and is called with their hash."""
+    chain, listed = f"{CHAIN}{bridge}", _listed(program)
+    mark = "pushmill:" + hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:16]
+    hooks = _unhook(listed, bridge)
+    present = sum(line.startswith(f"-A {chain} ") for line in listed)
+    if len(hooks) == 1 and mark in hooks[0] and present == len(wanted):
+        return
+    hook = f"-I PREROUTING -i {bridge} -m comment --comment {mark} -j {chain}"
+    _restore(program, [f":{chain} - [0:0]", *(f"-A {chain} {rule}" for rule in wanted), *hooks, hook])
+
+
+def _unhook(listed: Iterable[str], bridge: str) -> list[str]:
+    """The commands that delete the rules which call a bridge's chain."""
+    found = [line for line in listed if (hook := HOOK.fullmatch(line)) and hook[1] == bridge]
+    return [line.replace("-A", "-D", 1) for line in found]
+
+
+def _listed(program: str) -> list[str]:
+    return _run(program, "-w", str(WAIT_S), "-t", "mangle", "-S").splitlines()
+
+
+def _restore(program: str, lines: Sequence[str]) -> None:
+    """All of the lines or none."""
+    _run(f"{program}-restore", f"--wait={WAIT_S}", "--noflush", stdin="\n".join(["*mangle", *lines, "COMMIT", ""]))
+
+
+def _remove_chains(program: str) -> set[str]:
+    listed = _listed(program)
+    bridges = [line.removeprefix(f"-N {CHAIN}") for line in listed if line.startswith(f"-N {CHAIN}")]
+    gone = {bridge for bridge in bridges if not (INTERFACES / bridge).exists()}
+    for bridge in gone:
+        _restore(program, [*_unhook(listed, bridge), f"-F {CHAIN}{bridge}", f"-X {CHAIN}{bridge}"])
+    return gone
+
+
+def _remove_old() -> None:
+    """Remove what earlier versions put into Docker's own chain, for bridges that are gone or have a chain of ours."""
+    try:
+        listed = _run(PROGRAMS[4], "-w", str(WAIT_S), "-S", OLD_CHAIN).splitlines()
+    except subprocess.SubprocessError:  # no such chain
+        return
+    listed_now = _listed(PROGRAMS[4])
+    for bridge in (found[1] for line in listed if (found := OLD.fullmatch(line))):
+        if _unhook(listed_now, bridge) or not (INTERFACES / bridge).exists():
+            _run(PROGRAMS[4], "-w", str(WAIT_S), "-D", OLD_CHAIN, "-i", bridge, "-d", OLD_DESTINATION, "-j", "DROP")
+
+
+def _run(program: str, *arguments: str, stdin: str = "") -> str:
+    command = [program, *arguments]
+    return subprocess.run(
+        command, input=stdin, capture_output=True, text=True, errors="replace", check=True, timeout=TIMEOUT_S
+    ).stdout
+
+
+def _of_version(given: Iterable[str], version: int) -> list[str]:
+    """Those that are addresses of this version, without a zone."""
+    found = []
+    for text in given:
+        try:
+            ip = ipaddress.ip_address(text.partition("%")[0])
+        except ValueError:
+            continue
+        found += [str(ip)] if ip.version == version else []
+    return found
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return True
+
+
+def _problem(why: str) -> str:
+    return f"Containers can reach this machine and metadata services of clouds: {why}"
+
+
+def _text(error: Exception) -> str:
+    """The cause and what to do about it, in one line."""
+    if isinstance(error, FileNotFoundError):
+        return f"there is no {error.filename}: install the package iptables, whichever backend Docker uses"
+    if isinstance(error, PermissionError):
+        return f"{error}: only root can make firewall rules"
+    said = " ".join(str(getattr(error, "stderr", "") or error).split())[:300]
+    return f"{said} (only root can make firewall rules)" if "root" in said or "denied" in said else said
+
+
+if __name__ == "__main__":  # `pushmill doctor`, which imports nothing of the runner's, asks so
+    print(missing(sys.argv[1]))

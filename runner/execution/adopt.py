@@ -1,0 +1,83 @@
+"""What a slot does before it takes jobs: it finishes the executions on this machine that nobody keeps."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from core.errors import PushmillError
+from runner import cleanup, quarantine
+from runner.execution.context import Run
+from runner.execution.stages import acknowledged, claim, conclude, discard, execute, open_relay, start_container
+from runner.execution.upload import upload
+from runner.execution.wait import keep
+from runner.host import Host
+from runner.state_dir import locked, read_json
+
+log = logging.getLogger(__name__)
+
+
+def recover(host: Host) -> None:
+    """Finish or discard every execution found in the directory without a keeper."""
+    host.executions.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for directory in sorted(host.executions.iterdir()):
+        try:
+            _recover_or_move_aside(host, directory)
+        except (PushmillError, OSError):
+            log.exception("execution %s cannot be taken up", directory.name)
+
+
+def recover_one(host: Host, execution: str) -> bool:
+    """The same for one execution, if there is anything of it here; false when it cannot be adopted and is given up."""
+    directory = host.executions / execution
+    return _recover_or_move_aside(host, directory) if directory.exists() else True
+
+
+def _recover_or_move_aside(host: Host, directory: Path) -> bool:
+    """Docker, the disk and the server may be well again at the next start; any other failure would come again."""
+    try:
+        _recover(host, directory)
+    except (PushmillError, OSError):
+        raise
+    except Exception:
+        log.exception("execution %s cannot be adopted", directory.name)
+        with locked(directory) as ours:
+            if ours:
+                cleanup.remove_containers(host, directory.name)
+                quarantine.move(host.directory, directory)
+        return False
+    return True
+
+
+def _recover(host: Host, directory: Path) -> None:
+    with locked(directory) as ours:
+        if not ours:
+            return
+        state = read_json(directory / "state.json")
+        if not state or not (directory / "spool").exists():
+            discard(host, directory)
+            return
+        if (directory / "container.json").exists():
+            adopt(host, directory, state["attempt"], state["claimed_at"])
+            return
+        cleanup.remove_containers(host, directory.name)
+    execute(host, directory.name, state["attempt"], resume=True)
+
+
+def adopt(host: Host, directory: Path, attempt: int, claimed_at: float) -> None:
+    """Keep the container of an execution whose process died. Its caller holds the lock."""
+    spec = claim(host, directory, attempt, resume=True)
+    if spec is None:
+        return
+    offsets = acknowledged(host, spec)
+    with Run(host, spec, directory, claimed_at, offsets) as run:
+        run.container_id = read_json(directory / "container.json")
+        run.status(f"Runner {host.settings.name} took it up again")
+        open_relay(run, {})
+        conclude(run, lambda: upload(run, keep(_started(run))))
+
+
+def _started(run: Run) -> Run:
+    """The process may have died between making and starting the container; starting twice is harmless."""
+    start_container(run)
+    return run

@@ -1,0 +1,133 @@
+"""What the stages of one execution share: its lease, its log, its directory, its way to say something."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from core.wire import ExecutionSpec
+from runner.clock import steady
+from runner.containers.engine import EngineAway
+from runner.execution.lease import Lease
+from runner.execution.limits import limits
+from runner.execution.relay import Relay
+from runner.host import Host, memory_bytes
+from runner.logs.masking import Masker
+from runner.logs.progress import Progress
+from runner.logs.shipper import Follower
+from runner.logs.spool import StatusWriter
+from runner.state_dir import remember_secrets
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.05
+AWAY_S = 0.5  # between two looks whether Docker is back
+
+Result = TypeVar("Result")
+
+
+class Cancelled(Exception):
+    """Raised by a stage before the container that was told to stop, or ran out of time."""
+
+
+class Run:
+    """One execution in the hands of this process. Entering starts the heartbeat and the log, leaving ends both."""
+
+    def __init__(
+        self, host: Host, spec: ExecutionSpec, directory: Path, claimed_at: float, offsets: Mapping[str, int]
+    ) -> None:
+        self.host, self.spec, self.directory, self.claimed_at = host, spec, directory, claimed_at
+        self.container_id = ""
+        self.relay: Relay | None = None
+        self.limits = limits(host.settings, spec, memory_bytes())
+        limit = self.limits.time_s
+        self.lease = Lease(host.reporter, spec.uuid, spec.attempt, claimed_at + limit if limit else None)
+        masker = Masker(remember_secrets(directory, spec.secret_values()))
+        self.reporter = host.reporter.with_give_up(lambda: self.lease.lost, masker)
+        spool = directory / "spool"
+        self.status = StatusWriter(spool, masker)
+        self.progress = Progress(spool, [masker.mask_text(command) for command in spec.commands])
+        self.follower = Follower(
+            spool,
+            self.reporter,
+            spec.uuid,
+            spec.attempt,
+            offsets=offsets,
+            limit=spec.log_bytes,
+            progress=self.progress,
+            status=self.status,
+            masker=masker,
+            clock=self.lease.clock,
+        )
+
+    def __enter__(self) -> Self:
+        self.lease.start()
+        self.follower.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.lease.close()
+        self.follower.close()
+        if self.relay is not None:
+            self.relay.close()
+        self.progress.close()
+        self.status.close()
+        self.reporter.close()
+
+    @property
+    def seconds(self) -> float:
+        """Since the claim; 0 when the machine started anew in between."""
+        return max(0.0, steady() - self.claimed_at)
+
+    def check(self) -> None:
+        """Raise Cancelled when the stage should not go on."""
+        if self.lease.cancelled():
+            raise Cancelled
+
+
+def over_restarts(run: Run, call: Callable[[], Result], mend: Callable[[], object] = lambda: None) -> Result:
+    """What the call returns; where Docker went away in the middle of it, it is done again when Docker is back and mended."""
+    while True:
+        try:
+            return call()
+        except EngineAway as away:
+            log.warning("%s", away)
+        run.status("Docker does not answer: waiting for it")
+        while not run.host.engine.answers():
+            run.check()
+            time.sleep(AWAY_S)
+        mend()
+
+
+class Task(Generic[Result]):
+    """A call in a thread of its own. The thread is given up, not stopped, when the run is cancelled."""
+
+    def __init__(self, call: Callable[[], Result]) -> None:
+        self._call = call
+        self._done = threading.Event()
+        self._result: Result | None = None
+        self._error: BaseException | None = None
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def result(self, run: Run) -> Result:
+        """Wait for the call; raises what it raised, or Cancelled."""
+        while not self._done.wait(POLL_S):
+            run.check()
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]  # None is a Result of a call that returns None
+
+    def _run(self) -> None:
+        try:
+            self._result = self._call()
+        except BaseException as error:  # noqa: BLE001  # belongs to who waits
+            self._error = error
+        finally:
+            self._done.set()

@@ -1,0 +1,86 @@
+"""The lease on one execution: a thread that extends it each second and brings back what the server wants."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from core.errors import Conflict, PushmillError
+from core.wire import LeaseOrders
+from runner.clock import ServerClock, steady
+from runner.server_client import Reporter
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 1.0
+
+
+class Lease:
+    """`stop` is "" | "stop" | "kill" and never goes back; `lost` means that the execution is no longer ours.
+
+    A server that cannot be reached changes nothing: the execution goes on. `time_limit_at` is of `steady()`.
+    """
+
+    def __init__(self, reporter: Reporter, execution: str, attempt: int, time_limit_at: float | None = None) -> None:
+        self.stop = ""
+        self.lost = False
+        self.clock = ServerClock()
+        self._trouble = ""
+        self._reporter = reporter.with_give_up(lambda: self.lost)
+        self._execution, self._attempt = execution, attempt
+        self._time_limit_at = time_limit_at
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def renew(self) -> LeaseOrders | None:
+        """One heartbeat, now; None when the server did not answer. Raises Conflict when the lease is lost."""
+        sent = time.time()
+        try:
+            orders = self._reporter.heartbeat(self._execution, self._attempt)
+        except Conflict:
+            self.lost = True
+            raise
+        except PushmillError as error:
+            self._say_once(error)
+            return None
+        self.clock.note(sent, time.time(), orders.server_us)
+        self._trouble = ""
+        if orders.stop == "kill" or (orders.stop and not self.stop):
+            self.stop = orders.stop
+        return orders
+
+    def _say_once(self, error: PushmillError) -> None:
+        """A server may be away for hours, and this comes each second."""
+        if str(error) != self._trouble:
+            log.warning("no heartbeat of execution %s: %s", self._execution, error)
+        self._trouble = str(error)
+
+    def expired(self) -> bool:
+        """The step's time limit has passed."""
+        return self._time_limit_at is not None and steady() >= self._time_limit_at
+
+    def cancelled(self) -> bool:
+        """No stage that comes before the container should go on."""
+        return self.lost or bool(self.stop) or self.expired()
+
+    def abandoned(self) -> bool:
+        """Nobody wants to hear of this execution from us, or waits for it."""
+        return self.lost or self.stop == "kill"
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.renew()
+            except Conflict:
+                log.warning("the lease on execution %s is lost", self._execution)
+                break
+            if self._closed.wait(INTERVAL_S):
+                break
+        self._reporter.close()

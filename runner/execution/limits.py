@@ -1,0 +1,31 @@
+"""What one execution is held to: the tighter of what the runner and the step say; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.config import RunnerConfig
+from core.wire import ExecutionSpec, tighter
+from runner.execution import step_controls
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bytes, processors, processes and threads, seconds; 0 is no limit."""
+
+    memory: int
+    cpus: float
+    pids: int
+    time_s: float
+    no_output_s: float
+
+
+def limits(settings: RunnerConfig, spec: ExecutionSpec, machine_memory: int) -> Limits:
+    wanted = step_controls.read(spec.environment_variables)
+    return Limits(
+        memory=tighter(settings.memory.of(machine_memory), spec.memory),
+        cpus=tighter(settings.cpus, tighter(spec.cpus, wanted.cpus)),
+        pids=settings.pids,
+        time_s=spec.time_limit_s or 0.0,
+        no_output_s=spec.no_output_limit_s or 0.0,
+    )

@@ -1,0 +1,68 @@
+"""How a container ended → the final report; pure."""
+
+from __future__ import annotations
+
+from core.states import FailureReason, State
+from core.wire import FinalReport
+from runner.containers.specs import Exit
+from runner.execution.limits import Limits
+from runner.formats import duration_text, size_text
+from runner.logs.progress import Event, Progress, code_name
+
+
+def failed(attempt: int, reason: FailureReason, message: str, exit_code: int | None = None) -> FinalReport:
+    state = State.ERROR
+    return FinalReport(attempt=attempt, state=state, failure_reason=reason, message=message, exit_code=exit_code)
+
+
+def stopped(attempt: int, exit_code: int | None = None) -> FinalReport:
+    return FinalReport(attempt=attempt, state=State.STOPPED, exit_code=exit_code)
+
+
+def ending(
+    attempt: int, exited: Exit, asked: State | FailureReason | None, progress: Progress, limits: Limits
+) -> FinalReport:
+    """The report of a container that ran. `asked` is why the runner ended it, None when it ended by itself.
+
+    PID 1 notes the script's end before its own; without the note a signal from outside ended the container.
+    """
+    code = exited.code
+    if asked is State.STOPPED:
+        return stopped(attempt, code)
+    if isinstance(asked, FailureReason):
+        return failed(attempt, asked, _asked(asked, limits), code)
+    if code == 0:
+        return FinalReport(attempt=attempt, state=State.COMPLETE, exit_code=0)
+    if exited.oom_killed:
+        return failed(attempt, FailureReason.OUT_OF_MEMORY, _out_of_memory(limits), code)
+    if progress.out_of_pids:
+        message = f"It reached the limit of {limits.pids:,} processes and threads"
+        return failed(attempt, FailureReason.PIDS, message, code)
+    if progress.ended is None and code >= 128:
+        detail = exited.error or f"exit code {code_name(code)}"
+        message = f"The container was ended from outside ({detail}); did Docker or the machine restart?"
+        return failed(attempt, FailureReason.INTERRUPTED, message, code)
+    if progress.ended is None and not progress.started:
+        message = (
+            f"The container ended with {code} before the commands began; is the image for this machine's processor?"
+        )
+        return failed(attempt, FailureReason.IMAGE, message, code)
+    return failed(attempt, FailureReason.COMMAND_FAILED, _command(code, progress), code)
+
+
+def _asked(reason: FailureReason, limits: Limits) -> str:
+    if reason is FailureReason.TIME_LIMIT:
+        return f"It ran longer than its time limit of {duration_text(limits.time_s)}"
+    return f"It printed nothing for longer than its no-output limit of {duration_text(limits.no_output_s)}"
+
+
+def _out_of_memory(limits: Limits) -> str:
+    if not limits.memory:
+        return "The kernel ended a process of it: the machine ran out of memory"
+    return f"The kernel ended a process of it at its memory limit of {size_text(limits.memory)}"
+
+
+def _command(code: int, progress: Progress) -> str:
+    event = progress.failed or Event("exit", progress.started, code)
+    sentence = progress.sentence(event) if event.command and event.code == code else None
+    return sentence or f"The script exited with {code_name(code)}"

@@ -1,0 +1,150 @@
+"""Store the outputs of one execution on the server. Each file stands for itself: one that cannot be stored loses no other."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from core import datum
+from core.errors import Conflict, Denied, ExecutionFailed, NotFound, PushmillError
+from core.states import FailureReason, State
+from core.wire import ExecutionSpec, FinalReport
+from runner import outputs
+from runner.execution.context import Run
+from runner.execution.outcome import failed, stopped
+from runner.formats import size_text
+from runner.outputs import OutputFile, Remarks
+from runner.server_client import Rejected, Reporter, Unavailable
+
+SIDECARS = (
+    f"Files *{datum.SIDECAR} and {datum.SIDECAR_OF_ALL} have no effect here yet: their tags, aliases and dataset versions are"
+    " not created; the files are stored as outputs, and pipelines do not pass them on"
+)
+
+
+def upload(run: Run, report: FinalReport) -> FinalReport:
+    """Store what the container left in /valohai/outputs; returns the report, changed when that failed or was stopped."""
+    asked_before = run.lease.stop
+
+    def given_up() -> bool:
+        return run.lease.abandoned() or run.lease.stop != asked_before
+
+    reporter = run.host.reporter.with_give_up(given_up, on_full=_once(run.status))
+    stored = _Stored(Remarks(run.status))
+    complete = report.state == State.COMPLETE
+    try:
+        problem = _store_all(run, reporter, stored)
+    except Unavailable:
+        run.status(f"Stopped after {stored.count} outputs")
+        return stopped(report.attempt, report.exit_code) if complete else report
+    finally:
+        reporter.close()
+    if stored.count:
+        run.status(stored.sentence())
+    if stored.sidecars:
+        run.status(SIDECARS)
+    if not problem:
+        return report
+    run.status(f"Outputs: {problem}")
+    return failed(report.attempt, FailureReason.OUTPUT, problem, report.exit_code) if complete else report
+
+
+def _once(status: Callable[[str], None]) -> Callable[[str], None]:
+    """Says that the server is full, the first time."""
+    told = False
+
+    def on_full(reason: str) -> None:
+        nonlocal told
+        if not told:
+            status(f"Outputs wait on the runner: {reason}")
+        told = True
+
+    return on_full
+
+
+@dataclass
+class _Stored:
+    """What has been stored so far, and the first file that could not be."""
+
+    remarks: Remarks
+    count: int = 0
+    size: int = 0
+    failed: int = 0
+    sidecars: int = 0
+    first: str = ""
+    names: set[str] = field(default_factory=set)
+
+    def obstacle(self, name: str) -> str:
+        """Why a file of this name cannot be stored; "" when it can be tried."""
+        if name in self.names:  # bytes that are not UTF-8 are written as %XX, which may be the name of another file
+            return "another output has the same name"
+        return datum.name_problem(name)
+
+    def add(self, file: OutputFile) -> None:
+        self.names.add(file.name)
+        self.sidecars += datum.is_sidecar(file.name, self.names)  # they come after the file that they describe
+        self.count += 1
+        self.size += file.size
+
+    def fail(self, file: OutputFile, reason: str) -> None:
+        self.failed += 1
+        self.first = self.first or f"{outputs.shown(file.name)}: {reason}"
+        self.remarks.add(file.name, f"cannot be stored: {reason}")
+
+    def sentence(self) -> str:
+        return f"Uploaded {self.count} output{'s' if self.count > 1 else ''}, {size_text(self.size)}"
+
+    def problem(self) -> str:
+        if not self.failed:
+            return ""
+        of_all = f"{self.failed:,} of {self.failed + self.count:,} output files cannot be stored"
+        return f"{of_all}{', the first is ' if self.failed > 1 else ': '}{self.first}"
+
+
+def _store_all(run: Run, reporter: Reporter, stored: _Stored) -> str:
+    """Store one file after the other; what is missing in the end. Raises Conflict and Unavailable."""
+    spec, limit = run.spec, ""
+    files = outputs.collect(
+        run.directory / "outputs", max_count=spec.output_count, max_bytes=spec.output_bytes, remarks=stored.remarks
+    )
+    try:
+        for file in files:
+            if reason := stored.obstacle(file.name) or _store(spec, reporter, file):
+                stored.fail(file, reason)
+            else:
+                stored.add(file)
+    except ExecutionFailed as failure:
+        limit = str(failure)
+    stored.remarks.finish()
+    return ". ".join(filter(None, (stored.problem(), limit)))
+
+
+def _store(spec: ExecutionSpec, reporter: Reporter, file: OutputFile) -> str:
+    """Store a file; the reason if it cannot be. Raises Conflict and Unavailable, which concern all files."""
+    try:
+        reporter.upload(spec.uuid, spec.attempt, _datum(spec, file.name), file.name, file.open, file.size)
+    except Unavailable:
+        raise
+    except NotFound as error:  # the execution is gone, with its project
+        raise Conflict(str(error)) from None
+    except Conflict:
+        _check_lease(spec, reporter)
+        return "it is stored already with other content"
+    except Rejected as rejected:
+        return rejected.reason
+    except PushmillError as error:
+        return str(error)
+    return ""
+
+
+def _check_lease(spec: ExecutionSpec, reporter: Reporter) -> None:
+    """Raise Conflict when the execution is no longer ours; otherwise the conflict was about one file."""
+    with suppress(Unavailable, Denied):
+        reporter.heartbeat(spec.uuid, spec.attempt)
+
+
+def _datum(spec: ExecutionSpec, name: str) -> str:
+    """The uuid of an output: the same when the upload is done again after a death in the middle of it."""
+    return str(uuid.uuid5(uuid.UUID(spec.uuid), f"{spec.attempt}/{name}"))

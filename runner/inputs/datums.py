@@ -1,0 +1,55 @@
+"""Outputs of earlier executions that are inputs of this one: the server has them, and gives them to who holds its lease."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import BinaryIO
+
+from core import datum
+from core.errors import ExecutionFailed, NotFound
+from core.states import FailureReason
+from core.wire import DatumSpec, ExecutionSpec
+from runner.server_client import Reporter, Unavailable
+
+
+class Datums:
+    """What the `datum://` URLs of one execution stand for. `reporter` gives up when the execution is cancelled."""
+
+    def __init__(self, reporter: Reporter, spec: ExecutionSpec) -> None:
+        self._reporter, self._execution, self._attempt = reporter, spec.uuid, spec.attempt
+        self._known = spec.datum_specs()
+
+    def named(self, url: str) -> DatumSpec | None:
+        """The output that a URL names; None for any other URL. Raises ExecutionFailed for one that it may not read."""
+        uuid = datum.uuid_of(url)
+        if uuid is None:
+            return None
+        if uuid not in self._known:
+            raise _failed(f"{url} is no output that this execution may read")
+        return self._known[uuid]
+
+    def receive(self, found: DatumSpec, file: BinaryIO, progress: Callable[[int, int | None], None]) -> None:
+        """Write all of an output to an empty file. `progress` gets bytes so far and in all. Raises ExecutionFailed."""
+        sha256, size = hashlib.sha256(), 0
+
+        def write(chunk: bytes) -> None:
+            nonlocal size
+            file.write(chunk)
+            sha256.update(chunk)
+            size += len(chunk)
+            progress(size, found.size)
+
+        url = datum.url_of(found.uuid)
+        try:
+            self._reporter.fetch(self._execution, self._attempt, found.uuid, write)
+        except Unavailable:
+            raise _failed("the execution was stopped while inputs were fetched") from None
+        except NotFound:
+            raise _failed(f"{url} ({found.name[:100]!r}) is no longer on the server") from None
+        if sha256.hexdigest() != found.sha256:
+            raise _failed(f"{url} is damaged: its sha256 was {found.sha256} and is {sha256.hexdigest()}")
+
+
+def _failed(message: str) -> ExecutionFailed:
+    return ExecutionFailed(FailureReason.INPUT, message)

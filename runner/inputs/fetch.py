@@ -1,0 +1,210 @@
+"""The inputs of an execution: fetched over HTTP(S) or, as outputs of others, from the server; through a cache."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from core import datum
+from core.errors import ExecutionFailed
+from core.states import FailureReason
+from core.wire import DatumSpec, InputSpec
+from runner.formats import size_text
+from runner.inputs.cache import Cache
+from runner.inputs.datums import Datums
+from runner.inputs.download import Downloaded, Rules, parsed, shown
+
+IN_CONTAINER = "/valohai/inputs"
+MAX_NAME = 255  # bytes of one name on Linux
+PROGRESS_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputFile:
+    """One file. `path` is where the container finds it; `uri` is the URL as given, credentials included.
+
+    Size and sums are None while an on-demand file is not fetched. `datum_id` is the uuid of an output of the server.
+    """
+
+    name: str
+    path: str
+    uri: str
+    size: int | None = None
+    md5: str | None = None
+    sha1: str | None = None
+    sha256: str | None = None
+    datum_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedInput:
+    """One declared input. `input_id` is set exactly when it is on demand and has files that are not fetched."""
+
+    name: str
+    files: list[InputFile]
+    on_demand: bool = False
+    input_id: str | None = None
+
+
+def fetch(
+    specs: list[InputSpec],
+    inputs_dir: Path,
+    cache: Path,
+    *,
+    datums: Datums,
+    allow_hosts: tuple[str, ...],
+    ignore_cache: bool,
+    status: Callable[[str], None],
+    cancelled: Callable[[], bool],
+    limit: int,
+) -> list[FetchedInput]:
+    """Fill `inputs_dir/<input>/<file>`: one directory per declared input, empty ones too, writable by any user.
+
+    `limit` bounds the bytes of all inputs together. What is on demand is named, not fetched, but for outputs of the
+    server, which the program could not fetch. Where two URLs of an input have the same file name, the last wins. With
+    `ignore_cache` files are fetched anew, and kept for the next one. `keep_directories` changes nothing for a plain URL,
+    which has no root to count from. Raises ExecutionFailed, also once `cancelled()` is true.
+    """
+    store = Cache(cache / "inputs", ignore=ignore_cache)
+    fetched = []
+    for spec in specs:
+        with _errors_about(spec.name):
+            directory = _directory(inputs_dir, spec.name)
+            files = []
+            for name, url in _targets(spec, datums, status).items():
+                if spec.on_demand and datums.named(url) is None:
+                    files.append(_file(spec.name, name, url))
+                    continue
+                rules = Rules(allow_hosts=allow_hosts, cancelled=cancelled, progress=_Progress(spec.name, name, status))
+                got, how = _obtain(store, datums, url, _place(directory, name), rules, limit)
+                status(f"{spec.name}: {name} {how}, {size_text(got.size)}, sha256 {got.sha256}")
+                limit -= got.size
+                files.append(_file(spec.name, name, url, got))
+            fetched.append(_fetched(spec, files))
+    return fetched
+
+
+def _obtain(
+    store: Cache, datums: Datums, url: str, target: Path, rules: Rules, limit: int
+) -> tuple[Downloaded | DatumSpec, str]:
+    """Put what a URL stands for at `target`; what it is, and how it was come by in words."""
+    found = datums.named(url)
+    if found is None:
+        return store.obtain(url, target, rules, limit)
+    if found.size > limit:
+        message = f"{url} is larger than the {size_text(limit)} that are left for inputs"
+        raise ExecutionFailed(FailureReason.INPUT, message)
+    return found, store.obtain_content(
+        found.sha256, found.size, target, lambda file: datums.receive(found, file, rules.progress)
+    )
+
+
+@contextlib.contextmanager
+def _errors_about(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ExecutionFailed as error:
+        raise ExecutionFailed(error.reason, f'input "{name[:100]}": {error}') from None
+    except OSError as error:
+        raise ExecutionFailed(FailureReason.INPUT, f'input "{name[:100]}" cannot be stored: {error}') from None
+
+
+class _Progress:
+    """A status line every ten seconds of a download."""
+
+    def __init__(self, input_name: str, file_name: str, status: Callable[[str], None]) -> None:
+        self._what, self._status, self._last = f"{input_name}: {file_name}", status, time.monotonic()
+
+    def __call__(self, size: int, total: int | None) -> None:
+        if time.monotonic() - self._last >= PROGRESS_S:
+            self._last = time.monotonic()
+            of = f" of {size_text(total)}" if total else ""
+            self._status(f"{self._what} {size_text(size)}{of} so far")
+
+
+def _directory(inputs_dir: Path, name: str) -> Path:
+    directory = inputs_dir / _checked_name(name, "an input")
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o777)
+    return directory
+
+
+def _place(directory: Path, name: str) -> Path:
+    """Where a file goes, below directories that any user may write to."""
+    for part in PurePosixPath(name).parts[:-1]:
+        directory = directory / part
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o777)
+    return directory / PurePosixPath(name).name
+
+
+def _targets(spec: InputSpec, datums: Datums, status: Callable[[str], None]) -> dict[str, str]:
+    """File name, with directories where they are kept → URL, in the order of the URLs that stay."""
+    rename = None
+    if spec.filename is not None and len(spec.urls) == 1:
+        rename = _checked_name(spec.filename, "a file")
+    elif spec.filename is not None and spec.urls:
+        status(
+            f"{spec.name}: the filename {spec.filename!r} is for one file; {len(spec.urls)} are given, it is ignored"
+        )
+    targets: dict[str, str] = {}
+    for url in spec.urls:
+        found = datums.named(url)
+        name = rename or (_name_of_datum(found, spec.keep_directories) if found else _name_of(url))
+        if targets.pop(name, None) is not None:
+            status(f"{spec.name}: {name} is given twice; {url if found else shown(parsed(url))} is used")
+        targets[name] = url
+    _check_directories(targets)
+    return targets
+
+
+def _name_of(url: str) -> str:
+    """The last segment of the path, decoded, fit for a file name."""
+    return _fit(unquote((parsed(url).path or "").rpartition("/")[2]))
+
+
+def _name_of_datum(found: DatumSpec, keep_directories: str) -> str:
+    """Where it lay as an output, fit for a path below the input's directory; its last part when none are kept.
+
+    A single output has no wildcard, so `suffix` keeps what `full` keeps.
+    """
+    parts = [_fit(part) for part in found.name.split("/") if part not in ("", ".", "..")] or ["download"]
+    return parts[-1] if keep_directories == "none" else "/".join(parts)
+
+
+def _check_directories(names: Collection[str]) -> None:
+    for parent in (str(parent) for name in names for parent in PurePosixPath(name).parents):
+        if parent in names:
+            message = f"{parent!r} is the name of a file and of a directory of others: both cannot be there"
+            raise ExecutionFailed(FailureReason.INPUT, message)
+
+
+def _fit(segment: str) -> str:
+    name = "".join("_" if c in "/\\" or not c.isprintable() else c for c in segment)
+    name = name.encode("utf-8", "replace")[-MAX_NAME:].decode("utf-8", "ignore")  # the end has the extension
+    return "download" if name in ("", ".", "..") else name
+
+
+def _checked_name(name: str, what: str) -> str:
+    if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name) or len(os.fsencode(name)) > MAX_NAME:
+        raise ExecutionFailed(FailureReason.INPUT, f"{name[:100]!r} cannot name {what}: use letters, digits, '-', '_'")
+    return name
+
+
+def _fetched(spec: InputSpec, files: list[InputFile]) -> FetchedInput:
+    later = spec.on_demand and any(file.size is None for file in files)
+    input_id = str(uuid.uuid4()) if later else None
+    return FetchedInput(name=spec.name, files=files, on_demand=spec.on_demand, input_id=input_id)
+
+
+def _file(input_name: str, name: str, url: str, got: Downloaded | DatumSpec | None = None) -> InputFile:
+    path = f"{IN_CONTAINER}/{input_name}/{name}"
+    file = InputFile(name=name, path=path, uri=url, datum_id=datum.uuid_of(url))
+    return replace(file, size=got.size, md5=got.md5, sha1=got.sha1, sha256=got.sha256) if got else file

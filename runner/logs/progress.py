@@ -1,0 +1,112 @@
+"""Which command of the step runs, from the `commands` file that the script and main.sh append to.
+
+The container can write anything there: only lines of the exact shape count, and only as many as there are commands.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.wire import MARK_BEGIN, MARK_END
+from runner.logs.spool import open_file
+
+OUT_OF_PIDS = b"pids"  # what main.sh writes when the kernel refused a process or thread
+LINE = re.compile(rb"(start|exit|end) ([0-9]{1,6})(?: ([0-9]{1,3}))?")
+SHOWN = 300  # characters of a command in a sentence
+READ_LIMIT = 256 * 1024
+
+
+def code_name(code: int) -> str:
+    """An exit code, with the name of the signal that a shell encodes in it."""
+    try:
+        return f"{code} ({signal.Signals(code - 128).name})"
+    except ValueError:
+        return str(code)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`kind` is start, exit, pids or end; `command` counts from 1 (0 for the last two); `code` is 0 for start and pids."""
+
+    kind: str
+    command: int
+    code: int = 0
+
+    @property
+    def mark(self) -> bytes:
+        """What the script writes into both streams at this point; see web.config.steps.script."""
+        text = f"start {self.command}" if self.kind == "start" else f"exit {self.command} {self.code}"
+        return f"{MARK_BEGIN}{text}{MARK_END}".encode()
+
+
+class Progress:
+    """Follows the `commands` file of one execution."""
+
+    def __init__(self, spool: Path, commands: list[str]) -> None:
+        self._descriptor = open_file(spool, "commands")
+        self._commands = commands
+        self._position = 0
+        self._rest = b""
+        self._events_left = 4 * len(commands) + 4
+        self.started = 0  # the last command that began
+        self.failed: Event | None = None  # the last command that returned non-zero
+        self.out_of_pids = False  # the kernel refused it a process or thread
+        self.ended: int | None = None  # the script's exit code as PID 1 saw it
+
+    def poll(self) -> list[Event]:
+        """What happened since the last call."""
+        room = READ_LIMIT - self._position
+        data = os.pread(self._descriptor, max(0, min(room, 16 * 1024)), self._position)
+        self._position += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        events = [event for line in lines if (event := self._event(line)) is not None]
+        for event in events:
+            self._note(event)
+        return events
+
+    def sentence(self, event: Event) -> str | None:
+        """What a person is told of an event; None for what needs no word."""
+        where = f"Command {event.command} of {len(self._commands)}"
+        if event.kind == "start":
+            return f"{where}: {self._shown(event.command)}"
+        if event.kind == "exit" and event.code:
+            return f"{where} exited with {code_name(event.code)}: `{self._shown(event.command)}`"
+        return None
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def _event(self, line: bytes) -> Event | None:
+        match = LINE.fullmatch(line)
+        if self._events_left <= 0 or (match is None and line != OUT_OF_PIDS):
+            return None
+        if match is None:
+            self._events_left -= 1
+            return Event("pids", 0)
+        kind, number, code = match.group(1).decode(), int(match.group(2)), match.group(3)
+        if kind == "end":
+            event = Event(kind, 0, number)
+        elif 1 <= number <= len(self._commands) and (code is None) == (kind == "start"):
+            event = Event(kind, number, int(code or 0))
+        else:
+            return None
+        self._events_left -= 1
+        return event
+
+    def _note(self, event: Event) -> None:
+        if event.kind == "start":
+            self.started = event.command
+        elif event.kind == "pids":
+            self.out_of_pids = True
+        elif event.kind == "end":
+            self.ended = event.code
+        elif event.code:
+            self.failed = event
+
+    def _shown(self, number: int) -> str:
+        first, *more = self._commands[number - 1].strip().split("\n")
+        return first[:SHOWN] + ("…" if more or len(first) > SHOWN else "")

@@ -1,0 +1,315 @@
+"""Ships the log of one execution: tails the spool's three streams and posts what is new, in one thread."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import Conflict, PushmillError
+from core.wire import LogBatch
+from runner.clock import ServerClock, steady
+from runner.formats import size_text
+from runner.logs.line_assembler import Lines
+from runner.logs.masking import Masker
+from runner.logs.progress import Progress
+from runner.logs.spool import StatusWriter, Tail
+from runner.server_client import Reporter
+
+log = logging.getLogger(__name__)
+
+ORDER = ("status", "stdout", "stderr")  # within one poll: "Command 1 of 2: …" before what it printed
+EAGER_POLL_S, QUIET_POLL_S = 0.005, 0.05
+EAGER_S = 10.0  # after the start and after each growth
+BATCH_INTERVAL_S, BATCH_BYTES = 0.05, 256 * 1024  # post at most so often, or when so much is there
+FLOOD_INTERVAL_S = 0.5  # past twice its limit a stream is sent at most so often, 4 MiB each time
+PREVIEW_S = 2.0  # an unfinished line is shown so often, if it has changed
+TRACE_INTERVAL_S = 1.0
+MARK_DELAY_BYTES = 4 * 1024 * 1024  # that others print until a mark is in the file, at the very most
+GRACE_S = 1.0  # for a mark to come out of its pipe after the script wrote it
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A sentence about a command, which belongs where both streams have `mark`, but before `latest` by stream."""
+
+    mark: bytes
+    sentence: str
+    seen_at: float
+    latest: Mapping[str, int]
+
+
+class Stream:
+    """A tail and its clock. Whatever is unread now was printed between `seen_at` and the file's last change.
+
+    Times are of `steady()`, except for those of what was printed: `seen_at`, and `changed_at` of the unfinished line.
+    """
+
+    def __init__(self, tail: Tail, acknowledged: int, seen_at: float) -> None:
+        self.tail = tail
+        self.acknowledged = acknowledged
+        self.seen_at = seen_at
+        self.size = tail.size
+        self.changed_at = tail.modified
+        self.grew_at = steady() - max(0.0, time.time() - tail.modified)
+        self.read_at = 0.0
+        self.posted_at = steady()
+        self.told_full = False
+        self.previewed: tuple[int, bytes] | None = None
+        self.passed = -1  # the number of the last mark that was passed
+
+    def notice(self, now: float) -> None:
+        """Look at the size."""
+        size = self.tail.size
+        if size != self.size:
+            self.size, self.changed_at, self.grew_at = size, now, steady()
+        elif not self.tail.unread:
+            self.seen_at = now
+
+    def due(self, now: float, ended: bool) -> bool:
+        unread = self.tail.unread
+        if self.tail.stream == "status":
+            return unread > 0  # at once, before anything that is printed later
+        if self.tail.is_flood and not ended:
+            return unread > 0 and now - self.read_at >= FLOOD_INTERVAL_S
+        return unread > 0 and (ended or unread >= BATCH_BYTES or now - self.read_at >= BATCH_INTERVAL_S)
+
+    def unfinished_due(self, ended: bool) -> bool:
+        """The unfinished line is whole: nothing follows."""
+        return ended and self.tail.unfinished and not self.tail.unread
+
+    def preview_due(self) -> bool:
+        return self.tail.unfinished and self.tail.stream != "status" and steady() - self.posted_at >= PREVIEW_S
+
+    def read(self, now: float, is_mark: Callable[[bytes], bool], ended: bool) -> tuple[Lines | None, float, float]:
+        """The next whole lines, and between which times they were printed."""
+        unread, first = self.tail.unread, self.seen_at
+        lines = self.tail.read(is_mark, quiet=ended or steady() - self.grew_at >= GRACE_S)
+        share = (unread - self.tail.unread) / unread
+        printed_at = max(first, min(now, self.tail.modified))
+        self.seen_at = first + (printed_at - first) * min(1.0, max(0.0, share))
+        self.read_at = steady()
+        return lines, first, self.seen_at
+
+
+class Follower:
+    """Follows the streams of one execution from `offsets` until closed.
+
+    It leaves the time of its last look in the spool, so that who comes after it can date what was printed in between.
+    """
+
+    def __init__(
+        self,
+        spool: Path,
+        reporter: Reporter,
+        execution: str,
+        attempt: int,
+        *,
+        offsets: Mapping[str, int],
+        limit: int,
+        progress: Progress,
+        status: StatusWriter,
+        masker: Masker,
+        clock: ServerClock,
+    ) -> None:
+        self.error: PushmillError | None = None  # why logs can no longer be stored
+        self._reporter, self._execution, self._attempt = reporter, execution, attempt
+        self._progress, self._status, self._limit = progress, status, limit
+        self._clock = clock
+        self._seen = spool / "seen"
+        self._touched_at = seen_at = self._seen.stat().st_mtime
+        at = {name: offsets.get(name, 0) for name in ORDER}
+        self._streams = [
+            Stream(Tail(spool, name, at[name], 0 if name == "status" else limit, masker), at[name], seen_at)
+            for name in ORDER
+        ]
+        self._printed = [stream for stream in self._streams if stream.tail.stream != "status"]
+        self._marks: dict[bytes, int] = {}  # the numbers of all known marks, in their order
+        self._boundaries: deque[Boundary] = deque()  # not said yet
+        self._told = set((spool / "status").read_text(errors="replace").splitlines())
+        self._ended, self._closing = threading.Event(), threading.Event()
+        self._drained, self._wake = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def last_output(self) -> float:
+        """When stdout or stderr last grew, by `steady()`."""
+        return max(stream.grew_at for stream in self._streams if stream.tail.stream != "status")
+
+    def drain(self) -> None:
+        """The container has ended: return when all that it printed is stored, or cannot be."""
+        self._ended.set()
+        self._wake.set()
+        self._drained.wait()
+
+    def settle(self) -> None:
+        """Return when everything, the runner's own lines too, is stored, or cannot be. Nothing is shipped after it."""
+        self._closing.set()
+        self._ended.set()
+        self._wake.set()
+        self._thread.join()
+
+    def close(self) -> None:
+        self.settle()
+        for stream in self._streams:
+            stream.tail.close()
+
+    def _run(self) -> None:
+        try:
+            self._follow()
+        except Conflict as conflict:
+            log.warning("the log of execution %s is no longer ours: %s", self._execution, conflict)
+        except PushmillError as error:
+            log.error("the log of execution %s cannot be stored: %s", self._execution, error)
+            self.error = error
+        finally:
+            self._drained.set()
+
+    def _follow(self) -> None:
+        while True:
+            closing, ended = self._closing.is_set(), self._ended.is_set()
+            if not self._poll(ended) and ended:
+                self._drained.set()
+                if closing:
+                    return
+            self._wake.wait(self._interval())
+            self._wake.clear()
+
+    def _interval(self) -> float:
+        if self._ended.is_set() and not self._drained.is_set():
+            return 0.0
+        if any(stream.tail.unread >= BATCH_BYTES and not stream.tail.is_flood for stream in self._streams):
+            return 0.0
+        quiet = steady() - max(stream.grew_at for stream in self._streams)
+        return EAGER_POLL_S if quiet < EAGER_S else QUIET_POLL_S
+
+    def _poll(self, ended: bool) -> bool:
+        """Ship what is due; false when there was nothing."""
+        self._leave_trace()
+        self._take_events()
+        shipped = [self._ship(stream, ended) for stream in self._streams]
+        while self._pass_marks(ended):
+            shipped += [True, *(self._ship(stream, ended) for stream in self._streams)]
+        return any(shipped)
+
+    def _leave_trace(self) -> None:
+        if abs((now := time.time()) - self._touched_at) >= TRACE_INTERVAL_S:
+            self._touched_at = now
+            os.utime(self._seen, (now, now))
+
+    def _take_events(self) -> None:
+        for event in self._progress.poll():
+            if event.kind not in ("start", "exit"):
+                continue
+            first = not self._marks
+            self._marks.setdefault(event.mark, len(self._marks))
+            sentence = self._progress.sentence(event)
+            if sentence and first:  # nothing comes before it
+                self._say_once(sentence)
+            elif sentence and sentence not in self._told:
+                latest = {stream.tail.stream: stream.tail.size + MARK_DELAY_BYTES for stream in self._printed}
+                self._boundaries.append(Boundary(event.mark, sentence, steady(), latest))
+
+    def _is_mark(self, stream: Stream, mark: bytes) -> bool:
+        """The script has written `mark`. Any program can print such bytes; without the event they are plain output."""
+        if mark not in self._marks:
+            self._take_events()
+        return self._marks.get(mark, -1) > stream.passed
+
+    def _pass_marks(self, ended: bool) -> bool:
+        """Say what is due where both streams have come to a mark, and go on behind it; false when there was none."""
+        before = len(self._boundaries)
+        while self._boundaries and self._reached(self._boundaries[0], ended):
+            self._say_once(self._boundaries.popleft().sentence)
+            self._ship(self._streams[ORDER.index("status")], ended)
+        waiting = {boundary.mark for boundary in self._boundaries}
+        passing = [stream for stream in self._printed if stream.tail.mark and stream.tail.mark not in waiting]
+        for stream in passing:
+            stream.passed = self._marks[stream.tail.mark]
+            stream.tail.pass_mark()
+            stream.read_at = 0.0  # what follows is due at once
+        return bool(passing) or len(self._boundaries) < before
+
+    def _reached(self, boundary: Boundary, ended: bool) -> bool:
+        """All that was printed before a boundary is shipped. A mark that never comes is not waited for for long."""
+        number, over = self._marks[boundary.mark], ended or steady() - boundary.seen_at >= GRACE_S
+
+        def reached(stream: Stream) -> bool:
+            tail = stream.tail
+            if tail.mark:
+                return self._marks[tail.mark] >= number
+            return (over and not tail.unread) or tail.position > boundary.latest[tail.stream]
+
+        return all(reached(stream) for stream in self._printed)
+
+    def _say_once(self, sentence: str) -> None:
+        """Unless a process before this one said it."""
+        if sentence not in self._told:
+            self._status(sentence)
+
+    def _ship(self, stream: Stream, ended: bool) -> bool:
+        clock, now = time.time(), steady()
+        stream.notice(clock)
+        stream.tail.skip()
+        if stream.due(now, ended):
+            lines, first, last = stream.read(clock, lambda mark: self._is_mark(stream, mark), ended)
+        elif stream.unfinished_due(ended):
+            lines, first, last = stream.tail.flush(), stream.changed_at, stream.changed_at
+        else:
+            if stream.preview_due():
+                self._preview(stream)
+            self._release(stream)
+            return False
+        if lines is not None:
+            self._post(stream, lines, first, last)
+        self._release(stream)
+        return True
+
+    def _post(self, stream: Stream, lines: Lines, first: float, last: float) -> None:
+        batch = LogBatch(
+            attempt=self._attempt,
+            stream=stream.tail.stream,
+            start=lines.start,
+            end=lines.end,
+            first_us=self._clock.us(first),
+            last_us=self._clock.us(last),
+            skipped=lines.start - stream.acknowledged,
+        )
+        stream.acknowledged = self._reporter.log(self._execution, batch, lines.text)
+        stream.posted_at = steady()
+        if stream.acknowledged > stream.tail.size:
+            raise PushmillError(
+                f"the server has {stream.acknowledged} bytes of {stream.tail.stream}, more than there are"
+            )
+        if stream.acknowledged != lines.end:
+            stream.tail.rewind(stream.acknowledged)
+            stream.passed = -1
+
+    def _preview(self, stream: Stream) -> None:
+        """Show an unfinished line. The server replaces it by the next one, or by the whole line, which alone is stored."""
+        stream.posted_at = steady()
+        if (preview := stream.tail.preview()) != stream.previewed:
+            stream.previewed = preview
+            with contextlib.suppress(PushmillError):  # Conflict comes again with the next line
+                self._reporter.preview(self._execution, self._attempt, stream.tail.stream, *preview)
+
+    def _release(self, stream: Stream) -> None:
+        if stream.tail.stream == "status":
+            return
+        stream.tail.release(stream.acknowledged)
+        if stream.tail.past_head and not stream.told_full:
+            stream.told_full = True
+            limit, rest = size_text(self._limit), size_text(self._limit - self._limit // 2)
+            self._say_once(
+                f"{stream.tail.stream} is longer than half of the log's limit of {limit}: "
+                f"of what follows the newest {rest} are kept"
+            )

@@ -1,0 +1,213 @@
+"""The spool: the files that a container prints into, and the reader of one of them.
+
+The directory is ours alone (0700); the container sees single files of it, which it can fill and empty but not replace.
+
+    pipe.stdout pipe.stderr   what the script prints into       main script   what the container runs
+    stdout stderr             what it printed                   commands      which command runs: `start N`, `exit N CODE`
+    status                    what the runner says, not mounted
+    seen                      its mtime is when the runner last looked, not mounted
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+
+from core.wire import MARK_BEGIN, MARK_END, STREAMS
+from runner.logs.line_assembler import MAX_LINE, LineAssembler, Lines
+from runner.logs.masking import Masker
+
+PIPES = ("pipe.stdout", "pipe.stderr")
+PROGRAMS = ("main", "script")
+FILES = ("stdout", "stderr", "commands")
+MOUNTED = (*PROGRAMS, *PIPES, *FILES)
+READ_SIZE = 4 * 1024 * 1024  # at once; with an unfinished line before it a batch stays under what the server takes
+PUNCH_STEP = 1024 * 1024  # bytes that may lie around acknowledged before their blocks are given back
+BLOCK = 4096
+FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2  # linux/falloc.h
+STATUS_LINE = 4096  # bytes
+NO_LIMIT = 2**62
+MARK_START = MARK_BEGIN.encode()
+MARK = re.compile(re.escape(MARK_START) + rb"(?:start|exit)[ 0-9]{2,12}" + re.escape(MARK_END.encode()))
+MARK_BYTES = 32  # of a mark at most
+BEGUN_MARK = re.compile(rb"\x02(?:p|pu|pus|push|pushm|pushmi|pushmil|pushmill|pushmill [ a-z0-9]*\x03?)?\Z")
+
+_fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+def make(directory: Path, script: str, offsets: Mapping[str, int]) -> None:
+    """Make the spool of one execution; `directory` must not exist.
+
+    Where the server has bytes of an earlier attempt, `offsets` says how many: the streams begin behind them.
+    """
+    directory.mkdir(mode=0o700)
+    main = resources.files("runner").joinpath("main.sh").read_bytes()
+    for name, content, mode in (("main", main, 0o755), ("script", script.encode(), 0o755)):
+        _new_file(directory / name, content, mode)
+    for name, mode in (*((name, 0o666) for name in FILES), ("status", 0o600), ("seen", 0o600)):
+        _new_file(directory / name, b"", mode)
+        os.truncate(directory / name, offsets.get(name, 0))
+    for name in PIPES:
+        os.mkfifo(directory / name)
+        (directory / name).chmod(0o666)  # whatever the umask took
+
+
+def _new_file(path: Path, content: bytes, mode: int) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(content)
+        os.fchmod(file.fileno(), mode)
+
+
+def open_file(directory: Path, name: str, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a regular spool file, never of anything put in its place."""
+    descriptor = os.open(directory / name, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{directory / name} is not a regular file")
+    return descriptor
+
+
+def no_marks(mark: bytes) -> bool:  # noqa: ARG001
+    return False
+
+
+class StatusWriter:
+    """Appends the runner's own lines; each call is one line and one write, so threads may share it."""
+
+    def __init__(self, directory: Path, masker: Masker) -> None:
+        self._descriptor = open_file(directory, "status", os.O_WRONLY | os.O_APPEND)
+        self._masker = masker
+
+    def __call__(self, text: str) -> None:
+        masked = self._masker.mask(text.encode(errors="replace"))  # before the cut: half a secret is not recognised
+        line = masked.replace(b"\n", b" ").replace(b"\r", b" ")[:STATUS_LINE]
+        with contextlib.suppress(OSError):  # a late word from a thread that was given up
+            os.write(self._descriptor, line + b"\n")
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+
+
+class Tail:
+    """Reads one stream from spool byte `offset` on and gives back what lies on disk once it is stored elsewhere.
+
+    All of the first half of `limit` is read. Of what follows the newest half is kept for the reader; what is older and was
+    not read in time is left out.
+    """
+
+    def __init__(self, directory: Path, stream: str, offset: int, limit: int, masker: Masker) -> None:
+        if stream not in STREAMS:
+            raise ValueError(f"there is no stream {stream!r}")
+        self.stream = stream
+        limit = limit or NO_LIMIT
+        self._head, self._window = limit // 2, limit - limit // 2
+        self._hold = masker.hold
+        self._reader = open_file(directory, stream)
+        self._puncher = open_file(directory, stream, os.O_WRONLY)
+        self._stored, self._outrun = 0, -(-self._head // BLOCK) * BLOCK  # the blocks before them are given back
+        self.rewind(offset)
+
+    def rewind(self, offset: int) -> None:
+        """Go on from spool byte `offset`."""
+        self._lines = LineAssembler(offset, hold=self._hold)
+        self._read = offset
+        self.mark = b""  # the mark of a command's end that is next in the file: nothing is read beyond it
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self._reader).st_size
+
+    @property
+    def modified(self) -> float:
+        """When the last byte was printed, in Unix seconds."""
+        return os.fstat(self._reader).st_mtime
+
+    @property
+    def unread(self) -> int:
+        return 0 if self.mark else max(0, self.size - self._read)
+
+    @property
+    def past_head(self) -> bool:
+        """What follows is kept only as far as it is the newest part of the stream."""
+        return self._read >= self._head
+
+    @property
+    def position(self) -> int:
+        """Up to where it was read."""
+        return self._read
+
+    @property
+    def is_flood(self) -> bool:
+        """So much was read that most of it cannot have been kept."""
+        return self._read >= 2 * (self._head + self._window)
+
+    @property
+    def unfinished(self) -> bool:
+        return self._lines.unfinished
+
+    def preview(self) -> tuple[int, bytes]:
+        """Where the unfinished line begins, and as much of it as may be shown already."""
+        return self._lines.consumed, self._lines.preview()
+
+    def read(self, is_mark: Callable[[bytes], bool] = no_marks, *, quiet: bool = False) -> Lines | None:
+        """The whole lines among the next MiB, or None; up to the first mark, which also ends an unfinished line.
+
+        What may be the beginning of a mark waits for its rest unless the stream is `quiet`.
+        """
+        within = self._head - self._read  # what follows the head may be gone already
+        data = os.pread(self._reader, min(READ_SIZE, within) if within > 0 else READ_SIZE, self._read)
+        found = next((m for m in MARK.finditer(data) if is_mark(m[0])), None) if MARK_START in data else None
+        if found:
+            self.mark, data = found[0], data[: found.start()]
+        elif not quiet and (begun := BEGUN_MARK.search(data, max(0, len(data) - MARK_BYTES))):
+            data = data[: begun.start()]
+        self._read += len(data)
+        lines = self._lines.feed(data)
+        rest = self._lines.flush() if self.mark else None
+        if lines and rest:
+            return Lines(lines.text + rest.text, lines.start, rest.end)
+        return lines or rest
+
+    def pass_mark(self) -> None:
+        """Go on behind the mark."""
+        self._read += len(self.mark)
+        self._lines.skip(len(self.mark))
+        self.mark = b""
+
+    def flush(self) -> Lines | None:
+        """The unfinished line as a line of its own, or None."""
+        return self._lines.flush()
+
+    def skip(self) -> None:
+        """Leave out what comes too fast: past the head, no more than the window is waited to be read."""
+        if self._read < self._head or self.size - self._read <= self._window:
+            return
+        at = self.size - self._window * 3 // 4
+        line_end = os.pread(self._reader, MAX_LINE, at - 1).find(b"\n")
+        self.rewind(at + max(0, line_end))
+
+    def release(self, acknowledged: int) -> None:
+        """Give back the disk blocks of what is stored elsewhere, and of what will be left out."""
+        self._stored = self._punch(self._stored, min(acknowledged, self.size))
+        self._outrun = self._punch(self._outrun, self.size - self._window)
+
+    def _punch(self, start: int, end: int) -> int:
+        """Give back the blocks from `start` on, unless they are few; returns where the rest begins."""
+        end = end // BLOCK * BLOCK
+        if end - start < PUNCH_STEP:
+            return start
+        mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+        _fallocate(self._puncher, mode, start, end - start)  # without it the disk is freed at the end
+        return end
+
+    def close(self) -> None:
+        os.close(self._reader)
+        os.close(self._puncher)

@@ -1,0 +1,324 @@
+"""The runner's side of core.wire: one HTTP client for the server's `/api/runner/`.
+
+Whatever text of an execution leaves this machine passes here, and here its secrets are taken out.
+Calls wait out a server that is away (connection errors, 429, 5xx) or refuses the token until `give_up()` says not to: a
+token that is being replaced must not cost a training its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import urlencode
+
+import orjson
+import urllib3
+
+from core.errors import Conflict, Denied, ExecutionFailed, NotFound, PushmillError
+from core.states import FailureReason
+from core.wire import (
+    ExecutionSpec,
+    FinalReport,
+    LeaseOrders,
+    LogBatch,
+    Message,
+    RunnerOrders,
+    RunnerReport,
+    SourcesReport,
+)
+from runner.logs.masking import Masker
+
+log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
+CHUNK = 256 * 1024
+PREVIEW_BYTES = 4096  # shown of an unfinished line
+TIMEOUT = urllib3.Timeout(connect=5, read=60)
+HEARTBEAT_TIMEOUT = urllib3.Timeout(total=3)  # a runner that is told to end may be in the middle of one
+# A link that was cut leaves connections on which nobody would ever answer: tcp(7). What is sent must arrive within
+# GONE_MS, and a silent server must still be there.
+GONE_MS = 10_000
+SOCKET_OPTIONS = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_MS),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
+]
+
+
+class Unavailable(PushmillError):
+    """Raised when the server cannot be reached or is in trouble and the caller would not wait."""
+
+
+class ServerFull(Unavailable):
+    """Raised when the server has too little free disk; `reason` is its sentence."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Refused(Conflict):
+    """A 409 with the server's answer; for a log it says how much of it the server has."""
+
+    def __init__(self, message: str, answer: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.answer = answer
+
+
+class Rejected(PushmillError):
+    """Raised when the server does not accept a request; `reason` is its sentence, without the request."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def never() -> bool:
+    return False
+
+
+def ignore(reason: str) -> None:
+    pass
+
+
+class Reporter:
+    """Talks to one server as one runner. Threads may share it."""
+
+    def __init__(
+        self,
+        server_url: str,
+        token: str,
+        give_up: Callable[[], bool] = never,
+        masker: Masker | None = None,
+        on_full: Callable[[str], None] = ignore,
+    ) -> None:
+        self._base = server_url.rstrip("/") + "/api/runner/"
+        self._token = token
+        self._give_up, self._on_full = give_up, on_full
+        self._masker = masker or Masker()
+        self._http = urllib3.PoolManager(maxsize=4, retries=False, socket_options=SOCKET_OPTIONS)
+
+    def with_give_up(
+        self, give_up: Callable[[], bool], masker: Masker | None = None, on_full: Callable[[str], None] = ignore
+    ) -> Reporter:
+        """The same server, other patience and other secrets; its own connections.
+
+        `on_full` gets the server's sentence each time it has too little disk; the request is sent again later.
+        """
+        return Reporter(self._base.removesuffix("/api/runner/"), self._token, give_up, masker, on_full)
+
+    def close(self) -> None:
+        self._http.clear()
+
+    def report(self, report: RunnerReport) -> RunnerOrders:
+        """The runner's own heartbeat; one try, raises Unavailable or Denied."""
+        return RunnerOrders.from_dict(self._once("POST", "heartbeat", _json(report), timeout=HEARTBEAT_TIMEOUT))
+
+    def claim(self, execution: str, attempt: int, *, resume: bool = False) -> ExecutionSpec:
+        """Take a queued execution, or with `resume` get the spec of one that is held already. Raises Conflict."""
+        body = {"attempt": attempt, "resume": resume}
+        return ExecutionSpec.from_dict(self._call("POST", f"executions/{execution}/claim", _json(body)))
+
+    def heartbeat(self, execution: str, attempt: int) -> LeaseOrders:
+        """Extend the lease; one try, raises Unavailable or Denied, or Conflict when the lease is lost."""
+        path = f"executions/{execution}/heartbeat"
+        body = _json({"attempt": attempt})
+        return LeaseOrders.from_dict(self._once("POST", path, body, timeout=HEARTBEAT_TIMEOUT))
+
+    def container(
+        self, execution: str, attempt: int, container_id: str, image_digest: str, devices: Sequence[str]
+    ) -> None:
+        """Say that a container is about to start: from here on the execution never goes back to the queue."""
+        body = {
+            "attempt": attempt,
+            "container_id": container_id,
+            "image_digest": image_digest,
+            "devices": list(devices),
+        }
+        self._call("POST", f"executions/{execution}/container", _json(body))
+
+    def usage(self, execution: str, attempt: int, samples: Sequence[tuple[int, str, float]]) -> None:
+        """Store what it used; one try, raises Unavailable. Trying again is harmless."""
+        self._once("POST", f"executions/{execution}/usage", _json({"attempt": attempt, "samples": samples}))
+
+    def detail(self, execution: str, attempt: int, text: str) -> None:
+        """Set the execution's status detail."""
+        body = {"attempt": attempt, "status_detail": self._masker.mask_text(text)}
+        self._call("POST", f"executions/{execution}/detail", _json(body))
+
+    def log(self, execution: str, batch: LogBatch, lines: bytes) -> int:
+        """Store lines; returns how many spool bytes of the stream the server has now, which may be fewer or more."""
+        query, masked = urlencode(batch.to_dict()), self._masker.mask(lines)
+        try:
+            answer = self._call("POST", f"executions/{execution}/log?{query}", lambda: masked, OCTETS)
+        except Refused as refused:
+            answer = refused.answer
+            if answer.get("acknowledged") in (None, batch.start):
+                raise
+        acknowledged = answer.get("acknowledged")
+        if type(acknowledged) is not int or acknowledged < 0:
+            raise PushmillError(f"the server acknowledged {acknowledged!r} of the log; a number of bytes was due")
+        return acknowledged
+
+    def preview(self, execution: str, attempt: int, stream: str, start: int, line: bytes) -> None:
+        """Show an unfinished line that begins at spool byte `start`; one try, raises PushmillError."""
+        text = self._masker.mask(line)[:PREVIEW_BYTES].decode(errors="replace")
+        body = {"attempt": attempt, "stream": stream, "start": start, "text": text}
+        self._once("POST", f"executions/{execution}/preview", _json(body), timeout=HEARTBEAT_TIMEOUT)
+
+    def fetch(self, execution: str, attempt: int, datum: str, write: Callable[[bytes], object]) -> None:
+        """Hand all bytes of an output that an input of the execution names to `write`; what broke off is gone on with.
+
+        Raises NotFound, Conflict, and Unavailable when it was given up.
+        """
+        self._receive(f"executions/{execution}/data/{datum}", attempt, write)
+
+    def fetch_lfs(self, execution: str, attempt: int, oid: str, write: Callable[[bytes], object]) -> None:
+        """The same for a Git LFS object of the execution's repository."""
+        self._receive(f"executions/{execution}/lfs/{oid}", attempt, write)
+
+    def sources(self, execution: str, attempt: int) -> SourcesReport:
+        """How far the server is with the submodules and Git LFS objects of the execution's commit."""
+        return SourcesReport.from_dict(
+            self._call("POST", f"executions/{execution}/sources", _json({"attempt": attempt}))
+        )
+
+    def _receive(self, path: str, attempt: int, write: Callable[[bytes], object]) -> None:
+        path, at = f"{path}?{urlencode({'attempt': attempt})}", 0
+
+        def receive() -> None:
+            nonlocal at
+            for chunk in self._chunks_from(path, at):
+                write(chunk)
+                at += len(chunk)
+
+        self._retried(receive)
+
+    def upload(
+        self, execution: str, attempt: int, datum: str, name: str, open_file: Callable[[], BinaryIO], size: int
+    ) -> str:
+        """Store one output file under the uuid `datum`; returns its sha256. Trying again with the uuid is harmless.
+
+        Raises Rejected, Conflict, Unavailable when it was given up, and ExecutionFailed when the file has changed.
+        """
+        query = urlencode({"attempt": attempt, "name": name}, errors="surrogateescape")
+        headers = {**OCTETS, "Content-Length": str(size)}
+        path = f"executions/{execution}/outputs/{datum}?{query}"
+        answer = self._call("PUT", path, lambda: _chunks(open_file(), size, self._give_up), headers)
+        return str(answer.get("sha256", ""))
+
+    def final(self, execution: str, report: FinalReport) -> None:
+        """Report how it ended; trying again with the same report is harmless."""
+        message = None if report.message is None else self._masker.mask_text(report.message)
+        self._call("POST", f"executions/{execution}/final", _json(replace(report, message=message)))
+
+    def _call(
+        self, method: str, path: str, body: Callable[[], bytes | Iterable[bytes]], headers: dict[str, str] | None = None
+    ) -> Any:
+        return self._retried(lambda: self._once(method, path, body, headers))
+
+    def _retried(self, call: Callable[[], Answer]) -> Answer:
+        wait = FIRST_WAIT_S
+        while True:
+            try:
+                return call()
+            except (Unavailable, Denied) as trouble:
+                if self._give_up():
+                    raise Unavailable(str(trouble)) from None
+                if isinstance(trouble, ServerFull):
+                    self._on_full(trouble.reason)
+                if isinstance(trouble, Denied | ServerFull):
+                    wait = LONGEST_WAIT_S
+                log.warning("%s; trying again in %.1f s", trouble, wait)
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_S)
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        body: Callable[[], bytes | Iterable[bytes]],
+        headers: dict[str, str] | None = None,
+        timeout: urllib3.Timeout = TIMEOUT,
+    ) -> Any:
+        sent = {"Authorization": f"Token {self._token}", **(headers or {"Content-Type": "application/json"})}
+        try:
+            response = self._http.request(
+                method, self._base + path, body=body(), headers=sent, redirect=False, timeout=timeout
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unavailable(f"the server at {self._base} cannot be reached: {error}") from None
+        return _answer(response.status, response.data, f"{method} {self._base}{path.partition('?')[0]}")
+
+    def _chunks_from(self, path: str, at: int) -> Iterator[bytes]:
+        """What a GET answers, less its first `at` bytes."""
+        sent = {"Authorization": f"Token {self._token}", "Accept-Encoding": "identity"}
+        if at:
+            sent["Range"] = f"bytes={at}-"
+        try:
+            response = self._http.request(
+                "GET", self._base + path, headers=sent, redirect=False, timeout=TIMEOUT, preload_content=False
+            )
+            with contextlib.closing(response):
+                if response.status not in (200, 206):
+                    _answer(response.status, response.read(), f"GET {self._base}{path.partition('?')[0]}")
+                skip = at if response.status == 200 else 0  # whoever stands between may not know ranges
+                for chunk in response.stream(CHUNK, decode_content=False):
+                    if self._give_up():
+                        raise Unavailable("the download was given up")
+                    yield chunk[skip:]
+                    skip = max(0, skip - len(chunk))
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unavailable(f"the server at {self._base} broke off: {error}") from None
+
+
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+def _json(message: Message | dict[str, Any]) -> Callable[[], bytes]:
+    data = orjson.dumps(message.to_dict() if isinstance(message, Message) else message)
+    return lambda: data
+
+
+def _chunks(file: BinaryIO, size: int, give_up: Callable[[], bool]) -> Iterator[bytes]:
+    """`size` bytes, never more: the length has been announced. Raises ExecutionFailed when the file is shorter."""
+    with file:
+        while size:
+            if give_up():
+                raise Unavailable("the upload was given up")
+            chunk = file.read(min(CHUNK, size))
+            if not chunk:
+                raise ExecutionFailed(FailureReason.OUTPUT, "it became shorter while it was stored")
+            size -= len(chunk)
+            yield chunk
+
+
+def _answer(status: int, data: bytes, what: str) -> Any:
+    try:
+        answer = json.loads(data) if data else {}
+    except ValueError:
+        answer = {}
+    if status < 300:
+        return answer
+    detail = answer.get("error") or answer.get("detail") if isinstance(answer, dict) else None
+    message = f"{what}: {status} {detail or data[:200].decode(errors='replace')}".rstrip()
+    if status == 409:
+        raise Refused(message, answer if isinstance(answer, dict) else {})
+    if status in (401, 403):
+        raise Denied(f"{message}; is the runner's token right?")
+    if status == 404:
+        raise NotFound(message)
+    if status == 507:
+        raise ServerFull(message, str(detail or "the server has too little free disk"))
+    if status == 429 or status >= 500:
+        raise Unavailable(message)
+    raise Rejected(message, str(detail or f"the server answered {status}"))

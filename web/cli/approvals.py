@@ -1,0 +1,76 @@
+"""`pushmill project approve`: letting a commit of a fork run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from core.errors import InvalidInput, NotFound
+from core.names import check_sha
+from web.cli.options import CONFIG, DATA, opened
+from web.services import setup
+from web.services.presentation import formats
+from web.services.triggers import approvals
+from web.services.triggers.rules import describe
+from web.store import approvals as store
+from web.store import projects, users
+from web.store.approvals import Waiting
+
+SHORTEST = 4  # digits of a commit's name
+WHOLE = 40
+SHOWN = 12  # digits
+
+
+@click.command("approve")
+@click.argument("name")
+@click.argument("sha", required=False)
+@DATA
+@CONFIG
+def approve(name: str, sha: str | None, data: Path | None, config_file: Path | None) -> None:
+    """Let commit SHA of a fork's pull request run: a stranger's code, on your machines, with the project's secrets.
+
+    The first digits of SHA are enough. Without SHA it lists what waits.
+    """
+    with opened(data, config_file) as (db, config, _):
+        found = projects.by_name(db, name)
+        waiting = store.waiting(db, found.id)
+        if sha is None:
+            _list(waiting)
+            return
+        person = users.by_name(db, setup.ADMIN)
+        if person is None:
+            raise NotFound("there is no admin yet: start the server once with `pushmill up`")
+        whole = _whole(sha, waiting)
+        made = approvals.approve(db, config, found, whole, person)
+        waits = bool(store.waiting(db, found.id, whole))
+    count = describe.counted(one.target for one in made)
+    what = f"{count} of it begin{'s' if len(made) == 1 else ''} soon" if made else "nothing more of it has to start"
+    click.echo(f"Commit {whole} is approved: {'it runs as soon as its history is fetched' if waits else what}.")
+
+
+def _list(waiting: Sequence[Waiting]) -> None:
+    for item in waiting:
+        request = item.pull_request
+        by = f" by {request.author}" if request.author else ""
+        text = formats.one_line(f"pull request {request.number}{by}: {request.title or 'without a title'}")
+        click.echo(f"{item.push.after[:SHOWN]}  {text}")
+    if not waiting:
+        click.echo("No commit waits for approval.")
+
+
+def _whole(sha: str, waiting: Sequence[Waiting]) -> str:
+    """The commit that waits and begins with these digits. A whole name is taken as it is: it may have been approved."""
+    sha = sha.lower()
+    if len(sha) >= WHOLE:
+        return check_sha(sha)
+    found = sorted({item.push.after for item in waiting if item.push.after.startswith(sha)})
+    if len(sha) < SHORTEST or not found:
+        raise InvalidInput(
+            f"no commit that waits for approval begins with {sha[:80]!r} (at least {SHORTEST} digits);"
+            " the command without SHA lists them"
+        )
+    if len(found) > 1:
+        raise InvalidInput(f"{sha!r} is the beginning of {len(found)} commits that wait: {', '.join(found)}")
+    return found[0]

@@ -1,0 +1,203 @@
+"""`pushmill project check`: everything between a push and its executions, and what to do where something is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from core import git
+from core.errors import ForgeError, InvalidInput, PushmillError
+from hooks.apis.base import URL_CHARS
+from hooks.apis.client import Client
+from web.cli import check_webhook
+from web.cli.check_subject import Subject, from_error
+from web.cli.doctor import Finding
+from web.cli.options import CONFIG, DATA, JSON, opened
+from web.config.steps.model import step_names
+from web.services.forges import webhook_setup
+from web.services.presentation import formats
+from web.services.repositories import commit_head, credentials, hosting, polling, remotes
+from web.services.repositories.commit_head import CommitMissing, Head
+from web.services.repositories.credentials import Access
+from web.store import projects
+
+SHOWN_STEPS = 5
+LISTING_S = 10.0  # in which a remote must say where its branches are
+SET_URL = "`pushmill project set-url` changes its address"
+
+
+def examine(subject: Subject) -> Iterator[Finding]:
+    """All findings, in the order in which a push needs them. Shows a test status on the newest commit."""
+    yield _fetched(subject)
+    access = credentials.of(subject.db, subject.key, subject.repository)
+    with access.client(subject.deadline) if access else contextlib.nullcontext() as client:
+        branch = subject.repository.default_branch
+        if access and client:
+            found, branch = _token(access, client, branch)
+            yield found
+        elif credentials.has_api(subject.repository):
+            yield _no_token(subject)
+        found, head = _configuration(subject, branch)
+        yield found
+        if access and client and head:
+            yield _status(subject, access, client, head, branch)
+        if access and client and subject.project.comments:
+            yield _comments(access, client)
+        if subject.is_on_forge:
+            yield _server_url(subject)
+        if access and client:
+            yield from check_webhook.webhook(subject, access, client, head)
+    if not subject.hosted:
+        yield check_webhook.last_delivery(subject)
+
+
+def _fetched(subject: Subject) -> Finding:
+    name, repository = "repository", subject.repository
+    if subject.hosted:
+        hosting.prepare(subject.db, subject.config, subject.key, subject.project, repository)
+        return Finding(check=name, level="ok", message="pushed to this server")
+    try:
+        # a remote that hangs is noticed here; fetching a large repository for the first time may take long
+        limit = min(LISTING_S, subject.left)
+        remotes.refs(subject.db, subject.config, subject.key, repository, time_limit_s=limit)
+        remotes.fetch(subject.db, subject.config, subject.key, repository, ())
+    except PushmillError as error:
+        advice = "mend that, then press *Try now* on the page of what waits, or wait for the next try"
+        return Finding(check=name, level="fail", message=str(error), advice=advice)
+    wait = polling.interval(subject.db, subject.config, repository)
+    asked = f"asked for pushes every {formats.duration(wait)}" if wait else "never asked for pushes"
+    count = len(git.refs(subject.path))
+    refs = "1 branch or tag" if count == 1 else f"{count:,} branches and tags"
+    return Finding(check=name, level="ok", message=f"fetched: {refs}; {asked}")
+
+
+def _token(access: Access, client: Client, branch: str) -> tuple[Finding, str]:
+    """With the default branch as the forge says it."""
+    try:
+        described = webhook_setup.reach(access, client)
+    except ForgeError as error:
+        return from_error("token", error), branch
+    branch, name = described.default_branch or branch, described.full_name or access.name
+    if name.lower() != access.name.lower():
+        message = f"the forge calls the repository {name}, and this project is for {access.name}"
+        return Finding(check="token", level="fail", message=message, advice=SET_URL), branch
+    return Finding(check="token", level="ok", message=f"reaches {name} at {access.url}"), branch
+
+
+def _no_token(subject: Subject) -> Finding:
+    advice = f"`pushmill project set-token {subject.project.name}` takes one, and makes the webhook with it"
+    message = "none: the forge is shown no state, and the webhook is for you to enter"
+    return Finding(check="token", level="warn", message=message, advice=advice)
+
+
+def _configuration(subject: Subject, branch: str) -> tuple[Finding, Head | None]:
+    """What the head of the default branch says is to run, and that commit."""
+    name = subject.project.yaml_path
+    try:
+        budget = commit_head.Budget(subject.config.limits)
+        head = commit_head.read(subject.db, subject.project, subject.path, f"refs/heads/{branch}", budget)
+    except CommitMissing:
+        message, advice = f"there is no branch {branch} yet", "push a commit"
+        return Finding(check=name, level="warn", message=message, advice=advice), None
+    except PushmillError as error:
+        return from_error(name, error), None
+    where = f"{branch} ({head.info.sha[:8]})"
+    if head.config_state != "ok":
+        message = f"{head.config_state} at {where}: {'; '.join(head.problems)[:500]}"
+        advice = f"commit a {name} that says what runs: docs/steps.md"
+        return Finding(check=name, level="fail", message=message, advice=advice), head
+    steps = step_names(head.config)
+    shown = ", ".join(steps[:SHOWN_STEPS]) + (", …" if len(steps) > SHOWN_STEPS else "")
+    count = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
+    return Finding(check=name, level="ok", message=f"{count} at {where}: {shown}"), head
+
+
+def _status(subject: Subject, access: Access, client: Client, head: Head, branch: str) -> Finding:
+    base = subject.config.server.url.rstrip("/") or subject.config.local_url
+    page = f"{base}/p/{subject.project.name}/commits/{head.info.sha}/"[:URL_CHARS]
+    try:
+        webhook_setup.show_test_status(access, client, head.info.sha, branch, page)
+    except ForgeError as error:
+        return from_error("status", error)
+    message = f"{webhook_setup.CONTEXT} is shown on {head.info.sha[:8]}"
+    problem = subject.repository.api_problem
+    if problem:
+        credentials.resume(subject.db, subject.repository)
+        message += f"; what was wrong before is mended, and the forge is told again ({problem})"
+    if others := hosting.same_statuses(subject.db, subject.repository):
+        names = ", ".join(projects.get(subject.db, other.project_id).name for other in others)
+        message += f"; project {names} follows the same repository, and each overwrites the statuses of the other"
+        advice = "`pushmill project set-url` with the same URL gives the statuses of one of them its name"
+        return Finding(check="status", level="warn", message=message, advice=advice)
+    return Finding(check="status", level="ok", message=message)
+
+
+def _comments(access: Access, client: Client) -> Finding:
+    try:
+        webhook_setup.try_commenting(access, client)
+    except ForgeError as error:
+        return from_error("comments", error)
+    return Finding(check="comments", level="ok", message="the token may comment on pull requests")
+
+
+def _server_url(subject: Subject) -> Finding:
+    url, remote = subject.config.server.url, hosting.remote_of(subject.repository)
+    advice = (
+        'set `url = "https://…"` below [server] in config.toml to the address by which the forge reaches this server'
+    )
+    if not url:
+        return Finding(check="server url", level="fail", message="the forge does not know this server", advice=advice)
+    host = urlsplit(url).hostname or ""
+    if _is_loopback(host) and remote is not None and not _is_loopback(remote.host):
+        message = f"{url} is this machine's own address, which {remote.host} cannot reach"
+        return Finding(check="server url", level="fail", message=message, advice=advice)
+    return Finding(check="server url", level="ok", message=url)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+@click.command("check")
+@click.argument("name")
+@click.option(
+    "--time-limit", default=20.0, show_default=True, help="Seconds in which the forge must have answered everything."
+)
+@JSON
+@DATA
+@CONFIG
+@click.pass_context
+def check(
+    context: click.Context, name: str, time_limit: float, as_json: bool, data: Path | None, config_file: Path | None
+) -> None:
+    """Check project NAME: repository, token, valohai.yaml, webhook, deliveries. Exits with 1 when something is wrong."""
+    findings: list[Finding] = []
+    with opened(data, config_file) as (db, config, key):
+        found = projects.by_name(db, name)
+        repository = hosting.repository_of(db, found)
+        if (owner := config.data.stat().st_uid) != os.geteuid():  # what is fetched here belongs to whoever fetches
+            raise InvalidInput(f"run this as the user that the server runs as: {config.data} belongs to user {owner}")
+        deadline = time.monotonic() + time_limit
+        subject = Subject(db=db, config=config, key=key, project=found, repository=repository, deadline=deadline)
+        for finding in examine(subject):
+            findings.append(finding)
+            if not as_json:
+                click.echo(f"{finding.level:<5} {finding.check:<15} {finding.message}")
+                if finding.advice:
+                    click.echo(f"{'':<21} → {finding.advice}")
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    if any(finding.level == "fail" for finding in findings):
+        context.exit(1)

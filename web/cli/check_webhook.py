@@ -1,0 +1,143 @@
+"""The webhook in `pushmill project check`: whether it is there, what it sends, and whether a delivery gets here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from core.errors import ForgeError, InvalidDelivery
+from core.model import EventKind
+from hooks.apis.base import Webhook
+from hooks.apis.client import Client
+from web.cli.check_subject import Subject, from_error
+from web.cli.doctor import Finding
+from web.services.deliveries import ingest
+from web.services.forges import webhook_setup
+from web.services.presentation import formats
+from web.services.repositories import hosting
+from web.services.repositories.commit_head import Head
+from web.services.repositories.credentials import Access
+from web.store import commits, deliveries
+from web.store.deliveries import Delivery
+
+ARRIVAL_S = 10.0  # that a test delivery may take
+HANDLED_S = 3.0  # until the worker has looked at it: the last delivery is reported next
+POLL_S = 0.1
+TESTS = ("ping", "push")  # the events of test deliveries
+
+
+def webhook(subject: Subject, access: Access, client: Client, head: Head | None) -> Iterator[Finding]:
+    """Findings on the webhook, and on a test delivery that the forge is asked to send."""
+    name, url = "webhook", webhook_setup.webhook_url(subject.config, subject.project, subject.repository)
+    page, list_page = hosting.webhook_page(subject.repository), hosting.webhooks_page(subject.repository)
+    if not url:
+        yield Finding(check=name, level="fail", message="none can be made", advice="see the line above")
+        return
+    try:
+        found = webhook_setup.find_webhook(access, client, url)
+    except ForgeError as error:
+        yield from_error(name, error)
+        return
+    if found is None:
+        advice = f"`pushmill project webhook {subject.project.name}` creates it; the page is {page}"
+        yield Finding(check=name, level="fail", message=f"the forge has none to {url}", advice=advice)
+    elif not found.active:
+        advice = f"switch it on at {list_page}: the forge switches off webhooks that were not answered"
+        yield Finding(check=name, level="fail", message=f"the one to {url} is switched off", advice=advice)
+    else:
+        yield _events(found, url, list_page)
+        if tested := _test(subject, access, client, found, head):
+            yield tested
+
+
+def _events(found: Webhook, url: str, list_page: str) -> Finding:
+    if not found.lacks:
+        return Finding(check="webhook", level="ok", message=f"the forge sends deliveries to {url}")
+    level = "warn" if found.pushes else "fail"
+    message = f"the one to {url} does not send: {', '.join(found.lacks)}"
+    return Finding(check="webhook", level=level, message=message, advice=f"switch these events on at {list_page}")
+
+
+def _test(subject: Subject, access: Access, client: Client, found: Webhook, head: Head | None) -> Finding | None:
+    """None where the API sends no test delivery, or where that would run something."""
+    call = access.api.test_webhook(access.name, found.id)
+    if call is None or (access.api.TEST_IS_A_PUSH and not _ran(subject, head)):
+        return None
+    name, before = "test delivery", deliveries.newest_id(subject.db)
+    try:
+        webhook_setup.send_test(access, client, call)
+    except ForgeError as error:
+        return from_error(name, error)
+    started = time.monotonic()
+    while (came := deliveries.told_after(subject.db, subject.repository.id, before)) is None:
+        if time.monotonic() - started > min(ARRIVAL_S, subject.left):
+            return _lost(subject)
+        time.sleep(POLL_S)
+    if came.state == "refused":
+        advice = f"`pushmill project show {subject.project.name}` prints the secret; enter it at {_list_page(subject)}"
+        return Finding(check=name, level="fail", message=f"it arrived and was refused: {came.message}", advice=advice)
+    took = time.monotonic() - started
+    while deliveries.state(subject.db, came.id) == "stored" and time.monotonic() - started < min(
+        HANDLED_S, subject.left
+    ):
+        time.sleep(POLL_S)
+    return Finding(check=name, level="ok", message=f"arrived after {formats.duration(took)}")
+
+
+def _ran(subject: Subject, head: Head | None) -> bool:
+    """Whether a push of the newest commit would be known, so that nothing runs."""
+    ref = f"refs/heads/{subject.repository.default_branch}"
+    newest = commits.pushes_of_ref(subject.db, subject.repository.id, EventKind.PUSH, ref, 1)
+    return head is not None and any(push.after == head.info.sha and push.delivery_id is not None for push in newest)
+
+
+def _lost(subject: Subject) -> Finding:
+    message = f"the forge sent it, and within {ARRIVAL_S:g} s it did not arrive"
+    advice = (
+        "the server must run, and no firewall may stand between; the forge may refuse to call private addresses"
+        f" (docs/pushing.md says which setting allows it); {_list_page(subject)} shows what it got as an answer"
+    )
+    return Finding(check="test delivery", level="fail", message=message, advice=advice)
+
+
+def last_delivery(subject: Subject) -> Finding:
+    name, repository = "last delivery", subject.repository
+    found = deliveries.last_told(subject.db, repository.id)
+    if found is None:
+        page = _list_page(subject)
+        where = f" ({page})" if page else ""
+        advice = (
+            f"push something; if nothing arrives, the forge's page of webhooks{where} shows what it got as an answer"
+        )
+        if not subject.is_on_forge:
+            advice = "push something; `pushmill hook install` on the repository's machine reports its pushes at once"
+        return Finding(check=name, level="warn", message="none has arrived yet", advice=advice)
+    said = f"{formats.ago(found.received_at)}: {found.event or found.source}, {found.state}"
+    message = f"{said}: {found.message}" if found.message else said
+    if found.state == "ignored" and _is_about_another(subject, found):
+        advice = f"if that is its name now: `pushmill project set-url {subject.project.name} URL`"
+        return Finding(check=name, level="fail", message=message, advice=advice)
+    if found.state == "ignored" and not deliveries.was_any_done(subject.db, repository.id):
+        advice = f"no delivery was of use so far: {_list_page(subject)} says which events the forge sends"
+        is_test = found.event in TESTS
+        return Finding(check=name, level="ok" if is_test else "warn", message=message, advice="" if is_test else advice)
+    level = {"refused": "fail", "failed": "fail", "stored": "warn"}.get(found.state, "ok")
+    advice = f"the page /p/{subject.project.name}/deliveries/{found.id}/ has it" if level != "ok" else ""
+    return Finding(check=name, level=level, message=message, advice=advice)
+
+
+def _is_about_another(subject: Subject, found: Delivery) -> bool:
+    """Whether a delivery names another repository than the project's."""
+    whole = deliveries.get(subject.db, found.id)
+    if whole is None or whole.pruned:
+        return False
+    try:
+        named = ingest.forge_of(whole.source).full_name(whole.headers, whole.body)
+    except InvalidDelivery:
+        return False
+    known = subject.repository.full_name
+    return bool(named and known and named.lower() != known.lower())
+
+
+def _list_page(subject: Subject) -> str:
+    return hosting.webhooks_page(subject.repository)

@@ -1,0 +1,23 @@
+"""`pushmill project comments`: whether pull requests get a comment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from web.cli.options import CONFIG, DATA, opened
+from web.services.forges import comments as service
+from web.store import projects
+
+
+@click.command("comments")
+@click.argument("name")
+@click.argument("wanted", type=click.Choice(["on", "off"]))
+@DATA
+@CONFIG
+def comments(name: str, wanted: str, data: Path | None, config_file: Path | None) -> None:
+    """Comment on the pull requests of project NAME, or do not: a table of the executions, edited in place."""
+    with opened(data, config_file) as (db, _, _):
+        service.set_comments(db, projects.by_name(db, name), wanted == "on")
+    click.echo(f"Pull requests of project {name} get {'one comment' if wanted == 'on' else 'no comment'} from now on.")

@@ -1,0 +1,77 @@
+"""`pushmill environment`: the kinds of machine that executions may ask for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from core.model import Environment
+from web.cli.options import CONFIG, DATA, JSON, opened
+from web.services.executions import environments as rules
+from web.store import environments, runners
+
+
+@click.group("environment")
+def environment() -> None:
+    """List and change environments."""
+
+
+@environment.command("list")
+@JSON
+@DATA
+@CONFIG
+def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """List the environments and who serves them."""
+    with opened(data, config_file) as (db, _, _):
+        found, serving = environments.listing(db), runners.listing(db)
+    names = {e.slug: [runner.name for runner in serving if e.slug in runner.environments] for e in found}
+    if as_json:
+        click.echo(json.dumps([asdict(e) | {"runners": names[e.slug]} for e in found], indent=2))
+        return
+    for e in found:
+        click.echo(f"{e.slug:<24}  {', '.join(names[e.slug]) or 'no runner':<32}  {_summary(e)}")
+
+
+@environment.command("set")
+@click.argument("slug")
+@click.option("--description")
+@click.option("--gpus", help="Devices for steps that do not ask for any number.")
+@click.option("--memory", help='Limit of each container, e.g. "64 GiB"; 0 = none.')
+@click.option("--cpus", help="Processors of each container, e.g. 8; 0 = all.")
+@click.option("--image", "images", multiple=True, help="Pattern of images that may run, e.g. 'nvcr.io/*'; '' = any.")
+@click.option("--pull", type=click.Choice(rules.CHOICES["pull"]), help="Pull an image when it is missing, or always.")
+@click.option("--network", type=click.Choice(rules.CHOICES["network"]), help="What containers reach.")
+@click.option(
+    "--mount", "mounts", multiple=True, help="Directory that steps may mount; '/path:rw' to write; '' = none."
+)
+@click.option("--max-executions", help="Queued and running at once; 0 = no limit.")
+@click.option("--autorestart/--no-autorestart", default=None, help="Run again what was lost with its machine.")
+@DATA
+@CONFIG
+def change(slug: str, data: Path | None, config_file: Path | None, **given: Any) -> None:
+    """Change an environment, or make it when there is none. What is not given stays."""
+    wanted = {name: value for name, value in given.items() if value is not None and value != ()}
+    for name in ("images", "mounts"):
+        if name in wanted:
+            wanted[name] = [item for item in wanted[name] if item]
+    with opened(data, config_file) as (db, _, _):
+        click.echo(f"{slug}: {_summary(rules.change(db, slug, wanted))}")
+
+
+@environment.command("remove")
+@click.argument("slug")
+@DATA
+@CONFIG
+def remove(slug: str, data: Path | None, config_file: Path | None) -> None:
+    """Remove an environment that nobody serves or needs."""
+    with opened(data, config_file) as (db, _, _):
+        rules.remove(db, slug)
+    click.echo(f"{slug} is gone: steps that name it run in their project's default environment")
+
+
+def _summary(found: Environment) -> str:
+    return "; ".join(rules.differences(found)) or "no limits"

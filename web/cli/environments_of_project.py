@@ -1,0 +1,35 @@
+"""`pushmill project environments`: which environments a project may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from core.errors import InvalidInput
+from web.cli.options import CONFIG, DATA, opened
+from web.services.executions import environments as service
+from web.store import projects
+
+
+@click.command("environments")
+@click.argument("name")
+@click.option("--allow", "slugs", multiple=True, metavar="ENVIRONMENT", help="One that it may use; repeat for more.")
+@click.option("--allow-all", is_flag=True, help="Lift the limit.")
+@DATA
+@CONFIG
+def environments(
+    name: str, slugs: tuple[str, ...], allow_all: bool, data: Path | None, config_file: Path | None
+) -> None:
+    """Show or set the environments of project NAME.
+
+    Executions in any other environment fail at once, whether valohai.yaml, a rule, a push option or a trailer names it.
+    """
+    if slugs and allow_all:
+        raise InvalidInput("--allow and --allow-all contradict each other; give one")
+    with opened(data, config_file) as (db, _, _):
+        project = projects.by_name(db, name)
+        if slugs or allow_all:
+            service.allow(db, project, slugs)
+        allowed = projects.by_name(db, name).environments
+    click.echo(f"Project {name} may use {', '.join(allowed) if allowed else 'every environment'}.")

@@ -1,0 +1,72 @@
+"""`pushmill project set-token | webhook`: what the server may do on the forge, and doing it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from core.errors import ForgeError, InvalidInput
+from core.model import Project
+from web.cli.options import CONFIG, DATA, opened
+from web.services.forges import webhook_setup
+from web.services.repositories import credentials, hosting
+from web.services.vault import Vault
+from web.store import projects
+from web.store.db import Database
+
+NAME = click.argument("name")
+API_URL = click.option("--api-url", help="Where the forge's API is, if not where such a forge usually has it.")
+
+
+@click.command("set-token")
+@NAME
+@click.option("--remove", is_flag=True, help="Forget the token; the forge is told nothing any more.")
+@API_URL
+@DATA
+@CONFIG
+def set_token(name: str, remove: bool, api_url: str | None, data: Path | None, config_file: Path | None) -> None:
+    """Take an API token for project NAME: asked for, or piped in. It makes the webhook, shows statuses and fetches."""
+    with opened(data, config_file) as (db, config, key):
+        found = projects.by_name(db, name)
+        token = "" if remove else _asked()
+        if not token and not remove:
+            raise InvalidInput(f"the token is empty; `pushmill project set-token {name} --remove` forgets it")
+        take(db, key, found, token, api_url)
+        if remove:
+            click.echo(f"The token of project {name} is forgotten.")
+            return
+        try:
+            said = webhook_setup.set_up(db, config, key, found, hosting.repository_of(db, found))
+        except ForgeError as error:
+            raise ForgeError(f"the token is kept, but {error.problem}", error.advice) from None
+    for line in said:
+        click.echo(line)
+
+
+@click.command("webhook")
+@NAME
+@DATA
+@CONFIG
+def webhook(name: str, data: Path | None, config_file: Path | None) -> None:
+    """Make the webhook of project NAME on its forge, with the project's token."""
+    with opened(data, config_file) as (db, config, key):
+        found = projects.by_name(db, name)
+        said = webhook_setup.set_up(db, config, key, found, hosting.repository_of(db, found))
+    for line in said:
+        click.echo(line)
+
+
+def take(db: Database, key: Vault, found: Project, token: str, api_url: str | None) -> None:
+    """Keep the token, and where the API is when that is given. Raises InvalidInput."""
+    repository = hosting.repository_of(db, found)
+    credentials.set_token(db, key, repository, token)
+    if api_url is not None:
+        credentials.set_api_url(db, repository, api_url)
+
+
+def _asked() -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt("Token", hide_input=True, err=True)).strip()
+    return sys.stdin.readline().strip()

@@ -1,0 +1,77 @@
+"""The console script `pushmill`. Commands are loaded by name when they are asked for, so each process imports its own."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+
+from core.errors import PushmillError
+from web.cli.lazy_commands import LazyCommands, Table
+
+COMMANDS: Table = {
+    "up": ("web.processes.up:command", "Run everything on this machine: Redis, web server, worker and runner."),
+    "web": ("web.processes.web_server:command", "Run the web server alone."),
+    "worker": ("web.processes.worker:command", "Run the server's worker alone."),
+    "runner": ("web.cli.main:runner", "Run this machine as a runner; register, list, drain and remove runners."),
+    "doctor": ("web.cli.doctor:command", "Check Docker, GPUs, Redis, disk, git, and say what to do."),
+    "backup": ("web.cli.backup:backup", "Write a backup of the server to a file."),
+    "restore": ("web.cli.backup:restore", "Make an empty data directory from a backup."),
+    "project": ("web.cli.project:project", "Add, list and show projects."),
+    "environment": ("web.cli.environment:environment", "List and change the kinds of machine that steps ask for."),
+    "user": ("web.cli.users:user", "Add, list, disable and enable users."),
+    "token": ("web.cli.users:token", "Create, list and revoke tokens of users: to push, to read, for all."),
+    "hook": ("web.cli.project:hook", "Install the hook that tells of pushes to a bare repository."),
+}
+RUNNER: Table = {
+    "register": ("web.cli.runner:register", "Register a runner and print its token, once."),
+    "list": ("web.cli.runner_list:show_all", "List the runners: state, GPUs, load, what they run."),
+    "limit": ("web.cli.runner:limit", "Limit the slots and projects of a runner."),
+    "drain": ("web.cli.runner:drain", "Let a runner finish what it has and give it nothing new."),
+    "resume": ("web.cli.runner:resume", "Give a drained runner work again."),
+    "remove": ("web.cli.runner:remove", "Remove a runner."),
+    "rotate-token": ("web.cli.runner:rotate_token", "Give a runner a new token and Redis password."),
+}
+# Started by `pushmill up`, not by people.
+HIDDEN: Table = {"quickstart": ("web.processes.quickstart:command", "")}
+
+
+@click.command(cls=LazyCommands, table=COMMANDS, hidden=HIDDEN)
+@click.version_option(package_name="pushmill", message="pushmill %(version)s")
+def group() -> None:
+    """git push, and the commit's steps run in Docker on your own machines."""
+
+
+@click.command("runner", cls=LazyCommands, table=RUNNER, invoke_without_command=True)
+@click.option("--data", type=click.Path(path_type=Path), help="Data directory.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
+@click.pass_context
+def runner(context: click.Context, data: Path | None, config_file: Path | None) -> None:
+    """Run executions on this machine until stopped. The commands are for the server's machine."""
+    if context.invoked_subcommand is None:
+        context.invoke(_runner_command(), data=data, config_path=config_file)
+    given = {"data": data, "config_file": config_file}
+    defaults = {name: value for name, value in given.items() if value}
+    context.default_map = dict.fromkeys(RUNNER, defaults)
+
+
+def _runner_command() -> click.Command:
+    """What the runner's package offers as a command: the server's packages do not import it."""
+    (found,) = entry_points(group="pushmill.commands", name="runner")
+    command: click.Command = found.load()
+    return command
+
+
+def main() -> None:
+    """Run the command line; a PushmillError becomes one sentence on stderr and exit code 1."""
+    try:
+        group(prog_name="pushmill")
+    except PushmillError as error:
+        click.echo(f"pushmill: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

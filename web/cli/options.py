@@ -1,0 +1,45 @@
+"""`--data` and `--config`: the server's own data, for what an administrator does on its machine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from core import config as configuration
+from core.config import Config
+from core.errors import NotFound
+from web.services import vault
+from web.services.vault import Vault
+from web.store import schema
+from web.store.db import Database, connect
+
+DATA = click.option("--data", type=click.Path(path_type=Path), help="Data directory of the server.")
+CONFIG = click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def typed_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:  # noqa: ARG001
+    """The URL, or for "-" the first line of stdin: every user of the machine sees the arguments of a command."""
+    if url != "-":
+        return url
+    if sys.stdin.isatty():
+        return str(click.prompt("URL", hide_input=True, err=True)).strip()
+    return sys.stdin.readline().strip()
+
+
+@contextmanager
+def opened(data: Path | None, config_file: Path | None) -> Iterator[tuple[Database, Config, Vault]]:
+    """The database, the configuration and the key of a server that may be running or not."""
+    config = configuration.load(data, config_file)
+    if not config.database.exists():
+        raise NotFound(f"{config.data} holds no server: name its data directory with --data")
+    db = connect(config.database)
+    try:
+        schema.check(db)
+        yield db, config, vault.load(config.data / "secret.key")
+    finally:
+        db.close()

@@ -1,0 +1,118 @@
+"""`pushmill project add`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from core.config import Config
+from core.errors import ForgeError, InvalidInput, NotFound, PushmillError
+from core.git import url as git_url
+from core.model import Project
+from hooks.apis.registry import APIS
+from hooks.forges.registry import FORGES, by_host
+from hooks.statuses import CONTEXT
+from web.cli.forge import API_URL, take
+from web.cli.options import CONFIG, DATA, JSON, opened, typed_url
+from web.cli.repository import described, printed
+from web.services import setup
+from web.services.forges import webhook_setup
+from web.services.repositories import credentials, hosting
+from web.services.vault import Vault
+from web.store import projects, users
+from web.store.db import Database
+
+
+@click.command("add")
+@click.argument("name")
+@click.option(
+    "--repo", "url", callback=typed_url,
+    help="Clone URL of a repository elsewhere, - to read it from stdin; without one it is pushed to this server.",
+)  # fmt: skip
+@click.option(
+    "--forge",
+    type=click.Choice(sorted(FORGES)),
+    help="What tells of its pushes; by default told by the URL's host, else plain.",
+)
+@click.option(
+    "--token-file", type=click.File("r"), help="An API token of the forge, which makes the webhook; - is stdin."
+)
+@API_URL
+@JSON
+@DATA
+@CONFIG
+def add(
+    name: str,
+    url: str | None,
+    forge: str | None,
+    token_file: Any,
+    api_url: str | None,
+    as_json: bool,
+    data: Path | None,
+    config_file: Path | None,
+) -> None:
+    """Add a project and print its webhook's URL and secret, and the forge's page where both are entered."""
+    with opened(data, config_file) as (db, config, key):
+        forge = forge or _forge_of(config, url)
+        if api_url and not token_file:
+            raise InvalidInput("--api-url is of use with --token-file alone: without a token no API is called")
+        token = _token(token_file, forge) if token_file else ""
+        made, secret = _added(db, config, key, name, url, forge)
+        said, problem = _set_up(db, config, key, made, token, api_url or "") if token else ([], None)
+        repository = hosting.repository_of(db, made)
+        printed(described(config, made, repository) | {"webhook_secret": secret}, as_json)
+        if repository.status_context != CONTEXT:
+            text = "Another project follows this repository too: the statuses of this one are called"
+            click.echo(f"{text} {repository.status_context}.", err=True)
+        if not as_json and not token and not config.server.url and hosting.webhook_page(repository):
+            click.echo("The forge cannot reach that address: set `url` below [server] in config.toml.", err=True)
+    for line in said:
+        click.echo(line, err=as_json)
+    if problem is not None:
+        raise InvalidInput(
+            f"project {name} is there, but {problem}; then go on with `pushmill project set-token {name}`"
+        )
+
+
+def _set_up(
+    db: Database, config: Config, key: Vault, made: Project, token: str, api_url: str
+) -> tuple[list[str], PushmillError | None]:
+    """What was done on the forge, or why not; the project stays in any case."""
+    try:
+        take(db, key, made, token, api_url)
+        return webhook_setup.set_up(db, config, key, made, hosting.repository_of(db, made), added=True), None
+    except (ForgeError, InvalidInput) as error:
+        return [], error
+
+
+def _forge_of(config: Config, url: str | None) -> str:
+    """What tells of the pushes to a repository, as far as its URL says."""
+    if url is None:
+        return projects.HOSTED
+    remote = git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
+    return by_host(remote.host) or "plain"
+
+
+def _token(file: IO[str], forge: str) -> str:
+    if forge not in APIS:
+        raise InvalidInput(credentials.no_api(forge))
+    token = file.read().strip()
+    if not token:
+        raise InvalidInput(f"the token file {file.name} is empty")
+    return token
+
+
+def _added(db: Database, config: Config, key: Vault, name: str, url: str | None, forge: str) -> tuple[Project, str]:
+    """The project and its webhook's secret."""
+    if url is not None:
+        git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
+    owner = users.by_name(db, setup.ADMIN)
+    if owner is None:
+        raise NotFound("there is no admin yet: start the server once with `pushmill up`")
+    made, secret = hosting.add_project(db, key, name, owner.id, forge=forge, url=url, limits=config.limits)
+    repository = hosting.repository_of(db, made)
+    if repository.forge == projects.HOSTED:
+        hosting.prepare(db, config, key, made, repository)
+    return made, secret

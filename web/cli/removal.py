@@ -1,0 +1,77 @@
+"""`pushmill project remove`: a project with everything that belongs to it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from core.config import Config
+from core.errors import Conflict
+from core.model import Project
+from web.cli.options import CONFIG, DATA, JSON, opened
+from web.services import removal, setup
+from web.services.presentation import formats
+from web.services.removal import Content
+from web.services.repositories import hosting
+from web.store import projects
+from web.store.db import Database
+
+
+@click.command("remove")
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--force", is_flag=True, help="Stop what runs or waits first.")
+@JSON
+@DATA
+@CONFIG
+def remove(
+    name: str, dry_run: bool, yes: bool, force: bool, as_json: bool, data: Path | None, config_file: Path | None
+) -> None:
+    """Remove project NAME: executions, logs, outputs, deliveries, repository.
+
+    It cannot be undone. A removal that was interrupted is completed by the same command.
+    """
+    with opened(data, config_file) as (db, config, _):
+        removal.clear_leftovers(config)
+        project = projects.by_name(db, name)
+        found = removal.content(db, config, project)
+        _show(project, found, as_json)
+        if dry_run:
+            return
+        if (running := removal.unfinished(db, project)) and not force:
+            raise Conflict(f"{', '.join(running[:10])} of {name} have not ended: stop them, or use --force")
+        if not yes:
+            click.confirm(f"Remove project {name} for good?", abort=True, err=True)
+        _remove(db, config, project)
+
+
+def _remove(db: Database, config: Config, project: Project) -> None:
+    page = hosting.webhook_page(hosting.repository_of(db, project))
+    removal.stop_all(db, config, project, setup.ADMIN)
+    for _ in removal.steps(db, config, project):
+        pass
+    click.echo(f"Project {project.name} is removed.", err=True)
+    if page:
+        click.echo(f"Its webhook is still on the forge: delete it at {page}", err=True)
+
+
+def _show(project: Project, found: Content, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"project": project.name, **asdict(found)}, indent=2))
+        return
+    click.echo(f"Project {project.name} has")
+    outputs = f", {formats.size(found.output_bytes)}"
+    for count, one, more, rest in (
+        (found.executions, "execution", "executions", ""),
+        (found.tasks, "task", "tasks", ""),
+        (found.pipelines, "pipeline", "pipelines", ""),
+        (found.deliveries, "delivery", "deliveries", ""),
+        (found.outputs, "output file", "output files", outputs),
+    ):
+        click.echo(f"  {count:>10,} {one if count == 1 else more}{rest}")
+    click.echo(f"  {formats.size(found.log_bytes):>10} of logs")
+    click.echo(f"  {formats.size(found.repository_bytes):>10} of git repositories")

@@ -1,0 +1,158 @@
+"""`pushmill project list | show | set-url | set-secret | deploy-key`: projects with their repositories."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from core.config import Config
+from core.model import Project, Repository
+from hooks.forges.registry import FORGES
+from web.cli.options import CONFIG, DATA, JSON, opened, typed_url
+from web.services.repositories import hosting
+from web.store import projects
+
+NAME = click.argument("name")
+STORED = "user and password of the URL, stored encrypted"
+
+
+@click.command("list")
+@JSON
+@DATA
+@CONFIG
+def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """List the projects."""
+    with opened(data, config_file) as (db, config, _):
+        found = [
+            described(config, listed, repository)
+            for listed in projects.listing(db)
+            for repository in projects.repositories(db, listed.id)
+        ]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for item in found:
+        click.echo(f"{item['name']:<32}  {item['forge']:<8}  {item['repository']}")
+    if not found:
+        click.echo("No project yet: push to the server, or add one with `pushmill project add`.")
+
+
+@click.command("show")
+@click.argument("name")
+@JSON
+@DATA
+@CONFIG
+def show(name: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """Show a project with its webhook's URL and secret."""
+    with opened(data, config_file) as (db, config, key):
+        found = projects.by_name(db, name)
+        repository = hosting.repository_of(db, found)
+        secret = key.decrypt(projects.secret(db, repository.id)).decode()
+        printed(described(config, found, repository) | {"webhook_secret": secret}, as_json)
+
+
+@click.command("set-secret")
+@click.argument("name")
+@DATA
+@CONFIG
+def set_secret(name: str, data: Path | None, config_file: Path | None) -> None:
+    """Take the webhook secret that the forge made, as GitLab makes signing tokens. It is asked for, or piped in."""
+    with opened(data, config_file) as (db, _, key):
+        found = projects.by_name(db, name)
+        piped = not sys.stdin.isatty()
+        secret = sys.stdin.readline().strip() if piped else click.prompt("Secret", hide_input=True, err=True)
+        hosting.set_secret(db, key, found, secret)
+    click.echo(f"The webhook of project {name} has this secret from now on.")
+
+
+@click.command("set-url")
+@NAME
+@click.argument("url", callback=typed_url)
+@click.option(
+    "--forge", type=click.Choice(sorted(FORGES)), help="What tells of its pushes, if the URL's host does not say."
+)
+@DATA
+@CONFIG
+def set_url(name: str, url: str, forge: str | None, data: Path | None, config_file: Path | None) -> None:
+    """Fetch project NAME from URL from now on: its repository was renamed, or moved to another forge. - reads URL from stdin."""
+    with opened(data, config_file) as (db, config, key):
+        found = projects.by_name(db, name)
+        before = hosting.repository_of(db, found)
+        after = hosting.set_url(db, config, key, found, url, forge)
+        shown = described(config, found, after)
+        click.echo(f"Project {name} is fetched from {shown['repository']} from now on.")
+        if after.forge != before.forge:
+            click.echo(
+                f"Its forge is {after.forge} now: remove the webhook at the old place, and enter {shown['webhook_url']} and the"
+                f" secret that `pushmill project show {name}` prints{_at(shown['webhook_page'])}."
+            )
+        elif shown["webhook_page"]:
+            click.echo(
+                f"The webhook stays as it is if the forge moved it along; else enter it{_at(shown['webhook_page'])}."
+            )
+        if before.has_token and not after.has_token:
+            click.echo(
+                f"Its token was for the old place and is forgotten: `pushmill project set-token {name}` takes one."
+            )
+        if before.has_login and not after.has_login:
+            click.echo("The user and password of the old URL are forgotten: if the new one needs any, give them in it.")
+        if shown["deploy_key"]:
+            click.echo(f"Its deploy key must be known there{_at(shown['deploy_key_page'])}:\n{shown['deploy_key']}")
+
+
+@click.command("deploy-key")
+@NAME
+@click.option("--new", is_flag=True, help="Make a new one first; the old one opens nothing any more.")
+@JSON
+@DATA
+@CONFIG
+def deploy_key(name: str, new: bool, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """Show the public key by which project NAME is fetched over ssh, and where it is entered."""
+    with opened(data, config_file) as (db, _, key):
+        found = projects.by_name(db, name)
+        if new or not hosting.deploy_key(hosting.repository_of(db, found)):
+            hosting.new_deploy_key(db, key, found)
+        repository = hosting.repository_of(db, found)
+    shown = {"deploy_key": repository.deploy_key, "deploy_key_page": hosting.deploy_key_page(repository)}
+    if as_json:
+        click.echo(json.dumps(shown, indent=2))
+        return
+    click.echo(shown["deploy_key"])
+    click.echo(
+        f"Enter it{_at(shown['deploy_key_page']) or ' where the repository lies'}; it needs to read only.", err=True
+    )
+
+
+def described(config: Config, found: Project, repository: Repository) -> dict[str, str]:
+    base = config.server.url.rstrip("/") or config.local_url
+    hosted = repository.forge == projects.HOSTED
+    return {
+        "project_id": found.uuid,
+        "name": found.name,
+        "forge": repository.forge,
+        "repository": f"{base}/git/{found.name}.git" if hosted else repository.url or "",
+        "credentials": STORED if repository.has_login else "",
+        "webhook_url": base + hosting.webhook_path(found, repository.forge),
+        "webhook_page": hosting.webhook_page(repository),
+        "deploy_key": hosting.deploy_key(repository),
+        "deploy_key_page": hosting.deploy_key_page(repository),
+        "page": f"{base}/p/{found.name}/",
+    }
+
+
+def printed(values: Mapping[str, str], as_json: bool) -> None:
+    """Print what `described` says, for people without what there is not."""
+    if as_json:
+        click.echo(json.dumps(values, indent=2))
+        return
+    for name, value in values.items():
+        if value:
+            click.echo(f"{name:<16}{value}")
+
+
+def _at(page: str) -> str:
+    return f" at {page}" if page else ""

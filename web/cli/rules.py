@@ -1,0 +1,50 @@
+"""`pushmill project rules`: which events run what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from core.errors import InvalidInput
+from web.cli.options import CONFIG, DATA, opened
+from web.store import projects
+from web.store.db import transaction
+
+
+@click.command("rules")
+@click.argument("name")
+@click.option("--set", "file", type=click.File("rb"), help="Replace the rules by those in a file, or - for a pipe.")
+@click.option("--default", "clear", is_flag=True, help="Go back to the default: every push runs every step.")
+@DATA
+@CONFIG
+def rules(name: str, file: Any, clear: bool, data: Path | None, config_file: Path | None) -> None:
+    """Print the rules of a project as TOML, or replace them."""
+    if file is not None and clear:
+        raise InvalidInput("--set and --default are two different wishes: give one")
+    given = "" if clear else read_rules(file) if file is not None else None
+    with opened(data, config_file) as (db, _, _):
+        project = projects.by_name(db, name)
+        if given is None:
+            click.echo(project.rules, nl=not project.rules.endswith("\n") and bool(project.rules))
+            if not project.rules:
+                click.echo(f"Project {name} has the default rules: every push runs every step.", err=True)
+            return
+        from web.services.triggers import (
+            rules as text,  # which imports valohai-yaml and more; to print rules needs none of it
+        )
+
+        found = text.parse(given)
+        with transaction(db):
+            projects.set_rules(db, project.id, given)
+    rules_ = "the default rules" if found is text.DEFAULT else f"{len(found)} rule{'s' if len(found) > 1 else ''}"
+    click.echo(f"Project {name} has {rules_} from now on.")
+
+
+def read_rules(file: Any) -> str:
+    """The text of rules in a file. Raises InvalidInput."""
+    try:
+        return str(file.read(1_000_000).decode().replace("\r\n", "\n"))
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"the rules are no UTF-8 text: {error}") from None

@@ -1,0 +1,164 @@
+"""`pushmill runner register | list | limit | drain | resume | remove | rotate-token`: the server's runners, on its machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from core.config import Config
+from core.errors import InvalidInput
+from web.cli.options import CONFIG, DATA, JSON, opened
+from web.services.runners import overview, registration
+from web.services.runners.registration import Credentials, Limits
+from web.store.db import Database
+
+if TYPE_CHECKING:
+    from web.services.scheduling.queues import Queues
+
+LOOK_S = 1.0  # between two looks at what a draining runner still runs
+NAME = click.argument("name")
+SLOTS = click.option("--slots", type=int, help="How many it may report, 16 if never given.")
+PROJECTS = click.option(
+    "--project", "names", multiple=True, help="A project that it serves, instead of all; may be given repeatedly."
+)
+
+
+@click.command("register")
+@NAME
+@click.option("--environment", "slugs", multiple=True, required=True, help="What it serves; may be given repeatedly.")
+@SLOTS
+@PROJECTS
+@JSON
+@DATA
+@CONFIG
+def register(
+    name: str,
+    slugs: tuple[str, ...],
+    slots: int | None,
+    names: tuple[str, ...],
+    as_json: bool,
+    data: Path | None,
+    config_file: Path | None,
+) -> None:
+    """Register runner NAME, or register it anew, and print what its machine needs: shown this once."""
+    with _administered(data, config_file) as (db, config, line):
+        limits = Limits(slots=slots, projects=names or None)
+        _print(registration.register(db, config, line, name, slugs, limits), as_json)
+
+
+@click.command("limit")
+@NAME
+@SLOTS
+@PROJECTS
+@click.option("--all-projects", is_flag=True, help="Let it serve every project.")
+@DATA
+@CONFIG
+def limit(
+    name: str,
+    slots: int | None,
+    names: tuple[str, ...],
+    all_projects: bool,
+    data: Path | None,
+    config_file: Path | None,
+) -> None:
+    """Limit runner NAME to a number of slots and to projects. What is not given stays."""
+    if names and all_projects:
+        raise InvalidInput("--project and --all-projects contradict each other; give one")
+    with opened(data, config_file) as (db, _, _):
+        wanted = () if all_projects else names or None
+        registration.limit(db, registration.by_name(db, name), Limits(slots=slots, projects=wanted))
+        now = registration.by_name(db, name)
+    whose = f"projects {', '.join(now.projects)}" if now.projects else "every project"
+    click.echo(f"{name} may have {now.most_slots} slots and serves {whose}")
+
+
+@click.command("rotate-token")
+@NAME
+@JSON
+@DATA
+@CONFIG
+def rotate_token(name: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """Give runner NAME a new token and a new password for Redis. The old ones are dead; what it runs goes on."""
+    with _administered(data, config_file) as (db, config, line):
+        _print(registration.rotate(db, config, line, registration.by_name(db, name)), as_json)
+
+
+@click.command("drain")
+@NAME
+@click.option("--wait", is_flag=True, help="Return when nothing runs there any more.")
+@DATA
+@CONFIG
+def drain(name: str, wait: bool, data: Path | None, config_file: Path | None) -> None:
+    """Let runner NAME finish what it has and give it nothing new."""
+    with opened(data, config_file) as (db, _, _):
+        runner = registration.by_name(db, name)
+        if count := registration.drain(db, runner):
+            click.echo(f"{count} not yet started there {'waits' if count == 1 else 'wait'} for another runner")
+        running = overview.running(db, runner)
+        click.echo(f"{name} drains; it runs {_named(running)}")
+        while wait and running:
+            time.sleep(LOOK_S)
+            left = overview.running(db, runner)
+            if left and left != running:
+                click.echo(f"waiting for {_named(left)}")
+            running = left
+        if wait:
+            click.echo(f"{name} runs nothing any more")
+
+
+@click.command("resume")
+@NAME
+@DATA
+@CONFIG
+def resume(name: str, data: Path | None, config_file: Path | None) -> None:
+    """Give runner NAME work again."""
+    with opened(data, config_file) as (db, _, _):
+        registration.resume(db, registration.by_name(db, name))
+    click.echo(f"{name} takes work again")
+
+
+@click.command("remove")
+@NAME
+@click.option("--force", is_flag=True, help="Give up what it runs.")
+@DATA
+@CONFIG
+def remove(name: str, force: bool, data: Path | None, config_file: Path | None) -> None:
+    """Remove runner NAME: its token and its password for Redis are dead, its executions go on naming it."""
+    with _administered(data, config_file) as (db, config, line):
+        registration.remove(db, config.logs_dir, line, registration.by_name(db, name), force=force)
+    click.echo(f"{name} is removed; stop `pushmill runner` on its machine")
+    if name == config.runner.name:
+        click.echo("It is the runner of this machine: the next start of the server registers it again.")
+
+
+@contextmanager
+def _administered(data: Path | None, config_file: Path | None) -> Iterator[tuple[Database, Config, Queues]]:
+    from redis import Redis  # the other commands need neither
+
+    from web.services.scheduling import queues
+
+    with opened(data, config_file) as (db, config, _), Redis.from_url(queues.redis_url(config)) as connection:
+        yield db, config, queues.Queues(connection)
+
+
+def _print(made: Credentials, as_json: bool) -> None:
+    if as_json:
+        shown = asdict(made) | {"config": made.config, "command": registration.COMMAND}
+        click.echo(json.dumps(shown, indent=2))
+        return
+    click.echo(f"Runner {made.name}: this is shown once. On its machine, {registration.CONFIG_FILE} (chmod 600):\n")
+    click.echo(made.config)
+    click.echo(f"and then, as root: {registration.COMMAND}")
+    for note in made.notes:
+        click.echo(f"Note: {note}")
+
+
+def _named(running: list[overview.Running]) -> str:
+    return ", ".join(run.name for run in running) or "nothing"

@@ -1,0 +1,86 @@
+"""`pushmill project trigger`: what an event would run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from web.cli.options import CONFIG, DATA, JSON, opened
+from web.cli.rules import read_rules
+from web.services.presentation import formats
+from web.services.triggers import dry_run
+from web.services.triggers.dry_run import Answer, Question
+from web.services.triggers.preview import Run
+from web.store import projects
+
+
+@click.command("trigger")
+@click.argument("name")
+@click.argument("ref")
+@click.option("--event", default="", help="push, tag, pull_request or schedule:RULE; by default a tag or a push.")
+@click.option("--branch", default="", help="The branch pushed to, or a pull request's base.")
+@click.option("--option", "-o", "options", multiple=True, help="A push option, as of git push.")
+@click.option("--rules", "file", type=click.File("rb"), help="Try the rules in this file, or - for a pipe.")
+@JSON
+@DATA
+@CONFIG
+def trigger(
+    name: str,
+    ref: str,
+    event: str,
+    branch: str,
+    options: tuple[str, ...],
+    file: Any,
+    as_json: bool,
+    data: Path | None,
+    config_file: Path | None,
+) -> None:
+    """Say what the commit, branch or tag REF would trigger, and why. Nothing runs."""
+    tried = read_rules(file) if file is not None else None
+    question = Question(name=ref, event=event, branch=branch, options=options, rules=tried)
+    with opened(data, config_file) as (db, config, _):
+        answer = dry_run.ask(db, config, projects.by_name(db, name), question)
+    if as_json:
+        click.echo(json.dumps(_plain(answer), indent=2))
+        return
+    for line in _lines(answer):
+        click.echo(formats.one_line(line))  # names of a stranger's commit too
+
+
+def _plain(answer: Answer) -> dict[str, Any]:
+    return {
+        "event": answer.event,
+        "commit": answer.sha,
+        "outcome": answer.outcome,
+        "rules": [{"name": v.rule.name, "matches": v.matches, "why": v.why} for v in answer.verdicts],
+        "runs": [_plain_run(run) for run in answer.runs],
+        "skipped": [{"what": what, "why": why} for what, why in answer.skipped],
+        "stops": [{**asdict(one.target), "number": one.number} for one in answer.stops],
+    }
+
+
+def _plain_run(run: Run) -> dict[str, Any]:
+    fields = asdict(run)
+    return {**fields.pop("target"), **fields}
+
+
+def _lines(answer: Answer) -> list[str]:
+    lines = [f"{answer.event}, commit {answer.sha[:8]}: {answer.outcome}"]
+    lines += [
+        f"  rule {verdict.rule.name} {'matches' if verdict.matches else 'does not match'}: {verdict.why}"
+        for verdict in answer.verdicts
+    ]
+    for run in answer.runs:
+        values = "".join(f" {name}={json.dumps(value)}" for name, value in run.parameters.items())
+        by = f", by rule {run.rule}" if run.rule else ""
+        where = run.environment or "the environments of its steps"
+        lines.append(f"  runs {run.target.label} in {where}, priority {run.priority}{by}{values}")
+        lines += [f"    {run.makes}"] if run.makes else []
+        lines += [f"    {note}" for note in run.notes]
+    lines += [f"  skips {what}: {why}" for what, why in answer.skipped]
+    lines += [f"  stops {one.number} {one.target.label}" for one in answer.stops]
+    return lines

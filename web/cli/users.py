@@ -1,0 +1,153 @@
+"""`pushmill user` and `pushmill token`: who may use the server, and with what."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from core import config as configuration
+from core.config import Config
+from core.identity import Scope, Token
+from web.cli.options import CONFIG, DATA, JSON, opened
+from web.services import identities
+from web.services.presentation import formats
+from web.store import users
+
+NAME = click.argument("name")
+
+
+@click.group("user")
+def user() -> None:
+    """Add, list, disable and enable users."""
+
+
+@user.command("add")
+@NAME
+@click.option("--admin", "is_admin", is_flag=True, help="Let the user also administer runners and environments.")
+@DATA
+@CONFIG
+def add(name: str, is_admin: bool, data: Path | None, config_file: Path | None) -> None:
+    """Add a user."""
+    with opened(data, config_file) as (db, _, _):
+        identities.add_user(db, name, is_admin=is_admin)
+    click.echo(f"Added user {name}. `pushmill token new {name} --scope admin` creates a token to log in with.")
+
+
+@user.command("list")
+@JSON
+@DATA
+@CONFIG
+def show_users(as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """List the users."""
+    with opened(data, config_file) as (db, _, _):
+        found = users.listing(db)
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+        return
+    for one in found:
+        role = "administrator" if one.is_admin else "user"
+        state = f"disabled {formats.ago(one.disabled_at)}" if one.disabled_at else ""
+        click.echo(f"{one.username:<32}  {role:<13}  {state}".rstrip())
+
+
+@user.command("disable")
+@NAME
+@DATA
+@CONFIG
+def disable(name: str, data: Path | None, config_file: Path | None) -> None:
+    """Disable a user: tokens and sessions end at once."""
+    with opened(data, config_file) as (db, _, _):
+        identities.disable(db, name)
+    click.echo(f"User {name} is disabled: no token and no session of theirs works.")
+
+
+@user.command("enable")
+@NAME
+@DATA
+@CONFIG
+def enable(name: str, data: Path | None, config_file: Path | None) -> None:
+    """Enable a disabled user and their tokens again."""
+    with opened(data, config_file) as (db, _, _):
+        identities.enable(db, name)
+    click.echo(f"User {name} is enabled; tokens that are neither revoked nor expired work again.")
+
+
+@click.group("token")
+def token() -> None:
+    """Create, list and revoke the tokens of users."""
+
+
+@token.command("new")
+@click.argument("username")
+@click.option(
+    "--scope", "scopes", type=click.Choice([scope.value for scope in Scope]), multiple=True, required=True,
+    help="push: git push. read: pages, API and git fetch. admin: all that the user may do. Repeatable.",
+)  # fmt: skip
+@click.option("--expires", help="How long it works, such as '90 d' or '12 h'; without it, until it is revoked.")
+@click.option("--name", default="", help="What it is for, shown in the list.")
+@DATA
+@CONFIG
+def new(
+    username: str, scopes: tuple[str, ...], expires: str | None, name: str, data: Path | None, config_file: Path | None
+) -> None:
+    """Create a token and print it, once."""
+    lifetime_s = None if expires is None else configuration.duration(expires, "--expires")
+    chosen = {Scope(scope) for scope in scopes}
+    with opened(data, config_file) as (db, config, _):
+        made = identities.new_token(db, username, chosen, name=name, lifetime_s=lifetime_s)
+    click.echo(made.secret)
+    until = f"until {made.expires_at}" if made.expires_at else "until it is revoked"
+    click.echo(f"This is token {made.id} of {username}, shown this once. It works {until}.", err=True)
+    if chosen & {Scope.PUSH, Scope.ADMIN}:
+        click.echo(f"  git push {_remote(config, username)} main", err=True)
+
+
+@token.command("list")
+@click.argument("username", required=False)
+@JSON
+@DATA
+@CONFIG
+def show_tokens(username: str | None, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """List the tokens, of all users or one."""
+    with opened(data, config_file) as (db, _, _):
+        if username:
+            identities.user(db, username)
+        found = [one for one in users.tokens(db) if username in (None, one.username)]
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+        return
+    for one in found:
+        click.echo(_line(one))
+
+
+@token.command("revoke")
+@click.argument("number", type=int)
+@DATA
+@CONFIG
+def revoke(number: int, data: Path | None, config_file: Path | None) -> None:
+    """Revoke a token by its number; its sessions end at once."""
+    with opened(data, config_file) as (db, _, _):
+        users.revoke_token(db, number)
+    click.echo(f"Token {number} is revoked, and its sessions have ended.")
+
+
+def _line(one: Token) -> str:
+    used = f"used {formats.ago(one.last_used_at)}" if one.last_used_at else "never used"
+    until = f"until {one.expires_at[:16]}Z" if one.expires_at and one.state == "active" else ""
+    columns = (
+        f"{one.id:>4}",
+        f"{one.username:<20}",
+        f"…{one.last8}",
+        f"{' '.join(one.scopes):<15}",
+        f"{one.state:<8}",
+        used,
+    )
+    return "  ".join([*columns, *filter(None, (until, one.name))])
+
+
+def _remote(config: Config, username: str) -> str:
+    scheme, _, rest = (config.server.url.rstrip("/") or config.local_url).partition("://")
+    return f"{scheme}://{username}:TOKEN@{rest}/git/NAME.git"

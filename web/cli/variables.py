@@ -1,0 +1,94 @@
+"""`pushmill project variable`: the environment variables and secrets of a project."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from core.errors import InvalidInput
+from web.cli.options import CONFIG, DATA, JSON, opened
+from web.services.executions import variables
+from web.store import projects
+
+SHOWN = 60  # characters of a value in the list
+
+
+@click.group("variable")
+def variable() -> None:
+    """Set, list and remove a project's environment variables and secrets."""
+
+
+@variable.command("set")
+@click.argument("project")
+@click.argument("name")
+@click.argument("value", required=False)
+@click.option("--secret", is_flag=True, help="Never show the value again, and mask it in logs.")
+@DATA
+@CONFIG
+def set_one(
+    project: str, name: str, value: str | None, secret: bool, data: Path | None, config_file: Path | None
+) -> None:
+    """Add or replace a variable. Without VALUE it is asked for, or read from what is piped in."""
+    if secret and value is not None:
+        raise InvalidInput(
+            f"a secret on a command line is seen by everybody on this machine: leave the value of {name} out, "
+            "it is asked for, or pipe it in"
+        )
+    with opened(data, config_file) as (db, _, key):
+        found = projects.by_name(db, project)
+        text = _asked(name) if value is None else value
+        note = variables.set_one(db, key, found, name, text, is_secret=secret)
+    click.echo(f"{name} is set in project {project}; executions that start from now on get it.")
+    if note:
+        click.echo(f"{note}.", err=True)
+
+
+@variable.command("list")
+@click.argument("project")
+@JSON
+@DATA
+@CONFIG
+def show_all(project: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """List the variables; of secrets the names alone."""
+    with opened(data, config_file) as (db, _, key):
+        found = variables.listing(db, key, projects.by_name(db, project))
+    if as_json:
+        click.echo(json.dumps([asdict(item) for item in found], indent=2))
+        return
+    for item in found:
+        click.echo(f"{item.name:<32}  {'(secret)' if item.value is None else _on_one_line(item.value)}")
+        if item.note:
+            click.echo(f"{'':<32}  {item.note}.")
+    if not found:
+        click.echo(f"Project {project} has no variables: `pushmill project variable set` adds one.")
+
+
+@variable.command("remove")
+@click.argument("project")
+@click.argument("name")
+@DATA
+@CONFIG
+def remove(project: str, name: str, data: Path | None, config_file: Path | None) -> None:
+    """Remove a variable."""
+    with opened(data, config_file) as (db, _, _):
+        variables.remove(db, projects.by_name(db, project), name)
+    click.echo(f"{name} is removed from project {project}.")
+
+
+def _asked(name: str) -> str:
+    """The value from a person, without an echo, or what is piped in, without the line's end that `echo` adds."""
+    if sys.stdin.isatty():
+        return str(click.prompt(f"Value of {name}", hide_input=True, default="", show_default=False))
+    try:
+        return sys.stdin.buffer.read().decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        raise InvalidInput(f"the value of {name} is not UTF-8 text; encode it, as by `base64`") from None
+
+
+def _on_one_line(value: str) -> str:
+    first, *more = value.split("\n")
+    return "".join(c if c.isprintable() else "?" for c in first[:SHOWN]) + ("…" if more or len(first) > SHOWN else "")

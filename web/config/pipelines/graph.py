@@ -1,0 +1,42 @@
+"""The order of a pipeline's nodes, as its edges say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from web.config.pipelines.model import PipelineBlueprint
+
+
+def layers(blueprint: PipelineBlueprint) -> tuple[tuple[str, ...], ...]:
+    """The nodes' names, each in the first layer that is behind all that it needs; those of a layer in file order."""
+    placed, _ = _placed([node.name for node in blueprint.nodes], blueprint.arrows)
+    return tuple(placed)
+
+
+def cycle(names: Collection[str], arrows: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """The names along one way that leads back to where it began, () when there is none.
+
+    `arrows` are (source, target) pairs of these names.
+    """
+    _, needs = _placed(names, arrows)
+    way: list[str] = []
+    name = next(iter(needs), "")
+    while name and name not in way:
+        way.append(name)
+        name = min(needs[name] & needs.keys())  # what has no place waits for something that has none
+    return tuple(reversed(way[way.index(name) :])) if way else ()
+
+
+def _placed(
+    names: Collection[str], arrows: Iterable[tuple[str, str]]
+) -> tuple[list[tuple[str, ...]], dict[str, set[str]]]:
+    """The layers, and what has a place in none, with what each of those waits for."""
+    needs: dict[str, set[str]] = {name: set() for name in names}
+    for source, target in arrows:
+        needs[target].add(source)
+    placed = []
+    while free := tuple(name for name, before in needs.items() if not before & needs.keys()):
+        placed.append(free)
+        for name in free:
+            del needs[name]
+    return placed, needs

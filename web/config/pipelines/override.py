@@ -1,0 +1,54 @@
+"""The step of a node: a declared step, and what the node says instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import valohai_yaml
+
+from core.errors import InvalidInput
+from web.config.steps.rules import step_problems
+from web.config.steps.unused import unused_keys
+
+REPLACED = ("image", "command", "environment", "mounts", "autorestart", "runtime-config-preset")
+MERGED = ("parameters", "inputs", "environment-variables")
+KINDS = {"parameters": "parameter", "inputs": "input", "environment-variables": "environment variable"}
+
+
+def overridden(step: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a step with an override. Raises InvalidInput when that is no step that can run.
+
+    What is named without a default has none: that is how a pipeline drops a step's own data. What else is not said stays
+    as the step has it.
+    """
+    merged = {**step, **{key: override[key] for key in REPLACED if key in override}}
+    for key in MERGED:
+        if key in override:
+            merged[key] = _by_name(step.get(key, ()), override[key])
+    problems = [*step_problems(merged)]
+    if problems:
+        raise InvalidInput("; ".join(problems))
+    try:
+        valohai_yaml.parse([{"step": merged}], validate=False)
+    except Exception as error:  # noqa: BLE001 - the library raises nine unrelated classes on bad input
+        raise InvalidInput(f"its override cannot be used: {type(error).__name__}: {error!s:.200}") from None
+    return merged
+
+
+def additions(step: Mapping[str, Any], override: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences about what an override names and its step does not have, or what has no effect: likely not meant."""
+    yield from (f"its override: {key} has no effect: {reason}" for key, reason in unused_keys(override))
+    for key, kind in KINDS.items():
+        known = {item["name"] for item in step.get(key, ())}
+        for item in override.get(key, ()):
+            if item["name"] not in known:
+                yield f'its override names the {kind} "{item["name"]:.80}", which its step does not have'
+
+
+def _by_name(declared: Any, instead: Any) -> list[dict[str, Any]]:
+    items = {item["name"]: item for item in declared}
+    for item in instead:
+        kept = {key: value for key, value in items.get(item["name"], {}).items() if key != "default"}
+        items[item["name"]] = kept | item
+    return list(items.values())

@@ -1,0 +1,141 @@
+"""A declared pipeline and the values asked for → what can be said of its run before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import CannotRun, InvalidInput
+from web.config.pipelines.blueprint import PROBLEMS, load_pipeline, pipeline_bodies
+from web.config.pipelines.model import Node, PipelineBlueprint
+from web.config.steps.model import step_item
+from web.config.steps.resolve import PLACEHOLDER, resolve
+from web.config.tasks import plan as tasks
+from web.config.tasks.blueprint import task_item
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelinePlan:
+    """A pipeline that can run. `config` has the items that it needs, `parameters` the values given for its parameters."""
+
+    blueprint: PipelineBlueprint
+    config: Any
+    parameters: Mapping[str, Any]
+
+
+def plan(
+    config: Any, name: str, *, parameters: Mapping[str, Any] | None = None, provided: Container[str] = ()
+) -> PipelinePlan:
+    """The pipeline `name` with values for its parameters, in a project that has the variables `provided`.
+
+    Raises NotFound for an unknown pipeline, and InvalidInput for one of which a node cannot run: every value that is
+    known before the pipeline begins is checked.
+    """
+    blueprint = load_pipeline(config, name)
+    given = {key: value for key, value in (parameters or {}).items() if value is not None}
+    known = [parameter.name for parameter in blueprint.parameters]
+    problems = [
+        f'there is no parameter "{key!s:.80}" of the pipeline; there are: {", ".join(known) or "none":.500}'
+        for key in given
+        if key not in known
+    ]
+    needed = _needed(config, blueprint)
+    for node in blueprint.nodes:
+        try:
+            _try(needed, blueprint, node, given, provided)
+        except InvalidInput as error:
+            problems.append(f'node "{node.name}": {reason(error)}')
+    if problems:
+        raise CannotRun(f'pipeline "{name}"', problems[:PROBLEMS])
+    return PipelinePlan(blueprint=blueprint, config=needed, parameters=given)
+
+
+def parameter_values(blueprint: PipelineBlueprint, node: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the parameters of the pipeline put into those of a node's step: given, else default; None is no value."""
+    values: dict[str, Any] = {}
+    for parameter in blueprint.parameters:
+        value = given.get(parameter.name, parameter.default)
+        if value is not None:
+            values |= {key: value for target, key in parameter.targets if target == node}
+    return values
+
+
+def task_items(
+    config: Any, node: Node, variants: Mapping[str, Sequence[Any]], step: Mapping[str, Any] | None = None
+) -> tuple[list[dict[str, Any]], str]:
+    """The items of a valohai.yaml that make the task of a node, and its name.
+
+    `variants` are tried one value after the other, instead of what the declared task says of them. A node without a
+    declared task is a grid of these alone. `step` is instead of the node's.
+    """
+    declared: dict[str, Any] = {"name": node.name, "type": "grid_search"}
+    if node.task:
+        declared = task_item(config, node.task)["task"]
+    task = {**tasks.with_variants(declared, variants), "step": node.step_name}
+    return [{"step": dict(step or node.step["step"])}, {"task": task}], str(task["name"])
+
+
+def reason(error: InvalidInput) -> str:
+    """Why a step or a task cannot run, without its name."""
+    return "; ".join(error.problems) if isinstance(error, CannotRun) else str(error)
+
+
+def _needed(config: Any, blueprint: PipelineBlueprint) -> list[dict[str, Any]]:
+    """The pipeline and what its nodes name."""
+    return [
+        *(step_item(config, name) for name in dict.fromkeys(node.step_name for node in blueprint.nodes)),
+        *(task_item(config, name) for name in dict.fromkeys(node.task for node in blueprint.nodes) if name),
+        {"pipeline": pipeline_bodies(config)[blueprint.name]},
+    ]
+
+
+def _try(
+    config: Any, blueprint: PipelineBlueprint, node: Node, given: Mapping[str, Any], provided: Container[str]
+) -> None:
+    """Raise InvalidInput when the node cannot run, whatever its edges bring."""
+    fed = {
+        kind: {edge.target_key for edge in blueprint.edges_into(node.name) if edge.target_type == kind}
+        for kind in ("input", "parameter", "environment-variable")
+    }
+    step = _without_needs(node, fed["input"], fed["parameter"], fed["environment-variable"])
+    values = parameter_values(blueprint, node.name, given)
+    if node.kind == "task":
+        items, name = task_items(config, node, {}, step)
+        tasks.plan(items, name, parameters=values, provided=provided)
+    else:
+        resolve([{"step": step}], node.step_name, parameters=values, provided=provided)
+
+
+def _without_needs(
+    node: Node, inputs: Collection[str], parameters: Collection[str], variables: Collection[str]
+) -> dict[str, Any]:
+    """The body of its step, where what edges bring is not needed, nor the default checked that they replace."""
+    body: dict[str, Any] = dict(node.step["step"])
+    if parameters:
+        body["parameters"] = [_optional(item, item["name"] in parameters) for item in body.get("parameters", ())]
+    if variables:
+        body["environment-variables"] = [
+            _optional(item, item["name"] in variables) for item in body.get("environment-variables", ())
+        ]
+    body["inputs"] = [
+        _optional(
+            item,
+            item["name"] in inputs or _names(item, parameters),
+            keep_default=node.appends and not _names(item, parameters),
+        )
+        for item in body.get("inputs", ())
+    ]
+    return body
+
+
+def _optional(item: Mapping[str, Any], fed: bool, *, keep_default: bool = False) -> dict[str, Any]:
+    if not fed:
+        return dict(item)
+    kept = item if keep_default else {key: value for key, value in item.items() if key != "default"}
+    return {**kept, "optional": True}
+
+
+def _names(item: Mapping[str, Any], parameters: Collection[str]) -> bool:
+    """Whether an input's addresses have the value of one of these parameters in them."""
+    return any(name in parameters for name in PLACEHOLDER.findall(str(item.get("default", ""))))

@@ -1,0 +1,216 @@
+"""A step of a stored configuration, as far as this server runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import valohai_yaml
+from valohai_yaml.objs.input import DownloadIntent
+from valohai_yaml.objs.parameter import Parameter
+from valohai_yaml.objs.step import Step as LibraryStep
+from valohai_yaml.utils import listify
+
+from core.errors import NotFound
+from web.config.steps.unused import DESCRIBING, GPU_DEVICE, HOST_MOUNT_TYPES, unused_keys
+
+MIB = 1024 * 1024  # the unit of resources.memory
+MAX_AMOUNT = 2.0**32
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepParameter:
+    """A declared parameter. `type` is integer, float, string or flag; `multiple` is None, "repeat" or "separate"."""
+
+    name: str
+    type: str
+    default: Any
+    optional: bool
+    multiple: str | None
+    choices: tuple[Any, ...] | None
+    min: Any
+    max: Any
+    description: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepInput:
+    """A declared input. `keep_directories` is "none", "full" or "suffix"."""
+
+    name: str
+    default: tuple[str, ...]
+    optional: bool
+    filename: str | None
+    keep_directories: str
+    on_demand: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepVariable:
+    """A declared environment variable."""
+
+    name: str
+    default: str | None
+    optional: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepMount:
+    """A directory of the runner's machine that a step asks for, as written: whoever runs it checks it."""
+
+    source: str
+    destination: str
+    readonly: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A declared step. `gpus` is None when the environment decides; limits are seconds, None for none.
+
+    `memory` (bytes) and `cpus` are what it asks to be held to; 0 leaves that to the runner.
+
+    `notes` are sentences about keys that have no effect here.
+    """
+
+    name: str
+    image: str
+    commands: tuple[str, ...]
+    parameters: tuple[StepParameter, ...]
+    inputs: tuple[StepInput, ...]
+    environment: str | None
+    environment_variables: tuple[StepVariable, ...]
+    gpus: int | None
+    memory: int
+    cpus: float
+    time_limit_s: float | None
+    no_output_limit_s: float | None
+    mounts: tuple[StepMount, ...]
+    autorestart: bool
+    notes: tuple[str, ...]
+
+
+def step_names(config: Any) -> tuple[str, ...]:
+    """The names of the steps of a stored configuration, in file order."""
+    return tuple(_step_items(config))
+
+
+def load_step(config: Any, name: str) -> Step:
+    """The step `name` of a stored configuration (`Configuration.config`). Raises NotFound."""
+    return _step(library_step(config, name))
+
+
+def step_item(config: Any, name: str) -> dict[str, Any]:
+    """The item that declares a step which there is."""
+    return _step_items(config)[name]
+
+
+def library_step(config: Any, name: str) -> LibraryStep:
+    """The same as the library's object, which knows how to validate values and build commands.
+
+    Choices have the parameter's declared type: YAML reads 1e-5 as text. Raises NotFound.
+    """
+    items = _step_items(config)
+    if name not in items:
+        known = ", ".join(f'"{step}"' for step in items) or "none"
+        raise NotFound(f'there is no step "{name}"; the steps are: {known}')
+    step = valohai_yaml.parse([items[name]], validate=False).steps[name]
+    for parameter in step.parameters.values():
+        if parameter.choices is not None and parameter.type != "flag":
+            parameter.choices = [as_declared(parameter.type, choice) for choice in parameter.choices]
+    return step
+
+
+def _step_items(config: Any) -> dict[str, dict[str, Any]]:
+    """The items that declare steps, by name; of several with one name the last counts, as in the library."""
+    items = config if isinstance(config, list) else []
+    return {item["step"]["name"]: {"step": item["step"]} for item in items if "step" in item}
+
+
+CASTS: dict[str, Callable[[str], Any]] = {"integer": lambda text: int(text, 10), "float": float, "string": str}
+
+
+def as_declared(kind: str, value: Any) -> Any:
+    """A scalar as the type that its parameter declares, or unchanged where that cannot be."""
+    if value is None or isinstance(value, dict | list):
+        return value
+    try:
+        return CASTS[kind](str(value))
+    except ValueError:
+        return value
+
+
+def _step(step: LibraryStep) -> Step:
+    return Step(
+        name=step.name,
+        image=step.image.strip(),
+        commands=tuple(listify(step.command)),
+        parameters=tuple(_parameter(parameter) for parameter in step.parameters.values()),
+        inputs=tuple(
+            StepInput(
+                name=item.name,
+                default=tuple(listify(item.default)),
+                optional=item.optional,
+                filename=item.filename,
+                keep_directories=str(item.keep_directories.value),
+                on_demand=item.download is DownloadIntent.ON_DEMAND,
+            )
+            for item in step.inputs.values()
+        ),
+        environment=step.environment,
+        environment_variables=tuple(
+            StepVariable(name=variable.name, default=variable.default, optional=variable.optional)
+            for variable in step.environment_variables.values()
+        ),
+        gpus=_gpus(step.resources.devices.devices),
+        memory=round(_positive(step.resources.memory.max) * MIB),
+        cpus=_positive(step.resources.cpu.max),
+        time_limit_s=_limit(step.time_limit),
+        no_output_limit_s=_limit(step.no_output_timeout),
+        mounts=tuple(
+            StepMount(source=mount.source, destination=mount.destination, readonly=mount.readonly)
+            for mount in step.mounts
+            if mount.type in HOST_MOUNT_TYPES
+        ),
+        autorestart=bool(step.autorestart),
+        notes=tuple(_notes(step)),
+    )
+
+
+def _parameter(parameter: Parameter) -> StepParameter:
+    return StepParameter(
+        name=parameter.name,
+        type=parameter.type,
+        default=parameter.default,
+        optional=parameter.optional,
+        multiple=parameter.multiple.value if parameter.multiple else None,
+        choices=tuple(parameter.choices) if parameter.choices else None,
+        min=parameter.min,
+        max=parameter.max,
+        description=parameter.description,
+    )
+
+
+def _limit(duration: timedelta | None) -> float | None:
+    """Seconds; a limit of 0 means none."""
+    return duration.total_seconds() or None if duration is not None else None
+
+
+def _gpus(devices: Mapping[str, Any] | None) -> int | None:
+    """None without `devices`, 0 for the explicit "no devices"."""
+    if devices is None:
+        return None
+    return int(devices.get(GPU_DEVICE, 0))
+
+
+def _positive(value: Any) -> float:
+    """0 for absent, text, and what is no amount."""
+    return float(value) if type(value) in (int, float) and 0 < value < MAX_AMOUNT else 0.0
+
+
+def _notes(step: LibraryStep) -> Iterator[str]:
+    declared: Any = step._original_data or {}  # noqa: SLF001 - the only place that has the keys as written
+    for key, reason in unused_keys(declared):
+        if reason not in DESCRIBING:
+            yield f"{key} has no effect: {reason}"

@@ -1,0 +1,216 @@
+"""valohai.yaml → Configuration, in this process. `web.config.steps.sandbox.parse_limited` is the same for files of strangers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import valohai_yaml
+from valohai_yaml.lint import LintResult, lint
+from valohai_yaml.objs.step import Step as LibraryStep
+
+from core.errors import InvalidInput, InvalidYaml, NotFound
+from web.config.pipelines.blueprint import load_pipeline, pipeline_names
+from web.config.steps.load import YAML_BYTES, load
+from web.config.steps.model import library_step
+from web.config.steps.rules import step_advice, step_problems
+from web.config.steps.schema import schema_errors, schema_messages
+from web.config.steps.unused import unused_keys
+from web.config.tasks.blueprint import load_task, task_names
+from web.config.tasks.search import search
+
+__all__ = ["YAML_BYTES", "Configuration", "parse"]
+
+ITEMS = 1000
+MESSAGE_CHARS = 500  # the library's messages repeat whole values
+MESSAGES = 100
+SHOWN_STEPS = 3  # of those that have a key without effect
+KINDS = ("step", "task", "endpoint", "pipeline", "blueprint", "deployment")  # an item's first of these is its kind
+UNSUPPORTED = {"endpoint": "endpoints", "deployment": "deployments"}
+SERVING = ("endpoint", "deployment")  # never a reason to refuse a commit
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A valohai.yaml that can be used.
+
+    `config` is the file as plain JSON values, less the items that `problems` says are left out. `problems` is advice:
+    lint messages and notes on what is not supported here. `steps` are the names in file order.
+    """
+
+    config: Any
+    problems: tuple[str, ...]
+    steps: tuple[str, ...]
+
+
+def parse(data: bytes, items: int = ITEMS) -> Configuration:
+    """Read the bytes of a valohai.yaml. Raises InvalidYaml and nothing else, with every reason found.
+
+    `items` is how many steps, tasks, pipelines, endpoints and deployments it may have together.
+
+    What the schema forbids, what a step's rules forbid and what the library cannot read in a step is refused; broken
+    endpoints, deployments, tasks and pipelines are left out with a note.
+    """
+    try:
+        return _parse(data, items)
+    except InvalidYaml:
+        raise
+    except MemoryError:
+        raise InvalidYaml(["valohai.yaml needs more memory than is given to read it"]) from None
+    except Exception as error:  # noqa: BLE001 - the libraries raise nine unrelated classes on bad input
+        raise InvalidYaml([f"invalid valohai.yaml: {_describe(error)}"]) from None
+
+
+def _parse(data: bytes, items: int) -> Configuration:
+    config = load(data)
+    if config is None:
+        return Configuration([], ("valohai.yaml is empty: there is no step to run",), ())
+    if not isinstance(config, list):
+        raise InvalidYaml(["valohai.yaml must be a list of items such as `- step:`, each beginning with a dash"])
+    _check_count(config, items)
+    config, left_out_by_schema = _keep_valid(config)
+    config, left_out_by_parser = _keep_parsable(config)
+    steps = [item["step"] for item in config if "step" in item]
+    if problems := [problem for step in steps for problem in step_problems(step)]:
+        raise InvalidYaml(_capped(problems))
+    names = tuple(dict.fromkeys(step["name"] for step in steps))
+    advice = [
+        *left_out_by_schema,
+        *left_out_by_parser,
+        *_unsupported(config),
+        *_task_advice(config),
+        *_pipeline_advice(config),
+        *(sentence for step in steps for sentence in step_advice(step)),
+        *_unused(steps),
+        *_lint(config),
+    ]
+    return Configuration(config, tuple(_capped(advice)), names)
+
+
+def _check_count(config: list[Any], items: int) -> None:
+    counts = {kind: sum(isinstance(item, dict) and kind in item for item in config) for kind in KINDS}
+    counts["other item"] = sum(not (isinstance(item, dict) and item.keys() & counts) for item in config)
+    if sum(counts.values()) > items:
+        found = ", ".join(f"{count:,} {kind}{'s'[: count != 1]}" for kind, count in counts.items() if count)
+        raise InvalidYaml(
+            [
+                f"valohai.yaml declares {found}: the server reads at most {items:,} items ([limits] config_items)."
+                " Use parameters or tasks in place of many similar steps."
+            ]
+        )
+
+
+def _keep_valid(config: list[Any]) -> tuple[list[Any], list[str]]:
+    """Leave out endpoints and deployments that the schema refuses; refuse the file for any other failure."""
+    errors = schema_errors(config)
+    failures = [tuple(error.absolute_path)[:2] for error in errors]
+    if any(len(path) < 2 or path[1] not in SERVING for path in failures):
+        raise InvalidYaml(_capped(schema_messages(errors)))
+    kept, notes = [], []
+    found: dict[int, set[str]] = {}
+    for at, key in failures:
+        found.setdefault(at, set()).add(key)
+    for index, item in enumerate(config):
+        broken = found.get(index, set())
+        notes += [f"{_name(item, key)} is left out: it breaks the schema" for key in sorted(broken)]
+        if rest := {key: value for key, value in item.items() if key not in broken}:
+            kept.append(rest)
+    return kept, notes
+
+
+def _keep_parsable(config: list[Any]) -> tuple[list[Any], list[str]]:
+    """Leave out what the library cannot read; refuse the file if that is a step."""
+    kept, notes = [], []
+    for item in config:
+        kind = _kind(item)
+        try:
+            valohai_yaml.parse([item], validate=False)
+        except Exception as error:  # noqa: BLE001 - as in parse()
+            if kind == "step":
+                raise InvalidYaml([f"invalid valohai.yaml: {_describe(error)} ({_name(item, kind)})"]) from None
+            notes.append(f"{_name(item, kind)} is left out: {_describe(error)}")
+        else:
+            kept.append(item)
+    return kept, notes
+
+
+def _unsupported(config: list[Any]) -> Iterator[str]:
+    names: dict[str, list[str]] = {}
+    for item in config:
+        kind = _kind(item)
+        if kind in UNSUPPORTED:
+            names.setdefault(UNSUPPORTED[kind], []).append(str(item[kind].get("name")))
+    for plural, found in names.items():
+        yield f"{plural} are not supported here: {', '.join(found)}"
+
+
+def _unused(steps: list[dict[str, Any]]) -> Iterator[str]:
+    """A sentence for each key without effect, with the steps that have it."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for step in steps:
+        for key_and_reason in unused_keys(step):
+            found.setdefault(key_and_reason, []).append(f'"{step["name"]:.80}"')
+    for (key, reason), names in found.items():
+        more = f" and {len(names) - SHOWN_STEPS} more" if len(names) > SHOWN_STEPS else ""
+        yield f"step {', '.join(names[:SHOWN_STEPS])}{more}: {key} has no effect: {reason}"
+
+
+def _task_advice(config: list[Any]) -> Iterator[str]:
+    """Why tasks cannot run here, and what of them has no effect; of the first MESSAGES tasks, for each may cost time."""
+    steps: dict[str, LibraryStep] = {}
+    for name in task_names(config)[:MESSAGES]:
+        try:
+            blueprint = load_task(config, name)
+            if blueprint.step not in steps:
+                steps[blueprint.step] = library_step(config, blueprint.step)
+            search(blueprint, steps[blueprint.step], {})
+        except NotFound as error:
+            yield f'task "{name}": {error}'
+        except InvalidInput as error:
+            yield str(error)
+        else:
+            yield from (f'task "{name}": {note}' for note in blueprint.notes)
+
+
+def _pipeline_advice(config: list[Any]) -> Iterator[str]:
+    for name in pipeline_names(config):
+        try:
+            notes = load_pipeline(config, name).notes
+        except (NotFound, InvalidInput) as error:
+            yield str(error)
+        else:
+            yield from (f'pipeline "{name:.80}": {note}' for note in notes)
+
+
+def _lint(config: list[Any]) -> list[str]:
+    """What the library says of the rest: of pipelines it refuses what runs, and stumbles over what parses."""
+    items = [item for item in config if _kind(item) not in ("pipeline", "blueprint")]
+    try:
+        return _messages(lint(items, validate_schema=False, ansi_colors=False))
+    except Exception as error:  # noqa: BLE001 - as in parse()
+        return [f"the linter stopped: {_describe(error)}"]
+
+
+def _messages(result: LintResult) -> list[str]:
+    return _capped(str(message["message"]) for message in result.messages)
+
+
+def _capped(sentences: Iterable[str]) -> list[str]:
+    short = [" ".join(sentence.split())[:MESSAGE_CHARS] for sentence in sentences]
+    more = len(short) - MESSAGES
+    return [*short[:MESSAGES], f"and {more} more"] if more > 0 else short
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:MESSAGE_CHARS]}"
+
+
+def _kind(item: dict[str, Any]) -> str:
+    return next((kind for kind in KINDS if kind in item), "item")
+
+
+def _name(item: dict[str, Any], kind: str) -> str:
+    body = item.get(kind)
+    name = body.get("name") if isinstance(body, dict) else None
+    return f'{kind} "{name!s:.80}"'

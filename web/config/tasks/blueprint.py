@@ -1,0 +1,159 @@
+"""A task that a stored configuration declares: which step, and what its search tries."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import valohai_yaml
+from valohai_yaml.objs.task import Task as LibraryTask
+from valohai_yaml.objs.task import TaskType
+
+from core.errors import CannotRun, NotFound
+from web.config import conditions
+
+NAME_CHARS = 80
+PROBLEM_CHARS = 500
+ENGINE = "optuna"
+
+
+class SearchType(StrEnum):
+    """How the values of a task's executions are found. A distributed task is none of these and does not run here."""
+
+    GRID = "grid_search"
+    RANDOM = "random_search"
+    MANUAL = "manual_search"
+    BAYESIAN = "bayesian_tpe"
+
+
+class OnChildError(StrEnum):
+    """What an execution that ended in error means for its task."""
+
+    CONTINUE_AND_COMPLETE = "continue-and-complete"
+    CONTINUE_AND_ERROR = "continue-and-error"
+    STOP_ALL_AND_ERROR = "stop-all-and-error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A parameter that the search varies. `style` is single, multiple, linear, logspace or random; `rules` as written."""
+
+    name: str
+    style: str
+    rules: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskBlueprint:
+    """A declared task. Counts are None where none was given; `target_metric` and `stop_condition` are then "".
+
+    `parameter_sets` are those of a manual search. `notes` are sentences about keys that have no effect here.
+    """
+
+    name: str
+    step: str
+    type: SearchType
+    variants: tuple[Variant, ...]
+    parameter_sets: tuple[Mapping[str, Any], ...]
+    execution_count: int | None
+    batch_size: int | None
+    max_unfinished: int | None
+    target_metric: str
+    target_value: float | None
+    on_child_error: OnChildError
+    stop_condition: str
+    notes: tuple[str, ...]
+
+
+def task_names(config: Any) -> tuple[str, ...]:
+    """The names of the tasks of a stored configuration, in file order."""
+    return tuple(_items(config))
+
+
+def load_task(config: Any, name: str) -> TaskBlueprint:
+    """The task `name` of a stored configuration. Raises NotFound, and CannotRun for one that cannot run here."""
+    items = _items(config)
+    if name not in items:
+        known = ", ".join(f'"{task}"' for task in items) or "none"
+        raise NotFound(f'there is no task "{name:.{NAME_CHARS}}"; the tasks are: {known:.500}')
+    try:
+        task = valohai_yaml.parse([items[name]], validate=False).tasks[name]
+    except Exception as error:  # noqa: BLE001 - the library raises many classes on items that are not as it expects
+        raise cannot_run(name, [f"{type(error).__name__}: {error!s:.200}"]) from None
+    if problems := list(_problems(task)):
+        raise cannot_run(name, problems)
+    return TaskBlueprint(
+        name=task.name,
+        step=task.step,
+        type=SearchType(task.type.value),
+        variants=tuple(
+            Variant(name=variant.name, style=str(variant.style.value), rules=dict(variant.rules))
+            for variant in task.parameters
+        ),
+        parameter_sets=tuple(task.parameter_sets),
+        execution_count=task.execution_count,
+        batch_size=task.execution_batch_size,
+        max_unfinished=task.maximum_queued_executions,
+        target_metric=task.optimization_target_metric or "",
+        target_value=task.optimization_target_value,
+        on_child_error=OnChildError(task.on_child_error.value if task.on_child_error else "continue-and-error"),
+        stop_condition=task.stop_condition or "",
+        notes=tuple(_notes(task)),
+    )
+
+
+def cannot_run(name: str, problems: Sequence[str]) -> CannotRun:
+    """What is raised for a task that cannot run."""
+    return CannotRun(f'task "{name:.{NAME_CHARS}}"', [problem[:PROBLEM_CHARS] for problem in problems])
+
+
+def task_item(config: Any, name: str) -> dict[str, Any]:
+    """The item that declares a task which there is."""
+    return _items(config)[name]
+
+
+def _items(config: Any) -> dict[str, dict[str, Any]]:
+    """The items that declare tasks, by name; of several with one name the last counts, as in the library."""
+    items = config if isinstance(config, list) else []
+    return {item["task"]["name"]: {"task": item["task"]} for item in items if "task" in item}
+
+
+def _problems(task: LibraryTask) -> Iterator[str]:
+    if task.type is TaskType.DISTRIBUTED:
+        yield "distributed tasks are not supported here; a step of one execution can use several GPUs"
+    if task.parameter_sets and task.type is not TaskType.MANUAL_SEARCH:
+        yield f"parameter-sets are for `type: manual_search`, and it is {task.type.value}"
+    if task.type is TaskType.BAYESIAN_TPE and not task.optimization_target_metric:
+        yield "a bayesian_tpe search needs optimization-target-metric, the metadata key that it looks at"
+    if task.stop_condition and (problem := conditions.problem(task.stop_condition)):
+        yield f"stop-condition: {problem}"
+    for name, count in Counter(variant.name for variant in task.parameters).items():
+        if count > 1:
+            yield f'parameter "{name:.{NAME_CHARS}}" is there {count} times'
+    yield from _wrong_numbers(task)
+
+
+def _wrong_numbers(task: LibraryTask) -> Iterator[str]:
+    for key in ("execution_count", "execution_batch_size", "maximum_queued_executions"):
+        value = getattr(task, key)
+        if value is not None and (type(value) is not int or value < 1):
+            yield f"{key.replace('_', '-')} is {value!r:.40}; it must be a whole number from 1, or be left out"
+    if type(task.optimization_target_value) not in (int, float, type(None)):
+        yield f"optimization-target-value is {task.optimization_target_value!r:.40}, which is no number"
+
+
+def _notes(task: LibraryTask) -> Iterator[str]:
+    if task.reuse_children:
+        yield "reuse-children is ignored: every execution runs"
+    if task.engine and task.engine != ENGINE:
+        yield f'engine "{task.engine:.40}" is ignored: {ENGINE} is what searches here'
+    if task.execution_count and task.type in (TaskType.GRID_SEARCH, TaskType.MANUAL_SEARCH):
+        yield f"execution-count is ignored: a {task.type.value} tries all that it has"
+    if task.execution_batch_size and task.type is not TaskType.BAYESIAN_TPE:
+        yield "execution-batch-size is ignored: it is for bayesian_tpe; maximum-queued-executions is for all"
+    if task.type is TaskType.BAYESIAN_TPE and task.optimization_target_value is None:
+        metric = task.optimization_target_metric
+        yield f'there is no optimization-target-value: "{metric:.40}" is made small if it is called loss or error, else large'

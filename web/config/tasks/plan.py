@@ -1,0 +1,101 @@
+"""A declared task and the values asked for → what it will run, bounded before anything of it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import NotFound
+from web.config.steps.model import library_step, step_item, step_names
+from web.config.steps.resolve import ResolvedStep, UnresolvedStep, resolve
+from web.config.tasks.blueprint import TaskBlueprint, cannot_run, load_task, task_item
+from web.config.tasks.search import Search, own_seed, search
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPlan:
+    """A task that can run. `config` has the items it needs, `first` is its first execution, `count` how many there will be.
+
+    `parameters`, `inputs` and `environment_variables` are the values given.
+    """
+
+    blueprint: TaskBlueprint
+    config: Any
+    first: ResolvedStep
+    count: int
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, Sequence[str]]
+    environment_variables: Mapping[str, str]
+
+
+def plan(
+    config: Any,
+    name: str,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Sequence[str]] | None = None,
+    environment_variables: Mapping[str, str] | None = None,
+    provided: Container[str] = (),
+) -> TaskPlan:
+    """The task `name` with values; a parameter that is given is not varied.
+
+    A list for a parameter that takes one value is tried value by value, in place of what the task says of that parameter.
+
+    Raises NotFound for an unknown task, and InvalidInput for one that cannot run: every value of its search is checked,
+    and a search of more than MAX_TRIALS is refused before it is expanded.
+    """
+    given = dict(parameters or {})
+    if variants := _variants(config, name, given):
+        item = with_variants(task_item(config, name)["task"], variants)
+        config = [step_item(config, item["step"]), {"task": item}]
+        given = {key: value for key, value in given.items() if key not in variants}
+    found = load_search(config, name, given)
+    blueprint = found.blueprint
+    try:
+        first = resolve(
+            config,
+            blueprint.step,
+            parameters=given | found.values(0),
+            inputs=inputs,
+            environment_variables=environment_variables,
+            provided=provided,
+        )
+    except UnresolvedStep as error:
+        raise cannot_run(name, error.problems) from None
+    return TaskPlan(
+        blueprint=blueprint,
+        config=[task_item(config, name), step_item(config, blueprint.step)],
+        first=first,
+        count=found.count,
+        parameters=given,
+        inputs=dict(inputs or {}),
+        environment_variables=dict(environment_variables or {}),
+    )
+
+
+def with_variants(task: Mapping[str, Any], variants: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """The body of a task in which these parameters are tried value by value."""
+    kept = [variant for variant in task.get("parameters", ()) if variant["name"] not in variants]
+    spread = [{"name": key, "style": "multiple", "rules": {"items": list(items)}} for key, items in variants.items()]
+    return {**task, "parameters": kept + spread}
+
+
+def _variants(config: Any, name: str, given: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+    """Lists that are given for parameters of one value. Raises as `load_task`."""
+    blueprint = load_task(config, name)
+    lists = {key: value for key, value in given.items() if isinstance(value, list)}
+    if not lists or blueprint.step not in step_names(config):
+        return {}
+    parameters = library_step(config, blueprint.step).parameters
+    return {key: value for key, value in lists.items() if key in parameters and not parameters[key].multiple}
+
+
+def load_search(config: Any, name: str, given: Mapping[str, Any], seed: int | None = None) -> Search:
+    """The search of a task with the values given for parameters. Raises as `plan` does, but for other values' sake."""
+    blueprint = load_task(config, name)
+    try:
+        step = library_step(config, blueprint.step)
+    except NotFound as error:
+        raise cannot_run(name, [str(error)]) from None
+    return search(blueprint, step, given, (own_seed(blueprint) or 0) if seed is None else seed)

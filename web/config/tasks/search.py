@@ -1,0 +1,177 @@
+"""What a task's search tries: how many executions, and the values of each but those that depend on earlier results."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from valohai_yaml.objs.parameter import Parameter
+from valohai_yaml.objs.step import Step as LibraryStep
+
+from web.config.steps.resolve import typed, unknown
+from web.config.tasks.blueprint import SearchType, TaskBlueprint, cannot_run
+from web.config.tasks.variants import LARGEST, MAX_TRIALS, Dimension, Range, Steps, dimension, size_of
+
+DEFAULT_COUNT = {SearchType.RANDOM: 10, SearchType.BAYESIAN: 30}  # where execution-count is not given
+SHOWN = 5  # problems; the others are mostly the same
+SEEDS = 2**53
+MANY = 10**15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """`dimensions` are the varied parameters in declared order, `rows` the sets of a manual search. `count` is how many
+    executions there will be, `seed` what makes draws the same each time.
+    """
+
+    blueprint: TaskBlueprint
+    step: LibraryStep
+    dimensions: Mapping[str, Dimension]
+    rows: tuple[Mapping[str, Any], ...]
+    count: int
+    seed: int
+
+    def values(self, trial: int) -> dict[str, Any]:
+        """The varied parameters of one execution. A Bayesian search begins with these and suggests others later."""
+        if self.blueprint.type is SearchType.MANUAL:
+            return dict(self.rows[trial])
+        if self.blueprint.type is SearchType.GRID:
+            return self._cell(trial)
+        return {
+            name: found.draw(random.Random(f"{self.seed}:{trial}:{name}"))  # noqa: S311 - a search, no secret
+            for name, found in self.dimensions.items()
+        }
+
+    def _cell(self, trial: int) -> dict[str, Any]:
+        """The last parameter changes fastest."""
+        places = {}
+        for name in reversed(list(self.dimensions)):
+            trial, places[name] = divmod(trial, self.dimensions[name].size or 1)
+        return {name: found.at(places[name]) for name, found in self.dimensions.items()}
+
+
+def search(blueprint: TaskBlueprint, step: LibraryStep, given: Mapping[str, Any], seed: int = 0) -> Search:
+    """The search of a task, whose step this is; a parameter that is given is not varied.
+
+    Raises InvalidInput with every reason: rules that say nothing usable, values that the step refuses, too many
+    executions. Counted before anything is expanded.
+    """
+    problems: list[str] = []
+    fixed = {name for name, value in given.items() if value is not None}
+    dimensions = _dimensions(blueprint, step, fixed, seed, problems)
+    rows: tuple[Mapping[str, Any], ...] = ()
+    if blueprint.type is SearchType.MANUAL and not problems:
+        rows = tuple(_rows(blueprint, dimensions, fixed, problems))
+    count = 0 if problems else _count(blueprint, dimensions, rows)
+    if count > MAX_TRIALS:
+        shown = f"{count:,}" if count < MANY else f"more than {MANY:,}"
+        problems.append(f"it would be {shown} executions; a task has at most {MAX_TRIALS:,}")
+    if not problems:
+        problems += _refused(blueprint, step, dimensions, rows)
+    if problems:
+        more = len(problems) - SHOWN
+        raise cannot_run(blueprint.name, problems[:SHOWN] + ([f"and {more} more"] if more > 0 else []))
+    return Search(blueprint=blueprint, step=step, dimensions=dimensions, rows=rows, count=count, seed=seed)
+
+
+def own_seed(blueprint: TaskBlueprint) -> int | None:
+    """The first seed that the rules of a search give."""
+    for variant in blueprint.variants:
+        seed = variant.rules.get("seed")
+        if isinstance(seed, int | float) and abs(seed) <= LARGEST:
+            return int(seed) % SEEDS
+    return None
+
+
+def _dimensions(
+    blueprint: TaskBlueprint, step: LibraryStep, fixed: set[str], seed: int, problems: list[str]
+) -> dict[str, Dimension]:
+    found = {}
+    varied = [variant for variant in blueprint.variants if variant.name not in fixed]
+    problems += unknown("parameter", (variant.name for variant in varied), step.parameters)
+    size = 1
+    for variant in varied:
+        if variant.name not in step.parameters:
+            continue
+        if size > MANY:
+            break  # too many, whatever is left: nothing more needs to be expanded
+        chance = random.Random(f"{seed}:{variant.name}")  # noqa: S311
+        try:
+            found[variant.name] = dimension(variant, step.parameters[variant.name], blueprint.type, chance)
+        except ValueError as error:
+            problems.append(f'parameter "{variant.name}": {error}')
+            continue
+        size *= (found[variant.name].size or 1) if blueprint.type is SearchType.GRID else 1
+    return found
+
+
+def _rows(
+    blueprint: TaskBlueprint, dimensions: Mapping[str, Dimension], fixed: set[str], problems: list[str]
+) -> Iterator[Mapping[str, Any]]:
+    """The sets as they are, or the items of `multiple` parameters side by side; what is single is in each."""
+    same = {name: found.at(0) for name, found in dimensions.items() if found.size == 1}
+    lists = {name: found for name, found in dimensions.items() if found.size != 1}
+    if wrong := [variant.name for variant in blueprint.variants if variant.style not in ("single", "multiple")]:
+        problems.append(
+            f"a manual search takes single and multiple values, and those of {', '.join(wrong):.200} are not"
+        )
+    elif blueprint.parameter_sets and lists:
+        problems.append(f"beside parameter-sets a parameter has one value, and {', '.join(lists):.200} has several")
+    elif blueprint.parameter_sets:
+        for row in blueprint.parameter_sets:
+            yield same | {name: value for name, value in row.items() if name not in fixed and value is not None}
+    elif len({found.size for found in lists.values()}) > 1:
+        sizes = ", ".join(f"{name} {found.size}" for name, found in lists.items())
+        problems.append(f"without parameter-sets all have as many items, one for each execution: {sizes:.200}")
+    else:
+        for place in range(next((found.size or 1 for found in lists.values()), 1)):
+            yield same | {name: found.at(place) for name, found in lists.items()}
+
+
+def _count(blueprint: TaskBlueprint, dimensions: Mapping[str, Dimension], rows: tuple[Mapping[str, Any], ...]) -> int:
+    if blueprint.type is SearchType.MANUAL:
+        return len(rows)
+    size = size_of(dimensions)
+    if blueprint.type is SearchType.GRID:
+        return size or 0  # no dimension of a grid is a continuum
+    wanted = blueprint.execution_count or DEFAULT_COUNT[blueprint.type]
+    return min(wanted, size) if size is not None and blueprint.type is SearchType.BAYESIAN else wanted
+
+
+def _refused(
+    blueprint: TaskBlueprint,
+    step: LibraryStep,
+    dimensions: Mapping[str, Dimension],
+    rows: tuple[Mapping[str, Any], ...],
+) -> Iterator[str]:
+    """For each parameter the first value that its type, choices, min or max refuse, and not one for each combination.
+
+    Of many equal distances that a search draws from, the ends and the middle are looked at.
+    """
+    for name, found in dimensions.items():
+        yield from _first_problem(step.parameters[name], _samples(found, blueprint.type is SearchType.GRID))
+    names = dict.fromkeys(name for row in rows for name in row)
+    yield from unknown("parameter", names, step.parameters)
+    for name in names:
+        if name in step.parameters:
+            yield from _first_problem(step.parameters[name], (row[name] for row in rows if name in row))
+
+
+def _samples(found: Dimension, grid: bool) -> Iterator[Any]:
+    if isinstance(found, Range):
+        yield from (found.low, found.high)
+    elif isinstance(found, Steps) and not grid:
+        yield from (found.at(place) for place in {0, found.size // 2, found.size - 1})
+    else:
+        yield from (found.at(place) for place in range(found.size))
+
+
+def _first_problem(parameter: Parameter, values: Iterator[Any]) -> Iterator[str]:
+    for value in values:
+        try:
+            typed(parameter, value)
+        except ValueError as error:
+            yield f'parameter "{parameter.name}": {error}'
+            return

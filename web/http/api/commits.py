@@ -1,0 +1,52 @@
+"""Commits: `/commits/…` and `/projects/<project>/commits/<identifier>/`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, request
+
+from core.model import Commit, Project
+from web.http import auth
+from web.http.api import query, serialize
+from web.http.api.answers import answer, page_of
+from web.store import commits, projects
+
+
+@auth.user
+def listing() -> Response:
+    """Newest first whatever `ordering` says: that is the only order that clients ask for.
+
+    Without the commits of strangers that nobody has approved: who names no commit to `vh` means the newest of these.
+    """
+    db, page = auth.db(), query.page()
+    project = query.asked_project(db)
+    project_id = project.id if project else None
+    found, count = commits.search(
+        db, project_id=project_id, adhoc=query.flag("adhoc"), limit=page.limit, offset=page.offset, trusted=True
+    )
+    owners = {owner.id: owner for owner in projects.listing(db)}
+    results = [serialize.commit(request.url_root, owners[commit.project_id], commit) for commit in found]
+    return page_of(results, count, page)
+
+
+@auth.user
+def detail(identifier: str) -> Response:
+    db = auth.db()
+    project = query.asked_project(db)
+    if project is not None:
+        return answer(_detail(project, commits.by_identifier(db, project.id, identifier)))
+    found = commits.anywhere(db, identifier)
+    return answer(_detail(projects.get(db, found.project_id), found))
+
+
+@auth.user
+def detail_in_project(project: str, identifier: str) -> Response:
+    db = auth.db()
+    owner = query.project(db, project)
+    return answer(_detail(owner, commits.by_identifier(db, owner.id, identifier)))
+
+
+def _detail(project: Project, found: Commit) -> dict[str, Any]:
+    config = {"config": found.config} if "config" in query.words("include") else {}
+    return serialize.commit(request.url_root, project, found) | config

@@ -1,0 +1,29 @@
+"""Environments: `/environments/…`."""
+
+from __future__ import annotations
+
+from flask import Response, request
+
+from core.errors import NotFound
+from web.http import auth
+from web.http.api import query, serialize
+from web.http.api.answers import answer, page_of
+from web.store import environments, executions
+
+
+@auth.user
+def listing() -> Response:
+    page, found = query.page(), environments.listing(auth.db())
+    unfinished = executions.unfinished_by_environment(auth.db())
+    results = [serialize.environment(request.url_root, item, unfinished.get(item.slug, 0)) for item in page.cut(found)]
+    return page_of(results, len(found), page)
+
+
+@auth.user
+def detail(identifier: str) -> Response:
+    found = environments.listing(auth.db())
+    for item in found:
+        if identifier in (item.slug, item.uuid):
+            unfinished = executions.unfinished_by_environment(auth.db()).get(item.slug, 0)
+            return answer(serialize.environment(request.url_root, item, unfinished))
+    raise NotFound(f"there is no environment {identifier!r}; there are {', '.join(item.slug for item in found)}")

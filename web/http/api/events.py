@@ -1,0 +1,110 @@
+"""What an execution printed: `/executions/<id>/events/`, `status-events/` and `metadata/`."""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import orjson
+from flask import Response
+
+from web.http import auth
+from web.http.api import query
+from web.http.api.answers import answer
+from web.store import logs, metadata
+from web.store.logs import LogLine
+
+DEFAULT_EVENTS = 2000
+DEFAULT_STATUS_EVENTS = 100
+STREAM_BATCH = 500  # events, or metadata lines, that are encoded at once
+
+
+@auth.user
+def events(identifier: str) -> Response:
+    """The last `limit` events, by default 2000; with 0 all of them."""
+    db, logs_dir = auth.db(), auth.server().config.logs_dir
+    execution, limit = query.execution(db, identifier), query.number("limit", DEFAULT_EVENTS)
+    at = logs.length(db, execution)
+    if limit == 0:
+        every = logs.messages(logs.read(logs_dir, execution, at, 0, at.lines))
+        return Response(_all_events(_Counted(every)), mimetype="application/json")
+    first = max(0, at.lines - limit)
+    counted = _Counted(logs.messages(logs.read(logs_dir, execution, at, first, limit)))
+    last = list(_events(deque(counted, maxlen=limit)))
+    total = first + counted.count  # a very long line is several events
+    return answer({"total": total, "limit": limit, "truncated": total > len(last), "events": last})
+
+
+@auth.user
+def status_events(identifier: str) -> Response:
+    db, logs_dir = auth.db(), auth.server().config.logs_dir
+    execution, limit = query.execution(db, identifier), query.number("limit", DEFAULT_STATUS_EVENTS)
+    at = logs.length(db, execution)
+    counted = _Counted(logs.read(logs_dir, execution, at, 0, at.lines, stream="status"))
+    last = list(_events(deque(counted, maxlen=limit or None)))
+    return answer({"total": counted.count, "status_events": last})
+
+
+@auth.user
+def points(identifier: str) -> Response:
+    """Every metadata line of an execution, with the time it was printed at in `_time`."""
+    db = auth.db()
+    execution = query.execution(db, identifier)
+    count = metadata.count(db, execution.id)
+
+    def batches() -> Iterator[list[dict[str, Any]]]:
+        for first in range(0, count, STREAM_BATCH):
+            lines = metadata.lines(db, execution.id, first, STREAM_BATCH)
+            yield [{"_time": _time(time_us)} | values for time_us, values in lines]
+
+    return Response(_array(batches()), mimetype="application/json")
+
+
+class _Counted:
+    """Iterates over lines and counts them."""
+
+    def __init__(self, lines: Iterable[LogLine]) -> None:
+        self._lines, self.count = lines, 0
+
+    def __iter__(self) -> Iterator[LogLine]:
+        for line in self._lines:
+            self.count += 1
+            yield line
+
+
+def _all_events(lines: _Counted) -> Iterator[bytes]:
+    """The answer with every event, in pieces; the total is known at its end."""
+    every = _events(lines)
+    yield b'{"limit":0,"truncated":false,"events":'
+    yield from _array(iter(lambda: list(islice(every, STREAM_BATCH)), []))
+    yield b',"total":%d}' % lines.count
+
+
+def _array(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
+    """The JSON of all batches as one list, in pieces."""
+    separator = b"["
+    for batch in batches:
+        if batch:
+            yield separator + orjson.dumps(batch)[1:-1]
+            separator = b","
+    yield b"[]" if separator == b"[" else b"]"
+
+
+def _events(lines: Iterable[LogLine]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        yield {"time": _time(line.time_us), "stream": line.stream, "message": line.text}
+
+
+def _time(time_us: int) -> str:
+    """UTC without a zone and always with six decimals: clients cut a fixed number of characters."""
+    seconds, rest = divmod(time_us, 1_000_000)
+    return f"{_second(seconds)}.{rest:06d}"
+
+
+@functools.lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

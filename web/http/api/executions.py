@@ -1,0 +1,97 @@
+"""Executions: `/executions/…`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flask import Response, request
+from werkzeug.exceptions import MethodNotAllowed
+
+from core.model import Execution
+from core.states import FINAL
+from web.http import auth
+from web.http.api import query, serialize
+from web.http.api.answers import answer, page_of
+from web.services.executions import lifecycle
+from web.services.scheduling import dispatch
+from web.store import commits, data, environments, executions, metadata, pipelines, projects, tasks
+from web.store.db import Database
+
+
+@auth.user
+def listing() -> Response:
+    db = auth.db()
+    wanted = query.selection(db)
+    if query.flag("deleted"):
+        return page_of([], 0, wanted.page)
+    found, count = executions.search(db, **wanted.filters())
+    return page_of(_objects(db, found), count, wanted.page)
+
+
+@auth.user
+def detail(identifier: str) -> Response:
+    db = auth.db()
+    found = query.execution(db, identifier)
+    result = serialize.execution_detail(
+        request.url_root,
+        found,
+        projects.get(db, found.project_id),
+        commits.of_ids(db, [found.commit_id])[found.commit_id],
+        environments.by_name(db).get(found.environment),
+        groups=_groups(db, [found])[found.id],
+        latest=metadata.latest(db, found.id),
+        outputs=data.of_execution(db, found.id),
+    )
+    excluded = query.words("exclude")
+    return answer({key: value for key, value in result.items() if key not in excluded})
+
+
+@auth.user
+def stop(identifier: str) -> Response:
+    """Stop it; asked again, kill it. A finished execution is left as it is and that is no error."""
+    db, server = auth.db(), auth.server()
+    found = query.execution(db, identifier)
+    if found.state in FINAL:
+        return answer({"message": "Already complete"})
+    stopped = lifecycle.request_stop(db, server.config.logs_dir, found.uuid, auth.current_user().username)
+    server.changes.publish()
+    if stopped.state not in FINAL:
+        return answer({"message": "Stopping" if stopped.stop_count == 1 else "Killing"})
+    dispatch.dispatch(db, server.config, server.queues)
+    return answer({"message": "Stopped"})
+
+
+@auth.user
+def refuse_creation() -> Response:
+    raise MethodNotAllowed(
+        ["GET", "HEAD", "OPTIONS"], f"POST to {request.path} is not supported yet: push a commit to start executions."
+    )
+
+
+def _objects(db: Database, found: Sequence[Execution]) -> list[dict[str, Any]]:
+    ids = [execution.id for execution in found]
+    owners = {owner.id: owner for owner in projects.listing(db)}
+    made_from = commits.of_ids(db, {execution.commit_id for execution in found})
+    latest, outputs, known = metadata.latest_of(db, ids), data.counts_of(db, ids), environments.by_name(db)
+    groups = _groups(db, found)
+    return [
+        serialize.execution(
+            request.url_root, item, owners[item.project_id], made_from[item.commit_id], known.get(item.environment),
+            groups=groups[item.id], latest=latest.get(item.id, {}), n_outputs=outputs.get(item.id, 0),
+        )
+        for item in found
+    ]  # fmt: skip
+
+
+def _groups(db: Database, found: Sequence[Execution]) -> dict[int, serialize.Groups]:
+    """By execution: the task and the pipeline that it belongs to."""
+    of_tasks = tasks.names(db, {item.task_id for item in found if item.task_id is not None})
+    nodes = {item.pipeline_node_id for item in found if item.pipeline_node_id is not None}
+    of_pipelines = pipelines.names_by_node(db, nodes)
+    return {
+        item.id: serialize.Groups(
+            task=of_tasks.get(item.task_id or 0), pipeline=of_pipelines.get(item.pipeline_node_id or 0)
+        )
+        for item in found
+    }

@@ -1,0 +1,62 @@
+"""Pipelines: `/pipelines/…`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask import Response, request
+
+from core.groups import Task
+from core.model import Execution
+from core.states import FINAL
+from web.http import auth
+from web.http.api import query, serialize
+from web.http.api.answers import answer, page_of
+from web.services import pipelines as service
+from web.store import pipelines, projects
+from web.store.db import Database, transaction
+
+
+@auth.user
+def listing() -> Response:
+    """Newest first, without their nodes."""
+    db = auth.db()
+    wanted = query.selection(db)
+    if query.flag("deleted"):
+        return page_of([], 0, wanted.page)
+    found, count = pipelines.search(db, **wanted.filters())
+    owners = {owner.id: owner for owner in projects.listing(db)}
+    results = [serialize.pipeline(request.url_root, item, owners[item.project_id]) for item in found]
+    return page_of(results, count, wanted.page)
+
+
+@auth.user
+def detail(identifier: str) -> Response:
+    db = auth.db()
+    found = query.pipeline(db, identifier)
+    nodes = pipelines.nodes(db, found.id)
+    made = _made(db, [node.id for node in nodes])
+    owner = projects.get(db, found.project_id)
+    return answer(
+        serialize.pipeline_detail(request.url_root, found, owner, [(node, made.get(node.id)) for node in nodes])
+    )
+
+
+@auth.user
+def stop(identifier: str) -> Response:
+    """Stop all of it. A finished pipeline is left as it is and that is no error."""
+    db, server = auth.db(), auth.server()
+    found = query.pipeline(db, identifier)
+    if found.state in FINAL:
+        return answer({"message": "Already complete"})
+    with transaction(db):
+        service.request_stop(db, server.config, pipelines.get(db, found.id), auth.current_user().username)
+    server.changes.publish()
+    server.queues.nudge_soon()
+    return answer({"message": "Stopping"})
+
+
+def _made(db: Database, node_ids: Sequence[int]) -> dict[int, serialize.Name]:
+    """By node: what counts for it, the newest of the executions, or of the tasks, that it has made."""
+    made: list[Execution | Task] = [*pipelines.newest_executions(db, node_ids), *pipelines.newest_tasks(db, node_ids)]
+    return {item.pipeline_node_id: (item.uuid, item.counter) for item in made if item.pipeline_node_id is not None}

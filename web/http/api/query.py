@@ -1,0 +1,170 @@
+"""What requests ask for: paging, filters and the things that they name."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+from flask import request
+
+from core.errors import InvalidInput, NotFound
+from core.groups import Pipeline, Task
+from core.model import Execution, Project
+from web.http import auth
+from web.store import executions, pipelines, projects, tasks
+from web.store.db import Database
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 10_000  # clients that follow no `next` ask for up to 9001
+NUMBER_DIGITS = 12
+ORDERS = {"counter": "counter ASC", "-counter": "counter DESC", "ctime": "id ASC", "-ctime": "id DESC"}
+T = TypeVar("T")
+TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    limit: int
+    offset: int
+
+    def cut(self, items: Sequence[T]) -> Sequence[T]:
+        return items[self.offset : self.offset + self.limit]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which things that have numbers are asked for: the filters that are given, and a page of what meets all of them."""
+
+    project_id: int | None
+    statuses: Sequence[str]
+    counters: Sequence[int]
+    creator_id: int | None
+    order: str
+    page: Page
+
+    def filters(self) -> dict[str, Any]:
+        """As the searches of the store take them."""
+        page = {"limit": self.page.limit, "offset": self.page.offset}
+        return {name: value for name, value in vars(self).items() if name != "page"} | page
+
+
+def selection(db: Database) -> Selection:
+    """Who names things or asks for unfinished ones without a limit means all of them."""
+    counters, statuses = (
+        [whole(item, "counter") for item in request.args.getlist("counter")],
+        request.args.getlist("status"),
+    )
+    project = asked_project(db)
+    return Selection(
+        project_id=project.id if project else None,
+        statuses=statuses,
+        counters=counters,
+        creator_id=_creator(),
+        order=_order(),
+        page=page(MAX_LIMIT if counters or statuses else DEFAULT_LIMIT),
+    )
+
+
+def _order() -> str:
+    given = request.args.get("ordering", "-ctime")
+    if given not in ORDERS:
+        raise InvalidInput(f"ordering must be one of {', '.join(ORDERS)}, got {given[:80]!r}")
+    return ORDERS[given]
+
+
+def _creator() -> int | None:
+    """The user id to filter by; clients that do not know theirs send something else and mean the one who asks."""
+    given = request.args.get("creator")
+    if given is None:
+        return None
+    return int(given) if given.isdecimal() and len(given) < NUMBER_DIGITS else auth.current_user().id
+
+
+def page(default: int = DEFAULT_LIMIT) -> Page:
+    limit = number("limit", default)
+    if limit == 0:
+        raise InvalidInput("limit must be at least 1, got 0")
+    return Page(limit=min(limit, MAX_LIMIT), offset=number("offset", 0))
+
+
+def number(name: str, default: int) -> int:
+    """A whole number from 0 on."""
+    given = request.args.get(name, "")
+    return whole(given, name) if given else default
+
+
+def whole(text: str, name: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS):
+        raise InvalidInput(f"{name} must be a whole number from 0 on, got {text[:80]!r}")
+    return int(text)
+
+
+def flag(name: str) -> bool | None:
+    """`true` or `false` in any spelling that clients use; None when it is not given."""
+    given = request.args.get(name, "").lower()
+    if given in TRUE | FALSE:
+        return given in TRUE
+    if given:
+        raise InvalidInput(f"{name} must be true or false, got {given[:80]!r}")
+    return None
+
+
+def words(name: str) -> set[str]:
+    """A list with commas between."""
+    return {word.strip() for word in request.args.get(name, "").split(",")} - {""}
+
+
+def fields() -> Mapping[str, Any]:
+    """The body's fields: those of a form or of a JSON object."""
+    if not request.is_json:
+        return request.form
+    try:
+        data = orjson.loads(request.get_data())
+    except orjson.JSONDecodeError:
+        raise InvalidInput("the body is no JSON") from None
+    if not isinstance(data, dict):
+        raise InvalidInput("the body must be a JSON object")
+    return data
+
+
+def asked_project(db: Database) -> Project | None:
+    given = request.args.get("project", "")
+    return project(db, given) if given else None
+
+
+def project(db: Database, identifier: str) -> Project:
+    """The project of that uuid or name."""
+    try:
+        return projects.by_uuid(db, str(uuid.UUID(identifier)))
+    except (ValueError, NotFound):
+        return projects.by_name(db, identifier)
+
+
+def execution(db: Database, identifier: str) -> Execution:
+    return _numbered(db, identifier, executions.by_uuid, executions.by_counter, executions.newest)
+
+
+def task(db: Database, identifier: str) -> Task:
+    return _numbered(db, identifier, tasks.by_uuid, tasks.by_counter, tasks.newest)
+
+
+def pipeline(db: Database, identifier: str) -> Pipeline:
+    return _numbered(db, identifier, pipelines.by_uuid, pipelines.by_counter, pipelines.newest)
+
+
+def _numbered(
+    db: Database,
+    identifier: str,
+    by_uuid: Callable[[Database, str], T],
+    by_counter: Callable[[Database, int, int], T],
+    newest: Callable[[Database, int], T],
+) -> T:
+    """The thing of that uuid, or `<project>:<number>` or `<project>:latest`."""
+    owner, colon, counter = identifier.rpartition(":")
+    if not colon:
+        return by_uuid(db, identifier)
+    found = project(db, owner)
+    return newest(db, found.id) if counter == "latest" else by_counter(db, found.id, whole(counter, "its number"))

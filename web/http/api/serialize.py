@@ -1,0 +1,296 @@
+"""The nouns as JSON objects of API v0.
+
+`root` is the address that the request itself used, with a slash at its end: clients send their token to that host only.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from core import clock
+from core.groups import Pipeline, PipelineNode, Task
+from core.model import Commit, Datum, Environment, Execution, Project, Repository, User
+from core.states import FINAL, State
+from web.services.executions.variables import Variable
+
+Json = dict[str, Any]
+Name = tuple[str, int]  # uuid and number
+API = "api/v0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """The task and the pipeline that something belongs to."""
+
+    task: Name | None
+    pipeline: Name | None
+
+
+def user(found: User) -> Json:
+    return {"id": found.id, "username": found.username, "email": found.email, "first_name": "", "last_name": ""}
+
+
+def project(root: str, found: Project) -> Json:
+    page = f"{root}p/{found.name}/"
+    return {
+        "id": found.uuid,
+        "name": found.name,
+        "description": found.description,
+        "owner": {"id": found.owner_id, "username": found.owner},
+        "ctime": found.created_at,
+        "mtime": found.created_at,
+        "url": f"{root}{API}/projects/{found.uuid}/",
+        "urls": {"display": page, "display_repository": f"{page}settings/"},
+        "yaml_path": found.yaml_path,
+    }
+
+
+def project_detail(
+    root: str,
+    found: Project,
+    repository: Repository | None,
+    counts: Mapping[str, int],
+    variables: Sequence[Variable],
+) -> Json:
+    """`counts` are executions by status."""
+    summary = {"count": sum(counts.values())} | {
+        f"{status}_count": counts.get(status, 0) for status in (*State, "stopping")
+    }
+    return project(root, found) | {
+        "read_only": False,
+        "tags": [],
+        "default_environment": found.environment,
+        "default_store": None,
+        "upload_store_id": None,
+        "repository": _repository(root, found, repository) if repository else None,
+        "environment_variables": {item.name: {"value": item.value, "secret": item.is_secret} for item in variables},
+        "execution_summary": summary,
+        "execution_count": summary["count"],
+        "running_execution_count": counts.get("started", 0) + counts.get("stopping", 0),
+        "queued_execution_count": counts.get("queued", 0),
+        "enabled_endpoint_count": 0,
+    }
+
+
+def _repository(root: str, owner: Project, found: Repository) -> Json:
+    return {"url": found.url or f"{root}git/{owner.name}.git", "ref": found.default_branch}
+
+
+def commit(root: str, owner: Project, found: Commit) -> Json:
+    """`url` names the project too, since a commit may be known in several."""
+    return {
+        "identifier": found.identifier,
+        "ref": found.ref,
+        "ref_names": list(found.ref_names),
+        "adhoc": is_adhoc(found),
+        "commit_time": commit_time(found),
+        "ctime": found.created_at,
+        "description": found.message,
+        "repository": found.repository_id,
+        "project_id": owner.uuid,
+        "yaml_path": found.yaml_path,
+        "has_config": found.config_state == "ok",
+        "url": f"{root}{API}/projects/{owner.uuid}/commits/{found.identifier}/",
+        "urls": {"display": f"{root}p/{owner.name}/commits/{found.identifier}/"},
+    }
+
+
+def is_adhoc(found: Commit) -> bool:
+    return found.identifier.startswith("~")
+
+
+def commit_time(found: Commit) -> str:
+    """One format and one zone for all, since clients sort it as text."""
+    return clock.parse(found.committed_at).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def environment(root: str, found: Environment, unfinished: int = 0) -> Json:
+    return {
+        "id": found.uuid,
+        "name": found.slug,
+        "slug": found.slug,
+        "description": found.description,
+        "enabled": True,
+        "owner": None,
+        "gpu_spec": f"{found.gpus} GPU" if found.gpus else "",
+        "has_gpu": found.gpus > 0,
+        "per_hour_price_usd": "0.00000",
+        "per_user_queue_quota": 0,
+        "unfinished_job_count": unfinished,
+        "type": "vm",
+        "provider": None,
+        "supports_priority": True,
+        "url": f"{root}{API}/environments/{found.slug}/",
+    }
+
+
+def execution(
+    root: str,
+    found: Execution,
+    owner: Project,
+    made_from: Commit,
+    where: Environment | None,
+    *,
+    groups: Groups,
+    latest: Mapping[str, Any],
+    n_outputs: int,
+) -> Json:
+    """`where` is its environment, None when that was removed."""
+    gone = {"id": None, "name": found.environment, "slug": found.environment, "enabled": False}
+    url = f"{root}{API}/executions/{found.uuid}/"
+    return {
+        "id": found.uuid,
+        "counter": found.counter,
+        "status": found.status,
+        "status_detail": found.status_detail,
+        "failure_reason": found.failure_reason,
+        "failure_message": found.failure_message,
+        "exit_code": found.exit_code,
+        "title": found.title,
+        "step": found.step,
+        "task": _named(groups.task),
+        "pipeline": _named(groups.pipeline),
+        "tags": list(found.tags),
+        "deleted": False,
+        "priority": found.priority,
+        "ctime": found.created_at,
+        "mtime": found.ended_at or found.started_at or found.queued_at or found.created_at,
+        "end_time": found.ended_at,
+        "duration": duration(found),
+        "image": found.image,
+        "project": project(root, owner),
+        "commit": commit(root, owner, made_from),
+        "environment": environment(root, where) if where else gone,
+        "creator_id": str(found.creator_id),
+        "creator_name": found.creator,
+        "parameters": dict(found.parameters),
+        "cumulative_metadata": dict(latest),
+        "n_outputs": n_outputs,
+        "url": url,
+        "urls": {"display": f"{root}p/{owner.name}/executions/{found.counter}/", "stop": f"{url}stop/"},
+    }
+
+
+def execution_detail(
+    root: str,
+    found: Execution,
+    owner: Project,
+    made_from: Commit,
+    where: Environment | None,
+    *,
+    groups: Groups,
+    latest: Mapping[str, Any],
+    outputs: Sequence[Datum],
+) -> Json:
+    commands = "\n".join(found.commands)
+    plain = execution(root, found, owner, made_from, where, groups=groups, latest=latest, n_outputs=len(outputs))
+    return plain | {
+        "command": commands,
+        "interpolated_command": commands,
+        "inputs": [_input(found, name, spec) for name, spec in found.inputs.items()],
+        "environment_variables": dict(found.environment_variables),
+        "runtime_config": {"autorestart": found.autorestart},
+        "outputs": [datum(output, owner.uuid, found.uuid, found.counter) for output in outputs],
+        "metadata": [],
+        "events": [],
+    }
+
+
+def task(root: str, found: Task, owner: Project, pipeline: Name | None, counts: Mapping[str, int]) -> Json:
+    """`counts` are its executions by state; of those with the same place in the search the newest counts."""
+    summary = {"count": sum(counts.values())} | {f"{state}_count": counts.get(state, 0) for state in State}
+    return _group(root, "tasks", found, owner) | {
+        "type": found.type,
+        "step": found.step,
+        "pipeline": _named(pipeline),
+        "status_summary": summary,
+        "n_executions": summary["count"],
+    }
+
+
+def pipeline(root: str, found: Pipeline, owner: Project) -> Json:
+    return _group(root, "pipelines", found, owner)
+
+
+def pipeline_detail(
+    root: str, found: Pipeline, owner: Project, nodes: Sequence[tuple[PipelineNode, Name | None]]
+) -> Json:
+    """Each node with the execution or the task that counts for it, None before there is one."""
+    return pipeline(root, found, owner) | {"parameters": dict(found.parameters), "nodes": [_node(*n) for n in nodes]}
+
+
+def _node(found: PipelineNode, made: Name | None) -> Json:
+    return {
+        "id": found.uuid,
+        "name": found.name,
+        "type": found.kind,
+        "status": found.state,
+        "message": found.message,
+        "execution": _named(made) if found.kind == "execution" else None,
+        "task": _named(made) if found.kind == "task" else None,
+    }
+
+
+def _group(root: str, noun: str, found: Task | Pipeline, owner: Project) -> Json:
+    """What tasks and pipelines have in common."""
+    url = f"{root}{API}/{noun}/{found.uuid}/"
+    return {
+        "id": found.uuid,
+        "counter": found.counter,
+        "status": found.status,
+        "title": found.name,
+        "message": found.message,
+        "project": owner.uuid,
+        "commit": found.commit_identifier,
+        "creator": {"id": found.creator_id, "username": found.creator},
+        "tags": [],
+        "deleted": False,
+        "priority": found.priority,
+        "ctime": found.created_at,
+        "mtime": found.ended_at or found.started_at or found.created_at,
+        "end_time": found.ended_at,
+        "url": url,
+        "urls": {"display": f"{root}p/{owner.name}/{noun}/{found.counter}/", "stop": f"{url}stop/"},
+    }
+
+
+def _named(name: Name | None) -> Json | None:
+    return {"id": name[0], "counter": name[1]} if name else None
+
+
+def duration(found: Execution) -> float | None:
+    """Seconds since the start, until the end if there was one."""
+    if found.started_at is None or (found.ended_at is None and found.state in FINAL):
+        return None
+    return max(0.0, clock.seconds_between(found.started_at, found.ended_at or clock.now()))
+
+
+def _input(owner: Execution, name: str, spec: Mapping[str, Any]) -> Json:
+    input_id = uuid.uuid5(uuid.UUID(owner.uuid), f"input {name}")
+    return {"id": str(input_id), "name": name, "urls": list(spec.get("urls", []))}
+
+
+def datum(found: Datum, project_uuid: str, execution_uuid: str, counter: int) -> Json:
+    return {
+        "id": found.uuid,
+        "name": found.name,
+        "size": found.size,
+        "ctime": found.created_at,
+        "file_ctime": found.created_at,
+        "file_mtime": found.created_at,
+        "uri": None,
+        "purged": False,
+        "md5": found.md5,
+        "sha1": found.sha1,
+        "sha256": found.sha256,
+        "store": None,
+        "tags": [],
+        "metadata": {},
+        "project": project_uuid,
+        "output_execution": {"id": execution_uuid, "counter": counter},
+        "aliases": [],
+    }

@@ -1,0 +1,59 @@
+"""Tasks: `/tasks/…`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask import Response, request
+
+from core.groups import Task
+from core.states import FINAL
+from web.http import auth
+from web.http.api import query, serialize
+from web.http.api.answers import answer, page_of
+from web.services import tasks as service
+from web.store import pipelines, projects, tasks, trials
+from web.store.db import Database, transaction
+
+
+@auth.user
+def listing() -> Response:
+    """Newest first, those of pipelines too."""
+    db = auth.db()
+    wanted = query.selection(db)
+    if query.flag("deleted"):
+        return page_of([], 0, wanted.page)
+    found, count = tasks.search(db, **wanted.filters())
+    return page_of(_objects(db, found), count, wanted.page)
+
+
+@auth.user
+def detail(identifier: str) -> Response:
+    db = auth.db()
+    return answer(_objects(db, [query.task(db, identifier)])[0])
+
+
+@auth.user
+def stop(identifier: str) -> Response:
+    """Stop all of it. A finished task is left as it is and that is no error."""
+    db, server = auth.db(), auth.server()
+    found = query.task(db, identifier)
+    if found.state in FINAL:
+        return answer({"message": "Already complete"})
+    with transaction(db):
+        service.request_stop(db, server.config, tasks.get(db, found.id), auth.current_user().username)
+    server.changes.publish()
+    server.queues.nudge_soon()
+    return answer({"message": "Stopping"})
+
+
+def _objects(db: Database, found: Sequence[Task]) -> list[serialize.Json]:
+    owners = {owner.id: owner for owner in projects.listing(db)}
+    counts = trials.counts(db, [task.id for task in found])
+    of_nodes = pipelines.names_by_node(db, {task.pipeline_node_id for task in found if task.pipeline_node_id})
+    return [
+        serialize.task(
+            request.url_root, task, owners[task.project_id], of_nodes.get(task.pipeline_node_id or 0), counts[task.id]
+        )
+        for task in found
+    ]

@@ -1,0 +1,25 @@
+"""Who is asking, and how they log in."""
+
+from __future__ import annotations
+
+from flask import Response
+
+from core.errors import InvalidInput
+from web.http import auth
+from web.http.api import query, serialize
+from web.http.api.answers import answer
+
+
+@auth.user
+def me() -> Response:
+    return answer(serialize.user(auth.current_user()))
+
+
+@auth.public
+def get_token() -> Response:
+    """Log in by name and password, where the password is a token: there are no other passwords."""
+    given = query.fields()
+    username, token = str(given.get("username", "")), str(given.get("password", ""))
+    if auth.recognise(username, token) is None:
+        raise InvalidInput("Unable to log in with provided credentials; the password is a token of yours.")
+    return answer({"token": token})

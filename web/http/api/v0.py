@@ -1,0 +1,87 @@
+"""The routes of `/api/v0`, the HTTP API of the `vh` command line client. Paths are answered with and without their last slash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import Blueprint, Response
+
+from web.http import auth
+from web.http.api import (
+    commits,
+    data,
+    environments,
+    events,
+    executions,
+    pipelines,
+    projects,
+    query,
+    tasks,
+    users,
+    variables,
+)
+from web.http.api.answers import page_of
+
+View = Callable[..., Response]
+
+
+@auth.user
+def none_yet() -> Response:
+    """The list of a noun that this server does not have."""
+    return page_of([], 0, query.page())
+
+
+READ: tuple[tuple[str, View], ...] = (
+    ("users/me", users.me),
+    ("projects", projects.listing),
+    ("projects/ownership_options", projects.ownership_options),
+    ("projects/<identifier>", projects.detail),
+    ("projects/<identifier>/commits", projects.listing_of_commits),
+    ("projects/<project>/commits/<identifier>", commits.detail_in_project),
+    ("commits", commits.listing),
+    ("commits/<identifier>", commits.detail),
+    ("environments", environments.listing),
+    ("environments/<identifier>", environments.detail),
+    ("executions", executions.listing),
+    ("executions/<identifier>", executions.detail),
+    ("executions/<identifier>/events", events.events),
+    ("executions/<identifier>/status-events", events.status_events),
+    ("executions/<identifier>/metadata", events.points),
+    ("tasks", tasks.listing),
+    ("tasks/<identifier>", tasks.detail),
+    ("pipelines", pipelines.listing),
+    ("pipelines/<identifier>", pipelines.detail),
+    ("data", data.listing),
+    ("data/<identifier>", data.detail),
+    ("data/<identifier>/download", data.download),
+)
+CHANGE: tuple[tuple[str, View], ...] = (
+    ("get-token", users.get_token),
+    ("projects", executions.refuse_creation),
+    ("projects/<identifier>/fetch", projects.fetch),
+    ("projects/<identifier>/environment_variable", variables.set_one),
+    ("executions", executions.refuse_creation),
+    ("executions/<identifier>/stop", executions.stop),
+    ("tasks", executions.refuse_creation),
+    ("tasks/<identifier>/stop", tasks.stop),
+    ("pipelines", executions.refuse_creation),
+    ("pipelines/<identifier>/stop", pipelines.stop),
+    ("pipelines/<identifier>//stop", pipelines.stop),  # as `vh` writes it
+)
+REMOVE: tuple[tuple[str, View], ...] = (("projects/<identifier>/environment_variable", variables.remove),)
+NOT_HERE = ("datum-aliases", "models", "deployments")
+
+
+def _blueprint() -> Blueprint:
+    made = Blueprint("v0", __name__, url_prefix="/api/v0")
+    lists = tuple((noun, none_yet) for noun in NOT_HERE)
+    for method, routes in (("GET", READ + lists), ("POST", CHANGE), ("DELETE", REMOVE)):
+        for path, view in routes:
+            endpoint = f"{method} {path}".replace(".", "_")
+            # a double slash is redirected to a single one, but where a path is written with one
+            merged = "//" not in path
+            made.add_url_rule(f"/{path}/", endpoint, view, methods=[method], strict_slashes=False, merge_slashes=merged)
+    return made
+
+
+blueprint = _blueprint()

@@ -1,0 +1,81 @@
+"""The WSGI application: everything is wired together here and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Flask, Response, request
+from redis import Redis
+
+from core.config import MIB, Config
+from web.http import auth, badges, errors, git, lfs, live, runner_api, webhooks
+from web.http.api import downloads, v0
+from web.http.pages import register as register_pages
+from web.http.proxies import TrustedProxies
+from web.services import removal, vault
+from web.services.executions import outputs
+from web.services.scheduling import queues
+
+BODY_BYTES = 1 * MIB  # of requests in general; routes that take more say so themselves
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def create_app(config: Config) -> Flask:
+    app = Flask("web", template_folder=str(_templates()), static_folder=str(Path(__file__).parents[1] / "static"))
+    key = vault.load(config.data / "secret.key")
+    removal.clear_leftovers(config)
+    outputs.clear_incoming(config.outputs_dir)  # nobody else receives any: there is one web process
+    app.config.update(
+        SECRET_KEY=key.derived("session"),
+        MAX_CONTENT_LENGTH=BODY_BYTES,
+        SESSION_COOKIE_NAME=f"pushmill-{config.server.port}",  # cookies ignore ports: two servers on one host, two names
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=config.server.url.startswith("https://"),
+    )
+    connection = Redis.from_url(queues.redis_url(config))
+    app.extensions["pushmill"] = auth.Server(config=config, queues=queues.Queues(connection), vault=key)
+    for blueprint in (
+        webhooks.blueprint,
+        git.blueprint,
+        lfs.blueprint,
+        live.blueprint,
+        badges.blueprint,
+        runner_api.blueprint,
+        v0.blueprint,
+        downloads.blueprint,
+    ):
+        app.register_blueprint(blueprint)
+    register_pages(app)
+    app.add_url_rule("/healthz", "healthz", healthz)
+    errors.init_app(app)
+    auth.init_app(app)
+    app.after_request(_harden)
+    if networks := config.server.proxy_networks:
+        app.wsgi_app = TrustedProxies(app.wsgi_app, networks)  # type: ignore[method-assign]
+    return app
+
+
+def _templates() -> Path:
+    """In a checkout `templates/` at the top; in an installed wheel it lies inside this package."""
+    inside = Path(__file__).parents[1] / "templates"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "templates"
+
+
+@auth.public
+def healthz() -> Response:
+    auth.db().execute("SELECT 1")
+    return Response("ok\n", mimetype="text/plain")
+
+
+def _harden(response: Response) -> Response:
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    if not request.path.startswith("/static/") and "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "no-store" if request.path.startswith("/api/") else "no-cache"
+    return response

@@ -1,0 +1,324 @@
+"""Who may do what. Every view carries one of these decorators; the application refuses to start with one that does not.
+
+@public     anybody
+@signed     anybody: the view itself checks a signature on the raw body or the URL before it does anything
+@user       a person: `Authorization: Token …`, or the session cookie with a CSRF token on unsafe methods.
+            Safe methods read, the others change something
+@reader     the same for a view that changes nothing though its method is unsafe
+@admin      a person who administers the server, by the same means
+@git        Basic authentication with a token as the password: a person who fetches or pushes, which git's service says, or
+            a runner
+@git_push   the same for a view by which people push alone
+@git_either the same for people who may do one of both: the view itself asks `may` for the one that the request wants
+@runner     a runner: `Authorization: Token …` with a runner's token
+
+What a person may do is decided by `may` alone.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from flask import Flask, Response, current_app, g, redirect, request, session, url_for
+from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
+
+from core import clock
+from core.config import Config
+from core.identity import Identity, Scope
+from core.model import Runner, User
+from web.services.live_events import Changes
+from web.services.scheduling.queues import Queues
+from web.services.throttle import WINDOW_S, Throttle
+from web.services.vault import Vault
+from web.store import runners, users
+from web.store.db import Database, connect
+
+View = TypeVar("View", bound=Callable[..., Any])
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+LAST_USED_S = 3600.0  # a token's last use is recorded once in this time
+
+
+class Action(StrEnum):
+    READ = "read"  # pages, the reading part of the API, git fetch
+    PUSH = "push"  # git push, which also makes a project that does not exist
+    CHANGE = "change"  # everything else that is done to a project
+    ADMINISTER = "administer"  # runners and environments
+
+
+ACTIONS = {
+    Scope.READ: frozenset({Action.READ}),
+    Scope.PUSH: frozenset({Action.PUSH}),
+    Scope.ADMIN: frozenset(Action),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """What the views work with; made once by create_app."""
+
+    config: Config
+    queues: Queues
+    vault: Vault
+    changes: Changes = field(default_factory=Changes)
+    throttle: Throttle = field(default_factory=Throttle)
+    connections: threading.local = field(default_factory=threading.local)
+
+
+def server() -> Server:
+    found: Server = current_app.extensions["pushmill"]
+    return found
+
+
+def db() -> Database:
+    """This thread's connection. Connections live as long as their thread."""
+    connections = server().connections
+    if not hasattr(connections, "db"):
+        connections.db = connect(server().config.database)
+    found: Database = connections.db
+    return found
+
+
+def may(identity: Identity, action: Action, project: str | None) -> bool:  # noqa: ARG001
+    """Whether an identity may do something to the project of that name, or with None to what belongs to no project.
+
+    The only place that decides it. Every user may do everything in every project so far: members and their roles will be
+    looked up here.
+    """
+    if action is Action.ADMINISTER and not identity.user.is_admin:
+        return False
+    return any(action in ACTIONS[scope] for scope in identity.scopes)
+
+
+def current_user() -> User:
+    """The person of a @user or @git request."""
+    if g.user is None:
+        raise Unauthorized
+    found: User = g.user
+    return found
+
+
+def current_identity() -> Identity:
+    """The identity of a @user or @git request of a person."""
+    if g.identity is None:
+        raise Unauthorized
+    found: Identity = g.identity
+    return found
+
+
+def current_runner() -> Runner:
+    """The runner of a @runner request."""
+    found: Runner = g.runner
+    return found
+
+
+def public(view: View) -> View:
+    return _mark(view, "public")
+
+
+def signed(view: View) -> View:
+    return _mark(view, "signed")
+
+
+def user(view: View) -> View:
+    return _mark(view, "user")
+
+
+def reader(view: View) -> View:
+    return _mark(view, "reader")
+
+
+def admin(view: View) -> View:
+    return _mark(view, "admin")
+
+
+def git(view: View) -> View:
+    return _mark(view, "git")
+
+
+def git_push(view: View) -> View:
+    return _mark(view, "git_push")
+
+
+def git_either(view: View) -> View:
+    return _mark(view, "git_either")
+
+
+def runner(view: View) -> View:
+    return _mark(view, "runner")
+
+
+def _mark(view: View, permission: str) -> View:
+    view.permission = permission  # type: ignore[attr-defined]
+    return view
+
+
+def permission_of(app: Flask, endpoint: str) -> str | None:
+    if endpoint == "static" or endpoint.endswith(".static"):
+        return "public"
+    return getattr(app.view_functions[endpoint], "permission", None)
+
+
+def init_app(app: Flask) -> None:
+    """Check that every route declares its permission and enforce it on each request."""
+    undeclared = sorted(endpoint for endpoint in app.view_functions if permission_of(app, endpoint) is None)
+    if undeclared:
+        raise RuntimeError(f"these views declare no permission: {', '.join(undeclared)}")
+    app.before_request(_enforce)
+
+
+def _enforce() -> Response | None:
+    g.user = g.runner = g.identity = None
+    if request.endpoint is None:
+        return None  # no such route: 404 or 405 for everybody
+    permission = permission_of(current_app._get_current_object(), request.endpoint)  # type: ignore[attr-defined]  # noqa: SLF001
+    if permission in ("git", "git_push", "git_either"):
+        _check_git(_git_actions(permission))
+    if permission == "runner":
+        _check_runner()
+    if permission in ("user", "reader", "admin"):
+        return _check_person(_action(permission))
+    return None
+
+
+def _action(permission: str) -> Action:
+    """What a request to a view with this permission does."""
+    if permission == "admin":
+        return Action.ADMINISTER
+    reads = permission == "reader" or request.method in SAFE_METHODS
+    return Action.READ if reads else Action.CHANGE
+
+
+def _check_person(action: Action) -> Response | None:
+    token = _header_token()
+    identity = users.by_token(db(), token) if token else session_identity()
+    if identity is None:
+        if token:
+            raise Unauthorized("Invalid token.")
+        if request.path.startswith("/api/") or request.method not in SAFE_METHODS:
+            raise Unauthorized("Authentication credentials were not provided.")
+        return redirect(url_for("session.login", next=request.full_path.rstrip("?")), 303)  # type: ignore[return-value]
+    _admit(identity, action)
+    if not token and request.method not in SAFE_METHODS:
+        check_csrf()
+    return None
+
+
+def _git_actions(permission: str) -> tuple[Action, ...]:
+    """The actions of which a request of git is one."""
+    if permission == "git_either":
+        return Action.READ, Action.PUSH
+    pushes = "git-receive-pack" in (request.args.get("service"), request.path.rpartition("/")[2])
+    return (Action.PUSH if pushes or permission == "git_push" else Action.READ,)
+
+
+def _check_git(actions: tuple[Action, ...]) -> None:
+    given = request.authorization
+    password = given.password if given is not None and given.type == "basic" else None
+    identity = users.by_token(db(), password) if password else None
+    if password and identity is None:
+        g.runner = runners.by_token(db(), password)
+    if identity is not None:
+        _admit(identity, *actions)
+    elif g.runner is None:
+        challenge = Response("Use a token as the password.\n", 401, {"WWW-Authenticate": 'Basic realm="pushmill"'})
+        raise Unauthorized(response=challenge)
+
+
+def _admit(identity: Identity, *actions: Action) -> None:
+    """Let the request continue as this identity. Raises Forbidden when it may do none of these."""
+    project = _project()
+    if not any(may(identity, action, project) for action in actions):
+        raise Forbidden(refusal(identity, actions[0]))
+    g.identity, g.user = identity, identity.user
+    last = identity.last_used_at
+    if last is None or clock.seconds_between(last, clock.now()) > LAST_USED_S:
+        users.touch_token(db(), identity.token_id)
+
+
+def _project() -> str | None:
+    """The name of the project that the route is about, where the route itself has it."""
+    found = (request.view_args or {}).get("name")
+    return str(found) if found and request.path.startswith(("/p/", "/git/")) else None
+
+
+def refusal(identity: Identity, action: Action) -> str:
+    """The reason that `may` refuses the action, and the scope that it needs."""
+    if action is Action.ADMINISTER and not identity.user.is_admin:
+        return "Only an administrator may do this."
+    needed = " or ".join(scope for scope, actions in ACTIONS.items() if action in actions)
+    have = " and ".join(sorted(identity.scopes)) or "nothing"
+    return f"This token is for {have}; this needs one with the scope {needed} (`pushmill token new`)."
+
+
+def _check_runner() -> None:
+    g.runner = runners.by_token(db(), _header_token() or "")
+    if g.runner is None:
+        raise Unauthorized("Unknown runner token.")
+
+
+def _header_token() -> str | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "token" and token else None
+
+
+def recognise(username: str, token: str) -> Identity | None:
+    """The identity of a user name and a token that belong together. Failures count against the caller's address.
+
+    Raises TooManyRequests. Tokens are looked up by their hash, so the time says nothing of their characters.
+    """
+    throttle, address = server().throttle, request.remote_addr or ""
+    if throttle.too_many(address):
+        raise TooManyRequests(
+            "Too many failed log-ins from your address. Try again in a minute.", retry_after=int(WINDOW_S)
+        )
+    found = users.by_token(db(), token)
+    if found is None or not hmac.compare_digest(username.encode(), found.user.username.encode()):
+        throttle.add(address)
+        return None
+    return found
+
+
+def begin_session(identity: Identity) -> None:
+    """Replace the session by a new one of this identity."""
+    session.clear()
+    session["token"], session["generation"] = identity.token_id, identity.generation
+    session.permanent = True
+
+
+def end_session() -> None:
+    """End the session, and with it all others that began with the same token: cookies may have been copied."""
+    if g.identity is not None:
+        users.end_sessions(db(), g.identity.token_id)
+    session.clear()
+
+
+def session_identity() -> Identity | None:
+    """The identity of the request's session cookie; None without one, or when the session is over."""
+    token_id, generation = session.get("token"), session.get("generation")
+    if not isinstance(token_id, int) or not isinstance(generation, str):
+        return None
+    return users.by_session(db(), token_id, generation)
+
+
+def is_over(db: Database, identity: Identity) -> bool:
+    """Whether an answer that is still being sent must end: the token was revoked or has expired, or its user logged out."""
+    return users.by_session(db, identity.token_id, identity.generation) is None
+
+
+def csrf_token() -> str:
+    """The token that forms of this session must carry as `csrf_token` and scripts as `X-CSRF-Token`."""
+    if "csrf" not in session:
+        session["csrf"] = secrets.token_urlsafe(24)
+    return str(session["csrf"])
+
+
+def check_csrf() -> None:
+    given = request.headers.get("X-CSRF-Token") or request.form.get("csrf_token", "")
+    if not hmac.compare_digest(given.encode(), csrf_token().encode()):
+        raise Forbidden("The form is out of date: go back, reload the page and try again.")

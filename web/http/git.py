@@ -1,0 +1,276 @@
+"""Smart HTTP at /git/<project>.git by `git http-backend`, streamed both ways: a pack never lies in our memory."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from flask import Blueprint, Response, g, request
+
+from core import git
+from core.config import Config
+from core.errors import Conflict, DiskFull, GitError, InvalidInput, NotFound
+from core.model import Project, Repository, Runner
+from core.states import State
+from web.http import auth
+from web.services import disk
+from web.services.deliveries import ingest
+from web.services.repositories import hosting, lost_pushes
+from web.store import executions, projects
+from web.store.db import Database
+
+blueprint = Blueprint("githttp", __name__)
+
+READ, WRITE = "git-upload-pack", "git-receive-pack"
+CHUNK = 64 * 1024
+ANY_SIZE = 1 << 62
+MODULES = ".modules"  # behind a project's name: its submodules, for runners
+HEADER_BYTES = 16 * 1024
+PROTOCOL = re.compile(r"[a-z0-9=:._-]{1,100}")
+FINISH_S = 600.0  # for a push that arrived in full though its pusher has gone
+RESPONSE_HEADERS = {"content-type", "cache-control", "expires", "pragma"}
+
+
+@blueprint.get("/git/<name>.git/info/refs")
+@auth.git
+def info_refs(name: str) -> Response:
+    """The first request of a fetch or a push; of a push, it makes the project that does not exist."""
+    service = request.args.get("service", "")
+    if service not in (READ, WRITE):
+        return _refusal("Only git's smart protocol is served here.", 404)
+    return _serve(name, service, "info/refs")
+
+
+@blueprint.post("/git/<name>.git/git-upload-pack")
+@auth.git
+def upload_pack(name: str) -> Response:
+    return _serve(name, READ, READ)
+
+
+@blueprint.post("/git/<name>.git/git-receive-pack")
+@auth.git
+def receive_pack(name: str) -> Response:
+    return _serve(name, WRITE, WRITE)
+
+
+def _serve(name: str, service: str, endpoint: str) -> Response:
+    try:
+        project, repository = _opened(auth.db(), name, service)
+    except NotFound as error:
+        return _refusal(str(error), 404)
+    except InvalidInput as error:
+        return _refusal(str(error), 400)
+    except Conflict as error:
+        return _refusal(str(error), 403)
+    except DiskFull as error:
+        return _refusal(f"{error}.", 507)
+    request.max_content_length = ANY_SIZE  # None would be the application's own limit
+    note = lost_pushes.begin(auth.server().config, repository) if endpoint == WRITE else None
+    backend = Backend(
+        _environment(name, project, repository, service, endpoint),
+        request.stream if request.method == "POST" else None,
+        note,
+    )
+    status, headers = backend.head()
+    response = Response(backend.output(), status, headers)
+    response.call_on_close(backend.close)
+    if note is not None:
+        response.call_on_close(_after_push(repository, note))
+    return response
+
+
+def _opened(db: Database, name: str, service: str) -> tuple[Project, Repository]:
+    """The project and its repository, made when a person begins the first push. NotFound for what the asker may not see."""
+    server = auth.server()
+    if service == WRITE:
+        disk.check(server.config, 0)
+    runner: Runner | None = g.runner
+    if runner is not None:
+        project = projects.by_name(db, name.removesuffix(MODULES))
+        held = [e for e in executions.in_states(db, State.STARTED) if e.project_id == project.id]
+        if service != READ or not any(execution.runner_id == runner.id for execution in held):
+            raise NotFound("A runner may only fetch from a project while it runs an execution of it.")
+        return project, hosting.repository_of(db, project)
+    if service == WRITE:
+        project = hosting.ensure_project(db, server.vault, name, auth.current_user().id, server.config.limits)
+    else:
+        project = projects.by_name(db, name)
+    repository = hosting.repository_of(db, project)
+    if repository.forge == projects.HOSTED:
+        if request.method == "GET" or not hosting.repository_path(server.config, repository).exists():
+            hosting.prepare(db, server.config, server.vault, project, repository)
+    elif service == WRITE:
+        raise Conflict(f"Project {name} is fetched from {repository.forge}: push there.")
+    return project, repository
+
+
+def _after_push(repository: Repository, note: IO[bytes]) -> Callable[[], None]:
+    """What is left to do once the refs have moved, also when the hook could not tell us."""
+    db, server = auth.db(), auth.server()
+
+    def finish() -> None:
+        with suppress(GitError):
+            git.set_head_to_first_branch(hosting.repository_path(server.config, repository))
+        ingest.collect_from(db, server.config, repository)
+        Path(note.name).unlink(missing_ok=True)
+        note.close()
+        server.queues.nudge()
+
+    return finish
+
+
+def _environment(name: str, project: Project, repository: Repository, service: str, endpoint: str) -> dict[str, str]:
+    """All that the child and the hook below it see: nothing of ours, nothing of the machine's git configuration."""
+    config, for_modules = auth.server().config, g.runner is not None and name.endswith(MODULES)
+    path = hosting.modules_path(config, repository) if for_modules else hosting.repository_path(config, repository)
+    settings = _settings(config, path, service)
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": "/nonexistent",
+        "LC_ALL": "C",
+        "GATEWAY_INTERFACE": "CGI/1.1",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_COUNT": str(len(settings)),
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "GIT_PROJECT_ROOT": os.path.realpath(config.git_dir),
+        "GIT_TERMINAL_PROMPT": "0",
+        "PATH_INFO": f"/{path.name}/{endpoint}",
+        "QUERY_STRING": f"service={service}" if endpoint == "info/refs" else "",
+        "REQUEST_METHOD": request.method,
+        "REMOTE_ADDR": request.remote_addr or "",
+        "CONTENT_TYPE": request.headers.get("Content-Type", ""),
+    }
+    for number, (key, value) in enumerate(settings):
+        environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    if PROTOCOL.fullmatch(protocol := request.headers.get("Git-Protocol", "")):
+        environment["GIT_PROTOCOL"] = protocol
+    # No CONTENT_LENGTH: the child reads to the end, where with one it would turn in circles for ever once the body ends early,
+    # which it does when this process is killed, and when a GET has one.
+    if request.headers.get("Content-Encoding") in ("gzip", "x-gzip"):
+        environment["HTTP_CONTENT_ENCODING"] = "gzip"
+    if service == WRITE:
+        pusher = auth.current_user().username
+        base = config.server.url or request.url_root
+        hook_url = config.local_url + hosting.webhook_path(project, repository.forge)
+        environment |= {"REMOTE_USER": pusher, "PUSHMILL_PUSHER": pusher}
+        environment |= {"PUSHMILL_BASE_URL": base.rstrip("/"), "PUSHMILL_HOOK_URL": hook_url}
+    return environment
+
+
+def _settings(config: Config, path: Path, service: str) -> list[tuple[str, str]]:
+    """Git's configuration for the child."""
+    settings = [("safe.directory", os.path.realpath(path)), ("uploadpack.allowAnySHA1InWant", "true")]
+    if g.runner is not None:  # it fetches the commit of an execution by its name, and is not told what else there is
+        settings += [("uploadpack.hideRefs", "refs"), ("uploadpack.hideRefs", "HEAD")]
+    if service == WRITE:
+        settings.append(("receive.maxInputSize", str(max(1, disk.room(config)))))
+    return settings
+
+
+class Backend:
+    """One `git http-backend`, fed from `body` by a thread while its output is read.
+
+    When the client goes away it is killed, unless it is a push, which has a `note`: one that arrived in full moves refs,
+    and its hook must get to write that down; one that did not is killed by the thread that feeds it.
+    """
+
+    def __init__(self, environment: dict[str, str], body: IO[bytes] | None, note: IO[bytes] | None) -> None:
+        self._finishes = note is not None
+        self._ended = False
+        self._rest = b""
+        self._process = subprocess.Popen(
+            ["git", "http-backend"],
+            env=environment,
+            stdin=subprocess.DEVNULL if body is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=() if note is None else (note.fileno(),),  # its lock lasts as long as git does
+            start_new_session=True,
+        )
+        self._feeder = threading.Thread(target=self._feed, args=(body, self._process.stdin), daemon=True)
+        self._feeder.start()
+
+    def head(self) -> tuple[int, list[tuple[str, str]]]:
+        """The status and the headers that the child answers with; 500 when it answers nothing of the kind."""
+        head = b""
+        while b"\r\n\r\n" not in head and len(head) < HEADER_BYTES:
+            chunk = self._read()
+            if not chunk:
+                return 500, [("Content-Type", "text/plain")]
+            head += chunk
+        lines, _, self._rest = head.partition(b"\r\n\r\n")
+        status, headers = 200, []
+        for line in lines.decode("latin-1").split("\r\n"):
+            key, _, value = line.partition(": ")
+            if key.lower() == "status" and value[:3].isdecimal():
+                status = int(value[:3])
+            elif key.lower() in RESPONSE_HEADERS:
+                headers.append((key, value))
+        return status, headers
+
+    def output(self) -> Iterator[bytes]:
+        """What the child answers with, as it comes."""
+        if self._rest:
+            yield self._rest
+        while chunk := self._read():
+            yield chunk
+
+    def close(self) -> None:
+        """Leave nothing running, whether the answer was sent in full or not."""
+        if not self._ended and self._finishes:
+            killer = threading.Timer(FINISH_S, self._kill)
+            killer.start()
+            while self._read():
+                continue
+            killer.cancel()
+        elif not self._ended:
+            self._kill()
+        self._process.wait()
+        self._feeder.join(FINISH_S)
+        self._output().close()
+
+    def _output(self) -> IO[bytes]:
+        assert self._process.stdout is not None  # noqa: S101  (opened as a pipe)
+        return self._process.stdout
+
+    def _read(self) -> bytes:
+        chunk = os.read(self._output().fileno(), CHUNK)
+        self._ended = not chunk
+        return chunk
+
+    def _feed(self, body: IO[bytes] | None, stdin: IO[bytes] | None) -> None:
+        """Hand the body to the child; what it does not want is read all the same, or the client would not hear the answer."""
+        if body is None or stdin is None:
+            return
+        wanted = True
+        try:
+            while chunk := body.read(CHUNK):
+                wanted = wanted and _write(stdin, chunk)
+        except Exception:  # noqa: BLE001  the client went away; each server raises something of its own
+            self._kill()
+        with suppress(BrokenPipeError):
+            stdin.close()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _write(stdin: IO[bytes], chunk: bytes) -> bool:
+    try:
+        stdin.write(chunk)
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _refusal(sentence: str, status: int) -> Response:
+    """Plain text, which git shows to its user."""
+    return Response(f"{sentence}\n", status, mimetype="text/plain")

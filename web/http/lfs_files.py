@@ -1,0 +1,28 @@
+"""Git LFS objects of a project, as runners and clients get them."""
+
+from __future__ import annotations
+
+from flask import Response, send_file
+
+from core.config import Config
+from core.errors import GitError, NotFound
+from core.git import lfs
+from core.model import Project
+from web.services.repositories import hosting
+from web.store import projects
+from web.store.db import Database
+
+
+def send(db: Database, config: Config, project: Project, oid: str) -> Response:
+    """An object of one of the project's repositories, or the ranges of it that are asked for. Raises NotFound."""
+    for repository in projects.repositories(db, project.id):
+        try:
+            path = lfs.object_path(hosting.lfs_path(config, repository), oid)
+        except GitError as error:
+            raise NotFound(str(error)) from None
+        if path.is_file():
+            response = send_file(path, "application/octet-stream", conditional=True, etag=oid)
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+            return response
+    raise NotFound(f"project {project.name} has no Git LFS object {oid}")

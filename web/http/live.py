@@ -1,0 +1,236 @@
+"""An execution while it happens: one stream of log lines, metadata and state, and the same as JSON to poll.
+
+A position is `<next log line>-<next metadata line>`. It is the `id:` of each event and comes back as Last-Event-ID, so a
+connection that broke goes on where it was: nothing is lost, nothing comes twice.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+from flask import (
+    Blueprint,
+    Response,
+    copy_current_request_context,
+    current_app,
+    render_template,
+    request,
+)
+from flask.blueprints import BlueprintSetupState
+from werkzeug.exceptions import ServiceUnavailable
+
+from core.errors import InvalidInput
+from core.identity import Identity
+from core.model import Execution, Project
+from core.states import FINAL
+from web.config.metadata import number
+from web.http import auth
+from web.services.presentation import execution_status, formats, loglines
+from web.store import executions, logs, metadata, projects
+from web.store.db import Database
+
+blueprint = Blueprint("live", __name__)
+
+EXECUTION = "/p/<name>/executions/<int(max=2147483647):counter>"
+POSITION = re.compile(r"([0-9]{1,15})(?:-([0-9]{1,15}))?")
+LINES = 1000  # of the log, and of metadata, that one event carries at most
+POLL_S = 0.5  # other processes write too, and nobody wakes us for that
+PAUSE_S = 0.1  # after events, so that many small batches become one event
+HEARTBEAT_S = 15.0
+RETRY_S = 5
+SLOTS = "pushmill-streams"
+FOLLOWER = (
+    "pushmill.follower"  # in the environment of a server that follows by itself, without a thread for each follower
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    line: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.line}-{self.seq}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """What came since a position. `log` and `metadata` are None when nothing did; `end` when nothing will any more.
+
+    `partial` is the HTML of the lines that are unfinished now; it has no position, each one replaces the one before.
+    """
+
+    position: Position
+    execution: Execution
+    log: dict[str, Any] | None
+    partial: str
+    metadata: dict[str, Any] | None
+    end: bool
+
+
+class Follower:
+    """One stream: `look` again and again, from any thread, until it says that this was all."""
+
+    def __init__(
+        self, identity: Identity, project: Project, execution: Execution, after: Position, release: Callable[[], None]
+    ) -> None:
+        self._identity = identity
+        self.topic = execution.uuid
+        self.close = release
+        self._project, self._execution, self._after = project, execution, after
+        self._told: Any = None
+        self._partial = ""
+        self._spoke_at = time.monotonic()
+        self.behind = False  # there is more to be sent already
+
+    def look(self) -> tuple[bytes, bool]:
+        """The events since the last time, and whether they were the last. Nothing is held between two calls."""
+        db, after = auth.db(), self._after
+        if auth.is_over(db, self._identity):
+            return b"", True
+        found = look(db, auth.server().config.logs_dir, self._execution, after)
+        spoken = list(_spoken(found, after))
+        self._after = found.position
+        if found.partial != self._partial:
+            self._partial = found.partial
+            spoken.append(_event("partial", {"html": found.partial}, found.position))
+        signature = _signature(db, found.execution)
+        if signature != self._told:
+            spoken.append(_event("state", _state(db, self._project, found.execution), found.position))
+            self._told = signature
+        if found.end:
+            spoken.append(_event("end", {}, found.position))
+        if not spoken and time.monotonic() - self._spoke_at > HEARTBEAT_S:
+            spoken.append(":\n\n")
+        if spoken:
+            self._spoke_at = time.monotonic()
+        self.behind = found.log is not None and found.log["to"] != found.log["total"]
+        return "".join(spoken).encode(), found.end
+
+
+@blueprint.record_once
+def limit_streams(state: BlueprintSetupState) -> None:
+    followers = state.app.extensions["pushmill"].config.server.followers
+    state.app.extensions[SLOTS] = threading.BoundedSemaphore(max(1, followers))
+
+
+@blueprint.get(f"{EXECUTION}/events")
+@auth.user
+def events(name: str, counter: int) -> Response:
+    """Server-sent events `log`, `partial`, `metadata`, `state` and, last, `end`. 503 when too many are followed already."""
+    project, execution = _asked(auth.db(), name, counter)
+    after = _position()
+    if request.method == "HEAD":
+        return Response(mimetype="text/event-stream")
+    slots: threading.BoundedSemaphore = current_app.extensions[SLOTS]
+    if not slots.acquire(blocking=False):
+        raise ServiceUnavailable("Too many live pages are open: this one polls.", retry_after=RETRY_S)
+    follower = Follower(auth.current_identity(), project, execution, after, slots.release)
+    follower.look = copy_current_request_context(follower.look)  # type: ignore[method-assign]
+    request.environ[FOLLOWER] = follower
+    response = Response(mimetype="text/event-stream")
+    response.automatically_set_content_length = False
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+@blueprint.get(f"{EXECUTION}/news")
+@auth.user
+def news(name: str, counter: int) -> Response:
+    """The same once, as JSON: what came since `after`, and the state."""
+    db = auth.db()
+    project, execution = _asked(db, name, counter)
+    found = look(db, auth.server().config.logs_dir, execution, _position())
+    answer = {
+        "position": str(found.position),
+        "log": found.log,
+        "partial": found.partial,
+        "metadata": found.metadata,
+        "state": _state(db, project, found.execution),
+        "end": found.end,
+    }
+    return Response(orjson.dumps(answer), mimetype="application/json", headers={"Cache-Control": "no-store"})
+
+
+def look(db: Database, logs_dir: Path, execution: Execution, after: Position) -> News:
+    """What came since `after`, at most LINES of each kind."""
+    execution = executions.get(db, execution.id)  # first: once this is final, what is read below is all there will be
+    at, count = logs.length(db, execution), metadata.count(db, execution.id)
+    first, seq = min(after.line, at.lines), min(after.seq, count)
+    lines = list(logs.read(logs_dir, execution, at, first, LINES))
+    following = lines[-1].number + lines[-1].count if lines else first
+    many = min(LINES, count - seq)
+    position = Position(line=following, seq=seq + many)
+    log = {"from": first, "to": position.line, "total": at.lines, "html": "".join(map(loglines.html, lines))}
+    return News(
+        position=position,
+        execution=execution,
+        log=log if lines else None,
+        partial=loglines.partial(at.partial),
+        metadata=_metadata(db, execution, seq, many) if many else None,
+        end=execution.state in FINAL and (position.line, position.seq) == (at.lines, count),
+    )
+
+
+def _spoken(found: News, after: Position) -> Iterator[str]:
+    """Each event with the position behind it alone: the connection may break between two."""
+    if found.log:
+        yield _event("log", found.log, replace(after, line=found.position.line))
+    if found.metadata:
+        yield _event("metadata", found.metadata, found.position)
+
+
+def _event(kind: str, data: Any, position: Position) -> str:
+    return f"id: {position}\nevent: {kind}\ndata: {orjson.dumps(data).decode()}\n\n"
+
+
+def _metadata(db: Database, execution: Execution, seq: int, many: int) -> dict[str, Any]:
+    """`points` by key as [seq, microseconds, number or null], and the `latest` value of each such key as text."""
+    found = metadata.since(db, execution.id, seq, many)
+    return {
+        "points": {key: [[p.seq, p.time_us, number(p.value)] for p in points] for key, points in found.items()},
+        "latest": {key: _text(points[-1].value) for key, points in found.items()},
+    }
+
+
+def _text(value: Any) -> dict[str, str]:
+    return {"text": formats.visible(formats.value(value)), "full": formats.visible(formats.full(value))}
+
+
+def _signature(db: Database, execution: Execution) -> tuple[Any, ...]:
+    """Everything about an execution that its header shows, but for the passing of time."""
+    now = execution_status.of(db, auth.server().config, execution)
+    shown = execution.status, execution.status_detail, execution.attempt, execution.runner_id, execution.stop_count
+    return *shown, now.waits, now.silent_since
+
+
+def _state(db: Database, project: Project, execution: Execution) -> dict[str, Any]:
+    head = render_template(
+        "_execution_head.html",
+        project=project,
+        execution=execution,
+        standing=execution_status.of(db, auth.server().config, execution),
+    )
+    sign = execution_status.SIGNS[execution.status]
+    return {"status": execution.status, "sign": sign, "final": execution.state in FINAL, "head": head}
+
+
+def _asked(db: Database, name: str, counter: int) -> tuple[Project, Execution]:
+    project = projects.by_name(db, name)
+    return project, executions.by_counter(db, project.id, counter)
+
+
+def _position() -> Position:
+    given = request.headers.get("Last-Event-ID") or request.args.get("after") or "0"
+    match = POSITION.fullmatch(given)
+    if match is None:
+        raise InvalidInput(f"{given[:80]!r} is no position: the next log line, '-', the next metadata line")
+    return Position(line=int(match[1]), seq=int(match[2] or 0))

@@ -1,0 +1,35 @@
+"""The pages. Every value on them may come from outside: the templates escape, and show what would be invisible."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from web.http.pages import (
+    appearance,
+    badge_picker,
+    commits,
+    deliveries,
+    environments,
+    execution,
+    execution_data,
+    executions,
+    pipelines,
+    projects,
+    reports,
+    rules,
+    runners,
+    session,
+    settings,
+    tasks,
+    templating,
+)
+
+
+def register(app: Flask) -> None:
+    for page in (
+        appearance, badge_picker, commits, deliveries, environments, execution, execution_data, executions, pipelines,
+        projects, reports, rules, runners, session, settings, tasks,
+    ):  # fmt: skip
+        app.register_blueprint(page.blueprint)
+    session.init_app(app)
+    templating.init_app(app)

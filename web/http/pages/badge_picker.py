@@ -1,0 +1,80 @@
+"""The badge's part of the settings page: choose what it shows, copy it, and say who may see it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from flask import Blueprint, redirect, request, url_for
+from werkzeug import Response
+
+from core.model import Project, Repository, TargetKind
+from web.http import auth
+from web.http.pages.addresses import base_url
+from web.services.presentation import badges as rules
+from web.services.presentation.formats import one_line
+from web.store import badges, execution_table, projects
+from web.store.db import transaction
+
+blueprint = Blueprint("badge_picker", __name__)
+
+MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#!|&~])")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picker:
+    """`choices` are what each field offers, `chosen` what it has; `image` is a path, `endpoint` a URL for shields.io."""
+
+    choices: dict[str, Sequence[str]]
+    chosen: dict[str, str]
+    image: str
+    markdown: str
+    endpoint: str
+
+
+def of(project: Project, repositories: Sequence[Repository]) -> Picker:
+    """The picker, with what this page's query chooses."""
+    db, key = auth.db(), auth.server().vault
+    choices: dict[str, Sequence[str]] = {
+        "event": [rules.TAG, rules.SCHEDULE],
+        "branch": badges.branches(db, [repository.id for repository in repositories]),
+        "step": execution_table.steps(db, project.id),
+        "task": badges.groups(db, project.id, TargetKind.TASK),
+        "pipeline": badges.groups(db, project.id, TargetKind.PIPELINE),
+        "metric": badges.metrics(db, project.id),
+    }
+    chosen = {field: request.args.get(field, "") for field in choices}
+    asked = {field: value for field, value in chosen.items() if value}
+    if not project.badge_public:
+        asked["token"] = rules.token(key, project)
+    image = _address(project, "svg", asked)
+    page = base_url() + url_for("executions.listing", name=project.name)
+    alternative = MARKDOWN.sub(r"\\\1", one_line(rules.Question(project=project.name, **chosen).title))
+    return Picker(
+        choices={
+            field: list(dict.fromkeys([*values, *filter(None, [chosen[field]])])) for field, values in choices.items()
+        },
+        chosen=chosen,
+        image=image,
+        markdown=f"[![{alternative}]({base_url()}{image})]({page})",
+        endpoint=base_url() + _address(project, "json", asked),
+    )
+
+
+@blueprint.post("/p/<name>/settings/badge")
+@auth.user
+def change(name: str) -> Response:
+    """Whether anybody may see the badge, or only who has its token."""
+    db = auth.db()
+    project = projects.by_name(db, name)
+    with transaction(db):
+        projects.set_badge_public(db, project.id, "public" in request.form)
+    return redirect(url_for("settings.show", name=name, _anchor="badge"), 303)
+
+
+def _address(project: Project, form: str, asked: dict[str, str]) -> str:
+    """Below the server's URL; such that Markdown takes it as it is."""
+    query = urlencode(asked, quote_via=quote, safe="", errors="replace")
+    return url_for("badges.badge", name=project.name, form=form) + (f"?{query}" if query else "")

@@ -1,0 +1,67 @@
+"""Columns of tables of executions: which there are, and the links that sort by them. The URL is the view."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import request
+
+from web.http.pages.paging import query
+from web.services.presentation.charts import X_KEYS
+from web.store.execution_table import COLUMNS, By, Order
+
+PREFIXES = {By.COLUMN: "", By.KEY: "m.", By.PARAMETER: "p."}  # in `sort`
+ASCENDING = ("step", "state", "trial")  # sort that way at first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One that sorts: what `sort` calls it, and the link that sorts by it or turns the order around."""
+
+    name: str
+    label: str
+    link: str
+    direction: str
+
+
+def asked(default: Order, kinds: Collection[By] = (By.KEY,)) -> Order:
+    """What this request wants the table sorted by: one of COLUMNS, or what else may be sorted by."""
+    given = request.args.get("sort", "")
+    descending, name = given.startswith("-"), given.removeprefix("-")
+    for kind in kinds:
+        if name.startswith(PREFIXES[kind]):
+            return Order(by=name.removeprefix(PREFIXES[kind]), kind=kind, descending=descending)
+    return Order(by=name, descending=descending) if name in COLUMNS else default
+
+
+def name(order: Order) -> str:
+    return PREFIXES[order.kind] + order.by
+
+
+def column(by: str, label: str, order: Order, kind: By = By.COLUMN, anchor: str = "") -> Column:
+    """A click on the column that sorts already turns it around; one on another begins with the largest or newest."""
+    active = (by, kind) == (order.by, order.kind)
+    descending = not order.descending if active else by not in ASCENDING or kind is not By.COLUMN
+    direction = ("descending" if order.descending else "ascending") if active else ""
+    named = PREFIXES[kind] + by
+    link = query(sort=("-" if descending else "") + named) + anchor
+    return Column(name=named, label=label, link=link, direction=direction)
+
+
+def by_frequency(all_latest: Iterable[Mapping[str, Any]]) -> list[str]:
+    """All metadata keys; those that only count steps or epochs come last."""
+    counted = Counter(key for latest in all_latest for key in latest)
+    return sorted(counted, key=lambda key: (key.lower() in X_KEYS, -counted[key]))
+
+
+def differing(all_parameters: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The parameters with more than one value among those that have them, in the order they were declared."""
+    values: dict[str, set[str]] = {}
+    for parameters in all_parameters:
+        for parameter, value in parameters.items():
+            values.setdefault(parameter, set()).add(json.dumps(value, sort_keys=True))
+    return [parameter for parameter, distinct in values.items() if len(distinct) > 1]

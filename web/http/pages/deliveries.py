@@ -1,0 +1,143 @@
+"""What came in for a project and what became of it: the page for "nothing happens"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Blueprint, Response, redirect, render_template, url_for
+from flask.typing import ResponseReturnValue
+
+from core.errors import Conflict, NotFound
+from core.model import Commit, Project
+from core.states import UNFINISHED
+from web.http import auth
+from web.http.pages.paging import Page
+from web.services.deliveries import redaction
+from web.services.triggers import approvals, schedule
+from web.store import commits, deliveries, launched, projects
+from web.store.commits import Push
+from web.store.db import Database, transaction
+from web.store.deliveries import POLL, Delivery
+from web.store.launched import Launched
+
+blueprint = Blueprint("deliveries", __name__)
+
+PATH = "/p/<name>/deliveries/<int(max=9223372036854775807):number>"
+PER_PAGE = 50
+SHOWN_CHARS = 64 * 1024  # of a body; the rest is in the download
+SHOWN_PUSHES = 50
+SIGNATURES = {
+    "valid": "right",
+    "missing": "missing",
+    "wrong": "wrong",
+    "unchecked": "not checked",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """One push that a delivery brought, with its commit and what runs for it."""
+
+    push: Push
+    commit: Commit | None
+    launched: list[Launched]
+
+
+@blueprint.get("/p/<name>/deliveries/")
+@auth.user
+def listing(name: str) -> str:
+    db = auth.db()
+    project = projects.by_name(db, name)
+    page = Page.asked(PER_PAGE)
+    found = deliveries.of_project(db, project.id, page.size, page.offset)
+    return render_template(
+        "deliveries.html",
+        project=project,
+        deliveries=found,
+        page=page.of(deliveries.count(db, project.id)),
+        live=any(delivery.state == "stored" for delivery in found),
+    )
+
+
+@blueprint.get(f"{PATH}/")
+@auth.user
+def show(name: str, number: int) -> str:
+    db = auth.db()
+    project, delivery = _asked(db, name, number)
+    pushes = commits.pushes_of_delivery(db, delivery.id)
+    effects = [_effect(db, push) for push in pushes[:SHOWN_PUSHES]]
+    secret = _secret(db, delivery)
+    body = redaction.body(delivery, secret)
+    running = any(one.state in UNFINISHED for effect in effects for one in effect.launched)
+    return render_template(
+        "delivery.html",
+        project=project,
+        delivery=delivery,
+        signature=_signature(delivery),
+        effects=effects,
+        more_effects=len(pushes) - len(effects),
+        run_again_by=deliveries.run_again_by(db, delivery.id),
+        headers=redaction.headers(delivery.headers, secret),
+        body=body[:SHOWN_CHARS],
+        more=len(body) > SHOWN_CHARS,
+        live=running or delivery.state == "stored",
+    )
+
+
+@blueprint.get(f"{PATH}/body.txt")
+@auth.user
+def body(name: str, number: int) -> Response:
+    """The whole body as the page shows it, without its secrets, to be saved."""
+    db = auth.db()
+    project, delivery = _asked(db, name, number)
+    response = Response(redaction.body(delivery, _secret(db, delivery)), mimetype="text/plain")
+    response.headers.set("Content-Disposition", "attachment", filename=f"{project.name}-delivery-{delivery.id}.txt")
+    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    return response
+
+
+@blueprint.post(f"{PATH}/again")
+@auth.user
+def again(name: str, number: int) -> ResponseReturnValue:
+    """Handle it anew, as a delivery of its own; one that waits for its next try gets it now."""
+    db, server = auth.db(), auth.server()
+    _, delivery = _asked(db, name, number)
+    if delivery.state == "refused":
+        raise Conflict(f"delivery {number} was refused: put right what it says, and have its sender send it again")
+    if delivery.pruned:
+        raise Conflict(f"the body of delivery {number} is no longer kept: have its sender send it again, or push")
+    with transaction(db):
+        row = delivery.id if delivery.state == "stored" else deliveries.again(db, delivery.id)
+        deliveries.hurry(db, row)
+    server.queues.nudge()
+    return redirect(url_for("deliveries.show", name=name, number=row), 303)
+
+
+def _asked(db: Database, name: str, number: int) -> tuple[Project, Delivery]:
+    project, delivery = projects.by_name(db, name), deliveries.get(db, number)
+    if delivery is None or projects.repository(db, delivery.repository_id).project_id != project.id:
+        raise NotFound(f"project {name} has no delivery {number}")
+    return project, delivery
+
+
+def _effect(db: Database, push: Push) -> Effect:
+    commit = commits.get(db, push.commit_id) if push.commit_id is not None else None
+    return Effect(push=push, commit=commit, launched=launched.of_push(db, push.id))
+
+
+def _signature(delivery: Delivery) -> str:
+    if delivery.source == POLL:
+        return "not needed: it was found by asking the repository"
+    if delivery.source == schedule.SOURCE:
+        return "not needed: its time had come"
+    if delivery.source == approvals.SOURCE:
+        return "not needed: somebody approved a commit"
+    if delivery.source == projects.HOSTED and not delivery.headers and delivery.signature == "valid":
+        return "not needed: it was pushed to this server"
+    return SIGNATURES.get(delivery.signature, delivery.signature)
+
+
+def _secret(db: Database, delivery: Delivery) -> str:
+    """The secret that signed it, lest it stands somewhere in what is shown."""
+    kept = projects.secret(db, delivery.repository_id)
+    return auth.server().vault.decrypt(kept).decode() if kept else ""

@@ -1,0 +1,56 @@
+"""The kinds of machine that executions may ask for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug import Response
+
+from web.http import auth
+from web.services.executions import environments as rules
+from web.services.scheduling import dispatch
+from web.store import environments, executions, runners
+
+blueprint = Blueprint("environments", __name__)
+
+FIELDS = ("description", "gpus", "memory", "cpus", "pull", "network", "max_executions")
+LISTS = ("images", "mounts")
+
+
+@blueprint.get("/environments/")
+@auth.user
+def listing() -> str:
+    db = auth.db()
+    fleet = runners.listing(db)
+    found = [
+        (item, rules.differences(item), [runner for runner in fleet if item.slug in runner.environments])
+        for item in environments.listing(db)
+    ]
+    return render_template(
+        "environments.html",
+        environments=found,
+        online={runner.id for runner in fleet if dispatch.is_online(runner)},
+        unfinished=executions.unfinished_by_environment(db),
+        choices=rules.CHOICES,
+    )
+
+
+@blueprint.post("/environments/")
+@auth.admin
+def change() -> Response:
+    """Change the environment `slug`, or make it."""
+    given: dict[str, Any] = {name: request.form[name].strip() for name in FIELDS if name in request.form}
+    for name in LISTS:
+        given[name] = request.form.get(name, "").replace(",", " ").split()
+    given["autorestart"] = "autorestart" in request.form
+    changed = rules.change(auth.db(), request.form.get("slug", "").strip(), given)
+    auth.server().changes.publish()
+    return redirect(url_for("environments.listing", _anchor=f"environment-{changed.slug}"), 303)
+
+
+@blueprint.post("/environments/<slug>/remove")
+@auth.admin
+def remove(slug: str) -> Response:
+    rules.remove(auth.db(), slug)
+    return redirect(url_for("environments.listing"), 303)

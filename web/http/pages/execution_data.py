@@ -1,0 +1,105 @@
+"""What an execution's page fetches or offers for download: log lines, the whole log, series, output files."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from itertools import islice
+
+import orjson
+from flask import Blueprint, Response, request
+
+from core.errors import InvalidInput, NotFound
+from core.model import Execution
+from web.http import auth, downloads
+from web.http.pages.execution import PATH, WINDOW_LINES, asked, log_window, start_us
+from web.services.presentation import charts, resources
+from web.services.presentation.charts import BY_NUMBER, BY_TIME, Axis
+from web.store import data, logs
+from web.store.logs import LogLine
+
+blueprint = Blueprint("execution_data", __name__)
+
+BLOCK_LINES = 500  # of a log that is downloaded, at once
+
+
+@blueprint.get(f"{PATH}/log.html")
+@auth.user
+def lines(name: str, counter: int) -> Response:
+    """Log lines from `first` on, counted from 0, as the page shows them; at most WINDOW_LINES."""
+    db = auth.db()
+    _, execution = asked(db, name, counter)
+    first, count = _whole("first", 0), min(_whole("count", WINDOW_LINES), WINDOW_LINES)
+    html = log_window(execution, logs.length(db, execution), first, count)
+    return Response(html, mimetype="text/html", headers={"Cache-Control": "no-store"})
+
+
+@blueprint.get(f"{PATH}/log.txt")
+@auth.user
+def whole_log(name: str, counter: int) -> Response:
+    """The log as it was printed, all streams, to be saved."""
+    db, server = auth.db(), auth.server()
+    project, execution = asked(db, name, counter)
+    at = logs.length(db, execution)
+    lines = logs.read(server.config.logs_dir, execution, at, 0, at.lines)
+    response = Response(_blocks(lines), mimetype="text/plain")
+    response.headers.set("Content-Disposition", "attachment", filename=f"{project.name}-{execution.counter}.log.txt")
+    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    return response
+
+
+@blueprint.get(f"{PATH}/series")
+@auth.user
+def series(name: str, counter: int) -> Response:
+    """The series of the metadata key `key`, small enough to draw, over the axis `x`: number, time or `key.<name>`."""
+    db = auth.db()
+    _, execution = asked(db, name, counter)
+    found = charts.series(db, execution.id, request.args.get("key", ""), _axis(execution))
+    return Response(orjson.dumps(found), mimetype="application/json")
+
+
+@blueprint.get(f"{PATH}/resources")
+@auth.user
+def used(name: str, counter: int) -> Response:
+    """What it used of its machine, for all charts at once."""
+    db = auth.db()
+    _, execution = asked(db, name, counter)
+    found = resources.of(db, execution.id, start_us(execution))
+    return Response(orjson.dumps(found), mimetype="application/json")
+
+
+@blueprint.get(f"{PATH}/outputs/<uuid:datum>/<filename>")
+@auth.user
+def output(name: str, counter: int, datum: uuid.UUID, filename: str) -> Response:  # noqa: ARG001
+    """One output file; its uuid decides, the name only tells who reads the address."""
+    db = auth.db()
+    _, execution = asked(db, name, counter)
+    found = data.by_uuid(db, str(datum))
+    if found.execution_id != execution.id:
+        raise NotFound(f"execution #{counter} has no output {datum}")
+    return downloads.send(auth.server().config.outputs_dir, found)
+
+
+def _blocks(lines: Iterator[LogLine]) -> Iterator[bytes]:
+    while block := b"".join(line.message + b"\n" for line in islice(lines, BLOCK_LINES)):
+        yield block
+
+
+def _axis(execution: Execution) -> Axis:
+    given = request.args.get("x", BY_NUMBER)
+    if given == BY_TIME:
+        return Axis(by=BY_TIME, start_us=start_us(execution))
+    if given.startswith("key."):
+        return Axis(by=given.removeprefix("key."))
+    if given != BY_NUMBER:
+        raise InvalidInput(f"x must be {BY_NUMBER}, {BY_TIME} or key.<name>, got {given[:80]!r}")
+    return Axis(by=BY_NUMBER)
+
+
+def _whole(name: str, default: int) -> int:
+    given = request.args.get(name, "")
+    if not given:
+        return default
+    if not (given.isascii() and given.isdecimal() and len(given) < 16):
+        raise InvalidInput(f"{name} must be a whole number from 0 on, got {given[:80]!r}")
+    return int(given)

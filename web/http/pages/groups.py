@@ -1,0 +1,139 @@
+"""Tasks and pipelines in one line each, and the places of executions in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from core.groups import Pipeline, PipelineNode, Task
+from core.model import Execution
+from core.states import FINAL
+from web.services.pipelines.progress import of_nodes
+from web.services.presentation import objective as goals
+from web.services.presentation.objective import Goal
+from web.store import pipelines, tasks, trials
+from web.store.db import Database
+from web.store.trials import Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """`counts` is by state, of what there is; `total` of what there will be, which in the end is what there is."""
+
+    counts: Mapping[str, int]
+    total: int
+
+    @property
+    def ended(self) -> int:
+        return sum(self.counts.get(state, 0) for state in FINAL)
+
+    @property
+    def words(self) -> str:
+        return f"{self.ended}/{self.total}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskLine:
+    task: Task
+    progress: Progress
+    goal: Goal | None
+    best: Trial | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineLine:
+    """`nodes` are its own, in file order; `waiting` the names of those that wait for a person."""
+
+    pipeline: Pipeline
+    progress: Progress
+    nodes: Sequence[PipelineNode]
+    waiting: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A task or a pipeline among the executions of a commit."""
+
+    group: Task | Pipeline
+    progress: Progress
+
+    @property
+    def page(self) -> str:
+        return "tasks.show" if isinstance(self.group, Task) else "pipelines.show"
+
+    @property
+    def number(self) -> str:
+        return f"{'!' if isinstance(self.group, Task) else '='}{self.group.counter}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where an execution stands: in a task, as a node of a pipeline, or in a task that is one."""
+
+    task: Task | None
+    trial: int | None
+    pipeline: Pipeline | None
+    node: str
+
+
+def progress(task: Task, counts: Mapping[str, int]) -> Progress:
+    made = sum(counts.values())
+    return Progress(counts=counts, total=made if task.state in FINAL else max(task.planned, made))
+
+
+def task_lines(db: Database, found: Sequence[Task]) -> list[TaskLine]:
+    counts = trials.counts(db, [task.id for task in found])
+    return [_task_line(db, task, counts[task.id]) for task in found]
+
+
+def pipeline_lines(db: Database, found: Sequence[Pipeline]) -> list[PipelineLine]:
+    return [_pipeline_line(pipeline, pipelines.nodes(db, pipeline.id)) for pipeline in found]
+
+
+def places(db: Database, found: Sequence[Execution]) -> dict[int, Place]:
+    """By execution: its place, for those that have one."""
+    of_task = {task.id: task for task in tasks.of_ids(db, list({e.task_id for e in found if e.task_id is not None}))}
+    of_node = pipelines.of_nodes(db, list({e.pipeline_node_id for e in found if e.pipeline_node_id is not None}))
+    result: dict[int, Place] = {}
+    for e in found:
+        pipeline, node = of_node.get(e.pipeline_node_id or 0, (None, ""))
+        if e.task_id is not None or pipeline is not None:
+            result[e.id] = Place(task=of_task.get(e.task_id or 0), trial=e.trial, pipeline=pipeline, node=node)
+    return result
+
+
+def of_node(db: Database, node_id: int | None) -> tuple[Pipeline | None, str]:
+    """The pipeline of a node, and the node's name."""
+    return pipelines.of_nodes(db, [node_id]).get(node_id, (None, "")) if node_id is not None else (None, "")
+
+
+def of_commit(db: Database, commit_id: int) -> tuple[list[TaskLine], list[PipelineLine]]:
+    """What stands for itself: the tasks of pipelines are left out."""
+    return task_lines(db, _alone(db, commit_id)), pipeline_lines(db, pipelines.of_commit(db, commit_id))
+
+
+def marks(db: Database, commit_id: int) -> list[Mark]:
+    """The same in short, pipelines first."""
+    alone = _alone(db, commit_id)
+    counts = trials.counts(db, [task.id for task in alone]) if alone else {}
+    found = [
+        Mark(group=line.pipeline, progress=line.progress)
+        for line in pipeline_lines(db, pipelines.of_commit(db, commit_id))
+    ]
+    return [*found, *(Mark(group=task, progress=progress(task, counts[task.id])) for task in alone)]
+
+
+def _alone(db: Database, commit_id: int) -> list[Task]:
+    return [task for task in tasks.of_commit(db, commit_id) if task.pipeline_node_id is None]
+
+
+def _task_line(db: Database, task: Task, counts: Mapping[str, int]) -> TaskLine:
+    goal = goals.of(db, task)
+    best = goals.best(db, task, goal) if goal else None
+    return TaskLine(task=task, progress=progress(task, counts), goal=goal, best=best)
+
+
+def _pipeline_line(pipeline: Pipeline, nodes: Sequence[PipelineNode]) -> PipelineLine:
+    so_far = of_nodes(nodes)
+    progress = Progress(counts={str(state): n for state, n in so_far.counts.items()}, total=so_far.nodes)
+    return PipelineLine(pipeline=pipeline, progress=progress, nodes=nodes, waiting=so_far.waiting)

@@ -1,0 +1,168 @@
+"""The pipelines of a project; of one, its graph, and what became of each node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+from flask import Blueprint, redirect, render_template, url_for
+from werkzeug import Response
+
+from core.errors import NotFound, PushmillError
+from core.groups import Pipeline, PipelineNode, Task
+from core.model import Execution, Project
+from core.states import UNFINISHED
+from web.config.pipelines.blueprint import Edge, PipelineBlueprint, load_pipeline
+from web.config.pipelines.graph import layers
+from web.http import auth
+from web.http.pages import groups
+from web.http.pages.groups import Progress
+from web.http.pages.paging import Page
+from web.services import pipelines as service
+from web.services.pipelines.progress import waits
+from web.services.presentation import drawing
+from web.services.presentation.drawing import Drawing
+from web.store import commits, pipelines, projects, trials
+from web.store.db import Database, transaction
+
+blueprint = Blueprint("pipelines", __name__)
+
+PATH = "/p/<name>/pipelines/<int(max=2147483647):counter>"
+PER_PAGE = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A node with what it has made; `progress` is its task's. `step` is the name of its step."""
+
+    node: PipelineNode
+    step: str
+    waits: bool
+    execution: Execution | None
+    task: Task | None
+    progress: Progress | None
+
+    @property
+    def status(self) -> str:
+        """As the API shows it: `stopping` while what it has made was asked to stop."""
+        made = self.execution or self.task
+        stopping = made is not None and made.status == "stopping" and self.node.state in UNFINISHED
+        return "stopping" if stopping else str(self.node.state)
+
+
+@blueprint.get("/p/<name>/pipelines/")
+@auth.user
+def listing(name: str) -> str:
+    db = auth.db()
+    project = projects.by_name(db, name)
+    page = Page.asked(PER_PAGE)
+    found, total = pipelines.search(db, project.id, limit=page.size, offset=page.offset)
+    return render_template(
+        "pipelines.html",
+        project=project,
+        lines=groups.pipeline_lines(db, found),
+        commits=commits.of_ids(db, {pipeline.commit_id for pipeline in found}),
+        page=page.of(total),
+        live=any(pipeline.state in UNFINISHED for pipeline in found),
+    )
+
+
+@blueprint.get(f"{PATH}/")
+@auth.user
+def show(name: str, counter: int) -> str:
+    db = auth.db()
+    project, pipeline = _asked(db, name, counter)
+    declared = _declared(pipeline)
+    runs = _runs(db, pipeline, {node.name: node.step_name for node in declared.nodes} if declared else {})
+    return render_template(
+        "pipeline.html",
+        project=project,
+        pipeline=pipeline,
+        commit=commits.get(db, pipeline.commit_id),
+        progress=groups.pipeline_lines(db, [pipeline])[0].progress,
+        runs=runs,
+        run_of={run.node.name: run for run in runs},
+        box=drawing,
+        drawing=_draw(declared) if declared else None,
+        edges=_texts(declared.edges) if declared else {},
+        notes=declared.notes if declared else (),
+        live=pipeline.state in UNFINISHED,
+    )
+
+
+@blueprint.post(f"{PATH}/stop")
+@auth.user
+def stop(name: str, counter: int) -> Response:
+    """Stop all of it."""
+    db, server = auth.db(), auth.server()
+    _, pipeline = _asked(db, name, counter)
+    with transaction(db):
+        service.request_stop(db, server.config, pipeline, auth.current_user().username)
+    return _moved(name, counter)
+
+
+@blueprint.post(f"{PATH}/nodes/<int(max=2147483647):position>/approve")
+@auth.user
+def approve(name: str, counter: int, position: int) -> Response:
+    """Let the node at this place of the file go on, which waits for a person."""
+    db = auth.db()
+    _, pipeline = _asked(db, name, counter)
+    with transaction(db):
+        node = next((node for node in pipelines.nodes(db, pipeline.id) if node.position == position), None)
+        if node is None:
+            raise NotFound(f"pipeline ={counter} has no node {position}")
+        service.approve(db, node, auth.current_user().username)
+    return _moved(name, counter)
+
+
+def _moved(name: str, counter: int) -> Response:
+    """What follows is the sweep's to do."""
+    server = auth.server()
+    server.changes.publish()
+    server.queues.nudge()
+    return redirect(url_for("pipelines.show", name=name, counter=counter), 303)
+
+
+def _asked(db: Database, name: str, counter: int) -> tuple[Project, Pipeline]:
+    project = projects.by_name(db, name)
+    return project, pipelines.by_counter(db, project.id, counter)
+
+
+def _runs(db: Database, pipeline: Pipeline, steps: Mapping[str, str]) -> list[Run]:
+    nodes = pipelines.nodes(db, pipeline.id)
+    ids = [node.id for node in nodes]
+    executions = {execution.pipeline_node_id: execution for execution in pipelines.newest_executions(db, ids)}
+    tasks = {task.pipeline_node_id: task for task in pipelines.newest_tasks(db, ids)}
+    counts = trials.counts(db, [task.id for task in tasks.values()])
+    progress = {task.id: groups.progress(task, counts[task.id]) for task in tasks.values()}
+    return [
+        Run(
+            node=node,
+            step=steps.get(node.name, ""),
+            waits=waits(node),
+            execution=executions.get(node.id),
+            task=(task := tasks.get(node.id)),
+            progress=progress[task.id] if task else None,
+        )
+        for node in nodes
+    ]
+
+
+def _declared(pipeline: Pipeline) -> PipelineBlueprint | None:
+    """What its valohai.yaml says; None when that can no longer be read, which must not hide what has run."""
+    try:
+        return load_pipeline(pipeline.config, pipeline.name)
+    except PushmillError:
+        return None
+
+
+def _draw(declared: PipelineBlueprint) -> Drawing:
+    return drawing.draw(layers(declared), [(edge.source, edge.target) for edge in declared.edges])
+
+
+def _texts(edges: tuple[Edge, ...]) -> dict[tuple[str, str], str]:
+    """By (source, target): all that goes along, a line each."""
+    pairs = sorted(edges, key=lambda edge: (edge.source, edge.target))
+    found = groupby(pairs, key=lambda edge: (edge.source, edge.target))
+    return {pair: "\n".join(edge.text for edge in some) for pair, some in found}

@@ -1,0 +1,95 @@
+"""What forges are told, on the settings page: whether, how it goes, what is wrong and the way out; comments on or off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flask import Blueprint, redirect, request, url_for
+from werkzeug import Response
+
+from core import clock
+from core.model import Repository
+from web.http import auth
+from web.services.forges import comments, publisher
+from web.services.repositories import credentials
+from web.store import outbox as lines
+from web.store import projects, statuses
+from web.store.db import Database
+from web.store.outbox import Line
+from web.store.statuses import Told
+
+blueprint = Blueprint("reports", __name__)
+
+SHOWN = 10  # problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What one forge is told. `silent` is why it is told nothing at all; everything else is then empty.
+
+    `has_api` is whether the forge could be told anything, `waiting` how many commits and pull requests are still to be
+    told, `refused` what the forge would not have, `troubled` what could not be told, or not yet. `paused_until` is when it
+    may be asked again.
+    """
+
+    repository: Repository
+    has_api: bool
+    silent: str = ""
+    api_url: str = ""
+    newest: Told | None = None
+    waiting: int = 0
+    paused_until: str | None = None
+    refused: Sequence[Told] = ()
+    troubled: Sequence[Line] = ()
+
+
+def of(db: Database, repository: Repository, server_url: str) -> Report:
+    has_api = credentials.has_api(repository)
+    if silent := _silent(repository, server_url):
+        return Report(repository=repository, has_api=has_api, silent=silent)
+    until = repository.api_retry_at
+    return Report(
+        repository=repository,
+        has_api=has_api,
+        api_url=credentials.api_url(repository),
+        newest=statuses.newest(db, repository.id),
+        waiting=lines.waiting(db, repository.id),
+        paused_until=until if until and until > clock.now() else None,
+        refused=statuses.refused(db, repository.id)[:SHOWN],
+        troubled=lines.troubled(db, repository.id)[:SHOWN],
+    )
+
+
+def _silent(repository: Repository, server_url: str) -> str:
+    if repository.forge == projects.HOSTED:
+        return "It is pushed to this server: there is no forge to tell."
+    if not credentials.has_api(repository):
+        return f"Repositories of kind {repository.forge} take no statuses: there are the badge and the pages."
+    if not repository.has_token:
+        return "Nothing is told: it has no API token, which `pushmill project set-token` takes."
+    if not server_url:
+        return (
+            "Nothing is told: set url below [server] in config.toml to the address by which people reach this server."
+        )
+    return ""
+
+
+@blueprint.post("/p/<name>/settings/reports/again")
+@auth.user
+def again(name: str) -> Response:
+    """Somebody says that what was wrong is mended."""
+    db = auth.db()
+    for repository in projects.repositories(db, projects.by_name(db, name).id):
+        publisher.try_again(db, repository)
+    auth.server().queues.nudge_soon()
+    return redirect(url_for("settings.show", name=name, _anchor="reports"), 303)
+
+
+@blueprint.post("/p/<name>/settings/reports/comments")
+@auth.user
+def change_comments(name: str) -> Response:
+    """Whether pull requests get a comment."""
+    db = auth.db()
+    comments.set_comments(db, projects.by_name(db, name), "comments" in request.form)
+    return redirect(url_for("settings.show", name=name, _anchor="reports"), 303)

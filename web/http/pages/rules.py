@@ -1,0 +1,60 @@
+"""Changing a project's rules, and trying them without a push."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flask import Blueprint, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+
+from core.errors import InvalidInput, NotFound
+from web.http import auth
+from web.http.pages import rules_section, settings
+from web.services.triggers import dry_run, rules
+from web.services.triggers.dry_run import Question
+from web.store import projects
+from web.store.db import transaction
+
+blueprint = Blueprint("rules", __name__)
+
+
+@blueprint.post("/p/<name>/settings/rules")
+@auth.user
+def change(name: str) -> ResponseReturnValue:
+    """Other rules; what cannot be read is shown with the reason, and changes nothing."""
+    db, text = auth.db(), _text()
+    project = projects.by_name(db, name)
+    try:
+        rules.parse(text)
+    except InvalidInput as error:
+        section = rules_section.of(project, text=text, problem=str(error), question=_question())
+        return settings.page(project, rules=section), 400
+    with transaction(db):
+        projects.set_rules(db, project.id, "" if text.strip() == rules_section.START.strip() else text)
+    return redirect(url_for("settings.show", name=name, _anchor="rules"), 303)
+
+
+@blueprint.post("/p/<name>/settings/rules/try")
+@auth.reader
+def rehearse(name: str) -> ResponseReturnValue:
+    """What a commit would trigger by the rules in the editor, saved or not. Nothing is changed."""
+    db, question = auth.db(), _question()
+    project = projects.by_name(db, name)
+    try:
+        answer = dry_run.ask(db, auth.server().config, project, question)
+    except (InvalidInput, NotFound) as error:
+        section = rules_section.of(project, text=question.rules, problem=str(error), question=question)
+        return settings.page(project, rules=section), 400
+    section = replace(rules_section.of(project, text=question.rules, question=question), answer=answer)
+    return settings.page(project, rules=section)
+
+
+def _question() -> Question:
+    name, event, branch = (request.form.get(key, "").strip() for key in ("name", "event", "branch"))
+    return Question(name=name, event=event, branch=branch, rules=_text())
+
+
+def _text() -> str:
+    """As forms send every line's end, with one at the end."""
+    text = request.form.get("rules", "").replace("\r\n", "\n").rstrip()
+    return f"{text}\n" if text else ""

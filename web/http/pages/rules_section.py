@@ -1,0 +1,65 @@
+"""The rules' part of the settings page: what they say, a text to change, and what a commit would trigger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from core import clock
+from core.errors import InvalidInput
+from core.model import Project
+from web.services.triggers import dry_run, rules
+from web.services.triggers.dry_run import Answer, Question
+from web.services.triggers.rules import cron, describe
+
+START = """\
+# No rules: every push to a branch, and every pull request, runs every step. As a rule:
+#
+# [[rule]]
+# name = "main"
+# events = ["push", "pull_request"]    # or tag; a schedule = "0 3 * * *" needs none
+# branches = ["main", "release/*"]
+# paths = ["src/**", "!**/*.md"]
+# steps = ["train*"]                   # or tasks, pipelines
+# environment = "gpu"
+# parameters = { epochs = 3 }
+# cancel_older = true
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """`told` has each rule's name, what it says and when its schedule comes next.
+
+    `text` is what stands in the editor, saved or not; `problem` is what is wrong with it, or with the question.
+    """
+
+    told: Sequence[tuple[str, str, str]]
+    text: str
+    problem: str
+    events: Sequence[str]
+    question: Question
+    answer: Answer | None
+
+
+def of(project: Project, *, text: str | None = None, problem: str = "", question: Question | None = None) -> Section:
+    """The section without an answer. `text` is what a person has written and not saved."""
+    shown = text if text is not None else project.rules or START
+    try:
+        told = [_told(rule) for rule in rules.parse(project.rules)]
+    except InvalidInput as error:
+        told, problem = [], problem or str(error)
+    return Section(
+        told=told,
+        text=shown,
+        problem=problem,
+        events=dry_run.events(shown),
+        question=question or Question(name=""),
+        answer=None,
+    )
+
+
+def _told(rule: rules.Rule) -> tuple[str, str, str]:
+    coming = clock.text(cron.following(rule.schedule, rule.timezone, datetime.now(UTC))) if rule.schedule else ""
+    return rule.name, describe.sentence(rule), coming

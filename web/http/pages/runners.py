@@ -1,0 +1,113 @@
+"""The machines that run containers, and what administrators do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import Blueprint, make_response, redirect, render_template, request, url_for
+from werkzeug import Response
+
+from core.errors import CannotStart, ConfigError, Conflict, InvalidInput
+from web.http import auth
+from web.services.runners import overview
+from web.services.runners import registration as fleet
+from web.services.runners.registration import Credentials, Limits
+from web.services.scheduling import dispatch
+from web.store import runners
+
+blueprint = Blueprint("runners", __name__)
+
+MOST_DIGITS = 6
+
+
+@blueprint.get("/runners/")
+@auth.user
+def listing() -> str:
+    found = overview.views(auth.db())
+    return render_template("runners.html", runners=found, facts=overview.facts, room=overview.room_text)
+
+
+@blueprint.post("/runners/")
+@auth.admin
+def register() -> Response:
+    """The answer shows what is never shown again; so sending the form once more makes nothing anew."""
+    name, slugs = request.form.get("name", "").strip(), request.form.get("environments", "").replace(",", " ").split()
+    db, server = auth.db(), auth.server()
+    if runners.by_name(db, name) is not None:
+        raise Conflict(f"There is a runner {name} already: give it a new token, or remove it first.")
+    with _explained():
+        return _shown(fleet.register(db, server.config, server.queues, name, slugs, _limits()))
+
+
+@blueprint.post("/runners/<name>/limits")
+@auth.admin
+def limit(name: str) -> Response:
+    fleet.limit(auth.db(), fleet.by_name(auth.db(), name), _limits())
+    return _changed(name)
+
+
+@blueprint.post("/runners/<name>/token")
+@auth.admin
+def rotate(name: str) -> Response:
+    db, server = auth.db(), auth.server()
+    with _explained():
+        return _shown(fleet.rotate(db, server.config, server.queues, fleet.by_name(db, name)))
+
+
+@blueprint.post("/runners/<name>/drain")
+@auth.admin
+def drain(name: str) -> Response:
+    fleet.drain(auth.db(), fleet.by_name(auth.db(), name))
+    return _changed(name)
+
+
+@blueprint.post("/runners/<name>/resume")
+@auth.admin
+def resume(name: str) -> Response:
+    fleet.resume(auth.db(), fleet.by_name(auth.db(), name))
+    return _changed(name)
+
+
+@blueprint.post("/runners/<name>/remove")
+@auth.admin
+def remove(name: str) -> Response:
+    db, server = auth.db(), auth.server()
+    force = "force" in request.form
+    fleet.remove(db, server.config.logs_dir, server.queues, fleet.by_name(db, name), force=force)
+    return _changed("")
+
+
+def _limits() -> Limits:
+    """Those of the form: no projects are all of them."""
+    slots = request.form.get("slots", "").strip()
+    if slots and not (slots.isascii() and slots.isdecimal() and len(slots) <= MOST_DIGITS):
+        raise InvalidInput(f"slots must be a whole number, got {slots[:80]!r}")
+    return Limits(
+        slots=int(slots) if slots else None, projects=request.form.get("projects", "").replace(",", " ").split()
+    )
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What is in the way on the server's side is for the administrator who asks, not for its log."""
+    try:
+        yield
+    except (ConfigError, CannotStart) as error:
+        raise Conflict(str(error)) from None
+
+
+def _shown(made: Credentials) -> Response:
+    page = render_template("runner_registered.html", made=made, file=fleet.CONFIG_FILE, command=fleet.COMMAND)
+    response = make_response(page)
+    response.headers["Cache-Control"] = "no-store"
+    auth.server().changes.publish()
+    return response
+
+
+def _changed(name: str) -> Response:
+    """What a runner gives up or gets again may start somewhere at once."""
+    server = auth.server()
+    dispatch.dispatch(auth.db(), server.config, server.queues)
+    server.changes.publish()
+    return redirect(url_for("runners.listing", _anchor=f"runner-{name}" if name else None), 303)

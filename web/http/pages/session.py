@@ -1,0 +1,65 @@
+"""Logging in with a token, and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from flask import Blueprint, Flask, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import TooManyRequests
+
+from web.http import auth
+from web.http.auth import Action
+from web.http.pages.addresses import local_path
+from web.services import setup
+
+blueprint = Blueprint("session", __name__)
+
+LIFETIME = timedelta(days=30)
+
+
+def init_app(app: Flask) -> None:
+    app.permanent_session_lifetime = LIFETIME
+    app.config["SESSION_REFRESH_EACH_REQUEST"] = False  # badges and downloads must not set cookies
+
+
+@blueprint.get("/login")
+@auth.public
+def login() -> ResponseReturnValue:
+    if auth.session_identity() is not None:
+        return redirect(_next(), 303)
+    return render_template("login.html", username=setup.ADMIN, problem="")  # on most servers the only one
+
+
+@blueprint.post("/login")
+@auth.public
+def log_in() -> ResponseReturnValue:
+    auth.check_csrf()
+    username = request.form.get("username", "").strip()
+    try:
+        identity = auth.recognise(username, request.form.get("token", "").strip())
+    except TooManyRequests as error:
+        return _refused(username, str(error.description), 429, {"Retry-After": str(error.retry_after)})
+    if identity is None:
+        return _refused(username, "Wrong user name or token.", 401)
+    if not auth.may(identity, Action.READ, None):
+        return _refused(username, auth.refusal(identity, Action.READ), 403)
+    target = _next()
+    auth.begin_session(identity)
+    return redirect(target, 303)
+
+
+@blueprint.post("/logout")
+@auth.reader
+def log_out() -> ResponseReturnValue:
+    auth.end_session()
+    return redirect(url_for("session.login"), 303)
+
+
+def _refused(username: str, problem: str, status: int, headers: Mapping[str, str] | None = None) -> ResponseReturnValue:
+    return render_template("login.html", username=username, problem=problem), status, dict(headers or {})
+
+
+def _next() -> str:
+    return local_path(request.values.get("next", "/"))

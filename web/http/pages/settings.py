@@ -1,0 +1,140 @@
+"""A project's settings: where it gets pushes from, its variables, its badge, and what came in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug import Response
+
+from core.errors import InvalidInput
+from core.model import Project, Repository
+from web.http import auth
+from web.http.pages import badge_picker, reports, rules_section
+from web.http.pages.addresses import base_url
+from web.http.pages.rules_section import Section
+from web.services.executions import environments as environment_rules
+from web.services.executions import variables
+from web.services.presentation import formats
+from web.services.repositories import hosting, polling
+from web.services.scheduling import dispatch
+from web.store import deliveries, environments, projects
+
+blueprint = Blueprint("settings", __name__)
+
+DELIVERIES = 5
+MOST_DIGITS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A repository with what a person enters elsewhere: the address to push to, or of the webhook, and its deploy key.
+
+    `asked` is how often it is polled.
+    """
+
+    repository: Repository
+    fetched_from: str
+    push_url: str
+    webhook_url: str
+    webhook_page: str
+    deploy_key: str
+    deploy_key_page: str
+    asked: str
+
+
+@blueprint.get("/p/<name>/settings/")
+@auth.user
+def show(name: str) -> str:
+    return page(projects.by_name(auth.db(), name))
+
+
+@blueprint.post("/p/<name>/settings/variables")
+@auth.user
+def set_variable(name: str) -> ResponseReturnValue:
+    """Add or replace a variable."""
+    db, form = auth.db(), request.form
+    project, variable = projects.by_name(db, name), form.get("variable", "").strip()
+    value = form.get("value", "").replace("\r\n", "\n")  # as forms send every line's end
+    try:
+        variables.set_one(db, auth.server().vault, project, variable, value, is_secret="secret" in form)
+    except InvalidInput as error:
+        return page(project, refused=variable, problem=str(error)), 400
+    return _back(project)
+
+
+@blueprint.post("/p/<name>/settings/variables/remove")
+@auth.user
+def remove_variable(name: str) -> ResponseReturnValue:
+    db = auth.db()
+    project = projects.by_name(db, name)
+    variables.remove(db, project, request.form.get("variable", ""))
+    return _back(project)
+
+
+def _back(project: Project) -> ResponseReturnValue:
+    return redirect(url_for("settings.show", name=project.name, _anchor="variables"), 303)
+
+
+def page(project: Project, *, refused: str = "", problem: str = "", rules: Section | None = None) -> str:
+    """`refused` is the name of a variable that could not be set, `problem` why; `rules` is their section, if it was used."""
+    db = auth.db()
+    repositories = projects.repositories(db, project.id)
+    return render_template(
+        "settings.html",
+        project=project,
+        sources=[_source(project, repository) for repository in repositories],
+        variables=variables.listing(db, auth.server().vault, project),
+        refused=refused,
+        problem=problem,
+        picker=badge_picker.of(project, repositories),
+        rules=rules or rules_section.of(project),
+        environments=environments.listing(db),
+        reports=[reports.of(db, repository, auth.server().config.server.url) for repository in repositories],
+        deliveries=deliveries.of_project(db, project.id, DELIVERIES),
+    )
+
+
+@blueprint.post("/p/<name>/settings/runs")
+@auth.user
+def change_runs(name: str) -> Response:
+    """Where steps run that name no environment that there is, and how many executions at once."""
+    db = auth.db()
+    project = projects.by_name(db, name)
+    given = request.form.get("max_executions", "").strip() or "0"
+    if not given.isascii() or not given.isdecimal() or len(given) > MOST_DIGITS:
+        raise InvalidInput(f"executions at once must be a whole number, 0 for no limit; got {given[:80]!r}")
+    environment_rules.set_runs(db, project, request.form.get("environment", ""), int(given))
+    server = auth.server()
+    dispatch.dispatch(db, server.config, server.queues)
+    server.changes.publish()
+    return redirect(url_for("settings.show", name=name, _anchor="h-runs"), 303)
+
+
+@blueprint.post("/p/<name>/settings/environments")
+@auth.admin
+def allow_environments(name: str) -> Response:
+    """Limit the project to the chosen environments; none is no limit."""
+    db = auth.db()
+    environment_rules.allow(db, projects.by_name(db, name), request.form.getlist("environments"))
+    return redirect(url_for("settings.show", name=name, _anchor="h-runs"), 303)
+
+
+def _source(project: Project, repository: Repository) -> Source:
+    hosted = repository.forge == projects.HOSTED
+    return Source(
+        repository=repository,
+        fetched_from=repository.url or "",
+        push_url=f"{base_url()}/git/{project.name}.git" if hosted else "",
+        webhook_url="" if hosted else base_url() + hosting.webhook_path(project, repository.forge),
+        webhook_page=hosting.webhook_page(repository),
+        deploy_key=hosting.deploy_key(repository),
+        deploy_key_page=hosting.deploy_key_page(repository),
+        asked="" if hosted or repository.url is None else _asked(repository),
+    )
+
+
+def _asked(repository: Repository) -> str:
+    interval = polling.interval(auth.db(), auth.server().config, repository)
+    return f"every {formats.duration(interval)}" if interval else "never"

@@ -1,0 +1,178 @@
+"""The tasks of a project; of one, how far its search is, what it has found, and all that it has tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug import Response
+
+from core.groups import Task
+from core.model import Execution, Project
+from core.states import UNFINISHED
+from web.http import auth
+from web.http.pages import columns, groups
+from web.http.pages.paging import Page, query
+from web.services import tasks as service
+from web.services.presentation import charts, execution_status, parallel, search_facts
+from web.services.presentation import objective as goals
+from web.services.presentation.objective import Goal
+from web.store import commits, execution_table, metadata, pipelines, projects, tasks, trials
+from web.store.db import Database, transaction
+from web.store.execution_table import By, Filter, Order
+from web.store.trials import Trial
+
+blueprint = Blueprint("tasks", __name__)
+
+PATH = "/p/<name>/tasks/<int(max=2147483647):counter>"
+PER_PAGE = 50
+PARAMETERS, KEYS = 8, 6  # columns
+TABLE = "#h-trials"
+MORE, LESS = "highest", "lowest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    execution: Execution
+    latest: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search has found: `series` is what its chart draws, `parallel` None where there is nothing to compare."""
+
+    goal: Goal | None
+    best: Trial | None
+    differing: list[str]
+    series: dict[str, list[Any]]
+    parallel: parallel.Parallel | None
+
+
+@blueprint.get("/p/<name>/tasks/")
+@auth.user
+def listing(name: str) -> str:
+    db = auth.db()
+    project = projects.by_name(db, name)
+    page = Page.asked(PER_PAGE)
+    found, total = tasks.search(db, project.id, limit=page.size, offset=page.offset)
+    return render_template(
+        "tasks.html",
+        project=project,
+        lines=groups.task_lines(db, found),
+        pipelines=pipelines.of_nodes(db, [task.pipeline_node_id for task in found if task.pipeline_node_id]),
+        commits=commits.of_ids(db, {task.commit_id for task in found}),
+        page=page.of(total),
+        live=any(task.state in UNFINISHED for task in found),
+    )
+
+
+@blueprint.get(f"{PATH}/")
+@auth.user
+def show(name: str, counter: int) -> str:
+    """The page; `?metric=` and `?better=` compare by another metadata key than the task's own."""
+    db = auth.db()
+    project, task = _asked(db, name, counter)
+    found = _found(db, task)
+    pipeline, node = groups.of_node(db, task.pipeline_node_id)
+    return render_template(
+        "task.html",
+        project=project,
+        task=task,
+        commit=commits.get(db, task.commit_id),
+        pipeline=pipeline,
+        node=node,
+        progress=groups.progress(task, trials.counts(db, [task.id])[task.id]),
+        found=found,
+        spark=charts.polyline(_points(found.series)),
+        keys=trials.keys(db, task.id),
+        facts=search_facts.facts(search_facts.declared(task)),
+        query=query,
+        live=task.state in UNFINISHED,
+        **_table(db, project, task, found),
+    )
+
+
+@blueprint.post(f"{PATH}/stop")
+@auth.user
+def stop(name: str, counter: int) -> Response:
+    """Stop all of it, which is the sweep's to do."""
+    db, server = auth.db(), auth.server()
+    _, task = _asked(db, name, counter)
+    with transaction(db):
+        service.request_stop(db, server.config, task, auth.current_user().username)
+    server.changes.publish()
+    server.queues.nudge()
+    return redirect(url_for("tasks.show", name=name, counter=counter), 303)
+
+
+def _asked(db: Database, name: str, counter: int) -> tuple[Project, Task]:
+    project = projects.by_name(db, name)
+    return project, tasks.by_counter(db, project.id, counter)
+
+
+def _found(db: Database, task: Task) -> Found:
+    goal = _goal(db, task)
+    tried = trials.of_task(db, task.id, goal.key if goal else "")
+    differing = columns.differing([trial.parameters for trial in tried])
+    return Found(
+        goal=goal,
+        best=goals.best(db, task, goal) if goal else None,
+        differing=differing,
+        series=_series(goal, tried) if goal else {},
+        parallel=parallel.of(goal, tried, differing) if goal else None,
+    )
+
+
+def _goal(db: Database, task: Task) -> Goal | None:
+    goal, key, better = goals.of(db, task), request.args.get("metric", ""), request.args.get("better", "")
+    if key and (goal is None or key != goal.key):
+        goal = goals.of_key(key)
+    if goal is not None and better in (MORE, LESS):
+        goal = replace(goal, less=better == LESS, target=None)
+    return goal
+
+
+def _series(goal: Goal, tried: Sequence[Trial]) -> dict[str, list[Any]]:
+    return {
+        "x": [trial.trial + 1 for trial in tried],
+        "y": [trial.number for trial in tried],
+        "best": list(goals.curve(goal, tried)),
+    }
+
+
+def _points(series: dict[str, list[Any]]) -> list[tuple[float, float]]:
+    """The line of its chart, for a page without scripts."""
+    pairs = zip(series.get("x", ()), series.get("best", ()), strict=True)
+    return [(x, best) for x, best in pairs if best is not None]
+
+
+def _table(db: Database, project: Project, task: Task, found: Found) -> dict[str, Any]:
+    """One page of the executions, sorted by any column."""
+    order = columns.asked(Order(by="trial", descending=False), (By.KEY, By.PARAMETER))
+    status = request.args.get("state", "")
+    wanted = Filter(
+        project_id=project.id, task_id=task.id, status=status if status in execution_status.STATUSES else None
+    )
+    page = Page.asked(PER_PAGE)
+    executions, total = execution_table.page(db, wanted, order, page.size, page.offset)
+    latest = metadata.latest_of(db, [execution.id for execution in executions])
+    rows = [Row(execution=execution, latest=latest.get(execution.id, {})) for execution in executions]
+    keys = columns.by_frequency(row.latest for row in rows)[:KEYS]
+    first = [found.goal.key] if found.goal else []
+    first += [order.by] if order.kind is By.KEY else []
+    shown = list(dict.fromkeys([*first, *keys]))
+    return {
+        "rows": rows,
+        "page": page.of(total),
+        "status": wanted.status,
+        "columns": {
+            name: columns.column(name, name.capitalize(), order, anchor=TABLE)
+            for name in ("number", "trial", "state", "duration")
+        },
+        "parameter_columns": [
+            (name, columns.column(name, name, order, By.PARAMETER, TABLE)) for name in found.differing[:PARAMETERS]
+        ],
+        "key_columns": [(key, columns.column(key, key, order, By.KEY, TABLE)) for key in shown],
+    }

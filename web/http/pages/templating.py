@@ -1,0 +1,71 @@
+"""What all templates can use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from flask import Flask, g, request, url_for
+from markupsafe import Markup
+
+from core.model import User
+from web.http import auth
+from web.http.pages.appearance import theme
+from web.services import disk
+from web.services.presentation import execution_status, formats, parallel, search_facts
+
+UPLOT = "vendor/uplot-1.6.32"
+
+
+def init_app(app: Flask) -> None:
+    environment = app.jinja_env
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.finalize = _finalize
+    environment.filters |= {
+        "size": formats.size,
+        "exact_size": formats.exact_size,
+        "duration": formats.duration,
+        "ago": formats.ago,
+        "absolute": formats.absolute,
+        "value": formats.value,
+        "full": formats.full,
+        "one_line": formats.one_line,
+        "seconds": execution_status.seconds,
+        "stop_label": execution_status.stop_label,
+        "search": search_facts.words,
+        "short": parallel.short,
+    }
+    charts = (Path(app.static_folder or "") / UPLOT / "uPlot.iife.min.js").is_file()
+    environment.globals |= {
+        "SIGNS": execution_status.SIGNS,
+        "STATUSES": execution_status.STATUSES,
+        "UPLOT": UPLOT if charts else "",
+        "csrf_token": auth.csrf_token,
+        "person": person,
+        "disk_shortage": lambda: disk.shortage(auth.server().config),
+        "static": static,
+        "here": here,
+        "theme": theme,
+    }
+
+
+def person() -> User | None:
+    """Who is logged in, also on the pages that anybody may see."""
+    if user := g.get("user"):
+        return cast(User, user)
+    identity = auth.session_identity()
+    return identity.user if identity else None
+
+
+def static(name: str) -> str:
+    return url_for("static", filename=name)
+
+
+def here() -> str:
+    """This page, as a path with its query."""
+    return request.full_path.rstrip("?")
+
+
+def _finalize(value: Any) -> Any:
+    """Every text that a template prints passes here before it is escaped."""
+    return formats.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

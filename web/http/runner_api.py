@@ -1,0 +1,271 @@
+"""The runners' side of the server, `/api/runner`: exactly what core.wire describes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import ClientDisconnected, LengthRequired
+
+from core.config import MIB
+from core.errors import InvalidInput
+from core.wire import FinalReport, LogBatch, RunnerReport, SourcesReport
+from web.http import auth, downloads, lfs_files
+from web.http.api.answers import answer
+from web.services import disk
+from web.services.executions import datums, launch, lifecycle, outputs
+from web.services.repositories import sources as commit_sources
+from web.services.runners import heartbeats
+from web.services.scheduling import dispatch
+from web.store import executions, logs, projects, usage
+from web.store.sources import WANTED
+
+CHUNK_BYTES = MIB
+MAX_INTEGER = 2**53  # sizes and times are far below it
+MESSAGE_CHARACTERS = 2000
+LIST_LENGTH = 500
+DEVICE_CHARACTERS = 100
+
+blueprint = Blueprint("runner_api", __name__, url_prefix="/api/runner")
+
+
+@blueprint.post("/heartbeat")
+@auth.runner
+def heartbeat() -> Response:
+    """Comes every few seconds from every runner: what changes nothing is written now and then and wakes nobody."""
+    report, runner = _runner_report(), auth.current_runner()
+    db, config = auth.db(), auth.server().config
+    news = heartbeats.heard(db, runner, report)
+    lost = lifecycle.take_stock(db, config.logs_dir, runner, report.executions)
+    if news is not heartbeats.News.NONE or lost:
+        _changed(dispatched=news is heartbeats.News.ROOM or lost)
+    return answer(heartbeats.orders(db, runner).to_dict())
+
+
+@blueprint.post("/executions/<execution>/claim")
+@auth.runner
+def claim(execution: str) -> Response:
+    db, config, body = auth.db(), auth.server().config, _body()
+    attempt, resume = _whole(body.get("attempt"), "attempt"), body.get("resume") is True
+    claimed = lifecycle.claim(db, config.logs_dir, auth.current_runner(), execution, attempt, resume=resume)
+    _changed(dispatched=True)
+    return answer(launch.spec(db, config, auth.server().vault, claimed).to_dict())
+
+
+@blueprint.post("/executions/<execution>/heartbeat")
+@auth.runner
+def extend(execution: str) -> Response:
+    """Comes every second and changes nothing that anybody sees: nobody is woken."""
+    attempt = _whole(_body().get("attempt"), "attempt")
+    return answer(lifecycle.extend(auth.db(), auth.current_runner(), execution, attempt).to_dict())
+
+
+@blueprint.post("/executions/<execution>/container")
+@auth.runner
+def container(execution: str) -> Response:
+    body = _body()
+    attempt, container_id = _whole(body.get("attempt"), "attempt"), _text(body.get("container_id"), "container_id")
+    digest = _text(body["image_digest"], "image_digest") if body.get("image_digest") else None
+    devices = [_text(device, "devices")[:DEVICE_CHARACTERS] for device in _list(body.get("devices", []), "devices")]
+    runner = auth.current_runner()
+    lifecycle.container_started(auth.db(), runner, execution, attempt, container_id, digest, devices)
+    return _changed()
+
+
+@blueprint.post("/executions/<execution>/usage")
+@auth.runner
+def add_usage(execution: str) -> Response:
+    """Comes every ten seconds; pages look for it by themselves."""
+    body = _body()
+    attempt, samples = _whole(body.get("attempt"), "attempt"), _list(body.get("samples"), "samples")
+    lifecycle.add_usage(auth.db(), auth.current_runner(), execution, attempt, [_sample(item) for item in samples])
+    return answer({})
+
+
+@blueprint.post("/executions/<execution>/detail")
+@auth.runner
+def detail(execution: str) -> Response:
+    body = _body()
+    attempt, text = _whole(body.get("attempt"), "attempt"), _text(body.get("status_detail"), "status_detail")
+    lifecycle.set_detail(auth.db(), auth.current_runner(), execution, attempt, text)
+    return _changed()
+
+
+@blueprint.post("/executions/<execution>/log")
+@auth.runner
+def log(execution: str) -> Response:
+    request.max_content_length = logs.SEGMENT_BYTES
+    batch, text = _log_batch(), b"".join(_chunks())
+    db, config = auth.db(), auth.server().config
+    disk.check(config, len(text), disk.LOG_SHARE)
+    acknowledged, fitted = lifecycle.append_log(db, config, auth.current_runner(), execution, batch, text)
+    _changed()
+    return answer({"acknowledged": acknowledged}, 200 if fitted else 409)
+
+
+@blueprint.post("/executions/<execution>/preview")
+@auth.runner
+def preview(execution: str) -> Response:
+    body = _body()
+    attempt, start = _whole(body.get("attempt"), "attempt"), _whole(body.get("start"), "start")
+    stream, text = _text(body.get("stream"), "stream"), _text(body.get("text"), "text")
+    lifecycle.preview(auth.db(), auth.current_runner(), execution, attempt, stream, start, text)
+    return _changed()
+
+
+@blueprint.get("/executions/<execution>/data/<uuid:datum>")
+@auth.runner
+def get_datum(execution: str, datum: uuid.UUID) -> Response:
+    """The file, or the range of it that is asked for: a runner goes on where a transfer broke off."""
+    found = datums.held(auth.db(), auth.current_runner(), execution, _number("attempt"), str(datum))
+    return downloads.send(auth.server().config.outputs_dir, found)
+
+
+@blueprint.post("/executions/<execution>/sources")
+@auth.runner
+def sources(execution: str) -> Response:
+    """Asked each second while the worker fetches what the commit needs."""
+    db, attempt = auth.db(), _whole(_body().get("attempt"), "attempt")
+    found = commit_sources.ask(db, lifecycle.held(db, auth.current_runner(), execution, attempt))
+    if found.state == WANTED:
+        auth.server().queues.nudge_soon()
+    report = SourcesReport(
+        state=found.state,
+        message=found.message,
+        missing=[list(reason) for reason in found.missing],
+        skipped=[list(reason) for reason in found.skipped],
+    )
+    return answer(report.to_dict())
+
+
+@blueprint.get("/executions/<execution>/lfs/<oid>")
+@auth.runner
+def lfs_object(execution: str, oid: str) -> Response:
+    """Any object of the project's repositories, as with commits."""
+    db = auth.db()
+    held = lifecycle.held(db, auth.current_runner(), execution, _number("attempt"))
+    return lfs_files.send(db, auth.server().config, projects.get(db, held.project_id), oid)
+
+
+@blueprint.put("/executions/<execution>/outputs/<uuid:datum>")
+@auth.runner
+def put_output(execution: str, datum: uuid.UUID) -> Response:
+    config, name = auth.server().config, request.args.get("name", "")
+    request.max_content_length = MAX_INTEGER  # [limits] output_bytes decides
+    upload = outputs.Upload(
+        execution=execution, attempt=_number("attempt"), uuid=str(datum), name=name, size=_body_length()
+    )
+    runner = auth.current_runner()
+    disk.check(config, upload.size)
+    chunks = disk.guarded(config, _chunks())
+    stored = outputs.store(auth.db(), config.outputs_dir, config.limits, runner, upload, chunks)
+    _changed()
+    return answer({"sha256": stored.sha256, "size": stored.size})
+
+
+@blueprint.post("/executions/<execution>/final")
+@auth.runner
+def final(execution: str) -> Response:
+    report = FinalReport.from_dict(_body())
+    _whole(report.attempt, "attempt")
+    if report.exit_code is not None:
+        _whole(report.exit_code, "exit_code")
+    message = None if report.message is None else _text(report.message, "message")[:MESSAGE_CHARACTERS]
+    checked = FinalReport.from_dict(report.to_dict() | {"message": message})
+    db, server = auth.db(), auth.server()
+    lifecycle.finish(db, server.config.logs_dir, auth.current_runner(), execution, checked)
+    ended = executions.by_uuid(db, execution)
+    if ended.task_id is not None or ended.pipeline_node_id is not None:
+        server.queues.nudge_soon()  # its task or pipeline goes on
+    return _changed(dispatched=True)
+
+
+def _changed(*, dispatched: bool = False) -> Response:
+    """Wake who watches and, where that may have made room, start what waits; the empty answer."""
+    server = auth.server()
+    server.changes.publish(None if dispatched else (request.view_args or {}).get("execution"))
+    if dispatched:
+        dispatch.dispatch(auth.db(), server.config, server.queues)
+    return answer({})
+
+
+def _body() -> Mapping[str, Any]:
+    try:
+        data = orjson.loads(request.get_data())
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body is no JSON: {error}") from None
+    if not isinstance(data, Mapping):
+        raise InvalidInput("the body must be a JSON object")
+    return data
+
+
+def _runner_report() -> RunnerReport:
+    report = RunnerReport.from_dict(_body())
+    _whole(report.slots, "slots")
+    _whole(report.clock_us, "clock_us")
+    if not isinstance(report.info, Mapping):
+        raise InvalidInput("info must be a JSON object")
+    if not isinstance(report.executions, list) or not all(isinstance(name, str) for name in report.executions):
+        raise InvalidInput("executions must be a list of uuids")
+    return report
+
+
+def _log_batch() -> LogBatch:
+    numbers = {name: _number(name) for name in ("attempt", "start", "end", "first_us", "last_us")}
+    skipped = _number("skipped") if "skipped" in request.args else 0
+    return LogBatch(stream=request.args.get("stream", ""), skipped=skipped, **numbers)
+
+
+def _chunks() -> Iterator[bytes]:
+    """The body, all of it: a server may show a connection that broke as the body's end."""
+    received, expected = 0, _body_length()
+    while chunk := request.stream.read(CHUNK_BYTES):
+        received += len(chunk)
+        yield chunk
+    if received != expected:
+        raise ClientDisconnected(f"the body broke off after {received} of {expected} bytes")
+
+
+def _body_length() -> int:
+    if "Transfer-Encoding" in request.headers:
+        raise LengthRequired("a Content-Length is needed: it shows whether a body is whole")
+    return request.content_length or 0
+
+
+def _number(name: str) -> int:
+    """A whole number of the query string."""
+    given = request.args.get(name, "")
+    return _whole(int(given) if given.isascii() and given.isdecimal() and len(given) < 20 else None, name)
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list) or len(value) > LIST_LENGTH:
+        raise InvalidInput(f"{name} must be a list of at most {LIST_LENGTH} items")
+    return value
+
+
+def _sample(item: Any) -> usage.Sample:
+    """One [time_us, series, value]."""
+    if not isinstance(item, list) or len(item) != 3:
+        raise InvalidInput(f"a sample is [microseconds, series, value], got {item!r}"[:200])
+    time_us, series, value = item
+    if not isinstance(series, str) or not usage.SERIES.fullmatch(series):
+        raise InvalidInput(f"{series!r:.100} is no series; there are cpu, memory, gpu:N and gpu_memory:N")
+    if type(value) not in (int, float) or not 0 <= value < MAX_INTEGER:
+        raise InvalidInput(f"{series} must be a number from 0 on, got {value!r}"[:200])
+    return usage.Sample(time_us=_whole(time_us, "time"), series=series, value=float(value))
+
+
+def _whole(value: Any, name: str) -> int:
+    if type(value) is not int or not 0 <= value < MAX_INTEGER:
+        raise InvalidInput(f"{name} must be a whole number from 0 on, got {value!r}"[:200])
+    return value
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} must be text, got {type(value).__name__}")
+    return value

@@ -1,0 +1,309 @@
+"""Runs the WSGI application: the event loop reads what comes and writes what goes, a thread of a lane does what is between.
+
+A thread is taken once the body is there, or as much of it as the lane reads ahead, and given back once the answer is made;
+an answer of more than BEHIND bytes is written while it is made, which holds the thread until its reader has taken it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, MutableMapping
+from contextlib import closing, nullcontext, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from flask import Flask
+
+from core.config import KIB
+from web.http import live, webhooks
+from web.http.auth import Server
+from web.http.serving.connections import Connection
+from web.http.serving.lanes import Lane, Lanes
+from web.services.deliveries import intake
+
+BEHIND = 256 * KIB
+LOOKS_PER_S = 250  # of all followers together; one costs a millisecond of a processor
+BUSY = b"The server is busy. Try again in a moment.\n"
+BUSY_HEADERS = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(BUSY)), (b"retry-after", b"1")]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Coroutine[Any, Any, MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Coroutine[Any, Any, None]]
+Headers = list[tuple[bytes, bytes]]
+
+
+class Gone(OSError):
+    """The client has closed the connection."""
+
+    def __init__(self) -> None:
+        super().__init__("the client has closed the connection")
+
+
+@dataclass
+class Answer:
+    """What is left to be sent when the thread has ended; `status` is 0 when the answer has begun already."""
+
+    status: int = 0
+    headers: Headers | None = None
+    body: bytes = b""
+    follower: live.Follower | None = None
+
+
+class Body(io.RawIOBase):
+    """The body of a request, read by a thread: what has come already, then what comes."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange, self._rest = exchange, memoryview(exchange.ahead)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest and not self._exchange.complete:
+            self._rest = memoryview(self._exchange.more())
+        count = min(len(buffer), len(self._rest))
+        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, receive_: Receive, send: Send) -> None:
+        self.scope, self._receive, self._send = scope, receive_, send
+        self.connection: Connection = scope["extensions"]["pushmill"]["connection"]
+        self.loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[Answer] = self.loop.create_future()
+        self.ahead, self.complete = b"", False
+        self._status, self._headers = 0, Headers()
+
+    # on the event loop
+
+    async def read_ahead(self, lane: Lane, share: intake.Share) -> None:
+        """Read the body, or as much of it as the lane reads. Raises Gone and intake.Full."""
+        pieces, size = list[bytes](), 0
+        while not self.complete and size < lane.ahead:
+            piece = await self._next()
+            size += len(piece)
+            share.take(max(0, size - lane.free - share.taken))
+            pieces.append(piece)
+        self.ahead = b"".join(pieces)
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        self.complete = not message["more_body"]
+        return bytes(message["body"])
+
+    async def start(self, status: int, headers: Headers) -> None:
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, body: bytes, *, more: bool) -> None:
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def refuse(self) -> None:
+        """Answer that the server is busy."""
+        await self.start(503, BUSY_HEADERS)
+        await self.write(BUSY, more=False)
+
+    # on a thread
+
+    def run(self, app: Flask, environ: dict[str, Any]) -> None:
+        """Run the application, and settle `done`; nothing is run for a client that has gone while it waited."""
+        self.connection.taken = True
+        try:
+            if self.connection.lost:
+                raise Gone
+            answer = self._answer(app, environ)
+        except BaseException as error:  # noqa: BLE001  raised again on the event loop, which closes the connection
+            self.loop.call_soon_threadsafe(_fail, self.done, error)
+        else:
+            self.loop.call_soon_threadsafe(_settle, self.done, answer)
+
+    def more(self) -> bytes:
+        """The next bytes of the body; b"" at its end."""
+        return bytes(self._on_loop(self._next()))
+
+    def _answer(self, app: Flask, environ: dict[str, Any]) -> Answer:
+        made = app(environ, self._start_response)
+        try:
+            body, sending = self._sent(made)
+        finally:
+            if hasattr(made, "close"):
+                made.close()
+        follower: live.Follower | None = environ.get(live.FOLLOWER)
+        return Answer(body=body) if sending else Answer(self._status, self._headers, body, follower)
+
+    def _sent(self, made: Iterable[bytes]) -> tuple[bytes, bool]:
+        """Take what the application makes, and send it as it is made once it is much; what is left, and whether some was sent."""
+        pieces, size, sending = list[bytes](), 0, False
+        for piece in made:
+            pieces.append(piece)
+            size += len(piece)
+            if size < BEHIND and not (self._streams and piece):
+                continue
+            if not sending:
+                self._on_loop(self.start(self._status, self._headers))
+            self._on_loop(self.write(b"".join(pieces), more=True))
+            pieces, size, sending = [], 0, True
+        return b"".join(pieces), sending
+
+    @property
+    def _streams(self) -> bool:
+        """Whether the length is not known, as of an answer of git: what there is of it is sent at once."""
+        return all(name != b"content-length" for name, _ in self._headers)
+
+    def _start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], None]:
+        if exc_info and self._status:
+            raise exc_info[1]
+        self._status = int(status.partition(" ")[0])
+        self._headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        return _no_write
+
+    def _on_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
+        if self.connection.lost:
+            work.close()
+            raise Gone
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+
+class Bridge:
+    """An ASGI application that runs a Flask application on the threads of its lanes."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._server: Server = app.extensions["pushmill"]
+        self.config = self._server.config.server
+        hooks: webhooks.Intake = app.extensions[webhooks.EXTENSION]
+        self._lanes = Lanes(self.config, hooks.memory)
+        self._wakers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._followed, self._listening = 0, False
+
+    async def __call__(self, scope: Scope, receive_: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive_, send)
+        environ = environ_of(scope)
+        lane = self._lanes.of(scope["path"])
+        with suppress(Gone), lane.memory.share() as share:
+            await self._serve(exchange, environ, lane, share)
+
+    async def _serve(self, exchange: Exchange, environ: dict[str, Any], lane: Lane, share: intake.Share) -> None:
+        is_hook = lane is self._lanes.hooks
+        try:
+            if not is_hook or webhooks.is_acceptable(self.config, environ):  # else it is refused unread
+                await exchange.read_ahead(lane, share)
+        except intake.Full:
+            if not is_hook:
+                await exchange.refuse()
+                return
+            environ[webhooks.NO_MEMORY] = True  # its view refuses it, and records that
+        environ["wsgi.input"] = io.BytesIO(exchange.ahead) if exchange.complete else io.BufferedReader(Body(exchange))
+        if not lane.pool.submit(lambda: exchange.run(self._app, environ)):
+            await exchange.refuse()
+            return
+        await self._finish(exchange, await exchange.done)
+
+    async def _finish(self, exchange: Exchange, answer: Answer) -> None:
+        with closing(answer.follower) if answer.follower else nullcontext():
+            if answer.status:
+                await exchange.start(answer.status, answer.headers or [])
+            if answer.follower is not None:
+                await self._follow(exchange, answer.follower)
+            else:
+                await exchange.write(answer.body, more=False)
+
+    async def _follow(self, exchange: Exchange, follower: live.Follower) -> None:
+        """Send what a live page gets, without a thread between two looks."""
+        self._listen(exchange.loop)
+        woken, wakers = asyncio.Event(), self._wakers[follower.topic]
+        wakers.add(woken)
+        self._followed += 1
+        try:
+            while not exchange.connection.lost and not exchange.connection.ending:
+                woken.clear()
+                part, ended = await self._lanes.live.run(follower.look)
+                if part:
+                    await exchange.write(part, more=True)
+                if ended:
+                    break
+                if not follower.behind:
+                    await self._pause(woken)
+            await exchange.write(b"", more=False)
+        finally:
+            self._followed -= 1
+            wakers.discard(woken)
+            if not wakers:
+                self._wakers.pop(follower.topic, None)
+
+    async def _pause(self, woken: asyncio.Event) -> None:
+        """Wait until something has happened, or may have happened in another process. The more followers, the longer."""
+        gap = max(live.PAUSE_S, self._followed / LOOKS_PER_S)
+        await asyncio.sleep(gap)
+        timer = asyncio.get_running_loop().call_later(max(live.POLL_S, gap), woken.set)
+        await woken.wait()
+        timer.cancel()
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._listening:
+            self._listening = True
+
+            def tell(topic: str | None) -> None:
+                loop.call_soon_threadsafe(self._wake, topic)
+
+            self._server.changes.subscribe(tell)
+
+    def _wake(self, topic: str | None) -> None:
+        """Wake the followers of a topic, or all."""
+        for wakers in self._wakers.values() if topic is None else [self._wakers.get(topic, set())]:
+            for woken in wakers:
+                woken.set()
+
+
+def environ_of(scope: Scope) -> dict[str, Any]:
+    """The WSGI environment of an ASGI scope; `wsgi.input` is yet to come."""
+    server, client = scope["server"] or ("", 0), scope["client"] or ("", 0)
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": server[0],
+        "SERVER_PORT": str(server[1]),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": client[0],
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+    }
+    for name, value in scope["headers"]:
+        if b"_" in name:  # would be the same variable as the name with a dash, which a proxy may have set
+            continue
+        key = name.decode("latin-1").upper().replace("-", "_")
+        key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+        text = value.decode("latin-1")
+        environ[key] = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}" if key in environ else text
+    return environ
+
+
+def _settle(done: asyncio.Future[Answer], answer: Answer) -> None:
+    if not done.done():
+        done.set_result(answer)
+
+
+def _fail(done: asyncio.Future[Answer], error: BaseException) -> None:
+    if not done.done():
+        done.set_exception(error)
+
+
+def _no_write(_: bytes) -> None:
+    raise NotImplementedError("answers are made by iteration")

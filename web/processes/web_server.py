@@ -1,0 +1,56 @@
+"""`pushmill web`: the application in gunicorn, which keeps one worker process running."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from gunicorn.app.base import BaseApplication
+
+from core import config as configuration
+from core.config import Config
+from web.http.app import create_app
+from web.http.serving.bridge import Bridge
+from web.http.serving.worker import GRACEFUL_S, Worker
+from web.services import setup
+
+
+class Gunicorn(BaseApplication):  # type: ignore[misc]
+    """One worker process: live pages are woken within it, and SQLite has one web writer. It is restarted when it dies."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__()
+
+    def load_config(self) -> None:
+        server = self._config.server
+        settings: dict[str, Any] = {
+            "bind": f"[{server.host}]:{server.port}" if ":" in server.host else f"{server.host}:{server.port}",
+            "worker_class": Worker,
+            "workers": 1,
+            "graceful_timeout": GRACEFUL_S,  # large transfers take longer, and go on where they broke off
+            "timeout": 120,
+            "accesslog": None,
+            "worker_tmp_dir": str(self._config.data),
+            "control_socket_disable": True,
+        }
+        for name, value in settings.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Bridge:
+        return Bridge(create_app(self._config))
+
+
+@click.command("web")
+@click.option("--data", type=click.Path(path_type=Path), help="Data directory.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=int, help="Port to listen on.")
+def command(data: Path | None, config_file: Path | None, host: str | None, port: int | None) -> None:
+    """Serve the pages, the API, git and the webhooks."""
+    config = configuration.load(data, config_file, server__host=host, server__port=port)
+    setup.prepare(config, partial(click.echo, err=True))
+    Gunicorn(config).run()

@@ -1,0 +1,160 @@
+"""`pushmill worker`: the server's one worker. It sweeps when it is nudged, and every few seconds by itself."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import click
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue, SimpleWorker
+from rq.job import Job
+from rq.worker_registration import clean_worker_registry
+
+from core import config as configuration
+from core.config import Config
+from web.config.steps.sandbox import parse_limited
+from web.processes import sweep
+from web.processes.sweep import Sweeper
+from web.services import setup, vault
+from web.services.scheduling import queues
+from web.services.scheduling.queues import SERVER_QUEUE, SWEEP, Queues
+
+logger = logging.getLogger(__name__)
+
+SWEEP_S = 2.0  # between two sweeps that nobody asked for
+WORKER_TTL_S = 60  # one blocking read of the queue takes 15 s less
+RETRY_S = 1.0  # until Redis is asked again
+LOGGED_BY_US = "could not connect to Redis"
+
+
+class ServerWorker(SimpleWorker):
+    """Runs sweeps and nothing else.
+
+    RQ imports and calls whatever a job's hash in Redis says: functions, instances, callbacks, webhooks, dependents; so
+    does the maintenance of its registries. Remote commands are not taken either.
+    """
+
+    max_connection_wait_time = 1.0
+    stopping: threading.Event
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Sweep, without a record of it in RQ's registries: a killed worker would leave one there for each kill."""
+        if reason := refusal(job):
+            logger.error("job=%s refused: %s", job.id, reason)
+        else:
+            sweep.sweep()
+        self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
+        self.connection.delete(job.key)
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        self.stopping.set()
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def subscribe(self) -> None:
+        """No commands from Redis."""
+
+    def run_maintenance_tasks(self) -> None:
+        """No callbacks of jobs that others left."""
+
+
+def refusal(job: Job) -> str:
+    """Why a job is not run; empty for a sweep without any trimmings."""
+    try:
+        name, instance, arguments, named = job.func_name, job.instance, job.args, job.kwargs
+    except Exception as error:  # noqa: BLE001  whatever a hash in Redis may hold
+        return f"it cannot be read ({error})"
+    if name != SWEEP or instance or arguments or named:
+        return f"only {SWEEP} without arguments is run here, it names {name!r:.100}"
+    trimmings = (
+        job._success_callback_name,  # noqa: SLF001  the public properties import what they name
+        job._failure_callback_name,  # noqa: SLF001
+        job._stopped_callback_name,  # noqa: SLF001
+        job.webhooks,
+        job._dependency_ids,  # noqa: SLF001
+        job.repeats_left,
+    )
+    return "it carries callbacks, webhooks or dependencies" if any(trimmings) else ""
+
+
+class Ticker(threading.Thread):
+    """Sweeps now and every SWEEP_S seconds, Redis or not: pushes are recorded while it is away."""
+
+    def __init__(self, sweeper: Sweeper, connection: Redis) -> None:
+        super().__init__(name="ticker", daemon=True)
+        self._sweeper, self._connection = sweeper, connection
+        self._over = threading.Event()
+        self._redis_away = False
+
+    def run(self) -> None:
+        while True:
+            self._sweeper.sweep()
+            self._watch_redis()
+            if self._over.wait(SWEEP_S):
+                return
+
+    def stop(self) -> None:
+        self._over.set()
+
+    def _watch_redis(self) -> None:
+        """Say once that Redis is away and once that it is back."""
+        try:
+            self._connection.ping()
+        except RedisError as error:
+            if not self._redis_away:
+                logger.warning("Redis is away; pushes are recorded, executions wait for it: %s", error)
+            self._redis_away = True
+        else:
+            if self._redis_away:
+                logger.warning("Redis is back")
+            self._redis_away = False
+
+
+def run(config: Config) -> None:
+    """Work until SIGTERM or SIGINT. While Redis is away nothing is taken from it and everything else goes on."""
+    url = queues.redis_url(config)
+    stopping = threading.Event()
+    sweeper = Sweeper(config, vault.load(config.data / "secret.key"), Queues(connect(url)))
+    sweep.install(sweeper)
+    parse_limited(b"")  # imports and builds what the first push would otherwise wait for
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else each call to a forge is a line
+    logging.getLogger("rq.worker").addFilter(lambda record: LOGGED_BY_US not in record.getMessage())
+    ticker = Ticker(sweeper, connect(url))
+    ticker.start()
+    while not stopping.is_set():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopping.set())
+        with suppress(RedisError):
+            work(url, stopping)
+        stopping.wait(RETRY_S)
+    ticker.stop()
+
+
+def connect(url: str, timeout_s: float = 5.0) -> Redis:
+    return Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=5.0)
+
+
+def work(url: str, stopping: threading.Event) -> None:
+    """Serve the queue until RQ gives up or was told to stop. Raises RedisError when Redis does not answer."""
+    with connect(url, WORKER_TTL_S) as connection:
+        worker = ServerWorker([SERVER_QUEUE], connection=connection, serializer="json", worker_ttl=WORKER_TTL_S)
+        worker.stopping = stopping
+        clean_worker_registry(Queue(SERVER_QUEUE, connection=connection))  # of workers that were killed
+        worker.work(logging_level="WARNING")
+
+
+@click.command("worker")
+@click.option("--data", type=click.Path(path_type=Path), help="Data directory.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
+def command(data: Path | None, config_file: Path | None) -> None:
+    """Run the server's worker alone: it ingests pushes and places executions."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    config = configuration.load(data, config_file)
+    setup.prepare(config, partial(click.echo, err=True))
+    run(config)

@@ -1,0 +1,244 @@
+"""From stored deliveries to commits and executions. May be killed anywhere: what it had not finished it does again."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from core import git
+from core.config import Config
+from core.errors import GitError, InvalidDelivery
+from core.model import PullRequestEvent, PushEvent, Repository
+from hooks import post_receive
+from hooks.forges import plain
+from hooks.forges.base import Forge, Ignored
+from hooks.forges.registry import FORGES
+from web.services.deliveries import pull_requests
+from web.services.repositories import commit_head, fork_heads, hosting, lost_pushes, polling, remotes
+from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
+from web.services.triggers import approvals, record, schedule
+from web.services.triggers.record import Source
+from web.services.triggers.rules import describe
+from web.services.vault import Vault
+from web.store import commits, deliveries, projects
+from web.store.db import Database
+from web.store.deliveries import POLL, Delivery
+
+logger = logging.getLogger(__name__)
+
+GIVE_UP_ATTEMPTS = 450  # with the longest back-off, about three days
+
+
+def collect(db: Database, config: Config) -> None:
+    """Store what the hooks of the repositories that we serve have written as files."""
+    for repository in projects.repositories_of_forge(db, projects.HOSTED):
+        collect_from(db, config, repository)
+        lost_pushes.record(db, config, repository)
+
+
+def collect_from(db: Database, config: Config, repository: Repository) -> None:
+    """Store a repository's push files as deliveries, oldest first, and delete them."""
+    folder = hosting.repository_path(config, repository) / post_receive.FOLDER
+    for file in sorted(folder.glob(post_receive.PUSH_FILES)):
+        try:
+            body = file.read_bytes()
+        except FileNotFoundError:
+            continue  # its hook, or another sweep, was faster
+        try:
+            name = plain.delivery_id({}, body)
+        except InvalidDelivery as error:
+            logger.error("push=%s refused: %s", file, error)
+            with suppress(FileNotFoundError):  # as above
+                file.replace(file.with_suffix(".refused"))
+            continue
+        deliveries.store(
+            db, repository.id, source=repository.forge, delivery_id=name, event="push", headers={}, body=body
+        )
+        file.unlink(missing_ok=True)
+
+
+def ingest_repository(db: Database, config: Config, vault: Vault, repository_id: int, until: float = math.inf) -> None:
+    """Handle the stored deliveries of one repository in order, until one must wait for its remote. Raises nothing.
+
+    None is begun after `until`, by time.monotonic.
+    """
+    row = 0
+    while (delivery := deliveries.next_stored(db, repository_id, row)) and time.monotonic() < until:
+        row = delivery.id
+        try:
+            deliveries.finish(db, row, *_handle(db, config, vault, delivery))
+        except InvalidDelivery as error:
+            deliveries.finish(db, row, "failed", str(error))
+        except CommitMissing as error:
+            _postpone(db, delivery, str(error))
+        except GitError as error:
+            retry_at = _postpone(db, delivery, str(error))
+            projects.set_fetch_problem(db, repository_id, str(error), retry_at)
+            return
+        except Exception as error:
+            logger.exception("delivery=%d cannot be handled", row)
+            _postpone(db, delivery, f"internal error, see the worker's log: {type(error).__name__}: {error}")
+
+
+def forge_of(source: str) -> Forge:
+    """What reads the bodies of deliveries from this source; those that come from no forge are in our own hook's form."""
+    return FORGES.get(source, plain)
+
+
+def _postpone(db: Database, delivery: Delivery, reason: str) -> str | None:
+    """When it is tried again; None when it is given up."""
+    if delivery.attempts + 1 >= GIVE_UP_ATTEMPTS:
+        deliveries.finish(db, delivery.id, "failed", f"given up after {delivery.attempts + 1} attempts: {reason}")
+        return None
+    return deliveries.postpone(db, delivery, reason)
+
+
+def _handle(db: Database, config: Config, vault: Vault, delivery: Delivery) -> tuple[str, str]:
+    """The state and the message that the delivery ends with."""
+    repository = projects.repository(db, delivery.repository_id)
+    project = projects.get(db, repository.project_id)
+    path = hosting.repository_path(config, repository)
+    budget = commit_head.Budget(config.limits)
+    source = Source(project=project, repository=repository, path=path, delivery=delivery, budget=budget)
+    if delivery.source == schedule.SOURCE:
+        return _scheduled(db, config, vault, source)
+    if delivery.source == approvals.SOURCE:
+        return _approved(db, config, vault, source)
+    events = forge_of(delivery.source).parse(delivery.headers, delivery.body)
+    if isinstance(events, Ignored):
+        return "ignored", events.reason
+    if isinstance(events, PullRequestEvent):
+        return _pull_request(db, config, vault, source, events)
+    if not source.hosted:
+        remotes.fetch(db, config, vault, repository, [event.after for event in events if not event.deleted])
+    _follow_head(db, source)
+    outcomes = [f"{event.ref}: {_checked_push(db, config, source, event)}" for event in events]
+    return "done", "; ".join(outcomes)
+
+
+def _pull_request(
+    db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent
+) -> tuple[str, str]:
+    outcome = pull_requests.note(db, source, event)
+    if outcome == pull_requests.CLOSED:
+        fork_heads.forget(config, source.repository, event.number)
+    if outcome is None:
+        remotes.fetch(db, config, vault, source.repository, *pull_requests.wanted(db, source, event))
+        _follow_head(db, source)
+        try:
+            outcome = pull_requests.follow(db, config, vault, source, event)
+        except HeadRefused as error:
+            pull_requests.refuse(db, source, event)
+            return "failed", f"pull request {event.number}: {error}"
+        except CommitMissing as error:
+            if source.delivery.attempts < MISSING_ATTEMPTS:
+                raise
+            return "failed", f"pull request {event.number}: {error}"
+    return "done", f"pull request {event.number}: {outcome}"
+
+
+def _approved(db: Database, config: Config, vault: Vault, source: Source) -> tuple[str, str]:
+    """Fetch a commit that somebody approved, and launch what waits of it."""
+    asked = approvals.read(source.delivery.body)
+    urls = approvals.places(db, source.project, source.repository.id, asked.sha)
+    if not urls:
+        return "ignored", f"nothing of commit {asked.sha} waits for approval any more"
+    try:
+        fork_heads.fetch_whole(db, config, vault, source.repository, asked.sha, urls[0])
+    except CommitMissing as error:
+        if source.delivery.attempts < MISSING_ATTEMPTS:
+            raise
+        return "failed", str(error)
+    made = approvals.launch(db, config, source.project, asked)
+    return "done", f"commit {asked.sha} is approved: {describe.counted(one.target for one in made) or 'nothing runs'}"
+
+
+def _scheduled(db: Database, config: Config, vault: Vault, source: Source) -> tuple[str, str]:
+    """A branch's head as it is now. A branch that there is not is no reason to try again: the next time comes."""
+    due = schedule.read(source.delivery.body)
+    if not source.again and (why := schedule.overtaken(source.project, due)):
+        return "ignored", why
+    if not source.hosted:
+        remotes.fetch(db, config, vault, source.repository, [])
+        _follow_head(db, source)
+    branch = due.branch or projects.repository(db, source.repository.id).default_branch
+    sha = git.resolve(source.path, f"refs/heads/{branch}") if source.path.is_dir() else None
+    if sha is None:
+        return "failed", f"rule {due.rule} runs branch {branch}, and there is none"
+    head = commit_head.read(db, source.project, source.path, sha, source.budget)
+    source = replace(source, rule=due.rule)
+    return "done", f"{branch}: {record.follow(db, config, source, schedule.event(due, branch, sha), head)}"
+
+
+def _follow_head(db: Database, source: Source) -> None:
+    """The default branch is the one that HEAD names: the first one pushed, main and master before others."""
+    git.set_head_to_first_branch(source.path)
+    head = (source.path / "HEAD").read_text(encoding="utf-8", errors="replace").strip()
+    branch = head.removeprefix("ref: refs/heads/")
+    if branch not in (head, source.repository.default_branch):
+        projects.set_default_branch(db, source.repository.id, branch)
+
+
+def _checked_push(db: Database, config: Config, source: Source, event: PushEvent) -> str:
+    """Record one event with all that follows from it, unless the repository contradicts it; the outcome."""
+    if why := _refusal(db, source, event):
+        if not source.hosted and source.delivery.attempts < MISSING_ATTEMPTS:
+            raise CommitMissing(why)
+        return record.record(db, replace(source, late=True), event, why)
+    return _push(db, config, source, event)
+
+
+def _push(db: Database, config: Config, source: Source, event: PushEvent) -> str:
+    if source.delivery.source == POLL and not source.again:
+        event = polling.as_it_is_now(source.path, event)
+        if event.before == event.after:
+            return "is where it was"
+    elif (last := commits.left_by_last(db, source.repository.id, event)) and _is_late(source.path, event, last[0]):
+        if last[1] and not source.again:  # polling has told of all that moved since
+            return record.KNOWN
+        source = replace(source, late=True)
+    if event.deleted:
+        return record.record(db, source, event, "deleted")
+    if not event.ref.startswith(("refs/heads/", "refs/tags/")):
+        return record.record(db, source, event, "ignored: neither a branch nor a tag")
+    try:
+        head = commit_head.read(db, source.project, source.path, event.after, source.budget)
+    except CommitMissing as error:
+        missing = f"{event.ref} points to {event.after}, and {error}"
+        if not source.hosted and source.delivery.attempts < MISSING_ATTEMPTS:
+            raise CommitMissing(missing) from None
+        return record.record(db, source, event, f"failed: {missing}")
+    return record.follow(db, config, source, event, head)
+
+
+def _refusal(db: Database, source: Source, event: PushEvent) -> str:
+    """Why an event of our own hook cannot be true, "" if it can: the pusher may have written parts of its report.
+
+    An event that ran nothing before its ref was moved away or deleted is refused too. One that was accepted before is
+    not checked again.
+    """
+    if forge_of(source.delivery.source) is not plain or source.delivery.source == POLL:
+        return ""
+    if event.deleted:
+        there = git.refs(source.path).get(event.ref)
+        return f"ignored: {event.ref} was not deleted, or is there again: it points to {there}" if there else ""
+    commit = git.resolve(source.path, event.after) or event.after
+    if git.has_been(source.path, event.ref, event.after) or commits.has_moved(
+        db, source.repository.id, event.ref, commit
+    ):
+        return ""
+    return f"nothing runs: the repository does not show that {event.ref} has ever pointed to {event.after}"
+
+
+def _is_late(path: Path, event: PushEvent, left: str) -> bool:
+    """Whether the event is older than the push that has left its ref at `left`.
+
+    It is when the ref is still there, and that is neither where the event begins nor where it ends.
+    """
+    now = git.resolve(path, event.ref) or "0" * len(left)
+    ends = event.after if event.deleted else git.resolve(path, event.after) or event.after
+    return left == now and left not in (event.before, ends)

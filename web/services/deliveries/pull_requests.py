@@ -1,0 +1,134 @@
+"""A pull request's head becomes a push of its own, and is followed as one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from core import git, names
+from core.config import Config
+from core.model import EventKind, PullRequest, PullRequestEvent, PushEvent
+from web.services.forges import enqueue
+from web.services.repositories import commit_head, fork_heads, hosting
+from web.services.repositories.commit_head import CommitMissing
+from web.services.triggers import record
+from web.services.triggers.record import Source
+from web.services.vault import Vault
+from web.store import approvals, commits, pull_requests
+from web.store.db import Database, transaction
+
+CLOSED = "it is closed, nothing runs"
+
+
+def note(db: Database, source: Source, event: PullRequestEvent) -> str | None:
+    """Keep what an event says; its outcome, or None when its head must be fetched and followed."""
+    repository_id, at = source.repository.id, source.delivery.received_at
+    known = pull_requests.find(db, repository_id, event.number)
+    if event.closed:
+        if not (source.again and known):
+            with transaction(db):
+                saved = pull_requests.save(db, repository_id, event, event.sha if names.is_sha(event.sha) else "", at)
+                enqueue.mark_head(db, saved)
+        return CLOSED
+    if source.again or known is None or not _is_recorded(db, known, event):
+        return None
+    with transaction(db):
+        enqueue.mark_head(db, pull_requests.save(db, repository_id, event, known.sha, at))
+    return record.KNOWN
+
+
+def wanted(db: Database, source: Source, event: PullRequestEvent) -> tuple[list[str], list[str]]:
+    """The commits and refs that the mirror needs for an event; none for a stranger's head, which is fetched apart."""
+    if fork_heads.is_strange(event, pull_requests.find(db, source.repository.id, event.number)):
+        return [], []
+    return [event.sha] if names.is_sha(event.sha) else [], [event.fetch_ref] if event.fetch_ref else []
+
+
+def follow(db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent) -> str:
+    """Record the head of a pull request with all that follows; the outcome. The mirror has been fetched.
+
+    Raises CommitMissing and HeadRefused. An event that comes after that of a newer head does not make its own the present
+    one.
+    """
+    known = pull_requests.find(db, source.repository.id, event.number)
+    if fork_heads.is_strange(event, known):
+        source, sha, late = *_strange(db, config, vault, source, event), False
+    else:
+        sha, there = _head(source, event)
+        late = known is not None and sha != there and _is_older(source, sha, known)
+    if known is not None and (late or source.again):
+        request = known
+    else:
+        with transaction(db):
+            request = pull_requests.save(db, source.repository.id, event, sha, source.delivery.received_at)
+    if request.closed and not source.again:
+        return CLOSED  # meanwhile: this delivery had to wait
+    push = _push(db, request, event, sha, "" if late else request.sha)
+    if source.path == hosting.repository_path(config, source.repository):
+        git.pin(source.path, sha)
+    head = commit_head.look(db, source.project, source.path, sha, source.budget)
+    present = request if late else replace(request, sha=sha)
+    outcome = record.follow(db, config, replace(source, pull_request=present), push, head)
+    if not (late or source.again):
+        with transaction(db):
+            pull_requests.set_head(db, request.id, sha)
+            enqueue.mark_head(db, request)  # which can no longer be approved
+            enqueue.mark_head(db, replace(request, sha=sha))
+    return outcome
+
+
+def refuse(db: Database, source: Source, event: PullRequestEvent) -> None:
+    """Record the head that was not fetched: the one before it can no longer be approved."""
+    with transaction(db):
+        sha = event.sha if names.is_sha(event.sha) else ""
+        request = pull_requests.save(db, source.repository.id, event, sha, source.delivery.received_at)
+        if not source.again:
+            pull_requests.set_head(db, request.id, sha)
+
+
+def _strange(db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent) -> tuple[Source, str]:
+    """The present head of a fork's pull request, and where it is: in the mirror once somebody has approved it."""
+    sha = fork_heads.fetch(db, config, vault, source, event)
+    if approvals.find(db, source.repository.id, sha):
+        fork_heads.fetch_whole(db, config, vault, source.repository, sha, event.fetch_url)
+        return source, sha
+    return replace(source, path=hosting.forks_path(config, source.repository)), sha
+
+
+def _is_recorded(db: Database, known: PullRequest, event: PullRequestEvent) -> bool:
+    """Whether an event is about the present head, which was followed: so it tells of a title or a label."""
+    is_present = known.sha.startswith(event.sha)
+    return is_present and commits.find_push(db, known.repository_id, _identity(known, known.sha)) is not None
+
+
+def _is_older(source: Source, sha: str, known: PullRequest) -> bool:
+    return sha != known.sha and git.is_ancestor(source.path, sha, known.sha)
+
+
+def _push(db: Database, request: PullRequest, event: PullRequestEvent, sha: str, before: str) -> PushEvent:
+    """`before` is the head that was known before; what is recorded of this one already knows it better."""
+    identity = _identity(request, sha)
+    recorded = commits.find_push(db, request.repository_id, identity)
+    if recorded is not None:
+        before = recorded.before
+    return PushEvent(
+        kind=EventKind.PULL_REQUEST,
+        ref=f"refs/pull/{request.number}/head",
+        before=before if before not in ("", sha) else "0" * len(sha),
+        after=sha,
+        pusher=event.author or request.author,
+        identity=identity,
+    )
+
+
+def _identity(request: PullRequest, sha: str) -> str:
+    return f"pull request {request.number} {sha}"
+
+
+def _head(source: Source, event: PullRequestEvent) -> tuple[str, str | None]:
+    """The full name of an event's commit, and the head that the repository has now. Raises CommitMissing."""
+    ref = git.pinned(event.fetch_ref) if event.fetch_ref else f"refs/heads/{event.head_branch}"
+    full = git.resolve(source.path, event.sha) if names.is_sha(event.sha) else None
+    sha = full or git.resolve_beginning(source.path, event.sha, ref)
+    if sha is None:
+        raise CommitMissing(f"the repository has no commit {event.sha}")
+    return sha, git.resolve(source.path, ref)

@@ -1,0 +1,61 @@
+"""What the person who pushed reads behind `remote:`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from core.model import Project, PullRequestEvent, PushEvent, TargetKind
+from hooks.forges.base import Ignored
+from web.store import commits, deliveries, launched
+from web.store.commits import Push
+from web.store.db import Database
+
+MAX_LINES = 40
+PAGES = {TargetKind.STEP: "executions", TargetKind.TASK: "tasks", TargetKind.PIPELINE: "pipelines"}
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a terminal would obey them
+
+
+def to_push(
+    db: Database,
+    project: Project,
+    delivery_row: int,
+    events: Sequence[PushEvent] | PullRequestEvent | Ignored,
+    base_url: str,
+) -> str:
+    """The pages of the commits that a delivery brought and, once it is handled, what runs and what does not and why."""
+    pages = f"{base_url}/p/{project.name}"
+    delivery = deliveries.get(db, delivery_row)
+    if isinstance(events, PullRequestEvent | Ignored) or delivery is None:
+        lines = [f"{pages}/"]
+    elif delivery.state != "stored":
+        pushes = commits.pushes_of_delivery(db, delivery_row)
+        lines = [line for push in pushes for line in _handled(db, push, pages)] or [f"{delivery.message} {pages}/"]
+    else:
+        lines = [
+            *_waiting(events, pages),
+            delivery.message or "received; what it runs is shown on that page in a moment",
+        ]
+    shown = lines[:MAX_LINES] + ([f"and {len(lines) - MAX_LINES} lines more: {pages}/"] if lines[MAX_LINES:] else [])
+    return "\n".join(CONTROL.sub("?", line)[:500] for line in shown)
+
+
+def _waiting(events: Sequence[PushEvent], pages: str) -> Iterator[str]:
+    for event in events:
+        if event.branch is not None and not event.deleted:
+            yield f"{event.branch}: {pages}/commits/{event.after}/"
+
+
+def _handled(db: Database, push: Push, pages: str) -> Iterator[str]:
+    name = push.name
+    if push.commit_id is None:
+        yield f"{name}: {push.outcome}"
+        return
+    yield f"{name}: {pages}/commits/{commits.get(db, push.commit_id).identifier}/"
+    begun = launched.of_push(db, push.id)
+    for one in begun:
+        yield f"  {one.target.label} {one.number}: {pages}/{PAGES[one.target.kind]}/{one.counter}/"
+    if not begun:
+        yield f"  {push.outcome}"
+    for label, reason in push.skipped:
+        yield f"  skipped {label}: {reason}"

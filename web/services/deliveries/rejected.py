@@ -1,0 +1,123 @@
+"""Deliveries that were refused, without their bodies and few: "nothing happens" is mostly a wrong secret."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import InvalidDelivery, NotFound
+from hooks.forges.registry import FORGES
+from web.services.deliveries import redaction
+from web.services.repositories import hosting
+from web.store import deliveries, projects
+from web.store.db import Database, connect, transaction
+
+# the answers that refuse a delivery
+WRONG, UNUSABLE, TOO_LARGE, COMPRESSED, TOO_MANY, BUSY = 401, 400, 413, 415, 429, 503
+STATUSES = frozenset({WRONG, UNUSABLE, TOO_LARGE, COMPRESSED, TOO_MANY, BUSY})
+VERIFIED = frozenset({UNUSABLE, TOO_MANY})  # only what is signed gets that far
+WAITING = 200  # refusals that are not written yet; more are dropped
+MOST_HEADERS, HEADER_CHARS = 40, 300  # anybody may send these
+MESSAGE_CHARS = 500
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A delivery to /hooks/<project>/<forge> that was refused.
+
+    `status` and `said` are what its sender was told, which for a wrong signature is deliberately little.
+    """
+
+    project_name: str
+    forge_name: str
+    headers: Mapping[str, str]
+    status: int
+    said: str
+
+
+class Recorder:
+    """Writes refusals in a thread of its own.
+
+    On the thread of the request they would delay the next answer on its connection, which would tell its sender which
+    projects there are.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._waiting: queue.Queue[Refusal] = queue.Queue(WAITING)
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, refusal: Refusal) -> None:
+        """Have it written soon; drop it when too many wait."""
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait(refusal)
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="refusals", daemon=True)
+                self._thread.start()
+
+    def settle(self) -> None:
+        """Wait until all are written."""
+        self._waiting.join()
+
+    def _run(self) -> None:
+        while True:
+            refusal = self._waiting.get()
+            try:
+                with contextlib.closing(connect(self._database)) as db:
+                    _record(db, refusal)
+            except Exception:
+                logger.exception("a refused delivery to project %r is not recorded", refusal.project_name)
+            finally:
+                self._waiting.task_done()
+
+
+def _record(db: Database, refusal: Refusal) -> None:
+    """Keep that a delivery was refused, and why; nothing when there is no such project."""
+    project_name, forge_name, status = refusal.project_name, refusal.forge_name, refusal.status
+    with contextlib.suppress(NotFound):
+        project = projects.by_name(db, project_name)
+        paths = {hosting.webhook_path(project, r.forge): r for r in projects.repositories(db, project.id)}
+        if not paths or not deliveries.may_refuse(db, project.id, verified=status in VERIFIED):
+            return
+        sent_to = f"/hooks/{project_name}/{forge_name}"
+        if status != WRONG:
+            signature, message = ("valid" if status in VERIFIED else "unchecked"), refusal.said
+        elif sent_to not in paths:
+            signature, message = "unchecked", f"It was sent to {sent_to}; this project's webhook is {', '.join(paths)}."
+        else:
+            signature, message = _why(project_name, refusal.headers)
+        kept = {n[:HEADER_CHARS]: v[:HEADER_CHARS] for n, v in list(refusal.headers.items())[:MOST_HEADERS]}
+        with transaction(db):
+            deliveries.refuse(
+                db,
+                project.id,
+                paths.get(sent_to, next(iter(paths.values()))).id,
+                source=forge_name[:HEADER_CHARS],
+                event=_event(forge_name, refusal.headers),
+                headers=redaction.headers(kept),
+                signature=signature,
+                message=message[:MESSAGE_CHARS],
+            )
+
+
+def _why(project_name: str, headers: Mapping[str, str]) -> tuple[str, str]:
+    if any(redaction.SECRET_NAME.search(name) for name in headers):
+        known = f"`pushmill project show {project_name}` on the server prints the right one"
+        return "wrong", f"Its signature is wrong: the secret at its sender is not this project's. {known}."
+    return "missing", "It is not signed: give its sender the webhook's secret, which the server checks."
+
+
+def _event(forge_name: str, headers: Mapping[str, str]) -> str:
+    forge = FORGES.get(forge_name)
+    with contextlib.suppress(InvalidDelivery):
+        return forge.event(headers)[:HEADER_CHARS] if forge else ""
+    return ""

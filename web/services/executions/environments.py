@@ -1,0 +1,185 @@
+"""Which environment an execution gets, and what that one allows."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from core.config import size
+from core.errors import ConfigError, InvalidInput, NotFound
+from core.model import Environment, Project
+from web.services.presentation import formats
+from web.store import environments, executions, projects, runners
+from web.store.db import Database, transaction
+
+DEFAULT = "default"  # there always is one of this name
+WRITABLE = ":rw"
+CHOICES = {"pull": ("missing", "always"), "network": ("open", "none")}
+NUMBERS: dict[str, type[int] | type[float]] = {"gpus": int, "cpus": float, "max_executions": int}
+MOST = 10_000
+ENTRY_CHARACTERS = 300
+
+
+def choose(db: Database, project: Project, wanted: str | None) -> tuple[Environment, str]:
+    """The environment that a step wants, by name or uuid, else the project's default with a sentence that says so."""
+    known = environments.by_name(db)
+    by_uuid = {found.uuid: found for found in known.values()}
+    fallback = known.get(project.environment) or known[DEFAULT]
+    if not wanted:
+        return fallback, ""
+    chosen = known.get(wanted) or by_uuid.get(wanted)
+    if chosen is not None:
+        return chosen, ""
+    return fallback, f"There is no environment {wanted[:80]!r} here: it runs in {fallback.slug}"
+
+
+def locked_out(project: Project, environment: Environment) -> str:
+    """Why executions of a project may not use an environment; empty when they may."""
+    if not project.environments or environment.slug in project.environments:
+        return ""
+    allowed = ", ".join(project.environments)
+    return f"Project {project.name} may not use environment {environment.slug}; it may use {allowed}"
+
+
+def allow(db: Database, project: Project, slugs: Sequence[str]) -> None:
+    """Limit a project to these environments, or lift the limit with none. Raises InvalidInput, NotFound."""
+    wanted = list(dict.fromkeys(environments.by_slug(db, slug).slug for slug in slugs))
+    with transaction(db):
+        now = projects.get(db, project.id)
+        if wanted and now.environment not in wanted:
+            raise InvalidInput(
+                f"the default environment of project {now.name} is {now.environment}: allow it too, or change it first"
+            )
+        projects.set_environments(db, now.id, wanted)
+
+
+def set_runs(db: Database, project: Project, slug: str, max_executions: int) -> None:
+    """Set a project's default environment and its quota. Raises InvalidInput, NotFound."""
+    environment = environments.by_slug(db, slug)
+    with transaction(db):
+        if why := locked_out(projects.get(db, project.id), environment):
+            raise InvalidInput(why)
+        projects.set_runs(db, project.id, environment.slug, max_executions)
+
+
+def by_slug_or_open(db: Database, slug: str) -> tuple[str, str]:
+    """Network policy and pull policy; those of an environment that was removed meanwhile are the usual ones."""
+    try:
+        found = environments.by_slug(db, slug)
+    except NotFound:
+        return "open", "missing"
+    return found.network, found.pull
+
+
+def differences(environment: Environment) -> list[str]:
+    """What of an environment is not as it comes, each in a few words."""
+    memory = formats.size(environment.memory)
+    phrases = (
+        (environment.gpus, "1 GPU" if environment.gpus == 1 else f"{environment.gpus} GPUs"),
+        (environment.memory, f"{memory} of memory"),
+        (environment.cpus, f"{environment.cpus:g} processors"),
+        (environment.images, f"images {', '.join(environment.images)}"),
+        (environment.pull == "always", "always pulls"),
+        (environment.network == "none", "no network"),
+        (environment.mounts, f"mounts {', '.join(environment.mounts)}"),
+        (environment.max_executions, f"{environment.max_executions} at once"),
+        (environment.autorestart, "restarts what is lost"),
+    )
+    return [phrase for there, phrase in phrases if there]
+
+
+def change(db: Database, slug: str, given: Mapping[str, Any]) -> Environment:
+    """Set what is given of an environment, as text or values, and make it when there is none. Raises InvalidInput."""
+    columns = {name: _column(name, value) for name, value in given.items()}
+    with transaction(db):
+        found = environments.ensure(db, slug)
+        if columns:
+            environments.change(db, found.id, **columns)
+        return environments.by_slug(db, slug)
+
+
+def remove(db: Database, slug: str) -> None:
+    """Raises InvalidInput when somebody still needs it."""
+    with transaction(db):
+        found = environments.by_slug(db, slug)
+        if slug == DEFAULT:
+            raise InvalidInput(f"{DEFAULT} is what executions fall back to: it stays")
+        serving = [runner.name for runner in runners.listing(db) if slug in runner.environments]
+        if serving:
+            raise InvalidInput(f"{slug} is served by {', '.join(serving)}: register these for others first")
+        if users := [project.name for project in projects.listing(db) if slug in project.environments]:
+            raise InvalidInput(f"{slug} is one of the environments that {', '.join(users)} may use: change that first")
+        if waiting := executions.unfinished_by_environment(db).get(slug, 0):
+            raise InvalidInput(f"{waiting} executions of {slug} are not finished: stop them, or wait for them")
+        environments.remove(db, found.id)
+
+
+def _column(name: str, value: Any) -> Any:
+    if name in CHOICES and value not in CHOICES[name]:
+        raise InvalidInput(f"{name} is {' or '.join(CHOICES[name])}, got {value!r}"[:200])
+    if name == "memory":
+        try:
+            return int(size(value, name))
+        except ConfigError as error:
+            raise InvalidInput(str(error)) from None
+    if name in NUMBERS:
+        return _number(name, value)
+    if name in ("images", "mounts"):
+        return [_entry(name, item) for item in value]
+    return value
+
+
+def _number(name: str, value: Any) -> int | float:
+    kind = NUMBERS[name]
+    try:
+        number = kind(value)
+    except ValueError:
+        number = kind(-1)
+    if not 0 <= number <= MOST:
+        raise InvalidInput(f"{name} is a number from 0 on, got {value!r}"[:200])
+    return number
+
+
+def _entry(name: str, item: str) -> str:
+    directory = item.removesuffix(WRITABLE)
+    if name == "mounts" and (posixpath.normpath(directory) != directory or not directory.startswith("/")):
+        raise InvalidInput(f"a mount is an absolute path without '..' or a slash at its end, got {item!r}"[:200])
+    if name == "mounts" and directory == "/":
+        raise InvalidInput("the whole disk of a runner cannot be mounted: name directories")
+    if not item.isprintable() or len(item) > ENTRY_CHARACTERS:
+        raise InvalidInput(f"{name}: {item!r} is too long or has control characters"[:200])
+    return item
+
+
+def refusal(environment: Environment, image: str) -> str:
+    """Why an image may not run there; empty when it may."""
+    if not environment.images or any(fnmatchcase(image, pattern) for pattern in environment.images):
+        return ""
+    allowed = ", ".join(environment.images)
+    return f"Environment {environment.slug} runs images that match {allowed}; the step's is {image}"
+
+
+def mounts(environment: Environment, wanted: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Of the mounts that a step wants those that the environment allows, and a sentence for each other."""
+    allowed, notes = [], []
+    for mount in wanted:
+        source = posixpath.normpath(str(mount["source"]))
+        rule = _rule(environment.mounts, source)
+        if rule is None:
+            notes.append(f"The mount of {source} is left out: environment {environment.slug} does not allow it")
+            continue
+        readonly = bool(mount.get("readonly")) or not rule.endswith(WRITABLE)
+        allowed.append({"source": source, "destination": str(mount["destination"]), "readonly": readonly})
+    return allowed, notes
+
+
+def _rule(rules: Iterable[str], source: str) -> str | None:
+    """The rule of the nearest directory at or above `source`."""
+    found = [rule for rule in rules if _covers(rule.removesuffix(WRITABLE), source)]
+    return max(found, key=lambda rule: len(rule.removesuffix(WRITABLE)), default=None)
+
+
+def _covers(directory: str, source: str) -> bool:
+    return source == directory or source.startswith(f"{directory.rstrip('/')}/")

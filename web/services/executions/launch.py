@@ -1,0 +1,201 @@
+"""Makes executions: from a commit's resolved step to a row in `created`, and from the row to what a runner needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from core.config import Config
+from core.model import Commit, Environment, Execution, Project, User
+from core.states import FailureReason
+from core.wire import ExecutionSpec, tighter
+from web.config.steps.resolve import ResolvedStep
+from web.config.steps.script import script
+from web.services.executions import datums, environments, lifecycle, variables
+from web.services.vault import Vault
+from web.store import commits, executions, pipelines, projects, tasks, users
+from web.store.db import Database, transaction
+
+# What a repetition takes over as it is; state, times and results are its own.
+REPEATED = (
+    *("project_id", "commit_id", "push_id", "step", "title", "image", "commands", "parameters", "inputs", "tags"),
+    *("environment_variables", "memory", "cpus", "gpus", "priority", "autorestart"),
+    *("time_limit_s", "no_output_limit_s", "task_id", "trial", "pipeline_node_id"),
+)
+MAX_RESTARTS = 10  # in a row: a machine that keeps dying must not run one execution for ever
+
+
+def launch(
+    db: Database,
+    config: Config,
+    project: Project,
+    commit: Commit,
+    resolved: ResolvedStep,
+    creator: User,
+    *,
+    push_id: int | None = None,
+    title: str = "",
+    tags: tuple[str, ...] = (),
+    environment: str = "",
+    priority: int = 0,
+    why: str = "",
+    task_id: int | None = None,
+    trial: int | None = None,
+    pipeline_node_id: int | None = None,
+) -> Execution:
+    """Record one execution. Call inside a transaction, and dispatch after it.
+
+    `environment` is instead of the step's own; `why` is the first thing that its log says. One of a task has its place
+    in the search as `trial`; trials of a pipeline's task name its node too.
+    """
+    found, note = environments.choose(db, project, environment or resolved.environment)
+    step = resolved.step
+    mounts, refused = environments.mounts(found, map(asdict, step.mounts))
+    values = {
+        "project_id": project.id, "commit_id": commit.id, "push_id": push_id, "step": step.name, "title": title,
+        "image": resolved.image, "commands": list(resolved.commands), "parameters": resolved.parameters,
+        "inputs": {name: spec.to_dict() for name, spec in resolved.inputs.items()},
+        "environment_variables": resolved.environment_variables, "environment": found.slug, "tags": list(tags),
+        "memory": tighter(found.memory, step.memory), "cpus": tighter(found.cpus, step.cpus),
+        "gpus": found.gpus if step.gpus is None else step.gpus, "mounts": mounts, "priority": priority,
+        "autorestart": step.autorestart or found.autorestart,
+        "time_limit_s": resolved.time_limit_s or config.limits.time or None,
+        "no_output_limit_s": resolved.no_output_limit_s or config.limits.no_output or None, "creator_id": creator.id,
+        "task_id": task_id, "trial": trial, "pipeline_node_id": pipeline_node_id,
+    }  # fmt: skip
+    return _record(db, config, project, found, values, [*filter(None, (why, note)), *refused, *resolved.notes])
+
+
+def again(db: Database, config: Config, execution: Execution, creator: User, why: str) -> Execution:
+    """Run an execution again, as a new one with everything resolved as it was. Call inside a transaction."""
+    project = projects.get(db, execution.project_id)
+    environment, note = environments.choose(db, project, execution.environment)
+    repeated = {name: getattr(execution, name) for name in REPEATED}
+    mounts, refused = environments.mounts(environment, execution.mounts)
+    own = {"environment": environment.slug, "creator_id": creator.id, "retry_of": execution.id, "mounts": mounts}
+    notes = [f"{why} #{execution.counter}", *filter(None, [note]), *refused]
+    return _record(db, config, project, environment, repeated | own, notes)
+
+
+def restart_lost(db: Database, config: Config) -> int:
+    """Run again what was lost with its machine and says `autorestart`, each once; how many there were.
+
+    After MAX_RESTARTS in a row the last one is no longer restarted.
+    """
+    lost = executions.to_restart(db)
+    for execution in lost:
+        with transaction(db):
+            if executions.retried_by(db, execution.id):
+                continue  # somebody pressed "run again" meanwhile
+            restarted = again(db, config, execution, users.of_row(db, execution.creator_id), "Restarts")
+            if executions.retries(db, restarted.id) >= MAX_RESTARTS:
+                executions.update(db, restarted, autorestart=False)
+                lifecycle.say(db, config.logs_dir, restarted, f"Restart {MAX_RESTARTS}, the last one")
+    return len(lost)
+
+
+def _record(
+    db: Database,
+    config: Config,
+    project: Project,
+    environment: Environment,
+    values: Mapping[str, Any],
+    notes: Sequence[str],
+) -> Execution:
+    """Every execution is made here; one that its environment refuses, or is refused, ends at once."""
+    execution = executions.add(db, values)
+    lifecycle.say(db, config.logs_dir, execution, "Execution created")
+    for note in notes:
+        lifecycle.say(db, config.logs_dir, execution, note)
+    if refusal := environments.locked_out(project, environment):
+        lifecycle.fail(db, config.logs_dir, execution, FailureReason.ENVIRONMENT, refusal)
+    elif refusal := environments.refusal(environment, execution.image):
+        lifecycle.fail(db, config.logs_dir, execution, FailureReason.IMAGE, refusal)
+    elif refusal := datums.refusal(db, execution.project_id, execution.commit_id, execution.inputs):
+        lifecycle.fail(db, config.logs_dir, execution, FailureReason.INPUT, refusal)
+    return executions.get(db, execution.id)
+
+
+def spec(db: Database, config: Config, vault: Vault, execution: Execution) -> ExecutionSpec:
+    """Everything that the runner which holds `execution` needs."""
+    project = projects.get(db, execution.project_id)
+    commit = commits.get(db, execution.commit_id)
+    values, secret_names = variables.of_execution(db, vault, execution)
+    network, pull = environments.by_slug_or_open(db, execution.environment)
+    return ExecutionSpec(
+        uuid=execution.uuid,
+        counter=execution.counter,
+        attempt=execution.attempt,
+        project_uuid=project.uuid,
+        project_name=project.name,
+        commit_identifier=commit.identifier,
+        step=execution.step,
+        image=execution.image,
+        script=script(execution.commands),
+        commands=list(execution.commands),
+        parameters=dict(execution.parameters),
+        inputs=list(execution.inputs.values()),
+        data=[found.to_dict() for found in datums.specs(db, execution)],
+        environment_variables=values,
+        config=execution_document(db, project, execution),
+        time_limit_s=execution.time_limit_s,
+        no_output_limit_s=execution.no_output_limit_s,
+        log_bytes=config.limits.log,
+        output_bytes=config.limits.output_bytes,
+        output_count=config.limits.output_count,
+        stop_grace_s=config.limits.stop_grace,
+        memory=execution.memory,
+        cpus=execution.cpus,
+        gpus=execution.gpus,
+        secrets=secret_names,
+        mounts=[dict(mount) for mount in execution.mounts],
+        network=network,
+        pull=pull,
+    )
+
+
+def execution_document(db: Database, project: Project, execution: Execution) -> dict[str, Any]:
+    """The content of /valohai/config/execution.json: a flat object with dotted keys."""
+    creator = users.of_row(db, execution.creator_id)
+    values = {
+        "commit-identifier": execution.commit_identifier,
+        "creator-id": execution.creator_id,
+        "creator-name": execution.creator,
+        "creator-email": creator.email or None,
+        "environment-id": execution.environment,
+        "environment-name": execution.environment,
+        "environment-slug": execution.environment,
+        "execution-counter": execution.counter,
+        "execution-ctime": execution.created_at.replace("Z", "+00:00"),
+        "execution-duration": None,
+        "execution-id": execution.uuid,
+        "execution-image": execution.image,
+        "execution-qtime": execution.queued_at.replace("Z", "+00:00") if execution.queued_at else None,
+        "execution-status": "created",
+        "execution-step": execution.step,
+        "execution-tags": list(execution.tags),
+        "execution-title": execution.title or None,
+        "project-id": project.uuid,
+        "project-name": f"{project.owner}/{project.name}",
+    }
+    return {f"valohai.{key}": value for key, value in (values | _groups(db, execution)).items()}
+
+
+def _groups(db: Database, execution: Execution) -> dict[str, Any]:
+    """What an execution learns of the task and the pipeline that it belongs to."""
+    values: dict[str, Any] = {}
+    if execution.task_id is not None:
+        task = tasks.get(db, execution.task_id)
+        values |= {"task-counter": task.counter, "task-id": task.uuid, "task-title": task.name}
+    if execution.pipeline_node_id is not None:
+        node = pipelines.node(db, execution.pipeline_node_id)
+        pipeline = pipelines.get(db, node.pipeline_id)
+        values |= {
+            "pipeline-counter": pipeline.counter,
+            "pipeline-id": pipeline.uuid,
+            "pipeline-node-id": node.uuid,
+            "pipeline-tags": [],
+            "pipeline-title": pipeline.name,
+        }
+    return values

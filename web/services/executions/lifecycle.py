@@ -1,0 +1,324 @@
+"""What may happen to an execution, each in one transaction: the only caller of `executions.move`.
+
+Whoever reports for an execution must hold its lease: be its runner, on its present attempt. Everybody else gets Conflict.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from core import clock
+from core.config import Config
+from core.errors import Conflict, InvalidInput
+from core.model import Execution, Runner
+from core.states import FINAL, FailureReason, State
+from core.wire import STREAMS, FinalReport, LeaseOrders, LogBatch
+from web.config import metadata
+from web.services.presentation import formats
+from web.store import executions, logs, runners, usage
+from web.store import metadata as metadata_rows
+from web.store.db import Database, transaction
+
+LEASE_S = 12.0  # heartbeats come each second; a lease this long survives a pause of either side
+SILENT_S = 60.0  # without a word from its runner an execution counts as out of contact
+
+
+def queue(db: Database, execution: Execution) -> None:
+    """Quota allows it: wait for a runner. Call inside the transaction that counted."""
+    executions.move(db, execution, State.QUEUED)
+
+
+def claim(
+    db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, attempt: int, *, resume: bool
+) -> Execution:
+    """A runner takes what was placed on it; with `resume` it asks again for what it already holds."""
+    with transaction(db):
+        execution = executions.by_uuid(db, execution_uuid)
+        if resume:
+            _check_lease(execution, runner, attempt)
+            return execution
+        if (execution.state, execution.runner_id, execution.attempt) != (State.QUEUED, runner.id, attempt):
+            raise Conflict(f"execution {execution_uuid} is {execution.state}, not yours to claim on attempt {attempt}")
+        columns = {"lease_expires_at": _lease_end()}
+        executions.move(db, execution, State.STARTED, reason=f"claimed by {runner.name}", columns=columns)
+        say(db, logs_dir, execution, f"Started on runner {runner.name}")
+        return executions.by_uuid(db, execution_uuid)
+
+
+def extend(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> LeaseOrders:
+    """A heartbeat: the lease lasts on, and the runner learns what is wanted of it."""
+    with transaction(db):
+        execution = held(db, runner, execution_uuid, attempt)
+        executions.update(db, execution, lease_expires_at=_lease_end())
+        acknowledged = logs.length(db, execution).acknowledged
+    stop = "" if not execution.stop_requested_at else "stop" if execution.stop_count < 2 else "kill"
+    server_us = time.time_ns() // 1000
+    return LeaseOrders(stop=stop, lease_s=LEASE_S, acknowledged=acknowledged, server_us=server_us)
+
+
+def container_started(
+    db: Database,
+    runner: Runner,
+    execution_uuid: str,
+    attempt: int,
+    container_id: str,
+    image_digest: str | None,
+    devices: Sequence[str] = (),
+) -> None:
+    """From here on the execution never goes back to the queue. `devices` are the UUIDs of the GPUs that it got."""
+    with transaction(db):
+        execution = held(db, runner, execution_uuid, attempt)
+        columns = {"container_id": container_id, "image_digest": image_digest, "devices": json.dumps(list(devices))}
+        executions.update(db, execution, **columns)
+
+
+def add_usage(db: Database, runner: Runner, execution_uuid: str, attempt: int, samples: Sequence[usage.Sample]) -> None:
+    """Store what the execution used. The same sample again changes nothing."""
+    now_us = time.time_ns() // 1000
+    with transaction(db):
+        execution = held(db, runner, execution_uuid, attempt)
+        usage.add(db, execution.id, [replace(sample, time_us=min(sample.time_us, now_us)) for sample in samples])
+
+
+def set_detail(db: Database, runner: Runner, execution_uuid: str, attempt: int, status_detail: str) -> None:
+    with transaction(db):
+        execution = held(db, runner, execution_uuid, attempt)
+        executions.update(db, execution, status_detail=status_detail[:1000])
+
+
+def append_log(
+    db: Database, config: Config, runner: Runner, execution_uuid: str, batch: LogBatch, text: bytes
+) -> tuple[int, bool]:
+    """Store a batch of lines with the metadata in it; (acknowledged spool bytes, whether the batch fitted).
+
+    A batch that is already stored fits and changes nothing. One that leaves a gap or overlaps does not fit: the runner
+    sends again from the acknowledged offset.
+    """
+    if (
+        batch.stream not in STREAMS
+        or not 0 <= batch.skipped <= batch.start <= batch.end
+        or (text and not text.endswith(b"\n"))
+    ):
+        raise InvalidInput(f"a log batch of {batch.stream!r} from {batch.start} to {batch.end} is not whole lines")
+    found = list(metadata.find(text)) if batch.stream == "stdout" else []
+    with transaction(db):
+        execution = held(db, runner, execution_uuid, batch.attempt)
+        at = logs.length(db, execution, config.limits.log)
+        have = at.acknowledged[batch.stream]
+        if batch.end <= have or batch.start - batch.skipped != have:
+            return have, batch.end <= have
+        if batch.skipped:
+            say(db, config.logs_dir, execution, _skipped(batch))
+            at = logs.length(db, execution, config.limits.log)
+        segment = logs.append(db, config.logs_dir, execution, at, _not_after_now(batch), text)
+        if segment and found:
+            lines = [(segment.time_us(line), values) for line, values in found]
+            metadata_rows.add(db, execution.id, lines, config.limits.metadata)
+    return batch.end, True
+
+
+def _skipped(batch: LogBatch) -> str:
+    size = formats.size(batch.skipped)
+    return f"{size} of {batch.stream} left out: it came faster than its newest part could be sent ([limits] log)"
+
+
+def preview(
+    db: Database, runner: Runner, execution_uuid: str, attempt: int, stream: str, start: int, text: str
+) -> None:
+    """Show the unfinished line of a stream, which begins at spool byte `start`, until it is stored whole."""
+    if stream not in STREAMS:
+        raise InvalidInput(f"there is no stream {stream!r:.80}")
+    with transaction(db):
+        execution = held(db, runner, execution_uuid, attempt)
+        logs.set_partial(db, execution, stream, start, text)
+
+
+def say(db: Database, logs_dir: Path, execution: Execution, message: str) -> None:
+    """Add a status line of the server's own to the log. Call inside a transaction."""
+    at = logs.length(db, execution)
+    have, now_us = at.acknowledged["status"], time.time_ns() // 1000
+    batch = LogBatch(attempt=execution.attempt, stream="status", start=have, end=have, first_us=now_us, last_us=now_us)
+    logs.append(db, logs_dir, execution, at, batch, message.replace("\n", " ").encode() + b"\n")
+
+
+def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, report: FinalReport) -> None:
+    """The runner says how it ended. The same report again is accepted; any other one after the end is a Conflict."""
+    state, failure_reason = _ending(report)
+    # all of the log is there by now; before the transaction, since a disk may take long
+    execution = executions.by_uuid(db, execution_uuid)
+    logs.sync(logs_dir, execution, logs.length(db, execution))
+    with transaction(db):
+        execution = executions.by_uuid(db, execution_uuid)
+        ended = (execution.state, execution.failure_reason, execution.exit_code)
+        same = ended == (state, failure_reason, report.exit_code)
+        if same and (execution.runner_id, execution.attempt) == (runner.id, report.attempt):
+            return
+        _check_lease(execution, runner, report.attempt)
+        logs.keep_partial(db, logs_dir, execution)  # of a log that could not be stored
+        columns = {"failure_message": report.message, "exit_code": report.exit_code}
+        executions.move(
+            db, execution, state, reason=report.message or "", failure_reason=failure_reason, columns=columns
+        )
+
+
+def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) -> Execution:
+    """Stop what runs or waits. Again: kill it. On a finished execution: nothing."""
+    with transaction(db):
+        execution = executions.by_uuid(db, execution_uuid)
+        again = f"{who} asked again: killing it"
+        said = again if execution.stop_requested_at else f"Stop requested by {who}"
+        return _stop(db, logs_dir, execution, who, said, f"stopped by {who} before it started")
+
+
+def supersede(db: Database, logs_dir: Path, execution: Execution, by: str) -> None:
+    """Something newer takes its place: stop it, unless that was asked for already. Call inside a transaction."""
+    stop(db, logs_dir, execution, by, f"Superseded by {by}")
+
+
+def stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: str) -> None:
+    """Stop what runs or waits, unless that was asked for already; `said` is why. Call inside a transaction."""
+    if execution.stop_requested_at is None:
+        _stop(db, logs_dir, execution, who, said, f"{said[:1].lower()}{said[1:]} before it started")
+
+
+def _stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: str, reason: str) -> Execution:
+    """One whose runner is out of contact is given up: nobody could stop it, and who comes back with it is told to end it."""
+    if execution.state in FINAL:
+        return execution
+    at, count = execution.stop_requested_at or clock.now(), execution.stop_count + 1
+    executions.update(db, execution, stop_requested_at=at, stop_count=count, stopped_by=who)
+    say(db, logs_dir, execution, said)
+    if execution.state in (State.CREATED, State.QUEUED):
+        executions.move(db, execution, State.STOPPED, reason=reason)
+    elif out_of_contact(execution):
+        _recover(db, logs_dir, executions.get(db, execution.id), SILENT_S)
+    return executions.get(db, execution.id)
+
+
+def fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
+    """The server itself ends an execution. Call inside a transaction."""
+    _fail(db, logs_dir, execution, reason, message)
+
+
+def lose(db: Database, logs_dir: Path, execution: Execution, why: str) -> None:
+    """Its runner does not come back, or not with it: the end, or the queue again when no container was started."""
+    with transaction(db):
+        execution = executions.get(db, execution.id)
+        if execution.state is State.STARTED:
+            _give_up(db, logs_dir, execution, why)
+
+
+def take_stock(db: Database, logs_dir: Path, runner: Runner, present: Collection[str]) -> bool:
+    """A runner says which executions it has: those it should have and has not are lost. True when there were any.
+
+    One whose lease still lasts is not: it may have been claimed after the runner had looked.
+    """
+    missing = [e for e in executions.started_on(db, runner.id) if e.uuid not in present and _lease_over(e)]
+    for execution in missing:
+        lose(db, logs_dir, execution, f"Runner {runner.name} came back without it")
+    return bool(missing)
+
+
+def recover(db: Database, logs_dir: Path, runner_silence_s: float) -> None:
+    """Act on leases that ran out: without a container back to the queue, with one wait for its runner.
+
+    The wait lasts `runner_silence_s`; one that is to be stopped or restarted is waited for SILENT_S only.
+    """
+    for execution in executions.in_states(db, State.STARTED):
+        if _lease_over(execution):
+            with transaction(db):  # its runner may have come back in the meantime: look again
+                _recover(db, logs_dir, executions.get(db, execution.id), runner_silence_s)
+
+
+def last_contact(execution: Execution) -> str:
+    """When the runner of a started execution extended its lease."""
+    lease_end = clock.parse(execution.lease_expires_at or execution.created_at)
+    return clock.text(lease_end - timedelta(seconds=LEASE_S))
+
+
+def out_of_contact(execution: Execution) -> bool:
+    """Started, and its runner has said nothing of it for SILENT_S."""
+    return execution.state is State.STARTED and _silence_s(execution) >= SILENT_S
+
+
+def _recover(db: Database, logs_dir: Path, execution: Execution, patience_s: float) -> None:
+    if execution.state is not State.STARTED or not _lease_over(execution):
+        return
+    if execution.stop_requested_at or execution.autorestart:
+        patience_s = min(patience_s, SILENT_S)
+    if execution.container_id is None or _silence_s(execution) >= patience_s:
+        if execution.runner_id is not None:
+            runners.presume_silent(db, execution.runner_id, SILENT_S)  # it would only be placed there again
+        silence = f"{patience_s / 3600:g} hours" if patience_s >= 3600 else f"{patience_s:g} seconds"
+        _give_up(db, logs_dir, execution, f"No contact with its runner for {silence}")
+
+
+def _give_up(db: Database, logs_dir: Path, execution: Execution, why: str) -> None:
+    if execution.container_id is not None:
+        _fail(db, logs_dir, execution, FailureReason.RUNNER_LOST, why)
+    elif execution.stop_requested_at:
+        say(db, logs_dir, execution, "Stopped: its runner went silent before the container started")
+        executions.move(db, execution, State.STOPPED, reason="stopped while its runner was silent")
+    else:
+        _requeue(db, logs_dir, execution)
+
+
+def _fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
+    logs.keep_partial(db, logs_dir, execution)
+    say(db, logs_dir, execution, message)
+    logs.sync(logs_dir, execution, logs.length(db, execution))
+    columns = {"failure_message": message}
+    executions.move(db, execution, State.ERROR, reason=message, failure_reason=reason, columns=columns)
+
+
+def _requeue(db: Database, logs_dir: Path, execution: Execution) -> None:
+    columns = {"runner_id": None, "placed_at": None, "lease_expires_at": None, "started_at": None}
+    executions.move(db, execution, State.QUEUED, reason="its runner went silent before the start", columns=columns)
+    say(db, logs_dir, execution, "Its runner went silent before the container started: waiting for a runner again")
+
+
+def _silence_s(execution: Execution) -> float:
+    """How long ago its runner extended the lease."""
+    return clock.seconds_between(last_contact(execution), clock.now())
+
+
+def _lease_over(execution: Execution) -> bool:
+    return _silence_s(execution) >= LEASE_S
+
+
+def _not_after_now(batch: LogBatch) -> LogBatch:
+    """No line was printed after it arrived, whatever the runner's clock says."""
+    now_us = time.time_ns() // 1000
+    return replace(batch, first_us=min(batch.first_us, now_us), last_us=min(batch.last_us, now_us))
+
+
+def held(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> Execution:
+    """The execution, if `runner` holds its lease. Call inside a transaction."""
+    execution = executions.by_uuid(db, execution_uuid)
+    _check_lease(execution, runner, attempt)
+    return execution
+
+
+def _check_lease(execution: Execution, runner: Runner, attempt: int) -> None:
+    if (execution.state, execution.runner_id, execution.attempt) != (State.STARTED, runner.id, attempt):
+        raise Conflict(f"runner {runner.name} holds no lease of execution {execution.uuid} on attempt {attempt}")
+
+
+def _ending(report: FinalReport) -> tuple[State, FailureReason | None]:
+    try:
+        state = State(report.state)
+        failure_reason = FailureReason(report.failure_reason) if report.failure_reason else None
+    except ValueError as error:
+        raise InvalidInput(f"final report: {error}") from None
+    if state not in FINAL or (state is State.ERROR) != (failure_reason is not None):
+        raise InvalidInput(f"final report: {report.state} with failure reason {report.failure_reason}")
+    return state, failure_reason
+
+
+def _lease_end() -> str:
+    return clock.text(datetime.now(UTC) + timedelta(seconds=LEASE_S))

@@ -1,0 +1,139 @@
+"""Takes in the output files of executions, as a runner sends them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import datum
+from core.config import LimitsConfig
+from core.errors import Conflict, InvalidInput
+from core.model import Datum, Execution, Runner
+from web.services.executions import lifecycle
+from web.store import data
+from web.store.db import Database, transaction
+
+HOLE_BYTES = 64 * 1024
+ZEROS = bytes(HOLE_BYTES)
+INCOMING = ".incoming"  # below the outputs directory: files that are being received
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """Which file of which execution, and its size in bytes.
+
+    `uuid` is the runner's choice, so that it may send the same file again.
+    """
+
+    execution: str
+    attempt: int
+    uuid: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """A file that has come in completely and lies at a path of its own."""
+
+    path: Path
+    sha256: str
+    sha1: str
+    md5: str
+
+
+def check_name(name: str) -> str:
+    """Raises InvalidInput."""
+    if problem := datum.name_problem(name):
+        raise InvalidInput(f"output {name[:100]!r} cannot be stored: {problem}")
+    return name
+
+
+def store(
+    db: Database, outputs_dir: Path, limits: LimitsConfig, runner: Runner, upload: Upload, chunks: Iterable[bytes]
+) -> Datum:
+    """Keep one file; `chunks` are `upload.size` bytes together.
+
+    The same upload again changes nothing; the same uuid with other content is a Conflict.
+    """
+    check_name(upload.name)
+    with transaction(db):
+        execution = lifecycle.held(db, runner, upload.execution, upload.attempt)
+        _check_room(db, limits, execution, upload)
+    received = _receive(outputs_dir / INCOMING, upload.uuid, chunks)
+    try:
+        with transaction(db):
+            execution = lifecycle.held(db, runner, upload.execution, upload.attempt)
+            return _keep(db, outputs_dir, limits, execution, upload, received)
+    finally:
+        received.path.unlink(missing_ok=True)
+
+
+def clear_incoming(outputs_dir: Path) -> None:
+    """Remove what a killed server was receiving: its runners send it again."""
+    for path in (outputs_dir / INCOMING).glob("*"):
+        path.unlink(missing_ok=True)
+
+
+def _receive(incoming: Path, uuid: str, chunks: Iterable[bytes]) -> Received:
+    incoming.mkdir(mode=0o700, exist_ok=True)
+    hashes = hashlib.sha256(), hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
+    descriptor, path = tempfile.mkstemp(prefix=f"{uuid}.", dir=incoming)  # a request that hangs has its own file
+    try:
+        with open(descriptor, "wb", buffering=0) as file:
+            for chunk in chunks:
+                _write(file.fileno(), chunk)
+                for each in hashes:
+                    each.update(chunk)
+            os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR))
+            os.fsync(descriptor)
+    except BaseException:
+        Path(path).unlink(missing_ok=True)
+        raise
+    sha256, sha1, md5 = (each.hexdigest() for each in hashes)
+    return Received(path=Path(path), sha256=sha256, sha1=sha1, md5=md5)
+
+
+def _write(descriptor: int, chunk: bytes) -> None:
+    """Write blocks; those of zeros become holes, so that a sparse file takes no more disk here than in its container."""
+    for start in range(0, len(chunk), HOLE_BYTES):
+        block = chunk[start : start + HOLE_BYTES]
+        if block == ZEROS[: len(block)]:
+            os.lseek(descriptor, len(block), os.SEEK_CUR)
+            continue
+        view = memoryview(block)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+
+def _keep(
+    db: Database, outputs_dir: Path, limits: LimitsConfig, execution: Execution, upload: Upload, received: Received
+) -> Datum:
+    known = data.known(db, upload.uuid)
+    if known is not None:
+        if (known.execution_id, known.name, known.sha256) != (execution.id, upload.name, received.sha256):
+            raise Conflict(f"datum {upload.uuid} is stored already, with another name or content")
+        return known
+    _check_room(db, limits, execution, upload)
+    target = data.path(outputs_dir, upload.uuid)
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    received.path.rename(target)
+    return data.add(
+        db, execution, datum_uuid=upload.uuid, name=upload.name, size=upload.size,
+        sha256=received.sha256, sha1=received.sha1, md5=received.md5,
+    )  # fmt: skip
+
+
+def _check_room(db: Database, limits: LimitsConfig, execution: Execution, upload: Upload) -> None:
+    """Raise InvalidInput when the execution may not have this file too. One that is stored already fits."""
+    if data.known(db, upload.uuid) is not None:
+        return
+    count, size = data.totals(db, execution.id)
+    if count >= limits.output_count:
+        raise InvalidInput(f"the limit of {limits.output_count} output files (output_count) is reached")
+    if size + upload.size > limits.output_bytes:
+        raise InvalidInput(f"the limit of {limits.output_bytes} bytes of outputs (output_bytes) is reached")

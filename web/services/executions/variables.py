@@ -1,0 +1,101 @@
+"""A project's environment variables and secrets: kept encrypted, shown without secret values, handed out at the claim."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from core import secrets
+from core.errors import InvalidInput, NotFound
+from core.model import Execution, Project
+from web.config.steps.variables import VALUE_BYTES, is_reserved, not_text
+from web.services.vault import Vault
+from web.store import commits, variables
+from web.store.db import Database, transaction
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # the characters that `vh` takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """A variable as people may see it: a secret one has no `value`. `note` says what is special about it, mostly ""."""
+
+    name: str
+    value: str | None
+    is_secret: bool
+    changed_at: str
+    note: str
+
+
+def listing(db: Database, vault: Vault, project: Project) -> list[Variable]:
+    """By name."""
+    found = []
+    for stored in variables.of_project(db, project.id):
+        value = vault.decrypt(stored.value).decode()
+        found.append(
+            Variable(
+                name=stored.name,
+                value=None if stored.is_secret else value,
+                is_secret=stored.is_secret,
+                changed_at=stored.changed_at,
+                note=_note(value) if stored.is_secret else "",
+            )
+        )
+    return found
+
+
+def set_one(db: Database, vault: Vault, project: Project, name: str, value: str, *, is_secret: bool) -> str:
+    """Add or replace a variable; returns a sentence when it is a secret that logs will show, else "".
+
+    Raises InvalidInput, in words that do not have the value.
+    """
+    _check(name, value)
+    encrypted = vault.encrypt(value.encode())
+    with transaction(db):
+        variables.set_one(db, project.id, name, encrypted, is_secret=is_secret)
+    return _note(value) if is_secret else ""
+
+
+def remove(db: Database, project: Project, name: str) -> None:
+    with transaction(db):
+        found = variables.remove(db, project.id, name)
+    if not found:
+        raise NotFound(f"project {project.name} has no variable {name[:80]!r}")
+
+
+def of_execution(db: Database, vault: Vault, execution: Execution) -> tuple[dict[str, str], list[str]]:
+    """All variables of an execution, and the names of those that are secret.
+
+    The project's come first; what the step or who started it sets replaces them, and is no secret then.
+    """
+    own, trusted = execution.environment_variables, _trusted(db, execution)
+    stored = [
+        variable
+        for variable in variables.of_project(db, execution.project_id)
+        if variable.name not in own and (trusted or not variable.is_secret)
+    ]
+    values = {variable.name: vault.decrypt(variable.value).decode() for variable in stored}
+    return values | dict(own), [variable.name for variable in stored if variable.is_secret]
+
+
+def _trusted(db: Database, execution: Execution) -> bool:
+    """Whether an execution gets the project's secrets: by its commit, whoever started it and however often."""
+    return commits.is_trusted(db, execution.commit_id)
+
+
+def _check(name: str, value: str) -> None:
+    if not NAME.fullmatch(name):
+        raise InvalidInput(f"{name[:80]!r} cannot name a variable: use 1 to 64 letters, digits, '_' and '-'")
+    if is_reserved(name):
+        raise InvalidInput(f"{name} cannot be set: the runner sets it itself or refuses it; choose another name")
+    if reason := not_text(value):
+        raise InvalidInput(f"{name} cannot be set: {reason}")
+    if len(value.encode()) > VALUE_BYTES:
+        raise InvalidInput(f"{name} cannot be set: the value is larger than {VALUE_BYTES:,} bytes; use an input file")
+
+
+def _note(value: str) -> str:
+    if secrets.is_masked(value):
+        return ""
+    parts = "it" if len(value.strip().splitlines()) < 2 else "a line of it"
+    return f"Logs show {parts}: what is shorter than {secrets.MIN_CHARACTERS} characters is not masked"

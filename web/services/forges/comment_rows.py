@@ -1,0 +1,192 @@
+"""The rows of the comment on a pull request: what ran of its newest commit, beside what it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from core.errors import InvalidInput, NotFound
+from core.groups import Pipeline, PipelineNode, Task
+from core.model import Commit, Execution, Target, TargetKind
+from core.states import State
+from web.config.steps.resolve import resolve
+from web.services.forges import summary
+from web.services.forges.summary import Search
+from web.services.pipelines import progress
+from web.services.presentation import headline
+from web.services.presentation.comment_text import Run, Source, code
+from web.services.presentation.execution_status import FAILURES
+from web.store import comments, executions, metadata, pipelines, tasks
+from web.store.db import Database
+from web.store.statuses import Counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """Where rows are looked up: `branch` is what they are compared with, `page` the address of the project's page.
+
+    `base_config` is the newest configuration of that branch, None when it is not known.
+    """
+
+    db: Database
+    repository_id: int
+    branch: str
+    commit: Commit
+    page: str
+    base_config: Any = None
+
+
+def of_commit(base: Base, found: Counted, most: int) -> list[Run]:
+    """The first rows: steps, then tasks, then pipelines."""
+    made: list[Callable[[], Run]] = [
+        *(partial(_of_execution, base, execution) for execution in found.executions),
+        *(partial(_of_task, base, task) for task in found.tasks),
+        *(partial(_of_pipeline, base, pipeline) for pipeline in found.pipelines),
+    ]
+    return [make() for make in made[:most]]
+
+
+def _of_execution(base: Base, execution: Execution) -> Run:
+    return Run(
+        label=execution.step,
+        number=f"#{execution.counter}",
+        url=_page(base, execution),
+        state=execution.state,
+        why=FAILURES[execution.failure_reason].lower() if execution.failure_reason else "",
+        parameters=_changed_parameters(base, execution),
+        before=_changed_defaults(base, execution),
+        latest=metadata.latest(base.db, execution.id),
+        base=_latest(base, _of_step(base, execution), execution),
+        took=_took(execution),
+    )
+
+
+def _of_task(base: Base, task: Task) -> Run:
+    """Parameters and metrics are those of its best execution. That is compared with the best one of the base branch."""
+    target = Target(kind=TargetKind.TASK, name=task.name)
+    search = summary.search(base.db, task)
+    best = _best(base, search)
+    other = comments.newest_complete(base.db, base.repository_id, base.branch, target)
+    before = _best(base, summary.search(base.db, tasks.get(base.db, other))) if other else None
+    return Run(
+        label=target.label,
+        number=f"{target.kind.sign}{task.counter}",
+        url=f"{base.page}/tasks/{task.counter}/",
+        state=task.state,
+        why=_task_state(task, search),
+        parameters=_changed_parameters(base, best) if best else {},
+        before=_changed_defaults(base, best) if best else {},
+        latest=metadata.latest(base.db, best.id) if best else {},
+        base=_latest(base, before or _of_step(base, best), best),
+        took=_took(task),
+        source=Source(node="", number=f"#{best.counter}", url=_page(base, best)) if best else None,
+    )
+
+
+def _of_pipeline(base: Base, pipeline: Pipeline) -> Run:
+    """Metrics are those of the last node that has some. That is compared with the same node on the base branch."""
+    target = Target(kind=TargetKind.PIPELINE, name=pipeline.name)
+    nodes = pipelines.nodes(base.db, pipeline.id)
+    ran = _runs(base, nodes)
+    latest = metadata.latest_of(base.db, [execution.id for execution in ran.values()])
+    measured = [node for node, execution in ran.items() if headline.choose(latest.get(execution.id, {})) is not None]
+    name = measured[-1] if measured else ""
+    last = ran.get(name)
+    other = comments.newest_complete(base.db, base.repository_id, base.branch, target)
+    before = _runs(base, pipelines.nodes(base.db, other)).get(name) if other and last else None
+    return Run(
+        label=target.label,
+        number=f"{target.kind.sign}{pipeline.counter}",
+        url=f"{base.page}/pipelines/{pipeline.counter}/",
+        state=pipeline.state,
+        why=_pipeline_state(pipeline, progress.of_nodes(nodes)),
+        parameters=pipeline.parameters,
+        latest=latest[last.id] if last else {},
+        base=_latest(base, before or _of_step(base, last), last),
+        took=_took(pipeline),
+        source=Source(node=name, number=f"#{last.counter}", url=_page(base, last)) if last else None,
+    )
+
+
+def _task_state(task: Task, search: Search) -> str:
+    if task.state is State.STARTED:
+        return headline.done(search.ended, task.planned)
+    if search.failed:
+        return f"{search.failed} of {search.ended} failed"
+    return code(task.message) if task.state is State.ERROR and task.message else ""
+
+
+def _pipeline_state(pipeline: Pipeline, found: progress.Progress) -> str:
+    if found.waiting:
+        return f"waits for approval of {', '.join(map(code, found.waiting))}"
+    if pipeline.state is State.STARTED:
+        return headline.done(found.done, found.nodes, "nodes ")
+    if found.failed:
+        return f"{code(found.failed)} failed"
+    return code(pipeline.message) if pipeline.state is State.ERROR and pipeline.message else ""
+
+
+def _runs(base: Base, nodes: Sequence[PipelineNode]) -> dict[str, Execution]:
+    """By node, the one that began last at the end: its newest execution, or the best one of its newest task."""
+    ids = [node.id for node in nodes]
+    found = {execution.pipeline_node_id: execution for execution in pipelines.newest_executions(base.db, ids)}
+    for task in pipelines.newest_tasks(base.db, ids):
+        if best := _best(base, summary.search(base.db, task)):
+            found[task.pipeline_node_id] = best
+    begun = sorted(nodes, key=lambda node: (node.started_at or "", node.position))
+    return {node.name: found[node.id] for node in begun if node.id in found}
+
+
+def _best(base: Base, search: Search) -> Execution | None:
+    return executions.get(base.db, search.best.execution_id) if search.best else None
+
+
+def _of_step(base: Base, execution: Execution | None) -> Execution | None:
+    """The newest completed one of the same step on the base branch."""
+    if execution is None:
+        return None
+    found = comments.newest_complete(base.db, base.repository_id, base.branch, Target(name=execution.step))
+    return executions.get(base.db, found) if found else None
+
+
+def _latest(base: Base, before: Execution | None, execution: Execution | None) -> dict[str, Any]:
+    """What an execution is compared with, unless that is itself."""
+    if before is None or execution is None or before.id == execution.id:
+        return {}
+    return metadata.latest(base.db, before.id)
+
+
+def _page(base: Base, execution: Execution) -> str:
+    return f"{base.page}/executions/{execution.counter}/"
+
+
+def _took(ran: Execution | Task | Pipeline) -> str:
+    return headline.duration(ran) if ran.ended_at else ""
+
+
+def _changed_parameters(base: Base, execution: Execution) -> Mapping[str, object]:
+    """Those that differ from what the step runs with by itself, here or on the base branch."""
+    defaults, changed = _defaults(base.commit.config, execution.step), _changed_defaults(base, execution)
+    return {
+        name: value
+        for name, value in execution.parameters.items()
+        if name not in defaults or defaults[name] != value or name in changed
+    }
+
+
+def _changed_defaults(base: Base, execution: Execution) -> Mapping[str, object]:
+    """The base branch's own values of those parameters that have others there."""
+    before = _defaults(base.base_config, execution.step)
+    return {
+        name: before[name] for name, value in execution.parameters.items() if name in before and before[name] != value
+    }
+
+
+def _defaults(config: Any, step: str) -> Mapping[str, object]:
+    """The values that a step runs with by itself; none of one that cannot: it has other values anyway."""
+    try:
+        return resolve(config, step).parameters if config else {}
+    except (InvalidInput, NotFound):
+        return {}

@@ -1,0 +1,124 @@
+"""The one comment on a pull request: made, found again, and edited when its text differs."""
+
+from __future__ import annotations
+
+import hashlib
+
+from core.config import Config
+from core.model import Project, Repository
+from hooks.apis.base import MAX_PAGES, Answer, Comment
+from hooks.apis.client import Client, Later, Outcome, Refused
+from web.services.forges import comment_rows, enqueue, statuses
+from web.services.forges.comment_rows import Base
+from web.services.forges.statuses import Progress
+from web.services.presentation import comment_text
+from web.services.repositories.credentials import Access
+from web.services.vault import Vault
+from web.store import comments, commits, projects
+from web.store import statuses as stored
+from web.store.comments import Commented
+from web.store.db import Database, transaction
+from web.store.outbox import Line
+from web.store.statuses import Counted
+
+FORBIDDEN = 403  # of a token that may tell statuses all the same
+GONE = (404, 410)
+MARKER_CHARS = 32
+
+
+def tell(
+    db: Database, config: Config, vault: Vault, client: Client, access: Access, repository: Repository, line: Line
+) -> Progress:
+    """Make the comment of a pull request say what it should, with as few calls as that takes."""
+    pull = comments.wanted(db, repository.id, int(line.subject))
+    if pull is None:
+        return Progress()
+    marker = comment_text.hidden(vault.derived(f"comment {repository.id} {pull.number}").hex()[:MARKER_CHARS])
+    body = _body(db, config, repository, pull, marker)
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    if not body or (pull.comment_id and pull.comment_sha256 == digest):
+        return Progress()
+    outcome = _put(client, access, pull, body, marker)
+    if isinstance(outcome, Later):
+        return Progress(later=outcome)
+    if isinstance(outcome, Refused):
+        stop = statuses.stop_reason(outcome)
+        return Progress(stop=stop) if stop and outcome.status != FORBIDDEN else Progress(problem=outcome.reason)
+    with transaction(db):
+        comments.record(db, pull.id, outcome.id, digest)
+    return Progress()
+
+
+def set_comments(db: Database, project: Project, wanted: bool) -> None:
+    """Whether pull requests get a comment; those of the last day get theirs now. What was commented stays."""
+    with transaction(db):
+        comments.set_wanted(db, project.id, wanted)
+    for repository in projects.repositories(db, project.id):
+        enqueue.mark_recent(db, repository.id)
+
+
+def _put(client: Client, access: Access, pull: Commented, body: str, marker: str) -> Comment | Later | Refused:
+    """Edit the comment that there is, or make one. One that was deleted is made anew."""
+    found: Comment | Later | Refused | None = Comment(id=pull.comment_id, body="") if pull.comment_id else None
+    if found is None:
+        found = _find(client, access, pull, marker)  # the last one may have been made by a worker that was killed
+    if isinstance(found, Later | Refused) or (found is not None and found.body == body):
+        return found
+    if found is not None:
+        edited = _comment(
+            access, client.send(access.api.edit_comment(access.name, pull.number, found.id, body)), found.id
+        )
+        if not (isinstance(edited, Refused) and edited.status in GONE):
+            return edited
+    return _comment(access, client.send(access.api.create_comment(access.name, pull.number, body)))
+
+
+def _find(client: Client, access: Access, pull: Commented, marker: str) -> Comment | Later | Refused | None:
+    """The oldest comment with our marker: nobody knew it before that one was there."""
+    seen: set[str] = set()
+    for page in range(1, MAX_PAGES + 1):
+        outcome = client.send(access.api.comments(access.name, pull.number, page))
+        if not isinstance(outcome, Answer):
+            return outcome
+        found = [comment for comment in access.api.comments_of(outcome.json) if comment.id not in seen]
+        if ours := next((comment for comment in found if marker in comment.body), None):
+            return ours
+        if not found:
+            return None
+        seen |= {comment.id for comment in found}
+    return None
+
+
+def _comment(access: Access, outcome: Outcome, known_id: str = "") -> Comment | Later | Refused:
+    if not isinstance(outcome, Answer):
+        return outcome
+    comment = access.api.comment_of(outcome.json)
+    return comment if comment.id else Comment(id=known_id, body=comment.body)
+
+
+def _body(db: Database, config: Config, repository: Repository, pull: Commented, marker: str) -> str:
+    """The text; "" as long as there is nothing to say."""
+    commit = commits.known(db, repository.project_id, pull.sha)
+    found = stored.counted(db, repository.id, commit.id) if commit else Counted()
+    problem = statuses.problem_of(db, repository, commit) if commit else ""
+    if commit is None or not (found.states or problem or pull.comment_id):
+        return ""
+    project = projects.get(db, repository.project_id)
+    base_commit = comments.base_commit(db, repository.id, pull.base_branch)
+    base = Base(
+        db=db,
+        repository_id=repository.id,
+        branch=pull.base_branch,
+        commit=commit,
+        page=f"{config.server.url.rstrip('/')}/p/{project.name}",
+        base_config=commits.get(db, base_commit).config if base_commit else None,
+    )
+    return comment_text.text(
+        sha=commit.identifier,
+        url=f"{base.page}/commits/{commit.identifier}/",
+        base_branch=pull.base_branch,
+        states=found.states,
+        runs=comment_rows.of_commit(base, found, comment_text.ROWS),
+        marker=marker,
+        problem=problem,
+    )

@@ -1,0 +1,157 @@
+"""Tells forges what became of commits and pull requests. May be killed anywhere: what is due is compared once more.
+
+1. Whoever changes something marks a line; state changes are followed by a cursor, which moves with the marks.
+2. A line that is due is worked off: what the forge should show is computed from the database and compared with what it
+   was told; the difference is sent, one call after the other, so no older state follows on a newer one.
+3. What cannot be told now is tried again with growing pauses for a day; then it is given up and shown in the settings.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+
+from core import clock
+from core.config import Config
+from core.errors import PushmillError
+from core.model import Repository
+from hooks.apis.client import Client, Later
+from web.services.forges import comments, enqueue, statuses
+from web.services.forges.statuses import Progress
+from web.services.repositories import credentials
+from web.services.repositories.credentials import Access
+from web.services.repositories.keyed_threads import Threads
+from web.services.vault import Vault
+from web.store import forge_access as stored_access
+from web.store import outbox, projects
+from web.store import statuses as stored
+from web.store.db import Database, connect, transaction
+from web.store.outbox import Kind, Line
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 2.0
+LONGEST_PAUSE_S = 600.0
+REPOSITORY_PAUSE_S = 60.0  # at most, after a failure that need not concern other lines
+GIVEN_UP_S = 24 * 3600.0
+THREADS = 32  # forges that are told something at once; one that hangs keeps its thread for a while
+
+
+class Teller:
+    """Works off what is due, each repository in a thread of its own: a slow forge holds up its own repositories alone."""
+
+    def __init__(self, config: Config, vault: Vault) -> None:
+        self._config, self._vault = config, vault
+        self._threads = Threads(THREADS)
+        self._over = threading.Event()
+        self._compared = False
+
+    def tick(self, db: Database) -> None:
+        """Mark what changed and start working off what is due. Waits for no forge."""
+        if not self._compared:  # whoever worked here before may have been killed
+            enqueue.mark_recent(db)
+            self._compared = True
+        enqueue.follow(db)
+        due = outbox.repositories_due(db)
+        if due and not self._config.server.url:
+            outbox.drop_due(db)  # there is no address that a status could lead to
+            return
+        for repository_id in due:
+            self._threads.start(repository_id, self._work)
+
+    def close(self) -> None:
+        """Wait for the calls that are on their way."""
+        self._over.set()
+        self._threads.join()
+
+    def _work(self, repository_id: int) -> None:
+        db = connect(self._config.database)
+        try:
+            work_off(db, self._config, self._vault, repository_id, self._over.is_set)
+        except Exception:
+            logger.exception("repository=%d: what its forge must be told is tried again", repository_id)
+        finally:
+            db.close()
+
+
+def try_again(db: Database, repository: Repository) -> None:
+    """Somebody says that it is mended: ask the forge again, and for what it refused or was not told as well."""
+    if not repository.has_token:
+        return
+    with transaction(db):
+        stored_access.resume(db, repository.id)
+        for line in outbox.troubled(db, repository.id):
+            outbox.restart(db, line)
+        for told in stored.refused(db, repository.id):
+            stored.forget(db, repository.id, told.sha, told.context)
+            outbox.mark(db, repository.id, Kind.STATUS, told.sha, at_once=True)
+    enqueue.mark_recent(db, repository.id)
+
+
+def work_off(db: Database, config: Config, vault: Vault, repository_id: int, over: Callable[[], bool]) -> None:
+    """Tell a repository's forge all that is due, until it must be left alone for a while."""
+    repository = projects.repository(db, repository_id)
+    try:
+        access = credentials.of(db, vault, repository)
+        if access is None or not access.url:
+            raise PushmillError(
+                "it is not known where its forge's API is: `pushmill project set-token --api-url` says it"
+            )
+        with access.client() as client:
+            while not over() and (line := outbox.next_due(db, repository_id)):
+                progress = _progress(db, config, vault, client, access, repository, line)
+                if not _settle(db, access, line, progress):
+                    return
+    except PushmillError as error:
+        stored_access.stop(db, repository_id, stored_access.token(db, repository_id) or b"", str(error))
+
+
+def _progress(
+    db: Database,
+    config: Config,
+    vault: Vault,
+    client: Client,
+    access: Access,
+    repository: Repository,
+    line: Line,
+) -> Progress:
+    """Tell the forge of one line. Raises PushmillError when no line of the repository can be told."""
+    try:
+        if line.kind is Kind.COMMENT:
+            return comments.tell(db, config, vault, client, access, repository, line)
+        return statuses.tell(db, config, client, access, repository, line)
+    except PushmillError:
+        raise
+    except Exception as error:
+        logger.exception("repository=%d %s=%s cannot be told", repository.id, line.kind, line.subject)
+        return Progress(later=Later(reason=f"internal error, see the worker's log: {type(error).__name__}"))
+
+
+def _settle(db: Database, access: Access, line: Line, progress: Progress) -> bool:
+    """Record how far it came; False when the forge must be left alone."""
+    with transaction(db):
+        if progress.stop:
+            logger.warning("repository=%d: its forge is told nothing any more: %s", line.repository_id, progress.stop)
+            stored_access.stop(db, line.repository_id, access.stored, progress.stop)
+        elif progress.later is not None:
+            _postpone(db, line, progress.later, progress.pipeline)
+        else:
+            outbox.settle(db, line, problem=progress.problem, pipeline=progress.pipeline)
+            return True
+    return False
+
+
+def _postpone(db: Database, line: Line, later: Later, pipeline: str) -> None:
+    """The line waits longer each time, its repository a little; both as long as the forge says if it does."""
+    wait_s = later.wait_s
+    if wait_s is None:
+        wait_s = min(FIRST_PAUSE_S * 2 ** min(line.attempts, 20), LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)  # noqa: S311
+    until = outbox.after(wait_s if later.wait_s is not None else min(wait_s, REPOSITORY_PAUSE_S))
+    stored_access.pause(db, line.repository_id, until)
+    if clock.seconds_between(line.since or clock.now(), clock.now()) >= GIVEN_UP_S:
+        outbox.give_up(db, line, f"given up after a day: {later.reason}")
+        logger.warning("repository=%d %s=%s given up: %s", line.repository_id, line.kind, line.subject, later.reason)
+    else:
+        outbox.postpone(db, line, wait_s, later.reason, pipeline)

@@ -1,0 +1,218 @@
+"""What a forge should show of a commit, and telling it the difference to what it was told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from core.config import Config
+from core.model import Commit, PushResult, Repository, TargetKind
+from hooks import statuses as rules
+from hooks.apis.base import URL_CHARS, Answer, Api, CommitStatus, Verdict
+from hooks.apis.client import Client, Later, Outcome, Refused
+from web.services.forges import summary
+from web.services.forges.summary import Shown
+from web.services.repositories.credentials import Access
+from web.services.triggers.rules import runnable
+from web.store import approvals, commits, projects, statuses
+from web.store.db import Database, transaction
+from web.store.outbox import Line
+from web.store.statuses import Occasion, Told
+
+NOT_APPROVED = "not approved: its pull request was closed or has a newer commit"
+NAMED = 5  # targets in the description of all of them together
+BAD: Mapping[str, tuple[Verdict, ...]] = {"failed": (Verdict.ERROR, Verdict.FAILURE), "stopped": (Verdict.STOPPED,)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """One status of a commit, as it should be shown."""
+
+    context: str
+    state: Verdict
+    description: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far telling a forge of one line came. `pipeline` is what GitLab's statuses of the commit hang on.
+
+    `later` is why it must be tried again; `stop` why this token is of no use any more; `problem` what the forge will not
+    have of this line.
+    """
+
+    pipeline: str = ""
+    later: Later | None = None
+    stop: str = ""
+    problem: str = ""
+
+
+def tell(db: Database, config: Config, client: Client, access: Access, repository: Repository, line: Line) -> Progress:
+    """Post what the forge lacks of a commit, one call after the other, and record each answer before the next call."""
+    commit = commits.known(db, repository.project_id, line.subject)
+    if commit is None:
+        return Progress()
+    ref, pipeline = ref_of(db, repository, commit), line.pipeline
+    told = statuses.told(db, repository.id, commit.identifier)
+    for wanted in of_commit(db, config, repository, commit):
+        if not _lacks(access.api, wanted, told.get(wanted.context)):
+            continue
+        outcome, pipeline = _post(client, access, commit, wanted, ref, pipeline)
+        if isinstance(outcome, Later):
+            return Progress(pipeline=pipeline, later=outcome)
+        if stop := stop_reason(outcome):
+            return Progress(pipeline=pipeline, stop=stop)
+        _record(db, access.api, repository, commit, wanted, outcome)
+    return Progress(pipeline=pipeline)
+
+
+def stop_reason(outcome: Answer | Refused) -> str:
+    """Why no call to this forge can succeed any more; "" when others may."""
+    if isinstance(outcome, Answer):
+        return ""
+    if outcome.status in (401, 403):
+        return f"the token is refused: {outcome.reason}"
+    if outcome.status < 400:  # it cannot be called at all, or says that the repository is elsewhere
+        return f"there is no such repository: {outcome.reason}" if outcome.status else outcome.reason
+    return ""
+
+
+def of_commit(db: Database, config: Config, repository: Repository, commit: Commit) -> list[Wanted]:
+    """Every status of a commit, that of all together last; none for one that was skipped on purpose."""
+    project = projects.get(db, repository.project_id)
+    page = f"{config.server.url.rstrip('/')}/p/{project.name}"
+    found = summary.of_commit(db, repository.id, commit.id)
+    rollup = _overall(commit, found, statuses.occasions(db, repository.id, commit.id))
+    if rollup is None:
+        return []
+    state, description = rollup
+    prefix = repository.status_context
+    contexts = rules.contexts([*runnable.declared(commit.config), *(one.target for one in found)], prefix)
+    return [
+        *(
+            Wanted(
+                context=contexts[one.target],
+                state=one.state,
+                description=one.line,
+                url=f"{page}/{one.page}"[:URL_CHARS],
+            )
+            for one in found
+        ),
+        Wanted(
+            context=prefix,
+            state=state,
+            description=description,
+            url=f"{page}/commits/{commit.identifier}/"[:URL_CHARS],
+        ),
+    ]
+
+
+def ref_of(db: Database, repository: Repository, commit: Commit) -> str:
+    """The branch or tag that brought the commit first: it must stay the same, or GitLab makes another pipeline."""
+    occasions = statuses.occasions(db, repository.id, commit.id)
+    return (occasions[0].ref if occasions else commit.ref)[:URL_CHARS]
+
+
+def problem_of(db: Database, repository: Repository, commit: Commit) -> str:
+    """Why a commit is an error whatever becomes of what runs of it; "" when it is none."""
+    rollup = _overall(commit, [], statuses.occasions(db, repository.id, commit.id))
+    return rollup[1] if rollup and rollup[0] is Verdict.ERROR else ""
+
+
+def _overall(commit: Commit, found: Sequence[Shown], occasions: Sequence[Occasion]) -> tuple[Verdict, str] | None:
+    """Of all of a commit together: what was asked for and is not there makes an error of it, whatever else runs."""
+    rollup = _of_all(found) if found else _of_none(commit, occasions)
+    problems = list(dict.fromkeys(problem for occasion in occasions for problem in occasion.problems))
+    if rollup is None or not problems:
+        return rollup
+    more = f" and {len(problems) - 1} more" if problems[1:] else ""
+    return Verdict.ERROR, f"{problems[0]}{more}"
+
+
+def _of_all(found: Sequence[Shown]) -> tuple[Verdict, str]:
+    """While nothing has failed and something runs, the words stay the same, so that a commit of many steps has few posts."""
+    state, all_of_them = rules.worst(one.state for one in found), _counted(found)
+    if state is Verdict.SUCCESS:
+        return state, f"{all_of_them} complete"
+    if state in (Verdict.WAITING, Verdict.RUNNING):
+        return state, f"{all_of_them} to run" if state is Verdict.WAITING else f"running {all_of_them}"
+    said = [f"{what}: {_named(labels)}" for what, which in BAD.items() if (labels := _labels(found, which))]
+    return state, "; ".join(said)
+
+
+def _of_none(commit: Commit, occasions: Sequence[Occasion]) -> tuple[Verdict, str] | None:
+    """What is shown of a commit of which nothing runs. That of a stranger waits, whatever it has."""
+    shown = [occasion for occasion in occasions if occasion.result is not PushResult.SKIPPED]
+    if not shown:
+        return None
+    if all(occasion.result is PushResult.WAITING for occasion in shown):
+        if all(occasion.closed for occasion in shown):
+            return Verdict.STOPPED, NOT_APPROVED
+        return Verdict.WAITING, approvals.WAITS
+    if commit.config_state == "broken":
+        return Verdict.ERROR, f"{commit.yaml_path} is broken: {' '.join(commit.problems[:1])}"
+    if deleted := [occasion for occasion in shown if occasion.result is PushResult.DELETED]:
+        return Verdict.ERROR, deleted[0].outcome
+    if commit.config_state == "missing":
+        return Verdict.SUCCESS, f"nothing to run: there is no {commit.yaml_path}"
+    return Verdict.SUCCESS, "nothing to run"
+
+
+def _counted(found: Sequence[Shown]) -> str:
+    """Such as "2 steps and 1 pipeline"."""
+    counts = Counter(one.target.kind for one in found)
+    said = [f"{counts[kind]} {kind}{'' if counts[kind] == 1 else 's'}" for kind in TargetKind if counts[kind]]
+    return " and ".join([", ".join(said[:-1]), said[-1]] if said[1:] else said)
+
+
+def _labels(found: Sequence[Shown], states: Collection[Verdict]) -> list[str]:
+    return [one.target.label for one in found if one.state in states]
+
+
+def _named(labels: Sequence[str]) -> str:
+    more = len(labels) - NAMED
+    return ", ".join(labels[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _lacks(api: Api, wanted: Wanted, told: Told | None) -> bool:
+    """Whether the forge must be sent this. What it would not have it is not sent again."""
+    if told is None:
+        return True
+    text = rules.clamp(wanted.description, api.DESCRIPTION_CHARS)
+    if (told.state, told.description, told.url) == (wanted.state, text, wanted.url):
+        return False
+    return api.takes(None if told.problem else told.state, wanted.state)
+
+
+def _post(
+    client: Client, access: Access, commit: Commit, wanted: Wanted, ref: str, pipeline: str
+) -> tuple[Outcome, str]:
+    """The outcome, and the pipeline for the statuses to come. A pipeline that was deleted is not named again."""
+    for named in dict.fromkeys((pipeline, "")):
+        status = CommitStatus(
+            context=wanted.context,
+            state=wanted.state,
+            description=rules.clamp(wanted.description, access.api.DESCRIPTION_CHARS),
+            url=wanted.url,
+            ref=ref,
+            pipeline=named,
+        )
+        outcome = client.send(access.api.post_status(access.name, commit.identifier, status))
+        if not (named and isinstance(outcome, Refused) and outcome.status == 404):
+            break
+    return outcome, access.api.pipeline(outcome.json) or named if isinstance(outcome, Answer) else named
+
+
+def _record(
+    db: Database, api: Api, repository: Repository, commit: Commit, wanted: Wanted, outcome: Answer | Refused
+) -> None:
+    problem = ""
+    if isinstance(outcome, Refused) and not api.shows_already(outcome.status, outcome.reason, wanted.state):
+        problem = outcome.reason
+    text = rules.clamp(wanted.description, api.DESCRIPTION_CHARS)
+    with transaction(db):
+        statuses.record(
+            db, repository.id, commit.identifier, wanted.context, wanted.state, text, wanted.url, problem=problem
+        )

@@ -1,0 +1,103 @@
+"""What became of what events made run of a commit: each step, task and pipeline, as forges show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from core.groups import Pipeline, Task
+from core.model import Execution, Target, TargetKind
+from core.states import FINAL, State
+from hooks import statuses as rules
+from hooks.apis.base import Verdict
+from web.services.pipelines import progress
+from web.services.presentation import formats, headline, objective
+from web.store import metadata, statuses, tasks, trials
+from web.store.db import Database
+from web.store.tasks import Tally
+from web.store.trials import Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """`page` is below the project's own."""
+
+    target: Target
+    state: Verdict
+    line: str
+    page: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How far a task is: how many of its executions have ended, how many of those in error, and the best by the key.
+
+    What is said of a task that runs changes rarely: `best` is then that of the executions that `headline.done` tells of.
+    """
+
+    ended: int
+    failed: int
+    key: str = ""
+    best: Trial | None = None
+
+
+def of_commit(db: Database, repository_id: int, commit_id: int) -> list[Shown]:
+    """Steps, then tasks, then pipelines."""
+    found = statuses.counted(db, repository_id, commit_id)
+    latest = metadata.latest_of(db, [execution.id for execution in found.executions])
+    return [
+        *(_of_execution(db, execution, latest.get(execution.id, {})) for execution in found.executions),
+        *(_of_task(db, task) for task in found.tasks),
+        *(_of_pipeline(db, pipeline) for pipeline in found.pipelines),
+    ]
+
+
+def search(db: Database, task: Task) -> Search:
+    tally = tasks.tallies(db, task.id).get(task.id, Tally())
+    ended = tally.complete + tally.failed + tally.stopped
+    found = Search(ended=ended, failed=tally.failed)
+    by = objective.of(db, task)
+    if by is None:
+        return found
+    told = ended if task.state in FINAL else headline.staged(ended, task.planned)
+    of = statuses.first_ended(db, task.id, told)
+    tried = [
+        (by.cost(trial.number), trial.trial, trial)
+        for trial in trials.of_task(db, task.id, by.key)
+        if trial.execution_id in of and trial.state in trials.COUNTED and trial.number is not None
+    ]
+    return replace(found, key=by.key, best=min(tried)[-1] if tried else None)
+
+
+def _of_execution(db: Database, execution: Execution, latest: Mapping[str, Any]) -> Shown:
+    by = statuses.stopped_by(db, execution.id) if execution.state is State.STOPPED else ""
+    return Shown(
+        target=Target(name=execution.step),
+        state=rules.verdict(execution.state, execution.failure_reason),
+        line=headline.line(execution, latest, by),
+        page=f"executions/{execution.counter}/",
+    )
+
+
+def _of_task(db: Database, task: Task) -> Shown:
+    found = search(db, task)
+    best = ""
+    if found.best is not None and found.best.number is not None:
+        best = f"{found.key} {formats.number(found.best.number)} (#{found.best.counter})"
+    return Shown(
+        target=Target(kind=TargetKind.TASK, name=task.name),
+        state=rules.group_verdict(task.state, statuses.failures_of_task(db, task.id)),
+        line=headline.task_line(task, found.ended, found.failed, best),
+        page=f"tasks/{task.counter}/",
+    )
+
+
+def _of_pipeline(db: Database, pipeline: Pipeline) -> Shown:
+    found = progress.progress(db, pipeline)
+    return Shown(
+        target=Target(kind=TargetKind.PIPELINE, name=pipeline.name),
+        state=rules.group_verdict(pipeline.state, statuses.failures_of_pipeline(db, pipeline.id)),
+        line=headline.pipeline_line(pipeline, found.nodes, found.done, found.counts[State.ERROR], found.waiting),
+        page=f"pipelines/{pipeline.counter}/",
+    )

@@ -1,0 +1,136 @@
+"""What a token makes possible on a forge: asking for the repository, making the webhook, showing a status as a test."""
+
+from __future__ import annotations
+
+from core.config import Config
+from core.errors import ForgeError
+from core.model import Project, Repository
+from hooks.apis.base import MAX_PAGES, Answer, Call, CommitStatus, Described, Verdict, Webhook
+from hooks.apis.client import Client, Later, Refused
+from web.services.repositories import credentials, hosting
+from web.services.repositories.credentials import Access
+from web.services.vault import Vault
+from web.store import projects
+from web.store.db import Database
+
+CONTEXT = "pushmill-check"  # not below pushmill/, where a step may have that name
+NO_URL = "the forge does not know how to reach this server: set `url` below [server] in config.toml to the address by which it does"
+
+
+def set_up(
+    db: Database, config: Config, vault: Vault, project: Project, repository: Repository, *, added: bool = False
+) -> list[str]:
+    """Ask the forge for the repository and see to it that it has the webhook; what was done, in sentences.
+
+    A webhook that is there already stays as it is. The badge of a project that was just `added` becomes public if the forge
+    says that the repository is. Raises ForgeError.
+    """
+    access = access_to(db, vault, project, repository)
+    with access.client() as client:
+        found = reach(access, client)
+        if added and found.is_public:
+            projects.set_badge_public(db, project.id, True)
+        said = [f"The token reaches {found.full_name or access.name}."]
+        url = webhook_url(config, project, repository)
+        if not url:
+            again = f"`pushmill project webhook {project.name}`"
+            return [*said, f"No webhook was made, {NO_URL}, then run {again}."]
+        present = find_webhook(access, client, url)
+        if present is None:
+            make_webhook(access, client, url, vault.decrypt(projects.secret(db, repository.id)).decode())
+            return [*said, f"Made the webhook: the forge tells {url} of pushes, tags and pull requests."]
+    page = hosting.webhooks_page(repository)
+    state = "" if present.active else f", but it is switched off: switch it on at {page}"
+    secret = f"its secret must be the one that `pushmill project show {project.name}` prints"
+    return [*said, f"The webhook to {url} is there already{state}; {secret}."]
+
+
+def access_to(db: Database, vault: Vault, project: Project, repository: Repository) -> Access:
+    """Raises ForgeError when there is no token, or no API."""
+    access = credentials.of(db, vault, repository)
+    if access is None:
+        kind = f"a repository of kind {repository.forge} has no API that takes one"
+        way_out = f"`pushmill project set-token {project.name}` takes one" if credentials.has_api(repository) else kind
+        raise ForgeError(f"project {project.name} has no token", way_out)
+    return access
+
+
+def webhook_url(config: Config, project: Project, repository: Repository) -> str:
+    """Where the forge sends what happens; "" while it is not known how it reaches this server."""
+    base = config.server.url.rstrip("/")
+    return base + hosting.webhook_path(project, repository.forge) if base else ""
+
+
+def reach(access: Access, client: Client) -> Described:
+    """What the forge says of the repository. Raises ForgeError when the token does not reach it."""
+    return access.api.described(_send(access, client, access.api.repository(access.name), "read the repository").json)
+
+
+def find_webhook(access: Access, client: Client, url: str) -> Webhook | None:
+    """The webhook that tells this address. Raises ForgeError."""
+    seen: set[str] = set()
+    for page in range(1, MAX_PAGES + 1):
+        answer = _send(access, client, access.api.webhooks(access.name, page), "read its webhooks")
+        found = [hook for hook in access.api.webhooks_of(answer.json) if hook.id not in seen]
+        for hook in found:
+            if hook.url == url:
+                return hook
+        if not found:
+            break
+        seen |= {hook.id for hook in found}
+    return None
+
+
+def make_webhook(access: Access, client: Client, url: str, secret: str) -> None:
+    """Raises ForgeError."""
+    _send(access, client, access.api.create_webhook(access.name, url, secret), "make a webhook")
+
+
+def show_test_status(access: Access, client: Client, sha: str, ref: str, url: str) -> None:
+    """Raises ForgeError."""
+    status = CommitStatus(
+        context=CONTEXT, state=Verdict.SUCCESS, description="pushmill can post here", url=url, ref=ref
+    )
+    _send(access, client, access.api.post_status(access.name, sha, status), "show statuses on commits")
+
+
+def try_commenting(access: Access, client: Client) -> None:
+    """Raise ForgeError when the token may not comment. Nothing is changed: there is neither a pull request 0 nor a comment."""
+    outcome = client.send(access.api.edit_comment(access.name, 0, "0", ""))
+    if isinstance(outcome, Later) or (isinstance(outcome, Refused) and outcome.status in (401, 403)):
+        raise ForgeError(*_why(access, outcome, "comment on pull requests"))
+
+
+def send_test(access: Access, client: Client, call: Call) -> None:
+    """Raises ForgeError."""
+    _send(access, client, call, "send a test delivery")
+
+
+def _send(access: Access, client: Client, call: Call, what: str) -> Answer:
+    outcome = client.send(call)
+    if isinstance(outcome, Answer):
+        return outcome
+    raise ForgeError(*_why(access, outcome, what))
+
+
+def _why(access: Access, outcome: Later | Refused, what: str) -> tuple[str, str]:
+    """What is wrong, and what to do about it."""
+    said, rights = outcome.reason, access.api.RIGHTS
+    if isinstance(outcome, Later):
+        return (
+            f"the forge gave no answer when asked to {what} ({said})",
+            "try it again, or give its address by --api-url",
+        )
+    if outcome.status == 401:
+        return f"the token is wrong or has expired ({said})", f"make a new one that has {rights}"
+    if outcome.status == 403:
+        return f"the token may not {what} ({said})", f"give it {rights}"
+    if outcome.status == 404:
+        problem = f"{access.url} knows no {access.name}, or the token may not {what} ({said})"
+        below = "; if the forge's pages are below a path of its host, give the address of its API by --api-url"
+        return problem, f"the name must be right, and the token must have {rights}{below if access.api.NESTED else ''}"
+    if 300 <= outcome.status < 400:
+        return f"the repository has another name now ({said})", "`pushmill project set-url` changes it"
+    if outcome.status == 0:
+        return said, "give the address of the forge's API by --api-url"
+    return f"the forge refused to let the token {what} ({said})", f"the token should have {rights}"

@@ -1,0 +1,246 @@
+"""One pipeline, moved on as far as it goes now: from what the database says to what should be, deed by deed.
+
+Each deed is one transaction that looks again at what it rests on, so all of this may be killed anywhere and done again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core import clock
+from core.config import Config
+from core.errors import InvalidInput, NotFound
+from core.groups import Pipeline, PipelineNode
+from core.states import FINAL, State
+from web.config.pipelines.blueprint import load_pipeline
+from web.config.pipelines.model import Node, OnError, PipelineBlueprint
+from web.config.steps.resolve import ResolvedStep
+from web.config.tasks.plan import TaskPlan
+from web.services import tasks
+from web.services.executions import launch
+from web.services.forges import enqueue
+from web.services.pipelines import actions, gathering, runs
+from web.services.pipelines.actions import NOTHING, Effects
+from web.services.pipelines.progress import waits
+from web.services.pipelines.runs import Run
+from web.services.pipelines.stopping import request_stop, stop_run
+from web.services.pipelines.view import View, look, unchanged
+from web.store import commits, groups, pipelines, projects, users
+from web.store.db import Database, transaction
+
+WAITS = "waits for approval"
+MESSAGE_CHARS = 1000
+EVENTS = {State.COMPLETE: "node-complete", State.ERROR: "node-error"}
+
+
+def move_on(db: Database, config: Config, pipeline: Pipeline) -> bool:
+    """Do all that is due; whether it made executions, which must be dispatched, or tasks, which must be moved on."""
+    try:
+        blueprint = load_pipeline(pipeline.config, pipeline.name)
+    except (NotFound, InvalidInput) as error:  # a newer version of this software may refuse what an older one took
+        blueprint = PipelineBlueprint(name=pipeline.name, nodes=(), edges=(), parameters=(), notes=())
+        with transaction(db):
+            groups.update(db, "pipeline", pipeline.id, message=str(error))
+    mover = Mover(db, config, blueprint)
+    while mover.change(look(db, pipeline.id)):
+        pass  # what has changed may let more begin, or end
+    return mover.made
+
+
+class Mover:
+    """`made` becomes true with the first execution or task."""
+
+    def __init__(self, db: Database, config: Config, blueprint: PipelineBlueprint) -> None:
+        self.db, self.config, self.blueprint = db, config, blueprint
+        self.specs = {node.name: node for node in blueprint.nodes}
+        self.made = False
+
+    def change(self, seen: View) -> bool:
+        """Do what is due of what is seen; False when nothing is."""
+        if seen.over:
+            return False
+        followed = [self._follow(seen, node) for node in seen.of(State.STARTED)]
+        if any(followed):
+            return True
+        if seen.ending:
+            due = [self._halt(seen, node) for node in seen.of(State.CREATED, State.STARTED)]
+        else:
+            due = [self._go_on(seen, node) for node in seen.of(State.CREATED)]
+        return any(due) or self._end(seen)
+
+    # what has run
+
+    def _follow(self, seen: View, node: PipelineNode) -> bool:
+        """The node goes where its run has gone, unless that is to be tried again or a person is to look at it first."""
+        run = seen.runs[node.id]
+        if run.state not in FINAL or (waits(node) and not seen.ending):
+            return False
+        if seen.ending:
+            return self._finish(seen, node, run.state, run.outcome, NOTHING)
+        spec = self.specs[node.name]
+        if run.state is State.ERROR and spec.on_error is OnError.RETRY and not node.retries:
+            try:
+                return self._retry(seen, node, run)
+            except InvalidInput:
+                pass  # what it ran with is no longer there
+        effects = self._effects(spec, run)
+        if effects.approval and run.state is State.COMPLETE and not _approved_since_it_began(node):
+            return self._ask(seen, node)
+        return self._finish(seen, node, run.state, run.outcome, effects)
+
+    def _effects(self, spec: Node, run: Run) -> Effects:
+        if run.state not in EVENTS:
+            return NOTHING
+        return actions.effects(spec, EVENTS[run.state], lambda names: gathering.condition_values(self.db, run, names))
+
+    def _retry(self, seen: View, node: PipelineNode, run: Run) -> bool:
+        with transaction(self.db):
+            if unchanged(self.db, seen, node):
+                runs.again(self.db, self.config, run)
+                groups.update(self.db, "pipeline_node", node.id, retries=node.retries + 1)
+        self.made = True
+        return True
+
+    def _ask(self, seen: View, node: PipelineNode) -> bool:
+        with transaction(self.db):
+            if unchanged(self.db, seen, node):
+                asked = {"approval_asked_at": clock.now(), "approved_at": None, "approved_by": ""}
+                groups.update(self.db, "pipeline_node", node.id, message=WAITS, **asked)
+                enqueue.mark_commit(self.db, seen.pipeline.commit_id)
+        return True
+
+    def _finish(self, seen: View, node: PipelineNode, state: State, message: str, effects: Effects) -> bool:
+        """The node has ended, and what that means for its pipeline."""
+        spec = self.specs.get(node.name)
+        fatal = state is State.ERROR and spec is not None and spec.on_error in (OnError.STOP_ALL, OnError.RETRY)
+        with transaction(self.db):
+            if unchanged(self.db, seen, node):
+                groups.move(self.db, "pipeline_node", node.id, node.state, state, message[:MESSAGE_CHARS])
+                self._decide(
+                    seen.pipeline,
+                    f"{node.name} failed: {message[:MESSAGE_CHARS]}" if fatal else effects.fails,
+                    effects.stops,
+                )
+        return True
+
+    def _decide(self, pipeline: Pipeline, fails: str, stops: str) -> None:
+        """That the pipeline is to end. Inside a transaction."""
+        if fails and not pipeline.message:
+            groups.update(self.db, "pipeline", pipeline.id, message=fails)
+        elif stops:
+            request_stop(self.db, self.config, pipeline, f"pipeline ={pipeline.counter}", said=stops)
+        enqueue.mark_commit(self.db, pipeline.commit_id)
+
+    # what is to begin
+
+    def _go_on(self, seen: View, node: PipelineNode) -> bool:
+        """The node begins once all before it are done, and is skipped if one of them has failed or was stopped."""
+        before = {edge.source for edge in self.blueprint.edges_into(node.name)}
+        sources = [source for source in seen.nodes if source.name in before]
+        if reason := next(filter(None, map(self._dead, sources)), ""):
+            return self._finish(seen, node, State.STOPPED, reason, NOTHING)
+        if waits(node) or any(source.state not in FINAL for source in sources):
+            return False
+        spec = self.specs[node.name]
+        ran = {source.name: seen.runs[source.id] for source in sources if source.id in seen.runs}
+        try:
+            prepared = gathering.prepare(self.db, seen.pipeline, self.blueprint, spec, ran)
+        except (NotFound, InvalidInput) as error:
+            effects = actions.effects(spec, "node-error", lambda _: {})
+            return self._finish(seen, node, State.ERROR, f"cannot begin: {error}", effects)
+        effects = actions.effects(spec, "node-starting", lambda _: _starting_values(prepared))
+        if effects.fails or effects.stops:
+            with transaction(self.db):
+                if unchanged(self.db, seen, node):
+                    self._decide(seen.pipeline, effects.fails, effects.stops)
+            return True
+        if effects.approval and node.approved_at is None:
+            return self._ask(seen, node)
+        return self._begin(seen, node, prepared)
+
+    def _dead(self, source: PipelineNode) -> str:
+        """Why what comes after this node is skipped, "" when it is not."""
+        if source.state is State.STOPPED:
+            return source.message if source.message.startswith("skipped: ") else f"skipped: {source.name} was stopped"
+        if source.state is State.ERROR and self.specs[source.name].on_error is not OnError.CONTINUE:
+            return f"skipped: {source.name} failed"
+        return ""
+
+    def _begin(self, seen: View, node: PipelineNode, prepared: ResolvedStep | TaskPlan) -> bool:
+        pipeline = seen.pipeline
+        with transaction(self.db):
+            if unchanged(self.db, seen, node):
+                self._make(pipeline, node, prepared)
+                groups.move(self.db, "pipeline_node", node.id, State.CREATED, State.STARTED)
+                if pipelines.get(self.db, pipeline.id).state is State.CREATED:
+                    groups.move(self.db, "pipeline", pipeline.id, State.CREATED, State.STARTED)
+                enqueue.mark_commit(self.db, pipeline.commit_id)
+        return True
+
+    def _make(self, pipeline: Pipeline, node: PipelineNode, prepared: ResolvedStep | TaskPlan) -> None:
+        project, commit = projects.get(self.db, pipeline.project_id), commits.get(self.db, pipeline.commit_id)
+        creator = users.of_row(self.db, pipeline.creator_id)
+        place: dict[str, Any] = {
+            "push_id": pipeline.push_id,
+            "pipeline_node_id": node.id,
+            "environment": pipeline.environment,
+            "priority": pipeline.priority,
+            "why": ". ".join(filter(None, (f"Node {node.name} of pipeline ={pipeline.counter}", pipeline.why))),
+        }
+        if isinstance(prepared, TaskPlan):
+            tasks.start(self.db, project, commit, prepared, creator, **place)
+        else:
+            launch.launch(self.db, self.config, project, commit, prepared, creator, **place)
+        self.made = True
+
+    # what is to end
+
+    def _halt(self, seen: View, node: PipelineNode) -> bool:
+        """The pipeline ends: stop what the node runs, or let it not begin."""
+        if node.state is State.CREATED:
+            return self._finish(seen, node, State.STOPPED, f"skipped: {seen.pipeline.message}", NOTHING)
+        if seen.runs[node.id].made.stop_requested_at is not None:
+            return False
+        with transaction(self.db):
+            return stop_run(self.db, self.config, seen.pipeline, runs.newest(self.db, [node])[node.id])
+
+    def _end(self, seen: View) -> bool:
+        if len(seen.of(*FINAL)) < len(seen.nodes):
+            return False
+        state, message = self._outcome(seen)
+        with transaction(self.db):
+            if pipelines.get(self.db, seen.pipeline.id) == seen.pipeline:
+                groups.move(self.db, "pipeline", seen.pipeline.id, seen.pipeline.state, state, message)
+                enqueue.mark_commit(self.db, seen.pipeline.commit_id)
+        return True
+
+    def _outcome(self, seen: View) -> tuple[State, str]:
+        """How a pipeline ends of which all has ended: as failed if anything failed before it was asked to stop."""
+        pipeline = seen.pipeline
+        asked_at = pipeline.stop_requested_at
+        errors = sorted(seen.of(State.ERROR), key=lambda node: node.ended_at or "")
+        failed = [
+            node
+            for node in errors
+            if not self._forgiven(node) and (asked_at is None or (node.ended_at or "") < asked_at)
+        ]
+        if failed:
+            return State.ERROR, f"{failed[0].name} failed: {failed[0].message}"
+        if pipeline.message:
+            return State.STOPPED if asked_at else State.ERROR, pipeline.message
+        if stopped := [node for node in seen.of(State.STOPPED) if not node.message.startswith("skipped: ")]:
+            return State.STOPPED, f"{stopped[0].name} was stopped"
+        return State.COMPLETE, f"{errors[0].name} failed, and the rest went on" if errors else ""
+
+    def _forgiven(self, node: PipelineNode) -> bool:
+        return node.name in self.specs and self.specs[node.name].on_error is OnError.CONTINUE
+
+
+def _approved_since_it_began(node: PipelineNode) -> bool:
+    """It may have waited to begin as well."""
+    return node.approved_at is not None and (node.approval_asked_at or "") > (node.started_at or "")
+
+
+def _starting_values(prepared: ResolvedStep | TaskPlan) -> dict[str, object]:
+    resolved = prepared.first if isinstance(prepared, TaskPlan) else prepared
+    return {f"parameter.{key}": value for key, value in resolved.parameters.items()}

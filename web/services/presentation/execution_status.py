@@ -1,0 +1,77 @@
+"""How an execution stands, in the words of the pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from core import clock
+from core.config import Config
+from core.groups import Pipeline, Task
+from core.model import Execution, Runner
+from core.states import FINAL
+from web.services.executions import lifecycle
+from web.services.scheduling import wait_reason
+from web.store import runners
+from web.store.db import Database
+
+STATUSES = ("created", "queued", "started", "stopping", "complete", "error", "stopped")
+SIGNS = {
+    "created": "○", "queued": "◔", "started": "▶", "stopping": "◐", "complete": "✓", "error": "✕", "stopped": "■",
+}  # fmt: skip
+FAILURES = {
+    "command_failed": "A command failed",
+    "out_of_memory": "Out of memory",
+    "time_limit": "Time limit reached",
+    "no_output": "No output for too long",
+    "environment": "Environment not allowed",
+    "image": "The image cannot be used",
+    "input": "An input cannot be fetched",
+    "output": "An output cannot be stored",
+    "pids": "Too many processes",
+    "disk": "Not enough disk",
+    "interrupted": "Interrupted from outside",
+    "runner_lost": "Its runner was lost",
+    "internal": "Internal error",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """`waits` says why it is not running, `failure` why it ended in error; both are empty otherwise.
+
+    `stop` is the label of the button that stops it, empty once it is final; `again` says whether it may be run again.
+    """
+
+    runner: Runner | None
+    waits: str
+    failure: str
+    silent_since: str | None
+    stop: str
+    again: bool
+
+
+def of(db: Database, config: Config, execution: Execution) -> Standing:
+    silent = lifecycle.out_of_contact(execution)
+    runner = runners.get(db, execution.runner_id) if execution.runner_id is not None else None
+    return Standing(
+        runner=runner,
+        waits=wait_reason.why(db, config, execution),
+        failure=FAILURES[execution.failure_reason] if execution.failure_reason else "",
+        silent_since=lifecycle.last_contact(execution) if silent else None,
+        stop=stop_label(execution),
+        again=silent or execution.state in FINAL,
+    )
+
+
+def stop_label(execution: Execution) -> str:
+    if execution.state in FINAL:
+        return ""
+    return "Kill" if execution.stop_requested_at else "Stop"
+
+
+def seconds(ran: Execution | Task | Pipeline) -> float | None:
+    """How long it ran or has been running; None before its start."""
+    if ran.started_at is None:
+        return None
+    return clock.seconds_between(ran.started_at, ran.ended_at or clock.text(datetime.now(UTC)))

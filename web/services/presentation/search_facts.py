@@ -1,0 +1,62 @@
+"""What a task's search tries and when it ends, in the words of the pages."""
+
+from __future__ import annotations
+
+from core.errors import PushmillError
+from core.groups import Task
+from web.config.tasks.blueprint import OnChildError, SearchType, TaskBlueprint, Variant, load_task
+from web.services.presentation import formats
+
+TYPES = {
+    SearchType.GRID: "grid search",
+    SearchType.RANDOM: "random search",
+    SearchType.MANUAL: "manual search",
+    SearchType.BAYESIAN: "Bayesian search",
+}
+ON_CHILD_ERROR = {
+    OnChildError.CONTINUE_AND_COMPLETE: "goes on, and counts as complete",
+    OnChildError.CONTINUE_AND_ERROR: "goes on, and ends in error",
+    OnChildError.STOP_ALL_AND_ERROR: "stops all, and ends in error",
+}
+
+
+def words(kind: str) -> str:
+    """What a type of search is called."""
+    return TYPES[SearchType(kind)] if kind in set(SearchType) else kind.replace("_", " ")
+
+
+def declared(task: Task) -> TaskBlueprint | None:
+    """What its valohai.yaml says; None when that can no longer be read, which must not hide what has run."""
+    try:
+        return load_task(task.config, task.name)
+    except PushmillError:
+        return None
+
+
+def facts(blueprint: TaskBlueprint | None) -> list[tuple[str, str]]:
+    """What the task declares, as (name, text); only what it says itself."""
+    if blueprint is None:
+        return []
+    found = [(variant.name, _variant(variant)) for variant in blueprint.variants]
+    if blueprint.parameter_sets:
+        found.append(("Parameter sets", str(len(blueprint.parameter_sets))))
+    if blueprint.max_unfinished:
+        found.append(("At once", f"{blueprint.max_unfinished} at most"))
+    if blueprint.batch_size:
+        found.append(("Batches", f"of {blueprint.batch_size}"))
+    if blueprint.stop_condition:
+        found.append(("Stops when", blueprint.stop_condition))
+    return [
+        *found,
+        ("After an error", ON_CHILD_ERROR[blueprint.on_child_error]),
+        *(("Note", note) for note in blueprint.notes),
+    ]
+
+
+def _variant(variant: Variant) -> str:
+    """Such as "linear: start 1, end 5, step 2"."""
+    if variant.style == "multiple":
+        items = variant.rules.get("items")
+        return ", ".join(map(formats.value, items if isinstance(items, list | tuple) else [items]))
+    rules = ", ".join(f"{name} {formats.value(given)}" for name, given in variant.rules.items())
+    return rules.removeprefix("value ") if variant.style == "single" else f"{variant.style}: {rules}"

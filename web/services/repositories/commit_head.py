@@ -1,0 +1,112 @@
+"""The commit that an event ends at: pinned, and read from the object store with its configuration.
+
+A configuration is parsed once for each content of valohai.yaml and version of the parser, whatever commits have it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import git
+from core.config import LimitsConfig
+from core.errors import GitError, InvalidYaml, UnreadYaml
+from core.model import Commit, Project
+from web.config.steps.parse import YAML_BYTES
+from web.config.steps.sandbox import SECONDS, parse_limited
+from web.config.steps.version import parser_version
+from web.store import commits
+from web.store.db import Database
+
+MISSING_ATTEMPTS = 5  # a forge may announce a commit seconds before it serves it; for ever means it was forced away
+
+
+class CommitMissing(GitError):
+    """Raised when an event names a commit that the repository does not have, or not yet."""
+
+
+class HeadRefused(GitError):
+    """Raised when the head of a fork's pull request is larger than what is fetched of strangers, or slower."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A commit with its configuration as `commits.add` records it: `config_state` is ok, missing or broken."""
+
+    info: git.CommitInfo
+    config_state: str
+    config: Any
+    problems: tuple[str, ...]
+    config_key: str | None
+
+
+class Budget:
+    """What reading the configurations of one push may cost: `seconds` together, and `items` each."""
+
+    def __init__(self, limits: LimitsConfig) -> None:
+        self.items, self.seconds, self._left = limits.config_items, limits.config_time, float(limits.config_time)
+
+    def parse(self, data: bytes) -> tuple[Any, tuple[str, ...]]:
+        """The configuration and advice. Raises InvalidYaml, and UnreadYaml once the seconds are used up."""
+        if self._left <= 0:
+            raise UnreadYaml(
+                [
+                    f"valohai.yaml was not read: those of the other commits of this push took {self.seconds:g} s together"
+                    " ([limits] config_time). Run the delivery again, or push this commit by itself."
+                ]
+            )
+        started = time.monotonic()
+        try:
+            found = parse_limited(data, items=self.items, seconds=min(SECONDS, self._left))
+        finally:
+            self._left -= time.monotonic() - started
+        return found.config, found.problems
+
+
+def read(db: Database, project: Project, path: Path, name: str, budget: Budget) -> Head:
+    """Pin and read the commit that `name` is or leads to, in the repository at `path`. Raises CommitMissing."""
+    sha = git.resolve(path, name)
+    if sha is None:
+        raise CommitMissing("the repository has no such commit")
+    git.pin(path, sha)
+    return look(db, project, path, sha, budget)
+
+
+def look(db: Database, project: Project, path: Path, sha: str, budget: Budget) -> Head:
+    """The same of a commit that is there, without pinning it."""
+    info = git.commit_info(path, sha)
+    known = commits.known(db, project.id, sha)
+    if known is not None and known.yaml_path == project.yaml_path and known.config_key != commits.UNREAD:
+        return _head(info, known)
+    try:
+        data = git.read_file(path, sha, project.yaml_path, YAML_BYTES)
+    except GitError as error:
+        return Head(info=info, config_state="broken", config=None, problems=(str(error),), config_key=None)
+    if data is None:
+        missing = f"the commit has no {project.yaml_path}: nothing can run"
+        return Head(info=info, config_state="missing", config=None, problems=(missing,), config_key=None)
+    key = f"{hashlib.sha256(data).hexdigest()} {parser_version()} {budget.items}"
+    same = commits.with_configuration(db, key)
+    return _head(info, same) if same else _parsed(info, data, key, budget)
+
+
+def _head(info: git.CommitInfo, commit: Commit) -> Head:
+    return Head(
+        info=info,
+        config_state=commit.config_state,
+        config=commit.config,
+        problems=commit.problems,
+        config_key=commit.config_key,
+    )
+
+
+def _parsed(info: git.CommitInfo, data: bytes, key: str, budget: Budget) -> Head:
+    try:
+        config, problems = budget.parse(data)
+    except InvalidYaml as error:
+        key = commits.UNREAD if isinstance(error, UnreadYaml) else key
+        return Head(info=info, config_state="broken", config=None, problems=tuple(error.problems), config_key=key)
+    return Head(info=info, config_state="ok", config=config, problems=problems, config_key=key)

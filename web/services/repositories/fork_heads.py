@@ -1,0 +1,94 @@
+"""Heads of forks' pull requests: fetched within bounds before somebody approves them, whole afterwards."""
+
+from __future__ import annotations
+
+import logging
+
+from core import git
+from core.config import Config
+from core.errors import GitError
+from core.git import url as git_url
+from core.model import PullRequest, PullRequestEvent, Repository
+from web.services import disk
+from web.services.repositories import hosting, remotes
+from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
+from web.services.triggers.record import Source
+from web.services.vault import Vault
+from web.store.db import Database
+
+logger = logging.getLogger(__name__)
+
+
+def is_strange(event: PullRequestEvent, known: PullRequest | None) -> bool:
+    """Whether the head of a pull request is a stranger's, whose size nobody has looked at.
+
+    The head of a pull request that is a branch of the repository itself was pushed by its own people.
+    """
+    has_place = bool(event.fetch_ref or event.fetch_url)
+    return event.from_fork or (has_place and known is not None and known.from_fork)
+
+
+def fetch(db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent) -> str:
+    """Fetch the present head of a fork's pull request, without its history and within the bounds; its sha.
+
+    An event may come before the forge shows its commit, or after the next one: both are waited for, and then the present
+    head is the one that counts. Raises CommitMissing, or HeadRefused beyond the bounds.
+    """
+    path, ref = hosting.forks_path(config, source.repository), f"refs/pull/{event.number}/head"
+    bounds = git.Bounds(bytes=min(config.git.fork_bytes, max(1, disk.room(config))), all_bytes=config.git.forks_bytes)
+    try:
+        git.init_forks(path, source.path)
+        remote, remote_ref = _place(db, config, vault, source.repository, event)
+        git.fetch_head(path, remote, remote_ref, kept_as=ref, bounds=bounds)
+    except (git.TooLarge, git.TooSlow) as error:
+        raise HeadRefused(
+            f"its commit is not fetched: {error}; [git] fork_bytes, forks_bytes and fork_time set the bounds"
+        ) from None
+    except GitError as error:
+        raise CommitMissing(str(error)) from None
+    sha = git.resolve(path, git.pinned(ref))
+    if sha is None:
+        raise CommitMissing(f"the repository has no commit {event.sha}")
+    if not sha.startswith(event.sha) and source.delivery.attempts < MISSING_ATTEMPTS:
+        raise CommitMissing(f"its head is {sha} there, not {event.sha}")
+    return sha
+
+
+def fetch_whole(
+    db: Database, config: Config, vault: Vault, repository: Repository, sha: str, fork_url: str = ""
+) -> None:
+    """Fetch an approved commit with its history into the mirror. Raises CommitMissing, or what `remotes.fetch` does."""
+    path = hosting.repository_path(config, repository)
+    remotes.fetch(db, config, vault, repository, [] if fork_url else [sha])
+    if fork_url and git.resolve(path, sha) is None:
+        try:
+            git.fetch_fork(path, fork_url, sha, allow_http=config.git.allow_http)
+        except GitError as error:
+            raise CommitMissing(str(error)) from None
+    if git.resolve(path, sha) is None:
+        raise CommitMissing(f"the repository has no commit {sha}")
+
+
+def forget(config: Config, repository: Repository, number: int) -> None:
+    """Delete the head of a pull request that was closed. What fails is done by the next one that is closed."""
+    try:
+        git.forget_head(hosting.forks_path(config, repository), f"refs/pull/{number}/head")
+    except GitError as error:
+        logger.warning("repository=%d pull request %d: %s", repository.id, number, error)
+
+
+def _place(
+    db: Database, config: Config, vault: Vault, repository: Repository, event: PullRequestEvent
+) -> tuple[git.RemoteSource, str]:
+    """The remote and the ref that have the head: the repository itself, else the fork. Raises GitError."""
+    limit = config.git.fork_time
+    if event.fetch_ref:
+        return remotes.source(db, config, vault, repository, time_limit_s=limit), event.fetch_ref
+    if not event.fetch_url:
+        raise CommitMissing("its fork is gone")
+    home = hosting.remote_of(repository)
+    fork = git_url.parse(event.fetch_url, allow_local=False, allow_http=config.git.allow_http)
+    if home is None or fork.site.lower() != home.site.lower():
+        raise CommitMissing(f"{fork.address} lies elsewhere than the repository and is not fetched")
+    source = git.fork_source(event.fetch_url, allow_http=config.git.allow_http, time_limit_s=limit)
+    return source, f"refs/heads/{event.head_branch}"

@@ -1,0 +1,229 @@
+"""Repositories on the server's disk: where they lie, and how a project comes to one that is pushed to."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import re
+import secrets
+from pathlib import Path
+
+from core import git
+from core.config import Config, LimitsConfig
+from core.errors import Conflict, GitError, InvalidInput, NotFound
+from core.git import url as git_url
+from core.git.url import RemoteUrl
+from core.model import Project, Repository
+from hooks import post_receive, statuses
+from hooks.forges.registry import FORGES, by_host
+from web.services.repositories import deploy_keys, git_logins
+from web.services.vault import Vault
+from web.store import forge_access, outbox, projects
+from web.store.db import Database, transaction
+
+SECRET = re.compile(r"[!-~]{16,500}")
+
+
+def repository_path(config: Config, repository: Repository) -> Path:
+    """Made of the row's number alone, so that no name leads out of the directory."""
+    return config.git_dir / f"{repository.id}.git"
+
+
+def forks_path(config: Config, repository: Repository) -> Path:
+    """Where the heads of forks' pull requests are kept that nobody has approved."""
+    return config.git_dir / f"{repository.id}.forks.git"
+
+
+def modules_path(config: Config, repository: Repository) -> Path:
+    """Where the commits of its submodules are kept."""
+    return config.git_dir / f"{repository.id}.modules.git"
+
+
+def lfs_path(config: Config, repository: Repository) -> Path:
+    """Where its Git LFS objects are kept, and those of its submodules."""
+    return config.git_dir / f"{repository.id}.lfs"
+
+
+def webhook_path(project: Project, forge: str) -> str:
+    """Where deliveries for a project go, below the server's URL."""
+    return f"/hooks/{project.name}/{'plain' if forge == projects.HOSTED else forge}"
+
+
+def remote_of(repository: Repository) -> RemoteUrl | None:
+    """Where a repository lies that is fetched from elsewhere. What may not be fetched here has a place all the same."""
+    with contextlib.suppress(GitError):
+        return git_url.parse(repository.url or "", allow_local=True, allow_http=True)
+    return None
+
+
+def webhook_page(repository: Repository) -> str:
+    """The page of the forge where the webhook's URL and secret are entered; "" when there is none."""
+    remote, forge = remote_of(repository), FORGES.get(repository.forge)
+    return forge.webhook_page(remote.page) if forge and remote and remote.page else ""
+
+
+def webhooks_page(repository: Repository) -> str:
+    """The page of the forge that lists its webhooks and their deliveries; "" when there is none."""
+    remote, forge = remote_of(repository), FORGES.get(repository.forge)
+    return forge.webhooks_page(remote.page) if forge and remote and remote.page else ""
+
+
+def deploy_key(repository: Repository) -> str:
+    """The public key that opens the repository for us; "" when it is not fetched by ssh."""
+    return repository.deploy_key if _takes_key(repository.url) else ""
+
+
+def deploy_key_page(repository: Repository) -> str:
+    """The page of the forge where the deploy key is entered; "" when there is none, or no key."""
+    remote, forge = remote_of(repository), FORGES.get(repository.forge)
+    return forge.deploy_key_page(remote.page) if forge and remote and remote.page and deploy_key(repository) else ""
+
+
+def new_deploy_key(db: Database, vault: Vault, project: Project) -> str:
+    """A new key pair in the place of the old one; the public half. Raises InvalidInput."""
+    repository = repository_of(db, project)
+    if not _takes_key(repository.url):
+        raise InvalidInput(
+            f"project {project.name} is not fetched by ssh, so a deploy key would open nothing: `pushmill project set-url"
+            f" {project.name} ssh://git@HOST/OWNER/NAME.git` changes that"
+        )
+    return _give_key(db, vault, project, repository)
+
+
+def _takes_key(url: str | None) -> bool:
+    """Whether it is an address that nothing but a key opens."""
+    with contextlib.suppress(GitError):
+        return git_url.parse(url or "", allow_local=True, allow_http=True).scheme == "ssh"
+    return False
+
+
+def _give_key(db: Database, vault: Vault, project: Project, repository: Repository) -> str:
+    public, private = deploy_keys.new_pair(project.name)
+    projects.set_ssh_key(db, repository.id, public, vault.encrypt(private))
+    return public
+
+
+def set_url(db: Database, config: Config, vault: Vault, project: Project, url: str, forge: str | None) -> Repository:
+    """Fetch a project from another place from now on; its repository as it is then. Raises InvalidInput or GitError.
+
+    Without `forge` it is the one that the host's name tells, or else the one that it was. What the old place was called is
+    forgotten: the next verified delivery says what this one is called.
+    """
+    repository = repository_of(db, project)
+    if repository.forge == projects.HOSTED:
+        raise InvalidInput(f"project {project.name} is pushed to this server, so it is fetched from nowhere")
+    remote = git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
+    url, login = git_url.split_login(url)
+    old = remote_of(repository)
+    with transaction(db):
+        if old is None or old.host != remote.host:  # which must not get the token of the old one
+            forge_access.set_token(db, repository.id, None)
+            forge_access.set_api_url(db, repository.id, "")
+            outbox.drop_due(db, repository.id)
+        projects.relocate(db, repository.id, url, forge or by_host(remote.host) or repository.forge)
+        if _place(projects.repository(db, repository.id)) != _place(repository):
+            projects.set_status_context(db, repository.id, statuses.CONTEXT)
+        _name_statuses(db, project, repository.id)
+        git_logins.store(db, vault, repository.id, login)
+        if remote.scheme == "ssh" and not repository.deploy_key:
+            _give_key(db, vault, project, repository)
+    return projects.repository(db, repository.id)
+
+
+def same_statuses(db: Database, repository: Repository) -> list[Repository]:
+    """Repositories of other projects that are the same one on the forge, and whose statuses have the same names."""
+    place = _place(repository)
+    return [
+        other
+        for other in projects.fetched_from_elsewhere(db)
+        if place and other.id != repository.id and _place(other) == place
+        if other.status_context == repository.status_context
+    ]
+
+
+def _name_statuses(db: Database, project: Project, repository_id: int) -> None:
+    """Give a repository's statuses the project's name when another project's would overwrite them.
+
+    Names do not change after that: branch protection on the forge may require them.
+    """
+    if same_statuses(db, projects.repository(db, repository_id)):
+        projects.set_status_context(db, repository_id, f"{statuses.CONTEXT}:{project.name}")
+
+
+def _place(repository: Repository) -> str:
+    """A repository on its forge, the same by https and ssh; "" for one that is not fetched from elsewhere."""
+    remote = remote_of(repository)
+    return (remote.page or remote.address).lower() if remote else ""
+
+
+def repository_of(db: Database, project: Project) -> Repository:
+    """The repository behind /git/<project>.git: the one that is pushed to, else the first. Raises NotFound."""
+    found = projects.repositories(db, project.id)
+    if not found:
+        raise NotFound(f"project {project.name} has no repository")
+    return next((repository for repository in found if repository.forge == projects.HOSTED), found[0])
+
+
+def new_secret() -> str:
+    """A webhook secret, in characters that every forge's form takes."""
+    return secrets.token_hex(32)
+
+
+def set_secret(db: Database, vault: Vault, project: Project, secret: str) -> None:
+    """Take a webhook secret that the forge made. Raises InvalidInput."""
+    repository = repository_of(db, project)
+    if repository.forge == projects.HOSTED:
+        raise InvalidInput(f"project {project.name} is pushed to this server: there is no webhook that has a secret")
+    if not SECRET.fullmatch(secret):
+        raise InvalidInput(f"a webhook secret has 16 to 500 ASCII characters and no blanks, this has {len(secret)}")
+    projects.set_secret(db, repository.id, vault.encrypt(secret.encode()))
+
+
+def add_project(
+    db: Database,
+    vault: Vault,
+    name: str,
+    owner_id: int,
+    *,
+    forge: str = projects.HOSTED,
+    url: str | None = None,
+    limits: LimitsConfig | None = None,
+) -> tuple[Project, str]:
+    """A project with one repository; with the clear webhook secret.
+
+    A user and a password in `url` are stored apart from it. Raises InvalidInput, GitError for a URL that cannot be fetched, or
+    Conflict when the project exists.
+    """
+    secret = new_secret()
+    url, login = git_url.split_login(url) if url else (url, None)
+    with transaction(db):
+        with contextlib.suppress(NotFound):
+            raise Conflict(f"there is a project {projects.by_name(db, name).name!r} already")
+        project = projects.add(db, name, owner_id, limits=limits)
+        made = projects.add_repository(db, project.id, forge=forge, url=url, secret=vault.encrypt(secret.encode()))
+        git_logins.store(db, vault, made.id, login)
+        _name_statuses(db, project, made.id)
+        if _takes_key(url):
+            _give_key(db, vault, project, made)
+    return project, secret
+
+
+def ensure_project(db: Database, vault: Vault, name: str, owner_id: int, limits: LimitsConfig | None = None) -> Project:
+    """The project `name`, made for its first push when there is none; many first pushes make one."""
+    with contextlib.suppress(NotFound):
+        return projects.by_name(db, name)
+    with contextlib.suppress(Conflict):
+        return add_project(db, vault, name, owner_id, limits=limits)[0]
+    return projects.by_name(db, name)
+
+
+def prepare(db: Database, config: Config, vault: Vault, project: Project, repository: Repository) -> Path:
+    """Make, or put right, the repository that is pushed to, with its hook. Idempotent; one at a time on this machine."""
+    path = repository_path(config, repository)
+    url = config.local_url + webhook_path(project, repository.forge)
+    secret = vault.decrypt(projects.secret(db, repository.id))
+    with open(config.git_dir / "prepare.lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        git.init_hosted(path, post_receive.HOOK)
+        post_receive.write_settings(path, url, secret)
+    return path

@@ -1,0 +1,35 @@
+"""Refs that moved though nobody told of it: what was recorded compared with what is there, and the delivery that tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from core.model import Repository, is_zero
+from hooks.forges import plain
+from web.store import deliveries
+from web.store.db import Database
+
+FOLLOWED = ("refs/heads/", "refs/tags/")
+Names = Sequence[str]  # what a ref points to and, for an annotated tag, the commit that this leads to
+
+
+def between(recorded: Mapping[str, str], there: Mapping[str, Names]) -> dict[str, tuple[str, str]]:
+    """Before and after of each branch and tag that is not where it was recorded."""
+    known = {ref: after for ref, after in recorded.items() if ref.startswith(FOLLOWED)}
+    found = {}
+    for ref in sorted(known | dict(there)):
+        before, names = known.get(ref), there.get(ref, ())
+        if before in names or (not names and (before is None or is_zero(before))):
+            continue
+        zeros = "0" * len(before or names[0])
+        found[ref] = (before or zeros, names[0] if names else zeros)
+    return found
+
+
+def store(
+    db: Database, repository: Repository, source: str, name: str, moved: Mapping[str, tuple[str, str]]
+) -> tuple[int, bool]:
+    """Keep a delivery that tells of these moves, in the form of our own hook; as `deliveries.store`."""
+    lines = [f"ref {before} {after} {ref}" for ref, (before, after) in moved.items()]
+    body = "\n".join([plain.FIRST_LINE, f"id {name}", *lines, ""]).encode()
+    return deliveries.store(db, repository.id, source=source, delivery_id=name, event="push", headers={}, body=body)

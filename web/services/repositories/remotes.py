@@ -1,0 +1,128 @@
+"""The repositories that lie elsewhere: asked and fetched with what opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypedDict
+
+from core import git
+from core.config import Config
+from core.errors import GitDenied, GitError, InvalidDelivery
+from core.model import Repository
+from hooks import post_receive
+from web.services.repositories import credentials, git_logins, hosting
+from web.services.repositories.fetch_rules import Login
+from web.services.vault import Vault
+from web.store import projects
+from web.store.db import Database
+
+SHA_1_CHARS = 40
+LISTING_LIMIT_S = 60.0
+
+
+class Access(TypedDict):
+    """What git is given beside the URL."""
+
+    allow_local: bool
+    allow_http: bool
+    ssh_key: bytes | None
+    token: str | None
+    token_user: str
+
+
+def fetch(
+    db: Database,
+    config: Config,
+    vault: Vault,
+    repository: Repository,
+    shas: Sequence[str],
+    more: Sequence[str] = (),
+) -> None:
+    """Make the mirror what the remote is, with these commits and the refs `more`. Raises GitError, or InvalidDelivery."""
+    if any(len(sha) > SHA_1_CHARS for sha in shas):  # each try would fail, for three days
+        raise InvalidDelivery(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
+    path = hosting.repository_path(config, repository)
+    url = _url(repository)
+    git.init_mirror(path)
+    with _advice(db, vault, repository):
+        git.fetch(path, url, shas=shas, more=more, **_access(db, config, vault, repository))
+    projects.set_fetched(db, repository.id)
+
+
+def source(
+    db: Database, config: Config, vault: Vault, repository: Repository, *, time_limit_s: float
+) -> git.RemoteSource:
+    """The remote of a repository with its credentials, for the functions of `core.git` that take one. Raises GitError."""
+    return git.source_of(_url(repository), time_limit_s=time_limit_s, **_access(db, config, vault, repository))
+
+
+def login(db: Database, vault: Vault, repository: Repository) -> Login:
+    """The credentials of a repository."""
+    key = projects.ssh_key(db, repository.id)
+    user, password = _login(db, vault, repository)
+    return Login(ssh_key=vault.decrypt(key) if key else None, user=user, password=password)
+
+
+def refs(
+    db: Database, config: Config, vault: Vault, repository: Repository, *, time_limit_s: float = LISTING_LIMIT_S
+) -> dict[str, tuple[str, ...]]:
+    """Where the remote's branches and tags are, as `git.remote_refs` says it. Raises GitError."""
+    path = hosting.repository_path(config, repository)
+    with _advice(db, vault, repository):
+        access = _access(db, config, vault, repository)
+        found = git.remote_refs(path, _url(repository), time_limit_s=time_limit_s, **access)
+    if any(len(names[0]) > SHA_1_CHARS for names in found.values()):
+        raise GitError(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
+    return found
+
+
+def _url(repository: Repository) -> str:
+    if repository.url is None:
+        raise GitError(
+            f"repository {repository.id} has no URL to fetch from: `pushmill hook install` on this machine sets it"
+        )
+    return repository.url
+
+
+def _access(db: Database, config: Config, vault: Vault, repository: Repository) -> Access:
+    key = projects.ssh_key(db, repository.id)
+    token_user, token = _login(db, vault, repository)
+    return {
+        "allow_local": config.git.allow_local,
+        "allow_http": config.git.allow_http,
+        "ssh_key": vault.decrypt(key) if key else None,
+        "token": token,
+        "token_user": token_user,
+    }
+
+
+def _login(db: Database, vault: Vault, repository: Repository) -> tuple[str, str | None]:
+    """User and password over http: those that the URL was given with, else those that the API token makes."""
+    user, password = git_logins.of(db, vault, repository.id)
+    if password:
+        return user or git.TOKEN_USER, password
+    access = credentials.of(db, vault, repository)
+    token_user, token = access.git_login() if access else (git.TOKEN_USER, None)
+    return user or token_user, token
+
+
+@contextmanager
+def _advice(db: Database, vault: Vault, repository: Repository) -> Iterator[None]:
+    """Say in the errors raised inside how the repository's credentials are given."""
+    try:
+        yield
+    except GitDenied as error:
+        hidden = "if it is private, " if "' not found" in str(error) else ""  # forges answer so to strangers
+        raise GitDenied(f"{error}; {hidden}{_credentials_advice(db, vault, repository)}") from None
+
+
+def _credentials_advice(db: Database, vault: Vault, repository: Repository) -> str:
+    """How a repository that is fetched over http gets credentials. A password of its URL is used before a token."""
+    name, remote = projects.get(db, repository.project_id).name, hosting.remote_of(repository)
+    _, password = git_logins.of(db, vault, repository.id)
+    missing = f"its {'user and password' if password else 'credentials'} are missing, wrong or not enough"
+    if credentials.has_api(repository) and not password:
+        return f"{missing}: `pushmill project set-token {name}` takes a token"
+    scheme, _, rest = (remote.address if remote else "").partition("://")
+    return f"{missing}: `pushmill project set-url {name} {scheme}://USER:TOKEN@{rest}` takes a user with a password or token"

@@ -1,0 +1,196 @@
+"""What a commit needs besides its own files, fetched when an execution asks for it: submodules and Git LFS objects."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from core import clock, git
+from core.config import Config
+from core.errors import DiskFull, GitError
+from core.git import url as git_url
+from core.git.lfs import Pointer
+from core.git.modules import Module
+from core.git.url import RemoteUrl
+from core.model import Execution, Repository
+from web.services import disk
+from web.services.repositories import hosting, lfs_objects, remotes
+from web.services.repositories.fetch_rules import Login, Rules
+from web.services.repositories.lfs_client import basic
+from web.services.repositories.lfs_objects import Fetcher
+from web.services.vault import Vault
+from web.store import commits, projects, sources
+from web.store.db import Database, transaction
+from web.store.sources import FAILED, Source
+
+RETRY_S = 10.0  # what failed less than this ago is not tried again
+PROGRESS_S = 1.0
+SHOWN = 20  # reasons that are kept of one commit
+
+
+def ask(db: Database, execution: Execution) -> Source:
+    """How far the sources of an execution's commit are; from now on they are fetched if they were not before.
+
+    A commit that only pull requests of forks have brought gets none: a stranger could name what the project's credentials
+    open.
+    """
+    commit = commits.get(db, execution.commit_id)
+    if not commits.is_trusted(db, commit.id):
+        refusal = ("", "submodules and Git LFS files of a fork's commit are not fetched before it is approved")
+        return Source(
+            repository_id=commit.repository_id, sha=commit.identifier, state=FAILED, missing=(refusal,), changed_at=""
+        )
+    with transaction(db):
+        found = sources.find(db, commit.repository_id, commit.identifier)
+        if found is None or (found.state == FAILED and found.changed_at < _before(RETRY_S)):
+            sources.want(db, commit.repository_id, commit.identifier)
+            found = sources.find(db, commit.repository_id, commit.identifier)
+    assert found is not None  # noqa: S101  (just inserted)
+    return found
+
+
+def fetch_wanted(db: Database, config: Config, vault: Vault, repository_id: int) -> None:
+    """Fetch the sources of a repository's commits that executions wait for. May be killed anywhere."""
+    repository = projects.repository(db, repository_id)
+    while sha := sources.wanted(db, repository_id):
+        preparation = _Preparation(db, config, vault, repository, sha)
+        try:
+            preparation.run()
+        except Exception as error:
+            preparation.missing.append(("", f"{type(error).__name__}: {error}"))
+            if not isinstance(error, GitError):
+                raise
+        finally:
+            missing, skipped = _shortened(preparation.missing), preparation.skipped[:SHOWN]
+            sources.finish(db, repository_id, sha, missing=missing, skipped=skipped)
+
+
+def _before(seconds: float) -> str:
+    return clock.text(datetime.now(UTC) - timedelta(seconds=seconds))
+
+
+def _shortened(reasons: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    more = len(reasons) - SHOWN
+    return [*reasons[:SHOWN], ("", f"{more} more are missing")] if more > 0 else reasons
+
+
+class _Preparation:
+    """Fetches what one commit needs. `missing` and `skipped` are pairs of a path and the reason."""
+
+    def __init__(self, db: Database, config: Config, vault: Vault, repository: Repository, sha: str) -> None:
+        self._db, self._config, self._repository, self._sha = db, config, repository, sha
+        self.missing: list[tuple[str, str]] = []
+        self.skipped: list[tuple[str, str]] = []
+        self._count = 0
+        self._said_at = 0.0
+        self._prefix = ""
+        self._deadline = time.monotonic() + config.git.sources_time
+        self._modules = hosting.modules_path(config, repository)
+        self._rules = Rules(
+            home=hosting.remote_of(repository) if repository.url else None,
+            login=remotes.login(db, vault, repository),
+            hosts=config.git.submodule_hosts,
+            allow_local=config.git.allow_local,
+            allow_http=config.git.allow_http,
+        )
+        self._fetcher = Fetcher(
+            hosting.lfs_path(config, repository), config, self._deadline, self._lacks_object, self._say
+        )
+
+    def run(self) -> None:
+        self._commit(hosting.repository_path(self._config, self._repository), self._sha, "", self._rules.home)
+
+    def _commit(self, path: Path, sha: str, prefix: str, remote: RemoteUrl | None) -> None:
+        """One commit, in the repository at `path`, and what is below it. `remote` is where it came from."""
+        needed = git.needed(path, sha)
+        if needed.pointers:
+            self._objects(path, sha, prefix, remote, needed.pointers)
+        declared = git.submodules(path, sha) if needed.submodules else {}
+        for place, commit in needed.submodules:
+            self._submodule(prefix + place, commit, declared.get(place), remote)
+
+    def _objects(self, path: Path, sha: str, prefix: str, remote: RemoteUrl | None, pointers: list[Pointer]) -> None:
+        settings = git.lfs_settings(path, sha)
+        out = {pointer.path for pointer in pointers if lfs_objects.excluded(settings, pointer.path)}
+        self.skipped += [(prefix + name, ".lfsconfig excludes it") for name in sorted(out)]
+        self._prefix = prefix
+        lacking = self._fetcher.lacks([pointer for pointer in pointers if pointer.path not in out])
+        if not lacking:
+            return
+        try:
+            if remote is None:
+                raise GitError("its content was not uploaded: `git lfs push --all` does so")
+            self._fetcher.fetch(lacking, *self._lfs_server(path, remote, settings))
+        except GitError as error:
+            for pointer in lacking:
+                if not self._fetcher.has(pointer):
+                    self._lacks_object(pointer, str(error))
+
+    def _lfs_server(self, path: Path, remote: RemoteUrl, settings: dict[str, str]) -> tuple[RemoteUrl, dict[str, str]]:
+        """The Git LFS server of a repository, and the headers that open it."""
+        server = lfs_objects.endpoint(remote, settings, self._rules)
+        if remote.scheme == "ssh" and "lfs.url" not in settings:
+            with contextlib.suppress(GitError):  # not every host has it; then what opens it over https counts
+                source = self._source(remote.address, remote, self._rules.login_for(remote))
+                href, headers = git.lfs_login(path, source)
+                allow_http = self._config.git.allow_http
+                return git_url.parse(href, allow_local=False, allow_http=allow_http) if href else server, headers
+        login = self._rules.login_for(server)
+        return server, basic(server.username or login.user, server.password or login.password)
+
+    def _submodule(self, place: str, sha: str, module: Module | None, parent: RemoteUrl | None) -> None:
+        if module is None or module.update == "none":
+            why = "says update = none" if module else "does not name it"
+            self.skipped.append((place, f".gitmodules {why}"))
+            return
+        self._count += 1
+        try:
+            if self._count > self._config.git.submodules:
+                raise GitError(f"the commit has more than the {self._config.git.submodules} of [git] submodules")
+            self._say(f"Fetching submodule {shown(place)}")
+            remote = self._rules.place(module.url, parent)
+            disk.check(self._config, 0)
+            self._fetch(remote, sha)
+            self._commit(self._modules, sha, f"{place}/", remote)
+        except (GitError, DiskFull) as error:
+            self.missing.append((place, str(error)))
+
+    def _fetch(self, remote: RemoteUrl, sha: str) -> None:
+        git.init_mirror(self._modules)
+        login = self._rules.login_for(remote)
+        try:
+            self._fetch_from(remote.address, remote, login, sha)
+        except GitError as error:
+            if "returned error: 30" not in str(error) or remote.address.endswith(".git"):
+                raise
+            self._fetch_from(f"{remote.address}.git", remote, login, sha)  # where GitLab redirects to
+
+    def _fetch_from(self, address: str, remote: RemoteUrl, login: Login, sha: str) -> None:
+        limit = min(self._config.git.submodule_bytes, max(1, disk.room(self._config)))
+        git.fetch_submodule(self._modules, self._source(address, remote, login), sha, max_bytes=limit)
+
+    def _source(self, address: str, remote: RemoteUrl, login: Login) -> git.RemoteSource:
+        return git.source_of(
+            address,
+            allow_local=self._config.git.allow_local,
+            allow_http=self._config.git.allow_http,
+            ssh_key=login.ssh_key,
+            token=remote.password or login.password,
+            token_user=remote.username or login.user,
+            time_limit_s=max(1.0, self._deadline - time.monotonic()),
+        )
+
+    def _lacks_object(self, pointer: Pointer, reason: str) -> None:
+        self.missing.append((self._prefix + pointer.path, reason))
+
+    def _say(self, message: str) -> None:
+        if time.monotonic() - self._said_at >= PROGRESS_S:
+            self._said_at = time.monotonic()
+            sources.progress(self._db, self._repository.id, self._sha, message)
+
+
+def shown(path: str) -> str:
+    """A path fit for a sentence."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:300]

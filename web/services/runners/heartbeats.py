@@ -1,0 +1,54 @@
+"""What the runners say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from core import clock
+from core.model import Runner
+from core.wire import RunnerOrders, RunnerReport
+from web.services.scheduling.dispatch import is_online
+from web.store import runners
+from web.store.db import Database
+
+BEATS_PER_S = 10  # of all runners together, at most: what a server bears without noticing
+HEARTBEAT_S, LONGEST_S = 5.0, 20.0  # of one runner; three long ones fit into the time after which it counts as lost
+WRITE_S = 10.0  # between two records of a runner that reports nothing new
+PASSING = frozenset({"load", "free_disk_bytes", "clock_off_s"})  # figures that change with each report
+
+
+class News(Enum):
+    """What a report brought."""
+
+    NONE = 0
+    FIGURES = 1  # something to show
+    ROOM = 2  # the runner may take more than before
+
+
+def orders(db: Database, runner: Runner) -> RunnerOrders:
+    heartbeat_s = min(LONGEST_S, max(HEARTBEAT_S, runners.count(db) / BEATS_PER_S))
+    return RunnerOrders(draining=runner.draining, heartbeat_s=heartbeat_s)
+
+
+def heard(db: Database, runner: Runner, report: RunnerReport) -> News:
+    """Record a runner's report; what it means for others."""
+    info, slots = dict(report.info), min(report.slots, runner.most_slots)
+    info["reported_slots"] = report.slots
+    if report.clock_us:
+        info["clock_off_s"] = round(report.clock_us / 1e6 - datetime.now(UTC).timestamp(), 1)
+    came_back, changed = not is_online(runner), (runner.slots, _lasting(runner.info)) != (slots, _lasting(info))
+    if not came_back and not changed and _seconds_since(runner.last_seen_at) < WRITE_S:
+        return News.NONE
+    runners.seen(db, runner.id, slots, info)
+    return News.ROOM if came_back or changed else News.FIGURES
+
+
+def _lasting(info: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in info.items() if name not in PASSING}
+
+
+def _seconds_since(moment: str | None) -> float:
+    return clock.seconds_between(moment, clock.now()) if moment else float("inf")

@@ -1,0 +1,184 @@
+"""What there is to see of the runners, for the page and the command line. What they say of themselves is not trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from core.model import Runner
+from web.services.presentation import formats
+from web.services.scheduling.dispatch import is_online
+from web.store import executions, projects, runners
+from web.store.db import Database
+from web.store.runners import NO_LOAD, Load
+
+NEVER, LOST, DRAINING, ONLINE = "not seen yet", "lost", "draining", "online"
+CLOCK_OFF_S = 2.0  # worth a word; less is the way of the message
+MOST = 32  # GPUs and problems of one runner that are shown
+CHARACTERS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    name: str
+    memory_bytes: int
+    uuid: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """An execution that a runner holds."""
+
+    project: str
+    counter: int
+    step: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.project} #{self.counter}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One runner. Zeros and empty texts are unknown."""
+
+    name: str
+    state: str
+    draining: bool
+    environments: tuple[str, ...]
+    projects: tuple[str, ...]
+    slots: int
+    most_slots: int
+    slots_used: int
+    gpus: tuple[Gpu, ...]
+    gpus_used: int
+    last_seen_at: str | None
+    version: str
+    docker_version: str
+    driver_version: str
+    cpu_count: int
+    load: float
+    memory_bytes: int
+    free_disk_bytes: int
+    clock_off_s: float
+    problems: tuple[str, ...]
+    running: tuple[Running, ...]
+
+
+def runner_state(runner: Runner, now: datetime) -> str:
+    """One of NEVER, LOST, DRAINING, ONLINE."""
+    if runner.last_seen_at is None:
+        return NEVER
+    if not is_online(runner, now):
+        return LOST
+    return DRAINING if runner.draining else ONLINE
+
+
+def views(db: Database) -> list[View]:
+    """All runners, by name."""
+    load, now = runners.load(db), datetime.now(UTC)
+    return [_view(db, runner, load.get(runner.id, NO_LOAD), now) for runner in runners.listing(db)]
+
+
+def running(db: Database, runner: Runner) -> list[Running]:
+    """What it holds the lease of."""
+    return [
+        Running(project=projects.get(db, held.project_id).name, counter=held.counter, step=held.step)
+        for held in executions.started_on(db, runner.id)
+    ]
+
+
+def facts(view: View) -> list[tuple[str, str]]:
+    """Labels and texts of what is known of the machine."""
+    versions = [("pushmill", view.version), ("Docker", view.docker_version), ("driver", view.driver_version)]
+    load = f"{view.load:.1f}" + (f" of {view.cpu_count}" if view.cpu_count else "")
+    found = (
+        ("versions", ", ".join(f"{what} {number}" for what, number in versions if number)),
+        ("gpus", gpus_text(view)),
+        ("projects", ", ".join(view.projects)),
+        ("load", load if view.version else ""),
+        ("memory", formats.size(view.memory_bytes) if view.memory_bytes else ""),
+        ("free disk", formats.size(view.free_disk_bytes) if view.free_disk_bytes else ""),
+        ("clock", clock_text(view)),
+        *(("problem", problem) for problem in view.problems),
+    )
+    return [(label, text) for label, text in found if text]
+
+
+def gpus_text(view: View) -> str:
+    """Such as "8 x NVIDIA A100 (80 GiB)"."""
+    kinds: dict[str, int] = {}
+    for gpu in view.gpus:
+        kind = f"{gpu.name} ({formats.size(gpu.memory_bytes)})" if gpu.memory_bytes else gpu.name
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
+
+
+def room_text(view: View) -> str:
+    """Such as "1 of 4 slots and 2 of 8 GPUs in use"."""
+    counts = ((view.slots_used, view.slots, "slot"), (view.gpus_used, len(view.gpus), "GPU"))
+    parts = [f"{used} of {there} {what}{'' if there == 1 else 's'}" for used, there, what in counts if there]
+    return f"{' and '.join(parts)} in use" if parts else ""
+
+
+def clock_text(view: View) -> str:
+    """A sentence on a clock that is off; empty for one that is right."""
+    if abs(view.clock_off_s) < CLOCK_OFF_S:
+        return ""
+    return f"{formats.duration(abs(view.clock_off_s))} {'ahead of' if view.clock_off_s > 0 else 'behind'} the server's"
+
+
+def _view(db: Database, runner: Runner, load: Load, now: datetime) -> View:
+    info = runner.info
+    return View(
+        name=runner.name,
+        state=runner_state(runner, now),
+        draining=runner.draining,
+        environments=runner.environments,
+        projects=runner.projects,
+        slots=runner.slots,
+        most_slots=runner.most_slots,
+        slots_used=load.slots,
+        gpus=tuple(_gpu(item) for item in _list(info.get("gpus")) if isinstance(item, dict)),
+        gpus_used=load.devices,
+        last_seen_at=runner.last_seen_at,
+        version=_text(info.get("version")),
+        docker_version=_text(info.get("docker_version")),
+        driver_version=_text(info.get("driver_version")),
+        cpu_count=int(_number(info.get("cpu_count"))),
+        load=_number(info.get("load")),
+        memory_bytes=int(_number(info.get("memory_bytes"))),
+        free_disk_bytes=int(_number(info.get("free_disk_bytes"))),
+        clock_off_s=_number(info.get("clock_off_s")),
+        problems=(*_too_many_slots(runner), *(_text(item) for item in _list(info.get("problems")))),
+        running=tuple(running(db, runner)),
+    )
+
+
+def _too_many_slots(runner: Runner) -> Iterator[str]:
+    reported = int(_number(runner.info.get("reported_slots")))
+    if reported > runner.most_slots:
+        yield (
+            f"It reports {reported} slots and may have {runner.most_slots}: "
+            f"`pushmill runner limit {runner.name} --slots {reported}` allows them"
+        )
+
+
+def _gpu(item: dict[str, Any]) -> Gpu:
+    memory = int(_number(item.get("memory_bytes")))
+    return Gpu(name=_text(item.get("name")) or "GPU", memory_bytes=memory, uuid=_text(item.get("uuid")))
+
+
+def _text(value: Any) -> str:
+    return formats.one_line(value[:CHARACTERS]) if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> float:
+    """A number that a page can show; 0 for anything else."""
+    return float(value) if type(value) in (int, float) and -1e18 < value < 1e18 else 0.0
+
+
+def _list(value: Any) -> list[Any]:
+    return value[:MOST] if isinstance(value, list) else []

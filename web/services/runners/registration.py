@@ -1,0 +1,203 @@
+"""Runners from the administrator's side: registering, draining, removing, new credentials."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from cryptography import x509
+
+from core.config import Config
+from core.errors import CannotStart, ConfigError, Conflict, InvalidInput, NotFound
+from core.model import Runner
+from core.names import check_environment, check_runner
+from web.services.executions import lifecycle
+from web.services.runners import redis_users
+from web.store import environments, executions, projects, runners, users
+from web.store.db import Database, transaction
+
+if TYPE_CHECKING:
+    from web.services.scheduling.queues import Queues  # which imports rq
+
+MOST_SLOTS = 1000
+EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104
+CERTIFICATE = "/etc/pushmill/redis.crt"  # where the runner's machine has a copy of one that no authority signed
+CONFIG_FILE = "/etc/pushmill/config.toml"
+COMMAND = f"pushmill runner --config {CONFIG_FILE} --data /var/lib/pushmill"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What is shown once: all that a machine needs to be this runner. `notes` are sentences for the administrator."""
+
+    name: str
+    token: str
+    redis_url: str
+    server_url: str
+    notes: tuple[str, ...]
+
+    @property
+    def config(self) -> str:
+        """The text of config.toml on the runner's machine."""
+        runner = f'[runner]\nname = "{self.name}"\nserver = "{self.server_url}"\ntoken = "{self.token}"\n'
+        return f'{runner}\n[redis]\nurl = "{self.redis_url}"\n'
+
+
+def by_name(db: Database, name: str) -> Runner:
+    runner = runners.by_name(db, name)
+    if runner is None:
+        known = ", ".join(other.name for other in runners.listing(db)) or "none"
+        raise NotFound(f"there is no runner {name[:80]!r}; there are: {known}")
+    return runner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How many slots a runner may report, and whose executions it gets; None leaves that as it is."""
+
+    slots: int | None = None
+    projects: Sequence[str] | None = None
+
+
+NO_CHANGE = Limits()
+
+
+def register(
+    db: Database, config: Config, queues: Queues, name: str, slugs: Sequence[str], limits: Limits = NO_CHANGE
+) -> Credentials:
+    """Make a runner, or make one of that name anew: it keeps its executions, its old token and password are dead."""
+    check_runner(name)
+    if not slugs:
+        raise InvalidInput("name at least one environment that the runner serves, such as `default`")
+    for slug in slugs:
+        check_environment(slug)
+    _check(db, limits)
+    made, sha256 = _credentials(config, name)
+    redis_users.grant(queues.connection, name, sha256)
+    with transaction(db):
+        for slug in slugs:
+            environments.ensure(db, slug)
+        runners.add(db, name, made.token, list(dict.fromkeys(slugs)), sha256)
+        _limit(db, by_name(db, name), limits)
+    return made
+
+
+def limit(db: Database, runner: Runner, limits: Limits) -> None:
+    """Set limits of a runner. It keeps what it runs; what it has not claimed waits for any runner again."""
+    _check(db, limits)
+    with transaction(db):
+        _limit(db, by_name(db, runner.name), limits)
+        executions.unplace(db, runner.id)
+
+
+def _check(db: Database, limits: Limits) -> None:
+    if limits.slots is not None and not 0 <= limits.slots <= MOST_SLOTS:
+        raise InvalidInput(f"slots must be a number from 0 to {MOST_SLOTS}, got {limits.slots}")
+    for name in limits.projects or ():
+        projects.by_name(db, name)
+
+
+def _limit(db: Database, runner: Runner, limits: Limits) -> None:
+    most_slots = runner.most_slots if limits.slots is None else limits.slots
+    wanted = runner.projects if limits.projects is None else tuple(dict.fromkeys(limits.projects))
+    runners.set_limits(db, runner.id, most_slots, wanted)
+
+
+def rotate(db: Database, config: Config, queues: Queues, runner: Runner) -> Credentials:
+    """A new token and a new password; the old ones are dead at once."""
+    made, sha256 = _credentials(config, runner.name)
+    with transaction(db):
+        runners.set_token(db, runner.id, made.token, sha256)
+    redis_users.grant(queues.connection, runner.name, sha256)
+    return made
+
+
+def drain(db: Database, runner: Runner) -> int:
+    """Give it nothing new. What it has not claimed waits for any runner again; how many those are."""
+    with transaction(db):
+        runners.set_draining(db, runner.id, True)
+        return executions.unplace(db, runner.id)
+
+
+def resume(db: Database, runner: Runner) -> None:
+    with transaction(db):
+        runners.set_draining(db, runner.id, False)
+
+
+def remove(db: Database, logs_dir: Path, queues: Queues, runner: Runner, *, force: bool) -> None:
+    """Mark it as removed, its token and its user in Redis dead. What it runs is lost with `force`, else a Conflict."""
+    with transaction(db):
+        held = executions.started_on(db, runner.id)
+        if held and not force:
+            count = "1 execution" if len(held) == 1 else f"{len(held)} executions"
+            raise Conflict(
+                f"runner {runner.name} runs {count}: `pushmill runner drain {runner.name} --wait` lets it finish, "
+                "--force gives up what it runs"
+            )
+        executions.unplace(db, runner.id)
+        runners.remove(db, runner.id)
+    for execution in held:
+        lifecycle.lose(db, logs_dir, execution, f"Runner {runner.name} was removed")
+    redis_users.revoke(queues.connection, runner.name)
+    queues.forget(runner.name)
+
+
+def _credentials(config: Config, name: str) -> tuple[Credentials, str]:
+    """New ones, and the hash of the password for Redis."""
+    if name == config.runner.name:
+        raise InvalidInput(
+            f"{name} is the runner of the server's own machine: its token is the server's to make; "
+            f"to have a new one, remove {config.runner_dir / 'token'} and start the server again"
+        )
+    password = users.new_token()
+    redis_url, notes = _redis_url(config, name, password)
+    server_url = config.server.url.rstrip("/")
+    if not server_url and config.server.host in EVERYWHERE:
+        server_url = f"http://{socket.gethostname()}:{config.server.port}"
+    elif not server_url:
+        server_url = config.local_url
+        notes += (
+            f"The server listens on {config.server.host} alone: other machines reach it once [server] url is set.",
+        )
+    made = Credentials(name=name, token=users.new_token(), redis_url=redis_url, server_url=server_url, notes=notes)
+    return made, users.fingerprint(password)
+
+
+def _redis_url(config: Config, name: str, password: str) -> tuple[str, tuple[str, ...]]:
+    """Where and as whom a runner reaches Redis. Raises ConfigError when Redis takes no runner of another machine."""
+    login = f"{redis_users.user_of(name)}:{password}"
+    given, address = urlsplit(config.redis.url), config.redis.listen_address
+    if given.scheme in ("redis", "rediss"):
+        return given._replace(netloc=f"{login}@{given.netloc.rpartition('@')[2]}").geturl(), ()
+    if config.redis.url:
+        raise ConfigError(
+            f"Redis takes no runner of another machine at {given.scheme}://: give its address as redis:// or rediss:// "
+            "in [redis] url, start pushmill again, and register then"
+        )
+    if address is None:
+        raise ConfigError(
+            "Redis takes no runner of another machine: set listen, cert and key in [redis] of config.toml "
+            '(listen = "0.0.0.0:6380"), start pushmill again, and register then'
+        )
+    host, port = address
+    if host in EVERYWHERE:
+        host = urlsplit(config.server.url).hostname or socket.gethostname()
+    where = f"{login}@[{host}]:{port}/0" if ":" in host else f"{login}@{host}:{port}/0"
+    if not config.redis.cert:
+        return f"redis://{where}", ()
+    if not _is_self_signed(Path(config.redis.cert)):
+        return f"rediss://{where}", ()
+    note = f"No authority signed {config.redis.cert}: copy it to {CERTIFICATE} on the runner's machine."
+    return f"rediss://{where}?ssl_ca_certs={quote(CERTIFICATE)}", (note,)
+
+
+def _is_self_signed(path: Path) -> bool:
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CannotStart(f"[redis] cert: {path} cannot be read: {error}") from None
+    return certificate.issuer == certificate.subject

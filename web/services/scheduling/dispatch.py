@@ -1,0 +1,84 @@
+"""From `created` to a runner's queue: quota, then placement. The database holds the queue; Redis only delivers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from core import clock
+from core.config import Config
+from core.model import Execution, Runner
+from core.states import State
+from web.services import disk
+from web.services.executions import lifecycle
+from web.services.scheduling import placement, quota
+from web.store import executions, runners
+from web.store.db import Database, transaction
+
+if TYPE_CHECKING:
+    from web.services.scheduling.queues import Queues  # which imports rq
+
+ONLINE_S = 60.0  # a runner silent for longer gets nothing new
+CLAIM_S = 2.5  # a placed execution that nobody claimed is handed over again after this
+PATIENCE_S = 8.0  # and after this it goes elsewhere: its runner is gone, though it was heard of lately
+
+
+def dispatch(db: Database, config: Config, queues: Queues) -> None:
+    """Queue what quota allows and place what fits, in order. Cheap and safe to call at any time from any process.
+
+    Nothing is started while the server has too little free disk.
+    """
+    if disk.shortage(config):
+        return
+    _queue_what_quota_allows(db)
+    for execution, runner in _place(db):
+        queues.hand_over(runner.name, execution.uuid, execution.attempt)
+
+
+def hand_over_again(db: Database, queues: Queues) -> None:
+    """Placed executions that nobody claimed: their job was lost with Redis, or their runner takes nothing any more.
+
+    A runner that let one wait for PATIENCE_S counts as lost until it is heard again.
+    """
+    everyone = {runner.id: runner for runner in runners.listing(db)}
+    for execution in executions.in_states(db, State.QUEUED):
+        if execution.runner_id is None:
+            continue
+        runner = everyone.get(execution.runner_id)
+        waited_s = clock.seconds_between(execution.placed_at or execution.created_at, clock.now())
+        if runner is not None and takes_more(runner) and waited_s < PATIENCE_S:
+            if waited_s >= CLAIM_S:
+                queues.hand_over(runner.name, execution.uuid, execution.attempt)
+        elif executions.update(db, execution, runner_id=None, placed_at=None) and waited_s >= PATIENCE_S:
+            runners.presume_silent(db, execution.runner_id, ONLINE_S)
+
+
+def is_online(runner: Runner, now: datetime | None = None) -> bool:
+    if runner.last_seen_at is None:
+        return False
+    return ((now or datetime.now(UTC)) - clock.parse(runner.last_seen_at)).total_seconds() < ONLINE_S
+
+
+def takes_more(runner: Runner) -> bool:
+    return is_online(runner) and not runner.draining
+
+
+def _queue_what_quota_allows(db: Database) -> None:
+    if not executions.waiting(db, State.CREATED):
+        return
+    with transaction(db):
+        limits = quota.of(db)
+        for waiting in executions.waiting(db, State.CREATED):
+            if not limits.hindrance(waiting.project_id, waiting.environment):
+                limits.take(waiting.project_id, waiting.environment, State.QUEUED)
+                lifecycle.queue(db, executions.get(db, waiting.id))
+
+
+def _place(db: Database) -> list[tuple[Execution, Runner]]:
+    if not executions.waiting(db, State.QUEUED):
+        return []
+    with transaction(db):
+        load = runners.load(db)
+        rooms = [placement.room(r, load.get(r.id, runners.NO_LOAD)) for r in runners.listing(db) if takes_more(r)]
+        chosen = list(placement.place(rooms, executions.waiting(db, State.QUEUED)))
+        return [(executions.put_on(db, waiting.id, runner.id), runner) for waiting, runner in chosen]

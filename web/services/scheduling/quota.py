@@ -1,0 +1,52 @@
+"""How many executions a project and an environment may have queued or started at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from core.states import State
+from web.store import environments, executions, projects
+from web.store.db import Database
+
+
+@dataclass
+class Quota:
+    """The limits, 0 for none, and what is taken of them, by project id and by environment."""
+
+    projects: dict[int, int]
+    environments: dict[str, int]
+    of_project: Counter[int] = field(default_factory=Counter)
+    of_environment: Counter[str] = field(default_factory=Counter)
+    queued: Counter[int | str] = field(default_factory=Counter)
+
+    def hindrance(self, project_id: int, environment: str) -> str:
+        """A sentence on the limit that one more would break; empty when there is room."""
+        limit, taken = self.projects.get(project_id, 0), self.of_project[project_id]
+        if limit and taken >= limit:
+            return f"{taken} of {limit} executions of this project are {self._doing(project_id)}"
+        limit, taken = self.environments.get(environment, 0), self.of_environment[environment]
+        if limit and taken >= limit:
+            return f"{taken} of {limit} executions in environment {environment} are {self._doing(environment)}"
+        return ""
+
+    def take(self, project_id: int, environment: str, state: State, count: int = 1) -> None:
+        self.of_project[project_id] += count
+        self.of_environment[environment] += count
+        if state is State.QUEUED:
+            self.queued[project_id] += count
+            self.queued[environment] += count
+
+    def _doing(self, whose: int | str) -> str:
+        return "queued or running" if self.queued[whose] else "running"
+
+
+def of(db: Database) -> Quota:
+    """As it is now. Inside a transaction it stays true until the end of it."""
+    quota = Quota(
+        {project.id: project.max_executions for project in projects.listing(db)},
+        {environment.slug: environment.max_executions for environment in environments.listing(db)},
+    )
+    for project_id, environment, state, count in executions.occupied(db):
+        quota.take(project_id, environment, state, count)
+    return quota

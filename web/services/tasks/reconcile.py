@@ -1,0 +1,177 @@
+"""Moves tasks on, level-triggered: what there is decides what is done next, so it may be killed anywhere.
+
+1. A task is `started` once something of it is.
+2. One that is to stop, has met its stop condition, or has failed for good makes nothing more; what runs is stopped.
+3. Executions are made while there is room.
+4. When all have ended it ends too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from core.config import Config
+from core.errors import InvalidInput, NotFound
+from core.groups import Task
+from core.model import Execution
+from core.states import FINAL, State
+from web.config import conditions
+from web.config.tasks.blueprint import OnChildError, TaskBlueprint
+from web.config.tasks.search import Search
+from web.services.executions import lifecycle
+from web.services.forges import enqueue
+from web.services.tasks import trials
+from web.store import groups, metadata, tasks
+from web.store.db import Database, transaction
+from web.store.tasks import Tally
+
+logger = logging.getLogger(__name__)
+
+METADATA = "metadata."  # may stand before a key in a stop condition, as in conditions of pipelines
+
+# Does one thing inside a transaction; whether executions were made that must be dispatched.
+Move = Callable[[Database, Config, Task], bool]
+
+
+def advance(db: Database, config: Config) -> bool:
+    """Move every unfinished task on: make the executions that are due, stop those that are to stop, and end it.
+
+    Looks at the database alone, so it may be killed anywhere and called at any time; whether it made executions, which
+    must be dispatched. Of each task it makes AT_ONCE at most.
+    """
+    made, tallies = False, tasks.tallies(db)
+    for task in tasks.unfinished(db):
+        try:
+            made |= _advance(db, config, task, tallies.get(task.id, Tally()))
+        except Exception:
+            logger.exception("task=%s cannot be moved on; the others are", task.uuid)
+    return made
+
+
+def _advance(db: Database, config: Config, task: Task, tally: Tally) -> bool:
+    while move := _next(db, task, tally):
+        with transaction(db):
+            unchanged = (tasks.get(db, task.id), _tally(db, task)) == (
+                task,
+                tally,
+            )  # else somebody was faster: look again
+            if unchanged and move(db, config, task):
+                return True  # the next ones with the next call: a large task holds up no other
+        task, tally = tasks.get(db, task.id), _tally(db, task)
+    return False
+
+
+def _tally(db: Database, task: Task) -> Tally:
+    return tasks.tallies(db, task.id).get(task.id, Tally())
+
+
+def _next(db: Database, task: Task, tally: Tally) -> Move | None:
+    """What is to be done, None for nothing."""
+    if task.state in FINAL:
+        return None
+    if task.state is State.CREATED and tally.begun:
+        return _begin
+    if task.ending is None and task.stop_requested_at is None:
+        try:
+            search = trials.search_of(task)
+        except (InvalidInput, NotFound) as error:
+            return partial(_wind_down, ending=State.ERROR, message=str(error))
+        return _decided(db, task, tally, search.blueprint) or _onward(db, task, tally, search)
+    if tally.stoppable:
+        return _stop_some
+    if tally.unfinished:
+        return None
+    return partial(_end, to=task.ending or State.STOPPED, message=task.message)
+
+
+def _decided(db: Database, task: Task, tally: Tally, blueprint: TaskBlueprint) -> Move | None:
+    """How it ends, where that is clear before all of its executions were made and have ended."""
+    if blueprint.stop_condition and tally.begun and (counter := _satisfied(db, task, blueprint.stop_condition)):
+        message = f"stop condition met by #{counter}"
+        return partial(_wind_down, ending=State.COMPLETE, message=message)
+    if blueprint.on_child_error is OnChildError.STOP_ALL_AND_ERROR and tally.failed:
+        return partial(_wind_down, ending=State.ERROR, message=_failure(tasks.first_failure(db, task.id)))
+    return None
+
+
+def _satisfied(db: Database, task: Task, condition: str) -> int | None:
+    """The number of the first execution whose latest metadata meet the condition."""
+    wanted = {name.removeprefix(METADATA) for name in conditions.names(condition)} | conditions.names(condition)
+    for counter, values in metadata.latest_of_task(db, task.id, wanted).items():
+        if conditions.holds(condition, {f"{METADATA}{key}": value for key, value in values.items()} | values):
+            return counter
+    return None
+
+
+def _failure(execution: Execution | None) -> str:
+    if execution is None:
+        return "an execution failed"
+    return f"#{execution.counter} failed: {execution.failure_message or execution.failure_reason}"
+
+
+def _onward(db: Database, task: Task, tally: Tally, search: Search) -> Move | None:
+    if many := trials.due(search, tally):
+        resolved, problem = trials.prepare(db, task, search, tally.made, many)
+        return partial(_make, resolved=resolved, problem=problem, first=tally.made, search=search)
+    if tally.unfinished or tally.made < search.count:
+        return None
+    to, message = _outcome(search, tally)
+    return partial(_end, to=to, message=message)
+
+
+def _outcome(search: Search, tally: Tally) -> tuple[State, str]:
+    """What becomes of a task whose executions have all ended."""
+    of_all = f"{tally.made} execution{'s' if tally.made != 1 else ''}"
+    said = []
+    if tally.failed:
+        said.append(f"{tally.failed} of {of_all} failed")
+    if tally.stopped:
+        said.append(f"{tally.stopped} of {of_all} {'was' if tally.stopped == 1 else 'were'} stopped")
+    if trials.exhausted(search):
+        said.append(
+            f"all {tally.made} combinations were tried, fewer than the {trials.wanted(search)} executions wanted"
+        )
+    if tally.failed and search.blueprint.on_child_error is not OnChildError.CONTINUE_AND_COMPLETE:
+        return State.ERROR, "; ".join(said)
+    only_stopped = tally.stopped and not tally.complete and not tally.failed
+    return State.STOPPED if only_stopped else State.COMPLETE, "; ".join(said)
+
+
+def _begin(db: Database, config: Config, task: Task) -> bool:  # noqa: ARG001
+    _move(db, task, State.STARTED, task.message)
+    return False
+
+
+def _wind_down(db: Database, config: Config, task: Task, *, ending: State, message: str) -> bool:  # noqa: ARG001
+    groups.update(db, "task", task.id, ending=ending, message=message)
+    enqueue.mark_commit(db, task.commit_id)
+    return False
+
+
+def _stop_some(db: Database, config: Config, task: Task) -> bool:
+    said = f"Stopped with task !{task.counter}: {task.message}"
+    for execution in tasks.stoppable(db, task.id, trials.AT_ONCE):
+        lifecycle.stop(db, config.logs_dir, execution, task.stopped_by or f"task !{task.counter}", said)
+    return False
+
+
+def _make(
+    db: Database, config: Config, task: Task, *, resolved: trials.Resolved, problem: str, first: int, search: Search
+) -> bool:
+    for trial, step in enumerate(resolved, first):
+        trials.launch(db, config, task, step, trial, search.count)
+    if problem:
+        _wind_down(db, config, task, ending=State.ERROR, message=problem)
+    return bool(resolved)
+
+
+def _end(db: Database, config: Config, task: Task, *, to: State, message: str) -> bool:  # noqa: ARG001
+    _move(db, task, to, message)
+    return False
+
+
+def _move(db: Database, task: Task, to: State, message: str) -> None:
+    groups.move(db, "task", task.id, task.state, to, message)
+    enqueue.mark_commit(db, task.commit_id)

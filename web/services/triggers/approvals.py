@@ -1,0 +1,184 @@
+"""Letting a commit of a fork run: it is a stranger's code, and from then on it gets the project's secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+from core import git
+from core.config import Config
+from core.errors import Conflict, InvalidDelivery
+from core.model import Project, PushEvent, Target, User
+from web.services.repositories import commit_head, hosting
+from web.services.repositories.commit_head import Head
+from web.services.triggers import deduplicate, planning, record
+from web.services.triggers.planning import Plan
+from web.services.triggers.record import Source
+from web.store import approvals, commits, deliveries, launched, outbox, projects, users
+from web.store.approvals import Waiting
+from web.store.commits import Push
+from web.store.db import Database, transaction
+from web.store.launched import Launched
+
+SHOWN = 10  # of the commits that wait
+SOURCE = "approval"  # of the deliveries that fetch what was approved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """How many commits of a project wait, and the first of them."""
+
+    count: int
+    first: list[Waiting]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What a push that waits makes run."""
+
+    event: PushEvent
+    head: Head
+    plan: Plan
+
+
+def overview(db: Database, project: Project) -> Overview:
+    return Overview(count=approvals.count(db, project.id), first=approvals.waiting(db, project.id, limit=SHOWN))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approved:
+    """A commit and who approved it: what a delivery of an approval says."""
+
+    sha: str
+    username: str
+
+    @property
+    def name(self) -> str:
+        return f"{SOURCE}-{self.sha}"
+
+
+def approve(db: Database, config: Config, project: Project, sha: str, person: User) -> list[Launched]:
+    """Let commit `sha` run and launch what waits of it, each once. Nudge and dispatch after it.
+
+    Of a commit that must be fetched first nothing is launched here: a stored delivery does both. It is no error when
+    somebody was faster. Raises Conflict when nothing of it waits, or not any more.
+    """
+    waiting = approvals.waiting(db, project.id, sha)
+    if not waiting:
+        _check_approved(db, project, sha)
+    approved = Approved(sha=sha, username=person.username)
+    missing = {item.push.repository_id for item in waiting if not _is_here(db, config, item)}
+    if not missing:
+        return launch(db, config, project, approved)
+    with transaction(db):
+        for item in waiting:
+            approvals.add(db, item.push.repository_id, sha, person.id)
+        for repository_id in missing:
+            _store(db, repository_id, approved)
+    return []
+
+
+def read(body: bytes) -> Approved:
+    """Raises InvalidDelivery."""
+    try:
+        return Approved(**json.loads(body))
+    except (ValueError, TypeError) as error:
+        raise InvalidDelivery(f"not a delivery of an approval: {error}") from None
+
+
+def places(db: Database, project: Project, repository_id: int, sha: str) -> list[str]:
+    """Where an approved commit that waits is fetched from: a fork's URL, or "" for the repository itself."""
+    waiting = approvals.waiting(db, project.id, sha)
+    return [item.pull_request.fetch_url for item in waiting if item.push.repository_id == repository_id]
+
+
+def _is_here(db: Database, config: Config, item: Waiting) -> bool:
+    repository = projects.repository(db, item.push.repository_id)
+    return git.resolve(hosting.repository_path(config, repository), item.push.after) is not None
+
+
+def _store(db: Database, repository_id: int, approved: Approved) -> None:
+    """Have the commit fetched; once more when that was tried before and failed."""
+    body = json.dumps(asdict(approved)).encode()
+    row, is_new = deliveries.store(
+        db, repository_id, source=SOURCE, delivery_id=approved.name, event=SOURCE, headers={}, body=body
+    )
+    if not is_new:
+        deliveries.hurry(db, row if deliveries.state(db, row) == "stored" else deliveries.again(db, row))
+
+
+def launch(db: Database, config: Config, project: Project, approved: Approved) -> list[Launched]:
+    """Launch what waits of an approved commit, each once. The commit is in the mirror."""
+    sha, person = approved.sha, users.by_name(db, approved.username)
+    if person is None:
+        raise Conflict(f"there is no user {approved.username!r} any more")
+    chosen = {item.push.id: _chosen(db, config, project, item) for item in approvals.waiting(db, project.id, sha)}
+    made: list[Launched] = []
+    ran: dict[Target, str] = {}
+    with transaction(db):
+        for item in approvals.waiting(db, project.id, sha):
+            if item.push.id in chosen:
+                approvals.add(db, item.push.repository_id, sha, person.id)
+                _run(db, config, project, item, chosen[item.push.id], ran, person)
+                new = launched.of_push(db, item.push.id)
+                made += new
+                ran |= {one.target: deduplicate.for_pull_request(one.number, item.pull_request.number) for one in new}
+                outbox.mark(db, item.push.repository_id, outbox.Kind.STATUS, sha)
+    return made
+
+
+def _check_approved(db: Database, project: Project, sha: str) -> None:
+    if not any(approvals.find(db, repository.id, sha) for repository in projects.repositories(db, project.id)):
+        raise Conflict(
+            f"nothing of commit {sha[:80]!r} waits for approval: its pull request has moved on or was closed, or there is none"
+        )
+
+
+def _chosen(db: Database, config: Config, project: Project, item: Waiting) -> Chosen:
+    """As the rules are now."""
+    repository = projects.repository(db, item.push.repository_id)
+    delivery = deliveries.get(db, item.push.delivery_id or 0)
+    assert delivery is not None  # noqa: S101  (deliveries alone make pushes)
+    path = hosting.repository_path(config, repository)
+    source = Source(
+        project=project,
+        repository=repository,
+        path=path,
+        delivery=delivery,
+        budget=commit_head.Budget(config.limits),
+        pull_request=item.pull_request,
+    )
+    event, head = _event(item.push), commit_head.read(db, project, path, item.push.after, source.budget)
+    return Chosen(event=event, head=head, plan=record.plan(db, source, event, head))
+
+
+def _run(
+    db: Database,
+    config: Config,
+    project: Project,
+    item: Waiting,
+    chosen: Chosen,
+    ran: Mapping[Target, str],
+    person: User,
+) -> None:
+    """Launch what does not run yet; `ran` says of what does why it is not launched again."""
+    push = item.push
+    choice = deduplicate.less(chosen.plan.choice, ran)
+    planned = replace(chosen.plan, choice=choice)
+    outcome = record.outcome_of(chosen.event, chosen.head, planned)
+    older = planning.superseded(db, push.repository_id, chosen.event, chosen.plan.choice, push.again_of or push.id)
+    commit = commits.by_identifier(db, project.id, push.after)
+    record.run(db, config, project, commit, planned, person, push_id=push.id, outcome=outcome, instead_of=older)
+
+
+def _event(push: Push) -> PushEvent:
+    return PushEvent(
+        kind=push.kind,
+        ref=push.ref,
+        before=push.before,
+        after=push.after,
+        pusher=push.pusher,
+        message=push.message,
+        options=push.options,
+    )

@@ -1,0 +1,187 @@
+"""What would this commit trigger? Asked of the same functions that follow a real event, and nothing is recorded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core import git
+from core.config import Config
+from core.errors import InvalidInput
+from core.model import EventKind, Project, PullRequest, PushEvent, Repository
+from web.services.repositories import commit_head, hosting
+from web.services.triggers import deduplicate, planning, preview, record, rules, schedule
+from web.services.triggers.preview import Run
+from web.services.triggers.rules import Choice, Verdict
+from web.store import approvals, commits, pull_requests
+from web.store.db import Database
+from web.store.launched import Launched
+
+SHORT_SHA = re.compile(r"[0-9a-f]{7,63}")
+ZEROS = "0" * 40
+SCHEDULE_OF = "schedule:"  # before the name of the rule whose time would have come
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """`name` is a commit, branch or tag. `event` is push, tag, pull_request, schedule or schedule:RULE, "" for the usual.
+
+    `branch` is the one pushed to, or a pull request's base. `options` are push options. `rules` are tried in place of the
+    project's.
+    """
+
+    name: str
+    event: str = ""
+    branch: str = ""
+    options: tuple[str, ...] = ()
+    rules: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """`event` says in words what was looked at; `stops` is what would be stopped."""
+
+    event: str
+    sha: str
+    outcome: str
+    verdicts: tuple[Verdict, ...]
+    runs: tuple[Run, ...]
+    skipped: tuple[tuple[str, str], ...]
+    stops: tuple[Launched, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Event:
+    """An event that might be. `place` is that of the push that it was, None when it has not been.
+
+    `request` is the pull request whose head the commit is, when a forge has told of it.
+    """
+
+    event: PushEvent
+    words: str
+    base_branch: str = ""
+    request: PullRequest | None = None
+    rule: str = ""
+    place: int | None = None
+
+
+def ask(db: Database, config: Config, project: Project, question: Question) -> Answer:
+    """Raises InvalidInput for rules that cannot be used, and for names of what is not here."""
+    if question.rules is not None:
+        rules.parse(question.rules)
+        project = replace(project, rules=question.rules)
+    repository = hosting.repository_of(db, project)
+    path = hosting.repository_path(config, repository)
+    path, sha = _commit(db, project, (path, hosting.forks_path(config, repository)), question.name)
+    asked = _event(db, project, repository, path, question, sha)
+    head = commit_head.look(db, project, path, sha, commit_head.Budget(config.limits))
+    plan = planning.plan(
+        db, project, repository, path, asked.event, head, base_branch=asked.base_branch, rule=asked.rule
+    )
+    cancels = any(chosen.cancels_older for chosen in plan.choice.run)
+    stops = planning.superseded(db, repository.id, asked.event, plan.choice, asked.place) if cancels else []
+    choice = _less_repeats(db, project, asked, plan.choice)
+    waits = record.must_wait(db, asked.request, asked.event, plan)
+    return Answer(
+        event=asked.words,
+        sha=sha,
+        outcome=approvals.WAITS if waits else record.outcome_of(asked.event, head, replace(plan, choice=choice)),
+        verdicts=plan.choice.verdicts,
+        runs=tuple(preview.of(db, project, chosen) for chosen in choice.run),
+        skipped=choice.skipped,
+        stops=tuple(stops),
+    )
+
+
+def events(text: str) -> list[str]:
+    """The events that may be asked about, with those of the schedules that rules have."""
+    usual = [rules.PUSH, rules.TAG, rules.PULL_REQUEST]
+    return [*map(str, usual), *(f"{SCHEDULE_OF}{rule.name}" for rule in schedule.scheduled(text))]
+
+
+def _commit(db: Database, project: Project, paths: Sequence[Path], name: str) -> tuple[Path, str]:
+    """The commit, and the first of the repositories that has it."""
+    if not paths[0].is_dir():
+        raise InvalidInput(f"nothing of project {project.name} has been pushed or fetched yet")
+    name = name.strip()
+    asked = [name] if name else []
+    if SHORT_SHA.fullmatch(name) and len(found := commits.beginning_with(db, project.id, name)) == 1:
+        asked += found
+    for path in paths:
+        for one in asked:
+            if path.is_dir() and (sha := git.resolve(path, one)):
+                return path, sha
+    raise InvalidInput(f"there is no commit, branch or tag {name[:100]!r} here")
+
+
+def _event(db: Database, project: Project, repository: Repository, path: Path, question: Question, sha: str) -> _Event:
+    name, default = question.name.strip(), repository.default_branch
+    is_branch = git.resolve(path, f"refs/heads/{name}") is not None
+    is_tag = not is_branch and git.resolve(path, f"refs/tags/{name}") is not None
+    kind = question.event or (rules.TAG if is_tag and not question.branch else rules.PUSH)
+    if kind == rules.TAG:
+        if not is_tag:
+            raise InvalidInput(f"{name[:100]!r} is no tag here: name one, or ask about a push")
+        event = PushEvent(ref=f"refs/tags/{name}", before=ZEROS, after=sha, options=question.options)
+        return _Event(event=event, words=f"tag {name}")
+    if kind == rules.PULL_REQUEST:
+        return _pull_request(db, project, repository, question, sha)
+    if kind.startswith(rules.SCHEDULE):
+        return _scheduled(project, default, kind, sha)
+    if kind != rules.PUSH:
+        raise InvalidInput(f"events are {', '.join(events(project.rules))}, got {kind[:80]!r}")
+    branch = question.branch or (name if is_branch else _pushed_to(db, project, sha) or default)
+    before, place = _before(db, repository, path, branch, sha)
+    event = PushEvent(ref=f"refs/heads/{branch}", before=before, after=sha, options=question.options)
+    return _Event(event=event, words=f"push to {branch}", place=place)
+
+
+def _pull_request(db: Database, project: Project, repository: Repository, question: Question, sha: str) -> _Event:
+    """The one whose head the commit is, or one that has not been opened."""
+    known = commits.known(db, project.id, sha)
+    request = next(iter(pull_requests.of_commit(db, known.id)), None) if known else None
+    base = question.branch or (request.base_branch if request else repository.default_branch)
+    ref, words = f"refs/pull/{request.number if request else 0}/head", f"pull request to {base}"
+    recorded = commits.pushes_of_ref(db, repository.id, EventKind.PULL_REQUEST, ref, planning.LOOKED_BACK)
+    place = next((push.id for push in recorded if push.after == sha), None)
+    event = PushEvent(kind=EventKind.PULL_REQUEST, ref=ref, before=ZEROS, after=sha)
+    return _Event(event=event, words=words, base_branch=base, request=request, place=place)
+
+
+def _scheduled(project: Project, default: str, kind: str, sha: str) -> _Event:
+    known = {rule.name: rule for rule in schedule.scheduled(project.rules)}
+    wanted = kind.removeprefix(SCHEDULE_OF) if kind.startswith(SCHEDULE_OF) else next(iter(known), "")
+    if wanted not in known or (kind == rules.SCHEDULE and len(known) > 1):
+        names = ", ".join(f"{SCHEDULE_OF}{name}" for name in known) or "none has one"
+        raise InvalidInput(f"name the rule whose time would have come: {names}")
+    due = schedule.Due(rule=wanted, planned_at="", branch=known[wanted].branch)
+    branch = due.branch or default
+    return _Event(event=schedule.event(due, branch, sha), words=f"schedule of rule {wanted} on {branch}", rule=wanted)
+
+
+def _pushed_to(db: Database, project: Project, sha: str) -> str:
+    """The branch that a commit was pushed to last, "" when to none."""
+    known = commits.known(db, project.id, sha)
+    pushed = commits.pushes_of_commit(db, known.id) if known else []
+    prefix = "refs/heads/"
+    return next((push.ref.removeprefix(prefix) for push in pushed if push.ref.startswith(prefix)), "")
+
+
+def _before(db: Database, repository: Repository, path: Path, branch: str, sha: str) -> tuple[str, int | None]:
+    """Where the branch was before: as recorded, with the push, when it was pushed there; else where it is now."""
+    ref = f"refs/heads/{branch}"
+    recorded = commits.pushes_of_ref(db, repository.id, EventKind.PUSH, ref, planning.LOOKED_BACK)
+    for push in recorded:
+        if push.after == sha:
+            return push.before, push.id
+    tip = git.resolve(path, ref)
+    if tip == sha:
+        return next(iter(git.commit_info(path, sha).parents), ZEROS), None
+    return tip or ZEROS, None
+
+
+def _less_repeats(db: Database, project: Project, asked: _Event, choice: Choice) -> Choice:
+    known = commits.known(db, project.id, asked.event.after)
+    return deduplicate.less(choice, deduplicate.reasons(db, known, asked.event, asked.request)) if known else choice

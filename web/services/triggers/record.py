@@ -1,0 +1,242 @@
+"""What one event makes run: chosen by the rules, and recorded with all that is launched in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.config import Config
+from core.model import Commit, EventKind, Project, PullRequest, PushEvent, PushResult, Repository, User, short_ref
+from web.config.steps.model import step_names
+from web.services.forges import enqueue
+from web.services.repositories.commit_head import Budget, Head
+from web.services.triggers import deduplicate, planning, rules, start
+from web.services.triggers.planning import Plan
+from web.services.triggers.rules import Choice, describe
+from web.store import approvals, commits, projects, users
+from web.store.db import Database, transaction
+from web.store.deliveries import Delivery
+from web.store.launched import Launched
+
+MESSAGE_CHARS = 64 * 1024
+PROBLEM_CHARS = 500
+MAX_PROBLEMS = 20
+KNOWN = "was recorded before"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where an event came from and where its commit lies."""
+
+    project: Project
+    repository: Repository
+    path: Path
+    delivery: Delivery
+    budget: Budget  # of reading the configurations of all its commits
+    pull_request: PullRequest | None = None  # whose head the commit is; its `sha` is the present one
+    rule: str = ""  # the name of the one whose time has come
+    late: bool = False  # told after a newer push of the same ref
+
+    @property
+    def hosted(self) -> bool:
+        return self.repository.forge == projects.HOSTED
+
+    @property
+    def again(self) -> bool:
+        """Somebody asked for what came in before, so being known is no reason to do nothing."""
+        return self.delivery.again_of is not None
+
+    def may_be_late(self, event: PushEvent) -> bool:
+        """Whether a newer event of the same ref may have come before: not of a pull request's present head."""
+        return not self.again and (self.pull_request is None or self.pull_request.sha != event.after)
+
+
+def follow(db: Database, config: Config, source: Source, event: PushEvent, head: Head) -> str:
+    """Record an event that ends at `head` with all that follows from it; the outcome. The same event again does nothing."""
+    event = replace(event, message=head.info.message[:MESSAGE_CHARS], after=head.info.sha)  # which a tag leads to
+    planned = plan(db, source, event, head)
+    request = source.pull_request
+    request_id = request.id if request else None
+    with transaction(db):
+        push_id = commits.add_push(
+            db,
+            source.repository.id,
+            event,
+            source.delivery.id,
+            again=source.again,
+            late=source.late,
+            pull_request_id=request_id,
+        )
+        if push_id is None:
+            return KNOWN
+        commit = _add_commit(db, source, event, head)
+        enqueue.mark_event(db, source.project, source.repository, commit, source.pull_request)
+        if must_wait(db, request, event, planned):
+            commits.finish_push(db, push_id, commit_id=commit.id, outcome=approvals.WAITS, result=PushResult.WAITING)
+            return approvals.WAITS
+        choice, superseded = _in_order(db, source, event, push_id, planned.choice)
+        if not source.again:
+            choice = deduplicate.less(choice, deduplicate.reasons(db, commit, event, request))
+        planned = replace(planned, choice=choice)
+        outcome = outcome_of(event, head, planned)
+        creator = _pusher(db, event, request) or users.of_row(db, source.project.owner_id)
+        run(
+            db,
+            config,
+            source.project,
+            commit,
+            planned,
+            creator,
+            push_id=push_id,
+            outcome=outcome,
+            instead_of=superseded,
+        )
+    return outcome
+
+
+def plan(db: Database, source: Source, event: PushEvent, head: Head) -> Plan:
+    """What the event makes run, as the rules are now."""
+    base_branch = source.pull_request.base_branch if source.pull_request else ""
+    return planning.plan(
+        db, source.project, source.repository, source.path, event, head, base_branch=base_branch, rule=source.rule
+    )
+
+
+def run(
+    db: Database,
+    config: Config,
+    project: Project,
+    commit: Commit,
+    planned: Plan,
+    creator: User,
+    *,
+    push_id: int,
+    outcome: str,
+    instead_of: Sequence[Launched] = (),
+) -> None:
+    """Launch what is planned for a recorded push, with what became of it, and stop what that supersedes.
+
+    Call inside a transaction.
+    """
+    # first: a commit may be trusted by this push alone, and what is begun may ask
+    commits.finish_push(
+        db,
+        push_id,
+        commit_id=commit.id,
+        outcome=outcome,
+        result=result_of(planned),
+        skipped=planned.choice.skipped,
+        problems=problems_of(planned),
+    )
+    made = [start.begin(db, config, project, commit, chosen, creator, push_id) for chosen in planned.choice.run]
+    by = made[0] if made else f"commit {commit.identifier[:8]}"
+    for older in instead_of:
+        start.supersede(db, config, older, by)
+
+
+def _in_order(
+    db: Database, source: Source, event: PushEvent, push_id: int, choice: Choice
+) -> tuple[Choice, list[Launched]]:
+    """What of the choice runs, and what of older pushes is to stop for it. What a person runs again is never too late."""
+    cancelling = [chosen.target for chosen in choice.run if chosen.cancels_older]
+    if not cancelling:
+        return choice, []
+    repository_id = source.repository.id
+    late = source.late and not source.again
+    if late or (source.may_be_late(event) and planning.is_late(db, repository_id, source.path, event, push_id)):
+        return deduplicate.less(choice, dict.fromkeys(cancelling, planning.LATE)), []
+    place = commits.get_push(db, push_id).again_of or push_id
+    return choice, planning.superseded(db, repository_id, event, choice, place)
+
+
+def record(db: Database, source: Source, event: PushEvent, outcome: str) -> str:
+    """Record an event that leads to no commit."""
+    with transaction(db):
+        push_id = commits.add_push(
+            db, source.repository.id, event, source.delivery.id, again=source.again, late=source.late
+        )
+        if push_id is None:
+            return KNOWN
+        commits.finish_push(db, push_id, commit_id=None, outcome=outcome)
+    return outcome
+
+
+def must_wait(db: Database, request: PullRequest | None, event: PushEvent, planned: Plan) -> bool:
+    """Whether the commit is a stranger's and nobody has let it run.
+
+    That nothing of it would run is no reason to let it pass: a stranger chose that. A commit that asks to be skipped gets
+    no status at all, with or without approval.
+    """
+    if planned.skip or request is None or not request.from_fork:
+        return False
+    return not approvals.find(db, request.repository_id, event.after)
+
+
+def _add_commit(db: Database, source: Source, event: PushEvent, head: Head) -> Commit:
+    return commits.add(
+        db,
+        project_id=source.project.id,
+        repository_id=source.repository.id,
+        identifier=head.info.sha,
+        ref=short_ref(event.ref),
+        message=event.message,
+        author=head.info.author,
+        committed_at=head.info.committed_at,
+        yaml_path=source.project.yaml_path,
+        config_state=head.config_state,
+        config=head.config,
+        problems=head.problems,
+        config_key=head.config_key,
+    )
+
+
+def outcome_of(event: PushEvent, head: Head, planned: Plan) -> str:
+    """In one sentence what became, or would become, of an event."""
+    choice = planned.choice
+    if planned.skip:
+        return f"skipped: {planned.skip}"
+    if planned.problem:
+        return f"nothing runs: {planned.problem}"[:500]
+    if planned.deleted:
+        return planned.deleted
+    if head.config_state == "missing":
+        return head.problems[0]
+    if head.config_state == "broken":
+        return f"broken configuration: {head.problems[0]}"[:500]
+    if choice.run:
+        return describe.counted(chosen.target for chosen in choice.run)
+    if not (choice.named or any(verdict.matches for verdict in choice.verdicts)):
+        return _no_rule(event, choice)
+    if choice.skipped:
+        return "nothing runs: all of it was skipped"
+    return "nothing runs: no rule chooses any of it" if step_names(head.config) else "nothing runs: there is no step"
+
+
+def result_of(planned: Plan) -> PushResult:
+    if planned.skip:
+        return PushResult.SKIPPED
+    if planned.deleted:
+        return PushResult.DELETED
+    return PushResult.LAUNCHED if planned.choice.run else PushResult.NOTHING
+
+
+def problems_of(planned: Plan) -> list[str]:
+    """What a commit's status must not hide: what was asked for by name and does not run."""
+    said = [f"{label}: {reason}" for label, reason in planned.choice.problems]
+    return [text[:PROBLEM_CHARS] for text in (planned.problem, *said) if text][:MAX_PROBLEMS]
+
+
+def _no_rule(event: PushEvent, choice: Choice) -> str:
+    """What no rule is for; by the default ones that is a tag."""
+    if tuple(verdict.rule for verdict in choice.verdicts) == rules.DEFAULT:
+        return "tag recorded" if rules.kind_of(event) == rules.TAG else "nothing runs: there is no step"
+    why = "; ".join(f"{verdict.rule.name}: {verdict.why}" for verdict in choice.verdicts)
+    return f"nothing runs: no rule is for it ({why})"[:500]
+
+
+def _pusher(db: Database, event: PushEvent, request: PullRequest | None) -> User | None:
+    """Whoever has the pusher's name here too; a stranger's name says nothing, and a schedule's is that of its rule."""
+    if event.kind is EventKind.SCHEDULE or (request is not None and request.from_fork):
+        return None
+    return users.by_name(db, event.pusher)

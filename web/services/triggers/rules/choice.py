@@ -1,0 +1,172 @@
+"""What one event makes run: steps, tasks and pipelines, with where and with what values, and what is skipped and why."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import CannotRun, InvalidInput, NotFound
+from core.model import PushEvent, Target
+from web.services.triggers.rules import directives, globs
+from web.services.triggers.rules.directives import Wishes
+from web.services.triggers.rules.matching import Facts, Verdict, verdict
+from web.services.triggers.rules.parse import DEFAULT, Rule
+from web.services.triggers.rules.runnable import KINDS, Plan, Takes
+
+MAX_TARGETS = 200
+SHOWN_TEXTS = 5
+ORDER = tuple(KINDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What runs, with its values. `environment` is instead of its own, "" for its own. `rule` is None when none chose it."""
+
+    target: Target
+    plan: Plan
+    rule: Rule | None
+    environment: str = ""
+
+    @property
+    def priority(self) -> int:
+        return self.rule.priority if self.rule else 0
+
+    @property
+    def cancels_older(self) -> bool:
+        return self.rule is not None and self.rule.cancel_older
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """`run` is in the order of launching; `skipped` are (label, reason) pairs; `named` says that the pusher named what runs.
+
+    `problems` are those of `skipped` that the pusher or a rule asked for by name. `verdicts` has every rule.
+    """
+
+    run: tuple[Chosen, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    problems: tuple[tuple[str, str], ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    named: bool = False
+
+    def supersedes(self, target: Target) -> bool:
+        """Whether an older run of this is to stop, because a rule says so and has chosen something here."""
+        cancelling = [chosen for chosen in self.run if chosen.cancels_older]
+        if self.named:
+            return any(chosen.target == target for chosen in cancelling)
+        return any(chosen.rule and _includes(chosen.rule, target) for chosen in cancelling)
+
+
+def choose(
+    config: Any,
+    event: PushEvent,
+    message: str,
+    provided: Container[str] = (),
+    *,
+    rules: Sequence[Rule] = DEFAULT,
+    facts: Facts = Facts(),  # noqa: B008  (it is frozen)
+) -> Choice:
+    """What of a stored configuration a push of `message` runs, in a project that has the variables `provided`.
+
+    What the pusher names, else what the rules which are for this event choose, each by the first that does. What cannot
+    run, or is not there, is skipped with the reason.
+    """
+    wished = directives.read(event, message)
+    verdicts = tuple(verdict(rule, event, facts) for rule in rules)
+    matching = [found.rule for found in verdicts if found.matches]
+    candidates = _candidates(config, wished, matching)
+    run: list[Chosen] = []
+    problems = [*wished.unclear]
+    skipped: list[tuple[str, str]] = []
+    declared: dict[Target, Container[str]] = {}
+    for target, rule in list(candidates.items())[:MAX_TARGETS]:
+        kind = KINDS[target.kind]
+        try:
+            takes = declared[target] = kind.takes(config, target.name)
+            plan = kind.plan(config, target.name, parameters=_values(takes, rule, wished), provided=provided)
+            run.append(Chosen(target=target, plan=plan, rule=rule, environment=_environment(rule, wished, facts)))
+        except (CannotRun, NotFound, InvalidInput) as error:
+            reason = "; ".join(error.problems) if isinstance(error, CannotRun) else str(error)
+            (problems if _is_named(target, rule, wished) else skipped).append((target.label, reason))
+    if len(candidates) > MAX_TARGETS:
+        problems.append((f"{len(candidates) - MAX_TARGETS} more", f"at most {MAX_TARGETS} run for one event"))
+    problems += _unused(candidates, declared, wished, facts)
+    return Choice(
+        run=tuple(run),
+        skipped=(*problems, *skipped),
+        problems=tuple(problems),
+        verdicts=verdicts,
+        named=bool(wished.targets),
+    )
+
+
+def _candidates(config: Any, wished: Wishes, matching: Sequence[Rule]) -> dict[Target, Rule | None]:
+    """In the order of launching, with the rule that has chosen each, and whose values it gets, named by the pusher or not."""
+    found: dict[Target, Rule | None] = {}
+    for target in wished.targets:
+        found[target] = next((rule for rule in matching if _includes(rule, target)), None)
+    for kind, declared in KINDS.items() if not wished.targets else ():
+        names = declared.names(config) if any(rule.patterns(kind) for rule in matching) else ()
+        for rule in matching:
+            for name in _named(names, rule.patterns(kind)):
+                found.setdefault(Target(kind=kind, name=name), rule)
+    return dict(sorted(found.items(), key=lambda item: ORDER.index(item[0].kind)))
+
+
+def _is_named(target: Target, rule: Rule | None, wished: Wishes) -> bool:
+    """Whether the pusher or a rule asked for this very target, rather than for whatever matches a pattern."""
+    return target in wished.targets or (rule is not None and target.name in rule.patterns(target.kind))
+
+
+def _includes(rule: Rule, target: Target) -> bool:
+    return globs.includes(rule.patterns(target.kind), target.name, parts=False)
+
+
+def _named(known: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """What patterns choose of the known names, with the plain names that are not among them."""
+    missing = [name for name in patterns if not globs.is_pattern(name) and name not in known]
+    return [*(name for name in known if globs.includes(patterns, name, parts=False)), *missing]
+
+
+def _values(takes: Mapping[str, Takes], rule: Rule | None, wished: Wishes) -> dict[str, Any]:
+    """The values for those parameters that were given one. Raises InvalidInput for several texts where one is meant."""
+    given: dict[str, Any] = {}
+    for name, kind in takes.items():
+        if texts := wished.parameters.get(name):
+            if kind is Takes.ONE and len(texts) > 1:
+                shown = ", ".join(f'"{text:.40}"' for text in texts[:SHOWN_TEXTS])
+                raise InvalidInput(f'parameter "{name:.80}" takes one value and was given {len(texts)}: {shown}')
+            given[name] = list(texts) if kind is Takes.LIST or len(texts) > 1 else texts[0]
+        elif rule and name in rule.parameters:
+            given[name] = rule.parameters[name]
+    return given
+
+
+def _environment(rule: Rule | None, wished: Wishes, facts: Facts) -> str:
+    wanted = (wished.environment, rule.environment if rule else "")
+    return next((name for name in wanted if name and _is_there(name, facts)), "")
+
+
+def _is_there(environment: str, facts: Facts) -> bool:
+    return facts.environments is None or environment in facts.environments
+
+
+def _unused(
+    candidates: Mapping[Target, Rule | None], declared: Mapping[Target, Container[str]], wished: Wishes, facts: Facts
+) -> Iterator[tuple[str, str]]:
+    """What was asked for and has no effect. `declared` are the parameters of each."""
+    for name in wished.parameters:
+        if not any(name in names for names in declared.values()):
+            yield f"parameter {name[:80]}", "nothing that was chosen has it"
+    if wished.environment and not _is_there(wished.environment, facts):
+        yield f"environment {wished.environment[:80]}", "there is none of this name, so this changes nothing"
+    if wished.targets:
+        return
+    for rule in {id(rule): rule for rule in candidates.values() if rule}.values():
+        chosen = [target for target, chosen_by in candidates.items() if chosen_by is rule]
+        for name in rule.parameters:
+            if not any(name in declared.get(target, ()) for target in chosen):
+                yield f"parameter {name[:80]} of rule {rule.name}", "nothing that it chooses has it"
+        if rule.environment and not _is_there(rule.environment, facts):
+            yield f"environment {rule.environment} of rule {rule.name}", "there is none of this name"

@@ -1,0 +1,69 @@
+"""A rule as a sentence, and what it chose as a number."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from core.model import Target, TargetKind
+from web.services.presentation import formats
+from web.services.triggers.rules.parse import EVERYTHING, PULL_REQUEST, PUSH, SCHEDULE, TAG, Rule
+
+NOUNS = {TargetKind.STEP: "execution", TargetKind.TASK: "task", TargetKind.PIPELINE: "pipeline"}  # of what is launched
+
+
+def sentence(rule: Rule) -> str:
+    """Such as "Pushes to main run every step in environment gpu."."""
+    runs = _joined([*_chosen("step", rule.steps), *_chosen("pipeline", rule.pipelines), *_chosen("task", rule.tasks)])
+    with_what = _joined(list(_with(rule)))
+    when = _joined(list(_when(rule)))
+    text = f"{when[:1].upper()}{when[1:]} run {runs or 'nothing'}{f' {with_what}' if with_what else ''}."
+    return f"{text} What older ones still run of that is stopped." if rule.cancel_older else text
+
+
+def counted(targets: Iterable[Target]) -> str:
+    """Such as "2 executions, 1 task and 1 pipeline"."""
+    counts = Counter(target.kind for target in targets)
+    return _joined(
+        [f"{counts[kind]} {noun}{'' if counts[kind] == 1 else 's'}" for kind, noun in NOUNS.items() if counts[kind]]
+    )
+
+
+def _when(rule: Rule) -> Iterator[str]:
+    kinds = [name for kind, name in ((PUSH, "pushes"), (PULL_REQUEST, "pull requests")) if kind in rule.events]
+    if kinds:
+        to = f" to {_patterns(rule.branches)}" if rule.branches else " to any branch"
+        changing = f" that change {_patterns(rule.paths)}" if rule.paths else ""
+        yield f"{' and '.join(kinds)}{to}{changing}"
+    if TAG in rule.events:
+        yield f"tags {_patterns(rule.tags)}" if rule.tags else "all tags"
+    if SCHEDULE in rule.events:
+        yield f'the times "{rule.schedule}" ({rule.timezone}) on {rule.branch or "the default branch"}'
+
+
+def _chosen(kind: str, patterns: Sequence[str]) -> list[str]:
+    if not patterns:
+        return []
+    if tuple(patterns) == EVERYTHING:
+        return [f"every {kind}"]
+    return [f"{kind if len(patterns) == 1 else f'{kind}s'} {_patterns(patterns, 'and')}"]
+
+
+def _with(rule: Rule) -> Iterator[str]:
+    if rule.environment:
+        yield f"in environment {rule.environment}"
+    if rule.priority:
+        yield f"with priority {rule.priority}"
+    if rule.parameters:
+        yield "with " + ", ".join(f"{name} = {formats.value(value)}" for name, value in rule.parameters.items())
+
+
+def _patterns(patterns: Sequence[str], last: str = "or") -> str:
+    wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
+    unwanted = [pattern.removeprefix("!") for pattern in patterns if pattern.startswith("!")]
+    text = _joined(wanted, last) or "anything"
+    return f"{text} but not {_joined(unwanted, 'or')}" if unwanted else text
+
+
+def _joined(words: Sequence[str], last: str = "and") -> str:
+    return f" {last} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

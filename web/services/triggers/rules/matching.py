@@ -1,0 +1,97 @@
+"""Whether an event is one that a rule is for, and why, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from core.model import EventKind, PushEvent
+from web.services.triggers.rules import globs
+from web.services.triggers.rules.parse import PULL_REQUEST, SCHEDULE, TAG, Rule
+
+SHOWN_PATHS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """The paths that an event changed; None when that cannot be told, with the reason."""
+
+    paths: Sequence[str] | None = None
+    why: str = "nobody looked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What an event itself does not say.
+
+    `base_branch` is a pull request's, `rule` the one whose time has come; `changes` is asked only when a rule needs it.
+    `environments` are the names that there are, None when nobody looked.
+    """
+
+    base_branch: str = ""
+    rule: str = ""
+    changes: Callable[[], Changes] = Changes
+    environments: Collection[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    rule: Rule
+    matches: bool
+    why: str
+
+
+def kind_of(event: PushEvent) -> str:
+    """The event as rules call it."""
+    return TAG if event.kind is EventKind.PUSH and event.ref.startswith("refs/tags/") else event.kind
+
+
+def verdict(rule: Rule, event: PushEvent, facts: Facts) -> Verdict:
+    kind = kind_of(event)
+    if kind not in rule.events:
+        return Verdict(
+            rule=rule, matches=False, why=f"it is for {', '.join(rule.events)}, and this is a {_named(kind)}"
+        )
+    if kind == SCHEDULE:
+        due = rule.name == facts.rule
+        return Verdict(rule=rule, matches=due, why="its time has come" if due else "its time has not come")
+    if kind == TAG:
+        matches, why = _by_name("tag", event.ref.removeprefix("refs/tags/"), rule.tags)
+        return Verdict(rule=rule, matches=matches, why=why)
+    if kind == PULL_REQUEST:
+        matches, why = _by_name("base branch", facts.base_branch, rule.branches)
+    else:
+        matches, why = _by_name("branch", event.branch or event.ref, rule.branches)
+    if matches and rule.paths:
+        matches, of_paths = _by_paths(facts.changes(), rule.paths)
+        why = f"{why}; {of_paths}" if matches else of_paths
+    return Verdict(rule=rule, matches=matches, why=why)
+
+
+def _named(kind: str) -> str:
+    return {str(PULL_REQUEST): "pull request", str(SCHEDULE): "scheduled run"}.get(kind, kind)
+
+
+def _by_name(what: str, name: str, patterns: Sequence[str]) -> tuple[bool, str]:
+    if not patterns:
+        return True, f"{what} {name}" if name else f"any {what}"
+    taken, pattern = globs.decide(patterns, name)
+    if taken:
+        return True, f"{what} {name} matches {pattern}" if pattern else f"{what} {name} is left out by none"
+    if pattern:
+        return False, f"{what} {name} is left out by {pattern}"
+    return False, f"{what} {name} matches none of {', '.join(patterns)}"
+
+
+def _by_paths(changes: Changes, patterns: Sequence[str]) -> tuple[bool, str]:
+    if changes.paths is None:
+        return True, f"its paths count as changed: {changes.why}"
+    for path in changes.paths:
+        taken, pattern = globs.decide(patterns, path)
+        if taken:
+            return True, f"{path} changed, which matches {pattern}" if pattern else f"{path} changed"
+    if not changes.paths:
+        return False, "no path changed"
+    shown = ", ".join(changes.paths[:SHOWN_PATHS])
+    more = ", …" if len(changes.paths) > SHOWN_PATHS else ""
+    return False, f"no changed path matches {', '.join(patterns)}: {shown}{more}"

@@ -1,0 +1,177 @@
+"""The rules of a project: TOML text, and what it says."""
+
+from __future__ import annotations
+
+import functools
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import InvalidInput
+from core.model import EventKind, TargetKind
+from core.names import ENVIRONMENT
+from web.services.triggers.rules import cron
+
+PUSH, TAG, PULL_REQUEST, SCHEDULE = EVENTS = (EventKind.PUSH, "tag", EventKind.PULL_REQUEST, EventKind.SCHEDULE)
+MAX_BYTES = 64 * 1024
+MAX_RULES = 100
+MAX_PATTERNS = 200  # of all rules: each may be held against each changed path
+MAX_NAME = 64
+MAX_PRIORITY = 1000
+EVERYTHING = ("*",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One rule. Patterns are as `globs` takes them; an empty tuple of `branches`, `tags` or `paths` is any.
+
+    `environment` is instead of a step's own. `branch` is whose head a schedule runs, "" for the default branch.
+    """
+
+    name: str
+    events: tuple[str, ...] = (PUSH, PULL_REQUEST)
+    branches: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    steps: tuple[str, ...] = EVERYTHING
+    pipelines: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    environment: str = ""
+    priority: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    cancel_older: bool = False
+    schedule: str = ""
+    branch: str = ""
+    timezone: str = "UTC"
+
+    def patterns(self, kind: TargetKind) -> tuple[str, ...]:
+        """Of what it chooses of a kind."""
+        return {TargetKind.STEP: self.steps, TargetKind.TASK: self.tasks, TargetKind.PIPELINE: self.pipelines}[kind]
+
+
+# Without rules: pushes to branches and pull requests run all that can run.
+DEFAULT = (Rule(name="default"),)
+
+LISTS = ("events", "branches", "tags", "paths", "steps", "pipelines", "tasks")
+TEXTS = ("environment", "schedule", "branch", "timezone")
+KEYS = ("name", *LISTS[:5], "pipelines", "tasks", "environment", "priority", "parameters", "cancel_older", *TEXTS[1:])
+
+
+@functools.lru_cache(maxsize=256)
+def parse(text: str) -> tuple[Rule, ...]:
+    """The rules in the order in which they apply; `DEFAULT` for text without any. Raises InvalidInput.
+
+    The same text is read once: the sweep asks for all projects' rules every two seconds.
+    """
+    if len(text.encode("utf-8", "replace")) > MAX_BYTES:
+        raise InvalidInput(f"the rules have more than {MAX_BYTES:,} bytes")
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise InvalidInput("the rules are no TOML that can be read: they are nested too deeply") from None
+    except ValueError as error:
+        raise InvalidInput(f"the rules are no TOML: {str(error)[:300]}") from None
+    if unknown := [key for key in table if key != "rule"]:
+        raise InvalidInput(f"{unknown[0][:80]!r} is nothing that rules have: each begins with [[rule]]")
+    items = table.get("rule", [])
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise InvalidInput("each rule begins with [[rule]], in two brackets")
+    if len(items) > MAX_RULES:
+        raise InvalidInput(f"there are {len(items)} rules; at most {MAX_RULES} are taken")
+    return _checked([_rule(item, number) for number, item in enumerate(items, 1)]) or DEFAULT
+
+
+def _checked(rules: list[Rule]) -> tuple[Rule, ...]:
+    """What must be right of all rules together."""
+    names = [rule.name for rule in rules]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InvalidInput(f"rule {twice[0]}: there are two of this name, and a name says which one made something run")
+    patterns = sum(len(getattr(rule, key)) for rule in rules for key in LISTS[1:])
+    if patterns > MAX_PATTERNS:
+        raise InvalidInput(f"the rules have {patterns} patterns together; at most {MAX_PATTERNS} are taken")
+    return tuple(rules)
+
+
+def _rule(item: Mapping[str, Any], number: int) -> Rule:
+    name = item.get("name")
+    if not isinstance(name, str) or not 0 < len(name.strip()) <= MAX_NAME or not name.isprintable():
+        raise InvalidInput(f"rule {number}: name is 1 to {MAX_NAME} characters, got {_shown(name)}")
+    where = f"rule {name}"
+    for key in item:
+        if key not in KEYS:
+            raise InvalidInput(f"{where}: there is no key {key[:80]!r}; there are: {', '.join(KEYS)}")
+    values = {key: _value(where, key, value) for key, value in item.items()}
+    _check_events(where, values)
+    if "steps" not in values and (values.get("pipelines") or values.get("tasks")):
+        values["steps"] = ()
+    return Rule(**values)
+
+
+def _value(where: str, key: str, value: Any) -> Any:
+    """The value as `Rule` has it."""
+    if key in LISTS:
+        return _list(where, key, value)
+    if key == "parameters":
+        return _parameters(where, value)
+    if key == "priority":
+        if type(value) is not int or abs(value) > MAX_PRIORITY:
+            raise InvalidInput(f"{where}: priority is a number up to {MAX_PRIORITY:,}, got {_shown(value)}")
+    elif key == "cancel_older":
+        if not isinstance(value, bool):
+            raise InvalidInput(f"{where}: cancel_older is true or false, got {_shown(value)}")
+    elif not isinstance(value, str) or not value.isprintable():
+        raise InvalidInput(f"{where}: {key} is text in quotes, got {_shown(value)}")
+    elif key == "environment" and value and not ENVIRONMENT.fullmatch(value):
+        raise InvalidInput(f"{where}: environment is the name of one, got {_shown(value)}")
+    return value
+
+
+def _list(where: str, key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise InvalidInput(f"{where}: {key} is a list of texts such as [{_example(key)}], got {_shown(value)}")
+    for entry in value:
+        if key == "events" and entry not in EVENTS:
+            raise InvalidInput(f"{where}: events are {', '.join(EVENTS)}, got {_shown(entry)}")
+        if not entry.removeprefix("!") or not entry.isprintable():
+            raise InvalidInput(f"{where}: {key} has a pattern that matches nothing: {_shown(entry)}")
+    if not value and key not in ("steps", "pipelines", "tasks"):
+        raise InvalidInput(f"{where}: {key} is empty; leave the key out for any")
+    return tuple(value)
+
+
+def _example(key: str) -> str:
+    return {"events": '"push"', "tags": '"v*"', "paths": '"src/**"', "branches": '"main"'}.get(key, '"train*"')
+
+
+def _parameters(where: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{where}: parameters is a table such as {{ epochs = 3 }}, got {_shown(value)}")
+    for name, given in value.items():
+        for atom in given if isinstance(given, list) else [given]:
+            finite = isinstance(atom, str | bool | int) or (isinstance(atom, float) and math.isfinite(atom))
+            if not finite:
+                raise InvalidInput(f"{where}: parameter {name[:80]} is text, a number, true, false or a list of them")
+    return value
+
+
+def _check_events(where: str, values: dict[str, Any]) -> None:
+    """`schedule` alone is a rule for its times only; keys that belong to an event need that event."""
+    if "schedule" in values:
+        events = values.get("events", ())
+        values["events"] = tuple(dict.fromkeys([*events, SCHEDULE]))
+        if problem := cron.problem(values["schedule"], values.get("timezone", "UTC")):
+            raise InvalidInput(f"{where}: schedule {_shown(values['schedule'])}: {problem}")
+    elif SCHEDULE in values.get("events", ()):
+        raise InvalidInput(f'{where}: events has "schedule", but there is no time such as schedule = "0 3 * * *"')
+    for key, meant in (("branch", '; "branches" chooses among pushes'), ("timezone", "")):
+        if key in values and "schedule" not in values:
+            raise InvalidInput(f"{where}: {key} belongs to a schedule, and there is none{meant}")
+    if "tags" in values and TAG not in values.get("events", ()):
+        raise InvalidInput(f'{where}: tags belongs to the event tag: write events = ["tag"], or more with it')
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:120]}…"

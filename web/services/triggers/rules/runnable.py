@@ -1,0 +1,84 @@
+"""What a configuration declares that can run, of each kind: its names, the values that it takes, and its plan with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from core.model import Target, TargetKind
+from web.config.pipelines import blueprint as pipeline_blueprint
+from web.config.pipelines import plan as pipeline_plan
+from web.config.pipelines.model import Node
+from web.config.pipelines.plan import PipelinePlan
+from web.config.steps.model import load_step, step_names
+from web.config.steps.resolve import ResolvedStep, resolve
+from web.config.tasks import blueprint as task_blueprint
+from web.config.tasks import plan as task_plan
+from web.config.tasks.plan import TaskPlan
+
+Plan = ResolvedStep | TaskPlan | PipelinePlan
+
+
+class Takes(Enum):
+    """What a parameter takes: one value, a list of them, or one or several to be tried one after the other."""
+
+    ONE, LIST, EACH = range(3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """All of it takes a stored configuration, and all but `names` a name.
+
+    `takes` has the parameters that may be given; `plan` takes `parameters` and what the project has `provided`. Both raise
+    NotFound, and InvalidInput for what cannot run.
+    """
+
+    names: Callable[[Any], tuple[str, ...]]
+    takes: Callable[[Any, str], Mapping[str, Takes]]
+    plan: Callable[..., Plan]
+
+
+def _of_step(config: Any, name: str, one: Takes = Takes.ONE) -> Mapping[str, Takes]:
+    return {
+        parameter.name: Takes.LIST if parameter.multiple else one for parameter in load_step(config, name).parameters
+    }
+
+
+def _of_task(config: Any, name: str) -> Mapping[str, Takes]:
+    return _of_step(config, task_blueprint.load_task(config, name).step, Takes.EACH)
+
+
+def _of_pipeline(config: Any, name: str) -> Mapping[str, Takes]:
+    blueprint = pipeline_blueprint.load_pipeline(config, name)
+    reached = {node for parameter in blueprint.parameters for node, _ in parameter.targets}
+    steps = {node.name: _of_node(node) for node in blueprint.nodes if node.name in reached}
+    return {
+        parameter.name: _common({steps[node].get(key, Takes.ONE) for node, key in parameter.targets})
+        for parameter in blueprint.parameters
+    }
+
+
+def _of_node(node: Node) -> Mapping[str, Takes]:
+    return _of_step([node.step], node.step_name, Takes.EACH if node.kind == "task" else Takes.ONE)
+
+
+def _common(takes: Set[Takes]) -> Takes:
+    """What a parameter of a pipeline takes that goes to parameters which take these."""
+    if Takes.ONE in takes:
+        return Takes.ONE
+    return Takes.EACH if Takes.EACH in takes else Takes.LIST
+
+
+# In the order in which what is chosen is launched.
+KINDS = {
+    TargetKind.STEP: Kind(names=step_names, takes=_of_step, plan=resolve),
+    TargetKind.TASK: Kind(names=task_blueprint.task_names, takes=_of_task, plan=task_plan.plan),
+    TargetKind.PIPELINE: Kind(names=pipeline_blueprint.pipeline_names, takes=_of_pipeline, plan=pipeline_plan.plan),
+}
+
+
+def declared(config: Any) -> list[Target]:
+    """Everything that a stored configuration declares, in the order in which statuses get their names."""
+    return [Target(kind=kind, name=name) for kind, found in KINDS.items() for name in found.names(config)]

@@ -1,0 +1,93 @@
+"""Rules that run at planned times: each time becomes a stored delivery, once, whatever is killed and however many look."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from core import clock
+from core.errors import InvalidDelivery, InvalidInput, NotFound
+from core.model import EventKind, Project, PushEvent
+from web.services.repositories import hosting
+from web.services.triggers import rules
+from web.services.triggers.rules import Rule, cron
+from web.store import deliveries, projects
+from web.store.db import Database
+
+SOURCE = "schedule"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """What a delivery of a schedule says: `branch` is "" for the default one."""
+
+    rule: str
+    planned_at: str
+    branch: str
+
+    @property
+    def name(self) -> str:
+        return f"{SOURCE}-{self.rule}-{self.planned_at}"
+
+
+def store_due(db: Database, now: datetime | None = None) -> None:
+    """Store a delivery for the latest planned time of each schedule, unless there is one or its rules came later.
+
+    Of the times that passed while nobody looked, only the latest counts.
+    """
+    now = now or datetime.now(UTC)
+    for project in projects.with_schedules(db):
+        for rule in scheduled(project.rules):
+            planned_at = clock.text(cron.latest(rule.schedule, rule.timezone, now))
+            if planned_at > (project.rules_changed_at or ""):
+                _store(db, project, Due(rule=rule.name, planned_at=planned_at, branch=rule.branch))
+
+
+def read(body: bytes) -> Due:
+    """Raises InvalidDelivery."""
+    try:
+        return Due(**json.loads(body))
+    except (ValueError, TypeError) as error:
+        raise InvalidDelivery(f"no delivery of a schedule: {error}") from None
+
+
+def overtaken(project: Project, due: Due) -> str:
+    """Why a time that is due is nothing to run at any more; "" when it is. A remote that was away for days makes these."""
+    rule = next((rule for rule in scheduled(project.rules) if rule.name == due.rule), None)
+    if rule is None:
+        return f"there is no rule {due.rule} with a schedule any more"
+    latest = clock.text(cron.latest(rule.schedule, rule.timezone, datetime.now(UTC)))
+    return f"its next time, {latest}, has come as well" if latest > due.planned_at else ""
+
+
+def event(due: Due, branch: str, sha: str) -> PushEvent:
+    """A run of a branch's head at a planned time."""
+    return PushEvent(
+        kind=EventKind.SCHEDULE,
+        ref=f"refs/heads/{branch}",
+        before=sha,
+        after=sha,
+        pusher=f"{SOURCE} {due.rule}",
+        identity=f"{SOURCE} {due.rule} {due.planned_at}",
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def scheduled(text: str) -> tuple[Rule, ...]:
+    """The rules that have a schedule; none where they cannot be read, which each push says."""
+    try:
+        return tuple(rule for rule in rules.parse(text) if rule.schedule)
+    except InvalidInput:
+        return ()
+
+
+def _store(db: Database, project: Project, due: Due) -> None:
+    try:
+        repository = hosting.repository_of(db, project)
+    except NotFound:
+        return
+    if not deliveries.is_known(db, repository.id, due.name):  # asked every two seconds, written once
+        body = json.dumps(asdict(due)).encode()
+        deliveries.store(db, repository.id, source=SOURCE, delivery_id=due.name, event=SOURCE, headers={}, body=body)

@@ -1,0 +1,55 @@
+"""Begins what was chosen, and stops what that supersedes: executions, tasks and pipelines alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.config import Config
+from core.groups import Pipeline, Task
+from core.model import Commit, Execution, Project, TargetKind, User
+from web.config.pipelines.plan import PipelinePlan
+from web.config.steps.resolve import ResolvedStep
+from web.config.tasks.plan import TaskPlan
+from web.services import pipelines, tasks
+from web.services.executions import launch, lifecycle
+from web.services.triggers import rules
+from web.services.triggers.rules import Chosen
+from web.store import executions
+from web.store import pipelines as pipeline_store
+from web.store import tasks as task_store
+from web.store.db import Database
+from web.store.launched import Launched
+
+
+def begin(
+    db: Database, config: Config, project: Project, commit: Commit, chosen: Chosen, creator: User, push_id: int
+) -> str:
+    """Record what was chosen for a push; its number, such as `#3`. Call inside a transaction, nudge and dispatch after it."""
+    why = f"Chosen by rule {chosen.rule.name}" if chosen.rule and chosen.rule is not rules.DEFAULT[0] else ""
+    given: dict[str, Any] = {
+        "push_id": push_id,
+        "environment": chosen.environment,
+        "priority": chosen.priority,
+        "why": why,
+    }
+    made: Execution | Task | Pipeline
+    match chosen.plan:
+        case ResolvedStep():
+            made = launch.launch(db, config, project, commit, chosen.plan, creator, **given)
+        case TaskPlan():
+            made = tasks.start(db, project, commit, chosen.plan, creator, **given)
+        case PipelinePlan():
+            made = pipelines.start(db, project, commit, chosen.plan, creator, **given)
+    return f"{chosen.target.kind.sign}{made.counter}"
+
+
+def supersede(db: Database, config: Config, older: Launched, by: str) -> None:
+    """Something newer, `by`, takes its place: stop it. Call inside a transaction."""
+    said = f"Superseded by {by}"
+    match older.target.kind:
+        case TargetKind.STEP:
+            lifecycle.supersede(db, config.logs_dir, executions.get(db, older.id), by)
+        case TargetKind.TASK:
+            tasks.request_stop(db, config, task_store.get(db, older.id), by, said=said)
+        case TargetKind.PIPELINE:
+            pipelines.request_stop(db, config, pipeline_store.get(db, older.id), by, said=said)
