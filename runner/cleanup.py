@@ -1,8 +1,8 @@
-"""What this runner no longer needs is removed: strays, left-overs, the cache past its budget, images that it pulled.
+"""Removes what this runner no longer needs: stray containers, left-overs, cache above its budget, unused images.
 
-Only what carries this runner's label, lies in its directory or stands in its list of pulled images is touched: on a
-shared Docker everything else belongs to somebody else. One cleanup runs at a time; what one that was killed has set
-aside the next removes.
+Only objects with this runner's label, files in its directory and images on its list of pulled images are touched: on a
+shared Docker everything else belongs to other users. One cleanup runs at a time. If a cleanup is killed, the next one
+removes what it had moved to `cache/gone`.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from runner.state_dir import locked, read_json, write_json
 
 log = logging.getLogger(__name__)
 
-LEFTOVER_S = 3600.0  # an execution directory that nobody holds and that never became one
-DOWNLOAD_LEFTOVER_S = 86_400.0  # a download to which nothing was added; one lasts as long as it lasts
-PRESSED_IMAGE_AGE_S = 86_400.0  # without room for executions, images go that were not used for so long
+LEFTOVER_S = 3600.0  # age of an incomplete execution directory that no process holds
+DOWNLOAD_LEFTOVER_S = 86_400.0  # since the last write to a download; its total duration is not limited
+PRESSED_IMAGE_AGE_S = 86_400.0  # when the disk is full, images unused for this long are removed
 
 
 def clean(host: Host) -> None:
-    """Remove everything that is due, unless another process is at it."""
+    """Remove everything that is due, unless another process is already doing so."""
     with held(host.directory / "cleanup.lock", wait=False) as ours:
         if ours:
             _Cleanup(host, pressed=False).run()
 
 
 def make_room(host: Host) -> None:
-    """The same for a disk with less than min_free_disk: the longest unused go until so much is free."""
+    """Clean up on a disk with less than min_free_disk: least recently used files go until that much is free."""
     with held(host.directory / "cleanup.lock"):
-        if _is_short(host):  # else one that we waited for has made room
+        if _is_short(host):  # otherwise the cleanup that we waited for has freed enough
             _Cleanup(host, pressed=True).run()
 
 
 def remove_containers(host: Host, execution: str) -> None:
-    """Remove every container of an execution. Its caller holds the execution's lock."""
+    """Remove every container of an execution. The caller holds the execution's lock."""
     for found in host.engine.managed(host.runner_id):
         if found.execution == execution:
             host.engine.remove(found.container_id)
@@ -60,7 +60,7 @@ def _is_short(host: Host) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class _Cached:
-    """Something in the cache. `remove` tells whether it could go."""
+    """An entry of the cache. `remove` returns whether it was removed."""
 
     what: str
     path: Path
@@ -70,7 +70,7 @@ class _Cached:
 
 
 class _Cleanup:
-    """One pass. `pressed` when it is to make room."""
+    """One pass. `pressed` means that it has to free disk space."""
 
     def __init__(self, host: Host, *, pressed: bool) -> None:
         self._host, self._cache, self._pressed = host, host.cache, pressed
@@ -89,7 +89,7 @@ class _Cleanup:
         ):
             try:
                 part()
-            except Exception:  # what one part cannot remove must not keep the others
+            except Exception:  # a failure of one part must not prevent the others
                 log.exception("cleanup: %s", part.__name__.strip("_"))
         if self._removed:
             what = ", ".join(f"{name} ({count})" for name, count in self._removed.items())
@@ -106,10 +106,10 @@ class _Cleanup:
         quarantine.remove(self._host.directory, self._cache / "gone")
 
     def _strays(self) -> None:
-        """Containers of which no directory tells, and the volumes of those that somebody else removed.
+        """Remove containers without an execution directory, and volumes of containers that others removed.
 
-        The directory of an execution is made before its container and removed after it. So a container that was listed
-        first, and whose directory is not there then, belongs to no execution.
+        The directory of an execution is created before its container and removed after it. So if a container is listed
+        first and its directory is missing afterwards, it belongs to no execution.
         """
         for found in self._host.engine.managed(self._host.runner_id):
             if not (self._host.executions / found.execution).exists():
@@ -118,7 +118,7 @@ class _Cleanup:
         self._note("volumes", count=self._host.engine.prune_volumes(self._host.runner_id))
 
     def _directories(self) -> None:
-        """Directories of executions of which nothing can be taken up; the others wait for a slot."""
+        """Remove execution directories that cannot be adopted; the others wait for a slot."""
         for directory in _entries(self._host.executions):
             with contextlib.suppress(FileNotFoundError):
                 young = directory.stat().st_mtime > self._now - LEFTOVER_S
@@ -132,7 +132,7 @@ class _Cleanup:
                         self._note("execution directories", size)
 
     def _files(self) -> None:
-        """What was not used for cache_age, and past the budget, or without room, the longest unused."""
+        """Remove cache entries unused for cache_age; over budget or on a full disk also the least recently used."""
         settings = self._host.settings
         self._temporaries()
         found = [*self._trees(), *self._repositories(), *self._inputs()]
@@ -147,7 +147,7 @@ class _Cleanup:
         self._records()
 
     def _trees(self) -> Iterator[_Cached]:
-        """A tree never changes, so it is measured once; the sizes lie beside the trees."""
+        """Yield the cached trees. A tree never changes, so it is measured once; sizes.json in the cache keeps sizes."""
         file = self._cache / "sizes.json"
         before, sizes = read_json(file) or {}, {}
         mounted = {_name(tree) for tree in self._host.engine.lower_layers(self._host.runner_id)}
@@ -161,7 +161,7 @@ class _Cleanup:
 
     def _tree_remover(self, tree: Path, mounted: set[str]) -> Callable[[], bool]:
         def take() -> bool:
-            with held(checkout.lock_of(self._cache)):  # no mark is made meanwhile, see checkout.use
+            with held(checkout.lock_of(self._cache)):  # nobody creates a mark meanwhile, see checkout.use
                 if _name(tree) in mounted | _marked(self._host.executions):
                     return False
                 aside = self._set_aside(tree)
@@ -190,7 +190,7 @@ class _Cleanup:
         return take
 
     def _inputs(self) -> Iterator[_Cached]:
-        """Whoever reads one while it goes has it open, and whoever finds none downloads it."""
+        """Yield the cached inputs. Safe to remove: readers have the file open, and others download it again."""
         for path in _entries(self._cache / "inputs"):
             if path.suffix == cache.CONTENT:
                 with contextlib.suppress(FileNotFoundError):
@@ -200,7 +200,7 @@ class _Cleanup:
                     yield _Cached(what="inputs", path=path, used_at=used_at, size=size, remove=take)
 
     def _records(self) -> None:
-        """What the cache of inputs knows of contents that it no longer has."""
+        """Remove the input cache's records of contents that are gone."""
         directory = self._cache / "inputs"
         for record in directory.glob(f"*{cache.RECORD}"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -209,7 +209,7 @@ class _Cleanup:
                     record.unlink()
 
     def _temporaries(self) -> None:
-        """Half a tree, where nobody uses the project's repository; half an input, when nothing was added for a day."""
+        """Remove partial trees of projects whose repository is not in use, and partial inputs unchanged for a day."""
         for project in _entries(self._cache / "trees"):
             with held(checkout.repository_lock_of(self._cache, project.name), wait=False) as free:
                 aside = [self._set_aside(tree) for tree in project.glob(f"{checkout.TEMPORARY}*")] if free else []
@@ -224,14 +224,14 @@ class _Cleanup:
                     self._note("half inputs", found.st_blocks * 512)
 
     def _set_aside(self, path: Path) -> Path:
-        """Move it where nobody looks, in one step."""
+        """Atomically move `path` into a new directory below `cache/gone`; returns that directory."""
         (self._cache / "gone").mkdir(mode=0o700, exist_ok=True)
         place = Path(tempfile.mkdtemp(dir=self._cache / "gone"))
         path.rename(place / path.name)
         return place
 
     def _images(self) -> None:
-        """Of the images that this runner pulled, those unused for image_age, or for a day when there is no room."""
+        """Remove images that this runner pulled and that were unused for image_age, or for a day on a full disk."""
         host, age = self._host, float(self._host.settings.image_age)
         if not age:
             return
@@ -262,12 +262,12 @@ def _entries(directory: Path) -> list[Path]:
 
 
 def _name(tree: Path) -> str:
-    """Project and commit: the same by whatever path the cache is reached."""
+    """Project and commit of a tree, independent of the path to the cache."""
     return f"{tree.parent.name}/{tree.name}"
 
 
 def _marked(executions: Path) -> set[str]:
-    """The trees that executions say they use."""
+    """The names of the trees that executions have marked as used, see checkout.use."""
     marked = set()
     for directory in _entries(executions):
         with contextlib.suppress(FileNotFoundError):

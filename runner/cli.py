@@ -1,4 +1,4 @@
-"""`pushmill runner`: supervises one process per slot and tells the server how this machine is."""
+"""`pushmill runner`: supervises one process per slot and reports the state of this machine to the server."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 TICK_S = 0.2
-CLEANUP_S = 600.0  # from one cleanup to the next; one that takes so long hangs
+CLEANUP_S = 600.0  # from one cleanup to the next; a cleanup that takes longer is killed
 LOWEST_PRIORITY = 19
-STOP_S = 4.0  # for the slots to leave, then they are killed
-SHORT_LIFE_S = 1.0  # a slot that dies younger waits before its next life
-LONGEST_WAIT_S = 4.0  # Docker or Redis may be back any moment
+STOP_S = 4.0  # for the slots to exit, then they are killed
+SHORT_LIFE_S = 1.0  # a slot that exits sooner is restarted with a back-off
+LONGEST_WAIT_S = 4.0  # short, because Docker or Redis may be back at any moment
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -56,7 +56,7 @@ def command(data: Path | None, config_path: Path | None) -> None:
 
 @dataclass
 class Slot:
-    """One place for an execution: its process, and when the next one may start."""
+    """A slot for one execution: its process, and when the next process may start (`time.monotonic()`)."""
 
     pid: int = 0
     started_at: float = 0.0
@@ -70,7 +70,7 @@ class Slot:
 
 
 class Supervisor:
-    """Forks the slots from a process that has imported everything and has no thread of its own."""
+    """Forks the slots from a process that has imported all modules and has no threads."""
 
     def __init__(self, config: Config) -> None:
         mounts.check(config.runner.mounts)
@@ -115,7 +115,10 @@ class Supervisor:
                     log.warning("a slot ended; the next one starts in %.0f s", slot.wait_s)
 
     def _start_missing(self) -> None:
-        """One process for each execution without a GPU and one for each device; those of lost devices idle."""
+        """Start one process per configured slot (executions without a GPU) and one per GPU.
+
+        The processes of lost GPUs stay idle.
+        """
         wanted = self._config.runner.slots + len(self._gpus.inventory.gpus)
         self._slots += [Slot() for _ in range(wanted - len(self._slots))]
         now = time.monotonic()
@@ -124,7 +127,7 @@ class Supervisor:
                 slot.pid, slot.started_at = self._fork(self._be_slot), now
 
     def _clean(self) -> None:
-        """At the start and every ten minutes a child of its own removes what is due, at low priority."""
+        """Run the cleanup in a child process of low priority, at the start and every ten minutes."""
         child, now = self._cleanup, time.monotonic()
         if child.pid and os.waitpid(child.pid, os.WNOHANG)[0]:
             child.pid = 0
@@ -137,9 +140,9 @@ class Supervisor:
             child.pid, child.start_at = self._fork(self._be_cleanup), now + CLEANUP_S
 
     def _fork(self, body: Callable[[], None]) -> int:
-        """The pid of a child that does `body` and ends; it ends with us too."""
+        """Fork a child that runs `body` and exits; returns its pid. The child also exits when this process dies."""
         parent = os.getpid()
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the child has handlers of its own
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the child has its own handlers
         pid = os.fork()
         if pid:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
@@ -159,7 +162,7 @@ class Supervisor:
             signal.signal(number, lambda *_: os._exit(0))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before it could tell us
+        if os.getppid() != parent:  # the parent died before the call of prctl
             os._exit(0)
         self._reporter.close()
 
@@ -223,9 +226,12 @@ class Supervisor:
 
 
 def _info(config: Config) -> dict[str, Any]:
-    """Facts of this machine that do not change while the runner runs. Raises PushmillError without Docker."""
+    """Return the facts about this machine that do not change while the runner runs.
+
+    Raises PushmillError without Docker.
+    """
     engine = Engine()
-    network = engine.network(config.runner.network)  # here, so that the slots do not race to make it
+    network = engine.network(config.runner.network)  # here, so that the slots do not race to create it
     if problem := protect(config.runner_dir, network, config.runner):
         log.warning("%s", problem)
     facts: dict[str, Any] = {
@@ -256,7 +262,7 @@ def _credential(given: str, path: Path, key: str) -> str:
 
 
 def _runner_id(path: Path) -> str:
-    """This machine's own name for itself, on the containers' labels; made once."""
+    """The id of this runner in the labels of its containers. Created at the first start."""
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(str(uuid.uuid4()))

@@ -1,33 +1,36 @@
-"""Two clocks: the machine's own that nobody sets, and the server's as this machine sees it."""
+"""Two clocks: this machine's monotonic clock, and an estimate of the server's clock."""
 
 from __future__ import annotations
 
 import threading
 import time
 
-CLOSE_US = 1_000_000  # clocks that are no further apart than this count as one
-ANSWER_S = 1.0  # for the server to tell its time before anything is dated by ours
+CLOSE_US = 1_000_000  # smaller differences between the two clocks are ignored
+ANSWER_S = 1.0  # to wait for the server's time before this machine's clock is used
 
 
 def steady() -> float:
-    """Seconds since the machine started: whatever its clock is set to, and the same for every process on it."""
+    """Seconds since the machine booted; independent of the system time and the same in every process."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class ServerClock:
-    """How far the server's clock is from this machine's; threads may share it."""
+    """Offset between the server's clock and this machine's. Thread-safe."""
 
     def __init__(self) -> None:
         self._offset_us = 0
         self._told = threading.Event()
 
     def note(self, sent: float, answered: float, server_us: int) -> None:
-        """The server gave its time in an answer to a request between two moments of our clock; 0 when it did not."""
+        """Record the server's time from a response to a request.
+
+        `sent` and `answered` are Unix seconds of this machine's clock; `server_us` is 0 if the response has no time.
+        """
         off_us = server_us - round((sent + answered) / 2 * 1e6) if server_us else 0
         self._offset_us = off_us if abs(off_us) > CLOSE_US else 0
         self._told.set()
 
     def us(self, ours: float) -> int:
-        """A moment of our clock as the server's, in microseconds."""
+        """Convert Unix seconds of this machine's clock to microseconds of the server's."""
         self._told.wait(ANSWER_S)
         return int(ours * 1e6) + self._offset_us

@@ -1,4 +1,4 @@
-"""What Docker knows of GPUs: who holds which device, how a container asks for some, and whether it can give any."""
+"""GPUs in Docker: which container holds which device, how to request devices, and whether Docker can provide any."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.errors import PushmillError
 
 LABEL = "pushmill.gpus"  # the UUIDs of its devices, joined with commas
 VISIBLE = "NVIDIA_VISIBLE_DEVICES"
-NONE = "void"  # an image may say "all", which a daemon whose default runtime is NVIDIA's would obey
+NONE = "void"  # overrides "all" in an image, which a daemon whose default runtime is NVIDIA's would obey
 LIVE = ("created", "running", "paused", "restarting")
 NO_DRIVER_ANSWER = "could not select device driver"
 NO_DRIVER = (
@@ -28,7 +28,7 @@ NO_DRIVER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """The container that has a device. `runner` is the id of its runner, which may not be this one."""
+    """The container that has a device. `runner` is the id of its runner, which may be another one."""
 
     container_id: str
     execution: str
@@ -36,23 +36,26 @@ class Holder:
 
 
 def requests(uuids: Sequence[str]) -> list[DeviceRequest]:
-    """Whole devices by UUID and never a number: which ones is our choice, not Docker's."""
+    """Request whole devices by UUID, never by count, so that pushmill and not Docker chooses the devices."""
     return [DeviceRequest(device_ids=list(uuids), capabilities=[["gpu"]])] if uuids else []
 
 
 def variable(uuids: Sequence[str]) -> dict[str, str]:
-    """What tells NVIDIA's runtime which devices a container may see."""
+    """The environment variable that tells NVIDIA's runtime which devices the container may see."""
     return {VISIBLE: ",".join(uuids) or NONE}
 
 
 class Devices:
-    """The GPUs as one Docker knows them. Raises PushmillError where it does not answer."""
+    """The GPUs of one Docker daemon. Methods raise PushmillError if it does not answer."""
 
     def __init__(self, api: APIClient) -> None:
         self._api = api
 
     def holders(self) -> dict[str, Holder]:
-        """Who has which device: live containers of any runner on this Docker, one that is only made included."""
+        """Map device UUIDs to the live containers that hold them, of any runner on this Docker.
+
+        Created containers that have not been started count as live.
+        """
         with known("which GPUs are taken"):
             found = self._api.containers(all=True, filters={"label": LABEL, "status": list(LIVE)})
         return {
@@ -66,15 +69,16 @@ class Devices:
         }
 
     def of(self, container_id: str) -> list[str]:
-        """The UUIDs of a container's devices, in their order."""
+        """The UUIDs of a container's devices, in order."""
         with known(f"which GPUs container {container_id[:12]} has"):
             labels = self._api.inspect_container(container_id)["Config"]["Labels"]
         return [uuid for uuid in labels.get(LABEL, "").split(",") if uuid]
 
     def why_none(self, uuid: str) -> str:
-        """Why Docker gives containers no GPU, "" when it does: a container is started that has no program to run.
+        """Return why Docker cannot give GPUs to containers, or "" if it can.
 
-        Trying is the one way that holds for hooks, runtimes and CDI alike: which of them a daemon uses it tells nobody.
+        Tries to start a container from an empty image. A trial is the only check that works for hooks, runtimes and CDI
+        alike: Docker has no API that says which of them it uses.
         """
         with known("whether it gives GPUs to containers"):
             image = json.loads(self._api.import_image_from_data(_empty_tar()))["status"]
@@ -84,7 +88,7 @@ class Devices:
                 self._api.remove_image(image, force=True)
 
     def _refusal(self, image: str, uuid: str) -> str:
-        """What Docker answers to the start of a container that asks for the device."""
+        """Docker's error message when it starts a container that requests the device; "" if it succeeds."""
         api = self._api
         host_config = api.create_host_config(device_requests=requests([uuid]), network_mode="none")
         container = api.create_container(image, ["/none"], host_config=host_config, environment=variable([uuid]))
@@ -100,7 +104,7 @@ class Devices:
 
 @contextlib.contextmanager
 def known(what: str) -> Iterator[None]:
-    """Raise PushmillError where Docker does not say so."""
+    """Turn errors of Docker into a PushmillError that says `what` is unknown."""
     try:
         yield
     except (DockerException, OSError) as error:

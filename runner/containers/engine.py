@@ -1,6 +1,6 @@
-"""The only user of Docker: images, the network, and one container per execution.
+"""The only module that calls Docker: images, the network, and one container per execution.
 
-Everything that a container may do is a typed field here; nothing from outside becomes part of a HostConfig as it is.
+Everything that a container may do is a typed field of ContainerSpec; user input never goes into a HostConfig unchecked.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ ICC = "com.docker.network.bridge.enable_icc"  # traffic between containers
 
 
 class OverlayUnavailable(PushmillError):
-    """Raised when the daemon cannot mount an overlay: the tree has to be copied instead."""
+    """Raised when the daemon cannot mount an overlay; the tree has to be copied instead."""
 
 
 class EngineAway(ExecutionFailed):
-    """Raised when the daemon cannot be reached, or went away in the middle of a call."""
+    """Raised when the daemon cannot be reached, or the connection broke during a call."""
 
 
 class Engine:
-    """One Docker daemon. Threads may share it; processes may not."""
+    """Client of one Docker daemon. Threads may share it; processes may not."""
 
     def __init__(self) -> None:
         try:
@@ -72,7 +72,7 @@ class Engine:
         status: Callable[[str], None],
         cancelled: Callable[[], bool],
     ) -> Image:
-        """The image, pulled if it is missing and its registry may be reached. Raises ExecutionFailed."""
+        """Return the image, pulled if it is missing and its registry is allowed. Raises ExecutionFailed."""
         before: dict[str, set[str]] | None = None
         try:
             found = None if always_pull else self._inspect_image(name)
@@ -93,7 +93,10 @@ class Engine:
         return Image(id=id_, digest=digest, pulled=id_ not in before, new_tags=new_tags)
 
     def remove_image(self, image_id: str, tags: Collection[str]) -> int | None:
-        """Remove an image that no container uses and that has no tag but these; its bytes, None when it stays."""
+        """Remove an image unless a container uses it or it has other tags than `tags`.
+
+        Returns its size in bytes (0 if it did not exist), or None if it was not removed.
+        """
         try:
             found = self._inspect_image(image_id)
             if found is None:
@@ -109,7 +112,7 @@ class Engine:
         return int(found["Size"])
 
     def network(self, name: str) -> Network:
-        """Have a bridge network on which containers cannot see each other."""
+        """Return the bridge network `name`, created if missing, on which containers cannot reach each other."""
         found = self._network(name)
         if found is None:
             labels = {"pushmill.managed": "true"}
@@ -126,7 +129,10 @@ class Engine:
         return Network(bridge=str(bridge), gateway=str(configs[0].get("Gateway", "")))
 
     def _network(self, name: str) -> dict[str, Any] | None:
-        """The oldest network of that name: Docker lets two slots that start together make one each."""
+        """Return the oldest network of that name and remove the others.
+
+        Docker allows several networks of the same name, so two slots that start together may create one each.
+        """
         named: list[dict[str, Any]] = [
             network for network in self._api.networks(names=[name]) if network["Name"] == name
         ]
@@ -134,14 +140,14 @@ class Engine:
         for other in named[1:]:
             try:
                 self._api.remove_network(other["Id"])
-            except APIError as error:  # the slot that made it was faster, or it is in use
+            except APIError as error:  # the slot that created it has removed it, or it is in use
                 log.debug("network %s: %s", other["Id"][:12], error)
             else:
                 firewall.remove_unused()
         return named[0] if named else None
 
     def create(self, spec: ContainerSpec) -> str:
-        """Make the container of an execution, not started; returns its id. Raises ExecutionFailed."""
+        """Create the container of an execution without starting it; returns its id. Raises ExecutionFailed."""
         api = self._api
         host_config = api.create_host_config(
             mounts=_mounts(spec),
@@ -180,7 +186,7 @@ class Engine:
             raise _failed(FailureReason.INTERNAL, "The container cannot be made", error) from None
 
     def start(self, container_id: str) -> None:
-        """Raises OverlayUnavailable, or ExecutionFailed with what the daemon says."""
+        """Start a container. Raises OverlayUnavailable, or ExecutionFailed with the daemon's message."""
         try:
             self._api.start(container_id)
         except (DockerException, OSError) as error:
@@ -196,7 +202,7 @@ class Engine:
             raise _failed(reason, "The container cannot be started", error) from None
 
     def start_if_new(self, container_id: str) -> None:
-        """Start a container that was made and never started; leave any other as it is."""
+        """Start a container that was created and never started; do nothing for any other."""
         try:
             state = self._api.inspect_container(container_id)["State"]
         except NotFound:
@@ -207,7 +213,7 @@ class Engine:
             self.start(container_id)
 
     def addresses(self, container_id: str) -> list[str]:
-        """The addresses that the container has on its networks; none once it has ended. Raises ExecutionFailed."""
+        """The container's addresses on its networks; empty after it has ended. Raises ExecutionFailed."""
         try:
             networks = self._api.inspect_container(container_id)["NetworkSettings"]["Networks"].values()
         except NotFound:
@@ -217,14 +223,17 @@ class Engine:
         return [found[key] for found in networks for key in ("IPAddress", "GlobalIPv6Address") if found.get(key)]
 
     def answers(self) -> bool:
-        """The daemon is there."""
+        """Whether the daemon answers a ping."""
         try:
             return bool(self._api.ping())
         except (DockerException, OSError):
             return False
 
     def wait(self, container_id: str) -> Exit:
-        """Block until the container has ended, over restarts of the daemon too; a vanished one ended with 137."""
+        """Block until the container has ended, also across restarts of the daemon.
+
+        A container that was removed counts as ended with exit code 137.
+        """
         while True:
             try:
                 self._api.wait(container_id, timeout=None)
@@ -238,7 +247,10 @@ class Engine:
                 time.sleep(1)
 
     def terminate(self, container_id: str) -> None:
-        """SIGTERM to every process in the container, whatever its user; PID 1 learns that we want it to end."""
+        """Send SIGTERM to PID 1 and then to every process in the container, of any user.
+
+        PID 1 thereby learns that the end was requested.
+        """
         try:
             self._api.kill(container_id, "SIGTERM")
             command = self._api.exec_create(container_id, TERMINATE, user="0", stdout=False, stderr=False)
@@ -247,14 +259,14 @@ class Engine:
             log.info("stopping container %s: %s", container_id[:12], error)
 
     def kill(self, container_id: str) -> None:
-        """SIGKILL; harmless when it has ended."""
+        """Send SIGKILL; harmless if the container has ended."""
         try:
             self._api.kill(container_id)
         except (DockerException, OSError) as error:
             log.info("killing container %s: %s", container_id[:12], error)
 
     def remove(self, container_id: str) -> bool:
-        """Remove the container and its volumes, running or not. False when the daemon does not answer."""
+        """Remove the container and its volumes, running or not. Returns False if the daemon does not answer."""
         try:
             self._api.remove_container(container_id, v=True, force=True)
         except NotFound:
@@ -265,28 +277,28 @@ class Engine:
         return True
 
     def managed(self, runner: str) -> list[Found]:
-        """The containers of this runner, ended ones too."""
+        """List the containers of this runner, including ended ones."""
         containers = self._api.containers(all=True, filters={"label": [f"pushmill.runner={runner}"]})
         labels = [(container["Id"], container["Labels"]) for container in containers]
         return [Found(id_, label["pushmill.execution"], int(label["pushmill.attempt"])) for id_, label in labels]
 
     def stats(self, container_id: str) -> dict[str, Any]:
-        """What the container uses now, in Docker's own words. Raises PushmillError."""
+        """One sample of Docker's statistics of the container, as Docker returns it. Raises PushmillError."""
         with devices.known(f"what container {container_id[:12]} uses"):
             found: dict[str, Any] = self._api.stats(container_id, stream=False, one_shot=True)
         return found
 
     def prune_volumes(self, runner: str) -> int:
-        """Remove the overlays of containers that somebody removed without them; returns how many."""
+        """Remove overlay volumes whose containers were removed without them; returns how many."""
         try:
             pruned = self._api.prune_volumes(filters={"label": [f"pushmill.runner={runner}"]})
-        except (DockerException, OSError) as error:  # Docker prunes one at a time and refuses a second
+        except (DockerException, OSError) as error:  # Docker rejects a prune while another one runs
             log.info("volumes cannot be pruned: %s", _answer(error))
             return 0
         return len(pruned.get("VolumesDeleted") or ())
 
     def lower_layers(self, runner: str) -> set[Path]:
-        """The trees below this runner's overlays, whether or not a container has them mounted."""
+        """The trees that are lower layers of this runner's overlays, mounted or not."""
         volumes = self._api.volumes(filters={"label": [f"pushmill.runner={runner}"]})["Volumes"] or []
         options = [str((volume.get("Options") or {}).get("o", "")) for volume in volumes]
         return {Path(found[1]) for text in options if (found := LOWER_LAYER.match(text))}
@@ -326,7 +338,7 @@ def _mounts(spec: ContainerSpec) -> list[Mount]:
 
 
 def _host_mount(mount: HostMount) -> Mount:
-    """A read-only one without what is mounted below it on the host: Docker before 25 leaves that writable."""
+    """Make a bind mount. Read-only ones are non-recursive, because Docker before 25 leaves submounts writable."""
     made = Mount(mount.destination, mount.source, type="bind", read_only=mount.readonly)
     if mount.readonly:
         made["BindOptions"] = {"NonRecursive": True}
@@ -334,7 +346,7 @@ def _host_mount(mount: HostMount) -> Mount:
 
 
 def _repository_mount(spec: ContainerSpec) -> Mount:
-    """A copy-on-write layer over the tree, as an unnamed volume that goes with its container."""
+    """A copy-on-write layer over the tree, as an anonymous volume that is removed with its container."""
     repository = spec.directory / "repository"
     if spec.tree is None:
         return Mount(WORKING_DIR, str(repository / "upper"), type="bind")
@@ -344,7 +356,7 @@ def _repository_mount(spec: ContainerSpec) -> Mount:
 
 
 def can_overlay(*paths: Path) -> bool:
-    """The kernel separates overlay options with `,` and layers with `:`."""
+    """Whether no path contains `,` or `:`, with which the kernel separates overlay options and layers."""
     return not any(mark in str(path) for path in paths for mark in ",:")
 
 
@@ -359,7 +371,7 @@ def _labels(spec: ContainerSpec) -> dict[str, str]:
 
 
 def _repository(image: str) -> str:
-    """The image's name without tag and digest."""
+    """The name of the image without tag and digest."""
     name = image.partition("@")[0]
     head, colon, tag = name.rpartition(":")
     return head if colon and "/" not in tag else name
@@ -371,6 +383,6 @@ def _failed(reason: FailureReason, what: str, error: Exception) -> ExecutionFail
 
 
 def _answer(error: Exception) -> str:
-    """What the daemon said, in one line."""
+    """The daemon's error message on one line, at most 1000 characters."""
     text = str(error.explanation or error) if isinstance(error, APIError) else str(error)
     return " ".join(text.split())[:1000]

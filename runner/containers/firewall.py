@@ -1,4 +1,4 @@
-"""Firewall rules that keep containers from the runner's machine and from metadata services of clouds.
+"""Firewall rules that block containers from the runner's machine and from metadata services of clouds.
 
 Each bridge has its own chain in the table `mangle`, called from `PREROUTING`: before addresses are translated, before the
 rules of Docker and of host firewalls, and for forwarded and local packets alike. Neither of Docker's backends (iptables
@@ -24,25 +24,25 @@ from runner.locks import held
 log = logging.getLogger(__name__)
 
 PROGRAMS = {4: "iptables", 6: "ip6tables"}
-CHAIN = "PUSHMILL-"  # and the bridge's name, at most 15 characters; iptables allows 28
+CHAIN = "PUSHMILL-"  # followed by the bridge's name, at most 15 characters; iptables allows 28
 HOOK = re.compile(r"-A PREROUTING -i (\S+) .*-j PUSHMILL-\1")
 INTERFACES = Path("/sys/class/net")
 IPV6 = Path("/proc/net/if_inet6")  # absent in kernels without IPv6
-RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))  # what Docker reads
-LOCK = Path("/run/pushmill/firewall.lock")  # of all runners of the machine: they may share a network
+RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))  # the files that Docker reads
+LOCK = Path("/run/pushmill/firewall.lock")  # for all runners of the machine: they may share a network
 WAIT_S = 5  # for the lock of iptables
 TIMEOUT_S = 20.0
-NEIGHBOURS = range(133, 137)  # ICMPv6 types without which there is no IPv6: RFC 4861
-# rules of earlier versions: `iptables -S` prints them so
+NEIGHBOURS = range(133, 137)  # ICMPv6 types that IPv6 cannot work without: RFC 4861
+# rules of earlier versions, as `iptables -S` prints them
 OLD_CHAIN, OLD_DESTINATION = "DOCKER-USER", "169.254.0.0/16"
 OLD = re.compile(rf"-A {OLD_CHAIN} -d {re.escape(OLD_DESTINATION)} -i (br-[0-9a-f]{{12}}) -j DROP")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What containers on `bridge` may reach of the machine: the relay, DNS at its name servers, and `host_ports`.
+    """What containers on `bridge` may reach on the machine: the relay, DNS at its name servers, and `host_ports`.
 
-    `relay_ports` are the first and the last port, at the address `relay`; `host_ports` pairs of protocol and port.
+    `relay_ports` are the first and the last port, at the address `relay`; `host_ports` are pairs of protocol and port.
     """
 
     bridge: str
@@ -53,7 +53,7 @@ class Policy:
 
 
 def protect(policy: Policy) -> str:
-    """Install the rules for IPv4 and IPv6 unless they are there. Returns the problem as a sentence, or "". Idempotent."""
+    """Install the rules for IPv4 and IPv6 if missing. Idempotent. Returns the problem as a sentence, or ""."""
     if not (INTERFACES / policy.bridge).exists():
         return _problem(f"{policy.bridge} is not an interface of this machine; is the network a Docker bridge?")
     try:
@@ -66,7 +66,7 @@ def protect(policy: Policy) -> str:
 
 
 def missing(bridge: str) -> str:
-    """The problem as a sentence if this bridge has no rules, else "". Changes nothing."""
+    """Return the problem as a sentence if this bridge has no rules, else "". Changes nothing."""
     try:
         for _, program in _programs():
             if not any((found := HOOK.fullmatch(rule)) and found[1] == bridge for rule in _listed(program)):
@@ -77,7 +77,7 @@ def missing(bridge: str) -> str:
 
 
 def remove_unused() -> int:
-    """Remove the chains and rules of bridges that are gone; returns how many bridges had some. Others stay."""
+    """Remove the chains and rules of bridges that no longer exist; returns the number of these bridges."""
     gone: set[str] = set()
     try:
         with held(LOCK):
@@ -90,7 +90,10 @@ def remove_unused() -> int:
 
 
 def rules(policy: Policy, version: int) -> list[str]:
-    """The chain of a bridge for IP version 4 or 6; pure. Packets that no rule drops are left to other firewall rules."""
+    """Return the rules of a bridge's chain for IP version 4 or 6; pure.
+
+    Packets that these rules do not drop go on to the other firewall rules.
+    """
     drop = [network for network in address_policy.UNREACHABLE if network.version == version]
     found = [
         *(f"-p icmpv6 --icmpv6-type {kind} -j RETURN" for kind in (NEIGHBOURS if version == 6 else ())),
@@ -116,7 +119,7 @@ def rules(policy: Policy, version: int) -> list[str]:
 
 
 def name_servers() -> tuple[str, ...]:
-    """The machine's name servers, which Docker's resolver asks from inside containers' namespaces. No loopback ones."""
+    """The machine's name servers without loopback ones; Docker's resolver queries them from containers' namespaces."""
     found: list[str] = []
     for path in RESOLVERS:
         try:
@@ -132,7 +135,7 @@ def _programs() -> Iterator[tuple[int, str]]:
 
 
 def _ensure(program: str, bridge: str, wanted: Sequence[str]) -> None:
-    """Replace the bridge's chain in one step, unless it exists with as many rules and is called with their hash."""
+    """Atomically replace the bridge's chain, unless it has as many rules and its hook carries their hash."""
     chain, listed = f"{CHAIN}{bridge}", _listed(program)
     mark = "pushmill:" + hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:16]
     hooks = _unhook(listed, bridge)
@@ -144,7 +147,7 @@ def _ensure(program: str, bridge: str, wanted: Sequence[str]) -> None:
 
 
 def _unhook(listed: Iterable[str], bridge: str) -> list[str]:
-    """The commands that delete the rules which call a bridge's chain."""
+    """Return the commands that delete the rules which jump to a bridge's chain."""
     found = [line for line in listed if (hook := HOOK.fullmatch(line)) and hook[1] == bridge]
     return [line.replace("-A", "-D", 1) for line in found]
 
@@ -154,7 +157,7 @@ def _listed(program: str) -> list[str]:
 
 
 def _restore(program: str, lines: Sequence[str]) -> None:
-    """All of the lines or none."""
+    """Apply all lines or none."""
     _run(f"{program}-restore", f"--wait={WAIT_S}", "--noflush", stdin="\n".join(["*mangle", *lines, "COMMIT", ""]))
 
 
@@ -168,7 +171,7 @@ def _remove_chains(program: str) -> set[str]:
 
 
 def _remove_old() -> None:
-    """Remove what earlier versions put into Docker's own chain, for bridges that are gone or have a chain of ours."""
+    """Remove the rules of earlier versions from Docker's chain, for bridges that are gone or have our own chain."""
     try:
         listed = _run(PROGRAMS[4], "-w", str(WAIT_S), "-S", OLD_CHAIN).splitlines()
     except subprocess.SubprocessError:  # no such chain
@@ -187,7 +190,7 @@ def _run(program: str, *arguments: str, stdin: str = "") -> str:
 
 
 def _of_version(given: Iterable[str], version: int) -> list[str]:
-    """Those that are addresses of this version, without a zone."""
+    """Select the addresses of this IP version and strip their zones."""
     found = []
     for text in given:
         try:
@@ -219,5 +222,5 @@ def _text(error: Exception) -> str:
     return f"{said} (only root can make firewall rules)" if "root" in said or "denied" in said else said
 
 
-if __name__ == "__main__":  # `pushmill doctor`, which imports nothing of the runner's, asks so
+if __name__ == "__main__":  # for `pushmill doctor`, which does not import the runner
     print(missing(sys.argv[1]))
