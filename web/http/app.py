@@ -1,4 +1,4 @@
-"""The WSGI application: everything is wired together here and nowhere else."""
+"""The WSGI application: `create_app` is the only place that wires its parts together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from web.services import removal, vault
 from web.services.executions import outputs
 from web.services.scheduling import queues
 
-BODY_BYTES = 1 * MIB  # of requests in general; routes that take more say so themselves
+BODY_BYTES = 1 * MIB  # default limit of a request body; routes that accept more set their own
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -27,11 +27,11 @@ def create_app(config: Config) -> Flask:
     app = Flask("web", template_folder=str(_templates()), static_folder=str(Path(__file__).parents[1] / "static"))
     key = vault.load(config.data / "secret.key")
     removal.clear_leftovers(config)
-    outputs.clear_incoming(config.outputs_dir)  # nobody else receives any: there is one web process
+    outputs.clear_incoming(config.outputs_dir)  # safe at start: there is only one web process
     app.config.update(
         SECRET_KEY=key.derived("session"),
         MAX_CONTENT_LENGTH=BODY_BYTES,
-        SESSION_COOKIE_NAME=f"pushmill-{config.server.port}",  # cookies ignore ports: two servers on one host, two names
+        SESSION_COOKIE_NAME=f"pushmill-{config.server.port}",  # cookies ignore ports; a host may have two servers
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=config.server.url.startswith("https://"),
@@ -60,7 +60,7 @@ def create_app(config: Config) -> Flask:
 
 
 def _templates() -> Path:
-    """In a checkout `templates/` at the top; in an installed wheel it lies inside this package."""
+    """Return the template folder: `templates/` at the top of a checkout, inside this package in an installed wheel."""
     inside = Path(__file__).parents[1] / "templates"
     return inside if inside.is_dir() else Path(__file__).parents[2] / "templates"
 

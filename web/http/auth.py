@@ -1,18 +1,18 @@
-"""Who may do what. Every view carries one of these decorators; the application refuses to start with one that does not.
+"""Authentication and permissions: every view has one of these decorators, or the application does not start.
 
-@public     anybody
-@signed     anybody: the view itself checks a signature on the raw body or the URL before it does anything
-@user       a person: `Authorization: Token …`, or the session cookie with a CSRF token on unsafe methods.
-            Safe methods read, the others change something
-@reader     the same for a view that changes nothing though its method is unsafe
-@admin      a person who administers the server, by the same means
-@git        Basic authentication with a token as the password: a person who fetches or pushes, which git's service says, or
-            a runner
-@git_push   the same for a view by which people push alone
-@git_either the same for people who may do one of both: the view itself asks `may` for the one that the request wants
+@public     no authentication
+@signed     no authentication: the view first checks a signature of the raw body or of the URL
+@user       a user: `Authorization: Token …`, or the session cookie with a CSRF token on unsafe methods.
+            Safe methods read, all others change something
+@reader     like @user, for a view that changes nothing although its method is unsafe
+@admin      an administrator of the server, authenticated like @user
+@git        Basic authentication with a token as the password: a user who fetches or pushes (git's service tells which),
+            or a runner
+@git_push   like @git, for a view that users need for pushes only
+@git_either like @git, for users who may fetch or push: the view calls `may` for the action that the request needs
 @runner     a runner: `Authorization: Token …` with a runner's token
 
-What a person may do is decided by `may` alone.
+`may` alone decides what a user is allowed to do.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from web.store.db import Database, connect
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-LAST_USED_S = 3600.0  # a token's last use is recorded once in this time
+LAST_USED_S = 3600.0  # a token's last use is recorded at most once in this time
 
 
 class Action(StrEnum):
-    READ = "read"  # pages, the reading part of the API, git fetch
-    PUSH = "push"  # git push, which also makes a project that does not exist
-    CHANGE = "change"  # everything else that is done to a project
+    READ = "read"  # pages, read-only API requests, git fetch
+    PUSH = "push"  # git push, which also creates a missing project
+    CHANGE = "change"  # all other changes of a project
     ADMINISTER = "administer"  # runners and environments
 
 
@@ -60,7 +60,7 @@ ACTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """What the views work with; made once by create_app."""
+    """What views need: config, queues, vault and shared state; created once by create_app."""
 
     config: Config
     queues: Queues
@@ -76,7 +76,7 @@ def server() -> Server:
 
 
 def db() -> Database:
-    """This thread's connection. Connections live as long as their thread."""
+    """Return this thread's database connection, which lives as long as the thread."""
     connections = server().connections
     if not hasattr(connections, "db"):
         connections.db = connect(server().config.database)
@@ -85,10 +85,10 @@ def db() -> Database:
 
 
 def may(identity: Identity, action: Action, project: str | None) -> bool:  # noqa: ARG001
-    """Whether an identity may do something to the project of that name, or with None to what belongs to no project.
+    """Return whether an identity may perform the action on the named project; None is for actions outside any project.
 
-    The only place that decides it. Every user may do everything in every project so far: members and their roles will be
-    looked up here.
+    The only place that decides this. At present every user may do everything in every project; project members and
+    their roles will be checked here.
     """
     if action is Action.ADMINISTER and not identity.user.is_admin:
         return False
@@ -96,7 +96,7 @@ def may(identity: Identity, action: Action, project: str | None) -> bool:  # noq
 
 
 def current_user() -> User:
-    """The person of a @user or @git request."""
+    """Return the user of a @user or @git request; raise Unauthorized without one."""
     if g.user is None:
         raise Unauthorized
     found: User = g.user
@@ -104,7 +104,7 @@ def current_user() -> User:
 
 
 def current_identity() -> Identity:
-    """The identity of a @user or @git request of a person."""
+    """Return the identity of a @user request, or of a user's @git request; raise Unauthorized without one."""
     if g.identity is None:
         raise Unauthorized
     found: Identity = g.identity
@@ -112,7 +112,7 @@ def current_identity() -> Identity:
 
 
 def current_runner() -> Runner:
-    """The runner of a @runner request."""
+    """Return the runner of a @runner request."""
     found: Runner = g.runner
     return found
 
@@ -175,7 +175,7 @@ def init_app(app: Flask) -> None:
 def _enforce() -> Response | None:
     g.user = g.runner = g.identity = None
     if request.endpoint is None:
-        return None  # no such route: 404 or 405 for everybody
+        return None  # unknown route: 404 or 405 for everybody
     permission = permission_of(current_app._get_current_object(), request.endpoint)  # type: ignore[attr-defined]  # noqa: SLF001
     if permission in ("git", "git_push", "git_either"):
         _check_git(_git_actions(permission))
@@ -187,7 +187,7 @@ def _enforce() -> Response | None:
 
 
 def _action(permission: str) -> Action:
-    """What a request to a view with this permission does."""
+    """Return the action of this request to a view with this permission."""
     if permission == "admin":
         return Action.ADMINISTER
     reads = permission == "reader" or request.method in SAFE_METHODS
@@ -210,7 +210,7 @@ def _check_person(action: Action) -> Response | None:
 
 
 def _git_actions(permission: str) -> tuple[Action, ...]:
-    """The actions of which a request of git is one."""
+    """Return the actions of a git request; one of them must be allowed."""
     if permission == "git_either":
         return Action.READ, Action.PUSH
     pushes = "git-receive-pack" in (request.args.get("service"), request.path.rpartition("/")[2])
@@ -231,7 +231,7 @@ def _check_git(actions: tuple[Action, ...]) -> None:
 
 
 def _admit(identity: Identity, *actions: Action) -> None:
-    """Let the request continue as this identity. Raises Forbidden when it may do none of these."""
+    """Let the request continue as this identity. Raises Forbidden if it may do none of the actions."""
     project = _project()
     if not any(may(identity, action, project) for action in actions):
         raise Forbidden(refusal(identity, actions[0]))
@@ -242,13 +242,13 @@ def _admit(identity: Identity, *actions: Action) -> None:
 
 
 def _project() -> str | None:
-    """The name of the project that the route is about, where the route itself has it."""
+    """Return the project name in the route, or None if the route has none."""
     found = (request.view_args or {}).get("name")
     return str(found) if found and request.path.startswith(("/p/", "/git/")) else None
 
 
 def refusal(identity: Identity, action: Action) -> str:
-    """The reason that `may` refuses the action, and the scope that it needs."""
+    """Return the reason why `may` refuses the action, and the scope it needs."""
     if action is Action.ADMINISTER and not identity.user.is_admin:
         return "Only an administrator may do this."
     needed = " or ".join(scope for scope, actions in ACTIONS.items() if action in actions)
@@ -268,9 +268,9 @@ def _header_token() -> str | None:
 
 
 def recognise(username: str, token: str) -> Identity | None:
-    """The identity of a user name and a token that belong together. Failures count against the caller's address.
+    """Return the identity of a token if it belongs to this user name; failures count against the client's address.
 
-    Raises TooManyRequests. Tokens are looked up by their hash, so the time says nothing of their characters.
+    Raises TooManyRequests. Tokens are looked up by their hash, so timing reveals nothing about their characters.
     """
     throttle, address = server().throttle, request.remote_addr or ""
     if throttle.too_many(address):
@@ -285,21 +285,21 @@ def recognise(username: str, token: str) -> Identity | None:
 
 
 def begin_session(identity: Identity) -> None:
-    """Replace the session by a new one of this identity."""
+    """Replace the session with a new one for this identity."""
     session.clear()
     session["token"], session["generation"] = identity.token_id, identity.generation
     session.permanent = True
 
 
 def end_session() -> None:
-    """End the session, and with it all others that began with the same token: cookies may have been copied."""
+    """End the session and all others created with the same token: cookies may have been copied."""
     if g.identity is not None:
         users.end_sessions(db(), g.identity.token_id)
     session.clear()
 
 
 def session_identity() -> Identity | None:
-    """The identity of the request's session cookie; None without one, or when the session is over."""
+    """Return the identity of the session cookie; None without a cookie, or when the session has ended."""
     token_id, generation = session.get("token"), session.get("generation")
     if not isinstance(token_id, int) or not isinstance(generation, str):
         return None
@@ -307,12 +307,12 @@ def session_identity() -> Identity | None:
 
 
 def is_over(db: Database, identity: Identity) -> bool:
-    """Whether an answer that is still being sent must end: the token was revoked or has expired, or its user logged out."""
+    """Return whether a streaming response must end: the token was revoked or has expired, or its user logged out."""
     return users.by_session(db, identity.token_id, identity.generation) is None
 
 
 def csrf_token() -> str:
-    """The token that forms of this session must carry as `csrf_token` and scripts as `X-CSRF-Token`."""
+    """Return the token that forms of this session send as `csrf_token` and scripts as `X-CSRF-Token`."""
     if "csrf" not in session:
         session["csrf"] = secrets.token_urlsafe(24)
     return str(session["csrf"])

@@ -1,4 +1,4 @@
-"""The badge of a project, as an image and for shields.io. It always is one and never an error."""
+"""A project's badge, as an SVG image and as JSON for shields.io. Errors are badges too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLOURS = {
     "passing": "#2e7d32", "failing": "#c62828", "running": "#9a6700", "stopped": "#b3470f", "unknown": "#6e7781",
     "metric": "#0b57d0",
 }  # fmt: skip
-# Advance widths of Verdana in 1/2048 em, the font that badges are set in; other letters are taken for a digit's width.
+# Advance widths in 1/2048 em of Verdana, the badges' font; other characters count as digits.
 EM, FONT_SIZE, PADDING, HEIGHT = 2048, 11, 6, 20
 DIGIT, WIDE = 1302, 2048
 WIDTHS = {
@@ -32,14 +32,14 @@ WIDTHS = {
 ADVANCE = {letter: width for width, letters in WIDTHS.items() for letter in letters}
 XML = str.maketrans({
     "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;",
-    "\ufffe": "\ufffd", "\uffff": "\ufffd",  # the only ones left that XML does not allow
+    "\ufffe": "\ufffd", "\uffff": "\ufffd",  # the only characters left that XML does not allow
 })  # fmt: skip
 
 
 @blueprint.get("/badge/<name>.<any(svg, json):form>")
 @auth.public
 def badge(name: str, form: str) -> Response:
-    """200 with an image, or what shields.io draws one from, for whatever is asked; or 304."""
+    """Return 200 with an image or the JSON for shields.io, whatever the parameters are; or 304."""
     keys = ("token", "branch", "step", "task", "pipeline", "metric", "label")
     asked = {key: request.args.get(key, "") for key in keys}
     question = Question(project=name, event=request.args.get("event") or badges.PUSH, **asked)
@@ -47,7 +47,7 @@ def badge(name: str, form: str) -> Response:
     body = endpoint(found) if form == "json" else svg(found.label, found.message, COLOURS[found.kind]).encode()
     etag = hashlib.sha256(body).hexdigest()[:32]
     response = Response(body, mimetype="application/json" if form == "json" else "image/svg+xml")
-    if request.if_none_match.contains_weak(etag):  # a proxy that compresses weakens the one that it passes on
+    if request.if_none_match.contains_weak(etag):  # a proxy that compresses makes the ETag weak
         response = Response(status=304)
     response.set_etag(etag)
     response.headers["Cache-Control"] = "no-cache, max-age=0"
@@ -58,14 +58,14 @@ def badge(name: str, form: str) -> Response:
 
 
 def endpoint(found: Badge) -> bytes:
-    """https://shields.io/badges/endpoint-badge"""
+    """Encode a badge as JSON for shields.io: https://shields.io/badges/endpoint-badge"""
     color = COLOURS[found.kind].removeprefix("#")
     label, message = _clamped(found.label), _clamped(found.message)
     return orjson.dumps({"schemaVersion": 1, "label": label, "message": message, "color": color})
 
 
 def svg(label: str, message: str, colour: str) -> str:
-    """A flat badge. Equal arguments give equal bytes, so that caches can tell."""
+    """Draw a flat badge. Equal arguments give equal bytes, so that ETags match."""
     label, message = _clamped(label), _clamped(message)
     left, right = _width(label), _width(message)
     title = f"{label}: {message}".translate(XML)
@@ -86,7 +86,7 @@ def _clamped(text: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Of a half, in pixels."""
+    """Return the width of one half of the badge, in pixels."""
     return round(_advance(text)) + 2 * PADDING
 
 
@@ -96,7 +96,7 @@ def _advance(text: str) -> float:
 
 
 def _text(text: str, left: int, width: int) -> str:
-    """Text that is drawn as wide as it was measured, whatever font the viewer has; twice, the first as a shadow."""
+    """Draw text and its shadow; `textLength` forces the measured width, whatever font the viewer has."""
     place = f'x="{left + PADDING}" textLength="{width - 2 * PADDING}"'
     text = text.translate(XML)
     shadow = f'<text {place} y="15" fill="#010101" fill-opacity=".3" aria-hidden="true">{text}</text>'

@@ -1,4 +1,4 @@
-"""How output files leave the server, and addresses by which a client without credentials may fetch one for a while."""
+"""Serve output files, and sign temporary URLs by which clients without credentials may fetch them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def path(vault: Vault, datum: Datum) -> str:
-    """The path and query of an address of `datum` that is good for an hour.
+    """Return path and query of a URL of `datum` that is valid for an hour.
 
-    The last part of the path only names the file for who reads it: the uuid and the signature decide.
+    The last part of the path only shows the file's name to readers; the uuid and the signature decide.
     """
     query = urlencode({"signature": vault.sign(_what(datum.uuid), LIFETIME_S)})
     return f"/data/{datum.uuid}/{url_name(datum)}?{query}"
 
 
 def url_name(datum: Datum) -> str:
-    """The last part of a datum's name, harmless in an address."""
+    """Return the last part of a datum's name with only characters that are safe in a URL."""
     return UNSAFE.sub("_", datum.name.rpartition("/")[2]).lstrip(".") or "output"
 
 
 def send(outputs_dir: Path, datum: Datum) -> Response:
-    """The file, or the ranges of it that are asked for. Whatever it holds, a browser only ever saves it."""
+    """Return the file or the requested ranges. Browsers always save it and never render it, whatever its content."""
     path = data.path(outputs_dir, datum.uuid)
     if not path.is_file():
         raise NotFound(f"The content of {datum.name!r} is no longer on the server.")
@@ -55,6 +55,6 @@ def _what(datum_uuid: str) -> str:
 
 
 def _file_name(name: str) -> str:
-    """The last part of a datum's name, as a header can hold it."""
+    """Return the last part of a datum's name with only characters allowed in a header."""
     last = name.rpartition("/")[2]
     return "".join(character if character.isprintable() else "_" for character in last) or "output"

@@ -1,6 +1,6 @@
-"""The one place where errors become responses.
+"""Turn errors into responses; nothing else does.
 
-Below `/api/` every error is `{"detail": "one sentence"}`; elsewhere it is a page, or plain text for git and the forges.
+Errors below `/api/` are `{"detail": "one sentence"}`; others are a page, or plain text for git and forges.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STATUS: tuple[tuple[type[PushmillError], int], ...] = (
     (errors.InvalidInput, 400),
     (errors.DiskFull, 507),
 )
-FOR_PROGRAMS = ("/git/", "/hooks/")  # git prints plain text, a forge shows it beside the delivery
+FOR_PROGRAMS = ("/git/", "/hooks/")  # git prints plain text, a forge shows it with the delivery
 
 
 def init_app(app: Flask) -> None:
@@ -46,14 +46,14 @@ def _pushmill_error(error: PushmillError) -> Response:
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:
-    if error.response is not None:  # whoever raised it has made the whole response
+    if error.response is not None:  # the error carries a complete response
         return error.get_response()
     response = Response(status=error.code or 500, headers=_headers(error))
     return _fill(response, _sentence(error))
 
 
 def _headers(error: HTTPException) -> list[tuple[str, str]]:
-    """What the error itself sends along, such as Allow and Retry-After."""
+    """Return the error's own headers, such as Allow and Retry-After."""
     headers = [(name, value) for name, value in error.get_headers() if name.lower() != "content-type"]
     if isinstance(error, Unauthorized) and request.path.startswith("/api/"):
         headers.append(("WWW-Authenticate", "Token"))

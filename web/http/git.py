@@ -1,4 +1,4 @@
-"""Smart HTTP at /git/<project>.git by `git http-backend`, streamed both ways: a pack never lies in our memory."""
+"""Smart HTTP at /git/<project>.git by `git http-backend`, streamed both ways: packs are never held in memory."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ blueprint = Blueprint("githttp", __name__)
 READ, WRITE = "git-upload-pack", "git-receive-pack"
 CHUNK = 64 * 1024
 ANY_SIZE = 1 << 62
-MODULES = ".modules"  # behind a project's name: its submodules, for runners
+MODULES = ".modules"  # suffix of a project's name: its submodules, for runners
 HEADER_BYTES = 16 * 1024
 PROTOCOL = re.compile(r"[a-z0-9=:._-]{1,100}")
-FINISH_S = 600.0  # for a push that arrived in full though its pusher has gone
+FINISH_S = 600.0  # time for git to finish a push that arrived completely before its client disconnected
 RESPONSE_HEADERS = {"content-type", "cache-control", "expires", "pragma"}
 
 
 @blueprint.get("/git/<name>.git/info/refs")
 @auth.git
 def info_refs(name: str) -> Response:
-    """The first request of a fetch or a push; of a push, it makes the project that does not exist."""
+    """Answer the first request of a fetch or a push; a push creates the project if it does not exist."""
     service = request.args.get("service", "")
     if service not in (READ, WRITE):
         return _refusal("Only git's smart protocol is served here.", 404)
@@ -71,7 +71,7 @@ def _serve(name: str, service: str, endpoint: str) -> Response:
         return _refusal(str(error), 403)
     except DiskFull as error:
         return _refusal(f"{error}.", 507)
-    request.max_content_length = ANY_SIZE  # None would be the application's own limit
+    request.max_content_length = ANY_SIZE  # None would mean the application's default
     note = lost_pushes.begin(auth.server().config, repository) if endpoint == WRITE else None
     backend = Backend(
         _environment(name, project, repository, service, endpoint),
@@ -87,7 +87,7 @@ def _serve(name: str, service: str, endpoint: str) -> Response:
 
 
 def _opened(db: Database, name: str, service: str) -> tuple[Project, Repository]:
-    """The project and its repository, made when a person begins the first push. NotFound for what the asker may not see."""
+    """Return a project and its repository, created on a user's first push. NotFound if the client may not see it."""
     server = auth.server()
     if service == WRITE:
         disk.check(server.config, 0)
@@ -112,7 +112,7 @@ def _opened(db: Database, name: str, service: str) -> tuple[Project, Repository]
 
 
 def _after_push(repository: Repository, note: IO[bytes]) -> Callable[[], None]:
-    """What is left to do once the refs have moved, also when the hook could not tell us."""
+    """Return a callback for moved refs: it sets HEAD and ingests the push, even if the hook could not report it."""
     db, server = auth.db(), auth.server()
 
     def finish() -> None:
@@ -127,7 +127,7 @@ def _after_push(repository: Repository, note: IO[bytes]) -> Callable[[], None]:
 
 
 def _environment(name: str, project: Project, repository: Repository, service: str, endpoint: str) -> dict[str, str]:
-    """All that the child and the hook below it see: nothing of ours, nothing of the machine's git configuration."""
+    """Return the whole environment of the child and its hook: nothing from ours, no git config of this machine."""
     config, for_modules = auth.server().config, g.runner is not None and name.endswith(MODULES)
     path = hosting.modules_path(config, repository) if for_modules else hosting.repository_path(config, repository)
     settings = _settings(config, path, service)
@@ -152,8 +152,8 @@ def _environment(name: str, project: Project, repository: Repository, service: s
         environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     if PROTOCOL.fullmatch(protocol := request.headers.get("Git-Protocol", "")):
         environment["GIT_PROTOCOL"] = protocol
-    # No CONTENT_LENGTH: the child reads to the end, where with one it would turn in circles for ever once the body ends early,
-    # which it does when this process is killed, and when a GET has one.
+    # No CONTENT_LENGTH: without it the child reads to the end. With it, the child would loop forever if the body
+    # ended early, which happens when this process is killed, and when a GET has one.
     if request.headers.get("Content-Encoding") in ("gzip", "x-gzip"):
         environment["HTTP_CONTENT_ENCODING"] = "gzip"
     if service == WRITE:
@@ -166,9 +166,9 @@ def _environment(name: str, project: Project, repository: Repository, service: s
 
 
 def _settings(config: Config, path: Path, service: str) -> list[tuple[str, str]]:
-    """Git's configuration for the child."""
+    """Return git's configuration for the child."""
     settings = [("safe.directory", os.path.realpath(path)), ("uploadpack.allowAnySHA1InWant", "true")]
-    if g.runner is not None:  # it fetches the commit of an execution by its name, and is not told what else there is
+    if g.runner is not None:  # a runner fetches its commit by hash; other refs are hidden from it
         settings += [("uploadpack.hideRefs", "refs"), ("uploadpack.hideRefs", "HEAD")]
     if service == WRITE:
         settings.append(("receive.maxInputSize", str(max(1, disk.room(config)))))
@@ -176,10 +176,10 @@ def _settings(config: Config, path: Path, service: str) -> list[tuple[str, str]]
 
 
 class Backend:
-    """One `git http-backend`, fed from `body` by a thread while its output is read.
+    """One `git http-backend` process. A thread writes `body` to it while its output is read.
 
-    When the client goes away it is killed, unless it is a push, which has a `note`: one that arrived in full moves refs,
-    and its hook must get to write that down; one that did not is killed by the thread that feeds it.
+    It is killed when the client disconnects, unless it is a push (`note` is given): a push that arrived completely
+    moves refs, and its hook must be able to record that; the feeder thread kills it if the push is incomplete.
     """
 
     def __init__(self, environment: dict[str, str], body: IO[bytes] | None, note: IO[bytes] | None) -> None:
@@ -191,14 +191,14 @@ class Backend:
             env=environment,
             stdin=subprocess.DEVNULL if body is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=() if note is None else (note.fileno(),),  # its lock lasts as long as git does
+            pass_fds=() if note is None else (note.fileno(),),  # its lock is held as long as git runs
             start_new_session=True,
         )
         self._feeder = threading.Thread(target=self._feed, args=(body, self._process.stdin), daemon=True)
         self._feeder.start()
 
     def head(self) -> tuple[int, list[tuple[str, str]]]:
-        """The status and the headers that the child answers with; 500 when it answers nothing of the kind."""
+        """Return status and headers of the child's response; 500 if it sends no valid head."""
         head = b""
         while b"\r\n\r\n" not in head and len(head) < HEADER_BYTES:
             chunk = self._read()
@@ -216,14 +216,14 @@ class Backend:
         return status, headers
 
     def output(self) -> Iterator[bytes]:
-        """What the child answers with, as it comes."""
+        """Yield the body of the child's response as it is produced."""
         if self._rest:
             yield self._rest
         while chunk := self._read():
             yield chunk
 
     def close(self) -> None:
-        """Leave nothing running, whether the answer was sent in full or not."""
+        """Leave no process or thread running, whether or not the response was sent completely."""
         if not self._ended and self._finishes:
             killer = threading.Timer(FINISH_S, self._kill)
             killer.start()
@@ -246,7 +246,7 @@ class Backend:
         return chunk
 
     def _feed(self, body: IO[bytes] | None, stdin: IO[bytes] | None) -> None:
-        """Hand the body to the child; what it does not want is read all the same, or the client would not hear the answer."""
+        """Write the body to the child. Reads all of it, or the client would not see a response sent early."""
         if body is None or stdin is None:
             return
         wanted = True
@@ -272,5 +272,5 @@ def _write(stdin: IO[bytes], chunk: bytes) -> bool:
 
 
 def _refusal(sentence: str, status: int) -> Response:
-    """Plain text, which git shows to its user."""
+    """Return a plain text response, which git shows to its user."""
     return Response(f"{sentence}\n", status, mimetype="text/plain")

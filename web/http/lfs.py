@@ -1,6 +1,6 @@
-"""Git LFS at /git/<project>.git/info/lfs, for people who push to this server and clone from it: the batch API, basic transfers.
+"""Git LFS at /git/<project>.git/info/lfs, for users who push to and clone from this server: batch API, basic transfers.
 
-https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md. The file locking API is not served; git-lfs does without.
+https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md. The optional file locking API is not implemented.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ blueprint = Blueprint("lfs", __name__)
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 PATH = "/git/<name>.git/info/lfs/objects"
 BATCH_BYTES = 1024**2
-MAX_OBJECTS = 1000  # of one batch; git-lfs asks for 100
+MAX_OBJECTS = 1000  # in one batch; git-lfs sends at most 100
 CHUNK = 256 * 1024
 ANY_SIZE = 1 << 62
 
 
 class _Refusal(Exception):
-    """Raised with the status and the sentence of an answer that git-lfs shows to its user."""
+    """Raised with the status and sentence of a response that git-lfs shows to its user."""
 
 
 @blueprint.errorhandler(_Refusal)
@@ -46,7 +46,7 @@ def refuse(refusal: _Refusal) -> Response:
 @blueprint.post(f"{PATH}/batch")
 @auth.git_either
 def batch(name: str) -> Response:
-    """Where each object is uploaded to or downloaded from, or why it is not."""
+    """Return for each object its upload or download URL, or the reason why there is none."""
     _check_person()
     request.max_content_length = BATCH_BYTES
     operation, objects = _asked()
@@ -81,7 +81,7 @@ def download(name: str, oid: str) -> Response:
 @blueprint.put(f"{PATH}/<oid>")
 @auth.git_push
 def upload(name: str, oid: str) -> Response:
-    """Store an object whose content has this SHA-256. Again is harmless."""
+    """Store an object whose content has this SHA-256. Repeating it is harmless."""
     _check_person()
     _, repository = _opened(name, uploads=True)
     size = request.content_length
@@ -123,7 +123,7 @@ def _opened(name: str, *, uploads: bool) -> tuple[Project, Repository]:
 
 
 def _asked() -> tuple[str, list[tuple[str, int]]]:
-    """The operation, and oid and size of each object. Raises _Refusal."""
+    """Return the operation, and oid and size of each object. Raises _Refusal."""
     try:
         body = orjson.loads(request.get_data())
         operation, objects = body["operation"], [(item["oid"], item["size"]) for item in body["objects"]]
@@ -142,7 +142,7 @@ def _asked() -> tuple[str, list[tuple[str, int]]]:
 
 def _upload(store: Path, project: Project, oid: str, size: int) -> dict[str, Any]:
     if lfs.has_object(store, oid, size):
-        return {}  # by the protocol: it is here
+        return {}  # in the protocol: the object exists already
     try:
         _check_room(auth.server().config, size)
     except _Refusal as refusal:
@@ -159,7 +159,7 @@ def _download(store: Path, project: Project, oid: str, size: int) -> dict[str, A
 
 
 def _action(endpoint: str, project: Project, oid: str) -> Mapping[str, Any]:
-    """An address on this server, with the credentials that the batch came with."""
+    """Return a URL on this server, with the credentials that the batch request used."""
     base = (auth.server().config.server.url or request.url_root).rstrip("/")
     href = base + url_for(endpoint, name=project.name, oid=oid)
     return {"href": href, "header": {"Authorization": request.headers.get("Authorization", "")}}
@@ -179,7 +179,7 @@ def _chunks() -> Iterator[bytes]:
         while chunk := request.stream.read(CHUNK):
             yield chunk
     except ClientDisconnected:
-        return  # what has arrived is too short
+        return  # the received data is too short
 
 
 def _answer(body: Mapping[str, Any], status: int = 200) -> Response:

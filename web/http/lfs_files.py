@@ -1,4 +1,4 @@
-"""Git LFS objects of a project, as runners and clients get them."""
+"""Serve a project's Git LFS objects to runners and clients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from web.store.db import Database
 
 
 def send(db: Database, config: Config, project: Project, oid: str) -> Response:
-    """An object of one of the project's repositories, or the ranges of it that are asked for. Raises NotFound."""
+    """Return an object of one of the project's repositories, or the requested ranges of it. Raises NotFound."""
     for repository in projects.repositories(db, project.id):
         try:
             path = lfs.object_path(hosting.lfs_path(config, repository), oid)

@@ -1,7 +1,7 @@
-"""An execution while it happens: one stream of log lines, metadata and state, and the same as JSON to poll.
+"""Live updates of an execution: a stream of log lines, metadata and state, and the same as JSON for polling.
 
-A position is `<next log line>-<next metadata line>`. It is the `id:` of each event and comes back as Last-Event-ID, so a
-connection that broke goes on where it was: nothing is lost, nothing comes twice.
+A position is `<next log line>-<next metadata line>`. It is the `id:` of each event and comes back as Last-Event-ID, so
+a client that reconnects resumes where it was, without gaps or repeats.
 """
 
 from __future__ import annotations
@@ -40,15 +40,13 @@ blueprint = Blueprint("live", __name__)
 
 EXECUTION = "/p/<name>/executions/<int(max=2147483647):counter>"
 POSITION = re.compile(r"([0-9]{1,15})(?:-([0-9]{1,15}))?")
-LINES = 1000  # of the log, and of metadata, that one event carries at most
-POLL_S = 0.5  # other processes write too, and nobody wakes us for that
+LINES = 1000  # of the log, and of metadata, in one event at most
+POLL_S = 0.5  # other processes write too, without waking this one
 PAUSE_S = 0.1  # after events, so that many small batches become one event
 HEARTBEAT_S = 15.0
 RETRY_S = 5
 SLOTS = "pushmill-streams"
-FOLLOWER = (
-    "pushmill.follower"  # in the environment of a server that follows by itself, without a thread for each follower
-)
+FOLLOWER = "pushmill.follower"  # in the WSGI environment of a server that needs no thread for each follower
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +60,9 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class News:
-    """What came since a position. `log` and `metadata` are None when nothing did; `end` when nothing will any more.
+    """Changes since a position. `log` and `metadata` are None without new entries; `end` means none will follow.
 
-    `partial` is the HTML of the lines that are unfinished now; it has no position, each one replaces the one before.
+    `partial` is the HTML of unfinished lines; it has no position, and each one replaces the one before.
     """
 
     position: Position
@@ -76,7 +74,7 @@ class News:
 
 
 class Follower:
-    """One stream: `look` again and again, from any thread, until it says that this was all."""
+    """One stream: call `look` repeatedly, from any thread, until it reports the end."""
 
     def __init__(
         self, identity: Identity, project: Project, execution: Execution, after: Position, release: Callable[[], None]
@@ -88,10 +86,10 @@ class Follower:
         self._told: Any = None
         self._partial = ""
         self._spoke_at = time.monotonic()
-        self.behind = False  # there is more to be sent already
+        self.behind = False  # more can be sent right away
 
     def look(self) -> tuple[bytes, bool]:
-        """The events since the last time, and whether they were the last. Nothing is held between two calls."""
+        """Return the events since the last call, and whether they were the last. Holds no resources between calls."""
         db, after = auth.db(), self._after
         if auth.is_over(db, self._identity):
             return b"", True
@@ -124,7 +122,7 @@ def limit_streams(state: BlueprintSetupState) -> None:
 @blueprint.get(f"{EXECUTION}/events")
 @auth.user
 def events(name: str, counter: int) -> Response:
-    """Server-sent events `log`, `partial`, `metadata`, `state` and, last, `end`. 503 when too many are followed already."""
+    """Stream server-sent events: `log`, `partial`, `metadata`, `state`, finally `end`. 503 with too many streams."""
     project, execution = _asked(auth.db(), name, counter)
     after = _position()
     if request.method == "HEAD":
@@ -145,7 +143,7 @@ def events(name: str, counter: int) -> Response:
 @blueprint.get(f"{EXECUTION}/news")
 @auth.user
 def news(name: str, counter: int) -> Response:
-    """The same once, as JSON: what came since `after`, and the state."""
+    """Return the same once, as JSON: the changes since `after`, and the state."""
     db = auth.db()
     project, execution = _asked(db, name, counter)
     found = look(db, auth.server().config.logs_dir, execution, _position())
@@ -161,8 +159,8 @@ def news(name: str, counter: int) -> Response:
 
 
 def look(db: Database, logs_dir: Path, execution: Execution, after: Position) -> News:
-    """What came since `after`, at most LINES of each kind."""
-    execution = executions.get(db, execution.id)  # first: once this is final, what is read below is all there will be
+    """Return the changes since `after`, at most LINES of each kind."""
+    execution = executions.get(db, execution.id)  # first: if this state is final, everything read below is complete
     at, count = logs.length(db, execution), metadata.count(db, execution.id)
     first, seq = min(after.line, at.lines), min(after.seq, count)
     lines = list(logs.read(logs_dir, execution, at, first, LINES))
@@ -181,7 +179,7 @@ def look(db: Database, logs_dir: Path, execution: Execution, after: Position) ->
 
 
 def _spoken(found: News, after: Position) -> Iterator[str]:
-    """Each event with the position behind it alone: the connection may break between two."""
+    """Yield each event with the position after that event only: the connection may break between two events."""
     if found.log:
         yield _event("log", found.log, replace(after, line=found.position.line))
     if found.metadata:
@@ -193,7 +191,7 @@ def _event(kind: str, data: Any, position: Position) -> str:
 
 
 def _metadata(db: Database, execution: Execution, seq: int, many: int) -> dict[str, Any]:
-    """`points` by key as [seq, microseconds, number or null], and the `latest` value of each such key as text."""
+    """Return `points` by key as [seq, microseconds, number or null], and the `latest` value of each key as text."""
     found = metadata.since(db, execution.id, seq, many)
     return {
         "points": {key: [[p.seq, p.time_us, number(p.value)] for p in points] for key, points in found.items()},
@@ -206,7 +204,7 @@ def _text(value: Any) -> dict[str, str]:
 
 
 def _signature(db: Database, execution: Execution) -> tuple[Any, ...]:
-    """Everything about an execution that its header shows, but for the passing of time."""
+    """Return everything that an execution's header shows, except running times."""
     now = execution_status.of(db, auth.server().config, execution)
     shown = execution.status, execution.status_detail, execution.attempt, execution.runner_id, execution.stop_count
     return *shown, now.waits, now.silent_since

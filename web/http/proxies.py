@@ -1,4 +1,4 @@
-"""Which reverse proxies may say where a request came from."""
+"""Apply the forwarding headers of trusted reverse proxies only."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ FORWARDED_FOR = "HTTP_X_FORWARDED_FOR"
 
 
 def is_one_of(address: str, networks: Sequence[Network]) -> bool:
-    """Whether an IP address lies in one of the networks; False when it is not an IP address."""
+    """Return whether an IP address is in one of the networks; False if it is not an IP address."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:  # IPv4 on a socket that listens on "::"
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:  # an IPv4 peer of a socket that listens on "::"
         found = found.ipv4_mapped
     return any(found in network for network in networks)
 
 
 class TrustedProxies:
-    """Applies X-Forwarded-For, -Proto and -Host of requests whose peer is a trusted proxy, and of no others."""
+    """Applies X-Forwarded-For, -Proto and -Host to requests whose peer is a trusted proxy, and to no others."""
 
     def __init__(self, app: WSGIApplication, networks: Sequence[Network]) -> None:
         self._app, self._networks = app, networks
@@ -41,6 +41,6 @@ class TrustedProxies:
         return self._forwarded(environ, start_response)
 
     def _client(self, forwarded_for: str) -> str:
-        """The last address that is not a trusted proxy's: those before it may be the client's invention."""
+        """Return the last address that is not a trusted proxy's: the client may have made up those before it."""
         hops = [hop.strip() for hop in forwarded_for.split(",")]
         return next((hop for hop in reversed(hops) if not is_one_of(hop, self._networks)), hops[0])

@@ -1,4 +1,4 @@
-"""The runners' side of the server, `/api/runner`: exactly what core.wire describes."""
+"""The API for runners at `/api/runner`, as defined in core.wire."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ blueprint = Blueprint("runner_api", __name__, url_prefix="/api/runner")
 @blueprint.post("/heartbeat")
 @auth.runner
 def heartbeat() -> Response:
-    """Comes every few seconds from every runner: what changes nothing is written now and then and wakes nobody."""
+    """Runners call this every few seconds: unchanged reports are written only now and then, and wake nobody."""
     report, runner = _runner_report(), auth.current_runner()
     db, config = auth.db(), auth.server().config
     news = heartbeats.heard(db, runner, report)
@@ -58,7 +58,7 @@ def claim(execution: str) -> Response:
 @blueprint.post("/executions/<execution>/heartbeat")
 @auth.runner
 def extend(execution: str) -> Response:
-    """Comes every second and changes nothing that anybody sees: nobody is woken."""
+    """Runners call this every second. It changes nothing visible, so it wakes nobody."""
     attempt = _whole(_body().get("attempt"), "attempt")
     return answer(lifecycle.extend(auth.db(), auth.current_runner(), execution, attempt).to_dict())
 
@@ -78,7 +78,7 @@ def container(execution: str) -> Response:
 @blueprint.post("/executions/<execution>/usage")
 @auth.runner
 def add_usage(execution: str) -> Response:
-    """Comes every ten seconds; pages look for it by themselves."""
+    """Runners call this every ten seconds; pages poll for the samples."""
     body = _body()
     attempt, samples = _whole(body.get("attempt"), "attempt"), _list(body.get("samples"), "samples")
     lifecycle.add_usage(auth.db(), auth.current_runner(), execution, attempt, [_sample(item) for item in samples])
@@ -119,7 +119,7 @@ def preview(execution: str) -> Response:
 @blueprint.get("/executions/<execution>/data/<uuid:datum>")
 @auth.runner
 def get_datum(execution: str, datum: uuid.UUID) -> Response:
-    """The file, or the range of it that is asked for: a runner goes on where a transfer broke off."""
+    """Return the file or the requested range: a runner resumes interrupted transfers."""
     found = datums.held(auth.db(), auth.current_runner(), execution, _number("attempt"), str(datum))
     return downloads.send(auth.server().config.outputs_dir, found)
 
@@ -127,7 +127,7 @@ def get_datum(execution: str, datum: uuid.UUID) -> Response:
 @blueprint.post("/executions/<execution>/sources")
 @auth.runner
 def sources(execution: str) -> Response:
-    """Asked each second while the worker fetches what the commit needs."""
+    """Runners poll this each second while the worker fetches what the commit needs."""
     db, attempt = auth.db(), _whole(_body().get("attempt"), "attempt")
     found = commit_sources.ask(db, lifecycle.held(db, auth.current_runner(), execution, attempt))
     if found.state == WANTED:
@@ -144,7 +144,7 @@ def sources(execution: str) -> Response:
 @blueprint.get("/executions/<execution>/lfs/<oid>")
 @auth.runner
 def lfs_object(execution: str, oid: str) -> Response:
-    """Any object of the project's repositories, as with commits."""
+    """Serve an object; as with commits, a runner may fetch any object of the project's repositories."""
     db = auth.db()
     held = lifecycle.held(db, auth.current_runner(), execution, _number("attempt"))
     return lfs_files.send(db, auth.server().config, projects.get(db, held.project_id), oid)
@@ -179,12 +179,12 @@ def final(execution: str) -> Response:
     lifecycle.finish(db, server.config.logs_dir, auth.current_runner(), execution, checked)
     ended = executions.by_uuid(db, execution)
     if ended.task_id is not None or ended.pipeline_node_id is not None:
-        server.queues.nudge_soon()  # its task or pipeline goes on
+        server.queues.nudge_soon()  # its task or pipeline continues
     return _changed(dispatched=True)
 
 
 def _changed(*, dispatched: bool = False) -> Response:
-    """Wake who watches and, where that may have made room, start what waits; the empty answer."""
+    """Wake watching clients and, if capacity may be free, dispatch queued executions; return the empty answer."""
     server = auth.server()
     server.changes.publish(None if dispatched else (request.view_args or {}).get("execution"))
     if dispatched:
@@ -220,7 +220,7 @@ def _log_batch() -> LogBatch:
 
 
 def _chunks() -> Iterator[bytes]:
-    """The body, all of it: a server may show a connection that broke as the body's end."""
+    """Yield the complete body: a server may present a broken connection as the end of the body."""
     received, expected = 0, _body_length()
     while chunk := request.stream.read(CHUNK_BYTES):
         received += len(chunk)
@@ -236,7 +236,7 @@ def _body_length() -> int:
 
 
 def _number(name: str) -> int:
-    """A whole number of the query string."""
+    """Return a whole number from the query string."""
     given = request.args.get(name, "")
     return _whole(int(given) if given.isascii() and given.isdecimal() and len(given) < 20 else None, name)
 
@@ -248,7 +248,7 @@ def _list(value: Any, name: str) -> list[Any]:
 
 
 def _sample(item: Any) -> usage.Sample:
-    """One [time_us, series, value]."""
+    """Parse one [time_us, series, value]."""
     if not isinstance(item, list) or len(item) != 3:
         raise InvalidInput(f"a sample is [microseconds, series, value], got {item!r}"[:200])
     time_us, series, value = item

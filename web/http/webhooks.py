@@ -1,8 +1,8 @@
 """Webhooks: verify the raw body, store the delivery, nudge the worker, answer. No git and no network here.
 
-Anybody may send a webhook, so what costs little comes first: the headers, then the body as it came, then the signature, and
-only then what the body says. Up to the signature nothing depends on whether there is such a project, neither the answer nor
-what is done for it: the same query, the same decryption, the same hashing.
+Anybody may send a webhook, so cheap checks come first: the headers, then the raw body, then the signature, and only
+then the payload. Up to the signature nothing depends on whether the project exists, neither the answer nor the work
+done: the same query, the same decryption, the same hashing.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ blueprint = Blueprint("receive", __name__)
 
 CHUNK = 64 * 1024
 ANY_SIZE = 1 << 62
-BUSY_S = 10  # after which a sender may try again when all memory for bodies is taken
-FULL_S = 600  # the same when the disk is full
-QUEUE_S = 60  # the same when too many of its repository's deliveries wait
-WAIT_S, POLL_S = 1.5, 0.01  # for what ingest makes of a push whose pusher reads the answer
-REFUSED = "Unknown webhook, or the signature is wrong.\n"  # the same for both: nobody learns which projects there are
-KEPT_HEADERS = frozenset({"content-type", "user-agent"})  # beside those that the forge names
-REFUSED_PREFIXES = ("x-", "webhook-")  # of the headers that are kept of a refused delivery, whatever sent it
+BUSY_S = 10  # Retry-After when all memory for bodies is in use
+FULL_S = 600  # Retry-After when the disk is full
+QUEUE_S = 60  # Retry-After when too many of the repository's deliveries are waiting
+WAIT_S, POLL_S = 1.5, 0.01  # for ingest to handle a push whose pusher reads the answer
+REFUSED = "Unknown webhook, or the signature is wrong.\n"  # the same for both: it does not reveal which projects exist
+KEPT_HEADERS = frozenset({"content-type", "user-agent"})  # in addition to those that the forge names
+REFUSED_PREFIXES = ("x-", "webhook-")  # headers kept of a refused delivery, whatever sent it
 EXTENSION = "pushmill-hooks"
-NO_MEMORY = "pushmill.no-memory"  # in the environment of a request for whose body the server has no memory left
+NO_MEMORY = "pushmill.no-memory"  # in the WSGI environment of a request for whose body no memory is left
 
 
 @dataclass(frozen=True, kw_only=True)
 class Intake:
-    """What bounds webhooks, and the secret of projects that do not exist."""
+    """Limits of webhooks, and the secret used for projects that do not exist."""
 
     memory: intake.Budget
     rate: intake.Rate
@@ -56,7 +56,7 @@ class Intake:
 
 
 class Refused(Exception):
-    """The delivery is refused with this answer."""
+    """Raised with the answer to a refused delivery."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status)
@@ -80,10 +80,10 @@ def new_intake(server: auth.Server) -> Intake:
 @blueprint.post("/hooks/<project_name>/<forge_name>")
 @auth.signed
 def receive(project_name: str, forge_name: str) -> Response:
-    """202 when the delivery is stored, 200 when it was already; 400, 401, 413, 415, 429, 503 or 507 when it is refused.
+    """Return 202 if the delivery is stored, 200 if it already was; 400, 401, 413, 415, 429, 503 or 507 if refused.
 
-    What a forge sends of itself is never refused, even if it is of no use here: GitLab switches a webhook off that is
-    refused four times in a row, and then its pushes are not told either.
+    Events that a forge sends on its own are never refused, even if they are ignored here: GitLab disables a webhook
+    after four refusals in a row, and then its pushes are not reported either.
     """
     try:
         headers = _lowered()
@@ -91,7 +91,7 @@ def receive(project_name: str, forge_name: str) -> Response:
         forge, limit = _expected(config, forge_name, headers, request.content_length)
         if NO_MEMORY in request.environ:
             raise Refused(_later("Too many webhooks at once ([server] hook_memory).", 503, BUSY_S))
-        request.max_content_length = ANY_SIZE  # `_body` looks at it, so that the sender gets to read what is wrong
+        request.max_content_length = ANY_SIZE  # `_body` checks the size, so that the sender can read the error
         body = _body(request.stream, limit)
         target = projects.webhook_target(auth.db(), project_name, forge_name)
         secret = auth.server().vault.decrypt(target[1] if target else _intake().no_secret)
@@ -106,7 +106,7 @@ def receive(project_name: str, forge_name: str) -> Response:
 
 @blueprint.after_request
 def remember_refusal(response: Response) -> Response:
-    """After the answer has gone out, so that its time does not tell whether there is such a project."""
+    """Record a refusal after the answer was sent, so that its timing does not reveal whether the project exists."""
     if response.status_code in rejected.STATUSES and request.view_args:
         refusal = rejected.Refusal(
             **request.view_args,
@@ -125,7 +125,7 @@ def _intake() -> Intake:
 
 
 def is_acceptable(config: ServerConfig, environ: Mapping[str, Any]) -> bool:
-    """Whether the body of a request to /hooks/ is worth reading, which its headers tell."""
+    """Return whether the body of a request to /hooks/ is worth reading, judging by its headers."""
     headers = {name.lower(): value for name, value in EnvironHeaders(dict(environ)).items()}
     length = environ.get("CONTENT_LENGTH", "")
     try:
@@ -138,7 +138,7 @@ def is_acceptable(config: ServerConfig, environ: Mapping[str, Any]) -> bool:
 def _expected(
     config: ServerConfig, forge_name: str, headers: Mapping[str, str], length: int | None
 ) -> tuple[Forge, int]:
-    """The forge, and the bound of the body. Raises Refused for what can be refused before a byte of the body is read."""
+    """Return the forge and the body's size limit. Raises Refused if the headers suffice to refuse the delivery."""
     if headers.get("content-encoding", "identity") != "identity":
         raise Refused(_text("Compressed bodies are refused: send it as it is.", 415))
     forge = FORGES.get(forge_name)
@@ -152,7 +152,7 @@ def _expected(
 
 
 def _admitted(db: Database, repository_id: int) -> tuple[Project, Repository]:
-    """Count a verified delivery. Raises Refused when its repository has sent too many."""
+    """Count a verified delivery; return its project and repository. Raises Refused if too many were sent."""
     if shortage := disk.shortage(auth.server().config):
         raise Refused(_later(f"{shortage}.", 507, FULL_S))
     config = auth.server().config.server
@@ -196,12 +196,12 @@ def _lowered() -> dict[str, str]:
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that say something of a refused delivery, without what those say that prove it."""
+    """Return the headers worth keeping of a refused delivery, without the values that authenticate it."""
     return redaction.headers({n: v for n, v in headers.items() if n.startswith(REFUSED_PREFIXES) or n in KEPT_HEADERS})
 
 
 def _body(stream: IO[bytes], limit: int) -> bytes:
-    """The whole body. Raises Refused when it is larger than `limit`."""
+    """Return the whole body. Raises Refused if it is larger than `limit`."""
     kept = bytearray()
     while chunk := stream.read(CHUNK):
         kept += chunk
@@ -211,10 +211,10 @@ def _body(stream: IO[bytes], limit: int) -> bytes:
 
 
 def _stranger(db: Database, project: Project, repository: Repository, full_name: str | None) -> str | None:
-    """Why a delivery is not about this repository; None when it is, or names none.
+    """Return why a delivery is not about this repository; None if it is, or if it names none.
 
-    A secret speaks for one repository: the one that its URL names, and of which the first verified payload tells the
-    exact name. So webhooks of a whole group or organisation may tell of others.
+    A secret authenticates one repository: the one that its URL names; the first verified payload gives its exact name.
+    Webhooks of a whole group or organisation may report pushes to others.
     """
     if full_name is None:
         return None
@@ -222,7 +222,7 @@ def _stranger(db: Database, project: Project, repository: Repository, full_name:
     if not known:
         remote = hosting.remote_of(repository)
         path = remote.path if remote else ""
-        if path and not f"/{path}".lower().endswith(f"/{full_name}".lower()):  # a forge may lie below a path of its own
+        if path and not f"/{path}".lower().endswith(f"/{full_name}".lower()):  # a forge's URL may have a path prefix
             return _other(project, path, full_name)
         known = projects.learn_full_name(db, repository.id, full_name)
     return None if known.lower() == full_name.lower() else _other(project, known, full_name)

@@ -1,5 +1,5 @@
-"""HTTP: connections on an event loop that holds no thread for any of them, and requests on threads that are shared fairly.
+"""The HTTP server: an event loop handles connections without threads, requests run on threads shared fairly.
 
-`connections` bounds what a peer may do with a connection, `lanes` who gets threads, `bridge` runs the WSGI application on them.
-Nothing here knows what a request means, but for the path that decides its lane.
+`connections` limits what a peer may do with a connection, `lanes` assigns threads to kinds of requests, `bridge` runs
+the WSGI application on them. Nothing here interprets requests, except the path, which decides the lane.
 """

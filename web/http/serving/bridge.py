@@ -1,7 +1,8 @@
-"""Runs the WSGI application: the event loop reads what comes and writes what goes, a thread of a lane does what is between.
+"""Run the WSGI application: the event loop reads requests and writes responses, lanes' threads run the views.
 
-A thread is taken once the body is there, or as much of it as the lane reads ahead, and given back once the answer is made;
-an answer of more than BEHIND bytes is written while it is made, which holds the thread until its reader has taken it.
+A thread is taken once the body has arrived, or as much of it as the lane reads ahead, and released once the response is
+complete. A response of more than BEHIND bytes is written while it is produced, which holds the thread until the client
+has read it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from web.http.serving.lanes import Lane, Lanes
 from web.services.deliveries import intake
 
 BEHIND = 256 * KIB
-LOOKS_PER_S = 250  # of all followers together; one costs a millisecond of a processor
+LOOKS_PER_S = 250  # of all followers together; one look costs a millisecond of CPU time
 BUSY = b"The server is busy. Try again in a moment.\n"
 BUSY_HEADERS = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(BUSY)), (b"retry-after", b"1")]
 
@@ -45,7 +46,7 @@ class Gone(OSError):
 
 @dataclass
 class Answer:
-    """What is left to be sent when the thread has ended; `status` is 0 when the answer has begun already."""
+    """The unsent part of a response when its thread has finished; `status` is 0 if the head was sent."""
 
     status: int = 0
     headers: Headers | None = None
@@ -54,7 +55,7 @@ class Answer:
 
 
 class Body(io.RawIOBase):
-    """The body of a request, read by a thread: what has come already, then what comes."""
+    """The body of a request, read by a thread: first the part read ahead, then the rest from the connection."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange, self._rest = exchange, memoryview(exchange.ahead)
@@ -71,7 +72,7 @@ class Body(io.RawIOBase):
 
 
 class Exchange:
-    """One request and its answer."""
+    """One request and its response."""
 
     def __init__(self, scope: Scope, receive_: Receive, send: Send) -> None:
         self.scope, self._receive, self._send = scope, receive_, send
@@ -84,7 +85,7 @@ class Exchange:
     # on the event loop
 
     async def read_ahead(self, lane: Lane, share: intake.Share) -> None:
-        """Read the body, or as much of it as the lane reads. Raises Gone and intake.Full."""
+        """Read the body, or as much of it as the lane reads ahead. Raises Gone and intake.Full."""
         pieces, size = list[bytes](), 0
         while not self.complete and size < lane.ahead:
             piece = await self._next()
@@ -114,7 +115,7 @@ class Exchange:
     # on a thread
 
     def run(self, app: Flask, environ: dict[str, Any]) -> None:
-        """Run the application, and settle `done`; nothing is run for a client that has gone while it waited."""
+        """Run the application and settle `done`; nothing is run for a client that disconnected while it waited."""
         self.connection.taken = True
         try:
             if self.connection.lost:
@@ -126,7 +127,7 @@ class Exchange:
             self.loop.call_soon_threadsafe(_settle, self.done, answer)
 
     def more(self) -> bytes:
-        """The next bytes of the body; b"" at its end."""
+        """Return the next bytes of the body; b"" at its end."""
         return bytes(self._on_loop(self._next()))
 
     def _answer(self, app: Flask, environ: dict[str, Any]) -> Answer:
@@ -140,7 +141,7 @@ class Exchange:
         return Answer(body=body) if sending else Answer(self._status, self._headers, body, follower)
 
     def _sent(self, made: Iterable[bytes]) -> tuple[bytes, bool]:
-        """Take what the application makes, and send it as it is made once it is much; what is left, and whether some was sent."""
+        """Collect the output, sending it in parts once it is large; return the rest, and whether any was sent."""
         pieces, size, sending = list[bytes](), 0, False
         for piece in made:
             pieces.append(piece)
@@ -155,7 +156,7 @@ class Exchange:
 
     @property
     def _streams(self) -> bool:
-        """Whether the length is not known, as of an answer of git: what there is of it is sent at once."""
+        """Whether the length is unknown, as of git's responses: each part is then sent at once."""
         return all(name != b"content-length" for name, _ in self._headers)
 
     def _start_response(
@@ -196,13 +197,13 @@ class Bridge:
     async def _serve(self, exchange: Exchange, environ: dict[str, Any], lane: Lane, share: intake.Share) -> None:
         is_hook = lane is self._lanes.hooks
         try:
-            if not is_hook or webhooks.is_acceptable(self.config, environ):  # else it is refused unread
+            if not is_hook or webhooks.is_acceptable(self.config, environ):  # else refused, unread
                 await exchange.read_ahead(lane, share)
         except intake.Full:
             if not is_hook:
                 await exchange.refuse()
                 return
-            environ[webhooks.NO_MEMORY] = True  # its view refuses it, and records that
+            environ[webhooks.NO_MEMORY] = True  # its view refuses the request and records that
         environ["wsgi.input"] = io.BytesIO(exchange.ahead) if exchange.complete else io.BufferedReader(Body(exchange))
         if not lane.pool.submit(lambda: exchange.run(self._app, environ)):
             await exchange.refuse()
@@ -219,7 +220,7 @@ class Bridge:
                 await exchange.write(answer.body, more=False)
 
     async def _follow(self, exchange: Exchange, follower: live.Follower) -> None:
-        """Send what a live page gets, without a thread between two looks."""
+        """Send the events of a live page, without holding a thread between two looks."""
         self._listen(exchange.loop)
         woken, wakers = asyncio.Event(), self._wakers[follower.topic]
         wakers.add(woken)
@@ -242,7 +243,7 @@ class Bridge:
                 self._wakers.pop(follower.topic, None)
 
     async def _pause(self, woken: asyncio.Event) -> None:
-        """Wait until something has happened, or may have happened in another process. The more followers, the longer."""
+        """Wait until something changed, or may have in another process. The more followers, the longer."""
         gap = max(live.PAUSE_S, self._followed / LOOKS_PER_S)
         await asyncio.sleep(gap)
         timer = asyncio.get_running_loop().call_later(max(live.POLL_S, gap), woken.set)
@@ -259,14 +260,14 @@ class Bridge:
             self._server.changes.subscribe(tell)
 
     def _wake(self, topic: str | None) -> None:
-        """Wake the followers of a topic, or all."""
+        """Wake the followers of a topic, or all of them for None."""
         for wakers in self._wakers.values() if topic is None else [self._wakers.get(topic, set())]:
             for woken in wakers:
                 woken.set()
 
 
 def environ_of(scope: Scope) -> dict[str, Any]:
-    """The WSGI environment of an ASGI scope; `wsgi.input` is yet to come."""
+    """Return the WSGI environment of an ASGI scope, without `wsgi.input`."""
     server, client = scope["server"] or ("", 0), scope["client"] or ("", 0)
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
@@ -286,7 +287,7 @@ def environ_of(scope: Scope) -> dict[str, Any]:
         "wsgi.input_terminated": True,
     }
     for name, value in scope["headers"]:
-        if b"_" in name:  # would be the same variable as the name with a dash, which a proxy may have set
+        if b"_" in name:  # would become the same variable as the name with a dash, which a proxy may have set
             continue
         key = name.decode("latin-1").upper().replace("-", "_")
         key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"

@@ -1,6 +1,6 @@
-"""Bounds of connections: how slow they may be, how many there may be in all and from one address.
+"""Limits of connections: how slow they may be, and how many there may be in total and per address.
 
-uvicorn parses and writes; this adds what it lacks: deadlines, rates and counts. One timer looks at all connections each second.
+uvicorn parses and writes; this adds what it lacks: deadlines, rates and counts. A timer checks them each second.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from web.http.proxies import is_one_of
 HEAD_BYTES, HEADERS = 32 * KIB, 100
 SPARE_FILES = 500  # for everything but connections
 LOOK_S = 1.0
-SAID_S = 60.0  # between two lines in the log about closed connections
+SAID_S = 60.0  # minimum between two log lines about closed connections
 TOO_SLOW = (
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 23\r\n\r\n"
     b"The request is too slow"
@@ -32,17 +32,17 @@ logger = logging.getLogger(__name__)
 
 
 class Stage(Enum):
-    """What a connection is at."""
+    """What a connection is doing."""
 
-    NEW = auto()  # no byte has come
+    NEW = auto()  # no byte has arrived
     HEAD = auto()
     BODY = auto()
-    WHOLE = auto()  # all of the request has come
-    IDLE = auto()  # kept between two requests
+    WHOLE = auto()  # the whole request has arrived
+    IDLE = auto()  # kept open between two requests
 
 
 class Counted:
-    """A transport that counts what was written to it."""
+    """A transport that counts the bytes written to it."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -65,16 +65,14 @@ class Connections:
         self._most = min(config.connections, max(SPARE_FILES, _open_files() - SPARE_FILES))
         self._proxies = config.proxy_networks
         self._by_address: dict[str, dict[Connection, None]] = {}
-        self._waiting: dict[
-            str, dict[Connection, None]
-        ] = {}  # of these those that no thread works for, for longest first
+        self._waiting: dict[str, dict[Connection, None]] = {}  # those that no thread works for, longest wait first
         self._count = 0
         self._closed: Counter[str] = Counter()
         self._said_at = 0.0
         self._ticking = False
 
     def add(self, connection: Connection) -> bool:
-        """Take one more; False when there is no room and none that may be closed for it."""
+        """Add a connection; False if there is no room and none can be closed to make room."""
         if not self._ticking:
             self._ticking = True
             connection.loop.call_later(LOOK_S, self._look, connection.loop)
@@ -92,7 +90,7 @@ class Connections:
             _discard(self._waiting, connection)
 
     def note(self, connection: Connection) -> None:
-        """Its stage has begun just now."""
+        """Record that the connection's stage has just begun."""
         _discard(self._waiting, connection)
         if not connection.taken and connection in self._by_address.get(connection.address, {}):
             self._waiting.setdefault(connection.address, {})[connection] = None
@@ -108,9 +106,9 @@ class Connections:
         return True
 
     def _close_one(self, waiting: Iterable[dict[Connection, None]], others: Iterable[Connection]) -> bool:
-        """Close the one that no thread works for for longest, else one that does not read; False when there are none.
+        """Close the connection waiting longest without a thread, else one that does not read; False if none.
 
-        A request that means well is quick, so it is not the one, whatever it is at.
+        Well-behaved requests are quick, so they are not chosen, whatever their stage.
         """
         longest = [one for of_address in waiting if (one := next((c for c in of_address if not c.taken), None))]
         found = min(longest, key=lambda one: one.since) if longest else next((o for o in others if o.is_stalled), None)
@@ -124,7 +122,7 @@ class Connections:
         return [connection for known in self._by_address.values() for connection in known]
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.call_later(LOOK_S, self._look, loop)  # first, so that nothing below ends it
+        loop.call_later(LOOK_S, self._look, loop)  # first, so that an error below does not stop the timer
         now = time.monotonic()
         for connection in self._all():
             if why := connection.overdue(now):
@@ -138,7 +136,7 @@ class Connections:
 
 
 class Connection(HttpToolsProtocol):
-    """One connection, whose peer must be quick enough."""
+    """One connection, whose peer must be fast enough."""
 
     transport: Counted  # type: ignore[assignment]
 
@@ -146,17 +144,17 @@ class Connection(HttpToolsProtocol):
         super().__init__(**given)
         self._connections, self._config = connections, connections.config
         self.address = ""
-        self.since = time.monotonic()  # when its stage began
-        self.taken = False  # a thread works on its request; the thread says so
+        self.since = time.monotonic()  # start of its stage
+        self.taken = False  # a thread works on its request; set by that thread
         self.stage = Stage.NEW
-        self._reading = False  # the body of a request is not complete
+        self._reading = False  # the body of a request is incomplete
         self._head_bytes = self._body_bytes = self._requests = 0
         self._read_mark = self._write_mark = (self.since, 0)
-        self.ending = False  # the server is
+        self.ending = False  # the server is shutting down
 
     @property
     def is_stalled(self) -> bool:
-        """Whether more is to be written than its peer has read."""
+        """Whether data is waiting that the peer has not read."""
         return self.transport.unsent() > 0
 
     @property
@@ -176,7 +174,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         requests = self._requests
         super().data_received(data)
-        if self.stage == Stage.HEAD and self._requests == requests:  # else some of it was of the request before
+        if self.stage == Stage.HEAD and self._requests == requests:  # else part of it belonged to the previous request
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES and not self.lost:
                 self.send_400_response("The head of the request is too large.")
@@ -188,7 +186,7 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) >= HEADERS:
-            raise ValueError("too many headers")  # the parser makes it an answer 400
+            raise ValueError("too many headers")  # the parser turns it into a 400 response
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -218,7 +216,7 @@ class Connection(HttpToolsProtocol):
         super().shutdown()
 
     def overdue(self, now: float) -> str:
-        """The setting by which this connection is too slow; "" while it is not."""
+        """Return the setting that this connection exceeds; "" if none."""
         if self.stage in (Stage.NEW, Stage.HEAD):
             return "header_timeout" if now - self.since > self._config.header_timeout else ""
         wanted = self._reading and not self.flow.read_paused
@@ -228,7 +226,7 @@ class Connection(HttpToolsProtocol):
         return "min_rate" if slow_reading or slow_writing else ""
 
     def give_up(self) -> None:
-        """Close at once; whoever has not had an answer yet gets one that says why."""
+        """Close at once; a client that has not had a response yet gets one that gives the reason."""
         if self.stage in (Stage.HEAD, Stage.BODY) and not self.taken and not self._answering:
             self.transport.write(TOO_SLOW)
             self.transport.close()
@@ -236,7 +234,7 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
     def _rate(self, now: float, mark: tuple[float, int], count: int, wanted: bool) -> tuple[tuple[float, int], bool]:
-        """The next mark, and whether fewer bytes than `min_rate` have come since `mark`, over `slow_after`."""
+        """Return the next mark, and whether the rate since `mark` is below `min_rate`, over `slow_after`."""
         since, before = mark
         if not wanted:
             return (now, count), False
@@ -265,7 +263,7 @@ def _discard(of_address: dict[str, dict[Connection, None]], connection: Connecti
 
 
 def _open_files() -> int:
-    """How many files this process may open, as many as it can be given."""
+    """Return how many files this process may open, after raising the limit as far as allowed."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return most if most != resource.RLIM_INFINITY else 1 << 20

@@ -1,4 +1,4 @@
-"""Who gets threads: each kind of request has its own, so that none can take those of another."""
+"""Assign threads: each kind of request has its own, so that none can use up those of another."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from web.services.deliveries import intake
 
 TRANSFER = re.compile(r"/git/|/data/|/api/runner/executions/[^/]+/(?:outputs|data)/")
 AHEAD = 64 * KIB
-ANY = 1 << 62  # of what is read ahead, which is at most AHEAD and what the connection had beyond it
-PAGES_MEMORY = 64 * MIB  # of bodies of pages and the API, which are forms of a few bytes but may have a megabyte
-WAITING = 500  # requests of a lane that wait for a thread
+ANY = 1 << 62  # no memory limit: at most AHEAD is read ahead, plus what the connection had buffered beyond it
+PAGES_MEMORY = 64 * MIB  # for bodies of pages and the API: forms of a few bytes, but up to a megabyte is allowed
+WAITING = 500  # requests of a lane that may wait for a thread
 
 
 @dataclass(frozen=True)
 class Lane:
-    """`ahead` bytes of a body are read before a thread is taken, so that a slow sender holds none meanwhile.
+    """`ahead` bytes of a body are read before a thread is taken, so that slow senders hold no thread.
 
-    What is read of all bodies together is bounded by `memory`, but for the first `free` bytes of each.
+    `memory` limits what is read of all bodies together, except for the first `free` bytes of each.
     """
 
     pool: Pool
@@ -30,10 +30,10 @@ class Lane:
 
 
 class Lanes:
-    """The threads of `[server] threads`, and a few for what must always be answered.
+    """The threads of `[server] threads`, and a few for requests that must always be answered.
 
-    Half are for transfers, which need a token and may take long; a quarter for pages and the API; an eighth each for webhooks
-    and for what runners report.
+    Half are for transfers, which need a token and may take long; a quarter for pages and the API; an eighth each for
+    webhooks and for reports of runners.
     """
 
     def __init__(self, config: ServerConfig, hook_memory: intake.Budget) -> None:

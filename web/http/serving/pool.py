@@ -1,4 +1,4 @@
-"""Threads that run calls. Unlike those of concurrent.futures they never keep the process from ending."""
+"""Threads that run calls. Unlike those of concurrent.futures they never keep the process from exiting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Call = Callable[[], None]
 
 
 class Pool:
-    """At most `threads` threads, started when they are needed; at most `waiting` calls wait for one."""
+    """At most `threads` threads, started on demand; at most `waiting` calls wait for one."""
 
     def __init__(self, name: str, threads: int, waiting: int) -> None:
         self.name, self._threads, self._waiting = name, threads, waiting
@@ -24,7 +24,7 @@ class Pool:
         self._started = self._open = 0
 
     def submit(self, call: Call) -> bool:
-        """Have a thread run `call`; False when too many wait."""
+        """Run `call` on a thread; False if too many calls are waiting."""
         with self._lock:
             if self._open >= self._threads + self._waiting:
                 return False
@@ -36,7 +36,7 @@ class Pool:
         return True
 
     async def run(self, call: Callable[[], T]) -> T:
-        """The result of `call`, or its exception. asyncio.QueueFull when too many wait."""
+        """Return the result of `call`, or raise its exception; asyncio.QueueFull if too many calls are waiting."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""The worker process of gunicorn: uvicorn's server with our connections."""
+"""gunicorn's worker process: uvicorn's server with our connections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETTINGS: dict[str, Any] = {
     "lifespan": "off",
     "access_log": False,
     "log_config": None,
-    "proxy_headers": False,  # web.http.proxies decides who is believed
+    "proxy_headers": False,  # web.http.proxies decides which proxies are trusted
     "server_header": False,
     "timeout_keep_alive": 75,  # runners and browsers keep their connection between heartbeats
     "timeout_graceful_shutdown": GRACEFUL_S,
@@ -38,7 +38,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         self.config.timeout_notify = WATCHED_EVERY_S
 
     async def callback_notify(self) -> None:
-        """Tell the master that this worker lives, or end when the master was killed: it would keep the port for ever."""
+        """Report to the master that this worker lives; exit if the master was killed, or the port stays in use."""
         if self.ppid != os.getppid():
             os.kill(os.getpid(), signal.SIGTERM)
         self.notify()
@@ -49,14 +49,14 @@ class Worker(UvicornWorker):  # type: ignore[misc]
 
 
 def server(bridge: Bridge) -> uvicorn.Server:
-    """A server in this process, for sockets of the caller's."""
+    """Return a server in this process, for sockets that the caller has opened."""
     config = uvicorn.Config(bridge, **SETTINGS)
     use(config, bridge)
     return uvicorn.Server(config)
 
 
 def use(config: uvicorn.Config, bridge: Bridge) -> None:
-    """Let uvicorn make connections that are bounded as the server's configuration says."""
+    """Make uvicorn create connections limited by the server's configuration."""
     connections = Connections(bridge.config)
 
     def connection(
