@@ -1,4 +1,4 @@
-"""Output files as inputs of other executions: which of them one may read, by the `datum://` URLs of its inputs."""
+"""Output files as inputs of other executions: which outputs an execution may read through its `datum://` URLs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from web.store.db import Database
 
 
 def refusal(db: Database, project_id: int, commit_id: int, inputs: Mapping[str, Any]) -> str:
-    """Why the outputs that `inputs` name, as an execution records them, cannot be read for a commit; "" when they can.
+    """Return why a commit cannot read the outputs named in `inputs`, or "" if it can.
 
-    Outputs of other projects are as good as none. A stranger's code gets none: they may hold what is private.
+    `inputs` has the form of `Execution.inputs`. Outputs of other projects are treated as unknown. Untrusted commits
+    (from forks) cannot read any outputs, since these may contain private data.
     """
     wanted = list(_named(inputs))
     if not wanted:
@@ -32,7 +33,7 @@ def refusal(db: Database, project_id: int, commit_id: int, inputs: Mapping[str, 
 
 
 def specs(db: Database, execution: Execution) -> list[DatumSpec]:
-    """What a runner must know of the outputs that an execution's inputs name, less those that it may not read."""
+    """Describe, for the runner, the outputs used as inputs of an execution; those it may not read are omitted."""
     return [
         DatumSpec(
             uuid=found.uuid, name=found.name, size=found.size, md5=found.md5, sha1=found.sha1, sha256=found.sha256
@@ -42,7 +43,7 @@ def specs(db: Database, execution: Execution) -> list[DatumSpec]:
 
 
 def held(db: Database, runner: Runner, execution_uuid: str, attempt: int, datum_uuid: str) -> Datum:
-    """An output that an execution reads, for the runner that holds its lease. Raises Conflict and NotFound."""
+    """Return an output that an execution reads. The runner must hold the lease. Raises Conflict and NotFound."""
     execution = lifecycle.held(db, runner, execution_uuid, attempt)
     found = next((item for item in _readable(db, execution) if item.uuid == datum_uuid), None)
     if found is None:
@@ -58,7 +59,7 @@ def _readable(db: Database, execution: Execution) -> list[Datum]:
 
 
 def _named(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(input, uuid) of each URL that names an output."""
+    """Yield (input name, datum uuid) of each `datum://` URL."""
     for name, spec in inputs.items():
         for uuid in map(datum.uuid_of, spec["urls"]):
             if uuid is not None:

@@ -1,4 +1,4 @@
-"""Which environment an execution gets, and what that one allows."""
+"""Choose the environment of an execution, check what it allows, and change environments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from web.services.presentation import formats
 from web.store import environments, executions, projects, runners
 from web.store.db import Database, transaction
 
-DEFAULT = "default"  # there always is one of this name
+DEFAULT = "default"  # an environment of this name always exists
 WRITABLE = ":rw"
 CHOICES = {"pull": ("missing", "always"), "network": ("open", "none")}
 NUMBERS: dict[str, type[int] | type[float]] = {"gpus": int, "cpus": float, "max_executions": int}
@@ -23,7 +23,10 @@ ENTRY_CHARACTERS = 300
 
 
 def choose(db: Database, project: Project, wanted: str | None) -> tuple[Environment, str]:
-    """The environment that a step wants, by name or uuid, else the project's default with a sentence that says so."""
+    """Return the environment that a step names, by slug or uuid.
+
+    If it is unknown, return the project's default and a sentence for the log.
+    """
     known = environments.by_name(db)
     by_uuid = {found.uuid: found for found in known.values()}
     fallback = known.get(project.environment) or known[DEFAULT]
@@ -36,7 +39,7 @@ def choose(db: Database, project: Project, wanted: str | None) -> tuple[Environm
 
 
 def locked_out(project: Project, environment: Environment) -> str:
-    """Why executions of a project may not use an environment; empty when they may."""
+    """Return why a project may not use an environment, or "" if it may."""
     if not project.environments or environment.slug in project.environments:
         return ""
     allowed = ", ".join(project.environments)
@@ -44,7 +47,7 @@ def locked_out(project: Project, environment: Environment) -> str:
 
 
 def allow(db: Database, project: Project, slugs: Sequence[str]) -> None:
-    """Limit a project to these environments, or lift the limit with none. Raises InvalidInput, NotFound."""
+    """Limit a project to these environments; no slugs lift the limit. Raises InvalidInput, NotFound."""
     wanted = list(dict.fromkeys(environments.by_slug(db, slug).slug for slug in slugs))
     with transaction(db):
         now = projects.get(db, project.id)
@@ -65,7 +68,7 @@ def set_runs(db: Database, project: Project, slug: str, max_executions: int) -> 
 
 
 def by_slug_or_open(db: Database, slug: str) -> tuple[str, str]:
-    """Network policy and pull policy; those of an environment that was removed meanwhile are the usual ones."""
+    """Return the network and pull policies of an environment; the defaults if it was removed in the meantime."""
     try:
         found = environments.by_slug(db, slug)
     except NotFound:
@@ -74,7 +77,7 @@ def by_slug_or_open(db: Database, slug: str) -> tuple[str, str]:
 
 
 def differences(environment: Environment) -> list[str]:
-    """What of an environment is not as it comes, each in a few words."""
+    """List the settings of an environment that differ from the defaults, each as a short phrase."""
     memory = formats.size(environment.memory)
     phrases = (
         (environment.gpus, "1 GPU" if environment.gpus == 1 else f"{environment.gpus} GPUs"),
@@ -91,7 +94,10 @@ def differences(environment: Environment) -> list[str]:
 
 
 def change(db: Database, slug: str, given: Mapping[str, Any]) -> Environment:
-    """Set what is given of an environment, as text or values, and make it when there is none. Raises InvalidInput."""
+    """Set the given columns of an environment, creating it if necessary. Raises InvalidInput.
+
+    Values may be text, as entered by a user.
+    """
     columns = {name: _column(name, value) for name, value in given.items()}
     with transaction(db):
         found = environments.ensure(db, slug)
@@ -101,7 +107,7 @@ def change(db: Database, slug: str, given: Mapping[str, Any]) -> Environment:
 
 
 def remove(db: Database, slug: str) -> None:
-    """Raises InvalidInput when somebody still needs it."""
+    """Remove an environment. Raises InvalidInput while a runner, a project or an unfinished execution uses it."""
     with transaction(db):
         found = environments.by_slug(db, slug)
         if slug == DEFAULT:
@@ -154,7 +160,7 @@ def _entry(name: str, item: str) -> str:
 
 
 def refusal(environment: Environment, image: str) -> str:
-    """Why an image may not run there; empty when it may."""
+    """Return why an environment does not allow an image, or "" if it does."""
     if not environment.images or any(fnmatchcase(image, pattern) for pattern in environment.images):
         return ""
     allowed = ", ".join(environment.images)
@@ -162,7 +168,7 @@ def refusal(environment: Environment, image: str) -> str:
 
 
 def mounts(environment: Environment, wanted: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Of the mounts that a step wants those that the environment allows, and a sentence for each other."""
+    """Return the mounts of a step that the environment allows, and a sentence for each rejected one."""
     allowed, notes = [], []
     for mount in wanted:
         source = posixpath.normpath(str(mount["source"]))
@@ -176,7 +182,7 @@ def mounts(environment: Environment, wanted: Iterable[Mapping[str, Any]]) -> tup
 
 
 def _rule(rules: Iterable[str], source: str) -> str | None:
-    """The rule of the nearest directory at or above `source`."""
+    """Return the rule of the nearest directory at or above `source`."""
     found = [rule for rule in rules if _covers(rule.removesuffix(WRITABLE), source)]
     return max(found, key=lambda rule: len(rule.removesuffix(WRITABLE)), default=None)
 

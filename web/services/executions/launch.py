@@ -1,4 +1,4 @@
-"""Makes executions: from a commit's resolved step to a row in `created`, and from the row to what a runner needs."""
+"""Create executions: from a commit's resolved step to a row in state `created`, and from the row to the runner's spec."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from web.services.vault import Vault
 from web.store import commits, executions, pipelines, projects, tasks, users
 from web.store.db import Database, transaction
 
-# What a repetition takes over as it is; state, times and results are its own.
+# Columns that a re-run copies; state, times and results are not copied.
 REPEATED = (
     *("project_id", "commit_id", "push_id", "step", "title", "image", "commands", "parameters", "inputs", "tags"),
     *("environment_variables", "memory", "cpus", "gpus", "priority", "autorestart"),
     *("time_limit_s", "no_output_limit_s", "task_id", "trial", "pipeline_node_id"),
 )
-MAX_RESTARTS = 10  # in a row: a machine that keeps dying must not run one execution for ever
+MAX_RESTARTS = 10  # in a row: a machine that keeps dying must not restart one execution forever
 
 
 def launch(
@@ -44,10 +44,10 @@ def launch(
     trial: int | None = None,
     pipeline_node_id: int | None = None,
 ) -> Execution:
-    """Record one execution. Call inside a transaction, and dispatch after it.
+    """Create an execution. Call inside a transaction, and dispatch after it.
 
-    `environment` is instead of the step's own; `why` is the first thing that its log says. One of a task has its place
-    in the search as `trial`; trials of a pipeline's task name its node too.
+    `environment` overrides the step's own; `why` is the first line of the log. `trial` is the index within the search
+    of the task; trials of a task in a pipeline have `pipeline_node_id` too.
     """
     found, note = environments.choose(db, project, environment or resolved.environment)
     step = resolved.step
@@ -68,7 +68,7 @@ def launch(
 
 
 def again(db: Database, config: Config, execution: Execution, creator: User, why: str) -> Execution:
-    """Run an execution again, as a new one with everything resolved as it was. Call inside a transaction."""
+    """Create a re-run of an execution with the same resolved values. Call inside a transaction."""
     project = projects.get(db, execution.project_id)
     environment, note = environments.choose(db, project, execution.environment)
     repeated = {name: getattr(execution, name) for name in REPEATED}
@@ -79,15 +79,15 @@ def again(db: Database, config: Config, execution: Execution, creator: User, why
 
 
 def restart_lost(db: Database, config: Config) -> int:
-    """Run again what was lost with its machine and says `autorestart`, each once; how many there were.
+    """Restart executions that were lost with their runner and have `autorestart`; return how many there were.
 
-    After MAX_RESTARTS in a row the last one is no longer restarted.
+    Each is restarted once, and a chain of restarts ends after MAX_RESTARTS.
     """
     lost = executions.to_restart(db)
     for execution in lost:
         with transaction(db):
             if executions.retried_by(db, execution.id):
-                continue  # somebody pressed "run again" meanwhile
+                continue  # a user re-ran it in the meantime
             restarted = again(db, config, execution, users.of_row(db, execution.creator_id), "Restarts")
             if executions.retries(db, restarted.id) >= MAX_RESTARTS:
                 executions.update(db, restarted, autorestart=False)
@@ -103,7 +103,10 @@ def _record(
     values: Mapping[str, Any],
     notes: Sequence[str],
 ) -> Execution:
-    """Every execution is made here; one that its environment refuses, or is refused, ends at once."""
+    """Store an execution and log `notes`; it fails at once if its environment, image or inputs are not allowed.
+
+    Every execution is created here.
+    """
     execution = executions.add(db, values)
     lifecycle.say(db, config.logs_dir, execution, "Execution created")
     for note in notes:
@@ -118,7 +121,7 @@ def _record(
 
 
 def spec(db: Database, config: Config, vault: Vault, execution: Execution) -> ExecutionSpec:
-    """Everything that the runner which holds `execution` needs."""
+    """Build the spec sent to the runner that claims `execution`."""
     project = projects.get(db, execution.project_id)
     commit = commits.get(db, execution.commit_id)
     values, secret_names = variables.of_execution(db, vault, execution)
@@ -156,7 +159,7 @@ def spec(db: Database, config: Config, vault: Vault, execution: Execution) -> Ex
 
 
 def execution_document(db: Database, project: Project, execution: Execution) -> dict[str, Any]:
-    """The content of /valohai/config/execution.json: a flat object with dotted keys."""
+    """Build the content of /valohai/config/execution.json: a flat object with dotted keys."""
     creator = users.of_row(db, execution.creator_id)
     values = {
         "commit-identifier": execution.commit_identifier,
@@ -183,7 +186,7 @@ def execution_document(db: Database, project: Project, execution: Execution) -> 
 
 
 def _groups(db: Database, execution: Execution) -> dict[str, Any]:
-    """What an execution learns of the task and the pipeline that it belongs to."""
+    """Return the keys of execution.json about the execution's task and pipeline."""
     values: dict[str, Any] = {}
     if execution.task_id is not None:
         task = tasks.get(db, execution.task_id)

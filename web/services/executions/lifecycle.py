@@ -1,6 +1,7 @@
-"""What may happen to an execution, each in one transaction: the only caller of `executions.move`.
+"""State transitions of executions, one transaction each. Only this module calls `executions.move`.
 
-Whoever reports for an execution must hold its lease: be its runner, on its present attempt. Everybody else gets Conflict.
+A runner must hold the lease to report for an execution: be its runner, on its current attempt. Otherwise Conflict is
+raised.
 """
 
 from __future__ import annotations
@@ -24,19 +25,22 @@ from web.store import executions, logs, runners, usage
 from web.store import metadata as metadata_rows
 from web.store.db import Database, transaction
 
-LEASE_S = 12.0  # heartbeats come each second; a lease this long survives a pause of either side
-SILENT_S = 60.0  # without a word from its runner an execution counts as out of contact
+LEASE_S = 12.0  # heartbeats arrive every second; a lease this long survives a pause on either side
+SILENT_S = 60.0  # without a heartbeat for this long an execution counts as out of contact
 
 
 def queue(db: Database, execution: Execution) -> None:
-    """Quota allows it: wait for a runner. Call inside the transaction that counted."""
+    """Queue an execution that the quota allows. Call inside the transaction that counted."""
     executions.move(db, execution, State.QUEUED)
 
 
 def claim(
     db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, attempt: int, *, resume: bool
 ) -> Execution:
-    """A runner takes what was placed on it; with `resume` it asks again for what it already holds."""
+    """Start an execution on the runner on which it was placed.
+
+    With `resume`, only return an execution whose lease the runner already holds.
+    """
     with transaction(db):
         execution = executions.by_uuid(db, execution_uuid)
         if resume:
@@ -51,7 +55,7 @@ def claim(
 
 
 def extend(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> LeaseOrders:
-    """A heartbeat: the lease lasts on, and the runner learns what is wanted of it."""
+    """Handle a heartbeat: extend the lease and return the orders for the runner."""
     with transaction(db):
         execution = held(db, runner, execution_uuid, attempt)
         executions.update(db, execution, lease_expires_at=_lease_end())
@@ -70,7 +74,7 @@ def container_started(
     image_digest: str | None,
     devices: Sequence[str] = (),
 ) -> None:
-    """From here on the execution never goes back to the queue. `devices` are the UUIDs of the GPUs that it got."""
+    """Record the container; the execution never returns to the queue after this. `devices` are the UUIDs of its GPUs."""
     with transaction(db):
         execution = held(db, runner, execution_uuid, attempt)
         columns = {"container_id": container_id, "image_digest": image_digest, "devices": json.dumps(list(devices))}
@@ -78,7 +82,7 @@ def container_started(
 
 
 def add_usage(db: Database, runner: Runner, execution_uuid: str, attempt: int, samples: Sequence[usage.Sample]) -> None:
-    """Store what the execution used. The same sample again changes nothing."""
+    """Store samples of resource usage. Idempotent per sample."""
     now_us = time.time_ns() // 1000
     with transaction(db):
         execution = held(db, runner, execution_uuid, attempt)
@@ -94,9 +98,9 @@ def set_detail(db: Database, runner: Runner, execution_uuid: str, attempt: int, 
 def append_log(
     db: Database, config: Config, runner: Runner, execution_uuid: str, batch: LogBatch, text: bytes
 ) -> tuple[int, bool]:
-    """Store a batch of lines with the metadata in it; (acknowledged spool bytes, whether the batch fitted).
+    """Store a batch of log lines and their metadata; return (acknowledged spool bytes, whether the batch fitted).
 
-    A batch that is already stored fits and changes nothing. One that leaves a gap or overlaps does not fit: the runner
+    A batch that is already stored fits and changes nothing. A batch with a gap or an overlap does not fit: the runner
     sends again from the acknowledged offset.
     """
     if (
@@ -130,7 +134,7 @@ def _skipped(batch: LogBatch) -> str:
 def preview(
     db: Database, runner: Runner, execution_uuid: str, attempt: int, stream: str, start: int, text: str
 ) -> None:
-    """Show the unfinished line of a stream, which begins at spool byte `start`, until it is stored whole."""
+    """Show the unfinished line of a stream, starting at spool byte `start`, until the whole line is stored."""
     if stream not in STREAMS:
         raise InvalidInput(f"there is no stream {stream!r:.80}")
     with transaction(db):
@@ -139,7 +143,7 @@ def preview(
 
 
 def say(db: Database, logs_dir: Path, execution: Execution, message: str) -> None:
-    """Add a status line of the server's own to the log. Call inside a transaction."""
+    """Append a status line from the server to an execution's log. Call inside a transaction."""
     at = logs.length(db, execution)
     have, now_us = at.acknowledged["status"], time.time_ns() // 1000
     batch = LogBatch(attempt=execution.attempt, stream="status", start=have, end=have, first_us=now_us, last_us=now_us)
@@ -147,9 +151,9 @@ def say(db: Database, logs_dir: Path, execution: Execution, message: str) -> Non
 
 
 def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, report: FinalReport) -> None:
-    """The runner says how it ended. The same report again is accepted; any other one after the end is a Conflict."""
+    """Record a runner's final report. Repeating the same report is accepted; a different one raises Conflict."""
     state, failure_reason = _ending(report)
-    # all of the log is there by now; before the transaction, since a disk may take long
+    # the log is complete by now; synced before the transaction, since the disk may be slow
     execution = executions.by_uuid(db, execution_uuid)
     logs.sync(logs_dir, execution, logs.length(db, execution))
     with transaction(db):
@@ -159,7 +163,7 @@ def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, re
         if same and (execution.runner_id, execution.attempt) == (runner.id, report.attempt):
             return
         _check_lease(execution, runner, report.attempt)
-        logs.keep_partial(db, logs_dir, execution)  # of a log that could not be stored
+        logs.keep_partial(db, logs_dir, execution)  # the rest of a log that could not be stored
         columns = {"failure_message": report.message, "exit_code": report.exit_code}
         executions.move(
             db, execution, state, reason=report.message or "", failure_reason=failure_reason, columns=columns
@@ -167,7 +171,7 @@ def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, re
 
 
 def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) -> Execution:
-    """Stop what runs or waits. Again: kill it. On a finished execution: nothing."""
+    """Stop a running or waiting execution; a second request kills it. Does nothing if it is finished."""
     with transaction(db):
         execution = executions.by_uuid(db, execution_uuid)
         again = f"{who} asked again: killing it"
@@ -176,18 +180,21 @@ def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) ->
 
 
 def supersede(db: Database, logs_dir: Path, execution: Execution, by: str) -> None:
-    """Something newer takes its place: stop it, unless that was asked for already. Call inside a transaction."""
+    """Stop an execution because `by` replaces it, unless a stop is already requested. Call inside a transaction."""
     stop(db, logs_dir, execution, by, f"Superseded by {by}")
 
 
 def stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: str) -> None:
-    """Stop what runs or waits, unless that was asked for already; `said` is why. Call inside a transaction."""
+    """Stop an execution unless a stop is already requested; `said` is the reason. Call inside a transaction."""
     if execution.stop_requested_at is None:
         _stop(db, logs_dir, execution, who, said, f"{said[:1].lower()}{said[1:]} before it started")
 
 
 def _stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: str, reason: str) -> Execution:
-    """One whose runner is out of contact is given up: nobody could stop it, and who comes back with it is told to end it."""
+    """Stop an execution; give it up at once if its runner is out of contact.
+
+    No one can stop it then, and a runner that comes back with it is ordered to end it.
+    """
     if execution.state in FINAL:
         return execution
     at, count = execution.stop_requested_at or clock.now(), execution.stop_count + 1
@@ -201,12 +208,15 @@ def _stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: st
 
 
 def fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
-    """The server itself ends an execution. Call inside a transaction."""
+    """End an execution with an error found by the server. Call inside a transaction."""
     _fail(db, logs_dir, execution, reason, message)
 
 
 def lose(db: Database, logs_dir: Path, execution: Execution, why: str) -> None:
-    """Its runner does not come back, or not with it: the end, or the queue again when no container was started."""
+    """Give up an execution whose runner does not come back, or came back without it.
+
+    It ends in error, or returns to the queue if no container was started.
+    """
     with transaction(db):
         execution = executions.get(db, execution.id)
         if execution.state is State.STARTED:
@@ -214,9 +224,9 @@ def lose(db: Database, logs_dir: Path, execution: Execution, why: str) -> None:
 
 
 def take_stock(db: Database, logs_dir: Path, runner: Runner, present: Collection[str]) -> bool:
-    """A runner says which executions it has: those it should have and has not are lost. True when there were any.
+    """Give up executions that a runner should have but does not list in `present`; return whether there were any.
 
-    One whose lease still lasts is not: it may have been claimed after the runner had looked.
+    Executions with a valid lease are kept: they may have been claimed after the runner made its list.
     """
     missing = [e for e in executions.started_on(db, runner.id) if e.uuid not in present and _lease_over(e)]
     for execution in missing:
@@ -225,24 +235,24 @@ def take_stock(db: Database, logs_dir: Path, runner: Runner, present: Collection
 
 
 def recover(db: Database, logs_dir: Path, runner_silence_s: float) -> None:
-    """Act on leases that ran out: without a container back to the queue, with one wait for its runner.
+    """Handle expired leases: requeue executions without a container; wait for the runner of the others.
 
-    The wait lasts `runner_silence_s`; one that is to be stopped or restarted is waited for SILENT_S only.
+    The wait lasts `runner_silence_s`, or SILENT_S for executions with a stop request or `autorestart`.
     """
     for execution in executions.in_states(db, State.STARTED):
         if _lease_over(execution):
-            with transaction(db):  # its runner may have come back in the meantime: look again
+            with transaction(db):  # read again: its runner may have come back in the meantime
                 _recover(db, logs_dir, executions.get(db, execution.id), runner_silence_s)
 
 
 def last_contact(execution: Execution) -> str:
-    """When the runner of a started execution extended its lease."""
+    """Return when the runner of a started execution last extended its lease."""
     lease_end = clock.parse(execution.lease_expires_at or execution.created_at)
     return clock.text(lease_end - timedelta(seconds=LEASE_S))
 
 
 def out_of_contact(execution: Execution) -> bool:
-    """Started, and its runner has said nothing of it for SILENT_S."""
+    """Return whether an execution is started and its runner has not extended the lease for SILENT_S."""
     return execution.state is State.STARTED and _silence_s(execution) >= SILENT_S
 
 
@@ -253,7 +263,7 @@ def _recover(db: Database, logs_dir: Path, execution: Execution, patience_s: flo
         patience_s = min(patience_s, SILENT_S)
     if execution.container_id is None or _silence_s(execution) >= patience_s:
         if execution.runner_id is not None:
-            runners.presume_silent(db, execution.runner_id, SILENT_S)  # it would only be placed there again
+            runners.presume_silent(db, execution.runner_id, SILENT_S)  # or it would be placed there again
         silence = f"{patience_s / 3600:g} hours" if patience_s >= 3600 else f"{patience_s:g} seconds"
         _give_up(db, logs_dir, execution, f"No contact with its runner for {silence}")
 
@@ -283,7 +293,7 @@ def _requeue(db: Database, logs_dir: Path, execution: Execution) -> None:
 
 
 def _silence_s(execution: Execution) -> float:
-    """How long ago its runner extended the lease."""
+    """Return the seconds since the runner extended the lease."""
     return clock.seconds_between(last_contact(execution), clock.now())
 
 
@@ -292,13 +302,13 @@ def _lease_over(execution: Execution) -> bool:
 
 
 def _not_after_now(batch: LogBatch) -> LogBatch:
-    """No line was printed after it arrived, whatever the runner's clock says."""
+    """Limit the times of a batch to now: the runner's clock may be ahead."""
     now_us = time.time_ns() // 1000
     return replace(batch, first_us=min(batch.first_us, now_us), last_us=min(batch.last_us, now_us))
 
 
 def held(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> Execution:
-    """The execution, if `runner` holds its lease. Call inside a transaction."""
+    """Return an execution whose lease `runner` holds. Call inside a transaction. Raises Conflict."""
     execution = executions.by_uuid(db, execution_uuid)
     _check_lease(execution, runner, attempt)
     return execution

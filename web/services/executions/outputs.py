@@ -1,4 +1,4 @@
-"""Takes in the output files of executions, as a runner sends them."""
+"""Receive and store the output files that runners upload."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ INCOMING = ".incoming"  # below the outputs directory: files that are being rece
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """Which file of which execution, and its size in bytes.
+    """A file of an execution to upload; `size` is in bytes.
 
-    `uuid` is the runner's choice, so that it may send the same file again.
+    The runner chooses `uuid`, so that it can repeat an upload.
     """
 
     execution: str
@@ -38,7 +38,7 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
-    """A file that has come in completely and lies at a path of its own."""
+    """A completely received file, at a temporary path."""
 
     path: Path
     sha256: str
@@ -47,7 +47,7 @@ class Received:
 
 
 def check_name(name: str) -> str:
-    """Raises InvalidInput."""
+    """Return `name` if it is a valid name of an output, else raise InvalidInput."""
     if problem := datum.name_problem(name):
         raise InvalidInput(f"output {name[:100]!r} cannot be stored: {problem}")
     return name
@@ -56,9 +56,9 @@ def check_name(name: str) -> str:
 def store(
     db: Database, outputs_dir: Path, limits: LimitsConfig, runner: Runner, upload: Upload, chunks: Iterable[bytes]
 ) -> Datum:
-    """Keep one file; `chunks` are `upload.size` bytes together.
+    """Store an uploaded file; `chunks` add up to `upload.size` bytes.
 
-    The same upload again changes nothing; the same uuid with other content is a Conflict.
+    Repeating an upload changes nothing; the same uuid with another name or content raises Conflict.
     """
     check_name(upload.name)
     with transaction(db):
@@ -74,7 +74,7 @@ def store(
 
 
 def clear_incoming(outputs_dir: Path) -> None:
-    """Remove what a killed server was receiving: its runners send it again."""
+    """Remove partial uploads of a killed server; the runners send them again."""
     for path in (outputs_dir / INCOMING).glob("*"):
         path.unlink(missing_ok=True)
 
@@ -82,7 +82,7 @@ def clear_incoming(outputs_dir: Path) -> None:
 def _receive(incoming: Path, uuid: str, chunks: Iterable[bytes]) -> Received:
     incoming.mkdir(mode=0o700, exist_ok=True)
     hashes = hashlib.sha256(), hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
-    descriptor, path = tempfile.mkstemp(prefix=f"{uuid}.", dir=incoming)  # a request that hangs has its own file
+    descriptor, path = tempfile.mkstemp(prefix=f"{uuid}.", dir=incoming)  # unique: an earlier request may hang
     try:
         with open(descriptor, "wb", buffering=0) as file:
             for chunk in chunks:
@@ -99,7 +99,7 @@ def _receive(incoming: Path, uuid: str, chunks: Iterable[bytes]) -> Received:
 
 
 def _write(descriptor: int, chunk: bytes) -> None:
-    """Write blocks; those of zeros become holes, so that a sparse file takes no more disk here than in its container."""
+    """Write a chunk; blocks of zeros become holes, so that a sparse file takes no more disk than in its container."""
     for start in range(0, len(chunk), HOLE_BYTES):
         block = chunk[start : start + HOLE_BYTES]
         if block == ZEROS[: len(block)]:
@@ -129,7 +129,7 @@ def _keep(
 
 
 def _check_room(db: Database, limits: LimitsConfig, execution: Execution, upload: Upload) -> None:
-    """Raise InvalidInput when the execution may not have this file too. One that is stored already fits."""
+    """Raise InvalidInput if the upload would exceed the limits. A file that is already stored never does."""
     if data.known(db, upload.uuid) is not None:
         return
     count, size = data.totals(db, execution.id)

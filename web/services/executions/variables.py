@@ -1,4 +1,4 @@
-"""A project's environment variables and secrets: kept encrypted, shown without secret values, handed out at the claim."""
+"""Environment variables and secrets of projects: stored encrypted, listed without secret values, sent at the claim."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from web.services.vault import Vault
 from web.store import commits, variables
 from web.store.db import Database, transaction
 
-NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # the characters that `vh` takes
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # the characters that `vh` accepts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variable:
-    """A variable as people may see it: a secret one has no `value`. `note` says what is special about it, mostly ""."""
+    """A variable as shown to users: `value` is None for a secret. `note` is a warning, usually ""."""
 
     name: str
     value: str | None
@@ -28,7 +28,7 @@ class Variable:
 
 
 def listing(db: Database, vault: Vault, project: Project) -> list[Variable]:
-    """By name."""
+    """List the variables of a project by name."""
     found = []
     for stored in variables.of_project(db, project.id):
         value = vault.decrypt(stored.value).decode()
@@ -45,9 +45,9 @@ def listing(db: Database, vault: Vault, project: Project) -> list[Variable]:
 
 
 def set_one(db: Database, vault: Vault, project: Project, name: str, value: str, *, is_secret: bool) -> str:
-    """Add or replace a variable; returns a sentence when it is a secret that logs will show, else "".
+    """Add or replace a variable; return a warning if it is a secret that cannot be masked in logs, else "".
 
-    Raises InvalidInput, in words that do not have the value.
+    Raises InvalidInput, whose message does not contain the value.
     """
     _check(name, value)
     encrypted = vault.encrypt(value.encode())
@@ -64,9 +64,9 @@ def remove(db: Database, project: Project, name: str) -> None:
 
 
 def of_execution(db: Database, vault: Vault, execution: Execution) -> tuple[dict[str, str], list[str]]:
-    """All variables of an execution, and the names of those that are secret.
+    """Return all variables of an execution, and the names of the secret ones.
 
-    The project's come first; what the step or who started it sets replaces them, and is no secret then.
+    Variables set by the step or at the launch override the project's, and are not secret.
     """
     own, trusted = execution.environment_variables, _trusted(db, execution)
     stored = [
@@ -79,7 +79,7 @@ def of_execution(db: Database, vault: Vault, execution: Execution) -> tuple[dict
 
 
 def _trusted(db: Database, execution: Execution) -> bool:
-    """Whether an execution gets the project's secrets: by its commit, whoever started it and however often."""
+    """Return whether an execution gets the project's secrets: this depends on its commit only, not on who started it."""
     return commits.is_trusted(db, execution.commit_id)
 
 

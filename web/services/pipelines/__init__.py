@@ -1,4 +1,4 @@
-"""Pipelines: begun with a plan, moved on by the sweep, stopped and approved by people."""
+"""Pipelines: started from a plan, reconciled by the sweep, stopped and approved by users."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def start(
     priority: int = 0,
     why: str = "",
 ) -> Pipeline:
-    """Record a pipeline in `created` with its nodes; the sweep begins them. Call inside a transaction, and nudge after it."""
+    """Create a pipeline and its nodes in `created`; the sweep starts them. Call inside a transaction, and nudge after it."""
     values = {
         "project_id": project.id,
         "commit_id": commit.id,
@@ -54,10 +54,10 @@ def start(
 
 
 def advance(db: Database, config: Config) -> bool:
-    """Move every unfinished pipeline on: begin the nodes that can, follow what their executions became, and end it.
+    """Reconcile every unfinished pipeline: start nodes that are ready, update nodes whose runs ended, and end pipelines.
 
-    Looks at the database alone, as `tasks.advance` does; whether it made executions, which must be dispatched, or tasks,
-    which must be moved on.
+    Depends on the database only, as `tasks.advance` does. Return whether it created executions, which must be
+    dispatched, or tasks, which must be reconciled.
     """
     made = False
     for pipeline in pipelines.unfinished(db):
@@ -69,10 +69,10 @@ def advance(db: Database, config: Config) -> bool:
 
 
 def approve(db: Database, node: PipelineNode, who: str) -> None:
-    """Let a node go on that waits for a person. Raises Conflict when it does not wait. Call inside a transaction."""
+    """Approve a node that waits for approval. Raises Conflict if it does not. Call inside a transaction."""
     node = pipelines.node(db, node.id)
     pipeline = pipelines.get(db, node.pipeline_id)
-    if not waits(node) or pipeline.state in FINAL or pipeline.message:  # a message: it is ending
+    if not waits(node) or pipeline.state in FINAL or pipeline.message:  # it has a message once it is ending
         raise Conflict(f"node {node.name} of pipeline ={pipeline.counter} does not wait for approval, or not any more")
     groups.update(db, "pipeline_node", node.id, approved_at=clock.now(), approved_by=who, message="")
     enqueue.mark_commit(db, pipeline.commit_id)

@@ -1,4 +1,4 @@
-"""What the actions of a node do when it begins, is complete or has failed."""
+"""Effects of a node's actions when it starts, completes or fails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from web.config.pipelines.model import Action, Node
 
 @dataclass(frozen=True, kw_only=True)
 class Effects:
-    """`stops` and `fails` are sentences why the pipeline is to stop or to end in error, "" for neither."""
+    """Effects on the pipeline: `stops` and `fails` say why it must stop or end in error, "" if it need not."""
 
     stops: str = ""
     fails: str = ""
@@ -23,7 +23,7 @@ NOTHING = Effects()
 
 
 def effects(node: Node, when: str, values: Callable[[Collection[str]], Mapping[str, Any]]) -> Effects:
-    """All that the node's actions do at `when`; `values` looks up those that their conditions name."""
+    """Return the effects of the node's actions at `when`; `values` looks up the names used in their conditions."""
     due = [action for action in node.actions if when in action.when]
     if not due:
         return NOTHING

@@ -1,4 +1,4 @@
-"""What a node begins with: the pipeline's parameters, and what its edges bring from the nodes before it."""
+"""Gather the values that a node starts with: the pipeline's parameters, and values and files along its edges."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from web.services.pipelines.runs import Run
 from web.store import data, metadata, variables
 from web.store.db import Database
 
-MAX_FILES = 10_000  # that edges bring to one node: each is a line of what its executions record
+MAX_FILES = 10_000  # along the edges into one node: each is stored as a URL with its executions
 PAGE = 1000
-METADATA, PARAMETER = "metadata.", "parameter."  # before the names in conditions
+METADATA, PARAMETER = "metadata.", "parameter."  # prefixes of names in conditions
 
-Sources = Mapping[str, Run]  # by the node's name, where it has run
+Sources = Mapping[str, Run]  # by node name; only nodes that have run
 
 
 def prepare(
     db: Database, pipeline: Pipeline, blueprint: PipelineBlueprint, node: Node, sources: Sources
 ) -> ResolvedStep | TaskPlan:
-    """What the node runs, an execution or a task. Raises InvalidInput with the reason when it cannot."""
+    """Return the step or task that the node runs. Raises InvalidInput with the reason if it cannot."""
     values = gather(db, pipeline, blueprint, node, sources)
     given: dict[str, Any] = {
         "parameters": values.parameters,
@@ -51,7 +51,7 @@ def prepare(
 
 
 def gather(db: Database, pipeline: Pipeline, blueprint: PipelineBlueprint, node: Node, sources: Sources) -> Values:
-    """Its values, where the sources of its edges have ended."""
+    """Return the values of a node whose sources have ended."""
     values = Values(parameters=parameter_values(blueprint, node.name, pipeline.parameters))
     left = MAX_FILES
     for edge in blueprint.edges_into(node.name):
@@ -66,7 +66,7 @@ def gather(db: Database, pipeline: Pipeline, blueprint: PipelineBlueprint, node:
 
 
 def condition_values(db: Database, run: Run, names: Collection[str]) -> dict[str, Any]:
-    """What of these names that conditions of actions have is known of what a node ran."""
+    """Return the known values of `names`, used in conditions of actions, from what a node ran."""
     ran = runs.executions(db, run)
     keys = [name.removeprefix(METADATA) for name in names if name.startswith(METADATA)]
     latest = _latest(db, ran, keys)
@@ -88,7 +88,7 @@ def _files(db: Database, edge: Edge, ran: Sequence[Execution], most: int) -> lis
 
 
 def _outputs(db: Database, edge: Edge, ran: Sequence[Execution]) -> Iterator[str]:
-    """Files by the name that the edge gives, or by its pattern; files that only describe others by their name alone."""
+    """Yield URLs of outputs that match the edge's name or pattern; metadata sidecars match by exact name only."""
     meant = matcher(edge.source_key)
     for execution in ran:
         offset, sidecars = 0, data.sidecars(db, execution.id)
@@ -100,7 +100,7 @@ def _outputs(db: Database, edge: Edge, ran: Sequence[Execution]) -> Iterator[str
 
 
 def _inputs(edge: Edge, ran: Sequence[Execution]) -> Iterator[str]:
-    """The addresses that its source ran with; those that its trials share once."""
+    """Yield the input URLs of the source, without duplicates among its trials."""
     seen: dict[str, None] = {}
     for execution in ran:
         for name in sockets.matching(execution.inputs, edge):
@@ -121,7 +121,7 @@ def _metadata(db: Database, ran: Sequence[Execution], key: str) -> Any:
 
 
 def _latest(db: Database, ran: Sequence[Execution], keys: Collection[str]) -> dict[str, Any]:
-    """The latest value of each of these keys; of a task's that of the trial which ended last."""
+    """Return the latest value of each key; for a task, the value of the trial that ended last."""
     if not ran:
         return {}
     if ran[0].task_id is None:

@@ -1,4 +1,4 @@
-"""How far a pipeline is, for pages and forges."""
+"""Progress of a pipeline, for pages and commit statuses."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from web.store.db import Database
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """`nodes` are how many there are, `done` how many of them have ended, `counts` how many are in each state.
+    """Counts of nodes: `nodes` in total, `done` in a final state, `counts` by state.
 
-    `waiting` are the names of those that wait for a person's approval, `failed` the name of the first that ended in
-    error, "" for none.
+    `waiting` are the names of nodes that wait for approval; `failed` is the name of the first node that failed, or "".
     """
 
     nodes: int
@@ -32,7 +31,7 @@ def progress(db: Database, pipeline: Pipeline) -> Progress:
 
 
 def of_nodes(nodes: Sequence[PipelineNode]) -> Progress:
-    """The same of nodes that were read already."""
+    """Return the progress of nodes that were read already."""
     failed = sorted((node for node in nodes if node.state is State.ERROR), key=lambda node: node.ended_at or "")
     return Progress(
         nodes=len(nodes),
@@ -44,5 +43,5 @@ def of_nodes(nodes: Sequence[PipelineNode]) -> Progress:
 
 
 def waits(node: PipelineNode) -> bool:
-    """Whether it waits for a person's approval: to begin, or to count as complete."""
+    """Return whether a node waits for approval, either to start or to count as complete."""
     return node.approval_asked_at is not None and node.approved_at is None and node.state not in FINAL

@@ -1,6 +1,6 @@
-"""One pipeline, moved on as far as it goes now: from what the database says to what should be, deed by deed.
+"""Reconcile one pipeline as far as possible: one transaction per change.
 
-Each deed is one transaction that looks again at what it rests on, so all of this may be killed anywhere and done again.
+Each transaction checks again that its reasons still hold, so this may be killed at any point and repeated.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ EVENTS = {State.COMPLETE: "node-complete", State.ERROR: "node-error"}
 
 
 def move_on(db: Database, config: Config, pipeline: Pipeline) -> bool:
-    """Do all that is due; whether it made executions, which must be dispatched, or tasks, which must be moved on."""
+    """Reconcile a pipeline. Return whether it created executions, which must be dispatched, or tasks to reconcile."""
     try:
         blueprint = load_pipeline(pipeline.config, pipeline.name)
-    except (NotFound, InvalidInput) as error:  # a newer version of this software may refuse what an older one took
+    except (NotFound, InvalidInput) as error:  # a newer version of pushmill may reject what an older one accepted
         blueprint = PipelineBlueprint(name=pipeline.name, nodes=(), edges=(), parameters=(), notes=())
         with transaction(db):
             groups.update(db, "pipeline", pipeline.id, message=str(error))
     mover = Mover(db, config, blueprint)
     while mover.change(look(db, pipeline.id)):
-        pass  # what has changed may let more begin, or end
+        pass  # each change may let other nodes start or end
     return mover.made
 
 
 class Mover:
-    """`made` becomes true with the first execution or task."""
+    """Makes the changes of one pipeline. `made` becomes true with the first execution or task created."""
 
     def __init__(self, db: Database, config: Config, blueprint: PipelineBlueprint) -> None:
         self.db, self.config, self.blueprint = db, config, blueprint
@@ -56,7 +56,7 @@ class Mover:
         self.made = False
 
     def change(self, seen: View) -> bool:
-        """Do what is due of what is seen; False when nothing is."""
+        """Make the changes that are due; return False if there are none."""
         if seen.over:
             return False
         followed = [self._follow(seen, node) for node in seen.of(State.STARTED)]
@@ -68,10 +68,10 @@ class Mover:
             due = [self._go_on(seen, node) for node in seen.of(State.CREATED)]
         return any(due) or self._end(seen)
 
-    # what has run
+    # nodes that have run
 
     def _follow(self, seen: View, node: PipelineNode) -> bool:
-        """The node goes where its run has gone, unless that is to be tried again or a person is to look at it first."""
+        """Finish a node whose run has ended, unless the run is retried or the node needs approval first."""
         run = seen.runs[node.id]
         if run.state not in FINAL or (waits(node) and not seen.ending):
             return False
@@ -82,7 +82,7 @@ class Mover:
             try:
                 return self._retry(seen, node, run)
             except InvalidInput:
-                pass  # what it ran with is no longer there
+                pass  # its values are no longer valid
         effects = self._effects(spec, run)
         if effects.approval and run.state is State.COMPLETE and not _approved_since_it_began(node):
             return self._ask(seen, node)
@@ -110,7 +110,7 @@ class Mover:
         return True
 
     def _finish(self, seen: View, node: PipelineNode, state: State, message: str, effects: Effects) -> bool:
-        """The node has ended, and what that means for its pipeline."""
+        """End a node and apply the consequences to its pipeline."""
         spec = self.specs.get(node.name)
         fatal = state is State.ERROR and spec is not None and spec.on_error in (OnError.STOP_ALL, OnError.RETRY)
         with transaction(self.db):
@@ -124,17 +124,17 @@ class Mover:
         return True
 
     def _decide(self, pipeline: Pipeline, fails: str, stops: str) -> None:
-        """That the pipeline is to end. Inside a transaction."""
+        """Record that the pipeline must fail or stop. Call inside a transaction."""
         if fails and not pipeline.message:
             groups.update(self.db, "pipeline", pipeline.id, message=fails)
         elif stops:
             request_stop(self.db, self.config, pipeline, f"pipeline ={pipeline.counter}", said=stops)
         enqueue.mark_commit(self.db, pipeline.commit_id)
 
-    # what is to begin
+    # nodes to start
 
     def _go_on(self, seen: View, node: PipelineNode) -> bool:
-        """The node begins once all before it are done, and is skipped if one of them has failed or was stopped."""
+        """Start a node once all its sources have ended; skip it if one of them failed or was stopped."""
         before = {edge.source for edge in self.blueprint.edges_into(node.name)}
         sources = [source for source in seen.nodes if source.name in before]
         if reason := next(filter(None, map(self._dead, sources)), ""):
@@ -159,7 +159,7 @@ class Mover:
         return self._begin(seen, node, prepared)
 
     def _dead(self, source: PipelineNode) -> str:
-        """Why what comes after this node is skipped, "" when it is not."""
+        """Return why nodes after this one are skipped, or "" if they are not."""
         if source.state is State.STOPPED:
             return source.message if source.message.startswith("skipped: ") else f"skipped: {source.name} was stopped"
         if source.state is State.ERROR and self.specs[source.name].on_error is not OnError.CONTINUE:
@@ -193,10 +193,10 @@ class Mover:
             launch.launch(self.db, self.config, project, commit, prepared, creator, **place)
         self.made = True
 
-    # what is to end
+    # nodes and pipelines to end
 
     def _halt(self, seen: View, node: PipelineNode) -> bool:
-        """The pipeline ends: stop what the node runs, or let it not begin."""
+        """Stop the run of a node, or skip the node, because the pipeline ends."""
         if node.state is State.CREATED:
             return self._finish(seen, node, State.STOPPED, f"skipped: {seen.pipeline.message}", NOTHING)
         if seen.runs[node.id].made.stop_requested_at is not None:
@@ -215,7 +215,7 @@ class Mover:
         return True
 
     def _outcome(self, seen: View) -> tuple[State, str]:
-        """How a pipeline ends of which all has ended: as failed if anything failed before it was asked to stop."""
+        """Return the final state and message; a failure before the stop request takes precedence over it."""
         pipeline = seen.pipeline
         asked_at = pipeline.stop_requested_at
         errors = sorted(seen.of(State.ERROR), key=lambda node: node.ended_at or "")
@@ -237,7 +237,7 @@ class Mover:
 
 
 def _approved_since_it_began(node: PipelineNode) -> bool:
-    """It may have waited to begin as well."""
+    """Return whether approval was given after the start; a node may also have waited for approval to start."""
     return node.approved_at is not None and (node.approval_asked_at or "") > (node.started_at or "")
 
 

@@ -1,4 +1,4 @@
-"""What nodes of a pipeline have made: the newest execution or task of each counts."""
+"""Runs of pipeline nodes: the newest execution or task of each node counts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from web.store.db import Database
 
 @dataclass(frozen=True)
 class Run:
-    """The newest one of a node. `state` is that of the whole: `started` until nothing more comes."""
+    """The newest execution or task of a node. `state` is `started` until it has ended and is not restarted."""
 
     made: Execution | Task
 
     @property
     def state(self) -> State:
         if isinstance(self.made, Execution) and self.made.restarts:
-            return State.STARTED  # the sweep runs it again
+            return State.STARTED  # the sweep restarts it
         return self.made.state if self.made.state in FINAL else State.STARTED
 
     @property
     def outcome(self) -> str:
-        """How it ended, such as "#12 exited with code 1"."""
+        """Describe how it ended, such as "#12 exited with code 1"; "" if it succeeded."""
         if self.state is State.STOPPED:
             return f"{self.number} was stopped"
         if self.state is State.COMPLETE:
@@ -50,7 +50,7 @@ class Run:
 
 
 def newest(db: Database, nodes: Sequence[PipelineNode]) -> dict[int, Run]:
-    """By node, where it has made any."""
+    """Return the newest run by node id; nodes without one are omitted."""
     made: list[Execution | Task] = [
         *pipelines.newest_executions(db, [node.id for node in nodes if node.kind == "execution"]),
         *pipelines.newest_tasks(db, [node.id for node in nodes if node.kind == "task"]),
@@ -59,12 +59,12 @@ def newest(db: Database, nodes: Sequence[PipelineNode]) -> dict[int, Run]:
 
 
 def executions(db: Database, run: Run) -> list[Execution]:
-    """Of a task the newest of each place of its search."""
+    """List the executions of a run; of a task, the newest of each trial."""
     return task_rows.trials(db, run.made.id) if isinstance(run.made, Task) else [run.made]
 
 
 def stop(db: Database, config: Config, run: Run, who: str, said: str) -> bool:
-    """Stop it unless that was asked for already; whether it was not. Call inside a transaction."""
+    """Stop a run; return False if it has ended or a stop was already requested. Call inside a transaction."""
     if run.made.stop_requested_at is not None or run.made.state in FINAL:
         return False
     if isinstance(run.made, Task):
@@ -75,9 +75,9 @@ def stop(db: Database, config: Config, run: Run, who: str, said: str) -> bool:
 
 
 def again(db: Database, config: Config, run: Run) -> None:
-    """Once more with the same values, for the same node. Call inside a transaction.
+    """Run again with the same values, for the same node. Call inside a transaction.
 
-    Raises InvalidInput when a task's values do no longer do, which changes nothing.
+    Raises InvalidInput, changing nothing, if a task's values are no longer valid.
     """
     creator = users.of_row(db, run.made.creator_id)
     if isinstance(run.made, Execution):
@@ -104,4 +104,4 @@ def again(db: Database, config: Config, run: Run) -> None:
         priority=task.priority,
         why=f"Retries {run.number}",
     )
-    groups.update(db, "task", started.id, seed=task.seed)  # what was drawn is drawn again
+    groups.update(db, "task", started.id, seed=task.seed)  # the same random values again

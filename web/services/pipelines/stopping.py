@@ -1,4 +1,4 @@
-"""Stopping a pipeline: what runs of it is stopped at once, the rest does not begin."""
+"""Stop a pipeline: running nodes are stopped at once, the others do not start."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from web.store.db import Database
 
 
 def request_stop(db: Database, config: Config, pipeline: Pipeline, who: str, said: str = "") -> None:
-    """Stop what runs or waits of it, and begin nothing more. When it ends already, or is final: nothing. Inside a transaction.
+    """Stop the runs of a pipeline and start no more nodes. Does nothing if it is ending or has ended.
 
-    `said` is why, instead of who asked.
+    `said` is the message, by default "stopped by `who`". Call inside a transaction.
     """
     if pipelines.get(db, pipeline.id).message or not groups.request_stop(db, "pipeline", pipeline.id, who):
         return
@@ -28,6 +28,9 @@ def request_stop(db: Database, config: Config, pipeline: Pipeline, who: str, sai
 
 
 def stop_run(db: Database, config: Config, pipeline: Pipeline, run: Run) -> bool:
-    """Stop what a node runs because its pipeline ends, once; whether it was not asked before. Inside a transaction."""
+    """Stop the run of a node because its pipeline ends; return False if a stop was already requested.
+
+    Call inside a transaction.
+    """
     who = pipeline.stopped_by or f"pipeline ={pipeline.counter}"
     return runs.stop(db, config, run, who, f"Pipeline ={pipeline.counter}: {pipeline.message}")

@@ -1,4 +1,4 @@
-"""How a pipeline stands: what is decided from it is done only while it is still so."""
+"""Snapshot of a pipeline; a change decided from it is made only if the snapshot is still current."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from web.store.db import Database
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Its row, its nodes in file order, and by a node's id what it has made last."""
+    """A pipeline, its nodes in file order, and the newest run by node id."""
 
     pipeline: Pipeline
     nodes: tuple[PipelineNode, ...]
@@ -27,7 +27,7 @@ class View:
 
     @property
     def ending(self) -> bool:
-        """Whether nothing more begins: it was asked to stop or is to end in error, and its message says why."""
+        """Whether no more nodes start: it must stop or end in error, and its message says why."""
         return self.pipeline.message != ""
 
     def of(self, *states: State) -> list[PipelineNode]:
@@ -41,7 +41,7 @@ def look(db: Database, pipeline_id: int) -> View:
 
 
 def unchanged(db: Database, seen: View, node: PipelineNode) -> bool:
-    """Whether the pipeline goes on or ends, and this node and what it runs are, as seen. Inside the transaction that acts."""
+    """Return whether the pipeline's ending, the node and its run are as in `seen`. Call inside the changing transaction."""
     pipeline = pipelines.get(db, seen.pipeline.id)
     return (
         (pipeline.ended_at, pipeline.stop_requested_at, pipeline.message)

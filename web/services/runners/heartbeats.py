@@ -1,4 +1,4 @@
-"""What the runners say of themselves."""
+"""Reports from runners about themselves, and the orders that answer them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from web.services.scheduling.dispatch import is_online
 from web.store import runners
 from web.store.db import Database
 
-BEATS_PER_S = 10  # of all runners together, at most: what a server bears without noticing
-HEARTBEAT_S, LONGEST_S = 5.0, 20.0  # of one runner; three long ones fit into the time after which it counts as lost
-WRITE_S = 10.0  # between two records of a runner that reports nothing new
+BEATS_PER_S = 10  # maximum of all runners together: a negligible load for a server
+HEARTBEAT_S, LONGEST_S = 5.0, 20.0  # of one runner; three of the longest fit into ONLINE_S
+WRITE_S = 10.0  # between two writes for a runner that reports nothing new
 PASSING = frozenset({"load", "free_disk_bytes", "clock_off_s"})  # figures that change with each report
 
 
 class News(Enum):
-    """What a report brought."""
+    """What changed with a report."""
 
     NONE = 0
     FIGURES = 1  # something to show
@@ -34,7 +34,7 @@ def orders(db: Database, runner: Runner) -> RunnerOrders:
 
 
 def heard(db: Database, runner: Runner, report: RunnerReport) -> News:
-    """Record a runner's report; what it means for others."""
+    """Record a runner's report; return what changed."""
     info, slots = dict(report.info), min(report.slots, runner.most_slots)
     info["reported_slots"] = report.slots
     if report.clock_us:

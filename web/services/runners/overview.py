@@ -1,4 +1,4 @@
-"""What there is to see of the runners, for the page and the command line. What they say of themselves is not trusted."""
+"""Data about runners for the page and the command line. Values that runners report about themselves are not trusted."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from web.store.db import Database
 from web.store.runners import NO_LOAD, Load
 
 NEVER, LOST, DRAINING, ONLINE = "not seen yet", "lost", "draining", "online"
-CLOCK_OFF_S = 2.0  # worth a word; less is the way of the message
-MOST = 32  # GPUs and problems of one runner that are shown
+CLOCK_OFF_S = 2.0  # worth a warning; smaller differences come from the latency of the report
+MOST = 32  # maximum of GPUs and of problems that are shown of one runner
 CHARACTERS = 200
 
 
@@ -42,7 +42,7 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One runner. Zeros and empty texts are unknown."""
+    """A runner. Zeros and empty strings mean unknown."""
 
     name: str
     state: str
@@ -68,7 +68,7 @@ class View:
 
 
 def runner_state(runner: Runner, now: datetime) -> str:
-    """One of NEVER, LOST, DRAINING, ONLINE."""
+    """Return NEVER, LOST, DRAINING or ONLINE."""
     if runner.last_seen_at is None:
         return NEVER
     if not is_online(runner, now):
@@ -77,13 +77,13 @@ def runner_state(runner: Runner, now: datetime) -> str:
 
 
 def views(db: Database) -> list[View]:
-    """All runners, by name."""
+    """List all runners by name."""
     load, now = runners.load(db), datetime.now(UTC)
     return [_view(db, runner, load.get(runner.id, NO_LOAD), now) for runner in runners.listing(db)]
 
 
 def running(db: Database, runner: Runner) -> list[Running]:
-    """What it holds the lease of."""
+    """List the executions whose lease a runner holds."""
     return [
         Running(project=projects.get(db, held.project_id).name, counter=held.counter, step=held.step)
         for held in executions.started_on(db, runner.id)
@@ -91,7 +91,7 @@ def running(db: Database, runner: Runner) -> list[Running]:
 
 
 def facts(view: View) -> list[tuple[str, str]]:
-    """Labels and texts of what is known of the machine."""
+    """List (label, text) of the known facts about the runner's machine."""
     versions = [("pushmill", view.version), ("Docker", view.docker_version), ("driver", view.driver_version)]
     load = f"{view.load:.1f}" + (f" of {view.cpu_count}" if view.cpu_count else "")
     found = (
@@ -108,7 +108,7 @@ def facts(view: View) -> list[tuple[str, str]]:
 
 
 def gpus_text(view: View) -> str:
-    """Such as "8 x NVIDIA A100 (80 GiB)"."""
+    """Describe the GPUs, such as "8 x NVIDIA A100 (80 GiB)"."""
     kinds: dict[str, int] = {}
     for gpu in view.gpus:
         kind = f"{gpu.name} ({formats.size(gpu.memory_bytes)})" if gpu.memory_bytes else gpu.name
@@ -117,14 +117,14 @@ def gpus_text(view: View) -> str:
 
 
 def room_text(view: View) -> str:
-    """Such as "1 of 4 slots and 2 of 8 GPUs in use"."""
+    """Describe the usage, such as "1 of 4 slots and 2 of 8 GPUs in use"."""
     counts = ((view.slots_used, view.slots, "slot"), (view.gpus_used, len(view.gpus), "GPU"))
     parts = [f"{used} of {there} {what}{'' if there == 1 else 's'}" for used, there, what in counts if there]
     return f"{' and '.join(parts)} in use" if parts else ""
 
 
 def clock_text(view: View) -> str:
-    """A sentence on a clock that is off; empty for one that is right."""
+    """Describe by how much the clock is off; "" if it is right."""
     if abs(view.clock_off_s) < CLOCK_OFF_S:
         return ""
     return f"{formats.duration(abs(view.clock_off_s))} {'ahead of' if view.clock_off_s > 0 else 'behind'} the server's"
@@ -176,7 +176,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    """A number that a page can show; 0 for anything else."""
+    """Return a number that a page can show, 0 for anything else."""
     return float(value) if type(value) in (int, float) and -1e18 < value < 1e18 else 0.0
 
 

@@ -1,8 +1,8 @@
-"""Each remote runner's user in Redis: it may take the jobs of its own queue, and nothing else.
+"""Redis users of remote runners: each may take jobs from its own queue only.
 
-Its patterns are of a fixed length, so that none covers a key of another runner: with the name `a`, `rq:job:a-` and 43
-characters, never `rq:job:a-b-` and 43. Redis forgets its users when it starts anew; the sweep makes them again from the
-hashes of their passwords, which the database keeps.
+Key patterns have a fixed length, so that none matches a key of another runner: the user of runner `a` may access
+`rq:job:a-` plus 43 characters, never `rq:job:a-b-` plus 43. Redis forgets its users when it restarts; the sweep
+restores them from the password hashes in the database.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from web.store.db import Database
 
 logger = logging.getLogger(__name__)
 
-OLDEST_REDIS = (6, 2)  # older ones let every user listen to every channel
+OLDEST_REDIS = (6, 2)  # older versions let every user subscribe to every channel
 COMMANDS = ("blpop", "hgetall", "hset", "expire", "del", "ping", "select", "client|setname", "client|info")
 KEYS = (
     "rq:queue:runner-{name}",
@@ -35,9 +35,9 @@ def user_of(name: str) -> str:
 
 
 def grant(connection: Redis, name: str, sha256: str) -> None:
-    """Make a runner's user, or set its password and rights anew and cut what is connected by an old password.
+    """Create a runner's user, or replace its password and rights and close connections that used the old password.
 
-    Raises CannotStart when this Redis cannot, or may not by the user of `[redis] url`.
+    Raises CannotStart if this Redis is too old or unavailable, or if the user of `[redis] url` lacks the permission.
     """
     try:
         _check_version(connection)
@@ -53,7 +53,7 @@ def grant(connection: Redis, name: str, sha256: str) -> None:
 
 
 def revoke(connection: Redis, name: str) -> None:
-    """Remove a runner's user; Redis cuts its connections. Redis being away is borne: the sweep does it."""
+    """Remove a runner's user; Redis closes its connections. Tolerates Redis being unavailable: the sweep retries."""
     try:
         _ask(connection, "ACL", "DELUSER", user_of(name))
     except RedisError as error:
@@ -61,7 +61,7 @@ def revoke(connection: Redis, name: str) -> None:
 
 
 def restore(db: Database, connection: Redis) -> None:
-    """Make Redis's users what the database says. Raises RedisError."""
+    """Make the users in Redis match the database. Raises RedisError."""
     wanted = runners.redis_users(db)
     if not wanted:
         return
@@ -84,7 +84,7 @@ def _set(connection: Redis, name: str, sha256: str) -> None:
 
 
 def _there(connection: Redis) -> Mapping[str, list[str]]:
-    """The hashes of the passwords of each user."""
+    """Return the password hashes of each user."""
     found = (str(line, "utf-8", "replace") for line in _ask(connection, "ACL", "LIST"))
     return {line.split()[1]: re.findall(r" #([0-9a-f]{64})", line) for line in found}
 
@@ -97,6 +97,6 @@ def _check_version(connection: Redis) -> None:
     try:
         version = str(connection.info("server")["redis_version"])
     except ResponseError:
-        return  # it may not ask; what it may do is seen next
+        return  # not allowed to ask; the next commands show what is allowed
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
         raise CannotStart(f"Redis takes no runner: it is version {version}, and 6.2 or newer is needed for that")

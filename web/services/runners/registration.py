@@ -1,4 +1,4 @@
-"""Runners from the administrator's side: registering, draining, removing, new credentials."""
+"""Administration of runners: register, limit, drain, remove, and rotate credentials."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 MOST_SLOTS = 1000
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104
-CERTIFICATE = "/etc/pushmill/redis.crt"  # where the runner's machine has a copy of one that no authority signed
+CERTIFICATE = "/etc/pushmill/redis.crt"  # copy of a self-signed certificate on the runner's machine
 CONFIG_FILE = "/etc/pushmill/config.toml"
 COMMAND = f"pushmill runner --config {CONFIG_FILE} --data /var/lib/pushmill"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """What is shown once: all that a machine needs to be this runner. `notes` are sentences for the administrator."""
+    """Credentials of a runner, shown only once. `notes` are sentences for the administrator."""
 
     name: str
     token: str
@@ -42,7 +42,7 @@ class Credentials:
 
     @property
     def config(self) -> str:
-        """The text of config.toml on the runner's machine."""
+        """The content of config.toml on the runner's machine."""
         runner = f'[runner]\nname = "{self.name}"\nserver = "{self.server_url}"\ntoken = "{self.token}"\n'
         return f'{runner}\n[redis]\nurl = "{self.redis_url}"\n'
 
@@ -57,7 +57,7 @@ def by_name(db: Database, name: str) -> Runner:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How many slots a runner may report, and whose executions it gets; None leaves that as it is."""
+    """How many slots a runner may report, and the projects whose executions it gets; None means unchanged."""
 
     slots: int | None = None
     projects: Sequence[str] | None = None
@@ -69,7 +69,10 @@ NO_CHANGE = Limits()
 def register(
     db: Database, config: Config, queues: Queues, name: str, slugs: Sequence[str], limits: Limits = NO_CHANGE
 ) -> Credentials:
-    """Make a runner, or make one of that name anew: it keeps its executions, its old token and password are dead."""
+    """Create a runner, or register an existing one again.
+
+    An existing one keeps its executions; its old token and password stop working.
+    """
     check_runner(name)
     if not slugs:
         raise InvalidInput("name at least one environment that the runner serves, such as `default`")
@@ -87,7 +90,7 @@ def register(
 
 
 def limit(db: Database, runner: Runner, limits: Limits) -> None:
-    """Set limits of a runner. It keeps what it runs; what it has not claimed waits for any runner again."""
+    """Set the limits of a runner. It keeps its running executions; unclaimed ones wait for any runner again."""
     _check(db, limits)
     with transaction(db):
         _limit(db, by_name(db, runner.name), limits)
@@ -108,7 +111,7 @@ def _limit(db: Database, runner: Runner, limits: Limits) -> None:
 
 
 def rotate(db: Database, config: Config, queues: Queues, runner: Runner) -> Credentials:
-    """A new token and a new password; the old ones are dead at once."""
+    """Create a new token and password; the old ones stop working at once."""
     made, sha256 = _credentials(config, runner.name)
     with transaction(db):
         runners.set_token(db, runner.id, made.token, sha256)
@@ -117,7 +120,7 @@ def rotate(db: Database, config: Config, queues: Queues, runner: Runner) -> Cred
 
 
 def drain(db: Database, runner: Runner) -> int:
-    """Give it nothing new. What it has not claimed waits for any runner again; how many those are."""
+    """Stop placing executions on a runner. Unclaimed ones wait for any runner again; return how many these are."""
     with transaction(db):
         runners.set_draining(db, runner.id, True)
         return executions.unplace(db, runner.id)
@@ -129,7 +132,10 @@ def resume(db: Database, runner: Runner) -> None:
 
 
 def remove(db: Database, logs_dir: Path, queues: Queues, runner: Runner, *, force: bool) -> None:
-    """Mark it as removed, its token and its user in Redis dead. What it runs is lost with `force`, else a Conflict."""
+    """Mark a runner as removed; its token and its Redis user stop working.
+
+    Raises Conflict if it runs executions, unless `force` is set: then they are lost.
+    """
     with transaction(db):
         held = executions.started_on(db, runner.id)
         if held and not force:
@@ -147,7 +153,7 @@ def remove(db: Database, logs_dir: Path, queues: Queues, runner: Runner, *, forc
 
 
 def _credentials(config: Config, name: str) -> tuple[Credentials, str]:
-    """New ones, and the hash of the password for Redis."""
+    """Create credentials; also return the hash of the Redis password."""
     if name == config.runner.name:
         raise InvalidInput(
             f"{name} is the runner of the server's own machine: its token is the server's to make; "
@@ -168,7 +174,7 @@ def _credentials(config: Config, name: str) -> tuple[Credentials, str]:
 
 
 def _redis_url(config: Config, name: str, password: str) -> tuple[str, tuple[str, ...]]:
-    """Where and as whom a runner reaches Redis. Raises ConfigError when Redis takes no runner of another machine."""
+    """Return the Redis URL of a runner, and notes. Raises ConfigError if Redis does not accept remote runners."""
     login = f"{redis_users.user_of(name)}:{password}"
     given, address = urlsplit(config.redis.url), config.redis.listen_address
     if given.scheme in ("redis", "rediss"):

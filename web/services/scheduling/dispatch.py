@@ -1,4 +1,7 @@
-"""From `created` to a runner's queue: quota, then placement. The database holds the queue; Redis only delivers."""
+"""Move executions from `created` to a runner's queue: quota, then placement.
+
+The database holds the queue; Redis only delivers.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,15 @@ from web.store.db import Database, transaction
 if TYPE_CHECKING:
     from web.services.scheduling.queues import Queues  # which imports rq
 
-ONLINE_S = 60.0  # a runner silent for longer gets nothing new
-CLAIM_S = 2.5  # a placed execution that nobody claimed is handed over again after this
-PATIENCE_S = 8.0  # and after this it goes elsewhere: its runner is gone, though it was heard of lately
+ONLINE_S = 60.0  # a runner that is silent for longer gets no new executions
+CLAIM_S = 2.5  # a placed but unclaimed execution is handed over again after this
+PATIENCE_S = 8.0  # and placed elsewhere after this: its runner is gone, though it was seen recently
 
 
 def dispatch(db: Database, config: Config, queues: Queues) -> None:
-    """Queue what quota allows and place what fits, in order. Cheap and safe to call at any time from any process.
+    """Queue executions that the quota allows and place those that fit, in order.
 
-    Nothing is started while the server has too little free disk.
+    Cheap and safe to call at any time from any process. Does nothing while the server is short of free disk space.
     """
     if disk.shortage(config):
         return
@@ -36,9 +39,10 @@ def dispatch(db: Database, config: Config, queues: Queues) -> None:
 
 
 def hand_over_again(db: Database, queues: Queues) -> None:
-    """Placed executions that nobody claimed: their job was lost with Redis, or their runner takes nothing any more.
+    """Hand over placed executions that were not claimed, or unplace them if their runner no longer takes executions.
 
-    A runner that let one wait for PATIENCE_S counts as lost until it is heard again.
+    Their job may have been lost with Redis. A runner that left one unclaimed for PATIENCE_S counts as offline until
+    its next report.
     """
     everyone = {runner.id: runner for runner in runners.listing(db)}
     for execution in executions.in_states(db, State.QUEUED):

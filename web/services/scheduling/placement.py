@@ -1,6 +1,6 @@
-"""Which runner a queued execution goes to; pure.
+"""Choose the runner of each queued execution; without I/O.
 
-Executions without a GPU take one of a runner's slots, those with GPUs that many of its devices.
+An execution without GPUs takes one slot of a runner; one with GPUs takes that many devices.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from web.store.runners import NO_LOAD, Load
 
 @dataclass
 class Room:
-    """What a runner has left."""
+    """Free slots and devices of a runner."""
 
     runner: Runner
     slots: int
     devices: int
 
     def could(self, execution: Waiting) -> bool:
-        """It serves the environment and the project and, with nothing on it, would have room."""
+        """Return whether the runner serves the environment and project, and has the capacity when idle."""
         enough = device_count(self.runner) >= execution.gpus if execution.gpus else self.runner.slots > 0
         serves = execution.environment in self.runner.environments and self.runner.takes(execution.project)
         return enough and serves
@@ -42,16 +42,16 @@ def room(runner: Runner, load: Load = NO_LOAD) -> Room:
 
 
 def device_count(runner: Runner) -> int:
-    """How many GPUs a runner says it has."""
+    """Return how many GPUs a runner reports."""
     gpus = runner.info.get("gpus")
     return len(gpus) if isinstance(gpus, list) else 0
 
 
 def place(rooms: Sequence[Room], waiting: Iterable[Waiting]) -> Iterator[tuple[Waiting, Runner]]:
-    """Give each execution, in order, the runner with the most room among those where it fits.
+    """Place each execution, in order, on the runner with the most free capacity among those where it fits.
 
-    One that needs more GPUs than are free holds back those of the runner that is nearest to having them: else
-    executions with fewer GPUs would go before it for ever.
+    An execution that needs more GPUs than are free reserves those of the runner that has the most free: otherwise
+    executions with fewer GPUs would overtake it forever.
     """
     for execution in waiting:
         left = "devices" if execution.gpus else "slots"

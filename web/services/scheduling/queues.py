@@ -1,4 +1,4 @@
-"""The server's side of RQ. A lost job loses nothing: the database holds what waits, and the sweep asks again."""
+"""The server's side of RQ. Losing a job is harmless: the database holds the queue, and the sweep enqueues again."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
 
 SERVER_QUEUE = "server"
 SWEEP = "web.processes.sweep.sweep"
-JOB_TTL_S = 600  # the hash of a job whose worker was killed; what still waits is handed over again
-NUDGE_KEY = "pushmill:nudged"  # there while a sweep waits in the queue, so that a thousand deliveries make one job
-NUDGE_TTL_S = 5  # a nudge whose job was lost is given again after this
-NUDGE_GAP_S = 0.01  # between those given in the background: a flood of deliveries costs no more than a hundred a second
+JOB_TTL_S = 600  # expiry of the hash of a job whose worker was killed; waiting executions are handed over again
+NUDGE_KEY = "pushmill:nudged"  # set while a sweep waits in the queue, so that a thousand deliveries create one job
+NUDGE_TTL_S = 5  # a nudge whose job was lost can be repeated after this
+NUDGE_GAP_S = 0.01  # between nudges in the background: a flood of deliveries causes at most a hundred a second
 
 
 def redis_url(config: Config) -> str:
-    """Where the queues live: configured, or the private Redis of this data directory."""
+    """Return the URL of Redis: configured, or the private Redis of this data directory."""
     if config.redis.url:
         return config.redis.url
     try:
@@ -35,7 +35,10 @@ def redis_url(config: Config) -> str:
 
 
 class Queues:
-    """Enqueues by name, ids only, as JSON. Redis being away is logged and otherwise harmless."""
+    """RQ queues of the server and the runners. Jobs are function names and ids, as JSON.
+
+    Redis being unavailable is logged and otherwise harmless.
+    """
 
     def __init__(self, connection: Redis) -> None:
         self._connection = connection
@@ -43,7 +46,7 @@ class Queues:
         self._nudger: threading.Thread | None = None
 
     def nudge_soon(self) -> None:
-        """The same as `nudge`, without waiting for Redis, which may be slow or away. Many make one."""
+        """Call `nudge` in the background, since Redis may be slow or unavailable. Calls are combined."""
         self._wanted.set()
         with self._starting:
             if self._nudger is None:
@@ -61,7 +64,7 @@ class Queues:
         return self._connection
 
     def nudge(self) -> None:
-        """Have the worker sweep soon."""
+        """Enqueue a sweep, unless one is waiting already."""
         try:
             if self._connection.set(NUDGE_KEY, 1, nx=True, ex=NUDGE_TTL_S):
                 queue = Queue(SERVER_QUEUE, connection=self._connection, serializer="json")
@@ -70,25 +73,25 @@ class Queues:
             logger.warning("nudge not delivered, the next sweep does it: %s", error)
 
     def nudged(self) -> None:
-        """Drop every nudge so far, since a sweep begins. Later ones need a new job.
+        """Drop all waiting nudges, since a sweep begins. Later nudges enqueue a new job.
 
-        RQ keeps a job that a worker took in a second list, where it stays when that worker is killed.
+        RQ moves a job that a worker took to an intermediate list, where it stays if that worker is killed.
         """
         try:
             queue = Queue(SERVER_QUEUE, connection=self._connection, serializer="json")
             queue.empty()  # type: ignore[no-untyped-call]
             self._connection.delete(NUDGE_KEY, queue.intermediate_queue_key)
         except RedisError:
-            return  # the sweep goes on without it
+            return  # the sweep continues without it
 
     def hand_over(self, runner: str, execution: str, attempt: int) -> None:
-        """Put an execution onto a runner's own queue, unless it still lies there.
+        """Enqueue an execution for a runner, unless it is already in the runner's queue.
 
-        Doing so after it was taken is harmless: the second claim is refused.
+        Enqueueing it after it was taken is harmless: the second claim is rejected.
         """
         try:
             queue = Queue(f"runner-{runner}", connection=self._connection, serializer="json")
-            job_id = f"{runner}-{execution}-{attempt:06d}"  # of a fixed length: see redis_users
+            job_id = f"{runner}-{execution}-{attempt:06d}"  # fixed length: see redis_users
             arguments = (execution, attempt)
             if self._connection.lpos(queue.key, job_id) is not None:
                 return
@@ -97,7 +100,7 @@ class Queues:
             logger.warning("execution=%s not handed over, the next sweep does it: %s", execution, error)
 
     def forget(self, runner: str) -> None:
-        """Drop a runner's queue with what lies in it."""
+        """Delete a runner's queue and its jobs."""
         try:
             queue = Queue(f"runner-{runner}", connection=self._connection, serializer="json")
             queue.delete(delete_jobs=True)

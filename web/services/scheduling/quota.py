@@ -1,4 +1,4 @@
-"""How many executions a project and an environment may have queued or started at once."""
+"""Limits on how many executions of a project or an environment are queued or started at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from web.store.db import Database
 
 @dataclass
 class Quota:
-    """The limits, 0 for none, and what is taken of them, by project id and by environment."""
+    """Limits (0 is unlimited) and usage, by project id and by environment slug."""
 
     projects: dict[int, int]
     environments: dict[str, int]
@@ -21,7 +21,7 @@ class Quota:
     queued: Counter[int | str] = field(default_factory=Counter)
 
     def hindrance(self, project_id: int, environment: str) -> str:
-        """A sentence on the limit that one more would break; empty when there is room."""
+        """Return a sentence on the limit that another execution would exceed, or "" if there is none."""
         limit, taken = self.projects.get(project_id, 0), self.of_project[project_id]
         if limit and taken >= limit:
             return f"{taken} of {limit} executions of this project are {self._doing(project_id)}"
@@ -42,7 +42,7 @@ class Quota:
 
 
 def of(db: Database) -> Quota:
-    """As it is now. Inside a transaction it stays true until the end of it."""
+    """Return the current limits and usage. Inside a transaction they stay valid until its end."""
     quota = Quota(
         {project.id: project.max_executions for project in projects.listing(db)},
         {environment.slug: environment.max_executions for environment in environments.listing(db)},

@@ -18,7 +18,7 @@ WAITING = frozenset({State.CREATED, State.QUEUED})
 
 
 def why(db: Database, config: Config, execution: Execution) -> str:
-    """Empty for an execution that is neither created nor queued."""
+    """Return why an execution does not run yet; "" if it is neither created nor queued."""
     if execution.state in WAITING and execution.runner_id is None and (shortage := disk.shortage(config)):
         return shortage
     if execution.state is State.CREATED:
@@ -45,7 +45,7 @@ def _why_created(db: Database, execution: Execution) -> str:
 
 
 def _why_nowhere(execution: Execution, serving: Sequence[Runner]) -> str:
-    """No runner can take it however long it waits; empty when one could."""
+    """Return why no runner can take the execution however long it waits, or "" if one can."""
     where = f"of environment {execution.environment}"
     if not serving:
         return f"No runner serves the environment {execution.environment}"
@@ -83,7 +83,7 @@ def _why_no_room(db: Database, execution: Execution, serving: Sequence[Runner]) 
 
 
 def _behind(db: Database, execution: Execution, state: State) -> str:
-    """How many wait for the same environment before it."""
+    """Return a clause with the number of executions of the same environment ahead of this one."""
     same = [w for w in executions.waiting(db, state) if w.environment == execution.environment]
     before = _position(same, execution.id)
     if not before:

@@ -1,4 +1,4 @@
-"""Tasks: begun with a plan, moved on by the sweep, stopped by people."""
+"""Tasks: started from a plan, reconciled by the sweep, stopped by users."""
 
 from __future__ import annotations
 

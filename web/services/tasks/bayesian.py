@@ -1,4 +1,4 @@
-"""What a Bayesian search tries next, from what its executions have reached. The only user of optuna."""
+"""Choose the next points of a Bayesian search from the results so far. Only this module uses optuna."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
 
-RANDOM_FIRST = 20  # executions; from then on what they have reached decides
-TRIES = 10  # to be told something new; else any combination is taken that was not tried
+RANDOM_FIRST = 20  # executions; later ones are chosen from the results
+TRIES = 10  # attempts to get a new combination from optuna; then any untried one is taken
 
-Point = tuple[Any, ...]  # one code for each dimension
+Point = tuple[Any, ...]  # one code per dimension
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """A varied parameter as optuna sees it: by the place among its choices or steps, or as the number that it is."""
+    """A varied parameter as optuna sees it: an index into its choices or steps, or a number."""
 
     dimension: Dimension
     parameter: Parameter
-    known: Sequence[Any]  # the choices as the step has them
+    known: Sequence[Any]  # the choices, converted to the type of the step's parameter
 
     def code(self, value: Any) -> Any:
-        """None for a value that the search does not have."""
+        """Return the code of a value, None if it is outside the search."""
         found = self.dimension
         try:
             if isinstance(found, Choices):
@@ -56,7 +56,7 @@ class _Axis:
         return self.dimension.at(code) if isinstance(self.dimension, Choices | Steps) else code
 
     def code_at(self, place: int) -> Any:
-        """Of a dimension that is no continuum."""
+        """Return the code at an index of a discrete dimension."""
         return place if isinstance(self.dimension, Choices | Steps) else self.dimension.at(place)
 
     @cached_property
@@ -74,10 +74,11 @@ class _Axis:
 
 
 def suggest(search: Search, found: Sequence[Trial], many: int) -> list[dict[str, Any]]:
-    """The varied parameters of the next executions, `found` being those that there are, with the target metric's number.
+    """Return the varied parameters of the next executions.
 
-    Nothing is kept: the same executions give the same answer. The first ones are random; those that ended in error or
-    printed no number of the metric are not learned from. No combination comes twice while there are others.
+    `found` are the existing executions with their value of the target metric. Stateless: the same executions give the
+    same result. The first ones are random; executions that failed or printed no value of the metric are ignored. No
+    combination is repeated while there are untried ones.
     """
     if not search.dimensions:
         return [{} for _ in range(many)]
@@ -111,7 +112,7 @@ def _point(axes: Mapping[str, _Axis], values: Mapping[str, Any]) -> Point:
 
 
 def _study(search: Search, axes: Mapping[str, _Axis], found: Sequence[Trial], seen: Sequence[Point]) -> Study:
-    """All that is known, as a study in memory."""
+    """Build an in-memory study from the existing executions."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -131,7 +132,7 @@ def _study(search: Search, axes: Mapping[str, _Axis], found: Sequence[Trial], se
 
 
 def _add(study: Study, axes: Mapping[str, _Axis], point: Point, cost: float | None = None) -> None:
-    """A trial that has reached something, or one that runs: where it is, nothing else need be tried."""
+    """Add a finished trial, or without `cost` a running one, so that its surroundings are not suggested again."""
     from optuna.trial import TrialState, create_trial
 
     study.add_trial(
@@ -150,7 +151,7 @@ def _asked(study: Study, axes: Mapping[str, _Axis], visited: set[Point]) -> Poin
     point: Point = ()
     for _ in range(TRIES):
         asked = study.ask({name: axis.distribution for name, axis in axes.items()})
-        study.tell(asked, state=TrialState.FAIL)  # the one that is taken is added as it is
+        study.tell(asked, state=TrialState.FAIL)  # `suggest` adds the chosen point itself
         point = tuple(asked.params[name] for name in axes)
         if point not in visited:
             break
@@ -158,7 +159,7 @@ def _asked(study: Study, axes: Mapping[str, _Axis], visited: set[Point]) -> Poin
 
 
 def _unvisited(search: Search, axes: Mapping[str, _Axis], visited: set[Point], place: int) -> Point:
-    """A combination that was not tried, from a random one on. In a continuum none comes twice."""
+    """Return the first untried combination after a random one. Points of a continuum never repeat."""
     size = size_of(search.dimensions) or 1
     start = random.Random(f"{search.seed}:{place}").randrange(size)  # noqa: S311
     point: Point = ()

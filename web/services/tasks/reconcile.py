@@ -1,9 +1,9 @@
-"""Moves tasks on, level-triggered: what there is decides what is done next, so it may be killed anywhere.
+"""Reconcile tasks. Level-triggered: the stored state decides what happens next, so it may be killed at any point.
 
-1. A task is `started` once something of it is.
-2. One that is to stop, has met its stop condition, or has failed for good makes nothing more; what runs is stopped.
-3. Executions are made while there is room.
-4. When all have ended it ends too.
+1. A task is `started` once one of its executions is.
+2. A task that must stop, met its stop condition or failed creates no more executions; running ones are stopped.
+3. Otherwise executions are created up to the limits of the task.
+4. A task ends when all of its executions have ended.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from web.store.tasks import Tally
 
 logger = logging.getLogger(__name__)
 
-METADATA = "metadata."  # may stand before a key in a stop condition, as in conditions of pipelines
+METADATA = "metadata."  # optional prefix of a key in a stop condition, as in conditions of pipelines
 
-# Does one thing inside a transaction; whether executions were made that must be dispatched.
+# Makes one change inside a transaction; returns whether it created executions, which must be dispatched.
 Move = Callable[[Database, Config, Task], bool]
 
 
 def advance(db: Database, config: Config) -> bool:
-    """Move every unfinished task on: make the executions that are due, stop those that are to stop, and end it.
+    """Reconcile every unfinished task: create the executions that are due, stop those that must stop, and end tasks.
 
-    Looks at the database alone, so it may be killed anywhere and called at any time; whether it made executions, which
-    must be dispatched. Of each task it makes AT_ONCE at most.
+    Return whether it created executions, which must be dispatched. Depends on the database only, so it may be killed at
+    any point and called at any time. Creates at most AT_ONCE executions per task and call.
     """
     made, tallies = False, tasks.tallies(db)
     for task in tasks.unfinished(db):
@@ -56,9 +56,9 @@ def _advance(db: Database, config: Config, task: Task, tally: Tally) -> bool:
             unchanged = (tasks.get(db, task.id), _tally(db, task)) == (
                 task,
                 tally,
-            )  # else somebody was faster: look again
+            )  # else another process was faster: read again
             if unchanged and move(db, config, task):
-                return True  # the next ones with the next call: a large task holds up no other
+                return True  # more with the next call: a large task must not delay the others
         task, tally = tasks.get(db, task.id), _tally(db, task)
     return False
 
@@ -68,7 +68,7 @@ def _tally(db: Database, task: Task) -> Tally:
 
 
 def _next(db: Database, task: Task, tally: Tally) -> Move | None:
-    """What is to be done, None for nothing."""
+    """Return the next change of a task, None if there is none."""
     if task.state in FINAL:
         return None
     if task.state is State.CREATED and tally.begun:
@@ -87,7 +87,7 @@ def _next(db: Database, task: Task, tally: Tally) -> Move | None:
 
 
 def _decided(db: Database, task: Task, tally: Tally, blueprint: TaskBlueprint) -> Move | None:
-    """How it ends, where that is clear before all of its executions were made and have ended."""
+    """Return the change that ends the task early: its stop condition is met, or an execution failed."""
     if blueprint.stop_condition and tally.begun and (counter := _satisfied(db, task, blueprint.stop_condition)):
         message = f"stop condition met by #{counter}"
         return partial(_wind_down, ending=State.COMPLETE, message=message)
@@ -97,7 +97,7 @@ def _decided(db: Database, task: Task, tally: Tally, blueprint: TaskBlueprint) -
 
 
 def _satisfied(db: Database, task: Task, condition: str) -> int | None:
-    """The number of the first execution whose latest metadata meet the condition."""
+    """Return the counter of the first execution whose latest metadata meet the condition."""
     wanted = {name.removeprefix(METADATA) for name in conditions.names(condition)} | conditions.names(condition)
     for counter, values in metadata.latest_of_task(db, task.id, wanted).items():
         if conditions.holds(condition, {f"{METADATA}{key}": value for key, value in values.items()} | values):
@@ -122,7 +122,7 @@ def _onward(db: Database, task: Task, tally: Tally, search: Search) -> Move | No
 
 
 def _outcome(search: Search, tally: Tally) -> tuple[State, str]:
-    """What becomes of a task whose executions have all ended."""
+    """Return the final state and message of a task whose executions have all ended."""
     of_all = f"{tally.made} execution{'s' if tally.made != 1 else ''}"
     said = []
     if tally.failed:

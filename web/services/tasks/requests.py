@@ -1,4 +1,4 @@
-"""What is asked of tasks: to begin, and to stop."""
+"""Requests to start and stop tasks."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def start(
     priority: int = 0,
     why: str = "",
 ) -> Task:
-    """Record a task in `created`; the sweep makes its executions. Call inside a transaction, and nudge after it.
+    """Create a task in `created`; the sweep creates its executions. Call inside a transaction, and nudge after it.
 
-    `environment` is instead of the step's own; `why` is the first thing that its executions' logs say.
+    `environment` overrides the step's own; `why` is the first line of the executions' logs.
     """
     blueprint = plan.blueprint
     seed = own_seed(blueprint)
@@ -47,10 +47,9 @@ def start(
 
 
 def request_stop(db: Database, config: Config, task: Task, who: str, *, said: str = "") -> None:  # noqa: ARG001
-    """Stop what runs or waits of it, and make nothing more of it. Again, or when it is final: nothing.
+    """Request that the sweep stops a task's executions and creates no more. Idempotent; ignored if it has ended.
 
-    The sweep does it; `said` is the sentence why, in place of "stopped by `who`". Call inside a transaction, and
-    nudge after it.
+    `said` is the message, by default "stopped by `who`". Call inside a transaction, and nudge after it.
     """
     if groups.request_stop(db, "task", task.id, who):
         groups.update(db, "task", task.id, message=said or f"stopped by {who}")

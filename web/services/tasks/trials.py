@@ -1,4 +1,4 @@
-"""The executions of a task: how many are due, what they run with, and their rows."""
+"""Executions of a task: how many are due, their parameters, and their launch."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from web.store import commits, projects, trials, users, variables
 from web.store.db import Database
 from web.store.tasks import Tally
 
-AT_ONCE = 50  # executions made or stopped in one transaction
-BATCH = 5  # executions of a Bayesian search whose results the next ones wait for, where no size is given
-LOADED = 200  # searches that are kept: tasks do not change
+AT_ONCE = 50  # executions created or stopped in one transaction
+BATCH = 5  # default batch size of a Bayesian search: the next batch waits for the results of the previous one
+LOADED = 200  # cached searches: tasks do not change
 
 Resolved = Sequence[ResolvedStep]
 
 
 def search_of(task: Task) -> Search:
-    """Raises InvalidInput for a task that can no longer be understood."""
+    """Return the search of a task. Raises InvalidInput if its stored config is no longer valid."""
     return _search(task.name, json.dumps(task.config), json.dumps(task.parameters), task.seed)
 
 
@@ -40,7 +40,7 @@ def _search(name: str, config: str, parameters: str, seed: int) -> Search:
 
 
 def due(search: Search, tally: Tally) -> int:
-    """How many executions are to be made now, of those that are still to be made."""
+    """Return how many executions to create now."""
     blueprint = search.blueprint
     many = min(search.count - tally.made, AT_ONCE)
     if blueprint.max_unfinished is not None:
@@ -57,12 +57,15 @@ def wanted(search: Search) -> int:
 
 
 def exhausted(search: Search) -> bool:
-    """Whether a Bayesian search has fewer combinations than it was to try."""
+    """Return whether a Bayesian search has fewer combinations than executions wanted."""
     return search.blueprint.type is SearchType.BAYESIAN and search.count < wanted(search)
 
 
 def prepare(db: Database, task: Task, search: Search, first: int, many: int) -> tuple[Resolved, str]:
-    """What the executions from place `first` on run with; and why one of them cannot run, which ends the row."""
+    """Resolve `many` executions from trial `first` on.
+
+    Stops at the first one that cannot run; the second value is the reason, or "".
+    """
     provided = variables.names(db, task.project_id)
     resolved: list[ResolvedStep] = []
     for values in _values(db, task, search, first, many):
@@ -83,7 +86,7 @@ def prepare(db: Database, task: Task, search: Search, first: int, many: int) -> 
 
 
 def launch(db: Database, config: Config, task: Task, resolved: ResolvedStep, trial: int, count: int) -> Execution:
-    """Record the execution for one place of the search. Call inside a transaction."""
+    """Create the execution of one trial. Call inside a transaction."""
     execution = launching.launch(
         db,
         config,
