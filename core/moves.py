@@ -1,4 +1,8 @@
-"""The tables of legal moves between states."""
+"""The tables of legal moves between states.
+
+Final states never change. The only transition back, `started → queued`, is allowed while no container of the
+execution was ever started.
+"""
 
 from __future__ import annotations
 

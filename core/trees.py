@@ -2,6 +2,9 @@
 
 `shutil.rmtree` recurses, so 1,000 nested directories raise RecursionError, and paths end at 4,096 bytes. Everything here
 goes by directory descriptors, of which a constant number is open, never follows a link, and leaves mounted file systems alone.
+
+One descriptor is open at a time; going up is by `..`, checking where that leads. The RecursionError killed every slot
+at every start.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""A commit's files on this machine: one tree per commit, shared by all executions of it as a lower layer."""
+"""A commit's files on this machine: one tree per commit, shared by all executions of it as a lower layer.
+
+A commit is fetched by sha into the runner's bare cache and written once as a read-only tree. Each execution gets a
+copy-on-write layer over it, a Docker volume of type `overlay`: milliseconds, where copying 3,000 files costs seconds.
+Without overlay it is copied.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Two clocks: this machine's monotonic clock, and an estimate of the server's clock."""
+"""Two clocks: this machine's monotonic clock, and an estimate of the server's clock.
+
+Each heartbeat's answer carries the server's time. A runner that is more than a second off dates its lines by it.
+Limits use the clock that nobody sets.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The RQ contract: `execute` is what the server enqueues by name, and the only function that a slot runs."""
+"""The RQ contract: `execute` is what the server enqueues by name, and the only function that a slot runs.
+
+Workers accept exactly one function each and refuse jobs with callbacks. Arguments are ids, as JSON.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
 """Directories that cannot be removed, or whose execution cannot be adopted, are moved aside and reported.
 
 They keep their name and wait below `quarantine` in the runner's directory. Each cleanup tries to remove them again.
+
+Executions are moved here when adopting them raises anything but an error of Docker, the disk or the server, which the
+next start may not meet.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 Whatever text of an execution leaves this machine passes here, and here its secrets are taken out.
 Calls wait out a server that is away (connection errors, 429, 5xx) or refuses the token until `give_up()` says not to: a
 token that is being replaced must not cost a training its end.
+
+Every call but the heartbeats is retried until the token is right. A connection that nobody answers is given up after
+10 s.
 """
 
 from __future__ import annotations

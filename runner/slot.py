@@ -1,4 +1,8 @@
-"""One slot: a process that first finishes what it finds and then takes one job at a time."""
+"""One slot: a process that first finishes what it finds and then takes one job at a time.
+
+The runner's Redis user may run few commands, so slots do without RQ's registries, its list of workers, its pub/sub
+and its query of Redis's version. The result of a job is in the database.
+"""
 
 from __future__ import annotations
 

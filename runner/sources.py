@@ -1,4 +1,10 @@
-"""Completes a commit's tree: submodules and Git LFS files, which the server fetches when it is asked."""
+"""Completes a commit's tree: submodules and Git LFS files, which the server fetches when it is asked.
+
+The export of a commit finds submodules and Git LFS pointers, so a commit without them costs nothing. Submodules are
+fetched like commits, as `/git/NAME.modules.git`; Git LFS objects below the execution's address, cached with the
+inputs. A tree becomes visible when it is complete. Missing objects fail the execution, so that an incomplete tree is
+never cached.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 They are kept apart from the mirror, which never gets a shallow commit: that would cut the history of every branch into
 which it is merged later. The repository of heads borrows the mirror's objects, and removing a head frees its space.
+
+A head is fetched with `--depth=1` as one pack, into `git/N.forks.git`. `RLIMIT_FSIZE` limits its size, since git has
+no option for that.
 """
 
 from __future__ import annotations

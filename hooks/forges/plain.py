@@ -9,6 +9,9 @@ ref <old> <new> <full ref>                         one or more
 
 In values a line feed is written `\\n` and a backslash `\\\\`. Version 1, of hooks installed earlier, escapes nothing, so a push
 option that contains a line feed can add lines; the server therefore checks every ref against the repository.
+
+The id is random and signed, so moving a branch from A to B twice is two pushes. A forge's delivery id is not: its
+body can be sent again by anyone who saw it, so pushes of forges are recognised by (ref, before, after).
 """
 
 from __future__ import annotations

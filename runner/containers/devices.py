@@ -1,4 +1,9 @@
-"""GPUs in Docker: which container holds which device, how to request devices, and whether Docker can provide any."""
+"""GPUs in Docker: which container holds which device, how to request devices, and whether Docker can provide any.
+
+Every container gets `NVIDIA_VISIBLE_DEVICES`, `void` without GPUs, because images set it to `all`. Whether Docker can
+give devices is tested by starting an empty container that asks for one: hooks, runtimes and CDI have no other test in
+common.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,10 @@ Each bridge has its own chain in the table `mangle`, called from `PREROUTING`: b
 rules of Docker and of host firewalls, and for forwarded and local packets alike. Neither of Docker's backends (iptables
 and nftables) uses or flushes this table, and no later rule accepts a packet that was dropped here.
 The rules need root and `iptables`. Without them containers run, and the runner reports the problem.
+
+Rules in `DOCKER-USER` are missing with Docker's nftables backend and do not see packets for the machine itself. A
+chain is replaced in one step by `iptables-restore`; the comment on the rule that calls it contains a hash of its
+content. Each execution checks it before its container starts, and the cleanup removes it when the bridge is gone.
 """
 
 from __future__ import annotations

@@ -2,6 +2,13 @@
 
 A device is free when no live container on this Docker carries it in its label: what a process holds dies with it while
 its container computes on.
+
+The supervisor lists devices every 30 s without waiting for the answer, reports them, and writes them to a file for
+the slots. There are as many slot processes as `slots` plus devices; the server decides how many executions of either
+kind run.
+
+Looking for free devices and creating the container happen under one `flock` of the machine: a process that dies in
+between leaves either nothing or a container whose label `pushmill.gpus` names its devices.
 """
 
 from __future__ import annotations

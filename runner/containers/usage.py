@@ -1,4 +1,8 @@
-"""What a container uses while it runs: processors, memory and its GPUs, sampled in a thread and sent to the server."""
+"""What a container uses while it runs: processors, memory and its GPUs, sampled in a thread and sent to the server.
+
+Samples every 10 s: Docker's statistics, and a second `runner.containers.nvml` for the GPUs, 5 ms of processor time
+each. Samples wait in memory while the server is away.
+"""
 
 from __future__ import annotations
 

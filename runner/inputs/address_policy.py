@@ -1,4 +1,7 @@
-"""Addresses that nothing named by a repository may lead to: this machine, its links, and metadata services of clouds."""
+"""Addresses that nothing named by a repository may lead to: this machine, its links, and metadata services of clouds.
+
+Inputs and registries are checked by it. The kernel (rtnetlink) says which addresses are the machine's own.
+"""
 
 from __future__ import annotations
 

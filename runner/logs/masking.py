@@ -3,6 +3,11 @@
 A secret is recognised as it is and line by line, escaped for JSON, for Python and for a shell, URL-encoded,
 hexadecimal, and in base64 wherever in a longer text it stood when that was encoded; in base64 that was wrapped also by
 its pieces at the beginning and the end of lines. None of these forms has a line's end in it.
+
+Lines are searched for every form of each value with `bytes.find`: a quarter of a second per million lines for a few
+secrets, nothing without any. A line of more than 1 MiB is cut; the assembler asks the masker how many bytes at the
+end may be the beginning of a form and holds them back. Offsets therefore stay those of the raw bytes, and masking
+does not depend on how the bytes arrived. The masked values are stored beside the spool for an adopting process.
 """
 
 from __future__ import annotations

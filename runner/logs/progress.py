@@ -1,6 +1,11 @@
 """Which command of the step runs, from the `commands` file that the script and main.sh append to.
 
 The container can write anything there: only lines of the exact shape count, and only as many as there are commands.
+
+Between two commands the script writes `start N` or `exit N CODE` to the `commands` file and then, as a framed mark,
+into both pipes. The shipper sends both streams up to the mark, then the line about the command, then what follows:
+log order is time order. Marks that the `commands` file does not announce are output. A mark that does not arrive
+within a second, because a command closed the pipe, is skipped. An unfinished line of a command ends at the mark.
 """
 
 from __future__ import annotations

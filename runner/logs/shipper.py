@@ -1,4 +1,16 @@
-"""Ships the log of one execution: tails the spool's three streams and posts what is new, in one thread."""
+"""Ships the log of one execution: tails the spool's three streams and posts what is new, in one thread.
+
+Whole lines are sent with their spool offsets. The acknowledged offset stays before a mark until its status line is in
+the spool, so the next process that adopts the container finds the mark again.
+
+Past twice `[limits] log` a stream is sent at a bounded rate. When more than half of the limit waits, it continues at
+the newest three eighths, and the next batch says how many bytes were `skipped`; their disk blocks are freed, so a
+spool is bounded while the server is away. All of this follows from offsets and sizes, so an adopting process does the
+same.
+
+An unfinished line is sent every two seconds as a preview: at most 4 KiB, masked, without a tail that may begin a
+secret. Previews are not acknowledged; any process that holds the container sends them again.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,10 @@ The directory is ours alone (0700); the container sees single files of it, which
     stdout stderr             what it printed                   commands      which command runs: `start N`, `exit N CODE`
     status                    what the runner says, not mounted
     seen                      its mtime is when the runner last looked, not mounted
+
+In the container stdout and stderr are FIFOs; an in-container `cat` for each appends to a bind-mounted file. No log
+byte passes through the Docker daemon, and none depends on a process of ours being alive. FIFOs rather than anonymous
+pipes: a program that has changed its user can open `/dev/stderr` by name only on a FIFO with permissions.
 """
 
 from __future__ import annotations

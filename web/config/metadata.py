@@ -3,6 +3,10 @@
 A line counts when it is, trimmed and without terminal colours, one JSON object with at least one key. Python's NaN and
 Infinity are tolerated, since training frameworks print them all the time, and kept as the text "NaN", "Infinity",
 "-Infinity", apart from the numbers.
+
+The server recognises metadata while it stores stdout, not the runner: the values are hostile either way, so they
+would have to be checked again, and the batch is in memory at that moment. An unfinished line is checked when it is
+whole.
 """
 
 from __future__ import annotations

@@ -13,6 +13,12 @@
 @runner     a runner: `Authorization: Token …` with a runner's token
 
 `may` alone decides what a user is allowed to do.
+
+A request becomes an `Identity` (user, token, scopes) and an `Action`, for pages, API and git alike. Members and roles
+of projects belong into `may`. A session's cookie names its token and the token's generation. Both are looked up in
+each request, so revoking, expiry, disabling a user and logging out (which begins a new generation) end sessions at
+once. The generation is random, because SQLite gives the id of a deleted row to another one. Tests request every route
+with a token of each scope.
 """
 
 from __future__ import annotations

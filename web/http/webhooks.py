@@ -3,6 +3,14 @@
 Anybody may send a webhook, so cheap checks come first: the headers, then the raw body, then the signature, and only
 then the payload. Up to the signature nothing depends on whether the project exists, neither the answer nor the work
 done: the same query, the same decryption, the same hashing.
+
+A missing or malformed signature is rejected by the headers, before the body is read. Forms of Gitea and Gogs must be
+decoded before they are verified, since the JSON in them is signed; they are decoded in C, in a few times their size
+of memory.
+
+Deliveries that are of no use, such as other events and other repositories of a group's webhook, are stored with the
+reason and answered with 202: a forge disables a webhook that is rejected several times. Only unsigned requests and
+invalid payloads are rejected.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The processes that `pushmill up` keeps alive. Each is a session of its own, so the terminal's Ctrl-C reaches only us."""
+"""The processes that `pushmill up` keeps alive. Each is a session of its own, so the terminal's Ctrl-C reaches only us.
+
+Each has a pid file, so a killed `pushmill up` leaves no process that the next one cannot find.
+"""
 
 from __future__ import annotations
 

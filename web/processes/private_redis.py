@@ -2,6 +2,9 @@
 
 With `[redis] listen` it takes runners of other machines too. Then everybody needs a password: they one of their own each
 (`web.services.runners.redis_users`), the server's processes the one in the file `url`, which tells them where it is.
+
+The password is in `redis/url` and `redis/redis.conf`, both 0600, never in an argument. A left-over Redis with other
+settings is ended, not reused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""The jobs of the server's queue. There is one, without arguments: look at everything that may be waiting."""
+"""The jobs of the server's queue. There is one, without arguments: look at everything that may be waiting.
+
+The sweep runs every two seconds, whether or not Redis nudges it, and finds everything that may be waiting: stored
+deliveries, push files of hosted repositories, remotes that are due to be polled, executions that were not placed or
+not claimed, expired leases.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`pushmill up`: everything on one machine, one command, no configuration."""
+"""`pushmill up`: everything on one machine, one command, no configuration.
+
+Starts, watches and ends the other processes. It imports little, so it stays small for weeks.
+"""
 
 from __future__ import annotations
 

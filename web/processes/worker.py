@@ -1,4 +1,8 @@
-"""`pushmill worker`: the server's one worker. It sweeps when it is nudged, and every few seconds by itself."""
+"""`pushmill worker`: the server's one worker. It sweeps when it is nudged, and every few seconds by itself.
+
+Killing workers and slots many times does not fill Redis: job hashes expire after ten minutes, each sweep deletes RQ's
+intermediate list, and a starting worker removes dead ones from RQ's list of workers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""The disk of the data directory: below `[server] min_free_disk` nothing new is started or stored."""
+"""The disk of the data directory: below `[server] min_free_disk` nothing new is started or stored.
+
+`dispatch` starts nothing, and storing raises `DiskFull`, answered with 507. A runner treats that as a server that is
+away: it keeps the lease, its outputs and its spool, and retries. Reports of state are not checked, since they must
+not be lost and are small.
+"""
 
 from __future__ import annotations
 

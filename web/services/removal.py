@@ -2,6 +2,10 @@
 
 Files go before their rows, so that nothing is left that no row names. The server may run meanwhile: until the last step
 the project is there, with ever fewer executions.
+
+Executions are removed newest first: their files, then their rows. The project's row goes in one transaction that
+moves its repositories aside; they are named by id, so they go before their rows. SQLite gives the ids of deleted last
+rows to new rows, so the outbox's cursor is lowered in the same transaction.
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""Which commits of forks may run, and which wait for it."""
+"""Which commits of forks may run, and which wait for it.
+
+Trust belongs to a commit, not to an execution: `web.store.commits.TRUSTED` asks whether anything but pull requests of
+forks brought it, or it was approved. The claim, reading an output as an input, and the list of commits for clients
+ask it each time, so no way to start an execution can forget it. A doubtful origin (`hooks.forges.base`) counts as a
+fork, and a pull request that once came from a fork always does.
+"""
 
 from __future__ import annotations
 

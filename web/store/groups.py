@@ -1,4 +1,8 @@
-"""What tasks, pipelines and their nodes share: the one function that moves their state, and stop requests."""
+"""What tasks, pipelines and their nodes share: the one function that moves their state, and stop requests.
+
+A task, pipeline or node is `created` until one of its executions starts, and `started` until all of them have ended.
+Only `web.services.tasks` and `web.services.pipelines` change these states.
+"""
 
 from __future__ import annotations
 

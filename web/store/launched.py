@@ -1,4 +1,7 @@
-"""What runs in its own right: executions that belong to nothing larger, tasks of no pipeline, and pipelines."""
+"""What runs in its own right: executions that belong to nothing larger, tasks of no pipeline, and pipelines.
+
+Repeated pushes, approvals and `cancel_older` compare these by kind and name, and never the executions of a task.
+"""
 
 from __future__ import annotations
 

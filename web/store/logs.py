@@ -2,6 +2,13 @@
 
 All of a log is one file until a stream is longer than half of `[limits] log`. From then on that stream goes to chunk files
 of its own, of which only the newest are kept: so a log keeps the first and the newest part of each stream.
+
+A chunk file is a sixteenth of the limit; `execution.log_tails` lists those that exist. Line numbers continue, so
+deleted lines are a gap between numbers, and reading merges the parts by number. Lines that a stream skipped are
+stored as one line that counts them; the next append fills the index with empty records, which keeps it ordered.
+
+The latest preview of each stream's unfinished line is in the execution's row, where the next line replaces it. Pages
+show it below the log, the API does not. When the runner is lost, the last preview is stored as a line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Everything that the database has of a project: counted, and deleted bit by bit."""
+"""Everything that the database has of a project: counted, and deleted bit by bit.
+
+A test compares this module with the schema: a new table must be named here.
+"""
 
 from __future__ import annotations
 

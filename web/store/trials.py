@@ -1,4 +1,7 @@
-"""What the executions of tasks have reached. Of several with the same place in a search the newest counts."""
+"""What the executions of tasks have reached. Of several with the same place in a search the newest counts.
+
+Pages and decisions use only these newest executions.
+"""
 
 from __future__ import annotations
 

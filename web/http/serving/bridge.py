@@ -3,6 +3,11 @@
 A thread is taken once the body has arrived, or as much of it as the lane reads ahead, and released once the response is
 complete. A response of more than BEHIND bytes is written while it is produced, which holds the thread until the client
 has read it.
+
+Views check tokens before they read further, so only a client with a token can hold a thread by sending slowly. Bodies
+that are accepted without a token are read whole before a thread is taken: forms of up to 1 MiB, within 64 MiB for all
+of them, and webhooks of up to `hook_body`, within `hook_memory`. The lane reads the first 64 KiB of other bodies
+ahead. An answer of up to 256 KiB is handed to the event loop, which frees its thread.
 """
 
 from __future__ import annotations

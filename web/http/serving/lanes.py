@@ -1,4 +1,8 @@
-"""Assign threads: each kind of request has its own, so that none can use up those of another."""
+"""Assign threads: each kind of request has its own, so that none can use up those of another.
+
+Lanes are: transfers (git, outputs), pages and the API, webhooks, reports of runners, and `/healthz`. Pages and
+webhooks cannot take the threads of runners, and an upload cannot take those of heartbeats.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,20 @@
-"""From stored deliveries to commits and executions. May be killed anywhere: what it had not finished it does again."""
+"""From stored deliveries to commits and executions. May be killed anywhere: what it had not finished it does again.
+
+One transaction per push: either all of it is recorded or nothing.
+
+A report of our own hook is checked against the repository although it is signed: the pusher chooses the bytes of push
+options, and hooks of version 1 wrote them unescaped. The ref must point to the reported commit, or have it in its
+history or in its reflog, which hosted repositories have for this (`git.has_been`). A refused event is recorded as
+late.
+
+A late push changes nothing but runs once like any other: when the last recorded push of a ref left it where it is
+now, and an event neither begins nor ends there, the event is older (`push.late`). Forges redeliver by hand, and
+deliveries overtake each other. Badges and polling do not take a late push for the newest.
+
+A redelivered push is a push of its own that names the first one (`push.again_of`); its identity is made of its
+delivery, so it also runs once. The newest push of a ref is decided by the order of the first ones, and only those
+count as ref updates: running an old delivery again changes no badge and makes no push look unrecorded.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""A pull request's head becomes a push of its own, and is followed as one."""
+"""A pull request's head becomes a push of its own, and is followed as one.
+
+The push is to `refs/pull/N/head`, known by number and commit, so each head runs once, by the same code as a push.
+Whether a head is older than the known one is decided by git's history and by the repository's present state: a head
+may have been forced back.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Deliveries that were refused, without their bodies and few: "nothing happens" is mostly a wrong secret."""
+"""Deliveries that were refused, without their bodies and few: "nothing happens" is mostly a wrong secret.
+
+Anybody can cause them, so they have no body, a name of our own, and bounds per minute and in all, separate for signed
+ones. They are written after the answer in a thread of their own: on the request's thread they would delay the next
+answer on its connection, which would show which projects exist.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Choose the environment of an execution, check what it allows, and change environments."""
+"""Choose the environment of an execution, check what it allows, and change environments.
+
+GPUs, memory, processors and mounts of an environment are written into the execution when it is created, so that a
+later change does not affect it. Network and pull policy are read at the claim.
+"""
 
 from __future__ import annotations
 

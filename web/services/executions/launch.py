@@ -1,4 +1,9 @@
-"""Create executions: from a commit's resolved step to a row in state `created`, and from the row to the runner's spec."""
+"""Create executions: from a commit's resolved step to a row in state `created`, and from the row to the runner's spec.
+
+A re-run is a new execution that names the old one. For `autorestart` the sweep creates it unless a stop was
+requested; it first looks for an existing re-run, so it can safely be repeated. Every execution is recorded by
+`_record`, which checks that the project may use the environment.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,17 @@
 
 A runner must hold the lease to report for an execution: be its runner, on its current attempt. Otherwise Conflict is
 raised.
+
+A transition is one conditional UPDATE (state *and* attempt must still be those that the caller read) and one
+`state_change` row in the same BEGIN IMMEDIATE. A stop request is a field, not a state. A late report gets 409.
+
+Leases last 12 s and are extended each second. When one expires before a container started, the sweep queues the
+execution again. With a container it waits two hours for its runner (`[limits] runner_silence`), shown as "no contact
+since …". It becomes `runner_lost` at once when the runner returns without it (its heartbeat lists its executions),
+after a minute when the step sets `autorestart`, and when somebody presses stop or run again.
+
+A runner that lets a lease expire, or leaves an execution unclaimed for 8 s, counts as silent until its next
+heartbeat: nothing is placed on it meanwhile.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Environment variables and secrets of projects: stored encrypted, listed without secret values, sent at the claim."""
+"""Environment variables and secrets of projects: stored encrypted, listed without secret values, sent at the claim.
+
+Variables are merged into the claim's answer and nowhere else; one function here decides who gets secrets.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Marks what forges must be told: what changed since the last time, and what happened lately."""
+"""Marks what forges must be told: what changed since the last time, and what happened lately.
+
+`state_change` rows are followed by a cursor that is updated in the same transaction as the outbox: one line for each
+commit, one for each pull request with a comment, due a second or ten after the first change. Code that changes the
+state of a task or pipeline calls `mark_commit` in its own transaction. No other module knows of forges.
+"""
 
 from __future__ import annotations
 

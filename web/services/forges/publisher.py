@@ -4,6 +4,13 @@
 2. A line that is due is worked off: what the forge should show is computed from the database and compared with what it
    was told; the difference is sent, one call after the other, so no older state follows on a newer one.
 3. What cannot be told now is tried again with growing pauses for a day; then it is given up and shown in the settings.
+
+A change during a call raises the line's version, which makes it due again. Each repository has a thread of its own in
+the worker, so its first status is answered before another is posted (GitLab makes two pipelines otherwise), and a
+forge that hangs delays no other repository.
+
+An outcome *later* pauses the line, and the repository for as long as the forge asks. An outcome *never* is that
+status's problem, but 401 and 403 stop the repository until a person fixes the token.
 """
 
 from __future__ import annotations

@@ -1,4 +1,14 @@
-"""What a forge should show of a commit, and telling it the difference to what it was told."""
+"""What a forge should show of a commit, and telling it the difference to what it was told.
+
+The status for the whole commit is decided by values, not texts: `push.result` is the result of each event,
+`push.problems` the names that were asked for and do not run (`web.services.triggers.rules.choice` tells them from
+those that a pattern passed over). Only a commit of which something ran, or that had nothing to run, succeeds. A
+commit of a fork waits for approval whatever it would run, since a stranger chose that. `repository.status_context` is
+the name of the statuses and is never changed once set.
+
+Each answer is recorded before the next call, so states cannot overtake each other, superseded ones are never sent,
+and a kill between call and record costs one repeated call.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What became of what events made run of a commit: each step, task and pipeline, as forges show it."""
+"""What became of what events made run of a commit: each step, task and pipeline, as forges show it.
+
+The status of a task with many executions changes in ten steps, since forges limit the number of statuses of a commit.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The graph of a pipeline as boxes and curves: its layers from left to right, curves that pass between boxes."""
+"""The graph of a pipeline as boxes and curves: its layers from left to right, curves that pass between boxes.
+
+Drawn by the server as SVG of bounded size, like `web.services.presentation.parallel`. An open page fetches it again
+as a whole and replaces it (`static/refresh.js`).
+"""
 
 from __future__ import annotations
 

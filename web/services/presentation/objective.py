@@ -1,4 +1,7 @@
-"""What the executions of a task are compared by, and the best of them so far."""
+"""What the executions of a task are compared by, and the best of them so far.
+
+This is the only place that decides it, for pages, forges and the API.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,12 @@
 """The commit that an event ends at: pinned, and read from the object store with its configuration.
 
 A configuration is parsed once for each content of valohai.yaml and version of the parser, whatever commits have it.
+
+`git_commit.config_key` names the content of the file, the version of the parser (a hash of the parser's code and the
+versions of its libraries) and the limit on items. A commit with the same key gets a copy of the configuration.
+
+A push has a budget of seconds for all its commits (`Budget`). A commit past it is recorded as unread, and read when
+it is pushed again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Which repositories a commit may name as submodules or Git LFS servers, and who gets the project's credentials."""
+"""Which repositories a commit may name as submodules or Git LFS servers, and who gets the project's credentials.
+
+Hosts are an allow-list because `.gitmodules` is written by whoever pushes, and git resolves names itself.
+"""
 
 from __future__ import annotations
 

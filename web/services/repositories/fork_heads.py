@@ -1,4 +1,9 @@
-"""Heads of forks' pull requests: fetched within bounds before somebody approves them, whole afterwards."""
+"""Heads of forks' pull requests: fetched within bounds before somebody approves them, whole afterwards.
+
+Nothing before the approval may ask for history, so the forge's present head is the one that counts, an event about
+another head is retried a few times, and all paths count as changed. Closing a pull request removes the ref and
+repacks the repository of heads.
+"""
 
 from __future__ import annotations
 

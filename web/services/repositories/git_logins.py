@@ -1,4 +1,9 @@
-"""User and password that a clone URL was given with: stored encrypted, apart from the URL, and used for fetching alone."""
+"""User and password that a clone URL was given with: stored encrypted, apart from the URL, and used for fetching alone.
+
+git gets them through the environment of its process. Rows written before this existed are repaired at the start, in
+one transaction, not in a migration, which does not have the key. Errors of git are searched for the credentials in
+each form in which a forge may send them back.
+"""
 
 from __future__ import annotations
 

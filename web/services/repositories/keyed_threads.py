@@ -1,4 +1,8 @@
-"""Work on several repositories at once, so that a slow one holds up no other."""
+"""Work on several repositories at once, so that a slow one holds up no other.
+
+The sweep ingests each repository with stored deliveries in a thread: at most four hosted repositories and four that
+must be fetched at once. A thread starts no further delivery after 5 s while other repositories wait for its place.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,20 @@
 
 What a remote answers is compared with the pushes that were recorded; what differs becomes a stored delivery. It says only
 that the refs are to be looked at: ingesting it records where they are then.
+
+Each due repository is asked with `git ls-remote` in a thread, four at most. The difference to `commits.last_pushes`
+becomes one delivery of source `poll`, in the form of our own hook, named by a hash of the ref updates and of the last
+recorded push, so that it is stored once.
+
+The first look writes push rows without a delivery and runs nothing. These rows do not make an event known, because a
+webhook may be on its way. Where webhooks arrive, a difference is reported at the second look, after `[git]
+poll_grace`. A webhook that arrives still later runs nothing again: an event that ends where its ref's last push left
+the ref is known, and so is one that begins elsewhere while the ref is still where polling reported it (several pushes
+may lie between two looks).
+
+When a repository is due, how long its remote has failed and what was seen are kept in memory only: each start asks
+all repositories, four at once, and losing the rest only delays. A remote that cannot be fetched is not fetched before
+`repository.fetch_retry_at`, whatever the times of its deliveries.
 """
 
 from __future__ import annotations

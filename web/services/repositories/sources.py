@@ -1,4 +1,9 @@
-"""What a commit needs besides its own files, fetched when an execution asks for it: submodules and Git LFS objects."""
+"""What a commit needs besides its own files, fetched when an execution asks for it: submodules and Git LFS objects.
+
+A runner's request (`POST …/sources`) writes rows of `source` and is answered with their progress; the worker fetches,
+repositories side by side. Submodules come without history into `git/N.modules.git`, Git LFS objects by their hash
+into `git/N.lfs/`.
+"""
 
 from __future__ import annotations
 

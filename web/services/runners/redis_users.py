@@ -3,6 +3,9 @@
 Key patterns have a fixed length, so that none matches a key of another runner: the user of runner `a` may access
 `rq:job:a-` plus 43 characters, never `rq:job:a-b-` plus 43. Redis forgets its users when it restarts; the sweep
 restores them from the password hashes in the database.
+
+A user may run nine commands on its queue, its jobs and its worker's hash. Job ids and worker names have a fixed
+length, since names may contain dashes: `rq:job:a-*` would cover the jobs of `a-b`.
 """
 
 from __future__ import annotations

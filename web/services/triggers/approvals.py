@@ -1,4 +1,8 @@
-"""Letting a commit of a fork run: it is a stranger's code, and from then on it gets the project's secrets."""
+"""Letting a commit of a fork run: it is a stranger's code, and from then on it gets the project's secrets.
+
+An approval is a stored delivery of source `approval`, which fetches the commit into the mirror and then launches.
+Retries, back-off and the page with the reason come with that.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What an event would make run here, and what for: the same for a real one and for who only asks."""
+"""What an event would make run here, and what for: the same for a real one and for who only asks.
+
+A commit without a configuration is compared with its base. Both `web.services.triggers.record`, for real events, and
+`web.services.triggers.dry_run` use this plan, so they always agree.
+"""
 
 from __future__ import annotations
 

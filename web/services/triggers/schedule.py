@@ -1,4 +1,9 @@
-"""Rules that run at planned times: each time becomes a stored delivery, once, whatever is killed and however many look."""
+"""Rules that run at planned times: each time becomes a stored delivery, once, whatever is killed and however many look.
+
+Each sweep stores the latest planned time of each rule as a delivery named by rule and time, unless that delivery
+exists or the rules are newer than the time. No clock is kept, any number of processes may do this, and a long
+downtime causes one run.
+"""
 
 from __future__ import annotations
 

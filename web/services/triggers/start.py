@@ -1,4 +1,7 @@
-"""Begins what was chosen, and stops what that supersedes: executions, tasks and pipelines alike."""
+"""Begins what was chosen, and stops what that supersedes: executions, tasks and pipelines alike.
+
+For a task or a pipeline the transaction writes its row alone; the sweep creates its executions.
+"""
 
 from __future__ import annotations
 
