@@ -1,4 +1,4 @@
-"""JSON answers, single and in pages."""
+"""JSON responses: single objects and pages of a list."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from web.http.api.query import Page
 
 
 def answer(data: Any, status: int = 200) -> Response:
-    """Keys stay in their order."""
+    """Return `data` as JSON, with keys in their given order."""
     return Response(_encode(data), status, mimetype="application/json")
 
 
 def page_of(results: Sequence[Any], count: int, page: Page) -> Response:
-    """One page of `count` results, with the addresses of its neighbours."""
+    """Return one page of `count` results, with the URLs of the next and previous pages."""
     after, before = page.offset + page.limit, max(0, page.offset - page.limit)
     return answer(
         {
@@ -40,5 +40,5 @@ def _address(limit: int, offset: int) -> str:
 def _encode(data: Any) -> bytes:
     try:
         return orjson.dumps(data)
-    except TypeError:  # a parameter of valohai.yaml may hold half a surrogate pair or a number of any length
+    except TypeError:  # parameters of valohai.yaml may contain lone surrogates or integers of any length
         return json.dumps(data).encode()

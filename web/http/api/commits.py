@@ -15,9 +15,9 @@ from web.store import commits, projects
 
 @auth.user
 def listing() -> Response:
-    """Newest first whatever `ordering` says: that is the only order that clients ask for.
+    """List commits, newest first. `ordering` is ignored: clients ask for no other order.
 
-    Without the commits of strangers that nobody has approved: who names no commit to `vh` means the newest of these.
+    Unapproved commits of forks are left out: without a commit, `vh` uses the newest in this list.
     """
     db, page = auth.db(), query.page()
     project = query.asked_project(db)

@@ -1,4 +1,4 @@
-"""Data, which are output files: `/data/…`."""
+"""Data (output files): `/data/…`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from web.store import data, executions, projects
 
 @auth.user
 def listing() -> Response:
-    """Newest first; those of one execution by name."""
+    """List data, newest first; data of one execution by name."""
     db, page = auth.db(), query.page()
     if query.flag("deleted"):
         return page_of([], 0, page)
@@ -41,6 +41,6 @@ def detail(identifier: str) -> Response:
 
 @auth.user
 def download(identifier: str) -> Response:
-    """Where the bytes are, for a client that sends no token there."""
+    """Return a signed URL of the content, for clients that send no token with the download."""
     found = data.by_uuid(auth.db(), identifier)
     return answer({"url": request.url_root.rstrip("/") + downloads.path(auth.server().vault, found)})

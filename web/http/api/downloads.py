@@ -1,4 +1,4 @@
-"""The bytes of output files, at addresses that carry their own permission."""
+"""Download output files at signed URLs, without other credentials."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ blueprint = Blueprint("downloads", __name__)
 @blueprint.get("/data/<uuid:datum>/<name>")
 @auth.signed
 def download(datum: uuid.UUID, name: str) -> Response:  # noqa: ARG001
-    """The file, or the ranges of it that are asked for. Whatever it holds, a browser only ever saves it."""
+    """Return the file or the requested ranges. Browsers always save it and never render it, whatever its content."""
     server = auth.server()
     if not downloads.allowed(server.vault, str(datum), request.args.get("signature", "")):
         raise Denied("This link has expired or is not whole; get a new one where you found it.")

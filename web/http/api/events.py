@@ -1,4 +1,4 @@
-"""What an execution printed: `/executions/<id>/events/`, `status-events/` and `metadata/`."""
+"""Log and metadata of an execution: `/executions/<id>/events/`, `status-events/` and `metadata/`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from web.store.logs import LogLine
 
 DEFAULT_EVENTS = 2000
 DEFAULT_STATUS_EVENTS = 100
-STREAM_BATCH = 500  # events, or metadata lines, that are encoded at once
+STREAM_BATCH = 500  # events, or metadata lines, encoded at once
 
 
 @auth.user
 def events(identifier: str) -> Response:
-    """The last `limit` events, by default 2000; with 0 all of them."""
+    """Return the last `limit` events, 2000 by default; all of them if `limit` is 0."""
     db, logs_dir = auth.db(), auth.server().config.logs_dir
     execution, limit = query.execution(db, identifier), query.number("limit", DEFAULT_EVENTS)
     at = logs.length(db, execution)
@@ -35,7 +35,7 @@ def events(identifier: str) -> Response:
     first = max(0, at.lines - limit)
     counted = _Counted(logs.messages(logs.read(logs_dir, execution, at, first, limit)))
     last = list(_events(deque(counted, maxlen=limit)))
-    total = first + counted.count  # a very long line is several events
+    total = first + counted.count  # a very long line becomes several events
     return answer({"total": total, "limit": limit, "truncated": total > len(last), "events": last})
 
 
@@ -51,7 +51,7 @@ def status_events(identifier: str) -> Response:
 
 @auth.user
 def points(identifier: str) -> Response:
-    """Every metadata line of an execution, with the time it was printed at in `_time`."""
+    """Return every metadata line of an execution, with the time at which it was printed in `_time`."""
     db = auth.db()
     execution = query.execution(db, identifier)
     count = metadata.count(db, execution.id)
@@ -65,7 +65,7 @@ def points(identifier: str) -> Response:
 
 
 class _Counted:
-    """Iterates over lines and counts them."""
+    """An iterator over lines that counts them."""
 
     def __init__(self, lines: Iterable[LogLine]) -> None:
         self._lines, self.count = lines, 0
@@ -77,7 +77,7 @@ class _Counted:
 
 
 def _all_events(lines: _Counted) -> Iterator[bytes]:
-    """The answer with every event, in pieces; the total is known at its end."""
+    """Yield the JSON response with all events in parts; the total is known only at its end."""
     every = _events(lines)
     yield b'{"limit":0,"truncated":false,"events":'
     yield from _array(iter(lambda: list(islice(every, STREAM_BATCH)), []))
@@ -85,7 +85,7 @@ def _all_events(lines: _Counted) -> Iterator[bytes]:
 
 
 def _array(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
-    """The JSON of all batches as one list, in pieces."""
+    """Yield the JSON of all batches as one list, in parts."""
     separator = b"["
     for batch in batches:
         if batch:
@@ -100,7 +100,7 @@ def _events(lines: Iterable[LogLine]) -> Iterator[dict[str, Any]]:
 
 
 def _time(time_us: int) -> str:
-    """UTC without a zone and always with six decimals: clients cut a fixed number of characters."""
+    """Format a time as UTC without a zone and always with six decimals: clients cut a fixed number of characters."""
     seconds, rest = divmod(time_us, 1_000_000)
     return f"{_second(seconds)}.{rest:06d}"
 

@@ -49,7 +49,7 @@ def detail(identifier: str) -> Response:
 
 @auth.user
 def stop(identifier: str) -> Response:
-    """Stop it; asked again, kill it. A finished execution is left as it is and that is no error."""
+    """Stop an execution; a second request kills it. A finished execution stays as it is, without an error."""
     db, server = auth.db(), auth.server()
     found = query.execution(db, identifier)
     if found.state in FINAL:
@@ -85,7 +85,7 @@ def _objects(db: Database, found: Sequence[Execution]) -> list[dict[str, Any]]:
 
 
 def _groups(db: Database, found: Sequence[Execution]) -> dict[int, serialize.Groups]:
-    """By execution: the task and the pipeline that it belongs to."""
+    """Return, by execution id, the task and the pipeline that the execution belongs to."""
     of_tasks = tasks.names(db, {item.task_id for item in found if item.task_id is not None})
     nodes = {item.pipeline_node_id for item in found if item.pipeline_node_id is not None}
     of_pipelines = pipelines.names_by_node(db, nodes)

@@ -19,7 +19,7 @@ from web.store.db import Database, transaction
 
 @auth.user
 def listing() -> Response:
-    """Newest first, without their nodes."""
+    """List pipelines, newest first, without their nodes."""
     db = auth.db()
     wanted = query.selection(db)
     if query.flag("deleted"):
@@ -44,7 +44,7 @@ def detail(identifier: str) -> Response:
 
 @auth.user
 def stop(identifier: str) -> Response:
-    """Stop all of it. A finished pipeline is left as it is and that is no error."""
+    """Stop the whole pipeline. A finished pipeline stays as it is, without an error."""
     db, server = auth.db(), auth.server()
     found = query.pipeline(db, identifier)
     if found.state in FINAL:
@@ -57,6 +57,6 @@ def stop(identifier: str) -> Response:
 
 
 def _made(db: Database, node_ids: Sequence[int]) -> dict[int, serialize.Name]:
-    """By node: what counts for it, the newest of the executions, or of the tasks, that it has made."""
+    """Return, by node id, uuid and number of the newest execution or task of the node: the one that counts."""
     made: list[Execution | Task] = [*pipelines.newest_executions(db, node_ids), *pipelines.newest_tasks(db, node_ids)]
     return {item.pipeline_node_id: (item.uuid, item.counter) for item in made if item.pipeline_node_id is not None}

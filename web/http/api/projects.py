@@ -32,7 +32,7 @@ def detail(identifier: str) -> Response:
 
 @auth.user
 def listing_of_commits(identifier: str) -> Response:
-    """A bare list of flat objects: clients make a table of all keys."""
+    """Return a bare list of flat objects: clients print all keys as a table."""
     db = auth.db()
     found = query.project(db, identifier)
     newest, _ = commits.search(db, project_id=found.id, adhoc=None, limit=query.MAX_LIMIT, offset=0)
@@ -52,7 +52,7 @@ def listing_of_commits(identifier: str) -> Response:
 
 @auth.reader
 def fetch(identifier: str) -> Response:
-    """Pushes arrive by themselves: there is never anything left to fetch."""
+    """Do nothing: pushes arrive on their own, so there is nothing to fetch."""
     query.project(auth.db(), identifier)
     return answer({"commits": [], "errors": []}, 201)
 

@@ -1,4 +1,4 @@
-"""What requests ask for: paging, filters and the things that they name."""
+"""Parse API requests: paging, filters and the objects that they name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from web.store import executions, pipelines, projects, tasks
 from web.store.db import Database
 
 DEFAULT_LIMIT = 100
-MAX_LIMIT = 10_000  # clients that follow no `next` ask for up to 9001
+MAX_LIMIT = 10_000  # clients that ignore `next` ask for up to 9001
 NUMBER_DIGITS = 12
 ORDERS = {"counter": "counter ASC", "-counter": "counter DESC", "ctime": "id ASC", "-ctime": "id DESC"}
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which things that have numbers are asked for: the filters that are given, and a page of what meets all of them."""
+    """The filters of a request for numbered objects, and the page of the matches."""
 
     project_id: int | None
     statuses: Sequence[str]
@@ -46,13 +46,13 @@ class Selection:
     page: Page
 
     def filters(self) -> dict[str, Any]:
-        """As the searches of the store take them."""
+        """Return the arguments for the store's search functions."""
         page = {"limit": self.page.limit, "offset": self.page.offset}
         return {name: value for name, value in vars(self).items() if name != "page"} | page
 
 
 def selection(db: Database) -> Selection:
-    """Who names things or asks for unfinished ones without a limit means all of them."""
+    """Parse filters and page. Requests by `counter` or `status` without `limit` get up to MAX_LIMIT objects."""
     counters, statuses = (
         [whole(item, "counter") for item in request.args.getlist("counter")],
         request.args.getlist("status"),
@@ -76,7 +76,7 @@ def _order() -> str:
 
 
 def _creator() -> int | None:
-    """The user id to filter by; clients that do not know theirs send something else and mean the one who asks."""
+    """Return the user id to filter by. Clients that do not know it send other values, meaning the current user."""
     given = request.args.get("creator")
     if given is None:
         return None
@@ -91,7 +91,7 @@ def page(default: int = DEFAULT_LIMIT) -> Page:
 
 
 def number(name: str, default: int) -> int:
-    """A whole number from 0 on."""
+    """Return a query parameter that is a whole number from 0 on."""
     given = request.args.get(name, "")
     return whole(given, name) if given else default
 
@@ -103,7 +103,7 @@ def whole(text: str, name: str) -> int:
 
 
 def flag(name: str) -> bool | None:
-    """`true` or `false` in any spelling that clients use; None when it is not given."""
+    """Parse `true` or `false` in any spelling that clients use; None if it is absent."""
     given = request.args.get(name, "").lower()
     if given in TRUE | FALSE:
         return given in TRUE
@@ -113,12 +113,12 @@ def flag(name: str) -> bool | None:
 
 
 def words(name: str) -> set[str]:
-    """A list with commas between."""
+    """Parse a comma-separated list."""
     return {word.strip() for word in request.args.get(name, "").split(",")} - {""}
 
 
 def fields() -> Mapping[str, Any]:
-    """The body's fields: those of a form or of a JSON object."""
+    """Return the fields of the body, a form or a JSON object."""
     if not request.is_json:
         return request.form
     try:
@@ -136,7 +136,7 @@ def asked_project(db: Database) -> Project | None:
 
 
 def project(db: Database, identifier: str) -> Project:
-    """The project of that uuid or name."""
+    """Return the project with that uuid or name."""
     try:
         return projects.by_uuid(db, str(uuid.UUID(identifier)))
     except (ValueError, NotFound):
@@ -162,7 +162,7 @@ def _numbered(
     by_counter: Callable[[Database, int, int], T],
     newest: Callable[[Database, int], T],
 ) -> T:
-    """The thing of that uuid, or `<project>:<number>` or `<project>:latest`."""
+    """Return the object with that uuid, `<project>:<number>` or `<project>:latest`."""
     owner, colon, counter = identifier.rpartition(":")
     if not colon:
         return by_uuid(db, identifier)

@@ -1,6 +1,6 @@
-"""The nouns as JSON objects of API v0.
+"""Convert records to the JSON objects of API v0.
 
-`root` is the address that the request itself used, with a slash at its end: clients send their token to that host only.
+`root` is the URL that the request itself used, with a trailing slash: clients send their token only to that host.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ API = "api/v0"
 
 @dataclass(frozen=True, kw_only=True)
 class Groups:
-    """The task and the pipeline that something belongs to."""
+    """The task and the pipeline that an object belongs to."""
 
     task: Name | None
     pipeline: Name | None
@@ -56,7 +56,7 @@ def project_detail(
     counts: Mapping[str, int],
     variables: Sequence[Variable],
 ) -> Json:
-    """`counts` are executions by status."""
+    """`counts` is the number of executions by status."""
     summary = {"count": sum(counts.values())} | {
         f"{status}_count": counts.get(status, 0) for status in (*State, "stopping")
     }
@@ -81,7 +81,7 @@ def _repository(root: str, owner: Project, found: Repository) -> Json:
 
 
 def commit(root: str, owner: Project, found: Commit) -> Json:
-    """`url` names the project too, since a commit may be known in several."""
+    """`url` includes the project, since several projects may have the same commit."""
     return {
         "identifier": found.identifier,
         "ref": found.ref,
@@ -104,7 +104,7 @@ def is_adhoc(found: Commit) -> bool:
 
 
 def commit_time(found: Commit) -> str:
-    """One format and one zone for all, since clients sort it as text."""
+    """Format in one way and one time zone, since clients sort times as text."""
     return clock.parse(found.committed_at).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -139,7 +139,7 @@ def execution(
     latest: Mapping[str, Any],
     n_outputs: int,
 ) -> Json:
-    """`where` is its environment, None when that was removed."""
+    """`where` is its environment, None if that was removed."""
     gone = {"id": None, "name": found.environment, "slug": found.environment, "enabled": False}
     url = f"{root}{API}/executions/{found.uuid}/"
     return {
@@ -201,7 +201,7 @@ def execution_detail(
 
 
 def task(root: str, found: Task, owner: Project, pipeline: Name | None, counts: Mapping[str, int]) -> Json:
-    """`counts` are its executions by state; of those with the same place in the search the newest counts."""
+    """`counts` is the number of executions by state; only the newest at each place in the search counts."""
     summary = {"count": sum(counts.values())} | {f"{state}_count": counts.get(state, 0) for state in State}
     return _group(root, "tasks", found, owner) | {
         "type": found.type,
@@ -219,7 +219,7 @@ def pipeline(root: str, found: Pipeline, owner: Project) -> Json:
 def pipeline_detail(
     root: str, found: Pipeline, owner: Project, nodes: Sequence[tuple[PipelineNode, Name | None]]
 ) -> Json:
-    """Each node with the execution or the task that counts for it, None before there is one."""
+    """Include for each node the execution or task that counts for it, or None if there is none yet."""
     return pipeline(root, found, owner) | {"parameters": dict(found.parameters), "nodes": [_node(*n) for n in nodes]}
 
 
@@ -236,7 +236,7 @@ def _node(found: PipelineNode, made: Name | None) -> Json:
 
 
 def _group(root: str, noun: str, found: Task | Pipeline, owner: Project) -> Json:
-    """What tasks and pipelines have in common."""
+    """Return the fields that tasks and pipelines share."""
     url = f"{root}{API}/{noun}/{found.uuid}/"
     return {
         "id": found.uuid,
@@ -263,7 +263,7 @@ def _named(name: Name | None) -> Json | None:
 
 
 def duration(found: Execution) -> float | None:
-    """Seconds since the start, until the end if there was one."""
+    """Return the seconds from start to end, or to now if the execution is running."""
     if found.started_at is None or (found.ended_at is None and found.state in FINAL):
         return None
     return max(0.0, clock.seconds_between(found.started_at, found.ended_at or clock.now()))

@@ -18,7 +18,7 @@ from web.store.db import Database, transaction
 
 @auth.user
 def listing() -> Response:
-    """Newest first, those of pipelines too."""
+    """List tasks, newest first, including those of pipelines."""
     db = auth.db()
     wanted = query.selection(db)
     if query.flag("deleted"):
@@ -35,7 +35,7 @@ def detail(identifier: str) -> Response:
 
 @auth.user
 def stop(identifier: str) -> Response:
-    """Stop all of it. A finished task is left as it is and that is no error."""
+    """Stop the whole task. A finished task stays as it is, without an error."""
     db, server = auth.db(), auth.server()
     found = query.task(db, identifier)
     if found.state in FINAL:

@@ -1,4 +1,4 @@
-"""Who is asking, and how they log in."""
+"""The current user, and log-in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def me() -> Response:
 
 @auth.public
 def get_token() -> Response:
-    """Log in by name and password, where the password is a token: there are no other passwords."""
+    """Log in with a user name and a password. The password is a token: there are no other passwords."""
     given = query.fields()
     username, token = str(given.get("username", "")), str(given.get("password", ""))
     if auth.recognise(username, token) is None:

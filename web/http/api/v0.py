@@ -1,4 +1,4 @@
-"""The routes of `/api/v0`, the HTTP API of the `vh` command line client. Paths are answered with and without their last slash."""
+"""The routes of `/api/v0`, the HTTP API of the `vh` command line client. A trailing slash is optional."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ View = Callable[..., Response]
 
 @auth.user
 def none_yet() -> Response:
-    """The list of a noun that this server does not have."""
+    """Return an empty list, for kinds of objects that this server does not have."""
     return page_of([], 0, query.page())
 
 
@@ -66,7 +66,7 @@ CHANGE: tuple[tuple[str, View], ...] = (
     ("tasks/<identifier>/stop", tasks.stop),
     ("pipelines", executions.refuse_creation),
     ("pipelines/<identifier>/stop", pipelines.stop),
-    ("pipelines/<identifier>//stop", pipelines.stop),  # as `vh` writes it
+    ("pipelines/<identifier>//stop", pipelines.stop),  # as `vh` sends it
 )
 REMOVE: tuple[tuple[str, View], ...] = (("projects/<identifier>/environment_variable", variables.remove),)
 NOT_HERE = ("datum-aliases", "models", "deployments")
@@ -78,7 +78,7 @@ def _blueprint() -> Blueprint:
     for method, routes in (("GET", READ + lists), ("POST", CHANGE), ("DELETE", REMOVE)):
         for path, view in routes:
             endpoint = f"{method} {path}".replace(".", "_")
-            # a double slash is redirected to a single one, but where a path is written with one
+            # double slashes are redirected to single ones, except in a path that contains one
             merged = "//" not in path
             made.add_url_rule(f"/{path}/", endpoint, view, methods=[method], strict_slashes=False, merge_slashes=merged)
     return made

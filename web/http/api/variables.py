@@ -13,7 +13,7 @@ from web.services.executions import variables
 
 @auth.user
 def set_one(identifier: str) -> Response:
-    """Add or replace one. `note` says when logs will show a secret."""
+    """Add or replace a variable. `note` in the response warns if logs will show a secret."""
     db, given = auth.db(), query.fields()
     project, is_secret = query.project(db, identifier), given.get("secret", False)
     name, value = _text(given.get("name"), "name"), _text(given.get("value"), "value")

@@ -1,4 +1,4 @@
-"""The pages. Every value on them may come from outside: the templates escape, and show what would be invisible."""
+"""The HTML pages. Any value may come from outside: templates escape values and make invisible characters visible."""
 
 from __future__ import annotations
 

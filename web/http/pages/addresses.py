@@ -1,4 +1,4 @@
-"""Addresses: our own as others see it, and those that a browser hands us to go to."""
+"""URLs: the server's own as seen by users, and redirect targets that a browser sends."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from web.http import auth
 
 
 def base_url() -> str:
-    """The server as its users reach it, without a slash at the end."""
+    """Return the server's URL as its users reach it, without a trailing slash."""
     return (auth.server().config.server.url or request.url_root).rstrip("/")
 
 
 def local_path(given: str) -> str:
-    """A path on this server, or "/" for anything else that a link may have smuggled in."""
+    """Return the given path if it is on this server, else "/": links may contain anything."""
     plain = given.isprintable() and "\\" not in given
     parts = urlsplit(given) if plain and given.startswith("/") and not given.startswith("//") else None
     return given if parts is not None and not parts.scheme and not parts.netloc else "/"

@@ -1,4 +1,4 @@
-"""Light or dark: the system's choice, or the person's own in a cookie, so that no page flashes."""
+"""Light or dark theme: the system's setting, or the user's choice in a cookie, so that pages do not flash on load."""
 
 from __future__ import annotations
 

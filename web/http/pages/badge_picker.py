@@ -1,4 +1,4 @@
-"""The badge's part of the settings page: choose what it shows, copy it, and say who may see it."""
+"""The badge section of the settings page: choose what the badge shows, copy it, and set who can see it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#!|&~])")
 
 @dataclass(frozen=True, kw_only=True)
 class Picker:
-    """`choices` are what each field offers, `chosen` what it has; `image` is a path, `endpoint` a URL for shields.io."""
+    """`choices` are each field's options, `chosen` its value; `image` is a path, `endpoint` a URL for shields.io."""
 
     choices: dict[str, Sequence[str]]
     chosen: dict[str, str]
@@ -35,7 +35,7 @@ class Picker:
 
 
 def of(project: Project, repositories: Sequence[Repository]) -> Picker:
-    """The picker, with what this page's query chooses."""
+    """Return the picker with the choices of the page's query."""
     db, key = auth.db(), auth.server().vault
     choices: dict[str, Sequence[str]] = {
         "event": [rules.TAG, rules.SCHEDULE],
@@ -66,7 +66,7 @@ def of(project: Project, repositories: Sequence[Repository]) -> Picker:
 @blueprint.post("/p/<name>/settings/badge")
 @auth.user
 def change(name: str) -> Response:
-    """Whether anybody may see the badge, or only who has its token."""
+    """Make the badge public, or visible only with its token."""
     db = auth.db()
     project = projects.by_name(db, name)
     with transaction(db):
@@ -75,6 +75,6 @@ def change(name: str) -> Response:
 
 
 def _address(project: Project, form: str, asked: dict[str, str]) -> str:
-    """Below the server's URL; such that Markdown takes it as it is."""
+    """Return the badge's URL, escaped so that Markdown leaves it unchanged."""
     query = urlencode(asked, quote_via=quote, safe="", errors="replace")
     return url_for("badges.badge", name=project.name, form=form) + (f"?{query}" if query else "")

@@ -1,4 +1,4 @@
-"""Columns of tables of executions: which there are, and the links that sort by them. The URL is the view."""
+"""Columns of tables of executions, and the links that sort by them. The URL holds the whole view."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from web.http.pages.paging import query
 from web.services.presentation.charts import X_KEYS
 from web.store.execution_table import COLUMNS, By, Order
 
-PREFIXES = {By.COLUMN: "", By.KEY: "m.", By.PARAMETER: "p."}  # in `sort`
-ASCENDING = ("step", "state", "trial")  # sort that way at first
+PREFIXES = {By.COLUMN: "", By.KEY: "m.", By.PARAMETER: "p."}  # of the names in `sort`
+ASCENDING = ("step", "state", "trial")  # these sort in ascending order first
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One that sorts: what `sort` calls it, and the link that sorts by it or turns the order around."""
+    """A sortable column: its name in `sort`, and the link that sorts by it or reverses the order."""
 
     name: str
     label: str
@@ -29,7 +29,7 @@ class Column:
 
 
 def asked(default: Order, kinds: Collection[By] = (By.KEY,)) -> Order:
-    """What this request wants the table sorted by: one of COLUMNS, or what else may be sorted by."""
+    """Return the order that this request asks for: by one of COLUMNS, or by a name of one of these kinds."""
     given = request.args.get("sort", "")
     descending, name = given.startswith("-"), given.removeprefix("-")
     for kind in kinds:
@@ -43,7 +43,7 @@ def name(order: Order) -> str:
 
 
 def column(by: str, label: str, order: Order, kind: By = By.COLUMN, anchor: str = "") -> Column:
-    """A click on the column that sorts already turns it around; one on another begins with the largest or newest."""
+    """Return a column. Its link reverses the order if it sorts already, else starts with the largest or newest."""
     active = (by, kind) == (order.by, order.kind)
     descending = not order.descending if active else by not in ASCENDING or kind is not By.COLUMN
     direction = ("descending" if order.descending else "ascending") if active else ""
@@ -53,13 +53,13 @@ def column(by: str, label: str, order: Order, kind: By = By.COLUMN, anchor: str 
 
 
 def by_frequency(all_latest: Iterable[Mapping[str, Any]]) -> list[str]:
-    """All metadata keys; those that only count steps or epochs come last."""
+    """Return all metadata keys, most frequent first; those that only count steps or epochs come last."""
     counted = Counter(key for latest in all_latest for key in latest)
     return sorted(counted, key=lambda key: (key.lower() in X_KEYS, -counted[key]))
 
 
 def differing(all_parameters: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The parameters with more than one value among those that have them, in the order they were declared."""
+    """Return the parameters with more than one value among the executions that have them, in order of declaration."""
     values: dict[str, set[str]] = {}
     for parameters in all_parameters:
         for parameter, value in parameters.items():

@@ -1,4 +1,4 @@
-"""The commits of a project; of one, all that was made of it and the reasons for what was not."""
+"""The commits of a project; and one commit with everything launched for it, and the reasons for what was not."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from web.store.db import Database
 blueprint = Blueprint("commits", __name__)
 
 PER_PAGE = 50
-DOTS = 40  # executions of each commit in the list
+DOTS = 40  # executions shown for each commit in the list
 TAIL_LINES = 10
-SHOWN_TAILS = 50  # executions of one commit whose last lines are shown
+SHOWN_TAILS = 50  # executions of one commit whose last log lines are shown
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A commit in the list, with what was made of it; of tasks and pipelines only themselves."""
+    """A commit in the list, with what it launched; the executions of tasks and pipelines are left out."""
 
     commit: Commit
     marks: list[Mark]
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One execution of a commit that stands for itself; `tail` are its last log lines."""
+    """An execution of a commit outside tasks and pipelines; `tail` are its last log lines."""
 
     execution: Execution
     latest: dict[str, Any]
@@ -102,12 +102,12 @@ def show(name: str, identifier: str) -> str:
 @blueprint.post("/p/<name>/commits/<identifier>/approve")
 @auth.user
 def approve(name: str, identifier: str) -> Response:
-    """Let this commit of a fork run, and this one alone."""
+    """Allow this one commit of a fork to run."""
     db, server = auth.db(), auth.server()
     approvals.approve(db, server.config, projects.by_name(db, name), identifier, auth.current_user())
     server.changes.publish()
     dispatch.dispatch(db, server.config, server.queues)
-    server.queues.nudge()  # tasks and pipelines are begun by the sweep
+    server.queues.nudge()  # the sweep launches tasks and pipelines
     return redirect(url_for("commits.show", name=name, identifier=identifier), 303)
 
 

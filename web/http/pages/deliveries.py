@@ -1,4 +1,4 @@
-"""What came in for a project and what became of it: the page for "nothing happens"."""
+"""Pushes and webhooks that a project received, and their results: the page for "nothing happens"."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ blueprint = Blueprint("deliveries", __name__)
 
 PATH = "/p/<name>/deliveries/<int(max=9223372036854775807):number>"
 PER_PAGE = 50
-SHOWN_CHARS = 64 * 1024  # of a body; the rest is in the download
+SHOWN_CHARS = 64 * 1024  # of a body; the whole body is in the download
 SHOWN_PUSHES = 50
 SIGNATURES = {
     "valid": "right",
@@ -36,7 +36,7 @@ SIGNATURES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """One push that a delivery brought, with its commit and what runs for it."""
+    """One push of a delivery, with its commit and what it launched."""
 
     push: Push
     commit: Commit | None
@@ -87,7 +87,7 @@ def show(name: str, number: int) -> str:
 @blueprint.get(f"{PATH}/body.txt")
 @auth.user
 def body(name: str, number: int) -> Response:
-    """The whole body as the page shows it, without its secrets, to be saved."""
+    """Download the whole body, without its secrets, as the page shows it."""
     db = auth.db()
     project, delivery = _asked(db, name, number)
     response = Response(redaction.body(delivery, _secret(db, delivery)), mimetype="text/plain")
@@ -99,7 +99,7 @@ def body(name: str, number: int) -> Response:
 @blueprint.post(f"{PATH}/again")
 @auth.user
 def again(name: str, number: int) -> ResponseReturnValue:
-    """Handle it anew, as a delivery of its own; one that waits for its next try gets it now."""
+    """Handle the delivery again, as a new delivery; one that waits for its next attempt is retried now."""
     db, server = auth.db(), auth.server()
     _, delivery = _asked(db, name, number)
     if delivery.state == "refused":
@@ -138,6 +138,6 @@ def _signature(delivery: Delivery) -> str:
 
 
 def _secret(db: Database, delivery: Delivery) -> str:
-    """The secret that signed it, lest it stands somewhere in what is shown."""
+    """Return the secret that signed it, so that it can be redacted from the page."""
     kept = projects.secret(db, delivery.repository_id)
     return auth.server().vault.decrypt(kept).decode() if kept else ""

@@ -1,4 +1,4 @@
-"""The kinds of machine that executions may ask for."""
+"""Environments: the kinds of machines that executions can ask for."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def listing() -> str:
 @blueprint.post("/environments/")
 @auth.admin
 def change() -> Response:
-    """Change the environment `slug`, or make it."""
+    """Update the environment `slug`, or create it."""
     given: dict[str, Any] = {name: request.form[name].strip() for name in FIELDS if name in request.form}
     for name in LISTS:
         given[name] = request.form.get(name, "").replace(",", " ").split()

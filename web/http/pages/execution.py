@@ -1,4 +1,4 @@
-"""One execution: how it stands, its log, its metadata, its outputs, and everything it was made of."""
+"""One execution: its state, log, metadata, outputs, and everything it was made from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from web.store.logs import LogLength
 blueprint = Blueprint("execution", __name__)
 
 PATH = "/p/<name>/executions/<int(max=2147483647):counter>"
-WINDOW_LINES = 2000  # of the log, on the page and in each block fetched later
+WINDOW_LINES = 2000  # log lines on the page, and in each block fetched later
 CHARTS = 24
 OUTPUTS = 500
 
@@ -44,7 +44,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A metadata key with its latest value; `spark` is a polyline when it is drawn."""
+    """A metadata key with its latest value; `spark` is the polyline of its chart, if it has one."""
 
     key: str
     value: Any
@@ -54,7 +54,7 @@ class Measure:
 @blueprint.get(f"{PATH}/")
 @auth.user
 def show(name: str, counter: int) -> str:
-    """The page, with the log's last lines, or those around `?line=`, counted from 1."""
+    """Show the page with the log's last lines, or with those around `?line=`, counted from 1."""
     db = auth.db()
     project, execution = asked(db, name, counter)
     at = logs.length(db, execution)
@@ -75,7 +75,7 @@ def show(name: str, counter: int) -> str:
 @blueprint.get(f"{PATH}/parts")
 @auth.user
 def parts(name: str, counter: int) -> str:
-    """What changes with the state or with a new metadata key, for a page that is open."""
+    """Return the parts of an open page that change with the state or with a new metadata key."""
     db = auth.db()
     project, execution = asked(db, name, counter)
     commit = commits.get(db, execution.commit_id)
@@ -87,7 +87,7 @@ def parts(name: str, counter: int) -> str:
 @blueprint.post(f"{PATH}/stop")
 @auth.user
 def stop(name: str, counter: int) -> Response:
-    """Ask it to stop; the second time, kill it."""
+    """Ask the execution to stop; a second request kills it."""
     db, server = auth.db(), auth.server()
     _, execution = asked(db, name, counter)
     lifecycle.request_stop(db, server.config.logs_dir, execution.uuid, auth.current_user().username)
@@ -99,7 +99,7 @@ def stop(name: str, counter: int) -> Response:
 @blueprint.post(f"{PATH}/again")
 @auth.user
 def again(name: str, counter: int) -> Response:
-    """Run it again as a new execution. One that is out of contact with its runner is given up for it."""
+    """Run it again as a new execution. An execution that lost contact with its runner is given up first."""
     db, server, person = auth.db(), auth.server(), auth.current_user()
     _, execution = asked(db, name, counter)
     if lifecycle.out_of_contact(execution):
@@ -117,7 +117,7 @@ def again(name: str, counter: int) -> Response:
 @blueprint.post(f"{PATH}/priority")
 @auth.user
 def prioritise(name: str, counter: int) -> Response:
-    """Let one that waits go before all others, or in their order again."""
+    """Move a waiting execution to the front of the queue, or back to normal order."""
     db, server = auth.db(), auth.server()
     _, execution = asked(db, name, counter)
     with transaction(db):
@@ -137,7 +137,7 @@ def log_window(execution: Execution, at: LogLength, first: int, count: int) -> M
 
 
 def start_us(execution: Execution) -> int:
-    """Where the time axes of its charts begin."""
+    """Return the start of the time axis of its charts, in microseconds."""
     return int(clock.parse(execution.started_at or execution.created_at).timestamp() * 1e6)
 
 

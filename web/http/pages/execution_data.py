@@ -1,4 +1,4 @@
-"""What an execution's page fetches or offers for download: log lines, the whole log, series, output files."""
+"""Data that an execution's page fetches or offers for download: log lines, the whole log, series, output files."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from web.store.logs import LogLine
 
 blueprint = Blueprint("execution_data", __name__)
 
-BLOCK_LINES = 500  # of a log that is downloaded, at once
+BLOCK_LINES = 500  # of a downloaded log, read at once
 
 
 @blueprint.get(f"{PATH}/log.html")
 @auth.user
 def lines(name: str, counter: int) -> Response:
-    """Log lines from `first` on, counted from 0, as the page shows them; at most WINDOW_LINES."""
+    """Return log lines from `first` on, counted from 0, as the page shows them; at most WINDOW_LINES."""
     db = auth.db()
     _, execution = asked(db, name, counter)
     first, count = _whole("first", 0), min(_whole("count", WINDOW_LINES), WINDOW_LINES)
@@ -37,7 +37,7 @@ def lines(name: str, counter: int) -> Response:
 @blueprint.get(f"{PATH}/log.txt")
 @auth.user
 def whole_log(name: str, counter: int) -> Response:
-    """The log as it was printed, all streams, to be saved."""
+    """Download the log as it was printed, all streams."""
     db, server = auth.db(), auth.server()
     project, execution = asked(db, name, counter)
     at = logs.length(db, execution)
@@ -51,7 +51,7 @@ def whole_log(name: str, counter: int) -> Response:
 @blueprint.get(f"{PATH}/series")
 @auth.user
 def series(name: str, counter: int) -> Response:
-    """The series of the metadata key `key`, small enough to draw, over the axis `x`: number, time or `key.<name>`."""
+    """Return the series of metadata `key`, thinned out for drawing, over axis `x`: number, time or `key.<name>`."""
     db = auth.db()
     _, execution = asked(db, name, counter)
     found = charts.series(db, execution.id, request.args.get("key", ""), _axis(execution))
@@ -61,7 +61,7 @@ def series(name: str, counter: int) -> Response:
 @blueprint.get(f"{PATH}/resources")
 @auth.user
 def used(name: str, counter: int) -> Response:
-    """What it used of its machine, for all charts at once."""
+    """Return what it used of its machine, for all charts in one response."""
     db = auth.db()
     _, execution = asked(db, name, counter)
     found = resources.of(db, execution.id, start_us(execution))
@@ -71,7 +71,7 @@ def used(name: str, counter: int) -> Response:
 @blueprint.get(f"{PATH}/outputs/<uuid:datum>/<filename>")
 @auth.user
 def output(name: str, counter: int, datum: uuid.UUID, filename: str) -> Response:  # noqa: ARG001
-    """One output file; its uuid decides, the name only tells who reads the address."""
+    """Serve an output file; its uuid decides, the file name is only for readers of the URL."""
     db = auth.db()
     _, execution = asked(db, name, counter)
     found = data.by_uuid(db, str(datum))

@@ -1,4 +1,4 @@
-"""The executions of a project as a table: the URL is the view."""
+"""The table of a project's executions. The URL holds the whole view: filters, order and page."""
 
 from __future__ import annotations
 

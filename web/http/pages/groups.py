@@ -1,4 +1,4 @@
-"""Tasks and pipelines in one line each, and the places of executions in them."""
+"""Tasks and pipelines as single lines, and the position of executions in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from web.store.trials import Trial
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """`counts` is by state, of what there is; `total` of what there will be, which in the end is what there is."""
+    """`counts` is what exists, by state; `total` is the expected number, in the end equal to the existing number."""
 
     counts: Mapping[str, int]
     total: int
@@ -42,7 +42,7 @@ class TaskLine:
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineLine:
-    """`nodes` are its own, in file order; `waiting` the names of those that wait for a person."""
+    """`nodes` are in file order; `waiting` are the names of those that wait for approval."""
 
     pipeline: Pipeline
     progress: Progress
@@ -68,7 +68,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where an execution stands: in a task, as a node of a pipeline, or in a task that is one."""
+    """The position of an execution: in a task, as a node of a pipeline, or in a task that is a node."""
 
     task: Task | None
     trial: int | None
@@ -91,7 +91,7 @@ def pipeline_lines(db: Database, found: Sequence[Pipeline]) -> list[PipelineLine
 
 
 def places(db: Database, found: Sequence[Execution]) -> dict[int, Place]:
-    """By execution: its place, for those that have one."""
+    """Return places by execution id, for executions that have one."""
     of_task = {task.id: task for task in tasks.of_ids(db, list({e.task_id for e in found if e.task_id is not None}))}
     of_node = pipelines.of_nodes(db, list({e.pipeline_node_id for e in found if e.pipeline_node_id is not None}))
     result: dict[int, Place] = {}
@@ -103,17 +103,17 @@ def places(db: Database, found: Sequence[Execution]) -> dict[int, Place]:
 
 
 def of_node(db: Database, node_id: int | None) -> tuple[Pipeline | None, str]:
-    """The pipeline of a node, and the node's name."""
+    """Return the pipeline of a node, and the node's name."""
     return pipelines.of_nodes(db, [node_id]).get(node_id, (None, "")) if node_id is not None else (None, "")
 
 
 def of_commit(db: Database, commit_id: int) -> tuple[list[TaskLine], list[PipelineLine]]:
-    """What stands for itself: the tasks of pipelines are left out."""
+    """Return the tasks and pipelines of a commit, without the tasks of pipelines."""
     return task_lines(db, _alone(db, commit_id)), pipeline_lines(db, pipelines.of_commit(db, commit_id))
 
 
 def marks(db: Database, commit_id: int) -> list[Mark]:
-    """The same in short, pipelines first."""
+    """Return the same in short form, pipelines first."""
     alone = _alone(db, commit_id)
     counts = trials.counts(db, [task.id for task in alone]) if alone else {}
     found = [

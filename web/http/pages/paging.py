@@ -1,4 +1,4 @@
-"""Pages of long lists, and links that keep the rest of the query."""
+"""Paging of long lists, and links that keep the rest of the query."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Page:
 
 
 def query(**changes: object) -> str:
-    """This page's query with some of it changed; None takes a name away. Without `page` it is back to the first."""
+    """Return this page's query with changes; None removes a name. Without `page` it goes back to the first page."""
     kept = {name: value for name, value in request.args.items() if name != "page"}
     wanted = kept | changes
     return "?" + urlencode({name: value for name, value in wanted.items() if value not in (None, "")})

@@ -1,4 +1,4 @@
-"""The pipelines of a project; of one, its graph, and what became of each node."""
+"""The pipelines of a project; and one pipeline with its graph and the result of each node."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PER_PAGE = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A node with what it has made; `progress` is its task's. `step` is the name of its step."""
+    """A node with its execution or task; `progress` is the task's, `step` the name of the node's step."""
 
     node: PipelineNode
     step: str
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """As the API shows it: `stopping` while what it has made was asked to stop."""
+        """The status as in the API: `stopping` while its execution or task was asked to stop."""
         made = self.execution or self.task
         stopping = made is not None and made.status == "stopping" and self.node.state in UNFINISHED
         return "stopping" if stopping else str(self.node.state)
@@ -94,7 +94,7 @@ def show(name: str, counter: int) -> str:
 @blueprint.post(f"{PATH}/stop")
 @auth.user
 def stop(name: str, counter: int) -> Response:
-    """Stop all of it."""
+    """Stop the whole pipeline."""
     db, server = auth.db(), auth.server()
     _, pipeline = _asked(db, name, counter)
     with transaction(db):
@@ -105,7 +105,7 @@ def stop(name: str, counter: int) -> Response:
 @blueprint.post(f"{PATH}/nodes/<int(max=2147483647):position>/approve")
 @auth.user
 def approve(name: str, counter: int, position: int) -> Response:
-    """Let the node at this place of the file go on, which waits for a person."""
+    """Approve the node at this position in the file, which waits for approval."""
     db = auth.db()
     _, pipeline = _asked(db, name, counter)
     with transaction(db):
@@ -117,7 +117,7 @@ def approve(name: str, counter: int, position: int) -> Response:
 
 
 def _moved(name: str, counter: int) -> Response:
-    """What follows is the sweep's to do."""
+    """Wake the pages and the sweep, which does the rest; redirect to the pipeline."""
     server = auth.server()
     server.changes.publish()
     server.queues.nudge()
@@ -150,7 +150,7 @@ def _runs(db: Database, pipeline: Pipeline, steps: Mapping[str, str]) -> list[Ru
 
 
 def _declared(pipeline: Pipeline) -> PipelineBlueprint | None:
-    """What its valohai.yaml says; None when that can no longer be read, which must not hide what has run."""
+    """Return the pipeline in its valohai.yaml; None if that can no longer be read, which must not hide what has run."""
     try:
         return load_pipeline(pipeline.config, pipeline.name)
     except PushmillError:
@@ -162,7 +162,7 @@ def _draw(declared: PipelineBlueprint) -> Drawing:
 
 
 def _texts(edges: tuple[Edge, ...]) -> dict[tuple[str, str], str]:
-    """By (source, target): all that goes along, a line each."""
+    """Return by (source, target) the texts of the edges, one per line."""
     pairs = sorted(edges, key=lambda edge: (edge.source, edge.target))
     found = groupby(pairs, key=lambda edge: (edge.source, edge.target))
     return {pair: "\n".join(edge.text for edge in some) for pair, some in found}

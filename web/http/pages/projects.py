@@ -1,4 +1,4 @@
-"""The first page: every project with its last push and what became of it."""
+"""The first page: all projects with their last push and its results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What forges are told, on the settings page: whether, how it goes, what is wrong and the way out; comments on or off."""
+"""Commit statuses and pull request comments on the settings page: state, problems, retry, comments on or off."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SHOWN = 10  # problems
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What one forge is told. `silent` is why it is told nothing at all; everything else is then empty.
+    """What is posted to one forge. `silent` is the reason if nothing is posted at all; everything else is then empty.
 
-    `has_api` is whether the forge could be told anything, `waiting` how many commits and pull requests are still to be
-    told, `refused` what the forge would not have, `troubled` what could not be told, or not yet. `paused_until` is when it
-    may be asked again.
+    `has_api` is whether the forge has an API to post to, `waiting` how many commits and pull requests are pending,
+    `refused` what the forge rejected, `troubled` what could not be posted, or not yet. `paused_until` is when the next
+    request is allowed.
     """
 
     repository: Repository
@@ -78,7 +78,7 @@ def _silent(repository: Repository, server_url: str) -> str:
 @blueprint.post("/p/<name>/settings/reports/again")
 @auth.user
 def again(name: str) -> Response:
-    """Somebody says that what was wrong is mended."""
+    """Retry now: the user has fixed the problem."""
     db = auth.db()
     for repository in projects.repositories(db, projects.by_name(db, name).id):
         publisher.try_again(db, repository)
@@ -89,7 +89,7 @@ def again(name: str) -> Response:
 @blueprint.post("/p/<name>/settings/reports/comments")
 @auth.user
 def change_comments(name: str) -> Response:
-    """Whether pull requests get a comment."""
+    """Switch comments on pull requests on or off."""
     db = auth.db()
     comments.set_comments(db, projects.by_name(db, name), "comments" in request.form)
     return redirect(url_for("settings.show", name=name, _anchor="reports"), 303)

@@ -1,4 +1,4 @@
-"""Changing a project's rules, and trying them without a push."""
+"""Edit a project's rules, and try them without a push."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ blueprint = Blueprint("rules", __name__)
 @blueprint.post("/p/<name>/settings/rules")
 @auth.user
 def change(name: str) -> ResponseReturnValue:
-    """Other rules; what cannot be read is shown with the reason, and changes nothing."""
+    """Save new rules. Invalid rules are shown again with the reason, and change nothing."""
     db, text = auth.db(), _text()
     project = projects.by_name(db, name)
     try:
@@ -37,7 +37,7 @@ def change(name: str) -> ResponseReturnValue:
 @blueprint.post("/p/<name>/settings/rules/try")
 @auth.reader
 def rehearse(name: str) -> ResponseReturnValue:
-    """What a commit would trigger by the rules in the editor, saved or not. Nothing is changed."""
+    """Show what a commit would trigger by the rules in the editor, saved or not. Changes nothing."""
     db, question = auth.db(), _question()
     project = projects.by_name(db, name)
     try:
@@ -55,6 +55,6 @@ def _question() -> Question:
 
 
 def _text() -> str:
-    """As forms send every line's end, with one at the end."""
+    """Return the text with LF line ends, where forms send CRLF, and with one at the end."""
     text = request.form.get("rules", "").replace("\r\n", "\n").rstrip()
     return f"{text}\n" if text else ""

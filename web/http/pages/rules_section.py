@@ -1,4 +1,4 @@
-"""The rules' part of the settings page: what they say, a text to change, and what a commit would trigger."""
+"""The rules section of the settings page: what the rules say, the editor, and what a commit would trigger."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ START = """\
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """`told` has each rule's name, what it says and when its schedule comes next.
+    """`told` is, for each rule, its name, its description and the next time of its schedule.
 
-    `text` is what stands in the editor, saved or not; `problem` is what is wrong with it, or with the question.
+    `text` is the editor's content, saved or not; `problem` is what is wrong with it, or with the question.
     """
 
     told: Sequence[tuple[str, str, str]]
@@ -44,7 +44,7 @@ class Section:
 
 
 def of(project: Project, *, text: str | None = None, problem: str = "", question: Question | None = None) -> Section:
-    """The section without an answer. `text` is what a person has written and not saved."""
+    """Return the section without an answer. `text` is unsaved text from the editor."""
     shown = text if text is not None else project.rules or START
     try:
         told = [_told(rule) for rule in rules.parse(project.rules)]

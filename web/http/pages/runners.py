@@ -1,4 +1,4 @@
-"""The machines that run containers, and what administrators do with them."""
+"""Runners: the machines that run containers, and what administrators can do with them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def listing() -> str:
 @blueprint.post("/runners/")
 @auth.admin
 def register() -> Response:
-    """The answer shows what is never shown again; so sending the form once more makes nothing anew."""
+    """Register a runner. The response shows its secrets only once, so resubmitting the form creates nothing."""
     name, slugs = request.form.get("name", "").strip(), request.form.get("environments", "").replace(",", " ").split()
     db, server = auth.db(), auth.server()
     if runners.by_name(db, name) is not None:
@@ -79,7 +79,7 @@ def remove(name: str) -> Response:
 
 
 def _limits() -> Limits:
-    """Those of the form: no projects are all of them."""
+    """Return the limits in the form; no projects means all projects."""
     slots = request.form.get("slots", "").strip()
     if slots and not (slots.isascii() and slots.isdecimal() and len(slots) <= MOST_DIGITS):
         raise InvalidInput(f"slots must be a whole number, got {slots[:80]!r}")
@@ -90,7 +90,7 @@ def _limits() -> Limits:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """What is in the way on the server's side is for the administrator who asks, not for its log."""
+    """Show problems of the server's configuration to the administrator, instead of logging them."""
     try:
         yield
     except (ConfigError, CannotStart) as error:
@@ -106,7 +106,7 @@ def _shown(made: Credentials) -> Response:
 
 
 def _changed(name: str) -> Response:
-    """What a runner gives up or gets again may start somewhere at once."""
+    """Dispatch at once what the runner's changed capacity allows; redirect to the runners."""
     server = auth.server()
     dispatch.dispatch(auth.db(), server.config, server.queues)
     server.changes.publish()

@@ -1,4 +1,4 @@
-"""Logging in with a token, and out."""
+"""Log in with a token, and log out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def init_app(app: Flask) -> None:
 def login() -> ResponseReturnValue:
     if auth.session_identity() is not None:
         return redirect(_next(), 303)
-    return render_template("login.html", username=setup.ADMIN, problem="")  # on most servers the only one
+    return render_template("login.html", username=setup.ADMIN, problem="")  # the only user on most servers
 
 
 @blueprint.post("/login")

@@ -1,4 +1,4 @@
-"""A project's settings: where it gets pushes from, its variables, its badge, and what came in."""
+"""A project's settings: sources of pushes, variables, badge, and recent deliveries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_DIGITS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A repository with what a person enters elsewhere: the address to push to, or of the webhook, and its deploy key.
+    """A repository with what users enter elsewhere: the URL to push to or of the webhook, and its deploy key.
 
     `asked` is how often it is polled.
     """
@@ -56,7 +56,7 @@ def set_variable(name: str) -> ResponseReturnValue:
     """Add or replace a variable."""
     db, form = auth.db(), request.form
     project, variable = projects.by_name(db, name), form.get("variable", "").strip()
-    value = form.get("value", "").replace("\r\n", "\n")  # as forms send every line's end
+    value = form.get("value", "").replace("\r\n", "\n")  # forms send CRLF
     try:
         variables.set_one(db, auth.server().vault, project, variable, value, is_secret="secret" in form)
     except InvalidInput as error:
@@ -78,7 +78,7 @@ def _back(project: Project) -> ResponseReturnValue:
 
 
 def page(project: Project, *, refused: str = "", problem: str = "", rules: Section | None = None) -> str:
-    """`refused` is the name of a variable that could not be set, `problem` why; `rules` is their section, if it was used."""
+    """Render the page. `refused` is a variable that could not be set, `problem` why; `rules` is their section, if used."""
     db = auth.db()
     repositories = projects.repositories(db, project.id)
     return render_template(
@@ -99,7 +99,7 @@ def page(project: Project, *, refused: str = "", problem: str = "", rules: Secti
 @blueprint.post("/p/<name>/settings/runs")
 @auth.user
 def change_runs(name: str) -> Response:
-    """Where steps run that name no environment that there is, and how many executions at once."""
+    """Set the environment of steps that name no existing one, and the limit of concurrent executions."""
     db = auth.db()
     project = projects.by_name(db, name)
     given = request.form.get("max_executions", "").strip() or "0"
@@ -115,7 +115,7 @@ def change_runs(name: str) -> Response:
 @blueprint.post("/p/<name>/settings/environments")
 @auth.admin
 def allow_environments(name: str) -> Response:
-    """Limit the project to the chosen environments; none is no limit."""
+    """Limit the project to the chosen environments; choosing none removes the limit."""
     db = auth.db()
     environment_rules.allow(db, projects.by_name(db, name), request.form.getlist("environments"))
     return redirect(url_for("settings.show", name=name, _anchor="h-runs"), 303)

@@ -1,4 +1,4 @@
-"""The tasks of a project; of one, how far its search is, what it has found, and all that it has tried."""
+"""The tasks of a project; and one task with the progress of its search, its best results and its executions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a search has found: `series` is what its chart draws, `parallel` None where there is nothing to compare."""
+    """Results of a search: `series` is the data of its chart; `parallel` is None if there is nothing to compare."""
 
     goal: Goal | None
     best: Trial | None
@@ -71,7 +71,7 @@ def listing(name: str) -> str:
 @blueprint.get(f"{PATH}/")
 @auth.user
 def show(name: str, counter: int) -> str:
-    """The page; `?metric=` and `?better=` compare by another metadata key than the task's own."""
+    """Show the page; `?metric=` and `?better=` compare by another metadata key than the task's own."""
     db = auth.db()
     project, task = _asked(db, name, counter)
     found = _found(db, task)
@@ -97,7 +97,7 @@ def show(name: str, counter: int) -> str:
 @blueprint.post(f"{PATH}/stop")
 @auth.user
 def stop(name: str, counter: int) -> Response:
-    """Stop all of it, which is the sweep's to do."""
+    """Stop the whole task; the sweep does it."""
     db, server = auth.db(), auth.server()
     _, task = _asked(db, name, counter)
     with transaction(db):
@@ -143,13 +143,13 @@ def _series(goal: Goal, tried: Sequence[Trial]) -> dict[str, list[Any]]:
 
 
 def _points(series: dict[str, list[Any]]) -> list[tuple[float, float]]:
-    """The line of its chart, for a page without scripts."""
+    """Return the line of its chart, for pages without scripts."""
     pairs = zip(series.get("x", ()), series.get("best", ()), strict=True)
     return [(x, best) for x, best in pairs if best is not None]
 
 
 def _table(db: Database, project: Project, task: Task, found: Found) -> dict[str, Any]:
-    """One page of the executions, sorted by any column."""
+    """Return one page of the executions, sorted by any column."""
     order = columns.asked(Order(by="trial", descending=False), (By.KEY, By.PARAMETER))
     status = request.args.get("state", "")
     wanted = Filter(

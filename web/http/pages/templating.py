@@ -1,4 +1,4 @@
-"""What all templates can use."""
+"""Functions and values available in all templates."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def init_app(app: Flask) -> None:
 
 
 def person() -> User | None:
-    """Who is logged in, also on the pages that anybody may see."""
+    """Return the logged-in user, also on public pages."""
     if user := g.get("user"):
         return cast(User, user)
     identity = auth.session_identity()
@@ -62,10 +62,10 @@ def static(name: str) -> str:
 
 
 def here() -> str:
-    """This page, as a path with its query."""
+    """Return the path of this page with its query."""
     return request.full_path.rstrip("?")
 
 
 def _finalize(value: Any) -> Any:
-    """Every text that a template prints passes here before it is escaped."""
+    """Make invisible characters visible in every text that a template prints, before it is escaped."""
     return formats.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
