@@ -1,9 +1,9 @@
-"""Backups: one tar archive of a data directory, made while the server runs, and a data directory made from it.
+"""Back up a data directory to one tar archive while the server runs, and restore it.
 
-The database is copied first. What it names is never changed afterwards, only added to: outputs are complete before
-they have a row, lines of logs are written before they are counted, commits are there before they are recorded. So
-everything copied later has what the database asks for. A push that arrives in between is in a repository and not in the
-database; the restored server finds it as it finds pushes that a killed server left unrecorded.
+The database is copied first. The files that it refers to only ever grow: outputs are complete before they have a row,
+log lines are written before they are counted, and commits exist before they are recorded. So all files copied after the
+database contain everything it refers to. A push that arrives in between is in a repository but not in the database; the
+restored server finds it like a push that a killed server left unrecorded.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from web.services.repositories import lost_pushes
 from web.store import db as store
 
 MANIFEST = "pushmill-backup.json"
-END = "pushmill-backup-end"  # the last member: an archive without it was cut off
+END = "pushmill-backup-end"  # the last member: an archive without it is truncated
 FORMAT = 1
 DATABASE = "pushmill.db"
 KEYS = ("secret.key", "admin-token", "push-token", "config.toml", "runner/token")
-SCRATCH = ".pushmill-backup-"  # prefix of directories that are removed again
-ATTEMPTS = 3  # at listing a repository that git packs meanwhile
+SCRATCH = ".pushmill-backup-"  # prefix of temporary directories
+ATTEMPTS = 3  # to list a repository while git repacks it
 
 Say = Callable[[str], None]
 
 
 @dataclass
 class _Archive:
-    """What has been written to the archive so far."""
+    """An open archive, with the number of files and bytes written so far."""
 
     tar: tarfile.TarFile
     files: int = 0
     bytes: int = 0
 
     def add(self, path: Path, name: str) -> None:
-        """Add a file as long as it is now. A file that was removed meanwhile is left out."""
+        """Add a file at its current length. Skips a file that was removed in the meantime."""
         try:
             with open(path, "rb") as file:
                 member = self.tar.gettarinfo(arcname=name, fileobj=file)
@@ -67,9 +67,10 @@ class _Archive:
 
 
 def create(config: Config, target: Path, *, with_outputs: bool, say: Say) -> None:
-    """Write an archive of the data directory to `target`, which must not exist; it is there once it is complete.
+    """Write an archive of the data directory to `target`, which must not exist and appears only when complete.
 
-    The archive contains every secret of the server, so only its owner may read it. Raises InvalidInput.
+    The archive contains every secret of the server, so its mode is 0600. Raises InvalidInput, or Conflict while another
+    backup runs.
     """
     if target.exists():
         raise InvalidInput(f"{target} exists already: name a new file")
@@ -96,7 +97,7 @@ def _create(config: Config, partial: Path, *, with_outputs: bool, say: Say) -> N
 
 @contextmanager
 def _alone(config: Config) -> Iterator[None]:
-    """Hold off other backups, and remove what a killed one has left."""
+    """Lock out other backups and remove the temporary directories of a killed one. Raises Conflict."""
     with open(config.data / "backup.lock", "ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,7 +110,7 @@ def _alone(config: Config) -> Iterator[None]:
 
 
 def restore(archive: Path, data: Path, say: Say) -> None:
-    """Make the data directory `data`, which must be empty or absent, from an archive. All of it or nothing.
+    """Restore an archive to the data directory `data`, which must be empty or absent. Restores everything or nothing.
 
     Raises InvalidInput.
     """
@@ -161,7 +162,7 @@ def _said(archive: _Archive, part: str, say: Say) -> Iterator[None]:
 
 
 def _add_repository(archive: _Archive, repository: Path, name: str) -> None:
-    """Refs first: what they point to is there by then, and stays while git packs it, since it is held by hard links."""
+    """Add a repository, refs first: their objects exist by then, and hard links keep them while git repacks."""
     objects = repository / "objects"
     for path in _files(repository):
         if objects not in path.parents:
@@ -171,7 +172,7 @@ def _add_repository(archive: _Archive, repository: Path, name: str) -> None:
 
 
 def _linked(objects: Path, folder: Path) -> Path:
-    """A directory of hard links to all objects. Begins again when git replaced some by a pack meanwhile."""
+    """Create a directory of hard links to all objects. Starts over when git has packed some of them in the meantime."""
     for attempt in range(ATTEMPTS):
         copy = folder / str(attempt)
         try:
@@ -185,7 +186,7 @@ def _linked(objects: Path, folder: Path) -> Path:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every regular file below a directory of our own making, in the order of their names."""
+    """Yield every regular file below a directory that pushmill created, sorted by name."""
     for parent, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):

@@ -1,7 +1,7 @@
-"""The disk of the data directory: below `[server] min_free_disk` nothing new is started or stored.
+"""Free disk space of the data directory: below `[server] min_free_disk` nothing new is started or stored.
 
-`dispatch` starts nothing, and storing raises `DiskFull`, answered with 507. A runner treats that as a server that is
-away: it keeps the lease, its outputs and its spool, and retries. Reports of state are not checked, since they must
+`dispatch` starts nothing, and storing raises `DiskFull`, answered with 507. A runner treats that like an unreachable
+server: it keeps the lease, its outputs and its spool, and retries. Reports of state are not checked, since they must
 not be lost and are small.
 """
 
@@ -14,28 +14,28 @@ from core.config import Config
 from core.errors import DiskFull
 from web.services.presentation import formats
 
-LOG_SHARE = 0.25  # of min_free_disk: until then logs are stored, which are small and what people look at first
+LOG_SHARE = 0.25  # of min_free_disk: logs are stored down to this, as they are small and the first thing people look at
 
 
 def room(config: Config, share: float = 1.0) -> int:
-    """Bytes that may still be stored; negative when there are too few."""
+    """Return the bytes that may still be stored; negative below the limit."""
     least = int(share * config.server.min_free_disk)
     return shutil.disk_usage(config.data).free - least if least else 1 << 62
 
 
 def shortage(config: Config) -> str:
-    """A sentence when nothing new is started, else ""."""
+    """Return why nothing new is started, as a sentence; "" if there is enough space."""
     return _sentence(config) if room(config) < 0 else ""
 
 
 def check(config: Config, size: int, share: float = 1.0) -> None:
-    """Raise DiskFull when so many bytes more would leave too few."""
+    """Raise DiskFull if storing `size` more bytes would leave too little free space."""
     if room(config, share) < size:
         raise DiskFull(_sentence(config))
 
 
 def guarded(config: Config, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The chunks while there is room for them: others may store something meanwhile. Raises DiskFull."""
+    """Yield chunks, checking the free space before each, since others may store data too. Raises DiskFull."""
     for chunk in chunks:
         check(config, len(chunk))
         yield chunk

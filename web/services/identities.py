@@ -1,4 +1,4 @@
-"""Users and tokens as an administrator makes and ends them."""
+"""Create, disable and enable users, and create their tokens, as an administrator does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME_CHARS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class NewToken:
-    """The only time that `secret` is known: what is stored is its hash."""
+    """A token just created. Only its hash is stored, so this is the only time that `secret` is known."""
 
     id: int
     secret: str
@@ -26,7 +26,7 @@ class NewToken:
 
 
 def add_user(db: Database, username: str, *, is_admin: bool) -> User:
-    """Raises InvalidInput, or Conflict when the name is taken; names of disabled users stay taken."""
+    """Add a user. Raises InvalidInput, or Conflict if the name is taken, also by a disabled user."""
     with transaction(db):
         if users.by_name(db, check_user(username)) is not None:
             raise Conflict(f"there is a user {username!r} already")
@@ -34,7 +34,7 @@ def add_user(db: Database, username: str, *, is_admin: bool) -> User:
 
 
 def user(db: Database, username: str) -> User:
-    """Raises NotFound."""
+    """Return the user called `username`. Raises NotFound."""
     found = users.by_name(db, username)
     if found is None:
         raise NotFound(f"there is no user {username[:80]!r}: `pushmill user list` shows them")
@@ -42,20 +42,20 @@ def user(db: Database, username: str) -> User:
 
 
 def disable(db: Database, username: str) -> None:
-    """Let no token of a user work, and end the user's sessions. Idempotent. Raises NotFound."""
+    """Disable a user: reject all tokens and end all sessions. Idempotent. Raises NotFound."""
     found = user(db, username)
     users.set_disabled(db, found.id, found.disabled_at or clock.now())
 
 
 def enable(db: Database, username: str) -> None:
-    """Let the tokens of a disabled user work again. Raises NotFound."""
+    """Enable a disabled user, whose tokens work again. Raises NotFound."""
     users.set_disabled(db, user(db, username).id, None)
 
 
 def new_token(
     db: Database, username: str, scopes: Collection[Scope], *, name: str = "", lifetime_s: float | None = None
 ) -> NewToken:
-    """Raises InvalidInput or NotFound."""
+    """Create a token for a user; without `lifetime_s` it does not expire. Raises InvalidInput or NotFound."""
     owner = user(db, username)
     if owner.disabled_at is not None:
         raise InvalidInput(f"user {username} is disabled: `pushmill user enable {username}` first")

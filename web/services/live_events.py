@@ -1,4 +1,4 @@
-"""Wakes live pages when something changed. Within one process only; followers also look by themselves now and then."""
+"""Wake live pages when something changes. Works within one process only; followers also poll occasionally."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ Listener = Callable[[str | None], None]
 
 
 class Changes:
-    """Those who want to be told of each change."""
+    """A publisher of changes to its subscribers."""
 
     def __init__(self) -> None:
         self._listeners: tuple[Listener, ...] = ()
 
     def subscribe(self, listener: Listener) -> None:
-        """Call `listener` on each change, with the UUID of the execution that changed; None when it may be any."""
+        """Call `listener` on each change with the UUID of the changed execution, or None if it may be any."""
         self._listeners += (listener,)
 
     def publish(self, execution: str | None = None) -> None:

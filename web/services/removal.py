@@ -1,11 +1,11 @@
-"""Remove a project: rows, logs, outputs and repositories, in steps that may be killed between any two and repeated.
+"""Remove a project: rows, logs, outputs and repositories, in steps that can be interrupted and repeated.
 
-Files go before their rows, so that nothing is left that no row names. The server may run meanwhile: until the last step
-the project is there, with ever fewer executions.
+Files are deleted before their rows, so that no file without a row is left behind. The server may keep running: the
+project exists until the last step, with fewer and fewer executions.
 
-Executions are removed newest first: their files, then their rows. The project's row goes in one transaction that
-moves its repositories aside; they are named by id, so they go before their rows. SQLite gives the ids of deleted last
-rows to new rows, so the outbox's cursor is lowered in the same transaction.
+Executions are removed newest first: their files, then their rows. The project's row is deleted in one transaction that
+moves its repositories aside: their paths contain their ids, so they must be moved before their rows are deleted. SQLite
+reuses the ids of deleted last rows, so the outbox's cursor is lowered in the same transaction.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from web.store import pipelines as pipeline_rows
 from web.store import tasks as task_rows
 from web.store.db import Database, transaction
 
-CHUNK = 50  # executions that are read at once
-ASIDE = "removed-"  # repositories on their way out; an interrupted removal leaves some
-WAIT_S, POLL_S = 90.0, 0.2  # for what was told to stop
+CHUNK = 50  # executions read at once
+ASIDE = "removed-"  # prefix of repositories being removed; an interrupted removal leaves some
+WAIT_S, POLL_S = 90.0, 0.2  # for stopped executions to end
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What a project has."""
+    """Number of rows and bytes of a project."""
 
     executions: int
     tasks: int
@@ -48,7 +48,7 @@ class Content:
 
 
 def content(db: Database, config: Config, project: Project) -> Content:
-    """What would go with the project."""
+    """Count the rows and bytes that removing the project would delete."""
     log_bytes = 0
     for execution in _executions(db, project):
         log_bytes += sum(path.stat().st_size for path in logs.files(config.logs_dir, execution))
@@ -57,14 +57,17 @@ def content(db: Database, config: Config, project: Project) -> Content:
 
 
 def unfinished(db: Database, project: Project) -> list[str]:
-    """What still runs or waits, by the names that people know."""
+    """Return the labels of unfinished executions (#1), tasks (!1) and pipelines (=1) of a project."""
     running = [f"#{e.counter}" for e in executions.in_states(db, *UNFINISHED) if e.project_id == project.id]
     groups = [f"!{t.counter}" for t in task_rows.unfinished(db) if t.project_id == project.id]
     return running + groups + [f"={p.counter}" for p in pipeline_rows.unfinished(db) if p.project_id == project.id]
 
 
 def stop_all(db: Database, config: Config, project: Project, who: str) -> None:
-    """Stop what runs or waits, without grace, and wait for its end. Raises Conflict when something does not end."""
+    """Stop everything unfinished without a grace period and wait until it has ended.
+
+    Raises Conflict if something does not end within WAIT_S.
+    """
     with transaction(db):
         for pipeline in pipeline_rows.unfinished(db):
             if pipeline.project_id == project.id:
@@ -77,7 +80,7 @@ def stop_all(db: Database, config: Config, project: Project, who: str) -> None:
         for execution in executions.in_states(db, *UNFINISHED):
             if execution.project_id == project.id and execution.uuid not in asked:
                 asked.add(execution.uuid)
-                for _ in range(2):  # the second time kills
+                for _ in range(2):  # the second request kills
                     lifecycle.request_stop(db, config.logs_dir, execution.uuid, who)
         if time.monotonic() > deadline:
             raise Conflict(
@@ -88,7 +91,10 @@ def stop_all(db: Database, config: Config, project: Project, who: str) -> None:
 
 
 def steps(db: Database, config: Config, project: Project) -> Iterator[None]:
-    """Remove a project of which nothing runs or waits, step by step. Raises Conflict when something runs meanwhile."""
+    """Remove a project without unfinished executions, step by step.
+
+    Raises Conflict if an execution was started in the meantime.
+    """
     removal.without_foreign_keys(db)
     while ids := removal.newest_executions(db, project.id, CHUNK):
         for number in ids:
@@ -100,7 +106,7 @@ def steps(db: Database, config: Config, project: Project) -> Iterator[None]:
 
 
 def clear_leftovers(config: Config) -> None:
-    """Remove repositories that an interrupted removal had moved aside."""
+    """Delete repositories that an interrupted removal moved aside."""
     for path in config.git_dir.glob(f"{ASIDE}*"):
         trees.remove(path)
 
@@ -122,7 +128,10 @@ def _remove_execution(db: Database, config: Config, execution: Execution) -> Ite
 
 
 def _remove_project(db: Database, config: Config, project: Project) -> Iterator[None]:
-    """The repositories are moved aside first: a later project may get their numbers, and with them their places."""
+    """Remove the project itself.
+
+    Its repositories are moved aside first: a later project may get their ids, and therefore their paths.
+    """
     repositories = projects.repositories(db, project.id)
     with transaction(db):
         if removal.newest_executions(db, project.id, 1):
@@ -131,7 +140,7 @@ def _remove_project(db: Database, config: Config, project: Project) -> Iterator[
         yield
         removal.delete_project(db, project.id)
     yield
-    with transaction(db):  # a push that had begun before may have made one again
+    with transaction(db):  # a push that was already running may have created one again
         taken = removal.repository_ids(db)
         _move_aside(config, [repository for repository in repositories if repository.id not in taken])
     yield
@@ -148,7 +157,7 @@ def _move_aside(config: Config, repositories: Sequence[Repository]) -> None:
 
 
 def _paths(config: Config, repositories: Sequence[Repository]) -> list[Path]:
-    """Everything in the directory of repositories whose name begins with the number of one of these."""
+    """Return all paths in the directory of repositories whose name begins with the id of one of `repositories`."""
     return [path for repository in repositories for path in config.git_dir.glob(f"{repository.id}.*")]
 
 

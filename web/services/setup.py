@@ -1,4 +1,4 @@
-"""The first start: the database, the admin and the runner of this machine."""
+"""Prepare the data directory when the server starts: the database, the admin and the runner of this machine."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ PUSH_TOKEN = "push-token"  # file in the data directory  # noqa: S105
 
 @dataclass(frozen=True, kw_only=True)
 class FirstStart:
-    """`token` is the admin's on the very first start, when it is shown once; None later."""
+    """Result of preparing the data directory.
+
+    `token` is the admin's token on the very first start, to be shown once; None on later starts.
+    """
 
     token: str | None
     runner_token_path: Path
 
 
 def prepare(config: Config, say: Callable[[str], None] = lambda _: None) -> FirstStart:
-    """Create or upgrade the data directory; `say` hears of an upgrade. Idempotent, and may be killed at any moment."""
+    """Create or upgrade the data directory; `say` reports an upgrade. Idempotent; may be killed at any moment."""
     for folder in (config.data, config.git_dir, config.logs_dir, config.outputs_dir, config.runner_dir):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = vault.load(config.data / "secret.key")
@@ -47,7 +50,7 @@ def prepare(config: Config, say: Callable[[str], None] = lambda _: None) -> Firs
 
 
 def _admin(db: Database, data: Path) -> str | None:
-    """The first user, with a token for everything and one that does no more than push, for the URL of a remote."""
+    """Create the first user with two tokens: an unrestricted one, and one that may only push, for URLs of remotes."""
     if users.by_name(db, ADMIN) is not None:
         return None
     token, push_token = users.new_token(), users.new_token()
@@ -55,18 +58,18 @@ def _admin(db: Database, data: Path) -> str | None:
         admin = users.add(db, ADMIN, is_admin=True)
         users.add_token(db, admin.id, token, "first start")
         users.add_token(db, admin.id, push_token, "first start, to push", [Scope.PUSH])
-        write_secret(data / "admin-token", token)  # inside: if the disk is full there is no admin without a token
+        write_secret(data / "admin-token", token)  # inside: a full disk leaves no admin without a token
         write_secret(data / PUSH_TOKEN, push_token)
     return token
 
 
 def _runner(db: Database, config: Config) -> Path:
-    """Register this machine's runner under its configured name; its token file is remade when it is lost."""
+    """Register this machine's runner under its configured name; a lost token file is created again."""
     name, path = config.runner.name, config.runner_dir / "token"
     if not RUNNER.fullmatch(name):
         raise ConfigError(f"[runner] name {name!r}: use letters, digits, '-' and '_'")
     known = runners.by_name(db, name)
-    if known is not None:  # its slots are this configuration's to say
+    if known is not None:  # the configuration decides about its slots
         runners.set_limits(db, known.id, config.runner.slots, known.projects)
     if known is not None and path.exists() and runners.by_token(db, path.read_text(encoding="utf-8").strip()) == known:
         return path
@@ -82,7 +85,7 @@ def _runner(db: Database, config: Config) -> Path:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a 0600 file atomically."""
+    """Write a file with mode 0600 atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

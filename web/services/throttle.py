@@ -1,4 +1,4 @@
-"""Failed log-ins by address, so that names and tokens cannot be guessed quickly. All ways to log in share them."""
+"""Limit failed logins by address, so that names and tokens cannot be guessed quickly. All ways to log in share it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import time
 from collections import OrderedDict, deque
 
 FAILURES, WINDOW_S = 10, 60.0
-ADDRESSES = 10_000  # known at once; past that the one whose last failure is the oldest is forgotten
-NETWORK_BITS = 64  # of IPv6: what one customer has
+ADDRESSES = 10_000  # remembered at most; beyond that the one whose last failure is oldest is dropped
+NETWORK_BITS = 64  # of IPv6: the size of one customer's network
 
 
 class Throttle:
-    """Failures of the last minute. In memory: a restart forgets them."""
+    """Failures of the last minute, in memory: a restart forgets them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._times: OrderedDict[str, deque[float]] = OrderedDict()
 
     def too_many(self, address: str) -> bool:
-        """Whether log-ins from this address must wait."""
+        """Return whether logins from this address must wait."""
         with self._lock:
             times = self._times.get(_bucket(address), deque())
             return len(times) >= FAILURES and times[0] > time.monotonic() - WINDOW_S
 
     def add(self, address: str) -> None:
-        """Count a failed log-in."""
+        """Count a failed login."""
         bucket = _bucket(address)
         with self._lock:
             self._times.setdefault(bucket, deque(maxlen=FAILURES)).append(time.monotonic())
@@ -36,7 +36,7 @@ class Throttle:
 
 
 def _bucket(address: str) -> str:
-    """Addresses that count as one."""
+    """Return the key that an address is counted under: an IPv4 address or an IPv6 network."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

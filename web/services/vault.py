@@ -1,4 +1,4 @@
-"""The server's key: encrypts secrets at rest and signs what it hands out and takes back."""
+"""The server's key: encrypts secrets at rest, and signs values that clients return."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ KEY_BYTES = 32
 
 
 class Vault:
-    """Made from `secret.key`. Whoever has that file and the database has every secret: both are 0600 below 0700."""
+    """Encryption and signatures with the key from `secret.key`.
+
+    That file and the database together reveal every secret: both have mode 0600 below a directory with 0700.
+    """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._fernet = Fernet(base64.urlsafe_b64encode(self.derived("encryption")))
 
     def derived(self, purpose: str) -> bytes:
-        """A key of its own for each purpose."""
+        """Return a separate key for each purpose."""
         return hmac.digest(self._key, f"pushmill {purpose}".encode(), hashlib.sha256)
 
     def encrypt(self, plain: bytes) -> bytes:
@@ -39,7 +42,7 @@ class Vault:
             ) from None
 
     def sign(self, what: str, lifetime_s: int) -> str:
-        """A signature of `what` that `check` accepts for `lifetime_s` seconds."""
+        """Return a signature of `what` that `check` accepts for `lifetime_s` seconds."""
         expires = int(time.time()) + lifetime_s
         return f"{expires}-{self._digest(what, expires)}"
 
@@ -54,7 +57,7 @@ class Vault:
 
 
 def load(path: Path) -> Vault:
-    """The vault of a data directory; makes the key on the first call."""
+    """Return the vault with the key in `path`, which is created if it does not exist. Raises ConfigError."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

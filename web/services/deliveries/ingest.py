@@ -1,4 +1,4 @@
-"""From stored deliveries to commits and executions. May be killed anywhere: what it had not finished it does again.
+"""Turn stored deliveries into commits and executions. May be killed anywhere: unfinished deliveries are retried.
 
 One transaction per push: either all of it is recorded or nothing.
 
@@ -7,12 +7,12 @@ options, and hooks of version 1 wrote them unescaped. The ref must point to the 
 history or in its reflog, which hosted repositories have for this (`git.has_been`). A refused event is recorded as
 late.
 
-A late push changes nothing but runs once like any other: when the last recorded push of a ref left it where it is
-now, and an event neither begins nor ends there, the event is older (`push.late`). Forges redeliver by hand, and
-deliveries overtake each other. Badges and polling do not take a late push for the newest.
+A late push updates no ref but runs once like any other. An event is late (`push.late`) if the last recorded push of its
+ref left the ref where it is now, and the event neither begins nor ends there. This happens when someone redelivers on
+the forge, and when deliveries overtake each other. Badges and polling do not treat a late push as the newest.
 
-A redelivered push is a push of its own that names the first one (`push.again_of`); its identity is made of its
-delivery, so it also runs once. The newest push of a ref is decided by the order of the first ones, and only those
+A redelivered push is a separate push that refers to the first one (`push.again_of`). Its identity is derived from its
+delivery, so it also runs once. The order of the first pushes decides which push of a ref is newest, and only those
 count as ref updates: running an old delivery again changes no badge and makes no push look unrecorded.
 """
 
@@ -46,11 +46,11 @@ from web.store.deliveries import POLL, Delivery
 
 logger = logging.getLogger(__name__)
 
-GIVE_UP_ATTEMPTS = 450  # with the longest back-off, about three days
+GIVE_UP_ATTEMPTS = 450  # about three days, with the longest back-off
 
 
 def collect(db: Database, config: Config) -> None:
-    """Store what the hooks of the repositories that we serve have written as files."""
+    """Store the push files that the hooks of hosted repositories have written, and lost pushes."""
     for repository in projects.repositories_of_forge(db, projects.HOSTED):
         collect_from(db, config, repository)
         lost_pushes.record(db, config, repository)
@@ -63,7 +63,7 @@ def collect_from(db: Database, config: Config, repository: Repository) -> None:
         try:
             body = file.read_bytes()
         except FileNotFoundError:
-            continue  # its hook, or another sweep, was faster
+            continue  # handled by its hook or by another sweep
         try:
             name = plain.delivery_id({}, body)
         except InvalidDelivery as error:
@@ -78,9 +78,9 @@ def collect_from(db: Database, config: Config, repository: Repository) -> None:
 
 
 def ingest_repository(db: Database, config: Config, vault: Vault, repository_id: int, until: float = math.inf) -> None:
-    """Handle the stored deliveries of one repository in order, until one must wait for its remote. Raises nothing.
+    """Handle the stored deliveries of one repository in order, until one must wait for its remote. Never raises.
 
-    None is begun after `until`, by time.monotonic.
+    No delivery is started after `until`, a time of time.monotonic.
     """
     row = 0
     while (delivery := deliveries.next_stored(db, repository_id, row)) and time.monotonic() < until:
@@ -101,12 +101,12 @@ def ingest_repository(db: Database, config: Config, vault: Vault, repository_id:
 
 
 def forge_of(source: str) -> Forge:
-    """What reads the bodies of deliveries from this source; those that come from no forge are in our own hook's form."""
+    """Return the forge that parses deliveries from this source; without one, bodies have the format of our own hook."""
     return FORGES.get(source, plain)
 
 
 def _postpone(db: Database, delivery: Delivery, reason: str) -> str | None:
-    """When it is tried again; None when it is given up."""
+    """Postpone a delivery and return when it is retried; None if it is given up."""
     if delivery.attempts + 1 >= GIVE_UP_ATTEMPTS:
         deliveries.finish(db, delivery.id, "failed", f"given up after {delivery.attempts + 1} attempts: {reason}")
         return None
@@ -114,7 +114,7 @@ def _postpone(db: Database, delivery: Delivery, reason: str) -> str | None:
 
 
 def _handle(db: Database, config: Config, vault: Vault, delivery: Delivery) -> tuple[str, str]:
-    """The state and the message that the delivery ends with."""
+    """Handle a delivery and return its final state and message."""
     repository = projects.repository(db, delivery.repository_id)
     project = projects.get(db, repository.project_id)
     path = hosting.repository_path(config, repository)
@@ -158,7 +158,7 @@ def _pull_request(
 
 
 def _approved(db: Database, config: Config, vault: Vault, source: Source) -> tuple[str, str]:
-    """Fetch a commit that somebody approved, and launch what waits of it."""
+    """Fetch an approved commit and launch what waited for the approval."""
     asked = approvals.read(source.delivery.body)
     urls = approvals.places(db, source.project, source.repository.id, asked.sha)
     if not urls:
@@ -174,7 +174,7 @@ def _approved(db: Database, config: Config, vault: Vault, source: Source) -> tup
 
 
 def _scheduled(db: Database, config: Config, vault: Vault, source: Source) -> tuple[str, str]:
-    """A branch's head as it is now. A branch that there is not is no reason to try again: the next time comes."""
+    """Run the current head of a branch. A missing branch is not retried: the next scheduled time will come."""
     due = schedule.read(source.delivery.body)
     if not source.again and (why := schedule.overtaken(source.project, due)):
         return "ignored", why
@@ -191,7 +191,7 @@ def _scheduled(db: Database, config: Config, vault: Vault, source: Source) -> tu
 
 
 def _follow_head(db: Database, source: Source) -> None:
-    """The default branch is the one that HEAD names: the first one pushed, main and master before others."""
+    """Set the default branch to the one that HEAD names: the first one pushed, preferring main and master."""
     git.set_head_to_first_branch(source.path)
     head = (source.path / "HEAD").read_text(encoding="utf-8", errors="replace").strip()
     branch = head.removeprefix("ref: refs/heads/")
@@ -200,7 +200,7 @@ def _follow_head(db: Database, source: Source) -> None:
 
 
 def _checked_push(db: Database, config: Config, source: Source, event: PushEvent) -> str:
-    """Record one event with all that follows from it, unless the repository contradicts it; the outcome."""
+    """Record one event and launch its runs, unless the repository contradicts it. Returns the outcome."""
     if why := _refusal(db, source, event):
         if not source.hosted and source.delivery.attempts < MISSING_ATTEMPTS:
             raise CommitMissing(why)
@@ -214,7 +214,7 @@ def _push(db: Database, config: Config, source: Source, event: PushEvent) -> str
         if event.before == event.after:
             return "is where it was"
     elif (last := commits.left_by_last(db, source.repository.id, event)) and _is_late(source.path, event, last[0]):
-        if last[1] and not source.again:  # polling has told of all that moved since
+        if last[1] and not source.again:  # polling has reported all ref updates since
             return record.KNOWN
         source = replace(source, late=True)
     if event.deleted:
@@ -232,10 +232,9 @@ def _push(db: Database, config: Config, source: Source, event: PushEvent) -> str
 
 
 def _refusal(db: Database, source: Source, event: PushEvent) -> str:
-    """Why an event of our own hook cannot be true, "" if it can: the pusher may have written parts of its report.
+    """Return why an event of our own hook cannot be true, else "": the pusher may have forged parts of its report.
 
-    An event that ran nothing before its ref was moved away or deleted is refused too. One that was accepted before is
-    not checked again.
+    Also refuses an event whose ref was moved or deleted before it ran anything. Accepted events are not checked again.
     """
     if forge_of(source.delivery.source) is not plain or source.delivery.source == POLL:
         return ""
@@ -251,9 +250,9 @@ def _refusal(db: Database, source: Source, event: PushEvent) -> str:
 
 
 def _is_late(path: Path, event: PushEvent, left: str) -> bool:
-    """Whether the event is older than the push that has left its ref at `left`.
+    """Return whether the event is older than the push that has left its ref at `left`.
 
-    It is when the ref is still there, and that is neither where the event begins nor where it ends.
+    It is if the ref still points to `left`, and `left` is neither the start nor the end of the event.
     """
     now = git.resolve(path, event.ref) or "0" * len(left)
     ends = event.after if event.deleted else git.resolve(path, event.after) or event.after

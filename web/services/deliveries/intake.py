@@ -1,4 +1,4 @@
-"""What the server takes in of webhooks: bytes of bodies in memory, and deliveries of one repository."""
+"""Limits on incoming webhooks: bytes of bodies in memory, and deliveries per minute of one repository."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 MINUTE_S = 60.0
-MOST_REPOSITORIES = 10_000  # that are remembered; only verified deliveries count
+MOST_REPOSITORIES = 10_000  # remembered at most; only verified deliveries count
 
 
 class Full(Exception):
-    """The bytes in memory have reached their bound."""
+    """Raised when the bytes in memory have reached their limit."""
 
 
 class Share:
-    """The part of a budget that one body takes."""
+    """The part of a budget that one body uses."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget, self.taken = budget, 0
 
     def take(self, count: int) -> None:
-        """Take so many bytes more. Raises Full when the budget does not have them."""
+        """Take `count` more bytes. Raises Full if the budget does not have them."""
         self._budget.take(count)
         self.taken += count
 
 
 class Budget:
-    """A number of bytes that all bodies share."""
+    """A number of bytes shared by all bodies."""
 
     def __init__(self, size: int) -> None:
         self._size, self.taken, self._lock = size, 0, threading.Lock()
 
     @contextmanager
     def share(self) -> Iterator[Share]:
-        """A share that is given back at the end."""
+        """Return a share that is given back at the end of the context."""
         share = Share(self)
         try:
             yield share
@@ -52,14 +52,14 @@ class Budget:
 
 @dataclass
 class Bucket:
-    """The deliveries that a repository may send at once, as of a time."""
+    """A token bucket: `tokens` deliveries were left for a repository at the time `at`."""
 
     tokens: float
     at: float
 
 
 class Rate:
-    """Admits `per_minute` deliveries of each repository, also all at once after a quiet minute; 0 = any number."""
+    """Admits `per_minute` deliveries of each repository, all at once after a quiet minute; 0 is unlimited."""
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute
@@ -67,7 +67,7 @@ class Rate:
         self._lock = threading.Lock()
 
     def wait_s(self, repository_id: int) -> float:
-        """Count one more delivery; 0.0 when it is admitted, else the seconds until one will be."""
+        """Count one more delivery. Returns 0.0 if it is admitted, else the seconds until the next one is."""
         if not self._per_minute:
             return 0.0
         now, each_s = time.monotonic(), MINUTE_S / self._per_minute
@@ -75,7 +75,7 @@ class Rate:
             bucket = self._buckets.pop(repository_id, None) or Bucket(self._per_minute, now)
             bucket.tokens = min(self._per_minute, bucket.tokens + (now - bucket.at) / each_s)
             bucket.at = now
-            self._buckets[repository_id] = bucket  # the last one: the first is the one that was quiet for longest
+            self._buckets[repository_id] = bucket  # at the end: the first one has been quiet longest
             if len(self._buckets) > MOST_REPOSITORIES:
                 del self._buckets[next(iter(self._buckets))]
             if bucket.tokens < 1:

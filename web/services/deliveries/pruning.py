@@ -1,4 +1,4 @@
-"""Old deliveries lose what came in, and go when nothing refers to them; a little with each sweep."""
+"""Prune old deliveries, a few in each sweep: delete those that nothing refers to, empty the others."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from core import clock
 from web.store import deliveries
 from web.store.db import Database, transaction
 
-LEAST_S = 3 * 86400.0  # so long forges send a delivery again, which is known by its row
+LEAST_S = 3 * 86400.0  # forges may redeliver for this long, and the row identifies the repeat
 BUDGET_S = 0.2  # of one sweep
 
 
 def prune(db: Database, age_s: float) -> None:
-    """Drop deliveries that were handled longer ago than that; 0 is never."""
+    """Prune deliveries that were handled more than `age_s` seconds ago; 0 keeps all."""
     if age_s == 0:
         return
     before = clock.text(datetime.now(UTC) - timedelta(seconds=max(age_s, LEAST_S)))

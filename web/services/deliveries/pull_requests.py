@@ -1,8 +1,8 @@
-"""A pull request's head becomes a push of its own, and is followed as one.
+"""Record the head of a pull request as a push, and trigger its runs like those of a push.
 
-The push is to `refs/pull/N/head`, known by number and commit, so each head runs once, by the same code as a push.
-Whether a head is older than the known one is decided by git's history and by the repository's present state: a head
-may have been forced back.
+The push is to `refs/pull/N/head`, identified by number and commit, so each head runs once, by the same code as a push.
+Git's history and the current state of the repository decide whether a head is older than the known one: a head may have
+been force-pushed back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CLOSED = "it is closed, nothing runs"
 
 
 def note(db: Database, source: Source, event: PullRequestEvent) -> str | None:
-    """Keep what an event says; its outcome, or None when its head must be fetched and followed."""
+    """Store an event's data. Returns its outcome, or None if its head must be fetched and followed."""
     repository_id, at = source.repository.id, source.delivery.received_at
     known = pull_requests.find(db, repository_id, event.number)
     if event.closed:
@@ -42,17 +42,17 @@ def note(db: Database, source: Source, event: PullRequestEvent) -> str | None:
 
 
 def wanted(db: Database, source: Source, event: PullRequestEvent) -> tuple[list[str], list[str]]:
-    """The commits and refs that the mirror needs for an event; none for a stranger's head, which is fetched apart."""
+    """Return the commits and refs that the mirror needs for an event; none for a fork's head, fetched separately."""
     if fork_heads.is_strange(event, pull_requests.find(db, source.repository.id, event.number)):
         return [], []
     return [event.sha] if names.is_sha(event.sha) else [], [event.fetch_ref] if event.fetch_ref else []
 
 
 def follow(db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent) -> str:
-    """Record the head of a pull request with all that follows; the outcome. The mirror has been fetched.
+    """Record the head of a pull request, launch its runs and return the outcome. The mirror must have been fetched.
 
-    Raises CommitMissing and HeadRefused. An event that comes after that of a newer head does not make its own the present
-    one.
+    An event that arrives after that of a newer head does not replace the current head. Raises CommitMissing and
+    HeadRefused.
     """
     known = pull_requests.find(db, source.repository.id, event.number)
     if fork_heads.is_strange(event, known):
@@ -66,7 +66,7 @@ def follow(db: Database, config: Config, vault: Vault, source: Source, event: Pu
         with transaction(db):
             request = pull_requests.save(db, source.repository.id, event, sha, source.delivery.received_at)
     if request.closed and not source.again:
-        return CLOSED  # meanwhile: this delivery had to wait
+        return CLOSED  # in the meantime: this delivery had to wait
     push = _push(db, request, event, sha, "" if late else request.sha)
     if source.path == hosting.repository_path(config, source.repository):
         git.pin(source.path, sha)
@@ -82,7 +82,7 @@ def follow(db: Database, config: Config, vault: Vault, source: Source, event: Pu
 
 
 def refuse(db: Database, source: Source, event: PullRequestEvent) -> None:
-    """Record the head that was not fetched: the one before it can no longer be approved."""
+    """Record a head that was refused and not fetched: the previous one can no longer be approved."""
     with transaction(db):
         sha = event.sha if names.is_sha(event.sha) else ""
         request = pull_requests.save(db, source.repository.id, event, sha, source.delivery.received_at)
@@ -91,7 +91,7 @@ def refuse(db: Database, source: Source, event: PullRequestEvent) -> None:
 
 
 def _strange(db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent) -> tuple[Source, str]:
-    """The present head of a fork's pull request, and where it is: in the mirror once somebody has approved it."""
+    """Return the source and sha of the current head of a fork's pull request: in the mirror once it is approved."""
     sha = fork_heads.fetch(db, config, vault, source, event)
     if approvals.find(db, source.repository.id, sha):
         fork_heads.fetch_whole(db, config, vault, source.repository, sha, event.fetch_url)
@@ -100,7 +100,7 @@ def _strange(db: Database, config: Config, vault: Vault, source: Source, event: 
 
 
 def _is_recorded(db: Database, known: PullRequest, event: PullRequestEvent) -> bool:
-    """Whether an event is about the present head, which was followed: so it tells of a title or a label."""
+    """Return whether the event is about the current head and that was followed: it changes only a title or a label."""
     is_present = known.sha.startswith(event.sha)
     return is_present and commits.find_push(db, known.repository_id, _identity(known, known.sha)) is not None
 
@@ -110,7 +110,7 @@ def _is_older(source: Source, sha: str, known: PullRequest) -> bool:
 
 
 def _push(db: Database, request: PullRequest, event: PullRequestEvent, sha: str, before: str) -> PushEvent:
-    """`before` is the head that was known before; what is recorded of this one already knows it better."""
+    """Return a push event of the head `sha`. A `before` that was already recorded for it replaces the given one."""
     identity = _identity(request, sha)
     recorded = commits.find_push(db, request.repository_id, identity)
     if recorded is not None:
@@ -130,7 +130,7 @@ def _identity(request: PullRequest, sha: str) -> str:
 
 
 def _head(source: Source, event: PullRequestEvent) -> tuple[str, str | None]:
-    """The full name of an event's commit, and the head that the repository has now. Raises CommitMissing."""
+    """Return the full sha of an event's commit, and the current head in the repository. Raises CommitMissing."""
     ref = git.pinned(event.fetch_ref) if event.fetch_ref else f"refs/heads/{event.head_branch}"
     full = git.resolve(source.path, event.sha) if names.is_sha(event.sha) else None
     sha = full or git.resolve_beginning(source.path, event.sha, ref)

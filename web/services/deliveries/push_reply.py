@@ -1,4 +1,4 @@
-"""What the person who pushed reads behind `remote:`."""
+"""The reply to a push, which git shows behind `remote:`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from web.store.db import Database
 
 MAX_LINES = 40
 PAGES = {TargetKind.STEP: "executions", TargetKind.TASK: "tasks", TargetKind.PIPELINE: "pipelines"}
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a terminal would obey them
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a terminal would interpret them
 
 
 def to_push(
@@ -23,7 +23,7 @@ def to_push(
     events: Sequence[PushEvent] | PullRequestEvent | Ignored,
     base_url: str,
 ) -> str:
-    """The pages of the commits that a delivery brought and, once it is handled, what runs and what does not and why."""
+    """Return links to the commits of a delivery and, once it is handled, its runs and skipped targets with reasons."""
     pages = f"{base_url}/p/{project.name}"
     delivery = deliveries.get(db, delivery_row)
     if isinstance(events, PullRequestEvent | Ignored) or delivery is None:

@@ -1,4 +1,4 @@
-"""Deliveries without the secrets in them: signatures, tokens, passwords in URLs. For keeping headers, and for showing all."""
+"""Remove secrets from deliveries (signatures, tokens, passwords in URLs) before storing headers or showing anything."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 10
 WORDS = "secret|token|password|passwd|signature|authorization|cookie|credential|private[_-]?key|api[_-]?key"
 SECRET_NAME = re.compile(WORDS, re.IGNORECASE)
-# Bodies have megabytes: what follows takes a bounded number of steps for each byte, and few for most. So names are looked
-# for in lower-case bytes, which is ten times as fast as without regard to case.
+# Bodies have megabytes, so these patterns take a bounded number of steps for each byte, and few for most. Names are
+# searched in lower-case bytes, which is ten times as fast as ignoring case.
 NAME = re.compile(WORDS.encode())
-ASSIGNED = re.compile(rb"[\w.-]{0,40}=([^&\s\"'#\\]+)")  # behind a name, in queries and push options
-STATED = re.compile(rb"[\w.-]{0,40}[\"']?\s{0,4}[:=]\s{0,4}(\"(?:[^\"\\]|\\.)*\"?|[^\s,;&\"']+)")  # in text of any kind
+ASSIGNED = re.compile(rb"[\w.-]{0,40}=([^&\s\"'#\\]+)")  # after a name, in queries and push options
+STATED = re.compile(rb"[\w.-]{0,40}[\"']?\s{0,4}[:=]\s{0,4}(\"(?:[^\"\\]|\\.)*\"?|[^\s,;&\"']+)")  # in any text
 IN_QUERY = re.compile(rb"([?&](?:key|sig)=)[^&\s\"'#\\]+")
-# the name and password of a URL, but `git@`, which everybody has; its slashes may be escaped as in JSON
+# user and password of a URL, except `git@`, which is not a secret; the slashes may be escaped as in JSON
 IN_URL = re.compile(rb"(:(?://|\\/\\/))(?!git@)[^/\s\"'<>\\]{1,400}@")
 
 
 def headers(given: Mapping[str, str], secret: str = "") -> dict[str, str]:
-    """Headers with nothing in them that proves who sent them."""
+    """Return headers without anything that authenticates their sender."""
     return {name: REMOVED if SECRET_NAME.search(name) else text(value, secret) for name, value in given.items()}
 
 
 def body(delivery: Delivery, secret: str) -> str:
-    """The body to be read: JSON with line breaks, also out of a form; `secret` is the one that signed it."""
+    """Return the body for display: indented JSON, also if it was in a form field. `secret` is the webhook's secret."""
     given = _form_field(delivery.body) if delivery.headers.get("content-type", "").startswith(FORM) else delivery.body
     shown = _json(given)
     if shown is None:
@@ -41,7 +41,7 @@ def body(delivery: Delivery, secret: str) -> str:
 
 
 def text(given: str, secret: str = "") -> str:
-    """Any text without the passwords of URLs, values of names such as TOKEN=… and `secret` itself."""
+    """Return text without passwords of URLs, values of names such as TOKEN=… and `secret` itself."""
     if secret:
         given = given.replace(secret, REMOVED)
     found = _without_values(given.encode("utf-8", "replace"), ASSIGNED)
@@ -51,7 +51,7 @@ def text(given: str, secret: str = "") -> str:
 
 
 def _without_values(given: bytes, value: re.Pattern[bytes]) -> bytes:
-    """Bytes without what `value` finds right behind each name that tells of a secret."""
+    """Return bytes without the values that `value` matches directly after each name of a secret."""
     kept, at = [], 0
     for name in NAME.finditer(given.lower()):
         if name.start() >= at and (found := value.match(given, name.end())):
@@ -61,7 +61,7 @@ def _without_values(given: bytes, value: re.Pattern[bytes]) -> bytes:
 
 
 def _form_field(given: bytes) -> str | bytes:
-    """The field that forges put their JSON into."""
+    """Return the form field that contains a forge's JSON; the whole input if there is none."""
     try:
         return parse_qs(given.decode("utf-8", "replace"), max_num_fields=MOST_FIELDS)["payload"][0]
     except (ValueError, KeyError):
@@ -69,7 +69,7 @@ def _form_field(given: bytes) -> str | bytes:
 
 
 def _json(given: str | bytes) -> str | None:
-    """None when it is no JSON, or such that nobody could read it."""
+    """Return redacted and indented JSON; None if `given` is not valid JSON or cannot be written back."""
     try:
         document = orjson.loads(given)
         _strip(document)
@@ -79,7 +79,7 @@ def _json(given: str | bytes) -> str | None:
 
 
 def _strip(document: Any) -> None:
-    """Remove, in place, what stands under a name that tells of a secret."""
+    """Replace, in place, all values whose name is that of a secret."""
     waiting = [document]
     while waiting:
         item = waiting.pop()

@@ -1,8 +1,8 @@
-"""Deliveries that were refused, without their bodies and few: "nothing happens" is mostly a wrong secret.
+"""Record refused deliveries: few and without bodies. "Nothing happens" mostly means a wrong secret.
 
-Anybody can cause them, so they have no body, a name of our own, and bounds per minute and in all, separate for signed
-ones. They are written after the answer in a thread of their own: on the request's thread they would delay the next
-answer on its connection, which would show which projects exist.
+Anyone can cause them, so they have no body, a name of our own, and limits per minute and in total, separate for signed
+ones. They are written after the answer in a separate thread: on the request's thread they would delay the next answer
+on its connection, which would reveal which projects exist.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from web.services.repositories import hosting
 from web.store import deliveries, projects
 from web.store.db import Database, connect, transaction
 
-# the answers that refuse a delivery
+# HTTP statuses that refuse a delivery
 WRONG, UNUSABLE, TOO_LARGE, COMPRESSED, TOO_MANY, BUSY = 401, 400, 413, 415, 429, 503
 STATUSES = frozenset({WRONG, UNUSABLE, TOO_LARGE, COMPRESSED, TOO_MANY, BUSY})
-VERIFIED = frozenset({UNUSABLE, TOO_MANY})  # only what is signed gets that far
-WAITING = 200  # refusals that are not written yet; more are dropped
-MOST_HEADERS, HEADER_CHARS = 40, 300  # anybody may send these
+VERIFIED = frozenset({UNUSABLE, TOO_MANY})  # only signed deliveries get that far
+WAITING = 200  # refusals not written yet; more are dropped
+MOST_HEADERS, HEADER_CHARS = 40, 300  # anyone may send these
 MESSAGE_CHARS = 500
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 class Refusal:
     """A delivery to /hooks/<project>/<forge> that was refused.
 
-    `status` and `said` are what its sender was told, which for a wrong signature is deliberately little.
+    `status` and `said` are the answer to its sender, which for a wrong signature deliberately says little.
     """
 
     project_name: str
@@ -48,10 +48,10 @@ class Refusal:
 
 
 class Recorder:
-    """Writes refusals in a thread of its own.
+    """Writes refusals in a separate thread.
 
-    On the thread of the request they would delay the next answer on its connection, which would tell its sender which
-    projects there are.
+    On the thread of the request they would delay the next answer on its connection, which would reveal to its sender
+    which projects exist.
     """
 
     def __init__(self, database: Path) -> None:
@@ -61,7 +61,7 @@ class Recorder:
         self._thread: threading.Thread | None = None
 
     def add(self, refusal: Refusal) -> None:
-        """Have it written soon; drop it when too many wait."""
+        """Queue a refusal to be written; drop it if too many are queued."""
         with contextlib.suppress(queue.Full):
             self._waiting.put_nowait(refusal)
         with self._starting:
@@ -70,7 +70,7 @@ class Recorder:
                 self._thread.start()
 
     def settle(self) -> None:
-        """Wait until all are written."""
+        """Wait until all queued refusals are written."""
         self._waiting.join()
 
     def _run(self) -> None:
@@ -86,7 +86,7 @@ class Recorder:
 
 
 def _record(db: Database, refusal: Refusal) -> None:
-    """Keep that a delivery was refused, and why; nothing when there is no such project."""
+    """Record that a delivery was refused, and why; do nothing if the project does not exist."""
     project_name, forge_name, status = refusal.project_name, refusal.forge_name, refusal.status
     with contextlib.suppress(NotFound):
         project = projects.by_name(db, project_name)

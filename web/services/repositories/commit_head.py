@@ -1,6 +1,6 @@
-"""The commit that an event ends at: pinned, and read from the object store with its configuration.
+"""Pin the commit that an event points to and read it, with its configuration, from the object store.
 
-A configuration is parsed once for each content of valohai.yaml and version of the parser, whatever commits have it.
+A configuration is parsed once for each content of valohai.yaml and version of the parser, however many commits have it.
 
 `git_commit.config_key` names the content of the file, the version of the parser (a hash of the parser's code and the
 versions of its libraries) and the limit on items. A commit with the same key gets a copy of the configuration.
@@ -27,20 +27,20 @@ from web.config.steps.version import parser_version
 from web.store import commits
 from web.store.db import Database
 
-MISSING_ATTEMPTS = 5  # a forge may announce a commit seconds before it serves it; for ever means it was forced away
+MISSING_ATTEMPTS = 5  # forges may announce a commit seconds before serving it; a missing one was force-pushed away
 
 
 class CommitMissing(GitError):
-    """Raised when an event names a commit that the repository does not have, or not yet."""
+    """Raised if an event names a commit that the repository does not have, or does not have yet."""
 
 
 class HeadRefused(GitError):
-    """Raised when the head of a fork's pull request is larger than what is fetched of strangers, or slower."""
+    """Raised if the head of a fork's pull request exceeds the limits of size or time for fetching from forks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """A commit with its configuration as `commits.add` records it: `config_state` is ok, missing or broken."""
+    """A commit with its configuration as `commits.add` records it; `config_state` is ok, missing or broken."""
 
     info: git.CommitInfo
     config_state: str
@@ -50,13 +50,13 @@ class Head:
 
 
 class Budget:
-    """What reading the configurations of one push may cost: `seconds` together, and `items` each."""
+    """Limits on parsing the configurations of one push: `seconds` for all together, `items` for each."""
 
     def __init__(self, limits: LimitsConfig) -> None:
         self.items, self.seconds, self._left = limits.config_items, limits.config_time, float(limits.config_time)
 
     def parse(self, data: bytes) -> tuple[Any, tuple[str, ...]]:
-        """The configuration and advice. Raises InvalidYaml, and UnreadYaml once the seconds are used up."""
+        """Return the configuration and its warnings. Raises InvalidYaml, and UnreadYaml once the time is used up."""
         if self._left <= 0:
             raise UnreadYaml(
                 [
@@ -73,7 +73,7 @@ class Budget:
 
 
 def read(db: Database, project: Project, path: Path, name: str, budget: Budget) -> Head:
-    """Pin and read the commit that `name` is or leads to, in the repository at `path`. Raises CommitMissing."""
+    """Pin and read the commit that `name` resolves to in the repository at `path`. Raises CommitMissing."""
     sha = git.resolve(path, name)
     if sha is None:
         raise CommitMissing("the repository has no such commit")
@@ -82,7 +82,7 @@ def read(db: Database, project: Project, path: Path, name: str, budget: Budget) 
 
 
 def look(db: Database, project: Project, path: Path, sha: str, budget: Budget) -> Head:
-    """The same of a commit that is there, without pinning it."""
+    """Read a commit that exists in the repository, without pinning it."""
     info = git.commit_info(path, sha)
     known = commits.known(db, project.id, sha)
     if known is not None and known.yaml_path == project.yaml_path and known.config_key != commits.UNREAD:

@@ -1,4 +1,4 @@
-"""Reaching the API of a repository's forge: where it is, with which token, under which name."""
+"""Access to the API of a repository's forge: its address, the token and the repository's name there."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from web.services.vault import Vault
 from web.store import forge_access, outbox, projects
 from web.store.db import Database, transaction
 
-TOKEN = re.compile(r"[!-~]{4,2000}")  # it becomes a header
+TOKEN = re.compile(r"[!-~]{4,2000}")  # it is sent in a header
 NOWHERE = "https://example.invalid"
 API_URL = re.compile(r"https?://[!-~]{1,500}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What calling the forge takes. `name` is the repository as the forge calls it; `stored` is the encrypted token."""
+    """Everything needed to call the forge. `name` is the repository's name there; `stored` is the encrypted token."""
 
     api: Api
     url: str
@@ -34,16 +34,16 @@ class Access:
     stored: bytes
 
     def client(self, deadline: float | None = None) -> Client:
-        """`deadline` as of `Client`."""
+        """Return a client for the forge; `deadline` as in `Client`."""
         return Client(self.url, self.api.headers(self.token), self.token, deadline)
 
     def git_login(self) -> tuple[str, str]:
-        """User and password for fetching over https."""
+        """Return user and password for fetching over https."""
         return self.api.git_login(self.token)
 
 
 def of(db: Database, vault: Vault, repository: Repository) -> Access | None:
-    """None when the repository has no token, or no forge with an API."""
+    """Return the access to a repository's forge; None without a token or a forge with an API."""
     stored, api = forge_access.token(db, repository.id), APIS.get(repository.forge)
     if stored is None or api is None:
         return None
@@ -56,7 +56,7 @@ def has_api(repository: Repository) -> bool:
 
 
 def no_api(forge: str) -> str:
-    """Why a repository of this kind takes no API token, and what opens a private one."""
+    """Return why a repository of this kind takes no API token, and how to give access to a private one."""
     if forge == projects.HOSTED:
         return "a project that is pushed to this server has no API token: there is no forge with an API"
     return (
@@ -66,7 +66,7 @@ def no_api(forge: str) -> str:
 
 
 def name(repository: Repository) -> str:
-    """The repository's name on its forge: as deliveries called it, before the first one as its URL does."""
+    """Return the repository's name on its forge: from its deliveries, before the first one from its URL."""
     remote = hosting.remote_of(repository)
     if repository.full_name or remote is None:
         return repository.full_name
@@ -74,7 +74,7 @@ def name(repository: Repository) -> str:
 
 
 def api_url(repository: Repository) -> str:
-    """The address of the forge's API: as set, else where such a forge has it; "" when that is not known."""
+    """Return the address of the forge's API: as set, else the usual one of such a forge; "" if unknown."""
     api, remote = APIS.get(repository.forge), hosting.remote_of(repository)
     if repository.api_url or api is None or remote is None or not remote.page:
         return repository.api_url
@@ -82,10 +82,10 @@ def api_url(repository: Repository) -> str:
 
 
 def _below(repository: Repository, remote: RemoteUrl) -> str:
-    """The path of the forge's pages on its host, such as "git" for https://host/git/owner/name; mostly "".
+    """Return the path of the forge's pages on its host, such as "git" for https://host/git/owner/name; mostly "".
 
-    Known from the name that deliveries have given, from the API's address, or from the length of names. On a forge with
-    nested groups the length says nothing.
+    Derived from the name in deliveries, from the API's address, or from the number of parts of a name. On a forge with
+    nested groups that number is not fixed, so it is not used.
     """
     api, known, path = APIS.get(repository.forge), repository.full_name, remote.path
     if known and path.lower().endswith(f"/{known.lower()}"):
@@ -99,7 +99,7 @@ def _below(repository: Repository, remote: RemoteUrl) -> str:
 
 
 def set_token(db: Database, vault: Vault, repository: Repository, token: str) -> None:
-    """Take another token, "" for none any more, and have the last day's commits told with it. Raises InvalidInput."""
+    """Replace the API token, "" to remove it, and post the statuses of the last day again. Raises InvalidInput."""
     if token and not has_api(repository):
         raise InvalidInput(no_api(repository.forge))
     if token and not TOKEN.fullmatch(token):
@@ -111,7 +111,7 @@ def set_token(db: Database, vault: Vault, repository: Repository, token: str) ->
 
 
 def set_api_url(db: Database, repository: Repository, url: str) -> None:
-    """Say where the API is, such as https://git.example.org/api/v4; "" for where the forge has it. Raises InvalidInput."""
+    """Set the API's address, such as https://git.example.org/api/v4; "" for the usual one. Raises InvalidInput."""
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise InvalidInput("the address of an API has no user and no password: give the token as the token")
     if url and not API_URL.fullmatch(url):
@@ -121,6 +121,6 @@ def set_api_url(db: Database, repository: Repository, url: str) -> None:
 
 
 def resume(db: Database, repository: Repository) -> None:
-    """Have the forge asked again: what was wrong with the token or the address is mended."""
+    """Resume calls to the forge, after a problem with the token or the address was fixed."""
     with transaction(db):
         forge_access.resume(db, repository.id)

@@ -1,4 +1,4 @@
-"""Deploy keys: an ssh key pair for each repository, of which only this server has the private half."""
+"""Deploy keys: an ssh key pair for each repository, whose private half only this server has."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 
 def new_pair(project_name: str) -> tuple[str, bytes]:
-    """The public half as forges take it, with a comment that says whose it is, and the private one as ssh reads it."""
+    """Return a new key pair: the public key as forges accept it, with the project as comment, and the private key."""
     key = Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())

@@ -1,6 +1,6 @@
-"""Which repositories a commit may name as submodules or Git LFS servers, and who gets the project's credentials.
+"""Decide which submodules and Git LFS servers of a commit may be fetched, and which get the project's credentials.
 
-Hosts are an allow-list because `.gitmodules` is written by whoever pushes, and git resolves names itself.
+Hosts are an allow-list because the pusher writes `.gitmodules`, and git resolves names itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from core.git.url import RemoteUrl
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """The credentials of a repository: a key for ssh, user and password for http."""
+    """Credentials of a repository: a key for ssh, user and password for http."""
 
     ssh_key: bytes | None = None
     user: str = git.TOKEN_USER
@@ -26,7 +26,7 @@ class Login:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What may be fetched. `home` is the project's own repository elsewhere with its `login`, None when it has none."""
+    """Rules on what may be fetched. `home` is the project's remote, opened by `login`; None for a hosted repository."""
 
     home: RemoteUrl | None
     login: Login
@@ -35,7 +35,7 @@ class Rules:
     allow_http: bool
 
     def place(self, url: str, parent: RemoteUrl | None) -> RemoteUrl:
-        """The remote that a commit of `parent` names. Raises GitError with the reason why it is not fetched."""
+        """Return the remote that a commit of `parent` names. Raises GitError if it may not be fetched."""
         if url.startswith(("./", "../")):
             if parent is None:
                 raise GitError(
@@ -55,14 +55,14 @@ class Rules:
         return remote
 
     def login_for(self, remote: RemoteUrl) -> Login:
-        """The project's credentials where they belong: on its repository's own host, and never over a weaker channel."""
+        """Return the project's credentials, only for its repository's own host and never over a weaker channel."""
         if self.home is None or remote.username or remote.password or not _same_owner(self.home, remote):
             return Login()
         return self.login
 
 
 def relative(base: str, url: str) -> str:
-    """What a relative URL in .gitmodules means, by git's rules. Raises GitError when it leads out of the host."""
+    """Resolve a relative URL in .gitmodules by git's rules. Raises GitError if it leaves the host."""
     base, prefix = base.rstrip("/"), base.partition("://")[0] + "://" if "://" in base else ""
     while url.startswith(("./", "../")):
         up, _, url = url.partition("/")

@@ -1,8 +1,8 @@
-"""Heads of forks' pull requests: fetched within bounds before somebody approves them, whole afterwards.
+"""Heads of forks' pull requests: fetched within limits before they are approved, completely afterwards.
 
-Nothing before the approval may ask for history, so the forge's present head is the one that counts, an event about
-another head is retried a few times, and all paths count as changed. Closing a pull request removes the ref and
-repacks the repository of heads.
+No code may use the history before the approval, so the forge's current head counts, an event about another head is
+retried a few times, and all paths count as changed. Closing a pull request removes the ref and repacks the repository
+of heads.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ logger = logging.getLogger(__name__)
 
 
 def is_strange(event: PullRequestEvent, known: PullRequest | None) -> bool:
-    """Whether the head of a pull request is a stranger's, whose size nobody has looked at.
+    """Return whether the head of a pull request comes from a fork, so that its size is not trusted.
 
-    The head of a pull request that is a branch of the repository itself was pushed by its own people.
+    A head that is a branch of the repository itself was pushed by someone with write access.
     """
     has_place = bool(event.fetch_ref or event.fetch_url)
     return event.from_fork or (has_place and known is not None and known.from_fork)
 
 
 def fetch(db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent) -> str:
-    """Fetch the present head of a fork's pull request, without its history and within the bounds; its sha.
+    """Fetch the current head of a fork's pull request, without history and within the limits, and return its sha.
 
-    An event may come before the forge shows its commit, or after the next one: both are waited for, and then the present
-    head is the one that counts. Raises CommitMissing, or HeadRefused beyond the bounds.
+    An event may arrive before the forge serves its commit, or after the next one: both raise CommitMissing and are
+    retried, and after MISSING_ATTEMPTS the current head counts. Raises HeadRefused beyond the limits.
     """
     path, ref = hosting.forks_path(config, source.repository), f"refs/pull/{event.number}/head"
     bounds = git.Bounds(bytes=min(config.git.fork_bytes, max(1, disk.room(config))), all_bytes=config.git.forks_bytes)
@@ -62,7 +62,7 @@ def fetch(db: Database, config: Config, vault: Vault, source: Source, event: Pul
 def fetch_whole(
     db: Database, config: Config, vault: Vault, repository: Repository, sha: str, fork_url: str = ""
 ) -> None:
-    """Fetch an approved commit with its history into the mirror. Raises CommitMissing, or what `remotes.fetch` does."""
+    """Fetch an approved commit with history into the mirror. Raises CommitMissing and the errors of `remotes.fetch`."""
     path = hosting.repository_path(config, repository)
     remotes.fetch(db, config, vault, repository, [] if fork_url else [sha])
     if fork_url and git.resolve(path, sha) is None:
@@ -75,7 +75,7 @@ def fetch_whole(
 
 
 def forget(config: Config, repository: Repository, number: int) -> None:
-    """Delete the head of a pull request that was closed. What fails is done by the next one that is closed."""
+    """Delete the head of a closed pull request. If that fails, the next one that is closed deletes it too."""
     try:
         git.forget_head(hosting.forks_path(config, repository), f"refs/pull/{number}/head")
     except GitError as error:
@@ -85,7 +85,7 @@ def forget(config: Config, repository: Repository, number: int) -> None:
 def _place(
     db: Database, config: Config, vault: Vault, repository: Repository, event: PullRequestEvent
 ) -> tuple[git.RemoteSource, str]:
-    """The remote and the ref that have the head: the repository itself, else the fork. Raises GitError."""
+    """Return the remote and the ref of the head: in the repository itself, else in the fork. Raises GitError."""
     limit = config.git.fork_time
     if event.fetch_ref:
         return remotes.source(db, config, vault, repository, time_limit_s=limit), event.fetch_ref

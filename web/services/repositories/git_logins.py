@@ -1,8 +1,8 @@
-"""User and password that a clone URL was given with: stored encrypted, apart from the URL, and used for fetching alone.
+"""User and password from a clone URL: stored encrypted and separately from the URL, and used only for fetching.
 
-git gets them through the environment of its process. Rows written before this existed are repaired at the start, in
-one transaction, not in a migration, which does not have the key. Errors of git are searched for the credentials in
-each form in which a forge may send them back.
+git gets them through the environment of its process. Older rows are converted when the server starts, in one
+transaction; a migration could not do this, as it does not have the key. Credentials are removed from errors of git in
+each form in which a forge may echo them.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Login = tuple[str, str]  # either may be ""
 
 
 def store(db: Database, vault: Vault, repository_id: int, login: Login | None) -> None:
-    """Replace the login of a repository; None removes it."""
+    """Set the login of a repository; None removes it."""
     projects.set_git_login(db, repository_id, vault.encrypt(orjson.dumps(login)) if login else None)
 
 
 def of(db: Database, vault: Vault, repository_id: int) -> Login:
-    """User and password, each "" when there is none."""
+    """Return user and password of a repository, each "" if there is none."""
     stored = projects.git_login(db, repository_id)
     user, password = orjson.loads(vault.decrypt(stored)) if stored else ("", "")
     return user, password
 
 
 def split_all(db: Database, vault: Vault) -> None:
-    """Move logins out of the URLs in which older versions stored them. Idempotent, and whole or not at all."""
+    """Move logins out of the URLs in which older versions stored them. Idempotent, in one transaction."""
     if not any(_unsplit(db)):
         return
     with overwriting(db), transaction(db):
@@ -45,11 +45,11 @@ def split_all(db: Database, vault: Vault) -> None:
 
 
 def _unsplit(db: Database) -> Iterator[tuple[int, str, Login | None]]:
-    """Repositories whose URL has a login in it: id, URL without it, login."""
+    """Yield each repository whose URL contains a login: id, URL without login, login."""
     for repository_id, url in projects.urls_with_login(db):
         try:
             clean, login = git_url.split_login(url)
-        except GitError:  # it could never be fetched
+        except GitError:  # such a URL could never be fetched
             clean, login = git_url.without_credentials(url), None
         if clean != url:
             yield repository_id, clean, login

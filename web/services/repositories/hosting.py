@@ -1,4 +1,4 @@
-"""Repositories on the server's disk: where they lie, and how a project comes to one that is pushed to."""
+"""Repositories on the server's disk, hosted here or mirrors: their paths, and creating projects with a repository."""
 
 from __future__ import annotations
 
@@ -25,62 +25,62 @@ SECRET = re.compile(r"[!-~]{16,500}")
 
 
 def repository_path(config: Config, repository: Repository) -> Path:
-    """Made of the row's number alone, so that no name leads out of the directory."""
+    """Return the path of a repository, built from its id alone so that no name can escape the directory."""
     return config.git_dir / f"{repository.id}.git"
 
 
 def forks_path(config: Config, repository: Repository) -> Path:
-    """Where the heads of forks' pull requests are kept that nobody has approved."""
+    """Return the path of the repository with unapproved heads of forks' pull requests."""
     return config.git_dir / f"{repository.id}.forks.git"
 
 
 def modules_path(config: Config, repository: Repository) -> Path:
-    """Where the commits of its submodules are kept."""
+    """Return the path of the repository with the commits of submodules."""
     return config.git_dir / f"{repository.id}.modules.git"
 
 
 def lfs_path(config: Config, repository: Repository) -> Path:
-    """Where its Git LFS objects are kept, and those of its submodules."""
+    """Return the path of the store of Git LFS objects, including those of submodules."""
     return config.git_dir / f"{repository.id}.lfs"
 
 
 def webhook_path(project: Project, forge: str) -> str:
-    """Where deliveries for a project go, below the server's URL."""
+    """Return the path for a project's deliveries below the server's URL."""
     return f"/hooks/{project.name}/{'plain' if forge == projects.HOSTED else forge}"
 
 
 def remote_of(repository: Repository) -> RemoteUrl | None:
-    """Where a repository lies that is fetched from elsewhere. What may not be fetched here has a place all the same."""
+    """Return the remote of a repository that is fetched; also if the settings do not allow fetching it."""
     with contextlib.suppress(GitError):
         return git_url.parse(repository.url or "", allow_local=True, allow_http=True)
     return None
 
 
 def webhook_page(repository: Repository) -> str:
-    """The page of the forge where the webhook's URL and secret are entered; "" when there is none."""
+    """Return the forge's page for adding a webhook; "" if there is none."""
     remote, forge = remote_of(repository), FORGES.get(repository.forge)
     return forge.webhook_page(remote.page) if forge and remote and remote.page else ""
 
 
 def webhooks_page(repository: Repository) -> str:
-    """The page of the forge that lists its webhooks and their deliveries; "" when there is none."""
+    """Return the forge's page that lists webhooks and their deliveries; "" if there is none."""
     remote, forge = remote_of(repository), FORGES.get(repository.forge)
     return forge.webhooks_page(remote.page) if forge and remote and remote.page else ""
 
 
 def deploy_key(repository: Repository) -> str:
-    """The public key that opens the repository for us; "" when it is not fetched by ssh."""
+    """Return the public deploy key of a repository; "" if it is not fetched by ssh."""
     return repository.deploy_key if _takes_key(repository.url) else ""
 
 
 def deploy_key_page(repository: Repository) -> str:
-    """The page of the forge where the deploy key is entered; "" when there is none, or no key."""
+    """Return the forge's page for adding a deploy key; "" if there is no page or no key."""
     remote, forge = remote_of(repository), FORGES.get(repository.forge)
     return forge.deploy_key_page(remote.page) if forge and remote and remote.page and deploy_key(repository) else ""
 
 
 def new_deploy_key(db: Database, vault: Vault, project: Project) -> str:
-    """A new key pair in the place of the old one; the public half. Raises InvalidInput."""
+    """Replace the deploy key pair and return the public half. Raises InvalidInput."""
     repository = repository_of(db, project)
     if not _takes_key(repository.url):
         raise InvalidInput(
@@ -91,7 +91,7 @@ def new_deploy_key(db: Database, vault: Vault, project: Project) -> str:
 
 
 def _takes_key(url: str | None) -> bool:
-    """Whether it is an address that nothing but a key opens."""
+    """Return whether an address can only be opened with a key."""
     with contextlib.suppress(GitError):
         return git_url.parse(url or "", allow_local=True, allow_http=True).scheme == "ssh"
     return False
@@ -104,10 +104,10 @@ def _give_key(db: Database, vault: Vault, project: Project, repository: Reposito
 
 
 def set_url(db: Database, config: Config, vault: Vault, project: Project, url: str, forge: str | None) -> Repository:
-    """Fetch a project from another place from now on; its repository as it is then. Raises InvalidInput or GitError.
+    """Change the URL that a project is fetched from and return its updated repository.
 
-    Without `forge` it is the one that the host's name tells, or else the one that it was. What the old place was called is
-    forgotten: the next verified delivery says what this one is called.
+    Without `forge` it is detected from the host's name, else it stays. The old name on the forge is dropped; the next
+    verified delivery sets the new one. Raises InvalidInput or GitError.
     """
     repository = repository_of(db, project)
     if repository.forge == projects.HOSTED:
@@ -116,7 +116,7 @@ def set_url(db: Database, config: Config, vault: Vault, project: Project, url: s
     url, login = git_url.split_login(url)
     old = remote_of(repository)
     with transaction(db):
-        if old is None or old.host != remote.host:  # which must not get the token of the old one
+        if old is None or old.host != remote.host:  # a new host must not get the token of the old one
             forge_access.set_token(db, repository.id, None)
             forge_access.set_api_url(db, repository.id, "")
             outbox.drop_due(db, repository.id)
@@ -131,7 +131,7 @@ def set_url(db: Database, config: Config, vault: Vault, project: Project, url: s
 
 
 def same_statuses(db: Database, repository: Repository) -> list[Repository]:
-    """Repositories of other projects that are the same one on the forge, and whose statuses have the same names."""
+    """Return repositories of other projects that are the same one on the forge and have the same status names."""
     place = _place(repository)
     return [
         other
@@ -142,7 +142,7 @@ def same_statuses(db: Database, repository: Repository) -> list[Repository]:
 
 
 def _name_statuses(db: Database, project: Project, repository_id: int) -> None:
-    """Give a repository's statuses the project's name when another project's would overwrite them.
+    """Add the project's name to a repository's status names if another project's statuses would overwrite them.
 
     Names do not change after that: branch protection on the forge may require them.
     """
@@ -151,13 +151,13 @@ def _name_statuses(db: Database, project: Project, repository_id: int) -> None:
 
 
 def _place(repository: Repository) -> str:
-    """A repository on its forge, the same by https and ssh; "" for one that is not fetched from elsewhere."""
+    """Return a key for a repository on its forge, the same for https and ssh; "" for a hosted one."""
     remote = remote_of(repository)
     return (remote.page or remote.address).lower() if remote else ""
 
 
 def repository_of(db: Database, project: Project) -> Repository:
-    """The repository behind /git/<project>.git: the one that is pushed to, else the first. Raises NotFound."""
+    """Return the repository behind /git/<project>.git: the hosted one, else the first. Raises NotFound."""
     found = projects.repositories(db, project.id)
     if not found:
         raise NotFound(f"project {project.name} has no repository")
@@ -165,12 +165,12 @@ def repository_of(db: Database, project: Project) -> Repository:
 
 
 def new_secret() -> str:
-    """A webhook secret, in characters that every forge's form takes."""
+    """Return a new webhook secret, in characters that every forge's form accepts."""
     return secrets.token_hex(32)
 
 
 def set_secret(db: Database, vault: Vault, project: Project, secret: str) -> None:
-    """Take a webhook secret that the forge made. Raises InvalidInput."""
+    """Set a webhook secret that the forge created. Raises InvalidInput."""
     repository = repository_of(db, project)
     if repository.forge == projects.HOSTED:
         raise InvalidInput(f"project {project.name} is pushed to this server: there is no webhook that has a secret")
@@ -189,10 +189,10 @@ def add_project(
     url: str | None = None,
     limits: LimitsConfig | None = None,
 ) -> tuple[Project, str]:
-    """A project with one repository; with the clear webhook secret.
+    """Create a project with one repository; return it with the webhook secret in plain text.
 
-    A user and a password in `url` are stored apart from it. Raises InvalidInput, GitError for a URL that cannot be fetched, or
-    Conflict when the project exists.
+    User and password in `url` are stored separately. Raises InvalidInput, GitError for a URL that cannot be fetched, or
+    Conflict if the project exists.
     """
     secret = new_secret()
     url, login = git_url.split_login(url) if url else (url, None)
@@ -209,7 +209,7 @@ def add_project(
 
 
 def ensure_project(db: Database, vault: Vault, name: str, owner_id: int, limits: LimitsConfig | None = None) -> Project:
-    """The project `name`, made for its first push when there is none; many first pushes make one."""
+    """Return the project `name`, creating it on its first push; concurrent first pushes create only one."""
     with contextlib.suppress(NotFound):
         return projects.by_name(db, name)
     with contextlib.suppress(Conflict):
@@ -218,7 +218,7 @@ def ensure_project(db: Database, vault: Vault, name: str, owner_id: int, limits:
 
 
 def prepare(db: Database, config: Config, vault: Vault, project: Project, repository: Repository) -> Path:
-    """Make, or put right, the repository that is pushed to, with its hook. Idempotent; one at a time on this machine."""
+    """Create or repair the hosted repository with its hook. Idempotent; calls on this machine are serialised."""
     path = repository_path(config, repository)
     url = config.local_url + webhook_path(project, repository.forge)
     secret = vault.decrypt(projects.secret(db, repository.id))

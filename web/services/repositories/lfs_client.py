@@ -1,7 +1,7 @@
-"""Downloads Git LFS objects from a server that speaks the batch API.
+"""Download Git LFS objects from a server with the batch API.
 
-https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md: a list of objects is answered with where each is. The
-credentials go to the server that was asked and to its own address alone; redirects are not followed.
+https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md: the answer to a list of objects is the location of each.
+Credentials are sent only to the server itself and to downloads of the same origin; redirects are not followed.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ SHOWN = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """Where an object is downloaded from."""
+    """URL and headers to download an object."""
 
     href: str
     headers: Mapping[str, str]
 
 
 class LfsClient:
-    """Asks one server with the headers that open it. `deadline` is by time.monotonic. Use as a context manager."""
+    """Client of one server; `headers` authenticate, `deadline` is by time.monotonic. Use as a context manager."""
 
     def __init__(self, endpoint: str, headers: Mapping[str, str], *, allow_http: bool, deadline: float) -> None:
         self._endpoint, self._allow_http, self._deadline = endpoint.rstrip("/"), allow_http, deadline
@@ -53,7 +53,7 @@ class LfsClient:
         self._http.clear()
 
     def locate(self, pointers: Sequence[Pointer]) -> dict[str, Action | str]:
-        """By object, where it is, or why the server does not give it. Raises GitError when it cannot be asked."""
+        """Return by object its location, or why the server does not have it. Raises GitError if the request fails."""
         objects = [{"oid": pointer.oid, "size": pointer.size} for pointer in pointers]
         body = json.dumps({"operation": "download", "transfers": ["basic"], "objects": objects}).encode()
         headers = {
@@ -71,7 +71,7 @@ class LfsClient:
             raise GitError(f"{self._endpoint} does not answer as a Git LFS server") from None
 
     def download(self, action: Action, size: int) -> Iterator[bytes]:
-        """The content of an object, of at most a little more than `size` bytes. Raises GitError."""
+        """Yield the content of an object, at most little more than `size` bytes. Raises GitError."""
         with self._answer("GET", action.href, {"Accept-Encoding": "identity", **action.headers}, None) as response:
             yield from self._chunks(response, size)
 
@@ -109,7 +109,7 @@ class LfsClient:
 
     def _chunks(self, response: urllib3.BaseHTTPResponse, limit: int) -> Iterator[bytes]:
         received = 0
-        while chunk := response.read1(CHUNK, decode_content=False):  # what has come, without waiting for more
+        while chunk := response.read1(CHUNK, decode_content=False):  # returns received data without waiting for more
             received += len(chunk)
             if time.monotonic() > self._deadline:
                 raise TooSlow("fetching took longer than [git] sources_time allows")
@@ -124,7 +124,7 @@ class LfsClient:
 
 
 def basic(user: str, password: str | None) -> dict[str, str]:
-    """The header for a user and a password; none without a password."""
+    """Return the header for a user and a password; empty without a password."""
     if not password:
         return {}
     return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}

@@ -1,4 +1,4 @@
-"""The Git LFS objects of a commit: which are missing in the store, and fetching them."""
+"""Find the Git LFS objects of a commit that are missing in the store, and fetch them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from web.services.repositories.fetch_rules import Rules
 from web.services.repositories.lfs_client import Action, LfsClient
 from web.services.triggers.rules import globs
 
-AT_ONCE = 100  # objects that a server is asked for in one request
+AT_ONCE = 100  # objects in one batch request
 LOCAL_CHUNK = 1024**2
 
 Missing = Callable[[Pointer, str], None]
@@ -25,7 +25,7 @@ Progress = Callable[[str], None]
 
 
 def endpoint(remote: RemoteUrl, settings: dict[str, str], rules: Rules) -> RemoteUrl:
-    """The Git LFS server of a repository: the one of .lfsconfig, else below its own address. Raises GitError."""
+    """Return the Git LFS server of a repository: from .lfsconfig, else below its own address. Raises GitError."""
     if url := settings.get("lfs.url", ""):
         return rules.place(url, remote)
     if remote.scheme == "file":
@@ -35,13 +35,13 @@ def endpoint(remote: RemoteUrl, settings: dict[str, str], rules: Rules) -> Remot
 
 
 def excluded(settings: dict[str, str], path: str) -> bool:
-    """Whether .lfsconfig says that a file is not fetched."""
+    """Return whether .lfsconfig excludes a file from fetching."""
     patterns = [pattern.strip().strip("/") for pattern in settings.get("lfs.fetchexclude", "").split(",")]
     return any(globs.matches(found, path) for pattern in patterns if pattern for found in (pattern, f"{pattern}/**"))
 
 
 class Fetcher:
-    """Fetches objects into the store `path`. Reports to `missing` each pointer whose object cannot be had."""
+    """Fetches objects into the store `path`. Calls `missing` for each pointer whose object cannot be fetched."""
 
     def __init__(self, path: Path, config: Config, deadline: float, missing: Missing, progress: Progress) -> None:
         self._path, self._config, self._deadline = path, config, deadline
@@ -51,7 +51,7 @@ class Fetcher:
         lfs.remove_leftovers(path)
 
     def lacks(self, pointers: Sequence[Pointer]) -> list[Pointer]:
-        """Those whose objects are not in the store, less what is beyond the bounds of a commit."""
+        """Return the pointers whose objects are not in the store, except those beyond the limits of a commit."""
         limits, lacking = self._config.git, []
         for pointer in pointers:
             self._files, self._bytes = self._files + 1, self._bytes + pointer.size
@@ -69,7 +69,7 @@ class Fetcher:
         return lfs.has_object(self._path, pointer.oid, pointer.size)
 
     def fetch(self, pointers: Sequence[Pointer], server: RemoteUrl, headers: Mapping[str, str]) -> None:
-        """Fetch objects from one server. Raises GitError when it cannot be asked at all."""
+        """Fetch objects from one server. Raises GitError if the server cannot be queried at all."""
         if server.scheme == "file":
             for pointer in pointers:
                 self._store(pointer, lambda pointer: _local(Path(server.address), pointer))
@@ -110,7 +110,7 @@ class Fetcher:
 
 
 def _local(repository: Path, pointer: Pointer) -> Iterator[bytes]:
-    """An object of a repository on this disk, where git-lfs keeps it."""
+    """Yield an object of a repository on this disk, from where git-lfs stores it. Raises GitError."""
     for folder in (repository / "lfs", repository / ".git" / "lfs"):
         file = folder / "objects" / pointer.oid[:2] / pointer.oid[2:4] / pointer.oid
         if file.is_file():

@@ -1,8 +1,8 @@
-"""Pushes whose refs moved though nobody lived to write them down.
+"""Recover pushes that updated refs but were not recorded because the server was killed.
 
-Each push to us holds a lock on a file of its own, which git inherits. A file whose lock is free was left by a server that
-was killed; by then its git is gone too, so the refs can be compared with the pushes that were recorded. Without this the
-pusher, who saw an error, pushes again, reads "Everything up-to-date", and nothing ever runs.
+Each push to a hosted repository locks a file of its own, and git inherits the lock. A file whose lock is free was left
+by a killed server; by then its git has ended too, so the refs can be compared with the recorded pushes. Without this
+the pusher, who saw an error, pushes again, reads "Everything up-to-date", and nothing ever runs.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ BEGUN = "begun."
 
 
 def begin(config: Config, repository: Repository) -> IO[bytes]:
-    """Note that a push begins. The caller unlinks the file, by its name, when the push is written down."""
+    """Mark the start of a push. The caller unlinks the returned file, by its name, once the push is recorded."""
     folder = hosting.repository_path(config, repository) / post_receive.FOLDER
-    file = open(folder / f"{BEGUN}{secrets.token_hex(8)}", "xb")  # noqa: SIM115  open for as long as the push lasts
+    file = open(folder / f"{BEGUN}{secrets.token_hex(8)}", "xb")  # noqa: SIM115  stays open during the push
     fcntl.flock(file, fcntl.LOCK_EX)
     return file
 
 
 def mark(repository: Path) -> None:
-    """Have the next sweep compare the refs of a repository, which nobody pushes to now, with the recorded pushes."""
+    """Make the next sweep compare a repository's refs with the recorded pushes. No push may be running."""
     folder = repository / post_receive.FOLDER
     if folder.is_dir():
         (folder / f"{BEGUN}{secrets.token_hex(8)}").touch(mode=0o600)
 
 
 def record(db: Database, config: Config, repository: Repository) -> None:
-    """Store a delivery for the refs that a killed server left unrecorded. Cheap when there was none."""
+    """Store a delivery for ref updates that a killed server left unrecorded. Cheap if there are none."""
     path = hosting.repository_path(config, repository)
     left = [file for file in (path / post_receive.FOLDER).glob(f"{BEGUN}*") if _is_free(file)]
     if not left or deliveries.next_stored(db, repository.id, 0) is not None:
-        return  # what is stored is ingested first: it may be all there is
+        return  # stored deliveries are ingested first: they may cover all updates
     if moved := ref_updates.between(commits.last_pushes(db, repository.id), _there(path)):
         ref_updates.store(db, repository, repository.forge, f"unrecorded-{secrets.token_hex(16)}", moved)
     for file in left:

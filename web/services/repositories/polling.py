@@ -1,20 +1,20 @@
-"""Repositories that lie elsewhere are asked where their refs are: those of which no webhook tells, and others as a net.
+"""Poll the refs of remote repositories: those without a webhook, and the others as a safety net.
 
-What a remote answers is compared with the pushes that were recorded; what differs becomes a stored delivery. It says only
-that the refs are to be looked at: ingesting it records where they are then.
+The answer is compared with the recorded pushes; differences become a stored delivery. It says only which refs to look
+at: ingesting it records where they point by then.
 
-Each due repository is asked with `git ls-remote` in a thread, four at most. The difference to `commits.last_pushes`
-becomes one delivery of source `poll`, in the form of our own hook, named by a hash of the ref updates and of the last
-recorded push, so that it is stored once.
+Each due repository is polled with `git ls-remote` in a thread, at most four at once. The difference to
+`commits.last_pushes` becomes one delivery of source `poll` in the format of our own hook. Its id is a hash of the ref
+updates and of the last recorded push, so that it is stored once.
 
-The first look writes push rows without a delivery and runs nothing. These rows do not make an event known, because a
-webhook may be on its way. Where webhooks arrive, a difference is reported at the second look, after `[git]
-poll_grace`. A webhook that arrives still later runs nothing again: an event that ends where its ref's last push left
-the ref is known, and so is one that begins elsewhere while the ref is still where polling reported it (several pushes
-may lie between two looks).
+The first poll writes push rows without a delivery and runs nothing. These rows do not make an event known, because a
+webhook may be on its way. Where webhooks arrive, a difference is reported by the second poll, after `[git]
+poll_grace`. A webhook that arrives even later runs nothing again: an event is known if it ends where its ref's last
+push left the ref, or if it begins elsewhere while the ref is still where polling reported it (there may be several
+pushes between two polls).
 
-When a repository is due, how long its remote has failed and what was seen are kept in memory only: each start asks
-all repositories, four at once, and losing the rest only delays. A remote that cannot be fetched is not fetched before
+Due times, durations of failures and observed differences are kept in memory only: each start polls all repositories,
+four at once, and losing the rest only causes a delay. A remote that cannot be fetched is not fetched before
 `repository.fetch_retry_at`, whatever the times of its deliveries.
 """
 
@@ -37,18 +37,18 @@ from web.store import commits, deliveries, projects
 from web.store.db import Database, transaction
 from web.store.deliveries import POLL
 
-LONGEST_WAIT_S = 3600.0  # between two questions to a remote that does not answer
-SPREAD = 0.2  # of the interval: each repository has a rhythm of its own, so that not all are asked at once
+LONGEST_WAIT_S = 3600.0  # between two polls of a remote that does not answer
+SPREAD = 0.2  # of the interval: offsets differ by repository, so that not all are polled at once
 GOLDEN = 0.6180339887
 FOUND = "was there when the project was added"
 Moved = Mapping[str, tuple[str, str]]
 
 
 class Poller:
-    """Knows when each repository is to be asked next.
+    """Decides when each repository is polled next.
 
-    That is lost with its process, so each start asks every repository at once: pushes that were made while nothing ran here
-    were told to nobody.
+    This state is lost with the process, so each start polls every repository at once: pushes made while the server was
+    down were reported to no one.
     """
 
     def __init__(self, config: Config, vault: Vault) -> None:
@@ -58,7 +58,7 @@ class Poller:
         self._seen: dict[int, dict[tuple[str, str], float]] = {}
 
     def due(self, db: Database) -> list[int]:
-        """The repositories whose time has come: at first all of them."""
+        """Return the repositories that are due; on the first call all of them."""
         now, due = time.monotonic(), []
         for repository in projects.fetched_from_elsewhere(db):
             wait = interval(db, self._config, repository)
@@ -67,10 +67,10 @@ class Poller:
         return due
 
     def poll(self, db: Database, repository_id: int) -> bool:
-        """Ask one repository; whether there is a new delivery. What git says against it becomes its `fetch_problem`."""
+        """Poll one repository; return whether there is a new delivery. An error of git becomes its `fetch_problem`."""
         repository = projects.repository(db, repository_id)
         failures = self._failures.get(repository_id, 0) + 1
-        self._failures[repository_id] = failures  # until it is known better, whatever is raised
+        self._failures[repository_id] = failures  # counts as failed until it succeeds, whatever is raised
         self._plan(db, repository)
         try:
             there = remotes.refs(db, self._config, self._vault, repository)
@@ -83,7 +83,7 @@ class Poller:
         return told
 
     def _plan(self, db: Database, repository: Repository) -> None:
-        """What differed and was not acted upon is looked at again as soon as webhooks have had their time to come."""
+        """Plan the next poll: earlier if refs differed and wait only for the grace time of webhooks to pass."""
         now, usual = time.monotonic(), interval(db, self._config, repository)
         failures, seen = self._failures.get(repository.id, 0), self._seen.get(repository.id, {})
         wait = min(usual * 2.0**failures, max(usual, LONGEST_WAIT_S)) * (1 + _share(repository.id))
@@ -94,20 +94,20 @@ class Poller:
     def _compare(self, db: Database, repository: Repository, there: Mapping[str, tuple[str, ...]]) -> bool:
         if repository.polled_at is None:
             with transaction(db):
-                recorded = commits.last_pushes(db, repository.id)  # a push may be recorded at this moment
+                recorded = commits.last_pushes(db, repository.id)  # inside: a push may be recorded concurrently
                 found = {ref: names[-1] for ref, names in there.items() if ref not in recorded}
                 commits.add_found(db, repository.id, found, FOUND)
                 projects.set_polled(db, repository.id)
             return False
         moved = self._ripe(db, repository, ref_updates.between(commits.last_pushes(db, repository.id), there))
-        new, told = False, dict(itertools.islice(moved.items(), git.MAX_REFS))  # the others differ next time too
+        new, told = False, dict(itertools.islice(moved.items(), git.MAX_REFS))  # the others still differ next time
         if told:
             _, new = ref_updates.store(db, repository, POLL, _name(commits.newest_move(db, repository.id), told), told)
         projects.set_polled(db, repository.id)
         return new
 
     def _ripe(self, db: Database, repository: Repository, moved: Moved) -> Moved:
-        """What is to be told now: where webhooks come, only what has differed for a while in the same way."""
+        """Return the ref updates to report now: with webhooks, only those unchanged for `[git] poll_grace`."""
         if not deliveries.told(db, repository.id):
             self._seen.pop(repository.id, None)
             return moved
@@ -119,24 +119,24 @@ class Poller:
 
 
 def interval(db: Database, config: Config, repository: Repository) -> float:
-    """The seconds between two questions to a repository that lies elsewhere; 0 when it is never asked."""
+    """Return the seconds between two polls of a remote repository; 0 if it is never polled."""
     return config.git.poll_webhooks if deliveries.told(db, repository.id) else config.git.poll
 
 
 def as_it_is_now(path: Path, event: PushEvent) -> PushEvent:
-    """An event that polling told of, at where its ref is in the mirror that was just fetched."""
+    """Return an event found by polling, updated to where its ref points in the mirror that was just fetched."""
     now = git.resolve(path, event.ref)
     if now is None and event.ref in git.refs(path):
-        return event  # a tag of something that is no commit
+        return event  # a tag of an object that is not a commit
     return replace(event, after=now or "0" * len(event.before))
 
 
 def _name(last: int, moved: Moved) -> str:
-    """The same for the same moves since push number `last`, so that they are told once."""
+    """Return a delivery id: the same for the same ref updates since push `last`, so that they are reported once."""
     lines = [f"{ref} {before} {after}" for ref, (before, after) in moved.items()]
     return "poll-" + hashlib.sha256("\n".join([str(last), *lines]).encode()).hexdigest()[:40]
 
 
 def _share(repository_id: int) -> float:
-    """A part of SPREAD that differs most between neighbours."""
+    """Return a fraction of SPREAD that differs as much as possible between consecutive ids."""
     return SPREAD * (repository_id * GOLDEN % 1)

@@ -1,4 +1,4 @@
-"""Refs that moved though nobody told of it: what was recorded compared with what is there, and the delivery that tells."""
+"""Unreported ref updates: compare recorded refs with the actual ones, and store a delivery for the differences."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from web.store import deliveries
 from web.store.db import Database
 
 FOLLOWED = ("refs/heads/", "refs/tags/")
-Names = Sequence[str]  # what a ref points to and, for an annotated tag, the commit that this leads to
+Names = Sequence[str]  # the object a ref points to and, for an annotated tag, also its commit
 
 
 def between(recorded: Mapping[str, str], there: Mapping[str, Names]) -> dict[str, tuple[str, str]]:
-    """Before and after of each branch and tag that is not where it was recorded."""
+    """Return by ref the commits before and after, of each branch and tag that differs from the recorded state."""
     known = {ref: after for ref, after in recorded.items() if ref.startswith(FOLLOWED)}
     found = {}
     for ref in sorted(known | dict(there)):
@@ -29,7 +29,7 @@ def between(recorded: Mapping[str, str], there: Mapping[str, Names]) -> dict[str
 def store(
     db: Database, repository: Repository, source: str, name: str, moved: Mapping[str, tuple[str, str]]
 ) -> tuple[int, bool]:
-    """Keep a delivery that tells of these moves, in the form of our own hook; as `deliveries.store`."""
+    """Store a delivery with these ref updates in the format of our own hook. Returns the same as `deliveries.store`."""
     lines = [f"ref {before} {after} {ref}" for ref, (before, after) in moved.items()]
     body = "\n".join([plain.FIRST_LINE, f"id {name}", *lines, ""]).encode()
     return deliveries.store(db, repository.id, source=source, delivery_id=name, event="push", headers={}, body=body)

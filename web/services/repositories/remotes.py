@@ -1,4 +1,4 @@
-"""The repositories that lie elsewhere: asked and fetched with what opens them."""
+"""List and fetch remote repositories with their credentials."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LISTING_LIMIT_S = 60.0
 
 
 class Access(TypedDict):
-    """What git is given beside the URL."""
+    """Arguments for git besides the URL."""
 
     allow_local: bool
     allow_http: bool
@@ -39,8 +39,8 @@ def fetch(
     shas: Sequence[str],
     more: Sequence[str] = (),
 ) -> None:
-    """Make the mirror what the remote is, with these commits and the refs `more`. Raises GitError, or InvalidDelivery."""
-    if any(len(sha) > SHA_1_CHARS for sha in shas):  # each try would fail, for three days
+    """Update the mirror from the remote, with these commits and the refs `more`. Raises GitError or InvalidDelivery."""
+    if any(len(sha) > SHA_1_CHARS for sha in shas):  # every retry would fail, for three days
         raise InvalidDelivery(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
     path = hosting.repository_path(config, repository)
     url = _url(repository)
@@ -53,12 +53,12 @@ def fetch(
 def source(
     db: Database, config: Config, vault: Vault, repository: Repository, *, time_limit_s: float
 ) -> git.RemoteSource:
-    """The remote of a repository with its credentials, for the functions of `core.git` that take one. Raises GitError."""
+    """Return a repository's remote with credentials, as functions of `core.git` take it. Raises GitError."""
     return git.source_of(_url(repository), time_limit_s=time_limit_s, **_access(db, config, vault, repository))
 
 
 def login(db: Database, vault: Vault, repository: Repository) -> Login:
-    """The credentials of a repository."""
+    """Return the credentials of a repository."""
     key = projects.ssh_key(db, repository.id)
     user, password = _login(db, vault, repository)
     return Login(ssh_key=vault.decrypt(key) if key else None, user=user, password=password)
@@ -67,7 +67,7 @@ def login(db: Database, vault: Vault, repository: Repository) -> Login:
 def refs(
     db: Database, config: Config, vault: Vault, repository: Repository, *, time_limit_s: float = LISTING_LIMIT_S
 ) -> dict[str, tuple[str, ...]]:
-    """Where the remote's branches and tags are, as `git.remote_refs` says it. Raises GitError."""
+    """Return the branches and tags of the remote, as `git.remote_refs` does. Raises GitError."""
     path = hosting.repository_path(config, repository)
     with _advice(db, vault, repository):
         access = _access(db, config, vault, repository)
@@ -98,7 +98,7 @@ def _access(db: Database, config: Config, vault: Vault, repository: Repository) 
 
 
 def _login(db: Database, vault: Vault, repository: Repository) -> tuple[str, str | None]:
-    """User and password over http: those that the URL was given with, else those that the API token makes."""
+    """Return user and password for http: those of the URL, else those derived from the API token."""
     user, password = git_logins.of(db, vault, repository.id)
     if password:
         return user or git.TOKEN_USER, password
@@ -109,16 +109,16 @@ def _login(db: Database, vault: Vault, repository: Repository) -> tuple[str, str
 
 @contextmanager
 def _advice(db: Database, vault: Vault, repository: Repository) -> Iterator[None]:
-    """Say in the errors raised inside how the repository's credentials are given."""
+    """Add to errors raised in the context how to set the repository's credentials."""
     try:
         yield
     except GitDenied as error:
-        hidden = "if it is private, " if "' not found" in str(error) else ""  # forges answer so to strangers
+        hidden = "if it is private, " if "' not found" in str(error) else ""  # forges answer this without access
         raise GitDenied(f"{error}; {hidden}{_credentials_advice(db, vault, repository)}") from None
 
 
 def _credentials_advice(db: Database, vault: Vault, repository: Repository) -> str:
-    """How a repository that is fetched over http gets credentials. A password of its URL is used before a token."""
+    """Return how to set the credentials for fetching over http. A password in the URL takes precedence over a token."""
     name, remote = projects.get(db, repository.project_id).name, hosting.remote_of(repository)
     _, password = git_logins.of(db, vault, repository.id)
     missing = f"its {'user and password' if password else 'credentials'} are missing, wrong or not enough"

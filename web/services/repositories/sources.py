@@ -1,8 +1,8 @@
-"""What a commit needs besides its own files, fetched when an execution asks for it: submodules and Git LFS objects.
+"""Fetch the submodules and Git LFS objects of a commit when an execution requests them.
 
-A runner's request (`POST …/sources`) writes rows of `source` and is answered with their progress; the worker fetches,
-repositories side by side. Submodules come without history into `git/N.modules.git`, Git LFS objects by their hash
-into `git/N.lfs/`.
+A runner's request (`POST …/sources`) writes rows of `source` and is answered with their progress; the worker fetches
+several repositories concurrently. Submodules are fetched without history into `git/N.modules.git`, Git LFS objects by
+their hash into `git/N.lfs/`.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from web.store import commits, projects, sources
 from web.store.db import Database, transaction
 from web.store.sources import FAILED, Source
 
-RETRY_S = 10.0  # what failed less than this ago is not tried again
+RETRY_S = 10.0  # a failure is not retried earlier
 PROGRESS_S = 1.0
-SHOWN = 20  # reasons that are kept of one commit
+SHOWN = 20  # reasons stored for one commit
 
 
 def ask(db: Database, execution: Execution) -> Source:
-    """How far the sources of an execution's commit are; from now on they are fetched if they were not before.
+    """Return the state of the sources of an execution's commit, and request them if they were not yet requested.
 
-    A commit that only pull requests of forks have brought gets none: a stranger could name what the project's credentials
+    A commit known only from pull requests of forks gets none: it could name repositories that the project's credentials
     open.
     """
     commit = commits.get(db, execution.commit_id)
@@ -57,7 +57,7 @@ def ask(db: Database, execution: Execution) -> Source:
 
 
 def fetch_wanted(db: Database, config: Config, vault: Vault, repository_id: int) -> None:
-    """Fetch the sources of a repository's commits that executions wait for. May be killed anywhere."""
+    """Fetch the requested sources of a repository's commits. May be killed anywhere."""
     repository = projects.repository(db, repository_id)
     while sha := sources.wanted(db, repository_id):
         preparation = _Preparation(db, config, vault, repository, sha)
@@ -82,7 +82,7 @@ def _shortened(reasons: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 class _Preparation:
-    """Fetches what one commit needs. `missing` and `skipped` are pairs of a path and the reason."""
+    """Fetches the sources of one commit. `missing` and `skipped` contain pairs of a path and a reason."""
 
     def __init__(self, db: Database, config: Config, vault: Vault, repository: Repository, sha: str) -> None:
         self._db, self._config, self._repository, self._sha = db, config, repository, sha
@@ -108,7 +108,7 @@ class _Preparation:
         self._commit(hosting.repository_path(self._config, self._repository), self._sha, "", self._rules.home)
 
     def _commit(self, path: Path, sha: str, prefix: str, remote: RemoteUrl | None) -> None:
-        """One commit, in the repository at `path`, and what is below it. `remote` is where it came from."""
+        """Fetch the sources of one commit in the repository at `path`, which came from `remote`, recursively."""
         needed = git.needed(path, sha)
         if needed.pointers:
             self._objects(path, sha, prefix, remote, needed.pointers)
@@ -134,10 +134,10 @@ class _Preparation:
                     self._lacks_object(pointer, str(error))
 
     def _lfs_server(self, path: Path, remote: RemoteUrl, settings: dict[str, str]) -> tuple[RemoteUrl, dict[str, str]]:
-        """The Git LFS server of a repository, and the headers that open it."""
+        """Return the Git LFS server of a repository, and the headers that authenticate to it."""
         server = lfs_objects.endpoint(remote, settings, self._rules)
         if remote.scheme == "ssh" and "lfs.url" not in settings:
-            with contextlib.suppress(GitError):  # not every host has it; then what opens it over https counts
+            with contextlib.suppress(GitError):  # not every host has it; the https credentials count then
                 source = self._source(remote.address, remote, self._rules.login_for(remote))
                 href, headers = git.lfs_login(path, source)
                 allow_http = self._config.git.allow_http
@@ -170,7 +170,7 @@ class _Preparation:
         except GitError as error:
             if "returned error: 30" not in str(error) or remote.address.endswith(".git"):
                 raise
-            self._fetch_from(f"{remote.address}.git", remote, login, sha)  # where GitLab redirects to
+            self._fetch_from(f"{remote.address}.git", remote, login, sha)  # GitLab redirects to this
 
     def _fetch_from(self, address: str, remote: RemoteUrl, login: Login, sha: str) -> None:
         limit = min(self._config.git.submodule_bytes, max(1, disk.room(self._config)))
@@ -197,5 +197,5 @@ class _Preparation:
 
 
 def shown(path: str) -> str:
-    """A path fit for a sentence."""
+    """Return a path as printable text of at most 300 characters."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:300]
