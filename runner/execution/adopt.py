@@ -1,4 +1,11 @@
-"""What a slot does before it takes jobs: it finishes the executions on this machine that nobody keeps."""
+"""What a slot does before it takes jobs: it finishes the executions on this machine that nobody keeps.
+
+A slot that is killed is replaced by its supervisor within 5 s: the new slot continues from the acknowledged offset,
+and the GPUs stay taken. After a kill of the whole runner the same happens once it is started again; until then
+containers print into their spools. An execution that had no container is back in the queue within 15 s. Docker
+without `--live-restore` ends its containers: `error: interrupted` with the outputs written so far; they are removed
+when Docker is back.
+"""
 
 from __future__ import annotations
 
