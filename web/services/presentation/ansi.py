@@ -1,8 +1,8 @@
-"""Terminal output as HTML: escape first, then map colours to an allow-list of classes.
+"""Convert terminal output to HTML: escape first, then map colours to an allow-list of classes.
 
-Nothing of a program's output becomes an attribute. Escape sequences other than colours are dropped, hyperlinks (OSC 8)
-with them; what is left of control characters is made visible. Of a line rewritten with carriage returns, such as a
-progress bar, the last version counts.
+Program output never ends up in an attribute. Escape sequences other than colours are dropped, including hyperlinks
+(OSC 8); remaining control characters are made visible. If a line is rewritten with carriage returns, such as a progress
+bar, only its last version is shown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from web.services.presentation.formats import visible
 
-# ECMA-48: CSI; OSC, DCS, APC, PM and SOS strings up to their end, or of the line; the two-character ones
+# ECMA-48: CSI; OSC, DCS, APC, PM and SOS strings up to their terminator or the end of the line; two-character sequences
 SEQUENCE = re.compile(
     r"\x1b\[([0-?]*)[ -/]*([@-~])"
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)?"
@@ -23,7 +23,7 @@ SEQUENCE = re.compile(
 )
 NAMES = {1: "b", 2: "dim", 3: "i", 4: "u", 7: "inv", 9: "s"}
 RESETS = {22: ("b", "dim"), 23: ("i",), 24: ("u",), 27: ("inv",), 29: ("s",)}
-# what xterm shows for its first 16 colours, to find the nearest of them to any other
+# RGB values of xterm's first 16 colours; other colours are mapped to the nearest
 PALETTE = (
     (0, 0, 0), (205, 0, 0), (0, 205, 0), (205, 205, 0), (0, 0, 238), (205, 0, 205), (0, 205, 205), (229, 229, 229),
     (127, 127, 127), (255, 0, 0), (0, 255, 0), (255, 255, 0), (92, 92, 255), (255, 0, 255), (0, 255, 255), (255, 255, 255),
@@ -34,7 +34,7 @@ ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "
 
 @dataclass(frozen=True)
 class Style:
-    """What the next characters look like: `front` and `back` are palette indices, -1 for the default."""
+    """Style of the following characters; `front` and `back` are palette indices, -1 for the default."""
 
     marks: frozenset[str] = frozenset()
     front: int = -1
@@ -52,9 +52,9 @@ PLAIN = Style()
 
 
 def to_html(line: str) -> str:
-    """One line, without its newline, as HTML that is safe inside an element."""
+    """Convert a line without its newline to HTML that is safe inside an element."""
     line = _last_version(line)
-    if line.isprintable():  # no escape and nothing to make visible: nearly all lines
+    if line.isprintable():  # neither escapes nor control characters: nearly all lines
         return line.translate(ESCAPES)
     if "\x1b" not in line and "\x9b" not in line and "\x9d" not in line:
         return visible(line).translate(ESCAPES)
@@ -85,7 +85,7 @@ def _span(style: Style, text: str) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _restyled(style: Style, parameters: str) -> Style:
-    """A style after Select Graphic Rendition, as far as it is understood."""
+    """Apply the parameters of a Select Graphic Rendition sequence; unknown ones are ignored."""
     codes = [
         int(code) if code.isascii() and code.isdecimal() and len(code) < 4 else 0
         for code in re.split("[;:]", parameters)
@@ -116,7 +116,7 @@ def _with(style: Style, code: int) -> Style:
 
 
 def _extended(codes: list[int]) -> int:
-    """The palette index nearest to the colour that `38;5;n` or `38;2;r;g;b` names; takes its numbers from `codes`."""
+    """Return the palette index nearest to the colour of `38;5;n` or `38;2;r;g;b`; removes its numbers from `codes`."""
     kind = codes.pop(0) if codes else 0
     wanted = 1 if kind == 5 else 3 if kind == 2 else 0
     values, codes[:wanted] = codes[:wanted], []
@@ -129,7 +129,7 @@ def _extended(codes: list[int]) -> int:
 
 
 def _indexed(index: int) -> tuple[int, int, int]:
-    """The colour behind an index from 16 on: a cube of 216 and 24 greys."""
+    """Return the RGB colour of an index from 16 on: a cube of 216 colours and 24 greys."""
     index = min(index, 255) - 16
     if index >= 216:
         grey = 8 + 10 * (index - 216)

@@ -23,13 +23,13 @@ from web.store.db import Database
 TOKEN_CHARS = 32
 PUSH, TAG, SCHEDULE = "push", "tag", "schedule"
 UNKNOWN = "unknown"
-NO_VALUE = "no value"  # for metadata that is no number, since any text may stand in it
-NOBODY = "00000000-0000-4000-8000-000000000000"  # the project whose token is compared when there is none of that name
+NO_VALUE = "no value"  # for metadata values that are not numbers, which may contain any text
+NOBODY = "00000000-0000-4000-8000-000000000000"  # its token is compared if the project does not exist
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What somebody wants to see; empty texts are the defaults: the default branch, all that ran, the state."""
+    """What a badge should show. Empty strings are the defaults: the default branch, everything that ran, the state."""
 
     project: str
     token: str = ""
@@ -43,7 +43,7 @@ class Question:
 
     @property
     def target(self) -> Target | None:
-        """The largest of those that are named."""
+        """The requested pipeline, task or step, in this order."""
         for kind, name in (
             (TargetKind.PIPELINE, self.pipeline),
             (TargetKind.TASK, self.task),
@@ -55,13 +55,13 @@ class Question:
 
     @property
     def title(self) -> str:
-        """What stands on the left."""
+        """Text on the left side of the badge."""
         return self.label or self.metric or (self.target.name if self.target else self.project)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Badge:
-    """`kind` is one word for the state, or "metric"; `changed_at` is None where nothing is known."""
+    """Content of a badge. `kind` is one word for the state, or "metric"; `changed_at` is None if nothing is known."""
 
     label: str
     message: str
@@ -70,7 +70,7 @@ class Badge:
 
 
 def token(vault: Vault, project: Project) -> str:
-    """The token in the address of a private project's badge. It opens nothing else."""
+    """Return the token in the URL of a private project's badge. It grants access to nothing else."""
     return _token(vault, project.uuid)
 
 
@@ -79,7 +79,7 @@ def _token(vault: Vault, project_uuid: str) -> str:
 
 
 def answer(db: Database, vault: Vault, question: Question) -> Badge:
-    """The badge; "unknown" for whatever is not there or may not be seen."""
+    """Return the badge; "unknown" for anything that does not exist or may not be seen."""
     label = question.title
     choice = _choice(db, vault, question)
     if choice is None:
@@ -99,7 +99,7 @@ def answer(db: Database, vault: Vault, question: Question) -> Badge:
 
 
 def merged(states: Collection[State]) -> str:
-    """One word for all that ran. What failed decides, even while something else runs."""
+    """Combine states into one word. A failure takes precedence, even while other runs are unfinished."""
     if not states:
         return UNKNOWN
     if State.ERROR in states:
@@ -115,7 +115,7 @@ def _changed_at(made: Execution | Task | Pipeline) -> str:
 
 
 def _metric(db: Database, choice: Choice, key: str) -> tuple[Any, str] | None:
-    """Its value and when that came to be. A task's is that of its best execution."""
+    """Return the value of a metric and its time. For a task, use its best execution."""
     if choice.target is None or choice.target.kind is not TargetKind.TASK:
         return badges.metric(db, choice, key)
     task = badges.newest_task(db, choice)
@@ -125,9 +125,9 @@ def _metric(db: Database, choice: Choice, key: str) -> tuple[Any, str] | None:
 
 
 def _choice(db: Database, vault: Vault, question: Question) -> Choice | None:
-    """The pushes that count; None for a project that does not exist or that the asker may not see.
+    """Return which pushes count; None if the project does not exist or the token is wrong.
 
-    Both take the same steps, so that neither the answer nor its time says which it is.
+    Both cases take the same steps, so that neither the response nor its timing reveals which one it is.
     """
     project = None
     with contextlib.suppress(NotFound):

@@ -1,4 +1,4 @@
-"""The series of one metadata key, small enough to draw, and sparklines for pages without scripts."""
+"""Series of a metadata key reduced for drawing, and sparklines for pages without scripts."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from web.store.metadata import Point
 CHART_POINTS = 1000
 SPARK_POINTS = 120
 SPARK_WIDTH, SPARK_HEIGHT, SPARK_MARGIN = 120, 24, 2
-X_KEYS = ("step", "global_step", "iteration", "epoch")  # what people count by, in this order of preference
+X_KEYS = ("step", "global_step", "iteration", "epoch")  # usual counters, in order of preference
 BY_NUMBER, BY_TIME = "number", "time"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """What a chart's x axis is: the number of the metadata line, the time since a start, or another key."""
+    """The x axis of a chart: the number of the metadata line, the time since `start_us`, or another key."""
 
     by: str
     start_us: int = 0
 
 
 def axis_key(latest: Mapping[str, Any]) -> str | None:
-    """The key of an execution that its charts are drawn over, if it prints one of the usual ones."""
+    """Return the metadata key to use as x axis, if the execution prints one of X_KEYS."""
     names = {name.lower(): name for name, value in latest.items() if rules.number(value) is not None}
     return next((names[key] for key in X_KEYS if key in names), None)
 
 
 def series(db: Database, execution_id: int, key: str, axis: Axis) -> dict[str, Any]:
-    """What a chart draws: `x`, `y` and `seq` in parallel, how many `points` were printed, and how many are `kept`.
+    """Return the data of a chart: parallel lists `x`, `y` and `seq`, and how many `points` were printed and `kept`.
 
-    Beyond CHART_POINTS the smallest and the largest of each stretch stand for it.
+    Beyond CHART_POINTS, each stretch is represented by its smallest and largest value.
     """
     found, counts = metadata.extremes(db, execution_id, key, CHART_POINTS)
     xs = _xs(db, execution_id, found, axis)
     drawn = [(x, point) for x, point in zip(xs, found, strict=True) if x is not None]
-    drawn.sort(key=lambda pair: pair[0])  # people count epochs anew, and a line must not run backwards
+    drawn.sort(key=lambda pair: pair[0])  # epochs may restart from 0, and a line must not run backwards
     return {
         "x": [x for x, _ in drawn],
         "y": [point.value for _, point in drawn],
@@ -51,7 +51,7 @@ def series(db: Database, execution_id: int, key: str, axis: Axis) -> dict[str, A
 
 
 def sparkline(db: Database, execution_id: int, key: str) -> str:
-    """The `points` of an SVG polyline within SPARK_WIDTH by SPARK_HEIGHT; empty below two numbers."""
+    """Return the `points` of an SVG polyline of SPARK_WIDTH by SPARK_HEIGHT; "" for fewer than two numbers."""
     found, _ = metadata.extremes(db, execution_id, key, SPARK_POINTS)
     return polyline([(point.seq, point.value) for point in found])
 

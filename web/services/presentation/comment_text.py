@@ -1,7 +1,7 @@
-"""The comment on a pull request: a table of what ran of it, in Markdown that every forge shows alike.
+"""Text of the comment on a pull request: a table of its runs, in Markdown that every forge renders alike.
 
-Whatever users wrote stands in code, where neither Markdown nor HTML, mentions, references or quick actions are read. What
-would end the code or the cell is replaced by a sign that looks like it.
+Text from users is put in code spans, where Markdown, HTML, mentions, references and quick actions have no effect.
+Characters that would end the span or the table cell are replaced by lookalikes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from web.services.presentation import formats, headline
 from web.services.presentation.execution_status import SIGNS
 
 ROWS = 30
-TEXT_CHARS = 60_000  # GitHub takes 65,536
-CELLS = 6  # parameters, and metrics, in a row
+TEXT_CHARS = 60_000  # GitHub accepts 65,536
+CELLS = 6  # maximum of parameters, and of metrics, in a row
 CODE_CHARS = 60
 PROBLEM_CHARS = 300
 LOOKALIKES = str.maketrans({"`": "\u02cb", "|": "\u00a6"})
@@ -27,7 +27,7 @@ HEAD = "| Step | State | Parameters | Metrics | Time |\n|---|---|---|---|---|"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The execution of a task or a pipeline that its row has parameters and metrics of; `node` is "" in a task."""
+    """The execution of a task or pipeline whose parameters and metrics its row shows; `node` is "" for a task."""
 
     node: str
     number: str
@@ -36,10 +36,10 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One row. `why` is Markdown that stands behind the state, `took` how long it took.
+    """A row of the table. `why` is Markdown shown after the state, `took` the duration.
 
-    `parameters` differ from the defaults, or from those of the base branch, which `before` has; `latest` and `base` are
-    metadata, of the base branch's newest run.
+    `parameters` are those that differ from the defaults, or from the base branch, whose values are in `before`.
+    `latest` is the metadata of this run, `base` that of the base branch's newest run.
     """
 
     label: str
@@ -65,9 +65,10 @@ def text(
     marker: str,
     problem: str = "",
 ) -> str:
-    """The comment; `runs` are the first ones, `states` those of all. `problem` is why something, or all, did not run.
+    """Return the text of the comment.
 
-    Equal arguments give equal text, and nothing in it changes with time alone.
+    `runs` are the first runs, `states` the states of all. `problem` says why something did not run. Equal arguments
+    give equal text, and nothing in it changes with time alone.
     """
     compared = f" Metrics are compared with the newest on {code(base_branch)}." if any(run.base for run in runs) else ""
     wrong = code(problem, PROBLEM_CHARS) if problem else ""
@@ -85,19 +86,19 @@ def text(
 
 
 def hidden(token: str) -> str:
-    """A line that no forge shows, by which a comment is found again."""
+    """Return a line that forges do not show, used to find our comment again."""
     return f"[//]: # (pushmill {token})"
 
 
 def code(given: str, most: int = CODE_CHARS) -> str:
-    """Text of users, harmless."""
+    """Return text from users as a safe code span, "-" if it is empty."""
     shown = formats.one_line(given).translate(LOOKALIKES).strip()
     shown = shown if len(shown) <= most else f"{shown[: most - 1]}…"
     return f"`{shown}`" if shown else "-"
 
 
 def _summary(states: Sequence[State]) -> str:
-    """Such as "2 complete, 1 error"."""
+    """Count the states, such as "2 complete, 1 error"."""
     counts = Counter(states)
     return ", ".join(f"{counts[state]} {state}" for state in State if counts[state]) or "nothing has run yet"
 
@@ -114,22 +115,22 @@ def _row(run: Run) -> str:
 
 
 def _source(source: Source | None) -> str:
-    """Such as "best [#31](…): "."""
+    """Link the source, such as "best [#31](…): "."""
     if source is None:
         return ""
     return f"{code(source.node) if source.node else 'best'} [{source.number}]({source.url}): "
 
 
 def _parameter(name: str, value: object, before: Mapping[str, Any]) -> str:
-    """Such as `rate = 0.02` (was `0.01`)."""
+    """Format a parameter, such as `rate = 0.02` (was `0.01`)."""
     shown = code(f"{name} = {formats.value(value)}")
     return f"{shown} (was {code(formats.value(before[name]))})" if name in before else shown
 
 
 def _metric(key: str, run: Run) -> str:
-    """Such as `accuracy` 0.942 (+0.012). A counter that is where it was has no difference worth reading."""
+    """Format a metric, such as `accuracy` 0.942 (+0.012). The difference of an unchanged counter is omitted."""
     value, before = number(run.latest[key]), number(run.base.get(key))
-    assert value is not None  # noqa: S101  (ranked has numbers alone)
+    assert value is not None  # noqa: S101  (ranked lists numbers only)
     shown = f"{code(key)} {formats.number(run.latest[key])}"
     if before is None or (value == before and headline.is_counter(key)):
         return shown

@@ -1,7 +1,7 @@
-"""The graph of a pipeline as boxes and curves: its layers from left to right, curves that pass between boxes.
+"""Lay out the graph of a pipeline as boxes and curves: layers from left to right, curves that pass between boxes.
 
-Drawn by the server as SVG of bounded size, like `web.services.presentation.parallel`. An open page fetches it again
-as a whole and replaces it (`static/refresh.js`).
+Drawn by the server as SVG of bounded size, like `web.services.presentation.parallel`. An open page fetches the whole
+drawing again and replaces it (`static/refresh.js`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from itertools import pairwise
 
 BOX_WIDTH, BOX_HEIGHT = 188, 52
 GAP_X, GAP_Y = 56, 18
-LANE = 16  # the height of the place where a curve passes a layer
+LANE = 16  # height of the gap where a curve passes a layer
 MARGIN = 4
-SWEEPS = 4  # over all layers, to put what belongs together side by side
-EDGES = 500  # more are not drawn
-LANES = 2000  # with more, curves pass behind boxes
+SWEEPS = 4  # over all layers, to bring neighbours close together
+EDGES = 500  # further edges are not drawn
+LANES = 2000  # with more than these, curves pass behind boxes
 
 Edge = tuple[str, str]
 Place = str | tuple[Edge, int]  # a node, or where an edge passes a layer
@@ -25,7 +25,7 @@ Place = str | tuple[Edge, int]  # a node, or where an edge passes a layer
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """The upper left corner of a node."""
+    """A node; `x` and `y` are its upper left corner."""
 
     name: str
     x: float
@@ -41,7 +41,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """`left_out` is how many edges are not drawn."""
+    """A laid out graph; `left_out` is the number of edges that are not drawn."""
 
     width: float
     height: float
@@ -51,11 +51,12 @@ class Drawing:
 
 
 def draw(layers: Sequence[Sequence[str]], edges: Sequence[Edge]) -> Drawing:
-    """Each edge goes from a layer to a later one.
+    """Lay out a graph whose edges go from a layer to a later one.
 
-    1. Where an edge passes a layer it gets a lane there.
-    2. Some sweeps order each layer by where the neighbours in the layer before, or behind, lie; the best is kept.
-    3. Each layer is stacked and centred, and curves go from place to place.
+    1. An edge gets a lane in each layer that it passes.
+    2. Sweeps order each layer by the positions of the neighbours in the previous, or next, layer; the best order is
+       kept.
+    3. Each layer is stacked and centred, and curves connect the places.
     """
     distinct = list(dict.fromkeys(edges))
     drawn = distinct[:EDGES]
@@ -82,7 +83,7 @@ def _left(layer: int) -> float:
 
 
 def _chain(edge: Edge, layer_of: Mapping[str, int]) -> list[Place]:
-    """The places of an edge, one in each layer."""
+    """Return the places of an edge, one in each layer."""
     source, target = edge
     return [source, *((edge, layer) for layer in range(layer_of[source] + 1, layer_of[target])), target]
 
@@ -90,7 +91,7 @@ def _chain(edge: Edge, layer_of: Mapping[str, int]) -> list[Place]:
 def _columns(
     layers: Sequence[Sequence[str]], layer_of: Mapping[str, int], chains: Mapping[Edge, Sequence[Place]]
 ) -> list[list[Place]]:
-    """The places of each layer: its nodes, and behind them the lanes."""
+    """Return the places of each layer: its nodes, then the lanes."""
     columns: list[list[Place]] = [list(names) for names in layers]
     for (source, _), chain in chains.items():
         for i, place in enumerate(chain[1:-1], layer_of[source] + 1):
@@ -99,7 +100,7 @@ def _columns(
 
 
 def _ordered(columns: list[list[Place]], chains: Sequence[Sequence[Place]]) -> list[list[Place]]:
-    """The same places in the order with the fewest crossings of those that sweeps come to from several starts."""
+    """Reorder the places: of the orders reached by sweeps from several starts, choose the one with fewest crossings."""
     before: dict[Place, list[Place]] = {}
     behind: dict[Place, list[Place]] = {}
     for chain in chains:
@@ -117,7 +118,7 @@ def _ordered(columns: list[list[Place]], chains: Sequence[Sequence[Place]]) -> l
 
 
 def _swept(columns: Sequence[list[Place]], neighbours: Mapping[Place, Sequence[Place]]) -> list[list[Place]]:
-    """Each layer by where its neighbours lie in those that were ordered before it."""
+    """Order each layer by the positions of its neighbours in the layers ordered before it."""
     at: dict[Place, float] = {}
     swept = []
     for column in columns:
@@ -129,7 +130,7 @@ def _swept(columns: Sequence[list[Place]], neighbours: Mapping[Place, Sequence[P
 
 
 def _crossings(columns: Sequence[Sequence[Place]], behind: Mapping[Place, Sequence[Place]]) -> int:
-    """How many curves cross: those that begin above another and end below it."""
+    """Count crossings: pairs of curves of which one starts above the other and ends below it."""
     found = 0
     at = {place: i for column in columns for i, place in enumerate(column)}
     for column in columns:
@@ -143,12 +144,12 @@ def _crossings(columns: Sequence[Sequence[Place]], behind: Mapping[Place, Sequen
 
 
 def _mean(at: Mapping[Place, float], neighbours: Sequence[Place], here: float) -> float:
-    """Where the neighbours of a place lie on the average; one without any stays where it is."""
+    """Return the mean position of a place's neighbours; `here` if it has none."""
     return sum(at[other] for other in neighbours) / len(neighbours) if neighbours else here
 
 
 def _stack(columns: Sequence[Sequence[Place]]) -> tuple[dict[Place, float], float]:
-    """The middle of each place, and the height of the whole."""
+    """Return the vertical middle of each place, and the height of the drawing."""
     tallest = max((_height(column) for column in columns), default=0)
     middles: dict[Place, float] = {}
     for column in columns:
@@ -168,7 +169,7 @@ def _tall(place: Place) -> float:
 
 
 def _path(chain: Sequence[Place], first: int, last: int, middles: Mapping[Place, float]) -> str:
-    """From the right side of a box to the left side of another: curved between layers, straight where it passes one."""
+    """Return the SVG path from a box's right side to another's left side: curved between layers, straight across them."""
     layers = range(first, last + 1) if len(chain) == last - first + 1 else (first, last)
     parts = [f"M{_left(first) + BOX_WIDTH:.0f} {middles[chain[0]]:.1f}"]
     for (here, there), (_, layer) in zip(pairwise(chain), pairwise(layers), strict=True):

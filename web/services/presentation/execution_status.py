@@ -1,4 +1,4 @@
-"""How an execution stands, in the words of the pages."""
+"""Status of an execution, in the words used on pages."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ FAILURES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """`waits` says why it is not running, `failure` why it ended in error; both are empty otherwise.
+    """Status of an execution. `waits` says why it is not running, `failure` why it failed; both may be "".
 
-    `stop` is the label of the button that stops it, empty once it is final; `again` says whether it may be run again.
+    `stop` is the label of the button that stops it, "" once it has ended; `again` says whether it can be re-run.
     """
 
     runner: Runner | None
@@ -71,7 +71,7 @@ def stop_label(execution: Execution) -> str:
 
 
 def seconds(ran: Execution | Task | Pipeline) -> float | None:
-    """How long it ran or has been running; None before its start."""
+    """Return how long it ran or has been running, None before its start."""
     if ran.started_at is None:
         return None
     return clock.seconds_between(ran.started_at, ran.ended_at or clock.text(datetime.now(UTC)))

@@ -1,4 +1,4 @@
-"""How values look on a page: sizes, durations, times, numbers, and text from outside with nothing invisible in it."""
+"""Format values for pages: sizes, durations, times, numbers, and untrusted text without invisible characters."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from core import clock
 SHOWN_CHARS = 200
 SIGNIFICANT = 4
 UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
-EXACT_DIGITS = 9  # whole numbers up to this long are shown in full
+EXACT_DIGITS = 9  # whole numbers of up to this many digits are shown in full
 TINY = 1e-4
 
-# Characters that reorder, hide or fake text: zero-width ones, bidirectional controls, line separators, tags.
+# Characters that reorder, hide or fake text: zero-width characters, bidirectional controls, line separators, tags.
 INVISIBLE = (
     *range(0x7F, 0xA0), 0xAD, 0x061C, 0x180E, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070),
     0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080),
@@ -27,26 +27,26 @@ VISIBLE_LINE = VISIBLE | {0x09: "\u2409", 0x0A: "\u2424"}
 
 
 def visible(text: str) -> str:
-    """Text with every control character, but newline and tab, as a sign that can be seen."""
+    """Replace control and invisible characters, except newline and tab, by visible symbols."""
     return text.translate(VISIBLE)
 
 
 def one_line(text: str) -> str:
-    """A name from outside: as `visible`, with newlines and tabs as signs too."""
+    """Replace control and invisible characters by visible symbols, including newline and tab; for untrusted names."""
     return text.translate(VISIBLE_LINE)
 
 
 def size(count: int) -> str:
-    """Bytes in IEC units with three significant digits, such as "1.25 MiB"."""
+    """Format bytes in IEC units with three significant digits, such as "1.25 MiB"."""
     if count < 1024:
         return f"{max(0, count)} B"
-    power = min(int(math.log(count, 1024) + 0.001), len(UNITS))  # 1023.99 of a unit is 1 of the next
+    power = min(int(math.log(count, 1024) + 0.001), len(UNITS))  # 1023.99 of a unit is shown as 1 of the next
     amount = count / 1024**power
     return f"{amount:.{max(0, 2 - int(math.log10(amount)))}f} {UNITS[power - 1]}"
 
 
 def exact_size(count: int) -> str:
-    """Bytes in the largest unit of which they are a whole number, to be read back: "64 GiB", "1500", "0"."""
+    """Format bytes exactly, in the largest unit that gives a whole number, to be parsed again: "64 GiB", "1500", "0"."""
     for power in range(len(UNITS), 0, -1):
         if count and count % 1024**power == 0:
             return f"{count // 1024**power} {UNITS[power - 1]}"
@@ -54,7 +54,7 @@ def exact_size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Two units at most: "0.4 s", "42 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"."""
+    """Format a duration in at most two units: "0.4 s", "42 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"."""
     seconds = max(0.0, seconds)
     if seconds < 9.95:
         return f"{seconds:.1f} s"
@@ -67,7 +67,7 @@ def duration(seconds: float) -> str:
 
 
 def ago(moment: str, now: datetime | None = None) -> str:
-    """How long ago a time of core.clock was; beyond 30 days its date."""
+    """Format how long ago a time of core.clock was; after 30 days, its date."""
     then = clock.parse(moment)
     seconds = ((now or datetime.now(UTC)) - then).total_seconds()
     if seconds < 10:
@@ -79,12 +79,15 @@ def ago(moment: str, now: datetime | None = None) -> str:
 
 
 def absolute(moment: str) -> str:
-    """A time of core.clock to the second, with its zone."""
+    """Format a time of core.clock to the second, with its time zone."""
     return f"{clock.parse(moment):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def number(value: float) -> str:
-    """At most four significant digits; whole numbers in full; scientific below 1e-4 and from 1e9 on."""
+    """Format a number with at most four significant digits.
+
+    Whole numbers are shown in full; scientific notation is used below 1e-4 and from 1e9 on.
+    """
     if isinstance(value, int) and abs(value) < 10**EXACT_DIGITS:
         return str(value)
     if isinstance(value, int):
@@ -109,7 +112,7 @@ def _trimmed(digits: str) -> str:
 
 
 def value(given: Any) -> str:
-    """A parameter's or a metadata key's value, short."""
+    """Format a parameter or metadata value in at most SHOWN_CHARS characters."""
     if isinstance(given, bool) or given is None:
         return json.dumps(given)
     if isinstance(given, int | float):
@@ -119,5 +122,5 @@ def value(given: Any) -> str:
 
 
 def full(given: Any) -> str:
-    """The same in full, for `title` and for copying."""
+    """Format a parameter or metadata value in full, for the `title` attribute and for copying."""
     return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""An execution, a task or a pipeline in one line: the metric that matters most and how long it took, or what is with it."""
+"""Summarise an execution, task or pipeline in one line: its main metric and duration, or its state."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from web.config.metadata import number
 from web.services.presentation import formats
 from web.services.presentation.execution_status import FAILURES, seconds
 
-# Words in the name of a key, the most telling first: what is better the larger it is, then what a training makes small.
+# Words in metadata keys, most important first: SCORES are better when larger, LOSSES when smaller.
 SCORES = ("accuracy", "acc", "score", "f1", "auc", "map", "iou", "miou", "dice", "bleu", "rouge", "r2", "reward")
 LOSSES = ("loss", "error", "err", "wer", "cer", "perplexity", "rmse", "mse", "mae")
-PARTS = ("test", "val", "valid", "validation", "eval")  # of the data that were not trained on, the most telling first
+PARTS = ("test", "val", "valid", "validation", "eval")  # data sets not used for training, most important first
 COUNTERS = frozenset(
     {"epoch", "epochs", "step", "steps", "iteration", "iter", "batch", "time", "seconds", "lr", "rate"}
 )
-STAGES = 10  # of what many executions have done, so that what is said of them changes rarely
+STAGES = 10  # of the progress of many executions, so that a posted status changes rarely
 BORDER = re.compile(r"[^0-9A-Za-z]+|(?<=[a-z][a-z])(?=[A-Z])")  # val_loss, valLoss, but mAP
 
 
 def line(execution: Execution, latest: Mapping[str, Any], stopped_by: str = "") -> str:
-    """Such as "accuracy 0.942 · 3 m 12 s"."""
+    """Summarise an execution, such as "accuracy 0.942 · 3 m 12 s"."""
     if execution.state is State.CREATED:
         return "waits for its turn"
     if execution.state is State.QUEUED:
@@ -42,7 +42,10 @@ def line(execution: Execution, latest: Mapping[str, Any], stopped_by: str = "") 
 
 
 def task_line(task: Task, ended: int, failed: int, best: str) -> str:
-    """Such as "12 executions, 1 failed · best accuracy 0.942 (#31) · 14 m"; `best` is the middle of it, after "best"."""
+    """Summarise a task, such as "12 executions, 1 failed · best accuracy 0.942 (#31) · 14 m".
+
+    `best` is the text after "best".
+    """
     if task.state is State.CREATED:
         return f"{_many(task.planned, 'execution')} to run"
     best = f"best {best}" if best else ""
@@ -52,7 +55,7 @@ def task_line(task: Task, ended: int, failed: int, best: str) -> str:
 
 
 def pipeline_line(pipeline: Pipeline, nodes: int, ended: int, failed: int, waiting: Sequence[str]) -> str:
-    """Such as "5 nodes · 14 m"; `waiting` are the nodes that wait for somebody's approval."""
+    """Summarise a pipeline, such as "5 nodes · 14 m"; `waiting` are the nodes that wait for approval."""
     if pipeline.state is State.CREATED and not waiting:
         return f"{_many(nodes, 'node')} to run"
     if pipeline.state in UNFINISHED:
@@ -61,7 +64,7 @@ def pipeline_line(pipeline: Pipeline, nodes: int, ended: int, failed: int, waiti
 
 
 def done(ended: int, planned: int, of: str = "") -> str:
-    """Such as "7 of 10 done"; of many it is not said each time, but as "100+ of 1000 done"."""
+    """Format progress, such as "7 of 10 done"; large numbers change in stages, such as "100+ of 1000 done"."""
     shown, stage = staged(ended, planned), _stage(planned)
     if stage == 1 or shown == planned:
         return f"{shown} of {planned} {of}done"
@@ -69,39 +72,39 @@ def done(ended: int, planned: int, of: str = "") -> str:
 
 
 def staged(ended: int, planned: int) -> int:
-    """How many of those that have ended are told of: each of a few, and of many each tenth part of them."""
+    """Round the number of ended ones down to the stage that is shown: a tenth of `planned`, or 1 for few."""
     return ended - ended % _stage(planned)
 
 
 def metric(latest: Mapping[str, Any]) -> str:
-    """The metric that stands for an execution, with its value; "" when it printed no number."""
+    """Return the main metric of an execution with its value; "" if it printed no number."""
     key = choose(latest)
     return f"{key} {formats.number(latest[key])}" if key is not None else ""
 
 
 def choose(latest: Mapping[str, Any]) -> str | None:
-    """The key of the most telling number, None when there is no number."""
+    """Return the key of the most important number, None if there is no number."""
     return next(iter(ranked(latest)), None)
 
 
 def ranked(latest: Mapping[str, Any]) -> list[str]:
-    """The keys of numbers, the most telling first: scores, losses, others, counters such as epochs."""
+    """Return the keys of numbers by importance: scores, losses, others, then counters such as epochs."""
     keys = [key for key, value in latest.items() if not isinstance(value, str) and number(value) is not None]
     return sorted(keys, key=_rank)
 
 
 def less_is_better(key: str) -> bool:
-    """Whether a key's name says that training makes it small: losses and errors, unless it is a score as well."""
+    """Return whether a key names a loss or an error, unless it also names a score."""
     return _rank(key)[0] == 1
 
 
 def is_counter(key: str) -> bool:
-    """Whether a key's name says that it counts, such as an epoch, rather than measures."""
+    """Return whether a key names a counter, such as an epoch, rather than a measurement."""
     return _rank(key)[:2] == (2, 1)
 
 
 def duration(ran_by: Execution | Task | Pipeline) -> str:
-    """How long it ran, such as "3 m 12 s"; "" when it never started."""
+    """Format how long it ran, such as "3 m 12 s"; "" if it never started."""
     ran = seconds(ran_by)
     return formats.duration(ran).replace(" min", " m") if ran is not None else ""
 
@@ -111,7 +114,7 @@ def _joined(*parts: str) -> str:
 
 
 def _end(group: Task | Pipeline, failed: int, many: str) -> str:
-    """What became of a task or a pipeline that is over; `many` are its parts. Mostly it says so itself."""
+    """Describe the result of an ended task or pipeline: its message if it has one; `many` counts its parts."""
     if group.message:
         return group.message
     if group.state is State.COMPLETE:
@@ -128,7 +131,7 @@ def _many(count: int, noun: str) -> str:
 
 
 def _rank(key: str) -> tuple[int, int, int]:
-    """Less is more telling; equals stay in the order in which they were first printed."""
+    """Return a sort key by importance; equal keys stay in the order in which they were first printed."""
     words = [word.lower() for word in BORDER.split(key)]
     words += [word.rstrip("0123456789") for word in words]  # mAP50
     part = min((PARTS.index(word) for word in words if word in PARTS), default=len(PARTS))

@@ -1,4 +1,4 @@
-"""Log lines as HTML, the same for a page, for earlier lines fetched later, and for lines that come live."""
+"""Log lines as HTML: on the page, for earlier lines loaded on demand, and for live lines."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from web.services.presentation.ansi import to_html
 from web.services.presentation.formats import size
 from web.store.logs import LogLine
 
-CHUNK_LINES = 500  # a browser lays out only the chunks that are near the screen
-LINE_BYTES = 4096  # shown of one line; the rest is in the download
+CHUNK_LINES = 500  # a browser lays out only the chunks near the viewport
+LINE_BYTES = 4096  # of one line are shown; the rest is in the download
 US_PER_DAY = 86_400_000_000
 
 
 def chunks(lines: Iterable[LogLine]) -> str:
-    """Lines in chunks that begin at multiples of CHUNK_LINES."""
+    """Return lines in chunks that start at multiples of CHUNK_LINES."""
     return "".join(
         f'<div class="chunk" data-chunk="{number}">{"".join(html(line) for line in group)}</div>'
         for number, group in groupby(lines, key=lambda line: line.number // CHUNK_LINES)
@@ -23,7 +23,7 @@ def chunks(lines: Iterable[LogLine]) -> str:
 
 
 def html(line: LogLine) -> str:
-    """One line; the number that people see and link to counts from 1."""
+    """Return a line; the displayed number, which links use, counts from 1."""
     number = line.number + 1
     kind = f' class="{line.stream}"' if line.stream != "stdout" else ""
     if line.count > 1:
@@ -35,25 +35,25 @@ def html(line: LogLine) -> str:
 
 
 def partial(lines: Mapping[str, str]) -> str:
-    """The unfinished lines, by stream."""
+    """Return the unfinished lines, given by stream."""
     shown = ((stream, to_html(text)) for stream, text in lines.items())
     return "".join(f'<div class="{stream}"><a></a><span>{html}</span></div>' for stream, html in shown)
 
 
 def plain(line: LogLine) -> str:
-    """One line without a number, for a few last lines."""
+    """Return a line without its number, for excerpts of the last lines."""
     return f'<span class="{line.stream}">{text(line)}</span>'
 
 
 def text(line: LogLine) -> str:
-    """What the line says, as HTML."""
+    """Return the message of a line as HTML, cut to LINE_BYTES."""
     shown = line.message[:LINE_BYTES].decode("utf-8", "replace")
     over = len(line.message) - LINE_BYTES
     return to_html(shown) + (f"<em>… {size(over)} more in the full log</em>" if over > 0 else "")
 
 
 def _time(time_us: int) -> str:
-    """The time of the day, UTC, to the millisecond."""
+    """Format the time of day in UTC, to the millisecond."""
     milliseconds = time_us % US_PER_DAY // 1000
     seconds, milliseconds = divmod(milliseconds, 1000)
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{milliseconds:03}"

@@ -1,6 +1,6 @@
-"""What the executions of a task are compared by, and the best of them so far.
+"""Objective of a task: the metric by which its executions are compared, and the best execution so far.
 
-This is the only place that decides it, for pages, forges and the API.
+Pages, forges and the API all use this module, so that they agree.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from web.store.trials import Trial
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """A metadata key: the nearer to `target` the better, or without one the less, or the more."""
+    """A metadata key and its direction: nearest to `target` is best; without a target, lowest if `less`, else highest."""
 
     key: str
     target: float | None = None
     less: bool = False
 
     def cost(self, value: float) -> float:
-        """Smaller is better."""
+        """Return the cost of a value; smaller is better."""
         if self.target is not None:
             return abs(value - self.target)
         return value if self.less else -value
 
     @property
     def words(self) -> str:
-        """Such as "lowest"."""
+        """The direction in words, such as "lowest"."""
         if self.target is not None:
             return f"nearest to {formats.number(self.target)}"
         return "lowest" if self.less else "highest"
 
 
 def of(db: Database, task: Task) -> Goal | None:
-    """By the metric that the task names, or else by the most telling number that its executions print."""
+    """Return the objective of a task: its declared metric, or else the most important number its executions print."""
     blueprint = search_facts.declared(task)
     if blueprint is not None and blueprint.target_metric:
         return of_key(blueprint.target_metric, blueprint.target_value)
@@ -47,17 +47,17 @@ def of(db: Database, task: Task) -> Goal | None:
 
 
 def of_key(key: str, target: float | None = None) -> Goal:
-    """Without a target the key's name says which way is better."""
+    """Return the objective for a key; without a target, the key's name determines the direction."""
     return Goal(key=key, target=target, less=headline.less_is_better(key))
 
 
 def best(db: Database, task: Task, goal: Goal) -> Trial | None:
-    """The best of those that have ended, and not in error; of equals the first."""
+    """Return the best execution that ended without error; the first of equals."""
     return trials.best(db, task.id, goal.key, target=goal.target, less=goal.less)
 
 
 def curve(goal: Goal, found: Sequence[Trial]) -> list[float | None]:
-    """For each the best that had been reached up to it, in the order of the search; None before the first."""
+    """Return the best value up to each trial, in the order of the search; None before the first value."""
     reached: list[float | None] = []
     for trial in found:
         before = reached[-1] if reached else None

@@ -1,4 +1,4 @@
-"""Parallel coordinates: an axis for each parameter and the metric, a line across them for each execution of a task."""
+"""Parallel coordinates of a task: an axis for each parameter and the metric, a line for each execution."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from web.services.presentation.objective import Goal
 from web.store.trials import Trial
 
 WIDTH, HEIGHT = 640, 240
-LEFT, RIGHT, TOP, BOTTOM = 48, 60, 36, 12  # of the drawing, for what is written beside the axes
+LEFT, RIGHT, TOP, BOTTOM = 48, 60, 36, 12  # margins of the drawing, for labels of the axes
 LINES = 200
 AXES = 7  # of parameters
 SHADES = 5
 TICKS = 6
-TICK_GAP = 13  # so that the words of two do not overlap
-LOG_RATIO = 50  # a parameter whose values span more than this is tried on a logarithmic scale
+TICK_GAP = 13  # so that labels do not overlap
+LOG_RATIO = 50  # values that span more than this ratio are drawn on a logarithmic scale
 NAME_CHARS, TICK_CHARS = 16, 9
 CHAR_WIDTH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """`ticks` are (y, text)."""
+    """An axis; `ticks` are (y, text)."""
 
     name: str
     x: float
@@ -35,7 +35,7 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One execution. `shade` goes from 0, the worst, to SHADES - 1; the best of all has `best`."""
+    """An execution. `shade` is from 0, the worst, to SHADES - 1; `best` marks the best of all."""
 
     trial: Trial
     points: str
@@ -45,9 +45,10 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Parallel:
-    """The best lie on top. `left_out` have a value and are not drawn: they are worse than all that are.
+    """The drawing; the best lines are on top.
 
-    There is room for `name_chars` of the name of an axis.
+    `left_out` is the number of executions with a value that are not drawn, since they are worse than the drawn ones.
+    Names of axes are cut to `name_chars`.
     """
 
     axes: tuple[Axis, ...]
@@ -58,14 +59,14 @@ class Parallel:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Where the values of an axis lie, and its ticks."""
+    """Positions of an axis's values, and its ticks."""
 
     place: Callable[[Any], float]
     ticks: tuple[tuple[float, str], ...]
 
 
 def of(goal: Goal, found: Sequence[Trial], parameters: Sequence[str]) -> Parallel | None:
-    """None where there is nothing to compare: below two values, or no parameter that differs."""
+    """Return the drawing; None if there is nothing to compare: fewer than two values, or no parameters."""
     valued = sorted((trial for trial in found if trial.number is not None), key=lambda trial: _cost(goal, trial))
     drawn, names = valued[:LINES], list(parameters[:AXES])
     if len(drawn) < 2 or not names:
@@ -92,7 +93,7 @@ def of(goal: Goal, found: Sequence[Trial], parameters: Sequence[str]) -> Paralle
 
 
 def short(text: str, most: int) -> str:
-    """As much of a text as an axis has room for."""
+    """Return text cut to at most `most` characters."""
     shown = formats.one_line(text)
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
@@ -125,7 +126,7 @@ def _numeric(values: Sequence[float]) -> Scale:
 
 
 def _words(values: Sequence[Any]) -> Scale:
-    """In the order in which they come: the best execution's lies on top."""
+    """Return a scale of words in the given order; the best execution's is at the top."""
     texts = list(dict.fromkeys(_text(value) for value in values))
     places = {text: _y(1 - i / (len(texts) - 1) if len(texts) > 1 else 0.5) for i, text in enumerate(texts)}
     ticks = [(places[text], short(text, TICK_CHARS)) for text in texts]
@@ -137,12 +138,12 @@ def _text(value: Any) -> str:
 
 
 def _y(share: float) -> float:
-    """Where a share of an axis lies, 0 at the bottom."""
+    """Return the y coordinate of a share of an axis; 0 is the bottom."""
     return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - share), 1)
 
 
 def _apart(ticks: Sequence[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
-    """Without those that are too near to the one before."""
+    """Remove ticks that are too close to the previous one."""
     kept: list[tuple[float, str]] = []
     for y, text in ticks:
         if not kept or abs(kept[-1][0] - y) >= TICK_GAP:

@@ -1,4 +1,4 @@
-"""What an execution used of its machine, small enough to draw: one chart for each kind, one line for each device."""
+"""Resource usage of an execution, reduced for drawing: one chart per kind, one line per device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from web.store.usage import Stretch
 
 POINTS = 500
 NARROWEST_US = 1_000_000
-TITLES = {  # of one line and of several
+TITLES = {  # (title with one line, title with several)
     "cpu": ("Processors", ""),
     "memory": ("Memory", ""),
     "gpu": ("GPU", "{} GPUs"),
@@ -24,7 +24,7 @@ BYTES = frozenset({"memory", "gpu_memory"})
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One series over the common `x`, and what it was last."""
+    """A series over the common `x`, and its last value as text."""
 
     number: int
     last: str
@@ -33,7 +33,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """One chart. `unit` is bytes, percent or "". `spark` is a polyline of its first line, for pages without scripts."""
+    """A chart. `unit` is bytes, percent or "". `spark` is a polyline of its first line, for pages without scripts."""
 
     kind: str
     title: str
@@ -46,7 +46,7 @@ class Resource:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """`x` are seconds since the start, the same for all charts; `step_s` is how far apart its points are."""
+    """All charts of an execution. `x` are seconds since the start, common to all charts, `step_s` apart."""
 
     x: list[float]
     step_s: float
@@ -54,7 +54,7 @@ class Resources:
 
 
 def of(db: Database, execution_id: int, start_us: int) -> Resources:
-    """The charts of an execution that started then; none before its first sample."""
+    """Return the charts of an execution that started at `start_us`; none before its first sample."""
     times = usage.span(db, execution_id)
     if times is None:
         return Resources(x=[], step_s=0, charts=[])
@@ -83,7 +83,7 @@ def _resource(
         values = {stretch.number: stretch.mean for stretch in found[series]}
         y = [values.get(number) for number in numbers]
         lines.append(Line(number=_number(series), last=text(kind, last_of[series]), y=y))
-    last = [last_of[series] for series in names]  # asked after the stretches: one may have come in between
+    last = [last_of[series] for series in names]  # queried after the stretches: a sample may have arrived in between
     one, several = TITLES[kind]
     drawn = [(at, value) for at, value in zip(x, lines[0].y, strict=True) if value is not None]
     return Resource(
@@ -98,7 +98,7 @@ def _resource(
 
 
 def text(kind: str, value: float) -> str:
-    """A value of this kind for people."""
+    """Format a value of this kind."""
     if kind in BYTES:
         return formats.size(int(value))
     return f"{value:.0f} %" if kind == "gpu" else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""What a task's search tries and when it ends, in the words of the pages."""
+"""Description of a task's search: what it tries and when it ends, in the words used on pages."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ON_CHILD_ERROR = {
 
 
 def words(kind: str) -> str:
-    """What a type of search is called."""
+    """Return the display name of a type of search."""
     return TYPES[SearchType(kind)] if kind in set(SearchType) else kind.replace("_", " ")
 
 
 def declared(task: Task) -> TaskBlueprint | None:
-    """What its valohai.yaml says; None when that can no longer be read, which must not hide what has run."""
+    """Return the task as declared in valohai.yaml; None if that is no longer valid, so that its results stay visible."""
     try:
         return load_task(task.config, task.name)
     except PushmillError:
@@ -34,7 +34,7 @@ def declared(task: Task) -> TaskBlueprint | None:
 
 
 def facts(blueprint: TaskBlueprint | None) -> list[tuple[str, str]]:
-    """What the task declares, as (name, text); only what it says itself."""
+    """List the task's declared settings as (name, text); defaults are omitted, except for the error behaviour."""
     if blueprint is None:
         return []
     found = [(variant.name, _variant(variant)) for variant in blueprint.variants]
@@ -54,7 +54,7 @@ def facts(blueprint: TaskBlueprint | None) -> list[tuple[str, str]]:
 
 
 def _variant(variant: Variant) -> str:
-    """Such as "linear: start 1, end 5, step 2"."""
+    """Describe a variant, such as "linear: start 1, end 5, step 2"."""
     if variant.style == "multiple":
         items = variant.rules.get("items")
         return ", ".join(map(formats.value, items if isinstance(items, list | tuple) else [items]))

@@ -1,4 +1,4 @@
-"""What keeps pushes of a project from running: commits that wait for approval, a failing fetch, refused deliveries."""
+"""Problems that keep pushes of a project from running: commits awaiting approval, failed fetches, rejected deliveries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RECENT_S = 24 * 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
-    """`is_approval` says that somebody has to approve something; else the page of deliveries has more."""
+    """A problem. If `is_approval`, a commit needs approval; otherwise the page of deliveries has details."""
 
     project: Project
     text: str
@@ -38,7 +38,10 @@ def _fetches(db: Database, project: Project) -> list[Trouble]:
 
 
 def _refusals(db: Database, project: Project) -> list[Trouble]:
-    """Those of the last day, as long as nothing was accepted since. Anybody may cause them, so they never count for more."""
+    """Report deliveries rejected in the last day since the last accepted one.
+
+    Anyone can cause rejected deliveries, so they are reported in no other case.
+    """
     since = clock.text(datetime.now(UTC) - timedelta(seconds=RECENT_S))
     count, newest = deliveries.refused_since_accepted(db, project.id, since)
     if not count:
