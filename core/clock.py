@@ -1,4 +1,7 @@
-"""Times: aware UTC inside, ISO 8601 text with six decimals and `Z` in tables and JSON, so that text order is time order."""
+"""Conversion of times: aware UTC datetimes in code, ISO 8601 text with six decimals and `Z` in tables and JSON.
+
+The order of such texts is the order of the times.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ def text(moment: datetime) -> str:
 
 
 def after(seconds: float) -> str:
-    """The time that many seconds from now. Raises OverflowError for one past the year 9999."""
+    """Return the time `seconds` from now. Raises OverflowError for a time after the year 9999."""
     return text(datetime.now(UTC) + timedelta(seconds=seconds))
 
 

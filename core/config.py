@@ -1,7 +1,7 @@
-"""config.toml → a frozen Config. `config.example.toml` lists every key; a test holds it equal to these defaults.
+"""Load config.toml into a frozen Config. `config.example.toml` lists every key; a test compares it with the defaults.
 
-Sizes are numbers of bytes or text such as "10 GiB"; durations are seconds or text such as "30 s", "2 h".
-A secret may be given in a file instead: `<key>_file` names it. Unknown keys are errors.
+Sizes are numbers of bytes or text such as "10 GiB"; durations are seconds or text such as "30 s", "2 h". A secret can
+be read from a file: `<key>_file` names it. Unknown keys are errors.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ DURATION_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Size(int):
-    """Bytes."""
+    """A size in bytes."""
 
 
 class Seconds(float):
-    """A duration."""
+    """A duration in seconds."""
 
 
 class Memory(str):
-    """Bytes, or a share of the machine's memory such as "90 %"; "0" is no limit."""
+    """A size in bytes, or a share of the machine's memory such as "90 %"; "0" means no limit."""
 
     def of(self, machine: int) -> int:
-        """Bytes on a machine with so many."""
+        """Return the size in bytes on a machine with `machine` bytes of memory."""
         return int(float(self.removesuffix("%")) / 100 * machine) if self.endswith("%") else int(self)
 
 
@@ -54,25 +54,23 @@ class ServerConfig:
 
     host: str = "127.0.0.1"
     port: int = 8000
-    url: str = ""  # how others reach it, e.g. https://pushmill.example.org; "" = from the request
-    trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For, -Proto and -Host are believed
-    min_free_disk: Size = Size(
-        GIB
-    )  # of the data directory: below it nothing new is started or stored; 0 = not looked at
+    url: str = ""  # public URL, e.g. https://pushmill.example.org; "" = from the request
+    trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For, -Proto and -Host are trusted
+    min_free_disk: Size = Size(GIB)  # of the data directory; below it nothing new is started or stored; 0 = not checked
     threads: int = (
-        64  # requests at once: half for transfers, a quarter for pages, an eighth for webhooks and for runners
+        64  # concurrent requests: half for transfers, a quarter for pages, an eighth each for webhooks and runners
     )
-    followers: int = 500  # live pages at once; they hold no thread
-    connections: int = 3000  # at once
-    connections_per_address: int = 1000  # of them; trusted_proxies may have any number
-    header_timeout: Seconds = Seconds(10.0)  # until the head of a request must be complete
-    min_rate: Size = Size(500)  # bytes a second, at which bodies must come and answers must be read
-    slow_after: Seconds = Seconds(20.0)  # over which that rate is measured
+    followers: int = 500  # concurrent live pages; they hold no thread
+    connections: int = 3000  # concurrent connections
+    connections_per_address: int = 1000  # concurrent connections of one address; trusted_proxies are not limited
+    header_timeout: Seconds = Seconds(10.0)  # until the headers of a request must be complete
+    min_rate: Size = Size(500)  # bytes per second at which bodies must arrive and responses must be read
+    slow_after: Seconds = Seconds(20.0)  # period over which that rate is measured
     hook_body: Size = Size(25 * MIB)  # the largest webhook body; GitHub sends at most 25 MiB
-    hook_form: Size = Size(5 * MIB)  # the largest one that is a form
-    hook_memory: Size = Size(100 * MIB)  # all webhook bodies that are read at one moment
-    hook_rate: int = 600  # deliveries a minute of one repository; 0 = any number
-    hook_queue: int = 1000  # deliveries of one repository that wait to be handled; 0 = any number
+    hook_form: Size = Size(5 * MIB)  # the largest form-encoded webhook body
+    hook_memory: Size = Size(100 * MIB)  # all webhook bodies being read at the same time
+    hook_rate: int = 600  # deliveries per minute and repository; 0 = no limit
+    hook_queue: int = 1000  # unhandled deliveries per repository; 0 = no limit
 
     @property
     def proxy_networks(self) -> tuple[Network, ...]:
@@ -87,16 +85,19 @@ class ServerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RedisConfig:
-    """`[redis]`: where the queues live."""
+    """`[redis]`: the Redis server of the queues."""
 
     url: str = ""  # redis://, rediss:// or unix://; "" = a private one that `pushmill up` starts
-    listen: str = ""  # address and port where the private one takes runners of other machines; "" = nowhere
-    cert: str = ""  # file with its certificate; TLS is a must where `listen` is no loopback address
+    listen: str = ""  # where the private one accepts runners of other machines, as address and port; "" = nowhere
+    cert: str = ""  # file with its certificate; TLS is required unless `listen` is a loopback address
     key: str = ""  # file with the certificate's key
 
     @property
     def listen_address(self) -> tuple[str, int] | None:
-        """Host and port of `listen`, None without one. Raises ConfigError when it would be open to listeners on the way."""
+        """Return host and port of `listen`, None if it is not set.
+
+        Raises ConfigError for invalid settings and for a non-loopback address without TLS.
+        """
         if not self.listen:
             return None
         host, _, port = self.listen.rpartition(":")
@@ -118,23 +119,23 @@ class RedisConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GitConfig:
-    """`[git]`: what may be fetched, and how often remotes are asked whether they moved."""
+    """`[git]`: what may be fetched, and how often remotes are polled."""
 
     allow_local: bool = False  # repositories by path on the server's disk
     allow_http: bool = False  # http:// without TLS
-    poll: Seconds = Seconds(60.0)  # between two questions while no webhook has told of a repository; 0 = never asked
-    poll_webhooks: Seconds = Seconds(600.0)  # the same once one has: a net under those that get lost
-    poll_grace: Seconds = Seconds(120.0)  # from seeing a push of which no webhook told until it is acted upon
-    fork_bytes: Size = Size(100 * MIB)  # of the head of a fork's pull request that nobody has approved
-    fork_time: Seconds = Seconds(120.0)  # that fetching such a head may take
+    poll: Seconds = Seconds(60.0)  # polling interval while no webhook of a repository has arrived; 0 = no polling
+    poll_webhooks: Seconds = Seconds(600.0)  # polling interval after that, in case webhooks get lost
+    poll_grace: Seconds = Seconds(120.0)  # from noticing a push without a webhook until it is handled
+    fork_bytes: Size = Size(100 * MIB)  # of the head of a pull request from a fork that is not approved
+    fork_time: Seconds = Seconds(120.0)  # to fetch such a head
     forks_bytes: Size = Size(GIB)  # of all such heads of a repository
     # hosts besides the repository's own from which submodules and Git LFS files are fetched
     submodule_hosts: tuple[str, ...] = ("github.com", "gitlab.com", "bitbucket.org", "codeberg.org", "huggingface.co")
-    submodules: int = 50  # of one commit, those of submodules too
-    submodule_bytes: Size = Size(2 * GIB)  # of one, which is fetched without its history
-    lfs_files: int = 10_000  # Git LFS files of one commit
-    lfs_bytes: Size = Size(50 * GIB)  # all of them together
-    sources_time: Seconds = Seconds(3600.0)  # that fetching all of this for one commit may take
+    submodules: int = 50  # per commit, nested ones included
+    submodule_bytes: Size = Size(2 * GIB)  # per submodule, fetched without its history
+    lfs_files: int = 10_000  # Git LFS files per commit
+    lfs_bytes: Size = Size(50 * GIB)  # of all Git LFS files of a commit
+    sources_time: Seconds = Seconds(3600.0)  # to fetch submodules and Git LFS files of one commit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,26 +144,26 @@ class RunnerConfig:
 
     name: str = "local"
     server: str = ""  # the server's URL; "" = the one of this configuration
-    token: str = ""  # "" = the one that `pushmill up` made
-    slots: int = 2  # executions without a GPU at once; those with GPUs run beside them
-    network: str = "pushmill"  # the Docker network of the containers; made when absent
-    memory: Memory = Memory("90 %")  # of each container, a size or a share of the machine's; 0 = no limit
-    cpus: float = 0.0  # of each container; 0 = no limit
-    pids: int = 4096  # processes and threads of each container
+    token: str = ""  # "" = the one that `pushmill up` created
+    slots: int = 2  # concurrent executions without a GPU; those with GPUs run in addition
+    network: str = "pushmill"  # Docker network of the containers; created if missing
+    memory: Memory = Memory("90 %")  # per container, a size or a share of the machine's memory; 0 = no limit
+    cpus: float = 0.0  # per container; 0 = no limit
+    pids: int = 4096  # processes and threads per container
     shm: Size = Size(GIB)  # /dev/shm; PyTorch's data loaders need more than Docker's 64 MB
     min_free_disk: Size = Size(GIB)  # below it executions are refused
-    allow_input_hosts: tuple[str, ...] = ()  # hosts of this machine, its links or a cloud's metadata with inputs
-    allow_registries: tuple[str, ...] = ()  # registries, host or host:port, at addresses that images may not come from
-    relay_ports: str = "28200-28999"  # where containers reach the runner, on the network's gateway; one per execution
+    allow_input_hosts: tuple[str, ...] = ()  # hosts that inputs may come from although they are local or link-local
+    allow_registries: tuple[str, ...] = ()  # image registries, host or host:port, allowed although they are local
+    relay_ports: str = "28200-28999"  # on the network's gateway, to reach the runner from containers; one per execution
     allow_host_ports: tuple[str, ...] = ()  # ports of this machine that containers may reach, "5000" or "53/udp"
-    mounts: tuple[str, ...] = ()  # directories that steps may mount if the environment lets them, "…:rw" = writable
-    cache: Size = Size(50 * GIB)  # of commits, git objects and inputs; past it the longest unused go
-    cache_age: Seconds = Seconds(14 * 86400.0)  # what was not used for so long goes in any case
-    image_age: Seconds = Seconds(30 * 86400.0)  # the same for images that this runner pulled; 0 = they stay
+    mounts: tuple[str, ...] = ()  # directories that steps may mount if the environment allows it, "…:rw" = writable
+    cache: Size = Size(50 * GIB)  # of commits, git objects and inputs; beyond it the least recently used are deleted
+    cache_age: Seconds = Seconds(14 * 86400.0)  # cache entries unused for this long are deleted
+    image_age: Seconds = Seconds(30 * 86400.0)  # the same for images that this runner pulled; 0 = never deleted
 
     @property
     def relay_port_range(self) -> tuple[int, int]:
-        """The first and the last of `relay_ports`. Raises ConfigError."""
+        """Return the first and the last port of `relay_ports`. Raises ConfigError."""
         first, _, last = self.relay_ports.partition("-")
         found = _port(first), _port(last or first)
         if not 0 < found[0] <= found[1]:
@@ -171,7 +172,7 @@ class RunnerConfig:
 
     @property
     def host_ports(self) -> tuple[tuple[str, int], ...]:
-        """`allow_host_ports` as protocols and ports. Raises ConfigError."""
+        """Return `allow_host_ports` as (protocol, port) pairs. Raises ConfigError."""
         found = []
         for entry in self.allow_host_ports:
             port, _, protocol = entry.partition("/")
@@ -183,28 +184,28 @@ class RunnerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitsConfig:
-    """`[limits]`: bounds of one execution, and of reading valohai.yaml."""
+    """`[limits]`: limits of one execution, and of reading valohai.yaml."""
 
-    log: Size = Size(100 * MIB)  # kept of each stream: one half of its beginning, the other of its end
+    log: Size = Size(100 * MIB)  # stored per stream: one half from its beginning, the other from its end
     output_bytes: Size = Size(10 * GIB)  # apparent sizes together
     output_count: int = 10_000
-    metadata: int = 1_000_000  # values that are stored; past its share of them a key is thinned
-    max_executions: int = 200  # of a new project, queued and running; its settings page changes it; 0 = no limit
-    environments: tuple[str, ...] = ()  # that a new project may use, the first is its default; none = all
+    metadata: int = 1_000_000  # stored values; a key that exceeds its share is thinned
+    max_executions: int = 200  # of a new project, queued and running; can be changed in its settings; 0 = no limit
+    environments: tuple[str, ...] = ()  # that a new project may use, the first is its default; empty = all
     stop_grace: Seconds = Seconds(30.0)  # from the stop signal to the kill
     time: Seconds = Seconds(0.0)  # for steps without a time-limit; 0 = none
     no_output: Seconds = Seconds(0.0)  # for steps without a no-output-timeout; 0 = none
-    runner_silence: Seconds = Seconds(2 * 3600.0)  # how long executions wait for a runner that went silent
+    runner_silence: Seconds = Seconds(2 * 3600.0)  # how long executions wait for an unreachable runner
     deliveries: Seconds = Seconds(
         90 * 86400.0
-    )  # how long bodies of handled deliveries are kept, 3 days at least; 0 = ever
+    )  # how long bodies of handled deliveries are kept, at least 3 days; 0 = forever
     config_items: int = 1000  # steps, tasks, pipelines and other items of a valohai.yaml
-    config_time: Seconds = Seconds(30.0)  # for reading the valohai.yaml files of one push together
+    config_time: Seconds = Seconds(30.0)  # to read all valohai.yaml files of one push
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything configurable, and the data directory that holds everything else."""
+    """The whole configuration, and the data directory."""
 
     data: Path
     server: ServerConfig = field(default_factory=ServerConfig)
@@ -235,13 +236,13 @@ class Config:
 
     @property
     def local_url(self) -> str:
-        """The server as this machine reaches it."""
+        """URL of the server as seen from this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.server.host, self.server.host)  # noqa: S104
         return f"http://[{host}]:{self.server.port}" if ":" in host else f"http://{host}:{self.server.port}"
 
 
 def _port(text: str) -> int:
-    """0 for text that is not a port."""
+    """Return the port number, 0 if `text` is not a port."""
     return int(text) if re.fullmatch(r"[0-9]{1,5}", text) and int(text) < 65536 else 0
 
 
@@ -261,10 +262,10 @@ def default_data_dir() -> Path:
 
 
 def load(data: Path | None = None, path: Path | None = None, **overrides: Any) -> Config:
-    """The configuration of `data`: `path`, else `config.toml` in it if there is one, else the defaults.
+    """Load the configuration of `data` from `path`, else from its `config.toml`, else use the defaults.
 
-    `overrides` are `section__key=value`; None means "not given". `$PUSHMILL_HOST` and `$PUSHMILL_PORT`, by which
-    `pushmill up` hands its command line on to its children, come between them and the file. Raises ConfigError.
+    `overrides` are `section__key=value`; None means "not given". They win over `$PUSHMILL_HOST` and `$PUSHMILL_PORT`,
+    in which `pushmill up` passes its options to its child processes, and these win over the file. Raises ConfigError.
     """
     data = (data or default_data_dir()).absolute()
     source = path or data / "config.toml"
@@ -280,7 +281,7 @@ def load(data: Path | None = None, path: Path | None = None, **overrides: Any) -
     given = {name: value for name, value in overrides.items() if value is not None}
     for name, value in (_handed_on() | given).items():
         section, key = name.split("__")
-        if isinstance(values := table.setdefault(section, {}), dict):  # else from_table says what is wrong
+        if isinstance(values := table.setdefault(section, {}), dict):  # otherwise from_table reports the error
             values[key] = value
     return from_table(table, data, str(source))
 
@@ -328,12 +329,12 @@ def _read_secret(path: Path, where: str) -> str:
 
 
 def size(text: str, where: str) -> Size:
-    """Bytes, from a number or text such as "10 GiB". Raises ConfigError that names `where`."""
+    """Parse a number or text such as "10 GiB" as bytes. Raises ConfigError that names `where`."""
     return Size(_quantity(text, SIZE_UNITS, "10 GiB", where))
 
 
 def duration(text: str, where: str) -> Seconds:
-    """Seconds, from a number or text such as "90 d". Raises ConfigError that names `where`."""
+    """Parse a number or text such as "90 d" as seconds. Raises ConfigError that names `where`."""
     return Seconds(_quantity(text, DURATION_UNITS, "90 d", where))
 
 

@@ -1,4 +1,4 @@
-"""Names of output files, and their address for use as an input: `datum://<uuid>`."""
+"""Names of output files, and `datum://<uuid>`, the URL of an output used as an input."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ SCHEME = "datum"
 URL = re.compile(SCHEME + r"://([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE)
 
 NAME_CHARACTERS = 1024
-SIDECAR = ".metadata.json"  # behind the name of another output
+SIDECAR = ".metadata.json"  # suffix to the name of another output
 SIDECAR_OF_ALL = "valohai.metadata.jsonl"
 NAME_ENCODED = 7000  # in a URL, where servers and proxies accept about 8,000 bytes
 
 
 def name_problem(name: str) -> str:
-    """Why an output cannot have this name, "" when it can: it is data and never a path here, but clients make paths of it."""
+    """Return why an output cannot have this name, "" if it can.
+
+    The server never uses the name as a path, but clients create files from it.
+    """
     if not 0 < len(name) <= NAME_CHARACTERS or len(quote_plus(name, errors="surrogateescape")) > NAME_ENCODED:
         return f"its path has {len(name):,} characters; 1 to {NAME_CHARACTERS:,} are possible"
     if "\0" in name or name.startswith("/") or ".." in name.split("/"):
@@ -25,7 +28,7 @@ def name_problem(name: str) -> str:
 
 
 def is_sidecar(name: str, names: Container[str]) -> bool:
-    """Whether an output only describes others, by the rules of Valohai; `names` are those of the execution's outputs."""
+    """Return whether an output only describes others, by Valohai's rules; `names` are all outputs of the execution."""
     return name == SIDECAR_OF_ALL or (name.endswith(SIDECAR) and name.removesuffix(SIDECAR) in names)
 
 
@@ -34,6 +37,6 @@ def url_of(uuid: str) -> str:
 
 
 def uuid_of(url: str) -> str | None:
-    """The uuid that an address of an output names; None for any other text."""
+    """Return the uuid in a `datum://` URL; None for any other text."""
     found = URL.fullmatch(url)
     return found.group(1).lower() if found else None

@@ -1,20 +1,20 @@
 """Every exception that pushmill raises on purpose.
 
 PushmillError
-├── ConfigError          config.toml or a command line value is wrong
-├── CannotStart          something is in the way of a start: a port, a disk, Docker
-├── IllegalMove          a state change that the table does not allow
-├── Conflict             somebody else was faster, or the lease is not yours
-├── NotFound             no such thing, or not for you
-├── Denied               the credentials are missing or wrong
-├── InvalidInput         a value from outside that cannot be used
+├── ConfigError          invalid config.toml or command line value
+├── CannotStart          a process cannot start because of a port, a disk or Docker
+├── IllegalMove          state transition that the table does not allow
+├── Conflict             the record has changed meanwhile, or the lease is held by another runner
+├── NotFound             does not exist, or is not visible to the user
+├── Denied               missing or wrong credentials
+├── InvalidInput         unusable value from outside
 │   ├── InvalidYaml      valohai.yaml cannot be read
-│   ├── CannotRun        a step, task or pipeline lacks something, or has what does not fit
-│   └── InvalidDelivery  a webhook body that cannot be parsed
+│   ├── CannotRun        step, task or pipeline with missing or unsuitable values
+│   └── InvalidDelivery  webhook body that cannot be parsed
 ├── DiskFull             the server has too little free disk to store something
-├── ForgeError           a forge's API refuses, or does not answer
+├── ForgeError           a forge's API refuses a call or does not answer
 ├── GitError             a repository cannot be read or fetched
-│   └── GitDenied        the remote wants other credentials
+│   └── GitDenied        the remote requires other credentials
 └── ExecutionFailed      one execution ends in `error`; carries the failure reason
 """
 
@@ -26,19 +26,19 @@ from core.states import FailureReason, State
 
 
 class PushmillError(Exception):
-    """The root: its text is one sentence for a person."""
+    """Base class; the message is one sentence for people."""
 
 
 class ConfigError(PushmillError):
-    """Raised when the configuration cannot be used; the text names the key, the value and the way out."""
+    """Raised when the configuration is invalid; the message names the key, the value and the fix."""
 
 
 class CannotStart(PushmillError):
-    """Raised when something is in the way of a start; the text names it and the way out."""
+    """Raised when a process cannot start; the message names the obstacle and the fix."""
 
 
 class IllegalMove(PushmillError):
-    """Raised when an execution is asked to go where its state does not lead."""
+    """Raised when a state transition is not allowed."""
 
     def __init__(self, current: State, to: State, why: str) -> None:
         super().__init__(f"an execution cannot go from {current} to {to}: {why}")
@@ -46,23 +46,23 @@ class IllegalMove(PushmillError):
 
 
 class Conflict(PushmillError):
-    """Raised when a conditional update changed no row: the record is no longer as the caller believed. HTTP 409."""
+    """Raised when a conditional update changed no row because the record has changed meanwhile. HTTP 409."""
 
 
 class NotFound(PushmillError):
-    """Raised when a thing does not exist or the asker may not know of it. HTTP 404."""
+    """Raised when something does not exist or is not visible to the user. HTTP 404."""
 
 
 class Denied(PushmillError):
-    """Raised when credentials are missing, wrong or not enough. HTTP 401 or 403."""
+    """Raised when credentials are missing, wrong or insufficient. HTTP 401 or 403."""
 
 
 class InvalidInput(PushmillError):
-    """Raised when a value from outside cannot be used. HTTP 400."""
+    """Raised when a value from outside is invalid. HTTP 400."""
 
 
 class CannotRun(InvalidInput):
-    """Raised when `what`, such as 'task "x"', cannot run with the values given; `problems` has a sentence for each reason."""
+    """Raised when `what`, such as 'task "x"', cannot run with the given values; `problems` are sentences."""
 
     def __init__(self, what: str, problems: Sequence[str]) -> None:
         super().__init__(f"{what} cannot run: {'; '.join(problems)}")
@@ -70,7 +70,7 @@ class CannotRun(InvalidInput):
 
 
 class InvalidYaml(InvalidInput):
-    """Raised when valohai.yaml cannot be read; `problems` are sentences for the commit's page."""
+    """Raised when valohai.yaml cannot be read; `problems` are sentences for the commit page."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems)[:2000])
@@ -78,19 +78,19 @@ class InvalidYaml(InvalidInput):
 
 
 class UnreadYaml(InvalidYaml):
-    """Raised when reading valohai.yaml took too long or ended early: the same file may be read another time."""
+    """Raised when reading valohai.yaml timed out or was cut short; a retry with the same file may succeed."""
 
 
 class InvalidDelivery(InvalidInput):
-    """Raised when a verified webhook body has not the shape its forge documents."""
+    """Raised when a verified webhook body does not have the structure that its forge documents."""
 
 
 class DiskFull(PushmillError):
-    """Raised when the server has too little free disk to store something. HTTP 507: trying again later may succeed."""
+    """Raised when the server has too little free disk to store something. HTTP 507: a retry may succeed."""
 
 
 class ForgeError(PushmillError):
-    """Raised when the API of a forge refuses a call or does not answer; `advice` is the way out, and the end of the text."""
+    """Raised when a forge's API refuses a call or does not answer; `advice` is the fix, at the end of the message."""
 
     def __init__(self, problem: str, advice: str) -> None:
         super().__init__(f"{problem}: {advice}")
@@ -98,11 +98,11 @@ class ForgeError(PushmillError):
 
 
 class GitError(PushmillError):
-    """Raised when a git repository cannot be read, fetched or made."""
+    """Raised when a git repository cannot be read, fetched or created."""
 
 
 class GitDenied(GitError):
-    """Raised when a remote asks for credentials, refuses those it was given, or hides the repository from them."""
+    """Raised when a remote requires credentials, rejects the given ones, or hides the repository from them."""
 
 
 class ExecutionFailed(PushmillError):

@@ -1,4 +1,4 @@
-"""Groups of executions that have a state of their own: tasks, and pipelines with their nodes. As in `core.model`."""
+"""Groups of executions with a state of their own: tasks, and pipelines with their nodes. Conventions: `core.model`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from core.states import UNFINISHED, State
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A set of executions made from one step by a search.
+    """A set of executions created from one step by a search.
 
-    `config` has the items of valohai.yaml that it needs: its own and its step's, as they were when it was made.
-    `parameters`, `inputs` and `environment_variables` are values given for all its executions. `seed` makes what is
-    drawn the same each time. `planned` is how many executions there will be. `environment` is instead of the step's
-    own. `ending` is the state that it gets once its executions have ended, where that is decided before: nothing more of
-    it is made. A `message` says why it ends, or ended, as it did.
+    `config` contains the items of valohai.yaml that it needs, its own and its step's, as they were at creation.
+    `parameters`, `inputs` and `environment_variables` are given values for all its executions. `seed` makes random
+    values reproducible. `planned` is the total number of executions. `environment` overrides the step's own. `ending`
+    is the state that the task gets once its executions have ended, if that is decided already; no more executions are
+    created then. `message` is the reason of `ending` or of the final state.
     """
 
     id: int
@@ -58,10 +58,10 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """A graph of executions and tasks, each begun when those before it are complete.
+    """A graph of executions and tasks; each starts when its predecessors are complete.
 
-    `config` has the items of valohai.yaml that it needs, as they were when it was made; `parameters` the values given for
-    parameters of the pipeline. `environment` is instead of the steps' own.
+    `config` contains the items of valohai.yaml that it needs, as they were at creation; `parameters` are given values
+    of the pipeline's parameters. `environment` overrides the steps' own.
     """
 
     id: int
@@ -94,9 +94,9 @@ class Pipeline:
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineNode:
-    """One node: `kind` is "execution" or "task". `message` says why it ended as it did, or what it waits for.
+    """A node; `kind` is "execution" or "task". `message` is the reason of its final state, or what it waits for.
 
-    It waits for a person from `approval_asked_at` until `approved_at`. `retries` are how often it was begun again.
+    It waits for approval from `approval_asked_at` until `approved_at`. `retries` counts how often it was restarted.
     """
 
     id: int
@@ -116,5 +116,5 @@ class PipelineNode:
 
 
 def group_status(state: State, stop_requested_at: str | None) -> str:
-    """The state of a task or a pipeline as the API shows it: `stopping` while it has been asked to stop and has not."""
+    """Return the state of a task or pipeline as shown by the API: `stopping` from a stop request until its end."""
     return "stopping" if stop_requested_at and state in UNFINISHED else str(state)

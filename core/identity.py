@@ -1,4 +1,4 @@
-"""Users as known by a token, and what tokens are for."""
+"""Authenticated users, and tokens with their scopes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core.model import User
 
 
 class Scope(StrEnum):
-    """What a token may be used for, within what its user may do."""
+    """What a token may be used for, within its user's permissions."""
 
     PUSH = "push"
     READ = "read"
@@ -18,9 +18,9 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """A user, as known by one token.
+    """A user, as authenticated by one token.
 
-    A session is over when the token's `generation` is no longer the one that the session began with.
+    A session ends when the token's `generation` differs from the one that the session started with.
     """
 
     user: User
@@ -32,7 +32,7 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """A token as it is listed. `state` is active, expired, revoked, or disabled as its user is."""
+    """A token as listed. `state` is active, expired, revoked, or disabled if its user is disabled."""
 
     id: int
     username: str

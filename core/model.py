@@ -1,4 +1,4 @@
-"""The nouns that all sides share, as frozen values. Ids named `id` are row numbers; `uuid` is what the outside sees."""
+"""Data types shared by server, runner and hooks, as frozen dataclasses. `id` is a row number, `uuid` the public id."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ ZERO_SHA_CHARS = {"0"}
 
 
 def is_zero(sha: str) -> bool:
-    """True for git's "no such object" name of any hash length: a created or deleted ref."""
+    """Return True for git's "no such object" name of any hash length, which stands for a created or deleted ref."""
     return set(sha) == ZERO_SHA_CHARS
 
 
 def short_ref(ref: str) -> str:
-    """A full ref as git shows it: `main` for a branch or a tag, else all that is below refs/."""
+    """Return the short form of a full ref: `main` for a branch or a tag, otherwise everything after refs/."""
     folder = next((folder for folder in ("refs/heads/", "refs/tags/", "refs/") if ref.startswith(folder)), "")
     return ref.removeprefix(folder)
 
 
 @dataclass(frozen=True, kw_only=True)
 class User:
-    """`disabled_at` is since when no token of the user works; None while they do."""
+    """A user. `disabled_at` is the time since when the user's tokens do not work; None while they do."""
 
     id: int
     username: str
@@ -36,11 +36,12 @@ class User:
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """`environment` is the slug of the one for steps that name none that there is; `max_executions` 0 is no limit.
-    `environments` are the slugs of those that its executions may use, none for all.
+    """A project and its settings.
 
-    Who wants to see a badge that is not `badge_public` needs its token. `rules` is the TOML text that says what events
-    run, "" for the default; `comments` whether pull requests get one.
+    `environment` is the slug of the default environment, for steps that name no existing one. `environments` are the
+    slugs that its executions may use; empty means all. `max_executions` 0 means no limit. Unless `badge_public` is set,
+    a badge requires its token. `rules` is the TOML text of the trigger rules, "" for the default. `comments` turns on
+    pull request comments.
     """
 
     id: int
@@ -62,11 +63,11 @@ class Project:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """A kind of machine that executions ask for. Zeros are "no limit"; `gpus` is for steps that do not ask.
+    """A kind of machine that executions ask for. Zero means no limit; `gpus` is for steps that do not set it.
 
-    `images` are glob patterns of the images that may run, none for any; `pull` is "missing" or "always". `network` is
-    "open" or "none". `mounts` are host directories that steps may mount, read-only unless they end in `:rw`; the
-    runner's own list must have them too. `max_executions` may be queued or started at once.
+    `images` are glob patterns of allowed images, empty for any; `pull` is "missing" or "always". `network` is "open" or
+    "none". `mounts` are host directories that steps may mount, read-only unless they end in `:rw`; the runner's own
+    list must contain them too. `max_executions` limits the executions that are queued or started.
     """
 
     id: int
@@ -87,13 +88,13 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
-    """A git remote of a project. `url` is None when this server itself hosts it and is pushed to.
+    """A git remote of a project. `url` is None if this server hosts the repository.
 
-    `deploy_key` is the public half of its ssh key. `has_login` is whether its URL was given with a user or a password, which
-    are stored apart from it. `api_url` is where its forge's API is, "" for where the forge usually
-    has it; `has_token` whether there is a token for it. `api_problem` is why the forge is told nothing any more, until a
-    person has mended it; before `api_retry_at` it is asked nothing, before `fetch_retry_at` nothing is fetched.
-    `fetch_problem` is why fetching or polling failed the last time, "" when it did not.
+    `deploy_key` is the public half of its SSH key. `has_login` says whether its URL was given with a user or a
+    password, which are stored separately. `api_url` is the URL of the forge's API, "" for the forge's usual one;
+    `has_token` says whether there is a token for it. `api_problem` is why nothing is posted to the forge until a person
+    fixes it. Nothing is sent to the API before `api_retry_at`, and nothing is fetched before `fetch_retry_at`.
+    `fetch_problem` is the error of the last fetch or poll, "" if it succeeded.
     """
 
     id: int
@@ -116,18 +117,18 @@ class Repository:
 
 
 class PushResult(StrEnum):
-    """What came of a push event. Statuses go by this; its outcome is a text for people."""
+    """Result of a push event, from which statuses are derived; the event's outcome is text for people."""
 
-    NONE = ""  # it leads to no commit, or nothing more is known of it
+    NONE = ""  # no commit, or unknown
     LAUNCHED = "launched"
-    NOTHING = "nothing"  # there was nothing to run
+    NOTHING = "nothing"  # nothing to run
     SKIPPED = "skipped"  # on purpose
     WAITING = "waiting"  # for approval
-    DELETED = "deleted"  # it takes away the configuration that its base has
+    DELETED = "deleted"  # it deletes the configuration that its base has
 
 
 class EventKind(StrEnum):
-    """What made an event. A moved tag is a push too."""
+    """Source of an event. A moved tag is a push too."""
 
     PUSH = "push"
     PULL_REQUEST = "pull_request"
@@ -136,10 +137,10 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PushEvent:
-    """One moved ref, whatever told us of it; or the head of a pull request, or a branch whose time has come.
+    """One ref update from any source, the head of a pull request, or a branch whose schedule is due.
 
-    `before` and `after` are commit names, all zeros for "did not exist". `options` are git push options as typed.
-    `identity` makes ingesting idempotent: two events of a repository with the same identity are one push.
+    `before` and `after` are commit names, all zeros if the ref does not exist. `options` are git push options as typed.
+    `identity` makes ingesting idempotent: events of a repository with the same identity are one push.
     """
 
     kind: EventKind = EventKind.PUSH
@@ -162,11 +163,11 @@ class PushEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class PullRequestEvent:
-    """A pull request, which GitLab calls a merge request, that was opened, changed or closed.
+    """An opened, changed or closed pull request (merge request in GitLab).
 
-    `sha` is its head, of which Bitbucket tells only the first digits; `head_branch` is where it comes from. `fetch_ref` is
-    the repository's own ref for the head. A forge that has none for it (Bitbucket) gives "" there and, for a fork, the
-    fork's address as `fetch_url`. `url` is its page. `from_fork` is true as well when the fork is gone.
+    `sha` is its head, of which Bitbucket sends only the first digits; `head_branch` is the source branch. `fetch_ref`
+    is the repository's own ref for the head. A forge without such refs (Bitbucket) gives "" there and, for a fork, the
+    fork's URL as `fetch_url`. `url` is its page. `from_fork` is also true if the fork was deleted.
     """
 
     number: int
@@ -184,9 +185,9 @@ class PullRequestEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class PullRequest:
-    """What is known of a pull request; `sha` is its head. `comment_id` is the forge's name of our comment, "" without one.
+    """A stored pull request; `sha` is its head. `comment_id` is the forge's id of our comment, "" without one.
 
-    `fetch_url` is the fork's address where the repository has no ref for the head.
+    `fetch_url` is the fork's URL if the repository has no ref for the head.
     """
 
     id: int
@@ -209,9 +210,9 @@ class PullRequest:
 class Commit:
     """A commit of a project with its configuration, or the reasons why it has none that can run.
 
-    `config_state` is `ok`, `missing` or `broken`. `config` is valohai.yaml as plain JSON values.
-    `problems` are lint messages; on an `ok` commit they are advice. `config_key` names the content and the parser that this
-    is the result of; None when nothing was parsed.
+    `config_state` is `ok`, `missing` or `broken`. `config` is valohai.yaml as plain JSON values. `problems` are lint
+    messages; on an `ok` commit they are warnings. `config_key` identifies the content and the parser that gave this
+    result; None if nothing was parsed.
     """
 
     id: int
@@ -233,11 +234,11 @@ class Commit:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """One run of one step. Times are text of core.clock; durations seconds; sizes bytes.
+    """One run of one step. Times are text as in `core.clock`; durations are seconds; sizes are bytes.
 
-    `gpus` is how many devices it gets, `devices` the UUIDs of those it got. Higher `priority` goes first. `retry_of` is
-    the id of the execution that this one runs again. One of a task has its place in the search as `trial`, from 0; of
-    several with the same place the newest counts, as for a node of a pipeline.
+    `gpus` is the number of devices it gets, `devices` are their UUIDs. A higher `priority` goes first. `retry_of` is
+    the id of the execution that this one re-runs. `trial` is the index in the search of its task, from 0; the newest of
+    several executions with the same index counts, as for a node of a pipeline.
     """
 
     id: int
@@ -291,17 +292,17 @@ class Execution:
 
     @property
     def status(self) -> str:
-        """The state as the API shows it: `stopping` while a started execution has been asked to stop."""
+        """State as shown by the API: `stopping` while a started execution has a stop request."""
         return "stopping" if self.state is State.STARTED and self.stop_requested_at else str(self.state)
 
     @property
     def restarts(self) -> bool:
-        """Whether it is run again by itself: lost with its machine, as it asked for, and nobody wanted it to stop."""
+        """Whether it is restarted automatically: autorestart is on, its machine was lost, and no stop was requested."""
         return self.autorestart and self.failure_reason in MACHINE_LOST and self.stop_requested_at is None
 
 
 class TargetKind(StrEnum):
-    """What a valohai.yaml declares that can run."""
+    """Kind of a target that valohai.yaml declares."""
 
     STEP = "step"
     TASK = "task"
@@ -309,26 +310,26 @@ class TargetKind(StrEnum):
 
     @property
     def sign(self) -> str:
-        """Before a number of its kind: `#3` is an execution of a step, `!3` a task, `=3` a pipeline."""
+        """Prefix of a number of this kind: `#3` is an execution of a step, `!3` a task, `=3` a pipeline."""
         return {"step": "#", "task": "!", "pipeline": "="}[self]
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Target:
-    """One thing that can run, as rules choose it and forges show it: a step, a task or a pipeline, by name."""
+    """A step, task or pipeline that can be run, by name, as rules choose it and forges show it."""
 
     kind: TargetKind = TargetKind.STEP
     name: str
 
     @property
     def label(self) -> str:
-        """For people: a step's plain name, `task NAME` or `pipeline NAME`."""
+        """Display name: a step's plain name, `task NAME` or `pipeline NAME`."""
         return self.name if self.kind is TargetKind.STEP else f"{self.kind} {self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Datum:
-    """One output file. `name` is the path below /valohai/outputs and is data, never a path here."""
+    """One output file. `name` is the path below /valohai/outputs; the server never uses it as a path."""
 
     id: int
     uuid: str
@@ -344,10 +345,11 @@ class Datum:
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """A machine that runs containers. `slots` is how many executions without a GPU it takes at once; those with GPUs
-    are limited by its devices alone. A `draining` one finishes what it has and gets nothing new.
+    """A machine that runs containers.
 
-    `most_slots` is how many slots it may report. `projects` are the names of those whose executions it gets, none for all.
+    `slots` is the number of concurrent executions without a GPU; those with GPUs are limited only by its devices. A
+    `draining` runner finishes its executions and gets no new ones. `most_slots` is the maximum of slots that it may
+    report. `projects` are the names of the projects whose executions it gets; empty means all.
     """
 
     id: int
@@ -367,7 +369,7 @@ class Runner:
 
 @dataclass(frozen=True, kw_only=True)
 class StateChange:
-    """History and outbox of everything that reacts to an execution."""
+    """A transition of an execution: its history, and the outbox for everything that reacts to it."""
 
     id: int
     execution_id: int

@@ -1,4 +1,4 @@
-"""The tables of legal moves between states.
+"""Tables of legal state transitions.
 
 Final states never change. The only transition back, `started → queued`, is allowed while no container of the
 execution was ever started.
@@ -24,7 +24,7 @@ MOVES: frozenset[tuple[State, State]] = frozenset(
     }
 )
 
-# Of tasks, pipelines and their nodes, which wait until something of them runs, and go on until all of it has ended.
+# For tasks, pipelines and nodes: `created` until one of their executions starts, `started` until all have ended.
 GROUP_MOVES: frozenset[tuple[State, State]] = frozenset(
     {(State.CREATED, State.STARTED)}
     | {(State.CREATED, final) for final in FINAL}
@@ -33,7 +33,7 @@ GROUP_MOVES: frozenset[tuple[State, State]] = frozenset(
 
 
 def check_group_move(current: State, to: State) -> None:
-    """Raise IllegalMove unless a task, a pipeline or a node in `current` may go to `to`."""
+    """Raise IllegalMove unless a task, pipeline or node may change from `current` to `to`."""
     if (current, to) not in GROUP_MOVES:
         raise IllegalMove(current, to, "that move is not in the table")
 
@@ -41,10 +41,10 @@ def check_group_move(current: State, to: State) -> None:
 def check_move(
     current: State, to: State, *, failure_reason: FailureReason | None = None, container_started: bool = False
 ) -> None:
-    """Raise IllegalMove unless an execution in `current` may go to `to`.
+    """Raise IllegalMove unless an execution may change from `current` to `to`.
 
-    `error` needs a failure reason and no other state takes one. The way back, `started` to `queued`, is open
-    only while no container of the execution was ever started.
+    `error` needs a failure reason and no other state accepts one. `started` may change back to `queued` only if no
+    container of the execution was ever started.
     """
     if (current, to) not in MOVES:
         raise IllegalMove(current, to, "that move is not in the table")

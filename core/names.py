@@ -1,4 +1,4 @@
-"""What names may look like. Names come from outside; whatever passes here is safe in a path, a URL and a command line."""
+"""Validation of names from outside. Valid names are safe in a path, a URL and a command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROJECT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 RUNNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})")
 USER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
 ENVIRONMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
-# git-check-ref-format(1), as an allow-list by exclusion of what git itself refuses
+# git-check-ref-format(1): everything is allowed except what git itself rejects
 REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(?:/|$)|/\.|\.$|/$")
 
 
@@ -44,7 +44,7 @@ def check_user(name: str) -> str:
 
 
 def is_sha(text: str) -> bool:
-    """Whether this is a full commit name."""
+    """Return whether `text` is a full commit name."""
     return SHA.fullmatch(text) is not None
 
 
@@ -55,7 +55,7 @@ def check_sha(sha: str) -> str:
 
 
 def check_ref(ref: str) -> str:
-    """A full ref below refs/, by the rules of git-check-ref-format(1)."""
+    """Return `ref` if it is a full ref below refs/ by the rules of git-check-ref-format(1). Raises InvalidInput."""
     if not ref.startswith("refs/") or len(ref) > 1024 or REF_FORBIDDEN.search(ref):
         raise InvalidInput(f"{ref[:200]!r} is no ref that git accepts")
     return ref

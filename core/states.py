@@ -1,4 +1,4 @@
-"""The states of an execution, and why one may end in error."""
+"""States of an execution, and the reasons why it ended in `error`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where an execution stands. A stop request is a field of the execution, not a state."""
+    """State of an execution. A stop request is a field of the execution, not a state."""
 
     CREATED = "created"  # waits for quota
-    QUEUED = "queued"  # waits for a runner with room
+    QUEUED = "queued"  # waits for a runner with capacity
     STARTED = "started"  # a runner holds its lease
     COMPLETE = "complete"  # every command returned 0 and the outputs are stored
     ERROR = "error"  # ended otherwise; a FailureReason says how
-    STOPPED = "stopped"  # ended because somebody asked
+    STOPPED = "stopped"  # ended by a stop request
 
 
 class FailureReason(StrEnum):
@@ -29,9 +29,9 @@ class FailureReason(StrEnum):
     OUTPUT = "output"  # an output cannot be stored
     PIDS = "pids"  # it reached the process limit
     DISK = "disk"  # the runner has too little free disk
-    INTERRUPTED = "interrupted"  # the container ended by a signal that nobody here sent
+    INTERRUPTED = "interrupted"  # the container was ended by a signal that pushmill did not send
     RUNNER_LOST = "runner_lost"  # its runner was silent for too long
-    INTERNAL = "internal"  # our fault
+    INTERNAL = "internal"  # a bug in pushmill
 
 
 FINAL = frozenset({State.COMPLETE, State.ERROR, State.STOPPED})

@@ -1,10 +1,8 @@
 """Remove and measure directory trees that a container wrote: any depth, any names, any modes.
 
-`shutil.rmtree` recurses, so 1,000 nested directories raise RecursionError, and paths end at 4,096 bytes. Everything here
-goes by directory descriptors, of which a constant number is open, never follows a link, and leaves mounted file systems alone.
-
-One descriptor is open at a time; going up is by `..`, checking where that leads. The RecursionError killed every slot
-at every start.
+`shutil.rmtree` recurses, so 1,000 nested directories raise RecursionError, which killed every slot at every start, and
+paths end at 4,096 bytes. These functions use one open directory descriptor at a time, go up by `..` and check where
+that leads. They never follow a link and do not enter mounted file systems.
 """
 
 from __future__ import annotations
@@ -18,15 +16,15 @@ from pathlib import Path
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 AS_PATH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-REMOVE_S = 120.0  # of one removal: it is repeatable, and a process that still writes must not keep a slot
-ROUNDS = 5  # when directories are moved while they are visited
+REMOVE_S = 120.0  # per removal, which can be repeated: a process that still writes must not occupy a slot
+ROUNDS = 5  # attempts if directories are moved during the walk
 BATCH = 1000  # names of one directory in memory
 
 
 def remove(path: Path, limit_s: float = REMOVE_S) -> bool:
-    """Remove a file or a tree; false when part of it could not be removed within `limit_s`.
+    """Remove a file or a tree; return False if part of it could not be removed within `limit_s`.
 
-    It may be killed at any moment and repeated.
+    It can be killed at any time and repeated.
     """
     deadline = time.monotonic() + limit_s
     for _ in range(ROUNDS):
@@ -42,7 +40,7 @@ def remove(path: Path, limit_s: float = REMOVE_S) -> bool:
 
 
 def size(path: Path) -> int:
-    """Bytes on disk of everything below a directory. What vanishes or cannot be opened meanwhile counts as nothing."""
+    """Return the disk usage in bytes of a directory's content. Entries that vanish or cannot be opened count as 0."""
     total = 0
     with contextlib.suppress(OSError), contextlib.closing(_Cursor(path)) as cursor:
         levels = [_Level(cursor.identity)]
@@ -61,7 +59,7 @@ def size(path: Path) -> int:
 
 @dataclass
 class _Level:
-    """A directory on the way down: what remains to be visited in it, and what cannot be removed."""
+    """A directory on the path of the walk: names still to visit, and names that cannot be removed."""
 
     identity: tuple[int, int]
     name: str = ""
@@ -84,9 +82,9 @@ class _Cursor:
         return found.st_dev, found.st_ino
 
     def go(self, name: str, expected: tuple[int, int] | None = None) -> bool:
-        """Move to a directory from here; false when it cannot be opened or another file system is mounted on it.
+        """Move to a directory relative to this one; return False if it cannot be opened or is a mount point.
 
-        Raises OSError when it is not the expected one.
+        Raises OSError if it is not the expected one.
         """
         try:
             there = _open(name, self._descriptor)
@@ -104,7 +102,7 @@ class _Cursor:
         return True
 
     def measure(self) -> tuple[int, list[str]]:
-        """Bytes on disk of the entries, and the names of those that are directories."""
+        """Return the disk usage of the entries in bytes, and the names of those that are directories."""
         total, directories = 0, []
         with os.scandir(self._descriptor) as entries:
             for entry in entries:
@@ -115,7 +113,7 @@ class _Cursor:
         return total, directories
 
     def clear(self, stuck: set[str], deadline: float) -> list[str]:
-        """Remove files and empty directories; the names of the first other directories that are not `stuck`."""
+        """Remove files and empty directories; return the names of the first other directories that are not `stuck`."""
         directories: list[str] = []
         self._make_writable()
         with os.scandir(self._descriptor) as entries:
@@ -143,7 +141,7 @@ class _Cursor:
 
 
 def _empty(path: Path, deadline: float) -> None:
-    """Remove everything that can be removed below a directory. Raises OSError when directories are moved meanwhile."""
+    """Remove everything removable below a directory. Raises OSError if directories are moved meanwhile."""
     with contextlib.closing(_Cursor(path)) as cursor:
         levels = [_Level(cursor.identity)]
         while levels and time.monotonic() < deadline:
@@ -168,7 +166,7 @@ def _is_directory(path: Path) -> bool:
 
 
 def _open(name: str | Path, parent: int | None = None) -> int:
-    """A descriptor of a directory, which its owner may list whatever its mode is."""
+    """Return a descriptor of a directory; one that denies it gets mode 0700 first."""
     try:
         return os.open(name, DIRECTORY, dir_fd=parent)
     except PermissionError:

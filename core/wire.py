@@ -1,9 +1,10 @@
-"""What the server and a runner say to each other over HTTP, below `/api/runner/`. JSON but for log and output bytes.
+"""Messages between the server and a runner over HTTP, below `/api/runner/`: JSON except for log and output bytes.
 
-Every call carries `Authorization: Token <runner token>`; calls about one execution also name its attempt, so that a
-runner whose lease was given away gets 409 and lets go. Unknown keys are ignored, missing ones are an error.
+Every call carries `Authorization: Token <runner token>`; calls about one execution also carry its attempt, so that a
+runner that has lost the lease gets 409 and lets go. Unknown keys are ignored, missing ones are an error.
 
-    A claim takes a queued execution; with `resume` true it answers the spec of a started one again to its holder.
+A claim takes a queued execution; with `resume` true it returns the spec of a started one to its holder again.
+A preview is an unfinished line, which the next one replaces.
 
     POST heartbeat                           RunnerReport            → RunnerOrders
     POST executions/<uuid>/claim             {attempt, resume}       → ExecutionSpec | 409
@@ -12,10 +13,10 @@ runner whose lease was given away gets 409 and lets go. Unknown keys are ignored
     POST executions/<uuid>/usage             {attempt, samples: [[time_us, series, value], …]} → {} | 409
     POST executions/<uuid>/detail            {attempt, status_detail} → {} | 409
     POST executions/<uuid>/log?LogBatch      lines                   → {"acknowledged": spool bytes} | 409 with the same
-    POST executions/<uuid>/preview           {attempt, stream, start, text} → {} | 409; an unfinished line, replaced by the next
+    POST executions/<uuid>/preview           {attempt, stream, start, text} → {} | 409
     POST executions/<uuid>/sources           {attempt}               → SourcesReport | 409
     GET  executions/<uuid>/lfs/<oid>?attempt= (Range)                → bytes | 409; a Git LFS object of its repository
-    GET  executions/<uuid>/data/<uuid>?attempt=  (Range)             → bytes | 409; an output that an input of it names
+    GET  executions/<uuid>/data/<uuid>?attempt=  (Range)             → bytes | 409; an output used as input
     PUT  executions/<uuid>/outputs/<uuid>?attempt=&name=  bytes      → {"sha256": hex} | 409
     POST executions/<uuid>/final             FinalReport             → {} | 409
 """
@@ -28,9 +29,9 @@ from typing import Any, Self, TypeVar
 
 from core.errors import InvalidInput
 
-# around what a step's script writes into its output streams between two commands (web.config.steps.script)
+# delimit what a step's script writes to its output streams between two commands (web.config.steps.script)
 MARK_BEGIN, MARK_END = "\x02pushmill ", "\x03\n"
-JOB = "runner.jobs.execute"  # the one function that a runner's queue may name; arguments: execution uuid, attempt
+JOB = "runner.jobs.execute"  # the only function that a runner's queue may name; arguments: execution uuid, attempt
 STREAMS = ("stdout", "stderr", "status")
 
 
@@ -38,12 +39,12 @@ Amount = TypeVar("Amount", int, float)
 
 
 def tighter(one: Amount, other: Amount) -> Amount:
-    """The smaller of two limits; 0 is no limit."""
+    """Return the smaller of two limits; 0 means no limit."""
     return min(one, other) if one and other else one or other
 
 
 class Message:
-    """Shared shape of the messages: `to_dict` for JSON, `from_dict` that names what is missing."""
+    """Base class of the messages: `to_dict` for JSON, `from_dict` whose errors name missing keys."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)  # type: ignore[call-overload, no-any-return]
@@ -71,7 +72,7 @@ class InputSpec(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class DatumSpec(Message):
-    """An output of an earlier execution that is an input of this one: `name` is where it lay below /valohai/outputs."""
+    """An output of an earlier execution used as an input of this one; `name` is its path below /valohai/outputs."""
 
     uuid: str
     name: str
@@ -83,15 +84,15 @@ class DatumSpec(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionSpec(Message):
-    """All that a runner needs to run one execution.
+    """Everything that a runner needs to run one execution.
 
     `script` is the shell script that runs the step's commands; `commands` are the same commands after interpolation,
-    for the status lines. `config` is the content of execution.json. `log_bytes` is what is kept of each stream, half
-    of it of its beginning.
-    `data` are the outputs that `datum://` URLs of the inputs name, as far as it may read them.
-    `memory` (bytes) and `cpus` are the limits of step and environment, 0 for none; `gpus` is a number of whole devices.
-    `secrets` names those environment variables whose values must not be shown. `mounts` are those that the environment
-    allows, each {source, destination, readonly}. `network` is "open" or "none", `pull` "missing" or "always".
+    for the status lines. `config` is the content of execution.json. `log_bytes` is the size stored per stream, half of
+    it from the beginning. `data` are the outputs that `datum://` URLs of the inputs name, as far as the execution may
+    read them. `memory` (bytes) and `cpus` are the limits of step and environment, 0 for none; `gpus` is a number of
+    whole devices. `secrets` names the environment variables whose values must not be shown. `mounts` are those that the
+    environment allows, each {source, destination, readonly}. `network` is "open" or "none", `pull` "missing" or
+    "always".
     """
 
     uuid: str
@@ -130,16 +131,17 @@ class ExecutionSpec(Message):
         return [InputSpec.from_dict(item) for item in self.inputs]
 
     def datum_specs(self) -> dict[str, DatumSpec]:
-        """By uuid."""
+        """Return the data by uuid."""
         found = [DatumSpec.from_dict(item) for item in self.data]
         return {datum.uuid: datum for datum in found}
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeaseOrders(Message):
-    """The answer to an execution's heartbeat. `stop` is "" | "stop" | "kill"; the lease lasts `lease_s` from now.
+    """Response to an execution's heartbeat. `stop` is "" | "stop" | "kill"; the lease lasts `lease_s` from now.
 
-    `acknowledged` gives, per stream, how many spool bytes the server has stored. `server_us` is the server's clock.
+    `acknowledged` is the number of spool bytes that the server has stored, per stream. `server_us` is the server's
+    clock.
     """
 
     stop: str
@@ -152,8 +154,8 @@ class LeaseOrders(Message):
 class SourcesReport(Message):
     """Submodules and Git LFS objects of an execution's commit: `state` is "wanted", "ready" or "failed".
 
-    `message` says how far fetching is. `missing` and `skipped` are lists of [path, reason]; what was skipped stays an empty
-    directory or a pointer.
+    `message` is the progress of the fetch. `missing` and `skipped` are lists of [path, reason]; skipped submodules stay
+    empty directories and skipped Git LFS files stay pointers.
     """
 
     state: str
@@ -164,10 +166,10 @@ class SourcesReport(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class LogBatch(Message):
-    """Whole lines of one stream. They came from spool bytes `start` to `end` and were printed between `first_us` and `last_us`.
+    """Whole lines of one stream, from spool bytes `start` to `end`, printed between `first_us` and `last_us`.
 
-    `skipped` bytes before `start` are left out: of a stream past the first half of its limit only the newest part is sent when it
-    comes too fast.
+    `skipped` bytes before `start` are omitted: beyond the first half of a stream's limit, only the newest part is sent
+    if the stream is too fast.
     """
 
     attempt: int
@@ -181,7 +183,7 @@ class LogBatch(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class FinalReport(Message):
-    """How an execution ended. `state` is a final state; `failure_reason` is set exactly when it is `error`."""
+    """Result of an execution. `state` is a final state; `failure_reason` is set exactly when it is `error`."""
 
     attempt: int
     state: str
@@ -194,8 +196,8 @@ class FinalReport(Message):
 class RunnerReport(Message):
     """A runner's own heartbeat.
 
-    `executions` are those that its directory has; one that it holds by lease and does not name is lost. `clock_us` is
-    its clock. `info` is for people: version, docker_version, driver_version, cpu_count, memory_bytes, load,
+    `executions` are those in its directory; an execution that it holds by lease but does not list is lost. `clock_us`
+    is its clock. `info` is for people: version, docker_version, driver_version, cpu_count, memory_bytes, load,
     free_disk_bytes, gpus: [{uuid, name, memory_bytes}], problems: [sentence].
     """
 
@@ -207,9 +209,9 @@ class RunnerReport(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerOrders(Message):
-    """The answer to a runner's heartbeat: with `draining` it finishes what it has and gets nothing new.
+    """Response to a runner's heartbeat: a `draining` runner finishes its executions and gets no new ones.
 
-    `heartbeat_s` is when the next one is due: the more runners there are, the later.
+    `heartbeat_s` is the time until the next heartbeat is due; it grows with the number of runners.
     """
 
     draining: bool = False

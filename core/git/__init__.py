@@ -1,7 +1,7 @@
-"""Bare repositories; `core.git.api` lists the functions.
+"""Bare git repositories; `core.git.api` lists the functions.
 
-They are imported when one is used: pygit2 costs a tenth of a second of processor time, and many commands of the
-command line need only `core.git.url`.
+They are imported on first use: pygit2 costs a tenth of a second of processor time, and many commands of the command
+line need only `core.git.url`.
 """
 
 import importlib
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from core.git.api import *  # noqa: F403
 
-WITHOUT_PYGIT2 = ("command", "lfs", "url")  # modules of their own
+WITHOUT_PYGIT2 = ("command", "lfs", "url")  # submodules that are imported directly
 
 
 def __getattr__(name: str) -> Any:

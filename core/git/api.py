@@ -1,7 +1,7 @@
-"""What `core.git` offers: bare repositories made, fetched into, read and exported. Its modules are the only users of pygit2.
+"""Public functions of `core.git`: create, fetch into, read and export bare repositories. Only its modules use pygit2.
 
-Reading never touches a working tree: names, sizes and kinds come from the object store, so nothing that a commit holds
-is followed or executed here. libgit2 has no helpers and no hooks; the git binary runs through core.git.command.
+Reading never touches a working tree: names, sizes and kinds come from the object store, so nothing in a commit is
+followed or executed. libgit2 has no helpers and no hooks; the git binary runs through `core.git.command`.
 """
 
 from core.git.bounded import Bounds, TooLarge, fetch_head, fetch_submodule, forget_head, init_forks, is_shallow

@@ -1,7 +1,8 @@
-"""Single commits, fetched without their history and within bounds: heads of forks' pull requests, and submodules.
+"""Single commits, fetched without history and within limits: heads of pull requests from forks, and submodules.
 
-They are kept apart from the mirror, which never gets a shallow commit: that would cut the history of every branch into
-which it is merged later. The repository of heads borrows the mirror's objects, and removing a head frees its space.
+They are kept apart from the mirror, which must never contain a shallow commit: that would cut the history of every
+branch into which it is merged later. The repository of heads borrows the mirror's objects, and deleting a head frees
+its space.
 
 A head is fetched with `--depth=1` as one pack, into `git/N.forks.git`. `RLIMIT_FSIZE` limits its size, since git has
 no option for that.
@@ -20,23 +21,23 @@ from core.git.remotes import Source
 from core.git.repository import PINS, as_git_error, checked_ref, checked_sha, init_mirror, open_repository, pinned
 
 PRUNE_LIMIT_S = 600.0
-BLOCK = 512  # bytes; the limit of a file's size is a number of these
+BLOCK = 512  # bytes; unit of the file size limit
 
 
 class TooLarge(GitError):
-    """Raised when a head is larger than the bounds."""
+    """Raised when a head or a submodule exceeds its size limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Bytes of one head's pack, and of all heads of a repository together."""
+    """Limits in bytes: `bytes` for the pack of one head, `all_bytes` for all heads of a repository together."""
 
     bytes: int
     all_bytes: int
 
 
 def init_forks(path: Path, mirror: Path) -> None:
-    """Create, or repair, the repository for heads of forks beside its `mirror`. Idempotent."""
+    """Create or repair the repository for heads of forks next to its `mirror`. Idempotent."""
     init_mirror(path)
     alternates, text = path / "objects" / "info" / "alternates", f"../../{mirror.name}/objects\n"
     with as_git_error(path):
@@ -48,10 +49,10 @@ def init_forks(path: Path, mirror: Path) -> None:
 
 
 def fetch_head(path: Path, source: Source, ref: str, *, kept_as: str, bounds: Bounds) -> None:
-    """Fetch the commit of one remote ref, without its history, and keep it at `pinned(kept_as)`.
+    """Fetch the commit of one remote ref, without its history, and store it at `pinned(kept_as)`.
 
-    What the mirror has already is not transferred. Raises TooLarge and TooSlow beyond the bounds; then nothing of it is
-    kept. Raises GitError for anything else.
+    Objects that the mirror has are not transferred. Raises TooLarge and TooSlow beyond the limits, and keeps nothing
+    then. Raises GitError for any other failure.
     """
     kept = pinned(checked_ref(kept_as))
     with remotes.one_writer(path), remotes.errors_about(source):
@@ -65,10 +66,10 @@ def fetch_head(path: Path, source: Source, ref: str, *, kept_as: str, bounds: Bo
 
 
 def fetch_submodule(path: Path, source: Source, sha: str, *, max_bytes: int) -> None:
-    """Fetch a commit by its name and pin it. Nothing happens when it is there. Raises TooLarge, TooSlow and GitError."""
+    """Fetch a commit by its name and pin it; do nothing if it exists. Raises TooLarge, TooSlow and GitError."""
     ref = PINS + checked_sha(sha)
     with remotes.one_writer(path), remotes.errors_about(source):
-        if ref not in open_repository(path).references:  # the ref is written last: with it the commit is whole
+        if ref not in open_repository(path).references:  # the ref is written last: if it exists, the commit is complete
             _fetch(path, source, f"+{sha}:{ref}", max_bytes)
 
 
@@ -76,7 +77,7 @@ def _fetch(path: Path, source: Source, refspec: str, limit: int) -> None:
     try:
         remotes.by_git(path, source, ["--depth=1"], [refspec], file_limit=limit)
     except GitError:
-        if remotes.partial_packs_size(path) >= limit - BLOCK:  # the kernel lets it write up to the limit
+        if remotes.partial_packs_size(path) >= limit - BLOCK:  # the kernel allows writing up to the limit
             raise TooLarge(f"it is larger than {limit:,} bytes") from None
         raise
     finally:
@@ -84,7 +85,7 @@ def _fetch(path: Path, source: Source, refspec: str, limit: int) -> None:
 
 
 def forget_head(path: Path, kept_as: str) -> None:
-    """Delete a head and the objects that only it needed. Nothing happens when there is none. Raises GitError."""
+    """Delete a head and the objects that only it needs; do nothing if there is none. Raises GitError."""
     if not path.exists():
         return
     with remotes.one_writer(path):
@@ -96,7 +97,7 @@ def forget_head(path: Path, kept_as: str) -> None:
 
 
 def is_shallow(path: Path) -> bool:
-    """Whether the history of some commits is missing."""
+    """Return whether the history of some commits is missing."""
     with contextlib.suppress(FileNotFoundError):
         return (path / "shallow").stat().st_size > 0
     return False
@@ -108,7 +109,7 @@ def _prune(path: Path) -> None:
 
 
 def _size(path: Path) -> int:
-    """Bytes of the packs; fetching makes no loose objects here."""
+    """Return the size of the packs in bytes; fetching creates no loose objects here."""
     try:
         with os.scandir(path / "objects" / "pack") as entries:
             return sum(entry.stat().st_size for entry in entries)

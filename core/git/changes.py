@@ -1,4 +1,7 @@
-"""What lies between two commits. Trees are hostile: a few kilobytes of trees that name each other stand for billions of files."""
+"""Compare two commits.
+
+Trees are hostile: a few kilobytes of trees that name each other can stand for billions of files.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,14 @@ from core.errors import GitError
 from core.git.repository import as_git_error, commit_at, open_repository
 
 MAX_DEPTH = 200
-MAX_LOOKED_AT = 500_000  # entries of trees; those of directories that are the same on both sides are not looked at
+MAX_LOOKED_AT = 500_000  # entries of trees; directories that are equal on both sides are not visited
 
 
 def changed_paths(path: Path, old: str | None, new: str, limit: int) -> list[str] | None:
-    """The files that differ between two commits, sorted; all of `new` when `old` is None. None when they are over `limit`.
+    """Return the sorted files that differ between two commits; None if there are more than `limit`.
 
-    A file that was moved counts at both places, a submodule as a file. Names are as `core.git.resolve` takes them.
+    All files of `new` count if `old` is None. A moved file counts at both paths, a submodule as a file. Commit names
+    are as in `core.git.resolve`.
     """
     repository = open_repository(path)
     with as_git_error(path):
@@ -33,7 +37,7 @@ def changed_paths(path: Path, old: str | None, new: str, limit: int) -> list[str
 
 
 def merge_base(path: Path, one: str, other: str) -> str | None:
-    """The newest commit that both have in their history; None when there is none, or one of them is not here."""
+    """Return the newest common ancestor of two commits; None if there is none or one of the commits is missing here."""
     repository = open_repository(path)
     try:
         first, second = commit_at(repository, one), commit_at(repository, other)
@@ -45,7 +49,7 @@ def merge_base(path: Path, one: str, other: str) -> str | None:
 
 
 class _Walk:
-    """Compares trees as long as there is something left to look at; afterwards `left` is negative."""
+    """Compares trees until `left` entries have been visited; `left` is negative if that was not enough."""
 
     def __init__(self, left: int) -> None:
         self.left = left

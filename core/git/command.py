@@ -1,4 +1,4 @@
-"""The git binary with nothing of its surroundings: no configuration but ours, no hooks, no helpers, no questions."""
+"""Run the git binary isolated from its surroundings: only our configuration, no hooks, no helpers, no prompts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TERM_GRACE_S = 5.0  # git removes its lock files on SIGTERM, not on SIGKILL
 PASSED_ON = ("PATH", "GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR")  # the operator's certificate authorities
 UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\uffff]+")
 COMPLAINTS = ("fatal:", "error:", "ERROR:", "remote:", "ssh:")
-OF_SSH = ("Permission denied (", "Host key verification failed")  # behind them git says only that it could not read
+OF_SSH = ("Permission denied (", "Host key verification failed")  # after these git adds only that it could not read
 OPTIONS = {
     "core.askPass": "",
     "core.bigFileThreshold": "64m",  # larger blobs are streamed, not held in memory
@@ -39,7 +39,7 @@ OPTIONS = {
 
 
 class TooSlow(GitError):
-    """Raised when git took longer than it may."""
+    """Raised when git exceeds its time limit."""
 
 
 def run(
@@ -53,11 +53,11 @@ def run(
     stdout_limit: int = 0,
     file_limit: int | None = None,
 ) -> bytes:
-    """Run `git <arguments>` in a bare `repository`; `protocol` is the one transport it may use.
+    """Run `git <arguments>` in a bare `repository`; `protocol` is the only transport that it may use.
 
-    What it prints is returned when `stdout` is a pipe. Raises GitError with what git said, TooSlow when it took longer than
-    `time_limit_s`, GitError when it printed more than `stdout_limit` bytes; then all its processes are ended. A process
-    that writes a file of more than `file_limit` bytes dies, of which git says little.
+    Returns its output if `stdout` is a pipe. Raises GitError with git's message, TooSlow after `time_limit_s`, and
+    GitError if it printed more than `stdout_limit` bytes; all its processes are ended then. A process that writes a
+    file of more than `file_limit` bytes is killed, about which git reports little.
     """
     options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
     command = [
@@ -69,7 +69,8 @@ def run(
         *arguments,
     ]
     if file_limit is not None:
-        # git has no option for it. The kernel does: a shell sets the limit, in POSIX's blocks of 512 bytes, before git starts
+        # git has no such option, but the kernel does: a shell sets the limit, in POSIX's blocks of 512 bytes, before
+        # git starts
         command = ["sh", "-c", 'ulimit -f "$0" && exec "$@"', str(max(1, file_limit // 512)), *command]
     environment = _environment(protocol) | dict(environment or {})
     return _run(command, f"git {arguments[0]}", environment, time_limit_s, stdout, stdout_limit)
@@ -78,7 +79,10 @@ def run(
 def run_ssh(
     place: Sequence[str], words: str, *, environment: Mapping[str, str], time_limit_s: float, limit: int
 ) -> bytes:
-    """Run a command at `place`, arguments of ssh, by the ssh of `ssh_environment`; returns at most `limit` bytes of output."""
+    """Run the command `words` over ssh and return at most `limit` bytes of output.
+
+    `place` are ssh arguments that name the host; `environment` is that of `ssh_environment`.
+    """
     command = [*shlex.split(environment["GIT_SSH_COMMAND"]), *place, words]
     return _run(command, "ssh", _environment("ssh"), time_limit_s, subprocess.PIPE, limit)
 
@@ -115,7 +119,7 @@ def _run(
 
 
 def basic_auth(username: str, password: str) -> dict[str, str]:
-    """Environment that adds basic authentication: no other user of the machine sees it, unlike an argument."""
+    """Return environment variables for basic authentication: unlike arguments, other users cannot see them."""
     pair = base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
     return {
         "GIT_CONFIG_COUNT": "1",
@@ -126,9 +130,9 @@ def basic_auth(username: str, password: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def ssh_environment(key: bytes | None, known_hosts: Path) -> Iterator[dict[str, str]]:
-    """Environment that makes git use `key` alone; without one, the keys of the account that runs us.
+    """Environment that makes git use only `key`, or without one the keys of the account that runs us.
 
-    A host's key is remembered in `known_hosts` when first seen and must stay the same from then on.
+    A host's key is stored in `known_hosts` when first seen and must stay the same from then on.
     """
     known = str(known_hosts).replace("%", "%%")
     options = [
@@ -137,12 +141,12 @@ def ssh_environment(key: bytes | None, known_hosts: Path) -> Iterator[dict[str, 
         f'UserKnownHostsFile="{known}"',
         "ConnectTimeout=20",
     ]
-    with tempfile.TemporaryDirectory(prefix="pushmill-ssh-") as directory:  # made with mode 0700
+    with tempfile.TemporaryDirectory(prefix="pushmill-ssh-") as directory:  # created with mode 0700
         command = ["ssh"]
         if key is not None:
             file = Path(directory) / "key"
             with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
-                opened.write(key.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n")  # ssh refuses a last line without end
+                opened.write(key.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n")  # ssh requires the final newline
             command += ["-i", str(file)]
             options += ["IdentitiesOnly=yes", "IdentityAgent=none"]
         command += [part for option in options for part in ("-o", option)]
@@ -161,9 +165,9 @@ def _environment(protocol: str) -> dict[str, str]:
 
 
 def _heard(process: subprocess.Popen[bytes], deadline: float, limit: int) -> tuple[bytes, bytes] | None:
-    """What the process printed and the end of what it said once it has ended; None when the deadline came first.
+    """Return output and the end of the error output once the process has ended; None if the deadline passes first.
 
-    Of what it prints a little more than `limit` is read, and then no more.
+    Output is read up to slightly more than `limit`.
     """
     pipes = [pipe.fileno() for pipe in (process.stdout, process.stderr) if pipe]
     heard = dict.fromkeys(pipes, b"")
@@ -194,7 +198,7 @@ def _heard(process: subprocess.Popen[bytes], deadline: float, limit: int) -> tup
 
 @contextlib.contextmanager
 def _ended_with_its_children(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """On the way out nothing of the process group is left, whatever happened inside."""
+    """End the whole process group on exit, whatever happened inside."""
     try:
         yield
     finally:
@@ -211,7 +215,7 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
 
 
 def _reason(said: bytes) -> str:
-    """git's own complaint, without its progress and without what could move a terminal's cursor."""
+    """Return git's own error message, without progress and without characters that could move a terminal's cursor."""
     lines = [UNPRINTABLE.sub(" ", line).strip() for line in re.split(r"[\r\n]+", said.decode("utf-8", "replace"))]
     complaints = [line for line in lines if line.startswith(COMPLAINTS) or any(said in line for said in OF_SSH)]
     return "; ".join((complaints or [line for line in lines if line])[-3:])[:500]

@@ -1,6 +1,6 @@
 """Git LFS: pointers in commits, and the store of the objects that they name.
 
-An object is a file named by the SHA-256 of its content. It comes into the store by rename, once hash and size were checked.
+An object is a file named by the SHA-256 of its content. It is renamed into the store after hash and size were checked.
 The formats are those of https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 """
 
@@ -24,12 +24,12 @@ POINTER = re.compile(
 )
 OID = re.compile(r"[0-9a-f]{64}")
 TEMPORARY = "new-"
-LEFTOVER_S = 86_400.0  # a transfer to which nothing was added for so long was killed
+LEFTOVER_S = 86_400.0  # a transfer that received nothing for this long was killed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pointer:
-    """A file of a commit whose content is the object `oid`. Bytes of `path` that are no UTF-8 are surrogates."""
+    """A file of a commit whose content is the object `oid`. Bytes of `path` that are not UTF-8 are surrogates."""
 
     path: str
     oid: str
@@ -37,13 +37,13 @@ class Pointer:
 
 
 def parse_pointer(path: str, content: bytes) -> Pointer | None:
-    """The pointer that is the content of a file, None for any other content."""
+    """Parse the content of a file as a pointer; return None for any other content."""
     found = POINTER.fullmatch(content)
     return Pointer(path=path, oid=found.group(1).decode(), size=int(found.group(2))) if found else None
 
 
 def object_path(store: Path, oid: str) -> Path:
-    """Where an object is, or will be. Raises GitError for what is not an object's name."""
+    """Return the path of an object, which may not exist yet. Raises GitError for an invalid object name."""
     if not OID.fullmatch(oid):
         raise GitError(f"{oid[:80]!r} is not the name of a Git LFS object")
     return store / oid[:2] / oid
@@ -56,7 +56,7 @@ def has_object(store: Path, oid: str, size: int) -> bool:
 
 
 def store_object(store: Path, oid: str, size: int, chunks: Iterable[bytes]) -> None:
-    """Write an object into the store. Raises GitError when the content is not the one that `oid` and `size` name."""
+    """Write an object into the store. Raises GitError if the content does not match `oid` and `size`."""
     target = object_path(store, oid)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=store)
@@ -83,7 +83,7 @@ def store_object(store: Path, oid: str, size: int, chunks: Iterable[bytes]) -> N
 
 
 def remove_leftovers(store: Path) -> None:
-    """Delete what transfers that were killed have left."""
+    """Delete temporary files of killed transfers."""
     oldest = time.time() - LEFTOVER_S
     for file in store.glob(f"{TEMPORARY}*"):
         with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""What a commit needs besides its own files: submodules and Git LFS objects. Files of a commit are hostile text."""
+"""Submodules and Git LFS objects that a commit needs. Files of a commit are hostile text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFIG_LIMIT_S = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Module:
-    """A submodule as .gitmodules describes it; `update` is "none" for one that is not to be fetched."""
+    """A submodule as .gitmodules describes it; `update` is "none" if it must not be fetched."""
 
     url: str
     update: str = ""
@@ -33,9 +33,9 @@ class Module:
 
 @dataclass(frozen=True, kw_only=True)
 class Needed:
-    """`submodules` are paths and the commits there; `pointers` the files whose content is a Git LFS object.
+    """`submodules` are (path, commit) pairs; `pointers` are the files whose content is a Git LFS object.
 
-    Bytes of a path that are no UTF-8 are surrogates.
+    Bytes of a path that are not UTF-8 are surrogates.
     """
 
     submodules: list[tuple[str, str]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Needed:
 
 
 def needed(path: Path, sha: str) -> Needed:
-    """Look through all files of a commit. Raises GitError when there are too many."""
+    """Search all files of a commit. Raises GitError if there are too many."""
     repository = open_repository(path)
     found = Needed()
     with as_git_error(path):
@@ -61,7 +61,7 @@ def needed(path: Path, sha: str) -> Needed:
 
 
 def submodules(path: Path, sha: str) -> dict[str, Module]:
-    """The submodules that .gitmodules declares, by path. Raises GitError when it cannot be read."""
+    """Return the submodules that .gitmodules declares, by path. Raises GitError if it cannot be read."""
     sections: dict[str, dict[str, str]] = {}
     for key, value in _config(path, sha, ".gitmodules", r"^submodule\..*\.(path|url|update)$"):
         name, _, field_name = key.removeprefix("submodule.").rpartition(".")
@@ -74,12 +74,12 @@ def submodules(path: Path, sha: str) -> dict[str, Module]:
 
 
 def lfs_settings(path: Path, sha: str) -> dict[str, str]:
-    """`lfs.url` and `lfs.fetchexclude` of .lfsconfig, as far as it has them. Raises GitError when it cannot be read."""
+    """Return `lfs.url` and `lfs.fetchexclude` of .lfsconfig, if set. Raises GitError if it cannot be read."""
     return dict(_config(path, sha, ".lfsconfig", r"^lfs\.(url|fetchexclude)$"))
 
 
 def _config(path: Path, sha: str, name: str, pattern: str) -> list[tuple[str, str]]:
-    """Keys and values of a file in git's format, read by git itself; without what it includes."""
+    """Return keys and values of a file in git's config format, parsed by git itself, without includes."""
     if read_file(path, sha, name, CONFIG_BYTES) is None:
         return []
     arguments = ["config", "--no-includes", f"--blob={sha}:{name}", "-z", "--get-regexp", pattern]
@@ -100,7 +100,7 @@ def _config(path: Path, sha: str, name: str, pattern: str) -> list[tuple[str, st
 
 
 def _entries(tree: Any) -> Iterator[tuple[str, Any]]:
-    """All entries but directories, with their paths."""
+    """Yield all entries except directories, with their paths."""
     waiting, left = [(tree, "", 0)], MAX_ENTRIES
     while waiting:
         directory, prefix, depth = waiting.pop()

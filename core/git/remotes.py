@@ -1,4 +1,4 @@
-"""Fetching by the git binary: libgit2 follows redirects on the same host whatever it is told."""
+"""Fetch with the git binary: libgit2 follows redirects on the same host regardless of its settings."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from core.git.url import RemoteUrl
 from core.git.url import parse as parse_url
 
 MIRRORED = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-TOKEN_USER = "x-access-token"  # noqa: S105  forges look at the token alone; GitHub documents this name for it
+TOKEN_USER = "x-access-token"  # noqa: S105  forges check only the token; GitHub documents this name for it
 FETCH_LIMIT_S = 1800.0
 LISTING_LIMIT_S = 60.0
-MAX_REFS = 10_000  # that are listed of a remote
+MAX_REFS = 10_000  # listed per remote
 LISTING_BYTES = 2 * MAX_REFS * 1200  # an annotated tag has two lines, and a ref's name at most 1,024 characters
 LOGIN_BYTES = 64 * 1024
 REPACK_LIMIT_S = 600.0
 MANY_PACKS = 50  # each fetch adds one
 STALE_LOCK_S = 60.0
-PARTIAL_PACKS = ("tmp_", "pack_git2_")  # git's, and libgit2's of earlier versions
-KNOWN_HOSTS = "known_hosts"  # beside the repositories
-MOVED_LIMIT_S = 10.0  # to ask a remote once more where it has moved
+PARTIAL_PACKS = ("tmp_", "pack_git2_")  # of git, and of libgit2, which earlier versions used
+KNOWN_HOSTS = "known_hosts"  # next to the repositories
+MOVED_LIMIT_S = 10.0  # to ask a remote where it has moved
 TRACE_BYTES = 65_536
 LOCATION = re.compile(r"header:? location: (\S+)", re.IGNORECASE)
 PLACE = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}/[A-Za-z0-9._~/+-]{1,500}")  # people copy it to a shell
@@ -45,7 +45,7 @@ DENIED = ("terminal prompts disabled", "Authentication failed", "' not found", "
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A remote, what it wants to know, and until when (time.monotonic) it may take."""
+    """A remote, its credentials, and the deadline (time.monotonic) of its commands."""
 
     remote: RemoteUrl
     username: str
@@ -67,11 +67,12 @@ def fetch(
     more: Sequence[str] = (),
     time_limit_s: float = FETCH_LIMIT_S,
 ) -> None:
-    """Make the heads and tags of a mirror those of the remote: forced, and gone where they are gone there.
+    """Make the branches and tags of a mirror equal to those of the remote, including forced updates and deletions.
 
-    The refs `more` are fetched too, to where `pinned` says. Commits `shas` that came with no ref are asked for by name and
-    pinned. One that the remote does not or no longer give is no error: ask `resolve`. A user name in an https URL is used
-    with `token`, else `token_user`. Redirects are not followed. Raises GitError; its text holds no credentials.
+    The refs `more` are also fetched, to `pinned(ref)`. Commits `shas` that came with no ref are fetched by name and
+    pinned. A ref or commit that the remote does not provide is not an error: check with `resolve`. A user name in an
+    https URL is used with `token`, else `token_user`. Redirects are not followed. Raises GitError; its text contains no
+    credentials.
     """
     source = source_of(
         url,
@@ -96,7 +97,7 @@ def fetch(
 
 
 def fetch_fork(path: Path, url: str, sha: str, *, allow_http: bool) -> None:
-    """Fetch one commit of somebody else's repository, with its history, and pin it. Raises GitError."""
+    """Fetch one commit of a fork, with its history, and pin it. Raises GitError."""
     source = fork_source(url, allow_http=allow_http, time_limit_s=FETCH_LIMIT_S)
     with one_writer(path), errors_about(source):
         by_git(path, source, [], [f"+{checked_sha(sha)}:{PINS}{sha}"])
@@ -104,7 +105,10 @@ def fetch_fork(path: Path, url: str, sha: str, *, allow_http: bool) -> None:
 
 
 def fork_source(url: str, *, allow_http: bool, time_limit_s: float) -> Source:
-    """A fork: over http(s) alone, where nobody has credentials but those that are given; none are. Raises GitError."""
+    """Return the remote of a fork. Raises GitError.
+
+    Only http(s) without credentials is allowed: over ssh, the server's own keys would be used.
+    """
     remote = parse_url(url, allow_local=False, allow_http=allow_http)
     if remote.scheme == "ssh" or remote.username or remote.password:
         raise GitError(f"{remote.address}: a fork is fetched over https and without credentials")
@@ -121,7 +125,7 @@ def source_of(
     token_user: str = TOKEN_USER,
     time_limit_s: float = FETCH_LIMIT_S,
 ) -> Source:
-    """The remote at a URL, with the credentials for it. Raises GitError."""
+    """Return the remote at a URL with its credentials. Raises GitError."""
     remote = parse_url(url, allow_local=allow_local, allow_http=allow_http)
     return Source(
         remote=remote,
@@ -133,9 +137,9 @@ def source_of(
 
 
 def lfs_login(path: Path, source: Source) -> tuple[str, dict[str, str]]:
-    """The Git LFS server of a remote that is reached by ssh, "" for the usual one, and the headers that it asks for.
+    """Return the Git LFS server of a remote that is reached by ssh, "" for the usual one, and the headers it requires.
 
-    Git hosts answer `git-lfs-authenticate` with short-lived credentials. Raises GitError where one does not.
+    Git hosts answer `git-lfs-authenticate` with short-lived credentials. Raises GitError if a host does not.
     """
     place, remote_path = source.remote.ssh_place
     with errors_about(source), _environment(path, source) as environment:
@@ -164,10 +168,10 @@ def remote_refs(
     token_user: str = TOKEN_USER,
     time_limit_s: float = LISTING_LIMIT_S,
 ) -> dict[str, tuple[str, ...]]:
-    """The branches and tags of a remote by their full names; nothing is fetched, and the mirror need not be there yet.
+    """List the branches and tags of a remote by full name; nothing is fetched, and the mirror need not exist yet.
 
-    With each what it points to and, for an annotated tag, the commit that this leads to. Refs with names that may
-    not be used here are left out. Raises GitError as `fetch` does, and for more than MAX_REFS.
+    Each value is the object that the ref points to and, for an annotated tag, the commit behind it. Refs with names
+    that are not allowed here are omitted. Raises GitError as `fetch` does, and for more than MAX_REFS.
     """
     source = source_of(
         url,
@@ -192,7 +196,7 @@ def remote_refs(
 
 
 def _listed(printed: bytes) -> dict[str, tuple[str, ...]]:
-    """What `git ls-remote` printed: lines of a name, a tab and a ref, for the commit behind a tag once more with `^{}`."""
+    """Parse the output of `git ls-remote`: lines of sha, tab and ref; `^{}` after a tag marks the commit behind it."""
     found: dict[str, tuple[str, ...]] = {}
     for line in printed.decode("utf-8", "replace").split("\n"):
         sha, _, ref = line.partition("\t")
@@ -205,7 +209,7 @@ def _listed(printed: bytes) -> dict[str, tuple[str, ...]]:
 
 
 def fetch_commit(path: Path, url: str, sha: str, *, username: str, password: str) -> None:
-    """Fetch one commit, without its history, from a server of ours and pin it. Nothing happens when it is there.
+    """Fetch one commit, without its history, from a pushmill server and pin it; do nothing if it exists.
 
     Over loopback it takes 31 ms.
     """
@@ -218,7 +222,7 @@ def fetch_commit(path: Path, url: str, sha: str, *, username: str, password: str
         deadline=time.monotonic() + FETCH_LIMIT_S,
     )
     with one_writer(path), errors_about(source):
-        if ref not in open_repository(path).references:  # the ref is written last: with it the commit is whole
+        if ref not in open_repository(path).references:  # the ref is written last: if it exists, the commit is complete
             by_git(path, source, ["--depth=1"], [f"+{sha}:{ref}"])
             _join_packs(path)
 
@@ -226,9 +230,9 @@ def fetch_commit(path: Path, url: str, sha: str, *, username: str, password: str
 def by_git(
     path: Path, source: Source, options: Sequence[str], refspecs: Sequence[str], *, file_limit: int | None = None
 ) -> None:
-    """Fetch refspecs with the git binary. With `file_limit` all of it is one file of at most so many bytes.
+    """Fetch refspecs with the git binary. With `file_limit` everything is one file of at most that many bytes.
 
-    By protocol 2, in which a commit can be fetched from a server that shows no refs, as ours to runners.
+    Uses protocol 2, which can fetch a commit from a server that advertises no refs, as ours does not to runners.
     """
     quiet = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"]
     one_pack = [] if file_limit is None else ["-c", "fetch.unpackLimit=1"]
@@ -256,7 +260,7 @@ def _environment(path: Path, source: Source) -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def errors_about(source: Source) -> Iterator[None]:
-    """Name the remote in the errors raised inside, and cut the secrets out of them."""
+    """Add the remote to the errors raised inside, and remove secrets from them."""
     try:
         yield
     except GitError as error:
@@ -267,9 +271,10 @@ def errors_about(source: Source) -> Iterator[None]:
 
 
 def _masked(text: str, source: Source) -> str:
-    """`text` without the credentials, in the forms in which a remote may send them back.
+    """Return `text` without the credentials, in all forms in which a remote may send them back.
 
-    Some forges take a token as the user name. Ordinary names are shorter and stay: they are part of many addresses.
+    Some forges accept a token as the user name. Ordinary names are shorter and are kept: they are part of many
+    addresses.
     """
     pair = command.basic_auth(source.username, source.password)["GIT_CONFIG_VALUE_0"].rpartition(" ")[2]
     words = {source.password, source.remote.password or ""}
@@ -280,7 +285,7 @@ def _masked(text: str, source: Source) -> str:
 
 
 def _way_out(text: str, source: Source) -> str:
-    """What to do about it, where git's own words leave a person alone."""
+    """Return advice for errors that git's own message does not explain."""
     host = source.remote.host
     if "Host key verification failed" in text:
         return (
@@ -297,9 +302,9 @@ def _way_out(text: str, source: Source) -> str:
 
 
 def _moved_to(source: Source) -> str:
-    """Where a redirect of the remote leads; "" when that is not known, or is not a plain address.
+    """Return the target of the remote's redirect; "" if it is unknown or not a plain address.
 
-    git shows it in its trace of the headers alone, where it hides the credentials.
+    git shows it only in its trace of the headers, where it hides the credentials.
     """
     with tempfile.TemporaryDirectory(prefix="pushmill-trace-") as directory:
         trace = Path(directory, "headers")
@@ -322,7 +327,7 @@ def _moved_to(source: Source) -> str:
 
 @contextlib.contextmanager
 def one_writer(path: Path) -> Iterator[None]:
-    """One fetch at a time into a repository, whichever process it is of; the lock dies with its holder."""
+    """Allow one fetch into a repository at a time, across processes; the lock is released when its holder dies."""
     with as_git_error(path), open(path / "pushmill.lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _remove_stale_locks(path)
@@ -331,13 +336,13 @@ def one_writer(path: Path) -> Iterator[None]:
 
 
 def remove_partial_packs(path: Path) -> None:
-    """Delete what a fetch that was killed or aborted has received. Call while nobody else writes into the repository."""
+    """Delete partial packs of killed or aborted fetches. Call only while nothing else writes to the repository."""
     for file in _partial_packs(path):
         file.unlink(missing_ok=True)
 
 
 def partial_packs_size(path: Path) -> int:
-    """Bytes of the largest of them."""
+    """Return the size of the largest partial pack in bytes."""
     return max((file.stat().st_size for file in _partial_packs(path)), default=0)
 
 
@@ -346,7 +351,7 @@ def _partial_packs(path: Path) -> list[Path]:
 
 
 def _remove_stale_locks(path: Path) -> None:
-    """What a fetch that was killed has left: it would make every later one fail."""
+    """Delete lock files of killed fetches, which would make every later fetch fail."""
     (path / "shallow.lock").unlink(missing_ok=True)  # held for a whole fetch, and no other fetch runs now
     oldest = time.time() - STALE_LOCK_S
     locks = [path / name for name in ("packed-refs.lock", "HEAD.lock", "config.lock")]

@@ -1,4 +1,4 @@
-"""One bare repository: how it is made and what can be asked of it."""
+"""Create and read one bare repository."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOSTED_CONFIG = {
     "receive.autogc": "true",
     "receive.denyNonFastForwards": "false",
     "receive.fsckObjects": "true",
-    # defects that old, honest histories have and that harm nobody
+    # harmless defects of old, legitimate histories
     "receive.fsck.badTimezone": "warn",
     "receive.fsck.missingSpaceBeforeDate": "warn",
     "receive.fsck.zeroPaddedFilemode": "warn",
@@ -40,8 +40,8 @@ HOSTED_CONFIG = {
 MIRROR_CONFIG = {"core.bare": "true", "http.followRedirects": "false", "transfer.hideRefs": PINS.rstrip("/")}
 BANNED_CONFIG = ("core.hooksPath", "core.fsmonitor", "core.sshCommand", "include.path")
 
-# libgit2 must not read the account's or the machine's configuration: url.insteadOf, proxies. It runs nothing that a
-# repository says, so whom the repository belongs to does not matter.
+# libgit2 must not read the configuration of the account or the machine: url.insteadOf, proxies. It runs nothing that a
+# repository configures, so the repository's owner does not matter.
 for _level in (ConfigLevel.PROGRAMDATA, ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL):
     pygit2.settings.search_path[_level] = ""
 pygit2.settings.owner_validation = False
@@ -61,20 +61,20 @@ class CommitInfo:
 
 
 def init_hosted(path: Path, hook: str) -> None:
-    """Make, or put right, a bare repository that is pushed to; `hook` becomes its post-receive hook. Idempotent."""
+    """Create or repair a bare repository that is pushed to; `hook` becomes its post-receive hook. Idempotent."""
     with as_git_error(path):
         _init(path, HOSTED_CONFIG)
         _install_hook(path / "hooks" / "post-receive", hook)
 
 
 def init_mirror(path: Path) -> None:
-    """Make, or put right, a bare repository that is fetched into. Idempotent."""
+    """Create or repair a bare repository that is fetched into. Idempotent."""
     with as_git_error(path):
         _init(path, MIRROR_CONFIG)
 
 
 def commit_info(path: Path, name: str) -> CommitInfo:
-    """The commit that `name` is or leads to, with names as `resolve` takes them. GitError when there is none."""
+    """Return the commit that `name` resolves to, with names as in `resolve`. Raises GitError if there is none."""
     commit = _commit(open_repository(path), name)
     if commit is None:
         raise GitError(f"{path.name} has no commit {name[:200]!r}")
@@ -89,18 +89,19 @@ def commit_info(path: Path, name: str) -> CommitInfo:
 
 
 def resolve(path: Path, ref: str) -> str | None:
-    """The full name of the commit that `ref` leads to: a full sha, a full ref, HEAD, a branch or a tag, in this order.
+    """Return the full sha of the commit that `ref` names; None if there is none.
 
-    None when there is none. Tags are peeled. git's other ways to name a commit (`HEAD~3`, `:/text`) are not taken.
+    `ref` is a full sha, a full ref, HEAD, a branch or a tag, tried in this order. Tags are peeled. git's other ways to
+    name a commit (`HEAD~3`, `:/text`) are not accepted.
     """
     commit = _commit(open_repository(path), ref)
     return None if commit is None else str(commit.id)
 
 
 def resolve_beginning(path: Path, digits: str, ref: str) -> str | None:
-    """The full name of the commit that begins with `digits`: what `ref` leads to, else one in its history.
+    """Return the full sha of the commit that begins with `digits`, if it is the tip of `ref` or in its history.
 
-    None when there is none or more than one. Commits that `ref` does not have are not looked at.
+    None if there is none or more than one.
     """
     repository = open_repository(path)
     tip = _commit(repository, ref)
@@ -117,7 +118,7 @@ def resolve_beginning(path: Path, digits: str, ref: str) -> str | None:
 
 
 def is_ancestor(path: Path, old: str, new: str) -> bool:
-    """True when commit `new` is `old` or has it in its history. False also when one of them is not here."""
+    """Return True if commit `new` is `old` or has it in its history. False also if one of them is missing here."""
     repository = open_repository(path)
     first, second = _commit(repository, old), _commit(repository, new)
     if first is None or second is None:
@@ -126,9 +127,9 @@ def is_ancestor(path: Path, old: str, new: str) -> bool:
 
 
 def has_been(path: Path, ref: str, name: str) -> bool:
-    """Whether `ref` points to the object `name`, or did: its reflog has it, or the history of its tip.
+    """Return whether `ref` points or pointed to the object `name`: its reflog contains it, or the history of its tip.
 
-    False when there is no such ref now. U+FFFD in `ref` stands for bytes that are not UTF-8.
+    False if the ref does not exist now. U+FFFD in `ref` stands for bytes that are not UTF-8.
     """
     repository = open_repository(path)
     with as_git_error(path):
@@ -136,9 +137,9 @@ def has_been(path: Path, ref: str, name: str) -> bool:
 
 
 def read_file(path: Path, sha: str, name: str, limit: int) -> bytes | None:
-    """The content of file `name` (parts joined by `/`) at a commit; None when it has none of that name.
+    """Return the content of file `name` (parts joined by `/`) at a commit; None if the file does not exist.
 
-    GitError when it is no regular file, is larger than `limit` bytes, or the name would leave the repository.
+    Raises GitError if it is not a regular file, is larger than `limit` bytes, or the name would leave the repository.
     """
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\0" in name:
@@ -168,12 +169,12 @@ def pin(path: Path, sha: str) -> None:
 
 
 def pinned(ref: str) -> str:
-    """Where a ref is kept that is no branch and no tag of ours: `refs/pull/7/head` as `refs/pushmill/pull/7/head`."""
+    """Return where a ref that is not a branch or tag is stored: `refs/pull/7/head` at `refs/pushmill/pull/7/head`."""
     return PINS + ref.removeprefix("refs/")
 
 
 def refs(path: Path) -> dict[str, str]:
-    """Every branch and tag by its full name, with what it points to: for an annotated tag the tag, not the commit."""
+    """Return every branch and tag by full name with the object it points to: the tag object for an annotated tag."""
     repository = open_repository(path)
     with as_git_error(path):
         return {
@@ -184,7 +185,7 @@ def refs(path: Path) -> dict[str, str]:
 
 
 def set_head_to_first_branch(path: Path) -> None:
-    """Where HEAD names no branch that exists, make it name main, master or the first one there is."""
+    """If HEAD names no existing branch, set it to main, master or the first branch."""
     repository = open_repository(path)
     if not repository.head_is_unborn:
         return
@@ -196,7 +197,7 @@ def set_head_to_first_branch(path: Path) -> None:
 
 
 def commit_at(repository: Any, name: str) -> Any:
-    """The pygit2.Commit that `name` leads to. GitError when there is none."""
+    """Return the pygit2.Commit that `name` resolves to. Raises GitError if there is none."""
     commit = _commit(repository, name)
     if commit is None:
         raise GitError(f"the repository has no commit {name[:200]!r}")
@@ -204,7 +205,7 @@ def commit_at(repository: Any, name: str) -> Any:
 
 
 def open_repository(path: Path) -> Any:
-    """The pygit2.Repository at `path` itself, never one above it."""
+    """Return the pygit2.Repository at `path` itself, never one in a parent directory."""
     with as_git_error(path):
         return pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH | RepositoryOpenFlag.BARE)
 
@@ -225,7 +226,7 @@ def checked_sha(sha: str) -> str:
 
 @contextlib.contextmanager
 def as_git_error(path: Path) -> Iterator[None]:
-    """What libgit2 and the disk raise, as GitError that names the repository."""
+    """Convert errors of libgit2 and the disk to GitError that names the repository."""
     try:
         yield
     except (pygit2.GitError, OSError, ValueError, KeyError) as error:
@@ -258,7 +259,7 @@ def _install_hook(file: Path, text: str) -> None:
 
 
 def _written_as(repository: Any, ref: str) -> list[str]:
-    """The names of the refs that are `ref` once they are decoded."""
+    """Return the names of the refs whose decoded name is `ref`."""
     if REPLACED not in ref:
         return [ref] if pygit2.reference_is_valid_name(ref) and ref in repository.references else []
     names = (reference.name for reference in repository.references.iterator())
@@ -277,7 +278,7 @@ def _has_been(repository: Any, ref: str, name: str) -> bool:
 
 
 def _commit(repository: Any, name: str) -> Any:
-    """The pygit2.Commit that `name` leads to, or None."""
+    """Return the pygit2.Commit that `name` resolves to, or None."""
     try:
         if names.SHA.fullmatch(name):
             return repository[name].peel(ObjectType.COMMIT)
@@ -287,12 +288,12 @@ def _commit(repository: Any, name: str) -> Any:
             if pygit2.reference_is_valid_name(ref) and ref in repository.references:
                 return repository.references[ref].peel(ObjectType.COMMIT)
     except (pygit2.GitError, ValueError, KeyError):
-        return None  # no such object, a tag of a tree, a ref to nowhere, a hash that libgit2 does not know
+        return None  # no such object, a tag of a tree, a dangling ref, a hash that libgit2 does not know
     return None
 
 
 def _entry(tree: Any, parts: list[str], name: str) -> Any:
-    """The blob entry of a regular file, None when there is none."""
+    """Return the blob entry of a regular file, None if there is none."""
     for depth, part in enumerate(parts, 1):
         if part not in tree:
             return None

@@ -1,4 +1,7 @@
-"""A commit's files on disk. The commit is hostile: its names, its links, its sizes and how often it names one blob."""
+"""Export the files of a commit to disk.
+
+The commit is hostile: its names, its links, its sizes, and how often it names one blob.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ MAX_BYTES = 50 * 1024**3
 MAX_DEPTH = 200
 IN_MEMORY = 64 * 1024**2  # larger blobs are streamed by git
 STREAM_LIMIT_S = 600.0
-NAMES_OF_GIT = (b".git", b"git~1")  # git~1 is what .git is called on some file systems
+NAMES_OF_GIT = (b".git", b"git~1")  # git~1 is the short name of .git on some file systems
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass
 class _Room:
-    """What may still be written."""
+    """Remaining entries and bytes that may be written."""
 
     entries: int
     bytes: int
@@ -43,9 +46,9 @@ def export(
 ) -> Needed:
     """Write the files of a commit into the empty directory `destination`, readable and writable for all.
 
-    Executable bits are kept; symbolic links become such, wherever they point: do not follow them on the host.
-    Submodules become empty directories and Git LFS files stay pointers: both are returned. GitError when a name is one that
-    git refuses (`.git`, `..`, twice the same) or the commit is larger than the limits; what was written until then stays.
+    Executable bits are kept; symbolic links stay links, wherever they point: do not follow them on the host. Submodules
+    become empty directories and Git LFS files stay pointers: both are returned. Raises GitError if git refuses a name
+    (`.git`, `..`, duplicates) or the commit exceeds the limits; files written until then stay.
     """
     repository = open_repository(path)
     with as_git_error(path):
@@ -60,7 +63,7 @@ def export(
 
 
 class _Export:
-    """Writes through directory descriptors and only into what it made itself: no link inside can lead it out."""
+    """Writes through directory descriptors and only into directories that it created: no link can lead it outside."""
 
     def __init__(self, path: Path, repository: Any, room: _Room) -> None:
         self._path, self._repository, self._room = path, repository, room
@@ -107,7 +110,7 @@ class _Export:
         self._room.take(size, _shown(place))
         descriptor = os.open(name, NEW_FILE, 0o666, dir_fd=parent)
         try:
-            os.fchmod(descriptor, 0o777 if entry.filemode & stat.S_IXUSR else 0o666)  # whatever the umask
+            os.fchmod(descriptor, 0o777 if entry.filemode & stat.S_IXUSR else 0o666)  # independent of the umask
             if size > IN_MEMORY:
                 arguments = ["cat-file", "blob", str(entry.id)]
                 command.run(arguments, repository=self._path, time_limit_s=STREAM_LIMIT_S, stdout=descriptor)

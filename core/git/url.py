@@ -1,4 +1,4 @@
-"""Which remotes may be fetched: an allow-list, because git runs programs for addresses it does not know (`ext::`)."""
+"""Remotes that may be fetched: an allow-list, because git runs programs for addresses it does not know (`ext::`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUPPORTED = "use https://host/path, ssh://user@host/path or user@host:path"
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteUrl:
-    """An allowed remote. `address` is what git is given and what messages show: it holds no credentials.
+    """An allowed remote. `address` is passed to git and shown in messages: it contains no credentials.
 
     `scheme` is https, http, ssh or file.
     """
@@ -35,20 +35,20 @@ class RemoteUrl:
 
     @property
     def path(self) -> str:
-        """`owner/name`, as forges call the repository; "" for one on the disk."""
+        """Repository name as on the forge, `owner/name`; "" for a repository on the disk."""
         return "" if self.scheme == "file" else self._parts.path.strip("/").removesuffix(".git")
 
     @property
     def page(self) -> str:
-        """Where a forge shows the repository to people; "" for one on the disk."""
+        """URL of the repository's page on the forge; "" for a repository on the disk."""
         return f"{self.site}/{self.path}" if self.site else ""
 
     @property
     def site(self) -> str:
-        """Where its forge has its pages; "" for one on the disk."""
+        """Base URL of the forge's pages; "" for a repository on the disk."""
         if self.scheme == "file":
             return ""
-        place = self.host if self.scheme == "ssh" else self._parts.netloc  # ssh's port is not that of the pages
+        place = self.host if self.scheme == "ssh" else self._parts.netloc  # the port of ssh is not that of the pages
         return f"{'http' if self.scheme == 'http' else 'https'}://{place}"
 
     @property
@@ -65,7 +65,7 @@ class RemoteUrl:
 
 
 def parse(url: str, *, allow_local: bool, allow_http: bool) -> RemoteUrl:
-    """The remote that `url` names. Raises GitError with the URL, less credentials, and the reason."""
+    """Parse and check a remote URL. Raises GitError with the URL, without credentials, and the reason."""
     if CONTROL.search(url):
         raise _refusal(url, "it holds control characters")
     if url.startswith("-"):
@@ -84,9 +84,9 @@ def parse(url: str, *, allow_local: bool, allow_http: bool) -> RemoteUrl:
 
 
 def split_login(url: str) -> tuple[str, tuple[str, str] | None]:
-    """`url` without the user and the password in it, and those two; None when it has neither.
+    """Return `url` without user and password, and these two; None if it has neither.
 
-    The user of ssh stays: it is part of the address. Raises GitError for what cannot be fetched in any configuration.
+    The user of ssh stays: it is part of the address. Raises GitError for URLs that no configuration allows.
     """
     remote = parse(url, allow_local=True, allow_http=True)
     if remote.scheme not in ("https", "http"):
@@ -96,7 +96,7 @@ def split_login(url: str) -> tuple[str, tuple[str, str] | None]:
 
 
 def without_credentials(url: str) -> str:
-    """`url` fit for a message: no user, password or query, no control characters, at most 200 characters."""
+    """Return `url` for a message: no user, password or query, no control characters, at most 200 characters."""
     shown = re.sub(r"//.*@", "//", url.partition("?")[0], flags=re.DOTALL)
     return CONTROL.sub("?", shown)[:200]
 
