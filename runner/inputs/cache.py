@@ -1,4 +1,7 @@
-"""What inputs gave before, kept by content: whoever asks first downloads, later ones copy."""
+"""What inputs gave before, kept by content: whoever asks first downloads, later ones copy.
+
+A file is copied by a process that has it open, so the cleanup may remove it meanwhile.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a task's search tries: how many executions, and the values of each but those that depend on earlier results."""
+"""What a task's search tries: how many executions, and the values of each but those that depend on earlier results.
+
+The values of the n-th execution follow from the search and `task.seed` alone, except in Bayesian searches.
+"""
 
 from __future__ import annotations
 

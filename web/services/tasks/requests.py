@@ -1,4 +1,8 @@
-"""Requests to start and stop tasks."""
+"""Requests to start and stop tasks.
+
+A stop only records the request and nudges the worker; the sweep does the rest. Stopping and approving in pipelines
+work alike.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Lists of patterns: `*` and `?` stay inside one part of a name, `**` does not, and the last pattern that matches decides."""
+"""Lists of patterns: `*` and `?` stay inside one part of a name, `**` does not, and the last pattern that matches decides.
+
+Patterns become regular expressions that take bounded time, whatever the pattern.
+"""
 
 from __future__ import annotations
 
