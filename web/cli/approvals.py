@@ -1,4 +1,4 @@
-"""`pushmill project approve`: letting a commit of a fork run."""
+"""`pushmill project approve`: allow a commit of a fork to run."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from web.store import approvals as store
 from web.store import projects, users
 from web.store.approvals import Waiting
 
-SHORTEST = 4  # digits of a commit's name
+SHORTEST = 4  # digits of a commit's name that must be given at least
 WHOLE = 40
-SHOWN = 12  # digits
+SHOWN = 12  # digits of a commit's name in the list
 
 
 @click.command("approve")
@@ -29,9 +29,10 @@ SHOWN = 12  # digits
 @DATA
 @CONFIG
 def approve(name: str, sha: str | None, data: Path | None, config_file: Path | None) -> None:
-    """Let commit SHA of a fork's pull request run: a stranger's code, on your machines, with the project's secrets.
+    """Allow commit SHA of a fork to run.
 
-    The first digits of SHA are enough. Without SHA it lists what waits.
+    This runs a stranger's code on your machines, with the project's secrets. The first digits of SHA are enough.
+    Without SHA, list the commits that wait for approval.
     """
     with opened(data, config_file) as (db, config, _):
         found = projects.by_name(db, name)
@@ -61,7 +62,7 @@ def _list(waiting: Sequence[Waiting]) -> None:
 
 
 def _whole(sha: str, waiting: Sequence[Waiting]) -> str:
-    """The commit that waits and begins with these digits. A whole name is taken as it is: it may have been approved."""
+    """Return the waiting commit that begins with these digits; a full name as it is: it may have been approved."""
     sha = sha.lower()
     if len(sha) >= WHOLE:
         return check_sha(sha)

@@ -22,8 +22,8 @@ FILE = click.argument("file", type=click.Path(path_type=Path))
 def backup(file: Path, without_outputs: bool, data: Path | None, config_file: Path | None) -> None:
     """Write a backup of the server to FILE.
 
-    FILE is a tar archive of the database, keys, configuration, repositories, logs and outputs. The server may be running.
-    The archive contains all secrets of the server: keep it as safe as the server itself.
+    FILE is a tar archive of the database, keys, configuration, repositories, logs and outputs. The server may be
+    running. The archive contains all secrets of the server: keep it as safe as the server itself.
     """
     config = configuration.load(data, config_file)
     backups.create(config, file, with_outputs=not without_outputs, say=partial(click.echo, err=True))
@@ -34,9 +34,10 @@ def backup(file: Path, without_outputs: bool, data: Path | None, config_file: Pa
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @DATA
 def restore(file: Path, data: Path | None) -> None:
-    """Make an empty data directory from a backup.
+    """Create a data directory from a backup.
 
-    Stop the old server first if it still runs: two servers with one identity would remove each other's containers.
+    The directory must be empty. Stop the old server first if it still runs: two servers with one identity would remove
+    each other's containers.
     """
     target = (data or configuration.default_data_dir()).absolute()
     backups.restore(file, target, partial(click.echo, err=True))

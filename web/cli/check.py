@@ -1,4 +1,4 @@
-"""`pushmill project check`: everything between a push and its executions, and what to do where something is missing."""
+"""`pushmill project check`: check everything between a push and its executions, and print how to fix problems."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from web.services.repositories.credentials import Access
 from web.store import projects
 
 SHOWN_STEPS = 5
-LISTING_S = 10.0  # in which a remote must say where its branches are
+LISTING_S = 10.0  # within which a remote must list its refs
 SET_URL = "`pushmill project set-url` changes its address"
 
 
 def examine(subject: Subject) -> Iterator[Finding]:
-    """All findings, in the order in which a push needs them. Shows a test status on the newest commit."""
+    """Yield all findings, in the order in which a push needs them. Posts a test status on the newest commit."""
     yield _fetched(subject)
     access = credentials.of(subject.db, subject.key, subject.repository)
     with access.client(subject.deadline) if access else contextlib.nullcontext() as client:
@@ -66,7 +66,7 @@ def _fetched(subject: Subject) -> Finding:
         hosting.prepare(subject.db, subject.config, subject.key, subject.project, repository)
         return Finding(check=name, level="ok", message="pushed to this server")
     try:
-        # a remote that hangs is noticed here; fetching a large repository for the first time may take long
+        # this notices a remote that hangs; the first fetch of a large repository may take long
         limit = min(LISTING_S, subject.left)
         remotes.refs(subject.db, subject.config, subject.key, repository, time_limit_s=limit)
         remotes.fetch(subject.db, subject.config, subject.key, repository, ())
@@ -81,7 +81,7 @@ def _fetched(subject: Subject) -> Finding:
 
 
 def _token(access: Access, client: Client, branch: str) -> tuple[Finding, str]:
-    """With the default branch as the forge says it."""
+    """Return the finding, and the default branch as reported by the forge."""
     try:
         described = webhook_setup.reach(access, client)
     except ForgeError as error:
@@ -100,7 +100,7 @@ def _no_token(subject: Subject) -> Finding:
 
 
 def _configuration(subject: Subject, branch: str) -> tuple[Finding, Head | None]:
-    """What the head of the default branch says is to run, and that commit."""
+    """Check the configuration at the head of the default branch; also return that commit."""
     name = subject.project.yaml_path
     try:
         budget = commit_head.Budget(subject.config.limits)
@@ -182,12 +182,15 @@ def _is_loopback(host: str) -> bool:
 def check(
     context: click.Context, name: str, time_limit: float, as_json: bool, data: Path | None, config_file: Path | None
 ) -> None:
-    """Check project NAME: repository, token, valohai.yaml, webhook, deliveries. Exits with 1 when something is wrong."""
+    """Check everything that project NAME needs.
+
+    Checks repository, token, valohai.yaml, webhook and deliveries. Exits with 1 when something is wrong.
+    """
     findings: list[Finding] = []
     with opened(data, config_file) as (db, config, key):
         found = projects.by_name(db, name)
         repository = hosting.repository_of(db, found)
-        if (owner := config.data.stat().st_uid) != os.geteuid():  # what is fetched here belongs to whoever fetches
+        if (owner := config.data.stat().st_uid) != os.geteuid():  # fetched files will belong to the current user
             raise InvalidInput(f"run this as the user that the server runs as: {config.data} belongs to user {owner}")
         deadline = time.monotonic() + time_limit
         subject = Subject(db=db, config=config, key=key, project=found, repository=repository, deadline=deadline)

@@ -1,4 +1,4 @@
-"""What `pushmill project check` looks at, and findings from errors."""
+"""The project that `pushmill project check` checks, and the conversion of errors to findings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from web.store.db import Database
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """The project that is looked at, and until when (time.monotonic) its forge may take to answer."""
+    """The project to check, and the deadline (time.monotonic) for answers of its forge."""
 
     db: Database
     config: Config
@@ -29,7 +29,7 @@ class Subject:
 
     @property
     def left(self) -> float:
-        """The seconds that are left."""
+        """The seconds left until the deadline."""
         return max(0.0, self.deadline - time.monotonic())
 
     @property
@@ -42,7 +42,7 @@ class Subject:
 
     @property
     def is_on_forge(self) -> bool:
-        """Whether webhooks tell of its pushes, not a hook of ours."""
+        """Whether webhooks of a forge report its pushes, not our post-receive hook."""
         return self.repository.forge not in (projects.HOSTED, "plain")
 
 

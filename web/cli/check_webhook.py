@@ -1,4 +1,4 @@
-"""The webhook in `pushmill project check`: whether it is there, what it sends, and whether a delivery gets here."""
+"""The webhook part of `pushmill project check`: that it exists, which events it sends, and that a delivery arrives."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from web.services.repositories.credentials import Access
 from web.store import commits, deliveries
 from web.store.deliveries import Delivery
 
-ARRIVAL_S = 10.0  # that a test delivery may take
-HANDLED_S = 3.0  # until the worker has looked at it: the last delivery is reported next
+ARRIVAL_S = 10.0  # for a test delivery to arrive
+HANDLED_S = 3.0  # for the worker to handle it: the last delivery is reported next
 POLL_S = 0.1
-TESTS = ("ping", "push")  # the events of test deliveries
+TESTS = ("ping", "push")  # events that forges send as test deliveries
 
 
 def webhook(subject: Subject, access: Access, client: Client, head: Head | None) -> Iterator[Finding]:
-    """Findings on the webhook, and on a test delivery that the forge is asked to send."""
+    """Yield findings on the webhook, and on a test delivery requested from the forge."""
     name, url = "webhook", webhook_setup.webhook_url(subject.config, subject.project, subject.repository)
     page, list_page = hosting.webhook_page(subject.repository), hosting.webhooks_page(subject.repository)
     if not url:
@@ -59,7 +59,7 @@ def _events(found: Webhook, url: str, list_page: str) -> Finding:
 
 
 def _test(subject: Subject, access: Access, client: Client, found: Webhook, head: Head | None) -> Finding | None:
-    """None where the API sends no test delivery, or where that would run something."""
+    """Return None where the API sends no test delivery, or where that would start executions."""
     call = access.api.test_webhook(access.name, found.id)
     if call is None or (access.api.TEST_IS_A_PUSH and not _ran(subject, head)):
         return None
@@ -85,7 +85,7 @@ def _test(subject: Subject, access: Access, client: Client, found: Webhook, head
 
 
 def _ran(subject: Subject, head: Head | None) -> bool:
-    """Whether a push of the newest commit would be known, so that nothing runs."""
+    """Return whether a push of the newest commit is already known, so that repeating it starts nothing."""
     ref = f"refs/heads/{subject.repository.default_branch}"
     newest = commits.pushes_of_ref(subject.db, subject.repository.id, EventKind.PUSH, ref, 1)
     return head is not None and any(push.after == head.info.sha and push.delivery_id is not None for push in newest)
@@ -127,7 +127,7 @@ def last_delivery(subject: Subject) -> Finding:
 
 
 def _is_about_another(subject: Subject, found: Delivery) -> bool:
-    """Whether a delivery names another repository than the project's."""
+    """Return whether a delivery names another repository than the project's."""
     whole = deliveries.get(subject.db, found.id)
     if whole is None or whole.pruned:
         return False

@@ -1,4 +1,4 @@
-"""`pushmill project comments`: whether pull requests get a comment."""
+"""`pushmill project comments`: switch comments on pull requests on or off."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from web.store import projects
 @DATA
 @CONFIG
 def comments(name: str, wanted: str, data: Path | None, config_file: Path | None) -> None:
-    """Comment on the pull requests of project NAME, or do not: a table of the executions, edited in place."""
+    """Comment on pull requests, or stop.
+
+    The comment on each pull request of project NAME is a table of the executions, edited in place.
+    """
     with opened(data, config_file) as (db, _, _):
         service.set_comments(db, projects.by_name(db, name), wanted == "on")
     click.echo(f"Pull requests of project {name} get {'one comment' if wanted == 'on' else 'no comment'} from now on.")

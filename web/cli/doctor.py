@@ -1,4 +1,4 @@
-"""`pushmill doctor`: look at everything that an execution needs, and say what to do where something is missing."""
+"""`pushmill doctor`: check everything that executions need, and print how to fix problems."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from web.services.runners.overview import DRAINING, ONLINE, views
 from web.store import schema
 from web.store.db import connect
 
-# of the data directory
+# in the data directory
 SECRETS = ("secret.key", "admin-token", "runner/token", "redis/url", "pushmill.db", "pushmill.db-wal")
 OLDEST_GIT = (2, 25)
-OLDEST_DOCKER_API = (1, 40)  # device requests, by which GPUs are given to containers
+OLDEST_DOCKER_API = (1, 40)  # device requests, which give GPUs to containers
 GPU_LISTING = [sys.executable, "-P", "-m", "runner.containers.nvml", "list"]
 GPU_WAIT_S = 10.0
 FIREWALL = [sys.executable, "-P", "-m", "runner.containers.firewall"]
 FIREWALL_WAIT_S = 30.0
 GPU_HOOK = "nvidia-container-runtime-hook"
 NVIDIA_KERNEL = Path("/proc/driver/nvidia/gpus")
-LOW_DISK_BYTES = 10 * GIB  # images of training frameworks are several GiB each
+LOW_DISK_BYTES = 10 * GIB  # images of training frameworks have several GiB each
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """`level` is ok, warn or fail; `advice` says what to do about the latter two."""
+    """`level` is ok, warn or fail; `advice` says how to fix a warning or failure."""
 
     check: str
     level: str
@@ -51,7 +51,7 @@ class Finding:
 
 
 def examine(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """All findings, in the order in which a start needs them. Changes nothing on the machine."""
+    """Yield all findings, in the order in which a start needs them. Changes nothing on the machine."""
     yield from check("data directory", lambda: data_directory(config.data))
     yield from check("disk", lambda: disk(config))
     yield from check("docker", lambda: docker(environ))
@@ -64,7 +64,7 @@ def examine(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def check(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """What `look` finds; what it raises is a finding too."""
+    """Yield what `look` finds; an exception that it raises becomes a finding too."""
     try:
         yield from look()
     except (PushmillError, OSError) as error:
@@ -90,7 +90,7 @@ def data_directory(data: Path) -> Iterator[Finding]:
 
 
 def _private(name: str, paths: Sequence[Path]) -> Iterator[Finding]:
-    """A finding for each file that other users may read, or that belongs to one of them."""
+    """Yield a finding for each file that other users can read, or that belongs to another user."""
     for path in paths:
         if not path.exists():
             continue
@@ -135,7 +135,7 @@ def docker(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def firewall(network: str, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Are containers kept from the machine and from metadata services?"""
+    """Check that containers cannot reach this machine and metadata services."""
     bridge = docker_ping.find(environ).bridge(network)
     if not bridge:
         yield Finding(
@@ -181,7 +181,7 @@ def gpus(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _nvml(environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """What the runner's own program says of the GPUs."""
+    """Yield what the runner's own program reports about the GPUs."""
     try:
         done = subprocess.run(GPU_LISTING, capture_output=True, timeout=GPU_WAIT_S, check=False, env=dict(environ))
     except subprocess.TimeoutExpired:
@@ -192,7 +192,10 @@ def _nvml(environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
 
 
 def _gpu_runtime(info: Mapping[str, Any], environ: Mapping[str, str]) -> Finding:
-    """Docker tells of a runtime and of CDI devices, not of a hook: that is a program which it looks for."""
+    """Check that Docker can give GPUs to containers.
+
+    Docker reports runtimes and CDI devices, but not the hook, which is a program that it searches for.
+    """
     cdi = [str(device.get("ID")) for device in info.get("DiscoveredDevices") or []]
     if "nvidia" in (info.get("Runtimes") or {}):
         return Finding(check="gpus", level="ok", message="Docker has the NVIDIA runtime")
@@ -237,7 +240,7 @@ def git() -> Iterator[Finding]:
 
 
 def _version(check: str, program: str, version: str) -> Iterator[Finding]:
-    """Warn of known vulnerabilities of a version; nothing if the version is unknown."""
+    """Warn of known vulnerabilities of a version; yield nothing if the version is unknown."""
     if not version:
         return
     if found := known_vulnerabilities.vulnerabilities(program, version):
@@ -249,7 +252,7 @@ def _version(check: str, program: str, version: str) -> Iterator[Finding]:
 
 
 def _toolkit(environ: Mapping[str, str]) -> str:
-    """The version of the NVIDIA container toolkit, "" where it cannot be asked."""
+    """Return the version of the NVIDIA container toolkit, "" if it cannot be determined."""
     command = shutil.which("nvidia-ctk", path=environ.get("PATH"))
     if not command:
         return ""
@@ -272,7 +275,7 @@ def port(config: Config) -> Iterator[Finding]:
 
 
 def runners(config: Config) -> Iterator[Finding]:
-    """The problems that runners report of themselves, where this is the server's machine."""
+    """Yield the problems that runners report about themselves, if this is the server's machine."""
     if not config.database.exists():
         return
     db = connect(config.database)
@@ -283,13 +286,13 @@ def runners(config: Config) -> Iterator[Finding]:
                 advice = f"solve it on the machine of runner {view.name}; its log has the details"
                 yield Finding(check="runners", level="warn", message=f"{view.name}: {problem}", advice=advice)
     except CannotStart:
-        pass  # the database of another version, about which the server's start says more
+        pass  # the database has another version; the server reports that in detail at its start
     finally:
         db.close()
 
 
 def _in_use(data: Path) -> bool:
-    """Does a `pushmill up` hold the lock of this directory?"""
+    """Return whether a `pushmill up` holds the lock of this directory."""
     try:
         with open(data / "up.lock", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -306,7 +309,10 @@ def _in_use(data: Path) -> bool:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(context: click.Context, data: Path | None, config_file: Path | None, as_json: bool) -> None:
-    """Check what executions need. Exits with 1 when something is missing."""
+    """Check what executions need.
+
+    Exits with 1 when something is missing.
+    """
     findings = list(examine(configuration.load(data, config_file), os.environ))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))

@@ -1,4 +1,4 @@
-"""`pushmill environment`: the kinds of machine that executions may ask for."""
+"""`pushmill environment`: the kinds of machines that executions can ask for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def environment() -> None:
 @DATA
 @CONFIG
 def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
-    """List the environments and who serves them."""
+    """List the environments and their runners."""
     with opened(data, config_file) as (db, _, _):
         found, serving = environments.listing(db), runners.listing(db)
     names = {e.slug: [runner.name for runner in serving if e.slug in runner.environments] for e in found}
@@ -53,7 +53,10 @@ def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None
 @DATA
 @CONFIG
 def change(slug: str, data: Path | None, config_file: Path | None, **given: Any) -> None:
-    """Change an environment, or make it when there is none. What is not given stays."""
+    """Update an environment, or create it.
+
+    Options that are not given keep their value.
+    """
     wanted = {name: value for name, value in given.items() if value is not None and value != ()}
     for name in ("images", "mounts"):
         if name in wanted:
@@ -67,7 +70,10 @@ def change(slug: str, data: Path | None, config_file: Path | None, **given: Any)
 @DATA
 @CONFIG
 def remove(slug: str, data: Path | None, config_file: Path | None) -> None:
-    """Remove an environment that nobody serves or needs."""
+    """Remove an environment.
+
+    It must not be used by a runner, a project or an unfinished execution.
+    """
     with opened(data, config_file) as (db, _, _):
         rules.remove(db, slug)
     click.echo(f"{slug} is gone: steps that name it run in their project's default environment")

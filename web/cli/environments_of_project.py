@@ -1,4 +1,4 @@
-"""`pushmill project environments`: which environments a project may use."""
+"""`pushmill project environments`: the environments that a project may use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pushmill project set-token | webhook`: what the server may do on the forge, and doing it."""
+"""`pushmill project set-token | webhook`: the API token of the forge, and the webhook created with it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ API_URL = click.option("--api-url", help="Where the forge's API is, if not where
 @DATA
 @CONFIG
 def set_token(name: str, remove: bool, api_url: str | None, data: Path | None, config_file: Path | None) -> None:
-    """Take an API token for project NAME: asked for, or piped in. It makes the webhook, shows statuses and fetches."""
+    """Store an API token of the forge for project NAME.
+
+    The token is asked for, or read from stdin. It is used to create the webhook, post commit statuses and fetch.
+    """
     with opened(data, config_file) as (db, config, key):
         found = projects.by_name(db, name)
         token = "" if remove else _asked()
@@ -50,7 +53,10 @@ def set_token(name: str, remove: bool, api_url: str | None, data: Path | None, c
 @DATA
 @CONFIG
 def webhook(name: str, data: Path | None, config_file: Path | None) -> None:
-    """Make the webhook of project NAME on its forge, with the project's token."""
+    """Create the webhook on the forge.
+
+    Uses the API token of project NAME.
+    """
     with opened(data, config_file) as (db, config, key):
         found = projects.by_name(db, name)
         said = webhook_setup.set_up(db, config, key, found, hosting.repository_of(db, found))
@@ -59,7 +65,7 @@ def webhook(name: str, data: Path | None, config_file: Path | None) -> None:
 
 
 def take(db: Database, key: Vault, found: Project, token: str, api_url: str | None) -> None:
-    """Keep the token, and where the API is when that is given. Raises InvalidInput."""
+    """Store the token, and the API's URL if given. Raises InvalidInput."""
     repository = hosting.repository_of(db, found)
     credentials.set_token(db, key, repository, token)
     if api_url is not None:

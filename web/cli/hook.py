@@ -30,7 +30,10 @@ def install(
     data: Path | None,
     config_file: Path | None,
 ) -> None:
-    """Install the post-receive hook in BARE_REPO, a bare repository on this machine."""
+    """Install the post-receive hook in BARE_REPO.
+
+    BARE_REPO is a bare repository on this machine.
+    """
     bare_repo = bare_repo.absolute()
     if secret_file is None:
         server_url, secret, notes = _known_here(bare_repo, name, server_url, data, config_file)
@@ -47,7 +50,7 @@ def install(
 def _known_here(
     bare_repo: Path, name: str, server_url: str | None, data: Path | None, config_file: Path | None
 ) -> tuple[str, str, list[str]]:
-    """URL and secret from the server's own data; the project learns where to fetch from when it does not know."""
+    """Return URL, secret and notes from the server's data. Sets the project's fetch URL if it has none."""
     notes = []
     with opened(data, config_file) as (db, config, key):
         found = projects.by_name(db, name)

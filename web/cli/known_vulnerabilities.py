@@ -1,4 +1,4 @@
-"""Known vulnerabilities of the programs around containers, by version; pure."""
+"""Known vulnerabilities, by version, of the programs that run containers. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ VULNERABILITIES: dict[str, tuple[Vulnerability, ...]] = {
         ),
     ),
     "runc": (
-        # a leaked descriptor leads from a container's working directory to the host
+        # a leaked file descriptor gives a container's working directory access to the host
         Vulnerability(what="CVE-2024-21626", fixed=((1, 1, 12),)),
         # races while /dev/null, /dev/console and /proc are mounted let a container write to the host's /proc
         Vulnerability(what="CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881", fixed=((1, 2, 8), (1, 3, 3))),
     ),
     "nvidia-container-toolkit": (
-        # an image gets root on the host by its environment, through the toolkit's hook
+        # environment variables of an image give it root on the host, through the toolkit's hook
         Vulnerability(what="CVE-2025-23266", fixed=((1, 17, 8),)),
     ),
 }
 
 
 def vulnerabilities(program: str, version: str) -> str:
-    """The known vulnerabilities of a version, "" without any or if the version is unknown."""
+    """Return the known vulnerabilities of a version; "" if there are none or the version is unknown."""
     found = numbers(version)
     return ", ".join(found_in.what for found_in in VULNERABILITIES[program] if found and found_in.is_in(found))
 
 
 def numbers(version: str) -> Version:
-    """The leading numbers of a version, to compare by."""
+    """Return the leading numbers of a version, for comparisons."""
     leading = re.match(r"\d+(?:\.\d+)*", version)
     return tuple(int(part) for part in leading.group().split(".")) if leading else ()

@@ -1,4 +1,4 @@
-"""Groups of commands that import a command's module when it runs: importing all of them costs a second of processor time.
+"""Command groups that import a command's module only to run it: importing all of them costs a second of CPU time.
 
 With this, listing projects costs little more than starting Python.
 """
@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
-# name → where its click command is, and its line in the group's --help, which must not import them all
+# name → import path of its click command, and its line in the group's --help, which must not import them all
 Table = Mapping[str, tuple[str, str]]
 
 
 class LazyCommands(click.Group):
-    """A group that knows its commands by name and imports one when it is run."""
+    """A group that has a table of its commands and imports a command when it is run."""
 
     def __init__(
         self,

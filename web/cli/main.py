@@ -1,4 +1,4 @@
-"""The console script `pushmill`. Commands are loaded by name when they are asked for, so each process imports its own."""
+"""The console script `pushmill`. Commands are imported when they are run, so each process imports only its own."""
 
 from __future__ import annotations
 
@@ -34,14 +34,17 @@ RUNNER: Table = {
     "remove": ("web.cli.runner:remove", "Remove a runner."),
     "rotate-token": ("web.cli.runner:rotate_token", "Give a runner a new token and Redis password."),
 }
-# Started by `pushmill up`, not by people.
+# Started by `pushmill up`, not by users.
 HIDDEN: Table = {"quickstart": ("web.processes.quickstart:command", "")}
 
 
 @click.command(cls=LazyCommands, table=COMMANDS, hidden=HIDDEN)
 @click.version_option(package_name="pushmill", message="pushmill %(version)s")
 def group() -> None:
-    """git push, and the commit's steps run in Docker on your own machines."""
+    """Run the steps of each git push in Docker.
+
+    The steps of the pushed commit's valohai.yaml run on your own machines.
+    """
 
 
 @click.command("runner", cls=LazyCommands, table=RUNNER, invoke_without_command=True)
@@ -49,7 +52,10 @@ def group() -> None:
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
 @click.pass_context
 def runner(context: click.Context, data: Path | None, config_file: Path | None) -> None:
-    """Run executions on this machine until stopped. The commands are for the server's machine."""
+    """Run executions on this machine until stopped.
+
+    Run the commands below on the server's machine.
+    """
     if context.invoked_subcommand is None:
         context.invoke(_runner_command(), data=data, config_path=config_file)
     given = {"data": data, "config_file": config_file}
@@ -58,14 +64,14 @@ def runner(context: click.Context, data: Path | None, config_file: Path | None) 
 
 
 def _runner_command() -> click.Command:
-    """What the runner's package offers as a command: the server's packages do not import it."""
+    """Load the command that the runner's package provides as an entry point: the server's packages do not import it."""
     (found,) = entry_points(group="pushmill.commands", name="runner")
     command: click.Command = found.load()
     return command
 
 
 def main() -> None:
-    """Run the command line; a PushmillError becomes one sentence on stderr and exit code 1."""
+    """Run the command line. A PushmillError prints one sentence on stderr and exits with code 1."""
     try:
         group(prog_name="pushmill")
     except PushmillError as error:

@@ -1,4 +1,4 @@
-"""`--data` and `--config`: the server's own data, for what an administrator does on its machine."""
+"""`--data` and `--config`: open the server's own data, for administrators' commands on its machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def typed_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:  # noqa: ARG001
-    """The URL, or for "-" the first line of stdin: every user of the machine sees the arguments of a command."""
+    """Return the URL; for "-" read it from stdin, since all users of the machine can see a command's arguments."""
     if url != "-":
         return url
     if sys.stdin.isatty():
@@ -33,7 +33,7 @@ def typed_url(context: click.Context, parameter: click.Parameter, url: str | Non
 
 @contextmanager
 def opened(data: Path | None, config_file: Path | None) -> Iterator[tuple[Database, Config, Vault]]:
-    """The database, the configuration and the key of a server that may be running or not."""
+    """Open the database, the configuration and the key of a server, whether it is running or not."""
     config = configuration.load(data, config_file)
     if not config.database.exists():
         raise NotFound(f"{config.data} holds no server: name its data directory with --data")

@@ -1,4 +1,4 @@
-"""`pushmill project` and `pushmill hook`: what an administrator does on the server's machine."""
+"""The groups `pushmill project` and `pushmill hook`, for administrators on the server's machine."""
 
 from __future__ import annotations
 
@@ -34,4 +34,4 @@ def project() -> None:
 
 @click.group("hook", cls=LazyCommands, table=HOOK)
 def hook() -> None:
-    """Install the hook that tells of pushes to a bare repository."""
+    """Install the post-receive hook."""

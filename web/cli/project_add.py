@@ -53,7 +53,10 @@ def add(
     data: Path | None,
     config_file: Path | None,
 ) -> None:
-    """Add a project and print its webhook's URL and secret, and the forge's page where both are entered."""
+    """Add a project.
+
+    Prints its webhook's URL and secret, and the forge's page where both are entered.
+    """
     with opened(data, config_file) as (db, config, key):
         forge = forge or _forge_of(config, url)
         if api_url and not token_file:
@@ -79,7 +82,7 @@ def add(
 def _set_up(
     db: Database, config: Config, key: Vault, made: Project, token: str, api_url: str
 ) -> tuple[list[str], PushmillError | None]:
-    """What was done on the forge, or why not; the project stays in any case."""
+    """Store the token and create the webhook; return what was done, or the error. The project stays in any case."""
     try:
         take(db, key, made, token, api_url)
         return webhook_setup.set_up(db, config, key, made, hosting.repository_of(db, made), added=True), None
@@ -88,7 +91,7 @@ def _set_up(
 
 
 def _forge_of(config: Config, url: str | None) -> str:
-    """What tells of the pushes to a repository, as far as its URL says."""
+    """Return the forge of a repository, as far as its URL tells."""
     if url is None:
         return projects.HOSTED
     remote = git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
@@ -105,7 +108,7 @@ def _token(file: IO[str], forge: str) -> str:
 
 
 def _added(db: Database, config: Config, key: Vault, name: str, url: str | None, forge: str) -> tuple[Project, str]:
-    """The project and its webhook's secret."""
+    """Add the project; return it with its webhook's secret."""
     if url is not None:
         git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
     owner = users.by_name(db, setup.ADMIN)

@@ -1,4 +1,4 @@
-"""`pushmill project remove`: a project with everything that belongs to it."""
+"""`pushmill project remove`: remove a project with everything that belongs to it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ from web.store.db import Database
 def remove(
     name: str, dry_run: bool, yes: bool, force: bool, as_json: bool, data: Path | None, config_file: Path | None
 ) -> None:
-    """Remove project NAME: executions, logs, outputs, deliveries, repository.
+    """Remove project NAME and everything of it.
 
-    It cannot be undone. A removal that was interrupted is completed by the same command.
+    Removes its executions, logs, outputs, deliveries and repository. This cannot be undone. Running the command again
+    completes an interrupted removal.
     """
     with opened(data, config_file) as (db, config, _):
         removal.clear_leftovers(config)

@@ -60,7 +60,10 @@ def show(name: str, as_json: bool, data: Path | None, config_file: Path | None) 
 @DATA
 @CONFIG
 def set_secret(name: str, data: Path | None, config_file: Path | None) -> None:
-    """Take the webhook secret that the forge made, as GitLab makes signing tokens. It is asked for, or piped in."""
+    """Store the webhook secret that the forge made.
+
+    For forges that make secrets themselves, such as GitLab's signing tokens. It is asked for, or read from stdin.
+    """
     with opened(data, config_file) as (db, _, key):
         found = projects.by_name(db, name)
         piped = not sys.stdin.isatty()
@@ -78,7 +81,10 @@ def set_secret(name: str, data: Path | None, config_file: Path | None) -> None:
 @DATA
 @CONFIG
 def set_url(name: str, url: str, forge: str | None, data: Path | None, config_file: Path | None) -> None:
-    """Fetch project NAME from URL from now on: its repository was renamed, or moved to another forge. - reads URL from stdin."""
+    """Fetch project NAME from another URL.
+
+    For a repository that was renamed, or moved to another forge. "-" reads URL from stdin.
+    """
     with opened(data, config_file) as (db, config, key):
         found = projects.by_name(db, name)
         before = hosting.repository_of(db, found)
@@ -111,7 +117,10 @@ def set_url(name: str, url: str, forge: str | None, data: Path | None, config_fi
 @DATA
 @CONFIG
 def deploy_key(name: str, new: bool, as_json: bool, data: Path | None, config_file: Path | None) -> None:
-    """Show the public key by which project NAME is fetched over ssh, and where it is entered."""
+    """Show or replace the deploy key of project NAME.
+
+    Prints the public key with which the project is fetched over ssh, and the page where it is entered.
+    """
     with opened(data, config_file) as (db, _, key):
         found = projects.by_name(db, name)
         if new or not hosting.deploy_key(hosting.repository_of(db, found)):
@@ -145,7 +154,7 @@ def described(config: Config, found: Project, repository: Repository) -> dict[st
 
 
 def printed(values: Mapping[str, str], as_json: bool) -> None:
-    """Print what `described` says, for people without what there is not."""
+    """Print the values of `described`; without --json, empty ones are left out."""
     if as_json:
         click.echo(json.dumps(values, indent=2))
         return

@@ -1,4 +1,4 @@
-"""`pushmill project rules`: which events run what."""
+"""`pushmill project rules`: the rules that decide what events run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from web.store.db import transaction
 @DATA
 @CONFIG
 def rules(name: str, file: Any, clear: bool, data: Path | None, config_file: Path | None) -> None:
-    """Print the rules of a project as TOML, or replace them."""
+    """Print or replace the rules of a project.
+
+    Rules are TOML.
+    """
     if file is not None and clear:
         raise InvalidInput("--set and --default are two different wishes: give one")
     given = "" if clear else read_rules(file) if file is not None else None
@@ -32,7 +35,7 @@ def rules(name: str, file: Any, clear: bool, data: Path | None, config_file: Pat
                 click.echo(f"Project {name} has the default rules: every push runs every step.", err=True)
             return
         from web.services.triggers import (
-            rules as text,  # which imports valohai-yaml and more; to print rules needs none of it
+            rules as text,  # imports valohai-yaml and more, which printing rules does not need
         )
 
         found = text.parse(given)
@@ -43,7 +46,7 @@ def rules(name: str, file: Any, clear: bool, data: Path | None, config_file: Pat
 
 
 def read_rules(file: Any) -> str:
-    """The text of rules in a file. Raises InvalidInput."""
+    """Read the text of rules from a file. Raises InvalidInput."""
     try:
         return str(file.read(1_000_000).decode().replace("\r\n", "\n"))
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""`pushmill runner register | list | limit | drain | resume | remove | rotate-token`: the server's runners, on its machine."""
+"""`pushmill runner register | limit | drain | resume | remove | rotate-token`, for use on the server's machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from web.store.db import Database
 if TYPE_CHECKING:
     from web.services.scheduling.queues import Queues
 
-LOOK_S = 1.0  # between two looks at what a draining runner still runs
+LOOK_S = 1.0  # between two checks of what a draining runner still runs
 NAME = click.argument("name")
 SLOTS = click.option("--slots", type=int, help="How many it may report, 16 if never given.")
 PROJECTS = click.option(
@@ -47,7 +47,10 @@ def register(
     data: Path | None,
     config_file: Path | None,
 ) -> None:
-    """Register runner NAME, or register it anew, and print what its machine needs: shown this once."""
+    """Register runner NAME, or register it again.
+
+    Prints the token and settings that its machine needs; they are shown only once.
+    """
     with _administered(data, config_file) as (db, config, line):
         limits = Limits(slots=slots, projects=names or None)
         _print(registration.register(db, config, line, name, slugs, limits), as_json)
@@ -68,7 +71,10 @@ def limit(
     data: Path | None,
     config_file: Path | None,
 ) -> None:
-    """Limit runner NAME to a number of slots and to projects. What is not given stays."""
+    """Limit the slots and projects of runner NAME.
+
+    Options that are not given keep their value.
+    """
     if names and all_projects:
         raise InvalidInput("--project and --all-projects contradict each other; give one")
     with opened(data, config_file) as (db, _, _):
@@ -85,7 +91,10 @@ def limit(
 @DATA
 @CONFIG
 def rotate_token(name: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
-    """Give runner NAME a new token and a new password for Redis. The old ones are dead; what it runs goes on."""
+    """Replace the secrets of runner NAME.
+
+    Creates a new token and a new Redis password. The old ones stop working; running executions continue.
+    """
     with _administered(data, config_file) as (db, config, line):
         _print(registration.rotate(db, config, line, registration.by_name(db, name)), as_json)
 
@@ -96,7 +105,10 @@ def rotate_token(name: str, as_json: bool, data: Path | None, config_file: Path 
 @DATA
 @CONFIG
 def drain(name: str, wait: bool, data: Path | None, config_file: Path | None) -> None:
-    """Let runner NAME finish what it has and give it nothing new."""
+    """Drain runner NAME.
+
+    It finishes its executions and gets no new ones.
+    """
     with opened(data, config_file) as (db, _, _):
         runner = registration.by_name(db, name)
         if count := registration.drain(db, runner):
@@ -118,7 +130,7 @@ def drain(name: str, wait: bool, data: Path | None, config_file: Path | None) ->
 @DATA
 @CONFIG
 def resume(name: str, data: Path | None, config_file: Path | None) -> None:
-    """Give runner NAME work again."""
+    """Resume drained runner NAME."""
     with opened(data, config_file) as (db, _, _):
         registration.resume(db, registration.by_name(db, name))
     click.echo(f"{name} takes work again")
@@ -130,7 +142,10 @@ def resume(name: str, data: Path | None, config_file: Path | None) -> None:
 @DATA
 @CONFIG
 def remove(name: str, force: bool, data: Path | None, config_file: Path | None) -> None:
-    """Remove runner NAME: its token and its password for Redis are dead, its executions go on naming it."""
+    """Remove runner NAME.
+
+    Its token and its Redis password stop working. Its executions still show its name.
+    """
     with _administered(data, config_file) as (db, config, line):
         registration.remove(db, config.logs_dir, line, registration.by_name(db, name), force=force)
     click.echo(f"{name} is removed; stop `pushmill runner` on its machine")
@@ -140,7 +155,7 @@ def remove(name: str, force: bool, data: Path | None, config_file: Path | None) 
 
 @contextmanager
 def _administered(data: Path | None, config_file: Path | None) -> Iterator[tuple[Database, Config, Queues]]:
-    from redis import Redis  # the other commands need neither
+    from redis import Redis  # the other commands do not need it
 
     from web.services.scheduling import queues
 

@@ -1,4 +1,4 @@
-"""`pushmill runner list`, apart from the commands that write to Redis: importing its client costs a tenth of a second."""
+"""`pushmill runner list`, separate from the commands that write to Redis: importing its client costs 0.1 s."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None
 
 
 def _lines(view: View) -> list[str]:
-    """A runner on the terminal: one line, and one for each of what more there is."""
+    """Return a runner's lines for the terminal: one summary line, and one for each further detail."""
     seen = f"seen {formats.ago(view.last_seen_at)}" if view.last_seen_at else ""
     parts = (", ".join(view.environments), overview.room_text(view), seen)
     lines = [f"{view.name:<20}  {view.state:<12}  {'; '.join(filter(None, parts))}"]

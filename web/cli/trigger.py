@@ -1,4 +1,4 @@
-"""`pushmill project trigger`: what an event would run."""
+"""`pushmill project trigger`: show what an event would run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def trigger(
     data: Path | None,
     config_file: Path | None,
 ) -> None:
-    """Say what the commit, branch or tag REF would trigger, and why. Nothing runs."""
+    """Show what REF would trigger, and why.
+
+    REF is a commit, branch or tag. Nothing runs.
+    """
     tried = read_rules(file) if file is not None else None
     question = Question(name=ref, event=event, branch=branch, options=options, rules=tried)
     with opened(data, config_file) as (db, config, _):
@@ -48,7 +51,7 @@ def trigger(
         click.echo(json.dumps(_plain(answer), indent=2))
         return
     for line in _lines(answer):
-        click.echo(formats.one_line(line))  # names of a stranger's commit too
+        click.echo(formats.one_line(line))  # may contain names from a stranger's commit
 
 
 def _plain(answer: Answer) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`pushmill user` and `pushmill token`: who may use the server, and with what."""
+"""`pushmill user` and `pushmill token`: the users of the server and their tokens."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ def show_users(as_json: bool, data: Path | None, config_file: Path | None) -> No
 @DATA
 @CONFIG
 def disable(name: str, data: Path | None, config_file: Path | None) -> None:
-    """Disable a user: tokens and sessions end at once."""
+    """Disable a user.
+
+    Tokens and sessions of the user stop working at once.
+    """
     with opened(data, config_file) as (db, _, _):
         identities.disable(db, name)
     click.echo(f"User {name} is disabled: no token and no session of theirs works.")
@@ -111,7 +114,7 @@ def new(
 @DATA
 @CONFIG
 def show_tokens(username: str | None, as_json: bool, data: Path | None, config_file: Path | None) -> None:
-    """List the tokens, of all users or one."""
+    """List the tokens of all users or one."""
     with opened(data, config_file) as (db, _, _):
         if username:
             identities.user(db, username)
@@ -128,7 +131,10 @@ def show_tokens(username: str | None, as_json: bool, data: Path | None, config_f
 @DATA
 @CONFIG
 def revoke(number: int, data: Path | None, config_file: Path | None) -> None:
-    """Revoke a token by its number; its sessions end at once."""
+    """Revoke a token by its number.
+
+    Its sessions end at once.
+    """
     with opened(data, config_file) as (db, _, _):
         users.revoke_token(db, number)
     click.echo(f"Token {number} is revoked, and its sessions have ended.")

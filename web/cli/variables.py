@@ -19,7 +19,10 @@ SHOWN = 60  # characters of a value in the list
 
 @click.group("variable")
 def variable() -> None:
-    """Set, list and remove a project's environment variables and secrets."""
+    """Set, list and remove variables and secrets.
+
+    They are set as environment variables in a project's executions.
+    """
 
 
 @variable.command("set")
@@ -32,7 +35,10 @@ def variable() -> None:
 def set_one(
     project: str, name: str, value: str | None, secret: bool, data: Path | None, config_file: Path | None
 ) -> None:
-    """Add or replace a variable. Without VALUE it is asked for, or read from what is piped in."""
+    """Add or replace a variable.
+
+    Without VALUE it is asked for, or read from stdin.
+    """
     if secret and value is not None:
         raise InvalidInput(
             f"a secret on a command line is seen by everybody on this machine: leave the value of {name} out, "
@@ -53,7 +59,10 @@ def set_one(
 @DATA
 @CONFIG
 def show_all(project: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
-    """List the variables; of secrets the names alone."""
+    """List the variables of a project.
+
+    For secrets, only the names are listed.
+    """
     with opened(data, config_file) as (db, _, key):
         found = variables.listing(db, key, projects.by_name(db, project))
     if as_json:
@@ -80,7 +89,7 @@ def remove(project: str, name: str, data: Path | None, config_file: Path | None)
 
 
 def _asked(name: str) -> str:
-    """The value from a person, without an echo, or what is piped in, without the line's end that `echo` adds."""
+    """Ask for the value without echo, or read it from stdin without the line end that `echo` adds."""
     if sys.stdin.isatty():
         return str(click.prompt(f"Value of {name}", hide_input=True, default="", show_default=False))
     try:

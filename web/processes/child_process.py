@@ -1,4 +1,4 @@
-"""The processes that `pushmill up` keeps alive. Each is a session of its own, so the terminal's Ctrl-C reaches only us.
+"""The processes that `pushmill up` keeps running. Each has its own session, so the terminal's Ctrl-C reaches only us.
 
 Each has a pid file, so a killed `pushmill up` leaves no process that the next one cannot find.
 """
@@ -17,13 +17,13 @@ from typing import IO
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOG_BYTES = 8 * 1024 * 1024  # of each log file; one older file of the same size is kept
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # between a death and the next start; doubles with every early death
-LEFTOVER_S = 6.0  # for one that a killed start left to end by itself
-SETTLED_S = 60.0  # a process that lived this long starts its pauses anew
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # between an exit and the next start; doubles with every early exit
+LEFTOVER_S = 6.0  # for a process left by a killed start to exit on its own
+SETTLED_S = 60.0  # a process that lived this long has its pause reset
 
 
 class Child:
-    """One process and its log file. It is started again when it dies, after a pause that grows while it dies early."""
+    """One process and its log file. It is restarted when it exits, after a pause that grows while it exits early."""
 
     def __init__(self, name: str, argv: Sequence[str], *, log: Path, pid_file: Path, env: Mapping[str, str]) -> None:
         self.name, self.log = name, log
@@ -38,9 +38,9 @@ class Child:
         return self._process.pid if self._process else None
 
     def end_leftover(self) -> bool:
-        """End what a killed start left: the process that the pid file names, unless that number is another's by now.
+        """End the process left by a killed start, whose pid is in the pid file, unless that pid was reused since.
 
-        False when no start was killed.
+        Returns False if no start was killed.
         """
         killed = self._pid_file.exists()
         with suppress(OSError, ValueError):
@@ -55,11 +55,11 @@ class Child:
         self._started_at, self._due = time.monotonic(), None
 
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """Return None while it runs."""
         return self._process.poll() if self._process else None
 
     def tend(self) -> str | None:
-        """Start it again when it is dead and its pause is over. A sentence for the terminal when it died."""
+        """Restart the process if it exited and its pause is over; return a sentence for the terminal if it exited."""
         bound_log(self.log)
         now = time.monotonic()
         if self.exit_code() is None:
@@ -74,12 +74,12 @@ class Child:
         return None
 
     def obituary(self) -> str:
-        """How it ended, with the last line of its log."""
+        """Return how it exited, with the last line of its log."""
         last = last_line(self.log)
         return f"ended with {_how(self.exit_code() or 0)}{f': {last}' if last else ''} (log: {self.log})"
 
     def stop(self, timeout: float) -> None:
-        """Ask it to end, wait, and end it with everything it started when it has not by then."""
+        """Ask it to exit, wait, and after `timeout` seconds kill it with everything it started."""
         process = self._process
         if process is None:
             return
@@ -98,7 +98,7 @@ class Child:
 def spawn(
     argv: Sequence[str], log: Path, env: Mapping[str, str], pid_file: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start `argv` as `start_session` does, appending what it prints to `log`."""
+    """Start `argv` as `start_session` does, with its output appended to `log`."""
     with open(log, "ab", opener=_private) as output:
         return start_session(argv, env, output, pid_file)
 
@@ -106,9 +106,9 @@ def spawn(
 def start_session(
     argv: Sequence[str], env: Mapping[str, str], output: IO[bytes] | None, pid_file: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start `argv` as the leader of a session, without standard input; it prints to `output` (None: where we print).
+    """Start `argv` as the leader of a session, without stdin; its output goes to `output` (None: to our own output).
 
-    It writes its pid file itself, before anything else: whoever starts it may be killed at any moment.
+    It writes its pid file itself, before anything else: the starting process may be killed at any moment.
     """
 
     def begin() -> None:
@@ -129,7 +129,7 @@ def start_session(
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back the signals that stop us: one between a start and taking note of it would leave a process behind."""
+    """Delay stop signals: one between starting a process and recording its pid would leave the process behind."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
@@ -138,7 +138,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def end(pid: int, timeout: float) -> None:
-    """End a process that is not a child of ours: SIGTERM, and SIGKILL to its session after `timeout` seconds."""
+    """End a process that is not our child: SIGTERM, and SIGKILL to its session after `timeout` seconds."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
         if not gone(pid, timeout):
@@ -147,7 +147,7 @@ def end(pid: int, timeout: float) -> None:
 
 
 def gone(pid: int, timeout: float) -> bool:
-    """Wait until there is no such process, or only its zombie."""
+    """Wait until the process does not exist or is a zombie; return whether that is so."""
     deadline = time.monotonic() + timeout
     while running(pid):
         if time.monotonic() > deadline:
@@ -163,21 +163,21 @@ def running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # there, but not ours; or a system without /proc
+        return True  # it exists, but is not ours; or the system has no /proc
 
 
 def begin_time(pid: int) -> str:
-    """When a process began, in clock ticks since boot: with its number it names one process only (proc(5), stat)."""
+    """Return the start time of a process in clock ticks since boot: with its pid it is unique (proc(5), stat)."""
     return _stat(pid)[19]
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/<pid>/stat from the state on; the name before them may itself hold parentheses and spaces."""
+    """Return the fields of /proc/<pid>/stat from the state on; the name before may contain parentheses and spaces."""
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
 
 
 def bound_log(path: Path, limit: int = LOG_BYTES) -> None:
-    """Keep a log file that a process is appending to below `limit`: what it holds moves to `<name>.1`."""
+    """Keep a log file that a process appends to below `limit` bytes: its content moves to `<name>.1`."""
     with suppress(FileNotFoundError):
         if path.stat().st_size > limit:
             shutil.copyfile(path, path.with_name(f"{path.name}.1"))
@@ -185,7 +185,7 @@ def bound_log(path: Path, limit: int = LOG_BYTES) -> None:
 
 
 def last_line(path: Path) -> str:
-    """The last line of a log file that is not empty, shortened."""
+    """Return the last non-empty line of a log file, shortened."""
     try:
         with open(path, "rb") as log:
             log.seek(max(0, path.stat().st_size - 4096))

@@ -1,4 +1,4 @@
-"""Is there a Docker engine? Asked with the standard library: the `docker` package belongs to the runner alone."""
+"""Find the Docker engine, with the standard library only: only the runner has the `docker` package."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from urllib.parse import quote
 
 from core.errors import CannotStart, NotFound
 
-BRIDGE = "com.docker.network.bridge.name"  # the option that names a network's interface
+BRIDGE = "com.docker.network.bridge.name"  # the network option with the name of its interface
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DockerEngine:
-    """What an engine says about itself. `runc` is the version of what starts its containers, "" if it does not say.
+    """What an engine reports about itself. `runc` is the version of its container runtime, "" if it is not reported.
 
-    `info` is the answer to `/info`.
+    `info` is the response of `/info`.
     """
 
     socket: str
@@ -32,7 +32,7 @@ class DockerEngine:
         return _get(self.socket, "/info", timeout)
 
     def bridge(self, network: str, timeout: float = 10.0) -> str:
-        """The interface of a bridge network, "" when there is no such network."""
+        """Return the interface of a bridge network, "" if the network does not exist."""
         try:
             found = _get(self.socket, f"/networks/{quote(network, safe='')}", timeout)
         except NotFound:
@@ -52,7 +52,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def find(environ: Mapping[str, str], timeout: float = 5.0) -> DockerEngine:
-    """The engine that `DOCKER_HOST` names, else the usual socket's. Raises CannotStart when it does not answer."""
+    """Return the engine at `DOCKER_HOST`, else at the usual socket. Raises CannotStart if it does not answer."""
     host = environ.get("DOCKER_HOST") or DEFAULT_HOST
     if not host.startswith("unix://"):
         raise CannotStart(

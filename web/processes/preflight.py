@@ -1,4 +1,4 @@
-"""What must be true of this machine before anything starts. Each check raises CannotStart with the way out."""
+"""Checks of this machine before anything starts. Each raises CannotStart with the way to fix the problem."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from core.errors import CannotStart
 
-MIN_FREE_BYTES = 200 * 10**6  # a database, logs and Redis's file go on growing while everything runs
-OURS = {"pushmill.db", "up.lock", "config.toml"}  # a directory that holds one of them is meant as a data directory
-EMPTY = {"lost+found"}  # what a new disk holds
+MIN_FREE_BYTES = 200 * 10**6  # the database, logs and Redis's file grow while the server runs
+OURS = {"pushmill.db", "up.lock", "config.toml"}  # a directory that contains one of them is a data directory
+EMPTY = {"lost+found"}  # content of a new file system
 
 
 def check_directory(data: Path) -> None:
-    """Make the data directory, for this user alone; a directory with other things in it is refused."""
+    """Create the data directory, readable by this user only. Raises if it contains other files."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         names = set(os.listdir(data))
@@ -32,7 +32,7 @@ def check_directory(data: Path) -> None:
 
 
 def check_disk(data: Path, least: int = MIN_FREE_BYTES) -> int:
-    """The bytes free where `data` lies; raises when they are too few to start with."""
+    """Return the free bytes of the file system of `data`. Raises if there are fewer than `least`."""
     free = shutil.disk_usage(data).free
     if free < least:
         raise CannotStart(
@@ -44,7 +44,7 @@ def check_disk(data: Path, least: int = MIN_FREE_BYTES) -> int:
 
 
 def check_port(host: str, port: int, *, patience_s: float = 0.0) -> None:
-    """Raise unless a server can listen on `host` and `port`, now or within so many seconds."""
+    """Raise unless a server can listen on `host` and `port`, now or within `patience_s` seconds."""
     deadline = time.monotonic() + patience_s
     while True:
         try:

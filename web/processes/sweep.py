@@ -1,8 +1,8 @@
-"""The jobs of the server's queue. There is one, without arguments: look at everything that may be waiting.
+"""The only job of the server's queue, without arguments: a sweep, which handles everything that is waiting.
 
-The sweep runs every two seconds, whether or not Redis nudges it, and finds everything that may be waiting: stored
-deliveries, push files of hosted repositories, remotes that are due to be polled, executions that were not placed or
-not claimed, expired leases.
+The sweep runs every two seconds, whether or not Redis nudges it, and finds all waiting work: stored deliveries, push
+files of hosted repositories, remotes that are due to be polled, executions that were not placed or not claimed,
+expired leases.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from web.store.db import Database, checkpoint, connect
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT_S = 1.0  # what is copied at once makes the disk wait, and with it who writes
-FETCHES = 4  # remotes that are fetched from at once, and as many that are asked whether they moved
-INGESTS = 4  # repositories of this server whose pushes are ingested at once
-TURN_S = 5.0  # of ingesting one repository while others wait for its place
+CHECKPOINT_S = 1.0  # copying much at once blocks the disk, and with it all writers
+FETCHES = 4  # concurrent fetches from remotes, and as many concurrent polls
+INGESTS = 4  # repositories hosted here whose pushes are ingested concurrently
+TURN_S = 5.0  # for ingesting one repository while others wait for its thread
 
 
 class Sweeper:
-    """Handles what waits. One sweep at a time; a slow remote or a slow configuration holds up its own repository alone."""
+    """Handles waiting work, one sweep at a time. A slow remote or configuration delays only its own repository."""
 
     def __init__(self, config: Config, vault: Vault, queues: Queues) -> None:
         self._config, self._vault, self._queues = config, vault, queues
@@ -53,7 +53,7 @@ class Sweeper:
         self._checkpoint_at = 0.0
 
     def sweep(self) -> None:
-        """Ingest, recover, move groups on, queue and place. Each part is tried, whatever becomes of the others.
+        """Ingest, recover, advance tasks and pipelines, dispatch executions. A failing part does not stop the others.
 
         Raises nothing.
         """
@@ -76,7 +76,7 @@ class Sweeper:
             _try(lambda: self._checkpoint(db))
 
     def close(self) -> None:
-        """Wait for what is at work."""
+        """Wait for running work."""
         self._fetching.join()
         self._polling.join()
         self._ingesting.join()
@@ -86,41 +86,41 @@ class Sweeper:
             self._db.close()
 
     def _advance(self, db: Database) -> None:
-        """Tasks first: a pipeline may wait for one. Those that it begins, and what is left of large ones, come at once."""
+        """Advance tasks, then pipelines, which may wait for tasks. Sweep again at once for new or large tasks."""
         if tasks.advance(db, self._config) | pipelines.advance(db, self._config):
             self._queues.nudge()
 
     def _checkpoint(self, db: Database) -> None:
-        """Now and then: each time costs a disk its caches."""
+        """Checkpoint the database, at most every CHECKPOINT_S: each time flushes the disk's caches."""
         if time.monotonic() >= self._checkpoint_at:
             self._checkpoint_at = time.monotonic() + CHECKPOINT_S
             checkpoint(db)
 
     def _ingest(self, db: Database) -> None:
-        """Beside everything else: remotes may be slow, and valohai.yaml of strangers too. The two keep to their own threads."""
+        """Ingest on other threads, some for each kind: remotes may be slow, as may strangers' valohai.yaml."""
         waiting = deliveries.waiting(db)
         hosted = {number for number in waiting if projects.repository(db, number).forge == projects.HOSTED}
         self._ingesting.take_turns([number for number in waiting if number in hosted], self._handle)
-        if not disk.shortage(self._config):  # what is fetched is stored
+        if not disk.shortage(self._config):  # fetched data is stored
             self._fetching.take_turns([number for number in waiting if number not in hosted], self._handle)
 
     def _handle(self, repository_id: int) -> None:
-        """May be killed at any time; what was not finished is handled again."""
+        """Ingest one repository's deliveries. It may be killed at any time; unfinished deliveries are handled again."""
         db, until = connect(self._config.database), time.monotonic() + TURN_S
         try:
             _try(lambda: ingest.ingest_repository(db, self._config, self._vault, repository_id, until))
             _try(lambda: dispatch.dispatch(db, self._config, self._queues))
         finally:
             db.close()
-        self._queues.nudge()  # another repository may wait for this thread's place
+        self._queues.nudge()  # another repository may wait for this thread
 
     def _poll(self, db: Database) -> None:
-        """Beside everything else: a remote may take long to answer."""
+        """Poll on other threads: a remote may take long to answer."""
         for repository_id in self._poller.due(db):
             self._polling.start(repository_id, self._ask)
 
     def _fetch_sources(self, db: Database) -> None:
-        """What executions wait for, beside everything else: Git LFS objects may be large."""
+        """Fetch what executions wait for, on other threads: Git LFS objects may be large."""
         if not disk.shortage(self._config):
             self._preparing.take_turns(sources.repositories_with_wanted(db), self._prepare)
 
@@ -144,24 +144,24 @@ class Sweeper:
             db.close()
 
 
-# RQ calls jobs by name, with what is in Redis and nothing else; so the one thing that they work with stands here.
+# RQ calls jobs by name with only what is in Redis, so the sweeper is a global here.
 _sweeper: Sweeper | None = None
 
 
 def install(sweeper: Sweeper) -> None:
-    """Say what `sweep` works with; once, before the first job."""
+    """Set the sweeper that `sweep` uses; called once, before the first job."""
     global _sweeper
     _sweeper = sweeper
 
 
 def sweep() -> None:
-    """The job that `Queues.nudge` asks for."""
+    """Run one sweep: the job that `Queues.nudge` enqueues."""
     assert _sweeper is not None, "install() comes first"  # noqa: S101
     _sweeper.sweep()
 
 
 def _restore_users(db: Database, queues: Queues) -> None:
-    """While Redis is away it has no users; the worker says that it is."""
+    """Restore the users in Redis. Errors are ignored: the worker reports that Redis is unavailable."""
     with suppress(RedisError):
         redis_users.restore(db, queues.connection)
 

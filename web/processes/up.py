@@ -1,6 +1,6 @@
-"""`pushmill up`: everything on one machine, one command, no configuration.
+"""`pushmill up`: run everything on one machine, with one command and no configuration.
 
-Starts, watches and ends the other processes. It imports little, so it stays small for weeks.
+It starts, watches and ends the other processes. It imports little, so it stays small while it runs for weeks.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from web.processes.private_redis import EmbeddedRedis, find_binary
 
 STARTED_IN_ORDER = ("web", "worker", "runner")
 HEALTHY_S = 30.0  # for the web server to answer
-GIVEN_UP_S = 8.0  # for what a killed web server's own child still answers, and then the port is free
-ROUND_S = 0.5  # between two looks at the children
-CHECK_S = 10.0  # between two looks at Docker and the disk
-# A runner leaves its containers and ends within 5 s. Together under 8 s, then they are killed.
+GIVEN_UP_S = 8.0  # for the child of a killed web server to finish its responses and free the port
+ROUND_S = 0.5  # between two checks of the children
+CHECK_S = 10.0  # between two checks of Docker and the disk
+# A runner leaves its containers running and exits within 5 s. Together under 8 s; then processes are killed.
 STOP_S: Mapping[str, float] = {"runner": 5.0, "worker": 1.0, "web": 1.0, "redis": 0.8}
 
 Say = Callable[[str], None]
 
 
 def programs(data: Path, config_file: Path | None) -> dict[str, list[str]]:
-    """The command line of each child. `-P`: nothing of the current directory may shadow our packages."""
+    """Return the command line of each child. `-P`: modules in the current directory must not shadow our packages."""
     options = ["--data", str(data), *(["--config", str(config_file)] if config_file else [])]
     return {name: [sys.executable, "-P", "-m", "web.cli.main", name, *options] for name in STARTED_IN_ORDER}
 
 
 @dataclass(kw_only=True)
 class Machine:
-    """Redis, the web server, the worker and the runner of one data directory, and whatever else keeps an eye on them."""
+    """Redis, the web server, the worker and the runner of one data directory, with checks of Docker and the disk."""
 
     config: Config
     programs: Mapping[str, Sequence[str]]
@@ -62,10 +62,10 @@ class Machine:
     troubles: dict[str, str] = field(default_factory=dict)
     check_s: float = CHECK_S
     checked_at: float = 0.0
-    stopping: bool = False  # a stop signal came
+    stopping: bool = False  # a stop signal has arrived
 
     def start(self) -> None:
-        """From nothing to a page that is served. Raises CannotStart or ConfigError; stop() is due in any case."""
+        """Start everything and return when pages are served. Raises CannotStart or ConfigError; always call stop()."""
         began = time.monotonic()
         data, server = self.config.data, self.config.server
         for folder in ("log", "run"):
@@ -80,9 +80,7 @@ class Machine:
         with self._stage("redis") as told:
             told(self._start_redis())
         token_file = data / "admin-token"
-        had_token = (
-            token_file.exists()
-        )  # the web server makes the database, the admin and this file when there are none
+        had_token = token_file.exists()  # the web server creates missing ones of database, admin and this file
         copies = database_copies(data)
         for child in self.children:
             with self._stage(child.name) as told:
@@ -95,7 +93,7 @@ class Machine:
         self._announce(time.monotonic() - began, None if had_token else token_file)
 
     def show_around(self) -> None:
-        """Push the example, as a process of its own, when this server has never seen it."""
+        """Push the example, in a process of its own, if this server has never received it."""
         if self.example is None or quickstart.was_pushed(self.config.data):
             return
         argv = [sys.executable, "-P", "-m", "web.cli.main", "quickstart", "--data", str(self.config.data)]
@@ -104,7 +102,7 @@ class Machine:
             self.tour = child_process.start_session(argv, os.environ, None)
 
     def tend(self) -> None:
-        """One look at everything; what died is started again."""
+        """Check everything once and restart processes that exited."""
         for child in self.children:
             self._watch(child.name, child.tend)
         self._watch("redis", self._tend_redis)
@@ -116,7 +114,7 @@ class Machine:
             self._watch("disk", self._check_disk)
 
     def stop(self) -> None:
-        """End all in order and say what goes on. Never raises: it also runs after a start that failed."""
+        """End all processes in order and report what keeps running. Never raises: it also runs after a failed start."""
         if self.tour:
             with suppress(ProcessLookupError):
                 os.killpg(self.tour.pid, signal.SIGTERM)
@@ -182,7 +180,7 @@ class Machine:
             self.say(f"  git push {url.replace('://', login, 1)}/git/NAME.git main")
 
     def _watch(self, what: str, look: Callable[[], str | None]) -> None:
-        """Say what a look finds, and a trouble when it comes and when it goes, not each time."""
+        """Print what a check returns; print a problem only when it appears and when it is solved."""
         try:
             if sentence := look():
                 self.say(sentence)
@@ -202,7 +200,7 @@ class Machine:
 
 
 def database_copies(data: Path) -> set[tuple[Path, int]]:
-    """The copies that upgrades made of the database, each with the time of its last change."""
+    """Return the copies of the database that upgrades made, each with its modification time."""
     return {(file, file.stat().st_mtime_ns) for file in (data / "backups").glob("before-*.db")}
 
 
@@ -218,10 +216,10 @@ def healthy(url: str) -> bool:
 
 
 def running_executions(database: Path) -> int:
-    """How many executions have a runner's lease; 0 when there is no database yet."""
+    """Return how many executions have a runner's lease; 0 if there is no database yet."""
     if not database.exists():
         return 0
-    from web.store import executions  # here: the process that keeps the others alive for weeks stays small
+    from web.store import executions  # imported here to keep this process, which runs for weeks, small
     from web.store.db import connect
 
     try:
@@ -236,7 +234,7 @@ def running_executions(database: Path) -> int:
 
 @contextmanager
 def sole_owner(data: Path, url: str) -> Iterator[None]:
-    """Hold the lock of a data directory. The kernel drops it with the process, however that ends."""
+    """Hold the lock of a data directory. The kernel releases it with the process, however that exits."""
     with open(data / "up.lock", "a+", encoding="utf-8", opener=lambda p, f: os.open(p, f, 0o600)) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -254,7 +252,7 @@ def sole_owner(data: Path, url: str) -> Iterator[None]:
 
 
 def run(machine: Machine) -> None:
-    """Start, tend until a signal comes, stop."""
+    """Start, tend until a stop signal arrives, stop."""
     config = machine.config
     preflight.check_directory(config.data)
     with sole_owner(config.data, config.local_url):
@@ -276,9 +274,9 @@ def run(machine: Machine) -> None:
 
 
 def raise_on_stop_signals(machine: Machine) -> None:
-    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, once: after it we are stopping already.
+    """Raise KeyboardInterrupt on SIGINT, SIGTERM and SIGHUP, once: later signals are ignored while we stop.
 
-    They set `machine.stopping` too, since Python swallows what is raised while it runs a destructor.
+    They also set `machine.stopping`, since Python discards exceptions raised while it runs a destructor.
     """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -296,7 +294,7 @@ def ignore_stop_signals() -> None:
 
 
 def say(sentence: str) -> None:
-    """One line to the terminal, if it is still there."""
+    """Print one line to the terminal, if it still exists."""
     with suppress(OSError):
         print(sentence, flush=True)
 

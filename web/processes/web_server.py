@@ -1,4 +1,4 @@
-"""`pushmill web`: the application in gunicorn, which keeps one worker process running."""
+"""`pushmill web`: run the application in gunicorn, which keeps one worker process running."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from web.services import setup
 
 
 class Gunicorn(BaseApplication):  # type: ignore[misc]
-    """One worker process: live pages are woken within it, and SQLite has one web writer. It is restarted when it dies."""
+    """One worker process, restarted when it exits: live pages are woken within it, and SQLite has one web writer."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -30,7 +30,7 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]
             "bind": f"[{server.host}]:{server.port}" if ":" in server.host else f"{server.host}:{server.port}",
             "worker_class": Worker,
             "workers": 1,
-            "graceful_timeout": GRACEFUL_S,  # large transfers take longer, and go on where they broke off
+            "graceful_timeout": GRACEFUL_S,  # larger transfers take longer, and are resumed
             "timeout": 120,
             "accesslog": None,
             "worker_tmp_dir": str(self._config.data),
@@ -50,7 +50,10 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="Port to listen on.")
 def command(data: Path | None, config_file: Path | None, host: str | None, port: int | None) -> None:
-    """Serve the pages, the API, git and the webhooks."""
+    """Run the web server alone.
+
+    Serves the pages, the API, git and the webhooks.
+    """
     config = configuration.load(data, config_file, server__host=host, server__port=port)
     setup.prepare(config, partial(click.echo, err=True))
     Gunicorn(config).run()

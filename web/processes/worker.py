@@ -1,4 +1,4 @@
-"""`pushmill worker`: the server's one worker. It sweeps when it is nudged, and every few seconds by itself.
+"""`pushmill worker`: the server's only worker. It sweeps when it is nudged, and every few seconds on its own.
 
 Killing workers and slots many times does not fill Redis: job hashes expire after ten minutes, each sweep deletes RQ's
 intermediate list, and a starting worker removes dead ones from RQ's list of workers.
@@ -32,24 +32,24 @@ from web.services.scheduling.queues import SERVER_QUEUE, SWEEP, Queues
 
 logger = logging.getLogger(__name__)
 
-SWEEP_S = 2.0  # between two sweeps that nobody asked for
+SWEEP_S = 2.0  # between two sweeps without a nudge
 WORKER_TTL_S = 60  # one blocking read of the queue takes 15 s less
-RETRY_S = 1.0  # until Redis is asked again
+RETRY_S = 1.0  # before Redis is tried again
 LOGGED_BY_US = "could not connect to Redis"
 
 
 class ServerWorker(SimpleWorker):
     """Runs sweeps and nothing else.
 
-    RQ imports and calls whatever a job's hash in Redis says: functions, instances, callbacks, webhooks, dependents; so
-    does the maintenance of its registries. Remote commands are not taken either.
+    RQ imports and calls whatever a job's hash in Redis names: functions, instances, callbacks, webhooks, dependents;
+    its registry maintenance does too. Remote commands are ignored as well.
     """
 
     max_connection_wait_time = 1.0
     stopping: threading.Event
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Sweep, without a record of it in RQ's registries: a killed worker would leave one there for each kill."""
+        """Sweep without a record in RQ's registries: a killed worker would leave one there each time."""
         if reason := refusal(job):
             logger.error("job=%s refused: %s", job.id, reason)
         else:
@@ -62,14 +62,14 @@ class ServerWorker(SimpleWorker):
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def subscribe(self) -> None:
-        """No commands from Redis."""
+        """Do not subscribe to commands from Redis."""
 
     def run_maintenance_tasks(self) -> None:
-        """No callbacks of jobs that others left."""
+        """Skip maintenance, which runs callbacks of abandoned jobs."""
 
 
 def refusal(job: Job) -> str:
-    """Why a job is not run; empty for a sweep without any trimmings."""
+    """Return why a job is refused; empty for a plain sweep without arguments or callbacks."""
     try:
         name, instance, arguments, named = job.func_name, job.instance, job.args, job.kwargs
     except Exception as error:  # noqa: BLE001  whatever a hash in Redis may hold
@@ -88,7 +88,7 @@ def refusal(job: Job) -> str:
 
 
 class Ticker(threading.Thread):
-    """Sweeps now and every SWEEP_S seconds, Redis or not: pushes are recorded while it is away."""
+    """Sweeps now and every SWEEP_S seconds, with or without Redis: pushes are recorded while Redis is unavailable."""
 
     def __init__(self, sweeper: Sweeper, connection: Redis) -> None:
         super().__init__(name="ticker", daemon=True)
@@ -107,7 +107,7 @@ class Ticker(threading.Thread):
         self._over.set()
 
     def _watch_redis(self) -> None:
-        """Say once that Redis is away and once that it is back."""
+        """Log once when Redis becomes unavailable and once when it is back."""
         try:
             self._connection.ping()
         except RedisError as error:
@@ -121,13 +121,13 @@ class Ticker(threading.Thread):
 
 
 def run(config: Config) -> None:
-    """Work until SIGTERM or SIGINT. While Redis is away nothing is taken from it and everything else goes on."""
+    """Work until SIGTERM or SIGINT. While Redis is unavailable, jobs wait and everything else continues."""
     url = queues.redis_url(config)
     stopping = threading.Event()
     sweeper = Sweeper(config, vault.load(config.data / "secret.key"), Queues(connect(url)))
     sweep.install(sweeper)
-    parse_limited(b"")  # imports and builds what the first push would otherwise wait for
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # else each call to a forge is a line
+    parse_limited(b"")  # imports and builds now what the first push would otherwise wait for
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else each forge request is logged
     logging.getLogger("rq.worker").addFilter(lambda record: LOGGED_BY_US not in record.getMessage())
     ticker = Ticker(sweeper, connect(url))
     ticker.start()
@@ -145,11 +145,11 @@ def connect(url: str, timeout_s: float = 5.0) -> Redis:
 
 
 def work(url: str, stopping: threading.Event) -> None:
-    """Serve the queue until RQ gives up or was told to stop. Raises RedisError when Redis does not answer."""
+    """Serve the queue until RQ gives up or is told to stop. Raises RedisError if Redis does not answer."""
     with connect(url, WORKER_TTL_S) as connection:
         worker = ServerWorker([SERVER_QUEUE], connection=connection, serializer="json", worker_ttl=WORKER_TTL_S)
         worker.stopping = stopping
-        clean_worker_registry(Queue(SERVER_QUEUE, connection=connection))  # of workers that were killed
+        clean_worker_registry(Queue(SERVER_QUEUE, connection=connection))  # entries of killed workers
         worker.work(logging_level="WARNING")
 
 
@@ -157,7 +157,10 @@ def work(url: str, stopping: threading.Event) -> None:
 @click.option("--data", type=click.Path(path_type=Path), help="Data directory.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
 def command(data: Path | None, config_file: Path | None) -> None:
-    """Run the server's worker alone: it ingests pushes and places executions."""
+    """Run the server's worker alone.
+
+    It ingests pushes and dispatches executions.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     config = configuration.load(data, config_file)
     setup.prepare(config, partial(click.echo, err=True))

@@ -78,7 +78,7 @@ def _back(project: Project) -> ResponseReturnValue:
 
 
 def page(project: Project, *, refused: str = "", problem: str = "", rules: Section | None = None) -> str:
-    """Render the page. `refused` is a variable that could not be set, `problem` why; `rules` is their section, if used."""
+    """Render the page. `refused` is a variable that could not be set, `problem` why; `rules` is an edited section."""
     db = auth.db()
     repositories = projects.repositories(db, project.id)
     return render_template(
