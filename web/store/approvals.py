@@ -1,4 +1,4 @@
-"""Which commits of forks may run, and which wait for it.
+"""Approvals of commits from forks, and pushes that wait for approval.
 
 Trust belongs to a commit, not to an execution: `web.store.commits.TRUSTED` asks whether anything but pull requests of
 forks brought it, or it was approved. The claim, reading an output as an input, and the list of commits for clients
@@ -19,7 +19,7 @@ from web.store.commits import Push
 from web.store.db import execute, row
 
 WAITS = "waits for approval: from a fork"  # the outcome of a push whose result is "waiting"
-# Only the present head of a pull request that is open waits; what it was before, nobody needs any more.
+# Only the current head of an open pull request waits: earlier heads are obsolete.
 WAITING = (
     " FROM push JOIN pull_request ON pull_request.id = push.pull_request_id AND pull_request.sha = push.after"
     " AND NOT pull_request.closed JOIN repository ON repository.id = pull_request.repository_id"
@@ -36,14 +36,14 @@ class Approval:
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """A push that waits, and the pull request whose head it is."""
+    """A push that waits for approval, and the pull request whose head it is."""
 
     push: Push
     pull_request: PullRequest
 
 
 def add(db: Database, repository_id: int, sha: str, user_id: int) -> bool:
-    """Let a commit run; False when it was let already."""
+    """Approve a commit; return False if it was already approved."""
     sql = "INSERT INTO approval (repository_id, sha, user_id, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
     return execute(db, sql, (repository_id, sha, user_id, clock.now())) == 1
 
@@ -58,7 +58,7 @@ def find(db: Database, repository_id: int, sha: str) -> Approval | None:
 
 
 def waiting(db: Database, project_id: int, sha: str | None = None, *, limit: int = -1) -> list[Waiting]:
-    """What waits in a project, or of one commit; the oldest first."""
+    """List the pushes of a project, or of one commit, that wait for approval, oldest first."""
     where, values = (" AND push.after = ?", [sha]) if sha is not None else ("", [])
     pushes = commits.pushes(db, f"SELECT push.*{WAITING}{where} ORDER BY push.id LIMIT ?", [project_id, *values, limit])
     requests = pull_requests.of_ids(db, {push.pull_request_id for push in pushes})
@@ -66,6 +66,6 @@ def waiting(db: Database, project_id: int, sha: str | None = None, *, limit: int
 
 
 def count(db: Database, project_id: int) -> int:
-    """How many commits of a project wait."""
+    """Return how many commits of a project wait for approval."""
     found = row(db, f"SELECT COUNT(DISTINCT push.after) AS n{WAITING}", (project_id,))
     return int(found["n"]) if found else 0

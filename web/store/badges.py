@@ -1,4 +1,4 @@
-"""What badges show: of a branch, or of the tags, the newest push that made executions and the newest value of a metric."""
+"""Queries for badges: the newest push to a branch, or of tags, that launched something; the newest value of a metric."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from web.store.launched import KINDS
 
 BRANCHES, TAGS = "refs/heads/", "refs/tags/"
 SHOWN_BRANCHES, SHOWN_METRICS = 100, 200
-LOOKED_AT = 50  # executions whose metadata keys a person may choose from
-# A push that was run again counts where the first one stands.
+LOOKED_AT = 50  # executions whose metadata keys are offered as metrics
+# A re-run push counts at the position of the original push.
 PLACE = "COALESCE(push.again_of, push.id)"
-# The pushes whose executions are those of a push: itself, and the pull request that ran its commit before it was told.
+# The pushes whose executions count for a push: itself, and the pull request that ran its commit before the push arrived.
 SAME_SET = (
     "(SELECT push.id UNION ALL SELECT other.id FROM push AS other JOIN pull_request ON"
     " pull_request.id = other.pull_request_id WHERE other.commit_id = push.commit_id AND NOT pull_request.from_fork"
     " AND other.repository_id = push.repository_id AND push.ref = 'refs/heads/' || pull_request.head_branch)"
 )
 ALONE = {table: alone for table, _, alone, _ in KINDS.values()}
-# What has a name, by its kind: table and condition. An execution may be a node of a pipeline, but no trial of a task: those
-# try what need not be good.
+# Table and condition on the name, by kind. Executions of pipeline nodes count, trials of a task do not: their results
+# need not be good.
 OF = {
     TargetKind.STEP: ("execution", "execution.task_id IS NULL AND execution.step = ?"),
     TargetKind.TASK: ("task", "task.pipeline_node_id IS NULL AND task.name = ?"),
@@ -38,9 +38,9 @@ OF = {
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Which pushes count: those to one branch, or with None those of any tag; and what they made run, with None all of it.
+    """Which pushes and runs count: pushes to `branch`, or of any tag if None; runs of `target`, or all if None.
 
-    With `scheduled` it is the runs of a branch by schedules.
+    With `scheduled`, scheduled runs of the branch count instead of pushes.
     """
 
     repository_ids: Sequence[int]
@@ -50,12 +50,12 @@ class Choice:
 
     @property
     def name(self) -> list[str]:
-        """What the conditions on the target take."""
+        """Values for the condition on the target."""
         return [self.target.name] if self.target else []
 
 
 def newest(db: Database, choice: Choice) -> list[Execution | Task | Pipeline]:
-    """What was asked for of the newest push that made any of it, the last try of each."""
+    """List the chosen runs of the newest push that launched any; only the last retry of each execution."""
     wanted = dict([OF[choice.target.kind]]) if choice.target else ALONE
     made = " OR ".join(
         f"EXISTS (SELECT 1 FROM {table} WHERE {table}.push_id IN {SAME_SET} AND {condition})"
@@ -73,9 +73,9 @@ def newest(db: Database, choice: Choice) -> list[Execution | Task | Pipeline]:
 
 
 def metric(db: Database, choice: Choice, key: str) -> tuple[Any, str] | None:
-    """The latest value of a metadata key in the newest completed execution that has it, and when that one ended.
+    """Return the latest value of a metadata key in the newest completed execution with that key, and when it ended.
 
-    Not for a task, whose executions are not alike.
+    Not for tasks: `newest_task` is.
     """
     if choice.target and choice.target.kind is TargetKind.PIPELINE:
         made = (
@@ -99,14 +99,14 @@ def metric(db: Database, choice: Choice, key: str) -> tuple[Any, str] | None:
 
 
 def newest_task(db: Database, choice: Choice) -> Task | None:
-    """The newest one that is complete, of those that a task was asked for by."""
+    """Return the newest completed task that `choice` names."""
     joined = f" CROSS JOIN task ON task.push_id IN {SAME_SET} AND task.state = 'complete'"
     found = _newest(db, choice, "task.id", joined, OF[TargetKind.TASK][1], choice.name, ", task.id DESC")
     return tasks.get(db, found["id"]) if found else None
 
 
 def branches(db: Database, repository_ids: Sequence[int]) -> list[str]:
-    """Those that were pushed, the one pushed last first."""
+    """List pushed branches, the most recently pushed first."""
     marks = ", ".join("?" * len(repository_ids))
     sql = (
         f"SELECT ref FROM push WHERE repository_id IN ({marks}) AND ref >= ? AND ref < ?"
@@ -117,14 +117,14 @@ def branches(db: Database, repository_ids: Sequence[int]) -> list[str]:
 
 
 def groups(db: Database, project_id: int, kind: TargetKind) -> list[str]:
-    """The names of the tasks, or of the pipelines, that events have begun."""
+    """List the names of tasks or pipelines that events have launched."""
     table, _ = OF[kind]
     sql = f"SELECT DISTINCT name FROM {table} WHERE project_id = ? AND push_id IS NOT NULL AND {ALONE[table]} ORDER BY name"
     return [found["name"] for found in rows(db, sql, (project_id,))]
 
 
 def metrics(db: Database, project_id: int) -> list[str]:
-    """The keys that have numbers in the newest completed executions of a project."""
+    """List the metadata keys with numbers in the newest completed executions of a project."""
     sql = (
         "SELECT DISTINCT metadata_key.name FROM latest JOIN metadata_key ON metadata_key.id = latest.key_id"
         " WHERE latest.number IS NOT NULL AND latest.execution_id IN (SELECT id FROM execution"
@@ -136,7 +136,7 @@ def metrics(db: Database, project_id: int) -> list[str]:
 def _newest(
     db: Database, choice: Choice, columns: str, joined: str, condition: str, values: Sequence[str], order: str = ""
 ) -> Row | None:
-    """The newest row of pushes; each repository by itself, which its index serves in order.
+    """Return the newest matching row; queries each repository separately, so that its index gives the order.
 
     `values` are those of `joined`, then those of `condition`.
     """
@@ -160,7 +160,7 @@ def _newest(
 
 
 def _deleted_at(db: Database, repository_id: int, ref: str) -> int:
-    """The push that deleted a branch last, 0 for none: a branch that is gone has no state, nor has one from before."""
+    """Return the id of the last push that deleted a branch, or 0: earlier pushes do not count after a deletion."""
     sql = (
         "SELECT MAX(id) AS id FROM push WHERE repository_id = ? AND ref = ? AND kind = 'push' AND NOT late"
         " AND again_of IS NULL AND TRIM(after, '0') = ''"
@@ -175,12 +175,12 @@ def _of_set(db: Database, push_id: int, table: str, condition: str, values: Sequ
 
 
 def _last_tries(found: Sequence[Execution]) -> list[Execution]:
-    """Without those that were run again, by whoever did so; they are in the order in which they were made."""
+    """Remove executions that have a re-run. `found` is in the order of creation."""
     again = {execution.retry_of for execution in found}
     newest = {execution.pipeline_node_id: execution.id for execution in found if execution.pipeline_node_id}
     return [e for e in found if e.id not in again and e.id == newest.get(e.pipeline_node_id or 0, e.id)]
 
 
 def _range(prefix: str) -> list[str]:
-    """What begins with `prefix` lies from the first of these on and before the second."""
+    """Return bounds (inclusive, exclusive) of strings that start with `prefix`."""
     return [prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)]

@@ -1,4 +1,4 @@
-"""Our comments on pull requests, and what of the base branch they are compared with."""
+"""Our comments on pull requests, and the runs of the base branch with which they compare."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OF = {
 
 @dataclass(frozen=True, kw_only=True)
 class Commented:
-    """A pull request with what its comment says: the forge's name of it, "" without one, and the digest of its text."""
+    """A pull request with the forge's id of our comment, "" if there is none, and the digest of the comment's text."""
 
     id: int
     number: int
@@ -29,7 +29,7 @@ class Commented:
 
 
 def wanted(db: Database, repository_id: int, number: int) -> Commented | None:
-    """An open pull request of a project that wants comments."""
+    """Return an open pull request of a project with comments enabled, else None."""
     sql = (
         "SELECT pull_request.* FROM pull_request JOIN repository ON repository.id = repository_id"
         " JOIN project ON project.id = project_id"
@@ -40,7 +40,7 @@ def wanted(db: Database, repository_id: int, number: int) -> Commented | None:
 
 
 def numbers_of(db: Database, repository_id: int, sha: str) -> list[int]:
-    """The open pull requests that a commit is the head of, in a project that wants comments."""
+    """List the numbers of open pull requests with this head commit, in a project with comments enabled."""
     sql = (
         "SELECT number FROM pull_request JOIN repository ON repository.id = repository_id"
         " JOIN project ON project.id = project_id"
@@ -50,7 +50,7 @@ def numbers_of(db: Database, repository_id: int, sha: str) -> list[int]:
 
 
 def base_commit(db: Database, repository_id: int, branch: str) -> int | None:
-    """The commit that a branch was pushed to last, as far as it is recorded."""
+    """Return the commit of the last recorded push to a branch."""
     sql = (
         "SELECT commit_id FROM push WHERE repository_id = ? AND ref = ? AND kind = 'push' AND NOT late AND again_of IS NULL"
         " AND commit_id IS NOT NULL ORDER BY id DESC LIMIT 1"
@@ -60,7 +60,7 @@ def base_commit(db: Database, repository_id: int, branch: str) -> int | None:
 
 
 def record(db: Database, pull_request_id: int, comment_id: str, sha256: str) -> None:
-    """The forge has this text under this name; "" for no comment any more."""
+    """Record the forge's id of the comment and the digest of its text; "" if the comment no longer exists."""
     sql = "UPDATE pull_request SET comment_id = ?, comment_sha256 = ? WHERE id = ?"
     execute(db, sql, (comment_id, sha256, pull_request_id))
 
@@ -70,9 +70,9 @@ def set_wanted(db: Database, project_id: int, wanted: bool) -> None:
 
 
 def newest_complete(db: Database, repository_id: int, branch: str, target: Target) -> int | None:
-    """The row of the newest completed execution, task or pipeline that a push to the branch made.
+    """Return the row id of the newest completed execution, task or pipeline that a push to the branch launched.
 
-    An execution may be a node of a pipeline, but no trial: those try what need not be good.
+    Executions of pipeline nodes count, trials of a task do not: their results need not be good.
     """
     table, condition = OF[target.kind]
     sql = (

@@ -1,4 +1,4 @@
-"""Commits with their configuration, and the pushes that brought them."""
+"""Commits with their configuration, and push events."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from core.model import Commit, EventKind, PushEvent, PushResult, is_zero, short_
 from web.store.db import Row, execute, insert, row, rows
 from web.store.deliveries import POLL
 
-UNREAD = "unread"  # the `config_key` of a commit whose configuration is to be read again
-# everything but the configuration, which can be large
+UNREAD = "unread"  # `config_key` of a commit whose configuration must be read again
+# all columns except the configuration, which can be large
 COLUMNS = (
     "id, project_id, repository_id, identifier, ref, ref_names, message, author, committed_at, created_at,"
     " yaml_path, config_state, problems"
 )
-# SQL: not when pull requests of forks are all that brought a commit, until it is approved. What was pushed by people of the
-# repository, and what was uploaded to us, is.
+# SQL condition for trusted commits: pushed by users of the repository, uploaded, or approved. A commit that only pull
+# requests from forks contain is not trusted until it is approved.
 PUSHED = (
     "SELECT 1 FROM push LEFT JOIN pull_request ON pull_request.id = push.pull_request_id"
     " WHERE push.commit_id = git_commit.id"
@@ -37,9 +37,9 @@ TRUSTED = f"(NOT EXISTS ({PUSHED} AND {FROM_FORK}) OR EXISTS ({PUSHED} AND NOT {
 
 @dataclass(frozen=True, kw_only=True)
 class Push:
-    """One ingested push event. `outcome` says what became of it; `skipped` are (label, reason) pairs.
+    """A recorded push event. `outcome` describes the result; `skipped` are (label, reason) pairs.
 
-    `problems` say what it asks for and is not there. `again_of` is the push that was run again by this one.
+    `problems` name requested targets and values that do not exist. `again_of` is the push that this one re-runs.
     """
 
     id: int
@@ -63,7 +63,7 @@ class Push:
 
     @property
     def name(self) -> str:
-        """The ref as people call it."""
+        """The short name of the ref."""
         return short_ref(self.ref)
 
     @property
@@ -87,7 +87,7 @@ def add(
     problems: Sequence[str],
     config_key: str | None = None,
 ) -> Commit:
-    """Record a commit, or the further ref of one that is known, with its configuration if that was unread.
+    """Record a commit. If it is known, add the ref to it, and store the configuration if it was marked UNREAD.
 
     `ref` is short, such as main. Call inside a transaction.
     """
@@ -129,13 +129,13 @@ def known(db: Database, project_id: int, identifier: str) -> Commit | None:
 
 
 def with_configuration(db: Database, key: str) -> Commit | None:
-    """A commit of any project whose configuration is the result of reading the content that `key` names."""
+    """Return a commit of any project whose configuration was read from the content identified by `key`."""
     found = row(db, "SELECT * FROM git_commit WHERE config_key = ? LIMIT 1", (key,))
     return _commit(found) if found else None
 
 
 def beginning_with(db: Database, project_id: int, prefix: str) -> list[str]:
-    """The names of the commits that begin with some hexadecimal digits, two at most."""
+    """List the identifiers of commits that start with some hexadecimal digits, at most two."""
     sql = "SELECT identifier FROM git_commit WHERE project_id = ? AND identifier >= ? AND identifier < ? LIMIT 2"
     return [found["identifier"] for found in rows(db, sql, (project_id, prefix, f"{prefix}g"))]
 
@@ -143,7 +143,10 @@ def beginning_with(db: Database, project_id: int, prefix: str) -> list[str]:
 def search(
     db: Database, *, project_id: int | None, adhoc: bool | None, limit: int, offset: int, trusted: bool = False
 ) -> tuple[list[Commit], int]:
-    """Newest first, without their configuration, and how many there are without the limit. With `trusted` only those."""
+    """Return commits, newest first and without configuration, and their number without the limit.
+
+    With `trusted`, only trusted commits.
+    """
     conditions = ["project_id = ?"] if project_id is not None else []
     if trusted:
         conditions.append(TRUSTED)
@@ -158,20 +161,20 @@ def search(
 
 
 def is_trusted(db: Database, commit_id: int) -> bool:
-    """Whether what a commit runs may have the project's secrets."""
+    """Return whether runs of a commit may get the project's secrets."""
     found = row(db, f"SELECT {TRUSTED} AS trusted FROM git_commit WHERE id = ?", (commit_id,))
     return bool(found and found["trusted"])
 
 
 def of_ids(db: Database, commit_ids: Collection[int]) -> dict[int, Commit]:
-    """Commits by id, without their configuration."""
+    """Return commits by id, without their configuration."""
     marks = ", ".join("?" * len(commit_ids))
     found = rows(db, f"SELECT {COLUMNS} FROM git_commit WHERE id IN ({marks})", list(commit_ids))
     return {item["id"]: _commit(item) for item in found}
 
 
 def anywhere(db: Database, identifier: str) -> Commit:
-    """The commit of that name in any project, the one recorded last."""
+    """Return the most recently recorded commit with this identifier in any project."""
     sql = "SELECT * FROM git_commit WHERE identifier = ? ORDER BY id DESC LIMIT 1"
     return _one(row(db, sql, (identifier,)), identifier)
 
@@ -186,11 +189,11 @@ def add_push(
     late: bool = False,
     pull_request_id: int | None = None,
 ) -> int | None:
-    """Record a push event; None when it was recorded before. Call inside a transaction.
+    """Record a push event; return its id, or None if it was already recorded. Call inside a transaction.
 
-    An event is known when its identity is, or when it ends where the last push of its ref has left that: there may be one
-    in between that nobody told of. With `again` a known one is recorded once more for this delivery, as a push of its own
-    that names the first. A `late` one runs like any other, and is not taken for where its ref is.
+    An event is known if its identity is, or if it ends at the commit where the last push of its ref ended: a push in
+    between may not have been reported. With `again`, a known event is recorded again for this delivery, as a separate
+    push with `again_of`. A `late` event runs like any other, but does not determine the tip of its ref.
     """
     identity, again_of = event.identity, None
     if known := _known_push(db, repository_id, event):
@@ -208,9 +211,10 @@ def add_push(
 
 
 def _known_push(db: Database, repository_id: int, event: PushEvent) -> Row | None:
-    """What was there already has no delivery, and makes no event known: it may be on its way while that is written down.
+    """Return the push that already records an event, if any.
 
-    Only pushes move a ref; a branch whose time has come runs again where it was.
+    Refs recorded by `add_found` have no delivery and do not make an event known: its delivery may still be on the way.
+    Only pushes move a ref; a scheduled event runs a branch again at the same commit.
     """
     if found := _by_identity(db, repository_id, event.identity):
         return found
@@ -227,7 +231,7 @@ def _last_push(db: Database, repository_id: int, event: PushEvent) -> Row | None
 
 
 def has_moved(db: Database, repository_id: int, ref: str, sha: str) -> bool:
-    """Whether a recorded push moved a ref to this commit."""
+    """Return whether a recorded push moved a ref to this commit."""
     sql = (
         "SELECT 1 AS found FROM push WHERE repository_id = ? AND ref = ? AND kind = 'push' AND after = ?"
         " AND commit_id IS NOT NULL LIMIT 1"
@@ -245,28 +249,28 @@ def _by_identity(db: Database, repository_id: int, identity: str) -> Row | None:
 
 
 def last_pushes(db: Database, repository_id: int) -> dict[str, str]:
-    """Where each ref that was ever pushed pointed after its last push; what was late or run again has moved none."""
+    """Return the commit of each ref after its last push; late pushes and re-runs do not count."""
     last = "SELECT MAX(id) FROM push WHERE repository_id = ? AND kind = 'push' AND again_of IS NULL AND NOT late GROUP BY ref"
     sql = f"SELECT ref, after FROM push WHERE id IN ({last})"
     return {found["ref"]: found["after"] for found in rows(db, sql, (repository_id,))}
 
 
 def newest_move(db: Database, repository_id: int) -> int:
-    """The number of the push that moved a ref last; 0 before the first."""
+    """Return the id of the last push that moved a ref; 0 before the first."""
     sql = "SELECT MAX(id) AS id FROM push WHERE repository_id = ? AND kind = 'push' AND again_of IS NULL"
     found = row(db, sql, (repository_id,))
     return int(found["id"] or 0) if found else 0
 
 
 def left_by_last(db: Database, repository_id: int, event: PushEvent) -> tuple[str, bool] | None:
-    """Where the last push of the event's ref has left that, and whether polling told of it."""
+    """Return the commit where the last push left the event's ref, and whether polling found that push."""
     last = _last_push(db, repository_id, event)
     told = row(db, "SELECT source FROM delivery WHERE id = ?", (last["delivery_id"],)) if last else None
     return (last["after"], bool(told and told["source"] == POLL)) if last else None
 
 
 def add_found(db: Database, repository_id: int, there: Mapping[str, str], outcome: str) -> None:
-    """Record where refs are that no push was recorded of, as pushes that ran nothing. Call inside a transaction."""
+    """Record the tips of refs without a recorded push, as pushes that ran nothing. Call inside a transaction."""
     sql = (
         "INSERT INTO push (repository_id, ref, before, after, pusher, message, options, identity, outcome, created_at)"
         " VALUES (?, ?, ?, ?, '', '', '[]', ?, ?, ?) ON CONFLICT (repository_id, identity) DO NOTHING"
@@ -301,13 +305,13 @@ def get_push(db: Database, push_id: int) -> Push:
 
 
 def pushes_of_ref(db: Database, repository_id: int, kind: EventKind, ref: str, limit: int) -> list[Push]:
-    """What moved a ref, newest first; without what was run again, which moved none."""
+    """List the pushes of a ref, newest first, without re-runs."""
     sql = "SELECT * FROM push WHERE repository_id = ? AND ref = ? AND kind = ? AND again_of IS NULL ORDER BY id DESC LIMIT ?"
     return [_push(found) for found in rows(db, sql, (repository_id, ref, kind, limit))]
 
 
 def pushes_of_commit(db: Database, commit_id: int) -> list[Push]:
-    """Newest first."""
+    """List the pushes of a commit, newest first."""
     return pushes(db, "SELECT * FROM push WHERE commit_id = ? ORDER BY id DESC", [commit_id])
 
 
@@ -316,12 +320,12 @@ def pushes_of_delivery(db: Database, delivery_row: int) -> list[Push]:
 
 
 def pushes(db: Database, sql: str, values: Sequence[Any]) -> list[Push]:
-    """Those that a query finds, which must ask for all their columns."""
+    """Return the pushes that a query finds; it must select all columns of `push`."""
     return [_push(found) for found in rows(db, sql, values)]
 
 
 def newest_push(db: Database, project_id: int) -> Push | None:
-    """The push that a project got last; pull requests are none."""
+    """Return the last push of a project; pull requests do not count."""
     sql = (
         "SELECT push.* FROM push JOIN repository ON repository.id = push.repository_id"
         " WHERE repository.project_id = ? AND push.kind = 'push' AND NOT push.late ORDER BY push.id DESC LIMIT 1"

@@ -1,4 +1,4 @@
-"""Data: the output files. The bytes lie below `outputs/` under the datum's uuid; the name is only a column."""
+"""Data: the output files. The bytes are stored below `outputs/` under the datum's uuid; the name is only a column."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def path(outputs_dir: Path, datum_uuid: str) -> Path:
 def add(
     db: Database, execution: Execution, *, datum_uuid: str, name: str, size: int, sha256: str, sha1: str, md5: str
 ) -> Datum:
-    """Record a stored file; the same uuid twice is one datum."""
+    """Record a stored file. Idempotent by uuid."""
     if known := row(db, "SELECT * FROM datum WHERE uuid = ?", (datum_uuid,)):
         return Datum(**known)
     values = {
@@ -41,19 +41,19 @@ def by_uuid(db: Database, datum_uuid: str) -> Datum:
 
 
 def of_uuids(db: Database, project_id: int, uuids: Collection[str]) -> list[Datum]:
-    """Those of a project among them, in no order."""
+    """Return the data with these uuids that belong to a project, in no particular order."""
     sql = "SELECT * FROM datum WHERE uuid IN (SELECT value FROM json_each(?)) AND project_id = ?"
     return [Datum(**found) for found in rows(db, sql, (json.dumps(list(uuids)), project_id))]
 
 
 def of_execution(db: Database, execution_id: int, limit: int = -1, offset: int = 0) -> list[Datum]:
-    """By name."""
+    """List the data of an execution by name."""
     sql = "SELECT * FROM datum WHERE execution_id = ? ORDER BY name, id LIMIT ? OFFSET ?"
     return [Datum(**found) for found in rows(db, sql, (execution_id, limit, offset))]
 
 
 def sidecars(db: Database, execution_id: int) -> set[str]:
-    """The uuids of outputs that only describe others: `valohai.metadata.jsonl`, and `X.metadata.json` beside `X`."""
+    """Return the uuids of outputs that only describe others: `valohai.metadata.jsonl`, and `X.metadata.json` for `X`."""
     sql = (
         "SELECT uuid, name FROM datum WHERE execution_id = :id AND (name = :all OR (substr(name, -length(:end)) = :end"
         " AND EXISTS (SELECT 1 FROM datum AS other WHERE other.execution_id = :id"
@@ -66,7 +66,7 @@ def sidecars(db: Database, execution_id: int) -> set[str]:
 def search(
     db: Database, *, project_id: int | None, execution_id: int | None, limit: int, offset: int
 ) -> tuple[list[Datum], int]:
-    """Newest first, and how many there are without the limit; those of one execution by name."""
+    """Return data, newest first or by name for one execution, and their number without the limit."""
     conditions: Sequence[str] = [
         f"{column} = ?" for column, value in (("project_id", project_id), ("execution_id", execution_id)) if value
     ]
@@ -84,14 +84,14 @@ def known(db: Database, datum_uuid: str) -> Datum | None:
 
 
 def totals(db: Database, execution_id: int) -> tuple[int, int]:
-    """How many files of an execution are stored, and their bytes together."""
+    """Return how many files of an execution are stored, and their total size in bytes."""
     sql = "SELECT COUNT(*) AS n, COALESCE(SUM(size), 0) AS size FROM datum WHERE execution_id = ?"
     found = row(db, sql, (execution_id,))
     return (int(found["n"]), int(found["size"])) if found else (0, 0)
 
 
 def counts_of(db: Database, execution_ids: Collection[int]) -> dict[int, int]:
-    """By execution: how many files it has, where it has any."""
+    """Return the number of files by execution id; executions without files are omitted."""
     marks = ", ".join("?" * len(execution_ids))
     sql = f"SELECT execution_id, COUNT(*) AS n FROM datum WHERE execution_id IN ({marks}) GROUP BY execution_id"
     return {item["execution_id"]: item["n"] for item in rows(db, sql, list(execution_ids))}

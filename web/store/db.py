@@ -1,8 +1,8 @@
-"""The database: opening it, its transactions and statements. Only the server's processes on the server's machine open it.
+"""The database: opening it, transactions and statements. Only the server's processes, on the server's machine, open it.
 
 The server has one web process, and in each process writers queue on a lock instead of polling. Between processes they
-look each millisecond: SQLite's own pauses grow to 25 ms. The worker copies the database's write-ahead log back each
-second. Left to SQLite, some writer does it for 64 MB at a time and all others, webhooks included, wait 50 ms.
+retry every millisecond: SQLite's own pauses grow to 25 ms. The worker copies the write-ahead log back into the database
+every second. Left to SQLite, one writer would copy 64 MB at a time while all others, including webhooks, wait 50 ms.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from sqlite_utils import Database as Database  # the rest of the server imports 
 
 Row = dict[str, Any]
 
-BUSY_S = 10.0  # that a writer waits for one of another process
+BUSY_S = 10.0  # how long a writer waits for a writer in another process
 LOOK_AGAIN_S = 0.001
 
-# SQLite polls while it waits for another writer, which is unfair under load (a second and more was measured for four
-# writers). Inside one process writers queue here instead; between processes `_lock` looks again and again.
+# SQLite polls while it waits for another writer, which is unfair under load (waits of a second and more were measured
+# with four writers). Writers of one process queue here instead; between processes `_lock` polls.
 _writers = threading.RLock()
 
 
 def connect(path: Path) -> Database:
-    """Open the database as it is: `schema.migrate` brings it up to date. One connection belongs to one thread at a time."""
+    """Open the database without migrating it (see `schema.migrate`). One thread at a time may use a connection."""
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
-    # the worker does it (`checkpoint`): who writes waits 50 ms for copying 64 MB back. This is for when it is away
+    # normally the worker calls `checkpoint`, since copying back 64 MB blocks a writer for 50 ms; this is the fallback
     connection.execute("PRAGMA wal_autocheckpoint = 65536")
     return Database(connection)
 
 
 def copy(source: Path, target: Path) -> None:
-    """Write a consistent copy of the database at `source`, which others may be writing to, in the place of `target`.
+    """Replace `target` with a consistent copy of the database at `source`, to which others may be writing.
 
-    The copy is compact, has no log beside it, and is at `target` only once it is complete.
+    The copy is compact, has no write-ahead log, and appears at `target` only once it is complete.
     """
     partial = target.with_name(f".{target.name}.partial")
     partial.unlink(missing_ok=True)
@@ -57,7 +57,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def damage(path: Path) -> str:
-    """What is wrong with the file of a database that nobody has open; "" if nothing is."""
+    """Return the damage that SQLite finds in a database file that no process has open, or ""."""
     try:
         with closing(sqlite3.connect(path)) as connection:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -67,34 +67,34 @@ def damage(path: Path) -> str:
 
 
 def checkpoint(db: Database) -> None:
-    """Copy what has been written since the last time into the database itself. Holds up neither readers nor writers."""
+    """Copy the write-ahead log into the database file. Blocks neither readers nor writers."""
     db.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 @contextmanager
 def transaction(db: Database) -> Iterator[None]:
-    """`BEGIN IMMEDIATE` … `COMMIT`: what is read inside is still true when it is written. Not reentrant."""
+    """Run a block in `BEGIN IMMEDIATE` … `COMMIT`: data read inside cannot change before it is written. Not reentrant."""
     with _writers:
         _lock(db, "BEGIN IMMEDIATE")
         try:
             yield
             db.conn.execute("COMMIT")
         except BaseException:
-            if db.conn.in_transaction:  # a full disk has ended it already
+            if db.conn.in_transaction:  # SQLite itself rolls back on a full disk
                 db.conn.execute("ROLLBACK")
             raise
 
 
 @contextmanager
 def overwriting(db: Database) -> Iterator[None]:
-    """Leave nothing on the disk of what is replaced or deleted inside, as far as no other connection still reads it."""
+    """Erase data replaced or deleted in this block from the disk, unless another connection is still reading it."""
     (usual,) = db.conn.execute("PRAGMA secure_delete").fetchone()
     db.conn.execute("PRAGMA secure_delete = ON")
     try:
         yield
     finally:
         db.conn.execute(f"PRAGMA secure_delete = {usual}")
-        db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log has the old pages
+        db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log contains the old pages
 
 
 def rows(db: Database, sql: str, values: Any = ()) -> list[Row]:
@@ -109,7 +109,7 @@ def row(db: Database, sql: str, values: Any = ()) -> Row | None:
 
 
 def execute(db: Database, sql: str, values: Any = ()) -> int:
-    """Run one statement that writes; the number of rows it changed."""
+    """Run a writing statement; return the number of changed rows."""
     with _writers:
         run = db.conn.execute if db.conn.in_transaction else partial(_lock, db)
         return run(sql, values).rowcount
@@ -118,7 +118,7 @@ def execute(db: Database, sql: str, values: Any = ()) -> int:
 def _lock(db: Database, sql: str, values: Any = ()) -> sqlite3.Cursor:
     """Run a statement that takes the write lock, which another process may hold.
 
-    SQLite itself would look again after 1, 2, 5, 10, 15, 20 and 25 ms, so a few milliseconds of another's would cost 50.
+    SQLite would retry after 1, 2, 5, 10, 15, 20 and 25 ms, so that a lock held for a few milliseconds could cost 50.
     """
     deadline = time.monotonic() + BUSY_S
     db.conn.execute("PRAGMA busy_timeout = 0")
@@ -135,7 +135,7 @@ def _lock(db: Database, sql: str, values: Any = ()) -> sqlite3.Cursor:
 
 
 def insert(db: Database, table: str, values: Row) -> int:
-    """Insert one row; its id."""
+    """Insert a row; return its id."""
     columns = ", ".join(f"[{name}]" for name in values)
     marks = ", ".join("?" * len(values))
     cursor = db.conn.execute(f"INSERT INTO [{table}] ({columns}) VALUES ({marks})", tuple(values.values()))

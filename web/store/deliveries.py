@@ -1,4 +1,4 @@
-"""Webhook deliveries and hook files as they came in: stored first, handled later, kept as the answer to "nothing happens"."""
+"""Webhook deliveries and hook files as received: stored first, handled later, and kept for troubleshooting."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sqlite_utils import Database
 from core import clock
 from web.store.db import Row, execute, row, rows
 
-MAX_BACKOFF_S = 600  # a forge that is down for long is asked every ten minutes
-REFUSED_KEPT = 100  # of a project, of those that are signed and of others each: anybody can have one refused
+MAX_BACKOFF_S = 600  # a forge that is down for long is retried every ten minutes
+REFUSED_KEPT = 100  # per project, for signed and unsigned deliveries each: anyone can cause unsigned ones
 REFUSED_PER_MINUTE = 10
 PRUNED_AT_ONCE = 50
-POLL = "poll"  # the source of those that the server made itself when it asked a remote
-# SQLite would take the index of repositories, and read every delivery there ever was
+POLL = "poll"  # source of deliveries that the server created when polling a remote
+# SQLite would choose the index on repositories, and read every delivery ever stored
 WAITING = "delivery INDEXED BY delivery_stored"
 VERIFIED = "(signature = 'valid') = ?"
 OF_PROJECT = "repository_id IN (SELECT id FROM repository WHERE project_id = ?)"
@@ -26,10 +26,10 @@ OF_PROJECT = "repository_id IN (SELECT id FROM repository WHERE project_id = ?)"
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """`state` is stored (waits), done, ignored, failed or refused; `message` says what was done and why not.
+    """A delivery. `state` is stored (waiting), done, ignored, failed or refused; `message` describes the result.
 
-    `signature` is valid, missing, wrong or unchecked; anything but valid is refused. A refused one has no body.
-    `again_of` is the row of the delivery that this one runs again. Of a `pruned` one neither body nor headers are left.
+    `signature` is valid, missing, wrong or unchecked; all but valid are refused. A refused delivery has no body.
+    `again_of` is the row of the delivery that this one re-runs. A `pruned` delivery has neither body nor headers.
     """
 
     id: int
@@ -61,9 +61,9 @@ def store(
     body: bytes,
     ignored: str | None = None,
 ) -> tuple[int, bool]:
-    """Keep a verified delivery; (its row, whether it is new). The same delivery id of a repository is kept once.
+    """Store a verified delivery; return (row id, whether it is new). Idempotent by repository and delivery id.
 
-    One that is `ignored` is kept with this reason, and nobody handles it.
+    An `ignored` delivery is stored with this reason and not handled.
     """
     now = clock.now()
     done = ("ignored", ignored[:2000], now) if ignored else ("stored", "", None)
@@ -83,9 +83,9 @@ def is_known(db: Database, repository_id: int, delivery_id: str) -> bool:
 
 
 def waiting(db: Database) -> list[int]:
-    """The repositories that have a stored delivery whose time has come, the one that waits longest first.
+    """List the repositories with a stored delivery that is due, the longest waiting first.
 
-    One that could not be fetched is left out until its own time has come, however many deliveries have come in since.
+    A repository that could not be fetched is omitted until its retry time, even if new deliveries arrive.
     """
     first = (
         f"SELECT id FROM {WAITING} WHERE repository_id = repository.id AND state = 'stored'"
@@ -99,13 +99,13 @@ def waiting(db: Database) -> list[int]:
 
 
 def told(db: Database, repository_id: int) -> bool:
-    """Whether a webhook or a hook has ever told of this repository, as far back as deliveries are kept."""
+    """Return whether a webhook or hook has ever reported this repository, as far back as deliveries are kept."""
     sql = "SELECT 1 FROM delivery WHERE repository_id = ? AND source NOT IN ('poll', 'schedule') AND state != 'refused'"
     return row(db, f"{sql} LIMIT 1", (repository_id,)) is not None
 
 
 def last_told(db: Database, repository_id: int) -> Delivery | None:
-    """The newest delivery that came from elsewhere, refused ones too; without its body."""
+    """Return the newest delivery from outside the server, including refused ones, without its body."""
     columns = ", ".join(name for name in Delivery.__dataclass_fields__ if name != "body")
     sql = (
         f"SELECT {columns}, x'' AS body FROM delivery WHERE repository_id = ? AND source NOT IN ('poll', 'schedule')"
@@ -116,7 +116,7 @@ def last_told(db: Database, repository_id: int) -> Delivery | None:
 
 
 def refused_since_accepted(db: Database, project_id: int, since: str) -> tuple[int, str]:
-    """How many deliveries of a project were refused after `since` and after the last accepted one; why the newest was."""
+    """Count a project's deliveries refused after `since` and after the last accepted one; return also the last reason."""
     accepted = (
         f"SELECT COALESCE(MAX(id), 0) FROM delivery WHERE {OF_PROJECT} AND state != 'refused'"
         " AND source NOT IN ('poll', 'schedule', 'approval')"
@@ -138,13 +138,13 @@ def newest_id(db: Database) -> int:
 
 
 def told_after(db: Database, repository_id: int, after: int) -> Delivery | None:
-    """The newest delivery that came from elsewhere, if that was after the row `after`."""
+    """Return the newest delivery from outside the server, if its row is after `after`."""
     found = last_told(db, repository_id)
     return found if found and found.id > after else None
 
 
 def was_any_done(db: Database, repository_id: int) -> bool:
-    """Whether a delivery that came from elsewhere was ever of use."""
+    """Return whether a delivery from outside the server was ever accepted and not ignored."""
     sql = (
         "SELECT 1 FROM delivery WHERE repository_id = ? AND source NOT IN ('poll', 'schedule', 'approval')"
         " AND state NOT IN ('ignored', 'refused') LIMIT 1"
@@ -153,9 +153,9 @@ def was_any_done(db: Database, repository_id: int) -> bool:
 
 
 def next_stored(db: Database, repository_id: int, after: int) -> Delivery | None:
-    """The oldest stored delivery of a repository behind the row `after`, whether its time has come or not.
+    """Return the oldest stored delivery of a repository after the row `after`, whether it is due or not.
 
-    One at a time: a body may have megabytes.
+    Read one at a time, since a body may have megabytes.
     """
     sql = f"SELECT * FROM {WAITING} WHERE state = 'stored' AND repository_id = ? AND id > ? ORDER BY id LIMIT 1"
     found = row(db, sql, (repository_id, after))
@@ -168,13 +168,13 @@ def get(db: Database, delivery_row: int) -> Delivery | None:
 
 
 def state(db: Database, delivery_row: int) -> str:
-    """Only the state, without the body: cheap enough to ask again and again."""
+    """Return the state of a delivery without reading its body; cheap enough for polling."""
     found = row(db, "SELECT state FROM delivery WHERE id = ?", (delivery_row,))
     return str(found["state"]) if found else ""
 
 
 def of_project(db: Database, project_id: int, limit: int = 100, offset: int = 0) -> list[Delivery]:
-    """The newest deliveries of a project's repositories, without their bodies, which may have megabytes each."""
+    """List the newest deliveries of a project, without their bodies, which may have megabytes each."""
     columns = ", ".join(name for name in Delivery.__dataclass_fields__ if name != "body")
     sql = f"SELECT {columns}, x'' AS body FROM delivery WHERE {OF_PROJECT} ORDER BY id DESC LIMIT ? OFFSET ?"
     return [_delivery(found) for found in rows(db, sql, (project_id, limit, offset))]
@@ -186,7 +186,7 @@ def count(db: Database, project_id: int) -> int:
 
 
 def again(db: Database, delivery_row: int) -> int:
-    """A new delivery that runs this one again, or the one that waits to do so; its row. Call inside a transaction."""
+    """Create a delivery that re-runs this one, unless one is waiting; return its row. Call inside a transaction."""
     waits = row(db, "SELECT id FROM delivery WHERE state = 'stored' AND again_of = ?", (delivery_row,))
     if waits:
         return int(waits["id"])
@@ -201,30 +201,30 @@ def again(db: Database, delivery_row: int) -> int:
 
 
 def run_again_by(db: Database, delivery_row: int) -> list[int]:
-    """The rows of the deliveries that run this one again."""
+    """List the rows of the deliveries that re-run this one."""
     return [
         found["id"] for found in rows(db, "SELECT id FROM delivery WHERE again_of = ? ORDER BY id", (delivery_row,))
     ]
 
 
 def hurry(db: Database, delivery_row: int) -> None:
-    """Let one that waits for its next try have it now, and its repository be asked. Call inside a transaction."""
+    """Drop the back-off of a stored delivery and of its repository. Call inside a transaction."""
     execute(db, "UPDATE delivery SET retry_at = NULL WHERE id = ? AND state = 'stored'", (delivery_row,))
     of_delivery = "id = (SELECT repository_id FROM delivery WHERE id = ?)"
     execute(db, f"UPDATE repository SET fetch_retry_at = NULL WHERE {of_delivery}", (delivery_row,))
 
 
 def queued(db: Database, repository_id: int, most: int) -> int:
-    """How many stored deliveries of a repository wait; counted up to `most`."""
+    """Return how many stored deliveries of a repository wait, counted up to `most`."""
     some = f"SELECT 1 FROM {WAITING} WHERE state = 'stored' AND repository_id = ? LIMIT ?"
     found = row(db, f"SELECT COUNT(*) AS n FROM ({some})", (repository_id, most))
     return int(found["n"]) if found else 0
 
 
 def may_refuse(db: Database, project_id: int, *, verified: bool) -> bool:
-    """Whether a refused delivery of this project is kept: beyond so many a minute none is, so that a flood writes little.
+    """Return whether to store a refused delivery: at most REFUSED_PER_MINUTE per project, so that a flood writes little.
 
-    Those that are signed count apart: strangers cannot keep them from being seen.
+    Signed ones are counted separately, so that strangers cannot hide them.
     """
     since = clock.text(datetime.now(UTC) - timedelta(minutes=1))
     sql = f"SELECT COUNT(*) AS n FROM delivery WHERE state = 'refused' AND received_at > ? AND {VERIFIED} AND {OF_PROJECT}"
@@ -243,7 +243,10 @@ def refuse(
     signature: str,
     message: str,
 ) -> None:
-    """Keep what was refused, without its body, under a name of our own: its own may be anybody's. Inside a transaction."""
+    """Store a refused delivery without its body. Call inside a transaction.
+
+    It gets a new delivery id, since anyone may have chosen the one in the request.
+    """
     at = clock.now()
     values = (
         repository_id,
@@ -273,7 +276,7 @@ def finish(db: Database, delivery_row: int, state: str, message: str) -> None:
 
 
 def postpone(db: Database, delivery: Delivery, message: str) -> str:
-    """Try again later: after 2, 4, 8 … seconds, at most MAX_BACKOFF_S; when."""
+    """Retry a delivery after 2, 4, 8 … seconds, at most MAX_BACKOFF_S; return the time of the retry."""
     wait = min(2.0 ** (delivery.attempts + 1), MAX_BACKOFF_S)
     retry_at = clock.text(datetime.now(UTC) + timedelta(seconds=wait))
     sql = "UPDATE delivery SET attempts = attempts + 1, message = ?, retry_at = ? WHERE id = ?"
@@ -282,15 +285,15 @@ def postpone(db: Database, delivery: Delivery, message: str) -> str:
 
 
 def handled_before(db: Database, before: str) -> list[int]:
-    """The rows of some that were handled before that time and have not been pruned."""
+    """List the rows of up to PRUNED_AT_ONCE deliveries that were handled before a time and are not pruned."""
     old = "SELECT id FROM delivery WHERE pruned = 0 AND handled_at < ? ORDER BY handled_at LIMIT ?"
     return [item["id"] for item in rows(db, old, (before, PRUNED_AT_ONCE))]
 
 
 def prune(db: Database, found: Sequence[int]) -> None:
-    """Drop these deliveries. Call inside a transaction.
+    """Prune deliveries. Call inside a transaction.
 
-    Those that something refers to stay as rows, without what came in; so do those of schedules, whose time has come once.
+    Rows that are referenced elsewhere stay, without headers and body; so do those of schedules, so that none runs twice.
     """
     marks = ", ".join("?" * len(found))
     unused = (

@@ -1,4 +1,4 @@
-"""Environments: the kinds of machine that executions ask for."""
+"""Environments: the kinds of machine that executions request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JSON_COLUMNS = ("images", "mounts")
 
 
 def ensure(db: Database, slug: str) -> Environment:
-    """The environment of that name, made without any limits when there is none. Call inside a transaction."""
+    """Return the environment with this slug, creating it without limits if necessary. Call inside a transaction."""
     found = row(db, "SELECT * FROM environment WHERE slug = ?", (slug,))
     if found is None:
         values = {"uuid": str(uuid.uuid4()), "slug": check_environment(slug), "created_at": clock.now()}
@@ -31,7 +31,7 @@ def by_slug(db: Database, slug: str) -> Environment:
 
 
 def listing(db: Database) -> list[Environment]:
-    """By name."""
+    """List environments by slug."""
     return [_environment(found) for found in rows(db, "SELECT * FROM environment ORDER BY slug")]
 
 

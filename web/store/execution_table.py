@@ -1,4 +1,4 @@
-"""The table of a project's executions: filtered, sorted by a column or by the latest value of any metadata key."""
+"""The table of a project's executions: filtered, and sorted by a column, parameter or the latest value of a metric."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = {
 }
 
 
-# Looked up in each execution, for the few of a task.
+# Evaluated for each execution; used only for the executions of a task, which are few.
 PARAMETER = "(SELECT value FROM json_each(execution.parameters) WHERE key = ?)"
 LATEST = (
     "(SELECT number FROM latest WHERE execution_id = execution.id"
@@ -31,7 +31,7 @@ LATEST = (
 
 
 class By(Enum):
-    """What an order's `by` is a name of."""
+    """The kind of name in `Order.by`."""
 
     COLUMN = "column"  # one of COLUMNS
     KEY = "key"  # a metadata key: its latest number
@@ -40,7 +40,7 @@ class By(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What to sort by. What has no value comes last."""
+    """Sort order. Executions without a value come last."""
 
     by: str
     kind: By = By.COLUMN
@@ -49,7 +49,10 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """`status` is a state or `stopping`; None means any. Of a task, the newest execution for each place of its search."""
+    """Filter of executions. `status` is a state or `stopping`; None means any.
+
+    With `task_id`, only the newest execution of each trial.
+    """
 
     project_id: int
     step: str | None = None
@@ -58,7 +61,7 @@ class Filter:
 
 
 def page(db: Database, wanted: Filter, order: Order, limit: int, offset: int) -> tuple[list[Execution], int]:
-    """Executions in order, and how many there are without the limit."""
+    """Return executions in order, and their number without the limit."""
     direction = "DESC" if order.descending else "ASC"
     if order.kind is By.KEY and wanted.task_id is None:
         ids, total = _ids_by_key(db, wanted, order.by, direction, limit, offset)
@@ -74,13 +77,13 @@ def page(db: Database, wanted: Filter, order: Order, limit: int, offset: int) ->
 
 
 def steps(db: Database, project_id: int) -> list[str]:
-    """The names of the steps that a project has executions of."""
+    """List the names of steps with executions in a project."""
     found = rows(db, "SELECT DISTINCT step FROM execution WHERE project_id = ? ORDER BY step", (project_id,))
     return [item["step"] for item in found]
 
 
 def newest_of_commit(db: Database, commit_id: int, many: int) -> list[Execution]:
-    """The newest executions of a commit that stand for themselves, the newest one last."""
+    """List the newest standalone executions of a commit, the newest last."""
     sql = f"SELECT id FROM execution WHERE commit_id = ? AND {executions.ALONE} ORDER BY counter DESC LIMIT ?"
     return executions.of_ids(db, _ids(db, sql, (commit_id, many))[::-1])
 
@@ -88,7 +91,11 @@ def newest_of_commit(db: Database, commit_id: int, many: int) -> list[Execution]
 def _ids_by_key(
     db: Database, wanted: Filter, key: str, direction: str, limit: int, offset: int
 ) -> tuple[list[int], int]:
-    """First those with a number, straight from the index on `latest`; the rest only when the page reaches them."""
+    """Return the ids of a page, and the total.
+
+    Executions with a number come first, in the order of the index on `latest`; the others are read only if the page
+    reaches them.
+    """
     found = row(db, "SELECT id FROM metadata_key WHERE name = ?", (key,))
     key_id = found["id"] if found else -1
     where, values = _where(wanted)

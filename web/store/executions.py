@@ -1,4 +1,4 @@
-"""Executions: their rows, and the one function that moves their state."""
+"""Executions: their rows, and the only function that changes their state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from web.store.projects import take_counter
 
 JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags", "devices", "mounts")
 LISTS = ("commands", "tags", "devices", "mounts")
-ALONE = "(execution.task_id IS NULL AND execution.pipeline_node_id IS NULL)"  # it stands for itself
+ALONE = "(execution.task_id IS NULL AND execution.pipeline_node_id IS NULL)"  # standalone
 SELECT = (
     "SELECT execution.*, git_commit.identifier AS commit_identifier, user.username AS creator FROM execution"
     " JOIN git_commit ON git_commit.id = execution.commit_id JOIN user ON user.id = execution.creator_id"
@@ -35,9 +35,9 @@ RESTARTS = (
 
 
 def add(db: Database, values: Mapping[str, Any]) -> Execution:
-    """A new execution in `created` with the next number of its project. Call inside a transaction.
+    """Create an execution in `created` with the next counter of its project. Call inside a transaction.
 
-    `values` are columns; JSON ones are given as Python values.
+    `values` are columns; JSON columns are given as Python values.
     """
     encoded = {key: json.dumps(value) if key in JSON_COLUMNS else value for key, value in values.items()}
     at = clock.now()
@@ -57,10 +57,10 @@ def move(
     failure_reason: FailureReason | None = None,
     columns: Mapping[str, Any] | None = None,
 ) -> StateChange:
-    """Apply one legal move and record it. Call inside a transaction; nothing else writes `state`.
+    """Make a state transition and record it. Call inside a transaction; nothing else writes `state`.
 
-    Raises IllegalMove when the table forbids it and Conflict when the execution is no longer where, or on the attempt
-    that, `execution` says. `columns` are further columns of the same update.
+    Raises IllegalMove if the transition is not allowed, and Conflict if the state or the attempt is no longer that of
+    `execution`. `columns` are further columns of the same update.
     """
     check_move(execution.state, to, failure_reason=failure_reason, container_started=execution.container_id is not None)
     at = clock.now()
@@ -82,7 +82,7 @@ def move(
 
 
 def update(db: Database, execution: Execution, **columns: Any) -> bool:
-    """Set columns other than the state; False when the state or the attempt has changed or the execution is final."""
+    """Set columns other than the state; return False if the state or attempt has changed, or the execution has ended."""
     assignments = ", ".join(f"{name} = ?" for name in columns)
     sql = f"UPDATE execution SET {assignments} WHERE id = ? AND state = ? AND attempt = ? AND ended_at IS NULL"
     return execute(db, sql, [*columns.values(), execution.id, execution.state, execution.attempt]) == 1
@@ -107,21 +107,21 @@ def newest(db: Database, project_id: int) -> Execution:
 
 
 def of_ids(db: Database, execution_ids: Sequence[int]) -> list[Execution]:
-    """In the order of the ids given."""
+    """Return executions in the order of the given ids."""
     marks = ", ".join("?" * len(execution_ids))
     found = {item["id"]: item for item in rows(db, f"{SELECT} WHERE execution.id IN ({marks})", list(execution_ids))}
     return [_execution(found[execution_id]) for execution_id in execution_ids if execution_id in found]
 
 
 def of_commit(db: Database, commit_id: int) -> list[Execution]:
-    """Those that stand for themselves, in the order of their numbers."""
+    """List the standalone executions of a commit by counter."""
     sql = f"{SELECT} WHERE commit_id = ? AND {ALONE} ORDER BY counter"
     return [_execution(found) for found in rows(db, sql, (commit_id,))]
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """As much of an execution as decides when and where it runs."""
+    """The fields of an execution that decide when and where it runs."""
 
     id: int
     project_id: int
@@ -131,7 +131,7 @@ class Waiting:
 
 
 def waiting(db: Database, state: State) -> list[Waiting]:
-    """The `created` ones, or the `queued` ones that no runner was given, in the order in which they are served."""
+    """List executions in `created`, or in `queued` without a runner, in the order in which they are served."""
     sql = (
         "SELECT execution.id, project_id, project.name AS project, execution.environment, gpus FROM execution"
         " JOIN project ON project.id = project_id WHERE state = ? AND runner_id IS NULL"
@@ -141,7 +141,7 @@ def waiting(db: Database, state: State) -> list[Waiting]:
 
 
 def occupied(db: Database) -> list[tuple[int, str, State, int]]:
-    """How many executions each project has queued and started in each environment: what quotas count."""
+    """Count queued and started executions as (project id, environment, state, count), for quotas."""
     sql = (
         "SELECT project_id, environment, state, COUNT(*) AS n FROM execution WHERE state IN ('queued', 'started')"
         " GROUP BY project_id, environment, state"
@@ -150,21 +150,21 @@ def occupied(db: Database) -> list[tuple[int, str, State, int]]:
 
 
 def put_on(db: Database, execution_id: int, runner_id: int) -> Execution:
-    """Give a queued execution to a runner, as its next attempt. Call inside a transaction."""
+    """Place a queued execution on a runner, as its next attempt. Call inside a transaction."""
     sql = "UPDATE execution SET runner_id = ?, placed_at = ?, attempt = attempt + 1 WHERE id = ? AND state = 'queued'"
     execute(db, sql, (runner_id, clock.now(), execution_id))
     return get(db, execution_id)
 
 
 def in_states(db: Database, *states: State) -> list[Execution]:
-    """Oldest first; only for the unfinished states, which have an index."""
+    """List executions in these states, oldest first. Only for unfinished states, which have an index."""
     marks = ", ".join("?" * len(states))
     found = rows(db, f"{SELECT} WHERE execution.state IN ({marks}) ORDER BY execution.id", states)
     return [_execution(item) for item in found]
 
 
 def to_restart(db: Database) -> list[Execution]:
-    """Those that are to be run again and were not."""
+    """List executions that must be restarted and were not yet."""
     sql = (
         f"{SELECT} WHERE {RESTARTS} AND NOT EXISTS"
         " (SELECT 1 FROM execution AS retry WHERE retry.retry_of = execution.id) ORDER BY execution.id"
@@ -173,13 +173,13 @@ def to_restart(db: Database) -> list[Execution]:
 
 
 def retried_by(db: Database, execution_id: int) -> list[Execution]:
-    """The executions that run this one again."""
+    """List the re-runs of an execution."""
     found = rows(db, f"{SELECT} WHERE execution.retry_of = ? ORDER BY execution.id", (execution_id,))
     return [_execution(item) for item in found]
 
 
 def retries(db: Database, execution_id: int) -> int:
-    """How many executions stand before this one in its chain of repetitions."""
+    """Return how many executions precede this one in its chain of re-runs."""
     sql = (
         "WITH RECURSIVE chain(id, n) AS (SELECT ?, 0 UNION ALL SELECT execution.retry_of, n + 1 FROM chain"
         " JOIN execution ON execution.id = chain.id WHERE execution.retry_of IS NOT NULL) SELECT MAX(n) AS n FROM chain"
@@ -194,7 +194,7 @@ def started_on(db: Database, runner_id: int) -> list[Execution]:
 
 
 def unplace(db: Database, runner_id: int) -> int:
-    """Take from a runner what it was given and has not claimed; how many those are. They wait for any runner again."""
+    """Remove unclaimed executions from a runner; return their number. They wait for any runner again."""
     sql = "UPDATE execution SET runner_id = NULL, placed_at = NULL WHERE state = 'queued' AND runner_id = ?"
     return execute(db, sql, (runner_id,))
 
@@ -211,9 +211,9 @@ def search(
     limit: int = 100,
     offset: int = 0,
 ) -> tuple[list[Execution], int]:
-    """Executions that meet every given filter, and how many there are without the limit.
+    """Return executions that match every given filter, and their number without the limit.
 
-    `statuses` are states, `stopping` and `incomplete`. `order` is SQL of the caller's own making, never input.
+    `statuses` are states, `stopping` and `incomplete`. `order` is SQL from the caller, never user input.
     """
     where, values = _where(project_id, statuses, counters, creator_id, step)
     count = row(db, f"SELECT COUNT(*) AS n FROM execution {where}", values)
@@ -223,7 +223,7 @@ def search(
 
 
 def counts(db: Database, project_id: int) -> dict[str, int]:
-    """How many executions of a project are in each state."""
+    """Return the number of executions of a project by state."""
     sql = "SELECT state, COUNT(*) AS n FROM execution WHERE project_id = ? GROUP BY state"
     return {found["state"]: found["n"] for found in rows(db, sql, (project_id,))}
 
@@ -237,14 +237,14 @@ def unfinished_by_environment(db: Database) -> dict[str, int]:
 
 
 def names(db: Database, execution_ids: Collection[int]) -> dict[int, tuple[str, int]]:
-    """By id: the uuid and the number of an execution."""
+    """Return (uuid, counter) by execution id."""
     marks = ", ".join("?" * len(execution_ids))
     found = rows(db, f"SELECT id, uuid, counter FROM execution WHERE id IN ({marks})", list(execution_ids))
     return {item["id"]: (item["uuid"], item["counter"]) for item in found}
 
 
 def state_changes(db: Database, execution_id: int) -> list[StateChange]:
-    """Oldest first."""
+    """List the state changes of an execution, oldest first."""
     found = rows(db, "SELECT * FROM state_change WHERE execution_id = ? ORDER BY id", (execution_id,))
     states = [(State(c["from_state"]) if c["from_state"] else None, State(c["to_state"])) for c in found]
     return [StateChange(**c | {"from_state": a, "to_state": b}) for c, (a, b) in zip(found, states, strict=True)]
@@ -272,7 +272,7 @@ def _where(
 
 
 def status_condition(status: str) -> str:
-    """SQL for one of the words of `search`; anything else matches nothing."""
+    """Return SQL for a status as in `search`; unknown ones match nothing."""
     if status == "incomplete":
         return "execution.state IN ('created', 'queued', 'started')"
     if status == "stopping":
