@@ -99,7 +99,7 @@ def _below(repository: Repository, remote: RemoteUrl) -> str:
 
 
 def set_token(db: Database, vault: Vault, repository: Repository, token: str) -> None:
-    """Replace the API token, "" to remove it, and post the statuses of the last day again. Raises InvalidInput."""
+    """Replace the API token, "" to remove it, and enqueue the commits of the last day. Raises InvalidInput."""
     if token and not has_api(repository):
         raise InvalidInput(no_api(repository.forge))
     if token and not TOKEN.fullmatch(token):

@@ -1,7 +1,7 @@
-"""Letting a commit of a fork run: it is a stranger's code, and from then on it gets the project's secrets.
+"""Approve commits of forks: untrusted code, which gets the project's secrets once it is approved.
 
-An approval is a stored delivery of source `approval`, which fetches the commit into the mirror and then launches.
-Retries, back-off and the page with the reason come with that.
+An approval is a stored delivery of source `approval`, which fetches the commit into the mirror and then launches. This
+provides retries, back-off and a page with the reason.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from web.store.commits import Push
 from web.store.db import Database, transaction
 from web.store.launched import Launched
 
-SHOWN = 10  # of the commits that wait
-SOURCE = "approval"  # of the deliveries that fetch what was approved
+SHOWN = 10  # waiting commits on the overview
+SOURCE = "approval"  # of deliveries that fetch an approved commit
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """How many commits of a project wait, and the first of them."""
+    """Number of waiting commits of a project, and the first of them."""
 
     count: int
     first: list[Waiting]
@@ -39,7 +39,7 @@ class Overview:
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What a push that waits makes run."""
+    """The plan of a waiting push."""
 
     event: PushEvent
     head: Head
@@ -52,7 +52,7 @@ def overview(db: Database, project: Project) -> Overview:
 
 @dataclass(frozen=True, kw_only=True)
 class Approved:
-    """A commit and who approved it: what a delivery of an approval says."""
+    """Content of an approval's delivery: a commit and the user who approved it."""
 
     sha: str
     username: str
@@ -63,10 +63,10 @@ class Approved:
 
 
 def approve(db: Database, config: Config, project: Project, sha: str, person: User) -> list[Launched]:
-    """Let commit `sha` run and launch what waits of it, each once. Nudge and dispatch after it.
+    """Approve commit `sha` and launch each of its waiting pushes once. Nudge and dispatch after it.
 
-    Of a commit that must be fetched first nothing is launched here: a stored delivery does both. It is no error when
-    somebody was faster. Raises Conflict when nothing of it waits, or not any more.
+    If the commit must be fetched first, nothing is launched here: a stored delivery does both. Approving an approved
+    commit is not an error. Raises Conflict if nothing of it waits, or no longer waits.
     """
     waiting = approvals.waiting(db, project.id, sha)
     if not waiting:
@@ -84,7 +84,7 @@ def approve(db: Database, config: Config, project: Project, sha: str, person: Us
 
 
 def read(body: bytes) -> Approved:
-    """Raises InvalidDelivery."""
+    """Parse the body of an approval's delivery. Raises InvalidDelivery."""
     try:
         return Approved(**json.loads(body))
     except (ValueError, TypeError) as error:
@@ -92,7 +92,7 @@ def read(body: bytes) -> Approved:
 
 
 def places(db: Database, project: Project, repository_id: int, sha: str) -> list[str]:
-    """Where an approved commit that waits is fetched from: a fork's URL, or "" for the repository itself."""
+    """Return the URLs to fetch a waiting commit from: a fork's URL, or "" for the repository itself."""
     waiting = approvals.waiting(db, project.id, sha)
     return [item.pull_request.fetch_url for item in waiting if item.push.repository_id == repository_id]
 
@@ -103,7 +103,7 @@ def _is_here(db: Database, config: Config, item: Waiting) -> bool:
 
 
 def _store(db: Database, repository_id: int, approved: Approved) -> None:
-    """Have the commit fetched; once more when that was tried before and failed."""
+    """Store a delivery that fetches the commit. If it exists, drop its back-off, or redeliver it if handled."""
     body = json.dumps(asdict(approved)).encode()
     row, is_new = deliveries.store(
         db, repository_id, source=SOURCE, delivery_id=approved.name, event=SOURCE, headers={}, body=body
@@ -113,7 +113,7 @@ def _store(db: Database, repository_id: int, approved: Approved) -> None:
 
 
 def launch(db: Database, config: Config, project: Project, approved: Approved) -> list[Launched]:
-    """Launch what waits of an approved commit, each once. The commit is in the mirror."""
+    """Launch each waiting push of an approved commit once. The commit must be in the mirror. Raises Conflict."""
     sha, person = approved.sha, users.by_name(db, approved.username)
     if person is None:
         raise Conflict(f"there is no user {approved.username!r} any more")
@@ -140,7 +140,7 @@ def _check_approved(db: Database, project: Project, sha: str) -> None:
 
 
 def _chosen(db: Database, config: Config, project: Project, item: Waiting) -> Chosen:
-    """As the rules are now."""
+    """Return the plan of a waiting push, with the rules as they are now."""
     repository = projects.repository(db, item.push.repository_id)
     delivery = deliveries.get(db, item.push.delivery_id or 0)
     assert delivery is not None  # noqa: S101  (deliveries alone make pushes)
@@ -166,7 +166,7 @@ def _run(
     ran: Mapping[Target, str],
     person: User,
 ) -> None:
-    """Launch what does not run yet; `ran` says of what does why it is not launched again."""
+    """Launch what does not run yet; `ran` contains the reasons why other targets are not launched again."""
     push = item.push
     choice = deduplicate.less(chosen.plan.choice, ran)
     planned = replace(chosen.plan, choice=choice)

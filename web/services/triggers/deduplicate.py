@@ -1,4 +1,4 @@
-"""One set for two events: a push to a branch and a pull request from that branch end at the same commit."""
+"""Launch one set of runs for two events: a push to a branch and a pull request from it end at the same commit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from web.store.db import Database
 
 
 def reasons(db: Database, commit: Commit, event: PushEvent, request: PullRequest | None) -> dict[Target, str]:
-    """By what it is: why it need not run for this event, because it does for one of the other kind on the same branch.
+    """Return by target why it need not run for this event: it already runs for the other kind on the same branch.
 
     Call inside the transaction that launches the rest.
     """
@@ -27,12 +27,12 @@ def reasons(db: Database, commit: Commit, event: PushEvent, request: PullRequest
 
 
 def for_pull_request(number: str, request: int) -> str:
-    """Why something need not run that `number` runs."""
+    """Return why a target that `number` runs need not run again."""
     return f"{number} runs it already, for pull request {request}"
 
 
 def less(choice: Choice, why: Mapping[Target, str]) -> Choice:
-    """What is left to run; the rest is skipped for these reasons."""
+    """Return the choice without the targets in `why`, which are skipped for these reasons."""
     run = tuple(chosen for chosen in choice.run if chosen.target not in why)
     repeated = [(chosen.target.label, why[chosen.target]) for chosen in choice.run if chosen.target in why]
     return replace(choice, run=run, skipped=(*choice.skipped, *repeated))

@@ -1,4 +1,4 @@
-"""What would this commit trigger? Asked of the same functions that follow a real event, and nothing is recorded."""
+"""Show what a commit would trigger, using the same functions as for a real event and recording nothing."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from web.store.launched import Launched
 
 SHORT_SHA = re.compile(r"[0-9a-f]{7,63}")
 ZEROS = "0" * 40
-SCHEDULE_OF = "schedule:"  # before the name of the rule whose time would have come
+SCHEDULE_OF = "schedule:"  # prefix of the name of the rule that would be due
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """`name` is a commit, branch or tag. `event` is push, tag, pull_request, schedule or schedule:RULE, "" for the usual.
+    """A commit and an event to evaluate.
 
-    `branch` is the one pushed to, or a pull request's base. `options` are push options. `rules` are tried in place of the
-    project's.
+    `name` is a commit, branch or tag. `event` is push, tag, pull_request, schedule or schedule:RULE; "" is tag for a
+    tag without `branch`, else push. `branch` is the pushed branch or a pull request's base. `options` are push options.
+    `rules` replace the project's.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """`event` says in words what was looked at; `stops` is what would be stopped."""
+    """Result of a dry run. `event` describes the event in words; `stops` lists the runs that would be stopped."""
 
     event: str
     sha: str
@@ -54,9 +55,9 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class _Event:
-    """An event that might be. `place` is that of the push that it was, None when it has not been.
+    """A hypothetical event. `place` is the id of the recorded push of this event, None if there was none.
 
-    `request` is the pull request whose head the commit is, when a forge has told of it.
+    `request` is the pull request with this commit as its head, if a forge has reported it.
     """
 
     event: PushEvent
@@ -68,7 +69,7 @@ class _Event:
 
 
 def ask(db: Database, config: Config, project: Project, question: Question) -> Answer:
-    """Raises InvalidInput for rules that cannot be used, and for names of what is not here."""
+    """Evaluate a question. Raises InvalidInput for invalid rules and unknown names."""
     if question.rules is not None:
         rules.parse(question.rules)
         project = replace(project, rules=question.rules)
@@ -96,13 +97,13 @@ def ask(db: Database, config: Config, project: Project, question: Question) -> A
 
 
 def events(text: str) -> list[str]:
-    """The events that may be asked about, with those of the schedules that rules have."""
+    """Return the events that a question may name, including those of the rules' schedules."""
     usual = [rules.PUSH, rules.TAG, rules.PULL_REQUEST]
     return [*map(str, usual), *(f"{SCHEDULE_OF}{rule.name}" for rule in schedule.scheduled(text))]
 
 
 def _commit(db: Database, project: Project, paths: Sequence[Path], name: str) -> tuple[Path, str]:
-    """The commit, and the first of the repositories that has it."""
+    """Return the first repository that has the commit, and its sha."""
     if not paths[0].is_dir():
         raise InvalidInput(f"nothing of project {project.name} has been pushed or fetched yet")
     name = name.strip()
@@ -139,7 +140,7 @@ def _event(db: Database, project: Project, repository: Repository, path: Path, q
 
 
 def _pull_request(db: Database, project: Project, repository: Repository, question: Question, sha: str) -> _Event:
-    """The one whose head the commit is, or one that has not been opened."""
+    """Return the event of the pull request with this head, or of a hypothetical one."""
     known = commits.known(db, project.id, sha)
     request = next(iter(pull_requests.of_commit(db, known.id)), None) if known else None
     base = question.branch or (request.base_branch if request else repository.default_branch)
@@ -162,7 +163,7 @@ def _scheduled(project: Project, default: str, kind: str, sha: str) -> _Event:
 
 
 def _pushed_to(db: Database, project: Project, sha: str) -> str:
-    """The branch that a commit was pushed to last, "" when to none."""
+    """Return the branch that a commit was last pushed to, "" if to none."""
     known = commits.known(db, project.id, sha)
     pushed = commits.pushes_of_commit(db, known.id) if known else []
     prefix = "refs/heads/"
@@ -170,7 +171,10 @@ def _pushed_to(db: Database, project: Project, sha: str) -> str:
 
 
 def _before(db: Database, repository: Repository, path: Path, branch: str, sha: str) -> tuple[str, int | None]:
-    """Where the branch was before: as recorded, with the push, when it was pushed there; else where it is now."""
+    """Return the commit before and the id of the push to the branch, as recorded; else where the branch points now.
+
+    If it points to the commit itself, that is the commit's first parent.
+    """
     ref = f"refs/heads/{branch}"
     recorded = commits.pushes_of_ref(db, repository.id, EventKind.PUSH, ref, planning.LOOKED_BACK)
     for push in recorded:

@@ -1,4 +1,4 @@
-"""What an event would make run here, and what for: the same for a real one and for who only asks.
+"""Plan what an event runs, the same for real events and dry runs.
 
 A commit without a configuration is compared with its base. Both `web.services.triggers.record`, for real events, and
 `web.services.triggers.dry_run` use this plan, so they always agree.
@@ -22,15 +22,15 @@ from web.store.db import Database
 from web.store.launched import Launched
 
 MAX_PATHS = 10_000
-LOOKED_BACK = 20  # pushes of a ref among which a newer one is looked for
+LOOKED_BACK = 20  # pushes of a ref that are searched for a newer one
 LATE = "a newer push of this branch runs already"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`skip` is why nothing is to run, `problem` why nothing can, both "" when the rules decide.
+    """What an event runs. `skip` is why nothing should run, `problem` why nothing can; both "" if the rules decide.
 
-    `deleted` says that the event takes the configuration away: where its commit has none, its base has one.
+    `deleted` is not "" if the event deletes the configuration: its commit has none, but its base does.
     """
 
     choice: Choice
@@ -50,7 +50,7 @@ def plan(
     base_branch: str = "",
     rule: str = "",
 ) -> Plan:
-    """What an event that ends at `head` makes run. `base_branch` is a pull request's, `rule` the one that is due."""
+    """Plan an event that ends at `head`. `base_branch` is that of a pull request, `rule` the name of the due rule."""
     if reason := rules.skip_reason(event, head.info.message):
         return Plan(choice=Choice(), skip=reason)
     if nothing_declared(head):
@@ -72,8 +72,8 @@ def plan(
 
 
 def changes(db: Database, repository: Repository, path: Path, event: PushEvent, base_branch: str) -> Changes:
-    """The paths that a push to a branch, or a pull request to `base_branch`, changed."""
-    default = projects.repository(db, repository.id).default_branch  # a first push has just told it
+    """Return the paths changed by a push to a branch or by a pull request to `base_branch`."""
+    default = projects.repository(db, repository.id).default_branch  # read again: a first push has just set it
     try:
         base = _base(path, event, base_branch, f"refs/heads/{default}")
         found = git.changed_paths(path, base, event.after, MAX_PATHS)
@@ -85,7 +85,7 @@ def changes(db: Database, repository: Repository, path: Path, event: PushEvent, 
 def _deleted(
     db: Database, project: Project, repository: Repository, path: Path, event: PushEvent, base_branch: str
 ) -> str:
-    """Why a commit without a configuration should have one: its base does. "" when there is no such reason."""
+    """Return why a commit without a configuration should have one (its base has one), else ""."""
     branch = base_branch or projects.repository(db, repository.id).default_branch
     tip = git.resolve(path, f"refs/heads/{branch}")
     if event.kind is EventKind.PULL_REQUEST:
@@ -100,8 +100,10 @@ def _deleted(
 
 
 def _is_empty(db: Database, project: Project, path: Path, sha: str) -> bool:
-    """Whether a commit is not here, or declares nothing that can run. Nothing is parsed for it: one that is unknown counts
-    as declaring something when it has the file."""
+    """Return whether a commit is missing or declares nothing to run.
+
+    Nothing is parsed for this: an unknown commit counts as declaring something if it has a non-empty file.
+    """
     if git.resolve(path, sha) is None:
         return True
     known = commits.known(db, project.id, sha)
@@ -118,7 +120,7 @@ def nothing_declared(head: Head | Commit) -> bool:
 
 
 def _base(path: Path, event: PushEvent, base_branch: str, default_ref: str) -> str | None:
-    """The commit against which an event's changes are seen, None for "everything is new"."""
+    """Return the commit that an event is compared with; None if everything is new. Raises GitError."""
     if event.kind is EventKind.PULL_REQUEST:
         if git.is_shallow(path):
             raise GitError("its history is fetched once it is approved")
@@ -131,9 +133,9 @@ def _base(path: Path, event: PushEvent, base_branch: str, default_ref: str) -> s
 
 
 def is_late(db: Database, repository_id: int, path: Path, event: PushEvent, push_id: int | None = None) -> bool:
-    """Whether another push of its ref, recorded before, is newer: one that has this event's commit in its history.
+    """Return whether a recorded push of the same ref is newer: it has this event's commit in its history.
 
-    `push_id` is the event's own row, None when it has none.
+    `push_id` is the event's own row, None if it has none.
     """
     if event.kind is EventKind.SCHEDULE or git.resolve(path, event.ref) == event.after:
         return False
@@ -145,9 +147,9 @@ def is_late(db: Database, repository_id: int, path: Path, event: PushEvent, push
 def superseded(
     db: Database, repository_id: int, event: PushEvent, choice: Choice, before: int | None = None
 ) -> list[Launched]:
-    """What runs or waits and is to stop for this event: of the same branch, pull request or schedule, from older ones.
+    """Return unfinished runs that this event supersedes: older ones of the same branch, pull request or schedule.
 
-    Older are those that stand before the push `before`, or all.
+    With `before`, only runs of pushes before that one count as older; without it, all.
     """
     found = launched.unfinished_of_ref(db, repository_id, event.kind, event.ref, before)
     if event.kind is EventKind.SCHEDULE:

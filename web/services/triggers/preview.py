@@ -1,4 +1,4 @@
-"""What would run, described for who only asks: what it makes, where and with what."""
+"""Describe for a dry run what would be launched, in which environment and with which values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from web.store.db import Database
 
 @dataclass(frozen=True, kw_only=True)
 class Executions:
-    """Of a step, by the search of a task, which varies some parameters."""
+    """The executions of a step that a task would create; `search` is the type of the task."""
 
     count: int
     step: str
@@ -34,7 +34,7 @@ class Executions:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedNode:
-    """`runs` is the label of what it runs."""
+    """A node of a pipeline. `runs` is the label of its step or task."""
 
     name: str
     runs: str
@@ -45,7 +45,7 @@ class PlannedNode:
 
 @dataclass(frozen=True, kw_only=True)
 class Nodes:
-    """Of a pipeline, in file order."""
+    """The nodes of a pipeline, in file order."""
 
     nodes: tuple[PlannedNode, ...]
 
@@ -55,10 +55,10 @@ class Nodes:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What would run. `makes` says of a task and a pipeline what it would make.
+    """A run that would be launched. `makes` describes what a task or pipeline would create; None for a step.
 
-    A task's `parameters` are those that are the same in all its executions. `environment` is "" for a pipeline whose steps
-    keep their own. `notes` are what logs would say of it.
+    A task's `parameters` are those that are the same in all its executions. `environment` is "" for a pipeline whose
+    steps keep their own. `notes` are the notes that would appear in logs.
     """
 
     target: Target
@@ -71,7 +71,7 @@ class Run:
 
 
 def of(db: Database, project: Project, chosen: Chosen) -> Run:
-    """One thing that was chosen, as the environments are now."""
+    """Describe one chosen target, with the environments as they are now."""
     makes: Executions | Nodes | None = None
     match chosen.plan:
         case ResolvedStep() as step:
@@ -101,14 +101,14 @@ def of(db: Database, project: Project, chosen: Chosen) -> Run:
 def _environment(
     db: Database, project: Project, chosen: Chosen, own: str | None, image: str
 ) -> tuple[str, tuple[str, ...]]:
-    """Where an image would run, and what is to be said of that."""
+    """Return the environment in which an image would run, and notes on it."""
     environment, note = environments.choose(db, project, chosen.environment or own)
     refusal = environments.locked_out(project, environment) or environments.refusal(environment, image)
     return environment.slug, tuple(filter(None, (note, refusal)))
 
 
 def _varied(plan: TaskPlan) -> tuple[str, ...]:
-    """The parameters that are not the same in all executions of a task."""
+    """Return the parameters that differ between executions of a task."""
     names = [variant.name for variant in plan.blueprint.variants if variant.style != "single"]
     names += [name for values in plan.blueprint.parameter_sets for name in values]
     return tuple(dict.fromkeys(name for name in names if name not in plan.parameters))
@@ -119,7 +119,7 @@ def _label(node: Node) -> str:
 
 
 def _of_nodes(db: Database, project: Project, chosen: Chosen, pipeline: PipelineBlueprint) -> Iterator[str]:
-    """What the environments have to say of each node."""
+    """Yield the notes on the environment of each node."""
     for node in pipeline.nodes:
         step = load_step([node.step], node.step_name)
         _, notes = _environment(db, project, chosen, step.environment, step.image)

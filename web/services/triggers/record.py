@@ -1,4 +1,4 @@
-"""What one event makes run: chosen by the rules, and recorded with all that is launched in one transaction."""
+"""Record an event and launch what the rules choose for it, in one transaction."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ KNOWN = "was recorded before"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where an event came from and where its commit lies."""
+    """Origin of an event, and the repository at `path` that contains its commit."""
 
     project: Project
     repository: Repository
     path: Path
     delivery: Delivery
-    budget: Budget  # of reading the configurations of all its commits
-    pull_request: PullRequest | None = None  # whose head the commit is; its `sha` is the present one
-    rule: str = ""  # the name of the one whose time has come
-    late: bool = False  # told after a newer push of the same ref
+    budget: Budget  # for parsing the configurations of all its commits
+    pull_request: PullRequest | None = None  # with this commit as head; its `sha` is the current head
+    rule: str = ""  # the name of the rule that is due
+    late: bool = False  # reported after a newer push of the same ref
 
     @property
     def hosted(self) -> bool:
@@ -44,17 +44,20 @@ class Source:
 
     @property
     def again(self) -> bool:
-        """Somebody asked for what came in before, so being known is no reason to do nothing."""
+        """Whether a person redelivered an earlier delivery, so that an event runs although it is known."""
         return self.delivery.again_of is not None
 
     def may_be_late(self, event: PushEvent) -> bool:
-        """Whether a newer event of the same ref may have come before: not of a pull request's present head."""
+        """Return whether a newer event of the same ref may have arrived first.
+
+        It cannot for a pull request's current head, and does not matter for a redelivery by a person.
+        """
         return not self.again and (self.pull_request is None or self.pull_request.sha != event.after)
 
 
 def follow(db: Database, config: Config, source: Source, event: PushEvent, head: Head) -> str:
-    """Record an event that ends at `head` with all that follows from it; the outcome. The same event again does nothing."""
-    event = replace(event, message=head.info.message[:MESSAGE_CHARS], after=head.info.sha)  # which a tag leads to
+    """Record an event that ends at `head`, launch its runs and return the outcome. Repeating an event does nothing."""
+    event = replace(event, message=head.info.message[:MESSAGE_CHARS], after=head.info.sha)  # for a tag, its commit
     planned = plan(db, source, event, head)
     request = source.pull_request
     request_id = request.id if request else None
@@ -96,7 +99,7 @@ def follow(db: Database, config: Config, source: Source, event: PushEvent, head:
 
 
 def plan(db: Database, source: Source, event: PushEvent, head: Head) -> Plan:
-    """What the event makes run, as the rules are now."""
+    """Return the plan for the event, with the rules as they are now."""
     base_branch = source.pull_request.base_branch if source.pull_request else ""
     return planning.plan(
         db, source.project, source.repository, source.path, event, head, base_branch=base_branch, rule=source.rule
@@ -115,11 +118,11 @@ def run(
     outcome: str,
     instead_of: Sequence[Launched] = (),
 ) -> None:
-    """Launch what is planned for a recorded push, with what became of it, and stop what that supersedes.
+    """Launch the plan of a recorded push, store its outcome, and stop the runs in `instead_of`, which it supersedes.
 
     Call inside a transaction.
     """
-    # first: a commit may be trusted by this push alone, and what is begun may ask
+    # first: this push alone may make the commit trusted, and launching may check that
     commits.finish_push(
         db,
         push_id,
@@ -138,7 +141,7 @@ def run(
 def _in_order(
     db: Database, source: Source, event: PushEvent, push_id: int, choice: Choice
 ) -> tuple[Choice, list[Launched]]:
-    """What of the choice runs, and what of older pushes is to stop for it. What a person runs again is never too late."""
+    """Return what of the choice runs, and the older runs to stop for it. A redelivery by a person is never late."""
     cancelling = [chosen.target for chosen in choice.run if chosen.cancels_older]
     if not cancelling:
         return choice, []
@@ -151,7 +154,7 @@ def _in_order(
 
 
 def record(db: Database, source: Source, event: PushEvent, outcome: str) -> str:
-    """Record an event that leads to no commit."""
+    """Record an event without a commit, and return its outcome."""
     with transaction(db):
         push_id = commits.add_push(
             db, source.repository.id, event, source.delivery.id, again=source.again, late=source.late
@@ -163,10 +166,10 @@ def record(db: Database, source: Source, event: PushEvent, outcome: str) -> str:
 
 
 def must_wait(db: Database, request: PullRequest | None, event: PushEvent, planned: Plan) -> bool:
-    """Whether the commit is a stranger's and nobody has let it run.
+    """Return whether the commit comes from a fork and is not approved.
 
-    That nothing of it would run is no reason to let it pass: a stranger chose that. A commit that asks to be skipped gets
-    no status at all, with or without approval.
+    It must wait even if nothing would run, since the fork's author chose that. A commit that asks to be skipped gets no
+    status at all, with or without approval.
     """
     if planned.skip or request is None or not request.from_fork:
         return False
@@ -192,7 +195,7 @@ def _add_commit(db: Database, source: Source, event: PushEvent, head: Head) -> C
 
 
 def outcome_of(event: PushEvent, head: Head, planned: Plan) -> str:
-    """In one sentence what became, or would become, of an event."""
+    """Describe in one sentence the actual or hypothetical outcome of an event."""
     choice = planned.choice
     if planned.skip:
         return f"skipped: {planned.skip}"
@@ -222,13 +225,13 @@ def result_of(planned: Plan) -> PushResult:
 
 
 def problems_of(planned: Plan) -> list[str]:
-    """What a commit's status must not hide: what was asked for by name and does not run."""
+    """Return the problems to show in a commit's status: targets requested by name that do not run."""
     said = [f"{label}: {reason}" for label, reason in planned.choice.problems]
     return [text[:PROBLEM_CHARS] for text in (planned.problem, *said) if text][:MAX_PROBLEMS]
 
 
 def _no_rule(event: PushEvent, choice: Choice) -> str:
-    """What no rule is for; by the default ones that is a tag."""
+    """Describe an event that no rule matches; with the default rules that is a tag."""
     if tuple(verdict.rule for verdict in choice.verdicts) == rules.DEFAULT:
         return "tag recorded" if rules.kind_of(event) == rules.TAG else "nothing runs: there is no step"
     why = "; ".join(f"{verdict.rule.name}: {verdict.why}" for verdict in choice.verdicts)
@@ -236,7 +239,7 @@ def _no_rule(event: PushEvent, choice: Choice) -> str:
 
 
 def _pusher(db: Database, event: PushEvent, request: PullRequest | None) -> User | None:
-    """Whoever has the pusher's name here too; a stranger's name says nothing, and a schedule's is that of its rule."""
+    """Return the user whose name equals the pusher's; None for forks, which are not trusted, and for schedules."""
     if event.kind is EventKind.SCHEDULE or (request is not None and request.from_fork):
         return None
     return users.by_name(db, event.pusher)

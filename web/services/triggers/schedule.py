@@ -1,4 +1,4 @@
-"""Rules that run at planned times: each time becomes a stored delivery, once, whatever is killed and however many look.
+"""Rules with a schedule: each planned time becomes a stored delivery exactly once, also with crashes and many workers.
 
 Each sweep stores the latest planned time of each rule as a delivery named by rule and time, unless that delivery
 exists or the rules are newer than the time. No clock is kept, any number of processes may do this, and a long
@@ -26,7 +26,7 @@ SOURCE = "schedule"
 
 @dataclass(frozen=True, kw_only=True)
 class Due:
-    """What a delivery of a schedule says: `branch` is "" for the default one."""
+    """Content of a schedule's delivery. `branch` is "" for the default branch."""
 
     rule: str
     planned_at: str
@@ -38,9 +38,9 @@ class Due:
 
 
 def store_due(db: Database, now: datetime | None = None) -> None:
-    """Store a delivery for the latest planned time of each schedule, unless there is one or its rules came later.
+    """Store a delivery for the latest planned time of each schedule, unless it exists or the rules are newer.
 
-    Of the times that passed while nobody looked, only the latest counts.
+    Of the times that passed during a downtime, only the latest counts.
     """
     now = now or datetime.now(UTC)
     for project in projects.with_schedules(db):
@@ -51,7 +51,7 @@ def store_due(db: Database, now: datetime | None = None) -> None:
 
 
 def read(body: bytes) -> Due:
-    """Raises InvalidDelivery."""
+    """Parse the body of a schedule's delivery. Raises InvalidDelivery."""
     try:
         return Due(**json.loads(body))
     except (ValueError, TypeError) as error:
@@ -59,7 +59,7 @@ def read(body: bytes) -> Due:
 
 
 def overtaken(project: Project, due: Due) -> str:
-    """Why a time that is due is nothing to run at any more; "" when it is. A remote that was away for days makes these."""
+    """Return why a due time must no longer run; "" if it must. This happens if a remote was unavailable for days."""
     rule = next((rule for rule in scheduled(project.rules) if rule.name == due.rule), None)
     if rule is None:
         return f"there is no rule {due.rule} with a schedule any more"
@@ -68,7 +68,7 @@ def overtaken(project: Project, due: Due) -> str:
 
 
 def event(due: Due, branch: str, sha: str) -> PushEvent:
-    """A run of a branch's head at a planned time."""
+    """Return the event that runs a branch's head at a planned time."""
     return PushEvent(
         kind=EventKind.SCHEDULE,
         ref=f"refs/heads/{branch}",
@@ -81,7 +81,7 @@ def event(due: Due, branch: str, sha: str) -> PushEvent:
 
 @functools.lru_cache(maxsize=256)
 def scheduled(text: str) -> tuple[Rule, ...]:
-    """The rules that have a schedule; none where they cannot be read, which each push says."""
+    """Return the rules that have a schedule; none if the rules are invalid, which each push reports."""
     try:
         return tuple(rule for rule in rules.parse(text) if rule.schedule)
     except InvalidInput:
@@ -93,6 +93,6 @@ def _store(db: Database, project: Project, due: Due) -> None:
         repository = hosting.repository_of(db, project)
     except NotFound:
         return
-    if not deliveries.is_known(db, repository.id, due.name):  # asked every two seconds, written once
+    if not deliveries.is_known(db, repository.id, due.name):  # called every two seconds, written once
         body = json.dumps(asdict(due)).encode()
         deliveries.store(db, repository.id, source=SOURCE, delivery_id=due.name, event=SOURCE, headers={}, body=body)

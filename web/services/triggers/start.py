@@ -1,6 +1,6 @@
-"""Begins what was chosen, and stops what that supersedes: executions, tasks and pipelines alike.
+"""Launch chosen targets, and stop the older runs that they supersede: executions, tasks and pipelines alike.
 
-For a task or a pipeline the transaction writes its row alone; the sweep creates its executions.
+For a task or a pipeline the transaction writes only its row; the sweep creates its executions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from web.store.launched import Launched
 def begin(
     db: Database, config: Config, project: Project, commit: Commit, chosen: Chosen, creator: User, push_id: int
 ) -> str:
-    """Record what was chosen for a push; its number, such as `#3`. Call inside a transaction, nudge and dispatch after it."""
+    """Create what was chosen for a push and return its number, such as `#3`.
+
+    Call inside a transaction; nudge and dispatch after it.
+    """
     why = f"Chosen by rule {chosen.rule.name}" if chosen.rule and chosen.rule is not rules.DEFAULT[0] else ""
     given: dict[str, Any] = {
         "push_id": push_id,
@@ -47,7 +50,7 @@ def begin(
 
 
 def supersede(db: Database, config: Config, older: Launched, by: str) -> None:
-    """Something newer, `by`, takes its place: stop it. Call inside a transaction."""
+    """Stop a run because the newer one `by` replaces it. Call inside a transaction."""
     said = f"Superseded by {by}"
     match older.target.kind:
         case TargetKind.STEP:

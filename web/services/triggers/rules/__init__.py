@@ -1,4 +1,4 @@
-"""Which events run what. All of it is pure: text and facts in, a choice with its reasons out."""
+"""Decide which events run what. Everything here is pure: it turns text and facts into a choice with reasons."""
 
 from web.services.triggers.rules.choice import Choice, Chosen, choose
 from web.services.triggers.rules.directives import skip_reason

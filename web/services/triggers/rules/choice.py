@@ -1,4 +1,4 @@
-"""What one event makes run: steps, tasks and pipelines, with where and with what values, and what is skipped and why."""
+"""Choose what one event runs: targets with environment and values, and what is skipped and why."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ORDER = tuple(KINDS)
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What runs, with its values. `environment` is instead of its own, "" for its own. `rule` is None when none chose it."""
+    """A chosen target and its plan. `environment` overrides its own if not "". `rule` is None if no rule chose it."""
 
     target: Target
     plan: Plan
@@ -39,9 +39,10 @@ class Chosen:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """`run` is in the order of launching; `skipped` are (label, reason) pairs; `named` says that the pusher named what runs.
+    """The choice for one event. `run` is in launch order; `skipped` contains pairs of label and reason.
 
-    `problems` are those of `skipped` that the pusher or a rule asked for by name. `verdicts` has every rule.
+    `problems` are those of `skipped` that the pusher or a rule requested by name. `verdicts` has one entry per rule.
+    `named` tells whether the pusher named the targets.
     """
 
     run: tuple[Chosen, ...] = ()
@@ -51,7 +52,7 @@ class Choice:
     named: bool = False
 
     def supersedes(self, target: Target) -> bool:
-        """Whether an older run of this is to stop, because a rule says so and has chosen something here."""
+        """Return whether older runs of `target` must stop: a rule with `cancel_older` includes it and chose any."""
         cancelling = [chosen for chosen in self.run if chosen.cancels_older]
         if self.named:
             return any(chosen.target == target for chosen in cancelling)
@@ -67,10 +68,10 @@ def choose(
     rules: Sequence[Rule] = DEFAULT,
     facts: Facts = Facts(),  # noqa: B008  (it is frozen)
 ) -> Choice:
-    """What of a stored configuration a push of `message` runs, in a project that has the variables `provided`.
+    """Choose what a push with the commit message `message` runs, in a project that has the variables `provided`.
 
-    What the pusher names, else what the rules which are for this event choose, each by the first that does. What cannot
-    run, or is not there, is skipped with the reason.
+    Candidates are the pusher's targets if there are any, else those that the matching rules choose; the first rule that
+    chooses a target applies to it. Targets that cannot run or do not exist are skipped with a reason.
     """
     wished = directives.read(event, message)
     verdicts = tuple(verdict(rule, event, facts) for rule in rules)
@@ -102,7 +103,7 @@ def choose(
 
 
 def _candidates(config: Any, wished: Wishes, matching: Sequence[Rule]) -> dict[Target, Rule | None]:
-    """In the order of launching, with the rule that has chosen each, and whose values it gets, named by the pusher or not."""
+    """Return targets in launch order, each with the rule whose values it gets, also if the pusher named the target."""
     found: dict[Target, Rule | None] = {}
     for target in wished.targets:
         found[target] = next((rule for rule in matching if _includes(rule, target)), None)
@@ -115,7 +116,7 @@ def _candidates(config: Any, wished: Wishes, matching: Sequence[Rule]) -> dict[T
 
 
 def _is_named(target: Target, rule: Rule | None, wished: Wishes) -> bool:
-    """Whether the pusher or a rule asked for this very target, rather than for whatever matches a pattern."""
+    """Return whether the pusher or the rule named this target, rather than a pattern that matches it."""
     return target in wished.targets or (rule is not None and target.name in rule.patterns(target.kind))
 
 
@@ -124,13 +125,13 @@ def _includes(rule: Rule, target: Target) -> bool:
 
 
 def _named(known: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """What patterns choose of the known names, with the plain names that are not among them."""
+    """Return the known names that the patterns choose, then plain names that are unknown."""
     missing = [name for name in patterns if not globs.is_pattern(name) and name not in known]
     return [*(name for name in known if globs.includes(patterns, name, parts=False)), *missing]
 
 
 def _values(takes: Mapping[str, Takes], rule: Rule | None, wished: Wishes) -> dict[str, Any]:
-    """The values for those parameters that were given one. Raises InvalidInput for several texts where one is meant."""
+    """Return the given parameter values. Raises InvalidInput for several values of a parameter that takes one."""
     given: dict[str, Any] = {}
     for name, kind in takes.items():
         if texts := wished.parameters.get(name):
@@ -155,7 +156,7 @@ def _is_there(environment: str, facts: Facts) -> bool:
 def _unused(
     candidates: Mapping[Target, Rule | None], declared: Mapping[Target, Container[str]], wished: Wishes, facts: Facts
 ) -> Iterator[tuple[str, str]]:
-    """What was asked for and has no effect. `declared` are the parameters of each."""
+    """Yield requests without effect. `declared` contains the parameters of each target."""
     for name in wished.parameters:
         if not any(name in names for names in declared.values()):
             yield f"parameter {name[:80]}", "nothing that was chosen has it"

@@ -1,4 +1,4 @@
-"""Times of a schedule: five fields of cron in a time zone."""
+"""Times of a schedule: five cron fields in a time zone."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from croniter import croniter
 from croniter.croniter import CroniterError
 
-# croniter takes more: seconds, @daily, and R for "at random", which would be another time whenever it is asked
+# croniter accepts more: seconds, @daily, and R for "at random", which would give another time at each call
 NAMES = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|sun|mon|tue|wed|thu|fri|sat"
 FIELD = re.compile(rf"(?:\d{{1,4}}|[*,/-]|{NAMES})+", re.IGNORECASE)
 MINUTE = timedelta(minutes=1)
 
 
 def problem(text: str, timezone: str) -> str:
-    """Why this is no schedule; "" when it is one."""
+    """Return why this is not a valid schedule; "" if it is."""
     fields = text.split()
     if len(fields) != 5 or not all(FIELD.fullmatch(field) for field in fields):
         return 'five fields of cron are expected (minute, hour, day, month, weekday), such as "0 3 * * *"'
@@ -33,12 +33,12 @@ def problem(text: str, timezone: str) -> str:
 
 
 def latest(text: str, timezone: str, now: datetime) -> datetime:
-    """The planned time before or at `now`."""
+    """Return the latest planned time at or before `now`."""
     return _latest(text, timezone, now.astimezone(UTC).replace(second=0, microsecond=0))
 
 
 def following(text: str, timezone: str, now: datetime) -> datetime:
-    """The planned time after `now`."""
+    """Return the next planned time after `now`."""
     times = croniter(text, now.astimezone(ZoneInfo(timezone)))
     found: datetime = times.get_next(datetime)
     while _told_before(text, found):
@@ -53,5 +53,5 @@ def _latest(text: str, timezone: str, minute: datetime) -> datetime:
 
 
 def _told_before(text: str, found: datetime) -> bool:
-    """Whether the clock shows this time again because it was set back, which is once for a schedule that names hours."""
+    """Return whether the clock shows this time again because it was set back. A schedule that names hours runs once."""
     return found.fold == 1 and "*" not in text.split()[1]

@@ -1,4 +1,4 @@
-"""A rule as a sentence, and what it chose as a number."""
+"""Describe a rule in a sentence, and count chosen targets."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from core.model import Target, TargetKind
 from web.services.presentation import formats
 from web.services.triggers.rules.parse import EVERYTHING, PULL_REQUEST, PUSH, SCHEDULE, TAG, Rule
 
-NOUNS = {TargetKind.STEP: "execution", TargetKind.TASK: "task", TargetKind.PIPELINE: "pipeline"}  # of what is launched
+NOUNS = {TargetKind.STEP: "execution", TargetKind.TASK: "task", TargetKind.PIPELINE: "pipeline"}  # of launched targets
 
 
 def sentence(rule: Rule) -> str:
-    """Such as "Pushes to main run every step in environment gpu."."""
+    """Describe a rule, such as "Pushes to main run every step in environment gpu."."""
     runs = _joined([*_chosen("step", rule.steps), *_chosen("pipeline", rule.pipelines), *_chosen("task", rule.tasks)])
     with_what = _joined(list(_with(rule)))
     when = _joined(list(_when(rule)))
@@ -22,7 +22,7 @@ def sentence(rule: Rule) -> str:
 
 
 def counted(targets: Iterable[Target]) -> str:
-    """Such as "2 executions, 1 task and 1 pipeline"."""
+    """Count targets by kind, such as "2 executions, 1 task and 1 pipeline"."""
     counts = Counter(target.kind for target in targets)
     return _joined(
         [f"{counts[kind]} {noun}{'' if counts[kind] == 1 else 's'}" for kind, noun in NOUNS.items() if counts[kind]]

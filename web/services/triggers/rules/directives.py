@@ -1,4 +1,4 @@
-"""What a pusher wishes: push options as typed, and trailers in the last paragraph of the head commit's message."""
+"""Parse a pusher's directives: push options, and trailers in the last paragraph of the head commit's message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_WISHES = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """`parameters` have every value that was given for a name, in order. `unclear` are those that cannot be read."""
+    """Parsed directives. `parameters` has all values given for a name, in order. `unclear` are those not understood."""
 
     targets: tuple[Target, ...] = ()
     parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Wishes:
 
 
 def skip_reason(event: PushEvent, message: str) -> str | None:
-    """Why the pusher wants nothing to run, by a push option or in the head commit's message; None without such a wish.
+    """Return the push option or text in the head commit's message that asks to run nothing; None without one.
 
     A schedule has no pusher.
     """
@@ -44,7 +44,10 @@ def skip_reason(event: PushEvent, message: str) -> str | None:
 
 
 def read(event: PushEvent, message: str) -> Wishes:
-    """Options go before trailers, by what they are about. A tag and a schedule have no trailers: the branch had its turn."""
+    """Parse the directives of an event. Options override trailers of the same kind.
+
+    Trailers are ignored for tags and schedules, since they applied when the branch was pushed.
+    """
     read = [text for text in event.options[:MAX_OPTIONS] if len(text) <= OPTION_CHARS]
     options = _gathered(found.groups() for text in read if (found := OPTION.fullmatch(text)))
     tag = event.ref.startswith("refs/tags/")
@@ -85,7 +88,7 @@ def _gathered(found: Iterable[tuple[str, ...]]) -> Wishes:
 
 
 def _unknown(options: Iterable[str], lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Options and trailers that are meant for us and that we do not have."""
+    """Yield options and trailers with the prefix of pushmill but an unknown name."""
     for option in options:
         if (found := OURS.match(option)) and not OPTION.fullmatch(option):
             yield found.group()[:80], f"unknown option; expected pushmill.NAME=VALUE with NAME one of {KNOWN}"
@@ -95,6 +98,6 @@ def _unknown(options: Iterable[str], lines: Iterable[str]) -> Iterator[tuple[str
 
 
 def _last_lines(message: str) -> Sequence[str]:
-    """Trailers stand in the last paragraph of a message, which is not its subject."""
+    """Return the lines of the last paragraph of a message, which may contain trailers, unless it is the subject."""
     paragraphs = re.split(r"\n\s*\n", message.strip())
     return [line.strip() for line in paragraphs[-1].split("\n")] if len(paragraphs) > 1 else []

@@ -1,6 +1,6 @@
-"""Lists of patterns: `*` and `?` stay inside one part of a name, `**` does not, and the last pattern that matches decides.
+"""Lists of glob patterns: `*` and `?` do not match `/`, `**` does, and the last matching pattern decides.
 
-Patterns become regular expressions that take bounded time, whatever the pattern.
+They are compiled to regular expressions that take bounded time for any pattern.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ STAR = re.compile(r"\*+")
 
 
 def includes(patterns: Sequence[str], name: str, *, parts: bool = True) -> bool:
-    """Whether a list takes `name` in; without `parts` a `/` in the name is a letter like any other."""
+    """Return whether a list includes `name`; without `parts`, `/` is an ordinary character."""
     taken, _ = decide(patterns, name, parts=parts)
     return taken
 
 
 def decide(patterns: Sequence[str], name: str, *, parts: bool = True) -> tuple[bool, str]:
-    """Whether a list takes `name` in, and the pattern that says so; "" when none matches.
+    """Return whether a list includes `name`, and the pattern that decides; "" if none matches.
 
-    A pattern that begins with `!` leaves out what it matches. A list that begins with one begins with everything.
+    A pattern that begins with `!` excludes what it matches. A list that begins with such a pattern includes everything
+    else.
     """
     for pattern in reversed(patterns):
         if matches(pattern.removeprefix("!"), name, parts=parts):
@@ -31,7 +32,7 @@ def decide(patterns: Sequence[str], name: str, *, parts: bool = True) -> tuple[b
 
 
 def matches(pattern: str, name: str, *, parts: bool = True) -> bool:
-    """Whether one pattern, without its `!`, matches the whole name. A name matches itself, whatever it is made of."""
+    """Return whether one pattern, without its `!`, matches the whole name. Every name matches itself as a pattern."""
     return pattern == name or _compiled(pattern, parts).match(name) is not None
 
 
@@ -41,10 +42,10 @@ def is_pattern(text: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _compiled(pattern: str, parts: bool) -> re.Pattern[str]:
-    """As a regular expression that takes no more than quadratic time, whatever the pattern is.
+    """Compile to a regular expression that takes at most quadratic time for any pattern.
 
-    A piece between two `**` is matched where it ends first, and for good: what it leaves, the next `**` takes. Each `*`
-    does the same inside its piece. Only what follows the last one is tried at every place.
+    A piece between two `**` is matched where it ends first, without backtracking: the next `**` matches the rest. Each
+    `*` does the same inside its piece. Only the piece after the last one is tried at every position.
     """
     if not parts:
         return re.compile(_piece(STAR.sub("*", pattern), ".", last=True) + r"\Z", re.DOTALL)
@@ -60,7 +61,7 @@ def _compiled(pattern: str, parts: bool) -> re.Pattern[str]:
 
 
 def _piece(piece: str, letter: str, *, last: bool) -> str:
-    """What stands between two `**`; `letter` is what `*` and `?` may stand for."""
+    """Return the expression for the text between two `**`; `letter` is what `*` and `?` match."""
     first, *rest = ["".join(letter if c == "?" else re.escape(c) for c in text) for text in piece.split("*")]
     groups = [f"(?>{letter}*?{text})" for text in rest]
     if groups and last:

@@ -1,4 +1,4 @@
-"""Whether an event is one that a rule is for, and why, in words."""
+"""Decide whether a rule matches an event, with the reason in words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN_PATHS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """The paths that an event changed; None when that cannot be told, with the reason."""
+    """Paths that an event changed; None with a reason if they are unknown."""
 
     paths: Sequence[str] | None = None
     why: str = "nobody looked"
@@ -22,10 +22,10 @@ class Changes:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What an event itself does not say.
+    """Information that is not part of the event.
 
-    `base_branch` is a pull request's, `rule` the one whose time has come; `changes` is asked only when a rule needs it.
-    `environments` are the names that there are, None when nobody looked.
+    `base_branch` is that of a pull request, `rule` the name of the due rule; `changes` is called only if a rule needs
+    it. `environments` are the existing names, None if unknown.
     """
 
     base_branch: str = ""
@@ -42,7 +42,7 @@ class Verdict:
 
 
 def kind_of(event: PushEvent) -> str:
-    """The event as rules call it."""
+    """Return the name that rules use for the event."""
     return TAG if event.kind is EventKind.PUSH and event.ref.startswith("refs/tags/") else event.kind
 
 

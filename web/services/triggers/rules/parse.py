@@ -1,4 +1,4 @@
-"""The rules of a project: TOML text, and what it says."""
+"""Parse and validate the rules of a project, which are TOML text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from web.services.triggers.rules import cron
 PUSH, TAG, PULL_REQUEST, SCHEDULE = EVENTS = (EventKind.PUSH, "tag", EventKind.PULL_REQUEST, EventKind.SCHEDULE)
 MAX_BYTES = 64 * 1024
 MAX_RULES = 100
-MAX_PATTERNS = 200  # of all rules: each may be held against each changed path
+MAX_PATTERNS = 200  # of all rules: each may be matched with each changed path
 MAX_NAME = 64
 MAX_PRIORITY = 1000
 EVERYTHING = ("*",)
@@ -25,9 +25,9 @@ EVERYTHING = ("*",)
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One rule. Patterns are as `globs` takes them; an empty tuple of `branches`, `tags` or `paths` is any.
+    """One rule. Patterns have the syntax of `globs`; an empty tuple of `branches`, `tags` or `paths` matches any.
 
-    `environment` is instead of a step's own. `branch` is whose head a schedule runs, "" for the default branch.
+    `environment` overrides a step's own. `branch` is the branch whose head a schedule runs, "" for the default branch.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Rule:
     timezone: str = "UTC"
 
     def patterns(self, kind: TargetKind) -> tuple[str, ...]:
-        """Of what it chooses of a kind."""
+        """Return the patterns for targets of a kind."""
         return {TargetKind.STEP: self.steps, TargetKind.TASK: self.tasks, TargetKind.PIPELINE: self.pipelines}[kind]
 
 
-# Without rules: pushes to branches and pull requests run all that can run.
+# Without rules, pushes to branches and pull requests run all steps.
 DEFAULT = (Rule(name="default"),)
 
 LISTS = ("events", "branches", "tags", "paths", "steps", "pipelines", "tasks")
@@ -61,9 +61,9 @@ KEYS = ("name", *LISTS[:5], "pipelines", "tasks", "environment", "priority", "pa
 
 @functools.lru_cache(maxsize=256)
 def parse(text: str) -> tuple[Rule, ...]:
-    """The rules in the order in which they apply; `DEFAULT` for text without any. Raises InvalidInput.
+    """Return the rules in the order in which they apply; `DEFAULT` for text without rules. Raises InvalidInput.
 
-    The same text is read once: the sweep asks for all projects' rules every two seconds.
+    The result is cached, because the sweep reads the rules of all projects every two seconds.
     """
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:
         raise InvalidInput(f"the rules have more than {MAX_BYTES:,} bytes")
@@ -84,7 +84,7 @@ def parse(text: str) -> tuple[Rule, ...]:
 
 
 def _checked(rules: list[Rule]) -> tuple[Rule, ...]:
-    """What must be right of all rules together."""
+    """Check the rules together: unique names and the number of patterns. Raises InvalidInput."""
     names = [rule.name for rule in rules]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InvalidInput(f"rule {twice[0]}: there are two of this name, and a name says which one made something run")
@@ -110,7 +110,7 @@ def _rule(item: Mapping[str, Any], number: int) -> Rule:
 
 
 def _value(where: str, key: str, value: Any) -> Any:
-    """The value as `Rule` has it."""
+    """Convert a value to its type in `Rule`. Raises InvalidInput."""
     if key in LISTS:
         return _list(where, key, value)
     if key == "parameters":
@@ -157,7 +157,7 @@ def _parameters(where: str, value: Any) -> Mapping[str, Any]:
 
 
 def _check_events(where: str, values: dict[str, Any]) -> None:
-    """`schedule` alone is a rule for its times only; keys that belong to an event need that event."""
+    """Check that keys have their event, and add the event of a `schedule`, which is the only one by default."""
     if "schedule" in values:
         events = values.get("events", ())
         values["events"] = tuple(dict.fromkeys([*events, SCHEDULE]))

@@ -1,4 +1,4 @@
-"""What a configuration declares that can run, of each kind: its names, the values that it takes, and its plan with them."""
+"""The targets that a configuration declares, for each kind: their names, their parameters and their plans."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Plan = ResolvedStep | TaskPlan | PipelinePlan
 
 
 class Takes(Enum):
-    """What a parameter takes: one value, a list of them, or one or several to be tried one after the other."""
+    """Values that a parameter takes: one, a list, or one or several to be tried one after the other."""
 
     ONE, LIST, EACH = range(3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """All of it takes a stored configuration, and all but `names` a name.
+    """Functions for one kind of target. All take a stored configuration, and all except `names` a target's name.
 
-    `takes` has the parameters that may be given; `plan` takes `parameters` and what the project has `provided`. Both raise
-    NotFound, and InvalidInput for what cannot run.
+    `takes` returns the parameters that may be given; `plan` also takes `parameters` and the project's variables
+    `provided`. Both raise NotFound, and InvalidInput for targets that cannot run.
     """
 
     names: Callable[[Any], tuple[str, ...]]
@@ -65,13 +65,13 @@ def _of_node(node: Node) -> Mapping[str, Takes]:
 
 
 def _common(takes: Set[Takes]) -> Takes:
-    """What a parameter of a pipeline takes that goes to parameters which take these."""
+    """Return what a pipeline's parameter takes if the parameters that it is passed to take these."""
     if Takes.ONE in takes:
         return Takes.ONE
     return Takes.EACH if Takes.EACH in takes else Takes.LIST
 
 
-# In the order in which what is chosen is launched.
+# In launch order.
 KINDS = {
     TargetKind.STEP: Kind(names=step_names, takes=_of_step, plan=resolve),
     TargetKind.TASK: Kind(names=task_blueprint.task_names, takes=_of_task, plan=task_plan.plan),
@@ -80,5 +80,5 @@ KINDS = {
 
 
 def declared(config: Any) -> list[Target]:
-    """Everything that a stored configuration declares, in the order in which statuses get their names."""
+    """Return all targets of a stored configuration, in the order in which statuses get their names."""
     return [Target(kind=kind, name=name) for kind, found in KINDS.items() for name in found.names(config)]
