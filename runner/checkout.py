@@ -1,4 +1,4 @@
-"""A commit's files on this machine: one tree per commit, shared by all executions of it as a lower layer.
+"""Checks out commits: one tree per commit, which all executions of the commit share as the lower layer of an overlay.
 
 A commit is fetched by sha into the runner's bare cache and written once as a read-only tree. Each execution gets a
 copy-on-write layer over it, a Docker volume of type `overlay`: milliseconds, where copying 3,000 files costs seconds.
@@ -25,17 +25,17 @@ TEMPORARY = ".new-"
 
 
 def lock_of(cache_dir: Path) -> Path:
-    """Held shared to mark a tree as used, and by the cleanup while it looks at the marks and moves trees away."""
+    """Lock file, held shared to mark a tree as used and exclusively by the cleanup to check marks and move trees."""
     return cache_dir / "lock"
 
 
 def repository_lock_of(cache_dir: Path, project: str) -> Path:
-    """Held shared as long as somebody needs the project's cache repository or writes a tree out of it."""
+    """Lock file, held shared while the project's cache repository is in use or a tree is exported from it."""
     return cache_dir / "git" / f"{project}.lock"
 
 
 def tree_of(cache_dir: Path, project: str, sha: str) -> Path:
-    """Where the tree of a commit is, or will be."""
+    """The path of a commit's tree, whether or not it exists. Raises ExecutionFailed for invalid names."""
     try:
         return cache_dir / "trees" / names.check_project(project) / names.check_sha(sha)
     except InvalidInput as error:
@@ -45,10 +45,11 @@ def tree_of(cache_dir: Path, project: str, sha: str) -> Path:
 
 
 def use(cache_dir: Path, tree: Path, mark: Path) -> None:
-    """Say by the symbolic link `mark` that a tree is in use, whether or not it is there; to be called before `prepare`.
+    """Mark a tree as used by creating the symbolic link `mark`. Call this before `prepare`; the tree need not exist.
 
-    A lower layer that is removed under a mount leaves an empty repository and no error. With the mark made first, the
-    cleanup has either moved the tree away before, so that `prepare` makes it anew, or sees the mark and leaves it.
+    If a lower layer is removed under a mount, the repository becomes empty without an error. With the mark created
+    first, the cleanup has either already moved the tree away, and `prepare` creates it again, or it sees the mark and
+    keeps the tree.
     """
     with held(lock_of(cache_dir), shared=True):
         mark.unlink(missing_ok=True)
@@ -58,11 +59,11 @@ def use(cache_dir: Path, tree: Path, mark: Path) -> None:
 def prepare(
     cache_dir: Path, server_url: str, token: str, project: str, sha: str, complete: Complete | None = None
 ) -> Path:
-    """The directory with the files of a commit, fetched from the server if this machine does not have it yet.
+    """Return the directory with the files of a commit, fetched from the server unless it is cached.
 
-    `complete` brings submodules and Git LFS files; without it they stay empty directories and pointers.
-    The tree is immutable: mount it, never write to it. Its modification time is the last use of it. Several processes
-    may prepare the same commit at once. Raises ExecutionFailed.
+    `complete` adds submodules and Git LFS files; without it they stay empty directories and pointers.
+    The tree is immutable: mount it, never write to it. Its modification time is the time of its last use. Several
+    processes may prepare the same commit at once. Raises ExecutionFailed.
     """
     tree = tree_of(cache_dir, project, sha)
     try:
@@ -79,13 +80,13 @@ def prepare(
 
 
 def notes(tree: Path) -> list[str]:
-    """What is said of the tree of a commit whenever it is used: which of its paths are empty, and why."""
+    """Sentences to show whenever the tree is used: which of its paths are incomplete, and why."""
     found: list[str] = read_json(_notes_of(tree)) or []
     return found
 
 
 def forget_notes(tree: Path) -> None:
-    """The tree is gone."""
+    """Delete the notes of a tree that was removed."""
     _notes_of(tree).unlink(missing_ok=True)
 
 
@@ -94,7 +95,7 @@ def _notes_of(tree: Path) -> Path:
 
 
 def _fetch_submodule(repository: Path, url: str, token: str, sha: str) -> None:
-    """The server keeps the submodules of a project in a repository beside the project's own."""
+    """Fetch a submodule's commit; the server keeps the submodules of a project in a second repository."""
     modules = f"{url.removesuffix('.git')}.modules.git"
     git.fetch_commit(repository, modules, sha, username=USERNAME, password=token)
 
@@ -109,7 +110,7 @@ def _is_there(tree: Path) -> bool:
 
 @contextlib.contextmanager
 def _repository(cache_dir: Path, project: str) -> Iterator[Path]:
-    """The project's cache repository, which stays for the block. Its modification time is the last use of it."""
+    """Yield the project's cache repository, locked for the block. Its modification time is the time of its last use."""
     repository = cache_dir / "git" / f"{project}.git"
     with held(repository_lock_of(cache_dir, project), shared=True):
         with held(cache_dir / "init.lock"):
@@ -119,13 +120,13 @@ def _repository(cache_dir: Path, project: str) -> Iterator[Path]:
 
 
 def _export(repository: Path, sha: str, tree: Path, complete: Complete | None, fetch: Callable[[str], None]) -> None:
-    """Write the tree beside its place and move it there whole; whoever comes second throws theirs away."""
+    """Write the tree to a temporary directory and rename it; if another process was faster, discard this one."""
     tree.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=tree.parent))
     try:
         needed = git.export(repository, sha, new)
         if needed and complete:
-            draft = new.with_name(f"{new.name}.json")  # its own: another slot may write the same
+            draft = new.with_name(f"{new.name}.json")  # unique: another slot may export the same commit
             write_json(draft, complete(repository, new, needed, fetch))
             draft.replace(_notes_of(tree))
         new.rename(tree)

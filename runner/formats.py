@@ -1,10 +1,10 @@
-"""Sizes and durations for people."""
+"""Formats sizes and durations for people."""
 
 from __future__ import annotations
 
 
 def size_text(size: float) -> str:
-    """`28.9 kB`: powers of 1000, as in the platform's own status lines."""
+    """Format bytes as `28.9 kB`: powers of 1000, as in the status lines of Valohai's platform."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
@@ -13,7 +13,7 @@ def size_text(size: float) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """`1 h 30 min`, in the units of the configuration; `2.5 s` below a minute."""
+    """Format seconds as `1 h 30 min`, in the units of the configuration; as `2.5 s` below a minute."""
     if seconds < 60:
         return f"{seconds:g} s"
     parts, rest = [], round(seconds)

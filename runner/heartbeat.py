@@ -1,4 +1,4 @@
-"""The runner's own heartbeat: what this machine has, and what the server wants of it."""
+"""The runner's heartbeat: reports the state of this machine and receives the server's orders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Sends a report when one is due. What changes is logged once: a trouble with the server, draining."""
+    """Sends reports at the interval that the server sets. Logs each change once: problems with the server, draining."""
 
     def __init__(self, reporter: Reporter, name: str, executions: Path) -> None:
         self._reporter, self._name, self._executions = reporter, name, executions
@@ -30,10 +30,10 @@ class Heartbeat:
 
     def send(self, slots: int, info: Mapping[str, Any]) -> None:
         try:
-            present = self._present()  # before the request: one claimed while it is under way is not missing
+            present = self._present()  # first, so that a concurrent claim is not missing
             report = RunnerReport(slots=slots, info=dict(info), executions=present, clock_us=time.time_ns() // 1000)
             orders = self._reporter.report(report)
-        except (PushmillError, OSError) as error:  # of a disk in trouble nothing is said, least of all that it is empty
+        except (PushmillError, OSError) as error:  # an unreadable disk must not count as an empty one
             self._failed(error)
         else:
             self._answered(orders)

@@ -1,4 +1,4 @@
-"""This machine as a runner: what every execution on it shares."""
+"""This machine as a runner: the context that all its executions share, its firewall and its resources."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from runner.state_dir import read_json, write_json
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """`directory` is the runner's alone; containers reach this process at the gateway of `network`, if it has one."""
+    """Context of every execution on this machine.
+
+    `directory` belongs to this runner alone. Containers reach this process at the gateway of `network`, if it has one.
+    """
 
     runner_id: str
     directory: Path
@@ -42,7 +45,7 @@ class Host:
 
 
 def runtime(host: Host, gpus: Sequence[Gpu] = ()) -> dict[str, Any]:
-    """The content of runtime.json for an execution that has these devices."""
+    """Return the content of runtime.json for an execution with these devices."""
     return {
         "cpu_count": os.cpu_count(),
         "memory_bytes": memory_bytes(),
@@ -69,7 +72,7 @@ def protect(directory: Path, network: Network, settings: RunnerConfig) -> str:
 
 
 def firewall_problem(directory: Path) -> str:
-    """The problem that `protect` found last in any process of this runner, "" without one."""
+    """The latest problem that `protect` found in any process of this runner, "" if there is none."""
     return str(read_json(directory / "firewall.json") or "")
 
 
@@ -78,5 +81,5 @@ def memory_bytes() -> int:
 
 
 def free_disk(directory: Path) -> int:
-    """Bytes that this process may still write below `directory`."""
+    """Bytes that this process can still write below `directory`."""
     return shutil.disk_usage(directory).free

@@ -1,4 +1,4 @@
-"""The RQ contract: `execute` is what the server enqueues by name, and the only function that a slot runs.
+"""The RQ contract: the server enqueues `execute` by name, and it is the only function that a slot runs.
 
 Workers accept exactly one function each and refuse jobs with callbacks. Arguments are ids, as JSON.
 """
@@ -15,7 +15,7 @@ from runner.host import Host
 
 log = logging.getLogger(__name__)
 
-_bound: Final[list[Host]] = []  # RQ passes ids only; the process is given its host once
+_bound: Final[list[Host]] = []  # set once per process, because RQ passes only ids
 
 
 def bind(host: Host) -> None:
@@ -24,14 +24,14 @@ def bind(host: Host) -> None:
 
 
 def execute(execution: str, attempt: int) -> None:
-    """Run one attempt of an execution. The name is stored in Redis: it and the arguments never change.
+    """Run one attempt of an execution. Redis stores this function's name, so it and the arguments must never change.
 
-    Whatever becomes of the execution goes to the server; raises only when this process cannot run any.
+    The result of the execution goes to the server; raises only if this process cannot run any execution.
     """
     try:
         name, number = str(uuid.UUID(execution)), int(attempt)
     except ValueError:
         log.error("a job names %r, attempt %r, which is no execution", execution, attempt)
         return
-    if recover_one(_bound[0], name):  # this may be the second job of an execution whose first slot was killed
+    if recover_one(_bound[0], name):  # this may be a second job of an execution whose first slot was killed
         run_execution(_bound[0], name, number)

@@ -1,4 +1,4 @@
-"""Locks between processes and threads; each dies with its holder."""
+"""File locks between processes and threads; a lock is released when its holder dies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def held(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock file `path`, made when absent, for the block; without `wait` false when it is not free."""
+    """Hold the lock file `path` for the block; it is created if missing.
+
+    Yields True; without `wait`, yields False if the lock is not free.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX

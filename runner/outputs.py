@@ -1,4 +1,4 @@
-"""What an execution left in its outputs directory, read as if its names and kinds had been chosen to trick us."""
+"""Lists the files in an execution's outputs directory; names and file types are treated as hostile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runner.formats import size_text
 
 MAX_DEPTH = 100
 SHOWN = 300  # characters of a name
-MAX_REMARKS = 50  # status lines about single entries
+MAX_REMARKS = 50  # status lines about individual entries
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 KINDS = {
@@ -31,7 +31,7 @@ KINDS = {
 class OutputFile:
     """A regular file below the outputs directory.
 
-    `name` is its path there, joined by `/`, with bytes that are no UTF-8 as %XX: data to show and store, never a path.
+    `name` is its relative path with `/`, bytes that are not valid UTF-8 as %XX: for display and storage, never to open.
     `size` is in bytes.
     """
 
@@ -42,7 +42,7 @@ class OutputFile:
     identity: tuple[int, int]  # device and inode
 
     def open(self) -> BinaryIO:
-        """The file that was found, for reading. Raises ExecutionFailed when something else is there now."""
+        """Open the file for reading. Raises ExecutionFailed if it is no longer the file that was found."""
         try:
             file = os.fdopen(_open_below(self.top, self.parts), "rb")
         except OSError as error:
@@ -59,7 +59,7 @@ class OutputFile:
 
 
 class _Limits:
-    """What is still taken, and what had to be left."""
+    """Counts accepted files against the limits, and the files that did not fit."""
 
     def __init__(self, max_count: int, max_bytes: int) -> None:
         self._max_count, self._max_bytes = max_count, max_bytes
@@ -68,7 +68,7 @@ class _Limits:
         self._why = ""
 
     def take(self, file: OutputFile) -> bool:
-        """False for a file that does not fit; smaller ones that follow may."""
+        """Whether the file fits. If not, smaller files after it still may."""
         if self._count + 1 > self._max_count:
             why = f"The limit of {self._max_count:,} output files ([limits] output_count) is reached"
         elif self._bytes + file.size > self._max_bytes:
@@ -85,7 +85,7 @@ class _Limits:
         return True
 
     def check(self) -> None:
-        """Raise ExecutionFailed when something had to be left."""
+        """Raise ExecutionFailed if a file did not fit."""
         if not self._why:
             return
         files = "1 file is" if self._left_count == 1 else f"{self._left_count:,} files are"
@@ -94,7 +94,7 @@ class _Limits:
 
 
 class Remarks:
-    """Status lines about single entries: the first ones, then how many more."""
+    """Writes status lines about the first MAX_REMARKS entries, then one with the number of the others."""
 
     def __init__(self, status: Callable[[str], None]) -> None:
         self._status, self._count = status, 0
@@ -110,10 +110,10 @@ class Remarks:
 
 
 def collect(outputs_dir: Path, *, max_count: int, max_bytes: int, remarks: Remarks) -> Iterator[OutputFile]:
-    """Every regular file below `outputs_dir`, hidden and empty ones too, in the order of their names' bytes.
+    """Yield every regular file below `outputs_dir`, including hidden and empty ones, sorted by the bytes of the names.
 
-    Nothing is followed. Links, pipes, sockets and devices get a status line. Files that do not fit the limits are
-    counted, not yielded; at the end ExecutionFailed says so.
+    Links are not followed. Links, pipes, sockets and devices get a status line. Files that exceed the limits are counted
+    but not yielded; ExecutionFailed is then raised at the end.
     """
     limits = _Limits(max_count, max_bytes)
     try:
@@ -127,7 +127,7 @@ def collect(outputs_dir: Path, *, max_count: int, max_bytes: int, remarks: Remar
 
 
 def _walk(top: Path, descriptor: int, parents: tuple[bytes, ...], remarks: Remarks) -> Iterator[OutputFile]:
-    """Takes the descriptor over and closes it."""
+    """Yield the files below an open directory. Takes ownership of the descriptor and closes it."""
     try:
         for name in sorted(os.fsencode(entry) for entry in os.listdir(descriptor)):
             parts = (*parents, name)
@@ -156,7 +156,7 @@ def _below(top: Path, parent: int, parts: tuple[bytes, ...], remarks: Remarks) -
 
 
 def _open_below(top: Path, parts: tuple[bytes, ...]) -> int:
-    """Open a file by its path, one part after the other, following no link."""
+    """Open a file component by component, without following links."""
     descriptor = os.open(top, DIRECTORY)
     for part in parts[:-1]:
         try:
@@ -176,7 +176,7 @@ def _name(parts: tuple[bytes, ...]) -> str:
 
 
 def shown(name: str) -> str:
-    """An output in a sentence, on one line."""
+    """The name of an output for a message: on one line, at most SHOWN characters."""
     line = "".join(c if c.isprintable() else "?" for c in name)
     return f"outputs/{line if len(line) <= SHOWN else line[:SHOWN] + '…'}"
 

@@ -1,6 +1,7 @@
-"""Directories that cannot be removed, or whose execution cannot be adopted, are moved aside and reported.
+"""Moves directories aside that cannot be removed, or whose execution cannot be adopted, and reports them.
 
-They keep their name and wait below `quarantine` in the runner's directory. Each cleanup tries to remove them again.
+They keep their name, with a random suffix, below `quarantine` in the runner's directory. Each cleanup tries to remove
+them again.
 
 Executions are moved here when adopting them raises anything but an error of Docker, the disk or the server, which the
 next start may not meet.
@@ -22,13 +23,13 @@ MOST = 100  # directories; further ones stay where they are
 
 
 def remove(runner_directory: Path, path: Path) -> None:
-    """Remove a tree that a container may have filled; what resists is moved aside."""
+    """Remove a tree that a container may have written to; if that fails, move it aside."""
     if not trees.remove(path):
         move(runner_directory, path)
 
 
 def move(runner_directory: Path, path: Path) -> None:
-    """Move a directory aside, so that nothing looks at it except the cleanup."""
+    """Move a directory aside, so that only the cleanup looks at it. Logs failures instead of raising."""
     place = runner_directory / NAME
     try:
         place.mkdir(mode=0o700, exist_ok=True)
@@ -44,12 +45,12 @@ def move(runner_directory: Path, path: Path) -> None:
 
 
 def retry(runner_directory: Path) -> int:
-    """Remove what can be removed by now; the number of directories that are gone."""
+    """Try to remove the quarantined directories again; returns how many were removed."""
     return sum(trees.remove(runner_directory / NAME / name) for name in _names(runner_directory))
 
 
 def problems(runner_directory: Path) -> list[str]:
-    """A sentence for people, if anything is there."""
+    """One sentence for the runner's problems if any directories are quarantined, else none."""
     names = _names(runner_directory)
     if not names:
         return []

@@ -1,8 +1,8 @@
-"""The runner's side of core.wire: one HTTP client for the server's `/api/runner/`.
+"""The runner's side of core.wire: an HTTP client for the server's `/api/runner/`.
 
-Whatever text of an execution leaves this machine passes here, and here its secrets are taken out.
-Calls wait out a server that is away (connection errors, 429, 5xx) or refuses the token until `give_up()` says not to: a
-token that is being replaced must not cost a training its end.
+All text of an execution that leaves this machine passes through this module, which masks its secrets.
+Calls are retried while the server is unavailable (connection errors, 429, 5xx) or rejects the token, until `give_up()`
+returns True: a training must not lose its result because its runner's token is being replaced.
 
 Every call but the heartbeats is retried until the token is right. A connection that nobody answers is given up after
 10 s.
@@ -44,9 +44,9 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 CHUNK = 256 * 1024
 PREVIEW_BYTES = 4096  # shown of an unfinished line
 TIMEOUT = urllib3.Timeout(connect=5, read=60)
-HEARTBEAT_TIMEOUT = urllib3.Timeout(total=3)  # a runner that is told to end may be in the middle of one
-# A link that was cut leaves connections on which nobody would ever answer: tcp(7). What is sent must arrive within
-# GONE_MS, and a silent server must still be there.
+HEARTBEAT_TIMEOUT = urllib3.Timeout(total=3)  # short, because a heartbeat in progress delays the end of a runner
+# A broken link leaves connections on which no response would ever arrive: tcp(7). Sent data must be acknowledged within
+# GONE_MS, and keep-alive probes check a silent server.
 GONE_MS = 10_000
 SOCKET_OPTIONS = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -58,11 +58,11 @@ SOCKET_OPTIONS = [
 
 
 class Unavailable(PushmillError):
-    """Raised when the server cannot be reached or is in trouble and the caller would not wait."""
+    """Raised when the server cannot be reached or answers 429 or 5xx, and the caller does not wait."""
 
 
 class ServerFull(Unavailable):
-    """Raised when the server has too little free disk; `reason` is its sentence."""
+    """Raised when the server has too little free disk; `reason` is its message."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -70,7 +70,7 @@ class ServerFull(Unavailable):
 
 
 class Refused(Conflict):
-    """A 409 with the server's answer; for a log it says how much of it the server has."""
+    """Raised for a 409, with the server's answer; for logs the answer says how many bytes the server has."""
 
     def __init__(self, message: str, answer: dict[str, Any]) -> None:
         super().__init__(message)
@@ -78,7 +78,7 @@ class Refused(Conflict):
 
 
 class Rejected(PushmillError):
-    """Raised when the server does not accept a request; `reason` is its sentence, without the request."""
+    """Raised when the server rejects a request; `reason` is its message, without the request."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -113,9 +113,9 @@ class Reporter:
     def with_give_up(
         self, give_up: Callable[[], bool], masker: Masker | None = None, on_full: Callable[[str], None] = ignore
     ) -> Reporter:
-        """The same server, other patience and other secrets; its own connections.
+        """Return a client for the same server with its own connections, `give_up` and secrets.
 
-        `on_full` gets the server's sentence each time it has too little disk; the request is sent again later.
+        `on_full` is called with the server's message each time it has too little disk; the request is then retried.
         """
         return Reporter(self._base.removesuffix("/api/runner/"), self._token, give_up, masker, on_full)
 
@@ -123,16 +123,16 @@ class Reporter:
         self._http.clear()
 
     def report(self, report: RunnerReport) -> RunnerOrders:
-        """The runner's own heartbeat; one try, raises Unavailable or Denied."""
+        """Send the runner's heartbeat. One try; raises Unavailable or Denied."""
         return RunnerOrders.from_dict(self._once("POST", "heartbeat", _json(report), timeout=HEARTBEAT_TIMEOUT))
 
     def claim(self, execution: str, attempt: int, *, resume: bool = False) -> ExecutionSpec:
-        """Take a queued execution, or with `resume` get the spec of one that is held already. Raises Conflict."""
+        """Claim a queued execution, or with `resume` get the spec of one that is already held. Raises Conflict."""
         body = {"attempt": attempt, "resume": resume}
         return ExecutionSpec.from_dict(self._call("POST", f"executions/{execution}/claim", _json(body)))
 
     def heartbeat(self, execution: str, attempt: int) -> LeaseOrders:
-        """Extend the lease; one try, raises Unavailable or Denied, or Conflict when the lease is lost."""
+        """Extend the lease. One try; raises Unavailable or Denied, or Conflict if the lease is lost."""
         path = f"executions/{execution}/heartbeat"
         body = _json({"attempt": attempt})
         return LeaseOrders.from_dict(self._once("POST", path, body, timeout=HEARTBEAT_TIMEOUT))
@@ -140,7 +140,7 @@ class Reporter:
     def container(
         self, execution: str, attempt: int, container_id: str, image_digest: str, devices: Sequence[str]
     ) -> None:
-        """Say that a container is about to start: from here on the execution never goes back to the queue."""
+        """Report that a container is about to start: from now on the execution never returns to the queue."""
         body = {
             "attempt": attempt,
             "container_id": container_id,
@@ -150,7 +150,7 @@ class Reporter:
         self._call("POST", f"executions/{execution}/container", _json(body))
 
     def usage(self, execution: str, attempt: int, samples: Sequence[tuple[int, str, float]]) -> None:
-        """Store what it used; one try, raises Unavailable. Trying again is harmless."""
+        """Store samples of resource usage. One try; raises Unavailable. Idempotent."""
         self._once("POST", f"executions/{execution}/usage", _json({"attempt": attempt, "samples": samples}))
 
     def detail(self, execution: str, attempt: int, text: str) -> None:
@@ -159,7 +159,7 @@ class Reporter:
         self._call("POST", f"executions/{execution}/detail", _json(body))
 
     def log(self, execution: str, batch: LogBatch, lines: bytes) -> int:
-        """Store lines; returns how many spool bytes of the stream the server has now, which may be fewer or more."""
+        """Store lines; returns how many spool bytes of the stream the server has, possibly other than `batch.end`."""
         query, masked = urlencode(batch.to_dict()), self._masker.mask(lines)
         try:
             answer = self._call("POST", f"executions/{execution}/log?{query}", lambda: masked, OCTETS)
@@ -173,24 +173,24 @@ class Reporter:
         return acknowledged
 
     def preview(self, execution: str, attempt: int, stream: str, start: int, line: bytes) -> None:
-        """Show an unfinished line that begins at spool byte `start`; one try, raises PushmillError."""
+        """Show an unfinished line that begins at spool byte `start`. One try; raises PushmillError."""
         text = self._masker.mask(line)[:PREVIEW_BYTES].decode(errors="replace")
         body = {"attempt": attempt, "stream": stream, "start": start, "text": text}
         self._once("POST", f"executions/{execution}/preview", _json(body), timeout=HEARTBEAT_TIMEOUT)
 
     def fetch(self, execution: str, attempt: int, datum: str, write: Callable[[bytes], object]) -> None:
-        """Hand all bytes of an output that an input of the execution names to `write`; what broke off is gone on with.
+        """Pass all bytes of an output that is an input of the execution to `write`; resumes broken downloads.
 
-        Raises NotFound, Conflict, and Unavailable when it was given up.
+        Raises NotFound, Conflict, and Unavailable if it was given up.
         """
         self._receive(f"executions/{execution}/data/{datum}", attempt, write)
 
     def fetch_lfs(self, execution: str, attempt: int, oid: str, write: Callable[[bytes], object]) -> None:
-        """The same for a Git LFS object of the execution's repository."""
+        """Like `fetch`, for a Git LFS object of the execution's repository."""
         self._receive(f"executions/{execution}/lfs/{oid}", attempt, write)
 
     def sources(self, execution: str, attempt: int) -> SourcesReport:
-        """How far the server is with the submodules and Git LFS objects of the execution's commit."""
+        """Get the server's progress with the submodules and Git LFS objects of the execution's commit."""
         return SourcesReport.from_dict(
             self._call("POST", f"executions/{execution}/sources", _json({"attempt": attempt}))
         )
@@ -209,9 +209,9 @@ class Reporter:
     def upload(
         self, execution: str, attempt: int, datum: str, name: str, open_file: Callable[[], BinaryIO], size: int
     ) -> str:
-        """Store one output file under the uuid `datum`; returns its sha256. Trying again with the uuid is harmless.
+        """Store one output file under the uuid `datum`; returns its sha256. Idempotent for the same uuid.
 
-        Raises Rejected, Conflict, Unavailable when it was given up, and ExecutionFailed when the file has changed.
+        Raises Rejected, Conflict, Unavailable if it was given up, and ExecutionFailed if the file has changed.
         """
         query = urlencode({"attempt": attempt, "name": name}, errors="surrogateescape")
         headers = {**OCTETS, "Content-Length": str(size)}
@@ -220,7 +220,7 @@ class Reporter:
         return str(answer.get("sha256", ""))
 
     def final(self, execution: str, report: FinalReport) -> None:
-        """Report how it ended; trying again with the same report is harmless."""
+        """Send the final report of an execution. Idempotent for the same report."""
         message = None if report.message is None else self._masker.mask_text(report.message)
         self._call("POST", f"executions/{execution}/final", _json(replace(report, message=message)))
 
@@ -263,7 +263,7 @@ class Reporter:
         return _answer(response.status, response.data, f"{method} {self._base}{path.partition('?')[0]}")
 
     def _chunks_from(self, path: str, at: int) -> Iterator[bytes]:
-        """What a GET answers, less its first `at` bytes."""
+        """Yield the body of a GET response without its first `at` bytes."""
         sent = {"Authorization": f"Token {self._token}", "Accept-Encoding": "identity"}
         if at:
             sent["Range"] = f"bytes={at}-"
@@ -274,7 +274,7 @@ class Reporter:
             with contextlib.closing(response):
                 if response.status not in (200, 206):
                     _answer(response.status, response.read(), f"GET {self._base}{path.partition('?')[0]}")
-                skip = at if response.status == 200 else 0  # whoever stands between may not know ranges
+                skip = at if response.status == 200 else 0  # a proxy may not support ranges
                 for chunk in response.stream(CHUNK, decode_content=False):
                     if self._give_up():
                         raise Unavailable("the download was given up")
@@ -293,7 +293,7 @@ def _json(message: Message | dict[str, Any]) -> Callable[[], bytes]:
 
 
 def _chunks(file: BinaryIO, size: int, give_up: Callable[[], bool]) -> Iterator[bytes]:
-    """`size` bytes, never more: the length has been announced. Raises ExecutionFailed when the file is shorter."""
+    """Yield exactly `size` bytes, the announced length. Raises ExecutionFailed if the file is shorter."""
     with file:
         while size:
             if give_up():

@@ -1,4 +1,4 @@
-"""One slot: a process that first finishes what it finds and then takes one job at a time.
+"""One slot: a process that first adopts unfinished executions and then runs one job at a time.
 
 The runner's Redis user may run few commands, so slots do without RQ's registries, its list of workers, its pub/sub
 and its query of Redis's version. The result of a job is in the database.
@@ -36,19 +36,19 @@ from runner.host import Host
 log = logging.getLogger(__name__)
 
 SERIALIZER = "json"
-READ_S = 5  # of one blocking read: whoever is cut off notices it after that and a little
-WORKER_TTL_S = READ_S + 15  # RQ reads for 15 s less
-PATIENCE_S = 2.0  # for an answer of Redis
-RETRY_S = 1.0  # until Redis is asked again
+READ_S = 5  # of one blocking read: a lost connection is noticed slightly later than this
+WORKER_TTL_S = READ_S + 15  # RQ subtracts 15 s for its reads
+PATIENCE_S = 2.0  # for a response of Redis
+RETRY_S = 1.0  # until the next connection attempt
 KEEPALIVE = {
     socket.TCP_KEEPIDLE: 15,
     socket.TCP_KEEPINTVL: 5,
     socket.TCP_KEEPCNT: 3,
-}  # in a job nothing is said for days
+}  # a connection is silent for days during a job
 
 
 def run_slot(config: Config, host: Host, redis_url: str) -> None:
-    """Serve until SIGTERM. While Redis is away nothing is taken; it is asked again every second."""
+    """Adopt unfinished executions, then take jobs until SIGTERM. Reconnects every second while Redis is unavailable."""
     jobs.bind(host)
     recover(host)
     contact = Contact()
@@ -62,12 +62,12 @@ def run_slot(config: Config, host: Host, redis_url: str) -> None:
 
 
 def serve(name: str, redis_url: str, contact: Contact) -> None:
-    """Take jobs of the queue of runner `name` one after the other. Raises RedisError when Redis does not answer."""
+    """Run the jobs in the queue of runner `name` one by one. Raises RedisError if Redis does not answer."""
     with connect(redis_url) as connection:
         queue = SlotQueue(f"runner-{name}", connection=connection, serializer=SERIALIZER)
         worker = SlotWorker(
             [queue],
-            name=f"runner-{name}-{uuid.uuid4().hex}",  # of a fixed length: the server's ACL counts on it
+            name=f"runner-{name}-{uuid.uuid4().hex}",  # of fixed length: the server's ACL depends on it
             connection=connection,
             queue_class=SlotQueue,
             serializer=SERIALIZER,
@@ -78,7 +78,7 @@ def serve(name: str, redis_url: str, contact: Contact) -> None:
 
 
 def connect(redis_url: str) -> Redis:
-    """Without the tries of redis-py's own, which would make a minute of a partition's seconds."""
+    """Connect without redis-py's own retries, which would turn seconds of a network partition into a minute."""
     options: dict[str, Any] = {"socket_timeout": READ_S + PATIENCE_S, "socket_connect_timeout": PATIENCE_S}
     if not redis_url.startswith("unix:"):
         options |= {"socket_keepalive": True, "socket_keepalive_options": KEEPALIVE}
@@ -86,7 +86,7 @@ def connect(redis_url: str) -> Redis:
 
 
 class Contact:
-    """Says once that Redis is away or refuses this runner, and once that all is well again."""
+    """Logs once when Redis becomes unavailable or rejects this runner, and once when it has recovered."""
 
     def __init__(self) -> None:
         self._trouble: type[RedisError] | None = None
@@ -100,7 +100,7 @@ class Contact:
         self._trouble = kind
 
     def heard(self, record: logging.LogRecord) -> bool:
-        """A filter: RQ's own lines about Redis, one for each read that failed and some of a page, become ours."""
+        """Log filter that replaces RQ's messages about Redis, one per failed read and some a page long, by `lost`."""
         raised = record.exc_info[1] if record.exc_info else None
         error = next((value for value in (raised, *(record.args or ())) if isinstance(value, RedisError)), None)
         if error is not None:
@@ -114,7 +114,7 @@ class Contact:
 
 
 class NoDeathPenalty(BaseDeathPenalty):
-    """Trainings last as long as they last, whatever a job says of a timeout."""
+    """Disables RQ's job timeouts: the duration of a training is not known in advance."""
 
     def setup_death_penalty(self) -> None:
         pass
@@ -124,13 +124,13 @@ class NoDeathPenalty(BaseDeathPenalty):
 
 
 class SlotQueue(Queue):
-    """RQ's queue without the question for Redis's version before each read, which a runner's user may not ask."""
+    """RQ's queue without the query for Redis's version before each read, which a runner's Redis user may not run."""
 
     @classmethod
     def dequeue_any(
         cls, queues: Iterable[Queue], timeout: int | None, connection: Redis, *_: Any, **options: Any
     ) -> tuple[Job, Queue] | None:
-        """The next job; one whose hash is gone is passed over. Raises DequeueTimeout."""
+        """Return the next job; skip jobs whose hash is gone. Raises DequeueTimeout."""
         [queue] = queues
         while found := cls.lpop([queue.key], timeout, connection):
             with suppress(NoSuchJobError):
@@ -139,11 +139,11 @@ class SlotQueue(Queue):
 
 
 class SlotWorker(SimpleWorker):
-    """RQ's worker in this process, which runs one named function and nothing else that a job may ask for.
+    """RQ's worker without forking, which runs one named function and ignores all other features of jobs.
 
-    A job's callbacks, webhooks and dependents would import or call what its hash says, so would the maintenance of
-    RQ's registries; remote commands are not taken. What became of a job is for the server's database, not for RQ's
-    registries: so a slot needs few commands and no key but those of its queue, its jobs and itself.
+    Callbacks, webhooks and dependents of a job, and the maintenance of RQ's registries, would import or call whatever
+    the job's hash names; remote commands are ignored. Results of jobs go to the server's database, not to RQ's
+    registries. So a slot needs few Redis commands, and only the keys of its queue, its jobs and itself.
     """
 
     death_penalty_class = NoDeathPenalty
@@ -159,12 +159,12 @@ class SlotWorker(SimpleWorker):
             log.error("job %s is refused: %s", job.id, why)
         else:
             _run(job)
-        with suppress(RedisError):  # whoever finds it once more is told by the server that it was claimed
+        with suppress(RedisError):  # if a slot gets the job again, the server answers that it is claimed
             self.connection.delete(job.key)
 
     def register_birth(self) -> None:
-        """For people who look into Redis: a hash that ends by itself, and no mention in RQ's lists of all workers."""
-        self.redis_server_version = (6, 2, 0)  # type: ignore[assignment]  # so it is not asked; nothing depends on it
+        """Store a hash that expires by itself, for people who inspect Redis; RQ's lists of workers are not updated."""
+        self.redis_server_version = (6, 2, 0)  # type: ignore[assignment]  # avoids the query for it; nothing depends on it
         self.birth_date = self.last_heartbeat = datetime.now(UTC)
         self.connection.hset(self.key, mapping=self.serialize())
         self.heartbeat()
@@ -177,7 +177,7 @@ class SlotWorker(SimpleWorker):
         self._state = str(state)
 
     def heartbeat(self, timeout: int | None = None, pipeline: object = None) -> None:  # noqa: ARG002
-        """Redis being away is no reason to drop the job in hand; the next read waits for it."""
+        """Tolerates Redis being unavailable, so that the current job continues; the next read waits for Redis."""
         try:
             self.connection.hset(self.key, "state", self.get_state())
             self.connection.expire(self.key, WORKER_TTL_S + 60)
@@ -196,7 +196,7 @@ class SlotWorker(SimpleWorker):
         pass
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Leave at once: the container and its spool go on without us, and the next slot takes them up."""
+        """Exit immediately: the container and its spool continue without this process, and the next slot adopts them."""
         log.info("slot %d stops; its container, if it has one, keeps running", os.getpid())
         os._exit(0)
 
@@ -211,7 +211,7 @@ def _run(job: Job) -> None:
 
 
 def refusal(job: Job) -> str | None:
-    """Why a job may not run, or None."""
+    """Return why a job may not run, or None."""
     try:
         name, instance, args, kwargs = job.func_name, job.instance, job.args, job.kwargs
     except Exception as error:  # noqa: BLE001  # RQ wraps whatever its serializer raises

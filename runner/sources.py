@@ -1,4 +1,4 @@
-"""Completes a commit's tree: submodules and Git LFS files, which the server fetches when it is asked.
+"""Completes a commit's tree with submodules and Git LFS files, which the server fetches on request.
 
 The export of a commit finds submodules and Git LFS pointers, so a commit without them costs nothing. Submodules are
 fetched like commits, as `/git/NAME.modules.git`; Git LFS objects below the execution's address, cached with the
@@ -27,11 +27,11 @@ from runner.inputs.cache import Cache
 from runner.server_client import Reporter, Unavailable
 
 ASK_S = 0.5
-SHOWN = 20  # paths that are named one by one
+SHOWN = 20  # paths that are listed individually
 
 
 class Sources:
-    """What one execution asks the server for. Use as a context manager."""
+    """Fetches the sources of one execution from the server. Use as a context manager."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -44,10 +44,10 @@ class Sources:
         self._reporter.close()
 
     def complete(self, repository: Path, tree: Path, needed: Needed, fetch: Callable[[str], None]) -> list[str]:
-        """Fill what the commit's export has left open in `tree`; returns a sentence for each path that is meant to stay.
+        """Add submodules and Git LFS files to `tree`; returns a sentence for each path that stays incomplete by choice.
 
-        `fetch` brings a submodule's commit into the cache `repository`. The tree is not visible to anybody else yet, and
-        its directories were made by the export. Raises ExecutionFailed, GitError and Cancelled.
+        `fetch` brings a submodule's commit into the cache `repository`. The tree is not visible to other processes yet,
+        and the export has created its directories. Raises ExecutionFailed, GitError and Cancelled.
         """
         skipped = {item[0]: item[1] for item in self._fetched_by_server().skipped}
         pointers = self._fill(repository, tree, "", needed, fetch, skipped)
@@ -63,7 +63,7 @@ class Sources:
         return notes[:SHOWN] + ([f"… and {len(notes) - SHOWN} more"] if len(notes) > SHOWN else [])
 
     def _fetched_by_server(self) -> SourcesReport:
-        """Wait until the server has it, and show how far it is. Raises ExecutionFailed when something is missing."""
+        """Wait until the server has everything, and show its progress. Raises ExecutionFailed if a path is missing."""
         run, said = self._run, ""
         while True:
             run.check()
@@ -98,7 +98,7 @@ class Sources:
         fetch: Callable[[str], None],
         skipped: dict[str, str],
     ) -> list[Pointer]:
-        """Write the files of submodules; returns the pointers of all, with their paths in `tree`."""
+        """Export submodules recursively; returns all Git LFS pointers, with paths relative to the commit's root."""
         found = [Pointer(path=prefix + pointer.path, oid=pointer.oid, size=pointer.size) for pointer in needed.pointers]
         pointers = [pointer for pointer in found if pointer.path not in skipped]
         for place, sha in needed.submodules:
@@ -119,7 +119,7 @@ class Sources:
             )
 
     def _place(self, cache: Cache, target: Path, pointer: Pointer) -> None:
-        """Put the object where its pointer is."""
+        """Replace a pointer by its object."""
         mode = target.stat().st_mode & 0o777
         try:
             cache.obtain_content(pointer.oid, pointer.size, target, lambda file: self._receive(pointer, file))
@@ -150,5 +150,5 @@ def _failed(pointer: Pointer, reason: str) -> ExecutionFailed:
 
 
 def _shown(path: str) -> str:
-    """A path fit for a sentence."""
+    """A path for a message: valid UTF-8, at most 300 characters."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:300]

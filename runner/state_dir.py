@@ -1,13 +1,13 @@
-"""The directory of one execution: all that another process needs to go on where this one left off.
+"""The directory of one execution: the state that another process needs to resume it.
 
-config inputs outputs repository spool    what the container sees, see runner.containers.engine
-state.json                                attempt and when it was claimed
-container.json                            the container's id, from just before it starts
-secrets.json                              the values that are masked, of every claim
-ending.json                               why its runner ends it and when it kills it, once it has begun to
+config inputs outputs repository spool    mounted into the container, see runner.containers.engine
+state.json                                attempt, and when it was claimed
+container.json                            id of the container, written just before it starts
+secrets.json                              values to mask, of all claims
+ending.json                               reason and time of the kill, once the runner has begun to end the container
 relay.json                                port, token and inputs of the relay
-tree                                      symbolic link to the commit's tree in the cache, which the cleanup leaves for it
-lock                                      held by the process that keeps the execution
+tree                                      symbolic link to the commit's tree in the cache; protects it from the cleanup
+lock                                      held by the process that holds the execution
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WRITABLE = ("inputs", "outputs", "repository/upper")  # for any user of the cont
 
 
 def make(runner_directory: Path, directory: Path, script: str, offsets: Mapping[str, int]) -> None:
-    """Make or refresh the parts that a container sees; what the spool holds already stays."""
+    """Create the directories that are mounted into the container, or replace them; an existing spool is kept."""
     for part in ("config", "inputs", "outputs", "repository"):
         quarantine.remove(runner_directory, directory / part)
     for part in ("config", *WRITABLE, "repository/work"):
@@ -40,7 +40,7 @@ def make(runner_directory: Path, directory: Path, script: str, offsets: Mapping[
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[bool]:
-    """Hold the execution's lock for the block; false when another process holds it or the directory is gone."""
+    """Hold the execution's lock for the block; yields False if another process holds it or the directory is gone."""
     lock = directory / "lock"
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -48,7 +48,7 @@ def locked(directory: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        yield _take(descriptor) and lock.exists()  # its holder may have removed it while we opened it
+        yield _take(descriptor) and lock.exists()  # its holder may have removed it in between
     finally:
         os.close(descriptor)
 
@@ -62,7 +62,7 @@ def _take(descriptor: int) -> bool:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Replace `path` in one step; readable by us alone."""
+    """Atomically replace `path`, readable only by this user."""
     draft = path.with_suffix(".new")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(content, file)
@@ -70,7 +70,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content, or None when there is none."""
+    """The content, or None if the file is missing or not valid JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -78,7 +78,10 @@ def read_json(path: Path) -> Any:
 
 
 def remember_secrets(directory: Path, values: Iterable[str]) -> list[str]:
-    """Unite `values` with those of earlier claims: the container has those, whatever has changed on the server since."""
+    """Add `values` to secrets.json; returns all values.
+
+    Values of earlier claims are kept: the container has them even if they have changed on the server since.
+    """
     path = directory / "secrets.json"
     known = read_json(path) or []
     united = [*dict.fromkeys([*known, *values])]

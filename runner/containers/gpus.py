@@ -1,7 +1,7 @@
-"""The GPUs of this machine: which there are, and which of them an execution gets.
+"""The GPUs of this machine: their inventory, and their allocation to executions.
 
-A device is free when no live container on this Docker carries it in its label: what a process holds dies with it while
-its container computes on.
+A device is free if no live container on this Docker has it in its label. Locks of processes would not do: they end with
+the process while its container keeps running.
 
 The supervisor lists devices every 30 s without waiting for the answer, reports them, and writes them to a file for
 the slots. There are as many slot processes as `slots` plus devices; the server decides how many executions of either
@@ -35,11 +35,11 @@ from runner.state_dir import read_json, write_json
 log = logging.getLogger(__name__)
 
 REFRESH_S = 30.0
-PATIENCE_S = 10.0  # a driver that needs longer is in trouble
-WAIT_S = 0.5  # between two looks at devices that are taken
+PATIENCE_S = 10.0  # a driver that takes longer has a problem
+WAIT_S = 0.5  # between two checks whether devices became free
 POLL_S = 0.05
 LISTING = [sys.executable, "-P", "-m", "runner.containers.nvml", "list"]
-MACHINE_LOCKS = Path("/run/pushmill")  # root's: where others may write they could hold the lock for ever
+MACHINE_LOCKS = Path("/run/pushmill")  # owned by root: in a directory that others can write to they could hold the lock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """The devices that answer, in the driver's order. `problems` are sentences about the others."""
+    """The devices that answer, in the driver's order. `problems` has a sentence about each other device."""
 
     driver_version: str = ""
     gpus: tuple[Gpu, ...] = ()
@@ -60,10 +60,10 @@ class Inventory:
 
 @dataclass
 class Watch:
-    """Keeps the inventory fresh without ever waiting: a child asks the driver, and is given up when it hangs.
+    """Refreshes the inventory without blocking: a child process queries the driver and is abandoned if it hangs.
 
-    `offered` says why Docker gives no GPUs to containers, "" when it does. The inventory also goes to a file, where the
-    slots find it.
+    `offered` maps the UUID of a device to the reason why Docker cannot give it to containers, "" if it can. The inventory
+    is also written to gpus.json in `directory`, where the slots read it.
     """
 
     directory: Path
@@ -75,7 +75,7 @@ class Watch:
     _refused: str | None = None
 
     def first(self) -> Inventory:
-        """Wait for the next inventory, which is due at once the first time."""
+        """Wait for the next inventory. The first one is due immediately."""
         self.poll()
         while self._answer is not None:
             time.sleep(POLL_S)
@@ -83,7 +83,7 @@ class Watch:
         return self.inventory
 
     def poll(self) -> None:
-        """Start asking when it is time to, and take the answer once it is there."""
+        """Start a query when one is due, and process its answer when it has arrived. Never blocks."""
         now = time.monotonic()
         if self._child is None:
             if not self._asked_at or now - self._asked_at >= REFRESH_S:
@@ -92,13 +92,13 @@ class Watch:
             self._child = None
             self._take(())
         elif self._answer is not None and now - self._asked_at > PATIENCE_S:
-            self._child.kill()  # as long as it is beyond that nobody is asked again
+            self._child.kill()  # no new query starts until it has exited, which a hanging driver can prevent
             text = f"The NVIDIA driver does not answer within {PATIENCE_S:g} s; `nvidia-smi` may say more"
             self._take((text,))
 
     def _ask(self, now: float) -> None:
         self._asked_at = now
-        self._answer = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the answer is taken
+        self._answer = tempfile.TemporaryFile()  # noqa: SIM115  # closed in _take
         self._child = subprocess.Popen(LISTING, stdin=subprocess.DEVNULL, stdout=self._answer)
 
     def _take(self, problems: tuple[str, ...]) -> None:
@@ -121,7 +121,7 @@ class Watch:
         write_json(self.directory / "gpus.json", [asdict(gpu) for gpu in found.gpus])
 
     def _refusal(self, uuid: str) -> str:
-        """Asked once: the answer changes with a restart of Docker, which wants one of the runner."""
+        """Ask Docker once: only a restart of Docker changes the answer, and then the runner has to be restarted too."""
         if self._refused is None:
             try:
                 self._refused = self.offered(uuid)
@@ -131,7 +131,7 @@ class Watch:
 
 
 def parse(answer: bytes) -> Inventory:
-    """What the child printed, as far as it came."""
+    """Parse the child's output, which may be truncated."""
     said: list[dict[str, Any]] = []
     with contextlib.suppress(ValueError):
         said += [json.loads(line) for line in answer.split(b"\n") if line]
@@ -143,7 +143,7 @@ def parse(answer: bytes) -> Inventory:
 
 
 def known(directory: Path) -> list[Gpu]:
-    """The devices that the runner's supervisor found last."""
+    """The devices in the supervisor's latest inventory."""
     return [Gpu(**item) for item in read_json(directory / "gpus.json") or []]
 
 
@@ -156,10 +156,11 @@ def create(
     status: Callable[[str], None],
     check: Callable[[], None],
 ) -> tuple[str, list[str]]:
-    """Make a container with `wanted` devices that nobody has, waiting for them; returns its id and their UUIDs.
+    """Wait for `wanted` free devices and create a container with them; returns its id and their UUIDs.
 
-    Choosing and making happen under one lock of the machine, so a process that dies between leaves nothing, or a
-    container whose label tells. `check` raises when waiting should end. Raises ExecutionFailed when there are too few.
+    Devices are chosen and the container is created under one lock of the machine, so a process that dies in between
+    leaves either nothing or a container whose label names its devices. `check` raises to end the wait. Raises
+    ExecutionFailed if the machine has too few devices.
     """
     if not wanted:
         return make([]), []
@@ -172,7 +173,7 @@ def create(
         with _locked(directory, check):
             try:
                 taken = holders()
-            except PushmillError as error:  # it may be restarted while we wait
+            except PushmillError as error:  # Docker may be restarted during the wait
                 free, text = [], f"Waiting for {_count(wanted)}: {error}"
             else:
                 free = [uuid for uuid in there if uuid not in taken]
@@ -188,7 +189,7 @@ def create(
 
 
 def waiting(wanted: int, free: int, taken: Sequence[tuple[str, Holder]]) -> str:
-    """Who holds what an execution waits for."""
+    """Status line of an execution that waits: how many devices are free, and which execution holds each other one."""
     held = ", ".join(f"{uuid} by execution {holder.execution or 'unknown'}" for uuid, holder in taken)
     return f"Waiting for {_count(wanted)}, {free or 'none'} free; held: {held}"
 
@@ -199,7 +200,7 @@ def _count(number: int) -> str:
 
 @contextlib.contextmanager
 def _locked(directory: Path, check: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock that all runners of this machine share, as far as they are root's."""
+    """Hold the allocation lock, which all runners of this machine that run as root share."""
     place = directory
     if os.geteuid() == 0:
         place = MACHINE_LOCKS

@@ -1,7 +1,7 @@
-"""The images that this runner pulled, and when each was last used; no other image is ever removed.
+"""Records the images that this runner pulled and when each was last used; other images are never removed.
 
-`images.json` in the runner's directory has, by image id, the names that steps gave it, the tags that the pull gave it
-and the time of its last use in Unix seconds.
+`images.json` in the runner's directory maps image ids to the names that steps used, the tags that the pull created and
+the time of the last use in Unix seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runner.state_dir import read_json, write_json
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """An image that is on this machine. `pulled` when it came just now; `new_tags` are its names that did."""
+    """An image on this machine. `pulled` if it is new on the machine; `new_tags` are the tags that the pull added."""
 
     id: str
     digest: str
@@ -29,7 +29,7 @@ class Image:
 
 @contextlib.contextmanager
 def remembered(directory: Path) -> Iterator[dict[str, Any]]:
-    """The memory, ours alone for the block and written back after it."""
+    """Lock images.json for the block; changes to the yielded dict are written back afterwards."""
     with held(directory / "images.lock"):
         known = read_json(directory / "images.json") or {}
         before = repr(known)
@@ -39,7 +39,7 @@ def remembered(directory: Path) -> Iterator[dict[str, Any]]:
 
 
 def will_use(directory: Path, name: str) -> None:
-    """To be called before the image is looked for: so the cleanup either was there before or leaves it."""
+    """Mark the image as used. Call this before the image is looked up, so that the cleanup cannot remove it after that."""
     with remembered(directory) as known:
         for entry in known.values():
             if name in entry["names"]:
@@ -47,7 +47,7 @@ def will_use(directory: Path, name: str) -> None:
 
 
 def used(directory: Path, name: str, image: Image) -> None:
-    """Remember the image if it is one that this runner pulled, now or earlier."""
+    """Record a use of the image if this runner pulled it, now or earlier."""
     with remembered(directory) as known:
         if image.pulled or image.id in known:
             entry = known.setdefault(image.id, {"names": [], "tags": []})

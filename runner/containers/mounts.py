@@ -1,4 +1,4 @@
-"""Directories of this machine in a container: what a step asks for, held against what the configuration allows."""
+"""Host mounts: checks the mounts that a step requests against those that the configuration allows."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 from core.errors import ConfigError
 
 WRITABLE = ":rw"  # at the end of an entry of [runner] mounts
-OURS = ("/valohai", "/pushmill", "/proc", "/sys", "/dev")  # in a container
+OURS = ("/valohai", "/pushmill", "/proc", "/sys", "/dev")  # reserved paths in a container
 SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostMount:
-    """`source` had no symbolic link in it when it was looked at."""
+    """A bind mount. `source` contained no symbolic link when it was checked."""
 
     source: str
     destination: str
@@ -27,11 +27,11 @@ class HostMount:
 
 
 class _Refused(Exception):
-    """Why a mount is not made, for the user of the step."""
+    """Raised with the reason why a mount is rejected, for the user."""
 
 
 def check(allow: Sequence[str]) -> None:
-    """Raise ConfigError for an entry of `[runner] mounts` that could not be what is meant."""
+    """Raise ConfigError for an entry of `[runner] mounts` that is relative, contains `..` or is the root directory."""
     for entry in allow:
         directory = entry.removesuffix(WRITABLE)
         if (
@@ -45,12 +45,12 @@ def check(allow: Sequence[str]) -> None:
 def allowed(
     asked: Iterable[Mapping[str, Any]], allow: Sequence[str], data: Path, status: Callable[[str], None]
 ) -> list[HostMount]:
-    """The mounts that are made; a status line tells of each, and of each that is not.
+    """Return the allowed mounts among `asked`. Writes a status line for each mount, allowed or rejected.
 
-    `allow` is `[runner] mounts`, `data` the data directory. To be called just before the container is made: a container
-    that may write to a directory can put a symbolic link into it, and what is checked here is where paths lead now.
-    What remains is the moment until Docker resolves the path again. Then a container that runs at the same time could
-    swap a directory below one that it may write to; below read-only ones there is nothing to swap.
+    `allow` is `[runner] mounts`, `data` the data directory. Call this just before the container is created: a container
+    with write access to a directory can put a symbolic link into it, and this function checks where paths lead now.
+    A race remains until Docker resolves the path again: a container that runs at the same time could swap a directory
+    below one that it can write to. Below read-only mounts there is nothing to swap.
     """
     made: list[HostMount] = []
     for item in asked:
@@ -89,7 +89,7 @@ def _checked(item: Mapping[str, Any], allow: Sequence[str], data: Path) -> HostM
 
 
 def _permission(real: str, allow: Sequence[str]) -> bool:
-    """Whether it may be written to; the longest entry that it lies in counts. Raises _Refused when there is none."""
+    """Whether `real` may be writable, by the longest entry that contains it. Raises _Refused if no entry does."""
     above = []
     for entry in allow:
         root = os.path.realpath(entry.removesuffix(WRITABLE))
@@ -101,7 +101,7 @@ def _permission(real: str, allow: Sequence[str]) -> bool:
 
 
 def _protected(data: Path) -> Iterable[str]:
-    """What nothing that is mounted may contain, by real paths."""
+    """Real paths that no mount may contain."""
     engine = os.environ.get("DOCKER_HOST", "").removeprefix("unix://")
     places = [str(data), *SOCKETS, *([engine] if engine.startswith("/") else [])]
     return [os.path.realpath(place) for place in places]

@@ -1,4 +1,4 @@
-"""NVIDIA's management library, asked by a program of its own: a call into a driver in trouble may never come back.
+"""Queries NVIDIA's management library in a separate program, because a call into a faulty driver may never return.
 
 `list` prints lines of JSON: {"driver_version"}, then one {"gpu"} or {"problem"} for each device. `usage UUID…` answers
 each line of its standard input with the list of [percent, bytes] of these devices, null for one that does not answer.
@@ -20,7 +20,7 @@ ANSWER_S = 5.0  # for all devices together, each in a thread
 
 
 def inventory(say: Callable[[dict[str, Any]], None]) -> None:
-    """Say what is there. No library is no GPU; anything else that is wrong is a problem."""
+    """Pass the driver version and each device to `say`. A missing library means no GPUs; other errors are problems."""
     try:
         pynvml.nvmlInit()
         say({"driver_version": str(pynvml.nvmlSystemGetDriverVersion())})
@@ -36,7 +36,7 @@ def inventory(say: Callable[[dict[str, Any]], None]) -> None:
 
 
 def usage(uuids: Sequence[str]) -> list[list[int] | None]:
-    """[percent, bytes] in use of each device, None for one that does not answer."""
+    """[percent, bytes] in use for each device, None for a device that does not answer."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
@@ -60,7 +60,7 @@ def _describe(number: int) -> dict[str, Any]:
 def _is_split(handle: Any) -> bool:
     try:
         return bool(pynvml.nvmlDeviceGetMigMode(handle)[0])
-    except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):  # the device, the driver is too old
+    except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):  # the device or the driver is too old
         return False
 
 
@@ -74,7 +74,7 @@ def _used(uuid: str) -> list[int] | None:
 
 
 def _each(items: Sequence[Any], ask: Callable[[Any], Any]) -> list[Any]:
-    """What `ask` says of each item; None where it did not come back in time."""
+    """The result of `ask` for each item, in threads; None if it did not return within ANSWER_S."""
     answers: list[Any] = [None] * len(items)
 
     def fill(index: int) -> None:
@@ -99,4 +99,4 @@ if __name__ == "__main__":
     else:
         for _ in sys.stdin:
             _say(usage(sys.argv[2:]))
-    os._exit(0)  # a thread that hangs in the driver would keep the interpreter from ending
+    os._exit(0)  # a thread that hangs in the driver would keep the interpreter from exiting

@@ -1,4 +1,4 @@
-"""The progress of a pull, for people; pure."""
+"""Status lines about the progress of a pull; no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ LINE_INTERVAL_S = 1.0
 
 
 def pull_lines(events: Iterator[dict[str, Any]], cancelled: Callable[[], bool]) -> Iterator[str]:
-    """At most a line each second, that of the layer that spoke last. Raises PushmillError with what the daemon says."""
+    """Yield at most one line per second, about the layer of the latest event.
+
+    Raises PushmillError with the daemon's error message.
+    """
     told_at = time.monotonic()
     for event in events:
         if cancelled():

@@ -1,7 +1,7 @@
 """Image registries: which ones a step may name, and how a failed pull is explained.
 
-Docker connects to the registry as this machine. An image name must not make it call services that only the machine
-reaches, and a registry's answer is not repeated: it may be the answer of such a service.
+Docker connects to the registry from this machine. An image name must not make it call services that only the machine
+can reach, and a registry's answer is never shown: it may be the answer of such a service.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 from core.errors import PushmillError
 from runner.inputs import address_policy
 
-# (pattern in the daemon's message, explanation); the first match counts
+# (pattern in the daemon's message, explanation); the first match wins
 EXPLANATIONS = tuple(
     (re.compile(pattern, re.IGNORECASE), text)
     for pattern, text in (
@@ -39,8 +39,8 @@ UNKNOWN = "the pull failed; the runner's log has the answer"
 def check(image: str, allow: tuple[str, ...]) -> None:
     """Raise PushmillError if the image's registry is an address that steps may not reach; `allow` lists exceptions.
 
-    An entry of `allow` is a host or host:port. Docker resolves the name again, so a name server that changes its answer
-    in between is not stopped here. Docker reports names that cannot be resolved.
+    An entry of `allow` is a host or host:port. Docker resolves the name again, so this does not stop a name server that
+    changes its answer in between. Names that cannot be resolved pass: Docker reports them.
     """
     registry = registry_of(image)
     host, port = _split(registry)
@@ -60,14 +60,14 @@ def check(image: str, allow: tuple[str, ...]) -> None:
 
 
 def registry_of(image: str) -> str:
-    """The host (and port) in an image's name, "" for Docker Hub; the rule of github.com/distribution/reference."""
+    """The host (and port) in an image's name, "" for Docker Hub, by the rule of github.com/distribution/reference."""
     first, slash, _ = image.partition("/")
     named = any(mark in first for mark in ".:") or first == "localhost" or first != first.lower()
     return first if slash and named else ""
 
 
 def explanation(message: str) -> str:
-    """What failed in a pull, in words of our own."""
+    """Explain a failed pull without quoting the daemon's message."""
     return next((text for pattern, text in EXPLANATIONS if pattern.search(message)), UNKNOWN)
 
 

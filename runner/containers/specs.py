@@ -1,4 +1,4 @@
-"""What the engine is asked for, and what it answers; values alone."""
+"""Arguments and results of the engine; plain values only."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from runner.containers.mounts import HostMount
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerSpec:
-    """One container. `directory` holds config, inputs, outputs, repository and spool; `tree` is the commit, read-only.
+    """One container.
 
-    Without `tree` the repository directory itself is mounted. `network` "none" is none at all. Zero memory or cpus means
-    no limit; `cpuset` names processors, "" for any. `mounts` were allowed by whoever made them. `gpus` are the UUIDs of
-    its devices.
+    `directory` contains config, inputs, outputs, repository and spool. `tree` is the commit, mounted read-only; without
+    it the repository directory itself is mounted. `network` "none" means no network. Zero `memory` or `cpus` means no
+    limit; `cpuset` names CPU cores, "" for any. `mounts` have already been checked. `gpus` are the UUIDs of the devices.
     """
 
     runner: str
@@ -36,7 +36,7 @@ class ContainerSpec:
 
 @dataclass(frozen=True)
 class Exit:
-    """How a container ended. `error` is the daemon's own word, mostly empty."""
+    """How a container ended. `error` is the daemon's message, usually empty."""
 
     code: int
     oom_killed: bool = False
@@ -45,7 +45,7 @@ class Exit:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """The containers' network: its interface on this machine, and this machine's address there, "" without one."""
+    """The containers' network: its interface on this machine, and this machine's address on it ("" if it has none)."""
 
     bridge: str
     gateway: str
@@ -53,7 +53,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Found:
-    """A container of this runner that the daemon knows."""
+    """A container of this runner, as listed by the daemon."""
 
     container_id: str
     execution: str

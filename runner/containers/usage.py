@@ -1,4 +1,4 @@
-"""What a container uses while it runs: processors, memory and its GPUs, sampled in a thread and sent to the server.
+"""Resource usage of a running container: CPU, memory and GPUs, sampled in a thread and sent to the server.
 
 Samples every 10 s: Docker's statistics, and a second `runner.containers.nvml` for the GPUs, 5 ms of processor time
 each. Samples wait in memory while the server is away.
@@ -25,12 +25,12 @@ from runner.server_client import Reporter, Unavailable
 
 log = logging.getLogger(__name__)
 
-SETTLED_S = 0.5  # until the first look, which would slow the start down
+SETTLED_S = 0.5  # before the first sample, which would slow down the start
 FIRST_S = 2.0
 INTERVAL_S = 10.0
-BATCH = 500  # samples in one call; the server takes no more
-KEPT = 20_000  # samples while the server is away: with two series more than a day
-METER_S = 6.0  # runner.containers.nvml answers within 5
+BATCH = 500  # samples per request; the server accepts no more
+KEPT = 20_000  # samples while the server is unreachable: more than a day with two series
+METER_S = 6.0  # runner.containers.nvml answers within 5 s
 METER = [sys.executable, "-P", "-m", "runner.containers.nvml", "usage"]
 
 Sample = tuple[int, str, float]  # microseconds, series, value
@@ -38,14 +38,14 @@ Sample = tuple[int, str, float]  # microseconds, series, value
 
 @dataclass(frozen=True)
 class Reading:
-    """The processor time of a container so far, and when it was read; both in seconds."""
+    """The CPU time of a container so far, and when it was read (`time.monotonic()`); both in seconds."""
 
     at: float
     cpu_s: float
 
 
 class Sampler:
-    """Samples one container until it is closed. Whoever takes a container up starts another one."""
+    """Samples one container until closed. A process that adopts a container starts its own sampler."""
 
     def __init__(
         self, engine: Engine, reporter: Reporter, clock: ServerClock, execution: str, attempt: int, container_id: str
@@ -62,7 +62,7 @@ class Sampler:
         self._thread.start()
 
     def close(self) -> None:
-        """Does not wait: a last sample that a slow server or driver holds up may be lost."""
+        """Stop sampling without waiting: a last sample that a slow server or driver delays may be lost."""
         self._closed.set()
 
     def _run(self) -> None:
@@ -72,7 +72,7 @@ class Sampler:
             try:
                 self._samples += self._sample()
                 self._send()
-            except PushmillError as error:  # the server or Docker is away, or the execution is no longer ours
+            except PushmillError as error:  # the server or Docker is unreachable, or the lease is lost
                 log.debug("usage of execution %s: %s", self._execution, error)
         if self._meter is not None:
             self._meter.close()
@@ -83,7 +83,7 @@ class Sampler:
         stats, at, time_us = self._engine.stats(self._container_id), time.monotonic(), self._clock.us(time.time())
         before, self._last = self._last, cpu_reading(stats, at)
         values = [] if before is None or self._last is None else [("cpu", processors(before, self._last))]
-        if before is not None:  # the first look is for the processors alone
+        if before is not None:  # the first sample only starts the measurement of CPU time
             values += [("memory", value) for value in memory(stats)]
             values += self._meter.read()
         return [(time_us, series, value) for series, value in values]
@@ -100,18 +100,21 @@ class Sampler:
 
 
 def cpu_reading(stats: Mapping[str, Any], at: float) -> Reading | None:
-    """None of a container that has ended."""
+    """Extract the CPU time from Docker's statistics; None if the container has ended."""
     used = stats.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage")
     return Reading(at, used / 1e9) if used else None
 
 
 def processors(before: Reading, now: Reading) -> float:
-    """How many processors were busy on average between two readings."""
+    """Average number of busy CPU cores between two readings."""
     return max(0.0, now.cpu_s - before.cpu_s) / max(0.001, now.at - before.at)
 
 
 def memory(stats: Mapping[str, Any]) -> Iterator[int]:
-    """Bytes that cannot simply be dropped, as `docker stats` counts them; nothing of a container that has ended."""
+    """Yield the memory in use without reclaimable cache, in bytes, as `docker stats` counts it.
+
+    Yields nothing if the container has ended.
+    """
     found = stats.get("memory_stats", {})
     if used := found.get("usage"):
         details = found.get("stats", {})
@@ -119,7 +122,7 @@ def memory(stats: Mapping[str, Any]) -> Iterator[int]:
 
 
 class Meter:
-    """A child that asks the driver for these devices; one that hangs costs its samples and nothing else."""
+    """Reads the usage of GPUs through a child process, so that a hanging driver costs only GPU samples."""
 
     def __init__(self, uuids: Sequence[str]) -> None:
         self._uuids = uuids
@@ -127,7 +130,7 @@ class Meter:
         self._given_up = not uuids
 
     def read(self) -> list[tuple[str, float]]:
-        """`gpu:N` and `gpu_memory:N` of each device that answers."""
+        """Return `gpu:N` (percent) and `gpu_memory:N` (bytes) of each device that answers."""
         if self._given_up:
             return []
         if self._child is None:
@@ -146,7 +149,7 @@ class Meter:
         ]
 
     def close(self) -> None:
-        """End the child; one that is beyond that is left to the driver."""
+        """Kill the child. If it hangs in the driver and does not exit within a second, it is left behind."""
         if self._child is None:
             return
         self._child.kill()
@@ -161,7 +164,7 @@ class Meter:
 
 
 def _ask(child: subprocess.Popen[bytes]) -> Any:
-    """The child's next line, None when it does not come."""
+    """Request and parse the child's next line; None if it does not arrive within METER_S."""
     if child.stdin is None or child.stdout is None:
         return None
     try:

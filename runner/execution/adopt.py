@@ -1,4 +1,4 @@
-"""What a slot does before it takes jobs: it finishes the executions on this machine that nobody keeps.
+"""Adopts executions: before a slot takes jobs, it finishes those on this machine whose process died.
 
 A slot that is killed is replaced by its supervisor within 5 s: the new slot continues from the acknowledged offset,
 and the GPUs stay taken. After a kill of the whole runner the same happens once it is started again; until then
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def recover(host: Host) -> None:
-    """Finish or discard every execution found in the directory without a keeper."""
+    """Finish or discard every execution in the runner's directory that no process holds."""
     host.executions.mkdir(mode=0o700, parents=True, exist_ok=True)
     for directory in sorted(host.executions.iterdir()):
         try:
@@ -35,13 +35,19 @@ def recover(host: Host) -> None:
 
 
 def recover_one(host: Host, execution: str) -> bool:
-    """The same for one execution, if there is anything of it here; false when it cannot be adopted and is given up."""
+    """Finish or discard one execution if it has a directory here.
+
+    Returns False if it cannot be adopted and was moved to the quarantine.
+    """
     directory = host.executions / execution
     return _recover_or_move_aside(host, directory) if directory.exists() else True
 
 
 def _recover_or_move_aside(host: Host, directory: Path) -> bool:
-    """Docker, the disk and the server may be well again at the next start; any other failure would come again."""
+    """Recover one execution; quarantine it after an unexpected error, which would occur again.
+
+    PushmillError and OSError are raised: Docker, the disk or the server may have recovered at the next start.
+    """
     try:
         _recover(host, directory)
     except (PushmillError, OSError):
@@ -72,7 +78,7 @@ def _recover(host: Host, directory: Path) -> None:
 
 
 def adopt(host: Host, directory: Path, attempt: int, claimed_at: float) -> None:
-    """Keep the container of an execution whose process died. Its caller holds the lock."""
+    """Adopt the container of an execution whose process died, until its end. The caller holds the lock."""
     spec = claim(host, directory, attempt, resume=True)
     if spec is None:
         return
@@ -85,6 +91,6 @@ def adopt(host: Host, directory: Path, attempt: int, claimed_at: float) -> None:
 
 
 def _started(run: Run) -> Run:
-    """The process may have died between making and starting the container; starting twice is harmless."""
+    """Start the container, as the process may have died between its creation and start. Idempotent."""
     start_container(run)
     return run

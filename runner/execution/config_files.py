@@ -1,4 +1,4 @@
-"""What a container finds in /valohai/config and in its environment."""
+"""Writes the documents in /valohai/config and builds a container's environment variables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIRECTORIES = {
     "VH_OUTPUTS_DIR": "/valohai/outputs",
     "VH_REPOSITORY_DIR": "/valohai/repository",
 }
-MEMBERSHIPS = {  # variable: key of execution.json that it repeats, set only there
+MEMBERSHIPS = {  # variable: key of execution.json that it repeats; set only if the key is
     "VH_TASK_ID": "valohai.task-id",
     "VH_PIPELINE_ID": "valohai.pipeline-id",
     "VH_PIPELINE_NODE_ID": "valohai.pipeline-node-id",
@@ -33,7 +33,7 @@ IDENTITY = frozenset(
     | DIRECTORIES.keys()
     | MEMBERSHIPS.keys()
 )
-CREDENTIALS = re.compile(r"^([a-z]+://)[^/?#]*@", re.IGNORECASE)  # a program may print what it reads
+CREDENTIALS = re.compile(r"^([a-z]+://)[^/?#]*@", re.IGNORECASE)  # removed because a program may print its config
 MAX_VARIABLE = 131_071  # bytes of NAME=value that Linux passes to a program
 
 
@@ -42,8 +42,9 @@ def write(
 ) -> None:
     """Write the five documents as .json and .yaml into the directory `config_dir`, readable by any user.
 
-    JSON knows no NaN and no infinity: they become null. A parameter without a value is left out, since valohai-utils
-    would make null an option of its own; every input is there, since it would fetch the program's own defaults.
+    JSON has no NaN and no infinity: they become null. Parameters without a value are omitted, because valohai-utils
+    would treat null as a value. All inputs are listed, because valohai-utils would otherwise fetch the defaults in the
+    program.
     """
     documents = {
         "execution": spec.config,
@@ -59,7 +60,7 @@ def write(
 
 
 def put(config_dir: Path, name: str, document: Any) -> None:
-    """Write one document, or replace it before the container starts."""
+    """Write or replace one document. Call this before the container starts."""
     plain = _plain(document)
     _write(config_dir / f"{name}.json", json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=2) + "\n")
     text = yaml.safe_dump(plain, default_flow_style=False, allow_unicode=True, sort_keys=False)
@@ -67,9 +68,9 @@ def put(config_dir: Path, name: str, document: Any) -> None:
 
 
 def environment(spec: ExecutionSpec) -> dict[str, str]:
-    """The variables of the container. The user's own never replace those that say where the program runs.
+    """Return the container's environment variables. Those of the user never override the ones in IDENTITY.
 
-    Raises ExecutionFailed for a variable that no program can be given.
+    Raises ExecutionFailed for a variable that Linux cannot pass to a program.
     """
     variables = {"PYTHONUNBUFFERED": "1"}
     for name, value in spec.environment_variables.items():
@@ -85,7 +86,7 @@ def environment(spec: ExecutionSpec) -> dict[str, str]:
 
 
 def _input(item: FetchedInput) -> dict[str, Any]:
-    # an input_id on an input without files would make valohai-utils ask the server for them
+    # with an input_id and no files, valohai-utils would request the files from the server
     identity = {"input_id": item.input_id} if item.input_id and item.files else {}
     return identity | {"files": [_file(file, item.on_demand) for file in item.files]}
 
@@ -105,7 +106,7 @@ def _file(file: InputFile, on_demand: bool) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as strict JSON and UTF-8 can hold it."""
+    """Convert `value` to something that strict JSON and UTF-8 can represent."""
     if isinstance(value, dict):
         return {_plain(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

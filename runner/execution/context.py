@@ -1,4 +1,4 @@
-"""What the stages of one execution share: its lease, its log, its directory, its way to say something."""
+"""The context that the stages of one execution share: lease, log, directory, status lines."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from runner.state_dir import remember_secrets
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
-AWAY_S = 0.5  # between two looks whether Docker is back
+AWAY_S = 0.5  # between two checks whether Docker is back
 
 Result = TypeVar("Result")
 
 
 class Cancelled(Exception):
-    """Raised by a stage before the container that was told to stop, or ran out of time."""
+    """Raised by a stage before the container's start if the execution was stopped or its time limit passed."""
 
 
 class Run:
-    """One execution in the hands of this process. Entering starts the heartbeat and the log, leaving ends both."""
+    """One execution held by this process. A context manager that starts and stops the heartbeat and the log."""
 
     def __init__(
         self, host: Host, spec: ExecutionSpec, directory: Path, claimed_at: float, offsets: Mapping[str, int]
@@ -83,17 +83,20 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Since the claim; 0 when the machine started anew in between."""
+        """Seconds since the claim; 0 if the machine was rebooted in between."""
         return max(0.0, steady() - self.claimed_at)
 
     def check(self) -> None:
-        """Raise Cancelled when the stage should not go on."""
+        """Raise Cancelled if the stage should not continue."""
         if self.lease.cancelled():
             raise Cancelled
 
 
 def over_restarts(run: Run, call: Callable[[], Result], mend: Callable[[], object] = lambda: None) -> Result:
-    """What the call returns; where Docker went away in the middle of it, it is done again when Docker is back and mended."""
+    """Return the result of `call`, and repeat it if the connection to Docker breaks during it.
+
+    Before each repetition, waits until Docker answers and runs `mend`.
+    """
     while True:
         try:
             return call()
@@ -107,7 +110,7 @@ def over_restarts(run: Run, call: Callable[[], Result], mend: Callable[[], objec
 
 
 class Task(Generic[Result]):
-    """A call in a thread of its own. The thread is given up, not stopped, when the run is cancelled."""
+    """A call in its own thread. If the run is cancelled, the thread is abandoned, not stopped."""
 
     def __init__(self, call: Callable[[], Result]) -> None:
         self._call = call
@@ -117,7 +120,7 @@ class Task(Generic[Result]):
         threading.Thread(target=self._run, daemon=True).start()
 
     def result(self, run: Run) -> Result:
-        """Wait for the call; raises what it raised, or Cancelled."""
+        """Wait for the call and return its result. Raises its exception, or Cancelled."""
         while not self._done.wait(POLL_S):
             run.check()
         if self._error is not None:
@@ -127,7 +130,7 @@ class Task(Generic[Result]):
     def _run(self) -> None:
         try:
             self._result = self._call()
-        except BaseException as error:  # noqa: BLE001  # belongs to who waits
+        except BaseException as error:  # noqa: BLE001  # raised in result()
             self._error = error
         finally:
             self._done.set()

@@ -1,4 +1,4 @@
-"""The lease on one execution: a thread that extends it each second and brings back what the server wants."""
+"""The lease on one execution: a thread extends it every second and receives the server's orders."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ INTERVAL_S = 1.0
 
 
 class Lease:
-    """`stop` is "" | "stop" | "kill" and never goes back; `lost` means that the execution is no longer ours.
+    """Extends the lease until closed, and knows whether the execution has to end.
 
-    A server that cannot be reached changes nothing: the execution goes on. `time_limit_at` is of `steady()`.
+    `stop` is "" | "stop" | "kill" and only ever escalates; `lost` means that the execution no longer belongs to this
+    process. While the server cannot be reached, the execution continues. `time_limit_at` is in seconds of `steady()`.
     """
 
     def __init__(self, reporter: Reporter, execution: str, attempt: int, time_limit_at: float | None = None) -> None:
@@ -40,7 +41,7 @@ class Lease:
         self._closed.set()
 
     def renew(self) -> LeaseOrders | None:
-        """One heartbeat, now; None when the server did not answer. Raises Conflict when the lease is lost."""
+        """Send one heartbeat; returns None if the server did not answer. Raises Conflict if the lease is lost."""
         sent = time.time()
         try:
             orders = self._reporter.heartbeat(self._execution, self._attempt)
@@ -57,21 +58,21 @@ class Lease:
         return orders
 
     def _say_once(self, error: PushmillError) -> None:
-        """A server may be away for hours, and this comes each second."""
+        """Log an error unless it repeats the last one: the server may be away for hours, with a heartbeat per second."""
         if str(error) != self._trouble:
             log.warning("no heartbeat of execution %s: %s", self._execution, error)
         self._trouble = str(error)
 
     def expired(self) -> bool:
-        """The step's time limit has passed."""
+        """Whether the step's time limit has passed."""
         return self._time_limit_at is not None and steady() >= self._time_limit_at
 
     def cancelled(self) -> bool:
-        """No stage that comes before the container should go on."""
+        """Whether the stages before the container's start should end."""
         return self.lost or bool(self.stop) or self.expired()
 
     def abandoned(self) -> bool:
-        """Nobody wants to hear of this execution from us, or waits for it."""
+        """Whether nobody waits for the rest of the execution: the lease is lost, or it is to be killed."""
         return self.lost or self.stop == "kill"
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""What one execution is held to: the tighter of what the runner and the step say; pure."""
+"""Limits of one execution: the tighter ones of the runner's and the step's; no I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runner.execution import step_controls
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bytes, processors, processes and threads, seconds; 0 is no limit."""
+    """Memory in bytes, CPU cores, number of processes and threads, times in seconds; 0 means no limit."""
 
     memory: int
     cpus: float

@@ -1,4 +1,4 @@
-"""How a container ended → the final report; pure."""
+"""Derives the final report from how a container ended; no I/O."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def stopped(attempt: int, exit_code: int | None = None) -> FinalReport:
 def ending(
     attempt: int, exited: Exit, asked: State | FailureReason | None, progress: Progress, limits: Limits
 ) -> FinalReport:
-    """The report of a container that ran. `asked` is why the runner ended it, None when it ended by itself.
+    """Return the report of a container that ran. `asked` is why the runner ended it, None if it ended by itself.
 
-    PID 1 notes the script's end before its own; without the note a signal from outside ended the container.
+    PID 1 records the script's exit code before it exits itself; without the record a signal from outside ended the
+    container.
     """
     code = exited.code
     if asked is State.STOPPED:

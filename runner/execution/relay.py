@@ -1,7 +1,7 @@
-"""The small HTTP server behind api.json: what a running program may ask of its own execution.
+"""The HTTP server behind api.json, through which a running program accesses its own execution.
 
-It listens on the gateway address of the containers' network, one per execution, answers only the addresses of its own
-container, and knows one bearer token.
+One server per execution listens on the gateway address of the containers' network, answers only the addresses of its
+container, and requires a bearer token.
 
     POST /status_detail           {"status_detail": text}
     GET  /input_request?inputs=…  [{"name", "files": [{"input_id", "filename", "url"}]}]
@@ -30,14 +30,14 @@ from runner.inputs.fetch import FetchedInput
 log = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024
-CONNECTIONS = 16  # at once; a container may open as many as it likes
-REQUEST_S = 10.0  # from the connection until the request has arrived in full
-ADDRESS_S = 30.0  # a container's first request may come before Docker has said which addresses it has
-POLL_S = 0.02  # closing waits for it
+CONNECTIONS = 16  # at once; further ones are closed, because a container may open any number
+REQUEST_S = 10.0  # from the connection until the whole request has arrived
+ADDRESS_S = 30.0  # a container's first request may arrive before Docker has reported its addresses
+POLL_S = 0.02  # close() waits this long
 
 
 def input_requests(fetched: Iterable[FetchedInput]) -> dict[str, Any]:
-    """By input id, the answer for each input that the program fetches itself, from where its files really are."""
+    """Map input ids to the responses of `/input_request`, with the original URLs of the files, for on-demand inputs."""
     return {
         item.input_id: {
             "name": item.name,
@@ -53,13 +53,13 @@ def input_requests(fetched: Iterable[FetchedInput]) -> dict[str, Any]:
 
 
 def ports(first_and_last: tuple[int, int]) -> list[int]:
-    """The ports to try, in any order: executions that start together seldom try the same one."""
+    """The ports to try, in random order, so that executions that start together rarely try the same one."""
     first, last = first_and_last
     return random.sample(range(first, last + 1), last + 1 - first)
 
 
 class Relay:
-    """Serves one execution from the start until closed, at the first of `ports` that is free. Raises OSError."""
+    """Serves one execution until closed, at the first free port of `ports`. Raises OSError."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Relay:
         serve.start()
 
     def api(self) -> dict[str, Any]:
-        """The content of api.json: keyword arguments for `requests.request`, by endpoint."""
+        """Return the content of api.json: keyword arguments for `requests.request`, by endpoint."""
         base = f"http://{self._address}:{self.port}"
         headers = {"Authorization": f"Bearer {self._token}"}
         return {
@@ -85,7 +85,7 @@ class Relay:
         }
 
     def serve_only(self, addresses: Iterable[str]) -> None:
-        """The container has these addresses. Until this is called requests wait, then those from elsewhere are dropped."""
+        """Set the container's addresses. Requests wait until this is called; then those from others are dropped."""
         self._server.addresses = frozenset(addresses)
         self._server.known.set()
 
@@ -118,7 +118,7 @@ class _Server(ThreadingHTTPServer):
         self.inputs, self.set_detail = inputs, set_detail
         self.addresses: frozenset[str] = frozenset()
         self.known = threading.Event()
-        self._arriving: dict[socket.socket, float] = {}  # connections, and when the request of each must be here
+        self._arriving: dict[socket.socket, float] = {}  # connection → deadline of its request
         self._room = threading.BoundedSemaphore(CONNECTIONS)
         super().__init__(address, _Handler)
 
@@ -143,7 +143,7 @@ class _Server(ThreadingHTTPServer):
             self._room.release()
 
     def service_actions(self) -> None:
-        """Cut connections whose request is late, however slowly its bytes drip in; called every POLL_S."""
+        """Close connections whose request is not complete in time, even if bytes keep arriving; called every POLL_S."""
         now = time.monotonic()
         for connection, deadline in list(self._arriving.items()):
             if now > deadline:
@@ -152,7 +152,7 @@ class _Server(ThreadingHTTPServer):
                     connection.shutdown(socket.SHUT_RDWR)
 
     def arrived(self, connection: socket.socket) -> None:
-        """The request is here in full."""
+        """Remove the deadline of a request that has arrived completely."""
         self._arriving.pop(connection, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
@@ -201,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _status_detail(length: str, file: BufferedIOBase) -> str | None:
-    """The text in a request's body, or None when the body is not as it should be."""
+    """The text in a request's body, or None if the body is invalid."""
     if not length.isascii() or not length.isdigit() or int(length) > MAX_BODY:
         return None
     try:

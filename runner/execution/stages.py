@@ -1,4 +1,4 @@
-"""One execution from top to bottom: claim, checkout and image, inputs, documents, container, log, outputs, report."""
+"""The stages of one execution: claim, checkout and image, inputs, documents, container, log, outputs, report."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HEARTBEAT_WAIT_S = 1.0
 
 
 def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -> None:
-    """Run one execution; its own failure is reported to the server, not raised. `resume` when it was claimed before."""
+    """Run one execution; its failure is reported to the server, not raised. `resume` if this runner has claimed it."""
     directory = host.executions / execution
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(directory) as ours:
@@ -58,10 +58,10 @@ def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -
 
 
 def claim(host: Host, directory: Path, attempt: int, *, resume: bool) -> ExecutionSpec | None:
-    """The spec; None when the execution is not ours to run, and then nothing is left of it here."""
+    """Claim an execution; returns its spec, or None if it does not belong to this runner, whose data is then removed."""
     try:
         if not resume:
-            with contextlib.suppress(Conflict):  # ours all the same when the answer to an earlier try was lost
+            with contextlib.suppress(Conflict):  # may still be ours, if the response to an earlier try was lost
                 return host.reporter.claim(directory.name, attempt)
         return host.reporter.claim(directory.name, attempt, resume=True)
     except (Conflict, NotFound) as refusal:
@@ -71,7 +71,7 @@ def claim(host: Host, directory: Path, attempt: int, *, resume: bool) -> Executi
 
 
 def acknowledged(host: Host, spec: ExecutionSpec) -> Mapping[str, int]:
-    """How many spool bytes of each stream the server has."""
+    """Return how many spool bytes of each stream the server has. Retries until the server answers."""
     while True:
         try:
             return host.reporter.heartbeat(spec.uuid, spec.attempt).acknowledged
@@ -81,7 +81,10 @@ def acknowledged(host: Host, spec: ExecutionSpec) -> Mapping[str, int]:
 
 
 def check_out(run: Run) -> Path:
-    """The commit's tree. What failed is tried once more when the server answers: it was away, or refused the token."""
+    """Return the commit's tree. Retries an internal failure once, when the server answers again.
+
+    The server may have been unreachable, or may have rejected the token.
+    """
     host, spec = run.host, run.spec
     origin = (host.cache, host.server_url, host.token, spec.project_name, spec.commit_identifier)
     with Sources(run) as sources:
@@ -100,7 +103,7 @@ def check_out(run: Run) -> Path:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a container needs besides the execution's directory. `tree` is complete once `checkout` is done."""
+    """Input of `launch` besides the execution's directory. `tree` is complete once `checkout` is done."""
 
     tree: Path
     checkout: Task[Path]
@@ -108,7 +111,10 @@ class Prepared:
 
 
 def prepare(run: Run) -> Prepared:
-    """Fetch the commit beside the image, then the inputs, and write the documents. Raises ExecutionFailed, Cancelled."""
+    """Fetch commit, image and inputs in parallel and write the documents; returns before the checkout is complete.
+
+    Raises ExecutionFailed and Cancelled.
+    """
     host, spec = run.host, run.spec
     _check_disk(run)
     wanted = step_controls.read(spec.environment_variables)
@@ -121,7 +127,7 @@ def prepare(run: Run) -> Prepared:
     tree = checkout.tree_of(host.cache, *commit)
     checkout.use(host.cache, tree, run.directory / "tree")
     checked_out = Task(lambda: check_out(run))
-    # a server that never answers must not hold up a stop
+    # in a thread, so that a server that never answers does not delay a stop
     fetched = Task(lambda: fetch_inputs(run, ignore_cache=wanted.refetch_inputs)).result(run)
     run.check()
     api = open_relay(run, input_requests(fetched))
@@ -131,7 +137,7 @@ def prepare(run: Run) -> Prepared:
 
 
 def fetch_inputs(run: Run, *, ignore_cache: bool) -> list[fetch.FetchedInput]:
-    """Put the inputs into the execution's directory. Raises ExecutionFailed."""
+    """Fetch the inputs into the execution's directory. Raises ExecutionFailed."""
     host, spec = run.host, run.spec
     reporter = host.reporter.with_give_up(run.lease.cancelled)
     try:
@@ -168,7 +174,7 @@ def _image(run: Run, always_pull: bool) -> images.Image:
 
 
 def launch(run: Run, prepared: Prepared) -> Run:
-    """Start the container over the commit's tree, or over a copy where overlays cannot be had."""
+    """Start the container on an overlay of the commit's tree, or on a copy if overlays are not available."""
     if run.host.engine.overlay and can_overlay(prepared.tree, run.directory):
         try:
             _start(run, prepared, prepared.tree)
@@ -182,7 +188,7 @@ def launch(run: Run, prepared: Prepared) -> Run:
 
 
 def conclude(run: Run, body: Callable[[], FinalReport]) -> None:
-    """Make a final report of whatever becomes of `body`, send it when the log is stored, and leave nothing behind."""
+    """Run `body`, send its result or failure as the final report once the log is stored, and remove the execution."""
     report = _report(run, body)
     if report is not None and not run.lease.lost:
         outcome = f"{report.state}, {report.failure_reason}: {report.message}" if report.message else report.state
@@ -201,7 +207,7 @@ def conclude(run: Run, body: Callable[[], FinalReport]) -> None:
 def discard(host: Host, directory: Path) -> None:
     """Remove an execution's container and directory from this machine, once Docker answers.
 
-    The directory goes last: after a kill in between, the next slot finds it and removes the container.
+    The directory is removed last: if the process is killed before, the next slot finds it and removes the container.
     """
     if container_id := read_json(directory / "container.json"):
         while not host.engine.remove(container_id):
@@ -210,7 +216,10 @@ def discard(host: Host, directory: Path) -> None:
 
 
 def open_relay(run: Run, input_requests: Mapping[str, Any]) -> dict[str, Any]:
-    """Start the relay, at the port of the one before if there was one; returns api.json."""
+    """Start the relay, at the port of an earlier one if there was one; returns the content of api.json.
+
+    Returns {} if the container has no network or the relay cannot listen.
+    """
     address = run.host.network.gateway
     if not address or not _has_network(run.spec):
         return {}
@@ -253,7 +262,7 @@ def _report(run: Run, body: Callable[[], FinalReport]) -> FinalReport | None:
 
 
 def _note_attempt(host: Host, directory: Path, attempt: int) -> float:
-    """Write down which attempt this directory serves; returns when it began, by `steady()`."""
+    """Record the attempt in state.json, after removing files of other attempts; returns its start by `steady()`."""
     state = read_json(directory / "state.json")
     if state and state["attempt"] == attempt:
         return float(state["claimed_at"])
@@ -301,7 +310,7 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
     )
     devices = _create(run, container)
     try:
-        prepared.checkout.result(run)  # only the start mounts the tree, so the container is made meanwhile
+        prepared.checkout.result(run)  # only the start mounts the tree, so the container is created meanwhile
         write_json(run.directory / "container.json", run.container_id)
         run.reporter.container(spec.uuid, spec.attempt, run.container_id, prepared.image.digest, devices)
         start_container(run)
@@ -311,7 +320,7 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
 
 
 def _create(run: Run, container: ContainerSpec) -> list[str]:
-    """Make the run's container with the devices it asks for; returns their UUIDs."""
+    """Create the run's container with the devices that it requests; returns their UUIDs."""
     host, engine = run.host, run.host.engine
     run.container_id, devices = over_restarts(
         run,
@@ -323,7 +332,7 @@ def _create(run: Run, container: ContainerSpec) -> list[str]:
             status=run.status,
             check=run.check,
         ),
-        lambda: cleanup.remove_containers(host, run.spec.uuid),  # it may have been made all the same
+        lambda: cleanup.remove_containers(host, run.spec.uuid),  # it may have been created nevertheless
     )
     if devices:
         found = {gpu.uuid: gpu for gpu in gpus.known(host.directory)}
@@ -334,7 +343,10 @@ def _create(run: Run, container: ContainerSpec) -> list[str]:
 
 
 def start_container(run: Run) -> None:
-    """Start it, once: whoever made it, or Docker, may have gone away at any moment before or after."""
+    """Start the run's container unless it was started before, and open the relay to it. Idempotent.
+
+    The process that created it, or Docker, may have died at any point.
+    """
     engine, container = run.host.engine, run.container_id
     over_restarts(run, lambda: engine.start_if_new(container))
     if run.relay is not None:
@@ -342,7 +354,7 @@ def start_container(run: Run) -> None:
 
 
 def _copy(tree: Path, directory: Path) -> None:
-    """Put the tree as plain files where the overlay's upper layer would be."""
+    """Copy the tree to the place of the overlay's upper layer."""
     upper = directory / "repository" / "upper"
     shutil.copytree(tree, upper, symlinks=True, dirs_exist_ok=True)
     upper.chmod(0o777)

@@ -1,4 +1,4 @@
-"""The control variables: what a step asks of its runner by the environment variables that it declares; pure."""
+"""Control variables: environment variables of a step that control its runner; no I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CORE_LIST = re.compile(r"[0-9]{1,4}([,-][0-9]{1,4})+")
 
 @dataclass(frozen=True, kw_only=True)
 class Controls:
-    """`cpus` is how many processors, 0 for no wish; `cpuset` which ones, "" for any. `notes` say what has no effect."""
+    """`cpus` is a number of CPU cores, 0 if not set; `cpuset` lists cores, "" for any. `notes` name ignored values."""
 
     pull_image: bool
     refetch_inputs: bool
@@ -23,7 +23,7 @@ class Controls:
 
 
 def read(variables: Mapping[str, str]) -> Controls:
-    """`VH_CPU_LIMIT` is a number of cores, `2`, or the cores themselves, `0,2,4`."""
+    """Parse the control variables. `VH_CPU_LIMIT` is a number of cores, `2`, or a list of cores, `0,2,4`."""
     limit = variables.get("VH_CPU_LIMIT", "").strip()
     clean = _is_yes(variables, "VH_CLEAN")
     notes = []

@@ -1,4 +1,4 @@
-"""Store the outputs of one execution on the server. Each file stands for itself: one that cannot be stored loses no other."""
+"""Uploads the outputs of one execution. Files are independent: a failure of one does not affect the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIDECARS = (
 
 
 def upload(run: Run, report: FinalReport) -> FinalReport:
-    """Store what the container left in /valohai/outputs; returns the report, changed when that failed or was stopped."""
+    """Upload the files in /valohai/outputs; returns the report, changed if the upload failed or was stopped."""
     asked_before = run.lease.stop
 
     def given_up() -> bool:
@@ -52,7 +52,7 @@ def upload(run: Run, report: FinalReport) -> FinalReport:
 
 
 def _once(status: Callable[[str], None]) -> Callable[[str], None]:
-    """Says that the server is full, the first time."""
+    """Return a callback that writes a status line when it is first called, because the server's disk is full."""
     told = False
 
     def on_full(reason: str) -> None:
@@ -66,7 +66,7 @@ def _once(status: Callable[[str], None]) -> Callable[[str], None]:
 
 @dataclass
 class _Stored:
-    """What has been stored so far, and the first file that could not be."""
+    """Counts stored and failed files, and keeps the reason of the first failure."""
 
     remarks: Remarks
     count: int = 0
@@ -77,14 +77,14 @@ class _Stored:
     names: set[str] = field(default_factory=set)
 
     def obstacle(self, name: str) -> str:
-        """Why a file of this name cannot be stored; "" when it can be tried."""
-        if name in self.names:  # bytes that are not UTF-8 are written as %XX, which may be the name of another file
+        """Why a file of this name cannot be stored; "" if the upload can be tried."""
+        if name in self.names:  # bytes that are not UTF-8 are written as %XX, which can equal another file's name
             return "another output has the same name"
         return datum.name_problem(name)
 
     def add(self, file: OutputFile) -> None:
         self.names.add(file.name)
-        self.sidecars += datum.is_sidecar(file.name, self.names)  # they come after the file that they describe
+        self.sidecars += datum.is_sidecar(file.name, self.names)  # sidecars sort after the file that they describe
         self.count += 1
         self.size += file.size
 
@@ -104,7 +104,7 @@ class _Stored:
 
 
 def _store_all(run: Run, reporter: Reporter, stored: _Stored) -> str:
-    """Store one file after the other; what is missing in the end. Raises Conflict and Unavailable."""
+    """Upload the files one by one; returns a sentence about missing ones, or "". Raises Conflict and Unavailable."""
     spec, limit = run.spec, ""
     files = outputs.collect(
         run.directory / "outputs", max_count=spec.output_count, max_bytes=spec.output_bytes, remarks=stored.remarks
@@ -122,7 +122,7 @@ def _store_all(run: Run, reporter: Reporter, stored: _Stored) -> str:
 
 
 def _store(spec: ExecutionSpec, reporter: Reporter, file: OutputFile) -> str:
-    """Store a file; the reason if it cannot be. Raises Conflict and Unavailable, which concern all files."""
+    """Upload a file; returns the reason if it fails, else "". Raises Conflict and Unavailable, which affect all files."""
     try:
         reporter.upload(spec.uuid, spec.attempt, _datum(spec, file.name), file.name, file.open, file.size)
     except Unavailable:
@@ -140,11 +140,11 @@ def _store(spec: ExecutionSpec, reporter: Reporter, file: OutputFile) -> str:
 
 
 def _check_lease(spec: ExecutionSpec, reporter: Reporter) -> None:
-    """Raise Conflict when the execution is no longer ours; otherwise the conflict was about one file."""
+    """Raise Conflict if the lease is lost; otherwise the conflict was about one file."""
     with suppress(Unavailable, Denied):
         reporter.heartbeat(spec.uuid, spec.attempt)
 
 
 def _datum(spec: ExecutionSpec, name: str) -> str:
-    """The uuid of an output: the same when the upload is done again after a death in the middle of it."""
+    """The uuid of an output; the same if the upload is repeated after the process died during it."""
     return str(uuid.uuid5(uuid.UUID(spec.uuid), f"{spec.attempt}/{name}"))

@@ -1,4 +1,4 @@
-"""Staying with a live container until it has ended; who started it does not matter."""
+"""Watches a live container until it has ended, no matter which process started it, and stops it when required."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STOP_SENTENCES = {
 
 
 class Waiter:
-    """Waits for a container's end in a thread; `done` is set then."""
+    """Waits for a container's end in a thread, which then sets `done`."""
 
     def __init__(self, engine: Engine, container_id: str) -> None:
         self.done = threading.Event()
@@ -44,7 +44,7 @@ class Waiter:
 
 @dataclass
 class Ending:
-    """How far the runner has gone in ending the container: why, and when by `steady()` it is killed."""
+    """Progress of ending the container: the reason, and when it is killed, in seconds of `steady()`."""
 
     asked: State | FailureReason | None = None
     kill_at: float = 0.0
@@ -52,7 +52,7 @@ class Ending:
 
 
 def keep(run: Run) -> FinalReport:
-    """Return how the run's container ended, once all that it printed is stored. Raises Conflict without the lease."""
+    """Wait for the run's container and return its report once all its output is stored. Raises Conflict without lease."""
     waiter = Waiter(run.host.engine, run.container_id)
     sampler = Sampler(run.host.engine, run.reporter, run.lease.clock, run.spec.uuid, run.spec.attempt, run.container_id)
     sampler.start()
@@ -65,7 +65,7 @@ def keep(run: Run) -> FinalReport:
 
 
 def _watch(run: Run, waiter: Waiter) -> Ending:
-    """Return once the container has ended, by itself or because it was to."""
+    """Return once the container has ended, and end it when the run requires it."""
     kept_since, end = steady(), _begun(run)
     while not waiter.done.wait(TICK_S):
         if run.lease.lost:
@@ -92,7 +92,7 @@ def _why_end(run: Run, kept_since: float) -> State | FailureReason | None:
 
 
 def _begun(run: Run) -> Ending:
-    """How far a keeper before this one had gone; it may have died between writing that down and telling the container."""
+    """Resume the ending that an earlier process began; sends SIGTERM again, as it may have died before sending it."""
     written = read_json(run.directory / ENDING)
     if written is None:
         return Ending()
@@ -102,7 +102,7 @@ def _begun(run: Run) -> Ending:
 
 
 def _terminate(run: Run, asked: State | FailureReason) -> Ending:
-    """Ask the processes to end."""
+    """Record the reason in ending.json and send SIGTERM, unless there is no grace period."""
     grace = 0.0 if run.lease.stop == "kill" else run.spec.stop_grace_s
     end = Ending(asked, steady() + grace)
     write_json(run.directory / ENDING, {"asked": end.asked, "kill_at": end.kill_at})

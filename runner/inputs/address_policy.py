@@ -1,4 +1,4 @@
-"""Addresses that nothing named by a repository may lead to: this machine, its links, and metadata services of clouds.
+"""Addresses that URLs and image names of a repository must not lead to: this machine, link-local, cloud metadata.
 
 Inputs and registries are checked by it. The kernel (rtnetlink) says which addresses are the machine's own.
 """
@@ -31,7 +31,7 @@ MESSAGE, ROUTE, ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=BBBBBBBBI")
 
 
 def refusal_here(address: str) -> str | None:
-    """Like `refusal`, and this machine's own addresses are refused too, as the kernel knows them now."""
+    """Like `refusal`, but also refuses this machine's own addresses according to the kernel's current routes."""
     if why := refusal(address):
         return why
     ip = ip_address(address.partition("%")[0])
@@ -39,9 +39,9 @@ def refusal_here(address: str) -> str | None:
 
 
 def refusal(address: str) -> str | None:
-    """Why no connection is made to `address`; None if one may be made. Private networks are allowed.
+    """Return why connections to `address` are refused, or None if they are allowed. Private networks are allowed.
 
-    An IPv4 address inside an IPv6 one (mapped, compatible, NAT64, 6to4, Teredo) counts as itself.
+    An IPv4 address embedded in an IPv6 one (mapped, compatible, NAT64, 6to4, Teredo) is checked too.
     """
     try:
         ip = ip_address(address.partition("%")[0])
@@ -54,7 +54,7 @@ def refusal(address: str) -> str | None:
 
 
 def is_allowed(host: str, address: str, allow_hosts: tuple[str, ...]) -> bool:
-    """True when the list names the host or the address; then `refusal` does not matter."""
+    """Whether the list contains the host or the address; this overrides `refusal`."""
     allowed = {_canonical(item) for item in allow_hosts}
     return _canonical(host) in allowed or _canonical(address) in allowed
 
@@ -91,9 +91,9 @@ def _kind(ip: IPv4Address | IPv6Address) -> str | None:
 
 
 def _is_local(ip: IPv4Address | IPv6Address) -> bool:
-    """True if the kernel delivers packets for this address to the machine itself (rtnetlink(7)).
+    """Whether the kernel delivers packets for this address to the machine itself (rtnetlink(7)).
 
-    Interface addresses are not enough: routes of type local make whole networks the machine's own.
+    Comparing interface addresses is not enough: routes of type local can cover whole networks.
     """
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     body = ROUTE.pack(family, ip.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)

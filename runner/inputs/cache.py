@@ -1,4 +1,4 @@
-"""What inputs gave before, kept by content: whoever asks first downloads, later ones copy.
+"""Content-addressed cache of inputs: the first use of a file downloads it, later uses copy it.
 
 A file is copied by a process that has it open, so the cleanup may remove it meanwhile.
 """
@@ -21,17 +21,17 @@ from core.errors import ExecutionFailed
 from core.states import FailureReason
 from runner.inputs.download import Downloaded, Rules, download, parsed, shown
 
-FICLONE = 0x40049409  # ioctl: let one file share the other's blocks until one of them is written
-TEMPORARY, RECORD, CONTENT = "new-", ".json", ".data"  # how the files of the cache are named
+FICLONE = 0x40049409  # ioctl: copy-on-write clone of a file (linux/fs.h)
+TEMPORARY, RECORD, CONTENT = "new-", ".json", ".data"  # prefix and suffixes of the cache's files
 FROM_CACHE, DOWNLOADED = "from cache", "downloaded"
 
 
 class Cache:
-    """`<hash of the URL>.json` says what the URL gave last and how to ask again; `<sha256>.data` is the content.
+    """A directory of `<hash of the URL>.json`, the latest response and its validators, and `<sha256>.data`, contents.
 
-    Files come and go by rename, so a reader finds all or nothing; whoever finds nothing downloads. A use sets the
-    modification time of the content. Credentials are part of the URL: others than the first asker's find nothing.
-    With `ignore` everything is downloaded, and kept for the next one.
+    Files appear and disappear by rename, so a reader finds a whole file or none; if it finds none, it downloads. Each
+    use sets the modification time of the content. Credentials are part of the URL, so a cached file is found only with
+    the same credentials. With `ignore` everything is downloaded again and then stored for later uses.
     """
 
     def __init__(self, directory: Path, *, ignore: bool = False) -> None:
@@ -39,7 +39,7 @@ class Cache:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def obtain(self, url: str, target: Path, rules: Rules, limit: int) -> tuple[Downloaded, str]:
-        """Put the content of `url` at `target`; what it is, and how it was come by in words."""
+        """Write the content of `url` to `target`; returns its description and FROM_CACHE or DOWNLOADED."""
         known = self._known(url, limit)
         with self._temporary() as new:
             got = download(url, new, known.validators if known else {}, rules=rules, limit=limit)
@@ -51,14 +51,17 @@ class Cache:
             if got is None:
                 raise ExecutionFailed(FailureReason.INPUT, f"{shown(parsed(url))} answered 304 Not Modified, unasked")
             if got.validators:
-                _copy(new, target)  # before others know of it: what is kept may be cleaned up at once
+                _copy(new, target)  # first, because the cleanup may remove the content as soon as it is stored
                 self._keep(url, got, new)
             else:
                 _move(new, target)
             return got, DOWNLOADED
 
     def obtain_content(self, sha256: str, size: int, target: Path, receive: Callable[[BinaryIO], None]) -> str:
-        """Put a file of the server at `target`; how it was come by in words. `receive` writes it to a file, whole."""
+        """Write a file of the server to `target`; returns FROM_CACHE or DOWNLOADED.
+
+        `receive` writes the whole content to a file.
+        """
         if self._has(sha256, size):
             with contextlib.suppress(FileNotFoundError):  # cleaned up meanwhile
                 _copy(self._content(sha256), target)
@@ -79,7 +82,7 @@ class Cache:
         return known if whole and known.validators and known.size <= limit else None
 
     def _has(self, sha256: str, size: int) -> bool:
-        """Whether a content is there that may be used; from then on it counts as used."""
+        """Whether a content is cached and may be used. Sets the time of its last use."""
         content = self._content(sha256)
         try:
             os.utime(content)
@@ -110,13 +113,13 @@ class Cache:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """A copy of its own, by shared blocks where the file system can: a container may write to what it is given."""
+    """Copy a file, by cloning where the file system can. Never a hard link: containers may write to their inputs."""
     target.unlink(missing_ok=True)
     with source.open("rb") as read, target.open("xb") as write:
         os.fchmod(write.fileno(), 0o666)
         try:
             fcntl.ioctl(write, FICLONE, read.fileno())
-        except OSError:  # another file system, or one that cannot
+        except OSError:  # another file system, or one without clones
             shutil.copyfileobj(read, write, 1024 * 1024)
 
 

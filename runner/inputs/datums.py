@@ -1,4 +1,4 @@
-"""Outputs of earlier executions that are inputs of this one: the server has them, and gives them to who holds its lease."""
+"""Fetches outputs of earlier executions as inputs. The server gives them only to the holder of the lease."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from runner.server_client import Reporter, Unavailable
 
 
 class Datums:
-    """What the `datum://` URLs of one execution stand for. `reporter` gives up when the execution is cancelled."""
+    """Resolves the `datum://` URLs of one execution. `reporter` gives up when the execution is cancelled."""
 
     def __init__(self, reporter: Reporter, spec: ExecutionSpec) -> None:
         self._reporter, self._execution, self._attempt = reporter, spec.uuid, spec.attempt
         self._known = spec.datum_specs()
 
     def named(self, url: str) -> DatumSpec | None:
-        """The output that a URL names; None for any other URL. Raises ExecutionFailed for one that it may not read."""
+        """The output that a URL names; None for any other URL. Raises ExecutionFailed if it may not be read."""
         uuid = datum.uuid_of(url)
         if uuid is None:
             return None
@@ -30,7 +30,10 @@ class Datums:
         return self._known[uuid]
 
     def receive(self, found: DatumSpec, file: BinaryIO, progress: Callable[[int, int | None], None]) -> None:
-        """Write all of an output to an empty file. `progress` gets bytes so far and in all. Raises ExecutionFailed."""
+        """Write an output to an empty file and check its SHA-256. Raises ExecutionFailed.
+
+        `progress` is called with the bytes so far and in total.
+        """
         sha256, size = hashlib.sha256(), 0
 
         def write(chunk: bytes) -> None:

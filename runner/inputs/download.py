@@ -1,4 +1,4 @@
-"""One file over HTTP(S), from an address that was checked before it was connected to."""
+"""Downloads one file over HTTP(S); each address is checked before a connection is made to it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, kw_only=True)
 class Downloaded:
-    """What arrived. `validators` are the request headers that ask the server whether it still has just this."""
+    """Size and checksums of a download.
+
+    `validators` are request headers that make the next download conditional on a change.
+    """
 
     size: int
     md5: str
@@ -45,7 +48,7 @@ class Downloaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What holds for every file of an execution. `progress` gets bytes so far and in all (None when unknown)."""
+    """Settings of a download. `progress` is called with the bytes so far and in total (None if unknown)."""
 
     allow_hosts: tuple[str, ...]
     cancelled: Callable[[], bool]
@@ -53,7 +56,7 @@ class Rules:
 
 
 class _PassingError(Exception):
-    """Worth another try; the text is for the user should it be the last."""
+    """Raised for failures that are retried; the text is for the user if the last try fails."""
 
 
 @dataclass
@@ -74,10 +77,10 @@ class _Sums:
 
 
 def download(url: str, target: Path, validators: Mapping[str, str], *, rules: Rules, limit: int) -> Downloaded | None:
-    """Write what `url` gives to `target`; None when the server says that what `validators` stand for is still right.
+    """Download `url` to `target`; returns None if the server answers to `validators` that nothing has changed.
 
-    Three tries against lost connections and 5xx answers. At most `limit` bytes. The body is kept as it was sent, never
-    unpacked. Raises ExecutionFailed with the address, less credentials and query, and what is wrong.
+    Tries three times if connections break or the server answers 5xx. Accepts at most `limit` bytes. The body is stored
+    as sent, never decompressed. Raises ExecutionFailed with the URL, without credentials and query, and the reason.
     """
     for pause in (*PAUSES_S, None):
         try:
@@ -92,7 +95,7 @@ def download(url: str, target: Path, validators: Mapping[str, str], *, rules: Ru
 
 
 def parsed(url: str) -> Url:
-    """An absolute http or https URL. Raises ExecutionFailed."""
+    """Parse an absolute http or https URL. Raises ExecutionFailed."""
     try:
         result = parse_url(url)
     except LocationParseError:
@@ -105,7 +108,7 @@ def parsed(url: str) -> Url:
 
 
 def shown(url: Url) -> str:
-    """A URL for messages: without credentials, and without the query, which may be a signature."""
+    """A URL for messages: without credentials, and without the query, which may contain a signature."""
     return Url(scheme=url.scheme, host=url.host, port=url.port, path=url.path).url[:300]
 
 
@@ -156,13 +159,13 @@ def _body(url: Url, response: BaseHTTPResponse, sums: _Sums, total: int | None, 
 
 @contextlib.contextmanager
 def _cut_when_cancelled(response: BaseHTTPResponse, cancelled: Callable[[], bool]) -> Iterator[None]:
-    """A read that waits for a silent server ends too, within half a second."""
+    """Interrupt a read that waits for a silent server within half a second after a cancellation."""
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(0.5):
             if cancelled():
-                with contextlib.suppress(ValueError, RuntimeError, OSError):  # it has just ended by itself
+                with contextlib.suppress(ValueError, RuntimeError, OSError):  # the response has just ended by itself
                     response.shutdown()
                 return
 
@@ -177,7 +180,7 @@ def _cut_when_cancelled(response: BaseHTTPResponse, cancelled: Callable[[], bool
 
 @contextlib.contextmanager
 def _response(url: Url, validators: Mapping[str, str], allow_hosts: tuple[str, ...]) -> Iterator[BaseHTTPResponse]:
-    """The answer of the first of the host's addresses that can be connected to."""
+    """Yield the response of the first of the host's addresses that accepts a connection."""
     problem = "it has no address"
     for address in _checked_addresses(url, allow_hosts):
         with _pool(url, address) as pool:
@@ -206,7 +209,7 @@ def _response(url: Url, validators: Mapping[str, str], allow_hosts: tuple[str, .
 
 
 def _pool(url: Url, address: str) -> HTTPConnectionPool:
-    """Connects to the address, yet asks for and verifies the name. Proxies of the environment play no part."""
+    """A pool that connects to the address but requests and verifies the host name. Ignores proxy variables."""
     port = url.port or PORTS[str(url.scheme)]
     if url.scheme == "http":
         return HTTPConnectionPool(address, port, timeout=TIMEOUT)
@@ -223,7 +226,7 @@ def _headers(url: Url, validators: Mapping[str, str]) -> dict[str, str]:
 
 
 def _checked_addresses(url: Url, allow_hosts: tuple[str, ...]) -> list[str]:
-    """The host's addresses, all of them allowed: one that is not spoils the name."""
+    """Resolve the host. Raises ExecutionFailed if any of its addresses is not allowed."""
     host = _bare_host(url)
     try:
         found = socket.getaddrinfo(host, url.port or PORTS[str(url.scheme)], type=socket.SOCK_STREAM)
@@ -269,7 +272,7 @@ def _bare_host(url: Url) -> str:
 
 
 def _why(error: BaseException) -> str:
-    """The last part of urllib3's nested descriptions, without its object addresses."""
+    """The last part of urllib3's nested error message, without object addresses."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return _printable(str(error).rpartition(">: ")[2] or type(error).__name__)[:200]

@@ -1,4 +1,4 @@
-"""The inputs of an execution: fetched over HTTP(S) or, as outputs of others, from the server; through a cache."""
+"""Fetches the inputs of an execution through a cache: from URLs, or from the server for outputs of other executions."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ PROGRESS_S = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class InputFile:
-    """One file. `path` is where the container finds it; `uri` is the URL as given, credentials included.
+    """One file. `path` is its path in the container; `uri` is the URL as given, including credentials.
 
-    Size and sums are None while an on-demand file is not fetched. `datum_id` is the uuid of an output of the server.
+    Size and checksums are None for an on-demand file that is not fetched. `datum_id` is the uuid of an output stored on
+    the server.
     """
 
     name: str
@@ -45,7 +46,7 @@ class InputFile:
 
 @dataclass(frozen=True, kw_only=True)
 class FetchedInput:
-    """One declared input. `input_id` is set exactly when it is on demand and has files that are not fetched."""
+    """One declared input. `input_id` is set if and only if it is on demand and has files that are not fetched."""
 
     name: str
     files: list[InputFile]
@@ -65,12 +66,12 @@ def fetch(
     cancelled: Callable[[], bool],
     limit: int,
 ) -> list[FetchedInput]:
-    """Fill `inputs_dir/<input>/<file>`: one directory per declared input, empty ones too, writable by any user.
+    """Fetch all inputs into `inputs_dir/<input>/<file>`; every declared input gets a directory writable by any user.
 
-    `limit` bounds the bytes of all inputs together. What is on demand is named, not fetched, but for outputs of the
-    server, which the program could not fetch. Where two URLs of an input have the same file name, the last wins. With
-    `ignore_cache` files are fetched anew, and kept for the next one. `keep_directories` changes nothing for a plain URL,
-    which has no root to count from. Raises ExecutionFailed, also once `cancelled()` is true.
+    `limit` is the maximum number of bytes of all inputs together. On-demand files are listed but not fetched, except
+    outputs on the server, which the program could not fetch itself. If two URLs of an input have the same file name,
+    the last wins. With `ignore_cache` files are downloaded again and then stored in the cache. `keep_directories` has no
+    effect on plain URLs, which have no root directory. Raises ExecutionFailed, also once `cancelled()` is true.
     """
     store = Cache(cache / "inputs", ignore=ignore_cache)
     fetched = []
@@ -94,7 +95,7 @@ def fetch(
 def _obtain(
     store: Cache, datums: Datums, url: str, target: Path, rules: Rules, limit: int
 ) -> tuple[Downloaded | DatumSpec, str]:
-    """Put what a URL stands for at `target`; what it is, and how it was come by in words."""
+    """Write the content of a URL to `target`; returns its description and FROM_CACHE or DOWNLOADED."""
     found = datums.named(url)
     if found is None:
         return store.obtain(url, target, rules, limit)
@@ -117,7 +118,7 @@ def _errors_about(name: str) -> Iterator[None]:
 
 
 class _Progress:
-    """A status line every ten seconds of a download."""
+    """Writes a status line every ten seconds of a download."""
 
     def __init__(self, input_name: str, file_name: str, status: Callable[[str], None]) -> None:
         self._what, self._status, self._last = f"{input_name}: {file_name}", status, time.monotonic()
@@ -137,7 +138,7 @@ def _directory(inputs_dir: Path, name: str) -> Path:
 
 
 def _place(directory: Path, name: str) -> Path:
-    """Where a file goes, below directories that any user may write to."""
+    """Return the path of a file; its parent directories are created, writable by any user."""
     for part in PurePosixPath(name).parts[:-1]:
         directory = directory / part
         directory.mkdir(exist_ok=True)
@@ -146,7 +147,7 @@ def _place(directory: Path, name: str) -> Path:
 
 
 def _targets(spec: InputSpec, datums: Datums, status: Callable[[str], None]) -> dict[str, str]:
-    """File name, with directories where they are kept → URL, in the order of the URLs that stay."""
+    """Map file names, with directories if they are kept, to URLs, in the order of the URLs."""
     rename = None
     if spec.filename is not None and len(spec.urls) == 1:
         rename = _checked_name(spec.filename, "a file")
@@ -166,14 +167,14 @@ def _targets(spec: InputSpec, datums: Datums, status: Callable[[str], None]) -> 
 
 
 def _name_of(url: str) -> str:
-    """The last segment of the path, decoded, fit for a file name."""
+    """The last segment of the URL's path, decoded and made a valid file name."""
     return _fit(unquote((parsed(url).path or "").rpartition("/")[2]))
 
 
 def _name_of_datum(found: DatumSpec, keep_directories: str) -> str:
-    """Where it lay as an output, fit for a path below the input's directory; its last part when none are kept.
+    """The name of the output as a safe path below the input's directory; only its last part if no directories are kept.
 
-    A single output has no wildcard, so `suffix` keeps what `full` keeps.
+    A single output has no wildcard, so `suffix` keeps the same directories as `full`.
     """
     parts = [_fit(part) for part in found.name.split("/") if part not in ("", ".", "..")] or ["download"]
     return parts[-1] if keep_directories == "none" else "/".join(parts)
@@ -188,7 +189,7 @@ def _check_directories(names: Collection[str]) -> None:
 
 def _fit(segment: str) -> str:
     name = "".join("_" if c in "/\\" or not c.isprintable() else c for c in segment)
-    name = name.encode("utf-8", "replace")[-MAX_NAME:].decode("utf-8", "ignore")  # the end has the extension
+    name = name.encode("utf-8", "replace")[-MAX_NAME:].decode("utf-8", "ignore")  # keeps the extension
     return "download" if name in ("", ".", "..") else name
 
 

@@ -1,8 +1,8 @@
-"""Bytes of one stream → whole lines; pure.
+"""Splits the bytes of one stream into whole lines; no I/O.
 
-The bytes are read as by this machine, one at a time: `\\n` ends the line; `\\r` says that the next other byte overwrites
-it; a line that outgrows `max_line` is cut there, or a little before, so that no secret is cut in two. So any chunking
-of the same bytes gives the same lines, and so does starting anew at the `end` of anything that was returned.
+Defined by a state machine that reads one byte at a time: `\\n` ends the line; after `\\r` the next other byte overwrites
+the line; a line longer than `max_line` is cut there, or slightly before, so that no secret is split. Therefore any
+chunking of the same bytes gives the same lines, and so does a restart at the `end` of any returned Lines.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAX_LINE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """`text` is whole lines, each ending in `\\n`; they came from the spool bytes `start` to `end`."""
+    """`text` is whole lines, each ending in `\\n`, from the spool bytes `start` to `end`."""
 
     text: bytes
     start: int
@@ -29,30 +29,30 @@ def hold_nothing(line: bytes) -> int:  # noqa: ARG001
 class LineAssembler:
     """Splits one stream into lines. `offset` is the spool offset of the first byte that will be fed.
 
-    `hold` says how many bytes at the end of an unfinished line may not be shown apart from what follows them.
+    `hold` returns how many bytes at the end of an unfinished line must not be shown before the bytes that follow them.
     """
 
     def __init__(self, offset: int = 0, max_line: int = MAX_LINE, hold: Callable[[bytes], int] = hold_nothing) -> None:
         self.consumed = offset  # everything before was returned
         self.pending = b""  # the unfinished line as it stands
-        self._skipped = 0  # bytes between what was returned and what was fed that belong to no line
+        self._skipped = 0  # bytes between `consumed` and `_position` that belong to no line
         self._hold = hold
         self._position = offset  # everything before was fed
-        self._returned = False  # a carriage return came last: the next byte overwrites
+        self._returned = False  # the last byte was a carriage return: the next byte overwrites the line
         self._max_line = max_line
 
     @property
     def unfinished(self) -> bool:
-        """Bytes of a line were fed and not returned."""
+        """Whether bytes of a line have been fed but not returned."""
         return self._position - self._skipped > self.consumed
 
     def skip(self, size: int) -> None:
-        """Count so many bytes of the stream that belong to no line. There must be no unfinished line."""
+        """Skip `size` bytes of the stream that belong to no line. There must be no unfinished line."""
         self._position += size
         self._skipped += size
 
     def feed(self, data: bytes) -> Lines | None:
-        """The lines that `data` finishes, or None."""
+        """Return the lines that `data` completes, or None."""
         start, last = self.consumed, data.rfind(b"\n")
         text = self._whole_chunk(data, last) if last >= 0 else None
         if text is None:
@@ -67,12 +67,12 @@ class LineAssembler:
         return Lines(text, start, self.consumed)
 
     def preview(self) -> bytes:
-        """The unfinished line as far as it may be shown before the rest has come."""
+        """The part of the unfinished line that may be shown before its rest arrives."""
         held = 0 if self._returned else self._hold(self.pending)
         return self.pending[: len(self.pending) - held]
 
     def flush(self) -> Lines | None:
-        """The unfinished line as a line of its own, since nothing follows; None when there is none."""
+        """Return the unfinished line as a line of its own, at the end of the stream; None if there is none."""
         if not self.unfinished:
             return None
         shown, start, self.consumed = self.pending, self.consumed, self._position
@@ -80,7 +80,7 @@ class LineAssembler:
         return Lines(shown + b"\n", start, self.consumed)
 
     def _whole_chunk(self, data: bytes, last: int) -> bytes | None:
-        """The finished lines without a look at each, or None where the chunk needs one."""
+        """Fast path: the completed lines without inspecting each, or None if the chunk needs `_byte_rules`."""
         if self._returned or len(self.pending) + data.find(b"\n") > self._max_line or self._may_need_cuts(data, last):
             return None
         if b"\r" not in data:
@@ -89,7 +89,7 @@ class LineAssembler:
         return None if b"\r" in text or data.find(b"\r", last) >= 0 else self.pending + text
 
     def _may_need_cuts(self, data: bytes, last: int) -> bool:
-        """False when every half of `max_line` up to the last newline holds one: no line there can be too long."""
+        """False if every `max_line / 2` bytes up to the last newline contain a newline: then no line is too long."""
         if len(data) <= self._max_line:
             return False
         half = max(1, self._max_line // 2)
@@ -124,7 +124,7 @@ class LineAssembler:
         while len(self.pending) > self._max_line:
             line = self.pending[: self._max_line]
             end = self._max_line - self._hold(line)
-            if end <= 0:  # it is one secret after the other: there is no better place
+            if end <= 0:  # the line consists of adjacent secrets: there is no better place
                 end = self._max_line
             out.append(line[:end] + b"\n")
             self.pending = self.pending[end:]

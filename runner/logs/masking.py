@@ -1,8 +1,8 @@
-"""Takes secrets out of text before it leaves this machine; pure.
+"""Masks secrets in text before it leaves this machine; no I/O.
 
-A secret is recognised as it is and line by line, escaped for JSON, for Python and for a shell, URL-encoded,
-hexadecimal, and in base64 wherever in a longer text it stood when that was encoded; in base64 that was wrapped also by
-its pieces at the beginning and the end of lines. None of these forms has a line's end in it.
+A secret is recognised verbatim and line by line, escaped for JSON, for Python and for a shell, URL-encoded, in
+hexadecimal, and in base64 at any offset of a longer encoded text; in wrapped base64 also by its fragments at the
+beginning and the end of lines. None of these forms contains a line end.
 
 Lines are searched for every form of each value with `bytes.find`: a quarter of a second per million lines for a few
 secrets, nothing without any. A line of more than 1 MiB is cut; the assembler asks the masker how many bytes at the
@@ -23,19 +23,20 @@ from urllib.parse import quote, quote_plus
 from core import secrets
 
 MASK: Final = b"***"
-PIECE: Final = 8  # characters of wrapped base64, six bytes of the secret, that are taken for a piece of it
-GROUP: Final = 4  # lines of wrapped base64 begin and end between groups of so many characters
-URL_SAFE: Final = ("", "/", "!'()*", "!#$&'()*+,/:;=?@")  # Python's quote, with slashes; JavaScript's two functions
+PIECE: Final = 8  # characters of wrapped base64 (six bytes of the secret) that are recognised as a fragment of it
+GROUP: Final = 4  # wrapped base64 breaks lines only between groups of this many characters
+# Python's quote without and with slashes; JavaScript's encodeURIComponent and encodeURI
+URL_SAFE: Final = ("", "/", "!'()*", "!#$&'()*+,/:;=?@")
 URL_ESCAPE: Final = re.compile(r"%[0-9A-F]{2}")
 
-Places = Mapping[bytes, list[tuple[bytes, int]]]  # PIECE characters → forms, and where in them they are
+Places = Mapping[bytes, list[tuple[bytes, int]]]  # PIECE characters → forms that contain them, and at which offset
 
 _first: Callable[[bytes], bytes] = itemgetter(slice(None, PIECE))
 _last: Callable[[bytes], bytes] = itemgetter(slice(-PIECE, None))
 
 
 class Masker:
-    """Masks the given secrets. Without any it does nothing and costs nothing."""
+    """Masks the given secrets. Without secrets it does nothing and costs nothing."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         texts = sorted(set(values))
@@ -45,7 +46,7 @@ class Masker:
         self._begins, self._ends = _places(encoded, 0), _places(encoded, PIECE)
 
     def mask(self, text: bytes) -> bytes:
-        """`text` with `***` for every stretch that shows a secret; what it does to a line depends on that line alone."""
+        """Replace every stretch of `text` that shows a secret by `***`. Each line is masked independently of others."""
         if not self._forms:
             return text
         shown, at = [], 0
@@ -58,9 +59,9 @@ class Masker:
         return self.mask(text.encode(errors="surrogatepass")).decode(errors="surrogatepass") if self._forms else text
 
     def hold(self, line: bytes) -> int:
-        """How many bytes at the end of an unfinished line must not be shown apart from what follows.
+        """How many bytes at the end of an unfinished line must not be shown before the bytes that follow them.
 
-        What is before them has no part of a form that they, or they and what follows, make whole.
+        The bytes before them contain no part of a form that these bytes, with or without those that follow, complete.
         """
         if not self._forms:
             return 0
@@ -68,7 +69,7 @@ class Masker:
         return len(line) - next((start for start, end in self._stretches(line) if start < cut < end), cut)
 
     def _stretches(self, text: bytes) -> list[tuple[int, int]]:
-        """What to mask, in order; stretches that overlap or touch are one."""
+        """The stretches to mask, in order; overlapping and adjacent ones are merged."""
         found = [stretch for form in self._forms for stretch in _occurrences(form, text)]
         found += self._pieces(text)
         merged: list[tuple[int, int]] = []
@@ -80,7 +81,7 @@ class Masker:
         return merged
 
     def _pieces(self, text: bytes) -> Iterator[tuple[int, int]]:
-        """Where lines begin or end with a piece of a form in base64."""
+        """Yield the stretches where a line begins or ends with a fragment of a base64 form."""
         lines = text.split(b"\n")
         if self._begins.keys().isdisjoint(map(_first, lines)) and self._ends.keys().isdisjoint(map(_last, lines)):
             return
@@ -95,7 +96,7 @@ class Masker:
 
 
 def _forms(value: str) -> Iterator[bytes]:
-    """What to search for, each without a line's end."""
+    """Yield the forms of a secret to search for, none of which contains a line end."""
     whole = secrets.whole(value)
     texts = [*secrets.lines(value)]
     texts += [escaped for text in [whole, *texts] if text for escaped in _escaped(text)]
@@ -119,7 +120,7 @@ def _escaped(text: str) -> Iterator[str]:
 
 
 def _base64(text: str) -> Iterator[tuple[bytes, int]]:
-    """For 0, 1 and 2 bytes before it: the characters that do not depend on its neighbours, and how many come before."""
+    """For 0, 1 and 2 preceding bytes: the base64 characters independent of neighbours, and how many precede them."""
     data = text.encode(errors="replace")
     for before in range(3):
         first, last = -(-8 * before // 6), 8 * (before + len(data)) // 6
@@ -127,7 +128,7 @@ def _base64(text: str) -> Iterator[tuple[bytes, int]]:
 
 
 def _places(encoded: Iterable[tuple[bytes, int]], behind: int) -> Places:
-    """Where a line of wrapped base64 can break: by the PIECE characters from there on, or, with `behind`, up to there."""
+    """Index where lines of wrapped base64 can break, by the PIECE characters after the break (before it with `behind`)."""
     places: dict[bytes, list[tuple[bytes, int]]] = {}
     for form, before in encoded:
         for at in range(-before % GROUP, len(form) - PIECE + 1, GROUP):
@@ -136,7 +137,7 @@ def _places(encoded: Iterable[tuple[bytes, int]], behind: int) -> Places:
 
 
 def _occurrences(form: bytes, text: bytes) -> Iterator[tuple[int, int]]:
-    """The stretches of `text` that consist of `form`, those that overlap or touch as one."""
+    """Yield the stretches of `text` that consist of `form`; overlapping and adjacent ones are merged."""
     size, start = len(form), text.find(form)
     while start >= 0:
         end = start + size
@@ -147,7 +148,7 @@ def _occurrences(form: bytes, text: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _beginning(form: bytes, line: bytes) -> int:
-    """How many bytes at the end of `line` are the beginning of `form`, but not all of it."""
+    """The length of the longest proper prefix of `form` at the end of `line`."""
     tail = line[1 - len(form) :]
     at = tail.find(form[:1])
     while at >= 0 and not form.startswith(tail[at:]):
@@ -156,5 +157,5 @@ def _beginning(form: bytes, line: bytes) -> int:
 
 
 def _common(one: bytes, other: bytes) -> int:
-    """How many bytes two texts have in common at the beginning."""
+    """The length of the common prefix of two texts."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

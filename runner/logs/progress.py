@@ -1,6 +1,7 @@
-"""Which command of the step runs, from the `commands` file that the script and main.sh append to.
+"""Tracks which command of the step runs, from the `commands` file that the script and main.sh append to.
 
-The container can write anything there: only lines of the exact shape count, and only as many as there are commands.
+The container can write anything there, so only lines in the exact format count, and their number is limited by that of
+the commands.
 
 Between two commands the script writes `start N` or `exit N CODE` to the `commands` file and then, as a framed mark,
 into both pipes. The shipper sends both streams up to the mark, then the line about the command, then what follows:
@@ -19,14 +20,14 @@ from pathlib import Path
 from core.wire import MARK_BEGIN, MARK_END
 from runner.logs.spool import open_file
 
-OUT_OF_PIDS = b"pids"  # what main.sh writes when the kernel refused a process or thread
+OUT_OF_PIDS = b"pids"  # main.sh writes this when the kernel refused a process or thread
 LINE = re.compile(rb"(start|exit|end) ([0-9]{1,6})(?: ([0-9]{1,3}))?")
 SHOWN = 300  # characters of a command in a sentence
 READ_LIMIT = 256 * 1024
 
 
 def code_name(code: int) -> str:
-    """An exit code, with the name of the signal that a shell encodes in it."""
+    """Format an exit code, with the name of the signal that a shell encodes in it."""
     try:
         return f"{code} ({signal.Signals(code - 128).name})"
     except ValueError:
@@ -43,7 +44,7 @@ class Event:
 
     @property
     def mark(self) -> bytes:
-        """What the script writes into both streams at this point; see web.config.steps.script."""
+        """The bytes that the script writes into both streams at this point; see web.config.steps.script."""
         text = f"start {self.command}" if self.kind == "start" else f"exit {self.command} {self.code}"
         return f"{MARK_BEGIN}{text}{MARK_END}".encode()
 
@@ -59,11 +60,11 @@ class Progress:
         self._events_left = 4 * len(commands) + 4
         self.started = 0  # the last command that began
         self.failed: Event | None = None  # the last command that returned non-zero
-        self.out_of_pids = False  # the kernel refused it a process or thread
+        self.out_of_pids = False  # the kernel refused a process or thread
         self.ended: int | None = None  # the script's exit code as PID 1 saw it
 
     def poll(self) -> list[Event]:
-        """What happened since the last call."""
+        """Return the events since the last call."""
         room = READ_LIMIT - self._position
         data = os.pread(self._descriptor, max(0, min(room, 16 * 1024)), self._position)
         self._position += len(data)
@@ -74,7 +75,7 @@ class Progress:
         return events
 
     def sentence(self, event: Event) -> str | None:
-        """What a person is told of an event; None for what needs no word."""
+        """The status line for an event; None for events without one."""
         where = f"Command {event.command} of {len(self._commands)}"
         if event.kind == "start":
             return f"{where}: {self._shown(event.command)}"

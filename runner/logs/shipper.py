@@ -1,4 +1,4 @@
-"""Ships the log of one execution: tails the spool's three streams and posts what is new, in one thread.
+"""Ships the log of one execution: one thread tails the spool's three streams and sends new lines to the server.
 
 Whole lines are sent with their spool offsets. The acknowledged offset stays before a mark until its status line is in
 the spool, so the next process that adopts the container finds the mark again.
@@ -36,20 +36,23 @@ from runner.server_client import Reporter
 
 log = logging.getLogger(__name__)
 
-ORDER = ("status", "stdout", "stderr")  # within one poll: "Command 1 of 2: …" before what it printed
+ORDER = ("status", "stdout", "stderr")  # within one poll: "Command 1 of 2: …" before the command's output
 EAGER_POLL_S, QUIET_POLL_S = 0.005, 0.05
 EAGER_S = 10.0  # after the start and after each growth
-BATCH_INTERVAL_S, BATCH_BYTES = 0.05, 256 * 1024  # post at most so often, or when so much is there
-FLOOD_INTERVAL_S = 0.5  # past twice its limit a stream is sent at most so often, 4 MiB each time
-PREVIEW_S = 2.0  # an unfinished line is shown so often, if it has changed
+BATCH_INTERVAL_S, BATCH_BYTES = 0.05, 256 * 1024  # send at this interval, or sooner when this much is unread
+FLOOD_INTERVAL_S = 0.5  # interval of a stream beyond twice its limit, 4 MiB each time
+PREVIEW_S = 2.0  # interval at which an unfinished line is shown, if it has changed
 TRACE_INTERVAL_S = 1.0
-MARK_DELAY_BYTES = 4 * 1024 * 1024  # that others print until a mark is in the file, at the very most
-GRACE_S = 1.0  # for a mark to come out of its pipe after the script wrote it
+MARK_DELAY_BYTES = 4 * 1024 * 1024  # upper bound of other output before an announced mark arrives in the file
+GRACE_S = 1.0  # for a mark to pass through the pipe after the script wrote it
 
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """A sentence about a command, which belongs where both streams have `mark`, but before `latest` by stream."""
+    """A status line about a command, to be written when both streams are at `mark`.
+
+    `latest` is, by stream, the spool offset beyond which the mark is no longer waited for.
+    """
 
     mark: bytes
     sentence: str
@@ -58,9 +61,10 @@ class Boundary:
 
 
 class Stream:
-    """A tail and its clock. Whatever is unread now was printed between `seen_at` and the file's last change.
+    """A tail and its timestamps. All unread bytes were printed between `seen_at` and the file's last change.
 
-    Times are of `steady()`, except for those of what was printed: `seen_at`, and `changed_at` of the unfinished line.
+    Times are of `steady()`, except for the times of output: `seen_at`, and `changed_at` of the unfinished line, which
+    are Unix seconds.
     """
 
     def __init__(self, tail: Tail, acknowledged: int, seen_at: float) -> None:
@@ -77,7 +81,7 @@ class Stream:
         self.passed = -1  # the number of the last mark that was passed
 
     def notice(self, now: float) -> None:
-        """Look at the size."""
+        """Check the file's size and update the timestamps."""
         size = self.tail.size
         if size != self.size:
             self.size, self.changed_at, self.grew_at = size, now, steady()
@@ -87,20 +91,20 @@ class Stream:
     def due(self, now: float, ended: bool) -> bool:
         unread = self.tail.unread
         if self.tail.stream == "status":
-            return unread > 0  # at once, before anything that is printed later
+            return unread > 0  # immediately, before any later output
         if self.tail.is_flood and not ended:
             return unread > 0 and now - self.read_at >= FLOOD_INTERVAL_S
         return unread > 0 and (ended or unread >= BATCH_BYTES or now - self.read_at >= BATCH_INTERVAL_S)
 
     def unfinished_due(self, ended: bool) -> bool:
-        """The unfinished line is whole: nothing follows."""
+        """Whether the unfinished line counts as complete because the stream has ended."""
         return ended and self.tail.unfinished and not self.tail.unread
 
     def preview_due(self) -> bool:
         return self.tail.unfinished and self.tail.stream != "status" and steady() - self.posted_at >= PREVIEW_S
 
     def read(self, now: float, is_mark: Callable[[bytes], bool], ended: bool) -> tuple[Lines | None, float, float]:
-        """The next whole lines, and between which times they were printed."""
+        """Return the next whole lines, and the times between which they were printed (Unix seconds)."""
         unread, first = self.tail.unread, self.seen_at
         lines = self.tail.read(is_mark, quiet=ended or steady() - self.grew_at >= GRACE_S)
         share = (unread - self.tail.unread) / unread
@@ -113,7 +117,7 @@ class Stream:
 class Follower:
     """Follows the streams of one execution from `offsets` until closed.
 
-    It leaves the time of its last look in the spool, so that who comes after it can date what was printed in between.
+    It stores the time of its last poll in the spool, so that its successor can date the output printed in between.
     """
 
     def __init__(
@@ -130,7 +134,7 @@ class Follower:
         masker: Masker,
         clock: ServerClock,
     ) -> None:
-        self.error: PushmillError | None = None  # why logs can no longer be stored
+        self.error: PushmillError | None = None  # why the log can no longer be stored
         self._reporter, self._execution, self._attempt = reporter, execution, attempt
         self._progress, self._status, self._limit = progress, status, limit
         self._clock = clock
@@ -142,8 +146,8 @@ class Follower:
             for name in ORDER
         ]
         self._printed = [stream for stream in self._streams if stream.tail.stream != "status"]
-        self._marks: dict[bytes, int] = {}  # the numbers of all known marks, in their order
-        self._boundaries: deque[Boundary] = deque()  # not said yet
+        self._marks: dict[bytes, int] = {}  # all announced marks → their ordinal number
+        self._boundaries: deque[Boundary] = deque()  # whose status lines are not written yet
         self._told = set((spool / "status").read_text(errors="replace").splitlines())
         self._ended, self._closing = threading.Event(), threading.Event()
         self._drained, self._wake = threading.Event(), threading.Event()
@@ -154,17 +158,17 @@ class Follower:
 
     @property
     def last_output(self) -> float:
-        """When stdout or stderr last grew, by `steady()`."""
+        """When stdout or stderr last grew, in seconds of `steady()`."""
         return max(stream.grew_at for stream in self._streams if stream.tail.stream != "status")
 
     def drain(self) -> None:
-        """The container has ended: return when all that it printed is stored, or cannot be."""
+        """Wait until all output is stored, or storing has failed. Call this after the container has ended."""
         self._ended.set()
         self._wake.set()
         self._drained.wait()
 
     def settle(self) -> None:
-        """Return when everything, the runner's own lines too, is stored, or cannot be. Nothing is shipped after it."""
+        """Wait until everything, including status lines, is stored, or storing has failed; then stop shipping."""
         self._closing.set()
         self._ended.set()
         self._wake.set()
@@ -205,7 +209,7 @@ class Follower:
         return EAGER_POLL_S if quiet < EAGER_S else QUIET_POLL_S
 
     def _poll(self, ended: bool) -> bool:
-        """Ship what is due; false when there was nothing."""
+        """Ship what is due; returns False if nothing was."""
         self._leave_trace()
         self._take_events()
         shipped = [self._ship(stream, ended) for stream in self._streams]
@@ -225,20 +229,23 @@ class Follower:
             first = not self._marks
             self._marks.setdefault(event.mark, len(self._marks))
             sentence = self._progress.sentence(event)
-            if sentence and first:  # nothing comes before it
+            if sentence and first:  # there is no earlier output to wait for
                 self._say_once(sentence)
             elif sentence and sentence not in self._told:
                 latest = {stream.tail.stream: stream.tail.size + MARK_DELAY_BYTES for stream in self._printed}
                 self._boundaries.append(Boundary(event.mark, sentence, steady(), latest))
 
     def _is_mark(self, stream: Stream, mark: bytes) -> bool:
-        """The script has written `mark`. Any program can print such bytes; without the event they are plain output."""
+        """Whether the script wrote `mark`: any program can print such bytes, and without an event they are output."""
         if mark not in self._marks:
             self._take_events()
         return self._marks.get(mark, -1) > stream.passed
 
     def _pass_marks(self, ended: bool) -> bool:
-        """Say what is due where both streams have come to a mark, and go on behind it; false when there was none."""
+        """Write the status lines of reached boundaries and let the streams continue after their marks.
+
+        Returns False if there was nothing to do.
+        """
         before = len(self._boundaries)
         while self._boundaries and self._reached(self._boundaries[0], ended):
             self._say_once(self._boundaries.popleft().sentence)
@@ -248,11 +255,11 @@ class Follower:
         for stream in passing:
             stream.passed = self._marks[stream.tail.mark]
             stream.tail.pass_mark()
-            stream.read_at = 0.0  # what follows is due at once
+            stream.read_at = 0.0  # the output after the mark is due immediately
         return bool(passing) or len(self._boundaries) < before
 
     def _reached(self, boundary: Boundary, ended: bool) -> bool:
-        """All that was printed before a boundary is shipped. A mark that never comes is not waited for for long."""
+        """Whether all output before a boundary is shipped. The wait for a mark that never arrives is limited."""
         number, over = self._marks[boundary.mark], ended or steady() - boundary.seen_at >= GRACE_S
 
         def reached(stream: Stream) -> bool:
@@ -264,7 +271,7 @@ class Follower:
         return all(reached(stream) for stream in self._printed)
 
     def _say_once(self, sentence: str) -> None:
-        """Unless a process before this one said it."""
+        """Write a status line unless an earlier process has written it."""
         if sentence not in self._told:
             self._status(sentence)
 
@@ -307,11 +314,11 @@ class Follower:
             stream.passed = -1
 
     def _preview(self, stream: Stream) -> None:
-        """Show an unfinished line. The server replaces it by the next one, or by the whole line, which alone is stored."""
+        """Show an unfinished line. The next preview or the whole line replaces it; only whole lines are stored."""
         stream.posted_at = steady()
         if (preview := stream.tail.preview()) != stream.previewed:
             stream.previewed = preview
-            with contextlib.suppress(PushmillError):  # Conflict comes again with the next line
+            with contextlib.suppress(PushmillError):  # the next line raises Conflict again
                 self._reporter.preview(self._execution, self._attempt, stream.tail.stream, *preview)
 
     def _release(self, stream: Stream) -> None:

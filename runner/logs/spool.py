@@ -1,11 +1,14 @@
-"""The spool: the files that a container prints into, and the reader of one of them.
+"""The spool: the files that a container's output goes to, and a reader of one of them.
 
-The directory is ours alone (0700); the container sees single files of it, which it can fill and empty but not replace.
+Only the runner can access the directory (0700). Individual files of it are mounted into the container, which can write
+and truncate but not replace them.
 
-    pipe.stdout pipe.stderr   what the script prints into       main script   what the container runs
-    stdout stderr             what it printed                   commands      which command runs: `start N`, `exit N CODE`
-    status                    what the runner says, not mounted
-    seen                      its mtime is when the runner last looked, not mounted
+    main script               programs of the container
+    pipe.stdout pipe.stderr   pipes that the script prints into
+    stdout stderr             output of the script
+    commands                  progress of the commands: `start N`, `exit N CODE`
+    status                    status lines of the runner; not mounted
+    seen                      its mtime is the time of the runner's last poll; not mounted
 
 In the container stdout and stderr are FIFOs; an in-container `cat` for each appends to a bind-mounted file. No log
 byte passes through the Docker daemon, and none depends on a process of ours being alive. FIFOs rather than anonymous
@@ -31,15 +34,15 @@ PIPES = ("pipe.stdout", "pipe.stderr")
 PROGRAMS = ("main", "script")
 FILES = ("stdout", "stderr", "commands")
 MOUNTED = (*PROGRAMS, *PIPES, *FILES)
-READ_SIZE = 4 * 1024 * 1024  # at once; with an unfinished line before it a batch stays under what the server takes
-PUNCH_STEP = 1024 * 1024  # bytes that may lie around acknowledged before their blocks are given back
+READ_SIZE = 4 * 1024 * 1024  # per read; plus an unfinished line it stays below the server's limit of a batch
+PUNCH_STEP = 1024 * 1024  # acknowledged bytes whose disk blocks are freed together
 BLOCK = 4096
 FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2  # linux/falloc.h
 STATUS_LINE = 4096  # bytes
 NO_LIMIT = 2**62
 MARK_START = MARK_BEGIN.encode()
 MARK = re.compile(re.escape(MARK_START) + rb"(?:start|exit)[ 0-9]{2,12}" + re.escape(MARK_END.encode()))
-MARK_BYTES = 32  # of a mark at most
+MARK_BYTES = 32  # maximum length of a mark
 BEGUN_MARK = re.compile(rb"\x02(?:p|pu|pus|push|pushm|pushmi|pushmil|pushmill|pushmill [ a-z0-9]*\x03?)?\Z")
 
 _fallocate = ctypes.CDLL(None, use_errno=True).fallocate
@@ -47,9 +50,9 @@ _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int6
 
 
 def make(directory: Path, script: str, offsets: Mapping[str, int]) -> None:
-    """Make the spool of one execution; `directory` must not exist.
+    """Create the spool of one execution; `directory` must not exist.
 
-    Where the server has bytes of an earlier attempt, `offsets` says how many: the streams begin behind them.
+    `offsets` is the number of bytes per stream that the server has from an earlier attempt: the streams start there.
     """
     directory.mkdir(mode=0o700)
     main = resources.files("runner").joinpath("main.sh").read_bytes()
@@ -60,7 +63,7 @@ def make(directory: Path, script: str, offsets: Mapping[str, int]) -> None:
         os.truncate(directory / name, offsets.get(name, 0))
     for name in PIPES:
         os.mkfifo(directory / name)
-        (directory / name).chmod(0o666)  # whatever the umask took
+        (directory / name).chmod(0o666)  # regardless of the umask
 
 
 def _new_file(path: Path, content: bytes, mode: int) -> None:
@@ -70,7 +73,7 @@ def _new_file(path: Path, content: bytes, mode: int) -> None:
 
 
 def open_file(directory: Path, name: str, flags: int = os.O_RDONLY) -> int:
-    """A descriptor of a regular spool file, never of anything put in its place."""
+    """Open a spool file and return its descriptor. Raises OSError unless it is a regular file."""
     descriptor = os.open(directory / name, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -83,16 +86,16 @@ def no_marks(mark: bytes) -> bool:  # noqa: ARG001
 
 
 class StatusWriter:
-    """Appends the runner's own lines; each call is one line and one write, so threads may share it."""
+    """Appends status lines; each call is one line and one write, so threads may share it."""
 
     def __init__(self, directory: Path, masker: Masker) -> None:
         self._descriptor = open_file(directory, "status", os.O_WRONLY | os.O_APPEND)
         self._masker = masker
 
     def __call__(self, text: str) -> None:
-        masked = self._masker.mask(text.encode(errors="replace"))  # before the cut: half a secret is not recognised
+        masked = self._masker.mask(text.encode(errors="replace"))  # before truncation: half a secret is not recognised
         line = masked.replace(b"\n", b" ").replace(b"\r", b" ")[:STATUS_LINE]
-        with contextlib.suppress(OSError):  # a late word from a thread that was given up
+        with contextlib.suppress(OSError):  # an abandoned thread may write after close()
             os.write(self._descriptor, line + b"\n")
 
     def close(self) -> None:
@@ -101,10 +104,10 @@ class StatusWriter:
 
 
 class Tail:
-    """Reads one stream from spool byte `offset` on and gives back what lies on disk once it is stored elsewhere.
+    """Reads one stream from spool byte `offset` on and frees the disk blocks of acknowledged bytes.
 
-    All of the first half of `limit` is read. Of what follows the newest half is kept for the reader; what is older and was
-    not read in time is left out.
+    The first half of `limit`, the head, is read completely. After it, the newest half of `limit`, the window, is kept
+    for the reader; older bytes that were not read in time are skipped.
     """
 
     def __init__(self, directory: Path, stream: str, offset: int, limit: int, masker: Masker) -> None:
@@ -116,14 +119,14 @@ class Tail:
         self._hold = masker.hold
         self._reader = open_file(directory, stream)
         self._puncher = open_file(directory, stream, os.O_WRONLY)
-        self._stored, self._outrun = 0, -(-self._head // BLOCK) * BLOCK  # the blocks before them are given back
+        self._stored, self._outrun = 0, -(-self._head // BLOCK) * BLOCK  # the blocks before these offsets are freed
         self.rewind(offset)
 
     def rewind(self, offset: int) -> None:
-        """Go on from spool byte `offset`."""
+        """Continue at spool byte `offset`."""
         self._lines = LineAssembler(offset, hold=self._hold)
         self._read = offset
-        self.mark = b""  # the mark of a command's end that is next in the file: nothing is read beyond it
+        self.mark = b""  # the mark that is next in the file: nothing is read beyond it until `pass_mark`
 
     @property
     def size(self) -> int:
@@ -131,7 +134,7 @@ class Tail:
 
     @property
     def modified(self) -> float:
-        """When the last byte was printed, in Unix seconds."""
+        """The time of the last write, in Unix seconds."""
         return os.fstat(self._reader).st_mtime
 
     @property
@@ -140,17 +143,17 @@ class Tail:
 
     @property
     def past_head(self) -> bool:
-        """What follows is kept only as far as it is the newest part of the stream."""
+        """Whether the head is read, so that of the rest only the newest part is kept."""
         return self._read >= self._head
 
     @property
     def position(self) -> int:
-        """Up to where it was read."""
+        """The spool offset up to which the stream was read."""
         return self._read
 
     @property
     def is_flood(self) -> bool:
-        """So much was read that most of it cannot have been kept."""
+        """Whether more than twice the limit was read, so that most of it cannot be kept."""
         return self._read >= 2 * (self._head + self._window)
 
     @property
@@ -158,15 +161,16 @@ class Tail:
         return self._lines.unfinished
 
     def preview(self) -> tuple[int, bytes]:
-        """Where the unfinished line begins, and as much of it as may be shown already."""
+        """The spool offset of the unfinished line, and the part of it that may be shown already."""
         return self._lines.consumed, self._lines.preview()
 
     def read(self, is_mark: Callable[[bytes], bool] = no_marks, *, quiet: bool = False) -> Lines | None:
-        """The whole lines among the next MiB, or None; up to the first mark, which also ends an unfinished line.
+        """Return the whole lines among the next READ_SIZE bytes, or None.
 
-        What may be the beginning of a mark waits for its rest unless the stream is `quiet`.
+        Stops at the first mark, which also ends an unfinished line. Bytes at the end that may be the beginning of a
+        mark are held back unless the stream is `quiet`.
         """
-        within = self._head - self._read  # what follows the head may be gone already
+        within = self._head - self._read  # blocks after the head may be freed already
         data = os.pread(self._reader, min(READ_SIZE, within) if within > 0 else READ_SIZE, self._read)
         found = next((m for m in MARK.finditer(data) if is_mark(m[0])), None) if MARK_START in data else None
         if found:
@@ -181,17 +185,17 @@ class Tail:
         return lines or rest
 
     def pass_mark(self) -> None:
-        """Go on behind the mark."""
+        """Continue after the mark."""
         self._read += len(self.mark)
         self._lines.skip(len(self.mark))
         self.mark = b""
 
     def flush(self) -> Lines | None:
-        """The unfinished line as a line of its own, or None."""
+        """Return the unfinished line as a line of its own, or None."""
         return self._lines.flush()
 
     def skip(self) -> None:
-        """Leave out what comes too fast: past the head, no more than the window is waited to be read."""
+        """Skip output that arrives faster than it is read: after the head, at most the window may be unread."""
         if self._read < self._head or self.size - self._read <= self._window:
             return
         at = self.size - self._window * 3 // 4
@@ -199,17 +203,17 @@ class Tail:
         self.rewind(at + max(0, line_end))
 
     def release(self, acknowledged: int) -> None:
-        """Give back the disk blocks of what is stored elsewhere, and of what will be left out."""
+        """Free the disk blocks of bytes that the server has acknowledged, and of bytes that will be skipped."""
         self._stored = self._punch(self._stored, min(acknowledged, self.size))
         self._outrun = self._punch(self._outrun, self.size - self._window)
 
     def _punch(self, start: int, end: int) -> int:
-        """Give back the blocks from `start` on, unless they are few; returns where the rest begins."""
+        """Free the blocks from `start` to `end` if there are at least PUNCH_STEP bytes; returns the new `start`."""
         end = end // BLOCK * BLOCK
         if end - start < PUNCH_STEP:
             return start
         mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
-        _fallocate(self._puncher, mode, start, end - start)  # without it the disk is freed at the end
+        _fallocate(self._puncher, mode, start, end - start)  # if it fails, the space is freed at the end
         return end
 
     def close(self) -> None:
