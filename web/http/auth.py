@@ -14,11 +14,11 @@
 
 `may` alone decides what a user is allowed to do.
 
-A request becomes an `Identity` (user, token, scopes) and an `Action`, for pages, API and git alike. Members and roles
-of projects belong into `may`. A session's cookie names its token and the token's generation. Both are looked up in
-each request, so revoking, expiry, disabling a user and logging out (which begins a new generation) end sessions at
-once. The generation is random, because SQLite gives the id of a deleted row to another one. Tests request every route
-with a token of each scope.
+A request becomes an `Identity` (user, token, scopes) and an `Action`, for pages, API and git alike. Project members
+and roles belong in `may`. A session cookie contains the id and the generation of its token. Both are checked in each
+request, so revoking, expiry, disabling a user and logging out (which starts a new generation) end sessions at once.
+The generation is random, because SQLite reuses ids of deleted rows. Tests request every route with a token of each
+scope.
 """
 
 from __future__ import annotations

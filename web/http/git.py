@@ -253,7 +253,7 @@ class Backend:
         try:
             while chunk := body.read(CHUNK):
                 wanted = wanted and _write(stdin, chunk)
-        except Exception:  # noqa: BLE001  the client went away; each server raises something of its own
+        except Exception:  # noqa: BLE001  the client disconnected; each server raises its own exceptions
             self._kill()
         with suppress(BrokenPipeError):
             stdin.close()

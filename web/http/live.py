@@ -3,8 +3,8 @@
 A position is `<next log line>-<next metadata line>`. It is the `id:` of each event and comes back as Last-Event-ID, so
 a client that reconnects resumes where it was, without gaps or repeats.
 
-A live page holds no thread between two looks (`Follower`). Changes in this process wake it; it looks each half second
-for changes of other processes. All followers together look at most 250 times a second.
+A live page holds no thread between two looks (`Follower`). Changes in this process wake it; for changes made by
+other processes it looks every half second. All followers together look at most 250 times a second.
 """
 
 from __future__ import annotations

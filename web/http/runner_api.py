@@ -1,8 +1,7 @@
 """The API for runners at `/api/runner`, as defined in core.wire.
 
-Reports count for executions leased to the token's runner alone, and git serves the repositories of those. A test
-requests every route with tokens that must be rejected. Removing a runner marks its row and ends its token; executions
-still name it.
+A runner may only report on executions leased to it, and git serves it only their repositories. A test requests every
+route with tokens that must be rejected. Removing a runner marks its row and ends its token; executions still name it.
 """
 
 from __future__ import annotations

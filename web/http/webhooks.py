@@ -8,7 +8,7 @@ A missing or malformed signature is rejected by the headers, before the body is 
 decoded before they are verified, since the JSON in them is signed; they are decoded in C, in a few times their size
 of memory.
 
-Deliveries that are of no use, such as other events and other repositories of a group's webhook, are stored with the
+Deliveries that are ignored, such as other events and other repositories of a group's webhook, are stored with the
 reason and answered with 202: a forge disables a webhook that is rejected several times. Only unsigned requests and
 invalid payloads are rejected.
 """

@@ -228,7 +228,7 @@ def running_executions(database: Path) -> int:
             return len(executions.in_states(db, State.STARTED))
         finally:
             db.close()
-    except Exception:  # noqa: BLE001  a goodbye is not worth a traceback
+    except Exception:  # noqa: BLE001  a closing message is not worth a traceback
         return 0
 
 

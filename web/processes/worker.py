@@ -72,12 +72,12 @@ def refusal(job: Job) -> str:
     """Return why a job is refused; empty for a plain sweep without arguments or callbacks."""
     try:
         name, instance, arguments, named = job.func_name, job.instance, job.args, job.kwargs
-    except Exception as error:  # noqa: BLE001  whatever a hash in Redis may hold
+    except Exception as error:  # noqa: BLE001  a hash in Redis may contain anything
         return f"it cannot be read ({error})"
     if name != SWEEP or instance or arguments or named:
         return f"only {SWEEP} without arguments is run here, it names {name!r:.100}"
     trimmings = (
-        job._success_callback_name,  # noqa: SLF001  the public properties import what they name
+        job._success_callback_name,  # noqa: SLF001  the public properties import the functions
         job._failure_callback_name,  # noqa: SLF001
         job._stopped_callback_name,  # noqa: SLF001
         job.webhooks,

@@ -3,8 +3,8 @@
 uvicorn parses and writes; this adds what it lacks: deadlines, rates and counts. A timer checks them each second.
 
 A request must send its head within `header_timeout`; bodies must arrive, and answers be read, at `min_rate`. When an
-address or the process has too many connections, the one that no thread has worked for for longest is closed. Under an
-attack that is the attacker's, since the request of an honest peer is handed to a thread within milliseconds.
+address or the process has too many connections, the one waiting longest without a thread is closed. Under an attack
+that is the attacker's, since requests of honest peers are handed to a thread within milliseconds.
 """
 
 from __future__ import annotations
