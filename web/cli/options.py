@@ -23,7 +23,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def typed_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:  # noqa: ARG001
-    """Return the URL; for "-" read it from stdin, since all users of the machine can see a command's arguments."""
+    """Return the URL; for "-" the first line of stdin, since all users of the machine can see a command's arguments."""
     if url != "-":
         return url
     if sys.stdin.isatty():

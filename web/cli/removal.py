@@ -31,7 +31,7 @@ from web.store.db import Database
 def remove(
     name: str, dry_run: bool, yes: bool, force: bool, as_json: bool, data: Path | None, config_file: Path | None
 ) -> None:
-    """Remove project NAME and everything of it.
+    """Remove project NAME and all of its data.
 
     Removes its executions, logs, outputs, deliveries and repository. This cannot be undone. Running the command again
     completes an interrupted removal.

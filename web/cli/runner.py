@@ -155,7 +155,7 @@ def remove(name: str, force: bool, data: Path | None, config_file: Path | None) 
 
 @contextmanager
 def _administered(data: Path | None, config_file: Path | None) -> Iterator[tuple[Database, Config, Queues]]:
-    from redis import Redis  # the other commands do not need it
+    from redis import Redis  # the other commands need neither of these
 
     from web.services.scheduling import queues
 

@@ -22,7 +22,7 @@ be extended, and its transports show what is buffered.
 
 Here 300 followers of a printing execution cost 0.2 of a core and 22 kB each, all served; 64 threads served 32.
 `benchmarks/slow_clients.py` attacks a server with 1,000 connections of each kind: `/healthz` and a heartbeat are
-answered with a median of 9 to 26 ms, against 12 ms without an attack. The slowest answer took 0.1 to 1.4 s, on a machine
-with four times as much to do as it has processors, while the 1,000 connections were accepted at once. Without these
-limits nothing was answered.
+answered with a median of 9 to 26 ms, against 12 ms without an attack. The slowest answer took 0.1 to 1.4 s, on a
+machine with four times as much to do as it has processors, while the 1,000 connections were accepted at once. Without
+these limits nothing was answered.
 """
