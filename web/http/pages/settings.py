@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug import Response
 
 from core.errors import InvalidInput
+from core.git import url as git_url
 from core.model import Project, Repository
 from web.http import auth
 from web.http.pages import badge_picker, reports, rules_section
@@ -125,7 +126,7 @@ def _source(project: Project, repository: Repository) -> Source:
     hosted = repository.forge == projects.HOSTED
     return Source(
         repository=repository,
-        fetched_from=repository.url or "",
+        fetched_from=git_url.without_credentials(repository.url) if repository.url else "",
         push_url=f"{base_url()}/git/{project.name}.git" if hosted else "",
         webhook_url="" if hosted else base_url() + hosting.webhook_path(project, repository.forge),
         webhook_page=hosting.webhook_page(repository),
