@@ -1,4 +1,4 @@
-"""The post-receive hook: its text, and putting it with its settings into a bare repository."""
+"""The post-receive hook: its text, and its installation with settings in a bare repository."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ ONLY_SHA_1 = (
 
 
 def write_settings(repository: Path, url: str, secret: bytes) -> Path:
-    """Write what the hook needs beside the refs, for those who may push; the folder of the push files.
+    """Write the hook's settings into the repository and return the folder of the push files. Idempotent.
 
-    Idempotent. `url` is where deliveries go; of the secret only its HMAC pads are kept.
+    The settings are readable for those who may push. `url` is where deliveries go; only the HMAC pads of the secret are
+    stored.
     """
-    shared = repository.stat().st_mode & stat.S_IWGRP  # the group pushes too, each by its own account
+    shared = repository.stat().st_mode & stat.S_IWGRP  # the members of the group push too, with their own accounts
     folder = repository / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o2770 if shared else 0o700)
@@ -39,10 +40,10 @@ def write_settings(repository: Path, url: str, secret: bytes) -> Path:
 
 
 def install(repository: Path, url: str, secret: bytes) -> None:
-    """Install the hook in a bare repository that somebody else serves. Idempotent.
+    """Install the hook in a bare repository that is served by other software. Idempotent.
 
-    Raises InvalidInput when that is no bare repository that the server can read or has a post-receive hook of its own,
-    GitError when git fails.
+    Raises InvalidInput if it is not a bare repository that the server can read or has another post-receive hook,
+    GitError if git fails.
     """
     if not ((repository / "HEAD").is_file() and (repository / "objects").is_dir()):
         raise InvalidInput(
@@ -75,7 +76,7 @@ def _replace(path: Path, content: bytes, mode: int) -> None:
 
 
 def _give_to_owner(repository: Path, paths: list[Path]) -> None:
-    """What root installs must be readable for the account that the repository belongs to."""
+    """Make files installed by root readable for the owner of the repository."""
     owner = repository.stat()
     if os.geteuid() == 0:
         for path in paths:

@@ -1,4 +1,4 @@
-"""HMAC-SHA256 over raw bytes: what forges and our own hook sign their deliveries with."""
+"""HMAC-SHA256 over raw bytes, with which forges and our own hook sign their deliveries."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def sign(body: bytes, secret: bytes, prefix: str = PREFIX) -> str:
-    """The header value `sha256=<hex>`, or with another prefix."""
+    """Return the header value `sha256=<hex>`, or with another prefix."""
     return prefix + hmac.new(secret, body, hashlib.sha256).hexdigest()
 
 
 def verify(given: str | None, body: bytes, secret: bytes, prefix: str = PREFIX) -> bool:
-    """True when `given` signs `body`, compared in constant time. An empty secret verifies nothing."""
+    """Return True if `given` signs `body`, compared in constant time. An empty secret verifies nothing."""
     if not secret or not given:
         return False
     return same(given, sign(body, secret, prefix).encode())
 
 
 def well_formed(given: str | None, prefix: str = PREFIX) -> bool:
-    """Whether `given` has the form of a signature, which costs nothing to find out and needs no body."""
+    """Return whether `given` has the form of a signature: a cheap check that needs no body."""
     return given is not None and given.startswith(prefix) and HEX.fullmatch(given, len(prefix)) is not None
 
 
 def same(given: str | None, secret: bytes) -> bool:
-    """True when `given` is the secret itself, compared in constant time. An empty secret is nobody's."""
+    """Return True if `given` is the secret itself, compared in constant time. An empty secret matches nothing."""
     if not secret or not given:
         return False
     return hmac.compare_digest(given.encode("utf-8", "replace"), secret)
 
 
 def pads(secret: bytes) -> tuple[bytes, bytes]:
-    """The inner and the outer key block of RFC 2104: HMAC is H(outer + H(inner + body)).
+    """Return the inner and the outer key block of RFC 2104: HMAC is H(outer + H(inner + body)).
 
-    With them a shell script signs by plain hashing, and the secret never stands on a command line.
+    With them a shell script can sign by plain hashing, and the secret never appears on a command line.
     """
     key = hashlib.sha256(secret).digest() if len(secret) > BLOCK_BYTES else secret
     block = key.ljust(BLOCK_BYTES, b"\0")

@@ -1,4 +1,4 @@
-"""How our states look on a commit of a forge: a total mapping, and names of statuses that branch protection can rely on."""
+"""Map our states to the verdicts that forges show, and name statuses so that branch protection can rely on them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from core.model import Target
 from core.states import FailureReason, State
 from hooks.apis.base import Verdict
 
-CONTEXT = "pushmill"  # of all of a commit's targets together; each target's is below it
-NAME_CHARS = 100  # of a target in a context; a longer one is cut
+CONTEXT = "pushmill"  # of all targets of a commit together; the context of each target starts with it
+NAME_CHARS = 100  # of a target in a context; longer names are cut
 DIGEST_CHARS = 8
-LAST_OF_PLANE_0 = 0xFFFF  # some forges' databases hold no characters beyond
+LAST_OF_PLANE_0 = 0xFFFF  # some forges' databases cannot store characters beyond it
 
 STATES: Mapping[State, Verdict] = {
     State.CREATED: Verdict.WAITING,
     State.QUEUED: Verdict.WAITING,
-    State.STARTED: Verdict.RUNNING,  # also while it has been asked to stop
+    State.STARTED: Verdict.RUNNING,  # also during a stop request
     State.COMPLETE: Verdict.SUCCESS,
-    State.ERROR: Verdict.ERROR,  # FAILURES knows better
+    State.ERROR: Verdict.ERROR,  # unless FAILURES has a more specific verdict
     State.STOPPED: Verdict.STOPPED,
 }
 FAILURES: Mapping[FailureReason, Verdict] = {
@@ -38,19 +38,19 @@ FAILURES: Mapping[FailureReason, Verdict] = {
     FailureReason.RUNNER_LOST: Verdict.ERROR,
     FailureReason.INTERNAL: Verdict.ERROR,
 }
-# The worst first. One that failed decides even while others run.
+# Worst first. One failure decides even while others run.
 ORDER = (Verdict.ERROR, Verdict.FAILURE, Verdict.STOPPED, Verdict.RUNNING, Verdict.WAITING, Verdict.SUCCESS)
 
 
 def verdict(state: State, failure_reason: FailureReason | None) -> Verdict:
-    """What a forge shows of an execution. A stop request changes nothing: it runs until it has stopped."""
+    """Return the verdict of an execution. A stop request changes nothing: the execution runs until it has stopped."""
     return FAILURES[failure_reason] if failure_reason is not None else STATES[state]
 
 
 def group_verdict(state: State, failures: Collection[FailureReason]) -> Verdict:
-    """What a forge shows of a task or a pipeline whose executions failed for these reasons.
+    """Return the verdict of a task or a pipeline whose executions failed for these reasons.
 
-    The machines are to blame when they are to blame for each of those.
+    It is ERROR if the machines caused every failure.
     """
     if state is not State.ERROR:
         return STATES[state]
@@ -59,7 +59,10 @@ def group_verdict(state: State, failures: Collection[FailureReason]) -> Verdict:
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Of several targets together; none is a success. While some wait and others are done, the commit is being run."""
+    """Return the verdict of several targets together; without targets it is a success.
+
+    If some wait and others have succeeded, the commit is running.
+    """
     found = set(verdicts)
     if found == {Verdict.WAITING, Verdict.SUCCESS}:
         return Verdict.RUNNING
@@ -67,9 +70,9 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def contexts(targets: Iterable[Target], prefix: str = CONTEXT) -> dict[Target, str]:
-    """The context of each target of a commit: the same for the same one, as long as those before it stay.
+    """Return the context of each target of a commit; it stays the same as long as the preceding targets do.
 
-    Forges ignore case. Of labels that differ in nothing else the first keeps its own; the others, and labels that are cut
+    Forges ignore case. Of labels that differ only in case the first is unchanged; the others, and labels that are cut
     or changed, end in a digest of kind and name.
     """
     found: dict[Target, str] = {}
@@ -84,7 +87,7 @@ def contexts(targets: Iterable[Target], prefix: str = CONTEXT) -> dict[Target, s
 
 
 def clamp(text: str, most: int) -> str:
-    """One line of at most so many characters."""
+    """Return the text as one line of at most `most` characters."""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 

@@ -1,1 +1,1 @@
-"""What forges are asked and told: their APIs, as calls that are values."""
+"""Clients of the forges' APIs: calls and answers are values."""

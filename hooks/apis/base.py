@@ -1,7 +1,7 @@
-"""The seam between the server and the APIs of forges: calls and answers as values.
+"""The interface between the server and the APIs of forges: calls and answers are values.
 
-An API is a module with the functions of `Api`. They do no I/O: they say what to call and read what was answered;
-`hooks.apis.client` sends. `name` is a repository as the forge's page calls it, owner/name. No API knows another.
+An API is a module with the functions of `Api`. They do no I/O: they build calls and parse answers; `hooks.apis.client`
+sends the calls. `name` is a repository's full name on the forge, owner/name. APIs do not depend on each other.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from urllib.parse import quote
 from core.errors import InvalidInput
 
 Json = Mapping[str, Any]
-PER_PAGE = 100  # the most that a forge gives at once
-MAX_PAGES = 10  # of a list; what we look for stands near its beginning
-URL_CHARS = 255  # GitLab's limit of the address behind a status
+PER_PAGE = 100  # the maximum of the forges
+MAX_PAGES = 10  # of a list; the searched entries are near its beginning
+URL_CHARS = 255  # GitLab's limit for the URL of a status
 
 
 class Verdict(StrEnum):
-    """What a forge shows of a commit, in the words that all of them can tell apart in some way."""
+    """State that a forge shows for a commit; every forge can express these states in some way."""
 
     WAITING = "waiting"  # it will run
     RUNNING = "running"
     SUCCESS = "success"
-    FAILURE = "failure"  # the program is to blame
-    ERROR = "error"  # the machines are to blame
-    STOPPED = "stopped"  # somebody ended it
+    FAILURE = "failure"  # caused by the program
+    ERROR = "error"  # caused by the machines
+    STOPPED = "stopped"  # stopped by a person
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One request. `path` comes below the API's address, with its query, and is percent-encoded."""
+    """One request. `path` is relative to the API's URL, includes the query, and is percent-encoded."""
 
     method: str
     path: str
@@ -42,7 +42,7 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A 2xx answer. Header names are in lower case; `json` is None for what is no JSON."""
+    """A 2xx response. Header names are in lower case; `json` is None if the body is not JSON."""
 
     status: int
     headers: Mapping[str, str]
@@ -51,9 +51,9 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class CommitStatus:
-    """`context` names the status among those of a commit. `ref` is the short name of the branch or tag that brought it.
+    """`context` identifies the status on its commit. `ref` is the short name of the branch or tag that was pushed.
 
-    `pipeline` is what GitLab's statuses of the commit hang on, "" until it has said so.
+    `pipeline` is the pipeline that GitLab's statuses of the commit belong to, "" until it is known.
     """
 
     context: str
@@ -66,7 +66,7 @@ class CommitStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook:
-    """`lacks` are the events that we need and it does not send, as the forge's form calls them; pushes come first."""
+    """`lacks` are the required events that it does not send, named as in the forge's form; pushes come first."""
 
     id: str
     url: str
@@ -83,7 +83,7 @@ class Comment:
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What the forge says of a repository; texts are "" where it says nothing. `is_public` is true only if it says so."""
+    """The forge's description of a repository; missing texts are "". `is_public` is true only if the forge says so."""
 
     full_name: str
     default_branch: str
@@ -93,81 +93,86 @@ class Described:
 class Api(Protocol):
     @property
     def STATES(self) -> Mapping[Verdict, str]:  # noqa: N802
-        """The forge's own word for each verdict."""
+        """Return the forge's name of each verdict."""
 
     @property
     def NESTED(self) -> bool:  # noqa: N802
-        """Whether names may have more parts than owner and name."""
+        """Whether repository names may have more parts than owner and name."""
 
     @property
     def RIGHTS(self) -> str:  # noqa: N802
-        """What a token must be allowed, in the words in which the forge asks for it."""
+        """Permissions that a token needs, named as on the forge."""
 
     @property
     def DESCRIPTION_CHARS(self) -> int:  # noqa: N802
-        """The longest description that is taken."""
+        """Maximum length of a status description."""
 
     def api_url(self, origin: str) -> str:
-        """Where the API of the forge is whose pages are at `origin`, such as https://example.org; no slash at the end."""
+        """Return the API's URL for a forge with pages at `origin`, such as https://example.org; without a final
+        slash.
+        """
 
     def headers(self, token: str) -> Mapping[str, str]:
-        """What authenticates a call."""
+        """Return the headers that authenticate a call."""
 
     def git_login(self, token: str) -> tuple[str, str]:
-        """User and password by which git fetches over https with the token."""
+        """Return the user and password with which git fetches over https, given the token."""
 
     def repository(self, name: str) -> Call:
-        """Asks for the repository: answered when the token reaches it."""
+        """Build the call that gets a repository; it succeeds if the token has access."""
 
     def described(self, answer: Any) -> Described:
-        """What was answered to `repository`."""
+        """Parse the answer to `repository`."""
 
     def post_status(self, name: str, sha: str, status: CommitStatus) -> Call:
-        """Shows a status on a commit."""
+        """Build the call that posts a status on a commit."""
 
     def pipeline(self, answer: Any) -> str:
-        """What was answered to `post_status`: the pipeline that further statuses of the commit name; "" for none."""
+        """Parse the answer to `post_status`: the pipeline that later statuses of the commit must name; "" for none."""
 
     def takes(self, shown: Verdict | None, wanted: Verdict) -> bool:
-        """Whether the forge lets `wanted` follow on what it shows; None when that is not known."""
+        """Return whether the forge accepts `wanted` after the shown verdict; None means that it is unknown."""
 
     def shows_already(self, status: int, reason: str, wanted: Verdict) -> bool:
-        """Whether a refusal of `post_status` says no more than that the forge shows `wanted`, or as good as that."""
+        """Return whether a rejected `post_status` only means that the forge already shows `wanted` or an equivalent."""
 
     def webhooks(self, name: str, page: int) -> Call:
-        """Asks for the webhooks of the repository; pages count from 1."""
+        """Build the call that lists the webhooks of a repository; pages count from 1."""
 
     def webhooks_of(self, answer: Any) -> list[Webhook]:
-        """What was answered to `webhooks`."""
+        """Parse the answer to `webhooks`."""
 
     def create_webhook(self, name: str, url: str, secret: str) -> Call:
-        """Has pushes, tags and pull requests told to `url`, as JSON, signed with `secret`; TLS is verified."""
+        """Build the call that creates a webhook for pushes, tags and pull requests.
+
+        It sends JSON to `url`, signed with `secret`; TLS is verified.
+        """
 
     def test_webhook(self, name: str, hook_id: str) -> Call | None:
-        """Has the forge send a test delivery; None where its API cannot."""
+        """Build the call that makes the forge send a test delivery; None if its API has no such call."""
 
     @property
     def TEST_IS_A_PUSH(self) -> bool:  # noqa: N802
-        """Whether the test delivery is a push of the newest commit, like any other."""
+        """Whether the test delivery is an ordinary push of the newest commit."""
 
     def comments(self, name: str, number: int, page: int) -> Call:
-        """Asks for the comments on a pull request, the oldest first; pages count from 1."""
+        """Build the call that lists the comments on a pull request, oldest first; pages count from 1."""
 
     def comments_of(self, answer: Any) -> list[Comment]:
-        """What was answered to `comments`."""
+        """Parse the answer to `comments`."""
 
     def create_comment(self, name: str, number: int, body: str) -> Call:
-        """Puts a comment under a pull request."""
+        """Build the call that creates a comment on a pull request."""
 
     def edit_comment(self, name: str, number: int, comment_id: str, body: str) -> Call:
-        """Replaces the text of a comment."""
+        """Build the call that replaces the text of a comment."""
 
     def comment_of(self, answer: Any) -> Comment:
-        """What was answered to `create_comment` and `edit_comment`."""
+        """Parse the answer to `create_comment` and `edit_comment`."""
 
 
 def segments(name: str) -> str:
-    """A repository's name as a path. Raises InvalidInput when it would lead to another call."""
+    """Return a repository's name as a URL path. Raises InvalidInput if it would change the call."""
     parts = name.split("/")
     if len(parts) < 2 or any(part in ("", ".", "..") for part in parts):
         raise InvalidInput(f"{name[:200]!r} is no name of a repository on a forge: it must be owner/name")
@@ -175,33 +180,33 @@ def segments(name: str) -> str:
 
 
 def items(answer: Any) -> list[Json]:
-    """The objects in a list that a forge answered."""
+    """Return the objects of a list in an answer."""
     return [item for item in answer if isinstance(item, dict)] if isinstance(answer, list) else []
 
 
 def lacking(sent: Collection[str], needed: Mapping[str, str]) -> tuple[str, ...]:
-    """The names of the needed events that are not among those sent; `needed` has names by event."""
+    """Return the names of the needed events that are not in `sent`; `needed` maps events to names."""
     return tuple(dict.fromkeys(name for event, name in needed.items() if event not in sent))
 
 
 def part(answer: Any, name: str) -> Json:
-    """An object in an object that a forge answered; empty when there is none."""
+    """Return an object inside an object of an answer; empty if there is none."""
     found = answer.get(name) if isinstance(answer, dict) else None
     return found if isinstance(found, dict) else {}
 
 
 def texts(answer: Any, name: str) -> list[str]:
-    """The texts of a list in an object that a forge answered."""
+    """Return the texts of a list inside an object of an answer."""
     found = answer.get(name) if isinstance(answer, dict) else None
     return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
 
 
 def text(answer: Any, name: str) -> str:
-    """A text, or a number as text, in an object that a forge answered; "" when there is none."""
+    """Return a text, or a number as text, of an object of an answer; "" if there is none."""
     found = answer.get(name) if isinstance(answer, dict) else None
     return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
 
 
 def says(answer: Any, name: str, value: bool) -> bool:
-    """Whether a yes-or-no field of an object that a forge answered has this value; False if there is no such field."""
+    """Return whether a boolean field of an object of an answer has this value; False if the field is missing."""
     return isinstance(answer, dict) and answer.get(name) is value

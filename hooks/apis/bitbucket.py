@@ -43,7 +43,7 @@ EVENTS = {
     "pullrequest:rejected": "Pull request: Declined",
 }
 TEST_IS_A_PUSH = False
-KEY_CHARS = 40  # a hexadecimal SHA-1 is as long
+KEY_CHARS = 40  # the length of a hexadecimal SHA-1
 
 
 def api_url(origin: str) -> str:  # noqa: ARG001
@@ -51,7 +51,10 @@ def api_url(origin: str) -> str:  # noqa: ARG001
 
 
 def headers(token: str) -> Mapping[str, str]:
-    """An access token of the repository; or user:password, as API tokens of a person are used with their mail address."""
+    """Authenticate with an access token of the repository, or with user:password.
+
+    The latter is for API tokens of a person, whose user is their email address.
+    """
     if ":" in token:
         return {"Authorization": f"Basic {base64.b64encode(token.encode()).decode()}", "Accept": "application/json"}
     return {"Authorization": f"Bearer {token}", "Accept": "application/json"}
@@ -77,7 +80,7 @@ def described(answer: Any) -> Described:
 
 
 def post_status(name: str, sha: str, status: CommitStatus) -> Call:
-    """The same key again overwrites."""
+    """Posting the same key again overwrites the status."""
     body = {
         "key": key(status.context),
         "name": status.context,
@@ -90,7 +93,7 @@ def post_status(name: str, sha: str, status: CommitStatus) -> Call:
 
 
 def key(context: str) -> str:
-    """The context, or the SHA-1 of one that is too long."""
+    """Return the context, or its SHA-1 if it is too long."""
     if len(context) <= KEY_CHARS:
         return context
     return hashlib.sha1(context.encode(), usedforsecurity=False).hexdigest()
@@ -147,7 +150,7 @@ def comments(name: str, number: int, page: int) -> Call:
 
 
 def comments_of(answer: Any) -> list[Comment]:
-    """Without those that were deleted, which stay in the list."""
+    """Omits deleted comments, which stay in the list."""
     return [comment_of(comment) for comment in _values(answer) if comment.get("deleted") is not True]
 
 

@@ -1,6 +1,6 @@
-"""Sends calls to a forge's API and sorts what comes back: an answer, a reason to try later, or a refusal for good.
+"""Send calls to a forge's API and classify the result: an answer, a reason to retry later, or a permanent refusal.
 
-Nothing here raises for what a forge does, and neither results nor logs hold the token.
+No behaviour of a forge raises an exception, and neither results nor logs contain the token.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import httpx
 
 from hooks.apis.base import Answer, Call
 
-TIMEOUT_S = 10.0  # to connect, and between two pieces of an answer
-ANSWER_S = 30.0  # for all of an answer
+TIMEOUT_S = 10.0  # to connect, and between two chunks of an answer
+ANSWER_S = 30.0  # for the whole answer
 ANSWER_BYTES = 4 * 1024**2
 REASON_CHARS = 300
 OVER = "not asked: the time is up"
 LATER = frozenset({408, 409, 425, 429})
-MAX_WAIT_S = 24 * 3600.0  # a forge that asks for more is asked once a day
+MAX_WAIT_S = 24 * 3600.0  # a forge that asks for more is called once a day
 SAYING = ("message", "error", "detail", "error_description", "errors")
-LIMIT_WAIT_S = 60.0  # GitHub's advice for a limit that comes without a time
+LIMIT_WAIT_S = 60.0  # GitHub's advice for a rate limit without a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Later:
-    """The same call may succeed later. `wait_s` is what the forge asked for, of every call; None when it asked nothing."""
+    """The same call may succeed later. `wait_s` is how long the forge wants no calls; None if it did not say."""
 
     reason: str
     wait_s: float | None = None
@@ -38,7 +38,7 @@ class Later:
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """The same call would be refused again. `reason` is what the forge said."""
+    """The same call would be refused again. `reason` is the forge's message."""
 
     status: int
     reason: str
@@ -48,17 +48,17 @@ Outcome = Answer | Later | Refused
 
 
 class Client:
-    """Calls one API with one token, one call after the other. Use as a context manager."""
+    """Calls one API with one token, sequentially. Use as a context manager."""
 
     def __init__(self, url: str, headers: Mapping[str, str], token: str, deadline: float | None = None) -> None:
-        """No call takes longer than until `deadline`, by time.monotonic; behind it nothing is called."""
+        """No call runs past `deadline` (time.monotonic), and none starts after it."""
         self._url, self._token, self._deadline = url.rstrip("/"), token, deadline
         self._http = httpx.Client(
             headers={"User-Agent": "pushmill", "Accept-Encoding": "identity", **headers},
             timeout=TIMEOUT_S,
             follow_redirects=False,
             trust_env=False,
-            verify=ssl.create_default_context(),  # the authorities that git asks, too
+            verify=ssl.create_default_context(),  # the same certificate authorities as git
         )
 
     def __enter__(self) -> Self:
@@ -68,7 +68,7 @@ class Client:
         self._http.close()
 
     def send(self, call: Call) -> Outcome:
-        """May take as long as TIMEOUT_S to connect and ANSWER_S to answer."""
+        """Send a call; takes up to TIMEOUT_S to connect and ANSWER_S for the answer."""
         left = ANSWER_S if self._deadline is None else self._deadline - time.monotonic()
         if left <= 0:
             return Later(reason=OVER)
@@ -98,7 +98,7 @@ class Client:
         return Refused(status=status, reason=reason)
 
     def _printable(self, text: str) -> str:
-        """Without the token, should the forge or a library repeat it."""
+        """Remove the token, in case the forge or a library repeats it, and unprintable characters."""
         text = text.replace(self._token, "…") if self._token else text
         return "".join(c if c.isprintable() else " " for c in text)[:REASON_CHARS]
 
@@ -108,7 +108,7 @@ class _TooMuch(Exception):
 
 
 def said(found: Any, depth: int = 4) -> str:
-    """What a forge says is wrong: `message` or `error`, as text or in an object, with GitHub's `errors`."""
+    """Return the forge's error message: `message` or `error`, as text or in an object, with GitHub's `errors`."""
     if isinstance(found, str):
         return found
     if depth == 0 or not isinstance(found, dict | list):
@@ -140,7 +140,7 @@ def _parsed(body: bytes) -> Any:
 
 
 def _wait_s(headers: Mapping[str, str]) -> float | None:
-    """How long the forge asks to be left alone, by any of the headers that forges say it with."""
+    """Return how long the forge wants no calls, from any of the headers that forges use."""
     given = headers.get("retry-after", "").strip()
     if given:
         return _bounded(float(given) if _is_number(given) else _until(given))

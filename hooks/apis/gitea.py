@@ -32,14 +32,14 @@ STATES: Mapping[Verdict, str] = {
 }
 NESTED = False
 RIGHTS = "the scopes write:repository and write:issue, of an administrator of the repository"
-DESCRIPTION_CHARS = 255  # of a column that takes more, but a line is as long
-PER_PAGE = 50  # MAX_RESPONSE_ITEMS as installed
-# A deleted branch is told of by `delete` alone. `pull_request` would be every event of pull requests: each edit of our own
-# comment among them, of 16 kB.
+DESCRIPTION_CHARS = 255  # the column takes more, but a line of the page is this long
+PER_PAGE = 50  # default of MAX_RESPONSE_ITEMS
+# Only `delete` reports a deleted branch. `pull_request` would send every event of pull requests, including each edit of
+# our own comment, 16 kB each.
 EVENTS = ("push", "delete", "pull_request_only", "pull_request_sync")
-# as it says them afterwards
+# as the API returns them
 NEEDED = {"push": "Push", "delete": "Delete", "pull_request": "Pull Request", "pull_request_sync": "Synchronized"}
-TEST_IS_A_PUSH = False  # one that moves nothing
+TEST_IS_A_PUSH = False  # it is a push that moves no ref
 
 
 def api_url(origin: str) -> str:
@@ -51,7 +51,7 @@ def headers(token: str) -> Mapping[str, str]:
 
 
 def git_login(token: str) -> tuple[str, str]:
-    """Any user does: the token says who it is."""
+    """Any user name works: the token identifies the user."""
     return "pushmill", token
 
 
@@ -106,7 +106,7 @@ def webhooks_of(answer: Any) -> list[Webhook]:
 
 
 def create_webhook(name: str, url: str, secret: str) -> Call:
-    """A push of a tag is a push. Whether TLS is verified is a setting of the whole forge, and it is by default."""
+    """A push of a tag is a push. TLS verification is a setting of the whole forge, on by default."""
     body = {
         "type": "gitea",
         "active": True,
@@ -121,7 +121,7 @@ def test_webhook(name: str, hook_id: str) -> Call | None:
 
 
 def comments(name: str, number: int, page: int) -> Call:
-    """All of them are on every page: the API has none here."""
+    """Every page contains all comments: this API has no paging."""
     path = f"/repos/{segments(name)}/issues/{number}/comments?limit={PER_PAGE}&page={page}"
     return Call(method="GET", path=path)
 

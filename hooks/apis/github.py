@@ -23,7 +23,7 @@ from hooks.apis.base import (
     texts,
 )
 
-# `pending` would keep a commit from being merged for ever, so nothing that is over is.
+# A final state must not be `pending`, which would block the commit from being merged forever.
 STATES: Mapping[Verdict, str] = {
     Verdict.WAITING: "pending",
     Verdict.RUNNING: "pending",
@@ -34,7 +34,7 @@ STATES: Mapping[Verdict, str] = {
 }
 NESTED = False
 RIGHTS = "Contents: read, and Commit statuses, Pull requests and Webhooks: read and write (a classic one: repo)"
-DESCRIPTION_CHARS = 140  # one more is answered with 422
+DESCRIPTION_CHARS = 140  # a longer one is rejected with 422
 EVENTS = {"push": "Pushes", "pull_request": "Pull requests"}
 TEST_IS_A_PUSH = False
 HOSTS = ("https://github.com", "https://www.github.com", "https://ssh.github.com")
@@ -61,7 +61,7 @@ def repository(name: str) -> Call:
 
 
 def described(answer: Any) -> Described:
-    public = says(answer, "private", False)  # of an internal one it is true
+    public = says(answer, "private", False)  # true for an internal repository
     return Described(
         full_name=text(answer, "full_name"), default_branch=text(answer, "default_branch"), is_public=public
     )

@@ -1,7 +1,7 @@
 """GitLab's REST API: https://docs.gitlab.com/api/rest/
 
-A status is a job there. One that has not ended moves on; one that has is followed by another of its name. The first
-status of a commit makes a pipeline, so two first ones at once make two, of which one never ends.
+GitLab stores a status as a job. An unfinished job is updated; a finished one is followed by another job of the same
+name. The first status of a commit creates a pipeline, so two concurrent first ones create two, of which one never ends.
 """
 
 from __future__ import annotations
@@ -87,14 +87,14 @@ def pipeline(answer: Any) -> str:
 
 
 def takes(shown: Verdict | None, wanted: Verdict) -> bool:
-    """Neither the same again, nor back from running to waiting."""
+    """GitLab rejects the same state again, and `pending` after `running`."""
     if shown is None:
         return True
     return STATES[shown] != STATES[wanted] and (shown, wanted) != (Verdict.RUNNING, Verdict.WAITING)
 
 
 def shows_already(status: int, reason: str, wanted: Verdict) -> bool:
-    """A job that has not ended is told once more that it has not."""
+    """GitLab rejects repeating an unfinished state."""
     return status == 400 and REPEATED in reason and wanted in UNFINISHED
 
 
@@ -103,7 +103,7 @@ def webhooks(name: str, page: int) -> Call:
 
 
 def webhooks_of(answer: Any) -> list[Webhook]:
-    """One that GitLab switched off after failures says so by `alert_status`."""
+    """A webhook that GitLab disabled after failures has an `alert_status`."""
     return [
         Webhook(
             id=text(hook, "id"),
@@ -153,6 +153,6 @@ def comment_of(answer: Any) -> Comment:
 
 
 def _project(name: str) -> str:
-    """The whole name is one segment, subgroups and all."""
+    """Encode the whole name, including subgroups, as one path segment."""
     segments(name)
     return f"/projects/{quote(name, safe='')}"

@@ -1,4 +1,4 @@
-"""The APIs by the name of their forge. Gogs and plain git have none that takes statuses."""
+"""APIs by the name of their forge. Gogs and plain git have no API that accepts statuses."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The seam between the server and everything that may tell it of a push.
+"""The interface between the server and every source of pushes.
 
-A forge is a module with the functions of `Forge`. Header names are in lower case. `has_proof` is asked before the body is
-read, then `verify`, on the bytes as they came; the other functions may assume that both were true, but not that the body is
-well-formed. No forge knows another.
+A forge is a module with the functions of `Forge`. Header names are in lower case. `has_proof` is called before the body
+is read, then `verify` on the received bytes; the other functions may assume that both returned true, but not that the
+body is well-formed. Forges do not depend on each other.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from core.errors import InvalidDelivery, InvalidInput
 from core.model import PullRequestEvent, PushEvent, is_zero
 
 Headers = Mapping[str, str]
-MAX_OPTIONS, OPTION_CHARS = 32, 1000  # one more of each is kept, so that reaching a limit can be reported
+MAX_OPTIONS, OPTION_CHARS = 32, 1000  # one more of each is kept, so that exceeding a limit can be reported
 PUSHER_CHARS = 1000
 MESSAGE_CHARS = 64 * 1024
-NO_COMMIT = "0" * 40  # where a ref did not exist before or does not exist any more
-SHA_BEGINNING = re.compile(r"[0-9a-f]{12,64}")  # Bitbucket tells no more than twelve digits of a pull request's head
+NO_COMMIT = "0" * 40  # the ref did not exist before, or does not exist afterwards
+SHA_BEGINNING = re.compile(r"[0-9a-f]{12,64}")  # Bitbucket sends only twelve digits of a pull request's head
 WEB_ADDRESS = re.compile(r"https?://[!-~]{1,2000}")
 TITLE_CHARS, AUTHOR_CHARS = 500, 200
 MAX_NUMBER = 2**31 - 1
@@ -30,7 +30,7 @@ MAX_NUMBER = 2**31 - 1
 
 @dataclass(frozen=True)
 class Ignored:
-    """A delivery that is well-formed and asks for nothing."""
+    """A well-formed delivery that requires no action."""
 
     reason: str
 
@@ -38,45 +38,45 @@ class Ignored:
 class Forge(Protocol):
     @property
     def PUSHER_READS_ANSWER(self) -> bool:  # noqa: N802
-        """Whether the answer to a delivery reaches the person who pushed, and is worth a short wait."""
+        """Whether the answer to a delivery is shown to the person who pushed, and is worth a short wait."""
 
     @property
     def KEPT_HEADERS(self) -> frozenset[str]:  # noqa: N802
-        """What is stored of a delivery's headers: those that `parse` reads and people want to see. No secret."""
+        """Headers of a delivery to store: those that `parse` reads or people want to see. They contain no secret."""
 
     def has_proof(self, headers: Headers) -> bool:
-        """Whether the headers carry a proof of the form that this forge sends. Looks at nothing else."""
+        """Return whether the headers contain a signature or token of this forge's form. Checks nothing else."""
 
     def verify(self, headers: Headers, body: bytes, secret: bytes) -> bool:
-        """True when the delivery was signed with `secret`; in constant time."""
+        """Return True if the delivery was signed with `secret`; in constant time."""
 
     def event(self, headers: Headers) -> str:
-        """What the forge calls the event, for the list of deliveries."""
+        """Return the forge's name of the event, for the list of deliveries."""
 
     def delivery_id(self, headers: Headers, body: bytes) -> str:
-        """The name of the delivery: the same when it is sent again. Raises InvalidDelivery."""
+        """Return the id of the delivery, which stays the same when it is sent again. Raises InvalidDelivery."""
 
     def full_name(self, headers: Headers, body: bytes) -> str | None:
-        """The repository that the payload speaks of; None when it names none. Raises InvalidDelivery."""
+        """Return the repository that the payload names; None if it names none. Raises InvalidDelivery."""
 
     def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
-        """Every moved ref, in order; or the pull request that was opened, changed or closed.
+        """Return every ref update, in order; or the pull request that was opened, changed or closed.
 
-        Raises InvalidDelivery and nothing else. A pull request whose origin is in doubt comes from a fork: what the
-        repository's own people wrote runs with its secrets.
+        Raises InvalidDelivery and nothing else. A pull request of unclear origin counts as one from a fork, since those
+        of the repository itself run with its secrets.
         """
 
     def serves(self, host: str) -> bool:
-        """Whether a host's name says that it runs this forge."""
+        """Return whether a host's name indicates this forge."""
 
     def webhook_page(self, page: str) -> str:
-        """Where a person enters the webhook's URL and secret, for the repository whose own page is `page`; "" for nowhere."""
+        """Return where to enter the webhook's URL and secret for the repository with page `page`; "" for nowhere."""
 
     def webhooks_page(self, page: str) -> str:
-        """Where a person finds the webhooks that there are, with what became of their deliveries; "" for nowhere."""
+        """Return the page with the existing webhooks and the results of their deliveries; "" for none."""
 
     def deploy_key_page(self, page: str) -> str:
-        """The same for the public half of a key that may fetch the repository."""
+        """Return the page for entering the public half of a deploy key; "" for none."""
 
 
 def push_event(
@@ -89,7 +89,7 @@ def push_event(
     message: str = "",
     options: tuple[str, ...] = (),
 ) -> PushEvent:
-    """A PushEvent whose names are such that git accepts. Without an identity, the three names are it."""
+    """Create a PushEvent with names that git accepts. The default identity is made of the three names."""
     try:
         names.check_ref(ref)
         names.check_sha(before)
@@ -121,7 +121,7 @@ def pull_request_event(
     fetch_ref: str = "",
     fetch_url: str = "",
 ) -> PullRequestEvent:
-    """A PullRequestEvent whose names are such that git accepts. One that is closed may name no commit."""
+    """Create a PullRequestEvent with names that git accepts. A closed one may lack the commit."""
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= MAX_NUMBER:
         raise InvalidDelivery(f"a pull request's number must be from 1 to {MAX_NUMBER}, got {str(number)[:80]!r}")
     if not (SHA_BEGINNING.fullmatch(sha) and not is_zero(sha)) and not (closed and not sha):

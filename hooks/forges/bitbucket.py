@@ -35,7 +35,7 @@ def event(headers: Headers) -> str:
 
 
 def delivery_id(headers: Headers, body: bytes) -> str:
-    """A UUID. Should another attempt have another one, its refs are known all the same."""
+    """Return a UUID. If a retry has another one, its refs are recognised anyway."""
     return payload.header(headers, DELIVERY) or payload.named_by_itself(body)
 
 
@@ -44,7 +44,7 @@ def full_name(headers: Headers, body: bytes) -> str | None:
 
 
 def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
-    """One event for each of the refs that a push moved; or that of a pull request."""
+    """Return one event per ref update of a push; or that of a pull request."""
     kind = event(headers)
     if kind in OPEN or kind in CLOSED:
         return _pull_request(payload.read(headers, body), closed=kind in CLOSED)
@@ -77,7 +77,10 @@ def deploy_key_page(page: str) -> str:
 
 
 def _moved(change: payload.Json, pusher: str) -> PushEvent | None:
-    """`old` is null for a new ref and `new` for a deleted one. None for what is neither branch nor tag, or did not move."""
+    """Parse a change: `old` is null for a new ref, `new` for a deleted one.
+
+    None if it is neither branch nor tag, or did not move.
+    """
     old, new = payload.part(change, "old"), payload.part(change, "new")
     folder = FOLDERS.get(payload.text(new or old, "type", ""))
     before, after = (payload.text(payload.part(side, "target"), "hash") if side else NO_COMMIT for side in (old, new))
@@ -93,11 +96,14 @@ def _moved(change: payload.Json, pusher: str) -> PushEvent | None:
 
 
 def _pull_request(found: payload.Json, *, closed: bool) -> PullRequestEvent | Ignored:
-    """There is no ref for its head, which is the branch of the fork or, without one, of the repository itself."""
+    """Parse a pull request.
+
+    Its head has no ref: it is a branch of the fork or, without one, of the repository itself.
+    """
     request = payload.part(found, "pullrequest")
     source, destination = payload.part(request, "source"), payload.part(request, "destination")
     home, author = payload.part(destination, "repository"), payload.part(request, "author")
-    fork = payload.part(source, "repository")  # null when it is gone
+    fork = payload.part(source, "repository")  # null if the fork was deleted
     same = payload.is_same(fork.get("full_name"), home.get("full_name"))
     commit = payload.part(source, "commit")
     if not commit and not closed:
@@ -121,7 +127,10 @@ def _page(found: payload.Json) -> str:
 
 
 def _address(home: payload.Json, fork: str) -> str:
-    """Where a fork is cloned from: payloads have no address, but the page of the repository that it was made of."""
+    """Return the clone URL of a fork.
+
+    Payloads do not contain it, only the page of the repository that was forked.
+    """
     if not FULL_NAME.fullmatch(fork):
         raise InvalidDelivery(f"{fork[:200]!r} names no repository")
     page, name = _page(home), payload.text(home, "full_name", "")

@@ -1,6 +1,8 @@
-"""The webhooks of Gitea and of Forgejo: https://docs.gitea.com/usage/webhooks and https://forgejo.org/docs/latest/user/webhooks
+"""Webhooks of Gitea and Forgejo.
 
-Forgejo sends each of Gitea's headers and its own of the same name, with the same value.
+https://docs.gitea.com/usage/webhooks and https://forgejo.org/docs/latest/user/webhooks
+
+Forgejo sends each of Gitea's headers, and its own of the same name with the same value.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ def has_proof(headers: Headers) -> bool:
 
 
 def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
-    """The JSON is signed, not the form that it may have come in; bare hexadecimal digits."""
+    """Gitea signs the JSON, even if it was sent as a form; the signature is bare hexadecimal digits."""
     return signatures.verify(_header(headers, "signature"), payload.json_text(headers, body), secret, prefix="")
 
 
@@ -31,7 +33,7 @@ def event(headers: Headers) -> str:
 
 
 def delivery_id(headers: Headers, body: bytes) -> str:
-    """A UUID, another one when somebody presses "redeliver"."""
+    """Return a UUID; "redeliver" on the forge sends another one."""
     return _header(headers, "delivery") or payload.named_by_itself(body)
 
 
@@ -40,7 +42,7 @@ def full_name(headers: Headers, body: bytes) -> str | None:
 
 
 def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
-    """A branch that was deleted is told of by `delete` alone; a push tells of all else that `create` and `delete` do."""
+    """Only `delete` reports a deleted branch; a push reports everything else of `create` and `delete`."""
     kind = event(headers)
     if kind == "create":
         return Ignored(f"event {kind!r}: the push of the same ref is acted upon")
@@ -52,7 +54,7 @@ def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent |
         return Ignored(payload.no_use(kind) if kind else "no x-gitea-event header")
     found = payload.read(headers, body)
     commits = payload.parts(found, "commits")
-    head = payload.part(found, "head_commit") or (commits[0] if commits else {})  # the newest one comes first
+    head = payload.part(found, "head_commit") or (commits[0] if commits else {})  # newest first
     pusher = payload.part(found, "pusher")
     moved = payload.pushed_ref(
         found,
@@ -68,7 +70,7 @@ def serves(host: str) -> bool:
 
 
 def webhook_page(page: str) -> str:
-    """On both: Forgejo has the kind of webhook that it calls Gitea's too, and it is the same."""
+    """Works on both: Forgejo also has the webhook type named Gitea, and it is the same."""
     return f"{page}/settings/hooks/gitea/new"
 
 
@@ -81,7 +83,7 @@ def deploy_key_page(page: str) -> str:
 
 
 def _deleted(found: payload.Json, delivery: str) -> list[PushEvent] | Ignored:
-    """Where the branch was is not said, so the delivery alone tells one deletion of a name from the next."""
+    """The payload lacks the branch's old commit, so only the delivery id distinguishes deletions of the same name."""
     ref, kind = (payload.text(found, key, "") for key in ("ref", "ref_type"))
     if kind != "branch":
         return Ignored(f"{kind or 'ref'} {ref} was deleted: its push is acted upon")

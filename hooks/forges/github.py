@@ -19,7 +19,7 @@ def has_proof(headers: Headers) -> bool:
 
 
 def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
-    """The raw body is signed, whatever its content type."""
+    """GitHub signs the raw body, whatever its content type."""
     return signatures.verify(headers.get(SIGNATURE), body, secret)
 
 
@@ -28,7 +28,7 @@ def event(headers: Headers) -> str:
 
 
 def delivery_id(headers: Headers, body: bytes) -> str:
-    """GitHub's GUID, which a redelivery keeps."""
+    """Return GitHub's GUID, which a redelivery keeps."""
     return payload.header(headers, DELIVERY) or payload.named_by_itself(body)
 
 

@@ -19,7 +19,7 @@ def has_proof(headers: Headers) -> bool:
 
 
 def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
-    """The JSON is signed, not the form that it may have come in; bare hexadecimal digits."""
+    """Gogs signs the JSON, even if it was sent as a form; the signature is bare hexadecimal digits."""
     return signatures.verify(headers.get(SIGNATURE), payload.json_text(headers, body), secret, prefix="")
 
 
@@ -28,7 +28,7 @@ def event(headers: Headers) -> str:
 
 
 def delivery_id(headers: Headers, body: bytes) -> str:
-    """A UUID, which a redelivery keeps."""
+    """Return a UUID, which a redelivery keeps."""
     return payload.header(headers, DELIVERY) or payload.named_by_itself(body)
 
 
@@ -37,7 +37,7 @@ def full_name(headers: Headers, body: bytes) -> str | None:
 
 
 def parse(headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
-    """Pushes of branches, and `create` of tags, which Gogs sends in place of a push."""
+    """Return pushes of branches, and `create` of tags, which Gogs sends instead of a push."""
     kind = event(headers)
     if kind == "create":
         return _created(payload.read(headers, body))
@@ -45,7 +45,7 @@ def parse(headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
         return Ignored(f"event {kind!r}: only pushes are acted upon" if kind else f"no {EVENT} header")
     found = payload.read(headers, body)
     commits = payload.parts(found, "commits")
-    head = commits[0] if commits else {}  # the newest one comes first
+    head = commits[0] if commits else {}  # newest first
     moved = payload.pushed_ref(
         found, commit=head.get("id"), message=payload.text(head, "message", ""), pusher=_pusher(found, "pusher")
     )

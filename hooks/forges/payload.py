@@ -1,4 +1,4 @@
-"""What a delivery's body says, as JSON that nobody has checked: reading it raises InvalidDelivery and nothing else."""
+"""Read a delivery's body, which is unvalidated JSON: reading raises InvalidDelivery and nothing else."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from hooks.forges.base import Headers, Ignored, pull_request_event, push_event
 
 FORM = "application/x-www-form-urlencoded"
 FORM_FIELDS = 10
-HEADER_CHARS = 200  # an event's name or a GUID has fewer
+HEADER_CHARS = 200  # longer than any event name or GUID
 ACTIONS = frozenset(
     {"opened", "reopened", "edited", "synchronize", "synchronized", "closed"}
-)  # the last but one is Gitea's
+)  # the last but one is of Gitea
 Json = dict[str, Any]
 
 
 def header(headers: Headers, name: str) -> str:
-    """A header's value, "" without it, cut to what may be stored and shown."""
+    """Return a header's value, cut to what may be stored and shown; "" if it is missing."""
     return headers.get(name, "")[:HEADER_CHARS]
 
 
 def named_by_itself(body: bytes) -> str:
-    """The id of a delivery that came without one."""
+    """Return the id of a delivery that has none of its own."""
     return hashlib.sha256(body).hexdigest()
 
 
@@ -37,10 +37,10 @@ def is_form(headers: Headers) -> bool:
 
 
 def json_text(headers: Headers, body: bytes) -> bytes:
-    """The JSON as the forge wrote it: the body, or of a form its field `payload`; b"" when that is missing.
+    """Return the JSON as the forge wrote it: the body, or the field `payload` of a form; b"" if that is missing.
 
-    A form may come from anybody, since Gitea and Gogs sign the JSON in it: decoding it costs a few times its size in memory
-    and some milliseconds. `urllib.parse` takes 80 times its size and a second for 5 MiB.
+    Anyone can send a form, since Gitea and Gogs sign the JSON in it: decoding takes a few times its size in memory and
+    some milliseconds. `urllib.parse` takes 80 times its size and a second for 5 MiB.
     """
     if not is_form(headers):
         return body
@@ -52,9 +52,10 @@ def json_text(headers: Headers, body: bytes) -> bytes:
 
 
 def _decoded(value: bytes) -> bytes:
-    """Decode a field of a form, in C: `%41` is `=41` in quoted-printable.
+    """Decode a form field, in C: `%41` is `=41` in quoted-printable.
 
-    A malformed escape is decoded to something else than by `urllib.parse`. No forge sends one, so its signature is wrong.
+    A malformed escape is decoded differently than by `urllib.parse`. No forge sends one, so its signature is wrong
+    anyway.
     """
     return binascii.a2b_qp(value.replace(b"+", b" ").replace(b"=", b"=3D").replace(b"%", b"="))
 
@@ -70,7 +71,7 @@ def read(headers: Headers, body: bytes) -> Json:
 
 
 def text(found: Json, key: str, default: str | None = None) -> str:
-    """A text; `default` when it is null or missing, and without a default it must be there."""
+    """Return a text; `default` if it is null or missing. Without a default it is required."""
     value = found.get(key, default)
     if value is None and default is not None:
         return default
@@ -80,19 +81,19 @@ def text(found: Json, key: str, default: str | None = None) -> str:
 
 
 def part(found: Json, key: str) -> Json:
-    """An object inside of another; {} when it is null, missing or something else."""
+    """Return an object inside another; {} if it is null, missing or something else."""
     value = found.get(key)
     return value if isinstance(value, dict) else {}
 
 
 def parts(found: Json, key: str) -> list[Json]:
-    """The objects of a list; [] when it is null, missing or something else."""
+    """Return the objects of a list; [] if it is null, missing or something else."""
     value = found.get(key)
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def full_name(headers: Headers, body: bytes, key: str = "full_name", of: str = "repository") -> str | None:
-    """The repository's name with those of its owners; None when the payload names none."""
+    """Return the repository's full name, with its owners; None if the payload names none."""
     name = part(read(headers, body), of).get(key)
     return name if isinstance(name, str) and name else None
 
@@ -104,10 +105,10 @@ def is_commit(value: object) -> bool:
 def pushed_ref(
     found: Json, *, commit: object, message: str, pusher: str, options: tuple[str, ...] = ()
 ) -> list[PushEvent] | Ignored:
-    """The one moved ref of a payload with `ref`, `before` and `after`: all forges but Bitbucket send these.
+    """Return the one ref update of a payload with `ref`, `before` and `after`: all forges except Bitbucket send these.
 
-    For an annotated tag `after` names the tag; then `commit`, if it is one, is what it leads to. The push is known by
-    what was sent, so a forge that announces the tag by another event as well tells of the same push.
+    For an annotated tag `after` is the tag; then `commit`, if valid, is the commit behind it. The identity is made of
+    the sent values, so a forge that reports the tag in another event as well reports the same push.
     """
     ref, before, after = (text(found, key) for key in ("ref", "before", "after"))
     if before == after:
@@ -128,10 +129,10 @@ def pushed_ref(
 
 
 def pull_request(found: Json) -> PullRequestEvent | Ignored:
-    """What GitHub sends of a pull request, whose form Gitea has taken over.
+    """Parse a pull request of GitHub, whose format Gitea uses too.
 
-    Its head may be no branch, which Gitea names by the ref that we would fetch: the branch is gone, or a stranger has
-    pushed the head right there, without a fork (AGit), and then the head's repository is ours.
+    Its head may not be a branch; Gitea then gives the ref that we would fetch. Either the branch was deleted, or a
+    person without write access pushed the head without a fork (AGit), and the head's repository is ours.
     """
     action = text(found, "action", "")
     if action not in ACTIONS:
@@ -155,7 +156,7 @@ def pull_request(found: Json) -> PullRequestEvent | Ignored:
 
 
 def is_same(one: object, other: object) -> bool:
-    """Whether two ids or names of repositories are there and the same."""
+    """Return whether two ids or names of repositories are present and equal."""
     return one is not None and type(one) is type(other) and one == other
 
 

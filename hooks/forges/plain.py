@@ -1,4 +1,4 @@
-"""Our own post-receive hook, on a repository that we serve or on one elsewhere. The body is lines of UTF-8:
+"""Deliveries of our own post-receive hook, installed here or on another host. The body is lines of UTF-8:
 
 pushmill-push 2
 id <unique>
@@ -7,8 +7,8 @@ pusher <name>                                      at most once
 option <push option as typed>                      any number
 ref <old> <new> <full ref>                         one or more
 
-In values a line feed is written `\\n` and a backslash `\\\\`. Version 1, of hooks installed earlier, escapes nothing, so a push
-option that contains a line feed can add lines; the server therefore checks every ref against the repository.
+In values a line feed is written `\\n` and a backslash `\\\\`. Version 1, of hooks installed earlier, escapes nothing:
+a push option that contains a line feed can add lines. So the server checks every ref against the repository.
 
 The id is random and signed, so moving a branch from A to B twice is two pushes. A forge's delivery id is not: its
 body can be sent again by anyone who saw it, so pushes of forges are recognised by (ref, before, after).
@@ -54,18 +54,21 @@ def delivery_id(headers: Headers, body: bytes) -> str:  # noqa: ARG001
 
 
 def full_name(headers: Headers, body: bytes) -> str | None:  # noqa: ARG001
-    """The hook names no repository: its secret belongs to one alone."""
+    """The hook names no repository: its secret belongs to only one."""
     return None
 
 
 def base_url(body: bytes) -> str | None:
-    """Where the pusher finds the pages, when the hook was told so."""
+    """Return the URL of the pages as the pusher knows it, if the hook sent it."""
     found = _values(body, "base")
     return found[0].rstrip("/") if found and BASE_URL.fullmatch(found[0]) else None
 
 
 def parse(headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
-    """Events whose identity is the delivery's own id and the ref: moving a branch there and back again is two pushes."""
+    """Return events whose identity is the delivery's id and the ref.
+
+    Moving a branch forth and back is therefore two pushes.
+    """
     delivery = delivery_id(headers, body)
     pusher = "".join(_values(body, "pusher")[:1])
     options = tuple(_values(body, "option"))
@@ -82,7 +85,7 @@ def parse(headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
 
 
 def serves(host: str) -> bool:  # noqa: ARG001
-    """What tells of its pushes is installed by a person, wherever that is."""
+    """A person installs the hook, on any host."""
     return False
 
 
@@ -99,7 +102,7 @@ def deploy_key_page(page: str) -> str:  # noqa: ARG001
 
 
 def _values(body: bytes, key: str) -> list[str]:
-    """The values of `key`, one for each of its lines. Only a line feed ends a line."""
+    """Return the values of `key`, one per line with it. Only a line feed ends a line."""
     lines = body.decode("utf-8", "replace").split("\n")
     if lines[0] not in (FIRST_LINE, UNESCAPED):
         raise InvalidDelivery(f"the first line must be {FIRST_LINE!r}, got {lines[0][:80]!r}")

@@ -1,4 +1,4 @@
-"""The forges by the name that stands in the webhook's URL."""
+"""Forges by their name in the webhook's URL."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ FORGES: Mapping[str, Forge] = {
 
 
 def by_host(host: str) -> str | None:
-    """The name of the forge that a host runs, as far as the host's name tells."""
+    """Return the forge of a host, if the host's name indicates one."""
     return next((name for name, forge in FORGES.items() if forge.serves(host.lower())), None)
