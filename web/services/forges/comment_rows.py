@@ -1,4 +1,4 @@
-"""The rows of the comment on a pull request: what ran of its newest commit, beside what it is compared with."""
+"""Rows of the comment on a pull request: runs of its newest commit, next to the runs they are compared with."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from web.store.statuses import Counted
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """Where rows are looked up: `branch` is what they are compared with, `page` the address of the project's page.
+    """Context for building rows. Runs are compared with those of `branch`; `page` is the URL of the project's page.
 
-    `base_config` is the newest configuration of that branch, None when it is not known.
+    `base_config` is the newest configuration of that branch, None if unknown.
     """
 
     db: Database
@@ -39,7 +39,7 @@ class Base:
 
 
 def of_commit(base: Base, found: Counted, most: int) -> list[Run]:
-    """The first rows: steps, then tasks, then pipelines."""
+    """Return the first `most` rows: steps, then tasks, then pipelines."""
     made: list[Callable[[], Run]] = [
         *(partial(_of_execution, base, execution) for execution in found.executions),
         *(partial(_of_task, base, task) for task in found.tasks),
@@ -64,7 +64,7 @@ def _of_execution(base: Base, execution: Execution) -> Run:
 
 
 def _of_task(base: Base, task: Task) -> Run:
-    """Parameters and metrics are those of its best execution. That is compared with the best one of the base branch."""
+    """Return a task's row, with parameters and metrics of its best execution, compared with the base branch's best."""
     target = Target(kind=TargetKind.TASK, name=task.name)
     search = summary.search(base.db, task)
     best = _best(base, search)
@@ -86,7 +86,7 @@ def _of_task(base: Base, task: Task) -> Run:
 
 
 def _of_pipeline(base: Base, pipeline: Pipeline) -> Run:
-    """Metrics are those of the last node that has some. That is compared with the same node on the base branch."""
+    """Return a pipeline's row, with metrics of the last node that has some, compared with the base branch's node."""
     target = Target(kind=TargetKind.PIPELINE, name=pipeline.name)
     nodes = pipelines.nodes(base.db, pipeline.id)
     ran = _runs(base, nodes)
@@ -129,7 +129,7 @@ def _pipeline_state(pipeline: Pipeline, found: progress.Progress) -> str:
 
 
 def _runs(base: Base, nodes: Sequence[PipelineNode]) -> dict[str, Execution]:
-    """By node, the one that began last at the end: its newest execution, or the best one of its newest task."""
+    """Return by node, in the order of their start, its newest execution or the best one of its newest task."""
     ids = [node.id for node in nodes]
     found = {execution.pipeline_node_id: execution for execution in pipelines.newest_executions(base.db, ids)}
     for task in pipelines.newest_tasks(base.db, ids):
@@ -144,7 +144,7 @@ def _best(base: Base, search: Search) -> Execution | None:
 
 
 def _of_step(base: Base, execution: Execution | None) -> Execution | None:
-    """The newest completed one of the same step on the base branch."""
+    """Return the newest completed execution of the same step on the base branch."""
     if execution is None:
         return None
     found = comments.newest_complete(base.db, base.repository_id, base.branch, Target(name=execution.step))
@@ -152,7 +152,7 @@ def _of_step(base: Base, execution: Execution | None) -> Execution | None:
 
 
 def _latest(base: Base, before: Execution | None, execution: Execution | None) -> dict[str, Any]:
-    """What an execution is compared with, unless that is itself."""
+    """Return the metadata of `before`, with which `execution` is compared; empty if both are the same."""
     if before is None or execution is None or before.id == execution.id:
         return {}
     return metadata.latest(base.db, before.id)
@@ -167,7 +167,7 @@ def _took(ran: Execution | Task | Pipeline) -> str:
 
 
 def _changed_parameters(base: Base, execution: Execution) -> Mapping[str, object]:
-    """Those that differ from what the step runs with by itself, here or on the base branch."""
+    """Return the parameters that differ from the step's defaults, or whose defaults differ on the base branch."""
     defaults, changed = _defaults(base.commit.config, execution.step), _changed_defaults(base, execution)
     return {
         name: value
@@ -177,7 +177,7 @@ def _changed_parameters(base: Base, execution: Execution) -> Mapping[str, object
 
 
 def _changed_defaults(base: Base, execution: Execution) -> Mapping[str, object]:
-    """The base branch's own values of those parameters that have others there."""
+    """Return the base branch's defaults of parameters that have a different value here."""
     before = _defaults(base.base_config, execution.step)
     return {
         name: before[name] for name, value in execution.parameters.items() if name in before and before[name] != value
@@ -185,7 +185,7 @@ def _changed_defaults(base: Base, execution: Execution) -> Mapping[str, object]:
 
 
 def _defaults(config: Any, step: str) -> Mapping[str, object]:
-    """The values that a step runs with by itself; none of one that cannot: it has other values anyway."""
+    """Return the default parameter values of a step; none if it cannot run with defaults, so that all values differ."""
     try:
         return resolve(config, step).parameters if config else {}
     except (InvalidInput, NotFound):

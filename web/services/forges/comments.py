@@ -1,4 +1,4 @@
-"""The one comment on a pull request: made, found again, and edited when its text differs."""
+"""The single comment on a pull request: created, found again, and edited if its text differs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from web.store.db import Database, transaction
 from web.store.outbox import Line
 from web.store.statuses import Counted
 
-FORBIDDEN = 403  # of a token that may tell statuses all the same
+FORBIDDEN = 403  # a token that may not comment may still post statuses
 GONE = (404, 410)
 MARKER_CHARS = 32
 
@@ -29,7 +29,7 @@ MARKER_CHARS = 32
 def tell(
     db: Database, config: Config, vault: Vault, client: Client, access: Access, repository: Repository, line: Line
 ) -> Progress:
-    """Make the comment of a pull request say what it should, with as few calls as that takes."""
+    """Create or update the comment of a pull request, with as few calls as possible."""
     pull = comments.wanted(db, repository.id, int(line.subject))
     if pull is None:
         return Progress()
@@ -50,7 +50,7 @@ def tell(
 
 
 def set_comments(db: Database, project: Project, wanted: bool) -> None:
-    """Whether pull requests get a comment; those of the last day get theirs now. What was commented stays."""
+    """Turn comments on pull requests on or off. Those of the last day are enqueued now; existing comments stay."""
     with transaction(db):
         comments.set_wanted(db, project.id, wanted)
     for repository in projects.repositories(db, project.id):
@@ -58,10 +58,10 @@ def set_comments(db: Database, project: Project, wanted: bool) -> None:
 
 
 def _put(client: Client, access: Access, pull: Commented, body: str, marker: str) -> Comment | Later | Refused:
-    """Edit the comment that there is, or make one. One that was deleted is made anew."""
+    """Edit the existing comment or create one. A deleted comment is created again."""
     found: Comment | Later | Refused | None = Comment(id=pull.comment_id, body="") if pull.comment_id else None
     if found is None:
-        found = _find(client, access, pull, marker)  # the last one may have been made by a worker that was killed
+        found = _find(client, access, pull, marker)  # a worker that was killed may have created it
     if isinstance(found, Later | Refused) or (found is not None and found.body == body):
         return found
     if found is not None:
@@ -74,7 +74,7 @@ def _put(client: Client, access: Access, pull: Commented, body: str, marker: str
 
 
 def _find(client: Client, access: Access, pull: Commented, marker: str) -> Comment | Later | Refused | None:
-    """The oldest comment with our marker: nobody knew it before that one was there."""
+    """Return the oldest comment with our marker, which was secret until that comment existed; None without one."""
     seen: set[str] = set()
     for page in range(1, MAX_PAGES + 1):
         outcome = client.send(access.api.comments(access.name, pull.number, page))
@@ -97,7 +97,7 @@ def _comment(access: Access, outcome: Outcome, known_id: str = "") -> Comment | 
 
 
 def _body(db: Database, config: Config, repository: Repository, pull: Commented, marker: str) -> str:
-    """The text; "" as long as there is nothing to say."""
+    """Return the comment's text; "" as long as there is nothing to report."""
     commit = commits.known(db, repository.project_id, pull.sha)
     found = stored.counted(db, repository.id, commit.id) if commit else Counted()
     problem = statuses.problem_of(db, repository, commit) if commit else ""

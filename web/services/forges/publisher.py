@@ -1,16 +1,16 @@
-"""Tells forges what became of commits and pull requests. May be killed anywhere: what is due is compared once more.
+"""Publish commit statuses and pull request comments to forges. May be killed anywhere: due lines are compared again.
 
-1. Whoever changes something marks a line; state changes are followed by a cursor, which moves with the marks.
-2. A line that is due is worked off: what the forge should show is computed from the database and compared with what it
-   was told; the difference is sent, one call after the other, so no older state follows on a newer one.
-3. What cannot be told now is tried again with growing pauses for a day; then it is given up and shown in the settings.
+1. Code that changes something enqueues a line; a cursor follows state changes, in the same transaction as the lines.
+2. For a due line, the statuses are computed from the database and compared with those posted before. The differences
+   are posted one after the other, so no older state follows a newer one.
+3. Failures are retried with growing pauses for a day; then the line is given up and shown in the settings.
 
-A change during a call raises the line's version, which makes it due again. Each repository has a thread of its own in
-the worker, so its first status is answered before another is posted (GitLab makes two pipelines otherwise), and a
-forge that hangs delays no other repository.
+A change during a call raises the line's version, which makes it due again. Each repository has its own thread in the
+worker, so its first status is answered before another is posted (otherwise GitLab creates two pipelines), and a forge
+that hangs does not delay other repositories.
 
-An outcome *later* pauses the line, and the repository for as long as the forge asks. An outcome *never* is that
-status's problem, but 401 and 403 stop the repository until a person fixes the token.
+`Later` pauses the line, and the repository for as long as the forge asks. `Refused` is a problem of that status only,
+but 401 and 403 stop the repository until a person fixes the token.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 600.0
-REPOSITORY_PAUSE_S = 60.0  # at most, after a failure that need not concern other lines
+REPOSITORY_PAUSE_S = 60.0  # at most, after a failure that may not affect other lines
 GIVEN_UP_S = 24 * 3600.0
-THREADS = 32  # forges that are told something at once; one that hangs keeps its thread for a while
+THREADS = 32  # repositories published at once; a forge that hangs occupies its thread for a while
 
 
 class Teller:
-    """Works off what is due, each repository in a thread of its own: a slow forge holds up its own repositories alone."""
+    """Publishes due lines, each repository in its own thread, so that a slow forge delays only its own repositories."""
 
     def __init__(self, config: Config, vault: Vault) -> None:
         self._config, self._vault = config, vault
@@ -56,20 +56,20 @@ class Teller:
         self._compared = False
 
     def tick(self, db: Database) -> None:
-        """Mark what changed and start working off what is due. Waits for no forge."""
-        if not self._compared:  # whoever worked here before may have been killed
+        """Enqueue changes and start publishing due lines. Does not wait for forges."""
+        if not self._compared:  # the previous worker may have been killed
             enqueue.mark_recent(db)
             self._compared = True
         enqueue.follow(db)
         due = outbox.repositories_due(db)
         if due and not self._config.server.url:
-            outbox.drop_due(db)  # there is no address that a status could lead to
+            outbox.drop_due(db)  # a status would have no address to link to
             return
         for repository_id in due:
             self._threads.start(repository_id, self._work)
 
     def close(self) -> None:
-        """Wait for the calls that are on their way."""
+        """Wait for running calls."""
         self._over.set()
         self._threads.join()
 
@@ -84,7 +84,7 @@ class Teller:
 
 
 def try_again(db: Database, repository: Repository) -> None:
-    """Somebody says that it is mended: ask the forge again, and for what it refused or was not told as well."""
+    """Resume publishing after a person fixed a problem, and retry refused statuses and failed lines."""
     if not repository.has_token:
         return
     with transaction(db):
@@ -98,7 +98,7 @@ def try_again(db: Database, repository: Repository) -> None:
 
 
 def work_off(db: Database, config: Config, vault: Vault, repository_id: int, over: Callable[[], bool]) -> None:
-    """Tell a repository's forge all that is due, until it must be left alone for a while."""
+    """Publish all due lines of a repository, until it must pause."""
     repository = projects.repository(db, repository_id)
     try:
         access = credentials.of(db, vault, repository)
@@ -124,7 +124,7 @@ def _progress(
     repository: Repository,
     line: Line,
 ) -> Progress:
-    """Tell the forge of one line. Raises PushmillError when no line of the repository can be told."""
+    """Publish one line. Raises PushmillError if no line of the repository can be published."""
     try:
         if line.kind is Kind.COMMENT:
             return comments.tell(db, config, vault, client, access, repository, line)
@@ -137,7 +137,7 @@ def _progress(
 
 
 def _settle(db: Database, access: Access, line: Line, progress: Progress) -> bool:
-    """Record how far it came; False when the forge must be left alone."""
+    """Record the result of a line. Returns False if the repository must pause."""
     with transaction(db):
         if progress.stop:
             logger.warning("repository=%d: its forge is told nothing any more: %s", line.repository_id, progress.stop)
@@ -151,7 +151,7 @@ def _settle(db: Database, access: Access, line: Line, progress: Progress) -> boo
 
 
 def _postpone(db: Database, line: Line, later: Later, pipeline: str) -> None:
-    """The line waits longer each time, its repository a little; both as long as the forge says if it does."""
+    """Postpone a line with growing pauses, and its repository briefly; both as long as the forge asks, if it does."""
     wait_s = later.wait_s
     if wait_s is None:
         wait_s = min(FIRST_PAUSE_S * 2 ** min(line.attempts, 20), LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)  # noqa: S311

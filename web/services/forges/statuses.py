@@ -1,13 +1,13 @@
-"""What a forge should show of a commit, and telling it the difference to what it was told.
+"""Compute the statuses of a commit, and post those that the forge does not show yet.
 
 The status for the whole commit is decided by values, not texts: `push.result` is the result of each event,
-`push.problems` the names that were asked for and do not run (`web.services.triggers.rules.choice` tells them from
-those that a pattern passed over). Only a commit of which something ran, or that had nothing to run, succeeds. A
-commit of a fork waits for approval whatever it would run, since a stranger chose that. `repository.status_context` is
-the name of the statuses and is never changed once set.
+`push.problems` the names that were requested and do not run (`web.services.triggers.rules.choice` distinguishes them
+from those that matched a pattern). Only a commit of which something ran, or that had nothing to run, succeeds. A commit
+of a fork waits for approval whatever it would run, since the fork's author chose that. `repository.status_context` is
+the name of the statuses and does not change while the repository stays the same one.
 
 Each answer is recorded before the next call, so states cannot overtake each other, superseded ones are never sent,
-and a kill between call and record costs one repeated call.
+and a crash between call and record costs one repeated call.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from web.store.outbox import Line
 from web.store.statuses import Occasion, Told
 
 NOT_APPROVED = "not approved: its pull request was closed or has a newer commit"
-NAMED = 5  # targets in the description of all of them together
+NAMED = 5  # targets named in the description of the whole commit
 BAD: Mapping[str, tuple[Verdict, ...]] = {"failed": (Verdict.ERROR, Verdict.FAILURE), "stopped": (Verdict.STOPPED,)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """One status of a commit, as it should be shown."""
+    """One status of a commit, as the forge should show it."""
 
     context: str
     state: Verdict
@@ -47,10 +47,10 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far telling a forge of one line came. `pipeline` is what GitLab's statuses of the commit hang on.
+    """Result of publishing one line. `pipeline` is the GitLab pipeline that the commit's statuses belong to.
 
-    `later` is why it must be tried again; `stop` why this token is of no use any more; `problem` what the forge will not
-    have of this line.
+    `later` is set if the line must be retried; `stop` is why the token can no longer be used; `problem` is why the
+    forge refused this line.
     """
 
     pipeline: str = ""
@@ -60,7 +60,7 @@ class Progress:
 
 
 def tell(db: Database, config: Config, client: Client, access: Access, repository: Repository, line: Line) -> Progress:
-    """Post what the forge lacks of a commit, one call after the other, and record each answer before the next call."""
+    """Post the missing statuses of a commit one after the other, recording each answer before the next call."""
     commit = commits.known(db, repository.project_id, line.subject)
     if commit is None:
         return Progress()
@@ -79,18 +79,18 @@ def tell(db: Database, config: Config, client: Client, access: Access, repositor
 
 
 def stop_reason(outcome: Answer | Refused) -> str:
-    """Why no call to this forge can succeed any more; "" when others may."""
+    """Return why no call to this forge can succeed any more; "" if others may."""
     if isinstance(outcome, Answer):
         return ""
     if outcome.status in (401, 403):
         return f"the token is refused: {outcome.reason}"
-    if outcome.status < 400:  # it cannot be called at all, or says that the repository is elsewhere
+    if outcome.status < 400:  # no answer at all, or a redirect because the repository has moved
         return f"there is no such repository: {outcome.reason}" if outcome.status else outcome.reason
     return ""
 
 
 def of_commit(db: Database, config: Config, repository: Repository, commit: Commit) -> list[Wanted]:
-    """Every status of a commit, that of all together last; none for one that was skipped on purpose."""
+    """Return all statuses of a commit, that of the whole commit last; none for one that was skipped on request."""
     project = projects.get(db, repository.project_id)
     page = f"{config.server.url.rstrip('/')}/p/{project.name}"
     found = summary.of_commit(db, repository.id, commit.id)
@@ -120,19 +120,19 @@ def of_commit(db: Database, config: Config, repository: Repository, commit: Comm
 
 
 def ref_of(db: Database, repository: Repository, commit: Commit) -> str:
-    """The branch or tag that brought the commit first: it must stay the same, or GitLab makes another pipeline."""
+    """Return the branch or tag that first brought the commit: if it changed, GitLab would create another pipeline."""
     occasions = statuses.occasions(db, repository.id, commit.id)
     return (occasions[0].ref if occasions else commit.ref)[:URL_CHARS]
 
 
 def problem_of(db: Database, repository: Repository, commit: Commit) -> str:
-    """Why a commit is an error whatever becomes of what runs of it; "" when it is none."""
+    """Return why a commit is an error regardless of its runs; "" if it is not."""
     rollup = _overall(commit, [], statuses.occasions(db, repository.id, commit.id))
     return rollup[1] if rollup and rollup[0] is Verdict.ERROR else ""
 
 
 def _overall(commit: Commit, found: Sequence[Shown], occasions: Sequence[Occasion]) -> tuple[Verdict, str] | None:
-    """Of all of a commit together: what was asked for and is not there makes an error of it, whatever else runs."""
+    """Return the status of the whole commit: missing targets make it an error, whatever else runs."""
     rollup = _of_all(found) if found else _of_none(commit, occasions)
     problems = list(dict.fromkeys(problem for occasion in occasions for problem in occasion.problems))
     if rollup is None or not problems:
@@ -142,7 +142,10 @@ def _overall(commit: Commit, found: Sequence[Shown], occasions: Sequence[Occasio
 
 
 def _of_all(found: Sequence[Shown]) -> tuple[Verdict, str]:
-    """While nothing has failed and something runs, the words stay the same, so that a commit of many steps has few posts."""
+    """Combine the states of all targets.
+
+    The text stays the same while something runs and nothing has failed, so that a commit with many steps has few posts.
+    """
     state, all_of_them = rules.worst(one.state for one in found), _counted(found)
     if state is Verdict.SUCCESS:
         return state, f"{all_of_them} complete"
@@ -153,7 +156,7 @@ def _of_all(found: Sequence[Shown]) -> tuple[Verdict, str]:
 
 
 def _of_none(commit: Commit, occasions: Sequence[Occasion]) -> tuple[Verdict, str] | None:
-    """What is shown of a commit of which nothing runs. That of a stranger waits, whatever it has."""
+    """Return the status of a commit without runs; None if it was skipped. A fork's commit waits for approval."""
     shown = [occasion for occasion in occasions if occasion.result is not PushResult.SKIPPED]
     if not shown:
         return None
@@ -171,7 +174,7 @@ def _of_none(commit: Commit, occasions: Sequence[Occasion]) -> tuple[Verdict, st
 
 
 def _counted(found: Sequence[Shown]) -> str:
-    """Such as "2 steps and 1 pipeline"."""
+    """Count targets by kind, such as "2 steps and 1 pipeline"."""
     counts = Counter(one.target.kind for one in found)
     said = [f"{counts[kind]} {kind}{'' if counts[kind] == 1 else 's'}" for kind in TargetKind if counts[kind]]
     return " and ".join([", ".join(said[:-1]), said[-1]] if said[1:] else said)
@@ -187,7 +190,7 @@ def _named(labels: Sequence[str]) -> str:
 
 
 def _lacks(api: Api, wanted: Wanted, told: Told | None) -> bool:
-    """Whether the forge must be sent this. What it would not have it is not sent again."""
+    """Return whether a status must be posted. One that the forge refused is posted again only if it changes."""
     if told is None:
         return True
     text = rules.clamp(wanted.description, api.DESCRIPTION_CHARS)
@@ -199,7 +202,7 @@ def _lacks(api: Api, wanted: Wanted, told: Told | None) -> bool:
 def _post(
     client: Client, access: Access, commit: Commit, wanted: Wanted, ref: str, pipeline: str
 ) -> tuple[Outcome, str]:
-    """The outcome, and the pipeline for the statuses to come. A pipeline that was deleted is not named again."""
+    """Post a status; return the outcome, and the pipeline for later statuses. A deleted pipeline is not named again."""
     for named in dict.fromkeys((pipeline, "")):
         status = CommitStatus(
             context=wanted.context,

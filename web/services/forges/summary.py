@@ -1,4 +1,4 @@
-"""What became of what events made run of a commit: each step, task and pipeline, as forges show it.
+"""Summarise the runs of a commit for forges: state and words for each step, task and pipeline.
 
 The status of a task with many executions changes in ten steps, since forges limit the number of statuses of a commit.
 """
@@ -24,7 +24,7 @@ from web.store.trials import Trial
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """`page` is below the project's own."""
+    """State and words for one target. `page` is a path below the project's page."""
 
     target: Target
     state: Verdict
@@ -34,9 +34,9 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """How far a task is: how many of its executions have ended, how many of those in error, and the best by the key.
+    """Progress of a task: how many executions have ended, how many of them failed, and the best one by `key`.
 
-    What is said of a task that runs changes rarely: `best` is then that of the executions that `headline.done` tells of.
+    The text of a running task changes rarely, so `best` considers only the executions that `headline.done` counts.
     """
 
     ended: int
@@ -46,7 +46,7 @@ class Search:
 
 
 def of_commit(db: Database, repository_id: int, commit_id: int) -> list[Shown]:
-    """Steps, then tasks, then pipelines."""
+    """Summarise all runs of a commit: steps, then tasks, then pipelines."""
     found = statuses.counted(db, repository_id, commit_id)
     latest = metadata.latest_of(db, [execution.id for execution in found.executions])
     return [

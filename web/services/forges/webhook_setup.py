@@ -1,4 +1,4 @@
-"""What a token makes possible on a forge: asking for the repository, making the webhook, showing a status as a test."""
+"""Set up and check a repository on its forge with a token: read it, create the webhook, post a test status."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from web.services.vault import Vault
 from web.store import projects
 from web.store.db import Database
 
-CONTEXT = "pushmill-check"  # not below pushmill/, where a step may have that name
+CONTEXT = "pushmill-check"  # not below pushmill/, where a step may have this name
 NO_URL = "the forge does not know how to reach this server: set `url` below [server] in config.toml to the address by which it does"
 
 
 def set_up(
     db: Database, config: Config, vault: Vault, project: Project, repository: Repository, *, added: bool = False
 ) -> list[str]:
-    """Ask the forge for the repository and see to it that it has the webhook; what was done, in sentences.
+    """Check that the token reaches the repository and create the webhook; return what was done, in sentences.
 
-    A webhook that is there already stays as it is. The badge of a project that was just `added` becomes public if the forge
-    says that the repository is. Raises ForgeError.
+    An existing webhook stays as it is. The badge of a project that was just `added` becomes public if the repository is
+    public on the forge. Raises ForgeError.
     """
     access = access_to(db, vault, project, repository)
     with access.client() as client:
@@ -46,7 +46,7 @@ def set_up(
 
 
 def access_to(db: Database, vault: Vault, project: Project, repository: Repository) -> Access:
-    """Raises ForgeError when there is no token, or no API."""
+    """Return the access to the forge's API. Raises ForgeError without a token or an API."""
     access = credentials.of(db, vault, repository)
     if access is None:
         kind = f"a repository of kind {repository.forge} has no API that takes one"
@@ -56,18 +56,18 @@ def access_to(db: Database, vault: Vault, project: Project, repository: Reposito
 
 
 def webhook_url(config: Config, project: Project, repository: Repository) -> str:
-    """Where the forge sends what happens; "" while it is not known how it reaches this server."""
+    """Return the URL that the forge sends webhooks to; "" if `[server] url` is not set."""
     base = config.server.url.rstrip("/")
     return base + hosting.webhook_path(project, repository.forge) if base else ""
 
 
 def reach(access: Access, client: Client) -> Described:
-    """What the forge says of the repository. Raises ForgeError when the token does not reach it."""
+    """Return the forge's description of the repository. Raises ForgeError if the token does not reach it."""
     return access.api.described(_send(access, client, access.api.repository(access.name), "read the repository").json)
 
 
 def find_webhook(access: Access, client: Client, url: str) -> Webhook | None:
-    """The webhook that tells this address. Raises ForgeError."""
+    """Return the webhook with this URL, None if there is none. Raises ForgeError."""
     seen: set[str] = set()
     for page in range(1, MAX_PAGES + 1):
         answer = _send(access, client, access.api.webhooks(access.name, page), "read its webhooks")
@@ -82,12 +82,12 @@ def find_webhook(access: Access, client: Client, url: str) -> Webhook | None:
 
 
 def make_webhook(access: Access, client: Client, url: str, secret: str) -> None:
-    """Raises ForgeError."""
+    """Create the webhook. Raises ForgeError."""
     _send(access, client, access.api.create_webhook(access.name, url, secret), "make a webhook")
 
 
 def show_test_status(access: Access, client: Client, sha: str, ref: str, url: str) -> None:
-    """Raises ForgeError."""
+    """Post a successful test status to a commit. Raises ForgeError."""
     status = CommitStatus(
         context=CONTEXT, state=Verdict.SUCCESS, description="pushmill can post here", url=url, ref=ref
     )
@@ -95,14 +95,14 @@ def show_test_status(access: Access, client: Client, sha: str, ref: str, url: st
 
 
 def try_commenting(access: Access, client: Client) -> None:
-    """Raise ForgeError when the token may not comment. Nothing is changed: there is neither a pull request 0 nor a comment."""
+    """Raise ForgeError if the token may not comment. Changes nothing, as pull request 0 and comment 0 do not exist."""
     outcome = client.send(access.api.edit_comment(access.name, 0, "0", ""))
     if isinstance(outcome, Later) or (isinstance(outcome, Refused) and outcome.status in (401, 403)):
         raise ForgeError(*_why(access, outcome, "comment on pull requests"))
 
 
 def send_test(access: Access, client: Client, call: Call) -> None:
-    """Raises ForgeError."""
+    """Make the forge send a test delivery. Raises ForgeError."""
     _send(access, client, call, "send a test delivery")
 
 
@@ -114,7 +114,7 @@ def _send(access: Access, client: Client, call: Call, what: str) -> Answer:
 
 
 def _why(access: Access, outcome: Later | Refused, what: str) -> tuple[str, str]:
-    """What is wrong, and what to do about it."""
+    """Return what is wrong, and what to do about it."""
     said, rights = outcome.reason, access.api.RIGHTS
     if isinstance(outcome, Later):
         return (
