@@ -50,7 +50,7 @@ GIVE_UP_ATTEMPTS = 450  # about three days, with the longest back-off
 
 
 def collect(db: Database, config: Config) -> None:
-    """Store the push files that the hooks of hosted repositories have written, and lost pushes."""
+    """Store deliveries for the push files that hooks of hosted repositories have written, and for lost pushes."""
     for repository in projects.repositories_of_forge(db, projects.HOSTED):
         collect_from(db, config, repository)
         lost_pushes.record(db, config, repository)

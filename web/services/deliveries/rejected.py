@@ -48,11 +48,7 @@ class Refusal:
 
 
 class Recorder:
-    """Writes refusals in a separate thread.
-
-    On the thread of the request they would delay the next answer on its connection, which would reveal to its sender
-    which projects exist.
-    """
+    """Writes refusals in a separate thread, so that response times do not reveal which projects exist."""
 
     def __init__(self, database: Path) -> None:
         self._database = database

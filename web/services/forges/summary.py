@@ -36,7 +36,7 @@ class Shown:
 class Search:
     """Progress of a task: how many executions have ended, how many of them failed, and the best one by `key`.
 
-    The text of a running task changes rarely, so `best` considers only the executions that `headline.done` counts.
+    The text of a running task changes rarely: its `best` considers only the executions that `headline.done` counts.
     """
 
     ended: int

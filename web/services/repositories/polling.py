@@ -83,7 +83,7 @@ class Poller:
         return told
 
     def _plan(self, db: Database, repository: Repository) -> None:
-        """Plan the next poll: earlier if refs differed and wait only for the grace time of webhooks to pass."""
+        """Plan the next poll; if differences wait for webhooks, as soon as `[git] poll_grace` has passed."""
         now, usual = time.monotonic(), interval(db, self._config, repository)
         failures, seen = self._failures.get(repository.id, 0), self._seen.get(repository.id, {})
         wait = min(usual * 2.0**failures, max(usual, LONGEST_WAIT_S)) * (1 + _share(repository.id))

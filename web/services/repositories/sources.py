@@ -36,10 +36,10 @@ SHOWN = 20  # reasons stored for one commit
 
 
 def ask(db: Database, execution: Execution) -> Source:
-    """Return the state of the sources of an execution's commit, and request them if they were not yet requested.
+    """Return the state of the sources of an execution's commit, and request them if they are not requested yet.
 
-    A commit known only from pull requests of forks gets none: it could name repositories that the project's credentials
-    open.
+    Sources that failed more than RETRY_S ago are requested again. A commit known only from pull requests of forks gets
+    none: it could name repositories that the project's credentials open.
     """
     commit = commits.get(db, execution.commit_id)
     if not commits.is_trusted(db, commit.id):
