@@ -1,8 +1,8 @@
 """Checks out commits: one tree per commit, which all executions of the commit share as the lower layer of an overlay.
 
 A commit is fetched by sha into the runner's bare cache and written once as a read-only tree. Each execution gets a
-copy-on-write layer over it, a Docker volume of type `overlay`: milliseconds, where copying 3,000 files costs seconds.
-Without overlay it is copied.
+copy-on-write layer over it, a Docker volume of type `overlay`. This takes milliseconds; copying 3,000 files takes
+seconds. Where overlays are not available the tree is copied.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The RQ contract: the server enqueues `execute` by name, and it is the only function that a slot runs.
 
-Workers accept exactly one function each and refuse jobs with callbacks. Arguments are ids, as JSON.
+Each worker accepts exactly one function and rejects jobs with callbacks. Arguments are ids, encoded as JSON.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 They keep their name, with a random suffix, below `quarantine` in the runner's directory. Each cleanup tries to remove
 them again.
 
-Executions are moved here when adopting them raises anything but an error of Docker, the disk or the server, which the
-next start may not meet.
+Executions are moved here if adopting them raises any error except one of Docker, the disk or the server, which may be
+gone at the next start.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """The runner's side of core.wire: an HTTP client for the server's `/api/runner/`.
 
 All text of an execution that leaves this machine passes through this module, which masks its secrets.
-Calls are retried while the server is unavailable (connection errors, 429, 5xx) or rejects the token, until `give_up()`
-returns True: a training must not lose its result because its runner's token is being replaced.
-
-Every call but the heartbeats is retried until the token is right. A connection that nobody answers is given up after
-10 s.
+Calls, except those documented as one try, are retried while the server is unavailable (connection errors, 429, 5xx) or
+rejects the token, until `give_up()` returns True: a training must not lose its result because its runner's token is
+being replaced. A connection without an answering peer is closed after 10 s.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One slot: a process that first adopts unfinished executions and then runs one job at a time.
 
-The runner's Redis user may run few commands, so slots do without RQ's registries, its list of workers, its pub/sub
-and its query of Redis's version. The result of a job is in the database.
+The runner's Redis user may run only few commands, so slots do not use RQ's registries, list of workers, pub/sub and
+query of Redis's version. Results of jobs are stored in the server's database.
 """
 
 from __future__ import annotations
@@ -139,11 +139,10 @@ class SlotQueue(Queue):
 
 
 class SlotWorker(SimpleWorker):
-    """RQ's worker without forking, which runs one named function and ignores all other features of jobs.
+    """RQ's worker without forking. Runs one named function and rejects jobs that ask for anything else.
 
     Callbacks, webhooks and dependents of a job, and the maintenance of RQ's registries, would import or call whatever
-    the job's hash names; remote commands are ignored. Results of jobs go to the server's database, not to RQ's
-    registries. So a slot needs few Redis commands, and only the keys of its queue, its jobs and itself.
+    the job's hash names; remote commands are ignored. A slot needs only the keys of its queue, its jobs and itself.
     """
 
     death_penalty_class = NoDeathPenalty

@@ -1,9 +1,9 @@
 """Completes a commit's tree with submodules and Git LFS files, which the server fetches on request.
 
 The export of a commit finds submodules and Git LFS pointers, so a commit without them costs nothing. Submodules are
-fetched like commits, as `/git/NAME.modules.git`; Git LFS objects below the execution's address, cached with the
-inputs. A tree becomes visible when it is complete. Missing objects fail the execution, so that an incomplete tree is
-never cached.
+fetched like commits, from `/git/NAME.modules.git`; Git LFS objects are fetched from a URL below the execution's, and
+cached with the inputs. A tree becomes visible when it is complete. Missing objects fail the execution, so that an
+incomplete tree is never cached.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Sources:
         self._reporter.close()
 
     def complete(self, repository: Path, tree: Path, needed: Needed, fetch: Callable[[str], None]) -> list[str]:
-        """Add submodules and Git LFS files to `tree`; returns a sentence for each path that stays incomplete by choice.
+        """Add submodules and Git LFS files to `tree`; returns a sentence for each path that the server skipped.
 
         `fetch` brings a submodule's commit into the cache `repository`. The tree is not visible to other processes yet,
         and the export has created its directories. Raises ExecutionFailed, GitError and Cancelled.

@@ -1,8 +1,6 @@
 """GPUs in Docker: which container holds which device, how to request devices, and whether Docker can provide any.
 
-Every container gets `NVIDIA_VISIBLE_DEVICES`, `void` without GPUs, because images set it to `all`. Whether Docker can
-give devices is tested by starting an empty container that asks for one: hooks, runtimes and CDI have no other test in
-common.
+Every container gets `NVIDIA_VISIBLE_DEVICES`, `void` without GPUs, because images set it to `all`.
 """
 
 from __future__ import annotations
@@ -74,7 +72,7 @@ class Devices:
         }
 
     def of(self, container_id: str) -> list[str]:
-        """The UUIDs of a container's devices, in order."""
+        """Return the UUIDs of a container's devices, in order."""
         with known(f"which GPUs container {container_id[:12]} has"):
             labels = self._api.inspect_container(container_id)["Config"]["Labels"]
         return [uuid for uuid in labels.get(LABEL, "").split(",") if uuid]

@@ -1,4 +1,4 @@
-"""The only module that calls Docker: images, the network, and one container per execution.
+"""All access to Docker: images, the network, and one container per execution; GPUs through `devices`.
 
 Everything that a container may do is a typed field of ContainerSpec; user input never goes into a HostConfig unchecked.
 """

@@ -1,7 +1,7 @@
 """Firewall rules that block containers from the runner's machine and from metadata services of clouds.
 
-Each bridge has its own chain in the table `mangle`, called from `PREROUTING`: before addresses are translated, before the
-rules of Docker and of host firewalls, and for forwarded and local packets alike. Neither of Docker's backends (iptables
+Each bridge has its own chain in the table `mangle`, called from `PREROUTING`: before address translation, before the
+rules of Docker and of host firewalls, and for both forwarded and local packets. Neither of Docker's backends (iptables
 and nftables) uses or flushes this table, and no later rule accepts a packet that was dropped here.
 The rules need root and `iptables`. Without them containers run, and the runner reports the problem.
 

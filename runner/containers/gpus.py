@@ -1,14 +1,11 @@
 """The GPUs of this machine: their inventory, and their allocation to executions.
 
-A device is free if no live container on this Docker has it in its label. Locks of processes would not do: they end with
-the process while its container keeps running.
+A device is free if no live container on this Docker has it in its label `pushmill.gpus`. A lock held by a process would
+not do: it ends with the process while its container keeps running.
 
 The supervisor lists devices every 30 s without waiting for the answer, reports them, and writes them to a file for
-the slots. There are as many slot processes as `slots` plus devices; the server decides how many executions of either
-kind run.
-
-Looking for free devices and creating the container happen under one `flock` of the machine: a process that dies in
-between leaves either nothing or a container whose label `pushmill.gpus` names its devices.
+the slots. There are as many slot processes as `slots` plus devices; the server decides how many executions with and
+without GPUs run.
 """
 
 from __future__ import annotations
@@ -39,7 +36,7 @@ PATIENCE_S = 10.0  # a driver that takes longer has a problem
 WAIT_S = 0.5  # between two checks whether devices became free
 POLL_S = 0.05
 LISTING = [sys.executable, "-P", "-m", "runner.containers.nvml", "list"]
-MACHINE_LOCKS = Path("/run/pushmill")  # owned by root: in a directory that others can write to they could hold the lock
+MACHINE_LOCKS = Path("/run/pushmill")  # owned by root: users who can write there could hold the lock for ever
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +59,8 @@ class Inventory:
 class Watch:
     """Refreshes the inventory without blocking: a child process queries the driver and is abandoned if it hangs.
 
-    `offered` maps the UUID of a device to the reason why Docker cannot give it to containers, "" if it can. The inventory
-    is also written to gpus.json in `directory`, where the slots read it.
+    `offered` returns why Docker cannot give the device with a UUID to containers, "" if it can. The inventory is also
+    written to gpus.json in `directory`, where the slots read it.
     """
 
     directory: Path
@@ -158,7 +155,7 @@ def create(
 ) -> tuple[str, list[str]]:
     """Wait for `wanted` free devices and create a container with them; returns its id and their UUIDs.
 
-    Devices are chosen and the container is created under one lock of the machine, so a process that dies in between
+    Devices are chosen and the container is created under one `flock` of the machine, so a process that dies in between
     leaves either nothing or a container whose label names its devices. `check` raises to end the wait. Raises
     ExecutionFailed if the machine has too few devices.
     """

@@ -1,7 +1,7 @@
 """Resource usage of a running container: CPU, memory and GPUs, sampled in a thread and sent to the server.
 
-Samples every 10 s: Docker's statistics, and a second `runner.containers.nvml` for the GPUs, 5 ms of processor time
-each. Samples wait in memory while the server is away.
+A sample every 10 s reads Docker's statistics and, for GPUs, the output of a separate process of
+`runner.containers.nvml`; each takes 5 ms of CPU time. Samples are kept in memory while the server is unavailable.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Adopts executions: before a slot takes jobs, it finishes those on this machine whose process died.
 
-A slot that is killed is replaced by its supervisor within 5 s: the new slot continues from the acknowledged offset,
-and the GPUs stay taken. After a kill of the whole runner the same happens once it is started again; until then
-containers print into their spools. An execution that had no container is back in the queue within 15 s. Docker
-without `--live-restore` ends its containers: `error: interrupted` with the outputs written so far; they are removed
-when Docker is back.
+The supervisor replaces a killed slot within 5 s: the new slot continues from the acknowledged offset, and the GPUs stay
+allocated. If the whole runner is killed, the same happens at its next start; until then containers print into their
+spools. An execution without a container returns to the queue within 15 s. A restart of Docker without `--live-restore`
+ends the containers: their executions end with `error: interrupted` and the outputs written so far, and the containers
+are removed when Docker is back.
 """
 
 from __future__ import annotations

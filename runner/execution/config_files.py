@@ -43,8 +43,8 @@ def write(
     """Write the five documents as .json and .yaml into the directory `config_dir`, readable by any user.
 
     JSON has no NaN and no infinity: they become null. Parameters without a value are omitted, because valohai-utils
-    would treat null as a value. All inputs are listed, because valohai-utils would otherwise fetch the defaults in the
-    program.
+    would return null instead of the program's default. All inputs are listed, because valohai-utils would otherwise
+    fetch the program's defaults.
     """
     documents = {
         "execution": spec.config,

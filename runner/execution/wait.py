@@ -52,7 +52,10 @@ class Ending:
 
 
 def keep(run: Run) -> FinalReport:
-    """Wait for the run's container and return its report once all its output is stored. Raises Conflict without lease."""
+    """Wait for the run's container to end; returns its report once all its output is stored.
+
+    Raises Conflict if the lease is lost.
+    """
     waiter = Waiter(run.host.engine, run.container_id)
     sampler = Sampler(run.host.engine, run.reporter, run.lease.clock, run.spec.uuid, run.spec.attempt, run.container_id)
     sampler.start()
@@ -102,7 +105,7 @@ def _begun(run: Run) -> Ending:
 
 
 def _terminate(run: Run, asked: State | FailureReason) -> Ending:
-    """Record the reason in ending.json and send SIGTERM, unless there is no grace period."""
+    """Record the reason in ending.json; if there is a grace period, send SIGTERM."""
     grace = 0.0 if run.lease.stop == "kill" else run.spec.stop_grace_s
     end = Ending(asked, steady() + grace)
     write_json(run.directory / ENDING, {"asked": end.asked, "kill_at": end.kill_at})

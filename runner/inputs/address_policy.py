@@ -1,6 +1,6 @@
 """Addresses that URLs and image names of a repository must not lead to: this machine, link-local, cloud metadata.
 
-Inputs and registries are checked by it. The kernel (rtnetlink) says which addresses are the machine's own.
+Applies to inputs and image registries. The machine's own addresses are queried from the kernel (rtnetlink).
 """
 
 from __future__ import annotations

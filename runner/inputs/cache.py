@@ -1,6 +1,6 @@
 """Content-addressed cache of inputs: the first use of a file downloads it, later uses copy it.
 
-A file is copied by a process that has it open, so the cleanup may remove it meanwhile.
+A process that copies a file has it open, so the cleanup may remove it at the same time.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ FROM_CACHE, DOWNLOADED = "from cache", "downloaded"
 
 
 class Cache:
-    """A directory of `<hash of the URL>.json`, the latest response and its validators, and `<sha256>.data`, contents.
+    """A cache directory.
 
+    `<hash of the URL>.json` describes the latest response with its validators; `<sha256>.data` is a content.
     Files appear and disappear by rename, so a reader finds a whole file or none; if it finds none, it downloads. Each
     use sets the modification time of the content. Credentials are part of the URL, so a cached file is found only with
     the same credentials. With `ignore` everything is downloaded again and then stored for later uses.

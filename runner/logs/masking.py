@@ -4,10 +4,10 @@ A secret is recognised verbatim and line by line, escaped for JSON, for Python a
 hexadecimal, and in base64 at any offset of a longer encoded text; in wrapped base64 also by its fragments at the
 beginning and the end of lines. None of these forms contains a line end.
 
-Lines are searched for every form of each value with `bytes.find`: a quarter of a second per million lines for a few
-secrets, nothing without any. A line of more than 1 MiB is cut; the assembler asks the masker how many bytes at the
-end may be the beginning of a form and holds them back. Offsets therefore stay those of the raw bytes, and masking
-does not depend on how the bytes arrived. The masked values are stored beside the spool for an adopting process.
+Lines are searched for every form of each value with `bytes.find`: a million lines take a quarter of a second with a few
+secrets, and nothing without any. Lines longer than 1 MiB are cut; the line assembler asks the masker how many bytes at
+the end may be the beginning of a form and holds them back. Offsets therefore stay those of the raw bytes, and masking
+does not depend on how the bytes arrived. The values are stored next to the spool for an adopting process.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Masker:
     def hold(self, line: bytes) -> int:
         """How many bytes at the end of an unfinished line must not be shown before the bytes that follow them.
 
-        The bytes before them contain no part of a form that these bytes, with or without those that follow, complete.
+        No form of a secret starts in the bytes before them and ends in them or in the bytes that follow.
         """
         if not self._forms:
             return 0

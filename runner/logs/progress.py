@@ -4,9 +4,9 @@ The container can write anything there, so only lines in the exact format count,
 the commands.
 
 Between two commands the script writes `start N` or `exit N CODE` to the `commands` file and then, as a framed mark,
-into both pipes. The shipper sends both streams up to the mark, then the line about the command, then what follows:
-log order is time order. Marks that the `commands` file does not announce are output. A mark that does not arrive
-within a second, because a command closed the pipe, is skipped. An unfinished line of a command ends at the mark.
+into both pipes. The shipper sends both streams up to the mark, then the status line about the command, then the rest,
+so that log order is time order. Marks that the `commands` file does not announce are output. A mark that does not
+arrive within a second, because a command closed the pipe, is skipped. An unfinished line of a command ends at the mark.
 """
 
 from __future__ import annotations

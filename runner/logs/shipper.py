@@ -3,10 +3,10 @@
 Whole lines are sent with their spool offsets. The acknowledged offset stays before a mark until its status line is in
 the spool, so the next process that adopts the container finds the mark again.
 
-Past twice `[limits] log` a stream is sent at a bounded rate. When more than half of the limit waits, it continues at
-the newest three eighths, and the next batch says how many bytes were `skipped`; their disk blocks are freed, so a
-spool is bounded while the server is away. All of this follows from offsets and sizes, so an adopting process does the
-same.
+Beyond twice `[limits] log` a stream is sent at a bounded rate. When more than half of the limit is unread, reading
+continues at the newest three eighths of the limit, and the next batch contains the number of `skipped` bytes; their disk
+blocks are freed, so a spool is bounded while the server is unavailable. All of this follows from offsets and sizes, so
+an adopting process does the same.
 
 An unfinished line is sent every two seconds as a preview: at most 4 KiB, masked, without a tail that may begin a
 secret. Previews are not acknowledged; any process that holds the container sends them again.
@@ -51,7 +51,7 @@ GRACE_S = 1.0  # for a mark to pass through the pipe after the script wrote it
 class Boundary:
     """A status line about a command, to be written when both streams are at `mark`.
 
-    `latest` is, by stream, the spool offset beyond which the mark is no longer waited for.
+    `latest` maps each stream to the spool offset beyond which the mark is no longer waited for.
     """
 
     mark: bytes

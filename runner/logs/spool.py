@@ -10,9 +10,9 @@ and truncate but not replace them.
     status                    status lines of the runner; not mounted
     seen                      its mtime is the time of the runner's last poll; not mounted
 
-In the container stdout and stderr are FIFOs; an in-container `cat` for each appends to a bind-mounted file. No log
-byte passes through the Docker daemon, and none depends on a process of ours being alive. FIFOs rather than anonymous
-pipes: a program that has changed its user can open `/dev/stderr` by name only on a FIFO with permissions.
+In the container stdout and stderr are FIFOs; an in-container `cat` for each appends to a bind-mounted file. So no log
+byte passes through the Docker daemon or depends on a process of the runner. They are FIFOs rather than anonymous pipes,
+because a program that has changed its user can open `/dev/stderr` by name only on a FIFO with permissions.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Tail:
 
     @property
     def past_head(self) -> bool:
-        """Whether the head is read, so that of the rest only the newest part is kept."""
+        """Whether the whole head was read. Of the rest only the newest part is kept."""
         return self._read >= self._head
 
     @property
