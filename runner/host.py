@@ -56,7 +56,10 @@ def runtime(host: Host, gpus: Sequence[Gpu] = ()) -> dict[str, Any]:
 
 
 def protect(directory: Path, network: Network, settings: RunnerConfig) -> str:
-    """Install the firewall rules of the containers' network. Returns the problem and stores it for `firewall_problem`."""
+    """Install the firewall rules of the containers' network.
+
+    Returns the problem as a sentence, or "", and stores it for `firewall_problem`.
+    """
     policy = firewall.Policy(
         bridge=network.bridge,
         relay=network.gateway,

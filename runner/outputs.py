@@ -112,8 +112,8 @@ class Remarks:
 def collect(outputs_dir: Path, *, max_count: int, max_bytes: int, remarks: Remarks) -> Iterator[OutputFile]:
     """Yield every regular file below `outputs_dir`, including hidden and empty ones, sorted by the bytes of the names.
 
-    Links are not followed. Links, pipes, sockets and devices get a status line. Files that exceed the limits are counted
-    but not yielded; ExecutionFailed is then raised at the end.
+    Links are not followed. Links, pipes, sockets and devices get a status line. Files that exceed the limits are
+    counted but not yielded; ExecutionFailed is then raised at the end.
     """
     limits = _Limits(max_count, max_bytes)
     try:

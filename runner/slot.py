@@ -163,7 +163,7 @@ class SlotWorker(SimpleWorker):
 
     def register_birth(self) -> None:
         """Store a hash that expires by itself, for people who inspect Redis; RQ's lists of workers are not updated."""
-        self.redis_server_version = (6, 2, 0)  # type: ignore[assignment]  # avoids the query for it; nothing depends on it
+        self.redis_server_version = (6, 2, 0)  # type: ignore[assignment]  # avoids the query; nothing depends on it
         self.birth_date = self.last_heartbeat = datetime.now(UTC)
         self.connection.hset(self.key, mapping=self.serialize())
         self.heartbeat()
@@ -195,7 +195,7 @@ class SlotWorker(SimpleWorker):
         pass
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Exit immediately: the container and its spool continue without this process, and the next slot adopts them."""
+        """Exit immediately; the container keeps printing into its spool, and the next slot adopts it."""
         log.info("slot %d stops; its container, if it has one, keeps running", os.getpid())
         os._exit(0)
 

@@ -39,7 +39,7 @@ def remembered(directory: Path) -> Iterator[dict[str, Any]]:
 
 
 def will_use(directory: Path, name: str) -> None:
-    """Mark the image as used. Call this before the image is looked up, so that the cleanup cannot remove it after that."""
+    """Mark the image as used. Call this before the image is looked up, so that the cleanup then keeps it."""
     with remembered(directory) as known:
         for entry in known.values():
             if name in entry["names"]:

@@ -12,9 +12,9 @@ from runner.containers.mounts import HostMount
 class ContainerSpec:
     """One container.
 
-    `directory` contains config, inputs, outputs, repository and spool. `tree` is the commit, mounted read-only; without
-    it the repository directory itself is mounted. `network` "none" means no network. Zero `memory` or `cpus` means no
-    limit; `cpuset` names CPU cores, "" for any. `mounts` have already been checked. `gpus` are the UUIDs of the devices.
+    `directory` contains config, inputs, outputs, repository and spool. `tree` is the commit, a read-only lower layer;
+    without it the repository directory itself is mounted. `network` "none" means no network. Zero `memory` or `cpus`
+    means no limit; `cpuset` names CPU cores, "" for any. `mounts` have already been checked. `gpus` are device UUIDs.
     """
 
     runner: str

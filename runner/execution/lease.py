@@ -58,7 +58,7 @@ class Lease:
         return orders
 
     def _say_once(self, error: PushmillError) -> None:
-        """Log an error unless it repeats the last one: the server may be away for hours, with a heartbeat per second."""
+        """Log an error unless it repeats the last one: the server may be unavailable for hours, with one per second."""
         if str(error) != self._trouble:
             log.warning("no heartbeat of execution %s: %s", self._execution, error)
         self._trouble = str(error)

@@ -58,7 +58,10 @@ def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -
 
 
 def claim(host: Host, directory: Path, attempt: int, *, resume: bool) -> ExecutionSpec | None:
-    """Claim an execution; returns its spec, or None if it does not belong to this runner, whose data is then removed."""
+    """Claim an execution and return its spec.
+
+    Returns None if the execution does not belong to this runner; its container and directory are then removed.
+    """
     try:
         if not resume:
             with contextlib.suppress(Conflict):  # may still be ours, if the response to an earlier try was lost

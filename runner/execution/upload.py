@@ -122,7 +122,10 @@ def _store_all(run: Run, reporter: Reporter, stored: _Stored) -> str:
 
 
 def _store(spec: ExecutionSpec, reporter: Reporter, file: OutputFile) -> str:
-    """Upload a file; returns the reason if it fails, else "". Raises Conflict and Unavailable, which affect all files."""
+    """Upload a file; returns the reason if it fails, else "".
+
+    Raises Conflict and Unavailable, which concern all files.
+    """
     try:
         reporter.upload(spec.uuid, spec.attempt, _datum(spec, file.name), file.name, file.open, file.size)
     except Unavailable:

@@ -70,8 +70,8 @@ def fetch(
 
     `limit` is the maximum number of bytes of all inputs together. On-demand files are listed but not fetched, except
     outputs on the server, which the program could not fetch itself. If two URLs of an input have the same file name,
-    the last wins. With `ignore_cache` files are downloaded again and then stored in the cache. `keep_directories` has no
-    effect on plain URLs, which have no root directory. Raises ExecutionFailed, also once `cancelled()` is true.
+    the last wins. With `ignore_cache` files are downloaded again and then stored in the cache. `keep_directories` has
+    no effect on plain URLs, which have no root directory. Raises ExecutionFailed, also once `cancelled()` is true.
     """
     store = Cache(cache / "inputs", ignore=ignore_cache)
     fetched = []

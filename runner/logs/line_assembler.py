@@ -1,8 +1,8 @@
 """Splits the bytes of one stream into whole lines; no I/O.
 
-Defined by a state machine that reads one byte at a time: `\\n` ends the line; after `\\r` the next other byte overwrites
-the line; a line longer than `max_line` is cut there, or slightly before, so that no secret is split. Therefore any
-chunking of the same bytes gives the same lines, and so does a restart at the `end` of any returned Lines.
+The rules apply to one byte at a time: `\\n` ends the line; after `\\r` the next other byte overwrites the line; a line
+longer than `max_line` is cut there, or slightly before, so that no secret is split. Therefore any chunking of the same
+bytes gives the same lines, and so does a restart at the `end` of any returned Lines.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def _base64(text: str) -> Iterator[tuple[bytes, int]]:
 
 
 def _places(encoded: Iterable[tuple[bytes, int]], behind: int) -> Places:
-    """Index where lines of wrapped base64 can break, by the PIECE characters after the break (before it with `behind`)."""
+    """Index the places where wrapped base64 can break, by the PIECE characters after or (`behind`) before them."""
     places: dict[bytes, list[tuple[bytes, int]]] = {}
     for form, before in encoded:
         for at in range(-before % GROUP, len(form) - PIECE + 1, GROUP):

@@ -36,7 +36,10 @@ def code_name(code: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`kind` is start, exit, pids or end; `command` counts from 1 (0 for the last two); `code` is 0 for start and pids."""
+    """A line of the `commands` file.
+
+    `kind` is start, exit, pids or end; `command` counts from 1 (0 for pids and end); `code` is 0 for start and pids.
+    """
 
     kind: str
     command: int

@@ -4,9 +4,9 @@ Whole lines are sent with their spool offsets. The acknowledged offset stays bef
 the spool, so the next process that adopts the container finds the mark again.
 
 Beyond twice `[limits] log` a stream is sent at a bounded rate. When more than half of the limit is unread, reading
-continues at the newest three eighths of the limit, and the next batch contains the number of `skipped` bytes; their disk
-blocks are freed, so a spool is bounded while the server is unavailable. All of this follows from offsets and sizes, so
-an adopting process does the same.
+continues at the newest three eighths of the limit, and the next batch contains the number of `skipped` bytes; their
+disk blocks are freed, so a spool is bounded while the server is unavailable. All of this follows from offsets and
+sizes, so an adopting process does the same.
 
 An unfinished line is sent every two seconds as a preview: at most 4 KiB, masked, without a tail that may begin a
 secret. Previews are not acknowledged; any process that holds the container sends them again.
