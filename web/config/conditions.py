@@ -1,4 +1,4 @@
-"""Conditions that a valohai.yaml writes on values: `loss < 0.1`, `metadata.accuracy >= 0.9`. The only user of leval."""
+"""Conditions on values in a valohai.yaml: `loss < 0.1`, `metadata.accuracy >= 0.9`. The only module that uses leval."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from leval.rewriter_evaluator import RewriterEvaluator
 from leval.universe.simple import SimpleUniverse
 from leval.universe.verifier import VerifierUniverse
 
-MAX_CHARS = 500  # bounds every number that it can compute: there is no power, and products of numbers alone
+MAX_CHARS = 500  # bounds every computed number: there is no power, only products of numbers
 MAX_DEPTH = 10
 SHOWN_CHARS = 100
-READ = 500  # conditions that are kept as read: each is asked of hundreds of executions, again and again
+READ = 500  # parsed conditions in the cache: each is evaluated for hundreds of executions
 KNOWN = 'names, numbers, texts, "and", "or", "not", comparisons of two values, and + - * / // are known'
 
 
 def problem(expression: str) -> str:
-    """Why it is no condition, "" when it is one."""
+    """Return why `expression` is not a valid condition, "" if it is one."""
     shown = repr(expression)[:SHOWN_CHARS]
     if len(expression) > MAX_CHARS:
         return f"{shown}… has {len(expression):,} characters; a condition has at most {MAX_CHARS}"
     try:
         _Evaluator(_Verifier(), max_depth=MAX_DEPTH).evaluate_expression(expression)
-    except Exception:  # noqa: BLE001 - whatever the parser or the library says of it, it cannot be used
+    except Exception:  # noqa: BLE001 - any error of the parser or the library makes it unusable
         return f"{shown} is no condition: {KNOWN}, nested at most {MAX_DEPTH} deep"
     return ""
 
 
 def names(expression: str) -> frozenset[str]:
-    """The names of the values that a condition looks at; none for what is no condition."""
+    """Return the names of the values that a condition uses; empty for an invalid condition."""
     verifier = _Verifier()
     try:
         _Evaluator(verifier, max_depth=MAX_DEPTH, max_length=MAX_CHARS).evaluate_expression(expression)
@@ -44,9 +44,9 @@ def names(expression: str) -> frozenset[str]:
 
 
 def holds(expression: str, values: Mapping[str, Any]) -> bool:
-    """Whether it is true of the values, by their names, which may have dots. Not while a value it names is missing.
+    """Return whether the condition is true for the values, whose names may have dots.
 
-    Raises nothing, whatever is written or given, and takes no long time.
+    False while a named value is missing. Never raises and never takes long, whatever the input.
     """
     evaluator = _Evaluator(
         _Values(values),
@@ -57,12 +57,12 @@ def holds(expression: str, values: Mapping[str, Any]) -> bool:
     )
     try:
         return bool(evaluator.evaluate_expression(expression))
-    except Exception:  # noqa: BLE001 - texts are compared with numbers, numbers divided by 0, and worse
+    except Exception:  # noqa: BLE001 - for example a text compared with a number, or a division by 0
         return False
 
 
 class _Reader(RewriterEvaluator):
-    """Lets names be words of Python's own, as the linter does: `lambda > 0.5`."""
+    """Accepts Python keywords as names, as the linter does: `lambda > 0.5`."""
 
     def rewrite_keyword(self, kw: str) -> str:
         return f"_{kw}"
@@ -106,5 +106,5 @@ class _Values(SimpleUniverse):
         return self._named[plain]
 
     def evaluate_bool_op(self, op: Any, value_getters: list[Callable[[], Any]]) -> Any:
-        values = [getter() for getter in value_getters]  # all of them: none may be missing
+        values = [getter() for getter in value_getters]  # all are evaluated, so that a missing one is noticed
         return super().evaluate_bool_op(op, [partial(bool, value) for value in values])

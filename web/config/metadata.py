@@ -1,12 +1,11 @@
-"""Metadata: which lines of stdout are metadata, and what their values become.
+"""Metadata: recognise metadata lines of stdout and normalise their values.
 
-A line counts when it is, trimmed and without terminal colours, one JSON object with at least one key. Python's NaN and
-Infinity are tolerated, since training frameworks print them all the time, and kept as the text "NaN", "Infinity",
+A line counts if, trimmed and without terminal colours, it is one JSON object with at least one key. Python's NaN and
+Infinity are accepted, since training frameworks print them often, and stored as the text "NaN", "Infinity",
 "-Infinity", apart from the numbers.
 
-The server recognises metadata while it stores stdout, not the runner: the values are hostile either way, so they
-would have to be checked again, and the batch is in memory at that moment. An unfinished line is checked when it is
-whole.
+The server recognises metadata while it stores stdout, not the runner: the values are hostile either way, so they would
+have to be checked again, and the batch is in memory at that moment. An unfinished line is checked when it is complete.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ DEPTH = 20
 EXACT_INTEGER = 2**53  # beyond it JavaScript and SQLite's REAL lose digits
 LONG_INTEGER = re.compile(rb"\d{20}")  # orjson would round it
 ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
-TIME_KEY = "_time"  # ours; a program's own is ignored
+TIME_KEY = "_time"  # reserved; a program's value is ignored
 
 
 def find(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line index, values) of every metadata line in a batch of whole lines."""
+    """Yield (line index, values) for every metadata line in a batch of whole lines."""
     if b"{" not in text:
         return
     for index, line in enumerate(text.split(b"\n")):
@@ -39,7 +38,7 @@ def find(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
-    """The values of one line, or None when it is plain log."""
+    """Return the values of one line, or None if it is plain log."""
     if b"\x1b" in line:
         line = ANSI.sub(b"", line)
     line = line.strip()
@@ -58,7 +57,7 @@ def parse(line: bytes) -> dict[str, Any] | None:
 
 
 def number(value: Any) -> float | None:
-    """A value as charts and sorting see it: numbers and numeric text, nothing else."""
+    """Return a value as a number for charts and sorting: only numbers and numeric text have one."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -78,14 +77,14 @@ def _load(line: bytes) -> Any:
 def _load_tolerantly(line: bytes) -> Any:
     try:
         data = json.loads(line.decode(), parse_constant=str, parse_int=_integer, parse_float=_float)
-        orjson.dumps(data)  # refuses what no table holds and no page shows: halves of surrogate pairs
+        orjson.dumps(data)  # rejects lone surrogates, which neither the database nor pages can represent
     except (ValueError, RecursionError, TypeError):
         return None
     return data
 
 
 def _is_plain(data: dict[str, Any]) -> bool:
-    """True for the line that programs print all the time: short keys, and values that stay as they are."""
+    """Return True for the most common lines: short keys, and values that need no conversion."""
     for value in data.values():
         kind = type(value)
         if kind is float or kind is int:
@@ -116,7 +115,7 @@ def _value(value: Any) -> Any:
 
 
 def _depth(value: Any) -> int:
-    """How deep a value nests; stops counting beyond DEPTH."""
+    """Return the nesting depth of a value; stops counting beyond DEPTH."""
     level, depth = [value], 0
     while level and depth <= DEPTH:
         level = [child for item in level for child in _children(item)]

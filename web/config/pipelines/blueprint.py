@@ -1,4 +1,4 @@
-"""A pipeline that a stored configuration declares, checked: its nodes, edges, parameters and actions."""
+"""Load and check a pipeline of a stored configuration: its nodes, edges, parameters and actions."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ __all__ = [
 MAX_NODES = 100
 MAX_EDGES = 1000
 MAX_PARAMETERS = 1000
-STEPS_CHARS = 500_000  # of the steps of all nodes, written out: each may be long, and be there a hundred times
+STEPS_CHARS = 500_000  # of the steps of all nodes, as text: a long step may be used by a hundred nodes
 NAME_CHARS = 100
-PROBLEMS = 10  # that are told of at once
+PROBLEMS = 10  # reported at once
 
 WHENS = ("node-starting", "node-complete", "node-error")
 THENS = ("stop-pipeline", "error-pipeline", "require-approval", "noop")
@@ -50,19 +50,22 @@ LIBRARY = "library:"
 
 
 def pipeline_names(config: Any) -> tuple[str, ...]:
-    """The names of the pipelines of a stored configuration, in file order."""
+    """Return the names of the pipelines of a stored configuration, in file order."""
     return tuple(pipeline_bodies(config))
 
 
 def pipeline_bodies(config: Any) -> dict[str, dict[str, Any]]:
-    """As they are written, by name; of several with one name the last counts. `blueprint` is an old word for `pipeline`."""
+    """Return the pipelines as written, by name; the last of several with the same name counts.
+
+    `blueprint` is an old word for `pipeline`.
+    """
     items = config if isinstance(config, list) else []
     found = (item[key] for item in items for key in ("pipeline", "blueprint") if key in item)
     return {body["name"]: body for body in found}
 
 
 def load_pipeline(config: Any, name: str) -> PipelineBlueprint:
-    """The pipeline `name` of a stored configuration. Raises NotFound, and InvalidInput for one that cannot run here."""
+    """Load the pipeline `name` of a stored configuration. Raises NotFound, and InvalidInput if it cannot run here."""
     written = pipeline_bodies(config)
     if name not in written:
         known = ", ".join(f'"{pipeline}"' for pipeline in written) or "none"
@@ -92,7 +95,7 @@ def load_pipeline(config: Any, name: str) -> PipelineBlueprint:
 
 @dataclass
 class _Findings:
-    """What there is to say, gathered so that all of it is said at once."""
+    """Problems and notes, collected so that all are reported at once."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -117,7 +120,7 @@ def _name_problem(name: str) -> str:
 
 
 def _nodes(config: Any, library: LibraryPipeline, body: Mapping[str, Any], found: _Findings) -> dict[str, Node]:
-    """By name, in file order; those that can run."""
+    """Return the nodes that can run, by name, in file order."""
     for name, count in Counter(node.name for node in library.nodes).items():
         if count > 1:
             found.problems.append(f'{count} nodes have the name "{name:.80}"')
@@ -134,7 +137,7 @@ def _nodes(config: Any, library: LibraryPipeline, body: Mapping[str, Any], found
         chars += len(json.dumps(node.step))
         if chars > STEPS_CHARS:
             found.problems.append(f"the steps of its nodes have together more than {STEPS_CHARS:,} characters")
-            break  # each further one may cost as much
+            break  # each further node may be as large
     return nodes
 
 
@@ -170,7 +173,7 @@ def _other_commit(commit: str) -> str:
 
 
 def _action(action: LibraryAction, where: str, notes: list[str]) -> Action:
-    """Raises InvalidInput for a condition that cannot be understood: to ignore it would let everything pass."""
+    """Parse an action. Raises InvalidInput for an invalid condition: ignoring it would let everything pass."""
     if unclear := [problem for problem in map(conditions.problem, action.if_) if problem]:
         raise InvalidInput(f"the condition of an action: {unclear[0]}")
     whens, thens = sorted(action.when), [str(then).lower() for then in action.then]

@@ -1,4 +1,4 @@
-"""The order of a pipeline's nodes, as its edges say."""
+"""The order of a pipeline's nodes, given by its edges."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from web.config.pipelines.model import PipelineBlueprint
 
 
 def layers(blueprint: PipelineBlueprint) -> tuple[tuple[str, ...], ...]:
-    """The nodes' names, each in the first layer that is behind all that it needs; those of a layer in file order."""
+    """Return the nodes' names in layers: each node is in the first layer after all nodes it needs; in file order."""
     placed, _ = _placed([node.name for node in blueprint.nodes], blueprint.arrows)
     return tuple(placed)
 
 
 def cycle(names: Collection[str], arrows: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """The names along one way that leads back to where it began, () when there is none.
+    """Return the names along one cycle, () if there is none.
 
     `arrows` are (source, target) pairs of these names.
     """
@@ -23,14 +23,14 @@ def cycle(names: Collection[str], arrows: Iterable[tuple[str, str]]) -> tuple[st
     name = next(iter(needs), "")
     while name and name not in way:
         way.append(name)
-        name = min(needs[name] & needs.keys())  # what has no place waits for something that has none
+        name = min(needs[name] & needs.keys())  # a node without a layer waits for another one without a layer
     return tuple(reversed(way[way.index(name) :])) if way else ()
 
 
 def _placed(
     names: Collection[str], arrows: Iterable[tuple[str, str]]
 ) -> tuple[list[tuple[str, ...]], dict[str, set[str]]]:
-    """The layers, and what has a place in none, with what each of those waits for."""
+    """Return the layers, and the nodes that fit in none with the nodes that each of those waits for."""
     needs: dict[str, set[str]] = {name: set() for name in names}
     for source, target in arrows:
         needs[target].add(source)

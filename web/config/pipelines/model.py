@@ -12,17 +12,17 @@ from typing import Any
 
 
 class OnError(StrEnum):
-    """What a node that ended in error means for its pipeline."""
+    """Effect of a node's error on its pipeline."""
 
-    STOP_ALL = "stop-all"  # the rest is stopped, and the pipeline ends in error
-    STOP_NEXT = "stop-next"  # what comes after it is skipped, the rest goes on; then the pipeline ends in error
+    STOP_ALL = "stop-all"  # the other nodes are stopped, and the pipeline ends in error
+    STOP_NEXT = "stop-next"  # later nodes are skipped, the others continue; then the pipeline ends in error
     CONTINUE = "continue"  # as if it were complete
-    RETRY = "retry"  # once more with the same values, then as stop-all
+    RETRY = "retry"  # run again once with the same values, then as stop-all
 
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """When one of `when` happens and all of `conditions` hold, do `then`."""
+    """If one of the events `when` happens and all `conditions` hold, do `then`."""
 
     when: tuple[str, ...]
     conditions: tuple[str, ...]
@@ -31,8 +31,10 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """`kind` is "execution" or "task". `step` is its step after the override, as an item of a valohai.yaml; `task` the
-    name of a declared task, "" for none. With `appends` what edges bring goes behind the inputs' defaults.
+    """A node; `kind` is "execution" or "task".
+
+    `step` is its step after the override, as an item of a valohai.yaml; `task` is the name of a declared task, "" for
+    none. With `appends`, files from edges are added to the inputs' defaults instead of replacing them.
     """
 
     name: str
@@ -68,7 +70,7 @@ class Edge:
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineParameter:
-    """`targets` are (node, parameter of its step)."""
+    """A pipeline parameter; `targets` are (node, parameter of its step) pairs."""
 
     name: str
     default: Any
@@ -77,7 +79,9 @@ class PipelineParameter:
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineBlueprint:
-    """Nodes in file order; the edges have no cycle. `notes` are sentences about keys that have no effect here."""
+    """A pipeline; nodes are in file order, edges have no cycle. `notes` are sentences about keys without effect
+    here.
+    """
 
     name: str
     nodes: tuple[Node, ...]
@@ -87,7 +91,7 @@ class PipelineBlueprint:
 
     @property
     def arrows(self) -> frozenset[tuple[str, str]]:
-        """(source, target) of every edge."""
+        """The (source, target) pair of every edge."""
         return frozenset((edge.source, edge.target) for edge in self.edges)
 
     def node(self, name: str) -> Node:

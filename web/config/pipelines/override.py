@@ -1,4 +1,4 @@
-"""The step of a node: a declared step, and what the node says instead."""
+"""The step of a node: a declared step with the node's override."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ KINDS = {"parameters": "parameter", "inputs": "input", "environment-variables": 
 
 
 def overridden(step: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of a step with an override. Raises InvalidInput when that is no step that can run.
+    """Return the body of a step with an override. Raises InvalidInput if the result is not a step that can run.
 
-    What is named without a default has none: that is how a pipeline drops a step's own data. What else is not said stays
-    as the step has it.
+    An override that names an item without a default removes the default: that is how a pipeline drops a step's own
+    data. Everything that the override does not mention stays as in the step.
     """
     merged = {**step, **{key: override[key] for key in REPLACED if key in override}}
     for key in MERGED:
@@ -37,7 +37,7 @@ def overridden(step: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str
 
 
 def additions(step: Mapping[str, Any], override: Mapping[str, Any]) -> Iterator[str]:
-    """Sentences about what an override names and its step does not have, or what has no effect: likely not meant."""
+    """Yield sentences about items of an override that the step lacks or that have no effect: likely mistakes."""
     yield from (f"its override: {key} has no effect: {reason}" for key, reason in unused_keys(override))
     for key, kind in KINDS.items():
         known = {item["name"] for item in step.get(key, ())}

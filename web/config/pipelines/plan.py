@@ -1,4 +1,4 @@
-"""A declared pipeline and the values asked for → what can be said of its run before it begins."""
+"""Check a pipeline with given values before it starts, and select the configuration items that it needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from web.config.tasks.blueprint import task_item
 
 @dataclass(frozen=True, kw_only=True)
 class PipelinePlan:
-    """A pipeline that can run. `config` has the items that it needs, `parameters` the values given for its parameters."""
+    """A pipeline that can run. `config` contains the items that it needs, `parameters` the given parameter values."""
 
     blueprint: PipelineBlueprint
     config: Any
@@ -27,10 +27,10 @@ class PipelinePlan:
 def plan(
     config: Any, name: str, *, parameters: Mapping[str, Any] | None = None, provided: Container[str] = ()
 ) -> PipelinePlan:
-    """The pipeline `name` with values for its parameters, in a project that has the variables `provided`.
+    """Plan the pipeline `name` with values for its parameters, in a project with the variables `provided`.
 
-    Raises NotFound for an unknown pipeline, and InvalidInput for one of which a node cannot run: every value that is
-    known before the pipeline begins is checked.
+    Raises NotFound for an unknown pipeline, and InvalidInput if one of its nodes cannot run: every value that is known
+    before the pipeline starts is checked.
     """
     blueprint = load_pipeline(config, name)
     given = {key: value for key, value in (parameters or {}).items() if value is not None}
@@ -52,7 +52,10 @@ def plan(
 
 
 def parameter_values(blueprint: PipelineBlueprint, node: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the parameters of the pipeline put into those of a node's step: given, else default; None is no value."""
+    """Return the pipeline parameters' values for the parameters of a node's step: the given value, else the default.
+
+    None means no value.
+    """
     values: dict[str, Any] = {}
     for parameter in blueprint.parameters:
         value = given.get(parameter.name, parameter.default)
@@ -64,10 +67,10 @@ def parameter_values(blueprint: PipelineBlueprint, node: str, given: Mapping[str
 def task_items(
     config: Any, node: Node, variants: Mapping[str, Sequence[Any]], step: Mapping[str, Any] | None = None
 ) -> tuple[list[dict[str, Any]], str]:
-    """The items of a valohai.yaml that make the task of a node, and its name.
+    """Return the items of a valohai.yaml that declare the task of a node, and the task's name.
 
-    `variants` are tried one value after the other, instead of what the declared task says of them. A node without a
-    declared task is a grid of these alone. `step` is instead of the node's.
+    The values of `variants` are tried one by one and replace those of the declared task. A node without a declared task
+    is a grid search over `variants` only. `step` replaces the node's step.
     """
     declared: dict[str, Any] = {"name": node.name, "type": "grid_search"}
     if node.task:
@@ -77,12 +80,12 @@ def task_items(
 
 
 def reason(error: InvalidInput) -> str:
-    """Why a step or a task cannot run, without its name."""
+    """Return why a step or a task cannot run, without its name."""
     return "; ".join(error.problems) if isinstance(error, CannotRun) else str(error)
 
 
 def _needed(config: Any, blueprint: PipelineBlueprint) -> list[dict[str, Any]]:
-    """The pipeline and what its nodes name."""
+    """Return the items of the pipeline and of the steps and tasks that its nodes name."""
     return [
         *(step_item(config, name) for name in dict.fromkeys(node.step_name for node in blueprint.nodes)),
         *(task_item(config, name) for name in dict.fromkeys(node.task for node in blueprint.nodes) if name),
@@ -93,7 +96,7 @@ def _needed(config: Any, blueprint: PipelineBlueprint) -> list[dict[str, Any]]:
 def _try(
     config: Any, blueprint: PipelineBlueprint, node: Node, given: Mapping[str, Any], provided: Container[str]
 ) -> None:
-    """Raise InvalidInput when the node cannot run, whatever its edges bring."""
+    """Raise InvalidInput if the node cannot run, independently of the values from its edges."""
     fed = {
         kind: {edge.target_key for edge in blueprint.edges_into(node.name) if edge.target_type == kind}
         for kind in ("input", "parameter", "environment-variable")
@@ -110,7 +113,7 @@ def _try(
 def _without_needs(
     node: Node, inputs: Collection[str], parameters: Collection[str], variables: Collection[str]
 ) -> dict[str, Any]:
-    """The body of its step, where what edges bring is not needed, nor the default checked that they replace."""
+    """Return the body of the node's step, with items fed by edges optional and without the defaults they replace."""
     body: dict[str, Any] = dict(node.step["step"])
     if parameters:
         body["parameters"] = [_optional(item, item["name"] in parameters) for item in body.get("parameters", ())]
@@ -137,5 +140,5 @@ def _optional(item: Mapping[str, Any], fed: bool, *, keep_default: bool = False)
 
 
 def _names(item: Mapping[str, Any], parameters: Collection[str]) -> bool:
-    """Whether an input's addresses have the value of one of these parameters in them."""
+    """Return whether an input's URLs contain a placeholder for one of these parameters."""
     return any(name in parameters for name in PLACEHOLDER.findall(str(item.get("default", ""))))

@@ -1,4 +1,4 @@
-"""Edges and targets as they are written, and whether what they connect is there."""
+"""Parse edges and targets, and check that their ends exist."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from web.config.pipelines.model import Edge, Node
 
 SHOWN_CHARS = 200
 KEY_CHARS = 500
-# Public files have the plural too, as the vendor's own examples do.
+# Public files use the plural too, as do the vendor's own examples.
 SINGULAR = {
     "outputs": "output", "inputs": "input", "parameters": "parameter", "files": "file", "dependencies": "dependency",
     "environment-variables": "environment-variable",
 }  # fmt: skip
 SERVING = ("file", "deployment")
-# What may lead into what; anything may lead into a dependency, which is order alone.
+# Allowed sources by target; a dependency, which only sets the order, accepts any source.
 SOURCES = {
     "input": ("output", "input"),
     "parameter": ("parameter", "metadata"),
     "environment-variable": ("parameter", "metadata", "environment-variable"),
     "dependency": ("output", "input", "parameter", "metadata", "environment-variable", "dependency"),
 }
-SINGLE = ("parameter", "environment-variable")  # hold one value, so one edge may lead there
+SINGLE = ("parameter", "environment-variable")  # hold one value, so they accept one edge
 KEYS = {"input": "inputs", "parameter": "parameters", "environment-variable": "environment-variables"}
 
 
 def socket(text: str) -> tuple[str, str, str]:
-    """Node, type in the singular, and key, which alone may have dots. Raises InvalidInput."""
+    """Return node, type in the singular, and key, which is the only part with dots. Raises InvalidInput."""
     parts = text.split(".", 2)
     if len(parts) != 3 or not all(parts):
         raise InvalidInput(f"{text!r:.200} is not NODE.TYPE.NAME")
@@ -38,7 +38,7 @@ def socket(text: str) -> tuple[str, str, str]:
 
 
 def edge(source: str, target: str) -> Edge:
-    """Raises InvalidInput for what cannot be an edge here, whatever the nodes are."""
+    """Parse an edge. Raises InvalidInput for an edge that no nodes could have."""
     (from_node, from_type, from_key), (to_node, to_type, to_key) = socket(source), socket(target)
     found = Edge(
         source=from_node,
@@ -62,7 +62,7 @@ def shown(found: Edge) -> str:
 
 
 def problems(edges: Sequence[Edge], nodes: Mapping[str, Node]) -> Iterator[str]:
-    """Sentences about edges whose ends are not there, or that lead where another one does."""
+    """Yield sentences about edges with missing ends, and about several edges to an end that accepts only one."""
     known = {(name, kind): declared(node, kind).keys() for name, node in nodes.items() for kind in KEYS}
     for found in edges:
         yield from _end_problems(found, nodes, known)
@@ -89,14 +89,14 @@ def _end_problems(
 
 
 def matching(known: Iterable[str], found: Edge) -> list[str]:
-    """Which of its source's names an edge means: of inputs those that a pattern matches, too."""
+    """Return the names of the source that an edge refers to; for inputs also those that match a pattern."""
     if found.source_type == "input":
         return [name for name in known if name == found.source_key or fnmatchcase(name, found.source_key)]
     return [name for name in known if name == found.source_key]
 
 
 def declared(node: Node, kind: str) -> dict[str, Mapping[str, Any]]:
-    """The inputs, parameters or environment variables of a node's step, by name."""
+    """Return the inputs, parameters or environment variables of a node's step, by name."""
     return {item["name"]: item for item in node.step["step"].get(KEYS[kind], ())}
 
 

@@ -1,4 +1,4 @@
-"""What edges carry from one node to the next, as values of the step that they lead to."""
+"""Values that edges carry from one node to the next, as values of the target's step."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from web.config.pipelines.model import Edge, Node
 
 @dataclass
 class Values:
-    """What a node gets beyond its step's defaults.
+    """Values that a node gets in addition to its step's defaults.
 
-    `variants` are parameters of a task's step with the values to be tried one after the other. `notes` say what edges
-    did not bring.
+    `variants` are parameters of a task's step with values to try one by one. `notes` report edges that brought nothing.
     """
 
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -30,7 +29,7 @@ class Values:
     notes: list[str] = field(default_factory=list)
 
     def add_files(self, node: Node, edge: Edge, urls: Iterable[str]) -> None:
-        """Each file once, behind what other edges brought and, if the node says so, behind the defaults."""
+        """Add each file once, after those of other edges and, if the node says so, after the defaults."""
         key = edge.target_key
         if key not in self.inputs:
             default = sockets.declared(node, "input")[key].get("default") if node.appends else None
@@ -41,7 +40,10 @@ class Values:
             self.notes.append(f"{sockets.shown(edge)} brings no file")
 
     def add_value(self, node: Node, edge: Edge, value: Any) -> None:
-        """None is no value. A list is tried value by value by a task; a `multiple` parameter takes a flat one whole."""
+        """Add a value; None means no value.
+
+        A task tries the items of a list one by one; a `multiple` parameter takes a flat list as a whole.
+        """
         key = edge.target_key
         if value is None:
             self.notes.append(f"{sockets.shown(edge)} brings no value")
@@ -60,15 +62,15 @@ def _spreads(node: Node, parameter: str, value: Sequence[Any]) -> bool:
 
 
 def one_or_all(values: Sequence[Any]) -> Any:
-    """A value that all share, else the list of them; None when there is none."""
+    """Return the value if all are equal, otherwise the list of different ones; None if there is none."""
     different = [value for at, value in enumerate(values) if value is not None and value not in values[:at]]
     return different[0] if len(different) == 1 else different or None
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """Whether a file's path below the outputs' directory is meant: `*` matches `/` too.
+    """Return a function that tells whether a path below the outputs' directory matches; `*` matches `/` too.
 
-    A pattern without `/` may also match the last part of the path alone.
+    A pattern without `/` may also match only the last part of the path.
     """
     matches = re.compile(fnmatch.translate(pattern)).match
     if "/" in pattern:

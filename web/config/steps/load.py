@@ -1,4 +1,4 @@
-"""Bytes of valohai.yaml → plain JSON values, with the caps that keep a hostile file cheap to refuse."""
+"""Load the bytes of a valohai.yaml as plain JSON values, with limits that make hostile files cheap to reject."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import yaml
 from core.errors import InvalidYaml
 
 YAML_BYTES = 256 * 1024
-NODES = 20_000  # keys and values, an alias counting as all that it stands for
+NODES = 20_000  # keys and values, with aliases expanded
 DEPTH = 30
-TEXT_CHARS = 1_000_000  # of all scalars together, repeats by aliases included
+TEXT_CHARS = 1_000_000  # of all scalars together, with aliases expanded
 SCALAR_CHARS = 64 * 1024
 INTEGER_BITS = 1024
-JSON_INTEGERS = range(-(2**63), 2**64)  # what every JSON reader of ours can hold
+JSON_INTEGERS = range(-(2**63), 2**64)  # range that all of our JSON readers support
 
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about five times as fast
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about five times faster
 
 
 def load(data: bytes) -> Any:
-    """The file's one document as values that JSON can hold, or None for an empty file.
+    """Return the file's only document as JSON values, or None for an empty file.
 
-    Dates become ISO 8601 text, NaN, infinities and integers beyond 64 bits text, keys text. Raises InvalidYaml for a
-    file above the caps or not UTF-8, and whatever PyYAML raises for text that is not YAML.
+    Dates become ISO 8601 text; NaN, infinities, integers beyond 64 bits, and keys become text. Raises InvalidYaml for a
+    file beyond the limits or not in UTF-8, and PyYAML's errors for text that is not YAML.
     """
     if len(data) > YAML_BYTES:
         raise InvalidYaml([f"valohai.yaml has {len(data):,} bytes; at most {YAML_BYTES:,} are read"])
@@ -42,7 +42,7 @@ def load(data: bytes) -> Any:
 
 @dataclass
 class _Open:
-    """A mapping or sequence whose end has not come yet."""
+    """A mapping or sequence that has not ended yet."""
 
     anchor: str | None
     nodes: int
@@ -52,7 +52,7 @@ class _Open:
 
 @dataclass(frozen=True)
 class _Weight:
-    """What an alias of a finished node adds."""
+    """The contribution of an alias of a finished node."""
 
     nodes: int
     chars: int
@@ -60,9 +60,9 @@ class _Weight:
 
 
 class _Scale:
-    """Counts nodes, text and depth over the parser's events, aliases at full weight, before anything is built.
+    """Counts nodes, text and depth of the parser's events, with aliases expanded, before anything is built.
 
-    Merge keys (`<<`) are built by repeating their sources, so the same count bounds them.
+    Merge keys (`<<`) are built by repeating their sources, so the same count limits them.
     """
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ def _weigh(text: str) -> None:
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
-    """The parser's events. libyaml has a limit of its own on depth, which it may reach before the first event."""
+    """Yield the parser's events. libyaml has its own depth limit, which it may reach before the first event."""
     try:
         yield from yaml.parse(text, Loader=LOADER)
     except yaml.YAMLError as error:
@@ -150,7 +150,7 @@ def _plain(value: Any) -> Any:
 
 def _plain_scalar(value: Any) -> str | int | float | bool | None:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()  # "\ud800" is no text that a database takes
+        return value.encode("utf-8", "replace").decode()  # databases reject "\ud800"
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):

@@ -58,7 +58,7 @@ class StepVariable:
 
 @dataclass(frozen=True, kw_only=True)
 class StepMount:
-    """A directory of the runner's machine that a step asks for, as written: whoever runs it checks it."""
+    """A directory of the runner's machine that a step asks for, as written; the runner checks it."""
 
     source: str
     destination: str
@@ -67,11 +67,10 @@ class StepMount:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A declared step. `gpus` is None when the environment decides; limits are seconds, None for none.
+    """A declared step. `gpus` is None if the environment decides; limits are seconds, None for none.
 
-    `memory` (bytes) and `cpus` are what it asks to be held to; 0 leaves that to the runner.
-
-    `notes` are sentences about keys that have no effect here.
+    `memory` (bytes) and `cpus` are requested limits; 0 leaves them to the runner. `notes` are sentences about keys that
+    have no effect here.
     """
 
     name: str
@@ -92,24 +91,24 @@ class Step:
 
 
 def step_names(config: Any) -> tuple[str, ...]:
-    """The names of the steps of a stored configuration, in file order."""
+    """Return the names of the steps of a stored configuration, in file order."""
     return tuple(_step_items(config))
 
 
 def load_step(config: Any, name: str) -> Step:
-    """The step `name` of a stored configuration (`Configuration.config`). Raises NotFound."""
+    """Load the step `name` of a stored configuration (`Configuration.config`). Raises NotFound."""
     return _step(library_step(config, name))
 
 
 def step_item(config: Any, name: str) -> dict[str, Any]:
-    """The item that declares a step which there is."""
+    """Return the item that declares an existing step."""
     return _step_items(config)[name]
 
 
 def library_step(config: Any, name: str) -> LibraryStep:
-    """The same as the library's object, which knows how to validate values and build commands.
+    """Return the step as the library's object, which validates values and builds commands.
 
-    Choices have the parameter's declared type: YAML reads 1e-5 as text. Raises NotFound.
+    Choices are converted to the parameter's declared type: YAML reads 1e-5 as text. Raises NotFound.
     """
     items = _step_items(config)
     if name not in items:
@@ -123,7 +122,7 @@ def library_step(config: Any, name: str) -> LibraryStep:
 
 
 def _step_items(config: Any) -> dict[str, dict[str, Any]]:
-    """The items that declare steps, by name; of several with one name the last counts, as in the library."""
+    """Return the items that declare steps, by name; the last of the same name counts, as in the library."""
     items = config if isinstance(config, list) else []
     return {item["step"]["name"]: {"step": item["step"]} for item in items if "step" in item}
 
@@ -132,7 +131,7 @@ CASTS: dict[str, Callable[[str], Any]] = {"integer": lambda text: int(text, 10),
 
 
 def as_declared(kind: str, value: Any) -> Any:
-    """A scalar as the type that its parameter declares, or unchanged where that cannot be."""
+    """Return a scalar as the declared type of its parameter, or unchanged if it cannot be converted."""
     if value is None or isinstance(value, dict | list):
         return value
     try:
@@ -193,19 +192,19 @@ def _parameter(parameter: Parameter) -> StepParameter:
 
 
 def _limit(duration: timedelta | None) -> float | None:
-    """Seconds; a limit of 0 means none."""
+    """Return seconds; a limit of 0 means none."""
     return duration.total_seconds() or None if duration is not None else None
 
 
 def _gpus(devices: Mapping[str, Any] | None) -> int | None:
-    """None without `devices`, 0 for the explicit "no devices"."""
+    """Return None without `devices`, 0 for an explicit "no devices"."""
     if devices is None:
         return None
     return int(devices.get(GPU_DEVICE, 0))
 
 
 def _positive(value: Any) -> float:
-    """0 for absent, text, and what is no amount."""
+    """Return the amount; 0 if it is missing, text or not positive."""
     return float(value) if type(value) in (int, float) and 0 < value < MAX_AMOUNT else 0.0
 
 

@@ -1,4 +1,7 @@
-"""valohai.yaml → Configuration, in this process. `web.config.steps.sandbox.parse_limited` is the same for files of strangers."""
+"""Parse a valohai.yaml into a Configuration, in this process.
+
+Use `web.config.steps.sandbox.parse_limited` for untrusted files.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +28,18 @@ __all__ = ["YAML_BYTES", "Configuration", "parse"]
 ITEMS = 1000
 MESSAGE_CHARS = 500  # the library's messages repeat whole values
 MESSAGES = 100
-SHOWN_STEPS = 3  # of those that have a key without effect
+SHOWN_STEPS = 3  # of the steps that have a key without effect
 KINDS = ("step", "task", "endpoint", "pipeline", "blueprint", "deployment")  # an item's first of these is its kind
 UNSUPPORTED = {"endpoint": "endpoints", "deployment": "deployments"}
-SERVING = ("endpoint", "deployment")  # never a reason to refuse a commit
+SERVING = ("endpoint", "deployment")  # never a reason to reject a commit
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """A valohai.yaml that can be used.
+    """A usable valohai.yaml.
 
-    `config` is the file as plain JSON values, less the items that `problems` says are left out. `problems` is advice:
-    lint messages and notes on what is not supported here. `steps` are the names in file order.
+    `config` is the file as plain JSON values, without the items that `problems` reports as left out. `problems` are
+    warnings: lint messages and notes on features that are not supported here. `steps` are the names in file order.
     """
 
     config: Any
@@ -45,11 +48,11 @@ class Configuration:
 
 
 def parse(data: bytes, items: int = ITEMS) -> Configuration:
-    """Read the bytes of a valohai.yaml. Raises InvalidYaml and nothing else, with every reason found.
+    """Parse the bytes of a valohai.yaml. Raises only InvalidYaml, with every reason found.
 
-    `items` is how many steps, tasks, pipelines, endpoints and deployments it may have together.
+    `items` is the maximum number of steps, tasks, pipelines, endpoints and deployments together.
 
-    What the schema forbids, what a step's rules forbid and what the library cannot read in a step is refused; broken
+    Violations of the schema or of the rules of steps, and steps that the library cannot parse, are rejected; broken
     endpoints, deployments, tasks and pipelines are left out with a note.
     """
     try:
@@ -102,7 +105,7 @@ def _check_count(config: list[Any], items: int) -> None:
 
 
 def _keep_valid(config: list[Any]) -> tuple[list[Any], list[str]]:
-    """Leave out endpoints and deployments that the schema refuses; refuse the file for any other failure."""
+    """Leave out endpoints and deployments that violate the schema; reject the file for any other violation."""
     errors = schema_errors(config)
     failures = [tuple(error.absolute_path)[:2] for error in errors]
     if any(len(path) < 2 or path[1] not in SERVING for path in failures):
@@ -120,7 +123,7 @@ def _keep_valid(config: list[Any]) -> tuple[list[Any], list[str]]:
 
 
 def _keep_parsable(config: list[Any]) -> tuple[list[Any], list[str]]:
-    """Leave out what the library cannot read; refuse the file if that is a step."""
+    """Leave out items that the library cannot parse; reject the file if one is a step."""
     kept, notes = [], []
     for item in config:
         kind = _kind(item)
@@ -146,7 +149,7 @@ def _unsupported(config: list[Any]) -> Iterator[str]:
 
 
 def _unused(steps: list[dict[str, Any]]) -> Iterator[str]:
-    """A sentence for each key without effect, with the steps that have it."""
+    """Yield a sentence for each key without effect, with the steps that have it."""
     found: dict[tuple[str, str], list[str]] = {}
     for step in steps:
         for key_and_reason in unused_keys(step):
@@ -157,7 +160,10 @@ def _unused(steps: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _task_advice(config: list[Any]) -> Iterator[str]:
-    """Why tasks cannot run here, and what of them has no effect; of the first MESSAGES tasks, for each may cost time."""
+    """Yield why tasks cannot run here and which of their keys have no effect, for the first MESSAGES tasks.
+
+    Each task may take time.
+    """
     steps: dict[str, LibraryStep] = {}
     for name in task_names(config)[:MESSAGES]:
         try:
@@ -184,7 +190,7 @@ def _pipeline_advice(config: list[Any]) -> Iterator[str]:
 
 
 def _lint(config: list[Any]) -> list[str]:
-    """What the library says of the rest: of pipelines it refuses what runs, and stumbles over what parses."""
+    """Return the library's messages, except on pipelines: it rejects valid ones and crashes on parsable ones."""
     items = [item for item in config if _kind(item) not in ("pipeline", "blueprint")]
     try:
         return _messages(lint(items, validate_schema=False, ansi_colors=False))

@@ -1,4 +1,4 @@
-"""A step and the values asked for → what runs: interpolated commands, typed parameters, inputs, variables."""
+"""Resolve a step with given values into interpolated commands, typed parameters, inputs and variables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from web.config.steps.model import Step, StepInput, StepVariable, as_declared, l
 from web.config.steps.rules import variable_problems
 from web.config.steps.variables import VALUE_BYTES, is_reserved, not_text
 
-COMMANDS_BYTES = 4 * 1024**2  # of all commands with their values, by a generous estimate
+COMMANDS_BYTES = 4 * 1024**2  # of all commands with their values, estimated generously
 SCHEMES = ("http", "https")
 PLACEHOLDER = re.compile(r"\{parameter:([^{}]+)\}")
 BLANK = re.compile(r"[\x00-\x20\x7f]")
@@ -32,7 +32,7 @@ FLAG_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False,
 
 
 class UnresolvedStep(CannotRun):
-    """Raised when a step cannot run with the values given."""
+    """Raised when a step cannot run with the given values."""
 
     def __init__(self, step: str, problems: list[str]) -> None:
         super().__init__(f'step "{step}"', problems)
@@ -40,11 +40,11 @@ class UnresolvedStep(CannotRun):
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedStep:
-    """All of a step that an execution records.
+    """The values of a step that an execution records.
 
-    `parameters` are typed, in declared order, without those that have no value; a number that JSON cannot hold (NaN,
-    infinity) is None there while the commands have its text. `inputs` has every declared input, empty ones too.
-    `notes` are sentences for the execution's status lines.
+    `parameters` are typed, in declared order, without those that have no value; a number that JSON cannot represent
+    (NaN, infinity) is None there while the commands contain its text. `inputs` contains every declared input, including
+    empty ones. `notes` are sentences for the execution's status lines.
     """
 
     step: Step
@@ -61,7 +61,7 @@ class ResolvedStep:
 
 @dataclass
 class _Findings:
-    """What there is to say about the values, gathered so that all of it is said at once."""
+    """Problems and notes about the values, collected so that all are reported at once."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -77,9 +77,9 @@ def resolve(
     image: str | None = None,
     provided: Container[str] = (),
 ) -> ResolvedStep:
-    """The step `name` of a stored configuration with values: given, else default, else none; None means "not given".
+    """Resolve the step `name` of a stored configuration: given values, else defaults, else none; None is "not given".
 
-    An input given replaces the default list; variables that the step does not declare are passed on; those `provided`
+    A given input replaces the default list; variables that the step does not declare are passed on; those `provided`
     get their values later. Raises NotFound for an unknown step and UnresolvedStep with every problem found.
     """
     library, step = library_step(config, name), load_step(config, name)
@@ -125,7 +125,7 @@ def _parameters(step: LibraryStep, given: Mapping[str, Any], found: _Findings) -
 
 
 def typed(parameter: Parameter, value: Any) -> Any:
-    """The value as the parameter's type, a list for a `multiple` one. Raises ValueError with the reason."""
+    """Return the value as the parameter's type, a list for a `multiple` one. Raises ValueError with the reason."""
     if isinstance(value, list | tuple) and not parameter.multiple:
         raise ValueError(f"one value is expected, got {_shown(value)}")
     atoms = [_atom(parameter, atom) for atom in listify(value)]
@@ -256,9 +256,10 @@ def _image(image: str, found: _Findings) -> str:
 
 
 def _commands(step: LibraryStep, values: Mapping[str, Any], found: _Findings) -> tuple[str, ...]:
-    """The commands with every value in its place; values go in explicitly, since the library ignores flag defaults.
+    """Return the commands with all values interpolated.
 
-    It also leaves the value of a parameter without one as `{parameter-value:NAME}`, which becomes empty here.
+    The library ignores flag defaults, so they are passed explicitly. It also keeps `{parameter-value:NAME}` of a
+    parameter without a value, which becomes empty here.
     """
     placeholders = sum(command.count("{param") for command in listify(step.command))
     size = sum(_size_on_command_line(step.parameters[name], value) for name, value in values.items())

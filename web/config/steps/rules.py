@@ -1,4 +1,4 @@
-"""What a step must keep to beyond the schema of valohai-yaml, which neither checks nor caps these things."""
+"""Rules for steps beyond valohai-yaml's schema, which neither checks nor limits these properties."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 COMMAND_BYTES = 16 * 1024  # of one item: matching placeholders takes quadratic time in the worst case
 STEP_COMMAND_BYTES = 64 * 1024
-UNCLOSED_BRACES = 100  # after the last } of a line; each of them makes the matcher look at the rest of the line
+UNCLOSED_BRACES = 100  # after the last } of a line; the matcher reads the rest of the line for each of them
 PASS_AS_CHARS = 1000
 NAME_CHARS = 64
 
@@ -26,12 +26,12 @@ def commands_of(step: Mapping[str, Any]) -> list[str]:
 
 
 def is_path_safe(name: str) -> bool:
-    """True for a name that is one component of a path and stays where it is put."""
+    """Return True if the name is a single path component that stays in its directory."""
     return name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
 
 
 def step_problems(step: Mapping[str, Any]) -> Iterator[str]:
-    """Sentences about what makes a schema-valid step unusable."""
+    """Yield sentences about what makes a schema-valid step unusable."""
     where = f'step "{step["name"][:NAME_CHARS]}"'
     if not step["name"].strip():
         yield "a step has an empty name"
@@ -93,7 +93,7 @@ def variable_problems(where: str, name: str) -> Iterator[str]:
 
 
 def step_advice(step: Mapping[str, Any]) -> Iterator[str]:
-    """Sentences about what runs but is likely not meant."""
+    """Yield sentences about valid but probably unintended parts of a step."""
     where = f'step "{step["name"]}"'
     for key, kind in (("parameters", "parameter"), ("inputs", "input"), ("environment-variables", "variable")):
         for name, count in Counter(item["name"] for item in step.get(key, ())).items():

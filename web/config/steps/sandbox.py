@@ -1,6 +1,6 @@
-"""valohai.yaml of strangers → Configuration, read in a forked child with limits on memory, processor and wall clock.
+"""Parse an untrusted valohai.yaml in a forked child with limits on memory, processor time and wall clock.
 
-A fork and not a fresh interpreter: the child has the libraries imported already, which saves about 100 ms each time.
+A fork and not a fresh interpreter, because the child has the libraries imported already, which saves about 100 ms.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any, NoReturn
 from core.errors import InvalidYaml, UnreadYaml
 from web.config.steps.parse import ITEMS, Configuration, parse
 
-MEMORY = 512 * 1024**2  # the largest file that the caps let through needs less than a tenth
+MEMORY = 512 * 1024**2  # the largest file within the limits needs less than a tenth
 SECONDS = 10.0
-ANSWER_BYTES = 32 * 1024**2  # far above what the caps of parse() let through
+ANSWER_BYTES = 32 * 1024**2  # far above what the limits of parse() allow
 OUT_OF_MEMORY = 2  # exit code of the child
 HELD_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 WARM_UP = b"""
@@ -41,11 +41,10 @@ _fork_lock = threading.Lock()
 
 
 def parse_limited(data: bytes, *, items: int = ITEMS, seconds: float = SECONDS, memory: int = MEMORY) -> Configuration:
-    """`parse(data, items)` in a child of its own. Raises InvalidYaml; UnreadYaml when the child runs out of time or memory
-    or dies.
+    """Run `parse(data, items)` in a child process. May be called from any thread.
 
-    `seconds` bounds the child's wall clock and processor time, `memory` (bytes) what it may take above this process's
-    present size. May be called from any thread.
+    `seconds` limits the child's wall clock and processor time, `memory` (bytes) its memory beyond this process's
+    present size. Raises InvalidYaml; UnreadYaml if the child runs out of time or memory or dies.
     """
     _warm_up()
     deadline = time.monotonic() + seconds
@@ -67,13 +66,14 @@ def parse_limited(data: bytes, *, items: int = ITEMS, seconds: float = SECONDS, 
 
 @functools.cache
 def _warm_up() -> None:
-    """Make the libraries build their caches and do their late imports here, once, and not in every child."""
+    """Make the libraries fill their caches and do their late imports here once, instead of in every child."""
     parse(WARM_UP)
 
 
 def _start(work: Callable[[], dict[str, Any]], seconds: float, memory: int) -> tuple[int, int]:
-    """Fork the child; returns its process id and the end of the pipe that its answer comes from."""
-    # A handler of this process must not run in the child, so the child is born with these signals held and keeps it so.
+    """Fork the child; return its process id and the read end of the pipe with its answer."""
+    # Handlers of this process must not run in the child, so the child starts with these signals blocked and keeps them
+    # blocked.
     with _fork_lock:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
         try:
@@ -94,15 +94,15 @@ def _start(work: Callable[[], dict[str, Any]], seconds: float, memory: int) -> t
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # Python 3.12 warns of fork() beside threads, since a lock that another thread holds stays locked in the child.
-        # This child takes none: it runs pure computation on modules that are imported already, writes to one pipe and
-        # leaves by os._exit. Were it to hang for all that, the deadline kills it.
+        # Python 3.12 warns of fork() in a process with threads, since locks held by other threads stay locked in the
+        # child. This child takes none: it runs pure computation on imported modules, writes to one pipe and leaves by
+        # os._exit. If it hangs anyway, the deadline kills it.
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")
         return os.fork()
 
 
 def _child(work: Callable[[], dict[str, Any]], writer: int, seconds: float, memory: int) -> NoReturn:
-    """Parse, answer and end: no handler, no clean-up and no frame of the parent runs in this process."""
+    """Parse, answer and exit: no handler, clean-up or frame of the parent runs in this process."""
     code = 1
     try:
         gc.disable()
@@ -126,7 +126,7 @@ def _limit(seconds: float, memory: int) -> None:
 
 
 def _lower(limit: int, soft: int, hard: int) -> None:
-    """Set a limit, unless the one that holds is lower already."""
+    """Set a limit, unless the present one is lower already."""
     present = resource.getrlimit(limit)[1]
     hard = hard if present == resource.RLIM_INFINITY else min(hard, present)
     resource.setrlimit(limit, (min(soft, hard), hard))
@@ -147,7 +147,7 @@ def _write(writer: int, answer: bytes) -> None:
 
 
 def _read(reader: int, deadline: float) -> bytes | None:
-    """All that the child writes until it closes its end, or None when the deadline passes first."""
+    """Return everything that the child writes until it closes the pipe, or None if the deadline passes first."""
     poll = select.poll()
     poll.register(reader, select.POLLIN)
     answer = bytearray()
@@ -162,7 +162,7 @@ def _read(reader: int, deadline: float) -> bytes | None:
 
 
 def _reap(pid: int) -> int:
-    """The child's exit code, negative for the signal that ended it; 0 when somebody else has reaped it."""
+    """Return the child's exit code, negative for the signal that ended it; 0 if other code has reaped it."""
     try:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except ChildProcessError:

@@ -1,7 +1,7 @@
-"""valohai-yaml's JSON schema applied to a parsed valohai.yaml, and its messages as the library's linter words them.
+"""Apply valohai-yaml's JSON schema to a parsed valohai.yaml, with the messages of the library's linter.
 
-valohai-yaml's own validator searches its whole schema at each step. With this one, reading 2,200 steps costs 0.35 s
-of processor time, five times what PyYAML needs for the text; it was 3.1 s before (`benchmarks/parsing.py`).
+valohai-yaml's own validator searches its whole schema at each step. With this one, reading 2,200 steps costs 0.35 s of
+processor time, five times what PyYAML needs for the text; it was 3.1 s before (`benchmarks/parsing.py`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ CONTAINERS = ("properties", "items")
 
 
 def schema_errors(config: Any) -> list[ValidationError]:
-    """The same errors as `valohai_yaml.validation.validate`."""
+    """Return the same errors as `valohai_yaml.validation.validate`."""
     return list(_validator().iter_errors(config))
 
 
 def schema_messages(errors: Iterable[ValidationError]) -> list[str]:
-    """The same messages as `valohai_yaml.lint.lint`, in the same order."""
+    """Return the same messages as `valohai_yaml.lint.lint`, in the same order."""
     messages = []
     for error in sorted(errors, key=lambda error: (relevance(error), repr(error.path))):
         rule = ".".join(str(part) for part in error.relative_schema_path if part not in CONTAINERS)
@@ -39,9 +39,9 @@ def schema_messages(errors: Iterable[ValidationError]) -> list[str]:
 
 @functools.cache
 def _validator() -> Draft202012Validator:
-    """A validator that finds the schema of each kind of item by its URI.
+    """Return a validator that finds the schema of each kind of item by its URI.
 
-    The library's own one has them below `$defs`, and each reference to one searches the whole schema for it: 5 ms a step.
+    The library's own validator has them below `$defs`, and each reference searches the whole schema: 5 ms a step.
     """
     schema = get_json_schema()
     definitions = schema["$defs"].values()

@@ -1,9 +1,10 @@
-"""The commands of a step → one shell script that stops at the first failure and says where it is.
+"""Join the commands of a step into one shell script that stops at the first failure and reports it.
 
-Items stay in one shell, so that `cd`, `export` and `source` carry over, and are separated by newlines, since an item may
-end in `&`. Between two items stands one line. It appends `exit N CODE` or `start N+1` to the file that the shell
-variable `pushmill_commands` names, and then writes the same between MARK_BEGIN and MARK_END into the pipes of both streams,
-where it shows up to which byte the item printed. Without the file no mark is written; neither changes what the items do.
+Items stay in one shell, so that `cd`, `export` and `source` carry over, and are separated by newlines, since an item
+may end in `&`. Between two items is one line. It appends `exit N CODE` or `start N+1` to the file named by the shell
+variable `pushmill_commands`, and then writes the same between MARK_BEGIN and MARK_END into the pipes of both streams,
+where it shows up to which byte the item printed. Without the file no mark is written; neither changes what the items
+do.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ __all__ = ["COMMANDS_FILE", "script", "stands_alone"]
 COMMANDS_FILE = "/pushmill/commands"
 PIPES = ("/pushmill/pipe.stdout", "/pushmill/pipe.stderr")
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh"})
-STOP_TRAP = "trap 'exit 143' TERM"  # else a stop would end the running program and the next command would start
+STOP_TRAP = "trap 'exit 143' TERM"  # otherwise a stop ends the running program and the next command starts
 
 
 def script(commands: Sequence[str]) -> str:
-    """The script for the commands, numbered from 1, of which blank ones are left out.
+    """Return the script for the commands, numbered from 1; blank ones are omitted.
 
-    A first line `#!...` stays first; an interpreter that is no shell gets the text as it is. Where an item is not whole
-    in itself there is no line to put between items: then `set -e` stops at the first failure and nothing is reported.
+    A first line `#!...` stays first; an interpreter that is not a shell gets the text unchanged. If an item is not
+    complete in itself, no line can be put between items: then `set -e` stops at the first failure and nothing is
+    reported.
     """
     shebang, items = _split(commands)
     if shebang and not _is_shell(shebang):
@@ -40,7 +42,7 @@ def script(commands: Sequence[str]) -> str:
 
 
 def _split(commands: Sequence[str]) -> tuple[str, list[tuple[int, str]]]:
-    """The `#!` line or "", and the commands that are not blank with their numbers."""
+    """Return the `#!` line or "", and the non-blank commands with their numbers."""
     shebang = ""
     items = list(commands)
     if items and items[0].startswith("#!"):
@@ -71,10 +73,10 @@ def _first(items: list[tuple[int, str]]) -> str:
 
 
 def _check(number: int, then: int | None) -> str:
-    """The line after an item.
+    """Return the line after an item.
 
-    The redirection of the group also hides it from `set -x`; `exit` stands outside, so that a trap of the user's on EXIT
-    keeps its stderr; `||` keeps `set -e` and ERR traps out of it. `1<>` opens a pipe without waiting for a reader.
+    The redirection of the group also hides it from `set -x`; `exit` is outside, so that the user's EXIT trap keeps its
+    stderr; `||` keeps `set -e` and ERR traps out of it. `1<>` opens a pipe without waiting for a reader.
     """
     mark = f'echo "{MARK_BEGIN}$pushmill_event{MARK_END.strip()}"'
     write = '{ echo "$pushmill_event"; } >>"${pushmill_commands-/dev/null/none}"'

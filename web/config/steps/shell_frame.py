@@ -1,4 +1,4 @@
-"""What the commands of one nesting level of shell text still wait for."""
+"""State of the commands at one nesting level of shell text."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ UNFINISHED = frozenset({"&&", "||", "|", "|&", "!"})
 REDIRECTIONS = frozenset({"<<<", "&>>", "&>", ">>", ">&", ">|", "<&", "<>", "<", ">"})
 LOOPS = frozenset({"for", "select", "while", "until"})
 BRANCHES = frozenset({"then", "else", "elif"})
-# What rewrites the text that follows (alias), or belongs to one shell alone (coproc, and zsh's loops).
+# Words that rewrite the following text (alias), or belong to one shell only (coproc, and zsh's loops).
 STRANGE = frozenset({"alias", "coproc", "foreach", "repeat", "end", "always"})
 CLOSERS = {"fi": "if", "done": "do", "esac": "case", "}": "{"}
 
 
 class NotWhole(Exception):
-    """Raised when the text is not whole, or when that cannot be told."""
+    """Raised when the text is incomplete, or when that cannot be determined."""
 
 
 class Frame:
-    """Where the commands of one nesting level stand: what is open and whether a reserved word may come."""
+    """The open constructs at one nesting level, and whether a reserved word may follow."""
 
     def __init__(self) -> None:
         self.open: list[str] = []  # if, loop, do, case head, pattern, case, {, ( of a subshell, <( and f( of a name
-        self.start = True  # a reserved word would be recognised here
-        self.pending = ""  # an operator that needs something after it
-        self.body_due = False  # a function was named and its body has not come
-        self.empty_parentheses = False  # the last token was a `(` that a function may have
-        self.name_due = False  # the word after `function`
+        self.start = True  # a reserved word is recognised here
+        self.pending = ""  # an operator that needs an operand
+        self.body_due = False  # a function was named and its body has not followed yet
+        self.empty_parentheses = False  # the last token was a `(` that may belong to a function
+        self.name_due = False  # the name after `function` is missing
         self.test_open = False  # within [[ ]]
 
     def check_end(self) -> None:
@@ -61,7 +61,7 @@ class Frame:
         self.empty_parentheses = False
         if operator in REDIRECTIONS:
             if self._top() == "pattern":
-                raise NotWhole  # bash reads on after a `<(` there
+                raise NotWhole  # bash continues reading after a `<(` there
             self.pending = "<(" if process and operator in "<>" else operator
             return
         if self.pending or self.body_due:
@@ -111,7 +111,7 @@ class Frame:
         self.start = opened != "<("
 
     def word(self, word: str) -> None:
-        """Take a word; "" stands for one with quotes or expansions, which is never reserved."""
+        """Process a word; "" stands for one with quotes or expansions, which is never reserved."""
         pending, self.pending, self.empty_parentheses = self.pending, "", False
         if self._top() == "pattern":
             self._pattern_word(word)

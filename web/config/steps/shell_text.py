@@ -1,7 +1,7 @@
-"""Whether a piece of shell text is whole: a judgement on its text alone, since no shell runs on the server.
+"""Decide whether a piece of shell text is complete, from the text alone, since no shell runs on the server.
 
 The scanner follows the grammar that sh, bash, dash, busybox and ksh share. Where they differ, where the grammar is
-ambiguous and where it meets something rare it says "not whole", which is always safe.
+ambiguous and for rare constructs it says "not whole", which is always safe.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXPANSION = re.compile(r"\$[({]|`")
 
 
 def stands_alone(item: str) -> bool:
-    """True only if the text after `item` and a newline is sure to begin a new command."""
+    """Return True only if the text after `item` and a newline certainly begins a new command."""
     if "\r" in item or "\0" in item:
         return False
     scanner = _Scanner(item)
@@ -39,13 +39,13 @@ def stands_alone(item: str) -> bool:
 
 
 class _Scanner:
-    """Reads shell text from left to right, raising NotWhole as soon as it cannot be whole."""
+    """Reads shell text from left to right, raising NotWhole as soon as it cannot be complete."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
         self.depth = 0
-        self.heredocs: list[tuple[str, bool, bool]] = []  # delimiter, tabs are stripped, body is literal
+        self.heredocs: list[tuple[str, bool, bool]] = []  # (delimiter, strip tabs, literal body)
 
     def commands(self, *, nested: bool) -> None:
         """Read a list of commands: to the end of the text or, when nested, to the `)` that closes it."""
@@ -107,7 +107,7 @@ class _Scanner:
         start, literal = self.at, True
         while self.at < len(self.text) and self.text[self.at] not in " \t\n;&|()<>":
             if self.text.startswith("\\\n", self.at):
-                raise NotWhole  # a word broken over lines: rare, and it may spell a reserved word
+                raise NotWhole  # a word split over lines: rare, and it may form a reserved word
             if match := PLAIN.match(self.text, self.at):
                 self.at = match.end()
                 literal = not self._array(start) and literal
@@ -228,7 +228,7 @@ class _Scanner:
                 raise NotWhole
 
     def _arithmetic(self, *, shift_allowed: bool) -> None:
-        """Read to the `))` that closes a `((`, which may hold variables but neither quotes nor commands."""
+        """Read up to the `))` that closes a `((`, which may contain variables but neither quotes nor commands."""
         start, depth = self.at, 2
         while depth:
             if match := ARITHMETIC.match(self.text, self.at):
@@ -294,7 +294,7 @@ class _Scanner:
 
 
 def _check_heredoc_body(body: str) -> None:
-    """The expansions in a body must be whole: some shells look for their ends beyond the delimiter."""
+    """Check that the expansions in a body are complete: some shells look for their ends beyond the delimiter."""
     body = SIMPLE_EXPANSION.sub("", body)
     if body.endswith("\\") or ('"' in body and EXPANSION.search(body)):
         raise NotWhole

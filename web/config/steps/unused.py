@@ -1,4 +1,4 @@
-"""Keys of a step that valohai-yaml's schema allows and that change nothing here; `docs/steps.md` lists them too."""
+"""Keys of a step that valohai-yaml's schema allows and that have no effect here; `docs/steps.md` lists them too."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ STEP = {
 }
 PARAMETER = {"category": DISPLAY, "widget": DISPLAY}
 MOUNT = {"options": "mounts are read-only or writable, and nothing else"}
-DESCRIBING = frozenset({DISPLAY, STEP["outputs"]})  # the reasons of keys that are not meant to change a run
+DESCRIBING = frozenset({DISPLAY, STEP["outputs"]})  # reasons of keys that are not supposed to change a run
 
 
 def unused_keys(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(key, reason) of the body of a step, or of an override of one, once for each key."""
+    """Yield (key, reason) for the body of a step or of a step's override, once per key."""
     yield from _present(step, STEP, "")
     yield from _present_in_any(step.get("parameters") or (), PARAMETER, "parameters: ")
     mounts = [mount for mount in step.get("mounts") or () if isinstance(mount, Mapping)]

@@ -1,9 +1,9 @@
-"""What the environment variables of an execution may be called and contain."""
+"""Allowed names and values of an execution's environment variables."""
 
 from __future__ import annotations
 
 VALUE_BYTES = 64 * 1024
-# What the runner itself sets; the control variables (VH_NO_DATA_CACHE, VH_CPU_LIMIT, …) are the user's.
+# Set by the runner itself; the control variables (VH_NO_DATA_CACHE, VH_CPU_LIMIT, …) are the user's.
 RUNNER_VARIABLES = frozenset(
     {
         *("VH_JOB_ID", "VH_EXECUTION_ID", "VH_PROJECT_ID", "VH_TASK_ID", "VH_PIPELINE_ID", "VH_PIPELINE_NODE_ID"),
@@ -12,8 +12,9 @@ RUNNER_VARIABLES = frozenset(
         *("VH_PUBLIC_IP", "VH_LOCAL_IP", "VH_TPU"),
     }
 )
-# What steers the dynamic linker, the GPU runtime or this software instead of the program. Those of NVIDIA's container
-# toolkit choose devices, driver files and kernel interfaces; most other NVIDIA_… are a program's own, such as an API key.
+# These control the dynamic linker, the GPU runtime or pushmill instead of the program. Those of NVIDIA's container
+# toolkit choose devices, driver files and kernel interfaces; most other NVIDIA_… variables belong to programs, such as
+# an API key.
 HOST_VARIABLES = frozenset(
     {
         *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_DISABLE_REQUIRE", "NVIDIA_IMEX_CHANNELS"),
@@ -28,12 +29,12 @@ HOST_PREFIXES = (
 
 
 def is_reserved(name: str) -> bool:
-    """Variables that nobody but the runner sets."""
+    """Return whether only the runner may set the variable."""
     return name in RUNNER_VARIABLES or name in HOST_VARIABLES or name.startswith(HOST_PREFIXES)
 
 
 def not_text(value: str) -> str | None:
-    """Why text cannot be an argument of a process, or None."""
+    """Return why text cannot be an argument of a process, or None."""
     if "\0" in value:
         return "the value has a NUL character"
     try:

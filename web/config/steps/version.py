@@ -1,4 +1,4 @@
-"""Which parser made a Configuration."""
+"""Version of the parser that made a Configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LIBRARIES = ("jsonschema", "pyyaml", "valohai-yaml")
 
 @functools.cache
 def parser_version() -> str:
-    """Text that differs whenever the same valohai.yaml might be read differently: by our code or the libraries'."""
+    """Return text that differs whenever our code or the libraries might read the same valohai.yaml differently."""
     folder = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""A task that a stored configuration declares: which step, and what its search tries."""
+"""Load a task of a stored configuration: its step, and the values that its search tries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENGINE = "optuna"
 
 
 class SearchType(StrEnum):
-    """How the values of a task's executions are found. A distributed task is none of these and does not run here."""
+    """How a task chooses the values of its executions. Distributed tasks are none of these and do not run here."""
 
     GRID = "grid_search"
     RANDOM = "random_search"
@@ -30,7 +30,7 @@ class SearchType(StrEnum):
 
 
 class OnChildError(StrEnum):
-    """What an execution that ended in error means for its task."""
+    """Effect of an execution's error on its task."""
 
     CONTINUE_AND_COMPLETE = "continue-and-complete"
     CONTINUE_AND_ERROR = "continue-and-error"
@@ -39,7 +39,7 @@ class OnChildError(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A parameter that the search varies. `style` is single, multiple, linear, logspace or random; `rules` as written."""
+    """A varied parameter. `style` is single, multiple, linear, logspace or random; `rules` are as written."""
 
     name: str
     style: str
@@ -48,7 +48,7 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskBlueprint:
-    """A declared task. Counts are None where none was given; `target_metric` and `stop_condition` are then "".
+    """A declared task. Counts are None if not given; `target_metric` and `stop_condition` are "" then.
 
     `parameter_sets` are those of a manual search. `notes` are sentences about keys that have no effect here.
     """
@@ -69,19 +69,19 @@ class TaskBlueprint:
 
 
 def task_names(config: Any) -> tuple[str, ...]:
-    """The names of the tasks of a stored configuration, in file order."""
+    """Return the names of the tasks of a stored configuration, in file order."""
     return tuple(_items(config))
 
 
 def load_task(config: Any, name: str) -> TaskBlueprint:
-    """The task `name` of a stored configuration. Raises NotFound, and CannotRun for one that cannot run here."""
+    """Load the task `name` of a stored configuration. Raises NotFound, and CannotRun if it cannot run here."""
     items = _items(config)
     if name not in items:
         known = ", ".join(f'"{task}"' for task in items) or "none"
         raise NotFound(f'there is no task "{name:.{NAME_CHARS}}"; the tasks are: {known:.500}')
     try:
         task = valohai_yaml.parse([items[name]], validate=False).tasks[name]
-    except Exception as error:  # noqa: BLE001 - the library raises many classes on items that are not as it expects
+    except Exception as error:  # noqa: BLE001 - the library raises many classes on unexpected items
         raise cannot_run(name, [f"{type(error).__name__}: {error!s:.200}"]) from None
     if problems := list(_problems(task)):
         raise cannot_run(name, problems)
@@ -106,17 +106,17 @@ def load_task(config: Any, name: str) -> TaskBlueprint:
 
 
 def cannot_run(name: str, problems: Sequence[str]) -> CannotRun:
-    """What is raised for a task that cannot run."""
+    """Create the exception for a task that cannot run."""
     return CannotRun(f'task "{name:.{NAME_CHARS}}"', [problem[:PROBLEM_CHARS] for problem in problems])
 
 
 def task_item(config: Any, name: str) -> dict[str, Any]:
-    """The item that declares a task which there is."""
+    """Return the item that declares an existing task."""
     return _items(config)[name]
 
 
 def _items(config: Any) -> dict[str, dict[str, Any]]:
-    """The items that declare tasks, by name; of several with one name the last counts, as in the library."""
+    """Return the items that declare tasks, by name; the last of the same name counts, as in the library."""
     items = config if isinstance(config, list) else []
     return {item["task"]["name"]: {"task": item["task"]} for item in items if "task" in item}
 

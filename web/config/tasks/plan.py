@@ -1,4 +1,4 @@
-"""A declared task and the values asked for → what it will run, bounded before anything of it is made."""
+"""Plan a declared task with given values, within limits that are checked before anything is created."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from web.config.tasks.search import Search, own_seed, search
 
 @dataclass(frozen=True, kw_only=True)
 class TaskPlan:
-    """A task that can run. `config` has the items it needs, `first` is its first execution, `count` how many there will be.
+    """A task that can run. `config` contains the items that it needs, `first` is its first execution.
 
-    `parameters`, `inputs` and `environment_variables` are the values given.
+    `count` is the number of executions. `parameters`, `inputs` and `environment_variables` are the given values.
     """
 
     blueprint: TaskBlueprint
@@ -38,12 +38,13 @@ def plan(
     environment_variables: Mapping[str, str] | None = None,
     provided: Container[str] = (),
 ) -> TaskPlan:
-    """The task `name` with values; a parameter that is given is not varied.
+    """Plan the task `name` with given values; a given parameter is not varied.
 
-    A list for a parameter that takes one value is tried value by value, in place of what the task says of that parameter.
+    If a list is given for a parameter of one value, its items are tried one by one and replace the task's own values of
+    that parameter.
 
-    Raises NotFound for an unknown task, and InvalidInput for one that cannot run: every value of its search is checked,
-    and a search of more than MAX_TRIALS is refused before it is expanded.
+    Raises NotFound for an unknown task, and InvalidInput if it cannot run: every value of its search is checked, and a
+    search of more than MAX_TRIALS is rejected before it is expanded.
     """
     given = dict(parameters or {})
     if variants := _variants(config, name, given):
@@ -75,14 +76,14 @@ def plan(
 
 
 def with_variants(task: Mapping[str, Any], variants: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """The body of a task in which these parameters are tried value by value."""
+    """Return the body of a task that tries the values of these parameters one by one."""
     kept = [variant for variant in task.get("parameters", ()) if variant["name"] not in variants]
     spread = [{"name": key, "style": "multiple", "rules": {"items": list(items)}} for key, items in variants.items()]
     return {**task, "parameters": kept + spread}
 
 
 def _variants(config: Any, name: str, given: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
-    """Lists that are given for parameters of one value. Raises as `load_task`."""
+    """Return the lists that are given for parameters of one value. Raises as `load_task`."""
     blueprint = load_task(config, name)
     lists = {key: value for key, value in given.items() if isinstance(value, list)}
     if not lists or blueprint.step not in step_names(config):
@@ -92,7 +93,7 @@ def _variants(config: Any, name: str, given: Mapping[str, Any]) -> dict[str, Seq
 
 
 def load_search(config: Any, name: str, given: Mapping[str, Any], seed: int | None = None) -> Search:
-    """The search of a task with the values given for parameters. Raises as `plan` does, but for other values' sake."""
+    """Return the search of a task with given parameters. Raises as `plan` does, except for problems of other values."""
     blueprint = load_task(config, name)
     try:
         step = library_step(config, blueprint.step)

@@ -1,7 +1,4 @@
-"""What a task's search tries: how many executions, and the values of each but those that depend on earlier results.
-
-The values of the n-th execution follow from the search and `task.seed` alone, except in Bayesian searches.
-"""
+"""The search of a task: number of executions and values of each, except those that depend on earlier results."""
 
 from __future__ import annotations
 
@@ -17,16 +14,18 @@ from web.config.steps.resolve import typed, unknown
 from web.config.tasks.blueprint import SearchType, TaskBlueprint, cannot_run
 from web.config.tasks.variants import LARGEST, MAX_TRIALS, Dimension, Range, Steps, dimension, size_of
 
-DEFAULT_COUNT = {SearchType.RANDOM: 10, SearchType.BAYESIAN: 30}  # where execution-count is not given
-SHOWN = 5  # problems; the others are mostly the same
+DEFAULT_COUNT = {SearchType.RANDOM: 10, SearchType.BAYESIAN: 30}  # if execution-count is not given
+SHOWN = 5  # problems shown; the others are mostly the same
 SEEDS = 2**53
 MANY = 10**15
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """`dimensions` are the varied parameters in declared order, `rows` the sets of a manual search. `count` is how many
-    executions there will be, `seed` what makes draws the same each time.
+    """A task's search.
+
+    `dimensions` are the varied parameters in declared order, `rows` the sets of a manual search. `count` is the number
+    of executions; `seed` makes random values reproducible.
     """
 
     blueprint: TaskBlueprint
@@ -37,7 +36,10 @@ class Search:
     seed: int
 
     def values(self, trial: int) -> dict[str, Any]:
-        """The varied parameters of one execution. A Bayesian search begins with these and suggests others later."""
+        """Return the varied parameters of one execution.
+
+        A Bayesian search starts with these and suggests others later.
+        """
         if self.blueprint.type is SearchType.MANUAL:
             return dict(self.rows[trial])
         if self.blueprint.type is SearchType.GRID:
@@ -48,7 +50,7 @@ class Search:
         }
 
     def _cell(self, trial: int) -> dict[str, Any]:
-        """The last parameter changes fastest."""
+        """Return the values of a grid cell; the last parameter changes fastest."""
         places = {}
         for name in reversed(list(self.dimensions)):
             trial, places[name] = divmod(trial, self.dimensions[name].size or 1)
@@ -56,10 +58,10 @@ class Search:
 
 
 def search(blueprint: TaskBlueprint, step: LibraryStep, given: Mapping[str, Any], seed: int = 0) -> Search:
-    """The search of a task, whose step this is; a parameter that is given is not varied.
+    """Return the search of a task with the given step; a given parameter is not varied.
 
-    Raises InvalidInput with every reason: rules that say nothing usable, values that the step refuses, too many
-    executions. Counted before anything is expanded.
+    Raises InvalidInput with every reason: unusable rules, values that the step rejects, too many executions. Executions
+    are counted before anything is expanded.
     """
     problems: list[str] = []
     fixed = {name for name, value in given.items() if value is not None}
@@ -80,7 +82,7 @@ def search(blueprint: TaskBlueprint, step: LibraryStep, given: Mapping[str, Any]
 
 
 def own_seed(blueprint: TaskBlueprint) -> int | None:
-    """The first seed that the rules of a search give."""
+    """Return the first seed in the rules of a search."""
     for variant in blueprint.variants:
         seed = variant.rules.get("seed")
         if isinstance(seed, int | float) and abs(seed) <= LARGEST:
@@ -99,7 +101,7 @@ def _dimensions(
         if variant.name not in step.parameters:
             continue
         if size > MANY:
-            break  # too many, whatever is left: nothing more needs to be expanded
+            break  # too many already: nothing more needs to be expanded
         chance = random.Random(f"{seed}:{variant.name}")  # noqa: S311
         try:
             found[variant.name] = dimension(variant, step.parameters[variant.name], blueprint.type, chance)
@@ -113,7 +115,7 @@ def _dimensions(
 def _rows(
     blueprint: TaskBlueprint, dimensions: Mapping[str, Dimension], fixed: set[str], problems: list[str]
 ) -> Iterator[Mapping[str, Any]]:
-    """The sets as they are, or the items of `multiple` parameters side by side; what is single is in each."""
+    """Yield the sets as they are, or combine `multiple` parameters item by item; single values are in each row."""
     same = {name: found.at(0) for name, found in dimensions.items() if found.size == 1}
     lists = {name: found for name, found in dimensions.items() if found.size != 1}
     if wrong := [variant.name for variant in blueprint.variants if variant.style not in ("single", "multiple")]:
@@ -149,9 +151,9 @@ def _refused(
     dimensions: Mapping[str, Dimension],
     rows: tuple[Mapping[str, Any], ...],
 ) -> Iterator[str]:
-    """For each parameter the first value that its type, choices, min or max refuse, and not one for each combination.
+    """Yield, for each parameter, the first value that its type, choices, min or max reject, not one per combination.
 
-    Of many equal distances that a search draws from, the ends and the middle are looked at.
+    Of an evenly spaced list that a search draws from, only the ends and the middle are checked.
     """
     for name, found in dimensions.items():
         yield from _first_problem(step.parameters[name], _samples(found, blueprint.type is SearchType.GRID))

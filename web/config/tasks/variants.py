@@ -1,4 +1,4 @@
-"""A parameter that a search varies → the values that it may take, counted before any is made."""
+"""The values that a varied parameter may take, counted before any is created."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from valohai_yaml.objs.parameter import Parameter
 from web.config.tasks.blueprint import SearchType, Variant
 
 MAX_TRIALS = 1000
-MOST_STEPS = 10**15  # what a float counts exactly
+MOST_STEPS = 10**15  # up to this a float counts exactly
 LARGEST = 1e300
 TOLERANCE = Decimal("1e-9")  # of a step: 0 to 1 by 0.3333333333 reaches 1
 NORMAL_WIDTHS = 6  # standard deviations from min to max
@@ -23,7 +23,7 @@ DISTRIBUTIONS = {"uniform": "uniform", "loguniform": "log", "log": "log", "norma
 
 @dataclass(frozen=True)
 class Choices:
-    """Values one by one."""
+    """A list of values."""
 
     values: tuple[Any, ...]
 
@@ -40,7 +40,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Steps:
-    """Numbers at equal distances, rounded with `whole`."""
+    """Evenly spaced numbers, rounded if `whole`."""
 
     start: Decimal
     step: Decimal
@@ -59,7 +59,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class Range:
-    """All numbers from `low` to `high`, the whole ones alone with `whole`; `scale` is uniform, log or normal."""
+    """All numbers from `low` to `high`, or only integers if `whole`; `scale` is uniform, log or normal."""
 
     low: float
     high: float
@@ -68,7 +68,7 @@ class Range:
 
     @property
     def size(self) -> int | None:
-        """None for a continuum."""
+        """Number of values; None for a continuum."""
         if self.whole:
             return int(self.high) - int(self.low) + 1
         return 1 if self.low == self.high else None
@@ -92,9 +92,9 @@ Dimension = Choices | Steps | Range
 
 
 def dimension(variant: Variant, parameter: Parameter, kind: SearchType, chance: random.Random) -> Dimension:
-    """What a parameter of the step may become. Raises ValueError with the reason when the rules say nothing usable.
+    """Return the values that a parameter of the step may take. Raises ValueError if the rules are unusable.
 
-    A grid needs its values one by one, so those of the style random are drawn by `chance`. The other searches draw later.
+    A grid needs a list of values, so values of the style random are drawn by `chance`. Other searches draw later.
     """
     rules = variant.rules
     if variant.style in ("single", "multiple"):
@@ -112,7 +112,7 @@ def dimension(variant: Variant, parameter: Parameter, kind: SearchType, chance: 
 
 
 def size_of(dimensions: Mapping[str, Dimension]) -> int | None:
-    """How many combinations there are, None for a continuum."""
+    """Return the number of combinations, None for a continuum."""
     sizes = [found.size for found in dimensions.values()]
     return None if None in sizes else math.prod(size for size in sizes if size is not None)
 
@@ -178,13 +178,13 @@ def _range(low: float, high: float, scale: str, whole: bool) -> Range:
 
 
 def _drawn(found: Range, count: int, chance: random.Random) -> Choices:
-    """As many values, whole ones without repeats and so no more than there are."""
+    """Draw `count` values; integers are distinct, so there may be fewer."""
     values = [found.draw(chance) for _ in range(_few(count))]
     if found.size is None:
         return Choices(tuple(values))
     distinct = dict.fromkeys(values)
     wanted = min(count, found.size)
-    for place in range(found.size):  # at most as many are passed over as were drawn
+    for place in range(found.size):  # skips at most as many as were drawn
         if len(distinct) == wanted:
             break
         distinct.setdefault(found.at(place))
@@ -215,7 +215,7 @@ def _few(count: int) -> int:
 
 
 def _number(rules: Mapping[str, Any], *names: str, default: float | None = None) -> float:
-    """The first of these rules that is there."""
+    """Return the first of these rules that is present."""
     name = next((name for name in names if rules.get(name) is not None), None)
     if name is None:
         if default is None:
