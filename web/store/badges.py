@@ -75,7 +75,7 @@ def newest(db: Database, choice: Choice) -> list[Execution | Task | Pipeline]:
 def metric(db: Database, choice: Choice, key: str) -> tuple[Any, str] | None:
     """Return the latest value of a metadata key in the newest completed execution with that key, and when it ended.
 
-    Not for tasks: `newest_task` is.
+    Not for tasks, whose executions are not comparable; see `newest_task`.
     """
     if choice.target and choice.target.kind is TargetKind.PIPELINE:
         made = (

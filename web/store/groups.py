@@ -1,4 +1,4 @@
-"""What tasks, pipelines and their nodes share: the one function that moves their state, and stop requests.
+"""Common code of tasks, pipelines and their nodes: the only function that changes their state, and stop requests.
 
 A task, pipeline or node is `created` until one of its executions starts, and `started` until all of them have ended.
 Only `web.services.tasks` and `web.services.pipelines` change these states.
@@ -21,10 +21,10 @@ Table = Literal["task", "pipeline", "pipeline_node"]
 
 
 def move(db: Database, table: Table, group_id: int, current: State, to: State, message: str = "") -> None:
-    """Apply one legal move. Call inside a transaction; nothing else writes these `state`s.
+    """Make a state transition. Call inside a transaction; nothing else writes these `state`s.
 
-    Raises IllegalMove when the table of moves forbids it and Conflict when it is no longer `current`. `message` says why
-    it ended, or what it does.
+    Raises IllegalMove if the transition is not allowed, and Conflict if the state is no longer `current`. `message`
+    says why it ended, or what it is doing.
     """
     check_group_move(current, to)
     values: Row = {"state": to, "message": message}
@@ -39,7 +39,7 @@ def move(db: Database, table: Table, group_id: int, current: State, to: State, m
 
 
 def _first_start(db: Database, task_id: int) -> str:
-    """When the first execution of a task started: the sweep notices it later, and its time would be too short."""
+    """Return when a task's first execution started; with the later time of the sweep its duration would be too short."""
     found = row(db, "SELECT MIN(started_at) AS first FROM execution WHERE task_id = ?", (task_id,))
     return (found["first"] if found else None) or clock.now()
 
@@ -51,7 +51,7 @@ def where(
     counters: Sequence[int],
     creator_id: int | None,
 ) -> tuple[str, list[Any]]:
-    """SQL that every given filter holds, and its values. `statuses` are states, `stopping` and `incomplete`."""
+    """Return a WHERE clause for all given filters, and its values. `statuses` are states, `stopping` and `incomplete`."""
     conditions: list[str] = []
     values: list[Any] = []
     for column, value in (("project_id", project_id), ("creator_id", creator_id)):
@@ -67,7 +67,7 @@ def where(
 
 
 def _status_condition(table: str, status: str) -> str:
-    """SQL for one of the words of `where`; anything else matches nothing."""
+    """Return SQL for a status as in `where`; unknown ones match nothing."""
     unfinished = f"{table}.ended_at IS NULL"
     if status == "incomplete":
         return unfinished
@@ -80,14 +80,17 @@ def _status_condition(table: str, status: str) -> str:
 
 
 def update(db: Database, table: Table, group_id: int, **columns: Any) -> bool:
-    """Set columns other than the state; False when it is final."""
+    """Set columns other than the state; return False if the state is final."""
     assignments = ", ".join(f"{name} = ?" for name in columns)
     sql = f"UPDATE {table} SET {assignments} WHERE id = ? AND ended_at IS NULL"
     return execute(db, sql, [*columns.values(), group_id]) == 1
 
 
 def request_stop(db: Database, table: Literal["task", "pipeline"], group_id: int, who: str) -> bool:
-    """Say that it is to stop; False when it is final or was asked before. Who works it off stops what runs of it."""
+    """Record a stop request; return False if it has ended or a stop is already requested.
+
+    Reconciling stops its executions.
+    """
     sql = (
         f"UPDATE {table} SET stop_requested_at = ?, stopped_by = ? WHERE id = ? AND ended_at IS NULL"
         " AND stop_requested_at IS NULL"

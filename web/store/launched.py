@@ -1,4 +1,4 @@
-"""What runs in its own right: executions that belong to nothing larger, tasks of no pipeline, and pipelines.
+"""Standalone runs: executions outside tasks and pipelines, tasks outside pipelines, and pipelines.
 
 Repeated pushes, approvals and `cancel_older` compare these by kind and name, and never the executions of a task.
 """
@@ -15,9 +15,9 @@ from core.states import State
 from web.store.db import Row, rows
 from web.store.executions import ALONE
 
-MOST = 2**63 - 1  # the largest id that there can be
+MOST = 2**63 - 1  # the largest possible id
 COLUMNS = ("id", "counter", "push_id", "state", "stop_requested_at")
-# of each kind: its table, the column that names the target, what says that it belongs to nothing larger, and that it has not ended
+# by kind: table, column with the target's name, SQL condition for standalone runs, SQL condition for unfinished runs
 KINDS = {
     TargetKind.STEP: ("execution", "step", ALONE, "execution.state IN ('created', 'queued', 'started')"),
     TargetKind.TASK: ("task", "name", "task.pipeline_node_id IS NULL", "task.state IN ('created', 'started')"),
@@ -27,7 +27,7 @@ KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Launched:
-    """An execution, a task or a pipeline, by what it runs. `id` is the row in the table of its kind."""
+    """A standalone execution, task or pipeline. `id` is the row in the table of its kind."""
 
     target: Target
     id: int
@@ -38,7 +38,7 @@ class Launched:
 
     @property
     def number(self) -> str:
-        """Such as `#3`, `!3` or `=3`."""
+        """The counter with the sign of the kind, such as `#3`, `!3` or `=3`."""
         return f"{self.target.kind.sign}{self.counter}"
 
     @property
@@ -48,17 +48,20 @@ class Launched:
 
 
 def of_push(db: Database, push_id: int) -> list[Launched]:
-    """Executions, then tasks, then pipelines, each in the order of their numbers."""
+    """List the runs of a push: executions, then tasks, then pipelines, each by counter."""
     found = [rows(db, f"{select(kind)} AND {KINDS[kind][0]}.push_id = ? ORDER BY id", (push_id,)) for kind in KINDS]
     return [launched(item) for items in found for item in items]
 
 
 def unfinished_of_ref(db: Database, repository_id: int, kind: str, ref: str, before: int | None) -> list[Launched]:
-    """What events of a kind made on a ref, and has not ended nor was asked to; of pushes before the push `before`, or all."""
+    """List unfinished runs without a stop request that events of a kind launched on a ref.
+
+    With `before`, only of pushes before that push.
+    """
     of_ref = "push.repository_id = ? AND push.kind = ? AND push.ref = ? AND COALESCE(push.again_of, push.id) < ?"
     found = []
     for of_kind, (table, _, _, unfinished) in KINDS.items():
-        # from what is unfinished to its push: a busy branch has thousands of pushes
+        # start from unfinished runs and join their push: a busy branch has thousands of pushes
         which = select(of_kind, f"CROSS JOIN push ON push.id = {table}.push_id")
         sql = f"{which} AND {unfinished} AND {table}.stop_requested_at IS NULL AND {of_ref} ORDER BY {table}.id"
         found += rows(db, sql, (repository_id, kind, ref, MOST if before is None else before))
@@ -66,7 +69,10 @@ def unfinished_of_ref(db: Database, repository_id: int, kind: str, ref: str, bef
 
 
 def select(kind: TargetKind, join: str = "", columns: str = "") -> str:
-    """SQL for what is of a kind, up to its first condition; `columns` are further ones, such as ", push.ref"."""
+    """Return SQL that selects runs of a kind, to which conditions can be added with AND.
+
+    `columns` are further columns, such as ", push.ref".
+    """
     table, name, alone, _ = KINDS[kind]
     own = ", ".join(f"{table}.{column}" for column in COLUMNS)
     return f"SELECT '{kind}' AS kind, {table}.{name} AS name, {own}{columns} FROM {table} {join} WHERE {alone}"

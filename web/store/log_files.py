@@ -1,9 +1,9 @@
-"""A file of log lines and its index of segments; `web.store.logs` puts the log of an execution together from them.
+"""A file of log lines and its index of segments; `web.store.logs` assembles the log of an execution from such files.
 
-A segment is a batch of whole lines of one stream that arrived together. Its record in the index gives the number of its
-first line, its offset, and the time span its lines were printed in; the lines in it share the span evenly. So no line
-costs a row or a record of its own. The database holds the true lengths: whatever a killed process wrote beyond them is cut
-off by the next append and never read.
+A segment is a batch of whole lines of one stream that arrived together. Its index record contains the number of its
+first line, its offset, and the time span in which its lines were printed; the lines share the span evenly, so that no
+line needs a row or a record. The database contains the valid lengths: data that a killed process wrote beyond them is
+never read, and is cut off by the next append.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from core.wire import STREAMS
 
 # first line, offset, first microsecond, span in microseconds, lines, stream
 RECORD = struct.Struct("<QQQQIB3x")
-SEGMENT_BYTES = 8 * MIB  # of the text of one batch at most
-BOUND = 2**52  # of offsets and of times in microseconds, far above all real ones
+SEGMENT_BYTES = 8 * MIB  # maximum size of the text of one batch
+BOUND = 2**52  # of offsets and of times in microseconds, far above all real values
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,15 @@ class Segment:
     stream: str
 
     def time_us(self, index: int) -> int:
-        """When line `index` of this segment was printed: strictly increasing."""
+        """Return when line `index` of this segment was printed; strictly increasing."""
         return self.first_us + (self.span_us * index) // self.lines
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line; `number` counts from 0 over all streams. `message` has no newline.
+    """A log line; `number` counts from 0 over all streams. `message` has no newline.
 
-    `count` is how many lines it stands for: one that reports missing lines has their number.
+    `count` is the number of lines it represents: more than 1 for a line that reports missing lines.
     """
 
     number: int
@@ -60,7 +60,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A file of lines at `path` and `.log`, with its index at `path` and `.index`, as long as the database says."""
+    """A file of lines, `path` + `.log`, and its index, `path` + `.index`, with their lengths from the database."""
 
     path: Path
     size: int
@@ -77,14 +77,14 @@ class Part:
             file.write(text)
         with _opened_at(index, self.segments * RECORD.size) as file:
             have = os.fstat(file.fileno()).st_size // RECORD.size
-            if have < self.segments:  # it was lost: the index stays ordered by line, so that it can be searched
+            if have < self.segments:  # records were lost: fill up, so that the index stays ordered by line
                 file.seek(have * RECORD.size)
                 empty = _record(replace(segment, lines=0))
                 file.writelines(itertools.repeat(empty, self.segments - have))
             file.write(_record(segment))
 
     def lines(self, first: int, end: int, stream: str | None) -> Iterator[LogLine]:
-        """The lines from `first` up to `end` that it has; those of another stream as one line for each segment."""
+        """Yield the stored lines from `first` up to `end`; segments of other streams as one line each."""
         log, index = self.files
         with ExitStack() as stack:
             text, records = stack.enter_context(_opened(log)), stack.enter_context(_opened(index))
@@ -103,7 +103,7 @@ class Part:
                     yield LogLine(segment.line + i, segment.time_us(i), segment.stream, lines[i])
 
     def sync(self) -> None:
-        """Make it durable."""
+        """Flush both files to the disk."""
         for path in self.files:
             if path.exists():
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -119,7 +119,7 @@ class Part:
 
 @contextmanager
 def _opened_at(path: Path, size: int) -> Iterator[BinaryIO]:
-    """A file that the database says has `size` bytes, positioned behind them."""
+    """Open a file positioned at `size`, its length in the database; data beyond is cut off."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb") as file:
         if os.fstat(file.fileno()).st_size > size:
             file.truncate(size)
@@ -128,7 +128,7 @@ def _opened_at(path: Path, size: int) -> Iterator[BinaryIO]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """The file, empty when it is missing."""
+    """Open a file; a missing one reads as empty."""
     try:
         return path.open("rb")
     except FileNotFoundError:
@@ -143,13 +143,13 @@ def _record(segment: Segment) -> bytes:
 def _segment(descriptor: int, number: int) -> Segment:
     values = RECORD.unpack(os.pread(descriptor, RECORD.size, number * RECORD.size).ljust(RECORD.size, b"\0"))
     line, offset, first_us, span_us, lines, stream = values
-    if stream >= len(STREAMS) or max(line, offset, first_us, span_us) >= BOUND:  # the disk was damaged
+    if stream >= len(STREAMS) or max(line, offset, first_us, span_us) >= BOUND:  # the index is damaged
         return Segment(0, 0, 0, 0, 0, STREAMS[0])
     return Segment(line, offset, first_us, span_us, lines, STREAMS[stream])
 
 
 def _segment_of(descriptor: int, segments: int, line: int) -> int:
-    """The number of the segment that holds a line, by bisection."""
+    """Return the number of the segment that contains a line, by bisection."""
     low, high = 0, segments - 1
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,7 +1,7 @@
-"""The log of an execution: append-only files of lines, and where in them each stream stands.
+"""The log of an execution: append-only files of lines, and the position of each stream.
 
-All of a log is one file until a stream is longer than half of `[limits] log`. From then on that stream goes to chunk files
-of its own, of which only the newest are kept: so a log keeps the first and the newest part of each stream.
+A log is one file until a stream is longer than half of `[limits] log`. From then on that stream is written to its own
+chunk files, of which only the newest are kept: a log keeps the first and the newest part of each stream.
 
 A chunk file is a sixteenth of the limit; `execution.log_tails` lists those that exist. Line numbers continue, so
 deleted lines are a gap between numbers, and reading merges the parts by number. Lines that a stream skipped are
@@ -31,22 +31,22 @@ from web.store.log_files import SEGMENT_BYTES, LogLine, Part, Segment
 __all__ = ["SEGMENT_BYTES", "LogLength", "LogLine"]
 
 MESSAGE_BYTES = 16 * 1024  # a longer line is shown as several messages
-UTF8_BYTES = 4  # of one character at most
+UTF8_BYTES = 4  # maximum of one character
 PARTIAL_CHARACTERS = 4096
-CHUNKS = 8  # of the newest part of a stream
+CHUNKS = 8  # in the newest part of a stream
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     number: int
-    line: int  # its first one
+    line: int  # number of its first line
     bytes: int
     segments: int
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The newest part of a stream. Its lines from `first` up to the first chunk were left out."""
+    """The newest part of a stream. Lines from `first` up to the first chunk were skipped or deleted."""
 
     first: int
     chunks: tuple[Chunk, ...]
@@ -54,10 +54,10 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class LogLength:
-    """What the database says of a log.
+    """Lengths and positions of a log, as stored in the database.
 
-    `acknowledged` maps streams to stored spool bytes, `partial` those that have an unfinished line to its text, `tails` those
-    that are longer than half of `limit`, which is 0 where nothing is to be left out.
+    By stream: `acknowledged` is the number of stored spool bytes, `partial` the text of an unfinished line, `tails` the
+    newest part if the stream is longer than half of `limit`. A `limit` of 0 means no limit.
     """
 
     bytes: int
@@ -71,7 +71,7 @@ class LogLength:
 
 
 def files(logs_dir: Path, execution: Execution) -> list[Path]:
-    """All files of the log that are there, also those that a killed process left."""
+    """List all existing files of a log, including those that a killed process left."""
     path = _path(logs_dir, execution)
     return sorted(path.parent.glob(f"{path.name}.*"))
 
@@ -101,7 +101,7 @@ def length(db: Database, execution: Execution, limit: int = 0) -> LogLength:
 def append(
     db: Database, logs_dir: Path, execution: Execution, at: LogLength, batch: LogBatch, text: bytes
 ) -> Segment | None:
-    """Add a batch after `at`, the present length; None when it held no line. Call inside a transaction.
+    """Append a batch at `at`, the current length; return None if it contains no line. Call inside a transaction.
 
     The caller has checked that `batch.start` is the acknowledged offset of its stream.
     """
@@ -125,7 +125,7 @@ def append(
 
 
 def _head(at: LogLength, stream: str, text: bytes) -> int:
-    """How many bytes of `text`, whole lines, go to the first part of the log."""
+    """Return how many bytes of `text`, in whole lines, belong to the first part of the log."""
     room = at.limit // 2 - at.acknowledged[stream]
     if not at.limit or len(text) <= room:
         return len(text)
@@ -133,7 +133,7 @@ def _head(at: LogLength, stream: str, text: bytes) -> int:
 
 
 def _section(whole: Segment, first: int, end: int) -> Segment:
-    """Lines `first` up to `end` of a segment, with their share of its time."""
+    """Return lines `first` up to `end` of a segment as a segment with their share of its time span."""
     begin_us = whole.time_us(first)
     return replace(
         whole, line=whole.line + first, first_us=begin_us, span_us=whole.time_us(end) - begin_us, lines=end - first
@@ -147,14 +147,14 @@ def _to_head(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, s
 
 
 def _to_tail(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, whole: Segment) -> LogLength:
-    """Add the end of a batch to the newest part of its stream, of which the oldest chunks go."""
+    """Append the end of a batch to the newest part of its stream, and delete the oldest chunks beyond the limit."""
     room, stream, position = at.limit - at.limit // 2, whole.stream, whole.lines - text.count(b"\n")
     tail = at.tails.get(stream, Tail(whole.line + position, ()))
     chunks, left = list(tail.chunks), len(text)
     for piece in _pieces(text, max(1, room // CHUNKS)):
         left -= len(piece)
         end = position + piece.count(b"\n")
-        if left < room:  # else what follows takes all the room
+        if left < room:  # else the following text fills the whole part
             if not chunks or chunks[-1].bytes + len(piece) > room // CHUNKS:
                 number = chunks[-1].number + 1 if chunks else 0
                 chunks.append(Chunk(number, whole.line + position, 0, 0))
@@ -169,7 +169,7 @@ def _to_tail(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, w
 
 
 def _pieces(text: bytes, size: int) -> Iterator[bytes]:
-    """Whole lines, at most `size` bytes together unless a single one is longer."""
+    """Split text into pieces of whole lines, each at most `size` bytes unless a single line is longer."""
     start = 0
     while start < len(text):
         end = text.rfind(b"\n", start, start + size) + 1 or text.index(b"\n", start) + 1
@@ -200,7 +200,7 @@ def _record(db: Database, execution: Execution, at: LogLength) -> None:
 
 
 def set_partial(db: Database, execution: Execution, stream: str, start: int, text: str) -> None:
-    """Set the unfinished line of a stream, unless more is stored by now. Call inside a transaction."""
+    """Set the unfinished line of a stream, unless more of the stream is stored by now. Call inside a transaction."""
     at = length(db, execution)
     if at.acknowledged[stream] == start:
         partial = json.dumps(at.partial | {stream: text[:PARTIAL_CHARACTERS]})
@@ -208,7 +208,7 @@ def set_partial(db: Database, execution: Execution, stream: str, start: int, tex
 
 
 def keep_partial(db: Database, logs_dir: Path, execution: Execution) -> None:
-    """Store the unfinished lines as they are: the rest of them is lost. Call inside a transaction."""
+    """Store the unfinished lines as lines, since the rest of them is lost. Call inside a transaction."""
     for stream, text in length(db, execution).partial.items():
         at = length(db, execution)
         have = at.acknowledged[stream]
@@ -219,19 +219,19 @@ def keep_partial(db: Database, logs_dir: Path, execution: Execution) -> None:
 
 
 def _most_messages(text: bytes) -> int:
-    """Into how many messages the longest line is cut: each gets a microsecond of its own."""
+    """Return into how many messages the longest line is cut; each gets its own microsecond."""
     longest = len(text) if len(text) <= MESSAGE_BYTES else max(map(len, text.split(b"\n")))
     return 1 + longest // (MESSAGE_BYTES - UTF8_BYTES)
 
 
 def sync(logs_dir: Path, execution: Execution, at: LogLength) -> None:
-    """Make the log durable; done once, before the final state is recorded."""
+    """Flush the log to the disk; called once, before the final state is recorded."""
     for part in _parts(logs_dir, execution, at, 0, at.lines):
         part.sync()
 
 
 def _parts(logs_dir: Path, execution: Execution, at: LogLength, first: int, end: int) -> Iterator[Part]:
-    """Those that may have lines from `first` up to `end`."""
+    """Yield the parts that may contain lines from `first` up to `end`."""
     yield Part(_path(logs_dir, execution), at.bytes, at.segments)
     for stream, tail in at.tails.items():
         ends = [*(chunk.line for chunk in tail.chunks[1:]), at.lines]
@@ -243,15 +243,15 @@ def _parts(logs_dir: Path, execution: Execution, at: LogLength, first: int, end:
 def read(
     logs_dir: Path, execution: Execution, at: LogLength, first: int, count: int, stream: str | None = None
 ) -> Iterator[LogLine]:
-    """Lines `first` … `first + count - 1`, as far as there are any; of those only the ones of `stream` if it is given.
+    """Yield the existing lines from `first` to `first + count - 1`; with `stream`, only lines of that stream.
 
-    Reads one segment of each part at a time. Lines that were left out, and those that the files no longer have, such as
-    after a restored backup without logs, are reported by one line of the stream `status` in their place.
+    Reads one segment of each part at a time. Skipped lines, and lines missing in the files, such as after restoring a
+    backup without logs, are reported by a line of the stream `status` in their place.
     """
     position, end = first, min(first + count, at.lines)
     parts = [part.lines(first, end, stream) for part in _parts(logs_dir, execution, at, first, end)]
     for line in heapq.merge(*parts, key=lambda line: line.number) if len(parts) > 1 else parts[0]:
-        if line.number < position:  # a damaged index names lines twice
+        if line.number < position:  # a damaged index lists lines twice
             continue
         if line.number > position:
             yield _gap(at, position, line.number, line.time_us - 1)
@@ -276,7 +276,7 @@ def _gap(at: LogLength, first: int, end: int, time_us: int) -> LogLine:
 
 
 def messages(lines: Iterator[LogLine]) -> Iterator[LogLine]:
-    """The same lines with every one over MESSAGE_BYTES cut, between characters, into several of the same number."""
+    """Yield lines, cutting those over MESSAGE_BYTES between characters into several with the same number."""
     for line in lines:
         if len(line.message) <= MESSAGE_BYTES:
             yield line

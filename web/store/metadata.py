@@ -17,12 +17,12 @@ from sqlite_utils import Database
 from web.config.metadata import number
 from web.store.db import Row, execute, row, rows
 
-KEYS_PER_EXECUTION = 1000  # further keys are not kept
+KEYS_PER_EXECUTION = 1000  # further keys are not stored
 VALUES_PER_EXECUTION = 1_000_000  # the default of [limits] metadata
-VALUES_PER_KEY = 100_000  # so many a chart can read at once
-THINNED_AT_ONCE = 2  # keys, in one transaction: 100,000 rows each take a tenth of a second
-READ_PER_STRETCH = 200  # values, when a key has more than VALUES_PER_KEY
-NUMBER_TYPES = frozenset({int, float})  # stored as they are; bool is not among them
+VALUES_PER_KEY = 100_000  # as many as a chart can read at once
+THINNED_AT_ONCE = 2  # keys per transaction: thinning 100,000 rows takes a tenth of a second each
+READ_PER_STRETCH = 200  # values, if a key has more than VALUES_PER_KEY
+NUMBER_TYPES = frozenset({int, float})  # stored unencoded; bool is not one of them
 
 LATEST = (
     "INSERT INTO latest (execution_id, key_id, seq, time_us, value, number, points, kept) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -38,7 +38,7 @@ NUMBERS = (
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One value of a key. `value` is a number or any other JSON value."""
+    """A value of a key. `value` is a number or any other JSON value."""
 
     seq: int
     time_us: int
@@ -56,7 +56,7 @@ class Counts:
 def add(
     db: Database, execution_id: int, lines: Sequence[tuple[int, Mapping[str, Any]]], most: int = VALUES_PER_EXECUTION
 ) -> None:
-    """Store metadata lines, (time, values) in order. Call inside a transaction.
+    """Store metadata lines, given as (time in microseconds, values) in order. Call inside a transaction.
 
     Keys with more than their share of the `most` values of an execution are thinned.
     """
@@ -64,7 +64,7 @@ def add(
         return
     seq = count(db, execution_id)
     ids = _key_ids(db, execution_id, dict.fromkeys(key for _, values in lines for key in values))
-    for key, key_id in ids.items():  # one key after the other: the table is clustered by key
+    for key, key_id in ids.items():  # key by key, since the table is clustered by key
         points = [
             (execution_id, key_id, i, time_us, _encode(values[key]))
             for i, (time_us, values) in enumerate(lines, seq)
@@ -80,8 +80,8 @@ def add(
 def _thin(db: Database, execution_id: int, most: int) -> None:
     """Thin keys that have more than their share.
 
-    The first and the last value stay, and the smallest and the largest of each cell of a grid. Doubled cells hold two of
-    before, so what is left stays even, however often it is thinned.
+    The first and the last value stay, and the smallest and the largest of each cell of a grid. A doubled cell covers
+    two previous cells, so the density stays even however often a key is thinned.
     """
     found = row(db, "SELECT COUNT(*) AS n FROM latest WHERE execution_id = ?", (execution_id,))
     share = min(VALUES_PER_KEY, most // max(1, found["n"] if found else 0))
@@ -91,12 +91,12 @@ def _thin(db: Database, execution_id: int, most: int) -> None:
 
 
 def _thin_key(db: Database, execution_id: int, key_id: int, share: int) -> None:
-    """Leave at most half of the share."""
+    """Thin a key to at most half of its share."""
     of, values = "FROM metadata WHERE execution_id = ? AND key_id = ?", (execution_id, key_id)
     found = row(db, f"SELECT MIN(seq) AS first, MAX(seq) AS last {of}", values) or {}
     first, last = found["first"], found["last"]
     width = 2 ** ((last - first) // max(1, share // 4 - 2)).bit_length()
-    stretch = f"{of} GROUP BY seq / {width}"  # beside a lone MIN or MAX, SQLite takes the bare columns from its row
+    stretch = f"{of} GROUP BY seq / {width}"  # with a single MIN or MAX, SQLite takes bare columns from the same row
     kept = (
         f"SELECT seq FROM (SELECT seq, MIN(value) {stretch}) UNION SELECT seq FROM (SELECT seq, MAX(value) {stretch})"
         " UNION SELECT ? UNION SELECT ?"
@@ -107,12 +107,12 @@ def _thin_key(db: Database, execution_id: int, key_id: int, share: int) -> None:
 
 
 def latest(db: Database, execution_id: int) -> dict[str, Any]:
-    """The latest value of each key, keys in the order they were first seen anywhere."""
+    """Return the latest value of each key, in the order in which keys were first stored by any execution."""
     return latest_of(db, [execution_id]).get(execution_id, {})
 
 
 def latest_of(db: Database, execution_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """The same for several executions at once."""
+    """Return the latest value of each key by execution id, for several executions."""
     marks = ", ".join("?" * len(execution_ids))
     sql = (
         "SELECT latest.execution_id, metadata_key.name, latest.value FROM latest"
@@ -126,7 +126,7 @@ def latest_of(db: Database, execution_ids: Sequence[int]) -> dict[int, dict[str,
 
 
 def latest_of_task(db: Database, task_id: int, names: Collection[str]) -> dict[int, dict[str, Any]]:
-    """The latest values of these keys by the number of the execution, the newest of each place of the search alone."""
+    """Return the latest values of these keys by counter of the execution; only the newest execution of each trial."""
     newest = "SELECT MAX(id) AS id, counter FROM execution WHERE task_id = ? GROUP BY trial"
     sql = (
         f"SELECT newest.counter, metadata_key.name, latest.value FROM ({newest}) AS newest"
@@ -140,7 +140,7 @@ def latest_of_task(db: Database, task_id: int, names: Collection[str]) -> dict[i
 
 
 def series(db: Database, execution_id: int, key: str, after: int = -1, limit: int = 100_000) -> list[Point]:
-    """The values of one key with a `seq` above `after`, in order."""
+    """Return the values of a key with a `seq` above `after`, in order."""
     sql = (
         "SELECT seq, time_us, value FROM metadata WHERE execution_id = ?"
         " AND key_id = (SELECT id FROM metadata_key WHERE name = ?) AND seq > ? ORDER BY seq LIMIT ?"
@@ -150,7 +150,7 @@ def series(db: Database, execution_id: int, key: str, after: int = -1, limit: in
 
 
 def lines(db: Database, execution_id: int, first: int, many: int) -> list[tuple[int, dict[str, Any]]]:
-    """Metadata lines as they were printed, (time in microseconds, values), from number `first` on."""
+    """Return metadata lines as printed, (time in microseconds, values), from number `first` on."""
     sql = (
         "SELECT metadata.seq, metadata.time_us, metadata_key.name, metadata.value FROM metadata"
         " JOIN metadata_key ON metadata_key.id = metadata.key_id WHERE metadata.execution_id = ?"
@@ -165,10 +165,10 @@ def lines(db: Database, execution_id: int, first: int, many: int) -> list[tuple[
 
 
 def extremes(db: Database, execution_id: int, key: str, points: int) -> tuple[list[Point], Counts]:
-    """At most `points` numbers of a key in order, and how many values it has.
+    """Return at most `points` numbers of a key in order, and the counts of its values.
 
-    All of them if they are so few, else the smallest and the largest of each stretch: no spike is lost. Of a key that
-    has more values than are read for that, READ_PER_STRETCH of each stretch are looked at.
+    If there are more, return the smallest and the largest of each stretch, so that no spike is lost. If a key has too
+    many values to read, only READ_PER_STRETCH values of each stretch are read.
     """
     found = row(db, f"SELECT latest.* {OF_KEY}", (execution_id, key))
     if found is None:
@@ -190,7 +190,7 @@ def extremes(db: Database, execution_id: int, key: str, points: int) -> tuple[li
 
 
 def _extremes(numbers: Iterable[Row], first: int, width: int) -> list[Point]:
-    """The smallest and the largest of each stretch, and the last, in order."""
+    """Return the smallest and the largest of each stretch, and the last, in order."""
     low: dict[int, Row] = {}
     high: dict[int, Row] = {}
     last: Row = {}
@@ -205,7 +205,7 @@ def _extremes(numbers: Iterable[Row], first: int, width: int) -> list[Point]:
 
 
 def values_at(db: Database, execution_id: int, key: str, seqs: Sequence[int]) -> dict[int, Any]:
-    """The values of a key on the metadata lines `seqs`, where it has one; of a thinned key the last one before."""
+    """Return the values of a key on the metadata lines `seqs`, where present; for a thinned key, the last value before."""
     found = row(db, f"SELECT key_id, points > kept AS thinned {OF_KEY}", (execution_id, key))
     if found is None:
         return {}
@@ -219,7 +219,7 @@ def values_at(db: Database, execution_id: int, key: str, seqs: Sequence[int]) ->
 
 
 def since(db: Database, execution_id: int, first: int, many: int) -> dict[str, list[Point]]:
-    """The values on the metadata lines from number `first` on, at most `many` lines, by key."""
+    """Return the values on at most `many` metadata lines from number `first` on, by key."""
     sql = (
         "SELECT metadata_key.name, metadata.seq, metadata.time_us, metadata.value FROM metadata"
         " JOIN metadata_key ON metadata_key.id = metadata.key_id WHERE metadata.execution_id = ?"
@@ -234,18 +234,18 @@ def since(db: Database, execution_id: int, first: int, many: int) -> dict[str, l
 
 
 def count(db: Database, execution_id: int) -> int:
-    """How many metadata lines an execution has printed."""
+    """Return how many metadata lines an execution has printed."""
     found = row(db, "SELECT metadata_seq FROM execution WHERE id = ?", (execution_id,))
     return int(found["metadata_seq"]) if found else 0
 
 
 def thinned(db: Database, execution_id: int) -> bool:
-    """Whether some values of an execution are not stored because there were too many."""
+    """Return whether some values of an execution were dropped because there were too many."""
     return row(db, "SELECT 1 FROM latest WHERE execution_id = ? AND points > kept LIMIT 1", (execution_id,)) is not None
 
 
 def _key_ids(db: Database, execution_id: int, names: Collection[str]) -> dict[str, int]:
-    """The ids of these key names, new ones made; those left out that the execution may not have any more."""
+    """Return the ids of key names, creating new ones; names beyond KEYS_PER_EXECUTION are omitted."""
     sql = (
         "SELECT metadata_key.name, metadata_key.id FROM latest JOIN metadata_key ON metadata_key.id = latest.key_id"
         " WHERE latest.execution_id = ?"

@@ -1,4 +1,4 @@
-"""What forges must be told: lines that are due, worked off by `web.services.forges.publisher`."""
+"""Outbox of commit statuses and comments for forges; `web.services.forges.publisher` posts the lines that are due."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from web.store.db import Row, execute, row, rows
 
 
 class Kind(StrEnum):
-    """What a line is about."""
+    """Kind of a line."""
 
     STATUS = "status"  # a commit, by its sha
     COMMENT = "comment"  # a pull request, by its number
 
 
-# From the first mark to the post: what happens meanwhile is told with it.
+# Delay between the first mark and the post; changes in between are posted together.
 GAP_S = {Kind.STATUS: 1.0, Kind.COMMENT: 10.0}
 
 MARK = """
@@ -35,9 +35,9 @@ MARK = """
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """`version` counts its marks; `since` is when it became due first, `attempts` how often it was tried in vain since.
+    """A line of the outbox. `version` counts its marks, `since` is when it first became due, `attempts` the failures since.
 
-    `pipeline` is what GitLab's statuses of the commit hang on.
+    `pipeline` is the GitLab pipeline to which the commit's statuses belong.
     """
 
     id: int
@@ -53,9 +53,9 @@ class Line:
 
 
 def mark(db: Database, repository_id: int, kind: Kind, subject: str, *, at_once: bool = False) -> None:
-    """What a forge shows may differ from what it should show. Nothing happens when there is no token to tell it with.
+    """Enqueue a post, since the forge may show something outdated. Does nothing if the repository has no token.
 
-    The line is due GAP_S after its first mark. One that waits after a failure goes on waiting.
+    The line is due GAP_S after its first mark. A line that waits after a failure continues to wait.
     """
     now = clock.now()
     due_at = now if at_once else after(GAP_S[kind])
@@ -63,12 +63,12 @@ def mark(db: Database, repository_id: int, kind: Kind, subject: str, *, at_once:
 
 
 def after(seconds: float) -> str:
-    """The time so many seconds from now."""
+    """Return the time that many seconds from now."""
     return clock.text(datetime.now(UTC) + timedelta(seconds=seconds))
 
 
 def repositories_due(db: Database) -> list[int]:
-    """Those with a due line whose forge may be asked now, the one that waits longest first."""
+    """List repositories with a due line whose forge may be called now, the longest waiting first."""
     now = clock.now()
     sql = (
         "SELECT repository_id FROM outbox JOIN repository ON repository.id = repository_id WHERE due_at <= ?"
@@ -79,14 +79,17 @@ def repositories_due(db: Database) -> list[int]:
 
 
 def next_due(db: Database, repository_id: int) -> Line | None:
-    """The line of a repository that has been due for longest."""
+    """Return the line of a repository that has been due for longest."""
     sql = "SELECT * FROM outbox WHERE repository_id = ? AND due_at <= ? ORDER BY due_at, id LIMIT 1"
     found = row(db, sql, (repository_id, clock.now()))
     return _line(found) if found else None
 
 
 def settle(db: Database, line: Line, *, problem: str = "", pipeline: str = "") -> None:
-    """The forge was told. What was marked meanwhile is due again. `problem` is what it will not have."""
+    """Record that a line was posted; it is due again if it was marked in the meantime.
+
+    `problem` is the reason if the forge rejected it.
+    """
     again = "CASE WHEN version = ? THEN NULL ELSE ? END"
     sql = f"UPDATE outbox SET due_at = {again}, since = {again}, attempts = 0, problem = ?, pipeline = ? WHERE id = ?"
     due = (line.version, after(GAP_S[line.kind]), line.version, clock.now())
@@ -99,39 +102,39 @@ def postpone(db: Database, line: Line, wait_s: float, problem: str, pipeline: st
 
 
 def give_up(db: Database, line: Line, problem: str) -> None:
-    """Until it is marked again."""
+    """Stop retrying a line until it is marked again."""
     sql = "UPDATE outbox SET due_at = NULL, since = NULL, attempts = 0, problem = ? WHERE id = ?"
     execute(db, sql, (problem, line.id))
 
 
 def restart(db: Database, line: Line) -> None:
-    """Due now, as if it had never been tried."""
+    """Make a line due now and drop its back-off."""
     now = clock.now()
     sql = "UPDATE outbox SET version = version + 1, due_at = ?, since = ?, attempts = 0, problem = '' WHERE id = ?"
     execute(db, sql, (now, now, line.id))
 
 
 def drop_due(db: Database, repository_id: int | None = None) -> None:
-    """Nothing is due any more, of one repository or of all."""
+    """Drop all due lines of a repository, or of all repositories."""
     where, values = ("", ()) if repository_id is None else (" AND repository_id = ?", (repository_id,))
     sql = "UPDATE outbox SET due_at = NULL, since = NULL, attempts = 0 WHERE due_at IS NOT NULL"
     execute(db, sql + where, values)
 
 
 def troubled(db: Database, repository_id: int) -> list[Line]:
-    """The lines that could not be told, or not yet; the newest first, some."""
+    """List up to 100 lines with a problem, newest first."""
     sql = "SELECT * FROM outbox WHERE repository_id = ? AND problem <> '' ORDER BY changed_at DESC LIMIT 100"
     return [_line(found) for found in rows(db, sql, (repository_id,))]
 
 
 def waiting(db: Database, repository_id: int) -> int:
-    """How many lines are due, now or later."""
+    """Return how many lines of a repository are due, now or later."""
     found = row(db, "SELECT COUNT(*) AS n FROM outbox WHERE repository_id = ? AND due_at IS NOT NULL", (repository_id,))
     return int(found["n"]) if found else 0
 
 
 def position(db: Database, name: str) -> int | None:
-    """How far the reader of that name has come; None when it has never read."""
+    """Return the read position of the named reader, None if it has never read."""
     found = row(db, "SELECT position FROM cursor WHERE name = ?", (name,))
     return int(found["position"]) if found else None
 

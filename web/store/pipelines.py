@@ -1,4 +1,4 @@
-"""Pipelines and their nodes: their rows, and the executions and tasks that nodes have made."""
+"""Pipelines and their nodes, and the executions and tasks of nodes."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ UNFINISHED = "pipeline.state IN ('created', 'started')"
 
 
 def add(db: Database, values: Mapping[str, Any], nodes: Sequence[tuple[str, str]]) -> Pipeline:
-    """A new pipeline in `created` with the next number of its project. Call inside a transaction.
+    """Create a pipeline in `created` with the next counter of its project. Call inside a transaction.
 
-    `values` are columns; JSON ones are given as Python values. `nodes` are (name, kind) in file order.
+    `values` are columns; JSON columns are given as Python values. `nodes` are (name, kind) in file order.
     """
     encoded = {key: json.dumps(value) if key in JSON_COLUMNS else value for key, value in values.items()}
     counter = take_counter(db, values["project_id"], "pipeline")
@@ -60,20 +60,20 @@ def newest(db: Database, project_id: int) -> Pipeline:
 
 
 def of_ids(db: Database, pipeline_ids: Sequence[int]) -> list[Pipeline]:
-    """In the order of the ids given."""
+    """Return pipelines in the order of the given ids."""
     marks = ", ".join("?" * len(pipeline_ids))
     found = {item["id"]: item for item in rows(db, f"{SELECT} WHERE pipeline.id IN ({marks})", list(pipeline_ids))}
     return [_pipeline(found[pipeline_id]) for pipeline_id in pipeline_ids if pipeline_id in found]
 
 
 def of_commit(db: Database, commit_id: int) -> list[Pipeline]:
-    """In the order of their numbers."""
+    """List the pipelines of a commit by counter."""
     sql = f"{SELECT} WHERE pipeline.commit_id = ? ORDER BY pipeline.id"
     return [_pipeline(found) for found in rows(db, sql, (commit_id,))]
 
 
 def unfinished(db: Database) -> list[Pipeline]:
-    """The oldest first."""
+    """List unfinished pipelines, oldest first."""
     return [_pipeline(found) for found in rows(db, f"{SELECT} WHERE {UNFINISHED} ORDER BY pipeline.id")]
 
 
@@ -88,9 +88,9 @@ def search(
     limit: int = 100,
     offset: int = 0,
 ) -> tuple[list[Pipeline], int]:
-    """Those that meet every given filter, and how many there are without the limit.
+    """Return pipelines that match every given filter, and their number without the limit.
 
-    `statuses` are states, `stopping` and `incomplete`. `order` is SQL of the caller's own making, never input.
+    `statuses` are states, `stopping` and `incomplete`. `order` is SQL from the caller, never user input.
     """
     where, values = groups.where("pipeline", project_id, statuses, counters, creator_id)
     count = row(db, f"SELECT COUNT(*) AS n FROM pipeline {where}", values)
@@ -100,7 +100,7 @@ def search(
 
 
 def nodes(db: Database, pipeline_id: int) -> list[PipelineNode]:
-    """In file order."""
+    """List the nodes of a pipeline in file order."""
     found = rows(db, "SELECT * FROM pipeline_node WHERE pipeline_id = ? ORDER BY position", (pipeline_id,))
     return [_node(item) for item in found]
 
@@ -113,7 +113,7 @@ def node(db: Database, node_id: int) -> PipelineNode:
 
 
 def names_by_node(db: Database, node_ids: Collection[int]) -> dict[int, tuple[str, int]]:
-    """By the id of a node: the uuid and the number of its pipeline."""
+    """Return (uuid, counter) of the pipeline by node id."""
     marks = ", ".join("?" * len(node_ids))
     sql = (
         "SELECT pipeline_node.id, pipeline.uuid, pipeline.counter FROM pipeline_node"
@@ -123,7 +123,7 @@ def names_by_node(db: Database, node_ids: Collection[int]) -> dict[int, tuple[st
 
 
 def of_nodes(db: Database, node_ids: Sequence[int]) -> dict[int, tuple[Pipeline, str]]:
-    """By node: its pipeline, and its own name."""
+    """Return (pipeline, node name) by node id."""
     marks = ", ".join("?" * len(node_ids))
     found = rows(db, f"SELECT id, pipeline_id, name FROM pipeline_node WHERE id IN ({marks})", list(node_ids))
     by_id = {pipeline.id: pipeline for pipeline in of_ids(db, list({item["pipeline_id"] for item in found}))}
@@ -131,12 +131,12 @@ def of_nodes(db: Database, node_ids: Sequence[int]) -> dict[int, tuple[Pipeline,
 
 
 def newest_executions(db: Database, node_ids: Sequence[int]) -> list[Execution]:
-    """Of each of these nodes the newest, where it has any."""
+    """Return the newest execution of each node that has one."""
     return executions.of_ids(db, _newest(db, "execution", "AND task_id IS NULL", node_ids))
 
 
 def newest_tasks(db: Database, node_ids: Sequence[int]) -> list[Task]:
-    """The same of tasks."""
+    """Return the newest task of each node that has one."""
     return tasks.of_ids(db, _newest(db, "task", "", node_ids))
 
 

@@ -16,11 +16,11 @@ from core.names import check_project
 from web.store.db import Row, execute, insert, row, rows
 
 SELECT = "SELECT project.*, user.username AS owner FROM project JOIN user ON user.id = project.owner_id"
-HOSTED = "hosted"  # the forge of repositories that are pushed to this server itself
+HOSTED = "hosted"  # the forge of repositories hosted on this server
 
 
 def add(db: Database, name: str, owner_id: int, description: str = "", limits: LimitsConfig | None = None) -> Project:
-    """A new project with a private badge. Raises InvalidInput for a bad name; the caller has made sure that it is free."""
+    """Create a project with a private badge. Raises InvalidInput for an invalid name; the caller checks that it is free."""
     values = {"uuid": str(uuid.uuid4()), "name": check_project(name), "owner_id": owner_id, "badge_public": 0}
     if limits is not None:
         values |= {"max_executions": limits.max_executions, "environments": json.dumps(limits.environments)}
@@ -33,7 +33,7 @@ def add(db: Database, name: str, owner_id: int, description: str = "", limits: L
 def add_repository(
     db: Database, project_id: int, *, forge: str, url: str | None, secret: bytes, full_name: str = ""
 ) -> Repository:
-    """A new repository of a project; `secret` is the webhook secret, encrypted."""
+    """Create a repository of a project; `secret` is the encrypted webhook secret."""
     values = {"project_id": project_id, "forge": forge, "url": url, "secret": secret, "full_name": full_name}
     repository_id = insert(db, "repository", values | {"created_at": clock.now()})
     return repository(db, repository_id)
@@ -44,7 +44,7 @@ def listing(db: Database) -> list[Project]:
 
 
 def with_schedules(db: Database) -> list[Project]:
-    """Those whose rules have the word in them."""
+    """List projects whose rules contain the word "schedule"."""
     return [
         _project(found) for found in rows(db, f"{SELECT} WHERE project.rules LIKE '%schedule%' ORDER BY project.id")
     ]
@@ -70,7 +70,7 @@ def repository(db: Database, repository_id: int) -> Repository:
 
 
 def repositories(db: Database, project_id: int) -> list[Repository]:
-    """The repositories of a project, oldest first."""
+    """List the repositories of a project, oldest first."""
     return [
         _repository(found)
         for found in rows(db, "SELECT * FROM repository WHERE project_id = ? ORDER BY id", (project_id,))
@@ -82,9 +82,9 @@ def repositories_of_forge(db: Database, forge: str) -> list[Repository]:
 
 
 def webhook_target(db: Database, project_name: str, forge: str) -> tuple[int, bytes] | None:
-    """The repository that webhooks of `forge` for a project are about, and its encrypted secret. One query, whatever is there.
+    """Return the repository that a project's webhooks from `forge` concern, and its encrypted secret.
 
-    Our own hook, `plain`, also comes from the repository that is pushed to here.
+    Always one query, whether the project exists or not. `plain`, our own hook, also matches repositories hosted here.
     """
     sql = (
         "SELECT repository.id, secret FROM repository JOIN project ON project.id = project_id"
@@ -95,30 +95,30 @@ def webhook_target(db: Database, project_name: str, forge: str) -> tuple[int, by
 
 
 def secret(db: Database, repository_id: int) -> bytes:
-    """The encrypted webhook secret of a repository."""
+    """Return the encrypted webhook secret of a repository."""
     found = row(db, "SELECT secret FROM repository WHERE id = ?", (repository_id,))
     return bytes(found["secret"]) if found else b""
 
 
 def set_secret(db: Database, repository_id: int, secret: bytes) -> None:
-    """Another webhook secret, encrypted."""
+    """Replace the encrypted webhook secret."""
     execute(db, "UPDATE repository SET secret = ? WHERE id = ?", (secret, repository_id))
 
 
 def ssh_key(db: Database, repository_id: int) -> bytes | None:
-    """The encrypted private key that fetches a repository, if it has one."""
+    """Return the encrypted private deploy key of a repository, if it has one."""
     found = row(db, "SELECT ssh_key FROM repository WHERE id = ?", (repository_id,))
     return bytes(found["ssh_key"]) if found and found["ssh_key"] is not None else None
 
 
 def set_ssh_key(db: Database, repository_id: int, deploy_key: str, ssh_key: bytes) -> None:
-    """Another key pair: the public half in the clear, the private one encrypted."""
+    """Replace the key pair: the public key in plain text, the private key encrypted."""
     sql = "UPDATE repository SET deploy_key = ?, ssh_key = ? WHERE id = ?"
     execute(db, sql, (deploy_key, ssh_key, repository_id))
 
 
 def git_login(db: Database, repository_id: int) -> bytes | None:
-    """The encrypted user and password that a repository's URL was given with, if it was."""
+    """Return the encrypted user and password that were part of a repository's URL, if any."""
     found = row(db, "SELECT git_login FROM repository WHERE id = ?", (repository_id,))
     return bytes(found["git_login"]) if found and found["git_login"] is not None else None
 
@@ -129,13 +129,13 @@ def set_git_login(db: Database, repository_id: int, login: bytes | None) -> None
 
 
 def urls_with_login(db: Database) -> list[tuple[int, str]]:
-    """Id and URL of the repositories whose URL may hold a user and password, which older versions stored there."""
+    """List (id, URL) of repositories whose URL may contain a user and password, which older versions stored there."""
     found = rows(db, "SELECT id, url FROM repository WHERE url LIKE 'http%://%@%' ORDER BY id")
     return [(item["id"], item["url"]) for item in found]
 
 
 def cut_out(db: Database, repository_id: int, secret: str) -> None:
-    """Replace a secret in everything that was recorded about fetching a repository."""
+    """Remove a secret from all recorded messages about fetching a repository."""
     for table, column, key in (("repository", "fetch_problem", "id"), ("delivery", "message", "repository_id")):
         sql = f"UPDATE {table} SET {column} = replace({column}, ?, '…') WHERE {key} = ? AND instr({column}, ?) > 0"
         execute(db, sql, (secret, repository_id, secret))
@@ -146,12 +146,12 @@ def set_url(db: Database, repository_id: int, url: str) -> None:
 
 
 def set_status_context(db: Database, repository_id: int, context: str) -> None:
-    """How the status of all of a commit is called on the forge; those of its targets are below it."""
+    """Set the name of the commit's overall status on the forge; the statuses of targets have names below it."""
     execute(db, "UPDATE repository SET status_context = ? WHERE id = ?", (context, repository_id))
 
 
 def relocate(db: Database, repository_id: int, url: str, forge: str) -> None:
-    """Where a repository lies from now on. What was learned of the old place is forgotten, and its refs are looked at anew."""
+    """Set a new URL and forge of a repository. Data learned from the old one is cleared, and its refs are polled again."""
     sql = (
         "UPDATE repository SET url = ?, forge = ?, full_name = '', polled_at = NULL, fetch_retry_at = NULL,"
         " fetch_problem = '' WHERE id = ?"
@@ -165,14 +165,14 @@ def fetched_from_elsewhere(db: Database) -> list[Repository]:
 
 
 def set_polled(db: Database, repository_id: int) -> None:
-    """Its remote has answered, which mends no fetch that has failed."""
+    """Record that the remote answered a poll; this does not clear the problem of a failed fetch."""
     problem = "CASE WHEN fetch_retry_at IS NULL THEN '' ELSE fetch_problem END"
     sql = f"UPDATE repository SET polled_at = ?, fetch_problem = {problem} WHERE id = ?"
     execute(db, sql, (clock.now(), repository_id))
 
 
 def set_fetched(db: Database, repository_id: int) -> None:
-    """Its remote has given everything."""
+    """Record a successful fetch."""
     sql = (
         "UPDATE repository SET fetch_retry_at = NULL, fetch_problem = ''"
         " WHERE id = ? AND (fetch_retry_at IS NOT NULL OR fetch_problem != '')"
@@ -181,13 +181,13 @@ def set_fetched(db: Database, repository_id: int) -> None:
 
 
 def set_fetch_problem(db: Database, repository_id: int, problem: str, retry_at: str | None = None) -> None:
-    """Its remote did not; with `retry_at` nothing is fetched before that time."""
+    """Record a failed fetch or poll; with `retry_at`, nothing is fetched before that time."""
     sql = "UPDATE repository SET fetch_problem = ?, fetch_retry_at = COALESCE(?, fetch_retry_at) WHERE id = ?"
     execute(db, sql, (problem[:2000], retry_at, repository_id))
 
 
 def learn_full_name(db: Database, repository_id: int, full_name: str) -> str:
-    """Take this name for a repository that has none yet; the one that it has then."""
+    """Set the full name of a repository if it has none; return its full name."""
     execute(db, "UPDATE repository SET full_name = ? WHERE id = ? AND full_name = ''", (full_name, repository_id))
     return repository(db, repository_id).full_name
 
@@ -210,13 +210,13 @@ def set_badge_public(db: Database, project_id: int, public: bool) -> None:
 
 
 def set_rules(db: Database, project_id: int, rules: str) -> None:
-    """Other rules. Schedules begin anew: what they had planned before now is not made up for."""
+    """Replace the rules. Schedules start again from now: earlier due times are not made up."""
     sql = "UPDATE project SET rules = ?, rules_changed_at = ? WHERE id = ? AND rules != ?"
     execute(db, sql, (rules, clock.now(), project_id, rules))
 
 
 def take_counter(db: Database, project_id: int, of: str = "execution") -> int:
-    """The next number of an execution, a task or a pipeline of a project. Call inside a transaction."""
+    """Return the next counter of an execution, task or pipeline of a project. Call inside a transaction."""
     execute(db, f"UPDATE project SET {of}_counter = {of}_counter + 1 WHERE id = ?", (project_id,))
     found = row(db, f"SELECT {of}_counter AS counter FROM project WHERE id = ?", (project_id,))
     return int(found["counter"]) if found else 0

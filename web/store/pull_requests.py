@@ -1,4 +1,4 @@
-"""Pull requests as far as forges told of them."""
+"""Pull requests, as reported by forges."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ CLOSE = "UPDATE pull_request SET title = ?, closed = 1, changed_at = ? WHERE id 
 
 
 def save(db: Database, repository_id: int, event: PullRequestEvent, sha: str, at: str) -> PullRequest:
-    """Take what an event says that came in `at` that time; of one that is known all but its head. Inside a transaction.
+    """Create or update a pull request from an event received at `at`. Call inside a transaction.
 
-    An event that came in before the one that was taken last changes nothing. What was once a fork's stays a fork's.
+    The head of a known one is not changed (see `set_head`). An event received before the last applied one changes
+    nothing. A pull request that once came from a fork stays one from a fork.
     """
     known = find(db, repository_id, event.number)
     if known is None:
@@ -57,7 +58,7 @@ def of_ids(db: Database, ids: Collection[int | None]) -> dict[int | None, PullRe
 
 
 def of_commit(db: Database, commit_id: int) -> list[PullRequest]:
-    """Those whose head the commit is or was, the newest first."""
+    """List the pull requests whose head the commit is or was, newest first."""
     sql = (
         "SELECT * FROM pull_request WHERE id IN (SELECT pull_request_id FROM push WHERE commit_id = ?) ORDER BY id DESC"
     )

@@ -1,4 +1,4 @@
-"""Everything that the database has of a project: counted, and deleted bit by bit.
+"""Count and delete the data of a project, in small batches.
 
 A test compares this module with the schema: a new table must be named here.
 """
@@ -20,12 +20,12 @@ KEPT = ("user", "token", "runner", "environment", "metadata_key", "cursor")  # b
 
 
 def without_foreign_keys(db: Database) -> None:
-    """For a connection that deletes projects: with them SQLite would search whole tables for each deleted row."""
+    """Disable foreign keys on a connection that deletes projects: SQLite would scan whole tables for each deleted row."""
     db.conn.execute("PRAGMA foreign_keys = OFF")
 
 
 def counts(db: Database, project_id: int) -> dict[str, int]:
-    """How many rows there are of what people know, and the bytes of all outputs."""
+    """Return the numbers of executions, tasks, pipelines, deliveries and outputs, and the total size of outputs."""
     values = {"project": project_id}
     found = {
         f"{table}s": _number(db, f"SELECT COUNT(*) FROM {table} WHERE project_id = :project", values)
@@ -38,29 +38,29 @@ def counts(db: Database, project_id: int) -> dict[str, int]:
 
 
 def newest_executions(db: Database, project_id: int, many: int) -> list[int]:
-    """Ids. An execution that runs another again is newer than that one."""
+    """List the ids of the newest executions. A re-run is newer than its original."""
     sql = "SELECT id FROM execution WHERE project_id = ? ORDER BY counter DESC LIMIT ?"
     return [found["id"] for found in rows(db, sql, (project_id, many))]
 
 
 def delete_some_metadata(db: Database, execution_id: int) -> bool:
-    """Delete a batch; false when nothing was left. Call inside a transaction."""
+    """Delete a batch of metadata; return False if nothing was left. Call inside a transaction."""
     some = "SELECT key_id, seq FROM metadata WHERE execution_id = ? LIMIT ?"
     sql = f"DELETE FROM metadata WHERE execution_id = ? AND (key_id, seq) IN ({some})"
     return execute(db, sql, (execution_id, execution_id, BATCH)) > 0
 
 
 def delete_execution(db: Database, execution_id: int) -> None:
-    """Call inside a transaction."""
+    """Delete an execution and its rows in other tables. Call inside a transaction."""
     for table in OF_EXECUTION:
         execute(db, f"DELETE FROM {table} WHERE execution_id = ?", (execution_id,))
     execute(db, "DELETE FROM execution WHERE id = ?", (execution_id,))
-    # SQLite gives the ids of the last rows to new ones, which the outbox must not take for known ones
+    # SQLite reuses the ids of the last rows, and the outbox must not skip the new rows as already read
     execute(db, "UPDATE cursor SET position = min(position, (SELECT COALESCE(MAX(id), 0) FROM state_change))")
 
 
 def drop_some_bodies(db: Database, project_id: int) -> bool:
-    """Empty the bodies of handled deliveries; false when there were none. Call inside a transaction."""
+    """Empty the bodies of handled deliveries; return False if there were none. Call inside a transaction."""
     some = (
         f"SELECT id FROM delivery WHERE repository_id IN ({REPOSITORIES}) AND state <> 'stored' AND length(body) > 0"
         f" LIMIT {BODIES}"

@@ -1,4 +1,4 @@
-"""What runs of a commit because of one branch: of pushes to it, and of pull requests whose head it is."""
+"""Runs of a commit that one branch caused: by pushes to it, and by pull requests whose head it is."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from web.store.launched import KINDS
 
 
 def by_pushes(db: Database, repository_id: int, commit_id: int, branch: str) -> dict[Target, str]:
-    """By what it is: the number of its first run."""
+    """Return the number of the first run by target."""
     found = _runs(db, repository_id, commit_id, "push.kind = 'push' AND push.ref = ?", f"refs/heads/{branch}")
     return {run.target: run.number for run in map(launched.launched, reversed(found))}
 
 
 def by_pull_requests(db: Database, repository_id: int, commit_id: int, branch: str) -> dict[Target, tuple[str, int]]:
-    """By what it is: the number of its first run and that of its pull request, which is none of a fork."""
+    """Return (number of the first run, number of its pull request) by target; pull requests from forks do not count."""
     condition = "pull_request.head_branch = ? AND NOT pull_request.from_fork"
     found = _runs(db, repository_id, commit_id, condition, branch)
     runs = [(launched.launched(item), item["number"]) for item in reversed(found)]
@@ -25,13 +25,13 @@ def by_pull_requests(db: Database, repository_id: int, commit_id: int, branch: s
 
 
 def _runs(db: Database, repository_id: int, commit_id: int, condition: str, value: str) -> list[Row]:
-    """Those of each kind in the order of their numbers."""
+    """Return the matching runs of each kind by counter."""
     found = []
     for kind, (table, *_) in KINDS.items():
         join = (
             f"JOIN push ON push.id = {table}.push_id LEFT JOIN pull_request ON pull_request.id = push.pull_request_id"
         )
-        # the + lest SQLite goes by the branch, which has more pushes than the commit
+        # the + keeps SQLite from using the index on the branch, which has more pushes than the commit
         sql = (
             f"{launched.select(kind, join, ', pull_request.number')} AND push.commit_id = ? AND +push.repository_id = ?"
             f" AND {condition} ORDER BY {table}.id"

@@ -18,7 +18,7 @@ from web.store.users import fingerprint
 
 
 def add(db: Database, name: str, token: str, environments: Sequence[str], redis_sha256: str | None = None) -> int:
-    """A new runner's id. One of that name, also a removed one, gets the new values and keeps its id."""
+    """Create a runner; return its id. An existing one of that name, even if removed, is updated and keeps its id."""
     sql = (
         "INSERT INTO runner (uuid, name, environments, token_sha256, token_last8, redis_sha256, created_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET environments = excluded.environments,"
@@ -33,13 +33,13 @@ def add(db: Database, name: str, token: str, environments: Sequence[str], redis_
 
 
 def set_token(db: Database, runner_id: int, token: str, redis_sha256: str | None = None) -> None:
-    """Give a runner a new token and a new password for Redis; the old ones are dead."""
+    """Replace a runner's token and Redis password; the old ones stop working."""
     sql = "UPDATE runner SET token_sha256 = ?, token_last8 = ?, redis_sha256 = ? WHERE id = ?"
     execute(db, sql, (fingerprint(token), token[-8:], redis_sha256, runner_id))
 
 
 def set_limits(db: Database, runner_id: int, most_slots: int, projects: Sequence[str]) -> None:
-    """How many slots a runner may report, and whose executions it gets; no projects are no limit."""
+    """Set how many slots a runner may report, and the projects whose executions it gets; no projects mean all."""
     sql = "UPDATE runner SET most_slots = ?, slots = min(slots, ?), projects = ? WHERE id = ?"
     execute(db, sql, (most_slots, most_slots, json.dumps(list(projects)), runner_id))
 
@@ -49,12 +49,12 @@ def set_draining(db: Database, runner_id: int, draining: bool) -> None:
 
 
 def remove(db: Database, runner_id: int) -> None:
-    """Mark a runner as removed: nobody is it any more, but executions go on naming it."""
+    """Mark a runner as removed: it can no longer log in, but executions still refer to it."""
     execute(db, "UPDATE runner SET removed_at = ? WHERE id = ?", (clock.now(), runner_id))
 
 
 def redis_users(db: Database) -> dict[str, str | None]:
-    """The names of the runners that got a user in Redis, with the hash of its password; None for removed ones."""
+    """Return the password hash by name of each runner with a Redis user; None for removed runners."""
     found = rows(db, "SELECT name, redis_sha256, removed_at FROM runner WHERE redis_sha256 IS NOT NULL")
     return {item["name"]: None if item["removed_at"] else item["redis_sha256"] for item in found}
 
@@ -69,12 +69,12 @@ def by_token(db: Database, token: str) -> Runner | None:
 
 
 def get(db: Database, runner_id: int) -> Runner | None:
-    """Also a removed one."""
+    """Return a runner, even if it is removed."""
     return _runner(row(db, "SELECT * FROM runner WHERE id = ?", (runner_id,)))
 
 
 def listing(db: Database) -> list[Runner]:
-    """Those that are not removed, by name."""
+    """List runners that are not removed, by name."""
     found = rows(db, "SELECT * FROM runner WHERE removed_at IS NULL ORDER BY name")
     return [runner for item in found if (runner := _runner(item))]
 
@@ -91,7 +91,7 @@ def seen(db: Database, runner_id: int, slots: int, info: Mapping[str, Any]) -> N
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a runner has been given and has not finished: executions without a GPU, and devices of the others."""
+    """Unfinished executions placed on a runner: those without GPUs, and the total devices of the others."""
 
     slots: int
     devices: int
@@ -101,13 +101,13 @@ NO_LOAD = Load(0, 0)
 
 
 def presume_silent(db: Database, runner_id: int, silence_s: float) -> None:
-    """Have a runner count as not heard for so long; its next word ends that."""
+    """Make a runner count as silent for that long, until its next report."""
     at = clock.text(datetime.now(UTC) - timedelta(seconds=silence_s))
     execute(db, "UPDATE runner SET last_seen_at = min(last_seen_at, ?) WHERE id = ?", (at, runner_id))
 
 
 def load(db: Database) -> dict[int, Load]:
-    """By runner id; a runner without any is not in it."""
+    """Return the load by runner id; idle runners are omitted."""
     sql = (
         "SELECT runner_id, SUM(gpus = 0) AS slots, SUM(gpus) AS devices FROM execution"
         " WHERE state IN ('queued', 'started') AND runner_id IS NOT NULL GROUP BY runner_id"

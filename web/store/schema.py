@@ -1,7 +1,7 @@
-"""Bring the database up to date: the modules of `web.store.migrations`, in the order of their numbers, each applied once.
+"""Migrate the database: apply the modules of `web.store.migrations` in the order of their numbers, each once.
 
-A migration that has landed is never edited; a change of the schema is a new module. The version of a schema is the
-number of its newest migration.
+A released migration is never edited; a change of the schema is a new module. The version of a schema is the number of
+its newest migration.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from core.errors import CannotStart
 from web.store import db as store
 from web.store import migrations
 
-BACKUPS = "backups"  # directory beside the database
+BACKUPS = "backups"  # directory next to the database
 KEPT_BACKUPS = 3
 SET = "pushmill"  # the name of our migrations in the database's own list
 
 
 def migrate(db: Database, path: Path, say: Callable[[str], None]) -> None:
-    """Apply the missing migrations to the database at `path`, after a copy of it was made. Idempotent.
+    """Apply the missing migrations to the database at `path`, after making a copy of it. Idempotent.
 
-    Several processes may call this at once: one migrates and the others wait. A database without any tables is not
-    copied. Raises CannotStart for a database that a newer pushmill has written.
+    Several processes may call this at once: one migrates and the others wait. A database without tables is not copied.
+    Raises CannotStart for a database written by a newer pushmill.
     """
     with _one_at_a_time(path):
         known = _known()
@@ -44,7 +44,7 @@ def migrate(db: Database, path: Path, say: Callable[[str], None]) -> None:
 
 
 def check(db: Database) -> None:
-    """Raise CannotStart unless the database is exactly what this code reads and writes."""
+    """Raise CannotStart unless the database has exactly the schema of this code."""
     if pending_versions(db):
         raise CannotStart(
             f"the database has an older schema than this pushmill (version {max(_known())}):"
@@ -53,7 +53,7 @@ def check(db: Database) -> None:
 
 
 def pending_versions(db: Database, known: dict[int, tuple[str, str]] | None = None) -> list[int]:
-    """Versions that the database still lacks, ascending. Raises CannotStart when it has one that we do not know."""
+    """List the missing versions, ascending. Raises CannotStart if the database has an unknown version."""
     known = known or _known()
     applied = _applied(db)
     if unknown := applied - {name for _, name in known.values()}:
@@ -66,7 +66,7 @@ def pending_versions(db: Database, known: dict[int, tuple[str, str]] | None = No
 
 
 def _known() -> dict[int, tuple[str, str]]:
-    """Version → module and recorded name of each migration, ascending.
+    """Return (module, recorded name) by version, ascending.
 
     The name is the module's without its number: `m0001_initial` is recorded as `initial`.
     """
@@ -80,7 +80,7 @@ def _applied(db: Database) -> set[str]:
 
 
 def _copy(path: Path, version: int) -> Path:
-    """Copy the database to `backups/before-<version>.db`; a copy of that name is of the same version, and older."""
+    """Copy the database to `backups/before-<version>.db`, replacing an older copy of the same version."""
     folder = path.parent / BACKUPS
     folder.mkdir(mode=0o700, exist_ok=True)
     target = folder / f"before-{version}.db"

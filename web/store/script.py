@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 
 def run_script(db: Database, script: str) -> None:
-    """Run each statement of the script. `;` in a comment or a text does not end a statement."""
+    """Run each statement of the script. A `;` in a comment or a string does not end a statement."""
     statement = ""
     for piece in script.split(";"):
         statement += piece + ";"

@@ -1,4 +1,4 @@
-"""Submodules and Git LFS objects of commits: which are wanted, fetched or missing."""
+"""Sources of commits, that is submodules and Git LFS objects: which are wanted, fetched or missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Reasons = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """`missing` and `skipped` are pairs of a path and the reason; of one that is ready nothing is missing."""
+    """The sources of a commit. `missing` and `skipped` are (path, reason) pairs; if ready, nothing is missing."""
 
     repository_id: int
     sha: str
@@ -29,7 +29,7 @@ class Source:
 
 
 def want(db: Database, repository_id: int, sha: str) -> None:
-    """Have the sources of a commit fetched, also when that has failed before."""
+    """Request that the sources of a commit are fetched, even if that failed before."""
     sql = (
         "INSERT INTO source (repository_id, sha, state, changed_at) VALUES (?, ?, 'wanted', ?)"
         " ON CONFLICT (repository_id, sha) DO UPDATE SET state = 'wanted', message = '', missing = '[]',"
@@ -47,7 +47,7 @@ def find(db: Database, repository_id: int, sha: str) -> Source | None:
 
 
 def wanted(db: Database, repository_id: int) -> str | None:
-    """A commit whose sources are to be fetched."""
+    """Return a commit whose sources must be fetched, None if there is none."""
     sql = "SELECT sha FROM source WHERE repository_id = ? AND state = 'wanted' ORDER BY changed_at LIMIT 1"
     found = row(db, sql, (repository_id,))
     return str(found["sha"]) if found else None
@@ -71,7 +71,7 @@ def finish(
     missing: Sequence[tuple[str, str]],
     skipped: Sequence[tuple[str, str]],
 ) -> None:
-    """What became of it; ready when nothing is missing."""
+    """Record the result of fetching: ready if nothing is missing, else failed."""
     sql = (
         "UPDATE source SET state = ?, message = '', missing = ?, skipped = ?, changed_at = ?"
         " WHERE repository_id = ? AND sha = ?"

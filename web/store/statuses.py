@@ -1,4 +1,4 @@
-"""What forges show of commits, as far as they have answered, and which executions and pushes decide what they should."""
+"""Commit statuses that were posted to forges, and the runs and pushes that determine a commit's status."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from web.store import executions, pipelines, tasks
 from web.store.db import execute, row, rows
 from web.store.launched import KINDS
 
-LOOKED_AT = 500  # of the newest statuses, for those with a problem
+LOOKED_AT = 500  # newest statuses among which `refused` looks for problems
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """A status that a forge was sent. With a `problem` the forge would not have it, and shows something else or nothing."""
+    """A status sent to a forge. With a `problem` the forge rejected it, and shows another status or none."""
 
     sha: str
     context: str
@@ -35,9 +35,9 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class Occasion:
-    """A push or a pull request that brought a commit. `ref` is the short name of the branch or tag, or of the head branch.
+    """A push or pull request with a commit. `ref` is the short name of the branch or tag, or the head branch.
 
-    `closed` says of a pull request that it is, or that the commit is not its head any more.
+    `closed` means that the pull request is closed, or the commit is no longer its head.
     """
 
     ref: str
@@ -48,7 +48,7 @@ class Occasion:
 
 
 def told(db: Database, repository_id: int, sha: str) -> dict[str, Told]:
-    """By context."""
+    """Return the statuses sent for a commit, by context."""
     found = rows(db, "SELECT * FROM commit_status WHERE repository_id = ? AND sha = ?", (repository_id, sha))
     return {item["context"]: _told(item) for item in found}
 
@@ -68,27 +68,27 @@ def record(
 
 
 def newest(db: Database, repository_id: int) -> Told | None:
-    """The status that the forge took last."""
+    """Return the last status that the forge accepted."""
     sql = "SELECT * FROM commit_status WHERE repository_id = ? AND problem = '' ORDER BY posted_at DESC LIMIT 1"
     found = row(db, sql, (repository_id,))
     return _told(found) if found else None
 
 
 def refused(db: Database, repository_id: int) -> list[Told]:
-    """Those of the newest statuses that the forge would not have, the newest first."""
+    """List the rejected ones among the newest statuses, newest first."""
     newest = "SELECT * FROM commit_status WHERE repository_id = ? ORDER BY posted_at DESC LIMIT ?"
     sql = f"SELECT * FROM ({newest}) WHERE problem <> '' ORDER BY posted_at DESC"
     return [_told(found) for found in rows(db, sql, (repository_id, LOOKED_AT))]
 
 
 def forget(db: Database, repository_id: int, sha: str, context: str) -> None:
-    """As if it had never been posted."""
+    """Delete the record of a posted status."""
     sql = "DELETE FROM commit_status WHERE repository_id = ? AND sha = ? AND context = ?"
     execute(db, sql, (repository_id, sha, context))
 
 
 def counted(db: Database, repository_id: int, commit_id: int) -> Counted:
-    """What events made run of a commit: of each step, task and pipeline the newest, in the order in which they came."""
+    """Return the runs of a commit launched by events: the newest of each step, task and pipeline, in launch order."""
     found: dict[TargetKind, list[int]] = {}
     for kind, (table, name, alone, _) in KINDS.items():
         sql = (
@@ -105,20 +105,20 @@ def counted(db: Database, repository_id: int, commit_id: int) -> Counted:
 
 
 def first_ended(db: Database, task_id: int, many: int) -> set[int]:
-    """The ids of the executions of a task that ended before the others; of several with the same place the newest counts."""
+    """Return the ids of the first `many` executions of a task to end; only the newest of each trial counts."""
     newest = "SELECT MAX(id) FROM execution WHERE task_id = ? GROUP BY trial"
     sql = f"SELECT id FROM execution WHERE id IN ({newest}) AND ended_at IS NOT NULL ORDER BY ended_at, id LIMIT ?"
     return {found["id"] for found in rows(db, sql, (task_id, many))}
 
 
 def failures_of_task(db: Database, task_id: int) -> list[FailureReason]:
-    """Why executions of a task failed; of several with the same place the newest counts."""
+    """List the reasons why executions of a task failed; only the newest of each trial counts."""
     newest = "SELECT MAX(id) FROM execution WHERE task_id = ? GROUP BY trial"
     return _failures(db, newest, task_id)
 
 
 def failures_of_pipeline(db: Database, pipeline_id: int) -> list[FailureReason]:
-    """Why executions of a pipeline's nodes failed, those of their tasks too; the newest of each place counts."""
+    """List the reasons why executions of a pipeline failed, including its tasks; only the newest of each node and trial."""
     newest = (
         "SELECT MAX(execution.id) FROM pipeline_node JOIN execution ON execution.pipeline_node_id = pipeline_node.id"
         " WHERE pipeline_node.pipeline_id = ? GROUP BY pipeline_node.id, execution.trial"
@@ -132,7 +132,7 @@ def stopped_by(db: Database, execution_id: int) -> str:
 
 
 def occasions(db: Database, repository_id: int, commit_id: int) -> list[Occasion]:
-    """The oldest first; of a push that was run again the last time."""
+    """List the pushes and pull requests with a commit, oldest first; only the last re-run of each."""
     newest = "SELECT MAX(id) FROM push WHERE commit_id = ? AND repository_id = ? GROUP BY COALESCE(again_of, id)"
     sql = (
         "SELECT push.ref, push.outcome, push.result, push.problems, pull_request.head_branch,"
@@ -154,7 +154,7 @@ def occasions(db: Database, repository_id: int, commit_id: int) -> list[Occasion
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """What stands for itself: executions that are no trials and no nodes, tasks that are no nodes, and pipelines."""
+    """Standalone runs: executions outside tasks and pipelines, tasks outside pipelines, and pipelines."""
 
     executions: Sequence[Execution] = ()
     tasks: Sequence[Task] = ()
@@ -171,7 +171,7 @@ class Counted:
 
 @dataclass(frozen=True, kw_only=True)
 class Changed:
-    """A commit of a repository of which something changed; `unfinished` is whether anything of it still is."""
+    """A commit of a repository with changes; `unfinished` is whether any of its runs is unfinished."""
 
     repository_id: int
     sha: str
@@ -179,13 +179,13 @@ class Changed:
 
 
 def newest_change(db: Database) -> int:
-    """The last state change of any execution."""
+    """Return the id of the last state change of any execution, 0 if there is none."""
     found = row(db, "SELECT MAX(id) AS id FROM state_change")
     return int(found["id"] or 0) if found else 0
 
 
 def changed(db: Database, after: int, until: int) -> list[Changed]:
-    """The commits that the state changes after the one and up to the other concern."""
+    """List the commits concerned by state changes with ids above `after` and up to `until`."""
     concerned = (
         "SELECT DISTINCT push.repository_id, execution.commit_id FROM state_change"
         " JOIN execution ON execution.id = state_change.execution_id JOIN push ON push.id = execution.push_id"
@@ -195,12 +195,12 @@ def changed(db: Database, after: int, until: int) -> list[Changed]:
 
 
 def brought(db: Database, commit_id: int) -> list[Changed]:
-    """A commit in each repository of which an event brought it."""
+    """List a commit in each repository with an event for it."""
     return _changed(db, "SELECT DISTINCT repository_id, commit_id FROM push WHERE commit_id = ?", commit_id)
 
 
 def recent(db: Database, since: str, repository_id: int | None = None) -> list[Changed]:
-    """The commits of one repository, or of all, that run, were pushed after `since`, or ran until after it."""
+    """List commits of a repository, or of all, with unfinished runs, or with pushes or ended runs after `since`."""
     of_one = "" if repository_id is None else f" AND push.repository_id = {int(repository_id)}"
     ran = [
         f"SELECT push.repository_id, {table}.commit_id FROM {table} JOIN push ON push.id = {table}.push_id"
@@ -213,7 +213,10 @@ def recent(db: Database, since: str, repository_id: int | None = None) -> list[C
 
 
 def _changed(db: Database, commits: str, *values: object) -> list[Changed]:
-    """`commits` is SQL for rows of repository_id and commit_id. A task between two of its executions is unfinished too."""
+    """Return the commits found by the SQL `commits`, which selects repository_id and commit_id.
+
+    A task between two of its executions is unfinished too.
+    """
     unfinished = " OR ".join(
         f"EXISTS (SELECT 1 FROM {table} WHERE {table}.commit_id = git_commit.id AND {condition})"
         for table, _, _, condition in KINDS.values()

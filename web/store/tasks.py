@@ -1,4 +1,4 @@
-"""Tasks: their rows, and the executions that they have made."""
+"""Tasks and their executions."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ SELECT = (
 UNFINISHED = "task.state IN ('created', 'started')"
 PLACES = (
     "SELECT task_id, trial, MAX(id) AS id, state, stop_requested_at IS NOT NULL AS asked,"
-    f" {executions.RESTARTS} AS lost FROM execution"  # which the sweep will run again, so it is not over yet
+    f" {executions.RESTARTS} AS lost FROM execution"  # lost ones are restarted by the sweep, so they have not ended
 )
 STOPPABLE = "state IN ('created', 'queued', 'started') AND NOT asked"
 
 
 def add(db: Database, values: Mapping[str, Any]) -> Task:
-    """A new task in `created` with the next number of its project. Call inside a transaction.
+    """Create a task in `created` with the next counter of its project. Call inside a transaction.
 
-    `values` are columns; JSON ones are given as Python values.
+    `values` are columns; JSON columns are given as Python values.
     """
     encoded = {key: json.dumps(value) if key in JSON_COLUMNS else value for key, value in values.items()}
     counter = take_counter(db, values["project_id"], "task")
@@ -62,26 +62,26 @@ def newest(db: Database, project_id: int) -> Task:
 
 
 def of_ids(db: Database, task_ids: Sequence[int]) -> list[Task]:
-    """In the order of the ids given."""
+    """Return tasks in the order of the given ids."""
     marks = ", ".join("?" * len(task_ids))
     found = {item["id"]: item for item in rows(db, f"{SELECT} WHERE task.id IN ({marks})", list(task_ids))}
     return [_task(found[task_id]) for task_id in task_ids if task_id in found]
 
 
 def names(db: Database, task_ids: Collection[int]) -> dict[int, tuple[str, int]]:
-    """By id: the uuid and the number of a task."""
+    """Return (uuid, counter) by task id."""
     marks = ", ".join("?" * len(task_ids))
     found = rows(db, f"SELECT id, uuid, counter FROM task WHERE id IN ({marks})", list(task_ids))
     return {item["id"]: (item["uuid"], item["counter"]) for item in found}
 
 
 def of_commit(db: Database, commit_id: int) -> list[Task]:
-    """In the order of their numbers, those of pipelines too."""
+    """List the tasks of a commit by counter, including those in pipelines."""
     return [_task(found) for found in rows(db, f"{SELECT} WHERE task.commit_id = ? ORDER BY task.id", (commit_id,))]
 
 
 def unfinished(db: Database) -> list[Task]:
-    """The oldest first."""
+    """List unfinished tasks, oldest first."""
     return [_task(found) for found in rows(db, f"{SELECT} WHERE {UNFINISHED} ORDER BY task.id")]
 
 
@@ -96,9 +96,9 @@ def search(
     limit: int = 100,
     offset: int = 0,
 ) -> tuple[list[Task], int]:
-    """Those that meet every given filter, and how many there are without the limit.
+    """Return tasks that match every given filter, and their number without the limit.
 
-    `statuses` are states, `stopping` and `incomplete`. `order` is SQL of the caller's own making, never input.
+    `statuses` are states, `stopping` and `incomplete`. `order` is SQL from the caller, never user input.
     """
     where, values = groups.where("task", project_id, statuses, counters, creator_id)
     count = row(db, f"SELECT COUNT(*) AS n FROM task {where}", values)
@@ -109,10 +109,10 @@ def search(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tally:
-    """How far the executions of a task are, the newest of each place alone.
+    """Counts of a task's executions; only the newest of each trial counts.
 
-    `made` are the places that have one, `begun` the executions that were started or have ended, `stoppable` those
-    unfinished ones that nobody has asked to stop.
+    `made` is the number of trials with an execution, `begun` that of started or ended executions, `stoppable` that of
+    unfinished executions without a stop request.
     """
 
     made: int = 0
@@ -125,7 +125,7 @@ class Tally:
 
 
 def tallies(db: Database, task_id: int | None = None) -> dict[int, Tally]:
-    """By id: those of the unfinished tasks that have executions, or of one task."""
+    """Return tallies by task id, of unfinished tasks with executions or of one task."""
     tasks = f"SELECT id FROM task WHERE {UNFINISHED}" if task_id is None else str(int(task_id))
     sql = (
         "SELECT task_id, COUNT(*) AS made, SUM(state NOT IN ('created', 'queued')) AS begun,"
@@ -138,13 +138,13 @@ def tallies(db: Database, task_id: int | None = None) -> dict[int, Tally]:
 
 
 def stoppable(db: Database, task_id: int, limit: int) -> list[Execution]:
-    """Some of the unfinished executions that nobody has asked to stop, in the order of the search."""
+    """List up to `limit` unfinished executions without a stop request, in the order of the search."""
     sql = f"SELECT id FROM ({PLACES} WHERE task_id = ? GROUP BY trial) WHERE {STOPPABLE} ORDER BY trial LIMIT ?"
     return executions.of_ids(db, [found["id"] for found in rows(db, sql, (task_id, limit))])
 
 
 def first_failure(db: Database, task_id: int) -> Execution | None:
-    """The first in the order of the search that ended in error and is not run again by itself."""
+    """Return the first failed execution in the order of the search that is not restarted automatically."""
     sql = (
         f"SELECT id FROM ({PLACES} WHERE task_id = ? GROUP BY trial) WHERE state = 'error' AND NOT lost"
         " ORDER BY trial LIMIT 1"
@@ -154,7 +154,7 @@ def first_failure(db: Database, task_id: int) -> Execution | None:
 
 
 def trials(db: Database, task_id: int) -> list[Execution]:
-    """The newest execution for each place of the search, in its order."""
+    """List the newest execution of each trial, in the order of the search."""
     sql = "SELECT MAX(id) AS id FROM execution WHERE task_id = ? GROUP BY trial ORDER BY trial"
     return executions.of_ids(db, [found["id"] for found in rows(db, sql, (task_id,))])
 

@@ -1,7 +1,4 @@
-"""What the executions of tasks have reached. Of several with the same place in a search the newest counts.
-
-Pages and decisions use only these newest executions.
-"""
+"""Trials of tasks and their results. Only the newest execution of each trial counts, on pages and for decisions."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ from sqlite_utils import Database
 from core.states import State
 from web.store.db import Row, row, rows
 
-COUNTED = (State.COMPLETE, State.STOPPED)  # may be the best: what a stop condition has stopped was good enough
-SAMPLE = 20  # executions whose keys stand for those of all
+COUNTED = (State.COMPLETE, State.STOPPED)  # may be the best: a stop condition stops good executions
+SAMPLE = 20  # executions whose keys represent those of all
 NEWEST = "SELECT MAX(id) FROM execution WHERE task_id IN ({}) GROUP BY task_id, trial"
 
 SELECT = (
@@ -28,7 +25,7 @@ SELECT = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One place of a search, counted from 0; `number` is the latest number of the key that was asked for."""
+    """A trial of a search; `trial` counts from 0, `number` is the latest number of the requested key."""
 
     execution_id: int
     counter: int
@@ -39,7 +36,7 @@ class Trial:
 
 
 def counts(db: Database, task_ids: Sequence[int]) -> dict[int, dict[str, int]]:
-    """By task: how many of its executions are in each state."""
+    """Return the number of executions by state, by task id."""
     newest = NEWEST.format(", ".join("?" * len(task_ids)))
     sql = f"SELECT task_id, state, COUNT(*) AS n FROM execution WHERE id IN ({newest}) GROUP BY task_id, state"
     result: dict[int, dict[str, int]] = {task_id: {} for task_id in task_ids}
@@ -49,7 +46,7 @@ def counts(db: Database, task_ids: Sequence[int]) -> dict[int, dict[str, int]]:
 
 
 def keys(db: Database, task_id: int) -> list[str]:
-    """The metadata keys with numbers, in the order they were first seen anywhere."""
+    """List the metadata keys with numbers, in the order in which keys were first stored by any execution."""
     some = "SELECT id FROM execution WHERE task_id = ? AND metadata_seq > 0 ORDER BY id LIMIT ?"
     sql = (
         "SELECT name FROM metadata_key WHERE id IN (SELECT key_id FROM latest WHERE number IS NOT NULL"
@@ -59,13 +56,16 @@ def keys(db: Database, task_id: int) -> list[str]:
 
 
 def of_task(db: Database, task_id: int, key: str) -> list[Trial]:
-    """In the order of the search, with what they have reached of `key`."""
+    """List the trials of a task in the order of the search, with their latest number of `key`."""
     found = rows(db, f"{SELECT} WHERE execution.id IN ({NEWEST.format('?')}) ORDER BY trial", (key, task_id))
     return [_trial(item) for item in found]
 
 
 def best(db: Database, task_id: int, key: str, *, target: float | None, less: bool) -> Trial | None:
-    """Of those that may be: the one with the number nearest to `target`, or without one the smallest, or the largest."""
+    """Return the best trial in a state of COUNTED.
+
+    This is the one nearest to `target`; without a target, the lowest if `less`, else the highest.
+    """
     order, values = ("ABS(number - ?)", [target]) if target is not None else ("number" if less else "-number", [])
     sql = (
         f"{SELECT} WHERE execution.id IN ({NEWEST.format('?')}) AND state IN (?, ?) AND number IS NOT NULL"

@@ -1,6 +1,7 @@
-"""What executions used of their machine, as series of samples.
+"""Resource usage of executions, as series of samples.
 
-A series keeps at most 10,000 samples: past that one of each cell of a grid, whose cells double, so the rest is even.
+A series keeps at most 10,000 samples. Beyond that, one sample per cell of a grid is kept; cells double each time, so
+that the density stays even.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from sqlite_utils import Database
 from web.store.db import execute, row, rows
 
 SERIES = re.compile(r"cpu|memory|gpu(_memory)?:[0-9]{1,2}")
-KEPT = 10_000  # samples of one series, 28 hours of one each ten seconds; past it half of them go, evenly
+KEPT = 10_000  # samples per series, 28 hours at one every ten seconds; beyond that half of them are deleted, evenly
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """`series` is cpu (processors), memory (bytes), gpu:N (percent) or gpu_memory:N (bytes), N counting its devices."""
+    """A sample. `series` is cpu (processors), memory (bytes), gpu:N (percent) or gpu_memory:N (bytes); N is the device."""
 
     time_us: int
     series: str
@@ -28,7 +29,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """The samples of a series in the stretch `number` of an execution's time."""
+    """Statistics of a series in the stretch `number` of an execution's time."""
 
     number: int
     mean: float
@@ -36,7 +37,7 @@ class Stretch:
 
 
 def add(db: Database, execution_id: int, samples: Sequence[Sample]) -> None:
-    """Store samples; one that is there already stays. Call inside a transaction."""
+    """Store samples; existing ones are kept. Call inside a transaction."""
     values = [(execution_id, sample.series, sample.time_us, sample.value) for sample in samples]
     db.conn.executemany("INSERT OR IGNORE INTO usage VALUES (?, ?, ?, ?)", values)
     for series in {sample.series for sample in samples}:
@@ -45,14 +46,14 @@ def add(db: Database, execution_id: int, samples: Sequence[Sample]) -> None:
 
 
 def span(db: Database, execution_id: int) -> tuple[int, int] | None:
-    """The times of the first and the last sample."""
+    """Return the times of the first and the last sample, None if there are none."""
     sql = "SELECT MIN(time_us) AS first, MAX(time_us) AS last FROM usage WHERE execution_id = ?"
     found = row(db, sql, (execution_id,))
     return (found["first"], found["last"]) if found and found["first"] is not None else None
 
 
 def stretches(db: Database, execution_id: int, first_us: int, width_us: int) -> dict[str, list[Stretch]]:
-    """Each series in stretches of `width_us` from `first_us` on; those without a sample are left out."""
+    """Return each series in stretches of `width_us` from `first_us` on; stretches without samples are omitted."""
     sql = (
         "SELECT series, (time_us - ?) / ? AS number, AVG(value) AS mean, MAX(value) AS largest FROM usage"
         " WHERE execution_id = ? GROUP BY series, number ORDER BY series, number"
@@ -64,7 +65,7 @@ def stretches(db: Database, execution_id: int, first_us: int, width_us: int) -> 
 
 
 def last(db: Database, execution_id: int, series: str) -> float:
-    """The newest sample of a series that has one."""
+    """Return the newest sample of a series, 0.0 if it has none."""
     sql = "SELECT value FROM usage WHERE execution_id = ? AND series = ? ORDER BY time_us DESC LIMIT 1"
     found = row(db, sql, (execution_id, series))
     return float(found["value"]) if found else 0.0
@@ -76,7 +77,7 @@ def count(db: Database, execution_id: int, series: str) -> int:
 
 
 def _thin(db: Database, execution_id: int, series: str) -> None:
-    """Keep the last sample of each cell of a grid. Doubled cells hold two of before, so what is left stays even."""
+    """Keep the last sample of each cell of a grid. A doubled cell covers two previous ones, so the density stays even."""
     of, values = "FROM usage WHERE execution_id = ? AND series = ?", (execution_id, series)
     found = row(db, f"SELECT MAX(time_us) - MIN(time_us) AS length {of}", values)
     width = 2 ** ((found["length"] if found else 0) // (KEPT // 2)).bit_length()

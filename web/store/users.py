@@ -1,4 +1,4 @@
-"""Users and their tokens. A token has 160 random bits, so its SHA-256 recognises it and is useless to a thief."""
+"""Users and their tokens. A token has 160 random bits, so a stolen SHA-256 of it cannot be reversed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.model import User
 from web.store.db import Row, execute, insert, row, rows
 
 TOKEN_PREFIX = "pm_"  # lets secret scanners and log masks recognise one  # noqa: S105
-# The one definition of a token that works; it takes the present time.
+# The only definition of a valid token; its parameter is the current time.
 STATE = (
     "CASE WHEN token.revoked_at IS NOT NULL THEN 'revoked' WHEN token.expires_at <= ? THEN 'expired'"
     " WHEN user.disabled_at IS NOT NULL THEN 'disabled' ELSE 'active' END"
@@ -47,7 +47,7 @@ def get(db: Database, user_id: int) -> User | None:
 
 
 def of_row(db: Database, user_id: int) -> User:
-    """The user that a row names, whom a foreign key keeps there."""
+    """Return the user that another row references; a foreign key ensures that it exists."""
     found = get(db, user_id)
     assert found is not None  # noqa: S101
     return found
@@ -62,7 +62,7 @@ def listing(db: Database) -> list[User]:
 
 
 def set_disabled(db: Database, user_id: int, disabled_at: str | None) -> None:
-    """From when on no token of a user works, or with None that they work again."""
+    """Disable a user from a time on, so that no token works, or enable the user with None."""
     execute(db, "UPDATE user SET disabled_at = ? WHERE id = ?", (disabled_at, user_id))
 
 
@@ -74,42 +74,42 @@ def add_token(
     scopes: Collection[Scope] = (Scope.ADMIN,),
     expires_at: str | None = None,
 ) -> int:
-    """Store a new token, of which only the hash is kept; its id."""
+    """Store a new token as a hash; return its id."""
     values: dict[str, Any] = {"user_id": user_id, "name": name, "sha256": fingerprint(token), "last8": token[-8:]}
     values |= {"scopes": " ".join(sorted(scopes)), "expires_at": expires_at, "generation": secrets.token_hex(16)}
     return insert(db, "token", values | {"created_at": clock.now()})
 
 
 def by_token(db: Database, token: str) -> Identity | None:
-    """None for a token that is unknown, revoked or expired, or whose user is disabled."""
+    """Return the identity of a token; None if it is unknown, revoked or expired, or its user is disabled."""
     return _identity(row(db, f"{IDENTITY} AND token.sha256 = ?", (clock.now(), fingerprint(token))))
 
 
 def by_session(db: Database, token_id: int, generation: str) -> Identity | None:
-    """The same for a session that began with this token, and this generation of it."""
+    """Return the identity of a session started with this generation of a token; None as in `by_token`."""
     sql = f"{IDENTITY} AND token.id = ? AND token.generation = ?"
     return _identity(row(db, sql, (clock.now(), token_id, generation)))
 
 
 def end_sessions(db: Database, token_id: int) -> None:
-    """Begin a new generation of a token: all sessions of the present one are over."""
+    """Start a new generation of a token, which ends all of its sessions."""
     execute(db, "UPDATE token SET generation = ? WHERE id = ?", (secrets.token_hex(16), token_id))
 
 
 def touch_token(db: Database, token_id: int) -> None:
-    """Record that a token is used now, if the database can be written: a full disk is no reason to refuse reading."""
+    """Record that a token is used now. Write errors are ignored: a full disk must not prevent reading."""
     with suppress(sqlite3.OperationalError):
         execute(db, "UPDATE token SET last_used_at = ? WHERE id = ?", (clock.now(), token_id))
 
 
 def revoke_token(db: Database, token_id: int) -> None:
-    """End a token and its sessions for good. Idempotent. Raises NotFound."""
+    """Revoke a token and end its sessions permanently. Idempotent. Raises NotFound."""
     if not execute(db, "UPDATE token SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?", (clock.now(), token_id)):
         raise NotFound(f"there is no token {token_id}: `pushmill token list` shows their numbers")
 
 
 def tokens(db: Database) -> list[Token]:
-    """All tokens, the oldest first."""
+    """List all tokens, oldest first."""
     sql = f"SELECT token.*, user.username, {STATE} AS state FROM token JOIN user ON user.id = token.user_id ORDER BY token.id"
     return [_token(found) for found in rows(db, sql, (clock.now(),))]
 

@@ -1,4 +1,4 @@
-"""The environment variables of projects. Values are encrypted: only web.services.executions.variables can read them."""
+"""Environment variables of projects. Values are encrypted: only `web.services.executions.variables` can read them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StoredVariable:
 
 
 def of_project(db: Database, project_id: int) -> list[StoredVariable]:
-    """By name."""
+    """List the variables of a project by name."""
     found = rows(db, "SELECT * FROM variable WHERE project_id = ? ORDER BY name", (project_id,))
     return [_variable(item) for item in found]
 
@@ -37,12 +37,12 @@ def names(db: Database, project_id: int) -> frozenset[str]:
 
 
 def set_one(db: Database, project_id: int, name: str, value: bytes, *, is_secret: bool) -> None:
-    """Add the variable, or replace the one of that name."""
+    """Add or replace a variable."""
     execute(db, SET, (project_id, name, value, is_secret, clock.now()))
 
 
 def remove(db: Database, project_id: int, name: str) -> bool:
-    """False when there was none."""
+    """Delete a variable; return False if it does not exist."""
     return execute(db, "DELETE FROM variable WHERE project_id = ? AND name = ?", (project_id, name)) > 0
 
 
