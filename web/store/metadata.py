@@ -1,8 +1,9 @@
 """Metadata rows: one per key of each metadata line, and the latest value of each key for tables that sort.
 
-A key with more values than its share of `[limits] metadata`, or than 100,000, keeps the smallest and the largest of
-each cell of a grid, whose cells double. A transaction deletes little, no peak is lost, and a chart can read all of
-it; of series stored by older releases it reads 200 values of each stretch. `latest` counts printed and stored values.
+A key with more values than its share of `[limits] metadata`, or than 100,000, is thinned: only the smallest and the
+largest value of each cell of a grid are kept, and cells double each time. A transaction deletes few rows, no peak is
+lost, and a chart can read the whole series; of larger series stored by older releases it reads 200 values per stretch.
+`latest` counts printed and stored values.
 """
 
 from __future__ import annotations

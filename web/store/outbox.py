@@ -115,7 +115,7 @@ def restart(db: Database, line: Line) -> None:
 
 
 def drop_due(db: Database, repository_id: int | None = None) -> None:
-    """Drop all due lines of a repository, or of all repositories."""
+    """Make no line due, of a repository or of all repositories."""
     where, values = ("", ()) if repository_id is None else (" AND repository_id = ?", (repository_id,))
     sql = "UPDATE outbox SET due_at = NULL, since = NULL, attempts = 0 WHERE due_at IS NOT NULL"
     execute(db, sql + where, values)

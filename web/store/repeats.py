@@ -11,13 +11,13 @@ from web.store.launched import KINDS
 
 
 def by_pushes(db: Database, repository_id: int, commit_id: int, branch: str) -> dict[Target, str]:
-    """Return the number of the first run by target."""
+    """Map each target to the number of its first run."""
     found = _runs(db, repository_id, commit_id, "push.kind = 'push' AND push.ref = ?", f"refs/heads/{branch}")
     return {run.target: run.number for run in map(launched.launched, reversed(found))}
 
 
 def by_pull_requests(db: Database, repository_id: int, commit_id: int, branch: str) -> dict[Target, tuple[str, int]]:
-    """Return (number of the first run, number of its pull request) by target; pull requests from forks do not count."""
+    """Map each target to (number of its first run, number of its pull request); forks do not count."""
     condition = "pull_request.head_branch = ? AND NOT pull_request.from_fork"
     found = _runs(db, repository_id, commit_id, condition, branch)
     runs = [(launched.launched(item), item["number"]) for item in reversed(found)]

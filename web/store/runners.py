@@ -54,7 +54,7 @@ def remove(db: Database, runner_id: int) -> None:
 
 
 def redis_users(db: Database) -> dict[str, str | None]:
-    """Return the password hash by name of each runner with a Redis user; None for removed runners."""
+    """Map the name of each runner with a Redis user to its password hash, or None for removed runners."""
     found = rows(db, "SELECT name, redis_sha256, removed_at FROM runner WHERE redis_sha256 IS NOT NULL")
     return {item["name"]: None if item["removed_at"] else item["redis_sha256"] for item in found}
 

@@ -66,7 +66,7 @@ def pending_versions(db: Database, known: dict[int, tuple[str, str]] | None = No
 
 
 def _known() -> dict[int, tuple[str, str]]:
-    """Return (module, recorded name) by version, ascending.
+    """Map versions to (module, recorded name), ascending.
 
     The name is the module's without its number: `m0001_initial` is recorded as `initial`.
     """

@@ -36,7 +36,7 @@ class Trial:
 
 
 def counts(db: Database, task_ids: Sequence[int]) -> dict[int, dict[str, int]]:
-    """Return the number of executions by state, by task id."""
+    """Map each task id to its number of executions by state."""
     newest = NEWEST.format(", ".join("?" * len(task_ids)))
     sql = f"SELECT task_id, state, COUNT(*) AS n FROM execution WHERE id IN ({newest}) GROUP BY task_id, state"
     result: dict[int, dict[str, int]] = {task_id: {} for task_id in task_ids}

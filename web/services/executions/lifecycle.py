@@ -9,10 +9,10 @@ A transition is one conditional UPDATE (state *and* attempt must still be those 
 Leases last 12 s and are extended each second. When one expires before a container started, the sweep queues the
 execution again. With a container it waits two hours for its runner (`[limits] runner_silence`), shown as "no contact
 since …". It becomes `runner_lost` at once when the runner returns without it (its heartbeat lists its executions),
-after a minute when the step sets `autorestart`, and when somebody presses stop or run again.
+after a minute when the step sets `autorestart`, and when a user stops it or re-runs it.
 
 A runner that lets a lease expire, or leaves an execution unclaimed for 8 s, counts as silent until its next
-heartbeat: nothing is placed on it meanwhile.
+heartbeat: no executions are placed on it until then.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def _fetches(db: Database, project: Project) -> list[Trouble]:
 def _refusals(db: Database, project: Project) -> list[Trouble]:
     """Report deliveries rejected in the last day since the last accepted one.
 
-    Anyone can cause rejected deliveries, so they are reported in no other case.
+    Older ones are not reported, since anyone can cause rejected deliveries.
     """
     since = clock.text(datetime.now(UTC) - timedelta(seconds=RECENT_S))
     count, newest = deliveries.refused_since_accepted(db, project.id, since)

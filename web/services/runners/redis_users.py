@@ -1,11 +1,10 @@
 """Redis users of remote runners: each may take jobs from its own queue only.
 
-Key patterns have a fixed length, so that none matches a key of another runner: the user of runner `a` may access
-`rq:job:a-` plus 43 characters, never `rq:job:a-b-` plus 43. Redis forgets its users when it restarts; the sweep
-restores them from the password hashes in the database.
+A user may run nine commands on its queue, its jobs and its worker's hash. Job ids and worker names have a fixed length,
+and so have the key patterns, since names may contain dashes: `rq:job:a-*` would cover the jobs of runner `a-b`. The
+user of runner `a` may access `rq:job:a-` plus 43 characters, never `rq:job:a-b-` plus 43.
 
-A user may run nine commands on its queue, its jobs and its worker's hash. Job ids and worker names have a fixed
-length, since names may contain dashes: `rq:job:a-*` would cover the jobs of `a-b`.
+Redis forgets its users when it restarts; the sweep restores them from the password hashes in the database.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Move executions from `created` to a runner's queue: quota, then placement.
 
-The database holds the queue; Redis only delivers.
-
-Quota and placement are one transaction each; Redis gets the job after the second.
+The database holds the queue; Redis only delivers. Quota and placement are one transaction each; Redis gets the job
+after the second.
 """
 
 from __future__ import annotations

@@ -1,9 +1,6 @@
 """Choose the runner of each queued execution; without I/O.
 
 An execution without GPUs takes one slot of a runner; one with GPUs takes that many devices.
-
-An execution that needs more devices than are free reserves those of the nearest runner, so that smaller ones do not
-take them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The server's side of RQ. Losing a job is harmless: the database holds the queue, and the sweep enqueues again.
 
-While Redis is away slots ask it every second. Executions that nobody claimed are handed over again and taken within 5
-s.
+While Redis is unavailable, slots retry every second. Unclaimed executions are handed over again and taken within 5 s.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Choose the next points of a Bayesian search from the results so far. Only this module uses optuna.
 
-No study is stored: one is built in memory from the executions each time, a quarter of a second for a thousand. optuna
-is imported here alone, and only when a search has more than its first 20 executions.
+No study is stored: one is built in memory from the executions each time, which takes a quarter of a second for a
+thousand. optuna is imported only when a search goes beyond its first 20 executions.
 """
 
 from __future__ import annotations

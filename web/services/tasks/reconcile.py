@@ -5,10 +5,10 @@
 3. Otherwise executions are created up to the limits of the task.
 4. A task ends when all of its executions have ended.
 
-It keeps no state of its own: each change is decided from a tally of the newest execution of each place in the search,
-and made in one transaction if nothing has changed since. Fifty executions are created in one call, so that a large
-task does not hold up others. Facts that must outlast their cause, such as a stop condition that was met, are stored
-in `task.ending`.
+It keeps no state of its own: each change is decided from a tally of the newest execution of each trial, and made in one
+transaction if nothing has changed since. At most fifty executions are created in one call, so that a large task does
+not delay others. Facts that must outlast their cause, such as a stop condition that was met, are stored in
+`task.ending`.
 """
 
 from __future__ import annotations
