@@ -1,4 +1,4 @@
-"""What the benchmarks share: a scratch server and the three-number report."""
+"""Shared by the benchmarks: a scratch server and the report of ours, floor and ratio."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NETWORK = "pushmill"
 
 @contextmanager
 def scratch(config: str = "") -> Iterator[tuple[Instance, Checkout]]:
-    """A fresh server and a working copy, gone afterwards."""
+    """Start a fresh server with a working copy; both are removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="pushmill-bench-"))
     try:
         with running(folder / "data", config) as instance:
@@ -34,7 +34,7 @@ def scratch(config: str = "") -> Iterator[tuple[Instance, Checkout]]:
 
 
 def processor_seconds(root: int) -> float:
-    """What a process and its children have spent so far."""
+    """Return the processor time that a process and its children have used so far."""
     process = psutil.Process(root)
     times = [child.cpu_times() for child in [process, *process.children(recursive=True)]]
     return sum(spent.user + spent.system for spent in times)
@@ -49,7 +49,7 @@ def report(
     scale: float = 1.0,
     promise: float,
 ) -> None:
-    """Medians of both and their ratio, with the spread."""
+    """Print the medians of both, with the spread, and their ratio."""
 
     def show(values: Sequence[float]) -> str:
         scaled = sorted(value * scale for value in values)

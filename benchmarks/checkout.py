@@ -1,6 +1,6 @@
-"""The second execution of a commit with 3,000 files and 50 MB, against one of an empty repository.
+"""The second execution of a commit with 3,000 files and 50 MB, compared with one of an empty repository.
 
-Promise: at most 20 ms more from claim to first line. Both are measured in turn.
+Promise: at most 20 ms more from claim to first line. Both are measured alternately.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
             instance.wait_final(wait_for(lambda name=project: instance.executions(name))[0]["id"])
 
         def seconds(project: str, number: int) -> float:
-            """From the claim to the first line of the program, by the server's clock, of a new run of the same commit."""
+            """Re-run the commit; return the time from the claim to the program's first line, by the server's clock."""
             checkout.git("push", "-q", instance.git_url(project), f"{shas[project]}:refs/heads/again-{number}")
             found = wait_for(lambda: instance.executions(project)[number:], 30)[0]
             instance.wait_final(found["id"])

@@ -1,4 +1,4 @@
-"""Processor seconds of `pushmill` commands; the floor is a Python that imports click and sqlite-utils alone.
+"""Processor time of `pushmill` commands; the floor is a Python process that only imports click and sqlite-utils.
 
 `python benchmarks/commands.py`
 """

@@ -1,7 +1,8 @@
-"""A task of 50 executions of `true` on two slots, and a pipeline of 10 nodes one after the other.
+"""A task of 50 executions of `true` on two slots, and a pipeline of 10 nodes in sequence.
 
-Floor: `docker run` of the same image and network, two at a time and one at a time. Promise: at most 1.25 times the floor for
-the task, as for 50 steps, and 1.4 times for the pipeline: each node is looked at, resolved and placed when the last has ended.
+Floor: `docker run` of the same image and network, two at a time and one at a time. Promise: at most 1.25 times the
+floor for the task, as for 50 steps, and 1.4 times for the pipeline: each node is checked, resolved and placed after the
+previous one has ended.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def main() -> None:
     with scratch(f"[runner]\nslots = {SLOTS}\n") as (instance, checkout):
 
         def run(kind: str, name: str, number: int) -> float:
-            """Seconds from when it was recorded until its last execution has ended."""
+            """Return the seconds from its creation until its last execution has ended."""
             checkout.commit({"valohai.yaml": yaml(), "round": f"{kind} {number}"})
             checkout.push(instance.git_url("bench"), f"pushmill.{kind}={name}")
 

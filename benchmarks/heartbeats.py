@@ -1,6 +1,6 @@
-"""What 200 idle runners cost the server: processor time of the web server while each sends its heartbeat when due.
+"""The cost of 200 idle runners: processor time of the web server while each sends its heartbeat when due.
 
-Floor: the same number of requests to a view that does nothing but one `SELECT 1`. Promise: under 3 % of a core.
+Floor: the same number of requests to a view that only executes one `SELECT 1`. Promise: under 3 % of a core.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ INFO = {
 
 
 def cost(root: int, beats: list[Callable[[], object]], interval_s: float) -> float:
-    """Percent of a core while each of `beats` is called once each interval, evenly spread."""
+    """Return the percentage of a core used while each of `beats` is called once per interval, evenly spread."""
     began, spent = time.monotonic(), processor_seconds(root)
     number = 0
     while (now := time.monotonic()) - began < SECONDS:

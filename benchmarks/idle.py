@@ -1,7 +1,7 @@
-"""What `pushmill up` costs while nothing runs: memory (PSS) of everything it starts, and its start to a served page.
+"""The cost of an idle `pushmill up`: memory (PSS) of all its processes, and time from its start to a served page.
 
-Promises: at most 250 MB together, Docker apart, and at most 3 s. Floors: a bare gunicorn with an empty Flask application
-for the memory of one Python server, and its start to a served page.
+Promises: at most 250 MB together, without Docker, and at most 3 s. Floors: a bare gunicorn with an empty Flask
+application, for the memory of one Python server and its start to a served page.
 """
 
 from __future__ import annotations

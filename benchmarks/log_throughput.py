@@ -1,7 +1,7 @@
-"""A million lines, 100 MB, a tenth of them JSON, from a container to the server's disk, metadata rows included.
+"""A million lines, 100 MB, a tenth of them JSON, from a container to the server's disk, including metadata rows.
 
-Floor: the same container read through Docker's raw attach socket with the default json-file driver, thrown away.
-Promise: at most 1.0 times the floor, and the runner's memory under 150 MB throughout.
+Floor: the same container read through Docker's raw attach socket with the default json-file driver, and discarded.
+Promise: at most 1.0 times the floor, and the runner's memory always under 150 MB.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bench import IMAGE, NETWORK, report, scratch, wait_for
 
 ROUNDS = 3
 LINES = 1_000_000
-POLL_S = 0.05  # seldom enough not to take the processor away from what is measured
+POLL_S = 0.05  # rarely enough to leave the processor to what is measured
 MEMORY_MB = 150
 MAKE = f"""
 import json
@@ -26,13 +26,13 @@ with open("/tmp/lines", "w") as file:
         else:
             file.write(json.dumps({{"step": i, "loss": 1 / (i + 1), "accuracy": i / {LINES}, "note": "y" * 20}}) + "\\n")
 """
-# the lines are made before the clock starts, by both sides in the same way; the first line marks the start
+# both sides create the lines in the same way before the clock starts; the first line marks the start
 COMMAND = f"python3 -c '{MAKE}' && echo begin && sleep 1 && cat /tmp/lines && echo end"
 YAML = f"- step:\n    name: print\n    image: {IMAGE}\n    command: sh print.sh\n"
 
 
 def floor() -> float:
-    """Seconds from "begin" to the end of the output, read from the attach socket and thrown away."""
+    """Return the seconds from "begin" to the end of the output, read from the attach socket and discarded."""
     client = docker.APIClient()
     host = client.create_host_config(network_mode=NETWORK, log_config={"Type": "json-file"})
     container = client.create_container(IMAGE, ["sh", "-c", COMMAND], host_config=host)["Id"]
@@ -55,7 +55,7 @@ def floor() -> float:
 
 
 class RunnerMemory(threading.Thread):
-    """The largest resident size of any runner process while it is watched."""
+    """Records the largest resident size of any runner process."""
 
     def __init__(self, parent: int) -> None:
         super().__init__(daemon=True)

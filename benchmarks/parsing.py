@@ -15,7 +15,7 @@ from web.config.steps.load import LOADER
 from web.config.steps.parse import parse
 from web.config.steps.sandbox import WARM_UP
 
-ITEMS = 10_000  # above the default limit, which would refuse most of these
+ITEMS = 10_000  # above the default limit, which would reject most of these
 STEP = "- step: {{name: s{0}, image: b, command: c}}\n"
 ONE = "- step: {name: s, image: b, command: c, parameters: [{name: e, type: integer}]}\n"
 TASK = "- task: {{name: t{0}, step: s, parameters: []}}\n"

@@ -1,6 +1,6 @@
-"""From the end of `git push` to the first log line readable over HTTP, against `docker run` of the same image and network.
+"""From the end of `git push` to the first log line over HTTP, compared with `docker run` of the same image and network.
 
-Promise: at most 1.3 times the floor. Small repository, image present. Both are measured in turn.
+Promise: at most 1.3 times the floor. The repository is small, and the image is present. Both are measured alternately.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
             checkout.commit({"valohai.yaml": YAML, "round": str(number)})
             checkout.push(url)
             started = time.perf_counter()
-            # a closer look would take the processor away from what it measures
+            # polling more often would take processor time from what it measures
             wait_for(lambda: first_line(number), 30, 0.01)
             seconds = time.perf_counter() - started
             instance.wait_final(f"bench:{number}")

@@ -1,6 +1,6 @@
 """From `created` to a started container with 1 and with 20 waiting, and 50 executions of `true` on two slots.
 
-Floor: `docker run` of the same image and network, two at a time. Promise: at most 1.25 times the floor for the 50,
+Floor: `docker run` of the same image and network, two at a time. Promise: at most 1.25 times the floor for the 50, and
 1.5 times for a start.
 """
 
@@ -28,7 +28,7 @@ def yaml(steps: int) -> str:
 
 
 class Starts:
-    """When containers started, by the value of a label, from the daemon's events; in Unix seconds."""
+    """Start times of containers by the value of a label, from the Docker daemon's events, in Unix seconds."""
 
     def __init__(self) -> None:
         command = ["docker", "events", "--filter", "event=start", "--format", "{{json .}}"]
@@ -52,14 +52,14 @@ class Starts:
 def watching() -> Iterator[Starts]:
     starts = Starts()
     try:
-        time.sleep(0.5)  # `docker events` has no word for being ready
+        time.sleep(0.5)  # `docker events` does not report when it is ready
         yield starts
     finally:
         starts.close()
 
 
 def floor_starts(starts: Starts, count: int, name: str) -> tuple[list[float], float]:
-    """Seconds from the beginning to each start, and in all."""
+    """Return the seconds from the beginning to each start, and in total."""
     began = time.time()
     with ThreadPoolExecutor(SLOTS) as pool:
         labels = [f"{name}-{number}" for number in range(count)]

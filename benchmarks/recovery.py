@@ -1,7 +1,7 @@
-"""From kill -9 until the container that lost its keeper has one again: the next line printed is on the server.
+"""From kill -9 until a container without a slot has one again, that is, its next line is on the server.
 
-Once the slot is killed, once all of the runner, which `pushmill up` starts anew. The container prints every 10 ms.
-Floor: a Python process that has imported what a slot needs. Promise: at most 5 s, each time.
+Measured once with the slot killed, and once with the whole runner killed, which `pushmill up` restarts. The container
+prints every 10 ms. Floor: a Python process that has imported the modules of a slot. Promise: at most 5 s, each time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def supervisor(instance: Instance) -> psutil.Process:
 
 
 def keeper(instance: Instance, execution: str) -> psutil.Process | None:
-    """The slot that has the execution's lock open."""
+    """Return the slot that has the execution's lock open."""
     lock = str(instance.data / "runner" / "executions" / execution / "lock")
     for slot in supervisor(instance).children():
         files = f"/proc/{slot.pid}/fd"
@@ -43,7 +43,7 @@ def keeper(instance: Instance, execution: str) -> psutil.Process | None:
 
 
 def newest_ns(instance: Instance, execution: str) -> int:
-    """When the last line that the server has was printed, by the container's own word."""
+    """Return the time of the last line on the server, as printed by the container."""
     events = instance.get(f"/executions/{execution}/events/", limit=10)["events"]
     return max((int(event["message"]) for event in events if event["stream"] == "stdout"), default=0)
 
@@ -56,7 +56,7 @@ def main() -> None:
 
         def recovery(all_of_it: bool) -> float:
             wait_for(lambda: time.time_ns() - newest_ns(instance, execution) < 500_000_000, 30)
-            time.sleep(1.5)  # a slot that dies younger than a second waits before its next life
+            time.sleep(1.5)  # a slot that dies within a second of its start is restarted with a delay
             slot = wait_for(lambda: keeper(instance, execution), 30)
             killed_ns = time.time_ns()
             if all_of_it:

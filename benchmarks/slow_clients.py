@@ -1,7 +1,7 @@
-"""What slow connections cost others: CONNECTIONS of each kind at once, which are opened again as soon as they are closed.
+"""The effect of slow connections on others: CONNECTIONS of each kind at once, reopened as soon as they are closed.
 
-Floor: the same requests without an attack, just before. Promises: `/healthz` and the heartbeat of a runner are answered within
-a second throughout.
+Floor: the same requests without an attack, just before. Promises: `/healthz` and the heartbeat of a runner are answered
+within a second at any time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HEARTBEAT = b'{"slots":2,"info":{},"executions":[]}'
 
 
 def answered(url: str, *, heartbeat: bool, over: threading.Event) -> list[float]:
-    """Seconds for each answer; those that do not come within 10 s count as that. A new connection each time."""
+    """Return the seconds for each answer, over a new connection each; a missing answer counts as 10 s, the timeout."""
     found = []
     headers = {"Authorization": "Token bench", "Content-Type": "application/json", "Connection": "close"}
     while not over.wait(0.1):

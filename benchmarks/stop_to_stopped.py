@@ -1,7 +1,7 @@
 """From the stop request to `stopped`, for a program that ends on SIGTERM at once.
 
-Floor: `docker kill` of a container of the same image until it has ended. Promise: at most 1.5 s more, of which up to one
-second is the heartbeat that brings the order. Both are measured in turn.
+Floor: `docker kill` of a container of the same image until it has ended. Promise: at most 1.5 s more, of which up to
+one second is the wait for the heartbeat that carries the order. Both are measured alternately.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
             checkout.push(url)
             execution = wait_for(lambda: instance.executions("bench")[number:], 30)[0]["id"]
             wait_for(lambda: instance.events(execution, "stdout") == ["up"], 30)
-            time.sleep(0.1 * number % 1)  # at any moment between two heartbeats
+            time.sleep(0.1 * number % 1)  # at different times between two heartbeats
             started = time.perf_counter()
             instance.client.post(f"/executions/{execution}/stop/").raise_for_status()
             wait_for(lambda: instance.execution(execution)["status"] == "stopped", 30, 0.01)

@@ -1,9 +1,9 @@
-"""How fast a delivery of each forge is answered: verified, stored, the worker nudged, 202.
+"""Response time to a delivery of each forge: verify, store, wake the worker, answer 202.
 
-Floor: the same server with a view that reads the body and answers 204. Measured one by one for the time each takes, then by
-CLIENTS at once for how many are taken in a second, then, once the worker has caught up, at half that load. Promises: each
-forge's 99 of 100 within 50 ms, one by one and at half of the load, and at least 0.3 of the floor's deliveries in a second. The
-worker drains meanwhile; the pushes moved nothing, so that what is measured is not git.
+Floor: the same server with a view that reads the body and answers 204. Measured one by one for the time of each
+delivery, then with CLIENTS at once for the deliveries per second, then, once the worker has caught up, at half that
+load. Promises: for each forge 99 of 100 within 50 ms, one by one and at half of the load, and at least 0.3 of the
+floor's deliveries per second. The worker runs meanwhile; the pushes move no ref, so that git is not measured.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from web.store.db import connect, rows
 ROUNDS = 200
 CLIENTS = 8
 SECONDS = 3.0
-TURNS = 5  # ours and the floor by turns, since other work on the machine comes and goes
+TURNS = 5  # ours and the floor alternately, since other load on the machine varies
 ANSWER_S = 0.05
 SHARE = 0.3
-COMMITS = 20  # in a push: a body of 10 kB
+COMMITS = 20  # per push: a body of 10 kB
 numbers = itertools.count(1)
 turns = itertools.cycle(SENDERS)
 
 
 class Empty(Gunicorn):
-    """The floor."""
+    """Server of the floor."""
 
     def load(self) -> Bridge:
         app = Flask("floor")
@@ -65,13 +65,13 @@ class Empty(Gunicorn):
 
 
 class Client:
-    """One connection that is kept."""
+    """One persistent connection."""
 
     def __init__(self, port: int) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
     def send(self, path: str, body: bytes, headers: dict[str, str]) -> float:
-        """Seconds until the answer is read."""
+        """Send a delivery; return the seconds until the answer is read."""
         started = time.perf_counter()
         self.connection.request("POST", path, body, headers)
         answer = self.connection.getresponse()
@@ -83,7 +83,7 @@ class Client:
 
 
 def delivery(sender: Sender) -> tuple[str, bytes, dict[str, str]]:
-    """Another push each time."""
+    """Create a delivery; each one is another push."""
     number = next(numbers)
     payload = sender.push(Moved(before=f"{number:040x}", after=f"{number:040x}"))
     if "commits" in payload:
@@ -98,7 +98,7 @@ def project(sender: Sender) -> str:
 
 @contextmanager
 def floor() -> Iterator[tuple[int, int]]:
-    """Port and process."""
+    """Run the floor's server; yield its port and process id."""
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         process = subprocess.Popen([sys.executable, __file__, folder, str(port)])
@@ -118,14 +118,17 @@ def answers(port: int) -> bool:
 
 
 def show(what: str, spent: list[float]) -> float:
-    """Print the median and the 99th percentile in ms; the latter in seconds."""
+    """Print the median and the 99th percentile in ms; return the latter in seconds."""
     p50, p99 = statistics.median(spent), statistics.quantiles(spent, n=100)[98]
     print(f"  {what:<14} p50 {1000 * p50:6.1f} ms   p99 {1000 * p99:6.1f} ms   (n={len(spent)})", flush=True)
     return p99
 
 
 def together(port: int, gap_s: float) -> tuple[float, list[float]]:
-    """Deliveries a second by CLIENTS for SECONDS, each beginning one every `gap_s`; and the time from when each was due."""
+    """Send deliveries by CLIENTS for SECONDS, one every `gap_s` per client; 0 is without a pause.
+
+    Returns the deliveries per second, and the time of each from when it was due.
+    """
     spent: list[float] = []
     began = time.perf_counter()
 
@@ -151,7 +154,7 @@ def kept(what: str, promise: str, is_kept: bool) -> None:
 
 
 def in_time(ours: float, empty: float) -> None:
-    """Both are 99th percentiles in seconds."""
+    """Print whether the promise is kept; both are 99th percentiles in seconds."""
     kept(f"ratio p99 {ours / empty:.1f}", f"99 of 100 within {1000 * ANSWER_S:.0f} ms", ours < ANSWER_S)
 
 
@@ -166,7 +169,7 @@ def add_projects(data: Path) -> None:
 
 
 def count(data: Path, where: str = "") -> int:
-    """How many deliveries there are."""
+    """Return the number of deliveries."""
     db = connect(data / "pushmill.db")
     try:
         return int(rows(db, f"SELECT COUNT(*) AS n FROM delivery {where}")[0]["n"])
@@ -175,7 +178,7 @@ def count(data: Path, where: str = "") -> int:
 
 
 def one_by_one(port: int, floor_port: int) -> int:
-    """The number of accepted deliveries."""
+    """Send deliveries one at a time; return the number of accepted ones."""
     ours, empty = Client(port), Client(floor_port)
     spent: dict[str, list[float]] = {label(sender): [] for sender in SENDERS} | {"floor": []}
     for _ in range(ROUNDS):
@@ -189,7 +192,7 @@ def one_by_one(port: int, floor_port: int) -> int:
 
 
 def all_at_once(port: int, floor_port: int, web: int, floor_web: int) -> tuple[int, float]:
-    """The number of accepted deliveries, and how many of them in a second."""
+    """Send deliveries by CLIENTS at once; return the number of accepted ones, and how many per second."""
     began = processor_seconds(web), processor_seconds(floor_web)
     mine, others = [], []
     for _ in range(TURNS):
@@ -206,7 +209,7 @@ def all_at_once(port: int, floor_port: int, web: int, floor_web: int) -> tuple[i
 
 
 def at_half_of_it(port: int, floor_port: int, rate: float) -> int:
-    """The number of accepted deliveries."""
+    """Send deliveries at half of `rate`; return the number of accepted ones."""
     half, late = together(port, 2 * CLIENTS / rate)
     _, floor_late = together(floor_port, 2 * CLIENTS / rate)
     print(f"At half of that load, {half:.0f}/s")
@@ -223,7 +226,7 @@ def main() -> None:
         web = int((instance.data / "run" / "web.pid").read_text().split()[0])
         sent = one_by_one(instance.port, floor_port)
         taken, rate = all_at_once(instance.port, floor_port, web, floor_web)
-        wait_for(lambda: not count(instance.data, "WHERE state = 'stored'"), 300)  # what the full load has piled up
+        wait_for(lambda: not count(instance.data, "WHERE state = 'stored'"), 300)  # the backlog of the full load
         sent += taken + at_half_of_it(instance.port, floor_port, rate)
         stored = count(instance.data)
         print("Afterwards")

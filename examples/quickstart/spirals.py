@@ -9,7 +9,7 @@ import random
 
 
 def make(points: int, noise: float, seed: int) -> list[tuple[float, float, int]]:
-    """`points` rows (x, y, class 0 or 1) in random order; the same arguments give the same rows."""
+    """Return `points` rows (x, y, class 0 or 1) in random order; the same arguments give the same rows."""
     chance = random.Random(seed)
     rows = []
     for index in range(points):

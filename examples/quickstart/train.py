@@ -22,12 +22,12 @@ class Network:
         return [math.tanh(a * x + b * y + c) for a, b, c in self.hidden] if self.hidden else [x, y]
 
     def probability(self, activations: list[float]) -> float:
-        """That the point belongs to class 1."""
+        """Return the probability that the point belongs to class 1."""
         total = sum(weight * value for weight, value in zip(self.output, [*activations, 1.0], strict=True))
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, total))))
 
     def learn(self, x: float, y: float, label: int, rate: float) -> None:
-        """One step of stochastic gradient descent on the cross-entropy of one point."""
+        """Do one step of stochastic gradient descent on the cross-entropy of one point."""
         active = self.activations(x, y)
         slope = self.probability(active) - label
         for weights, weight, value in zip(
@@ -42,7 +42,7 @@ class Network:
 
 
 def evaluate(network: Network, rows: list[tuple[float, float, int]]) -> tuple[float, float]:
-    """Mean cross-entropy and the share of points on the right side."""
+    """Return the mean cross-entropy and the share of correctly classified points."""
     loss = right = 0.0
     for x, y, label in rows:
         probability = network.probability(network.activations(x, y))
