@@ -254,7 +254,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def default_data_dir() -> Path:
-    """`$PUSHMILL_DATA`, else `pushmill` below the XDG data directory."""
+    """Return `$PUSHMILL_DATA`, else `pushmill` below the XDG data directory."""
     if given := os.environ.get("PUSHMILL_DATA"):
         return Path(given).expanduser().absolute()
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
@@ -262,7 +262,7 @@ def default_data_dir() -> Path:
 
 
 def load(data: Path | None = None, path: Path | None = None, **overrides: Any) -> Config:
-    """Load the configuration of `data` from `path`, else from its `config.toml`, else use the defaults.
+    """Load the configuration of `data` from `path`, else from its `config.toml`, else return the defaults.
 
     `overrides` are `section__key=value`; None means "not given". They win over `$PUSHMILL_HOST` and `$PUSHMILL_PORT`,
     in which `pushmill up` passes its options to its child processes, and these win over the file. Raises ConfigError.

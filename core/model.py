@@ -93,8 +93,8 @@ class Repository:
     `deploy_key` is the public half of its SSH key. `has_login` says whether its URL was given with a user or a
     password, which are stored separately. `api_url` is the URL of the forge's API, "" for the forge's usual one;
     `has_token` says whether there is a token for it. `api_problem` is why nothing is posted to the forge until a person
-    fixes it. Nothing is sent to the API before `api_retry_at`, and nothing is fetched before `fetch_retry_at`.
-    `fetch_problem` is the error of the last fetch or poll, "" if it succeeded.
+    fixes it. No API calls are made before `api_retry_at`, and no fetches before `fetch_retry_at`. `fetch_problem` is
+    the error of the last fetch or poll, "" if it succeeded.
     """
 
     id: int

@@ -33,9 +33,9 @@ class Module:
 
 @dataclass(frozen=True, kw_only=True)
 class Needed:
-    """`submodules` are (path, commit) pairs; `pointers` are the files whose content is a Git LFS object.
+    """Submodules and Git LFS objects of a commit; bytes of a path that are not UTF-8 are surrogates.
 
-    Bytes of a path that are not UTF-8 are surrogates.
+    `submodules` are (path, commit) pairs; `pointers` are the files whose content is a Git LFS object.
     """
 
     submodules: list[tuple[str, str]] = field(default_factory=list)

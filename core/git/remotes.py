@@ -232,7 +232,7 @@ def by_git(
 ) -> None:
     """Fetch refspecs with the git binary. With `file_limit` everything is one file of at most that many bytes.
 
-    Uses protocol 2, which can fetch a commit from a server that advertises no refs, as ours does not to runners.
+    Uses protocol 2, which can fetch a commit by name from a server that shows no refs, such as pushmill to runners.
     """
     quiet = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"]
     one_pack = [] if file_limit is None else ["-c", "fetch.unpackLimit=1"]

@@ -108,8 +108,9 @@ class Api(Protocol):
         """Maximum length of a status description."""
 
     def api_url(self, origin: str) -> str:
-        """Return the API's URL for a forge with pages at `origin`, such as https://example.org; without a final
-        slash.
+        """Return the API's URL, without a final slash.
+
+        `origin` is the URL of the forge's pages, such as https://example.org.
         """
 
     def headers(self, token: str) -> Mapping[str, str]:

@@ -52,7 +52,7 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """Types are singular: output, input, parameter, metadata, environment-variable, dependency."""
+    """An edge. Types are singular: output, input, parameter, metadata, environment-variable, dependency."""
 
     source: str
     source_type: str
@@ -79,9 +79,7 @@ class PipelineParameter:
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineBlueprint:
-    """A pipeline; nodes are in file order, edges have no cycle. `notes` are sentences about keys without effect
-    here.
-    """
+    """A pipeline; nodes are in file order, edges have no cycle. `notes` are sentences about keys without effect."""
 
     name: str
     nodes: tuple[Node, ...]
