@@ -1,4 +1,4 @@
-"""Queries for badges: the newest push to a branch, or of tags, that launched something; the newest value of a metric."""
+"""Queries for badges: the newest push to a branch, or of a tag, that launched runs; the newest value of a metric."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN_BRANCHES, SHOWN_METRICS = 100, 200
 LOOKED_AT = 50  # executions whose metadata keys are offered as metrics
 # A re-run push counts at the position of the original push.
 PLACE = "COALESCE(push.again_of, push.id)"
-# The pushes whose executions count for a push: itself, and the pull request that ran its commit before the push arrived.
+# The pushes whose executions count for a push: itself, and a pull request that ran its commit before the push arrived.
 SAME_SET = (
     "(SELECT push.id UNION ALL SELECT other.id FROM push AS other JOIN pull_request ON"
     " pull_request.id = other.pull_request_id WHERE other.commit_id = push.commit_id AND NOT pull_request.from_fork"

@@ -53,7 +53,7 @@ def of_execution(db: Database, execution_id: int, limit: int = -1, offset: int =
 
 
 def sidecars(db: Database, execution_id: int) -> set[str]:
-    """Return the uuids of outputs that only describe others: `valohai.metadata.jsonl`, and `X.metadata.json` for `X`."""
+    """Return uuids of outputs that only describe others: `valohai.metadata.jsonl`, and `X.metadata.json` for `X`."""
     sql = (
         "SELECT uuid, name FROM datum WHERE execution_id = :id AND (name = :all OR (substr(name, -length(:end)) = :end"
         " AND EXISTS (SELECT 1 FROM datum AS other WHERE other.execution_id = :id"

@@ -73,7 +73,7 @@ def checkpoint(db: Database) -> None:
 
 @contextmanager
 def transaction(db: Database) -> Iterator[None]:
-    """Run a block in `BEGIN IMMEDIATE` … `COMMIT`: data read inside cannot change before it is written. Not reentrant."""
+    """Run a block in `BEGIN IMMEDIATE` … `COMMIT`: no other writer can change data read inside. Not reentrant."""
     with _writers:
         _lock(db, "BEGIN IMMEDIATE")
         try:

@@ -116,7 +116,7 @@ def last_told(db: Database, repository_id: int) -> Delivery | None:
 
 
 def refused_since_accepted(db: Database, project_id: int, since: str) -> tuple[int, str]:
-    """Count a project's deliveries refused after `since` and after the last accepted one; return also the last reason."""
+    """Return the number of deliveries refused after `since` and the last accepted one, and the newest one's message."""
     accepted = (
         f"SELECT COALESCE(MAX(id), 0) FROM delivery WHERE {OF_PROJECT} AND state != 'refused'"
         " AND source NOT IN ('poll', 'schedule', 'approval')"
@@ -222,7 +222,7 @@ def queued(db: Database, repository_id: int, most: int) -> int:
 
 
 def may_refuse(db: Database, project_id: int, *, verified: bool) -> bool:
-    """Return whether to store a refused delivery: at most REFUSED_PER_MINUTE per project, so that a flood writes little.
+    """Return whether to store a refused delivery: REFUSED_PER_MINUTE per project, so that a flood writes little.
 
     Signed ones are counted separately, so that strangers cannot hide them.
     """
@@ -293,7 +293,7 @@ def handled_before(db: Database, before: str) -> list[int]:
 def prune(db: Database, found: Sequence[int]) -> None:
     """Prune deliveries. Call inside a transaction.
 
-    Rows that are referenced elsewhere stay, without headers and body; so do those of schedules, so that none runs twice.
+    Referenced rows stay, without headers and body; so do those of schedules, so that none runs twice.
     """
     marks = ", ".join("?" * len(found))
     unused = (

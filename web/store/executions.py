@@ -82,7 +82,7 @@ def move(
 
 
 def update(db: Database, execution: Execution, **columns: Any) -> bool:
-    """Set columns other than the state; return False if the state or attempt has changed, or the execution has ended."""
+    """Set columns other than the state; return False if the state or attempt has changed, or it has ended."""
     assignments = ", ".join(f"{name} = ?" for name in columns)
     sql = f"UPDATE execution SET {assignments} WHERE id = ? AND state = ? AND attempt = ? AND ended_at IS NULL"
     return execute(db, sql, [*columns.values(), execution.id, execution.state, execution.attempt]) == 1

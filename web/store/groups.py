@@ -39,7 +39,7 @@ def move(db: Database, table: Table, group_id: int, current: State, to: State, m
 
 
 def _first_start(db: Database, task_id: int) -> str:
-    """Return when a task's first execution started; with the later time of the sweep its duration would be too short."""
+    """Return when a task's first execution started: with the later time of the sweep, durations were too short."""
     found = row(db, "SELECT MIN(started_at) AS first FROM execution WHERE task_id = ?", (task_id,))
     return (found["first"] if found else None) or clock.now()
 
@@ -51,7 +51,7 @@ def where(
     counters: Sequence[int],
     creator_id: int | None,
 ) -> tuple[str, list[Any]]:
-    """Return a WHERE clause for all given filters, and its values. `statuses` are states, `stopping` and `incomplete`."""
+    """Return a WHERE clause for all filters, and its values. `statuses` are states, `stopping` and `incomplete`."""
     conditions: list[str] = []
     values: list[Any] = []
     for column, value in (("project_id", project_id), ("creator_id", creator_id)):

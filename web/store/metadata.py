@@ -206,7 +206,7 @@ def _extremes(numbers: Iterable[Row], first: int, width: int) -> list[Point]:
 
 
 def values_at(db: Database, execution_id: int, key: str, seqs: Sequence[int]) -> dict[int, Any]:
-    """Return the values of a key on the metadata lines `seqs`, where present; for a thinned key, the last value before."""
+    """Return the values of a key on the metadata lines `seqs`; for a thinned key, the last one at or before each."""
     found = row(db, f"SELECT key_id, points > kept AS thinned {OF_KEY}", (execution_id, key))
     if found is None:
         return {}

@@ -35,8 +35,9 @@ MARK = """
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line of the outbox. `version` counts its marks, `since` is when it first became due, `attempts` the failures since.
+    """A line of the outbox.
 
+    `version` counts its marks, `since` is when it first became due, `attempts` counts the failures since then.
     `pipeline` is the GitLab pipeline to which the commit's statuses belong.
     """
 

@@ -20,7 +20,7 @@ HOSTED = "hosted"  # the forge of repositories hosted on this server
 
 
 def add(db: Database, name: str, owner_id: int, description: str = "", limits: LimitsConfig | None = None) -> Project:
-    """Create a project with a private badge. Raises InvalidInput for an invalid name; the caller checks that it is free."""
+    """Create a project with a private badge; the caller checks that the name is free. Raises InvalidInput."""
     values = {"uuid": str(uuid.uuid4()), "name": check_project(name), "owner_id": owner_id, "badge_public": 0}
     if limits is not None:
         values |= {"max_executions": limits.max_executions, "environments": json.dumps(limits.environments)}
@@ -151,7 +151,7 @@ def set_status_context(db: Database, repository_id: int, context: str) -> None:
 
 
 def relocate(db: Database, repository_id: int, url: str, forge: str) -> None:
-    """Set a new URL and forge of a repository. Data learned from the old one is cleared, and its refs are polled again."""
+    """Set a new URL and forge of a repository; clears data learned from the old one, and polls its refs again."""
     sql = (
         "UPDATE repository SET url = ?, forge = ?, full_name = '', polled_at = NULL, fetch_retry_at = NULL,"
         " fetch_problem = '' WHERE id = ?"

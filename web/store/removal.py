@@ -20,7 +20,7 @@ KEPT = ("user", "token", "runner", "environment", "metadata_key", "cursor")  # b
 
 
 def without_foreign_keys(db: Database) -> None:
-    """Disable foreign keys on a connection that deletes projects: SQLite would scan whole tables for each deleted row."""
+    """Disable foreign keys on a connection that deletes projects: SQLite would scan whole tables for each row."""
     db.conn.execute("PRAGMA foreign_keys = OFF")
 
 

@@ -118,7 +118,7 @@ def failures_of_task(db: Database, task_id: int) -> list[FailureReason]:
 
 
 def failures_of_pipeline(db: Database, pipeline_id: int) -> list[FailureReason]:
-    """List the reasons why executions of a pipeline failed, including its tasks; only the newest of each node and trial."""
+    """List the reasons why executions of a pipeline and its tasks failed; the newest of each node and trial counts."""
     newest = (
         "SELECT MAX(execution.id) FROM pipeline_node JOIN execution ON execution.pipeline_node_id = pipeline_node.id"
         " WHERE pipeline_node.pipeline_id = ? GROUP BY pipeline_node.id, execution.trial"

@@ -20,7 +20,7 @@ KEPT = 10_000  # samples per series, 28 hours at one every ten seconds; beyond t
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A sample. `series` is cpu (processors), memory (bytes), gpu:N (percent) or gpu_memory:N (bytes); N is the device."""
+    """A sample. `series` is cpu (cores), memory (bytes), gpu:N (percent) or gpu_memory:N (bytes); N counts devices."""
 
     time_us: int
     series: str
@@ -77,7 +77,7 @@ def count(db: Database, execution_id: int, series: str) -> int:
 
 
 def _thin(db: Database, execution_id: int, series: str) -> None:
-    """Keep the last sample of each cell of a grid. A doubled cell covers two previous ones, so the density stays even."""
+    """Keep the last sample of each cell of a grid. A doubled cell covers two old ones, so the density stays even."""
     of, values = "FROM usage WHERE execution_id = ? AND series = ?", (execution_id, series)
     found = row(db, f"SELECT MAX(time_us) - MIN(time_us) AS length {of}", values)
     width = 2 ** ((found["length"] if found else 0) // (KEPT // 2)).bit_length()

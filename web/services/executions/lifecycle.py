@@ -85,7 +85,7 @@ def container_started(
     image_digest: str | None,
     devices: Sequence[str] = (),
 ) -> None:
-    """Record the container; the execution never returns to the queue after this. `devices` are the UUIDs of its GPUs."""
+    """Record the container; the execution cannot return to the queue after this. `devices` are UUIDs of its GPUs."""
     with transaction(db):
         execution = held(db, runner, execution_uuid, attempt)
         columns = {"container_id": container_id, "image_digest": image_digest, "devices": json.dumps(list(devices))}

@@ -82,7 +82,7 @@ def of_execution(db: Database, vault: Vault, execution: Execution) -> tuple[dict
 
 
 def _trusted(db: Database, execution: Execution) -> bool:
-    """Return whether an execution gets the project's secrets: this depends on its commit only, not on who started it."""
+    """Return whether an execution gets the project's secrets; depends on its commit only, not on who started it."""
     return commits.is_trusted(db, execution.commit_id)
 
 

@@ -35,7 +35,7 @@ def start(
     priority: int = 0,
     why: str = "",
 ) -> Pipeline:
-    """Create a pipeline and its nodes in `created`; the sweep starts them. Call inside a transaction, and nudge after it."""
+    """Create a pipeline with nodes in `created`; the sweep starts them. Call inside a transaction, nudge after it."""
     values = {
         "project_id": project.id,
         "commit_id": commit.id,
@@ -54,7 +54,7 @@ def start(
 
 
 def advance(db: Database, config: Config) -> bool:
-    """Reconcile every unfinished pipeline: start nodes that are ready, update nodes whose runs ended, and end pipelines.
+    """Reconcile every unfinished pipeline: start ready nodes, update nodes whose runs ended, and end pipelines.
 
     Depends on the database only, as `tasks.advance` does. Return whether it created executions, which must be
     dispatched, or tasks, which must be reconciled.

@@ -41,7 +41,7 @@ def look(db: Database, pipeline_id: int) -> View:
 
 
 def unchanged(db: Database, seen: View, node: PipelineNode) -> bool:
-    """Return whether the pipeline's ending, the node and its run are as in `seen`. Call inside the changing transaction."""
+    """Return whether the pipeline's ending, the node and its run are as in `seen`. Call inside a transaction."""
     pipeline = pipelines.get(db, seen.pipeline.id)
     return (
         (pipeline.ended_at, pipeline.stop_requested_at, pipeline.message)

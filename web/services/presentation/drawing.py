@@ -169,7 +169,7 @@ def _tall(place: Place) -> float:
 
 
 def _path(chain: Sequence[Place], first: int, last: int, middles: Mapping[Place, float]) -> str:
-    """Return the SVG path from a box's right side to another's left side: curved between layers, straight across them."""
+    """Return the SVG path from the right of a box to the left of another: curved between layers, straight across."""
     layers = range(first, last + 1) if len(chain) == last - first + 1 else (first, last)
     parts = [f"M{_left(first) + BOX_WIDTH:.0f} {middles[chain[0]]:.1f}"]
     for (here, there), (_, layer) in zip(pairwise(chain), pairwise(layers), strict=True):

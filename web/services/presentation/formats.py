@@ -46,7 +46,7 @@ def size(count: int) -> str:
 
 
 def exact_size(count: int) -> str:
-    """Format bytes exactly, in the largest unit that gives a whole number, to be parsed again: "64 GiB", "1500", "0"."""
+    """Format bytes exactly, in the largest unit with a whole number, to be parsed again: "64 GiB", "1500", "0"."""
     for power in range(len(UNITS), 0, -1):
         if count and count % 1024**power == 0:
             return f"{count // 1024**power} {UNITS[power - 1]}"

@@ -17,7 +17,7 @@ from web.store.trials import Trial
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """A metadata key and its direction: nearest to `target` is best; without a target, lowest if `less`, else highest."""
+    """A metadata key and its direction: nearest to `target` is best; without one, lowest if `less`, else highest."""
 
     key: str
     target: float | None = None

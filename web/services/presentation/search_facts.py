@@ -26,7 +26,7 @@ def words(kind: str) -> str:
 
 
 def declared(task: Task) -> TaskBlueprint | None:
-    """Return the task as declared in valohai.yaml; None if that is no longer valid, so that its results stay visible."""
+    """Return the task as declared in valohai.yaml; None if it is no longer valid: its results must stay visible."""
     try:
         return load_task(task.config, task.name)
     except PushmillError:

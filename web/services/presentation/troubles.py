@@ -1,4 +1,4 @@
-"""Problems that keep pushes of a project from running: commits awaiting approval, failed fetches, rejected deliveries."""
+"""Problems that keep pushes of a project from running: pending approvals, failed fetches, rejected deliveries."""
 
 from __future__ import annotations
 
