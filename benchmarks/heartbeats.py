@@ -61,7 +61,7 @@ def main() -> None:
         db = connect(instance.data / "pushmill.db")
         first = runners.by_name(db, "bench0")
         assert first is not None
-        interval = heartbeats.orders(db, first).heartbeat_s
+        interval = heartbeats.runner_orders(db, first).heartbeat_s
         db.close()
         idle = cost(root, [lambda: None], interval)
         ours = cost(root, [partial(beat, reporter) for reporter in reporters], interval) - idle

@@ -32,11 +32,11 @@ def is_sidecar(name: str, names: Container[str]) -> bool:
     return name == SIDECAR_OF_ALL or (name.endswith(SIDECAR) and name.removesuffix(SIDECAR) in names)
 
 
-def url_of(uuid: str) -> str:
+def datum_url(uuid: str) -> str:
     return f"{SCHEME}://{uuid}"
 
 
-def uuid_of(url: str) -> str | None:
+def parse_datum_url(url: str) -> str | None:
     """Return the uuid in a `datum://` URL; None for any other text."""
     found = URL.fullmatch(url)
     return found.group(1).lower() if found else None

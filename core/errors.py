@@ -37,7 +37,7 @@ class CannotStart(PushmillError):
     """Raised when a process cannot start; the message names the obstacle and the fix."""
 
 
-class IllegalMove(PushmillError):
+class IllegalTransition(PushmillError):
     """Raised when a state transition is not allowed."""
 
     def __init__(self, current: State, to: State, why: str) -> None:

@@ -38,7 +38,7 @@ STREAMS = ("stdout", "stderr", "status")
 Amount = TypeVar("Amount", int, float)
 
 
-def tighter(one: Amount, other: Amount) -> Amount:
+def stricter_limit(one: Amount, other: Amount) -> Amount:
     """Return the smaller of two limits; 0 means no limit."""
     return min(one, other) if one and other else one or other
 

@@ -20,7 +20,7 @@ def verify(given: str | None, body: bytes, secret: bytes, prefix: str = PREFIX) 
     """Return True if `given` signs `body`, compared in constant time. An empty secret verifies nothing."""
     if not secret or not given:
         return False
-    return same(given, sign(body, secret, prefix).encode())
+    return equal(given, sign(body, secret, prefix).encode())
 
 
 def well_formed(given: str | None, prefix: str = PREFIX) -> bool:
@@ -28,14 +28,14 @@ def well_formed(given: str | None, prefix: str = PREFIX) -> bool:
     return given is not None and given.startswith(prefix) and HEX.fullmatch(given, len(prefix)) is not None
 
 
-def same(given: str | None, secret: bytes) -> bool:
+def equal(given: str | None, secret: bytes) -> bool:
     """Return True if `given` is the secret itself, compared in constant time. An empty secret matches nothing."""
     if not secret or not given:
         return False
     return hmac.compare_digest(given.encode("utf-8", "replace"), secret)
 
 
-def pads(secret: bytes) -> tuple[bytes, bytes]:
+def hmac_pads(secret: bytes) -> tuple[bytes, bytes]:
     """Return the inner and the outer key block of RFC 2104: HMAC is H(outer + H(inner + body)).
 
     With them a shell script can sign by plain hashing, and the secret never appears on a command line.

@@ -58,7 +58,7 @@ def group_verdict(state: State, failures: Collection[FailureReason]) -> Verdict:
     return Verdict.ERROR if by_machines else Verdict.FAILURE
 
 
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
+def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the verdict of several targets together; without targets it is a success.
 
     If some wait and others have succeeded, the commit is running.
@@ -69,7 +69,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return next((one for one in ORDER if one in found), Verdict.SUCCESS)
 
 
-def contexts(targets: Iterable[Target], prefix: str = CONTEXT) -> dict[Target, str]:
+def assign_contexts(targets: Iterable[Target], prefix: str = CONTEXT) -> dict[Target, str]:
     """Return the context of each target of a commit; it stays the same as long as the preceding targets do.
 
     Forges ignore case. Of labels that differ only in case the first is unchanged; the others, and labels that are cut

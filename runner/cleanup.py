@@ -238,7 +238,7 @@ class _Cleanup:
         if self._pressed and _is_short(host):
             age = min(age, PRESSED_IMAGE_AGE_S)
         for image_id in read_json(host.directory / "images.json") or {}:
-            with images.remembered(host.directory) as known:
+            with images.recorded_images(host.directory) as known:
                 entry = known.get(image_id)
                 if entry is None or entry["used_at"] >= self._now - age:
                     continue

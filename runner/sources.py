@@ -20,7 +20,7 @@ from core.git import Needed
 from core.git.lfs import Pointer
 from core.states import FailureReason
 from core.wire import SourcesReport
-from runner.execution.context import Run
+from runner.execution.context import ExecutionContext
 from runner.formats import size_text
 from runner.host import free_disk
 from runner.inputs.cache import Cache
@@ -33,7 +33,7 @@ SHOWN = 20  # paths that are listed individually
 class Sources:
     """Fetches the sources of one execution from the server. Use as a context manager."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: ExecutionContext) -> None:
         self._run = run
         self._reporter: Reporter = run.host.reporter.with_give_up(run.lease.cancelled)
 

@@ -11,6 +11,7 @@ from core.git.modules import Module, Needed, lfs_settings, needed, submodules
 from core.git.remotes import (
     MAX_REFS,
     TOKEN_USER,
+    RemoteSource,
     fetch,
     fetch_commit,
     fetch_fork,
@@ -19,7 +20,6 @@ from core.git.remotes import (
     remote_refs,
     source_of,
 )
-from core.git.remotes import Source as RemoteSource
 from core.git.repository import (
     CommitInfo,
     commit_info,

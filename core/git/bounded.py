@@ -17,7 +17,7 @@ from pathlib import Path
 
 from core.errors import GitError
 from core.git import command, remotes
-from core.git.remotes import Source
+from core.git.remotes import RemoteSource
 from core.git.repository import PINS, as_git_error, checked_ref, checked_sha, init_mirror, open_repository, pinned
 
 PRUNE_LIMIT_S = 600.0
@@ -48,7 +48,7 @@ def init_forks(path: Path, mirror: Path) -> None:
             new.replace(alternates)
 
 
-def fetch_head(path: Path, source: Source, ref: str, *, kept_as: str, bounds: Bounds) -> None:
+def fetch_head(path: Path, source: RemoteSource, ref: str, *, kept_as: str, bounds: Bounds) -> None:
     """Fetch the commit of one remote ref, without its history, and store it at `pinned(kept_as)`.
 
     Objects that the mirror has are not transferred. Raises TooLarge and TooSlow beyond the limits, and keeps nothing
@@ -65,7 +65,7 @@ def fetch_head(path: Path, source: Source, ref: str, *, kept_as: str, bounds: Bo
         _fetch(path, source, f"+{checked_ref(ref)}:{kept}", limit)
 
 
-def fetch_submodule(path: Path, source: Source, sha: str, *, max_bytes: int) -> None:
+def fetch_submodule(path: Path, source: RemoteSource, sha: str, *, max_bytes: int) -> None:
     """Fetch a commit by its name and pin it; do nothing if it exists. Raises TooLarge, TooSlow and GitError."""
     ref = PINS + checked_sha(sha)
     with remotes.one_writer(path), remotes.errors_about(source):
@@ -73,7 +73,7 @@ def fetch_submodule(path: Path, source: Source, sha: str, *, max_bytes: int) -> 
             _fetch(path, source, f"+{sha}:{ref}", max_bytes)
 
 
-def _fetch(path: Path, source: Source, refspec: str, limit: int) -> None:
+def _fetch(path: Path, source: RemoteSource, refspec: str, limit: int) -> None:
     try:
         remotes.by_git(path, source, ["--depth=1"], [refspec], file_limit=limit)
     except GitError:

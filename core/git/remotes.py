@@ -44,7 +44,7 @@ DENIED = ("terminal prompts disabled", "Authentication failed", "' not found", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class RemoteSource:
     """A remote, its credentials, and the deadline (time.monotonic) of its commands."""
 
     remote: RemoteUrl
@@ -104,7 +104,7 @@ def fetch_fork(path: Path, url: str, sha: str, *, allow_http: bool) -> None:
         _join_packs(path)
 
 
-def fork_source(url: str, *, allow_http: bool, time_limit_s: float) -> Source:
+def fork_source(url: str, *, allow_http: bool, time_limit_s: float) -> RemoteSource:
     """Return the remote of a fork. Raises GitError.
 
     Only http(s) without credentials is allowed: over ssh, the server's own keys would be used.
@@ -112,7 +112,7 @@ def fork_source(url: str, *, allow_http: bool, time_limit_s: float) -> Source:
     remote = parse_url(url, allow_local=False, allow_http=allow_http)
     if remote.scheme == "ssh" or remote.username or remote.password:
         raise GitError(f"{remote.address}: a fork is fetched over https and without credentials")
-    return Source(remote=remote, username="", password="", ssh_key=None, deadline=time.monotonic() + time_limit_s)
+    return RemoteSource(remote=remote, username="", password="", ssh_key=None, deadline=time.monotonic() + time_limit_s)
 
 
 def source_of(
@@ -124,10 +124,10 @@ def source_of(
     token: str | None = None,
     token_user: str = TOKEN_USER,
     time_limit_s: float = FETCH_LIMIT_S,
-) -> Source:
+) -> RemoteSource:
     """Return the remote at a URL with its credentials. Raises GitError."""
     remote = parse_url(url, allow_local=allow_local, allow_http=allow_http)
-    return Source(
+    return RemoteSource(
         remote=remote,
         username=remote.username or token_user,
         password=token or remote.password or "",
@@ -136,7 +136,7 @@ def source_of(
     )
 
 
-def lfs_login(path: Path, source: Source) -> tuple[str, dict[str, str]]:
+def lfs_login(path: Path, source: RemoteSource) -> tuple[str, dict[str, str]]:
     """Return the Git LFS server of a remote that is reached by ssh, "" for the usual one, and the headers it requires.
 
     Git hosts answer `git-lfs-authenticate` with short-lived credentials. Raises GitError if a host does not.
@@ -214,7 +214,7 @@ def fetch_commit(path: Path, url: str, sha: str, *, username: str, password: str
     Over loopback it takes 31 ms.
     """
     ref = PINS + checked_sha(sha)
-    source = Source(
+    source = RemoteSource(
         remote=parse_url(url, allow_local=False, allow_http=True),
         username=username,
         password=password,
@@ -228,7 +228,7 @@ def fetch_commit(path: Path, url: str, sha: str, *, username: str, password: str
 
 
 def by_git(
-    path: Path, source: Source, options: Sequence[str], refspecs: Sequence[str], *, file_limit: int | None = None
+    path: Path, source: RemoteSource, options: Sequence[str], refspecs: Sequence[str], *, file_limit: int | None = None
 ) -> None:
     """Fetch refspecs with the git binary. With `file_limit` everything is one file of at most that many bytes.
 
@@ -248,7 +248,7 @@ def by_git(
 
 
 @contextlib.contextmanager
-def _environment(path: Path, source: Source) -> Iterator[dict[str, str]]:
+def _environment(path: Path, source: RemoteSource) -> Iterator[dict[str, str]]:
     if source.remote.scheme == "ssh":
         with command.ssh_environment(source.ssh_key, path.absolute().parent / KNOWN_HOSTS) as environment:
             yield environment
@@ -259,7 +259,7 @@ def _environment(path: Path, source: Source) -> Iterator[dict[str, str]]:
 
 
 @contextlib.contextmanager
-def errors_about(source: Source) -> Iterator[None]:
+def errors_about(source: RemoteSource) -> Iterator[None]:
     """Add the remote to the errors raised inside, and remove secrets from them."""
     try:
         yield
@@ -270,7 +270,7 @@ def errors_about(source: Source) -> Iterator[None]:
         raise kind(f"{source.remote.address}: {text}{_way_out(text, source)}") from None
 
 
-def _masked(text: str, source: Source) -> str:
+def _masked(text: str, source: RemoteSource) -> str:
     """Return `text` without the credentials, in all forms in which a remote may send them back.
 
     Some forges accept a token as the user name. Ordinary names are shorter and are kept: they are part of many
@@ -284,7 +284,7 @@ def _masked(text: str, source: Source) -> str:
     return text
 
 
-def _way_out(text: str, source: Source) -> str:
+def _way_out(text: str, source: RemoteSource) -> str:
     """Return advice for errors that git's own message does not explain."""
     host = source.remote.host
     if "Host key verification failed" in text:
@@ -301,7 +301,7 @@ def _way_out(text: str, source: Source) -> str:
     return ""
 
 
-def _moved_to(source: Source) -> str:
+def _moved_to(source: RemoteSource) -> str:
     """Return the target of the remote's redirect; "" if it is unknown or not a plain address.
 
     git shows it only in its trace of the headers, where it hides the credentials.

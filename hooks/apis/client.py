@@ -86,7 +86,7 @@ class Client:
         found = _parsed(body)
         if 200 <= status < 300:
             return Answer(status=status, headers=headers, json=found)
-        reason = self._printable(f"{status} {said(found) or response.reason_phrase}".strip())
+        reason = self._printable(f"{status} {error_text(found) or response.reason_phrase}".strip())
         if 300 <= status < 400:
             place = self._printable(headers.get("location", "").partition("?")[0])
             return Refused(status=status, reason=f"{reason}: it has moved to {place}")
@@ -107,18 +107,18 @@ class _TooMuch(Exception):
     """Raised when an answer is too large or takes too long."""
 
 
-def said(found: Any, depth: int = 4) -> str:
+def error_text(found: Any, depth: int = 4) -> str:
     """Return the forge's error message: `message` or `error`, as text or in an object, with GitHub's `errors`."""
     if isinstance(found, str):
         return found
     if depth == 0 or not isinstance(found, dict | list):
         return ""
     if isinstance(found, list):
-        return "; ".join(filter(None, (said(item, depth - 1) for item in found)))
-    parts = [said(found.get(name), depth - 1) for name in SAYING]
+        return "; ".join(filter(None, (error_text(item, depth - 1) for item in found)))
+    parts = [error_text(found.get(name), depth - 1) for name in SAYING]
     if any(parts):
         return ": ".join(filter(None, parts))
-    return "; ".join(f"{name} {what}" for name, value in found.items() if (what := said(value, depth - 1)))
+    return "; ".join(f"{name} {what}" for name, value in found.items() if (what := error_text(value, depth - 1)))
 
 
 def _read(response: httpx.Response, limit_s: float) -> bytes:

@@ -31,12 +31,12 @@ def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
 
 
 def event(headers: Headers) -> str:
-    return payload.header(headers, EVENT)
+    return payload.get_header(headers, EVENT)
 
 
 def delivery_id(headers: Headers, body: bytes) -> str:
     """Return a UUID. If a retry has another one, its refs are recognised anyway."""
-    return payload.header(headers, DELIVERY) or payload.named_by_itself(body)
+    return payload.get_header(headers, DELIVERY) or payload.delivery_hash(body)
 
 
 def full_name(headers: Headers, body: bytes) -> str | None:
@@ -49,13 +49,13 @@ def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent |
     if kind in OPEN or kind in CLOSED:
         return _pull_request(payload.read(headers, body), closed=kind in CLOSED)
     if kind != "repo:push":
-        return Ignored(payload.no_use(kind) if kind else f"no {EVENT} header")
+        return Ignored(payload.ignored_reason(kind) if kind else f"no {EVENT} header")
     found = payload.read(headers, body)
-    changes = payload.parts(payload.part(found, "push"), "changes")
+    changes = payload.get_mappings(payload.get_mapping(found, "push"), "changes")
     if len(changes) > MAX_REFS:
         raise InvalidDelivery(f"{len(changes):,} refs in one push; at most {MAX_REFS:,} are taken")
-    actor = payload.part(found, "actor")
-    pusher = payload.text(actor, "nickname", "") or payload.text(actor, "display_name", "")
+    actor = payload.get_mapping(found, "actor")
+    pusher = payload.get_text(actor, "nickname", "") or payload.get_text(actor, "display_name", "")
     events = [_moved(change, pusher) for change in changes]
     return [event for event in events if event is not None] or Ignored("no branch or tag was moved")
 
@@ -81,17 +81,19 @@ def _moved(change: payload.Json, pusher: str) -> PushEvent | None:
 
     None if it is neither branch nor tag, or did not move.
     """
-    old, new = payload.part(change, "old"), payload.part(change, "new")
-    folder = FOLDERS.get(payload.text(new or old, "type", ""))
-    before, after = (payload.text(payload.part(side, "target"), "hash") if side else NO_COMMIT for side in (old, new))
+    old, new = payload.get_mapping(change, "old"), payload.get_mapping(change, "new")
+    folder = FOLDERS.get(payload.get_text(new or old, "type", ""))
+    before, after = (
+        payload.get_text(payload.get_mapping(side, "target"), "hash") if side else NO_COMMIT for side in (old, new)
+    )
     if folder is None or before == after:
         return None
     return push_event(
-        ref=folder + payload.text(new or old, "name"),
+        ref=folder + payload.get_text(new or old, "name"),
         before=before,
         after=after,
         pusher=pusher,
-        message=payload.text(payload.part(new, "target"), "message", ""),
+        message=payload.get_text(payload.get_mapping(new, "target"), "message", ""),
     )
 
 
@@ -100,30 +102,30 @@ def _pull_request(found: payload.Json, *, closed: bool) -> PullRequestEvent | Ig
 
     Its head has no ref: it is a branch of the fork or, without one, of the repository itself.
     """
-    request = payload.part(found, "pullrequest")
-    source, destination = payload.part(request, "source"), payload.part(request, "destination")
-    home, author = payload.part(destination, "repository"), payload.part(request, "author")
-    fork = payload.part(source, "repository")  # null if the fork was deleted
+    request = payload.get_mapping(found, "pullrequest")
+    source, destination = payload.get_mapping(request, "source"), payload.get_mapping(request, "destination")
+    home, author = payload.get_mapping(destination, "repository"), payload.get_mapping(request, "author")
+    fork = payload.get_mapping(source, "repository")  # null if the fork was deleted
     same = payload.is_same(fork.get("full_name"), home.get("full_name"))
-    commit = payload.part(source, "commit")
+    commit = payload.get_mapping(source, "commit")
     if not commit and not closed:
         return Ignored("pull request: its branch is gone")
     return pull_request_event(
         number=request.get("id"),
-        sha=payload.text(commit, "hash", ""),
-        title=payload.text(request, "title", ""),
-        author=payload.text(author, "nickname", "") or payload.text(author, "display_name", ""),
+        sha=payload.get_text(commit, "hash", ""),
+        title=payload.get_text(request, "title", ""),
+        author=payload.get_text(author, "nickname", "") or payload.get_text(author, "display_name", ""),
         url=_page(request),
-        head_branch=payload.text(payload.part(source, "branch"), "name"),
-        base_branch=payload.text(payload.part(destination, "branch"), "name"),
+        head_branch=payload.get_text(payload.get_mapping(source, "branch"), "name"),
+        base_branch=payload.get_text(payload.get_mapping(destination, "branch"), "name"),
         from_fork=not same,
-        closed=closed or payload.text(request, "state", "OPEN") != "OPEN",
-        fetch_url="" if same or not fork else _address(home, payload.text(fork, "full_name")),
+        closed=closed or payload.get_text(request, "state", "OPEN") != "OPEN",
+        fetch_url="" if same or not fork else _address(home, payload.get_text(fork, "full_name")),
     )
 
 
 def _page(found: payload.Json) -> str:
-    return payload.text(payload.part(payload.part(found, "links"), "html"), "href", "")
+    return payload.get_text(payload.get_mapping(payload.get_mapping(found, "links"), "html"), "href", "")
 
 
 def _address(home: payload.Json, fork: str) -> str:
@@ -133,6 +135,6 @@ def _address(home: payload.Json, fork: str) -> str:
     """
     if not FULL_NAME.fullmatch(fork):
         raise InvalidDelivery(f"{fork[:200]!r} names no repository")
-    page, name = _page(home), payload.text(home, "full_name", "")
+    page, name = _page(home), payload.get_text(home, "full_name", "")
     site = page.removesuffix(f"/{name}") if name and page.endswith(f"/{name}") else SITE
     return f"{site}/{fork}.git"

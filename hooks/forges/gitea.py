@@ -34,7 +34,7 @@ def event(headers: Headers) -> str:
 
 def delivery_id(headers: Headers, body: bytes) -> str:
     """Return a UUID; "redeliver" on the forge sends another one."""
-    return _header(headers, "delivery") or payload.named_by_itself(body)
+    return _header(headers, "delivery") or payload.delivery_hash(body)
 
 
 def full_name(headers: Headers, body: bytes) -> str | None:
@@ -51,16 +51,16 @@ def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent |
     if kind == "pull_request":
         return payload.pull_request(payload.read(headers, body))
     if kind != "push":
-        return Ignored(payload.no_use(kind) if kind else "no x-gitea-event header")
+        return Ignored(payload.ignored_reason(kind) if kind else "no x-gitea-event header")
     found = payload.read(headers, body)
-    commits = payload.parts(found, "commits")
-    head = payload.part(found, "head_commit") or (commits[0] if commits else {})  # newest first
-    pusher = payload.part(found, "pusher")
+    commits = payload.get_mappings(found, "commits")
+    head = payload.get_mapping(found, "head_commit") or (commits[0] if commits else {})  # newest first
+    pusher = payload.get_mapping(found, "pusher")
     moved = payload.pushed_ref(
         found,
         commit=head.get("id"),
-        message=payload.text(head, "message", ""),
-        pusher=payload.text(pusher, "login", "") or payload.text(pusher, "username", ""),
+        message=payload.get_text(head, "message", ""),
+        pusher=payload.get_text(pusher, "login", "") or payload.get_text(pusher, "username", ""),
     )
     return Ignored(f"test delivery: the webhook works; {moved.reason}") if isinstance(moved, Ignored) else moved
 
@@ -84,20 +84,20 @@ def deploy_key_page(page: str) -> str:
 
 def _deleted(found: payload.Json, delivery: str) -> list[PushEvent] | Ignored:
     """The payload lacks the branch's old commit, so only the delivery id distinguishes deletions of the same name."""
-    ref, kind = (payload.text(found, key, "") for key in ("ref", "ref_type"))
+    ref, kind = (payload.get_text(found, key, "") for key in ("ref", "ref_type"))
     if kind != "branch":
         return Ignored(f"{kind or 'ref'} {ref} was deleted: its push is acted upon")
-    sender = payload.part(found, "sender")
+    sender = payload.get_mapping(found, "sender")
     return [
         push_event(
             ref=f"refs/heads/{ref.removeprefix('refs/heads/')}",
             before=NO_COMMIT,
             after=NO_COMMIT,
             identity=f"deleted {delivery}",
-            pusher=payload.text(sender, "login", "") or payload.text(sender, "username", ""),
+            pusher=payload.get_text(sender, "login", "") or payload.get_text(sender, "username", ""),
         )
     ]
 
 
 def _header(headers: Headers, name: str) -> str:
-    return next((value for family in FAMILY if (value := payload.header(headers, family + name))), "")
+    return next((value for family in FAMILY if (value := payload.get_header(headers, family + name))), "")

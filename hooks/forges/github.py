@@ -24,12 +24,12 @@ def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
 
 
 def event(headers: Headers) -> str:
-    return payload.header(headers, EVENT)
+    return payload.get_header(headers, EVENT)
 
 
 def delivery_id(headers: Headers, body: bytes) -> str:
     """Return GitHub's GUID, which a redelivery keeps."""
-    return payload.header(headers, DELIVERY) or payload.named_by_itself(body)
+    return payload.get_header(headers, DELIVERY) or payload.delivery_hash(body)
 
 
 def full_name(headers: Headers, body: bytes) -> str | None:
@@ -43,14 +43,14 @@ def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent |
     if kind == "pull_request":
         return payload.pull_request(payload.read(headers, body))
     if kind != "push":
-        return Ignored(payload.no_use(kind) if kind else f"no {EVENT} header")
+        return Ignored(payload.ignored_reason(kind) if kind else f"no {EVENT} header")
     found = payload.read(headers, body)
-    head = payload.part(found, "head_commit")
+    head = payload.get_mapping(found, "head_commit")
     return payload.pushed_ref(
         found,
         commit=head.get("id"),
-        message=payload.text(head, "message", ""),
-        pusher=payload.text(payload.part(found, "pusher"), "name", ""),
+        message=payload.get_text(head, "message", ""),
+        pusher=payload.get_text(payload.get_mapping(found, "pusher"), "name", ""),
     )
 
 

@@ -47,17 +47,17 @@ def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
     """Check the signature if there is one or the secret is a signing token, otherwise the token."""
     if SIGNATURE in headers or secret.startswith(SIGNING):
         return _verify_signed(headers, body, _key(secret))
-    return signatures.same(headers.get(TOKEN), secret)
+    return signatures.equal(headers.get(TOKEN), secret)
 
 
 def event(headers: Headers) -> str:
-    return payload.header(headers, EVENT)
+    return payload.get_header(headers, EVENT)
 
 
 def delivery_id(headers: Headers, body: bytes) -> str:
     """Return the same id for each retry and for "Resend". With a signature it is the signed id."""
-    signed = payload.header(headers, SIGNED_ID) if SIGNATURE in headers else ""
-    return signed or payload.header(headers, DELIVERY) or payload.named_by_itself(body)
+    signed = payload.get_header(headers, SIGNED_ID) if SIGNATURE in headers else ""
+    return signed or payload.get_header(headers, DELIVERY) or payload.delivery_hash(body)
 
 
 def full_name(headers: Headers, body: bytes) -> str | None:
@@ -71,15 +71,15 @@ def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent |
     if kind == MERGE_REQUEST:
         return _merge_request(payload.read(headers, body))
     if kind not in PUSHES:
-        return Ignored(payload.no_use(kind) if kind else f"no {EVENT} header")
+        return Ignored(payload.ignored_reason(kind) if kind else f"no {EVENT} header")
     found = payload.read(headers, body)
     commit = found.get("checkout_sha")
-    head = next((made for made in payload.parts(found, "commits") if made.get("id") == commit), {})
+    head = next((made for made in payload.get_mappings(found, "commits") if made.get("id") == commit), {})
     return payload.pushed_ref(
         found,
         commit=commit,
-        message=payload.text(head, "message", ""),
-        pusher=payload.text(found, "user_username", "") or payload.text(found, "user_name", ""),
+        message=payload.get_text(head, "message", ""),
+        pusher=payload.get_text(found, "user_username", "") or payload.get_text(found, "user_name", ""),
         options=_options(found),
     )
 
@@ -109,7 +109,7 @@ def _verify_signed(headers: Headers, body: bytes, key: bytes) -> bool:
     signed = f"{identifier}.{at}.".encode("utf-8", "replace") + body
     expected = b"v1," + base64.b64encode(hmac.digest(key or NO_KEY, signed, hashlib.sha256))
     given = headers.get(SIGNATURE, "").split(" ", SIGNATURES)[:SIGNATURES]
-    return any(signatures.same(one, expected) for one in given) and bool(key)
+    return any(signatures.equal(one, expected) for one in given) and bool(key)
 
 
 def _key(secret: bytes) -> bytes:
@@ -124,23 +124,23 @@ def _key(secret: bytes) -> bytes:
 
 def _merge_request(found: payload.Json) -> PullRequestEvent | Ignored:
     """Parse a merge request. `update` also reports a new title or label: the caller checks whether the head is new."""
-    request, person = payload.part(found, "object_attributes"), payload.part(found, "user")
-    action = payload.text(request, "action", "")
+    request, person = payload.get_mapping(found, "object_attributes"), payload.get_mapping(found, "user")
+    action = payload.get_text(request, "action", "")
     if action not in ACTIONS:
         return payload.no_new_head(action)
-    commit = payload.part(request, "last_commit")
-    closed = action in ("close", "merge") or payload.text(request, "state", "opened") != "opened"
+    commit = payload.get_mapping(request, "last_commit")
+    closed = action in ("close", "merge") or payload.get_text(request, "state", "opened") != "opened"
     if not commit and not closed:
         return Ignored("merge request: it has no commit yet")
     is_author = payload.is_same(person.get("id"), request.get("author_id"))
     return pull_request_event(
         number=request.get("iid"),
-        sha=payload.text(commit, "id", ""),
-        title=payload.text(request, "title", ""),
-        author=payload.text(person, "username", "") if is_author else "",  # other authors are sent only as a number
-        url=payload.text(request, "url", ""),
-        head_branch=payload.text(request, "source_branch"),
-        base_branch=payload.text(request, "target_branch"),
+        sha=payload.get_text(commit, "id", ""),
+        title=payload.get_text(request, "title", ""),
+        author=payload.get_text(person, "username", "") if is_author else "",  # other authors are sent only as a number
+        url=payload.get_text(request, "url", ""),
+        head_branch=payload.get_text(request, "source_branch"),
+        base_branch=payload.get_text(request, "target_branch"),
         from_fork=not payload.is_same(request.get("source_project_id"), request.get("target_project_id")),
         closed=closed,
         fetch_ref=f"refs/merge-requests/{request.get('iid')}/head",
@@ -150,7 +150,7 @@ def _merge_request(found: payload.Json) -> PullRequestEvent | Ignored:
 def _options(found: payload.Json) -> tuple[str, ...]:
     """Return push options as typed; GitLab sends them as `{"ci": {"skip": true, "variable": {"LR=0.1": 1}}}`."""
     options = []
-    for namespace, given in payload.part(found, "push_options").items():
+    for namespace, given in payload.get_mapping(found, "push_options").items():
         for key, value in (given if isinstance(given, dict) else {}).items():
             values = list(value) if isinstance(value, dict) else [value]
             options += [f"{namespace}.{key}" if one is True else f"{namespace}.{key}={one}" for one in values]

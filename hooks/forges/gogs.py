@@ -24,12 +24,12 @@ def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
 
 
 def event(headers: Headers) -> str:
-    return payload.header(headers, EVENT)
+    return payload.get_header(headers, EVENT)
 
 
 def delivery_id(headers: Headers, body: bytes) -> str:
     """Return a UUID, which a redelivery keeps."""
-    return payload.header(headers, DELIVERY) or payload.named_by_itself(body)
+    return payload.get_header(headers, DELIVERY) or payload.delivery_hash(body)
 
 
 def full_name(headers: Headers, body: bytes) -> str | None:
@@ -44,10 +44,10 @@ def parse(headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
     if kind != "push":
         return Ignored(f"event {kind!r}: only pushes are acted upon" if kind else f"no {EVENT} header")
     found = payload.read(headers, body)
-    commits = payload.parts(found, "commits")
+    commits = payload.get_mappings(found, "commits")
     head = commits[0] if commits else {}  # newest first
     moved = payload.pushed_ref(
-        found, commit=head.get("id"), message=payload.text(head, "message", ""), pusher=_pusher(found, "pusher")
+        found, commit=head.get("id"), message=payload.get_text(head, "message", ""), pusher=_pusher(found, "pusher")
     )
     return Ignored(f"test delivery: the webhook works; {moved.reason}") if isinstance(moved, Ignored) else moved
 
@@ -69,7 +69,7 @@ def deploy_key_page(page: str) -> str:
 
 
 def _created(found: payload.Json) -> list[PushEvent] | Ignored:
-    ref, kind, sha = (payload.text(found, key, "") for key in ("ref", "ref_type", "sha"))
+    ref, kind, sha = (payload.get_text(found, key, "") for key in ("ref", "ref_type", "sha"))
     if kind != "tag":
         return Ignored(f"{kind or 'ref'} {ref} was created: its push is acted upon")
     if not sha:
@@ -78,5 +78,5 @@ def _created(found: payload.Json) -> list[PushEvent] | Ignored:
 
 
 def _pusher(found: payload.Json, key: str) -> str:
-    person = payload.part(found, key)
-    return payload.text(person, "login", "") or payload.text(person, "username", "")
+    person = payload.get_mapping(found, key)
+    return payload.get_text(person, "login", "") or payload.get_text(person, "username", "")

@@ -22,12 +22,12 @@ ACTIONS = frozenset(
 Json = dict[str, Any]
 
 
-def header(headers: Headers, name: str) -> str:
+def get_header(headers: Headers, name: str) -> str:
     """Return a header's value, cut to what may be stored and shown; "" if it is missing."""
     return headers.get(name, "")[:HEADER_CHARS]
 
 
-def named_by_itself(body: bytes) -> str:
+def delivery_hash(body: bytes) -> str:
     """Return the id of a delivery that has none of its own."""
     return hashlib.sha256(body).hexdigest()
 
@@ -70,7 +70,7 @@ def read(headers: Headers, body: bytes) -> Json:
     return found
 
 
-def text(found: Json, key: str, default: str | None = None) -> str:
+def get_text(found: Json, key: str, default: str | None = None) -> str:
     """Return a text; `default` if it is null or missing. Without a default it is required."""
     value = found.get(key, default)
     if value is None and default is not None:
@@ -80,13 +80,13 @@ def text(found: Json, key: str, default: str | None = None) -> str:
     return value
 
 
-def part(found: Json, key: str) -> Json:
+def get_mapping(found: Json, key: str) -> Json:
     """Return an object inside another; {} if it is null, missing or something else."""
     value = found.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def parts(found: Json, key: str) -> list[Json]:
+def get_mappings(found: Json, key: str) -> list[Json]:
     """Return the objects of a list; [] if it is null, missing or something else."""
     value = found.get(key)
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
@@ -94,7 +94,7 @@ def parts(found: Json, key: str) -> list[Json]:
 
 def full_name(headers: Headers, body: bytes, key: str = "full_name", of: str = "repository") -> str | None:
     """Return the repository's full name, with its owners; None if the payload names none."""
-    name = part(read(headers, body), of).get(key)
+    name = get_mapping(read(headers, body), of).get(key)
     return name if isinstance(name, str) and name else None
 
 
@@ -110,7 +110,7 @@ def pushed_ref(
     For an annotated tag `after` is the tag; then `commit`, if valid, is the commit behind it. The identity is made of
     the sent values, so a forge that reports the tag in another event as well reports the same push.
     """
-    ref, before, after = (text(found, key) for key in ("ref", "before", "after"))
+    ref, before, after = (get_text(found, key) for key in ("ref", "before", "after"))
     if before == after:
         return Ignored(f"{ref} did not move")
     sent = push_event(ref=ref, before=before, after=after)
@@ -134,23 +134,23 @@ def pull_request(found: Json) -> PullRequestEvent | Ignored:
     Its head may not be a branch; Gitea then gives the ref that we would fetch. Either the branch was deleted, or a
     person without write access pushed the head without a fork (AGit), and the head's repository is ours.
     """
-    action = text(found, "action", "")
+    action = get_text(found, "action", "")
     if action not in ACTIONS:
         return no_new_head(action)
-    request, number = part(found, "pull_request"), found.get("number")
-    head, base = part(request, "head"), part(request, "base")
-    branch = text(head, "ref")
+    request, number = get_mapping(found, "pull_request"), found.get("number")
+    head, base = get_mapping(request, "head"), get_mapping(request, "base")
+    branch = get_text(head, "ref")
     is_branch = not branch.startswith("refs/")
     return pull_request_event(
         number=number,
-        sha=text(head, "sha"),
-        title=text(request, "title", ""),
-        author=text(part(request, "user"), "login", ""),
-        url=text(request, "html_url", ""),
+        sha=get_text(head, "sha"),
+        title=get_text(request, "title", ""),
+        author=get_text(get_mapping(request, "user"), "login", ""),
+        url=get_text(request, "html_url", ""),
         head_branch=branch,
-        base_branch=text(base, "ref"),
-        from_fork=not (is_branch and is_same(part(head, "repo").get("id"), part(base, "repo").get("id"))),
-        closed=action == "closed" or text(request, "state", "open") != "open",
+        base_branch=get_text(base, "ref"),
+        from_fork=not (is_branch and is_same(get_mapping(head, "repo").get("id"), get_mapping(base, "repo").get("id"))),
+        closed=action == "closed" or get_text(request, "state", "open") != "open",
         fetch_ref=f"refs/pull/{number}/head",
     )
 
@@ -164,5 +164,5 @@ def no_new_head(action: str) -> Ignored:
     return Ignored(f"pull request: {action[:80]!r} brings no new commit")
 
 
-def no_use(event: str) -> str:
+def ignored_reason(event: str) -> str:
     return f"event {event!r}: only pushes and pull requests are acted upon"

@@ -28,7 +28,7 @@ class Image:
 
 
 @contextlib.contextmanager
-def remembered(directory: Path) -> Iterator[dict[str, Any]]:
+def recorded_images(directory: Path) -> Iterator[dict[str, Any]]:
     """Lock images.json for the block; changes to the yielded dict are written back afterwards."""
     with held(directory / "images.lock"):
         known = read_json(directory / "images.json") or {}
@@ -38,17 +38,17 @@ def remembered(directory: Path) -> Iterator[dict[str, Any]]:
             write_json(directory / "images.json", known)
 
 
-def will_use(directory: Path, name: str) -> None:
+def record_intended_use(directory: Path, name: str) -> None:
     """Mark the image as used. Call this before the image is looked up, so that the cleanup then keeps it."""
-    with remembered(directory) as known:
+    with recorded_images(directory) as known:
         for entry in known.values():
             if name in entry["names"]:
                 entry["used_at"] = time.time()
 
 
-def used(directory: Path, name: str, image: Image) -> None:
+def record_use(directory: Path, name: str, image: Image) -> None:
     """Record a use of the image if this runner pulled it, now or earlier."""
-    with remembered(directory) as known:
+    with recorded_images(directory) as known:
         if image.pulled or image.id in known:
             entry = known.setdefault(image.id, {"names": [], "tags": []})
             entry["names"] = sorted({*entry["names"], name})

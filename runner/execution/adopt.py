@@ -14,8 +14,8 @@ from pathlib import Path
 
 from core.errors import PushmillError
 from runner import cleanup, quarantine
-from runner.execution.context import Run
-from runner.execution.stages import acknowledged, claim, conclude, discard, execute, open_relay, start_container
+from runner.execution.context import ExecutionContext
+from runner.execution.stages import acknowledged_offsets, claim, conclude, discard, execute, open_relay, start_container
 from runner.execution.upload import upload
 from runner.execution.wait import keep
 from runner.host import Host
@@ -82,15 +82,15 @@ def adopt(host: Host, directory: Path, attempt: int, claimed_at: float) -> None:
     spec = claim(host, directory, attempt, resume=True)
     if spec is None:
         return
-    offsets = acknowledged(host, spec)
-    with Run(host, spec, directory, claimed_at, offsets) as run:
+    offsets = acknowledged_offsets(host, spec)
+    with ExecutionContext(host, spec, directory, claimed_at, offsets) as run:
         run.container_id = read_json(directory / "container.json")
         run.status(f"Runner {host.settings.name} took it up again")
         open_relay(run, {})
         conclude(run, lambda: upload(run, keep(_started(run))))
 
 
-def _started(run: Run) -> Run:
+def _started(run: ExecutionContext) -> ExecutionContext:
     """Start the container, as the process may have died between its creation and start. Idempotent."""
     start_container(run)
     return run

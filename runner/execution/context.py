@@ -18,7 +18,7 @@ from runner.execution.limits import limits
 from runner.execution.relay import Relay
 from runner.host import Host, memory_bytes
 from runner.logs.masking import Masker
-from runner.logs.progress import Progress
+from runner.logs.progress import CommandProgress
 from runner.logs.shipper import Follower
 from runner.logs.spool import StatusWriter
 from runner.state_dir import remember_secrets
@@ -35,7 +35,7 @@ class Cancelled(Exception):
     """Raised by a stage before the container's start if the execution was stopped or its time limit passed."""
 
 
-class Run:
+class ExecutionContext:
     """One execution held by this process. A context manager that starts and stops the heartbeat and the log."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Run:
         self.reporter = host.reporter.with_give_up(lambda: self.lease.lost, masker)
         spool = directory / "spool"
         self.status = StatusWriter(spool, masker)
-        self.progress = Progress(spool, [masker.mask_text(command) for command in spec.commands])
+        self.progress = CommandProgress(spool, [masker.mask_text(command) for command in spec.commands])
         self.follower = Follower(
             spool,
             self.reporter,
@@ -92,7 +92,9 @@ class Run:
             raise Cancelled
 
 
-def over_restarts(run: Run, call: Callable[[], Result], mend: Callable[[], object] = lambda: None) -> Result:
+def over_restarts(
+    run: ExecutionContext, call: Callable[[], Result], mend: Callable[[], object] = lambda: None
+) -> Result:
     """Return the result of `call`, and repeat it if the connection to Docker breaks during it.
 
     Before each repetition, waits until Docker answers and runs `mend`.
@@ -109,7 +111,7 @@ def over_restarts(run: Run, call: Callable[[], Result], mend: Callable[[], objec
         mend()
 
 
-class Task(Generic[Result]):
+class BackgroundCall(Generic[Result]):
     """A call in its own thread. If the run is cancelled, the thread is abandoned, not stopped."""
 
     def __init__(self, call: Callable[[], Result]) -> None:
@@ -119,7 +121,7 @@ class Task(Generic[Result]):
         self._error: BaseException | None = None
         threading.Thread(target=self._run, daemon=True).start()
 
-    def result(self, run: Run) -> Result:
+    def result(self, run: ExecutionContext) -> Result:
         """Wait for the call and return its result. Raises its exception, or Cancelled."""
         while not self._done.wait(POLL_S):
             run.check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.config import RunnerConfig
-from core.wire import ExecutionSpec, tighter
+from core.wire import ExecutionSpec, stricter_limit
 from runner.execution import step_controls
 
 
@@ -23,8 +23,8 @@ class Limits:
 def limits(settings: RunnerConfig, spec: ExecutionSpec, machine_memory: int) -> Limits:
     wanted = step_controls.read(spec.environment_variables)
     return Limits(
-        memory=tighter(settings.memory.of(machine_memory), spec.memory),
-        cpus=tighter(settings.cpus, tighter(spec.cpus, wanted.cpus)),
+        memory=stricter_limit(settings.memory.of(machine_memory), spec.memory),
+        cpus=stricter_limit(settings.cpus, stricter_limit(spec.cpus, wanted.cpus)),
         pids=settings.pids,
         time_s=spec.time_limit_s or 0.0,
         no_output_s=spec.no_output_limit_s or 0.0,

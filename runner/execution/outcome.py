@@ -7,7 +7,7 @@ from core.wire import FinalReport
 from runner.containers.specs import Exit
 from runner.execution.limits import Limits
 from runner.formats import duration_text, size_text
-from runner.logs.progress import Event, Progress, code_name
+from runner.logs.progress import CommandProgress, Event, code_name
 
 
 def failed(attempt: int, reason: FailureReason, message: str, exit_code: int | None = None) -> FinalReport:
@@ -20,7 +20,7 @@ def stopped(attempt: int, exit_code: int | None = None) -> FinalReport:
 
 
 def ending(
-    attempt: int, exited: Exit, asked: State | FailureReason | None, progress: Progress, limits: Limits
+    attempt: int, exited: Exit, asked: State | FailureReason | None, progress: CommandProgress, limits: Limits
 ) -> FinalReport:
     """Return the report of a container that ran. `asked` is why the runner ended it, None if it ended by itself.
 
@@ -63,7 +63,7 @@ def _out_of_memory(limits: Limits) -> str:
     return f"The kernel ended a process of it at its memory limit of {size_text(limits.memory)}"
 
 
-def _command(code: int, progress: Progress) -> str:
+def _command(code: int, progress: CommandProgress) -> str:
     event = progress.failed or Event("exit", progress.started, code)
     sentence = progress.sentence(event) if event.command and event.code == code else None
     return sentence or f"The script exited with {code_name(code)}"

@@ -21,7 +21,7 @@ from runner.containers import gpus, images, mounts
 from runner.containers.engine import OverlayUnavailable, can_overlay
 from runner.containers.specs import ContainerSpec
 from runner.execution import config_files, relay, step_controls
-from runner.execution.context import AWAY_S, Cancelled, Run, Task, over_restarts
+from runner.execution.context import AWAY_S, BackgroundCall, Cancelled, ExecutionContext, over_restarts
 from runner.execution.outcome import failed, stopped
 from runner.execution.relay import input_requests
 from runner.execution.upload import upload
@@ -51,9 +51,9 @@ def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -
         spec = claim(host, directory, attempt, resume=resume)
         if spec is None:
             return
-        offsets = acknowledged(host, spec) if resume or attempt > 1 else {}
+        offsets = acknowledged_offsets(host, spec) if resume or attempt > 1 else {}
         make(host.directory, directory, spec.script, offsets)
-        with Run(host, spec, directory, claimed_at, offsets) as run:
+        with ExecutionContext(host, spec, directory, claimed_at, offsets) as run:
             conclude(run, lambda: upload(run, keep(launch(run, prepare(run)))))
 
 
@@ -73,7 +73,7 @@ def claim(host: Host, directory: Path, attempt: int, *, resume: bool) -> Executi
         return None
 
 
-def acknowledged(host: Host, spec: ExecutionSpec) -> Mapping[str, int]:
+def acknowledged_offsets(host: Host, spec: ExecutionSpec) -> Mapping[str, int]:
     """Return how many spool bytes of each stream the server has. Retries until the server answers."""
     while True:
         try:
@@ -83,7 +83,7 @@ def acknowledged(host: Host, spec: ExecutionSpec) -> Mapping[str, int]:
             time.sleep(HEARTBEAT_WAIT_S)
 
 
-def check_out(run: Run) -> Path:
+def check_out(run: ExecutionContext) -> Path:
     """Return the commit's tree. Retries an internal failure once, when the server answers again.
 
     The server may have been unreachable, or may have rejected the token.
@@ -97,7 +97,7 @@ def check_out(run: Run) -> Path:
             if failure.reason is not FailureReason.INTERNAL:
                 raise
             log.warning("%s; trying again", failure)
-            acknowledged(host, spec)
+            acknowledged_offsets(host, spec)
             tree = checkout.prepare(*origin, sources.complete)
     for note in checkout.notes(tree):
         run.status(note)
@@ -109,11 +109,11 @@ class Prepared:
     """Input of `launch` besides the execution's directory. `tree` is complete once `checkout` is done."""
 
     tree: Path
-    checkout: Task[Path]
+    checkout: BackgroundCall[Path]
     image: images.Image
 
 
-def prepare(run: Run) -> Prepared:
+def prepare(run: ExecutionContext) -> Prepared:
     """Fetch commit, image and inputs in parallel and write the documents; returns before the checkout is complete.
 
     Raises ExecutionFailed and Cancelled.
@@ -124,14 +124,14 @@ def prepare(run: Run) -> Prepared:
     for note in wanted.notes:
         run.status(note)
     run.status(f"Preparing commit {spec.commit_identifier[:12]} on image {spec.image}")
-    protected = Task(lambda: protect(host.directory, host.network, host.settings))
-    image = Task(lambda: _image(run, wanted.pull_image or spec.pull == "always"))
+    protected = BackgroundCall(lambda: protect(host.directory, host.network, host.settings))
+    image = BackgroundCall(lambda: _image(run, wanted.pull_image or spec.pull == "always"))
     commit = (spec.project_name, spec.commit_identifier)
     tree = checkout.tree_of(host.cache, *commit)
     checkout.use(host.cache, tree, run.directory / "tree")
-    checked_out = Task(lambda: check_out(run))
+    checked_out = BackgroundCall(lambda: check_out(run))
     # in a thread, so that a server that never answers does not delay a stop
-    fetched = Task(lambda: fetch_inputs(run, ignore_cache=wanted.refetch_inputs)).result(run)
+    fetched = BackgroundCall(lambda: fetch_inputs(run, ignore_cache=wanted.refetch_inputs)).result(run)
     run.check()
     api = open_relay(run, input_requests(fetched))
     config_files.write(run.directory / "config", spec, fetched, api, runtime(host))
@@ -139,7 +139,7 @@ def prepare(run: Run) -> Prepared:
     return Prepared(tree, checked_out, image.result(run))
 
 
-def fetch_inputs(run: Run, *, ignore_cache: bool) -> list[fetch.FetchedInput]:
+def fetch_inputs(run: ExecutionContext, *, ignore_cache: bool) -> list[fetch.FetchedInput]:
     """Fetch the inputs into the execution's directory. Raises ExecutionFailed."""
     host, spec = run.host, run.spec
     reporter = host.reporter.with_give_up(run.lease.cancelled)
@@ -159,9 +159,9 @@ def fetch_inputs(run: Run, *, ignore_cache: bool) -> list[fetch.FetchedInput]:
         reporter.close()
 
 
-def _image(run: Run, always_pull: bool) -> images.Image:
+def _image(run: ExecutionContext, always_pull: bool) -> images.Image:
     host, name = run.host, run.spec.image
-    images.will_use(host.directory, name)
+    images.record_intended_use(host.directory, name)
     image = over_restarts(
         run,
         lambda: host.engine.image(
@@ -172,11 +172,11 @@ def _image(run: Run, always_pull: bool) -> images.Image:
             cancelled=run.lease.cancelled,
         ),
     )
-    images.used(host.directory, name, image)
+    images.record_use(host.directory, name, image)
     return image
 
 
-def launch(run: Run, prepared: Prepared) -> Run:
+def launch(run: ExecutionContext, prepared: Prepared) -> ExecutionContext:
     """Start the container on an overlay of the commit's tree, or on a copy if overlays are not available."""
     if run.host.engine.overlay and can_overlay(prepared.tree, run.directory):
         try:
@@ -190,7 +190,7 @@ def launch(run: Run, prepared: Prepared) -> Run:
     return run
 
 
-def conclude(run: Run, body: Callable[[], FinalReport]) -> None:
+def conclude(run: ExecutionContext, body: Callable[[], FinalReport]) -> None:
     """Run `body`, send its result or failure as the final report once the log is stored, and remove the execution."""
     report = _report(run, body)
     if report is not None and not run.lease.lost:
@@ -218,7 +218,7 @@ def discard(host: Host, directory: Path) -> None:
     quarantine.remove(host.directory, directory)
 
 
-def open_relay(run: Run, input_requests: Mapping[str, Any]) -> dict[str, Any]:
+def open_relay(run: ExecutionContext, input_requests: Mapping[str, Any]) -> dict[str, Any]:
     """Start the relay, at the port of an earlier one if there was one; returns the content of api.json.
 
     Returns {} if the container has no network or the relay cannot listen.
@@ -242,7 +242,7 @@ def open_relay(run: Run, input_requests: Mapping[str, Any]) -> dict[str, Any]:
     return run.relay.api()
 
 
-def _report(run: Run, body: Callable[[], FinalReport]) -> FinalReport | None:
+def _report(run: ExecutionContext, body: Callable[[], FinalReport]) -> FinalReport | None:
     attempt = run.spec.attempt
     try:
         return body()
@@ -277,10 +277,10 @@ def _note_attempt(host: Host, directory: Path, attempt: int) -> float:
     return now
 
 
-def _check_disk(run: Run) -> None:
+def _check_disk(run: ExecutionContext) -> None:
     host, least = run.host, run.host.settings.min_free_disk
     if free_disk(host.directory) < least:
-        Task(lambda: cleanup.make_room(host)).result(run)
+        BackgroundCall(lambda: cleanup.make_room(host)).result(run)
     free = free_disk(host.directory)
     if free < least:
         message = f"The runner has {size_text(free)} of free disk; [runner] min_free_disk asks for {size_text(least)}"
@@ -291,7 +291,7 @@ def _has_network(spec: ExecutionSpec) -> bool:
     return spec.network == "open"
 
 
-def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
+def _start(run: ExecutionContext, prepared: Prepared, tree: Path | None) -> None:
     host, spec, settings = run.host, run.spec, run.host.settings
     wanted = step_controls.read(spec.environment_variables)
     run.check()
@@ -322,7 +322,7 @@ def _start(run: Run, prepared: Prepared, tree: Path | None) -> None:
         raise
 
 
-def _create(run: Run, container: ContainerSpec) -> list[str]:
+def _create(run: ExecutionContext, container: ContainerSpec) -> list[str]:
     """Create the run's container with the devices that it requests; returns their UUIDs."""
     host, engine = run.host, run.host.engine
     run.container_id, devices = over_restarts(
@@ -345,7 +345,7 @@ def _create(run: Run, container: ContainerSpec) -> list[str]:
     return devices
 
 
-def start_container(run: Run) -> None:
+def start_container(run: ExecutionContext) -> None:
     """Start the run's container unless it was started before, and open the relay to it. Idempotent.
 
     The process that created it, or Docker, may have died at any point.

@@ -12,7 +12,7 @@ from core.errors import Conflict, Denied, ExecutionFailed, NotFound, PushmillErr
 from core.states import FailureReason, State
 from core.wire import ExecutionSpec, FinalReport
 from runner import outputs
-from runner.execution.context import Run
+from runner.execution.context import ExecutionContext
 from runner.execution.outcome import failed, stopped
 from runner.formats import size_text
 from runner.outputs import OutputFile, Remarks
@@ -24,7 +24,7 @@ SIDECARS = (
 )
 
 
-def upload(run: Run, report: FinalReport) -> FinalReport:
+def upload(run: ExecutionContext, report: FinalReport) -> FinalReport:
     """Upload the files in /valohai/outputs; returns the report, changed if the upload failed or was stopped."""
     asked_before = run.lease.stop
 
@@ -103,7 +103,7 @@ class _Stored:
         return f"{of_all}{', the first is ' if self.failed > 1 else ': '}{self.first}"
 
 
-def _store_all(run: Run, reporter: Reporter, stored: _Stored) -> str:
+def _store_all(run: ExecutionContext, reporter: Reporter, stored: _Stored) -> str:
     """Upload the files one by one; returns a sentence about missing ones, or "". Raises Conflict and Unavailable."""
     spec, limit = run.spec, ""
     files = outputs.collect(

@@ -13,7 +13,7 @@ from runner.clock import steady
 from runner.containers.engine import Engine
 from runner.containers.specs import Exit
 from runner.containers.usage import Sampler
-from runner.execution.context import Run
+from runner.execution.context import ExecutionContext
 from runner.execution.outcome import ending
 from runner.state_dir import read_json, write_json
 
@@ -51,7 +51,7 @@ class Ending:
     killed: bool = False
 
 
-def keep(run: Run) -> FinalReport:
+def keep(run: ExecutionContext) -> FinalReport:
     """Wait for the run's container to end; returns its report once all its output is stored.
 
     Raises Conflict if the lease is lost.
@@ -67,7 +67,7 @@ def keep(run: Run) -> FinalReport:
     return ending(run.spec.attempt, waiter.exited, end.asked, run.progress, run.limits)
 
 
-def _watch(run: Run, waiter: Waiter) -> Ending:
+def _watch(run: ExecutionContext, waiter: Waiter) -> Ending:
     """Return once the container has ended, and end it when the run requires it."""
     kept_since, end = steady(), _begun(run)
     while not waiter.done.wait(TICK_S):
@@ -83,7 +83,7 @@ def _watch(run: Run, waiter: Waiter) -> Ending:
     return end
 
 
-def _why_end(run: Run, kept_since: float) -> State | FailureReason | None:
+def _why_end(run: ExecutionContext, kept_since: float) -> State | FailureReason | None:
     if run.lease.stop:
         return State.STOPPED
     if run.lease.expired():
@@ -94,7 +94,7 @@ def _why_end(run: Run, kept_since: float) -> State | FailureReason | None:
     return None
 
 
-def _begun(run: Run) -> Ending:
+def _begun(run: ExecutionContext) -> Ending:
     """Resume the ending that an earlier process began; sends SIGTERM again, as it may have died before sending it."""
     written = read_json(run.directory / ENDING)
     if written is None:
@@ -104,7 +104,7 @@ def _begun(run: Run) -> Ending:
     return Ending(State.STOPPED if asked == State.STOPPED else FailureReason(asked), written["kill_at"])
 
 
-def _terminate(run: Run, asked: State | FailureReason) -> Ending:
+def _terminate(run: ExecutionContext, asked: State | FailureReason) -> Ending:
     """Record the reason in ending.json; if there is a grace period, send SIGTERM."""
     grace = 0.0 if run.lease.stop == "kill" else run.spec.stop_grace_s
     end = Ending(asked, steady() + grace)

@@ -22,7 +22,7 @@ class Datums:
 
     def named(self, url: str) -> DatumSpec | None:
         """The output that a URL names; None for any other URL. Raises ExecutionFailed if it may not be read."""
-        uuid = datum.uuid_of(url)
+        uuid = datum.parse_datum_url(url)
         if uuid is None:
             return None
         if uuid not in self._known:
@@ -43,7 +43,7 @@ class Datums:
             size += len(chunk)
             progress(size, found.size)
 
-        url = datum.url_of(found.uuid)
+        url = datum.datum_url(found.uuid)
         try:
             self._reporter.fetch(self._execution, self._attempt, found.uuid, write)
         except Unavailable:

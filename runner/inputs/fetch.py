@@ -207,5 +207,5 @@ def _fetched(spec: InputSpec, files: list[InputFile]) -> FetchedInput:
 
 def _file(input_name: str, name: str, url: str, got: Downloaded | DatumSpec | None = None) -> InputFile:
     path = f"{IN_CONTAINER}/{input_name}/{name}"
-    file = InputFile(name=name, path=path, uri=url, datum_id=datum.uuid_of(url))
+    file = InputFile(name=name, path=path, uri=url, datum_id=datum.parse_datum_url(url))
     return replace(file, size=got.size, md5=got.md5, sha1=got.sha1, sha256=got.sha256) if got else file

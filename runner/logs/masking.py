@@ -42,7 +42,9 @@ class Masker:
         texts = sorted(set(values))
         forms = {form for value in texts for form in _forms(value)}
         self._forms = sorted(forms, key=lambda form: (-len(form), form))
-        encoded = [item for value in texts if secrets.whole(value) for item in _base64(secrets.whole(value))]
+        encoded = [
+            item for value in texts if secrets.usable_secrets(value) for item in _base64(secrets.usable_secrets(value))
+        ]
         self._begins, self._ends = _places(encoded, 0), _places(encoded, PIECE)
 
     def mask(self, text: bytes) -> bytes:
@@ -97,8 +99,8 @@ class Masker:
 
 def _forms(value: str) -> Iterator[bytes]:
     """Yield the forms of a secret to search for, none of which contains a line end."""
-    whole = secrets.whole(value)
-    texts = [*secrets.lines(value)]
+    whole = secrets.usable_secrets(value)
+    texts = [*secrets.secret_lines(value)]
     texts += [escaped for text in [whole, *texts] if text for escaped in _escaped(text)]
     if whole:
         texts += [encoded for text in {quote(whole, safe=safe) for safe in URL_SAFE} | {quote_plus(whole)}

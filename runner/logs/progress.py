@@ -52,7 +52,7 @@ class Event:
         return f"{MARK_BEGIN}{text}{MARK_END}".encode()
 
 
-class Progress:
+class CommandProgress:
     """Follows the `commands` file of one execution."""
 
     def __init__(self, spool: Path, commands: list[str]) -> None:

@@ -30,7 +30,7 @@ from runner.clock import ServerClock, steady
 from runner.formats import size_text
 from runner.logs.line_assembler import Lines
 from runner.logs.masking import Masker
-from runner.logs.progress import Progress
+from runner.logs.progress import CommandProgress
 from runner.logs.spool import StatusWriter, Tail
 from runner.server_client import Reporter
 
@@ -129,7 +129,7 @@ class Follower:
         *,
         offsets: Mapping[str, int],
         limit: int,
-        progress: Progress,
+        progress: CommandProgress,
         status: StatusWriter,
         masker: Masker,
         clock: ServerClock,

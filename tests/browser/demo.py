@@ -168,7 +168,7 @@ class Filling:
         queued = self._launch(commit, "train", {"learning_rate": 0.0003}, push)
         with transaction(self.db):
             execute(self.db, "UPDATE execution SET environment = 'a100' WHERE id = ?", (queued.id,))
-            lifecycle.say(self.db, self.config.logs_dir, queued, "Waiting for a runner of a100")
+            lifecycle.log_status(self.db, self.config.logs_dir, queued, "Waiting for a runner of a100")
         delivery = self._deliveries(project, commit, push)
         groups = demo_groups.Groups(
             db=self.db, config=self.config, project=project, commit=commit, push=push, runner=runner, admin=self.admin,
@@ -214,7 +214,7 @@ class Filling:
                 known = runners.by_name(self.db, name)
                 row = known.id if known else runners.add(self.db, name, f"pm_demo_{name}", environments)
                 if info:
-                    runners.seen(self.db, row, 4, info)
+                    runners.record_heartbeat(self.db, row, 4, info)
                 runners.set_draining(self.db, row, name == "gpu-2")
             lost_at = clock.text(self.now - timedelta(hours=3))
             execute(self.db, "UPDATE runner SET last_seen_at = ? WHERE name = 'attic'", (lost_at,))
@@ -244,7 +244,7 @@ class Filling:
         parsed = parse(YAML)
         at = clock.text(self.now - timedelta(days=days_ago))
         with transaction(self.db):
-            commit = commits.add(
+            commit = commits.upsert_commit(
                 self.db, project_id=project.id, repository_id=projects.repositories(self.db, project.id)[0].id,
                 identifier=hashlib.sha1(f"{message}{days_ago}".encode()).hexdigest(), ref="main" if state == "ok" else "rename",
                 message=message,
@@ -486,7 +486,7 @@ class Filling:
         waits = self._delivery(project, "push", "stored", "", after=commit.identifier)
         with transaction(self.db):
             execute(self.db, "UPDATE push SET delivery_id = ? WHERE id = ?", (done, push))
-            deliveries.again(self.db, waits - 2)
+            deliveries.store_again(self.db, waits - 2)
             message = "Its signature is wrong: the secret at its sender is not this project's."
             headers = {
                 "x-github-event": "push",

@@ -84,7 +84,7 @@ class Groups:
         }  # fmt: skip
         with transaction(self.db):
             task = tasks.add(self.db, values)
-            groups.move(self.db, "task", task.id, State.CREATED, State.STARTED)
+            groups.transition(self.db, "task", task.id, State.CREATED, State.STARTED)
         for trial in range(made):
             self._trial(task, trial, ends=trial < made - running, node=node)
         self._began("task", task.id, 5400)
@@ -99,12 +99,12 @@ class Groups:
         }  # fmt: skip
         with transaction(self.db):
             pipeline = pipelines.add(self.db, values, nodes)
-            groups.move(self.db, "pipeline", pipeline.id, State.CREATED, State.STARTED)
+            groups.transition(self.db, "pipeline", pipeline.id, State.CREATED, State.STARTED)
         node = {item.name: item.id for item in pipelines.nodes(self.db, pipeline.id)}
         for name, step in (("preprocess", "preprocess"), ("split", "preprocess"), ("baseline", "train")):
             self._node(node[name], step, fails=name == "baseline")
         with transaction(self.db):
-            groups.move(self.db, "pipeline_node", node["search"], State.CREATED, State.STARTED)
+            groups.transition(self.db, "pipeline_node", node["search"], State.CREATED, State.STARTED)
             groups.update(self.db, "pipeline_node", node["evaluate"], approval_asked_at=clock.now())
         self.task(planned=8, made=5, running=2, node=node["search"])
         self._began("pipeline_node", node["search"], 900)
@@ -130,9 +130,11 @@ class Groups:
         self.start(execution, self.runner)
         self._end(execution, fails=fails)
         with transaction(self.db):
-            groups.move(self.db, "pipeline_node", node, State.CREATED, State.STARTED)
+            groups.transition(self.db, "pipeline_node", node, State.CREATED, State.STARTED)
             said = f"#{execution.counter} exited with code 1" if fails else ""
-            groups.move(self.db, "pipeline_node", node, State.STARTED, State.ERROR if fails else State.COMPLETE, said)
+            groups.transition(
+                self.db, "pipeline_node", node, State.STARTED, State.ERROR if fails else State.COMPLETE, said
+            )
         self._began("pipeline_node", node, RAN_S, RAN_S)
 
     def _launch(self, step: str, parameters: Mapping[str, Any], **place: Any) -> Execution:

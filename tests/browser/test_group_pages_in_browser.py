@@ -29,7 +29,7 @@ def test_the_curve_is_drawn_and_drawn_anew_when_a_trial_has_ended(browser: Brows
     browser.run("document.querySelector('#curve canvas').dataset.old = 1")
     best = browser.find(".record b").text
     db, task = demo_site.db, demo_site.demo.task
-    running = next(trial for trial in trials.of_task(db, task.id, "accuracy") if trial.state is State.STARTED)
+    running = next(trial for trial in trials.trials_of_task(db, task.id, "accuracy") if trial.state is State.STARTED)
     with transaction(db):
         metadata.add(db, running.execution_id, [(2, {"accuracy": 0.9876})])
         execute(

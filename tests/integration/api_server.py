@@ -79,7 +79,7 @@ class ApiServer:
     def add_commit(self, project: Project, identifier: str = "", at: str = "2026-11-22T23:39:48.000000Z") -> Commit:
         configuration = parse(YAML)
         with transaction(self.db):
-            return commits.add(
+            return commits.upsert_commit(
                 self.db, project_id=project.id, repository_id=projects.repositories(self.db, project.id)[0].id,
                 identifier=identifier or hashlib.sha1(project.uuid.encode()).hexdigest(), ref="main",
                 message="first line\n\nbody", author="Ada", committed_at=at, yaml_path="valohai.yaml",

@@ -67,7 +67,7 @@ class Grouped:
         parsed = parse(YAML)
         repository = projects.repositories(self.db, self.api.demo.id)[0]
         with transaction(self.db):
-            return commits.add(
+            return commits.upsert_commit(
                 self.db, project_id=self.api.demo.id, repository_id=repository.id, identifier="c" * 40, ref="main",
                 message="tune it", author="Ada", committed_at="2026-11-23T10:00:00.000000Z", yaml_path="valohai.yaml",
                 config_state="ok", config=parsed.config, problems=(),
@@ -82,7 +82,7 @@ class Grouped:
         }  # fmt: skip
         with transaction(self.db):
             task = tasks.add(self.db, values)
-            groups.move(self.db, "task", task.id, State.CREATED, State.STARTED)
+            groups.transition(self.db, "task", task.id, State.CREATED, State.STARTED)
         return tasks.get(self.db, task.id)
 
     def pipeline(self) -> tuple[Pipeline, dict[str, int]]:
@@ -93,7 +93,7 @@ class Grouped:
         }  # fmt: skip
         with transaction(self.db):
             pipeline = pipelines.add(self.db, values, NODES)
-            groups.move(self.db, "pipeline", pipeline.id, State.CREATED, State.STARTED)
+            groups.transition(self.db, "pipeline", pipeline.id, State.CREATED, State.STARTED)
         return pipeline, {node.name: node.id for node in pipelines.nodes(self.db, pipeline.id)}
 
     def run(

@@ -14,7 +14,7 @@ from web.services.executions import launch
 from web.services.forges import enqueue
 from web.store import executions, groups, metadata, pipelines, tasks
 from web.store.db import Database, execute, transaction
-from web.store.outbox import after
+from web.store.outbox import time_after
 
 WAY = {State.STARTED: [State.STARTED]} | {state: [State.STARTED, state] for state in FINAL}
 
@@ -41,7 +41,7 @@ class Groups:
         }  # fmt: skip
         with transaction(self.db):
             task = tasks.add(self.db, self._values() | own)
-            enqueue.mark_commit(self.db, self.commit.id)
+            enqueue.enqueue_commit(self.db, self.commit.id)
         return task
 
     def trial(self, task: Task, place: int, parameters: dict[str, Any] | None = None) -> Execution:
@@ -51,7 +51,7 @@ class Groups:
         own = {"name": name, "config": [], "parameters": {}}
         with transaction(self.db):
             pipeline = pipelines.add(self.db, self._values() | own | values, [(node, kind) for node in nodes])
-            enqueue.mark_commit(self.db, self.commit.id)
+            enqueue.enqueue_commit(self.db, self.commit.id)
         return pipeline
 
     def node(self, pipeline: Pipeline, name: str) -> PipelineNode:
@@ -73,10 +73,10 @@ class Groups:
                 groups.update(self.db, table, group.id, **columns)
             at = store(self.db, group.id).state
             for state in [] if at is to else [s for s in WAY[to] if s is not at]:
-                groups.move(self.db, table, group.id, at, state, message if state is to else "")
+                groups.transition(self.db, table, group.id, at, state, message if state is to else "")
                 at = state
-            execute(self.db, f"UPDATE {table} SET started_at = ? WHERE id = ?", (after(-14 * 60), group.id))
-            enqueue.mark_commit(self.db, self.commit.id)
+            execute(self.db, f"UPDATE {table} SET started_at = ? WHERE id = ?", (time_after(-14 * 60), group.id))
+            enqueue.enqueue_commit(self.db, self.commit.id)
 
     def end(
         self, execution: Execution, to: State = State.COMPLETE, reason: FailureReason | None = None, **printed: Any
@@ -86,7 +86,7 @@ class Groups:
             metadata.add(self.db, execution.id, [(0, printed)] if printed else [])
         for state in (State.QUEUED, State.STARTED, to):
             with transaction(self.db):
-                executions.move(self.db, execution, state, failure_reason=reason if state is to else None)
+                executions.transition(self.db, execution, state, failure_reason=reason if state is to else None)
             execution = executions.get(self.db, execution.id)
         return execution
 

@@ -70,7 +70,7 @@ class PipelineSite:
         event = PushEvent(ref="refs/heads/main", before="0" * 40, after="b" * 40, identity="push")
         with transaction(self.db):
             push_id = commits.add_push(self.db, repository_id, event, None)
-            commit = commits.add(
+            commit = commits.upsert_commit(
                 self.db, project_id=project.id, repository_id=repository_id, identifier=event.after, ref="main",
                 message="work", author="Ada", committed_at="2026-11-22T23:39:48.000000Z", yaml_path="valohai.yaml",
                 config_state="ok", config=found.config, problems=found.problems,
@@ -117,9 +117,11 @@ class PipelineSite:
         states = [State.CREATED, *WAY[to]]
         for state in states[states.index(execution.state) + 1 :]:
             last = state is to
-            columns = {"exit_code": exit_code} if last else {"lease_expires_at": outbox.after(3600)}
+            columns = {"exit_code": exit_code} if last else {"lease_expires_at": outbox.time_after(3600)}
             with transaction(self.db):
-                executions.move(self.db, execution, state, failure_reason=failure if last else None, columns=columns)
+                executions.transition(
+                    self.db, execution, state, failure_reason=failure if last else None, columns=columns
+                )
             execution = executions.get(self.db, execution.id)
         return execution
 

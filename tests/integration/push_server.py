@@ -162,7 +162,7 @@ class PushServer:
 
 def drain(db: Database, config: Config, vault: Vault, queues: Queues) -> None:
     """Handle every stored delivery whose time has come, in this thread, with the functions that the worker uses."""
-    ingest.collect(db, config)
+    ingest.collect_push_files(db, config)
     for repository_id in deliveries.waiting(db):
         ingest.ingest_repository(db, config, vault, repository_id)
     dispatch.dispatch(db, config, queues)

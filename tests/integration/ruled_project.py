@@ -84,7 +84,7 @@ class Model:
         return [f"{one.number} {one.target.label}" for one in self.of_push(place)]
 
     def of_push(self, place: int = -1) -> list[Launched]:
-        return launched.of_push(self.pushes.db, self.pushes.pushes("model")[place].id)
+        return launched.launched_by_push(self.pushes.db, self.pushes.pushes("model")[place].id)
 
     def tasks(self, push_id: int) -> list[Task]:
         """In the order of their numbers."""

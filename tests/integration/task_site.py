@@ -18,7 +18,7 @@ from web.config.tasks.plan import plan
 from web.services import tasks as service
 from web.store import commits, executions, metadata, projects, tasks
 from web.store.db import rows, transaction
-from web.store.outbox import after
+from web.store.outbox import time_after
 
 STEP = {
     "name": "train",
@@ -51,7 +51,7 @@ class TaskSite(ApiServer):
         text = json.dumps([{"step": STEP | (step or {})}, {"task": item}])
         found = parse(text.encode())
         with transaction(self.db):
-            return commits.add(
+            return commits.upsert_commit(
                 self.db, project_id=self.demo.id, repository_id=projects.repositories(self.db, self.demo.id)[0].id,
                 identifier=hashlib.sha1(f"{self.made}{text}".encode()).hexdigest(), ref="main", message="m", author="Ada",
                 committed_at="2026-11-22T23:39:48.000000Z", yaml_path="valohai.yaml", config_state="ok",
@@ -91,11 +91,11 @@ class TaskSite(ApiServer):
         """The newest execution of a place goes there, over what lies between."""
         execution = self.of_trial(task, trial)
         for state in (*WAY[WAY.index(execution.state) + 1 :], to):
-            columns: dict[str, Any] = {"lease_expires_at": after(3600)} if state is State.STARTED else {}
+            columns: dict[str, Any] = {"lease_expires_at": time_after(3600)} if state is State.STARTED else {}
             if state is State.ERROR:
                 columns = {"failure_message": "it broke"}
             with transaction(self.db):
-                executions.move(
+                executions.transition(
                     self.db, execution, state, failure_reason=reason if state is State.ERROR else None, columns=columns
                 )
             execution = self.of_trial(task, trial)

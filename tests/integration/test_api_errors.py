@@ -88,7 +88,7 @@ ERRORS: list[tuple[Exception, int]] = [
     (core_errors.InvalidInput("seven is no colour"), 400),
     (core_errors.InvalidYaml(["line 1", "line 2"]), 400),
     (core_errors.InvalidDelivery("no push"), 400),
-    (core_errors.IllegalMove(State.COMPLETE, State.STARTED, "no"), 500),
+    (core_errors.IllegalTransition(State.COMPLETE, State.STARTED, "no"), 500),
     (core_errors.GitError("cannot fetch"), 500),
     (core_errors.ExecutionFailed(FailureReason.IMAGE, "no image"), 500),
 ]

@@ -18,7 +18,7 @@ def moved(api: ApiServer, table: groups.Table, group_id: int, *states: State) ->
     current = State.CREATED
     with transaction(api.db):
         for state in states:
-            groups.move(api.db, table, group_id, current, state)
+            groups.transition(api.db, table, group_id, current, state)
             current = state
 
 

@@ -199,7 +199,7 @@ def test_a_container_is_reported_with_the_devices_that_it_got(api: ApiServer) ->
 def test_usage_that_cannot_be_is_refused_by_name(api: ApiServer, samples: Any) -> None:
     execution, attempt = api.started()
     answer = api.call(f"executions/{execution}/usage", {"attempt": attempt, "samples": samples})
-    assert (answer.status_code, usage.span(api.db, api.execution(execution).id)) == (400, None)
+    assert (answer.status_code, usage.time_span(api.db, api.execution(execution).id)) == (400, None)
     assert answer.json is not None
     assert answer.json["detail"]
 
@@ -209,7 +209,7 @@ def test_usage_is_stored_once_and_never_after_its_arrival(api: ApiServer) -> Non
     body = {"attempt": attempt, "samples": [[5, "cpu", 0.5], [5, "gpu_memory:0", 7], [2**52, "cpu", 1]]}
     for _ in range(2):
         assert api.call(f"executions/{execution}/usage", body).status_code == 200
-    found = usage.span(api.db, api.execution(execution).id)
+    found = usage.time_span(api.db, api.execution(execution).id)
     assert found is not None
     assert (found[0], found[1] <= time.time_ns() // 1000) == (5, True)
     assert usage.count(api.db, api.execution(execution).id, "gpu_memory:0") == 1

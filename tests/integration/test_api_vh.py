@@ -166,7 +166,7 @@ def test_tasks_and_pipelines_are_listed_and_what_is_not_there_is_named(api: ApiS
     api.add_task("batch")
     api.add_pipeline(("a", "execution"), name="full")
     with transaction(api.db):
-        groups.move(api.db, "task", first.id, State.CREATED, State.STARTED)
+        groups.transition(api.db, "task", first.id, State.CREATED, State.STARTED)
     tasks, pipelines = linked.json("task", "list"), linked.json("pipeline", "list", "-o")
     assert [(item["counter"], item["title"], item["status"]) for item in tasks] == [
         (2, "batch", "created"), (1, "lr-search", "started")
@@ -183,8 +183,8 @@ def test_what_has_ended_is_stopped_by_number_latest_and_all_without_an_error(api
     task, pipeline = api.add_task(), api.add_pipeline(("a", "execution"))
     with transaction(api.db):
         for table, group in (("task", task), ("pipeline", pipeline)):
-            groups.move(api.db, table, group.id, State.CREATED, State.STARTED)
-            groups.move(api.db, table, group.id, State.STARTED, State.COMPLETE)
+            groups.transition(api.db, table, group.id, State.CREATED, State.STARTED)
+            groups.transition(api.db, table, group.id, State.STARTED, State.COMPLETE)
     for noun in ("task", "pipeline"):
         for which in ("1", "latest"):
             assert "Already complete" in linked(noun, "stop", which)

@@ -16,7 +16,7 @@ from web.config.steps.resolve import resolve
 from web.http.badges import COLOURS, svg
 from web.services.executions import launch
 from web.services.presentation import badges
-from web.services.presentation.badges import merged
+from web.services.presentation.badges import merge_badges
 from web.services.repositories import hosting
 from web.store import commits, metadata, projects, pull_requests
 from web.store.db import execute, transaction
@@ -153,7 +153,7 @@ def test_it_shows_the_newest_push_of_its_branch_only(api: ApiServer) -> None:
 
 
 def test_no_execution_is_unknown() -> None:
-    assert merged(()) == "unknown"
+    assert merge_badges(()) == "unknown"
 
 
 def test_one_that_was_run_again_counts_by_its_last_try(api: ApiServer) -> None:
@@ -228,8 +228,8 @@ def test_a_private_badge_shows_nothing_without_its_token_and_not_even_that_there
     execution = pushed(api)
     printed(api, execution, accuracy=0.75)
     end(api, execution, "complete")
-    token = badges.token(api.app.extensions["pushmill"].vault, api.demo)
-    other = badges.token(api.app.extensions["pushmill"].vault, api.project("other"))
+    token = badges.badge_token(api.app.extensions["pushmill"].vault, api.demo)
+    other = badges.badge_token(api.app.extensions["pushmill"].vault, api.project("other"))
     with transaction(api.db):
         projects.set_badge_public(api.db, api.demo.id, False)
     for given in ("", f"&token={other}", f"&token={token[:-1]}", f"&token={token}x", "&token=%ff%00"):
@@ -252,7 +252,7 @@ def test_a_private_and_an_unknown_project_take_the_same_steps(api: ApiServer) ->
         """The statements that an answer takes, without their values."""
         found: list[str] = []
         api.db.conn.set_trace_callback(found.append)
-        badges.answer(api.db, vault, question)
+        badges.badge_for(api.db, vault, question)
         api.db.conn.set_trace_callback(None)
         return [re.sub(r"= ('[^']*'|[0-9]+)", "= ?", statement) for statement in found]
 
@@ -273,7 +273,7 @@ def test_a_new_project_has_a_private_badge(api: ApiServer, forge: str) -> None:
     assert not made.badge_public
     person = Person(api)
     person.log_in()
-    assert f"/badge/model.svg?token={badges.token(vault, made)}" in person.get("/p/model/settings/").text
+    assert f"/badge/model.svg?token={badges.badge_token(vault, made)}" in person.get("/p/model/settings/").text
 
 
 def markdown(page: str) -> tuple[str, str]:

@@ -212,6 +212,6 @@ def work(api: ApiServer, question: Question) -> int:
     """What the database does to answer, in hundreds of its steps."""
     done = []
     api.db.conn.set_progress_handler(lambda: done.append(1), 100)
-    badges.answer(api.db, api.app.extensions["pushmill"].vault, question)
+    badges.badge_for(api.db, api.app.extensions["pushmill"].vault, question)
     api.db.conn.set_progress_handler(None, 0)
     return len(done)

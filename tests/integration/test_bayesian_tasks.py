@@ -17,7 +17,7 @@ from task_site import STEP, TaskSite
 from core.groups import Task
 from core.states import State
 from web.config.tasks.plan import load_search
-from web.services.tasks.bayesian import RANDOM_FIRST, suggest
+from web.services.tasks.bayesian import RANDOM_FIRST, suggest_values
 from web.store.trials import Trial
 
 RATES = {"name": "lr", "style": "random", "rules": {"min": 0, "max": 1}}
@@ -126,8 +126,8 @@ def test_whatever_was_reached_the_same_rows_give_the_same_next_values_inside_the
         )
         for place in range(many)
     ]
-    suggested = suggest(search, found, 6)
-    assert suggested == suggest(search, found, 6)
+    suggested = suggest_values(search, found, 6)
+    assert suggested == suggest_values(search, found, 6)
     assert len(suggested) == 6
     for values in suggested:
         assert 1e-4 <= values["lr"] <= 1
@@ -140,14 +140,14 @@ def test_whatever_was_reached_the_same_rows_give_the_same_next_values_inside_the
 def test_without_a_target_value_the_metric_s_name_says_which_way(metric: str, best: float) -> None:
     search = search_of(RATES, optimization_target_metric=metric, optimization_target_value=None, execution_count=100)
     found = [ended(place, values, values["lr"]) for place, values in enumerate(search.values(n) for n in range(40))]
-    suggested = [values["lr"] for values in suggest(search, found, 10)]
+    suggested = [values["lr"] for values in suggest_values(search, found, 10)]
     assert sum(abs(rate - best) < 0.3 for rate in suggested) >= 8
 
 
 def test_what_runs_is_kept_clear_of(site: TaskSite) -> None:
     search = search_of(RATES, execution_count=100)
     found = [ended(place, search.values(place), None, State.STARTED) for place in range(30)]
-    assert len({values["lr"] for values in suggest(search, found, 10)}) == 10
+    assert len({values["lr"] for values in suggest_values(search, found, 10)}) == 10
 
 
 @pytest.mark.parametrize("module", ["web.http.app", "web.cli.main", "web.processes.worker"])
@@ -184,4 +184,4 @@ def test_choices_are_recognised_with_the_type_that_the_step_gives_them() -> None
     found = [
         ended(place, values | {"lr": float(values["lr"])}, float(values["lr"])) for place, values in enumerate(drawn)
     ]
-    assert sum(values["lr"] == "1e-3" for values in suggest(search, found, 30)) >= 20
+    assert sum(values["lr"] == "1e-3" for values in suggest_values(search, found, 30)) >= 20

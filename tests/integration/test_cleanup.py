@@ -291,7 +291,7 @@ def image_there(name: str) -> bool:
 
 
 def unused_for(host: Host, days: float) -> None:
-    with images.remembered(host.directory) as known:
+    with images.recorded_images(host.directory) as known:
         for entry in known.values():
             entry["used_at"] = time.time() - days * DAY
 

@@ -107,7 +107,7 @@ def test_those_that_an_older_version_stored_in_the_url_are_split_at_the_start(
         assert on_disk(pushes, TYPED, PASSWORD) == ""
     urls = [item.url for item in projects.fetched_from_elsewhere(pushes.db)]
     assert urls[1:] == ["git@git.example.org:ada/other.git", "https://git.example.org/ada/a@b.git"]
-    assert "refs/heads/main" in remotes.refs(pushes.db, pushes.config, pushes.vault, repository(pushes))
+    assert "refs/heads/main" in remotes.list_refs(pushes.db, pushes.config, pushes.vault, repository(pushes))
 
 
 def test_a_start_that_ends_while_it_splits_leaves_all_as_it_was(pushes: PushServer, gogs: GitServer) -> None:
@@ -188,7 +188,7 @@ def test_a_forge_that_sends_them_back_makes_them_part_of_no_message(pushes: Push
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         pushes.add_project("model", "gogs", f"http://{token}:x-oauth-basic@127.0.0.1:{server.server_port}/a/b.git")
         with pytest.raises(GitDenied, match="you sent Basic …") as denied:
-            remotes.refs(pushes.db, pushes.config, pushes.vault, repository(pushes))
+            remotes.list_refs(pushes.db, pushes.config, pushes.vault, repository(pushes))
         server.shutdown()
     assert token not in str(denied.value)
 

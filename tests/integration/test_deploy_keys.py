@@ -41,7 +41,7 @@ class SshForge:
 
     def deliver(self, sha: str, name: str = "delivery-1") -> None:
         """What the post-receive hook there tells."""
-        ref_updates.store(self.pushes.db, self.repository, "plain", name, {MAIN: (ZERO, sha)})
+        ref_updates.store_ref_updates(self.pushes.db, self.repository, "plain", name, {MAIN: (ZERO, sha)})
 
 
 @pytest.fixture

@@ -51,7 +51,9 @@ class Site:
     def recorded(self, sha: str) -> None:
         """The push of a commit has been told of by a delivery."""
         repository = projects.repositories(self.pushes.db, projects.by_name(self.pushes.db, "model").id)[0]
-        ref_updates.store(self.pushes.db, repository, "plain", f"told-{sha}", {"refs/heads/main": ("0" * 40, sha)})
+        ref_updates.store_ref_updates(
+            self.pushes.db, repository, "plain", f"told-{sha}", {"refs/heads/main": ("0" * 40, sha)}
+        )
         self.pushes.with_git(allow_http=True).drain()
 
     def only(self, hook: dict[str, Any], events: dict[str, list[str]], pushes: bool = True) -> None:
@@ -177,7 +179,7 @@ def repository_at(forge: str, url: str, *, full_name: str = "", api_url: str = "
     ],
 )
 def test_api_and_name_of_a_repository(repository: Repository, api: str, name: str) -> None:
-    assert (access.api_url(repository), access.name(repository)) == (api, name)
+    assert (access.api_url(repository), access.repository_name(repository)) == (api, name)
 
 
 @pytest.mark.parametrize("url", ["https://ada:5ca1ab1e@host/api/v1", "https://5ca1ab1e@host/api/v1", "host/api"])
@@ -463,7 +465,7 @@ def test_what_was_wrong_with_the_token_is_forgotten_when_a_status_can_be_shown(g
     (repository,) = projects.repositories(github.pushes.db, projects.by_name(github.pushes.db, "model").id)
     kept = forge_access.token(github.pushes.db, repository.id)
     assert kept is not None
-    forge_access.stop(github.pushes.db, repository.id, kept, "403 no")
+    forge_access.stop_posting(github.pushes.db, repository.id, kept, "403 no")
     assert "403 no" in github.check()["status"]["message"]
     assert projects.repository(github.pushes.db, repository.id).api_problem == ""
 

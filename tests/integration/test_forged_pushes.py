@@ -126,7 +126,7 @@ def test_a_hook_elsewhere_that_is_old_cannot_be_made_to_report_other_refs(
     (delivery,) = pushes.deliveries("model")
     for _ in range(6):  # a mirror may lag behind, so this is tried again
         with transaction(pushes.db):
-            deliveries.hurry(pushes.db, delivery.id)
+            deliveries.retry_now(pushes.db, delivery.id)
         pushes.drain()
     assert [(push.ref, push.after) for push in pushes.pushes("model")] == [
         ("refs/heads/main", feature),

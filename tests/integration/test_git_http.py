@@ -255,7 +255,7 @@ def test_a_runner_may_only_read_and_only_while_it_runs_something_there(
     (execution,) = pushes.executions("held")
     with transaction(pushes.db):
         execute(pushes.db, "UPDATE execution SET runner_id = ? WHERE id = ?", (runner_id, execution.id))
-        executions.move(pushes.db, executions.get(pushes.db, execution.id), State.STARTED)
+        executions.transition(pushes.db, executions.get(pushes.db, execution.id), State.STARTED)
     assert fetches("held")
     assert not fetches("other")
     for version in ("0", "2"):  # it sees no ref, so it knows of no other commit
@@ -308,7 +308,7 @@ def test_refs_that_moved_while_the_server_was_killed_are_recorded_later(pushes: 
     path = hosting.repository_path(pushes.config, repository)
     (path / "hooks" / "post-receive").unlink()  # what a kill between the refs and the hook amounts to
     second = checkout.commit({}, "second")
-    note = lost_pushes.begin(pushes.config, repository)
+    note = lost_pushes.note_push_began(pushes.config, repository)
     checkout.git("push", "-q", str(path), "main", "main:new")
     pushes.drain()
     assert len(pushes.pushes("killed")) == 1  # a push that goes on is its own hook's

@@ -64,7 +64,7 @@ def test_an_execution_of_it_needs_nothing_more(pushes: PushServer, checkout: Che
     sha = pushed(pushes, checkout)
     repository = projects.repositories(pushes.db, projects.by_name(pushes.db, "model").id)[0]
     for state in ("ready", "failed"):
-        sources.want(pushes.db, repository.id, sha)
+        sources.request(pushes.db, repository.id, sha)
         services.fetch_wanted(pushes.db, pushes.config, pushes.vault, repository.id)
         found = sources.find(pushes.db, repository.id, sha)
         assert found is not None

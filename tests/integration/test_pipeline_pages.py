@@ -33,8 +33,8 @@ def begun(site: Grouped) -> str:
     site.trial(task, 0, {"loss": 0.5}, rate=0.1)
     with transaction(site.db):
         for name in ("prepare", "tune"):
-            groups.move(site.db, "pipeline_node", nodes[name], State.CREATED, State.STARTED)
-        groups.move(site.db, "pipeline_node", nodes["prepare"], State.STARTED, State.COMPLETE, "tidy")
+            groups.transition(site.db, "pipeline_node", nodes[name], State.CREATED, State.STARTED)
+        groups.transition(site.db, "pipeline_node", nodes["prepare"], State.STARTED, State.COMPLETE, "tidy")
         groups.update(site.db, "pipeline_node", nodes["train"], approval_asked_at=clock.now())
     return f"pipelines/{pipeline.counter}/"
 
@@ -78,8 +78,8 @@ def test_an_ended_pipeline_has_no_buttons_and_is_not_fetched_again(site: Grouped
     with transaction(site.db):
         for node in pipelines.nodes(site.db, 1):
             if node.ended_at is None:
-                groups.move(site.db, "pipeline_node", node.id, node.state, State.STOPPED)
-        groups.move(site.db, "pipeline", 1, State.STARTED, State.STOPPED, "Stopped by ada")
+                groups.transition(site.db, "pipeline_node", node.id, node.state, State.STOPPED)
+        groups.transition(site.db, "pipeline", 1, State.STARTED, State.STOPPED, "Stopped by ada")
     page = site.page(path)
     assert "Stopped by ada" in page
     for gone in ("data-refresh", "Stop all its nodes", "/approve"):

@@ -14,9 +14,9 @@ from core.states import FailureReason, State
 from web.config.pipelines.blueprint import load_pipeline
 from web.services.executions import launch, lifecycle
 from web.services.pipelines import gathering
-from web.services.pipelines.progress import progress, waits
+from web.services.pipelines.progress import progress, wait_reason
 from web.services.pipelines.reconcile import Mover
-from web.services.pipelines.view import look
+from web.services.pipelines.view import load_view
 from web.store import pipelines
 from web.store.db import execute, rows, transaction
 
@@ -422,7 +422,7 @@ def test_a_node_waits_for_approval_after_it_has_run_once_more_than_before(site_o
     site.complete("make")
     site.advance()
     assert site.nodes() == {"make": S, "after": C}
-    assert waits(site.node("make"))
+    assert wait_reason(site.node("make"))
     site.advance()
     site.approve("make", "bob")
     site.advance()
@@ -602,14 +602,14 @@ def mover(site: PipelineSite) -> Mover:
 def test_what_somebody_does_between_the_look_and_the_deed_counts(site_of: Make) -> None:
     site = site_of(fork("retry"))
     site.start()
-    seen = look(site.db, site.pipeline.id)
+    seen = load_view(site.db, site.pipeline.id)
     site.stop()
     assert mover(site).change(seen), "it looks again"
     assert rows(site.db, "SELECT id FROM execution") == []
     site.start()
     site.advance()
     site.fail("make")
-    seen = look(site.db, site.pipeline.id)
+    seen = load_view(site.db, site.pipeline.id)
     with transaction(site.db):
         launch.again(site.db, site.config, site.run("make"), site.server.admin, "Runs again")
     assert mover(site).change(seen)
@@ -623,8 +623,8 @@ def test_an_execution_that_a_person_stops_is_not_stopped_again_by_the_end_of_its
     site.move(site.run("other"), S)
     site.fail("make")
     moving = mover(site)
-    assert moving.change(look(site.db, site.pipeline.id))
-    seen = look(site.db, site.pipeline.id)
+    assert moving.change(load_view(site.db, site.pipeline.id))
+    seen = load_view(site.db, site.pipeline.id)
     assert seen.ending
     lifecycle.request_stop(site.db, site.config.logs_dir, site.run("other").uuid, "ada")
     moving.change(seen)
@@ -663,7 +663,7 @@ def test_nobody_approves_what_is_ending(site_of: Make) -> None:
     site.advance()
     site.complete("test")
     site.advance()
-    assert waits(site.node("test"))
+    assert wait_reason(site.node("test"))
     site.move(site.run("other"), S)
     site.fail("make")
     site.advance()

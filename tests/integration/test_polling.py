@@ -416,7 +416,9 @@ def test_a_remote_that_is_away_is_not_asked_by_every_delivery(pushes: PushServer
     repository = projects.repositories(pushes.db, projects.by_name(pushes.db, "model").id)[0]
 
     def deliver(number: int) -> None:
-        ref_updates.store(pushes.db, repository, "plain", f"delivery-{number}", {MAIN: (ZERO, f"{number:040x}")})
+        ref_updates.store_ref_updates(
+            pushes.db, repository, "plain", f"delivery-{number}", {MAIN: (ZERO, f"{number:040x}")}
+        )
         pushes.drain()
 
     deliver(1)
@@ -438,4 +440,4 @@ def test_a_remote_that_is_away_is_not_asked_by_every_delivery(pushes: PushServer
     wait_for(asked_again, 10)
     assert [delivery.attempts for delivery in pushes.deliveries("model")] == [2, 0, 0, 0, 0, 0, 0]
     with pytest.raises(GitError):
-        remotes.refs(pushes.db, pushes.config, pushes.vault, repository)
+        remotes.list_refs(pushes.db, pushes.config, pushes.vault, repository)

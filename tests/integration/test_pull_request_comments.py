@@ -56,7 +56,7 @@ class Pull:
 
     def mark(self) -> None:
         with transaction(self.told.db):
-            outbox.mark(self.told.db, self.told.repository.id, outbox.Kind.COMMENT, "7")
+            outbox.enqueue(self.told.db, self.told.repository.id, outbox.Kind.COMMENT, "7")
 
     @property
     def comments(self) -> list[str]:
@@ -177,7 +177,7 @@ def test_the_same_text_is_not_sent_again(pull: Pull) -> None:
     pull.told.tell()
     calls = list(pull.calls)
     pull.mark()
-    enqueue.mark_recent(pull.told.db)
+    enqueue.enqueue_recent(pull.told.db)
     pull.told.tell()
     assert pull.calls == calls
 
@@ -263,11 +263,11 @@ def test_a_token_that_may_not_comment_still_tells_statuses(pull: Pull) -> None:
     pull.told.tell()
     assert pull.told.states(sha) == pull.told.wanted(sha)
     assert pull.told.repository.api_problem == ""
-    (line,) = outbox.troubled(pull.told.db, pull.told.repository.id)
+    (line,) = outbox.failing_lines(pull.told.db, pull.told.repository.id)
     assert (line.kind, line.subject) == (outbox.Kind.COMMENT, "7")
     assert line.problem == "403 Resource not accessible by personal access token"
     pull.forge.forbidden.clear()
-    outbox_service.try_again(pull.told.db, pull.told.repository)
+    outbox_service.retry_now(pull.told.db, pull.told.repository)
     pull.told.tell()
     assert len(pull.comments) == 1
 

@@ -44,7 +44,7 @@ def head(site: Site, message: str = "all of it", fork: str = "", number: int = 7
 
 def numbers(site: Site, sha: str) -> list[list[str]]:
     """What each push of a commit has launched."""
-    return [[one.number for one in launched.of_push(site.pushes.db, push.id)] for push in site.of(sha)]
+    return [[one.number for one in launched.launched_by_push(site.pushes.db, push.id)] for push in site.of(sha)]
 
 
 def test_a_push_and_its_pull_request_run_one_set_of_everything(site: Site) -> None:
@@ -105,7 +105,9 @@ def test_a_fork_that_declares_pipelines_runs_none_of_them_before_somebody_approv
     request = site.at(site.checkout.commit({"valohai.yaml": TRAIN + step("check") + FULL}, "x"), FORK)
     assert "waits for approval" in site.ask(request)
     project = projects.by_name(site.pushes.db, "model")
-    asked = dry_run.ask(site.pushes.db, site.pushes.config, project, Question(name=request.sha, event="pull_request"))
+    asked = dry_run.dry_run(
+        site.pushes.db, site.pushes.config, project, Question(name=request.sha, event="pull_request")
+    )
     assert asked.outcome == "waits for approval: from a fork"
     assert [run.target.label for run in asked.runs] == ["train", "pipeline full"]
 
@@ -118,5 +120,5 @@ def test_a_new_head_stops_the_tasks_and_pipelines_of_older_ones_and_of_no_other_
     site.ask(head(site, "two"), "updated")
     db = site.pushes.db
     ((theirs,), (ours,)) = [site.of(request.sha) for request in (other, first)]
-    assert not any(one.stop_requested_at for one in launched.of_push(db, theirs.id))
-    assert all(one.stop_requested_at for one in launched.of_push(db, ours.id))
+    assert not any(one.stop_requested_at for one in launched.launched_by_push(db, theirs.id))
+    assert all(one.stop_requested_at for one in launched.launched_by_push(db, ours.id))

@@ -89,7 +89,7 @@ class Site(Forge):
     def again(self) -> str:
         """Run the newest delivery again, as its page does."""
         with transaction(self.pushes.db):
-            deliveries.again(self.pushes.db, self.pushes.deliveries("model")[-1].id)
+            deliveries.store_again(self.pushes.db, self.pushes.deliveries("model")[-1].id)
         self.pushes.drain()
         return self.pushes.deliveries("model")[-1].message
 
@@ -108,7 +108,7 @@ class Site(Forge):
 
     def badge(self) -> str:
         projects.set_badge_public(self.pushes.db, projects.by_name(self.pushes.db, "model").id, True)
-        return badges.answer(self.pushes.db, self.pushes.vault, Question(project="model")).message
+        return badges.badge_for(self.pushes.db, self.pushes.vault, Question(project="model")).message
 
     def known(self, number: int = 7) -> PullRequest:
         found = pull_requests.find(self.pushes.db, self.repository, number)

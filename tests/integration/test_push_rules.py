@@ -201,7 +201,7 @@ def test_what_fails_between_launching_and_stopping_leaves_neither_and_is_done_wh
     assert here.states == [("train", State.QUEUED), ("check", State.QUEUED)]
     assert "no room" in pushes.deliveries("model")[-1].message
     execute(pushes.db, "DROP TRIGGER full")
-    deliveries.hurry(pushes.db, pushes.deliveries("model")[-1].id)
+    deliveries.retry_now(pushes.db, pushes.deliveries("model")[-1].id)
     pushes.drain()
     assert [state for step_, state in here.states if step_ == "train"] == [State.STOPPED, State.QUEUED]
 

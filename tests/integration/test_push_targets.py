@@ -30,7 +30,7 @@ def said(here: Model) -> str:
     """What the pusher read."""
     pushes = here.pushes
     project = projects.by_name(pushes.db, "model")
-    return push_reply.to_push(pushes.db, project, pushes.deliveries("model")[-1].id, [], "http://here")
+    return push_reply.push_reply(pushes.db, project, pushes.deliveries("model")[-1].id, [], "http://here")
 
 
 def asked_to_stop(here: Model, place: int) -> list[str]:
@@ -125,7 +125,7 @@ def test_one_that_a_person_has_asked_to_stop_keeps_who_that_was(here: Model) -> 
     sha = here.commit({"a": "1"})
     here.push("-o", "ci.skip", f"{sha}:refs/heads/parked")
     question = Question(name=sha, branch="main")
-    said = dry_run.ask(db, here.pushes.config, projects.by_name(db, "model"), question)
+    said = dry_run.dry_run(db, here.pushes.config, projects.by_name(db, "model"), question)
     assert [one.number for one in said.stops] == ["=1"]
     here.push()
     assert (tasks.get(db, 1).stopped_by, pipelines.get(db, 1).stopped_by) == ("ada", "!2")
@@ -168,7 +168,7 @@ def test_what_fails_between_launching_one_kind_and_another_leaves_nothing_and_is
     assert here.made == []
     assert rows(db, "SELECT * FROM task") == []
     execute(db, "DROP TRIGGER full")
-    deliveries.hurry(db, here.pushes.deliveries("model")[-1].id)
+    deliveries.retry_now(db, here.pushes.deliveries("model")[-1].id)
     here.pushes.drain()
     assert here.launched() == ["#1 train", "#2 check", "!1 task train", "=1 pipeline full"]
 
@@ -176,7 +176,7 @@ def test_what_fails_between_launching_one_kind_and_another_leaves_nothing_and_is
 def test_running_a_delivery_again_makes_all_of_it_anew(here: Model) -> None:
     here.change({"valohai.yaml": ALL})
     with transaction(here.pushes.db):
-        deliveries.again(here.pushes.db, here.pushes.deliveries("model")[-1].id)
+        deliveries.store_again(here.pushes.db, here.pushes.deliveries("model")[-1].id)
     here.pushes.drain()
     assert [one.target.label for one in here.of_push()] == ["train", "check", "task train", "pipeline full"]
     assert {one.number for one in here.of_push()}.isdisjoint(one.number for one in here.of_push(-2))

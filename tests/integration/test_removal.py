@@ -185,7 +185,7 @@ def test_an_execution_that_is_created_meanwhile_keeps_the_project(api: ApiServer
 def test_state_changes_after_a_removal_are_not_taken_for_known_ones(api: ApiServer) -> None:
     api.stored()
     filled(api)
-    enqueue.follow(api.db)
+    enqueue.enqueue_changes(api.db)
     assert command(api, "gone", "--yes").exit_code == 0
     newest = row(api.db, "SELECT MAX(id) AS id FROM state_change")
     assert newest is not None

@@ -241,6 +241,6 @@ def test_statuses_keep_their_names_when_the_url_is_given_again(told: ToldForge) 
 def again(told: ToldForge) -> None:
     """Have the newest delivery handled once more."""
     with transaction(told.db):
-        deliveries.again(told.db, told.server.deliveries("model")[-1].id)
+        deliveries.store_again(told.db, told.server.deliveries("model")[-1].id)
     told.server.drain()
-    enqueue.mark_recent(told.db)
+    enqueue.enqueue_recent(told.db)

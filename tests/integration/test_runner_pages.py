@@ -44,7 +44,7 @@ def person_of(api: ApiServer, username: str = "admin") -> Person:
 def seen(api: ApiServer, name: str, info: dict[str, Any], slots: int = 4, ago_s: float = 0.0) -> None:
     runner = runners.by_name(api.db, name)
     assert runner is not None
-    runners.seen(api.db, runner.id, slots, info)
+    runners.record_heartbeat(api.db, runner.id, slots, info)
     if ago_s:
         execute(api.db, "UPDATE runner SET last_seen_at = '2026-01-01T00:00:00.000000Z' WHERE id = ?", (runner.id,))
 
@@ -97,7 +97,7 @@ def test_states_are_told_apart(api: ApiServer) -> None:
     seen(api, "busy", {})
     seen(api, "leaving", {})
     command(api, "drain", "leaving")
-    states = {view.name: view.state for view in overview.views(api.db)}
+    states = {view.name: view.state for view in overview.runner_views(api.db)}
     assert states == {
         "busy": "online",
         "leaving": "draining",

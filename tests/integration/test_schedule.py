@@ -142,7 +142,7 @@ def test_a_run_stops_the_older_tasks_and_pipelines_of_its_own_schedule_alone(her
     found = {push.pusher: push for push in here.pushes.pushes("model")[1:4]}
     assert len(found) == 3
     stopped = {
-        pusher: [bool(one.stop_requested_at) for one in launched.of_push(here.pushes.db, push.id)]
+        pusher: [bool(one.stop_requested_at) for one in launched.launched_by_push(here.pushes.db, push.id)]
         for pusher, push in found.items()
     }
     assert stopped == {"admin": [False] * 2, "schedule three": [True] * 2, "schedule four": [False] * 2}
@@ -190,7 +190,7 @@ def test_a_remote_is_fetched_first_and_times_that_passed_while_it_was_away_are_o
     bare_repository(path)
     sha = checkout.commit({"valohai.yaml": step("train")})
     checkout.git("push", "-q", str(path), "main")
-    deliveries.hurry(pushes.db, pushes.deliveries("model")[-1].id)
+    deliveries.retry_now(pushes.db, pushes.deliveries("model")[-1].id)
     sweep(pushes)
     assert scheduled(pushes)[-1] == ("done", "main: 1 execution")
     assert [execution.commit_identifier for execution in pushes.executions("model")] == [sha]
@@ -201,7 +201,7 @@ def test_a_time_that_is_run_again_by_a_person_runs_again(here: Model) -> None:
     sweep(here.pushes)
     row = here.pushes.deliveries("model")[-1].id
     with transaction(here.pushes.db):
-        deliveries.again(here.pushes.db, row)
+        deliveries.store_again(here.pushes.db, row)
     sweep(here.pushes)
     assert [execution.step for execution in here.made] == ["train", "train"]
     assert here.pushes.pushes("model")[-1].again_of is not None
@@ -213,7 +213,7 @@ def test_a_badge_of_pushes_does_not_count_scheduled_runs_and_one_of_schedules_no
 
     def badge(event: str) -> str:
         projects.set_badge_public(here.pushes.db, projects.by_name(here.pushes.db, "model").id, True)
-        return badges.answer(here.pushes.db, here.pushes.vault, Question(project="model", event=event)).message
+        return badges.badge_for(here.pushes.db, here.pushes.vault, Question(project="model", event=event)).message
 
     assert (badge("push"), badge("schedule")) == ("passing", "unknown")
     sweep(here.pushes, datetime.now(UTC) + timedelta(days=1))

@@ -93,7 +93,7 @@ def test_what_a_push_has_no_time_left_to_read_says_so_and_is_read_when_it_runs_a
     parser.gate.touch()
     limited(pushes, config_time=Seconds(30))
     with transaction(pushes.db):
-        deliveries.again(pushes.db, pushes.deliveries("model")[0].id)
+        deliveries.store_again(pushes.db, pushes.deliveries("model")[0].id)
     pushes.drain()
     assert [pushes.commit("model", sha).config_state for sha in shas] == ["ok"] * 3
     assert set(pushes.steps("model")) == {"fast", "slow-1", "slow-2"}

@@ -66,7 +66,7 @@ class Site:
         """What the worker does for an execution of the commit."""
         db, config = self.pushes.db, self.pushes.config
         remotes.fetch(db, config, self.pushes.vault, self.repository, [sha])
-        sources.want(db, self.repository.id, sha)
+        sources.request(db, self.repository.id, sha)
         services.fetch_wanted(db, config, self.pushes.vault, self.repository.id)
         found = sources.find(db, self.repository.id, sha)
         assert found is not None
@@ -305,7 +305,7 @@ def test_a_kill_in_between_is_gone_on_with(site: Site) -> None:
     sha = site.push()
     db, config = site.pushes.db, site.pushes.config
     remotes.fetch(db, config, site.pushes.vault, site.repository, [sha])
-    sources.want(db, site.repository.id, sha)  # and the worker that had begun is killed
+    sources.request(db, site.repository.id, sha)  # and the worker that had begun is killed
     site.objects.mkdir()
     (site.objects / "new-left").write_bytes(b"half")
     os.utime(site.objects / "new-left", (1, 1))

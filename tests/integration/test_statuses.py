@@ -110,7 +110,7 @@ def test_the_same_is_never_told_twice(told: ToldForge) -> None:
     told.tell()
     before = len(told.forge.calls)
     for _ in range(3):
-        enqueue.mark_recent(told.db)
+        enqueue.enqueue_recent(told.db)
         told.tell()
     assert len(told.forge.calls) == before
 
@@ -140,7 +140,7 @@ def test_gitlabs_refusal_of_what_it_shows_already_is_no_problem(told: ToldForge)
     sha = told.push("train")
     told.tell()
     execute(told.db, "DELETE FROM commit_status")  # what was recorded is lost
-    enqueue.mark_recent(told.db)
+    enqueue.enqueue_recent(told.db)
     told.tell()
     assert [call.answered for call in told.forge.posts()][2:] == [400, 400]
     assert told.problems() == []
@@ -285,8 +285,8 @@ def test_a_limit_pauses_the_whole_repository_for_as_long_as_the_forge_says(told:
         told.tick()
     assert len(told.forge.posts()) == 1
     assert "slow down" in told.line(first)["problem"] + told.line(second)["problem"]
-    execute(told.db, "UPDATE repository SET api_retry_at = ?", (outbox.after(-1),))
-    execute(told.db, "UPDATE outbox SET due_at = ? WHERE due_at IS NOT NULL", (outbox.after(-1),))
+    execute(told.db, "UPDATE repository SET api_retry_at = ?", (outbox.time_after(-1),))
+    execute(told.db, "UPDATE outbox SET due_at = ? WHERE due_at IS NOT NULL", (outbox.time_after(-1),))
     told.tell()
     for sha in (first, second):
         assert told.states(sha) == told.wanted(sha)
@@ -323,7 +323,7 @@ def test_somebody_who_says_that_it_is_mended_has_it_tried_again(told: ToldForge)
     sha = told.push("train")
     wait_for(lambda: told.tick() and told.repository.api_problem)
     told.forge.forbidden.clear()
-    outbox_service.try_again(told.db, told.repository)
+    outbox_service.retry_now(told.db, told.repository)
     told.tell()
     assert told.states(sha) == told.wanted(sha)
 
@@ -339,7 +339,7 @@ def test_what_the_forge_will_not_have_is_one_contexts_problem(told: ToldForge, s
     assert told.problems() == [f"pushmill/train: {status} no such thing"]
     assert told.states(sha) == {"pushmill/eval": WAITING[kind], "pushmill": WAITING[kind]}
     assert len(told.forge.posts()) == 3
-    outbox_service.try_again(told.db, told.repository)
+    outbox_service.retry_now(told.db, told.repository)
     told.tell()
     assert told.states(sha) == told.wanted(sha)
     assert told.problems() == []
@@ -391,11 +391,11 @@ def test_after_a_day_it_is_given_up_visibly_and_may_be_tried_again(told: ToldFor
     told.forge.fail(502, times=10**6, json={"message": "bad gateway"})
     sha = told.push("train")
     wait_for(lambda: told.tick() and told.line(sha)["attempts"])
-    execute(told.db, "UPDATE outbox SET since = ?", (outbox.after(-24 * 3600),))
+    execute(told.db, "UPDATE outbox SET since = ?", (outbox.time_after(-24 * 3600),))
     told.tell()
     assert told.line(sha)["problem"] == "given up after a day: 502 bad gateway"
     told.forge.mend()
-    outbox_service.try_again(told.db, told.repository)
+    outbox_service.retry_now(told.db, told.repository)
     told.tell()
     assert told.states(sha) == told.wanted(sha)
 
@@ -433,7 +433,7 @@ def test_without_a_token_nothing_is_kept_for_later_and_a_token_tells_the_last_da
     assert rows(told.db, "SELECT * FROM outbox") == []
     execute(told.db, "DELETE FROM state_change WHERE execution_id = ?", (told.execution("eval").id,))
     told.move("eval", State.COMPLETE)
-    long_ago = outbox.after(-25 * 3600)
+    long_ago = outbox.time_after(-25 * 3600)
     execute(told.db, "UPDATE push SET created_at = ? WHERE after = ?", (long_ago, old))
     execute(told.db, "UPDATE execution SET ended_at = ? WHERE step = 'eval'", (long_ago,))
     told.tell()
@@ -476,4 +476,4 @@ def test_statuses_are_told_what_is_true_when_they_are_posted(told: ToldForge) ->
     assert train == ["pending", "success"]
     assert told.states(sha) == told.wanted(sha)
     assert told.forge.overlaps() == 0
-    assert statuses.told(told.db, told.repository.id, sha)["pushmill"].state == "success"
+    assert statuses.posted_statuses(told.db, told.repository.id, sha)["pushmill"].state == "success"

@@ -61,7 +61,7 @@ def of_last_push(told: ToldForge) -> Groups:
 
 def lines(told: ToldForge, groups: Groups) -> dict[str, str]:
     """What should be said of a commit now."""
-    found = statuses.of_commit(told.db, told.server.config, told.repository, groups.commit)
+    found = statuses.statuses_of_commit(told.db, told.server.config, told.repository, groups.commit)
     return {one.context: one.description for one in found}
 
 
@@ -262,9 +262,9 @@ def test_between_two_executions_a_task_is_at_work(told: ToldForge, monkeypatch: 
     told.tell()
     monkeypatch.setitem(outbox.GAP_S, outbox.Kind.STATUS, 3600.0)
     groups.end(groups.trial(task, 0))
-    enqueue.follow(told.db)
+    enqueue.enqueue_changes(told.db)
     line = told.line(groups.commit.identifier)
-    assert line["due_at"] > outbox.after(1800)
+    assert line["due_at"] > outbox.time_after(1800)
     groups.move(task, State.COMPLETE)
     line = told.line(groups.commit.identifier)
     assert line["due_at"] <= clock.now()
@@ -278,11 +278,11 @@ def test_a_restart_compares_groups_of_which_nothing_runs(told: ToldForge, kind: 
     told.tell()
     execute(told.db, "UPDATE push SET created_at = '2020-01-01T00:00:00.000000Z'")
     execute(told.db, "DELETE FROM outbox")
-    enqueue.mark_recent(told.db)
+    enqueue.enqueue_recent(told.db)
     assert told.due() == 1
     groups.move(group, State.STOPPED)
     execute(told.db, "DELETE FROM outbox")
-    enqueue.mark_recent(told.db)
+    enqueue.enqueue_recent(told.db)
     told.tell()
     assert told.states(groups.commit.identifier)[f"pushmill/{kind} {group.name}"] == "error"
 
@@ -379,7 +379,7 @@ def test_a_change_that_is_rolled_back_marks_nothing(told: ToldForge) -> None:
     wait_for(told.tick)
     told.tell()
     with pytest.raises(ZeroDivisionError), transaction(told.db):
-        enqueue.mark_commit(told.db, groups.commit.id)
+        enqueue.enqueue_commit(told.db, groups.commit.id)
         raise ZeroDivisionError
     assert told.due() == 0
     assert pipeline_store.get(told.db, pipeline.id).state is State.CREATED

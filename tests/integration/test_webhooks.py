@@ -39,7 +39,7 @@ class Forge:
     def run_again(self, delivery: str) -> None:
         (found,) = [row for row in self.pushes.deliveries("model") if row.delivery_id == delivery]
         with transaction(self.pushes.db):
-            deliveries.again(self.pushes.db, found.id)
+            deliveries.store_again(self.pushes.db, found.id)
         self.pushes.drain()
 
     def deliver(self, payload: Any, *, delivery: str = "d-1", event: str = "push", **headers: str) -> int:

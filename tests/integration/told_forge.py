@@ -16,7 +16,7 @@ from push_server import PushServer, bare_repository
 from core.model import Execution
 from core.states import FailureReason, State
 from web.services.forges import publisher, statuses
-from web.services.forges.publisher import Teller
+from web.services.forges.publisher import Publisher
 from web.services.repositories import credentials
 from web.store import deliveries, executions, metadata, projects
 from web.store import outbox as lines
@@ -46,7 +46,7 @@ class ToldForge:
         self.db = self.server.db
         self.path = bare_repository(root / "ada" / "model.git")
         self.server.add_project("model", forge.kind, str(self.path))
-        self.teller = Teller(self.server.config, self.server.vault)
+        self.teller = Publisher(self.server.config, self.server.vault)
         execute(self.db, "UPDATE repository SET full_name = ?", (forge.full_name,))
         credentials.set_api_url(self.db, self.repository, forge.api_url)
         self.set_token(forge.token)
@@ -113,9 +113,9 @@ class ToldForge:
         for state in states[at:]:
             columns = more if state is to else {}
             if state is State.STARTED:
-                columns = {"lease_expires_at": lines.after(3600)} | columns  # else a sweep takes it back
+                columns = {"lease_expires_at": lines.time_after(3600)} | columns  # else a sweep takes it back
             with transaction(self.db):
-                executions.move(
+                executions.transition(
                     self.db, execution, state, failure_reason=reason if state is to else None, columns=columns
                 )
             execution = self.execution(step)
@@ -145,10 +145,10 @@ class ToldForge:
 
     def wanted(self, sha: str) -> dict[str, str]:
         """The forge's words for what it should show."""
-        api = credentials.of(self.db, self.server.vault, self.repository)
+        api = credentials.load_access(self.db, self.server.vault, self.repository)
         assert api is not None
         commit = self.server.commit("model", sha)
-        found = statuses.of_commit(self.db, self.server.config, self.repository, commit)
+        found = statuses.statuses_of_commit(self.db, self.server.config, self.repository, commit)
         return {one.context: api.api.STATES[one.state] for one in found}
 
     def line(self, sha: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hostile_json import VALUES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.config.conditions import MAX_CHARS, holds, names, problem
+from web.config.conditions import MAX_CHARS, evaluate, find_problem, variable_names
 
 METADATA = {"loss": 0.05, "epoch": 7, "name": "best", "metadata.loss": 0.05, "lambda": 2, "tags": ["a"], "_own": 1}
 
@@ -32,8 +32,8 @@ METADATA = {"loss": 0.05, "epoch": 7, "name": "best", "metadata.loss": 0.05, "la
     ],
 )
 def test_what_the_values_say(expression: str) -> None:
-    assert problem(expression) == ""
-    assert holds(expression, METADATA)
+    assert find_problem(expression) == ""
+    assert evaluate(expression, METADATA)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_what_the_values_say(expression: str) -> None:
     ],
 )
 def test_what_is_missing_or_makes_no_sense_is_false(expression: str) -> None:
-    assert problem(expression) == ""
-    assert not holds(expression, METADATA)
+    assert find_problem(expression) == ""
+    assert not evaluate(expression, METADATA)
 
 
 HOSTILE = [
@@ -91,10 +91,10 @@ HOSTILE = [
 @pytest.mark.parametrize("expression", HOSTILE)
 def test_what_is_no_condition_is_refused_in_a_sentence_and_never_holds(expression: str) -> None:
     began = time.monotonic()
-    said = problem(expression)
+    said = find_problem(expression)
     assert said.startswith(repr(expression)[:50])
     assert len(said) < 300
-    assert not holds(expression, METADATA)
+    assert not evaluate(expression, METADATA)
     assert time.monotonic() - began < 1
 
 
@@ -102,15 +102,19 @@ def test_products_of_texts_and_huge_numbers_are_bounded() -> None:
     began = time.monotonic()
     product = "*".join(["9" * 40] * 12)
     assert len(product) <= MAX_CHARS
-    assert holds(f"{product} > 1", {}) or problem(product)
-    assert not holds("name * 1000000000 == name", METADATA)
-    assert not holds("tags * 1000000000 == tags", METADATA)
+    assert evaluate(f"{product} > 1", {}) or find_problem(product)
+    assert not evaluate("name * 1000000000 == name", METADATA)
+    assert not evaluate("tags * 1000000000 == tags", METADATA)
     assert time.monotonic() - began < 1
 
 
 def test_the_names_that_a_condition_looks_at() -> None:
-    assert names("metadata.loss < 0.1 or not lambda > 1 and epoch in (1, 2)") >= {"metadata.loss", "lambda", "epoch"}
-    assert names("9**9") == names("f(loss)") == names("") == frozenset()
+    assert variable_names("metadata.loss < 0.1 or not lambda > 1 and epoch in (1, 2)") >= {
+        "metadata.loss",
+        "lambda",
+        "epoch",
+    }
+    assert variable_names("9**9") == variable_names("f(loss)") == variable_names("") == frozenset()
 
 
 WORDS = st.sampled_from(
@@ -120,5 +124,5 @@ WORDS = st.sampled_from(
 
 @given(st.text() | st.lists(WORDS, max_size=40).map("".join), st.dictionaries(st.sampled_from(["a", "a.b"]), VALUES))
 def test_nothing_raises(expression: str, values: dict[str, Any]) -> None:
-    assert isinstance(problem(expression), str)
-    assert holds(expression, values) in (True, False)
+    assert isinstance(find_problem(expression), str)
+    assert evaluate(expression, values) in (True, False)

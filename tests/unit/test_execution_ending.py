@@ -9,7 +9,7 @@ from core.states import FailureReason, State
 from runner.containers.specs import Exit
 from runner.execution.limits import Limits
 from runner.execution.outcome import ending
-from runner.logs.progress import Progress
+from runner.logs.progress import CommandProgress
 
 LIMITS = Limits(memory=200_000_000, cpus=0.0, pids=4096, time_s=5400.0, no_output_s=45.5)
 
@@ -24,7 +24,7 @@ def ended(
     spool: Path, told: str, exited: Exit, asked: State | FailureReason | None = None, limits: Limits = LIMITS
 ) -> tuple[str, str | None, str]:
     (spool / "commands").write_text(told)
-    progress = Progress(spool, ["first", "python train.py --lr=0.1", "last"])
+    progress = CommandProgress(spool, ["first", "python train.py --lr=0.1", "last"])
     progress.poll()
     progress.close()
     report = ending(1, exited, asked, progress, limits)
@@ -92,13 +92,13 @@ def test_every_limit_is_named_with_its_value(spool: Path) -> None:
 )
 def test_what_a_container_makes_up_in_the_commands_file_counts_for_nothing(spool: Path, told: str) -> None:
     (spool / "commands").write_text(told)
-    progress = Progress(spool, ["one", "two"])
+    progress = CommandProgress(spool, ["one", "two"])
     assert progress.poll() == []
     progress.close()
 
 
 def test_a_flood_in_the_commands_file_is_cut(spool: Path) -> None:
     (spool / "commands").write_text("start 1\n" * 1_000_000)
-    progress = Progress(spool, ["one"])
+    progress = CommandProgress(spool, ["one"])
     assert len([event for _ in range(100) for event in progress.poll()]) < 10
     progress.close()

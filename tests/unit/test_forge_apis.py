@@ -9,7 +9,7 @@ import pytest
 from core.errors import InvalidInput
 from hooks.apis import bitbucket, gitea, github, gitlab
 from hooks.apis.base import Api, CommitStatus, Verdict
-from hooks.apis.client import said
+from hooks.apis.client import error_text
 from hooks.apis.registry import APIS
 
 SHA = "a" * 40
@@ -134,10 +134,10 @@ def test_git_fetches_with_the_token_of_each_forge() -> None:
 
 def test_what_a_forge_says_is_found_in_each_ones_form() -> None:
     too_long = {"message": "Validation Failed", "errors": [{"message": "description is too long", "code": "custom"}]}
-    assert said(too_long) == "Validation Failed: description is too long"
-    assert said({"message": {"name": ["is too long"]}}) == "name is too long"
-    assert said({"type": "error", "error": {"message": "key: Bad value"}}) == "key: Bad value"
+    assert error_text(too_long) == "Validation Failed: description is too long"
+    assert error_text({"message": {"name": ["is too long"]}}) == "name is too long"
+    assert error_text({"type": "error", "error": {"message": "key: Bad value"}}) == "key: Bad value"
     deep: object = "x"
     for _ in range(500):
         deep = {"a": deep}
-    assert said(deep) == ""
+    assert error_text(deep) == ""

@@ -34,14 +34,14 @@ def add(db: Database, *samples: tuple[float, str, float]) -> None:
 
 
 def test_without_samples_there_are_no_charts(db: Database) -> None:
-    assert resources.of(db, EXECUTION, 0).charts == []
+    assert resources.resource_charts(db, EXECUTION, 0).charts == []
 
 
 def test_devices_share_a_chart_for_each_kind_in_the_order_of_their_numbers(db: Database) -> None:
     for at in (100, 110):
         add(db, *((at, f"gpu:{gpu}", 10 * gpu + at - 100) for gpu in (10, 2, 0)))
         add(db, (at, "cpu", 1.5), (at, "memory", 2**30))
-    found = resources.of(db, EXECUTION, 90 * SECOND)
+    found = resources.resource_charts(db, EXECUTION, 90 * SECOND)
     assert [(chart.kind, chart.title, chart.last) for chart in found.charts] == [
         ("cpu", "Processors", "1.50"),
         ("memory", "Memory", "1.00 GiB"),
@@ -58,7 +58,7 @@ def test_devices_share_a_chart_for_each_kind_in_the_order_of_their_numbers(db: D
 def test_a_day_is_drawn_with_500_points_and_their_peak_is_told(db: Database) -> None:
     add(db, *((10 * number, "cpu", 1.0) for number in range(9_000)))
     add(db, (44_444, "cpu", 9.0), (50, "memory", 5))
-    found = resources.of(db, EXECUTION, 0)
+    found = resources.resource_charts(db, EXECUTION, 0)
     assert 490 <= len(found.x) <= 500
     assert found.step_s == pytest.approx(180, abs=1)
     assert found.charts[0].largest == "9.00"
@@ -79,5 +79,5 @@ def test_past_its_bound_a_series_is_thinned_evenly(db: Database, monkeypatch: py
 def test_the_same_samples_again_change_nothing(db: Database) -> None:
     add(db, (1, "cpu", 1.0), (2, "cpu", 2.0))
     add(db, (1, "cpu", 5.0), (2, "cpu", 2.0))
-    assert (usage.count(db, EXECUTION, "cpu"), usage.last(db, EXECUTION, "cpu")) == (2, 2.0)
-    assert resources.of(db, EXECUTION, 0).charts[0].largest == "2.00"
+    assert (usage.count(db, EXECUTION, "cpu"), usage.latest_values(db, EXECUTION, "cpu")) == (2, 2.0)
+    assert resources.resource_charts(db, EXECUTION, 0).charts[0].largest == "2.00"

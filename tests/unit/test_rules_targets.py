@@ -13,7 +13,7 @@ from web.config.steps.parse import parse
 from web.services.triggers import rules
 from web.services.triggers.rules import Choice, Facts, Rule, globs
 from web.services.triggers.rules.choice import MAX_TARGETS
-from web.services.triggers.rules.describe import counted
+from web.services.triggers.rules.describe import count_text
 
 # a step, a task and a pipeline that are all called train
 YAML = b"""
@@ -282,4 +282,4 @@ def test_a_tag_and_a_schedule_have_no_trailers_for_tasks_either(config: Any) -> 
     ],
 )
 def test_what_was_launched_is_counted_in_words(kinds: list[TargetKind], said: str) -> None:
-    assert counted(Target(kind=kind, name="x") for kind in kinds) == said
+    assert count_text(Target(kind=kind, name="x") for kind in kinds) == said

@@ -26,10 +26,10 @@ from redis import Redis
 
 from core import clock
 from core.config import Config
-from core.errors import Conflict, IllegalMove
+from core.errors import Conflict, IllegalTransition
 from core.model import Execution, Runner
-from core.moves import MOVES, check_move
 from core.states import FINAL, UNFINISHED, FailureReason, State
+from core.transitions import MOVES, check_transition
 from core.wire import STREAMS, FinalReport, LogBatch
 from web.services import setup
 from web.services.executions import lifecycle
@@ -50,10 +50,10 @@ MANY = 6  # executions at most
 def test_the_table_is_the_only_way_and_error_alone_has_a_reason(current: State, to: State) -> None:
     for reason in (None, FailureReason.INTERNAL):
         if (current, to) in MOVES and (to is State.ERROR) == (reason is not None):
-            check_move(current, to, failure_reason=reason)
+            check_transition(current, to, failure_reason=reason)
         else:
-            with pytest.raises(IllegalMove, match=to):
-                check_move(current, to, failure_reason=reason)
+            with pytest.raises(IllegalTransition, match=to):
+                check_transition(current, to, failure_reason=reason)
 
 
 def test_nothing_leads_out_of_an_end_and_one_way_leads_back() -> None:
@@ -61,9 +61,9 @@ def test_nothing_leads_out_of_an_end_and_one_way_leads_back() -> None:
     assert {(a, b) for a, b in MOVES if (b, a) in MOVES} == {
         (State.QUEUED, State.STARTED), (State.STARTED, State.QUEUED)
     }  # fmt: skip
-    check_move(State.STARTED, State.QUEUED)
-    with pytest.raises(IllegalMove, match="container"):
-        check_move(State.STARTED, State.QUEUED, container_started=True)
+    check_transition(State.STARTED, State.QUEUED)
+    with pytest.raises(IllegalTransition, match="container"):
+        check_transition(State.STARTED, State.QUEUED, container_started=True)
 
 
 def make_template(folder: Path) -> Config:
@@ -76,14 +76,14 @@ def make_template(folder: Path) -> Config:
         assert admin is not None
         project = projects.add(db, "demo", admin.id)
         repository = projects.add_repository(db, project.id, forge=projects.HOSTED, url=None, secret=b"")
-        commits.add(
+        commits.upsert_commit(
             db, project_id=project.id, repository_id=repository.id, identifier=hashlib.sha1(b"").hexdigest(),
             ref="main", message="", author="", committed_at=clock.now(), yaml_path="valohai.yaml", config_state="ok",
             config=[], problems=[],
         )  # fmt: skip
         for name, slots in SLOTS.items():
             gpus = [{"uuid": f"GPU-{name}-{number}"} for number in range(DEVICES[name])]
-            runners.seen(db, runners.add(db, name, name, ["default"]), slots, {"gpus": gpus})
+            runners.record_heartbeat(db, runners.add(db, name, name, ["default"]), slots, {"gpus": gpus})
         execute(db, "UPDATE project SET max_executions = ?", (QUOTA,))
     db.close()
     return config
@@ -246,7 +246,7 @@ class Executions(RuleBasedStateMachine):
         runner = runners.by_name(self.db, who)
         assert runner is not None
         present = {self._execution(which).uuid for which in knows}
-        lifecycle.take_stock(self.db, self.logs_dir, runner, present)
+        lifecycle.reconcile_runner(self.db, self.logs_dir, runner, present)
         for execution in executions.started_on(self.db, runner.id):
             assert execution.uuid in present or (execution.lease_expires_at or "") > clock.now()
 

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from core.groups import Pipeline, Task
 from core.model import Execution, Target, TargetKind
-from core.moves import GROUP_MOVES
 from core.states import FINAL, FailureReason, State
+from core.transitions import GROUP_MOVES
 from hooks import statuses
 from hooks.apis.base import Verdict
 from hooks.apis.bitbucket import key
 from hooks.apis.registry import APIS
-from hooks.statuses import clamp, contexts, group_verdict, verdict, worst
+from hooks.statuses import assign_contexts, clamp, group_verdict, verdict, worst_verdict
 from web.services.presentation import headline
-from web.services.presentation.comment_text import code
+from web.services.presentation.comment_text import inline_code
 
 NAMES = st.text(min_size=1, max_size=300)
 TARGETS = st.lists(st.builds(Target, kind=st.sampled_from(TargetKind), name=NAMES), min_size=1, max_size=6, unique=True)
@@ -58,13 +58,13 @@ def test_the_machines_fault_is_an_error_and_the_programs_a_failure() -> None:
 
 def test_the_worst_step_decides_for_all() -> None:
     running, waiting, success = Verdict.RUNNING, Verdict.WAITING, Verdict.SUCCESS
-    assert worst([]) is success
-    assert worst([success, success]) is success
-    assert worst([success, waiting]) is running
-    assert worst([waiting, waiting]) is waiting
-    assert worst([running, success, Verdict.STOPPED]) is Verdict.STOPPED
-    assert worst([running, Verdict.FAILURE, Verdict.STOPPED]) is Verdict.FAILURE
-    assert worst([Verdict.FAILURE, Verdict.ERROR, running]) is Verdict.ERROR
+    assert worst_verdict([]) is success
+    assert worst_verdict([success, success]) is success
+    assert worst_verdict([success, waiting]) is running
+    assert worst_verdict([waiting, waiting]) is waiting
+    assert worst_verdict([running, success, Verdict.STOPPED]) is Verdict.STOPPED
+    assert worst_verdict([running, Verdict.FAILURE, Verdict.STOPPED]) is Verdict.FAILURE
+    assert worst_verdict([Verdict.FAILURE, Verdict.ERROR, running]) is Verdict.ERROR
 
 
 @pytest.mark.parametrize("state", sorted({*chain(*GROUP_MOVES)}))
@@ -83,35 +83,35 @@ def test_the_machines_are_to_blame_for_a_group_of_which_nothing_failed_otherwise
 
 def test_a_plain_name_is_its_context_with_blanks_commas_and_other_scripts() -> None:
     for name in ("train", "Train model, v2 (big)", "обучение", "学習", "größe"):
-        assert contexts([step(name)]) == {step(name): f"pushmill/{name}"}
+        assert assign_contexts([step(name)]) == {step(name): f"pushmill/{name}"}
 
 
 def test_a_task_and_a_pipeline_say_so_in_their_contexts() -> None:
     search, full = Target(kind=TargetKind.TASK, name="lr-search"), Target(kind=TargetKind.PIPELINE, name="full")
-    assert contexts([search, full]) == {search: "pushmill/task lr-search", full: "pushmill/pipeline full"}
+    assert assign_contexts([search, full]) == {search: "pushmill/task lr-search", full: "pushmill/pipeline full"}
 
 
 @pytest.mark.parametrize("name", ["search", "x" * 300, " search"])
 def test_a_step_that_is_named_as_a_task_is_shown_keeps_apart_from_it(name: str) -> None:
     task = Target(kind=TargetKind.TASK, name=name)
-    found = contexts([step(task.label), task])
+    found = assign_contexts([step(task.label), task])
     assert len({context.casefold() for context in found.values()}) == 2
-    assert found[step(task.label)] == contexts([step(task.label)])[step(task.label)]
+    assert found[step(task.label)] == assign_contexts([step(task.label)])[step(task.label)]
 
 
 def test_names_that_forges_would_take_for_one_are_kept_apart_and_the_first_keeps_its_own() -> None:
-    found = contexts(map(step, ("train", "Train", "TRAIN")))
+    found = assign_contexts(map(step, ("train", "Train", "TRAIN")))
     assert found[step("train")] == "pushmill/train"
     assert len({context.casefold() for context in found.values()}) == 3
 
 
 @given(TARGETS)
 def test_contexts_are_safe_and_unique_whatever_the_targets_are_called(targets: list[Target]) -> None:
-    found = contexts(targets)
+    found = assign_contexts(targets)
     assert list(found) == targets
     assert len({context.casefold() for context in found.values()}) == len(targets)
     assert "pushmill" not in found.values()
-    assert found == contexts(targets)
+    assert found == assign_contexts(targets)
     for context in found.values():
         assert len(context) <= 130
         assert context.isprintable()
@@ -144,7 +144,7 @@ def test_descriptions_are_one_line_that_fits(text: str, most: int) -> None:
     ],
 )
 def test_the_headline_is_the_most_telling_number(latest: dict[str, object], expected: str) -> None:
-    assert headline.metric(latest) == expected
+    assert headline.metric_text(latest) == expected
 
 
 @pytest.mark.parametrize(
@@ -165,12 +165,12 @@ def test_the_headline_is_the_most_telling_number(latest: dict[str, object], expe
     ],
 )
 def test_an_execution_in_one_line(given: Execution, expected: str) -> None:
-    assert headline.line(given, {"accuracy": 0.942, "loss": 1}, "ada") == expected
+    assert headline.execution_headline(given, {"accuracy": 0.942, "loss": 1}, "ada") == expected
 
 
 def test_every_state_has_words() -> None:
     for state in State:
-        assert headline.line(dataclasses.replace(execution(), state=state), {})
+        assert headline.execution_headline(dataclasses.replace(execution(), state=state), {})
 
 
 TASK = Task(**dict.fromkeys(Task.__dataclass_fields__) | {"planned": 3, "message": ""})  # type: ignore[arg-type]
@@ -197,7 +197,7 @@ RAN = {"started_at": "2026-11-25T10:00:00.000000Z", "ended_at": "2026-11-25T10:1
 )
 def test_a_task_in_one_line(given: dict[str, object], expected: str) -> None:
     task = dataclasses.replace(TASK, **RAN | given)  # type: ignore[arg-type]
-    assert headline.task_line(task, 2, 1, "loss 0.1 (#7)") == expected
+    assert headline.task_headline(task, 2, 1, "loss 0.1 (#7)") == expected
 
 
 @pytest.mark.parametrize(
@@ -214,20 +214,20 @@ def test_a_task_in_one_line(given: dict[str, object], expected: str) -> None:
 )
 def test_a_pipeline_in_one_line(given: dict[str, object], waiting: list[str], expected: str) -> None:
     pipeline = dataclasses.replace(PIPELINE, **RAN | given)  # type: ignore[arg-type]
-    assert headline.pipeline_line(pipeline, 3, 2, 1, waiting) == expected
+    assert headline.pipeline_headline(pipeline, 3, 2, 1, waiting) == expected
 
 
 @pytest.mark.parametrize("state", sorted({*chain(*GROUP_MOVES)}))
 def test_every_state_of_a_group_has_words(state: State) -> None:
-    assert headline.task_line(dataclasses.replace(TASK, state=state), 0, 0, "")
-    assert headline.pipeline_line(dataclasses.replace(PIPELINE, state=state), 0, 0, 0, [])
+    assert headline.task_headline(dataclasses.replace(TASK, state=state), 0, 0, "")
+    assert headline.pipeline_headline(dataclasses.replace(PIPELINE, state=state), 0, 0, 0, [])
 
 
 @pytest.mark.parametrize("planned", [1, 10, 11, 12, 13, 19, 100, 999, 1000])
 def test_how_far_many_are_is_said_in_few_steps_and_never_too_much(planned: int) -> None:
-    said = [headline.done(ended, planned) for ended in range(planned + 1)]
+    said = [headline.finished_text(ended, planned) for ended in range(planned + 1)]
     assert len(set(said)) <= headline.STAGES + 1
-    assert said[-1].startswith((f"{planned} of", f"{headline.staged(planned, planned)}+ of"))
+    assert said[-1].startswith((f"{planned} of", f"{headline.stage_text(planned, planned)}+ of"))
     for ended, text in enumerate(said):
         if text.startswith("less than "):
             assert ended < int(text.split()[2])
@@ -238,7 +238,7 @@ def test_how_far_many_are_is_said_in_few_steps_and_never_too_much(planned: int) 
 
 @given(st.text(max_size=200))
 def test_text_of_users_stays_in_its_code_and_its_cell(text: str) -> None:
-    shown = code(text)
+    shown = inline_code(text)
     assert "|" not in shown
     assert "\n" not in shown
     assert shown == "-" or (shown[0] == shown[-1] == "`" and shown.count("`") == 2)

@@ -282,12 +282,12 @@ def test_a_given_input_replaces_the_default_list() -> None:
 def test_an_output_is_an_input_by_its_uuid_which_a_parameter_may_give() -> None:
     stored = config(
         inputs=[{"name": "d", "default": [DATUM, DATUM.upper(), "datum://{parameter:p}"]}],
-        parameters=[{"name": "p", "default": datum.uuid_of(DATUM)}],
+        parameters=[{"name": "p", "default": datum.parse_datum_url(DATUM)}],
     )
     urls = resolve(stored, "train").inputs["d"].urls
     assert urls == [DATUM, DATUM.upper(), DATUM]
-    assert {datum.uuid_of(url) for url in urls} == {"0190a1b2-0000-7000-8000-000000000001"}
-    assert datum.url_of(datum.uuid_of(DATUM) or "") == DATUM
+    assert {datum.parse_datum_url(url) for url in urls} == {"0190a1b2-0000-7000-8000-000000000001"}
+    assert datum.datum_url(datum.parse_datum_url(DATUM) or "") == DATUM
 
 
 @pytest.mark.parametrize(

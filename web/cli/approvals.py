@@ -46,7 +46,7 @@ def approve(name: str, sha: str | None, data: Path | None, config_file: Path | N
         whole = _whole(sha, waiting)
         made = approvals.approve(db, config, found, whole, person)
         waits = bool(store.waiting(db, found.id, whole))
-    count = describe.counted(one.target for one in made)
+    count = describe.count_text(one.target for one in made)
     what = f"{count} of it begin{'s' if len(made) == 1 else ''} soon" if made else "nothing more of it has to start"
     click.echo(f"Commit {whole} is approved: {'it runs as soon as its history is fetched' if waits else what}.")
 

@@ -38,13 +38,13 @@ SET_URL = "`pushmill project set-url` changes its address"
 def examine(subject: Subject) -> Iterator[Finding]:
     """Yield all findings, in the order in which a push needs them. Posts a test status on the newest commit."""
     yield _fetched(subject)
-    access = credentials.of(subject.db, subject.key, subject.repository)
+    access = credentials.load_access(subject.db, subject.key, subject.repository)
     with access.client(subject.deadline) if access else contextlib.nullcontext() as client:
         branch = subject.repository.default_branch
         if access and client:
             found, branch = _token(access, client, branch)
             yield found
-        elif credentials.has_api(subject.repository):
+        elif credentials.has_forge_api(subject.repository):
             yield _no_token(subject)
         found, head = _configuration(subject, branch)
         yield found
@@ -68,12 +68,12 @@ def _fetched(subject: Subject) -> Finding:
     try:
         # this notices a remote that hangs; the first fetch of a large repository may take long
         limit = min(LISTING_S, subject.left)
-        remotes.refs(subject.db, subject.config, subject.key, repository, time_limit_s=limit)
+        remotes.list_refs(subject.db, subject.config, subject.key, repository, time_limit_s=limit)
         remotes.fetch(subject.db, subject.config, subject.key, repository, ())
     except PushmillError as error:
         advice = "mend that, then press *Try now* on the page of what waits, or wait for the next try"
         return Finding(check=name, level="fail", message=str(error), advice=advice)
-    wait = polling.interval(subject.db, subject.config, repository)
+    wait = polling.polling_interval(subject.db, subject.config, repository)
     asked = f"asked for pushes every {formats.duration(wait)}" if wait else "never asked for pushes"
     count = len(git.refs(subject.path))
     refs = "1 branch or tag" if count == 1 else f"{count:,} branches and tags"
@@ -83,7 +83,7 @@ def _fetched(subject: Subject) -> Finding:
 def _token(access: Access, client: Client, branch: str) -> tuple[Finding, str]:
     """Return the finding, and the default branch as reported by the forge."""
     try:
-        described = webhook_setup.reach(access, client)
+        described = webhook_setup.check_reachable(access, client)
     except ForgeError as error:
         return from_error("token", error), branch
     branch, name = described.default_branch or branch, described.full_name or access.name
@@ -104,7 +104,7 @@ def _configuration(subject: Subject, branch: str) -> tuple[Finding, Head | None]
     name = subject.project.yaml_path
     try:
         budget = commit_head.Budget(subject.config.limits)
-        head = commit_head.read(subject.db, subject.project, subject.path, f"refs/heads/{branch}", budget)
+        head = commit_head.read_head(subject.db, subject.project, subject.path, f"refs/heads/{branch}", budget)
     except CommitMissing:
         message, advice = f"there is no branch {branch} yet", "push a commit"
         return Finding(check=name, level="warn", message=message, advice=advice), None
@@ -131,7 +131,7 @@ def _status(subject: Subject, access: Access, client: Client, head: Head, branch
     message = f"{webhook_setup.CONTEXT} is shown on {head.info.sha[:8]}"
     problem = subject.repository.api_problem
     if problem:
-        credentials.resume(subject.db, subject.repository)
+        credentials.resume_posting(subject.db, subject.repository)
         message += f"; what was wrong before is mended, and the forge is told again ({problem})"
     if others := hosting.same_statuses(subject.db, subject.repository):
         names = ", ".join(projects.get(subject.db, other.project_id).name for other in others)

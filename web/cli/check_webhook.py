@@ -102,7 +102,7 @@ def _lost(subject: Subject) -> Finding:
 
 def last_delivery(subject: Subject) -> Finding:
     name, repository = "last delivery", subject.repository
-    found = deliveries.last_told(subject.db, repository.id)
+    found = deliveries.last_webhook(subject.db, repository.id)
     if found is None:
         page = _list_page(subject)
         where = f" ({page})" if page else ""
@@ -132,7 +132,7 @@ def _is_about_another(subject: Subject, found: Delivery) -> bool:
     if whole is None or whole.pruned:
         return False
     try:
-        named = ingest.forge_of(whole.source).full_name(whole.headers, whole.body)
+        named = ingest.forge_parser(whole.source).full_name(whole.headers, whole.body)
     except InvalidDelivery:
         return False
     known = subject.repository.full_name

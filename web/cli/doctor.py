@@ -23,7 +23,7 @@ from core.errors import CannotStart, PushmillError
 from web.cli import known_vulnerabilities
 from web.processes import docker_ping, preflight
 from web.processes.private_redis import find_binary
-from web.services.runners.overview import DRAINING, ONLINE, views
+from web.services.runners.overview import DRAINING, ONLINE, runner_views
 from web.store import schema
 from web.store.db import connect
 
@@ -281,7 +281,7 @@ def runners(config: Config) -> Iterator[Finding]:
     db = connect(config.database)
     try:
         schema.check(db)
-        for view in views(db):
+        for view in runner_views(db):
             for problem in view.problems if view.state in (ONLINE, DRAINING) else ():
                 advice = f"solve it on the machine of runner {view.name}; its log has the details"
                 yield Finding(check="runners", level="warn", message=f"{view.name}: {problem}", advice=advice)

@@ -21,7 +21,7 @@ from web.services.runners.overview import View
 def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
     """List the runners."""
     with opened(data, config_file) as (db, _, _):
-        found = overview.views(db)
+        found = overview.runner_views(db)
     if as_json:
         click.echo(json.dumps([asdict(view) for view in found], indent=2))
         return
@@ -36,6 +36,6 @@ def _lines(view: View) -> list[str]:
     seen = f"seen {formats.ago(view.last_seen_at)}" if view.last_seen_at else ""
     parts = (", ".join(view.environments), overview.room_text(view), seen)
     lines = [f"{view.name:<20}  {view.state:<12}  {'; '.join(filter(None, parts))}"]
-    lines += [f"  {label:<10}{text}" for label, text in overview.facts(view)]
+    lines += [f"  {label:<10}{text}" for label, text in overview.runner_facts(view)]
     lines += [f"  {'runs':<10}{run.name}  {formats.one_line(run.step)}" for run in view.running]
     return lines

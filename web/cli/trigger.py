@@ -14,7 +14,7 @@ from web.cli.rules import read_rules
 from web.services.presentation import formats
 from web.services.triggers import dry_run
 from web.services.triggers.dry_run import Answer, Question
-from web.services.triggers.preview import Run
+from web.services.triggers.preview import PlannedRun
 from web.store import projects
 
 
@@ -46,7 +46,7 @@ def trigger(
     tried = read_rules(file) if file is not None else None
     question = Question(name=ref, event=event, branch=branch, options=options, rules=tried)
     with opened(data, config_file) as (db, config, _):
-        answer = dry_run.ask(db, config, projects.by_name(db, name), question)
+        answer = dry_run.dry_run(db, config, projects.by_name(db, name), question)
     if as_json:
         click.echo(json.dumps(_plain(answer), indent=2))
         return
@@ -66,7 +66,7 @@ def _plain(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _plain_run(run: Run) -> dict[str, Any]:
+def _plain_run(run: PlannedRun) -> dict[str, Any]:
     fields = asdict(run)
     return {**fields.pop("target"), **fields}
 

@@ -21,7 +21,7 @@ READ = 500  # parsed conditions in the cache: each is evaluated for hundreds of 
 KNOWN = 'names, numbers, texts, "and", "or", "not", comparisons of two values, and + - * / // are known'
 
 
-def problem(expression: str) -> str:
+def find_problem(expression: str) -> str:
     """Return why `expression` is not a valid condition, "" if it is one."""
     shown = repr(expression)[:SHOWN_CHARS]
     if len(expression) > MAX_CHARS:
@@ -33,7 +33,7 @@ def problem(expression: str) -> str:
     return ""
 
 
-def names(expression: str) -> frozenset[str]:
+def variable_names(expression: str) -> frozenset[str]:
     """Return the names of the values that a condition uses; empty for an invalid condition."""
     verifier = _Verifier()
     try:
@@ -43,7 +43,7 @@ def names(expression: str) -> frozenset[str]:
     return frozenset(verifier.names)
 
 
-def holds(expression: str, values: Mapping[str, Any]) -> bool:
+def evaluate(expression: str, values: Mapping[str, Any]) -> bool:
     """Return whether the condition is true for the values, whose names may have dots.
 
     False while a named value is missing. Never raises and never takes long, whatever the input.

@@ -28,7 +28,7 @@ ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\
 TIME_KEY = "_time"  # reserved; a program's value is ignored
 
 
-def find(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+def find_metadata(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line index, values) for every metadata line in a batch of whole lines."""
     if b"{" not in text:
         return
@@ -56,7 +56,7 @@ def parse(line: bytes) -> dict[str, Any] | None:
     return {key: _value(value) for key, value in data.items() if key != TIME_KEY and len(key) <= KEY_CHARACTERS} or None
 
 
-def number(value: Any) -> float | None:
+def as_number(value: Any) -> float | None:
     """Return a value as a number for charts and sorting: only numbers and numeric text have one."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None

@@ -43,7 +43,7 @@ def badge(name: str, form: str) -> Response:
     keys = ("token", "branch", "step", "task", "pipeline", "metric", "label")
     asked = {key: request.args.get(key, "") for key in keys}
     question = Question(project=name, event=request.args.get("event") or badges.PUSH, **asked)
-    found = badges.answer(auth.db(), auth.server().vault, question)
+    found = badges.badge_for(auth.db(), auth.server().vault, question)
     body = endpoint(found) if form == "json" else svg(found.label, found.message, COLOURS[found.kind]).encode()
     etag = hashlib.sha256(body).hexdigest()[:32]
     response = Response(body, mimetype="application/json" if form == "json" else "image/svg+xml")

@@ -72,7 +72,7 @@ def _serve(name: str, service: str, endpoint: str) -> Response:
     except DiskFull as error:
         return _refusal(f"{error}.", 507)
     request.max_content_length = ANY_SIZE  # None would mean the application's default
-    note = lost_pushes.begin(auth.server().config, repository) if endpoint == WRITE else None
+    note = lost_pushes.note_push_began(auth.server().config, repository) if endpoint == WRITE else None
     backend = Backend(
         _environment(name, project, repository, service, endpoint),
         request.stream if request.method == "POST" else None,
@@ -118,7 +118,7 @@ def _after_push(repository: Repository, note: IO[bytes]) -> Callable[[], None]:
     def finish() -> None:
         with suppress(GitError):
             git.set_head_to_first_branch(hosting.repository_path(server.config, repository))
-        ingest.collect_from(db, server.config, repository)
+        ingest.collect_push_files_of(db, server.config, repository)
         Path(note.name).unlink(missing_ok=True)
         note.close()
         server.queues.nudge()

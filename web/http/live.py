@@ -33,7 +33,7 @@ from core.errors import InvalidInput
 from core.identity import Identity
 from core.model import Execution, Project
 from core.states import FINAL
-from web.config.metadata import number
+from web.config.metadata import as_number
 from web.http import auth
 from web.services.presentation import execution_status, formats, loglines
 from web.store import executions, logs, metadata, projects
@@ -197,7 +197,7 @@ def _metadata(db: Database, execution: Execution, seq: int, many: int) -> dict[s
     """Return `points` by key as [seq, microseconds, number or null], and the `latest` value of each key as text."""
     found = metadata.since(db, execution.id, seq, many)
     return {
-        "points": {key: [[p.seq, p.time_us, number(p.value)] for p in points] for key, points in found.items()},
+        "points": {key: [[p.seq, p.time_us, as_number(p.value)] for p in points] for key, points in found.items()},
         "latest": {key: _text(points[-1].value) for key, points in found.items()},
     }
 
@@ -208,7 +208,7 @@ def _text(value: Any) -> dict[str, str]:
 
 def _signature(db: Database, execution: Execution) -> tuple[Any, ...]:
     """Return everything that an execution's header shows, except running times."""
-    now = execution_status.of(db, auth.server().config, execution)
+    now = execution_status.execution_status(db, auth.server().config, execution)
     shown = execution.status, execution.status_detail, execution.attempt, execution.runner_id, execution.stop_count
     return *shown, now.waits, now.silent_since
 
@@ -218,7 +218,7 @@ def _state(db: Database, project: Project, execution: Execution) -> dict[str, An
         "_execution_head.html",
         project=project,
         execution=execution,
-        standing=execution_status.of(db, auth.server().config, execution),
+        standing=execution_status.execution_status(db, auth.server().config, execution),
     )
     sign = execution_status.SIGNS[execution.status]
     return {"status": execution.status, "sign": sign, "final": execution.state in FINAL, "head": head}

@@ -18,7 +18,7 @@ from core.config import MIB
 from core.errors import InvalidInput
 from core.wire import FinalReport, LogBatch, RunnerReport, SourcesReport
 from web.http import auth, downloads, lfs_files
-from web.http.api.answers import answer
+from web.http.api.answers import json_response
 from web.services import disk
 from web.services.executions import datums, launch, lifecycle, outputs
 from web.services.repositories import sources as commit_sources
@@ -42,11 +42,11 @@ def heartbeat() -> Response:
     """Runners call this every few seconds: unchanged reports are written only now and then, and wake nobody."""
     report, runner = _runner_report(), auth.current_runner()
     db, config = auth.db(), auth.server().config
-    news = heartbeats.heard(db, runner, report)
-    lost = lifecycle.take_stock(db, config.logs_dir, runner, report.executions)
+    news = heartbeats.record_heartbeat(db, runner, report)
+    lost = lifecycle.reconcile_runner(db, config.logs_dir, runner, report.executions)
     if news is not heartbeats.News.NONE or lost:
         _changed(dispatched=news is heartbeats.News.ROOM or lost)
-    return answer(heartbeats.orders(db, runner).to_dict())
+    return json_response(heartbeats.runner_orders(db, runner).to_dict())
 
 
 @blueprint.post("/executions/<execution>/claim")
@@ -56,7 +56,7 @@ def claim(execution: str) -> Response:
     attempt, resume = _whole(body.get("attempt"), "attempt"), body.get("resume") is True
     claimed = lifecycle.claim(db, config.logs_dir, auth.current_runner(), execution, attempt, resume=resume)
     _changed(dispatched=True)
-    return answer(launch.spec(db, config, auth.server().vault, claimed).to_dict())
+    return json_response(launch.spec(db, config, auth.server().vault, claimed).to_dict())
 
 
 @blueprint.post("/executions/<execution>/heartbeat")
@@ -64,7 +64,7 @@ def claim(execution: str) -> Response:
 def extend(execution: str) -> Response:
     """Runners call this every second. It changes nothing visible, so it wakes nobody."""
     attempt = _whole(_body().get("attempt"), "attempt")
-    return answer(lifecycle.extend(auth.db(), auth.current_runner(), execution, attempt).to_dict())
+    return json_response(lifecycle.extend(auth.db(), auth.current_runner(), execution, attempt).to_dict())
 
 
 @blueprint.post("/executions/<execution>/container")
@@ -86,7 +86,7 @@ def add_usage(execution: str) -> Response:
     body = _body()
     attempt, samples = _whole(body.get("attempt"), "attempt"), _list(body.get("samples"), "samples")
     lifecycle.add_usage(auth.db(), auth.current_runner(), execution, attempt, [_sample(item) for item in samples])
-    return answer({})
+    return json_response({})
 
 
 @blueprint.post("/executions/<execution>/detail")
@@ -107,7 +107,7 @@ def log(execution: str) -> Response:
     disk.check(config, len(text), disk.LOG_SHARE)
     acknowledged, fitted = lifecycle.append_log(db, config, auth.current_runner(), execution, batch, text)
     _changed()
-    return answer({"acknowledged": acknowledged}, 200 if fitted else 409)
+    return json_response({"acknowledged": acknowledged}, 200 if fitted else 409)
 
 
 @blueprint.post("/executions/<execution>/preview")
@@ -124,7 +124,7 @@ def preview(execution: str) -> Response:
 @auth.runner
 def get_datum(execution: str, datum: uuid.UUID) -> Response:
     """Return the file or the requested range: a runner resumes interrupted transfers."""
-    found = datums.held(auth.db(), auth.current_runner(), execution, _number("attempt"), str(datum))
+    found = datums.held_datum(auth.db(), auth.current_runner(), execution, _number("attempt"), str(datum))
     return downloads.send(auth.server().config.outputs_dir, found)
 
 
@@ -133,7 +133,7 @@ def get_datum(execution: str, datum: uuid.UUID) -> Response:
 def sources(execution: str) -> Response:
     """Runners poll this each second while the worker fetches what the commit needs."""
     db, attempt = auth.db(), _whole(_body().get("attempt"), "attempt")
-    found = commit_sources.ask(db, lifecycle.held(db, auth.current_runner(), execution, attempt))
+    found = commit_sources.ask(db, lifecycle.held_execution(db, auth.current_runner(), execution, attempt))
     if found.state == WANTED:
         auth.server().queues.nudge_soon()
     report = SourcesReport(
@@ -142,7 +142,7 @@ def sources(execution: str) -> Response:
         missing=[list(reason) for reason in found.missing],
         skipped=[list(reason) for reason in found.skipped],
     )
-    return answer(report.to_dict())
+    return json_response(report.to_dict())
 
 
 @blueprint.get("/executions/<execution>/lfs/<oid>")
@@ -150,7 +150,7 @@ def sources(execution: str) -> Response:
 def lfs_object(execution: str, oid: str) -> Response:
     """Serve an object; as with commits, a runner may fetch any object of the project's repositories."""
     db = auth.db()
-    held = lifecycle.held(db, auth.current_runner(), execution, _number("attempt"))
+    held = lifecycle.held_execution(db, auth.current_runner(), execution, _number("attempt"))
     return lfs_files.send(db, auth.server().config, projects.get(db, held.project_id), oid)
 
 
@@ -167,7 +167,7 @@ def put_output(execution: str, datum: uuid.UUID) -> Response:
     chunks = disk.guarded(config, _chunks())
     stored = outputs.store(auth.db(), config.outputs_dir, config.limits, runner, upload, chunks)
     _changed()
-    return answer({"sha256": stored.sha256, "size": stored.size})
+    return json_response({"sha256": stored.sha256, "size": stored.size})
 
 
 @blueprint.post("/executions/<execution>/final")
@@ -193,7 +193,7 @@ def _changed(*, dispatched: bool = False) -> Response:
     server.changes.publish(None if dispatched else (request.view_args or {}).get("execution"))
     if dispatched:
         dispatch.dispatch(auth.db(), server.config, server.queues)
-    return answer({})
+    return json_response({})
 
 
 def _body() -> Mapping[str, Any]:

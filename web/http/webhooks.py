@@ -196,7 +196,7 @@ def _store(forge: Forge, project: Project, repository: Repository, headers: Mapp
     if headers.get("prefer") != "respond-async":
         _await(db, row)
     base = plain.base_url(body) or server.config.server.url.rstrip("/") or request.url_root.rstrip("/")
-    return _text(push_reply.to_push(db, project, row, forge.parse(headers, body), base), status)
+    return _text(push_reply.push_reply(db, project, row, forge.parse(headers, body), base), status)
 
 
 def _lowered() -> dict[str, str]:

@@ -19,7 +19,7 @@ from core.config import Config
 from web.services import disk, pipelines, tasks
 from web.services.deliveries import ingest, pruning
 from web.services.executions import launch, lifecycle
-from web.services.forges.publisher import Teller
+from web.services.forges.publisher import Publisher
 from web.services.repositories.keyed_threads import Threads
 from web.services.repositories.polling import Poller
 from web.services.repositories.sources import fetch_wanted
@@ -49,7 +49,7 @@ class Sweeper:
         self._poller = Poller(config, vault)
         self._fetching, self._polling = Threads(FETCHES), Threads(FETCHES)
         self._ingesting, self._preparing = Threads(INGESTS), Threads(FETCHES)
-        self._teller = Teller(config, vault)
+        self._teller = Publisher(config, vault)
         self._checkpoint_at = 0.0
 
     def sweep(self) -> None:
@@ -61,7 +61,7 @@ class Sweeper:
             db, config, queues = self._db, self._config, self._queues
             _try(queues.nudged)
             _try(lambda: _restore_users(db, queues))
-            _try(lambda: ingest.collect(db, config))
+            _try(lambda: ingest.collect_push_files(db, config))
             _try(lambda: schedule.store_due(db))
             _try(lambda: self._ingest(db))
             _try(lambda: self._poll(db))

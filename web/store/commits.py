@@ -71,7 +71,7 @@ class Push:
         return is_zero(self.after)
 
 
-def add(
+def upsert_commit(
     db: Database,
     *,
     project_id: int,
@@ -122,7 +122,7 @@ def by_identifier(db: Database, project_id: int, identifier: str) -> Commit:
     return _one(row(db, sql, (project_id, identifier)), identifier)
 
 
-def known(db: Database, project_id: int, identifier: str) -> Commit | None:
+def find_by_identifier(db: Database, project_id: int, identifier: str) -> Commit | None:
     sql = "SELECT * FROM git_commit WHERE project_id = ? AND identifier = ?"
     found = row(db, sql, (project_id, identifier))
     return _commit(found) if found else None
@@ -134,7 +134,7 @@ def with_configuration(db: Database, key: str) -> Commit | None:
     return _commit(found) if found else None
 
 
-def beginning_with(db: Database, project_id: int, prefix: str) -> list[str]:
+def by_prefix(db: Database, project_id: int, prefix: str) -> list[str]:
     """List the identifiers of commits that start with some hexadecimal digits, at most two."""
     sql = "SELECT identifier FROM git_commit WHERE project_id = ? AND identifier >= ? AND identifier < ? LIMIT 2"
     return [found["identifier"] for found in rows(db, sql, (project_id, prefix, f"{prefix}g"))]
@@ -166,14 +166,14 @@ def is_trusted(db: Database, commit_id: int) -> bool:
     return bool(found and found["trusted"])
 
 
-def of_ids(db: Database, commit_ids: Collection[int]) -> dict[int, Commit]:
+def get_many(db: Database, commit_ids: Collection[int]) -> dict[int, Commit]:
     """Return commits by id, without their configuration."""
     marks = ", ".join("?" * len(commit_ids))
     found = rows(db, f"SELECT {COLUMNS} FROM git_commit WHERE id IN ({marks})", list(commit_ids))
     return {item["id"]: _commit(item) for item in found}
 
 
-def anywhere(db: Database, identifier: str) -> Commit:
+def find_in_any_project(db: Database, identifier: str) -> Commit:
     """Return the most recently recorded commit with this identifier in any project."""
     sql = "SELECT * FROM git_commit WHERE identifier = ? ORDER BY id DESC LIMIT 1"
     return _one(row(db, sql, (identifier,)), identifier)
@@ -262,7 +262,7 @@ def newest_move(db: Database, repository_id: int) -> int:
     return int(found["id"] or 0) if found else 0
 
 
-def left_by_last(db: Database, repository_id: int, event: PushEvent) -> tuple[str, bool] | None:
+def last_tip(db: Database, repository_id: int, event: PushEvent) -> tuple[str, bool] | None:
     """Return the commit where the last push left the event's ref, and whether polling found that push."""
     last = _last_push(db, repository_id, event)
     told = row(db, "SELECT source FROM delivery WHERE id = ?", (last["delivery_id"],)) if last else None

@@ -40,7 +40,7 @@ def by_uuid(db: Database, datum_uuid: str) -> Datum:
     return Datum(**found)
 
 
-def of_uuids(db: Database, project_id: int, uuids: Collection[str]) -> list[Datum]:
+def get_many(db: Database, project_id: int, uuids: Collection[str]) -> list[Datum]:
     """Return the data with these uuids that belong to a project, in no particular order."""
     sql = "SELECT * FROM datum WHERE uuid IN (SELECT value FROM json_each(?)) AND project_id = ?"
     return [Datum(**found) for found in rows(db, sql, (json.dumps(list(uuids)), project_id))]
@@ -78,7 +78,7 @@ def search(
     return [Datum(**item) for item in found], int(count["n"]) if count else 0
 
 
-def known(db: Database, datum_uuid: str) -> Datum | None:
+def find(db: Database, datum_uuid: str) -> Datum | None:
     found = row(db, "SELECT * FROM datum WHERE uuid = ?", (datum_uuid,))
     return Datum(**found) if found else None
 
@@ -90,7 +90,7 @@ def totals(db: Database, execution_id: int) -> tuple[int, int]:
     return (int(found["n"]), int(found["size"])) if found else (0, 0)
 
 
-def counts_of(db: Database, execution_ids: Collection[int]) -> dict[int, int]:
+def output_counts(db: Database, execution_ids: Collection[int]) -> dict[int, int]:
     """Return the number of files by execution id; executions without files are omitted."""
     marks = ", ".join("?" * len(execution_ids))
     sql = f"SELECT execution_id, COUNT(*) AS n FROM datum WHERE execution_id IN ({marks}) GROUP BY execution_id"

@@ -98,13 +98,13 @@ def waiting(db: Database) -> list[int]:
     return [int(found["repository_id"]) for found in rows(db, sql, {"now": clock.now()})]
 
 
-def told(db: Database, repository_id: int) -> bool:
+def has_webhooks(db: Database, repository_id: int) -> bool:
     """Return whether a webhook or hook has ever reported this repository, as far back as deliveries are kept."""
     sql = "SELECT 1 FROM delivery WHERE repository_id = ? AND source NOT IN ('poll', 'schedule') AND state != 'refused'"
     return row(db, f"{sql} LIMIT 1", (repository_id,)) is not None
 
 
-def last_told(db: Database, repository_id: int) -> Delivery | None:
+def last_webhook(db: Database, repository_id: int) -> Delivery | None:
     """Return the newest delivery from outside the server, including refused ones, without its body."""
     columns = ", ".join(name for name in Delivery.__dataclass_fields__ if name != "body")
     sql = (
@@ -139,7 +139,7 @@ def newest_id(db: Database) -> int:
 
 def told_after(db: Database, repository_id: int, after: int) -> Delivery | None:
     """Return the newest delivery from outside the server, if its row is after `after`."""
-    found = last_told(db, repository_id)
+    found = last_webhook(db, repository_id)
     return found if found and found.id > after else None
 
 
@@ -185,7 +185,7 @@ def count(db: Database, project_id: int) -> int:
     return int(found["n"]) if found else 0
 
 
-def again(db: Database, delivery_row: int) -> int:
+def store_again(db: Database, delivery_row: int) -> int:
     """Create a delivery that re-runs this one, unless one is waiting; return its row. Call inside a transaction."""
     waits = row(db, "SELECT id FROM delivery WHERE state = 'stored' AND again_of = ?", (delivery_row,))
     if waits:
@@ -200,14 +200,14 @@ def again(db: Database, delivery_row: int) -> int:
     return int(found["id"]) if found else 0
 
 
-def run_again_by(db: Database, delivery_row: int) -> list[int]:
+def rerun_delivery(db: Database, delivery_row: int) -> list[int]:
     """List the rows of the deliveries that re-run this one."""
     return [
         found["id"] for found in rows(db, "SELECT id FROM delivery WHERE again_of = ? ORDER BY id", (delivery_row,))
     ]
 
 
-def hurry(db: Database, delivery_row: int) -> None:
+def retry_now(db: Database, delivery_row: int) -> None:
     """Drop the back-off of a stored delivery and of its repository. Call inside a transaction."""
     execute(db, "UPDATE delivery SET retry_at = NULL WHERE id = ? AND state = 'stored'", (delivery_row,))
     of_delivery = "id = (SELECT repository_id FROM delivery WHERE id = ?)"

@@ -13,8 +13,8 @@ from sqlite_utils import Database
 from core import clock
 from core.errors import Conflict, NotFound
 from core.model import Execution, StateChange
-from core.moves import check_move
 from core.states import FINAL, FailureReason, State
+from core.transitions import check_transition
 from web.store.db import Row, execute, insert, row, rows
 from web.store.projects import take_counter
 
@@ -48,7 +48,7 @@ def add(db: Database, values: Mapping[str, Any]) -> Execution:
     return get(db, execution_id)
 
 
-def move(
+def transition(
     db: Database,
     execution: Execution,
     to: State,
@@ -62,7 +62,9 @@ def move(
     Raises IllegalMove if the transition is not allowed, and Conflict if the state or the attempt is no longer that of
     `execution`. `columns` are further columns of the same update.
     """
-    check_move(execution.state, to, failure_reason=failure_reason, container_started=execution.container_id is not None)
+    check_transition(
+        execution.state, to, failure_reason=failure_reason, container_started=execution.container_id is not None
+    )
     at = clock.now()
     time_column = {State.QUEUED: "queued_at", State.STARTED: "started_at"}.get(to)
     values: Row = {"state": to, "failure_reason": failure_reason, **(columns or {})}

@@ -25,23 +25,23 @@ def set_api_url(db: Database, repository_id: int, url: str) -> None:
     execute(db, sql, (url, repository_id))
 
 
-def stop(db: Database, repository_id: int, token: bytes, problem: str) -> None:
+def stop_posting(db: Database, repository_id: int, token: bytes, problem: str) -> None:
     """Stop requests to the forge until the problem is fixed. Does nothing if `token` is no longer the current one."""
     sql = "UPDATE repository SET api_problem = ? WHERE id = ? AND api_token = ?"
     execute(db, sql, (problem, repository_id, token))
 
 
-def pause(db: Database, repository_id: int, until: str | None) -> None:
+def pause_posting(db: Database, repository_id: int, until: str | None) -> None:
     """Pause requests to the forge until a time; None ends the pause."""
     execute(db, "UPDATE repository SET api_retry_at = ? WHERE id = ?", (until, repository_id))
 
 
-def resume(db: Database, repository_id: int) -> None:
+def resume_posting(db: Database, repository_id: int) -> None:
     """Allow requests to the forge again and clear a recorded problem."""
     execute(db, "UPDATE repository SET api_problem = '', api_retry_at = NULL WHERE id = ?", (repository_id,))
 
 
-def usable(db: Database) -> list[int]:
+def postable_repositories(db: Database) -> list[int]:
     """List the repositories with a token whose forge is neither stopped nor paused."""
     sql = (
         "SELECT id FROM repository WHERE api_token IS NOT NULL AND api_problem = ''"

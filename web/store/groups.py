@@ -13,20 +13,20 @@ from sqlite_utils import Database
 
 from core import clock
 from core.errors import Conflict
-from core.moves import check_group_move
 from core.states import FINAL, State
+from core.transitions import check_group_transition
 from web.store.db import Row, execute, row
 
 Table = Literal["task", "pipeline", "pipeline_node"]
 
 
-def move(db: Database, table: Table, group_id: int, current: State, to: State, message: str = "") -> None:
+def transition(db: Database, table: Table, group_id: int, current: State, to: State, message: str = "") -> None:
     """Make a state transition. Call inside a transaction; nothing else writes these `state`s.
 
     Raises IllegalMove if the transition is not allowed, and Conflict if the state is no longer `current`. `message`
     says why it ended, or what it is doing.
     """
-    check_group_move(current, to)
+    check_group_transition(current, to)
     values: Row = {"state": to, "message": message}
     if to is State.STARTED:
         values["started_at"] = _first_start(db, group_id) if table == "task" else clock.now()

@@ -47,10 +47,12 @@ class Launched:
         return group_status(self.state, self.stop_requested_at)
 
 
-def of_push(db: Database, push_id: int) -> list[Launched]:
+def launched_by_push(db: Database, push_id: int) -> list[Launched]:
     """List the runs of a push: executions, then tasks, then pipelines, each by counter."""
-    found = [rows(db, f"{select(kind)} AND {KINDS[kind][0]}.push_id = ? ORDER BY id", (push_id,)) for kind in KINDS]
-    return [launched(item) for items in found for item in items]
+    found = [
+        rows(db, f"{launched_rows(kind)} AND {KINDS[kind][0]}.push_id = ? ORDER BY id", (push_id,)) for kind in KINDS
+    ]
+    return [launched_items(item) for items in found for item in items]
 
 
 def unfinished_of_ref(db: Database, repository_id: int, kind: str, ref: str, before: int | None) -> list[Launched]:
@@ -62,13 +64,13 @@ def unfinished_of_ref(db: Database, repository_id: int, kind: str, ref: str, bef
     found = []
     for of_kind, (table, _, _, unfinished) in KINDS.items():
         # start from unfinished runs and join their push: a busy branch has thousands of pushes
-        which = select(of_kind, f"CROSS JOIN push ON push.id = {table}.push_id")
+        which = launched_rows(of_kind, f"CROSS JOIN push ON push.id = {table}.push_id")
         sql = f"{which} AND {unfinished} AND {table}.stop_requested_at IS NULL AND {of_ref} ORDER BY {table}.id"
         found += rows(db, sql, (repository_id, kind, ref, MOST if before is None else before))
-    return [launched(item) for item in found]
+    return [launched_items(item) for item in found]
 
 
-def select(kind: TargetKind, join: str = "", columns: str = "") -> str:
+def launched_rows(kind: TargetKind, join: str = "", columns: str = "") -> str:
     """Return SQL that selects runs of a kind, to which conditions can be added with AND.
 
     `columns` are further columns, such as ", push.ref".
@@ -78,7 +80,7 @@ def select(kind: TargetKind, join: str = "", columns: str = "") -> str:
     return f"SELECT '{kind}' AS kind, {table}.{name} AS name, {own}{columns} FROM {table} {join} WHERE {alone}"
 
 
-def launched(found: Row) -> Launched:
+def launched_items(found: Row) -> Launched:
     target = Target(kind=TargetKind(found["kind"]), name=found["name"])
     own = {column: found[column] for column in COLUMNS}
     return Launched(target=target, **own | {"state": State(found["state"])})

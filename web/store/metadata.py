@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from sqlite_utils import Database
 
-from web.config.metadata import number
+from web.config.metadata import as_number
 from web.store.db import Row, execute, row, rows
 
 KEYS_PER_EXECUTION = 1000  # further keys are not stored
@@ -72,7 +72,7 @@ def add(
             if key in values
         ]
         db.conn.executemany("INSERT INTO metadata VALUES (?, ?, ?, ?, ?)", points)
-        newest = (*points[-1], number(_decode(points[-1][-1])), len(points), len(points))
+        newest = (*points[-1], as_number(_decode(points[-1][-1])), len(points), len(points))
         execute(db, LATEST, newest)
     execute(db, "UPDATE execution SET metadata_seq = ? WHERE id = ?", (seq + len(lines), execution_id))
     _thin(db, execution_id, most)

@@ -53,17 +53,17 @@ class Line:
     pipeline: str
 
 
-def mark(db: Database, repository_id: int, kind: Kind, subject: str, *, at_once: bool = False) -> None:
+def enqueue(db: Database, repository_id: int, kind: Kind, subject: str, *, at_once: bool = False) -> None:
     """Enqueue a post, since the forge may show something outdated. Does nothing if the repository has no token.
 
     The line is due GAP_S after its first mark. A line that waits after a failure continues to wait.
     """
     now = clock.now()
-    due_at = now if at_once else after(GAP_S[kind])
+    due_at = now if at_once else time_after(GAP_S[kind])
     execute(db, MARK, (kind, subject, due_at, now, now, repository_id))
 
 
-def after(seconds: float) -> str:
+def time_after(seconds: float) -> str:
     """Return the time that many seconds from now."""
     return clock.text(datetime.now(UTC) + timedelta(seconds=seconds))
 
@@ -86,20 +86,20 @@ def next_due(db: Database, repository_id: int) -> Line | None:
     return _line(found) if found else None
 
 
-def settle(db: Database, line: Line, *, problem: str = "", pipeline: str = "") -> None:
+def mark_posted(db: Database, line: Line, *, problem: str = "", pipeline: str = "") -> None:
     """Record that a line was posted; it is due again if it was marked in the meantime.
 
     `problem` is the reason if the forge rejected it.
     """
     again = "CASE WHEN version = ? THEN NULL ELSE ? END"
     sql = f"UPDATE outbox SET due_at = {again}, since = {again}, attempts = 0, problem = ?, pipeline = ? WHERE id = ?"
-    due = (line.version, after(GAP_S[line.kind]), line.version, clock.now())
+    due = (line.version, time_after(GAP_S[line.kind]), line.version, clock.now())
     execute(db, sql, (*due, problem, pipeline, line.id))
 
 
 def postpone(db: Database, line: Line, wait_s: float, problem: str, pipeline: str) -> None:
     sql = "UPDATE outbox SET due_at = ?, attempts = attempts + 1, problem = ?, pipeline = ? WHERE id = ?"
-    execute(db, sql, (after(wait_s), problem, pipeline, line.id))
+    execute(db, sql, (time_after(wait_s), problem, pipeline, line.id))
 
 
 def give_up(db: Database, line: Line, problem: str) -> None:
@@ -108,7 +108,7 @@ def give_up(db: Database, line: Line, problem: str) -> None:
     execute(db, sql, (problem, line.id))
 
 
-def restart(db: Database, line: Line) -> None:
+def retry_now(db: Database, line: Line) -> None:
     """Make a line due now and drop its back-off."""
     now = clock.now()
     sql = "UPDATE outbox SET version = version + 1, due_at = ?, since = ?, attempts = 0, problem = '' WHERE id = ?"
@@ -122,7 +122,7 @@ def drop_due(db: Database, repository_id: int | None = None) -> None:
     execute(db, sql + where, values)
 
 
-def troubled(db: Database, repository_id: int) -> list[Line]:
+def failing_lines(db: Database, repository_id: int) -> list[Line]:
     """List up to 100 lines with a problem, newest first."""
     sql = "SELECT * FROM outbox WHERE repository_id = ? AND problem <> '' ORDER BY changed_at DESC LIMIT 100"
     return [_line(found) for found in rows(db, sql, (repository_id,))]

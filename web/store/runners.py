@@ -84,7 +84,7 @@ def count(db: Database) -> int:
     return int(found["n"]) if found else 0
 
 
-def seen(db: Database, runner_id: int, slots: int, info: Mapping[str, Any]) -> None:
+def record_heartbeat(db: Database, runner_id: int, slots: int, info: Mapping[str, Any]) -> None:
     sql = "UPDATE runner SET last_seen_at = ?, slots = ?, info = ? WHERE id = ?"
     execute(db, sql, (clock.now(), slots, json.dumps(dict(info)), runner_id))
 

@@ -28,7 +28,7 @@ class Source:
     changed_at: str
 
 
-def want(db: Database, repository_id: int, sha: str) -> None:
+def request(db: Database, repository_id: int, sha: str) -> None:
     """Request that the sources of a commit are fetched, even if that failed before."""
     sql = (
         "INSERT INTO source (repository_id, sha, state, changed_at) VALUES (?, ?, 'wanted', ?)"

@@ -21,7 +21,7 @@ LOOKED_AT = 500  # newest statuses among which `refused` looks for problems
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class PostedStatus:
     """A status sent to a forge. With a `problem` the forge rejected it, and shows another status or none."""
 
     sha: str
@@ -47,7 +47,7 @@ class Occasion:
     closed: bool
 
 
-def told(db: Database, repository_id: int, sha: str) -> dict[str, Told]:
+def posted_statuses(db: Database, repository_id: int, sha: str) -> dict[str, PostedStatus]:
     """Return the statuses sent for a commit, by context."""
     found = rows(db, "SELECT * FROM commit_status WHERE repository_id = ? AND sha = ?", (repository_id, sha))
     return {item["context"]: _told(item) for item in found}
@@ -67,14 +67,14 @@ def record(
     execute(db, "INSERT OR REPLACE INTO commit_status VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
-def newest(db: Database, repository_id: int) -> Told | None:
+def newest(db: Database, repository_id: int) -> PostedStatus | None:
     """Return the last status that the forge accepted."""
     sql = "SELECT * FROM commit_status WHERE repository_id = ? AND problem = '' ORDER BY posted_at DESC LIMIT 1"
     found = row(db, sql, (repository_id,))
     return _told(found) if found else None
 
 
-def refused(db: Database, repository_id: int) -> list[Told]:
+def refused(db: Database, repository_id: int) -> list[PostedStatus]:
     """List the rejected ones among the newest statuses, newest first."""
     newest = "SELECT * FROM commit_status WHERE repository_id = ? ORDER BY posted_at DESC LIMIT ?"
     sql = f"SELECT * FROM ({newest}) WHERE problem <> '' ORDER BY posted_at DESC"
@@ -194,7 +194,7 @@ def changed(db: Database, after: int, until: int) -> list[Changed]:
     return _changed(db, concerned, after, until)
 
 
-def brought(db: Database, commit_id: int) -> list[Changed]:
+def bringing_pushes(db: Database, commit_id: int) -> list[Changed]:
     """List a commit in each repository with an event for it."""
     return _changed(db, "SELECT DISTINCT repository_id, commit_id FROM push WHERE commit_id = ?", commit_id)
 
@@ -236,6 +236,6 @@ def _failures(db: Database, ids: str, group_id: int) -> list[FailureReason]:
     return [FailureReason(found["failure_reason"]) for found in rows(db, sql, (group_id,))]
 
 
-def _told(found: dict[str, object]) -> Told:
-    values = {name: found[name] for name in Told.__dataclass_fields__}
-    return Told(**values | {"state": Verdict(str(found["state"]))})  # type: ignore[arg-type]
+def _told(found: dict[str, object]) -> PostedStatus:
+    values = {name: found[name] for name in PostedStatus.__dataclass_fields__}
+    return PostedStatus(**values | {"state": Verdict(str(found["state"]))})  # type: ignore[arg-type]

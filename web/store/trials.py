@@ -55,13 +55,13 @@ def keys(db: Database, task_id: int) -> list[str]:
     return [found["name"] for found in rows(db, sql, (task_id, SAMPLE))]
 
 
-def of_task(db: Database, task_id: int, key: str) -> list[Trial]:
+def trials_of_task(db: Database, task_id: int, key: str) -> list[Trial]:
     """List the trials of a task in the order of the search, with their latest number of `key`."""
     found = rows(db, f"{SELECT} WHERE execution.id IN ({NEWEST.format('?')}) ORDER BY trial", (key, task_id))
     return [_trial(item) for item in found]
 
 
-def best(db: Database, task_id: int, key: str, *, target: float | None, less: bool) -> Trial | None:
+def best_trials(db: Database, task_id: int, key: str, *, target: float | None, less: bool) -> Trial | None:
     """Return the best trial in a state of COUNTED.
 
     This is the one nearest to `target`; without a target, the lowest if `less`, else the highest.

@@ -45,14 +45,14 @@ def add(db: Database, execution_id: int, samples: Sequence[Sample]) -> None:
             _thin(db, execution_id, series)
 
 
-def span(db: Database, execution_id: int) -> tuple[int, int] | None:
+def time_span(db: Database, execution_id: int) -> tuple[int, int] | None:
     """Return the times of the first and the last sample, None if there are none."""
     sql = "SELECT MIN(time_us) AS first, MAX(time_us) AS last FROM usage WHERE execution_id = ?"
     found = row(db, sql, (execution_id,))
     return (found["first"], found["last"]) if found and found["first"] is not None else None
 
 
-def stretches(db: Database, execution_id: int, first_us: int, width_us: int) -> dict[str, list[Stretch]]:
+def points(db: Database, execution_id: int, first_us: int, width_us: int) -> dict[str, list[Stretch]]:
     """Return each series in stretches of `width_us` from `first_us` on; stretches without samples are omitted."""
     sql = (
         "SELECT series, (time_us - ?) / ? AS number, AVG(value) AS mean, MAX(value) AS largest FROM usage"
@@ -64,7 +64,7 @@ def stretches(db: Database, execution_id: int, first_us: int, width_us: int) -> 
     return result
 
 
-def last(db: Database, execution_id: int, series: str) -> float:
+def latest_values(db: Database, execution_id: int, series: str) -> float:
     """Return the newest sample of a series, 0.0 if it has none."""
     sql = "SELECT value FROM usage WHERE execution_id = ? AND series = ? ORDER BY time_us DESC LIMIT 1"
     found = row(db, sql, (execution_id, series))

@@ -20,7 +20,7 @@ from core.errors import CannotRun, InvalidInput, NotFound
 from web.config import conditions
 from web.config.pipelines import graph, sockets
 from web.config.pipelines.model import Action, Edge, Node, OnError, PipelineBlueprint, PipelineParameter
-from web.config.pipelines.override import additions, overridden
+from web.config.pipelines.override import added_names, apply_override
 from web.config.steps.model import step_item, step_names
 from web.config.steps.unused import DISPLAY
 from web.config.tasks.blueprint import load_task
@@ -153,8 +153,8 @@ def _node(config: Any, declared: LibraryNode, override: Mapping[str, Any], notes
     item = step_item(config, step_name)
     where = f'node "{declared.name}": '
     if override:
-        notes += [where + note for note in additions(item["step"], override)]
-        item = {"step": overridden(item["step"], override)}
+        notes += [where + note for note in added_names(item["step"], override)]
+        item = {"step": apply_override(item["step"], override)}
     return Node(
         name=declared.name,
         kind=declared.type,
@@ -174,7 +174,7 @@ def _other_commit(commit: str) -> str:
 
 def _action(action: LibraryAction, where: str, notes: list[str]) -> Action:
     """Parse an action. Raises InvalidInput for an invalid condition: ignoring it would let everything pass."""
-    if unclear := [problem for problem in map(conditions.problem, action.if_) if problem]:
+    if unclear := [problem for problem in map(conditions.find_problem, action.if_) if problem]:
         raise InvalidInput(f"the condition of an action: {unclear[0]}")
     whens, thens = sorted(action.when), [str(then).lower() for then in action.then]
     for key, words, known in (("when", whens, WHENS), ("then", thens, THENS)):
@@ -190,12 +190,12 @@ def _edges(written: Iterable[Any], nodes: Mapping[str, Node], found: _Findings) 
     for item in written:
         source, target = (item["source"], item["target"]) if isinstance(item, dict) else item
         try:
-            edges.append(sockets.edge(source, target))
+            edges.append(sockets.parse_edge(source, target))
         except InvalidInput as error:
             found.problems.append(str(error))
         if isinstance(item, dict) and item.get("configuration"):
             found.notes.append(f"the configuration of the edge {source:.80} → {target:.80} is ignored")
-    found.problems += sockets.problems(edges, nodes)
+    found.problems += sockets.edge_problems(edges, nodes)
     if not found.problems and (names := graph.cycle(nodes, {(edge.source, edge.target) for edge in edges})):
         found.problems.append(f"its edges lead in a circle: {' → '.join([*names, names[0]])}"[:500])
     return edges
@@ -220,11 +220,11 @@ def _parameters(
 
 
 def _target(text: str, nodes: Mapping[str, Node]) -> tuple[str, str]:
-    node, kind, key = sockets.socket(text)
+    node, kind, key = sockets.parse_socket(text)
     if kind != "parameter":
         raise InvalidInput(f"{text:.200} is no parameter; a target is NODE.parameter.NAME")
     if node not in nodes:
         raise InvalidInput(f'{text:.200}: there is no node "{node:.80}"')
-    if key not in sockets.declared(nodes[node], "parameter"):
+    if key not in sockets.declared_sockets(nodes[node], "parameter"):
         raise InvalidInput(f'{text:.200}: the step of node "{node:.80}" has no parameter "{key:.80}"')
     return node, key

@@ -16,7 +16,7 @@ MERGED = ("parameters", "inputs", "environment-variables")
 KINDS = {"parameters": "parameter", "inputs": "input", "environment-variables": "environment variable"}
 
 
-def overridden(step: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+def apply_override(step: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of a step with an override. Raises InvalidInput if the result is not a step that can run.
 
     An override that names an item without a default removes the default: that is how a pipeline drops a step's own
@@ -36,7 +36,7 @@ def overridden(step: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str
     return merged
 
 
-def additions(step: Mapping[str, Any], override: Mapping[str, Any]) -> Iterator[str]:
+def added_names(step: Mapping[str, Any], override: Mapping[str, Any]) -> Iterator[str]:
     """Yield sentences about items of an override that the step lacks or that have no effect: likely mistakes."""
     yield from (f"its override: {key} has no effect: {reason}" for key, reason in unused_keys(override))
     for key, kind in KINDS.items():

@@ -29,7 +29,7 @@ SINGLE = ("parameter", "environment-variable")  # hold one value, so they accept
 KEYS = {"input": "inputs", "parameter": "parameters", "environment-variable": "environment-variables"}
 
 
-def socket(text: str) -> tuple[str, str, str]:
+def parse_socket(text: str) -> tuple[str, str, str]:
     """Return node, type in the singular, and key, which is the only part with dots. Raises InvalidInput."""
     parts = text.split(".", 2)
     if len(parts) != 3 or not all(parts):
@@ -37,9 +37,9 @@ def socket(text: str) -> tuple[str, str, str]:
     return parts[0], SINGULAR.get(parts[1], parts[1]), parts[2]
 
 
-def edge(source: str, target: str) -> Edge:
+def parse_edge(source: str, target: str) -> Edge:
     """Parse an edge. Raises InvalidInput for an edge that no nodes could have."""
-    (from_node, from_type, from_key), (to_node, to_type, to_key) = socket(source), socket(target)
+    (from_node, from_type, from_key), (to_node, to_type, to_key) = parse_socket(source), parse_socket(target)
     found = Edge(
         source=from_node,
         source_type=from_type,
@@ -49,21 +49,21 @@ def edge(source: str, target: str) -> Edge:
         target_key=to_key,
     )
     if serving := [kind for kind in (from_type, to_type) if kind in SERVING]:
-        raise InvalidInput(f"{shown(found)} is for deployments ({serving[0]}), which do not run here")
+        raise InvalidInput(f"{socket_text(found)} is for deployments ({serving[0]}), which do not run here")
     if from_type not in SOURCES.get(to_type, ()):
-        raise InvalidInput(f"{shown(found)}: {from_type} cannot lead into {to_type}{_advice(to_type)}")
+        raise InvalidInput(f"{socket_text(found)}: {from_type} cannot lead into {to_type}{_advice(to_type)}")
     if max(len(from_key), len(to_key)) > KEY_CHARS:
-        raise InvalidInput(f"{shown(found)} has a name of more than {KEY_CHARS} characters")
+        raise InvalidInput(f"{socket_text(found)} has a name of more than {KEY_CHARS} characters")
     return found
 
 
-def shown(found: Edge) -> str:
+def socket_text(found: Edge) -> str:
     return f"the edge {found.text:.{SHOWN_CHARS}}"
 
 
-def problems(edges: Sequence[Edge], nodes: Mapping[str, Node]) -> Iterator[str]:
+def edge_problems(edges: Sequence[Edge], nodes: Mapping[str, Node]) -> Iterator[str]:
     """Yield sentences about edges with missing ends, and about several edges to an end that accepts only one."""
-    known = {(name, kind): declared(node, kind).keys() for name, node in nodes.items() for kind in KEYS}
+    known = {(name, kind): declared_sockets(node, kind).keys() for name, node in nodes.items() for kind in KEYS}
     for found in edges:
         yield from _end_problems(found, nodes, known)
     ends = Counter((e.target, e.target_type, e.target_key) for e in edges if e.target_type in SINGLE)
@@ -76,26 +76,26 @@ def _end_problems(
     found: Edge, nodes: Collection[str], known: Mapping[tuple[str, str], Collection[str]]
 ) -> Iterator[str]:
     if missing := [name for name in (found.source, found.target) if name not in nodes]:
-        yield f'{shown(found)}: there is no node "{missing[0]:.80}"'
+        yield f'{socket_text(found)}: there is no node "{missing[0]:.80}"'
         return
     if found.source == found.target:
-        yield f"{shown(found)} leads from a node to itself"
+        yield f"{socket_text(found)} leads from a node to itself"
     if found.target_type == "dependency":
         return
-    if found.source_type in KEYS and not matching(known[found.source, found.source_type], found):
-        yield f"{shown(found)}: {_lacks(found.source, found.source_type, found.source_key)}"
+    if found.source_type in KEYS and not matching_files(known[found.source, found.source_type], found):
+        yield f"{socket_text(found)}: {_lacks(found.source, found.source_type, found.source_key)}"
     if found.target_key not in known[found.target, found.target_type]:
-        yield f"{shown(found)}: {_lacks(found.target, found.target_type, found.target_key)}"
+        yield f"{socket_text(found)}: {_lacks(found.target, found.target_type, found.target_key)}"
 
 
-def matching(known: Iterable[str], found: Edge) -> list[str]:
+def matching_files(known: Iterable[str], found: Edge) -> list[str]:
     """Return the names of the source that an edge refers to; for inputs also those that match a pattern."""
     if found.source_type == "input":
         return [name for name in known if name == found.source_key or fnmatchcase(name, found.source_key)]
     return [name for name in known if name == found.source_key]
 
 
-def declared(node: Node, kind: str) -> dict[str, Mapping[str, Any]]:
+def declared_sockets(node: Node, kind: str) -> dict[str, Mapping[str, Any]]:
     """Return the inputs, parameters or environment variables of a node's step, by name."""
     return {item["name"]: item for item in node.step["step"].get(KEYS[kind], ())}
 

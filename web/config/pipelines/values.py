@@ -32,12 +32,12 @@ class Values:
         """Add each file once, after those of other edges and, if the node says so, after the defaults."""
         key = edge.target_key
         if key not in self.inputs:
-            default = sockets.declared(node, "input")[key].get("default") if node.appends else None
+            default = sockets.declared_sockets(node, "input")[key].get("default") if node.appends else None
             self.inputs[key] = [str(url) for url in listify(default)]
         before = len(self.inputs[key])
         self.inputs[key] = list(dict.fromkeys([*self.inputs[key], *urls]))
         if len(self.inputs[key]) == before:
-            self.notes.append(f"{sockets.shown(edge)} brings no file")
+            self.notes.append(f"{sockets.socket_text(edge)} brings no file")
 
     def add_value(self, node: Node, edge: Edge, value: Any) -> None:
         """Add a value; None means no value.
@@ -46,7 +46,7 @@ class Values:
         """
         key = edge.target_key
         if value is None:
-            self.notes.append(f"{sockets.shown(edge)} brings no value")
+            self.notes.append(f"{sockets.socket_text(edge)} brings no value")
         elif edge.target_type == "environment-variable":
             self.environment_variables[key] = value if isinstance(value, str) else json.dumps(value)
         elif node.kind == "task" and isinstance(value, list) and _spreads(node, key, value):
@@ -57,7 +57,7 @@ class Values:
 
 
 def _spreads(node: Node, parameter: str, value: Sequence[Any]) -> bool:
-    multiple = sockets.declared(node, "parameter")[parameter].get("multiple", "none") != "none"
+    multiple = sockets.declared_sockets(node, "parameter")[parameter].get("multiple", "none") != "none"
     return not multiple or (bool(value) and all(isinstance(item, list) for item in value))
 
 

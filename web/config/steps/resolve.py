@@ -106,7 +106,7 @@ def resolve(
 
 
 def _parameters(step: LibraryStep, given: Mapping[str, Any], found: _Findings) -> dict[str, Any]:
-    found.problems += unknown("parameter", given, step.parameters)
+    found.problems += unknown_names("parameter", given, step.parameters)
     values = {}
     for name, parameter in step.parameters.items():
         value = given.get(name)
@@ -116,7 +116,7 @@ def _parameters(step: LibraryStep, given: Mapping[str, Any], found: _Findings) -
             value = False
         if value is not None:
             try:
-                values[name] = typed(parameter, value)
+                values[name] = convert_value(parameter, value)
             except ValueError as error:
                 found.problems.append(f'parameter "{name}": {error}')
         elif not parameter.optional:
@@ -124,7 +124,7 @@ def _parameters(step: LibraryStep, given: Mapping[str, Any], found: _Findings) -
     return values
 
 
-def typed(parameter: Parameter, value: Any) -> Any:
+def convert_value(parameter: Parameter, value: Any) -> Any:
     """Return the value as the parameter's type, a list for a `multiple` one. Raises ValueError with the reason."""
     if isinstance(value, list | tuple) and not parameter.multiple:
         raise ValueError(f"one value is expected, got {_shown(value)}")
@@ -164,7 +164,7 @@ def _inputs(
     found: _Findings,
 ) -> dict[str, InputSpec]:
     by_name = {item.name: item for item in declared}
-    found.problems += unknown("input", given, by_name)
+    found.problems += unknown_names("input", given, by_name)
     specs = {}
     for name, item in by_name.items():
         uris = given.get(name)
@@ -210,7 +210,9 @@ def _cannot_fetch(url: str) -> str | None:
     except ValueError as error:
         return f"{_shown(url)} is not a URL ({error})"
     if parts.scheme == datum.SCHEME:
-        return None if datum.uuid_of(url) else f"{_shown(url)} names no output: write datum:// and the uuid of one"
+        return (
+            None if datum.parse_datum_url(url) else f"{_shown(url)} names no output: write datum:// and the uuid of one"
+        )
     if parts.scheme not in SCHEMES:
         return f"{url[:SHOWN_CHARS]} cannot be fetched here; http, https and datum can"
     return None if host else f"{_shown(url)} names no host"
@@ -293,7 +295,7 @@ def _json_values(values: Mapping[str, Any], found: _Findings) -> dict[str, Any]:
     return plain
 
 
-def unknown(kind: str, given: Iterable[Any], declared: Mapping[str, Any]) -> list[str]:
+def unknown_names(kind: str, given: Iterable[Any], declared: Mapping[str, Any]) -> list[str]:
     known = ", ".join(declared) or "none"
     return [f'there is no {kind} "{name!s:.80}"; there are: {known:.500}' for name in given if name not in declared]
 

@@ -82,9 +82,9 @@ def load_task(config: Any, name: str) -> TaskBlueprint:
     try:
         task = valohai_yaml.parse([items[name]], validate=False).tasks[name]
     except Exception as error:  # noqa: BLE001 - the library raises many classes on unexpected items
-        raise cannot_run(name, [f"{type(error).__name__}: {error!s:.200}"]) from None
+        raise cannot_run_reason(name, [f"{type(error).__name__}: {error!s:.200}"]) from None
     if problems := list(_problems(task)):
-        raise cannot_run(name, problems)
+        raise cannot_run_reason(name, problems)
     return TaskBlueprint(
         name=task.name,
         step=task.step,
@@ -105,7 +105,7 @@ def load_task(config: Any, name: str) -> TaskBlueprint:
     )
 
 
-def cannot_run(name: str, problems: Sequence[str]) -> CannotRun:
+def cannot_run_reason(name: str, problems: Sequence[str]) -> CannotRun:
     """Create the exception for a task that cannot run."""
     return CannotRun(f'task "{name:.{NAME_CHARS}}"', [problem[:PROBLEM_CHARS] for problem in problems])
 
@@ -128,7 +128,7 @@ def _problems(task: LibraryTask) -> Iterator[str]:
         yield f"parameter-sets are for `type: manual_search`, and it is {task.type.value}"
     if task.type is TaskType.BAYESIAN_TPE and not task.optimization_target_metric:
         yield "a bayesian_tpe search needs optimization-target-metric, the metadata key that it looks at"
-    if task.stop_condition and (problem := conditions.problem(task.stop_condition)):
+    if task.stop_condition and (problem := conditions.find_problem(task.stop_condition)):
         yield f"stop-condition: {problem}"
     for name, count in Counter(variant.name for variant in task.parameters).items():
         if count > 1:

@@ -9,7 +9,7 @@ from typing import Any
 from core.errors import NotFound
 from web.config.steps.model import library_step, step_item, step_names
 from web.config.steps.resolve import ResolvedStep, UnresolvedStep, resolve
-from web.config.tasks.blueprint import TaskBlueprint, cannot_run, load_task, task_item
+from web.config.tasks.blueprint import TaskBlueprint, cannot_run_reason, load_task, task_item
 from web.config.tasks.search import Search, own_seed, search
 
 
@@ -63,7 +63,7 @@ def plan(
             provided=provided,
         )
     except UnresolvedStep as error:
-        raise cannot_run(name, error.problems) from None
+        raise cannot_run_reason(name, error.problems) from None
     return TaskPlan(
         blueprint=blueprint,
         config=[task_item(config, name), step_item(config, blueprint.step)],
@@ -98,5 +98,5 @@ def load_search(config: Any, name: str, given: Mapping[str, Any], seed: int | No
     try:
         step = library_step(config, blueprint.step)
     except NotFound as error:
-        raise cannot_run(name, [str(error)]) from None
+        raise cannot_run_reason(name, [str(error)]) from None
     return search(blueprint, step, given, (own_seed(blueprint) or 0) if seed is None else seed)

@@ -10,9 +10,9 @@ from typing import Any
 from valohai_yaml.objs.parameter import Parameter
 from valohai_yaml.objs.step import Step as LibraryStep
 
-from web.config.steps.resolve import typed, unknown
-from web.config.tasks.blueprint import SearchType, TaskBlueprint, cannot_run
-from web.config.tasks.variants import LARGEST, MAX_TRIALS, Dimension, Range, Steps, dimension, size_of
+from web.config.steps.resolve import convert_value, unknown_names
+from web.config.tasks.blueprint import SearchType, TaskBlueprint, cannot_run_reason
+from web.config.tasks.variants import LARGEST, MAX_TRIALS, Dimension, Range, Steps, count_values, parse_dimension
 
 DEFAULT_COUNT = {SearchType.RANDOM: 10, SearchType.BAYESIAN: 30}  # if execution-count is not given
 SHOWN = 5  # problems shown; the others are mostly the same
@@ -77,7 +77,7 @@ def search(blueprint: TaskBlueprint, step: LibraryStep, given: Mapping[str, Any]
         problems += _refused(blueprint, step, dimensions, rows)
     if problems:
         more = len(problems) - SHOWN
-        raise cannot_run(blueprint.name, problems[:SHOWN] + ([f"and {more} more"] if more > 0 else []))
+        raise cannot_run_reason(blueprint.name, problems[:SHOWN] + ([f"and {more} more"] if more > 0 else []))
     return Search(blueprint=blueprint, step=step, dimensions=dimensions, rows=rows, count=count, seed=seed)
 
 
@@ -95,7 +95,7 @@ def _dimensions(
 ) -> dict[str, Dimension]:
     found = {}
     varied = [variant for variant in blueprint.variants if variant.name not in fixed]
-    problems += unknown("parameter", (variant.name for variant in varied), step.parameters)
+    problems += unknown_names("parameter", (variant.name for variant in varied), step.parameters)
     size = 1
     for variant in varied:
         if variant.name not in step.parameters:
@@ -104,7 +104,7 @@ def _dimensions(
             break  # too many already: nothing more needs to be expanded
         chance = random.Random(f"{seed}:{variant.name}")  # noqa: S311
         try:
-            found[variant.name] = dimension(variant, step.parameters[variant.name], blueprint.type, chance)
+            found[variant.name] = parse_dimension(variant, step.parameters[variant.name], blueprint.type, chance)
         except ValueError as error:
             problems.append(f'parameter "{variant.name}": {error}')
             continue
@@ -138,7 +138,7 @@ def _rows(
 def _count(blueprint: TaskBlueprint, dimensions: Mapping[str, Dimension], rows: tuple[Mapping[str, Any], ...]) -> int:
     if blueprint.type is SearchType.MANUAL:
         return len(rows)
-    size = size_of(dimensions)
+    size = count_values(dimensions)
     if blueprint.type is SearchType.GRID:
         return size or 0  # no dimension of a grid is a continuum
     wanted = blueprint.execution_count or DEFAULT_COUNT[blueprint.type]
@@ -158,7 +158,7 @@ def _refused(
     for name, found in dimensions.items():
         yield from _first_problem(step.parameters[name], _samples(found, blueprint.type is SearchType.GRID))
     names = dict.fromkeys(name for row in rows for name in row)
-    yield from unknown("parameter", names, step.parameters)
+    yield from unknown_names("parameter", names, step.parameters)
     for name in names:
         if name in step.parameters:
             yield from _first_problem(step.parameters[name], (row[name] for row in rows if name in row))
@@ -176,7 +176,7 @@ def _samples(found: Dimension, grid: bool) -> Iterator[Any]:
 def _first_problem(parameter: Parameter, values: Iterator[Any]) -> Iterator[str]:
     for value in values:
         try:
-            typed(parameter, value)
+            convert_value(parameter, value)
         except ValueError as error:
             yield f'parameter "{parameter.name}": {error}'
             return

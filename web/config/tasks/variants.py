@@ -91,7 +91,7 @@ class Range:
 Dimension = Choices | Steps | Range
 
 
-def dimension(variant: Variant, parameter: Parameter, kind: SearchType, chance: random.Random) -> Dimension:
+def parse_dimension(variant: Variant, parameter: Parameter, kind: SearchType, chance: random.Random) -> Dimension:
     """Return the values that a parameter of the step may take. Raises ValueError if the rules are unusable.
 
     A grid needs a list of values, so values of the style random are drawn by `chance`. Other searches draw later.
@@ -111,7 +111,7 @@ def dimension(variant: Variant, parameter: Parameter, kind: SearchType, chance: 
     return _drawn(found, _count(rules), chance) if grid else found
 
 
-def size_of(dimensions: Mapping[str, Dimension]) -> int | None:
+def count_values(dimensions: Mapping[str, Dimension]) -> int | None:
     """Return the number of combinations, None for a continuum."""
     sizes = [found.size for found in dimensions.values()]
     return None if None in sizes else math.prod(size for size in sizes if size is not None)

@@ -13,15 +13,15 @@ from flask import Response, request
 from web.http.api.query import Page
 
 
-def answer(data: Any, status: int = 200) -> Response:
+def json_response(data: Any, status: int = 200) -> Response:
     """Return `data` as JSON, with keys in their given order."""
     return Response(_encode(data), status, mimetype="application/json")
 
 
-def page_of(results: Sequence[Any], count: int, page: Page) -> Response:
+def paginated(results: Sequence[Any], count: int, page: Page) -> Response:
     """Return one page of `count` results, with the URLs of the next and previous pages."""
     after, before = page.offset + page.limit, max(0, page.offset - page.limit)
-    return answer(
+    return json_response(
         {
             "count": count,
             "next": _address(page.limit, after) if after < count else None,

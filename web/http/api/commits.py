@@ -9,7 +9,7 @@ from flask import Response, request
 from core.model import Commit, Project
 from web.http import auth
 from web.http.api import query, serialize
-from web.http.api.answers import answer, page_of
+from web.http.api.answers import json_response, paginated
 from web.store import commits, projects
 
 
@@ -27,7 +27,7 @@ def listing() -> Response:
     )
     owners = {owner.id: owner for owner in projects.listing(db)}
     results = [serialize.commit(request.url_root, owners[commit.project_id], commit) for commit in found]
-    return page_of(results, count, page)
+    return paginated(results, count, page)
 
 
 @auth.user
@@ -35,16 +35,16 @@ def detail(identifier: str) -> Response:
     db = auth.db()
     project = query.asked_project(db)
     if project is not None:
-        return answer(_detail(project, commits.by_identifier(db, project.id, identifier)))
-    found = commits.anywhere(db, identifier)
-    return answer(_detail(projects.get(db, found.project_id), found))
+        return json_response(_detail(project, commits.by_identifier(db, project.id, identifier)))
+    found = commits.find_in_any_project(db, identifier)
+    return json_response(_detail(projects.get(db, found.project_id), found))
 
 
 @auth.user
 def detail_in_project(project: str, identifier: str) -> Response:
     db = auth.db()
     owner = query.project(db, project)
-    return answer(_detail(owner, commits.by_identifier(db, owner.id, identifier)))
+    return json_response(_detail(owner, commits.by_identifier(db, owner.id, identifier)))
 
 
 def _detail(project: Project, found: Commit) -> dict[str, Any]:

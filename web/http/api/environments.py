@@ -7,7 +7,7 @@ from flask import Response, request
 from core.errors import NotFound
 from web.http import auth
 from web.http.api import query, serialize
-from web.http.api.answers import answer, page_of
+from web.http.api.answers import json_response, paginated
 from web.store import environments, executions
 
 
@@ -16,7 +16,7 @@ def listing() -> Response:
     page, found = query.page(), environments.listing(auth.db())
     unfinished = executions.unfinished_by_environment(auth.db())
     results = [serialize.environment(request.url_root, item, unfinished.get(item.slug, 0)) for item in page.cut(found)]
-    return page_of(results, len(found), page)
+    return paginated(results, len(found), page)
 
 
 @auth.user
@@ -25,5 +25,5 @@ def detail(identifier: str) -> Response:
     for item in found:
         if identifier in (item.slug, item.uuid):
             unfinished = executions.unfinished_by_environment(auth.db()).get(item.slug, 0)
-            return answer(serialize.environment(request.url_root, item, unfinished))
+            return json_response(serialize.environment(request.url_root, item, unfinished))
     raise NotFound(f"there is no environment {identifier!r}; there are {', '.join(item.slug for item in found)}")

@@ -14,7 +14,7 @@ from flask import Response
 
 from web.http import auth
 from web.http.api import query
-from web.http.api.answers import answer
+from web.http.api.answers import json_response
 from web.store import logs, metadata
 from web.store.logs import LogLine
 
@@ -36,7 +36,7 @@ def events(identifier: str) -> Response:
     counted = _Counted(logs.messages(logs.read(logs_dir, execution, at, first, limit)))
     last = list(_events(deque(counted, maxlen=limit)))
     total = first + counted.count  # a very long line becomes several events
-    return answer({"total": total, "limit": limit, "truncated": total > len(last), "events": last})
+    return json_response({"total": total, "limit": limit, "truncated": total > len(last), "events": last})
 
 
 @auth.user
@@ -46,7 +46,7 @@ def status_events(identifier: str) -> Response:
     at = logs.length(db, execution)
     counted = _Counted(logs.read(logs_dir, execution, at, 0, at.lines, stream="status"))
     last = list(_events(deque(counted, maxlen=limit or None)))
-    return answer({"total": counted.count, "status_events": last})
+    return json_response({"total": counted.count, "status_events": last})
 
 
 @auth.user

@@ -12,7 +12,7 @@ from core.model import Execution
 from core.states import FINAL
 from web.http import auth
 from web.http.api import query, serialize
-from web.http.api.answers import answer, page_of
+from web.http.api.answers import json_response, paginated
 from web.services.executions import lifecycle
 from web.services.scheduling import dispatch
 from web.store import commits, data, environments, executions, metadata, pipelines, projects, tasks
@@ -24,9 +24,9 @@ def listing() -> Response:
     db = auth.db()
     wanted = query.selection(db)
     if query.flag("deleted"):
-        return page_of([], 0, wanted.page)
+        return paginated([], 0, wanted.page)
     found, count = executions.search(db, **wanted.filters())
-    return page_of(_objects(db, found), count, wanted.page)
+    return paginated(_objects(db, found), count, wanted.page)
 
 
 @auth.user
@@ -37,14 +37,14 @@ def detail(identifier: str) -> Response:
         request.url_root,
         found,
         projects.get(db, found.project_id),
-        commits.of_ids(db, [found.commit_id])[found.commit_id],
+        commits.get_many(db, [found.commit_id])[found.commit_id],
         environments.by_name(db).get(found.environment),
         groups=_groups(db, [found])[found.id],
         latest=metadata.latest(db, found.id),
         outputs=data.of_execution(db, found.id),
     )
     excluded = query.words("exclude")
-    return answer({key: value for key, value in result.items() if key not in excluded})
+    return json_response({key: value for key, value in result.items() if key not in excluded})
 
 
 @auth.user
@@ -53,13 +53,13 @@ def stop(identifier: str) -> Response:
     db, server = auth.db(), auth.server()
     found = query.execution(db, identifier)
     if found.state in FINAL:
-        return answer({"message": "Already complete"})
+        return json_response({"message": "Already complete"})
     stopped = lifecycle.request_stop(db, server.config.logs_dir, found.uuid, auth.current_user().username)
     server.changes.publish()
     if stopped.state not in FINAL:
-        return answer({"message": "Stopping" if stopped.stop_count == 1 else "Killing"})
+        return json_response({"message": "Stopping" if stopped.stop_count == 1 else "Killing"})
     dispatch.dispatch(db, server.config, server.queues)
-    return answer({"message": "Stopped"})
+    return json_response({"message": "Stopped"})
 
 
 @auth.user
@@ -72,8 +72,8 @@ def refuse_creation() -> Response:
 def _objects(db: Database, found: Sequence[Execution]) -> list[dict[str, Any]]:
     ids = [execution.id for execution in found]
     owners = {owner.id: owner for owner in projects.listing(db)}
-    made_from = commits.of_ids(db, {execution.commit_id for execution in found})
-    latest, outputs, known = metadata.latest_of(db, ids), data.counts_of(db, ids), environments.by_name(db)
+    made_from = commits.get_many(db, {execution.commit_id for execution in found})
+    latest, outputs, known = metadata.latest_of(db, ids), data.output_counts(db, ids), environments.by_name(db)
     groups = _groups(db, found)
     return [
         serialize.execution(

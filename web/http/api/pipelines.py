@@ -11,7 +11,7 @@ from core.model import Execution
 from core.states import FINAL
 from web.http import auth
 from web.http.api import query, serialize
-from web.http.api.answers import answer, page_of
+from web.http.api.answers import json_response, paginated
 from web.services import pipelines as service
 from web.store import pipelines, projects
 from web.store.db import Database, transaction
@@ -23,11 +23,11 @@ def listing() -> Response:
     db = auth.db()
     wanted = query.selection(db)
     if query.flag("deleted"):
-        return page_of([], 0, wanted.page)
+        return paginated([], 0, wanted.page)
     found, count = pipelines.search(db, **wanted.filters())
     owners = {owner.id: owner for owner in projects.listing(db)}
     results = [serialize.pipeline(request.url_root, item, owners[item.project_id]) for item in found]
-    return page_of(results, count, wanted.page)
+    return paginated(results, count, wanted.page)
 
 
 @auth.user
@@ -37,7 +37,7 @@ def detail(identifier: str) -> Response:
     nodes = pipelines.nodes(db, found.id)
     made = _made(db, [node.id for node in nodes])
     owner = projects.get(db, found.project_id)
-    return answer(
+    return json_response(
         serialize.pipeline_detail(request.url_root, found, owner, [(node, made.get(node.id)) for node in nodes])
     )
 
@@ -48,12 +48,12 @@ def stop(identifier: str) -> Response:
     db, server = auth.db(), auth.server()
     found = query.pipeline(db, identifier)
     if found.state in FINAL:
-        return answer({"message": "Already complete"})
+        return json_response({"message": "Already complete"})
     with transaction(db):
         service.request_stop(db, server.config, pipelines.get(db, found.id), auth.current_user().username)
     server.changes.publish()
     server.queues.nudge_soon()
-    return answer({"message": "Stopping"})
+    return json_response({"message": "Stopping"})
 
 
 def _made(db: Database, node_ids: Sequence[int]) -> dict[int, serialize.Name]:

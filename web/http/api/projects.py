@@ -6,7 +6,7 @@ from flask import Response, request
 
 from web.http import auth
 from web.http.api import query, serialize
-from web.http.api.answers import answer, page_of
+from web.http.api.answers import json_response, paginated
 from web.services.executions import variables
 from web.store import commits, executions, projects
 
@@ -15,7 +15,7 @@ from web.store import commits, executions, projects
 def listing() -> Response:
     found, page = projects.listing(auth.db()), query.page()
     results = [serialize.project(request.url_root, item) for item in page.cut(found)]
-    return page_of(results, len(found), page)
+    return paginated(results, len(found), page)
 
 
 @auth.user
@@ -27,7 +27,7 @@ def detail(identifier: str) -> Response:
     counts |= {"stopping": stopping, "started": counts.get("started", 0) - stopping}
     repository = next(iter(projects.repositories(db, found.id)), None)
     shown = variables.listing(db, auth.server().vault, found)
-    return answer(serialize.project_detail(request.url_root, found, repository, counts, shown))
+    return json_response(serialize.project_detail(request.url_root, found, repository, counts, shown))
 
 
 @auth.user
@@ -36,7 +36,7 @@ def listing_of_commits(identifier: str) -> Response:
     db = auth.db()
     found = query.project(db, identifier)
     newest, _ = commits.search(db, project_id=found.id, adhoc=None, limit=query.MAX_LIMIT, offset=0)
-    return answer(
+    return json_response(
         [
             {
                 "identifier": commit.identifier,
@@ -54,9 +54,9 @@ def listing_of_commits(identifier: str) -> Response:
 def fetch(identifier: str) -> Response:
     """Do nothing: pushes arrive on their own, so there is nothing to fetch."""
     query.project(auth.db(), identifier)
-    return answer({"commits": [], "errors": []}, 201)
+    return json_response({"commits": [], "errors": []}, 201)
 
 
 @auth.user
 def ownership_options() -> Response:
-    return answer([auth.current_user().username])
+    return json_response([auth.current_user().username])

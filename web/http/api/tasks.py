@@ -10,7 +10,7 @@ from core.groups import Task
 from core.states import FINAL
 from web.http import auth
 from web.http.api import query, serialize
-from web.http.api.answers import answer, page_of
+from web.http.api.answers import json_response, paginated
 from web.services import tasks as service
 from web.store import pipelines, projects, tasks, trials
 from web.store.db import Database, transaction
@@ -22,15 +22,15 @@ def listing() -> Response:
     db = auth.db()
     wanted = query.selection(db)
     if query.flag("deleted"):
-        return page_of([], 0, wanted.page)
+        return paginated([], 0, wanted.page)
     found, count = tasks.search(db, **wanted.filters())
-    return page_of(_objects(db, found), count, wanted.page)
+    return paginated(_objects(db, found), count, wanted.page)
 
 
 @auth.user
 def detail(identifier: str) -> Response:
     db = auth.db()
-    return answer(_objects(db, [query.task(db, identifier)])[0])
+    return json_response(_objects(db, [query.task(db, identifier)])[0])
 
 
 @auth.user
@@ -39,12 +39,12 @@ def stop(identifier: str) -> Response:
     db, server = auth.db(), auth.server()
     found = query.task(db, identifier)
     if found.state in FINAL:
-        return answer({"message": "Already complete"})
+        return json_response({"message": "Already complete"})
     with transaction(db):
         service.request_stop(db, server.config, tasks.get(db, found.id), auth.current_user().username)
     server.changes.publish()
     server.queues.nudge_soon()
-    return answer({"message": "Stopping"})
+    return json_response({"message": "Stopping"})
 
 
 def _objects(db: Database, found: Sequence[Task]) -> list[serialize.Json]:

@@ -7,12 +7,12 @@ from flask import Response
 from core.errors import InvalidInput
 from web.http import auth
 from web.http.api import query, serialize
-from web.http.api.answers import answer
+from web.http.api.answers import json_response
 
 
 @auth.user
 def me() -> Response:
-    return answer(serialize.user(auth.current_user()))
+    return json_response(serialize.user(auth.current_user()))
 
 
 @auth.public
@@ -22,4 +22,4 @@ def get_token() -> Response:
     username, token = str(given.get("username", "")), str(given.get("password", ""))
     if auth.recognise(username, token) is None:
         raise InvalidInput("Unable to log in with provided credentials; the password is a token of yours.")
-    return answer({"token": token})
+    return json_response({"token": token})

@@ -20,7 +20,7 @@ from web.http.api import (
     users,
     variables,
 )
-from web.http.api.answers import page_of
+from web.http.api.answers import paginated
 
 View = Callable[..., Response]
 
@@ -28,7 +28,7 @@ View = Callable[..., Response]
 @auth.user
 def none_yet() -> Response:
     """Return an empty list, for kinds of objects that this server does not have."""
-    return page_of([], 0, query.page())
+    return paginated([], 0, query.page())
 
 
 READ: tuple[tuple[str, View], ...] = (

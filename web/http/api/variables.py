@@ -7,7 +7,7 @@ from flask import Response
 from core.errors import InvalidInput
 from web.http import auth
 from web.http.api import query
-from web.http.api.answers import answer
+from web.http.api.answers import json_response
 from web.services.executions import variables
 
 
@@ -20,7 +20,7 @@ def set_one(identifier: str) -> Response:
     if not isinstance(is_secret, bool):
         raise InvalidInput("secret must be true or false")
     note = variables.set_one(db, auth.server().vault, project, name, value, is_secret=is_secret)
-    return answer({"name": name, "value": None if is_secret else value, "secret": is_secret, "note": note}, 201)
+    return json_response({"name": name, "value": None if is_secret else value, "secret": is_secret, "note": note}, 201)
 
 
 @auth.user

@@ -34,7 +34,7 @@ class Picker:
     endpoint: str
 
 
-def of(project: Project, repositories: Sequence[Repository]) -> Picker:
+def badge_picker(project: Project, repositories: Sequence[Repository]) -> Picker:
     """Return the picker with the choices of the page's query."""
     db, key = auth.db(), auth.server().vault
     choices: dict[str, Sequence[str]] = {
@@ -48,7 +48,7 @@ def of(project: Project, repositories: Sequence[Repository]) -> Picker:
     chosen = {field: request.args.get(field, "") for field in choices}
     asked = {field: value for field, value in chosen.items() if value}
     if not project.badge_public:
-        asked["token"] = rules.token(key, project)
+        asked["token"] = rules.badge_token(key, project)
     image = _address(project, "svg", asked)
     page = base_url() + url_for("executions.listing", name=project.name)
     alternative = MARKDOWN.sub(r"\\\1", one_line(rules.Question(project=project.name, **chosen).title))

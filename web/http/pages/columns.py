@@ -28,7 +28,7 @@ class Column:
     direction: str
 
 
-def asked(default: Order, kinds: Collection[By] = (By.KEY,)) -> Order:
+def requested_order(default: Order, kinds: Collection[By] = (By.KEY,)) -> Order:
     """Return the order that this request asks for: by one of COLUMNS, or by a name of one of these kinds."""
     given = request.args.get("sort", "")
     descending, name = given.startswith("-"), given.removeprefix("-")
@@ -58,7 +58,7 @@ def by_frequency(all_latest: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted(counted, key=lambda key: (key.lower() in X_KEYS, -counted[key]))
 
 
-def differing(all_parameters: Sequence[Mapping[str, Any]]) -> list[str]:
+def differing_parameters(all_parameters: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the parameters with more than one value among the executions that have them, in order of declaration."""
     values: dict[str, set[str]] = {}
     for parameters in all_parameters:

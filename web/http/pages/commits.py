@@ -61,7 +61,11 @@ def listing(name: str) -> str:
     page = Page.asked(PER_PAGE)
     found, total = commits.search(db, project_id=project.id, adhoc=None, limit=page.size, offset=page.offset)
     rows = [
-        Row(commit=c, marks=groups.marks(db, c.id), executions=execution_table.newest_of_commit(db, c.id, DOTS))
+        Row(
+            commit=c,
+            marks=groups.execution_marks(db, c.id),
+            executions=execution_table.newest_of_commit(db, c.id, DOTS),
+        )
         for c in found
     ]
     return render_template(
@@ -82,7 +86,7 @@ def show(name: str, identifier: str) -> str:
     project = projects.by_name(db, name)
     commit = commits.by_identifier(db, project.id, identifier)
     found = executions.of_commit(db, commit.id)
-    task_lines, pipeline_lines = groups.of_commit(db, commit.id)
+    task_lines, pipeline_lines = groups.places_of_commit(db, commit.id)
     return render_template(
         "commit.html",
         project=project,
@@ -94,7 +98,7 @@ def show(name: str, identifier: str) -> str:
         tasks=task_lines,
         pipelines=pipeline_lines,
         outcomes=_outcomes(db, config, found),
-        told=list(statuses.told(db, commit.repository_id, identifier).values()),
+        told=list(statuses.posted_statuses(db, commit.repository_id, identifier).values()),
         live=_unfinished([line.task for line in task_lines], [line.pipeline for line in pipeline_lines], found),
     )
 
@@ -118,7 +122,7 @@ def _outcomes(db: Database, config: Config, found: list[Execution]) -> list[Outc
             execution=execution,
             latest=latest.get(execution.id, {}),
             tail=_tail(db, config.logs_dir, execution) if i < SHOWN_TAILS else Markup(),
-            waits=wait_reason.why(db, config, execution),
+            waits=wait_reason.wait_reason(db, config, execution),
         )
         for i, execution in enumerate(found)
     ]

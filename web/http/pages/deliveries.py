@@ -76,7 +76,7 @@ def show(name: str, number: int) -> str:
         signature=_signature(delivery),
         effects=effects,
         more_effects=len(pushes) - len(effects),
-        run_again_by=deliveries.run_again_by(db, delivery.id),
+        run_again_by=deliveries.rerun_delivery(db, delivery.id),
         headers=redaction.headers(delivery.headers, secret),
         body=body[:SHOWN_CHARS],
         more=len(body) > SHOWN_CHARS,
@@ -107,8 +107,8 @@ def again(name: str, number: int) -> ResponseReturnValue:
     if delivery.pruned:
         raise Conflict(f"the body of delivery {number} is no longer kept: have its sender send it again, or push")
     with transaction(db):
-        row = delivery.id if delivery.state == "stored" else deliveries.again(db, delivery.id)
-        deliveries.hurry(db, row)
+        row = delivery.id if delivery.state == "stored" else deliveries.store_again(db, delivery.id)
+        deliveries.retry_now(db, row)
     server.queues.nudge()
     return redirect(url_for("deliveries.show", name=name, number=row), 303)
 
@@ -122,7 +122,7 @@ def _asked(db: Database, name: str, number: int) -> tuple[Project, Delivery]:
 
 def _effect(db: Database, push: Push) -> Effect:
     commit = commits.get(db, push.commit_id) if push.commit_id is not None else None
-    return Effect(push=push, commit=commit, launched=launched.of_push(db, push.id))
+    return Effect(push=push, commit=commit, launched=launched.launched_by_push(db, push.id))
 
 
 def _signature(delivery: Delivery) -> str:

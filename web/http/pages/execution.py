@@ -56,14 +56,14 @@ class Measure:
 def show(name: str, counter: int) -> str:
     """Show the page with the log's last lines, or with those around `?line=`, counted from 1."""
     db = auth.db()
-    project, execution = asked(db, name, counter)
+    project, execution = requested_execution(db, name, counter)
     at = logs.length(db, execution)
     return render_template(
         "execution.html",
         project=project,
         execution=execution,
         commit=commits.get(db, execution.commit_id),
-        standing=execution_status.of(db, auth.server().config, execution),
+        standing=execution_status.execution_status(db, auth.server().config, execution),
         place=groups.places(db, [execution]).get(execution.id),
         window=_window(execution, at, _first_line(at)),
         position=f"{at.lines}-{metadata.count(db, execution.id)}",
@@ -77,7 +77,7 @@ def show(name: str, counter: int) -> str:
 def parts(name: str, counter: int) -> str:
     """Return the parts of an open page that change with the state or with a new metadata key."""
     db = auth.db()
-    project, execution = asked(db, name, counter)
+    project, execution = requested_execution(db, name, counter)
     commit = commits.get(db, execution.commit_id)
     return render_template(
         "_execution_parts.html", project=project, execution=execution, commit=commit, **_parts(db, execution)
@@ -89,7 +89,7 @@ def parts(name: str, counter: int) -> str:
 def stop(name: str, counter: int) -> Response:
     """Ask the execution to stop; a second request kills it."""
     db, server = auth.db(), auth.server()
-    _, execution = asked(db, name, counter)
+    _, execution = requested_execution(db, name, counter)
     lifecycle.request_stop(db, server.config.logs_dir, execution.uuid, auth.current_user().username)
     server.changes.publish()
     dispatch.dispatch(db, server.config, server.queues)
@@ -101,10 +101,10 @@ def stop(name: str, counter: int) -> Response:
 def again(name: str, counter: int) -> Response:
     """Run it again as a new execution. An execution that lost contact with its runner is given up first."""
     db, server, person = auth.db(), auth.server(), auth.current_user()
-    _, execution = asked(db, name, counter)
+    _, execution = requested_execution(db, name, counter)
     if lifecycle.out_of_contact(execution):
         lifecycle.lose(db, server.config.logs_dir, execution, f"Given up by {person.username}")
-        _, execution = asked(db, name, counter)
+        _, execution = requested_execution(db, name, counter)
     if execution.state not in FINAL:
         raise Conflict(f"#{counter} is {execution.status}: stop it first, or wait for its end")
     with transaction(db):
@@ -119,14 +119,14 @@ def again(name: str, counter: int) -> Response:
 def prioritise(name: str, counter: int) -> Response:
     """Move a waiting execution to the front of the queue, or back to normal order."""
     db, server = auth.db(), auth.server()
-    _, execution = asked(db, name, counter)
+    _, execution = requested_execution(db, name, counter)
     with transaction(db):
         executions.update(db, execution, priority=int(request.form.get("priority") == "1"))
     server.changes.publish()
     return redirect(url_for("execution.show", name=name, counter=counter), 303)
 
 
-def asked(db: Database, name: str, counter: int) -> tuple[Project, Execution]:
+def requested_execution(db: Database, name: str, counter: int) -> tuple[Project, Execution]:
     project = projects.by_name(db, name)
     return project, executions.by_counter(db, project.id, counter)
 
@@ -157,8 +157,8 @@ def _first_line(at: LogLength) -> int:
 
 def _parts(db: Database, execution: Execution) -> dict[str, Any]:
     latest = metadata.latest(db, execution.id)
-    axis = charts.axis_key(latest)
-    drawn = [key for key, value in latest.items() if key != axis and rules.number(value) is not None][:CHARTS]
+    axis = charts.choose_axis(latest)
+    drawn = [key for key, value in latest.items() if key != axis and rules.as_number(value) is not None][:CHARTS]
     count, size = data.totals(db, execution.id)
     return {
         "latest": latest,
@@ -167,7 +167,7 @@ def _parts(db: Database, execution: Execution) -> dict[str, Any]:
         "charted": [
             Measure(key=key, value=latest[key], spark=charts.sparkline(db, execution.id, key)) for key in drawn
         ],
-        "resources": resources.of(db, execution.id, start_us(execution)),
+        "resources": resources.resource_charts(db, execution.id, start_us(execution)),
         "outputs": [(datum, downloads.url_name(datum)) for datum in data.of_execution(db, execution.id, OUTPUTS)],
         "outputs_count": count,
         "outputs_size": size,

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, request
 from core.errors import InvalidInput, NotFound
 from core.model import Execution
 from web.http import auth, downloads
-from web.http.pages.execution import PATH, WINDOW_LINES, asked, log_window, start_us
+from web.http.pages.execution import PATH, WINDOW_LINES, log_window, requested_execution, start_us
 from web.services.presentation import charts, resources
 from web.services.presentation.charts import BY_NUMBER, BY_TIME, Axis
 from web.store import data, logs
@@ -28,7 +28,7 @@ BLOCK_LINES = 500  # of a downloaded log, read at once
 def lines(name: str, counter: int) -> Response:
     """Return log lines from `first` on, counted from 0, as the page shows them; at most WINDOW_LINES."""
     db = auth.db()
-    _, execution = asked(db, name, counter)
+    _, execution = requested_execution(db, name, counter)
     first, count = _whole("first", 0), min(_whole("count", WINDOW_LINES), WINDOW_LINES)
     html = log_window(execution, logs.length(db, execution), first, count)
     return Response(html, mimetype="text/html", headers={"Cache-Control": "no-store"})
@@ -39,7 +39,7 @@ def lines(name: str, counter: int) -> Response:
 def whole_log(name: str, counter: int) -> Response:
     """Download the log as it was printed, all streams."""
     db, server = auth.db(), auth.server()
-    project, execution = asked(db, name, counter)
+    project, execution = requested_execution(db, name, counter)
     at = logs.length(db, execution)
     lines = logs.read(server.config.logs_dir, execution, at, 0, at.lines)
     response = Response(_blocks(lines), mimetype="text/plain")
@@ -53,7 +53,7 @@ def whole_log(name: str, counter: int) -> Response:
 def series(name: str, counter: int) -> Response:
     """Return the series of metadata `key`, thinned out for drawing, over axis `x`: number, time or `key.<name>`."""
     db = auth.db()
-    _, execution = asked(db, name, counter)
+    _, execution = requested_execution(db, name, counter)
     found = charts.series(db, execution.id, request.args.get("key", ""), _axis(execution))
     return Response(orjson.dumps(found), mimetype="application/json")
 
@@ -63,8 +63,8 @@ def series(name: str, counter: int) -> Response:
 def used(name: str, counter: int) -> Response:
     """Return what it used of its machine, for all charts in one response."""
     db = auth.db()
-    _, execution = asked(db, name, counter)
-    found = resources.of(db, execution.id, start_us(execution))
+    _, execution = requested_execution(db, name, counter)
+    found = resources.resource_charts(db, execution.id, start_us(execution))
     return Response(orjson.dumps(found), mimetype="application/json")
 
 
@@ -73,7 +73,7 @@ def used(name: str, counter: int) -> Response:
 def output(name: str, counter: int, datum: uuid.UUID, filename: str) -> Response:  # noqa: ARG001
     """Serve an output file; its uuid decides, the file name is only for readers of the URL."""
     db = auth.db()
-    _, execution = asked(db, name, counter)
+    _, execution = requested_execution(db, name, counter)
     found = data.by_uuid(db, str(datum))
     if found.execution_id != execution.id:
         raise NotFound(f"execution #{counter} has no output {datum}")

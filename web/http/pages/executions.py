@@ -41,7 +41,7 @@ class Row:
 def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
-    order, wanted, page = columns.asked(Order(by="number")), _filter(db, project), Page.asked(PER_PAGE)
+    order, wanted, page = columns.requested_order(Order(by="number")), _filter(db, project), Page.asked(PER_PAGE)
     found, total = execution_table.page(db, wanted, order, page.size, page.offset)
     rows = _rows(db, found)
     counts = executions.counts(db, project.id)
@@ -59,7 +59,7 @@ def listing(name: str) -> str:
         columns={name: columns.column(name, name.capitalize(), order) for name in COLUMNS},
         keys=[(key, columns.column(key, key, order, By.KEY)) for key in keys],
         all_keys=[(columns.PREFIXES[By.KEY] + key, key) for key in known_keys],
-        parameters=columns.differing([row.execution.parameters for row in rows])[:PARAMETERS],
+        parameters=columns.differing_parameters([row.execution.parameters for row in rows])[:PARAMETERS],
         sort=columns.name(order),
         query=query,
         waiting=approvals.overview(db, project),
@@ -70,7 +70,7 @@ def listing(name: str) -> str:
 
 
 def _rows(db: Database, found: Sequence[Execution]) -> list[Row]:
-    of = commits.of_ids(db, {execution.commit_id for execution in found})
+    of = commits.get_many(db, {execution.commit_id for execution in found})
     latest = metadata.latest_of(db, [execution.id for execution in found])
     places = groups.places(db, found)
     return [

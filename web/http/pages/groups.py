@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from core.groups import Pipeline, PipelineNode, Task
 from core.model import Execution
 from core.states import FINAL
-from web.services.pipelines.progress import of_nodes
+from web.services.pipelines.progress import node_progress
 from web.services.presentation import objective as goals
-from web.services.presentation.objective import Goal
+from web.services.presentation.objective import Objective
 from web.store import pipelines, tasks, trials
 from web.store.db import Database
 from web.store.trials import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class GroupProgress:
     """`counts` is what exists, by state; `total` is the expected number, in the end equal to the existing number."""
 
     counts: Mapping[str, int]
@@ -35,8 +35,8 @@ class Progress:
 @dataclass(frozen=True, kw_only=True)
 class TaskLine:
     task: Task
-    progress: Progress
-    goal: Goal | None
+    progress: GroupProgress
+    goal: Objective | None
     best: Trial | None
 
 
@@ -45,7 +45,7 @@ class PipelineLine:
     """`nodes` are in file order; `waiting` are the names of those that wait for approval."""
 
     pipeline: Pipeline
-    progress: Progress
+    progress: GroupProgress
     nodes: Sequence[PipelineNode]
     waiting: Sequence[str]
 
@@ -55,7 +55,7 @@ class Mark:
     """A task or a pipeline among the executions of a commit."""
 
     group: Task | Pipeline
-    progress: Progress
+    progress: GroupProgress
 
     @property
     def page(self) -> str:
@@ -76,9 +76,9 @@ class Place:
     node: str
 
 
-def progress(task: Task, counts: Mapping[str, int]) -> Progress:
+def progress(task: Task, counts: Mapping[str, int]) -> GroupProgress:
     made = sum(counts.values())
-    return Progress(counts=counts, total=made if task.state in FINAL else max(task.planned, made))
+    return GroupProgress(counts=counts, total=made if task.state in FINAL else max(task.planned, made))
 
 
 def task_lines(db: Database, found: Sequence[Task]) -> list[TaskLine]:
@@ -102,17 +102,17 @@ def places(db: Database, found: Sequence[Execution]) -> dict[int, Place]:
     return result
 
 
-def of_node(db: Database, node_id: int | None) -> tuple[Pipeline | None, str]:
+def place_of_node(db: Database, node_id: int | None) -> tuple[Pipeline | None, str]:
     """Return the pipeline of a node, and the node's name."""
     return pipelines.of_nodes(db, [node_id]).get(node_id, (None, "")) if node_id is not None else (None, "")
 
 
-def of_commit(db: Database, commit_id: int) -> tuple[list[TaskLine], list[PipelineLine]]:
+def places_of_commit(db: Database, commit_id: int) -> tuple[list[TaskLine], list[PipelineLine]]:
     """Return the tasks and pipelines of a commit, without the tasks of pipelines."""
     return task_lines(db, _alone(db, commit_id)), pipeline_lines(db, pipelines.of_commit(db, commit_id))
 
 
-def marks(db: Database, commit_id: int) -> list[Mark]:
+def execution_marks(db: Database, commit_id: int) -> list[Mark]:
     """Return the same in short form, pipelines first."""
     alone = _alone(db, commit_id)
     counts = trials.counts(db, [task.id for task in alone]) if alone else {}
@@ -128,12 +128,12 @@ def _alone(db: Database, commit_id: int) -> list[Task]:
 
 
 def _task_line(db: Database, task: Task, counts: Mapping[str, int]) -> TaskLine:
-    goal = goals.of(db, task)
-    best = goals.best(db, task, goal) if goal else None
+    goal = goals.task_objective(db, task)
+    best = goals.best_trial(db, task, goal) if goal else None
     return TaskLine(task=task, progress=progress(task, counts), goal=goal, best=best)
 
 
 def _pipeline_line(pipeline: Pipeline, nodes: Sequence[PipelineNode]) -> PipelineLine:
-    so_far = of_nodes(nodes)
-    progress = Progress(counts={str(state): n for state, n in so_far.counts.items()}, total=so_far.nodes)
+    so_far = node_progress(nodes)
+    progress = GroupProgress(counts={str(state): n for state, n in so_far.counts.items()}, total=so_far.nodes)
     return PipelineLine(pipeline=pipeline, progress=progress, nodes=nodes, waiting=so_far.waiting)

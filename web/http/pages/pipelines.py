@@ -17,10 +17,10 @@ from web.config.pipelines.blueprint import Edge, PipelineBlueprint, load_pipelin
 from web.config.pipelines.graph import layers
 from web.http import auth
 from web.http.pages import groups
-from web.http.pages.groups import Progress
+from web.http.pages.groups import GroupProgress
 from web.http.pages.paging import Page
 from web.services import pipelines as service
-from web.services.pipelines.progress import waits
+from web.services.pipelines.progress import wait_reason
 from web.services.presentation import drawing
 from web.services.presentation.drawing import Drawing
 from web.store import commits, pipelines, projects, trials
@@ -33,7 +33,7 @@ PER_PAGE = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class NodeView:
     """A node with its execution or task; `progress` is the task's, `step` the name of the node's step."""
 
     node: PipelineNode
@@ -41,7 +41,7 @@ class Run:
     waits: bool
     execution: Execution | None
     task: Task | None
-    progress: Progress | None
+    progress: GroupProgress | None
 
     @property
     def status(self) -> str:
@@ -62,7 +62,7 @@ def listing(name: str) -> str:
         "pipelines.html",
         project=project,
         lines=groups.pipeline_lines(db, found),
-        commits=commits.of_ids(db, {pipeline.commit_id for pipeline in found}),
+        commits=commits.get_many(db, {pipeline.commit_id for pipeline in found}),
         page=page.of(total),
         live=any(pipeline.state in UNFINISHED for pipeline in found),
     )
@@ -129,7 +129,7 @@ def _asked(db: Database, name: str, counter: int) -> tuple[Project, Pipeline]:
     return project, pipelines.by_counter(db, project.id, counter)
 
 
-def _runs(db: Database, pipeline: Pipeline, steps: Mapping[str, str]) -> list[Run]:
+def _runs(db: Database, pipeline: Pipeline, steps: Mapping[str, str]) -> list[NodeView]:
     nodes = pipelines.nodes(db, pipeline.id)
     ids = [node.id for node in nodes]
     executions = {execution.pipeline_node_id: execution for execution in pipelines.newest_executions(db, ids)}
@@ -137,10 +137,10 @@ def _runs(db: Database, pipeline: Pipeline, steps: Mapping[str, str]) -> list[Ru
     counts = trials.counts(db, [task.id for task in tasks.values()])
     progress = {task.id: groups.progress(task, counts[task.id]) for task in tasks.values()}
     return [
-        Run(
+        NodeView(
             node=node,
             step=steps.get(node.name, ""),
-            waits=waits(node),
+            waits=wait_reason(node),
             execution=executions.get(node.id),
             task=(task := tasks.get(node.id)),
             progress=progress[task.id] if task else None,

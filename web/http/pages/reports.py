@@ -17,7 +17,7 @@ from web.store import outbox as lines
 from web.store import projects, statuses
 from web.store.db import Database
 from web.store.outbox import Line
-from web.store.statuses import Told
+from web.store.statuses import PostedStatus
 
 blueprint = Blueprint("reports", __name__)
 
@@ -37,15 +37,15 @@ class Report:
     has_api: bool
     silent: str = ""
     api_url: str = ""
-    newest: Told | None = None
+    newest: PostedStatus | None = None
     waiting: int = 0
     paused_until: str | None = None
-    refused: Sequence[Told] = ()
+    refused: Sequence[PostedStatus] = ()
     troubled: Sequence[Line] = ()
 
 
-def of(db: Database, repository: Repository, server_url: str) -> Report:
-    has_api = credentials.has_api(repository)
+def status_reports(db: Database, repository: Repository, server_url: str) -> Report:
+    has_api = credentials.has_forge_api(repository)
     if silent := _silent(repository, server_url):
         return Report(repository=repository, has_api=has_api, silent=silent)
     until = repository.api_retry_at
@@ -57,14 +57,14 @@ def of(db: Database, repository: Repository, server_url: str) -> Report:
         waiting=lines.waiting(db, repository.id),
         paused_until=until if until and until > clock.now() else None,
         refused=statuses.refused(db, repository.id)[:SHOWN],
-        troubled=lines.troubled(db, repository.id)[:SHOWN],
+        troubled=lines.failing_lines(db, repository.id)[:SHOWN],
     )
 
 
 def _silent(repository: Repository, server_url: str) -> str:
     if repository.forge == projects.HOSTED:
         return "It is pushed to this server: there is no forge to tell."
-    if not credentials.has_api(repository):
+    if not credentials.has_forge_api(repository):
         return f"Repositories of kind {repository.forge} take no statuses: there are the badge and the pages."
     if not repository.has_token:
         return "Nothing is told: it has no API token, which `pushmill project set-token` takes."
@@ -81,7 +81,7 @@ def again(name: str) -> Response:
     """Retry now: the user has fixed the problem."""
     db = auth.db()
     for repository in projects.repositories(db, projects.by_name(db, name).id):
-        publisher.try_again(db, repository)
+        publisher.retry_now(db, repository)
     auth.server().queues.nudge_soon()
     return redirect(url_for("settings.show", name=name, _anchor="reports"), 303)
 

@@ -27,7 +27,7 @@ def change(name: str) -> ResponseReturnValue:
     try:
         rules.parse(text)
     except InvalidInput as error:
-        section = rules_section.of(project, text=text, problem=str(error), question=_question())
+        section = rules_section.rules_section(project, text=text, problem=str(error), question=_question())
         return settings.page(project, rules=section), 400
     with transaction(db):
         projects.set_rules(db, project.id, "" if text.strip() == rules_section.START.strip() else text)
@@ -41,11 +41,11 @@ def rehearse(name: str) -> ResponseReturnValue:
     db, question = auth.db(), _question()
     project = projects.by_name(db, name)
     try:
-        answer = dry_run.ask(db, auth.server().config, project, question)
+        answer = dry_run.dry_run(db, auth.server().config, project, question)
     except (InvalidInput, NotFound) as error:
-        section = rules_section.of(project, text=question.rules, problem=str(error), question=question)
+        section = rules_section.rules_section(project, text=question.rules, problem=str(error), question=question)
         return settings.page(project, rules=section), 400
-    section = replace(rules_section.of(project, text=question.rules, question=question), answer=answer)
+    section = replace(rules_section.rules_section(project, text=question.rules, question=question), answer=answer)
     return settings.page(project, rules=section)
 
 

@@ -43,7 +43,9 @@ class Section:
     answer: Answer | None
 
 
-def of(project: Project, *, text: str | None = None, problem: str = "", question: Question | None = None) -> Section:
+def rules_section(
+    project: Project, *, text: str | None = None, problem: str = "", question: Question | None = None
+) -> Section:
     """Return the section without an answer. `text` is unsaved text from the editor."""
     shown = text if text is not None else project.rules or START
     try:
@@ -54,7 +56,7 @@ def of(project: Project, *, text: str | None = None, problem: str = "", question
         told=told,
         text=shown,
         problem=problem,
-        events=dry_run.events(shown),
+        events=dry_run.simulated_events(shown),
         question=question or Question(name=""),
         answer=None,
     )
@@ -62,4 +64,4 @@ def of(project: Project, *, text: str | None = None, problem: str = "", question
 
 def _told(rule: rules.Rule) -> tuple[str, str, str]:
     coming = clock.text(cron.following(rule.schedule, rule.timezone, datetime.now(UTC))) if rule.schedule else ""
-    return rule.name, describe.sentence(rule), coming
+    return rule.name, describe.describe_rule(rule), coming

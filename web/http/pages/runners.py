@@ -24,8 +24,8 @@ MOST_DIGITS = 6
 @blueprint.get("/runners/")
 @auth.user
 def listing() -> str:
-    found = overview.views(auth.db())
-    return render_template("runners.html", runners=found, facts=overview.facts, room=overview.room_text)
+    found = overview.runner_views(auth.db())
+    return render_template("runners.html", runners=found, facts=overview.runner_facts, room=overview.room_text)
 
 
 @blueprint.post("/runners/")

@@ -29,7 +29,7 @@ MOST_DIGITS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class RepositoryView:
     """A repository with what users enter elsewhere: the URL to push to or of the webhook, and its deploy key.
 
     `asked` is how often it is polled.
@@ -89,10 +89,12 @@ def page(project: Project, *, refused: str = "", problem: str = "", rules: Secti
         variables=variables.listing(db, auth.server().vault, project),
         refused=refused,
         problem=problem,
-        picker=badge_picker.of(project, repositories),
-        rules=rules or rules_section.of(project),
+        picker=badge_picker.badge_picker(project, repositories),
+        rules=rules or rules_section.rules_section(project),
         environments=environments.listing(db),
-        reports=[reports.of(db, repository, auth.server().config.server.url) for repository in repositories],
+        reports=[
+            reports.status_reports(db, repository, auth.server().config.server.url) for repository in repositories
+        ],
         deliveries=deliveries.of_project(db, project.id, DELIVERIES),
     )
 
@@ -122,9 +124,9 @@ def allow_environments(name: str) -> Response:
     return redirect(url_for("settings.show", name=name, _anchor="h-runs"), 303)
 
 
-def _source(project: Project, repository: Repository) -> Source:
+def _source(project: Project, repository: Repository) -> RepositoryView:
     hosted = repository.forge == projects.HOSTED
-    return Source(
+    return RepositoryView(
         repository=repository,
         fetched_from=git_url.without_credentials(repository.url) if repository.url else "",
         push_url=f"{base_url()}/git/{project.name}.git" if hosted else "",
@@ -137,5 +139,5 @@ def _source(project: Project, repository: Repository) -> Source:
 
 
 def _asked(repository: Repository) -> str:
-    interval = polling.interval(auth.db(), auth.server().config, repository)
+    interval = polling.polling_interval(auth.db(), auth.server().config, repository)
     return f"every {formats.duration(interval)}" if interval else "never"

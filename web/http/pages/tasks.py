@@ -18,7 +18,7 @@ from web.http.pages.paging import Page, query
 from web.services import tasks as service
 from web.services.presentation import charts, execution_status, parallel, search_facts
 from web.services.presentation import objective as goals
-from web.services.presentation.objective import Goal
+from web.services.presentation.objective import Objective
 from web.store import commits, execution_table, metadata, pipelines, projects, tasks, trials
 from web.store.db import Database, transaction
 from web.store.execution_table import By, Filter, Order
@@ -43,7 +43,7 @@ class Row:
 class Found:
     """Results of a search: `series` is the data of its chart; `parallel` is None if there is nothing to compare."""
 
-    goal: Goal | None
+    goal: Objective | None
     best: Trial | None
     differing: list[str]
     series: dict[str, list[Any]]
@@ -62,7 +62,7 @@ def listing(name: str) -> str:
         project=project,
         lines=groups.task_lines(db, found),
         pipelines=pipelines.of_nodes(db, [task.pipeline_node_id for task in found if task.pipeline_node_id]),
-        commits=commits.of_ids(db, {task.commit_id for task in found}),
+        commits=commits.get_many(db, {task.commit_id for task in found}),
         page=page.of(total),
         live=any(task.state in UNFINISHED for task in found),
     )
@@ -75,7 +75,7 @@ def show(name: str, counter: int) -> str:
     db = auth.db()
     project, task = _asked(db, name, counter)
     found = _found(db, task)
-    pipeline, node = groups.of_node(db, task.pipeline_node_id)
+    pipeline, node = groups.place_of_node(db, task.pipeline_node_id)
     return render_template(
         "task.html",
         project=project,
@@ -87,7 +87,7 @@ def show(name: str, counter: int) -> str:
         found=found,
         spark=charts.polyline(_points(found.series)),
         keys=trials.keys(db, task.id),
-        facts=search_facts.facts(search_facts.declared(task)),
+        facts=search_facts.search_facts(search_facts.declared_search(task)),
         query=query,
         live=task.state in UNFINISHED,
         **_table(db, project, task, found),
@@ -114,31 +114,31 @@ def _asked(db: Database, name: str, counter: int) -> tuple[Project, Task]:
 
 def _found(db: Database, task: Task) -> Found:
     goal = _goal(db, task)
-    tried = trials.of_task(db, task.id, goal.key if goal else "")
-    differing = columns.differing([trial.parameters for trial in tried])
+    tried = trials.trials_of_task(db, task.id, goal.key if goal else "")
+    differing = columns.differing_parameters([trial.parameters for trial in tried])
     return Found(
         goal=goal,
-        best=goals.best(db, task, goal) if goal else None,
+        best=goals.best_trial(db, task, goal) if goal else None,
         differing=differing,
         series=_series(goal, tried) if goal else {},
-        parallel=parallel.of(goal, tried, differing) if goal else None,
+        parallel=parallel.parallel_coordinates(goal, tried, differing) if goal else None,
     )
 
 
-def _goal(db: Database, task: Task) -> Goal | None:
-    goal, key, better = goals.of(db, task), request.args.get("metric", ""), request.args.get("better", "")
+def _goal(db: Database, task: Task) -> Objective | None:
+    goal, key, better = goals.task_objective(db, task), request.args.get("metric", ""), request.args.get("better", "")
     if key and (goal is None or key != goal.key):
-        goal = goals.of_key(key)
+        goal = goals.objective_of_key(key)
     if goal is not None and better in (MORE, LESS):
         goal = replace(goal, less=better == LESS, target=None)
     return goal
 
 
-def _series(goal: Goal, tried: Sequence[Trial]) -> dict[str, list[Any]]:
+def _series(goal: Objective, tried: Sequence[Trial]) -> dict[str, list[Any]]:
     return {
         "x": [trial.trial + 1 for trial in tried],
         "y": [trial.number for trial in tried],
-        "best": list(goals.curve(goal, tried)),
+        "best": list(goals.best_so_far(goal, tried)),
     }
 
 
@@ -150,7 +150,7 @@ def _points(series: dict[str, list[Any]]) -> list[tuple[float, float]]:
 
 def _table(db: Database, project: Project, task: Task, found: Found) -> dict[str, Any]:
     """Return one page of the executions, sorted by any column."""
-    order = columns.asked(Order(by="trial", descending=False), (By.KEY, By.PARAMETER))
+    order = columns.requested_order(Order(by="trial", descending=False), (By.KEY, By.PARAMETER))
     status = request.args.get("state", "")
     wanted = Filter(
         project_id=project.id, task_id=task.id, status=status if status in execution_status.STATUSES else None

@@ -32,8 +32,8 @@ def init_app(app: Flask) -> None:
         "one_line": formats.one_line,
         "seconds": execution_status.seconds,
         "stop_label": execution_status.stop_label,
-        "search": search_facts.words,
-        "short": parallel.short,
+        "search": search_facts.search_words,
+        "short": parallel.short_text,
     }
     charts = (Path(app.static_folder or "") / UPLOT / "uPlot.iife.min.js").is_file()
     environment.globals |= {

@@ -37,7 +37,7 @@ from web.services.deliveries import pull_requests
 from web.services.repositories import commit_head, fork_heads, hosting, lost_pushes, polling, remotes
 from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
 from web.services.triggers import approvals, record, schedule
-from web.services.triggers.record import Source
+from web.services.triggers.record import EventSource
 from web.services.triggers.rules import describe
 from web.services.vault import Vault
 from web.store import commits, deliveries, projects
@@ -49,14 +49,14 @@ logger = logging.getLogger(__name__)
 GIVE_UP_ATTEMPTS = 450  # about three days, with the longest back-off
 
 
-def collect(db: Database, config: Config) -> None:
+def collect_push_files(db: Database, config: Config) -> None:
     """Store deliveries for the push files that hooks of hosted repositories have written, and for lost pushes."""
     for repository in projects.repositories_of_forge(db, projects.HOSTED):
-        collect_from(db, config, repository)
-        lost_pushes.record(db, config, repository)
+        collect_push_files_of(db, config, repository)
+        lost_pushes.record_lost_pushes(db, config, repository)
 
 
-def collect_from(db: Database, config: Config, repository: Repository) -> None:
+def collect_push_files_of(db: Database, config: Config, repository: Repository) -> None:
     """Store a repository's push files as deliveries, oldest first, and delete them."""
     folder = hosting.repository_path(config, repository) / post_receive.FOLDER
     for file in sorted(folder.glob(post_receive.PUSH_FILES)):
@@ -100,7 +100,7 @@ def ingest_repository(db: Database, config: Config, vault: Vault, repository_id:
             _postpone(db, delivery, f"internal error, see the worker's log: {type(error).__name__}: {error}")
 
 
-def forge_of(source: str) -> Forge:
+def forge_parser(source: str) -> Forge:
     """Return the forge that parses deliveries from this source; without one, bodies have the format of our own hook."""
     return FORGES.get(source, plain)
 
@@ -119,12 +119,12 @@ def _handle(db: Database, config: Config, vault: Vault, delivery: Delivery) -> t
     project = projects.get(db, repository.project_id)
     path = hosting.repository_path(config, repository)
     budget = commit_head.Budget(config.limits)
-    source = Source(project=project, repository=repository, path=path, delivery=delivery, budget=budget)
+    source = EventSource(project=project, repository=repository, path=path, delivery=delivery, budget=budget)
     if delivery.source == schedule.SOURCE:
         return _scheduled(db, config, vault, source)
     if delivery.source == approvals.SOURCE:
         return _approved(db, config, vault, source)
-    events = forge_of(delivery.source).parse(delivery.headers, delivery.body)
+    events = forge_parser(delivery.source).parse(delivery.headers, delivery.body)
     if isinstance(events, Ignored):
         return "ignored", events.reason
     if isinstance(events, PullRequestEvent):
@@ -137,16 +137,16 @@ def _handle(db: Database, config: Config, vault: Vault, delivery: Delivery) -> t
 
 
 def _pull_request(
-    db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent
+    db: Database, config: Config, vault: Vault, source: EventSource, event: PullRequestEvent
 ) -> tuple[str, str]:
-    outcome = pull_requests.note(db, source, event)
+    outcome = pull_requests.record_pull_request(db, source, event)
     if outcome == pull_requests.CLOSED:
         fork_heads.forget(config, source.repository, event.number)
     if outcome is None:
         remotes.fetch(db, config, vault, source.repository, *pull_requests.wanted(db, source, event))
         _follow_head(db, source)
         try:
-            outcome = pull_requests.follow(db, config, vault, source, event)
+            outcome = pull_requests.follow_head(db, config, vault, source, event)
         except HeadRefused as error:
             pull_requests.refuse(db, source, event)
             return "failed", f"pull request {event.number}: {error}"
@@ -157,10 +157,10 @@ def _pull_request(
     return "done", f"pull request {event.number}: {outcome}"
 
 
-def _approved(db: Database, config: Config, vault: Vault, source: Source) -> tuple[str, str]:
+def _approved(db: Database, config: Config, vault: Vault, source: EventSource) -> tuple[str, str]:
     """Fetch an approved commit and launch what waited for the approval."""
     asked = approvals.read(source.delivery.body)
-    urls = approvals.places(db, source.project, source.repository.id, asked.sha)
+    urls = approvals.fetch_urls_of_waiting(db, source.project, source.repository.id, asked.sha)
     if not urls:
         return "ignored", f"nothing of commit {asked.sha} waits for approval any more"
     try:
@@ -170,13 +170,16 @@ def _approved(db: Database, config: Config, vault: Vault, source: Source) -> tup
             raise
         return "failed", str(error)
     made = approvals.launch(db, config, source.project, asked)
-    return "done", f"commit {asked.sha} is approved: {describe.counted(one.target for one in made) or 'nothing runs'}"
+    return (
+        "done",
+        f"commit {asked.sha} is approved: {describe.count_text(one.target for one in made) or 'nothing runs'}",
+    )
 
 
-def _scheduled(db: Database, config: Config, vault: Vault, source: Source) -> tuple[str, str]:
+def _scheduled(db: Database, config: Config, vault: Vault, source: EventSource) -> tuple[str, str]:
     """Run the current head of a branch. A missing branch is not retried: the next scheduled time will come."""
-    due = schedule.read(source.delivery.body)
-    if not source.again and (why := schedule.overtaken(source.project, due)):
+    due = schedule.parse_due(source.delivery.body)
+    if not source.again and (why := schedule.overtaken_reason(source.project, due)):
         return "ignored", why
     if not source.hosted:
         remotes.fetch(db, config, vault, source.repository, [])
@@ -185,12 +188,12 @@ def _scheduled(db: Database, config: Config, vault: Vault, source: Source) -> tu
     sha = git.resolve(source.path, f"refs/heads/{branch}") if source.path.is_dir() else None
     if sha is None:
         return "failed", f"rule {due.rule} runs branch {branch}, and there is none"
-    head = commit_head.read(db, source.project, source.path, sha, source.budget)
+    head = commit_head.read_head(db, source.project, source.path, sha, source.budget)
     source = replace(source, rule=due.rule)
-    return "done", f"{branch}: {record.follow(db, config, source, schedule.event(due, branch, sha), head)}"
+    return "done", f"{branch}: {record.trigger(db, config, source, schedule.schedule_event(due, branch, sha), head)}"
 
 
-def _follow_head(db: Database, source: Source) -> None:
+def _follow_head(db: Database, source: EventSource) -> None:
     """Set the default branch to the one that HEAD names: the first one pushed, preferring main and master."""
     git.set_head_to_first_branch(source.path)
     head = (source.path / "HEAD").read_text(encoding="utf-8", errors="replace").strip()
@@ -199,7 +202,7 @@ def _follow_head(db: Database, source: Source) -> None:
         projects.set_default_branch(db, source.repository.id, branch)
 
 
-def _checked_push(db: Database, config: Config, source: Source, event: PushEvent) -> str:
+def _checked_push(db: Database, config: Config, source: EventSource, event: PushEvent) -> str:
     """Record one event and launch its runs, unless the repository contradicts it. Returns the outcome."""
     if why := _refusal(db, source, event):
         if not source.hosted and source.delivery.attempts < MISSING_ATTEMPTS:
@@ -208,12 +211,12 @@ def _checked_push(db: Database, config: Config, source: Source, event: PushEvent
     return _push(db, config, source, event)
 
 
-def _push(db: Database, config: Config, source: Source, event: PushEvent) -> str:
+def _push(db: Database, config: Config, source: EventSource, event: PushEvent) -> str:
     if source.delivery.source == POLL and not source.again:
-        event = polling.as_it_is_now(source.path, event)
+        event = polling.with_current_tips(source.path, event)
         if event.before == event.after:
             return "is where it was"
-    elif (last := commits.left_by_last(db, source.repository.id, event)) and _is_late(source.path, event, last[0]):
+    elif (last := commits.last_tip(db, source.repository.id, event)) and _is_late(source.path, event, last[0]):
         if last[1] and not source.again:  # polling has reported all ref updates since
             return record.KNOWN
         source = replace(source, late=True)
@@ -222,21 +225,21 @@ def _push(db: Database, config: Config, source: Source, event: PushEvent) -> str
     if not event.ref.startswith(("refs/heads/", "refs/tags/")):
         return record.record(db, source, event, "ignored: neither a branch nor a tag")
     try:
-        head = commit_head.read(db, source.project, source.path, event.after, source.budget)
+        head = commit_head.read_head(db, source.project, source.path, event.after, source.budget)
     except CommitMissing as error:
         missing = f"{event.ref} points to {event.after}, and {error}"
         if not source.hosted and source.delivery.attempts < MISSING_ATTEMPTS:
             raise CommitMissing(missing) from None
         return record.record(db, source, event, f"failed: {missing}")
-    return record.follow(db, config, source, event, head)
+    return record.trigger(db, config, source, event, head)
 
 
-def _refusal(db: Database, source: Source, event: PushEvent) -> str:
+def _refusal(db: Database, source: EventSource, event: PushEvent) -> str:
     """Return why an event of our own hook cannot be true, else "": the pusher may have forged parts of its report.
 
     Also refuses an event whose ref was moved or deleted before it ran anything. Accepted events are not checked again.
     """
-    if forge_of(source.delivery.source) is not plain or source.delivery.source == POLL:
+    if forge_parser(source.delivery.source) is not plain or source.delivery.source == POLL:
         return ""
     if event.deleted:
         there = git.refs(source.path).get(event.ref)

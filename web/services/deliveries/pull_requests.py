@@ -16,7 +16,7 @@ from web.services.forges import enqueue
 from web.services.repositories import commit_head, fork_heads, hosting
 from web.services.repositories.commit_head import CommitMissing
 from web.services.triggers import record
-from web.services.triggers.record import Source
+from web.services.triggers.record import EventSource
 from web.services.vault import Vault
 from web.store import approvals, commits, pull_requests
 from web.store.db import Database, transaction
@@ -24,7 +24,7 @@ from web.store.db import Database, transaction
 CLOSED = "it is closed, nothing runs"
 
 
-def note(db: Database, source: Source, event: PullRequestEvent) -> str | None:
+def record_pull_request(db: Database, source: EventSource, event: PullRequestEvent) -> str | None:
     """Store an event's data. Returns its outcome, or None if its head must be fetched and followed."""
     repository_id, at = source.repository.id, source.delivery.received_at
     known = pull_requests.find(db, repository_id, event.number)
@@ -41,14 +41,14 @@ def note(db: Database, source: Source, event: PullRequestEvent) -> str | None:
     return record.KNOWN
 
 
-def wanted(db: Database, source: Source, event: PullRequestEvent) -> tuple[list[str], list[str]]:
+def wanted(db: Database, source: EventSource, event: PullRequestEvent) -> tuple[list[str], list[str]]:
     """Return the commits and refs that the mirror needs for an event; none for a fork's head, fetched separately."""
     if fork_heads.is_strange(event, pull_requests.find(db, source.repository.id, event.number)):
         return [], []
     return [event.sha] if names.is_sha(event.sha) else [], [event.fetch_ref] if event.fetch_ref else []
 
 
-def follow(db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent) -> str:
+def follow_head(db: Database, config: Config, vault: Vault, source: EventSource, event: PullRequestEvent) -> str:
     """Record the head of a pull request, launch its runs and return the outcome. The mirror must have been fetched.
 
     An event that arrives after that of a newer head does not replace the current head. Raises CommitMissing and
@@ -70,9 +70,9 @@ def follow(db: Database, config: Config, vault: Vault, source: Source, event: Pu
     push = _push(db, request, event, sha, "" if late else request.sha)
     if source.path == hosting.repository_path(config, source.repository):
         git.pin(source.path, sha)
-    head = commit_head.look(db, source.project, source.path, sha, source.budget)
+    head = commit_head.read_configuration(db, source.project, source.path, sha, source.budget)
     present = request if late else replace(request, sha=sha)
-    outcome = record.follow(db, config, replace(source, pull_request=present), push, head)
+    outcome = record.trigger(db, config, replace(source, pull_request=present), push, head)
     if not (late or source.again):
         with transaction(db):
             pull_requests.set_head(db, request.id, sha)
@@ -81,7 +81,7 @@ def follow(db: Database, config: Config, vault: Vault, source: Source, event: Pu
     return outcome
 
 
-def refuse(db: Database, source: Source, event: PullRequestEvent) -> None:
+def refuse(db: Database, source: EventSource, event: PullRequestEvent) -> None:
     """Record a head that was refused and not fetched: the previous one can no longer be approved."""
     with transaction(db):
         sha = event.sha if names.is_sha(event.sha) else ""
@@ -90,7 +90,9 @@ def refuse(db: Database, source: Source, event: PullRequestEvent) -> None:
             pull_requests.set_head(db, request.id, sha)
 
 
-def _strange(db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent) -> tuple[Source, str]:
+def _strange(
+    db: Database, config: Config, vault: Vault, source: EventSource, event: PullRequestEvent
+) -> tuple[EventSource, str]:
     """Return the source and sha of the current head of a fork's pull request: in the mirror once it is approved."""
     sha = fork_heads.fetch(db, config, vault, source, event)
     if approvals.find(db, source.repository.id, sha):
@@ -105,7 +107,7 @@ def _is_recorded(db: Database, known: PullRequest, event: PullRequestEvent) -> b
     return is_present and commits.find_push(db, known.repository_id, _identity(known, known.sha)) is not None
 
 
-def _is_older(source: Source, sha: str, known: PullRequest) -> bool:
+def _is_older(source: EventSource, sha: str, known: PullRequest) -> bool:
     return sha != known.sha and git.is_ancestor(source.path, sha, known.sha)
 
 
@@ -129,7 +131,7 @@ def _identity(request: PullRequest, sha: str) -> str:
     return f"pull request {request.number} {sha}"
 
 
-def _head(source: Source, event: PullRequestEvent) -> tuple[str, str | None]:
+def _head(source: EventSource, event: PullRequestEvent) -> tuple[str, str | None]:
     """Return the full sha of an event's commit, and the current head in the repository. Raises CommitMissing."""
     ref = git.pinned(event.fetch_ref) if event.fetch_ref else f"refs/heads/{event.head_branch}"
     full = git.resolve(source.path, event.sha) if names.is_sha(event.sha) else None

@@ -16,7 +16,7 @@ PAGES = {TargetKind.STEP: "executions", TargetKind.TASK: "tasks", TargetKind.PIP
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a terminal would interpret them
 
 
-def to_push(
+def push_reply(
     db: Database,
     project: Project,
     delivery_row: int,
@@ -52,7 +52,7 @@ def _handled(db: Database, push: Push, pages: str) -> Iterator[str]:
         yield f"{name}: {push.outcome}"
         return
     yield f"{name}: {pages}/commits/{commits.get(db, push.commit_id).identifier}/"
-    begun = launched.of_push(db, push.id)
+    begun = launched.launched_by_push(db, push.id)
     for one in begun:
         yield f"  {one.target.label} {one.number}: {pages}/{PAGES[one.target.kind]}/{one.counter}/"
     if not begun:

@@ -14,7 +14,7 @@ from web.store import commits, data
 from web.store.db import Database
 
 
-def refusal(db: Database, project_id: int, commit_id: int, inputs: Mapping[str, Any]) -> str:
+def refusal_reason(db: Database, project_id: int, commit_id: int, inputs: Mapping[str, Any]) -> str:
     """Return why a commit cannot read the outputs named in `inputs`, or "" if it can.
 
     `inputs` has the form of `Execution.inputs`. Outputs of other projects are treated as unknown. Untrusted commits
@@ -27,12 +27,12 @@ def refusal(db: Database, project_id: int, commit_id: int, inputs: Mapping[str, 
         return (
             f'input "{wanted[0][0]}": what comes from a fork may read no outputs of the project before it is approved'
         )
-    known = {found.uuid for found in data.of_uuids(db, project_id, {uuid for _, uuid in wanted})}
+    known = {found.uuid for found in data.get_many(db, project_id, {uuid for _, uuid in wanted})}
     missing = next(((name, uuid) for name, uuid in wanted if uuid not in known), None)
-    return f'input "{missing[0]}": there is no output {datum.url_of(missing[1])} in this project' if missing else ""
+    return f'input "{missing[0]}": there is no output {datum.datum_url(missing[1])} in this project' if missing else ""
 
 
-def specs(db: Database, execution: Execution) -> list[DatumSpec]:
+def datum_specs(db: Database, execution: Execution) -> list[DatumSpec]:
     """Describe, for the runner, the outputs used as inputs of an execution; those it may not read are omitted."""
     return [
         DatumSpec(
@@ -42,12 +42,12 @@ def specs(db: Database, execution: Execution) -> list[DatumSpec]:
     ]
 
 
-def held(db: Database, runner: Runner, execution_uuid: str, attempt: int, datum_uuid: str) -> Datum:
+def held_datum(db: Database, runner: Runner, execution_uuid: str, attempt: int, datum_uuid: str) -> Datum:
     """Return an output that an execution reads. The runner must hold the lease. Raises Conflict and NotFound."""
-    execution = lifecycle.held(db, runner, execution_uuid, attempt)
+    execution = lifecycle.held_execution(db, runner, execution_uuid, attempt)
     found = next((item for item in _readable(db, execution) if item.uuid == datum_uuid), None)
     if found is None:
-        raise NotFound(f"no input of execution {execution_uuid} is {datum.url_of(datum_uuid)}")
+        raise NotFound(f"no input of execution {execution_uuid} is {datum.datum_url(datum_uuid)}")
     return found
 
 
@@ -55,12 +55,12 @@ def _readable(db: Database, execution: Execution) -> list[Datum]:
     wanted = {uuid for _, uuid in _named(execution.inputs)}
     if not wanted or not commits.is_trusted(db, execution.commit_id):
         return []
-    return data.of_uuids(db, execution.project_id, wanted)
+    return data.get_many(db, execution.project_id, wanted)
 
 
 def _named(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (input name, datum uuid) of each `datum://` URL."""
     for name, spec in inputs.items():
-        for uuid in map(datum.uuid_of, spec["urls"]):
+        for uuid in map(datum.parse_datum_url, spec["urls"]):
             if uuid is not None:
                 yield name, uuid

@@ -14,7 +14,7 @@ from typing import Any
 from core.config import Config
 from core.model import Commit, Environment, Execution, Project, User
 from core.states import FailureReason
-from core.wire import ExecutionSpec, tighter
+from core.wire import ExecutionSpec, stricter_limit
 from web.config.steps.resolve import ResolvedStep
 from web.config.steps.script import script
 from web.services.executions import datums, environments, lifecycle, variables
@@ -62,7 +62,7 @@ def launch(
         "image": resolved.image, "commands": list(resolved.commands), "parameters": resolved.parameters,
         "inputs": {name: spec.to_dict() for name, spec in resolved.inputs.items()},
         "environment_variables": resolved.environment_variables, "environment": found.slug, "tags": list(tags),
-        "memory": tighter(found.memory, step.memory), "cpus": tighter(found.cpus, step.cpus),
+        "memory": stricter_limit(found.memory, step.memory), "cpus": stricter_limit(found.cpus, step.cpus),
         "gpus": found.gpus if step.gpus is None else step.gpus, "mounts": mounts, "priority": priority,
         "autorestart": step.autorestart or found.autorestart,
         "time_limit_s": resolved.time_limit_s or config.limits.time or None,
@@ -96,7 +96,7 @@ def restart_lost(db: Database, config: Config) -> int:
             restarted = again(db, config, execution, users.of_row(db, execution.creator_id), "Restarts")
             if executions.retries(db, restarted.id) >= MAX_RESTARTS:
                 executions.update(db, restarted, autorestart=False)
-                lifecycle.say(db, config.logs_dir, restarted, f"Restart {MAX_RESTARTS}, the last one")
+                lifecycle.log_status(db, config.logs_dir, restarted, f"Restart {MAX_RESTARTS}, the last one")
     return len(lost)
 
 
@@ -113,14 +113,14 @@ def _record(
     Every execution is created here.
     """
     execution = executions.add(db, values)
-    lifecycle.say(db, config.logs_dir, execution, "Execution created")
+    lifecycle.log_status(db, config.logs_dir, execution, "Execution created")
     for note in notes:
-        lifecycle.say(db, config.logs_dir, execution, note)
+        lifecycle.log_status(db, config.logs_dir, execution, note)
     if refusal := environments.locked_out(project, environment):
         lifecycle.fail(db, config.logs_dir, execution, FailureReason.ENVIRONMENT, refusal)
     elif refusal := environments.refusal(environment, execution.image):
         lifecycle.fail(db, config.logs_dir, execution, FailureReason.IMAGE, refusal)
-    elif refusal := datums.refusal(db, execution.project_id, execution.commit_id, execution.inputs):
+    elif refusal := datums.refusal_reason(db, execution.project_id, execution.commit_id, execution.inputs):
         lifecycle.fail(db, config.logs_dir, execution, FailureReason.INPUT, refusal)
     return executions.get(db, execution.id)
 
@@ -144,7 +144,7 @@ def spec(db: Database, config: Config, vault: Vault, execution: Execution) -> Ex
         commands=list(execution.commands),
         parameters=dict(execution.parameters),
         inputs=list(execution.inputs.values()),
-        data=[found.to_dict() for found in datums.specs(db, execution)],
+        data=[found.to_dict() for found in datums.datum_specs(db, execution)],
         environment_variables=values,
         config=execution_document(db, project, execution),
         time_limit_s=execution.time_limit_s,

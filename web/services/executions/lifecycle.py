@@ -42,7 +42,7 @@ SILENT_S = 60.0  # without a heartbeat for this long an execution counts as out 
 
 def queue(db: Database, execution: Execution) -> None:
     """Queue an execution that the quota allows. Call inside the transaction that counted."""
-    executions.move(db, execution, State.QUEUED)
+    executions.transition(db, execution, State.QUEUED)
 
 
 def claim(
@@ -60,15 +60,15 @@ def claim(
         if (execution.state, execution.runner_id, execution.attempt) != (State.QUEUED, runner.id, attempt):
             raise Conflict(f"execution {execution_uuid} is {execution.state}, not yours to claim on attempt {attempt}")
         columns = {"lease_expires_at": _lease_end()}
-        executions.move(db, execution, State.STARTED, reason=f"claimed by {runner.name}", columns=columns)
-        say(db, logs_dir, execution, f"Started on runner {runner.name}")
+        executions.transition(db, execution, State.STARTED, reason=f"claimed by {runner.name}", columns=columns)
+        log_status(db, logs_dir, execution, f"Started on runner {runner.name}")
         return executions.by_uuid(db, execution_uuid)
 
 
 def extend(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> LeaseOrders:
     """Handle a heartbeat: extend the lease and return the orders for the runner."""
     with transaction(db):
-        execution = held(db, runner, execution_uuid, attempt)
+        execution = held_execution(db, runner, execution_uuid, attempt)
         executions.update(db, execution, lease_expires_at=_lease_end())
         acknowledged = logs.length(db, execution).acknowledged
     stop = "" if not execution.stop_requested_at else "stop" if execution.stop_count < 2 else "kill"
@@ -87,7 +87,7 @@ def container_started(
 ) -> None:
     """Record the container; the execution cannot return to the queue after this. `devices` are UUIDs of its GPUs."""
     with transaction(db):
-        execution = held(db, runner, execution_uuid, attempt)
+        execution = held_execution(db, runner, execution_uuid, attempt)
         columns = {"container_id": container_id, "image_digest": image_digest, "devices": json.dumps(list(devices))}
         executions.update(db, execution, **columns)
 
@@ -96,13 +96,13 @@ def add_usage(db: Database, runner: Runner, execution_uuid: str, attempt: int, s
     """Store samples of resource usage. Idempotent per sample."""
     now_us = time.time_ns() // 1000
     with transaction(db):
-        execution = held(db, runner, execution_uuid, attempt)
+        execution = held_execution(db, runner, execution_uuid, attempt)
         usage.add(db, execution.id, [replace(sample, time_us=min(sample.time_us, now_us)) for sample in samples])
 
 
 def set_detail(db: Database, runner: Runner, execution_uuid: str, attempt: int, status_detail: str) -> None:
     with transaction(db):
-        execution = held(db, runner, execution_uuid, attempt)
+        execution = held_execution(db, runner, execution_uuid, attempt)
         executions.update(db, execution, status_detail=status_detail[:1000])
 
 
@@ -120,15 +120,15 @@ def append_log(
         or (text and not text.endswith(b"\n"))
     ):
         raise InvalidInput(f"a log batch of {batch.stream!r} from {batch.start} to {batch.end} is not whole lines")
-    found = list(metadata.find(text)) if batch.stream == "stdout" else []
+    found = list(metadata.find_metadata(text)) if batch.stream == "stdout" else []
     with transaction(db):
-        execution = held(db, runner, execution_uuid, batch.attempt)
+        execution = held_execution(db, runner, execution_uuid, batch.attempt)
         at = logs.length(db, execution, config.limits.log)
         have = at.acknowledged[batch.stream]
         if batch.end <= have or batch.start - batch.skipped != have:
             return have, batch.end <= have
         if batch.skipped:
-            say(db, config.logs_dir, execution, _skipped(batch))
+            log_status(db, config.logs_dir, execution, _skipped(batch))
             at = logs.length(db, execution, config.limits.log)
         segment = logs.append(db, config.logs_dir, execution, at, _not_after_now(batch), text)
         if segment and found:
@@ -149,11 +149,11 @@ def preview(
     if stream not in STREAMS:
         raise InvalidInput(f"there is no stream {stream!r:.80}")
     with transaction(db):
-        execution = held(db, runner, execution_uuid, attempt)
+        execution = held_execution(db, runner, execution_uuid, attempt)
         logs.set_partial(db, execution, stream, start, text)
 
 
-def say(db: Database, logs_dir: Path, execution: Execution, message: str) -> None:
+def log_status(db: Database, logs_dir: Path, execution: Execution, message: str) -> None:
     """Append a status line from the server to an execution's log. Call inside a transaction."""
     at = logs.length(db, execution)
     have, now_us = at.acknowledged["status"], time.time_ns() // 1000
@@ -176,7 +176,7 @@ def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, re
         _check_lease(execution, runner, report.attempt)
         logs.keep_partial(db, logs_dir, execution)  # the rest of a log that could not be stored
         columns = {"failure_message": report.message, "exit_code": report.exit_code}
-        executions.move(
+        executions.transition(
             db, execution, state, reason=report.message or "", failure_reason=failure_reason, columns=columns
         )
 
@@ -210,9 +210,9 @@ def _stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: st
         return execution
     at, count = execution.stop_requested_at or clock.now(), execution.stop_count + 1
     executions.update(db, execution, stop_requested_at=at, stop_count=count, stopped_by=who)
-    say(db, logs_dir, execution, said)
+    log_status(db, logs_dir, execution, said)
     if execution.state in (State.CREATED, State.QUEUED):
-        executions.move(db, execution, State.STOPPED, reason=reason)
+        executions.transition(db, execution, State.STOPPED, reason=reason)
     elif out_of_contact(execution):
         _recover(db, logs_dir, executions.get(db, execution.id), SILENT_S)
     return executions.get(db, execution.id)
@@ -234,7 +234,7 @@ def lose(db: Database, logs_dir: Path, execution: Execution, why: str) -> None:
             _give_up(db, logs_dir, execution, why)
 
 
-def take_stock(db: Database, logs_dir: Path, runner: Runner, present: Collection[str]) -> bool:
+def reconcile_runner(db: Database, logs_dir: Path, runner: Runner, present: Collection[str]) -> bool:
     """Give up executions that a runner should have but does not list in `present`; return whether there were any.
 
     Executions with a valid lease are kept: they may have been claimed after the runner made its list.
@@ -283,24 +283,28 @@ def _give_up(db: Database, logs_dir: Path, execution: Execution, why: str) -> No
     if execution.container_id is not None:
         _fail(db, logs_dir, execution, FailureReason.RUNNER_LOST, why)
     elif execution.stop_requested_at:
-        say(db, logs_dir, execution, "Stopped: its runner went silent before the container started")
-        executions.move(db, execution, State.STOPPED, reason="stopped while its runner was silent")
+        log_status(db, logs_dir, execution, "Stopped: its runner went silent before the container started")
+        executions.transition(db, execution, State.STOPPED, reason="stopped while its runner was silent")
     else:
         _requeue(db, logs_dir, execution)
 
 
 def _fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
     logs.keep_partial(db, logs_dir, execution)
-    say(db, logs_dir, execution, message)
+    log_status(db, logs_dir, execution, message)
     logs.sync(logs_dir, execution, logs.length(db, execution))
     columns = {"failure_message": message}
-    executions.move(db, execution, State.ERROR, reason=message, failure_reason=reason, columns=columns)
+    executions.transition(db, execution, State.ERROR, reason=message, failure_reason=reason, columns=columns)
 
 
 def _requeue(db: Database, logs_dir: Path, execution: Execution) -> None:
     columns = {"runner_id": None, "placed_at": None, "lease_expires_at": None, "started_at": None}
-    executions.move(db, execution, State.QUEUED, reason="its runner went silent before the start", columns=columns)
-    say(db, logs_dir, execution, "Its runner went silent before the container started: waiting for a runner again")
+    executions.transition(
+        db, execution, State.QUEUED, reason="its runner went silent before the start", columns=columns
+    )
+    log_status(
+        db, logs_dir, execution, "Its runner went silent before the container started: waiting for a runner again"
+    )
 
 
 def _silence_s(execution: Execution) -> float:
@@ -318,7 +322,7 @@ def _not_after_now(batch: LogBatch) -> LogBatch:
     return replace(batch, first_us=min(batch.first_us, now_us), last_us=min(batch.last_us, now_us))
 
 
-def held(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> Execution:
+def held_execution(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> Execution:
     """Return an execution whose lease `runner` holds. Call inside a transaction. Raises Conflict."""
     execution = executions.by_uuid(db, execution_uuid)
     _check_lease(execution, runner, attempt)

@@ -62,12 +62,12 @@ def store(
     """
     check_name(upload.name)
     with transaction(db):
-        execution = lifecycle.held(db, runner, upload.execution, upload.attempt)
+        execution = lifecycle.held_execution(db, runner, upload.execution, upload.attempt)
         _check_room(db, limits, execution, upload)
     received = _receive(outputs_dir / INCOMING, upload.uuid, chunks)
     try:
         with transaction(db):
-            execution = lifecycle.held(db, runner, upload.execution, upload.attempt)
+            execution = lifecycle.held_execution(db, runner, upload.execution, upload.attempt)
             return _keep(db, outputs_dir, limits, execution, upload, received)
     finally:
         received.path.unlink(missing_ok=True)
@@ -113,7 +113,7 @@ def _write(descriptor: int, chunk: bytes) -> None:
 def _keep(
     db: Database, outputs_dir: Path, limits: LimitsConfig, execution: Execution, upload: Upload, received: Received
 ) -> Datum:
-    known = data.known(db, upload.uuid)
+    known = data.find(db, upload.uuid)
     if known is not None:
         if (known.execution_id, known.name, known.sha256) != (execution.id, upload.name, received.sha256):
             raise Conflict(f"datum {upload.uuid} is stored already, with another name or content")
@@ -130,7 +130,7 @@ def _keep(
 
 def _check_room(db: Database, limits: LimitsConfig, execution: Execution, upload: Upload) -> None:
     """Raise InvalidInput if the upload would exceed the limits. A file that is already stored never does."""
-    if data.known(db, upload.uuid) is not None:
+    if data.find(db, upload.uuid) is not None:
         return
     count, size = data.totals(db, execution.id)
     if count >= limits.output_count:

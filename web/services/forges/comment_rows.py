@@ -13,10 +13,10 @@ from core.model import Commit, Execution, Target, TargetKind
 from core.states import State
 from web.config.steps.resolve import resolve
 from web.services.forges import summary
-from web.services.forges.summary import Search
+from web.services.forges.summary import SearchSummary
 from web.services.pipelines import progress
 from web.services.presentation import headline
-from web.services.presentation.comment_text import Run, Source, code
+from web.services.presentation.comment_text import CommentRow, RunSource, inline_code
 from web.services.presentation.execution_status import FAILURES
 from web.store import comments, executions, metadata, pipelines, tasks
 from web.store.db import Database
@@ -38,9 +38,9 @@ class Base:
     base_config: Any = None
 
 
-def of_commit(base: Base, found: Counted, most: int) -> list[Run]:
+def rows_of_commit(base: Base, found: Counted, most: int) -> list[CommentRow]:
     """Return the first `most` rows: steps, then tasks, then pipelines."""
-    made: list[Callable[[], Run]] = [
+    made: list[Callable[[], CommentRow]] = [
         *(partial(_of_execution, base, execution) for execution in found.executions),
         *(partial(_of_task, base, task) for task in found.tasks),
         *(partial(_of_pipeline, base, pipeline) for pipeline in found.pipelines),
@@ -48,8 +48,8 @@ def of_commit(base: Base, found: Counted, most: int) -> list[Run]:
     return [make() for make in made[:most]]
 
 
-def _of_execution(base: Base, execution: Execution) -> Run:
-    return Run(
+def _of_execution(base: Base, execution: Execution) -> CommentRow:
+    return CommentRow(
         label=execution.step,
         number=f"#{execution.counter}",
         url=_page(base, execution),
@@ -63,14 +63,14 @@ def _of_execution(base: Base, execution: Execution) -> Run:
     )
 
 
-def _of_task(base: Base, task: Task) -> Run:
+def _of_task(base: Base, task: Task) -> CommentRow:
     """Return a task's row, with parameters and metrics of its best execution, compared with the base branch's best."""
     target = Target(kind=TargetKind.TASK, name=task.name)
-    search = summary.search(base.db, task)
+    search = summary.search_summary(base.db, task)
     best = _best(base, search)
     other = comments.newest_complete(base.db, base.repository_id, base.branch, target)
-    before = _best(base, summary.search(base.db, tasks.get(base.db, other))) if other else None
-    return Run(
+    before = _best(base, summary.search_summary(base.db, tasks.get(base.db, other))) if other else None
+    return CommentRow(
         label=target.label,
         number=f"{target.kind.sign}{task.counter}",
         url=f"{base.page}/tasks/{task.counter}/",
@@ -81,11 +81,11 @@ def _of_task(base: Base, task: Task) -> Run:
         latest=metadata.latest(base.db, best.id) if best else {},
         base=_latest(base, before or _of_step(base, best), best),
         took=_took(task),
-        source=Source(node="", number=f"#{best.counter}", url=_page(base, best)) if best else None,
+        source=RunSource(node="", number=f"#{best.counter}", url=_page(base, best)) if best else None,
     )
 
 
-def _of_pipeline(base: Base, pipeline: Pipeline) -> Run:
+def _of_pipeline(base: Base, pipeline: Pipeline) -> CommentRow:
     """Return a pipeline's row, with metrics of the last node that has some, compared with the base branch's node."""
     target = Target(kind=TargetKind.PIPELINE, name=pipeline.name)
     nodes = pipelines.nodes(base.db, pipeline.id)
@@ -96,36 +96,36 @@ def _of_pipeline(base: Base, pipeline: Pipeline) -> Run:
     last = ran.get(name)
     other = comments.newest_complete(base.db, base.repository_id, base.branch, target)
     before = _runs(base, pipelines.nodes(base.db, other)).get(name) if other and last else None
-    return Run(
+    return CommentRow(
         label=target.label,
         number=f"{target.kind.sign}{pipeline.counter}",
         url=f"{base.page}/pipelines/{pipeline.counter}/",
         state=pipeline.state,
-        why=_pipeline_state(pipeline, progress.of_nodes(nodes)),
+        why=_pipeline_state(pipeline, progress.node_progress(nodes)),
         parameters=pipeline.parameters,
         latest=latest[last.id] if last else {},
         base=_latest(base, before or _of_step(base, last), last),
         took=_took(pipeline),
-        source=Source(node=name, number=f"#{last.counter}", url=_page(base, last)) if last else None,
+        source=RunSource(node=name, number=f"#{last.counter}", url=_page(base, last)) if last else None,
     )
 
 
-def _task_state(task: Task, search: Search) -> str:
+def _task_state(task: Task, search: SearchSummary) -> str:
     if task.state is State.STARTED:
-        return headline.done(search.ended, task.planned)
+        return headline.finished_text(search.ended, task.planned)
     if search.failed:
         return f"{search.failed} of {search.ended} failed"
-    return code(task.message) if task.state is State.ERROR and task.message else ""
+    return inline_code(task.message) if task.state is State.ERROR and task.message else ""
 
 
-def _pipeline_state(pipeline: Pipeline, found: progress.Progress) -> str:
+def _pipeline_state(pipeline: Pipeline, found: progress.NodeProgress) -> str:
     if found.waiting:
-        return f"waits for approval of {', '.join(map(code, found.waiting))}"
+        return f"waits for approval of {', '.join(map(inline_code, found.waiting))}"
     if pipeline.state is State.STARTED:
-        return headline.done(found.done, found.nodes, "nodes ")
+        return headline.finished_text(found.done, found.nodes, "nodes ")
     if found.failed:
-        return f"{code(found.failed)} failed"
-    return code(pipeline.message) if pipeline.state is State.ERROR and pipeline.message else ""
+        return f"{inline_code(found.failed)} failed"
+    return inline_code(pipeline.message) if pipeline.state is State.ERROR and pipeline.message else ""
 
 
 def _runs(base: Base, nodes: Sequence[PipelineNode]) -> dict[str, Execution]:
@@ -133,13 +133,13 @@ def _runs(base: Base, nodes: Sequence[PipelineNode]) -> dict[str, Execution]:
     ids = [node.id for node in nodes]
     found = {execution.pipeline_node_id: execution for execution in pipelines.newest_executions(base.db, ids)}
     for task in pipelines.newest_tasks(base.db, ids):
-        if best := _best(base, summary.search(base.db, task)):
+        if best := _best(base, summary.search_summary(base.db, task)):
             found[task.pipeline_node_id] = best
     begun = sorted(nodes, key=lambda node: (node.started_at or "", node.position))
     return {node.name: found[node.id] for node in begun if node.id in found}
 
 
-def _best(base: Base, search: Search) -> Execution | None:
+def _best(base: Base, search: SearchSummary) -> Execution | None:
     return executions.get(base.db, search.best.execution_id) if search.best else None
 
 

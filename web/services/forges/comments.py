@@ -10,7 +10,7 @@ from hooks.apis.base import MAX_PAGES, Answer, Comment
 from hooks.apis.client import Client, Later, Outcome, Refused
 from web.services.forges import comment_rows, enqueue, statuses
 from web.services.forges.comment_rows import Base
-from web.services.forges.statuses import Progress
+from web.services.forges.statuses import PublishProgress
 from web.services.presentation import comment_text
 from web.services.repositories.credentials import Access
 from web.services.vault import Vault
@@ -26,27 +26,31 @@ GONE = (404, 410)
 MARKER_CHARS = 32
 
 
-def tell(
+def publish_comment(
     db: Database, config: Config, vault: Vault, client: Client, access: Access, repository: Repository, line: Line
-) -> Progress:
+) -> PublishProgress:
     """Create or update the comment of a pull request, with as few calls as possible."""
     pull = comments.wanted(db, repository.id, int(line.subject))
     if pull is None:
-        return Progress()
-    marker = comment_text.hidden(vault.derived(f"comment {repository.id} {pull.number}").hex()[:MARKER_CHARS])
+        return PublishProgress()
+    marker = comment_text.hidden_marker(vault.derived(f"comment {repository.id} {pull.number}").hex()[:MARKER_CHARS])
     body = _body(db, config, repository, pull, marker)
     digest = hashlib.sha256(body.encode()).hexdigest()
     if not body or (pull.comment_id and pull.comment_sha256 == digest):
-        return Progress()
+        return PublishProgress()
     outcome = _put(client, access, pull, body, marker)
     if isinstance(outcome, Later):
-        return Progress(later=outcome)
+        return PublishProgress(later=outcome)
     if isinstance(outcome, Refused):
         stop = statuses.stop_reason(outcome)
-        return Progress(stop=stop) if stop and outcome.status != FORBIDDEN else Progress(problem=outcome.reason)
+        return (
+            PublishProgress(stop=stop)
+            if stop and outcome.status != FORBIDDEN
+            else PublishProgress(problem=outcome.reason)
+        )
     with transaction(db):
         comments.record(db, pull.id, outcome.id, digest)
-    return Progress()
+    return PublishProgress()
 
 
 def set_comments(db: Database, project: Project, wanted: bool) -> None:
@@ -54,7 +58,7 @@ def set_comments(db: Database, project: Project, wanted: bool) -> None:
     with transaction(db):
         comments.set_wanted(db, project.id, wanted)
     for repository in projects.repositories(db, project.id):
-        enqueue.mark_recent(db, repository.id)
+        enqueue.enqueue_recent(db, repository.id)
 
 
 def _put(client: Client, access: Access, pull: Commented, body: str, marker: str) -> Comment | Later | Refused:
@@ -98,7 +102,7 @@ def _comment(access: Access, outcome: Outcome, known_id: str = "") -> Comment | 
 
 def _body(db: Database, config: Config, repository: Repository, pull: Commented, marker: str) -> str:
     """Return the comment's text; "" as long as there is nothing to report."""
-    commit = commits.known(db, repository.project_id, pull.sha)
+    commit = commits.find_by_identifier(db, repository.project_id, pull.sha)
     found = stored.counted(db, repository.id, commit.id) if commit else Counted()
     problem = statuses.problem_of(db, repository, commit) if commit else ""
     if commit is None or not (found.states or problem or pull.comment_id):
@@ -113,12 +117,12 @@ def _body(db: Database, config: Config, repository: Repository, pull: Commented,
         page=f"{config.server.url.rstrip('/')}/p/{project.name}",
         base_config=commits.get(db, base_commit).config if base_commit else None,
     )
-    return comment_text.text(
+    return comment_text.comment_text(
         sha=commit.identifier,
         url=f"{base.page}/commits/{commit.identifier}/",
         base_branch=pull.base_branch,
         states=found.states,
-        runs=comment_rows.of_commit(base, found, comment_text.ROWS),
+        runs=comment_rows.rows_of_commit(base, found, comment_text.ROWS),
         marker=marker,
         problem=problem,
     )

@@ -21,12 +21,12 @@ CHANGES = 1000  # per transaction
 RECENT_S = 24 * 3600.0  # older commits are not posted with a new token
 
 
-def follow(db: Database) -> None:
+def enqueue_changes(db: Database) -> None:
     """Enqueue commits with executions that changed since the last call; the very first call enqueues the last day."""
     position = outbox.position(db, CURSOR)
     newest = statuses.newest_change(db)
     if position is None:
-        mark_recent(db)
+        enqueue_recent(db)
         with transaction(db):
             outbox.set_position(db, CURSOR, newest)
         return
@@ -40,28 +40,28 @@ def follow(db: Database) -> None:
         position = until
 
 
-def mark_event(
+def enqueue_event(
     db: Database, project: Project, repository: Repository, commit: Commit, request: PullRequest | None
 ) -> None:
     """Enqueue the commit of an event, which may be the head of a pull request. Call inside a transaction."""
-    outbox.mark(db, repository.id, Kind.STATUS, commit.identifier)
+    outbox.enqueue(db, repository.id, Kind.STATUS, commit.identifier)
     if request is not None and project.comments:
-        outbox.mark(db, repository.id, Kind.COMMENT, str(request.number))
+        outbox.enqueue(db, repository.id, Kind.COMMENT, str(request.number))
 
 
 def mark_head(db: Database, request: PullRequest) -> None:
     """Enqueue a pull request's head when its need for approval may have changed. Call inside a transaction."""
     if request.from_fork and request.sha:
-        outbox.mark(db, request.repository_id, Kind.STATUS, request.sha)
+        outbox.enqueue(db, request.repository_id, Kind.STATUS, request.sha)
 
 
-def mark_commit(db: Database, commit_id: int) -> None:
+def enqueue_commit(db: Database, commit_id: int) -> None:
     """Enqueue a commit of which something other than an execution changed. Call inside a transaction."""
-    for commit in statuses.brought(db, commit_id):
+    for commit in statuses.bringing_pushes(db, commit_id):
         _mark(db, commit, at_once=not commit.unfinished)
 
 
-def mark_recent(db: Database, repository_id: int | None = None) -> None:
+def enqueue_recent(db: Database, repository_id: int | None = None) -> None:
     """Enqueue unfinished commits and those of the last day, of one repository or all, to be compared with the forge."""
     since = clock.text(datetime.now(UTC) - timedelta(seconds=RECENT_S))
     with transaction(db):
@@ -70,6 +70,6 @@ def mark_recent(db: Database, repository_id: int | None = None) -> None:
 
 
 def _mark(db: Database, commit: Changed, *, at_once: bool) -> None:
-    outbox.mark(db, commit.repository_id, Kind.STATUS, commit.sha, at_once=at_once)
+    outbox.enqueue(db, commit.repository_id, Kind.STATUS, commit.sha, at_once=at_once)
     for number in comments.numbers_of(db, commit.repository_id, commit.sha):
-        outbox.mark(db, commit.repository_id, Kind.COMMENT, str(number))
+        outbox.enqueue(db, commit.repository_id, Kind.COMMENT, str(number))

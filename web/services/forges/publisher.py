@@ -26,7 +26,7 @@ from core.errors import PushmillError
 from core.model import Repository
 from hooks.apis.client import Client, Later
 from web.services.forges import comments, enqueue, statuses
-from web.services.forges.statuses import Progress
+from web.services.forges.statuses import PublishProgress
 from web.services.repositories import credentials
 from web.services.repositories.credentials import Access
 from web.services.repositories.keyed_threads import Threads
@@ -46,7 +46,7 @@ GIVEN_UP_S = 24 * 3600.0
 THREADS = 32  # repositories published at once; a forge that hangs occupies its thread for a while
 
 
-class Teller:
+class Publisher:
     """Publishes due lines, each repository in its own thread, so that a slow forge delays only its own repositories."""
 
     def __init__(self, config: Config, vault: Vault) -> None:
@@ -58,9 +58,9 @@ class Teller:
     def tick(self, db: Database) -> None:
         """Enqueue changes and start publishing due lines. Does not wait for forges."""
         if not self._compared:  # the previous worker may have been killed
-            enqueue.mark_recent(db)
+            enqueue.enqueue_recent(db)
             self._compared = True
-        enqueue.follow(db)
+        enqueue.enqueue_changes(db)
         due = outbox.repositories_due(db)
         if due and not self._config.server.url:
             outbox.drop_due(db)  # a status would have no address to link to
@@ -76,32 +76,34 @@ class Teller:
     def _work(self, repository_id: int) -> None:
         db = connect(self._config.database)
         try:
-            work_off(db, self._config, self._vault, repository_id, self._over.is_set)
+            publish_repository(db, self._config, self._vault, repository_id, self._over.is_set)
         except Exception:
             logger.exception("repository=%d: what its forge must be told is tried again", repository_id)
         finally:
             db.close()
 
 
-def try_again(db: Database, repository: Repository) -> None:
+def retry_now(db: Database, repository: Repository) -> None:
     """Resume publishing after a person fixed a problem, and retry refused statuses and failed lines."""
     if not repository.has_token:
         return
     with transaction(db):
-        stored_access.resume(db, repository.id)
-        for line in outbox.troubled(db, repository.id):
-            outbox.restart(db, line)
+        stored_access.resume_posting(db, repository.id)
+        for line in outbox.failing_lines(db, repository.id):
+            outbox.retry_now(db, line)
         for told in stored.refused(db, repository.id):
             stored.forget(db, repository.id, told.sha, told.context)
-            outbox.mark(db, repository.id, Kind.STATUS, told.sha, at_once=True)
-    enqueue.mark_recent(db, repository.id)
+            outbox.enqueue(db, repository.id, Kind.STATUS, told.sha, at_once=True)
+    enqueue.enqueue_recent(db, repository.id)
 
 
-def work_off(db: Database, config: Config, vault: Vault, repository_id: int, over: Callable[[], bool]) -> None:
+def publish_repository(
+    db: Database, config: Config, vault: Vault, repository_id: int, over: Callable[[], bool]
+) -> None:
     """Publish all due lines of a repository, until it must pause."""
     repository = projects.repository(db, repository_id)
     try:
-        access = credentials.of(db, vault, repository)
+        access = credentials.load_access(db, vault, repository)
         if access is None or not access.url:
             raise PushmillError(
                 "it is not known where its forge's API is: `pushmill project set-token --api-url` says it"
@@ -112,7 +114,7 @@ def work_off(db: Database, config: Config, vault: Vault, repository_id: int, ove
                 if not _settle(db, access, line, progress):
                     return
     except PushmillError as error:
-        stored_access.stop(db, repository_id, stored_access.token(db, repository_id) or b"", str(error))
+        stored_access.stop_posting(db, repository_id, stored_access.token(db, repository_id) or b"", str(error))
 
 
 def _progress(
@@ -123,29 +125,29 @@ def _progress(
     access: Access,
     repository: Repository,
     line: Line,
-) -> Progress:
+) -> PublishProgress:
     """Publish one line. Raises PushmillError if no line of the repository can be published."""
     try:
         if line.kind is Kind.COMMENT:
-            return comments.tell(db, config, vault, client, access, repository, line)
-        return statuses.tell(db, config, client, access, repository, line)
+            return comments.publish_comment(db, config, vault, client, access, repository, line)
+        return statuses.publish_statuses(db, config, client, access, repository, line)
     except PushmillError:
         raise
     except Exception as error:
         logger.exception("repository=%d %s=%s cannot be told", repository.id, line.kind, line.subject)
-        return Progress(later=Later(reason=f"internal error, see the worker's log: {type(error).__name__}"))
+        return PublishProgress(later=Later(reason=f"internal error, see the worker's log: {type(error).__name__}"))
 
 
-def _settle(db: Database, access: Access, line: Line, progress: Progress) -> bool:
+def _settle(db: Database, access: Access, line: Line, progress: PublishProgress) -> bool:
     """Record the result of a line. Returns False if the repository must pause."""
     with transaction(db):
         if progress.stop:
             logger.warning("repository=%d: its forge is told nothing any more: %s", line.repository_id, progress.stop)
-            stored_access.stop(db, line.repository_id, access.stored, progress.stop)
+            stored_access.stop_posting(db, line.repository_id, access.stored, progress.stop)
         elif progress.later is not None:
             _postpone(db, line, progress.later, progress.pipeline)
         else:
-            outbox.settle(db, line, problem=progress.problem, pipeline=progress.pipeline)
+            outbox.mark_posted(db, line, problem=progress.problem, pipeline=progress.pipeline)
             return True
     return False
 
@@ -155,8 +157,8 @@ def _postpone(db: Database, line: Line, later: Later, pipeline: str) -> None:
     wait_s = later.wait_s
     if wait_s is None:
         wait_s = min(FIRST_PAUSE_S * 2 ** min(line.attempts, 20), LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)  # noqa: S311
-    until = outbox.after(wait_s if later.wait_s is not None else min(wait_s, REPOSITORY_PAUSE_S))
-    stored_access.pause(db, line.repository_id, until)
+    until = outbox.time_after(wait_s if later.wait_s is not None else min(wait_s, REPOSITORY_PAUSE_S))
+    stored_access.pause_posting(db, line.repository_id, until)
     if clock.seconds_between(line.since or clock.now(), clock.now()) >= GIVEN_UP_S:
         outbox.give_up(db, line, f"given up after a day: {later.reason}")
         logger.warning("repository=%d %s=%s given up: %s", line.repository_id, line.kind, line.subject, later.reason)

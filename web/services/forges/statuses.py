@@ -22,13 +22,13 @@ from hooks import statuses as rules
 from hooks.apis.base import URL_CHARS, Answer, Api, CommitStatus, Verdict
 from hooks.apis.client import Client, Later, Outcome, Refused
 from web.services.forges import summary
-from web.services.forges.summary import Shown
+from web.services.forges.summary import StatusSummary
 from web.services.repositories.credentials import Access
 from web.services.triggers.rules import runnable
 from web.store import approvals, commits, projects, statuses
 from web.store.db import Database, transaction
 from web.store.outbox import Line
-from web.store.statuses import Occasion, Told
+from web.store.statuses import Occasion, PostedStatus
 
 NOT_APPROVED = "not approved: its pull request was closed or has a newer commit"
 NAMED = 5  # targets named in the description of the whole commit
@@ -36,7 +36,7 @@ BAD: Mapping[str, tuple[Verdict, ...]] = {"failed": (Verdict.ERROR, Verdict.FAIL
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class WantedStatus:
     """One status of a commit, as the forge should show it."""
 
     context: str
@@ -46,7 +46,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class PublishProgress:
     """Result of publishing one line. `pipeline` is the GitLab pipeline that the commit's statuses belong to.
 
     `later` is set if the line must be retried; `stop` is why the token can no longer be used; `problem` is why the
@@ -59,23 +59,25 @@ class Progress:
     problem: str = ""
 
 
-def tell(db: Database, config: Config, client: Client, access: Access, repository: Repository, line: Line) -> Progress:
+def publish_statuses(
+    db: Database, config: Config, client: Client, access: Access, repository: Repository, line: Line
+) -> PublishProgress:
     """Post the missing statuses of a commit one after the other, recording each answer before the next call."""
-    commit = commits.known(db, repository.project_id, line.subject)
+    commit = commits.find_by_identifier(db, repository.project_id, line.subject)
     if commit is None:
-        return Progress()
-    ref, pipeline = ref_of(db, repository, commit), line.pipeline
-    told = statuses.told(db, repository.id, commit.identifier)
-    for wanted in of_commit(db, config, repository, commit):
+        return PublishProgress()
+    ref, pipeline = status_ref(db, repository, commit), line.pipeline
+    told = statuses.posted_statuses(db, repository.id, commit.identifier)
+    for wanted in statuses_of_commit(db, config, repository, commit):
         if not _lacks(access.api, wanted, told.get(wanted.context)):
             continue
         outcome, pipeline = _post(client, access, commit, wanted, ref, pipeline)
         if isinstance(outcome, Later):
-            return Progress(pipeline=pipeline, later=outcome)
+            return PublishProgress(pipeline=pipeline, later=outcome)
         if stop := stop_reason(outcome):
-            return Progress(pipeline=pipeline, stop=stop)
+            return PublishProgress(pipeline=pipeline, stop=stop)
         _record(db, access.api, repository, commit, wanted, outcome)
-    return Progress(pipeline=pipeline)
+    return PublishProgress(pipeline=pipeline)
 
 
 def stop_reason(outcome: Answer | Refused) -> str:
@@ -89,20 +91,22 @@ def stop_reason(outcome: Answer | Refused) -> str:
     return ""
 
 
-def of_commit(db: Database, config: Config, repository: Repository, commit: Commit) -> list[Wanted]:
+def statuses_of_commit(db: Database, config: Config, repository: Repository, commit: Commit) -> list[WantedStatus]:
     """Return all statuses of a commit, that of the whole commit last; none for one that was skipped on request."""
     project = projects.get(db, repository.project_id)
     page = f"{config.server.url.rstrip('/')}/p/{project.name}"
-    found = summary.of_commit(db, repository.id, commit.id)
+    found = summary.status_summaries(db, repository.id, commit.id)
     rollup = _overall(commit, found, statuses.occasions(db, repository.id, commit.id))
     if rollup is None:
         return []
     state, description = rollup
     prefix = repository.status_context
-    contexts = rules.contexts([*runnable.declared(commit.config), *(one.target for one in found)], prefix)
+    contexts = rules.assign_contexts(
+        [*runnable.declared_targets(commit.config), *(one.target for one in found)], prefix
+    )
     return [
         *(
-            Wanted(
+            WantedStatus(
                 context=contexts[one.target],
                 state=one.state,
                 description=one.line,
@@ -110,7 +114,7 @@ def of_commit(db: Database, config: Config, repository: Repository, commit: Comm
             )
             for one in found
         ),
-        Wanted(
+        WantedStatus(
             context=prefix,
             state=state,
             description=description,
@@ -119,7 +123,7 @@ def of_commit(db: Database, config: Config, repository: Repository, commit: Comm
     ]
 
 
-def ref_of(db: Database, repository: Repository, commit: Commit) -> str:
+def status_ref(db: Database, repository: Repository, commit: Commit) -> str:
     """Return the branch or tag that first brought the commit: if it changed, GitLab would create another pipeline."""
     occasions = statuses.occasions(db, repository.id, commit.id)
     return (occasions[0].ref if occasions else commit.ref)[:URL_CHARS]
@@ -131,7 +135,9 @@ def problem_of(db: Database, repository: Repository, commit: Commit) -> str:
     return rollup[1] if rollup and rollup[0] is Verdict.ERROR else ""
 
 
-def _overall(commit: Commit, found: Sequence[Shown], occasions: Sequence[Occasion]) -> tuple[Verdict, str] | None:
+def _overall(
+    commit: Commit, found: Sequence[StatusSummary], occasions: Sequence[Occasion]
+) -> tuple[Verdict, str] | None:
     """Return the status of the whole commit: missing targets make it an error, whatever else runs."""
     rollup = _of_all(found) if found else _of_none(commit, occasions)
     problems = list(dict.fromkeys(problem for occasion in occasions for problem in occasion.problems))
@@ -141,12 +147,12 @@ def _overall(commit: Commit, found: Sequence[Shown], occasions: Sequence[Occasio
     return Verdict.ERROR, f"{problems[0]}{more}"
 
 
-def _of_all(found: Sequence[Shown]) -> tuple[Verdict, str]:
+def _of_all(found: Sequence[StatusSummary]) -> tuple[Verdict, str]:
     """Combine the states of all targets.
 
     The text stays the same while something runs and nothing has failed, so that a commit with many steps has few posts.
     """
-    state, all_of_them = rules.worst(one.state for one in found), _counted(found)
+    state, all_of_them = rules.worst_verdict(one.state for one in found), _counted(found)
     if state is Verdict.SUCCESS:
         return state, f"{all_of_them} complete"
     if state in (Verdict.WAITING, Verdict.RUNNING):
@@ -173,14 +179,14 @@ def _of_none(commit: Commit, occasions: Sequence[Occasion]) -> tuple[Verdict, st
     return Verdict.SUCCESS, "nothing to run"
 
 
-def _counted(found: Sequence[Shown]) -> str:
+def _counted(found: Sequence[StatusSummary]) -> str:
     """Count targets by kind, such as "2 steps and 1 pipeline"."""
     counts = Counter(one.target.kind for one in found)
     said = [f"{counts[kind]} {kind}{'' if counts[kind] == 1 else 's'}" for kind in TargetKind if counts[kind]]
     return " and ".join([", ".join(said[:-1]), said[-1]] if said[1:] else said)
 
 
-def _labels(found: Sequence[Shown], states: Collection[Verdict]) -> list[str]:
+def _labels(found: Sequence[StatusSummary], states: Collection[Verdict]) -> list[str]:
     return [one.target.label for one in found if one.state in states]
 
 
@@ -189,7 +195,7 @@ def _named(labels: Sequence[str]) -> str:
     return ", ".join(labels[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _lacks(api: Api, wanted: Wanted, told: Told | None) -> bool:
+def _lacks(api: Api, wanted: WantedStatus, told: PostedStatus | None) -> bool:
     """Return whether a status must be posted. One that the forge refused is posted again only if it changes."""
     if told is None:
         return True
@@ -200,7 +206,7 @@ def _lacks(api: Api, wanted: Wanted, told: Told | None) -> bool:
 
 
 def _post(
-    client: Client, access: Access, commit: Commit, wanted: Wanted, ref: str, pipeline: str
+    client: Client, access: Access, commit: Commit, wanted: WantedStatus, ref: str, pipeline: str
 ) -> tuple[Outcome, str]:
     """Post a status; return the outcome, and the pipeline for later statuses. A deleted pipeline is not named again."""
     for named in dict.fromkeys((pipeline, "")):
@@ -219,7 +225,7 @@ def _post(
 
 
 def _record(
-    db: Database, api: Api, repository: Repository, commit: Commit, wanted: Wanted, outcome: Answer | Refused
+    db: Database, api: Api, repository: Repository, commit: Commit, wanted: WantedStatus, outcome: Answer | Refused
 ) -> None:
     problem = ""
     if isinstance(outcome, Refused) and not api.shows_already(outcome.status, outcome.reason, wanted.state):

@@ -23,7 +23,7 @@ from web.store.trials import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class StatusSummary:
     """State and words for one target. `page` is a path below the project's page."""
 
     target: Target
@@ -33,7 +33,7 @@ class Shown:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class SearchSummary:
     """Progress of a task: how many executions have ended, how many of them failed, and the best one by `key`.
 
     The text of a running task changes rarely: its `best` considers only the executions that `headline.done` counts.
@@ -45,7 +45,7 @@ class Search:
     best: Trial | None = None
 
 
-def of_commit(db: Database, repository_id: int, commit_id: int) -> list[Shown]:
+def status_summaries(db: Database, repository_id: int, commit_id: int) -> list[StatusSummary]:
     """Summarise all runs of a commit: steps, then tasks, then pipelines."""
     found = statuses.counted(db, repository_id, commit_id)
     latest = metadata.latest_of(db, [execution.id for execution in found.executions])
@@ -56,51 +56,51 @@ def of_commit(db: Database, repository_id: int, commit_id: int) -> list[Shown]:
     ]
 
 
-def search(db: Database, task: Task) -> Search:
+def search_summary(db: Database, task: Task) -> SearchSummary:
     tally = tasks.tallies(db, task.id).get(task.id, Tally())
     ended = tally.complete + tally.failed + tally.stopped
-    found = Search(ended=ended, failed=tally.failed)
-    by = objective.of(db, task)
+    found = SearchSummary(ended=ended, failed=tally.failed)
+    by = objective.task_objective(db, task)
     if by is None:
         return found
-    told = ended if task.state in FINAL else headline.staged(ended, task.planned)
+    told = ended if task.state in FINAL else headline.stage_text(ended, task.planned)
     of = statuses.first_ended(db, task.id, told)
     tried = [
         (by.cost(trial.number), trial.trial, trial)
-        for trial in trials.of_task(db, task.id, by.key)
+        for trial in trials.trials_of_task(db, task.id, by.key)
         if trial.execution_id in of and trial.state in trials.COUNTED and trial.number is not None
     ]
     return replace(found, key=by.key, best=min(tried)[-1] if tried else None)
 
 
-def _of_execution(db: Database, execution: Execution, latest: Mapping[str, Any]) -> Shown:
+def _of_execution(db: Database, execution: Execution, latest: Mapping[str, Any]) -> StatusSummary:
     by = statuses.stopped_by(db, execution.id) if execution.state is State.STOPPED else ""
-    return Shown(
+    return StatusSummary(
         target=Target(name=execution.step),
         state=rules.verdict(execution.state, execution.failure_reason),
-        line=headline.line(execution, latest, by),
+        line=headline.execution_headline(execution, latest, by),
         page=f"executions/{execution.counter}/",
     )
 
 
-def _of_task(db: Database, task: Task) -> Shown:
-    found = search(db, task)
+def _of_task(db: Database, task: Task) -> StatusSummary:
+    found = search_summary(db, task)
     best = ""
     if found.best is not None and found.best.number is not None:
         best = f"{found.key} {formats.number(found.best.number)} (#{found.best.counter})"
-    return Shown(
+    return StatusSummary(
         target=Target(kind=TargetKind.TASK, name=task.name),
         state=rules.group_verdict(task.state, statuses.failures_of_task(db, task.id)),
-        line=headline.task_line(task, found.ended, found.failed, best),
+        line=headline.task_headline(task, found.ended, found.failed, best),
         page=f"tasks/{task.counter}/",
     )
 
 
-def _of_pipeline(db: Database, pipeline: Pipeline) -> Shown:
+def _of_pipeline(db: Database, pipeline: Pipeline) -> StatusSummary:
     found = progress.progress(db, pipeline)
-    return Shown(
+    return StatusSummary(
         target=Target(kind=TargetKind.PIPELINE, name=pipeline.name),
         state=rules.group_verdict(pipeline.state, statuses.failures_of_pipeline(db, pipeline.id)),
-        line=headline.pipeline_line(pipeline, found.nodes, found.done, found.counts[State.ERROR], found.waiting),
+        line=headline.pipeline_headline(pipeline, found.nodes, found.done, found.counts[State.ERROR], found.waiting),
         page=f"pipelines/{pipeline.counter}/",
     )

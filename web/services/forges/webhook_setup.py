@@ -27,7 +27,7 @@ def set_up(
     """
     access = access_to(db, vault, project, repository)
     with access.client() as client:
-        found = reach(access, client)
+        found = check_reachable(access, client)
         if added and found.is_public:
             projects.set_badge_public(db, project.id, True)
         said = [f"The token reaches {found.full_name or access.name}."]
@@ -47,10 +47,12 @@ def set_up(
 
 def access_to(db: Database, vault: Vault, project: Project, repository: Repository) -> Access:
     """Return the access to the forge's API. Raises ForgeError without a token or an API."""
-    access = credentials.of(db, vault, repository)
+    access = credentials.load_access(db, vault, repository)
     if access is None:
         kind = f"a repository of kind {repository.forge} has no API that takes one"
-        way_out = f"`pushmill project set-token {project.name}` takes one" if credentials.has_api(repository) else kind
+        way_out = (
+            f"`pushmill project set-token {project.name}` takes one" if credentials.has_forge_api(repository) else kind
+        )
         raise ForgeError(f"project {project.name} has no token", way_out)
     return access
 
@@ -61,7 +63,7 @@ def webhook_url(config: Config, project: Project, repository: Repository) -> str
     return base + hosting.webhook_path(project, repository.forge) if base else ""
 
 
-def reach(access: Access, client: Client) -> Described:
+def check_reachable(access: Access, client: Client) -> Described:
     """Return the forge's description of the repository. Raises ForgeError if the token does not reach it."""
     return access.api.described(_send(access, client, access.api.repository(access.name), "read the repository").json)
 

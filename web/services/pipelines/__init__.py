@@ -13,7 +13,7 @@ from core.states import FINAL
 from web.config.pipelines.plan import PipelinePlan
 from web.services.forges import enqueue
 from web.services.pipelines import reconcile
-from web.services.pipelines.progress import waits
+from web.services.pipelines.progress import wait_reason
 from web.services.pipelines.stopping import request_stop
 from web.store import groups, pipelines
 from web.store.db import Database
@@ -49,7 +49,7 @@ def start(
         "creator_id": creator.id,
     }
     pipeline = pipelines.add(db, values, [(node.name, node.kind) for node in plan.blueprint.nodes])
-    enqueue.mark_commit(db, commit.id)
+    enqueue.enqueue_commit(db, commit.id)
     return pipeline
 
 
@@ -62,7 +62,7 @@ def advance(db: Database, config: Config) -> bool:
     made = False
     for pipeline in pipelines.unfinished(db):
         try:
-            made |= reconcile.move_on(db, config, pipeline)
+            made |= reconcile.reconcile(db, config, pipeline)
         except Exception:
             logger.exception("pipeline %s cannot be moved on; it is tried again with the next sweep", pipeline.uuid)
     return made
@@ -72,7 +72,7 @@ def approve(db: Database, node: PipelineNode, who: str) -> None:
     """Approve a node that waits for approval. Raises Conflict if it does not. Call inside a transaction."""
     node = pipelines.node(db, node.id)
     pipeline = pipelines.get(db, node.pipeline_id)
-    if not waits(node) or pipeline.state in FINAL or pipeline.message:  # it has a message once it is ending
+    if not wait_reason(node) or pipeline.state in FINAL or pipeline.message:  # it has a message once it is ending
         raise Conflict(f"node {node.name} of pipeline ={pipeline.counter} does not wait for approval, or not any more")
     groups.update(db, "pipeline_node", node.id, approved_at=clock.now(), approved_by=who, message="")
-    enqueue.mark_commit(db, pipeline.commit_id)
+    enqueue.enqueue_commit(db, pipeline.commit_id)

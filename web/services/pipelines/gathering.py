@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.datum import url_of
+from core.datum import datum_url
 from core.errors import InvalidInput
 from core.groups import Pipeline
 from core.model import Execution
@@ -18,7 +18,7 @@ from web.config.steps.resolve import ResolvedStep, resolve
 from web.config.tasks.plan import TaskPlan
 from web.config.tasks.plan import plan as plan_task
 from web.services.pipelines import runs
-from web.services.pipelines.runs import Run
+from web.services.pipelines.runs import NodeRun
 from web.store import data, metadata, variables
 from web.store.db import Database
 
@@ -26,14 +26,14 @@ MAX_FILES = 10_000  # along the edges into one node: each is stored as a URL wit
 PAGE = 1000
 METADATA, PARAMETER = "metadata.", "parameter."  # prefixes of names in conditions
 
-Sources = Mapping[str, Run]  # by node name; only nodes that have run
+Sources = Mapping[str, NodeRun]  # by node name; only nodes that have run
 
 
 def prepare(
     db: Database, pipeline: Pipeline, blueprint: PipelineBlueprint, node: Node, sources: Sources
 ) -> ResolvedStep | TaskPlan:
     """Return the step or task that the node runs. Raises InvalidInput with the reason if it cannot."""
-    values = gather(db, pipeline, blueprint, node, sources)
+    values = gather_inputs(db, pipeline, blueprint, node, sources)
     given: dict[str, Any] = {
         "parameters": values.parameters,
         "inputs": values.inputs,
@@ -50,12 +50,14 @@ def prepare(
     return replace(resolved, notes=(*resolved.notes, *values.notes))
 
 
-def gather(db: Database, pipeline: Pipeline, blueprint: PipelineBlueprint, node: Node, sources: Sources) -> Values:
+def gather_inputs(
+    db: Database, pipeline: Pipeline, blueprint: PipelineBlueprint, node: Node, sources: Sources
+) -> Values:
     """Return the values of a node whose sources have ended."""
     values = Values(parameters=parameter_values(blueprint, node.name, pipeline.parameters))
     left = MAX_FILES
     for edge in blueprint.edges_into(node.name):
-        ran = runs.executions(db, sources[edge.source]) if edge.source in sources else []
+        ran = runs.run_executions(db, sources[edge.source]) if edge.source in sources else []
         if edge.target_type == "input":
             urls = _files(db, edge, ran, left)
             left -= len(urls)
@@ -65,9 +67,9 @@ def gather(db: Database, pipeline: Pipeline, blueprint: PipelineBlueprint, node:
     return values
 
 
-def condition_values(db: Database, run: Run, names: Collection[str]) -> dict[str, Any]:
+def condition_values(db: Database, run: NodeRun, names: Collection[str]) -> dict[str, Any]:
     """Return the known values of `names`, used in conditions of actions, from what a node ran."""
-    ran = runs.executions(db, run)
+    ran = runs.run_executions(db, run)
     keys = [name.removeprefix(METADATA) for name in names if name.startswith(METADATA)]
     latest = _latest(db, ran, keys)
     values = {f"{METADATA}{key}": latest[key] for key in keys if key in latest}
@@ -82,7 +84,7 @@ def _files(db: Database, edge: Edge, ran: Sequence[Execution], most: int) -> lis
     found: list[str] = []
     for url in _outputs(db, edge, ran) if edge.source_type == "output" else _inputs(edge, ran):
         if len(found) == most:
-            raise InvalidInput(f"its edges bring more than {MAX_FILES:,} files, the last {sockets.shown(edge)}")
+            raise InvalidInput(f"its edges bring more than {MAX_FILES:,} files, the last {sockets.socket_text(edge)}")
         found.append(url)
     return found
 
@@ -95,7 +97,7 @@ def _outputs(db: Database, edge: Edge, ran: Sequence[Execution]) -> Iterator[str
         while page := data.of_execution(db, execution.id, PAGE, offset):
             for datum in page:
                 if datum.name == edge.source_key or (meant(datum.name) and datum.uuid not in sidecars):
-                    yield url_of(datum.uuid)
+                    yield datum_url(datum.uuid)
             offset += PAGE
 
 
@@ -103,7 +105,7 @@ def _inputs(edge: Edge, ran: Sequence[Execution]) -> Iterator[str]:
     """Yield the input URLs of the source, without duplicates among its trials."""
     seen: dict[str, None] = {}
     for execution in ran:
-        for name in sockets.matching(execution.inputs, edge):
+        for name in sockets.matching_files(execution.inputs, edge):
             seen |= dict.fromkeys(execution.inputs[name]["urls"])
     yield from seen
 

@@ -13,7 +13,7 @@ from web.store.db import Database
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class NodeProgress:
     """Counts of nodes: `nodes` in total, `done` in a final state, `counts` by state.
 
     `waiting` are the names of nodes that wait for approval; `failed` is the name of the first node that failed, or "".
@@ -26,22 +26,22 @@ class Progress:
     failed: str
 
 
-def progress(db: Database, pipeline: Pipeline) -> Progress:
-    return of_nodes(pipelines.nodes(db, pipeline.id))
+def progress(db: Database, pipeline: Pipeline) -> NodeProgress:
+    return node_progress(pipelines.nodes(db, pipeline.id))
 
 
-def of_nodes(nodes: Sequence[PipelineNode]) -> Progress:
+def node_progress(nodes: Sequence[PipelineNode]) -> NodeProgress:
     """Return the progress of nodes that were read already."""
     failed = sorted((node for node in nodes if node.state is State.ERROR), key=lambda node: node.ended_at or "")
-    return Progress(
+    return NodeProgress(
         nodes=len(nodes),
         done=sum(node.state in FINAL for node in nodes),
         counts=Counter(node.state for node in nodes),
-        waiting=tuple(node.name for node in nodes if waits(node)),
+        waiting=tuple(node.name for node in nodes if wait_reason(node)),
         failed=failed[0].name if failed else "",
     )
 
 
-def waits(node: PipelineNode) -> bool:
+def wait_reason(node: PipelineNode) -> bool:
     """Return whether a node waits for approval, either to start or to count as complete."""
     return node.approval_asked_at is not None and node.approved_at is None and node.state not in FINAL

@@ -28,10 +28,10 @@ from web.services.executions import launch
 from web.services.forges import enqueue
 from web.services.pipelines import actions, gathering, runs
 from web.services.pipelines.actions import NOTHING, Effects
-from web.services.pipelines.progress import waits
-from web.services.pipelines.runs import Run
+from web.services.pipelines.progress import wait_reason
+from web.services.pipelines.runs import NodeRun
 from web.services.pipelines.stopping import request_stop, stop_run
-from web.services.pipelines.view import View, look, unchanged
+from web.services.pipelines.view import View, is_unchanged, load_view
 from web.store import commits, groups, pipelines, projects, users
 from web.store.db import Database, transaction
 
@@ -40,7 +40,7 @@ MESSAGE_CHARS = 1000
 EVENTS = {State.COMPLETE: "node-complete", State.ERROR: "node-error"}
 
 
-def move_on(db: Database, config: Config, pipeline: Pipeline) -> bool:
+def reconcile(db: Database, config: Config, pipeline: Pipeline) -> bool:
     """Reconcile a pipeline. Return whether it created executions, which must be dispatched, or tasks to reconcile."""
     try:
         blueprint = load_pipeline(pipeline.config, pipeline.name)
@@ -49,7 +49,7 @@ def move_on(db: Database, config: Config, pipeline: Pipeline) -> bool:
         with transaction(db):
             groups.update(db, "pipeline", pipeline.id, message=str(error))
     mover = Mover(db, config, blueprint)
-    while mover.change(look(db, pipeline.id)):
+    while mover.change(load_view(db, pipeline.id)):
         pass  # each change may let other nodes start or end
     return mover.made
 
@@ -80,7 +80,7 @@ class Mover:
     def _follow(self, seen: View, node: PipelineNode) -> bool:
         """Finish a node whose run has ended, unless the run is retried or the node needs approval first."""
         run = seen.runs[node.id]
-        if run.state not in FINAL or (waits(node) and not seen.ending):
+        if run.state not in FINAL or (wait_reason(node) and not seen.ending):
             return False
         if seen.ending:
             return self._finish(seen, node, run.state, run.outcome, NOTHING)
@@ -95,25 +95,27 @@ class Mover:
             return self._ask(seen, node)
         return self._finish(seen, node, run.state, run.outcome, effects)
 
-    def _effects(self, spec: Node, run: Run) -> Effects:
+    def _effects(self, spec: Node, run: NodeRun) -> Effects:
         if run.state not in EVENTS:
             return NOTHING
-        return actions.effects(spec, EVENTS[run.state], lambda names: gathering.condition_values(self.db, run, names))
+        return actions.action_effects(
+            spec, EVENTS[run.state], lambda names: gathering.condition_values(self.db, run, names)
+        )
 
-    def _retry(self, seen: View, node: PipelineNode, run: Run) -> bool:
+    def _retry(self, seen: View, node: PipelineNode, run: NodeRun) -> bool:
         with transaction(self.db):
-            if unchanged(self.db, seen, node):
-                runs.again(self.db, self.config, run)
+            if is_unchanged(self.db, seen, node):
+                runs.rerun(self.db, self.config, run)
                 groups.update(self.db, "pipeline_node", node.id, retries=node.retries + 1)
         self.made = True
         return True
 
     def _ask(self, seen: View, node: PipelineNode) -> bool:
         with transaction(self.db):
-            if unchanged(self.db, seen, node):
+            if is_unchanged(self.db, seen, node):
                 asked = {"approval_asked_at": clock.now(), "approved_at": None, "approved_by": ""}
                 groups.update(self.db, "pipeline_node", node.id, message=WAITS, **asked)
-                enqueue.mark_commit(self.db, seen.pipeline.commit_id)
+                enqueue.enqueue_commit(self.db, seen.pipeline.commit_id)
         return True
 
     def _finish(self, seen: View, node: PipelineNode, state: State, message: str, effects: Effects) -> bool:
@@ -121,8 +123,8 @@ class Mover:
         spec = self.specs.get(node.name)
         fatal = state is State.ERROR and spec is not None and spec.on_error in (OnError.STOP_ALL, OnError.RETRY)
         with transaction(self.db):
-            if unchanged(self.db, seen, node):
-                groups.move(self.db, "pipeline_node", node.id, node.state, state, message[:MESSAGE_CHARS])
+            if is_unchanged(self.db, seen, node):
+                groups.transition(self.db, "pipeline_node", node.id, node.state, state, message[:MESSAGE_CHARS])
                 self._decide(
                     seen.pipeline,
                     f"{node.name} failed: {message[:MESSAGE_CHARS]}" if fatal else effects.fails,
@@ -136,7 +138,7 @@ class Mover:
             groups.update(self.db, "pipeline", pipeline.id, message=fails)
         elif stops:
             request_stop(self.db, self.config, pipeline, f"pipeline ={pipeline.counter}", said=stops)
-        enqueue.mark_commit(self.db, pipeline.commit_id)
+        enqueue.enqueue_commit(self.db, pipeline.commit_id)
 
     # nodes to start
 
@@ -146,19 +148,19 @@ class Mover:
         sources = [source for source in seen.nodes if source.name in before]
         if reason := next(filter(None, map(self._dead, sources)), ""):
             return self._finish(seen, node, State.STOPPED, reason, NOTHING)
-        if waits(node) or any(source.state not in FINAL for source in sources):
+        if wait_reason(node) or any(source.state not in FINAL for source in sources):
             return False
         spec = self.specs[node.name]
         ran = {source.name: seen.runs[source.id] for source in sources if source.id in seen.runs}
         try:
             prepared = gathering.prepare(self.db, seen.pipeline, self.blueprint, spec, ran)
         except (NotFound, InvalidInput) as error:
-            effects = actions.effects(spec, "node-error", lambda _: {})
+            effects = actions.action_effects(spec, "node-error", lambda _: {})
             return self._finish(seen, node, State.ERROR, f"cannot begin: {error}", effects)
-        effects = actions.effects(spec, "node-starting", lambda _: _starting_values(prepared))
+        effects = actions.action_effects(spec, "node-starting", lambda _: _starting_values(prepared))
         if effects.fails or effects.stops:
             with transaction(self.db):
-                if unchanged(self.db, seen, node):
+                if is_unchanged(self.db, seen, node):
                     self._decide(seen.pipeline, effects.fails, effects.stops)
             return True
         if effects.approval and node.approved_at is None:
@@ -176,12 +178,12 @@ class Mover:
     def _begin(self, seen: View, node: PipelineNode, prepared: ResolvedStep | TaskPlan) -> bool:
         pipeline = seen.pipeline
         with transaction(self.db):
-            if unchanged(self.db, seen, node):
+            if is_unchanged(self.db, seen, node):
                 self._make(pipeline, node, prepared)
-                groups.move(self.db, "pipeline_node", node.id, State.CREATED, State.STARTED)
+                groups.transition(self.db, "pipeline_node", node.id, State.CREATED, State.STARTED)
                 if pipelines.get(self.db, pipeline.id).state is State.CREATED:
-                    groups.move(self.db, "pipeline", pipeline.id, State.CREATED, State.STARTED)
-                enqueue.mark_commit(self.db, pipeline.commit_id)
+                    groups.transition(self.db, "pipeline", pipeline.id, State.CREATED, State.STARTED)
+                enqueue.enqueue_commit(self.db, pipeline.commit_id)
         return True
 
     def _make(self, pipeline: Pipeline, node: PipelineNode, prepared: ResolvedStep | TaskPlan) -> None:
@@ -209,7 +211,7 @@ class Mover:
         if seen.runs[node.id].made.stop_requested_at is not None:
             return False
         with transaction(self.db):
-            return stop_run(self.db, self.config, seen.pipeline, runs.newest(self.db, [node])[node.id])
+            return stop_run(self.db, self.config, seen.pipeline, runs.newest_runs(self.db, [node])[node.id])
 
     def _end(self, seen: View) -> bool:
         if len(seen.of(*FINAL)) < len(seen.nodes):
@@ -217,8 +219,8 @@ class Mover:
         state, message = self._outcome(seen)
         with transaction(self.db):
             if pipelines.get(self.db, seen.pipeline.id) == seen.pipeline:
-                groups.move(self.db, "pipeline", seen.pipeline.id, seen.pipeline.state, state, message)
-                enqueue.mark_commit(self.db, seen.pipeline.commit_id)
+                groups.transition(self.db, "pipeline", seen.pipeline.id, seen.pipeline.state, state, message)
+                enqueue.enqueue_commit(self.db, seen.pipeline.commit_id)
         return True
 
     def _outcome(self, seen: View) -> tuple[State, str]:

@@ -19,7 +19,7 @@ from web.store.db import Database
 
 
 @dataclass(frozen=True)
-class Run:
+class NodeRun:
     """The newest execution or task of a node. `state` is `started` until it has ended and is not restarted."""
 
     made: Execution | Task
@@ -49,21 +49,21 @@ class Run:
         return f"!{self.made.counter}" if isinstance(self.made, Task) else f"#{self.made.counter}"
 
 
-def newest(db: Database, nodes: Sequence[PipelineNode]) -> dict[int, Run]:
+def newest_runs(db: Database, nodes: Sequence[PipelineNode]) -> dict[int, NodeRun]:
     """Return the newest run by node id; nodes without one are omitted."""
     made: list[Execution | Task] = [
         *pipelines.newest_executions(db, [node.id for node in nodes if node.kind == "execution"]),
         *pipelines.newest_tasks(db, [node.id for node in nodes if node.kind == "task"]),
     ]
-    return {one.pipeline_node_id: Run(one) for one in made if one.pipeline_node_id is not None}
+    return {one.pipeline_node_id: NodeRun(one) for one in made if one.pipeline_node_id is not None}
 
 
-def executions(db: Database, run: Run) -> list[Execution]:
+def run_executions(db: Database, run: NodeRun) -> list[Execution]:
     """List the executions of a run; of a task, the newest of each trial."""
     return task_rows.trials(db, run.made.id) if isinstance(run.made, Task) else [run.made]
 
 
-def stop(db: Database, config: Config, run: Run, who: str, said: str) -> bool:
+def stop_run_of_node(db: Database, config: Config, run: NodeRun, who: str, said: str) -> bool:
     """Stop a run; return False if it has ended or a stop was already requested. Call inside a transaction."""
     if run.made.stop_requested_at is not None or run.made.state in FINAL:
         return False
@@ -74,7 +74,7 @@ def stop(db: Database, config: Config, run: Run, who: str, said: str) -> bool:
     return True
 
 
-def again(db: Database, config: Config, run: Run) -> None:
+def rerun(db: Database, config: Config, run: NodeRun) -> None:
     """Run again with the same values, for the same node. Call inside a transaction.
 
     Raises InvalidInput, changing nothing, if a task's values are no longer valid.

@@ -7,7 +7,7 @@ from core.groups import Pipeline
 from core.states import State
 from web.services.forges import enqueue
 from web.services.pipelines import runs
-from web.services.pipelines.runs import Run
+from web.services.pipelines.runs import NodeRun
 from web.store import groups, pipelines
 from web.store.db import Database
 
@@ -22,15 +22,15 @@ def request_stop(db: Database, config: Config, pipeline: Pipeline, who: str, sai
     groups.update(db, "pipeline", pipeline.id, message=said or f"stopped by {who}")
     pipeline = pipelines.get(db, pipeline.id)
     started = [node for node in pipelines.nodes(db, pipeline.id) if node.state is State.STARTED]
-    for run in runs.newest(db, started).values():
+    for run in runs.newest_runs(db, started).values():
         stop_run(db, config, pipeline, run)
-    enqueue.mark_commit(db, pipeline.commit_id)
+    enqueue.enqueue_commit(db, pipeline.commit_id)
 
 
-def stop_run(db: Database, config: Config, pipeline: Pipeline, run: Run) -> bool:
+def stop_run(db: Database, config: Config, pipeline: Pipeline, run: NodeRun) -> bool:
     """Stop the run of a node because its pipeline ends; return False if a stop was already requested.
 
     Call inside a transaction.
     """
     who = pipeline.stopped_by or f"pipeline ={pipeline.counter}"
-    return runs.stop(db, config, run, who, f"Pipeline ={pipeline.counter}: {pipeline.message}")
+    return runs.stop_run_of_node(db, config, run, who, f"Pipeline ={pipeline.counter}: {pipeline.message}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from core.groups import Pipeline, PipelineNode
 from core.states import FINAL, State
 from web.services.pipelines import runs
-from web.services.pipelines.runs import Run
+from web.services.pipelines.runs import NodeRun
 from web.store import pipelines
 from web.store.db import Database
 
@@ -19,7 +19,7 @@ class View:
 
     pipeline: Pipeline
     nodes: tuple[PipelineNode, ...]
-    runs: Mapping[int, Run]
+    runs: Mapping[int, NodeRun]
 
     @property
     def over(self) -> bool:
@@ -34,18 +34,18 @@ class View:
         return [node for node in self.nodes if node.state in states]
 
 
-def look(db: Database, pipeline_id: int) -> View:
+def load_view(db: Database, pipeline_id: int) -> View:
     nodes = pipelines.nodes(db, pipeline_id)
     begun = [node for node in nodes if node.state is not State.CREATED]
-    return View(pipeline=pipelines.get(db, pipeline_id), nodes=tuple(nodes), runs=runs.newest(db, begun))
+    return View(pipeline=pipelines.get(db, pipeline_id), nodes=tuple(nodes), runs=runs.newest_runs(db, begun))
 
 
-def unchanged(db: Database, seen: View, node: PipelineNode) -> bool:
+def is_unchanged(db: Database, seen: View, node: PipelineNode) -> bool:
     """Return whether the pipeline's ending, the node and its run are as in `seen`. Call inside a transaction."""
     pipeline = pipelines.get(db, seen.pipeline.id)
     return (
         (pipeline.ended_at, pipeline.stop_requested_at, pipeline.message)
         == (seen.pipeline.ended_at, seen.pipeline.stop_requested_at, seen.pipeline.message)
         and pipelines.node(db, node.id) == node
-        and runs.newest(db, [node]).get(node.id) == seen.runs.get(node.id)
+        and runs.newest_runs(db, [node]).get(node.id) == seen.runs.get(node.id)
     )

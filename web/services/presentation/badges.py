@@ -69,7 +69,7 @@ class Badge:
     changed_at: str | None = None
 
 
-def token(vault: Vault, project: Project) -> str:
+def badge_token(vault: Vault, project: Project) -> str:
     """Return the token in the URL of a private project's badge. It grants access to nothing else."""
     return _token(vault, project.uuid)
 
@@ -78,7 +78,7 @@ def _token(vault: Vault, project_uuid: str) -> str:
     return vault.derived(f"badge {project_uuid}").hex()[:TOKEN_CHARS]
 
 
-def answer(db: Database, vault: Vault, question: Question) -> Badge:
+def badge_for(db: Database, vault: Vault, question: Question) -> Badge:
     """Return the badge; "unknown" for anything that does not exist or may not be seen."""
     label = question.title
     choice = _choice(db, vault, question)
@@ -88,17 +88,17 @@ def answer(db: Database, vault: Vault, question: Question) -> Badge:
         found = _metric(db, choice, question.metric)
         if found is None:
             return Badge(label=label, message=UNKNOWN, kind=UNKNOWN)
-        number = metadata_values.number(found[0])
+        number = metadata_values.as_number(found[0])
         if number is None:
             return Badge(label=label, message=NO_VALUE, kind=UNKNOWN, changed_at=found[1])
         shown = number if isinstance(found[0], str) else found[0]
         return Badge(label=label, message=formats.value(shown), kind="metric", changed_at=found[1])
     counted = badges.newest(db, choice)
-    word = merged({made.state for made in counted})
+    word = merge_badges({made.state for made in counted})
     return Badge(label=label, message=word, kind=word, changed_at=max(map(_changed_at, counted), default=None))
 
 
-def merged(states: Collection[State]) -> str:
+def merge_badges(states: Collection[State]) -> str:
     """Combine states into one word. A failure takes precedence, even while other runs are unfinished."""
     if not states:
         return UNKNOWN
@@ -119,7 +119,7 @@ def _metric(db: Database, choice: Choice, key: str) -> tuple[Any, str] | None:
     if choice.target is None or choice.target.kind is not TargetKind.TASK:
         return badges.metric(db, choice, key)
     task = badges.newest_task(db, choice)
-    best = summary.search(db, task).best if task else None
+    best = summary.search_summary(db, task).best if task else None
     latest = metadata.latest(db, best.execution_id) if best else {}
     return (latest[key], task.ended_at) if task and task.ended_at and key in latest else None
 

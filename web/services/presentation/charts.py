@@ -26,9 +26,9 @@ class Axis:
     start_us: int = 0
 
 
-def axis_key(latest: Mapping[str, Any]) -> str | None:
+def choose_axis(latest: Mapping[str, Any]) -> str | None:
     """Return the metadata key to use as x axis, if the execution prints one of X_KEYS."""
-    names = {name.lower(): name for name, value in latest.items() if rules.number(value) is not None}
+    names = {name.lower(): name for name, value in latest.items() if rules.as_number(value) is not None}
     return next((names[key] for key in X_KEYS if key in names), None)
 
 
@@ -75,4 +75,4 @@ def _xs(db: Database, execution_id: int, found: Sequence[Point], axis: Axis) -> 
     if axis.by == BY_TIME:
         return [(point.time_us - axis.start_us) / 1e6 for point in found]
     values = metadata.values_at(db, execution_id, axis.by, [point.seq for point in found])
-    return [rules.number(values.get(point.seq)) for point in found]
+    return [rules.as_number(values.get(point.seq)) for point in found]

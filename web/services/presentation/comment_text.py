@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.states import State
-from web.config.metadata import number
+from web.config.metadata import as_number
 from web.services.presentation import formats, headline
 from web.services.presentation.execution_status import SIGNS
 
@@ -26,7 +26,7 @@ HEAD = "| Step | State | Parameters | Metrics | Time |\n|---|---|---|---|---|"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class RunSource:
     """The execution of a task or pipeline whose parameters and metrics its row shows; `node` is "" for a task."""
 
     node: str
@@ -35,7 +35,7 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class CommentRow:
     """A row of the table. `why` is Markdown shown after the state, `took` the duration.
 
     `parameters` are those that differ from the defaults, or from the base branch, whose values are in `before`.
@@ -51,17 +51,17 @@ class Run:
     latest: Mapping[str, Any]
     base: Mapping[str, Any]
     took: str
-    source: Source | None = None
+    source: RunSource | None = None
     before: Mapping[str, Any] = field(default_factory=dict)
 
 
-def text(
+def comment_text(
     *,
     sha: str,
     url: str,
     base_branch: str,
     states: Sequence[State],
-    runs: Sequence[Run],
+    runs: Sequence[CommentRow],
     marker: str,
     problem: str = "",
 ) -> str:
@@ -70,10 +70,12 @@ def text(
     `runs` are the first runs, `states` the states of all. `problem` says why something did not run. Equal arguments
     give equal text, and nothing in it changes with time alone.
     """
-    compared = f" Metrics are compared with the newest on {code(base_branch)}." if any(run.base for run in runs) else ""
-    wrong = code(problem, PROBLEM_CHARS) if problem else ""
+    compared = (
+        f" Metrics are compared with the newest on {inline_code(base_branch)}." if any(run.base for run in runs) else ""
+    )
+    wrong = inline_code(problem, PROBLEM_CHARS) if problem else ""
     said = "; ".join(filter(None, (_summary(states) if states or not wrong else "", wrong)))
-    head = f"**pushmill** [{code(sha[:8])}]({url}): {said}.{compared}"
+    head = f"**pushmill** [{inline_code(sha[:8])}]({url}): {said}.{compared}"
     rows = [_row(run) for run in runs]
     while True:
         more = len(states) - len(rows)
@@ -85,12 +87,12 @@ def text(
         rows.pop()
 
 
-def hidden(token: str) -> str:
+def hidden_marker(token: str) -> str:
     """Return a line that forges do not show, used to find our comment again."""
     return f"[//]: # (pushmill {token})"
 
 
-def code(given: str, most: int = CODE_CHARS) -> str:
+def inline_code(given: str, most: int = CODE_CHARS) -> str:
     """Return text from users as a safe code span, "-" if it is empty."""
     shown = formats.one_line(given).translate(LOOKALIKES).strip()
     shown = shown if len(shown) <= most else f"{shown[: most - 1]}…"
@@ -103,9 +105,9 @@ def _summary(states: Sequence[State]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in State if counts[state]) or "nothing has run yet"
 
 
-def _row(run: Run) -> str:
+def _row(run: CommentRow) -> str:
     cells = (
-        f"[{code(run.label)} {run.number}]({run.url})",
+        f"[{inline_code(run.label)} {run.number}]({run.url})",
         f"{SIGNS[run.state]} {run.state}{f': {run.why}' if run.why else ''}",
         _cut([_parameter(name, value, run.before) for name, value in run.parameters.items()]),
         _source(run.source) + _cut([_metric(key, run) for key in headline.ranked(run.latest)]),
@@ -114,24 +116,24 @@ def _row(run: Run) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _source(source: Source | None) -> str:
+def _source(source: RunSource | None) -> str:
     """Link the source, such as "best [#31](…): "."""
     if source is None:
         return ""
-    return f"{code(source.node) if source.node else 'best'} [{source.number}]({source.url}): "
+    return f"{inline_code(source.node) if source.node else 'best'} [{source.number}]({source.url}): "
 
 
 def _parameter(name: str, value: object, before: Mapping[str, Any]) -> str:
     """Format a parameter, such as `rate = 0.02` (was `0.01`)."""
-    shown = code(f"{name} = {formats.value(value)}")
-    return f"{shown} (was {code(formats.value(before[name]))})" if name in before else shown
+    shown = inline_code(f"{name} = {formats.value(value)}")
+    return f"{shown} (was {inline_code(formats.value(before[name]))})" if name in before else shown
 
 
-def _metric(key: str, run: Run) -> str:
+def _metric(key: str, run: CommentRow) -> str:
     """Format a metric, such as `accuracy` 0.942 (+0.012). The difference of an unchanged counter is omitted."""
-    value, before = number(run.latest[key]), number(run.base.get(key))
+    value, before = as_number(run.latest[key]), as_number(run.base.get(key))
     assert value is not None  # noqa: S101  (ranked lists numbers only)
-    shown = f"{code(key)} {formats.number(run.latest[key])}"
+    shown = f"{inline_code(key)} {formats.number(run.latest[key])}"
     if before is None or (value == before and headline.is_counter(key)):
         return shown
     change = value - before

@@ -37,7 +37,7 @@ FAILURES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class ExecutionStatus:
     """Status of an execution. `waits` says why it is not running, `failure` why it failed; both may be "".
 
     `stop` is the label of the button that stops it, "" once it has ended; `again` says whether it can be re-run.
@@ -51,12 +51,12 @@ class Standing:
     again: bool
 
 
-def of(db: Database, config: Config, execution: Execution) -> Standing:
+def execution_status(db: Database, config: Config, execution: Execution) -> ExecutionStatus:
     silent = lifecycle.out_of_contact(execution)
     runner = runners.get(db, execution.runner_id) if execution.runner_id is not None else None
-    return Standing(
+    return ExecutionStatus(
         runner=runner,
-        waits=wait_reason.why(db, config, execution),
+        waits=wait_reason.wait_reason(db, config, execution),
         failure=FAILURES[execution.failure_reason] if execution.failure_reason else "",
         silent_since=lifecycle.last_contact(execution) if silent else None,
         stop=stop_label(execution),

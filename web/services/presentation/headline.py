@@ -9,7 +9,7 @@ from typing import Any
 from core.groups import Pipeline, Task
 from core.model import Execution
 from core.states import UNFINISHED, State
-from web.config.metadata import number
+from web.config.metadata import as_number
 from web.services.presentation import formats
 from web.services.presentation.execution_status import FAILURES, seconds
 
@@ -24,7 +24,7 @@ STAGES = 10  # of the progress of many executions, so that a posted status chang
 BORDER = re.compile(r"[^0-9A-Za-z]+|(?<=[a-z][a-z])(?=[A-Z])")  # val_loss, valLoss, but mAP
 
 
-def line(execution: Execution, latest: Mapping[str, Any], stopped_by: str = "") -> str:
+def execution_headline(execution: Execution, latest: Mapping[str, Any], stopped_by: str = "") -> str:
     """Summarise an execution, such as "accuracy 0.942 · 3 m 12 s"."""
     if execution.state is State.CREATED:
         return "waits for its turn"
@@ -33,7 +33,7 @@ def line(execution: Execution, latest: Mapping[str, Any], stopped_by: str = "") 
     if execution.state is State.STARTED:
         return f"running since {formats.absolute(execution.started_at or execution.created_at)[:16]} UTC"
     if execution.state is State.COMPLETE:
-        return _joined(metric(latest) or "complete", duration(execution))
+        return _joined(metric_text(latest) or "complete", duration(execution))
     if execution.state is State.STOPPED:
         return _joined(f"stopped by {stopped_by}" if stopped_by else "stopped", duration(execution))
     reason = FAILURES[execution.failure_reason] if execution.failure_reason else "failed"
@@ -41,7 +41,7 @@ def line(execution: Execution, latest: Mapping[str, Any], stopped_by: str = "") 
     return _joined(said, duration(execution))
 
 
-def task_line(task: Task, ended: int, failed: int, best: str) -> str:
+def task_headline(task: Task, ended: int, failed: int, best: str) -> str:
     """Summarise a task, such as "12 executions, 1 failed · best accuracy 0.942 (#31) · 14 m".
 
     `best` is the text after "best".
@@ -50,33 +50,35 @@ def task_line(task: Task, ended: int, failed: int, best: str) -> str:
         return f"{_many(task.planned, 'execution')} to run"
     best = f"best {best}" if best else ""
     if task.state is State.STARTED:
-        return _joined(done(ended, task.planned), best)
+        return _joined(finished_text(ended, task.planned), best)
     return _joined(_end(task, failed, _many(ended, "execution")), best, duration(task))
 
 
-def pipeline_line(pipeline: Pipeline, nodes: int, ended: int, failed: int, waiting: Sequence[str]) -> str:
+def pipeline_headline(pipeline: Pipeline, nodes: int, ended: int, failed: int, waiting: Sequence[str]) -> str:
     """Summarise a pipeline, such as "5 nodes · 14 m"; `waiting` are the nodes that wait for approval."""
     if pipeline.state is State.CREATED and not waiting:
         return f"{_many(nodes, 'node')} to run"
     if pipeline.state in UNFINISHED:
-        return _joined(done(ended, nodes, "nodes "), f"waits for approval of {', '.join(waiting)}" if waiting else "")
+        return _joined(
+            finished_text(ended, nodes, "nodes "), f"waits for approval of {', '.join(waiting)}" if waiting else ""
+        )
     return _joined(_end(pipeline, failed, _many(nodes, "node")), duration(pipeline))
 
 
-def done(ended: int, planned: int, of: str = "") -> str:
+def finished_text(ended: int, planned: int, of: str = "") -> str:
     """Format progress, such as "7 of 10 done"; large numbers change in stages, such as "100+ of 1000 done"."""
-    shown, stage = staged(ended, planned), _stage(planned)
+    shown, stage = stage_text(ended, planned), _stage(planned)
     if stage == 1 or shown == planned:
         return f"{shown} of {planned} {of}done"
     return f"{shown}+ of {planned} {of}done" if shown else f"less than {stage} of {planned} {of}done"
 
 
-def staged(ended: int, planned: int) -> int:
+def stage_text(ended: int, planned: int) -> int:
     """Round the number of ended ones down to the stage that is shown: a tenth of `planned`, or 1 for few."""
     return ended - ended % _stage(planned)
 
 
-def metric(latest: Mapping[str, Any]) -> str:
+def metric_text(latest: Mapping[str, Any]) -> str:
     """Return the main metric of an execution with its value; "" if it printed no number."""
     key = choose(latest)
     return f"{key} {formats.number(latest[key])}" if key is not None else ""
@@ -89,7 +91,7 @@ def choose(latest: Mapping[str, Any]) -> str | None:
 
 def ranked(latest: Mapping[str, Any]) -> list[str]:
     """Return the keys of numbers by importance: scores, losses, others, then counters such as epochs."""
-    keys = [key for key, value in latest.items() if not isinstance(value, str) and number(value) is not None]
+    keys = [key for key, value in latest.items() if not isinstance(value, str) and as_number(value) is not None]
     return sorted(keys, key=_rank)
 
 

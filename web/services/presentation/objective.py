@@ -16,7 +16,7 @@ from web.store.trials import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
-class Goal:
+class Objective:
     """A metadata key and its direction: nearest to `target` is best; without one, lowest if `less`, else highest."""
 
     key: str
@@ -37,26 +37,26 @@ class Goal:
         return "lowest" if self.less else "highest"
 
 
-def of(db: Database, task: Task) -> Goal | None:
+def task_objective(db: Database, task: Task) -> Objective | None:
     """Return the objective of a task: its declared metric, or else the most important number its executions print."""
-    blueprint = search_facts.declared(task)
+    blueprint = search_facts.declared_search(task)
     if blueprint is not None and blueprint.target_metric:
-        return of_key(blueprint.target_metric, blueprint.target_value)
+        return objective_of_key(blueprint.target_metric, blueprint.target_value)
     key = headline.choose(dict.fromkeys(trials.keys(db, task.id), 0))
-    return of_key(key) if key else None
+    return objective_of_key(key) if key else None
 
 
-def of_key(key: str, target: float | None = None) -> Goal:
+def objective_of_key(key: str, target: float | None = None) -> Objective:
     """Return the objective for a key; without a target, the key's name determines the direction."""
-    return Goal(key=key, target=target, less=headline.less_is_better(key))
+    return Objective(key=key, target=target, less=headline.less_is_better(key))
 
 
-def best(db: Database, task: Task, goal: Goal) -> Trial | None:
+def best_trial(db: Database, task: Task, goal: Objective) -> Trial | None:
     """Return the best execution that ended without error; the first of equals."""
-    return trials.best(db, task.id, goal.key, target=goal.target, less=goal.less)
+    return trials.best_trials(db, task.id, goal.key, target=goal.target, less=goal.less)
 
 
-def curve(goal: Goal, found: Sequence[Trial]) -> list[float | None]:
+def best_so_far(goal: Objective, found: Sequence[Trial]) -> list[float | None]:
     """Return the best value up to each trial, in the order of the search; None before the first value."""
     reached: list[float | None] = []
     for trial in found:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from web.config.metadata import number
+from web.config.metadata import as_number
 from web.services.presentation import formats
-from web.services.presentation.objective import Goal
+from web.services.presentation.objective import Objective
 from web.store.trials import Trial
 
 WIDTH, HEIGHT = 640, 240
@@ -65,7 +65,7 @@ class Scale:
     ticks: tuple[tuple[float, str], ...]
 
 
-def of(goal: Goal, found: Sequence[Trial], parameters: Sequence[str]) -> Parallel | None:
+def parallel_coordinates(goal: Objective, found: Sequence[Trial], parameters: Sequence[str]) -> Parallel | None:
     """Return the drawing; None if there is nothing to compare: fewer than two values, or no parameters."""
     valued = sorted((trial for trial in found if trial.number is not None), key=lambda trial: _cost(goal, trial))
     drawn, names = valued[:LINES], list(parameters[:AXES])
@@ -92,19 +92,19 @@ def of(goal: Goal, found: Sequence[Trial], parameters: Sequence[str]) -> Paralle
     return Parallel(axes=tuple(axes), lines=tuple(reversed(lines)), left_out=left_out, name_chars=chars)
 
 
-def short(text: str, most: int) -> str:
+def short_text(text: str, most: int) -> str:
     """Return text cut to at most `most` characters."""
     shown = formats.one_line(text)
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
-def _cost(goal: Goal, trial: Trial) -> float:
+def _cost(goal: Objective, trial: Trial) -> float:
     assert trial.number is not None  # noqa: S101  (the caller's filter)
     return goal.cost(trial.number)
 
 
 def _scale(values: Sequence[Any]) -> Scale:
-    numbers = [number(value) if not isinstance(value, str) else None for value in values]
+    numbers = [as_number(value) if not isinstance(value, str) else None for value in values]
     known = [value for value in numbers if value is not None]
     return _numeric(known) if len(known) == len(values) else _words(values)
 
@@ -129,7 +129,7 @@ def _words(values: Sequence[Any]) -> Scale:
     """Return a scale of words in the given order; the best execution's is at the top."""
     texts = list(dict.fromkeys(_text(value) for value in values))
     places = {text: _y(1 - i / (len(texts) - 1) if len(texts) > 1 else 0.5) for i, text in enumerate(texts)}
-    ticks = [(places[text], short(text, TICK_CHARS)) for text in texts]
+    ticks = [(places[text], short_text(text, TICK_CHARS)) for text in texts]
     return Scale(place=lambda value: places[_text(value)], ticks=_apart(ticks))
 
 

@@ -53,17 +53,17 @@ class Resources:
     charts: list[Resource]
 
 
-def of(db: Database, execution_id: int, start_us: int) -> Resources:
+def resource_charts(db: Database, execution_id: int, start_us: int) -> Resources:
     """Return the charts of an execution that started at `start_us`; none before its first sample."""
-    times = usage.span(db, execution_id)
+    times = usage.time_span(db, execution_id)
     if times is None:
         return Resources(x=[], step_s=0, charts=[])
     first, end = times
     width = max(NARROWEST_US, math.ceil((end - first + 1) / POINTS))
-    found = usage.stretches(db, execution_id, first, width)
+    found = usage.points(db, execution_id, first, width)
     numbers = sorted({stretch.number for stretches in found.values() for stretch in stretches})
     x = [round((first + number * width - start_us) / 1e6, 1) for number in numbers]
-    last_of = {series: usage.last(db, execution_id, series) for series in found}
+    last_of = {series: usage.latest_values(db, execution_id, series) for series in found}
     made = [
         _resource(kind, x, numbers, found, last_of) for kind in TITLES if any(_kind(series) == kind for series in found)
     ]

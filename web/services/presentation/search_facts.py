@@ -20,12 +20,12 @@ ON_CHILD_ERROR = {
 }
 
 
-def words(kind: str) -> str:
+def search_words(kind: str) -> str:
     """Return the display name of a type of search."""
     return TYPES[SearchType(kind)] if kind in set(SearchType) else kind.replace("_", " ")
 
 
-def declared(task: Task) -> TaskBlueprint | None:
+def declared_search(task: Task) -> TaskBlueprint | None:
     """Return the task as declared in valohai.yaml; None if it is no longer valid: its results must stay visible."""
     try:
         return load_task(task.config, task.name)
@@ -33,7 +33,7 @@ def declared(task: Task) -> TaskBlueprint | None:
         return None
 
 
-def facts(blueprint: TaskBlueprint | None) -> list[tuple[str, str]]:
+def search_facts(blueprint: TaskBlueprint | None) -> list[tuple[str, str]]:
     """List the task's declared settings as (name, text); defaults are omitted, except for the error behaviour."""
     if blueprint is None:
         return []

@@ -72,19 +72,19 @@ class Budget:
         return found.config, found.problems
 
 
-def read(db: Database, project: Project, path: Path, name: str, budget: Budget) -> Head:
+def read_head(db: Database, project: Project, path: Path, name: str, budget: Budget) -> Head:
     """Pin and read the commit that `name` resolves to in the repository at `path`. Raises CommitMissing."""
     sha = git.resolve(path, name)
     if sha is None:
         raise CommitMissing("the repository has no such commit")
     git.pin(path, sha)
-    return look(db, project, path, sha, budget)
+    return read_configuration(db, project, path, sha, budget)
 
 
-def look(db: Database, project: Project, path: Path, sha: str, budget: Budget) -> Head:
+def read_configuration(db: Database, project: Project, path: Path, sha: str, budget: Budget) -> Head:
     """Read a commit that exists in the repository, without pinning it."""
     info = git.commit_info(path, sha)
-    known = commits.known(db, project.id, sha)
+    known = commits.find_by_identifier(db, project.id, sha)
     if known is not None and known.yaml_path == project.yaml_path and known.config_key != commits.UNREAD:
         return _head(info, known)
     try:

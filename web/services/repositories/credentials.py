@@ -42,16 +42,16 @@ class Access:
         return self.api.git_login(self.token)
 
 
-def of(db: Database, vault: Vault, repository: Repository) -> Access | None:
+def load_access(db: Database, vault: Vault, repository: Repository) -> Access | None:
     """Return the access to a repository's forge; None without a token or a forge with an API."""
     stored, api = forge_access.token(db, repository.id), APIS.get(repository.forge)
     if stored is None or api is None:
         return None
     token = vault.decrypt(stored).decode()
-    return Access(api=api, url=api_url(repository), name=name(repository), token=token, stored=stored)
+    return Access(api=api, url=api_url(repository), name=repository_name(repository), token=token, stored=stored)
 
 
-def has_api(repository: Repository) -> bool:
+def has_forge_api(repository: Repository) -> bool:
     return repository.forge in APIS
 
 
@@ -65,7 +65,7 @@ def no_api(forge: str) -> str:
     )
 
 
-def name(repository: Repository) -> str:
+def repository_name(repository: Repository) -> str:
     """Return the repository's name on its forge: from its deliveries, before the first one from its URL."""
     remote = hosting.remote_of(repository)
     if repository.full_name or remote is None:
@@ -100,14 +100,14 @@ def _below(repository: Repository, remote: RemoteUrl) -> str:
 
 def set_token(db: Database, vault: Vault, repository: Repository, token: str) -> None:
     """Replace the API token, "" to remove it, and enqueue the commits of the last day. Raises InvalidInput."""
-    if token and not has_api(repository):
+    if token and not has_forge_api(repository):
         raise InvalidInput(no_api(repository.forge))
     if token and not TOKEN.fullmatch(token):
         raise InvalidInput(f"a token has 4 to 2,000 ASCII characters and no blanks, this has {len(token)}")
     with transaction(db):
         forge_access.set_token(db, repository.id, vault.encrypt(token.encode()) if token else None)
         outbox.drop_due(db, repository.id)
-    enqueue.mark_recent(db, repository.id)
+    enqueue.enqueue_recent(db, repository.id)
 
 
 def set_api_url(db: Database, repository: Repository, url: str) -> None:
@@ -120,7 +120,7 @@ def set_api_url(db: Database, repository: Repository, url: str) -> None:
         forge_access.set_api_url(db, repository.id, url.rstrip("/"))
 
 
-def resume(db: Database, repository: Repository) -> None:
+def resume_posting(db: Database, repository: Repository) -> None:
     """Resume calls to the forge, after a problem with the token or the address was fixed."""
     with transaction(db):
-        forge_access.resume(db, repository.id)
+        forge_access.resume_posting(db, repository.id)

@@ -17,7 +17,7 @@ from core.model import PullRequest, PullRequestEvent, Repository
 from web.services import disk
 from web.services.repositories import hosting, remotes
 from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
-from web.services.triggers.record import Source
+from web.services.triggers.record import EventSource
 from web.services.vault import Vault
 from web.store.db import Database
 
@@ -33,7 +33,7 @@ def is_strange(event: PullRequestEvent, known: PullRequest | None) -> bool:
     return event.from_fork or (has_place and known is not None and known.from_fork)
 
 
-def fetch(db: Database, config: Config, vault: Vault, source: Source, event: PullRequestEvent) -> str:
+def fetch(db: Database, config: Config, vault: Vault, source: EventSource, event: PullRequestEvent) -> str:
     """Fetch the current head of a fork's pull request, without history and within the limits, and return its sha.
 
     An event may arrive before the forge serves its commit, or after the next one: both raise CommitMissing and are

@@ -98,7 +98,7 @@ def _takes_key(url: str | None) -> bool:
 
 
 def _give_key(db: Database, vault: Vault, project: Project, repository: Repository) -> str:
-    public, private = deploy_keys.new_pair(project.name)
+    public, private = deploy_keys.create_key_pair(project.name)
     projects.set_ssh_key(db, repository.id, public, vault.encrypt(private))
     return public
 

@@ -23,7 +23,7 @@ from web.store.db import Database
 BEGUN = "begun."
 
 
-def begin(config: Config, repository: Repository) -> IO[bytes]:
+def note_push_began(config: Config, repository: Repository) -> IO[bytes]:
     """Mark the start of a push. The caller unlinks the returned file, by its name, once the push is recorded."""
     folder = hosting.repository_path(config, repository) / post_receive.FOLDER
     file = open(folder / f"{BEGUN}{secrets.token_hex(8)}", "xb")  # noqa: SIM115  stays open during the push
@@ -38,14 +38,14 @@ def mark(repository: Path) -> None:
         (folder / f"{BEGUN}{secrets.token_hex(8)}").touch(mode=0o600)
 
 
-def record(db: Database, config: Config, repository: Repository) -> None:
+def record_lost_pushes(db: Database, config: Config, repository: Repository) -> None:
     """Store a delivery for ref updates that a killed server left unrecorded. Cheap if there are none."""
     path = hosting.repository_path(config, repository)
     left = [file for file in (path / post_receive.FOLDER).glob(f"{BEGUN}*") if _is_free(file)]
     if not left or deliveries.next_stored(db, repository.id, 0) is not None:
         return  # stored deliveries are ingested first: they may cover all updates
-    if moved := ref_updates.between(commits.last_pushes(db, repository.id), _there(path)):
-        ref_updates.store(db, repository, repository.forge, f"unrecorded-{secrets.token_hex(16)}", moved)
+    if moved := ref_updates.ref_updates_between(commits.last_pushes(db, repository.id), _there(path)):
+        ref_updates.store_ref_updates(db, repository, repository.forge, f"unrecorded-{secrets.token_hex(16)}", moved)
     for file in left:
         file.unlink(missing_ok=True)
 

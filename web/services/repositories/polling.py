@@ -61,7 +61,7 @@ class Poller:
         """Return the repositories that are due; on the first call all of them."""
         now, due = time.monotonic(), []
         for repository in projects.fetched_from_elsewhere(db):
-            wait = interval(db, self._config, repository)
+            wait = polling_interval(db, self._config, repository)
             if wait and self._next.get(repository.id, now) <= now:
                 due.append(repository.id)
         return due
@@ -73,7 +73,7 @@ class Poller:
         self._failures[repository_id] = failures  # counts as failed until it succeeds, whatever is raised
         self._plan(db, repository)
         try:
-            there = remotes.refs(db, self._config, self._vault, repository)
+            there = remotes.list_refs(db, self._config, self._vault, repository)
         except GitError as error:
             projects.set_fetch_problem(db, repository_id, str(error))
             return False
@@ -84,7 +84,7 @@ class Poller:
 
     def _plan(self, db: Database, repository: Repository) -> None:
         """Plan the next poll; if differences wait for webhooks, as soon as `[git] poll_grace` has passed."""
-        now, usual = time.monotonic(), interval(db, self._config, repository)
+        now, usual = time.monotonic(), polling_interval(db, self._config, repository)
         failures, seen = self._failures.get(repository.id, 0), self._seen.get(repository.id, {})
         wait = min(usual * 2.0**failures, max(usual, LONGEST_WAIT_S)) * (1 + _share(repository.id))
         if seen and not failures:
@@ -99,16 +99,20 @@ class Poller:
                 commits.add_found(db, repository.id, found, FOUND)
                 projects.set_polled(db, repository.id)
             return False
-        moved = self._ripe(db, repository, ref_updates.between(commits.last_pushes(db, repository.id), there))
+        moved = self._ripe(
+            db, repository, ref_updates.ref_updates_between(commits.last_pushes(db, repository.id), there)
+        )
         new, told = False, dict(itertools.islice(moved.items(), git.MAX_REFS))  # the others still differ next time
         if told:
-            _, new = ref_updates.store(db, repository, POLL, _name(commits.newest_move(db, repository.id), told), told)
+            _, new = ref_updates.store_ref_updates(
+                db, repository, POLL, _name(commits.newest_move(db, repository.id), told), told
+            )
         projects.set_polled(db, repository.id)
         return new
 
     def _ripe(self, db: Database, repository: Repository, moved: Moved) -> Moved:
         """Return the ref updates to report now: with webhooks, only those unchanged for `[git] poll_grace`."""
-        if not deliveries.told(db, repository.id):
+        if not deliveries.has_webhooks(db, repository.id):
             self._seen.pop(repository.id, None)
             return moved
         now, before = time.monotonic(), self._seen.get(repository.id, {})
@@ -118,12 +122,12 @@ class Poller:
         return ripe
 
 
-def interval(db: Database, config: Config, repository: Repository) -> float:
+def polling_interval(db: Database, config: Config, repository: Repository) -> float:
     """Return the seconds between two polls of a remote repository; 0 if it is never polled."""
-    return config.git.poll_webhooks if deliveries.told(db, repository.id) else config.git.poll
+    return config.git.poll_webhooks if deliveries.has_webhooks(db, repository.id) else config.git.poll
 
 
-def as_it_is_now(path: Path, event: PushEvent) -> PushEvent:
+def with_current_tips(path: Path, event: PushEvent) -> PushEvent:
     """Return an event found by polling, updated to where its ref points in the mirror that was just fetched."""
     now = git.resolve(path, event.ref)
     if now is None and event.ref in git.refs(path):

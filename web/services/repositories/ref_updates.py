@@ -13,7 +13,7 @@ FOLLOWED = ("refs/heads/", "refs/tags/")
 Names = Sequence[str]  # the object a ref points to and, for an annotated tag, also its commit
 
 
-def between(recorded: Mapping[str, str], there: Mapping[str, Names]) -> dict[str, tuple[str, str]]:
+def ref_updates_between(recorded: Mapping[str, str], there: Mapping[str, Names]) -> dict[str, tuple[str, str]]:
     """Return by ref the commits before and after, of each branch and tag that differs from the recorded state."""
     known = {ref: after for ref, after in recorded.items() if ref.startswith(FOLLOWED)}
     found = {}
@@ -26,7 +26,7 @@ def between(recorded: Mapping[str, str], there: Mapping[str, Names]) -> dict[str
     return found
 
 
-def store(
+def store_ref_updates(
     db: Database, repository: Repository, source: str, name: str, moved: Mapping[str, tuple[str, str]]
 ) -> tuple[int, bool]:
     """Store a delivery with these ref updates in the format of our own hook. Returns the same as `deliveries.store`."""

@@ -64,7 +64,7 @@ def login(db: Database, vault: Vault, repository: Repository) -> Login:
     return Login(ssh_key=vault.decrypt(key) if key else None, user=user, password=password)
 
 
-def refs(
+def list_refs(
     db: Database, config: Config, vault: Vault, repository: Repository, *, time_limit_s: float = LISTING_LIMIT_S
 ) -> dict[str, tuple[str, ...]]:
     """Return the branches and tags of the remote, as `git.remote_refs` does. Raises GitError."""
@@ -102,7 +102,7 @@ def _login(db: Database, vault: Vault, repository: Repository) -> tuple[str, str
     user, password = git_logins.of(db, vault, repository.id)
     if password:
         return user or git.TOKEN_USER, password
-    access = credentials.of(db, vault, repository)
+    access = credentials.load_access(db, vault, repository)
     token_user, token = access.git_login() if access else (git.TOKEN_USER, None)
     return user or token_user, token
 
@@ -122,7 +122,7 @@ def _credentials_advice(db: Database, vault: Vault, repository: Repository) -> s
     name, remote = projects.get(db, repository.project_id).name, hosting.remote_of(repository)
     _, password = git_logins.of(db, vault, repository.id)
     missing = f"its {'user and password' if password else 'credentials'} are missing, wrong or not enough"
-    if credentials.has_api(repository) and not password:
+    if credentials.has_forge_api(repository) and not password:
         return f"{missing}: `pushmill project set-token {name}` takes a token"
     scheme, _, rest = (remote.address if remote else "").partition("://")
     return f"{missing}: `pushmill project set-url {name} {scheme}://USER:TOKEN@{rest}` takes a user with a password or token"

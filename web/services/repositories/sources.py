@@ -50,7 +50,7 @@ def ask(db: Database, execution: Execution) -> Source:
     with transaction(db):
         found = sources.find(db, commit.repository_id, commit.identifier)
         if found is None or (found.state == FAILED and found.changed_at < _before(RETRY_S)):
-            sources.want(db, commit.repository_id, commit.identifier)
+            sources.request(db, commit.repository_id, commit.identifier)
             found = sources.find(db, commit.repository_id, commit.identifier)
     assert found is not None  # noqa: S101  (just inserted)
     return found

@@ -32,12 +32,12 @@ class News(Enum):
     ROOM = 2  # the runner may take more than before
 
 
-def orders(db: Database, runner: Runner) -> RunnerOrders:
+def runner_orders(db: Database, runner: Runner) -> RunnerOrders:
     heartbeat_s = min(LONGEST_S, max(HEARTBEAT_S, runners.count(db) / BEATS_PER_S))
     return RunnerOrders(draining=runner.draining, heartbeat_s=heartbeat_s)
 
 
-def heard(db: Database, runner: Runner, report: RunnerReport) -> News:
+def record_heartbeat(db: Database, runner: Runner, report: RunnerReport) -> News:
     """Record a runner's report; return what changed."""
     info, slots = dict(report.info), min(report.slots, runner.most_slots)
     info["reported_slots"] = report.slots
@@ -46,7 +46,7 @@ def heard(db: Database, runner: Runner, report: RunnerReport) -> News:
     came_back, changed = not is_online(runner), (runner.slots, _lasting(runner.info)) != (slots, _lasting(info))
     if not came_back and not changed and _seconds_since(runner.last_seen_at) < WRITE_S:
         return News.NONE
-    runners.seen(db, runner.id, slots, info)
+    runners.record_heartbeat(db, runner.id, slots, info)
     return News.ROOM if came_back or changed else News.FIGURES
 
 

@@ -76,7 +76,7 @@ def runner_state(runner: Runner, now: datetime) -> str:
     return DRAINING if runner.draining else ONLINE
 
 
-def views(db: Database) -> list[View]:
+def runner_views(db: Database) -> list[View]:
     """List all runners by name."""
     load, now = runners.load(db), datetime.now(UTC)
     return [_view(db, runner, load.get(runner.id, NO_LOAD), now) for runner in runners.listing(db)]
@@ -90,7 +90,7 @@ def running(db: Database, runner: Runner) -> list[Running]:
     ]
 
 
-def facts(view: View) -> list[tuple[str, str]]:
+def runner_facts(view: View) -> list[tuple[str, str]]:
     """List (label, text) of the known facts about the runner's machine."""
     versions = [("pushmill", view.version), ("Docker", view.docker_version), ("driver", view.driver_version)]
     load = f"{view.load:.1f}" + (f" of {view.cpu_count}" if view.cpu_count else "")

@@ -32,7 +32,7 @@ KEYS = (
 )
 
 
-def user_of(name: str) -> str:
+def redis_user(name: str) -> str:
     return f"runner-{name}"
 
 
@@ -44,7 +44,7 @@ def grant(connection: Redis, name: str, sha256: str) -> None:
     try:
         _check_version(connection)
         _set(connection, name, sha256)
-        _ask(connection, "CLIENT", "KILL", "USER", user_of(name))
+        _ask(connection, "CLIENT", "KILL", "USER", redis_user(name))
     except NoPermissionError as error:
         raise CannotStart(
             f"Redis takes no runner: the user of [redis] url may not make users there ({error}); "
@@ -57,7 +57,7 @@ def grant(connection: Redis, name: str, sha256: str) -> None:
 def revoke(connection: Redis, name: str) -> None:
     """Remove a runner's user; Redis closes its connections. Tolerates Redis being unavailable: the sweep retries."""
     try:
-        _ask(connection, "ACL", "DELUSER", user_of(name))
+        _ask(connection, "ACL", "DELUSER", redis_user(name))
     except RedisError as error:
         logger.warning("the Redis user of runner %s is removed later: %s", name, error)
 
@@ -69,20 +69,20 @@ def restore(db: Database, connection: Redis) -> None:
         return
     there = _there(connection)
     for name, sha256 in wanted.items():
-        found = there.get(user_of(name))
+        found = there.get(redis_user(name))
         if sha256 is None and found is not None:
             revoke(connection, name)
         elif sha256 is not None and found != [sha256]:
             logger.info("making the Redis user of runner %s again", name)
             _set(connection, name, sha256)
-            _ask(connection, "CLIENT", "KILL", "USER", user_of(name))
+            _ask(connection, "CLIENT", "KILL", "USER", redis_user(name))
 
 
 def _set(connection: Redis, name: str, sha256: str) -> None:
     commands = [f"+{command}" for command in COMMANDS]
     keys = [f"~{pattern.format(name=name)}" for pattern in KEYS]
     rules = ["reset", "on", f"#{sha256}", "resetchannels", "-@all", *commands, *keys]
-    _ask(connection, "ACL", "SETUSER", user_of(name), *rules)
+    _ask(connection, "ACL", "SETUSER", redis_user(name), *rules)
 
 
 def _there(connection: Redis) -> Mapping[str, list[str]]:

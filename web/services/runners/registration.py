@@ -175,7 +175,7 @@ def _credentials(config: Config, name: str) -> tuple[Credentials, str]:
 
 def _redis_url(config: Config, name: str, password: str) -> tuple[str, tuple[str, ...]]:
     """Return the Redis URL of a runner, and notes. Raises ConfigError if Redis does not accept remote runners."""
-    login = f"{redis_users.user_of(name)}:{password}"
+    login = f"{redis_users.redis_user(name)}:{password}"
     given, address = urlsplit(config.redis.url), config.redis.listen_address
     if given.scheme in ("redis", "rediss"):
         return given._replace(netloc=f"{login}@{given.netloc.rpartition('@')[2]}").geturl(), ()

@@ -72,7 +72,7 @@ def _queue_what_quota_allows(db: Database) -> None:
     if not executions.waiting(db, State.CREATED):
         return
     with transaction(db):
-        limits = quota.of(db)
+        limits = quota.load_quota(db)
         for waiting in executions.waiting(db, State.CREATED):
             if not limits.hindrance(waiting.project_id, waiting.environment):
                 limits.take(waiting.project_id, waiting.environment, State.QUEUED)
@@ -84,6 +84,6 @@ def _place(db: Database) -> list[tuple[Execution, Runner]]:
         return []
     with transaction(db):
         load = runners.load(db)
-        rooms = [placement.room(r, load.get(r.id, runners.NO_LOAD)) for r in runners.listing(db) if takes_more(r)]
+        rooms = [placement.capacity(r, load.get(r.id, runners.NO_LOAD)) for r in runners.listing(db) if takes_more(r)]
         chosen = list(placement.place(rooms, executions.waiting(db, State.QUEUED)))
         return [(executions.put_on(db, waiting.id, runner.id), runner) for waiting, runner in chosen]

@@ -14,7 +14,7 @@ from web.store.runners import NO_LOAD, Load
 
 
 @dataclass
-class Room:
+class Capacity:
     """Free slots and devices of a runner."""
 
     runner: Runner
@@ -37,8 +37,8 @@ class Room:
             self.slots -= 1
 
 
-def room(runner: Runner, load: Load = NO_LOAD) -> Room:
-    return Room(runner, runner.slots - load.slots, device_count(runner) - load.devices)
+def capacity(runner: Runner, load: Load = NO_LOAD) -> Capacity:
+    return Capacity(runner, runner.slots - load.slots, device_count(runner) - load.devices)
 
 
 def device_count(runner: Runner) -> int:
@@ -47,7 +47,7 @@ def device_count(runner: Runner) -> int:
     return len(gpus) if isinstance(gpus, list) else 0
 
 
-def place(rooms: Sequence[Room], waiting: Iterable[Waiting]) -> Iterator[tuple[Waiting, Runner]]:
+def place(rooms: Sequence[Capacity], waiting: Iterable[Waiting]) -> Iterator[tuple[Waiting, Runner]]:
     """Place each execution, in order, on the runner with the most free capacity among those where it fits.
 
     An execution that needs more GPUs than are free reserves those of the runner that has the most free: otherwise

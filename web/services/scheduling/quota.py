@@ -41,7 +41,7 @@ class Quota:
         return "queued or running" if self.queued[whose] else "running"
 
 
-def of(db: Database) -> Quota:
+def load_quota(db: Database) -> Quota:
     """Return the current limits and usage. Inside a transaction they stay valid until its end."""
     quota = Quota(
         {project.id: project.max_executions for project in projects.listing(db)},

@@ -17,7 +17,7 @@ from web.store.executions import Waiting
 WAITING = frozenset({State.CREATED, State.QUEUED})
 
 
-def why(db: Database, config: Config, execution: Execution) -> str:
+def wait_reason(db: Database, config: Config, execution: Execution) -> str:
     """Return why an execution does not run yet; "" if it is neither created nor queued."""
     if execution.state in WAITING and execution.runner_id is None and (shortage := disk.shortage(config)):
         return shortage
@@ -38,7 +38,7 @@ def why(db: Database, config: Config, execution: Execution) -> str:
 
 
 def _why_created(db: Database, execution: Execution) -> str:
-    hindrance = quota.of(db).hindrance(execution.project_id, execution.environment)
+    hindrance = quota.load_quota(db).hindrance(execution.project_id, execution.environment)
     if not hindrance:
         return "Waiting for the server to queue it"
     return hindrance + _behind(db, execution, State.CREATED)

@@ -17,9 +17,9 @@ from valohai_yaml.objs.parameter import Parameter
 from valohai_yaml.utils import listify
 
 from core.states import FINAL
-from web.config.steps.resolve import typed
+from web.config.steps.resolve import convert_value
 from web.config.tasks.search import Search
-from web.config.tasks.variants import Choices, Dimension, Steps, size_of
+from web.config.tasks.variants import Choices, Dimension, Steps, count_values
 from web.services.presentation import objective
 from web.store.trials import COUNTED, Trial
 
@@ -77,7 +77,7 @@ class _Axis:
         return FloatDistribution(found.low, found.high, log=found.scale == "log")
 
 
-def suggest(search: Search, found: Sequence[Trial], many: int) -> list[dict[str, Any]]:
+def suggest_values(search: Search, found: Sequence[Trial], many: int) -> list[dict[str, Any]]:
     """Return the varied parameters of the next executions.
 
     `found` are the existing executions with their value of the target metric. Stateless: the same executions give the
@@ -94,7 +94,7 @@ def suggest(search: Search, found: Sequence[Trial], many: int) -> list[dict[str,
     for place in range(len(found), len(found) + many):
         if place < RANDOM_FIRST or study is None:
             first = search.values(place)
-            point = _point(axes, {name: typed(axes[name].parameter, value) for name, value in first.items()})
+            point = _point(axes, {name: convert_value(axes[name].parameter, value) for name, value in first.items()})
         else:
             point = _asked(study, axes, visited)
         if point in visited:
@@ -108,7 +108,7 @@ def suggest(search: Search, found: Sequence[Trial], many: int) -> list[dict[str,
 
 def _axis(dimension: Dimension, parameter: Parameter) -> _Axis:
     choices = dimension.values if isinstance(dimension, Choices) else ()
-    return _Axis(dimension, parameter, [typed(parameter, choice) for choice in choices])
+    return _Axis(dimension, parameter, [convert_value(parameter, choice) for choice in choices])
 
 
 def _point(axes: Mapping[str, _Axis], values: Mapping[str, Any]) -> Point:
@@ -121,7 +121,7 @@ def _study(search: Search, axes: Mapping[str, _Axis], found: Sequence[Trial], se
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     blueprint = search.blueprint
-    wanted = objective.of_key(blueprint.target_metric, blueprint.target_value)
+    wanted = objective.objective_of_key(blueprint.target_metric, blueprint.target_value)
     seed = random.Random(f"{search.seed}:{len(found)}").getrandbits(32)  # noqa: S311
     sampler = optuna.samplers.TPESampler(n_startup_trials=1, constant_liar=True, seed=seed)
     study = optuna.create_study(sampler=sampler)
@@ -164,7 +164,7 @@ def _asked(study: Study, axes: Mapping[str, _Axis], visited: set[Point]) -> Poin
 
 def _unvisited(search: Search, axes: Mapping[str, _Axis], visited: set[Point], place: int) -> Point:
     """Return the first untried combination after a random one. Points of a continuum never repeat."""
-    size = size_of(search.dimensions) or 1
+    size = count_values(search.dimensions) or 1
     start = random.Random(f"{search.seed}:{place}").randrange(size)  # noqa: S311
     point: Point = ()
     for cell in range(start, start + len(visited) + 1):

@@ -80,7 +80,7 @@ def _next(db: Database, task: Task, tally: Tally) -> Move | None:
         return _begin
     if task.ending is None and task.stop_requested_at is None:
         try:
-            search = trials.search_of(task)
+            search = trials.task_search(task)
         except (InvalidInput, NotFound) as error:
             return partial(_wind_down, ending=State.ERROR, message=str(error))
         return _decided(db, task, tally, search.blueprint) or _onward(db, task, tally, search)
@@ -103,9 +103,11 @@ def _decided(db: Database, task: Task, tally: Tally, blueprint: TaskBlueprint) -
 
 def _satisfied(db: Database, task: Task, condition: str) -> int | None:
     """Return the counter of the first execution whose latest metadata meet the condition."""
-    wanted = {name.removeprefix(METADATA) for name in conditions.names(condition)} | conditions.names(condition)
+    wanted = {name.removeprefix(METADATA) for name in conditions.variable_names(condition)} | conditions.variable_names(
+        condition
+    )
     for counter, values in metadata.latest_of_task(db, task.id, wanted).items():
-        if conditions.holds(condition, {f"{METADATA}{key}": value for key, value in values.items()} | values):
+        if conditions.evaluate(condition, {f"{METADATA}{key}": value for key, value in values.items()} | values):
             return counter
     return None
 
@@ -117,7 +119,7 @@ def _failure(execution: Execution | None) -> str:
 
 
 def _onward(db: Database, task: Task, tally: Tally, search: Search) -> Move | None:
-    if many := trials.due(search, tally):
+    if many := trials.due_trials(search, tally):
         resolved, problem = trials.prepare(db, task, search, tally.made, many)
         return partial(_make, resolved=resolved, problem=problem, first=tally.made, search=search)
     if tally.unfinished or tally.made < search.count:
@@ -134,9 +136,9 @@ def _outcome(search: Search, tally: Tally) -> tuple[State, str]:
         said.append(f"{tally.failed} of {of_all} failed")
     if tally.stopped:
         said.append(f"{tally.stopped} of {of_all} {'was' if tally.stopped == 1 else 'were'} stopped")
-    if trials.exhausted(search):
+    if trials.is_exhausted(search):
         said.append(
-            f"all {tally.made} combinations were tried, fewer than the {trials.wanted(search)} executions wanted"
+            f"all {tally.made} combinations were tried, fewer than the {trials.wanted_trials(search)} executions wanted"
         )
     if tally.failed and search.blueprint.on_child_error is not OnChildError.CONTINUE_AND_COMPLETE:
         return State.ERROR, "; ".join(said)
@@ -151,7 +153,7 @@ def _begin(db: Database, config: Config, task: Task) -> bool:  # noqa: ARG001
 
 def _wind_down(db: Database, config: Config, task: Task, *, ending: State, message: str) -> bool:  # noqa: ARG001
     groups.update(db, "task", task.id, ending=ending, message=message)
-    enqueue.mark_commit(db, task.commit_id)
+    enqueue.enqueue_commit(db, task.commit_id)
     return False
 
 
@@ -178,5 +180,5 @@ def _end(db: Database, config: Config, task: Task, *, to: State, message: str) -
 
 
 def _move(db: Database, task: Task, to: State, message: str) -> None:
-    groups.move(db, "task", task.id, task.state, to, message)
-    enqueue.mark_commit(db, task.commit_id)
+    groups.transition(db, "task", task.id, task.state, to, message)
+    enqueue.enqueue_commit(db, task.commit_id)

@@ -46,7 +46,7 @@ def start(
         "creator_id": creator.id,
     }  # fmt: skip
     task = tasks.add(db, values)
-    enqueue.mark_commit(db, commit.id)
+    enqueue.enqueue_commit(db, commit.id)
     return task
 
 
@@ -57,4 +57,4 @@ def request_stop(db: Database, config: Config, task: Task, who: str, *, said: st
     """
     if groups.request_stop(db, "task", task.id, who):
         groups.update(db, "task", task.id, message=said or f"stopped by {who}")
-        enqueue.mark_commit(db, task.commit_id)
+        enqueue.enqueue_commit(db, task.commit_id)

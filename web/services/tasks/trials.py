@@ -29,7 +29,7 @@ LOADED = 200  # cached searches: tasks do not change
 Resolved = Sequence[ResolvedStep]
 
 
-def search_of(task: Task) -> Search:
+def task_search(task: Task) -> Search:
     """Return the search of a task. Raises InvalidInput if its stored config is no longer valid."""
     return _search(task.name, json.dumps(task.config), json.dumps(task.parameters), task.seed)
 
@@ -39,7 +39,7 @@ def _search(name: str, config: str, parameters: str, seed: int) -> Search:
     return load_search(json.loads(config), name, json.loads(parameters), seed)
 
 
-def due(search: Search, tally: Tally) -> int:
+def due_trials(search: Search, tally: Tally) -> int:
     """Return how many executions to create now."""
     blueprint = search.blueprint
     many = min(search.count - tally.made, AT_ONCE)
@@ -52,13 +52,13 @@ def due(search: Search, tally: Tally) -> int:
     return max(many, 0)
 
 
-def wanted(search: Search) -> int:
+def wanted_trials(search: Search) -> int:
     return search.blueprint.execution_count or DEFAULT_COUNT.get(search.blueprint.type, search.count)
 
 
-def exhausted(search: Search) -> bool:
+def is_exhausted(search: Search) -> bool:
     """Return whether a Bayesian search has fewer combinations than executions wanted."""
-    return search.blueprint.type is SearchType.BAYESIAN and search.count < wanted(search)
+    return search.blueprint.type is SearchType.BAYESIAN and search.count < wanted_trials(search)
 
 
 def prepare(db: Database, task: Task, search: Search, first: int, many: int) -> tuple[Resolved, str]:
@@ -103,12 +103,12 @@ def launch(db: Database, config: Config, task: Task, resolved: ResolvedStep, tri
         pipeline_node_id=task.pipeline_node_id,
     )
     place = f"Trial {trial + 1} of {count} of task !{task.counter} {task.name}"
-    lifecycle.say(db, config.logs_dir, execution, place)
+    lifecycle.log_status(db, config.logs_dir, execution, place)
     return execution
 
 
 def _values(db: Database, task: Task, search: Search, first: int, many: int) -> list[dict[str, Any]]:
     if search.blueprint.type is SearchType.BAYESIAN:
-        found = trials.of_task(db, task.id, search.blueprint.target_metric)
-        return bayesian.suggest(search, found, many)
+        found = trials.trials_of_task(db, task.id, search.blueprint.target_metric)
+        return bayesian.suggest_values(search, found, many)
     return [search.values(place) for place in range(first, first + many)]

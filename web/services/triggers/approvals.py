@@ -18,7 +18,7 @@ from web.services.repositories import commit_head, hosting
 from web.services.repositories.commit_head import Head
 from web.services.triggers import deduplicate, planning, record
 from web.services.triggers.planning import Plan
-from web.services.triggers.record import Source
+from web.services.triggers.record import EventSource
 from web.store import approvals, commits, deliveries, launched, outbox, projects, users
 from web.store.approvals import Waiting
 from web.store.commits import Push
@@ -91,7 +91,7 @@ def read(body: bytes) -> Approved:
         raise InvalidDelivery(f"not a delivery of an approval: {error}") from None
 
 
-def places(db: Database, project: Project, repository_id: int, sha: str) -> list[str]:
+def fetch_urls_of_waiting(db: Database, project: Project, repository_id: int, sha: str) -> list[str]:
     """Return the URLs to fetch a waiting commit from: a fork's URL, or "" for the repository itself."""
     waiting = approvals.waiting(db, project.id, sha)
     return [item.pull_request.fetch_url for item in waiting if item.push.repository_id == repository_id]
@@ -109,7 +109,7 @@ def _store(db: Database, repository_id: int, approved: Approved) -> None:
         db, repository_id, source=SOURCE, delivery_id=approved.name, event=SOURCE, headers={}, body=body
     )
     if not is_new:
-        deliveries.hurry(db, row if deliveries.state(db, row) == "stored" else deliveries.again(db, row))
+        deliveries.retry_now(db, row if deliveries.state(db, row) == "stored" else deliveries.store_again(db, row))
 
 
 def launch(db: Database, config: Config, project: Project, approved: Approved) -> list[Launched]:
@@ -125,10 +125,13 @@ def launch(db: Database, config: Config, project: Project, approved: Approved) -
             if item.push.id in chosen:
                 approvals.add(db, item.push.repository_id, sha, person.id)
                 _run(db, config, project, item, chosen[item.push.id], ran, person)
-                new = launched.of_push(db, item.push.id)
+                new = launched.launched_by_push(db, item.push.id)
                 made += new
-                ran |= {one.target: deduplicate.for_pull_request(one.number, item.pull_request.number) for one in new}
-                outbox.mark(db, item.push.repository_id, outbox.Kind.STATUS, sha)
+                ran |= {
+                    one.target: deduplicate.duplicates_of_pull_request(one.number, item.pull_request.number)
+                    for one in new
+                }
+                outbox.enqueue(db, item.push.repository_id, outbox.Kind.STATUS, sha)
     return made
 
 
@@ -145,7 +148,7 @@ def _chosen(db: Database, config: Config, project: Project, item: Waiting) -> Ch
     delivery = deliveries.get(db, item.push.delivery_id or 0)
     assert delivery is not None  # noqa: S101  (deliveries alone make pushes)
     path = hosting.repository_path(config, repository)
-    source = Source(
+    source = EventSource(
         project=project,
         repository=repository,
         path=path,
@@ -153,7 +156,7 @@ def _chosen(db: Database, config: Config, project: Project, item: Waiting) -> Ch
         budget=commit_head.Budget(config.limits),
         pull_request=item.pull_request,
     )
-    event, head = _event(item.push), commit_head.read(db, project, path, item.push.after, source.budget)
+    event, head = _event(item.push), commit_head.read_head(db, project, path, item.push.after, source.budget)
     return Chosen(event=event, head=head, plan=record.plan(db, source, event, head))
 
 
@@ -168,9 +171,9 @@ def _run(
 ) -> None:
     """Launch what does not run yet; `ran` contains the reasons why other targets are not launched again."""
     push = item.push
-    choice = deduplicate.less(chosen.plan.choice, ran)
+    choice = deduplicate.without_duplicates(chosen.plan.choice, ran)
     planned = replace(chosen.plan, choice=choice)
-    outcome = record.outcome_of(chosen.event, chosen.head, planned)
+    outcome = record.outcome_text(chosen.event, chosen.head, planned)
     older = planning.superseded(db, push.repository_id, chosen.event, chosen.plan.choice, push.again_of or push.id)
     commit = commits.by_identifier(db, project.id, push.after)
     record.run(db, config, project, commit, planned, person, push_id=push.id, outcome=outcome, instead_of=older)

@@ -11,7 +11,7 @@ from web.store import repeats
 from web.store.db import Database
 
 
-def reasons(db: Database, commit: Commit, event: PushEvent, request: PullRequest | None) -> dict[Target, str]:
+def duplicate_reasons(db: Database, commit: Commit, event: PushEvent, request: PullRequest | None) -> dict[Target, str]:
     """Return by target why it need not run for this event: it already runs for the other kind on the same branch.
 
     Call inside the transaction that launches the rest.
@@ -22,16 +22,16 @@ def reasons(db: Database, commit: Commit, event: PushEvent, request: PullRequest
         return {target: f"{n} runs it already, for the push to {request.head_branch}" for target, n in ran.items()}
     if event.kind is EventKind.PUSH and event.branch is not None:
         for_requests = repeats.by_pull_requests(db, repository_id, commit.id, event.branch)
-        return {target: for_pull_request(n, number) for target, (n, number) in for_requests.items()}
+        return {target: duplicates_of_pull_request(n, number) for target, (n, number) in for_requests.items()}
     return {}
 
 
-def for_pull_request(number: str, request: int) -> str:
+def duplicates_of_pull_request(number: str, request: int) -> str:
     """Return why a target that `number` runs need not run again."""
     return f"{number} runs it already, for pull request {request}"
 
 
-def less(choice: Choice, why: Mapping[Target, str]) -> Choice:
+def without_duplicates(choice: Choice, why: Mapping[Target, str]) -> Choice:
     """Return the choice without the targets in `why`, which are skipped for these reasons."""
     run = tuple(chosen for chosen in choice.run if chosen.target not in why)
     repeated = [(chosen.target.label, why[chosen.target]) for chosen in choice.run if chosen.target in why]

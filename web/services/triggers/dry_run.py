@@ -13,7 +13,7 @@ from core.errors import InvalidInput
 from core.model import EventKind, Project, PullRequest, PushEvent, Repository
 from web.services.repositories import commit_head, hosting
 from web.services.triggers import deduplicate, planning, preview, record, rules, schedule
-from web.services.triggers.preview import Run
+from web.services.triggers.preview import PlannedRun
 from web.services.triggers.rules import Choice, Verdict
 from web.store import approvals, commits, pull_requests
 from web.store.db import Database
@@ -48,7 +48,7 @@ class Answer:
     sha: str
     outcome: str
     verdicts: tuple[Verdict, ...]
-    runs: tuple[Run, ...]
+    runs: tuple[PlannedRun, ...]
     skipped: tuple[tuple[str, str], ...]
     stops: tuple[Launched, ...]
 
@@ -68,7 +68,7 @@ class _Event:
     place: int | None = None
 
 
-def ask(db: Database, config: Config, project: Project, question: Question) -> Answer:
+def dry_run(db: Database, config: Config, project: Project, question: Question) -> Answer:
     """Evaluate a question. Raises InvalidInput for invalid rules and unknown names."""
     if question.rules is not None:
         rules.parse(question.rules)
@@ -77,29 +77,29 @@ def ask(db: Database, config: Config, project: Project, question: Question) -> A
     path = hosting.repository_path(config, repository)
     path, sha = _commit(db, project, (path, hosting.forks_path(config, repository)), question.name)
     asked = _event(db, project, repository, path, question, sha)
-    head = commit_head.look(db, project, path, sha, commit_head.Budget(config.limits))
+    head = commit_head.read_configuration(db, project, path, sha, commit_head.Budget(config.limits))
     plan = planning.plan(
         db, project, repository, path, asked.event, head, base_branch=asked.base_branch, rule=asked.rule
     )
     cancels = any(chosen.cancels_older for chosen in plan.choice.run)
     stops = planning.superseded(db, repository.id, asked.event, plan.choice, asked.place) if cancels else []
     choice = _less_repeats(db, project, asked, plan.choice)
-    waits = record.must_wait(db, asked.request, asked.event, plan)
+    waits = record.needs_approval(db, asked.request, asked.event, plan)
     return Answer(
         event=asked.words,
         sha=sha,
-        outcome=approvals.WAITS if waits else record.outcome_of(asked.event, head, replace(plan, choice=choice)),
+        outcome=approvals.WAITS if waits else record.outcome_text(asked.event, head, replace(plan, choice=choice)),
         verdicts=plan.choice.verdicts,
-        runs=tuple(preview.of(db, project, chosen) for chosen in choice.run),
+        runs=tuple(preview.preview_plan(db, project, chosen) for chosen in choice.run),
         skipped=choice.skipped,
         stops=tuple(stops),
     )
 
 
-def events(text: str) -> list[str]:
+def simulated_events(text: str) -> list[str]:
     """Return the events that a question may name, including those of the rules' schedules."""
     usual = [rules.PUSH, rules.TAG, rules.PULL_REQUEST]
-    return [*map(str, usual), *(f"{SCHEDULE_OF}{rule.name}" for rule in schedule.scheduled(text))]
+    return [*map(str, usual), *(f"{SCHEDULE_OF}{rule.name}" for rule in schedule.scheduled_rules(text))]
 
 
 def _commit(db: Database, project: Project, paths: Sequence[Path], name: str) -> tuple[Path, str]:
@@ -108,7 +108,7 @@ def _commit(db: Database, project: Project, paths: Sequence[Path], name: str) ->
         raise InvalidInput(f"nothing of project {project.name} has been pushed or fetched yet")
     name = name.strip()
     asked = [name] if name else []
-    if SHORT_SHA.fullmatch(name) and len(found := commits.beginning_with(db, project.id, name)) == 1:
+    if SHORT_SHA.fullmatch(name) and len(found := commits.by_prefix(db, project.id, name)) == 1:
         asked += found
     for path in paths:
         for one in asked:
@@ -132,7 +132,7 @@ def _event(db: Database, project: Project, repository: Repository, path: Path, q
     if kind.startswith(rules.SCHEDULE):
         return _scheduled(project, default, kind, sha)
     if kind != rules.PUSH:
-        raise InvalidInput(f"events are {', '.join(events(project.rules))}, got {kind[:80]!r}")
+        raise InvalidInput(f"events are {', '.join(simulated_events(project.rules))}, got {kind[:80]!r}")
     branch = question.branch or (name if is_branch else _pushed_to(db, project, sha) or default)
     before, place = _before(db, repository, path, branch, sha)
     event = PushEvent(ref=f"refs/heads/{branch}", before=before, after=sha, options=question.options)
@@ -141,7 +141,7 @@ def _event(db: Database, project: Project, repository: Repository, path: Path, q
 
 def _pull_request(db: Database, project: Project, repository: Repository, question: Question, sha: str) -> _Event:
     """Return the event of the pull request with this head, or of a hypothetical one."""
-    known = commits.known(db, project.id, sha)
+    known = commits.find_by_identifier(db, project.id, sha)
     request = next(iter(pull_requests.of_commit(db, known.id)), None) if known else None
     base = question.branch or (request.base_branch if request else repository.default_branch)
     ref, words = f"refs/pull/{request.number if request else 0}/head", f"pull request to {base}"
@@ -152,19 +152,21 @@ def _pull_request(db: Database, project: Project, repository: Repository, questi
 
 
 def _scheduled(project: Project, default: str, kind: str, sha: str) -> _Event:
-    known = {rule.name: rule for rule in schedule.scheduled(project.rules)}
+    known = {rule.name: rule for rule in schedule.scheduled_rules(project.rules)}
     wanted = kind.removeprefix(SCHEDULE_OF) if kind.startswith(SCHEDULE_OF) else next(iter(known), "")
     if wanted not in known or (kind == rules.SCHEDULE and len(known) > 1):
         names = ", ".join(f"{SCHEDULE_OF}{name}" for name in known) or "none has one"
         raise InvalidInput(f"name the rule whose time would have come: {names}")
     due = schedule.Due(rule=wanted, planned_at="", branch=known[wanted].branch)
     branch = due.branch or default
-    return _Event(event=schedule.event(due, branch, sha), words=f"schedule of rule {wanted} on {branch}", rule=wanted)
+    return _Event(
+        event=schedule.schedule_event(due, branch, sha), words=f"schedule of rule {wanted} on {branch}", rule=wanted
+    )
 
 
 def _pushed_to(db: Database, project: Project, sha: str) -> str:
     """Return the branch that a commit was last pushed to, "" if to none."""
-    known = commits.known(db, project.id, sha)
+    known = commits.find_by_identifier(db, project.id, sha)
     pushed = commits.pushes_of_commit(db, known.id) if known else []
     prefix = "refs/heads/"
     return next((push.ref.removeprefix(prefix) for push in pushed if push.ref.startswith(prefix)), "")
@@ -187,5 +189,9 @@ def _before(db: Database, repository: Repository, path: Path, branch: str, sha: 
 
 
 def _less_repeats(db: Database, project: Project, asked: _Event, choice: Choice) -> Choice:
-    known = commits.known(db, project.id, asked.event.after)
-    return deduplicate.less(choice, deduplicate.reasons(db, known, asked.event, asked.request)) if known else choice
+    known = commits.find_by_identifier(db, project.id, asked.event.after)
+    return (
+        deduplicate.without_duplicates(choice, deduplicate.duplicate_reasons(db, known, asked.event, asked.request))
+        if known
+        else choice
+    )

@@ -64,14 +64,14 @@ def plan(
     facts = Facts(
         base_branch=base_branch,
         rule=rule,
-        changes=functools.cache(lambda: changes(db, repository, path, event, base_branch)),
+        changes=functools.cache(lambda: changed_paths_of(db, repository, path, event, base_branch)),
         environments={name for found in environments.listing(db) for name in (found.slug, found.uuid)},
     )
     provided = variables.names(db, project.id)
     return Plan(choice=rules.choose(head.config, event, head.info.message, provided, rules=known, facts=facts))
 
 
-def changes(db: Database, repository: Repository, path: Path, event: PushEvent, base_branch: str) -> Changes:
+def changed_paths_of(db: Database, repository: Repository, path: Path, event: PushEvent, base_branch: str) -> Changes:
     """Return the paths changed by a push to a branch or by a pull request to `base_branch`."""
     default = projects.repository(db, repository.id).default_branch  # read again: a first push has just set it
     try:
@@ -106,7 +106,7 @@ def _is_empty(db: Database, project: Project, path: Path, sha: str) -> bool:
     """
     if git.resolve(path, sha) is None:
         return True
-    known = commits.known(db, project.id, sha)
+    known = commits.find_by_identifier(db, project.id, sha)
     if known is not None and known.yaml_path == project.yaml_path:
         return nothing_declared(known)
     try:
@@ -116,7 +116,7 @@ def _is_empty(db: Database, project: Project, path: Path, sha: str) -> bool:
 
 
 def nothing_declared(head: Head | Commit) -> bool:
-    return head.config_state == "missing" or (head.config_state == "ok" and not runnable.declared(head.config))
+    return head.config_state == "missing" or (head.config_state == "ok" and not runnable.declared_targets(head.config))
 
 
 def _base(path: Path, event: PushEvent, base_branch: str, default_ref: str) -> str | None:

@@ -54,7 +54,7 @@ class Nodes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class PlannedRun:
     """A run that would be launched. `makes` describes what a task or pipeline would create; None for a step.
 
     A task's `parameters` are those that are the same in all its executions. `environment` is "" for a pipeline whose
@@ -70,7 +70,7 @@ class Run:
     notes: tuple[str, ...]
 
 
-def of(db: Database, project: Project, chosen: Chosen) -> Run:
+def preview_plan(db: Database, project: Project, chosen: Chosen) -> PlannedRun:
     """Describe one chosen target, with the environments as they are now."""
     makes: Executions | Nodes | None = None
     match chosen.plan:
@@ -87,7 +87,7 @@ def of(db: Database, project: Project, chosen: Chosen) -> Run:
             declared = {parameter.name: parameter.default for parameter in pipeline.parameters}
             parameters = {name: value for name, value in {**declared, **plan.parameters}.items() if value is not None}
             environment, notes = chosen.environment, (*_of_nodes(db, project, chosen, pipeline), *pipeline.notes)
-    return Run(
+    return PlannedRun(
         target=chosen.target,
         makes=makes,
         parameters=parameters,

@@ -26,7 +26,7 @@ KNOWN = "was recorded before"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class EventSource:
     """Origin of an event, and the repository at `path` that contains its commit."""
 
     project: Project
@@ -55,7 +55,7 @@ class Source:
         return not self.again and (self.pull_request is None or self.pull_request.sha != event.after)
 
 
-def follow(db: Database, config: Config, source: Source, event: PushEvent, head: Head) -> str:
+def trigger(db: Database, config: Config, source: EventSource, event: PushEvent, head: Head) -> str:
     """Record an event that ends at `head`, launch its runs and return the outcome. Repeating an event does nothing."""
     event = replace(event, message=head.info.message[:MESSAGE_CHARS], after=head.info.sha)  # for a tag, its commit
     planned = plan(db, source, event, head)
@@ -74,15 +74,15 @@ def follow(db: Database, config: Config, source: Source, event: PushEvent, head:
         if push_id is None:
             return KNOWN
         commit = _add_commit(db, source, event, head)
-        enqueue.mark_event(db, source.project, source.repository, commit, source.pull_request)
-        if must_wait(db, request, event, planned):
+        enqueue.enqueue_event(db, source.project, source.repository, commit, source.pull_request)
+        if needs_approval(db, request, event, planned):
             commits.finish_push(db, push_id, commit_id=commit.id, outcome=approvals.WAITS, result=PushResult.WAITING)
             return approvals.WAITS
         choice, superseded = _in_order(db, source, event, push_id, planned.choice)
         if not source.again:
-            choice = deduplicate.less(choice, deduplicate.reasons(db, commit, event, request))
+            choice = deduplicate.without_duplicates(choice, deduplicate.duplicate_reasons(db, commit, event, request))
         planned = replace(planned, choice=choice)
-        outcome = outcome_of(event, head, planned)
+        outcome = outcome_text(event, head, planned)
         creator = _pusher(db, event, request) or users.of_row(db, source.project.owner_id)
         run(
             db,
@@ -98,7 +98,7 @@ def follow(db: Database, config: Config, source: Source, event: PushEvent, head:
     return outcome
 
 
-def plan(db: Database, source: Source, event: PushEvent, head: Head) -> Plan:
+def plan(db: Database, source: EventSource, event: PushEvent, head: Head) -> Plan:
     """Return the plan for the event, with the rules as they are now."""
     base_branch = source.pull_request.base_branch if source.pull_request else ""
     return planning.plan(
@@ -132,14 +132,14 @@ def run(
         skipped=planned.choice.skipped,
         problems=problems_of(planned),
     )
-    made = [start.begin(db, config, project, commit, chosen, creator, push_id) for chosen in planned.choice.run]
+    made = [start.start_target(db, config, project, commit, chosen, creator, push_id) for chosen in planned.choice.run]
     by = made[0] if made else f"commit {commit.identifier[:8]}"
     for older in instead_of:
-        start.supersede(db, config, older, by)
+        start.supersede_target(db, config, older, by)
 
 
 def _in_order(
-    db: Database, source: Source, event: PushEvent, push_id: int, choice: Choice
+    db: Database, source: EventSource, event: PushEvent, push_id: int, choice: Choice
 ) -> tuple[Choice, list[Launched]]:
     """Return what of the choice runs, and the older runs to stop for it. A redelivery by a person is never late."""
     cancelling = [chosen.target for chosen in choice.run if chosen.cancels_older]
@@ -148,12 +148,12 @@ def _in_order(
     repository_id = source.repository.id
     late = source.late and not source.again
     if late or (source.may_be_late(event) and planning.is_late(db, repository_id, source.path, event, push_id)):
-        return deduplicate.less(choice, dict.fromkeys(cancelling, planning.LATE)), []
+        return deduplicate.without_duplicates(choice, dict.fromkeys(cancelling, planning.LATE)), []
     place = commits.get_push(db, push_id).again_of or push_id
     return choice, planning.superseded(db, repository_id, event, choice, place)
 
 
-def record(db: Database, source: Source, event: PushEvent, outcome: str) -> str:
+def record(db: Database, source: EventSource, event: PushEvent, outcome: str) -> str:
     """Record an event without a commit, and return its outcome."""
     with transaction(db):
         push_id = commits.add_push(
@@ -165,7 +165,7 @@ def record(db: Database, source: Source, event: PushEvent, outcome: str) -> str:
     return outcome
 
 
-def must_wait(db: Database, request: PullRequest | None, event: PushEvent, planned: Plan) -> bool:
+def needs_approval(db: Database, request: PullRequest | None, event: PushEvent, planned: Plan) -> bool:
     """Return whether the commit comes from a fork and is not approved.
 
     It must wait even if nothing would run, since the fork's author chose that. A commit that asks to be skipped gets no
@@ -176,8 +176,8 @@ def must_wait(db: Database, request: PullRequest | None, event: PushEvent, plann
     return not approvals.find(db, request.repository_id, event.after)
 
 
-def _add_commit(db: Database, source: Source, event: PushEvent, head: Head) -> Commit:
-    return commits.add(
+def _add_commit(db: Database, source: EventSource, event: PushEvent, head: Head) -> Commit:
+    return commits.upsert_commit(
         db,
         project_id=source.project.id,
         repository_id=source.repository.id,
@@ -194,7 +194,7 @@ def _add_commit(db: Database, source: Source, event: PushEvent, head: Head) -> C
     )
 
 
-def outcome_of(event: PushEvent, head: Head, planned: Plan) -> str:
+def outcome_text(event: PushEvent, head: Head, planned: Plan) -> str:
     """Describe in one sentence the actual or hypothetical outcome of an event."""
     choice = planned.choice
     if planned.skip:
@@ -208,7 +208,7 @@ def outcome_of(event: PushEvent, head: Head, planned: Plan) -> str:
     if head.config_state == "broken":
         return f"broken configuration: {head.problems[0]}"[:500]
     if choice.run:
-        return describe.counted(chosen.target for chosen in choice.run)
+        return describe.count_text(chosen.target for chosen in choice.run)
     if not (choice.named or any(verdict.matches for verdict in choice.verdicts)):
         return _no_rule(event, choice)
     if choice.skipped:

@@ -44,13 +44,13 @@ def store_due(db: Database, now: datetime | None = None) -> None:
     """
     now = now or datetime.now(UTC)
     for project in projects.with_schedules(db):
-        for rule in scheduled(project.rules):
+        for rule in scheduled_rules(project.rules):
             planned_at = clock.text(cron.latest(rule.schedule, rule.timezone, now))
             if planned_at > (project.rules_changed_at or ""):
                 _store(db, project, Due(rule=rule.name, planned_at=planned_at, branch=rule.branch))
 
 
-def read(body: bytes) -> Due:
+def parse_due(body: bytes) -> Due:
     """Parse the body of a schedule's delivery. Raises InvalidDelivery."""
     try:
         return Due(**json.loads(body))
@@ -58,16 +58,16 @@ def read(body: bytes) -> Due:
         raise InvalidDelivery(f"no delivery of a schedule: {error}") from None
 
 
-def overtaken(project: Project, due: Due) -> str:
+def overtaken_reason(project: Project, due: Due) -> str:
     """Return why a due time must no longer run; "" if it must. This happens if a remote was unavailable for days."""
-    rule = next((rule for rule in scheduled(project.rules) if rule.name == due.rule), None)
+    rule = next((rule for rule in scheduled_rules(project.rules) if rule.name == due.rule), None)
     if rule is None:
         return f"there is no rule {due.rule} with a schedule any more"
     latest = clock.text(cron.latest(rule.schedule, rule.timezone, datetime.now(UTC)))
     return f"its next time, {latest}, has come as well" if latest > due.planned_at else ""
 
 
-def event(due: Due, branch: str, sha: str) -> PushEvent:
+def schedule_event(due: Due, branch: str, sha: str) -> PushEvent:
     """Return the event that runs a branch's head at a planned time."""
     return PushEvent(
         kind=EventKind.SCHEDULE,
@@ -80,7 +80,7 @@ def event(due: Due, branch: str, sha: str) -> PushEvent:
 
 
 @functools.lru_cache(maxsize=256)
-def scheduled(text: str) -> tuple[Rule, ...]:
+def scheduled_rules(text: str) -> tuple[Rule, ...]:
     """Return the rules that have a schedule; none if the rules are invalid, which each push reports."""
     try:
         return tuple(rule for rule in rules.parse(text) if rule.schedule)

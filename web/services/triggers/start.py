@@ -24,7 +24,7 @@ from web.store.db import Database
 from web.store.launched import Launched
 
 
-def begin(
+def start_target(
     db: Database, config: Config, project: Project, commit: Commit, chosen: Chosen, creator: User, push_id: int
 ) -> str:
     """Create what was chosen for a push and return its number, such as `#3`.
@@ -49,7 +49,7 @@ def begin(
     return f"{chosen.target.kind.sign}{made.counter}"
 
 
-def supersede(db: Database, config: Config, older: Launched, by: str) -> None:
+def supersede_target(db: Database, config: Config, older: Launched, by: str) -> None:
     """Stop a run because the newer one `by` replaces it. Call inside a transaction."""
     said = f"Superseded by {by}"
     match older.target.kind:

@@ -9,8 +9,8 @@ from typing import Any
 from core.errors import CannotRun, InvalidInput, NotFound
 from core.model import PushEvent, Target
 from web.services.triggers.rules import directives, globs
-from web.services.triggers.rules.directives import Wishes
-from web.services.triggers.rules.matching import Facts, Verdict, verdict
+from web.services.triggers.rules.directives import Directives
+from web.services.triggers.rules.matching import Facts, Verdict, match_rule
 from web.services.triggers.rules.parse import DEFAULT, Rule
 from web.services.triggers.rules.runnable import KINDS, Plan, Takes
 
@@ -73,8 +73,8 @@ def choose(
     Candidates are the pusher's targets if there are any, else those that the matching rules choose; the first rule that
     chooses a target applies to it. Targets that cannot run or do not exist are skipped with a reason.
     """
-    wished = directives.read(event, message)
-    verdicts = tuple(verdict(rule, event, facts) for rule in rules)
+    wished = directives.parse_directives(event, message)
+    verdicts = tuple(match_rule(rule, event, facts) for rule in rules)
     matching = [found.rule for found in verdicts if found.matches]
     candidates = _candidates(config, wished, matching)
     run: list[Chosen] = []
@@ -102,7 +102,7 @@ def choose(
     )
 
 
-def _candidates(config: Any, wished: Wishes, matching: Sequence[Rule]) -> dict[Target, Rule | None]:
+def _candidates(config: Any, wished: Directives, matching: Sequence[Rule]) -> dict[Target, Rule | None]:
     """Return targets in launch order, each with the rule whose values it gets, also if the pusher named the target."""
     found: dict[Target, Rule | None] = {}
     for target in wished.targets:
@@ -115,7 +115,7 @@ def _candidates(config: Any, wished: Wishes, matching: Sequence[Rule]) -> dict[T
     return dict(sorted(found.items(), key=lambda item: ORDER.index(item[0].kind)))
 
 
-def _is_named(target: Target, rule: Rule | None, wished: Wishes) -> bool:
+def _is_named(target: Target, rule: Rule | None, wished: Directives) -> bool:
     """Return whether the pusher or the rule named this target, rather than a pattern that matches it."""
     return target in wished.targets or (rule is not None and target.name in rule.patterns(target.kind))
 
@@ -130,7 +130,7 @@ def _named(known: Sequence[str], patterns: Sequence[str]) -> list[str]:
     return [*(name for name in known if globs.includes(patterns, name, parts=False)), *missing]
 
 
-def _values(takes: Mapping[str, Takes], rule: Rule | None, wished: Wishes) -> dict[str, Any]:
+def _values(takes: Mapping[str, Takes], rule: Rule | None, wished: Directives) -> dict[str, Any]:
     """Return the given parameter values. Raises InvalidInput for several values of a parameter that takes one."""
     given: dict[str, Any] = {}
     for name, kind in takes.items():
@@ -144,7 +144,7 @@ def _values(takes: Mapping[str, Takes], rule: Rule | None, wished: Wishes) -> di
     return given
 
 
-def _environment(rule: Rule | None, wished: Wishes, facts: Facts) -> str:
+def _environment(rule: Rule | None, wished: Directives, facts: Facts) -> str:
     wanted = (wished.environment, rule.environment if rule else "")
     return next((name for name in wanted if name and _is_there(name, facts)), "")
 
@@ -154,7 +154,10 @@ def _is_there(environment: str, facts: Facts) -> bool:
 
 
 def _unused(
-    candidates: Mapping[Target, Rule | None], declared: Mapping[Target, Container[str]], wished: Wishes, facts: Facts
+    candidates: Mapping[Target, Rule | None],
+    declared: Mapping[Target, Container[str]],
+    wished: Directives,
+    facts: Facts,
 ) -> Iterator[tuple[str, str]]:
     """Yield requests without effect. `declared` contains the parameters of each target."""
     for name in wished.parameters:

@@ -12,7 +12,7 @@ from web.services.triggers.rules.parse import EVERYTHING, PULL_REQUEST, PUSH, SC
 NOUNS = {TargetKind.STEP: "execution", TargetKind.TASK: "task", TargetKind.PIPELINE: "pipeline"}  # of launched targets
 
 
-def sentence(rule: Rule) -> str:
+def describe_rule(rule: Rule) -> str:
     """Describe a rule, such as "Pushes to main run every step in environment gpu."."""
     runs = _joined([*_chosen("step", rule.steps), *_chosen("pipeline", rule.pipelines), *_chosen("task", rule.tasks)])
     with_what = _joined(list(_with(rule)))
@@ -21,7 +21,7 @@ def sentence(rule: Rule) -> str:
     return f"{text} What older ones still run of that is stopped." if rule.cancel_older else text
 
 
-def counted(targets: Iterable[Target]) -> str:
+def count_text(targets: Iterable[Target]) -> str:
     """Count targets by kind, such as "2 executions, 1 task and 1 pipeline"."""
     counts = Counter(target.kind for target in targets)
     return _joined(

@@ -21,7 +21,7 @@ MAX_WISHES = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class Directives:
     """Parsed directives. `parameters` has all values given for a name, in order. `unclear` are those not understood."""
 
     targets: tuple[Target, ...] = ()
@@ -43,7 +43,7 @@ def skip_reason(event: PushEvent, message: str) -> str | None:
     return f"{found.group()} in the commit message" if found else None
 
 
-def read(event: PushEvent, message: str) -> Wishes:
+def parse_directives(event: PushEvent, message: str) -> Directives:
     """Parse the directives of an event. Options override trailers of the same kind.
 
     Trailers are ignored for tags and schedules, since they applied when the branch was pushed.
@@ -53,7 +53,7 @@ def read(event: PushEvent, message: str) -> Wishes:
     tag = event.ref.startswith("refs/tags/")
     lines = [] if tag or event.kind is EventKind.SCHEDULE else _last_lines(message)
     trailers = _gathered(found.groups() for line in lines if (found := TRAILER.fullmatch(line)))
-    return Wishes(
+    return Directives(
         targets=options.targets or trailers.targets,
         parameters={**trailers.parameters, **options.parameters},
         environment=options.environment or trailers.environment,
@@ -69,7 +69,7 @@ def _over_limits(options: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield "push options", f"only the first {MAX_OPTIONS} of a push are read"
 
 
-def _gathered(found: Iterable[tuple[str, ...]]) -> Wishes:
+def _gathered(found: Iterable[tuple[str, ...]]) -> Directives:
     targets: list[Target] = []
     parameters: dict[str, tuple[str, ...]] = {}
     environment, unclear = "", []
@@ -84,7 +84,7 @@ def _gathered(found: Iterable[tuple[str, ...]]) -> Wishes:
             parameters[name.strip()] = (*parameters.get(name.strip(), ()), given.strip())
         else:
             unclear.append((f"parameter {value[:80]}", "NAME=VALUE is expected"))
-    return Wishes(targets=tuple(targets), parameters=parameters, environment=environment, unclear=tuple(unclear))
+    return Directives(targets=tuple(targets), parameters=parameters, environment=environment, unclear=tuple(unclear))
 
 
 def _unknown(options: Iterable[str], lines: Iterable[str]) -> Iterator[tuple[str, str]]:

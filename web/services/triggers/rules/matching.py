@@ -46,7 +46,7 @@ def kind_of(event: PushEvent) -> str:
     return TAG if event.kind is EventKind.PUSH and event.ref.startswith("refs/tags/") else event.kind
 
 
-def verdict(rule: Rule, event: PushEvent, facts: Facts) -> Verdict:
+def match_rule(rule: Rule, event: PushEvent, facts: Facts) -> Verdict:
     kind = kind_of(event)
     if kind not in rule.events:
         return Verdict(

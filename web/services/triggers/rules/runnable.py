@@ -79,6 +79,6 @@ KINDS = {
 }
 
 
-def declared(config: Any) -> list[Target]:
+def declared_targets(config: Any) -> list[Target]:
     """Return all targets of a stored configuration, in the order in which statuses get their names."""
     return [Target(kind=kind, name=name) for kind, found in KINDS.items() for name in found.names(config)]

@@ -6,7 +6,7 @@ execution was ever started.
 
 from __future__ import annotations
 
-from core.errors import IllegalMove
+from core.errors import IllegalTransition
 from core.states import FINAL, FailureReason, State
 
 MOVES: frozenset[tuple[State, State]] = frozenset(
@@ -32,13 +32,13 @@ GROUP_MOVES: frozenset[tuple[State, State]] = frozenset(
 )
 
 
-def check_group_move(current: State, to: State) -> None:
+def check_group_transition(current: State, to: State) -> None:
     """Raise IllegalMove unless a task, pipeline or node may change from `current` to `to`."""
     if (current, to) not in GROUP_MOVES:
-        raise IllegalMove(current, to, "that move is not in the table")
+        raise IllegalTransition(current, to, "that move is not in the table")
 
 
-def check_move(
+def check_transition(
     current: State, to: State, *, failure_reason: FailureReason | None = None, container_started: bool = False
 ) -> None:
     """Raise IllegalMove unless an execution may change from `current` to `to`.
@@ -47,8 +47,8 @@ def check_move(
     container of the execution was ever started.
     """
     if (current, to) not in MOVES:
-        raise IllegalMove(current, to, "that move is not in the table")
+        raise IllegalTransition(current, to, "that move is not in the table")
     if (to is State.ERROR) != (failure_reason is not None):
-        raise IllegalMove(current, to, f"failure reason {failure_reason!s}")
+        raise IllegalTransition(current, to, f"failure reason {failure_reason!s}")
     if (current, to) == (State.STARTED, State.QUEUED) and container_started:
-        raise IllegalMove(current, to, "a container of it was started")
+        raise IllegalTransition(current, to, "a container of it was started")
