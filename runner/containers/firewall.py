@@ -12,12 +12,14 @@ content. Each execution checks it before its container starts, and the cleanup r
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import logging
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,7 @@ INTERFACES = Path("/sys/class/net")
 IPV6 = Path("/proc/net/if_inet6")  # absent in kernels without IPv6
 RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))  # the files that Docker reads
 LOCK = Path("/run/pushmill/firewall.lock")  # for all runners of the machine: they may share a network
+LOCK_S, LOOK_AGAIN_S = 5.0, 0.05
 WAIT_S = 5  # for the lock of iptables
 TIMEOUT_S = 20.0
 NEIGHBOURS = range(133, 137)  # ICMPv6 types that IPv6 cannot work without: RFC 4861
@@ -61,9 +64,13 @@ def protect(policy: Policy) -> str:
     if not (INTERFACES / policy.bridge).exists():
         return _problem(f"{policy.bridge} is not an interface of this machine; is the network a Docker bridge?")
     try:
-        with held(LOCK):
-            for version, program in _programs():
-                _ensure(program, policy.bridge, rules(policy, version))
+        wanted = [(program, rules(policy, version)) for version, program in _programs()]
+        if all(_changes(program, policy.bridge, found) == [] for program, found in wanted):
+            return ""
+        with _locked():
+            for program, found in wanted:
+                if changes := _changes(program, policy.bridge, found):
+                    _restore(program, changes)
     except (OSError, subprocess.SubprocessError) as error:
         return _problem(_text(error))
     return ""
@@ -84,7 +91,7 @@ def remove_unused() -> int:
     """Remove the chains and rules of bridges that no longer exist; returns the number of these bridges."""
     gone: set[str] = set()
     try:
-        with held(LOCK):
+        with _locked():
             for _, program in _programs():
                 gone |= _remove_chains(program)
             _remove_old()
@@ -138,16 +145,34 @@ def _programs() -> Iterator[tuple[int, str]]:
     return ((version, program) for version, program in PROGRAMS.items() if version == 4 or IPV6.exists())
 
 
-def _ensure(program: str, bridge: str, wanted: Sequence[str]) -> None:
-    """Atomically replace the bridge's chain, unless it has as many rules and its hook carries their hash."""
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """Hold the machine's lock, or go on without it after LOCK_S: a process that hangs must not stop other runners.
+
+    Without it two runners may both add a hook for a bridge; the next check replaces them by one.
+    """
+    deadline = time.monotonic() + LOCK_S
+    while True:
+        with held(LOCK, wait=False) as free:
+            if not free and time.monotonic() > deadline:
+                log.warning("another process has held %s for %g s: changing firewall rules without it", LOCK, LOCK_S)
+                free = True
+            if free:
+                yield
+                return
+        time.sleep(LOOK_AGAIN_S)
+
+
+def _changes(program: str, bridge: str, wanted: Sequence[str]) -> list[str]:
+    """Return the lines that replace the bridge's chain; [] if it has as many rules and its hook carries their hash."""
     chain, listed = f"{CHAIN}{bridge}", _listed(program)
     mark = "pushmill:" + hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:16]
     hooks = _unhook(listed, bridge)
     present = sum(line.startswith(f"-A {chain} ") for line in listed)
     if len(hooks) == 1 and mark in hooks[0] and present == len(wanted):
-        return
+        return []
     hook = f"-I PREROUTING -i {bridge} -m comment --comment {mark} -j {chain}"
-    _restore(program, [f":{chain} - [0:0]", *(f"-A {chain} {rule}" for rule in wanted), *hooks, hook])
+    return [f":{chain} - [0:0]", *(f"-A {chain} {rule}" for rule in wanted), *hooks, hook]
 
 
 def _unhook(listed: Iterable[str], bridge: str) -> list[str]:

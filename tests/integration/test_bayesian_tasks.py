@@ -160,9 +160,9 @@ def test_optuna_says_nothing() -> None:
     code = """
 import json, sys
 from web.config.tasks.plan import load_search
-from web.services.tasks.bayesian import suggest
+from web.services.tasks.bayesian import suggest_values
 search = load_search(json.loads(sys.argv[1]), "search", {}, 1)
-assert len(suggest(search, [], 30)) == 30
+assert len(suggest_values(search, [], 30)) == 30
 """
     task = {"name": "search", "step": "train", "type": "bayesian_tpe", "optimization-target-metric": "loss"}
     declared = json.dumps([{"step": STEP}, {"task": task | {"parameters": [RATES]}}])

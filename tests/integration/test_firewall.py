@@ -74,7 +74,7 @@ with ThreadPoolExecutor(32) as pool:
 """
 FIREWALL = """
 import json, sys
-from runner import firewall
+from runner.containers import firewall
 name, given = sys.argv[1], json.loads(sys.argv[2])
 print(getattr(firewall, name)(firewall.Policy(**given)) if name == "protect" else getattr(firewall, name)(*given))
 """

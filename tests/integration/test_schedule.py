@@ -33,7 +33,7 @@ steps = ["check"]
 """
 LOOKS = """
 import pathlib, sys
-from web.services import schedule
+from web.services.triggers import schedule
 from web.store.db import connect
 db = connect(pathlib.Path(sys.argv[1]))
 print("ready", flush=True)

@@ -313,7 +313,8 @@ KILLED_WHILE_INGESTING = """
 import os, sys
 from pathlib import Path
 from core import config as configuration
-from web.services import ingest, vault
+from web.services import vault
+from web.services.deliveries import ingest
 from web.store import commits, deliveries
 from web.store.db import connect
 config = configuration.load(Path(sys.argv[1]), git__allow_local=True)
