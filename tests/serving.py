@@ -35,4 +35,4 @@ class Serving:
 
     def _run(self) -> None:
         with asyncio.Runner() as runner:
-            runner.execution.context(self._server.serve(sockets=[self._socket]))
+            runner.run(self._server.serve(sockets=[self._socket]))
