@@ -1,4 +1,4 @@
-"""State transitions of executions, one transaction each. Only this module calls `executions.move`.
+"""State transitions of executions, one transaction each. Only this module calls `executions.transition`.
 
 A runner must hold the lease to report for an execution: be its runner, on its current attempt. Otherwise Conflict is
 raised.

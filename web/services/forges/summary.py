@@ -36,7 +36,7 @@ class StatusSummary:
 class SearchSummary:
     """Progress of a task: how many executions have ended, how many of them failed, and the best one by `key`.
 
-    The text of a running task changes rarely: its `best` considers only the executions that `headline.done` counts.
+    The text of a running task changes rarely: its `best` considers only the executions that `headline.finished_text` counts.
     """
 
     ended: int

@@ -40,7 +40,7 @@ class HeadRefused(GitError):
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """A commit with its configuration as `commits.add` records it; `config_state` is ok, missing or broken."""
+    """A commit with its configuration as `commits.upsert_commit` records it; `config_state` is ok, missing or broken."""
 
     info: git.CommitInfo
     config_state: str
