@@ -88,7 +88,8 @@ def nvml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "nvml.json"
 
 
-def test_devices_are_numbered_in_the_order_of_the_execution(nvml: Path) -> None:
+def test_devices_are_numbered_in_the_order_of_the_execution(nvml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "METER_S", 60.0)  # of a busy machine, which takes long to start a program
     write_nvml(nvml, *({"uuid": uuid_of(n), "utilization": 10 * n, "used": n} for n in range(3)))
     meter = Meter([uuid_of(2), uuid_of(0)])
     expected = [("gpu:0", 20.0), ("gpu_memory:0", 2.0), ("gpu:1", 0.0), ("gpu_memory:1", 0.0)]

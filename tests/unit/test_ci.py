@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import leftovers
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ def test_what_is_missing_skips_tests_at_home_and_fails_them_in_ci(tmp_path: Path
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
-        env={**os.environ, "CI": ci, "DOCKER_HOST": f"unix://{tmp_path}/none"},
+        env={**os.environ, "CI": ci, "DOCKER_HOST": f"unix://{tmp_path}/none", leftovers.VARIABLE: "alone"},
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     summary = done.stdout.splitlines()[-1]
