@@ -121,6 +121,9 @@ def test_up_starts_again_though_a_child_of_its_killed_web_server_still_has_the_p
         instance.process.wait()
         print(f"`up` and its web server killed, page served again: {instance.start():.2f} s (at most 30 s)")
         waking.join()
+        # the old server's child may have answered: the new one is up when it says so
+        said = instance.data / "up.out"
+        wait_for(lambda: "pushmill is up" in said.read_text().rpartition("pushmill on ")[2], 30)
 
 
 def test_a_runner_that_is_told_to_end_leaves_its_containers_and_goes(
