@@ -23,7 +23,7 @@ COMMANDS: Table = {
     "environment": ("web.cli.environment:environment", "List and change the kinds of machine that steps ask for."),
     "user": ("web.cli.users:user", "Add, list, disable and enable users."),
     "token": ("web.cli.users:token", "Create, list and revoke tokens of users: to push, to read, for all."),
-    "hook": ("web.cli.project:hook", "Install the hook that tells of pushes to a bare repository."),
+    "hook": ("web.cli.project:hook", "Install the post-receive hook."),
 }
 RUNNER: Table = {
     "register": ("web.cli.runner:register", "Register a runner and print its token, once."),

@@ -34,7 +34,7 @@ from web.store.db import Database
 @click.option(
     "--forge",
     type=click.Choice(sorted(FORGES)),
-    help="What tells of its pushes; by default told by the URL's host, else plain.",
+    help="Forge that sends the webhooks (default: detected from the URL).",
 )
 @click.option(
     "--token-file", type=click.File("r"), help="An API token of the forge, which makes the webhook; - is stdin."

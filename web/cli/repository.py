@@ -76,7 +76,9 @@ def set_secret(name: str, data: Path | None, config_file: Path | None) -> None:
 @NAME
 @click.argument("url", callback=typed_url)
 @click.option(
-    "--forge", type=click.Choice(sorted(FORGES)), help="What tells of its pushes, if the URL's host does not say."
+    "--forge",
+    type=click.Choice(sorted(FORGES)),
+    help="Forge that sends the webhooks (default: detected from the URL, else unchanged).",
 )
 @DATA
 @CONFIG
