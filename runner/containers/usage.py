@@ -135,9 +135,10 @@ class Meter:
             return []
         if self._child is None:
             self._child = subprocess.Popen([*METER, *self._uuids], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        answer = _ask(self._child)
-        if answer is None:
-            log.warning("the NVIDIA driver does not answer; GPU usage of this execution is no longer sampled")
+        try:
+            answer = _ask(self._child)
+        except (OSError, ValueError) as error:
+            log.warning("the NVIDIA driver does not answer (%s); GPU usage of this execution is no longer sampled", error)
             self._given_up = True
             self.close()
             return []
@@ -164,14 +165,13 @@ class Meter:
 
 
 def _ask(child: subprocess.Popen[bytes]) -> Any:
-    """Request and parse the child's next line; None if it does not arrive within METER_S."""
+    """Request and parse the child's next line. Raises OSError, or ValueError for a line that is not JSON."""
     if child.stdin is None or child.stdout is None:
-        return None
-    try:
-        child.stdin.write(b"\n")
-        child.stdin.flush()
-        if not select.select([child.stdout], [], [], METER_S)[0]:
-            return None
-        return json.loads(child.stdout.readline())
-    except (OSError, ValueError):
-        return None
+        raise OSError("it has no pipes")
+    child.stdin.write(b"\n")
+    child.stdin.flush()
+    if not select.select([child.stdout], [], [], METER_S)[0]:
+        raise TimeoutError(f"nothing for {METER_S:g} s")
+    if not (line := child.stdout.readline()):
+        raise OSError(f"its process has exited with {child.poll()}")
+    return json.loads(line)

@@ -64,7 +64,8 @@ def test_they_fetch_and_are_neither_shown_nor_stored_in_clear(pushes: PushServer
     said = added.stdout + added.stderr + "".join(pushmill(pushes, name, "model").stdout for name in ("show", "check"))
     assert PASSWORD not in said
     assert TYPED not in said
-    assert "ada" not in said
+    assert "ada:" not in said
+    assert "ada@" not in said
     assert repository(pushes).url == url(gogs, "")
     assert on_disk(pushes, PASSWORD, TYPED) == ""
 
