@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from core.model import Target
 from core.states import FailureReason, State
+from core.text import printable
 from hooks.apis.base import Verdict
 
 CONTEXT = "pushmill"  # of all targets of a commit together; the context of each target starts with it
@@ -88,7 +89,7 @@ def assign_contexts(targets: Iterable[Target], prefix: str = CONTEXT) -> dict[Ta
 
 def clamp(text: str, most: int) -> str:
     """Return the text as one line of at most `most` characters."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    text = " ".join(printable(text, " ").split())
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
@@ -98,7 +99,7 @@ def _digest(target: Target) -> str:
 
 
 def _plain(label: str) -> str:
-    kept = (c if c.isprintable() and ord(c) <= LAST_OF_PLANE_0 else " " for c in unicodedata.normalize("NFC", label))
+    kept = (c if ord(c) <= LAST_OF_PLANE_0 else " " for c in printable(unicodedata.normalize("NFC", label), " "))
     return " ".join("".join(kept).split())[:NAME_CHARS].rstrip()
 
 

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from core.errors import ExecutionFailed
 from core.states import FailureReason
+from core.text import printable
 from runner.formats import size_text
 
 MAX_DEPTH = 100
@@ -177,7 +178,7 @@ def _name(parts: tuple[bytes, ...]) -> str:
 
 def shown(name: str) -> str:
     """The name of an output for a message: on one line, at most SHOWN characters."""
-    line = "".join(c if c.isprintable() else "?" for c in name)
+    line = printable(name)
     return f"outputs/{line if len(line) <= SHOWN else line[:SHOWN] + '…'}"
 
 

@@ -19,6 +19,7 @@ from core.errors import ExecutionFailed, NotFound, PushmillError
 from core.git import Needed
 from core.git.lfs import Pointer
 from core.states import FailureReason
+from core.text import printable
 from core.wire import SourcesReport
 from runner.execution.context import ExecutionContext
 from runner.formats import size_text
@@ -59,7 +60,7 @@ class Sources:
         for pointer in pointers:
             self._run.check()
             self._place(cache, tree / pointer.path, pointer)
-        notes = [f"{_shown(path)} is left as it is: {reason}" for path, reason in skipped.items()]
+        notes = [f"{printable(path)[:300]} is left as it is: {reason}" for path, reason in skipped.items()]
         return notes[:SHOWN] + ([f"… and {len(notes) - SHOWN} more"] if len(notes) > SHOWN else [])
 
     def _fetched_by_server(self) -> SourcesReport:
@@ -83,7 +84,7 @@ class Sources:
         return report
 
     def _missing(self, report: SourcesReport) -> ExecutionFailed:
-        sentences = [f"{_shown(path)}: {reason}" if path else reason for path, reason in report.missing]
+        sentences = [f"{printable(path)[:300]}: {reason}" if path else reason for path, reason in report.missing]
         for sentence in sentences:
             self._run.status(f"Missing: {sentence}")
         more = f" (and {len(sentences) - 1} more)" if len(sentences) > 1 else ""
@@ -146,9 +147,4 @@ class Sources:
 
 
 def _failed(pointer: Pointer, reason: str) -> ExecutionFailed:
-    return ExecutionFailed(FailureReason.INPUT, f"Git LFS file {_shown(pointer.path)}: {reason}")
-
-
-def _shown(path: str) -> str:
-    """A path for a message: valid UTF-8, at most 300 characters."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:300]
+    return ExecutionFailed(FailureReason.INPUT, f"Git LFS file {printable(pointer.path)[:300]}: {reason}")

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from core.errors import GitError
+from core.text import printable
 
 KEPT_OF_STDERR = 16_384  # a remote may send "remote: …" lines without end
 TERM_GRACE_S = 5.0  # git removes its lock files on SIGTERM, not on SIGKILL
 PASSED_ON = ("PATH", "GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR")  # the operator's certificate authorities
-UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\uffff]+")
 COMPLAINTS = ("fatal:", "error:", "ERROR:", "remote:", "ssh:")
 OF_SSH = ("Permission denied (", "Host key verification failed")  # after these git adds only that it could not read
 OPTIONS = {
@@ -216,6 +216,6 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
 
 def _reason(said: bytes) -> str:
     """Return git's own error message, without progress and without characters that could move a terminal's cursor."""
-    lines = [UNPRINTABLE.sub(" ", line).strip() for line in re.split(r"[\r\n]+", said.decode("utf-8", "replace"))]
+    lines = [printable(line, " ").strip() for line in re.split(r"[\r\n]+", said.decode("utf-8", "replace"))]
     complaints = [line for line in lines if line.startswith(COMPLAINTS) or any(said in line for said in OF_SSH)]
     return "; ".join((complaints or [line for line in lines if line])[-3:])[:500]

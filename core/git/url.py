@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from core.errors import GitError
+from core.text import printable
 
 # user@host:path; a user or host that starts with '-' would become an option of ssh
 SCP_LIKE = re.compile(
@@ -98,7 +99,7 @@ def split_login(url: str) -> tuple[str, tuple[str, str] | None]:
 def without_credentials(url: str) -> str:
     """Return `url` for a message: no user, password or query, no control characters, at most 200 characters."""
     shown = re.sub(r"//.*@", "//", url.partition("?")[0], flags=re.DOTALL)
-    return CONTROL.sub("?", shown)[:200]
+    return printable(shown)[:200]
 
 
 def _local(url: str, allowed: bool) -> RemoteUrl:

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import httpx
 
+from core.text import printable, whole_number
 from hooks.apis.base import Answer, Call
 
 TIMEOUT_S = 10.0  # to connect, and between two chunks of an answer
@@ -100,7 +101,7 @@ class Client:
     def _printable(self, text: str) -> str:
         """Remove the token, in case the forge or a library repeats it, and unprintable characters."""
         text = text.replace(self._token, "…") if self._token else text
-        return "".join(c if c.isprintable() else " " for c in text)[:REASON_CHARS]
+        return printable(text, " ")[:REASON_CHARS]
 
 
 class _TooMuch(Exception):
@@ -141,18 +142,14 @@ def _parsed(body: bytes) -> Any:
 
 def _wait_s(headers: Mapping[str, str]) -> float | None:
     """Return how long the forge wants no calls, from any of the headers that forges use."""
-    given = headers.get("retry-after", "").strip()
-    if given:
-        return _bounded(float(given) if _is_number(given) else _until(given))
+    if given := headers.get("retry-after", "").strip():
+        seconds = whole_number(given)
+        return _bounded(_until(given) if seconds is None else seconds)
     for prefix in ("x-ratelimit", "ratelimit"):
-        reset = headers.get(f"{prefix}-reset", "").strip()
-        if headers.get(f"{prefix}-remaining", "").strip() == "0" and _is_number(reset):
-            return _bounded(float(reset) - time.time())
+        reset = whole_number(headers.get(f"{prefix}-reset", "").strip())
+        if headers.get(f"{prefix}-remaining", "").strip() == "0" and reset is not None:
+            return _bounded(reset - time.time())
     return None
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= 12
 
 
 def _until(date: str) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError
+from core.text import printable
 
 WRITABLE = ":rw"  # at the end of an entry of [runner] mounts
 OURS = ("/valohai", "/pushmill", "/proc", "/sys", "/dev")  # reserved paths in a container
@@ -54,7 +55,7 @@ def allowed(
     """
     made: list[HostMount] = []
     for item in asked:
-        shown = _on_one_line(f"{item.get('source')} at {item.get('destination')}")
+        shown = printable(f"{item.get('source')} at {item.get('destination')}")[:300]
         try:
             mount = _checked(item, allow, data)
             if any(mount.destination == other.destination for other in made):
@@ -74,7 +75,7 @@ def _checked(item: Mapping[str, Any], allow: Sequence[str], data: Path) -> HostM
             raise _Refused("source and destination must be absolute paths without .. and control characters")
     destination = posixpath.normpath("/" + str(destination).lstrip("/"))
     if destination == "/" or ":" in destination or any(_is_in(destination, place) for place in OURS):
-        raise _Refused(f"nothing is mounted at {_on_one_line(destination)}")
+        raise _Refused(f"nothing is mounted at {printable(destination)[:300]}")
     real = os.path.realpath(str(source))
     writable = _permission(real, allow)
     if any(_is_in(place, real) for place in _protected(data)) or _is_in(real, os.path.realpath(data)):
@@ -109,7 +110,3 @@ def _protected(data: Path) -> Iterable[str]:
 
 def _is_in(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
-
-
-def _on_one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)[:300]

@@ -138,7 +138,9 @@ class Meter:
         try:
             answer = _ask(self._child)
         except (OSError, ValueError) as error:
-            log.warning("the NVIDIA driver does not answer (%s); GPU usage of this execution is no longer sampled", error)
+            log.warning(
+                "the NVIDIA driver does not answer (%s); GPU usage of this execution is no longer sampled", error
+            )
             self._given_up = True
             self.close()
             return []

@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from core.errors import PushmillError
+from core.text import whole_number
 from runner.inputs.fetch import FetchedInput
 
 log = logging.getLogger(__name__)
@@ -202,10 +203,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _status_detail(length: str, file: BufferedIOBase) -> str | None:
     """The text in a request's body, or None if the body is invalid."""
-    if not length.isascii() or not length.isdigit() or int(length) > MAX_BODY:
+    size = whole_number(length)
+    if size is None or size > MAX_BODY:
         return None
     try:
-        body = json.loads(file.read(int(length)))
+        body = json.loads(file.read(size))
     except (ValueError, RecursionError):
         return None
     text = body.get("status_detail") if isinstance(body, dict) else None

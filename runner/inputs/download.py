@@ -21,6 +21,7 @@ from urllib3.util import Url, parse_url
 
 from core.errors import ExecutionFailed
 from core.states import FailureReason
+from core.text import printable, whole_number
 from runner.formats import size_text
 from runner.inputs import address_policy
 
@@ -129,7 +130,7 @@ def _received(
     if response.status == 304 and validators:
         return None
     if response.status != 200:
-        answer = f"{shown(url)} answered {response.status} {_printable(response.reason or '')}".rstrip()
+        answer = f"{shown(url)} answered {response.status} {printable(response.reason or '')[:200]}".rstrip()
         raise _PassingError(answer) if response.status >= 500 else _failed(answer)
     sums = _Sums()
     total = _content_length(response)
@@ -261,7 +262,7 @@ def _validators(response: BaseHTTPResponse) -> dict[str, str]:
 def _content_length(response: BaseHTTPResponse) -> int | None:
     text = response.headers.get("Content-Length", "")
     chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
-    return int(text) if text.isascii() and text.isdigit() and not chunked else None
+    return None if chunked else whole_number(text)
 
 
 def _bare_host(url: Url) -> str:
@@ -275,11 +276,7 @@ def _why(error: BaseException) -> str:
     """The last part of urllib3's nested error message, without object addresses."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return _printable(str(error).rpartition(">: ")[2] or type(error).__name__)[:200]
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)[:200]
+    return printable(str(error).rpartition(">: ")[2] or type(error).__name__)[:200]
 
 
 def _check_cancelled(rules: Rules) -> None:

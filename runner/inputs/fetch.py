@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from core import datum
 from core.errors import ExecutionFailed
 from core.states import FailureReason
+from core.text import printable
 from core.wire import DatumSpec, InputSpec
 from runner.formats import size_text
 from runner.inputs.cache import Cache
@@ -188,7 +189,7 @@ def _check_directories(names: Collection[str]) -> None:
 
 
 def _fit(segment: str) -> str:
-    name = "".join("_" if c in "/\\" or not c.isprintable() else c for c in segment)
+    name = re.sub(r"[/\\]", "_", printable(segment, "_"))
     name = name.encode("utf-8", "replace")[-MAX_NAME:].decode("utf-8", "ignore")  # keeps the extension
     return "download" if name in ("", ".", "..") else name
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import valohai_yaml
 
-from web.processes import quickstart
-
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart"
 
 
@@ -47,7 +45,3 @@ def test_training_with_the_defaults_learns_and_tells_so_as_metadata(tmp_path: Pa
     assert epochs[-1]["loss"] < epochs[0]["loss"]
     assert json.loads((tmp_path / "model.json").read_text())["parameters"]["seed"] == 7
     assert lines == run("train.py", tmp_path)
-
-
-def test_no_control_character_of_a_log_reaches_the_terminal() -> None:
-    assert quickstart._printable("a\x1b[2J\x07é\u202e│") == "a [2J é │"

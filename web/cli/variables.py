@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from core.errors import InvalidInput
+from core.text import printable
 from web.cli.options import CONFIG, DATA, JSON, opened
 from web.services.executions import variables
 from web.store import projects
@@ -100,4 +101,4 @@ def _asked(name: str) -> str:
 
 def _on_one_line(value: str) -> str:
     first, *more = value.split("\n")
-    return "".join(c if c.isprintable() else "?" for c in first[:SHOWN]) + ("…" if more or len(first) > SHOWN else "")
+    return printable(first[:SHOWN]) + ("…" if more or len(first) > SHOWN else "")

@@ -10,6 +10,7 @@ from flask import Response, send_file
 
 from core.errors import NotFound
 from core.model import Datum
+from core.text import printable
 from web.services.vault import Vault
 from web.store import data
 
@@ -56,5 +57,4 @@ def _what(datum_uuid: str) -> str:
 
 def _file_name(name: str) -> str:
     """Return the last part of a datum's name with only characters allowed in a header."""
-    last = name.rpartition("/")[2]
-    return "".join(character if character.isprintable() else "_" for character in last) or "output"
+    return printable(name.rpartition("/")[2], "_") or "output"

@@ -16,6 +16,7 @@ from werkzeug.exceptions import ClientDisconnected, LengthRequired
 
 from core.config import MIB
 from core.errors import InvalidInput
+from core.text import whole_number
 from core.wire import FinalReport, LogBatch, RunnerReport, SourcesReport
 from web.http import auth, downloads, lfs_files
 from web.http.api.answers import json_response
@@ -241,8 +242,7 @@ def _body_length() -> int:
 
 def _number(name: str) -> int:
     """Return a whole number from the query string."""
-    given = request.args.get(name, "")
-    return _whole(int(given) if given.isascii() and given.isdecimal() and len(given) < 20 else None, name)
+    return _whole(whole_number(request.args.get(name)), name)
 
 
 def _list(value: Any, name: str) -> list[Any]:

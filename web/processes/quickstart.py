@@ -18,6 +18,7 @@ import click
 
 from core.errors import PushmillError
 from core.states import FINAL
+from core.text import printable
 
 PROJECT = "quickstart"
 FIRST_EXECUTION_S = 60.0  # from the push to its first execution
@@ -157,7 +158,7 @@ def follow(api: Api, execution: dict[str, Any], say: Say) -> None:
         now = api.get(execution["url"])  # before the log: if this state is final, the log has all its lines
         events = api.get(f"{execution['url']}events/?limit=0")["events"]
         for event in events[shown:]:
-            say(f"  {event['stream'][:6]:>6} │ {_printable(event['message'])}")
+            say(f"  {event['stream'][:6]:>6} │ {printable(event['message'], ' ')}")
         shown = len(events)
         if now["status"] in FINAL:
             break
@@ -182,11 +183,6 @@ def _project(api: Api) -> dict[str, Any] | None:
 
 def _query(path: str) -> str:
     return urllib.parse.urlsplit(path).query
-
-
-def _printable(line: str) -> str:
-    """Remove control characters: a log line comes from a container, and none of them may reach the terminal."""
-    return "".join(char if char.isprintable() else " " for char in line)
 
 
 @click.command("quickstart", hidden=True)

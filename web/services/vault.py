@@ -12,6 +12,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken
 
 from core.errors import ConfigError
+from core.text import whole_number
 
 KEY_BYTES = 32
 
@@ -48,7 +49,7 @@ class Vault:
 
     def check(self, what: str, signature: str) -> bool:
         expires, _, digest = signature.partition("-")
-        if not expires.isdecimal() or len(expires) > 12 or int(expires) < time.time():
+        if whole_number(expires) is None or int(expires) < time.time():
             return False
         return hmac.compare_digest(self._digest(what, int(expires)).encode(), digest.encode())
 

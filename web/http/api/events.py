@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from flask import Response
 
-from web.http import auth
+from web.http import auth, numbers
 from web.http.api import query
 from web.http.api.answers import json_response
 from web.store import logs, metadata
@@ -27,7 +27,7 @@ STREAM_BATCH = 500  # events, or metadata lines, encoded at once
 def events(identifier: str) -> Response:
     """Return the last `limit` events, 2000 by default; all of them if `limit` is 0."""
     db, logs_dir = auth.db(), auth.server().config.logs_dir
-    execution, limit = query.execution(db, identifier), query.number("limit", DEFAULT_EVENTS)
+    execution, limit = query.execution(db, identifier), numbers.in_query("limit", DEFAULT_EVENTS)
     at = logs.length(db, execution)
     if limit == 0:
         every = logs.messages(logs.read(logs_dir, execution, at, 0, at.lines))
@@ -42,7 +42,7 @@ def events(identifier: str) -> Response:
 @auth.user
 def status_events(identifier: str) -> Response:
     db, logs_dir = auth.db(), auth.server().config.logs_dir
-    execution, limit = query.execution(db, identifier), query.number("limit", DEFAULT_STATUS_EVENTS)
+    execution, limit = query.execution(db, identifier), numbers.in_query("limit", DEFAULT_STATUS_EVENTS)
     at = logs.length(db, execution)
     counted = _Counted(logs.read(logs_dir, execution, at, 0, at.lines, stream="status"))
     last = list(_events(deque(counted, maxlen=limit or None)))

@@ -13,13 +13,13 @@ from flask import request
 from core.errors import InvalidInput, NotFound
 from core.groups import Pipeline, Task
 from core.model import Execution, Project
-from web.http import auth
+from core.text import whole_number
+from web.http import auth, numbers
 from web.store import executions, pipelines, projects, tasks
 from web.store.db import Database
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 10_000  # clients that ignore `next` ask for up to 9001
-NUMBER_DIGITS = 12
 ORDERS = {"counter": "counter ASC", "-counter": "counter DESC", "ctime": "id ASC", "-ctime": "id DESC"}
 T = TypeVar("T")
 TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
@@ -54,7 +54,7 @@ class Selection:
 def selection(db: Database) -> Selection:
     """Parse filters and page. Requests by `counter` or `status` without `limit` get up to MAX_LIMIT objects."""
     counters, statuses = (
-        [whole(item, "counter") for item in request.args.getlist("counter")],
+        [numbers.parse(item, "counter") for item in request.args.getlist("counter")],
         request.args.getlist("status"),
     )
     project = asked_project(db)
@@ -80,26 +80,15 @@ def _creator() -> int | None:
     given = request.args.get("creator")
     if given is None:
         return None
-    return int(given) if given.isdecimal() and len(given) < NUMBER_DIGITS else auth.current_user().id
+    number = whole_number(given)
+    return auth.current_user().id if number is None else number
 
 
 def page(default: int = DEFAULT_LIMIT) -> Page:
-    limit = number("limit", default)
+    limit = numbers.in_query("limit", default)
     if limit == 0:
         raise InvalidInput("limit must be at least 1, got 0")
-    return Page(limit=min(limit, MAX_LIMIT), offset=number("offset", 0))
-
-
-def number(name: str, default: int) -> int:
-    """Return a query parameter that is a whole number from 0 on."""
-    given = request.args.get(name, "")
-    return whole(given, name) if given else default
-
-
-def whole(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS):
-        raise InvalidInput(f"{name} must be a whole number from 0 on, got {text[:80]!r}")
-    return int(text)
+    return Page(limit=min(limit, MAX_LIMIT), offset=numbers.in_query("offset", 0))
 
 
 def flag(name: str) -> bool | None:
@@ -167,4 +156,6 @@ def _numbered(
     if not colon:
         return by_uuid(db, identifier)
     found = project(db, owner)
-    return newest(db, found.id) if counter == "latest" else by_counter(db, found.id, whole(counter, "its number"))
+    return (
+        newest(db, found.id) if counter == "latest" else by_counter(db, found.id, numbers.parse(counter, "its number"))
+    )

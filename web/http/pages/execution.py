@@ -13,6 +13,7 @@ from core import clock
 from core.errors import Conflict
 from core.model import Execution, Project
 from core.states import FINAL
+from core.text import whole_number
 from web.config import metadata as rules
 from web.http import auth, downloads
 from web.http.pages import groups
@@ -149,10 +150,8 @@ def _window(execution: Execution, at: LogLength, first: int) -> Window:
 
 def _first_line(at: LogLength) -> int:
     tail = max(0, at.lines - WINDOW_LINES)
-    given = request.args.get("line", "")
-    if given.isascii() and given.isdecimal() and len(given) < 16:
-        return min(max(0, int(given) - 1 - WINDOW_LINES // 4), tail)
-    return tail
+    line = whole_number(request.args.get("line"))
+    return tail if line is None else min(max(0, line - 1 - WINDOW_LINES // 4), tail)
 
 
 def _parts(db: Database, execution: Execution) -> dict[str, Any]:

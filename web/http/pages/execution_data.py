@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 
 from core.errors import InvalidInput, NotFound
 from core.model import Execution
-from web.http import auth, downloads
+from web.http import auth, downloads, numbers
 from web.http.pages.execution import PATH, WINDOW_LINES, log_window, requested_execution, start_us
 from web.services.presentation import charts, resources
 from web.services.presentation.charts import BY_NUMBER, BY_TIME, Axis
@@ -29,7 +29,7 @@ def lines(name: str, counter: int) -> Response:
     """Return log lines from `first` on, counted from 0, as the page shows them; at most WINDOW_LINES."""
     db = auth.db()
     _, execution = requested_execution(db, name, counter)
-    first, count = _whole("first", 0), min(_whole("count", WINDOW_LINES), WINDOW_LINES)
+    first, count = numbers.in_query("first", 0), min(numbers.in_query("count", WINDOW_LINES), WINDOW_LINES)
     html = log_window(execution, logs.length(db, execution), first, count)
     return Response(html, mimetype="text/html", headers={"Cache-Control": "no-store"})
 
@@ -94,12 +94,3 @@ def _axis(execution: Execution) -> Axis:
     if given != BY_NUMBER:
         raise InvalidInput(f"x must be {BY_NUMBER}, {BY_TIME} or key.<name>, got {given[:80]!r}")
     return Axis(by=BY_NUMBER)
-
-
-def _whole(name: str, default: int) -> int:
-    given = request.args.get(name, "")
-    if not given:
-        return default
-    if not (given.isascii() and given.isdecimal() and len(given) < 16):
-        raise InvalidInput(f"{name} must be a whole number from 0 on, got {given[:80]!r}")
-    return int(given)

@@ -10,6 +10,7 @@ from flask import Blueprint, render_template, request
 
 from core.model import Commit, Execution, Project
 from core.states import UNFINISHED
+from core.text import whole_number
 from web.http import auth
 from web.http.pages import columns, groups
 from web.http.pages.addresses import base_url
@@ -85,10 +86,9 @@ def _shown_keys(known: Sequence[str], order: Order) -> list[str]:
 
 def _filter(db: Database, project: Project) -> Filter:
     status, task = request.args.get("state", ""), request.args.get("task", "")
-    number = int(task) if task.isascii() and task.isdecimal() and len(task) < 10 else 0
     return Filter(
         project_id=project.id,
         step=request.args.get("step") or None,
         status=status if status in execution_status.STATUSES else None,
-        task_id=tasks.by_counter(db, project.id, number).id if task else None,
+        task_id=tasks.by_counter(db, project.id, whole_number(task) or 0).id if task else None,
     )

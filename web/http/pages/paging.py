@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 
 from flask import request
 
+from core.text import whole_number
+
 MAX_PAGE = 1_000_000
 
 
@@ -21,9 +23,7 @@ class Page:
 
     @classmethod
     def asked(cls, size: int) -> Self:
-        given = request.args.get("page", "")
-        number = int(given) if given.isascii() and given.isdecimal() and len(given) < 10 else 1
-        return cls(number=min(max(number, 1), MAX_PAGE), size=size)
+        return cls(number=min(whole_number(request.args.get("page")) or 1, MAX_PAGE), size=size)
 
     def of(self, total: int) -> Self:
         return replace(self, total=total)

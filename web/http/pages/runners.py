@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from flask import Blueprint, make_response, redirect, render_template, request, url_for
 from werkzeug import Response
 
-from core.errors import CannotStart, ConfigError, Conflict, InvalidInput
-from web.http import auth
+from core.errors import CannotStart, ConfigError, Conflict
+from web.http import auth, numbers
 from web.services.runners import overview
 from web.services.runners import registration as fleet
 from web.services.runners.registration import Credentials, Limits
@@ -17,8 +17,6 @@ from web.services.scheduling import dispatch
 from web.store import runners
 
 blueprint = Blueprint("runners", __name__)
-
-MOST_DIGITS = 6
 
 
 @blueprint.get("/runners/")
@@ -81,10 +79,9 @@ def remove(name: str) -> Response:
 def _limits() -> Limits:
     """Return the limits in the form; no projects means all projects."""
     slots = request.form.get("slots", "").strip()
-    if slots and not (slots.isascii() and slots.isdecimal() and len(slots) <= MOST_DIGITS):
-        raise InvalidInput(f"slots must be a whole number, got {slots[:80]!r}")
     return Limits(
-        slots=int(slots) if slots else None, projects=request.form.get("projects", "").replace(",", " ").split()
+        slots=numbers.parse(slots, "slots") if slots else None,
+        projects=request.form.get("projects", "").replace(",", " ").split(),
     )
 
 

@@ -11,7 +11,7 @@ from werkzeug import Response
 from core.errors import InvalidInput
 from core.git import url as git_url
 from core.model import Project, Repository
-from web.http import auth
+from web.http import auth, numbers
 from web.http.pages import badge_picker, reports, rules_section
 from web.http.pages.addresses import base_url
 from web.http.pages.rules_section import Section
@@ -25,7 +25,6 @@ from web.store import deliveries, environments, projects
 blueprint = Blueprint("settings", __name__)
 
 DELIVERIES = 5
-MOST_DIGITS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +105,8 @@ def change_runs(name: str) -> Response:
     db = auth.db()
     project = projects.by_name(db, name)
     given = request.form.get("max_executions", "").strip() or "0"
-    if not given.isascii() or not given.isdecimal() or len(given) > MOST_DIGITS:
-        raise InvalidInput(f"executions at once must be a whole number, 0 for no limit; got {given[:80]!r}")
-    environment_rules.set_runs(db, project, request.form.get("environment", ""), int(given))
+    at_once = numbers.parse(given, "the limit of concurrent executions")
+    environment_rules.set_runs(db, project, request.form.get("environment", ""), at_once)
     server = auth.server()
     dispatch.dispatch(db, server.config, server.queues)
     server.changes.publish()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from core.model import Project, PullRequestEvent, PushEvent, TargetKind
+from core.text import printable
 from hooks.forges.base import Ignored
 from web.store import commits, deliveries, launched
 from web.store.commits import Push
@@ -13,7 +13,6 @@ from web.store.db import Database
 
 MAX_LINES = 40
 PAGES = {TargetKind.STEP: "executions", TargetKind.TASK: "tasks", TargetKind.PIPELINE: "pipelines"}
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a terminal would interpret them
 
 
 def push_reply(
@@ -37,7 +36,7 @@ def push_reply(
             delivery.message or "received; what it runs is shown on that page in a moment",
         ]
     shown = lines[:MAX_LINES] + ([f"and {len(lines) - MAX_LINES} lines more: {pages}/"] if lines[MAX_LINES:] else [])
-    return "\n".join(CONTROL.sub("?", line)[:500] for line in shown)
+    return "\n".join(printable(line)[:500] for line in shown)
 
 
 def _waiting(events: Sequence[PushEvent], pages: str) -> Iterator[str]:

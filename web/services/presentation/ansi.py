@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from core.text import whole_number
 from web.services.presentation.formats import visible
 
 # ECMA-48: CSI; OSC, DCS, APC, PM and SOS strings up to their terminator or the end of the line; two-character sequences
@@ -86,10 +87,7 @@ def _span(style: Style, text: str) -> str:
 @functools.lru_cache(maxsize=1024)
 def _restyled(style: Style, parameters: str) -> Style:
     """Apply the parameters of a Select Graphic Rendition sequence; unknown ones are ignored."""
-    codes = [
-        int(code) if code.isascii() and code.isdecimal() and len(code) < 4 else 0
-        for code in re.split("[;:]", parameters)
-    ]
+    codes = [whole_number(code, 3) or 0 for code in re.split("[;:]", parameters)]
     while codes:
         code = codes.pop(0)
         if code in (38, 48):

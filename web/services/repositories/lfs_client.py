@@ -22,6 +22,7 @@ from core.errors import GitError
 from core.git import TooSlow
 from core.git import url as git_url
 from core.git.lfs import Pointer
+from core.text import printable
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 ANSWER_BYTES = 4 * 1024**2
@@ -120,7 +121,7 @@ class LfsClient:
     def _printable(self, text: str) -> str:
         for secret in self._authorization.values():
             text = text.replace(secret, "…")
-        return "".join(c if c.isprintable() else " " for c in text)[: 2 * SHOWN]
+        return printable(text, " ")[: 2 * SHOWN]
 
 
 def basic(user: str, password: str | None) -> dict[str, str]:

@@ -20,6 +20,7 @@ from core.git.lfs import Pointer
 from core.git.modules import Module
 from core.git.url import RemoteUrl
 from core.model import Execution, Repository
+from core.text import printable
 from web.services import disk
 from web.services.repositories import hosting, lfs_objects, remotes
 from web.services.repositories.fetch_rules import Login, Rules
@@ -154,7 +155,7 @@ class _Preparation:
         try:
             if self._count > self._config.git.submodules:
                 raise GitError(f"the commit has more than the {self._config.git.submodules} of [git] submodules")
-            self._say(f"Fetching submodule {shown(place)}")
+            self._say(f"Fetching submodule {printable(place)[:300]}")
             remote = self._rules.place(module.url, parent)
             disk.check(self._config, 0)
             self._fetch(remote, sha)
@@ -194,8 +195,3 @@ class _Preparation:
         if time.monotonic() - self._said_at >= PROGRESS_S:
             self._said_at = time.monotonic()
             sources.progress(self._db, self._repository.id, self._sha, message)
-
-
-def shown(path: str) -> str:
-    """Return a path as printable text of at most 300 characters."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:300]

@@ -1,0 +1,21 @@
+"""Whole numbers in queries and forms."""
+
+from __future__ import annotations
+
+from flask import request
+
+from core.errors import InvalidInput
+from core.text import whole_number
+
+
+def in_query(name: str, default: int) -> int:
+    given = request.args.get(name, "")
+    return parse(given, name) if given else default
+
+
+def parse(text: str, name: str) -> int:
+    """Raises InvalidInput with the name, if the text is not a whole number from 0 on."""
+    number = whole_number(text)
+    if number is None:
+        raise InvalidInput(f"{name} must be a whole number from 0 on, got {text[:80]!r}")
+    return number
