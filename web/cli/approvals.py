@@ -34,18 +34,18 @@ def approve(name: str, sha: str | None, data: Path | None, config_file: Path | N
     This runs a stranger's code on your machines, with the project's secrets. The first digits of SHA are enough.
     Without SHA, list the commits that wait for approval.
     """
-    with opened(data, config_file) as (db, config, _):
-        found = projects.by_name(db, name)
-        waiting = store.waiting(db, found.id)
+    with opened(data, config_file) as context:
+        found = projects.by_name(context.db, name)
+        waiting = store.waiting(context.db, found.id)
         if sha is None:
             _list(waiting)
             return
-        person = users.by_name(db, setup.ADMIN)
+        person = users.by_name(context.db, setup.ADMIN)
         if person is None:
             raise NotFound("there is no admin yet: start the server once with `pushmill up`")
         whole = _whole(sha, waiting)
-        made = approvals.approve(db, config, found, whole, person)
-        waits = bool(store.waiting(db, found.id, whole))
+        made = approvals.approve(context.db, context.config, found, whole, person)
+        waits = bool(store.waiting(context.db, found.id, whole))
     count = describe.count_text(one.target for one in made)
     what = f"{count} of it begin{'s' if len(made) == 1 else ''} soon" if made else "nothing more of it has to start"
     click.echo(f"Commit {whole} is approved: {'it runs as soon as its history is fetched' if waits else what}.")

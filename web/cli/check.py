@@ -38,7 +38,7 @@ SET_URL = "`pushmill project set-url` changes its address"
 def examine(subject: Subject) -> Iterator[Finding]:
     """Yield all findings, in the order in which a push needs them. Posts a test status on the newest commit."""
     yield _fetched(subject)
-    access = credentials.load_access(subject.db, subject.key, subject.repository)
+    access = credentials.load_access(subject.context.db, subject.context.vault, subject.repository)
     with access.client(subject.deadline) if access else contextlib.nullcontext() as client:
         branch = subject.repository.default_branch
         if access and client:
@@ -63,17 +63,19 @@ def examine(subject: Subject) -> Iterator[Finding]:
 def _fetched(subject: Subject) -> Finding:
     name, repository = "repository", subject.repository
     if subject.hosted:
-        hosting.prepare(subject.db, subject.config, subject.key, subject.project, repository)
+        hosting.prepare(subject.context.db, subject.context.config, subject.context.vault, subject.project, repository)
         return Finding(check=name, level="ok", message="pushed to this server")
     try:
         # this notices a remote that hangs; the first fetch of a large repository may take long
         limit = min(LISTING_S, subject.left)
-        remotes.list_refs(subject.db, subject.config, subject.key, repository, time_limit_s=limit)
-        remotes.fetch(subject.db, subject.config, subject.key, repository, ())
+        remotes.list_refs(
+            subject.context.db, subject.context.config, subject.context.vault, repository, time_limit_s=limit
+        )
+        remotes.fetch(subject.context.db, subject.context.config, subject.context.vault, repository, ())
     except PushmillError as error:
         advice = "mend that, then press *Try now* on the page of what waits, or wait for the next try"
         return Finding(check=name, level="fail", message=str(error), advice=advice)
-    wait = polling.polling_interval(subject.db, subject.config, repository)
+    wait = polling.polling_interval(subject.context.db, subject.context.config, repository)
     asked = f"asked for pushes every {formats.duration(wait)}" if wait else "never asked for pushes"
     count = len(git.refs(subject.path))
     refs = "1 branch or tag" if count == 1 else f"{count:,} branches and tags"
@@ -103,8 +105,8 @@ def _configuration(subject: Subject, branch: str) -> tuple[Finding, Head | None]
     """Check the configuration at the head of the default branch; also return that commit."""
     name = subject.project.yaml_path
     try:
-        budget = commit_head.Budget(subject.config.limits)
-        head = commit_head.read_head(subject.db, subject.project, subject.path, f"refs/heads/{branch}", budget)
+        budget = commit_head.Budget(subject.context.config.limits)
+        head = commit_head.read_head(subject.context.db, subject.project, subject.path, f"refs/heads/{branch}", budget)
     except CommitMissing:
         message, advice = f"there is no branch {branch} yet", "push a commit"
         return Finding(check=name, level="warn", message=message, advice=advice), None
@@ -122,7 +124,7 @@ def _configuration(subject: Subject, branch: str) -> tuple[Finding, Head | None]
 
 
 def _status(subject: Subject, access: Access, client: Client, head: Head, branch: str) -> Finding:
-    base = subject.config.server.url.rstrip("/") or subject.config.local_url
+    base = subject.context.config.server.url.rstrip("/") or subject.context.config.local_url
     page = f"{base}/p/{subject.project.name}/commits/{head.info.sha}/"[:URL_CHARS]
     try:
         webhook_setup.show_test_status(access, client, head.info.sha, branch, page)
@@ -131,10 +133,10 @@ def _status(subject: Subject, access: Access, client: Client, head: Head, branch
     message = f"{webhook_setup.CONTEXT} is shown on {head.info.sha[:8]}"
     problem = subject.repository.api_problem
     if problem:
-        credentials.resume_posting(subject.db, subject.repository)
+        credentials.resume_posting(subject.context.db, subject.repository)
         message += f"; what was wrong before is mended, and the forge is told again ({problem})"
-    if others := hosting.same_statuses(subject.db, subject.repository):
-        names = ", ".join(projects.get(subject.db, other.project_id).name for other in others)
+    if others := hosting.same_statuses(subject.context.db, subject.repository):
+        names = ", ".join(projects.get(subject.context.db, other.project_id).name for other in others)
         message += f"; project {names} follows the same repository, and each overwrites the statuses of the other"
         advice = "`pushmill project set-url` with the same URL gives the statuses of one of them its name"
         return Finding(check="status", level="warn", message=message, advice=advice)
@@ -150,7 +152,7 @@ def _comments(access: Access, client: Client) -> Finding:
 
 
 def _server_url(subject: Subject) -> Finding:
-    url, remote = subject.config.server.url, hosting.remote_of(subject.repository)
+    url, remote = subject.context.config.server.url, hosting.remote_of(subject.repository)
     advice = (
         'set `url = "https://…"` below [server] in config.toml to the address by which the forge reaches this server'
     )
@@ -180,20 +182,21 @@ def _is_loopback(host: str) -> bool:
 @CONFIG
 @click.pass_context
 def check(
-    context: click.Context, name: str, time_limit: float, as_json: bool, data: Path | None, config_file: Path | None
+    command: click.Context, name: str, time_limit: float, as_json: bool, data: Path | None, config_file: Path | None
 ) -> None:
     """Check everything that project NAME needs.
 
     Checks repository, token, valohai.yaml, webhook and deliveries. Exits with 1 when something is wrong.
     """
     findings: list[Finding] = []
-    with opened(data, config_file) as (db, config, key):
-        found = projects.by_name(db, name)
-        repository = hosting.repository_of(db, found)
-        if (owner := config.data.stat().st_uid) != os.geteuid():  # fetched files will belong to the current user
-            raise InvalidInput(f"run this as the user that the server runs as: {config.data} belongs to user {owner}")
+    with opened(data, config_file) as context:
+        found = projects.by_name(context.db, name)
+        repository = hosting.repository_of(context.db, found)
+        folder = context.config.data
+        if (owner := folder.stat().st_uid) != os.geteuid():  # fetched files will belong to the current user
+            raise InvalidInput(f"run this as the user that the server runs as: {folder} belongs to user {owner}")
         deadline = time.monotonic() + time_limit
-        subject = Subject(db=db, config=config, key=key, project=found, repository=repository, deadline=deadline)
+        subject = Subject(context=context, project=found, repository=repository, deadline=deadline)
         for finding in examine(subject):
             findings.append(finding)
             if not as_json:
@@ -203,4 +206,4 @@ def check(
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     if any(finding.level == "fail" for finding in findings):
-        context.exit(1)
+        command.exit(1)

@@ -6,23 +6,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.config import Config
 from core.errors import ForgeError, PushmillError
 from core.model import Project, Repository
 from web.cli.doctor import Finding
+from web.services.context import Context
 from web.services.repositories import hosting
-from web.services.vault import Vault
 from web.store import projects
-from web.store.db import Database
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """The project to check, and the deadline (time.monotonic) for answers of its forge."""
 
-    db: Database
-    config: Config
-    key: Vault
+    context: Context
     project: Project
     repository: Repository
     deadline: float
@@ -38,7 +34,7 @@ class Subject:
 
     @property
     def path(self) -> Path:
-        return hosting.repository_path(self.config, self.repository)
+        return hosting.repository_path(self.context.config, self.repository)
 
     @property
     def is_on_forge(self) -> bool:

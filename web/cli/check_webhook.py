@@ -28,7 +28,7 @@ TESTS = ("ping", "push")  # events that forges send as test deliveries
 
 def webhook(subject: Subject, access: Access, client: Client, head: Head | None) -> Iterator[Finding]:
     """Yield findings on the webhook, and on a test delivery requested from the forge."""
-    name, url = "webhook", webhook_setup.webhook_url(subject.config, subject.project, subject.repository)
+    name, url = "webhook", webhook_setup.webhook_url(subject.context.config, subject.project, subject.repository)
     page, list_page = hosting.webhook_page(subject.repository), hosting.webhooks_page(subject.repository)
     if not url:
         yield Finding(check=name, level="fail", message="none can be made", advice="see the line above")
@@ -63,13 +63,13 @@ def _test(subject: Subject, access: Access, client: Client, found: Webhook, head
     call = access.api.test_webhook(access.name, found.id)
     if call is None or (access.api.TEST_IS_A_PUSH and not _ran(subject, head)):
         return None
-    name, before = "test delivery", deliveries.newest_id(subject.db)
+    name, before = "test delivery", deliveries.newest_id(subject.context.db)
     try:
         webhook_setup.send_test(access, client, call)
     except ForgeError as error:
         return from_error(name, error)
     started = time.monotonic()
-    while (came := deliveries.told_after(subject.db, subject.repository.id, before)) is None:
+    while (came := deliveries.told_after(subject.context.db, subject.repository.id, before)) is None:
         if time.monotonic() - started > min(ARRIVAL_S, subject.left):
             return _lost(subject)
         time.sleep(POLL_S)
@@ -77,7 +77,7 @@ def _test(subject: Subject, access: Access, client: Client, found: Webhook, head
         advice = f"`pushmill project show {subject.project.name}` prints the secret; enter it at {_list_page(subject)}"
         return Finding(check=name, level="fail", message=f"it arrived and was refused: {came.message}", advice=advice)
     took = time.monotonic() - started
-    while deliveries.state(subject.db, came.id) == "stored" and time.monotonic() - started < min(
+    while deliveries.state(subject.context.db, came.id) == "stored" and time.monotonic() - started < min(
         HANDLED_S, subject.left
     ):
         time.sleep(POLL_S)
@@ -87,7 +87,7 @@ def _test(subject: Subject, access: Access, client: Client, found: Webhook, head
 def _ran(subject: Subject, head: Head | None) -> bool:
     """Return whether a push of the newest commit is already known, so that repeating it starts nothing."""
     ref = f"refs/heads/{subject.repository.default_branch}"
-    newest = commits.pushes_of_ref(subject.db, subject.repository.id, EventKind.PUSH, ref, 1)
+    newest = commits.pushes_of_ref(subject.context.db, subject.repository.id, EventKind.PUSH, ref, 1)
     return head is not None and any(push.after == head.info.sha and push.delivery_id is not None for push in newest)
 
 
@@ -102,7 +102,7 @@ def _lost(subject: Subject) -> Finding:
 
 def last_delivery(subject: Subject) -> Finding:
     name, repository = "last delivery", subject.repository
-    found = deliveries.last_webhook(subject.db, repository.id)
+    found = deliveries.last_webhook(subject.context.db, repository.id)
     if found is None:
         page = _list_page(subject)
         where = f" ({page})" if page else ""
@@ -117,7 +117,7 @@ def last_delivery(subject: Subject) -> Finding:
     if found.state == "ignored" and _is_about_another(subject, found):
         advice = f"if that is its name now: `pushmill project set-url {subject.project.name} URL`"
         return Finding(check=name, level="fail", message=message, advice=advice)
-    if found.state == "ignored" and not deliveries.was_any_done(subject.db, repository.id):
+    if found.state == "ignored" and not deliveries.was_any_done(subject.context.db, repository.id):
         advice = f"no delivery was of use so far: {_list_page(subject)} says which events the forge sends"
         is_test = found.event in TESTS
         return Finding(check=name, level="ok" if is_test else "warn", message=message, advice="" if is_test else advice)
@@ -128,7 +128,7 @@ def last_delivery(subject: Subject) -> Finding:
 
 def _is_about_another(subject: Subject, found: Delivery) -> bool:
     """Return whether a delivery names another repository than the project's."""
-    whole = deliveries.get(subject.db, found.id)
+    whole = deliveries.get(subject.context.db, found.id)
     if whole is None or whole.pruned:
         return False
     try:

@@ -21,6 +21,6 @@ def comments(name: str, wanted: str, data: Path | None, config_file: Path | None
 
     The comment on each pull request of project NAME is a table of the executions, edited in place.
     """
-    with opened(data, config_file) as (db, _, _):
-        service.set_comments(db, projects.by_name(db, name), wanted == "on")
+    with opened(data, config_file) as context:
+        service.set_comments(context.db, projects.by_name(context.db, name), wanted == "on")
     click.echo(f"Pull requests of project {name} get {'one comment' if wanted == 'on' else 'no comment'} from now on.")

@@ -26,8 +26,8 @@ def environment() -> None:
 @CONFIG
 def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
     """List the environments and their runners."""
-    with opened(data, config_file) as (db, _, _):
-        found, serving = environments.listing(db), runners.listing(db)
+    with opened(data, config_file) as context:
+        found, serving = environments.listing(context.db), runners.listing(context.db)
     names = {e.slug: [runner.name for runner in serving if e.slug in runner.environments] for e in found}
     if as_json:
         click.echo(json.dumps([asdict(e) | {"runners": names[e.slug]} for e in found], indent=2))
@@ -61,8 +61,8 @@ def change(slug: str, data: Path | None, config_file: Path | None, **given: Any)
     for name in ("images", "mounts"):
         if name in wanted:
             wanted[name] = [item for item in wanted[name] if item]
-    with opened(data, config_file) as (db, _, _):
-        click.echo(f"{slug}: {_summary(rules.change(db, slug, wanted))}")
+    with opened(data, config_file) as context:
+        click.echo(f"{slug}: {_summary(rules.change(context.db, slug, wanted))}")
 
 
 @environment.command("remove")
@@ -74,8 +74,8 @@ def remove(slug: str, data: Path | None, config_file: Path | None) -> None:
 
     It must not be used by a runner, a project or an unfinished execution.
     """
-    with opened(data, config_file) as (db, _, _):
-        rules.remove(db, slug)
+    with opened(data, config_file) as context:
+        rules.remove(context.db, slug)
     click.echo(f"{slug} is gone: steps that name it run in their project's default environment")
 
 

@@ -27,9 +27,9 @@ def environments(
     """
     if slugs and allow_all:
         raise InvalidInput("--allow and --allow-all contradict each other; give one")
-    with opened(data, config_file) as (db, _, _):
-        project = projects.by_name(db, name)
+    with opened(data, config_file) as context:
+        project = projects.by_name(context.db, name)
         if slugs or allow_all:
-            service.allow(db, project, slugs)
-        allowed = projects.by_name(db, name).environments
+            service.allow(context.db, project, slugs)
+        allowed = projects.by_name(context.db, name).environments
     click.echo(f"Project {name} may use {', '.join(allowed) if allowed else 'every environment'}.")

@@ -31,17 +31,19 @@ def set_token(name: str, remove: bool, api_url: str | None, data: Path | None, c
 
     The token is asked for, or read from stdin. It is used to create the webhook, post commit statuses and fetch.
     """
-    with opened(data, config_file) as (db, config, key):
-        found = projects.by_name(db, name)
+    with opened(data, config_file) as context:
+        found = projects.by_name(context.db, name)
         token = "" if remove else _asked()
         if not token and not remove:
             raise InvalidInput(f"the token is empty; `pushmill project set-token {name} --remove` forgets it")
-        take(db, key, found, token, api_url)
+        take(context.db, context.vault, found, token, api_url)
         if remove:
             click.echo(f"The token of project {name} is forgotten.")
             return
         try:
-            said = webhook_setup.set_up(db, config, key, found, hosting.repository_of(db, found))
+            said = webhook_setup.set_up(
+                context.db, context.config, context.vault, found, hosting.repository_of(context.db, found)
+            )
         except ForgeError as error:
             raise ForgeError(f"the token is kept, but {error.problem}", error.advice) from None
     for line in said:
@@ -57,9 +59,11 @@ def webhook(name: str, data: Path | None, config_file: Path | None) -> None:
 
     Uses the API token of project NAME.
     """
-    with opened(data, config_file) as (db, config, key):
-        found = projects.by_name(db, name)
-        said = webhook_setup.set_up(db, config, key, found, hosting.repository_of(db, found))
+    with opened(data, config_file) as context:
+        found = projects.by_name(context.db, name)
+        said = webhook_setup.set_up(
+            context.db, context.config, context.vault, found, hosting.repository_of(context.db, found)
+        )
     for line in said:
         click.echo(line)
 

@@ -52,15 +52,15 @@ def _known_here(
 ) -> tuple[str, str, list[str]]:
     """Return URL, secret and notes from the server's data. Sets the project's fetch URL if it has none."""
     notes = []
-    with opened(data, config_file) as (db, config, key):
-        found = projects.by_name(db, name)
-        plain = [r for r in projects.repositories(db, found.id) if r.forge == "plain"]
+    with opened(data, config_file) as context:
+        found = projects.by_name(context.db, name)
+        plain = [r for r in projects.repositories(context.db, found.id) if r.forge == "plain"]
         if not plain:
             raise InvalidInput(f"project {name} has no repository of forge plain: `pushmill project add` makes one")
         if plain[0].url is None:
-            projects.set_url(db, plain[0].id, str(bare_repo))
+            projects.set_url(context.db, plain[0].id, str(bare_repo))
             notes.append(f"The server fetches from {bare_repo}.")
-            if not config.git.allow_local:
+            if not context.config.git.allow_local:
                 notes.append("For that it needs `allow_local = true` below [git] in config.toml, and a restart.")
-        secret = key.decrypt(projects.secret(db, plain[0].id)).decode()
-        return server_url or config.server.url or config.local_url, secret, notes
+        secret = context.vault.decrypt(projects.secret(context.db, plain[0].id)).decode()
+        return server_url or context.config.server.url or context.config.local_url, secret, notes

@@ -10,12 +10,10 @@ from pathlib import Path
 import click
 
 from core import config as configuration
-from core.config import Config
 from core.errors import NotFound
 from web.services import vault
-from web.services.vault import Vault
+from web.services.context import Context, open_context
 from web.store import schema
-from web.store.db import Database, connect
 
 DATA = click.option("--data", type=click.Path(path_type=Path), help="Data directory of the server.")
 CONFIG = click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
@@ -32,14 +30,11 @@ def typed_url(context: click.Context, parameter: click.Parameter, url: str | Non
 
 
 @contextmanager
-def opened(data: Path | None, config_file: Path | None) -> Iterator[tuple[Database, Config, Vault]]:
+def opened(data: Path | None, config_file: Path | None) -> Iterator[Context]:
     """Open the database, the configuration and the key of a server, whether it is running or not."""
     config = configuration.load(data, config_file)
     if not config.database.exists():
         raise NotFound(f"{config.data} holds no server: name its data directory with --data")
-    db = connect(config.database)
-    try:
-        schema.check(db)
-        yield db, config, vault.load(config.data / "secret.key")
-    finally:
-        db.close()
+    with open_context(config, vault.load(config.data / "secret.key")) as context:
+        schema.check(context.db)
+        yield context

@@ -18,11 +18,10 @@ from web.cli.forge import API_URL, take
 from web.cli.options import CONFIG, DATA, JSON, opened, typed_url
 from web.cli.repository import described, printed
 from web.services import setup
+from web.services.context import Context
 from web.services.forges import webhook_setup
 from web.services.repositories import credentials, hosting
-from web.services.vault import Vault
 from web.store import projects, users
-from web.store.db import Database
 
 
 @click.command("add")
@@ -57,19 +56,19 @@ def add(
 
     Prints its webhook's URL and secret, and the forge's page where both are entered.
     """
-    with opened(data, config_file) as (db, config, key):
-        forge = forge or _forge_of(config, url)
+    with opened(data, config_file) as context:
+        forge = forge or _forge_of(context.config, url)
         if api_url and not token_file:
             raise InvalidInput("--api-url is of use with --token-file alone: without a token no API is called")
         token = _token(token_file, forge) if token_file else ""
-        made, secret = _added(db, config, key, name, url, forge)
-        said, problem = _set_up(db, config, key, made, token, api_url or "") if token else ([], None)
-        repository = hosting.repository_of(db, made)
-        printed(described(config, made, repository) | {"webhook_secret": secret}, as_json)
+        made, secret = _added(context, name, url, forge)
+        said, problem = _set_up(context, made, token, api_url or "") if token else ([], None)
+        repository = hosting.repository_of(context.db, made)
+        printed(described(context.config, made, repository) | {"webhook_secret": secret}, as_json)
         if repository.status_context != CONTEXT:
             text = "Another project follows this repository too: the statuses of this one are called"
             click.echo(f"{text} {repository.status_context}.", err=True)
-        if not as_json and not token and not config.server.url and hosting.webhook_page(repository):
+        if not as_json and not token and not context.config.server.url and hosting.webhook_page(repository):
             click.echo("The forge cannot reach that address: set `url` below [server] in config.toml.", err=True)
     for line in said:
         click.echo(line, err=as_json)
@@ -79,13 +78,12 @@ def add(
         )
 
 
-def _set_up(
-    db: Database, config: Config, key: Vault, made: Project, token: str, api_url: str
-) -> tuple[list[str], PushmillError | None]:
+def _set_up(context: Context, made: Project, token: str, api_url: str) -> tuple[list[str], PushmillError | None]:
     """Store the token and create the webhook; return what was done, or the error. The project stays in any case."""
     try:
-        take(db, key, made, token, api_url)
-        return webhook_setup.set_up(db, config, key, made, hosting.repository_of(db, made), added=True), None
+        db, config, vault = context.db, context.config, context.vault
+        take(db, vault, made, token, api_url)
+        return webhook_setup.set_up(db, config, vault, made, hosting.repository_of(db, made), added=True), None
     except (ForgeError, InvalidInput) as error:
         return [], error
 
@@ -107,15 +105,16 @@ def _token(file: IO[str], forge: str) -> str:
     return token
 
 
-def _added(db: Database, config: Config, key: Vault, name: str, url: str | None, forge: str) -> tuple[Project, str]:
+def _added(context: Context, name: str, url: str | None, forge: str) -> tuple[Project, str]:
     """Add the project; return it with its webhook's secret."""
+    db, config = context.db, context.config
     if url is not None:
         git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
     owner = users.by_name(db, setup.ADMIN)
     if owner is None:
         raise NotFound("there is no admin yet: start the server once with `pushmill up`")
-    made, secret = hosting.add_project(db, key, name, owner.id, forge=forge, url=url, limits=config.limits)
+    made, secret = hosting.add_project(db, context.vault, name, owner.id, forge=forge, url=url, limits=config.limits)
     repository = hosting.repository_of(db, made)
     if repository.forge == projects.HOSTED:
-        hosting.prepare(db, config, key, made, repository)
+        hosting.prepare(db, config, context.vault, made, repository)
     return made, secret

@@ -36,18 +36,18 @@ def remove(
     Removes its executions, logs, outputs, deliveries and repository. This cannot be undone. Running the command again
     completes an interrupted removal.
     """
-    with opened(data, config_file) as (db, config, _):
-        removal.clear_leftovers(config)
-        project = projects.by_name(db, name)
-        found = removal.content(db, config, project)
+    with opened(data, config_file) as context:
+        removal.clear_leftovers(context.config)
+        project = projects.by_name(context.db, name)
+        found = removal.content(context.db, context.config, project)
         _show(project, found, as_json)
         if dry_run:
             return
-        if (running := removal.unfinished(db, project)) and not force:
+        if (running := removal.unfinished(context.db, project)) and not force:
             raise Conflict(f"{', '.join(running[:10])} of {name} have not ended: stop them, or use --force")
         if not yes:
             click.confirm(f"Remove project {name} for good?", abort=True, err=True)
-        _remove(db, config, project)
+        _remove(context.db, context.config, project)
 
 
 def _remove(db: Database, config: Config, project: Project) -> None:

@@ -26,11 +26,11 @@ STORED = "user and password of the URL, stored encrypted"
 @CONFIG
 def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
     """List the projects."""
-    with opened(data, config_file) as (db, config, _):
+    with opened(data, config_file) as context:
         found = [
-            described(config, listed, repository)
-            for listed in projects.listing(db)
-            for repository in projects.repositories(db, listed.id)
+            described(context.config, listed, repository)
+            for listed in projects.listing(context.db)
+            for repository in projects.repositories(context.db, listed.id)
         ]
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -48,11 +48,11 @@ def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None
 @CONFIG
 def show(name: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
     """Show a project with its webhook's URL and secret."""
-    with opened(data, config_file) as (db, config, key):
-        found = projects.by_name(db, name)
-        repository = hosting.repository_of(db, found)
-        secret = key.decrypt(projects.secret(db, repository.id)).decode()
-        printed(described(config, found, repository) | {"webhook_secret": secret}, as_json)
+    with opened(data, config_file) as context:
+        found = projects.by_name(context.db, name)
+        repository = hosting.repository_of(context.db, found)
+        secret = context.vault.decrypt(projects.secret(context.db, repository.id)).decode()
+        printed(described(context.config, found, repository) | {"webhook_secret": secret}, as_json)
 
 
 @click.command("set-secret")
@@ -64,11 +64,11 @@ def set_secret(name: str, data: Path | None, config_file: Path | None) -> None:
 
     For forges that make secrets themselves, such as GitLab's signing tokens. It is asked for, or read from stdin.
     """
-    with opened(data, config_file) as (db, _, key):
-        found = projects.by_name(db, name)
+    with opened(data, config_file) as context:
+        found = projects.by_name(context.db, name)
         piped = not sys.stdin.isatty()
         secret = sys.stdin.readline().strip() if piped else click.prompt("Secret", hide_input=True, err=True)
-        hosting.set_secret(db, key, found, secret)
+        hosting.set_secret(context.db, context.vault, found, secret)
     click.echo(f"The webhook of project {name} has this secret from now on.")
 
 
@@ -87,11 +87,11 @@ def set_url(name: str, url: str, forge: str | None, data: Path | None, config_fi
 
     For a repository that was renamed, or moved to another forge. "-" reads URL from stdin.
     """
-    with opened(data, config_file) as (db, config, key):
-        found = projects.by_name(db, name)
-        before = hosting.repository_of(db, found)
-        after = hosting.set_url(db, config, key, found, url, forge)
-        shown = described(config, found, after)
+    with opened(data, config_file) as context:
+        found = projects.by_name(context.db, name)
+        before = hosting.repository_of(context.db, found)
+        after = hosting.set_url(context.db, context.config, context.vault, found, url, forge)
+        shown = described(context.config, found, after)
         click.echo(f"Project {name} is fetched from {shown['repository']} from now on.")
         if after.forge != before.forge:
             click.echo(
@@ -123,11 +123,11 @@ def deploy_key(name: str, new: bool, as_json: bool, data: Path | None, config_fi
 
     Prints the public key with which the project is fetched over ssh, and the page where it is entered.
     """
-    with opened(data, config_file) as (db, _, key):
-        found = projects.by_name(db, name)
-        if new or not hosting.deploy_key(hosting.repository_of(db, found)):
-            hosting.new_deploy_key(db, key, found)
-        repository = hosting.repository_of(db, found)
+    with opened(data, config_file) as context:
+        found = projects.by_name(context.db, name)
+        if new or not hosting.deploy_key(hosting.repository_of(context.db, found)):
+            hosting.new_deploy_key(context.db, context.vault, found)
+        repository = hosting.repository_of(context.db, found)
     shown = {"deploy_key": repository.deploy_key, "deploy_key_page": hosting.deploy_key_page(repository)}
     if as_json:
         click.echo(json.dumps(shown, indent=2))

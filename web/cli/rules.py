@@ -27,8 +27,8 @@ def rules(name: str, file: Any, clear: bool, data: Path | None, config_file: Pat
     if file is not None and clear:
         raise InvalidInput("--set and --default are two different wishes: give one")
     given = "" if clear else read_rules(file) if file is not None else None
-    with opened(data, config_file) as (db, _, _):
-        project = projects.by_name(db, name)
+    with opened(data, config_file) as context:
+        project = projects.by_name(context.db, name)
         if given is None:
             click.echo(project.rules, nl=not project.rules.endswith("\n") and bool(project.rules))
             if not project.rules:
@@ -39,8 +39,8 @@ def rules(name: str, file: Any, clear: bool, data: Path | None, config_file: Pat
         )
 
         found = text.parse(given)
-        with transaction(db):
-            projects.set_rules(db, project.id, given)
+        with transaction(context.db):
+            projects.set_rules(context.db, project.id, given)
     rules_ = "the default rules" if found is text.DEFAULT else f"{len(found)} rule{'s' if len(found) > 1 else ''}"
     click.echo(f"Project {name} has {rules_} from now on.")
 

@@ -77,10 +77,10 @@ def limit(
     """
     if names and all_projects:
         raise InvalidInput("--project and --all-projects contradict each other; give one")
-    with opened(data, config_file) as (db, _, _):
+    with opened(data, config_file) as context:
         wanted = () if all_projects else names or None
-        registration.limit(db, registration.by_name(db, name), Limits(slots=slots, projects=wanted))
-        now = registration.by_name(db, name)
+        registration.limit(context.db, registration.by_name(context.db, name), Limits(slots=slots, projects=wanted))
+        now = registration.by_name(context.db, name)
     whose = f"projects {', '.join(now.projects)}" if now.projects else "every project"
     click.echo(f"{name} may have {now.most_slots} slots and serves {whose}")
 
@@ -109,15 +109,15 @@ def drain(name: str, wait: bool, data: Path | None, config_file: Path | None) ->
 
     It finishes its executions and gets no new ones.
     """
-    with opened(data, config_file) as (db, _, _):
-        runner = registration.by_name(db, name)
-        if count := registration.drain(db, runner):
+    with opened(data, config_file) as context:
+        runner = registration.by_name(context.db, name)
+        if count := registration.drain(context.db, runner):
             click.echo(f"{count} not yet started there {'waits' if count == 1 else 'wait'} for another runner")
-        running = overview.running(db, runner)
+        running = overview.running(context.db, runner)
         click.echo(f"{name} drains; it runs {_named(running)}")
         while wait and running:
             time.sleep(LOOK_S)
-            left = overview.running(db, runner)
+            left = overview.running(context.db, runner)
             if left and left != running:
                 click.echo(f"waiting for {_named(left)}")
             running = left
@@ -131,8 +131,8 @@ def drain(name: str, wait: bool, data: Path | None, config_file: Path | None) ->
 @CONFIG
 def resume(name: str, data: Path | None, config_file: Path | None) -> None:
     """Resume drained runner NAME."""
-    with opened(data, config_file) as (db, _, _):
-        registration.resume(db, registration.by_name(db, name))
+    with opened(data, config_file) as context:
+        registration.resume(context.db, registration.by_name(context.db, name))
     click.echo(f"{name} takes work again")
 
 
@@ -159,8 +159,8 @@ def _administered(data: Path | None, config_file: Path | None) -> Iterator[tuple
 
     from web.services.scheduling import queues
 
-    with opened(data, config_file) as (db, config, _), Redis.from_url(queues.redis_url(config)) as connection:
-        yield db, config, queues.Queues(connection)
+    with opened(data, config_file) as context, Redis.from_url(queues.redis_url(context.config)) as connection:
+        yield context.db, context.config, queues.Queues(connection)
 
 
 def _print(made: Credentials, as_json: bool) -> None:

@@ -20,8 +20,8 @@ from web.services.runners.overview import View
 @CONFIG
 def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
     """List the runners."""
-    with opened(data, config_file) as (db, _, _):
-        found = overview.runner_views(db)
+    with opened(data, config_file) as context:
+        found = overview.runner_views(context.db)
     if as_json:
         click.echo(json.dumps([asdict(view) for view in found], indent=2))
         return

@@ -31,8 +31,8 @@ def user() -> None:
 @CONFIG
 def add(name: str, is_admin: bool, data: Path | None, config_file: Path | None) -> None:
     """Add a user."""
-    with opened(data, config_file) as (db, _, _):
-        identities.add_user(db, name, is_admin=is_admin)
+    with opened(data, config_file) as context:
+        identities.add_user(context.db, name, is_admin=is_admin)
     click.echo(f"Added user {name}. `pushmill token new {name} --scope admin` creates a token to log in with.")
 
 
@@ -42,8 +42,8 @@ def add(name: str, is_admin: bool, data: Path | None, config_file: Path | None) 
 @CONFIG
 def show_users(as_json: bool, data: Path | None, config_file: Path | None) -> None:
     """List the users."""
-    with opened(data, config_file) as (db, _, _):
-        found = users.listing(db)
+    with opened(data, config_file) as context:
+        found = users.listing(context.db)
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=2))
         return
@@ -62,8 +62,8 @@ def disable(name: str, data: Path | None, config_file: Path | None) -> None:
 
     Tokens and sessions of the user stop working at once.
     """
-    with opened(data, config_file) as (db, _, _):
-        identities.disable(db, name)
+    with opened(data, config_file) as context:
+        identities.disable(context.db, name)
     click.echo(f"User {name} is disabled: no token and no session of theirs works.")
 
 
@@ -73,8 +73,8 @@ def disable(name: str, data: Path | None, config_file: Path | None) -> None:
 @CONFIG
 def enable(name: str, data: Path | None, config_file: Path | None) -> None:
     """Enable a disabled user and their tokens again."""
-    with opened(data, config_file) as (db, _, _):
-        identities.enable(db, name)
+    with opened(data, config_file) as context:
+        identities.enable(context.db, name)
     click.echo(f"User {name} is enabled; tokens that are neither revoked nor expired work again.")
 
 
@@ -99,13 +99,13 @@ def new(
     """Create a token and print it, once."""
     lifetime_s = None if expires is None else configuration.duration(expires, "--expires")
     chosen = {Scope(scope) for scope in scopes}
-    with opened(data, config_file) as (db, config, _):
-        made = identities.new_token(db, username, chosen, name=name, lifetime_s=lifetime_s)
+    with opened(data, config_file) as context:
+        made = identities.new_token(context.db, username, chosen, name=name, lifetime_s=lifetime_s)
     click.echo(made.secret)
     until = f"until {made.expires_at}" if made.expires_at else "until it is revoked"
     click.echo(f"This is token {made.id} of {username}, shown this once. It works {until}.", err=True)
     if chosen & {Scope.PUSH, Scope.ADMIN}:
-        click.echo(f"  git push {_remote(config, username)} main", err=True)
+        click.echo(f"  git push {_remote(context.config, username)} main", err=True)
 
 
 @token.command("list")
@@ -115,10 +115,10 @@ def new(
 @CONFIG
 def show_tokens(username: str | None, as_json: bool, data: Path | None, config_file: Path | None) -> None:
     """List the tokens of all users or one."""
-    with opened(data, config_file) as (db, _, _):
+    with opened(data, config_file) as context:
         if username:
-            identities.user(db, username)
-        found = [one for one in users.tokens(db) if username in (None, one.username)]
+            identities.user(context.db, username)
+        found = [one for one in users.tokens(context.db) if username in (None, one.username)]
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=2))
         return
@@ -135,8 +135,8 @@ def revoke(number: int, data: Path | None, config_file: Path | None) -> None:
 
     Its sessions end at once.
     """
-    with opened(data, config_file) as (db, _, _):
-        users.revoke_token(db, number)
+    with opened(data, config_file) as context:
+        users.revoke_token(context.db, number)
     click.echo(f"Token {number} is revoked, and its sessions have ended.")
 
 

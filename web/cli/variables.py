@@ -45,10 +45,10 @@ def set_one(
             f"a secret on a command line is seen by everybody on this machine: leave the value of {name} out, "
             "it is asked for, or pipe it in"
         )
-    with opened(data, config_file) as (db, _, key):
-        found = projects.by_name(db, project)
+    with opened(data, config_file) as context:
+        found = projects.by_name(context.db, project)
         text = _asked(name) if value is None else value
-        note = variables.set_one(db, key, found, name, text, is_secret=secret)
+        note = variables.set_one(context.db, context.vault, found, name, text, is_secret=secret)
     click.echo(f"{name} is set in project {project}; executions that start from now on get it.")
     if note:
         click.echo(f"{note}.", err=True)
@@ -64,8 +64,8 @@ def show_all(project: str, as_json: bool, data: Path | None, config_file: Path |
 
     For secrets, only the names are listed.
     """
-    with opened(data, config_file) as (db, _, key):
-        found = variables.listing(db, key, projects.by_name(db, project))
+    with opened(data, config_file) as context:
+        found = variables.listing(context.db, context.vault, projects.by_name(context.db, project))
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], indent=2))
         return
@@ -84,8 +84,8 @@ def show_all(project: str, as_json: bool, data: Path | None, config_file: Path |
 @CONFIG
 def remove(project: str, name: str, data: Path | None, config_file: Path | None) -> None:
     """Remove a variable."""
-    with opened(data, config_file) as (db, _, _):
-        variables.remove(db, projects.by_name(db, project), name)
+    with opened(data, config_file) as context:
+        variables.remove(context.db, projects.by_name(context.db, project), name)
     click.echo(f"{name} is removed from project {project}.")
 
 

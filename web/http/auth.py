@@ -38,6 +38,7 @@ from core import clock
 from core.config import Config
 from core.identity import Identity, Scope
 from core.model import Runner, User
+from web.services.context import Context
 from web.services.live_events import Changes
 from web.services.scheduling.queues import Queues
 from web.services.throttle import WINDOW_S, Throttle
@@ -88,6 +89,11 @@ def db() -> Database:
         connections.db = connect(server().config.database)
     found: Database = connections.db
     return found
+
+
+def context() -> Context:
+    """Return what services need, with this thread's database connection."""
+    return Context(db=db(), config=server().config, vault=server().vault)
 
 
 def may(identity: Identity, action: Action, project: str | None) -> bool:  # noqa: ARG001
