@@ -14,10 +14,13 @@ from pathlib import Path
 
 from core.errors import PushmillError
 from runner import cleanup, quarantine
+from runner.execution.claim import acknowledged_offsets, claim
+from runner.execution.conclude import concluded, discard
 from runner.execution.context import ExecutionContext
-from runner.execution.stages import acknowledged_offsets, claim, conclude, discard, execute, open_relay, start_container
+from runner.execution.launch import open_relay, start_container
+from runner.execution.stages import execute
 from runner.execution.upload import upload
-from runner.execution.wait import keep
+from runner.execution.wait import wait_for_end
 from runner.host import Host
 from runner.state_dir import locked, read_json
 
@@ -83,14 +86,10 @@ def adopt(host: Host, directory: Path, attempt: int, claimed_at: float) -> None:
     if spec is None:
         return
     offsets = acknowledged_offsets(host, spec)
-    with ExecutionContext(host, spec, directory, claimed_at, offsets) as run:
+    with ExecutionContext(host, spec, directory, claimed_at, offsets) as run, concluded(run):
         run.container_id = read_json(directory / "container.json")
         run.status(f"Runner {host.settings.name} took it up again")
         open_relay(run, {})
-        conclude(run, lambda: upload(run, keep(_started(run))))
-
-
-def _started(run: ExecutionContext) -> ExecutionContext:
-    """Start the container, as the process may have died between its creation and start. Idempotent."""
-    start_container(run)
-    return run
+        start_container(run)
+        report = wait_for_end(run)
+        run.report = upload(run, report)

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from core.wire import ExecutionSpec
+from core.wire import ExecutionSpec, FinalReport
 from runner.clock import steady
 from runner.containers.engine import EngineAway
+from runner.execution import step_controls
 from runner.execution.lease import Lease
 from runner.execution.limits import limits
 from runner.execution.relay import Relay
@@ -44,7 +45,9 @@ class ExecutionContext:
         self.host, self.spec, self.directory, self.claimed_at = host, spec, directory, claimed_at
         self.container_id = ""
         self.relay: Relay | None = None
-        self.limits = limits(host.settings, spec, memory_bytes())
+        self.report: FinalReport | None = None
+        self.controls = step_controls.read(spec.environment_variables)
+        self.limits = limits(host.settings, spec, self.controls, memory_bytes())
         limit = self.limits.time_s
         self.lease = Lease(host.reporter, spec.uuid, spec.attempt, claimed_at + limit if limit else None)
         masker = Masker(remember_secrets(directory, spec.secret_values()))
@@ -114,17 +117,17 @@ def over_restarts(
 class BackgroundCall(Generic[Result]):
     """A call in its own thread. If the run is cancelled, the thread is abandoned, not stopped."""
 
-    def __init__(self, call: Callable[[], Result]) -> None:
-        self._call = call
+    def __init__(self, run: ExecutionContext, call: Callable[[], Result]) -> None:
+        self._execution, self._call = run, call
         self._done = threading.Event()
         self._result: Result | None = None
         self._error: BaseException | None = None
         threading.Thread(target=self._run, daemon=True).start()
 
-    def result(self, run: ExecutionContext) -> Result:
+    def result(self) -> Result:
         """Wait for the call and return its result. Raises its exception, or Cancelled."""
         while not self._done.wait(POLL_S):
-            run.check()
+            self._execution.check()
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]  # None is a Result of a call that returns None

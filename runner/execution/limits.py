@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from core.config import RunnerConfig
 from core.wire import ExecutionSpec, stricter_limit
-from runner.execution import step_controls
+from runner.execution.step_controls import Controls
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +20,10 @@ class Limits:
     no_output_s: float
 
 
-def limits(settings: RunnerConfig, spec: ExecutionSpec, machine_memory: int) -> Limits:
-    wanted = step_controls.read(spec.environment_variables)
+def limits(settings: RunnerConfig, spec: ExecutionSpec, controls: Controls, machine_memory: int) -> Limits:
     return Limits(
         memory=stricter_limit(settings.memory.of(machine_memory), spec.memory),
-        cpus=stricter_limit(settings.cpus, stricter_limit(spec.cpus, wanted.cpus)),
+        cpus=stricter_limit(settings.cpus, stricter_limit(spec.cpus, controls.cpus)),
         pids=settings.pids,
         time_s=spec.time_limit_s or 0.0,
         no_output_s=spec.no_output_limit_s or 0.0,

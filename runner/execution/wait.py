@@ -51,7 +51,7 @@ class Ending:
     killed: bool = False
 
 
-def keep(run: ExecutionContext) -> FinalReport:
+def wait_for_end(run: ExecutionContext) -> FinalReport:
     """Wait for the run's container to end; returns its report once all its output is stored.
 
     Raises Conflict if the lease is lost.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -256,7 +257,12 @@ def test_a_secret_leaves_the_machine_in_no_text(server: RunnerServer, host: Host
 def test_its_container_does_not_reach_other_ports_of_the_machine(server: RunnerServer, host: Host) -> None:
     gateway = host.network.gateway
     with socket.create_server((gateway, 0)) as other:
-        threading.Thread(target=lambda: other.accept()[0].close(), daemon=True).start()
+
+        def accept() -> None:
+            with suppress(OSError):
+                other.accept()[0].close()
+
+        threading.Thread(target=accept, daemon=True).start()
         command = f"nc -w 2 {gateway} {other.getsockname()[1]} </dev/null && echo reached || echo closed"
         recorded = run(server, host, execution(command, image=BUSYBOX))
     assert recorded.lines() == ["closed"]

@@ -1,0 +1,78 @@
+"""Sends the final report of an execution and removes it from this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.errors import Conflict, ExecutionFailed, NotFound
+from core.states import FailureReason, State
+from core.wire import FinalReport
+from runner import quarantine
+from runner.execution.context import AWAY_S, Cancelled, ExecutionContext
+from runner.execution.outcome import failed, stopped
+from runner.formats import duration_text
+from runner.host import Host
+from runner.state_dir import read_json
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def concluded(run: ExecutionContext) -> Iterator[None]:
+    """Run the stages in the block, which set `run.report`; then send it once the log is stored, and remove the rest.
+
+    An error in the block becomes the report. There is none if the execution no longer belongs to this runner.
+    """
+    try:
+        yield
+    except Conflict as conflict:
+        log.warning("execution %s was given away: %s", run.spec.uuid, conflict)
+    except (Cancelled, ExecutionFailed) as end:
+        run.report = _early_end(run, end)
+    except Exception as error:
+        log.exception("execution %s", run.spec.uuid)
+        run.report = failed(run.spec.attempt, FailureReason.INTERNAL, f"{type(error).__name__}: {error}")
+    if run.report is not None and not run.lease.lost:
+        _send(run, run.report)
+    discard(run.host, run.directory)
+
+
+def discard(host: Host, directory: Path) -> None:
+    """Remove an execution's container and directory from this machine, once Docker answers.
+
+    The directory is removed last: if the process is killed before, the next slot finds it and removes the container.
+    """
+    if container_id := read_json(directory / "container.json"):
+        while not host.engine.remove(container_id):
+            time.sleep(AWAY_S)
+    quarantine.remove(host.directory, directory)
+
+
+def _early_end(run: ExecutionContext, end: Cancelled | ExecutionFailed) -> FinalReport | None:
+    attempt = run.spec.attempt
+    if run.lease.stop:
+        return stopped(attempt)
+    if run.lease.expired():
+        limit = duration_text(run.limits.time_s)
+        message = f"Its time limit of {limit} passed before the container started"
+        return failed(attempt, FailureReason.TIME_LIMIT, message)
+    if isinstance(end, ExecutionFailed):
+        return failed(attempt, end.reason, str(end))
+    return None  # the lease is lost
+
+
+def _send(run: ExecutionContext, report: FinalReport) -> None:
+    outcome = f"{report.state}, {report.failure_reason}: {report.message}" if report.message else report.state
+    run.status(f"Finished in {run.seconds:.1f} s: {outcome}")
+    run.follower.settle()
+    if run.follower.error is not None and report.state == State.COMPLETE:
+        report = failed(report.attempt, FailureReason.INTERNAL, f"The log cannot be stored: {run.follower.error}")
+    run.lease.close()
+    try:
+        run.reporter.final(run.spec.uuid, report)
+    except (Conflict, NotFound) as refusal:
+        log.info("execution %s ended without us: %s", run.spec.uuid, refusal)

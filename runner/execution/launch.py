@@ -1,0 +1,132 @@
+"""Creates and starts the container of an execution, and its relay."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from runner import cleanup
+from runner.containers import gpus, mounts
+from runner.containers.engine import OverlayUnavailable, can_overlay
+from runner.containers.images import Image
+from runner.containers.specs import ContainerSpec
+from runner.execution import config_files, relay
+from runner.execution.context import BackgroundCall, ExecutionContext, over_restarts
+from runner.host import runtime
+from runner.state_dir import read_json, write_json
+
+log = logging.getLogger(__name__)
+
+
+def open_relay(run: ExecutionContext, input_requests: Mapping[str, Any]) -> dict[str, Any]:
+    """Start the relay, at the port of an earlier one if there was one; returns the content of api.json.
+
+    Returns {} if the container has no network or the relay cannot listen.
+    """
+    address = run.host.network.gateway
+    if not address or run.spec.network != "open":
+        return {}
+    path = run.directory / "relay.json"
+    state = read_json(path) or {"port": None, "token": secrets.token_urlsafe(32), "inputs": dict(input_requests)}
+
+    def set_detail(text: str) -> None:
+        run.reporter.detail(run.spec.uuid, run.spec.attempt, text)
+
+    try:
+        ports = [state["port"]] if state["port"] else relay.ports(run.host.settings.relay_port_range)
+        run.relay = relay.Relay(address, ports, state["token"], state["inputs"], set_detail)
+    except OSError as error:
+        log.warning("containers cannot reach this runner at %s: %s", address, error)
+        return {}
+    write_json(path, state | {"port": run.relay.port})
+    return run.relay.api()
+
+
+def launch(run: ExecutionContext, image: Image, tree: Path, checkout: BackgroundCall[Path]) -> None:
+    """Start the container on an overlay of the commit's tree, or on a copy if overlays are not available.
+
+    The tree is complete once `checkout` is done. Raises ExecutionFailed and Cancelled.
+    """
+    if run.host.engine.overlay and can_overlay(tree, run.directory):
+        try:
+            _launch_on(run, image, checkout, tree)
+        except OverlayUnavailable as error:
+            log.warning("commits are copied from now on: %s", error)
+        else:
+            return
+    upper = run.directory / "repository" / "upper"
+    shutil.copytree(checkout.result(), upper, symlinks=True, dirs_exist_ok=True)
+    upper.chmod(0o777)
+    _launch_on(run, image, checkout, None)
+
+
+def _launch_on(run: ExecutionContext, image: Image, checkout: BackgroundCall[Path], tree: Path | None) -> None:
+    run.check()
+    devices = _create(run, _container(run, image, tree))
+    try:
+        checkout.result()  # only the start mounts the tree, so the container is created meanwhile
+        write_json(run.directory / "container.json", run.container_id)
+        run.reporter.container(run.spec.uuid, run.spec.attempt, run.container_id, image.digest, devices)
+        start_container(run)
+    except BaseException:
+        run.host.engine.remove(run.container_id)
+        raise
+
+
+def _container(run: ExecutionContext, image: Image, tree: Path | None) -> ContainerSpec:
+    host, spec, settings = run.host, run.spec, run.host.settings
+    return ContainerSpec(
+        runner=host.runner_id,
+        execution=spec.uuid,
+        attempt=spec.attempt,
+        image=image.id,
+        environment=config_files.environment(spec),
+        directory=run.directory,
+        tree=tree,
+        network=settings.network if spec.network == "open" else "none",
+        mounts=tuple(mounts.allowed(spec.mounts, settings.mounts, host.directory.parent, run.status)),
+        memory=run.limits.memory,
+        cpus=run.limits.cpus,
+        cpuset=run.controls.cpuset,
+        pids=run.limits.pids,
+        shm=settings.shm,
+    )
+
+
+def _create(run: ExecutionContext, container: ContainerSpec) -> list[str]:
+    """Create the run's container with the devices that it requests; returns their UUIDs."""
+    host, engine = run.host, run.host.engine
+    run.container_id, devices = over_restarts(
+        run,
+        lambda: gpus.create(
+            run.spec.gpus,
+            host.directory,
+            holders=engine.gpus.holders,
+            make=lambda uuids: engine.create(replace(container, gpus=tuple(uuids))),
+            status=run.status,
+            check=run.check,
+        ),
+        lambda: cleanup.remove_containers(host, run.spec.uuid),  # it may have been created nevertheless
+    )
+    if devices:
+        found = {gpu.uuid: gpu for gpu in gpus.known(host.directory)}
+        config_files.put(
+            run.directory / "config", "runtime", runtime(host, [found[uuid] for uuid in devices if uuid in found])
+        )
+    return devices
+
+
+def start_container(run: ExecutionContext) -> None:
+    """Start the run's container unless it was started before, and open the relay to it. Idempotent.
+
+    The process that created it, or Docker, may have died at any point.
+    """
+    engine, container = run.host.engine, run.container_id
+    over_restarts(run, lambda: engine.start_if_new(container))
+    if run.relay is not None:
+        run.relay.serve_only(over_restarts(run, lambda: engine.addresses(container)))

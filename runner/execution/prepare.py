@@ -1,0 +1,103 @@
+"""Prepares the start of a container: free disk, commit, image and inputs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from core.errors import ExecutionFailed
+from core.states import FailureReason
+from runner import checkout, cleanup
+from runner.containers import images
+from runner.execution.claim import acknowledged_offsets
+from runner.execution.context import BackgroundCall, ExecutionContext, over_restarts
+from runner.formats import size_text
+from runner.host import free_disk
+from runner.inputs import fetch
+from runner.inputs.datums import Datums
+from runner.sources import Sources
+
+log = logging.getLogger(__name__)
+
+
+def check_disk(run: ExecutionContext) -> None:
+    """Make room if the disk is nearly full. Raises ExecutionFailed if too little is free even then."""
+    host, least = run.host, run.host.settings.min_free_disk
+    if free_disk(host.directory) < least:
+        BackgroundCall(run, lambda: cleanup.make_room(host)).result()
+    free = free_disk(host.directory)
+    if free < least:
+        message = f"The runner has {size_text(free)} of free disk; [runner] min_free_disk asks for {size_text(least)}"
+        raise ExecutionFailed(FailureReason.DISK, message)
+
+
+def announce(run: ExecutionContext) -> None:
+    for note in run.controls.notes:
+        run.status(note)
+    run.status(f"Preparing commit {run.spec.commit_identifier[:12]} on image {run.spec.image}")
+
+
+def find_image(run: ExecutionContext) -> images.Image:
+    """Return the image, pulled if it is missing or has to be pulled each time. Raises ExecutionFailed."""
+    host, name = run.host, run.spec.image
+    images.record_intended_use(host.directory, name)
+    image = over_restarts(
+        run,
+        lambda: host.engine.image(
+            name,
+            always_pull=run.controls.pull_image or run.spec.pull == "always",
+            allow_registries=host.settings.allow_registries,
+            status=run.status,
+            cancelled=run.lease.cancelled,
+        ),
+    )
+    images.record_use(host.directory, name, image)
+    return image
+
+
+def use_tree(run: ExecutionContext) -> Path:
+    """Return the path of the commit's tree, protected from the cleanup; `check_out` fills it."""
+    tree = checkout.tree_of(run.host.cache, run.spec.project_name, run.spec.commit_identifier)
+    checkout.use(run.host.cache, tree, run.directory / "tree")
+    return tree
+
+
+def check_out(run: ExecutionContext) -> Path:
+    """Return the commit's tree. Retries an internal failure once, when the server answers again.
+
+    The server may have been unreachable, or may have rejected the token.
+    """
+    host, spec = run.host, run.spec
+    origin = (host.cache, host.server_url, host.token, spec.project_name, spec.commit_identifier)
+    with Sources(run) as sources:
+        try:
+            tree = checkout.prepare(*origin, sources.complete)
+        except ExecutionFailed as failure:
+            if failure.reason is not FailureReason.INTERNAL:
+                raise
+            log.warning("%s; trying again", failure)
+            acknowledged_offsets(host, spec)
+            tree = checkout.prepare(*origin, sources.complete)
+    for note in checkout.notes(tree):
+        run.status(note)
+    return tree
+
+
+def fetch_inputs(run: ExecutionContext) -> list[fetch.FetchedInput]:
+    """Fetch the inputs into the execution's directory. Raises ExecutionFailed."""
+    host, spec = run.host, run.spec
+    reporter = host.reporter.with_give_up(run.lease.cancelled)
+    try:
+        return fetch.fetch(
+            spec.input_specs(),
+            run.directory / "inputs",
+            host.cache,
+            datums=Datums(reporter, spec),
+            allow_hosts=host.settings.allow_input_hosts,
+            ignore_cache=run.controls.refetch_inputs,
+            status=run.status,
+            cancelled=run.lease.cancelled,
+            limit=free_disk(host.directory) - host.settings.min_free_disk,
+        )
+    finally:
+        reporter.close()
