@@ -11,7 +11,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,8 +19,10 @@ from typing import Any
 import click
 from redis.exceptions import RedisError
 
+from core import supervision
 from core.config import Config, load
 from core.errors import ConfigError, PushmillError
+from core.supervision import Backoff, Supervised, unblock_stop_signals
 from runner import cleanup, quarantine
 from runner.containers import mounts
 from runner.containers.engine import Engine
@@ -37,8 +39,7 @@ TICK_S = 0.2
 CLEANUP_S = 600.0  # from one cleanup to the next; a cleanup that takes longer is killed
 LOWEST_PRIORITY = 19
 STOP_S = 4.0  # for the slots to exit, then they are killed
-SHORT_LIFE_S = 1.0  # a slot that exits sooner is restarted with a back-off
-LONGEST_WAIT_S = 4.0  # short, because Docker or Redis may be back at any moment
+BACKOFF = Backoff(young_s=1.0, settled_s=0.0, first_s=1.0, longest_s=4.0)  # Docker or Redis may be back soon
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -54,19 +55,40 @@ def command(data: Path | None, config_path: Path | None) -> None:
         raise click.ClickException(str(error)) from None
 
 
-@dataclass
-class Slot:
-    """A slot for one execution: its process, and when the next process may start (`time.monotonic()`)."""
+class Forked:
+    """A child that runs `body` and exits. It also exits when this process dies."""
 
-    pid: int = 0
-    started_at: float = 0.0
-    start_at: float = 0.0
-    wait_s: float = field(default=0.0)
+    def __init__(self, body: Callable[[], None]) -> None:
+        self._exit_code: int | None = None
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid:
+            return
+        try:
+            _outlive_nobody(parent)
+            body()
+        except (PushmillError, RedisError) as error:
+            log.error("process %d ends: %s", os.getpid(), error)
+        except BaseException:
+            log.exception("process %d ends", os.getpid())
+        finally:
+            os._exit(1)
 
-    def died(self, now: float) -> None:
-        young = now - self.started_at < SHORT_LIFE_S
-        self.wait_s = min(LONGEST_WAIT_S, max(SHORT_LIFE_S, 2 * self.wait_s)) if young else 0.0
-        self.pid, self.start_at = 0, now + self.wait_s
+    def poll(self) -> int | None:
+        if self._exit_code is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self._exit_code = os.waitstatus_to_exitcode(status) if ended else None
+        return self._exit_code
+
+
+def _outlive_nobody(parent: int) -> None:
+    """Make this new process exit at a stop signal, and when its parent dies."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: os._exit(0))
+    unblock_stop_signals()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # the parent died before the call of prctl
+        os._exit(0)
 
 
 class Supervisor:
@@ -83,10 +105,11 @@ class Supervisor:
         self._reporter = Reporter(self._server_url, self._token)
         self._info = _info(config)
         self._gpus = Watch(config.runner_dir, _why_no_gpus)
-        self._slots: list[Slot] = []
+        self._slots: list[Supervised] = []
         self._stopping = False
         self._heartbeat = Heartbeat(self._reporter, config.runner.name, config.runner_dir / "executions")
-        self._cleanup = Slot()
+        self._cleanup = Supervised(lambda: Forked(self._be_cleanup), BACKOFF)
+        self._cleanup_at = 0.0
 
     def run(self) -> None:
         for number in STOP_SIGNALS:
@@ -97,79 +120,46 @@ class Supervisor:
         log.info("runner %s: %d slots for %s", self._config.runner.name, self._config.runner.slots, self._server_url)
         while not self._stopping:
             self._gpus.poll()
-            self._reap()
-            self._start_missing()
+            self._tend_slots()
             self._clean()
             self._report()
             time.sleep(TICK_S)
-        self._end_slots()
+        supervision.stop(self._slots, STOP_S)
+        log.info("runner %s stopped; running containers keep running", self._config.runner.name)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self._stopping = True
 
-    def _reap(self) -> None:
-        for slot in self._slots:
-            if slot.pid and os.waitpid(slot.pid, os.WNOHANG)[0]:
-                slot.died(time.monotonic())
-                if not self._stopping:
-                    log.warning("a slot ended; the next one starts in %.0f s", slot.wait_s)
-
-    def _start_missing(self) -> None:
-        """Start one process per configured slot (executions without a GPU) and one per GPU.
+    def _tend_slots(self) -> None:
+        """Keep one process per configured slot (executions without a GPU) and one per GPU.
 
         The processes of lost GPUs stay idle.
         """
-        wanted = self._config.runner.slots + len(self._gpus.inventory.gpus)
-        self._slots += [Slot() for _ in range(wanted - len(self._slots))]
-        now = time.monotonic()
         for slot in self._slots:
-            if not slot.pid and now >= slot.start_at:
-                slot.pid, slot.started_at = self._fork(self._be_slot), now
+            if slot.restart_if_due():
+                log.warning("a slot ended; the next one starts in %.0f s", slot.pause_s)
+        while len(self._slots) < self._config.runner.slots + len(self._gpus.inventory.gpus):
+            self._slots.append(Supervised(lambda: Forked(self._be_slot), BACKOFF))
+            self._slots[-1].start()
 
     def _clean(self) -> None:
         """Run the cleanup in a child process of low priority, at the start and every ten minutes."""
-        child, now = self._cleanup, time.monotonic()
-        if child.pid and os.waitpid(child.pid, os.WNOHANG)[0]:
-            child.pid = 0
-        if now < child.start_at:
+        running = self._cleanup.pid
+        if time.monotonic() < self._cleanup_at:
             return
-        if child.pid:
+        if running:
             log.warning("the cleanup takes more than %.0f s and is killed", CLEANUP_S)
-            os.kill(child.pid, signal.SIGKILL)
+            self._cleanup.send(signal.SIGKILL)
         else:
-            child.pid, child.start_at = self._fork(self._be_cleanup), now + CLEANUP_S
-
-    def _fork(self, body: Callable[[], None]) -> int:
-        """Fork a child that runs `body` and exits; returns its pid. The child also exits when this process dies."""
-        parent = os.getpid()
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the child has its own handlers
-        pid = os.fork()
-        if pid:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-            return pid
-        try:
-            self._be_child(parent)
-            body()
-        except (PushmillError, RedisError) as error:
-            log.error("process %d ends: %s", os.getpid(), error)
-        except BaseException:
-            log.exception("process %d ends", os.getpid())
-        finally:
-            os._exit(1)
-
-    def _be_child(self, parent: int) -> None:
-        for number in STOP_SIGNALS:
-            signal.signal(number, lambda *_: os._exit(0))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # the parent died before the call of prctl
-            os._exit(0)
-        self._reporter.close()
+            self._cleanup.start()
+            self._cleanup_at = time.monotonic() + CLEANUP_S
 
     def _be_slot(self) -> None:
+        self._reporter.close()
         run_slot(self._config, self._host(), self._redis_url)
 
     def _be_cleanup(self) -> None:
+        self._reporter.close()
         os.nice(LOWEST_PRIORITY)
         cleanup.clean(self._host())
 
@@ -205,24 +195,10 @@ class Supervisor:
         return [*firewall, *quarantine.problems(directory), *self._slot_problems()]
 
     def _slot_problems(self) -> list[str]:
-        dying = sum(slot.wait_s >= LONGEST_WAIT_S for slot in self._slots)
+        dying = sum(slot.pause_s >= BACKOFF.longest_s for slot in self._slots)
         return [f"{dying} of {len(self._slots)} slots end as soon as they start; the runner's log says why"] * (
             dying > 0
         )
-
-    def _end_slots(self) -> None:
-        self._signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_S
-        while any(slot.pid for slot in self._slots) and time.monotonic() < deadline:
-            self._reap()
-            time.sleep(0.02)
-        self._signal(signal.SIGKILL)
-        log.info("runner %s stopped; running containers keep running", self._config.runner.name)
-
-    def _signal(self, number: signal.Signals) -> None:
-        for slot in self._slots:
-            if slot.pid:
-                os.kill(slot.pid, number)
 
 
 def _info(config: Config) -> dict[str, Any]:

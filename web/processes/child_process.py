@@ -10,32 +10,25 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from core import supervision
+from core.supervision import Backoff, Supervised, unblock_stop_signals
+
 LOG_BYTES = 8 * 1024 * 1024  # of each log file; one older file of the same size is kept
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # between an exit and the next start; doubles with every early exit
+BACKOFF = Backoff(young_s=60.0, settled_s=0.5, first_s=0.5, longest_s=30.0)
 LEFTOVER_S = 6.0  # for a process left by a killed start to exit on its own
-SETTLED_S = 60.0  # a process that lived this long has its pause reset
 
 
-class Child:
-    """One process and its log file. It is restarted when it exits, after a pause that grows while it exits early."""
+class Child(Supervised):
+    """A supervised process with a log file."""
 
     def __init__(self, name: str, argv: Sequence[str], *, log: Path, pid_file: Path, env: Mapping[str, str]) -> None:
-        self.name, self.log = name, log
-        self._argv, self._env, self._pid_file = list(argv), dict(env), pid_file
-        self._process: subprocess.Popen[bytes] | None = None
-        self._started_at = 0.0
-        self._pause_s = FIRST_PAUSE_S
-        self._due: float | None = None
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
+        super().__init__(lambda: spawn(argv, log, env, pid_file), BACKOFF)
+        self.name, self.log, self._pid_file = name, log, pid_file
 
     def end_leftover(self) -> bool:
         """End the process left by a killed start, whose pid is in the pid file, unless that pid was reused since.
@@ -49,29 +42,12 @@ class Child:
                 end(int(pid), LEFTOVER_S)
         return killed
 
-    def start(self) -> None:
-        with uninterrupted():
-            self._process = spawn(self._argv, self.log, self._env, self._pid_file)
-        self._started_at, self._due = time.monotonic(), None
-
-    def exit_code(self) -> int | None:
-        """Return None while it runs."""
-        return self._process.poll() if self._process else None
-
     def tend(self) -> str | None:
         """Restart the process if it exited and its pause is over; return a sentence for the terminal if it exited."""
         bound_log(self.log)
-        now = time.monotonic()
-        if self.exit_code() is None:
+        if not self.restart_if_due():
             return None
-        if self._due is None:
-            self._pause_s = FIRST_PAUSE_S if now - self._started_at > SETTLED_S else self._pause_s
-            self._due, pause = now + self._pause_s, self._pause_s
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-            return f"{self.name} {self.obituary()}; it starts again in {pause:g} s"
-        if now >= self._due:
-            self.start()
-        return None
+        return f"{self.name} {self.obituary()}; it starts again in {self.pause_s:g} s"
 
     def obituary(self) -> str:
         """Return how it exited, with the last line of its log."""
@@ -80,18 +56,7 @@ class Child:
 
     def stop(self, timeout: float) -> None:
         """Ask it to exit, wait, and after `timeout` seconds kill it with everything it started."""
-        process = self._process
-        if process is None:
-            return
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        self._process = None
+        supervision.stop([self], timeout)
         self._pid_file.unlink(missing_ok=True)
 
 
@@ -112,7 +77,7 @@ def start_session(
     """
 
     def begin() -> None:
-        _unblock_stop_signals()
+        unblock_stop_signals()
         if pid_file is not None:
             pid_file.write_text(f"{os.getpid()} {begin_time(os.getpid())}\n", encoding="ascii")
 
@@ -125,16 +90,6 @@ def start_session(
         start_new_session=True,
         preexec_fn=begin,
     )
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Delay stop signals: one between starting a process and recording its pid would leave the process behind."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end(pid: int, timeout: float) -> None:
@@ -205,7 +160,3 @@ def _how(exit_code: int) -> str:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _unblock_stop_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from core.config import RedisConfig
 from core.errors import CannotStart
+from core.supervision import uninterrupted
 from web.processes import child_process, preflight
 
 SOCKET_BYTES = 100  # Redis refuses longer paths; the kernel's limit is 107
@@ -95,7 +96,7 @@ class EmbeddedRedis:
         self.pid, self._process = 0, None
 
     def _spawn(self, env: Mapping[str, str]) -> int:
-        with child_process.uninterrupted():
+        with uninterrupted():
             self._process = child_process.spawn([str(self._binary), str(self._file)], self.log, env)
             self.pid = self._process.pid
         deadline = time.monotonic() + START_S

@@ -25,6 +25,7 @@ from core import config as configuration
 from core.config import Config
 from core.errors import CannotStart
 from core.states import State
+from core.supervision import STOP_SIGNALS, uninterrupted
 from web.processes import child_process, docker_ping, preflight, quickstart
 from web.processes.child_process import Child
 from web.processes.docker_ping import DockerEngine
@@ -98,7 +99,7 @@ class Machine:
             return
         argv = [sys.executable, "-P", "-m", "web.cli.main", "quickstart", "--data", str(self.config.data)]
         argv += ["--url", self.config.local_url, str(self.example)]
-        with child_process.uninterrupted():
+        with uninterrupted():
             self.tour = child_process.start_session(argv, os.environ, None)
 
     def tend(self) -> None:
@@ -284,12 +285,12 @@ def raise_on_stop_signals(machine: Machine) -> None:
         machine.stopping = True
         raise KeyboardInterrupt
 
-    for number in child_process.STOP_SIGNALS:
+    for number in STOP_SIGNALS:
         signal.signal(number, interrupt)
 
 
 def ignore_stop_signals() -> None:
-    for number in child_process.STOP_SIGNALS:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -1,0 +1,106 @@
+"""Keeps child processes running, for `pushmill up` and the runner: starts them, restarts those that exit, ends them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+POLL_S = 0.02
+KILLED_S = 0.5  # for a killed process to disappear; one that hangs in the kernel does not
+
+
+class Process(Protocol):
+    """A child of this process."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative for a signal, or None while it runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backoff:
+    """Seconds from an exit to the next start: `settled_s` after a life longer than `young_s`; otherwise `first_s`,
+    doubled with each further exit up to `longest_s`."""
+
+    young_s: float
+    settled_s: float
+    first_s: float
+    longest_s: float
+
+
+class Supervised:
+    """A process that is restarted when it exits, after a pause that grows while it exits early."""
+
+    def __init__(self, spawn: Callable[[], Process], backoff: Backoff) -> None:
+        self.pause_s = 0.0  # between the last exit and the start after it
+        self._spawn, self._backoff = spawn, backoff
+        self._process: Process | None = None
+        self._started_at = 0.0
+        self._due: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Return None while it does not run."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start(self) -> None:
+        with uninterrupted():
+            self._process = self._spawn()
+        self._started_at, self._due = time.monotonic(), None
+
+    def exit_code(self) -> int | None:
+        """Return None while it runs."""
+        return self._process.poll() if self._process else None
+
+    def restart_if_due(self) -> bool:
+        """Restart the process if it has exited and its pause is over; return whether its exit is news."""
+        if self.exit_code() is None:
+            return False
+        now, news = time.monotonic(), self._due is None
+        if self._due is None:
+            longer = min(self._backoff.longest_s, max(self._backoff.first_s, 2 * self.pause_s))
+            self.pause_s = longer if now - self._started_at <= self._backoff.young_s else self._backoff.settled_s
+            self._due = now + self.pause_s
+        if now >= self._due:
+            self.start()
+        return news
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal if the process runs; SIGKILL also to everything that it started, if it leads a session."""
+        if pid := self.pid:
+            with suppress(ProcessLookupError):
+                leads = number == signal.SIGKILL and os.getpgid(pid) == pid
+                (os.killpg if leads else os.kill)(pid, number)
+
+
+def stop(children: Sequence[Supervised], timeout: float) -> None:
+    """Ask processes to exit, and after `timeout` seconds kill those that still run."""
+    for number, patience in ((signal.SIGTERM, timeout), (signal.SIGKILL, KILLED_S)):
+        for child in children:
+            child.send(number)
+        deadline = time.monotonic() + patience
+        while any(child.pid for child in children) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Delay stop signals: one between starting a process and recording its pid would leave the process behind."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def unblock_stop_signals() -> None:
+    """Undo `uninterrupted` in a new process, which inherits the blocked signals."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
