@@ -156,13 +156,15 @@ def test_nobody_pays_for_optuna_who_does_not_search(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_optuna_says_nothing() -> None:
+def test_optuna_says_nothing_and_has_numpy_which_the_store_does_without() -> None:
     code = """
 import json, sys
 from web.config.tasks.plan import load_search
 from web.services.tasks.bayesian import suggest_values
 search = load_search(json.loads(sys.argv[1]), "search", {}, 1)
+assert "numpy" not in sys.modules
 assert len(suggest_values(search, [], 30)) == 30
+assert sys.modules["numpy"].float64(1) == 1
 """
     task = {"name": "search", "step": "train", "type": "bayesian_tpe", "optimization-target-metric": "loss"}
     declared = json.dumps([{"step": STEP}, {"task": task | {"parameters": [RATES]}}])

@@ -1,4 +1,4 @@
-"""The server's key: encrypts secrets at rest, and signs values that clients return."""
+"""The server's key, and the encryption of secrets at rest."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import base64
 import hashlib
 import hmac
 import os
-import time
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
 
 from core.errors import ConfigError
-from core.text import whole_number
 
 KEY_BYTES = 32
 
 
 class Vault:
-    """Encryption and signatures with the key from `secret.key`.
+    """Encryption with the key from `secret.key`.
 
     That file and the database together reveal every secret: both have mode 0600 below a directory with 0700.
     """
@@ -41,20 +39,6 @@ class Vault:
             raise ConfigError(
                 "a stored secret cannot be decrypted: secret.key is not the one it was written with"
             ) from None
-
-    def sign(self, what: str, lifetime_s: int) -> str:
-        """Return a signature of `what` that `check` accepts for `lifetime_s` seconds."""
-        expires = int(time.time()) + lifetime_s
-        return f"{expires}-{self._digest(what, expires)}"
-
-    def check(self, what: str, signature: str) -> bool:
-        expires, _, digest = signature.partition("-")
-        if whole_number(expires) is None or int(expires) < time.time():
-            return False
-        return hmac.compare_digest(self._digest(what, int(expires)).encode(), digest.encode())
-
-    def _digest(self, what: str, expires: int) -> str:
-        return hmac.new(self.derived("signature"), f"{expires} {what}".encode(), hashlib.sha256).hexdigest()
 
 
 def load(path: Path) -> Vault:
