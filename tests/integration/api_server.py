@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import made_once
 from flask import Flask
 from serving import Serving
 from werkzeug.test import TestResponse
@@ -19,7 +20,6 @@ from core.model import Commit, Execution, Project
 from web.config.steps.parse import parse
 from web.config.steps.resolve import resolve
 from web.http.app import create_app
-from web.services import setup
 from web.services.executions import launch
 from web.services.scheduling import dispatch
 from web.store import commits, executions, pipelines, projects, runners, tasks, users
@@ -47,7 +47,7 @@ class ApiServer:
 
     def __init__(self, data: Path, **sections: Any) -> None:
         self.config: Config = from_table(NO_REDIS | sections, data)
-        first = setup.prepare(self.config)
+        first = made_once.prepare(self.config)
         self.token = first.token or ""
         self.app: Flask = create_app(self.config)
         self.client = self.app.test_client()

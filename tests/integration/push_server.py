@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import made_once
 from flask import Flask
 from instance import Checkout, free_port
 from redis import Redis
@@ -21,7 +22,7 @@ from core.config import Config
 from core.model import Commit, Execution
 from web.http import auth, git, lfs, webhooks
 from web.processes.sweep import Sweeper
-from web.services import setup, vault
+from web.services import vault
 from web.services.deliveries import ingest
 from web.services.repositories import hosting
 from web.services.scheduling import dispatch
@@ -51,7 +52,7 @@ class PushServer:
 
     def __init__(self, data: Path, **settings: Any) -> None:
         self.config = configuration.load(data, server__port=free_port(), **settings)
-        self.token = setup.prepare(self.config).token
+        self.token = made_once.prepare(self.config).token
         self.vault = vault.load(self.config.data / "secret.key")
         self.queues = Queues(Redis.from_url(NO_REDIS))
         self.db: Database = connect(self.config.database)
