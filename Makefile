@@ -23,6 +23,9 @@ test:
 	.venv/bin/pytest -n 3 --dist loadfile tests/unit tests/integration tests/browser
 	.venv/bin/pytest -n 2 --dist loadfile tests/e2e
 
+# otherwise each of hundreds of processes compiles all that it imports
+test chaos: export PYTHONDONTWRITEBYTECODE =
+
 chaos:
 	@.ci/locked .ci/prepare-test
 	.venv/bin/pytest -m chaos -s tests

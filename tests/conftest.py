@@ -11,9 +11,14 @@ from pathlib import Path
 
 import leftovers
 import pytest
+from hypothesis import HealthCheck, settings
 
 from core.errors import PushmillError
 from web.processes import docker_ping, private_redis
+
+# how long an example takes depends on the machine
+settings.register_profile("pushmill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pushmill")
 
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 

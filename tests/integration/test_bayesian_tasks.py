@@ -111,7 +111,7 @@ def parameters_of(values: dict[str, Any]) -> dict[str, Any]:
     return values | ({"steps": str(values["steps"])} if "steps" in values else {})
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_whatever_was_reached_the_same_rows_give_the_same_next_values_inside_the_space(data: st.DataObject) -> None:
     search = search_of(*SPACE, execution_count=100)

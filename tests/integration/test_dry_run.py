@@ -85,7 +85,7 @@ def stopped(here: Model) -> set[str]:
     return {one.number for one in found if one.stop_requested_at}
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(EVENT)
 def test_what_a_dry_run_says_is_what_a_push_then_does(here: Model, event: dict[str, Any]) -> None:
     pushes, number = here.pushes, next(NUMBERS)

@@ -155,7 +155,7 @@ NARROW = {
 }
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     variables=st.dictionaries(WORDS, HOSTILE, max_size=5),
     config=st.dictionaries(WORDS, HOSTILE | st.lists(HOSTILE), max_size=5),

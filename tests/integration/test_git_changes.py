@@ -25,7 +25,7 @@ FILES = st.dictionaries(
 )
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(FILES, FILES)
 def test_the_changed_paths_are_those_that_git_names(
     made: MadeRepository, old: dict[str, bytes], new: dict[str, bytes]

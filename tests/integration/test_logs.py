@@ -168,7 +168,7 @@ def test_a_lost_end_of_the_index_costs_its_lines_alone(log: Log, records: int) -
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_files_of_any_content_are_read_without_an_error(shared: ApiServer, data: st.DataObject) -> None:
     log = Log(shared.db, shared.config.logs_dir, shared.add_execution())
     log.append(b"one\ntwo\n")
@@ -221,7 +221,7 @@ def shared() -> Iterator[ApiServer]:
 
 
 @given(batches=BATCHES, first=st.integers(0, 90), count=st.integers(0, 90))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_log_equals_a_plain_list_of_lines(
     shared: ApiServer, batches: list[tuple[list[bytes], str, int, int, bool]], first: int, count: int
 ) -> None:

@@ -74,7 +74,7 @@ def pushed(sender: Sender) -> bytes:
 def flipped(of: bytes, expect: Callable[[bytes], int], post: Callable[[bytes], int]) -> None:
     """Flip one bit in any place of `of`, many times over."""
 
-    @settings(max_examples=40, deadline=None, database=None)
+    @settings(max_examples=40, database=None)
     @given(at=st.integers(0, len(of) - 1), bit=st.integers(0, 7))
     def try_it(at: int, bit: int) -> None:
         damaged = of[:at] + bytes([of[at] ^ 1 << bit]) + of[at + 1 :]

@@ -136,7 +136,7 @@ ANYTHING = st.one_of(
 @example(b'{"a": 1' + b"0" * 60_000 + b"}")
 @example(b"{\x1b[" + b"0;" * 30_000 + b"}")
 @example(b"{\x00\x00\x00}")
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_no_line_whatever_makes_it_fail_and_what_comes_out_can_be_shown_and_stored(line: bytes) -> None:
     values = metadata.parse(line)
     if values is not None:

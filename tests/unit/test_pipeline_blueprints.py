@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import CannotRun, InvalidInput, NotFound
@@ -348,7 +348,7 @@ def blueprint_of(arrows: set[tuple[str, str]]) -> Any:
 
 
 @given(ARROWS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_graph_has_layers_or_a_circle_that_is_really_there(arrows: set[tuple[str, str]]) -> None:
     circle = graph.cycle(NAMES, arrows)
     assert all(pair in arrows for pair in zip(circle, (*circle[1:], *circle[:1]), strict=True))
@@ -400,7 +400,7 @@ PARAMETERS = st.fixed_dictionaries(
     st.lists(st.lists(SOCKETS, min_size=2, max_size=2), max_size=4),
     st.lists(PARAMETERS, max_size=2),
 )
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 def test_whatever_is_written_can_be_planned_or_is_refused(nodes: Any, edges: Any, parameters: Any) -> None:
     body = {"name": "p", "nodes": nodes, "edges": edges, "parameters": parameters}
     try:

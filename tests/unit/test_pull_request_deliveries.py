@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from forge_deliveries import SENDERS, Bitbucket, Forgejo, Gitea, GitHub, GitLab, Gogs, Request, Sender, encoded, label
 from hostile_json import VALUES, spoil
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_forge_deliveries import delivered, forge, ignored, lowered
 
@@ -130,7 +130,6 @@ def test_titles_and_names_are_cut(sender: Sender) -> None:
 
 
 @each
-@settings(deadline=None)
 @given(data=st.data())
 def test_a_payload_with_anything_in_any_place_is_parsed_or_refused(sender: Sender, data: st.DataObject) -> None:
     fork = data.draw(st.sampled_from(["", "mallory/model", "gone"]))
@@ -148,7 +147,6 @@ def test_a_payload_with_anything_in_any_place_is_parsed_or_refused(sender: Sende
 
 
 @each
-@settings(deadline=None)
 @given(data=st.data())
 def test_no_change_of_a_payload_makes_a_fork_the_repository(sender: Sender, data: st.DataObject) -> None:
     """Anything but equal names or numbers is a fork: what the repository's own people wrote runs with its secrets."""

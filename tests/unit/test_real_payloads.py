@@ -56,7 +56,7 @@ def test_none_of_githubs_examples_is_an_error() -> None:
         assert FORGES["github"].full_name(given, body) == (example.get("repository") or {}).get("full_name")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(sent=st.sampled_from(OF_USE), data=st.data())
 def test_a_real_body_with_anything_in_any_place_is_parsed_or_refused(sent: Sent, data: st.DataObject) -> None:
     payload = json.loads(sent.body)
@@ -64,7 +64,7 @@ def test_a_real_body_with_anything_in_any_place_is_parsed_or_refused(sent: Sent,
     parsed_or_refused(sent, json.dumps(payload).encode())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(sent=st.sampled_from(OF_USE), at=st.integers(min_value=0), byte=st.none() | st.integers(0, 255))
 def test_a_real_body_that_is_cut_off_or_damaged_is_parsed_or_refused(sent: Sent, at: int, byte: int | None) -> None:
     body = bytearray(sent.body)

@@ -126,7 +126,7 @@ def lines_around_marks(data: bytes) -> bytes:
 
 
 @given(st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\x02pushmill ", b"\x02", MARKS[0], MARKS[1]]), max_size=30))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_reading_stops_at_each_mark_and_keeps_every_other_byte(tmp_path: Path, parts: list[bytes]) -> None:
     """However the file grows, and from wherever the server says that it has come to."""
     with tempfile.TemporaryDirectory(dir=tmp_path) as folder:

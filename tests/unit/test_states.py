@@ -336,5 +336,5 @@ def in_seconds(seconds: float) -> str:
 
 def test_any_order_of_events_keeps_the_promises(template: Path) -> None:
     Executions.folder = template
-    bounded = settings(max_examples=100, stateful_step_count=50, deadline=None, report_multiple_bugs=False)
+    bounded = settings(max_examples=100, stateful_step_count=50, report_multiple_bugs=False)
     run_state_machine_as_test(Executions, settings=bounded)

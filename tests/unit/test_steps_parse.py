@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import InvalidYaml
@@ -231,7 +231,7 @@ def test_python_tags_run_nothing(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=300) | st.text(alphabet="- :{}[]&*!<>|\n\t'\"ab0.", max_size=120).map(str.encode))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_random_bytes_parse_or_are_refused(data: bytes) -> None:
     with contextlib.suppress(InvalidYaml):
         parse(data)
@@ -272,7 +272,7 @@ DOCUMENTS = st.lists(STEPS | st.dictionaries(st.sampled_from(KINDS), VALUES, max
 
 
 @given(DOCUMENTS)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 def test_random_structures_parse_to_strict_json_or_are_refused(document: object) -> None:
     try:
         found = parse(json.dumps(document).encode())

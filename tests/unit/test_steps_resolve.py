@@ -371,7 +371,7 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 
 
 @given(value=TEXT)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_value_reaches_the_program_exactly_as_given_whatever_the_shell_makes_of_it(value: str) -> None:
     stored = with_parameter("printf '%s\\n' {parameter-value:x}")
     text = script(resolve(stored, "train", parameters={"x": value}).commands)
@@ -389,7 +389,7 @@ KINDS = st.sampled_from(["integer", "float", "string", "flag"])
 
 
 @given(kind=KINDS, multiple=st.sampled_from(["none", "repeat", "separate"]), value=ANYTHING, url=ANYTHING)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_values_of_any_shape_resolve_or_are_problems(kind: str, multiple: str, value: Any, url: Any) -> None:
     declared = {"name": "x", "type": kind} | ({} if kind == "flag" else {"multiple": multiple})
     stored = config("run {parameters} {parameter-value:x}", parameters=[declared], inputs=[{"name": "d"}])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from valohai_yaml.lint import lint
 from valohai_yaml.validation import validate
@@ -34,7 +34,6 @@ def changed(path: tuple[Any, ...], value: Any) -> Any:
     return document
 
 
-@settings(deadline=None)  # the library takes long when the machine is busy
 @given(st.sampled_from(places(GOOD)), VALUES)
 def test_any_change_of_a_good_file_is_reported_as_the_library_does(path: tuple[Any, ...], value: Any) -> None:
     document = changed(path, value)

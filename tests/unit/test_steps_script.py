@@ -326,7 +326,7 @@ UNFINISHED = (b"unexpected end of file", b"unexpected EOF", b"delimited by", b"l
 
 
 @given(st.lists(st.tuples(st.sampled_from(PARTS), st.sampled_from([" ", "\n", "; ", ""])), min_size=1, max_size=8))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_no_shell_looks_for_more_after_text_that_stands_alone(parts: list[tuple[str, str]]) -> None:
     item = "".join(part + gap for part, gap in parts).strip()
     if not stands_alone(item):

@@ -395,7 +395,7 @@ def test_hostile_rules_are_refused_or_plan_values_that_the_step_takes(variants: 
     assert time.monotonic() - began < 2
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_hostile_tasks_that_the_schema_lets_through_are_refused_or_can_run(data: st.DataObject) -> None:
     declared = copy.deepcopy(config(("lr", "multiple", {"items": [1]}), type="grid_search", execution_count=1))
