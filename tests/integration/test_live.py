@@ -198,6 +198,33 @@ def test_a_silent_stream_beats(followed: Followed, monkeypatch: pytest.MonkeyPat
         assert next(line for line in answer.iter_lines() if line.startswith(":")) == ":"
 
 
+def test_a_quiet_execution_is_not_looked_at_because_another_is_busy(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "HEARTBEAT_S", 0)  # each look says something
+    monkeypatch.setattr(live, "POLL_S", 1000)  # and only changes cause one
+    api = followed.api
+    uuid, _ = api.started()
+    waiting, attempt = api.placed()
+    busy = Followed(api, followed.url, api.execution(uuid))
+    with (
+        httpx.Client(headers=api.as_admin, timeout=20, trust_env=False) as client,
+        client.stream("GET", f"{followed.path}/events") as answer,
+    ):
+        said = answer.iter_lines()
+        assert any(line == "event: state" for line in said)
+        stream = busy.events()
+        next(e for e in stream if e.kind == "state")
+        for number in range(5):
+            busy.print(f"line {number}")
+            next(e for e in stream if e.kind == "log" and f"line {number}" in e.data["html"])
+        assert api.call(f"executions/{waiting}/claim", {"attempt": attempt}).status_code == 200
+        busy.finish()
+        assert [e.kind for e in stream][-1] == "end"
+        followed.print("at last")
+        assert ":" not in itertools.takewhile(lambda line: line != "event: log", said)
+
+
 @pytest.mark.parametrize("after", ["x", "-1", "1-", "1-2-3", "9999999999999999", "٣"])
 def test_a_position_that_is_none_is_refused(followed: Followed, after: str) -> None:
     answer = httpx.get(f"{followed.path}/news", params={"after": after}, headers=followed.api.as_admin, trust_env=False)

@@ -8,13 +8,14 @@ from flask import Flask, Response, request
 from redis import Redis
 
 from core.config import MIB, Config
-from web.http import auth, badges, errors, git, lfs, live, runner_api, webhooks
+from web.http import after_change, auth, badges, errors, git, lfs, live, runner_api, webhooks
 from web.http.api import downloads, v0
 from web.http.pages import register as register_pages
 from web.http.proxies import TrustedProxies
 from web.services import removal, vault
+from web.services.changes import Changes
 from web.services.executions import outputs
-from web.services.scheduling import queues
+from web.services.scheduling.queues import Queues, redis_url
 
 BODY_BYTES = 1 * MIB  # default limit of a request body; routes that accept more set their own
 CONTENT_SECURITY_POLICY = (
@@ -36,8 +37,8 @@ def create_app(config: Config) -> Flask:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=config.server.url.startswith("https://"),
     )
-    connection = Redis.from_url(queues.redis_url(config))
-    app.extensions["pushmill"] = auth.Server(config=config, queues=queues.Queues(connection), vault=key)
+    queues = Queues(Redis.from_url(redis_url(config)))
+    app.extensions["pushmill"] = auth.Server(config=config, queues=queues, vault=key, changes=Changes(config, queues))
     for blueprint in (
         webhooks.blueprint,
         git.blueprint,
@@ -53,6 +54,7 @@ def create_app(config: Config) -> Flask:
     app.add_url_rule("/healthz", "healthz", healthz)
     errors.init_app(app)
     auth.init_app(app)
+    after_change.init_app(app)
     app.after_request(_harden)
     if networks := config.server.proxy_networks:
         app.wsgi_app = TrustedProxies(app.wsgi_app, networks)  # type: ignore[method-assign]

@@ -121,7 +121,7 @@ def _after_push(repository: Repository, note: IO[bytes]) -> Callable[[], None]:
         ingest.collect_push_files_of(db, server.config, repository)
         Path(note.name).unlink(missing_ok=True)
         note.close()
-        server.queues.nudge()
+        server.queues.nudge_soon()
 
     return finish
 

@@ -19,14 +19,13 @@ from core.errors import InvalidInput
 from core.text import whole_number
 from core.wire import FinalReport, LogBatch, RunnerReport, SourcesReport
 from web.http import auth, downloads, lfs_files
+from web.http.after_change import followed, unseen
 from web.http.api.answers import json_response
 from web.services import disk
 from web.services.executions import datums, launch, lifecycle, outputs
 from web.services.repositories import sources as commit_sources
 from web.services.runners import heartbeats
-from web.services.scheduling import dispatch
-from web.store import executions, logs, projects, usage
-from web.store.sources import WANTED
+from web.store import logs, projects, usage
 
 CHUNK_BYTES = MIB
 MAX_INTEGER = 2**53  # sizes and times are far below it
@@ -39,29 +38,30 @@ blueprint = Blueprint("runner_api", __name__, url_prefix="/api/runner")
 
 @blueprint.post("/heartbeat")
 @auth.runner
+@unseen
 def heartbeat() -> Response:
     """Runners call this every few seconds: unchanged reports are written only now and then, and wake nobody."""
     report, runner = _runner_report(), auth.current_runner()
     db, config = auth.db(), auth.server().config
-    news = heartbeats.record_heartbeat(db, runner, report)
-    lost = lifecycle.reconcile_runner(db, config.logs_dir, runner, report.executions)
-    if news is not heartbeats.News.NONE or lost:
-        _changed(dispatched=news is heartbeats.News.ROOM or lost)
+    more_capacity = heartbeats.record_heartbeat(db, runner, report)
+    if lifecycle.reconcile_runner(db, config.logs_dir, runner, report.executions) or more_capacity:
+        auth.server().changes.announce(db)
     return json_response(heartbeats.runner_orders(db, runner).to_dict())
 
 
 @blueprint.post("/executions/<execution>/claim")
 @auth.runner
+@followed
 def claim(execution: str) -> Response:
     db, config, body = auth.db(), auth.server().config, _body()
     attempt, resume = _whole(body.get("attempt"), "attempt"), body.get("resume") is True
     claimed = lifecycle.claim(db, config.logs_dir, auth.current_runner(), execution, attempt, resume=resume)
-    _changed(dispatched=True)
     return json_response(launch.spec(db, config, auth.server().vault, claimed).to_dict())
 
 
 @blueprint.post("/executions/<execution>/heartbeat")
 @auth.runner
+@unseen
 def extend(execution: str) -> Response:
     """Runners call this every second. It changes nothing visible, so it wakes nobody."""
     attempt = _whole(_body().get("attempt"), "attempt")
@@ -70,6 +70,7 @@ def extend(execution: str) -> Response:
 
 @blueprint.post("/executions/<execution>/container")
 @auth.runner
+@followed
 def container(execution: str) -> Response:
     body = _body()
     attempt, container_id = _whole(body.get("attempt"), "attempt"), _text(body.get("container_id"), "container_id")
@@ -77,11 +78,12 @@ def container(execution: str) -> Response:
     devices = [_text(device, "devices")[:DEVICE_CHARACTERS] for device in _list(body.get("devices", []), "devices")]
     runner = auth.current_runner()
     lifecycle.container_started(auth.db(), runner, execution, attempt, container_id, digest, devices)
-    return _changed()
+    return json_response({})
 
 
 @blueprint.post("/executions/<execution>/usage")
 @auth.runner
+@unseen
 def add_usage(execution: str) -> Response:
     """Runners call this every ten seconds; pages poll for the samples."""
     body = _body()
@@ -92,33 +94,35 @@ def add_usage(execution: str) -> Response:
 
 @blueprint.post("/executions/<execution>/detail")
 @auth.runner
+@followed
 def detail(execution: str) -> Response:
     body = _body()
     attempt, text = _whole(body.get("attempt"), "attempt"), _text(body.get("status_detail"), "status_detail")
     lifecycle.set_detail(auth.db(), auth.current_runner(), execution, attempt, text)
-    return _changed()
+    return json_response({})
 
 
 @blueprint.post("/executions/<execution>/log")
 @auth.runner
+@followed
 def log(execution: str) -> Response:
     request.max_content_length = logs.SEGMENT_BYTES
     batch, text = _log_batch(), b"".join(_chunks())
     db, config = auth.db(), auth.server().config
     disk.check(config, len(text), disk.LOG_SHARE)
     acknowledged, fitted = lifecycle.append_log(db, config, auth.current_runner(), execution, batch, text)
-    _changed()
     return json_response({"acknowledged": acknowledged}, 200 if fitted else 409)
 
 
 @blueprint.post("/executions/<execution>/preview")
 @auth.runner
+@followed
 def preview(execution: str) -> Response:
     body = _body()
     attempt, start = _whole(body.get("attempt"), "attempt"), _whole(body.get("start"), "start")
     stream, text = _text(body.get("stream"), "stream"), _text(body.get("text"), "text")
     lifecycle.preview(auth.db(), auth.current_runner(), execution, attempt, stream, start, text)
-    return _changed()
+    return json_response({})
 
 
 @blueprint.get("/executions/<execution>/data/<uuid:datum>")
@@ -135,8 +139,6 @@ def sources(execution: str) -> Response:
     """Runners poll this each second while the worker fetches what the commit needs."""
     db, attempt = auth.db(), _whole(_body().get("attempt"), "attempt")
     found = commit_sources.ask(db, lifecycle.held_execution(db, auth.current_runner(), execution, attempt))
-    if found.state == WANTED:
-        auth.server().queues.nudge_soon()
     report = SourcesReport(
         state=found.state,
         message=found.message,
@@ -157,6 +159,7 @@ def lfs_object(execution: str, oid: str) -> Response:
 
 @blueprint.put("/executions/<execution>/outputs/<uuid:datum>")
 @auth.runner
+@followed
 def put_output(execution: str, datum: uuid.UUID) -> Response:
     config, name = auth.server().config, request.args.get("name", "")
     request.max_content_length = MAX_INTEGER  # [limits] output_bytes decides
@@ -167,7 +170,6 @@ def put_output(execution: str, datum: uuid.UUID) -> Response:
     disk.check(config, upload.size)
     chunks = disk.guarded(config, _chunks())
     stored = outputs.store(auth.db(), config.outputs_dir, config.limits, runner, upload, chunks)
-    _changed()
     return json_response({"sha256": stored.sha256, "size": stored.size})
 
 
@@ -180,20 +182,7 @@ def final(execution: str) -> Response:
         _whole(report.exit_code, "exit_code")
     message = None if report.message is None else _text(report.message, "message")[:MESSAGE_CHARACTERS]
     checked = FinalReport.from_dict(report.to_dict() | {"message": message})
-    db, server = auth.db(), auth.server()
-    lifecycle.finish(db, server.config.logs_dir, auth.current_runner(), execution, checked)
-    ended = executions.by_uuid(db, execution)
-    if ended.task_id is not None or ended.pipeline_node_id is not None:
-        server.queues.nudge_soon()  # its task or pipeline continues
-    return _changed(dispatched=True)
-
-
-def _changed(*, dispatched: bool = False) -> Response:
-    """Wake watching clients and, if capacity may be free, dispatch queued executions; return the empty answer."""
-    server = auth.server()
-    server.changes.publish(None if dispatched else (request.view_args or {}).get("execution"))
-    if dispatched:
-        dispatch.dispatch(auth.db(), server.config, server.queues)
+    lifecycle.finish(auth.db(), auth.server().config.logs_dir, auth.current_runner(), execution, checked)
     return json_response({})
 
 

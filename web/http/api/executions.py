@@ -14,7 +14,6 @@ from web.http import auth
 from web.http.api import query, serialize
 from web.http.api.answers import json_response, paginated
 from web.services.executions import lifecycle
-from web.services.scheduling import dispatch
 from web.store import commits, data, environments, executions, metadata, pipelines, projects, tasks
 from web.store.db import Database
 
@@ -55,10 +54,8 @@ def stop(identifier: str) -> Response:
     if found.state in FINAL:
         return json_response({"message": "Already complete"})
     stopped = lifecycle.request_stop(db, server.config.logs_dir, found.uuid, auth.current_user().username)
-    server.changes.publish()
     if stopped.state not in FINAL:
         return json_response({"message": "Stopping" if stopped.stop_count == 1 else "Killing"})
-    dispatch.dispatch(db, server.config, server.queues)
     return json_response({"message": "Stopped"})
 
 

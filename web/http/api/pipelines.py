@@ -51,8 +51,6 @@ def stop(identifier: str) -> Response:
         return json_response({"message": "Already complete"})
     with transaction(db):
         service.request_stop(db, server.config, pipelines.get(db, found.id), auth.current_user().username)
-    server.changes.publish()
-    server.queues.nudge_soon()
     return json_response({"message": "Stopping"})
 
 

@@ -20,7 +20,7 @@ from web.http.pages import groups
 from web.http.pages.groups import Mark
 from web.http.pages.paging import Page
 from web.services.presentation import loglines
-from web.services.scheduling import dispatch, wait_reason
+from web.services.scheduling import wait_reason
 from web.services.triggers import approvals
 from web.store import approvals as approval_store
 from web.store import commits, execution_table, executions, logs, metadata, projects, pull_requests, statuses
@@ -109,9 +109,6 @@ def approve(name: str, identifier: str) -> Response:
     """Allow this one commit of a fork to run."""
     db, server = auth.db(), auth.server()
     approvals.approve(db, server.config, projects.by_name(db, name), identifier, auth.current_user())
-    server.changes.publish()
-    dispatch.dispatch(db, server.config, server.queues)
-    server.queues.nudge()  # the sweep launches tasks and pipelines
     return redirect(url_for("commits.show", name=name, identifier=identifier), 303)
 
 

@@ -100,7 +100,7 @@ def body(name: str, number: int) -> Response:
 @auth.user
 def again(name: str, number: int) -> ResponseReturnValue:
     """Handle the delivery again, as a new delivery; one that waits for its next attempt is retried now."""
-    db, server = auth.db(), auth.server()
+    db = auth.db()
     _, delivery = _asked(db, name, number)
     if delivery.state == "refused":
         raise Conflict(f"delivery {number} was refused: put right what it says, and have its sender send it again")
@@ -109,7 +109,6 @@ def again(name: str, number: int) -> ResponseReturnValue:
     with transaction(db):
         row = delivery.id if delivery.state == "stored" else deliveries.store_again(db, delivery.id)
         deliveries.retry_now(db, row)
-    server.queues.nudge()
     return redirect(url_for("deliveries.show", name=name, number=row), 303)
 
 

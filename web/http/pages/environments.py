@@ -45,7 +45,6 @@ def change() -> Response:
         given[name] = request.form.get(name, "").replace(",", " ").split()
     given["autorestart"] = "autorestart" in request.form
     changed = rules.change(auth.db(), request.form.get("slug", "").strip(), given)
-    auth.server().changes.publish()
     return redirect(url_for("environments.listing", _anchor=f"environment-{changed.slug}"), 303)
 
 

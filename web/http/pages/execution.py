@@ -19,7 +19,6 @@ from web.http import auth, downloads
 from web.http.pages import groups
 from web.services.executions import launch, lifecycle
 from web.services.presentation import charts, execution_status, loglines, resources
-from web.services.scheduling import dispatch
 from web.store import commits, data, executions, logs, metadata, projects
 from web.store.db import Database, transaction
 from web.store.logs import LogLength
@@ -92,8 +91,6 @@ def stop(name: str, counter: int) -> Response:
     db, server = auth.db(), auth.server()
     _, execution = requested_execution(db, name, counter)
     lifecycle.request_stop(db, server.config.logs_dir, execution.uuid, auth.current_user().username)
-    server.changes.publish()
-    dispatch.dispatch(db, server.config, server.queues)
     return redirect(url_for("execution.show", name=name, counter=counter), 303)
 
 
@@ -110,8 +107,6 @@ def again(name: str, counter: int) -> Response:
         raise Conflict(f"#{counter} is {execution.status}: stop it first, or wait for its end")
     with transaction(db):
         repeated = launch.again(db, server.config, execution, person, "Runs again")
-    server.changes.publish()
-    dispatch.dispatch(db, server.config, server.queues)
     return redirect(url_for("execution.show", name=name, counter=repeated.counter), 303)
 
 
@@ -119,11 +114,10 @@ def again(name: str, counter: int) -> Response:
 @auth.user
 def prioritise(name: str, counter: int) -> Response:
     """Move a waiting execution to the front of the queue, or back to normal order."""
-    db, server = auth.db(), auth.server()
+    db = auth.db()
     _, execution = requested_execution(db, name, counter)
     with transaction(db):
         executions.update(db, execution, priority=int(request.form.get("priority") == "1"))
-    server.changes.publish()
     return redirect(url_for("execution.show", name=name, counter=counter), 303)
 
 

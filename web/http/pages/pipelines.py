@@ -99,7 +99,7 @@ def stop(name: str, counter: int) -> Response:
     _, pipeline = _asked(db, name, counter)
     with transaction(db):
         service.request_stop(db, server.config, pipeline, auth.current_user().username)
-    return _moved(name, counter)
+    return redirect(url_for("pipelines.show", name=name, counter=counter), 303)
 
 
 @blueprint.post(f"{PATH}/nodes/<int(max=2147483647):position>/approve")
@@ -113,14 +113,6 @@ def approve(name: str, counter: int, position: int) -> Response:
         if node is None:
             raise NotFound(f"pipeline ={counter} has no node {position}")
         service.approve(db, node, auth.current_user().username)
-    return _moved(name, counter)
-
-
-def _moved(name: str, counter: int) -> Response:
-    """Wake the pages and the sweep, which does the rest; redirect to the pipeline."""
-    server = auth.server()
-    server.changes.publish()
-    server.queues.nudge()
     return redirect(url_for("pipelines.show", name=name, counter=counter), 303)
 
 

@@ -82,7 +82,6 @@ def again(name: str) -> Response:
     db = auth.db()
     for repository in projects.repositories(db, projects.by_name(db, name).id):
         publisher.retry_now(db, repository)
-    auth.server().queues.nudge_soon()
     return redirect(url_for("settings.show", name=name, _anchor="reports"), 303)
 
 

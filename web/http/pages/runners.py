@@ -13,7 +13,6 @@ from web.http import auth, numbers
 from web.services.runners import overview
 from web.services.runners import registration as fleet
 from web.services.runners.registration import Credentials, Limits
-from web.services.scheduling import dispatch
 from web.store import runners
 
 blueprint = Blueprint("runners", __name__)
@@ -42,7 +41,7 @@ def register() -> Response:
 @auth.admin
 def limit(name: str) -> Response:
     fleet.limit(auth.db(), fleet.by_name(auth.db(), name), _limits())
-    return _changed(name)
+    return _back_to(name)
 
 
 @blueprint.post("/runners/<name>/token")
@@ -57,14 +56,14 @@ def rotate(name: str) -> Response:
 @auth.admin
 def drain(name: str) -> Response:
     fleet.drain(auth.db(), fleet.by_name(auth.db(), name))
-    return _changed(name)
+    return _back_to(name)
 
 
 @blueprint.post("/runners/<name>/resume")
 @auth.admin
 def resume(name: str) -> Response:
     fleet.resume(auth.db(), fleet.by_name(auth.db(), name))
-    return _changed(name)
+    return _back_to(name)
 
 
 @blueprint.post("/runners/<name>/remove")
@@ -73,7 +72,7 @@ def remove(name: str) -> Response:
     db, server = auth.db(), auth.server()
     force = "force" in request.form
     fleet.remove(db, server.config.logs_dir, server.queues, fleet.by_name(db, name), force=force)
-    return _changed("")
+    return _back_to("")
 
 
 def _limits() -> Limits:
@@ -98,13 +97,8 @@ def _shown(made: Credentials) -> Response:
     page = render_template("runner_registered.html", made=made, file=fleet.CONFIG_FILE, command=fleet.COMMAND)
     response = make_response(page)
     response.headers["Cache-Control"] = "no-store"
-    auth.server().changes.publish()
     return response
 
 
-def _changed(name: str) -> Response:
-    """Dispatch at once what the runner's changed capacity allows; redirect to the runners."""
-    server = auth.server()
-    dispatch.dispatch(auth.db(), server.config, server.queues)
-    server.changes.publish()
+def _back_to(name: str) -> Response:
     return redirect(url_for("runners.listing", _anchor=f"runner-{name}" if name else None), 303)

@@ -19,7 +19,6 @@ from web.services.executions import environments as environment_rules
 from web.services.executions import variables
 from web.services.presentation import formats
 from web.services.repositories import hosting, polling
-from web.services.scheduling import dispatch
 from web.store import deliveries, environments, projects
 
 blueprint = Blueprint("settings", __name__)
@@ -107,9 +106,6 @@ def change_runs(name: str) -> Response:
     given = request.form.get("max_executions", "").strip() or "0"
     at_once = numbers.parse(given, "the limit of concurrent executions")
     environment_rules.set_runs(db, project, request.form.get("environment", ""), at_once)
-    server = auth.server()
-    dispatch.dispatch(db, server.config, server.queues)
-    server.changes.publish()
     return redirect(url_for("settings.show", name=name, _anchor="h-runs"), 303)
 
 

@@ -102,8 +102,6 @@ def stop(name: str, counter: int) -> Response:
     _, task = _asked(db, name, counter)
     with transaction(db):
         service.request_stop(db, server.config, task, auth.current_user().username)
-    server.changes.publish()
-    server.queues.nudge()
     return redirect(url_for("tasks.show", name=name, counter=counter), 303)
 
 

@@ -260,7 +260,8 @@ class Bridge:
             self._listening = True
 
             def tell(topic: str | None) -> None:
-                loop.call_soon_threadsafe(self._wake, topic)
+                if topic is None or topic in self._wakers:
+                    loop.call_soon_threadsafe(self._wake, topic)
 
             self._server.changes.subscribe(tell)
 

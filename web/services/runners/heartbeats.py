@@ -1,14 +1,13 @@
 """Reports from runners about themselves, and the orders that answer them.
 
 Runners report every 5 s, and less often the more there are: all together at most 10 times a second. A report without
-news is written every 10 s and wakes nobody.
+news is written every 10 s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any
 
 from core import clock
@@ -24,30 +23,22 @@ WRITE_S = 10.0  # between two writes for a runner that reports nothing new
 PASSING = frozenset({"load", "free_disk_bytes", "clock_off_s"})  # figures that change with each report
 
 
-class News(Enum):
-    """What changed with a report."""
-
-    NONE = 0
-    FIGURES = 1  # something to show
-    ROOM = 2  # the runner may take more than before
-
-
 def runner_orders(db: Database, runner: Runner) -> RunnerOrders:
     heartbeat_s = min(LONGEST_S, max(HEARTBEAT_S, runners.count(db) / BEATS_PER_S))
     return RunnerOrders(draining=runner.draining, heartbeat_s=heartbeat_s)
 
 
-def record_heartbeat(db: Database, runner: Runner, report: RunnerReport) -> News:
-    """Record a runner's report; return what changed."""
+def record_heartbeat(db: Database, runner: Runner, report: RunnerReport) -> bool:
+    """Record a runner's report; return whether the runner may take more than before."""
     info, slots = dict(report.info), min(report.slots, runner.most_slots)
     info["reported_slots"] = report.slots
     if report.clock_us:
         info["clock_off_s"] = round(report.clock_us / 1e6 - datetime.now(UTC).timestamp(), 1)
     came_back, changed = not is_online(runner), (runner.slots, _lasting(runner.info)) != (slots, _lasting(info))
     if not came_back and not changed and _seconds_since(runner.last_seen_at) < WRITE_S:
-        return News.NONE
+        return False
     runners.record_heartbeat(db, runner.id, slots, info)
-    return News.ROOM if came_back or changed else News.FIGURES
+    return came_back or changed
 
 
 def _lasting(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,16 +27,18 @@ CLAIM_S = 2.5  # a placed but unclaimed execution is handed over again after thi
 PATIENCE_S = 8.0  # and placed elsewhere after this: its runner is gone, though it was seen recently
 
 
-def dispatch(db: Database, config: Config, queues: Queues) -> None:
-    """Queue executions that the quota allows and place those that fit, in order.
+def dispatch(db: Database, config: Config, queues: Queues) -> list[str]:
+    """Queue executions that the quota allows and place those that fit, in order; return the UUIDs of placed ones.
 
     Cheap and safe to call at any time from any process. Does nothing while the server is short of free disk space.
     """
     if disk.shortage(config):
-        return
+        return []
     _queue_what_quota_allows(db)
-    for execution, runner in _place(db):
+    placed = _place(db)
+    for execution, runner in placed:
         queues.hand_over(runner.name, execution.uuid, execution.attempt)
+    return [execution.uuid for execution, _ in placed]
 
 
 def hand_over_again(db: Database, queues: Queues) -> None:

@@ -1,0 +1,51 @@
+"""Announce the changes of each request: views do nothing for it.
+
+A request of a user or runner that changed rows wakes all live pages, dispatches executions and nudges the worker. Two
+decorators are for reports that runners send often, and that change neither states nor capacity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from flask import Flask, Response, current_app, g, request
+
+from web.http import auth
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def followed(view: View) -> View:
+    """Only wake the live pages of the execution in the route."""
+    view.wakes = True  # type: ignore[attr-defined]
+    return view
+
+
+def unseen(view: View) -> View:
+    """Wake nobody: live pages do not show what the view changes."""
+    view.wakes = False  # type: ignore[attr-defined]
+    return view
+
+
+def init_app(app: Flask) -> None:
+    """Register after `auth`, which records the use of a token first."""
+    app.before_request(_count_rows)
+    app.after_request(_announce)
+
+
+def _count_rows() -> None:
+    g.rows_changed = auth.db().conn.total_changes if g.user or g.runner else None
+
+
+def _announce(response: Response) -> Response:
+    before = g.get("rows_changed")
+    if before is None or auth.db().conn.total_changes == before:
+        return response
+    execution = (request.view_args or {}).get("execution")  # reports of runners name it
+    wakes = getattr(current_app.view_functions[request.endpoint or ""], "wakes", None)
+    if wakes is None:
+        auth.server().changes.announce(auth.db(), execution)
+    elif wakes:
+        auth.server().changes.wake(execution)
+    return response
