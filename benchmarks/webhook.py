@@ -31,6 +31,7 @@ from web.http import auth, webhooks
 from web.http.serving.bridge import Bridge
 from web.processes.web_server import Gunicorn
 from web.services import vault
+from web.services.changes import Changes
 from web.services.repositories import hosting
 from web.services.scheduling.queues import Queues
 from web.store.db import connect, rows
@@ -53,7 +54,7 @@ class Empty(Gunicorn):
         app = Flask("floor")
         queues = Queues(Redis.from_url("unix:///nonexistent"))
         key = vault.load(self._config.data / "secret.key")
-        server = auth.Server(config=self._config, queues=queues, vault=key)
+        server = auth.Server(config=self._config, queues=queues, vault=key, changes=Changes(self._config, queues))
         app.extensions |= {"pushmill": server, webhooks.EXTENSION: webhooks.new_intake(server)}
 
         @app.post("/<path:_>")

@@ -23,6 +23,7 @@ from core.model import Commit, Execution
 from web.http import auth, git, lfs, webhooks
 from web.processes.sweep import Sweeper
 from web.services import vault
+from web.services.changes import Changes
 from web.services.deliveries import ingest
 from web.services.repositories import hosting
 from web.services.scheduling import dispatch
@@ -66,7 +67,9 @@ class PushServer:
     def start(self) -> None:
         self._app = app = Flask("push_server")
         app.config["MAX_CONTENT_LENGTH"] = 1024**2
-        app.extensions["pushmill"] = auth.Server(config=self.config, queues=self.queues, vault=self.vault)
+        app.extensions["pushmill"] = auth.Server(
+            config=self.config, queues=self.queues, vault=self.vault, changes=Changes(self.config, self.queues)
+        )
         app.register_blueprint(webhooks.blueprint)
         app.register_blueprint(git.blueprint)
         app.register_blueprint(lfs.blueprint)

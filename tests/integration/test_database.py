@@ -14,7 +14,7 @@ from push_server import PushServer
 
 from web.processes.sweep import Sweeper
 from web.store import db as store
-from web.store.db import Database, connect, execute, rows, transaction
+from web.store.db import Database, connect, execute, insert, rows, transaction
 
 MARK = "0f3c-written-to-the-log-first"
 
@@ -75,3 +75,12 @@ def test_the_sweep_copies_back_what_was_written(pushes: PushServer) -> None:
         wait_for(lambda: MARK.encode() in database.read_bytes(), 10)
     finally:
         sweeper.close()
+
+
+def test_a_write_that_belongs_with_others_is_refused_outside_a_transaction(db: Database) -> None:
+    with pytest.raises(RuntimeError, match=r"web\.store\.db\.insert is called outside a transaction"):
+        insert(db, "thing", {"name": "alone"})
+    assert rows(db, "SELECT * FROM thing") == []
+    with transaction(db):
+        insert(db, "thing", {"name": "together"})
+    assert rows(db, "SELECT * FROM thing") == [{"name": "together"}]

@@ -377,12 +377,13 @@ def test_forges_are_told_of_each_move(site: TaskSite) -> None:
     task = site.begin(numbers(1))
     repository = projects.repositories(site.db, site.demo.id)[0].id
     execute(site.db, "UPDATE repository SET api_token = 'x'")
-    insert(
-        site.db,
-        "push",
-        {"repository_id": repository, "ref": "refs/heads/main", "before": "0", "after": "1", "pusher": "", "message": "",
-         "options": "[]", "identity": "1", "commit_id": task.commit_id, "created_at": task.created_at},
-    )  # fmt: skip
+    with transaction(site.db):
+        insert(
+            site.db,
+            "push",
+            {"repository_id": repository, "ref": "refs/heads/main", "before": "0", "after": "1", "pusher": "", "message": "",
+             "options": "[]", "identity": "1", "commit_id": task.commit_id, "created_at": task.created_at},
+        )  # fmt: skip
 
     def marks() -> int:
         found = row(site.db, "SELECT version FROM outbox WHERE subject = ?", (task.commit_identifier,))

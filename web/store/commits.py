@@ -12,7 +12,7 @@ from sqlite_utils import Database
 from core import clock
 from core.errors import NotFound
 from core.model import Commit, EventKind, PushEvent, PushResult, is_zero, short_ref
-from web.store.db import Row, execute, insert, row, rows
+from web.store.db import Row, execute, insert, needs_transaction, row, rows
 from web.store.deliveries import POLL
 
 UNREAD = "unread"  # `config_key` of a commit whose configuration must be read again
@@ -71,6 +71,7 @@ class Push:
         return is_zero(self.after)
 
 
+@needs_transaction
 def upsert_commit(
     db: Database,
     *,
@@ -89,7 +90,7 @@ def upsert_commit(
 ) -> Commit:
     """Record a commit. If it is known, add the ref to it, and store the configuration if it was marked UNREAD.
 
-    `ref` is short, such as main. Call inside a transaction.
+    `ref` is short, such as main.
     """
     found = {
         "config_state": config_state, "config": json.dumps(config), "problems": json.dumps(list(problems)),
@@ -179,6 +180,7 @@ def find_in_any_project(db: Database, identifier: str) -> Commit:
     return _one(row(db, sql, (identifier,)), identifier)
 
 
+@needs_transaction
 def add_push(
     db: Database,
     repository_id: int,
@@ -189,7 +191,7 @@ def add_push(
     late: bool = False,
     pull_request_id: int | None = None,
 ) -> int | None:
-    """Record a push event; return its id, or None if it was already recorded. Call inside a transaction.
+    """Record a push event; return its id, or None if it was already recorded.
 
     An event is known if its identity is, or if it ends at the commit where the last push of its ref ended: a push in
     between may not have been reported. With `again`, a known event is recorded again for this delivery, as a separate
@@ -269,8 +271,9 @@ def last_tip(db: Database, repository_id: int, event: PushEvent) -> tuple[str, b
     return (last["after"], bool(told and told["source"] == POLL)) if last else None
 
 
+@needs_transaction
 def add_found(db: Database, repository_id: int, there: Mapping[str, str], outcome: str) -> None:
-    """Record the tips of refs without a recorded push, as pushes that ran nothing. Call inside a transaction."""
+    """Record the tips of refs without a recorded push, as pushes that ran nothing."""
     sql = (
         "INSERT INTO push (repository_id, ref, before, after, pusher, message, options, identity, outcome, created_at)"
         " VALUES (?, ?, ?, ?, '', '', '[]', ?, ?, ?) ON CONFLICT (repository_id, identity) DO NOTHING"

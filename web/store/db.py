@@ -11,15 +11,17 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlite_utils import Database as Database  # the rest of the server imports it from here
 
 Row = dict[str, Any]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 BUSY_S = 10.0  # how long a writer waits for a writer in another process
 LOOK_AGAIN_S = 0.001
@@ -85,6 +87,20 @@ def transaction(db: Database) -> Iterator[None]:
             raise
 
 
+def needs_transaction(
+    function: Callable[Concatenate[Database, P], R],
+) -> Callable[Concatenate[Database, P], R]:
+    """Refuse to run a function outside a transaction: its caller decides what else is committed with it."""
+
+    @wraps(function)
+    def checked(db: Database, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not db.conn.in_transaction:
+            raise RuntimeError(f"{function.__module__}.{function.__qualname__} is called outside a transaction")
+        return function(db, *args, **kwargs)
+
+    return checked
+
+
 @contextmanager
 def overwriting(db: Database) -> Iterator[None]:
     """Erase data replaced or deleted in this block from the disk, unless another connection is still reading it."""
@@ -134,6 +150,7 @@ def _lock(db: Database, sql: str, values: Any = ()) -> sqlite3.Cursor:
         db.conn.execute(f"PRAGMA busy_timeout = {1000 * BUSY_S:.0f}")
 
 
+@needs_transaction
 def insert(db: Database, table: str, values: Row) -> int:
     """Insert a row; return its id."""
     columns = ", ".join(f"[{name}]" for name in values)

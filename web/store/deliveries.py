@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from sqlite_utils import Database
 
 from core import clock
-from web.store.db import Row, execute, row, rows
+from web.store.db import Row, execute, needs_transaction, row, rows
 
 MAX_BACKOFF_S = 600  # a forge that is down for long is retried every ten minutes
 REFUSED_KEPT = 100  # per project, for signed and unsigned deliveries each: anyone can cause unsigned ones
@@ -185,8 +185,9 @@ def count(db: Database, project_id: int) -> int:
     return int(found["n"]) if found else 0
 
 
+@needs_transaction
 def store_again(db: Database, delivery_row: int) -> int:
-    """Create a delivery that re-runs this one, unless one is waiting; return its row. Call inside a transaction."""
+    """Create a delivery that re-runs this one, unless one is waiting; return its row."""
     waits = row(db, "SELECT id FROM delivery WHERE state = 'stored' AND again_of = ?", (delivery_row,))
     if waits:
         return int(waits["id"])
@@ -207,8 +208,9 @@ def rerun_delivery(db: Database, delivery_row: int) -> list[int]:
     ]
 
 
+@needs_transaction
 def retry_now(db: Database, delivery_row: int) -> None:
-    """Drop the back-off of a stored delivery and of its repository. Call inside a transaction."""
+    """Drop the back-off of a stored delivery and of its repository."""
     execute(db, "UPDATE delivery SET retry_at = NULL WHERE id = ? AND state = 'stored'", (delivery_row,))
     of_delivery = "id = (SELECT repository_id FROM delivery WHERE id = ?)"
     execute(db, f"UPDATE repository SET fetch_retry_at = NULL WHERE {of_delivery}", (delivery_row,))
@@ -232,6 +234,7 @@ def may_refuse(db: Database, project_id: int, *, verified: bool) -> bool:
     return found is not None and found["n"] < REFUSED_PER_MINUTE
 
 
+@needs_transaction
 def refuse(
     db: Database,
     project_id: int,
@@ -243,7 +246,7 @@ def refuse(
     signature: str,
     message: str,
 ) -> None:
-    """Store a refused delivery without its body. Call inside a transaction.
+    """Store a refused delivery without its body.
 
     It gets a new delivery id, since anyone may have chosen the one in the request.
     """
@@ -290,8 +293,9 @@ def handled_before(db: Database, before: str) -> list[int]:
     return [item["id"] for item in rows(db, old, (before, PRUNED_AT_ONCE))]
 
 
+@needs_transaction
 def prune(db: Database, found: Sequence[int]) -> None:
-    """Prune deliveries. Call inside a transaction.
+    """Prune deliveries.
 
     Referenced rows stay, without headers and body; so do those of schedules, so that none runs twice.
     """

@@ -12,13 +12,14 @@ from core import clock
 from core.errors import NotFound
 from core.model import Environment
 from core.names import check_environment
-from web.store.db import Row, execute, insert, row, rows
+from web.store.db import Row, execute, insert, needs_transaction, row, rows
 
 JSON_COLUMNS = ("images", "mounts")
 
 
+@needs_transaction
 def ensure(db: Database, slug: str) -> Environment:
-    """Return the environment with this slug, creating it without limits if necessary. Call inside a transaction."""
+    """Return the environment with this slug, creating it without limits if necessary."""
     found = row(db, "SELECT * FROM environment WHERE slug = ?", (slug,))
     if found is None:
         values = {"uuid": str(uuid.uuid4()), "slug": check_environment(slug), "created_at": clock.now()}

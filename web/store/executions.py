@@ -15,7 +15,7 @@ from core.errors import Conflict, NotFound
 from core.model import Execution, StateChange
 from core.states import FINAL, FailureReason, State
 from core.transitions import check_transition
-from web.store.db import Row, execute, insert, row, rows
+from web.store.db import Row, execute, insert, needs_transaction, row, rows
 from web.store.projects import take_counter
 
 JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags", "devices", "mounts")
@@ -34,8 +34,9 @@ RESTARTS = (
 )
 
 
+@needs_transaction
 def add(db: Database, values: Mapping[str, Any]) -> Execution:
-    """Create an execution in `created` with the next counter of its project. Call inside a transaction.
+    """Create an execution in `created` with the next counter of its project.
 
     `values` are columns; JSON columns are given as Python values.
     """
@@ -48,6 +49,7 @@ def add(db: Database, values: Mapping[str, Any]) -> Execution:
     return get(db, execution_id)
 
 
+@needs_transaction
 def transition(
     db: Database,
     execution: Execution,
@@ -57,7 +59,7 @@ def transition(
     failure_reason: FailureReason | None = None,
     columns: Mapping[str, Any] | None = None,
 ) -> StateChange:
-    """Make a state transition and record it. Call inside a transaction; nothing else writes `state`.
+    """Make a state transition and record it. Nothing else writes `state`.
 
     Raises IllegalMove if the transition is not allowed, and Conflict if the state or the attempt is no longer that of
     `execution`. `columns` are further columns of the same update.
@@ -151,8 +153,9 @@ def occupied(db: Database) -> list[tuple[int, str, State, int]]:
     return [(found["project_id"], found["environment"], State(found["state"]), found["n"]) for found in rows(db, sql)]
 
 
+@needs_transaction
 def put_on(db: Database, execution_id: int, runner_id: int) -> Execution:
-    """Place a queued execution on a runner, as its next attempt. Call inside a transaction."""
+    """Place a queued execution on a runner, as its next attempt."""
     sql = "UPDATE execution SET runner_id = ?, placed_at = ?, attempt = attempt + 1 WHERE id = ? AND state = 'queued'"
     execute(db, sql, (runner_id, clock.now(), execution_id))
     return get(db, execution_id)

@@ -15,13 +15,14 @@ from core import clock
 from core.errors import Conflict
 from core.states import FINAL, State
 from core.transitions import check_group_transition
-from web.store.db import Row, execute, row
+from web.store.db import Row, execute, needs_transaction, row
 
 Table = Literal["task", "pipeline", "pipeline_node"]
 
 
+@needs_transaction
 def transition(db: Database, table: Table, group_id: int, current: State, to: State, message: str = "") -> None:
-    """Make a state transition. Call inside a transaction; nothing else writes these `state`s.
+    """Make a state transition. Nothing else writes these `state`s.
 
     Raises IllegalMove if the transition is not allowed, and Conflict if the state is no longer `current`. `message`
     says why it ended, or what it is doing.
@@ -79,13 +80,15 @@ def _status_condition(table: str, status: str) -> str:
     return f"({table}.state = '{State(status)}'{asked})"
 
 
-def update(db: Database, table: Table, group_id: int, **columns: Any) -> bool:
+@needs_transaction
+def update(db: Database, /, table: Table, group_id: int, **columns: Any) -> bool:
     """Set columns other than the state; return False if the state is final."""
     assignments = ", ".join(f"{name} = ?" for name in columns)
     sql = f"UPDATE {table} SET {assignments} WHERE id = ? AND ended_at IS NULL"
     return execute(db, sql, [*columns.values(), group_id]) == 1
 
 
+@needs_transaction
 def request_stop(db: Database, table: Literal["task", "pipeline"], group_id: int, who: str) -> bool:
     """Record a stop request; return False if it has ended or a stop is already requested.
 

@@ -25,7 +25,7 @@ from sqlite_utils import Database
 from core.errors import NotFound
 from core.model import Execution
 from core.wire import STREAMS, LogBatch
-from web.store.db import execute, row
+from web.store.db import execute, needs_transaction, row
 from web.store.log_files import SEGMENT_BYTES, LogLine, Part, Segment
 
 __all__ = ["SEGMENT_BYTES", "LogLength", "LogLine"]
@@ -98,10 +98,11 @@ def length(db: Database, execution: Execution, limit: int = 0) -> LogLength:
     )
 
 
+@needs_transaction
 def append(
     db: Database, logs_dir: Path, execution: Execution, at: LogLength, batch: LogBatch, text: bytes
 ) -> Segment | None:
-    """Append a batch at `at`, the current length; return None if it contains no line. Call inside a transaction.
+    """Append a batch at `at`, the current length; return None if it contains no line.
 
     The caller has checked that `batch.start` is the acknowledged offset of its stream.
     """
@@ -199,16 +200,18 @@ def _record(db: Database, execution: Execution, at: LogLength) -> None:
     execute(db, f"UPDATE execution SET {assignments} WHERE id = ?", [*columns.values(), execution.id])
 
 
+@needs_transaction
 def set_partial(db: Database, execution: Execution, stream: str, start: int, text: str) -> None:
-    """Set the unfinished line of a stream, unless more of the stream is stored by now. Call inside a transaction."""
+    """Set the unfinished line of a stream, unless more of the stream is stored by now."""
     at = length(db, execution)
     if at.acknowledged[stream] == start:
         partial = json.dumps(at.partial | {stream: text[:PARTIAL_CHARACTERS]})
         execute(db, "UPDATE execution SET log_partial = ? WHERE id = ?", (partial, execution.id))
 
 
+@needs_transaction
 def keep_partial(db: Database, logs_dir: Path, execution: Execution) -> None:
-    """Store the unfinished lines as lines, since the rest of them is lost. Call inside a transaction."""
+    """Store the unfinished lines as lines, since the rest of them is lost."""
     for stream, text in length(db, execution).partial.items():
         at = length(db, execution)
         have = at.acknowledged[stream]

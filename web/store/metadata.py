@@ -16,7 +16,7 @@ import orjson
 from sqlite_utils import Database
 
 from web.config.metadata import as_number
-from web.store.db import Row, execute, row, rows
+from web.store.db import Row, execute, needs_transaction, row, rows
 
 KEYS_PER_EXECUTION = 1000  # further keys are not stored
 VALUES_PER_EXECUTION = 1_000_000  # the default of [limits] metadata
@@ -54,10 +54,11 @@ class Counts:
     kept: int
 
 
+@needs_transaction
 def add(
     db: Database, execution_id: int, lines: Sequence[tuple[int, Mapping[str, Any]]], most: int = VALUES_PER_EXECUTION
 ) -> None:
-    """Store metadata lines, given as (time in microseconds, values) in order. Call inside a transaction.
+    """Store metadata lines, given as (time in microseconds, values) in order.
 
     Keys with more than their share of the `most` values of an execution are thinned.
     """

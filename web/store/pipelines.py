@@ -15,7 +15,7 @@ from core.groups import Pipeline, PipelineNode, Task
 from core.model import Execution
 from core.states import State
 from web.store import executions, groups, tasks
-from web.store.db import Row, insert, row, rows
+from web.store.db import Row, insert, needs_transaction, row, rows
 from web.store.projects import take_counter
 
 JSON_COLUMNS = ("config", "parameters")
@@ -26,8 +26,9 @@ SELECT = (
 UNFINISHED = "pipeline.state IN ('created', 'started')"
 
 
+@needs_transaction
 def add(db: Database, values: Mapping[str, Any], nodes: Sequence[tuple[str, str]]) -> Pipeline:
-    """Create a pipeline in `created` with the next counter of its project. Call inside a transaction.
+    """Create a pipeline in `created` with the next counter of its project.
 
     `values` are columns; JSON columns are given as Python values. `nodes` are (name, kind) in file order.
     """

@@ -13,7 +13,7 @@ from core.config import LimitsConfig
 from core.errors import NotFound
 from core.model import Project, Repository
 from core.names import check_project
-from web.store.db import Row, execute, insert, row, rows
+from web.store.db import Row, execute, insert, needs_transaction, row, rows
 
 SELECT = "SELECT project.*, user.username AS owner FROM project JOIN user ON user.id = project.owner_id"
 HOSTED = "hosted"  # the forge of repositories hosted on this server
@@ -215,8 +215,9 @@ def set_rules(db: Database, project_id: int, rules: str) -> None:
     execute(db, sql, (rules, clock.now(), project_id, rules))
 
 
+@needs_transaction
 def take_counter(db: Database, project_id: int, of: str = "execution") -> int:
-    """Return the next counter of an execution, task or pipeline of a project. Call inside a transaction."""
+    """Return the next counter of an execution, task or pipeline of a project."""
     execute(db, f"UPDATE project SET {of}_counter = {of}_counter + 1 WHERE id = ?", (project_id,))
     found = row(db, f"SELECT {of}_counter AS counter FROM project WHERE id = ?", (project_id,))
     return int(found["counter"]) if found else 0

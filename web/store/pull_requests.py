@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 from core.errors import NotFound
 from core.model import PullRequest, PullRequestEvent
-from web.store.db import Row, execute, insert, row, rows
+from web.store.db import Row, execute, insert, needs_transaction, row, rows
 
 CHANGE = """
     UPDATE pull_request SET title = ?, author = COALESCE(NULLIF(?, ''), author), url = ?, head_branch = ?, base_branch = ?,
@@ -17,8 +17,9 @@ CHANGE = """
 CLOSE = "UPDATE pull_request SET title = ?, closed = 1, changed_at = ? WHERE id = ? AND changed_at <= ?"
 
 
+@needs_transaction
 def save(db: Database, repository_id: int, event: PullRequestEvent, sha: str, at: str) -> PullRequest:
-    """Create or update a pull request from an event received at `at`. Call inside a transaction.
+    """Create or update a pull request from an event received at `at`.
 
     The head of a known one is not changed (see `set_head`). An event received before the last applied one changes
     nothing. A pull request that once came from a fork stays one from a fork.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlite_utils import Database
 
-from web.store.db import execute, row, rows
+from web.store.db import execute, needs_transaction, row, rows
 
 BATCH = 20_000  # metadata values in one transaction
 BODIES = 50  # bodies of deliveries, up to 25 MiB each
@@ -43,15 +43,17 @@ def newest_executions(db: Database, project_id: int, many: int) -> list[int]:
     return [found["id"] for found in rows(db, sql, (project_id, many))]
 
 
+@needs_transaction
 def delete_some_metadata(db: Database, execution_id: int) -> bool:
-    """Delete a batch of metadata; return False if nothing was left. Call inside a transaction."""
+    """Delete a batch of metadata; return False if nothing was left."""
     some = "SELECT key_id, seq FROM metadata WHERE execution_id = ? LIMIT ?"
     sql = f"DELETE FROM metadata WHERE execution_id = ? AND (key_id, seq) IN ({some})"
     return execute(db, sql, (execution_id, execution_id, BATCH)) > 0
 
 
+@needs_transaction
 def delete_execution(db: Database, execution_id: int) -> None:
-    """Delete an execution and its rows in other tables. Call inside a transaction."""
+    """Delete an execution and its rows in other tables."""
     for table in OF_EXECUTION:
         execute(db, f"DELETE FROM {table} WHERE execution_id = ?", (execution_id,))
     execute(db, "DELETE FROM execution WHERE id = ?", (execution_id,))
@@ -59,8 +61,9 @@ def delete_execution(db: Database, execution_id: int) -> None:
     execute(db, "UPDATE cursor SET position = min(position, (SELECT COALESCE(MAX(id), 0) FROM state_change))")
 
 
+@needs_transaction
 def drop_some_bodies(db: Database, project_id: int) -> bool:
-    """Empty the bodies of handled deliveries; return False if there were none. Call inside a transaction."""
+    """Empty the bodies of handled deliveries; return False if there were none."""
     some = (
         f"SELECT id FROM delivery WHERE repository_id IN ({REPOSITORIES}) AND state <> 'stored' AND length(body) > 0"
         f" LIMIT {BODIES}"
@@ -68,8 +71,9 @@ def drop_some_bodies(db: Database, project_id: int) -> bool:
     return execute(db, f"UPDATE delivery SET body = x'' WHERE id IN ({some})", {"project": project_id}) > 0
 
 
+@needs_transaction
 def delete_project(db: Database, project_id: int) -> None:
-    """Delete a project that has no executions. Call inside a transaction."""
+    """Delete a project that has no executions."""
     values = {"project": project_id}
     for table in OF_REPOSITORY:
         execute(db, f"DELETE FROM {table} WHERE repository_id IN ({REPOSITORIES})", values)

@@ -16,7 +16,7 @@ from core.groups import Task
 from core.model import Execution
 from core.states import State
 from web.store import executions, groups
-from web.store.db import Row, insert, row, rows
+from web.store.db import Row, insert, needs_transaction, row, rows
 from web.store.projects import take_counter
 
 JSON_COLUMNS = ("config", "parameters", "inputs", "environment_variables")
@@ -32,8 +32,9 @@ PLACES = (
 STOPPABLE = "state IN ('created', 'queued', 'started') AND NOT asked"
 
 
+@needs_transaction
 def add(db: Database, values: Mapping[str, Any]) -> Task:
-    """Create a task in `created` with the next counter of its project. Call inside a transaction.
+    """Create a task in `created` with the next counter of its project.
 
     `values` are columns; JSON columns are given as Python values.
     """

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from web.store.db import execute, row, rows
+from web.store.db import execute, needs_transaction, row, rows
 
 SERIES = re.compile(r"cpu|memory|gpu(_memory)?:[0-9]{1,2}")
 KEPT = 10_000  # samples per series, 28 hours at one every ten seconds; beyond that half of them are deleted, evenly
@@ -36,8 +36,9 @@ class Stretch:
     largest: float
 
 
+@needs_transaction
 def add(db: Database, execution_id: int, samples: Sequence[Sample]) -> None:
-    """Store samples; existing ones are kept. Call inside a transaction."""
+    """Store samples; existing ones are kept."""
     values = [(execution_id, sample.series, sample.time_us, sample.value) for sample in samples]
     db.conn.executemany("INSERT OR IGNORE INTO usage VALUES (?, ?, ?, ?)", values)
     for series in {sample.series for sample in samples}:

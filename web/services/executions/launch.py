@@ -49,7 +49,7 @@ def launch(
     trial: int | None = None,
     pipeline_node_id: int | None = None,
 ) -> Execution:
-    """Create an execution. Call inside a transaction, and dispatch after it.
+    """Create an execution.
 
     `environment` overrides the step's own; `why` is the first line of the log. `trial` is the index within the search
     of the task; trials of a task in a pipeline have `pipeline_node_id` too.
@@ -73,7 +73,7 @@ def launch(
 
 
 def again(db: Database, config: Config, execution: Execution, creator: User, why: str) -> Execution:
-    """Create a re-run of an execution with the same resolved values. Call inside a transaction."""
+    """Create a re-run of an execution with the same resolved values."""
     project = projects.get(db, execution.project_id)
     environment, note = environments.choose(db, project, execution.environment)
     repeated = {name: getattr(execution, name) for name in REPEATED}

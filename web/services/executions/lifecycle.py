@@ -41,7 +41,7 @@ SILENT_S = 60.0  # without a heartbeat for this long an execution counts as out 
 
 
 def queue(db: Database, execution: Execution) -> None:
-    """Queue an execution that the quota allows. Call inside the transaction that counted."""
+    """Queue an execution that the quota allows."""
     executions.transition(db, execution, State.QUEUED)
 
 
@@ -154,7 +154,7 @@ def preview(
 
 
 def log_status(db: Database, logs_dir: Path, execution: Execution, message: str) -> None:
-    """Append a status line from the server to an execution's log. Call inside a transaction."""
+    """Append a status line from the server to an execution's log."""
     at = logs.length(db, execution)
     have, now_us = at.acknowledged["status"], time.time_ns() // 1000
     batch = LogBatch(attempt=execution.attempt, stream="status", start=have, end=have, first_us=now_us, last_us=now_us)
@@ -191,12 +191,12 @@ def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) ->
 
 
 def supersede(db: Database, logs_dir: Path, execution: Execution, by: str) -> None:
-    """Stop an execution because `by` replaces it, unless a stop is already requested. Call inside a transaction."""
+    """Stop an execution because `by` replaces it, unless a stop is already requested."""
     stop(db, logs_dir, execution, by, f"Superseded by {by}")
 
 
 def stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: str) -> None:
-    """Stop an execution unless a stop is already requested; `said` is the reason. Call inside a transaction."""
+    """Stop an execution unless a stop is already requested; `said` is the reason."""
     if execution.stop_requested_at is None:
         _stop(db, logs_dir, execution, who, said, f"{said[:1].lower()}{said[1:]} before it started")
 
@@ -219,7 +219,7 @@ def _stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: st
 
 
 def fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
-    """End an execution with an error found by the server. Call inside a transaction."""
+    """End an execution with an error found by the server."""
     _fail(db, logs_dir, execution, reason, message)
 
 
@@ -323,7 +323,7 @@ def _not_after_now(batch: LogBatch) -> LogBatch:
 
 
 def held_execution(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> Execution:
-    """Return an execution whose lease `runner` holds. Call inside a transaction. Raises Conflict."""
+    """Return an execution whose lease `runner` holds; inside a transaction it keeps it. Raises Conflict."""
     execution = executions.by_uuid(db, execution_uuid)
     _check_lease(execution, runner, attempt)
     return execution

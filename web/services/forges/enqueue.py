@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from core import clock
 from core.model import Commit, Project, PullRequest, Repository
 from web.store import comments, outbox, statuses
-from web.store.db import Database, transaction
+from web.store.db import Database, needs_transaction, transaction
 from web.store.outbox import Kind
 from web.store.statuses import Changed
 
@@ -40,23 +40,26 @@ def enqueue_changes(db: Database) -> None:
         position = until
 
 
+@needs_transaction
 def enqueue_event(
     db: Database, project: Project, repository: Repository, commit: Commit, request: PullRequest | None
 ) -> None:
-    """Enqueue the commit of an event, which may be the head of a pull request. Call inside a transaction."""
+    """Enqueue the commit of an event, which may be the head of a pull request."""
     outbox.enqueue(db, repository.id, Kind.STATUS, commit.identifier)
     if request is not None and project.comments:
         outbox.enqueue(db, repository.id, Kind.COMMENT, str(request.number))
 
 
+@needs_transaction
 def mark_head(db: Database, request: PullRequest) -> None:
-    """Enqueue a pull request's head when its need for approval may have changed. Call inside a transaction."""
+    """Enqueue a pull request's head when its need for approval may have changed."""
     if request.from_fork and request.sha:
         outbox.enqueue(db, request.repository_id, Kind.STATUS, request.sha)
 
 
+@needs_transaction
 def enqueue_commit(db: Database, commit_id: int) -> None:
-    """Enqueue a commit of which something other than an execution changed. Call inside a transaction."""
+    """Enqueue a commit of which something other than an execution changed."""
     for commit in statuses.bringing_pushes(db, commit_id):
         _mark(db, commit, at_once=not commit.unfinished)
 

@@ -35,7 +35,7 @@ def start(
     priority: int = 0,
     why: str = "",
 ) -> Pipeline:
-    """Create a pipeline with nodes in `created`; the sweep starts them. Call inside a transaction, nudge after it."""
+    """Create a pipeline with nodes in `created`; the sweep starts them."""
     values = {
         "project_id": project.id,
         "commit_id": commit.id,
@@ -69,7 +69,7 @@ def advance(db: Database, config: Config) -> bool:
 
 
 def approve(db: Database, node: PipelineNode, who: str) -> None:
-    """Approve a node that waits for approval. Raises Conflict if it does not. Call inside a transaction."""
+    """Approve a node that waits for approval. Raises Conflict if it does not."""
     node = pipelines.node(db, node.id)
     pipeline = pipelines.get(db, node.pipeline_id)
     if not wait_reason(node) or pipeline.state in FINAL or pipeline.message:  # it has a message once it is ending

@@ -133,7 +133,7 @@ class Mover:
         return True
 
     def _decide(self, pipeline: Pipeline, fails: str, stops: str) -> None:
-        """Record that the pipeline must fail or stop. Call inside a transaction."""
+        """Record that the pipeline must fail or stop."""
         if fails and not pipeline.message:
             groups.update(self.db, "pipeline", pipeline.id, message=fails)
         elif stops:

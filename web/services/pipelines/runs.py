@@ -64,7 +64,7 @@ def run_executions(db: Database, run: NodeRun) -> list[Execution]:
 
 
 def stop_run_of_node(db: Database, config: Config, run: NodeRun, who: str, said: str) -> bool:
-    """Stop a run; return False if it has ended or a stop was already requested. Call inside a transaction."""
+    """Stop a run; return False if it has ended or a stop was already requested."""
     if run.made.stop_requested_at is not None or run.made.state in FINAL:
         return False
     if isinstance(run.made, Task):
@@ -75,7 +75,7 @@ def stop_run_of_node(db: Database, config: Config, run: NodeRun, who: str, said:
 
 
 def rerun(db: Database, config: Config, run: NodeRun) -> None:
-    """Run again with the same values, for the same node. Call inside a transaction.
+    """Run again with the same values, for the same node.
 
     Raises InvalidInput, changing nothing, if a task's values are no longer valid.
     """

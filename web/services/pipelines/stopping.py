@@ -15,7 +15,7 @@ from web.store.db import Database
 def request_stop(db: Database, config: Config, pipeline: Pipeline, who: str, said: str = "") -> None:
     """Stop the runs of a pipeline and start no more nodes. Does nothing if it is ending or has ended.
 
-    `said` is the message, by default "stopped by `who`". Call inside a transaction.
+    `said` is the message, by default "stopped by `who`".
     """
     if pipelines.get(db, pipeline.id).message or not groups.request_stop(db, "pipeline", pipeline.id, who):
         return
@@ -28,9 +28,6 @@ def request_stop(db: Database, config: Config, pipeline: Pipeline, who: str, sai
 
 
 def stop_run(db: Database, config: Config, pipeline: Pipeline, run: NodeRun) -> bool:
-    """Stop the run of a node because its pipeline ends; return False if a stop was already requested.
-
-    Call inside a transaction.
-    """
+    """Stop the run of a node because its pipeline ends; return False if a stop was already requested."""
     who = pipeline.stopped_by or f"pipeline ={pipeline.counter}"
     return runs.stop_run_of_node(db, config, run, who, f"Pipeline ={pipeline.counter}: {pipeline.message}")

@@ -10,7 +10,7 @@ from core.states import FINAL, State
 from web.services.pipelines import runs
 from web.services.pipelines.runs import NodeRun
 from web.store import pipelines
-from web.store.db import Database
+from web.store.db import Database, needs_transaction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,9 @@ def load_view(db: Database, pipeline_id: int) -> View:
     return View(pipeline=pipelines.get(db, pipeline_id), nodes=tuple(nodes), runs=runs.newest_runs(db, begun))
 
 
+@needs_transaction
 def is_unchanged(db: Database, seen: View, node: PipelineNode) -> bool:
-    """Return whether the pipeline's ending, the node and its run are as in `seen`. Call inside a transaction."""
+    """Return whether the pipeline's ending, the node and its run are as in `seen`."""
     pipeline = pipelines.get(db, seen.pipeline.id)
     return (
         (pipeline.ended_at, pipeline.stop_requested_at, pipeline.message)

@@ -31,7 +31,7 @@ def start(
     priority: int = 0,
     why: str = "",
 ) -> Task:
-    """Create a task in `created`; the sweep creates its executions. Call inside a transaction, and nudge after it.
+    """Create a task in `created`; the sweep creates its executions.
 
     `environment` overrides the step's own; `why` is the first line of the executions' logs.
     """
@@ -53,7 +53,7 @@ def start(
 def request_stop(db: Database, config: Config, task: Task, who: str, *, said: str = "") -> None:  # noqa: ARG001
     """Request that the sweep stops a task's executions and creates no more. Idempotent; ignored if it has ended.
 
-    `said` is the message, by default "stopped by `who`". Call inside a transaction, and nudge after it.
+    `said` is the message, by default "stopped by `who`".
     """
     if groups.request_stop(db, "task", task.id, who):
         groups.update(db, "task", task.id, message=said or f"stopped by {who}")

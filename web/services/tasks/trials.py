@@ -86,7 +86,7 @@ def prepare(db: Database, task: Task, search: Search, first: int, many: int) -> 
 
 
 def launch(db: Database, config: Config, task: Task, resolved: ResolvedStep, trial: int, count: int) -> Execution:
-    """Create the execution of one trial. Call inside a transaction."""
+    """Create the execution of one trial."""
     execution = launching.launch(
         db,
         config,

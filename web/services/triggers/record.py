@@ -118,10 +118,7 @@ def run(
     outcome: str,
     instead_of: Sequence[Launched] = (),
 ) -> None:
-    """Launch the plan of a recorded push, store its outcome, and stop the runs in `instead_of`, which it supersedes.
-
-    Call inside a transaction.
-    """
+    """Launch the plan of a recorded push, store its outcome, and stop the runs in `instead_of`, which it supersedes."""
     # first: this push alone may make the commit trusted, and launching may check that
     commits.finish_push(
         db,

@@ -27,10 +27,7 @@ from web.store.launched import Launched
 def start_target(
     db: Database, config: Config, project: Project, commit: Commit, chosen: Chosen, creator: User, push_id: int
 ) -> str:
-    """Create what was chosen for a push and return its number, such as `#3`.
-
-    Call inside a transaction; nudge and dispatch after it.
-    """
+    """Create what was chosen for a push and return its number, such as `#3`."""
     why = f"Chosen by rule {chosen.rule.name}" if chosen.rule and chosen.rule is not rules.DEFAULT[0] else ""
     given: dict[str, Any] = {
         "push_id": push_id,
@@ -50,7 +47,7 @@ def start_target(
 
 
 def supersede_target(db: Database, config: Config, older: Launched, by: str) -> None:
-    """Stop a run because the newer one `by` replaces it. Call inside a transaction."""
+    """Stop a run because the newer one `by` replaces it."""
     said = f"Superseded by {by}"
     match older.target.kind:
         case TargetKind.STEP:
