@@ -1,21 +1,21 @@
 """The interface between the server and the APIs of forges: calls and answers are values.
 
-An API is a module with the functions of `Api`. They do no I/O: they build calls and parse answers; `hooks.apis.client`
-sends the calls. `name` is a repository's full name on the forge, owner/name. APIs do not depend on each other.
+APIs do no I/O: they build calls and parse answers; `hooks.apis.client` sends the calls. `name` is a repository's full
+name on the forge, owner/name. APIs do not depend on each other.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 from core.errors import InvalidInput
 
 Json = Mapping[str, Any]
-PER_PAGE = 100  # the maximum of the forges
 MAX_PAGES = 10  # of a list; the searched entries are near its beginning
 URL_CHARS = 255  # GitLab's limit for the URL of a status
 
@@ -90,86 +90,143 @@ class Described:
     is_public: bool
 
 
-class Api(Protocol):
-    @property
-    def STATES(self) -> Mapping[Verdict, str]:  # noqa: N802
-        """Return the forge's name of each verdict."""
+class Api(ABC):
+    """What a forge's API is called with and answers. The defaults are GitHub's, which other forges share in part."""
 
-    @property
-    def NESTED(self) -> bool:  # noqa: N802
-        """Whether repository names may have more parts than owner and name."""
+    # A final state must not be `pending`, which would block the commit from being merged forever.
+    STATES: Mapping[Verdict, str] = {
+        Verdict.WAITING: "pending",
+        Verdict.RUNNING: "pending",
+        Verdict.SUCCESS: "success",
+        Verdict.FAILURE: "failure",
+        Verdict.ERROR: "error",
+        Verdict.STOPPED: "error",
+    }
+    RIGHTS: str  # permissions that a token needs, named as on the forge
+    NESTED = False  # whether repository names may have more parts than owner and name
+    DESCRIPTION_CHARS = 255  # maximum length of a status description
+    EVENTS: Mapping[str, str]  # needed by the webhook, by their names in the forge's form
+    PAGES = "per_page=100"  # the maximum of the forges
+    COMMENTS = "issues/{}/comments"  # path of the comments on a pull request
+    OLDEST_FIRST = ""
+    EDIT, COMMENT = "PATCH", "issues/comments/{1}"  # method of the call, and path
+    TEST: str | None = None  # end of the path of the call that makes the forge send a test delivery, if there is one
+    TEST_IS_A_PUSH = False  # whether the test delivery is an ordinary push of the newest commit
 
-    @property
-    def RIGHTS(self) -> str:  # noqa: N802
-        """Permissions that a token needs, named as on the forge."""
-
-    @property
-    def DESCRIPTION_CHARS(self) -> int:  # noqa: N802
-        """Maximum length of a status description."""
-
+    @abstractmethod
     def api_url(self, origin: str) -> str:
         """Return the API's URL, without a final slash.
 
         `origin` is the URL of the forge's pages, such as https://example.org.
         """
 
-    def headers(self, token: str) -> Mapping[str, str]:
-        """Return the headers that authenticate a call."""
-
+    @abstractmethod
     def git_login(self, token: str) -> tuple[str, str]:
         """Return the user and password with which git fetches over https, given the token."""
 
+    def headers(self, token: str) -> Mapping[str, str]:
+        """Return the headers that authenticate a call."""
+        return {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+
+    def path(self, name: str) -> str:
+        """Return the path of a repository. Raises InvalidInput."""
+        return f"/repos/{segments(name)}"
+
     def repository(self, name: str) -> Call:
         """Build the call that gets a repository; it succeeds if the token has access."""
+        return Call(method="GET", path=self.path(name))
 
     def described(self, answer: Any) -> Described:
         """Parse the answer to `repository`."""
+        return Described(
+            full_name=text(answer, "full_name"),
+            default_branch=text(answer, "default_branch"),
+            is_public=says(answer, "private", False) and not says(answer, "internal", True),  # the latter is Gitea's
+        )
 
     def post_status(self, name: str, sha: str, status: CommitStatus) -> Call:
         """Build the call that posts a status on a commit."""
+        return Call(method="POST", path=f"{self.path(name)}/statuses/{sha}", json=self.status_body(status))
 
-    def pipeline(self, answer: Any) -> str:
+    def status_body(self, status: CommitStatus) -> Json:
+        return {
+            "state": self.STATES[status.state],
+            "context": status.context,
+            "description": status.description,
+            "target_url": status.url,
+        }
+
+    def pipeline(self, answer: Any) -> str:  # noqa: ARG002
         """Parse the answer to `post_status`: the pipeline that later statuses of the commit must name; "" for none."""
+        return ""
 
-    def takes(self, shown: Verdict | None, wanted: Verdict) -> bool:
+    def takes(self, shown: Verdict | None, wanted: Verdict) -> bool:  # noqa: ARG002
         """Return whether the forge accepts `wanted` after the shown verdict; None means that it is unknown."""
+        return True
 
-    def shows_already(self, status: int, reason: str, wanted: Verdict) -> bool:
+    def shows_already(self, status: int, reason: str, wanted: Verdict) -> bool:  # noqa: ARG002
         """Return whether a rejected `post_status` only means that the forge already shows `wanted` or an equivalent."""
+        return False
 
     def webhooks(self, name: str, page: int) -> Call:
         """Build the call that lists the webhooks of a repository; pages count from 1."""
+        return Call(method="GET", path=f"{self.path(name)}/hooks?{self.PAGES}&page={page}")
 
     def webhooks_of(self, answer: Any) -> list[Webhook]:
         """Parse the answer to `webhooks`."""
+        return [self.webhook(hook) for hook in items(answer)]
+
+    def webhook(self, hook: Json) -> Webhook:
+        sent = texts(hook, "events")
+        return Webhook(
+            id=text(hook, "id"),
+            url=text(part(hook, "config"), "url"),
+            active=says(hook, "active", True),
+            lacks=() if "*" in sent else lacking(sent, self.EVENTS),
+            pushes=bool({"*", "push"}.intersection(sent)),
+        )
 
     def create_webhook(self, name: str, url: str, secret: str) -> Call:
         """Build the call that creates a webhook for pushes, tags and pull requests.
 
         It sends JSON to `url`, signed with `secret`; TLS is verified.
         """
+        return Call(method="POST", path=f"{self.path(name)}/hooks", json=self.webhook_body(url, secret))
+
+    @abstractmethod
+    def webhook_body(self, url: str, secret: str) -> Json: ...
 
     def test_webhook(self, name: str, hook_id: str) -> Call | None:
         """Build the call that makes the forge send a test delivery; None if its API has no such call."""
-
-    @property
-    def TEST_IS_A_PUSH(self) -> bool:  # noqa: N802
-        """Whether the test delivery is an ordinary push of the newest commit."""
+        if self.TEST is None:
+            return None
+        return Call(method="POST", path=f"{self.path(name)}/hooks/{quote(hook_id, safe='')}/{self.TEST}")
 
     def comments(self, name: str, number: int, page: int) -> Call:
         """Build the call that lists the comments on a pull request, oldest first; pages count from 1."""
+        path = f"{self.path(name)}/{self.COMMENTS.format(number)}?{self.OLDEST_FIRST}{self.PAGES}&page={page}"
+        return Call(method="GET", path=path)
 
     def comments_of(self, answer: Any) -> list[Comment]:
         """Parse the answer to `comments`."""
+        return [self.comment_of(comment) for comment in items(answer)]
 
     def create_comment(self, name: str, number: int, body: str) -> Call:
         """Build the call that creates a comment on a pull request."""
+        path = f"{self.path(name)}/{self.COMMENTS.format(number)}"
+        return Call(method="POST", path=path, json=self.comment_body(body))
 
     def edit_comment(self, name: str, number: int, comment_id: str, body: str) -> Call:
         """Build the call that replaces the text of a comment."""
+        path = f"{self.path(name)}/{self.COMMENT.format(number, comment_id)}"
+        return Call(method=self.EDIT, path=path, json=self.comment_body(body))
+
+    def comment_body(self, body: str) -> Json:
+        return {"body": body}
 
     def comment_of(self, answer: Any) -> Comment:
         """Parse the answer to `create_comment` and `edit_comment`."""
+        return Comment(id=text(answer, "id"), body=text(answer, "body"))
 
 
 def segments(name: str) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hooks.apis import bitbucket, gitea, github, gitlab
 from hooks.apis.base import Api
+from hooks.apis.bitbucket import BitbucketApi
+from hooks.apis.gitea import GiteaApi
+from hooks.apis.github import GitHubApi
+from hooks.apis.gitlab import GitLabApi
 
 APIS: Mapping[str, Api] = {
-    "bitbucket": bitbucket,
-    "forgejo": gitea,  # the same API
-    "gitea": gitea,
-    "github": github,
-    "gitlab": gitlab,
+    "bitbucket": BitbucketApi(),
+    "forgejo": GiteaApi(),  # the same API
+    "gitea": GiteaApi(),
+    "github": GitHubApi(),
+    "gitlab": GitLabApi(),
 }

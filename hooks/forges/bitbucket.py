@@ -6,15 +6,11 @@ import re
 
 from core.errors import InvalidDelivery
 from core.model import PullRequestEvent, PushEvent
-from hooks import signatures
 from hooks.forges import payload
-from hooks.forges.base import NO_COMMIT, Headers, Ignored, pull_request_event, push_event
+from hooks.forges.base import Forge
+from hooks.forges.events import NO_COMMIT, Ignored, pull_request_event, push_event
+from hooks.forges.payload import Headers
 
-PUSHER_READS_ANSWER = False
-SIGNATURE = "x-hub-signature"  # SHA-256 here, where GitHub sends SHA-1 under this name
-EVENT = "x-event-key"
-DELIVERY = "x-request-uuid"
-KEPT_HEADERS = frozenset({SIGNATURE, EVENT, DELIVERY, "x-hook-uuid", "x-attempt-number"})
 FOLDERS = {"branch": "refs/heads/", "tag": "refs/tags/", "annotated_tag": "refs/tags/"}
 MAX_REFS = 10_000
 SITE = "https://bitbucket.org"
@@ -22,58 +18,32 @@ FULL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*/[A-Za-z0-9_-][A-Za-z0-9_.-
 OPEN, CLOSED = ("pullrequest:created", "pullrequest:updated"), ("pullrequest:fulfilled", "pullrequest:rejected")
 
 
-def has_proof(headers: Headers) -> bool:
-    return signatures.well_formed(headers.get(SIGNATURE))
+class Bitbucket(Forge):
+    SIGNATURE = "x-hub-signature"  # SHA-256 here, where GitHub sends SHA-1 under this name
+    EVENT = "x-event-key"
+    DELIVERY = "x-request-uuid"  # if a retry has another one, its refs are recognised anyway
+    KEPT_HEADERS = frozenset({SIGNATURE, EVENT, DELIVERY, "x-hook-uuid", "x-attempt-number"})
+    NEW_WEBHOOK = WEBHOOKS = "/admin/webhooks"
+    DEPLOY_KEYS = "/admin/access-keys/"
 
+    def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
+        """Return one event per ref update of a push; or that of a pull request."""
+        kind = self.event(headers)
+        if kind in OPEN or kind in CLOSED:
+            return _pull_request(payload.read(headers, body), closed=kind in CLOSED)
+        if kind != "repo:push":
+            return Ignored(payload.ignored_reason(kind) if kind else f"no {self.EVENT} header")
+        found = payload.read(headers, body)
+        changes = payload.get_mappings(payload.get_mapping(found, "push"), "changes")
+        if len(changes) > MAX_REFS:
+            raise InvalidDelivery(f"{len(changes):,} refs in one push; at most {MAX_REFS:,} are taken")
+        actor = payload.get_mapping(found, "actor")
+        pusher = payload.get_text(actor, "nickname", "") or payload.get_text(actor, "display_name", "")
+        events = [_moved(change, pusher) for change in changes]
+        return [event for event in events if event is not None] or Ignored("no branch or tag was moved")
 
-def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
-    return signatures.verify(headers.get(SIGNATURE), body, secret)
-
-
-def event(headers: Headers) -> str:
-    return payload.get_header(headers, EVENT)
-
-
-def delivery_id(headers: Headers, body: bytes) -> str:
-    """Return a UUID. If a retry has another one, its refs are recognised anyway."""
-    return payload.get_header(headers, DELIVERY) or payload.delivery_hash(body)
-
-
-def full_name(headers: Headers, body: bytes) -> str | None:
-    return payload.full_name(headers, body)
-
-
-def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
-    """Return one event per ref update of a push; or that of a pull request."""
-    kind = event(headers)
-    if kind in OPEN or kind in CLOSED:
-        return _pull_request(payload.read(headers, body), closed=kind in CLOSED)
-    if kind != "repo:push":
-        return Ignored(payload.ignored_reason(kind) if kind else f"no {EVENT} header")
-    found = payload.read(headers, body)
-    changes = payload.get_mappings(payload.get_mapping(found, "push"), "changes")
-    if len(changes) > MAX_REFS:
-        raise InvalidDelivery(f"{len(changes):,} refs in one push; at most {MAX_REFS:,} are taken")
-    actor = payload.get_mapping(found, "actor")
-    pusher = payload.get_text(actor, "nickname", "") or payload.get_text(actor, "display_name", "")
-    events = [_moved(change, pusher) for change in changes]
-    return [event for event in events if event is not None] or Ignored("no branch or tag was moved")
-
-
-def serves(host: str) -> bool:
-    return host == "bitbucket.org"
-
-
-def webhook_page(page: str) -> str:
-    return f"{page}/admin/webhooks"
-
-
-def webhooks_page(page: str) -> str:
-    return f"{page}/admin/webhooks"
-
-
-def deploy_key_page(page: str) -> str:
-    return f"{page}/admin/access-keys/"
+    def serves(self, host: str) -> bool:
+        return host == "bitbucket.org"
 
 
 def _moved(change: payload.Json, pusher: str) -> PushEvent | None:

@@ -8,78 +8,54 @@ Forgejo sends each of Gitea's headers, and its own of the same name with the sam
 from __future__ import annotations
 
 from core.model import PullRequestEvent, PushEvent
-from hooks import signatures
 from hooks.forges import payload
-from hooks.forges.base import NO_COMMIT, Headers, Ignored, push_event
+from hooks.forges.base import Forge
+from hooks.forges.events import NO_COMMIT, Ignored, push_event
+from hooks.forges.payload import Headers
 
-PUSHER_READS_ANSWER = False
 FAMILY = ("x-forgejo-", "x-gitea-")
-KEPT_HEADERS = frozenset(
-    family + name for family in FAMILY for name in ("event", "event-type", "delivery", "signature")
-)
 
 
-def has_proof(headers: Headers) -> bool:
-    return signatures.well_formed(_header(headers, "signature"), prefix="")
-
-
-def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
-    """Gitea signs the JSON, even if it was sent as a form; the signature is bare hexadecimal digits."""
-    return signatures.verify(_header(headers, "signature"), payload.json_text(headers, body), secret, prefix="")
-
-
-def event(headers: Headers) -> str:
-    return _header(headers, "event")
-
-
-def delivery_id(headers: Headers, body: bytes) -> str:
-    """Return a UUID; "redeliver" on the forge sends another one."""
-    return _header(headers, "delivery") or payload.delivery_hash(body)
-
-
-def full_name(headers: Headers, body: bytes) -> str | None:
-    return payload.full_name(headers, body)
-
-
-def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
-    """Only `delete` reports a deleted branch; a push reports everything else of `create` and `delete`."""
-    kind = event(headers)
-    if kind == "create":
-        return Ignored(f"event {kind!r}: the push of the same ref is acted upon")
-    if kind == "delete":
-        return _deleted(payload.read(headers, body), delivery_id(headers, body))
-    if kind == "pull_request":
-        return payload.pull_request(payload.read(headers, body))
-    if kind != "push":
-        return Ignored(payload.ignored_reason(kind) if kind else "no x-gitea-event header")
-    found = payload.read(headers, body)
-    commits = payload.get_mappings(found, "commits")
-    head = payload.get_mapping(found, "head_commit") or (commits[0] if commits else {})  # newest first
-    pusher = payload.get_mapping(found, "pusher")
-    moved = payload.pushed_ref(
-        found,
-        commit=head.get("id"),
-        message=payload.get_text(head, "message", ""),
-        pusher=payload.get_text(pusher, "login", "") or payload.get_text(pusher, "username", ""),
+class Gitea(Forge):
+    KEPT_HEADERS = frozenset(
+        family + name for family in FAMILY for name in ("event", "event-type", "delivery", "signature")
     )
-    return Ignored(f"test delivery: the webhook works; {moved.reason}") if isinstance(moved, Ignored) else moved
+    SIGNATURE, EVENT, DELIVERY = "signature", "event", "delivery"  # behind FAMILY; "redeliver" sends another id
+    PREFIX = ""
+    NEW_WEBHOOK = "/settings/hooks/gitea/new"  # Forgejo also has the webhook type named Gitea, and it is the same
 
+    def header(self, headers: Headers, name: str) -> str:
+        return next((value for family in FAMILY if (value := payload.get_header(headers, family + name))), "")
 
-def serves(host: str) -> bool:
-    return host == "codeberg.org" or "gitea" in host or "forgejo" in host
+    def signed(self, headers: Headers, body: bytes) -> bytes:
+        """Gitea signs the JSON, even if it was sent as a form."""
+        return payload.json_text(headers, body)
 
+    def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
+        """Only `delete` reports a deleted branch; a push reports everything else of `create` and `delete`."""
+        kind = self.event(headers)
+        if kind == "create":
+            return Ignored(f"event {kind!r}: the push of the same ref is acted upon")
+        if kind == "delete":
+            return _deleted(payload.read(headers, body), self.delivery_id(headers, body))
+        if kind == "pull_request":
+            return payload.pull_request(payload.read(headers, body))
+        if kind != "push":
+            return Ignored(payload.ignored_reason(kind) if kind else "no x-gitea-event header")
+        found = payload.read(headers, body)
+        commits = payload.get_mappings(found, "commits")
+        head = payload.get_mapping(found, "head_commit") or (commits[0] if commits else {})  # newest first
+        pusher = payload.get_mapping(found, "pusher")
+        moved = payload.pushed_ref(
+            found,
+            commit=head.get("id"),
+            message=payload.get_text(head, "message", ""),
+            pusher=payload.get_text(pusher, "login", "") or payload.get_text(pusher, "username", ""),
+        )
+        return Ignored(f"test delivery: the webhook works; {moved.reason}") if isinstance(moved, Ignored) else moved
 
-def webhook_page(page: str) -> str:
-    """Works on both: Forgejo also has the webhook type named Gitea, and it is the same."""
-    return f"{page}/settings/hooks/gitea/new"
-
-
-def webhooks_page(page: str) -> str:
-    return f"{page}/settings/hooks"
-
-
-def deploy_key_page(page: str) -> str:
-    return f"{page}/settings/keys"
+    def serves(self, host: str) -> bool:
+        return host == "codeberg.org" or "gitea" in host or "forgejo" in host
 
 
 def _deleted(found: payload.Json, delivery: str) -> list[PushEvent] | Ignored:
@@ -97,7 +73,3 @@ def _deleted(found: payload.Json, delivery: str) -> list[PushEvent] | Ignored:
             pusher=payload.get_text(sender, "login", "") or payload.get_text(sender, "username", ""),
         )
     ]
-
-
-def _header(headers: Headers, name: str) -> str:
-    return next((value for family in FAMILY if (value := payload.get_header(headers, family + name))), "")

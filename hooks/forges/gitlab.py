@@ -18,14 +18,12 @@ import time
 from core.model import PullRequestEvent, PushEvent
 from hooks import signatures
 from hooks.forges import payload
-from hooks.forges.base import Headers, Ignored, pull_request_event
+from hooks.forges.base import Forge
+from hooks.forges.events import Ignored, pull_request_event
+from hooks.forges.payload import Headers
 
-PUSHER_READS_ANSWER = False
 TOKEN = "x-gitlab-token"  # noqa: S105  (the header's name)
-EVENT = "x-gitlab-event"
-DELIVERY = "idempotency-key"
 SIGNATURE, SIGNED_ID, SIGNED_AT = "webhook-signature", "webhook-id", "webhook-timestamp"
-KEPT_HEADERS = frozenset({EVENT, DELIVERY, SIGNATURE, SIGNED_ID, SIGNED_AT, "x-gitlab-instance", "x-gitlab-event-uuid"})
 SIGNING = b"whsec_"
 WINDOW_S = 300  # as in Standard Webhooks: longer than clock differences, too short for a useful replay
 SIGNATURES = 8  # two are sent during a key rotation
@@ -37,67 +35,55 @@ MERGE_REQUEST = "Merge Request Hook"
 ACTIONS = frozenset({"open", "reopen", "update", "close", "merge", ""})  # "" is sent by *Test*
 
 
-def has_proof(headers: Headers) -> bool:
-    if SIGNATURE in headers:
-        return bool(headers.get(SIGNED_ID)) and ONE_TIME.fullmatch(headers.get(SIGNED_AT, "")) is not None
-    return ONE_TOKEN.fullmatch(headers.get(TOKEN, "")) is not None
-
-
-def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
-    """Check the signature if there is one or the secret is a signing token, otherwise the token."""
-    if SIGNATURE in headers or secret.startswith(SIGNING):
-        return _verify_signed(headers, body, _key(secret))
-    return signatures.equal(headers.get(TOKEN), secret)
-
-
-def event(headers: Headers) -> str:
-    return payload.get_header(headers, EVENT)
-
-
-def delivery_id(headers: Headers, body: bytes) -> str:
-    """Return the same id for each retry and for "Resend". With a signature it is the signed id."""
-    signed = payload.get_header(headers, SIGNED_ID) if SIGNATURE in headers else ""
-    return signed or payload.get_header(headers, DELIVERY) or payload.delivery_hash(body)
-
-
-def full_name(headers: Headers, body: bytes) -> str | None:
-    return payload.full_name(headers, body, "path_with_namespace", of="project")
-
-
-def parse(headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
-    kind = event(headers)
-    if kind == "System Hook":
-        return Ignored("system hook: add the webhook to the project, where it tells of pushes")
-    if kind == MERGE_REQUEST:
-        return _merge_request(payload.read(headers, body))
-    if kind not in PUSHES:
-        return Ignored(payload.ignored_reason(kind) if kind else f"no {EVENT} header")
-    found = payload.read(headers, body)
-    commit = found.get("checkout_sha")
-    head = next((made for made in payload.get_mappings(found, "commits") if made.get("id") == commit), {})
-    return payload.pushed_ref(
-        found,
-        commit=commit,
-        message=payload.get_text(head, "message", ""),
-        pusher=payload.get_text(found, "user_username", "") or payload.get_text(found, "user_name", ""),
-        options=_options(found),
+class GitLab(Forge):
+    EVENT = "x-gitlab-event"
+    DELIVERY = "idempotency-key"
+    KEPT_HEADERS = frozenset(
+        {EVENT, DELIVERY, SIGNATURE, SIGNED_ID, SIGNED_AT, "x-gitlab-instance", "x-gitlab-event-uuid"}
     )
+    NEW_WEBHOOK = WEBHOOKS = "/-/hooks"
+    DEPLOY_KEYS = "/-/settings/repository"
 
+    def has_proof(self, headers: Headers) -> bool:
+        if SIGNATURE in headers:
+            return bool(headers.get(SIGNED_ID)) and ONE_TIME.fullmatch(headers.get(SIGNED_AT, "")) is not None
+        return ONE_TOKEN.fullmatch(headers.get(TOKEN, "")) is not None
 
-def serves(host: str) -> bool:
-    return "gitlab" in host
+    def verify(self, headers: Headers, body: bytes, secret: bytes) -> bool:
+        """Check the signature if there is one or the secret is a signing token, otherwise the token."""
+        if SIGNATURE in headers or secret.startswith(SIGNING):
+            return _verify_signed(headers, body, _key(secret))
+        return signatures.equal(headers.get(TOKEN), secret)
 
+    def delivery_id(self, headers: Headers, body: bytes) -> str:
+        """Return the same id for each retry and for "Resend". With a signature it is the signed id."""
+        signed = payload.get_header(headers, SIGNED_ID) if SIGNATURE in headers else ""
+        return signed or super().delivery_id(headers, body)
 
-def webhook_page(page: str) -> str:
-    return f"{page}/-/hooks"
+    def full_name(self, headers: Headers, body: bytes) -> str | None:
+        return payload.full_name(headers, body, "path_with_namespace", of="project")
 
+    def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
+        kind = self.event(headers)
+        if kind == "System Hook":
+            return Ignored("system hook: add the webhook to the project, where it tells of pushes")
+        if kind == MERGE_REQUEST:
+            return _merge_request(payload.read(headers, body))
+        if kind not in PUSHES:
+            return Ignored(payload.ignored_reason(kind) if kind else f"no {self.EVENT} header")
+        found = payload.read(headers, body)
+        commit = found.get("checkout_sha")
+        head = next((made for made in payload.get_mappings(found, "commits") if made.get("id") == commit), {})
+        return payload.pushed_ref(
+            found,
+            commit=commit,
+            message=payload.get_text(head, "message", ""),
+            pusher=payload.get_text(found, "user_username", "") or payload.get_text(found, "user_name", ""),
+            options=_options(found),
+        )
 
-def webhooks_page(page: str) -> str:
-    return f"{page}/-/hooks"
-
-
-def deploy_key_page(page: str) -> str:
-    return f"{page}/-/settings/repository"
+    def serves(self, host: str) -> bool:
+        return "gitlab" in host
 
 
 def _verify_signed(headers: Headers, body: bytes, key: bytes) -> bool:

@@ -3,69 +3,41 @@
 from __future__ import annotations
 
 from core.model import PushEvent
-from hooks import signatures
 from hooks.forges import payload
-from hooks.forges.base import NO_COMMIT, Headers, Ignored, push_event
-
-PUSHER_READS_ANSWER = False
-SIGNATURE = "x-gogs-signature"
-EVENT = "x-gogs-event"
-DELIVERY = "x-gogs-delivery"
-KEPT_HEADERS = frozenset({SIGNATURE, EVENT, DELIVERY})
+from hooks.forges.base import Forge
+from hooks.forges.events import NO_COMMIT, Ignored, push_event
+from hooks.forges.payload import Headers
 
 
-def has_proof(headers: Headers) -> bool:
-    return signatures.well_formed(headers.get(SIGNATURE), prefix="")
+class Gogs(Forge):
+    SIGNATURE = "x-gogs-signature"
+    EVENT = "x-gogs-event"
+    DELIVERY = "x-gogs-delivery"
+    KEPT_HEADERS = frozenset({SIGNATURE, EVENT, DELIVERY})
+    PREFIX = ""
+    NEW_WEBHOOK = "/settings/hooks/gogs/new"
 
+    def signed(self, headers: Headers, body: bytes) -> bytes:
+        """Gogs signs the JSON, even if it was sent as a form."""
+        return payload.json_text(headers, body)
 
-def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
-    """Gogs signs the JSON, even if it was sent as a form; the signature is bare hexadecimal digits."""
-    return signatures.verify(headers.get(SIGNATURE), payload.json_text(headers, body), secret, prefix="")
+    def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
+        """Return pushes of branches, and `create` of tags, which Gogs sends instead of a push."""
+        kind = self.event(headers)
+        if kind == "create":
+            return _created(payload.read(headers, body))
+        if kind != "push":
+            return Ignored(f"event {kind!r}: only pushes are acted upon" if kind else f"no {self.EVENT} header")
+        found = payload.read(headers, body)
+        commits = payload.get_mappings(found, "commits")
+        head = commits[0] if commits else {}  # newest first
+        moved = payload.pushed_ref(
+            found, commit=head.get("id"), message=payload.get_text(head, "message", ""), pusher=_pusher(found, "pusher")
+        )
+        return Ignored(f"test delivery: the webhook works; {moved.reason}") if isinstance(moved, Ignored) else moved
 
-
-def event(headers: Headers) -> str:
-    return payload.get_header(headers, EVENT)
-
-
-def delivery_id(headers: Headers, body: bytes) -> str:
-    """Return a UUID, which a redelivery keeps."""
-    return payload.get_header(headers, DELIVERY) or payload.delivery_hash(body)
-
-
-def full_name(headers: Headers, body: bytes) -> str | None:
-    return payload.full_name(headers, body)
-
-
-def parse(headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
-    """Return pushes of branches, and `create` of tags, which Gogs sends instead of a push."""
-    kind = event(headers)
-    if kind == "create":
-        return _created(payload.read(headers, body))
-    if kind != "push":
-        return Ignored(f"event {kind!r}: only pushes are acted upon" if kind else f"no {EVENT} header")
-    found = payload.read(headers, body)
-    commits = payload.get_mappings(found, "commits")
-    head = commits[0] if commits else {}  # newest first
-    moved = payload.pushed_ref(
-        found, commit=head.get("id"), message=payload.get_text(head, "message", ""), pusher=_pusher(found, "pusher")
-    )
-    return Ignored(f"test delivery: the webhook works; {moved.reason}") if isinstance(moved, Ignored) else moved
-
-
-def serves(host: str) -> bool:
-    return "gogs" in host
-
-
-def webhook_page(page: str) -> str:
-    return f"{page}/settings/hooks/gogs/new"
-
-
-def webhooks_page(page: str) -> str:
-    return f"{page}/settings/hooks"
-
-
-def deploy_key_page(page: str) -> str:
-    return f"{page}/settings/keys"
+    def serves(self, host: str) -> bool:
+        return "gogs" in host
 
 
 def _created(found: payload.Json) -> list[PushEvent] | Ignored:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ import orjson
 from core import names
 from core.errors import InvalidDelivery
 from core.model import PullRequestEvent, PushEvent
-from hooks.forges.base import Headers, Ignored, pull_request_event, push_event
+from hooks.forges.events import Ignored, pull_request_event, push_event
 
 FORM = "application/x-www-form-urlencoded"
 FORM_FIELDS = 10
@@ -19,6 +20,7 @@ HEADER_CHARS = 200  # longer than any event name or GUID
 ACTIONS = frozenset(
     {"opened", "reopened", "edited", "synchronize", "synchronized", "closed"}
 )  # the last but one is of Gitea
+Headers = Mapping[str, str]
 Json = dict[str, Any]
 
 

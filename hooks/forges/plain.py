@@ -20,12 +20,10 @@ import re
 
 from core.errors import InvalidDelivery
 from core.model import PushEvent
-from hooks import signatures
-from hooks.forges.base import Headers, Ignored, push_event
+from hooks.forges.base import Forge
+from hooks.forges.events import Ignored, push_event
+from hooks.forges.payload import Headers
 
-PUSHER_READS_ANSWER = True
-SIGNATURE = "x-pushmill-signature-256"
-KEPT_HEADERS = frozenset({SIGNATURE})
 FIRST_LINE = "pushmill-push 2"
 UNESCAPED = "pushmill-push 1"  # the first line of hooks that escape nothing
 ESCAPE = re.compile(r"\\(.)")
@@ -34,71 +32,54 @@ BASE_URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?")
 MAX_REFS = 10_000
 
 
-def has_proof(headers: Headers) -> bool:
-    return signatures.well_formed(headers.get(SIGNATURE))
+class Plain(Forge):
+    PUSHER_READS_ANSWER = True
+    SIGNATURE = "x-pushmill-signature-256"
+    KEPT_HEADERS = frozenset({SIGNATURE})
+    NEW_WEBHOOK = WEBHOOKS = ""
+    DEPLOY_KEYS = ""
 
+    def event(self, headers: Headers) -> str:  # noqa: ARG002
+        return "push"
 
-def verify(headers: Headers, body: bytes, secret: bytes) -> bool:
-    return signatures.verify(headers.get(SIGNATURE), body, secret)
+    def delivery_id(self, headers: Headers, body: bytes) -> str:  # noqa: ARG002
+        found = _values(body, "id")
+        if len(found) != 1 or not ID.fullmatch(found[0]):
+            raise InvalidDelivery("the push has no single id of 8 to 200 letters, digits, '_', '.' and '-'")
+        return found[0]
 
+    def full_name(self, headers: Headers, body: bytes) -> str | None:  # noqa: ARG002
+        """The hook names no repository: its secret belongs to only one."""
+        return None
 
-def event(headers: Headers) -> str:  # noqa: ARG001
-    return "push"
+    def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
+        """Return events whose identity is the delivery's id and the ref.
 
+        Moving a branch forth and back is therefore two pushes.
+        """
+        delivery = self.delivery_id(headers, body)
+        pusher = "".join(_values(body, "pusher")[:1])
+        options = tuple(_values(body, "option"))
+        lines = _values(body, "ref")
+        if len(lines) > MAX_REFS:
+            raise InvalidDelivery(f"{len(lines):,} refs in one push; at most {MAX_REFS:,} are taken")
+        events = []
+        for line in lines:
+            old, _, rest = line.partition(" ")
+            new, _, ref = rest.partition(" ")
+            identity = f"{delivery} {ref}"
+            events.append(push_event(ref=ref, before=old, after=new, identity=identity, pusher=pusher, options=options))
+        return events or Ignored("no ref was moved")
 
-def delivery_id(headers: Headers, body: bytes) -> str:  # noqa: ARG001
-    found = _values(body, "id")
-    if len(found) != 1 or not ID.fullmatch(found[0]):
-        raise InvalidDelivery("the push has no single id of 8 to 200 letters, digits, '_', '.' and '-'")
-    return found[0]
-
-
-def full_name(headers: Headers, body: bytes) -> str | None:  # noqa: ARG001
-    """The hook names no repository: its secret belongs to only one."""
-    return None
+    def serves(self, host: str) -> bool:  # noqa: ARG002
+        """A person installs the hook, on any host."""
+        return False
 
 
 def base_url(body: bytes) -> str | None:
     """Return the URL of the pages as the pusher knows it, if the hook sent it."""
     found = _values(body, "base")
     return found[0].rstrip("/") if found and BASE_URL.fullmatch(found[0]) else None
-
-
-def parse(headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
-    """Return events whose identity is the delivery's id and the ref.
-
-    Moving a branch forth and back is therefore two pushes.
-    """
-    delivery = delivery_id(headers, body)
-    pusher = "".join(_values(body, "pusher")[:1])
-    options = tuple(_values(body, "option"))
-    lines = _values(body, "ref")
-    if len(lines) > MAX_REFS:
-        raise InvalidDelivery(f"{len(lines):,} refs in one push; at most {MAX_REFS:,} are taken")
-    events = []
-    for line in lines:
-        old, _, rest = line.partition(" ")
-        new, _, ref = rest.partition(" ")
-        identity = f"{delivery} {ref}"
-        events.append(push_event(ref=ref, before=old, after=new, identity=identity, pusher=pusher, options=options))
-    return events or Ignored("no ref was moved")
-
-
-def serves(host: str) -> bool:  # noqa: ARG001
-    """A person installs the hook, on any host."""
-    return False
-
-
-def webhook_page(page: str) -> str:  # noqa: ARG001
-    return ""
-
-
-def webhooks_page(page: str) -> str:  # noqa: ARG001
-    return ""
-
-
-def deploy_key_page(page: str) -> str:  # noqa: ARG001
-    return ""
 
 
 def _values(body: bytes, key: str) -> list[str]:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hooks.forges import bitbucket, gitea, github, gitlab, gogs, plain
 from hooks.forges.base import Forge
+from hooks.forges.bitbucket import Bitbucket
+from hooks.forges.gitea import Gitea
+from hooks.forges.github import GitHub
+from hooks.forges.gitlab import GitLab
+from hooks.forges.gogs import Gogs
+from hooks.forges.plain import Plain
 
+GITEA = Gitea()
+PLAIN = Plain()
 FORGES: Mapping[str, Forge] = {
-    "bitbucket": bitbucket,
-    "gitea": gitea,
-    "forgejo": gitea,  # the same webhooks
-    "github": github,
-    "gitlab": gitlab,
-    "gogs": gogs,
-    "plain": plain,
+    "bitbucket": Bitbucket(),
+    "gitea": GITEA,
+    "forgejo": GITEA,  # the same webhooks
+    "github": GitHub(),
+    "gitlab": GitLab(),
+    "gogs": Gogs(),
+    "plain": PLAIN,
 }
 
 

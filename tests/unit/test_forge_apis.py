@@ -7,13 +7,13 @@ import hashlib
 import pytest
 
 from core.errors import InvalidInput
-from hooks.apis import bitbucket, gitea, github, gitlab
 from hooks.apis.base import Api, CommitStatus, Verdict
 from hooks.apis.client import error_text
 from hooks.apis.registry import APIS
 
 SHA = "a" * 40
-EACH = pytest.mark.parametrize("api", [bitbucket, gitea, github, gitlab], ids=lambda api: api.__name__)
+bitbucket, gitea, github, gitlab = (APIS[name] for name in ("bitbucket", "gitea", "github", "gitlab"))
+EACH = pytest.mark.parametrize("api", [bitbucket, gitea, github, gitlab], ids=lambda api: type(api).__name__)
 
 
 def status(**more: str) -> CommitStatus:

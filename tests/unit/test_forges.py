@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from core.errors import InvalidDelivery
 from core.model import PushEvent
 from hooks import signatures
-from hooks.forges import github, plain
-from hooks.forges.base import Forge, Ignored
+from hooks.forges.base import Forge
+from hooks.forges.events import Ignored
+from hooks.forges.registry import FORGES
 
+github, plain = FORGES["github"], FORGES["plain"]
 A, B, ZERO = "a" * 40, "b" * 40, "0" * 40
 SECRET = b"It's a Secret to Everybody"
 PLAIN = f"pushmill-push 1\nid 1700000000-42-abcdef\npusher ada\nref {A} {B} refs/heads/main\n".encode()

@@ -30,9 +30,9 @@ from core.config import Config
 from core.errors import GitError, InvalidDelivery
 from core.model import PullRequestEvent, PushEvent, Repository
 from hooks import post_receive
-from hooks.forges import plain
-from hooks.forges.base import Forge, Ignored
-from hooks.forges.registry import FORGES
+from hooks.forges.base import Forge
+from hooks.forges.events import Ignored
+from hooks.forges.registry import FORGES, PLAIN
 from web.services.deliveries import pull_requests
 from web.services.repositories import commit_head, fork_heads, hosting, lost_pushes, polling, remotes
 from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
@@ -65,7 +65,7 @@ def collect_push_files_of(db: Database, config: Config, repository: Repository) 
         except FileNotFoundError:
             continue  # handled by its hook or by another sweep
         try:
-            name = plain.delivery_id({}, body)
+            name = PLAIN.delivery_id({}, body)
         except InvalidDelivery as error:
             logger.error("push=%s refused: %s", file, error)
             with suppress(FileNotFoundError):  # as above
@@ -102,7 +102,7 @@ def ingest_repository(db: Database, config: Config, vault: Vault, repository_id:
 
 def forge_parser(source: str) -> Forge:
     """Return the forge that parses deliveries from this source; without one, bodies have the format of our own hook."""
-    return FORGES.get(source, plain)
+    return FORGES.get(source, PLAIN)
 
 
 def _postpone(db: Database, delivery: Delivery, reason: str) -> str | None:
@@ -239,7 +239,7 @@ def _refusal(db: Database, source: EventSource, event: PushEvent) -> str:
 
     Also refuses an event whose ref was moved or deleted before it ran anything. Accepted events are not checked again.
     """
-    if forge_parser(source.delivery.source) is not plain or source.delivery.source == POLL:
+    if forge_parser(source.delivery.source) is not PLAIN or source.delivery.source == POLL:
         return ""
     if event.deleted:
         there = git.refs(source.path).get(event.ref)

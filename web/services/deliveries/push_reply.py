@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from core.model import Project, PullRequestEvent, PushEvent, TargetKind
 from core.text import printable
-from hooks.forges.base import Ignored
+from hooks.forges.events import Ignored
 from web.store import commits, deliveries, launched
 from web.store.commits import Push
 from web.store.db import Database
