@@ -51,7 +51,8 @@ class Pull:
                 "url": "https://f/7", "head_branch": "work", "base_branch": "main", "from_fork": 0,
                 "changed_at": "2026-11-25T00:00:00Z",
             }  # fmt: skip
-            self.id = str(insert(self.told.db, "pull_request", values))
+            with transaction(self.told.db):
+                self.id = str(insert(self.told.db, "pull_request", values))
         return self.sha
 
     def mark(self) -> None:

@@ -10,7 +10,7 @@ from ruled_project import CANCEL, TRAIN, Model, started
 from core.states import State
 from web.services.executions import environments, lifecycle
 from web.store import deliveries
-from web.store.db import execute, rows
+from web.store.db import execute, rows, transaction
 
 
 def model(pushes: PushServer, checkout: Checkout, rules: str) -> Model:
@@ -201,7 +201,8 @@ def test_what_fails_between_launching_and_stopping_leaves_neither_and_is_done_wh
     assert here.states == [("train", State.QUEUED), ("check", State.QUEUED)]
     assert "no room" in pushes.deliveries("model")[-1].message
     execute(pushes.db, "DROP TRIGGER full")
-    deliveries.retry_now(pushes.db, pushes.deliveries("model")[-1].id)
+    with transaction(pushes.db):
+        deliveries.retry_now(pushes.db, pushes.deliveries("model")[-1].id)
     pushes.drain()
     assert [state for step_, state in here.states if step_ == "train"] == [State.STOPPED, State.QUEUED]
 

@@ -168,7 +168,8 @@ def test_what_fails_between_launching_one_kind_and_another_leaves_nothing_and_is
     assert here.made == []
     assert rows(db, "SELECT * FROM task") == []
     execute(db, "DROP TRIGGER full")
-    deliveries.retry_now(db, here.pushes.deliveries("model")[-1].id)
+    with transaction(db):
+        deliveries.retry_now(db, here.pushes.deliveries("model")[-1].id)
     here.pushes.drain()
     assert here.launched() == ["#1 train", "#2 check", "!1 task train", "=1 pipeline full"]
 

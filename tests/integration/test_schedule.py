@@ -190,7 +190,8 @@ def test_a_remote_is_fetched_first_and_times_that_passed_while_it_was_away_are_o
     bare_repository(path)
     sha = checkout.commit({"valohai.yaml": step("train")})
     checkout.git("push", "-q", str(path), "main")
-    deliveries.retry_now(pushes.db, pushes.deliveries("model")[-1].id)
+    with transaction(pushes.db):
+        deliveries.retry_now(pushes.db, pushes.deliveries("model")[-1].id)
     sweep(pushes)
     assert scheduled(pushes)[-1] == ("done", "main: 1 execution")
     assert [execution.commit_identifier for execution in pushes.executions("model")] == [sha]

@@ -8,10 +8,9 @@ from dataclasses import replace
 from core.model import Commit, EventKind, PullRequest, PushEvent, Target
 from web.services.triggers.rules import Choice
 from web.store import repeats
-from web.store.db import Database, needs_transaction
+from web.store.db import Database
 
 
-@needs_transaction
 def duplicate_reasons(db: Database, commit: Commit, event: PushEvent, request: PullRequest | None) -> dict[Target, str]:
     """Return by target why it need not run for this event: it already runs for the other kind on the same branch."""
     repository_id = commit.repository_id
