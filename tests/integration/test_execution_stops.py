@@ -24,13 +24,14 @@ signal.signal(signal.SIGTERM, bye)
 print('up')
 time.sleep(100)
 " """
+LONG_S = 600.0  # a grace that no test waits for
 DEAF = "trap '' TERM; echo up; while :; do sleep 1; done"
 
 
 def stop_when_up(
     server: RunnerServer, host: Host, spec: ExecutionSpec, order: str = "stop"
 ) -> tuple[dict[str, object], float]:
-    """Returns the final report and how many seconds it took from the order."""
+    """The final report, which comes within a minute, and how many seconds it took from the order."""
     recorded = server.add(spec)
     with executing(host, spec):
         until(lambda: recorded.lines() == ["up"])
@@ -40,12 +41,11 @@ def stop_when_up(
 
 
 def test_stop_lets_the_program_finish_its_handler_and_no_next_command_runs(server: RunnerServer, host: Host) -> None:
-    spec = execution(HANDLER, "echo never")
-    final, took = stop_when_up(server, host, spec)
+    spec = execution(HANDLER, "echo never", stop_grace_s=LONG_S)
+    final, _ = stop_when_up(server, host, spec)
     assert final["state"] == "stopped"
     assert server.executions[spec.uuid].lines() == ["up", "checkpoint saved"]
-    assert "Stopping: SIGTERM, 10 s grace" in server.executions[spec.uuid].lines("status")
-    assert took < 8
+    assert "Stopping: SIGTERM, 600 s grace" in server.executions[spec.uuid].lines("status")
 
 
 def test_stop_waits_for_a_handler_in_the_background_too(server: RunnerServer, host: Host) -> None:
@@ -59,17 +59,16 @@ def test_a_program_that_ignores_the_stop_is_killed_after_the_grace(server: Runne
     final, took = stop_when_up(server, host, spec)
     assert final["state"] == "stopped"
     assert final["exit_code"] == 137
-    assert 1 < took < 8
+    assert took > 1
 
 
 def test_a_kill_order_does_not_wait_for_the_grace(server: RunnerServer, host: Host) -> None:
-    final, took = stop_when_up(server, host, execution(DEAF, stop_grace_s=60.0), order="kill")
+    final, _ = stop_when_up(server, host, execution(DEAF, stop_grace_s=LONG_S), order="kill")
     assert final["state"] == "stopped"
-    assert took < 8
 
 
 def test_a_second_stop_cuts_the_grace_short(server: RunnerServer, host: Host) -> None:
-    recorded = server.add(execution(DEAF, stop_grace_s=60.0))
+    recorded = server.add(execution(DEAF, stop_grace_s=LONG_S))
     with executing(host, recorded.spec):
         until(lambda: recorded.lines() == ["up"])
         recorded.stop = "stop"
@@ -80,9 +79,8 @@ def test_a_second_stop_cuts_the_grace_short(server: RunnerServer, host: Host) ->
 
 def test_stop_reaches_a_child_of_another_user(server: RunnerServer, host: Host) -> None:
     child = "python3 -uc \"import os, time; os.setuid(1234); print('up'); time.sleep(100)\""
-    final, took = stop_when_up(server, host, execution(child, stop_grace_s=30.0))
+    final, _ = stop_when_up(server, host, execution(child, stop_grace_s=LONG_S))
     assert final["state"] == "stopped"
-    assert took < 8
 
 
 def test_the_time_limit_ends_it_like_a_stop(server: RunnerServer, host: Host) -> None:

@@ -6,7 +6,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -235,10 +234,8 @@ def test_the_machine_s_git_configuration_and_netrc_play_no_part(
 def test_a_silent_server_costs_the_time_limit_and_no_process_stays(mirror: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.git"
-        begun = time.monotonic()
         with pytest.raises(GitError, match="took longer than 1 s"):
             git.fetch(mirror, url, allow_local=False, allow_http=True, time_limit_s=1.0)
-        assert time.monotonic() - begun < 5
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert url not in running
 

@@ -243,11 +243,11 @@ def test_a_task_of_1000_trials_is_a_page_like_another(site: Grouped) -> None:
     site.many(task, [abs(500 - i) / 1000 for i in range(1000)], kept=20)
     path = f"tasks/{task.counter}/"
     site.page(path)  # its templates are compiled
-    began = time.perf_counter()
+    began = time.thread_time()
     page = site.page(path)
-    took = time.perf_counter() - began
+    took = time.thread_time() - began
     print(f"{took * 1000:.0f} ms, {len(page) / 1000:.0f} kB")
-    assert took < 1  # 0.04 s on an idle machine
+    assert took < 1  # of the processor; 0.04 s was measured
     assert len(page) < 160_000
     assert page.count("<polyline") == LINES + 1  # and the curve
     assert "the 800 worst are not drawn" in page

@@ -153,10 +153,8 @@ def test_a_start_serves_pages_and_ctrl_c_ends_everything(up: Up) -> None:
     assert all(child_process.running(pid) for pid in pids.values())
     assert {(up.data / name).stat().st_mode & 0o777 for name in (".", "log", "run", "redis")} == {0o700}
 
-    began = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
-    assert time.monotonic() - began < 8
     assert "stopped; everything is kept" in up.said()
     assert not any(child_process.running(pid) for pid in pids.values())
 

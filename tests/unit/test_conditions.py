@@ -90,22 +90,22 @@ HOSTILE = [
 
 @pytest.mark.parametrize("expression", HOSTILE)
 def test_what_is_no_condition_is_refused_in_a_sentence_and_never_holds(expression: str) -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     said = find_problem(expression)
     assert said.startswith(repr(expression)[:50])
     assert len(said) < 300
     assert not evaluate(expression, METADATA)
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_products_of_texts_and_huge_numbers_are_bounded() -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     product = "*".join(["9" * 40] * 12)
     assert len(product) <= MAX_CHARS
     assert evaluate(f"{product} > 1", {}) or find_problem(product)
     assert not evaluate("name * 1000000000 == name", METADATA)
     assert not evaluate("tags * 1000000000 == tags", METADATA)
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_the_names_that_a_condition_looks_at() -> None:

@@ -100,9 +100,9 @@ def test_what_need_not_cross_does_not() -> None:
 def test_the_densest_graph_is_drawn_in_no_time_and_no_larger_than_a_page() -> None:
     names = [f"n{i}" for i in range(100)]
     edges = list(combinations(names, 2))
-    began = time.perf_counter()
+    began = time.thread_time()
     drawing = draw([[name] for name in names], edges)
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
     assert (len(drawing.boxes), len(drawing.curves)) == (100, EDGES)
     assert drawing.left_out == len(edges) - EDGES
     assert sum(len(curve.path) for curve in drawing.curves) < 200_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -105,18 +104,17 @@ def test_a_driver_that_hangs_never_holds_the_watch_up(
     monkeypatch.setattr(gpus, "PATIENCE_S", 2.0)
     write_nvml(nvml, fault="hang")
     watch = Watch(tmp_path, lambda uuid: "")
-    slowest = 0.0
+    polls = 0
 
     def given_up() -> bool:
-        nonlocal slowest
-        began = time.monotonic()
+        nonlocal polls
         watch.poll()
-        slowest = max(slowest, time.monotonic() - began)
+        polls += 1
         return bool(watch.inventory.problems)
 
     wait_for(given_up)
     assert "does not answer within 2 s" in watch.inventory.problems[0]
-    assert slowest < 1
+    assert polls > 5
     write_nvml(nvml, device(0))
     monkeypatch.setattr(gpus, "REFRESH_S", 0.0)
     wait_for(lambda: watch.poll() or watch.inventory.gpus)

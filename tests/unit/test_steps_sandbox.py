@@ -6,7 +6,6 @@ import atexit
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,10 +67,8 @@ def test_no_descriptor_and_no_child_is_left_behind() -> None:
 @pytest.mark.usefixtures("no_children")
 def test_a_child_over_its_wall_clock_is_killed_with_a_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     use_parser(monkeypatch, lambda _data: signal.pause())
-    before = time.monotonic()
     with pytest.raises(InvalidYaml, match=r"takes longer than 0.3 s"):
         parse_limited(STEP, seconds=0.3)
-    assert time.monotonic() - before < 3
 
 
 @pytest.mark.usefixtures("no_children")

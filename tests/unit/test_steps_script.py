@@ -248,11 +248,11 @@ def test_parts_of_commands_do_not_stand_alone(item: str) -> None:
 
 
 def test_a_long_and_deeply_nested_item_is_judged_quickly() -> None:
-    before = time.monotonic()
+    before = time.thread_time()
     assert stands_alone("echo '" + "x" * 2_000_000 + "'")
     assert not stands_alone("echo " + "$(" * 100_000)
     assert not stands_alone("echo " + '"${x:-' * 100_000)
-    assert time.monotonic() - before < 5
+    assert time.thread_time() - before < 5
 
 
 PARTS = [

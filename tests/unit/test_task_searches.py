@@ -313,10 +313,10 @@ def test_a_grid_of_huge_dimensions_is_counted_and_not_expanded() -> None:
     step["step"]["parameters"] = [{"name": f"p{i}", "type": "float"} for i in range(1000)]
     rules = {"start": -3, "end": 3, "count": 1000}
     parameters = [{"name": f"p{i}", "style": "logspace", "rules": rules} for i in range(1000)]
-    began = time.monotonic()
+    began = time.thread_time()
     said = refused([step, {"task": {"name": "search", "step": "train", "parameters": parameters}}])
     assert "it would be more than 1,000,000,000,000,000 executions" in said
-    assert time.monotonic() - began < 2
+    assert time.thread_time() - began < 2
 
 
 def test_keys_without_effect_are_noted() -> None:
@@ -384,7 +384,7 @@ TYPES = st.sampled_from(["grid_search", "random_search", "manual_search", "bayes
 @given(st.lists(VARIANTS, max_size=3), TYPES, st.integers(0, 3))
 def test_hostile_rules_are_refused_or_plan_values_that_the_step_takes(variants: Any, kind: str, seed: int) -> None:
     declared = config(*variants, type=kind, optimization_target_metric="loss")
-    began = time.monotonic()
+    began = time.thread_time()
     try:
         found = load_search(declared, "search", {}, seed)
     except InvalidInput:
@@ -392,7 +392,7 @@ def test_hostile_rules_are_refused_or_plan_values_that_the_step_takes(variants: 
     assert 1 <= found.count <= 1000
     values = [found.values(trial) for trial in range(0, found.count, max(found.count // 10, 1))]
     assert plan(config(type="manual_search", parameter_sets=[{"n": 1}, *values]), "search").count >= 1
-    assert time.monotonic() - began < 2
+    assert time.thread_time() - began < 2
 
 
 @settings(max_examples=200)
