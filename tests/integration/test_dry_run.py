@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-import sys
 from typing import Any
 
+import command_line
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -179,8 +179,7 @@ def test_a_dry_run_records_and_pins_nothing(here: Model) -> None:
 
 
 def pushmill(pushes: PushServer, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "web.cli.main", "project", *arguments, "--data", str(pushes.config.data)]
-    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    return command_line.pushmill(pushes.config.data, "project", *arguments, stdin=given)
 
 
 def test_the_command_line_prints_sets_and_clears_rules(here: Model) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import command_line
 import httpx
 import pytest
 from api_server import ApiServer, listening
-from instance import PUSHMILL, Checkout
+from instance import Checkout
 from push_server import PushServer, step
 from site_client import Person
 from test_runner_rights import Held, basic, held, method_of, token  # noqa: F401
@@ -315,8 +316,7 @@ def test_git_says_which_scope_is_missing(api: ApiServer) -> None:
 
 
 def pushmill(api: ApiServer, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(PUSHMILL), *arguments, "--data", str(api.config.data)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return command_line.pushmill(api.config.data, *arguments)
 
 
 def test_users_and_tokens_are_made_listed_and_ended_by_the_command_line(api: ApiServer) -> None:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import pushmill
 from forge_deliveries import SENDERS, ZERO, Bitbucket, Gitea, GitHub, GitLab, Gogs, Moved, Request, Sender, label
 from git_over_http import GitServer, served
-from instance import PUSHMILL, Checkout
+from instance import Checkout
 from push_server import PushServer, bare_repository, step
 from ruled_project import CANCEL
 from test_webhooks_of_forges import Forge
@@ -395,8 +396,7 @@ def test_the_command_line_approves(site: Site) -> None:
     site.ask(request)
 
     def approve(*sha: str) -> subprocess.CompletedProcess[str]:
-        command = [str(PUSHMILL), "project", "approve", "model", *sha, "--data", str(site.pushes.config.data)]
-        return subprocess.run(command, capture_output=True, text=True)
+        return pushmill(site.pushes.config.data, "project", "approve", "model", *sha)
 
     assert approve().stdout == f"{request.sha[:12]}  pull request 7 by ada: Train longer\n"
     for wrong in (request.sha[:3], "f" * 12):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import html
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from api_server import ApiServer
-from instance import PUSHMILL
+from command_line import pushmill
 from site_client import Person
 
 from core.errors import InvalidInput
@@ -122,9 +121,8 @@ def test_comments_are_switched_on_and_off_by_page_and_command_line(site: Site) -
     assert 'name="comments" checked' in site.page()
     assert site.post("comments") == 303
     assert not projects.by_name(site.api.db, "demo").comments
-    command = [str(PUSHMILL), "project", "comments", "demo", "on", "--data", str(site.api.config.data)]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    assert said == "Pull requests of project demo get one comment from now on.\n"
+    done = pushmill(site.api.config.data, "project", "comments", "demo", "on")
+    assert done.stdout == "Pull requests of project demo get one comment from now on.\n"
     assert projects.by_name(site.api.db, "demo").comments
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from api_server import ApiServer
+from command_line import pushmill
 from site_client import Person
 
 from web.config.steps.parse import parse
@@ -184,20 +183,9 @@ class Shell:
         self.data = data
 
     def __call__(self, *arguments: str, stdin: bytes = b"", rc: int = 0) -> tuple[str, str]:
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "web.cli.main",
-            "project",
-            "variable",
-            *arguments,
-            "--data",
-            str(self.data),
-        ]
-        done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=60)
+        done = pushmill(self.data, "project", "variable", *arguments, stdin=stdin)
         assert done.returncode == rc, done.stderr
-        return done.stdout.decode(), done.stderr.decode()
+        return done.stdout, done.stderr
 
 
 def test_the_command_line_sets_lists_and_removes(api: ApiServer) -> None:

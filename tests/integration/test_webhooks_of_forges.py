@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import command_line
 import pytest
 from forge_deliveries import (
     FORM,
@@ -29,7 +30,7 @@ from forge_deliveries import (
     label,
 )
 from git_over_http import served
-from instance import PUSHMILL, Checkout, wait_for
+from instance import Checkout, wait_for
 from push_server import PushServer, bare_repository, step
 
 from web.services.presentation import badges
@@ -355,10 +356,7 @@ def test_a_replay_of_gitlabs_signature_after_its_time_is_refused(forge: Forge) -
 
 
 def pushmill(pushes: PushServer, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(PUSHMILL), "project", *arguments, "--data", str(pushes.config.data)],
-        input=stdin, capture_output=True, text=True,
-    )  # fmt: skip
+    return command_line.pushmill(pushes.config.data, "project", *arguments, stdin=stdin)
 
 
 def test_adding_a_project_tells_its_forge_and_where_to_enter_what(pushes: PushServer) -> None:
