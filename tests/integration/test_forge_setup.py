@@ -19,6 +19,7 @@ from test_webhooks_of_forges import pushmill
 
 from core.model import Repository
 from hooks.apis.registry import APIS
+from web.cli import check_webhook
 from web.services.repositories import credentials as access
 from web.services.repositories import ref_updates
 from web.store import forge_access, projects
@@ -74,6 +75,18 @@ class Site:
         sha = self.checkout.commit(files, "work")
         self.checkout.git("push", "-q", "-f", str(self.path), "HEAD:main")
         return sha
+
+
+@pytest.fixture(autouse=True)
+def without_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody handles a delivery while `check` waits for it."""
+    monkeypatch.setattr(check_webhook, "HANDLED_S", 0.0)
+
+
+@pytest.fixture
+def nothing_arrives(github: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    github.forge.delivers = False
+    monkeypatch.setattr(check_webhook, "ARRIVAL_S", 0.5)
 
 
 @pytest.fixture(params=KINDS)
@@ -345,10 +358,10 @@ def test_a_loopback_address_is_of_no_use_to_a_forge_elsewhere(github: Site) -> N
     assert "forge.invalid cannot reach" in finding["message"]
 
 
+@pytest.mark.usefixtures("nothing_arrives")
 def test_check_says_what_became_of_the_last_delivery(github: Site) -> None:
     github.add()
     github.push({"valohai.yaml": step("train")})
-    github.forge.delivers = False
     found = github.check()
     assert found["last delivery"]["message"] == "none has arrived yet"
     assert "/settings/hooks)" in found["last delivery"]["advice"]
@@ -359,11 +372,11 @@ def test_check_says_what_became_of_the_last_delivery(github: Site) -> None:
     assert "/p/model/deliveries/" in found["advice"]
 
 
+@pytest.mark.usefixtures("nothing_arrives")
 def test_a_test_delivery_that_does_not_arrive_is_a_failure(github: Site) -> None:
     github.add()
     github.push({"valohai.yaml": step("train")})
-    github.forge.delivers = False
-    found = github.check("--time-limit", "4")["test delivery"]
+    found = github.check()["test delivery"]
     assert found["level"] == "fail"
     assert "did not arrive" in found["message"]
     assert "/git/model/settings/hooks" in found["advice"]
