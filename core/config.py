@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from core.errors import ConfigError
+from core.names import unknown
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
@@ -107,12 +108,12 @@ class RedisConfig:
                 f'[redis] listen must be an address and a port such as "0.0.0.0:6380", got {self.listen!r}'
             )
         if self.url:
-            raise ConfigError("[redis] has both url and listen, but `listen` is the private Redis's alone; keep one")
+            raise ConfigError("[redis] has both url and listen, but listen is for the private Redis only: remove one")
         if bool(self.cert) != bool(self.key):
             raise ConfigError("[redis] cert and key belong together; set both or neither")
         if not self.cert and not _is_loopback(host):
             raise ConfigError(
-                f"[redis] listen {self.listen!r} is no loopback address: set cert and key, TLS is a must there"
+                f"[redis] listen {self.listen!r} is not a loopback address: set cert and key, since TLS is required there"
             )
         return host, _port(port)
 
@@ -275,7 +276,7 @@ def load(data: Path | None = None, path: Path | None = None, **overrides: Any) -
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{source}: {error}") from None
     elif path is not None:
-        raise ConfigError(f"there is no configuration file {path}; config.example.toml is a start")
+        raise ConfigError(f"there is no configuration file {path}: copy config.example.toml to start one")
     else:
         table = {}
     given = {name: value for name, value in overrides.items() if value is not None}
@@ -298,7 +299,7 @@ def from_table(table: dict[str, Any], data: Path, source: str = "config.toml") -
     sections = {f.name for f in fields(Config)} - {"data"}
     for name, values in table.items():
         if name not in sections:
-            raise ConfigError(f"{source}: there is no section [{name}]; there are {', '.join(sorted(sections))}")
+            raise ConfigError(f"{source}: {unknown('section', name, sorted(sections))}")
         if not isinstance(values, dict):
             raise ConfigError(f"{source}: {name} must be a section, [{name}]")
         config = replace(config, **{name: _section(getattr(config, name), values, f"{source}: [{name}]")})
@@ -314,10 +315,10 @@ def _section(default: Any, values: dict[str, Any], where: str) -> Any:
             given[key] = _value(value, hints[key], f"{where} {key}")
         elif target != key and target in {"token"}:
             if target in values:
-                raise ConfigError(f"{where} has both {target} and {key}; keep one")
+                raise ConfigError(f"{where} has both {target} and {key}: remove one")
             given[target] = _read_secret(Path(str(value)), f"{where} {key}")
         else:
-            raise ConfigError(f"{where} has no key {key}; it has {', '.join(sorted(hints))}")
+            raise ConfigError(f"{where}: {unknown('key', key, sorted(hints))}")
     return replace(default, **given)
 
 

@@ -21,9 +21,9 @@ def name_problem(name: str) -> str:
     The server never uses the name as a path, but clients create files from it.
     """
     if not 0 < len(name) <= NAME_CHARACTERS or len(quote_plus(name, errors="surrogateescape")) > NAME_ENCODED:
-        return f"its path has {len(name):,} characters; 1 to {NAME_CHARACTERS:,} are possible"
+        return f"its path has {len(name):,} characters; 1 to {NAME_CHARACTERS:,} are allowed"
     if "\0" in name or name.startswith("/") or ".." in name.split("/"):
-        return "its path does not stay below /valohai/outputs"
+        return "its path leads out of /valohai/outputs"
     return ""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 from core.errors import InvalidInput
 
@@ -11,26 +13,39 @@ PROJECT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 RUNNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})")
 USER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
 ENVIRONMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
+MAX_KNOWN = 200  # names that are compared with an unknown one
 # git-check-ref-format(1): everything is allowed except what git itself rejects
 REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(?:/|$)|/\.|\.$|/$")
 
 
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """Return that no `kind` has this name, with the known name that resembles it, or else the first known names."""
+    shown, names = str(name)[:80], list(known)[:MAX_KNOWN]
+    near = get_close_matches(shown, [item[:80] for item in names], n=1)
+    way_out = f': did you mean "{near[0]}"?' if near else f"; there are: {', '.join(names) or 'none'}"[:500]
+    return f'there is no {kind} "{shown}"{way_out}'
+
+
 def check_project(name: str) -> str:
     if not PROJECT.fullmatch(name):
-        raise InvalidInput(f"{name!r} is no project name: use 1 to 64 of a-z, 0-9 and '-', not at the ends")
+        raise InvalidInput(
+            f"{name!r} is not a valid project name: use 1 to 64 of a-z, 0-9 and '-', without '-' at the ends"
+        )
     return name
 
 
 def check_environment(name: str) -> str:
     if not ENVIRONMENT.fullmatch(name):
-        raise InvalidInput(f"{name[:80]!r} is no environment name: use up to 63 letters, digits, '.', '-' and '_'")
+        raise InvalidInput(
+            f"{name[:80]!r} is not a valid environment name: use 1 to 63 letters, digits, '.', '-' and '_'"
+        )
     return name
 
 
 def check_runner(name: str) -> str:
     if not RUNNER.fullmatch(name):
         raise InvalidInput(
-            f"{name[:80]!r} is no runner name: use 1 to 63 letters, digits, '-' and '_', a letter or digit first"
+            f"{name[:80]!r} is not a valid runner name: use 1 to 63 letters, digits, '-' and '_', a letter or digit first"
         )
     return name
 
@@ -50,12 +65,12 @@ def is_sha(text: str) -> bool:
 
 def check_sha(sha: str) -> str:
     if not is_sha(sha):
-        raise InvalidInput(f"{sha[:80]!r} is no full commit name: 40 or 64 hexadecimal digits")
+        raise InvalidInput(f"{sha[:80]!r} is not a full commit name: 40 or 64 hexadecimal digits")
     return sha
 
 
 def check_ref(ref: str) -> str:
     """Return `ref` if it is a full ref below refs/ by the rules of git-check-ref-format(1). Raises InvalidInput."""
     if not ref.startswith("refs/") or len(ref) > 1024 or REF_FORBIDDEN.search(ref):
-        raise InvalidInput(f"{ref[:200]!r} is no ref that git accepts")
+        raise InvalidInput(f"{ref[:200]!r} is not a ref that git accepts")
     return ref

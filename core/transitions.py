@@ -35,7 +35,7 @@ GROUP_MOVES: frozenset[tuple[State, State]] = frozenset(
 def check_group_transition(current: State, to: State) -> None:
     """Raise IllegalMove unless a task, pipeline or node may change from `current` to `to`."""
     if (current, to) not in GROUP_MOVES:
-        raise IllegalTransition(current, to, "that move is not in the table")
+        raise IllegalTransition(current, to, "this transition is not in the table")
 
 
 def check_transition(
@@ -47,8 +47,8 @@ def check_transition(
     container of the execution was ever started.
     """
     if (current, to) not in MOVES:
-        raise IllegalTransition(current, to, "that move is not in the table")
+        raise IllegalTransition(current, to, "this transition is not in the table")
     if (to is State.ERROR) != (failure_reason is not None):
         raise IllegalTransition(current, to, f"failure reason {failure_reason!s}")
     if (current, to) == (State.STARTED, State.QUEUED) and container_started:
-        raise IllegalTransition(current, to, "a container of it was started")
+        raise IllegalTransition(current, to, "its container was started")

@@ -18,9 +18,7 @@ PUSH_FILES = "*.push"
 HOOK = (Path(__file__).parent / "post-receive.sh").read_text(encoding="utf-8")
 GIT_LIMIT_S = 10.0
 SHA_256 = re.compile(r"^\s*objectformat\s*=\s*\"?sha256\b", re.IGNORECASE | re.MULTILINE)
-ONLY_SHA_1 = (
-    "which pushmill cannot read yet: make the repository anew by `git init --object-format=sha1` and push to that"
-)
+ONLY_SHA_1 = "which pushmill does not support yet: create the repository again with `git init --object-format=sha1` and push to it"
 
 
 def write_settings(repository: Path, url: str, secret: bytes) -> Path:
@@ -47,7 +45,7 @@ def install(repository: Path, url: str, secret: bytes) -> None:
     """
     if not ((repository / "HEAD").is_file() and (repository / "objects").is_dir()):
         raise InvalidInput(
-            f"{repository} is no bare git repository: name the directory that has HEAD and objects in it"
+            f"{repository} is not a bare git repository: name the directory that contains HEAD and objects"
         )
     config = repository / "config"
     if config.exists() and SHA_256.search(config.read_text(encoding="utf-8", errors="replace")):
@@ -55,8 +53,8 @@ def install(repository: Path, url: str, secret: bytes) -> None:
     hook = repository / "hooks" / "post-receive"
     if hook.exists() and MARK not in hook.read_text(encoding="utf-8", errors="replace"):
         raise InvalidInput(
-            f"{hook} is a hook of somebody else's: move it away first; to keep both, install and then call the two "
-            "from a script that gives each of them the standard input"
+            f"{hook} was not installed by pushmill: move it away first; to keep both, call them from one "
+            "script that passes the standard input to each"
         )
     command.run(["config", "receive.advertisePushOptions", "true"], repository=repository, time_limit_s=GIT_LIMIT_S)
     folder = write_settings(repository, url, secret)

@@ -50,7 +50,7 @@ class Heartbeat:
         if isinstance(error, Denied):
             trouble = (
                 f"the server refuses this runner's token: put the one that `pushmill runner rotate-token {self._name}` "
-                "prints into [runner] token and start this runner again; running containers go on meanwhile"
+                "prints into [runner] token and start this runner again; running containers continue meanwhile"
             )
         if trouble != self._trouble:
             log.warning("%s", trouble)
@@ -60,7 +60,7 @@ class Heartbeat:
         if self._trouble:
             log.info("the server answers again")
         if orders.draining and not self._orders.draining:
-            log.info("draining: what runs here is finished, and nothing new is taken")
+            log.info("draining: running executions finish, and no new ones are taken")
         elif self._orders.draining and not orders.draining:
             log.info("no longer draining")
         self._trouble, self._orders = "", orders

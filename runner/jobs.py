@@ -31,7 +31,7 @@ def execute(execution: str, attempt: int) -> None:
     try:
         name, number = str(uuid.UUID(execution)), int(attempt)
     except ValueError:
-        log.error("a job names %r, attempt %r, which is no execution", execution, attempt)
+        log.error("a job names %r, attempt %r, which is not an execution", execution, attempt)
         return
     if recover_one(_bound[0], name):  # this may be a second job of an execution whose first slot was killed
         run_execution(_bound[0], name, number)

@@ -144,14 +144,14 @@ def _walk(top: Path, descriptor: int, parents: tuple[bytes, ...], remarks: Remar
                 identity = (found.st_dev, found.st_ino)
                 yield OutputFile(name=_name(parts), size=found.st_size, top=top, parts=parts, identity=identity)
             else:
-                remarks.add(_name(parts), f"is {KINDS.get(stat.S_IFMT(found.st_mode), 'no regular file')}")
+                remarks.add(_name(parts), f"is {KINDS.get(stat.S_IFMT(found.st_mode), 'not a regular file')}")
     finally:
         os.close(descriptor)
 
 
 def _below(top: Path, parent: int, parts: tuple[bytes, ...], remarks: Remarks) -> Iterator[OutputFile]:
     if len(parts) > MAX_DEPTH:
-        remarks.add(_name(parts), f"lies deeper than {MAX_DEPTH} directories")
+        remarks.add(_name(parts), f"is nested deeper than {MAX_DEPTH} directories")
     else:
         yield from _walk(top, os.open(parts[-1], DIRECTORY, dir_fd=parent), parts, remarks)
 

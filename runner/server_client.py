@@ -167,7 +167,7 @@ class Reporter:
                 raise
         acknowledged = answer.get("acknowledged")
         if type(acknowledged) is not int or acknowledged < 0:
-            raise PushmillError(f"the server acknowledged {acknowledged!r} of the log; a number of bytes was due")
+            raise PushmillError(f"the server acknowledged {acknowledged!r} of the log; a number of bytes was expected")
         return acknowledged
 
     def preview(self, execution: str, attempt: int, stream: str, start: int, line: bytes) -> None:

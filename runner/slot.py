@@ -96,7 +96,7 @@ class Contact:
         if kind is AuthenticationError and self._trouble is not kind:
             log.warning("Redis refuses this runner: %s; has it just started? Else [redis] url is an old one", error)
         elif self._trouble is None:
-            log.warning("Redis is away, no job is taken: %s", error)
+            log.warning("Redis is unavailable, no job is taken: %s", error)
         self._trouble = kind
 
     def heard(self, record: logging.LogRecord) -> bool:
@@ -225,7 +225,7 @@ def refusal(job: Job) -> str | None:
         "keyword arguments": kwargs,
     }
     if name != JOB:
-        return f"it names {name!r:.100}; this queue runs {JOB} alone"
+        return f"it names {name!r:.100}; this queue only runs {JOB}"
     if extra := [what for what, there in carried.items() if there]:
         return f"it carries {', '.join(extra)}"
     if len(args) != 2:

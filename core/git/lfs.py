@@ -66,11 +66,11 @@ def store_object(store: Path, oid: str, size: int, chunks: Iterable[bytes]) -> N
             for chunk in chunks:
                 received += len(chunk)
                 if received > size:
-                    raise GitError(f"it has more than the {size:,} bytes that its pointer names")
+                    raise GitError(f"it has more than the {size:,} bytes in its pointer")
                 sha256.update(chunk)
                 file.write(chunk)
             if received != size:
-                raise GitError(f"it has {received:,} bytes, and its pointer names {size:,}")
+                raise GitError(f"it has {received:,} bytes, but its pointer says {size:,}")
             if sha256.hexdigest() != oid:
                 raise GitError(f"its content has SHA-256 {sha256.hexdigest()}")
             file.flush()

@@ -154,7 +154,7 @@ def lfs_login(path: Path, source: RemoteSource) -> tuple[str, dict[str, str]]:
             found = json.loads(printed)
             return str(found.get("href") or ""), {str(name): str(value) for name, value in found["header"].items()}
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-            raise GitError("git-lfs-authenticate printed something else than credentials") from None
+            raise GitError("git-lfs-authenticate did not print credentials") from None
 
 
 def remote_refs(
@@ -204,7 +204,7 @@ def _listed(printed: bytes) -> dict[str, tuple[str, ...]]:
             ref = names.check_ref(ref.removesuffix("^{}"))
             found[ref] = (*found.get(ref, ()), names.check_sha(sha))
     if len(found) > MAX_REFS:
-        raise GitError(f"it has {len(found):,} branches and tags; at most {MAX_REFS:,} are followed")
+        raise GitError(f"it has {len(found):,} branches and tags; at most {MAX_REFS:,} are supported")
     return found
 
 
@@ -289,7 +289,7 @@ def _way_out(text: str, source: RemoteSource) -> str:
     host = source.remote.host
     if "Host key verification failed" in text:
         return (
-            f"; {host} shows another key than the first time: ask whoever runs it, and when that is right, remove its line"
+            f"; {host} shows another host key than before: ask its administrator; if the change is right, remove its line"
             f" from {KNOWN_HOSTS} in the folder of the repositories (git/ in the data directory)"
         )
     if "Permission denied (publickey" in text:

@@ -143,7 +143,7 @@ def read_file(path: Path, sha: str, name: str, limit: int) -> bytes | None:
     """
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\0" in name:
-        raise GitError(f"{name[:200]!r} is no path inside a repository")
+        raise GitError(f"{name[:200]!r} is not a path inside a repository")
     repository = open_repository(path)
     commit = _commit(repository, sha)
     if commit is None:
@@ -299,13 +299,13 @@ def _entry(tree: Any, parts: list[str], name: str) -> Any:
             return None
         found = tree[part]
         if found.filemode == FileMode.LINK:
-            raise GitError(f"{name} is a symbolic link, or lies behind one; it is not followed")
+            raise GitError(f"{name} is a symbolic link or is behind one; links are not followed")
         if depth < len(parts):
             if found.filemode != FileMode.TREE:
                 return None
             tree = found
         elif found.filemode not in (FileMode.BLOB, FileMode.BLOB_EXECUTABLE):
-            raise GitError(f"{name} is a {'directory' if found.filemode == FileMode.TREE else 'submodule'}, no file")
+            raise GitError(f"{name} is a {'directory' if found.filemode == FileMode.TREE else 'submodule'}, not a file")
     return found
 
 

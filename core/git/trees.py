@@ -38,7 +38,7 @@ class _Room:
         self.entries -= 1
         self.bytes -= size
         if self.entries < 0 or self.bytes < 0:
-            raise GitError(f"the commit is too large: at {name} it has more files or bytes than are exported")
+            raise GitError(f"the commit is too large: at {name} it exceeds the limit of files or bytes")
 
 
 def export(
@@ -71,14 +71,14 @@ class _Export:
 
     def directory(self, tree: Any, descriptor: int, prefix: bytes, depth: int) -> None:
         if depth > MAX_DEPTH:
-            raise GitError(f"{_shown(prefix[:200])} lies deeper than {MAX_DEPTH} directories")
+            raise GitError(f"{_shown(prefix[:200])} is nested deeper than {MAX_DEPTH} directories")
         os.fchmod(descriptor, 0o777)
         for entry in tree:
             name = _checked_name(entry.raw_name, prefix)
             try:
                 self._entry(entry, name, descriptor, prefix + name, depth)
             except FileExistsError:
-                raise GitError(f"the commit has {_shown(prefix + name)!r} twice") from None
+                raise GitError(f"the commit contains {_shown(prefix + name)!r} twice") from None
 
     def _entry(self, entry: Any, name: bytes, parent: int, place: bytes, depth: int) -> None:
         shown = _shown(place)
@@ -137,5 +137,5 @@ def _write_all(descriptor: int, data: memoryview) -> None:
 
 def _checked_name(name: bytes, prefix: bytes) -> bytes:
     if name in (b"", b".", b"..") or b"/" in name or b"\0" in name or name.lower() in NAMES_OF_GIT:
-        raise GitError(f"the commit holds {_shown(prefix)}{_shown(name)!r}, a name that git refuses")
+        raise GitError(f"the commit contains {_shown(prefix)}{_shown(name)!r}, a name that git rejects")
     return name

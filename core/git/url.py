@@ -68,7 +68,7 @@ class RemoteUrl:
 def parse(url: str, *, allow_local: bool, allow_http: bool) -> RemoteUrl:
     """Parse and check a remote URL. Raises GitError with the URL, without credentials, and the reason."""
     if CONTROL.search(url):
-        raise _refusal(url, "it holds control characters")
+        raise _refusal(url, "it contains control characters")
     if url.startswith("-"):
         raise _refusal(url, "it starts with '-' and would be an option of git")
     if "::" in url:
@@ -76,7 +76,7 @@ def parse(url: str, *, allow_local: bool, allow_http: bool) -> RemoteUrl:
     if url.startswith(("/", "file://")):
         return _local(url, allow_local)
     if re.search(r"\s", url):
-        raise _refusal(url, "it holds a blank; write %20")
+        raise _refusal(url, "it contains a space; write %20")
     if "://" in url:
         return _with_scheme(url, allow_http)
     if SCP_LIKE.fullmatch(url):
@@ -122,9 +122,11 @@ def _with_scheme(url: str, allow_http: bool) -> RemoteUrl:
     if parts.scheme not in ("https", "http", "ssh"):
         raise _refusal(url, f"{parts.scheme}:// is not supported; {SUPPORTED}")
     if not host or host.startswith("-") or not parts.path.strip("/"):
-        raise _refusal(url, f"it names no host or no path; {SUPPORTED}")
+        raise _refusal(url, f"it has no host or no path; {SUPPORTED}")
     if parts.query or parts.fragment:
-        raise _refusal(url, "a repository has no query and no fragment; give a token as the token")
+        raise _refusal(
+            url, "the URL of a repository has no query and no fragment; store a token with `pushmill project set-token`"
+        )
     place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "") + parts.path
     if parts.scheme == "ssh":
         return _ssh(url, parts.username, parts.password, place)
@@ -140,7 +142,7 @@ def _ssh(url: str, username: str | None, password: str | None, place: str) -> Re
     if password:
         raise _refusal(url, "ssh takes a key, not a password")
     if username and not SSH_NAME.fullmatch(username):
-        raise _refusal(url, "that is no user name")
+        raise _refusal(url, "the user name is not valid")
     return RemoteUrl(scheme="ssh", address=f"ssh://{username}@{place}" if username else f"ssh://{place}")
 
 

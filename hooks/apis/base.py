@@ -233,7 +233,7 @@ def segments(name: str) -> str:
     """Return a repository's name as a URL path. Raises InvalidInput if it would change the call."""
     parts = name.split("/")
     if len(parts) < 2 or any(part in ("", ".", "..") for part in parts):
-        raise InvalidInput(f"{name[:200]!r} is no name of a repository on a forge: it must be owner/name")
+        raise InvalidInput(f"{name[:200]!r} is not the name of a repository on a forge: use owner/name")
     return "/".join(quote(part, safe="") for part in parts)
 
 

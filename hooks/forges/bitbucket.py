@@ -36,11 +36,11 @@ class Bitbucket(Forge):
         found = payload.read(headers, body)
         changes = payload.get_mappings(payload.get_mapping(found, "push"), "changes")
         if len(changes) > MAX_REFS:
-            raise InvalidDelivery(f"{len(changes):,} refs in one push; at most {MAX_REFS:,} are taken")
+            raise InvalidDelivery(f"{len(changes):,} refs in one push; at most {MAX_REFS:,} are allowed")
         actor = payload.get_mapping(found, "actor")
         pusher = payload.get_text(actor, "nickname", "") or payload.get_text(actor, "display_name", "")
         events = [_moved(change, pusher) for change in changes]
-        return [event for event in events if event is not None] or Ignored("no branch or tag was moved")
+        return [event for event in events if event is not None] or Ignored("no branch or tag has changed")
 
     def serves(self, host: str) -> bool:
         return host == "bitbucket.org"
@@ -79,7 +79,7 @@ def _pull_request(found: payload.Json, *, closed: bool) -> PullRequestEvent | Ig
     same = payload.is_same(fork.get("full_name"), home.get("full_name"))
     commit = payload.get_mapping(source, "commit")
     if not commit and not closed:
-        return Ignored("pull request: its branch is gone")
+        return Ignored("pull request: its branch was deleted")
     return pull_request_event(
         number=request.get("id"),
         sha=payload.get_text(commit, "hash", ""),
@@ -104,7 +104,7 @@ def _address(home: payload.Json, fork: str) -> str:
     Payloads do not contain it, only the page of the repository that was forked.
     """
     if not FULL_NAME.fullmatch(fork):
-        raise InvalidDelivery(f"{fork[:200]!r} names no repository")
+        raise InvalidDelivery(f"{fork[:200]!r} does not name a repository")
     page, name = _page(home), payload.get_text(home, "full_name", "")
     site = page.removesuffix(f"/{name}") if name and page.endswith(f"/{name}") else SITE
     return f"{site}/{fork}.git"

@@ -73,7 +73,7 @@ def pull_request_event(
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= MAX_NUMBER:
         raise InvalidDelivery(f"a pull request's number must be from 1 to {MAX_NUMBER}, got {str(number)[:80]!r}")
     if not (SHA_BEGINNING.fullmatch(sha) and not is_zero(sha)) and not (closed and not sha):
-        raise InvalidDelivery(f"pull request {number}: {sha[:80]!r} is no commit name")
+        raise InvalidDelivery(f"pull request {number}: {sha[:80]!r} is not a commit name")
     try:
         for branch in (head_branch, base_branch):
             names.check_ref(f"refs/heads/{branch}")
@@ -83,7 +83,7 @@ def pull_request_event(
         raise InvalidDelivery(f"pull request {number}: {error}") from None
     for address in (url, fetch_url):
         if address and not WEB_ADDRESS.fullmatch(address):
-            raise InvalidDelivery(f"pull request {number}: {address[:200]!r} is no web address")
+            raise InvalidDelivery(f"pull request {number}: {address[:200]!r} is not a web address")
     return PullRequestEvent(
         number=number,
         sha=sha,

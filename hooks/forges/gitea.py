@@ -35,7 +35,7 @@ class Gitea(Forge):
         """Only `delete` reports a deleted branch; a push reports everything else of `create` and `delete`."""
         kind = self.event(headers)
         if kind == "create":
-            return Ignored(f"event {kind!r}: the push of the same ref is acted upon")
+            return Ignored(f"event {kind!r}: the push event of the same ref is used")
         if kind == "delete":
             return _deleted(payload.read(headers, body), self.delivery_id(headers, body))
         if kind == "pull_request":
@@ -62,7 +62,7 @@ def _deleted(found: payload.Json, delivery: str) -> list[PushEvent] | Ignored:
     """The payload lacks the branch's old commit, so only the delivery id distinguishes deletions of the same name."""
     ref, kind = (payload.get_text(found, key, "") for key in ("ref", "ref_type"))
     if kind != "branch":
-        return Ignored(f"{kind or 'ref'} {ref} was deleted: its push is acted upon")
+        return Ignored(f"{kind or 'ref'} {ref} was deleted: its push event is used")
     sender = payload.get_mapping(found, "sender")
     return [
         push_event(

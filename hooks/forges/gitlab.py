@@ -66,7 +66,7 @@ class GitLab(Forge):
     def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
         kind = self.event(headers)
         if kind == "System Hook":
-            return Ignored("system hook: add the webhook to the project, where it tells of pushes")
+            return Ignored("system hook: add the webhook to the project, where it reports pushes")
         if kind == MERGE_REQUEST:
             return _merge_request(payload.read(headers, body))
         if kind not in PUSHES:

@@ -27,7 +27,7 @@ class Gogs(Forge):
         if kind == "create":
             return _created(payload.read(headers, body))
         if kind != "push":
-            return Ignored(f"event {kind!r}: only pushes are acted upon" if kind else f"no {self.EVENT} header")
+            return Ignored(f"event {kind!r}: only push events are used" if kind else f"no {self.EVENT} header")
         found = payload.read(headers, body)
         commits = payload.get_mappings(found, "commits")
         head = commits[0] if commits else {}  # newest first
@@ -43,9 +43,9 @@ class Gogs(Forge):
 def _created(found: payload.Json) -> list[PushEvent] | Ignored:
     ref, kind, sha = (payload.get_text(found, key, "") for key in ("ref", "ref_type", "sha"))
     if kind != "tag":
-        return Ignored(f"{kind or 'ref'} {ref} was created: its push is acted upon")
+        return Ignored(f"{kind or 'ref'} {ref} was created: its push event is used")
     if not sha:
-        return Ignored(f"tag {ref} was created, and this Gogs does not say at which commit")
+        return Ignored(f"tag {ref} was created, but this Gogs does not report its commit")
     return [push_event(ref=f"refs/tags/{ref}", before=NO_COMMIT, after=sha, pusher=_pusher(found, "sender"))]
 
 

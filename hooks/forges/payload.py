@@ -66,7 +66,7 @@ def read(headers: Headers, body: bytes) -> Json:
     try:
         found = orjson.loads(json_text(headers, body))
     except ValueError as error:
-        raise InvalidDelivery(f"the body is no JSON: {str(error)[:200]}") from None
+        raise InvalidDelivery(f"the body is not valid JSON: {str(error)[:200]}") from None
     if not isinstance(found, dict):
         raise InvalidDelivery(f"the body must be a JSON object, got {type(found).__name__}")
     return found
@@ -114,7 +114,7 @@ def pushed_ref(
     """
     ref, before, after = (get_text(found, key) for key in ("ref", "before", "after"))
     if before == after:
-        return Ignored(f"{ref} did not move")
+        return Ignored(f"{ref} has not changed")
     sent = push_event(ref=ref, before=before, after=after)
     leads_to = str(commit) if ref.startswith("refs/tags/") and not sent.deleted and is_commit(commit) else after
     return [
@@ -163,8 +163,8 @@ def is_same(one: object, other: object) -> bool:
 
 
 def no_new_head(action: str) -> Ignored:
-    return Ignored(f"pull request: {action[:80]!r} brings no new commit")
+    return Ignored(f"pull request: {action[:80]!r} has no new commit")
 
 
 def ignored_reason(event: str) -> str:
-    return f"event {event!r}: only pushes and pull requests are acted upon"
+    return f"event {event!r}: only pushes and pull requests are used"

@@ -45,11 +45,11 @@ class Plain(Forge):
     def delivery_id(self, headers: Headers, body: bytes) -> str:  # noqa: ARG002
         found = _values(body, "id")
         if len(found) != 1 or not ID.fullmatch(found[0]):
-            raise InvalidDelivery("the push has no single id of 8 to 200 letters, digits, '_', '.' and '-'")
+            raise InvalidDelivery("the push must have one id of 8 to 200 letters, digits, '_', '.' and '-'")
         return found[0]
 
     def full_name(self, headers: Headers, body: bytes) -> str | None:  # noqa: ARG002
-        """The hook names no repository: its secret belongs to only one."""
+        """The hook does not name a repository: its secret belongs to only one."""
         return None
 
     def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
@@ -62,14 +62,14 @@ class Plain(Forge):
         options = tuple(_values(body, "option"))
         lines = _values(body, "ref")
         if len(lines) > MAX_REFS:
-            raise InvalidDelivery(f"{len(lines):,} refs in one push; at most {MAX_REFS:,} are taken")
+            raise InvalidDelivery(f"{len(lines):,} refs in one push; at most {MAX_REFS:,} are allowed")
         events = []
         for line in lines:
             old, _, rest = line.partition(" ")
             new, _, ref = rest.partition(" ")
             identity = f"{delivery} {ref}"
             events.append(push_event(ref=ref, before=old, after=new, identity=identity, pusher=pusher, options=options))
-        return events or Ignored("no ref was moved")
+        return events or Ignored("no ref has changed")
 
     def serves(self, host: str) -> bool:  # noqa: ARG002
         """A person installs the hook, on any host."""

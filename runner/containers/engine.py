@@ -183,7 +183,7 @@ class Engine:
             name = f"pushmill-{spec.execution}-{spec.attempt}"
             return str(api.create_container_from_config(config, name)["Id"])  # type: ignore[no-untyped-call]
         except (DockerException, OSError) as error:
-            raise _failed(FailureReason.INTERNAL, "The container cannot be made", error) from None
+            raise _failed(FailureReason.INTERNAL, "The container cannot be created", error) from None
 
     def start(self, container_id: str) -> None:
         """Start a container. Raises OverlayUnavailable, or ExecutionFailed with the daemon's message."""

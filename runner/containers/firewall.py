@@ -244,11 +244,11 @@ def _problem(why: str) -> str:
 def _text(error: Exception) -> str:
     """The cause and what to do about it, in one line."""
     if isinstance(error, FileNotFoundError):
-        return f"there is no {error.filename}: install the package iptables, whichever backend Docker uses"
+        return f"{error.filename} is missing: install the package iptables, whichever backend Docker uses"
     if isinstance(error, PermissionError):
-        return f"{error}: only root can make firewall rules"
+        return f"{error}: only root can create firewall rules"
     said = " ".join(str(getattr(error, "stderr", "") or error).split())[:300]
-    return f"{said} (only root can make firewall rules)" if "root" in said or "denied" in said else said
+    return f"{said} (only root can create firewall rules)" if "root" in said or "denied" in said else said
 
 
 if __name__ == "__main__":  # for `pushmill doctor`, which does not import the runner

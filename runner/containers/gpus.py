@@ -165,7 +165,7 @@ def create(
     while True:
         there = [gpu.uuid for gpu in known(directory)]
         if len(there) < wanted:
-            text = f"It asks for {_count(wanted)}, and this machine has {len(there) or 'none'} that can be used"
+            text = f"It asks for {_count(wanted)}, but this machine has {len(there) or 'none'} usable"
             raise ExecutionFailed(FailureReason.INTERNAL, text)
         with _locked(directory, check):
             try:

@@ -59,7 +59,7 @@ def allowed(
         try:
             mount = _checked(item, allow, data)
             if any(mount.destination == other.destination for other in made):
-                raise _Refused("there is another one at the same place")
+                raise _Refused("another mount has the same destination")
         except _Refused as why:
             status(f"Mount of {shown} is not made: {why}")
         else:
@@ -83,7 +83,7 @@ def _checked(item: Mapping[str, Any], allow: Sequence[str], data: Path) -> HostM
     try:
         mode = os.stat(real, follow_symlinks=False).st_mode
     except OSError:
-        raise _Refused("there is no such directory on this runner") from None
+        raise _Refused("the directory does not exist on this runner") from None
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise _Refused("it is neither a directory nor a file")
     return HostMount(source=real, destination=destination, readonly=item.get("readonly") is not False or not writable)

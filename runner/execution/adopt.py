@@ -34,7 +34,7 @@ def recover(host: Host) -> None:
         try:
             _recover_or_move_aside(host, directory)
         except (PushmillError, OSError):
-            log.exception("execution %s cannot be taken up", directory.name)
+            log.exception("execution %s cannot be resumed", directory.name)
 
 
 def recover_one(host: Host, execution: str) -> bool:
@@ -88,7 +88,7 @@ def adopt(host: Host, directory: Path, attempt: int, claimed_at: float) -> None:
     offsets = acknowledged_offsets(host, spec)
     with ExecutionContext(host, spec, directory, claimed_at, offsets) as run, concluded(run):
         run.container_id = read_json(directory / "container.json")
-        run.status(f"Runner {host.settings.name} took it up again")
+        run.status(f"Runner {host.settings.name} resumed it")
         open_relay(run, {})
         start_container(run)
         report = wait_for_end(run)

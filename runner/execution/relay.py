@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         text = _status_detail(self.headers.get("Content-Length", ""), self.rfile)
         self.server.arrived(self.connection)
         if text is None:
-            return self._answer(400, {"error": 'a JSON object {"status_detail": text} of at most 64 KiB was due'})
+            return self._answer(400, {"error": 'a JSON object {"status_detail": text} of at most 64 KiB was expected'})
         try:
             self.server.set_detail(text)
         except PushmillError as error:

@@ -25,7 +25,7 @@ def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(directory) as ours:
         if not ours:
-            log.info("execution %s is kept by another process", execution)
+            log.info("execution %s is held by another process", execution)
             return
         claimed_at = start_attempt(host, directory, attempt)
         spec = claim(host, directory, attempt, resume=resume)

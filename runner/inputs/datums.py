@@ -26,7 +26,7 @@ class Datums:
         if uuid is None:
             return None
         if uuid not in self._known:
-            raise _failed(f"{url} is no output that this execution may read")
+            raise _failed(f"{url} is not an output that this execution may read")
         return self._known[uuid]
 
     def receive(self, found: DatumSpec, file: BinaryIO, progress: Callable[[int, int | None], None]) -> None:

@@ -100,11 +100,11 @@ def parsed(url: str) -> Url:
     try:
         result = parse_url(url)
     except LocationParseError:
-        raise _failed(f"{url.partition('?')[0].rpartition('@')[2][:200]!r} is no URL") from None
+        raise _failed(f"{url.partition('?')[0].rpartition('@')[2][:200]!r} is not a URL") from None
     if result.scheme not in PORTS:
         raise _failed(f"{shown(result)} cannot be fetched: only http:// and https:// can")
     if not result.host:
-        raise _failed(f"{shown(result)} names no host")
+        raise _failed(f"{shown(result)} has no host")
     return result
 
 

@@ -154,7 +154,7 @@ def _targets(spec: InputSpec, datums: Datums, status: Callable[[str], None]) -> 
         rename = _checked_name(spec.filename, "a file")
     elif spec.filename is not None and spec.urls:
         status(
-            f"{spec.name}: the filename {spec.filename!r} is for one file; {len(spec.urls)} are given, it is ignored"
+            f"{spec.name}: the filename {spec.filename!r} is for one file, but {len(spec.urls)} are given: it is ignored"
         )
     targets: dict[str, str] = {}
     for url in spec.urls:
@@ -196,7 +196,9 @@ def _fit(segment: str) -> str:
 
 def _checked_name(name: str, what: str) -> str:
     if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name) or len(os.fsencode(name)) > MAX_NAME:
-        raise ExecutionFailed(FailureReason.INPUT, f"{name[:100]!r} cannot name {what}: use letters, digits, '-', '_'")
+        raise ExecutionFailed(
+            FailureReason.INPUT, f"{name[:100]!r} is not a valid name for {what}: use letters, digits, '-', '_'"
+        )
     return name
 
 

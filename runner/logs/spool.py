@@ -112,7 +112,7 @@ class Tail:
 
     def __init__(self, directory: Path, stream: str, offset: int, limit: int, masker: Masker) -> None:
         if stream not in STREAMS:
-            raise ValueError(f"there is no stream {stream!r}")
+            raise ValueError(f"there is no log stream {stream!r}")
         self.stream = stream
         limit = limit or NO_LIMIT
         self._head, self._window = limit // 2, limit - limit // 2

@@ -41,5 +41,5 @@ def test_what_environment_and_runner_both_allow_is_mounted_and_nothing_else(tmp_
         lines = instance.events(execution["id"], "stdout")
         assert lines[:3] == ["one two three", "read-only", "no etc"]
         assert int(lines[3]) <= 3  # two lines of heading, and the loopback alone
-        assert "There is no environment 'a-cloud-s-machine' here: it runs in default" in status
+        assert "There is no environment 'a-cloud-s-machine' here: the execution runs in default" in status
         assert "The mount of /etc is left out: environment default does not allow it" in status

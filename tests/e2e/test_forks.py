@@ -44,7 +44,7 @@ def test_a_forks_commit_runs_and_gets_secrets_after_it_was_approved(
     assert client.post(f"{page}approve").status_code == 303
     execution = server.run("pulled", "stranger")
     assert (execution["status"], server.events(execution["id"], "stdout")) == ("complete", ["trusted", "mode plain"])
-    assert pushmill(server, "project", "approve", "pulled", sha).endswith("nothing more of it has to start.\n")
+    assert pushmill(server, "project", "approve", "pulled", sha).endswith("nothing else starts.\n")
     refs = subprocess.run(["git", "ls-remote", server.git_url("pulled")], capture_output=True, text=True, check=True)
     assert sha not in refs.stdout
     client.close()

@@ -66,7 +66,7 @@ def printing(instance: Instance, checkout: Checkout, project: str) -> str:
 
 
 def adopted(instance: Instance, execution: str) -> bool:
-    return any(line.endswith("took it up again") for line in instance.events(execution, "status"))
+    return any(line.endswith("resumed it") for line in instance.events(execution, "status"))
 
 
 def finish_whole(instance: Instance, execution: str, *runners: Machine) -> None:

@@ -159,10 +159,10 @@ def test_a_drained_runner_finishes_what_it_has_and_gets_nothing_new(
         assert "runner drained runs 1 execution: " in runner(site, "remove", "drained", exit_code=1)
         said = runner(site, "drain", "drained", "--wait")
         assert "it runs drained #1" in said
-        assert "runs nothing any more" in said
+        assert "has no running executions now" in said
         assert site.execution(uuid)["status"] == "complete"
         waiting = execution(site, checkout, "drained-later", "drained", 1)
-        wait_for(lambda: "draining: what runs here is finished" in machine.said())
+        wait_for(lambda: "draining: running executions finish" in machine.said())
         assert listed(site, "drained")["state"] == "draining"
         assert site.execution(waiting)["status"] == "queued"
         runner(site, "resume", "drained")
@@ -190,7 +190,7 @@ def test_a_runner_removed_by_force_gives_up_what_it_runs(site: Instance, machine
         assert site.execution(uuid)["status"] == "error"
         wait_for(lambda: "the server refuses this runner's token" in machine.said())
     assert "gone" not in [item["name"] for item in json.loads(runner(site, "list", "--json"))]
-    assert "there is no runner 'gone'; there are: " in runner(site, "drain", "gone", exit_code=1)
+    assert 'there is no runner "gone"; there are: ' in runner(site, "drain", "gone", exit_code=1)
     machine.configure(runner(site, "register", "gone", "--environment", "gone"), site)
     with machine.up():
         assert site.wait_final(execution(site, checkout, "gone-again", "gone", 1))["status"] == "complete"
@@ -199,4 +199,4 @@ def test_a_runner_removed_by_force_gives_up_what_it_runs(site: Instance, machine
 def test_without_a_redis_for_others_nobody_is_registered_and_the_way_out_is_said(tmp_path: Path) -> None:
     with running(tmp_path / "data") as plain:
         said = runner(plain, "register", "gpu-1", "--environment", "default", exit_code=1)
-    assert re.fullmatch(r"pushmill: Redis takes no runner of another machine: set listen, cert and key .+\n", said)
+    assert re.fullmatch(r"pushmill: remote runners are off: to enable them, set listen, cert and key .+\n", said)

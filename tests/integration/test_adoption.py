@@ -29,7 +29,7 @@ def test_a_killed_keeper_and_its_heir_lose_and_double_no_line(server: RunnerServ
     assert recorded.lines("stderr") == [f"error {i}" for i in range(1, 61)]
     status = recorded.lines("status")
     assert [line for line in status if line.startswith("Command 2")] == [f"Command 2 of 3: {COUNT}"]
-    assert "Runner tester took it up again" in status
+    assert "Runner tester resumed it" in status
     assert recorded.final["state"] == "complete"
     assert recorded.outputs == {"r": b"result\n"}
     assert list(host.executions.iterdir()) == []

@@ -391,7 +391,7 @@ def test_a_runner_that_returns_without_a_container_of_its_loses_it_at_once(api: 
         silent_for(api, execution, 20)
     api.call("heartbeat", {"slots": 10, "info": {}, "executions": [kept]})
     assert outcome(api, lost) == ("error", "runner_lost")
-    assert "Runner one came back without it" in said(api, lost, "status")
+    assert "Runner one came back without this execution" in said(api, lost, "status")
     assert outcome(api, kept) == ("started", None)
 
 
@@ -516,7 +516,7 @@ def test_what_a_runner_leaves_out_of_a_log_is_said_at_its_place(api: ApiServer) 
     assert api.log(execution, b'{"a": 1}\n', 5006, attempt, skipped=5000).status_code == 200
     assert api.log(execution, b'{"a": 1}\n', 5006, attempt, skipped=5000).status_code == 200  # once more
     assert api.log(execution, b"", 5015, attempt, skipped=6000).status_code == 400
-    text = "4.88 KiB of stdout left out: it came faster than its newest part could be sent ([limits] log)"
+    text = "4.88 KiB of stdout omitted: it was printed faster than it could be sent ([limits] log)"
     assert said(api, execution)[-3:] == ["first", text, '{"a": 1}']
 
 

@@ -128,7 +128,7 @@ def test_a_start_that_ends_while_it_splits_leaves_all_as_it_was(pushes: PushServ
 def test_another_url_replaces_them(pushes: PushServer, gogs: GitServer) -> None:
     pushmill(pushes, "add", "model", "--repo", url(gogs), "--forge", "gogs")
     said = pushmill(pushes, "set-url", "model", url(gogs, "")).stdout
-    assert "The user and password of the old URL are forgotten" in said
+    assert "The user and password of the old URL are deleted" in said
     assert not repository(pushes).has_login
     pushmill(pushes, "set-url", "model", url(gogs, f"bob:{TYPED}@"))
     assert git_logins.of(pushes.db, pushes.vault, repository(pushes).id) == ("bob", PASSWORD)
@@ -147,8 +147,8 @@ def test_a_url_is_read_from_a_pipe(pushes: PushServer, gogs: GitServer) -> None:
     [
         ("gogs", "", "`pushmill project set-url model http://USER:TOKEN@127.0.0.1:"),
         ("gogs", "ada:wrong@", "`pushmill project set-url model http://USER:TOKEN@127.0.0.1:"),
-        ("github", "", "`pushmill project set-token model` takes a token"),
-        ("github", "ada@", "`pushmill project set-token model` takes a token"),
+        ("github", "", "`pushmill project set-token model` stores a token"),
+        ("github", "ada@", "`pushmill project set-token model` stores a token"),
         ("github", "ada:wrong@", "`pushmill project set-url model http://USER:TOKEN@127.0.0.1:"),
     ],
 )

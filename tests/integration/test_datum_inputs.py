@@ -242,7 +242,7 @@ def test_the_limit_counts_outputs_before_they_are_fetched(runner: Runner) -> Non
 def test_what_the_execution_may_not_read_is_not_asked_for(runner: Runner) -> None:
     stranger = str(uuid.uuid4())
     runner.reads(runner.api.stored())
-    assert runner.failure(stranger) == f'input "x": datum://{stranger} is no output that this execution may read'
+    assert runner.failure(stranger) == f'input "x": datum://{stranger} is not an output that this execution may read'
     assert runner.link.ranges == []
 
 

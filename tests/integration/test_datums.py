@@ -14,7 +14,7 @@ from web.services.executions import launch
 from web.store import approvals, commits, pull_requests
 from web.store.db import transaction
 
-FROM_A_FORK = 'input "images": what comes from a fork may read no outputs of the project before it is approved'
+FROM_A_FORK = 'input "images": a commit of a fork cannot read outputs of the project before it is approved'
 
 
 def claimed(api: ApiServer, *urls: str, **more: Any) -> Any:

@@ -339,7 +339,7 @@ def test_what_was_refused_says_why(hub: Hub) -> None:
     assert hub.deliver(body).status_code == 202
     assert hub.deliver(b"no JSON", delivery="d-2").status_code == 400
     signature, message, _ = refused(hub)
-    assert (signature, "the body is no JSON" in message) == ("valid", True)
+    assert (signature, "the body is not valid JSON" in message) == ("valid", True)
 
 
 def test_a_refused_delivery_takes_no_true_ones_name(hub: Hub) -> None:

@@ -96,7 +96,7 @@ def test_a_host_that_shows_another_key_is_refused_and_said(
         pushes.drain()
     assert len(pushes.steps("model")) == 1
     problem = forge.repository.fetch_problem
-    assert "127.0.0.1 shows another key than the first time" in problem
+    assert "127.0.0.1 shows another host key than before" in problem
     assert "known_hosts" in problem
     assert pushes.deliveries("model")[-1].message == problem
 

@@ -189,7 +189,7 @@ def test_the_command_line_prints_sets_and_clears_rules(here: Model) -> None:
     assert done.stdout == "Project model has 2 rules from now on.\n"
     assert pushmill(pushes, "rules", "model").stdout == CANCEL
     done = pushmill(pushes, "rules", "model", "--set", "-", given="[[rule]]\nname = 3")
-    assert (done.returncode, done.stderr) == (1, "pushmill: rule 1: name is 1 to 64 characters, got 3\n")
+    assert (done.returncode, done.stderr) == (1, "pushmill: rule 1: name must have 1 to 64 characters, got 3\n")
     assert pushmill(pushes, "rules", "model").stdout == CANCEL
     assert pushmill(pushes, "rules", "model", "--default").returncode == 0
     assert projects.by_name(pushes.db, "model").rules == ""
@@ -309,5 +309,5 @@ def test_the_command_line_says_what_a_ref_would_trigger(here: Model) -> None:
     }
     done = pushmill(pushes, "trigger", "model", "dev", "-o", "pushmill.step=check", "-o", "pushmill.parameter=a=1")
     assert "  runs check in default, priority 0" in done.stdout
-    assert "  skips parameter a: nothing that was chosen has it" in done.stdout
+    assert "  skips parameter a: nothing that runs has it" in done.stdout
     assert "there is no commit, branch or tag 'none' here" in pushmill(pushes, "trigger", "model", "none").stderr

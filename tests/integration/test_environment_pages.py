@@ -119,8 +119,10 @@ def command(api: ApiServer, *arguments: str) -> Any:
 
 def test_the_command_makes_lists_and_removes_environments(api: ApiServer) -> None:
     done = command(api, "set", "gpu", "--gpus", "1", "--memory", "16 GiB", "--mount", "/data", "--autorestart")
-    assert done.output == "gpu: 1 GPU; 16.0 GiB of memory; mounts /data; restarts what is lost\n"
-    assert command(api, "set", "gpu", "--mount", "").output == "gpu: 1 GPU; 16.0 GiB of memory; restarts what is lost\n"
+    assert done.output == "gpu: 1 GPU; 16.0 GiB of memory; mounts /data; restarts lost executions\n"
+    assert (
+        command(api, "set", "gpu", "--mount", "").output == "gpu: 1 GPU; 16.0 GiB of memory; restarts lost executions\n"
+    )
     listed = json.loads(command(api, "list", "--json").output)
     assert [(e["slug"], e["runners"]) for e in listed][1] == ("gpu", [])
     assert "one, two" in command(api, "list").output

@@ -122,7 +122,7 @@ def test_adding_with_a_token_makes_the_webhook_and_says_what_was_done(site: Site
     assert shown["webhook_url"] in text
     assert shown["webhook_secret"] in text
     assert "The token reaches git/model." in done.stderr
-    assert "Made the webhook" in done.stderr
+    assert "Created the webhook" in done.stderr
     assert TOKEN not in done.stdout + done.stderr
 
 
@@ -236,7 +236,7 @@ def test_the_webhook_is_made_once(site: Site) -> None:
     for arguments in (("webhook", "model"), ("set-token", "model")):
         done = site.run(*arguments)
         assert done.returncode == 0
-        assert "is there already" in done.stdout
+        assert "exists already" in done.stdout
     assert len(site.forge.hooks) == 1
 
 
@@ -247,7 +247,7 @@ def test_one_behind_many_others_is_found(site: Site) -> None:
         site.forge.hooks.append({**call.json, "id": number, "uuid": str(number)})
     site.add()
     assert len(site.forge.hooks) == 131
-    assert "is there already" in site.run("webhook", "model").stdout
+    assert "exists already" in site.run("webhook", "model").stdout
     assert len(site.forge.hooks) == 131
 
 
@@ -280,7 +280,7 @@ def test_everything_in_order_is_all_ok_but_for_a_delivery_that_cannot_be_asked_f
         ("token", "the token is wrong or has expired"),
         ("repository", "knows no git/model"),
         ("hooks", "the token may not read its webhooks"),
-        ("away", "the forge gave no answer"),
+        ("away", "the forge did not answer"),
         ("moved", "the repository has another name now"),
     ],
 )
@@ -298,7 +298,7 @@ def test_what_the_forge_refuses_is_one_sentence_and_the_project_stays(site: Site
     done = site.add("--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["name"] == "model"
-    assert done.stderr.startswith("pushmill: project model is there, but ")
+    assert done.stderr.startswith("pushmill: project model was added, but ")
     assert said in done.stderr
     assert "`pushmill project set-token model`" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -309,7 +309,7 @@ def test_what_the_forge_refuses_is_one_sentence_and_the_project_stays(site: Site
     site.forge.token, site.forge.full_name = TOKEN, "git/model"
     site.forge.forbidden.clear()
     site.forge.mend()
-    assert "Made the webhook" in site.run("set-token", "model").stdout
+    assert "Created the webhook" in site.run("set-token", "model").stdout
 
 
 def test_check_says_of_each_thing_what_is_wrong_and_what_to_do(github: Site) -> None:
@@ -320,9 +320,9 @@ def test_check_says_of_each_thing_what_is_wrong_and_what_to_do(github: Site) -> 
     github.forge.forbidden.add("statuses")
     found = github.check()
     assert "missing at main" in found["valohai.yaml"]["message"]
-    assert "may not show statuses on commits" in found["status"]["message"]
+    assert "may not post statuses on commits" in found["status"]["message"]
     assert APIS["github"].RIGHTS in found["status"]["advice"]
-    assert "switched off" in found["webhook"]["message"]
+    assert "is disabled" in found["webhook"]["message"]
     github.forge.hooks.clear()
     github.push({"valohai.yaml": "- step: ["})
     found = github.check()
@@ -339,14 +339,14 @@ def test_check_says_of_each_thing_what_is_wrong_and_what_to_do(github: Site) -> 
 def test_without_an_address_no_webhook_is_made_and_localhost_is_not_registered(github: Site) -> None:
     github.configure("[git]\nallow_http = true\n")
     said = github.add().stdout
-    assert "No webhook was made" in said
+    assert "No webhook was created" in said
     assert "`url` below [server]" in said
     assert github.forge.hooks == []
     assert github.check()["server url"]["level"] == "fail"
     github.configure(CONFIG, "http://localhost:8000")
     assert github.check()["server url"]["level"] == "ok"  # the forge is on this machine too
     github.configure(CONFIG)
-    assert "Made the webhook" in github.run("webhook", "model").stdout
+    assert "Created the webhook" in github.run("webhook", "model").stdout
 
 
 def test_a_loopback_address_is_of_no_use_to_a_forge_elsewhere(github: Site) -> None:
@@ -447,8 +447,8 @@ def test_a_forge_that_hangs_is_not_waited_for_longer_than_the_limit(github: Site
     found = github.check("--time-limit", "2")
     hanging.set()
     assert found["repository"]["level"] == "ok"
-    assert "the forge gave no answer" in found["token"]["message"]
-    assert "not asked: the time is up" in found["webhook"]["message"]
+    assert "the forge did not answer" in found["token"]["message"]
+    assert "not called: the time limit was reached" in found["webhook"]["message"]
     assert len([call for call in github.forge.calls if call.answered == 0 or call.answered == 200]) < 6
 
 
@@ -469,7 +469,7 @@ def test_a_repository_that_was_renamed_is_not_ok(github: Site) -> None:
     github.forge.renamed = "git/renamed"
     found = github.check("--time-limit", "3")
     assert found["token"]["level"] == "fail"
-    assert "the forge calls the repository git/renamed" in found["token"]["message"]
+    assert "the repository is now named git/renamed" in found["token"]["message"]
 
 
 def test_what_was_wrong_with_the_token_is_forgotten_when_a_status_can_be_shown(github: Site) -> None:
@@ -488,7 +488,7 @@ def test_a_token_is_encrypted_forgotten_on_request_and_never_sent_to_another_hos
     (repository,) = projects.repositories(github.pushes.db, projects.by_name(github.pushes.db, "model").id)
     assert subprocess.run(["grep", "-raF", TOKEN, str(github.pushes.config.data)]).returncode == 1
     said = github.run("set-url", "model", f"http://localhost:{github.git.server_port}/git/model.git").stdout
-    assert "Its token was for the old place and is forgotten" in said
+    assert "Its token was for the old address and is deleted" in said
     assert not projects.repository(github.pushes.db, repository.id).has_token
     assert projects.repository(github.pushes.db, repository.id).api_url == ""
     done = github.run("set-token", "model", "--api-url", github.forge.api_url)
@@ -509,10 +509,10 @@ def test_credentials_in_the_url_go_before_the_token(github: Site) -> None:
 @pytest.mark.parametrize(
     ("arguments", "stdin", "said"),
     [
-        (("--repo", "https://git.example.org/a/b", "--token-file", "-"), TOKEN, "name its forge by --forge"),
-        (("--token-file", "-"), TOKEN, "there is no forge with an API"),
+        (("--repo", "https://git.example.org/a/b", "--token-file", "-"), TOKEN, "name the right one with --forge"),
+        (("--token-file", "-"), TOKEN, "has no forge, so it takes no API token"),
         (("--repo", "https://github.com/a/b", "--token-file", "-"), "\n", "is empty"),
-        (("--repo", "https://github.com/a/b", "--api-url", "https://x/"), "", "with --token-file alone"),
+        (("--repo", "https://github.com/a/b", "--api-url", "https://x/"), "", "--api-url needs --token-file"),
     ],
 )
 def test_a_token_that_is_of_no_use_is_refused_before_anything_is_made(

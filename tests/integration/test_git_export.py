@@ -55,7 +55,7 @@ def test_names_are_bytes_not_text(made: MadeRepository, target: Path) -> None:
 def test_a_name_that_git_refuses_is_refused(made: MadeRepository, target: Path, name: bytes) -> None:
     blob = made.blob(b"x")
     sha = made.commit_tree(made.tree(("100644", name, blob)))
-    with pytest.raises(GitError, match="a name that git refuses"):
+    with pytest.raises(GitError, match="a name that git rejects"):
         git.export(made.path, sha, target)
     assert list(target.iterdir()) == []
 

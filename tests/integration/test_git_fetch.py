@@ -316,11 +316,11 @@ def test_a_ref_that_is_no_branch_is_kept_apart_and_may_be_missing(mirror: Path, 
 )
 def test_what_is_no_ref_is_not_fetched(mirror: Path, made: MadeRepository, server: GitServer, ref: str) -> None:
     made.commit({"a": b"1"})
-    with pytest.raises(GitError, match="no ref that git accepts"):
+    with pytest.raises(GitError, match="not a ref that git accepts"):
         git.fetch(mirror, str(made.path), allow_local=True, allow_http=False, more=[ref])
     server.public = "/git/"
     for refs in ((ref, "refs/pull/7/head"), ("refs/heads/main", ref)):
-        with pytest.raises(GitError, match="no ref that git accepts"):
+        with pytest.raises(GitError, match="not a ref that git accepts"):
             fetch_head(mirror, f"{server.url}/git/made.git", refs[0], refs[1])
     assert git.refs(mirror) == {}
 

@@ -84,7 +84,7 @@ def test_push_options_choose_steps_and_unknown_ones_are_said(pushes: PushServer,
     with pushes.worker():
         said = pushes.push(checkout, "choosy", "-o", "pushmill.step=b", "-o", "pushmill.step=zzz", "-o", "else", "main")
     assert pushes.steps("choosy") == ["b"]
-    assert 'there is no step "zzz"; the steps are: "a", "b", "c"' in said
+    assert 'there is no step "zzz"; there are: a, b, c' in said
     assert pushes.pushes("choosy")[0].options == ("pushmill.step=b", "pushmill.step=zzz", "else")
 
 

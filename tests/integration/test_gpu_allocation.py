@@ -106,7 +106,7 @@ def test_one_that_asks_for_more_than_there_are_fails_with_a_sentence(host: Host,
     recorded = server.add(gpu_execution("true", gpus=3))
     stages.execute(host, recorded.spec.uuid, 1)
     assert recorded.final["failure_reason"] == "internal"
-    assert recorded.final["message"] == "It asks for 3 GPUs, and this machine has 2 that can be used"
+    assert recorded.final["message"] == "It asks for 3 GPUs, but this machine has 2 usable"
 
 
 def test_a_device_stays_taken_when_the_process_that_took_it_is_killed(host: Host, server: RunnerServer) -> None:

@@ -61,7 +61,7 @@ def test_troubles_and_draining_are_said_when_they_come_and_when_they_go(
     assert "503" in said[1]
     assert said[2:] == [
         "the server answers again",
-        "draining: what runs here is finished, and nothing new is taken",
+        "draining: running executions finish, and no new ones are taken",
         "no longer draining",
     ]
 

@@ -112,7 +112,7 @@ def test_after_the_death_of_its_keeper_the_order_goes_on(server: RunnerServer, h
         until(lambda: "two" in recorded.lines("stdout"))
     (host.executions / recorded.spec.uuid / "outputs" / "go").touch()
     take_up(host)
-    found = [line for line in order(recorded) if "took it up" not in line]
+    found = [line for line in order(recorded) if "resumed it" not in line]
     assert found[:3] == ["Command 1 of 4: echo one", "one", f"Command 2 of 4: echo two; {wait}; echo still two"]
     assert found[3:8] == [
         "two", "still two", "Command 3 of 4: echo three", "three", "Command 4 of 4: (exit 4)",

@@ -95,7 +95,7 @@ def test_very_deep_directories_are_left_and_named(top: Path) -> None:
     files, lines = collect(top)
     assert [file.name for file in files] == ["z"]
     assert len(lines) == 1
-    assert lines[0].endswith("lies deeper than 100 directories; not kept")
+    assert lines[0].endswith("is nested deeper than 100 directories; not kept")
     remove_deep(top / "d")
 
 

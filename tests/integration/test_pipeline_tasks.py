@@ -189,5 +189,5 @@ def test_a_search_that_turns_out_too_large_is_an_error_of_the_node(site_of: Make
     site.complete("make")
     sweep(site)
     assert site.ended[0] is ERROR
-    assert site.ended[1].startswith("sweep failed: cannot begin: ")
+    assert site.ended[1].startswith("sweep failed: cannot start: ")
     assert "1,001" in site.ended[1]

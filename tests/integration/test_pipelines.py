@@ -212,8 +212,8 @@ def test_a_required_input_for_which_there_is_no_file_is_an_error_that_names_the_
     site.complete("make")
     assert not site.advance()
     assert site.nodes() == {"make": DONE, "train": ERROR, "test": STOPPED}
-    why = 'input "data" needs at least one URL; the edge make.output.*.npz → train.input.data brings no file'
-    assert site.ended == (ERROR, f"train failed: cannot begin: {why}")
+    why = 'input "data" needs at least one URL; the edge make.output.*.npz → train.input.data provides no file'
+    assert site.ended == (ERROR, f"train failed: cannot start: {why}")
     assert site.runs("train") == []
 
 
@@ -228,7 +228,7 @@ def test_an_optional_one_stays_empty_and_the_log_says_so(site_of: Make) -> None:
     status = said(site.server, site.run("test").uuid, "status")
     assert status[1:] == [
         "Node test of pipeline =1. Asked for",
-        "the edge make.output.model → test.input.model brings no file",
+        "the edge make.output.model → test.input.model provides no file",
     ]
 
 
@@ -244,7 +244,7 @@ def test_a_value_that_does_not_fit_is_an_error_of_the_node(site_of: Make) -> Non
     site.complete("make")
     site.advance()
     assert site.ended[0] is ERROR
-    assert site.ended[1].startswith('next failed: cannot begin: parameter "size": {')
+    assert site.ended[1].startswith('next failed: cannot start: parameter "size": {')
 
 
 FORK = """
@@ -302,7 +302,7 @@ def test_continue_goes_on_as_if_nothing_had_happened(site_of: Make) -> None:
     site.advance()
     site.complete("later")
     site.advance()
-    assert site.ended == (DONE, "make failed, and the rest went on")
+    assert site.ended == (DONE, "make failed, and the rest continued")
 
 
 def test_retry_runs_it_once_more_with_the_same_values(site_of: Make) -> None:
@@ -417,7 +417,7 @@ def test_a_node_waits_for_approval_after_it_has_run_once_more_than_before(site_o
     site.advance()
     site.approve("make")
     site.advance()
-    with pytest.raises(Conflict, match="node make of pipeline =1 does not wait for approval, or not any more"):
+    with pytest.raises(Conflict, match="node make of pipeline =1 does not wait for approval"):
         site.approve("make")
     site.complete("make")
     site.advance()
@@ -590,9 +590,9 @@ def test_one_that_cannot_be_moved_on_holds_up_nobody_else(site_of: Make, caplog:
     site.start()
     site.advance()
     assert site.nodes()["make"] is S
-    assert f"pipeline {strange.uuid} cannot be moved on" in caplog.text
+    assert f"pipeline {strange.uuid} cannot be reconciled" in caplog.text
     assert pipelines.get(site.db, gone.id).state is ERROR
-    assert pipelines.get(site.db, gone.id).message == 'there is no pipeline "p"; the pipelines are: none'
+    assert pipelines.get(site.db, gone.id).message == 'there is no pipeline "p"; there are: none'
 
 
 def mover(site: PipelineSite) -> Mover:
@@ -648,7 +648,7 @@ def test_edges_bring_a_bounded_number_of_files_and_all_of_fewer(site_of: Make, m
     assert len(set(site.run("all").inputs["model"]["urls"])) == 2500
     assert site.node("more").state is ERROR
     assert site.node("more").message == (
-        "cannot begin: its edges bring more than 2,500 files, the last the edge make.output.x0* → more.input.extra"
+        "cannot start: its edges provide more than 2,500 files, the last the edge make.output.x0* → more.input.extra"
     )
 
 

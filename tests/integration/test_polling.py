@@ -83,7 +83,7 @@ def polled(pushes: PushServer, checkout: Checkout, tmp_path: Path) -> Polled:
 def test_the_first_look_records_where_refs_are_and_runs_nothing(polled: Polled) -> None:
     sha = polled.push(TRAIN)
     assert not polled.found()
-    assert polled.outcomes() == [(MAIN, sha, "was there when the project was added")]
+    assert polled.outcomes() == [(MAIN, sha, "existed when the project was added")]
     assert (polled.pushes.steps("model"), polled.pushes.deliveries("model")) == ([], [])
     assert polled.repository.polled_at is not None
     assert not polled.found()

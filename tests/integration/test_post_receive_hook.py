@@ -155,10 +155,10 @@ def test_a_strangers_hook_is_not_overwritten(tmp_path: Path) -> None:
     hook = path / "hooks" / "post-receive"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\necho theirs\n")
-    with pytest.raises(InvalidInput, match="somebody else's"):
+    with pytest.raises(InvalidInput, match="was not installed by pushmill"):
         post_receive.install(path, "http://127.0.0.1:1", b"secret")
     assert "theirs" in hook.read_text()
-    with pytest.raises(InvalidInput, match="no bare git repository"):
+    with pytest.raises(InvalidInput, match="not a bare git repository"):
         post_receive.install(tmp_path, "http://127.0.0.1:1", b"secret")
 
 

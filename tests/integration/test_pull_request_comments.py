@@ -140,7 +140,7 @@ def test_a_counter_that_is_where_it_was_has_no_difference(pull: Pull) -> None:
     [
         ({"valohai.yaml": "- nonsense"}, "work", "`valohai.yaml is broken: "),
         ({"valohai.yaml": "[]"}, "work", "`valohai.yaml has no steps, and on main it has`."),
-        ({"a": "b"}, "work\n\nPushmill-Step: trian", '`trian: there is no step "trian"; the steps are: "train"`.'),
+        ({"a": "b"}, "work\n\nPushmill-Step: trian", '`trian: there is no step "trian": did you mean "train"?`.'),
     ],
 )
 def test_a_pull_request_of_which_nothing_can_run_gets_a_comment_that_says_why(

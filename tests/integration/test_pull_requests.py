@@ -302,7 +302,7 @@ def test_a_pull_request_whose_fork_is_gone_runs_nothing(site: Site) -> None:
         execute(site.pushes.db, "UPDATE delivery SET attempts = 5, retry_at = NULL")
         site.pushes.drain()
         assert site.pushes.deliveries("model")[-1].state == "failed"
-        assert site.pushes.deliveries("model")[-1].message == "pull request 7: its fork is gone"
+        assert site.pushes.deliveries("model")[-1].message == "pull request 7: its fork was deleted"
     assert site.pushes.steps("model") == []
 
 
@@ -367,7 +367,7 @@ def test_what_has_moved_on_or_was_closed_cannot_be_approved(site: Site) -> None:
     second = site.head(FORK, message="more")
     site.ask(second, "updated")
     assert site.waiting() == [second.sha]
-    with pytest.raises(Conflict, match="has moved on"):
+    with pytest.raises(Conflict, match="has a newer commit"):
         site.approve(first)
     site.ask(second, "closed")
     for request in (second, replace(second, sha="f" * 40)):
@@ -400,12 +400,12 @@ def test_the_command_line_approves(site: Site) -> None:
 
     assert approve().stdout == f"{request.sha[:12]}  pull request 7 by ada: Train longer\n"
     for wrong in (request.sha[:3], "f" * 12):
-        assert "no commit that waits for approval begins with" in approve(wrong).stderr
+        assert "no waiting commit begins with" in approve(wrong).stderr
     assert "waits for approval" in approve("f" * 40).stderr
     approved = f"Commit {request.sha} is approved: it runs as soon as its history is fetched.\n"
     assert [approve(sha).stdout for sha in (request.sha[:7], request.sha)] == [approved] * 2
     site.pushes.drain()
-    assert approve(request.sha).stdout == f"Commit {request.sha} is approved: nothing more of it has to start.\n"
+    assert approve(request.sha).stdout == f"Commit {request.sha} is approved: nothing else starts.\n"
     assert approve().stdout == "No commit waits for approval.\n"
     assert site.pushes.steps("model") == ["train"]
 
@@ -629,7 +629,7 @@ def test_bitbuckets_fork_is_fetched_without_the_repositorys_credentials(site: Si
 )
 def test_bitbuckets_fork_is_fetched_from_the_repositorys_own_host_alone(site: Site, elsewhere: str) -> None:
     said = site.ask(replace(site.head(FORK), site=elsewhere))
-    assert said.endswith("lies elsewhere than the repository and is not fetched")
+    assert said.endswith("is on another host than the repository and is not fetched")
     assert not [path for _, path in site.server.requests if path.startswith("/git/mallory/")]
 
 

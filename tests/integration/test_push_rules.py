@@ -43,7 +43,7 @@ def test_a_wish_that_has_no_effect_does_not_hide_that_no_rule_is_for_the_push(
     assert here.change({"a": "1"}, "-o", "pushmill.parameter=a=1", "main") == (
         "nothing runs: no rule is for it (main: branch main matches none of x)"
     )
-    assert dict(pushes.pushes("model")[-1].skipped) == {"parameter a": "nothing that was chosen has it"}
+    assert dict(pushes.pushes("model")[-1].skipped) == {"parameter a": "nothing that runs has it"}
 
 
 PATHS = '[[rule]]\nname = "code"\npaths = ["src/**", "!**/*.md"]\nsteps = ["train"]\n'
@@ -104,7 +104,7 @@ def test_environment_parameters_and_priority_reach_the_execution(pushes: PushSer
     assert (execution.environment, execution.gpus, execution.priority) == ("gpu", 2, 7)
     assert execution.parameters == {"epochs": 3, "layers": [1, 2]}
     assert execution.commands == ("train --epochs=3 --layers=1,2",)
-    assert pushes.pushes("model")[-1].skipped == (("parameter x of rule main", "nothing that it chooses has it"),)
+    assert pushes.pushes("model")[-1].skipped == (("parameter x of rule main", "nothing that the rule chooses has it"),)
     assert "Chosen by rule main" in here.log(execution)
 
 
@@ -127,8 +127,8 @@ def test_push_options_go_before_trailers_and_both_before_rules(pushes: PushServe
         ({"epochs": 4, "layers": [5]}, "gpu"),
     ]
     assert dict(pushes.pushes("model")[-1].skipped) == {
-        "parameter nope": "nothing that was chosen has it",
-        "environment moon": "there is none of this name, so this changes nothing",
+        "parameter nope": "nothing that runs has it",
+        "environment moon": "there is no environment of this name, so it is ignored",
         "parameter epochs": "NAME=VALUE is expected",
     }
 
@@ -218,7 +218,7 @@ def test_a_branch_that_was_set_back_is_not_late(pushes: PushServer, checkout: Ch
 def test_rules_that_became_unreadable_run_nothing_and_say_so(pushes: PushServer, checkout: Checkout) -> None:
     here = model(pushes, checkout, "[[rule]]\nnames = 1\n")
     assert here.change({"a": "1"}).startswith(
-        "nothing runs: the project's rules cannot be used: rule 1: name is 1 to 64"
+        "nothing runs: the project's rules cannot be used: rule 1: name must have 1 to 64"
     )
 
 

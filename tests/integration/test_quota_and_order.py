@@ -143,7 +143,7 @@ def test_a_step_s_unknown_environment_falls_back_to_the_project_s_default_with_a
         execution = launch.launch(api.db, api.config, project, api.commit, resolve(config, "x"), api.admin)
     assert (execution.environment, execution.gpus, execution.memory, execution.cpus) == ("small", 1, 4096, 2.0)
     assert execution.autorestart
-    line = "There is no environment 'aws-eu-west-1-p2-xlarge' here: it runs in small"
+    line = "There is no environment 'aws-eu-west-1-p2-xlarge' here: the execution runs in small"
     assert line in said(api, execution.uuid, "status")
 
 

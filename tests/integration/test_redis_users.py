@@ -201,7 +201,7 @@ def test_users_that_are_not_ours_stay_as_they_are(site: RedisSite) -> None:
 
 def test_a_redis_user_that_may_not_make_users_is_said(site: RedisSite) -> None:
     site.admin.execute_command("ACL", "SETUSER", "plain", "on", ">x", "~*", "+@all", "-acl")
-    says = r"the user of \[redis\] url may not make users there .+ give it \+acl"
+    says = r"the user of \[redis\] url may not create users .+ grant it \+acl"
     with Redis(unix_socket_path=str(site.redis.socket), username="plain", password="x") as plain:
         queues = Queues(plain)
         with pytest.raises(CannotStart, match=says):
@@ -211,7 +211,7 @@ def test_a_redis_user_that_may_not_make_users_is_said(site: RedisSite) -> None:
 
 def test_registering_without_redis_changes_nothing_and_says_why(site: RedisSite) -> None:
     site.redis.stop(5.0)
-    with pytest.raises(CannotStart, match=r"Redis takes no runner now: .+ start pushmill"):
+    with pytest.raises(CannotStart, match=r"remote runners are off: .+ start pushmill"):
         site.register("a")
     assert runner_rows.by_name(site.api.db, "a") is None
 
@@ -219,8 +219,8 @@ def test_registering_without_redis_changes_nothing_and_says_why(site: RedisSite)
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"listen": "0.0.0.0:6380"}, r"listen '0.0.0.0:6380' is no loopback address: set cert and key"),
-        ({"listen": "gpu.example:6380"}, "no loopback address"),
+        ({"listen": "0.0.0.0:6380"}, r"listen '0.0.0.0:6380' is not a loopback address: set cert and key"),
+        ({"listen": "gpu.example:6380"}, "not a loopback address"),
         ({"listen": "6380"}, "an address and a port"),
         ({"listen": "127.0.0.1:99999"}, "an address and a port"),
         ({"listen": "127.0.0.1:6380", "cert": "/x"}, "cert and key belong together"),

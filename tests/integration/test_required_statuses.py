@@ -22,7 +22,7 @@ from web.store.db import execute, transaction
 
 WAITS = ("pending", "waits for approval: from a fork")
 FORK = "mallory/model"
-MISSING_STEP = 'there is no step "trian"; the steps are: "train"'
+MISSING_STEP = 'there is no step "trian": did you mean "train"?'
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def overall(told: ToldForge, sha: str) -> tuple[str, str]:
     ("trailer", "said"),
     [
         ("Pushmill-Step: trian", f"trian: {MISSING_STEP}"),
-        ("Pushmill-Task: search", 'task search: there is no task "search"; the tasks are: none'),
+        ("Pushmill-Task: search", 'task search: there is no task "search"; there are: none'),
         ("Pushmill-Pipeline: full", 'pipeline full: there is no pipeline "full"'),
         ("Pushmill-Stpe: train", "Pushmill-Stpe: unknown trailer"),
     ],

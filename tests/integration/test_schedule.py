@@ -161,7 +161,7 @@ def test_a_branch_that_is_not_there_is_said_once_and_not_tried_again(here: Model
     pass_days(here.pushes, 1.5)
     for _ in range(3):
         sweep(here.pushes)
-    assert scheduled(here.pushes) == [("failed", "rule r runs branch gone, and there is none")]
+    assert scheduled(here.pushes) == [("failed", "rule r runs branch gone, which does not exist")]
 
 
 def test_a_project_without_a_commit_is_said_too(pushes: PushServer) -> None:
@@ -169,7 +169,7 @@ def test_a_project_without_a_commit_is_said_too(pushes: PushServer) -> None:
     projects.set_rules(pushes.db, projects.by_name(pushes.db, "empty").id, NIGHTLY)
     pass_days(pushes, 1.5)
     sweep(pushes)
-    assert scheduled(pushes, "empty") == [("failed", "rule nightly runs branch main, and there is none")]
+    assert scheduled(pushes, "empty") == [("failed", "rule nightly runs branch main, which does not exist")]
 
 
 def test_a_remote_is_fetched_first_and_times_that_passed_while_it_was_away_are_one(

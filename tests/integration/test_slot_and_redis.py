@@ -126,7 +126,7 @@ def test_a_slot_runs_jobs_over_tls_with_the_rights_of_its_runners_user(
     assert {"blpop", "hgetall", "del"} <= commands
     assert admin.acl_log() == []
     assert [key for key in admin.keys("*") if not key.startswith((b"rq:queues", b"rq:worker:runner-tester-"))] == []
-    assert "Redis is away" not in said(data)
+    assert "Redis is unavailable" not in said(data)
 
 
 def test_a_slot_waits_in_place_for_a_redis_that_was_killed(
@@ -135,7 +135,7 @@ def test_a_slot_waits_in_place_for_a_redis_that_was_killed(
     with runner(data):
         until(lambda: waits(admin))
         os.kill(redis.pid, signal.SIGKILL)
-        until(lambda: "Redis is away" in said(data))
+        until(lambda: "Redis is unavailable" in said(data))
         recorded = server.add(execution("true"))
         until(lambda: redis.tend(os.environ))
         redis_users.grant(admin, "tester", fingerprint(PASSWORD))
@@ -143,7 +143,7 @@ def test_a_slot_waits_in_place_for_a_redis_that_was_killed(
         until(lambda: recorded.claimed, BACK_S)
         until(lambda: "Redis is back" in said(data))
         assert "a slot ended" not in said(data)
-        assert said(data).count("Redis is away") == 1
+        assert said(data).count("Redis is unavailable") == 1
         assert "Traceback" not in said(data)
 
 
@@ -153,7 +153,7 @@ def test_a_slot_notices_within_seconds_that_redis_answers_no_more(
     with runner(data):
         until(lambda: waits(admin))
         os.kill(redis.pid, signal.SIGSTOP)
-        until(lambda: "Redis is away" in said(data))
+        until(lambda: "Redis is unavailable" in said(data))
         os.kill(redis.pid, signal.SIGCONT)
         until(lambda: waits(admin))
         runs_one(server, admin)
@@ -166,7 +166,7 @@ def test_a_slot_that_starts_without_redis_waits_for_it(
 ) -> None:
     redis.stop(5.0)
     with runner(data):
-        until(lambda: "Redis is away" in said(data))
+        until(lambda: "Redis is unavailable" in said(data))
         redis.start(os.environ)
         redis_users.grant(admin, "tester", fingerprint(PASSWORD))
         until(lambda: waits(admin), BACK_S)

@@ -127,5 +127,5 @@ def test_a_configuration_of_too_many_items_is_refused_by_count(pushes: PushServe
     pushes.drain()
     assert pushes.commit("model", sha).problems == (
         "valohai.yaml declares 2 steps, 1 task, 1 other item: the server reads at most 3 items ([limits] config_items)."
-        " Use parameters or tasks in place of many similar steps.",
+        " Use parameters or tasks instead of many similar steps.",
     )

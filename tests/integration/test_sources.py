@@ -142,7 +142,7 @@ def test_what_gitmodules_does_not_name_or_does_not_update_is_left_as_it_is(site:
     ("url", "why"),
     [
         ("https://example.invalid/x.git", "host example.invalid is not one of"), ("ext::sh -c true", "helper program"),
-        ("ssh://git@github.com/x/y.git", "the repository's key is not shown"), ("--upload-pack=x", "option of git"),
+        ("ssh://git@github.com/x/y.git", "the repository's key is not used"), ("--upload-pack=x", "option of git"),
         ("file:///etc", "allow_local"), ("/srv/git/x.git", "allow_local"), ("../../../../x.git", "leads out of"),
     ],
 )  # fmt: skip

@@ -461,7 +461,7 @@ def test_an_unknown_error_is_tried_again_and_takes_nothing_down(
     other = told.push("eval")
     wait_for(lambda: told.tick() and told.line(sha)["attempts"])
     assert "internal error" in told.line(sha)["problem"]
-    assert "cannot be told" in caplog.text
+    assert "cannot be posted" in caplog.text
     wait_for(lambda: told.tick() and told.states(other) == {"pushmill/eval": "pending", "pushmill": "pending"})
 
 

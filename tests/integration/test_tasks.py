@@ -262,7 +262,7 @@ def test_an_execution_that_cannot_be_made_ends_the_task_with_the_reason(site: Ta
     site.advance_all()
     found = site.task(task)
     assert (found.ending, found.state) == (State.ERROR, State.ERROR)
-    assert found.message.startswith('trial 2 cannot be made: step "train" cannot run: input "data": ')
+    assert found.message.startswith('trial 2 cannot be created: step "train" cannot run: input "data": ')
     assert site.states(task) == ["stopped"]
 
 
@@ -272,7 +272,7 @@ def test_a_search_that_is_no_longer_understood_ends_the_task_and_holds_up_no_oth
     execute(site.db, "UPDATE task SET config = '[{\"task\": 1}]' WHERE id = ?", (spoilt.id,))
     assert site.advance()
     found = site.task(broken)
-    assert (found.state, found.message) == (State.ERROR, 'there is no task "search"; the tasks are: none')
+    assert (found.state, found.message) == (State.ERROR, 'there is no task "search"; there are: none')
     assert len(site.trials(fine)) == 2
 
 

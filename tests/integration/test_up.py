@@ -198,7 +198,7 @@ def test_an_engine_that_dies_later_is_said_once_and_so_is_its_return(up: Up, eng
     engine.stop()
     await_(lambda: "docker: there is no Docker engine" in up.said())
     engine.start()
-    await_(lambda: "docker: well again" in up.said())
+    await_(lambda: "docker: recovered" in up.said())
     assert up.said().count("there is no Docker engine") == 1
 
 

@@ -31,11 +31,11 @@ def test_a_file_whose_path_is_too_long_loses_no_other_file(server: RunnerServer,
     assert "Uploaded 2 outputs, 4 bytes" in status
     [line] = [line for line in status if line.endswith("; not kept")]
     assert line.startswith(f"outputs/{'d' * 200}/")
-    assert "cannot be stored: its path has 1,211 characters; 1 to 1,024 are possible" in line
+    assert "cannot be stored: its path has 1,211 characters; 1 to 1,024 are allowed" in line
     assert (recorded.final["state"], recorded.final["failure_reason"]) == ("error", "output")
     message = recorded.final["message"]
     assert message.startswith("1 of 3 output files cannot be stored: outputs/ddd")
-    assert message.endswith("its path has 1,211 characters; 1 to 1,024 are possible")
+    assert message.endswith("its path has 1,211 characters; 1 to 1,024 are allowed")
     assert "http" not in "".join([message, *status])
 
 

@@ -133,9 +133,9 @@ def test_what_cannot_be_a_variable_is_refused_in_a_sentence_without_its_value(
 @pytest.mark.parametrize(
     ("value", "note"),
     [
-        ("12345", "Logs show it: what is shorter than 6 characters is not masked"),
-        (" 12345 ", "Logs show it: what is shorter than 6 characters is not masked"),
-        ("long enough\nok\n", "Logs show a line of it: what is shorter than 6 characters is not masked"),
+        ("12345", "Logs show it: text of fewer than 6 characters is not masked"),
+        (" 12345 ", "Logs show it: text of fewer than 6 characters is not masked"),
+        ("long enough\nok\n", "Logs show a line of it: text of fewer than 6 characters is not masked"),
         ('{\n "password": "123456"\n}', ""),
         ("123456", ""),
     ],
@@ -194,7 +194,7 @@ def test_the_command_line_sets_lists_and_removes(api: ApiServer) -> None:
     variable("set", "demo", "MODE", "slow and\nlong")
     variable("set", "demo", "TOKEN", "--secret", stdin=f"{SECRET}\n".encode())
     _, warned = variable("set", "demo", "PIN", "--secret", stdin=b"1234")
-    assert warned == "Logs show it: what is shorter than 6 characters is not masked.\n"
+    assert warned == "Logs show it: text of fewer than 6 characters is not masked.\n"
     assert claimed(api)["environment_variables"] == {"MODE": "slow and\nlong", "TOKEN": SECRET, "PIN": "1234"}
     said, _ = variable("list", "demo")
     assert [line.split(maxsplit=1) for line in said.splitlines() if line[0] != " "] == [
@@ -208,7 +208,7 @@ def test_the_command_line_sets_lists_and_removes(api: ApiServer) -> None:
 
 def test_a_secret_is_never_taken_from_the_command_line(api: ApiServer) -> None:
     said, why = Shell(api.config.data)("set", "demo", "TOKEN", SECRET, "--secret", rc=1)
-    assert "leave the value of TOKEN out" in why
+    assert "leave out the value of TOKEN" in why
     assert SECRET not in said + why
     assert listed(api) == {}
     _, why = Shell(api.config.data)("set", "demo", "KEY", "--secret", stdin=b"\xff\xfe", rc=1)

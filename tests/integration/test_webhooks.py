@@ -239,7 +239,7 @@ def test_pings_and_other_events_are_kept_with_the_reason_why_nothing_happens(for
     assert found[0] == ("ignored", "ping: the webhook works")
     assert found[1][0] == "ignored"
     assert "issues" in found[1][1]
-    assert found[2] == ("ignored", "refs/heads/main did not move")
+    assert found[2] == ("ignored", "refs/heads/main has not changed")
 
 
 def test_form_encoded_deliveries_are_read(forge: Forge) -> None:

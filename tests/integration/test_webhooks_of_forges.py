@@ -260,7 +260,7 @@ def test_what_is_of_no_use_is_accepted_and_said(forge: Forge) -> None:
     assert forge.outcomes() == []
     found = [(delivery.state, delivery.message) for delivery in forge.pushes.deliveries("model")]
     assert [state for state, _ in found] == ["ignored"] * 3
-    assert "did not move" in found[0][1] or "no branch or tag" in found[0][1]
+    assert "has not changed" in found[0][1] or "no branch or tag" in found[0][1]
     assert "issues" in found[1][1]
     assert found[2][1].startswith(
         "this webhook is for ada/model, the delivery is about ada/other; if that is its name now"

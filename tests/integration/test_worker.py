@@ -104,11 +104,11 @@ def test_pushes_are_ingested_while_redis_is_away_and_the_log_says_so_once(
     checkout.commit({"valohai.yaml": step("train")})
     pushes.push(checkout, "patient")
     wait_for(lambda: pushes.steps("patient") == ["train"])
-    wait_for(lambda: "Redis is away" in log(pushes))
+    wait_for(lambda: "Redis is unavailable" in log(pushes))
     redis.start(os.environ)
     wait_for(lambda: "Redis is back" in log(pushes))
     wait_for(lambda: waiting_for_jobs(client))
-    assert log(pushes).count("Redis is away") == 1
+    assert log(pushes).count("Redis is unavailable") == 1
     assert "could not connect" not in log(pushes)
 
 

@@ -91,5 +91,5 @@ def test_an_expected_error_is_one_sentence_and_exit_code_1() -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == (
-        "pushmill: there is no configuration file /does/not/exist.toml; config.example.toml is a start\n"
+        "pushmill: there is no configuration file /does/not/exist.toml: copy config.example.toml to start one\n"
     )

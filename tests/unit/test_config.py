@@ -28,8 +28,8 @@ def test_the_example_file_lists_every_key_with_its_default() -> None:
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({"sever": {}}, ["no section [sever]", "server"]),
-        ({"server": {"prot": 1}}, ["[server]", "no key prot", "port"]),
+        ({"sever": {}}, ['no section "sever": did you mean "server"?']),
+        ({"server": {"prot": 1}}, ["[server]", 'no key "prot": did you mean "port"?']),
         ({"server": 5}, ["server must be a section"]),
         ({"server": {"port": "80"}}, ["[server] port", "'80'"]),
         ({"server": {"port": True}}, ["[server] port", "True"]),
@@ -37,9 +37,9 @@ def test_the_example_file_lists_every_key_with_its_default() -> None:
         ({"limits": {"log": -1}}, ["[limits] log", "-1"]),
         ({"limits": {"time": "soon"}}, ["[limits] time", "soon", "2 h"]),
         ({"runner": {"allow_input_hosts": "x"}}, ["allow_input_hosts", "list of text"]),
-        ({"runner": {"token": "a", "token_file": "b"}}, ["both token and token_file", "keep one"]),
+        ({"runner": {"token": "a", "token_file": "b"}}, ["both token and token_file", "remove one"]),
         ({"runner": {"token_file": "/does/not/exist"}}, ["token_file", "/does/not/exist"]),
-        ({"runner": {"name_file": "x"}}, ["no key name_file"]),
+        ({"runner": {"name_file": "x"}}, ['no key "name_file"']),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_a_sentence(table: dict[str, object], words: list[str]) -> None:

@@ -139,5 +139,5 @@ def test_what_overrides_and_parameters_of_pipelines_say_without_effect_is_named(
     file = STEP.format(name="train", keys="parameters: [{name: y, type: float, default: 1}]") + pipeline
     assert parse(file.encode()).problems == (
         'pipeline "p": node "n": its override: runtime-config-preset has no effect: there are no presets',
-        'pipeline "p": parameter "x": category has no effect: it is for display, and shown nowhere here',
+        'pipeline "p": parameter "x": category has no effect: it is for display, and no page shows it',
     )

@@ -103,7 +103,7 @@ def test_gitlabs_refusal_of_a_repeated_state_says_that_it_shows_it() -> None:
 @EACH
 @pytest.mark.parametrize("name", ["", "model", "../user", "ada/..", "ada//model", "./model"])
 def test_a_name_that_would_lead_to_another_call_is_refused(api: Api, name: str) -> None:
-    with pytest.raises(InvalidInput, match="no name of a repository"):
+    with pytest.raises(InvalidInput, match="not the name of a repository"):
         api.repository(name)
 
 

@@ -94,7 +94,7 @@ def test_an_old_word_for_a_pipeline_is_read_too_and_of_several_with_one_name_the
     assert pipeline_names(stored) == ("old", "p")
     assert [node.name for node in load_pipeline(stored, "p").nodes] == ["c"]
     assert pipeline_names(None) == ()
-    with pytest.raises(NotFound, match='there is no pipeline "q"; the pipelines are: "old", "p"'):
+    with pytest.raises(NotFound, match='there is no pipeline "q"; there are: old, p'):
         load_pipeline(stored, "q")
 
 
@@ -103,7 +103,7 @@ def test_a_broken_pipeline_spoils_no_other() -> None:
     found = parse(json.dumps([*STEPS, broken, {"pipeline": {"name": "p", "nodes": [node()], "edges": []}}]).encode())
     assert found.problems == (
         'task "far" cannot run: distributed tasks are not supported here; a step of one execution can use several GPUs',
-        'pipeline "q" cannot run: node "n": there is no step "nowhere"',
+        'pipeline "q" cannot run: node "n": there is no step "nowhere"; there are: make, train',
     )
     assert load_pipeline(found.config, "p").nodes
     assert found.steps == ("make", "train")
@@ -113,8 +113,8 @@ def test_a_broken_pipeline_spoils_no_other() -> None:
     ("nodes", "edges", "problem"),
     [
         ([{"name": "d", "type": "deployment", "deployment": "x"}], [], 'node "d": deployments do not run here'),
-        ([node(commit="abc")], [], 'node "a": it is to run at the commit abc, but here all of a pipeline runs at its own'),
-        ([node(commit="library:o/n")], [], 'node "a": library:o/n is a library of steps, and those are not supported'),
+        ([node(commit="abc")], [], 'node "a": its commit abc is not supported: all nodes run at the commit of'),
+        ([node(commit="library:o/n")], [], 'node "a": library:o/n is a library of steps, and libraries are not supported'),
         ([node("a", "x")], [], 'node "a": there is no step "x"'),
         ([{"name": "t", "type": "task", "task": "x"}], [], 'node "t": there is no task "x"'),
         ([{"name": "t", "type": "task", "task": "far"}], [], "distributed tasks are not supported here"),
@@ -124,7 +124,7 @@ def test_a_broken_pipeline_spoils_no_other() -> None:
         ([node("a.b")], [], "the name of node 'a.b' has a dot, so no edge can name it"),
         ([node("a\nb")], [], r"the name of node 'a\nb' has control characters"),
         ([node("n" * 101)], [], "has more than 100 characters"),
-        ([node(f"n{i}") for i in range(MAX_NODES + 1)], [], "it has 101 nodes; at most 100 are taken"),
+        ([node(f"n{i}") for i in range(MAX_NODES + 1)], [], "it has 101 nodes; at most 100 are allowed"),
         ([node()], [["a.output.*", "b.input.data"]], 'there is no node "b"'),
         ([node()], [["a.output.x", "a.dependency.x"]], "leads from a node to itself"),
         ([node(), node("b", "train")], [["a.output.*", "b.input.date"]], 'the step of node "b" has no input "date"'),
@@ -136,19 +136,19 @@ def test_a_broken_pipeline_spoils_no_other() -> None:
             'the step of node "b" has no environment variable "MODUS"',
         ),
         ([node(), node("b")], [["a.output.x", "b.parameter.size"]], "output cannot lead into parameter; parameter, meta"),
-        ([node(), node("b")], [["a.output.x", "b.metadata.y"]], "output cannot lead into metadata; known are input, "),
+        ([node(), node("b")], [["a.output.x", "b.metadata.y"]], "output cannot lead into metadata; supported are input, "),
         ([node(), node("b")], [["a.output.x", "b.file.e.f"]], "is for deployments (file), which do not run here"),
         ([node(), node("b")], [["a.output.", "b.dependency.x"]], "'a.output.' is not NODE.TYPE.NAME"),
         ([node(), node("b")], [["a.output." + "x" * 501, "b.dependency.x"]], "has a name of more than 500 characters"),
         (
             [node(), node("b")],
             [["a.metadata.x", "b.parameter.size"], ["a.parameter.size", "b.parameters.size"]],
-            '2 edges lead into the parameter "size" of node "b"; one may',
+            '2 edges lead into the parameter "size" of node "b"; only one is allowed',
         ),
         (
             [node(), node("b"), node("c")],
             [["c.metadata.x", "a.dependency.x"], ["a.metadata.x", "b.dependency.x"], ["b.metadata.x", "c.dependency.x"]],
-            "its edges lead in a circle: b → c → a → b",
+            "its edges form a cycle: b → c → a → b",
         ),
         ([node(actions=[{"when": "node-complete", "if": "import os", "then": "noop"}])], [], "condition of an action: 'import"),
         ([node(override={"parameters": [{"name": "x", "pass-as": "{v:>100000}"}]})], [], "pass-as"),
@@ -164,7 +164,10 @@ def test_what_cannot_run_here_is_refused_with_the_reason(nodes: Any, edges: Any,
     ("parameters", "problem"),
     [
         ([{"name": "x", "target": "a.size"}], "'a.size' is not NODE.TYPE.NAME"),
-        ([{"name": "x", "target": "a.input.size"}], "a.input.size is no parameter; a target is NODE.parameter.NAME"),
+        (
+            [{"name": "x", "target": "a.input.size"}],
+            "a.input.size is not a parameter of a node; write NODE.parameter.NAME",
+        ),
         ([{"name": "x", "target": "b.parameter.size"}], 'there is no node "b"'),
         ([{"name": "x", "targets": ["a.parameter.size", "a.parameter.sizes"]}], 'has no parameter "sizes"'),
         ([{"name": "x"}, {"name": "x"}], '2 parameters of the pipeline have the name "x"'),
@@ -176,7 +179,7 @@ def test_parameters_of_the_pipeline_need_targets_that_are_there(parameters: Any,
 
 def test_all_that_is_wrong_is_told_at_once_up_to_a_bound() -> None:
     found = problems_of([node(f"n{i}", "nowhere") for i in range(12)])
-    assert found[0] == 'node "n0": there is no step "nowhere"'
+    assert found[0] == 'node "n0": there is no step "nowhere"; there are: make, train'
     assert found[-1] == "and 2 more"
     assert len(found) == 11
 
@@ -189,13 +192,13 @@ def test_what_has_no_effect_is_noted() -> None:
         [node(actions=actions), node("b", override=override)], [edge], [{"name": "q"}], **{"reuse-executions": True}
     )
     assert found.notes == (
-        "node \"a\": the action's when 'node-done' is ignored: known are node-starting, node-complete, node-error",
-        "node \"a\": the action's then 'mail' is ignored: known are stop-pipeline, error-pipeline, require-approval, noop",
+        "node \"a\": the action's when 'node-done' is ignored; supported are node-starting, node-complete, node-error",
+        "node \"a\": the action's then 'mail' is ignored; supported are stop-pipeline, error-pipeline, require-approval, noop",
         'node "a": require-approval is ignored when the node has failed',
         'node "b": its override names the input "new", which its step does not have',
         "the configuration of the edge a.output.* → b.dependency.x is ignored",
         'parameter "q" of the pipeline has no targets',
-        "reuse-executions is ignored: every node runs anew",
+        "reuse-executions is ignored: every node runs again",
     )
 
 
@@ -263,7 +266,7 @@ def test_an_input_whose_address_names_a_value_to_come_is_left_to_its_time() -> N
         ({"size": "many"}, 'node "a": parameter "size": '),
         ({"size": 0}, 'node "a": parameter "size": '),
         ({"size": [1, 2]}, 'node "a": parameter "size": one value is expected, got [1, 2]'),
-        ({"sizes": 1}, 'there is no parameter "sizes" of the pipeline; there are: size, tags'),
+        ({"sizes": 1}, 'there is no pipeline parameter "sizes": did you mean "size"?'),
     ],
 )
 def test_values_are_checked_as_their_targets_are(values: dict[str, Any], problem: str) -> None:
@@ -353,7 +356,7 @@ def test_a_graph_has_layers_or_a_circle_that_is_really_there(arrows: set[tuple[s
     circle = graph.cycle(NAMES, arrows)
     assert all(pair in arrows for pair in zip(circle, (*circle[1:], *circle[:1]), strict=True))
     if circle:
-        with pytest.raises(InvalidInput, match=r"leads from a node to itself|its edges lead in a circle"):
+        with pytest.raises(InvalidInput, match=r"leads from a node to itself|its edges form a cycle"):
             load_pipeline(blueprint_of(arrows), "p")
         return
     found = layers(load_pipeline(blueprint_of(arrows), "p"))

@@ -160,7 +160,7 @@ def test_a_value_of_a_rule_goes_to_the_step_of_a_task_and_to_what_a_pipeline_dec
     assert (task.parameters, task.count) == ({"rate": 0.9}, 1)  # the search varies it no longer
     assert pipeline.parameters == {"length": 7, "sizes": [1, 2]}
     assert search.parameters == {}
-    assert choice.skipped == (("parameter none of rule r", "nothing that it chooses has it"),)
+    assert choice.skipped == (("parameter none of rule r", "nothing that the rule chooses has it"),)
 
 
 def test_a_value_that_the_pusher_names_goes_before_a_rule_s(config: Any) -> None:
@@ -174,7 +174,7 @@ def test_a_value_that_the_pusher_names_goes_before_a_rule_s(config: Any) -> None
     assert (task.parameters, task.count) == ({"epochs": "5"}, 3)
     assert task.first.parameters["epochs"] == 5
     assert pipeline.parameters == {"length": "8", "sizes": ["4"]}  # which its nodes take as they are declared
-    assert choice.skipped == (("parameter x", "nothing that was chosen has it"),)
+    assert choice.skipped == (("parameter x", "nothing that runs has it"),)
 
 
 def test_a_parameter_that_is_named_twice_is_a_list_where_one_is_meant_and_an_error_elsewhere() -> None:

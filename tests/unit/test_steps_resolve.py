@@ -43,7 +43,7 @@ def value_of(stored: Any, *given_value: Any) -> Any:
 
 
 def test_an_unknown_step_is_an_error_that_names_the_known_ones() -> None:
-    with pytest.raises(NotFound, match='there is no step "nope"; the steps are: "train"'):
+    with pytest.raises(NotFound, match='there is no step "nope"; there are: train'):
         load_step(config(), "nope")
     assert step_names(config()) == ("train",)
     assert step_names(None) == ()
@@ -190,9 +190,9 @@ def test_all_problems_are_told_at_once() -> None:
         'parameter "q": x is not an integer',
         'there is no input "z"; there are: d, s',
         'input "d" needs at least one URL',
-        'input "s": s3://b/k cannot be fetched here; http, https and datum can',
+        'input "s": s3://b/k is not supported; use http, https or datum',
         "environment variable E needs a value",
-        "environment variable 'A=B': a name cannot be empty or have = or control characters",
+        "environment variable 'A=B': a name cannot be empty or contain = or control characters",
         "'a b' is not the name of an image",
     ]
     assert problems == expected
@@ -246,7 +246,7 @@ def test_a_number_that_json_cannot_hold_is_null_there_and_text_in_the_command() 
     found = resolve(with_parameter(type="float", default="nan"), "train")
     assert found.commands == ("run --x=nan",)
     assert found.parameters == {"x": None}
-    assert "nan, which JSON cannot hold" in found.notes[0]
+    assert "nan, which JSON cannot represent" in found.notes[0]
 
 
 def test_commands_that_would_fill_the_memory_are_refused() -> None:
@@ -293,19 +293,19 @@ def test_an_output_is_an_input_by_its_uuid_which_a_parameter_may_give() -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("datum://1234", "'datum://1234' names no output: write datum:// and the uuid of one"),
-        ("datum://", "names no output"),
-        (f"{DATUM}/", "names no output"),
-        (f"{DATUM}?x", "names no output"),
-        ("datum://{0190a1b2-0000-7000-8000-000000000001}", "names no output"),
-        ("datum://0190a1b2000070008000000000000001", "names no output"),
-        ("datum://training-set", "names no output"),
-        ("file:///etc/passwd", "cannot be fetched here"),
-        ("/etc/passwd", "cannot be fetched here"),
-        ("https://", "names no host"),
+        ("datum://1234", "'datum://1234' does not name an output: write datum:// and its UUID"),
+        ("datum://", "does not name an output"),
+        (f"{DATUM}/", "does not name an output"),
+        (f"{DATUM}?x", "does not name an output"),
+        ("datum://{0190a1b2-0000-7000-8000-000000000001}", "does not name an output"),
+        ("datum://0190a1b2000070008000000000000001", "does not name an output"),
+        ("datum://training-set", "does not name an output"),
+        ("file:///etc/passwd", "is not supported; use http, https or datum"),
+        ("/etc/passwd", "is not supported; use http, https or datum"),
+        ("https://", "has no host"),
         ("https://[::1", "is not a URL"),
-        ("https://h/a b", "blanks or control characters"),
-        ("https://h/\r\nX-Evil: 1", "blanks or control characters"),
+        ("https://h/a b", "spaces or control characters"),
+        ("https://h/\r\nX-Evil: 1", "spaces or control characters"),
         ("https://h/" + "x" * 70_000, "longer than 65,536"),
         ("https://h/{parameter:none}", "{parameter:none} in its URL has no value"),
         (7, "7 is not a URL"),
@@ -339,7 +339,7 @@ def test_variables_that_are_not_the_users_are_dropped_with_a_note(name: str) -> 
     for given_variables in ({}, {name: "evil"}):
         found = resolve(stored, "train", environment_variables=given_variables)
         assert found.environment_variables == {}
-        assert f"environment variable {name} is dropped" in found.notes[0]
+        assert f"environment variable {name} is ignored" in found.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_a_child_over_its_memory_gives_a_clear_sentence(monkeypatch: pytest.Monk
 
     use_parser(monkeypatch, greedy)
     assert parse_limited(STEP, memory=600 * 1024**2).steps == ("a",)
-    with pytest.raises(InvalidYaml, match="needs more memory than is given"):
+    with pytest.raises(InvalidYaml, match="needs more memory than allowed"):
         parse_limited(STEP, memory=200 * 1024**2)
 
 

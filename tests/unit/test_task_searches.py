@@ -219,7 +219,7 @@ def test_names_and_the_last_of_two_with_one_name() -> None:
     declared = [*config(("n", "multiple", {"items": [1, 2]})), *config(("n", "multiple", {"items": [1, 2, 3]}))]
     assert task_names(declared) == ("search",)
     assert plan(declared, "search").count == 3
-    with pytest.raises(NotFound, match='there is no task "x"; the tasks are: "search"'):
+    with pytest.raises(NotFound, match='there is no task "x"; there are: search'):
         load_task(declared, "x")
     assert task_names(None) == task_names([{"step": {"name": "a"}}]) == ()
 
@@ -227,36 +227,36 @@ def test_names_and_the_last_of_two_with_one_name() -> None:
 REFUSED = [
     (("lr", "linear", {"start": 0, "end": 1, "step": 0}), "step is 0; it must lead from start to end"),
     (("lr", "linear", {"start": 0, "end": 1, "step": 1e-300}), "more than 1,000,000,000,000,000 values; use a larger step"),
-    (("lr", "linear", {"start": 0, "end": 1, "step": 1e-5}), "it would be 100,001 executions; a task has at most 1,000"),
+    (("lr", "linear", {"start": 0, "end": 1, "step": 1e-5}), "it would create 100,001 executions; a task has at most 1,000"),
     (("lr", "linear", {"start": 0, "end": 1, "step": -1}), "a step of -1 does not lead from 0 to 1"),
     (("lr", "linear", {"start": 0, "end": 1}), "its rules need step"),
-    (("lr", "linear", {"start": "0", "end": 1, "step": 1}), "start is '0', which is no number"),
-    (("lr", "linear", {"start": float("nan"), "end": 1, "step": 1}), "start is nan, which is no number"),
-    (("lr", "linear", {"start": 0, "end": float("inf"), "step": 1}), "end is inf, which is no number"),
-    (("lr", "linear", {"start": 0, "end": 10**400, "step": 1}), "which is no number"),
-    (("lr", "linear", {"start": True, "end": 1, "step": 1}), "start is True, which is no number"),
-    (("lr", "logspace", {"start": 0, "end": 1, "count": 1e12}), "there are 1,000,000,000,000 values; at most 1,000 are tried"),
-    (("lr", "logspace", {"start": 0, "end": 1, "count": 1.5}), "count is 1.5; it must be a whole number from 1"),
-    (("lr", "logspace", {"start": 0, "end": 1, "count": 0}), "count is 0; it must be a whole number from 1"),
+    (("lr", "linear", {"start": "0", "end": 1, "step": 1}), "start is '0', which is not a usable number"),
+    (("lr", "linear", {"start": float("nan"), "end": 1, "step": 1}), "start is nan, which is not a usable number"),
+    (("lr", "linear", {"start": 0, "end": float("inf"), "step": 1}), "end is inf, which is not a usable number"),
+    (("lr", "linear", {"start": 0, "end": 10**400, "step": 1}), "which is not a usable number"),
+    (("lr", "linear", {"start": True, "end": 1, "step": 1}), "start is True, which is not a usable number"),
+    (("lr", "logspace", {"start": 0, "end": 1, "count": 1e12}), "there are 1,000,000,000,000 values; at most 1,000 are allowed"),
+    (("lr", "logspace", {"start": 0, "end": 1, "count": 1.5}), "count is 1.5; it must be a whole number, 1 or more"),
+    (("lr", "logspace", {"start": 0, "end": 1, "count": 0}), "count is 0; it must be a whole number, 1 or more"),
     (("lr", "logspace", {"start": 0, "end": 1}), "its rules need count"),
     (("lr", "logspace", {"end": 1, "count": 1}), "its rules need start or min"),
     (("lr", "logspace", {"start": 0, "end": 400, "count": 2}), "10 to the power of 400 is too large a number"),
     (("lr", "logspace", {"start": -400, "end": 0, "count": 2}), "10 to the power of -400 is too small a number"),
-    (("lr", "logspace", {"start": 0, "end": 1, "count": 2, "base": -2}), "base is -2; it must be more than 0"),
+    (("lr", "logspace", {"start": 0, "end": 1, "count": 2, "base": -2}), "base is -2; it must be greater than 0"),
     (("lr", "random", {"min": 0, "max": 1}), "its rules need count"),
     (("lr", "random", {"min": 1, "max": 0, "count": 1}), "min is 1 and max is 0, which is less"),
-    (("lr", "random", {"min": 0, "max": 1, "count": 1, "distribution": "log"}), "on a logarithmic scale it must be more than 0"),
-    (("lr", "random", {"min": 0, "max": 1, "count": 1, "distribution": "zipf"}), "distribution is 'zipf', which is not known"),
+    (("lr", "random", {"min": 0, "max": 1, "count": 1, "distribution": "log"}), "on a logarithmic scale it must be greater than 0"),
+    (("lr", "random", {"min": 0, "max": 1, "count": 1, "distribution": "zipf"}), 'there is no distribution "zipf"; there are: '),
     (("n", "random", {"min": 1.2, "max": 1.8, "count": 1}), "there is no whole number between min and max"),
     (("n", "linear", {"start": 1, "end": 2, "step": 0.5}), '"n": 1.5 is not an integer'),
     (("n", "multiple", {"items": [1, 65]}), '"n": 65 is greater than the maximum allowed (64)'),
     (("opt", "multiple", {"items": ["adam", "lion"]}), "lion is not among the choices allowed"),
-    (("opt", "linear", {"start": 1, "end": 2, "step": 1}), "it has choices, which linear knows nothing of"),
-    (("augment", "random", {"min": 0, "max": 1, "count": 1}), "it has choices, which random knows nothing of"),
+    (("opt", "linear", {"start": 1, "end": 2, "step": 1}), "the style linear cannot use its choices"),
+    (("augment", "random", {"min": 0, "max": 1, "count": 1}), "the style random cannot use its choices"),
     (("lr", "multiple", {"items": [1, {"a": 1}]}), "{'a': 1} is not a value of type float"),
     (("lr", "multiple", {"items": [[1, 2]]}), "one value is expected, got [1, 2]"),
     (("lr", "multiple", {"items": []}), "the style multiple needs items"),
-    (("lr", "multiple", {"items": [0.1] * 1001}), "there are 1,001 values; at most 1,000 are tried"),
+    (("lr", "multiple", {"items": [0.1] * 1001}), "there are 1,001 values; at most 1,000 are allowed"),
     (("lr", "single", {}), "the style single needs a value"),
     (("nope", "single", {"value": 1}), 'there is no parameter "nope"; there are: lr, n, opt, layers, augment'),
 ]  # fmt: skip
@@ -278,20 +278,20 @@ def test_rules_that_cannot_be_used_are_refused_in_a_sentence(
         ({"type": "distributed"}, "distributed tasks are not supported here"),
         ({"type": "simulated_annealing"}, "is not a valid TaskType"),
         ({"type": "bayesian_tpe"}, "needs optimization-target-metric"),
-        ({"parameter_sets": [{"n": 1}]}, "parameter-sets are for `type: manual_search`, and it is grid_search"),
+        ({"parameter_sets": [{"n": 1}]}, "parameter-sets are for `type: manual_search`, but the type is grid_search"),
         ({"type": "manual_search", "parameter_sets": [{"nope": 1}]}, 'there is no parameter "nope"'),
         ({"type": "manual_search", "parameter_sets": [{"n": 1}, {"n": [1]}]}, "one value is expected, got [1]"),
-        ({"type": "manual_search", "parameter_sets": [{"n": 1}] * 1001}, "it would be 1,001 executions"),
-        ({"type": "random_search", "execution_count": 10**9}, "it would be 1,000,000,000 executions"),
-        ({"type": "random_search", "execution_count": 0}, "execution-count is 0; it must be a whole number from 1"),
+        ({"type": "manual_search", "parameter_sets": [{"n": 1}] * 1001}, "it would create 1,001 executions"),
+        ({"type": "random_search", "execution_count": 10**9}, "it would create 1,000,000,000 executions"),
+        ({"type": "random_search", "execution_count": 0}, "execution-count is 0; it must be a whole number, 1 or more"),
         ({"maximum_queued_executions": -1}, "maximum-queued-executions is -1"),
         ({"execution_batch_size": True}, "execution-batch-size is True"),
         ({"on_child_error": "panic"}, "is not a valid TaskOnChildError"),
-        ({"stop_condition": "9**9**9"}, "stop-condition: '9**9**9' is no condition"),
-        ({"step": "gone"}, 'there is no step "gone"; the steps are: "train"'),
+        ({"stop_condition": "9**9**9"}, "stop-condition: '9**9**9' is not a valid condition"),
+        ({"step": "gone"}, 'there is no step "gone"; there are: train'),
         (
             {"parameters": [{"name": "n", "style": "single", "rules": {"value": 1}}] * 2},
-            'parameter "n" is there 2 times',
+            'parameter "n" is declared 2 times',
         ),
     ],
 )
@@ -301,11 +301,13 @@ def test_tasks_that_cannot_run_are_refused_in_a_sentence(keys: dict[str, Any], s
 
 def test_a_manual_search_of_lists_of_unequal_length_is_refused() -> None:
     lists = ("n", "multiple", {"items": [1, 2]}), ("lr", "multiple", {"items": [1, 2, 3]})
-    assert "all have as many items, one for each execution: n 2, lr 3" in refused(config(*lists, type="manual_search"))
+    assert "all parameters need as many items as there are executions: n 2, lr 3" in refused(
+        config(*lists, type="manual_search")
+    )
     sets = config(*lists[:1], type="manual_search", parameter_sets=[{"lr": 1}])
-    assert "beside parameter-sets a parameter has one value, and n has several" in refused(sets)
+    assert "with parameter-sets, a parameter has one value, but n has several" in refused(sets)
     linear = config(("n", "linear", {"start": 1, "end": 2, "step": 1}), type="manual_search")
-    assert "takes single and multiple values, and those of n are not" in refused(linear)
+    assert "takes the styles single and multiple; change n" in refused(linear)
 
 
 def test_a_grid_of_huge_dimensions_is_counted_and_not_expanded() -> None:
@@ -315,7 +317,7 @@ def test_a_grid_of_huge_dimensions_is_counted_and_not_expanded() -> None:
     parameters = [{"name": f"p{i}", "style": "logspace", "rules": rules} for i in range(1000)]
     began = time.thread_time()
     said = refused([step, {"task": {"name": "search", "step": "train", "parameters": parameters}}])
-    assert "it would be more than 1,000,000,000,000,000 executions" in said
+    assert "it would create more than 1,000,000,000,000,000 executions" in said
     assert time.thread_time() - began < 2
 
 
@@ -329,8 +331,8 @@ def test_keys_without_effect_are_noted() -> None:
     )
     assert load_task(declared, "search").notes == (
         "reuse-children is ignored: every execution runs",
-        'engine "hyperopt" is ignored: optuna is what searches here',
-        'there is no optimization-target-value: "loss" is made small if it is called loss or error, else large',
+        'engine "hyperopt" is ignored: only optuna is supported',
+        'there is no optimization-target-value: "loss" is minimized if its name contains loss or error, else maximized',
     )
     grid = load_task(config(execution_count=4, execution_batch_size=2), "search")
     assert [note.partition(" is ignored")[0] for note in grid.notes] == ["execution-count", "execution-batch-size"]
@@ -349,9 +351,9 @@ def test_the_commit_page_says_which_tasks_cannot_run() -> None:
 """
     ).problems
     assert advice == (
-        'task "lost": there is no step "gone"; the steps are: "train"',
+        'task "lost": there is no step "gone"; there are: train',
         'task "many" cannot run: distributed tasks are not supported here; a step of one execution can use several GPUs',
-        'task "huge" cannot run: it would be 5,000 executions; a task has at most 1,000',
+        'task "huge" cannot run: it would create 5,000 executions; a task has at most 1,000',
         'task "again": reuse-children is ignored: every execution runs',
     )
 

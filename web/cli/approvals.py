@@ -47,7 +47,7 @@ def approve(name: str, sha: str | None, data: Path | None, config_file: Path | N
         made = approvals.approve(context.db, context.config, found, whole, person)
         waits = bool(store.waiting(context.db, found.id, whole))
     count = describe.count_text(one.target for one in made)
-    what = f"{count} of it begin{'s' if len(made) == 1 else ''} soon" if made else "nothing more of it has to start"
+    what = f"{count} start{'s' if len(made) == 1 else ''} soon" if made else "nothing else starts"
     click.echo(f"Commit {whole} is approved: {'it runs as soon as its history is fetched' if waits else what}.")
 
 
@@ -69,9 +69,9 @@ def _whole(sha: str, waiting: Sequence[Waiting]) -> str:
     found = sorted({item.push.after for item in waiting if item.push.after.startswith(sha)})
     if len(sha) < SHORTEST or not found:
         raise InvalidInput(
-            f"no commit that waits for approval begins with {sha[:80]!r} (at least {SHORTEST} digits);"
-            " the command without SHA lists them"
+            f"no waiting commit begins with {sha[:80]!r} (at least {SHORTEST} digits are needed);"
+            " run the command without SHA to list them"
         )
     if len(found) > 1:
-        raise InvalidInput(f"{sha!r} is the beginning of {len(found)} commits that wait: {', '.join(found)}")
+        raise InvalidInput(f"{sha!r} matches {len(found)} waiting commits; give more digits: {', '.join(found)}")
     return found[0]

@@ -73,10 +73,10 @@ def _fetched(subject: Subject) -> Finding:
         )
         remotes.fetch(subject.context.db, subject.context.config, subject.context.vault, repository, ())
     except PushmillError as error:
-        advice = "mend that, then press *Try now* on the page of what waits, or wait for the next try"
+        advice = "correct that, then press *Try now* on the settings page of the project, or wait for the next try"
         return Finding(check=name, level="fail", message=str(error), advice=advice)
     wait = polling.polling_interval(subject.context.db, subject.context.config, repository)
-    asked = f"asked for pushes every {formats.duration(wait)}" if wait else "never asked for pushes"
+    asked = f"polled every {formats.duration(wait)}" if wait else "not polled"
     count = len(git.refs(subject.path))
     refs = "1 branch or tag" if count == 1 else f"{count:,} branches and tags"
     return Finding(check=name, level="ok", message=f"fetched: {refs}; {asked}")
@@ -90,14 +90,14 @@ def _token(access: Access, client: Client, branch: str) -> tuple[Finding, str]:
         return from_error("token", error), branch
     branch, name = described.default_branch or branch, described.full_name or access.name
     if name.lower() != access.name.lower():
-        message = f"the forge calls the repository {name}, and this project is for {access.name}"
+        message = f"the repository is now named {name} on the forge, but this project is for {access.name}"
         return Finding(check="token", level="fail", message=message, advice=SET_URL), branch
     return Finding(check="token", level="ok", message=f"reaches {name} at {access.url}"), branch
 
 
 def _no_token(subject: Subject) -> Finding:
-    advice = f"`pushmill project set-token {subject.project.name}` takes one, and makes the webhook with it"
-    message = "none: the forge is shown no state, and the webhook is for you to enter"
+    advice = f"`pushmill project set-token {subject.project.name}` stores one and creates the webhook"
+    message = "none: no statuses are posted, and you enter the webhook yourself"
     return Finding(check="token", level="warn", message=message, advice=advice)
 
 
@@ -115,7 +115,7 @@ def _configuration(subject: Subject, branch: str) -> tuple[Finding, Head | None]
     where = f"{branch} ({head.info.sha[:8]})"
     if head.config_state != "ok":
         message = f"{head.config_state} at {where}: {'; '.join(head.problems)[:500]}"
-        advice = f"commit a {name} that says what runs: docs/steps.md"
+        advice = f"commit a {name} with the steps to run: see docs/steps.md"
         return Finding(check=name, level="fail", message=message, advice=advice), head
     steps = step_names(head.config)
     shown = ", ".join(steps[:SHOWN_STEPS]) + (", …" if len(steps) > SHOWN_STEPS else "")
@@ -130,15 +130,15 @@ def _status(subject: Subject, access: Access, client: Client, head: Head, branch
         webhook_setup.show_test_status(access, client, head.info.sha, branch, page)
     except ForgeError as error:
         return from_error("status", error)
-    message = f"{webhook_setup.CONTEXT} is shown on {head.info.sha[:8]}"
+    message = f"{webhook_setup.CONTEXT} can be posted on {head.info.sha[:8]}"
     problem = subject.repository.api_problem
     if problem:
         credentials.resume_posting(subject.context.db, subject.repository)
-        message += f"; what was wrong before is mended, and the forge is told again ({problem})"
+        message += f"; posting statuses resumes after an earlier problem ({problem})"
     if others := hosting.same_statuses(subject.context.db, subject.repository):
         names = ", ".join(projects.get(subject.context.db, other.project_id).name for other in others)
-        message += f"; project {names} follows the same repository, and each overwrites the statuses of the other"
-        advice = "`pushmill project set-url` with the same URL gives the statuses of one of them its name"
+        message += f"; project {names} uses the same repository, and each overwrites the statuses of the other"
+        advice = "run `pushmill project set-url` with the same URL for one of them: its statuses then contain its name"
         return Finding(check="status", level="warn", message=message, advice=advice)
     return Finding(check="status", level="ok", message=message)
 
@@ -154,10 +154,10 @@ def _comments(access: Access, client: Client) -> Finding:
 def _server_url(subject: Subject) -> Finding:
     url, remote = subject.context.config.server.url, hosting.remote_of(subject.repository)
     advice = (
-        'set `url = "https://…"` below [server] in config.toml to the address by which the forge reaches this server'
+        'set `url = "https://…"` below [server] in config.toml to the address at which the forge reaches this server'
     )
     if not url:
-        return Finding(check="server url", level="fail", message="the forge does not know this server", advice=advice)
+        return Finding(check="server url", level="fail", message="the address of this server is not set", advice=advice)
     host = urlsplit(url).hostname or ""
     if _is_loopback(host) and remote is not None and not _is_loopback(remote.host):
         message = f"{url} is this machine's own address, which {remote.host} cannot reach"
@@ -174,9 +174,7 @@ def _is_loopback(host: str) -> bool:
 
 @click.command("check")
 @click.argument("name")
-@click.option(
-    "--time-limit", default=20.0, show_default=True, help="Seconds in which the forge must have answered everything."
-)
+@click.option("--time-limit", default=20.0, show_default=True, help="Limit of all calls to the forge, in seconds.")
 @JSON
 @DATA
 @CONFIG

@@ -31,7 +31,7 @@ def webhook(subject: Subject, access: Access, client: Client, head: Head | None)
     name, url = "webhook", webhook_setup.webhook_url(subject.context.config, subject.project, subject.repository)
     page, list_page = hosting.webhook_page(subject.repository), hosting.webhooks_page(subject.repository)
     if not url:
-        yield Finding(check=name, level="fail", message="none can be made", advice="see the line above")
+        yield Finding(check=name, level="fail", message="it cannot be created", advice="see the line above")
         return
     try:
         found = webhook_setup.find_webhook(access, client, url)
@@ -40,10 +40,10 @@ def webhook(subject: Subject, access: Access, client: Client, head: Head | None)
         return
     if found is None:
         advice = f"`pushmill project webhook {subject.project.name}` creates it; the page is {page}"
-        yield Finding(check=name, level="fail", message=f"the forge has none to {url}", advice=advice)
+        yield Finding(check=name, level="fail", message=f"the forge has no webhook to {url}", advice=advice)
     elif not found.active:
-        advice = f"switch it on at {list_page}: the forge switches off webhooks that were not answered"
-        yield Finding(check=name, level="fail", message=f"the one to {url} is switched off", advice=advice)
+        advice = f"enable it at {list_page}: forges disable webhooks that are not answered"
+        yield Finding(check=name, level="fail", message=f"the webhook to {url} is disabled", advice=advice)
     else:
         yield _events(found, url, list_page)
         if tested := _test(subject, access, client, found, head):
@@ -54,8 +54,8 @@ def _events(found: Webhook, url: str, list_page: str) -> Finding:
     if not found.lacks:
         return Finding(check="webhook", level="ok", message=f"the forge sends deliveries to {url}")
     level = "warn" if found.pushes else "fail"
-    message = f"the one to {url} does not send: {', '.join(found.lacks)}"
-    return Finding(check="webhook", level=level, message=message, advice=f"switch these events on at {list_page}")
+    message = f"the webhook to {url} does not send: {', '.join(found.lacks)}"
+    return Finding(check="webhook", level=level, message=message, advice=f"enable these events at {list_page}")
 
 
 def _test(subject: Subject, access: Access, client: Client, found: Webhook, head: Head | None) -> Finding | None:
@@ -92,10 +92,10 @@ def _ran(subject: Subject, head: Head | None) -> bool:
 
 
 def _lost(subject: Subject) -> Finding:
-    message = f"the forge sent it, and within {ARRIVAL_S:g} s it did not arrive"
+    message = f"the forge sent it, but it did not arrive within {ARRIVAL_S:g} s"
     advice = (
-        "the server must run, and no firewall may stand between; the forge may refuse to call private addresses"
-        f" (docs/pushing.md says which setting allows it); {_list_page(subject)} shows what it got as an answer"
+        "check that the server runs and no firewall is in between; some forges do not call private addresses"
+        f" (docs/pushing.md names the setting); {_list_page(subject)} shows the answer that it got"
     )
     return Finding(check="test delivery", level="fail", message=message, advice=advice)
 
@@ -106,9 +106,7 @@ def last_delivery(subject: Subject) -> Finding:
     if found is None:
         page = _list_page(subject)
         where = f" ({page})" if page else ""
-        advice = (
-            f"push something; if nothing arrives, the forge's page of webhooks{where} shows what it got as an answer"
-        )
+        advice = f"push something; if nothing arrives, the forge's page of webhooks{where} shows the answer that it got"
         if not subject.is_on_forge:
             advice = "push something; `pushmill hook install` on the repository's machine reports its pushes at once"
         return Finding(check=name, level="warn", message="none has arrived yet", advice=advice)
@@ -118,11 +116,11 @@ def last_delivery(subject: Subject) -> Finding:
         advice = f"if that is its name now: `pushmill project set-url {subject.project.name} URL`"
         return Finding(check=name, level="fail", message=message, advice=advice)
     if found.state == "ignored" and not deliveries.was_any_done(subject.context.db, repository.id):
-        advice = f"no delivery was of use so far: {_list_page(subject)} says which events the forge sends"
+        advice = f"no delivery has reported a push yet: {_list_page(subject)} shows which events the forge sends"
         is_test = found.event in TESTS
         return Finding(check=name, level="ok" if is_test else "warn", message=message, advice="" if is_test else advice)
     level = {"refused": "fail", "failed": "fail", "stored": "warn"}.get(found.state, "ok")
-    advice = f"the page /p/{subject.project.name}/deliveries/{found.id}/ has it" if level != "ok" else ""
+    advice = f"the page /p/{subject.project.name}/deliveries/{found.id}/ has the details" if level != "ok" else ""
     return Finding(check=name, level=level, message=message, advice=advice)
 
 

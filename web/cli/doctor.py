@@ -75,7 +75,7 @@ def check(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]
 def data_directory(data: Path) -> Iterator[Finding]:
     name = "data directory"
     if not data.exists():
-        yield Finding(check=name, level="ok", message=f"{data} does not exist yet; the first start makes it")
+        yield Finding(check=name, level="ok", message=f"{data} does not exist yet; the first start creates it")
         return
     status = data.stat()
     if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
@@ -108,10 +108,10 @@ def disk(config: Config) -> Iterator[Finding]:
     message = f"{free / GIB:.1f} GiB free at {place}"
     if free < config.server.min_free_disk:
         message += f"; [server] min_free_disk keeps {config.server.min_free_disk / GIB:.1f} GiB"
-        advice = "executions, outputs, pushes and webhooks wait: make room, or use another disk with --data"
+        advice = "executions, outputs, pushes and webhooks wait: free some space, or use another disk with --data"
         yield Finding(check="disk", level="fail", message=message, advice=advice)
     elif free < LOW_DISK_BYTES:
-        advice = "images and outputs are large: make room (`docker system df`), or use another disk with --data"
+        advice = "images and outputs are large: free some space (`docker system df`), or use another disk with --data"
         yield Finding(check="disk", level="warn", message=message, advice=advice)
     else:
         yield Finding(check="disk", level="ok", message=message)
@@ -139,7 +139,7 @@ def firewall(network: str, environ: Mapping[str, str]) -> Iterator[Finding]:
     bridge = docker_ping.find(environ).bridge(network)
     if not bridge:
         yield Finding(
-            check="firewall", level="ok", message=f"the first start makes the network {network} and its rules"
+            check="firewall", level="ok", message=f"the first start creates the network {network} and its rules"
         )
         return
     try:
@@ -150,10 +150,10 @@ def firewall(network: str, environ: Mapping[str, str]) -> Iterator[Finding]:
     except subprocess.TimeoutExpired:
         problem = f"the firewall does not answer within {FIREWALL_WAIT_S:g} s"
     if problem:
-        advice = "install the package iptables, and run the runner as root; its next start makes the rules"
+        advice = "install the package iptables, and run the runner as root; its next start creates the rules"
         yield Finding(check="firewall", level="warn", message=problem, advice=advice)
     else:
-        message = f"containers on {network} ({bridge}) are kept from this machine and from metadata services"
+        message = f"containers on {network} ({bridge}) cannot reach this machine and metadata services"
         yield Finding(check="firewall", level="ok", message=message)
 
 
@@ -161,7 +161,7 @@ def gpus(environ: Mapping[str, str]) -> Iterator[Finding]:
     said = list(_nvml(environ))
     driver = next((item["driver_version"] for item in said if "driver_version" in item), "")
     for problem in (item["problem"] for item in said if "problem" in item):
-        advice = "executions do without it; once `nvidia-smi` shows it in order, the runner offers it again"
+        advice = "executions do not get it; the runner offers it again once `nvidia-smi` shows that it works"
         yield Finding(check="gpus", level="warn", message=problem, advice=advice)
     models = Counter(
         f"{item['gpu']['name']}, {item['gpu']['memory_bytes'] / GIB:.0f} GiB" for item in said if "gpu" in item
@@ -172,12 +172,12 @@ def gpus(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield _gpu_runtime(docker_ping.find(environ).info(), environ)
         yield from _version("gpus", "nvidia-container-toolkit", _toolkit(environ))
     elif NVIDIA_KERNEL.is_dir() and any(NVIDIA_KERNEL.iterdir()) and not said:
-        message = "the kernel drives NVIDIA GPUs, but there is no libnvidia-ml.so.1 to ask about them"
+        message = "the kernel drives NVIDIA GPUs, but libnvidia-ml.so.1 is missing"
         yield Finding(
             check="gpus", level="fail", message=message, advice="install the driver's libraries, as for nvidia-smi"
         )
     elif not said:
-        yield Finding(check="gpus", level="ok", message="no NVIDIA driver; executions run on the processor")
+        yield Finding(check="gpus", level="ok", message="no NVIDIA driver; executions run on the CPU")
 
 
 def _nvml(environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -213,7 +213,7 @@ def redis(config: Config) -> Iterator[Finding]:
         yield from _private("redis", [Path(config.redis.key)])
     if config.redis.url:
         address = re.sub(r"//[^@/]*@", "//…@", config.redis.url)
-        yield Finding(check="redis", level="ok", message=f"{address} by [redis] url (not asked)")
+        yield Finding(check="redis", level="ok", message=f"{address} by [redis] url (not checked)")
         return
     binary = find_binary()
     version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
@@ -229,7 +229,7 @@ def git() -> Iterator[Finding]:
     try:
         said = subprocess.run(["git", "--version"], capture_output=True, text=True, check=False).stdout
     except FileNotFoundError:
-        yield Finding(check="git", level="fail", message="there is no git", advice="install git")
+        yield Finding(check="git", level="fail", message="git is missing", advice="install git")
         return
     number = said.strip().removeprefix("git version ").split(" ")[0]
     if known_vulnerabilities.numbers(number)[:2] < OLDEST_GIT:
@@ -283,7 +283,7 @@ def runners(config: Config) -> Iterator[Finding]:
         schema.check(db)
         for view in runner_views(db):
             for problem in view.problems if view.state in (ONLINE, DRAINING) else ():
-                advice = f"solve it on the machine of runner {view.name}; its log has the details"
+                advice = f"fix it on the machine of runner {view.name}; its log has the details"
                 yield Finding(check="runners", level="warn", message=f"{view.name}: {problem}", advice=advice)
     except CannotStart:
         pass  # the database has another version; the server reports that in detail at its start

@@ -49,7 +49,7 @@ def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None
     "--mount", "mounts", multiple=True, help="Directory that steps may mount; '/path:rw' to write; '' = none."
 )
 @click.option("--max-executions", help="Queued and running at once; 0 = no limit.")
-@click.option("--autorestart/--no-autorestart", default=None, help="Run again what was lost with its machine.")
+@click.option("--autorestart/--no-autorestart", default=None, help="Restart executions lost with their runner.")
 @DATA
 @CONFIG
 def change(slug: str, data: Path | None, config_file: Path | None, **given: Any) -> None:
@@ -76,7 +76,7 @@ def remove(slug: str, data: Path | None, config_file: Path | None) -> None:
     """
     with opened(data, config_file) as context:
         rules.remove(context.db, slug)
-    click.echo(f"{slug} is gone: steps that name it run in their project's default environment")
+    click.echo(f"{slug} is removed: steps that name it run in their project's default environment")
 
 
 def _summary(found: Environment) -> str:

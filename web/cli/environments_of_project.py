@@ -14,8 +14,10 @@ from web.store import projects
 
 @click.command("environments")
 @click.argument("name")
-@click.option("--allow", "slugs", multiple=True, metavar="ENVIRONMENT", help="One that it may use; repeat for more.")
-@click.option("--allow-all", is_flag=True, help="Lift the limit.")
+@click.option(
+    "--allow", "slugs", multiple=True, metavar="ENVIRONMENT", help="Environment that it may use (repeatable)."
+)
+@click.option("--allow-all", is_flag=True, help="Allow every environment.")
 @DATA
 @CONFIG
 def environments(
@@ -26,7 +28,7 @@ def environments(
     Executions in any other environment fail at once, whether valohai.yaml, a rule, a push option or a trailer names it.
     """
     if slugs and allow_all:
-        raise InvalidInput("--allow and --allow-all contradict each other; give one")
+        raise InvalidInput("--allow and --allow-all exclude each other: give one")
     with opened(data, config_file) as context:
         project = projects.by_name(context.db, name)
         if slugs or allow_all:

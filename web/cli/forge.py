@@ -17,35 +17,35 @@ from web.store import projects
 from web.store.db import Database
 
 NAME = click.argument("name")
-API_URL = click.option("--api-url", help="Where the forge's API is, if not where such a forge usually has it.")
+API_URL = click.option("--api-url", help="URL of the forge's API (default: its usual address).")
 
 
 @click.command("set-token")
 @NAME
-@click.option("--remove", is_flag=True, help="Forget the token; the forge is told nothing any more.")
+@click.option("--remove", is_flag=True, help="Delete the token and stop posting statuses.")
 @API_URL
 @DATA
 @CONFIG
 def set_token(name: str, remove: bool, api_url: str | None, data: Path | None, config_file: Path | None) -> None:
     """Store an API token of the forge for project NAME.
 
-    The token is asked for, or read from stdin. It is used to create the webhook, post commit statuses and fetch.
+    The command asks for the token or reads it from stdin. It is used to create the webhook, post commit statuses and fetch.
     """
     with opened(data, config_file) as context:
         found = projects.by_name(context.db, name)
         token = "" if remove else _asked()
         if not token and not remove:
-            raise InvalidInput(f"the token is empty; `pushmill project set-token {name} --remove` forgets it")
+            raise InvalidInput(f"the token is empty; `pushmill project set-token {name} --remove` deletes it")
         take(context.db, context.vault, found, token, api_url)
         if remove:
-            click.echo(f"The token of project {name} is forgotten.")
+            click.echo(f"The token of project {name} is deleted.")
             return
         try:
             said = webhook_setup.set_up(
                 context.db, context.config, context.vault, found, hosting.repository_of(context.db, found)
             )
         except ForgeError as error:
-            raise ForgeError(f"the token is kept, but {error.problem}", error.advice) from None
+            raise ForgeError(f"the token is stored, but {error.problem}", error.advice) from None
     for line in said:
         click.echo(line)
 

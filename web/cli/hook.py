@@ -42,7 +42,7 @@ def install(
     if not server_url or not secret:
         raise InvalidInput("with --secret-file, name the server by --url; the file must hold the project's secret")
     post_receive.install(bare_repo, f"{server_url.rstrip('/')}/hooks/{name}/plain", secret.encode())
-    click.echo(f"Installed in {bare_repo}: its pushes are told to {server_url.rstrip('/')} as project {name}.")
+    click.echo(f"Installed in {bare_repo}: its pushes are reported to {server_url.rstrip('/')} as project {name}.")
     for note in notes:
         click.echo(note)
 
@@ -56,11 +56,13 @@ def _known_here(
         found = projects.by_name(context.db, name)
         plain = [r for r in projects.repositories(context.db, found.id) if r.forge == "plain"]
         if not plain:
-            raise InvalidInput(f"project {name} has no repository of forge plain: `pushmill project add` makes one")
+            raise InvalidInput(
+                f"project {name} is not of forge plain: `pushmill project add --repo URL --forge plain` adds one"
+            )
         if plain[0].url is None:
             projects.set_url(context.db, plain[0].id, str(bare_repo))
             notes.append(f"The server fetches from {bare_repo}.")
             if not context.config.git.allow_local:
-                notes.append("For that it needs `allow_local = true` below [git] in config.toml, and a restart.")
+                notes.append("This needs `allow_local = true` below [git] in config.toml and a restart.")
         secret = context.vault.decrypt(projects.secret(context.db, plain[0].id)).decode()
         return server_url or context.config.server.url or context.config.local_url, secret, notes

@@ -34,7 +34,7 @@ def opened(data: Path | None, config_file: Path | None) -> Iterator[Context]:
     """Open the database, the configuration and the key of a server, whether it is running or not."""
     config = configuration.load(data, config_file)
     if not config.database.exists():
-        raise NotFound(f"{config.data} holds no server: name its data directory with --data")
+        raise NotFound(f"{config.data} contains no server: name its data directory with --data")
     with open_context(config, vault.load(config.data / "secret.key")) as context:
         schema.check(context.db)
         yield context

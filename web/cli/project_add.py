@@ -36,7 +36,7 @@ from web.store import projects, users
     help="Forge that sends the webhooks (default: detected from the URL).",
 )
 @click.option(
-    "--token-file", type=click.File("r"), help="An API token of the forge, which makes the webhook; - is stdin."
+    "--token-file", type=click.File("r"), help="API token of the forge, to create the webhook; - reads stdin."
 )
 @API_URL
 @JSON
@@ -59,23 +59,21 @@ def add(
     with opened(data, config_file) as context:
         forge = forge or _forge_of(context.config, url)
         if api_url and not token_file:
-            raise InvalidInput("--api-url is of use with --token-file alone: without a token no API is called")
+            raise InvalidInput("--api-url needs --token-file: without a token, no API is called")
         token = _token(token_file, forge) if token_file else ""
         made, secret = _added(context, name, url, forge)
         said, problem = _set_up(context, made, token, api_url or "") if token else ([], None)
         repository = hosting.repository_of(context.db, made)
         printed(described(context.config, made, repository) | {"webhook_secret": secret}, as_json)
         if repository.status_context != CONTEXT:
-            text = "Another project follows this repository too: the statuses of this one are called"
+            text = "Another project uses this repository too: the statuses of this one are named"
             click.echo(f"{text} {repository.status_context}.", err=True)
         if not as_json and not token and not context.config.server.url and hosting.webhook_page(repository):
             click.echo("The forge cannot reach that address: set `url` below [server] in config.toml.", err=True)
     for line in said:
         click.echo(line, err=as_json)
     if problem is not None:
-        raise InvalidInput(
-            f"project {name} is there, but {problem}; then go on with `pushmill project set-token {name}`"
-        )
+        raise InvalidInput(f"project {name} was added, but {problem}; then run `pushmill project set-token {name}`")
 
 
 def _set_up(context: Context, made: Project, token: str, api_url: str) -> tuple[list[str], PushmillError | None]:

@@ -23,8 +23,8 @@ from web.store.db import Database
 @click.command("remove")
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--force", is_flag=True, help="Stop what runs or waits first.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--force", is_flag=True, help="Stop its unfinished executions first.")
 @JSON
 @DATA
 @CONFIG

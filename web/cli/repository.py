@@ -95,26 +95,26 @@ def set_url(name: str, url: str, forge: str | None, data: Path | None, config_fi
         click.echo(f"Project {name} is fetched from {shown['repository']} from now on.")
         if after.forge != before.forge:
             click.echo(
-                f"Its forge is {after.forge} now: remove the webhook at the old place, and enter {shown['webhook_url']} and the"
+                f"Its forge is {after.forge} now: remove the webhook on the old one, and enter {shown['webhook_url']} and the"
                 f" secret that `pushmill project show {name}` prints{_at(shown['webhook_page'])}."
             )
         elif shown["webhook_page"]:
             click.echo(
-                f"The webhook stays as it is if the forge moved it along; else enter it{_at(shown['webhook_page'])}."
+                f"Keep the webhook if the forge moved it along with the repository; otherwise enter it{_at(shown['webhook_page'])}."
             )
         if before.has_token and not after.has_token:
             click.echo(
-                f"Its token was for the old place and is forgotten: `pushmill project set-token {name}` takes one."
+                f"Its token was for the old address and is deleted: store one with `pushmill project set-token {name}`."
             )
         if before.has_login and not after.has_login:
-            click.echo("The user and password of the old URL are forgotten: if the new one needs any, give them in it.")
+            click.echo("The user and password of the old URL are deleted: give new ones in the URL if it needs them.")
         if shown["deploy_key"]:
-            click.echo(f"Its deploy key must be known there{_at(shown['deploy_key_page'])}:\n{shown['deploy_key']}")
+            click.echo(f"Enter its deploy key there{_at(shown['deploy_key_page'])}:\n{shown['deploy_key']}")
 
 
 @click.command("deploy-key")
 @NAME
-@click.option("--new", is_flag=True, help="Make a new one first; the old one opens nothing any more.")
+@click.option("--new", is_flag=True, help="Create a new key; the old one stops working.")
 @JSON
 @DATA
 @CONFIG
@@ -134,7 +134,8 @@ def deploy_key(name: str, new: bool, as_json: bool, data: Path | None, config_fi
         return
     click.echo(shown["deploy_key"])
     click.echo(
-        f"Enter it{_at(shown['deploy_key_page']) or ' where the repository lies'}; it needs to read only.", err=True
+        f"Enter it{_at(shown['deploy_key_page']) or ' on the machine of the repository'}; read access is enough.",
+        err=True,
     )
 
 

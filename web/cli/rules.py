@@ -15,8 +15,8 @@ from web.store.db import transaction
 
 @click.command("rules")
 @click.argument("name")
-@click.option("--set", "file", type=click.File("rb"), help="Replace the rules by those in a file, or - for a pipe.")
-@click.option("--default", "clear", is_flag=True, help="Go back to the default: every push runs every step.")
+@click.option("--set", "file", type=click.File("rb"), help="Replace the rules with those in FILE; - reads stdin.")
+@click.option("--default", "clear", is_flag=True, help="Restore the default: every push runs every step.")
 @DATA
 @CONFIG
 def rules(name: str, file: Any, clear: bool, data: Path | None, config_file: Path | None) -> None:
@@ -25,7 +25,7 @@ def rules(name: str, file: Any, clear: bool, data: Path | None, config_file: Pat
     Rules are TOML.
     """
     if file is not None and clear:
-        raise InvalidInput("--set and --default are two different wishes: give one")
+        raise InvalidInput("--set and --default exclude each other: give one")
     given = "" if clear else read_rules(file) if file is not None else None
     with opened(data, config_file) as context:
         project = projects.by_name(context.db, name)
@@ -50,4 +50,4 @@ def read_rules(file: Any) -> str:
     try:
         return str(file.read(1_000_000).decode().replace("\r\n", "\n"))
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"the rules are no UTF-8 text: {error}") from None
+        raise InvalidInput(f"the rules are not UTF-8 text: {error}") from None

@@ -24,15 +24,13 @@ if TYPE_CHECKING:
 
 LOOK_S = 1.0  # between two checks of what a draining runner still runs
 NAME = click.argument("name")
-SLOTS = click.option("--slots", type=int, help="How many it may report, 16 if never given.")
-PROJECTS = click.option(
-    "--project", "names", multiple=True, help="A project that it serves, instead of all; may be given repeatedly."
-)
+SLOTS = click.option("--slots", type=int, help="Slots that it may report (default: 16).")
+PROJECTS = click.option("--project", "names", multiple=True, help="Project that it serves (repeatable; default: all).")
 
 
 @click.command("register")
 @NAME
-@click.option("--environment", "slugs", multiple=True, required=True, help="What it serves; may be given repeatedly.")
+@click.option("--environment", "slugs", multiple=True, required=True, help="Environment that it serves (repeatable).")
 @SLOTS
 @PROJECTS
 @JSON
@@ -76,7 +74,7 @@ def limit(
     Options that are not given keep their value.
     """
     if names and all_projects:
-        raise InvalidInput("--project and --all-projects contradict each other; give one")
+        raise InvalidInput("--project and --all-projects exclude each other: give one")
     with opened(data, config_file) as context:
         wanted = () if all_projects else names or None
         registration.limit(context.db, registration.by_name(context.db, name), Limits(slots=slots, projects=wanted))
@@ -101,7 +99,7 @@ def rotate_token(name: str, as_json: bool, data: Path | None, config_file: Path 
 
 @click.command("drain")
 @NAME
-@click.option("--wait", is_flag=True, help="Return when nothing runs there any more.")
+@click.option("--wait", is_flag=True, help="Wait until its executions have ended.")
 @DATA
 @CONFIG
 def drain(name: str, wait: bool, data: Path | None, config_file: Path | None) -> None:
@@ -122,7 +120,7 @@ def drain(name: str, wait: bool, data: Path | None, config_file: Path | None) ->
                 click.echo(f"waiting for {_named(left)}")
             running = left
         if wait:
-            click.echo(f"{name} runs nothing any more")
+            click.echo(f"{name} has no running executions now")
 
 
 @click.command("resume")
@@ -138,7 +136,7 @@ def resume(name: str, data: Path | None, config_file: Path | None) -> None:
 
 @click.command("remove")
 @NAME
-@click.option("--force", is_flag=True, help="Give up what it runs.")
+@click.option("--force", is_flag=True, help="Give up its running executions.")
 @DATA
 @CONFIG
 def remove(name: str, force: bool, data: Path | None, config_file: Path | None) -> None:

@@ -28,7 +28,7 @@ def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None
     for view in found:
         click.echo("\n".join(_lines(view)))
     if not found:
-        click.echo("No runner yet: `pushmill runner register NAME --environment default` makes one.")
+        click.echo("No runner yet: `pushmill runner register NAME --environment default` registers one.")
 
 
 def _lines(view: View) -> list[str]:

@@ -23,8 +23,8 @@ from web.store import projects
 @click.argument("ref")
 @click.option("--event", default="", help="push, tag, pull_request or schedule:RULE; by default a tag or a push.")
 @click.option("--branch", default="", help="The branch pushed to, or a pull request's base.")
-@click.option("--option", "-o", "options", multiple=True, help="A push option, as of git push.")
-@click.option("--rules", "file", type=click.File("rb"), help="Try the rules in this file, or - for a pipe.")
+@click.option("--option", "-o", "options", multiple=True, help="Push option, as of git push -o (repeatable).")
+@click.option("--rules", "file", type=click.File("rb"), help="Try the rules in FILE; - reads stdin.")
 @JSON
 @DATA
 @CONFIG

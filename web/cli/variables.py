@@ -30,7 +30,7 @@ def variable() -> None:
 @click.argument("project")
 @click.argument("name")
 @click.argument("value", required=False)
-@click.option("--secret", is_flag=True, help="Never show the value again, and mask it in logs.")
+@click.option("--secret", is_flag=True, help="Never show the value again; mask it in logs.")
 @DATA
 @CONFIG
 def set_one(
@@ -38,12 +38,12 @@ def set_one(
 ) -> None:
     """Add or replace a variable.
 
-    Without VALUE it is asked for, or read from stdin.
+    Without VALUE, the command asks for it or reads stdin.
     """
     if secret and value is not None:
         raise InvalidInput(
-            f"a secret on a command line is seen by everybody on this machine: leave the value of {name} out, "
-            "it is asked for, or pipe it in"
+            f"everybody on this machine can see a command line: leave out the value of {name} "
+            "to be asked for it, or pipe it in"
         )
     with opened(data, config_file) as context:
         found = projects.by_name(context.db, project)
@@ -96,7 +96,7 @@ def _asked(name: str) -> str:
     try:
         return sys.stdin.buffer.read().decode().removesuffix("\n")
     except UnicodeDecodeError:
-        raise InvalidInput(f"the value of {name} is not UTF-8 text; encode it, as by `base64`") from None
+        raise InvalidInput(f"the value of {name} is not UTF-8 text; encode it, for example with `base64`") from None
 
 
 def _on_one_line(value: str) -> str:

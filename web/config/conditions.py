@@ -18,7 +18,7 @@ MAX_CHARS = 500  # bounds every computed number: there is no power, only product
 MAX_DEPTH = 10
 SHOWN_CHARS = 100
 READ = 500  # parsed conditions in the cache: each is evaluated for hundreds of executions
-KNOWN = 'names, numbers, texts, "and", "or", "not", comparisons of two values, and + - * / // are known'
+KNOWN = 'use names, numbers, text, "and", "or", "not", comparisons of two values, and + - * / //'
 
 
 def find_problem(expression: str) -> str:
@@ -29,7 +29,7 @@ def find_problem(expression: str) -> str:
     try:
         _Evaluator(_Verifier(), max_depth=MAX_DEPTH).evaluate_expression(expression)
     except Exception:  # noqa: BLE001 - any error of the parser or the library makes it unusable
-        return f"{shown} is no condition: {KNOWN}, nested at most {MAX_DEPTH} deep"
+        return f"{shown} is not a valid condition: {KNOWN}, nested at most {MAX_DEPTH} levels deep"
     return ""
 
 

@@ -233,5 +233,5 @@ def _position() -> Position:
     given = request.headers.get("Last-Event-ID") or request.args.get("after") or "0"
     match = POSITION.fullmatch(given)
     if match is None:
-        raise InvalidInput(f"{given[:80]!r} is no position: the next log line, '-', the next metadata line")
+        raise InvalidInput(f"{given[:80]!r} is not a valid position: the next log line, '-', the next metadata line")
     return Position(line=int(match[1]), seq=int(match[2] or 0))

@@ -190,7 +190,7 @@ def _body() -> Mapping[str, Any]:
     try:
         data = orjson.loads(request.get_data())
     except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"the body is no JSON: {error}") from None
+        raise InvalidInput(f"the body is not valid JSON: {error}") from None
     if not isinstance(data, Mapping):
         raise InvalidInput("the body must be a JSON object")
     return data
@@ -246,15 +246,15 @@ def _sample(item: Any) -> usage.Sample:
         raise InvalidInput(f"a sample is [microseconds, series, value], got {item!r}"[:200])
     time_us, series, value = item
     if not isinstance(series, str) or not usage.SERIES.fullmatch(series):
-        raise InvalidInput(f"{series!r:.100} is no series; there are cpu, memory, gpu:N and gpu_memory:N")
+        raise InvalidInput(f"{series!r:.100} is not a valid series; there are cpu, memory, gpu:N and gpu_memory:N")
     if type(value) not in (int, float) or not 0 <= value < MAX_INTEGER:
-        raise InvalidInput(f"{series} must be a number from 0 on, got {value!r}"[:200])
+        raise InvalidInput(f"{series} must be a number, 0 or more, got {value!r}"[:200])
     return usage.Sample(time_us=_whole(time_us, "time"), series=series, value=float(value))
 
 
 def _whole(value: Any, name: str) -> int:
     if type(value) is not int or not 0 <= value < MAX_INTEGER:
-        raise InvalidInput(f"{name} must be a whole number from 0 on, got {value!r}"[:200])
+        raise InvalidInput(f"{name} must be a whole number, 0 or more, got {value!r}"[:200])
     return value
 
 

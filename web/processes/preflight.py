@@ -22,7 +22,7 @@ def check_directory(data: Path) -> None:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         names = set(os.listdir(data))
         if not names & OURS and names - EMPTY:
-            raise CannotStart(f"{data} holds other files: name an empty or a new directory with --data")
+            raise CannotStart(f"{data} contains other files: name an empty or a new directory with --data")
         if data.stat().st_mode & 0o077:
             data.chmod(0o700)
     except FileExistsError:
@@ -57,7 +57,7 @@ def check_port(host: str, port: int, *, patience_s: float = 0.0) -> None:
 
 def _try_port(host: str, port: int) -> None:
     if not 0 < port < 65536:
-        raise CannotStart(f"{port} is no port: name one from 1 to 65535 with --port")
+        raise CannotStart(f"{port} is not a valid port: name one from 1 to 65535 with --port")
     try:
         # AF_INET first: `localhost` is then 127.0.0.1, as everywhere else here
         families = sorted(socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
@@ -67,7 +67,7 @@ def _try_port(host: str, port: int) -> None:
             listener.bind(address)
             listener.listen(1)
     except socket.gaierror:
-        raise CannotStart(f"there is no address {host!r} to listen on: name another with --host") from None
+        raise CannotStart(f"the address {host!r} does not exist: name another with --host") from None
     except OSError as error:
         raise CannotStart(_why_not_listening(host, port, error)) from None
 
@@ -78,7 +78,7 @@ def _why_not_listening(host: str, port: int, error: OSError) -> str:
             f"port {port} of {host} is taken by another program: name another with --port (with make: `make up PORT=…`)"
         )
     if error.errno == errno.EACCES:
-        return f"port {port} is for root alone: run as root, or name one above 1023 with --port"
+        return f"port {port} needs root: run as root, or name one above 1023 with --port"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{host} is not an address of this machine: name another with --host"
     return f"{host} port {port} cannot be listened on ({error}): name others with --host and --port"

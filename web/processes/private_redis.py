@@ -78,7 +78,7 @@ class EmbeddedRedis:
         if self._process.poll() is None if self._process else child_process.running(self.pid):
             return None
         self.start(env)
-        return f"the private Redis had ended and was started again (log: {self.log})"
+        return f"the private Redis had stopped and was started again (log: {self.log})"
 
     def stop(self, timeout: float) -> None:
         """End Redis; it writes its append-only file before it exits."""
@@ -104,7 +104,7 @@ class EmbeddedRedis:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise CannotStart(
                     f"the private Redis does not start: {child_process.last_line(self.log)} (log: {self.log}). "
-                    f"The database holds every queue, so {self._directory} may be removed"
+                    f"The database holds every queue, so {self._directory} can be deleted"
                 )
             time.sleep(0.005)
         return self.pid
@@ -195,7 +195,7 @@ def find_binary(path: str | None = None) -> Path:
         if os.access(bundled, os.X_OK):
             return bundled
     raise CannotStart(
-        "there is no redis-server and no valkey-server: install one "
+        "redis-server and valkey-server are missing: install one of them "
         "(`sudo apt-get install redis-server`, or `make up`, which does it), or set url in [redis]"
     )
 

@@ -82,7 +82,7 @@ def build_image(example: Path) -> None:
     script = example / "image.sh"
     if script.exists() and subprocess.run(["sh", str(script)], check=False).returncode != 0:
         raise QuickstartFailed(
-            f"the image of the example could not be made (see above); run `sh {script}` to try again, "
+            f"the image of the example could not be built (see above); run `sh {script}` to try again, "
             "the next start then pushes the example"
         )
 
@@ -129,7 +129,7 @@ def git(repository: Path, *arguments: str) -> str:
             check=False,
         )
     except FileNotFoundError:
-        raise QuickstartFailed("there is no git: install it, the next start pushes the example") from None
+        raise QuickstartFailed("git is missing: install it; the next start pushes the example") from None
     if done.returncode != 0:
         said = re.sub(r"//[^/@\s]*@", "//…@", done.stdout).strip().replace("\n", "; ")[-500:]
         raise QuickstartFailed(f"git {arguments[0]} of the example failed: {said}")
@@ -146,7 +146,7 @@ def await_execution(api: Api) -> dict[str, Any]:
             return first
         time.sleep(POLL_S)
     raise QuickstartFailed(
-        f"the push has made no execution within {FIRST_EXECUTION_S:g} s; its page says why: {api.url}/p/{PROJECT}/"
+        f"the push has created no execution within {FIRST_EXECUTION_S:g} s; its page says why: {api.url}/p/{PROJECT}/"
     )
 
 

@@ -172,7 +172,7 @@ class Machine:
             self.say(f"The admin's token, shown this once: {new_token.read_text(encoding='utf-8').strip()}")
             self.say(f"It is also in {new_token}; log in as admin with it.")
             self._announce_push(url, new_token.with_name("push-token"))
-        self.say("Ctrl-C stops everything; running containers go on.")
+        self.say("Ctrl-C stops everything; running containers continue.")
 
     def _announce_push(self, url: str, token: Path) -> None:
         if token.exists():
@@ -191,7 +191,7 @@ class Machine:
             self.troubles[what] = str(error)
         else:
             if self.troubles.pop(what, None):
-                self.say(f"{what}: well again")
+                self.say(f"{what}: recovered")
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[Say]:
@@ -301,7 +301,7 @@ def say(sentence: str) -> None:
 
 
 @click.command("up")
-@click.option("--data", type=click.Path(path_type=Path), help="Data directory; made when absent.")
+@click.option("--data", type=click.Path(path_type=Path), help="Data directory; created if missing.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
 @click.option("--host", help="Address to listen on; default 127.0.0.1.")
 @click.option("--port", type=int, help="Port to listen on; default 8000.")
@@ -321,5 +321,5 @@ def command(
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise CannotStart(
-            f"pushmill cannot go on: {error.strerror or error}{where}; mend that and start again"
+            f"pushmill cannot continue: {error.strerror or error}{where}; correct that and start again"
         ) from error

@@ -112,7 +112,7 @@ class Ticker(threading.Thread):
             self._connection.ping()
         except RedisError as error:
             if not self._redis_away:
-                logger.warning("Redis is away; pushes are recorded, executions wait for it: %s", error)
+                logger.warning("Redis is unavailable; pushes are recorded, executions wait for it: %s", error)
             self._redis_away = True
         else:
             if self._redis_away:

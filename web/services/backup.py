@@ -75,7 +75,7 @@ def create(config: Config, target: Path, *, with_outputs: bool, say: Say) -> Non
     if target.exists():
         raise InvalidInput(f"{target} exists already: name a new file")
     if not config.database.exists():
-        raise InvalidInput(f"there is no server in {config.data}: name its data directory with --data")
+        raise InvalidInput(f"{config.data} contains no server: name its data directory with --data")
     partial = target.with_name(f".{target.name}.partial")
     with _alone(config):
         partial.unlink(missing_ok=True)

@@ -45,5 +45,5 @@ def _sentence(config: Config) -> str:
     free, least = shutil.disk_usage(config.data).free, config.server.min_free_disk
     return (
         f"The server has {formats.size(free)} of free disk, and [server] min_free_disk keeps {formats.size(least)}:"
-        " executions wait, and outputs, pushes and webhooks are refused until there is room"
+        " executions wait, and outputs, pushes and webhooks are refused until space is freed"
     )

@@ -29,7 +29,7 @@ def add_user(db: Database, username: str, *, is_admin: bool) -> User:
     """Add a user. Raises InvalidInput, or Conflict if the name is taken, also by a disabled user."""
     with transaction(db):
         if users.by_name(db, check_user(username)) is not None:
-            raise Conflict(f"there is a user {username!r} already")
+            raise Conflict(f"user {username!r} exists already")
         return users.add(db, username, is_admin=is_admin)
 
 

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from core import clock
 from core.errors import NotFound
 from core.model import Environment
-from core.names import check_environment
+from core.names import check_environment, unknown
 from web.store.db import Row, execute, insert, needs_transaction, row, rows
 
 JSON_COLUMNS = ("images", "mounts")
@@ -28,7 +28,10 @@ def ensure(db: Database, slug: str) -> Environment:
 
 
 def by_slug(db: Database, slug: str) -> Environment:
-    return _one(row(db, "SELECT * FROM environment WHERE slug = ?", (slug,)), slug)
+    found = row(db, "SELECT * FROM environment WHERE slug = ?", (slug,))
+    if found is None:
+        raise NotFound(unknown("environment", slug, by_name(db)))
+    return _environment(found)
 
 
 def listing(db: Database) -> list[Environment]:
@@ -49,12 +52,6 @@ def change(db: Database, environment_id: int, **columns: Any) -> None:
 
 def remove(db: Database, environment_id: int) -> None:
     execute(db, "DELETE FROM environment WHERE id = ?", (environment_id,))
-
-
-def _one(found: Row | None, asked: str) -> Environment:
-    if found is None:
-        raise NotFound(f"there is no environment {asked!r}")
-    return _environment(found)
 
 
 def _environment(found: Row) -> Environment:

@@ -17,6 +17,7 @@ from valohai_yaml.objs.pipelines import PipelineParameter as LibraryParameter
 from valohai_yaml.objs.pipelines.edge_merge_mode import EdgeMergeMode
 
 from core.errors import CannotRun, InvalidInput, NotFound
+from core.names import unknown
 from web.config import conditions
 from web.config.pipelines import graph, sockets
 from web.config.pipelines.model import Action, Edge, Node, OnError, PipelineBlueprint, PipelineParameter
@@ -68,8 +69,7 @@ def load_pipeline(config: Any, name: str) -> PipelineBlueprint:
     """Load the pipeline `name` of a stored configuration. Raises NotFound, and InvalidInput if it cannot run here."""
     written = pipeline_bodies(config)
     if name not in written:
-        known = ", ".join(f'"{pipeline}"' for pipeline in written) or "none"
-        raise NotFound(f'there is no pipeline "{name}"; the pipelines are: {known}'[:2000])
+        raise NotFound(unknown("pipeline", name, written))
     body = written[name]
     if problem := _size_problem(body):
         raise CannotRun(f'pipeline "{name:.{NAME_CHARS}}"', [problem])
@@ -87,7 +87,7 @@ def load_pipeline(config: Any, name: str) -> PipelineBlueprint:
         if parameter.get("category"):
             found.notes.append(f'parameter "{parameter.get("name")!s:.80}": category has no effect: {DISPLAY}')
     if library.reuse_executions:
-        found.notes.append("reuse-executions is ignored: every node runs anew")
+        found.notes.append("reuse-executions is ignored: every node runs again")
     return PipelineBlueprint(
         name=name, nodes=tuple(nodes.values()), edges=edges, parameters=parameters, notes=tuple(found.notes)
     )
@@ -104,7 +104,7 @@ class _Findings:
 def _size_problem(body: Mapping[str, Any]) -> str:
     for key, most in (("nodes", MAX_NODES), ("edges", MAX_EDGES), ("parameters", MAX_PARAMETERS)):
         if len(body.get(key, ())) > most:
-            return f"it has {len(body[key]):,} {key}; at most {most:,} are taken"
+            return f"it has {len(body[key]):,} {key}; at most {most:,} are allowed"
     if not body["nodes"]:
         return "it has no nodes"
     problem = _name_problem(body["name"])
@@ -149,7 +149,7 @@ def _node(config: Any, declared: LibraryNode, override: Mapping[str, Any], notes
     task = declared.task or "" if isinstance(declared, TaskNode) else ""
     step_name = load_task(config, task).step if task else declared.step
     if step_name not in step_names(config):
-        raise NotFound(f'there is no step "{step_name!s:.80}"')
+        raise NotFound(unknown("step", step_name, step_names(config)))
     item = step_item(config, step_name)
     where = f'node "{declared.name}": '
     if override:
@@ -168,8 +168,8 @@ def _node(config: Any, declared: LibraryNode, override: Mapping[str, Any], notes
 
 def _other_commit(commit: str) -> str:
     if commit.startswith(LIBRARY):
-        return f"{commit:.100} is a library of steps, and those are not supported here"
-    return f"it is to run at the commit {commit:.80}, but here all of a pipeline runs at its own commit"
+        return f"{commit:.100} is a library of steps, and libraries are not supported"
+    return f"its commit {commit:.80} is not supported: all nodes run at the commit of the pipeline"
 
 
 def _action(action: LibraryAction, where: str, notes: list[str]) -> Action:
@@ -178,7 +178,7 @@ def _action(action: LibraryAction, where: str, notes: list[str]) -> Action:
         raise InvalidInput(f"the condition of an action: {unclear[0]}")
     whens, thens = sorted(action.when), [str(then).lower() for then in action.then]
     for key, words, known in (("when", whens, WHENS), ("then", thens, THENS)):
-        notes += [f"{where}the action's {key} {word!r:.80} is ignored: known are {', '.join(known)}"
+        notes += [f"{where}the action's {key} {word!r:.80} is ignored; supported are {', '.join(known)}"
                   for word in words if word not in known]  # fmt: skip
     if "require-approval" in thens and whens == ["node-error"]:
         notes.append(f"{where}require-approval is ignored when the node has failed")
@@ -197,7 +197,7 @@ def _edges(written: Iterable[Any], nodes: Mapping[str, Node], found: _Findings) 
             found.notes.append(f"the configuration of the edge {source:.80} → {target:.80} is ignored")
     found.problems += sockets.edge_problems(edges, nodes)
     if not found.problems and (names := graph.cycle(nodes, {(edge.source, edge.target) for edge in edges})):
-        found.problems.append(f"its edges lead in a circle: {' → '.join([*names, names[0]])}"[:500])
+        found.problems.append(f"its edges form a cycle: {' → '.join([*names, names[0]])}"[:500])
     return edges
 
 
@@ -222,9 +222,9 @@ def _parameters(
 def _target(text: str, nodes: Mapping[str, Node]) -> tuple[str, str]:
     node, kind, key = sockets.parse_socket(text)
     if kind != "parameter":
-        raise InvalidInput(f"{text:.200} is no parameter; a target is NODE.parameter.NAME")
+        raise InvalidInput(f"{text:.200} is not a parameter of a node; write NODE.parameter.NAME")
     if node not in nodes:
-        raise InvalidInput(f'{text:.200}: there is no node "{node:.80}"')
+        raise InvalidInput(f"{text:.200}: {unknown('node', node, nodes)}")
     if key not in sockets.declared_sockets(nodes[node], "parameter"):
         raise InvalidInput(f'{text:.200}: the step of node "{node:.80}" has no parameter "{key:.80}"')
     return node, key

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import CannotRun, InvalidInput
+from core.names import unknown
 from web.config.pipelines.blueprint import PROBLEMS, load_pipeline, pipeline_bodies
 from web.config.pipelines.model import Node, PipelineBlueprint
 from web.config.steps.model import step_item
@@ -35,11 +36,7 @@ def plan(
     blueprint = load_pipeline(config, name)
     given = {key: value for key, value in (parameters or {}).items() if value is not None}
     known = [parameter.name for parameter in blueprint.parameters]
-    problems = [
-        f'there is no parameter "{key!s:.80}" of the pipeline; there are: {", ".join(known) or "none":.500}'
-        for key in given
-        if key not in known
-    ]
+    problems = [unknown("pipeline parameter", key, known) for key in given if key not in known]
     needed = _needed(config, blueprint)
     for node in blueprint.nodes:
         try:

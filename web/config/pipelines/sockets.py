@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from core.errors import InvalidInput
+from core.names import unknown
 from web.config.pipelines.model import Edge, Node
 
 SHOWN_CHARS = 200
@@ -69,14 +70,14 @@ def edge_problems(edges: Sequence[Edge], nodes: Mapping[str, Node]) -> Iterator[
     ends = Counter((e.target, e.target_type, e.target_key) for e in edges if e.target_type in SINGLE)
     for (node, kind, key), count in ends.items():
         if count > 1:
-            yield f'{count} edges lead into the {_words(kind)} "{key:.80}" of node "{node:.80}"; one may'
+            yield f'{count} edges lead into the {_words(kind)} "{key:.80}" of node "{node:.80}"; only one is allowed'
 
 
 def _end_problems(
     found: Edge, nodes: Collection[str], known: Mapping[tuple[str, str], Collection[str]]
 ) -> Iterator[str]:
     if missing := [name for name in (found.source, found.target) if name not in nodes]:
-        yield f'{socket_text(found)}: there is no node "{missing[0]:.80}"'
+        yield f"{socket_text(found)}: {unknown('node', missing[0], nodes)}"
         return
     if found.source == found.target:
         yield f"{socket_text(found)} leads from a node to itself"
@@ -110,5 +111,5 @@ def _words(kind: str) -> str:
 
 def _advice(to_type: str) -> str:
     if to_type not in SOURCES:
-        return f"; known are {', '.join(SOURCES)}"
+        return f"; supported are {', '.join(SOURCES)}"
     return f"; {', '.join(SOURCES[to_type])} can" if to_type != "dependency" else ""

@@ -37,7 +37,7 @@ class Values:
         before = len(self.inputs[key])
         self.inputs[key] = list(dict.fromkeys([*self.inputs[key], *urls]))
         if len(self.inputs[key]) == before:
-            self.notes.append(f"{sockets.socket_text(edge)} brings no file")
+            self.notes.append(f"{sockets.socket_text(edge)} provides no file")
 
     def add_value(self, node: Node, edge: Edge, value: Any) -> None:
         """Add a value; None means no value.
@@ -46,7 +46,7 @@ class Values:
         """
         key = edge.target_key
         if value is None:
-            self.notes.append(f"{sockets.socket_text(edge)} brings no value")
+            self.notes.append(f"{sockets.socket_text(edge)} provides no value")
         elif edge.target_type == "environment-variable":
             self.environment_variables[key] = value if isinstance(value, str) else json.dumps(value)
         elif node.kind == "task" and isinstance(value, list) and _spreads(node, key, value):

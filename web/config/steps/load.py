@@ -96,7 +96,7 @@ class _Scale:
 
     def alias(self, anchor: str) -> None:
         if any(node.anchor == anchor for node in self.open):
-            raise InvalidYaml([f"valohai.yaml: the alias *{anchor[:80]} refers to the value that it stands in"])
+            raise InvalidYaml([f"valohai.yaml: the alias *{anchor[:80]} refers to the value that contains it"])
         self.add(self.anchors.get(anchor, _Weight(1, 0, 1)))
 
     def start(self, anchor: str | None) -> None:

@@ -14,6 +14,7 @@ from valohai_yaml.objs.step import Step as LibraryStep
 from valohai_yaml.utils import listify
 
 from core.errors import NotFound
+from core.names import unknown
 from web.config.steps.unused import DESCRIBING, GPU_DEVICE, HOST_MOUNT_TYPES, unused_keys
 
 MIB = 1024 * 1024  # the unit of resources.memory
@@ -112,8 +113,7 @@ def library_step(config: Any, name: str) -> LibraryStep:
     """
     items = _step_items(config)
     if name not in items:
-        known = ", ".join(f'"{step}"' for step in items) or "none"
-        raise NotFound(f'there is no step "{name}"; the steps are: {known}')
+        raise NotFound(unknown("step", name, items))
     step = valohai_yaml.parse([items[name]], validate=False).steps[name]
     for parameter in step.parameters.values():
         if parameter.choices is not None and parameter.type != "flag":

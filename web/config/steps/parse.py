@@ -60,7 +60,7 @@ def parse(data: bytes, items: int = ITEMS) -> Configuration:
     except InvalidYaml:
         raise
     except MemoryError:
-        raise InvalidYaml(["valohai.yaml needs more memory than is given to read it"]) from None
+        raise InvalidYaml(["reading valohai.yaml needs more memory than allowed"]) from None
     except Exception as error:  # noqa: BLE001 - the libraries raise nine unrelated classes on bad input
         raise InvalidYaml([f"invalid valohai.yaml: {_describe(error)}"]) from None
 
@@ -99,7 +99,7 @@ def _check_count(config: list[Any], items: int) -> None:
         raise InvalidYaml(
             [
                 f"valohai.yaml declares {found}: the server reads at most {items:,} items ([limits] config_items)."
-                " Use parameters or tasks in place of many similar steps."
+                " Use parameters or tasks instead of many similar steps."
             ]
         )
 
@@ -116,7 +116,7 @@ def _keep_valid(config: list[Any]) -> tuple[list[Any], list[str]]:
         found.setdefault(at, set()).add(key)
     for index, item in enumerate(config):
         broken = found.get(index, set())
-        notes += [f"{_name(item, key)} is left out: it breaks the schema" for key in sorted(broken)]
+        notes += [f"{_name(item, key)} is ignored: it does not match the schema" for key in sorted(broken)]
         if rest := {key: value for key, value in item.items() if key not in broken}:
             kept.append(rest)
     return kept, notes
@@ -132,7 +132,7 @@ def _keep_parsable(config: list[Any]) -> tuple[list[Any], list[str]]:
         except Exception as error:  # noqa: BLE001 - as in parse()
             if kind == "step":
                 raise InvalidYaml([f"invalid valohai.yaml: {_describe(error)} ({_name(item, kind)})"]) from None
-            notes.append(f"{_name(item, kind)} is left out: {_describe(error)}")
+            notes.append(f"{_name(item, kind)} is ignored: {_describe(error)}")
         else:
             kept.append(item)
     return kept, notes

@@ -17,6 +17,7 @@ from valohai_yaml.utils import listify
 
 from core import datum
 from core.errors import CannotRun
+from core.names import unknown
 from core.wire import InputSpec
 from web.config.steps.load import JSON_INTEGERS
 from web.config.steps.model import Step, StepInput, StepVariable, as_declared, library_step, load_step
@@ -203,7 +204,7 @@ def _cannot_fetch(url: str) -> str | None:
     if len(url) > VALUE_BYTES:
         return f"its URL is longer than {VALUE_BYTES:,} characters"
     if BLANK.search(url) or not_text(url):
-        return f"{_shown(url)} has blanks or control characters; write %20 for a blank"
+        return f"{_shown(url)} contains spaces or control characters; write %20 for a space"
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -211,11 +212,13 @@ def _cannot_fetch(url: str) -> str | None:
         return f"{_shown(url)} is not a URL ({error})"
     if parts.scheme == datum.SCHEME:
         return (
-            None if datum.parse_datum_url(url) else f"{_shown(url)} names no output: write datum:// and the uuid of one"
+            None
+            if datum.parse_datum_url(url)
+            else f"{_shown(url)} does not name an output: write datum:// and its UUID"
         )
     if parts.scheme not in SCHEMES:
-        return f"{url[:SHOWN_CHARS]} cannot be fetched here; http, https and datum can"
-    return None if host else f"{_shown(url)} names no host"
+        return f"{url[:SHOWN_CHARS]} is not supported; use http, https or datum"
+    return None if host else f"{_shown(url)} has no host"
 
 
 def _variables(
@@ -230,7 +233,7 @@ def _variables(
             value = variable.default
         if is_reserved(name):
             if value is not None:
-                found.notes.append(f"environment variable {name} is dropped: it is set by the runner or refused")
+                found.notes.append(f"environment variable {name} is ignored: the runner sets it itself or forbids it")
         elif value is not None:
             found.problems += _variable_problems(name, value)
             variables[name] = value
@@ -289,15 +292,14 @@ def _json_values(values: Mapping[str, Any], found: _Findings) -> dict[str, Any]:
         atoms = [None if isinstance(atom, float) and not math.isfinite(atom) else atom for atom in listify(value)]
         if None in atoms:
             found.notes.append(
-                f'parameter "{name}" is {_shown(value)}, which JSON cannot hold: parameters.json has null'
+                f'parameter "{name}" is {_shown(value)}, which JSON cannot represent: parameters.json contains null'
             )
         plain[name] = atoms if isinstance(value, list) else atoms[0]
     return plain
 
 
 def unknown_names(kind: str, given: Iterable[Any], declared: Mapping[str, Any]) -> list[str]:
-    known = ", ".join(declared) or "none"
-    return [f'there is no {kind} "{name!s:.80}"; there are: {known:.500}' for name in given if name not in declared]
+    return [unknown(kind, name, declared) for name in given if name not in declared]
 
 
 def _shown(value: Any) -> str:

@@ -36,7 +36,7 @@ def step_problems(step: Mapping[str, Any]) -> Iterator[str]:
     if not step["name"].strip():
         yield "a step has an empty name"
     if CONTROL.search(step["name"]):
-        yield f"step {step['name']!r:.80}: a name cannot have control characters"
+        yield f"step {step['name']!r:.80}: a name cannot contain control characters"
     if not step["image"].strip():
         yield f"{where}: image is empty"
     yield from _command_problems(where, commands_of(step))
@@ -56,9 +56,9 @@ def _command_problems(where: str, commands: list[str]) -> Iterator[str]:
         yield f"{where}: command is empty"
     sizes = [len(command.encode()) for command in commands]
     if max(sizes, default=0) > COMMAND_BYTES:
-        yield f"{where}: a command has {max(sizes):,} bytes; at most {COMMAND_BYTES:,} are taken, put it in a file"
+        yield f"{where}: a command has {max(sizes):,} bytes; at most {COMMAND_BYTES:,} are allowed: put it in a file"
     if sum(sizes) > STEP_COMMAND_BYTES:
-        yield f"{where}: the commands have {sum(sizes):,} bytes together; at most {STEP_COMMAND_BYTES:,} are taken"
+        yield f"{where}: the commands have {sum(sizes):,} bytes together; at most {STEP_COMMAND_BYTES:,} are allowed"
     lines = (line for command in commands for line in command.split("\n"))
     if any(line.rpartition("}")[2].count("{") > UNCLOSED_BRACES for line in lines):
         yield f"{where}: a command has a line with more than {UNCLOSED_BRACES} {{ that no }} follows"
@@ -74,7 +74,7 @@ def _parameter_problems(where: str, parameter: Mapping[str, Any]) -> Iterator[st
             yield f'{where}: parameter "{name:.64}": {key} has more than {PASS_AS_CHARS} characters'
         elif not PASS_AS.fullmatch(template):
             yield (
-                f'{where}: parameter "{name:.64}": {key} {template!r:.120} may only have the placeholders '
+                f'{where}: parameter "{name:.64}": {key} {template!r:.120} may only contain the placeholders '
                 "{name}, {value} and {v}; write {{ and }} for braces"
             )
 
@@ -82,14 +82,14 @@ def _parameter_problems(where: str, parameter: Mapping[str, Any]) -> Iterator[st
 def _input_problems(where: str, item: Mapping[str, Any]) -> Iterator[str]:
     name, filename = item["name"], item.get("filename")
     if not is_path_safe(name) or len(name) > NAME_CHARS:
-        yield f"{where}: {name!r:.80} cannot be the name of an input, which is the name of its directory"
+        yield f"{where}: {name!r:.80} cannot be the name of an input, since a directory gets this name"
     if filename is not None and not is_path_safe(filename):
         yield f'{where}: input "{name:.64}": {filename!r:.80} cannot be the name of a file'
 
 
 def variable_problems(where: str, name: str) -> Iterator[str]:
     if not name.strip() or "=" in name or CONTROL.search(name):
-        yield f"{where} {name!r:.80}: a name cannot be empty or have = or control characters"
+        yield f"{where} {name!r:.80}: a name cannot be empty or contain = or control characters"
 
 
 def step_advice(step: Mapping[str, Any]) -> Iterator[str]:
@@ -98,7 +98,7 @@ def step_advice(step: Mapping[str, Any]) -> Iterator[str]:
     for key, kind in (("parameters", "parameter"), ("inputs", "input"), ("environment-variables", "variable")):
         for name, count in Counter(item["name"] for item in step.get(key, ())).items():
             if count > 1:
-                yield f'{where}: {kind} "{name}" is there {count} times; the last one counts'
+                yield f'{where}: {kind} "{name}" is declared {count} times; the last one is used'
     placeholders = {found for command in commands_of(step) for found in QUOTED_PLACEHOLDER.findall(command)}
     for placeholder in sorted(placeholders):
         yield (

@@ -185,8 +185,8 @@ def _death(status: int, seconds: float) -> str:
     if status < 0:
         return f"reading valohai.yaml was ended by the signal {signal.Signals(-status).name}; is the file well-formed?"
     if status == OUT_OF_MEMORY:
-        return "valohai.yaml needs more memory than is given to read it"
-    return f"reading valohai.yaml ended without an answer (exit code {status})"
+        return "reading valohai.yaml needs more memory than allowed"
+    return f"reading valohai.yaml failed (exit code {status})"
 
 
 def _too_slow(seconds: float) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 GPU_DEVICE = "nvidia.com/gpu"
 HOST_MOUNT_TYPES = (None, "bind")
-DISPLAY = "it is for display, and shown nowhere here"
+DISPLAY = "it is for display, and no page shows it"
 
 STEP = {
     "cache-volumes": "they belong to Kubernetes",
@@ -38,10 +38,10 @@ def unused_keys(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     resources = step.get("resources") or {}
     for key in ("cpu", "memory"):
         if (resources.get(key) or {}).get("min"):
-            yield f"resources.{key}.min", "every runner of the environment is taken to have it"
+            yield f"resources.{key}.min", "every runner of the environment is assumed to have it"
     for device in resources.get("devices") or {}:
         if device != GPU_DEVICE:
-            yield f'resources.devices "{device}"', f"only {GPU_DEVICE} is known"
+            yield f'resources.devices "{device}"', f"only {GPU_DEVICE} is supported"
 
 
 def _present(item: Mapping[str, Any], reasons: Mapping[str, str], where: str) -> Iterator[tuple[str, str]]:

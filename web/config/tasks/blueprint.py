@@ -13,6 +13,7 @@ from valohai_yaml.objs.task import Task as LibraryTask
 from valohai_yaml.objs.task import TaskType
 
 from core.errors import CannotRun, NotFound
+from core.names import unknown
 from web.config import conditions
 
 NAME_CHARS = 80
@@ -77,8 +78,7 @@ def load_task(config: Any, name: str) -> TaskBlueprint:
     """Load the task `name` of a stored configuration. Raises NotFound, and CannotRun if it cannot run here."""
     items = _items(config)
     if name not in items:
-        known = ", ".join(f'"{task}"' for task in items) or "none"
-        raise NotFound(f'there is no task "{name:.{NAME_CHARS}}"; the tasks are: {known:.500}')
+        raise NotFound(unknown("task", name, items))
     try:
         task = valohai_yaml.parse([items[name]], validate=False).tasks[name]
     except Exception as error:  # noqa: BLE001 - the library raises many classes on unexpected items
@@ -125,14 +125,14 @@ def _problems(task: LibraryTask) -> Iterator[str]:
     if task.type is TaskType.DISTRIBUTED:
         yield "distributed tasks are not supported here; a step of one execution can use several GPUs"
     if task.parameter_sets and task.type is not TaskType.MANUAL_SEARCH:
-        yield f"parameter-sets are for `type: manual_search`, and it is {task.type.value}"
+        yield f"parameter-sets are for `type: manual_search`, but the type is {task.type.value}"
     if task.type is TaskType.BAYESIAN_TPE and not task.optimization_target_metric:
-        yield "a bayesian_tpe search needs optimization-target-metric, the metadata key that it looks at"
+        yield "a bayesian_tpe search needs optimization-target-metric, the metadata key to optimize"
     if task.stop_condition and (problem := conditions.find_problem(task.stop_condition)):
         yield f"stop-condition: {problem}"
     for name, count in Counter(variant.name for variant in task.parameters).items():
         if count > 1:
-            yield f'parameter "{name:.{NAME_CHARS}}" is there {count} times'
+            yield f'parameter "{name:.{NAME_CHARS}}" is declared {count} times'
     yield from _wrong_numbers(task)
 
 
@@ -140,20 +140,23 @@ def _wrong_numbers(task: LibraryTask) -> Iterator[str]:
     for key in ("execution_count", "execution_batch_size", "maximum_queued_executions"):
         value = getattr(task, key)
         if value is not None and (type(value) is not int or value < 1):
-            yield f"{key.replace('_', '-')} is {value!r:.40}; it must be a whole number from 1, or be left out"
+            yield f"{key.replace('_', '-')} is {value!r:.40}; it must be a whole number, 1 or more, or be left out"
     if type(task.optimization_target_value) not in (int, float, type(None)):
-        yield f"optimization-target-value is {task.optimization_target_value!r:.40}, which is no number"
+        yield f"optimization-target-value is {task.optimization_target_value!r:.40}, which is not a number"
 
 
 def _notes(task: LibraryTask) -> Iterator[str]:
     if task.reuse_children:
         yield "reuse-children is ignored: every execution runs"
     if task.engine and task.engine != ENGINE:
-        yield f'engine "{task.engine:.40}" is ignored: {ENGINE} is what searches here'
+        yield f'engine "{task.engine:.40}" is ignored: only {ENGINE} is supported'
     if task.execution_count and task.type in (TaskType.GRID_SEARCH, TaskType.MANUAL_SEARCH):
-        yield f"execution-count is ignored: a {task.type.value} tries all that it has"
+        yield f"execution-count is ignored: a {task.type.value} runs every combination"
     if task.execution_batch_size and task.type is not TaskType.BAYESIAN_TPE:
         yield "execution-batch-size is ignored: it is for bayesian_tpe; maximum-queued-executions is for all"
     if task.type is TaskType.BAYESIAN_TPE and task.optimization_target_value is None:
         metric = task.optimization_target_metric
-        yield f'there is no optimization-target-value: "{metric:.40}" is made small if it is called loss or error, else large'
+        yield (
+            f'there is no optimization-target-value: "{metric:.40}" is minimized if its name contains loss or error, '
+            "else maximized"
+        )

@@ -72,7 +72,7 @@ def search(blueprint: TaskBlueprint, step: LibraryStep, given: Mapping[str, Any]
     count = 0 if problems else _count(blueprint, dimensions, rows)
     if count > MAX_TRIALS:
         shown = f"{count:,}" if count < MANY else f"more than {MANY:,}"
-        problems.append(f"it would be {shown} executions; a task has at most {MAX_TRIALS:,}")
+        problems.append(f"it would create {shown} executions; a task has at most {MAX_TRIALS:,}")
     if not problems:
         problems += _refused(blueprint, step, dimensions, rows)
     if problems:
@@ -119,17 +119,17 @@ def _rows(
     same = {name: found.at(0) for name, found in dimensions.items() if found.size == 1}
     lists = {name: found for name, found in dimensions.items() if found.size != 1}
     if wrong := [variant.name for variant in blueprint.variants if variant.style not in ("single", "multiple")]:
-        problems.append(
-            f"a manual search takes single and multiple values, and those of {', '.join(wrong):.200} are not"
-        )
+        problems.append(f"a manual search takes the styles single and multiple; change {', '.join(wrong):.200}")
     elif blueprint.parameter_sets and lists:
-        problems.append(f"beside parameter-sets a parameter has one value, and {', '.join(lists):.200} has several")
+        problems.append(f"with parameter-sets, a parameter has one value, but {', '.join(lists):.200} has several")
     elif blueprint.parameter_sets:
         for row in blueprint.parameter_sets:
             yield same | {name: value for name, value in row.items() if name not in fixed and value is not None}
     elif len({found.size for found in lists.values()}) > 1:
         sizes = ", ".join(f"{name} {found.size}" for name, found in lists.items())
-        problems.append(f"without parameter-sets all have as many items, one for each execution: {sizes:.200}")
+        problems.append(
+            f"without parameter-sets, all parameters need as many items as there are executions: {sizes:.200}"
+        )
     else:
         for place in range(next((found.size or 1 for found in lists.values()), 1)):
             yield same | {name: found.at(place) for name, found in lists.items()}

@@ -11,6 +11,7 @@ from typing import Any
 
 from valohai_yaml.objs.parameter import Parameter
 
+from core.names import unknown
 from web.config.tasks.blueprint import SearchType, Variant
 
 MAX_TRIALS = 1000
@@ -100,7 +101,7 @@ def parse_dimension(variant: Variant, parameter: Parameter, kind: SearchType, ch
     if variant.style in ("single", "multiple"):
         return _listed(variant.style, rules)
     if parameter.choices is not None:  # a flag has them too
-        raise ValueError(f"it has choices, which {variant.style} knows nothing of: use the style multiple")
+        raise ValueError(f"the style {variant.style} cannot use its choices: use the style multiple")
     whole = rules.get("integerify") is True or (parameter.type == "integer" and variant.style != "linear")
     grid = kind is SearchType.GRID
     if variant.style == "linear":
@@ -146,7 +147,7 @@ def _linear(rules: Mapping[str, Any], whole: bool, grid: bool) -> Dimension:
 def _logspace(rules: Mapping[str, Any], whole: bool, grid: bool) -> Dimension:
     first, last, base = _number(rules, "start", "min"), _number(rules, "end", "max"), _number(rules, "base", default=10)
     if base <= 0:
-        raise ValueError(f"base is {base}; it must be more than 0")
+        raise ValueError(f"base is {base}; it must be greater than 0")
     low, high = _power(base, first), _power(base, last)
     if not grid:
         return _range(min(low, high), max(low, high), "log", whole)
@@ -160,8 +161,7 @@ def _random(rules: Mapping[str, Any], whole: bool) -> Range:
     low, high = _number(rules, "min"), _number(rules, "max")
     distribution = rules.get("distribution") or "uniform"
     if distribution not in DISTRIBUTIONS:
-        known = ", ".join(DISTRIBUTIONS)
-        raise ValueError(f"distribution is {distribution!r:.40}, which is not known here; there are: {known}")
+        raise ValueError(unknown("distribution", distribution, DISTRIBUTIONS))
     return _range(low, high, DISTRIBUTIONS[distribution], whole)
 
 
@@ -169,7 +169,7 @@ def _range(low: float, high: float, scale: str, whole: bool) -> Range:
     if low > high:
         raise ValueError(f"min is {low} and max is {high}, which is less")
     if scale == "log" and low <= 0:
-        raise ValueError(f"min is {low}; on a logarithmic scale it must be more than 0")
+        raise ValueError(f"min is {low}; on a logarithmic scale it must be greater than 0")
     if whole:
         low, high = math.ceil(low), math.floor(high)
         if low > high or high - low >= MOST_STEPS:
@@ -204,13 +204,13 @@ def _power(base: float, exponent: float) -> float:
 def _count(rules: Mapping[str, Any]) -> int:
     value = _number(rules, "count")
     if value < 1 or value != int(value):
-        raise ValueError(f"count is {value}; it must be a whole number from 1")
+        raise ValueError(f"count is {value}; it must be a whole number, 1 or more")
     return int(value)
 
 
 def _few(count: int) -> int:
     if count > MAX_TRIALS:
-        raise ValueError(f"there are {count:,} values; at most {MAX_TRIALS:,} are tried")
+        raise ValueError(f"there are {count:,} values; at most {MAX_TRIALS:,} are allowed")
     return count
 
 
@@ -224,4 +224,4 @@ def _number(rules: Mapping[str, Any], *names: str, default: float | None = None)
     value: object = rules[name]
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST:
         return value
-    raise ValueError(f"{name} is {value!r:.80}, which is no number that can be used (YAML wants 1.0e-5 for 1e-5)")
+    raise ValueError(f"{name} is {value!r:.80}, which is not a usable number (YAML wants 1.0e-5 for 1e-5)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Response, request
 
 from core.errors import NotFound
+from core.names import unknown
 from web.http import auth
 from web.http.api import query, serialize
 from web.http.api.answers import json_response, paginated
@@ -26,4 +27,4 @@ def detail(identifier: str) -> Response:
         if identifier in (item.slug, item.uuid):
             unfinished = executions.unfinished_by_environment(auth.db()).get(item.slug, 0)
             return json_response(serialize.environment(request.url_root, item, unfinished))
-    raise NotFound(f"there is no environment {identifier!r}; there are {', '.join(item.slug for item in found)}")
+    raise NotFound(unknown("environment", identifier, [item.slug for item in found]))

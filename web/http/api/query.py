@@ -113,7 +113,7 @@ def fields() -> Mapping[str, Any]:
     try:
         data = orjson.loads(request.get_data())
     except orjson.JSONDecodeError:
-        raise InvalidInput("the body is no JSON") from None
+        raise InvalidInput("the body is not valid JSON") from None
     if not isinstance(data, dict):
         raise InvalidInput("the body must be a JSON object")
     return data

@@ -103,7 +103,9 @@ def again(name: str, number: int) -> ResponseReturnValue:
     db = auth.db()
     _, delivery = _asked(db, name, number)
     if delivery.state == "refused":
-        raise Conflict(f"delivery {number} was refused: put right what it says, and have its sender send it again")
+        raise Conflict(
+            f"delivery {number} was refused: correct the problem that it shows, and have its sender send it again"
+        )
     if delivery.pruned:
         raise Conflict(f"the body of delivery {number} is no longer kept: have its sender send it again, or push")
     with transaction(db):

@@ -162,7 +162,7 @@ def _approved(db: Database, config: Config, vault: Vault, source: EventSource) -
     asked = approvals.read(source.delivery.body)
     urls = approvals.fetch_urls_of_waiting(db, source.project, source.repository.id, asked.sha)
     if not urls:
-        return "ignored", f"nothing of commit {asked.sha} waits for approval any more"
+        return "ignored", f"nothing of commit {asked.sha} no longer waits for approval"
     try:
         fork_heads.fetch_whole(db, config, vault, source.repository, asked.sha, urls[0])
     except CommitMissing as error:
@@ -187,7 +187,7 @@ def _scheduled(db: Database, config: Config, vault: Vault, source: EventSource) 
     branch = due.branch or projects.repository(db, source.repository.id).default_branch
     sha = git.resolve(source.path, f"refs/heads/{branch}") if source.path.is_dir() else None
     if sha is None:
-        return "failed", f"rule {due.rule} runs branch {branch}, and there is none"
+        return "failed", f"rule {due.rule} runs branch {branch}, which does not exist"
     head = commit_head.read_head(db, source.project, source.path, sha, source.budget)
     source = replace(source, rule=due.rule)
     return "done", f"{branch}: {record.trigger(db, config, source, schedule.schedule_event(due, branch, sha), head)}"
@@ -215,7 +215,7 @@ def _push(db: Database, config: Config, source: EventSource, event: PushEvent) -
     if source.delivery.source == POLL and not source.again:
         event = polling.with_current_tips(source.path, event)
         if event.before == event.after:
-            return "is where it was"
+            return "unchanged"
     elif (last := commits.last_tip(db, source.repository.id, event)) and _is_late(source.path, event, last[0]):
         if last[1] and not source.again:  # polling has reported all ref updates since
             return record.KNOWN
@@ -243,7 +243,7 @@ def _refusal(db: Database, source: EventSource, event: PushEvent) -> str:
         return ""
     if event.deleted:
         there = git.refs(source.path).get(event.ref)
-        return f"ignored: {event.ref} was not deleted, or is there again: it points to {there}" if there else ""
+        return f"ignored: {event.ref} was not deleted or exists again: it points to {there}" if there else ""
     commit = git.resolve(source.path, event.after) or event.after
     if git.has_been(source.path, event.ref, event.after) or commits.has_moved(
         db, source.repository.id, event.ref, commit

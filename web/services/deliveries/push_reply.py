@@ -33,7 +33,7 @@ def push_reply(
     else:
         lines = [
             *_waiting(events, pages),
-            delivery.message or "received; what it runs is shown on that page in a moment",
+            delivery.message or "received; that page will show what it runs",
         ]
     shown = lines[:MAX_LINES] + ([f"and {len(lines) - MAX_LINES} lines more: {pages}/"] if lines[MAX_LINES:] else [])
     return "\n".join(printable(line)[:500] for line in shown)

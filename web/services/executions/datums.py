@@ -24,9 +24,7 @@ def refusal_reason(db: Database, project_id: int, commit_id: int, inputs: Mappin
     if not wanted:
         return ""
     if not commits.is_trusted(db, commit_id):
-        return (
-            f'input "{wanted[0][0]}": what comes from a fork may read no outputs of the project before it is approved'
-        )
+        return f'input "{wanted[0][0]}": a commit of a fork cannot read outputs of the project before it is approved'
     known = {found.uuid for found in data.get_many(db, project_id, {uuid for _, uuid in wanted})}
     missing = next(((name, uuid) for name, uuid in wanted if uuid not in known), None)
     return f'input "{missing[0]}": there is no output {datum.datum_url(missing[1])} in this project' if missing else ""

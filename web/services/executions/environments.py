@@ -39,7 +39,7 @@ def choose(db: Database, project: Project, wanted: str | None) -> tuple[Environm
     chosen = known.get(wanted) or by_uuid.get(wanted)
     if chosen is not None:
         return chosen, ""
-    return fallback, f"There is no environment {wanted[:80]!r} here: it runs in {fallback.slug}"
+    return fallback, f"There is no environment {wanted[:80]!r} here: the execution runs in {fallback.slug}"
 
 
 def locked_out(project: Project, environment: Environment) -> str:
@@ -92,7 +92,7 @@ def differences(environment: Environment) -> list[str]:
         (environment.network == "none", "no network"),
         (environment.mounts, f"mounts {', '.join(environment.mounts)}"),
         (environment.max_executions, f"{environment.max_executions} at once"),
-        (environment.autorestart, "restarts what is lost"),
+        (environment.autorestart, "restarts lost executions"),
     )
     return [phrase for there, phrase in phrases if there]
 
@@ -115,20 +115,20 @@ def remove(db: Database, slug: str) -> None:
     with transaction(db):
         found = environments.by_slug(db, slug)
         if slug == DEFAULT:
-            raise InvalidInput(f"{DEFAULT} is what executions fall back to: it stays")
+            raise InvalidInput(f"{DEFAULT} is the fallback of all executions and cannot be removed")
         serving = [runner.name for runner in runners.listing(db) if slug in runner.environments]
         if serving:
-            raise InvalidInput(f"{slug} is served by {', '.join(serving)}: register these for others first")
+            raise InvalidInput(f"{slug} is served by {', '.join(serving)}: register them for other environments first")
         if users := [project.name for project in projects.listing(db) if slug in project.environments]:
-            raise InvalidInput(f"{slug} is one of the environments that {', '.join(users)} may use: change that first")
+            raise InvalidInput(f"{slug} is one of the environments of {', '.join(users)}: change those projects first")
         if waiting := executions.unfinished_by_environment(db).get(slug, 0):
-            raise InvalidInput(f"{waiting} executions of {slug} are not finished: stop them, or wait for them")
+            raise InvalidInput(f"{waiting} executions of {slug} have not finished: stop them, or wait for them")
         environments.remove(db, found.id)
 
 
 def _column(name: str, value: Any) -> Any:
     if name in CHOICES and value not in CHOICES[name]:
-        raise InvalidInput(f"{name} is {' or '.join(CHOICES[name])}, got {value!r}"[:200])
+        raise InvalidInput(f"{name} must be {' or '.join(CHOICES[name])}, got {value!r}"[:200])
     if name == "memory":
         try:
             return int(size(value, name))
@@ -148,14 +148,14 @@ def _number(name: str, value: Any) -> int | float:
     except ValueError:
         number = kind(-1)
     if not 0 <= number <= MOST:
-        raise InvalidInput(f"{name} is a number from 0 on, got {value!r}"[:200])
+        raise InvalidInput(f"{name} must be a number, 0 or more, got {value!r}"[:200])
     return number
 
 
 def _entry(name: str, item: str) -> str:
     directory = item.removesuffix(WRITABLE)
     if name == "mounts" and (posixpath.normpath(directory) != directory or not directory.startswith("/")):
-        raise InvalidInput(f"a mount is an absolute path without '..' or a slash at its end, got {item!r}"[:200])
+        raise InvalidInput(f"a mount must be an absolute path without '..' or a slash at its end, got {item!r}"[:200])
     if name == "mounts" and directory == "/":
         raise InvalidInput("the whole disk of a runner cannot be mounted: name directories")
     if not item.isprintable() or len(item) > ENTRY_CHARACTERS:

@@ -58,7 +58,7 @@ def claim(
             _check_lease(execution, runner, attempt)
             return execution
         if (execution.state, execution.runner_id, execution.attempt) != (State.QUEUED, runner.id, attempt):
-            raise Conflict(f"execution {execution_uuid} is {execution.state}, not yours to claim on attempt {attempt}")
+            raise Conflict(f"execution {execution_uuid} is {execution.state}and cannot be claimed on attempt {attempt}")
         columns = {"lease_expires_at": _lease_end()}
         executions.transition(db, execution, State.STARTED, reason=f"claimed by {runner.name}", columns=columns)
         log_status(db, logs_dir, execution, f"Started on runner {runner.name}")
@@ -139,7 +139,7 @@ def append_log(
 
 def _skipped(batch: LogBatch) -> str:
     size = formats.size(batch.skipped)
-    return f"{size} of {batch.stream} left out: it came faster than its newest part could be sent ([limits] log)"
+    return f"{size} of {batch.stream} omitted: it was printed faster than it could be sent ([limits] log)"
 
 
 def preview(
@@ -147,7 +147,7 @@ def preview(
 ) -> None:
     """Show the unfinished line of a stream, starting at spool byte `start`, until the whole line is stored."""
     if stream not in STREAMS:
-        raise InvalidInput(f"there is no stream {stream!r:.80}")
+        raise InvalidInput(f"there is no log stream {stream!r:.80}")
     with transaction(db):
         execution = held_execution(db, runner, execution_uuid, attempt)
         logs.set_partial(db, execution, stream, start, text)
@@ -185,7 +185,7 @@ def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) ->
     """Stop a running or waiting execution; a second request kills it. Does nothing if it is finished."""
     with transaction(db):
         execution = executions.by_uuid(db, execution_uuid)
-        again = f"{who} asked again: killing it"
+        again = f"{who} asked to stop again: killing the container"
         said = again if execution.stop_requested_at else f"Stop requested by {who}"
         return _stop(db, logs_dir, execution, who, said, f"stopped by {who} before it started")
 
@@ -241,7 +241,7 @@ def reconcile_runner(db: Database, logs_dir: Path, runner: Runner, present: Coll
     """
     missing = [e for e in executions.started_on(db, runner.id) if e.uuid not in present and _lease_over(e)]
     for execution in missing:
-        lose(db, logs_dir, execution, f"Runner {runner.name} came back without it")
+        lose(db, logs_dir, execution, f"Runner {runner.name} came back without this execution")
     return bool(missing)
 
 

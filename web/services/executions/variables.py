@@ -101,4 +101,4 @@ def _note(value: str) -> str:
     if secrets.is_masked(value):
         return ""
     parts = "it" if len(value.strip().splitlines()) < 2 else "a line of it"
-    return f"Logs show {parts}: what is shorter than {secrets.MIN_CHARACTERS} characters is not masked"
+    return f"Logs show {parts}: text of fewer than {secrets.MIN_CHARACTERS} characters is not masked"

@@ -78,7 +78,7 @@ class Publisher:
         try:
             publish_repository(db, self._config, self._vault, repository_id, self._over.is_set)
         except Exception:
-            logger.exception("repository=%d: what its forge must be told is tried again", repository_id)
+            logger.exception("repository=%d: posting to its forge is retried", repository_id)
         finally:
             db.close()
 
@@ -106,7 +106,7 @@ def publish_repository(
         access = credentials.load_access(db, vault, repository)
         if access is None or not access.url:
             raise PushmillError(
-                "it is not known where its forge's API is: `pushmill project set-token --api-url` says it"
+                "the address of its forge's API is unknown: set it with `pushmill project set-token --api-url`"
             )
         with access.client() as client:
             while not over() and (line := outbox.next_due(db, repository_id)):
@@ -134,7 +134,7 @@ def _progress(
     except PushmillError:
         raise
     except Exception as error:
-        logger.exception("repository=%d %s=%s cannot be told", repository.id, line.kind, line.subject)
+        logger.exception("repository=%d %s=%s cannot be posted", repository.id, line.kind, line.subject)
         return PublishProgress(later=Later(reason=f"internal error, see the worker's log: {type(error).__name__}"))
 
 
@@ -142,7 +142,7 @@ def _settle(db: Database, access: Access, line: Line, progress: PublishProgress)
     """Record the result of a line. Returns False if the repository must pause."""
     with transaction(db):
         if progress.stop:
-            logger.warning("repository=%d: its forge is told nothing any more: %s", line.repository_id, progress.stop)
+            logger.warning("repository=%d: posting to its forge stops: %s", line.repository_id, progress.stop)
             stored_access.stop_posting(db, line.repository_id, access.stored, progress.stop)
         elif progress.later is not None:
             _postpone(db, line, progress.later, progress.pipeline)

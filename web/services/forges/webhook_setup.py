@@ -14,7 +14,7 @@ from web.store import projects
 from web.store.db import Database
 
 CONTEXT = "pushmill-check"  # not below pushmill/, where a step may have this name
-NO_URL = "the forge does not know how to reach this server: set `url` below [server] in config.toml to the address by which it does"
+NO_URL = "the forge does not know the address of this server: set `url` below [server] in config.toml"
 
 
 def set_up(
@@ -34,24 +34,24 @@ def set_up(
         url = webhook_url(config, project, repository)
         if not url:
             again = f"`pushmill project webhook {project.name}`"
-            return [*said, f"No webhook was made, {NO_URL}, then run {again}."]
+            return [*said, f"No webhook was created: {NO_URL}, then run {again}."]
         present = find_webhook(access, client, url)
         if present is None:
             make_webhook(access, client, url, vault.decrypt(projects.secret(db, repository.id)).decode())
-            return [*said, f"Made the webhook: the forge tells {url} of pushes, tags and pull requests."]
+            return [*said, f"Created the webhook: the forge reports pushes, tags and pull requests to {url}."]
     page = hosting.webhooks_page(repository)
-    state = "" if present.active else f", but it is switched off: switch it on at {page}"
+    state = "" if present.active else f", but it is disabled: enable it at {page}"
     secret = f"its secret must be the one that `pushmill project show {project.name}` prints"
-    return [*said, f"The webhook to {url} is there already{state}; {secret}."]
+    return [*said, f"The webhook to {url} exists already{state}; {secret}."]
 
 
 def access_to(db: Database, vault: Vault, project: Project, repository: Repository) -> Access:
     """Return the access to the forge's API. Raises ForgeError without a token or an API."""
     access = credentials.load_access(db, vault, repository)
     if access is None:
-        kind = f"a repository of kind {repository.forge} has no API that takes one"
+        kind = f"forge {repository.forge} has no API that takes a token"
         way_out = (
-            f"`pushmill project set-token {project.name}` takes one" if credentials.has_forge_api(repository) else kind
+            f"`pushmill project set-token {project.name}` stores one" if credentials.has_forge_api(repository) else kind
         )
         raise ForgeError(f"project {project.name} has no token", way_out)
     return access
@@ -85,7 +85,7 @@ def find_webhook(access: Access, client: Client, url: str) -> Webhook | None:
 
 def make_webhook(access: Access, client: Client, url: str, secret: str) -> None:
     """Create the webhook. Raises ForgeError."""
-    _send(access, client, access.api.create_webhook(access.name, url, secret), "make a webhook")
+    _send(access, client, access.api.create_webhook(access.name, url, secret), "create a webhook")
 
 
 def show_test_status(access: Access, client: Client, sha: str, ref: str, url: str) -> None:
@@ -93,7 +93,7 @@ def show_test_status(access: Access, client: Client, sha: str, ref: str, url: st
     status = CommitStatus(
         context=CONTEXT, state=Verdict.SUCCESS, description="pushmill can post here", url=url, ref=ref
     )
-    _send(access, client, access.api.post_status(access.name, sha, status), "show statuses on commits")
+    _send(access, client, access.api.post_status(access.name, sha, status), "post statuses on commits")
 
 
 def try_commenting(access: Access, client: Client) -> None:
@@ -120,11 +120,11 @@ def _why(access: Access, outcome: Later | Refused, what: str) -> tuple[str, str]
     said, rights = outcome.reason, access.api.RIGHTS
     if isinstance(outcome, Later):
         return (
-            f"the forge gave no answer when asked to {what} ({said})",
+            f"the forge did not answer when asked to {what} ({said})",
             "try it again, or give its address by --api-url",
         )
     if outcome.status == 401:
-        return f"the token is wrong or has expired ({said})", f"make a new one that has {rights}"
+        return f"the token is wrong or has expired ({said})", f"create a new one that has {rights}"
     if outcome.status == 403:
         return f"the token may not {what} ({said})", f"give it {rights}"
     if outcome.status == 404:

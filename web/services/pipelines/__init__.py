@@ -64,7 +64,7 @@ def advance(db: Database, config: Config) -> bool:
         try:
             made |= reconcile.reconcile(db, config, pipeline)
         except Exception:
-            logger.exception("pipeline %s cannot be moved on; it is tried again with the next sweep", pipeline.uuid)
+            logger.exception("pipeline %s cannot be reconciled; the next sweep retries it", pipeline.uuid)
     return made
 
 
@@ -73,6 +73,6 @@ def approve(db: Database, node: PipelineNode, who: str) -> None:
     node = pipelines.node(db, node.id)
     pipeline = pipelines.get(db, node.pipeline_id)
     if not wait_reason(node) or pipeline.state in FINAL or pipeline.message:  # it has a message once it is ending
-        raise Conflict(f"node {node.name} of pipeline ={pipeline.counter} does not wait for approval, or not any more")
+        raise Conflict(f"node {node.name} of pipeline ={pipeline.counter} does not wait for approval")
     groups.update(db, "pipeline_node", node.id, approved_at=clock.now(), approved_by=who, message="")
     enqueue.enqueue_commit(db, pipeline.commit_id)

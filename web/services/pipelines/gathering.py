@@ -84,7 +84,7 @@ def _files(db: Database, edge: Edge, ran: Sequence[Execution], most: int) -> lis
     found: list[str] = []
     for url in _outputs(db, edge, ran) if edge.source_type == "output" else _inputs(edge, ran):
         if len(found) == most:
-            raise InvalidInput(f"its edges bring more than {MAX_FILES:,} files, the last {sockets.socket_text(edge)}")
+            raise InvalidInput(f"its edges provide more than {MAX_FILES:,} files, the last {sockets.socket_text(edge)}")
         found.append(url)
     return found
 

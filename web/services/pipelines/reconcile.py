@@ -156,7 +156,7 @@ class Mover:
             prepared = gathering.prepare(self.db, seen.pipeline, self.blueprint, spec, ran)
         except (NotFound, InvalidInput) as error:
             effects = actions.action_effects(spec, "node-error", lambda _: {})
-            return self._finish(seen, node, State.ERROR, f"cannot begin: {error}", effects)
+            return self._finish(seen, node, State.ERROR, f"cannot start: {error}", effects)
         effects = actions.action_effects(spec, "node-starting", lambda _: _starting_values(prepared))
         if effects.fails or effects.stops:
             with transaction(self.db):
@@ -239,7 +239,7 @@ class Mover:
             return State.STOPPED if asked_at else State.ERROR, pipeline.message
         if stopped := [node for node in seen.of(State.STOPPED) if not node.message.startswith("skipped: ")]:
             return State.STOPPED, f"{stopped[0].name} was stopped"
-        return State.COMPLETE, f"{errors[0].name} failed, and the rest went on" if errors else ""
+        return State.COMPLETE, f"{errors[0].name} failed, and the rest continued" if errors else ""
 
     def _forgiven(self, node: PipelineNode) -> bool:
         return node.name in self.specs and self.specs[node.name].on_error is OnError.CONTINUE

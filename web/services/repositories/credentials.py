@@ -58,10 +58,10 @@ def has_forge_api(repository: Repository) -> bool:
 def no_api(forge: str) -> str:
     """Return why a repository of this kind takes no API token, and how to give access to a private one."""
     if forge == projects.HOSTED:
-        return "a project that is pushed to this server has no API token: there is no forge with an API"
+        return "a project that is pushed to this server has no forge, so it takes no API token"
     return (
-        f"a repository of kind {forge} takes no API token: pushmill knows no API of it. If that is the wrong kind, name its"
-        " forge by --forge; if it is private, give a user and a password or token in its URL, https://USER:TOKEN@HOST/PATH"
+        f"pushmill cannot call an API of the forge {forge}, so it takes no token. If that is the wrong forge, name the"
+        " right one with --forge; if the repository is private, give a user and a password or token in its URL, https://USER:TOKEN@HOST/PATH"
     )
 
 
@@ -103,7 +103,7 @@ def set_token(db: Database, vault: Vault, repository: Repository, token: str) ->
     if token and not has_forge_api(repository):
         raise InvalidInput(no_api(repository.forge))
     if token and not TOKEN.fullmatch(token):
-        raise InvalidInput(f"a token has 4 to 2,000 ASCII characters and no blanks, this has {len(token)}")
+        raise InvalidInput(f"a token must have 4 to 2,000 ASCII characters and no spaces, this one has {len(token)}")
     with transaction(db):
         forge_access.set_token(db, repository.id, vault.encrypt(token.encode()) if token else None)
         outbox.drop_due(db, repository.id)
@@ -113,9 +113,11 @@ def set_token(db: Database, vault: Vault, repository: Repository, token: str) ->
 def set_api_url(db: Database, repository: Repository, url: str) -> None:
     """Set the API's address, such as https://git.example.org/api/v4; "" for the usual one. Raises InvalidInput."""
     if "@" in url.partition("://")[2].partition("/")[0]:
-        raise InvalidInput("the address of an API has no user and no password: give the token as the token")
+        raise InvalidInput(
+            "the address of an API has no user and no password: store the token with `pushmill project set-token`"
+        )
     if url and not API_URL.fullmatch(url):
-        raise InvalidInput(f"{url[:200]!r} is no address of an API: use https://host/path")
+        raise InvalidInput(f"{url[:200]!r} is not the address of an API: use https://host/path")
     with transaction(db):
         forge_access.set_api_url(db, repository.id, url.rstrip("/"))
 

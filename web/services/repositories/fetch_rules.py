@@ -51,7 +51,7 @@ class Rules:
             if remote.host not in self.hosts:
                 raise GitError(f"{remote.address}: host {remote.host} is not one of [git] submodule_hosts")
             if remote.scheme == "ssh":
-                raise GitError(f"{remote.address}: the repository's key is not shown to other hosts; use https://")
+                raise GitError(f"{remote.address}: the repository's key is not used for other hosts; use https://")
         return remote
 
     def login_for(self, remote: RemoteUrl) -> Login:

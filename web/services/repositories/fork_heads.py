@@ -47,7 +47,7 @@ def fetch(db: Database, config: Config, vault: Vault, source: EventSource, event
         git.fetch_head(path, remote, remote_ref, kept_as=ref, bounds=bounds)
     except (git.TooLarge, git.TooSlow) as error:
         raise HeadRefused(
-            f"its commit is not fetched: {error}; [git] fork_bytes, forks_bytes and fork_time set the bounds"
+            f"its commit is not fetched: {error}; the limits are [git] fork_bytes, forks_bytes and fork_time"
         ) from None
     except GitError as error:
         raise CommitMissing(str(error)) from None
@@ -90,10 +90,10 @@ def _place(
     if event.fetch_ref:
         return remotes.source(db, config, vault, repository, time_limit_s=limit), event.fetch_ref
     if not event.fetch_url:
-        raise CommitMissing("its fork is gone")
+        raise CommitMissing("its fork was deleted")
     home = hosting.remote_of(repository)
     fork = git_url.parse(event.fetch_url, allow_local=False, allow_http=config.git.allow_http)
     if home is None or fork.site.lower() != home.site.lower():
-        raise CommitMissing(f"{fork.address} lies elsewhere than the repository and is not fetched")
+        raise CommitMissing(f"{fork.address} is on another host than the repository and is not fetched")
     source = git.fork_source(event.fetch_url, allow_http=config.git.allow_http, time_limit_s=limit)
     return source, f"refs/heads/{event.head_branch}"

@@ -84,7 +84,7 @@ def new_deploy_key(db: Database, vault: Vault, project: Project) -> str:
     repository = repository_of(db, project)
     if not _takes_key(repository.url):
         raise InvalidInput(
-            f"project {project.name} is not fetched by ssh, so a deploy key would open nothing: `pushmill project set-url"
+            f"project {project.name} is not fetched by ssh, so it has no deploy key: `pushmill project set-url"
             f" {project.name} ssh://git@HOST/OWNER/NAME.git` changes that"
         )
     return _give_key(db, vault, project, repository)
@@ -111,7 +111,7 @@ def set_url(db: Database, config: Config, vault: Vault, project: Project, url: s
     """
     repository = repository_of(db, project)
     if repository.forge == projects.HOSTED:
-        raise InvalidInput(f"project {project.name} is pushed to this server, so it is fetched from nowhere")
+        raise InvalidInput(f"project {project.name} is pushed to this server, so it has no URL to fetch from")
     remote = git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
     url, login = git_url.split_login(url)
     old = remote_of(repository)
@@ -173,9 +173,11 @@ def set_secret(db: Database, vault: Vault, project: Project, secret: str) -> Non
     """Set a webhook secret that the forge created. Raises InvalidInput."""
     repository = repository_of(db, project)
     if repository.forge == projects.HOSTED:
-        raise InvalidInput(f"project {project.name} is pushed to this server: there is no webhook that has a secret")
+        raise InvalidInput(f"project {project.name} is pushed to this server, so it has no webhook with a secret")
     if not SECRET.fullmatch(secret):
-        raise InvalidInput(f"a webhook secret has 16 to 500 ASCII characters and no blanks, this has {len(secret)}")
+        raise InvalidInput(
+            f"a webhook secret must have 16 to 500 ASCII characters and no spaces, this one has {len(secret)}"
+        )
     projects.set_secret(db, repository.id, vault.encrypt(secret.encode()))
 
 
@@ -198,7 +200,7 @@ def add_project(
     url, login = git_url.split_login(url) if url else (url, None)
     with transaction(db):
         with contextlib.suppress(NotFound):
-            raise Conflict(f"there is a project {projects.by_name(db, name).name!r} already")
+            raise Conflict(f"project {projects.by_name(db, name).name!r} exists already")
         project = projects.add(db, name, owner_id, limits=limits)
         made = projects.add_repository(db, project.id, forge=forge, url=url, secret=vault.encrypt(secret.encode()))
         git_logins.store(db, vault, made.id, login)

@@ -81,7 +81,7 @@ class LfsClient:
             return self._printable(f"the server says: {error.get('message') or error.get('code')}")
         download = (item.get("actions") or {}).get("download")
         if not download:
-            return "the server says nothing of where it is"
+            return "the server does not say where to fetch it"
         headers = {str(name): str(value) for name, value in (download.get("header") or {}).items()}
         href = str(download["href"])
         if not any(name.lower() == "authorization" for name in headers) and _origin(href) == _origin(self._endpoint):

@@ -86,7 +86,7 @@ class Fetcher:
                 actions = client.locate(some)
                 for number, pointer in enumerate(some, start + 1):
                     self._progress(f"Fetching Git LFS file {number} of {len(pointers)}, {done:,} of {total:,} bytes")
-                    self._one(client, pointer, actions.get(pointer.oid, "the server says nothing of it"))
+                    self._one(client, pointer, actions.get(pointer.oid, "the server's answer does not contain it"))
                     done += pointer.size
 
     def _one(self, client: LfsClient, pointer: Pointer, action: Action | str) -> None:

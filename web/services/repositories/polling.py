@@ -40,7 +40,7 @@ from web.store.deliveries import POLL
 LONGEST_WAIT_S = 3600.0  # between two polls of a remote that does not answer
 SPREAD = 0.2  # of the interval: offsets differ by repository, so that not all are polled at once
 GOLDEN = 0.6180339887
-FOUND = "was there when the project was added"
+FOUND = "existed when the project was added"
 Moved = Mapping[str, tuple[str, str]]
 
 

@@ -123,6 +123,6 @@ def _credentials_advice(db: Database, vault: Vault, repository: Repository) -> s
     _, password = git_logins.of(db, vault, repository.id)
     missing = f"its {'user and password' if password else 'credentials'} are missing, wrong or not enough"
     if credentials.has_forge_api(repository) and not password:
-        return f"{missing}: `pushmill project set-token {name}` takes a token"
+        return f"{missing}: `pushmill project set-token {name}` stores a token"
     scheme, _, rest = (remote.address if remote else "").partition("://")
-    return f"{missing}: `pushmill project set-url {name} {scheme}://USER:TOKEN@{rest}` takes a user with a password or token"
+    return f"{missing}: `pushmill project set-url {name} {scheme}://USER:TOKEN@{rest}` stores a user with a password or token"

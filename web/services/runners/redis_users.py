@@ -47,11 +47,11 @@ def grant(connection: Redis, name: str, sha256: str) -> None:
         _ask(connection, "CLIENT", "KILL", "USER", redis_user(name))
     except NoPermissionError as error:
         raise CannotStart(
-            f"Redis takes no runner: the user of [redis] url may not make users there ({error}); "
-            "give it +acl and +client|kill"
+            f"remote runners are off: the user of [redis] url may not create users ({error}); "
+            "grant it +acl and +client|kill"
         ) from None
     except RedisError as error:
-        raise CannotStart(f"Redis takes no runner now: {error}; start pushmill, or look at [redis] url") from None
+        raise CannotStart(f"remote runners are off: {error}; start pushmill, or check [redis] url") from None
 
 
 def revoke(connection: Redis, name: str) -> None:
@@ -59,7 +59,7 @@ def revoke(connection: Redis, name: str) -> None:
     try:
         _ask(connection, "ACL", "DELUSER", redis_user(name))
     except RedisError as error:
-        logger.warning("the Redis user of runner %s is removed later: %s", name, error)
+        logger.warning("the Redis user of runner %s could not be removed; it is retried later: %s", name, error)
 
 
 def restore(db: Database, connection: Redis) -> None:
@@ -73,7 +73,7 @@ def restore(db: Database, connection: Redis) -> None:
         if sha256 is None and found is not None:
             revoke(connection, name)
         elif sha256 is not None and found != [sha256]:
-            logger.info("making the Redis user of runner %s again", name)
+            logger.info("creating the Redis user of runner %s again", name)
             _set(connection, name, sha256)
             _ask(connection, "CLIENT", "KILL", "USER", redis_user(name))
 
@@ -101,4 +101,4 @@ def _check_version(connection: Redis) -> None:
     except ResponseError:
         return  # not allowed to ask; the next commands show what is allowed
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
-        raise CannotStart(f"Redis takes no runner: it is version {version}, and 6.2 or newer is needed for that")
+        raise CannotStart(f"remote runners are off: Redis is version {version}, and 6.2 or newer is needed for that")

@@ -14,7 +14,7 @@ from cryptography import x509
 from core.config import Config
 from core.errors import CannotStart, ConfigError, Conflict, InvalidInput, NotFound
 from core.model import Runner
-from core.names import check_environment, check_runner
+from core.names import check_environment, check_runner, unknown
 from web.services.executions import lifecycle
 from web.services.runners import redis_users
 from web.store import environments, executions, projects, runners, users
@@ -50,8 +50,7 @@ class Credentials:
 def by_name(db: Database, name: str) -> Runner:
     runner = runners.by_name(db, name)
     if runner is None:
-        known = ", ".join(other.name for other in runners.listing(db)) or "none"
-        raise NotFound(f"there is no runner {name[:80]!r}; there are: {known}")
+        raise NotFound(unknown("runner", name, [other.name for other in runners.listing(db)]))
     return runner
 
 
@@ -142,7 +141,7 @@ def remove(db: Database, logs_dir: Path, queues: Queues, runner: Runner, *, forc
             count = "1 execution" if len(held) == 1 else f"{len(held)} executions"
             raise Conflict(
                 f"runner {runner.name} runs {count}: `pushmill runner drain {runner.name} --wait` lets it finish, "
-                "--force gives up what it runs"
+                "--force gives up its executions"
             )
         executions.unplace(db, runner.id)
         runners.remove(db, runner.id)
@@ -156,8 +155,8 @@ def _credentials(config: Config, name: str) -> tuple[Credentials, str]:
     """Create credentials; also return the hash of the Redis password."""
     if name == config.runner.name:
         raise InvalidInput(
-            f"{name} is the runner of the server's own machine: its token is the server's to make; "
-            f"to have a new one, remove {config.runner_dir / 'token'} and start the server again"
+            f"{name} is the runner of the server's own machine, and the server creates its token; "
+            f"to replace it, remove {config.runner_dir / 'token'} and start the server again"
         )
     password = users.new_token()
     redis_url, notes = _redis_url(config, name, password)
@@ -167,7 +166,7 @@ def _credentials(config: Config, name: str) -> tuple[Credentials, str]:
     elif not server_url:
         server_url = config.local_url
         notes += (
-            f"The server listens on {config.server.host} alone: other machines reach it once [server] url is set.",
+            f"The server listens on {config.server.host} only: set [server] url and listen where other machines can reach it.",
         )
     made = Credentials(name=name, token=users.new_token(), redis_url=redis_url, server_url=server_url, notes=notes)
     return made, users.fingerprint(password)
@@ -181,12 +180,12 @@ def _redis_url(config: Config, name: str, password: str) -> tuple[str, tuple[str
         return given._replace(netloc=f"{login}@{given.netloc.rpartition('@')[2]}").geturl(), ()
     if config.redis.url:
         raise ConfigError(
-            f"Redis takes no runner of another machine at {given.scheme}://: give its address as redis:// or rediss:// "
+            f"remote runners cannot reach Redis at {given.scheme}://: give its address as redis:// or rediss:// "
             "in [redis] url, start pushmill again, and register then"
         )
     if address is None:
         raise ConfigError(
-            "Redis takes no runner of another machine: set listen, cert and key in [redis] of config.toml "
+            "remote runners are off: to enable them, set listen, cert and key in [redis] of config.toml "
             '(listen = "0.0.0.0:6380"), start pushmill again, and register then'
         )
     host, port = address
@@ -197,7 +196,7 @@ def _redis_url(config: Config, name: str, password: str) -> tuple[str, tuple[str
         return f"redis://{where}", ()
     if not _is_self_signed(Path(config.redis.cert)):
         return f"rediss://{where}", ()
-    note = f"No authority signed {config.redis.cert}: copy it to {CERTIFICATE} on the runner's machine."
+    note = f"{config.redis.cert} is self-signed: copy it to {CERTIFICATE} on the runner's machine."
     return f"rediss://{where}?ssl_ca_certs={quote(CERTIFICATE)}", (note,)
 
 

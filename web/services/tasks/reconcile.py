@@ -51,7 +51,7 @@ def advance(db: Database, config: Config) -> bool:
         try:
             made |= _advance(db, config, task, tallies.get(task.id, Tally()))
         except Exception:
-            logger.exception("task=%s cannot be moved on; the others are", task.uuid)
+            logger.exception("task=%s cannot be reconciled; the others continue", task.uuid)
     return made
 
 

@@ -81,7 +81,7 @@ def prepare(db: Database, task: Task, search: Search, first: int, many: int) -> 
                 )
             )
         except InvalidInput as error:
-            return resolved, f"trial {first + len(resolved) + 1} cannot be made: {error}"
+            return resolved, f"trial {first + len(resolved) + 1} cannot be created: {error}"
     return resolved, ""
 
 

@@ -116,7 +116,7 @@ def launch(db: Database, config: Config, project: Project, approved: Approved) -
     """Launch each waiting push of an approved commit once. The commit must be in the mirror. Raises Conflict."""
     sha, person = approved.sha, users.by_name(db, approved.username)
     if person is None:
-        raise Conflict(f"there is no user {approved.username!r} any more")
+        raise Conflict(f"user {approved.username!r} no longer exists")
     chosen = {item.push.id: _chosen(db, config, project, item) for item in approvals.waiting(db, project.id, sha)}
     made: list[Launched] = []
     ran: dict[Target, str] = {}
@@ -138,7 +138,7 @@ def launch(db: Database, config: Config, project: Project, approved: Approved) -
 def _check_approved(db: Database, project: Project, sha: str) -> None:
     if not any(approvals.find(db, repository.id, sha) for repository in projects.repositories(db, project.id)):
         raise Conflict(
-            f"nothing of commit {sha[:80]!r} waits for approval: its pull request has moved on or was closed, or there is none"
+            f"commit {sha[:80]!r} does not wait for approval: its pull request has a newer commit, was closed or does not exist"
         )
 
 

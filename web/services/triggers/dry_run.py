@@ -124,7 +124,7 @@ def _event(db: Database, project: Project, repository: Repository, path: Path, q
     kind = question.event or (rules.TAG if is_tag and not question.branch else rules.PUSH)
     if kind == rules.TAG:
         if not is_tag:
-            raise InvalidInput(f"{name[:100]!r} is no tag here: name one, or ask about a push")
+            raise InvalidInput(f"{name[:100]!r} is not a tag: name a tag, or ask about a push")
         event = PushEvent(ref=f"refs/tags/{name}", before=ZEROS, after=sha, options=question.options)
         return _Event(event=event, words=f"tag {name}")
     if kind == rules.PULL_REQUEST:
@@ -132,7 +132,7 @@ def _event(db: Database, project: Project, repository: Repository, path: Path, q
     if kind.startswith(rules.SCHEDULE):
         return _scheduled(project, default, kind, sha)
     if kind != rules.PUSH:
-        raise InvalidInput(f"events are {', '.join(simulated_events(project.rules))}, got {kind[:80]!r}")
+        raise InvalidInput(f"event must be one of {', '.join(simulated_events(project.rules))}, got {kind[:80]!r}")
     branch = question.branch or (name if is_branch else _pushed_to(db, project, sha) or default)
     before, place = _before(db, repository, path, branch, sha)
     event = PushEvent(ref=f"refs/heads/{branch}", before=before, after=sha, options=question.options)
@@ -155,8 +155,8 @@ def _scheduled(project: Project, default: str, kind: str, sha: str) -> _Event:
     known = {rule.name: rule for rule in schedule.scheduled_rules(project.rules)}
     wanted = kind.removeprefix(SCHEDULE_OF) if kind.startswith(SCHEDULE_OF) else next(iter(known), "")
     if wanted not in known or (kind == rules.SCHEDULE and len(known) > 1):
-        names = ", ".join(f"{SCHEDULE_OF}{name}" for name in known) or "none has one"
-        raise InvalidInput(f"name the rule whose time would have come: {names}")
+        names = ", ".join(f"{SCHEDULE_OF}{name}" for name in known) or "no rule has one"
+        raise InvalidInput(f"name the rule of the schedule: {names}")
     due = schedule.Due(rule=wanted, planned_at="", branch=known[wanted].branch)
     branch = due.branch or default
     return _Event(

@@ -55,16 +55,16 @@ def parse_due(body: bytes) -> Due:
     try:
         return Due(**json.loads(body))
     except (ValueError, TypeError) as error:
-        raise InvalidDelivery(f"no delivery of a schedule: {error}") from None
+        raise InvalidDelivery(f"not a delivery of a schedule: {error}") from None
 
 
 def overtaken_reason(project: Project, due: Due) -> str:
     """Return why a due time must no longer run; "" if it must. This happens if a remote was unavailable for days."""
     rule = next((rule for rule in scheduled_rules(project.rules) if rule.name == due.rule), None)
     if rule is None:
-        return f"there is no rule {due.rule} with a schedule any more"
+        return f"rule {due.rule} no longer exists or has no schedule"
     latest = clock.text(cron.latest(rule.schedule, rule.timezone, datetime.now(UTC)))
-    return f"its next time, {latest}, has come as well" if latest > due.planned_at else ""
+    return f"its next time, {latest}, is due as well" if latest > due.planned_at else ""
 
 
 def schedule_event(due: Due, branch: str, sha: str) -> PushEvent:

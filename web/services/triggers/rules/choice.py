@@ -162,15 +162,15 @@ def _unused(
     """Yield requests without effect. `declared` contains the parameters of each target."""
     for name in wished.parameters:
         if not any(name in names for names in declared.values()):
-            yield f"parameter {name[:80]}", "nothing that was chosen has it"
+            yield f"parameter {name[:80]}", "nothing that runs has it"
     if wished.environment and not _is_there(wished.environment, facts):
-        yield f"environment {wished.environment[:80]}", "there is none of this name, so this changes nothing"
+        yield f"environment {wished.environment[:80]}", "there is no environment of this name, so it is ignored"
     if wished.targets:
         return
     for rule in {id(rule): rule for rule in candidates.values() if rule}.values():
         chosen = [target for target, chosen_by in candidates.items() if chosen_by is rule]
         for name in rule.parameters:
             if not any(name in declared.get(target, ()) for target in chosen):
-                yield f"parameter {name[:80]} of rule {rule.name}", "nothing that it chooses has it"
+                yield f"parameter {name[:80]} of rule {rule.name}", "nothing that the rule chooses has it"
         if rule.environment and not _is_there(rule.environment, facts):
-            yield f"environment {rule.environment} of rule {rule.name}", "there is none of this name"
+            yield f"environment {rule.environment} of rule {rule.name}", "there is no environment of this name"

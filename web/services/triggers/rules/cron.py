@@ -24,11 +24,11 @@ def problem(text: str, timezone: str) -> str:
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        return f'there is no time zone {timezone!r}; names are such as "UTC" or "Europe/Helsinki"'
+        return f'unknown time zone {timezone!r}; use a name such as "UTC" or "Europe/Helsinki"'
     try:
         latest(text, timezone, datetime(2024, 1, 1, tzinfo=UTC))
     except (CroniterError, ValueError) as error:
-        return f"cron does not take it: {error}"
+        return f"it is not a valid cron expression: {error}"
     return ""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from core.errors import InvalidInput
 from core.model import EventKind, TargetKind
-from core.names import ENVIRONMENT
+from core.names import ENVIRONMENT, unknown
 from web.services.triggers.rules import cron
 
 PUSH, TAG, PULL_REQUEST, SCHEDULE = EVENTS = (EventKind.PUSH, "tag", EventKind.PULL_REQUEST, EventKind.SCHEDULE)
@@ -70,16 +70,16 @@ def parse(text: str) -> tuple[Rule, ...]:
     try:
         table = tomllib.loads(text)
     except RecursionError:
-        raise InvalidInput("the rules are no TOML that can be read: they are nested too deeply") from None
+        raise InvalidInput("the rules are not valid TOML: they are nested too deeply") from None
     except ValueError as error:
-        raise InvalidInput(f"the rules are no TOML: {str(error)[:300]}") from None
+        raise InvalidInput(f"the rules are not valid TOML: {str(error)[:300]}") from None
     if unknown := [key for key in table if key != "rule"]:
-        raise InvalidInput(f"{unknown[0][:80]!r} is nothing that rules have: each begins with [[rule]]")
+        raise InvalidInput(f"{unknown[0][:80]!r} is not a valid top-level key: each rule begins with [[rule]]")
     items = table.get("rule", [])
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise InvalidInput("each rule begins with [[rule]], in two brackets")
     if len(items) > MAX_RULES:
-        raise InvalidInput(f"there are {len(items)} rules; at most {MAX_RULES} are taken")
+        raise InvalidInput(f"there are {len(items)} rules; at most {MAX_RULES} are allowed")
     return _checked([_rule(item, number) for number, item in enumerate(items, 1)]) or DEFAULT
 
 
@@ -87,21 +87,21 @@ def _checked(rules: list[Rule]) -> tuple[Rule, ...]:
     """Check the rules together: unique names and the number of patterns. Raises InvalidInput."""
     names = [rule.name for rule in rules]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise InvalidInput(f"rule {twice[0]}: there are two of this name, and a name says which one made something run")
+        raise InvalidInput(f"rule {twice[0]}: two rules have this name, and names must be unique")
     patterns = sum(len(getattr(rule, key)) for rule in rules for key in LISTS[1:])
     if patterns > MAX_PATTERNS:
-        raise InvalidInput(f"the rules have {patterns} patterns together; at most {MAX_PATTERNS} are taken")
+        raise InvalidInput(f"the rules have {patterns} patterns together; at most {MAX_PATTERNS} are allowed")
     return tuple(rules)
 
 
 def _rule(item: Mapping[str, Any], number: int) -> Rule:
     name = item.get("name")
     if not isinstance(name, str) or not 0 < len(name.strip()) <= MAX_NAME or not name.isprintable():
-        raise InvalidInput(f"rule {number}: name is 1 to {MAX_NAME} characters, got {_shown(name)}")
+        raise InvalidInput(f"rule {number}: name must have 1 to {MAX_NAME} characters, got {_shown(name)}")
     where = f"rule {name}"
     for key in item:
         if key not in KEYS:
-            raise InvalidInput(f"{where}: there is no key {key[:80]!r}; there are: {', '.join(KEYS)}")
+            raise InvalidInput(f"{where}: {unknown('key', key, KEYS)}")
     values = {key: _value(where, key, value) for key, value in item.items()}
     _check_events(where, values)
     if "steps" not in values and (values.get("pipelines") or values.get("tasks")):
@@ -117,27 +117,27 @@ def _value(where: str, key: str, value: Any) -> Any:
         return _parameters(where, value)
     if key == "priority":
         if type(value) is not int or abs(value) > MAX_PRIORITY:
-            raise InvalidInput(f"{where}: priority is a number up to {MAX_PRIORITY:,}, got {_shown(value)}")
+            raise InvalidInput(f"{where}: priority must be a number up to {MAX_PRIORITY:,}, got {_shown(value)}")
     elif key == "cancel_older":
         if not isinstance(value, bool):
-            raise InvalidInput(f"{where}: cancel_older is true or false, got {_shown(value)}")
+            raise InvalidInput(f"{where}: cancel_older must be true or false, got {_shown(value)}")
     elif not isinstance(value, str) or not value.isprintable():
-        raise InvalidInput(f"{where}: {key} is text in quotes, got {_shown(value)}")
+        raise InvalidInput(f"{where}: {key} must be text in quotes, got {_shown(value)}")
     elif key == "environment" and value and not ENVIRONMENT.fullmatch(value):
-        raise InvalidInput(f"{where}: environment is the name of one, got {_shown(value)}")
+        raise InvalidInput(f"{where}: environment must be the name of one, got {_shown(value)}")
     return value
 
 
 def _list(where: str, key: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        raise InvalidInput(f"{where}: {key} is a list of texts such as [{_example(key)}], got {_shown(value)}")
+        raise InvalidInput(f"{where}: {key} must be a list of texts such as [{_example(key)}], got {_shown(value)}")
     for entry in value:
         if key == "events" and entry not in EVENTS:
-            raise InvalidInput(f"{where}: events are {', '.join(EVENTS)}, got {_shown(entry)}")
+            raise InvalidInput(f"{where}: events must be among {', '.join(EVENTS)}, got {_shown(entry)}")
         if not entry.removeprefix("!") or not entry.isprintable():
             raise InvalidInput(f"{where}: {key} has a pattern that matches nothing: {_shown(entry)}")
     if not value and key not in ("steps", "pipelines", "tasks"):
-        raise InvalidInput(f"{where}: {key} is empty; leave the key out for any")
+        raise InvalidInput(f"{where}: {key} is empty; remove the key to match any")
     return tuple(value)
 
 
@@ -147,7 +147,7 @@ def _example(key: str) -> str:
 
 def _parameters(where: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise InvalidInput(f"{where}: parameters is a table such as {{ epochs = 3 }}, got {_shown(value)}")
+        raise InvalidInput(f"{where}: parameters must be a table such as {{ epochs = 3 }}, got {_shown(value)}")
     for name, given in value.items():
         for atom in given if isinstance(given, list) else [given]:
             finite = isinstance(atom, str | bool | int) or (isinstance(atom, float) and math.isfinite(atom))
@@ -164,12 +164,12 @@ def _check_events(where: str, values: dict[str, Any]) -> None:
         if problem := cron.problem(values["schedule"], values.get("timezone", "UTC")):
             raise InvalidInput(f"{where}: schedule {_shown(values['schedule'])}: {problem}")
     elif SCHEDULE in values.get("events", ()):
-        raise InvalidInput(f'{where}: events has "schedule", but there is no time such as schedule = "0 3 * * *"')
-    for key, meant in (("branch", '; "branches" chooses among pushes'), ("timezone", "")):
+        raise InvalidInput(f'{where}: events contains "schedule", but the rule has no schedule = "0 3 * * *"')
+    for key, meant in (("branch", "; for pushes, use branches"), ("timezone", "")):
         if key in values and "schedule" not in values:
-            raise InvalidInput(f"{where}: {key} belongs to a schedule, and there is none{meant}")
+            raise InvalidInput(f"{where}: {key} needs a schedule{meant}")
     if "tags" in values and TAG not in values.get("events", ()):
-        raise InvalidInput(f'{where}: tags belongs to the event tag: write events = ["tag"], or more with it')
+        raise InvalidInput(f'{where}: tags needs the event tag, such as events = ["tag"]')
 
 
 def _shown(value: object) -> str:
