@@ -47,7 +47,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 @click.option("--data", type=click.Path(path_type=Path), help="Data directory.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file.")
 def command(data: Path | None, config_path: Path | None) -> None:
-    """Run executions on this machine until stopped; running containers outlive it."""
+    """Run executions on this machine until stopped."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         Supervisor(load(data, config_path)).run()

@@ -1,4 +1,4 @@
-"""The README's first command, word for word, in a fresh clone with an empty home."""
+"""The commands of README and docs/first-steps.md, word for word, in a fresh clone with an empty home."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +14,21 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+from documentation import Block, blocks
 from instance import FINAL, free_port, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
+GUIDES = (ROOT / "README.md", ROOT / "docs" / "first-steps.md")
+# commands that the test does not run as they stand, and why
+NOT_RUN = {
+    "make up": "run by the test itself, with another port, before the other commands",
+    "make test": "runs this test",
+}
+# a reader has these
+PERSON = {"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.org"}
+PERSON |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in PERSON.items()}
 
 
 @dataclass
@@ -32,15 +43,36 @@ class Terminal:
 
     def make_up(self, until: str, timeout: float) -> None:
         """Type it, and wait until the terminal shows `until`."""
-        kept = ("PATH", "PIP_CACHE_DIR", "PIP_INDEX_URL", "PIP_FIND_LINKS", "PIP_CERT", "DOCKER_HOST", "TMPDIR", "LANG")
-        environ = {name: value for name in kept if (value := os.environ.get(name))} | {"HOME": str(self.home)}
         with open(self.screen(len(self.runs)), "wb") as output:
-            command = [*readme_command().split(), f"DATA={self.data}", f"PORT={self.port}"]
+            data = [] if self.data == self.home / ".local/share/pushmill" else [f"DATA={self.data}"]
+            command = [*readme_command().split(), *data, f"PORT={self.port}"]
             process = subprocess.Popen(
-                command, cwd=self.clone, env=environ, stdout=output, stderr=output, start_new_session=True
+                command, cwd=self.clone, env=self.environ(), stdout=output, stderr=output, start_new_session=True
             )
         self.runs.append(process)
         self.wait(lambda: until in self.said(), timeout)
+
+    def environ(self) -> dict[str, str]:
+        kept = ("PATH", "PIP_CACHE_DIR", "PIP_INDEX_URL", "PIP_FIND_LINKS", "PIP_CERT", "DOCKER_HOST", "TMPDIR", "LANG")
+        return {name: value for name in kept if (value := os.environ.get(name))} | {"HOME": str(self.home)}
+
+    def type(self, text: str, folder: Path) -> tuple[str, Path]:
+        """Type commands in another terminal; return what it shows, and the directory in which it is then."""
+        for shown, meant in (("PUSH_TOKEN", self.token("push")), ("ADMIN_TOKEN", self.token("admin"))):
+            text = text.replace(shown, meant)
+        text = text.replace("127.0.0.1:8000", f"127.0.0.1:{self.port}")
+        environ = self.environ() | PERSON
+        environ["PATH"] += f":{Path(sys.executable).parent}"  # `pip install valohai-cli`
+        place = self.home / "place"
+        done = subprocess.run(
+            ["bash", "-ec", f"{text}\npwd >{place}"], cwd=folder, env=environ, capture_output=True, text=True, check=False,
+            timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr, Path(place.read_text().strip())
+
+    def token(self, kind: str) -> str:
+        return (self.data / f"{kind}-token").read_text().strip()
 
     def screen(self, number: int) -> Path:
         return self.home.parent / f"screen-{number}"
@@ -69,8 +101,8 @@ class Terminal:
         answer.raise_for_status()
         return answer.json()
 
-    def executions(self) -> list[Any]:
-        project = next(item for item in self.api("/projects/")["results"] if item["name"] == "quickstart")
+    def executions(self, name: str = "quickstart") -> list[Any]:
+        project = next(item for item in self.api("/projects/")["results"] if item["name"] == name)
         return list(self.api(f"/executions/?project={project['id']}&ordering=counter")["results"])
 
 
@@ -98,10 +130,35 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
             input=listed, stdout=unpack.stdin, check=True,
         )  # fmt: skip
     (tmp_path / "home").mkdir()
-    terminal = Terminal(clone, tmp_path / "home", tmp_path / "data")
+    terminal = Terminal(clone, tmp_path / "home", tmp_path / "home" / ".local/share/pushmill")
     yield terminal
     if terminal.runs and terminal.runs[-1].poll() is None:
         terminal.ctrl_c()
+
+
+def commands(block: Block) -> str:
+    """Return the commands of a block: all lines of a script; of a terminal those with a prompt."""
+    if block.language == "console":
+        return "\n".join(line[2:] for line in block.text.splitlines() if line.startswith("$ "))
+    return "\n".join(line for line in block.text.splitlines() if line.split(" #")[0].strip() not in NOT_RUN)
+
+
+def follow_the_guides(terminal: Terminal, folder: Path) -> None:
+    """Type the commands of first steps and README. The server of `make up` runs."""
+    readme, first_steps = ([block for block in blocks(page) if block.language in ("sh", "console")] for page in GUIDES)
+    place = folder
+    for block in first_steps:
+        _, place = terminal.type(commands(block), place)
+    assert list((place / "results").iterdir())
+    assert len(terminal.executions("mymodel")) == 4, "three steps of the first push, and one of the second"
+    (file,) = (block.text for block in blocks(GUIDES[0]) if block.language == "yaml")
+    (folder / "valohai.yaml").write_text(file)
+    terminal.type("git init -q -b main && git add . && git commit -qm First", folder)
+    for block in readme:
+        shown, _ = terminal.type(commands(block), folder)
+        for line in block.text.splitlines() if block.language == "console" else ():
+            line = re.escape(line.replace("127.0.0.1:8000", f"127.0.0.1:{terminal.port}")).replace("5f2c…", "[0-9a-f]+")
+            assert line.startswith(r"\$") or re.search(line, shown), shown
 
 
 def test_one_command_in_a_fresh_clone_trains_the_example_and_a_second_one_keeps_everything(terminal: Terminal) -> None:
@@ -120,6 +177,10 @@ def test_one_command_in_a_fresh_clone_trains_the_example_and_a_second_one_keeps_
     assert [item["status"] for item in executions] == ["complete"] * 3
     page = httpx.get(f"http://127.0.0.1:{terminal.port}/p/quickstart/", follow_redirects=True, trust_env=False)
     assert page.status_code == 200
+    own = terminal.home / "own"
+    own.mkdir()
+    follow_the_guides(terminal, own)
+    executions = terminal.executions()
 
     terminal.ctrl_c()
     assert "stopped; everything is kept" in terminal.said()

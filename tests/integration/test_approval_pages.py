@@ -123,7 +123,7 @@ def test_one_that_has_moved_on_is_said_to_and_cannot_be_approved(hub: Hub) -> No
     second = head(hub, "more")
     ask(hub, second, "updated")
     shown = page(hub, f"commits/{first}/")
-    assert "has a newer commit" in shown
+    assert "which has moved on" in shown
     assert "Approve and run" not in shown
     answer = approve(hub, first)
     assert answer.status_code == 409

@@ -3,8 +3,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from core import config as configuration
@@ -75,13 +77,49 @@ def test_help_names_every_command() -> None:
 
 
 TABLES = {"": {**main.COMMANDS, **main.HIDDEN}, "project": project.PROJECT, "hook": project.HOOK, "runner": main.RUNNER}
+VERBS = {
+    "Add", "Allow", "Check", "Comment", "Create", "Disable", "Drain", "Enable", "Fetch", "Install", "Limit", "List", "Print",
+    "Push", "Register", "Remove", "Replace", "Resume", "Revoke", "Run", "Set", "Show", "Store", "Update", "Write",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group, table in TABLES.items() for name in table])
-def test_every_command_can_be_loaded_and_has_its_name(group: str, name: str) -> None:
-    command = load(TABLES[group][name][0])
+def test_every_command_can_be_loaded_and_has_its_name_and_one_text(group: str, name: str) -> None:
+    target, line = TABLES[group][name]
+    command = load(target)
     assert command.name == name
-    assert command.help or command.hidden or name == "quickstart"
+    assert command.hidden or first_sentence(command) == line
+
+
+def every_command(command: click.Command, path: str = "pushmill") -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from every_command(found, f"{path} {name}")
+
+
+def first_sentence(command: click.Command) -> str:
+    return " ".join((command.help or "").split("\n\n")[0].split())
+
+
+@pytest.mark.parametrize(("path", "command"), list(every_command(main.group)))
+def test_the_first_sentence_of_each_help_is_short_and_begins_with_a_verb(path: str, command: click.Command) -> None:
+    sentence = first_sentence(command)
+    assert 0 < len(sentence) <= 50, path
+    assert sentence.endswith(".")
+    assert sentence.split()[0].strip(",") in VERBS
+    assert all(option.help for option in command.params if isinstance(option, click.Option)), path
+
+
+def test_an_unknown_command_is_answered_with_the_one_that_was_meant() -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "web.cli.main", "project", "trigg"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert 'there is no command "trigg": did you mean "trigger"?' in done.stderr
 
 
 def test_an_expected_error_is_one_sentence_and_exit_code_1() -> None:

@@ -309,7 +309,7 @@ def _in_use(data: Path) -> bool:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(context: click.Context, data: Path | None, config_file: Path | None, as_json: bool) -> None:
-    """Check what executions need.
+    """Check Docker, GPUs, Redis, git, disk and runners.
 
     Exits with 1 when something is missing.
     """

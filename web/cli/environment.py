@@ -17,7 +17,7 @@ from web.store import environments, runners
 
 @click.group("environment")
 def environment() -> None:
-    """List and change environments."""
+    """List, create, update and remove environments."""
 
 
 @environment.command("list")
@@ -38,17 +38,17 @@ def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None
 
 @environment.command("set")
 @click.argument("slug")
-@click.option("--description")
-@click.option("--gpus", help="Devices for steps that do not ask for any number.")
+@click.option("--description", help="Text shown on the page Environments.")
+@click.option("--gpus", help="GPUs for steps that do not set a number.")
 @click.option("--memory", help='Limit of each container, e.g. "64 GiB"; 0 = none.')
-@click.option("--cpus", help="Processors of each container, e.g. 8; 0 = all.")
+@click.option("--cpus", help="CPU cores of each container, e.g. 8; 0 = all.")
 @click.option("--image", "images", multiple=True, help="Pattern of images that may run, e.g. 'nvcr.io/*'; '' = any.")
 @click.option("--pull", type=click.Choice(rules.CHOICES["pull"]), help="Pull an image when it is missing, or always.")
-@click.option("--network", type=click.Choice(rules.CHOICES["network"]), help="What containers reach.")
+@click.option("--network", type=click.Choice(rules.CHOICES["network"]), help="Network that containers can reach.")
 @click.option(
     "--mount", "mounts", multiple=True, help="Directory that steps may mount; '/path:rw' to write; '' = none."
 )
-@click.option("--max-executions", help="Queued and running at once; 0 = no limit.")
+@click.option("--max-executions", help="Executions queued or running at once; 0 = no limit.")
 @click.option("--autorestart/--no-autorestart", default=None, help="Restart executions lost with their runner.")
 @DATA
 @CONFIG

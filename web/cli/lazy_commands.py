@@ -11,7 +11,9 @@ from typing import Any
 
 import click
 
-# name → import path of its click command, and its line in the group's --help, which must not import them all
+from core.names import unknown
+
+# name → import path of its click command, and the first sentence of its help: --help of the group imports no commands
 Table = Mapping[str, tuple[str, str]]
 
 
@@ -31,9 +33,9 @@ class LazyCommands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self._table)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         target, _ = {**self._hidden, **self._table}.get(cmd_name, ("", ""))
-        return load(target) if target else None
+        return load(target) if target else ctx.fail(unknown("command", cmd_name, self._table))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

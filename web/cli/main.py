@@ -12,27 +12,27 @@ from core.errors import PushmillError
 from web.cli.lazy_commands import LazyCommands, Table
 
 COMMANDS: Table = {
-    "up": ("web.processes.up:command", "Run everything on this machine: Redis, web server, worker and runner."),
-    "web": ("web.processes.web_server:command", "Run the web server alone."),
-    "worker": ("web.processes.worker:command", "Run the server's worker alone."),
-    "runner": ("web.cli.main:runner", "Run this machine as a runner; register, list, drain and remove runners."),
-    "doctor": ("web.cli.doctor:command", "Check Docker, GPUs, Redis, disk, git, and say what to do."),
-    "backup": ("web.cli.backup:backup", "Write a backup of the server to a file."),
-    "restore": ("web.cli.backup:restore", "Make an empty data directory from a backup."),
-    "project": ("web.cli.project:project", "Add, list and show projects."),
-    "environment": ("web.cli.environment:environment", "List and change the kinds of machine that steps ask for."),
+    "up": ("web.processes.up:command", "Run everything on this machine."),
+    "web": ("web.processes.web_server:command", "Run only the web server."),
+    "worker": ("web.processes.worker:command", "Run only the worker."),
+    "runner": ("web.cli.main:runner", "Run this machine as a runner, or manage runners."),
+    "doctor": ("web.cli.doctor:command", "Check Docker, GPUs, Redis, git, disk and runners."),
+    "backup": ("web.cli.backup:backup", "Write a backup of the server to FILE."),
+    "restore": ("web.cli.backup:restore", "Create a data directory from a backup."),
+    "project": ("web.cli.project:project", "Add, list, configure, check and remove projects."),
+    "environment": ("web.cli.environment:environment", "List, create, update and remove environments."),
     "user": ("web.cli.users:user", "Add, list, disable and enable users."),
-    "token": ("web.cli.users:token", "Create, list and revoke tokens of users: to push, to read, for all."),
+    "token": ("web.cli.users:token", "Create, list and revoke the tokens of users."),
     "hook": ("web.cli.project:hook", "Install the post-receive hook."),
 }
 RUNNER: Table = {
-    "register": ("web.cli.runner:register", "Register a runner and print its token, once."),
-    "list": ("web.cli.runner_list:show_all", "List the runners: state, GPUs, load, what they run."),
-    "limit": ("web.cli.runner:limit", "Limit the slots and projects of a runner."),
-    "drain": ("web.cli.runner:drain", "Let a runner finish what it has and give it nothing new."),
-    "resume": ("web.cli.runner:resume", "Give a drained runner work again."),
-    "remove": ("web.cli.runner:remove", "Remove a runner."),
-    "rotate-token": ("web.cli.runner:rotate_token", "Give a runner a new token and Redis password."),
+    "register": ("web.cli.runner:register", "Register runner NAME and print its settings."),
+    "list": ("web.cli.runner_list:show_all", "List runners with their state, GPUs and load."),
+    "limit": ("web.cli.runner:limit", "Limit the slots and projects of runner NAME."),
+    "drain": ("web.cli.runner:drain", "Drain runner NAME: give it no new executions."),
+    "resume": ("web.cli.runner:resume", "Resume drained runner NAME."),
+    "remove": ("web.cli.runner:remove", "Remove runner NAME."),
+    "rotate-token": ("web.cli.runner:rotate_token", "Replace the secrets of runner NAME."),
 }
 # Started by `pushmill up`, not by users.
 HIDDEN: Table = {"quickstart": ("web.processes.quickstart:command", "")}
@@ -52,9 +52,9 @@ def group() -> None:
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
 @click.pass_context
 def runner(context: click.Context, data: Path | None, config_file: Path | None) -> None:
-    """Run executions on this machine until stopped.
+    """Run this machine as a runner, or manage runners.
 
-    Run the commands below on the server's machine.
+    Without a command, run executions on this machine until stopped. Run the commands on the server's machine.
     """
     if context.invoked_subcommand is None:
         context.invoke(_runner_command(), data=data, config_path=config_file)

@@ -52,7 +52,7 @@ def add(
     data: Path | None,
     config_file: Path | None,
 ) -> None:
-    """Add a project.
+    """Add a project and print its webhook.
 
     Prints its webhook's URL and secret, and the forge's page where both are entered.
     """

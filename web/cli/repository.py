@@ -25,7 +25,7 @@ STORED = "user and password of the URL, stored encrypted"
 @DATA
 @CONFIG
 def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
-    """List the projects."""
+    """List projects."""
     with opened(data, config_file) as context:
         found = [
             described(context.config, listed, repository)
@@ -60,9 +60,9 @@ def show(name: str, as_json: bool, data: Path | None, config_file: Path | None) 
 @DATA
 @CONFIG
 def set_secret(name: str, data: Path | None, config_file: Path | None) -> None:
-    """Store the webhook secret that the forge made.
+    """Store the webhook secret that the forge created.
 
-    For forges that make secrets themselves, such as GitLab's signing tokens. It is asked for, or read from stdin.
+    For forges that create secrets themselves, such as GitLab's signing tokens. It is asked for, or read from stdin.
     """
     with opened(data, config_file) as context:
         found = projects.by_name(context.db, name)

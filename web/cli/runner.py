@@ -45,9 +45,9 @@ def register(
     data: Path | None,
     config_file: Path | None,
 ) -> None:
-    """Register runner NAME, or register it again.
+    """Register runner NAME and print its settings.
 
-    Prints the token and settings that its machine needs; they are shown only once.
+    The settings for its machine contain its token and are shown only once. Registering a runner again replaces them.
     """
     with _administered(data, config_file) as (db, config, line):
         limits = Limits(slots=slots, projects=names or None)
@@ -103,9 +103,9 @@ def rotate_token(name: str, as_json: bool, data: Path | None, config_file: Path 
 @DATA
 @CONFIG
 def drain(name: str, wait: bool, data: Path | None, config_file: Path | None) -> None:
-    """Drain runner NAME.
+    """Drain runner NAME: give it no new executions.
 
-    It finishes its executions and gets no new ones.
+    It finishes its running executions.
     """
     with opened(data, config_file) as context:
         runner = registration.by_name(context.db, name)

@@ -19,7 +19,7 @@ from web.services.runners.overview import View
 @DATA
 @CONFIG
 def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
-    """List the runners."""
+    """List runners with their state, GPUs and load."""
     with opened(data, config_file) as context:
         found = overview.runner_views(context.db)
     if as_json:

@@ -41,7 +41,7 @@ def add(name: str, is_admin: bool, data: Path | None, config_file: Path | None) 
 @DATA
 @CONFIG
 def show_users(as_json: bool, data: Path | None, config_file: Path | None) -> None:
-    """List the users."""
+    """List users."""
     with opened(data, config_file) as context:
         found = users.listing(context.db)
     if as_json:

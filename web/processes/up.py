@@ -312,7 +312,10 @@ def say(sentence: str) -> None:
 def command(
     data: Path | None, config_file: Path | None, host: str | None, port: int | None, example: Path | None
 ) -> None:
-    """Run everything on this machine until Ctrl-C."""
+    """Run everything on this machine.
+
+    Starts Redis, the web server, the worker and a runner, and runs until Ctrl-C.
+    """
     config_file = config_file.absolute() if config_file else None
     config = configuration.load(data, config_file, server__host=host, server__port=port)
     say(f"pushmill on {config.data}")

@@ -50,7 +50,7 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="Port to listen on.")
 def command(data: Path | None, config_file: Path | None, host: str | None, port: int | None) -> None:
-    """Run the web server alone.
+    """Run only the web server.
 
     Serves the pages, the API, git and the webhooks.
     """

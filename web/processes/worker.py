@@ -157,7 +157,7 @@ def work(url: str, stopping: threading.Event) -> None:
 @click.option("--data", type=click.Path(path_type=Path), help="Data directory.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
 def command(data: Path | None, config_file: Path | None) -> None:
-    """Run the server's worker alone.
+    """Run only the worker.
 
     It ingests pushes and dispatches executions.
     """
