@@ -32,6 +32,7 @@ from web.http.serving.bridge import Bridge
 from web.processes.web_server import Gunicorn
 from web.services import vault
 from web.services.changes import Changes
+from web.services.context import open_context
 from web.services.repositories import hosting
 from web.services.scheduling.queues import Queues
 from web.store.db import connect, rows
@@ -161,12 +162,11 @@ def in_time(ours: float, empty: float) -> None:
 
 def add_projects(data: Path) -> None:
     config = configuration.load(data)
-    db, key = connect(config.database), vault.load(config.data / "secret.key")
-    for sender in SENDERS:
-        url = "https://forge.example.org/ada/model.git"
-        made, _ = hosting.add_project(db, key, project(sender), 1, forge=sender.name, url=url)
-        hosting.set_secret(db, key, made, sender.secret)
-    db.close()
+    url = "https://forge.example.org/ada/model.git"
+    with open_context(config, vault.load(config.data / "secret.key")) as context:
+        for sender in SENDERS:
+            made, _ = hosting.add_project(context, project(sender), 1, forge=sender.name, url=url)
+            hosting.set_secret(context.db, context.vault, made, sender.secret)
 
 
 def count(data: Path, where: str = "") -> int:

@@ -28,6 +28,7 @@ from core.wire import FinalReport, LogBatch
 from web.config.steps.parse import parse
 from web.config.steps.resolve import resolve
 from web.services import setup, vault
+from web.services.context import Context
 from web.services.executions import environments, launch, lifecycle
 from web.services.repositories import hosting
 from web.store import approvals, commits, data, deliveries, logs, projects, pull_requests, runners, usage, users
@@ -138,6 +139,7 @@ class Filling:
         self.token = first.token or (directory / "admin-token").read_text().strip()
         self.db: Database = connect(self.config.database)
         self.key = vault.load(directory / "secret.key")
+        self.context = Context(db=self.db, config=self.config, vault=self.key)
         admin = users.by_name(self.db, "admin")
         assert admin is not None
         self.admin: User = admin
@@ -233,7 +235,7 @@ class Filling:
     def _elsewhere(self, name: str) -> None:
         """A project that is fetched over ssh and cannot be at the moment."""
         url = "git@git.an-organisation-with-a-long-name.example.org:research/attic-models.git"
-        project, _ = hosting.add_project(self.db, self.key, name, self.admin.id, forge="gitlab", url=url)
+        project, _ = hosting.add_project(self.context, name, self.admin.id, forge="gitlab", url=url)
         repository = projects.repositories(self.db, project.id)[0]
         projects.set_polled(self.db, repository.id)
         projects.set_fetch_problem(self.db, repository.id, f"{url}: git: Permission denied (publickey).")

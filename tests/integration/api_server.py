@@ -20,6 +20,7 @@ from core.model import Commit, Execution, Project
 from web.config.steps.parse import parse
 from web.config.steps.resolve import resolve
 from web.http.app import create_app
+from web.services.context import Context
 from web.services.executions import launch
 from web.services.scheduling import dispatch
 from web.store import commits, executions, pipelines, projects, runners, tasks, users
@@ -60,6 +61,10 @@ class ApiServer:
                 runners.add(self.db, name, token, ["default"])
         self.demo = self.project("demo")
         self.commit = self.add_commit(self.demo)
+
+    @property
+    def context(self) -> Context:
+        return Context(db=self.db, config=self.config, vault=self.app.extensions["pushmill"].vault)
 
     def close(self) -> None:
         self.db.close()

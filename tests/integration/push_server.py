@@ -18,17 +18,16 @@ from redis import Redis
 from serving import Serving
 
 from core import config as configuration
-from core.config import Config
 from core.model import Commit, Execution
 from web.http import auth, git, lfs, webhooks
 from web.processes.sweep import Sweeper
 from web.services import vault
 from web.services.changes import Changes
+from web.services.context import Context
 from web.services.deliveries import ingest
 from web.services.repositories import hosting
 from web.services.scheduling import dispatch
 from web.services.scheduling.queues import Queues
-from web.services.vault import Vault
 from web.store import commits, deliveries, executions, projects
 from web.store.commits import Push
 from web.store.db import Database, connect, rows
@@ -92,8 +91,12 @@ class PushServer:
         found: webhooks.Intake = self._app.extensions[webhooks.EXTENSION]
         return found
 
+    @property
+    def context(self) -> Context:
+        return Context(db=self.db, config=self.config, vault=self.vault)
+
     def drain(self) -> None:
-        drain(self.db, self.config, self.vault, self.queues)
+        drain(self.context, self.queues)
 
     @contextmanager
     def worker(self) -> Iterator[None]:
@@ -122,7 +125,7 @@ class PushServer:
 
     def add_project(self, name: str, forge: str, url: str | None) -> str:
         """A project whose repository lies elsewhere; its webhook secret."""
-        return hosting.add_project(self.db, self.vault, name, 1, forge=forge, url=url)[1]
+        return hosting.add_project(self.context, name, 1, forge=forge, url=url)[1]
 
     def post(self, path: str, body: bytes, **headers: str) -> httpx.Response:
         return httpx.post(self.url + path, content=body, headers=headers, timeout=30, trust_env=False)
@@ -164,12 +167,12 @@ class PushServer:
         return self
 
 
-def drain(db: Database, config: Config, vault: Vault, queues: Queues) -> None:
+def drain(context: Context, queues: Queues) -> None:
     """Handle every stored delivery whose time has come, in this thread, with the functions that the worker uses."""
-    ingest.collect_push_files(db, config)
-    for repository_id in deliveries.waiting(db):
-        ingest.ingest_repository(db, config, vault, repository_id)
-    dispatch.dispatch(db, config, queues)
+    ingest.collect_push_files(context)
+    for repository_id in deliveries.waiting(context.db):
+        ingest.ingest_repository(context, repository_id)
+    dispatch.dispatch(context.db, context.config, queues)
 
 
 def bare_repository(path: Path) -> Path:

@@ -58,7 +58,7 @@ def test_what_names_another_environment_fails_at_once_with_the_reason(
     [made] = here.made
     assert (made.state, made.failure_reason, made.failure_message) == ("error", "environment", REFUSED)
     question = Question(name="main", branch="main", options=tuple(options[1:]))
-    [run] = dry_run.dry_run(pushes.db, pushes.config, projects.by_name(pushes.db, "model"), question).runs
+    [run] = dry_run.dry_run(pushes.context, projects.by_name(pushes.db, "model"), question).runs
     assert REFUSED in run.notes
 
 

@@ -268,12 +268,13 @@ def test_a_private_and_an_unknown_project_take_the_same_steps(api: ApiServer) ->
 @pytest.mark.parametrize("forge", [projects.HOSTED, "plain", "github"])
 def test_a_new_project_has_a_private_badge(api: ApiServer, forge: str) -> None:
     url = None if forge == projects.HOSTED else "https://git.example.org/ada/model.git"
-    vault = api.app.extensions["pushmill"].vault
-    made, _ = hosting.add_project(api.db, vault, "model", api.admin.id, forge=forge, url=url)
+    made, _ = hosting.add_project(api.context, "model", api.admin.id, forge=forge, url=url)
     assert not made.badge_public
     person = Person(api)
     person.log_in()
-    assert f"/badge/model.svg?token={badges.badge_token(vault, made)}" in person.get("/p/model/settings/").text
+    assert (
+        f"/badge/model.svg?token={badges.badge_token(api.context.vault, made)}" in person.get("/p/model/settings/").text
+    )
 
 
 def markdown(page: str) -> tuple[str, str]:

@@ -71,10 +71,8 @@ def test_they_fetch_and_are_neither_shown_nor_stored_in_clear(pushes: PushServer
 
 
 def test_neither_the_api_nor_a_page_returns_them(api: ApiServer) -> None:
-    vault = api.app.extensions["pushmill"].vault
-    made, _ = hosting.add_project(
-        api.db, vault, "model", api.admin.id, forge="gogs", url=f"https://ada:{TYPED}@git.example.org/ada/model.git"
-    )
+    typed = f"https://ada:{TYPED}@git.example.org/ada/model.git"
+    made, _ = hosting.add_project(api.context, "model", api.admin.id, forge="gogs", url=typed)
     detail = api.json(f"projects/{made.uuid}/")
     assert detail["repository"]["url"] == "https://git.example.org/ada/model.git"
     person = Person(api)
@@ -108,7 +106,7 @@ def test_those_that_an_older_version_stored_in_the_url_are_split_at_the_start(
         assert on_disk(pushes, TYPED, PASSWORD) == ""
     urls = [item.url for item in projects.fetched_from_elsewhere(pushes.db)]
     assert urls[1:] == ["git@git.example.org:ada/other.git", "https://git.example.org/ada/a@b.git"]
-    assert "refs/heads/main" in remotes.list_refs(pushes.db, pushes.config, pushes.vault, repository(pushes))
+    assert "refs/heads/main" in remotes.list_refs(pushes.context, repository(pushes))
 
 
 def test_a_start_that_ends_while_it_splits_leaves_all_as_it_was(pushes: PushServer, gogs: GitServer) -> None:
@@ -189,7 +187,7 @@ def test_a_forge_that_sends_them_back_makes_them_part_of_no_message(pushes: Push
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         pushes.add_project("model", "gogs", f"http://{token}:x-oauth-basic@127.0.0.1:{server.server_port}/a/b.git")
         with pytest.raises(GitDenied, match="you sent Basic …") as denied:
-            remotes.list_refs(pushes.db, pushes.config, pushes.vault, repository(pushes))
+            remotes.list_refs(pushes.context, repository(pushes))
         server.shutdown()
     assert token not in str(denied.value)
 

@@ -37,9 +37,8 @@ class Hub:
 
     def __init__(self, api: ApiServer, checkout: Checkout, path: Path) -> None:
         self.api, self.checkout, self.path = api, checkout, bare_repository(path)
-        self.project, self.secret = hosting.add_project(
-            api.db, self.server.vault, "model", api.admin.id, forge="github", url=f"file://{path}"
-        )
+        url = f"file://{path}"
+        self.project, self.secret = hosting.add_project(api.context, "model", api.admin.id, forge="github", url=url)
         self.person = Person(api)
         self.person.log_in()
 
@@ -65,7 +64,7 @@ class Hub:
         return answer
 
     def drain(self) -> None:
-        drain(self.api.db, self.api.config, self.server.vault, self.server.queues)
+        drain(self.api.context, self.server.queues)
 
     def deliveries(self) -> list[Delivery]:
         """Newest first."""

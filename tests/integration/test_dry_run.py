@@ -70,7 +70,7 @@ def toml(rules: list[dict[str, Any]]) -> str:
 
 
 def asked(pushes: PushServer, question: Question) -> Answer:
-    return dry_run.dry_run(pushes.db, pushes.config, projects.by_name(pushes.db, "model"), question)
+    return dry_run.dry_run(pushes.context, projects.by_name(pushes.db, "model"), question)
 
 
 @pytest.fixture

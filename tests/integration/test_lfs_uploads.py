@@ -65,7 +65,7 @@ def test_an_execution_of_it_needs_nothing_more(pushes: PushServer, checkout: Che
     repository = projects.repositories(pushes.db, projects.by_name(pushes.db, "model").id)[0]
     for state in ("ready", "failed"):
         sources.request(pushes.db, repository.id, sha)
-        services.fetch_wanted(pushes.db, pushes.config, pushes.vault, repository.id)
+        services.fetch_wanted(pushes.context, repository.id)
         found = sources.find(pushes.db, repository.id, sha)
         assert found is not None
         assert found.state == state

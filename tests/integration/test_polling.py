@@ -30,7 +30,7 @@ class Polled(Forge):
 
     def __init__(self, pushes: PushServer, checkout: Checkout, path: Path) -> None:
         super().__init__(pushes, checkout, path)
-        self.poller = Poller(self.pushes.config, self.pushes.vault)
+        self.poller = Poller()
 
     @property
     def repository(self) -> Repository:
@@ -38,7 +38,7 @@ class Polled(Forge):
 
     def poll(self) -> bool:
         """Ask; whether there is something new to ingest."""
-        return self.poller.poll(self.pushes.db, self.repository.id)
+        return self.poller.poll(self.pushes.context, self.repository.id)
 
     def found(self) -> bool:
         """Ask, and ingest what that brought."""
@@ -121,9 +121,12 @@ def test_what_was_told_and_not_yet_ingested_is_told_once(polled: Polled) -> None
     polled.push(TRAIN)
     polled.poll()
     polled.push({"a": "1"})
-    assert [polled.poll(), polled.poll(), Poller(polled.pushes.config, polled.pushes.vault).poll(
-        polled.pushes.db, polled.repository.id
-    )] == [True, False, False]  # fmt: skip
+    another = Poller()
+    assert [polled.poll(), polled.poll(), another.poll(polled.pushes.context, polled.repository.id)] == [
+        True,
+        False,
+        False,
+    ]
     polled.pushes.drain()
     assert polled.pushes.steps("model") == ["train"]
 
@@ -189,7 +192,7 @@ class TestWithWebhooks:
         b = polled.push({"a": "1"})
         assert not polled.poll()
         polled.wait()
-        polled.poller = Poller(polled.pushes.config, polled.pushes.vault)
+        polled.poller = Poller()
         assert polled.found_in_the_end()
         assert polled.outcomes()[-1] == (MAIN, b, "1 execution")
 
@@ -289,7 +292,7 @@ def test_a_remote_that_is_away_is_asked_less_and_less_often_and_the_reason_is_ke
     assert 110 < waits[0] < 150
     assert 3590 < waits[-1] < 3600 * (1 + polling.SPREAD)
     assert str(polled.path) in polled.repository.fetch_problem
-    assert polled.poller.due(polled.pushes.db) == []
+    assert polled.poller.due(polled.pushes.context) == []
     away.rename(polled.path)
     polled.poll()
     assert polled.repository.fetch_problem == ""
@@ -297,23 +300,22 @@ def test_a_remote_that_is_away_is_asked_less_and_less_often_and_the_reason_is_ke
 
 
 def test_how_often_says_the_configuration_and_whether_a_webhook_has_told(polled: Polled) -> None:
-    assert polled.poller.due(polled.pushes.db) == [polled.repository.id]  # never looked at
+    assert polled.poller.due(polled.pushes.context) == [polled.repository.id]  # never looked at
     sha = polled.push(TRAIN)
     polled.poll()
-    assert polled.poller.due(polled.pushes.db) == []
+    assert polled.poller.due(polled.pushes.context) == []
     assert 50 < polled.poller._next[polled.repository.id] - time.monotonic() < 60 * 1.2
     polled.told((ZERO, sha))
     polled.poll()
     assert 590 < polled.poller._next[polled.repository.id] - time.monotonic() < 600 * 1.2
-    never = Poller(polled.pushes.with_git(poll=0.0, poll_webhooks=0.0).config, polled.pushes.vault)
-    assert never.due(polled.pushes.db) == []
+    assert Poller().due(polled.pushes.with_git(poll=0.0, poll_webhooks=0.0).context) == []
 
 
 def test_repositories_are_not_asked_all_at_once_again(polled: Polled) -> None:
     for number in range(100):
         polled.pushes.add_project(f"p{number}", "github", f"file://{polled.path}")
     for number in range(2, 10):
-        polled.poller.poll(polled.pushes.db, number)
+        polled.poller.poll(polled.pushes.context, number)
     again = [polled.poller._next[number] for number in range(2, 10)]
     assert max(again) - min(again) > 8
 
@@ -321,8 +323,8 @@ def test_repositories_are_not_asked_all_at_once_again(polled: Polled) -> None:
 def test_a_start_asks_every_repository_at_once_however_lately_it_was_asked(polled: Polled) -> None:
     polled.push(TRAIN)
     polled.poll()
-    assert polled.poller.due(polled.pushes.db) == []
-    assert Poller(polled.pushes.config, polled.pushes.vault).due(polled.pushes.db) == [polled.repository.id]
+    assert polled.poller.due(polled.pushes.context) == []
+    assert Poller().due(polled.pushes.context) == [polled.repository.id]
 
 
 def test_more_refs_than_are_followed_are_a_problem_that_is_said(polled: Polled) -> None:
@@ -440,4 +442,4 @@ def test_a_remote_that_is_away_is_not_asked_by_every_delivery(pushes: PushServer
     wait_for(asked_again, 10)
     assert [delivery.attempts for delivery in pushes.deliveries("model")] == [2, 0, 0, 0, 0, 0, 0]
     with pytest.raises(GitError):
-        remotes.list_refs(pushes.db, pushes.config, pushes.vault, repository)
+        remotes.list_refs(pushes.context, repository)

@@ -49,7 +49,7 @@ class Site:
         name = self.projects.get((label(sender), repository), f"p{len(self.projects)}")
         if (label(sender), repository) not in self.projects:
             url = f"https://forge.example.org/{repository}.git"
-            made, _ = hosting.add_project(self.server.db, self.server.vault, name, 1, forge=sender.name, url=url)
+            made, _ = hosting.add_project(self.server.context, name, 1, forge=sender.name, url=url)
             hosting.set_secret(self.server.db, self.server.vault, made, sender.secret)
             self.projects[label(sender), repository] = name
         return f"/hooks/{name}/{sender.name}"

@@ -118,7 +118,7 @@ def test_trailers_and_skip_marks_count_for_a_pull_request(site: Site) -> None:
 
 def asked(site: Site, sha: str, event: str = "pull_request") -> Answer:
     project = projects.by_name(site.pushes.db, "model")
-    return dry_run.dry_run(site.pushes.db, site.pushes.config, project, Question(name=sha, event=event))
+    return dry_run.dry_run(site.pushes.context, project, Question(name=sha, event=event))
 
 
 def test_a_dry_run_knows_what_its_pull_request_runs_would_stop_and_waits_for(site: Site) -> None:
@@ -131,8 +131,7 @@ def test_a_dry_run_knows_what_its_pull_request_runs_would_stop_and_waits_for(sit
     site.push_told(second)
     push = site.pushes.pushes("model")[-1]
     said = dry_run.dry_run(
-        site.pushes.db,
-        site.pushes.config,
+        site.pushes.context,
         projects.by_name(site.pushes.db, "model"),
         Question(name=second.sha, branch="topic"),
     )

@@ -90,7 +90,7 @@ def test_an_approval_launches_everything_that_waits_once_and_says_what_that_is(s
     site.ask(site.at(request.sha, FORK, number=8))
     assert numbers(site, request.sha) == [[], []]
     project = projects.by_name(site.pushes.db, "model")
-    assert approvals.approve(site.pushes.db, site.pushes.config, project, request.sha, site.admin) == []
+    assert approvals.approve(site.pushes.context, project, request.sha, site.admin) == []
     site.pushes.drain()
     assert numbers(site, request.sha) == [["#1", "!1", "=1"], []]
     assert [push.outcome for push in site.of(request.sha)] == [
@@ -98,16 +98,14 @@ def test_an_approval_launches_everything_that_waits_once_and_says_what_that_is(s
         "nothing runs: all of it was skipped",
     ]
     assert ("pipeline full", "=1 runs it already, for pull request 7") in site.of(request.sha)[1].skipped
-    assert approvals.approve(site.pushes.db, site.pushes.config, project, request.sha, site.admin) == []
+    assert approvals.approve(site.pushes.context, project, request.sha, site.admin) == []
 
 
 def test_a_fork_that_declares_pipelines_runs_none_of_them_before_somebody_approves(site: Site) -> None:
     request = site.at(site.checkout.commit({"valohai.yaml": TRAIN + step("check") + FULL}, "x"), FORK)
     assert "waits for approval" in site.ask(request)
     project = projects.by_name(site.pushes.db, "model")
-    asked = dry_run.dry_run(
-        site.pushes.db, site.pushes.config, project, Question(name=request.sha, event="pull_request")
-    )
+    asked = dry_run.dry_run(site.pushes.context, project, Question(name=request.sha, event="pull_request"))
     assert asked.outcome == "waits for approval: from a fork"
     assert [run.target.label for run in asked.runs] == ["train", "pipeline full"]
 

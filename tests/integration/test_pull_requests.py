@@ -30,6 +30,7 @@ from core.model import EventKind, Execution, PullRequest, User
 from core.states import FINAL, State
 from core.wire import ExecutionSpec
 from web.config.steps.resolve import resolve
+from web.services.context import open_context
 from web.services.executions import launch, variables
 from web.services.presentation import badges
 from web.services.presentation.badges import Question
@@ -38,7 +39,7 @@ from web.services.triggers import approvals
 from web.store import approvals as approval_store
 from web.store import commits, data, deliveries, projects, pull_requests, users
 from web.store.commits import Push
-from web.store.db import connect, execute, rows, transaction
+from web.store.db import execute, rows, transaction
 
 TELLING = tuple(sender for sender in SENDERS if type(sender) is not Gogs)
 each = pytest.mark.parametrize("sender", TELLING, ids=label)
@@ -97,7 +98,7 @@ class Site(Forge):
     def approve(self, request: Request) -> int:
         """Approve a commit; how many executions follow from it, once the worker has fetched it."""
         project, before = projects.by_name(self.pushes.db, "model"), len(self.pushes.executions("model"))
-        approvals.approve(self.pushes.db, self.pushes.config, project, request.sha, self.admin)
+        approvals.approve(self.pushes.context, project, request.sha, self.admin)
         self.pushes.drain()
         return len(self.pushes.executions("model")) - before
 
@@ -121,7 +122,7 @@ class Site(Forge):
 
     def spec(self, execution: Execution) -> ExecutionSpec:
         """What a runner gets at the claim."""
-        return launch.spec(self.pushes.db, self.pushes.config, self.pushes.vault, execution)
+        return launch.spec(self.pushes.context, execution)
 
     def set_variables(self) -> None:
         project = projects.by_name(self.pushes.db, "model")
@@ -332,10 +333,9 @@ def test_two_people_who_approve_at_once_make_one_set(site: Site) -> None:
     made: list[int] = []
 
     def press() -> None:
-        db = connect(site.pushes.config.database)
-        project = projects.by_name(db, "model")
-        made.append(len(approvals.approve(db, site.pushes.config, project, request.sha, site_admin)))
-        db.close()
+        with open_context(site.pushes.config, site.pushes.vault) as context:
+            project = projects.by_name(context.db, "model")
+            made.append(len(approvals.approve(context, project, request.sha, site_admin)))
 
     site_admin = site.admin
     threads = [threading.Thread(target=press) for _ in range(6)]

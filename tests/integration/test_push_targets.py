@@ -125,7 +125,7 @@ def test_one_that_a_person_has_asked_to_stop_keeps_who_that_was(here: Model) -> 
     sha = here.commit({"a": "1"})
     here.push("-o", "ci.skip", f"{sha}:refs/heads/parked")
     question = Question(name=sha, branch="main")
-    said = dry_run.dry_run(db, here.pushes.config, projects.by_name(db, "model"), question)
+    said = dry_run.dry_run(here.pushes.context, projects.by_name(db, "model"), question)
     assert [one.number for one in said.stops] == ["=1"]
     here.push()
     assert (tasks.get(db, 1).stopped_by, pipelines.get(db, 1).stopped_by) == ("ada", "!2")

@@ -131,10 +131,9 @@ def test_a_token_is_never_shown_and_goes_no_further_than_its_host(site: Site) ->
     assert "ghp_token" not in site.page()
     stored = rows(site.api.db, "SELECT api_token FROM repository WHERE id = ?", (site.repository.id,))[0]["api_token"]
     assert b"ghp_token" not in stored
-    vault = site.api.app.extensions["pushmill"].vault
-    hosting.set_url(site.api.db, site.api.config, vault, site.api.demo, "https://github.com/ada/renamed.git", None)
+    hosting.set_url(site.api.context, site.api.demo, "https://github.com/ada/renamed.git", None)
     assert site.repository.has_token
-    hosting.set_url(site.api.db, site.api.config, vault, site.api.demo, "https://github.example.org/ada/m.git", None)
+    hosting.set_url(site.api.context, site.api.demo, "https://github.example.org/ada/m.git", None)
     assert not site.repository.has_token
 
 

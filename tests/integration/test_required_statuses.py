@@ -46,7 +46,7 @@ def approve(told: ToldForge, sha: str) -> list[str]:
     admin = users.by_name(told.db, "admin")
     assert admin is not None
     before = len(told.server.executions("model"))
-    approvals.approve(told.db, told.server.config, projects.by_name(told.db, "model"), sha, admin)
+    approvals.approve(told.server.context, projects.by_name(told.db, "model"), sha, admin)
     told.server.drain()
     return told.server.steps("model")[before:]
 
@@ -234,7 +234,7 @@ def test_statuses_keep_their_names_when_the_url_is_given_again(told: ToldForge) 
         (str(told.path), "pushmill:second"),
         ("ssh://git@forge.example.org/ada/other.git", "pushmill"),
     ):
-        found = hosting.set_url(told.db, told.server.config, told.server.vault, project, url, "github")
+        found = hosting.set_url(told.server.context, project, url, "github")
         assert found.status_context == context
 
 

@@ -64,10 +64,10 @@ class Site:
 
     def fetch(self, sha: str) -> Source:
         """What the worker does for an execution of the commit."""
-        db, config = self.pushes.db, self.pushes.config
-        remotes.fetch(db, config, self.pushes.vault, self.repository, [sha])
+        db = self.pushes.db
+        remotes.fetch(self.pushes.context, self.repository, [sha])
         sources.request(db, self.repository.id, sha)
-        services.fetch_wanted(db, config, self.pushes.vault, self.repository.id)
+        services.fetch_wanted(self.pushes.context, self.repository.id)
         found = sources.find(db, self.repository.id, sha)
         assert found is not None
         return found
@@ -303,8 +303,8 @@ def test_a_kill_in_between_is_gone_on_with(site: Site) -> None:
     track(site.checkout)
     site.checkout.commit({"a.bin": b"a"})
     sha = site.push()
-    db, config = site.pushes.db, site.pushes.config
-    remotes.fetch(db, config, site.pushes.vault, site.repository, [sha])
+    db = site.pushes.db
+    remotes.fetch(site.pushes.context, site.repository, [sha])
     sources.request(db, site.repository.id, sha)  # and the worker that had begun is killed
     site.objects.mkdir()
     (site.objects / "new-left").write_bytes(b"half")
@@ -341,7 +341,7 @@ def test_over_ssh_the_host_itself_gives_the_credentials(
     (folder / "answer").write_text(json.dumps(answer))
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     url, project = f"ssh://git@127.0.0.1:1{site.path}", projects.by_name(site.pushes.db, "model")
-    hosting.set_url(site.pushes.db, site.pushes.config, site.pushes.vault, project, url, None)
+    hosting.set_url(site.pushes.context, project, url, None)
     site.repository = projects.repository(site.pushes.db, site.repository.id)
     found = site.fetch(sha)
     asked = (folder / "asked").read_text()

@@ -236,7 +236,7 @@ def test_a_forks_commit_waits_for_approval_and_is_told_once_it_has_it(told: Told
     assert told.shown(sha) == {"pushmill": ("pending", "waits for approval: from a fork")}
     admin = users.by_name(told.db, "admin")
     assert admin is not None
-    approvals.approve(told.db, told.server.config, projects.by_name(told.db, "model"), sha, admin)
+    approvals.approve(told.server.context, projects.by_name(told.db, "model"), sha, admin)
     told.server.drain()
     assert len(told.server.executions("model")) == 2
     told.move("train", State.COMPLETE)

@@ -56,7 +56,7 @@ def test_what_a_step_sets_itself_goes_first_and_is_no_secret(api: ApiServer) -> 
     with transaction(api.db):
         resolved = resolve(parse(STEP).config, "Train model", provided={"TOKEN"})
         execution = launch.launch(api.db, api.config, api.demo, api.commit, resolved, api.admin)
-    spec = launch.spec(api.db, api.config, api.app.extensions["pushmill"].vault, execution)
+    spec = launch.spec(api.context, execution)
     assert spec.environment_variables == {"MODE": "fast", "TOKEN": SECRET}
     assert spec.secrets == ["TOKEN"]
     assert SECRET not in repr(spec)
@@ -153,7 +153,7 @@ def test_variables_belong_to_one_project(api: ApiServer) -> None:
     stored(api, "TOKEN", SECRET, secret=True)
     assert variables.listing(api.db, api.app.extensions["pushmill"].vault, other) == []
     execution = api.add_execution(api.add_commit(other))
-    assert launch.spec(api.db, api.config, api.app.extensions["pushmill"].vault, execution).secrets == []
+    assert launch.spec(api.context, execution).secrets == []
 
 
 def test_the_settings_page_sets_replaces_and_removes(api: ApiServer) -> None:

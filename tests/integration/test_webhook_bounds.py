@@ -47,7 +47,7 @@ def settings(**values: Any) -> Any:
 
 def add(server: PushServer, sender: Sender, name: str = "model") -> Project:
     url = "https://forge.example.org/ada/model.git"
-    project, _ = hosting.add_project(server.db, server.vault, name, 1, forge=sender.name, url=url)
+    project, _ = hosting.add_project(server.context, name, 1, forge=sender.name, url=url)
     hosting.set_secret(server.db, server.vault, project, sender.secret)
     return project
 

@@ -314,18 +314,17 @@ import os, sys
 from pathlib import Path
 from core import config as configuration
 from web.services import vault
+from web.services.context import open_context
 from web.services.deliveries import ingest
 from web.store import commits, deliveries
-from web.store.db import connect
 config = configuration.load(Path(sys.argv[1]), git__allow_local=True)
 finish = commits.finish_push
 def killed(*args, **kwargs):
     finish(*args, **kwargs)
     os.kill(os.getpid(), 9)
 commits.finish_push = killed
-key = vault.load(config.data / "secret.key")
-db = connect(config.database)
-ingest.ingest_repository(db, config, key, deliveries.waiting(db)[0])
+with open_context(config, vault.load(config.data / "secret.key")) as context:
+    ingest.ingest_repository(context, deliveries.waiting(context.db)[0])
 """
 
 

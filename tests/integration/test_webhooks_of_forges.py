@@ -162,10 +162,10 @@ def test_the_badge_of_a_deleted_branch_shows_nothing_until_it_is_pushed_again(fo
     forge.pass_all()
     assert forge.badge("topic") == "passing"
     if not forge.delete(Moved(ref=first.ref, before=first.after)):  # Gogs: polling finds it
-        poller = Poller(forge.pushes.config, forge.pushes.vault)
+        poller = Poller()
         for _ in range(3):
             forge.later(poller)
-            poller.poll(forge.pushes.db, forge.pushes.deliveries("model")[0].repository_id)
+            poller.poll(forge.pushes.context, forge.pushes.deliveries("model")[0].repository_id)
             forge.pushes.drain()
     assert forge.outcomes()[-1] == ("refs/heads/topic", "deleted")
     assert forge.badge("topic") == "unknown"

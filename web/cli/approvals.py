@@ -44,7 +44,7 @@ def approve(name: str, sha: str | None, data: Path | None, config_file: Path | N
         if person is None:
             raise NotFound("there is no admin yet: start the server once with `pushmill up`")
         whole = _whole(sha, waiting)
-        made = approvals.approve(context.db, context.config, found, whole, person)
+        made = approvals.approve(context, found, whole, person)
         waits = bool(store.waiting(context.db, found.id, whole))
     count = describe.count_text(one.target for one in made)
     what = f"{count} start{'s' if len(made) == 1 else ''} soon" if made else "nothing else starts"

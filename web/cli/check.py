@@ -63,19 +63,17 @@ def examine(subject: Subject) -> Iterator[Finding]:
 def _fetched(subject: Subject) -> Finding:
     name, repository = "repository", subject.repository
     if subject.hosted:
-        hosting.prepare(subject.context.db, subject.context.config, subject.context.vault, subject.project, repository)
+        hosting.prepare(subject.context, subject.project, repository)
         return Finding(check=name, level="ok", message="pushed to this server")
     try:
         # this notices a remote that hangs; the first fetch of a large repository may take long
         limit = min(LISTING_S, subject.left)
-        remotes.list_refs(
-            subject.context.db, subject.context.config, subject.context.vault, repository, time_limit_s=limit
-        )
-        remotes.fetch(subject.context.db, subject.context.config, subject.context.vault, repository, ())
+        remotes.list_refs(subject.context, repository, time_limit_s=limit)
+        remotes.fetch(subject.context, repository, ())
     except PushmillError as error:
         advice = "correct that, then press *Try now* on the settings page of the project, or wait for the next try"
         return Finding(check=name, level="fail", message=str(error), advice=advice)
-    wait = polling.polling_interval(subject.context.db, subject.context.config, repository)
+    wait = polling.polling_interval(subject.context, repository)
     asked = f"polled every {formats.duration(wait)}" if wait else "not polled"
     count = len(git.refs(subject.path))
     refs = "1 branch or tag" if count == 1 else f"{count:,} branches and tags"

@@ -105,14 +105,14 @@ def _token(file: IO[str], forge: str) -> str:
 
 def _added(context: Context, name: str, url: str | None, forge: str) -> tuple[Project, str]:
     """Add the project; return it with its webhook's secret."""
-    db, config = context.db, context.config
+    db, config = context.db, context.config.git
     if url is not None:
-        git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
+        git_url.parse(url, allow_local=config.allow_local, allow_http=config.allow_http)
     owner = users.by_name(db, setup.ADMIN)
     if owner is None:
         raise NotFound("there is no admin yet: start the server once with `pushmill up`")
-    made, secret = hosting.add_project(db, context.vault, name, owner.id, forge=forge, url=url, limits=config.limits)
+    made, secret = hosting.add_project(context, name, owner.id, forge=forge, url=url)
     repository = hosting.repository_of(db, made)
     if repository.forge == projects.HOSTED:
-        hosting.prepare(db, config, context.vault, made, repository)
+        hosting.prepare(context, made, repository)
     return made, secret

@@ -90,7 +90,7 @@ def set_url(name: str, url: str, forge: str | None, data: Path | None, config_fi
     with opened(data, config_file) as context:
         found = projects.by_name(context.db, name)
         before = hosting.repository_of(context.db, found)
-        after = hosting.set_url(context.db, context.config, context.vault, found, url, forge)
+        after = hosting.set_url(context, found, url, forge)
         shown = described(context.config, found, after)
         click.echo(f"Project {name} is fetched from {shown['repository']} from now on.")
         if after.forge != before.forge:

@@ -46,7 +46,7 @@ def trigger(
     tried = read_rules(file) if file is not None else None
     question = Question(name=ref, event=event, branch=branch, options=options, rules=tried)
     with opened(data, config_file) as context:
-        answer = dry_run.dry_run(context.db, context.config, projects.by_name(context.db, name), question)
+        answer = dry_run.dry_run(context, projects.by_name(context.db, name), question)
     if as_json:
         click.echo(json.dumps(_plain(answer), indent=2))
         return

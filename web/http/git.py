@@ -99,13 +99,13 @@ def _opened(db: Database, name: str, service: str) -> tuple[Project, Repository]
             raise NotFound("A runner may only fetch from a project while it runs an execution of it.")
         return project, hosting.repository_of(db, project)
     if service == WRITE:
-        project = hosting.ensure_project(db, server.vault, name, auth.current_user().id, server.config.limits)
+        project = hosting.ensure_project(auth.context(), name, auth.current_user().id)
     else:
         project = projects.by_name(db, name)
     repository = hosting.repository_of(db, project)
     if repository.forge == projects.HOSTED:
         if request.method == "GET" or not hosting.repository_path(server.config, repository).exists():
-            hosting.prepare(db, server.config, server.vault, project, repository)
+            hosting.prepare(auth.context(), project, repository)
     elif service == WRITE:
         raise Conflict(f"Project {name} is fetched from {repository.forge}: push there.")
     return project, repository
@@ -113,15 +113,15 @@ def _opened(db: Database, name: str, service: str) -> tuple[Project, Repository]
 
 def _after_push(repository: Repository, note: IO[bytes]) -> Callable[[], None]:
     """Return a callback for moved refs: it sets HEAD and ingests the push, even if the hook could not report it."""
-    db, server = auth.db(), auth.server()
+    context, queues = auth.context(), auth.server().queues
 
     def finish() -> None:
         with suppress(GitError):
-            git.set_head_to_first_branch(hosting.repository_path(server.config, repository))
-        ingest.collect_push_files_of(db, server.config, repository)
+            git.set_head_to_first_branch(hosting.repository_path(context.config, repository))
+        ingest.collect_push_files_of(context, repository)
         Path(note.name).unlink(missing_ok=True)
         note.close()
-        server.queues.nudge_soon()
+        queues.nudge_soon()
 
     return finish
 

@@ -110,7 +110,7 @@ def _opened(name: str, *, uploads: bool) -> tuple[Project, Repository]:
     db = auth.db()
     try:
         if uploads:
-            hosting.ensure_project(db, auth.server().vault, name, auth.current_user().id)
+            hosting.ensure_project(auth.context(), name, auth.current_user().id)
         project = projects.by_name(db, name)
         repository = hosting.repository_of(db, project)
     except NotFound as error:

@@ -56,7 +56,7 @@ def claim(execution: str) -> Response:
     db, config, body = auth.db(), auth.server().config, _body()
     attempt, resume = _whole(body.get("attempt"), "attempt"), body.get("resume") is True
     claimed = lifecycle.claim(db, config.logs_dir, auth.current_runner(), execution, attempt, resume=resume)
-    return json_response(launch.spec(db, config, auth.server().vault, claimed).to_dict())
+    return json_response(launch.spec(auth.context(), claimed).to_dict())
 
 
 @blueprint.post("/executions/<execution>/heartbeat")

@@ -11,12 +11,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 from redis.exceptions import RedisError
 
 from core.config import Config
 from web.services import disk, pipelines, tasks
+from web.services.context import Context, open_context
 from web.services.deliveries import ingest, pruning
 from web.services.executions import launch, lifecycle
 from web.services.forges.publisher import Publisher
@@ -43,10 +44,10 @@ class Sweeper:
     """Handles waiting work, one sweep at a time. A slow remote or configuration delays only its own repository."""
 
     def __init__(self, config: Config, vault: Vault, queues: Queues) -> None:
-        self._config, self._vault, self._queues = config, vault, queues
+        self._context = Context(db=connect(config.database), config=config, vault=vault)
+        self._queues = queues
         self._lock = threading.Lock()
-        self._db = connect(config.database)
-        self._poller = Poller(config, vault)
+        self._poller = Poller()
         self._fetching, self._polling = Threads(FETCHES), Threads(FETCHES)
         self._ingesting, self._preparing = Threads(INGESTS), Threads(FETCHES)
         self._teller = Publisher(config, vault)
@@ -58,22 +59,23 @@ class Sweeper:
         Raises nothing.
         """
         with self._lock:
-            db, config, queues = self._db, self._config, self._queues
+            context, queues = self._context, self._queues
+            db, config = context.db, context.config
             _try(queues.nudged)
             _try(lambda: _restore_users(db, queues))
-            _try(lambda: ingest.collect_push_files(db, config))
+            _try(lambda: ingest.collect_push_files(context))
             _try(lambda: schedule.store_due(db))
-            _try(lambda: self._ingest(db))
-            _try(lambda: self._poll(db))
-            _try(lambda: self._fetch_sources(db))
+            _try(lambda: self._ingest())
+            _try(lambda: self._poll())
+            _try(lambda: self._fetch_sources())
             _try(lambda: lifecycle.recover(db, config.logs_dir, config.limits.runner_silence))
             _try(lambda: launch.restart_lost(db, config))
-            _try(lambda: self._advance(db))
+            _try(lambda: self._advance())
             _try(lambda: dispatch.hand_over_again(db, queues))
             _try(lambda: dispatch.dispatch(db, config, queues))
             _try(lambda: pruning.prune(db, config.limits.deliveries))
             _try(lambda: self._teller.tick(db))
-            _try(lambda: self._checkpoint(db))
+            _try(lambda: self._checkpoint())
 
     def close(self) -> None:
         """Wait for running work."""
@@ -83,65 +85,61 @@ class Sweeper:
         self._preparing.join()
         self._teller.close()
         with self._lock:
-            self._db.close()
+            self._context.db.close()
 
-    def _advance(self, db: Database) -> None:
+    def _advance(self) -> None:
         """Advance tasks, then pipelines, which may wait for tasks. Sweep again at once for new or large tasks."""
-        if tasks.advance(db, self._config) | pipelines.advance(db, self._config):
+        db, config = self._context.db, self._context.config
+        if tasks.advance(db, config) | pipelines.advance(db, config):
             self._queues.nudge()
 
-    def _checkpoint(self, db: Database) -> None:
+    def _checkpoint(self) -> None:
         """Checkpoint the database, at most every CHECKPOINT_S: each time flushes the disk's caches."""
         if time.monotonic() >= self._checkpoint_at:
             self._checkpoint_at = time.monotonic() + CHECKPOINT_S
-            checkpoint(db)
+            checkpoint(self._context.db)
 
-    def _ingest(self, db: Database) -> None:
+    def _ingest(self) -> None:
         """Ingest on other threads, some for each kind: remotes may be slow, as may strangers' valohai.yaml."""
+        db = self._context.db
         waiting = deliveries.waiting(db)
         hosted = {number for number in waiting if projects.repository(db, number).forge == projects.HOSTED}
         self._ingesting.take_turns([number for number in waiting if number in hosted], self._handle)
-        if not disk.shortage(self._config):  # fetched data is stored
+        if not disk.shortage(self._context.config):  # fetched data is stored
             self._fetching.take_turns([number for number in waiting if number not in hosted], self._handle)
 
     def _handle(self, repository_id: int) -> None:
         """Ingest one repository's deliveries. It may be killed at any time; unfinished deliveries are handled again."""
-        db, until = connect(self._config.database), time.monotonic() + TURN_S
-        try:
-            _try(lambda: ingest.ingest_repository(db, self._config, self._vault, repository_id, until))
-            _try(lambda: dispatch.dispatch(db, self._config, self._queues))
-        finally:
-            db.close()
+        with self._own_context() as context:
+            _try(lambda: ingest.ingest_repository(context, repository_id, time.monotonic() + TURN_S))
+            _try(lambda: dispatch.dispatch(context.db, context.config, self._queues))
         self._queues.nudge()  # another repository may wait for this thread
 
-    def _poll(self, db: Database) -> None:
+    def _poll(self) -> None:
         """Poll on other threads: a remote may take long to answer."""
-        for repository_id in self._poller.due(db):
+        for repository_id in self._poller.due(self._context):
             self._polling.start(repository_id, self._ask)
 
-    def _fetch_sources(self, db: Database) -> None:
+    def _fetch_sources(self) -> None:
         """Fetch what executions wait for, on other threads: Git LFS objects may be large."""
-        if not disk.shortage(self._config):
-            self._preparing.take_turns(sources.repositories_with_wanted(db), self._prepare)
+        if not disk.shortage(self._context.config):
+            self._preparing.take_turns(sources.repositories_with_wanted(self._context.db), self._prepare)
 
     def _prepare(self, repository_id: int) -> None:
-        db = connect(self._config.database)
-        try:
-            _try(lambda: fetch_wanted(db, self._config, self._vault, repository_id))
-        finally:
-            db.close()
+        with self._own_context() as context:
+            _try(lambda: fetch_wanted(context, repository_id))
 
     def _ask(self, repository_id: int) -> None:
-        db = connect(self._config.database)
-
         def ask() -> None:
-            if self._poller.poll(db, repository_id):
+            if self._poller.poll(context, repository_id):
                 self._queues.nudge()
 
-        try:
+        with self._own_context() as context:
             _try(ask)
-        finally:
-            db.close()
+
+    def _own_context(self) -> AbstractContextManager[Context]:
+        """Return a context with a database connection for another thread."""
+        return open_context(self._context.config, self._context.vault)
 
 
 # RQ calls jobs by name with only what is in Redis, so the sweeper is a global here.

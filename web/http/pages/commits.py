@@ -107,8 +107,8 @@ def show(name: str, identifier: str) -> str:
 @auth.user
 def approve(name: str, identifier: str) -> Response:
     """Allow this one commit of a fork to run."""
-    db, server = auth.db(), auth.server()
-    approvals.approve(db, server.config, projects.by_name(db, name), identifier, auth.current_user())
+    context = auth.context()
+    approvals.approve(context, projects.by_name(context.db, name), identifier, auth.current_user())
     return redirect(url_for("commits.show", name=name, identifier=identifier), 303)
 
 

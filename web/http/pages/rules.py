@@ -41,7 +41,7 @@ def rehearse(name: str) -> ResponseReturnValue:
     db, question = auth.db(), _question()
     project = projects.by_name(db, name)
     try:
-        answer = dry_run.dry_run(db, auth.server().config, project, question)
+        answer = dry_run.dry_run(auth.context(), project, question)
     except (InvalidInput, NotFound) as error:
         section = rules_section.rules_section(project, text=question.rules, problem=str(error), question=question)
         return settings.page(project, rules=section), 400

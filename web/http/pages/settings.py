@@ -133,5 +133,5 @@ def _source(project: Project, repository: Repository) -> RepositoryView:
 
 
 def _asked(repository: Repository) -> str:
-    interval = polling.polling_interval(auth.db(), auth.server().config, repository)
+    interval = polling.polling_interval(auth.context(), repository)
     return f"every {formats.duration(interval)}" if interval else "never"

@@ -26,20 +26,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from core import git
-from core.config import Config
 from core.errors import GitError, InvalidDelivery
 from core.model import PullRequestEvent, PushEvent, Repository
 from hooks import post_receive
 from hooks.forges.base import Forge
 from hooks.forges.events import Ignored
 from hooks.forges.registry import FORGES, PLAIN
+from web.services.context import Context
 from web.services.deliveries import pull_requests
 from web.services.repositories import commit_head, fork_heads, hosting, lost_pushes, polling, remotes
 from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
 from web.services.triggers import approvals, record, schedule
 from web.services.triggers.record import EventSource
 from web.services.triggers.rules import describe
-from web.services.vault import Vault
 from web.store import commits, deliveries, projects
 from web.store.db import Database
 from web.store.deliveries import POLL, Delivery
@@ -49,16 +48,16 @@ logger = logging.getLogger(__name__)
 GIVE_UP_ATTEMPTS = 450  # about three days, with the longest back-off
 
 
-def collect_push_files(db: Database, config: Config) -> None:
+def collect_push_files(context: Context) -> None:
     """Store deliveries for the push files that hooks of hosted repositories have written, and for lost pushes."""
-    for repository in projects.repositories_of_forge(db, projects.HOSTED):
-        collect_push_files_of(db, config, repository)
-        lost_pushes.record_lost_pushes(db, config, repository)
+    for repository in projects.repositories_of_forge(context.db, projects.HOSTED):
+        collect_push_files_of(context, repository)
+        lost_pushes.record_lost_pushes(context, repository)
 
 
-def collect_push_files_of(db: Database, config: Config, repository: Repository) -> None:
+def collect_push_files_of(context: Context, repository: Repository) -> None:
     """Store a repository's push files as deliveries, oldest first, and delete them."""
-    folder = hosting.repository_path(config, repository) / post_receive.FOLDER
+    folder = hosting.repository_path(context.config, repository) / post_receive.FOLDER
     for file in sorted(folder.glob(post_receive.PUSH_FILES)):
         try:
             body = file.read_bytes()
@@ -72,32 +71,32 @@ def collect_push_files_of(db: Database, config: Config, repository: Repository) 
                 file.replace(file.with_suffix(".refused"))
             continue
         deliveries.store(
-            db, repository.id, source=repository.forge, delivery_id=name, event="push", headers={}, body=body
+            context.db, repository.id, source=repository.forge, delivery_id=name, event="push", headers={}, body=body
         )
         file.unlink(missing_ok=True)
 
 
-def ingest_repository(db: Database, config: Config, vault: Vault, repository_id: int, until: float = math.inf) -> None:
+def ingest_repository(context: Context, repository_id: int, until: float = math.inf) -> None:
     """Handle the stored deliveries of one repository in order, until one must wait for its remote. Never raises.
 
     No delivery is started after `until`, a time of time.monotonic.
     """
     row = 0
-    while (delivery := deliveries.next_stored(db, repository_id, row)) and time.monotonic() < until:
+    while (delivery := deliveries.next_stored(context.db, repository_id, row)) and time.monotonic() < until:
         row = delivery.id
         try:
-            deliveries.finish(db, row, *_handle(db, config, vault, delivery))
+            deliveries.finish(context.db, row, *_handle(context, delivery))
         except InvalidDelivery as error:
-            deliveries.finish(db, row, "failed", str(error))
+            deliveries.finish(context.db, row, "failed", str(error))
         except CommitMissing as error:
-            _postpone(db, delivery, str(error))
+            _postpone(context.db, delivery, str(error))
         except GitError as error:
-            retry_at = _postpone(db, delivery, str(error))
-            projects.set_fetch_problem(db, repository_id, str(error), retry_at)
+            retry_at = _postpone(context.db, delivery, str(error))
+            projects.set_fetch_problem(context.db, repository_id, str(error), retry_at)
             return
         except Exception as error:
             logger.exception("delivery=%d cannot be handled", row)
-            _postpone(db, delivery, f"internal error, see the worker's log: {type(error).__name__}: {error}")
+            _postpone(context.db, delivery, f"internal error, see the worker's log: {type(error).__name__}: {error}")
 
 
 def forge_parser(source: str) -> Forge:
@@ -113,42 +112,40 @@ def _postpone(db: Database, delivery: Delivery, reason: str) -> str | None:
     return deliveries.postpone(db, delivery, reason)
 
 
-def _handle(db: Database, config: Config, vault: Vault, delivery: Delivery) -> tuple[str, str]:
+def _handle(context: Context, delivery: Delivery) -> tuple[str, str]:
     """Handle a delivery and return its final state and message."""
-    repository = projects.repository(db, delivery.repository_id)
-    project = projects.get(db, repository.project_id)
-    path = hosting.repository_path(config, repository)
-    budget = commit_head.Budget(config.limits)
+    repository = projects.repository(context.db, delivery.repository_id)
+    project = projects.get(context.db, repository.project_id)
+    path = hosting.repository_path(context.config, repository)
+    budget = commit_head.Budget(context.config.limits)
     source = EventSource(project=project, repository=repository, path=path, delivery=delivery, budget=budget)
     if delivery.source == schedule.SOURCE:
-        return _scheduled(db, config, vault, source)
+        return _scheduled(context, source)
     if delivery.source == approvals.SOURCE:
-        return _approved(db, config, vault, source)
+        return _approved(context, source)
     events = forge_parser(delivery.source).parse(delivery.headers, delivery.body)
     if isinstance(events, Ignored):
         return "ignored", events.reason
     if isinstance(events, PullRequestEvent):
-        return _pull_request(db, config, vault, source, events)
+        return _pull_request(context, source, events)
     if not source.hosted:
-        remotes.fetch(db, config, vault, repository, [event.after for event in events if not event.deleted])
-    _follow_head(db, source)
-    outcomes = [f"{event.ref}: {_checked_push(db, config, source, event)}" for event in events]
+        remotes.fetch(context, repository, [event.after for event in events if not event.deleted])
+    _follow_head(context.db, source)
+    outcomes = [f"{event.ref}: {_checked_push(context, source, event)}" for event in events]
     return "done", "; ".join(outcomes)
 
 
-def _pull_request(
-    db: Database, config: Config, vault: Vault, source: EventSource, event: PullRequestEvent
-) -> tuple[str, str]:
-    outcome = pull_requests.record_pull_request(db, source, event)
+def _pull_request(context: Context, source: EventSource, event: PullRequestEvent) -> tuple[str, str]:
+    outcome = pull_requests.record_pull_request(context.db, source, event)
     if outcome == pull_requests.CLOSED:
-        fork_heads.forget(config, source.repository, event.number)
+        fork_heads.forget(context.config, source.repository, event.number)
     if outcome is None:
-        remotes.fetch(db, config, vault, source.repository, *pull_requests.wanted(db, source, event))
-        _follow_head(db, source)
+        remotes.fetch(context, source.repository, *pull_requests.wanted(context.db, source, event))
+        _follow_head(context.db, source)
         try:
-            outcome = pull_requests.follow_head(db, config, vault, source, event)
+            outcome = pull_requests.follow_head(context, source, event)
         except HeadRefused as error:
-            pull_requests.refuse(db, source, event)
+            pull_requests.refuse(context.db, source, event)
             return "failed", f"pull request {event.number}: {error}"
         except CommitMissing as error:
             if source.delivery.attempts < MISSING_ATTEMPTS:
@@ -157,40 +154,40 @@ def _pull_request(
     return "done", f"pull request {event.number}: {outcome}"
 
 
-def _approved(db: Database, config: Config, vault: Vault, source: EventSource) -> tuple[str, str]:
+def _approved(context: Context, source: EventSource) -> tuple[str, str]:
     """Fetch an approved commit and launch what waited for the approval."""
     asked = approvals.read(source.delivery.body)
-    urls = approvals.fetch_urls_of_waiting(db, source.project, source.repository.id, asked.sha)
+    urls = approvals.fetch_urls_of_waiting(context.db, source.project, source.repository.id, asked.sha)
     if not urls:
-        return "ignored", f"nothing of commit {asked.sha} no longer waits for approval"
+        return "ignored", f"commit {asked.sha} no longer waits for approval"
     try:
-        fork_heads.fetch_whole(db, config, vault, source.repository, asked.sha, urls[0])
+        fork_heads.fetch_whole(context, source.repository, asked.sha, urls[0])
     except CommitMissing as error:
         if source.delivery.attempts < MISSING_ATTEMPTS:
             raise
         return "failed", str(error)
-    made = approvals.launch(db, config, source.project, asked)
+    made = approvals.launch(context, source.project, asked)
     return (
         "done",
         f"commit {asked.sha} is approved: {describe.count_text(one.target for one in made) or 'nothing runs'}",
     )
 
 
-def _scheduled(db: Database, config: Config, vault: Vault, source: EventSource) -> tuple[str, str]:
+def _scheduled(context: Context, source: EventSource) -> tuple[str, str]:
     """Run the current head of a branch. A missing branch is not retried: the next scheduled time will come."""
     due = schedule.parse_due(source.delivery.body)
     if not source.again and (why := schedule.overtaken_reason(source.project, due)):
         return "ignored", why
     if not source.hosted:
-        remotes.fetch(db, config, vault, source.repository, [])
-        _follow_head(db, source)
-    branch = due.branch or projects.repository(db, source.repository.id).default_branch
+        remotes.fetch(context, source.repository, [])
+        _follow_head(context.db, source)
+    branch = due.branch or projects.repository(context.db, source.repository.id).default_branch
     sha = git.resolve(source.path, f"refs/heads/{branch}") if source.path.is_dir() else None
     if sha is None:
         return "failed", f"rule {due.rule} runs branch {branch}, which does not exist"
-    head = commit_head.read_head(db, source.project, source.path, sha, source.budget)
+    head = commit_head.read_head(context.db, source.project, source.path, sha, source.budget)
     source = replace(source, rule=due.rule)
-    return "done", f"{branch}: {record.trigger(db, config, source, schedule.schedule_event(due, branch, sha), head)}"
+    return "done", f"{branch}: {record.trigger(context, source, schedule.schedule_event(due, branch, sha), head)}"
 
 
 def _follow_head(db: Database, source: EventSource) -> None:
@@ -202,36 +199,36 @@ def _follow_head(db: Database, source: EventSource) -> None:
         projects.set_default_branch(db, source.repository.id, branch)
 
 
-def _checked_push(db: Database, config: Config, source: EventSource, event: PushEvent) -> str:
+def _checked_push(context: Context, source: EventSource, event: PushEvent) -> str:
     """Record one event and launch its runs, unless the repository contradicts it. Returns the outcome."""
-    if why := _refusal(db, source, event):
+    if why := _refusal(context.db, source, event):
         if not source.hosted and source.delivery.attempts < MISSING_ATTEMPTS:
             raise CommitMissing(why)
-        return record.record(db, replace(source, late=True), event, why)
-    return _push(db, config, source, event)
+        return record.record(context.db, replace(source, late=True), event, why)
+    return _push(context, source, event)
 
 
-def _push(db: Database, config: Config, source: EventSource, event: PushEvent) -> str:
+def _push(context: Context, source: EventSource, event: PushEvent) -> str:
     if source.delivery.source == POLL and not source.again:
         event = polling.with_current_tips(source.path, event)
         if event.before == event.after:
             return "unchanged"
-    elif (last := commits.last_tip(db, source.repository.id, event)) and _is_late(source.path, event, last[0]):
+    elif (last := commits.last_tip(context.db, source.repository.id, event)) and _is_late(source.path, event, last[0]):
         if last[1] and not source.again:  # polling has reported all ref updates since
             return record.KNOWN
         source = replace(source, late=True)
     if event.deleted:
-        return record.record(db, source, event, "deleted")
+        return record.record(context.db, source, event, "deleted")
     if not event.ref.startswith(("refs/heads/", "refs/tags/")):
-        return record.record(db, source, event, "ignored: neither a branch nor a tag")
+        return record.record(context.db, source, event, "ignored: neither a branch nor a tag")
     try:
-        head = commit_head.read_head(db, source.project, source.path, event.after, source.budget)
+        head = commit_head.read_head(context.db, source.project, source.path, event.after, source.budget)
     except CommitMissing as error:
         missing = f"{event.ref} points to {event.after}, and {error}"
         if not source.hosted and source.delivery.attempts < MISSING_ATTEMPTS:
             raise CommitMissing(missing) from None
-        return record.record(db, source, event, f"failed: {missing}")
-    return record.trigger(db, config, source, event, head)
+        return record.record(context.db, source, event, f"failed: {missing}")
+    return record.trigger(context, source, event, head)
 
 
 def _refusal(db: Database, source: EventSource, event: PushEvent) -> str:

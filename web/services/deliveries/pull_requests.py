@@ -10,14 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core import git, names
-from core.config import Config
 from core.model import EventKind, PullRequest, PullRequestEvent, PushEvent
+from web.services.context import Context
 from web.services.forges import enqueue
 from web.services.repositories import commit_head, fork_heads, hosting
 from web.services.repositories.commit_head import CommitMissing
 from web.services.triggers import record
 from web.services.triggers.record import EventSource
-from web.services.vault import Vault
 from web.store import approvals, commits, pull_requests
 from web.store.db import Database, transaction
 
@@ -48,36 +47,36 @@ def wanted(db: Database, source: EventSource, event: PullRequestEvent) -> tuple[
     return [event.sha] if names.is_sha(event.sha) else [], [event.fetch_ref] if event.fetch_ref else []
 
 
-def follow_head(db: Database, config: Config, vault: Vault, source: EventSource, event: PullRequestEvent) -> str:
+def follow_head(context: Context, source: EventSource, event: PullRequestEvent) -> str:
     """Record the head of a pull request, launch its runs and return the outcome. The mirror must have been fetched.
 
     An event that arrives after that of a newer head does not replace the current head. Raises CommitMissing and
     HeadRefused.
     """
-    known = pull_requests.find(db, source.repository.id, event.number)
+    known = pull_requests.find(context.db, source.repository.id, event.number)
     if fork_heads.is_strange(event, known):
-        source, sha, late = *_strange(db, config, vault, source, event), False
+        source, sha, late = *_strange(context, source, event), False
     else:
         sha, there = _head(source, event)
         late = known is not None and sha != there and _is_older(source, sha, known)
     if known is not None and (late or source.again):
         request = known
     else:
-        with transaction(db):
-            request = pull_requests.save(db, source.repository.id, event, sha, source.delivery.received_at)
+        with transaction(context.db):
+            request = pull_requests.save(context.db, source.repository.id, event, sha, source.delivery.received_at)
     if request.closed and not source.again:
         return CLOSED  # in the meantime: this delivery had to wait
-    push = _push(db, request, event, sha, "" if late else request.sha)
-    if source.path == hosting.repository_path(config, source.repository):
+    push = _push(context.db, request, event, sha, "" if late else request.sha)
+    if source.path == hosting.repository_path(context.config, source.repository):
         git.pin(source.path, sha)
-    head = commit_head.read_configuration(db, source.project, source.path, sha, source.budget)
+    head = commit_head.read_configuration(context.db, source.project, source.path, sha, source.budget)
     present = request if late else replace(request, sha=sha)
-    outcome = record.trigger(db, config, replace(source, pull_request=present), push, head)
+    outcome = record.trigger(context, replace(source, pull_request=present), push, head)
     if not (late or source.again):
-        with transaction(db):
-            pull_requests.set_head(db, request.id, sha)
-            enqueue.mark_head(db, request)  # which can no longer be approved
-            enqueue.mark_head(db, replace(request, sha=sha))
+        with transaction(context.db):
+            pull_requests.set_head(context.db, request.id, sha)
+            enqueue.mark_head(context.db, request)  # which can no longer be approved
+            enqueue.mark_head(context.db, replace(request, sha=sha))
     return outcome
 
 
@@ -90,15 +89,13 @@ def refuse(db: Database, source: EventSource, event: PullRequestEvent) -> None:
             pull_requests.set_head(db, request.id, sha)
 
 
-def _strange(
-    db: Database, config: Config, vault: Vault, source: EventSource, event: PullRequestEvent
-) -> tuple[EventSource, str]:
+def _strange(context: Context, source: EventSource, event: PullRequestEvent) -> tuple[EventSource, str]:
     """Return the source and sha of the current head of a fork's pull request: in the mirror once it is approved."""
-    sha = fork_heads.fetch(db, config, vault, source, event)
-    if approvals.find(db, source.repository.id, sha):
-        fork_heads.fetch_whole(db, config, vault, source.repository, sha, event.fetch_url)
+    sha = fork_heads.fetch(context, source, event)
+    if approvals.find(context.db, source.repository.id, sha):
+        fork_heads.fetch_whole(context, source.repository, sha, event.fetch_url)
         return source, sha
-    return replace(source, path=hosting.forks_path(config, source.repository)), sha
+    return replace(source, path=hosting.forks_path(context.config, source.repository)), sha
 
 
 def _is_recorded(db: Database, known: PullRequest, event: PullRequestEvent) -> bool:

@@ -17,8 +17,8 @@ from core.states import FailureReason
 from core.wire import ExecutionSpec, stricter_limit
 from web.config.steps.resolve import ResolvedStep
 from web.config.steps.script import script
+from web.services.context import Context
 from web.services.executions import datums, environments, lifecycle, variables
-from web.services.vault import Vault
 from web.store import commits, executions, pipelines, projects, tasks, users
 from web.store.db import Database, transaction
 
@@ -125,11 +125,12 @@ def _record(
     return executions.get(db, execution.id)
 
 
-def spec(db: Database, config: Config, vault: Vault, execution: Execution) -> ExecutionSpec:
+def spec(context: Context, execution: Execution) -> ExecutionSpec:
     """Build the spec sent to the runner that claims `execution`."""
+    db, limits = context.db, context.config.limits
     project = projects.get(db, execution.project_id)
     commit = commits.get(db, execution.commit_id)
-    values, secret_names = variables.of_execution(db, vault, execution)
+    values, secret_names = variables.of_execution(db, context.vault, execution)
     network, pull = environments.by_slug_or_open(db, execution.environment)
     return ExecutionSpec(
         uuid=execution.uuid,
@@ -149,10 +150,10 @@ def spec(db: Database, config: Config, vault: Vault, execution: Execution) -> Ex
         config=execution_document(db, project, execution),
         time_limit_s=execution.time_limit_s,
         no_output_limit_s=execution.no_output_limit_s,
-        log_bytes=config.limits.log,
-        output_bytes=config.limits.output_bytes,
-        output_count=config.limits.output_count,
-        stop_grace_s=config.limits.stop_grace,
+        log_bytes=limits.log,
+        output_bytes=limits.output_bytes,
+        output_count=limits.output_count,
+        stop_grace_s=limits.stop_grace,
         memory=execution.memory,
         cpus=execution.cpus,
         gpus=execution.gpus,

@@ -15,11 +15,10 @@ from core.errors import GitError
 from core.git import url as git_url
 from core.model import PullRequest, PullRequestEvent, Repository
 from web.services import disk
+from web.services.context import Context
 from web.services.repositories import hosting, remotes
 from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
 from web.services.triggers.record import EventSource
-from web.services.vault import Vault
-from web.store.db import Database
 
 logger = logging.getLogger(__name__)
 
@@ -33,17 +32,18 @@ def is_strange(event: PullRequestEvent, known: PullRequest | None) -> bool:
     return event.from_fork or (has_place and known is not None and known.from_fork)
 
 
-def fetch(db: Database, config: Config, vault: Vault, source: EventSource, event: PullRequestEvent) -> str:
+def fetch(context: Context, source: EventSource, event: PullRequestEvent) -> str:
     """Fetch the current head of a fork's pull request, without history and within the limits, and return its sha.
 
     An event may arrive before the forge serves its commit, or after the next one: both raise CommitMissing and are
     retried, and after MISSING_ATTEMPTS the current head counts. Raises HeadRefused beyond the limits.
     """
-    path, ref = hosting.forks_path(config, source.repository), f"refs/pull/{event.number}/head"
+    config, ref = context.config, f"refs/pull/{event.number}/head"
+    path = hosting.forks_path(config, source.repository)
     bounds = git.Bounds(bytes=min(config.git.fork_bytes, max(1, disk.room(config))), all_bytes=config.git.forks_bytes)
     try:
         git.init_forks(path, source.path)
-        remote, remote_ref = _place(db, config, vault, source.repository, event)
+        remote, remote_ref = _place(context, source.repository, event)
         git.fetch_head(path, remote, remote_ref, kept_as=ref, bounds=bounds)
     except (git.TooLarge, git.TooSlow) as error:
         raise HeadRefused(
@@ -59,15 +59,13 @@ def fetch(db: Database, config: Config, vault: Vault, source: EventSource, event
     return sha
 
 
-def fetch_whole(
-    db: Database, config: Config, vault: Vault, repository: Repository, sha: str, fork_url: str = ""
-) -> None:
+def fetch_whole(context: Context, repository: Repository, sha: str, fork_url: str = "") -> None:
     """Fetch an approved commit with history into the mirror. Raises CommitMissing and the errors of `remotes.fetch`."""
-    path = hosting.repository_path(config, repository)
-    remotes.fetch(db, config, vault, repository, [] if fork_url else [sha])
+    path = hosting.repository_path(context.config, repository)
+    remotes.fetch(context, repository, [] if fork_url else [sha])
     if fork_url and git.resolve(path, sha) is None:
         try:
-            git.fetch_fork(path, fork_url, sha, allow_http=config.git.allow_http)
+            git.fetch_fork(path, fork_url, sha, allow_http=context.config.git.allow_http)
         except GitError as error:
             raise CommitMissing(str(error)) from None
     if git.resolve(path, sha) is None:
@@ -82,18 +80,16 @@ def forget(config: Config, repository: Repository, number: int) -> None:
         logger.warning("repository=%d pull request %d: %s", repository.id, number, error)
 
 
-def _place(
-    db: Database, config: Config, vault: Vault, repository: Repository, event: PullRequestEvent
-) -> tuple[git.RemoteSource, str]:
+def _place(context: Context, repository: Repository, event: PullRequestEvent) -> tuple[git.RemoteSource, str]:
     """Return the remote and the ref of the head: in the repository itself, else in the fork. Raises GitError."""
-    limit = config.git.fork_time
+    limit = context.config.git.fork_time
     if event.fetch_ref:
-        return remotes.source(db, config, vault, repository, time_limit_s=limit), event.fetch_ref
+        return remotes.source(context, repository, time_limit_s=limit), event.fetch_ref
     if not event.fetch_url:
         raise CommitMissing("its fork was deleted")
     home = hosting.remote_of(repository)
-    fork = git_url.parse(event.fetch_url, allow_local=False, allow_http=config.git.allow_http)
+    fork = git_url.parse(event.fetch_url, allow_local=False, allow_http=context.config.git.allow_http)
     if home is None or fork.site.lower() != home.site.lower():
         raise CommitMissing(f"{fork.address} is on another host than the repository and is not fetched")
-    source = git.fork_source(event.fetch_url, allow_http=config.git.allow_http, time_limit_s=limit)
+    source = git.fork_source(event.fetch_url, allow_http=context.config.git.allow_http, time_limit_s=limit)
     return source, f"refs/heads/{event.head_branch}"

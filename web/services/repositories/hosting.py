@@ -9,13 +9,14 @@ import secrets
 from pathlib import Path
 
 from core import git
-from core.config import Config, LimitsConfig
+from core.config import Config
 from core.errors import Conflict, GitError, InvalidInput, NotFound
 from core.git import url as git_url
 from core.git.url import RemoteUrl
 from core.model import Project, Repository
 from hooks import post_receive, statuses
 from hooks.forges.registry import FORGES, by_host
+from web.services.context import Context
 from web.services.repositories import deploy_keys, git_logins
 from web.services.vault import Vault
 from web.store import forge_access, outbox, projects
@@ -103,31 +104,31 @@ def _give_key(db: Database, vault: Vault, project: Project, repository: Reposito
     return public
 
 
-def set_url(db: Database, config: Config, vault: Vault, project: Project, url: str, forge: str | None) -> Repository:
+def set_url(context: Context, project: Project, url: str, forge: str | None) -> Repository:
     """Change the URL that a project is fetched from and return its updated repository.
 
     Without `forge` it is detected from the host's name, else it stays. The old name on the forge is dropped; the next
     verified delivery sets the new one. Raises InvalidInput or GitError.
     """
-    repository = repository_of(db, project)
+    repository = repository_of(context.db, project)
     if repository.forge == projects.HOSTED:
         raise InvalidInput(f"project {project.name} is pushed to this server, so it has no URL to fetch from")
-    remote = git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
+    remote = git_url.parse(url, allow_local=context.config.git.allow_local, allow_http=context.config.git.allow_http)
     url, login = git_url.split_login(url)
     old = remote_of(repository)
-    with transaction(db):
+    with transaction(context.db):
         if old is None or old.host != remote.host:  # a new host must not get the token of the old one
-            forge_access.set_token(db, repository.id, None)
-            forge_access.set_api_url(db, repository.id, "")
-            outbox.drop_due(db, repository.id)
-        projects.relocate(db, repository.id, url, forge or by_host(remote.host) or repository.forge)
-        if _place(projects.repository(db, repository.id)) != _place(repository):
-            projects.set_status_context(db, repository.id, statuses.CONTEXT)
-        _name_statuses(db, project, repository.id)
-        git_logins.store(db, vault, repository.id, login)
+            forge_access.set_token(context.db, repository.id, None)
+            forge_access.set_api_url(context.db, repository.id, "")
+            outbox.drop_due(context.db, repository.id)
+        projects.relocate(context.db, repository.id, url, forge or by_host(remote.host) or repository.forge)
+        if _place(projects.repository(context.db, repository.id)) != _place(repository):
+            projects.set_status_context(context.db, repository.id, statuses.CONTEXT)
+        _name_statuses(context.db, project, repository.id)
+        git_logins.store(context.db, context.vault, repository.id, login)
         if remote.scheme == "ssh" and not repository.deploy_key:
-            _give_key(db, vault, project, repository)
-    return projects.repository(db, repository.id)
+            _give_key(context.db, context.vault, project, repository)
+    return projects.repository(context.db, repository.id)
 
 
 def same_statuses(db: Database, repository: Repository) -> list[Repository]:
@@ -182,14 +183,12 @@ def set_secret(db: Database, vault: Vault, project: Project, secret: str) -> Non
 
 
 def add_project(
-    db: Database,
-    vault: Vault,
+    context: Context,
     name: str,
     owner_id: int,
     *,
     forge: str = projects.HOSTED,
     url: str | None = None,
-    limits: LimitsConfig | None = None,
 ) -> tuple[Project, str]:
     """Create a project with one repository; return it with the webhook secret in plain text.
 
@@ -198,33 +197,35 @@ def add_project(
     """
     secret = new_secret()
     url, login = git_url.split_login(url) if url else (url, None)
-    with transaction(db):
+    with transaction(context.db):
         with contextlib.suppress(NotFound):
-            raise Conflict(f"project {projects.by_name(db, name).name!r} exists already")
-        project = projects.add(db, name, owner_id, limits=limits)
-        made = projects.add_repository(db, project.id, forge=forge, url=url, secret=vault.encrypt(secret.encode()))
-        git_logins.store(db, vault, made.id, login)
-        _name_statuses(db, project, made.id)
+            raise Conflict(f"project {projects.by_name(context.db, name).name!r} exists already")
+        project = projects.add(context.db, name, owner_id, limits=context.config.limits)
+        made = projects.add_repository(
+            context.db, project.id, forge=forge, url=url, secret=context.vault.encrypt(secret.encode())
+        )
+        git_logins.store(context.db, context.vault, made.id, login)
+        _name_statuses(context.db, project, made.id)
         if _takes_key(url):
-            _give_key(db, vault, project, made)
+            _give_key(context.db, context.vault, project, made)
     return project, secret
 
 
-def ensure_project(db: Database, vault: Vault, name: str, owner_id: int, limits: LimitsConfig | None = None) -> Project:
+def ensure_project(context: Context, name: str, owner_id: int) -> Project:
     """Return the project `name`, creating it on its first push; concurrent first pushes create only one."""
     with contextlib.suppress(NotFound):
-        return projects.by_name(db, name)
+        return projects.by_name(context.db, name)
     with contextlib.suppress(Conflict):
-        return add_project(db, vault, name, owner_id, limits=limits)[0]
-    return projects.by_name(db, name)
+        return add_project(context, name, owner_id)[0]
+    return projects.by_name(context.db, name)
 
 
-def prepare(db: Database, config: Config, vault: Vault, project: Project, repository: Repository) -> Path:
+def prepare(context: Context, project: Project, repository: Repository) -> Path:
     """Create or repair the hosted repository with its hook. Idempotent; calls on this machine are serialised."""
-    path = repository_path(config, repository)
-    url = config.local_url + webhook_path(project, repository.forge)
-    secret = vault.decrypt(projects.secret(db, repository.id))
-    with open(config.git_dir / "prepare.lock", "ab") as lock:
+    path = repository_path(context.config, repository)
+    url = context.config.local_url + webhook_path(project, repository.forge)
+    secret = context.vault.decrypt(projects.secret(context.db, repository.id))
+    with open(context.config.git_dir / "prepare.lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         git.init_hosted(path, post_receive.HOOK)
         post_receive.write_settings(path, url, secret)

@@ -16,9 +16,9 @@ from core import git
 from core.config import Config
 from core.model import Repository
 from hooks import post_receive
+from web.services.context import Context
 from web.services.repositories import hosting, ref_updates
 from web.store import commits, deliveries
-from web.store.db import Database
 
 BEGUN = "begun."
 
@@ -38,14 +38,16 @@ def mark(repository: Path) -> None:
         (folder / f"{BEGUN}{secrets.token_hex(8)}").touch(mode=0o600)
 
 
-def record_lost_pushes(db: Database, config: Config, repository: Repository) -> None:
+def record_lost_pushes(context: Context, repository: Repository) -> None:
     """Store a delivery for ref updates that a killed server left unrecorded. Cheap if there are none."""
-    path = hosting.repository_path(config, repository)
+    path = hosting.repository_path(context.config, repository)
     left = [file for file in (path / post_receive.FOLDER).glob(f"{BEGUN}*") if _is_free(file)]
-    if not left or deliveries.next_stored(db, repository.id, 0) is not None:
+    if not left or deliveries.next_stored(context.db, repository.id, 0) is not None:
         return  # stored deliveries are ingested first: they may cover all updates
-    if moved := ref_updates.ref_updates_between(commits.last_pushes(db, repository.id), _there(path)):
-        ref_updates.store_ref_updates(db, repository, repository.forge, f"unrecorded-{secrets.token_hex(16)}", moved)
+    if moved := ref_updates.ref_updates_between(commits.last_pushes(context.db, repository.id), _there(path)):
+        ref_updates.store_ref_updates(
+            context.db, repository, repository.forge, f"unrecorded-{secrets.token_hex(16)}", moved
+        )
     for file in left:
         file.unlink(missing_ok=True)
 

@@ -28,13 +28,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from core import git
-from core.config import Config
 from core.errors import GitError
 from core.model import PushEvent, Repository
+from web.services.context import Context
 from web.services.repositories import ref_updates, remotes
-from web.services.vault import Vault
 from web.store import commits, deliveries, projects
-from web.store.db import Database, transaction
+from web.store.db import transaction
 from web.store.deliveries import POLL
 
 LONGEST_WAIT_S = 3600.0  # between two polls of a remote that does not answer
@@ -51,80 +50,79 @@ class Poller:
     down were reported to no one.
     """
 
-    def __init__(self, config: Config, vault: Vault) -> None:
-        self._config, self._vault = config, vault
+    def __init__(self) -> None:
         self._next: dict[int, float] = {}
         self._failures: dict[int, int] = {}
         self._seen: dict[int, dict[tuple[str, str], float]] = {}
 
-    def due(self, db: Database) -> list[int]:
+    def due(self, context: Context) -> list[int]:
         """Return the repositories that are due; on the first call all of them."""
         now, due = time.monotonic(), []
-        for repository in projects.fetched_from_elsewhere(db):
-            wait = polling_interval(db, self._config, repository)
+        for repository in projects.fetched_from_elsewhere(context.db):
+            wait = polling_interval(context, repository)
             if wait and self._next.get(repository.id, now) <= now:
                 due.append(repository.id)
         return due
 
-    def poll(self, db: Database, repository_id: int) -> bool:
+    def poll(self, context: Context, repository_id: int) -> bool:
         """Poll one repository; return whether there is a new delivery. An error of git becomes its `fetch_problem`."""
-        repository = projects.repository(db, repository_id)
+        repository = projects.repository(context.db, repository_id)
         failures = self._failures.get(repository_id, 0) + 1
         self._failures[repository_id] = failures  # counts as failed until it succeeds, whatever is raised
-        self._plan(db, repository)
+        self._plan(context, repository)
         try:
-            there = remotes.list_refs(db, self._config, self._vault, repository)
+            there = remotes.list_refs(context, repository)
         except GitError as error:
-            projects.set_fetch_problem(db, repository_id, str(error))
+            projects.set_fetch_problem(context.db, repository_id, str(error))
             return False
-        told = self._compare(db, repository, there)
+        told = self._compare(context, repository, there)
         del self._failures[repository_id]
-        self._plan(db, repository)
+        self._plan(context, repository)
         return told
 
-    def _plan(self, db: Database, repository: Repository) -> None:
+    def _plan(self, context: Context, repository: Repository) -> None:
         """Plan the next poll; if differences wait for webhooks, as soon as `[git] poll_grace` has passed."""
-        now, usual = time.monotonic(), polling_interval(db, self._config, repository)
+        now, usual = time.monotonic(), polling_interval(context, repository)
         failures, seen = self._failures.get(repository.id, 0), self._seen.get(repository.id, {})
         wait = min(usual * 2.0**failures, max(usual, LONGEST_WAIT_S)) * (1 + _share(repository.id))
         if seen and not failures:
-            wait = min(wait, max(0.0, min(seen.values()) + self._config.git.poll_grace - now))
+            wait = min(wait, max(0.0, min(seen.values()) + context.config.git.poll_grace - now))
         self._next[repository.id] = now + wait
 
-    def _compare(self, db: Database, repository: Repository, there: Mapping[str, tuple[str, ...]]) -> bool:
+    def _compare(self, context: Context, repository: Repository, there: Mapping[str, tuple[str, ...]]) -> bool:
         if repository.polled_at is None:
-            with transaction(db):
-                recorded = commits.last_pushes(db, repository.id)  # inside: a push may be recorded concurrently
+            with transaction(context.db):
+                recorded = commits.last_pushes(context.db, repository.id)  # inside: a push may be recorded concurrently
                 found = {ref: names[-1] for ref, names in there.items() if ref not in recorded}
-                commits.add_found(db, repository.id, found, FOUND)
-                projects.set_polled(db, repository.id)
+                commits.add_found(context.db, repository.id, found, FOUND)
+                projects.set_polled(context.db, repository.id)
             return False
-        moved = self._ripe(
-            db, repository, ref_updates.ref_updates_between(commits.last_pushes(db, repository.id), there)
-        )
+        recorded = commits.last_pushes(context.db, repository.id)
+        moved = self._ripe(context, repository, ref_updates.ref_updates_between(recorded, there))
         new, told = False, dict(itertools.islice(moved.items(), git.MAX_REFS))  # the others still differ next time
         if told:
             _, new = ref_updates.store_ref_updates(
-                db, repository, POLL, _name(commits.newest_move(db, repository.id), told), told
+                context.db, repository, POLL, _name(commits.newest_move(context.db, repository.id), told), told
             )
-        projects.set_polled(db, repository.id)
+        projects.set_polled(context.db, repository.id)
         return new
 
-    def _ripe(self, db: Database, repository: Repository, moved: Moved) -> Moved:
+    def _ripe(self, context: Context, repository: Repository, moved: Moved) -> Moved:
         """Return the ref updates to report now: with webhooks, only those unchanged for `[git] poll_grace`."""
-        if not deliveries.has_webhooks(db, repository.id):
+        if not deliveries.has_webhooks(context.db, repository.id):
             self._seen.pop(repository.id, None)
             return moved
         now, before = time.monotonic(), self._seen.get(repository.id, {})
         seen = {(ref, after): before.get((ref, after), now) for ref, (_, after) in moved.items()}
-        ripe = {ref: move for ref, move in moved.items() if now - seen[ref, move[1]] >= self._config.git.poll_grace}
+        ripe = {ref: move for ref, move in moved.items() if now - seen[ref, move[1]] >= context.config.git.poll_grace}
         self._seen[repository.id] = {key: since for key, since in seen.items() if key[0] not in ripe}
         return ripe
 
 
-def polling_interval(db: Database, config: Config, repository: Repository) -> float:
+def polling_interval(context: Context, repository: Repository) -> float:
     """Return the seconds between two polls of a remote repository; 0 if it is never polled."""
-    return config.git.poll_webhooks if deliveries.has_webhooks(db, repository.id) else config.git.poll
+    settings = context.config.git
+    return settings.poll_webhooks if deliveries.has_webhooks(context.db, repository.id) else settings.poll
 
 
 def with_current_tips(path: Path, event: PushEvent) -> PushEvent:

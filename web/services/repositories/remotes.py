@@ -7,15 +7,13 @@ from contextlib import contextmanager
 from typing import TypedDict
 
 from core import git
-from core.config import Config
 from core.errors import GitDenied, GitError, InvalidDelivery
 from core.model import Repository
 from hooks import post_receive
+from web.services.context import Context
 from web.services.repositories import credentials, git_logins, hosting
 from web.services.repositories.fetch_rules import Login
-from web.services.vault import Vault
 from web.store import projects
-from web.store.db import Database
 
 SHA_1_CHARS = 40
 LISTING_LIMIT_S = 60.0
@@ -32,9 +30,7 @@ class Access(TypedDict):
 
 
 def fetch(
-    db: Database,
-    config: Config,
-    vault: Vault,
+    context: Context,
     repository: Repository,
     shas: Sequence[str],
     more: Sequence[str] = (),
@@ -42,35 +38,33 @@ def fetch(
     """Update the mirror from the remote, with these commits and the refs `more`. Raises GitError or InvalidDelivery."""
     if any(len(sha) > SHA_1_CHARS for sha in shas):  # every retry would fail, for three days
         raise InvalidDelivery(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
-    path = hosting.repository_path(config, repository)
+    path = hosting.repository_path(context.config, repository)
     url = _url(repository)
     git.init_mirror(path)
-    with _advice(db, vault, repository):
-        git.fetch(path, url, shas=shas, more=more, **_access(db, config, vault, repository))
-    projects.set_fetched(db, repository.id)
+    with _advice(context, repository):
+        git.fetch(path, url, shas=shas, more=more, **_access(context, repository))
+    projects.set_fetched(context.db, repository.id)
 
 
-def source(
-    db: Database, config: Config, vault: Vault, repository: Repository, *, time_limit_s: float
-) -> git.RemoteSource:
+def source(context: Context, repository: Repository, *, time_limit_s: float) -> git.RemoteSource:
     """Return a repository's remote with credentials, as functions of `core.git` take it. Raises GitError."""
-    return git.source_of(_url(repository), time_limit_s=time_limit_s, **_access(db, config, vault, repository))
+    return git.source_of(_url(repository), time_limit_s=time_limit_s, **_access(context, repository))
 
 
-def login(db: Database, vault: Vault, repository: Repository) -> Login:
+def login(context: Context, repository: Repository) -> Login:
     """Return the credentials of a repository."""
-    key = projects.ssh_key(db, repository.id)
-    user, password = _login(db, vault, repository)
-    return Login(ssh_key=vault.decrypt(key) if key else None, user=user, password=password)
+    key = projects.ssh_key(context.db, repository.id)
+    user, password = _login(context, repository)
+    return Login(ssh_key=context.vault.decrypt(key) if key else None, user=user, password=password)
 
 
 def list_refs(
-    db: Database, config: Config, vault: Vault, repository: Repository, *, time_limit_s: float = LISTING_LIMIT_S
+    context: Context, repository: Repository, *, time_limit_s: float = LISTING_LIMIT_S
 ) -> dict[str, tuple[str, ...]]:
     """Return the branches and tags of the remote, as `git.remote_refs` does. Raises GitError."""
-    path = hosting.repository_path(config, repository)
-    with _advice(db, vault, repository):
-        access = _access(db, config, vault, repository)
+    path = hosting.repository_path(context.config, repository)
+    with _advice(context, repository):
+        access = _access(context, repository)
         found = git.remote_refs(path, _url(repository), time_limit_s=time_limit_s, **access)
     if any(len(names[0]) > SHA_1_CHARS for names in found.values()):
         raise GitError(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
@@ -85,42 +79,42 @@ def _url(repository: Repository) -> str:
     return repository.url
 
 
-def _access(db: Database, config: Config, vault: Vault, repository: Repository) -> Access:
-    key = projects.ssh_key(db, repository.id)
-    token_user, token = _login(db, vault, repository)
+def _access(context: Context, repository: Repository) -> Access:
+    key = projects.ssh_key(context.db, repository.id)
+    token_user, token = _login(context, repository)
     return {
-        "allow_local": config.git.allow_local,
-        "allow_http": config.git.allow_http,
-        "ssh_key": vault.decrypt(key) if key else None,
+        "allow_local": context.config.git.allow_local,
+        "allow_http": context.config.git.allow_http,
+        "ssh_key": context.vault.decrypt(key) if key else None,
         "token": token,
         "token_user": token_user,
     }
 
 
-def _login(db: Database, vault: Vault, repository: Repository) -> tuple[str, str | None]:
+def _login(context: Context, repository: Repository) -> tuple[str, str | None]:
     """Return user and password for http: those of the URL, else those derived from the API token."""
-    user, password = git_logins.of(db, vault, repository.id)
+    user, password = git_logins.of(context.db, context.vault, repository.id)
     if password:
         return user or git.TOKEN_USER, password
-    access = credentials.load_access(db, vault, repository)
+    access = credentials.load_access(context.db, context.vault, repository)
     token_user, token = access.git_login() if access else (git.TOKEN_USER, None)
     return user or token_user, token
 
 
 @contextmanager
-def _advice(db: Database, vault: Vault, repository: Repository) -> Iterator[None]:
+def _advice(context: Context, repository: Repository) -> Iterator[None]:
     """Add to errors raised in the context how to set the repository's credentials."""
     try:
         yield
     except GitDenied as error:
         hidden = "if it is private, " if "' not found" in str(error) else ""  # forges answer this without access
-        raise GitDenied(f"{error}; {hidden}{_credentials_advice(db, vault, repository)}") from None
+        raise GitDenied(f"{error}; {hidden}{_credentials_advice(context, repository)}") from None
 
 
-def _credentials_advice(db: Database, vault: Vault, repository: Repository) -> str:
+def _credentials_advice(context: Context, repository: Repository) -> str:
     """Return how to set the credentials for fetching over http. A password in the URL takes precedence over a token."""
-    name, remote = projects.get(db, repository.project_id).name, hosting.remote_of(repository)
-    _, password = git_logins.of(db, vault, repository.id)
+    name, remote = projects.get(context.db, repository.project_id).name, hosting.remote_of(repository)
+    _, password = git_logins.of(context.db, context.vault, repository.id)
     missing = f"its {'user and password' if password else 'credentials'} are missing, wrong or not enough"
     if credentials.has_forge_api(repository) and not password:
         return f"{missing}: `pushmill project set-token {name}` stores a token"

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from core import clock, git
-from core.config import Config
 from core.errors import DiskFull, GitError
 from core.git import url as git_url
 from core.git.lfs import Pointer
@@ -22,11 +21,11 @@ from core.git.url import RemoteUrl
 from core.model import Execution, Repository
 from core.text import printable
 from web.services import disk
+from web.services.context import Context
 from web.services.repositories import hosting, lfs_objects, remotes
 from web.services.repositories.fetch_rules import Login, Rules
 from web.services.repositories.lfs_client import basic
 from web.services.repositories.lfs_objects import Fetcher
-from web.services.vault import Vault
 from web.store import commits, projects, sources
 from web.store.db import Database, transaction
 from web.store.sources import FAILED, Source
@@ -57,11 +56,11 @@ def ask(db: Database, execution: Execution) -> Source:
     return found
 
 
-def fetch_wanted(db: Database, config: Config, vault: Vault, repository_id: int) -> None:
+def fetch_wanted(context: Context, repository_id: int) -> None:
     """Fetch the requested sources of a repository's commits. May be killed anywhere."""
-    repository = projects.repository(db, repository_id)
-    while sha := sources.wanted(db, repository_id):
-        preparation = _Preparation(db, config, vault, repository, sha)
+    repository = projects.repository(context.db, repository_id)
+    while sha := sources.wanted(context.db, repository_id):
+        preparation = _Preparation(context, repository, sha)
         try:
             preparation.run()
         except Exception as error:
@@ -70,7 +69,7 @@ def fetch_wanted(db: Database, config: Config, vault: Vault, repository_id: int)
                 raise
         finally:
             missing, skipped = _shortened(preparation.missing), preparation.skipped[:SHOWN]
-            sources.finish(db, repository_id, sha, missing=missing, skipped=skipped)
+            sources.finish(context.db, repository_id, sha, missing=missing, skipped=skipped)
 
 
 def _before(seconds: float) -> str:
@@ -85,28 +84,28 @@ def _shortened(reasons: list[tuple[str, str]]) -> list[tuple[str, str]]:
 class _Preparation:
     """Fetches the sources of one commit. `missing` and `skipped` contain pairs of a path and a reason."""
 
-    def __init__(self, db: Database, config: Config, vault: Vault, repository: Repository, sha: str) -> None:
-        self._db, self._config, self._repository, self._sha = db, config, repository, sha
+    def __init__(self, context: Context, repository: Repository, sha: str) -> None:
+        self._context, self._repository, self._sha = context, repository, sha
         self.missing: list[tuple[str, str]] = []
         self.skipped: list[tuple[str, str]] = []
         self._count = 0
         self._said_at = 0.0
         self._prefix = ""
-        self._deadline = time.monotonic() + config.git.sources_time
-        self._modules = hosting.modules_path(config, repository)
+        self._deadline = time.monotonic() + context.config.git.sources_time
+        self._modules = hosting.modules_path(context.config, repository)
         self._rules = Rules(
             home=hosting.remote_of(repository) if repository.url else None,
-            login=remotes.login(db, vault, repository),
-            hosts=config.git.submodule_hosts,
-            allow_local=config.git.allow_local,
-            allow_http=config.git.allow_http,
+            login=remotes.login(context, repository),
+            hosts=context.config.git.submodule_hosts,
+            allow_local=context.config.git.allow_local,
+            allow_http=context.config.git.allow_http,
         )
         self._fetcher = Fetcher(
-            hosting.lfs_path(config, repository), config, self._deadline, self._lacks_object, self._say
+            hosting.lfs_path(context.config, repository), context.config, self._deadline, self._lacks_object, self._say
         )
 
     def run(self) -> None:
-        self._commit(hosting.repository_path(self._config, self._repository), self._sha, "", self._rules.home)
+        self._commit(hosting.repository_path(self._context.config, self._repository), self._sha, "", self._rules.home)
 
     def _commit(self, path: Path, sha: str, prefix: str, remote: RemoteUrl | None) -> None:
         """Fetch the sources of one commit in the repository at `path`, which came from `remote`, recursively."""
@@ -141,7 +140,7 @@ class _Preparation:
             with contextlib.suppress(GitError):  # not every host has it; the https credentials count then
                 source = self._source(remote.address, remote, self._rules.login_for(remote))
                 href, headers = git.lfs_login(path, source)
-                allow_http = self._config.git.allow_http
+                allow_http = self._context.config.git.allow_http
                 return git_url.parse(href, allow_local=False, allow_http=allow_http) if href else server, headers
         login = self._rules.login_for(server)
         return server, basic(server.username or login.user, server.password or login.password)
@@ -153,11 +152,13 @@ class _Preparation:
             return
         self._count += 1
         try:
-            if self._count > self._config.git.submodules:
-                raise GitError(f"the commit has more than the {self._config.git.submodules} of [git] submodules")
+            if self._count > self._context.config.git.submodules:
+                raise GitError(
+                    f"the commit has more than the {self._context.config.git.submodules} of [git] submodules"
+                )
             self._say(f"Fetching submodule {printable(place)[:300]}")
             remote = self._rules.place(module.url, parent)
-            disk.check(self._config, 0)
+            disk.check(self._context.config, 0)
             self._fetch(remote, sha)
             self._commit(self._modules, sha, f"{place}/", remote)
         except (GitError, DiskFull) as error:
@@ -174,14 +175,14 @@ class _Preparation:
             self._fetch_from(f"{remote.address}.git", remote, login, sha)  # GitLab redirects to this
 
     def _fetch_from(self, address: str, remote: RemoteUrl, login: Login, sha: str) -> None:
-        limit = min(self._config.git.submodule_bytes, max(1, disk.room(self._config)))
+        limit = min(self._context.config.git.submodule_bytes, max(1, disk.room(self._context.config)))
         git.fetch_submodule(self._modules, self._source(address, remote, login), sha, max_bytes=limit)
 
     def _source(self, address: str, remote: RemoteUrl, login: Login) -> git.RemoteSource:
         return git.source_of(
             address,
-            allow_local=self._config.git.allow_local,
-            allow_http=self._config.git.allow_http,
+            allow_local=self._context.config.git.allow_local,
+            allow_http=self._context.config.git.allow_http,
             ssh_key=login.ssh_key,
             token=remote.password or login.password,
             token_user=remote.username or login.user,
@@ -194,4 +195,4 @@ class _Preparation:
     def _say(self, message: str) -> None:
         if time.monotonic() - self._said_at >= PROGRESS_S:
             self._said_at = time.monotonic()
-            sources.progress(self._db, self._repository.id, self._sha, message)
+            sources.progress(self._context.db, self._repository.id, self._sha, message)

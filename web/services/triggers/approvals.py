@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from core import git
-from core.config import Config
 from core.errors import Conflict, InvalidDelivery
 from core.model import Project, PushEvent, Target, User
+from web.services.context import Context
 from web.services.repositories import commit_head, hosting
 from web.services.repositories.commit_head import Head
 from web.services.triggers import deduplicate, planning, record
@@ -62,24 +62,24 @@ class Approved:
         return f"{SOURCE}-{self.sha}"
 
 
-def approve(db: Database, config: Config, project: Project, sha: str, person: User) -> list[Launched]:
+def approve(context: Context, project: Project, sha: str, person: User) -> list[Launched]:
     """Approve commit `sha` and launch each of its waiting pushes once. Nudge and dispatch after it.
 
     If the commit must be fetched first, nothing is launched here: a stored delivery does both. Approving an approved
     commit is not an error. Raises Conflict if nothing of it waits, or no longer waits.
     """
-    waiting = approvals.waiting(db, project.id, sha)
+    waiting = approvals.waiting(context.db, project.id, sha)
     if not waiting:
-        _check_approved(db, project, sha)
+        _check_approved(context.db, project, sha)
     approved = Approved(sha=sha, username=person.username)
-    missing = {item.push.repository_id for item in waiting if not _is_here(db, config, item)}
+    missing = {item.push.repository_id for item in waiting if not _is_here(context, item)}
     if not missing:
-        return launch(db, config, project, approved)
-    with transaction(db):
+        return launch(context, project, approved)
+    with transaction(context.db):
         for item in waiting:
-            approvals.add(db, item.push.repository_id, sha, person.id)
+            approvals.add(context.db, item.push.repository_id, sha, person.id)
         for repository_id in missing:
-            _store(db, repository_id, approved)
+            _store(context.db, repository_id, approved)
     return []
 
 
@@ -97,9 +97,9 @@ def fetch_urls_of_waiting(db: Database, project: Project, repository_id: int, sh
     return [item.pull_request.fetch_url for item in waiting if item.push.repository_id == repository_id]
 
 
-def _is_here(db: Database, config: Config, item: Waiting) -> bool:
-    repository = projects.repository(db, item.push.repository_id)
-    return git.resolve(hosting.repository_path(config, repository), item.push.after) is not None
+def _is_here(context: Context, item: Waiting) -> bool:
+    repository = projects.repository(context.db, item.push.repository_id)
+    return git.resolve(hosting.repository_path(context.config, repository), item.push.after) is not None
 
 
 def _store(db: Database, repository_id: int, approved: Approved) -> None:
@@ -112,26 +112,26 @@ def _store(db: Database, repository_id: int, approved: Approved) -> None:
         deliveries.retry_now(db, row if deliveries.state(db, row) == "stored" else deliveries.store_again(db, row))
 
 
-def launch(db: Database, config: Config, project: Project, approved: Approved) -> list[Launched]:
+def launch(context: Context, project: Project, approved: Approved) -> list[Launched]:
     """Launch each waiting push of an approved commit once. The commit must be in the mirror. Raises Conflict."""
-    sha, person = approved.sha, users.by_name(db, approved.username)
+    sha, person = approved.sha, users.by_name(context.db, approved.username)
     if person is None:
         raise Conflict(f"user {approved.username!r} no longer exists")
-    chosen = {item.push.id: _chosen(db, config, project, item) for item in approvals.waiting(db, project.id, sha)}
+    chosen = {item.push.id: _chosen(context, project, item) for item in approvals.waiting(context.db, project.id, sha)}
     made: list[Launched] = []
     ran: dict[Target, str] = {}
-    with transaction(db):
-        for item in approvals.waiting(db, project.id, sha):
+    with transaction(context.db):
+        for item in approvals.waiting(context.db, project.id, sha):
             if item.push.id in chosen:
-                approvals.add(db, item.push.repository_id, sha, person.id)
-                _run(db, config, project, item, chosen[item.push.id], ran, person)
-                new = launched.launched_by_push(db, item.push.id)
+                approvals.add(context.db, item.push.repository_id, sha, person.id)
+                _run(context, project, item, chosen[item.push.id], ran, person)
+                new = launched.launched_by_push(context.db, item.push.id)
                 made += new
                 ran |= {
                     one.target: deduplicate.duplicates_of_pull_request(one.number, item.pull_request.number)
                     for one in new
                 }
-                outbox.enqueue(db, item.push.repository_id, outbox.Kind.STATUS, sha)
+                outbox.enqueue(context.db, item.push.repository_id, outbox.Kind.STATUS, sha)
     return made
 
 
@@ -142,27 +142,26 @@ def _check_approved(db: Database, project: Project, sha: str) -> None:
         )
 
 
-def _chosen(db: Database, config: Config, project: Project, item: Waiting) -> Chosen:
+def _chosen(context: Context, project: Project, item: Waiting) -> Chosen:
     """Return the plan of a waiting push, with the rules as they are now."""
-    repository = projects.repository(db, item.push.repository_id)
-    delivery = deliveries.get(db, item.push.delivery_id or 0)
+    repository = projects.repository(context.db, item.push.repository_id)
+    delivery = deliveries.get(context.db, item.push.delivery_id or 0)
     assert delivery is not None  # noqa: S101  (deliveries alone make pushes)
-    path = hosting.repository_path(config, repository)
+    path = hosting.repository_path(context.config, repository)
     source = EventSource(
         project=project,
         repository=repository,
         path=path,
         delivery=delivery,
-        budget=commit_head.Budget(config.limits),
+        budget=commit_head.Budget(context.config.limits),
         pull_request=item.pull_request,
     )
-    event, head = _event(item.push), commit_head.read_head(db, project, path, item.push.after, source.budget)
-    return Chosen(event=event, head=head, plan=record.plan(db, source, event, head))
+    event, head = _event(item.push), commit_head.read_head(context.db, project, path, item.push.after, source.budget)
+    return Chosen(event=event, head=head, plan=record.plan(context.db, source, event, head))
 
 
 def _run(
-    db: Database,
-    config: Config,
+    context: Context,
     project: Project,
     item: Waiting,
     chosen: Chosen,
@@ -174,9 +173,11 @@ def _run(
     choice = deduplicate.without_duplicates(chosen.plan.choice, ran)
     planned = replace(chosen.plan, choice=choice)
     outcome = record.outcome_text(chosen.event, chosen.head, planned)
-    older = planning.superseded(db, push.repository_id, chosen.event, chosen.plan.choice, push.again_of or push.id)
-    commit = commits.by_identifier(db, project.id, push.after)
-    record.run(db, config, project, commit, planned, person, push_id=push.id, outcome=outcome, instead_of=older)
+    older = planning.superseded(
+        context.db, push.repository_id, chosen.event, chosen.plan.choice, push.again_of or push.id
+    )
+    commit = commits.by_identifier(context.db, project.id, push.after)
+    record.run(context, project, commit, planned, person, push_id=push.id, outcome=outcome, instead_of=older)
 
 
 def _event(push: Push) -> PushEvent:

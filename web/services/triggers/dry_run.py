@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core import git
-from core.config import Config
 from core.errors import InvalidInput
 from core.model import EventKind, Project, PullRequest, PushEvent, Repository
+from web.services.context import Context
 from web.services.repositories import commit_head, hosting
 from web.services.triggers import deduplicate, planning, preview, record, rules, schedule
 from web.services.triggers.preview import PlannedRun
@@ -68,29 +68,29 @@ class _Event:
     place: int | None = None
 
 
-def dry_run(db: Database, config: Config, project: Project, question: Question) -> Answer:
+def dry_run(context: Context, project: Project, question: Question) -> Answer:
     """Evaluate a question. Raises InvalidInput for invalid rules and unknown names."""
     if question.rules is not None:
         rules.parse(question.rules)
         project = replace(project, rules=question.rules)
-    repository = hosting.repository_of(db, project)
-    path = hosting.repository_path(config, repository)
-    path, sha = _commit(db, project, (path, hosting.forks_path(config, repository)), question.name)
-    asked = _event(db, project, repository, path, question, sha)
-    head = commit_head.read_configuration(db, project, path, sha, commit_head.Budget(config.limits))
+    repository = hosting.repository_of(context.db, project)
+    path = hosting.repository_path(context.config, repository)
+    path, sha = _commit(context.db, project, (path, hosting.forks_path(context.config, repository)), question.name)
+    asked = _event(context.db, project, repository, path, question, sha)
+    head = commit_head.read_configuration(context.db, project, path, sha, commit_head.Budget(context.config.limits))
     plan = planning.plan(
-        db, project, repository, path, asked.event, head, base_branch=asked.base_branch, rule=asked.rule
+        context.db, project, repository, path, asked.event, head, base_branch=asked.base_branch, rule=asked.rule
     )
     cancels = any(chosen.cancels_older for chosen in plan.choice.run)
-    stops = planning.superseded(db, repository.id, asked.event, plan.choice, asked.place) if cancels else []
-    choice = _less_repeats(db, project, asked, plan.choice)
-    waits = record.needs_approval(db, asked.request, asked.event, plan)
+    stops = planning.superseded(context.db, repository.id, asked.event, plan.choice, asked.place) if cancels else []
+    choice = _less_repeats(context.db, project, asked, plan.choice)
+    waits = record.needs_approval(context.db, asked.request, asked.event, plan)
     return Answer(
         event=asked.words,
         sha=sha,
         outcome=approvals.WAITS if waits else record.outcome_text(asked.event, head, replace(plan, choice=choice)),
         verdicts=plan.choice.verdicts,
-        runs=tuple(preview.preview_plan(db, project, chosen) for chosen in choice.run),
+        runs=tuple(preview.preview_plan(context.db, project, chosen) for chosen in choice.run),
         skipped=choice.skipped,
         stops=tuple(stops),
     )

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core.config import Config
 from core.model import Commit, EventKind, Project, PullRequest, PushEvent, PushResult, Repository, User, short_ref
 from web.config.steps.model import step_names
+from web.services.context import Context
 from web.services.forges import enqueue
 from web.services.repositories.commit_head import Budget, Head
 from web.services.triggers import deduplicate, planning, rules, start
@@ -55,15 +55,15 @@ class EventSource:
         return not self.again and (self.pull_request is None or self.pull_request.sha != event.after)
 
 
-def trigger(db: Database, config: Config, source: EventSource, event: PushEvent, head: Head) -> str:
+def trigger(context: Context, source: EventSource, event: PushEvent, head: Head) -> str:
     """Record an event that ends at `head`, launch its runs and return the outcome. Repeating an event does nothing."""
     event = replace(event, message=head.info.message[:MESSAGE_CHARS], after=head.info.sha)  # for a tag, its commit
-    planned = plan(db, source, event, head)
+    planned = plan(context.db, source, event, head)
     request = source.pull_request
     request_id = request.id if request else None
-    with transaction(db):
+    with transaction(context.db):
         push_id = commits.add_push(
-            db,
+            context.db,
             source.repository.id,
             event,
             source.delivery.id,
@@ -73,20 +73,23 @@ def trigger(db: Database, config: Config, source: EventSource, event: PushEvent,
         )
         if push_id is None:
             return KNOWN
-        commit = _add_commit(db, source, event, head)
-        enqueue.enqueue_event(db, source.project, source.repository, commit, source.pull_request)
-        if needs_approval(db, request, event, planned):
-            commits.finish_push(db, push_id, commit_id=commit.id, outcome=approvals.WAITS, result=PushResult.WAITING)
+        commit = _add_commit(context.db, source, event, head)
+        enqueue.enqueue_event(context.db, source.project, source.repository, commit, source.pull_request)
+        if needs_approval(context.db, request, event, planned):
+            commits.finish_push(
+                context.db, push_id, commit_id=commit.id, outcome=approvals.WAITS, result=PushResult.WAITING
+            )
             return approvals.WAITS
-        choice, superseded = _in_order(db, source, event, push_id, planned.choice)
+        choice, superseded = _in_order(context.db, source, event, push_id, planned.choice)
         if not source.again:
-            choice = deduplicate.without_duplicates(choice, deduplicate.duplicate_reasons(db, commit, event, request))
+            choice = deduplicate.without_duplicates(
+                choice, deduplicate.duplicate_reasons(context.db, commit, event, request)
+            )
         planned = replace(planned, choice=choice)
         outcome = outcome_text(event, head, planned)
-        creator = _pusher(db, event, request) or users.of_row(db, source.project.owner_id)
+        creator = _pusher(context.db, event, request) or users.of_row(context.db, source.project.owner_id)
         run(
-            db,
-            config,
+            context,
             source.project,
             commit,
             planned,
@@ -107,8 +110,7 @@ def plan(db: Database, source: EventSource, event: PushEvent, head: Head) -> Pla
 
 
 def run(
-    db: Database,
-    config: Config,
+    context: Context,
     project: Project,
     commit: Commit,
     planned: Plan,
@@ -121,7 +123,7 @@ def run(
     """Launch the plan of a recorded push, store its outcome, and stop the runs in `instead_of`, which it supersedes."""
     # first: this push alone may make the commit trusted, and launching may check that
     commits.finish_push(
-        db,
+        context.db,
         push_id,
         commit_id=commit.id,
         outcome=outcome,
@@ -129,10 +131,10 @@ def run(
         skipped=planned.choice.skipped,
         problems=problems_of(planned),
     )
-    made = [start.start_target(db, config, project, commit, chosen, creator, push_id) for chosen in planned.choice.run]
+    made = [start.start_target(context, project, commit, chosen, creator, push_id) for chosen in planned.choice.run]
     by = made[0] if made else f"commit {commit.identifier[:8]}"
     for older in instead_of:
-        start.supersede_target(db, config, older, by)
+        start.supersede_target(context, older, by)
 
 
 def _in_order(
