@@ -10,14 +10,11 @@ from core.states import UNFINISHED, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """A set of executions created from one step by a search.
+class Group:
+    """What tasks and pipelines have in common.
 
-    `config` contains the items of valohai.yaml that it needs, its own and its step's, as they were at creation.
-    `parameters`, `inputs` and `environment_variables` are given values for all its executions. `seed` makes random
-    values reproducible. `planned` is the total number of executions. `environment` overrides the step's own. `ending`
-    is the state that the task gets once its executions have ended, if that is decided already; no more executions are
-    created then. `message` is the reason of `ending` or of the final state.
+    `config` contains the items of valohai.yaml that the group needs, as they were at creation. `parameters` are given
+    values. `environment` overrides that of the steps. `message` is the reason of the final state.
     """
 
     id: int
@@ -27,23 +24,15 @@ class Task:
     commit_id: int
     commit_identifier: str
     push_id: int | None
-    pipeline_node_id: int | None
     name: str
-    step: str
-    type: str
     config: Any
     parameters: Mapping[str, Any]
-    inputs: Mapping[str, Any]
-    environment_variables: Mapping[str, str]
     environment: str
     priority: int
     why: str
-    seed: int
-    planned: int
     creator_id: int
     creator: str
     state: State
-    ending: State | None
     message: str
     stop_requested_at: str | None
     stopped_by: str
@@ -57,39 +46,26 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pipeline:
-    """A graph of executions and tasks; each starts when its predecessors are complete.
+class Task(Group):
+    """A set of executions created from one step by a search.
 
-    `config` contains the items of valohai.yaml that it needs, as they were at creation; `parameters` are given values
-    of the pipeline's parameters. `environment` overrides the steps' own.
+    `inputs` and `environment_variables` are given values for all its executions. `seed` makes random values
+    reproducible. `planned` is the total number of executions. `ending` is the state that the task gets once its
+    executions have ended, if that is decided already; no more executions are created then, and `message` is the reason.
     """
 
-    id: int
-    uuid: str
-    project_id: int
-    counter: int
-    commit_id: int
-    commit_identifier: str
-    push_id: int | None
-    name: str
-    config: Any
-    parameters: Mapping[str, Any]
-    environment: str
-    priority: int
-    why: str
-    creator_id: int
-    creator: str
-    state: State
-    message: str
-    stop_requested_at: str | None
-    stopped_by: str
-    created_at: str
-    started_at: str | None
-    ended_at: str | None
+    pipeline_node_id: int | None
+    step: str
+    type: str
+    inputs: Mapping[str, Any]
+    environment_variables: Mapping[str, str]
+    seed: int
+    planned: int
+    ending: State | None
 
-    @property
-    def status(self) -> str:
-        return group_status(self.state, self.stop_requested_at)
+
+class Pipeline(Group):
+    """A graph of executions and tasks; each starts when its predecessors are complete."""
 
 
 @dataclass(frozen=True, kw_only=True)

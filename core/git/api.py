@@ -5,8 +5,9 @@ followed or executed. libgit2 has no helpers and no hooks; the git binary runs t
 """
 
 from core.git.bounded import Bounds, TooLarge, fetch_head, fetch_submodule, forget_head, init_forks, is_shallow
-from core.git.changes import changed_paths, merge_base
 from core.git.command import TooSlow
+from core.git.diff import changed_paths, merge_base
+from core.git.export_tree import export
 from core.git.modules import Module, Needed, lfs_settings, needed, submodules
 from core.git.remotes import (
     MAX_REFS,
@@ -35,7 +36,6 @@ from core.git.repository import (
     resolve_beginning,
     set_head_to_first_branch,
 )
-from core.git.trees import export
 
 __all__ = [
     "MAX_REFS",

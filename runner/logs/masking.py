@@ -20,7 +20,7 @@ from operator import itemgetter
 from typing import Final
 from urllib.parse import quote, quote_plus
 
-from core import secrets
+from core import secret_texts
 
 MASK: Final = b"***"
 PIECE: Final = 8  # characters of wrapped base64 (six bytes of the secret) that are recognised as a fragment of it
@@ -43,7 +43,10 @@ class Masker:
         forms = {form for value in texts for form in _forms(value)}
         self._forms = sorted(forms, key=lambda form: (-len(form), form))
         encoded = [
-            item for value in texts if secrets.usable_secrets(value) for item in _base64(secrets.usable_secrets(value))
+            item
+            for value in texts
+            if secret_texts.usable_secrets(value)
+            for item in _base64(secret_texts.usable_secrets(value))
         ]
         self._begins, self._ends = _places(encoded, 0), _places(encoded, PIECE)
 
@@ -99,8 +102,8 @@ class Masker:
 
 def _forms(value: str) -> Iterator[bytes]:
     """Yield the forms of a secret to search for, none of which contains a line end."""
-    whole = secrets.usable_secrets(value)
-    texts = [*secrets.secret_lines(value)]
+    whole = secret_texts.usable_secrets(value)
+    texts = [*secret_texts.secret_lines(value)]
     texts += [escaped for text in [whole, *texts] if text for escaped in _escaped(text)]
     if whole:
         texts += [encoded for text in {quote(whole, safe=safe) for safe in URL_SAFE} | {quote_plus(whole)}
@@ -109,7 +112,7 @@ def _forms(value: str) -> Iterator[bytes]:
         yield from (data.hex().encode(), data.hex().upper().encode())
         for form, _ in _base64(whole):
             yield from (form, form.translate(bytes.maketrans(b"+/", b"-_")))
-    yield from (text.encode(errors="replace") for text in texts if not secrets.LINE_ENDS.search(text))
+    yield from (text.encode(errors="replace") for text in texts if not secret_texts.LINE_ENDS.search(text))
 
 
 def _escaped(text: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core import secrets
+from core import secret_texts
 from runner.logs.line_assembler import LineAssembler
 from runner.logs.masking import Masker
 
@@ -42,8 +42,8 @@ def known(values: list[str]) -> list[bytes]:
     """The stretches of bytes that nobody may see."""
     found = []
     for value in values:
-        texts = [line.strip() for line in value.strip().split("\n") if len(line.strip()) >= secrets.MIN_CHARACTERS]
-        if len(value.strip()) >= secrets.MIN_CHARACTERS:
+        texts = [line.strip() for line in value.strip().split("\n") if len(line.strip()) >= secret_texts.MIN_CHARACTERS]
+        if len(value.strip()) >= secret_texts.MIN_CHARACTERS:
             data = value.strip().encode()
             texts += [json.dumps(value.strip())[1:-1], quote(value.strip(), safe=""), data.hex()]
             inner = (base64.b64encode(b"\0" * n + data).decode().rstrip("=") for n in range(3))

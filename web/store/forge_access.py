@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from sqlite_utils import Database
 
-from core import clock
-from web.store.db import execute, row, rows
+from web.store.db import execute, row
 
 
 def token(db: Database, repository_id: int) -> bytes | None:
@@ -39,12 +38,3 @@ def pause_posting(db: Database, repository_id: int, until: str | None) -> None:
 def resume_posting(db: Database, repository_id: int) -> None:
     """Allow requests to the forge again and clear a recorded problem."""
     execute(db, "UPDATE repository SET api_problem = '', api_retry_at = NULL WHERE id = ?", (repository_id,))
-
-
-def postable_repositories(db: Database) -> list[int]:
-    """List the repositories with a token whose forge is neither stopped nor paused."""
-    sql = (
-        "SELECT id FROM repository WHERE api_token IS NOT NULL AND api_problem = ''"
-        " AND (api_retry_at IS NULL OR api_retry_at <= ?) ORDER BY id"
-    )
-    return [int(found["id"]) for found in rows(db, sql, (clock.now(),))]

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from core import clock
 from web.store.db import execute, row, rows
 
-WANTED, READY, FAILED = "wanted", "ready", "failed"
+READY, FAILED = "ready", "failed"
 Reasons = tuple[tuple[str, str], ...]
 
 

@@ -220,7 +220,11 @@ def _stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: st
 
 def fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
     """End an execution with an error found by the server."""
-    _fail(db, logs_dir, execution, reason, message)
+    logs.keep_partial(db, logs_dir, execution)
+    log_status(db, logs_dir, execution, message)
+    logs.sync(logs_dir, execution, logs.length(db, execution))
+    columns = {"failure_message": message}
+    executions.transition(db, execution, State.ERROR, reason=message, failure_reason=reason, columns=columns)
 
 
 def lose(db: Database, logs_dir: Path, execution: Execution, why: str) -> None:
@@ -281,20 +285,12 @@ def _recover(db: Database, logs_dir: Path, execution: Execution, patience_s: flo
 
 def _give_up(db: Database, logs_dir: Path, execution: Execution, why: str) -> None:
     if execution.container_id is not None:
-        _fail(db, logs_dir, execution, FailureReason.RUNNER_LOST, why)
+        fail(db, logs_dir, execution, FailureReason.RUNNER_LOST, why)
     elif execution.stop_requested_at:
         log_status(db, logs_dir, execution, "Stopped: its runner went silent before the container started")
         executions.transition(db, execution, State.STOPPED, reason="stopped while its runner was silent")
     else:
         _requeue(db, logs_dir, execution)
-
-
-def _fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
-    logs.keep_partial(db, logs_dir, execution)
-    log_status(db, logs_dir, execution, message)
-    logs.sync(logs_dir, execution, logs.length(db, execution))
-    columns = {"failure_message": message}
-    executions.transition(db, execution, State.ERROR, reason=message, failure_reason=reason, columns=columns)
 
 
 def _requeue(db: Database, logs_dir: Path, execution: Execution) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from core import secrets
+from core import secret_texts
 from core.errors import InvalidInput, NotFound
 from core.model import Execution, Project
 from web.config.steps.variables import VALUE_BYTES, is_reserved, not_text
@@ -98,7 +98,7 @@ def _check(name: str, value: str) -> None:
 
 
 def _note(value: str) -> str:
-    if secrets.is_masked(value):
+    if secret_texts.is_masked(value):
         return ""
     parts = "it" if len(value.strip().splitlines()) < 2 else "a line of it"
-    return f"Logs show {parts}: text of fewer than {secrets.MIN_CHARACTERS} characters is not masked"
+    return f"Logs show {parts}: text of fewer than {secret_texts.MIN_CHARACTERS} characters is not masked"
