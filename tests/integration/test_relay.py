@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
-import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection
 
@@ -16,6 +16,11 @@ from runner.execution import relay
 from runner.execution.relay import CONNECTIONS, Relay
 
 HERE, OWN, OTHER = "127.0.0.1", "127.0.0.2", "127.0.0.3"  # the relay, its container, another container
+REQUEST = b"""POST /status_detail HTTP/1.1\r
+Authorization: Bearer token\r
+Content-Length: 26\r
+\r
+{"status_detail": "early"}"""
 
 
 class Details(list[str]):
@@ -59,14 +64,14 @@ def test_only_its_own_container_is_answered(details: Details) -> None:
 
 
 def test_a_request_before_the_addresses_are_known_waits_for_them(details: Details) -> None:
-    answers: list[int] = []
-    early = threading.Thread(target=lambda: answers.append(details.tell(OWN)))
-    early.start()
-    with details.connect(OTHER) as other:
+    with details.connect(OWN) as own, details.connect(OTHER) as other:
+        for early in (own, other):
+            early.sendall(REQUEST)
+        assert select.select([own, other], [], [], 0.3)[0] == []
         details.relay.serve_only([OWN])
-        early.join(10)
+        assert own.recv(12) == b"HTTP/1.0 200"
         assert dropped(other)
-    assert answers == [200]
+    assert details == ["early"]
 
 
 def test_idle_connections_of_others_take_no_room(details: Details) -> None:
