@@ -220,5 +220,13 @@ def test_home_and_the_project_say_what_keeps_pushes_from_running(hub: Hub) -> No
     wait_for(lambda: banners() == [True, True])
     assert "1 delivery was refused since the last one that was accepted" in html.unescape(hub.person.get("/").text)
     with transaction(hub.api.db):
+        execute(hub.api.db, "UPDATE delivery SET received_at = '2026-01-01' WHERE state = 'refused'")
+    assert banners() == [False, False]
+    with transaction(hub.api.db):
+        execute(hub.api.db, "UPDATE delivery SET received_at = '9999-01-01' WHERE state = 'refused'")
+    assert banners() == [True, True]
+    ask(hub, sha, "closed")
+    assert banners() == [False, False]
+    with transaction(hub.api.db):
         execute(hub.api.db, "UPDATE repository SET fetch_problem = 'no <b>route</b>'")
     assert "Cannot be fetched: no &lt;b&gt;route&lt;/b&gt;" in hub.person.get("/p/model/").text

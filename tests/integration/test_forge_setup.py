@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -450,6 +452,16 @@ def test_a_forge_that_hangs_is_not_waited_for_longer_than_the_limit(github: Site
     assert "the forge did not answer" in found["token"]["message"]
     assert "not called: the time limit was reached" in found["webhook"]["message"]
     assert len([call for call in github.forge.calls if call.answered == 0 or call.answered == 200]) < 6
+
+
+def test_a_git_server_that_hangs_is_not_waited_for_longer_than_the_limit(pushes: PushServer) -> None:
+    (pushes.config.data / "config.toml").write_text(CONFIG)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/ada/model.git"
+        pushmill(pushes, "add", "model", "--repo", url, "--forge", "plain")
+        found = json.loads(pushmill(pushes, "check", "model", "--json", "--time-limit", "1").stdout)
+    assert re.search(r"took longer than (1|0\.\d+) s", found[0]["message"])
+    assert "[default: 20.0]" in pushmill(pushes, "check", "--help").stdout
 
 
 def test_a_repository_that_was_renamed_is_not_ok(github: Site) -> None:

@@ -25,10 +25,11 @@ from ruled_project import CANCEL
 from test_webhooks_of_forges import Forge
 
 from core import git
-from core.errors import Conflict
+from core.errors import Conflict, InvalidInput
 from core.model import EventKind, Execution, PullRequest, User
 from core.states import FINAL, State
 from core.wire import ExecutionSpec
+from web.cli import approvals as approval_command
 from web.config.steps.resolve import resolve
 from web.services.context import open_context
 from web.services.executions import launch, variables
@@ -402,6 +403,10 @@ def test_the_command_line_approves(site: Site) -> None:
     for wrong in (request.sha[:3], "f" * 12):
         assert "no waiting commit begins with" in approve(wrong).stderr
     assert "waits for approval" in approve("f" * 40).stderr
+    (waiting,) = approval_store.waiting(site.pushes.db, projects.by_name(site.pushes.db, "model").id)
+    twin = replace(waiting, push=replace(waiting.push, after=request.sha[:8] + "0" * 32))
+    with pytest.raises(InvalidInput, match="is the beginning of 2 commits that wait"):
+        approval_command._whole(request.sha[:8], [waiting, twin])
     approved = f"Commit {request.sha} is approved: it runs as soon as its history is fetched.\n"
     assert [approve(sha).stdout for sha in (request.sha[:7], request.sha)] == [approved] * 2
     site.pushes.drain()

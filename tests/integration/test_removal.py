@@ -89,8 +89,9 @@ def filled(api: ApiServer, name: str = "gone") -> Project:
     return projects.get(api.db, project.id)
 
 
-def command(api: ApiServer, *arguments: str) -> Result:
-    return CliRunner().invoke(group, ["project", "remove", *arguments, "--data", str(api.config.data)])
+def command(api: ApiServer, *arguments: str, answer: str = "") -> Result:
+    words = ["project", "remove", *arguments, "--data", str(api.config.data)]
+    return CliRunner().invoke(group, words, input=answer)
 
 
 def test_every_table_is_known_to_belong_to_projects_or_not(api: ApiServer) -> None:
@@ -121,7 +122,7 @@ def test_a_dry_run_and_a_question_that_is_answered_no_remove_nothing(api: ApiSer
     assert (found["executions"], found["output_bytes"]) == (3, 42)
     assert found["log_bytes"] > 0
     assert found["repository_bytes"] > 0
-    assert command(api, "gone").exit_code == 1
+    assert command(api, "gone", answer="n\n").exit_code == 1
     assert content(api) == before
 
 

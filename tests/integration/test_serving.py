@@ -164,8 +164,8 @@ def test_forms_of_strangers_are_bounded_in_memory_and_small_ones_are_taken_still
     monkeypatch.setattr("web.http.serving.lanes.PAGES_MEMORY", MIB)
     server = site()
     server.free.set()
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n"
-    with closing(server.connected(head + b"x" * 800_000)):
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1040001\r\n\r\n"
+    with closing(server.connected(head + b"x" * 1_040_000)):
         wait_for(lambda: httpx.post(server.url, content=b"x" * 800_000, trust_env=False).status_code == 503)
         assert httpx.post(server.url, content=b"x" * 60_000, trust_env=False).text == "page"
     wait_for(lambda: httpx.post(server.url, content=b"x" * 800_000, trust_env=False).status_code == 200)
