@@ -218,3 +218,7 @@ def test_every_name_in_a_section_of_a_room_is_found_there() -> None:
             if not found and not re.search(rf"\b{re.escape(span)}\b", content):
                 missing.append(f"{heading}: {span}")
     assert missing == []
+
+
+def test_the_architecture_is_read_in_one_sitting() -> None:
+    assert len((ROOT / "docs" / "architecture.md").read_text().splitlines()) <= 200
