@@ -14,7 +14,8 @@ class Group:
     """What tasks and pipelines have in common.
 
     `config` contains the items of valohai.yaml that the group needs, as they were at creation. `parameters` are given
-    values. `environment` overrides that of the steps. `message` is the reason of the final state.
+    values. `environment` overrides that of the steps. `ending` is the state that the group gets once its executions have
+    ended, if that is decided already; no more are created then. `message` is the reason of `ending` or of the final state.
     """
 
     id: int
@@ -33,6 +34,7 @@ class Group:
     creator_id: int
     creator: str
     state: State
+    ending: State | None
     message: str
     stop_requested_at: str | None
     stopped_by: str
@@ -50,8 +52,7 @@ class Task(Group):
     """A set of executions created from one step by a search.
 
     `inputs` and `environment_variables` are given values for all its executions. `seed` makes random values
-    reproducible. `planned` is the total number of executions. `ending` is the state that the task gets once its
-    executions have ended, if that is decided already; no more executions are created then, and `message` is the reason.
+    reproducible. `planned` is the total number of executions.
     """
 
     pipeline_node_id: int | None
@@ -61,7 +62,6 @@ class Task(Group):
     environment_variables: Mapping[str, str]
     seed: int
     planned: int
-    ending: State | None
 
 
 class Pipeline(Group):
@@ -72,7 +72,8 @@ class Pipeline(Group):
 class PipelineNode:
     """A node; `kind` is "execution" or "task". `message` is the reason of its final state, or what it waits for.
 
-    It waits for approval from `approval_asked_at` until `approved_at`. `retries` counts how often it was restarted.
+    It waits for approval from `approval_asked_at` until `approved_at`. `retries` counts how often it was restarted. A
+    `skipped` node was stopped before it started.
     """
 
     id: int
@@ -82,6 +83,7 @@ class PipelineNode:
     name: str
     kind: str
     state: State
+    skipped: bool
     message: str
     retries: int
     approval_asked_at: str | None

@@ -111,6 +111,42 @@ def test_every_column_that_an_earlier_version_wrote_has_its_value_still(tmp_path
                 assert new == new | old, name
 
 
+def test_what_messages_decided_is_a_value_after_the_upgrade(tmp_path: Path) -> None:
+    path = tmp_path / "pushmill.db"
+    restored("a74f688.sql", path)
+    with closing(sqlite3.connect(path)) as db:
+        pipeline, node = (
+            db.execute(f"SELECT MIN(id) FROM {table}").fetchone()[0] for table in ("pipeline", "pipeline_node")
+        )
+        states = [
+            ("started", "", None),
+            ("started", "a failed", None),
+            ("started", "stopped by ada", "2026"),
+            ("error", "x", None),
+        ]
+        for place, (state, message, asked) in enumerate(states):
+            copy_row(db, "pipeline", pipeline, uuid=f"p{place}", counter=1000 + place, state=state, message=message,
+                     stop_requested_at=asked, ended_at="2026" if state == "error" else None)  # fmt: skip
+        for place, message in enumerate(("skipped: a failed", "#1 was stopped")):
+            copy_row(db, "pipeline_node", node, uuid=f"n{place}", name=f"n{place}", state="stopped", message=message)
+        db.commit()
+    with closing(connect(path)) as db:
+        schema.migrate(db, path, print)
+        endings = db.execute("SELECT ending FROM pipeline WHERE counter >= 1000 ORDER BY counter").fetchall()
+        assert endings == [(None,), ("error",), ("stopped",), (None,)]
+        assert db.execute("SELECT skipped FROM pipeline_node WHERE uuid IN ('n0', 'n1') ORDER BY uuid").fetchall() == [
+            (1,),
+            (0,),
+        ]
+
+
+def copy_row(db: sqlite3.Connection, table: str, row_id: int, **columns: object) -> None:
+    """Add a row that is like another one but for these columns."""
+    names = [row[1] for row in db.execute(f"PRAGMA table_info([{table}])") if row[1] not in ("id", *columns)]
+    sql = f"INSERT INTO {table} ({', '.join((*columns, *names))}) SELECT {', '.join('?' * len(columns))}, {', '.join(names)}"
+    db.execute(f"{sql} FROM {table} WHERE id = ?", (*columns.values(), row_id))
+
+
 def test_the_last_three_copies_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "pushmill.db"
     folder = tmp_path / "backups"

@@ -11,8 +11,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
+from enum import StrEnum
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -111,6 +112,12 @@ def overwriting(db: Database) -> Iterator[None]:
     finally:
         db.conn.execute(f"PRAGMA secure_delete = {usual}")
         db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log contains the old pages
+
+
+def sql_list(values: Collection[StrEnum]) -> str:
+    """Return members of one enumeration as an SQL list, in its order: partial indexes apply to the same text only."""
+    kind = type(next(iter(values)))
+    return "(" + ", ".join(f"'{value}'" for value in kind if value in values) + ")"
 
 
 def rows(db: Database, sql: str, values: Any = ()) -> list[Row]:

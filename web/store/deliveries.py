@@ -20,6 +20,7 @@ PRUNED_AT_ONCE = 50
 POLL = "poll"  # source of deliveries that the server created when polling a remote
 # SQLite would choose the index on repositories, and read every delivery ever stored
 WAITING = "delivery INDEXED BY delivery_stored"
+FROM_OUTSIDE = "source NOT IN ('poll', 'schedule', 'approval')"
 VERIFIED = "(signature = 'valid') = ?"
 OF_PROJECT = "repository_id IN (SELECT id FROM repository WHERE project_id = ?)"
 
@@ -108,8 +109,8 @@ def last_webhook(db: Database, repository_id: int) -> Delivery | None:
     """Return the newest delivery from outside the server, including refused ones, without its body."""
     columns = ", ".join(name for name in Delivery.__dataclass_fields__ if name != "body")
     sql = (
-        f"SELECT {columns}, x'' AS body FROM delivery WHERE repository_id = ? AND source NOT IN ('poll', 'schedule')"
-        " AND source != 'approval' AND again_of IS NULL ORDER BY id DESC LIMIT 1"
+        f"SELECT {columns}, x'' AS body FROM delivery WHERE repository_id = ? AND {FROM_OUTSIDE}"
+        " AND again_of IS NULL ORDER BY id DESC LIMIT 1"
     )
     found = row(db, sql, (repository_id,))
     return _delivery(found) if found else None
@@ -117,10 +118,7 @@ def last_webhook(db: Database, repository_id: int) -> Delivery | None:
 
 def refused_since_accepted(db: Database, project_id: int, since: str) -> tuple[int, str]:
     """Return the number of deliveries refused after `since` and the last accepted one, and the newest one's message."""
-    accepted = (
-        f"SELECT COALESCE(MAX(id), 0) FROM delivery WHERE {OF_PROJECT} AND state != 'refused'"
-        " AND source NOT IN ('poll', 'schedule', 'approval')"
-    )
+    accepted = f"SELECT COALESCE(MAX(id), 0) FROM delivery WHERE {OF_PROJECT} AND state != 'refused' AND {FROM_OUTSIDE}"
     sql = (
         f"SELECT COUNT(*) AS n, MAX(id) AS newest FROM delivery WHERE {OF_PROJECT} AND state = 'refused'"
         f" AND received_at > ? AND id > ({accepted})"
@@ -146,7 +144,7 @@ def told_after(db: Database, repository_id: int, after: int) -> Delivery | None:
 def was_any_done(db: Database, repository_id: int) -> bool:
     """Return whether a delivery from outside the server was ever accepted and not ignored."""
     sql = (
-        "SELECT 1 FROM delivery WHERE repository_id = ? AND source NOT IN ('poll', 'schedule', 'approval')"
+        f"SELECT 1 FROM delivery WHERE repository_id = ? AND {FROM_OUTSIDE}"
         " AND state NOT IN ('ignored', 'refused') LIMIT 1"
     )
     return row(db, sql, (repository_id,)) is not None

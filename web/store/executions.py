@@ -13,9 +13,9 @@ from sqlite_utils import Database
 from core import clock
 from core.errors import Conflict, NotFound
 from core.model import Execution, StateChange
-from core.states import FINAL, FailureReason, State
+from core.states import FINAL, MACHINE_LOST, OCCUPYING, UNFINISHED, FailureReason, State
 from core.transitions import check_transition
-from web.store.db import Row, execute, insert, needs_transaction, row, rows
+from web.store.db import Row, execute, insert, needs_transaction, row, rows, sql_list
 from web.store.projects import take_counter
 
 JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags", "devices", "mounts")
@@ -29,7 +29,7 @@ SELECT = (
 
 # `Execution.restarts` in SQL.
 RESTARTS = (
-    "(failure_reason IS NOT NULL AND autorestart AND failure_reason IN ('runner_lost', 'interrupted')"
+    f"(failure_reason IS NOT NULL AND autorestart AND failure_reason IN {sql_list(MACHINE_LOST)}"
     " AND stop_requested_at IS NULL)"
 )
 
@@ -147,7 +147,7 @@ def waiting(db: Database, state: State) -> list[Waiting]:
 def occupied(db: Database) -> list[tuple[int, str, State, int]]:
     """Count queued and started executions as (project id, environment, state, count), for quotas."""
     sql = (
-        "SELECT project_id, environment, state, COUNT(*) AS n FROM execution WHERE state IN ('queued', 'started')"
+        f"SELECT project_id, environment, state, COUNT(*) AS n FROM execution WHERE state IN {sql_list(OCCUPYING)}"
         " GROUP BY project_id, environment, state"
     )
     return [(found["project_id"], found["environment"], State(found["state"]), found["n"]) for found in rows(db, sql)]
@@ -234,10 +234,8 @@ def counts(db: Database, project_id: int) -> dict[str, int]:
 
 
 def unfinished_by_environment(db: Database) -> dict[str, int]:
-    sql = (
-        "SELECT environment, COUNT(*) AS n FROM execution WHERE state IN ('created', 'queued', 'started')"
-        " GROUP BY environment"
-    )
+    condition = status_condition("incomplete")
+    sql = f"SELECT environment, COUNT(*) AS n FROM execution WHERE {condition} GROUP BY environment"
     return {found["environment"]: found["n"] for found in rows(db, sql)}
 
 
@@ -279,7 +277,7 @@ def _where(
 def status_condition(status: str) -> str:
     """Return SQL for a status as in `search`; unknown ones match nothing."""
     if status == "incomplete":
-        return "execution.state IN ('created', 'queued', 'started')"
+        return f"execution.state IN {sql_list(UNFINISHED)}"
     if status == "stopping":
         return "(execution.state = 'started' AND execution.stop_requested_at IS NOT NULL)"
     if status == State.STARTED:

@@ -11,17 +11,17 @@ from sqlite_utils import Database
 
 from core.groups import group_status
 from core.model import Target, TargetKind
-from core.states import State
-from web.store.db import Row, rows
+from core.states import UNFINISHED, UNFINISHED_GROUP, State
+from web.store.db import Row, rows, sql_list
 from web.store.executions import ALONE
 
 MOST = 2**63 - 1  # the largest possible id
 COLUMNS = ("id", "counter", "push_id", "state", "stop_requested_at")
 # by kind: table, column with the target's name, SQL condition for standalone runs, SQL condition for unfinished runs
 KINDS = {
-    TargetKind.STEP: ("execution", "step", ALONE, "execution.state IN ('created', 'queued', 'started')"),
-    TargetKind.TASK: ("task", "name", "task.pipeline_node_id IS NULL", "task.state IN ('created', 'started')"),
-    TargetKind.PIPELINE: ("pipeline", "name", "1", "pipeline.state IN ('created', 'started')"),
+    TargetKind.STEP: ("execution", "step", ALONE, f"execution.state IN {sql_list(UNFINISHED)}"),
+    TargetKind.TASK: ("task", "name", "task.pipeline_node_id IS NULL", f"task.state IN {sql_list(UNFINISHED_GROUP)}"),
+    TargetKind.PIPELINE: ("pipeline", "name", "1", f"pipeline.state IN {sql_list(UNFINISHED_GROUP)}"),
 }
 
 

@@ -13,9 +13,9 @@ from core import clock
 from core.errors import NotFound
 from core.groups import Pipeline, PipelineNode, Task
 from core.model import Execution
-from core.states import State
+from core.states import UNFINISHED_GROUP, State
 from web.store import executions, groups, tasks
-from web.store.db import Row, insert, needs_transaction, row, rows
+from web.store.db import Row, insert, needs_transaction, row, rows, sql_list
 from web.store.projects import take_counter
 
 JSON_COLUMNS = ("config", "parameters")
@@ -23,7 +23,6 @@ SELECT = (
     "SELECT pipeline.*, git_commit.identifier AS commit_identifier, user.username AS creator FROM pipeline"
     " JOIN git_commit ON git_commit.id = pipeline.commit_id JOIN user ON user.id = pipeline.creator_id"
 )
-UNFINISHED = "pipeline.state IN ('created', 'started')"
 
 
 @needs_transaction
@@ -75,7 +74,10 @@ def of_commit(db: Database, commit_id: int) -> list[Pipeline]:
 
 def unfinished(db: Database) -> list[Pipeline]:
     """List unfinished pipelines, oldest first."""
-    return [_pipeline(found) for found in rows(db, f"{SELECT} WHERE {UNFINISHED} ORDER BY pipeline.id")]
+    return [
+        _pipeline(found)
+        for found in rows(db, f"{SELECT} WHERE pipeline.state IN {sql_list(UNFINISHED_GROUP)} ORDER BY pipeline.id")
+    ]
 
 
 def search(
@@ -156,9 +158,10 @@ def _one(found: Row | None, asked: object) -> Pipeline:
 def _pipeline(found: Row) -> Pipeline:
     values = {name: found[name] for name in Pipeline.__dataclass_fields__}
     values |= {name: json.loads(found[name]) for name in JSON_COLUMNS}
-    return Pipeline(**values | {"state": State(found["state"])})
+    ending = State(found["ending"]) if found["ending"] else None
+    return Pipeline(**values | {"state": State(found["state"]), "ending": ending})
 
 
 def _node(found: Row) -> PipelineNode:
     values = {name: found[name] for name in PipelineNode.__dataclass_fields__}
-    return PipelineNode(**values | {"state": State(found["state"])})
+    return PipelineNode(**values | {"state": State(found["state"]), "skipped": bool(found["skipped"])})

@@ -13,7 +13,8 @@ from sqlite_utils import Database
 
 from core import clock
 from core.model import Runner
-from web.store.db import Row, execute, row, rows
+from core.states import OCCUPYING
+from web.store.db import Row, execute, row, rows, sql_list
 from web.store.users import fingerprint
 
 
@@ -110,7 +111,7 @@ def load(db: Database) -> dict[int, Load]:
     """Return the load by runner id; idle runners are omitted."""
     sql = (
         "SELECT runner_id, SUM(gpus = 0) AS slots, SUM(gpus) AS devices FROM execution"
-        " WHERE state IN ('queued', 'started') AND runner_id IS NOT NULL GROUP BY runner_id"
+        f" WHERE state IN {sql_list(OCCUPYING)} AND runner_id IS NOT NULL GROUP BY runner_id"
     )
     return {found["runner_id"]: Load(found["slots"], found["devices"]) for found in rows(db, sql)}
 

@@ -14,9 +14,9 @@ from core import clock
 from core.errors import NotFound
 from core.groups import Task
 from core.model import Execution
-from core.states import State
+from core.states import UNFINISHED, UNFINISHED_GROUP, WAITING, State
 from web.store import executions, groups
-from web.store.db import Row, insert, needs_transaction, row, rows
+from web.store.db import Row, insert, needs_transaction, row, rows, sql_list
 from web.store.projects import take_counter
 
 JSON_COLUMNS = ("config", "parameters", "inputs", "environment_variables")
@@ -24,12 +24,12 @@ SELECT = (
     "SELECT task.*, git_commit.identifier AS commit_identifier, user.username AS creator FROM task"
     " JOIN git_commit ON git_commit.id = task.commit_id JOIN user ON user.id = task.creator_id"
 )
-UNFINISHED = "task.state IN ('created', 'started')"
+IS_UNFINISHED = f"task.state IN {sql_list(UNFINISHED_GROUP)}"
 PLACES = (
     "SELECT task_id, trial, MAX(id) AS id, state, stop_requested_at IS NOT NULL AS asked,"
     f" {executions.RESTARTS} AS lost FROM execution"  # lost ones are restarted by the sweep, so they have not ended
 )
-STOPPABLE = "state IN ('created', 'queued', 'started') AND NOT asked"
+STOPPABLE = f"state IN {sql_list(UNFINISHED)} AND NOT asked"
 
 
 @needs_transaction
@@ -83,7 +83,7 @@ def of_commit(db: Database, commit_id: int) -> list[Task]:
 
 def unfinished(db: Database) -> list[Task]:
     """List unfinished tasks, oldest first."""
-    return [_task(found) for found in rows(db, f"{SELECT} WHERE {UNFINISHED} ORDER BY task.id")]
+    return [_task(found) for found in rows(db, f"{SELECT} WHERE {IS_UNFINISHED} ORDER BY task.id")]
 
 
 def search(
@@ -127,10 +127,10 @@ class Tally:
 
 def tallies(db: Database, task_id: int | None = None) -> dict[int, Tally]:
     """Return tallies by task id, of unfinished tasks with executions or of one task."""
-    tasks = f"SELECT id FROM task WHERE {UNFINISHED}" if task_id is None else str(int(task_id))
+    tasks = f"SELECT id FROM task WHERE {IS_UNFINISHED}" if task_id is None else str(int(task_id))
     sql = (
-        "SELECT task_id, COUNT(*) AS made, SUM(state NOT IN ('created', 'queued')) AS begun,"
-        " SUM(lost OR state IN ('created', 'queued', 'started')) AS unfinished,"
+        f"SELECT task_id, COUNT(*) AS made, SUM(state NOT IN {sql_list(WAITING)}) AS begun,"
+        f" SUM(lost OR state IN {sql_list(UNFINISHED)}) AS unfinished,"
         f" SUM({STOPPABLE}) AS stoppable, SUM(state = 'complete') AS complete,"
         " SUM(state = 'error' AND NOT lost) AS failed, SUM(state = 'stopped') AS stopped"
         f" FROM ({PLACES} WHERE task_id IN ({tasks}) GROUP BY task_id, trial) GROUP BY task_id"

@@ -28,7 +28,7 @@ from core import clock
 from core.config import Config
 from core.errors import Conflict, InvalidInput
 from core.model import Execution, Runner
-from core.states import FINAL, FailureReason, State
+from core.states import FINAL, WAITING, FailureReason, State
 from core.wire import STREAMS, FinalReport, LeaseOrders, LogBatch
 from web.config import metadata
 from web.services.presentation import formats
@@ -211,7 +211,7 @@ def _stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: st
     at, count = execution.stop_requested_at or clock.now(), execution.stop_count + 1
     executions.update(db, execution, stop_requested_at=at, stop_count=count, stopped_by=who)
     log_status(db, logs_dir, execution, said)
-    if execution.state in (State.CREATED, State.QUEUED):
+    if execution.state in WAITING:
         executions.transition(db, execution, State.STOPPED, reason=reason)
     elif out_of_contact(execution):
         _recover(db, logs_dir, executions.get(db, execution.id), SILENT_S)

@@ -72,7 +72,7 @@ def approve(db: Database, node: PipelineNode, who: str) -> None:
     """Approve a node that waits for approval. Raises Conflict if it does not."""
     node = pipelines.node(db, node.id)
     pipeline = pipelines.get(db, node.pipeline_id)
-    if not wait_reason(node) or pipeline.state in FINAL or pipeline.message:  # it has a message once it is ending
+    if not wait_reason(node) or pipeline.state in FINAL or pipeline.ending:
         raise Conflict(f"node {node.name} of pipeline ={pipeline.counter} does not wait for approval")
     groups.update(db, "pipeline_node", node.id, approved_at=clock.now(), approved_by=who, message="")
     enqueue.enqueue_commit(db, pipeline.commit_id)

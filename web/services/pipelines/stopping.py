@@ -17,9 +17,9 @@ def request_stop(db: Database, config: Config, pipeline: Pipeline, who: str, sai
 
     `said` is the message, by default "stopped by `who`".
     """
-    if pipelines.get(db, pipeline.id).message or not groups.request_stop(db, "pipeline", pipeline.id, who):
+    if pipelines.get(db, pipeline.id).ending or not groups.request_stop(db, "pipeline", pipeline.id, who):
         return
-    groups.update(db, "pipeline", pipeline.id, message=said or f"stopped by {who}")
+    groups.update(db, "pipeline", pipeline.id, ending=State.STOPPED, message=said or f"stopped by {who}")
     pipeline = pipelines.get(db, pipeline.id)
     started = [node for node in pipelines.nodes(db, pipeline.id) if node.state is State.STARTED]
     for run in runs.newest_runs(db, started).values():

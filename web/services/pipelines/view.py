@@ -27,8 +27,8 @@ class View:
 
     @property
     def ending(self) -> bool:
-        """Whether no more nodes start: it must stop or end in error, and its message says why."""
-        return self.pipeline.message != ""
+        """Whether no more nodes start: it must stop or end in error."""
+        return self.pipeline.ending is not None
 
     def of(self, *states: State) -> list[PipelineNode]:
         return [node for node in self.nodes if node.state in states]
@@ -45,8 +45,8 @@ def is_unchanged(db: Database, seen: View, node: PipelineNode) -> bool:
     """Return whether the pipeline's ending, the node and its run are as in `seen`."""
     pipeline = pipelines.get(db, seen.pipeline.id)
     return (
-        (pipeline.ended_at, pipeline.stop_requested_at, pipeline.message)
-        == (seen.pipeline.ended_at, seen.pipeline.stop_requested_at, seen.pipeline.message)
+        (pipeline.ended_at, pipeline.stop_requested_at, pipeline.ending)
+        == (seen.pipeline.ended_at, seen.pipeline.stop_requested_at, seen.pipeline.ending)
         and pipelines.node(db, node.id) == node
         and runs.newest_runs(db, [node]).get(node.id) == seen.runs.get(node.id)
     )

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 
 from core.config import Config
 from core.model import Execution, Runner
-from core.states import State
+from core.states import WAITING, State
 from web.services import disk
 from web.services.scheduling import placement, quota
 from web.services.scheduling.dispatch import is_online, takes_more
 from web.store import executions, projects, runners
 from web.store.db import Database
 from web.store.executions import Waiting
-
-WAITING = frozenset({State.CREATED, State.QUEUED})
 
 
 def wait_reason(db: Database, config: Config, execution: Execution) -> str:
