@@ -75,7 +75,7 @@ class Terminal:
         return (self.data / f"{kind}-token").read_text().strip()
 
     def screen(self, number: int) -> Path:
-        return self.home.parent / f"screen-{number}"
+        return self.data.parent / f"screen-{number}"
 
     def said(self) -> str:
         return self.screen(len(self.runs) - 1).read_text(errors="replace")
@@ -113,9 +113,10 @@ def readme_command() -> str:
     return found.group(1).split("#")[0].strip()
 
 
-@pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    clone = tmp_path / "pushmill"
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone, in which the first `make up` installs everything."""
+    clone = tmp_path_factory.mktemp("clone") / "pushmill"
     # what is tracked and what is not yet: the tree as a commit of it would be
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -129,6 +130,11 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
             ["tar", "-C", str(ROOT), "--null", "--files-from=-", "--ignore-failed-read", "-c"],
             input=listed, stdout=unpack.stdin, check=True,
         )  # fmt: skip
+    return clone
+
+
+@pytest.fixture
+def terminal(clone: Path, tmp_path: Path) -> Iterator[Terminal]:
     (tmp_path / "home").mkdir()
     terminal = Terminal(clone, tmp_path / "home", tmp_path / "home" / ".local/share/pushmill")
     yield terminal

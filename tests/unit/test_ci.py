@@ -74,7 +74,7 @@ def test_every_script_can_be_run_and_parsed(script: Path) -> None:
 def test_ci_runs_what_make_test_runs() -> None:
     done = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith(".venv/bin/")]
-    assert [Path(line[0]).name for line in lines] == ["ruff", "ruff", "mypy", "lint-imports", "pytest", "pytest"]
+    assert [Path(line[0]).name for line in lines] == ["ruff", "ruff", "mypy", "lint-imports", "pytest"]
     run = {word for line in lines for word in line if word.startswith("tests/")}
     assert run == {f"tests/{file.parent.name}" for file in (ROOT / "tests").glob("*/test_*.py")}
     assert "make test" in (ROOT / ".ci" / "run").read_text()
