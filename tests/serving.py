@@ -6,11 +6,13 @@ import asyncio
 import logging
 import socket
 import threading
+from functools import partial
 
 from flask import Flask
 from instance import wait_for
 
 from web.http.serving.bridge import Bridge
+from web.http.serving.pool import Pool
 from web.http.serving.worker import server
 
 logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
@@ -22,7 +24,8 @@ class Serving:
     def __init__(self, app: Flask, host: str = "127.0.0.1", port: int = 0) -> None:
         self._socket = socket.create_server((host, port))
         self.port: int = self._socket.getsockname()[1]
-        self._server = server(Bridge(app))
+        self._app, self._bridge = app, Bridge(app)
+        self._server = server(self._bridge)
         self._server.config.timeout_graceful_shutdown = 1
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -32,6 +35,19 @@ class Serving:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
+        for found in vars(self._bridge._lanes).values():
+            pool: Pool = getattr(found, "pool", found)
+            together = threading.Barrier(pool._started) if pool._started else None
+            for _ in range(pool._started):
+                pool.submit(partial(self._leave, together))
+            pool.close()
+
+    def _leave(self, together: threading.Barrier) -> None:
+        """Close what a thread of the server has open; each thread runs this once."""
+        together.wait()
+        connections = self._app.extensions["pushmill"].connections
+        if hasattr(connections, "db"):
+            connections.db.close()
 
     def _run(self) -> None:
         with asyncio.Runner() as runner:

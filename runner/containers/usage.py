@@ -172,7 +172,9 @@ def _ask(child: subprocess.Popen[bytes]) -> Any:
         raise OSError("it has no pipes")
     child.stdin.write(b"\n")
     child.stdin.flush()
-    if not select.select([child.stdout], [], [], METER_S)[0]:
+    answer = select.poll()  # unlike select() it takes descriptors above 1023
+    answer.register(child.stdout, select.POLLIN)
+    if not answer.poll(1000 * METER_S):
         raise TimeoutError(f"nothing for {METER_S:g} s")
     if not (line := child.stdout.readline()):
         raise OSError(f"its process has exited with {child.poll()}")

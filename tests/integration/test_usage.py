@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from itertools import pairwise
 from pathlib import Path
@@ -95,6 +97,17 @@ def test_devices_are_numbered_in_the_order_of_the_execution(nvml: Path, monkeypa
     expected = [("gpu:0", 20.0), ("gpu_memory:0", 2.0), ("gpu:1", 0.0), ("gpu_memory:1", 0.0)]
     assert meter.read() == meter.read() == expected
     meter.close()
+
+
+def test_a_process_with_many_open_files_gets_its_samples_too(nvml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "METER_S", 60.0)
+    write_nvml(nvml, {"uuid": uuid_of(0), "utilization": 10, "used": 1})
+    with contextlib.ExitStack() as many:
+        for _ in range(1100):
+            many.enter_context(open(os.devnull))
+        meter = Meter([uuid_of(0)])
+        assert meter.read() == [("gpu:0", 10.0), ("gpu_memory:0", 1.0)]
+        meter.close()
 
 
 def children() -> set[int]:

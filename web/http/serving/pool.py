@@ -19,7 +19,7 @@ class Pool:
 
     def __init__(self, name: str, threads: int, waiting: int) -> None:
         self.name, self._threads, self._waiting = name, threads, waiting
-        self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._started = self._open = 0
 
@@ -56,9 +56,13 @@ class Pool:
             raise asyncio.QueueFull
         return await done
 
+    def close(self) -> None:
+        """End the threads once they have run what waits."""
+        for _ in range(self._started):
+            self._calls.put(None)
+
     def _run(self) -> None:
-        while True:
-            call = self._calls.get()
+        while call := self._calls.get():
             try:
                 call()
             except Exception:
