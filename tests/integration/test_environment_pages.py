@@ -128,4 +128,4 @@ def test_the_command_makes_lists_and_removes_environments(api: ApiServer) -> Non
     assert "one, two" in command(api, "list").output
     assert command(api, "remove", "gpu").exit_code == 0
     refused = command(api, "remove", "default")
-    assert "stays" in str(refused.exception)
+    assert "cannot be removed" in str(refused.exception)

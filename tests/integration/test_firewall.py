@@ -244,7 +244,7 @@ def test_without_root_and_without_iptables_it_is_a_sentence() -> None:
     given = json.dumps({"bridge": "lo", "relay": "", **PORTS})
     command = [sys.executable, "-c", FIREWALL, "protect", given]
     said = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"PATH": "/nowhere"})
-    assert "there is no iptables: install the package iptables" in said.stdout
+    assert "iptables is missing: install the package iptables" in said.stdout
     command[2] = FIREWALL.replace("\nname", "\nimport os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\nname")
     said = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "only root can create firewall rules" in said.stdout

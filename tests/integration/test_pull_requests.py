@@ -372,7 +372,7 @@ def test_what_has_moved_on_or_was_closed_cannot_be_approved(site: Site) -> None:
         site.approve(first)
     site.ask(second, "closed")
     for request in (second, replace(second, sha="f" * 40)):
-        with pytest.raises(Conflict, match="waits for approval"):
+        with pytest.raises(Conflict, match="does not wait for approval"):
             site.approve(request)
     assert rows(site.pushes.db, "SELECT * FROM approval") == []
     assert site.ask(second, "reopened") == "pull request 7: was recorded before"

@@ -141,7 +141,7 @@ def test_a_dry_run_says_of_each_rule_whether_it_matches_what_runs_and_what_stops
         ({"name": "none"}, "there is no commit, branch or tag 'none' here"),
         ({"name": ""}, "there is no commit, branch or tag '' here"),
         ({"name": "main", "event": "tag"}, "'main' is not a tag"),
-        ({"name": "main", "event": "x"}, "events are push, tag, pull_request, schedule:nightly, got 'x'"),
+        ({"name": "main", "event": "x"}, "event must be one of push, tag, pull_request, schedule:nightly, got 'x'"),
         ({"name": "main", "event": "schedule:x"}, "name the rule of the schedule: schedule:nightly"),
         ({"name": "main", "rules": "x ="}, "the rules are not valid TOML"),
     ],
