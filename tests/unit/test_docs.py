@@ -222,3 +222,22 @@ def test_every_name_in_a_section_of_a_room_is_found_there() -> None:
 
 def test_the_architecture_is_read_in_one_sitting() -> None:
     assert len((ROOT / "docs" / "architecture.md").read_text().splitlines()) <= 200
+
+
+# pages that quote the labels of forges, too
+QUOTING_FORGES = {"pushing.md", "statuses.md"}
+# sentences with values, which no file contains as they stand
+EXAMPLES = re.compile(r"2 of 2 executions|no runner of environment|1 of 8 GPUs|Trial 3 of 8")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.parent.name == "docs" and page.name not in QUOTING_FORGES],
+    ids=lambda page: page.name,
+)
+def test_every_label_in_italics_is_on_a_page(page: Path) -> None:
+    sources = [*ROOT.glob("templates/*.html"), *ROOT.glob("web/**/*.py")]
+    shown = " ".join(" ".join(path.read_text().split()) for path in sources)
+    prose = re.sub(r"`[^`]*`", "", " ".join(" ".join(without_blocks(page)).split())).replace("**", "")
+    labels = {label.strip() for text in re.findall(r"\*([^*|]+)\*", prose) for label in text.split("→")}
+    assert sorted(label for label in labels if label not in shown and not EXAMPLES.match(label)) == []
