@@ -31,7 +31,7 @@ from web.http import auth, webhooks
 from web.http.serving.bridge import Bridge
 from web.processes.web_server import Gunicorn
 from web.services import vault
-from web.services.changes import Changes
+from web.services.announcer import Announcer
 from web.services.context import open_context
 from web.services.repositories import hosting
 from web.services.scheduling.queues import Queues
@@ -55,7 +55,7 @@ class Empty(Gunicorn):
         app = Flask("floor")
         queues = Queues(Redis.from_url("unix:///nonexistent"))
         key = vault.load(self._config.data / "secret.key")
-        server = auth.Server(config=self._config, queues=queues, vault=key, changes=Changes(self._config, queues))
+        server = auth.Server(config=self._config, queues=queues, vault=key, announcer=Announcer(self._config, queues))
         app.extensions |= {"pushmill": server, webhooks.EXTENSION: webhooks.new_intake(server)}
 
         @app.post("/<path:_>")

@@ -39,13 +39,13 @@ class Site:
 
     def say(self, text: str, stream: str = "stdout", execution: Execution | None = None) -> None:
         say(self.db, self.demo.config, execution or self.demo.live, self.demo.runner, stream, text.encode())
-        self.app.extensions["pushmill"].changes.wake(None)
+        self.app.extensions["pushmill"].announcer.wake(None)
 
     def preview(self, text: str) -> None:
         """The unfinished line of its standard output."""
         live, start = self.demo.live, logs.length(self.db, self.demo.live).acknowledged["stdout"]
         lifecycle.preview(self.db, self.demo.runner, live.uuid, self.now(live).attempt, "stdout", start, text)
-        self.app.extensions["pushmill"].changes.wake(None)
+        self.app.extensions["pushmill"].announcer.wake(None)
 
     def hear(self, execution: Execution) -> None:
         """A heartbeat of its runner: the demo may be older than the lease."""

@@ -22,7 +22,7 @@ from core.model import Commit, Execution
 from web.http import auth, git, lfs, webhooks
 from web.processes.sweep import Sweeper
 from web.services import vault
-from web.services.changes import Changes
+from web.services.announcer import Announcer
 from web.services.context import Context
 from web.services.deliveries import ingest
 from web.services.repositories import hosting
@@ -67,7 +67,7 @@ class PushServer:
         self._app = app = Flask("push_server")
         app.config["MAX_CONTENT_LENGTH"] = 1024**2
         app.extensions["pushmill"] = auth.Server(
-            config=self.config, queues=self.queues, vault=self.vault, changes=Changes(self.config, self.queues)
+            config=self.config, queues=self.queues, vault=self.vault, announcer=Announcer(self.config, self.queues)
         )
         app.register_blueprint(webhooks.blueprint)
         app.register_blueprint(git.blueprint)

@@ -15,7 +15,7 @@ UNSEEN = {"heartbeat", "extend", "add_usage"}
 
 def listen(api: ApiServer) -> list[str | None]:
     woken: list[str | None] = []
-    api.app.extensions["pushmill"].changes.subscribe(woken.append)
+    api.app.extensions["pushmill"].announcer.subscribe(woken.append)
     return woken
 
 

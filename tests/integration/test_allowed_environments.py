@@ -17,7 +17,7 @@ from web.cli.main import group
 from web.config.steps.resolve import resolve
 from web.services.executions import environments, launch
 from web.services.triggers import dry_run
-from web.services.triggers.dry_run import Question
+from web.services.triggers.dry_run import HypotheticalEvent
 from web.store import projects, users
 from web.store.db import transaction
 
@@ -57,7 +57,7 @@ def test_what_names_another_environment_fails_at_once_with_the_reason(
     here.change({"valohai.yaml": config}, *options, "main", message=message)
     [made] = here.made
     assert (made.state, made.failure_reason, made.failure_message) == ("error", "environment", REFUSED)
-    question = Question(name="main", branch="main", options=tuple(options[1:]))
+    question = HypotheticalEvent(name="main", branch="main", options=tuple(options[1:]))
     [run] = dry_run.dry_run(pushes.context, projects.by_name(pushes.db, "model"), question).runs
     assert REFUSED in run.notes
 

@@ -454,11 +454,11 @@ def test_a_runner_that_comes_back_during_the_look_at_leases_keeps_its_execution(
 
 
 def test_what_changes_is_published_and_a_lease_heartbeat_is_not(api: ApiServer) -> None:
-    changes = api.app.extensions["pushmill"].changes
+    announcer = api.app.extensions["pushmill"].announcer
     execution, attempt = api.started()
 
     told: list[str | None] = []
-    changes.subscribe(told.append)
+    announcer.subscribe(told.append)
 
     def published(call: Any) -> bool:
         told.clear()

@@ -248,7 +248,7 @@ def test_a_private_and_an_unknown_project_take_the_same_steps(api: ApiServer) ->
         projects.set_badge_public(api.db, api.demo.id, False)
     vault = api.app.extensions["pushmill"].vault
 
-    def steps(question: badges.Question) -> list[str]:
+    def steps(question: badges.BadgeQuestion) -> list[str]:
         """The statements that an answer takes, without their values."""
         found: list[str] = []
         api.db.conn.set_trace_callback(found.append)
@@ -260,7 +260,7 @@ def test_a_private_and_an_unknown_project_take_the_same_steps(api: ApiServer) ->
         {}, {"metric": "accuracy"}, {"token": "x"}, {"event": "tag"}, {"event": "none"}, {"step": "train"},
     ]  # fmt: skip
     for more in asked:
-        private, unknown = (steps(badges.Question(project=name, **more)) for name in ("demo", "none"))
+        private, unknown = (steps(badges.BadgeQuestion(project=name, **more)) for name in ("demo", "none"))
         assert private == unknown
         assert len(private) == 2
 

@@ -18,7 +18,7 @@ from ruled_project import ALL, CANCEL, FULL, TRAIN, Model
 from core.model import TargetKind
 from web.services.executions import environments
 from web.services.triggers import dry_run
-from web.services.triggers.dry_run import Answer, Question
+from web.services.triggers.dry_run import DryRun, HypotheticalEvent
 from web.store import projects
 
 PATTERNS = st.lists(st.sampled_from(["main", "dev", "*", "!main", "x/**", "!x/1"]), min_size=1, max_size=3)
@@ -69,7 +69,7 @@ def toml(rules: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def asked(pushes: PushServer, question: Question) -> Answer:
+def asked(pushes: PushServer, question: HypotheticalEvent) -> DryRun:
     return dry_run.dry_run(pushes.context, projects.by_name(pushes.db, "model"), question)
 
 
@@ -99,10 +99,10 @@ def test_what_a_dry_run_says_is_what_a_push_then_does(here: Model, event: dict[s
         ref, branch = f"{ref}{number}", ""
         here.rules("")
         here.push("-o", "ci.skip", f"{sha}:{ref}")  # a tag must be here to be asked about
-        said = asked(pushes, Question(name=f"v{number}", event="tag", options=options, rules=text))
+        said = asked(pushes, HypotheticalEvent(name=f"v{number}", event="tag", options=options, rules=text))
         here.push(f":{ref}")
     else:
-        said = asked(pushes, Question(name=sha, branch=branch, options=options, rules=text))
+        said = asked(pushes, HypotheticalEvent(name=sha, branch=branch, options=options, rules=text))
     before = stopped(here)
     here.rules(text)
     here.push(*(part for option in options for part in ("-o", option)), f"{sha}:{ref}")
@@ -124,7 +124,7 @@ def test_a_commit_that_is_not_yet_pushed_changes_what_its_branch_has_not(here: M
     sha = here.commit({"docs/a": "1"})
     here.push("-o", "ci.skip", f"{sha}:refs/heads/parked")
     paths = '[[rule]]\nname = "code"\npaths = ["src/**"]\n'
-    said = asked(here.pushes, Question(name=sha, branch="main", rules=paths))
+    said = asked(here.pushes, HypotheticalEvent(name=sha, branch="main", rules=paths))
     assert said.verdicts[0].why == "no changed path matches src/**: docs/a"
     here.rules(paths)
     assert here.push() == said.outcome
@@ -136,24 +136,27 @@ def test_a_commit_that_was_pushed_is_asked_about_as_it_was_pushed(here: Model) -
     here.change({"src/a": "1"})
     code = here.pushes.pushes("model")[-1].after
     here.change({"docs/a": "1"})
-    assert [asked(here.pushes, Question(name=name, rules=paths)).runs != () for name in (code, code[:8], "main")] == [
+    assert [
+        asked(here.pushes, HypotheticalEvent(name=name, rules=paths)).runs != () for name in (code, code[:8], "main")
+    ] == [
         True,
         True,
         False,
     ]
-    assert asked(here.pushes, Question(name=first, rules=paths)).outcome.startswith("skipped: [skip ci]")
+    assert asked(here.pushes, HypotheticalEvent(name=first, rules=paths)).outcome.startswith("skipped: [skip ci]")
 
 
 def test_a_pull_request_is_asked_about_by_its_base_branch(here: Model) -> None:
     here.change({"docs/a": "1"}, "HEAD:refs/heads/dev")
     rules = '[[rule]]\nname = "r"\nevents = ["pull_request"]\nbranches = ["main"]\npaths = ["docs/**"]\n'
-    said = asked(here.pushes, Question(name="dev", event="pull_request", rules=rules))
+    said = asked(here.pushes, HypotheticalEvent(name="dev", event="pull_request", rules=rules))
     assert (said.event, said.outcome) == ("pull request to main", "2 executions")
     assert said.verdicts[0].why == "base branch main matches main; docs/a changed, which matches docs/**"
-    said = asked(here.pushes, Question(name="dev", event="pull_request", branch="gone", rules=rules))
+    said = asked(here.pushes, HypotheticalEvent(name="dev", event="pull_request", branch="gone", rules=rules))
     assert said.verdicts[0].why == "base branch gone matches none of main"
     said = asked(
-        here.pushes, Question(name="dev", event="pull_request", branch="gone", rules=rules.replace("main", "*"))
+        here.pushes,
+        HypotheticalEvent(name="dev", event="pull_request", branch="gone", rules=rules.replace("main", "*")),
     )
     assert said.verdicts[0].why == (
         "base branch gone matches *; its paths count as changed: its base branch gone is not here"
@@ -162,7 +165,7 @@ def test_a_pull_request_is_asked_about_by_its_base_branch(here: Model) -> None:
 
 def test_a_schedule_is_asked_about_by_its_rule(here: Model) -> None:
     rules = '[[rule]]\nname = "night"\nschedule = "0 3 * * *"\nsteps = ["train"]\n[[rule]]\nname = "r"\n'
-    said = asked(here.pushes, Question(name="main", event="schedule", rules=rules))
+    said = asked(here.pushes, HypotheticalEvent(name="main", event="schedule", rules=rules))
     assert (said.event, [run.target.name for run in said.runs]) == ("schedule of rule night on main", ["train"])
     assert [verdict.why for verdict in said.verdicts] == [
         "its time has come",
@@ -174,7 +177,7 @@ def test_a_dry_run_records_and_pins_nothing(here: Model) -> None:
     sha = here.commit({"a": "1"})
     here.push("-o", "ci.skip", f"{sha}:refs/heads/other")
     before = list(here.pushes.db.conn.iterdump())
-    asked(here.pushes, Question(name=sha, rules=CANCEL, branch="main"))
+    asked(here.pushes, HypotheticalEvent(name=sha, rules=CANCEL, branch="main"))
     assert list(here.pushes.db.conn.iterdump()) == before
 
 
@@ -207,7 +210,7 @@ cancel_older = true
 def test_of_a_task_it_says_what_it_varies_and_of_a_pipeline_its_nodes(here: Model) -> None:
     sha = here.commit({"valohai.yaml": ALL})
     here.push()
-    said = asked(here.pushes, Question(name=sha, rules=GROUPS))
+    said = asked(here.pushes, HypotheticalEvent(name=sha, rules=GROUPS))
     assert said.outcome == "1 task and 1 pipeline"
     task, pipeline = said.runs
     assert (task.target.label, str(task.makes)) == (
@@ -216,7 +219,9 @@ def test_of_a_task_it_says_what_it_varies_and_of_a_pipeline_its_nodes(here: Mode
     assert (task.parameters, task.environment) == ({"layers": [3]}, "default")
     assert (pipeline.target.label, str(pipeline.makes)) == ("pipeline full", "nodes ready (check), fit (train)")
     assert (pipeline.parameters, pipeline.environment) == ({"length": 4}, "")
-    said = asked(here.pushes, Question(name=sha, rules=GROUPS.replace("length", "epochs") + 'environment = "gpu"\n'))
+    said = asked(
+        here.pushes, HypotheticalEvent(name=sha, rules=GROUPS.replace("length", "epochs") + 'environment = "gpu"\n')
+    )
     task, pipeline = said.runs
     assert (str(task.makes), task.parameters) == (
         "1 execution of step train by grid search",
@@ -230,7 +235,7 @@ def test_what_an_environment_refuses_is_said_of_the_nodes_that_would_run_there(h
     environments.change(here.pushes.db, "gpu", {"images": ["registry/*"]})
     sha = here.commit({"valohai.yaml": ALL})
     here.push()
-    said = asked(here.pushes, Question(name=sha, rules=GROUPS + 'environment = "gpu"\n'))
+    said = asked(here.pushes, HypotheticalEvent(name=sha, rules=GROUPS + 'environment = "gpu"\n'))
     task, pipeline = said.runs
     assert "busybox" in task.notes[0]
     assert [note.partition(":")[0] for note in pipeline.notes] == ["ready", "fit"]

@@ -176,7 +176,7 @@ def test_a_change_of_a_group_alone_is_told_in_the_comment(pull: Pull, monkeypatc
     groups = pushed(pull)
     pipeline = groups.pipeline("full", "train")
     pull.told.tell()
-    monkeypatch.setitem(outbox.GAP_S, outbox.Kind.STATUS, 3600.0)
+    monkeypatch.setitem(outbox.GAP_S, outbox.OutboxKind.STATUS, 3600.0)
     groups.move(pipeline, State.STOPPED)
     wait_for(lambda: pull.told.tick() and "1 stopped" in pull.comments[0])
 

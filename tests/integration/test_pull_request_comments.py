@@ -57,7 +57,7 @@ class Pull:
 
     def mark(self) -> None:
         with transaction(self.told.db):
-            outbox.enqueue(self.told.db, self.told.repository.id, outbox.Kind.COMMENT, "7")
+            outbox.enqueue(self.told.db, self.told.repository.id, outbox.OutboxKind.COMMENT, "7")
 
     @property
     def comments(self) -> list[str]:
@@ -265,7 +265,7 @@ def test_a_token_that_may_not_comment_still_tells_statuses(pull: Pull) -> None:
     assert pull.told.states(sha) == pull.told.wanted(sha)
     assert pull.told.repository.api_problem == ""
     (line,) = outbox.failing_lines(pull.told.db, pull.told.repository.id)
-    assert (line.kind, line.subject) == (outbox.Kind.COMMENT, "7")
+    assert (line.kind, line.subject) == (outbox.OutboxKind.COMMENT, "7")
     assert line.problem == "403 Resource not accessible by personal access token"
     pull.forge.forbidden.clear()
     outbox_service.retry_now(pull.told.db, pull.told.repository)
@@ -344,7 +344,7 @@ def test_a_comment_is_bounded(pull: Pull) -> None:
 
 
 def test_comments_are_apart(pull: Pull, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(outbox.GAP_S, outbox.Kind.COMMENT, 3600.0)
+    monkeypatch.setitem(outbox.GAP_S, outbox.OutboxKind.COMMENT, 3600.0)
     pull.push("train")
     wait_for(lambda: pull.told.tick() and pull.told.states(pull.sha) == pull.told.wanted(pull.sha))
     assert pull.calls == []
@@ -352,4 +352,4 @@ def test_comments_are_apart(pull: Pull, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_gap_between_two_comments_is_ten_seconds_at_least() -> None:
-    assert outbox.GAP_S[outbox.Kind.COMMENT] >= 10
+    assert outbox.GAP_S[outbox.OutboxKind.COMMENT] >= 10

@@ -14,7 +14,7 @@ from test_pull_requests import FORK, Site
 
 from core.states import State
 from web.services.triggers import dry_run
-from web.services.triggers.dry_run import Answer, Question
+from web.services.triggers.dry_run import DryRun, HypotheticalEvent
 from web.store import projects
 
 RULES = '[[rule]]\nname = "review"\nevents = ["pull_request"]\nbranches = ["main"]\npriority = 2\ncancel_older = true\n'
@@ -116,9 +116,9 @@ def test_trailers_and_skip_marks_count_for_a_pull_request(site: Site) -> None:
     )
 
 
-def asked(site: Site, sha: str, event: str = "pull_request") -> Answer:
+def asked(site: Site, sha: str, event: str = "pull_request") -> DryRun:
     project = projects.by_name(site.pushes.db, "model")
-    return dry_run.dry_run(site.pushes.context, project, Question(name=sha, event=event))
+    return dry_run.dry_run(site.pushes.context, project, HypotheticalEvent(name=sha, event=event))
 
 
 def test_a_dry_run_knows_what_its_pull_request_runs_would_stop_and_waits_for(site: Site) -> None:
@@ -133,7 +133,7 @@ def test_a_dry_run_knows_what_its_pull_request_runs_would_stop_and_waits_for(sit
     said = dry_run.dry_run(
         site.pushes.context,
         projects.by_name(site.pushes.db, "model"),
-        Question(name=second.sha, branch="topic"),
+        HypotheticalEvent(name=second.sha, branch="topic"),
     )
     assert (said.outcome, said.skipped) == (push.outcome, push.skipped)
     assert said.skipped == (("train", "#2 runs it already, for pull request 7"),)

@@ -15,7 +15,7 @@ from test_pull_requests import FORK, Site
 
 from web.services import tasks
 from web.services.triggers import approvals, dry_run
-from web.services.triggers.dry_run import Question
+from web.services.triggers.dry_run import HypotheticalEvent
 from web.store import launched, projects
 
 EVERYTHING = '[[rule]]\nname = "all"\nsteps = ["train"]\ntasks = ["*"]\npipelines = ["*"]\n'
@@ -105,7 +105,7 @@ def test_a_fork_that_declares_pipelines_runs_none_of_them_before_somebody_approv
     request = site.at(site.checkout.commit({"valohai.yaml": TRAIN + step("check") + FULL}, "x"), FORK)
     assert "waits for approval" in site.ask(request)
     project = projects.by_name(site.pushes.db, "model")
-    asked = dry_run.dry_run(site.pushes.context, project, Question(name=request.sha, event="pull_request"))
+    asked = dry_run.dry_run(site.pushes.context, project, HypotheticalEvent(name=request.sha, event="pull_request"))
     assert asked.outcome == "waits for approval: from a fork"
     assert [run.target.label for run in asked.runs] == ["train", "pipeline full"]
 

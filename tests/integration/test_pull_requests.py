@@ -34,7 +34,7 @@ from web.config.steps.resolve import resolve
 from web.services.context import open_context
 from web.services.executions import launch, variables
 from web.services.presentation import badges
-from web.services.presentation.badges import Question
+from web.services.presentation.badges import BadgeQuestion
 from web.services.repositories import hosting
 from web.services.triggers import approvals
 from web.store import approvals as approval_store
@@ -111,7 +111,7 @@ class Site(Forge):
 
     def badge(self) -> str:
         projects.set_badge_public(self.pushes.db, projects.by_name(self.pushes.db, "model").id, True)
-        return badges.badge_for(self.pushes.db, self.pushes.vault, Question(project="model")).message
+        return badges.badge_for(self.pushes.db, self.pushes.vault, BadgeQuestion(project="model")).message
 
     def known(self, number: int = 7) -> PullRequest:
         found = pull_requests.find(self.pushes.db, self.repository, number)

@@ -13,7 +13,7 @@ from web.services import tasks as service
 from web.services.deliveries import push_reply
 from web.services.executions import environments
 from web.services.triggers import dry_run
-from web.services.triggers.dry_run import Question
+from web.services.triggers.dry_run import HypotheticalEvent
 from web.store import deliveries, pipelines, projects, tasks
 from web.store.db import execute, rows, transaction
 
@@ -124,7 +124,7 @@ def test_one_that_a_person_has_asked_to_stop_keeps_who_that_was(here: Model) -> 
         service.request_stop(db, here.pushes.config, tasks.get(db, 1), "ada")
     sha = here.commit({"a": "1"})
     here.push("-o", "ci.skip", f"{sha}:refs/heads/parked")
-    question = Question(name=sha, branch="main")
+    question = HypotheticalEvent(name=sha, branch="main")
     said = dry_run.dry_run(here.pushes.context, projects.by_name(db, "model"), question)
     assert [one.number for one in said.stops] == ["=1"]
     here.push()

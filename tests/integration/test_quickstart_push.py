@@ -10,7 +10,7 @@ import pytest
 from git_over_http import GitServer, served
 
 from web.processes import quickstart
-from web.processes.quickstart import Api, QuickstartFailed
+from web.processes.quickstart import QuickstartFailed, ServerApi
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart"
 TOKEN = "a-secret-token"
@@ -40,7 +40,7 @@ def test_the_example_is_pushed_and_the_repository_is_ready_for_the_next_push(
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
     assert not quickstart.was_pushed(data)
-    quickstart.push(EXAMPLE, data / "quickstart", Api(server.url, "another"), TOKEN, said.append)
+    quickstart.push(EXAMPLE, data / "quickstart", ServerApi(server.url, "another"), TOKEN, said.append)
     assert quickstart.was_pushed(data)
     assert any("main -> main" in line for line in said)
     assert TOKEN not in "".join(said)
@@ -59,8 +59,8 @@ def test_the_example_is_pushed_and_the_repository_is_ready_for_the_next_push(
 def test_a_push_that_was_cut_off_is_finished_by_the_next_one(tmp_path: Path, server: GitServer) -> None:
     server.redirect = "http://127.0.0.1:1"
     with pytest.raises(QuickstartFailed, match=r"git push of the example failed: (?!.*a-secret-token)"):
-        quickstart.push(EXAMPLE, tmp_path / "quickstart", Api(server.url, "another"), TOKEN, print)
+        quickstart.push(EXAMPLE, tmp_path / "quickstart", ServerApi(server.url, "another"), TOKEN, print)
     assert not quickstart.was_pushed(tmp_path)
     server.redirect = None
-    quickstart.push(EXAMPLE, tmp_path / "quickstart", Api(server.url, "another"), TOKEN, print)
+    quickstart.push(EXAMPLE, tmp_path / "quickstart", ServerApi(server.url, "another"), TOKEN, print)
     assert quickstart.was_pushed(tmp_path)

@@ -75,7 +75,7 @@ def test_it_says_what_was_told_and_what_is_wrong_with_the_way_out(site: Site) ->
     with transaction(db):
         statuses.record(db, repository.id, SHA, "pushmill/train", Verdict.SUCCESS, "d", URL)
         statuses.record(db, repository.id, SHA, f"pushmill/{EVIL}", Verdict.SUCCESS, "d", URL, problem=f"422 {EVIL}")
-        outbox.enqueue(db, repository.id, outbox.Kind.COMMENT, "7")
+        outbox.enqueue(db, repository.id, outbox.OutboxKind.COMMENT, "7")
         line = outbox.next_due(db, repository.id)
         execute(db, "UPDATE outbox SET due_at = NULL, problem = ?", (f"given up after a day: {EVIL}",))
         stored_access.pause_posting(db, repository.id, outbox.time_after(3600))

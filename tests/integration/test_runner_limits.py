@@ -18,7 +18,7 @@ from core.states import State
 from web.cli.main import group
 from web.services import setup
 from web.services.executions import lifecycle
-from web.services.runners.registration import Limits, limit
+from web.services.runners.registration import RunnerLimits, limit
 from web.services.scheduling import wait_reason
 from web.services.scheduling.dispatch import dispatch
 from web.store import runners, users
@@ -52,7 +52,7 @@ def test_slots_beyond_what_registration_allowed_do_not_count_and_are_a_problem(a
     said = "It reports 10000 slots and may have 16: `pushmill runner limit one --slots 10000` allows them"
     assert said in page.get("/runners/").text
     assert said in command(api, "list").output
-    limit(api.db, runner(api), Limits(slots=2))
+    limit(api.db, runner(api), RunnerLimits(slots=2))
     assert runner(api).slots == 2
     made = [api.add_execution() for _ in range(3)]
     dispatched(api)
@@ -75,7 +75,7 @@ def _with_slots(config: Config, slots: int) -> Config:
 def test_a_runner_of_other_projects_gets_nothing_and_the_waiting_are_told(api: ApiServer) -> None:
     api.project("other")
     for found in runners.listing(api.db):
-        limit(api.db, found, Limits(projects=["other"]))
+        limit(api.db, found, RunnerLimits(projects=["other"]))
     api.online("one")
     execution = api.add_execution()
     dispatched(api)
@@ -83,7 +83,7 @@ def test_a_runner_of_other_projects_gets_nothing_and_the_waiting_are_told(api: A
     why = wait_reason.wait_reason(api.db, api.config, api.execution(execution.uuid))
     assert why == "No runner of environment default takes executions of project demo"
     api.online("two")
-    limit(api.db, runner(api, "two"), Limits(projects=["other", "demo"]))
+    limit(api.db, runner(api, "two"), RunnerLimits(projects=["other", "demo"]))
     dispatched(api)
     assert api.execution(execution.uuid).runner_id == runner(api, "two").id
 
@@ -92,7 +92,7 @@ def test_what_was_placed_before_a_project_was_taken_away_cannot_be_claimed(api: 
     held, _ = api.started()
     uuid, attempt = api.placed()
     api.project("other")
-    limit(api.db, runner(api), Limits(projects=["other"]))
+    limit(api.db, runner(api), RunnerLimits(projects=["other"]))
     assert api.call(f"executions/{uuid}/claim", {"attempt": attempt, "resume": False}).status_code == 409
     dispatched(api)
     assert api.execution(uuid).runner_id is None
@@ -132,7 +132,7 @@ def test_limits_are_set_by_command(api: ApiServer) -> None:
 
 
 def test_registering_again_keeps_limits_that_are_not_given(api: ApiServer) -> None:
-    limit(api.db, runner(api), Limits(slots=7, projects=["demo"]))
+    limit(api.db, runner(api), RunnerLimits(slots=7, projects=["demo"]))
     with transaction(api.db):
         runners.add(api.db, "one", "pm_new", ["default"])
     assert (runner(api).most_slots, runner(api).projects) == (7, ("demo",))

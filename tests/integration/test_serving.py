@@ -21,7 +21,7 @@ from serving import Serving
 from core import config as configuration
 from web.http import auth, webhooks
 from web.services import setup, vault
-from web.services.changes import Changes
+from web.services.announcer import Announcer
 from web.services.scheduling.queues import Queues
 
 MIB = 1024**2
@@ -44,7 +44,7 @@ class Site:
         app = Flask("site")
         key, queues = vault.load(self.config.data / "secret.key"), Queues(Redis.from_url("unix:///nonexistent"))
         app.extensions["pushmill"] = auth.Server(
-            config=self.config, queues=queues, vault=key, changes=Changes(self.config, queues)
+            config=self.config, queues=queues, vault=key, announcer=Announcer(self.config, queues)
         )
         app.register_blueprint(webhooks.blueprint)
         app.add_url_rule("/git/hash", "hash", auth.public(lambda: self._hash()), methods=["POST"])

@@ -22,7 +22,7 @@ from core.git import url as git_url
 from core.git.lfs import has_object
 from web.services.repositories import hosting, remotes
 from web.services.repositories import sources as services
-from web.services.repositories.fetch_rules import Login, Rules, relative
+from web.services.repositories.fetch_rules import FetchRules, Login, relative
 from web.store import projects, sources
 from web.store.sources import Source
 
@@ -190,7 +190,7 @@ def test_credentials_go_to_the_repositorys_own_host_over_no_weaker_channel() -> 
 
     def gets(home: str, url: str) -> bool:
         parsed = [git_url.parse(one, allow_local=True, allow_http=True) for one in (home, url)]
-        rules = Rules(home=parsed[0], login=login, hosts=(), allow_local=True, allow_http=True)
+        rules = FetchRules(home=parsed[0], login=login, hosts=(), allow_local=True, allow_http=True)
         return rules.login_for(parsed[1]) == login
 
     https, ssh = "https://h/o/n.git", "ssh://git@h/o/n.git"

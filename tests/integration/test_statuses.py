@@ -90,7 +90,7 @@ def test_every_bad_end_is_told_in_the_forges_word(
 @each
 def test_what_happens_within_a_moment_is_one_post(told: ToldForge, monkeypatch: pytest.MonkeyPatch) -> None:
     wait_for(told.tick)  # the first one compares at once
-    monkeypatch.setitem(outbox.GAP_S, outbox.Kind.STATUS, 2.0)
+    monkeypatch.setitem(outbox.GAP_S, outbox.OutboxKind.STATUS, 2.0)
     sha = told.push("train")
     wait_for(told.tick)
     told.move("train", State.QUEUED)

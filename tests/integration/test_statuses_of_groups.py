@@ -260,7 +260,7 @@ def test_between_two_executions_a_task_is_at_work(told: ToldForge, monkeypatch: 
     task = groups.task("search")
     groups.move(task, State.STARTED)
     told.tell()
-    monkeypatch.setitem(outbox.GAP_S, outbox.Kind.STATUS, 3600.0)
+    monkeypatch.setitem(outbox.GAP_S, outbox.OutboxKind.STATUS, 3600.0)
     groups.end(groups.trial(task, 0))
     enqueue.enqueue_changes(told.db)
     line = told.line(groups.commit.identifier)

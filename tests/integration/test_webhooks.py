@@ -136,7 +136,7 @@ def test_an_older_push_that_is_told_later_runs_and_is_not_taken_for_the_newest(f
 def newest(forge: Forge) -> str:
     """The commit that a badge of the branch speaks of, and the page of projects too."""
     project = projects.by_name(forge.pushes.db, "model")
-    choice = badges.Choice(
+    choice = badges.BadgeChoice(
         repository_ids=[r.id for r in projects.repositories(forge.pushes.db, project.id)], branch="main"
     )
     (execution,) = badges.newest(forge.pushes.db, choice)

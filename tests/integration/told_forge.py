@@ -21,10 +21,10 @@ from web.services.repositories import credentials
 from web.store import deliveries, executions, metadata, projects
 from web.store import outbox as lines
 from web.store.db import execute, row, rows, transaction
-from web.store.outbox import Kind
+from web.store.outbox import OutboxKind
 
 URL = "https://pushmill.example.org"
-SHORT_GAPS = {Kind.STATUS: 0.05, Kind.COMMENT: 0.05}  # else each test would wait for a second
+SHORT_GAPS = {OutboxKind.STATUS: 0.05, OutboxKind.COMMENT: 0.05}  # else each test would wait for a second
 WAY = {  # how an execution comes to where it is moved
     State.QUEUED: [State.QUEUED],
     State.STARTED: [State.QUEUED, State.STARTED],

@@ -13,7 +13,7 @@ from core.states import State
 from web.services.presentation import objective as goals
 from web.services.presentation import parallel
 from web.services.presentation.objective import Objective
-from web.services.presentation.parallel import LINES, SHADES, Axis, Parallel
+from web.services.presentation.parallel import LINES, SHADES, Parallel, ParallelAxis
 from web.store.trials import Trial
 
 LOSS = Objective(key="loss", less=True)
@@ -30,7 +30,7 @@ def drawn(*given: tuple[float | None, Mapping[str, Any]]) -> Parallel:
     return found
 
 
-def words(axis: Axis) -> list[str]:
+def words(axis: ParallelAxis) -> list[str]:
     """The ticks from the top down."""
     return [text for _, text in sorted(axis.ticks)]
 

@@ -23,7 +23,7 @@ from web.config.pipelines.blueprint import (
     pipeline_names,
 )
 from web.config.pipelines.graph import layers
-from web.config.pipelines.model import Action, Node, OnError, PipelineBlueprint
+from web.config.pipelines.model import Node, NodeAction, OnError, PipelineBlueprint
 from web.config.pipelines.override import MERGED
 from web.config.pipelines.plan import plan
 from web.config.pipelines.values import Values, matcher, one_or_all
@@ -75,7 +75,9 @@ def test_all_that_is_declared_is_read() -> None:
         [{"name": "size", "default": 4, "targets": ["a.parameters.size", "b.parameter.size"]}],
     )
     a, b, c = found.nodes
-    assert a.actions == (Action(when=("node-complete",), conditions=("metadata.loss < 1",), then=("stop-pipeline",)),)
+    assert a.actions == (
+        NodeAction(when=("node-complete",), conditions=("metadata.loss < 1",), then=("stop-pipeline",)),
+    )
     assert (a.kind, a.step_name, a.on_error, a.appends) == ("execution", "make", OnError.STOP_NEXT, False)
     assert (b.kind, b.task, b.step_name, b.on_error, b.appends) == ("task", "search", "make", OnError.STOP_ALL, True)
     assert c.on_error is OnError.RETRY

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.model import Runner
 from web.services.scheduling.placement import capacity, place
-from web.store.executions import Waiting
+from web.store.executions import WaitingExecution
 from web.store.runners import Load
 
 
@@ -27,11 +27,11 @@ def runner(
     )  # fmt: skip
 
 
-def wants(number: int, gpus: int = 0, environment: str = "default") -> Waiting:
-    return Waiting(number, 1, "demo", environment, gpus)
+def wants(number: int, gpus: int = 0, environment: str = "default") -> WaitingExecution:
+    return WaitingExecution(number, 1, "demo", environment, gpus)
 
 
-def placed(rooms: list[Any], waiting: list[Waiting]) -> dict[int, int]:
+def placed(rooms: list[Any], waiting: list[WaitingExecution]) -> dict[int, int]:
     return {execution.id: chosen.id for execution, chosen in place(rooms, waiting)}
 
 

@@ -16,7 +16,7 @@ from web.services.triggers import approvals
 from web.services.triggers.rules import describe
 from web.store import approvals as store
 from web.store import projects, users
-from web.store.approvals import Waiting
+from web.store.approvals import WaitingPush
 
 SHORTEST = 4  # digits of a commit's name that must be given at least
 WHOLE = 40
@@ -51,7 +51,7 @@ def approve(name: str, sha: str | None, data: Path | None, config_file: Path | N
     click.echo(f"Commit {whole} is approved: {'it runs as soon as its history is fetched' if waits else what}.")
 
 
-def _list(waiting: Sequence[Waiting]) -> None:
+def _list(waiting: Sequence[WaitingPush]) -> None:
     for item in waiting:
         request = item.pull_request
         by = f" by {request.author}" if request.author else ""
@@ -61,7 +61,7 @@ def _list(waiting: Sequence[Waiting]) -> None:
         click.echo("No commit waits for approval.")
 
 
-def _whole(sha: str, waiting: Sequence[Waiting]) -> str:
+def _whole(sha: str, waiting: Sequence[WaitingPush]) -> str:
     """Return the waiting commit that begins with these digits; a full name as it is: it may have been approved."""
     sha = sha.lower()
     if len(sha) >= WHOLE:

@@ -103,7 +103,7 @@ def _configuration(subject: Subject, branch: str) -> tuple[Finding, Head | None]
     """Check the configuration at the head of the default branch; also return that commit."""
     name = subject.project.yaml_path
     try:
-        budget = commit_head.Budget(subject.context.config.limits)
+        budget = commit_head.ReadBudget(subject.context.config.limits)
         head = commit_head.read_head(subject.context.db, subject.project, subject.path, f"refs/heads/{branch}", budget)
     except CommitMissing:
         message, advice = f"there is no branch {branch} yet", "push a commit"

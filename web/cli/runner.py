@@ -16,7 +16,7 @@ from core.config import Config
 from core.errors import InvalidInput
 from web.cli.options import CONFIG, DATA, JSON, opened
 from web.services.runners import overview, registration
-from web.services.runners.registration import Credentials, Limits
+from web.services.runners.registration import Credentials, RunnerLimits
 from web.store.db import Database
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def register(
     The settings for its machine contain its token and are shown only once. Registering a runner again replaces them.
     """
     with _administered(data, config_file) as (db, config, line):
-        limits = Limits(slots=slots, projects=names or None)
+        limits = RunnerLimits(slots=slots, projects=names or None)
         _print(registration.register(db, config, line, name, slugs, limits), as_json)
 
 
@@ -77,7 +77,9 @@ def limit(
         raise InvalidInput("--project and --all-projects exclude each other: give one")
     with opened(data, config_file) as context:
         wanted = () if all_projects else names or None
-        registration.limit(context.db, registration.by_name(context.db, name), Limits(slots=slots, projects=wanted))
+        registration.limit(
+            context.db, registration.by_name(context.db, name), RunnerLimits(slots=slots, projects=wanted)
+        )
         now = registration.by_name(context.db, name)
     whose = f"projects {', '.join(now.projects)}" if now.projects else "every project"
     click.echo(f"{name} may have {now.most_slots} slots and serves {whose}")

@@ -11,7 +11,7 @@ import click
 from web.cli.options import CONFIG, DATA, JSON, opened
 from web.services.presentation import formats
 from web.services.runners import overview
-from web.services.runners.overview import View
+from web.services.runners.overview import RunnerView
 
 
 @click.command("list")
@@ -31,7 +31,7 @@ def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None
         click.echo("No runner yet: `pushmill runner register NAME --environment default` registers one.")
 
 
-def _lines(view: View) -> list[str]:
+def _lines(view: RunnerView) -> list[str]:
     """Return a runner's lines for the terminal: one summary line, and one for each further detail."""
     seen = f"seen {formats.ago(view.last_seen_at)}" if view.last_seen_at else ""
     parts = (", ".join(view.environments), overview.room_text(view), seen)

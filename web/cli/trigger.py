@@ -13,7 +13,7 @@ from web.cli.options import CONFIG, DATA, JSON, opened
 from web.cli.rules import read_rules
 from web.services.presentation import formats
 from web.services.triggers import dry_run
-from web.services.triggers.dry_run import Answer, Question
+from web.services.triggers.dry_run import DryRun, HypotheticalEvent
 from web.services.triggers.preview import PlannedRun
 from web.store import projects
 
@@ -44,7 +44,7 @@ def trigger(
     REF is a commit, branch or tag. Nothing runs.
     """
     tried = read_rules(file) if file is not None else None
-    question = Question(name=ref, event=event, branch=branch, options=options, rules=tried)
+    question = HypotheticalEvent(name=ref, event=event, branch=branch, options=options, rules=tried)
     with opened(data, config_file) as context:
         answer = dry_run.dry_run(context, projects.by_name(context.db, name), question)
     if as_json:
@@ -54,7 +54,7 @@ def trigger(
         click.echo(formats.one_line(line))  # may contain names from a stranger's commit
 
 
-def _plain(answer: Answer) -> dict[str, Any]:
+def _plain(answer: DryRun) -> dict[str, Any]:
     return {
         "event": answer.event,
         "commit": answer.sha,
@@ -71,7 +71,7 @@ def _plain_run(run: PlannedRun) -> dict[str, Any]:
     return {**fields.pop("target"), **fields}
 
 
-def _lines(answer: Answer) -> list[str]:
+def _lines(answer: DryRun) -> list[str]:
     lines = [f"{answer.event}, commit {answer.sha[:8]}: {answer.outcome}"]
     lines += [
         f"  rule {verdict.rule.name} {'matches' if verdict.matches else 'does not match'}: {verdict.why}"

@@ -45,7 +45,7 @@ def _announce(response: Response) -> Response:
     execution = (request.view_args or {}).get("execution")  # reports of runners name it
     wakes = getattr(current_app.view_functions[request.endpoint or ""], "wakes", None)
     if wakes is None:
-        auth.server().changes.announce(auth.db(), execution)
+        auth.server().announcer.announce(auth.db(), execution)
     elif wakes:
-        auth.server().changes.wake(execution)
+        auth.server().announcer.wake(execution)
     return response

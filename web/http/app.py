@@ -13,7 +13,7 @@ from web.http.api import downloads, v0
 from web.http.pages import register as register_pages
 from web.http.proxies import TrustedProxies
 from web.services import removal, vault
-from web.services.changes import Changes
+from web.services.announcer import Announcer
 from web.services.executions import outputs
 from web.services.scheduling.queues import Queues, redis_url
 
@@ -38,7 +38,9 @@ def create_app(config: Config) -> Flask:
         SESSION_COOKIE_SECURE=config.server.url.startswith("https://"),
     )
     queues = Queues(Redis.from_url(redis_url(config)))
-    app.extensions["pushmill"] = auth.Server(config=config, queues=queues, vault=key, changes=Changes(config, queues))
+    app.extensions["pushmill"] = auth.Server(
+        config=config, queues=queues, vault=key, announcer=Announcer(config, queues)
+    )
     for blueprint in (
         webhooks.blueprint,
         git.blueprint,

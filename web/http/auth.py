@@ -38,7 +38,7 @@ from core import clock
 from core.config import Config
 from core.identity import Identity, Scope
 from core.model import Runner, User
-from web.services.changes import Changes
+from web.services.announcer import Announcer
 from web.services.context import Context
 from web.services.scheduling.queues import Queues
 from web.services.throttle import WINDOW_S, Throttle
@@ -72,7 +72,7 @@ class Server:
     config: Config
     queues: Queues
     vault: Vault
-    changes: Changes
+    announcer: Announcer
     throttle: Throttle = field(default_factory=Throttle)
     connections: threading.local = field(default_factory=threading.local)
 

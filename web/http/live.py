@@ -76,7 +76,7 @@ class News:
     end: bool
 
 
-class Follower:
+class LiveFollower:
     """One stream: call `look` repeatedly, from any thread, until it reports the end."""
 
     def __init__(
@@ -133,7 +133,7 @@ def events(name: str, counter: int) -> Response:
     slots: threading.BoundedSemaphore = current_app.extensions[SLOTS]
     if not slots.acquire(blocking=False):
         raise ServiceUnavailable("Too many live pages are open: this one polls.", retry_after=RETRY_S)
-    follower = Follower(auth.current_identity(), project, execution, after, slots.release)
+    follower = LiveFollower(auth.current_identity(), project, execution, after, slots.release)
     follower.look = copy_current_request_context(follower.look)  # type: ignore[method-assign]
     request.environ[FOLLOWER] = follower
     response = Response(mimetype="text/event-stream")

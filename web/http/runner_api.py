@@ -45,7 +45,7 @@ def heartbeat() -> Response:
     db, config = auth.db(), auth.server().config
     more_capacity = heartbeats.record_heartbeat(db, runner, report)
     if lifecycle.reconcile_runner(db, config.logs_dir, runner, report.executions) or more_capacity:
-        auth.server().changes.announce(db)
+        auth.server().announcer.announce(db)
     return json_response(heartbeats.runner_orders(db, runner).to_dict())
 
 

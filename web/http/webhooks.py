@@ -57,13 +57,13 @@ NO_MEMORY = "pushmill.no-memory"  # in the WSGI environment of a request for who
 class Intake:
     """Limits of webhooks, and the secret used for projects that do not exist."""
 
-    memory: intake.Budget
+    memory: intake.MemoryBudget
     rate: intake.Rate
     recorder: rejected.Recorder
     no_secret: bytes
 
 
-class Refused(Exception):
+class RefusedDelivery(Exception):
     """Raised with the answer to a refused delivery."""
 
     def __init__(self, response: Response) -> None:
@@ -78,7 +78,7 @@ def set_bounds(state: BlueprintSetupState) -> None:
 
 def new_intake(server: auth.Server) -> Intake:
     return Intake(
-        memory=intake.Budget(server.config.server.hook_memory),
+        memory=intake.MemoryBudget(server.config.server.hook_memory),
         rate=intake.Rate(server.config.server.hook_rate),
         recorder=rejected.Recorder(server.config.database),
         no_secret=server.vault.encrypt(hosting.new_secret().encode()),
@@ -98,15 +98,15 @@ def receive(project_name: str, forge_name: str) -> Response:
         config = auth.server().config.server
         forge, limit = _expected(config, forge_name, headers, request.content_length)
         if NO_MEMORY in request.environ:
-            raise Refused(_later("Too many webhooks at once ([server] hook_memory).", 503, BUSY_S))
+            raise RefusedDelivery(_later("Too many webhooks at once ([server] hook_memory).", 503, BUSY_S))
         request.max_content_length = ANY_SIZE  # `_body` checks the size, so that the sender can read the error
         body = _body(request.stream, limit)
         target = projects.webhook_target(auth.db(), project_name, forge_name)
         secret = auth.server().vault.decrypt(target[1] if target else _intake().no_secret)
         if not forge.verify(headers, body, secret) or target is None:
-            raise Refused(_wrong())
+            raise RefusedDelivery(_wrong())
         return _store(forge, *_admitted(auth.db(), target[0]), headers, body)
-    except Refused as refused:
+    except RefusedDelivery as refused:
         return refused.response
     except InvalidDelivery as error:
         return _text(f"This delivery cannot be used: {error}", 400)
@@ -138,7 +138,7 @@ def is_acceptable(config: ServerConfig, environ: Mapping[str, Any]) -> bool:
     length = environ.get("CONTENT_LENGTH", "")
     try:
         _expected(config, environ["PATH_INFO"].rpartition("/")[2], headers, int(length) if length.isdecimal() else None)
-    except Refused:
+    except RefusedDelivery:
         return False
     return bool(environ["REQUEST_METHOD"] == "POST")
 
@@ -148,28 +148,28 @@ def _expected(
 ) -> tuple[Forge, int]:
     """Return the forge and the body's size limit. Raises Refused if the headers suffice to refuse the delivery."""
     if headers.get("content-encoding", "identity") != "identity":
-        raise Refused(_text("Compressed bodies are refused: send it as it is.", 415))
+        raise RefusedDelivery(_text("Compressed bodies are refused: send it as it is.", 415))
     forge = FORGES.get(forge_name)
     if forge is None or not forge.has_proof(headers):
-        raise Refused(_wrong())
+        raise RefusedDelivery(_wrong())
     is_form = payload.is_form(headers) and config.hook_form < config.hook_body
     bound, setting = (config.hook_form, "hook_form") if is_form else (config.hook_body, "hook_body")
     if (length or 0) > bound:
-        raise Refused(_too_large(bound, setting))
+        raise RefusedDelivery(_too_large(bound, setting))
     return forge, bound
 
 
 def _admitted(db: Database, repository_id: int) -> tuple[Project, Repository]:
     """Count a verified delivery; return its project and repository. Raises Refused if too many were sent."""
     if shortage := disk.shortage(auth.server().config):
-        raise Refused(_later(f"{shortage}.", 507, FULL_S))
+        raise RefusedDelivery(_later(f"{shortage}.", 507, FULL_S))
     config = auth.server().config.server
     if wait_s := _intake().rate.wait_s(repository_id):
         told = f"More than {config.hook_rate} deliveries a minute ([server] hook_rate)."
-        raise Refused(_later(told, 429, math.ceil(wait_s)))
+        raise RefusedDelivery(_later(told, 429, math.ceil(wait_s)))
     if config.hook_queue and deliveries.queued(db, repository_id, config.hook_queue) >= config.hook_queue:
         told = f"{config.hook_queue} deliveries of this repository wait already ([server] hook_queue)."
-        raise Refused(_later(told, 429, QUEUE_S))
+        raise RefusedDelivery(_later(told, 429, QUEUE_S))
     repository = projects.repository(db, repository_id)
     return projects.get(db, repository.project_id), repository
 
@@ -214,7 +214,7 @@ def _body(stream: IO[bytes], limit: int) -> bytes:
     while chunk := stream.read(CHUNK):
         kept += chunk
         if len(kept) > limit:
-            raise Refused(_too_large(limit, "hook_body or hook_form"))
+            raise RefusedDelivery(_too_large(limit, "hook_body or hook_form"))
     return bytes(kept)
 
 

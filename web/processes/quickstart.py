@@ -31,7 +31,7 @@ class QuickstartFailed(PushmillError):
     """Raised when the example cannot be pushed; the rest of the server keeps running."""
 
 
-class Api:
+class ServerApi:
     """A client of the server's own HTTP API, like any other client."""
 
     def __init__(self, url: str, token: str) -> None:
@@ -59,7 +59,7 @@ def was_pushed(data: Path) -> bool:
     return (data / PROJECT / ".git" / "refs" / "remotes" / "origin" / "main").exists()
 
 
-def tour(data: Path, api: Api, example: Path, say: Say) -> None:
+def tour(data: Path, api: ServerApi, example: Path, say: Say) -> None:
     """Build the image, push the example, which creates the project, and follow the first execution to its end."""
     known = _project(api)
     if known and api.get(f"/api/v0/commits/?project={known['id']}&limit=1")["results"]:
@@ -87,7 +87,7 @@ def build_image(example: Path) -> None:
         )
 
 
-def push(example: Path, repository: Path, api: Api, token: str, say: Say) -> None:
+def push(example: Path, repository: Path, api: ServerApi, token: str, say: Say) -> None:
     """Commit a copy of `example` in `repository` and push it with `token`. Completes an interrupted copy."""
     shutil.copytree(example, repository, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".git"))
     repository.chmod(0o700)
@@ -136,7 +136,7 @@ def git(repository: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def await_execution(api: Api) -> dict[str, Any]:
+def await_execution(api: ServerApi) -> dict[str, Any]:
     """Wait for the first execution of the pushed project and return it."""
     deadline = time.monotonic() + FIRST_EXECUTION_S
     while time.monotonic() < deadline:
@@ -150,7 +150,7 @@ def await_execution(api: Api) -> dict[str, Any]:
     )
 
 
-def follow(api: Api, execution: dict[str, Any], say: Say) -> None:
+def follow(api: ServerApi, execution: dict[str, Any], say: Say) -> None:
     """Print the log lines of an execution as they arrive, and its result."""
     say(f"  execution #{execution['counter']} ({execution['step']})  {execution['urls']['display']}")
     shown = 0
@@ -176,7 +176,7 @@ def _push_token(data: Path) -> str:
         return ""
 
 
-def _project(api: Api) -> dict[str, Any] | None:
+def _project(api: ServerApi) -> dict[str, Any] | None:
     listed = api.get("/api/v0/projects/?limit=1000")["results"]
     return next((project for project in listed if project["name"] == PROJECT), None)
 
@@ -198,4 +198,4 @@ def command(data: Path, url: str, example: Path) -> None:
         token = (data / "admin-token").read_text(encoding="utf-8").strip()
     except OSError as error:
         raise QuickstartFailed(f"the example was not pushed: {error}") from None
-    tour(data, Api(url, token), example, lambda line: print(line, flush=True))
+    tour(data, ServerApi(url, token), example, lambda line: print(line, flush=True))

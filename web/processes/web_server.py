@@ -13,7 +13,7 @@ from core import config as configuration
 from core.config import Config
 from web.http.app import create_app
 from web.http.serving.bridge import Bridge
-from web.http.serving.worker import GRACEFUL_S, Worker
+from web.http.serving.gunicorn_worker import GRACEFUL_S, Worker
 from web.services import setup
 
 

@@ -35,7 +35,7 @@ class Approval:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Waiting:
+class WaitingPush:
     """A push that waits for approval, and the pull request whose head it is."""
 
     push: Push
@@ -57,12 +57,12 @@ def find(db: Database, repository_id: int, sha: str) -> Approval | None:
     return Approval(**found) if found else None
 
 
-def waiting(db: Database, project_id: int, sha: str | None = None, *, limit: int = -1) -> list[Waiting]:
+def waiting(db: Database, project_id: int, sha: str | None = None, *, limit: int = -1) -> list[WaitingPush]:
     """List the pushes of a project, or of one commit, that wait for approval, oldest first."""
     where, values = (" AND push.after = ?", [sha]) if sha is not None else ("", [])
     pushes = commits.pushes(db, f"SELECT push.*{WAITING}{where} ORDER BY push.id LIMIT ?", [project_id, *values, limit])
     requests = pull_requests.of_ids(db, {push.pull_request_id for push in pushes})
-    return [Waiting(push=push, pull_request=requests[push.pull_request_id]) for push in pushes]
+    return [WaitingPush(push=push, pull_request=requests[push.pull_request_id]) for push in pushes]
 
 
 def count(db: Database, project_id: int) -> int:

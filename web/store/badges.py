@@ -37,7 +37,7 @@ OF = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class BadgeChoice:
     """Which pushes and runs count: pushes to `branch`, or of any tag if None; runs of `target`, or all if None.
 
     With `scheduled`, scheduled runs of the branch count instead of pushes.
@@ -54,7 +54,7 @@ class Choice:
         return [self.target.name] if self.target else []
 
 
-def newest(db: Database, choice: Choice) -> list[Execution | Task | Pipeline]:
+def newest(db: Database, choice: BadgeChoice) -> list[Execution | Task | Pipeline]:
     """List the chosen runs of the newest push that launched any; only the last retry of each execution."""
     wanted = dict([OF[choice.target.kind]]) if choice.target else ALONE
     made = " OR ".join(
@@ -72,7 +72,7 @@ def newest(db: Database, choice: Choice) -> list[Execution | Task | Pipeline]:
     ]
 
 
-def metric(db: Database, choice: Choice, key: str) -> tuple[Any, str] | None:
+def metric(db: Database, choice: BadgeChoice, key: str) -> tuple[Any, str] | None:
     """Return the latest value of a metadata key in the newest completed execution with that key, and when it ended.
 
     Not for tasks, whose executions are not comparable; see `newest_task`.
@@ -98,7 +98,7 @@ def metric(db: Database, choice: Choice, key: str) -> tuple[Any, str] | None:
     return (orjson.loads(value) if isinstance(value, str) else value), found["ended_at"]
 
 
-def newest_task(db: Database, choice: Choice) -> Task | None:
+def newest_task(db: Database, choice: BadgeChoice) -> Task | None:
     """Return the newest completed task that `choice` names."""
     joined = f" CROSS JOIN task ON task.push_id IN {SAME_SET} AND task.state = 'complete'"
     found = _newest(db, choice, "task.id", joined, OF[TargetKind.TASK][1], choice.name, ", task.id DESC")
@@ -134,7 +134,7 @@ def metrics(db: Database, project_id: int) -> list[str]:
 
 
 def _newest(
-    db: Database, choice: Choice, columns: str, joined: str, condition: str, values: Sequence[str], order: str = ""
+    db: Database, choice: BadgeChoice, columns: str, joined: str, condition: str, values: Sequence[str], order: str = ""
 ) -> Row | None:
     """Return the newest matching row; queries each repository separately, so that its index gives the order.
 

@@ -124,7 +124,7 @@ def of_commit(db: Database, commit_id: int) -> list[Execution]:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingExecution:
     """The fields of an execution that decide when and where it runs."""
 
     id: int
@@ -134,14 +134,14 @@ class Waiting:
     gpus: int
 
 
-def waiting(db: Database, state: State) -> list[Waiting]:
+def waiting(db: Database, state: State) -> list[WaitingExecution]:
     """List executions in `created`, or in `queued` without a runner, in the order in which they are served."""
     sql = (
         "SELECT execution.id, project_id, project.name AS project, execution.environment, gpus FROM execution"
         " JOIN project ON project.id = project_id WHERE state = ? AND runner_id IS NULL"
         " ORDER BY priority DESC, execution.id"
     )
-    return [Waiting(**found) for found in rows(db, sql, (state,))]
+    return [WaitingExecution(**found) for found in rows(db, sql, (state,))]
 
 
 def occupied(db: Database) -> list[tuple[int, str, State, int]]:

@@ -45,7 +45,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
+class LogTail:
     """The newest part of a stream. Lines from `first` up to the first chunk were skipped or deleted."""
 
     first: int
@@ -66,7 +66,7 @@ class LogLength:
     last_us: int
     acknowledged: dict[str, int]
     partial: dict[str, str]
-    tails: dict[str, Tail]
+    tails: dict[str, LogTail]
     limit: int = 0
 
 
@@ -93,7 +93,9 @@ def length(db: Database, execution: Execution, limit: int = 0) -> LogLength:
         last_us=found["log_last_us"],
         acknowledged=dict.fromkeys(STREAMS, 0) | json.loads(found["acknowledged"]),
         partial=json.loads(found["log_partial"]),
-        tails={name: Tail(first, tuple(Chunk(*chunk) for chunk in chunks)) for name, (first, chunks) in tails.items()},
+        tails={
+            name: LogTail(first, tuple(Chunk(*chunk) for chunk in chunks)) for name, (first, chunks) in tails.items()
+        },
         limit=limit,
     )
 
@@ -150,7 +152,7 @@ def _to_head(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, s
 def _to_tail(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, whole: Segment) -> LogLength:
     """Append the end of a batch to the newest part of its stream, and delete the oldest chunks beyond the limit."""
     room, stream, position = at.limit - at.limit // 2, whole.stream, whole.lines - text.count(b"\n")
-    tail = at.tails.get(stream, Tail(whole.line + position, ()))
+    tail = at.tails.get(stream, LogTail(whole.line + position, ()))
     chunks, left = list(tail.chunks), len(text)
     for piece in _pieces(text, max(1, room // CHUNKS)):
         left -= len(piece)
@@ -166,7 +168,7 @@ def _to_tail(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, w
         position = end
     while len(chunks) > 1 and sum(chunk.bytes for chunk in chunks) > room:
         _part(logs_dir, execution, stream, chunks.pop(0)).remove()
-    return replace(at, tails=at.tails | {stream: Tail(tail.first, tuple(chunks))})
+    return replace(at, tails=at.tails | {stream: LogTail(tail.first, tuple(chunks))})
 
 
 def _pieces(text: bytes, size: int) -> Iterator[bytes]:

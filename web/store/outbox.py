@@ -12,7 +12,7 @@ from core import clock
 from web.store.db import Row, execute, row, rows
 
 
-class Kind(StrEnum):
+class OutboxKind(StrEnum):
     """Kind of a line."""
 
     STATUS = "status"  # a commit, by its sha
@@ -20,7 +20,7 @@ class Kind(StrEnum):
 
 
 # Delay between the first mark and the post; changes in between are posted together.
-GAP_S = {Kind.STATUS: 1.0, Kind.COMMENT: 10.0}
+GAP_S = {OutboxKind.STATUS: 1.0, OutboxKind.COMMENT: 10.0}
 
 MARK = """
     INSERT INTO outbox (repository_id, kind, subject, due_at, since, changed_at)
@@ -34,7 +34,7 @@ MARK = """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class OutboxLine:
     """A line of the outbox.
 
     `version` counts its marks, `since` is when it first became due, `attempts` counts the failures since then.
@@ -43,7 +43,7 @@ class Line:
 
     id: int
     repository_id: int
-    kind: Kind
+    kind: OutboxKind
     subject: str
     version: int
     due_at: str | None
@@ -53,7 +53,7 @@ class Line:
     pipeline: str
 
 
-def enqueue(db: Database, repository_id: int, kind: Kind, subject: str, *, at_once: bool = False) -> None:
+def enqueue(db: Database, repository_id: int, kind: OutboxKind, subject: str, *, at_once: bool = False) -> None:
     """Enqueue a post, since the forge may show something outdated. Does nothing if the repository has no token.
 
     The line is due GAP_S after its first mark. A line that waits after a failure continues to wait.
@@ -79,14 +79,14 @@ def repositories_due(db: Database) -> list[int]:
     return [int(found["repository_id"]) for found in rows(db, sql, (now, now))]
 
 
-def next_due(db: Database, repository_id: int) -> Line | None:
+def next_due(db: Database, repository_id: int) -> OutboxLine | None:
     """Return the line of a repository that has been due for longest."""
     sql = "SELECT * FROM outbox WHERE repository_id = ? AND due_at <= ? ORDER BY due_at, id LIMIT 1"
     found = row(db, sql, (repository_id, clock.now()))
     return _line(found) if found else None
 
 
-def mark_posted(db: Database, line: Line, *, problem: str = "", pipeline: str = "") -> None:
+def mark_posted(db: Database, line: OutboxLine, *, problem: str = "", pipeline: str = "") -> None:
     """Record that a line was posted; it is due again if it was marked in the meantime.
 
     `problem` is the reason if the forge rejected it.
@@ -97,18 +97,18 @@ def mark_posted(db: Database, line: Line, *, problem: str = "", pipeline: str = 
     execute(db, sql, (*due, problem, pipeline, line.id))
 
 
-def postpone(db: Database, line: Line, wait_s: float, problem: str, pipeline: str) -> None:
+def postpone(db: Database, line: OutboxLine, wait_s: float, problem: str, pipeline: str) -> None:
     sql = "UPDATE outbox SET due_at = ?, attempts = attempts + 1, problem = ?, pipeline = ? WHERE id = ?"
     execute(db, sql, (time_after(wait_s), problem, pipeline, line.id))
 
 
-def give_up(db: Database, line: Line, problem: str) -> None:
+def give_up(db: Database, line: OutboxLine, problem: str) -> None:
     """Stop retrying a line until it is marked again."""
     sql = "UPDATE outbox SET due_at = NULL, since = NULL, attempts = 0, problem = ? WHERE id = ?"
     execute(db, sql, (problem, line.id))
 
 
-def retry_now(db: Database, line: Line) -> None:
+def retry_now(db: Database, line: OutboxLine) -> None:
     """Make a line due now and drop its back-off."""
     now = clock.now()
     sql = "UPDATE outbox SET version = version + 1, due_at = ?, since = ?, attempts = 0, problem = '' WHERE id = ?"
@@ -122,7 +122,7 @@ def drop_due(db: Database, repository_id: int | None = None) -> None:
     execute(db, sql + where, values)
 
 
-def failing_lines(db: Database, repository_id: int) -> list[Line]:
+def failing_lines(db: Database, repository_id: int) -> list[OutboxLine]:
     """List up to 100 lines with a problem, newest first."""
     sql = "SELECT * FROM outbox WHERE repository_id = ? AND problem <> '' ORDER BY changed_at DESC LIMIT 100"
     return [_line(found) for found in rows(db, sql, (repository_id,))]
@@ -145,6 +145,6 @@ def set_position(db: Database, name: str, position: int) -> None:
     execute(db, sql, (name, position))
 
 
-def _line(found: Row) -> Line:
-    values = {name: found[name] for name in Line.__dataclass_fields__}
-    return Line(**values | {"kind": Kind(found["kind"])})
+def _line(found: Row) -> OutboxLine:
+    values = {name: found[name] for name in OutboxLine.__dataclass_fields__}
+    return OutboxLine(**values | {"kind": OutboxKind(found["kind"])})

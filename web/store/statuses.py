@@ -87,7 +87,7 @@ def forget(db: Database, repository_id: int, sha: str, context: str) -> None:
     execute(db, sql, (repository_id, sha, context))
 
 
-def counted(db: Database, repository_id: int, commit_id: int) -> Counted:
+def counted(db: Database, repository_id: int, commit_id: int) -> StandaloneRuns:
     """Return the runs of a commit launched by events: the newest of each step, task and pipeline, in launch order."""
     found: dict[TargetKind, list[int]] = {}
     for kind, (table, name, alone, _) in KINDS.items():
@@ -97,7 +97,7 @@ def counted(db: Database, repository_id: int, commit_id: int) -> Counted:
             f" GROUP BY {table}.{name} ORDER BY MIN({table}.id)"
         )
         found[kind] = [item["id"] for item in rows(db, sql, (commit_id, repository_id))]
-    return Counted(
+    return StandaloneRuns(
         executions=executions.of_ids(db, found[TargetKind.STEP]),
         tasks=tasks.of_ids(db, found[TargetKind.TASK]),
         pipelines=pipelines.of_ids(db, found[TargetKind.PIPELINE]),
@@ -153,7 +153,7 @@ def occasions(db: Database, repository_id: int, commit_id: int) -> list[Occasion
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counted:
+class StandaloneRuns:
     """Standalone runs: executions outside tasks and pipelines, tasks outside pipelines, and pipelines."""
 
     executions: Sequence[Execution] = ()

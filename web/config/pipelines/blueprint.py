@@ -20,16 +20,16 @@ from core.errors import CannotRun, InvalidInput, NotFound
 from core.names import unknown
 from web.config import conditions
 from web.config.pipelines import graph, sockets
-from web.config.pipelines.model import Action, Edge, Node, OnError, PipelineBlueprint, PipelineParameter
+from web.config.pipelines.model import Edge, Node, NodeAction, OnError, PipelineBlueprint, PipelineParameter
 from web.config.pipelines.override import added_names, apply_override
 from web.config.steps.model import step_item, step_names
 from web.config.steps.unused import DISPLAY
 from web.config.tasks.blueprint import load_task
 
 __all__ = [
-    "Action",
     "Edge",
     "Node",
+    "NodeAction",
     "OnError",
     "PipelineBlueprint",
     "PipelineParameter",
@@ -74,7 +74,7 @@ def load_pipeline(config: Any, name: str) -> PipelineBlueprint:
     if problem := _size_problem(body):
         raise CannotRun(f'pipeline "{name:.{NAME_CHARS}}"', [problem])
     library: LibraryPipeline = valohai_yaml.parse([{"pipeline": body}], validate=False).pipelines[name]
-    found = _Findings()
+    found = _PipelineFindings()
     nodes = _nodes(config, library, body, found)
     if not found.problems:
         edges = tuple(_edges(body.get("edges", ()), nodes, found))
@@ -94,7 +94,7 @@ def load_pipeline(config: Any, name: str) -> PipelineBlueprint:
 
 
 @dataclass
-class _Findings:
+class _PipelineFindings:
     """Problems and notes, collected so that all are reported at once."""
 
     problems: list[str] = field(default_factory=list)
@@ -119,7 +119,7 @@ def _name_problem(name: str) -> str:
     return f"has more than {NAME_CHARS} characters" if len(name) > NAME_CHARS else ""
 
 
-def _nodes(config: Any, library: LibraryPipeline, body: Mapping[str, Any], found: _Findings) -> dict[str, Node]:
+def _nodes(config: Any, library: LibraryPipeline, body: Mapping[str, Any], found: _PipelineFindings) -> dict[str, Node]:
     """Return the nodes that can run, by name, in file order."""
     for name, count in Counter(node.name for node in library.nodes).items():
         if count > 1:
@@ -172,7 +172,7 @@ def _other_commit(commit: str) -> str:
     return f"its commit {commit:.80} is not supported: all nodes run at the commit of the pipeline"
 
 
-def _action(action: LibraryAction, where: str, notes: list[str]) -> Action:
+def _action(action: LibraryAction, where: str, notes: list[str]) -> NodeAction:
     """Parse an action. Raises InvalidInput for an invalid condition: ignoring it would let everything pass."""
     if unclear := [problem for problem in map(conditions.find_problem, action.if_) if problem]:
         raise InvalidInput(f"the condition of an action: {unclear[0]}")
@@ -182,10 +182,10 @@ def _action(action: LibraryAction, where: str, notes: list[str]) -> Action:
                   for word in words if word not in known]  # fmt: skip
     if "require-approval" in thens and whens == ["node-error"]:
         notes.append(f"{where}require-approval is ignored when the node has failed")
-    return Action(when=tuple(whens), conditions=tuple(action.if_), then=tuple(thens))
+    return NodeAction(when=tuple(whens), conditions=tuple(action.if_), then=tuple(thens))
 
 
-def _edges(written: Iterable[Any], nodes: Mapping[str, Node], found: _Findings) -> list[Edge]:
+def _edges(written: Iterable[Any], nodes: Mapping[str, Node], found: _PipelineFindings) -> list[Edge]:
     edges = []
     for item in written:
         source, target = (item["source"], item["target"]) if isinstance(item, dict) else item
@@ -202,7 +202,7 @@ def _edges(written: Iterable[Any], nodes: Mapping[str, Node], found: _Findings) 
 
 
 def _parameters(
-    declared: Sequence[LibraryParameter], nodes: Mapping[str, Node], found: _Findings
+    declared: Sequence[LibraryParameter], nodes: Mapping[str, Node], found: _PipelineFindings
 ) -> Iterator[PipelineParameter]:
     for name, count in Counter(parameter.name for parameter in declared).items():
         if count > 1:

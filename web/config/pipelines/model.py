@@ -21,7 +21,7 @@ class OnError(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Action:
+class NodeAction:
     """If one of the events `when` happens and all `conditions` hold, do `then`."""
 
     when: tuple[str, ...]
@@ -41,7 +41,7 @@ class Node:
     kind: str
     step: Mapping[str, Any]
     task: str
-    actions: tuple[Action, ...]
+    actions: tuple[NodeAction, ...]
     on_error: OnError
     appends: bool
 

@@ -8,7 +8,7 @@ from typing import Any
 import valohai_yaml
 
 from core.errors import InvalidInput
-from web.config.steps.rules import step_problems
+from web.config.steps.property_rules import step_problems
 from web.config.steps.unused import unused_keys
 
 REPLACED = ("image", "command", "environment", "mounts", "autorestart", "runtime-config-preset")

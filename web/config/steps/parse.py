@@ -17,7 +17,7 @@ from core.errors import InvalidInput, InvalidYaml, NotFound
 from web.config.pipelines.blueprint import load_pipeline, pipeline_names
 from web.config.steps.load import YAML_BYTES, load
 from web.config.steps.model import library_step
-from web.config.steps.rules import step_advice, step_problems
+from web.config.steps.property_rules import step_advice, step_problems
 from web.config.steps.schema import schema_errors, schema_messages
 from web.config.steps.unused import unused_keys
 from web.config.tasks.blueprint import load_task, task_names

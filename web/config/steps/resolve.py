@@ -21,7 +21,7 @@ from core.names import unknown
 from core.wire import InputSpec
 from web.config.steps.load import JSON_INTEGERS
 from web.config.steps.model import Step, StepInput, StepVariable, as_declared, library_step, load_step
-from web.config.steps.rules import variable_problems
+from web.config.steps.property_rules import variable_problems
 from web.config.steps.variables import VALUE_BYTES, is_reserved, not_text
 
 COMMANDS_BYTES = 4 * 1024**2  # of all commands with their values, estimated generously

@@ -26,7 +26,7 @@ TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class ApiPage:
     limit: int
     offset: int
 
@@ -43,7 +43,7 @@ class Selection:
     counters: Sequence[int]
     creator_id: int | None
     order: str
-    page: Page
+    page: ApiPage
 
     def filters(self) -> dict[str, Any]:
         """Return the arguments for the store's search functions."""
@@ -84,11 +84,11 @@ def _creator() -> int | None:
     return auth.current_user().id if number is None else number
 
 
-def page(default: int = DEFAULT_LIMIT) -> Page:
+def page(default: int = DEFAULT_LIMIT) -> ApiPage:
     limit = numbers.in_query("limit", default)
     if limit == 0:
         raise InvalidInput("limit must be at least 1, got 0")
-    return Page(limit=min(limit, MAX_LIMIT), offset=numbers.in_query("offset", 0))
+    return ApiPage(limit=min(limit, MAX_LIMIT), offset=numbers.in_query("offset", 0))
 
 
 def flag(name: str) -> bool | None:

@@ -35,7 +35,7 @@ SHOWN_TAILS = 50  # executions of one commit whose last log lines are shown
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class CommitRow:
     """A commit in the list, with what it launched; the executions of tasks and pipelines are left out."""
 
     commit: Commit
@@ -61,7 +61,7 @@ def listing(name: str) -> str:
     page = Page.asked(PER_PAGE)
     found, total = commits.search(db, project_id=project.id, adhoc=None, limit=page.size, offset=page.offset)
     rows = [
-        Row(
+        CommitRow(
             commit=c,
             marks=groups.execution_marks(db, c.id),
             executions=execution_table.newest_of_commit(db, c.id, DOTS),

@@ -30,7 +30,7 @@ PARAMETERS, KEYS = 4, 5  # columns
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ExecutionRow:
     execution: Execution
     commit: Commit
     latest: dict[str, Any]
@@ -70,12 +70,13 @@ def listing(name: str) -> str:
     )
 
 
-def _rows(db: Database, found: Sequence[Execution]) -> list[Row]:
+def _rows(db: Database, found: Sequence[Execution]) -> list[ExecutionRow]:
     of = commits.get_many(db, {execution.commit_id for execution in found})
     latest = metadata.latest_of(db, [execution.id for execution in found])
     places = groups.places(db, found)
     return [
-        Row(execution=e, commit=of[e.commit_id], latest=latest.get(e.id, {}), place=places.get(e.id)) for e in found
+        ExecutionRow(execution=e, commit=of[e.commit_id], latest=latest.get(e.id, {}), place=places.get(e.id))
+        for e in found
     ]
 
 

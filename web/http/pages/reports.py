@@ -16,7 +16,7 @@ from web.services.repositories import credentials
 from web.store import outbox as lines
 from web.store import projects, statuses
 from web.store.db import Database
-from web.store.outbox import Line
+from web.store.outbox import OutboxLine
 from web.store.statuses import PostedStatus
 
 blueprint = Blueprint("reports", __name__)
@@ -41,7 +41,7 @@ class Report:
     waiting: int = 0
     paused_until: str | None = None
     refused: Sequence[PostedStatus] = ()
-    troubled: Sequence[Line] = ()
+    troubled: Sequence[OutboxLine] = ()
 
 
 def status_reports(db: Database, repository: Repository, server_url: str) -> Report:

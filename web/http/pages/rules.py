@@ -11,7 +11,7 @@ from core.errors import InvalidInput, NotFound
 from web.http import auth
 from web.http.pages import rules_section, settings
 from web.services.triggers import dry_run, rules
-from web.services.triggers.dry_run import Question
+from web.services.triggers.dry_run import HypotheticalEvent
 from web.store import projects
 from web.store.db import transaction
 
@@ -49,9 +49,9 @@ def rehearse(name: str) -> ResponseReturnValue:
     return settings.page(project, rules=section)
 
 
-def _question() -> Question:
+def _question() -> HypotheticalEvent:
     name, event, branch = (request.form.get(key, "").strip() for key in ("name", "event", "branch"))
-    return Question(name=name, event=event, branch=branch, rules=_text())
+    return HypotheticalEvent(name=name, event=event, branch=branch, rules=_text())
 
 
 def _text() -> str:

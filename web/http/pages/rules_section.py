@@ -10,7 +10,7 @@ from core import clock
 from core.errors import InvalidInput
 from core.model import Project
 from web.services.triggers import dry_run, rules
-from web.services.triggers.dry_run import Answer, Question
+from web.services.triggers.dry_run import DryRun, HypotheticalEvent
 from web.services.triggers.rules import cron, describe
 
 START = """\
@@ -39,12 +39,12 @@ class Section:
     text: str
     problem: str
     events: Sequence[str]
-    question: Question
-    answer: Answer | None
+    question: HypotheticalEvent
+    answer: DryRun | None
 
 
 def rules_section(
-    project: Project, *, text: str | None = None, problem: str = "", question: Question | None = None
+    project: Project, *, text: str | None = None, problem: str = "", question: HypotheticalEvent | None = None
 ) -> Section:
     """Return the section without an answer. `text` is unsaved text from the editor."""
     shown = text if text is not None else project.rules or START
@@ -57,7 +57,7 @@ def rules_section(
         text=shown,
         problem=problem,
         events=dry_run.simulated_events(shown),
-        question=question or Question(name=""),
+        question=question or HypotheticalEvent(name=""),
         answer=None,
     )
 

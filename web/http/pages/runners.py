@@ -12,7 +12,7 @@ from core.errors import CannotStart, ConfigError, Conflict
 from web.http import auth, numbers
 from web.services.runners import overview
 from web.services.runners import registration as fleet
-from web.services.runners.registration import Credentials, Limits
+from web.services.runners.registration import Credentials, RunnerLimits
 from web.store import runners
 
 blueprint = Blueprint("runners", __name__)
@@ -75,10 +75,10 @@ def remove(name: str) -> Response:
     return _back_to("")
 
 
-def _limits() -> Limits:
+def _limits() -> RunnerLimits:
     """Return the limits in the form; no projects means all projects."""
     slots = request.form.get("slots", "").strip()
-    return Limits(
+    return RunnerLimits(
         slots=numbers.parse(slots, "slots") if slots else None,
         projects=request.form.get("projects", "").replace(",", " ").split(),
     )

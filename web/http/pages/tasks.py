@@ -34,13 +34,13 @@ MORE, LESS = "highest", "lowest"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class TrialRow:
     execution: Execution
     latest: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class SearchResults:
     """Results of a search: `series` is the data of its chart; `parallel` is None if there is nothing to compare."""
 
     goal: Objective | None
@@ -110,11 +110,11 @@ def _asked(db: Database, name: str, counter: int) -> tuple[Project, Task]:
     return project, tasks.by_counter(db, project.id, counter)
 
 
-def _found(db: Database, task: Task) -> Found:
+def _found(db: Database, task: Task) -> SearchResults:
     goal = _goal(db, task)
     tried = trials.trials_of_task(db, task.id, goal.key if goal else "")
     differing = columns.differing_parameters([trial.parameters for trial in tried])
-    return Found(
+    return SearchResults(
         goal=goal,
         best=goals.best_trial(db, task, goal) if goal else None,
         differing=differing,
@@ -146,7 +146,7 @@ def _points(series: dict[str, list[Any]]) -> list[tuple[float, float]]:
     return [(x, best) for x, best in pairs if best is not None]
 
 
-def _table(db: Database, project: Project, task: Task, found: Found) -> dict[str, Any]:
+def _table(db: Database, project: Project, task: Task, found: SearchResults) -> dict[str, Any]:
     """Return one page of the executions, sorted by any column."""
     order = columns.requested_order(Order(by="trial", descending=False), (By.KEY, By.PARAMETER))
     status = request.args.get("state", "")
@@ -156,7 +156,7 @@ def _table(db: Database, project: Project, task: Task, found: Found) -> dict[str
     page = Page.asked(PER_PAGE)
     executions, total = execution_table.page(db, wanted, order, page.size, page.offset)
     latest = metadata.latest_of(db, [execution.id for execution in executions])
-    rows = [Row(execution=execution, latest=latest.get(execution.id, {})) for execution in executions]
+    rows = [TrialRow(execution=execution, latest=latest.get(execution.id, {})) for execution in executions]
     keys = columns.by_frequency(row.latest for row in rows)[:KEYS]
     first = [found.goal.key] if found.goal else []
     first += [order.by] if order.kind is By.KEY else []

@@ -50,13 +50,13 @@ class Gone(OSError):
 
 
 @dataclass
-class Answer:
+class Unsent:
     """The unsent part of a response when its thread has finished; `status` is 0 if the head was sent."""
 
     status: int = 0
     headers: Headers | None = None
     body: bytes = b""
-    follower: live.Follower | None = None
+    follower: live.LiveFollower | None = None
 
 
 class Body(io.RawIOBase):
@@ -83,7 +83,7 @@ class Exchange:
         self.scope, self._receive, self._send = scope, receive_, send
         self.connection: Connection = scope["extensions"]["pushmill"]["connection"]
         self.loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[Answer] = self.loop.create_future()
+        self.done: asyncio.Future[Unsent] = self.loop.create_future()
         self.ahead, self.complete = b"", False
         self._status, self._headers = 0, Headers()
 
@@ -135,15 +135,15 @@ class Exchange:
         """Return the next bytes of the body; b"" at its end."""
         return bytes(self._on_loop(self._next()))
 
-    def _answer(self, app: Flask, environ: dict[str, Any]) -> Answer:
+    def _answer(self, app: Flask, environ: dict[str, Any]) -> Unsent:
         made = app(environ, self._start_response)
         try:
             body, sending = self._sent(made)
         finally:
             if hasattr(made, "close"):
                 made.close()
-        follower: live.Follower | None = environ.get(live.FOLLOWER)
-        return Answer(body=body) if sending else Answer(self._status, self._headers, body, follower)
+        follower: live.LiveFollower | None = environ.get(live.FOLLOWER)
+        return Unsent(body=body) if sending else Unsent(self._status, self._headers, body, follower)
 
     def _sent(self, made: Iterable[bytes]) -> tuple[bytes, bool]:
         """Collect the output, sending it in parts once it is large; return the rest, and whether any was sent."""
@@ -215,7 +215,7 @@ class Bridge:
             return
         await self._finish(exchange, await exchange.done)
 
-    async def _finish(self, exchange: Exchange, answer: Answer) -> None:
+    async def _finish(self, exchange: Exchange, answer: Unsent) -> None:
         with closing(answer.follower) if answer.follower else nullcontext():
             if answer.status:
                 await exchange.start(answer.status, answer.headers or [])
@@ -224,7 +224,7 @@ class Bridge:
             else:
                 await exchange.write(answer.body, more=False)
 
-    async def _follow(self, exchange: Exchange, follower: live.Follower) -> None:
+    async def _follow(self, exchange: Exchange, follower: live.LiveFollower) -> None:
         """Send the events of a live page, without holding a thread between two looks."""
         self._listen(exchange.loop)
         woken, wakers = asyncio.Event(), self._wakers[follower.topic]
@@ -263,7 +263,7 @@ class Bridge:
                 if topic is None or topic in self._wakers:
                     loop.call_soon_threadsafe(self._wake, topic)
 
-            self._server.changes.subscribe(tell)
+            self._server.announcer.subscribe(tell)
 
     def _wake(self, topic: str | None) -> None:
         """Wake the followers of a topic, or all of them for None."""
@@ -302,12 +302,12 @@ def environ_of(scope: Scope) -> dict[str, Any]:
     return environ
 
 
-def _settle(done: asyncio.Future[Answer], answer: Answer) -> None:
+def _settle(done: asyncio.Future[Unsent], answer: Unsent) -> None:
     if not done.done():
         done.set_result(answer)
 
 
-def _fail(done: asyncio.Future[Answer], error: BaseException) -> None:
+def _fail(done: asyncio.Future[Unsent], error: BaseException) -> None:
     if not done.done():
         done.set_exception(error)
 

@@ -45,7 +45,7 @@ class Stage(Enum):
     IDLE = auto()  # kept open between two requests
 
 
-class Counted:
+class CountedTransport:
     """A transport that counts the bytes written to it."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -142,7 +142,7 @@ class Connections:
 class Connection(HttpToolsProtocol):
     """One connection, whose peer must be fast enough."""
 
-    transport: Counted  # type: ignore[assignment]
+    transport: CountedTransport  # type: ignore[assignment]
 
     def __init__(self, connections: Connections, **given: Any) -> None:
         super().__init__(**given)
@@ -166,7 +166,7 @@ class Connection(HttpToolsProtocol):
         return self.parser is None or self.transport.is_closing()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(Counted(transport))  # type: ignore[arg-type]
+        super().connection_made(CountedTransport(transport))  # type: ignore[arg-type]
         self.address = self.client[0] if self.client else ""
         if not self._connections.add(self):
             transport.abort()

@@ -29,7 +29,7 @@ class Lane:
 
     pool: Pool
     ahead: int
-    memory: intake.Budget
+    memory: intake.MemoryBudget
     free: int = AHEAD
 
 
@@ -40,12 +40,12 @@ class Lanes:
     webhooks and for reports of runners.
     """
 
-    def __init__(self, config: ServerConfig, hook_memory: intake.Budget) -> None:
-        threads, none = config.threads, intake.Budget(0)
+    def __init__(self, config: ServerConfig, hook_memory: intake.MemoryBudget) -> None:
+        threads, none = config.threads, intake.MemoryBudget(0)
         self._health = Lane(Pool("health", 1, WAITING), 0, none)
         self._runners = Lane(Pool("runners", max(2, threads // 8), WAITING), AHEAD, none, ANY)
         self._transfers = Lane(Pool("transfers", max(2, threads // 2), WAITING), AHEAD, none, ANY)
-        self._pages = Lane(Pool("pages", max(2, threads // 4), WAITING), MIB, intake.Budget(PAGES_MEMORY))
+        self._pages = Lane(Pool("pages", max(2, threads // 4), WAITING), MIB, intake.MemoryBudget(PAGES_MEMORY))
         self.hooks = Lane(Pool("hooks", max(2, threads // 8), WAITING), config.hook_body + 1, hook_memory, 0)
         self.live = Pool("live", max(2, threads // 16), 2 * config.followers)
 

@@ -117,7 +117,7 @@ def _handle(context: Context, delivery: Delivery) -> tuple[str, str]:
     repository = projects.repository(context.db, delivery.repository_id)
     project = projects.get(context.db, repository.project_id)
     path = hosting.repository_path(context.config, repository)
-    budget = commit_head.Budget(context.config.limits)
+    budget = commit_head.ReadBudget(context.config.limits)
     source = EventSource(project=project, repository=repository, path=path, delivery=delivery, budget=budget)
     if delivery.source == schedule.SOURCE:
         return _scheduled(context, source)

@@ -19,7 +19,7 @@ class Full(Exception):
 class Share:
     """The part of a budget that one body uses."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: MemoryBudget) -> None:
         self._budget, self.taken = budget, 0
 
     def take(self, count: int) -> None:
@@ -28,7 +28,7 @@ class Share:
         self.taken += count
 
 
-class Budget:
+class MemoryBudget:
     """A number of bytes shared by all bodies."""
 
     def __init__(self, size: int) -> None:

@@ -20,7 +20,7 @@ from web.services.presentation.comment_text import CommentRow, RunSource, inline
 from web.services.presentation.execution_status import FAILURES
 from web.store import comments, executions, metadata, pipelines, tasks
 from web.store.db import Database
-from web.store.statuses import Counted
+from web.store.statuses import StandaloneRuns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Base:
     base_config: Any = None
 
 
-def rows_of_commit(base: Base, found: Counted, most: int) -> list[CommentRow]:
+def rows_of_commit(base: Base, found: StandaloneRuns, most: int) -> list[CommentRow]:
     """Return the first `most` rows: steps, then tasks, then pipelines."""
     made: list[Callable[[], CommentRow]] = [
         *(partial(_of_execution, base, execution) for execution in found.executions),

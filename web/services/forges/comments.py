@@ -18,8 +18,8 @@ from web.store import comments, commits, projects
 from web.store import statuses as stored
 from web.store.comments import Commented
 from web.store.db import Database, transaction
-from web.store.outbox import Line
-from web.store.statuses import Counted
+from web.store.outbox import OutboxLine
+from web.store.statuses import StandaloneRuns
 
 FORBIDDEN = 403  # a token that may not comment may still post statuses
 GONE = (404, 410)
@@ -27,7 +27,7 @@ MARKER_CHARS = 32
 
 
 def publish_comment(
-    db: Database, config: Config, vault: Vault, client: Client, access: Access, repository: Repository, line: Line
+    db: Database, config: Config, vault: Vault, client: Client, access: Access, repository: Repository, line: OutboxLine
 ) -> PublishProgress:
     """Create or update the comment of a pull request, with as few calls as possible."""
     pull = comments.wanted(db, repository.id, int(line.subject))
@@ -103,7 +103,7 @@ def _comment(access: Access, outcome: Outcome, known_id: str = "") -> Comment | 
 def _body(db: Database, config: Config, repository: Repository, pull: Commented, marker: str) -> str:
     """Return the comment's text; "" as long as there is nothing to report."""
     commit = commits.find_by_identifier(db, repository.project_id, pull.sha)
-    found = stored.counted(db, repository.id, commit.id) if commit else Counted()
+    found = stored.counted(db, repository.id, commit.id) if commit else StandaloneRuns()
     problem = statuses.problem_of(db, repository, commit) if commit else ""
     if commit is None or not (found.states or problem or pull.comment_id):
         return ""

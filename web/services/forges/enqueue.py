@@ -13,7 +13,7 @@ from core import clock
 from core.model import Commit, Project, PullRequest, Repository
 from web.store import comments, outbox, statuses
 from web.store.db import Database, needs_transaction, transaction
-from web.store.outbox import Kind
+from web.store.outbox import OutboxKind
 from web.store.statuses import Changed
 
 CURSOR = "outbox"
@@ -45,16 +45,16 @@ def enqueue_event(
     db: Database, project: Project, repository: Repository, commit: Commit, request: PullRequest | None
 ) -> None:
     """Enqueue the commit of an event, which may be the head of a pull request."""
-    outbox.enqueue(db, repository.id, Kind.STATUS, commit.identifier)
+    outbox.enqueue(db, repository.id, OutboxKind.STATUS, commit.identifier)
     if request is not None and project.comments:
-        outbox.enqueue(db, repository.id, Kind.COMMENT, str(request.number))
+        outbox.enqueue(db, repository.id, OutboxKind.COMMENT, str(request.number))
 
 
 @needs_transaction
 def mark_head(db: Database, request: PullRequest) -> None:
     """Enqueue a pull request's head when its need for approval may have changed."""
     if request.from_fork and request.sha:
-        outbox.enqueue(db, request.repository_id, Kind.STATUS, request.sha)
+        outbox.enqueue(db, request.repository_id, OutboxKind.STATUS, request.sha)
 
 
 @needs_transaction
@@ -73,6 +73,6 @@ def enqueue_recent(db: Database, repository_id: int | None = None) -> None:
 
 
 def _mark(db: Database, commit: Changed, *, at_once: bool) -> None:
-    outbox.enqueue(db, commit.repository_id, Kind.STATUS, commit.sha, at_once=at_once)
+    outbox.enqueue(db, commit.repository_id, OutboxKind.STATUS, commit.sha, at_once=at_once)
     for number in comments.numbers_of(db, commit.repository_id, commit.sha):
-        outbox.enqueue(db, commit.repository_id, Kind.COMMENT, str(number))
+        outbox.enqueue(db, commit.repository_id, OutboxKind.COMMENT, str(number))

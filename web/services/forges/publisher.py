@@ -35,7 +35,7 @@ from web.store import forge_access as stored_access
 from web.store import outbox, projects
 from web.store import statuses as stored
 from web.store.db import Database, connect, transaction
-from web.store.outbox import Kind, Line
+from web.store.outbox import OutboxKind, OutboxLine
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def retry_now(db: Database, repository: Repository) -> None:
             outbox.retry_now(db, line)
         for told in stored.refused(db, repository.id):
             stored.forget(db, repository.id, told.sha, told.context)
-            outbox.enqueue(db, repository.id, Kind.STATUS, told.sha, at_once=True)
+            outbox.enqueue(db, repository.id, OutboxKind.STATUS, told.sha, at_once=True)
     enqueue.enqueue_recent(db, repository.id)
 
 
@@ -124,11 +124,11 @@ def _progress(
     client: Client,
     access: Access,
     repository: Repository,
-    line: Line,
+    line: OutboxLine,
 ) -> PublishProgress:
     """Publish one line. Raises PushmillError if no line of the repository can be published."""
     try:
-        if line.kind is Kind.COMMENT:
+        if line.kind is OutboxKind.COMMENT:
             return comments.publish_comment(db, config, vault, client, access, repository, line)
         return statuses.publish_statuses(db, config, client, access, repository, line)
     except PushmillError:
@@ -138,7 +138,7 @@ def _progress(
         return PublishProgress(later=Later(reason=f"internal error, see the worker's log: {type(error).__name__}"))
 
 
-def _settle(db: Database, access: Access, line: Line, progress: PublishProgress) -> bool:
+def _settle(db: Database, access: Access, line: OutboxLine, progress: PublishProgress) -> bool:
     """Record the result of a line. Returns False if the repository must pause."""
     with transaction(db):
         if progress.stop:
@@ -152,7 +152,7 @@ def _settle(db: Database, access: Access, line: Line, progress: PublishProgress)
     return False
 
 
-def _postpone(db: Database, line: Line, later: Later, pipeline: str) -> None:
+def _postpone(db: Database, line: OutboxLine, later: Later, pipeline: str) -> None:
     """Postpone a line with growing pauses, and its repository briefly; both as long as the forge asks, if it does."""
     wait_s = later.wait_s
     if wait_s is None:

@@ -27,7 +27,7 @@ from web.services.repositories.credentials import Access
 from web.services.triggers.rules import runnable
 from web.store import approvals, commits, projects, statuses
 from web.store.db import Database, transaction
-from web.store.outbox import Line
+from web.store.outbox import OutboxLine
 from web.store.statuses import Occasion, PostedStatus
 
 NOT_APPROVED = "not approved: its pull request was closed or has a newer commit"
@@ -60,7 +60,7 @@ class PublishProgress:
 
 
 def publish_statuses(
-    db: Database, config: Config, client: Client, access: Access, repository: Repository, line: Line
+    db: Database, config: Config, client: Client, access: Access, repository: Repository, line: OutboxLine
 ) -> PublishProgress:
     """Post the missing statuses of a commit one after the other, recording each answer before the next call."""
     commit = commits.find_by_identifier(db, repository.project_id, line.subject)

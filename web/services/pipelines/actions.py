@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from web.config import conditions
-from web.config.pipelines.model import Action, Node
+from web.config.pipelines.model import Node, NodeAction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def action_effects(node: Node, when: str, values: Callable[[Collection[str]], Ma
     )
 
 
-def _sentence(node: Node, met: list[Action], then: str, verb: str) -> str:
+def _sentence(node: Node, met: list[NodeAction], then: str, verb: str) -> str:
     for action in met:
         if then in action.then:
             why = " and ".join(action.conditions) or f"it is {' or '.join(action.when)}"

@@ -31,7 +31,7 @@ from web.services.pipelines.actions import NOTHING, Effects
 from web.services.pipelines.progress import wait_reason
 from web.services.pipelines.runs import NodeRun
 from web.services.pipelines.stopping import request_stop, stop_run
-from web.services.pipelines.view import View, is_unchanged, load_view
+from web.services.pipelines.view import PipelineView, is_unchanged, load_view
 from web.store import commits, groups, pipelines, projects, users
 from web.store.db import Database, transaction
 
@@ -62,7 +62,7 @@ class Mover:
         self.specs = {node.name: node for node in blueprint.nodes}
         self.made = False
 
-    def change(self, seen: View) -> bool:
+    def change(self, seen: PipelineView) -> bool:
         """Make the changes that are due; return False if there are none."""
         if seen.over:
             return False
@@ -77,7 +77,7 @@ class Mover:
 
     # nodes that have run
 
-    def _follow(self, seen: View, node: PipelineNode) -> bool:
+    def _follow(self, seen: PipelineView, node: PipelineNode) -> bool:
         """Finish a node whose run has ended, unless the run is retried or the node needs approval first."""
         run = seen.runs[node.id]
         if run.state not in FINAL or (wait_reason(node) and not seen.ending):
@@ -102,7 +102,7 @@ class Mover:
             spec, EVENTS[run.state], lambda names: gathering.condition_values(self.db, run, names)
         )
 
-    def _retry(self, seen: View, node: PipelineNode, run: NodeRun) -> bool:
+    def _retry(self, seen: PipelineView, node: PipelineNode, run: NodeRun) -> bool:
         with transaction(self.db):
             if is_unchanged(self.db, seen, node):
                 runs.rerun(self.db, self.config, run)
@@ -110,7 +110,7 @@ class Mover:
         self.made = True
         return True
 
-    def _ask(self, seen: View, node: PipelineNode) -> bool:
+    def _ask(self, seen: PipelineView, node: PipelineNode) -> bool:
         with transaction(self.db):
             if is_unchanged(self.db, seen, node):
                 asked = {"approval_asked_at": clock.now(), "approved_at": None, "approved_by": ""}
@@ -118,7 +118,7 @@ class Mover:
                 enqueue.enqueue_commit(self.db, seen.pipeline.commit_id)
         return True
 
-    def _finish(self, seen: View, node: PipelineNode, state: State, message: str, effects: Effects) -> bool:
+    def _finish(self, seen: PipelineView, node: PipelineNode, state: State, message: str, effects: Effects) -> bool:
         """End a node and apply the consequences to its pipeline."""
         spec = self.specs.get(node.name)
         fatal = state is State.ERROR and spec is not None and spec.on_error in (OnError.STOP_ALL, OnError.RETRY)
@@ -142,7 +142,7 @@ class Mover:
 
     # nodes to start
 
-    def _go_on(self, seen: View, node: PipelineNode) -> bool:
+    def _go_on(self, seen: PipelineView, node: PipelineNode) -> bool:
         """Start a node once all its sources have ended; skip it if one of them failed or was stopped."""
         before = {edge.source for edge in self.blueprint.edges_into(node.name)}
         sources = [source for source in seen.nodes if source.name in before]
@@ -175,7 +175,7 @@ class Mover:
             return f"skipped: {source.name} failed"
         return ""
 
-    def _skip(self, seen: View, node: PipelineNode, message: str) -> bool:
+    def _skip(self, seen: PipelineView, node: PipelineNode, message: str) -> bool:
         with transaction(self.db):
             if is_unchanged(self.db, seen, node):
                 groups.update(self.db, "pipeline_node", node.id, skipped=True)
@@ -183,7 +183,7 @@ class Mover:
                 enqueue.enqueue_commit(self.db, seen.pipeline.commit_id)
         return True
 
-    def _begin(self, seen: View, node: PipelineNode, prepared: ResolvedStep | TaskPlan) -> bool:
+    def _begin(self, seen: PipelineView, node: PipelineNode, prepared: ResolvedStep | TaskPlan) -> bool:
         pipeline = seen.pipeline
         with transaction(self.db):
             if is_unchanged(self.db, seen, node):
@@ -212,7 +212,7 @@ class Mover:
 
     # nodes and pipelines to end
 
-    def _halt(self, seen: View, node: PipelineNode) -> bool:
+    def _halt(self, seen: PipelineView, node: PipelineNode) -> bool:
         """Stop the run of a node, or skip the node, because the pipeline ends."""
         if node.state is State.CREATED:
             return self._skip(seen, node, f"skipped: {seen.pipeline.message}")
@@ -221,7 +221,7 @@ class Mover:
         with transaction(self.db):
             return stop_run(self.db, self.config, seen.pipeline, runs.newest_runs(self.db, [node])[node.id])
 
-    def _end(self, seen: View) -> bool:
+    def _end(self, seen: PipelineView) -> bool:
         if len(seen.of(*FINAL)) < len(seen.nodes):
             return False
         state, message = self._outcome(seen)
@@ -231,7 +231,7 @@ class Mover:
                 enqueue.enqueue_commit(self.db, seen.pipeline.commit_id)
         return True
 
-    def _outcome(self, seen: View) -> tuple[State, str]:
+    def _outcome(self, seen: PipelineView) -> tuple[State, str]:
         """Return the final state and message; a failure before the stop request takes precedence over it."""
         pipeline = seen.pipeline
         asked_at = pipeline.stop_requested_at

@@ -14,7 +14,7 @@ from web.store.db import Database, needs_transaction
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class PipelineView:
     """A pipeline, its nodes in file order, and the newest run by node id."""
 
     pipeline: Pipeline
@@ -34,14 +34,14 @@ class View:
         return [node for node in self.nodes if node.state in states]
 
 
-def load_view(db: Database, pipeline_id: int) -> View:
+def load_view(db: Database, pipeline_id: int) -> PipelineView:
     nodes = pipelines.nodes(db, pipeline_id)
     begun = [node for node in nodes if node.state is not State.CREATED]
-    return View(pipeline=pipelines.get(db, pipeline_id), nodes=tuple(nodes), runs=runs.newest_runs(db, begun))
+    return PipelineView(pipeline=pipelines.get(db, pipeline_id), nodes=tuple(nodes), runs=runs.newest_runs(db, begun))
 
 
 @needs_transaction
-def is_unchanged(db: Database, seen: View, node: PipelineNode) -> bool:
+def is_unchanged(db: Database, seen: PipelineView, node: PipelineNode) -> bool:
     """Return whether the pipeline's ending, the node and its run are as in `seen`."""
     pipeline = pipelines.get(db, seen.pipeline.id)
     return (

@@ -17,7 +17,7 @@ from web.services.forges import summary
 from web.services.presentation import formats
 from web.services.vault import Vault
 from web.store import badges, metadata, projects
-from web.store.badges import Choice
+from web.store.badges import BadgeChoice
 from web.store.db import Database
 
 TOKEN_CHARS = 32
@@ -28,7 +28,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"  # its token is compared if the 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class BadgeQuestion:
     """What a badge should show. Empty strings are the defaults: the default branch, everything that ran, the state."""
 
     project: str
@@ -78,7 +78,7 @@ def _token(vault: Vault, project_uuid: str) -> str:
     return vault.derived(f"badge {project_uuid}").hex()[:TOKEN_CHARS]
 
 
-def badge_for(db: Database, vault: Vault, question: Question) -> Badge:
+def badge_for(db: Database, vault: Vault, question: BadgeQuestion) -> Badge:
     """Return the badge; "unknown" for anything that does not exist or may not be seen."""
     label = question.title
     choice = _choice(db, vault, question)
@@ -114,7 +114,7 @@ def _changed_at(made: Execution | Task | Pipeline) -> str:
     return made.ended_at or made.started_at or queued_at or made.created_at
 
 
-def _metric(db: Database, choice: Choice, key: str) -> tuple[Any, str] | None:
+def _metric(db: Database, choice: BadgeChoice, key: str) -> tuple[Any, str] | None:
     """Return the value of a metric and its time. For a task, use its best execution."""
     if choice.target is None or choice.target.kind is not TargetKind.TASK:
         return badges.metric(db, choice, key)
@@ -124,7 +124,7 @@ def _metric(db: Database, choice: Choice, key: str) -> tuple[Any, str] | None:
     return (latest[key], task.ended_at) if task and task.ended_at and key in latest else None
 
 
-def _choice(db: Database, vault: Vault, question: Question) -> Choice | None:
+def _choice(db: Database, vault: Vault, question: BadgeQuestion) -> BadgeChoice | None:
     """Return which pushes count; None if the project does not exist or the token is wrong.
 
     Both cases take the same steps, so that neither the response nor its timing reveals which one it is.
@@ -140,7 +140,7 @@ def _choice(db: Database, vault: Vault, question: Question) -> Choice | None:
     if question.event not in (PUSH, TAG, SCHEDULE):
         return None
     branch = None if question.event == TAG else question.branch or found[0].default_branch
-    return Choice(
+    return BadgeChoice(
         repository_ids=[r.id for r in found],
         branch=branch,
         target=question.target,

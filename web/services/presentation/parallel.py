@@ -25,7 +25,7 @@ CHAR_WIDTH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Axis:
+class ParallelAxis:
     """An axis; `ticks` are (y, text)."""
 
     name: str
@@ -34,7 +34,7 @@ class Axis:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class ParallelLine:
     """An execution. `shade` is from 0, the worst, to SHADES - 1; `best` marks the best of all."""
 
     trial: Trial
@@ -51,8 +51,8 @@ class Parallel:
     Names of axes are cut to `name_chars`.
     """
 
-    axes: tuple[Axis, ...]
-    lines: tuple[Line, ...]
+    axes: tuple[ParallelAxis, ...]
+    lines: tuple[ParallelLine, ...]
     left_out: int
     name_chars: int
 
@@ -77,7 +77,7 @@ def parallel_coordinates(goal: Objective, found: Sequence[Trial], parameters: Se
     gap = (WIDTH - LEFT - RIGHT) / len(names)
     xs = [LEFT + gap * i for i in range(len(columns))]
     lines = [
-        Line(
+        ParallelLine(
             trial=trial,
             points=" ".join(f"{x:.1f},{s.place(c[i]):.1f}" for x, s, c in zip(xs, scales, columns, strict=True)),
             shade=SHADES - 1 - i * SHADES // len(drawn),
@@ -86,7 +86,7 @@ def parallel_coordinates(goal: Objective, found: Sequence[Trial], parameters: Se
         for i, trial in enumerate(drawn)
     ]
     labels = [*names, goal.key]
-    axes = [Axis(name=n, x=round(x, 1), ticks=s.ticks) for n, x, s in zip(labels, xs, scales, strict=True)]
+    axes = [ParallelAxis(name=n, x=round(x, 1), ticks=s.ticks) for n, x, s in zip(labels, xs, scales, strict=True)]
     chars = min(NAME_CHARS, int(gap / CHAR_WIDTH))
     left_out = len(valued) - len(drawn)
     return Parallel(axes=tuple(axes), lines=tuple(reversed(lines)), left_out=left_out, name_chars=chars)

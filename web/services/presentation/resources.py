@@ -23,7 +23,7 @@ BYTES = frozenset({"memory", "gpu_memory"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class ChartLine:
     """A series over the common `x`, and its last value as text."""
 
     number: int
@@ -40,7 +40,7 @@ class Resource:
     unit: str
     last: str
     largest: str
-    lines: list[Line]
+    lines: list[ChartLine]
     spark: str
 
 
@@ -82,7 +82,7 @@ def _resource(
     for series in names:
         values = {stretch.number: stretch.mean for stretch in found[series]}
         y = [values.get(number) for number in numbers]
-        lines.append(Line(number=_number(series), last=text(kind, last_of[series]), y=y))
+        lines.append(ChartLine(number=_number(series), last=text(kind, last_of[series]), y=y))
     last = [last_of[series] for series in names]  # queried after the stretches: a sample may have arrived in between
     one, several = TITLES[kind]
     drawn = [(at, value) for at, value in zip(x, lines[0].y, strict=True) if value is not None]

@@ -49,7 +49,7 @@ class Head:
     config_key: str | None
 
 
-class Budget:
+class ReadBudget:
     """Limits on parsing the configurations of one push: `seconds` for all together, `items` for each."""
 
     def __init__(self, limits: LimitsConfig) -> None:
@@ -72,7 +72,7 @@ class Budget:
         return found.config, found.problems
 
 
-def read_head(db: Database, project: Project, path: Path, name: str, budget: Budget) -> Head:
+def read_head(db: Database, project: Project, path: Path, name: str, budget: ReadBudget) -> Head:
     """Pin and read the commit that `name` resolves to in the repository at `path`. Raises CommitMissing."""
     sha = git.resolve(path, name)
     if sha is None:
@@ -81,7 +81,7 @@ def read_head(db: Database, project: Project, path: Path, name: str, budget: Bud
     return read_configuration(db, project, path, sha, budget)
 
 
-def read_configuration(db: Database, project: Project, path: Path, sha: str, budget: Budget) -> Head:
+def read_configuration(db: Database, project: Project, path: Path, sha: str, budget: ReadBudget) -> Head:
     """Read a commit that exists in the repository, without pinning it."""
     info = git.commit_info(path, sha)
     known = commits.find_by_identifier(db, project.id, sha)
@@ -109,7 +109,7 @@ def _head(info: git.CommitInfo, commit: Commit) -> Head:
     )
 
 
-def _parsed(info: git.CommitInfo, data: bytes, key: str, budget: Budget) -> Head:
+def _parsed(info: git.CommitInfo, data: bytes, key: str, budget: ReadBudget) -> Head:
     try:
         config, problems = budget.parse(data)
     except InvalidYaml as error:

@@ -25,7 +25,7 @@ class Login:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
+class FetchRules:
     """Rules on what may be fetched. `home` is the project's remote, opened by `login`; None for a hosted repository."""
 
     home: RemoteUrl | None

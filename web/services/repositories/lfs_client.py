@@ -32,7 +32,7 @@ SHOWN = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Action:
+class LfsAction:
     """URL and headers to download an object."""
 
     href: str
@@ -53,7 +53,7 @@ class LfsClient:
     def __exit__(self, *_: object) -> None:
         self._http.clear()
 
-    def locate(self, pointers: Sequence[Pointer]) -> dict[str, Action | str]:
+    def locate(self, pointers: Sequence[Pointer]) -> dict[str, LfsAction | str]:
         """Return by object its location, or why the server does not have it. Raises GitError if the request fails."""
         objects = [{"oid": pointer.oid, "size": pointer.size} for pointer in pointers]
         body = json.dumps({"operation": "download", "transfers": ["basic"], "objects": objects}).encode()
@@ -71,12 +71,12 @@ class LfsClient:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise GitError(f"{self._endpoint} does not answer as a Git LFS server") from None
 
-    def download(self, action: Action, size: int) -> Iterator[bytes]:
+    def download(self, action: LfsAction, size: int) -> Iterator[bytes]:
         """Yield the content of an object, at most little more than `size` bytes. Raises GitError."""
         with self._answer("GET", action.href, {"Accept-Encoding": "identity", **action.headers}, None) as response:
             yield from self._chunks(response, size)
 
-    def _action(self, item: Mapping[str, Any]) -> Action | str:
+    def _action(self, item: Mapping[str, Any]) -> LfsAction | str:
         if error := item.get("error"):
             return self._printable(f"the server says: {error.get('message') or error.get('code')}")
         download = (item.get("actions") or {}).get("download")
@@ -86,7 +86,7 @@ class LfsClient:
         href = str(download["href"])
         if not any(name.lower() == "authorization" for name in headers) and _origin(href) == _origin(self._endpoint):
             headers |= self._authorization
-        return Action(href=href, headers=headers)
+        return LfsAction(href=href, headers=headers)
 
     @contextlib.contextmanager
     def _answer(

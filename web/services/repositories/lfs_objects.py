@@ -13,8 +13,8 @@ from core.git import url as git_url
 from core.git.lfs import Pointer
 from core.git.url import RemoteUrl
 from web.services import disk
-from web.services.repositories.fetch_rules import Rules
-from web.services.repositories.lfs_client import Action, LfsClient
+from web.services.repositories.fetch_rules import FetchRules
+from web.services.repositories.lfs_client import LfsAction, LfsClient
 from web.services.triggers.rules import globs
 
 AT_ONCE = 100  # objects in one batch request
@@ -24,7 +24,7 @@ Missing = Callable[[Pointer, str], None]
 Progress = Callable[[str], None]
 
 
-def endpoint(remote: RemoteUrl, settings: dict[str, str], rules: Rules) -> RemoteUrl:
+def endpoint(remote: RemoteUrl, settings: dict[str, str], rules: FetchRules) -> RemoteUrl:
     """Return the Git LFS server of a repository: from .lfsconfig, else below its own address. Raises GitError."""
     if url := settings.get("lfs.url", ""):
         return rules.place(url, remote)
@@ -89,7 +89,7 @@ class Fetcher:
                     self._one(client, pointer, actions.get(pointer.oid, "the server's answer does not contain it"))
                     done += pointer.size
 
-    def _one(self, client: LfsClient, pointer: Pointer, action: Action | str) -> None:
+    def _one(self, client: LfsClient, pointer: Pointer, action: LfsAction | str) -> None:
         if isinstance(action, str):
             self._missing(pointer, action)
         else:

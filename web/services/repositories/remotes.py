@@ -19,7 +19,7 @@ SHA_1_CHARS = 40
 LISTING_LIMIT_S = 60.0
 
 
-class Access(TypedDict):
+class GitArguments(TypedDict):
     """Arguments for git besides the URL."""
 
     allow_local: bool
@@ -79,7 +79,7 @@ def _url(repository: Repository) -> str:
     return repository.url
 
 
-def _access(context: Context, repository: Repository) -> Access:
+def _access(context: Context, repository: Repository) -> GitArguments:
     key = projects.ssh_key(context.db, repository.id)
     token_user, token = _login(context, repository)
     return {

@@ -23,7 +23,7 @@ from core.text import printable
 from web.services import disk
 from web.services.context import Context
 from web.services.repositories import hosting, lfs_objects, remotes
-from web.services.repositories.fetch_rules import Login, Rules
+from web.services.repositories.fetch_rules import FetchRules, Login
 from web.services.repositories.lfs_client import basic
 from web.services.repositories.lfs_objects import Fetcher
 from web.store import commits, projects, sources
@@ -93,7 +93,7 @@ class _Preparation:
         self._prefix = ""
         self._deadline = time.monotonic() + context.config.git.sources_time
         self._modules = hosting.modules_path(context.config, repository)
-        self._rules = Rules(
+        self._rules = FetchRules(
             home=hosting.remote_of(repository) if repository.url else None,
             login=remotes.login(context, repository),
             hosts=context.config.git.submodule_hosts,

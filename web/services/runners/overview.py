@@ -21,7 +21,7 @@ CHARACTERS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gpu:
+class GpuView:
     name: str
     memory_bytes: int
     uuid: str
@@ -41,7 +41,7 @@ class Running:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class RunnerView:
     """A runner. Zeros and empty strings mean unknown."""
 
     name: str
@@ -52,7 +52,7 @@ class View:
     slots: int
     most_slots: int
     slots_used: int
-    gpus: tuple[Gpu, ...]
+    gpus: tuple[GpuView, ...]
     gpus_used: int
     last_seen_at: str | None
     version: str
@@ -76,7 +76,7 @@ def runner_state(runner: Runner, now: datetime) -> str:
     return DRAINING if runner.draining else ONLINE
 
 
-def runner_views(db: Database) -> list[View]:
+def runner_views(db: Database) -> list[RunnerView]:
     """List all runners by name."""
     load, now = runners.load(db), datetime.now(UTC)
     return [_view(db, runner, load.get(runner.id, NO_LOAD), now) for runner in runners.listing(db)]
@@ -90,7 +90,7 @@ def running(db: Database, runner: Runner) -> list[Running]:
     ]
 
 
-def runner_facts(view: View) -> list[tuple[str, str]]:
+def runner_facts(view: RunnerView) -> list[tuple[str, str]]:
     """List (label, text) of the known facts about the runner's machine."""
     versions = [("pushmill", view.version), ("Docker", view.docker_version), ("driver", view.driver_version)]
     load = f"{view.load:.1f}" + (f" of {view.cpu_count}" if view.cpu_count else "")
@@ -107,7 +107,7 @@ def runner_facts(view: View) -> list[tuple[str, str]]:
     return [(label, text) for label, text in found if text]
 
 
-def gpus_text(view: View) -> str:
+def gpus_text(view: RunnerView) -> str:
     """Describe the GPUs, such as "8 x NVIDIA A100 (80 GiB)"."""
     kinds: dict[str, int] = {}
     for gpu in view.gpus:
@@ -116,23 +116,23 @@ def gpus_text(view: View) -> str:
     return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
 
 
-def room_text(view: View) -> str:
+def room_text(view: RunnerView) -> str:
     """Describe the usage, such as "1 of 4 slots and 2 of 8 GPUs in use"."""
     counts = ((view.slots_used, view.slots, "slot"), (view.gpus_used, len(view.gpus), "GPU"))
     parts = [f"{used} of {there} {what}{'' if there == 1 else 's'}" for used, there, what in counts if there]
     return f"{' and '.join(parts)} in use" if parts else ""
 
 
-def clock_text(view: View) -> str:
+def clock_text(view: RunnerView) -> str:
     """Describe by how much the clock is off; "" if it is right."""
     if abs(view.clock_off_s) < CLOCK_OFF_S:
         return ""
     return f"{formats.duration(abs(view.clock_off_s))} {'ahead of' if view.clock_off_s > 0 else 'behind'} the server's"
 
 
-def _view(db: Database, runner: Runner, load: Load, now: datetime) -> View:
+def _view(db: Database, runner: Runner, load: Load, now: datetime) -> RunnerView:
     info = runner.info
-    return View(
+    return RunnerView(
         name=runner.name,
         state=runner_state(runner, now),
         draining=runner.draining,
@@ -166,9 +166,9 @@ def _too_many_slots(runner: Runner) -> Iterator[str]:
         )
 
 
-def _gpu(item: dict[str, Any]) -> Gpu:
+def _gpu(item: dict[str, Any]) -> GpuView:
     memory = int(_number(item.get("memory_bytes")))
-    return Gpu(name=_text(item.get("name")) or "GPU", memory_bytes=memory, uuid=_text(item.get("uuid")))
+    return GpuView(name=_text(item.get("name")) or "GPU", memory_bytes=memory, uuid=_text(item.get("uuid")))
 
 
 def _text(value: Any) -> str:

@@ -55,18 +55,18 @@ def by_name(db: Database, name: str) -> Runner:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class RunnerLimits:
     """How many slots a runner may report, and the projects whose executions it gets; None means unchanged."""
 
     slots: int | None = None
     projects: Sequence[str] | None = None
 
 
-NO_CHANGE = Limits()
+NO_CHANGE = RunnerLimits()
 
 
 def register(
-    db: Database, config: Config, queues: Queues, name: str, slugs: Sequence[str], limits: Limits = NO_CHANGE
+    db: Database, config: Config, queues: Queues, name: str, slugs: Sequence[str], limits: RunnerLimits = NO_CHANGE
 ) -> Credentials:
     """Create a runner, or register an existing one again.
 
@@ -88,7 +88,7 @@ def register(
     return made
 
 
-def limit(db: Database, runner: Runner, limits: Limits) -> None:
+def limit(db: Database, runner: Runner, limits: RunnerLimits) -> None:
     """Set the limits of a runner. It keeps its running executions; unclaimed ones wait for any runner again."""
     _check(db, limits)
     with transaction(db):
@@ -96,14 +96,14 @@ def limit(db: Database, runner: Runner, limits: Limits) -> None:
         executions.unplace(db, runner.id)
 
 
-def _check(db: Database, limits: Limits) -> None:
+def _check(db: Database, limits: RunnerLimits) -> None:
     if limits.slots is not None and not 0 <= limits.slots <= MOST_SLOTS:
         raise InvalidInput(f"slots must be a number from 0 to {MOST_SLOTS}, got {limits.slots}")
     for name in limits.projects or ():
         projects.by_name(db, name)
 
 
-def _limit(db: Database, runner: Runner, limits: Limits) -> None:
+def _limit(db: Database, runner: Runner, limits: RunnerLimits) -> None:
     most_slots = runner.most_slots if limits.slots is None else limits.slots
     wanted = runner.projects if limits.projects is None else tuple(dict.fromkeys(limits.projects))
     runners.set_limits(db, runner.id, most_slots, wanted)

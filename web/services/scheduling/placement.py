@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from core.model import Runner
-from web.store.executions import Waiting
+from web.store.executions import WaitingExecution
 from web.store.runners import NO_LOAD, Load
 
 
@@ -21,16 +21,16 @@ class Capacity:
     slots: int
     devices: int
 
-    def could(self, execution: Waiting) -> bool:
+    def could(self, execution: WaitingExecution) -> bool:
         """Return whether the runner serves the environment and project, and has the capacity when idle."""
         enough = device_count(self.runner) >= execution.gpus if execution.gpus else self.runner.slots > 0
         serves = execution.environment in self.runner.environments and self.runner.takes(execution.project)
         return enough and serves
 
-    def fits(self, execution: Waiting) -> bool:
+    def fits(self, execution: WaitingExecution) -> bool:
         return self.could(execution) and (self.devices >= execution.gpus if execution.gpus else self.slots > 0)
 
-    def take(self, execution: Waiting) -> None:
+    def take(self, execution: WaitingExecution) -> None:
         if execution.gpus:
             self.devices -= execution.gpus
         else:
@@ -47,7 +47,7 @@ def device_count(runner: Runner) -> int:
     return len(gpus) if isinstance(gpus, list) else 0
 
 
-def place(rooms: Sequence[Capacity], waiting: Iterable[Waiting]) -> Iterator[tuple[Waiting, Runner]]:
+def place(rooms: Sequence[Capacity], waiting: Iterable[WaitingExecution]) -> Iterator[tuple[WaitingExecution, Runner]]:
     """Place each execution, in order, on the runner with the most free capacity among those where it fits.
 
     An execution that needs more GPUs than are free reserves those of the runner that has the most free: otherwise

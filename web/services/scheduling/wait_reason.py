@@ -12,7 +12,7 @@ from web.services.scheduling import placement, quota
 from web.services.scheduling.dispatch import is_online, takes_more
 from web.store import executions, projects, runners
 from web.store.db import Database
-from web.store.executions import Waiting
+from web.store.executions import WaitingExecution
 
 
 def wait_reason(db: Database, config: Config, execution: Execution) -> str:
@@ -89,7 +89,7 @@ def _behind(db: Database, execution: Execution, state: State) -> str:
     return f"; {'1 execution is' if before == 1 else f'{before} executions are'} before it"
 
 
-def _position(waiting: Sequence[Waiting], execution_id: int) -> int:
+def _position(waiting: Sequence[WaitingExecution], execution_id: int) -> int:
     return next((n for n, found in enumerate(waiting) if found.id == execution_id), 0)
 
 

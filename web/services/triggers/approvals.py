@@ -20,7 +20,7 @@ from web.services.triggers import deduplicate, planning, record
 from web.services.triggers.planning import Plan
 from web.services.triggers.record import EventSource
 from web.store import approvals, commits, deliveries, launched, outbox, projects, users
-from web.store.approvals import Waiting
+from web.store.approvals import WaitingPush
 from web.store.commits import Push
 from web.store.db import Database, transaction
 from web.store.launched import Launched
@@ -34,11 +34,11 @@ class Overview:
     """Number of waiting commits of a project, and the first of them."""
 
     count: int
-    first: list[Waiting]
+    first: list[WaitingPush]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chosen:
+class WaitingPlan:
     """The plan of a waiting push."""
 
     event: PushEvent
@@ -97,7 +97,7 @@ def fetch_urls_of_waiting(db: Database, project: Project, repository_id: int, sh
     return [item.pull_request.fetch_url for item in waiting if item.push.repository_id == repository_id]
 
 
-def _is_here(context: Context, item: Waiting) -> bool:
+def _is_here(context: Context, item: WaitingPush) -> bool:
     repository = projects.repository(context.db, item.push.repository_id)
     return git.resolve(hosting.repository_path(context.config, repository), item.push.after) is not None
 
@@ -131,7 +131,7 @@ def launch(context: Context, project: Project, approved: Approved) -> list[Launc
                     one.target: deduplicate.duplicates_of_pull_request(one.number, item.pull_request.number)
                     for one in new
                 }
-                outbox.enqueue(context.db, item.push.repository_id, outbox.Kind.STATUS, sha)
+                outbox.enqueue(context.db, item.push.repository_id, outbox.OutboxKind.STATUS, sha)
     return made
 
 
@@ -142,7 +142,7 @@ def _check_approved(db: Database, project: Project, sha: str) -> None:
         )
 
 
-def _chosen(context: Context, project: Project, item: Waiting) -> Chosen:
+def _chosen(context: Context, project: Project, item: WaitingPush) -> WaitingPlan:
     """Return the plan of a waiting push, with the rules as they are now."""
     repository = projects.repository(context.db, item.push.repository_id)
     delivery = deliveries.get(context.db, item.push.delivery_id or 0)
@@ -153,18 +153,18 @@ def _chosen(context: Context, project: Project, item: Waiting) -> Chosen:
         repository=repository,
         path=path,
         delivery=delivery,
-        budget=commit_head.Budget(context.config.limits),
+        budget=commit_head.ReadBudget(context.config.limits),
         pull_request=item.pull_request,
     )
     event, head = _event(item.push), commit_head.read_head(context.db, project, path, item.push.after, source.budget)
-    return Chosen(event=event, head=head, plan=record.plan(context.db, source, event, head))
+    return WaitingPlan(event=event, head=head, plan=record.plan(context.db, source, event, head))
 
 
 def _run(
     context: Context,
     project: Project,
-    item: Waiting,
-    chosen: Chosen,
+    item: WaitingPush,
+    chosen: WaitingPlan,
     ran: Mapping[Target, str],
     person: User,
 ) -> None:

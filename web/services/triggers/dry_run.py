@@ -14,7 +14,7 @@ from web.services.context import Context
 from web.services.repositories import commit_head, hosting
 from web.services.triggers import deduplicate, planning, preview, record, rules, schedule
 from web.services.triggers.preview import PlannedRun
-from web.services.triggers.rules import Choice, Verdict
+from web.services.triggers.rules import Choice, RuleVerdict
 from web.store import approvals, commits, pull_requests
 from web.store.db import Database
 from web.store.launched import Launched
@@ -25,7 +25,7 @@ SCHEDULE_OF = "schedule:"  # prefix of the name of the rule that would be due
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class HypotheticalEvent:
     """A commit and an event to evaluate.
 
     `name` is a commit, branch or tag. `event` is push, tag, pull_request, schedule or schedule:RULE; "" is tag for a
@@ -41,13 +41,13 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class DryRun:
     """Result of a dry run. `event` describes the event in words; `stops` lists the runs that would be stopped."""
 
     event: str
     sha: str
     outcome: str
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[RuleVerdict, ...]
     runs: tuple[PlannedRun, ...]
     skipped: tuple[tuple[str, str], ...]
     stops: tuple[Launched, ...]
@@ -68,7 +68,7 @@ class _Event:
     place: int | None = None
 
 
-def dry_run(context: Context, project: Project, question: Question) -> Answer:
+def dry_run(context: Context, project: Project, question: HypotheticalEvent) -> DryRun:
     """Evaluate a question. Raises InvalidInput for invalid rules and unknown names."""
     if question.rules is not None:
         rules.parse(question.rules)
@@ -77,7 +77,7 @@ def dry_run(context: Context, project: Project, question: Question) -> Answer:
     path = hosting.repository_path(context.config, repository)
     path, sha = _commit(context.db, project, (path, hosting.forks_path(context.config, repository)), question.name)
     asked = _event(context.db, project, repository, path, question, sha)
-    head = commit_head.read_configuration(context.db, project, path, sha, commit_head.Budget(context.config.limits))
+    head = commit_head.read_configuration(context.db, project, path, sha, commit_head.ReadBudget(context.config.limits))
     plan = planning.plan(
         context.db, project, repository, path, asked.event, head, base_branch=asked.base_branch, rule=asked.rule
     )
@@ -85,7 +85,7 @@ def dry_run(context: Context, project: Project, question: Question) -> Answer:
     stops = planning.superseded(context.db, repository.id, asked.event, plan.choice, asked.place) if cancels else []
     choice = _less_repeats(context.db, project, asked, plan.choice)
     waits = record.needs_approval(context.db, asked.request, asked.event, plan)
-    return Answer(
+    return DryRun(
         event=asked.words,
         sha=sha,
         outcome=approvals.WAITS if waits else record.outcome_text(asked.event, head, replace(plan, choice=choice)),
@@ -117,7 +117,9 @@ def _commit(db: Database, project: Project, paths: Sequence[Path], name: str) ->
     raise InvalidInput(f"there is no commit, branch or tag {name[:100]!r} here")
 
 
-def _event(db: Database, project: Project, repository: Repository, path: Path, question: Question, sha: str) -> _Event:
+def _event(
+    db: Database, project: Project, repository: Repository, path: Path, question: HypotheticalEvent, sha: str
+) -> _Event:
     name, default = question.name.strip(), repository.default_branch
     is_branch = git.resolve(path, f"refs/heads/{name}") is not None
     is_tag = not is_branch and git.resolve(path, f"refs/tags/{name}") is not None
@@ -139,7 +141,9 @@ def _event(db: Database, project: Project, repository: Repository, path: Path, q
     return _Event(event=event, words=f"push to {branch}", place=place)
 
 
-def _pull_request(db: Database, project: Project, repository: Repository, question: Question, sha: str) -> _Event:
+def _pull_request(
+    db: Database, project: Project, repository: Repository, question: HypotheticalEvent, sha: str
+) -> _Event:
     """Return the event of the pull request with this head, or of a hypothetical one."""
     known = commits.find_by_identifier(db, project.id, sha)
     request = next(iter(pull_requests.of_commit(db, known.id)), None) if known else None

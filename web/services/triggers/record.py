@@ -10,7 +10,7 @@ from core.model import Commit, EventKind, Project, PullRequest, PushEvent, PushR
 from web.config.steps.model import step_names
 from web.services.context import Context
 from web.services.forges import enqueue
-from web.services.repositories.commit_head import Budget, Head
+from web.services.repositories.commit_head import Head, ReadBudget
 from web.services.triggers import deduplicate, planning, rules, start
 from web.services.triggers.planning import Plan
 from web.services.triggers.rules import Choice, describe
@@ -33,7 +33,7 @@ class EventSource:
     repository: Repository
     path: Path
     delivery: Delivery
-    budget: Budget  # for parsing the configurations of all its commits
+    budget: ReadBudget  # for parsing the configurations of all its commits
     pull_request: PullRequest | None = None  # with this commit as head; its `sha` is the current head
     rule: str = ""  # the name of the rule that is due
     late: bool = False  # reported after a newer push of the same ref

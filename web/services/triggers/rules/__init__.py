@@ -2,7 +2,7 @@
 
 from web.services.triggers.rules.choice import Choice, Chosen, choose
 from web.services.triggers.rules.directives import skip_reason
-from web.services.triggers.rules.matching import Changes, Facts, Verdict, kind_of
+from web.services.triggers.rules.matching import Changes, Facts, RuleVerdict, kind_of
 from web.services.triggers.rules.parse import DEFAULT, EVENTS, PULL_REQUEST, PUSH, SCHEDULE, TAG, Rule, parse
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "Chosen",
     "Facts",
     "Rule",
-    "Verdict",
+    "RuleVerdict",
     "choose",
     "kind_of",
     "parse",

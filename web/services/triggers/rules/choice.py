@@ -10,7 +10,7 @@ from core.errors import CannotRun, InvalidInput, NotFound
 from core.model import PushEvent, Target
 from web.services.triggers.rules import directives, globs
 from web.services.triggers.rules.directives import Directives
-from web.services.triggers.rules.matching import Facts, Verdict, match_rule
+from web.services.triggers.rules.matching import Facts, RuleVerdict, match_rule
 from web.services.triggers.rules.parse import DEFAULT, Rule
 from web.services.triggers.rules.runnable import KINDS, Plan, Takes
 
@@ -48,7 +48,7 @@ class Choice:
     run: tuple[Chosen, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[RuleVerdict, ...] = ()
     named: bool = False
 
     def supersedes(self, target: Target) -> bool:

@@ -35,7 +35,7 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class RuleVerdict:
     rule: Rule
     matches: bool
     why: str
@@ -46,18 +46,18 @@ def kind_of(event: PushEvent) -> str:
     return TAG if event.kind is EventKind.PUSH and event.ref.startswith("refs/tags/") else event.kind
 
 
-def match_rule(rule: Rule, event: PushEvent, facts: Facts) -> Verdict:
+def match_rule(rule: Rule, event: PushEvent, facts: Facts) -> RuleVerdict:
     kind = kind_of(event)
     if kind not in rule.events:
-        return Verdict(
+        return RuleVerdict(
             rule=rule, matches=False, why=f"it is for {', '.join(rule.events)}, and this is a {_named(kind)}"
         )
     if kind == SCHEDULE:
         due = rule.name == facts.rule
-        return Verdict(rule=rule, matches=due, why="its time has come" if due else "its time has not come")
+        return RuleVerdict(rule=rule, matches=due, why="its time has come" if due else "its time has not come")
     if kind == TAG:
         matches, why = _by_name("tag", event.ref.removeprefix("refs/tags/"), rule.tags)
-        return Verdict(rule=rule, matches=matches, why=why)
+        return RuleVerdict(rule=rule, matches=matches, why=why)
     if kind == PULL_REQUEST:
         matches, why = _by_name("base branch", facts.base_branch, rule.branches)
     else:
@@ -65,7 +65,7 @@ def match_rule(rule: Rule, event: PushEvent, facts: Facts) -> Verdict:
     if matches and rule.paths:
         matches, of_paths = _by_paths(facts.changes(), rule.paths)
         why = f"{why}; {of_paths}" if matches else of_paths
-    return Verdict(rule=rule, matches=matches, why=why)
+    return RuleVerdict(rule=rule, matches=matches, why=why)
 
 
 def _named(kind: str) -> str:

@@ -28,7 +28,7 @@ class Takes(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class RunnableKind:
     """Functions for one kind of target. All take a stored configuration, and all except `names` a target's name.
 
     `takes` returns the parameters that may be given; `plan` also takes `parameters` and the project's variables
@@ -73,9 +73,11 @@ def _common(takes: Set[Takes]) -> Takes:
 
 # In launch order.
 KINDS = {
-    TargetKind.STEP: Kind(names=step_names, takes=_of_step, plan=resolve),
-    TargetKind.TASK: Kind(names=task_blueprint.task_names, takes=_of_task, plan=task_plan.plan),
-    TargetKind.PIPELINE: Kind(names=pipeline_blueprint.pipeline_names, takes=_of_pipeline, plan=pipeline_plan.plan),
+    TargetKind.STEP: RunnableKind(names=step_names, takes=_of_step, plan=resolve),
+    TargetKind.TASK: RunnableKind(names=task_blueprint.task_names, takes=_of_task, plan=task_plan.plan),
+    TargetKind.PIPELINE: RunnableKind(
+        names=pipeline_blueprint.pipeline_names, takes=_of_pipeline, plan=pipeline_plan.plan
+    ),
 }
 
 

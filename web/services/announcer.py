@@ -15,7 +15,7 @@ from web.store.db import Database
 Listener = Callable[[str | None], None]
 
 
-class Changes:
+class Announcer:
     def __init__(self, config: Config, queues: Queues) -> None:
         self._config, self._queues = config, queues
         self._listeners: tuple[Listener, ...] = ()
