@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import trees
+from core.formats import size_text
 from runner import checkout, quarantine
 from runner.containers import firewall, images
-from runner.formats import size_text
 from runner.host import Host, free_disk, protect
 from runner.inputs import cache
 from runner.locks import held

@@ -16,13 +16,13 @@ from typing import BinaryIO
 
 from core import git
 from core.errors import ExecutionFailed, NotFound, PushmillError
+from core.formats import size_text
 from core.git import Needed
 from core.git.lfs import Pointer
 from core.states import FailureReason
 from core.text import printable
 from core.wire import SourcesReport
 from runner.execution.context import ExecutionContext
-from runner.formats import size_text
 from runner.host import free_disk
 from runner.inputs.cache import Cache
 from runner.server_client import Reporter, Unavailable

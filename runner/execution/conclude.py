@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import Conflict, ExecutionFailed, NotFound
+from core.formats import limit_text
 from core.states import FailureReason, State
 from core.wire import FinalReport
 from runner import quarantine
 from runner.execution.context import AWAY_S, Cancelled, ExecutionContext
 from runner.execution.outcome import failed, stopped
-from runner.formats import duration_text
 from runner.host import Host
 from runner.state_dir import read_json
 
@@ -57,7 +57,7 @@ def _early_end(run: ExecutionContext, end: Cancelled | ExecutionFailed) -> Final
     if run.lease.stop:
         return stopped(attempt)
     if run.lease.expired():
-        limit = duration_text(run.limits.time_s)
+        limit = limit_text(run.limits.time_s)
         message = f"Its time limit of {limit} passed before the container started"
         return failed(attempt, FailureReason.TIME_LIMIT, message)
     if isinstance(end, ExecutionFailed):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from core.formats import limit_text, size_text
 from core.states import FailureReason, State
 from core.wire import FinalReport
 from runner.containers.specs import Exit
 from runner.execution.limits import Limits
-from runner.formats import duration_text, size_text
 from runner.logs.progress import CommandProgress, Event, code_name
 
 
@@ -53,8 +53,8 @@ def ending(
 
 def _asked(reason: FailureReason, limits: Limits) -> str:
     if reason is FailureReason.TIME_LIMIT:
-        return f"It ran longer than its time limit of {duration_text(limits.time_s)}"
-    return f"It printed nothing for longer than its no-output limit of {duration_text(limits.no_output_s)}"
+        return f"It ran longer than its time limit of {limit_text(limits.time_s)}"
+    return f"It printed nothing for longer than its no-output limit of {limit_text(limits.no_output_s)}"
 
 
 def _out_of_memory(limits: Limits) -> str:

@@ -6,12 +6,12 @@ import logging
 from pathlib import Path
 
 from core.errors import ExecutionFailed
+from core.formats import size_text
 from core.states import FailureReason
 from runner import checkout, cleanup
 from runner.containers import images
 from runner.execution.claim import acknowledged_offsets
 from runner.execution.context import BackgroundCall, ExecutionContext, over_restarts
-from runner.formats import size_text
 from runner.host import free_disk
 from runner.inputs import fetch
 from runner.inputs.datums import Datums

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from core import datum
 from core.errors import Conflict, Denied, ExecutionFailed, NotFound, PushmillError
+from core.formats import size_text
 from core.states import FailureReason, State
 from core.wire import ExecutionSpec, FinalReport
 from runner import outputs
 from runner.execution.context import ExecutionContext
 from runner.execution.outcome import failed, stopped
-from runner.formats import size_text
 from runner.outputs import OutputFile, Remarks
 from runner.server_client import Rejected, Reporter, Unavailable
 

@@ -14,10 +14,10 @@ from urllib.parse import unquote
 
 from core import datum
 from core.errors import ExecutionFailed
+from core.formats import size_text
 from core.states import FailureReason
 from core.text import printable
 from core.wire import DatumSpec, InputSpec
-from runner.formats import size_text
 from runner.inputs.cache import Cache
 from runner.inputs.datums import Datums
 from runner.inputs.download import Downloaded, Rules, parsed, shown

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import Conflict, PushmillError
+from core.formats import size_text
 from core.wire import LogBatch
 from runner.clock import ServerClock, steady
-from runner.formats import size_text
 from runner.logs.line_assembler import Lines
 from runner.logs.masking import Masker
 from runner.logs.progress import CommandProgress

@@ -58,7 +58,7 @@ def test_a_server_that_is_killed_while_it_sends_an_output_costs_its_reader_nothi
     (file,) = json.loads(document)["zeros"]["files"]
     assert (file["name"], file["size"], file["datum_id"]) == ("sub/zeros.bin", SIZE, datum["id"])
     assert (file["uri"], file["checksums"]["sha256"]) == (f"datum://{datum['id']}", ZEROS)
-    assert any(f"zeros: sub/zeros.bin downloaded, 200.0 MB, sha256 {ZEROS}" in line for line in site.events(execution))
+    assert any(f"zeros: sub/zeros.bin downloaded, 191 MiB, sha256 {ZEROS}" in line for line in site.events(execution))
 
 
 def received(runner: Machine) -> int:

@@ -145,7 +145,7 @@ def test_past_the_budget_the_longest_unused_go_whatever_they_are(host: Host, cap
         clean(with_settings(host, cache=Size(3 * KB)))
     assert [path.exists() for path in oldest_first] == [False, False, False, True, True, True]
     assert [path.name for path in (host.cache / "inputs").glob("*.json")] == ["of-e.json"]
-    assert caplog.messages == ["cleanup removed commits (1), inputs (1), git caches (1): 12.3 kB"]
+    assert caplog.messages == ["cleanup removed commits (1), inputs (1), git caches (1): 12.0 KiB"]
     caplog.clear()
     clean(with_settings(host, cache=Size(3 * KB)))
     assert caplog.messages == []

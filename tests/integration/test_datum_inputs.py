@@ -110,7 +110,7 @@ def test_an_output_arrives_with_its_sums_and_the_next_time_from_cache(runner: Ru
         target = runner.fetch.inputs / "images/model.bin"
         assert target.read_bytes() == BIG
         assert (target.stat().st_nlink, stat.S_IMODE(target.stat().st_mode)) == (1, 0o666)
-        assert runner.fetch.lines == [f"images: model.bin {how}, 3.0 MB, sha256 {sums[2]}"]
+        assert runner.fetch.lines == [f"images: model.bin {how}, 2.86 MiB, sha256 {sums[2]}"]
         target.write_bytes(b"poison")  # which reaches nobody else
     assert runner.link.ranges == [""]
 
@@ -235,7 +235,7 @@ def test_the_limit_counts_outputs_before_they_are_fetched(runner: Runner) -> Non
     one, two = runner.api.stored("one", BIG), runner.api.stored("two", BIG)
     runner.reads(one, two)
     runner.fetch.limit = 5_000_000
-    assert runner.failure(one, two) == f'input "x": datum://{two} is larger than the 2.0 MB that are left for inputs'
+    assert runner.failure(one, two) == f'input "x": datum://{two} is larger than the 1.91 MiB that are left for inputs'
     assert runner.link.ranges == [""]
 
 

@@ -109,7 +109,7 @@ def test_a_program_that_prints_without_end_is_capped_and_stops_on_order(server: 
     skipped = sum(batch.skipped for batch in recorded.batches)
     assert skipped > 40_000_000
     assert recorded.acknowledged["stdout"] > 50_000_000
-    half = "stdout is longer than half of the log's limit of 1.0 MB: of what follows the newest 500.0 kB are kept"
+    half = "stdout is longer than half of the log's limit of 977 KiB: of what follows the newest 488 KiB are kept"
     assert recorded.lines("status").count(half) == 1
 
 

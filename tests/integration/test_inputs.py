@@ -42,7 +42,7 @@ def test_a_file_arrives_with_its_sums_writable_by_any_user(server: DataServer, f
     assert (file.name, file.path, file.size) == ("a.csv", "/valohai/inputs/data/a.csv", 800)
     sums = [hashlib.md5(DATA).hexdigest(), hashlib.sha1(DATA).hexdigest(), sha256]
     assert [file.md5, file.sha1, file.sha256] == sums
-    assert fetch.lines == [f"data: a.csv downloaded, 800 bytes, sha256 {sha256}"]
+    assert fetch.lines == [f"data: a.csv downloaded, 800 B, sha256 {sha256}"]
     assert (empty.files, empty.input_id) == ([], None)
     modes = [stat.S_IMODE((fetch.inputs / name).stat().st_mode) for name in ("data", "empty", "data/a.csv")]
     assert modes == [0o777, 0o777, 0o666]
@@ -103,11 +103,11 @@ def test_the_cache_asks_the_server_each_time(server: DataServer, fetch: Fetching
     [first] = fetch(spec(f"{server.url}/a.csv"))
     [second] = fetch(spec(f"{server.url}/a.csv"))
     assert first == second
-    assert fetch.lines[0].startswith("data: a.csv from cache, 800 bytes, sha256 ")
+    assert fetch.lines[0].startswith("data: a.csv from cache, 800 B, sha256 ")
     assert (fetch.inputs / "data/a.csv").read_bytes() == DATA
     body[0] = b"changed"
     fetch(spec(f"{server.url}/a.csv"))
-    assert fetch.lines[0].startswith("data: a.csv downloaded, 7 bytes")
+    assert fetch.lines[0].startswith("data: a.csv downloaded, 7 B")
     fetch.ignore_cache = True
     fetch(spec(f"{server.url}/a.csv"))
     assert fetch.lines[0].startswith("data: a.csv downloaded")
@@ -221,8 +221,8 @@ def test_a_body_shorter_than_announced_is_no_file(
 
     monkeypatch.setattr(Handler, "protocol_version", "HTTP/1.1")
     server.routes |= {"/short": short, "/chunk": cut_chunk}
-    assert "/short broke off after 800 bytes of 2.0 kB: " in fetch.failure(f"{server.url}/short")
-    assert "/chunk broke off after 800 bytes: " in fetch.failure(f"{server.url}/chunk")
+    assert "/short broke off after 800 B of 1.95 KiB: " in fetch.failure(f"{server.url}/short")
+    assert "/chunk broke off after 800 B: " in fetch.failure(f"{server.url}/chunk")
     assert not list(fetch.inputs.rglob("data/*"))
 
 
@@ -237,15 +237,15 @@ def endless(handler: Handler) -> None:
 def test_a_server_that_never_ends_is_bounded(server: DataServer, fetch: Fetching) -> None:
     server.routes |= {"/endless": endless, "/big": lambda h: h.answer(200, bytes(6_000_000))}
     fetch.limit = 5_000_000
-    assert "/endless is larger than the 5.0 MB that are left" in fetch.failure(f"{server.url}/endless")
-    assert "/big is larger than the 5.0 MB that are left" in fetch.failure(f"{server.url}/big")
+    assert "/endless is larger than the 4.77 MiB that are left" in fetch.failure(f"{server.url}/endless")
+    assert "/big is larger than the 4.77 MiB that are left" in fetch.failure(f"{server.url}/big")
 
 
 def test_the_limit_is_for_all_inputs_together(server: DataServer, fetch: Fetching) -> None:
     for path in ("/a", "/b"):
         server.routes[path] = lambda h: h.answer(200, DATA)
     fetch.limit = 1500
-    assert "/b is larger than the 700 bytes that are left" in fetch.failure(f"{server.url}/a", f"{server.url}/b")
+    assert "/b is larger than the 700 B that are left" in fetch.failure(f"{server.url}/a", f"{server.url}/b")
 
 
 @pytest.mark.parametrize("kind", ["sends for ever", "sends nothing more"])

@@ -54,7 +54,7 @@ def test_memory(server: RunnerServer, tmp_path: Path) -> None:
         recorded = server.add(execution("python3 -c \"b = b'x' * 500_000_000\"", memory=100_000_000))
         execute(host, recorded.spec.uuid, 1)
     assert recorded.final["failure_reason"] == "out_of_memory"
-    assert recorded.final["message"] == "The kernel ended a process of it at its memory limit of 100.0 MB"
+    assert recorded.final["message"] == "The kernel ended a process of it at its memory limit of 95.4 MiB"
 
 
 def test_without_a_setting_a_container_gets_most_of_the_machines_memory(server: RunnerServer, host: Host) -> None:
@@ -103,11 +103,11 @@ FILES = "for i in 1 2 3 4; do echo $i >/valohai/outputs/$i; done"
     [
         (
             {"output_count": 2},
-            "The limit of 2 output files ([limits] output_count) is reached; 2 files are not kept (4 bytes)",
+            "The limit of 2 output files ([limits] output_count) is reached; 2 files are not kept (4 B)",
         ),
         (
             {"output_bytes": 5},
-            "The limit of 5 bytes of outputs ([limits] output_bytes) is reached; 2 files are not kept (4 bytes)",
+            "The limit of 5 B of outputs ([limits] output_bytes) is reached; 2 files are not kept (4 B)",
         ),
     ],
     ids=["count", "bytes"],
@@ -118,7 +118,7 @@ def test_outputs_keep_what_came_first(server: RunnerServer, host: Host, limit: d
     assert recorded.outputs == {"1": b"1\n", "2": b"2\n"}
     assert (recorded.final["state"], recorded.final["failure_reason"]) == ("error", "output")
     assert recorded.final["message"] == sentence
-    assert "Uploaded 2 outputs, 4 bytes" in recorded.lines("status")
+    assert "Uploaded 2 outputs, 4 B" in recorded.lines("status")
 
 
 def test_outputs_past_the_limit_do_not_hide_how_a_program_failed(server: RunnerServer, host: Host) -> None:
@@ -128,7 +128,7 @@ def test_outputs_past_the_limit_do_not_hide_how_a_program_failed(server: RunnerS
     assert any("The limit of 2 output files" in line for line in recorded.lines("status"))
 
 
-HALF = "stdout is longer than half of the log's limit of 20.0 kB: of what follows the newest 10.0 kB are kept"
+HALF = "stdout is longer than half of the log's limit of 19.5 KiB: of what follows the newest 9.77 KiB are kept"
 
 
 def test_of_a_log_past_its_limit_the_beginning_and_the_end_are_kept(server: RunnerServer, host: Host) -> None:

@@ -117,12 +117,12 @@ def test_limits_are_named_with_what_was_left(top: Path) -> None:
         (
             {"max_count": 3, "max_bytes": 9999},
             ["f0", "f1", "f2"],
-            "3 output files ([limits] output_count) is reached; 2 files are not kept (2.0 kB)",
+            "3 output files ([limits] output_count) is reached; 2 files are not kept (1.95 KiB)",
         ),
         (
             {"max_count": 9, "max_bytes": 4000},
             ["f0", "f1", "f2", "f3"],
-            "4.0 kB of outputs ([limits] output_bytes) is reached; 1 file is not kept (1.0 kB)",
+            "3.91 KiB of outputs ([limits] output_bytes) is reached; 1 file is not kept (1000 B)",
         ),
     ):
         found = outputs.collect(top, **limits, remarks=outputs.Remarks(lambda line: None))
@@ -137,7 +137,7 @@ def test_a_file_that_does_not_fit_leaves_room_for_smaller_ones(top: Path) -> Non
         (top / name).write_bytes(bytes(size))
     found = outputs.collect(top, max_count=9, max_bytes=1000, remarks=outputs.Remarks(lambda line: None))
     assert [next(found).name, next(found).name] == ["a", "c"]
-    with pytest.raises(ExecutionFailed, match=re.escape("1 file is not kept (500 bytes)")):
+    with pytest.raises(ExecutionFailed, match=re.escape("1 file is not kept (500 B)")):
         next(found)
 
 

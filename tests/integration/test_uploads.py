@@ -28,7 +28,7 @@ def test_a_file_whose_path_is_too_long_loses_no_other_file(server: RunnerServer,
     execute(host, recorded.spec.uuid, 1)
     assert recorded.outputs == {"a.txt": b"a\n", "z.txt": b"z\n"}
     status = recorded.lines("status")
-    assert "Uploaded 2 outputs, 4 bytes" in status
+    assert "Uploaded 2 outputs, 4 B" in status
     [line] = [line for line in status if line.endswith("; not kept")]
     assert line.startswith(f"outputs/{'d' * 200}/")
     assert "cannot be stored: its path has 1,211 characters; 1 to 1,024 are allowed" in line

@@ -72,7 +72,7 @@ def test_every_limit_is_named_with_its_value(spool: Path) -> None:
     silent = "It printed nothing for longer than its no-output limit of 45.5 s"
     assert ended(spool, "", Exit(143), FailureReason.NO_OUTPUT)[2] == silent
     assert ended(spool, "pids\nend 2\n", Exit(2))[2] == "It reached the limit of 4,096 processes and threads"
-    assert ended(spool, "", killed)[2] == "The kernel ended a process of it at its memory limit of 200.0 MB"
+    assert ended(spool, "", killed)[2] == "The kernel ended a process of it at its memory limit of 191 MiB"
     unlimited = replace(LIMITS, memory=0)
     assert ended(spool, "", killed, limits=unlimited)[2].endswith("the machine ran out of memory")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from core.formats import duration_text, size_text
 from web.services.presentation import charts, formats
 
 
@@ -22,7 +23,7 @@ def test_numbers_have_four_significant_digits(value: float, text: str) -> None:
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (10**6, "977 KiB"), (2**30, "1.00 GiB"), (2**60, "1024 PiB")],
 )
 def test_sizes_have_iec_units(count: int, text: str) -> None:
-    assert formats.size(count) == text
+    assert size_text(count) == text
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_sizes_have_iec_units(count: int, text: str) -> None:
     ],
 )
 def test_durations_have_two_units_at_most(seconds: float, text: str) -> None:
-    assert formats.duration(seconds) == text
+    assert duration_text(seconds) == text
 
 
 @pytest.mark.parametrize(

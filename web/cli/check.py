@@ -16,6 +16,7 @@ import click
 
 from core import git
 from core.errors import ForgeError, InvalidInput, PushmillError
+from core.formats import duration_text
 from hooks.apis.base import URL_CHARS
 from hooks.apis.client import Client
 from web.cli import check_webhook
@@ -24,7 +25,6 @@ from web.cli.doctor import Finding
 from web.cli.options import CONFIG, DATA, JSON, opened
 from web.config.steps.model import step_names
 from web.services.forges import webhook_setup
-from web.services.presentation import formats
 from web.services.repositories import commit_head, credentials, hosting, polling, remotes
 from web.services.repositories.commit_head import CommitMissing, Head
 from web.services.repositories.credentials import Access
@@ -74,7 +74,7 @@ def _fetched(subject: Subject) -> Finding:
         advice = "correct that, then press *Try now* on the settings page of the project, or wait for the next try"
         return Finding(check=name, level="fail", message=str(error), advice=advice)
     wait = polling.polling_interval(subject.context, repository)
-    asked = f"polled every {formats.duration(wait)}" if wait else "not polled"
+    asked = f"polled every {duration_text(wait)}" if wait else "not polled"
     count = len(git.refs(subject.path))
     refs = "1 branch or tag" if count == 1 else f"{count:,} branches and tags"
     return Finding(check=name, level="ok", message=f"fetched: {refs}; {asked}")

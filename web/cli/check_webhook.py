@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 from core.errors import ForgeError, InvalidDelivery
+from core.formats import duration_text
 from core.model import EventKind
 from hooks.apis.base import Webhook
 from hooks.apis.client import Client
@@ -81,7 +82,7 @@ def _test(subject: Subject, access: Access, client: Client, found: Webhook, head
         HANDLED_S, subject.left
     ):
         time.sleep(POLL_S)
-    return Finding(check=name, level="ok", message=f"arrived after {formats.duration(took)}")
+    return Finding(check=name, level="ok", message=f"arrived after {duration_text(took)}")
 
 
 def _ran(subject: Subject, head: Head | None) -> bool:

@@ -10,10 +10,10 @@ import click
 
 from core.config import Config
 from core.errors import Conflict
+from core.formats import size_text
 from core.model import Project
 from web.cli.options import CONFIG, DATA, JSON, opened
 from web.services import removal, setup
-from web.services.presentation import formats
 from web.services.removal import Content
 from web.services.repositories import hosting
 from web.store import projects
@@ -65,7 +65,7 @@ def _show(project: Project, found: Content, as_json: bool) -> None:
         click.echo(json.dumps({"project": project.name, **asdict(found)}, indent=2))
         return
     click.echo(f"Project {project.name} has")
-    outputs = f", {formats.size(found.output_bytes)}"
+    outputs = f", {size_text(found.output_bytes)}"
     for count, one, more, rest in (
         (found.executions, "execution", "executions", ""),
         (found.tasks, "task", "tasks", ""),
@@ -74,5 +74,5 @@ def _show(project: Project, found: Content, as_json: bool) -> None:
         (found.outputs, "output file", "output files", outputs),
     ):
         click.echo(f"  {count:>10,} {one if count == 1 else more}{rest}")
-    click.echo(f"  {formats.size(found.log_bytes):>10} of logs")
-    click.echo(f"  {formats.size(found.repository_bytes):>10} of git repositories")
+    click.echo(f"  {size_text(found.log_bytes):>10} of logs")
+    click.echo(f"  {size_text(found.repository_bytes):>10} of git repositories")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from core.config import Config
 from core.errors import DiskFull
-from web.services.presentation import formats
+from core.formats import size_text
 
 LOG_SHARE = 0.25  # of min_free_disk: logs are stored down to this, as they are small and the first thing people look at
 
@@ -44,6 +44,6 @@ def guarded(config: Config, chunks: Iterator[bytes]) -> Iterator[bytes]:
 def _sentence(config: Config) -> str:
     free, least = shutil.disk_usage(config.data).free, config.server.min_free_disk
     return (
-        f"The server has {formats.size(free)} of free disk, and [server] min_free_disk keeps {formats.size(least)}:"
+        f"The server has {size_text(free)} of free disk, and [server] min_free_disk keeps {size_text(least)}:"
         " executions wait, and outputs, pushes and webhooks are refused until space is freed"
     )

@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug import Response
 
 from core.errors import InvalidInput
+from core.formats import duration_text
 from core.git import url as git_url
 from core.model import Project, Repository
 from web.http import auth, numbers
@@ -17,7 +18,6 @@ from web.http.pages.addresses import base_url
 from web.http.pages.rules_section import Section
 from web.services.executions import environments as environment_rules
 from web.services.executions import variables
-from web.services.presentation import formats
 from web.services.repositories import hosting, polling
 from web.store import deliveries, environments, projects
 
@@ -134,4 +134,4 @@ def _source(project: Project, repository: Repository) -> RepositoryView:
 
 def _asked(repository: Repository) -> str:
     interval = polling.polling_interval(auth.context(), repository)
-    return f"every {formats.duration(interval)}" if interval else "never"
+    return f"every {duration_text(interval)}" if interval else "never"

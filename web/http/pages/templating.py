@@ -8,6 +8,7 @@ from typing import Any, cast
 from flask import Flask, g, request, url_for
 from markupsafe import Markup
 
+from core.formats import duration_text, size_text
 from core.model import User
 from web.http import auth
 from web.http.pages.appearance import theme
@@ -22,9 +23,9 @@ def init_app(app: Flask) -> None:
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.finalize = _finalize
     environment.filters |= {
-        "size": formats.size,
+        "size": size_text,
         "exact_size": formats.exact_size,
-        "duration": formats.duration,
+        "duration": duration_text,
         "ago": formats.ago,
         "absolute": formats.absolute,
         "value": formats.value,

@@ -13,8 +13,8 @@ from typing import Any
 
 from core.config import size
 from core.errors import ConfigError, InvalidInput, NotFound
+from core.formats import size_text
 from core.model import Environment, Project
-from web.services.presentation import formats
 from web.store import environments, executions, projects, runners
 from web.store.db import Database, transaction
 
@@ -82,7 +82,7 @@ def by_slug_or_open(db: Database, slug: str) -> tuple[str, str]:
 
 def differences(environment: Environment) -> list[str]:
     """List the settings of an environment that differ from the defaults, each as a short phrase."""
-    memory = formats.size(environment.memory)
+    memory = size_text(environment.memory)
     phrases = (
         (environment.gpus, "1 GPU" if environment.gpus == 1 else f"{environment.gpus} GPUs"),
         (environment.memory, f"{memory} of memory"),

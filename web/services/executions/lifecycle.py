@@ -27,11 +27,11 @@ from pathlib import Path
 from core import clock
 from core.config import Config
 from core.errors import Conflict, InvalidInput
+from core.formats import size_text
 from core.model import Execution, Runner
 from core.states import FINAL, WAITING, FailureReason, State
 from core.wire import STREAMS, FinalReport, LeaseOrders, LogBatch
 from web.config import metadata
-from web.services.presentation import formats
 from web.store import executions, logs, runners, usage
 from web.store import metadata as metadata_rows
 from web.store.db import Database, transaction
@@ -138,7 +138,7 @@ def append_log(
 
 
 def _skipped(batch: LogBatch) -> str:
-    size = formats.size(batch.skipped)
+    size = size_text(batch.skipped)
     return f"{size} of {batch.stream} omitted: it was printed faster than it could be sent ([limits] log)"
 
 

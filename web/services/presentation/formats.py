@@ -1,4 +1,4 @@
-"""Format values for pages: sizes, durations, times, numbers, and untrusted text without invisible characters."""
+"""Format values for pages: times, numbers, and untrusted text without invisible characters."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 from core import clock
+from core.formats import UNITS
 
 SHOWN_CHARS = 200
 SIGNIFICANT = 4
-UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 EXACT_DIGITS = 9  # whole numbers of up to this many digits are shown in full
 TINY = 1e-4
 
@@ -36,34 +36,12 @@ def one_line(text: str) -> str:
     return text.translate(VISIBLE_LINE)
 
 
-def size(count: int) -> str:
-    """Format bytes in IEC units with three significant digits, such as "1.25 MiB"."""
-    if count < 1024:
-        return f"{max(0, count)} B"
-    power = min(int(math.log(count, 1024) + 0.001), len(UNITS))  # 1023.99 of a unit is shown as 1 of the next
-    amount = count / 1024**power
-    return f"{amount:.{max(0, 2 - int(math.log10(amount)))}f} {UNITS[power - 1]}"
-
-
 def exact_size(count: int) -> str:
     """Format bytes exactly, in the largest unit with a whole number, to be parsed again: "64 GiB", "1500", "0"."""
     for power in range(len(UNITS), 0, -1):
         if count and count % 1024**power == 0:
             return f"{count // 1024**power} {UNITS[power - 1]}"
     return str(count)
-
-
-def duration(seconds: float) -> str:
-    """Format a duration in at most two units: "0.4 s", "42 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"."""
-    seconds = max(0.0, seconds)
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for unit, name, smaller, smaller_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= unit:
-            rest = whole % unit // smaller
-            return f"{whole // unit} {name}" + (f" {rest} {smaller_name}" if rest else "")
-    return f"{whole} s"
 
 
 def ago(moment: str, now: datetime | None = None) -> str:

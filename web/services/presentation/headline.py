@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from core.formats import duration_text
 from core.groups import Pipeline, Task
 from core.model import Execution
 from core.states import UNFINISHED, State
@@ -108,7 +109,7 @@ def is_counter(key: str) -> bool:
 def duration(ran_by: Execution | Task | Pipeline) -> str:
     """Format how long it ran, such as "3 m 12 s"; "" if it never started."""
     ran = seconds(ran_by)
-    return formats.duration(ran).replace(" min", " m") if ran is not None else ""
+    return duration_text(ran).replace(" min", " m") if ran is not None else ""
 
 
 def _joined(*parts: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 
+from core.formats import size_text
 from web.services.presentation.ansi import to_html
-from web.services.presentation.formats import size
 from web.store.logs import LogLine
 
 CHUNK_LINES = 500  # a browser lays out only the chunks near the viewport
@@ -49,7 +49,7 @@ def text(line: LogLine) -> str:
     """Return the message of a line as HTML, cut to LINE_BYTES."""
     shown = line.message[:LINE_BYTES].decode("utf-8", "replace")
     over = len(line.message) - LINE_BYTES
-    return to_html(shown) + (f"<em>… {size(over)} more in the full log</em>" if over > 0 else "")
+    return to_html(shown) + (f"<em>… {size_text(over)} more in the full log</em>" if over > 0 else "")
 
 
 def _time(time_us: int) -> str:

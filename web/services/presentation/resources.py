@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from web.services.presentation import charts, formats
+from core.formats import size_text
+from web.services.presentation import charts
 from web.store import usage
 from web.store.db import Database
 from web.store.usage import Stretch
@@ -100,7 +101,7 @@ def _resource(
 def text(kind: str, value: float) -> str:
     """Format a value of this kind."""
     if kind in BYTES:
-        return formats.size(int(value))
+        return size_text(int(value))
     return f"{value:.0f} %" if kind == "gpu" else f"{value:.2f}"
 
 

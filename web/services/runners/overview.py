@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from core.formats import duration_text, size_text
 from core.model import Runner
 from web.services.presentation import formats
 from web.services.scheduling.dispatch import is_online
@@ -99,8 +100,8 @@ def runner_facts(view: RunnerView) -> list[tuple[str, str]]:
         ("gpus", gpus_text(view)),
         ("projects", ", ".join(view.projects)),
         ("load", load if view.version else ""),
-        ("memory", formats.size(view.memory_bytes) if view.memory_bytes else ""),
-        ("free disk", formats.size(view.free_disk_bytes) if view.free_disk_bytes else ""),
+        ("memory", size_text(view.memory_bytes) if view.memory_bytes else ""),
+        ("free disk", size_text(view.free_disk_bytes) if view.free_disk_bytes else ""),
         ("clock", clock_text(view)),
         *(("problem", problem) for problem in view.problems),
     )
@@ -111,7 +112,7 @@ def gpus_text(view: RunnerView) -> str:
     """Describe the GPUs, such as "8 x NVIDIA A100 (80 GiB)"."""
     kinds: dict[str, int] = {}
     for gpu in view.gpus:
-        kind = f"{gpu.name} ({formats.size(gpu.memory_bytes)})" if gpu.memory_bytes else gpu.name
+        kind = f"{gpu.name} ({size_text(gpu.memory_bytes)})" if gpu.memory_bytes else gpu.name
         kinds[kind] = kinds.get(kind, 0) + 1
     return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
 
@@ -127,7 +128,7 @@ def clock_text(view: RunnerView) -> str:
     """Describe by how much the clock is off; "" if it is right."""
     if abs(view.clock_off_s) < CLOCK_OFF_S:
         return ""
-    return f"{formats.duration(abs(view.clock_off_s))} {'ahead of' if view.clock_off_s > 0 else 'behind'} the server's"
+    return f"{duration_text(abs(view.clock_off_s))} {'ahead of' if view.clock_off_s > 0 else 'behind'} the server's"
 
 
 def _view(db: Database, runner: Runner, load: Load, now: datetime) -> RunnerView:
