@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import stat
 from pathlib import Path
 
 from core.errors import InvalidInput
+from core.files import write_atomically
 from core.git import command
 from hooks import signatures
 
@@ -66,11 +66,7 @@ def install(repository: Path, url: str, secret: bytes) -> None:
 def _replace(path: Path, content: bytes, mode: int) -> None:
     if path.exists() and stat.S_IMODE(path.stat().st_mode) == mode and path.read_bytes() == content:
         return
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-    new.replace(path)
+    write_atomically(path, content, mode)
 
 
 def _give_to_owner(repository: Path, paths: list[Path]) -> None:

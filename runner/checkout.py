@@ -15,8 +15,8 @@ from pathlib import Path
 
 from core import git, names, trees
 from core.errors import ExecutionFailed, GitError, InvalidInput
+from core.locks import held
 from core.states import FailureReason
-from runner.locks import held
 from runner.state_dir import read_json, write_json
 
 Complete = Callable[[Path, Path, git.Needed, Callable[[str], None]], list[str]]

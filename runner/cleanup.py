@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import trees
-from core.formats import size_text
+from core.locks import held
+from core.units import size_text
 from runner import checkout, quarantine
 from runner.containers import firewall, images
 from runner.host import Host, free_disk, protect
 from runner.inputs import cache
-from runner.locks import held
 from runner.state_dir import locked, read_json, write_json
 
 log = logging.getLogger(__name__)

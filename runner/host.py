@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from core.config import RunnerConfig
+from core.locks import held
 from runner.containers import firewall
 from runner.containers.engine import Engine
 from runner.containers.gpus import Gpu
 from runner.containers.specs import Network
-from runner.locks import held
 from runner.server_client import Reporter
 from runner.state_dir import read_json, write_json
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.errors import ExecutionFailed
-from core.formats import size_text
 from core.states import FailureReason
 from core.text import printable
+from core.units import size_text
 
 MAX_DEPTH = 100
 SHOWN = 300  # characters of a name

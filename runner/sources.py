@@ -16,11 +16,11 @@ from typing import BinaryIO
 
 from core import git
 from core.errors import ExecutionFailed, NotFound, PushmillError
-from core.formats import size_text
 from core.git import Needed
 from core.git.lfs import Pointer
 from core.states import FailureReason
 from core.text import printable
+from core.units import size_text
 from core.wire import SourcesReport
 from runner.execution.context import ExecutionContext
 from runner.host import free_disk

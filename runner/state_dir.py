@@ -13,13 +13,14 @@ lock                                      held by the process that holds the exe
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from core import locks
+from core.files import write_atomically
 from runner import quarantine
 from runner.logs import spool
 
@@ -48,25 +49,14 @@ def locked(directory: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        yield _take(descriptor) and lock.exists()  # its holder may have removed it in between
+        yield locks.take(descriptor, wait=False) and lock.exists()  # its holder may have removed it in between
     finally:
         os.close(descriptor)
 
 
-def _take(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def write_json(path: Path, content: Any) -> None:
     """Atomically replace `path`, readable only by this user."""
-    draft = path.with_suffix(".new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(content, file)
-    draft.replace(path)
+    write_atomically(path, json.dumps(content).encode())
 
 
 def read_json(path: Path) -> Any:

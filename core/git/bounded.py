@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import GitError
+from core.files import write_atomically
 from core.git import command, remotes
 from core.git.remotes import RemoteSource
 from core.git.repository import PINS, as_git_error, checked_ref, checked_sha, init_mirror, open_repository, pinned
@@ -43,9 +44,7 @@ def init_forks(path: Path, mirror: Path) -> None:
     with as_git_error(path):
         if not alternates.exists() or alternates.read_text(encoding="utf-8") != text:
             alternates.parent.mkdir(exist_ok=True)
-            new = alternates.with_name(f".alternates.{os.getpid()}")
-            new.write_text(text, encoding="utf-8")
-            new.replace(alternates)
+            write_atomically(alternates, text.encode(), 0o644)
 
 
 def fetch_head(path: Path, source: RemoteSource, ref: str, *, kept_as: str, bounds: Bounds) -> None:

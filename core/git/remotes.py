@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
-from core import names
+from core import locks, names
 from core.errors import GitDenied, GitError, InvalidInput
 from core.git import command
 from core.git.repository import PINS, as_git_error, checked_ref, checked_sha, open_repository, pinned, resolve
@@ -329,7 +328,7 @@ def _moved_to(source: RemoteSource) -> str:
 def one_writer(path: Path) -> Iterator[None]:
     """Allow one fetch into a repository at a time, across processes; the lock is released when its holder dies."""
     with as_git_error(path), open(path / "pushmill.lock", "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        locks.take(lock.fileno())
         _remove_stale_locks(path)
         remove_partial_packs(path)
         yield

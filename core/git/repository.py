@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pygit2.enums import ConfigLevel, FileMode, ObjectType, RepositoryOpenFlag
 
 from core import names
 from core.errors import GitError, InvalidInput
+from core.files import write_atomically
 
 PINS = "refs/pushmill/"
 REPLACED = "\ufffd"
@@ -252,10 +252,7 @@ def _forget(config: Any, name: str) -> None:
 
 def _install_hook(file: Path, text: str) -> None:
     file.parent.mkdir(exist_ok=True)
-    new = file.with_name(f".{file.name}.{os.getpid()}")
-    new.write_text(text, encoding="utf-8")
-    new.chmod(0o755)
-    new.replace(file)
+    write_atomically(file, text.encode(), 0o755)
 
 
 def _written_as(repository: Any, ref: str) -> list[str]:

@@ -24,8 +24,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.locks import held
 from runner.inputs import address_policy
-from runner.locks import held
 
 log = logging.getLogger(__name__)
 

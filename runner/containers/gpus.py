@@ -11,7 +11,6 @@ without GPUs run.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -24,6 +23,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
+from core import locks
 from core.errors import ExecutionFailed, PushmillError
 from core.states import FailureReason
 from runner.containers.devices import Holder
@@ -202,20 +202,10 @@ def _locked(directory: Path, check: Callable[[], None]) -> Iterator[None]:
     if os.geteuid() == 0:
         place = MACHINE_LOCKS
         place.mkdir(mode=0o700, exist_ok=True)
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(place / "gpus.lock", flags, 0o600)
-    try:
-        while not _taken(descriptor):
-            check()
-            time.sleep(POLL_S)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    while True:
+        with locks.held(place / "gpus.lock", wait=False) as ours:
+            if ours:
+                yield
+                return
+        check()
+        time.sleep(POLL_S)

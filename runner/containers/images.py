@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.locks import held
+from core.locks import held
 from runner.state_dir import read_json, write_json
 
 

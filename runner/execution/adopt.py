@@ -16,8 +16,8 @@ from core.errors import PushmillError
 from runner import cleanup, quarantine
 from runner.execution.claim import acknowledged_offsets, claim
 from runner.execution.conclude import concluded, discard
+from runner.execution.container import ensure_started, open_relay
 from runner.execution.context import ExecutionContext
-from runner.execution.launch import open_relay, start_container
 from runner.execution.stages import execute
 from runner.execution.upload import upload
 from runner.execution.wait import wait_for_end
@@ -90,6 +90,6 @@ def adopt(host: Host, directory: Path, attempt: int, claimed_at: float) -> None:
         run.container_id = read_json(directory / "container.json")
         run.status(f"Runner {host.settings.name} resumed it")
         open_relay(run, {})
-        start_container(run)
+        ensure_started(run)
         report = wait_for_end(run)
         run.report = upload(run, report)

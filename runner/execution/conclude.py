@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import Conflict, ExecutionFailed, NotFound
-from core.formats import limit_text
 from core.states import FailureReason, State
+from core.units import limit_text
 from core.wire import FinalReport
 from runner import quarantine
 from runner.execution.context import AWAY_S, Cancelled, ExecutionContext
@@ -68,9 +68,9 @@ def _early_end(run: ExecutionContext, end: Cancelled | ExecutionFailed) -> Final
 def _send(run: ExecutionContext, report: FinalReport) -> None:
     outcome = f"{report.state}, {report.failure_reason}: {report.message}" if report.message else report.state
     run.status(f"Finished in {run.seconds:.1f} s: {outcome}")
-    run.follower.settle()
-    if run.follower.error is not None and report.state == State.COMPLETE:
-        report = failed(report.attempt, FailureReason.INTERNAL, f"The log cannot be stored: {run.follower.error}")
+    run.shipper.settle()
+    if run.shipper.error is not None and report.state == State.COMPLETE:
+        report = failed(report.attempt, FailureReason.INTERNAL, f"The log cannot be stored: {run.shipper.error}")
     run.lease.close()
     try:
         run.reporter.final(run.spec.uuid, report)

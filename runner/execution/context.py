@@ -20,7 +20,7 @@ from runner.execution.relay import Relay
 from runner.host import Host, memory_bytes
 from runner.logs.masking import Masker
 from runner.logs.progress import CommandProgress
-from runner.logs.shipper import Follower
+from runner.logs.shipper import LogSource, Shipper
 from runner.logs.spool import StatusWriter
 from runner.state_dir import remember_secrets
 
@@ -55,29 +55,21 @@ class ExecutionContext:
         spool = directory / "spool"
         self.status = StatusWriter(spool, masker)
         self.progress = CommandProgress(spool, [masker.mask_text(command) for command in spec.commands])
-        self.follower = Follower(
-            spool,
-            self.reporter,
-            spec.uuid,
-            spec.attempt,
-            offsets=offsets,
-            limit=spec.log_bytes,
-            progress=self.progress,
-            status=self.status,
-            masker=masker,
-            clock=self.lease.clock,
+        source = LogSource(
+            spool=spool, progress=self.progress, status=self.status, masker=masker, clock=self.lease.clock
         )
+        self.shipper = Shipper(source, self.reporter, spec, offsets)
 
     def __enter__(self) -> Self:
         self.lease.start()
-        self.follower.start()
+        self.shipper.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.lease.close()
-        self.follower.close()
+        self.shipper.close()
         if self.relay is not None:
             self.relay.close()
         self.progress.close()

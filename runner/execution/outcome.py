@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.formats import limit_text, size_text
 from core.states import FailureReason, State
+from core.units import limit_text, size_text
 from core.wire import FinalReport
 from runner.containers.specs import Exit
 from runner.execution.limits import Limits

@@ -6,15 +6,16 @@ import logging
 from pathlib import Path
 
 from core.errors import ExecutionFailed
-from core.formats import size_text
 from core.states import FailureReason
+from core.units import size_text
 from runner import checkout, cleanup
 from runner.containers import images
 from runner.execution.claim import acknowledged_offsets
 from runner.execution.context import BackgroundCall, ExecutionContext, over_restarts
 from runner.host import free_disk
-from runner.inputs import fetch
+from runner.inputs.cache import Cache
 from runner.inputs.datums import Datums
+from runner.inputs.fetch import FetchedInput, InputFetcher
 from runner.sources import Sources
 
 log = logging.getLogger(__name__)
@@ -83,21 +84,19 @@ def check_out(run: ExecutionContext) -> Path:
     return tree
 
 
-def fetch_inputs(run: ExecutionContext) -> list[fetch.FetchedInput]:
+def fetch_inputs(run: ExecutionContext) -> list[FetchedInput]:
     """Fetch the inputs into the execution's directory. Raises ExecutionFailed."""
     host, spec = run.host, run.spec
     reporter = host.reporter.with_give_up(run.lease.cancelled)
     try:
-        return fetch.fetch(
-            spec.input_specs(),
-            run.directory / "inputs",
-            host.cache,
+        fetcher = InputFetcher(
+            cache=Cache(host.cache / "inputs", ignore=run.controls.refetch_inputs),
             datums=Datums(reporter, spec),
             allow_hosts=host.settings.allow_input_hosts,
-            ignore_cache=run.controls.refetch_inputs,
             status=run.status,
             cancelled=run.lease.cancelled,
             limit=free_disk(host.directory) - host.settings.min_free_disk,
         )
+        return fetcher.fetch(spec.input_specs(), run.directory / "inputs")
     finally:
         reporter.close()

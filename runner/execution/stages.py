@@ -8,8 +8,8 @@ from runner import state_dir
 from runner.execution import config_files, prepare
 from runner.execution.claim import acknowledged_offsets, claim, start_attempt
 from runner.execution.conclude import concluded
+from runner.execution.container import open_relay, start_container
 from runner.execution.context import BackgroundCall, ExecutionContext
-from runner.execution.launch import launch, open_relay
 from runner.execution.relay import input_requests
 from runner.execution.upload import upload
 from runner.execution.wait import wait_for_end
@@ -45,6 +45,6 @@ def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -
             api = open_relay(run, input_requests(inputs))
             config_files.write(run.directory / "config", spec, inputs, api, runtime(host))
             firewall.result()
-            launch(run, image.result(), tree, checkout)
+            start_container(run, image.result(), tree, checkout)
             report = wait_for_end(run)
             run.report = upload(run, report)

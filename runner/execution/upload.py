@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from core import datum
 from core.errors import Conflict, Denied, ExecutionFailed, NotFound, PushmillError
-from core.formats import size_text
 from core.states import FailureReason, State
+from core.units import size_text
 from core.wire import ExecutionSpec, FinalReport
 from runner import outputs
 from runner.execution.context import ExecutionContext

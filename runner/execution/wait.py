@@ -63,7 +63,7 @@ def wait_for_end(run: ExecutionContext) -> FinalReport:
         end = _watch(run, waiter)
     finally:
         sampler.close()
-    run.follower.drain()
+    run.shipper.drain()
     return ending(run.spec.attempt, waiter.exited, end.asked, run.progress, run.limits)
 
 
@@ -89,7 +89,7 @@ def _why_end(run: ExecutionContext, kept_since: float) -> State | FailureReason 
     if run.lease.expired():
         return FailureReason.TIME_LIMIT
     limit = run.spec.no_output_limit_s
-    if limit and steady() - max(run.follower.last_output, kept_since) >= limit:
+    if limit and steady() - max(run.shipper.last_output, kept_since) >= limit:
         return FailureReason.NO_OUTPUT
     return None
 

@@ -20,9 +20,9 @@ from urllib3.exceptions import HTTPError, LocationParseError, SSLError
 from urllib3.util import Url, parse_url
 
 from core.errors import ExecutionFailed
-from core.formats import size_text
 from core.states import FailureReason
 from core.text import printable, whole_number
+from core.units import size_text
 from runner.inputs import address_policy
 
 TIMEOUT = Timeout(connect=10, read=60)

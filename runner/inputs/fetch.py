@@ -7,16 +7,16 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from core import datum
 from core.errors import ExecutionFailed
-from core.formats import size_text
 from core.states import FailureReason
 from core.text import printable
+from core.units import size_text
 from core.wire import DatumSpec, InputSpec
 from runner.inputs.cache import Cache
 from runner.inputs.datums import Datums
@@ -55,57 +55,56 @@ class FetchedInput:
     input_id: str | None = None
 
 
-def fetch(
-    specs: list[InputSpec],
-    inputs_dir: Path,
-    cache: Path,
-    *,
-    datums: Datums,
-    allow_hosts: tuple[str, ...],
-    ignore_cache: bool,
-    status: Callable[[str], None],
-    cancelled: Callable[[], bool],
-    limit: int,
-) -> list[FetchedInput]:
-    """Fetch all inputs into `inputs_dir/<input>/<file>`; every declared input gets a directory writable by any user.
+@dataclass(kw_only=True)
+class InputFetcher:
+    """Fetches the inputs of one execution; all of them together may have `limit` bytes.
 
-    `limit` is the maximum number of bytes of all inputs together. On-demand files are listed but not fetched, except
-    outputs on the server, which the program could not fetch itself. If two URLs of an input have the same file name,
-    the last wins. With `ignore_cache` files are downloaded again and then stored in the cache. `keep_directories` has
-    no effect on plain URLs, which have no root directory. Raises ExecutionFailed, also once `cancelled()` is true.
+    Its calls raise ExecutionFailed, also once `cancelled()` is true.
     """
-    store = Cache(cache / "inputs", ignore=ignore_cache)
-    fetched = []
-    for spec in specs:
-        with _errors_about(spec.name):
-            directory = _directory(inputs_dir, spec.name)
-            files = []
-            for name, url in _targets(spec, datums, status).items():
-                if spec.on_demand and datums.named(url) is None:
-                    files.append(_file(spec.name, name, url))
-                    continue
-                rules = Rules(allow_hosts=allow_hosts, cancelled=cancelled, progress=_Progress(spec.name, name, status))
-                got, how = _obtain(store, datums, url, _place(directory, name), rules, limit)
-                status(f"{spec.name}: {name} {how}, {size_text(got.size)}, sha256 {got.sha256}")
-                limit -= got.size
-                files.append(_file(spec.name, name, url, got))
-            fetched.append(_fetched(spec, files))
-    return fetched
 
+    cache: Cache
+    datums: Datums
+    allow_hosts: tuple[str, ...]
+    status: Callable[[str], None]
+    cancelled: Callable[[], bool]
+    limit: int
 
-def _obtain(
-    store: Cache, datums: Datums, url: str, target: Path, rules: Rules, limit: int
-) -> tuple[Downloaded | DatumSpec, str]:
-    """Write the content of a URL to `target`; returns its description and FROM_CACHE or DOWNLOADED."""
-    found = datums.named(url)
-    if found is None:
-        return store.obtain(url, target, rules, limit)
-    if found.size > limit:
-        message = f"{url} is larger than the {size_text(limit)} that are left for inputs"
-        raise ExecutionFailed(FailureReason.INPUT, message)
-    return found, store.obtain_content(
-        found.sha256, found.size, target, lambda file: datums.receive(found, file, rules.progress)
-    )
+    def fetch(self, specs: Iterable[InputSpec], inputs_dir: Path) -> list[FetchedInput]:
+        """Fetch all inputs into `inputs_dir/<input>/<file>`; every input gets a directory writable by any user.
+
+        On-demand files are listed but not fetched, except outputs on the server, which the program could not fetch
+        itself. If two URLs of an input have the same file name, the last wins. `keep_directories` has no effect on
+        plain URLs, which have no root directory.
+        """
+        fetched = []
+        for spec in specs:
+            with _errors_about(spec.name):
+                directory = _directory(inputs_dir, spec.name)
+                targets = _targets(spec, self.datums, self.status)
+                files = [self._fetch_file(spec, directory, name, url) for name, url in targets.items()]
+                fetched.append(_fetched(spec, files))
+        return fetched
+
+    def _fetch_file(self, spec: InputSpec, directory: Path, name: str, url: str) -> InputFile:
+        if spec.on_demand and self.datums.named(url) is None:
+            return _file(spec.name, name, url)
+        got, how = self._obtain(url, _place(directory, name), _Progress(spec.name, name, self.status))
+        self.status(f"{spec.name}: {name} {how}, {size_text(got.size)}, sha256 {got.sha256}")
+        self.limit -= got.size
+        return _file(spec.name, name, url, got)
+
+    def _obtain(self, url: str, target: Path, progress: _Progress) -> tuple[Downloaded | DatumSpec, str]:
+        """Write the content of a URL to `target`; returns its description and FROM_CACHE or DOWNLOADED."""
+        found = self.datums.named(url)
+        if found is None:
+            rules = Rules(allow_hosts=self.allow_hosts, cancelled=self.cancelled, progress=progress)
+            return self.cache.obtain(url, target, rules, self.limit)
+        if found.size > self.limit:
+            message = f"{url} is larger than the {size_text(self.limit)} that are left for inputs"
+            raise ExecutionFailed(FailureReason.INPUT, message)
+        return found, self.cache.obtain_content(
+            found.sha256, found.size, target, lambda file: self.datums.receive(found, file, progress)
+        )
 
 
 @contextlib.contextmanager

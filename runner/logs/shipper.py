@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import Conflict, PushmillError
-from core.formats import size_text
-from core.wire import LogBatch
+from core.units import size_text
+from core.wire import ExecutionSpec, LogBatch
 from runner.clock import ServerClock, steady
 from runner.logs.line_assembler import Lines
 from runner.logs.masking import Masker
@@ -114,30 +114,29 @@ class Stream:
         return lines, first, self.seen_at
 
 
-class Follower:
-    """Follows the streams of one execution from `offsets` until closed.
+@dataclass(frozen=True, kw_only=True)
+class LogSource:
+    """The log of one execution on this machine: its spool, and how to read and extend it."""
+
+    spool: Path
+    progress: CommandProgress
+    status: StatusWriter
+    masker: Masker
+    clock: ServerClock
+
+
+class Shipper:
+    """Ships the streams of one execution from `offsets` until closed.
 
     It stores the time of its last poll in the spool, so that its successor can date the output printed in between.
     """
 
-    def __init__(
-        self,
-        spool: Path,
-        reporter: Reporter,
-        execution: str,
-        attempt: int,
-        *,
-        offsets: Mapping[str, int],
-        limit: int,
-        progress: CommandProgress,
-        status: StatusWriter,
-        masker: Masker,
-        clock: ServerClock,
-    ) -> None:
+    def __init__(self, source: LogSource, reporter: Reporter, spec: ExecutionSpec, offsets: Mapping[str, int]) -> None:
         self.error: PushmillError | None = None  # why the log can no longer be stored
-        self._reporter, self._execution, self._attempt = reporter, execution, attempt
-        self._progress, self._status, self._limit = progress, status, limit
-        self._clock = clock
+        self._reporter, self._execution, self._attempt = reporter, spec.uuid, spec.attempt
+        self._progress, self._status, self._limit = source.progress, source.status, spec.log_bytes
+        self._clock = source.clock
+        spool, limit, masker = source.spool, spec.log_bytes, source.masker
         self._seen = spool / "seen"
         self._touched_at = seen_at = self._seen.stat().st_mtime
         at = {name: offsets.get(name, 0) for name in ORDER}
@@ -151,7 +150,7 @@ class Follower:
         self._told = set((spool / "status").read_text(errors="replace").splitlines())
         self._ended, self._closing = threading.Event(), threading.Event()
         self._drained, self._wake = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="ship", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -181,7 +180,7 @@ class Follower:
 
     def _run(self) -> None:
         try:
-            self._follow()
+            self._ship_all()
         except Conflict as conflict:
             log.warning("the log of execution %s is no longer ours: %s", self._execution, conflict)
         except PushmillError as error:
@@ -190,7 +189,7 @@ class Follower:
         finally:
             self._drained.set()
 
-    def _follow(self) -> None:
+    def _ship_all(self) -> None:
         while True:
             closing, ended = self._closing.is_set(), self._ended.is_set()
             if not self._poll(ended) and ended:

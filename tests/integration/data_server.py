@@ -16,9 +16,9 @@ from runner_host import execution
 from core.errors import ExecutionFailed
 from core.states import FailureReason
 from core.wire import InputSpec
-from runner.inputs import fetch
+from runner.inputs.cache import Cache
 from runner.inputs.datums import Datums
-from runner.inputs.fetch import FetchedInput
+from runner.inputs.fetch import FetchedInput, InputFetcher
 from runner.server_client import Reporter
 
 ALLOWED = ("127.0.0.1",)
@@ -95,17 +95,15 @@ class Fetching:
     def __call__(self, *specs: InputSpec) -> list[FetchedInput]:
         self.lines.clear()
         self.inputs = self.directory / uuid.uuid4().hex
-        return fetch.fetch(
-            list(specs),
-            self.inputs,
-            self.directory / "cache",
+        fetcher = InputFetcher(
+            cache=Cache(self.directory / "cache" / "inputs", ignore=self.ignore_cache),
             datums=self.datums,
             allow_hosts=self.allow_hosts,
-            ignore_cache=self.ignore_cache,
             status=self.lines.append,
             cancelled=self.cancelled,
             limit=self.limit,
         )
+        return fetcher.fetch(specs, self.inputs)
 
     def failure(self, *urls: str) -> str:
         """What an execution with the one input "x" ends with."""

@@ -23,12 +23,12 @@ from runner_host import BUSYBOX, COMMIT, IMAGE, docker, executing, execution, ru
 from runner_server import RunnerServer
 
 from core.config import Seconds, Size
+from core.locks import held
 from runner import checkout
 from runner.cleanup import clean
 from runner.containers import images
 from runner.execution.stages import execute
 from runner.host import Host
-from runner.locks import held
 
 pytestmark = pytest.mark.docker
 

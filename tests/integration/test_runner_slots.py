@@ -22,10 +22,10 @@ from rq.job import Job
 from runner_host import BUSYBOX, COMMIT, NETWORK, docker, execution, until
 from runner_server import RunnerServer
 
+from core.locks import held
 from core.wire import JOB
 from runner import checkout
 from runner.containers.engine import Engine
-from runner.locks import held
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.formats import duration_text, size_text
+from core.units import duration_text, size_text
 from web.services.presentation import charts, formats
 
 

@@ -16,7 +16,7 @@ import click
 
 from core import git
 from core.errors import ForgeError, InvalidInput, PushmillError
-from core.formats import duration_text
+from core.units import duration_text
 from hooks.apis.base import URL_CHARS
 from hooks.apis.client import Client
 from web.cli import check_webhook

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 
 from core.errors import ForgeError, InvalidDelivery
-from core.formats import duration_text
 from core.model import EventKind
+from core.units import duration_text
 from hooks.apis.base import Webhook
 from hooks.apis.client import Client
 from web.cli.check_subject import Subject, from_error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from typing import Any
 import click
 
 from core import config as configuration
+from core import locks
 from core.config import GIB, Config
 from core.errors import CannotStart, PushmillError
 from web.cli import known_vulnerabilities
@@ -295,12 +295,9 @@ def _in_use(data: Path) -> bool:
     """Return whether a `pushmill up` holds the lock of this directory."""
     try:
         with open(data / "up.lock", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return not locks.take(lock.fileno(), shared=True, wait=False)
     except OSError:
         return False
-    return False
 
 
 @click.command("doctor")

@@ -10,8 +10,8 @@ import click
 
 from core.config import Config
 from core.errors import Conflict
-from core.formats import size_text
 from core.model import Project
+from core.units import size_text
 from web.cli.options import CONFIG, DATA, JSON, opened
 from web.services import removal, setup
 from web.services.removal import Content

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from core.config import RedisConfig
 from core.errors import CannotStart
+from core.files import write_atomically
 from core.supervision import uninterrupted
 from web.processes import child_process, preflight
 
@@ -67,10 +68,10 @@ class EmbeddedRedis:
         if pid is None:
             self._end_leftover()
             self._check_port()
-            _write_atomically(self._file, settings)
+            write_atomically(self._file, settings)
             pid = self._spawn(env)
         self.pid = pid
-        _write_atomically(self._directory / "url", f"{self.url}\n".encode())
+        write_atomically(self._directory / "url", f"{self.url}\n".encode())
 
     def tend(self, env: Mapping[str, str]) -> str | None:
         """Restart Redis when it has exited. Returns a sentence for the terminal if it had."""
@@ -236,11 +237,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         return b""
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    with open(temporary, "xb", opener=lambda p, f: os.open(p, f, 0o600)) as file:
-        file.write(content)
-    temporary.replace(path)

@@ -5,7 +5,6 @@ It starts, watches and ends the other processes. It imports little, so it stays 
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import os
 import signal
@@ -22,6 +21,7 @@ from types import FrameType
 import click
 
 from core import config as configuration
+from core import locks
 from core.config import Config
 from core.errors import CannotStart
 from core.states import State
@@ -237,15 +237,13 @@ def running_executions(database: Path) -> int:
 def sole_owner(data: Path, url: str) -> Iterator[None]:
     """Hold the lock of a data directory. The kernel releases it with the process, however that exits."""
     with open(data / "up.lock", "a+", encoding="utf-8", opener=lambda p, f: os.open(p, f, 0o600)) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.take(lock.fileno(), wait=False):
             lock.seek(0)
             pid, _, where = lock.read().strip().partition(" ")
             raise CannotStart(
                 f"pushmill is already running on this data directory, {data} (process {pid}, {where}): "
                 "use that one, or name another directory and port with --data and --port"
-            ) from None
+            )
         lock.truncate(0)
         lock.write(f"{os.getpid()} {url}/\n")
         lock.flush()

@@ -8,7 +8,6 @@ restored server finds it like a push that a killed server left unrecorded.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from core import clock
+from core import clock, locks
 from core.config import Config
 from core.errors import Conflict, InvalidInput
 from web.services.executions import outputs
@@ -98,11 +97,9 @@ def _create(config: Config, partial: Path, *, with_outputs: bool, say: Say) -> N
 @contextmanager
 def _alone(config: Config) -> Iterator[None]:
     """Lock out other backups and remove the temporary directories of a killed one. Raises Conflict."""
-    with open(config.data / "backup.lock", "ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict("another backup of this server is running: wait for it") from None
+    with locks.held(config.data / "backup.lock", wait=False) as alone:
+        if not alone:
+            raise Conflict("another backup of this server is running: wait for it")
         for folder in (config.data, config.git_dir):
             for left in folder.glob(f"{SCRATCH}*"):
                 shutil.rmtree(left)

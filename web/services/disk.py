@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from core.config import Config
 from core.errors import DiskFull
-from core.formats import size_text
+from core.units import size_text
 
 LOG_SHARE = 0.25  # of min_free_disk: logs are stored down to this, as they are small and the first thing people look at
 

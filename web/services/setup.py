@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.config import Config
 from core.errors import ConfigError
+from core.files import write_atomically
 from core.identity import Scope
 from core.names import RUNNER
 from web.services import vault
@@ -86,10 +86,4 @@ def _runner(db: Database, config: Config) -> Path:
 
 def write_secret(path: Path, text: str) -> None:
     """Write a file with mode 0600 atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    write_atomically(path, f"{text}\n".encode(), sync=True)

@@ -6,16 +6,15 @@ its newest migration.
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
 from core.errors import CannotStart
+from core.locks import held
 from web.store import db as store
 from web.store import migrations
 
@@ -30,7 +29,7 @@ def migrate(db: Database, path: Path, say: Callable[[str], None]) -> None:
     Several processes may call this at once: one migrates and the others wait. A database without tables is not copied.
     Raises CannotStart for a database written by a newer pushmill.
     """
-    with _one_at_a_time(path):
+    with held(path.with_name("migrate.lock")):
         known = _known()
         pending = pending_versions(db, known)
         if pending and _applied(db):
@@ -89,10 +88,3 @@ def _copy(path: Path, version: int) -> Path:
     for old in copies[:-KEPT_BACKUPS]:
         old.unlink(missing_ok=True)
     return target
-
-
-@contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    with open(path.with_name("migrate.lock"), "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -9,9 +9,9 @@ from flask.typing import ResponseReturnValue
 from werkzeug import Response
 
 from core.errors import InvalidInput
-from core.formats import duration_text
 from core.git import url as git_url
 from core.model import Project, Repository
+from core.units import duration_text
 from web.http import auth, numbers
 from web.http.pages import badge_picker, reports, rules_section
 from web.http.pages.addresses import base_url

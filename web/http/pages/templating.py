@@ -8,8 +8,8 @@ from typing import Any, cast
 from flask import Flask, g, request, url_for
 from markupsafe import Markup
 
-from core.formats import duration_text, size_text
 from core.model import User
+from core.units import duration_text, size_text
 from web.http import auth
 from web.http.pages.appearance import theme
 from web.services import disk

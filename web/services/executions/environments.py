@@ -13,8 +13,8 @@ from typing import Any
 
 from core.config import size
 from core.errors import ConfigError, InvalidInput, NotFound
-from core.formats import size_text
 from core.model import Environment, Project
+from core.units import size_text
 from web.store import environments, executions, projects, runners
 from web.store.db import Database, transaction
 

@@ -27,9 +27,9 @@ from pathlib import Path
 from core import clock
 from core.config import Config
 from core.errors import Conflict, InvalidInput
-from core.formats import size_text
 from core.model import Execution, Runner
 from core.states import FINAL, WAITING, FailureReason, State
+from core.units import size_text
 from core.wire import STREAMS, FinalReport, LeaseOrders, LogBatch
 from web.config import metadata
 from web.store import executions, logs, runners, usage

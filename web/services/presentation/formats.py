@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from core import clock
-from core.formats import UNITS
+from core.units import UNITS
 
 SHOWN_CHARS = 200
 SIGNIFICANT = 4

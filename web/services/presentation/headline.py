@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.formats import duration_text
 from core.groups import Pipeline, Task
 from core.model import Execution
 from core.states import UNFINISHED, State
+from core.units import duration_text
 from web.config.metadata import as_number
 from web.services.presentation import formats
 from web.services.presentation.execution_status import FAILURES, seconds

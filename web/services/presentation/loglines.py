@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 
-from core.formats import size_text
+from core.units import size_text
 from web.services.presentation.ansi import to_html
 from web.store.logs import LogLine
 

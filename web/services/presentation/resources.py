@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.formats import size_text
+from core.units import size_text
 from web.services.presentation import charts
 from web.store import usage
 from web.store.db import Database

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import re
 import secrets
 from pathlib import Path
 
-from core import git
+from core import git, locks
 from core.config import Config
 from core.errors import Conflict, GitError, InvalidInput, NotFound
 from core.git import url as git_url
@@ -225,8 +224,7 @@ def prepare(context: Context, project: Project, repository: Repository) -> Path:
     path = repository_path(context.config, repository)
     url = context.config.local_url + webhook_path(project, repository.forge)
     secret = context.vault.decrypt(projects.secret(context.db, repository.id))
-    with open(context.config.git_dir / "prepare.lock", "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.held(context.config.git_dir / "prepare.lock"):
         git.init_hosted(path, post_receive.HOOK)
         post_receive.write_settings(path, url, secret)
     return path

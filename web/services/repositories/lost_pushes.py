@@ -7,12 +7,11 @@ the pusher, who saw an error, pushes again, reads "Everything up-to-date", and n
 
 from __future__ import annotations
 
-import fcntl
 import secrets
 from pathlib import Path
 from typing import IO
 
-from core import git
+from core import git, locks
 from core.config import Config
 from core.model import Repository
 from hooks import post_receive
@@ -27,7 +26,7 @@ def note_push_began(config: Config, repository: Repository) -> IO[bytes]:
     """Mark the start of a push. The caller unlinks the returned file, by its name, once the push is recorded."""
     folder = hosting.repository_path(config, repository) / post_receive.FOLDER
     file = open(folder / f"{BEGUN}{secrets.token_hex(8)}", "xb")  # noqa: SIM115  stays open during the push
-    fcntl.flock(file, fcntl.LOCK_EX)
+    locks.take(file.fileno())
     return file
 
 
@@ -59,7 +58,6 @@ def _there(path: Path) -> dict[str, ref_updates.Names]:
 def _is_free(file: Path) -> bool:
     try:
         with open(file, "rb") as opened:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, FileNotFoundError):
+            return locks.take(opened.fileno(), wait=False)
+    except FileNotFoundError:
         return False
-    return True

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from core.formats import duration_text, size_text
 from core.model import Runner
+from core.units import duration_text, size_text
 from web.services.presentation import formats
 from web.services.scheduling.dispatch import is_online
 from web.store import executions, projects, runners

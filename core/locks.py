@@ -11,20 +11,23 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def held(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock file `path` for the block; it is created if missing.
+    """Hold the lock file `path` for the block; it and its directory are created if missing.
 
     Yields True; without `wait`, yields False if the lock is not free.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        yield take(descriptor, shared=shared, wait=wait)
+    finally:
+        os.close(descriptor)
+
+
+def take(descriptor: int, *, shared: bool = False, wait: bool = True) -> bool:
+    """Lock an open file until it is closed; without `wait`, returns False if the lock is not free."""
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(descriptor)
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        os.close(descriptor)
+        return False
+    return True

@@ -47,14 +47,14 @@ def open_relay(run: ExecutionContext, input_requests: Mapping[str, Any]) -> dict
     return run.relay.api()
 
 
-def launch(run: ExecutionContext, image: Image, tree: Path, checkout: BackgroundCall[Path]) -> None:
+def start_container(run: ExecutionContext, image: Image, tree: Path, checkout: BackgroundCall[Path]) -> None:
     """Start the container on an overlay of the commit's tree, or on a copy if overlays are not available.
 
     The tree is complete once `checkout` is done. Raises ExecutionFailed and Cancelled.
     """
     if run.host.engine.overlay and can_overlay(tree, run.directory):
         try:
-            _launch_on(run, image, checkout, tree)
+            _start_on(run, image, checkout, tree)
         except OverlayUnavailable as error:
             log.warning("commits are copied from now on: %s", error)
         else:
@@ -62,17 +62,17 @@ def launch(run: ExecutionContext, image: Image, tree: Path, checkout: Background
     upper = run.directory / "repository" / "upper"
     shutil.copytree(checkout.result(), upper, symlinks=True, dirs_exist_ok=True)
     upper.chmod(0o777)
-    _launch_on(run, image, checkout, None)
+    _start_on(run, image, checkout, None)
 
 
-def _launch_on(run: ExecutionContext, image: Image, checkout: BackgroundCall[Path], tree: Path | None) -> None:
+def _start_on(run: ExecutionContext, image: Image, checkout: BackgroundCall[Path], tree: Path | None) -> None:
     run.check()
     devices = _create(run, _container(run, image, tree))
     try:
         checkout.result()  # only the start mounts the tree, so the container is created meanwhile
         write_json(run.directory / "container.json", run.container_id)
         run.reporter.container(run.spec.uuid, run.spec.attempt, run.container_id, image.digest, devices)
-        start_container(run)
+        ensure_started(run)
     except BaseException:
         run.host.engine.remove(run.container_id)
         raise
@@ -121,7 +121,7 @@ def _create(run: ExecutionContext, container: ContainerSpec) -> list[str]:
     return devices
 
 
-def start_container(run: ExecutionContext) -> None:
+def ensure_started(run: ExecutionContext) -> None:
     """Start the run's container unless it was started before, and open the relay to it. Idempotent.
 
     The process that created it, or Docker, may have died at any point.
