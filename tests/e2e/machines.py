@@ -138,7 +138,8 @@ class Machine:
             db.execute("UPDATE runner SET last_seen_at = NULL WHERE name = ?", (self.name,))
         if (self.data / "runner" / "id").exists():
             for container in self.containers():
-                self.docker("rm", "-fv", container)
+                with contextlib.suppress(subprocess.CalledProcessError):  # the runner's removal may be under way
+                    self.docker("rm", "-fv", container)
 
 
 @contextlib.contextmanager

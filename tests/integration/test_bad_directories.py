@@ -26,6 +26,13 @@ NESTED = "import os\nfor _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')
 NEST = f'cd /valohai/outputs; python3 -c "{NESTED}"; echo nested'
 
 
+@pytest.fixture(autouse=True)
+def nothing_deep_stays(tmp_path: Path) -> Iterator[None]:
+    """Whatever the test finds: pytest's own removal of old directories recurses."""
+    yield
+    trees.remove(tmp_path)
+
+
 @pytest.fixture
 def unremovable() -> Iterator[list[Path]]:
     """Directories on which a file system is mounted: even root cannot remove them."""

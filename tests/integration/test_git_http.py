@@ -171,13 +171,15 @@ def test_twelve_concurrent_first_pushes_make_one_project_and_lose_nothing(pushes
 def test_a_large_pack_passes_through_without_lying_in_memory(
     pushes: PushServer, checkout: Checkout, tmp_path: Path
 ) -> None:
-    checkout.git("config", "core.compression", "0")
+    copy = Checkout(tmp_path / "copy")
+    for person in (checkout, copy):  # noise is neither compressed nor compared
+        person.git("config", "core.compression", "0")
+        person.git("config", "core.bigFileThreshold", "1m")
     with Path("/dev/urandom").open("rb") as noise:
         for number in range(8):
             checkout.commit({f"weights-{number}": noise.read(8 * 1024**2)})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     pushes.push(checkout, "large")
-    copy = Checkout(tmp_path / "copy")
     copy.git("fetch", "-q", pushes.git_url("large"), "main")
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 32 * 1024  # KiB, for 64 MiB each way

@@ -3,10 +3,12 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from core import trees
 from core.errors import ExecutionFailed
 from core.states import FailureReason
 from runner import outputs
@@ -14,9 +16,10 @@ from runner.outputs import OutputFile
 
 
 @pytest.fixture
-def top(tmp_path: Path) -> Path:
+def top(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "outputs").mkdir()
-    return tmp_path / "outputs"
+    yield tmp_path / "outputs"
+    assert trees.remove(tmp_path / "outputs")  # at any depth, of which pytest is not capable
 
 
 def collect(top: Path, max_count: int = 1000, max_bytes: int = 10**9) -> tuple[list[OutputFile], list[str]]:
@@ -96,18 +99,6 @@ def test_very_deep_directories_are_left_and_named(top: Path) -> None:
     assert [file.name for file in files] == ["z"]
     assert len(lines) == 1
     assert lines[0].endswith("is nested deeper than 100 directories; not kept")
-    remove_deep(top / "d")
-
-
-def remove_deep(directory: Path) -> None:
-    """rmtree gives up on it, so that pytest could not clean up."""
-    while directory.exists():
-        inner = directory / "d"
-        if inner.exists():
-            inner.rename(directory.with_name("next"))
-        directory.rmdir()
-        if directory.with_name("next").exists():
-            directory.with_name("next").rename(directory)
 
 
 def test_limits_are_named_with_what_was_left(top: Path) -> None:
