@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from instance import free_port
 
 from web.processes import child_process
 from web.processes.private_redis import answering
@@ -121,10 +122,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def up(tmp_path: Path, engine: Engine) -> Iterator[Up]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    up = Up(tmp_path / "data", port, {**os.environ, "DOCKER_HOST": f"unix://{engine.path}"})
+    up = Up(tmp_path / "data", free_port(), {**os.environ, "DOCKER_HOST": f"unix://{engine.path}"})
     yield up
     left = {pid for name, pid in _known_pids(up).items() if pid}
     for process in up.began:

@@ -37,7 +37,7 @@ def test_what_is_missing_skips_tests_at_home_and_fails_them_in_ci(tmp_path: Path
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path}/base", str(tmp_path)],
-        env={**os.environ, "CI": ci, "DOCKER_HOST": f"unix://{tmp_path}/none", leftovers.VARIABLE: "alone"},
+        env={**os.environ, "CI": ci, "DOCKER_HOST": f"unix://{tmp_path}/none", leftovers.VARIABLE: f"{leftovers.SESSION}c"},
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     summary = done.stdout.splitlines()[-1]
