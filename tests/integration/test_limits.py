@@ -92,7 +92,7 @@ def test_disk(server: RunnerServer, tmp_path: Path) -> None:
         recorded = server.add(execution("true"))
         execute(host, recorded.spec.uuid, 1)
     assert recorded.final["failure_reason"] == "disk"
-    assert recorded.final["message"].endswith("of free disk; [runner] min_free_disk asks for 1152921.5 TB")
+    assert recorded.final["message"].endswith("of free disk; [runner] min_free_disk asks for 1024 PiB")
 
 
 FILES = "for i in 1 2 3 4; do echo $i >/valohai/outputs/$i; done"
