@@ -6,7 +6,6 @@ Only `web.services.tasks` and `web.services.pipelines` change these states.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 from sqlite_utils import Database
@@ -43,41 +42,6 @@ def _first_start(db: Database, task_id: int) -> str:
     """Return when a task's first execution started: with the later time of the sweep, durations were too short."""
     found = row(db, "SELECT MIN(started_at) AS first FROM execution WHERE task_id = ?", (task_id,))
     return (found["first"] if found else None) or clock.now()
-
-
-def where(
-    table: Literal["task", "pipeline"],
-    project_id: int | None,
-    statuses: Sequence[str],
-    counters: Sequence[int],
-    creator_id: int | None,
-) -> tuple[str, list[Any]]:
-    """Return a WHERE clause for all filters, and its values. `statuses` are states, `stopping` and `incomplete`."""
-    conditions: list[str] = []
-    values: list[Any] = []
-    for column, value in (("project_id", project_id), ("creator_id", creator_id)):
-        if value is not None:
-            conditions.append(f"{table}.{column} = ?")
-            values.append(value)
-    if counters:
-        conditions.append(f"{table}.counter IN ({', '.join('?' * len(counters))})")
-        values += counters
-    if statuses:
-        conditions.append(f"({' OR '.join(_status_condition(table, status) for status in statuses)})")
-    return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
-
-
-def _status_condition(table: str, status: str) -> str:
-    """Return SQL for a status as in `where`; unknown ones match nothing."""
-    unfinished = f"{table}.ended_at IS NULL"
-    if status == "incomplete":
-        return unfinished
-    if status == "stopping":
-        return f"({unfinished} AND {table}.stop_requested_at IS NOT NULL)"
-    if status not in set(State):
-        return "0"
-    asked = "" if State(status) in FINAL else f" AND {table}.stop_requested_at IS NULL"
-    return f"({table}.state = '{State(status)}'{asked})"
 
 
 @needs_transaction

@@ -1,0 +1,142 @@
+"""Queries that tasks and pipelines have in common."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Literal, TypeVar
+
+from sqlite_utils import Database
+
+from core import clock
+from core.errors import NotFound
+from core.groups import Group
+from core.states import FINAL, UNFINISHED_GROUP, State
+from web.store.db import Row, insert, row, rows, sql_list
+from web.store.projects import take_counter
+
+JSON_COLUMNS = ("config", "parameters", "inputs", "environment_variables")
+G = TypeVar("G", bound=Group)
+
+
+class GroupTable(Generic[G]):
+    """The table of tasks or pipelines. `sign` stands before their numbers."""
+
+    def __init__(self, kind: type[G], table: Literal["task", "pipeline"], sign: str) -> None:
+        self._kind: type[G] = kind
+        self._table: Literal["task", "pipeline"] = table
+        self._sign = sign
+        self._select = (
+            f"SELECT {table}.*, git_commit.identifier AS commit_identifier, user.username AS creator FROM {table}"
+            f" JOIN git_commit ON git_commit.id = {table}.commit_id JOIN user ON user.id = {table}.creator_id"
+        )
+
+    def insert(self, db: Database, values: Mapping[str, Any]) -> int:
+        """Insert a row in `created` with the next counter of its project; return its id.
+
+        `values` are columns; JSON columns are given as Python values.
+        """
+        encoded = {key: json.dumps(value) if key in JSON_COLUMNS else value for key, value in values.items()}
+        counter = take_counter(db, values["project_id"], self._table)
+        own = {"uuid": str(uuid.uuid4()), "counter": counter, "state": State.CREATED, "created_at": clock.now()}
+        return insert(db, self._table, encoded | own)
+
+    def get(self, db: Database, group_id: int) -> G:
+        return self._one(db, "WHERE {}.id = ?", (group_id,), group_id)
+
+    def by_uuid(self, db: Database, group_uuid: str) -> G:
+        return self._one(db, "WHERE {}.uuid = ?", (group_uuid,), group_uuid)
+
+    def by_counter(self, db: Database, project_id: int, counter: int) -> G:
+        where = "WHERE {0}.project_id = ? AND {0}.counter = ?"
+        return self._one(db, where, (project_id, counter), f"{self._sign}{counter}")
+
+    def newest(self, db: Database, project_id: int) -> G:
+        where = "WHERE {0}.project_id = ? ORDER BY {0}.counter DESC LIMIT 1"
+        return self._one(db, where, (project_id,), "latest")
+
+    def of_ids(self, db: Database, group_ids: Sequence[int]) -> list[G]:
+        """Return tasks or pipelines in the order of the given ids."""
+        marks = ", ".join("?" * len(group_ids))
+        found = {item.id: item for item in self._all(db, f"WHERE {{}}.id IN ({marks})", list(group_ids))}
+        return [found[group_id] for group_id in group_ids if group_id in found]
+
+    def of_commit(self, db: Database, commit_id: int) -> list[G]:
+        """List those of a commit by counter, including tasks in pipelines."""
+        return self._all(db, "WHERE {0}.commit_id = ? ORDER BY {0}.id", (commit_id,))
+
+    def unfinished(self, db: Database) -> list[G]:
+        """List those that are unfinished, oldest first."""
+        return self._all(db, f"WHERE {{0}}.state IN {sql_list(UNFINISHED_GROUP)} ORDER BY {{0}}.id")
+
+    def search(
+        self,
+        db: Database,
+        project_id: int | None,
+        *,
+        statuses: Sequence[str] = (),
+        counters: Sequence[int] = (),
+        creator_id: int | None = None,
+        order: str = "counter DESC",
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[list[G], int]:
+        """Return tasks or pipelines that match every given filter, and their number without the limit.
+
+        `statuses` are states, `stopping` and `incomplete`. `order` is SQL from the caller, never user input.
+        """
+        where, values = _where(self._table, project_id, statuses, counters, creator_id)
+        count = row(db, f"SELECT COUNT(*) AS n FROM {self._table} {where}", values)
+        found = self._all(db, f"{where} ORDER BY {{}}.{order} LIMIT ? OFFSET ?", [*values, limit, offset])
+        return found, int(count["n"]) if count else 0
+
+    def _all(self, db: Database, where: str, values: Sequence[Any] = ()) -> list[G]:
+        sql = f"{self._select} {where.format(self._table)}"
+        return [self._record(found) for found in rows(db, sql, values)]
+
+    def _one(self, db: Database, where: str, values: Sequence[Any], asked: object) -> G:
+        for found in self._all(db, where, values):
+            return found
+        raise NotFound(f"there is no {self._table} {asked}")
+
+    def _record(self, found: Row) -> G:
+        values = {name: found[name] for name in self._kind.__dataclass_fields__}
+        values |= {name: json.loads(found[name]) for name in values.keys() & set(JSON_COLUMNS)}
+        values |= {name: State(found[name]) for name in values.keys() & {"state", "ending"} if found[name]}
+        return self._kind(**values)
+
+
+def _where(
+    table: Literal["task", "pipeline"],
+    project_id: int | None,
+    statuses: Sequence[str],
+    counters: Sequence[int],
+    creator_id: int | None,
+) -> tuple[str, list[Any]]:
+    """Return a WHERE clause for all filters, and its values. `statuses` are states, `stopping` and `incomplete`."""
+    conditions: list[str] = []
+    values: list[Any] = []
+    for column, value in (("project_id", project_id), ("creator_id", creator_id)):
+        if value is not None:
+            conditions.append(f"{table}.{column} = ?")
+            values.append(value)
+    if counters:
+        conditions.append(f"{table}.counter IN ({', '.join('?' * len(counters))})")
+        values += counters
+    if statuses:
+        conditions.append(f"({' OR '.join(_status_condition(table, status) for status in statuses)})")
+    return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
+
+
+def _status_condition(table: str, status: str) -> str:
+    """Return SQL for a status as in `_where`; unknown ones match nothing."""
+    unfinished = f"{table}.ended_at IS NULL"
+    if status == "incomplete":
+        return unfinished
+    if status == "stopping":
+        return f"({unfinished} AND {table}.stop_requested_at IS NOT NULL)"
+    if status not in set(State):
+        return "0"
+    asked = "" if State(status) in FINAL else f" AND {table}.stop_requested_at IS NULL"
+    return f"({table}.state = '{State(status)}'{asked})"
