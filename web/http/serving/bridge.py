@@ -83,7 +83,6 @@ class Exchange:
         self.scope, self._receive, self._send = scope, receive_, send
         self.connection: Connection = scope["extensions"]["pushmill"]["connection"]
         self.loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[Unsent] = self.loop.create_future()
         self.ahead, self.complete = b"", False
         self._status, self._headers = 0, Headers()
 
@@ -119,23 +118,11 @@ class Exchange:
 
     # on a thread
 
-    def run(self, app: Flask, environ: dict[str, Any]) -> None:
-        """Run the application and settle `done`; nothing is run for a client that disconnected while it waited."""
+    def run(self, app: Flask, environ: dict[str, Any]) -> Unsent:
+        """Run the application, unless the client disconnected while it waited for a thread: then raise Gone."""
         self.connection.taken = True
-        try:
-            if self.connection.lost:
-                raise Gone
-            answer = self._answer(app, environ)
-        except BaseException as error:  # noqa: BLE001  raised again on the event loop, which closes the connection
-            self.loop.call_soon_threadsafe(_fail, self.done, error)
-        else:
-            self.loop.call_soon_threadsafe(_settle, self.done, answer)
-
-    def more(self) -> bytes:
-        """Return the next bytes of the body; b"" at its end."""
-        return bytes(self._on_loop(self._next()))
-
-    def _answer(self, app: Flask, environ: dict[str, Any]) -> Unsent:
+        if self.connection.lost:
+            raise Gone
         made = app(environ, self._start_response)
         try:
             body, sending = self._sent(made)
@@ -144,6 +131,10 @@ class Exchange:
                 made.close()
         follower: live.LiveFollower | None = environ.get(live.FOLLOWER)
         return Unsent(body=body) if sending else Unsent(self._status, self._headers, body, follower)
+
+    def more(self) -> bytes:
+        """Return the next bytes of the body; b"" at its end."""
+        return bytes(self._on_loop(self._next()))
 
     def _sent(self, made: Iterable[bytes]) -> tuple[bytes, bool]:
         """Collect the output, sending it in parts once it is large; return the rest, and whether any was sent."""
@@ -210,10 +201,12 @@ class Bridge:
                 return
             environ[webhooks.NO_MEMORY] = True  # its view refuses the request and records that
         environ["wsgi.input"] = io.BytesIO(exchange.ahead) if exchange.complete else io.BufferedReader(Body(exchange))
-        if not lane.pool.submit(lambda: exchange.run(self._app, environ)):
+        try:
+            answer = await lane.pool.run(lambda: exchange.run(self._app, environ))
+        except asyncio.QueueFull:
             await exchange.refuse()
-            return
-        await self._finish(exchange, await exchange.done)
+        else:
+            await self._finish(exchange, answer)
 
     async def _finish(self, exchange: Exchange, answer: Unsent) -> None:
         with closing(answer.follower) if answer.follower else nullcontext():
@@ -300,16 +293,6 @@ def environ_of(scope: Scope) -> dict[str, Any]:
         text = value.decode("latin-1")
         environ[key] = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}" if key in environ else text
     return environ
-
-
-def _settle(done: asyncio.Future[Unsent], answer: Unsent) -> None:
-    if not done.done():
-        done.set_result(answer)
-
-
-def _fail(done: asyncio.Future[Unsent], error: BaseException) -> None:
-    if not done.done():
-        done.set_exception(error)
 
 
 def _no_write(_: bytes) -> None:
