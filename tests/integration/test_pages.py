@@ -245,6 +245,7 @@ def test_a_log_whose_files_are_lost_says_so_everywhere_and_goes_on(api: ApiServe
     for path in logs.files(api.config.logs_dir, execution):
         path.unlink()
     said = "4 lines of the log are missing"  # two of them are the server's own
+    assert said in person.get(page).text
     assert api.log(execution.uuid, b"three\n", 8).status_code == 200
     for address in (page, f"{page}log.html", f"{page}log.txt", f"{page}news?after=0-0"):
         text = person.get(address).text
