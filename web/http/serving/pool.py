@@ -34,10 +34,11 @@ class Pool:
             except BaseException as error:  # noqa: BLE001  raised again where it is awaited
                 done.set_exception(error)
 
-        self._submit(carry_out)
+        self.submit(carry_out)
         return await asyncio.wrap_future(done)
 
-    def _submit(self, call: Call) -> None:
+    def submit(self, call: Call) -> None:
+        """Run a call that raises nothing on a thread; asyncio.QueueFull if too many are waiting."""
         with self._lock:
             if self._open >= self._threads + self._waiting:
                 raise asyncio.QueueFull
