@@ -57,7 +57,7 @@ class PipelineSite:
 
     def __init__(self, root: Path, text: str) -> None:
         self.server = ApiServer(root / "data")
-        self.db, self.config = self.server.db, self.server.config
+        self.db, self.config, self.context = self.server.db, self.server.config, self.server.context
         self.commit = self._add_commit(text)
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class PipelineSite:
             return service.start(self.db, self.server.demo, self.commit, planned, self.server.admin, why="Asked for")
 
     def advance(self) -> bool:
-        return service.advance(self.db, self.config)
+        return service.advance(self.context)
 
     @property
     def pipeline(self) -> Pipeline:
@@ -153,7 +153,7 @@ class PipelineSite:
 
     def stop(self, who: str = "ada", said: str = "") -> None:
         with transaction(self.db):
-            service.request_stop(self.db, self.config, self.pipeline, who, said)
+            service.request_stop(self.context, self.pipeline, who, said)
 
 
 def pipeline(nodes: str, edges: str = "", parameters: str = "", name: str = "p") -> str:

@@ -65,7 +65,7 @@ class TaskSite(ApiServer):
             return service.start(self.db, self.demo, commit, plan(commit.config, "search", **given), self.admin, **more)
 
     def advance(self) -> bool:
-        return service.advance(self.db, self.config)
+        return service.advance(self.context)
 
     def advance_all(self) -> None:
         while self.advance():
@@ -73,7 +73,7 @@ class TaskSite(ApiServer):
 
     def stop(self, task: Task, who: str = "ada", **more: Any) -> None:
         with transaction(self.db):
-            service.request_stop(self.db, self.config, task, who, **more)
+            service.request_stop(self.context, task, who, **more)
 
     def task(self, task: Task) -> Task:
         return tasks.get(self.db, task.id)

@@ -123,8 +123,8 @@ def test_a_delivery_leads_to_the_tasks_and_pipelines_themselves_not_to_what_they
         projects.set_rules(hub.api.db, hub.project.id, '[[rule]]\nname = "r"\ntasks = ["*"]\npipelines = ["*"]\n')
     hub.deliver(payload(hub.push({"valohai.yaml": ALL})))
     hub.drain()
-    pipelines.advance(hub.api.db, hub.api.config)
-    tasks.advance(hub.api.db, hub.api.config)
+    pipelines.advance(hub.api.context)
+    tasks.advance(hub.api.context)
     assert sorted(hub.steps()) == ["check", "train", "train", "train"]
     page = hub.page(hub.deliveries()[0].id)
     led_to = page.split('<ul class="led-to">')[1].split("</ul>")[0]

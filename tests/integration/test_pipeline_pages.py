@@ -109,7 +109,7 @@ def test_approving_lets_the_node_begin_and_says_who_did(site: Grouped) -> None:
     assert "/approve" not in page
     assert site.person.post(where, f"/p/demo/{path}").status_code == 409
     assert site.person.post(f"/p/demo/{path}nodes/9/approve", f"/p/demo/{path}").status_code == 404
-    service.advance(site.db, site.api.config)
+    service.advance(site.api.context)
     assert re.findall(r'class="node ([a-z]+)"', site.page(path))[1] == "started"
 
 
@@ -120,8 +120,8 @@ def test_stop_stops_what_its_nodes_have_made(site: Grouped) -> None:
     assert site.person.post(f"/p/demo/{path}stop", f"/p/demo/{path}").location == f"/p/demo/{path}"
     assert "Stop all its nodes" not in site.page(path)
     for _ in range(3):  # each looks at what the one before has done
-        service.advance(site.db, site.api.config)
-        task_service.advance(site.db, site.api.config)
+        service.advance(site.api.context)
+        task_service.advance(site.api.context)
     assert executions.get(site.db, waits.id).state is State.STOPPED
     assert 'class="state stopped"' in site.page(path)
 

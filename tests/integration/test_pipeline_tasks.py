@@ -47,7 +47,7 @@ def site_of(tmp_path: Path) -> Iterator[Make]:
 
 def sweep(site: PipelineSite) -> bool:
     """As the worker does."""
-    return site.advance() | task_service.advance(site.db, site.config)
+    return site.advance() | task_service.advance(site.context)
 
 
 def begun_tasks(site: PipelineSite, name: str = "sweep") -> list[Task]:

@@ -596,7 +596,7 @@ def test_one_that_cannot_be_moved_on_holds_up_nobody_else(site_of: Make, caplog:
 
 
 def mover(site: PipelineSite) -> Mover:
-    return Mover(site.db, site.config, load_pipeline(site.pipeline.config, site.pipeline.name))
+    return Mover(site.context, load_pipeline(site.pipeline.config, site.pipeline.name))
 
 
 def test_what_somebody_does_between_the_look_and_the_deed_counts(site_of: Make) -> None:

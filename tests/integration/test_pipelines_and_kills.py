@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def _child(site: PipelineSite, most: int) -> None:
     with suppress(BaseException):
         db = connect(site.config.database)
         db.conn.set_trace_callback(trace)
-        service.advance(db, site.config)
+        service.advance(replace(site.context, db=db))
         os._exit(0)
     os._exit(1)
 

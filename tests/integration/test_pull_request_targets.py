@@ -78,7 +78,7 @@ def test_executions_of_a_task_are_no_run_of_their_step(site: Site) -> None:
            '[[rule]]\nname = "p"\nevents = ["pull_request"]\nsteps = ["train"]\n')  # fmt: skip
     request = head(site)
     site.push_told(request)
-    tasks.advance(site.pushes.db, site.pushes.config)
+    tasks.advance(site.pushes.context)
     assert site.pushes.steps("model") == ["train"] * 3
     site.ask(request)
     assert numbers(site, request.sha) == [["!1"], ["#4"]]

@@ -83,7 +83,7 @@ def test_a_parameter_that_is_pushed_twice_is_tried_by_a_task_and_refused_by_a_st
     here.rules("")
     twice = ("-o", "pushmill.parameter=epochs=7", "-o", "pushmill.parameter=epochs=8", "main")
     assert here.change({"valohai.yaml": ALL}, "-o", "pushmill.task=train", *twice) == "1 task"
-    service.advance(here.pushes.db, here.pushes.config)
+    service.advance(here.pushes.context)
     assert [trial.parameters["epochs"] for trial in tasks.trials(here.pushes.db, 1)] == [7, 8]
     assert here.change({"a": "1"}, "-o", "pushmill.step=train", *twice) == "nothing runs: all of it was skipped"
     assert 'skipped train: parameter "epochs" takes one value and was given 2: "7", "8"' in said(here)
@@ -101,14 +101,14 @@ def test_a_newer_push_stops_whole_tasks_and_pipelines_and_no_step_that_is_called
 
 
 def test_what_a_superseded_task_still_runs_is_stopped_with_the_number_of_what_came_instead(here: Model) -> None:
-    db, config = here.pushes.db, here.pushes.config
+    db = here.pushes.db
     here.rules('[[rule]]\nname = "main"\ntasks = ["*"]\ncancel_older = true\n')
     here.change({"valohai.yaml": ALL})
-    service.advance(db, config)
+    service.advance(here.pushes.context)
     older = tasks.trials(db, 1)
     assert len(older) == 3
     here.change({"a": "1"})
-    service.advance(db, config)
+    service.advance(here.pushes.context)
     assert [execution.state for execution in tasks.trials(db, 1)] == [State.STOPPED] * 3
     assert all("Superseded by !2" in here.log(execution) for execution in older)
     assert State.STOPPED not in [execution.state for execution in tasks.trials(db, 2)]
@@ -121,7 +121,7 @@ def test_one_that_a_person_has_asked_to_stop_keeps_who_that_was(here: Model) -> 
     here.rules(CANCEL)
     here.change({"valohai.yaml": ALL})
     with transaction(db):
-        service.request_stop(db, here.pushes.config, tasks.get(db, 1), "ada")
+        service.request_stop(here.pushes.context, tasks.get(db, 1), "ada")
     sha = here.commit({"a": "1"})
     here.push("-o", "ci.skip", f"{sha}:refs/heads/parked")
     question = HypotheticalEvent(name=sha, branch="main")
@@ -132,10 +132,9 @@ def test_one_that_a_person_has_asked_to_stop_keeps_who_that_was(here: Model) -> 
 
 
 def test_executions_of_tasks_and_pipelines_are_not_superseded_one_by_one(here: Model) -> None:
-    db, config = here.pushes.db, here.pushes.config
     here.change({"valohai.yaml": ALL})
-    service.advance(db, config)
-    pipeline_service.advance(db, config)
+    service.advance(here.pushes.context)
+    pipeline_service.advance(here.pushes.context)
     assert here.launched() == ["#1 train", "#2 check", "!1 task train", "=1 pipeline full"]
     parts = [execution.id for execution in here.made[2:]]
     assert len(parts) == 4  # of the task three, of the pipeline one

@@ -36,7 +36,7 @@ def dispatched(api: ApiServer) -> None:
 
 
 def reason(api: ApiServer, execution: Execution) -> str:
-    return wait_reason.wait_reason(api.db, api.config, api.execution(execution.uuid))
+    return wait_reason.wait_reason(api.context, api.execution(execution.uuid))
 
 
 def claim(api: ApiServer, execution: Execution) -> None:

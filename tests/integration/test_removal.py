@@ -133,14 +133,14 @@ def test_it_can_be_interrupted_at_every_step_and_repeated(api: ApiServer) -> Non
     while True:
         if not [project for project in projects.listing(api.db) if project.name == "gone"]:
             project = filled(api)
-        steps = removal.steps(api.db, api.config, project)
+        steps = removal.steps(api.context, project)
         done = sum(1 for _ in zip(range(interrupted_after), steps, strict=False))
         steps.close()
         if done < interrupted_after:
             break
         interrupted_after += 1
         assert rows(api.db, "PRAGMA foreign_key_check") == []
-        for _ in removal.steps(api.db, api.config, project):
+        for _ in removal.steps(api.context, project):
             pass
         assert content(api) == before
     assert interrupted_after > 15
@@ -175,7 +175,7 @@ def test_a_started_execution_is_killed_before_it_is_removed(api: ApiServer, monk
 def test_an_execution_that_is_created_meanwhile_keeps_the_project(api: ApiServer) -> None:
     project = filled(api)
     commit = _commits(api, project)[0]
-    steps = removal.steps(api.db, api.config, project)
+    steps = removal.steps(api.context, project)
     next(steps)
     api.add_execution(commit)
     with pytest.raises(Exception, match="meanwhile"):

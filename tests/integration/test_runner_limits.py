@@ -80,7 +80,7 @@ def test_a_runner_of_other_projects_gets_nothing_and_the_waiting_are_told(api: A
     execution = api.add_execution()
     dispatched(api)
     assert api.execution(execution.uuid).runner_id is None
-    why = wait_reason.wait_reason(api.db, api.config, api.execution(execution.uuid))
+    why = wait_reason.wait_reason(api.context, api.execution(execution.uuid))
     assert why == "No runner of environment default takes executions of project demo"
     api.online("two")
     limit(api.db, runner(api, "two"), RunnerLimits(projects=["other", "demo"]))

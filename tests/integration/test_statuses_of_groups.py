@@ -334,7 +334,7 @@ def test_whatever_moves_them_on_they_are_told(told: ToldForge) -> None:
     """By the services themselves: each of their moves marks the commit."""
     told.push(files={"valohai.yaml": DECLARED}, message="work [skip ci]")
     groups = of_last_push(told)
-    db, config, sha = groups.db, groups.config, groups.commit.identifier
+    db, sha = groups.db, groups.commit.identifier
     own = (db, groups.project, groups.commit)
     with transaction(db):
         task_plan, pipeline_plan = (
@@ -346,14 +346,14 @@ def test_whatever_moves_them_on_they_are_told(told: ToldForge) -> None:
 
     def sweep(*accuracies: float) -> dict[str, str]:
         """What the forge says after these executions, of those that there are, have ended and all was moved on."""
-        pipelines.advance(db, config)
-        tasks.advance(db, config)
+        pipelines.advance(told.server.context)
+        tasks.advance(told.server.context)
         waiting = [one for one in told.server.executions("model") if one.state is State.CREATED]
         for execution, accuracy in zip(waiting, accuracies, strict=False):
             groups.end(execution, accuracy=accuracy)
         told.tell()  # what changes from here on is no execution's state
-        pipelines.advance(db, config)
-        tasks.advance(db, config)
+        pipelines.advance(told.server.context)
+        tasks.advance(told.server.context)
         told.tell()
         return {name: said for name, (_, said) in told.shown(sha).items()}
 
@@ -365,7 +365,7 @@ def test_whatever_moves_them_on_they_are_told(told: ToldForge) -> None:
     said = sweep(0.875)
     assert said["pushmill/task search"].startswith("2 executions · best accuracy 0.875 (#3) · ")
     with transaction(db):
-        pipelines.request_stop(db, config, pipeline_store.get(db, pipeline.id), "ada")
+        pipelines.request_stop(told.server.context, pipeline_store.get(db, pipeline.id), "ada")
     told.tell()
     said = sweep()
     assert said["pushmill/pipeline full"].startswith("stopped by ada")

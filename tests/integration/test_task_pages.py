@@ -176,7 +176,7 @@ def test_stop_stops_what_waits_and_makes_nothing_more(site: Grouped) -> None:
     assert "Stop all its executions" not in page
     assert site.person.post(f"{path}stop", path).status_code == 303  # somebody else's page was still open
     for _ in range(2):  # what runs is stopped, and then the task has ended
-        service.advance(site.db, site.api.config)
+        service.advance(site.api.context)
     assert executions.get(site.db, waits.id).state is State.STOPPED
     page = site.page(f"tasks/{task.counter}/")
     assert 'class="state stopped"' in page

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import click
 
-from core.config import Config
 from core.errors import Conflict
 from core.model import Project
 from core.units import size_text
 from web.cli.options import CONFIG, DATA, JSON, opened
 from web.services import removal, setup
+from web.services.context import Context
 from web.services.removal import Content
 from web.services.repositories import hosting
 from web.store import projects
-from web.store.db import Database
 
 
 @click.command("remove")
@@ -39,7 +38,7 @@ def remove(
     with opened(data, config_file) as context:
         removal.clear_leftovers(context.config)
         project = projects.by_name(context.db, name)
-        found = removal.content(context.db, context.config, project)
+        found = removal.content(context, project)
         _show(project, found, as_json)
         if dry_run:
             return
@@ -47,13 +46,13 @@ def remove(
             raise Conflict(f"{', '.join(running[:10])} of {name} have not ended: stop them, or use --force")
         if not yes:
             click.confirm(f"Remove project {name} for good?", abort=True, err=True)
-        _remove(context.db, context.config, project)
+        _remove(context, project)
 
 
-def _remove(db: Database, config: Config, project: Project) -> None:
-    page = hosting.webhook_page(hosting.repository_of(db, project))
-    removal.stop_all(db, config, project, setup.ADMIN)
-    for _ in removal.steps(db, config, project):
+def _remove(context: Context, project: Project) -> None:
+    page = hosting.webhook_page(hosting.repository_of(context.db, project))
+    removal.stop_all(context, project, setup.ADMIN)
+    for _ in removal.steps(context, project):
         pass
     click.echo(f"Project {project.name} is removed.", err=True)
     if page:

@@ -102,9 +102,9 @@ class LiveFollower:
         if found.partial != self._partial:
             self._partial = found.partial
             spoken.append(_event("partial", {"html": found.partial}, found.position))
-        signature = _signature(db, found.execution)
+        signature = _signature(found.execution)
         if signature != self._told:
-            spoken.append(_event("state", _state(db, self._project, found.execution), found.position))
+            spoken.append(_event("state", _state(self._project, found.execution), found.position))
             self._told = signature
         if found.end:
             spoken.append(_event("end", {}, found.position))
@@ -155,7 +155,7 @@ def news(name: str, counter: int) -> Response:
         "log": found.log,
         "partial": found.partial,
         "metadata": found.metadata,
-        "state": _state(db, project, found.execution),
+        "state": _state(project, found.execution),
         "end": found.end,
     }
     return Response(orjson.dumps(answer), mimetype="application/json", headers={"Cache-Control": "no-store"})
@@ -206,19 +206,19 @@ def _text(value: Any) -> dict[str, str]:
     return {"text": formats.visible(formats.value(value)), "full": formats.visible(formats.full(value))}
 
 
-def _signature(db: Database, execution: Execution) -> tuple[Any, ...]:
+def _signature(execution: Execution) -> tuple[Any, ...]:
     """Return everything that an execution's header shows, except running times."""
-    now = execution_status.execution_status(db, auth.server().config, execution)
+    now = execution_status.execution_status(auth.context(), execution)
     shown = execution.status, execution.status_detail, execution.attempt, execution.runner_id, execution.stop_count
     return *shown, now.waits, now.silent_since
 
 
-def _state(db: Database, project: Project, execution: Execution) -> dict[str, Any]:
+def _state(project: Project, execution: Execution) -> dict[str, Any]:
     head = render_template(
         "_execution_head.html",
         project=project,
         execution=execution,
-        standing=execution_status.execution_status(db, auth.server().config, execution),
+        standing=execution_status.execution_status(auth.context(), execution),
     )
     sign = execution_status.SIGNS[execution.status]
     return {"status": execution.status, "sign": sign, "final": execution.state in FINAL, "head": head}

@@ -89,8 +89,7 @@ class Sweeper:
 
     def _advance(self) -> None:
         """Advance tasks, then pipelines, which may wait for tasks. Sweep again at once for new or large tasks."""
-        db, config = self._context.db, self._context.config
-        if tasks.advance(db, config) | pipelines.advance(db, config):
+        if tasks.advance(self._context) | pipelines.advance(self._context):
             self._queues.nudge()
 
     def _checkpoint(self) -> None:

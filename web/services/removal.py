@@ -22,6 +22,7 @@ from core.errors import Conflict
 from core.model import Execution, Project, Repository
 from core.states import FINAL, UNFINISHED
 from web.services import pipelines, tasks
+from web.services.context import Context
 from web.services.executions import lifecycle
 from web.store import data, executions, logs, projects, removal
 from web.store import pipelines as pipeline_rows
@@ -47,13 +48,15 @@ class Content:
     repository_bytes: int
 
 
-def content(db: Database, config: Config, project: Project) -> Content:
+def content(context: Context, project: Project) -> Content:
     """Count the rows and bytes that removing the project would delete."""
     log_bytes = 0
-    for execution in _executions(db, project):
-        log_bytes += sum(path.stat().st_size for path in logs.files(config.logs_dir, execution))
-    repositories = sum(trees.size(path) for path in _paths(config, projects.repositories(db, project.id)))
-    return Content(log_bytes=log_bytes, repository_bytes=repositories, **removal.counts(db, project.id))
+    for execution in _executions(context.db, project):
+        log_bytes += sum(path.stat().st_size for path in logs.files(context.config.logs_dir, execution))
+    repositories = sum(
+        trees.size(path) for path in _paths(context.config, projects.repositories(context.db, project.id))
+    )
+    return Content(log_bytes=log_bytes, repository_bytes=repositories, **removal.counts(context.db, project.id))
 
 
 def unfinished(db: Database, project: Project) -> list[str]:
@@ -63,25 +66,25 @@ def unfinished(db: Database, project: Project) -> list[str]:
     return running + groups + [f"={p.counter}" for p in pipeline_rows.unfinished(db) if p.project_id == project.id]
 
 
-def stop_all(db: Database, config: Config, project: Project, who: str) -> None:
+def stop_all(context: Context, project: Project, who: str) -> None:
     """Stop everything unfinished without a grace period and wait until it has ended.
 
     Raises Conflict if something does not end within WAIT_S.
     """
-    with transaction(db):
-        for pipeline in pipeline_rows.unfinished(db):
+    with transaction(context.db):
+        for pipeline in pipeline_rows.unfinished(context.db):
             if pipeline.project_id == project.id:
-                pipelines.request_stop(db, config, pipeline, who)
-        for task in task_rows.unfinished(db):
+                pipelines.request_stop(context, pipeline, who)
+        for task in task_rows.unfinished(context.db):
             if task.project_id == project.id:
-                tasks.request_stop(db, config, task, who)
+                tasks.request_stop(context, task, who)
     deadline, asked = time.monotonic() + WAIT_S, set()
-    while left := unfinished(db, project):
-        for execution in executions.in_states(db, *UNFINISHED):
+    while left := unfinished(context.db, project):
+        for execution in executions.in_states(context.db, *UNFINISHED):
             if execution.project_id == project.id and execution.uuid not in asked:
                 asked.add(execution.uuid)
                 for _ in range(2):  # the second request kills
-                    lifecycle.request_stop(db, config.logs_dir, execution.uuid, who)
+                    lifecycle.request_stop(context.db, context.config.logs_dir, execution.uuid, who)
         if time.monotonic() > deadline:
             raise Conflict(
                 f"{', '.join(left[:10])} of project {project.name} did not end within {WAIT_S:.0f} s:"
@@ -90,19 +93,19 @@ def stop_all(db: Database, config: Config, project: Project, who: str) -> None:
         time.sleep(POLL_S)
 
 
-def steps(db: Database, config: Config, project: Project) -> Iterator[None]:
+def steps(context: Context, project: Project) -> Iterator[None]:
     """Remove a project without unfinished executions, step by step.
 
     Raises Conflict if an execution was started in the meantime.
     """
-    removal.without_foreign_keys(db)
-    while ids := removal.newest_executions(db, project.id, CHUNK):
+    removal.without_foreign_keys(context.db)
+    while ids := removal.newest_executions(context.db, project.id, CHUNK):
         for number in ids:
-            yield from _remove_execution(db, config, executions.get(db, number))
-    while _in_transaction(db, lambda: removal.drop_some_bodies(db, project.id)):
+            yield from _remove_execution(context, executions.get(context.db, number))
+    while _in_transaction(context.db, lambda: removal.drop_some_bodies(context.db, project.id)):
         yield
-    yield from _remove_project(db, config, project)
-    clear_leftovers(config)
+    yield from _remove_project(context, project)
+    clear_leftovers(context.config)
 
 
 def clear_leftovers(config: Config) -> None:
@@ -111,38 +114,38 @@ def clear_leftovers(config: Config) -> None:
         trees.remove(path)
 
 
-def _remove_execution(db: Database, config: Config, execution: Execution) -> Iterator[None]:
+def _remove_execution(context: Context, execution: Execution) -> Iterator[None]:
     if execution.state not in FINAL:
         raise Conflict(f"execution #{execution.counter} was started meanwhile: stop it, or use --force")
-    for datum in data.of_execution(db, execution.id):
-        data.path(config.outputs_dir, datum.uuid).unlink(missing_ok=True)
+    for datum in data.of_execution(context.db, execution.id):
+        data.path(context.config.outputs_dir, datum.uuid).unlink(missing_ok=True)
         yield
-    for path in logs.files(config.logs_dir, execution):
+    for path in logs.files(context.config.logs_dir, execution):
         path.unlink(missing_ok=True)
         yield
-    while _in_transaction(db, lambda: removal.delete_some_metadata(db, execution.id)):
+    while _in_transaction(context.db, lambda: removal.delete_some_metadata(context.db, execution.id)):
         yield
-    with transaction(db):
-        removal.delete_execution(db, execution.id)
+    with transaction(context.db):
+        removal.delete_execution(context.db, execution.id)
     yield
 
 
-def _remove_project(db: Database, config: Config, project: Project) -> Iterator[None]:
+def _remove_project(context: Context, project: Project) -> Iterator[None]:
     """Remove the project itself.
 
     Its repositories are moved aside first: a later project may get their ids, and therefore their paths.
     """
-    repositories = projects.repositories(db, project.id)
-    with transaction(db):
-        if removal.newest_executions(db, project.id, 1):
+    repositories = projects.repositories(context.db, project.id)
+    with transaction(context.db):
+        if removal.newest_executions(context.db, project.id, 1):
             raise Conflict(f"an execution of project {project.name} was created meanwhile: run the command again")
-        _move_aside(config, repositories)
+        _move_aside(context.config, repositories)
         yield
-        removal.delete_project(db, project.id)
+        removal.delete_project(context.db, project.id)
     yield
-    with transaction(db):  # a push that was already running may have created one again
-        taken = removal.repository_ids(db)
-        _move_aside(config, [repository for repository in repositories if repository.id not in taken])
+    with transaction(context.db):  # a push that was already running may have created one again
+        taken = removal.repository_ids(context.db)
+        _move_aside(context.config, [repository for repository in repositories if repository.id not in taken])
     yield
 
 

@@ -45,12 +45,12 @@ def detail(identifier: str) -> Response:
 @auth.user
 def stop(identifier: str) -> Response:
     """Stop the whole pipeline. A finished pipeline stays as it is, without an error."""
-    db, server = auth.db(), auth.server()
+    db = auth.db()
     found = query.pipeline(db, identifier)
     if found.state in FINAL:
         return json_response({"message": "Already complete"})
     with transaction(db):
-        service.request_stop(db, server.config, pipelines.get(db, found.id), auth.current_user().username)
+        service.request_stop(auth.context(), pipelines.get(db, found.id), auth.current_user().username)
     return json_response({"message": "Stopping"})
 
 

@@ -119,7 +119,7 @@ def _outcomes(db: Database, config: Config, found: list[Execution]) -> list[Outc
             execution=execution,
             latest=latest.get(execution.id, {}),
             tail=_tail(db, config.logs_dir, execution) if i < SHOWN_TAILS else Markup(),
-            waits=wait_reason.wait_reason(db, config, execution),
+            waits=wait_reason.wait_reason(auth.context(), execution),
         )
         for i, execution in enumerate(found)
     ]

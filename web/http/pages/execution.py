@@ -63,7 +63,7 @@ def show(name: str, counter: int) -> str:
         project=project,
         execution=execution,
         commit=commits.get(db, execution.commit_id),
-        standing=execution_status.execution_status(db, auth.server().config, execution),
+        standing=execution_status.execution_status(auth.context(), execution),
         place=groups.places(db, [execution]).get(execution.id),
         window=_window(execution, at, _first_line(at)),
         position=f"{at.lines}-{metadata.count(db, execution.id)}",

@@ -95,10 +95,10 @@ def show(name: str, counter: int) -> str:
 @auth.user
 def stop(name: str, counter: int) -> Response:
     """Stop the whole pipeline."""
-    db, server = auth.db(), auth.server()
+    db = auth.db()
     _, pipeline = _asked(db, name, counter)
     with transaction(db):
-        service.request_stop(db, server.config, pipeline, auth.current_user().username)
+        service.request_stop(auth.context(), pipeline, auth.current_user().username)
     return redirect(url_for("pipelines.show", name=name, counter=counter), 303)
 
 

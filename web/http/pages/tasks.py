@@ -98,10 +98,10 @@ def show(name: str, counter: int) -> str:
 @auth.user
 def stop(name: str, counter: int) -> Response:
     """Stop the whole task; the sweep does it."""
-    db, server = auth.db(), auth.server()
+    db = auth.db()
     _, task = _asked(db, name, counter)
     with transaction(db):
-        service.request_stop(db, server.config, task, auth.current_user().username)
+        service.request_stop(auth.context(), task, auth.current_user().username)
     return redirect(url_for("tasks.show", name=name, counter=counter), 303)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 
 from core import clock
-from core.config import Config
 from core.errors import Conflict
 from core.groups import Pipeline, PipelineNode
 from core.model import Commit, Project, User
 from core.states import FINAL
 from web.config.pipelines.plan import PipelinePlan
+from web.services.context import Context
 from web.services.forges import enqueue
 from web.services.pipelines import reconcile
 from web.services.pipelines.progress import wait_reason
@@ -53,16 +53,16 @@ def start(
     return pipeline
 
 
-def advance(db: Database, config: Config) -> bool:
+def advance(context: Context) -> bool:
     """Reconcile every unfinished pipeline: start ready nodes, update nodes whose runs ended, and end pipelines.
 
     Depends on the database only, as `tasks.advance` does. Return whether it created executions, which must be
     dispatched, or tasks, which must be reconciled.
     """
     made = False
-    for pipeline in pipelines.unfinished(db):
+    for pipeline in pipelines.unfinished(context.db):
         try:
-            made |= reconcile.reconcile(db, config, pipeline)
+            made |= reconcile.reconcile(context, pipeline)
         except Exception:
             logger.exception("pipeline %s cannot be reconciled; the next sweep retries it", pipeline.uuid)
     return made

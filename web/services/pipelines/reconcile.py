@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import Any
 
 from core import clock
-from core.config import Config
 from core.errors import InvalidInput, NotFound
 from core.groups import Pipeline, PipelineNode
 from core.states import FINAL, State
@@ -24,6 +23,7 @@ from web.config.pipelines.model import Node, OnError, PipelineBlueprint
 from web.config.steps.resolve import ResolvedStep
 from web.config.tasks.plan import TaskPlan
 from web.services import tasks
+from web.services.context import Context
 from web.services.executions import launch
 from web.services.forges import enqueue
 from web.services.pipelines import actions, gathering, runs
@@ -33,23 +33,25 @@ from web.services.pipelines.runs import NodeRun
 from web.services.pipelines.stopping import request_stop, stop_run
 from web.services.pipelines.view import PipelineView, is_unchanged, load_view
 from web.store import commits, groups, pipelines, projects, users
-from web.store.db import Database, transaction
+from web.store.db import transaction
 
 WAITS = "waits for approval"
 MESSAGE_CHARS = 1000
 EVENTS = {State.COMPLETE: "node-complete", State.ERROR: "node-error"}
 
 
-def reconcile(db: Database, config: Config, pipeline: Pipeline) -> bool:
+def reconcile(context: Context, pipeline: Pipeline) -> bool:
     """Reconcile a pipeline. Return whether it created executions, which must be dispatched, or tasks to reconcile."""
     try:
         blueprint = load_pipeline(pipeline.config, pipeline.name)
     except (NotFound, InvalidInput) as error:  # a newer version of pushmill may reject what an older one accepted
         blueprint = PipelineBlueprint(name=pipeline.name, nodes=(), edges=(), parameters=(), notes=())
-        with transaction(db):
-            groups.update(db, "pipeline", pipeline.id, ending=pipeline.ending or State.ERROR, message=str(error))
-    mover = Mover(db, config, blueprint)
-    while mover.change(load_view(db, pipeline.id)):
+        with transaction(context.db):
+            groups.update(
+                context.db, "pipeline", pipeline.id, ending=pipeline.ending or State.ERROR, message=str(error)
+            )
+    mover = Mover(context, blueprint)
+    while mover.change(load_view(context.db, pipeline.id)):
         pass  # each change may let other nodes start or end
     return mover.made
 
@@ -57,8 +59,8 @@ def reconcile(db: Database, config: Config, pipeline: Pipeline) -> bool:
 class Mover:
     """Makes the changes of one pipeline. `made` becomes true with the first execution or task created."""
 
-    def __init__(self, db: Database, config: Config, blueprint: PipelineBlueprint) -> None:
-        self.db, self.config, self.blueprint = db, config, blueprint
+    def __init__(self, context: Context, blueprint: PipelineBlueprint) -> None:
+        self.context, self.db, self.blueprint = context, context.db, blueprint
         self.specs = {node.name: node for node in blueprint.nodes}
         self.made = False
 
@@ -105,7 +107,7 @@ class Mover:
     def _retry(self, seen: PipelineView, node: PipelineNode, run: NodeRun) -> bool:
         with transaction(self.db):
             if is_unchanged(self.db, seen, node):
-                runs.rerun(self.db, self.config, run)
+                runs.rerun(self.context, run)
                 groups.update(self.db, "pipeline_node", node.id, retries=node.retries + 1)
         self.made = True
         return True
@@ -137,7 +139,7 @@ class Mover:
         if fails and not pipeline.ending:
             groups.update(self.db, "pipeline", pipeline.id, ending=State.ERROR, message=fails)
         elif stops:
-            request_stop(self.db, self.config, pipeline, f"pipeline ={pipeline.counter}", said=stops)
+            request_stop(self.context, pipeline, f"pipeline ={pipeline.counter}", said=stops)
         enqueue.enqueue_commit(self.db, pipeline.commit_id)
 
     # nodes to start
@@ -207,7 +209,7 @@ class Mover:
         if isinstance(prepared, TaskPlan):
             tasks.start(self.db, project, commit, prepared, creator, **place)
         else:
-            launch.launch(self.db, self.config, project, commit, prepared, creator, **place)
+            launch.launch(self.db, self.context.config, project, commit, prepared, creator, **place)
         self.made = True
 
     # nodes and pipelines to end
@@ -219,7 +221,7 @@ class Mover:
         if seen.runs[node.id].made.stop_requested_at is not None:
             return False
         with transaction(self.db):
-            return stop_run(self.db, self.config, seen.pipeline, runs.newest_runs(self.db, [node])[node.id])
+            return stop_run(self.context, seen.pipeline, runs.newest_runs(self.db, [node])[node.id])
 
     def _end(self, seen: PipelineView) -> bool:
         if len(seen.of(*FINAL)) < len(seen.nodes):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.config import Config
 from core.groups import PipelineNode, Task
 from core.model import Execution
 from core.states import FINAL, FailureReason, State
 from web.config.tasks.plan import plan
 from web.services import tasks
+from web.services.context import Context
 from web.services.executions import launch, lifecycle
 from web.services.presentation.execution_status import FAILURES
 from web.store import commits, groups, pipelines, projects, users, variables
@@ -63,25 +63,25 @@ def run_executions(db: Database, run: NodeRun) -> list[Execution]:
     return task_rows.trials(db, run.made.id) if isinstance(run.made, Task) else [run.made]
 
 
-def stop_run_of_node(db: Database, config: Config, run: NodeRun, who: str, said: str) -> bool:
+def stop_run_of_node(context: Context, run: NodeRun, who: str, said: str) -> bool:
     """Stop a run; return False if it has ended or a stop was already requested."""
     if run.made.stop_requested_at is not None or run.made.state in FINAL:
         return False
     if isinstance(run.made, Task):
-        tasks.request_stop(db, config, run.made, who, said=said)
+        tasks.request_stop(context, run.made, who, said=said)
     else:
-        lifecycle.stop(db, config.logs_dir, run.made, who, said)
+        lifecycle.stop(context.db, context.config.logs_dir, run.made, who, said)
     return True
 
 
-def rerun(db: Database, config: Config, run: NodeRun) -> None:
+def rerun(context: Context, run: NodeRun) -> None:
     """Run again with the same values, for the same node.
 
     Raises InvalidInput, changing nothing, if a task's values are no longer valid.
     """
-    creator = users.of_row(db, run.made.creator_id)
+    creator = users.of_row(context.db, run.made.creator_id)
     if isinstance(run.made, Execution):
-        launch.again(db, config, run.made, creator, "Retries")
+        launch.again(context.db, context.config, run.made, creator, "Retries")
         return
     task = run.made
     planned = plan(
@@ -90,12 +90,12 @@ def rerun(db: Database, config: Config, run: NodeRun) -> None:
         parameters=task.parameters,
         inputs=task.inputs,
         environment_variables=task.environment_variables,
-        provided=variables.names(db, task.project_id),
+        provided=variables.names(context.db, task.project_id),
     )
     started = tasks.start(
-        db,
-        projects.get(db, task.project_id),
-        commits.get(db, task.commit_id),
+        context.db,
+        projects.get(context.db, task.project_id),
+        commits.get(context.db, task.commit_id),
         planned,
         creator,
         push_id=task.push_id,
@@ -104,4 +104,4 @@ def rerun(db: Database, config: Config, run: NodeRun) -> None:
         priority=task.priority,
         why=f"Retries {run.number}",
     )
-    groups.update(db, "task", started.id, seed=task.seed)  # the same random values again
+    groups.update(context.db, "task", started.id, seed=task.seed)  # the same random values again

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from core import clock
-from core.config import Config
 from core.groups import Pipeline, Task
 from core.model import Execution, Runner
 from core.states import FINAL
+from web.services.context import Context
 from web.services.executions import lifecycle
 from web.services.scheduling import wait_reason
 from web.store import runners
-from web.store.db import Database
 
 STATUSES = ("created", "queued", "started", "stopping", "complete", "error", "stopped")
 SIGNS = {
@@ -51,12 +50,12 @@ class ExecutionStatus:
     again: bool
 
 
-def execution_status(db: Database, config: Config, execution: Execution) -> ExecutionStatus:
+def execution_status(context: Context, execution: Execution) -> ExecutionStatus:
     silent = lifecycle.out_of_contact(execution)
-    runner = runners.get(db, execution.runner_id) if execution.runner_id is not None else None
+    runner = runners.get(context.db, execution.runner_id) if execution.runner_id is not None else None
     return ExecutionStatus(
         runner=runner,
-        waits=wait_reason.wait_reason(db, config, execution),
+        waits=wait_reason.wait_reason(context, execution),
         failure=FAILURES[execution.failure_reason] if execution.failure_reason else "",
         silent_since=lifecycle.last_contact(execution) if silent else None,
         stop=stop_label(execution),

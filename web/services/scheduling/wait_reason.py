@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.config import Config
 from core.model import Execution, Runner
 from core.states import WAITING, State
 from web.services import disk
+from web.services.context import Context
 from web.services.scheduling import placement, quota
 from web.services.scheduling.dispatch import is_online, takes_more
 from web.store import executions, projects, runners
@@ -15,24 +15,24 @@ from web.store.db import Database
 from web.store.executions import WaitingExecution
 
 
-def wait_reason(db: Database, config: Config, execution: Execution) -> str:
+def wait_reason(context: Context, execution: Execution) -> str:
     """Return why an execution does not run yet; "" if it is neither created nor queued."""
-    if execution.state in WAITING and execution.runner_id is None and (shortage := disk.shortage(config)):
+    if execution.state in WAITING and execution.runner_id is None and (shortage := disk.shortage(context.config)):
         return shortage
     if execution.state is State.CREATED:
-        return _why_created(db, execution)
+        return _why_created(context.db, execution)
     if execution.state is not State.QUEUED:
         return ""
-    everyone = runners.listing(db)
+    everyone = runners.listing(context.db)
     if execution.runner_id is not None:
         names = {runner.id: runner.name for runner in everyone}
         return f"Handed to runner {names.get(execution.runner_id, 'that was removed')}"
     serving = [runner for runner in everyone if execution.environment in runner.environments]
-    project = projects.get(db, execution.project_id).name
+    project = projects.get(context.db, execution.project_id).name
     taking = [runner for runner in serving if runner.takes(project)]
     if serving and not taking:
         return f"No runner of environment {execution.environment} takes executions of project {project}"
-    return _why_nowhere(execution, taking) or _why_no_room(db, execution, taking)
+    return _why_nowhere(execution, taking) or _why_no_room(context.db, execution, taking)
 
 
 def _why_created(db: Database, execution: Execution) -> str:

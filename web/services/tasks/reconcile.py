@@ -17,7 +17,6 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from core.config import Config
 from core.errors import InvalidInput, NotFound
 from core.groups import Task
 from core.model import Execution
@@ -25,6 +24,7 @@ from core.states import FINAL, State
 from web.config import conditions
 from web.config.tasks.blueprint import OnChildError, TaskBlueprint
 from web.config.tasks.search import Search
+from web.services.context import Context
 from web.services.executions import lifecycle
 from web.services.forges import enqueue
 from web.services.tasks import trials
@@ -37,34 +37,34 @@ logger = logging.getLogger(__name__)
 METADATA = "metadata."  # optional prefix of a key in a stop condition, as in conditions of pipelines
 
 # Makes one change inside a transaction; returns whether it created executions, which must be dispatched.
-Move = Callable[[Database, Config, Task], bool]
+Move = Callable[[Context, Task], bool]
 
 
-def advance(db: Database, config: Config) -> bool:
+def advance(context: Context) -> bool:
     """Reconcile every unfinished task: create the executions that are due, stop those that must stop, and end tasks.
 
     Return whether it created executions, which must be dispatched. Depends on the database only, so it may be killed at
     any point and called at any time. Creates at most AT_ONCE executions per task and call.
     """
-    made, tallies = False, tasks.tallies(db)
-    for task in tasks.unfinished(db):
+    made, tallies = False, tasks.tallies(context.db)
+    for task in tasks.unfinished(context.db):
         try:
-            made |= _advance(db, config, task, tallies.get(task.id, Tally()))
+            made |= _advance(context, task, tallies.get(task.id, Tally()))
         except Exception:
             logger.exception("task=%s cannot be reconciled; the others continue", task.uuid)
     return made
 
 
-def _advance(db: Database, config: Config, task: Task, tally: Tally) -> bool:
-    while move := _next(db, task, tally):
-        with transaction(db):
-            unchanged = (tasks.get(db, task.id), _tally(db, task)) == (
+def _advance(context: Context, task: Task, tally: Tally) -> bool:
+    while move := _next(context.db, task, tally):
+        with transaction(context.db):
+            unchanged = (tasks.get(context.db, task.id), _tally(context.db, task)) == (
                 task,
                 tally,
             )  # else another process was faster: read again
-            if unchanged and move(db, config, task):
+            if unchanged and move(context, task):
                 return True  # more with the next call: a large task must not delay the others
-        task, tally = tasks.get(db, task.id), _tally(db, task)
+        task, tally = tasks.get(context.db, task.id), _tally(context.db, task)
     return False
 
 
@@ -146,36 +146,34 @@ def _outcome(search: Search, tally: Tally) -> tuple[State, str]:
     return State.STOPPED if only_stopped else State.COMPLETE, "; ".join(said)
 
 
-def _begin(db: Database, config: Config, task: Task) -> bool:  # noqa: ARG001
-    _move(db, task, State.STARTED, task.message)
+def _begin(context: Context, task: Task) -> bool:
+    _move(context.db, task, State.STARTED, task.message)
     return False
 
 
-def _wind_down(db: Database, config: Config, task: Task, *, ending: State, message: str) -> bool:  # noqa: ARG001
-    groups.update(db, "task", task.id, ending=ending, message=message)
-    enqueue.enqueue_commit(db, task.commit_id)
+def _wind_down(context: Context, task: Task, *, ending: State, message: str) -> bool:
+    groups.update(context.db, "task", task.id, ending=ending, message=message)
+    enqueue.enqueue_commit(context.db, task.commit_id)
     return False
 
 
-def _stop_some(db: Database, config: Config, task: Task) -> bool:
+def _stop_some(context: Context, task: Task) -> bool:
     said = f"Stopped with task !{task.counter}: {task.message}"
-    for execution in tasks.stoppable(db, task.id, trials.AT_ONCE):
-        lifecycle.stop(db, config.logs_dir, execution, task.stopped_by or f"task !{task.counter}", said)
+    for execution in tasks.stoppable(context.db, task.id, trials.AT_ONCE):
+        lifecycle.stop(context.db, context.config.logs_dir, execution, task.stopped_by or f"task !{task.counter}", said)
     return False
 
 
-def _make(
-    db: Database, config: Config, task: Task, *, resolved: trials.Resolved, problem: str, first: int, search: Search
-) -> bool:
+def _make(context: Context, task: Task, *, resolved: trials.Resolved, problem: str, first: int, search: Search) -> bool:
     for trial, step in enumerate(resolved, first):
-        trials.launch(db, config, task, step, trial, search.count)
+        trials.launch(context, task, step, trial, search.count)
     if problem:
-        _wind_down(db, config, task, ending=State.ERROR, message=problem)
+        _wind_down(context, task, ending=State.ERROR, message=problem)
     return bool(resolved)
 
 
-def _end(db: Database, config: Config, task: Task, *, to: State, message: str) -> bool:  # noqa: ARG001
-    _move(db, task, to, message)
+def _end(context: Context, task: Task, *, to: State, message: str) -> bool:
+    _move(context.db, task, to, message)
     return False
 
 

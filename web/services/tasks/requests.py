@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 
-from core.config import Config
 from core.groups import Task
 from core.model import Commit, Project, User
 from web.config.tasks.plan import TaskPlan
 from web.config.tasks.search import SEEDS, own_seed
+from web.services.context import Context
 from web.services.forges import enqueue
 from web.store import groups, tasks
 from web.store.db import Database
@@ -50,11 +50,11 @@ def start(
     return task
 
 
-def request_stop(db: Database, config: Config, task: Task, who: str, *, said: str = "") -> None:  # noqa: ARG001
+def request_stop(context: Context, task: Task, who: str, *, said: str = "") -> None:
     """Request that the sweep stops a task's executions and creates no more. Idempotent; ignored if it has ended.
 
     `said` is the message, by default "stopped by `who`".
     """
-    if groups.request_stop(db, "task", task.id, who):
-        groups.update(db, "task", task.id, message=said or f"stopped by {who}")
-        enqueue.enqueue_commit(db, task.commit_id)
+    if groups.request_stop(context.db, "task", task.id, who):
+        groups.update(context.db, "task", task.id, message=said or f"stopped by {who}")
+        enqueue.enqueue_commit(context.db, task.commit_id)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from core.config import Config
 from core.errors import InvalidInput
 from core.groups import Task
 from core.model import Execution
@@ -15,6 +14,7 @@ from web.config.steps.resolve import ResolvedStep, resolve
 from web.config.tasks.blueprint import SearchType
 from web.config.tasks.plan import load_search
 from web.config.tasks.search import DEFAULT_COUNT, Search
+from web.services.context import Context
 from web.services.executions import launch as launching
 from web.services.executions import lifecycle
 from web.services.tasks import bayesian
@@ -85,15 +85,15 @@ def prepare(db: Database, task: Task, search: Search, first: int, many: int) -> 
     return resolved, ""
 
 
-def launch(db: Database, config: Config, task: Task, resolved: ResolvedStep, trial: int, count: int) -> Execution:
+def launch(context: Context, task: Task, resolved: ResolvedStep, trial: int, count: int) -> Execution:
     """Create the execution of one trial."""
     execution = launching.launch(
-        db,
-        config,
-        projects.get(db, task.project_id),
-        commits.get(db, task.commit_id),
+        context.db,
+        context.config,
+        projects.get(context.db, task.project_id),
+        commits.get(context.db, task.commit_id),
         resolved,
-        users.of_row(db, task.creator_id),
+        users.of_row(context.db, task.creator_id),
         push_id=task.push_id,
         environment=task.environment,
         priority=task.priority,
@@ -103,7 +103,7 @@ def launch(db: Database, config: Config, task: Task, resolved: ResolvedStep, tri
         pipeline_node_id=task.pipeline_node_id,
     )
     place = f"Trial {trial + 1} of {count} of task !{task.counter} {task.name}"
-    lifecycle.log_status(db, config.logs_dir, execution, place)
+    lifecycle.log_status(context.db, context.config.logs_dir, execution, place)
     return execution
 
 

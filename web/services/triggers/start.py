@@ -52,6 +52,6 @@ def supersede_target(context: Context, older: Launched, by: str) -> None:
         case TargetKind.STEP:
             lifecycle.supersede(context.db, context.config.logs_dir, executions.get(context.db, older.id), by)
         case TargetKind.TASK:
-            tasks.request_stop(context.db, context.config, task_store.get(context.db, older.id), by, said=said)
+            tasks.request_stop(context, task_store.get(context.db, older.id), by, said=said)
         case TargetKind.PIPELINE:
-            pipelines.request_stop(context.db, context.config, pipeline_store.get(context.db, older.id), by, said=said)
+            pipelines.request_stop(context, pipeline_store.get(context.db, older.id), by, said=said)
