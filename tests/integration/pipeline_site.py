@@ -16,6 +16,7 @@ from web.config.steps.parse import parse
 from web.services import pipelines as service
 from web.store import commits, data, executions, metadata, outbox, pipelines, projects
 from web.store.db import transaction
+from web.store.selection import Selection
 
 WAY = {
     State.QUEUED: (State.QUEUED,),
@@ -89,7 +90,7 @@ class PipelineSite:
     @property
     def pipeline(self) -> Pipeline:
         """The newest one."""
-        (found, *_), _ = pipelines.search(self.db, self.server.demo.id)
+        (found, *_), _ = pipelines.search(self.db, Selection(project_id=self.server.demo.id))
         return found
 
     @property
@@ -104,7 +105,7 @@ class PipelineSite:
 
     def runs(self, name: str) -> list[Execution]:
         """The executions that a node made itself, the oldest first."""
-        of_node = [e for e in executions.search(self.db)[0] if e.pipeline_node_id == self.node(name).id]
+        of_node = [e for e in executions.search(self.db, Selection())[0] if e.pipeline_node_id == self.node(name).id]
         return sorted((e for e in of_node if e.task_id is None), key=lambda execution: execution.id)
 
     def run(self, name: str) -> Execution:

@@ -32,6 +32,7 @@ from web.store import commits, deliveries, executions, projects
 from web.store.commits import Push
 from web.store.db import Database, connect, rows
 from web.store.deliveries import Delivery
+from web.store.selection import Selection
 
 NO_REDIS = "unix:///nonexistent/redis.sock"
 STEP = "- step:\n    name: {name}\n    image: busybox\n    command: echo hello\n"
@@ -150,7 +151,7 @@ class PushServer:
     def executions(self, project: str) -> list[Execution]:
         """In the order of their numbers."""
         project_id = projects.by_name(self.db, project).id
-        return executions.search(self.db, project_id=project_id, order="counter")[0]
+        return executions.search(self.db, Selection(project_id=project_id, order="counter"))[0]
 
     def steps(self, project: str) -> list[str]:
         return [execution.step for execution in self.executions(project)]

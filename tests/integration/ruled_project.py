@@ -12,6 +12,7 @@ from web.services.executions import lifecycle
 from web.store import launched, logs, pipelines, projects, runners, tasks
 from web.store.db import execute
 from web.store.launched import Launched
+from web.store.selection import Selection
 
 TWO = step("train") + step("check")
 TRAIN = """- step:
@@ -88,11 +89,11 @@ class Model:
 
     def tasks(self, push_id: int) -> list[Task]:
         """In the order of their numbers."""
-        return [task for task in tasks.search(self.pushes.db, None, order="id")[0] if task.push_id == push_id]
+        return [task for task in tasks.search(self.pushes.db, Selection(order="id"))[0] if task.push_id == push_id]
 
     def pipelines(self, push_id: int) -> list[Pipeline]:
         """In the order of their numbers."""
-        found, _ = pipelines.search(self.pushes.db, None, order="id")
+        found, _ = pipelines.search(self.pushes.db, Selection(order="id"))
         return [pipeline for pipeline in found if pipeline.push_id == push_id]
 
     @property

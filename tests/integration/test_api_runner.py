@@ -17,6 +17,7 @@ from web.services.executions import launch, lifecycle
 from web.services.scheduling.dispatch import dispatch
 from web.store import executions, usage
 from web.store.db import execute, transaction
+from web.store.selection import Selection
 
 SILENCE_S = 7200.0
 
@@ -437,7 +438,7 @@ def test_a_chain_of_restarts_ends(api: ApiServer) -> None:
                 )
                 execute(api.db, sql, (found.id,))
         launch.restart_lost(api.db, api.config)
-    _, count = executions.search(api.db)
+    _, count = executions.search(api.db, Selection())
     assert count == 1 + launch.MAX_RESTARTS
 
 

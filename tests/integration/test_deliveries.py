@@ -28,6 +28,7 @@ from web.services.repositories import hosting
 from web.store import commits, deliveries, executions, projects
 from web.store.db import execute, transaction
 from web.store.deliveries import Delivery
+from web.store.selection import Selection
 
 ZERO = "0" * 40
 
@@ -79,7 +80,7 @@ class Hub:
         return self.person.post(f"/p/model/deliveries/{number}/again", "/p/model/settings/")
 
     def steps(self) -> list[str]:
-        found, _ = executions.search(self.api.db, project_id=self.project.id, order="counter")
+        found, _ = executions.search(self.api.db, Selection(project_id=self.project.id, order="counter"))
         return [execution.step for execution in found]
 
     def badge(self) -> str:

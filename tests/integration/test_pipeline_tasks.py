@@ -12,6 +12,7 @@ from core.groups import Task
 from core.states import FailureReason, State
 from web.services import tasks as task_service
 from web.store import pipelines, tasks
+from web.store.selection import Selection
 
 C, S, DONE, ERROR, STOPPED = State.CREATED, State.STARTED, State.COMPLETE, State.ERROR, State.STOPPED
 TASK = """
@@ -52,7 +53,7 @@ def sweep(site: PipelineSite) -> bool:
 
 def begun_tasks(site: PipelineSite, name: str = "sweep") -> list[Task]:
     """Of a node, the newest first."""
-    return [task for task in tasks.search(site.db, None)[0] if task.pipeline_node_id == site.node(name).id]
+    return [task for task in tasks.search(site.db, Selection())[0] if task.pipeline_node_id == site.node(name).id]
 
 
 def task(site: PipelineSite, name: str = "sweep") -> Task:

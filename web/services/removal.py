@@ -28,6 +28,7 @@ from web.store import data, executions, logs, projects, removal
 from web.store import pipelines as pipeline_rows
 from web.store import tasks as task_rows
 from web.store.db import Database, transaction
+from web.store.selection import Selection
 
 CHUNK = 50  # executions read at once
 ASIDE = "removed-"  # prefix of repositories being removed; an interrupted removal leaves some
@@ -166,6 +167,6 @@ def _paths(config: Config, repositories: Sequence[Repository]) -> list[Path]:
 
 def _executions(db: Database, project: Project) -> Iterator[Execution]:
     offset = 0
-    while page := executions.search(db, project_id=project.id, limit=CHUNK, offset=offset)[0]:
+    while page := executions.search(db, Selection(project_id=project.id, limit=CHUNK, offset=offset))[0]:
         yield from page
         offset += CHUNK

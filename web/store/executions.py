@@ -17,6 +17,7 @@ from core.states import FINAL, MACHINE_LOST, OCCUPYING, UNFINISHED, FailureReaso
 from core.transitions import check_transition
 from web.store.db import Row, execute, insert, needs_transaction, row, rows, sql_list
 from web.store.projects import take_counter
+from web.store.selection import Selection, select
 
 JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags", "devices", "mounts")
 LISTS = ("commands", "tags", "devices", "mounts")
@@ -204,27 +205,10 @@ def unplace(db: Database, runner_id: int) -> int:
     return execute(db, sql, (runner_id,))
 
 
-def search(
-    db: Database,
-    *,
-    project_id: int | None = None,
-    statuses: Sequence[str] = (),
-    counters: Sequence[int] = (),
-    creator_id: int | None = None,
-    step: str | None = None,
-    order: str = "counter DESC",
-    limit: int = 100,
-    offset: int = 0,
-) -> tuple[list[Execution], int]:
-    """Return executions that match every given filter, and their number without the limit.
-
-    `statuses` are states, `stopping` and `incomplete`. `order` is SQL from the caller, never user input.
-    """
-    where, values = _where(project_id, statuses, counters, creator_id, step)
-    count = row(db, f"SELECT COUNT(*) AS n FROM execution {where}", values)
-    sql = f"{SELECT} {where} ORDER BY execution.{order} LIMIT ? OFFSET ?"
-    found = rows(db, sql, [*values, limit, offset])
-    return [_execution(item) for item in found], int(count["n"]) if count else 0
+def search(db: Database, wanted: Selection) -> tuple[list[Execution], int]:
+    """Return one page of executions, and the number of all matches."""
+    found, count = select(db, "execution", SELECT, wanted, status_condition)
+    return [_execution(item) for item in found], count
 
 
 def counts(db: Database, project_id: int) -> dict[str, int]:
@@ -253,29 +237,8 @@ def state_changes(db: Database, execution_id: int) -> list[StateChange]:
     return [StateChange(**c | {"from_state": a, "to_state": b}) for c, (a, b) in zip(found, states, strict=True)]
 
 
-def _where(
-    project_id: int | None,
-    statuses: Sequence[str],
-    counters: Sequence[int],
-    creator_id: int | None,
-    step: str | None,
-) -> tuple[str, list[Any]]:
-    conditions: list[str] = []
-    values: list[Any] = []
-    for column, value in (("project_id", project_id), ("creator_id", creator_id), ("step", step)):
-        if value is not None:
-            conditions.append(f"execution.{column} = ?")
-            values.append(value)
-    if counters:
-        conditions.append(f"execution.counter IN ({', '.join('?' * len(counters))})")
-        values += counters
-    if statuses:
-        conditions.append(f"({' OR '.join(status_condition(status) for status in statuses)})")
-    return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
-
-
 def status_condition(status: str) -> str:
-    """Return SQL for a status as in `search`; unknown ones match nothing."""
+    """Return SQL for a status as in `Selection`; unknown ones match nothing."""
     if status == "incomplete":
         return f"execution.state IN {sql_list(UNFINISHED)}"
     if status == "stopping":

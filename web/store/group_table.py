@@ -13,8 +13,9 @@ from core import clock
 from core.errors import NotFound
 from core.groups import Group
 from core.states import FINAL, UNFINISHED_GROUP, State
-from web.store.db import Row, insert, row, rows, sql_list
+from web.store.db import Row, insert, rows, sql_list
 from web.store.projects import take_counter
+from web.store.selection import Selection, select
 
 JSON_COLUMNS = ("config", "parameters", "inputs", "environment_variables")
 G = TypeVar("G", bound=Group)
@@ -70,26 +71,22 @@ class GroupTable(Generic[G]):
         """List those that are unfinished, oldest first."""
         return self._all(db, f"WHERE {{0}}.state IN {sql_list(UNFINISHED_GROUP)} ORDER BY {{0}}.id")
 
-    def search(
-        self,
-        db: Database,
-        project_id: int | None,
-        *,
-        statuses: Sequence[str] = (),
-        counters: Sequence[int] = (),
-        creator_id: int | None = None,
-        order: str = "counter DESC",
-        limit: int = 100,
-        offset: int = 0,
-    ) -> tuple[list[G], int]:
-        """Return tasks or pipelines that match every given filter, and their number without the limit.
+    def search(self, db: Database, wanted: Selection) -> tuple[list[G], int]:
+        """Return one page of tasks or pipelines, and the number of all matches."""
+        found, count = select(db, self._table, self._select, wanted, self._status_condition)
+        return list(map(self._record, found)), count
 
-        `statuses` are states, `stopping` and `incomplete`. `order` is SQL from the caller, never user input.
-        """
-        where, values = _where(self._table, project_id, statuses, counters, creator_id)
-        count = row(db, f"SELECT COUNT(*) AS n FROM {self._table} {where}", values)
-        found = self._all(db, f"{where} ORDER BY {{}}.{order} LIMIT ? OFFSET ?", [*values, limit, offset])
-        return found, int(count["n"]) if count else 0
+    def _status_condition(self, status: str) -> str:
+        """Return SQL for a status as in `Selection`; unknown ones match nothing."""
+        unfinished = f"{self._table}.ended_at IS NULL"
+        if status == "incomplete":
+            return unfinished
+        if status == "stopping":
+            return f"({unfinished} AND {self._table}.stop_requested_at IS NOT NULL)"
+        if status not in set(State):
+            return "0"
+        asked = "" if State(status) in FINAL else f" AND {self._table}.stop_requested_at IS NULL"
+        return f"({self._table}.state = '{State(status)}'{asked})"
 
     def _all(self, db: Database, where: str, values: Sequence[Any] = ()) -> list[G]:
         sql = f"{self._select} {where.format(self._table)}"
@@ -105,38 +102,3 @@ class GroupTable(Generic[G]):
         values |= {name: json.loads(found[name]) for name in values.keys() & set(JSON_COLUMNS)}
         values |= {name: State(found[name]) for name in values.keys() & {"state", "ending"} if found[name]}
         return self._kind(**values)
-
-
-def _where(
-    table: Literal["task", "pipeline"],
-    project_id: int | None,
-    statuses: Sequence[str],
-    counters: Sequence[int],
-    creator_id: int | None,
-) -> tuple[str, list[Any]]:
-    """Return a WHERE clause for all filters, and its values. `statuses` are states, `stopping` and `incomplete`."""
-    conditions: list[str] = []
-    values: list[Any] = []
-    for column, value in (("project_id", project_id), ("creator_id", creator_id)):
-        if value is not None:
-            conditions.append(f"{table}.{column} = ?")
-            values.append(value)
-    if counters:
-        conditions.append(f"{table}.counter IN ({', '.join('?' * len(counters))})")
-        values += counters
-    if statuses:
-        conditions.append(f"({' OR '.join(_status_condition(table, status) for status in statuses)})")
-    return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
-
-
-def _status_condition(table: str, status: str) -> str:
-    """Return SQL for a status as in `_where`; unknown ones match nothing."""
-    unfinished = f"{table}.ended_at IS NULL"
-    if status == "incomplete":
-        return unfinished
-    if status == "stopping":
-        return f"({unfinished} AND {table}.stop_requested_at IS NOT NULL)"
-    if status not in set(State):
-        return "0"
-    asked = "" if State(status) in FINAL else f" AND {table}.stop_requested_at IS NULL"
-    return f"({table}.state = '{State(status)}'{asked})"

@@ -11,6 +11,7 @@ import orjson
 from flask import Response, request
 
 from web.http.api.query import ApiPage
+from web.store.selection import Selection
 
 
 def json_response(data: Any, status: int = 200) -> Response:
@@ -18,7 +19,7 @@ def json_response(data: Any, status: int = 200) -> Response:
     return Response(_encode(data), status, mimetype="application/json")
 
 
-def paginated(results: Sequence[Any], count: int, page: ApiPage) -> Response:
+def paginated(results: Sequence[Any], count: int, page: ApiPage | Selection) -> Response:
     """Return one page of `count` results, with the URLs of the next and previous pages."""
     after, before = page.offset + page.limit, max(0, page.offset - page.limit)
     return json_response(

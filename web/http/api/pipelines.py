@@ -23,11 +23,11 @@ def listing() -> Response:
     db = auth.db()
     wanted = query.selection(db)
     if query.flag("deleted"):
-        return paginated([], 0, wanted.page)
-    found, count = pipelines.search(db, **wanted.filters())
+        return paginated([], 0, wanted)
+    found, count = pipelines.search(db, wanted)
     owners = {owner.id: owner for owner in projects.listing(db)}
     results = [serialize.pipeline(request.url_root, item, owners[item.project_id]) for item in found]
-    return paginated(results, count, wanted.page)
+    return paginated(results, count, wanted)
 
 
 @auth.user

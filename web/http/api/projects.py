@@ -9,6 +9,7 @@ from web.http.api import query, serialize
 from web.http.api.answers import json_response, paginated
 from web.services.executions import variables
 from web.store import commits, executions, projects
+from web.store.selection import Selection
 
 
 @auth.user
@@ -23,7 +24,7 @@ def detail(identifier: str) -> Response:
     db = auth.db()
     found = query.project(db, identifier)
     counts = executions.counts(db, found.id)
-    _, stopping = executions.search(db, project_id=found.id, statuses=["stopping"], limit=0)
+    _, stopping = executions.search(db, Selection(project_id=found.id, statuses=["stopping"], limit=0))
     counts |= {"stopping": stopping, "started": counts.get("started", 0) - stopping}
     repository = next(iter(projects.repositories(db, found.id)), None)
     shown = variables.listing(db, auth.server().vault, found)

@@ -17,6 +17,7 @@ from core.text import whole_number
 from web.http import auth, numbers
 from web.store import executions, pipelines, projects, tasks
 from web.store.db import Database
+from web.store.selection import Selection
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 10_000  # clients that ignore `next` ask for up to 9001
@@ -34,37 +35,19 @@ class ApiPage:
         return items[self.offset : self.offset + self.limit]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """The filters of a request for numbered objects, and the page of the matches."""
-
-    project_id: int | None
-    statuses: Sequence[str]
-    counters: Sequence[int]
-    creator_id: int | None
-    order: str
-    page: ApiPage
-
-    def filters(self) -> dict[str, Any]:
-        """Return the arguments for the store's search functions."""
-        page = {"limit": self.page.limit, "offset": self.page.offset}
-        return {name: value for name, value in vars(self).items() if name != "page"} | page
-
-
 def selection(db: Database) -> Selection:
     """Parse filters and page. Requests by `counter` or `status` without `limit` get up to MAX_LIMIT objects."""
-    counters, statuses = (
-        [numbers.parse(item, "counter") for item in request.args.getlist("counter")],
-        request.args.getlist("status"),
-    )
-    project = asked_project(db)
+    counters = [numbers.parse(item, "counter") for item in request.args.getlist("counter")]
+    statuses, project = request.args.getlist("status"), asked_project(db)
+    wanted = page(MAX_LIMIT if counters or statuses else DEFAULT_LIMIT)
     return Selection(
         project_id=project.id if project else None,
         statuses=statuses,
         counters=counters,
         creator_id=_creator(),
         order=_order(),
-        page=page(MAX_LIMIT if counters or statuses else DEFAULT_LIMIT),
+        limit=wanted.limit,
+        offset=wanted.offset,
     )
 
 

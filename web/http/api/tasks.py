@@ -22,9 +22,9 @@ def listing() -> Response:
     db = auth.db()
     wanted = query.selection(db)
     if query.flag("deleted"):
-        return paginated([], 0, wanted.page)
-    found, count = tasks.search(db, **wanted.filters())
-    return paginated(_objects(db, found), count, wanted.page)
+        return paginated([], 0, wanted)
+    found, count = tasks.search(db, wanted)
+    return paginated(_objects(db, found), count, wanted)
 
 
 @auth.user

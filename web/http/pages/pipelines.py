@@ -25,6 +25,7 @@ from web.services.presentation import drawing
 from web.services.presentation.drawing import Drawing
 from web.store import commits, pipelines, projects, trials
 from web.store.db import Database, transaction
+from web.store.selection import Selection
 
 blueprint = Blueprint("pipelines", __name__)
 
@@ -57,7 +58,7 @@ def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
     page = Page.asked(PER_PAGE)
-    found, total = pipelines.search(db, project.id, limit=page.size, offset=page.offset)
+    found, total = pipelines.search(db, Selection(project_id=project.id, limit=page.size, offset=page.offset))
     return render_template(
         "pipelines.html",
         project=project,

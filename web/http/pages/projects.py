@@ -14,6 +14,7 @@ from web.services.presentation import troubles
 from web.store import commits, executions, projects
 from web.store.commits import Push
 from web.store.db import Database
+from web.store.selection import Selection
 
 blueprint = Blueprint("projects", __name__)
 
@@ -43,7 +44,7 @@ def listing() -> str:
 
 def _summary(db: Database, project: Project) -> Summary:
     push = commits.newest_push(db, project.id)
-    last, _ = executions.search(db, project_id=project.id, limit=LAST_EXECUTIONS)
+    last, _ = executions.search(db, Selection(project_id=project.id, limit=LAST_EXECUTIONS))
     return Summary(
         project=project,
         push=push,

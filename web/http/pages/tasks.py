@@ -22,6 +22,7 @@ from web.services.presentation.objective import Objective
 from web.store import commits, execution_table, metadata, pipelines, projects, tasks, trials
 from web.store.db import Database, transaction
 from web.store.execution_table import By, Filter, Order
+from web.store.selection import Selection
 from web.store.trials import Trial
 
 blueprint = Blueprint("tasks", __name__)
@@ -56,7 +57,7 @@ def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
     page = Page.asked(PER_PAGE)
-    found, total = tasks.search(db, project.id, limit=page.size, offset=page.offset)
+    found, total = tasks.search(db, Selection(project_id=project.id, limit=page.size, offset=page.offset))
     return render_template(
         "tasks.html",
         project=project,

@@ -1,0 +1,51 @@
+"""Lists of executions, tasks and pipelines by filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+from web.store.db import Row, row, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What to list: everything that matches each given filter.
+
+    `statuses` are states, `stopping` and `incomplete`. `order` is SQL from the caller, never user input.
+    """
+
+    project_id: int | None = None
+    statuses: Sequence[str] = ()
+    counters: Sequence[int] = ()
+    creator_id: int | None = None
+    order: str = "counter DESC"
+    limit: int = 100
+    offset: int = 0
+
+
+def select(
+    db: Database,
+    table: Literal["execution", "task", "pipeline"],
+    sql: str,
+    wanted: Selection,
+    status_condition: Callable[[str], str],
+) -> tuple[list[Row], int]:
+    """Return the rows of the wanted page, and the number of all matches. `status_condition` is SQL for a status."""
+    conditions, values = ["1"], list[Any]()
+    for column, value in (("project_id", wanted.project_id), ("creator_id", wanted.creator_id)):
+        if value is not None:
+            conditions.append(f"{table}.{column} = ?")
+            values.append(value)
+    if wanted.counters:
+        conditions.append(f"{table}.counter IN ({', '.join('?' * len(wanted.counters))})")
+        values += wanted.counters
+    if wanted.statuses:
+        conditions.append(f"({' OR '.join(map(status_condition, wanted.statuses))})")
+    where = f"WHERE {' AND '.join(conditions)}"
+    count = row(db, f"SELECT COUNT(*) AS n FROM {table} {where}", values)
+    sql += f" {where} ORDER BY {table}.{wanted.order} LIMIT ? OFFSET ?"
+    return rows(db, sql, [*values, wanted.limit, wanted.offset]), int(count["n"]) if count else 0
