@@ -23,7 +23,18 @@ import orjson
 from core import clock
 from core.config import Config, from_table
 from core.groups import Pipeline, Task
-from core.model import Commit, EventKind, Execution, Project, PullRequest, PullRequestEvent, PushEvent, Runner, User
+from core.model import (
+    Commit,
+    EventKind,
+    Execution,
+    Project,
+    PullRequest,
+    PullRequestEvent,
+    PushEvent,
+    PushResult,
+    Runner,
+    User,
+)
 from core.wire import FinalReport, LogBatch
 from web.config.steps.parse import parse
 from web.config.steps.resolve import resolve
@@ -100,7 +111,7 @@ MESSAGES = (
 )  # fmt: skip
 PEOPLE = ("Ada Lovelace", "Tim Menzies", "Noor Aziz")
 PLAIN_LINES = 100_000
-PROBLEM = "line 4: 'comand' is no key of a step"
+PROBLEM = "line 4: unknown key 'comand' in a step; did you mean 'command'?"
 TRACE = (
     "Traceback (most recent call last):",
     '  File "preprocess.py", line 41, in <module>',
@@ -157,7 +168,7 @@ class Filling:
         broken = self._commit(project, "Rename steps", 0.02, state="broken", problems=(PROBLEM,))
         with transaction(self.db):
             push = self._push(project, broken, "refs/heads/rename")
-            commits.finish_push(self.db, push, commit_id=broken.id, outcome=f"broken configuration: {PROBLEM}")
+            commits.finish_push(self.db, push, commit_id=broken.id, outcome=f"configuration is not valid: {PROBLEM}")
         foreign = self._foreign(project)
         commit = self._commit(project, MESSAGES[0], 0.01)
         with transaction(self.db):
@@ -268,7 +279,7 @@ class Filling:
         with transaction(self.db):
             kept = pull_requests.save(self.db, repository.id, request, commit.identifier, commit.committed_at)
             push = self._push(project, commit, "refs/pull/31/head", kept)
-            commits.finish_push(self.db, push, commit_id=commit.id, outcome=approvals.WAITS)
+            commits.finish_push(self.db, push, commit_id=commit.id, outcome=approvals.WAITS, result=PushResult.WAITING)
         return commit
 
     def _push(self, project: Project, commit: Commit, ref: str, request: PullRequest | None = None) -> int:
@@ -348,7 +359,10 @@ class Filling:
             lines = ["epoch 40 done in 11.8 s", "saved /valohai/outputs/model.pt"]
             self._print(execution, runner, "stderr", lines)
             reason = self.random.choice(("command_failed", "out_of_memory")) if ending == "error" else None
-            said = {"command_failed": "Command 2 of 2 returned 1", "out_of_memory": "Killed at its limit of 16 GiB"}
+            said = {
+                "command_failed": "Command 2 of 2 exited with 1: `python train.py`",
+                "out_of_memory": "Killed at its limit of 16 GiB",
+            }
             self._finish(execution, runner, ending, reason, said.get(reason or ""))
         self._age(execution, days, self.random.uniform(40, 9000))
         return execution
@@ -450,7 +464,7 @@ class Filling:
         execution = self._launch(commit, "preprocess", {"size": 512}, push)
         self.start(execution, runner)
         self._print(execution, runner, "stderr", list(TRACE))
-        said = "Command 1 of 1 returned 1: python preprocess.py --size=512"
+        said = "Command 1 of 1 exited with 1: `python preprocess.py --size=512`"
         self._finish(execution, runner, "error", "command_failed", said)
         self._age(execution, 0.01, 14)
         return execution
@@ -482,14 +496,16 @@ class Filling:
         """One of every kind, the newest last; the row of the one that brought `push`."""
         broken = ("failed", f"the repository has no such commit as {'5' * 40}")
         self._delivery(project, "ping", "ignored", "ping: the webhook works")
-        self._delivery(project, "push", "done", "refs/heads/rename: broken configuration", after=commit.identifier)
+        self._delivery(
+            project, "push", "done", "refs/heads/rename: configuration is not valid", after=commit.identifier
+        )
         self._delivery(project, "push", *broken)
         done = self._delivery(project, "push", "done", "refs/heads/main: 3 executions", after=commit.identifier)
         waits = self._delivery(project, "push", "stored", "", after=commit.identifier)
         with transaction(self.db):
             execute(self.db, "UPDATE push SET delivery_id = ? WHERE id = ?", (done, push))
             deliveries.store_again(self.db, waits - 2)
-            message = "Its signature is wrong: the secret at its sender is not this project's."
+            message = "The signature is not valid: the webhook has another secret than this project."
             headers = {
                 "x-github-event": "push",
                 "x-hub-signature-256": "(removed)",

@@ -88,7 +88,7 @@ def test_scrolled_up_one_stays_where_one_is_while_lines_come(browser: Browser, d
     browser.run("document.getElementById('log').scrollTop = 0")
     browser.wait("!document.getElementById('to-end').hidden")
     demo_site.say("one more\n" * 30)
-    browser.wait("document.getElementById('to-end').textContent === 'Jump to the end · 30 new'")
+    browser.wait("document.getElementById('to-end').textContent === 'Jump to end · 30 new'")
     assert browser.run("return document.getElementById('log').scrollTop") == 0
 
 
@@ -119,12 +119,12 @@ def test_what_a_running_execution_uses_is_drawn_and_followed(browser: Browser, d
     browser.open(demo_site.page(live))
     browser.wait("document.querySelectorAll('#resources canvas').length === 4")
     titles = "return [...document.querySelectorAll('#resources .clip')].map((title) => title.textContent)"
-    assert browser.run(titles) == ["Processors", "Memory", "2 GPUs", "GPU memory"]
+    assert browser.run(titles) == ["CPU cores", "Memory", "2 GPUs", "GPU memory"]
     sample = usage.Sample(time_us=time.time_ns() // 1000, series="memory", value=77 * 2**30)
     lifecycle.add_usage(db, demo_site.demo.runner, live.uuid, 1, [sample])
     browser.wait("document.querySelector('#resources [data-kind=memory] b').textContent === '77.0 GiB'", 20)
     assert browser.run("return document.querySelector('#resources [data-kind=memory] .note').textContent") == (
-        "at most 77.0 GiB"
+        "peak 77.0 GiB"
     )
     assert browser.complaints() == []
 
@@ -150,7 +150,7 @@ def test_the_stop_button_stops_and_then_kills(browser: Browser, demo_site: Site)
     assert browser.find("#stop button").text == "Stop"
     browser.find("#stop button").click()
     browser.wait("document.querySelector('#stop button')?.textContent === 'Kill'")
-    browser.wait("document.querySelector('h1 .state').textContent.trim() === 'stopping'")
+    browser.wait("document.querySelector('h1 .state').textContent.trim() === 'Stopping'")
     assert "stopping.svg" in browser.run("return document.getElementById('favicon').href")
     assert browser.run("return document.title").startswith("◐ ")
     assert demo_site.now(live).stop_count == 1

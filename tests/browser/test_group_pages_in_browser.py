@@ -91,7 +91,7 @@ def test_what_one_has_scrolled_stays_where_it_is_while_the_page_is_kept_fresh(
 def test_nodes_are_reached_by_keyboard_in_the_graph(browser: Browser, demo_site: Site) -> None:
     browser.open(pipeline_page(demo_site))
     browser.run("document.querySelector('.graph a.node').focus()")
-    assert browser.run("return document.activeElement.querySelector('title').textContent") == "preprocess: complete"
+    assert browser.run("return document.activeElement.querySelector('title').textContent") == "preprocess: Succeeded"
     browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
     browser.wait("location.pathname.includes('/executions/')")
 
@@ -126,7 +126,7 @@ def test_a_state_that_changes_is_seen_in_the_tab_and_said_once(browser: Browser,
     with transaction(db):
         assert groups.request_stop(db, "pipeline", demo.pipeline.id, "ada")
     browser.wait("document.title.startsWith('◐ ')")
-    assert browser.run("return document.getElementById('announce').textContent") == "The pipeline is stopping"
+    assert browser.run("return document.getElementById('announce').textContent") == "Pipeline: Stopping"
     assert "stopping.svg" in browser.run("return document.getElementById('favicon').href")
     assert browser.complaints() == []
 
@@ -136,6 +136,6 @@ def test_stop_asks_before_it_stops_all(browser: Browser, demo_site: Site) -> Non
     assert not browser.find(".stop-all button").is_displayed()
     browser.find(".stop-all summary").click()
     browser.find(".stop-all button").click()
-    browser.wait("document.querySelector('h1 .state').textContent.trim() === 'stopping'")
+    browser.wait("document.querySelector('h1 .state').textContent.trim() === 'Stopping'")
     assert browser.run("return document.querySelector('.stop-all')") is None
     assert browser.complaints() == []

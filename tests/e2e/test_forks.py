@@ -39,7 +39,7 @@ def test_a_forks_commit_runs_and_gets_secrets_after_it_was_approved(
 
     client.headers["Authorization"] = f"Token {server.token}"
     page = f"/p/pulled/commits/{sha}/"
-    wait_for(lambda: "waits for approval" in client.get(page).text)
+    wait_for(lambda: "waiting for approval" in client.get(page).text)
     assert server.executions("pulled") == []
     assert client.post(f"{page}approve").status_code == 303
     execution = server.run("pulled", "stranger")

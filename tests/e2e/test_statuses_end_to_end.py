@@ -82,7 +82,7 @@ def test_a_push_and_a_pull_request_are_shown_on_the_forge(site: Site) -> None:
 
     sha = site.commit(0.942, "refs/pull/7/head")
     site.tell(*site.sender.pull_request(Request(sha=sha)), delivery="pull-7")
-    wait_for(lambda: forge.comments and "1 complete, 1 error" in forge.comments[0]["body"])
+    wait_for(lambda: forge.comments and "1 succeeded, 1 failed" in forge.comments[0]["body"])
     (comment,) = forge.comments
     assert "`accuracy` 0.942 (+0.042)" in comment["body"]
     assert f"{URL}/p/model/commits/{sha}/" in comment["body"]

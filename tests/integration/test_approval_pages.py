@@ -59,12 +59,12 @@ def test_the_commits_page_says_who_wants_what_and_what_approving_means(hub: Hub)
     sha = head(hub)
     ask(hub, sha, title="Train longer")
     shown = page(hub, f"commits/{sha}/")
-    assert "This commit of a fork waits for approval: nothing of it runs." in shown
+    assert "This commit comes from a fork. Nothing runs until you approve it." in shown
     assert '<a href="https://forge.example.org/ada/model/pull/7" rel="noopener nofollow">7 Train longer</a>' in shown
     assert "by mallory, topic → main" in shown
-    assert "a stranger's code runs on your machines, and gets this project's secrets" in shown
+    assert "Its code will run on your machines with this project's secrets" in shown
     assert f'<form method="post" action="/p/model/commits/{sha}/approve">' in shown
-    assert "waits for approval: from a fork" in shown
+    assert "waiting for approval: from a fork" in shown
 
 
 def test_approving_runs_it_and_the_page_says_who_did(hub: Hub) -> None:
@@ -75,7 +75,7 @@ def test_approving_runs_it_and_the_page_says_who_did(hub: Hub) -> None:
     shown = page(hub, f"commits/{sha}/")
     assert "Approved by admin" in shown
     assert "Approve and run" not in shown
-    assert "waits for approval" not in shown
+    assert "waiting for approval" not in shown
     assert approve(hub, sha).status_code == 303  # somebody else's page was still open
     assert hub.steps() == ["train"]
 
@@ -86,12 +86,12 @@ def test_until_it_is_fetched_the_page_says_so_and_offers_nothing(hub: Hub) -> No
     hub.path.rename(hub.path.with_name("away"))
     approve(hub, sha)
     shown = page(hub, f"commits/{sha}/")
-    assert "it runs as soon as its history is fetched" in shown
+    assert "It runs as soon as its history is fetched" in shown
     assert "Approve and run" not in shown
     newest = hub.deliveries()[0]
     assert (newest.source, newest.state) == ("approval", "stored")
     assert "forge.git" in newest.message
-    assert "somebody approved a commit" in hub.page(newest.id)
+    assert "created by an approval" in hub.page(newest.id)
     assert hub.steps() == []
     hub.path.with_name("away").rename(hub.path)
     hub.again(newest.id)
@@ -106,11 +106,11 @@ def test_the_project_and_its_commits_say_how_many_wait_and_which(hub: Hub) -> No
     ask(hub, second, number=8, title="Another")
     for path in ("", "commits/"):
         shown = page(hub, path)
-        assert "2 commits of forks wait for approval" in shown
+        assert "2 commits from forks are waiting for approval" in shown
         assert f'Pull request 8, <a href="/p/model/commits/{second}/">Another</a> by mallory' in shown
-    assert page(hub, "commits/").count('<span class="tag">waits for approval</span>') == 2
+    assert page(hub, "commits/").count('<span class="tag">waiting for approval</span>') == 2
     approve(hub, first)
-    assert "1 commit of a fork waits for approval" in page(hub, "")
+    assert "1 commit from a fork is waiting for approval" in page(hub, "")
     ask(hub, second, "closed", number=8)
     for path in ("", "commits/"):
         assert "for approval" not in page(hub, path)
@@ -123,7 +123,7 @@ def test_one_that_has_moved_on_is_said_to_and_cannot_be_approved(hub: Hub) -> No
     second = head(hub, "more")
     ask(hub, second, "updated")
     shown = page(hub, f"commits/{first}/")
-    assert "which has moved on" in shown
+    assert "has newer commits" in shown
     assert "Approve and run" not in shown
     answer = approve(hub, first)
     assert answer.status_code == 409
@@ -168,7 +168,7 @@ def test_pull_requests_of_the_repository_itself_are_shown_without_a_question(hub
     shown = page(hub, f"commits/{sha}/")
     assert "7 Mine</a>" in shown
     assert "pproved" not in shown
-    assert "waits for approval" not in page(hub, "commits/")
+    assert "waiting for approval" not in page(hub, "commits/")
     assert '<span class="tag">pull/7/head</span>' in shown
 
 
@@ -206,19 +206,19 @@ def test_the_first_page_shows_the_newest_push_not_a_strangers_pull_request(hub: 
 def test_home_and_the_project_say_what_keeps_pushes_from_running(hub: Hub) -> None:
     def banners() -> list[str]:
         pages = [html.unescape(hub.person.get(path).text) for path in ("/", "/p/model/")]
-        return ["Pushes that do not run" in page for page in pages]
+        return ["Problems with pushes" in page for page in pages]
 
     assert banners() == [False, False]
     sha = head(hub, HOSTILE)
     ask(hub, sha)
     home = html.unescape(hub.person.get("/").text)
-    assert "1 commit of a fork waits for approval" in home
+    assert "1 commit from a fork is waiting for approval" in home
     assert banners() == [True, False]  # the project's page has a banner of its own for that
     approve(hub, sha)
     assert banners() == [False, False]
     assert hub.post("/hooks/model/github").status_code == 401
     wait_for(lambda: banners() == [True, True])
-    assert "1 delivery was refused since the last one that was accepted" in html.unescape(hub.person.get("/").text)
+    assert "1 delivery was rejected since the last accepted one" in html.unescape(hub.person.get("/").text)
     with transaction(hub.api.db):
         execute(hub.api.db, "UPDATE delivery SET received_at = '2026-01-01' WHERE state = 'refused'")
     assert banners() == [False, False]
@@ -229,4 +229,4 @@ def test_home_and_the_project_say_what_keeps_pushes_from_running(hub: Hub) -> No
     assert banners() == [False, False]
     with transaction(hub.api.db):
         execute(hub.api.db, "UPDATE repository SET fetch_problem = 'no <b>route</b>'")
-    assert "Cannot be fetched: no &lt;b&gt;route&lt;/b&gt;" in hub.person.get("/p/model/").text
+    assert "Fetching failed: no &lt;b&gt;route&lt;/b&gt;" in hub.person.get("/p/model/").text

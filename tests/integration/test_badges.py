@@ -106,7 +106,7 @@ def test_a_commit_that_its_pull_request_ran_before_the_push_was_told_is_shown(ap
     with transaction(api.db):
         push = commits.add_push(api.db, repository.id, event, None)
         assert push is not None
-        commits.finish_push(api.db, push, commit_id=api.commit.id, outcome="nothing runs: all of it was skipped")
+        commits.finish_push(api.db, push, commit_id=api.commit.id, outcome="nothing runs: everything was skipped")
     assert words(api.client.get("/badge/demo.svg?branch=feature").text) == "demo: failing"
     assert words(api.client.get("/badge/demo.svg?branch=main").text) == "demo: unknown"
     execute(api.db, "UPDATE pull_request SET from_fork = 1")

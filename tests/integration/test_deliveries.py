@@ -116,7 +116,7 @@ def test_a_delivery_leads_to_its_commit_and_its_executions(hub: Hub) -> None:
     assert f'href="/p/model/commits/{sha}/"' in page
     assert set(re.findall(r"/p/model/executions/\d+/", page)) == {"/p/model/executions/1/", "/p/model/executions/2/"}
     assert "refs/heads/main: 2 executions" in page
-    assert "<dt>Signature</dt><dd>right</dd>" in page
+    assert "<dt>Signature</dt><dd>valid</dd>" in page
 
 
 def test_a_delivery_leads_to_the_tasks_and_pipelines_themselves_not_to_what_they_make(hub: Hub) -> None:
@@ -133,7 +133,7 @@ def test_a_delivery_leads_to_the_tasks_and_pipelines_themselves_not_to_what_they
         ("/p/model/tasks/1/", "!1 task train"),
         ("/p/model/pipelines/1/", "=1 pipeline full"),
     ]
-    assert re.findall(r'aria-label="(\w+)"', led_to) == ["created", "started"]
+    assert re.findall(r'aria-label="(\w+)"', led_to) == ["Waiting", "Running"]
 
 
 def test_the_list_is_paged_newest_first_and_the_settings_lead_to_it(hub: Hub) -> None:
@@ -160,7 +160,7 @@ def test_one_that_waits_says_for_what_and_until_when_and_can_be_tried_now(hub: H
     page = hub.page(delivery.id)
     assert delivery.message in html.unescape(page)
     assert str(hub.path) in delivery.message
-    assert "1 so far, the next at 2099-01-01 00:00:00 UTC" in page
+    assert "1 failed, next at 2099-01-01 00:00:00 UTC" in page
     away.rename(hub.path)
     hub.drain()
     assert hub.steps() == []
@@ -195,7 +195,7 @@ def test_running_it_again_runs_its_pushes_again_though_they_are_known(hub: Hub) 
     assert hub.steps() == ["train", "train"]
     assert f'<a href="/p/model/deliveries/{first.id}/">{first.id}</a>' in hub.page(second.id)
     assert f'<a href="/p/model/deliveries/{second.id}/">{second.id}</a>' in hub.page(first.id)
-    assert "again, ada" in hub.person.get(f"/p/model/commits/{sha}/").text
+    assert "repeated, ada" in hub.person.get(f"/p/model/commits/{sha}/").text
     hub.again(second.id)
     hub.drain()
     assert hub.steps() == ["train"] * 3
@@ -300,7 +300,7 @@ def test_of_a_large_body_the_beginning_is_shown_and_all_of_it_downloaded(hub: Hu
     (delivery,) = hub.deliveries()
     page = hub.page(delivery.id)
     assert 64 * 1024 < len(page) < 90 * 1024
-    assert "The beginning of it." in page
+    assert "Only the beginning is shown." in page
     download = hub.person.get(f"/p/model/deliveries/{delivery.id}/body.txt")
     assert len(json.loads(download.text)["filling"]) == 5000
 
@@ -312,8 +312,8 @@ def refused(hub: Hub) -> tuple[str, str, str]:
     assert stored is not None
     assert (stored.state, stored.body) == ("refused", b"")
     page = hub.page(newest.id)
-    assert "Run again" not in page
-    assert "What is refused is not kept." in page
+    assert "Process again" not in page
+    assert "The bodies of rejected deliveries are not stored." in page
     assert hub.again(newest.id).status_code == 409
     return newest.signature, newest.message, newest.event
 
@@ -328,10 +328,10 @@ def test_what_was_refused_says_why(hub: Hub) -> None:
     assert hub.post("/hooks/model/github", body).status_code == 401
     assert refused(hub)[:2] == (
         "missing",
-        "It is not signed: give its sender the webhook's secret, which the server checks.",
+        "The signature is missing: enter the secret in the webhook settings of the Git host.",
     )
     assert hub.post("/hooks/model/plain", body).status_code == 401
-    assert refused(hub)[1] == "It was sent to /hooks/model/plain; this project's webhook is /hooks/model/github."
+    assert refused(hub)[1] == "Sent to /hooks/model/plain, but this project's webhook is /hooks/model/github."
     assert hub.deliver(b"x" * 1024**2 + b"x").status_code == 413
     assert refused(hub)[:2] == ("unchecked", "The body is larger than 1,048,576 bytes ([server] hook_body).")
     assert hub.deliver(body, **{"Content-Encoding": "gzip"}).status_code == 415
@@ -396,13 +396,13 @@ def test_the_settings_say_how_a_repository_is_watched_and_what_hinders_it(hub: H
     assert 'href="https://github.com/ada/model/settings/hooks/new"' in page
     assert 'href="https://github.com/ada/model/settings/keys/new"' in page
     assert projects.repository(hub.api.db, repository.id).deploy_key in page
-    assert "It could not be fetched: &lt;it&gt; is away" in page
+    assert "Fetching failed: &lt;it&gt; is away" in page
     assert "<dd>every 1 min</dd>" in page
     hub.deliver({"zen": 1}, event="ping")
     projects.set_polled(hub.api.db, repository.id)
     page = hub.person.get("/p/model/settings/").text
-    assert "<dd>every 10 min, " in page
-    assert "It could not be fetched" not in page
+    assert "<dd>every 10 min; checked " in page
+    assert "Fetching failed" not in page
 
 
 class TestOldDeliveries:
@@ -433,8 +433,8 @@ class TestOldDeliveries:
         assert found is not None
         assert (found.body, found.headers, found.state) == (b"", {}, "done")
         page = hub.page(three[0])
-        assert "Body no longer kept" in page
-        assert "Run again" not in page
+        assert "cannot be processed again" in page
+        assert "Process again" not in page
         assert "/p/model/executions/1/" in page
         assert hub.again(three[0]).status_code == 409
         pruning.prune(hub.api.db, 90 * 86400.0)

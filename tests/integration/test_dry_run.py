@@ -125,7 +125,7 @@ def test_a_commit_that_is_not_yet_pushed_changes_what_its_branch_has_not(here: M
     here.push("-o", "ci.skip", f"{sha}:refs/heads/parked")
     paths = '[[rule]]\nname = "code"\npaths = ["src/**"]\n'
     said = asked(here.pushes, HypotheticalEvent(name=sha, branch="main", rules=paths))
-    assert said.verdicts[0].why == "no changed path matches src/**: docs/a"
+    assert said.verdicts[0].why == "runs only for changes of src/**, not docs/a"
     here.rules(paths)
     assert here.push() == said.outcome
 
@@ -153,13 +153,13 @@ def test_a_pull_request_is_asked_about_by_its_base_branch(here: Model) -> None:
     assert (said.event, said.outcome) == ("pull request to main", "2 executions")
     assert said.verdicts[0].why == "base branch main matches main; docs/a changed, which matches docs/**"
     said = asked(here.pushes, HypotheticalEvent(name="dev", event="pull_request", branch="gone", rules=rules))
-    assert said.verdicts[0].why == "base branch gone matches none of main"
+    assert said.verdicts[0].why == "runs only for base branch main, not gone"
     said = asked(
         here.pushes,
         HypotheticalEvent(name="dev", event="pull_request", branch="gone", rules=rules.replace("main", "*")),
     )
     assert said.verdicts[0].why == (
-        "base branch gone matches *; its paths count as changed: its base branch gone is not here"
+        "base branch gone matches *; all paths count as changed: its base branch gone is not here"
     )
 
 
@@ -168,8 +168,8 @@ def test_a_schedule_is_asked_about_by_its_rule(here: Model) -> None:
     said = asked(here.pushes, HypotheticalEvent(name="main", event="schedule", rules=rules))
     assert (said.event, [run.target.name for run in said.runs]) == ("schedule of rule night on main", ["train"])
     assert [verdict.why for verdict in said.verdicts] == [
-        "its time has come",
-        "it is for push, pull_request, and this is a scheduled run",
+        "due",
+        "runs only for push, pull_request, not for a scheduled run",
     ]
 
 
@@ -306,8 +306,8 @@ def test_the_command_line_says_what_a_ref_would_trigger(here: Model) -> None:
     assert json.loads(done.stdout) == {
         "event": "push to main",
         "commit": sha,
-        "outcome": "nothing runs: no rule is for it (r: branch main matches none of dev)",
-        "rules": [{"name": "r", "matches": False, "why": "branch main matches none of dev"}],
+        "outcome": 'no rule matched: "r" runs only for branch dev, not main',
+        "rules": [{"name": "r", "matches": False, "why": "runs only for branch dev, not main"}],
         "runs": [],
         "skipped": [],
         "stops": [],

@@ -167,13 +167,13 @@ def test_its_history_comes_with_the_approval_and_paths_are_judged_by_it(site: Si
     projects.set_rules(site.pushes.db, projects.by_name(site.pushes.db, "model").id, rule)
     between = site.checkout.commit({"notes": "x"}, "between")
     request = site.head(FORK)
-    assert "waits for approval" in site.ask(request)  # what it changed cannot be told yet
+    assert "waiting for approval" in site.ask(request)  # what it changed cannot be told yet
     assert (in_mirror(site, request.sha), in_mirror(site, between)) == (False, False)
     assert site.approve(request) == 0
     assert in_mirror(site, between)
     assert git.is_ancestor(site.mirror, "main", request.sha)
     assert not git.is_shallow(site.mirror)
-    assert "no changed path matches" in site.of(request.sha)[0].outcome
+    assert "runs only for changes of" in site.of(request.sha)[0].outcome
 
 
 def test_a_fork_that_is_merged_by_moving_the_branch_leaves_its_history_whole(site: Site) -> None:

@@ -60,7 +60,7 @@ def pushed(pull: Pull, branch: str = "work") -> Groups:
 
 
 def searched(groups: Groups, *accuracies: float | None, state: State = State.COMPLETE) -> Task:
-    """A task whose executions have ended with these, or failed."""
+    """A task whose executions finished with these, or failed."""
     task = groups.task("search", len(accuracies))
     for place, accuracy in enumerate(accuracies):
         trial = groups.trial(task, place, {"rate": place / 10, "depth": 3})
@@ -95,7 +95,7 @@ def test_a_task_has_a_row_of_its_best_execution_beside_the_best_on_the_base_bran
     searched(pushed(pull), 0.3, 0.942, 0.2)
     link, state, parameters, metrics, time = cells(pull, "task search")
     assert link == f"[`task search` !2]({PAGE}/tasks/2/)"
-    assert (state, parameters, time) == ("✓ complete", "", "14 m")
+    assert (state, parameters, time) == ("✓ Succeeded", "", "14 m")
     assert metrics == f"best [#6]({PAGE}/executions/6/): `accuracy` 0.942 (+0.142)"
 
 
@@ -126,7 +126,7 @@ def test_a_pipeline_has_a_row_of_the_last_node_with_metrics_beside_the_same_node
     ran(pushed(pull), prepare=0.7, eval=0.75, report=None)
     link, state, parameters, metrics, time = cells(pull, "pipeline full")
     assert link == f"[`pipeline full` =2]({PAGE}/pipelines/2/)"
-    assert (state, parameters, time) == ("✓ complete", "", "14 m")
+    assert (state, parameters, time) == ("✓ Succeeded", "", "14 m")
     assert metrics == f"`eval` [#7]({PAGE}/executions/7/): `accuracy` 0.75 (+0.25)"
 
 
@@ -160,16 +160,16 @@ def test_how_far_they_are_stands_behind_the_state(pull: Pull) -> None:
     groups.end(groups.trial(task, 0), State.ERROR, FailureReason.COMMAND_FAILED)
     groups.move(pipeline, State.STARTED)
     groups.move(groups.node(pipeline, "train"), State.COMPLETE)
-    assert cells(pull, "task search")[1] == "▶ started: 1 of 2 done"
-    assert cells(pull, "pipeline full")[1] == "▶ started: 1 of 2 nodes done"
-    assert "2 started." in pull.comments[0]
+    assert cells(pull, "task search")[1] == "▶ Running: 1 of 2 finished"
+    assert cells(pull, "pipeline full")[1] == "▶ Running: 1 of 2 nodes finished"
+    assert "2 running." in pull.comments[0]
     groups.move(groups.node(pipeline, "deploy"), State.CREATED, approval_asked_at=clock.now())
     groups.move(task, State.ERROR)
-    assert cells(pull, "pipeline full")[1] == "▶ started: waits for approval of `deploy`"
-    assert cells(pull, "task search")[1] == "✕ error: 1 of 1 failed"
+    assert cells(pull, "pipeline full")[1] == "▶ Running: waiting for approval of `deploy`"
+    assert cells(pull, "task search")[1] == "✕ Failed: 1 of 1 failed"
     groups.move(groups.node(pipeline, "deploy"), State.ERROR)
     groups.move(pipeline, State.ERROR, "deploy failed: #4 exited with 1")
-    assert cells(pull, "pipeline full")[1] == "✕ error: `deploy` failed"
+    assert cells(pull, "pipeline full")[1] == "✕ Failed: `deploy` failed"
 
 
 def test_a_change_of_a_group_alone_is_told_in_the_comment(pull: Pull, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,5 +213,5 @@ def test_rows_of_groups_are_bounded_with_the_others(pull: Pull) -> None:
     pull.told.tell()
     (comment,) = pull.comments
     assert comment.count("| [`") == comment_text.ROWS
-    assert "5 more on [the commit's page]" in comment
+    assert "5 more on the [commit page]" in comment
     assert f"{comment_text.ROWS + 5} created." in comment

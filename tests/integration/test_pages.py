@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 from api_server import ApiServer
+from flask import render_template_string
+from jinja2 import UndefinedError
 from site_client import Person
 
 from core.model import Execution, PushEvent
@@ -332,7 +334,7 @@ def test_a_waiting_execution_says_what_it_waits_for(api: ApiServer, person: Pers
     sql = "UPDATE execution SET environment = 'a100', runner_id = NULL WHERE uuid = ?"
     execute(api.db, sql, (execution_uuid,))
     page = person.get(f"/p/demo/executions/{api.execution(execution_uuid).counter}/").text
-    assert "No runner serves the environment a100" in page
+    assert "There is no runner of environment a100" in page
 
 
 def test_the_commit_page_says_why_nothing_ran(api: ApiServer, person: Person) -> None:
@@ -347,7 +349,7 @@ def test_the_commit_page_says_why_nothing_ran(api: ApiServer, person: Person) ->
         commits.finish_push(api.db, push, commit_id=api.commit.id, outcome="nothing runs", skipped=skipped)
     page = person.get(f"/p/demo/commits/{api.commit.identifier}/").text
     assert "input images needs a value" in page
-    assert "Nothing of this commit has run." in page
+    assert "No runs for this commit." in page
 
 
 def test_the_commit_page_shows_the_last_lines_and_values_of_each_execution(api: ApiServer, person: Person) -> None:
@@ -365,3 +367,8 @@ def test_the_table_shows_the_parameters_that_differ(api: ApiServer, person: Pers
     page = person.get("/p/demo/").text
     assert "Parameter alpha" in page
     assert "Parameter steps" not in page
+
+
+def test_a_name_that_a_template_does_not_know_is_an_error(api: ApiServer) -> None:
+    with api.app.test_request_context(), pytest.raises(UndefinedError):
+        render_template_string("{{ nobody_passed_this }}")

@@ -52,29 +52,29 @@ def test_the_graph_has_a_box_for_each_node_and_a_curve_for_each_pair(site: Group
 
 def test_the_list_says_what_became_of_each_node(site: Grouped) -> None:
     page = html.unescape(site.page(begun(site)))
-    assert "<b>1</b> of 3 nodes have ended" in page
+    assert "<b>1</b> of 3 finished" in page
     rows = re.findall(r'<th scope="row" class="first">(\w+)</th>', page)
     assert rows == ["prepare", "train", "tune"]
     assert '<a href="/p/demo/executions/2/">#2</a>' in page
     assert '<a href="/p/demo/executions/1/">' not in page  # of several runs of a node the newest counts
-    assert '<a href="/p/demo/tasks/1/">!1</a> <span class="muted">task over train</span>' in page
+    assert '<a href="/p/demo/tasks/1/">!1</a> <span class="muted">task of train</span>' in page
     assert "tidy" in page
 
 
 def test_what_waits_for_a_person_says_so_above_and_in_the_list(site: Grouped) -> None:
     page = site.page(begun(site))
-    assert "<strong>train waits for approval</strong>" in page
+    assert "<strong>train is waiting for approval</strong>" in page
     assert page.count('action="/p/demo/pipelines/1/nodes/1/approve"') == 2
     assert page.count("/approve") == 2
     listed = site.page("pipelines/")
-    assert "train waits for approval" in listed
-    assert "train waits for approval" in site.page(f"commits/{'c' * 40}/")
+    assert "train waiting for approval" in listed
+    assert "train waiting for approval" in site.page(f"commits/{'c' * 40}/")
 
 
 def test_an_ended_pipeline_has_no_buttons_and_is_not_fetched_again(site: Grouped) -> None:
     path = begun(site)
     assert "data-refresh" in site.page(path)
-    assert "Stop all its nodes" in site.page(path)
+    assert "Stop all nodes" in site.page(path)
     with transaction(site.db):
         for node in pipelines.nodes(site.db, 1):
             if node.ended_at is None:
@@ -82,7 +82,7 @@ def test_an_ended_pipeline_has_no_buttons_and_is_not_fetched_again(site: Grouped
         groups.transition(site.db, "pipeline", 1, State.STARTED, State.STOPPED, "Stopped by ada")
     page = site.page(path)
     assert "Stopped by ada" in page
-    for gone in ("data-refresh", "Stop all its nodes", "/approve"):
+    for gone in ("data-refresh", "Stop all nodes", "/approve"):
         assert gone not in page
 
 
@@ -93,7 +93,7 @@ def test_one_that_is_being_stopped_says_so_and_is_not_asked_again(site: Grouped)
     page = site.page(path)
     assert 'class="state stopping"' in page
     assert "stopped by ada" in page
-    assert "Stop all its nodes" not in page
+    assert "Stop all nodes" not in page
 
 
 def test_approving_lets_the_node_begin_and_says_who_did(site: Grouped) -> None:
@@ -118,7 +118,7 @@ def test_stop_stops_what_its_nodes_have_made(site: Grouped) -> None:
     waits = site.trial(tasks.by_counter(site.db, site.api.demo.id, 1), 1, state=State.CREATED, rate=0.2)
     assert site.person.client.post(f"/p/demo/{path}stop").status_code == 403
     assert site.person.post(f"/p/demo/{path}stop", f"/p/demo/{path}").location == f"/p/demo/{path}"
-    assert "Stop all its nodes" not in site.page(path)
+    assert "Stop all nodes" not in site.page(path)
     for _ in range(3):  # each looks at what the one before has done
         service.advance(site.api.context)
         task_service.advance(site.api.context)
@@ -148,7 +148,7 @@ def test_the_commits_pages_show_the_pipeline_and_nothing_that_it_has_made(site: 
     page = site.page(f"commits/{'c' * 40}/")
     assert page.count('class="outcome"') == 1
     assert "1/3 nodes" in page
-    assert "Nothing of this commit has run." not in page
+    assert "No runs for this commit." not in page
     listed = site.page("commits/")
     assert 'class="dot ' not in listed
     assert listed.count('class="mark ') == 1

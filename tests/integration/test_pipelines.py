@@ -399,7 +399,7 @@ def test_a_node_waits_for_approval_before_it_begins(site_of: Make) -> None:
     pipeline = site.start()
     site.advance()
     site.advance()
-    assert (site.nodes()["make"], site.node("make").message, site.runs("make")) == (C, "waits for approval", [])
+    assert (site.nodes()["make"], site.node("make").message, site.runs("make")) == (C, "waiting for approval", [])
     assert progress(site.db, pipeline).waiting == ("make",)
     site.approve("make")
     assert site.node("make").approved_by == "ada"

@@ -83,7 +83,7 @@ def test_killed_at_every_statement_a_pipeline_goes_its_way_once(site: PipelineSi
     assert summary(site) == {"make": (DONE, [DONE]), "side": (S, [ERROR, C]), "train": (C, []), "test": (C, [])}
     site.complete("side")
     advance()
-    assert site.node("train").message == "waits for approval"
+    assert site.node("train").message == "waiting for approval"
     site.approve("train")
     advance()
     assert summary(site)["train"] == (S, [C])

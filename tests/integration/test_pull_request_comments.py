@@ -95,13 +95,13 @@ def test_one_comment_is_made_and_edited_in_place(pull: Pull) -> None:
     pull.told.move("eval", State.ERROR, FailureReason.OUT_OF_MEMORY)
     pull.told.tell()
     (comment,) = pull.comments
-    assert "1 complete, 1 error. Metrics are compared with the newest on `main`." in comment
+    assert "1 succeeded, 1 failed. Metrics are compared with the newest run on `main`." in comment
     link, state, parameters, metrics, time = cells(comment)
     assert link == f"[`train` #2]({URL}/p/model/executions/2/)"
-    assert (state, parameters) == ("✓ complete", "")
+    assert (state, parameters) == ("✓ Succeeded", "")
     assert metrics == "`accuracy` 0.942 (+0.042), `loss` 0.75 (+0.25), `epoch` 2"
     assert time == "0.0 s"
-    assert cells(comment, "eval")[1] == "✕ error: out of memory"
+    assert cells(comment, "eval")[1] == "✕ Failed: out of memory"
     assert pull.calls == ["GET", "POST", {"github": "PATCH", "gitea": "PATCH"}.get(pull.forge.kind, "PUT")]
 
 
@@ -138,7 +138,7 @@ def test_a_counter_that_is_where_it_was_has_no_difference(pull: Pull) -> None:
 @pytest.mark.parametrize(
     ("files", "message", "said"),
     [
-        ({"valohai.yaml": "- nonsense"}, "work", "`valohai.yaml is broken: "),
+        ({"valohai.yaml": "- nonsense"}, "work", "`valohai.yaml is not valid: "),
         ({"valohai.yaml": "[]"}, "work", "`valohai.yaml has no steps, and on main it has`."),
         ({"a": "b"}, "work\n\nPushmill-Step: trian", '`trian: there is no step "trian": did you mean "train"?`.'),
     ],
@@ -167,10 +167,10 @@ def test_a_pull_request_of_a_branch_that_ran_before_gets_its_comment_too(pull: P
     pull.told.move("train", State.COMPLETE)
     pull.told.tell()
     said = pull.told.ask(Request(sha=sha, branch="topic"))
-    assert "all of it was skipped" in said
+    assert "everything was skipped" in said
     pull.told.tell()
     (comment,) = pull.comments
-    assert "1 complete" in comment
+    assert "1 succeeded" in comment
 
 
 def test_the_same_text_is_not_sent_again(pull: Pull) -> None:
@@ -194,7 +194,7 @@ def test_a_comment_whose_name_was_lost_is_found_by_its_marker(pull: Pull) -> Non
     pull.told.tell()
     ours = [body for body in pull.comments if "pushmill" in body]
     assert len(ours) == 1
-    assert "1 complete" in ours[0]
+    assert "1 succeeded" in ours[0]
 
 
 def test_a_worker_that_dies_after_the_comment_was_made_makes_no_second(pull: Pull) -> None:
@@ -215,8 +215,8 @@ def test_a_marker_that_somebody_copied_does_not_lead_us_astray(pull: Pull) -> No
     execute(pull.told.db, "UPDATE pull_request SET comment_id = '', comment_sha256 = ''")
     pull.told.move("train", State.COMPLETE)
     pull.told.tell()
-    assert "1 complete" in pull.comments[0]
-    assert "1 complete" not in pull.comments[1]
+    assert "1 succeeded" in pull.comments[0]
+    assert "1 succeeded" not in pull.comments[1]
 
 
 @each
@@ -227,7 +227,7 @@ def test_a_comment_that_was_deleted_is_made_anew(pull: Pull) -> None:
     pull.told.move("train", State.COMPLETE)
     pull.told.tell()
     (comment,) = pull.comments
-    assert "1 complete" in comment
+    assert "1 succeeded" in comment
 
 
 def test_a_new_head_is_told_in_the_same_comment(pull: Pull) -> None:
@@ -281,7 +281,7 @@ def test_failures_of_the_forge_leave_one_comment(pull: Pull) -> None:
     pull.told.move("train", State.COMPLETE)
     pull.told.tell()
     (comment,) = pull.comments
-    assert "1 complete" in comment
+    assert "1 succeeded" in comment
 
 
 def test_parameters_that_differ_from_the_defaults_are_told(pull: Pull) -> None:
@@ -340,7 +340,7 @@ def test_a_comment_is_bounded(pull: Pull) -> None:
     (comment,) = pull.comments
     assert len(comment) <= comment_text.TEXT_CHARS
     assert comment.count("| [`step") == comment_text.ROWS
-    assert "10 more on [the commit's page]" in comment
+    assert "10 more on the [commit page]" in comment
 
 
 def test_comments_are_apart(pull: Pull, monkeypatch: pytest.MonkeyPatch) -> None:

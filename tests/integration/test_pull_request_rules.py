@@ -45,13 +45,13 @@ def test_a_rule_is_for_the_base_branch_and_a_push_to_the_head_s_branch_is_anothe
     request = site.head()
     site.push_told(request)
     assert site.pushes.pushes("model")[-1].outcome == (
-        "nothing runs: no rule is for it (review: it is for pull_request, and this is a push)"
+        'no rule matched: "review" runs only for pull_request, not for a push'
     )
     assert site.ask(request) == "pull request 7: 1 execution"
     assert [execution.priority for execution in site.pushes.executions("model")] == [2]
     follow(site, RULES.replace("main", "other"))
     assert site.ask(site.head(message="more"), "updated") == (
-        "pull request 7: nothing runs: no rule is for it (review: base branch main matches none of other)"
+        'pull request 7: no rule matched: "review" runs only for base branch other, not main'
     )
 
 
@@ -62,7 +62,7 @@ def test_its_changes_are_those_against_the_base_branch_whatever_that_got_meanwhi
     site.checkout.commit({"src/theirs": "1"}, "of others")
     site.checkout.git("push", "-q", str(site.path), "HEAD:main")
     site.checkout.git("checkout", "-q", "topic")
-    assert "no changed path matches src/**: docs/a" in site.ask(site.at(sha))
+    assert "runs only for changes of src/**, not docs/a" in site.ask(site.at(sha))
     sha = site.checkout.commit({"src/ours": "1"}, "more")
     assert site.ask(site.at(sha), "updated") == "pull request 7: 1 execution"
     sha = site.checkout.commit({"docs/a": "2"}, "the rest is there still")
@@ -79,7 +79,7 @@ def test_a_new_head_stops_what_older_ones_run_and_nothing_of_other_pull_requests
 def test_a_head_that_is_told_of_late_stops_nothing_and_runs_nothing_of_the_rule(site: Site) -> None:
     older, newer = site.head(message="one"), site.head(message="two")
     site.ask(newer)
-    assert site.ask(older, "updated") == "pull request 7: nothing runs: all of it was skipped"
+    assert site.ask(older, "updated") == "pull request 7: nothing runs: everything was skipped"
     assert site.pushes.pushes("model")[-1].skipped == (("train", "a newer push of this branch runs already"),)
     assert states(site) == [State.QUEUED]
 
@@ -139,4 +139,4 @@ def test_a_dry_run_knows_what_its_pull_request_runs_would_stop_and_waits_for(sit
     assert said.skipped == (("train", "#2 runs it already, for pull request 7"),)
     strange = site.head(FORK, number=9, message="three")
     site.ask(strange)
-    assert asked(site, strange.sha).outcome == site.of(strange.sha)[0].outcome == "waits for approval: from a fork"
+    assert asked(site, strange.sha).outcome == site.of(strange.sha)[0].outcome == "waiting for approval: from a fork"

@@ -95,7 +95,7 @@ def test_an_approval_launches_everything_that_waits_once_and_says_what_that_is(s
     assert numbers(site, request.sha) == [["#1", "!1", "=1"], []]
     assert [push.outcome for push in site.of(request.sha)] == [
         "1 execution, 1 task and 1 pipeline",
-        "nothing runs: all of it was skipped",
+        "nothing runs: everything was skipped",
     ]
     assert ("pipeline full", "=1 runs it already, for pull request 7") in site.of(request.sha)[1].skipped
     assert approvals.approve(site.pushes.context, project, request.sha, site.admin) == []
@@ -103,10 +103,10 @@ def test_an_approval_launches_everything_that_waits_once_and_says_what_that_is(s
 
 def test_a_fork_that_declares_pipelines_runs_none_of_them_before_somebody_approves(site: Site) -> None:
     request = site.at(site.checkout.commit({"valohai.yaml": TRAIN + step("check") + FULL}, "x"), FORK)
-    assert "waits for approval" in site.ask(request)
+    assert "waiting for approval" in site.ask(request)
     project = projects.by_name(site.pushes.db, "model")
     asked = dry_run.dry_run(site.pushes.context, project, HypotheticalEvent(name=request.sha, event="pull_request"))
-    assert asked.outcome == "waits for approval: from a fork"
+    assert asked.outcome == "waiting for approval: from a fork"
     assert [run.target.label for run in asked.runs] == ["train", "pipeline full"]
 
 

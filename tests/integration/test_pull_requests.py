@@ -225,8 +225,8 @@ def test_skip_marks_and_broken_configurations_are_said(site: Site) -> None:
         site.ask(site.head(message="[skip ci] not yet")) == "pull request 7: skipped: [skip ci] in the commit message"
     )
     sha = site.checkout.commit({"valohai.yaml": "- nonsense"})
-    assert "waits for approval" in site.ask(site.at(sha, FORK, number=8))
-    assert "broken configuration" in site.ask(site.at(sha, number=9))
+    assert "waiting for approval" in site.ask(site.at(sha, FORK, number=8))
+    assert "configuration is not valid" in site.ask(site.at(sha, number=9))
     assert site.waiting() == [sha]
 
 
@@ -237,7 +237,7 @@ def test_skip_marks_and_broken_configurations_are_said(site: Site) -> None:
 def test_a_push_and_then_its_pull_request_make_one_set(site: Site) -> None:
     request = site.head()
     site.push_told(request)
-    assert site.ask(request) == "pull request 7: nothing runs: all of it was skipped"
+    assert site.ask(request) == "pull request 7: nothing runs: everything was skipped"
     assert site.pushes.steps("model") == ["train"]
     assert site.of(request.sha)[1].skipped == (("train", "#1 runs it already, for the push to topic"),)
 
@@ -249,7 +249,7 @@ def test_a_pull_request_and_then_its_push_make_one_set(site: Site) -> None:
     site.push_told(request)
     assert site.pushes.steps("model") == ["train"]
     assert site.of(request.sha)[1].skipped == (("train", "#1 runs it already, for pull request 7"),)
-    assert site.of(request.sha)[1].outcome == "nothing runs: all of it was skipped"
+    assert site.of(request.sha)[1].outcome == "nothing runs: everything was skipped"
 
 
 @each
@@ -279,16 +279,16 @@ def test_steps_that_the_other_event_did_not_run_do_run(site: Site) -> None:
 @each
 def test_a_fork_runs_nothing_until_that_very_commit_is_approved(site: Site) -> None:
     first = site.head(FORK)
-    assert site.ask(first) == "pull request 7: waits for approval: from a fork"
+    assert site.ask(first) == "pull request 7: waiting for approval: from a fork"
     assert (site.pushes.steps("model"), site.waiting()) == ([], [first.sha])
     assert site.known().from_fork
-    assert site.again() == "pull request 7: waits for approval: from a fork"
+    assert site.again() == "pull request 7: waiting for approval: from a fork"
     assert site.pushes.steps("model") == []
     assert site.approve(first) == 1
-    assert [push.outcome for push in site.of(first.sha)] == ["1 execution", "nothing runs: all of it was skipped"]
+    assert [push.outcome for push in site.of(first.sha)] == ["1 execution", "nothing runs: everything was skipped"]
     assert (site.pushes.steps("model"), site.waiting()) == (["train"], [])
     second = site.head(FORK, message="and now for something else")
-    assert site.ask(second, "updated") == "pull request 7: waits for approval: from a fork"
+    assert site.ask(second, "updated") == "pull request 7: waiting for approval: from a fork"
     assert (site.pushes.steps("model"), site.waiting()) == (["train"], [second.sha])
     assert site.approve(second) == 1
     assert [execution.creator for execution in site.pushes.executions("model")] == ["admin", "admin"]
@@ -299,7 +299,7 @@ def test_a_pull_request_whose_fork_is_gone_runs_nothing(site: Site) -> None:
     request = site.head("gone")
     said = site.ask(request)
     if not isinstance(site.sender, Bitbucket):  # which keeps no head
-        assert said == "pull request 7: waits for approval: from a fork"
+        assert said == "pull request 7: waiting for approval: from a fork"
     else:
         execute(site.pushes.db, "UPDATE delivery SET attempts = 5, retry_at = NULL")
         site.pushes.drain()
@@ -312,7 +312,7 @@ def test_a_pull_request_whose_fork_is_gone_runs_nothing(site: Site) -> None:
 def test_a_fork_of_a_commit_that_the_repository_has_itself_waits_too(site: Site) -> None:
     request = site.head()
     site.push_told(request)
-    assert "waits for approval" in site.ask(site.at(request.sha, FORK))
+    assert "waiting for approval" in site.ask(site.at(request.sha, FORK))
     assert site.pushes.steps("model") == ["train"]
     site.set_variables()
     assert site.spec(site.pushes.executions("model")[0]).secrets == ["TOKEN"]  # it was pushed, so it is trusted
@@ -324,7 +324,7 @@ def test_once_a_fork_always_a_fork(site: Site) -> None:
     later = replace(site.head(FORK, message="more"), fork="")
     if isinstance(site.sender, Bitbucket):
         later = site.at(later.sha)
-    assert "waits for approval" in site.ask(later, "updated")
+    assert "waiting for approval" in site.ask(later, "updated")
 
 
 @github
@@ -402,7 +402,7 @@ def test_the_command_line_approves(site: Site) -> None:
     assert approve().stdout == f"{request.sha[:12]}  pull request 7 by ada: Train longer\n"
     for wrong in (request.sha[:3], "f" * 12):
         assert "no waiting commit begins with" in approve(wrong).stderr
-    assert "waits for approval" in approve("f" * 40).stderr
+    assert "does not wait for approval" in approve("f" * 40).stderr
     (waiting,) = approval_store.waiting(site.pushes.db, projects.by_name(site.pushes.db, "model").id)
     twin = replace(waiting, push=replace(waiting.push, after=request.sha[:8] + "0" * 32))
     with pytest.raises(InvalidInput, match="is the beginning of 2 commits that wait"):
@@ -519,7 +519,7 @@ def test_rules_that_cancel_what_is_older_take_a_head_that_was_forced_back_for_th
     third = site.head(message="more")
     fourth = site.head(message="and more")
     site.ask(fourth, "updated")
-    assert site.ask(third, "updated") == "pull request 7: nothing runs: all of it was skipped"
+    assert site.ask(third, "updated") == "pull request 7: nothing runs: everything was skipped"
     assert site.of(third.sha)[0].skipped == (("train", "a newer push of this branch runs already"),)
 
 

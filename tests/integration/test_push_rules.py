@@ -32,7 +32,7 @@ def test_a_push_runs_what_the_rules_for_its_branch_choose_each_step_once(
     assert [execution.priority for execution in here.made[2:]] == [1, 1]
     outcome = here.change({"a": "3"}, "HEAD:refs/heads/wip-x")
     assert outcome == (
-        "nothing runs: no rule is for it (main: branch wip-x matches none of main; all: branch wip-x is left out by !wip-*)"
+        'no rule matched: "main" runs only for branch main, not wip-x; "all" excludes branch wip-x (!wip-*)'
     )
 
 
@@ -41,7 +41,7 @@ def test_a_wish_that_has_no_effect_does_not_hide_that_no_rule_is_for_the_push(
 ) -> None:
     here = model(pushes, checkout, '[[rule]]\nname = "main"\nbranches = ["x"]\n')
     assert here.change({"a": "1"}, "-o", "pushmill.parameter=a=1", "main") == (
-        "nothing runs: no rule is for it (main: branch main matches none of x)"
+        'no rule matched: "main" runs only for branch x, not main'
     )
     assert dict(pushes.pushes("model")[-1].skipped) == {"parameter a": "nothing that runs has it"}
 
@@ -52,7 +52,7 @@ PATHS = '[[rule]]\nname = "code"\npaths = ["src/**", "!**/*.md"]\nsteps = ["trai
 def test_paths_are_what_changed_since_the_ref_was_last_pushed(pushes: PushServer, checkout: Checkout) -> None:
     here = model(pushes, checkout, PATHS)
     assert here.change({"docs/a.md": "1", "src/b.md": "1"}) == (
-        "nothing runs: no rule is for it (code: no changed path matches src/**, !**/*.md: docs/a.md, src/b.md)"
+        'no rule matched: "code" runs only for changes of src/**, !**/*.md, not docs/a.md, src/b.md'
     )
     here.commit({"src/a/b.py": "1"})
     assert here.change({"docs/a.md": "2"}) == "1 execution"  # two commits, one push
@@ -61,15 +61,15 @@ def test_paths_are_what_changed_since_the_ref_was_last_pushed(pushes: PushServer
 def test_a_new_branch_changed_what_the_default_branch_has_not(pushes: PushServer, checkout: Checkout) -> None:
     here = model(pushes, checkout, PATHS)
     here.change({"src/a.py": "1"})
-    assert "no changed path matches" in here.change({"docs/a": "1"}, "HEAD:refs/heads/docs")
+    assert "runs only for changes of" in here.change({"docs/a": "1"}, "HEAD:refs/heads/docs")
     assert here.change({"src/b.py": "1"}, "HEAD:refs/heads/code") == "1 execution"
-    assert "no path changed" in here.push("main~2:refs/heads/old")
+    assert "found no changed path" in here.push("main~2:refs/heads/old")
 
 
 def test_a_branch_without_common_history_changed_every_file_that_it_has(pushes: PushServer, checkout: Checkout) -> None:
     here = model(pushes, checkout, PATHS)
     checkout.git("checkout", "-q", "--orphan", "fresh")
-    assert "no changed path" in here.change({"a": "1"}, "HEAD:refs/heads/fresh")
+    assert "runs only for changes of" in here.change({"a": "1"}, "HEAD:refs/heads/fresh")
     checkout.git("checkout", "-q", "--orphan", "other")
     assert here.change({"src/a.py": "1"}, "HEAD:refs/heads/other") == "1 execution"
 
@@ -78,18 +78,18 @@ def test_a_forced_push_is_compared_with_what_it_pushed_out(pushes: PushServer, c
     here = model(pushes, checkout, PATHS)
     here.change({"src/a.py": "1", "docs/a": "1"})
     checkout.git("reset", "-q", "--hard", "HEAD~1")
-    assert "no changed path" in here.change({"src/a.py": "1", "docs/a": "2"}, "-f", "main")
+    assert "runs only for changes of" in here.change({"src/a.py": "1", "docs/a": "2"}, "-f", "main")
     checkout.git("reset", "-q", "--hard", "HEAD~1")
     assert here.change({"docs/a": "2"}, "-f", "main") == "1 execution"  # src/a.py is gone again
 
 
 def test_tags_run_by_rules_that_name_them(pushes: PushServer, checkout: Checkout) -> None:
     here = model(pushes, checkout, '[[rule]]\nname = "release"\nevents = ["tag"]\ntags = ["v*"]\nsteps = ["train"]\n')
-    assert here.change({"a": "1"}) == "nothing runs: no rule is for it (release: it is for tag, and this is a push)"
+    assert here.change({"a": "1"}) == 'no rule matched: "release" runs only for tag, not for a push'
     checkout.git("tag", "v1")
     checkout.git("tag", "-a", "x1", "-m", "x")
     assert here.push("v1") == "1 execution"
-    assert here.push("x1") == "nothing runs: no rule is for it (release: tag x1 matches none of v*)"
+    assert here.push("x1") == 'no rule matched: "release" runs only for tag v*, not x1'
 
 
 def test_environment_parameters_and_priority_reach_the_execution(pushes: PushServer, checkout: Checkout) -> None:

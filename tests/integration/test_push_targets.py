@@ -75,7 +75,7 @@ def test_a_push_that_names_a_task_or_a_pipeline_runs_that_alone(here: Model) -> 
     assert pipeline.why == ""
     assert here.change({"a": "2"}) == "2 executions"
     outcome = here.change({"a": "3"}, "-o", "pushmill.task=gone", "main")
-    assert outcome == "nothing runs: all of it was skipped"
+    assert outcome == "nothing runs: everything was skipped"
     assert dict(here.pushes.pushes("model")[-1].skipped)["task gone"].startswith('there is no task "gone"')
 
 
@@ -85,7 +85,7 @@ def test_a_parameter_that_is_pushed_twice_is_tried_by_a_task_and_refused_by_a_st
     assert here.change({"valohai.yaml": ALL}, "-o", "pushmill.task=train", *twice) == "1 task"
     service.advance(here.pushes.context)
     assert [trial.parameters["epochs"] for trial in tasks.trials(here.pushes.db, 1)] == [7, 8]
-    assert here.change({"a": "1"}, "-o", "pushmill.step=train", *twice) == "nothing runs: all of it was skipped"
+    assert here.change({"a": "1"}, "-o", "pushmill.step=train", *twice) == "nothing runs: everything was skipped"
     assert 'skipped train: parameter "epochs" takes one value and was given 2: "7", "8"' in said(here)
 
 
@@ -190,4 +190,4 @@ def test_a_configuration_with_pipelines_runs_its_steps_alone_without_rules(here:
 def test_a_rule_for_pipelines_does_not_also_run_their_steps(here: Model) -> None:
     here.rules('[[rule]]\nname = "r"\npipelines = ["*"]\n')
     assert here.change({"valohai.yaml": ALL}) == "1 pipeline"
-    assert here.change({"valohai.yaml": TRAIN}) == "nothing runs: no rule chooses any of it"
+    assert here.change({"valohai.yaml": TRAIN}) == "nothing runs: the rules choose nothing that valohai.yaml declares"

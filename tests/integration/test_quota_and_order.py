@@ -60,7 +60,7 @@ def test_a_project_runs_as_many_as_its_quota_and_says_so(api: ApiServer) -> None
     claim(api, first)
     claim(api, second)
     assert reason(api, third) == "2 of 2 executions of this project are running"
-    assert reason(api, fourth).endswith("; 1 execution is before it")
+    assert reason(api, fourth).endswith("; 1 execution is ahead in the queue")
     end(api, first)
     assert [api.execution(e.uuid).state for e in (third, fourth)] == ["queued", "created"]
 
@@ -101,20 +101,20 @@ def test_the_waiting_are_told_why_no_runner_takes_them(api: ApiServer) -> None:
     gpus = {"gpus": [{"uuid": "GPU-1"}, {"uuid": "GPU-2"}]}
     plain, big, elsewhere = added(api), added(api, gpus=4), added(api, environment="gpu-a100")
     dispatched(api)
-    assert reason(api, elsewhere) == "No runner serves the environment gpu-a100"
+    assert reason(api, elsewhere) == "There is no runner of environment gpu-a100"
     assert reason(api, plain) == "No runner of environment default is online"
     change(api, "runner", draining=1)
     api.call("heartbeat", {"slots": 1, "info": gpus})
-    assert reason(api, plain) == "Every runner of environment default that is online is draining"
+    assert reason(api, plain) == "Every online runner of environment default is draining"
     change(api, "runner", draining=0)
     dispatched(api)
-    assert reason(api, plain) == "Handed to runner one"
-    assert reason(api, big) == "No runner of environment default that is online has 4 GPUs: the most is 2"
+    assert reason(api, plain) == "Sent to runner one"
+    assert reason(api, big) == "No online runner of environment default has 4 GPUs: the most is 2"
     one, pair, late = added(api, gpus=1), added(api, gpus=2), added(api)
     dispatched(api)
-    assert reason(api, one) == "Handed to runner one"
-    assert reason(api, pair).startswith("1 of 2 GPUs of environment default are free and it needs 2")
-    assert reason(api, late).startswith("1 of 1 slots of environment default are taken")
+    assert reason(api, one) == "Sent to runner one"
+    assert reason(api, pair).startswith("Needs 2 GPUs: 1 of 2 in environment default are free")
+    assert reason(api, late).startswith("1 of 1 slots of environment default are in use")
 
 
 def test_a_draining_runner_is_told_so_and_gets_nothing(api: ApiServer) -> None:

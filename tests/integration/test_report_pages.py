@@ -55,14 +55,14 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def test_it_says_why_nothing_is_told(site: Site, tmp_path: Path) -> None:
-    assert "Nothing is told: it has no API token" in site.page()
+    assert "Nothing is posted: set an API token" in site.page()
     execute(site.api.db, "UPDATE repository SET forge = 'gogs'")
-    assert "Repositories of kind gogs take no statuses" in site.page()
+    assert "Gogs has no API for statuses" in site.page()
     execute(site.api.db, "UPDATE repository SET forge = 'hosted'")
-    assert "It is pushed to this server: there is no forge to tell." in site.page()
+    assert "No Git host connected." in site.page()
     without = Site(tmp_path / "without")
     without.set_token()
-    assert "Nothing is told: set url below [server]" in without.page()
+    assert "Nothing is posted: set <code>url</code> under [server]" in without.page()
     without.api.close()
 
 
@@ -87,12 +87,12 @@ def test_it_says_what_was_told_and_what_is_wrong_with_the_way_out(site: Site) ->
     shown = html.unescape(page)
     assert "<script>alert" not in page
     assert "\u202e" not in page
-    assert "Nothing is told any more:</strong> refused: 401" in shown
-    assert "the comment on pull request 7: given up after a day" in shown
+    assert "Posting is off:</strong> refused: 401" in shown
+    assert "comment on pull request 7: given up after a day" in shown
     assert "aaaaaaaa</a> pushmill/<script>" in shown
-    assert "Asked again" in shown
+    assert "Next attempt" in shown
     assert site.post("again") == 303
-    assert "any more" not in site.page()
+    assert "Posting is off" not in site.page()
     assert site.repository.api_problem == ""
     assert site.repository.api_retry_at is None
     assert {
@@ -111,8 +111,8 @@ def test_the_commits_page_says_what_the_forge_was_told(site: Site) -> None:
             site.api.db, site.repository.id, sha, "pushmill/a", Verdict.SUCCESS, "d", URL, problem="422 full"
         )
     page = site.page(f"commits/{sha}/")
-    assert "The forge was told 2 statuses" in page
-    assert "It would not have pushmill/a: 422 full." in page
+    assert "2 statuses posted to" in page
+    assert "GitHub rejected pushmill/a: 422 full." in page
 
 
 def test_comments_are_switched_on_and_off_by_page_and_command_line(site: Site) -> None:

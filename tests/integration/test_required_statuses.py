@@ -20,7 +20,7 @@ from web.services.triggers import approvals
 from web.store import deliveries, projects, users
 from web.store.db import execute, transaction
 
-WAITS = ("pending", "waits for approval: from a fork")
+WAITS = ("pending", "waiting for approval: from a fork")
 FORK = "mallory/model"
 MISSING_STEP = 'there is no step "trian": did you mean "train"?'
 
@@ -101,7 +101,7 @@ def test_a_named_step_that_cannot_run_is_an_error_and_one_that_nobody_named_is_n
     files = {"valohai.yaml": step("train") + needy_step("needy")}
     first = told.push(files=files)
     told.move("train", State.COMPLETE)
-    assert overall(told, first) == ("success", "1 step complete")
+    assert overall(told, first) == ("success", "1 step succeeded")
     second = told.push(files=files, message="work\n\nPushmill-Step: needy")
     state, description = overall(told, second)
     assert (state, description[:7]) == ("error", "needy: ")
@@ -114,7 +114,7 @@ def test_a_rule_that_names_what_is_not_there_is_an_error_until_it_is_changed_and
     rules(told, '[[rule]]\nname = "main"\nsteps = ["train", "no*"]\n')
     again(told)
     told.move("train", State.COMPLETE)
-    assert overall(told, sha) == ("success", "1 step complete")
+    assert overall(told, sha) == ("success", "1 step succeeded")
 
 
 def test_a_rule_for_nothing_of_the_commit_is_no_error(told: ToldForge) -> None:

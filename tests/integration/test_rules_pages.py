@@ -84,7 +84,7 @@ def test_without_rules_the_page_says_what_happens_and_offers_words_to_begin_with
     api: ApiServer, person: Person
 ) -> None:
     page = person.get(SETTINGS).text
-    assert "default Pushes and pull requests to any branch run every step." in words(page)
+    assert "default Pushes and pull requests to any branch: runs every step." in words(page)
     assert START.strip() in html.unescape(page)
     assert person.post(f"{SETTINGS}rules", SETTINGS, rules=START.replace("\n", "\r\n")).status_code == 303
     assert stored(api) == ""
@@ -96,8 +96,8 @@ def test_rules_are_saved_and_told_in_words_with_the_next_time_of_a_schedule(api:
     assert stored(api) == RULES
     said = words(person.get(SETTINGS).text)
     assert (
-        "main Pushes and pull requests to main that change src/** run step Train* with priority 4 and with steps = 7."
-        " What older ones still run of that is stopped."
+        "main Pushes and pull requests to main that change src/**: runs step Train* with priority 4 and with steps = 7."
+        " Older runs of these are cancelled."
     ) in said
     assert re.search(r"Next: 20\d\d-\d\d-\d\d 03:00:00 UTC", said)
 
@@ -126,13 +126,13 @@ def test_a_dry_run_says_of_each_rule_whether_it_matches_what_runs_and_what_stops
     said = words(answer.text)
     assert "push to main" in said
     assert "matches main branch main matches main; src/a changed, which matches src/**" in said
-    assert "no match nightly it is for schedule, and this is a push" in said
+    assert "no match nightly runs only for schedule, not for a push" in said
     assert "Train model runs in default priority 4 by rule main steps 7" in said
     assert stored(api) == ""  # the text was tried and not saved
     said = words(person.post(f"{SETTINGS}rules/try", SETTINGS, rules=RULES, name="docs").text)
-    assert "no match main branch docs matches none of main" in said
+    assert "no match main runs only for branch main, not docs" in said
     said = words(person.post(f"{SETTINGS}rules/try", SETTINGS, rules=RULES, name="docs", branch="main").text)
-    assert "no match main no changed path matches src/**: docs/a" in said
+    assert "no match main runs only for changes of src/**, not docs/a" in said
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_the_delivery_of_a_schedule_says_that_its_time_had_come(api: ApiServer, 
     schedule.store_due(api.db, datetime.now(UTC) + timedelta(days=1))
     (delivery,) = deliveries.of_project(api.db, api.demo.id)
     page = html.unescape(person.get(f"/p/demo/deliveries/{delivery.id}/").text)
-    assert "not needed: its time had come" in page
+    assert "not needed: created by a schedule" in page
     assert '"rule": "nightly"' in page
 
 
@@ -184,7 +184,7 @@ def test_tasks_and_pipelines_are_told_with_what_they_make_and_stop(
         "task s<i>earch runs in default by rule r 2 executions of step Train model by grid search, varying steps"
         in said
     )
-    assert "pipeline full runs in the environments of its steps by rule r nodes a (check), b (Train model)" in said
+    assert "pipeline full runs in the environments of its nodes by rule r nodes a (check), b (Train model)" in said
     with transaction(api.db):
         event = PushEvent(ref="refs/heads/groups", before="0" * 40, after=api.commit.identifier, identity="x")
         push = commits.add_push(api.db, hosting.repository_of(api.db, api.demo).id, event, None)
@@ -194,7 +194,7 @@ def test_tasks_and_pipelines_are_told_with_what_they_make_and_stop(
         full = pipeline_plan.plan(config, "full")
         pipelines.start(api.db, api.demo, api.commit, full, api.admin, push_id=push)
     page = person.post(f"{SETTINGS}rules/try", SETTINGS, **form).text
-    assert "Stops !1 task s<i>earch , =1 pipeline full ." in words(page)
+    assert "Cancels !1 task s<i>earch , =1 pipeline full ." in words(page)
     assert 'href="/p/demo/tasks/1/"' in page
     assert 'href="/p/demo/pipelines/1/"' in page
     assert "<i>" not in page
@@ -208,4 +208,4 @@ def test_what_would_be_stopped_is_named(api: ApiServer, person: Person, checkout
         resolved = resolve(api.commit.config, "Train model")
         launch.launch(api.db, api.config, api.demo, api.commit, resolved, api.admin, push_id=push)
     said = words(person.post(f"{SETTINGS}rules/try", SETTINGS, rules=RULES, name="main").text)
-    assert "Stops #1 Train model ." in said
+    assert "Cancels #1 Train model ." in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -49,8 +50,8 @@ def test_slots_beyond_what_registration_allowed_do_not_count_and_are_a_problem(a
     assert runner(api).slots == 16
     page = Person(api)
     page.log_in()
-    said = "It reports 10000 slots and may have 16: `pushmill runner limit one --slots 10000` allows them"
-    assert said in page.get("/runners/").text
+    said = "Offers 10000 slots, of which 16 are allowed: `pushmill runner limit one --slots 10000` allows all"
+    assert re.sub("`(.*)`", r"<code>\1</code>", said) in page.get("/runners/").text
     assert said in command(api, "list").output
     limit(api.db, runner(api), RunnerLimits(slots=2))
     assert runner(api).slots == 2
@@ -81,7 +82,7 @@ def test_a_runner_of_other_projects_gets_nothing_and_the_waiting_are_told(api: A
     dispatched(api)
     assert api.execution(execution.uuid).runner_id is None
     why = wait_reason.wait_reason(api.context, api.execution(execution.uuid))
-    assert why == "No runner of environment default takes executions of project demo"
+    assert why == "No runner of environment default accepts project demo"
     api.online("two")
     limit(api.db, runner(api, "two"), RunnerLimits(projects=["other", "demo"]))
     dispatched(api)

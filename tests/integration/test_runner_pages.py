@@ -101,9 +101,9 @@ def test_states_are_told_apart(api: ApiServer) -> None:
     assert states == {
         "busy": "online",
         "leaving": "draining",
-        "local": "not seen yet",
-        "one": "lost",
-        "two": "not seen yet",
+        "local": "never connected",
+        "one": "offline",
+        "two": "never connected",
     }
 
 

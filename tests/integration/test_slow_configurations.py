@@ -87,7 +87,7 @@ def test_what_a_push_has_no_time_left_to_read_says_so_and_is_read_when_it_runs_a
     assert [commit.config_state for commit in found] == ["ok", "broken", "broken"]
     assert "takes longer than " in found[1].problems[0]
     assert "those of the other commits of this push took 2 s together ([limits] config_time)" in found[2].problems[0]
-    assert "broken configuration" in pushes.pushes("model")[2].outcome
+    assert "configuration is not valid" in pushes.pushes("model")[2].outcome
     assert pushes.steps("model") == ["fast"]
 
     parser.gate.touch()

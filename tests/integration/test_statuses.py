@@ -60,7 +60,7 @@ def test_a_commit_is_told_from_waiting_to_its_end(told: ToldForge) -> None:
     assert told.forge.told()[4:] == [("pushmill/train", SUCCESS[kind]), ("pushmill", SUCCESS[kind])]
     state, description = told.shown(sha)["pushmill/train"]
     assert (state, description.partition(" · ")[0]) == (SUCCESS[kind], "accuracy 0.9421")
-    assert told.shown(sha)["pushmill"] == (SUCCESS[kind], "1 step complete")
+    assert told.shown(sha)["pushmill"] == (SUCCESS[kind], "1 step succeeded")
     links = {status["name"]: status["url"] for status in told.forge.statuses}
     assert links == {
         "pushmill/train": f"{URL}/p/model/executions/1/",
@@ -220,7 +220,7 @@ def test_commits_of_which_nothing_runs_are_told_in_the_roll_up_alone(told: ToldF
     told.tell()
     state, description = told.shown(broken)["pushmill"]
     assert state == "error"
-    assert description.startswith("valohai.yaml is broken: ")
+    assert description.startswith("valohai.yaml is not valid: ")
     assert told.shown(missing) == {"pushmill": ("error", "valohai.yaml has no steps, and on broken it has")}
     assert told.shown(skipped) == {}
     assert told.shown(empty)["pushmill"][0] in ("success", "error")
@@ -233,7 +233,7 @@ def test_a_forks_commit_waits_for_approval_and_is_told_once_it_has_it(told: Told
     sha = told.checkout.commit({"theirs": "x"})
     told.ask(Request(sha=sha, fork="mallory/model"))
     told.tell()
-    assert told.shown(sha) == {"pushmill": ("pending", "waits for approval: from a fork")}
+    assert told.shown(sha) == {"pushmill": ("pending", "waiting for approval: from a fork")}
     admin = users.by_name(told.db, "admin")
     assert admin is not None
     approvals.approve(told.server.context, projects.by_name(told.db, "model"), sha, admin)

@@ -66,7 +66,7 @@ def lines(told: ToldForge, groups: Groups) -> dict[str, str]:
 
 
 def searched(groups: Groups, *accuracies: float | None, planned: int = 0) -> Task:
-    """A started task whose executions have ended with these, or failed."""
+    """A started task whose executions finished with these, or failed."""
     task = groups.task("search", planned or len(accuracies))
     groups.move(task, State.STARTED)
     for place, accuracy in enumerate(accuracies):
@@ -92,13 +92,13 @@ def test_a_task_is_one_status_from_waiting_to_its_end(told: ToldForge) -> None:
     groups.end(second, accuracy=0.942)
     told.tell()
     assert told.states(sha) == {"pushmill/task search": RUNNING[kind], "pushmill": RUNNING[kind]}
-    assert told.shown(sha)["pushmill/task search"][1] == "2 of 3 done · best accuracy 0.942 (#2)"
+    assert told.shown(sha)["pushmill/task search"][1] == "2 of 3 finished · best accuracy 0.942 (#2)"
     groups.end(third, accuracy=0.5)
     groups.move(task, State.COMPLETE)
     told.tell()
     assert told.states(sha) == {"pushmill/task search": SUCCESS[kind], "pushmill": SUCCESS[kind]}
     assert told.shown(sha)["pushmill/task search"][1] == "3 executions · best accuracy 0.942 (#2) · 14 m"
-    assert told.shown(sha)["pushmill"][1] == "1 task complete"
+    assert told.shown(sha)["pushmill"][1] == "1 task succeeded"
     links = {status["name"]: status["url"] for status in told.forge.statuses}
     assert links["pushmill/task search"] == f"{URL}/p/model/tasks/1/"
     assert told.states(sha) == told.wanted(sha)
@@ -117,7 +117,7 @@ def test_a_pipeline_is_one_status_from_waiting_to_its_end(told: ToldForge) -> No
     groups.move(groups.node(pipeline, "prepare"), State.COMPLETE)
     told.tell()
     assert told.states(sha) == {"pushmill/pipeline full": RUNNING[kind], "pushmill": RUNNING[kind]}
-    assert told.shown(sha)["pushmill/pipeline full"][1] == "1 of 2 nodes done"
+    assert told.shown(sha)["pushmill/pipeline full"][1] == "1 of 2 nodes finished"
     groups.end(groups.run(pipeline, "deploy"))
     groups.move(groups.node(pipeline, "deploy"), State.COMPLETE)
     groups.move(pipeline, State.COMPLETE)
@@ -175,12 +175,12 @@ def test_who_waits_and_who_stopped_it_is_told(told: ToldForge) -> None:
     pipeline, task = groups.pipeline("full", "train", "deploy", "shout"), groups.task("search")
     asked = {"approval_asked_at": clock.now()}
     groups.move(groups.node(pipeline, "deploy"), State.CREATED, **asked)
-    assert lines(told, groups)["pushmill/pipeline full"] == "0 of 3 nodes done · waits for approval of deploy"
+    assert lines(told, groups)["pushmill/pipeline full"] == "0 of 3 nodes finished · waiting for approval of deploy"
     groups.move(pipeline, State.STARTED)
     groups.move(groups.node(pipeline, "train"), State.COMPLETE)
-    assert lines(told, groups)["pushmill/pipeline full"] == "1 of 3 nodes done · waits for approval of deploy"
+    assert lines(told, groups)["pushmill/pipeline full"] == "1 of 3 nodes finished · waiting for approval of deploy"
     groups.move(groups.node(pipeline, "shout"), State.STARTED, **asked)
-    assert lines(told, groups)["pushmill/pipeline full"].endswith("waits for approval of deploy, shout")
+    assert lines(told, groups)["pushmill/pipeline full"].endswith("waiting for approval of deploy, shout")
     groups.move(pipeline, State.STOPPED, "stopped by ada")
     groups.move(task, State.STOPPED, "the pipeline has stopped it")
     told.tell()
@@ -238,8 +238,8 @@ def test_a_task_of_many_executions_says_the_same_for_long(told: ToldForge) -> No
         groups.move(task, State.STARTED)
         said.append(lines(told, groups)["pushmill/task search"])
     assert len(set(said)) == STAGES + 1
-    assert said[0] == "less than 4 of 40 done"
-    assert said[14] == "12+ of 40 done · best accuracy 0.11 (#12)"
+    assert said[0] == "fewer than 4 of 40 finished"
+    assert said[14] == "12+ of 40 finished · best accuracy 0.11 (#12)"
     assert said[-1] == "40 of 40 done · best accuracy 0.39 (#40)"
 
 
@@ -360,8 +360,8 @@ def test_whatever_moves_them_on_they_are_told(told: ToldForge) -> None:
     said = sweep()
     assert (said["pushmill/task search"], said["pushmill"]) == ("2 executions to run", "running 1 task and 1 pipeline")
     said = sweep(0.5, 0.75)  # the node, which was made first, and one of the task
-    assert said["pushmill/pipeline full"] == "1 of 2 nodes done · waits for approval of deploy"
-    assert said["pushmill/task search"] == "1 of 2 done · best accuracy 0.75 (#2)"
+    assert said["pushmill/pipeline full"] == "1 of 2 nodes finished · waiting for approval of deploy"
+    assert said["pushmill/task search"] == "1 of 2 finished · best accuracy 0.75 (#2)"
     said = sweep(0.875)
     assert said["pushmill/task search"].startswith("2 executions · best accuracy 0.875 (#3) · ")
     with transaction(db):

@@ -43,17 +43,17 @@ def searched(site: Grouped) -> str:
 
 def test_the_page_says_how_far_it_is_and_which_is_best_of_those_that_ended_well(site: Grouped) -> None:
     page = html.unescape(site.page(searched(site)))
-    assert "<b>4</b> of 6 executions have ended" in page
-    assert 'aria-label="4 of 6 executions have ended"' in page
+    assert "<b>4</b> of 6 finished" in page
+    assert 'aria-label="4 of 6 executions finished"' in page
     assert '<b title="0.25">0.25</b>' in page
-    assert "trial 2, lowest of those that ended" in page
+    assert "trial 2, lowest of all finished" in page
     assert '<th scope="row">rate</th><td title="0.2">0.2</td>' in page
     assert '<th scope="row">epochs</th>' not in page  # it is the same for all
-    assert re.findall(r"Show these alone\">.*?</svg>(\d+ \w+)</a>", page) == [
-        "1 started",
-        "2 complete",
-        "1 error",
-        "1 stopped",
+    assert re.findall(r"Show only these\">.*?</svg>(\d+ \w+)</a>", page) == [
+        "1 Running",
+        "2 Succeeded",
+        "1 Failed",
+        "1 Stopped",
     ]
 
 
@@ -97,7 +97,7 @@ def test_the_sorted_column_says_so_and_its_link_turns_it_around(site: Grouped) -
 def test_trials_of_one_state_can_be_looked_at_alone(site: Grouped) -> None:
     page = site.page(searched(site) + "?state=error")
     assert trials_of(page) == [3]
-    assert "<b>4</b> of 6 executions have ended" in page
+    assert "<b>4</b> of 6 finished" in page
 
 
 def test_of_a_trial_that_was_run_again_the_newest_counts(site: Grouped) -> None:
@@ -106,7 +106,7 @@ def test_of_a_trial_that_was_run_again_the_newest_counts(site: Grouped) -> None:
     site.trial(task, 1, {"loss": 0.4}, rate=0.2)
     new = site.trial(task, 0, {"loss": 0.9}, rate=0.1)
     page = site.page(f"tasks/{task.counter}/")
-    assert "<b>2</b> of 2 executions have ended" in page
+    assert "<b>2</b> of 2 finished" in page
     assert trials_of(page) == [1, 2]
     assert f">#{new.counter}</a>" in page
     assert f">#{old.counter}</a>" not in page
@@ -118,21 +118,21 @@ def test_a_target_value_decides_which_is_best(site: Grouped) -> None:
     for trial, size in enumerate((4, 12, 7, 100)):
         site.trial(task, trial, {"size": size, "loss": size}, rate=trial / 10)
     page = site.page(f"tasks/{task.counter}/")
-    assert "trial 2, nearest to 10 of those that ended" in page
+    assert "trial 2, nearest to 10 of all finished" in page
     lowest = site.page(f"tasks/{task.counter}/?metric=size&better=lowest")
-    assert "trial 1, lowest of those that ended" in lowest
+    assert "trial 1, lowest of all finished" in lowest
     by_loss = site.page(f"tasks/{task.counter}/?metric=loss&better=highest")
-    assert "trial 4, highest of those that ended" in by_loss
+    assert "trial 4, highest of all finished" in by_loss
     unknown = site.page(f"tasks/{task.counter}/?metric=nothing")
-    assert "No execution that ended has printed nothing yet." in unknown
+    assert "No finished execution has logged nothing yet." in unknown
 
 
 def test_a_task_without_numbers_says_how_to_print_some(site: Grouped) -> None:
     task = site.task()
-    assert "None has been made yet." in site.page(f"tasks/{task.counter}/")
+    assert "The executions of this task appear here." in site.page(f"tasks/{task.counter}/")
     site.trial(task, 0, {"word": "none"}, rate=0.1)
     page = site.page(f"tasks/{task.counter}/")
-    assert "Executions are compared by a number that they print" in page
+    assert "Log a metric to compare executions." in page
     assert trials_of(page) == [1]
 
 
@@ -146,8 +146,8 @@ def test_a_task_whose_declaration_can_no_longer_be_read_still_shows_what_has_run
 def test_what_it_tries_and_when_it_ends_is_said(site: Grouped) -> None:
     page = site.page(searched(site))
     assert "<dt>rate</dt><dd>0.1, 0.2, 0.3</dd>" in page
-    assert "<dt>After an error</dt><dd>goes on, and ends in error</dd>" in page
-    assert "Grid search over train" in page
+    assert "<dt>On error</dt><dd>Continue; task fails at the end</dd>" in page
+    assert "Grid search of train" in page
 
 
 def test_the_list_has_every_task_and_an_empty_one_says_how_to_get_one(site: Grouped) -> None:
@@ -165,7 +165,7 @@ def test_stop_stops_what_waits_and_makes_nothing_more(site: Grouped) -> None:
     site.trial(task, 0, {"loss": 1}, rate=0.1)
     waits = site.trial(task, 1, state=State.CREATED, rate=0.2)
     path = f"/p/demo/tasks/{task.counter}/"
-    assert "Stop all its executions" in site.page(f"tasks/{task.counter}/")
+    assert "Stop all executions" in site.page(f"tasks/{task.counter}/")
     assert site.person.client.post(f"{path}stop").status_code == 403  # without the form's token
     assert site.person.get(f"{path}stop").status_code == 405
     assert site.api.app.test_client().post(f"{path}stop").status_code == 401
@@ -173,14 +173,14 @@ def test_stop_stops_what_waits_and_makes_nothing_more(site: Grouped) -> None:
     page = site.page(f"tasks/{task.counter}/")
     assert 'class="state stopping"' in page
     assert "stopped by admin" in page
-    assert "Stop all its executions" not in page
+    assert "Stop all executions" not in page
     assert site.person.post(f"{path}stop", path).status_code == 303  # somebody else's page was still open
     for _ in range(2):  # what runs is stopped, and then the task has ended
         service.advance(site.api.context)
     assert executions.get(site.db, waits.id).state is State.STOPPED
     page = site.page(f"tasks/{task.counter}/")
     assert 'class="state stopped"' in page
-    assert "(3 were planned)" in page
+    assert "(3 planned)" in page
     assert "data-refresh" not in page
 
 
@@ -250,7 +250,7 @@ def test_a_task_of_1000_trials_is_a_page_like_another(site: Grouped) -> None:
     assert took < 1  # of the processor; 0.04 s was measured
     assert len(page) < 160_000
     assert page.count("<polyline") == LINES + 1  # and the curve
-    assert "the 800 worst are not drawn" in page
+    assert "the 800 worst are not shown" in page
     seen = [n for number in range(1, 21) for n in trials_of(site.page(f"{path}?sort=m.loss&page={number}"))]
     assert seen[0] == 501
     assert sorted(seen) == list(range(1, 1001))

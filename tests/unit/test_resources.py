@@ -43,9 +43,9 @@ def test_devices_share_a_chart_for_each_kind_in_the_order_of_their_numbers(db: D
         add(db, (at, "cpu", 1.5), (at, "memory", 2**30))
     found = resources.resource_charts(db, EXECUTION, 90 * SECOND)
     assert [(chart.kind, chart.title, chart.last) for chart in found.charts] == [
-        ("cpu", "Processors", "1.50"),
+        ("cpu", "CPU cores", "1.50"),
         ("memory", "Memory", "1.00 GiB"),
-        ("gpu", "3 GPUs", "10 to 110 %"),
+        ("gpu", "3 GPUs", "10\u2013110 %"),
     ]
     assert found.x == [10, 20]
     assert [(line.number, line.y, line.last) for line in found.charts[2].lines] == [
@@ -79,5 +79,5 @@ def test_past_its_bound_a_series_is_thinned_evenly(db: Database, monkeypatch: py
 def test_the_same_samples_again_change_nothing(db: Database) -> None:
     add(db, (1, "cpu", 1.0), (2, "cpu", 2.0))
     add(db, (1, "cpu", 5.0), (2, "cpu", 2.0))
-    assert (usage.count(db, EXECUTION, "cpu"), usage.latest_values(db, EXECUTION, "cpu")) == (2, 2.0)
+    assert (usage.count(db, EXECUTION, "cpu"), usage.latest_values(db, EXECUTION)["cpu"]) == (2, 2.0)
     assert resources.resource_charts(db, EXECUTION, 0).charts[0].largest == "2.00"

@@ -170,5 +170,5 @@ def test_changed_paths_are_asked_for_only_by_a_rule_that_needs_them_and_count_wh
     assert asked == []
     listed = [Rule(name="a", paths=("src/**",))]
     choice = rules.choose(EPOCHS, event(), "", rules=listed, facts=Facts(changes=changes))
-    assert choice.verdicts[0].why == "branch main; its paths count as changed: there are too many"
+    assert choice.verdicts[0].why == "branch main; all paths count as changed: there are too many"
     assert names(choice) == ["a"]

@@ -151,14 +151,14 @@ def test_the_headline_is_the_most_telling_number(latest: dict[str, object], expe
     ("given", "expected"),
     [
         (execution(), "accuracy 0.942 · 3 m 12 s"),
-        (execution(State.CREATED, started_at=None, ended_at=None), "waits for its turn"),
-        (execution(State.QUEUED, started_at=None, ended_at=None), "waits for a runner"),
+        (execution(State.CREATED, started_at=None, ended_at=None), "waiting (limit)"),
+        (execution(State.QUEUED, started_at=None, ended_at=None), "queued"),
         (execution(State.STARTED, ended_at=None), "running since 2026-11-25 10:00 UTC"),
         (
             execution(
                 State.ERROR, failure_reason=FailureReason.COMMAND_FAILED, failure_message="Command 2 exited with 1"
             ),
-            "A command failed: Command 2 exited with 1 · 3 m 12 s",
+            "Command failed: Command 2 exited with 1 · 3 m 12 s",
         ),
         (execution(State.STOPPED, started_at=None), "stopped by ada"),
         (execution(State.STOPPED), "stopped by ada · 3 m 12 s"),
@@ -183,7 +183,7 @@ RAN = {"started_at": "2026-11-25T10:00:00.000000Z", "ended_at": "2026-11-25T10:1
     [
         ({"state": State.CREATED}, "3 executions to run"),
         ({"state": State.CREATED, "planned": 1}, "1 execution to run"),
-        ({"state": State.STARTED}, "2 of 3 done · best loss 0.1 (#7)"),
+        ({"state": State.STARTED}, "2 of 3 finished · best loss 0.1 (#7)"),
         ({"state": State.COMPLETE}, "2 executions, 1 failed · best loss 0.1 (#7) · 14 m"),
         (
             {"state": State.COMPLETE, "message": "stop condition met by #7"},
@@ -204,8 +204,8 @@ def test_a_task_in_one_line(given: dict[str, object], expected: str) -> None:
     ("given", "waiting", "expected"),
     [
         ({"state": State.CREATED}, [], "3 nodes to run"),
-        ({"state": State.CREATED}, ["a", "b"], "2 of 3 nodes done · waits for approval of a, b"),
-        ({"state": State.STARTED}, [], "2 of 3 nodes done"),
+        ({"state": State.CREATED}, ["a", "b"], "2 of 3 nodes finished · waiting for approval of a, b"),
+        ({"state": State.STARTED}, [], "2 of 3 nodes finished"),
         ({"state": State.COMPLETE}, [], "3 nodes, 1 failed · 14 m"),
         ({"state": State.ERROR}, [], "1 of 3 nodes failed · 14 m"),
         ({"state": State.ERROR, "message": "train failed: #6"}, [], "train failed: #6 · 14 m"),
@@ -229,11 +229,11 @@ def test_how_far_many_are_is_said_in_few_steps_and_never_too_much(planned: int) 
     assert len(set(said)) <= headline.STAGES + 1
     assert said[-1].startswith((f"{planned} of", f"{headline.stage_text(planned, planned)}+ of"))
     for ended, text in enumerate(said):
-        if text.startswith("less than "):
+        if text.startswith("fewer than "):
             assert ended < int(text.split()[2])
         else:
             assert int(text.split("+")[0].split()[0]) <= ended
-            assert "+" in text or text == f"{ended} of {planned} done"
+            assert "+" in text or text == f"{ended} of {planned} finished"
 
 
 @given(st.text(max_size=200))

@@ -113,11 +113,11 @@ def drain(name: str, wait: bool, data: Path | None, config_file: Path | None) ->
         runner = registration.by_name(context.db, name)
         if count := registration.drain(context.db, runner):
             click.echo(f"{count} not yet started there {'waits' if count == 1 else 'wait'} for another runner")
-        running = overview.running(context.db, runner)
+        running = overview.running(context.db, [runner])[runner.id]
         click.echo(f"{name} drains; it runs {_named(running)}")
         while wait and running:
             time.sleep(LOOK_S)
-            left = overview.running(context.db, runner)
+            left = overview.running(context.db, [runner])[runner.id]
             if left and left != running:
                 click.echo(f"waiting for {_named(left)}")
             running = left

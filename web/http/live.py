@@ -218,7 +218,7 @@ def _state(project: Project, execution: Execution) -> dict[str, Any]:
         "_execution_head.html",
         project=project,
         execution=execution,
-        standing=execution_status.execution_status(auth.context(), execution),
+        status=execution_status.execution_status(auth.context(), execution),
     )
     sign = execution_status.SIGNS[execution.status]
     return {"status": execution.status, "sign": sign, "final": execution.state in FINAL, "head": head}

@@ -88,7 +88,7 @@ class Chart {
     const shown = this.data[0].length;
     const all = this.points.toLocaleString("en-US");
     const stored = this.lost ? `, ${(this.points - this.lost).toLocaleString("en-US")} stored` : "";
-    this.note.textContent = shown < this.points ? `${shown} of ${all} points${stored}, every extreme kept` : `${all} points`;
+    this.note.textContent = shown < this.points ? `${shown} of ${all} points${stored}, with all peaks` : `${all} points`;
   }
 
   make() {

@@ -11,7 +11,7 @@ const log = new Log(document.getElementById("log"), url);
 const charts = new Charts(url, started);
 const resources = new Resources(url, fetchParts);
 const connection = document.getElementById("connection");
-const WORDS = { live: "live", polling: "every 2 s", lost: "connection lost, trying again", "": "" };
+const WORDS = { live: "live", polling: "live (every 2 s)", lost: "connection lost, retrying", "": "" };
 let fetching = false;
 
 // Charts, values, outputs and history, as the server has them now.
@@ -40,7 +40,7 @@ function showState({ status, sign, head, final }) {
   page.dataset.status = status;
   document.title = document.title.replace(/^\S+/, sign);
   document.getElementById("favicon").href = `${favicons}${status}.svg`;
-  document.getElementById("announce").textContent = `The execution is ${status}`;
+  document.getElementById("announce").textContent = `Execution: ${place.querySelector(".state").textContent.trim()}`;
   if (final) page.dataset.over = "";
   if (final || status === "started") fetchParts();
 }

@@ -2,7 +2,7 @@
 
 const CHUNK_LINES = 500; // as the server cuts them
 const BLOCK_LINES = 2000;
-const KEPT_LINES = 40_000; // while following; what is above comes back with "Earlier lines"
+const KEPT_LINES = 40_000; // while following; what is above comes back with "Load earlier lines"
 const NEAR_END_PX = 40;
 
 const number = (value) => value.toLocaleString("en-US");
@@ -166,7 +166,7 @@ export class Log {
     this.partial.hidden = this.next < this.total;
     this.toEnd.hidden = following || this.box.scrollHeight <= this.box.clientHeight + NEAR_END_PX;
     const unseen = this.total - this.seen;
-    this.toEnd.textContent = unseen ? `Jump to the end · ${number(unseen)} new` : "Jump to the end";
+    this.toEnd.textContent = unseen ? `Jump to end · ${number(unseen)} new` : "Jump to end";
     this.count.textContent = number(this.total);
   }
 }

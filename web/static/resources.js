@@ -13,11 +13,11 @@ function bytes(value) {
   return `${shortNumber(Number((value / 1024 ** power).toPrecision(3)))} ${UNITS[power]}`;
 }
 
-// "3.1 to 3.5 GiB" of "3.1 GiB" and "3.5 GiB".
+// "3.1–3.5 GiB" of "3.1 GiB" and "3.5 GiB".
 function range([low, high]) {
   if (low === high) return low;
   const [[number, unit], [, other]] = [low.split(" "), high.split(" ")];
-  return `${unit === other ? number : low} to ${high}`;
+  return `${unit === other ? number : low}–${high}`;
 }
 
 class Resource {
@@ -31,7 +31,7 @@ class Resource {
 
   show(x, { last, largest, lines, unit }, [, second, name]) {
     this.last = this.value.textContent = last;
-    this.figure.querySelector(".note").textContent = `at most ${largest}`;
+    this.figure.querySelector(".note").textContent = `peak ${largest}`;
     const texts = [...this.figure.querySelectorAll(".lines > span > span")];
     lines.forEach((line, i) => (texts[i].textContent = line.last));
     if (typeof uPlot === "undefined") return;

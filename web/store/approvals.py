@@ -16,14 +16,14 @@ from core import clock
 from core.model import PullRequest
 from web.store import commits, pull_requests
 from web.store.commits import Push
-from web.store.db import execute, row
+from web.store.db import execute, row, rows
 
-WAITS = "waits for approval: from a fork"  # the outcome of a push whose result is "waiting"
+WAITS = "waiting for approval: from a fork"  # the outcome of a push whose result is "waiting"
 # Only the current head of an open pull request waits: earlier heads are obsolete.
 WAITING = (
     " FROM push JOIN pull_request ON pull_request.id = push.pull_request_id AND pull_request.sha = push.after"
     " AND NOT pull_request.closed JOIN repository ON repository.id = pull_request.repository_id"
-    " WHERE push.result = 'waiting' AND repository.project_id = ?"
+    " WHERE push.result = 'waiting'"
 )
 
 
@@ -60,12 +60,16 @@ def find(db: Database, repository_id: int, sha: str) -> Approval | None:
 def waiting(db: Database, project_id: int, sha: str | None = None, *, limit: int = -1) -> list[WaitingPush]:
     """List the pushes of a project, or of one commit, that wait for approval, oldest first."""
     where, values = (" AND push.after = ?", [sha]) if sha is not None else ("", [])
-    pushes = commits.pushes(db, f"SELECT push.*{WAITING}{where} ORDER BY push.id LIMIT ?", [project_id, *values, limit])
+    pushes = commits.pushes(
+        db,
+        f"SELECT push.*{WAITING} AND repository.project_id = ?{where} ORDER BY push.id LIMIT ?",
+        [project_id, *values, limit],
+    )
     requests = pull_requests.of_ids(db, {push.pull_request_id for push in pushes})
     return [WaitingPush(push=push, pull_request=requests[push.pull_request_id]) for push in pushes]
 
 
-def count(db: Database, project_id: int) -> int:
-    """Return how many commits of a project wait for approval."""
-    found = row(db, f"SELECT COUNT(DISTINCT push.after) AS n{WAITING}", (project_id,))
-    return int(found["n"]) if found else 0
+def counts(db: Database) -> dict[int, int]:
+    """Return how many commits wait for approval, by project id."""
+    found = rows(db, f"SELECT project_id, COUNT(DISTINCT push.after) AS n{WAITING} GROUP BY project_id")
+    return {item["project_id"]: item["n"] for item in found}

@@ -327,14 +327,17 @@ def pushes(db: Database, sql: str, values: Sequence[Any]) -> list[Push]:
     return [_push(found) for found in rows(db, sql, values)]
 
 
-def newest_push(db: Database, project_id: int) -> Push | None:
-    """Return the last push of a project; pull requests do not count."""
-    sql = (
-        "SELECT push.* FROM push JOIN repository ON repository.id = push.repository_id"
-        " WHERE repository.project_id = ? AND push.kind = 'push' AND NOT push.late ORDER BY push.id DESC LIMIT 1"
+def newest_pushes(db: Database, project_ids: Sequence[int]) -> dict[int, Push]:
+    """Return the last push by project id; pull requests do not count."""
+    newest = (
+        "SELECT push.id FROM push JOIN repository ON repository.id = push.repository_id"
+        " WHERE repository.project_id = project.id AND push.kind = 'push' AND NOT push.late ORDER BY push.id DESC LIMIT 1"
     )
-    found = row(db, sql, (project_id,))
-    return _push(found) if found else None
+    sql = (
+        f"SELECT project.id AS of_project, push.* FROM project JOIN push ON push.id = ({newest})"
+        f" WHERE project.id IN ({', '.join('?' * len(project_ids))})"
+    )
+    return {found["of_project"]: _push(found) for found in rows(db, sql, list(project_ids))}
 
 
 def _one(found: Row | None, asked: object) -> Commit:

@@ -116,18 +116,22 @@ def last_webhook(db: Database, repository_id: int) -> Delivery | None:
     return _delivery(found) if found else None
 
 
-def refused_since_accepted(db: Database, project_id: int, since: str) -> tuple[int, str]:
-    """Return the number of deliveries refused after `since` and the last accepted one, and the newest one's message."""
-    accepted = f"SELECT COALESCE(MAX(id), 0) FROM delivery WHERE {OF_PROJECT} AND state != 'refused' AND {FROM_OUTSIDE}"
-    sql = (
-        f"SELECT COUNT(*) AS n, MAX(id) AS newest FROM delivery WHERE {OF_PROJECT} AND state = 'refused'"
-        f" AND received_at > ? AND id > ({accepted})"
+def refused_since_accepted(db: Database, project_ids: Sequence[int], since: str) -> dict[int, tuple[int, str]]:
+    """Return by project id, if any, the number of deliveries refused after `since` and the last accepted one.
+
+    The second value is the message of the newest one.
+    """
+    accepted = (
+        f"SELECT COALESCE(MAX(id), 0) FROM delivery WHERE {OF_PROJECT.replace('?', 'project.id')} AND state != 'refused'"
+        f" AND {FROM_OUTSIDE}"
     )
-    found = row(db, sql, (project_id, since, project_id))
-    if not found or not found["n"]:
-        return 0, ""
-    said = row(db, "SELECT message FROM delivery WHERE id = ?", (found["newest"],))
-    return int(found["n"]), str(said["message"]) if said else ""
+    sql = (
+        f"SELECT project.id AS project_id, COUNT(*) AS n, MAX(delivery.id), message FROM project"
+        f" JOIN repository ON repository.project_id = project.id JOIN delivery ON repository_id = repository.id"
+        f" WHERE project.id IN ({', '.join('?' * len(project_ids))}) AND state = 'refused' AND received_at > ?"
+        f" AND delivery.id > ({accepted}) GROUP BY project.id"
+    )
+    return {item["project_id"]: (item["n"], item["message"]) for item in rows(db, sql, [*project_ids, since])}
 
 
 def newest_id(db: Database) -> int:

@@ -82,10 +82,27 @@ def steps(db: Database, project_id: int) -> list[str]:
     return [item["step"] for item in found]
 
 
-def newest_of_commit(db: Database, commit_id: int, many: int) -> list[Execution]:
-    """List the newest standalone executions of a commit, the newest last."""
-    sql = f"SELECT id FROM execution WHERE commit_id = ? AND {executions.ALONE} ORDER BY counter DESC LIMIT ?"
-    return executions.of_ids(db, _ids(db, sql, (commit_id, many))[::-1])
+def newest_of_commits(db: Database, commit_ids: Sequence[int], many: int) -> dict[int, list[Execution]]:
+    """List by commit id its newest standalone executions, at most `many`, the newest last."""
+    return _newest_of(db, "commit_id", commit_ids, many, executions.ALONE)
+
+
+def newest_of_projects(db: Database, project_ids: Sequence[int], many: int) -> dict[int, list[Execution]]:
+    """List by project id its newest executions, at most `many`, the newest last."""
+    return _newest_of(db, "project_id", project_ids, many)
+
+
+def _newest_of(
+    db: Database, column: str, owners: Sequence[int], many: int, condition: str = "1"
+) -> dict[int, list[Execution]]:
+    sql = (
+        f"WITH owner (of) AS (VALUES {', '.join(['(?)'] * len(owners))}) SELECT id FROM owner CROSS JOIN execution ON id IN"
+        f" (SELECT id FROM execution WHERE {column} = of AND {condition} ORDER BY counter DESC LIMIT ?) ORDER BY id"
+    )
+    result: dict[int, list[Execution]] = {owner: [] for owner in owners}
+    for execution in executions.of_ids(db, _ids(db, sql, [*owners, many]) if owners else []):
+        result[getattr(execution, column)].append(execution)
+    return result
 
 
 def _ids_by_key(

@@ -194,8 +194,9 @@ def retries(db: Database, execution_id: int) -> int:
     return int(found["n"]) if found else 0
 
 
-def started_on(db: Database, runner_id: int) -> list[Execution]:
-    found = rows(db, f"{SELECT} WHERE execution.state = 'started' AND runner_id = ?", (runner_id,))
+def started_on(db: Database, *runner_ids: int) -> list[Execution]:
+    marks = ", ".join("?" * len(runner_ids))
+    found = rows(db, f"{SELECT} WHERE execution.state = 'started' AND runner_id IN ({marks})", runner_ids)
     return [_execution(item) for item in found]
 
 
@@ -211,10 +212,14 @@ def search(db: Database, wanted: Selection) -> tuple[list[Execution], int]:
     return [_execution(item) for item in found], count
 
 
-def counts(db: Database, project_id: int) -> dict[str, int]:
-    """Return the number of executions of a project by state."""
-    sql = "SELECT state, COUNT(*) AS n FROM execution WHERE project_id = ? GROUP BY state"
-    return {found["state"]: found["n"] for found in rows(db, sql, (project_id,))}
+def counts(db: Database, project_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+    """Return the number of executions by state, by project id."""
+    marks = ", ".join("?" * len(project_ids))
+    sql = f"SELECT project_id, state, COUNT(*) AS n FROM execution WHERE project_id IN ({marks}) GROUP BY project_id, state"
+    result: dict[int, dict[str, int]] = {project_id: {} for project_id in project_ids}
+    for found in rows(db, sql, list(project_ids)):
+        result[found["project_id"]][found["state"]] = found["n"]
+    return result
 
 
 def unfinished_by_environment(db: Database) -> dict[str, int]:

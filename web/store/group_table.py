@@ -63,9 +63,10 @@ class GroupTable(Generic[G]):
         found = {item.id: item for item in self._all(db, f"WHERE {{}}.id IN ({marks})", list(group_ids))}
         return [found[group_id] for group_id in group_ids if group_id in found]
 
-    def of_commit(self, db: Database, commit_id: int) -> list[G]:
-        """List those of a commit by counter, including tasks in pipelines."""
-        return self._all(db, "WHERE {0}.commit_id = ? ORDER BY {0}.id", (commit_id,))
+    def of_commits(self, db: Database, commit_ids: Sequence[int]) -> list[G]:
+        """List those of commits by counter, including tasks in pipelines."""
+        marks = ", ".join("?" * len(commit_ids))
+        return self._all(db, f"WHERE {{0}}.commit_id IN ({marks}) ORDER BY {{0}}.id", commit_ids)
 
     def unfinished(self, db: Database) -> list[G]:
         """List those that are unfinished, oldest first."""

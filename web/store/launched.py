@@ -5,6 +5,7 @@ Repeated pushes, approvals and `cancel_older` compare these by kind and name, an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlite_utils import Database
@@ -49,10 +50,17 @@ class Launched:
 
 def launched_by_push(db: Database, push_id: int) -> list[Launched]:
     """List the runs of a push: executions, then tasks, then pipelines, each by counter."""
-    found = [
-        rows(db, f"{launched_rows(kind)} AND {KINDS[kind][0]}.push_id = ? ORDER BY id", (push_id,)) for kind in KINDS
-    ]
-    return [launched_items(item) for items in found for item in items]
+    return launched_by_pushes(db, [push_id])[push_id]
+
+
+def launched_by_pushes(db: Database, push_ids: Sequence[int]) -> dict[int, list[Launched]]:
+    """List the runs by push id, in the same order."""
+    result: dict[int, list[Launched]] = {push_id: [] for push_id in push_ids}
+    for kind, (table, *_) in KINDS.items():
+        of_pushes = f"{table}.push_id IN ({', '.join('?' * len(push_ids))})"
+        for found in rows(db, f"{launched_rows(kind)} AND {of_pushes} ORDER BY id", list(push_ids)):
+            result[found["push_id"]].append(launched_items(found))
+    return result
 
 
 def unfinished_of_ref(db: Database, repository_id: int, kind: str, ref: str, before: int | None) -> list[Launched]:

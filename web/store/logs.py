@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from sqlite_utils import Database
 from core.errors import NotFound
 from core.model import Execution
 from core.wire import STREAMS, LogBatch
-from web.store.db import execute, needs_transaction, row
+from web.store.db import Row, execute, needs_transaction, rows
 from web.store.log_files import SEGMENT_BYTES, LogLine, Part, Segment
 
 __all__ = ["SEGMENT_BYTES", "LogLength", "LogLine"]
@@ -81,10 +81,21 @@ def _path(logs_dir: Path, execution: Execution, rest: str = "") -> Path:
 
 
 def length(db: Database, execution: Execution, limit: int = 0) -> LogLength:
-    columns = "log_bytes, log_lines, log_segments, log_last_us, acknowledged, log_partial, log_tails"
-    found = row(db, f"SELECT {columns} FROM execution WHERE id = ?", (execution.id,))
-    if found is None:
+    found = lengths(db, [execution.id], limit)
+    if not found:
         raise NotFound(f"there is no execution {execution.uuid}")
+    return found[execution.id]
+
+
+def lengths(db: Database, execution_ids: Sequence[int], limit: int = 0) -> dict[int, LogLength]:
+    """Return lengths by execution id."""
+    columns = "id, log_bytes, log_lines, log_segments, log_last_us, acknowledged, log_partial, log_tails"
+    marks = ", ".join("?" * len(execution_ids))
+    found = rows(db, f"SELECT {columns} FROM execution WHERE id IN ({marks})", list(execution_ids))
+    return {item["id"]: _length(item, limit) for item in found}
+
+
+def _length(found: Row, limit: int) -> LogLength:
     tails = json.loads(found["log_tails"])
     return LogLength(
         bytes=found["log_bytes"],

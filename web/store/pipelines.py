@@ -18,7 +18,7 @@ from web.store.group_table import GroupTable
 
 _table = GroupTable(Pipeline, "pipeline", "=")
 get, by_uuid, by_counter, newest = _table.get, _table.by_uuid, _table.by_counter, _table.newest
-of_ids, of_commit, unfinished, search = _table.of_ids, _table.of_commit, _table.unfinished, _table.search
+of_ids, of_commits, unfinished, search = _table.of_ids, _table.of_commits, _table.unfinished, _table.search
 
 
 @needs_transaction
@@ -36,8 +36,19 @@ def add(db: Database, values: Mapping[str, Any], nodes: Sequence[tuple[str, str]
 
 def nodes(db: Database, pipeline_id: int) -> list[PipelineNode]:
     """List the nodes of a pipeline in file order."""
-    found = rows(db, "SELECT * FROM pipeline_node WHERE pipeline_id = ? ORDER BY position", (pipeline_id,))
-    return [_node(item) for item in found]
+    return nodes_of(db, [pipeline_id])[pipeline_id]
+
+
+def nodes_of(db: Database, pipeline_ids: Sequence[int]) -> dict[int, list[PipelineNode]]:
+    """List the nodes by pipeline id, in file order."""
+    marks = ", ".join("?" * len(pipeline_ids))
+    found = rows(
+        db, f"SELECT * FROM pipeline_node WHERE pipeline_id IN ({marks}) ORDER BY position", list(pipeline_ids)
+    )
+    result: dict[int, list[PipelineNode]] = {pipeline_id: [] for pipeline_id in pipeline_ids}
+    for item in found:
+        result[item["pipeline_id"]].append(_node(item))
+    return result
 
 
 def node(db: Database, node_id: int) -> PipelineNode:

@@ -69,12 +69,10 @@ def repository(db: Database, repository_id: int) -> Repository:
     return _repository(found)
 
 
-def repositories(db: Database, project_id: int) -> list[Repository]:
-    """List the repositories of a project, oldest first."""
-    return [
-        _repository(found)
-        for found in rows(db, "SELECT * FROM repository WHERE project_id = ? ORDER BY id", (project_id,))
-    ]
+def repositories(db: Database, *project_ids: int) -> list[Repository]:
+    """List the repositories of projects, oldest first."""
+    sql = f"SELECT * FROM repository WHERE project_id IN ({', '.join('?' * len(project_ids))}) ORDER BY id"
+    return [_repository(found) for found in rows(db, sql, project_ids)]
 
 
 def repositories_of_forge(db: Database, forge: str) -> list[Repository]:

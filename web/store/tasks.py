@@ -25,7 +25,7 @@ STOPPABLE = f"state IN {sql_list(UNFINISHED)} AND NOT asked"
 
 _table = GroupTable(Task, "task", "!")
 get, by_uuid, by_counter, newest = _table.get, _table.by_uuid, _table.by_counter, _table.newest
-of_ids, of_commit, unfinished, search = _table.of_ids, _table.of_commit, _table.unfinished, _table.search
+of_ids, of_commits, unfinished, search = _table.of_ids, _table.of_commits, _table.unfinished, _table.search
 
 
 @needs_transaction

@@ -10,7 +10,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from core.states import State
-from web.store.db import Row, row, rows
+from web.store.db import Row, rows
 
 COUNTED = (State.COMPLETE, State.STOPPED)  # may be the best: a stop condition stops good executions
 SAMPLE = 20  # executions whose keys represent those of all
@@ -45,14 +45,18 @@ def counts(db: Database, task_ids: Sequence[int]) -> dict[int, dict[str, int]]:
     return result
 
 
-def keys(db: Database, task_id: int) -> list[str]:
-    """List the metadata keys with numbers, in the order in which keys were first stored by any execution."""
-    some = "SELECT id FROM execution WHERE task_id = ? AND metadata_seq > 0 ORDER BY id LIMIT ?"
+def keys(db: Database, task_ids: Sequence[int]) -> dict[int, list[str]]:
+    """List by task id the metadata keys with numbers, in the order in which keys were first stored."""
+    some = "SELECT id FROM execution WHERE task_id = task.id AND metadata_seq > 0 ORDER BY id LIMIT ?"
     sql = (
-        "SELECT name FROM metadata_key WHERE id IN (SELECT key_id FROM latest WHERE number IS NOT NULL"
-        f" AND execution_id IN ({some})) ORDER BY id"
+        "SELECT DISTINCT task.id AS task_id, key_id, metadata_key.name FROM task CROSS JOIN latest ON number IS NOT NULL"
+        f" AND execution_id IN ({some}) JOIN metadata_key ON metadata_key.id = key_id"
+        f" WHERE task.id IN ({', '.join('?' * len(task_ids))}) ORDER BY key_id"
     )
-    return [found["name"] for found in rows(db, sql, (task_id, SAMPLE))]
+    result: dict[int, list[str]] = {task_id: [] for task_id in task_ids}
+    for found in rows(db, sql, [SAMPLE, *task_ids]):
+        result[found["task_id"]].append(found["name"])
+    return result
 
 
 def trials_of_task(db: Database, task_id: int, key: str) -> list[Trial]:
@@ -61,18 +65,28 @@ def trials_of_task(db: Database, task_id: int, key: str) -> list[Trial]:
     return [_trial(item) for item in found]
 
 
-def best_trials(db: Database, task_id: int, key: str, *, target: float | None, less: bool) -> Trial | None:
-    """Return the best trial in a state of COUNTED.
+def best_trials(db: Database, wanted: Mapping[int, tuple[str, float | None, bool]]) -> dict[int, Trial]:
+    """Return by task id its best trial in a state of COUNTED, if there is one.
 
-    This is the one nearest to `target`; without a target, the lowest if `less`, else the highest.
+    `wanted` is (key, target, less) by task id. The best is the one nearest to `target`; without a target, the lowest if
+    `less`, else the highest; the first of equals.
     """
-    order, values = ("ABS(number - ?)", [target]) if target is not None else ("number" if less else "-number", [])
+    if not wanted:
+        return {}
+    cost = "CASE WHEN target IS NOT NULL THEN ABS(number - target) WHEN less THEN number ELSE -number END"
+    columns = "execution.id AS execution_id, counter, trial, state, parameters, number"
     sql = (
-        f"{SELECT} WHERE execution.id IN ({NEWEST.format('?')}) AND state IN (?, ?) AND number IS NOT NULL"
-        f" ORDER BY {order}, trial LIMIT 1"
+        f"WITH wanted (task, key, target, less) AS (VALUES {', '.join(['(?, ?, ?, ?)'] * len(wanted))})"
+        f" SELECT * FROM (SELECT task, {columns},"
+        f" ROW_NUMBER() OVER (PARTITION BY task ORDER BY {cost}, trial) AS place FROM wanted"
+        " JOIN metadata_key ON name = key CROSS JOIN execution ON execution.task_id = task"
+        " JOIN latest ON latest.execution_id = execution.id AND latest.key_id = metadata_key.id"
+        f" WHERE execution.id IN ({NEWEST.format(', '.join('?' * len(wanted)))})"
+        " AND state IN (?, ?) AND number IS NOT NULL) WHERE place = 1"
     )
-    found = row(db, sql, (key, task_id, *COUNTED, *values))
-    return _trial(found) if found else None
+    values = [value for task_id, how in wanted.items() for value in (task_id, *how)]
+    found = rows(db, sql, [*values, *wanted, *COUNTED])
+    return {item["task"]: _trial({name: item[name] for name in Trial.__slots__}) for item in found}
 
 
 def _trial(found: Row) -> Trial:

@@ -65,11 +65,10 @@ def points(db: Database, execution_id: int, first_us: int, width_us: int) -> dic
     return result
 
 
-def latest_values(db: Database, execution_id: int, series: str) -> float:
-    """Return the newest sample of a series, 0.0 if it has none."""
-    sql = "SELECT value FROM usage WHERE execution_id = ? AND series = ? ORDER BY time_us DESC LIMIT 1"
-    found = row(db, sql, (execution_id, series))
-    return float(found["value"]) if found else 0.0
+def latest_values(db: Database, execution_id: int) -> dict[str, float]:
+    """Return the newest sample of each series."""
+    sql = "SELECT series, value, MAX(time_us) FROM usage WHERE execution_id = ? GROUP BY series"
+    return {found["series"]: float(found["value"]) for found in rows(db, sql, (execution_id,))}
 
 
 def count(db: Database, execution_id: int, series: str) -> int:

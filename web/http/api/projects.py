@@ -23,7 +23,7 @@ def listing() -> Response:
 def detail(identifier: str) -> Response:
     db = auth.db()
     found = query.project(db, identifier)
-    counts = executions.counts(db, found.id)
+    counts = executions.counts(db, [found.id])[found.id]
     _, stopping = executions.search(db, Selection(project_id=found.id, statuses=["stopping"], limit=0))
     counts |= {"stopping": stopping, "started": counts.get("started", 0) - stopping}
     repository = next(iter(projects.repositories(db, found.id)), None)

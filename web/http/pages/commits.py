@@ -11,20 +11,21 @@ from flask import Blueprint, redirect, render_template, url_for
 from markupsafe import Markup
 from werkzeug import Response
 
-from core.config import Config
 from core.groups import Pipeline, Task
 from core.model import Commit, Execution
 from core.states import UNFINISHED
 from web.http import auth
 from web.http.pages import groups
+from web.http.pages.addresses import base_url
 from web.http.pages.groups import Mark
 from web.http.pages.paging import Page
-from web.services.presentation import loglines
+from web.services.context import Context
+from web.services.presentation import formats, loglines
 from web.services.scheduling import wait_reason
 from web.services.triggers import approvals
 from web.store import approvals as approval_store
 from web.store import commits, execution_table, executions, logs, metadata, projects, pull_requests, statuses
-from web.store.db import Database
+from web.store.logs import LogLength
 
 blueprint = Blueprint("commits", __name__)
 
@@ -60,19 +61,15 @@ def listing(name: str) -> str:
     project = projects.by_name(db, name)
     page = Page.asked(PER_PAGE)
     found, total = commits.search(db, project_id=project.id, adhoc=None, limit=page.size, offset=page.offset)
-    rows = [
-        CommitRow(
-            commit=c,
-            marks=groups.execution_marks(db, c.id),
-            executions=execution_table.newest_of_commit(db, c.id, DOTS),
-        )
-        for c in found
-    ]
+    ids = [commit.id for commit in found]
+    marks, launched = groups.marks_of_commits(db, ids), execution_table.newest_of_commits(db, ids, DOTS)
+    rows = [CommitRow(commit=commit, marks=marks[commit.id], executions=launched[commit.id]) for commit in found]
     return render_template(
         "commits.html",
         project=project,
         rows=rows,
         page=page.of(total),
+        base_url=base_url(),
         waiting=approvals.overview(db, project),
         waits_for_approval={item.push.after for item in approval_store.waiting(db, project.id)},
         live=any(_unfinished([mark.group for mark in row.marks], row.executions) for row in rows),
@@ -82,7 +79,7 @@ def listing(name: str) -> str:
 @blueprint.get("/p/<name>/commits/<identifier>/")
 @auth.user
 def show(name: str, identifier: str) -> str:
-    db, config = auth.db(), auth.server().config
+    db = auth.db()
     project = projects.by_name(db, name)
     commit = commits.by_identifier(db, project.id, identifier)
     found = executions.of_commit(db, commit.id)
@@ -97,8 +94,9 @@ def show(name: str, identifier: str) -> str:
         approval=approval_store.find(db, commit.repository_id, identifier),
         tasks=task_lines,
         pipelines=pipeline_lines,
-        outcomes=_outcomes(db, config, found),
-        told=list(statuses.posted_statuses(db, commit.repository_id, identifier).values()),
+        outcomes=_outcomes(auth.context(), found),
+        posted=list(statuses.posted_statuses(db, commit.repository_id, identifier).values()),
+        host=formats.forge_name(projects.repository(db, commit.repository_id).forge),
         live=_unfinished([line.task for line in task_lines], [line.pipeline for line in pipeline_lines], found),
     )
 
@@ -112,21 +110,24 @@ def approve(name: str, identifier: str) -> Response:
     return redirect(url_for("commits.show", name=name, identifier=identifier), 303)
 
 
-def _outcomes(db: Database, config: Config, found: list[Execution]) -> list[Outcome]:
-    latest = metadata.latest_of(db, [execution.id for execution in found])
+def _outcomes(context: Context, found: list[Execution]) -> list[Outcome]:
+    ids = [execution.id for execution in found]
+    latest, waits = metadata.latest_of(context.db, ids), wait_reason.wait_reasons(context, found)
+    lengths = logs.lengths(context.db, ids[:SHOWN_TAILS])
     return [
         Outcome(
             execution=execution,
             latest=latest.get(execution.id, {}),
-            tail=_tail(db, config.logs_dir, execution) if i < SHOWN_TAILS else Markup(),
-            waits=wait_reason.wait_reason(auth.context(), execution),
+            tail=_tail(context.config.logs_dir, execution, lengths.get(execution.id)),
+            waits=waits.get(execution.id, ""),
         )
-        for i, execution in enumerate(found)
+        for execution in found
     ]
 
 
-def _tail(db: Database, logs_dir: Path, execution: Execution) -> Markup:
-    at = logs.length(db, execution)
+def _tail(logs_dir: Path, execution: Execution, at: LogLength | None) -> Markup:
+    if at is None:
+        return Markup()
     lines = logs.read(logs_dir, execution, at, max(0, at.lines - TAIL_LINES), TAIL_LINES)
     return Markup("\n".join(loglines.plain(line) for line in lines))  # noqa: S704  (escaped there)
 

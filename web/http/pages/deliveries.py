@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flask import Blueprint, Response, redirect, render_template, url_for
@@ -27,9 +28,9 @@ PER_PAGE = 50
 SHOWN_CHARS = 64 * 1024  # of a body; the whole body is in the download
 SHOWN_PUSHES = 50
 SIGNATURES = {
-    "valid": "right",
+    "valid": "valid",
     "missing": "missing",
-    "wrong": "wrong",
+    "wrong": "not valid",
     "unchecked": "not checked",
 }
 
@@ -65,7 +66,7 @@ def show(name: str, number: int) -> str:
     db = auth.db()
     project, delivery = _asked(db, name, number)
     pushes = commits.pushes_of_delivery(db, delivery.id)
-    effects = [_effect(db, push) for push in pushes[:SHOWN_PUSHES]]
+    effects = _effects(db, pushes[:SHOWN_PUSHES])
     secret = _secret(db, delivery)
     body = redaction.body(delivery, secret)
     running = any(one.state in UNFINISHED for effect in effects for one in effect.launched)
@@ -104,10 +105,10 @@ def again(name: str, number: int) -> ResponseReturnValue:
     _, delivery = _asked(db, name, number)
     if delivery.state == "refused":
         raise Conflict(
-            f"delivery {number} was refused: correct the problem that it shows, and have its sender send it again"
+            f"delivery {number} was rejected: fix the problem it names, then send it again from the Git host"
         )
     if delivery.pruned:
-        raise Conflict(f"the body of delivery {number} is no longer kept: have its sender send it again, or push")
+        raise Conflict(f"the body of delivery {number} has been deleted: send it again from the Git host, or push")
     with transaction(db):
         row = delivery.id if delivery.state == "stored" else deliveries.store_again(db, delivery.id)
         deliveries.retry_now(db, row)
@@ -121,20 +122,21 @@ def _asked(db: Database, name: str, number: int) -> tuple[Project, Delivery]:
     return project, delivery
 
 
-def _effect(db: Database, push: Push) -> Effect:
-    commit = commits.get(db, push.commit_id) if push.commit_id is not None else None
-    return Effect(push=push, commit=commit, launched=launched.launched_by_push(db, push.id))
+def _effects(db: Database, pushes: Sequence[Push]) -> list[Effect]:
+    of = commits.get_many(db, {push.commit_id for push in pushes if push.commit_id is not None})
+    runs = launched.launched_by_pushes(db, [push.id for push in pushes])
+    return [Effect(push=push, commit=of.get(push.commit_id or 0), launched=runs[push.id]) for push in pushes]
 
 
 def _signature(delivery: Delivery) -> str:
     if delivery.source == POLL:
-        return "not needed: it was found by asking the repository"
+        return "not needed: found by polling"
     if delivery.source == schedule.SOURCE:
-        return "not needed: its time had come"
+        return "not needed: created by a schedule"
     if delivery.source == approvals.SOURCE:
-        return "not needed: somebody approved a commit"
+        return "not needed: created by an approval"
     if delivery.source == projects.HOSTED and not delivery.headers and delivery.signature == "valid":
-        return "not needed: it was pushed to this server"
+        return "not needed: pushed to this server"
     return SIGNATURES.get(delivery.signature, delivery.signature)
 
 

@@ -14,7 +14,8 @@ from web.store import environments, executions, runners
 
 blueprint = Blueprint("environments", __name__)
 
-FIELDS = ("description", "gpus", "memory", "cpus", "pull", "network", "max_executions")
+TEXTS = ("description", "pull", "network")
+NUMBERS = ("gpus", "memory", "cpus", "max_executions")
 LISTS = ("images", "mounts")
 
 
@@ -40,7 +41,8 @@ def listing() -> str:
 @auth.admin
 def change() -> Response:
     """Update the environment `slug`, or create it."""
-    given: dict[str, Any] = {name: request.form[name].strip() for name in FIELDS if name in request.form}
+    given: dict[str, Any] = {name: request.form[name].strip() for name in TEXTS if name in request.form}
+    given |= {name: request.form[name].strip() or "0" for name in NUMBERS if name in request.form}
     for name in LISTS:
         given[name] = request.form.get(name, "").replace(",", " ").split()
     given["autorestart"] = "autorestart" in request.form

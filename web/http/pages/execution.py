@@ -63,7 +63,7 @@ def show(name: str, counter: int) -> str:
         project=project,
         execution=execution,
         commit=commits.get(db, execution.commit_id),
-        standing=execution_status.execution_status(auth.context(), execution),
+        status=execution_status.execution_status(auth.context(), execution),
         place=groups.places(db, [execution]).get(execution.id),
         window=_window(execution, at, _first_line(at)),
         position=f"{at.lines}-{metadata.count(db, execution.id)}",
@@ -104,9 +104,9 @@ def again(name: str, counter: int) -> Response:
         lifecycle.lose(db, server.config.logs_dir, execution, f"Given up by {person.username}")
         _, execution = requested_execution(db, name, counter)
     if execution.state not in FINAL:
-        raise Conflict(f"#{counter} is {execution.status}: stop it first, or wait for its end")
+        raise Conflict(f"#{counter} has not finished: stop it first, or wait")
     with transaction(db):
-        repeated = launch.again(db, server.config, execution, person, "Runs again")
+        repeated = launch.again(db, server.config, execution, person, "Re-run of")
     return redirect(url_for("execution.show", name=name, counter=repeated.counter), 303)
 
 

@@ -45,7 +45,7 @@ def listing(name: str) -> str:
     order, wanted, page = columns.requested_order(Order(by="number")), _filter(db, project), Page.asked(PER_PAGE)
     found, total = execution_table.page(db, wanted, order, page.size, page.offset)
     rows = _rows(db, found)
-    counts = executions.counts(db, project.id)
+    counts = executions.counts(db, [project.id])[project.id]
     known_keys = columns.by_frequency(row.latest for row in rows)
     keys = _shown_keys(known_keys, order)
     return render_template(
@@ -64,7 +64,7 @@ def listing(name: str) -> str:
         sort=columns.name(order),
         query=query,
         waiting=approvals.overview(db, project),
-        troubles=[one for one in troubles.of_project(db, project) if not one.is_approval],
+        troubles=[one for one in troubles.of_projects(db, [project]) if not one.is_approval],
         live=any(state in counts for state in UNFINISHED),
         base_url=base_url(),
     )

@@ -83,11 +83,19 @@ def progress(task: Task, counts: Mapping[str, int]) -> GroupProgress:
 
 def task_lines(db: Database, found: Sequence[Task]) -> list[TaskLine]:
     counts = trials.counts(db, [task.id for task in found])
-    return [_task_line(db, task, counts[task.id]) for task in found]
+    objectives = goals.task_objectives(db, found)
+    best = goals.best_trials(db, objectives)
+    return [
+        TaskLine(
+            task=task, progress=progress(task, counts[task.id]), goal=objectives.get(task.id), best=best.get(task.id)
+        )
+        for task in found
+    ]
 
 
 def pipeline_lines(db: Database, found: Sequence[Pipeline]) -> list[PipelineLine]:
-    return [_pipeline_line(pipeline, pipelines.nodes(db, pipeline.id)) for pipeline in found]
+    nodes = pipelines.nodes_of(db, [pipeline.id for pipeline in found])
+    return [_pipeline_line(pipeline, nodes[pipeline.id]) for pipeline in found]
 
 
 def places(db: Database, found: Sequence[Execution]) -> dict[int, Place]:
@@ -109,28 +117,28 @@ def place_of_node(db: Database, node_id: int | None) -> tuple[Pipeline | None, s
 
 def places_of_commit(db: Database, commit_id: int) -> tuple[list[TaskLine], list[PipelineLine]]:
     """Return the tasks and pipelines of a commit, without the tasks of pipelines."""
-    return task_lines(db, _alone(db, commit_id)), pipeline_lines(db, pipelines.of_commit(db, commit_id))
+    return task_lines(db, _alone(db, [commit_id])), pipeline_lines(db, pipelines.of_commits(db, [commit_id]))
 
 
-def execution_marks(db: Database, commit_id: int) -> list[Mark]:
-    """Return the same in short form, pipelines first."""
-    alone = _alone(db, commit_id)
-    counts = trials.counts(db, [task.id for task in alone]) if alone else {}
+def marks_of_commits(db: Database, commit_ids: Sequence[int]) -> dict[int, list[Mark]]:
+    """Return the same in short form by commit id, pipelines first."""
+    alone = _alone(db, commit_ids)
+    counts = trials.counts(db, [task.id for task in alone])
     found = [
-        Mark(group=line.pipeline, progress=line.progress)
-        for line in pipeline_lines(db, pipelines.of_commit(db, commit_id))
+        *(
+            Mark(group=line.pipeline, progress=line.progress)
+            for line in pipeline_lines(db, pipelines.of_commits(db, commit_ids))
+        ),
+        *(Mark(group=task, progress=progress(task, counts[task.id])) for task in alone),
     ]
-    return [*found, *(Mark(group=task, progress=progress(task, counts[task.id])) for task in alone)]
+    result: dict[int, list[Mark]] = {commit_id: [] for commit_id in commit_ids}
+    for mark in found:
+        result[mark.group.commit_id].append(mark)
+    return result
 
 
-def _alone(db: Database, commit_id: int) -> list[Task]:
-    return [task for task in tasks.of_commit(db, commit_id) if task.pipeline_node_id is None]
-
-
-def _task_line(db: Database, task: Task, counts: Mapping[str, int]) -> TaskLine:
-    goal = goals.task_objective(db, task)
-    best = goals.best_trial(db, task, goal) if goal else None
-    return TaskLine(task=task, progress=progress(task, counts), goal=goal, best=best)
+def _alone(db: Database, commit_ids: Sequence[int]) -> list[Task]:
+    return [task for task in tasks.of_commits(db, commit_ids) if task.pipeline_node_id is None]
 
 
 def _pipeline_line(pipeline: Pipeline, nodes: Sequence[PipelineNode]) -> PipelineLine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flask import Blueprint, render_template
@@ -11,10 +12,9 @@ from core.states import UNFINISHED
 from web.http import auth
 from web.http.pages.addresses import base_url
 from web.services.presentation import troubles
-from web.store import commits, executions, projects
+from web.store import commits, execution_table, executions, projects
 from web.store.commits import Push
 from web.store.db import Database
-from web.store.selection import Selection
 
 blueprint = Blueprint("projects", __name__)
 
@@ -36,22 +36,28 @@ class Summary:
 @auth.user
 def listing() -> str:
     db = auth.db()
-    found = sorted((_summary(db, project) for project in projects.listing(db)), key=_pushed_at, reverse=True)
+    everything = projects.listing(db)
+    found = sorted(_summaries(db, everything), key=_pushed_at, reverse=True)
     live = any(state in summary.counts for summary in found for state in UNFINISHED)
-    trouble = [one for summary in found for one in troubles.of_project(db, summary.project)]
+    trouble = troubles.of_projects(db, [summary.project for summary in found])
     return render_template("projects.html", summaries=found, live=live, troubles=trouble, base_url=base_url())
 
 
-def _summary(db: Database, project: Project) -> Summary:
-    push = commits.newest_push(db, project.id)
-    last, _ = executions.search(db, Selection(project_id=project.id, limit=LAST_EXECUTIONS))
-    return Summary(
-        project=project,
-        push=push,
-        commit=commits.get(db, push.commit_id) if push and push.commit_id else None,
-        counts=executions.counts(db, project.id),
-        last=last[::-1],
-    )
+def _summaries(db: Database, found: Sequence[Project]) -> list[Summary]:
+    ids = [project.id for project in found]
+    pushes, counts = commits.newest_pushes(db, ids), executions.counts(db, ids)
+    of = commits.get_many(db, {push.commit_id for push in pushes.values() if push.commit_id})
+    last = execution_table.newest_of_projects(db, ids, LAST_EXECUTIONS)
+    return [
+        Summary(
+            project=project,
+            push=(push := pushes.get(project.id)),
+            commit=of.get(push.commit_id or 0) if push else None,
+            counts=counts[project.id],
+            last=last[project.id],
+        )
+        for project in found
+    ]
 
 
 def _pushed_at(summary: Summary) -> str:

@@ -12,6 +12,7 @@ from core import clock
 from core.model import Repository
 from web.http import auth
 from web.services.forges import comments, publisher
+from web.services.presentation import formats
 from web.services.repositories import credentials
 from web.store import outbox as lines
 from web.store import projects, statuses
@@ -63,15 +64,13 @@ def status_reports(db: Database, repository: Repository, server_url: str) -> Rep
 
 def _silent(repository: Repository, server_url: str) -> str:
     if repository.forge == projects.HOSTED:
-        return "It is pushed to this server: there is no forge to tell."
+        return "No Git host connected."
     if not credentials.has_forge_api(repository):
-        return f"Repositories of kind {repository.forge} take no statuses: there are the badge and the pages."
+        return f"{formats.forge_name(repository.forge)} has no API for statuses. Use the badge instead."
     if not repository.has_token:
-        return "Nothing is told: it has no API token, which `pushmill project set-token` takes."
+        return "Nothing is posted: set an API token with `pushmill project set-token`."
     if not server_url:
-        return (
-            "Nothing is told: set url below [server] in config.toml to the address by which people reach this server."
-        )
+        return "Nothing is posted: set `url` under [server] in config.toml to the public URL of this server."
     return ""
 
 

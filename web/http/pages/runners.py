@@ -32,7 +32,7 @@ def register() -> Response:
     name, slugs = request.form.get("name", "").strip(), request.form.get("environments", "").replace(",", " ").split()
     db, server = auth.db(), auth.server()
     if runners.by_name(db, name) is not None:
-        raise Conflict(f"There is a runner {name} already: give it a new token, or remove it first.")
+        raise Conflict(f"Runner {name} already exists: remove it first, or create new credentials for it.")
     with _explained():
         return _shown(fleet.register(db, server.config, server.queues, name, slugs, _limits()))
 

@@ -134,4 +134,4 @@ def _source(project: Project, repository: Repository) -> RepositoryView:
 
 def _asked(repository: Repository) -> str:
     interval = polling.polling_interval(auth.context(), repository)
-    return f"every {duration_text(interval)}" if interval else "never"
+    return f"every {duration_text(interval)}" if interval else "off"

@@ -87,7 +87,7 @@ def show(name: str, counter: int) -> str:
         progress=groups.progress(task, trials.counts(db, [task.id])[task.id]),
         found=found,
         spark=charts.polyline(_points(found.series)),
-        keys=trials.keys(db, task.id),
+        keys=trials.keys(db, [task.id])[task.id],
         facts=search_facts.search_facts(search_facts.declared_search(task)),
         query=query,
         live=task.state in UNFINISHED,
@@ -117,7 +117,7 @@ def _found(db: Database, task: Task) -> SearchResults:
     differing = columns.differing_parameters([trial.parameters for trial in tried])
     return SearchResults(
         goal=goal,
-        best=goals.best_trial(db, task, goal) if goal else None,
+        best=goals.best_trials(db, {task.id: goal}).get(task.id) if goal else None,
         differing=differing,
         series=_series(goal, tried) if goal else {},
         parallel=parallel.parallel_coordinates(goal, tried, differing) if goal else None,
@@ -125,7 +125,8 @@ def _found(db: Database, task: Task) -> SearchResults:
 
 
 def _goal(db: Database, task: Task) -> Objective | None:
-    goal, key, better = goals.task_objective(db, task), request.args.get("metric", ""), request.args.get("better", "")
+    goal = goals.task_objectives(db, [task]).get(task.id)
+    key, better = request.args.get("metric", ""), request.args.get("better", "")
     if key and (goal is None or key != goal.key):
         goal = goals.objective_of_key(key)
     if goal is not None and better in (MORE, LESS):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, cast
 
 from flask import Flask, g, request, url_for
-from markupsafe import Markup
+from jinja2 import StrictUndefined
+from markupsafe import Markup, escape
 
 from core.model import User
 from core.units import duration_text, size_text
@@ -15,6 +17,7 @@ from web.http.pages.appearance import theme
 from web.services import disk
 from web.services.presentation import execution_status, formats, parallel, search_facts
 
+QUOTED = re.compile(r"`([^`]+)`")
 UPLOT = "vendor/uplot-1.6.32"
 
 
@@ -22,6 +25,7 @@ def init_app(app: Flask) -> None:
     environment = app.jinja_env
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.finalize = _finalize
+    environment.undefined = StrictUndefined
     environment.filters |= {
         "size": size_text,
         "exact_size": formats.exact_size,
@@ -31,8 +35,10 @@ def init_app(app: Flask) -> None:
         "value": formats.value,
         "full": formats.full,
         "one_line": formats.one_line,
+        "forge_name": formats.forge_name,
+        "code": code,
         "seconds": execution_status.seconds,
-        "stop_label": execution_status.stop_label,
+        "state_name": execution_status.state_name,
         "search": search_facts.search_words,
         "short": parallel.short_text,
     }
@@ -56,6 +62,11 @@ def person() -> User | None:
         return cast(User, user)
     identity = auth.session_identity()
     return identity.user if identity else None
+
+
+def code(text: str) -> Markup:
+    """Mark up what a message puts in backticks, as in Markdown."""
+    return Markup(QUOTED.sub(r"<code>\1</code>", str(escape(formats.visible(text)))))  # noqa: S704  (escaped here)
 
 
 def static(name: str) -> str:

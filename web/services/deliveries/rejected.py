@@ -93,7 +93,7 @@ def _record(db: Database, refusal: Refusal) -> None:
         if status != WRONG:
             signature, message = ("valid" if status in VERIFIED else "unchecked"), refusal.said
         elif sent_to not in paths:
-            signature, message = "unchecked", f"It was sent to {sent_to}; this project's webhook is {', '.join(paths)}."
+            signature, message = "unchecked", f"Sent to {sent_to}, but this project's webhook is {', '.join(paths)}."
         else:
             signature, message = _why(project_name, refusal.headers)
         kept = {n[:HEADER_CHARS]: v[:HEADER_CHARS] for n, v in list(refusal.headers.items())[:MOST_HEADERS]}
@@ -112,9 +112,9 @@ def _record(db: Database, refusal: Refusal) -> None:
 
 def _why(project_name: str, headers: Mapping[str, str]) -> tuple[str, str]:
     if any(redaction.SECRET_NAME.search(name) for name in headers):
-        known = f"`pushmill project show {project_name}` on the server prints the right one"
-        return "wrong", f"Its signature is wrong: the secret at its sender is not this project's. {known}."
-    return "missing", "It is not signed: give its sender the webhook's secret, which the server checks."
+        known = f"`pushmill project show {project_name}` on the server shows the right one"
+        return "wrong", f"The signature is not valid: the webhook has another secret than this project. {known}."
+    return "missing", "The signature is missing: enter the secret in the webhook settings of the Git host."
 
 
 def _event(forge_name: str, headers: Mapping[str, str]) -> str:

@@ -60,7 +60,7 @@ def claim(
         if (execution.state, execution.runner_id, execution.attempt) != (State.QUEUED, runner.id, attempt):
             raise Conflict(f"execution {execution_uuid} is {execution.state}and cannot be claimed on attempt {attempt}")
         columns = {"lease_expires_at": _lease_end()}
-        executions.transition(db, execution, State.STARTED, reason=f"claimed by {runner.name}", columns=columns)
+        executions.transition(db, execution, State.STARTED, reason=f"picked up by {runner.name}", columns=columns)
         log_status(db, logs_dir, execution, f"Started on runner {runner.name}")
         return executions.by_uuid(db, execution_uuid)
 

@@ -120,7 +120,7 @@ def _task_state(task: Task, search: SearchSummary) -> str:
 
 def _pipeline_state(pipeline: Pipeline, found: progress.NodeProgress) -> str:
     if found.waiting:
-        return f"waits for approval of {', '.join(map(inline_code, found.waiting))}"
+        return f"waiting for approval of {', '.join(map(inline_code, found.waiting))}"
     if pipeline.state is State.STARTED:
         return headline.finished_text(found.done, found.nodes, "nodes ")
     if found.failed:

@@ -30,7 +30,7 @@ from web.store.db import Database, transaction
 from web.store.outbox import OutboxLine
 from web.store.statuses import Occasion, PostedStatus
 
-NOT_APPROVED = "not approved: its pull request was closed or has a newer commit"
+NOT_APPROVED = "not approved: the pull request was closed or has newer commits"
 NAMED = 5  # targets named in the description of the whole commit
 BAD: Mapping[str, tuple[Verdict, ...]] = {"failed": (Verdict.ERROR, Verdict.FAILURE), "stopped": (Verdict.STOPPED,)}
 
@@ -85,9 +85,9 @@ def stop_reason(outcome: Answer | Refused) -> str:
     if isinstance(outcome, Answer):
         return ""
     if outcome.status in (401, 403):
-        return f"the token is refused: {outcome.reason}"
+        return f"the API token was rejected: {outcome.reason}"
     if outcome.status < 400:  # no answer at all, or a redirect because the repository has moved
-        return f"there is no such repository: {outcome.reason}" if outcome.status else outcome.reason
+        return f"repository not found: {outcome.reason}" if outcome.status else outcome.reason
     return ""
 
 
@@ -154,7 +154,7 @@ def _of_all(found: Sequence[StatusSummary]) -> tuple[Verdict, str]:
     """
     state, all_of_them = rules.worst_verdict(one.state for one in found), _counted(found)
     if state is Verdict.SUCCESS:
-        return state, f"{all_of_them} complete"
+        return state, f"{all_of_them} succeeded"
     if state in (Verdict.WAITING, Verdict.RUNNING):
         return state, f"{all_of_them} to run" if state is Verdict.WAITING else f"running {all_of_them}"
     said = [f"{what}: {_named(labels)}" for what, which in BAD.items() if (labels := _labels(found, which))]
@@ -171,7 +171,7 @@ def _of_none(commit: Commit, occasions: Sequence[Occasion]) -> tuple[Verdict, st
             return Verdict.STOPPED, NOT_APPROVED
         return Verdict.WAITING, approvals.WAITS
     if commit.config_state == "broken":
-        return Verdict.ERROR, f"{commit.yaml_path} is broken: {' '.join(commit.problems[:1])}"
+        return Verdict.ERROR, f"{commit.yaml_path} is not valid: {' '.join(commit.problems[:1])}"
     if deleted := [occasion for occasion in shown if occasion.result is PushResult.DELETED]:
         return Verdict.ERROR, deleted[0].outcome
     if commit.config_state == "missing":

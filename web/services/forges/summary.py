@@ -60,7 +60,7 @@ def search_summary(db: Database, task: Task) -> SearchSummary:
     tally = tasks.tallies(db, task.id).get(task.id, Tally())
     ended = tally.complete + tally.failed + tally.stopped
     found = SearchSummary(ended=ended, failed=tally.failed)
-    by = objective.task_objective(db, task)
+    by = objective.task_objectives(db, [task]).get(task.id)
     if by is None:
         return found
     told = ended if task.state in FINAL else headline.stage_text(ended, task.planned)

@@ -35,7 +35,7 @@ from web.services.pipelines.view import PipelineView, is_unchanged, load_view
 from web.store import commits, groups, pipelines, projects, users
 from web.store.db import transaction
 
-WAITS = "waits for approval"
+WAITS = "waiting for approval"
 MESSAGE_CHARS = 1000
 EVENTS = {State.COMPLETE: "node-complete", State.ERROR: "node-error"}
 

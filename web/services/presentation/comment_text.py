@@ -14,7 +14,7 @@ from typing import Any
 from core.states import State
 from web.config.metadata import as_number
 from web.services.presentation import formats, headline
-from web.services.presentation.execution_status import SIGNS
+from web.services.presentation.execution_status import SIGNS, state_name
 
 ROWS = 30
 TEXT_CHARS = 60_000  # GitHub accepts 65,536
@@ -71,7 +71,9 @@ def comment_text(
     give equal text, and nothing in it changes with time alone.
     """
     compared = (
-        f" Metrics are compared with the newest on {inline_code(base_branch)}." if any(run.base for run in runs) else ""
+        f" Metrics are compared with the newest run on {inline_code(base_branch)}."
+        if any(run.base for run in runs)
+        else ""
     )
     wrong = inline_code(problem, PROBLEM_CHARS) if problem else ""
     said = "; ".join(filter(None, (_summary(states) if states or not wrong else "", wrong)))
@@ -80,7 +82,7 @@ def comment_text(
     while True:
         more = len(states) - len(rows)
         table = "\n".join([HEAD, *rows]) if rows else ""
-        rest = f"{more} more on [the commit's page]({url})." if more else ""
+        rest = f"{more} more on the [commit page]({url})." if more else ""
         whole = "\n\n".join(filter(None, (head, table, rest, marker)))
         if len(whole) <= TEXT_CHARS or not rows:
             return whole
@@ -100,15 +102,18 @@ def inline_code(given: str, most: int = CODE_CHARS) -> str:
 
 
 def _summary(states: Sequence[State]) -> str:
-    """Count the states, such as "2 complete, 1 error"."""
+    """Count the states, such as "2 succeeded, 1 failed"."""
     counts = Counter(states)
-    return ", ".join(f"{counts[state]} {state}" for state in State if counts[state]) or "nothing has run yet"
+    return (
+        ", ".join(f"{counts[state]} {state_name(state, group=True).lower()}" for state in State if counts[state])
+        or "no runs yet"
+    )
 
 
 def _row(run: CommentRow) -> str:
     cells = (
         f"[{inline_code(run.label)} {run.number}]({run.url})",
-        f"{SIGNS[run.state]} {run.state}{f': {run.why}' if run.why else ''}",
+        f"{SIGNS[run.state]} {state_name(run.state, group=run.number[:1] != '#')}{f': {run.why}' if run.why else ''}",
         _cut([_parameter(name, value, run.before) for name, value in run.parameters.items()]),
         _source(run.source) + _cut([_metric(key, run) for key in headline.ranked(run.latest)]),
         run.took,

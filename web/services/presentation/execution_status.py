@@ -15,22 +15,27 @@ from web.services.scheduling import wait_reason
 from web.store import runners
 
 STATUSES = ("created", "queued", "started", "stopping", "complete", "error", "stopped")
+STATE_NAMES = {
+    "created": "Waiting (limit)", "queued": "Queued", "started": "Running", "stopping": "Stopping",
+    "complete": "Succeeded", "error": "Failed", "stopped": "Stopped",
+}  # fmt: skip
 SIGNS = {
     "created": "○", "queued": "◔", "started": "▶", "stopping": "◐", "complete": "✓", "error": "✕", "stopped": "■",
 }  # fmt: skip
+NOT_FOUND = 127  # exit code of a shell
 FAILURES = {
-    "command_failed": "A command failed",
+    "command_failed": "Command failed",
     "out_of_memory": "Out of memory",
     "time_limit": "Time limit reached",
     "no_output": "No output for too long",
     "environment": "Environment not allowed",
-    "image": "The image cannot be used",
-    "input": "An input cannot be fetched",
-    "output": "An output cannot be stored",
+    "image": "Image not available",
+    "input": "Input not available",
+    "output": "Output not stored",
     "pids": "Too many processes",
-    "disk": "Not enough disk",
-    "interrupted": "Interrupted from outside",
-    "runner_lost": "Its runner was lost",
+    "disk": "Out of disk space",
+    "interrupted": "Interrupted",
+    "runner_lost": "Runner lost",
     "internal": "Internal error",
 }
 
@@ -56,11 +61,22 @@ def execution_status(context: Context, execution: Execution) -> ExecutionStatus:
     return ExecutionStatus(
         runner=runner,
         waits=wait_reason.wait_reason(context, execution),
-        failure=FAILURES[execution.failure_reason] if execution.failure_reason else "",
+        failure=_failure(execution),
         silent_since=lifecycle.last_contact(execution) if silent else None,
         stop=stop_label(execution),
         again=silent or execution.state in FINAL,
     )
+
+
+def _failure(execution: Execution) -> str:
+    if execution.failure_reason == "command_failed" and execution.exit_code == NOT_FOUND:
+        return "Command not found in the image"
+    return FAILURES[execution.failure_reason] if execution.failure_reason else ""
+
+
+def state_name(status: str, group: bool = False) -> str:
+    """Return the state as pages show it. Only executions wait for a limit; `group` is a task, pipeline or node."""
+    return "Waiting" if group and status == "created" else STATE_NAMES[status]
 
 
 def stop_label(execution: Execution) -> str:

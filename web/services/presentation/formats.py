@@ -26,6 +26,11 @@ VISIBLE = CONTROL_PICTURES | {code: f"⟨U+{code:04X}⟩" for code in INVISIBLE}
 VISIBLE_LINE = VISIBLE | {0x09: "\u2409", 0x0A: "\u2424"}
 
 
+def forge_name(forge: str) -> str:
+    """Return the display name of a forge."""
+    return {"github": "GitHub", "gitlab": "GitLab"}.get(forge, forge.capitalize())
+
+
 def visible(text: str) -> str:
     """Replace control and invisible characters, except newline and tab, by visible symbols."""
     return text.translate(VISIBLE)

@@ -28,13 +28,13 @@ BORDER = re.compile(r"[^0-9A-Za-z]+|(?<=[a-z][a-z])(?=[A-Z])")  # val_loss, valL
 def execution_headline(execution: Execution, latest: Mapping[str, Any], stopped_by: str = "") -> str:
     """Summarise an execution, such as "accuracy 0.942 · 3 m 12 s"."""
     if execution.state is State.CREATED:
-        return "waits for its turn"
+        return "waiting (limit)"
     if execution.state is State.QUEUED:
-        return "waits for a runner"
+        return "queued"
     if execution.state is State.STARTED:
         return f"running since {formats.absolute(execution.started_at or execution.created_at)[:16]} UTC"
     if execution.state is State.COMPLETE:
-        return _joined(metric_text(latest) or "complete", duration(execution))
+        return _joined(metric_text(latest) or "succeeded", duration(execution))
     if execution.state is State.STOPPED:
         return _joined(f"stopped by {stopped_by}" if stopped_by else "stopped", duration(execution))
     reason = FAILURES[execution.failure_reason] if execution.failure_reason else "failed"
@@ -61,17 +61,17 @@ def pipeline_headline(pipeline: Pipeline, nodes: int, ended: int, failed: int, w
         return f"{_many(nodes, 'node')} to run"
     if pipeline.state in UNFINISHED:
         return _joined(
-            finished_text(ended, nodes, "nodes "), f"waits for approval of {', '.join(waiting)}" if waiting else ""
+            finished_text(ended, nodes, "nodes "), f"waiting for approval of {', '.join(waiting)}" if waiting else ""
         )
     return _joined(_end(pipeline, failed, _many(nodes, "node")), duration(pipeline))
 
 
 def finished_text(ended: int, planned: int, of: str = "") -> str:
-    """Format progress, such as "7 of 10 done"; large numbers change in stages, such as "100+ of 1000 done"."""
+    """Format progress, such as "7 of 10 finished"; large numbers change in stages, such as "100+ of 1000 finished"."""
     shown, stage = stage_text(ended, planned), _stage(planned)
     if stage == 1 or shown == planned:
-        return f"{shown} of {planned} {of}done"
-    return f"{shown}+ of {planned} {of}done" if shown else f"less than {stage} of {planned} {of}done"
+        return f"{shown} of {planned} {of}finished"
+    return f"{shown}+ of {planned} {of}finished" if shown else f"fewer than {stage} of {planned} {of}finished"
 
 
 def stage_text(ended: int, planned: int) -> int:

@@ -5,7 +5,7 @@ Pages, forges and the API all use this module, so that they agree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.groups import Task
@@ -37,13 +37,17 @@ class Objective:
         return "lowest" if self.less else "highest"
 
 
-def task_objective(db: Database, task: Task) -> Objective | None:
-    """Return the objective of a task: its declared metric, or else the most important number its executions print."""
-    blueprint = search_facts.declared_search(task)
-    if blueprint is not None and blueprint.target_metric:
-        return objective_of_key(blueprint.target_metric, blueprint.target_value)
-    key = headline.choose(dict.fromkeys(trials.keys(db, task.id), 0))
-    return objective_of_key(key) if key else None
+def task_objectives(db: Database, found: Sequence[Task]) -> dict[int, Objective]:
+    """Return objectives by task id: the declared metric, or else the most important number its executions print."""
+    keys = trials.keys(db, [task.id for task in found])
+    result: dict[int, Objective] = {}
+    for task in found:
+        blueprint = search_facts.declared_search(task)
+        if blueprint is not None and blueprint.target_metric:
+            result[task.id] = objective_of_key(blueprint.target_metric, blueprint.target_value)
+        elif key := headline.choose(dict.fromkeys(keys[task.id], 0)):
+            result[task.id] = objective_of_key(key)
+    return result
 
 
 def objective_of_key(key: str, target: float | None = None) -> Objective:
@@ -51,9 +55,9 @@ def objective_of_key(key: str, target: float | None = None) -> Objective:
     return Objective(key=key, target=target, less=headline.less_is_better(key))
 
 
-def best_trial(db: Database, task: Task, goal: Objective) -> Trial | None:
-    """Return the best execution that ended without error; the first of equals."""
-    return trials.best_trials(db, task.id, goal.key, target=goal.target, less=goal.less)
+def best_trials(db: Database, goals: Mapping[int, Objective]) -> dict[int, Trial]:
+    """Return by task id the best execution that ended without error; the first of equals."""
+    return trials.best_trials(db, {task_id: (goal.key, goal.target, goal.less) for task_id, goal in goals.items()})
 
 
 def best_so_far(goal: Objective, found: Sequence[Trial]) -> list[float | None]:

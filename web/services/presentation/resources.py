@@ -15,7 +15,7 @@ from web.store.usage import Stretch
 POINTS = 500
 NARROWEST_US = 1_000_000
 TITLES = {  # (title with one line, title with several)
-    "cpu": ("Processors", ""),
+    "cpu": ("CPU cores", ""),
     "memory": ("Memory", ""),
     "gpu": ("GPU", "{} GPUs"),
     "gpu_memory": ("GPU memory", "GPU memory"),
@@ -64,7 +64,7 @@ def resource_charts(db: Database, execution_id: int, start_us: int) -> Resources
     found = usage.points(db, execution_id, first, width)
     numbers = sorted({stretch.number for stretches in found.values() for stretch in stretches})
     x = [round((first + number * width - start_us) / 1e6, 1) for number in numbers]
-    last_of = {series: usage.latest_values(db, execution_id, series) for series in found}
+    last_of = usage.latest_values(db, execution_id)
     made = [
         _resource(kind, x, numbers, found, last_of) for kind in TITLES if any(_kind(series) == kind for series in found)
     ]
@@ -110,7 +110,7 @@ def _range(kind: str, values: list[float]) -> str:
     if low == high:
         return low
     number, _, unit = low.partition(" ")
-    return f"{number if unit == high.partition(' ')[2] else low} to {high}"
+    return f"{number if unit == high.partition(' ')[2] else low}\u2013{high}"
 
 
 def _kind(series: str) -> str:

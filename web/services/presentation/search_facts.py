@@ -14,9 +14,9 @@ TYPES = {
     SearchType.BAYESIAN: "Bayesian search",
 }
 ON_CHILD_ERROR = {
-    OnChildError.CONTINUE_AND_COMPLETE: "goes on, and counts as complete",
-    OnChildError.CONTINUE_AND_ERROR: "goes on, and ends in error",
-    OnChildError.STOP_ALL_AND_ERROR: "stops all, and ends in error",
+    OnChildError.CONTINUE_AND_COMPLETE: "Continue; task succeeds at the end",
+    OnChildError.CONTINUE_AND_ERROR: "Continue; task fails at the end",
+    OnChildError.STOP_ALL_AND_ERROR: "Stop all; task fails",
 }
 
 
@@ -41,14 +41,14 @@ def search_facts(blueprint: TaskBlueprint | None) -> list[tuple[str, str]]:
     if blueprint.parameter_sets:
         found.append(("Parameter sets", str(len(blueprint.parameter_sets))))
     if blueprint.max_unfinished:
-        found.append(("At once", f"{blueprint.max_unfinished} at most"))
+        found.append(("Concurrent executions", f"at most {blueprint.max_unfinished}"))
     if blueprint.batch_size:
-        found.append(("Batches", f"of {blueprint.batch_size}"))
+        found.append(("Batch size", str(blueprint.batch_size)))
     if blueprint.stop_condition:
-        found.append(("Stops when", blueprint.stop_condition))
+        found.append(("Stop condition", blueprint.stop_condition))
     return [
         *found,
-        ("After an error", ON_CHILD_ERROR[blueprint.on_child_error]),
+        ("On error", ON_CHILD_ERROR[blueprint.on_child_error]),
         *(("Note", note) for note in blueprint.notes),
     ]
 

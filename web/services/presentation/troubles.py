@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from core import clock
-from core.model import Project
+from core.model import Project, Repository
 from web.store import approvals, deliveries, projects
 from web.store.db import Database
 
@@ -22,29 +23,44 @@ class Trouble:
     is_approval: bool = False
 
 
-def of_project(db: Database, project: Project) -> list[Trouble]:
-    return [*_approvals(db, project), *_fetches(db, project), *_refusals(db, project)]
+def of_projects(db: Database, found: Sequence[Project]) -> list[Trouble]:
+    """List the problems of projects, in the order of the projects."""
+    ids = [project.id for project in found]
+    waiting, repositories = approvals.counts(db), projects.repositories(db, *ids)
+    since = clock.text(datetime.now(UTC) - timedelta(seconds=RECENT_S))
+    refused = deliveries.refused_since_accepted(db, ids, since)
+    return [
+        trouble
+        for project in found
+        for trouble in (
+            *_approvals(project, waiting.get(project.id, 0)),
+            *_fetches(project, repositories),
+            *_refusals(project, refused.get(project.id)),
+        )
+    ]
 
 
-def _approvals(db: Database, project: Project) -> list[Trouble]:
-    count = approvals.count(db, project.id)
-    text = "1 commit of a fork waits for approval" if count == 1 else f"{count} commits of forks wait for approval"
+def _approvals(project: Project, count: int) -> list[Trouble]:
+    text = (
+        "1 commit from a fork is waiting for approval"
+        if count == 1
+        else f"{count} commits from forks are waiting for approval"
+    )
     return [Trouble(project=project, text=text, is_approval=True)] if count else []
 
 
-def _fetches(db: Database, project: Project) -> list[Trouble]:
-    problems = [repository.fetch_problem for repository in projects.repositories(db, project.id)]
-    return [Trouble(project=project, text=f"Cannot be fetched: {problem}") for problem in problems if problem]
+def _fetches(project: Project, repositories: Sequence[Repository]) -> list[Trouble]:
+    problems = [repository.fetch_problem for repository in repositories if repository.project_id == project.id]
+    return [Trouble(project=project, text=f"Fetching failed: {problem}") for problem in problems if problem]
 
 
-def _refusals(db: Database, project: Project) -> list[Trouble]:
+def _refusals(project: Project, refused: tuple[int, str] | None) -> list[Trouble]:
     """Report deliveries rejected in the last day since the last accepted one.
 
     Older ones are not reported, since anyone can cause rejected deliveries.
     """
-    since = clock.text(datetime.now(UTC) - timedelta(seconds=RECENT_S))
-    count, newest = deliveries.refused_since_accepted(db, project.id, since)
-    if not count:
+    if refused is None:
         return []
-    many = "1 delivery was refused" if count == 1 else f"{count} deliveries were refused"
-    return [Trouble(project=project, text=f"{many} since the last one that was accepted: {newest}")]
+    count, newest = refused
+    many = "1 delivery was rejected" if count == 1 else f"{count} deliveries were rejected"
+    return [Trouble(project=project, text=f"{many} since the last accepted one: {newest}")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from web.store import executions, projects, runners
 from web.store.db import Database
 from web.store.runners import NO_LOAD, Load
 
-NEVER, LOST, DRAINING, ONLINE = "not seen yet", "lost", "draining", "online"
+NEVER, LOST, DRAINING, ONLINE = "never connected", "offline", "draining", "online"
 CLOCK_OFF_S = 2.0  # worth a warning; smaller differences come from the latency of the report
 MOST = 32  # maximum of GPUs and of problems that are shown of one runner
 CHARACTERS = 200
@@ -80,15 +80,19 @@ def runner_state(runner: Runner, now: datetime) -> str:
 def runner_views(db: Database) -> list[RunnerView]:
     """List all runners by name."""
     load, now = runners.load(db), datetime.now(UTC)
-    return [_view(db, runner, load.get(runner.id, NO_LOAD), now) for runner in runners.listing(db)]
+    everyone = runners.listing(db)
+    held = running(db, everyone)
+    return [_view(runner, load.get(runner.id, NO_LOAD), held[runner.id], now) for runner in everyone]
 
 
-def running(db: Database, runner: Runner) -> list[Running]:
-    """List the executions whose lease a runner holds."""
-    return [
-        Running(project=projects.get(db, held.project_id).name, counter=held.counter, step=held.step)
-        for held in executions.started_on(db, runner.id)
-    ]
+def running(db: Database, found: Sequence[Runner]) -> dict[int, list[Running]]:
+    """List by runner id the executions whose lease it holds."""
+    names = {project.id: project.name for project in projects.listing(db)}
+    result: dict[int, list[Running]] = {runner.id: [] for runner in found}
+    for held in executions.started_on(db, *result):
+        project = names[held.project_id]
+        result[held.runner_id or 0].append(Running(project=project, counter=held.counter, step=held.step))
+    return result
 
 
 def runner_facts(view: RunnerView) -> list[tuple[str, str]]:
@@ -128,10 +132,10 @@ def clock_text(view: RunnerView) -> str:
     """Describe by how much the clock is off; "" if it is right."""
     if abs(view.clock_off_s) < CLOCK_OFF_S:
         return ""
-    return f"{duration_text(abs(view.clock_off_s))} {'ahead of' if view.clock_off_s > 0 else 'behind'} the server's"
+    return f"{duration_text(abs(view.clock_off_s))} {'ahead of' if view.clock_off_s > 0 else 'behind'} the server"
 
 
-def _view(db: Database, runner: Runner, load: Load, now: datetime) -> RunnerView:
+def _view(runner: Runner, load: Load, held: Sequence[Running], now: datetime) -> RunnerView:
     info = runner.info
     return RunnerView(
         name=runner.name,
@@ -154,7 +158,7 @@ def _view(db: Database, runner: Runner, load: Load, now: datetime) -> RunnerView
         free_disk_bytes=int(_number(info.get("free_disk_bytes"))),
         clock_off_s=_number(info.get("clock_off_s")),
         problems=(*_too_many_slots(runner), *(_text(item) for item in _list(info.get("problems")))),
-        running=tuple(running(db, runner)),
+        running=tuple(held),
     )
 
 
@@ -162,8 +166,8 @@ def _too_many_slots(runner: Runner) -> Iterator[str]:
     reported = int(_number(runner.info.get("reported_slots")))
     if reported > runner.most_slots:
         yield (
-            f"It reports {reported} slots and may have {runner.most_slots}: "
-            f"`pushmill runner limit {runner.name} --slots {reported}` allows them"
+            f"Offers {reported} slots, of which {runner.most_slots} are allowed: "
+            f"`pushmill runner limit {runner.name} --slots {reported}` allows all"
         )
 
 

@@ -47,7 +47,7 @@ class WaitingPlan:
 
 
 def overview(db: Database, project: Project) -> Overview:
-    return Overview(count=approvals.count(db, project.id), first=approvals.waiting(db, project.id, limit=SHOWN))
+    return Overview(count=approvals.counts(db).get(project.id, 0), first=approvals.waiting(db, project.id, limit=SHOWN))
 
 
 @dataclass(frozen=True, kw_only=True)

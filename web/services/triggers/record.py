@@ -205,14 +205,16 @@ def outcome_text(event: PushEvent, head: Head, planned: Plan) -> str:
     if head.config_state == "missing":
         return head.problems[0]
     if head.config_state == "broken":
-        return f"broken configuration: {head.problems[0]}"[:500]
+        return f"configuration is not valid: {head.problems[0]}"[:500]
     if choice.run:
         return describe.count_text(chosen.target for chosen in choice.run)
     if not (choice.named or any(verdict.matches for verdict in choice.verdicts)):
         return _no_rule(event, choice)
     if choice.skipped:
-        return "nothing runs: all of it was skipped"
-    return "nothing runs: no rule chooses any of it" if step_names(head.config) else "nothing runs: there is no step"
+        return "nothing runs: everything was skipped"
+    if step_names(head.config):
+        return "nothing runs: the rules choose nothing that valohai.yaml declares"
+    return "nothing runs: valohai.yaml has no steps"
 
 
 def result_of(planned: Plan) -> PushResult:
@@ -232,9 +234,9 @@ def problems_of(planned: Plan) -> list[str]:
 def _no_rule(event: PushEvent, choice: Choice) -> str:
     """Describe an event that no rule matches; with the default rules that is a tag."""
     if tuple(verdict.rule for verdict in choice.verdicts) == rules.DEFAULT:
-        return "tag recorded" if rules.kind_of(event) == rules.TAG else "nothing runs: there is no step"
-    why = "; ".join(f"{verdict.rule.name}: {verdict.why}" for verdict in choice.verdicts)
-    return f"nothing runs: no rule is for it ({why})"[:500]
+        return "tag recorded" if rules.kind_of(event) == rules.TAG else "nothing runs: valohai.yaml has no steps"
+    why = "; ".join(f'"{verdict.rule.name}" {verdict.why}' for verdict in choice.verdicts)
+    return f"no rule matched: {why}"[:500]
 
 
 def _pusher(db: Database, event: PushEvent, request: PullRequest | None) -> User | None:

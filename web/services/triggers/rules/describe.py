@@ -13,12 +13,12 @@ NOUNS = {TargetKind.STEP: "execution", TargetKind.TASK: "task", TargetKind.PIPEL
 
 
 def describe_rule(rule: Rule) -> str:
-    """Describe a rule, such as "Pushes to main run every step in environment gpu."."""
+    """Describe a rule, such as "Pushes to main: runs every step in environment gpu."."""
     runs = _joined([*_chosen("step", rule.steps), *_chosen("pipeline", rule.pipelines), *_chosen("task", rule.tasks)])
     with_what = _joined(list(_with(rule)))
     when = _joined(list(_when(rule)))
-    text = f"{when[:1].upper()}{when[1:]} run {runs or 'nothing'}{f' {with_what}' if with_what else ''}."
-    return f"{text} What older ones still run of that is stopped." if rule.cancel_older else text
+    text = f"{when[:1].upper()}{when[1:]}: runs {runs or 'nothing'}{f' {with_what}' if with_what else ''}."
+    return f"{text} Older runs of these are cancelled." if rule.cancel_older else text
 
 
 def count_text(targets: Iterable[Target]) -> str:
@@ -38,7 +38,14 @@ def _when(rule: Rule) -> Iterator[str]:
     if TAG in rule.events:
         yield f"tags {_patterns(rule.tags)}" if rule.tags else "all tags"
     if SCHEDULE in rule.events:
-        yield f'the times "{rule.schedule}" ({rule.timezone}) on {rule.branch or "the default branch"}'
+        yield f"{_times(rule)} on {rule.branch or 'the default branch'}"
+
+
+def _times(rule: Rule) -> str:
+    minute, hour, *rest = rule.schedule.split()
+    if rest == ["*"] * 3 and minute.isdecimal() and hour.isdecimal():
+        return f"daily at {int(hour):02}:{int(minute):02} ({rule.timezone})"
+    return f'on schedule "{rule.schedule}" ({rule.timezone})'
 
 
 def _chosen(kind: str, patterns: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ class Changes:
     """Paths that an event changed; None with a reason if they are unknown."""
 
     paths: Sequence[str] | None = None
-    why: str = "nobody looked"
+    why: str = "not compared"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +50,11 @@ def match_rule(rule: Rule, event: PushEvent, facts: Facts) -> RuleVerdict:
     kind = kind_of(event)
     if kind not in rule.events:
         return RuleVerdict(
-            rule=rule, matches=False, why=f"it is for {', '.join(rule.events)}, and this is a {_named(kind)}"
+            rule=rule, matches=False, why=f"runs only for {', '.join(rule.events)}, not for a {_named(kind)}"
         )
     if kind == SCHEDULE:
         due = rule.name == facts.rule
-        return RuleVerdict(rule=rule, matches=due, why="its time has come" if due else "its time has not come")
+        return RuleVerdict(rule=rule, matches=due, why="due" if due else "not due")
     if kind == TAG:
         matches, why = _by_name("tag", event.ref.removeprefix("refs/tags/"), rule.tags)
         return RuleVerdict(rule=rule, matches=matches, why=why)
@@ -77,21 +77,21 @@ def _by_name(what: str, name: str, patterns: Sequence[str]) -> tuple[bool, str]:
         return True, f"{what} {name}" if name else f"any {what}"
     taken, pattern = globs.decide(patterns, name)
     if taken:
-        return True, f"{what} {name} matches {pattern}" if pattern else f"{what} {name} is left out by none"
+        return True, f"{what} {name} matches {pattern}" if pattern else f"{what} {name} is not excluded"
     if pattern:
-        return False, f"{what} {name} is left out by {pattern}"
-    return False, f"{what} {name} matches none of {', '.join(patterns)}"
+        return False, f"excludes {what} {name} ({pattern})"
+    return False, f"runs only for {what} {', '.join(patterns)}, not {name or 'an unknown one'}"
 
 
 def _by_paths(changes: Changes, patterns: Sequence[str]) -> tuple[bool, str]:
     if changes.paths is None:
-        return True, f"its paths count as changed: {changes.why}"
+        return True, f"all paths count as changed: {changes.why}"
     for path in changes.paths:
         taken, pattern = globs.decide(patterns, path)
         if taken:
             return True, f"{path} changed, which matches {pattern}" if pattern else f"{path} changed"
     if not changes.paths:
-        return False, "no path changed"
+        return False, "found no changed path"
     shown = ", ".join(changes.paths[:SHOWN_PATHS])
     more = ", …" if len(changes.paths) > SHOWN_PATHS else ""
-    return False, f"no changed path matches {', '.join(patterns)}: {shown}{more}"
+    return False, f"runs only for changes of {', '.join(patterns)}, not {shown}{more}"
