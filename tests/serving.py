@@ -39,7 +39,7 @@ class Serving:
             pool: Pool = getattr(found, "pool", found)
             together = threading.Barrier(pool._started) if pool._started else None
             for _ in range(pool._started):
-                pool._submit(partial(self._leave, together))
+                pool.submit(partial(self._leave, together))
             pool.close()
 
     def _leave(self, together: threading.Barrier) -> None:
