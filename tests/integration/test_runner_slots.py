@@ -92,7 +92,7 @@ def test_a_firewall_that_fails_is_a_problem_of_the_runner(server: RunnerServer, 
     with runner(data, PATH=str(tmp_path / "bin")):
         until(lambda: server.reports)
     [problem] = server.reports[0]["info"]["problems"]
-    assert problem.startswith("Containers can reach this machine and metadata services of clouds: there is no iptables")
+    assert problem.startswith("Containers can reach this machine and metadata services of clouds: iptables is missing")
 
 
 def test_a_queued_execution_runs_in_a_slot_and_the_machine_reports_itself(
