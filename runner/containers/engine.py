@@ -107,7 +107,7 @@ class Engine:
             for reference in present or [image_id]:
                 self._api.remove_image(reference)
         except (DockerException, OSError) as error:
-            log.info("image %s stays: %s", image_id[:19], _answer(error))
+            log.info("image %s cannot be removed: %s", image_id[:19], _answer(error))
             return None
         return int(found["Size"])
 
@@ -122,7 +122,7 @@ class Engine:
             raise PushmillError(f"Docker made the network {name} and lost it again; is somebody removing networks?")
         if (found.get("Options") or {}).get(ICC) != "false":
             log.warning(
-                "containers on network %s can reach each other: it was not made by pushmill; remove it once", name
+                "containers on network %s can reach each other: pushmill did not create it; remove it once", name
             )
         configs = found.get("IPAM", {}).get("Config") or [{}]
         bridge = (found.get("Options") or {}).get(BRIDGE) or f"br-{found['Id'][:12]}"

@@ -61,7 +61,7 @@ def allowed(
             if any(mount.destination == other.destination for other in made):
                 raise _Refused("another mount has the same destination")
         except _Refused as why:
-            status(f"Mount of {shown} is not made: {why}")
+            status(f"Mount of {shown} is skipped: {why}")
         else:
             status(f"Mount of {shown}, {'read-only' if mount.readonly else 'writable'}")
             made.append(mount)

@@ -125,7 +125,7 @@ def _write(file: Path, text: str) -> None:
 
 def _checked(name: str, value: str) -> str:
     if not name or "=" in name or "\0" in name + value:
-        why = "names hold no '=' and neither holds NUL"
+        why = "a name cannot contain '=', nor can name or value contain NUL"
     elif len(os.fsencode(f"{name}={value}")) > MAX_VARIABLE:
         why = f"name and value are longer than {MAX_VARIABLE:,} bytes; use a file"
     else:

@@ -85,7 +85,7 @@ def test_a_mount_that_is_refused_or_missing_is_a_line_and_no_error(
     assert recorded.lines() == ["none"]
     assert recorded.final["state"] == "complete"
     told = [line for line in recorded.lines("status") if line.startswith("Mount")]
-    assert [line.partition(" is not made: ")[2] for line in told] == [
+    assert [line.partition(" is skipped: ")[2] for line in told] == [
         "this runner does not allow it; [runner] mounts of its configuration does",
         "the directory does not exist on this runner",
         "this runner does not allow it; [runner] mounts of its configuration does",

@@ -101,7 +101,7 @@ def test_nothing_else_is_mounted(machine: Machine, source: str, allow: tuple[str
         listener.bind("shared/socket")
     os.chdir(here)
     assert machine.mount(source, allow=allow) is None
-    assert " is not made: " in machine.lines[0]
+    assert " is skipped: " in machine.lines[0]
     assert "\n" not in machine.lines[0]
 
 
@@ -153,7 +153,7 @@ def test_what_is_missing_and_what_is_forbidden_cannot_be_told_apart(machine: Mac
     told = []
     for source in ("/secret", "/absent"):
         machine.mount(source, allow=("/shared",))
-        told.append(machine.lines[0].partition(" is not made: ")[2])
+        told.append(machine.lines[0].partition(" is skipped: ")[2])
     assert told[0] == told[1]
 
 

@@ -133,7 +133,7 @@ def resume(name: str, data: Path | None, config_file: Path | None) -> None:
     """Resume drained runner NAME."""
     with opened(data, config_file) as context:
         registration.resume(context.db, registration.by_name(context.db, name))
-    click.echo(f"{name} takes work again")
+    click.echo(f"{name} gets executions again")
 
 
 @click.command("remove")

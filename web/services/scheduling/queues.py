@@ -108,4 +108,4 @@ class Queues:
             queue = Queue(f"runner-{runner}", connection=self._connection, serializer="json")
             queue.delete(delete_jobs=True)
         except RedisError as error:
-            logger.warning("the queue of runner %s stays: %s", runner, error)
+            logger.warning("the queue of runner %s cannot be removed: %s", runner, error)
