@@ -154,10 +154,10 @@ def test_a_file_is_read_from_the_objects_and_only_when_it_is_one(made: MadeRepos
         "linked/valohai.yaml": "symbolic link",
         "directory": "is a directory",
         "sub": "is a submodule",
-        "../../etc/passwd": "no path",
-        "/etc/passwd": "no path",
-        "directory//valohai.yaml": "no path",
-        "a\0b": "no path",
+        "../../etc/passwd": "not a path",
+        "/etc/passwd": "not a path",
+        "directory//valohai.yaml": "not a path",
+        "a\0b": "not a path",
     }.items():
         with pytest.raises(GitError, match=why):
             git.read_file(made.path, sha, name, 100)

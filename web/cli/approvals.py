@@ -9,13 +9,13 @@ import click
 
 from core.errors import InvalidInput, NotFound
 from core.names import check_sha
-from web.cli.options import CONFIG, DATA, opened
+from web.cli.options import CONFIG, DATA, opened, project_named
 from web.services import setup
 from web.services.presentation import formats
 from web.services.triggers import approvals
 from web.services.triggers.rules import describe
 from web.store import approvals as store
-from web.store import projects, users
+from web.store import users
 from web.store.approvals import WaitingPush
 
 SHORTEST = 4  # digits of a commit's name that must be given at least
@@ -35,7 +35,7 @@ def approve(name: str, sha: str | None, data: Path | None, config_file: Path | N
     Without SHA, list the commits that wait for approval.
     """
     with opened(data, config_file) as context:
-        found = projects.by_name(context.db, name)
+        found = project_named(context, name)
         waiting = store.waiting(context.db, found.id)
         if sha is None:
             _list(waiting)

@@ -22,7 +22,7 @@ from hooks.apis.client import Client
 from web.cli import check_webhook
 from web.cli.check_subject import Subject, from_error
 from web.cli.doctor import Finding
-from web.cli.options import CONFIG, DATA, JSON, opened
+from web.cli.options import CONFIG, DATA, JSON, opened, project_named
 from web.config.steps.model import step_names
 from web.services.forges import webhook_setup
 from web.services.repositories import commit_head, credentials, hosting, polling, remotes
@@ -172,7 +172,7 @@ def _is_loopback(host: str) -> bool:
 
 @click.command("check")
 @click.argument("name")
-@click.option("--time-limit", default=20.0, show_default=True, help="Limit of all calls to the forge, in seconds.")
+@click.option("--time-limit", default=20.0, show_default=True, help="Seconds for all calls to the forge.")
 @JSON
 @DATA
 @CONFIG
@@ -186,7 +186,7 @@ def check(
     """
     findings: list[Finding] = []
     with opened(data, config_file) as context:
-        found = projects.by_name(context.db, name)
+        found = project_named(context, name)
         repository = hosting.repository_of(context.db, found)
         folder = context.config.data
         if (owner := folder.stat().st_uid) != os.geteuid():  # fetched files will belong to the current user

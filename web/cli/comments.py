@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from web.cli.options import CONFIG, DATA, opened
+from web.cli.options import CONFIG, DATA, opened, project_named
 from web.services.forges import comments as service
-from web.store import projects
 
 
 @click.command("comments")
@@ -22,5 +21,5 @@ def comments(name: str, wanted: str, data: Path | None, config_file: Path | None
     The comment on each pull request of project NAME is a table of the executions, edited in place.
     """
     with opened(data, config_file) as context:
-        service.set_comments(context.db, projects.by_name(context.db, name), wanted == "on")
+        service.set_comments(context.db, project_named(context, name), wanted == "on")
     click.echo(f"Pull requests of project {name} get {'one comment' if wanted == 'on' else 'no comment'} from now on.")

@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from core.errors import InvalidInput
-from web.cli.options import CONFIG, DATA, opened
+from web.cli.options import CONFIG, DATA, opened, project_named
 from web.services.executions import environments as service
-from web.store import projects
 
 
 @click.command("environments")
@@ -30,8 +29,8 @@ def environments(
     if slugs and allow_all:
         raise InvalidInput("--allow and --allow-all exclude each other: give one")
     with opened(data, config_file) as context:
-        project = projects.by_name(context.db, name)
+        project = project_named(context, name)
         if slugs or allow_all:
             service.allow(context.db, project, slugs)
-        allowed = projects.by_name(context.db, name).environments
+        allowed = project_named(context, name).environments
     click.echo(f"Project {name} may use {', '.join(allowed) if allowed else 'every environment'}.")

@@ -9,11 +9,10 @@ import click
 
 from core.errors import ForgeError, InvalidInput
 from core.model import Project
-from web.cli.options import CONFIG, DATA, opened
+from web.cli.options import CONFIG, DATA, opened, project_named
 from web.services.forges import webhook_setup
 from web.services.repositories import credentials, hosting
 from web.services.vault import Vault
-from web.store import projects
 from web.store.db import Database
 
 NAME = click.argument("name")
@@ -32,7 +31,7 @@ def set_token(name: str, remove: bool, api_url: str | None, data: Path | None, c
     The command asks for the token or reads it from stdin. It is used to create the webhook, post commit statuses and fetch.
     """
     with opened(data, config_file) as context:
-        found = projects.by_name(context.db, name)
+        found = project_named(context, name)
         token = "" if remove else _asked()
         if not token and not remove:
             raise InvalidInput(f"the token is empty; `pushmill project set-token {name} --remove` deletes it")
@@ -60,7 +59,7 @@ def webhook(name: str, data: Path | None, config_file: Path | None) -> None:
     Uses the API token of project NAME.
     """
     with opened(data, config_file) as context:
-        found = projects.by_name(context.db, name)
+        found = project_named(context, name)
         said = webhook_setup.set_up(
             context.db, context.config, context.vault, found, hosting.repository_of(context.db, found)
         )

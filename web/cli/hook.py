@@ -9,7 +9,7 @@ import click
 
 from core.errors import InvalidInput
 from hooks import post_receive
-from web.cli.options import CONFIG, DATA, opened
+from web.cli.options import CONFIG, DATA, opened, project_named
 from web.store import projects
 
 
@@ -53,7 +53,7 @@ def _known_here(
     """Return URL, secret and notes from the server's data. Sets the project's fetch URL if it has none."""
     notes = []
     with opened(data, config_file) as context:
-        found = projects.by_name(context.db, name)
+        found = project_named(context, name)
         plain = [r for r in projects.repositories(context.db, found.id) if r.forge == "plain"]
         if not plain:
             raise InvalidInput(

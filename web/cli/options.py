@@ -11,9 +11,11 @@ import click
 
 from core import config as configuration
 from core.errors import NotFound
+from core.model import Project
+from core.names import unknown
 from web.services import vault
 from web.services.context import Context, open_context
-from web.store import schema
+from web.store import projects, schema
 
 DATA = click.option("--data", type=click.Path(path_type=Path), help="Data directory of the server.")
 CONFIG = click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
@@ -38,3 +40,14 @@ def opened(data: Path | None, config_file: Path | None) -> Iterator[Context]:
     with open_context(config, vault.load(config.data / "secret.key")) as context:
         schema.check(context.db)
         yield context
+
+
+def project_named(context: Context, name: str) -> Project:
+    """Return a project; if there is none of this name, the error names the one that was probably meant.
+
+    Requests get the plain error of the store: it must not name other projects, and takes as long as a success.
+    """
+    try:
+        return projects.by_name(context.db, name)
+    except NotFound:
+        raise NotFound(unknown("project", name, [found.name for found in projects.listing(context.db)])) from None

@@ -11,12 +11,11 @@ import click
 from core.errors import Conflict
 from core.model import Project
 from core.units import size_text
-from web.cli.options import CONFIG, DATA, JSON, opened
+from web.cli.options import CONFIG, DATA, JSON, opened, project_named
 from web.services import removal, setup
 from web.services.context import Context
 from web.services.removal import Content
 from web.services.repositories import hosting
-from web.store import projects
 
 
 @click.command("remove")
@@ -37,7 +36,7 @@ def remove(
     """
     with opened(data, config_file) as context:
         removal.clear_leftovers(context.config)
-        project = projects.by_name(context.db, name)
+        project = project_named(context, name)
         found = removal.content(context, project)
         _show(project, found, as_json)
         if dry_run:

@@ -12,7 +12,7 @@ import click
 from core.config import Config
 from core.model import Project, Repository
 from hooks.forges.registry import FORGES
-from web.cli.options import CONFIG, DATA, JSON, opened, typed_url
+from web.cli.options import CONFIG, DATA, JSON, opened, project_named, typed_url
 from web.services.repositories import hosting
 from web.store import projects
 
@@ -49,7 +49,7 @@ def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None
 def show(name: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
     """Show a project with its webhook's URL and secret."""
     with opened(data, config_file) as context:
-        found = projects.by_name(context.db, name)
+        found = project_named(context, name)
         repository = hosting.repository_of(context.db, found)
         secret = context.vault.decrypt(projects.secret(context.db, repository.id)).decode()
         printed(described(context.config, found, repository) | {"webhook_secret": secret}, as_json)
@@ -65,7 +65,7 @@ def set_secret(name: str, data: Path | None, config_file: Path | None) -> None:
     For forges that create secrets themselves, such as GitLab's signing tokens. It is asked for, or read from stdin.
     """
     with opened(data, config_file) as context:
-        found = projects.by_name(context.db, name)
+        found = project_named(context, name)
         piped = not sys.stdin.isatty()
         secret = sys.stdin.readline().strip() if piped else click.prompt("Secret", hide_input=True, err=True)
         hosting.set_secret(context.db, context.vault, found, secret)
@@ -88,7 +88,7 @@ def set_url(name: str, url: str, forge: str | None, data: Path | None, config_fi
     For a repository that was renamed, or moved to another forge. "-" reads URL from stdin.
     """
     with opened(data, config_file) as context:
-        found = projects.by_name(context.db, name)
+        found = project_named(context, name)
         before = hosting.repository_of(context.db, found)
         after = hosting.set_url(context, found, url, forge)
         shown = described(context.config, found, after)
@@ -124,7 +124,7 @@ def deploy_key(name: str, new: bool, as_json: bool, data: Path | None, config_fi
     Prints the public key with which the project is fetched over ssh, and the page where it is entered.
     """
     with opened(data, config_file) as context:
-        found = projects.by_name(context.db, name)
+        found = project_named(context, name)
         if new or not hosting.deploy_key(hosting.repository_of(context.db, found)):
             hosting.new_deploy_key(context.db, context.vault, found)
         repository = hosting.repository_of(context.db, found)

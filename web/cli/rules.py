@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from core.errors import InvalidInput
-from web.cli.options import CONFIG, DATA, opened
+from web.cli.options import CONFIG, DATA, opened, project_named
 from web.store import projects
 from web.store.db import transaction
 
@@ -28,7 +28,7 @@ def rules(name: str, file: Any, clear: bool, data: Path | None, config_file: Pat
         raise InvalidInput("--set and --default exclude each other: give one")
     given = "" if clear else read_rules(file) if file is not None else None
     with opened(data, config_file) as context:
-        project = projects.by_name(context.db, name)
+        project = project_named(context, name)
         if given is None:
             click.echo(project.rules, nl=not project.rules.endswith("\n") and bool(project.rules))
             if not project.rules:

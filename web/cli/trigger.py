@@ -9,13 +9,12 @@ from typing import Any
 
 import click
 
-from web.cli.options import CONFIG, DATA, JSON, opened
+from web.cli.options import CONFIG, DATA, JSON, opened, project_named
 from web.cli.rules import read_rules
 from web.services.presentation import formats
 from web.services.triggers import dry_run
 from web.services.triggers.dry_run import DryRun, HypotheticalEvent
 from web.services.triggers.preview import PlannedRun
-from web.store import projects
 
 
 @click.command("trigger")
@@ -46,7 +45,7 @@ def trigger(
     tried = read_rules(file) if file is not None else None
     question = HypotheticalEvent(name=ref, event=event, branch=branch, options=options, rules=tried)
     with opened(data, config_file) as context:
-        answer = dry_run.dry_run(context, projects.by_name(context.db, name), question)
+        answer = dry_run.dry_run(context, project_named(context, name), question)
     if as_json:
         click.echo(json.dumps(_plain(answer), indent=2))
         return

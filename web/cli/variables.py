@@ -11,9 +11,8 @@ import click
 
 from core.errors import InvalidInput
 from core.text import printable
-from web.cli.options import CONFIG, DATA, JSON, opened
+from web.cli.options import CONFIG, DATA, JSON, opened, project_named
 from web.services.executions import variables
-from web.store import projects
 
 SHOWN = 60  # characters of a value in the list
 
@@ -46,7 +45,7 @@ def set_one(
             "to be asked for it, or pipe it in"
         )
     with opened(data, config_file) as context:
-        found = projects.by_name(context.db, project)
+        found = project_named(context, project)
         text = _asked(name) if value is None else value
         note = variables.set_one(context.db, context.vault, found, name, text, is_secret=secret)
     click.echo(f"{name} is set in project {project}; executions that start from now on get it.")
@@ -65,7 +64,7 @@ def show_all(project: str, as_json: bool, data: Path | None, config_file: Path |
     For secrets, only the names are listed.
     """
     with opened(data, config_file) as context:
-        found = variables.listing(context.db, context.vault, projects.by_name(context.db, project))
+        found = variables.listing(context.db, context.vault, project_named(context, project))
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], indent=2))
         return
@@ -85,7 +84,7 @@ def show_all(project: str, as_json: bool, data: Path | None, config_file: Path |
 def remove(project: str, name: str, data: Path | None, config_file: Path | None) -> None:
     """Remove a variable."""
     with opened(data, config_file) as context:
-        variables.remove(context.db, projects.by_name(context.db, project), name)
+        variables.remove(context.db, project_named(context, project), name)
     click.echo(f"{name} is removed from project {project}.")
 
 
