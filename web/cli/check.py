@@ -71,7 +71,9 @@ def _fetched(subject: Subject) -> Finding:
         remotes.list_refs(subject.context, repository, time_limit_s=limit)
         remotes.fetch(subject.context, repository, ())
     except PushmillError as error:
-        advice = "correct that, then press *Try now* on the settings page of the project, or wait for the next try"
+        advice = (
+            "correct that, then press *Retry now* on the page of the waiting delivery, or wait for the next attempt"
+        )
         return Finding(check=name, level="fail", message=str(error), advice=advice)
     wait = polling.polling_interval(subject.context, repository)
     asked = f"polled every {duration_text(wait)}" if wait else "not polled"
