@@ -12,6 +12,7 @@ from core.git.modules import Module, Needed, lfs_settings, needed, submodules
 from core.git.remotes import (
     MAX_REFS,
     TOKEN_USER,
+    Login,
     RemoteSource,
     fetch,
     fetch_commit,
@@ -42,6 +43,7 @@ __all__ = [
     "TOKEN_USER",
     "Bounds",
     "CommitInfo",
+    "Login",
     "Module",
     "Needed",
     "RemoteSource",

@@ -43,6 +43,15 @@ DENIED = ("terminal prompts disabled", "Authentication failed", "' not found", "
 
 
 @dataclass(frozen=True, kw_only=True)
+class Login:
+    """Credentials of a remote: a key for ssh, user and password for http."""
+
+    ssh_key: bytes | None = None
+    user: str = TOKEN_USER
+    password: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RemoteSource:
     """A remote, its credentials, and the deadline (time.monotonic) of its commands."""
 
@@ -53,35 +62,13 @@ class RemoteSource:
     deadline: float
 
 
-def fetch(
-    path: Path,
-    url: str,
-    *,
-    allow_local: bool,
-    allow_http: bool,
-    ssh_key: bytes | None = None,
-    token: str | None = None,
-    token_user: str = TOKEN_USER,
-    shas: Sequence[str] = (),
-    more: Sequence[str] = (),
-    time_limit_s: float = FETCH_LIMIT_S,
-) -> None:
+def fetch(path: Path, source: RemoteSource, *, shas: Sequence[str] = (), more: Sequence[str] = ()) -> None:
     """Make the branches and tags of a mirror equal to those of the remote, including forced updates and deletions.
 
     The refs `more` are also fetched, to `pinned(ref)`. Commits `shas` that came with no ref are fetched by name and
-    pinned. A ref or commit that the remote does not provide is not an error: check with `resolve`. A user name in an
-    https URL is used with `token`, else `token_user`. Redirects are not followed. Raises GitError; its text contains no
-    credentials.
+    pinned. A ref or commit that the remote does not provide is not an error: check with `resolve`. Redirects are not
+    followed. Raises GitError; its text contains no credentials.
     """
-    source = source_of(
-        url,
-        allow_local=allow_local,
-        allow_http=allow_http,
-        ssh_key=ssh_key,
-        token=token,
-        token_user=token_user,
-        time_limit_s=time_limit_s,
-    )
     wanted, refspecs = [checked_sha(sha) for sha in shas], [f"+{checked_ref(ref)}:{pinned(ref)}" for ref in more]
     with one_writer(path), errors_about(source):
         by_git(path, source, ["--prune", "--force"], MIRRORED)
@@ -115,22 +102,18 @@ def fork_source(url: str, *, allow_http: bool, time_limit_s: float) -> RemoteSou
 
 
 def source_of(
-    url: str,
-    *,
-    allow_local: bool,
-    allow_http: bool,
-    ssh_key: bytes | None = None,
-    token: str | None = None,
-    token_user: str = TOKEN_USER,
-    time_limit_s: float = FETCH_LIMIT_S,
+    url: str, login: Login | None = None, *, allow_local: bool, allow_http: bool, time_limit_s: float = FETCH_LIMIT_S
 ) -> RemoteSource:
-    """Return the remote at a URL with its credentials. Raises GitError."""
-    remote = parse_url(url, allow_local=allow_local, allow_http=allow_http)
+    """Return the remote at a URL with its credentials. A user name in an https URL precedes that of the login.
+
+    Raises GitError.
+    """
+    remote, login = parse_url(url, allow_local=allow_local, allow_http=allow_http), login or Login()
     return RemoteSource(
         remote=remote,
-        username=remote.username or token_user,
-        password=token or remote.password or "",
-        ssh_key=ssh_key,
+        username=remote.username or login.user,
+        password=login.password or remote.password or "",
+        ssh_key=login.ssh_key,
         deadline=time.monotonic() + time_limit_s,
     )
 
@@ -156,36 +139,17 @@ def lfs_login(path: Path, source: RemoteSource) -> tuple[str, dict[str, str]]:
             raise GitError("git-lfs-authenticate did not print credentials") from None
 
 
-def remote_refs(
-    path: Path,
-    url: str,
-    *,
-    allow_local: bool,
-    allow_http: bool,
-    ssh_key: bytes | None = None,
-    token: str | None = None,
-    token_user: str = TOKEN_USER,
-    time_limit_s: float = LISTING_LIMIT_S,
-) -> dict[str, tuple[str, ...]]:
+def remote_refs(path: Path, source: RemoteSource) -> dict[str, tuple[str, ...]]:
     """List the branches and tags of a remote by full name; nothing is fetched, and the mirror need not exist yet.
 
     Each value is the object that the ref points to and, for an annotated tag, the commit behind it. Refs with names
     that are not allowed here are omitted. Raises GitError as `fetch` does, and for more than MAX_REFS.
     """
-    source = source_of(
-        url,
-        allow_local=allow_local,
-        allow_http=allow_http,
-        ssh_key=ssh_key,
-        token=token,
-        token_user=token_user,
-        time_limit_s=time_limit_s,
-    )
     with errors_about(source), _environment(path, source) as environment:
         printed = command.run(
             ["ls-remote", "--quiet", "--heads", "--tags", "--", source.remote.address],
             repository=path,
-            time_limit_s=time_limit_s,
+            time_limit_s=max(1.0, source.deadline - time.monotonic()),
             protocol=source.remote.scheme,
             environment=environment,
             stdout=subprocess.PIPE,

@@ -65,7 +65,7 @@ def test_a_head_comes_alone_and_borrows_what_the_mirror_has(
 ) -> None:
     url, data = f"{server.url}/git/made.git", os.urandom(MB)
     main = made.commit({"data": data})
-    git.fetch(mirror, url, allow_local=False, allow_http=True)
+    git.fetch(mirror, git.source_of(url, allow_local=False, allow_http=True))
     between = made.commit({"data": os.urandom(MB)}, main, ref=HEAD)
     sha = made.commit({"data": data, "new": b"1"}, between, ref=HEAD)
     fetch_head(forks, url, HEAD, HEAD)

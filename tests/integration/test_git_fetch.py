@@ -40,7 +40,7 @@ def server(made: MadeRepository) -> Iterator[GitServer]:
 
 
 def fetch(mirror: Path, made: MadeRepository, *shas: str) -> None:
-    git.fetch(mirror, str(made.path), allow_local=True, allow_http=False, shas=shas)
+    git.fetch(mirror, git.source_of(str(made.path), allow_local=True, allow_http=False), shas=shas)
 
 
 def fetch_head(
@@ -138,7 +138,7 @@ def test_a_hostile_url_runs_nothing(mirror: Path, tmp_path: Path) -> None:
     owned = tmp_path / "owned"
     for url in (f"ext::sh -c touch% {owned}", f"--upload-pack=touch {owned}", f"file://{tmp_path}/mirror.git"):
         with pytest.raises(GitError, match="cannot be fetched"):
-            git.fetch(mirror, url, allow_local=False, allow_http=True)
+            git.fetch(mirror, git.source_of(url, allow_local=False, allow_http=True))
     with pytest.raises(GitError, match="not allowed"):  # were one let through, git itself would refuse
         command.run(["fetch", f"ext::sh -c touch% {owned}"], repository=mirror, time_limit_s=10, protocol="https")
     assert not owned.exists()
@@ -153,7 +153,7 @@ def test_over_http_the_token_opens_and_is_in_no_file(
     for content in (b"1", b"2"):  # into an empty mirror, and into a filled one
         sha = made.commit({"a": content})
         token = TOKEN if by == "token" else None
-        git.fetch(mirror, urls[by], allow_local=False, allow_http=True, token=token)
+        git.fetch(mirror, git.source_of(urls[by], git.Login(password=token), allow_local=False, allow_http=True))
         assert git.resolve(mirror, "main") == sha
     assert not [file for file in mirror.rglob("*") if file.is_file() and TOKEN.encode() in file.read_bytes()]
 
@@ -167,7 +167,7 @@ def test_wrong_credentials_are_an_error_that_shows_none(mirror: Path, made: Made
             (f"{server.url}/git/made.git", "wrong-one"),
         ):
             with pytest.raises(GitError) as failed:
-                git.fetch(mirror, url, allow_local=False, allow_http=True, token=token)
+                git.fetch(mirror, git.source_of(url, git.Login(password=token), allow_local=False, allow_http=True))
             assert "wrong-one" not in str(failed.value)
             assert f"http://{host}/git/made.git" in str(failed.value)
         git.fetch_commit(mirror, f"{server.url}/git/made.git", sha, username="runner", password=TOKEN)
@@ -197,7 +197,7 @@ def test_a_renamed_repository_is_not_followed_on_the_same_host_either(
     for _ in ("into an empty mirror", "into a filled one"):
         for ask in (git.fetch, git.remote_refs):
             with pytest.raises(GitError) as failed:
-                ask(mirror, url, allow_local=False, allow_http=True, token=TOKEN)
+                ask(mirror, git.source_of(url, git.Login(password=TOKEN), allow_local=False, allow_http=True))
             assert f"it has moved to {server.url}/git/made.git" in str(failed.value)
             assert f"`pushmill project set-url NAME {server.url}/git/made.git`" in str(failed.value)
             assert TOKEN not in str(failed.value)
@@ -217,7 +217,7 @@ def test_the_machine_s_git_configuration_and_netrc_play_no_part(
     program = (
         "import sys; from pathlib import Path; from core import git; from core.errors import GitError\n"
         "for url in sys.argv[2:]:\n"
-        "    try: git.fetch(Path(sys.argv[1]), url, allow_local=False, allow_http=True)\n"
+        "    try: git.fetch(Path(sys.argv[1]), git.source_of(url, allow_local=False, allow_http=True))\n"
         "    except GitError: print('refused')\n"
     )
     made.commit({"a": b"1"})
@@ -235,7 +235,7 @@ def test_a_silent_server_costs_the_time_limit_and_no_process_stays(mirror: Path)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.git"
         with pytest.raises(GitError, match="took longer than 1 s"):
-            git.fetch(mirror, url, allow_local=False, allow_http=True, time_limit_s=1.0)
+            git.fetch(mirror, git.source_of(url, allow_local=False, allow_http=True, time_limit_s=1.0))
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert url not in running
 
@@ -302,12 +302,12 @@ def test_a_ref_that_is_no_branch_is_kept_apart_and_may_be_missing(mirror: Path, 
     head = made.commit({"a": b"2"}, main, ref="refs/pull/7/head")
     more = ["refs/pull/7/head", "refs/pull/8/head"]
     for _ in ("into an empty mirror", "into a filled one"):
-        git.fetch(mirror, str(made.path), allow_local=True, allow_http=False, more=more)
+        git.fetch(mirror, git.source_of(str(made.path), allow_local=True, allow_http=False), more=more)
         assert git.refs(mirror) == {"refs/heads/main": main}
         assert git.resolve(mirror, "refs/pushmill/pull/7/head") == git.resolve(mirror, git.pinned(more[0])) == head
         assert git.resolve(mirror, git.pinned(more[1])) is None
     moved = made.commit({"a": b"3"}, ref="refs/pull/7/head")  # forced
-    git.fetch(mirror, str(made.path), allow_local=True, allow_http=False, more=more)
+    git.fetch(mirror, git.source_of(str(made.path), allow_local=True, allow_http=False), more=more)
     assert git.resolve(mirror, git.pinned(more[0])) == moved
 
 
@@ -317,7 +317,7 @@ def test_a_ref_that_is_no_branch_is_kept_apart_and_may_be_missing(mirror: Path, 
 def test_what_is_no_ref_is_not_fetched(mirror: Path, made: MadeRepository, server: GitServer, ref: str) -> None:
     made.commit({"a": b"1"})
     with pytest.raises(GitError, match="not a ref that git accepts"):
-        git.fetch(mirror, str(made.path), allow_local=True, allow_http=False, more=[ref])
+        git.fetch(mirror, git.source_of(str(made.path), allow_local=True, allow_http=False), more=[ref])
     server.public = "/git/"
     for refs in ((ref, "refs/pull/7/head"), ("refs/heads/main", ref)):
         with pytest.raises(GitError, match="not a ref that git accepts"):

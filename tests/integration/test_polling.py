@@ -345,14 +345,14 @@ def test_a_listing_is_bounded_in_time_and_bytes(
     polled.push(TRAIN)
     monkeypatch.setattr("core.git.remotes.LISTING_BYTES", 20)
     with pytest.raises(GitError, match="more than 20 bytes"):
-        git.remote_refs(tmp_path / "none.git", str(polled.path), allow_local=True, allow_http=False)
+        git.remote_refs(tmp_path / "none.git", git.source_of(str(polled.path), allow_local=True, allow_http=False))
 
 
 def test_the_allow_list_holds_for_polling(polled: Polled, tmp_path: Path) -> None:
     owned = tmp_path / "owned"
     for url in (f"ext::sh -c touch% {owned}", f"--upload-pack=touch {owned}", f"file://{polled.path}"):
         with pytest.raises(GitError, match="cannot be fetched"):
-            git.remote_refs(tmp_path / "none.git", url, allow_local=False, allow_http=False)
+            git.remote_refs(tmp_path / "none.git", git.source_of(url, allow_local=False, allow_http=False))
     assert not owned.exists()
 
 

@@ -22,7 +22,7 @@ from core.git import url as git_url
 from core.git.lfs import has_object
 from web.services.repositories import hosting, remotes
 from web.services.repositories import sources as services
-from web.services.repositories.fetch_rules import FetchRules, Login, relative
+from web.services.repositories.fetch_rules import FetchRules, relative
 from web.store import projects, sources
 from web.store.sources import Source
 
@@ -186,7 +186,7 @@ def test_urls_are_relative_by_gits_rules() -> None:
 
 
 def test_credentials_go_to_the_repositorys_own_host_over_no_weaker_channel() -> None:
-    login = Login(ssh_key=b"key", user="u", password="p")
+    login = git.Login(ssh_key=b"key", user="u", password="p")
 
     def gets(home: str, url: str) -> bool:
         parsed = [git_url.parse(one, allow_local=True, allow_http=True) for one in (home, url)]

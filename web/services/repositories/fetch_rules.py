@@ -16,20 +16,11 @@ from core.git.url import RemoteUrl
 
 
 @dataclass(frozen=True, kw_only=True)
-class Login:
-    """Credentials of a repository: a key for ssh, user and password for http."""
-
-    ssh_key: bytes | None = None
-    user: str = git.TOKEN_USER
-    password: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class FetchRules:
     """Rules on what may be fetched. `home` is the project's remote, opened by `login`; None for a hosted repository."""
 
     home: RemoteUrl | None
-    login: Login
+    login: git.Login
     hosts: Collection[str]
     allow_local: bool
     allow_http: bool
@@ -54,10 +45,10 @@ class FetchRules:
                 raise GitError(f"{remote.address}: the repository's key is not used for other hosts; use https://")
         return remote
 
-    def login_for(self, remote: RemoteUrl) -> Login:
+    def login_for(self, remote: RemoteUrl) -> git.Login:
         """Return the project's credentials, only for its repository's own host and never over a weaker channel."""
         if self.home is None or remote.username or remote.password or not _same_owner(self.home, remote):
-            return Login()
+            return git.Login()
         return self.login
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypedDict
 
 from core import git
 from core.errors import GitDenied, GitError, InvalidDelivery
@@ -12,21 +11,10 @@ from core.model import Repository
 from hooks import post_receive
 from web.services.context import Context
 from web.services.repositories import credentials, git_logins, hosting
-from web.services.repositories.fetch_rules import Login
 from web.store import projects
 
 SHA_1_CHARS = 40
-LISTING_LIMIT_S = 60.0
-
-
-class GitArguments(TypedDict):
-    """Arguments for git besides the URL."""
-
-    allow_local: bool
-    allow_http: bool
-    ssh_key: bytes | None
-    token: str | None
-    token_user: str
+FETCH_LIMIT_S, LISTING_LIMIT_S = 1800.0, 60.0
 
 
 def fetch(
@@ -39,23 +27,34 @@ def fetch(
     if any(len(sha) > SHA_1_CHARS for sha in shas):  # every retry would fail, for three days
         raise InvalidDelivery(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
     path = hosting.repository_path(context.config, repository)
-    url = _url(repository)
+    remote = source(context, repository)
     git.init_mirror(path)
     with _advice(context, repository):
-        git.fetch(path, url, shas=shas, more=more, **_access(context, repository))
+        git.fetch(path, remote, shas=shas, more=more)
     projects.set_fetched(context.db, repository.id)
 
 
-def source(context: Context, repository: Repository, *, time_limit_s: float) -> git.RemoteSource:
+def source(context: Context, repository: Repository, *, time_limit_s: float = FETCH_LIMIT_S) -> git.RemoteSource:
     """Return a repository's remote with credentials, as functions of `core.git` take it. Raises GitError."""
-    return git.source_of(_url(repository), time_limit_s=time_limit_s, **_access(context, repository))
+    if repository.url is None:
+        raise GitError(
+            f"repository {repository.id} has no URL to fetch from: `pushmill hook install` on this machine sets it"
+        )
+    rules = context.config.git
+    return git.source_of(
+        repository.url,
+        login(context, repository),
+        allow_local=rules.allow_local,
+        allow_http=rules.allow_http,
+        time_limit_s=time_limit_s,
+    )
 
 
-def login(context: Context, repository: Repository) -> Login:
+def login(context: Context, repository: Repository) -> git.Login:
     """Return the credentials of a repository."""
     key = projects.ssh_key(context.db, repository.id)
     user, password = _login(context, repository)
-    return Login(ssh_key=context.vault.decrypt(key) if key else None, user=user, password=password)
+    return git.Login(ssh_key=context.vault.decrypt(key) if key else None, user=user, password=password)
 
 
 def list_refs(
@@ -64,31 +63,10 @@ def list_refs(
     """Return the branches and tags of the remote, as `git.remote_refs` does. Raises GitError."""
     path = hosting.repository_path(context.config, repository)
     with _advice(context, repository):
-        access = _access(context, repository)
-        found = git.remote_refs(path, _url(repository), time_limit_s=time_limit_s, **access)
+        found = git.remote_refs(path, source(context, repository, time_limit_s=time_limit_s))
     if any(len(names[0]) > SHA_1_CHARS for names in found.values()):
         raise GitError(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
     return found
-
-
-def _url(repository: Repository) -> str:
-    if repository.url is None:
-        raise GitError(
-            f"repository {repository.id} has no URL to fetch from: `pushmill hook install` on this machine sets it"
-        )
-    return repository.url
-
-
-def _access(context: Context, repository: Repository) -> GitArguments:
-    key = projects.ssh_key(context.db, repository.id)
-    token_user, token = _login(context, repository)
-    return {
-        "allow_local": context.config.git.allow_local,
-        "allow_http": context.config.git.allow_http,
-        "ssh_key": context.vault.decrypt(key) if key else None,
-        "token": token,
-        "token_user": token_user,
-    }
 
 
 def _login(context: Context, repository: Repository) -> tuple[str, str | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from core.text import printable
 from web.services import disk
 from web.services.context import Context
 from web.services.repositories import hosting, lfs_objects, remotes
-from web.services.repositories.fetch_rules import FetchRules, Login
+from web.services.repositories.fetch_rules import FetchRules
 from web.services.repositories.lfs_client import basic
 from web.services.repositories.lfs_objects import Fetcher
 from web.store import commits, projects, sources
@@ -174,18 +175,16 @@ class _Preparation:
                 raise
             self._fetch_from(f"{remote.address}.git", remote, login, sha)  # GitLab redirects to this
 
-    def _fetch_from(self, address: str, remote: RemoteUrl, login: Login, sha: str) -> None:
+    def _fetch_from(self, address: str, remote: RemoteUrl, login: git.Login, sha: str) -> None:
         limit = min(self._context.config.git.submodule_bytes, max(1, disk.room(self._context.config)))
         git.fetch_submodule(self._modules, self._source(address, remote, login), sha, max_bytes=limit)
 
-    def _source(self, address: str, remote: RemoteUrl, login: Login) -> git.RemoteSource:
+    def _source(self, address: str, remote: RemoteUrl, login: git.Login) -> git.RemoteSource:
         return git.source_of(
             address,
+            replace(login, user=remote.username or login.user, password=remote.password or login.password),
             allow_local=self._context.config.git.allow_local,
             allow_http=self._context.config.git.allow_http,
-            ssh_key=login.ssh_key,
-            token=remote.password or login.password,
-            token_user=remote.username or login.user,
             time_limit_s=max(1.0, self._deadline - time.monotonic()),
         )
 
