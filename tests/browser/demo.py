@@ -313,7 +313,13 @@ class Filling:
         lifecycle.claim(self.db, self.config.logs_dir, runner, execution.uuid, 1, resume=False)
         digest = "sha256:" + hashlib.sha256(execution.image.encode()).hexdigest()
         devices = [f"GPU-{uuid.UUID(int=number + 1)}" for number in range(gpus)]
-        lifecycle.container_started(self.db, runner, execution.uuid, 1, "c0ffee", digest, devices)
+        lifecycle.container_started(
+            self.db,
+            runner,
+            execution.uuid,
+            1,
+            lifecycle.StartedContainer(id="c0ffee", image_digest=digest, devices=devices),
+        )
 
     def _use(self, execution: Execution, runner: Runner, began_s: float, lasted_s: float, gpus: int) -> None:
         """Samples as a runner takes them, from `began_s` ago on."""
@@ -458,7 +464,9 @@ class Filling:
             file.truncate(size)
         digest = hashlib.sha256(f"{name}{size}".encode()).hexdigest()
         with transaction(self.db):
-            data.add(self.db, execution, datum_uuid=datum, name=name, size=size, sha256=digest, sha1="", md5="")
+            data.add(
+                self.db, execution, {"uuid": datum, "name": name, "size": size, "sha256": digest, "sha1": "", "md5": ""}
+            )
 
     def _failed(self, commit: Commit, runner: Runner, push: int) -> Execution:
         execution = self._launch(commit, "preprocess", {"size": 512}, push)

@@ -44,7 +44,8 @@ class Site:
     def preview(self, text: str) -> None:
         """The unfinished line of its standard output."""
         live, start = self.demo.live, logs.length(self.db, self.demo.live).acknowledged["stdout"]
-        lifecycle.preview(self.db, self.demo.runner, live.uuid, self.now(live).attempt, "stdout", start, text)
+        line = lifecycle.UnfinishedLine(stream="stdout", start=start, text=text)
+        lifecycle.preview(self.db, self.demo.runner, live.uuid, self.now(live).attempt, line)
         self.app.extensions["pushmill"].announcer.wake(None)
 
     def hear(self, execution: Execution) -> None:

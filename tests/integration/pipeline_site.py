@@ -138,9 +138,8 @@ class PipelineSite:
         urls = []
         with transaction(self.db):
             for name in names:
-                datum = data.add(
-                    self.db, execution, datum_uuid=str(uuid.uuid4()), name=name, size=1, sha256="", sha1="", md5=""
-                )
+                values = {"uuid": str(uuid.uuid4()), "name": name, "size": 1, "sha256": "", "sha1": "", "md5": ""}
+                datum = data.add(self.db, execution, values)
                 urls.append(f"datum://{datum.uuid}")
         return urls
 

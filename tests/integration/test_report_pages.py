@@ -17,7 +17,8 @@ from hooks.apis.base import Verdict
 from web.services.repositories import credentials, hosting
 from web.store import forge_access as stored_access
 from web.store import outbox, projects, statuses
-from web.store.db import execute, rows, transaction
+from web.store.db import Database, execute, rows, transaction
+from web.store.statuses import PostedStatus
 
 SHA = "a" * 40
 URL = "https://pushmill.example.org"
@@ -54,6 +55,11 @@ def site(tmp_path: Path) -> Iterator[Site]:
     site.api.close()
 
 
+def record(db: Database, repository_id: int, sha: str, context: str, problem: str = "") -> None:
+    status = PostedStatus(sha=sha, context=context, state=Verdict.SUCCESS, description="d", url=URL, problem=problem)
+    statuses.record(db, repository_id, status)
+
+
 def test_it_says_why_nothing_is_told(site: Site, tmp_path: Path) -> None:
     assert "Nothing is posted: set an API token" in site.page()
     execute(site.api.db, "UPDATE repository SET forge = 'gogs'")
@@ -73,8 +79,8 @@ def test_it_says_what_was_told_and_what_is_wrong_with_the_way_out(site: Site) ->
     assert "nothing yet" in site.page()
     assert "Try again" not in site.page()
     with transaction(db):
-        statuses.record(db, repository.id, SHA, "pushmill/train", Verdict.SUCCESS, "d", URL)
-        statuses.record(db, repository.id, SHA, f"pushmill/{EVIL}", Verdict.SUCCESS, "d", URL, problem=f"422 {EVIL}")
+        record(db, repository.id, SHA, "pushmill/train")
+        record(db, repository.id, SHA, f"pushmill/{EVIL}", f"422 {EVIL}")
         outbox.enqueue(db, repository.id, outbox.OutboxKind.COMMENT, "7")
         line = outbox.next_due(db, repository.id)
         execute(db, "UPDATE outbox SET due_at = NULL, problem = ?", (f"given up after a day: {EVIL}",))
@@ -106,10 +112,8 @@ def test_it_says_what_was_told_and_what_is_wrong_with_the_way_out(site: Site) ->
 def test_the_commits_page_says_what_the_forge_was_told(site: Site) -> None:
     sha = site.api.commit.identifier
     with transaction(site.api.db):
-        statuses.record(site.api.db, site.repository.id, sha, "pushmill", Verdict.SUCCESS, "d", URL)
-        statuses.record(
-            site.api.db, site.repository.id, sha, "pushmill/a", Verdict.SUCCESS, "d", URL, problem="422 full"
-        )
+        record(site.api.db, site.repository.id, sha, "pushmill")
+        record(site.api.db, site.repository.id, sha, "pushmill/a", "422 full")
     page = site.page(f"commits/{sha}/")
     assert "2 statuses posted to" in page
     assert "GitHub rejected pushmill/a: 422 full." in page

@@ -188,7 +188,9 @@ class Executions(RuleBasedStateMachine):
     def start_container(self, who: str, which: int, beside: int) -> None:
         execution, attempt, runner = self._aim(which, beside, who)
         with self._refused_unless_held(runner, execution, attempt):
-            lifecycle.container_started(self.db, runner, execution.uuid, attempt, "container", None)
+            lifecycle.container_started(
+                self.db, runner, execution.uuid, attempt, lifecycle.StartedContainer(id="container", image_digest=None)
+            )
 
     @rule(who=WHO, which=WHICH, beside=ATTEMPT)
     def heartbeat(self, who: str, which: int, beside: int) -> None:

@@ -76,8 +76,8 @@ def container(execution: str) -> Response:
     attempt, container_id = _whole(body.get("attempt"), "attempt"), _text(body.get("container_id"), "container_id")
     digest = _text(body["image_digest"], "image_digest") if body.get("image_digest") else None
     devices = [_text(device, "devices")[:DEVICE_CHARACTERS] for device in _list(body.get("devices", []), "devices")]
-    runner = auth.current_runner()
-    lifecycle.container_started(auth.db(), runner, execution, attempt, container_id, digest, devices)
+    started = lifecycle.StartedContainer(id=container_id, image_digest=digest, devices=devices)
+    lifecycle.container_started(auth.db(), auth.current_runner(), execution, attempt, started)
     return json_response({})
 
 
@@ -121,7 +121,8 @@ def preview(execution: str) -> Response:
     body = _body()
     attempt, start = _whole(body.get("attempt"), "attempt"), _whole(body.get("start"), "start")
     stream, text = _text(body.get("stream"), "stream"), _text(body.get("text"), "text")
-    lifecycle.preview(auth.db(), auth.current_runner(), execution, attempt, stream, start, text)
+    line = lifecycle.UnfinishedLine(stream=stream, start=start, text=text)
+    lifecycle.preview(auth.db(), auth.current_runner(), execution, attempt, line)
     return json_response({})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,13 @@ def path(outputs_dir: Path, datum_uuid: str) -> Path:
     return outputs_dir / datum_uuid[:2] / datum_uuid
 
 
-def add(
-    db: Database, execution: Execution, *, datum_uuid: str, name: str, size: int, sha256: str, sha1: str, md5: str
-) -> Datum:
-    """Record a stored file. Idempotent by uuid."""
-    if known := row(db, "SELECT * FROM datum WHERE uuid = ?", (datum_uuid,)):
+def add(db: Database, execution: Execution, values: Mapping[str, Any]) -> Datum:
+    """Record a stored file by its uuid, name, size and hashes. Idempotent by uuid."""
+    if known := row(db, "SELECT * FROM datum WHERE uuid = ?", (values["uuid"],)):
         return Datum(**known)
-    values = {
-        "uuid": datum_uuid, "project_id": execution.project_id, "execution_id": execution.id, "name": name,
-        "size": size, "sha256": sha256, "sha1": sha1, "md5": md5, "created_at": clock.now(),
-    }  # fmt: skip
-    insert(db, "datum", values)
-    return by_uuid(db, datum_uuid)
+    place = {"project_id": execution.project_id, "execution_id": execution.id, "created_at": clock.now()}
+    insert(db, "datum", {**place, **values})
+    return by_uuid(db, values["uuid"])
 
 
 def by_uuid(db: Database, datum_uuid: str) -> Datum:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlite_utils import Database
 
@@ -29,8 +29,8 @@ class PostedStatus:
     state: Verdict
     description: str
     url: str
-    problem: str
-    posted_at: str
+    problem: str = ""
+    posted_at: str = field(default_factory=clock.now)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +53,8 @@ def posted_statuses(db: Database, repository_id: int, sha: str) -> dict[str, Pos
     return {item["context"]: _told(item) for item in found}
 
 
-def record(
-    db: Database,
-    repository_id: int,
-    sha: str,
-    context: str,
-    state: Verdict,
-    description: str,
-    url: str,
-    problem: str = "",
-) -> None:
-    values = (repository_id, sha, context, state, description, url, problem, clock.now())
+def record(db: Database, repository_id: int, status: PostedStatus) -> None:
+    values = (repository_id, *vars(status).values())
     execute(db, "INSERT OR REPLACE INTO commit_status VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 

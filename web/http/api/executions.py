@@ -35,10 +35,7 @@ def detail(identifier: str) -> Response:
     result = serialize.execution_detail(
         request.url_root,
         found,
-        projects.get(db, found.project_id),
-        commits.get_many(db, [found.commit_id])[found.commit_id],
-        environments.by_name(db).get(found.environment),
-        groups=_groups(db, [found])[found.id],
+        _related(db, [found])[found.id],
         latest=metadata.latest(db, found.id),
         outputs=data.of_execution(db, found.id),
     )
@@ -68,27 +65,30 @@ def refuse_creation() -> Response:
 
 def _objects(db: Database, found: Sequence[Execution]) -> list[dict[str, Any]]:
     ids = [execution.id for execution in found]
-    owners = {owner.id: owner for owner in projects.listing(db)}
-    made_from = commits.get_many(db, {execution.commit_id for execution in found})
-    latest, outputs, known = metadata.latest_of(db, ids), data.output_counts(db, ids), environments.by_name(db)
-    groups = _groups(db, found)
+    latest, outputs, related = metadata.latest_of(db, ids), data.output_counts(db, ids), _related(db, found)
     return [
         serialize.execution(
-            request.url_root, item, owners[item.project_id], made_from[item.commit_id], known.get(item.environment),
-            groups=groups[item.id], latest=latest.get(item.id, {}), n_outputs=outputs.get(item.id, 0),
+            request.url_root, item, related[item.id], latest=latest.get(item.id, {}), n_outputs=outputs.get(item.id, 0),
         )
         for item in found
     ]  # fmt: skip
 
 
-def _groups(db: Database, found: Sequence[Execution]) -> dict[int, serialize.Groups]:
-    """Return, by execution id, the task and the pipeline that the execution belongs to."""
+def _related(db: Database, found: Sequence[Execution]) -> dict[int, serialize.Related]:
+    """Return, by execution id, what the execution belongs to."""
+    owners = {owner.id: owner for owner in projects.listing(db)}
+    made_from = commits.get_many(db, {execution.commit_id for execution in found})
+    known = environments.by_name(db)
     of_tasks = tasks.names(db, {item.task_id for item in found if item.task_id is not None})
     nodes = {item.pipeline_node_id for item in found if item.pipeline_node_id is not None}
     of_pipelines = pipelines.names_by_node(db, nodes)
     return {
-        item.id: serialize.Groups(
-            task=of_tasks.get(item.task_id or 0), pipeline=of_pipelines.get(item.pipeline_node_id or 0)
+        item.id: serialize.Related(
+            project=owners[item.project_id],
+            commit=made_from[item.commit_id],
+            environment=known.get(item.environment),
+            task=of_tasks.get(item.task_id or 0),
+            pipeline=of_pipelines.get(item.pipeline_node_id or 0),
         )
         for item in found
     }

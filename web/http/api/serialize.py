@@ -23,9 +23,12 @@ API = "api/v0"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Groups:
-    """The task and the pipeline that an object belongs to."""
+class Related:
+    """What an execution belongs to; `environment` is None if it was removed."""
 
+    project: Project
+    commit: Commit
+    environment: Environment | None
     task: Name | None
     pipeline: Name | None
 
@@ -128,18 +131,8 @@ def environment(root: str, found: Environment, unfinished: int = 0) -> Json:
     }
 
 
-def execution(
-    root: str,
-    found: Execution,
-    owner: Project,
-    made_from: Commit,
-    where: Environment | None,
-    *,
-    groups: Groups,
-    latest: Mapping[str, Any],
-    n_outputs: int,
-) -> Json:
-    """`where` is its environment, None if that was removed."""
+def execution(root: str, found: Execution, related: Related, *, latest: Mapping[str, Any], n_outputs: int) -> Json:
+    where, owner = related.environment, related.project
     gone = {"id": None, "name": found.environment, "slug": found.environment, "enabled": False}
     url = f"{root}{API}/executions/{found.uuid}/"
     return {
@@ -152,8 +145,8 @@ def execution(
         "exit_code": found.exit_code,
         "title": found.title,
         "step": found.step,
-        "task": _named(groups.task),
-        "pipeline": _named(groups.pipeline),
+        "task": _named(related.task),
+        "pipeline": _named(related.pipeline),
         "tags": list(found.tags),
         "deleted": False,
         "priority": found.priority,
@@ -163,7 +156,7 @@ def execution(
         "duration": duration(found),
         "image": found.image,
         "project": project(root, owner),
-        "commit": commit(root, owner, made_from),
+        "commit": commit(root, owner, related.commit),
         "environment": environment(root, where) if where else gone,
         "creator_id": str(found.creator_id),
         "creator_name": found.creator,
@@ -176,25 +169,17 @@ def execution(
 
 
 def execution_detail(
-    root: str,
-    found: Execution,
-    owner: Project,
-    made_from: Commit,
-    where: Environment | None,
-    *,
-    groups: Groups,
-    latest: Mapping[str, Any],
-    outputs: Sequence[Datum],
+    root: str, found: Execution, related: Related, *, latest: Mapping[str, Any], outputs: Sequence[Datum]
 ) -> Json:
     commands = "\n".join(found.commands)
-    plain = execution(root, found, owner, made_from, where, groups=groups, latest=latest, n_outputs=len(outputs))
+    plain = execution(root, found, related, latest=latest, n_outputs=len(outputs))
     return plain | {
         "command": commands,
         "interpolated_command": commands,
         "inputs": [_input(found, name, spec) for name, spec in found.inputs.items()],
         "environment_variables": dict(found.environment_variables),
         "runtime_config": {"autorestart": found.autorestart},
-        "outputs": [datum(output, owner.uuid, found.uuid, found.counter) for output in outputs],
+        "outputs": [datum(output, related.project.uuid, found.uuid, found.counter) for output in outputs],
         "metadata": [],
         "events": [],
     }

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -76,20 +76,25 @@ def extend(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> L
     return LeaseOrders(stop=stop, lease_s=LEASE_S, acknowledged=acknowledged, server_us=server_us)
 
 
+@dataclass(frozen=True, kw_only=True)
+class StartedContainer:
+    """A container on a runner; `devices` are UUIDs of its GPUs."""
+
+    id: str
+    image_digest: str | None
+    devices: Sequence[str] = ()
+
+
 def container_started(
-    db: Database,
-    runner: Runner,
-    execution_uuid: str,
-    attempt: int,
-    container_id: str,
-    image_digest: str | None,
-    devices: Sequence[str] = (),
+    db: Database, runner: Runner, execution_uuid: str, attempt: int, container: StartedContainer
 ) -> None:
-    """Record the container; the execution cannot return to the queue after this. `devices` are UUIDs of its GPUs."""
+    """Record the container; the execution cannot return to the queue after this."""
     with transaction(db):
         execution = held_execution(db, runner, execution_uuid, attempt)
-        columns = {"container_id": container_id, "image_digest": image_digest, "devices": json.dumps(list(devices))}
-        executions.update(db, execution, **columns)
+        devices = json.dumps(list(container.devices))
+        executions.update(
+            db, execution, container_id=container.id, image_digest=container.image_digest, devices=devices
+        )
 
 
 def add_usage(db: Database, runner: Runner, execution_uuid: str, attempt: int, samples: Sequence[usage.Sample]) -> None:
@@ -142,15 +147,22 @@ def _skipped(batch: LogBatch) -> str:
     return f"{size} of {batch.stream} omitted: it was printed faster than it could be sent ([limits] log)"
 
 
-def preview(
-    db: Database, runner: Runner, execution_uuid: str, attempt: int, stream: str, start: int, text: str
-) -> None:
-    """Show the unfinished line of a stream, starting at spool byte `start`, until the whole line is stored."""
-    if stream not in STREAMS:
-        raise InvalidInput(f"there is no log stream {stream!r:.80}")
+@dataclass(frozen=True, kw_only=True)
+class UnfinishedLine:
+    """The unfinished line of a stream, starting at spool byte `start`."""
+
+    stream: str
+    start: int
+    text: str
+
+
+def preview(db: Database, runner: Runner, execution_uuid: str, attempt: int, line: UnfinishedLine) -> None:
+    """Show an unfinished line until the whole line is stored."""
+    if line.stream not in STREAMS:
+        raise InvalidInput(f"there is no log stream {line.stream!r:.80}")
     with transaction(db):
         execution = held_execution(db, runner, execution_uuid, attempt)
-        logs.set_partial(db, execution, stream, start, text)
+        logs.set_partial(db, execution, line.stream, line.start, line.text)
 
 
 def log_status(db: Database, logs_dir: Path, execution: Execution, message: str) -> None:

@@ -122,10 +122,8 @@ def _keep(
     target = data.path(outputs_dir, upload.uuid)
     target.parent.mkdir(mode=0o700, exist_ok=True)
     received.path.rename(target)
-    return data.add(
-        db, execution, datum_uuid=upload.uuid, name=upload.name, size=upload.size,
-        sha256=received.sha256, sha1=received.sha1, md5=received.md5,
-    )  # fmt: skip
+    hashes = {"sha256": received.sha256, "sha1": received.sha1, "md5": received.md5}
+    return data.add(db, execution, {"uuid": upload.uuid, "name": upload.name, "size": upload.size} | hashes)
 
 
 def _check_room(db: Database, limits: LimitsConfig, execution: Execution, upload: Upload) -> None:

@@ -232,6 +232,8 @@ def _record(
         problem = outcome.reason
     text = rules.clamp(wanted.description, api.DESCRIPTION_CHARS)
     with transaction(db):
-        statuses.record(
-            db, repository.id, commit.identifier, wanted.context, wanted.state, text, wanted.url, problem=problem
-        )
+        posted = statuses.PostedStatus(
+            sha=commit.identifier, context=wanted.context, state=wanted.state, description=text, url=wanted.url,
+            problem=problem,
+        )  # fmt: skip
+        statuses.record(db, repository.id, posted)
