@@ -180,8 +180,9 @@ def test_a_redirect_is_not_followed(mirror: Path, made: MadeRepository, server: 
         for _ in ("into an empty mirror", "into a filled one"):
             server.redirect = other.url.replace("127.0.0.1", "localhost")
             for ask in (git.fetch, git.remote_refs):
+                url, login = f"{server.url}/git/made.git", git.Login(password=TOKEN)
                 with pytest.raises(GitError, match="it has moved to http://localhost:"):
-                    ask(mirror, f"{server.url}/git/made.git", allow_local=False, allow_http=True, token=TOKEN)
+                    ask(mirror, git.source_of(url, login, allow_local=False, allow_http=True))
             assert other.requests == []
             server.redirect = None
             git.fetch_commit(mirror, f"{server.url}/git/made.git", sha, username="runner", password=TOKEN)
