@@ -157,6 +157,7 @@ def test_a_page_asks_the_database_no_more_often_than_its_ceiling(crowded: Crowde
         answer = crowded.client.get(path, query_string={"key": "loss"})
         assert answer.status_code == (303 if endpoint == "session.login" else 200)
         answer.get_data()
+        answer.close()
     finally:
         db.conn.set_trace_callback(None)
     queries = [statement for statement in asked if QUERY.match(statement)]
