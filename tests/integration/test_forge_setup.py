@@ -370,7 +370,7 @@ def test_check_says_what_became_of_the_last_delivery(github: Site) -> None:
     assert github.pushes.post("/hooks/model/github", b"{}").status_code == 401
     found = github.check()["last delivery"]
     assert found["level"] == "fail"
-    assert "not signed" in found["message"]
+    assert "signature is missing" in found["message"]
     assert "/p/model/deliveries/" in found["advice"]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import made_once
 import pytest
 from flask import Flask, Response, request, send_file
 from instance import wait_for
@@ -20,7 +21,7 @@ from serving import Serving
 
 from core import config as configuration
 from web.http import auth, webhooks
-from web.services import setup, vault
+from web.services import vault
 from web.services.announcer import Announcer
 from web.services.scheduling.queues import Queues
 
@@ -32,7 +33,7 @@ class Site:
 
     def __init__(self, data: Path, **settings: Any) -> None:
         self.config = configuration.load(data, **{f"server__{key}": value for key, value in settings.items()})
-        setup.prepare(self.config)
+        made_once.prepare(self.config)
         self.free, self.held = threading.Event(), threading.Semaphore(0)
         self.environ: dict[str, Any] = {}
         self.errors: list[str] = []

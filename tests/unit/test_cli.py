@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import made_once
 import pytest
 
 from core import config as configuration
@@ -53,7 +54,7 @@ def test_help_and_version_import_no_heavy_library() -> None:
     ],
 )
 def test_a_command_that_only_reads_the_database_imports_no_heavy_library(command: str, tmp_path: Path) -> None:
-    setup.prepare(configuration.load(tmp_path))
+    made_once.prepare(configuration.load(tmp_path))
     statement = f"""
 import contextlib, os
 from core.errors import PushmillError
@@ -157,7 +158,7 @@ def test_an_unknown_name_of_any_length_among_many_is_a_sentence_of_bounded_lengt
 
 def test_an_unknown_project_is_answered_with_the_one_that_was_meant(tmp_path: Path) -> None:
     config = configuration.load(tmp_path)
-    setup.prepare(config)
+    made_once.prepare(config)
     with opened(tmp_path, None) as context:
         admin = users.by_name(context.db, setup.ADMIN)
         assert admin is not None
