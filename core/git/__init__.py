@@ -16,4 +16,5 @@ WITHOUT_PYGIT2 = ("command", "lfs", "url")  # submodules that are imported direc
 def __getattr__(name: str) -> Any:
     if name.startswith("__") or name in WITHOUT_PYGIT2:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.api"), name)
+    found = globals()[name] = getattr(importlib.import_module(f"{__name__}.api"), name)
+    return found

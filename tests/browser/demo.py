@@ -41,9 +41,11 @@ from web.config.steps.resolve import resolve
 from web.services import setup, vault
 from web.services.context import Context
 from web.services.executions import environments, launch, lifecycle
+from web.services.executions.launch import LaunchOptions
 from web.services.repositories import hosting
 from web.store import approvals, commits, data, deliveries, logs, projects, pull_requests, runners, usage, users
 from web.store import executions as execution_rows
+from web.store.commits import NewCommit, NewPush, Outcome
 from web.store.db import Database, connect, execute, transaction
 
 YAML = b"""
@@ -168,13 +170,15 @@ class Filling:
         broken = self._commit(project, "Rename steps", 0.02, state="broken", problems=(PROBLEM,))
         with transaction(self.db):
             push = self._push(project, broken, "refs/heads/rename")
-            commits.finish_push(self.db, push, commit_id=broken.id, outcome=f"configuration is not valid: {PROBLEM}")
+            commits.finish_push(
+                self.db, push, Outcome(commit_id=broken.id, text=f"configuration is not valid: {PROBLEM}")
+            )
         foreign = self._foreign(project)
         commit = self._commit(project, MESSAGES[0], 0.01)
         with transaction(self.db):
             push = self._push(project, commit, "refs/heads/main")
             skipped = [("evaluate", "input model has no default and is not optional")]
-            commits.finish_push(self.db, push, commit_id=commit.id, outcome="3 executions", skipped=skipped)
+            commits.finish_push(self.db, push, Outcome(commit_id=commit.id, text="3 executions", skipped=skipped))
         long = self._long(project, commit, runner, push)
         failed = self._failed(commit, runner, push)
         live = self._live(commit, runner, push)
@@ -258,12 +262,21 @@ class Filling:
         at = clock.text(self.now - timedelta(days=days_ago))
         with transaction(self.db):
             commit = commits.upsert_commit(
-                self.db, project_id=project.id, repository_id=projects.repositories(self.db, project.id)[0].id,
-                identifier=hashlib.sha1(f"{message}{days_ago}".encode()).hexdigest(), ref="main" if state == "ok" else "rename",
-                message=message,
-                author=self.random.choice(PEOPLE), committed_at=at, yaml_path="valohai.yaml", config_state=state,
-                config=parsed.config if state == "ok" else None, problems=problems or parsed.problems,
-            )  # fmt: skip
+                self.db,
+                NewCommit(
+                    project_id=project.id,
+                    repository_id=projects.repositories(self.db, project.id)[0].id,
+                    identifier=hashlib.sha1(f"{message}{days_ago}".encode()).hexdigest(),
+                    ref="main" if state == "ok" else "rename",
+                    message=message,
+                    author=self.random.choice(PEOPLE),
+                    committed_at=at,
+                    yaml_path="valohai.yaml",
+                    config_state=state,
+                    config=parsed.config if state == "ok" else None,
+                    problems=problems or parsed.problems,
+                ),
+            )
             execute(self.db, "UPDATE git_commit SET created_at = ? WHERE id = ?", (at, commit.id))
         return commit
 
@@ -279,7 +292,8 @@ class Filling:
         with transaction(self.db):
             kept = pull_requests.save(self.db, repository.id, request, commit.identifier, commit.committed_at)
             push = self._push(project, commit, "refs/pull/31/head", kept)
-            commits.finish_push(self.db, push, commit_id=commit.id, outcome=approvals.WAITS, result=PushResult.WAITING)
+            waits = Outcome(commit_id=commit.id, text=approvals.WAITS, result=PushResult.WAITING)
+            commits.finish_push(self.db, push, waits)
         return commit
 
     def _push(self, project: Project, commit: Commit, ref: str, request: PullRequest | None = None) -> int:
@@ -293,7 +307,14 @@ class Filling:
             message=commit.message,
             identity=str(uuid.uuid4()),
         )
-        push = commits.add_push(self.db, repository.id, event, None, pull_request_id=request.id if request else None)
+        push = commits.add_push(
+            self.db,
+            NewPush(
+                repository_id=repository.id,
+                event=event,
+                pull_request_id=request.id if request else None,
+            ),
+        )
         assert push is not None
         execute(self.db, "UPDATE push SET created_at = ? WHERE id = ?", (commit.committed_at, push))
         return push
@@ -302,7 +323,9 @@ class Filling:
         with transaction(self.db):
             project = projects.get(self.db, commit.project_id)
             resolved = resolve(commit.config, step, parameters=parameters)
-            execution = launch.launch(self.db, self.config, project, commit, resolved, self.admin, push_id=push)
+            execution = launch.launch(
+                self.db, self.config, project, commit, resolved, LaunchOptions(creator=self.admin, push_id=push)
+            )
             lifecycle.queue(self.db, execution)
         return execution_rows.get(self.db, execution.id)
 
@@ -344,7 +367,7 @@ class Filling:
                 commit = self._commit(project, MESSAGES[(i // 6 + 1) % len(MESSAGES)], days)
                 with transaction(self.db):
                     push = self._push(project, commit, "refs/heads/main")
-                    commits.finish_push(self.db, push, commit_id=commit.id, outcome="6 executions")
+                    commits.finish_push(self.db, push, Outcome(commit_id=commit.id, text="6 executions"))
             days -= 0.004
             found.append(
                 self._past(commit, runner, push, days, "train" if i % 3 else ("preprocess", "evaluate")[i % 2])

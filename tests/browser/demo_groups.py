@@ -17,6 +17,7 @@ from core.states import State
 from core.wire import FinalReport
 from web.config.steps.resolve import resolve
 from web.services.executions import launch, lifecycle
+from web.services.executions.launch import LaunchOptions
 from web.store import groups, metadata, pipelines, projects, tasks
 from web.store.db import Database, execute, transaction
 
@@ -142,7 +143,12 @@ class Groups:
             project = projects.get(self.db, self.project.id)
             resolved = resolve(self.commit.config, step, parameters=dict(parameters))
             execution = launch.launch(
-                self.db, self.config, project, self.commit, resolved, self.admin, push_id=self.push, **place
+                self.db,
+                self.config,
+                project,
+                self.commit,
+                resolved,
+                LaunchOptions(creator=self.admin, push_id=self.push, **place),
             )
             lifecycle.queue(self.db, execution)
         return execution

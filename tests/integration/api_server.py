@@ -22,8 +22,10 @@ from web.config.steps.resolve import resolve
 from web.http.app import create_app
 from web.services.context import Context
 from web.services.executions import launch
+from web.services.executions.launch import LaunchOptions
 from web.services.scheduling import dispatch
 from web.store import commits, executions, pipelines, projects, runners, tasks, users
+from web.store.commits import NewCommit
 from web.store.db import connect, transaction
 
 NO_REDIS = {"redis": {"url": "redis://127.0.0.1:1/0"}}  # nobody listens there, which the server bears
@@ -85,11 +87,21 @@ class ApiServer:
         configuration = parse(YAML)
         with transaction(self.db):
             return commits.upsert_commit(
-                self.db, project_id=project.id, repository_id=projects.repositories(self.db, project.id)[0].id,
-                identifier=identifier or hashlib.sha1(project.uuid.encode()).hexdigest(), ref="main",
-                message="first line\n\nbody", author="Ada", committed_at=at, yaml_path="valohai.yaml",
-                config_state="ok", config=configuration.config, problems=configuration.problems,
-            )  # fmt: skip
+                self.db,
+                NewCommit(
+                    project_id=project.id,
+                    repository_id=projects.repositories(self.db, project.id)[0].id,
+                    identifier=identifier or hashlib.sha1(project.uuid.encode()).hexdigest(),
+                    ref="main",
+                    message="first line\n\nbody",
+                    author="Ada",
+                    committed_at=at,
+                    yaml_path="valohai.yaml",
+                    config_state="ok",
+                    config=configuration.config,
+                    problems=configuration.problems,
+                ),
+            )
 
     def add_execution(
         self, commit: Commit | None = None, title: str = "", images: Sequence[str] | None = None, **more: Any
@@ -99,7 +111,9 @@ class ApiServer:
         resolved = resolve(commit.config, "Train model", inputs={"images": images} if images else None)
         with transaction(self.db):
             project = projects.get(self.db, commit.project_id)
-            return launch.launch(self.db, self.config, project, commit, resolved, self.admin, title=title, **more)
+            return launch.launch(
+                self.db, self.config, project, commit, resolved, LaunchOptions(creator=self.admin, title=title, **more)
+            )
 
     def add_task(self, name: str = "lr-search", project: Project | None = None, **more: Any) -> Task:
         """One in `created`; `more` are columns."""

@@ -15,7 +15,9 @@ from core.states import State
 from web.config.steps.parse import parse
 from web.config.steps.resolve import resolve
 from web.services.executions import launch
+from web.services.executions.launch import LaunchOptions
 from web.store import commits, executions, groups, metadata, pipelines, projects, tasks
+from web.store.commits import NewCommit
 from web.store.db import execute, transaction
 
 YAML = b"""
@@ -68,10 +70,21 @@ class Grouped:
         repository = projects.repositories(self.db, self.api.demo.id)[0]
         with transaction(self.db):
             return commits.upsert_commit(
-                self.db, project_id=self.api.demo.id, repository_id=repository.id, identifier="c" * 40, ref="main",
-                message="tune it", author="Ada", committed_at="2026-11-23T10:00:00.000000Z", yaml_path="valohai.yaml",
-                config_state="ok", config=parsed.config, problems=(),
-            )  # fmt: skip
+                self.db,
+                NewCommit(
+                    project_id=self.api.demo.id,
+                    repository_id=repository.id,
+                    identifier="c" * 40,
+                    ref="main",
+                    message="tune it",
+                    author="Ada",
+                    committed_at="2026-11-23T10:00:00.000000Z",
+                    yaml_path="valohai.yaml",
+                    config_state="ok",
+                    config=parsed.config,
+                    problems=(),
+                ),
+            )
 
     def task(self, name: str = "search", *, planned: int = 3, node: int | None = None) -> Task:
         """One that has started, without executions."""
@@ -103,7 +116,9 @@ class Grouped:
         with transaction(self.db):
             resolved = resolve(self.commit.config, step, parameters=dict(parameters or {}))
             project = projects.get(self.db, self.api.demo.id)
-            execution = launch.launch(self.db, self.api.config, project, self.commit, resolved, self.api.admin, **place)
+            execution = launch.launch(
+                self.db, self.api.config, project, self.commit, resolved, LaunchOptions(creator=self.api.admin, **place)
+            )
             execute(self.db, "UPDATE execution SET state = ? WHERE id = ?", (state, execution.id))
         return executions.get(self.db, execution.id)
 

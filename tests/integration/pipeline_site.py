@@ -15,6 +15,7 @@ from web.config.pipelines.plan import plan
 from web.config.steps.parse import parse
 from web.services import pipelines as service
 from web.store import commits, data, executions, metadata, outbox, pipelines, projects
+from web.store.commits import NewCommit, NewPush, Outcome
 from web.store.db import transaction
 from web.store.selection import Selection
 
@@ -70,13 +71,24 @@ class PipelineSite:
         repository_id = projects.repositories(self.db, project.id)[0].id
         event = PushEvent(ref="refs/heads/main", before="0" * 40, after="b" * 40, identity="push")
         with transaction(self.db):
-            push_id = commits.add_push(self.db, repository_id, event, None)
+            push_id = commits.add_push(self.db, NewPush(repository_id=repository_id, event=event))
             commit = commits.upsert_commit(
-                self.db, project_id=project.id, repository_id=repository_id, identifier=event.after, ref="main",
-                message="work", author="Ada", committed_at="2026-11-22T23:39:48.000000Z", yaml_path="valohai.yaml",
-                config_state="ok", config=found.config, problems=found.problems,
-            )  # fmt: skip
-            commits.finish_push(self.db, push_id or 0, commit_id=commit.id, outcome="")
+                self.db,
+                NewCommit(
+                    project_id=project.id,
+                    repository_id=repository_id,
+                    identifier=event.after,
+                    ref="main",
+                    message="work",
+                    author="Ada",
+                    committed_at="2026-11-22T23:39:48.000000Z",
+                    yaml_path="valohai.yaml",
+                    config_state="ok",
+                    config=found.config,
+                    problems=found.problems,
+                ),
+            )
+            commits.finish_push(self.db, push_id or 0, Outcome(commit_id=commit.id))
         return commit
 
     def start(self, name: str = "p", **parameters: Any) -> Pipeline:

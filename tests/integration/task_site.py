@@ -17,6 +17,7 @@ from web.config.steps.parse import parse
 from web.config.tasks.plan import plan
 from web.services import tasks as service
 from web.store import commits, executions, metadata, projects, tasks
+from web.store.commits import NewCommit
 from web.store.db import rows, transaction
 from web.store.outbox import time_after
 
@@ -52,11 +53,21 @@ class TaskSite(ApiServer):
         found = parse(text.encode())
         with transaction(self.db):
             return commits.upsert_commit(
-                self.db, project_id=self.demo.id, repository_id=projects.repositories(self.db, self.demo.id)[0].id,
-                identifier=hashlib.sha1(f"{self.made}{text}".encode()).hexdigest(), ref="main", message="m", author="Ada",
-                committed_at="2026-11-22T23:39:48.000000Z", yaml_path="valohai.yaml", config_state="ok",
-                config=found.config, problems=found.problems,
-            )  # fmt: skip
+                self.db,
+                NewCommit(
+                    project_id=self.demo.id,
+                    repository_id=projects.repositories(self.db, self.demo.id)[0].id,
+                    identifier=hashlib.sha1(f"{self.made}{text}".encode()).hexdigest(),
+                    ref="main",
+                    message="m",
+                    author="Ada",
+                    committed_at="2026-11-22T23:39:48.000000Z",
+                    yaml_path="valohai.yaml",
+                    config_state="ok",
+                    config=found.config,
+                    problems=found.problems,
+                ),
+            )
 
     def begin(self, task: Mapping[str, Any], step: Mapping[str, Any] | None = None, **more: Any) -> Task:
         commit = self.declare(task, step)

@@ -16,6 +16,7 @@ from site_client import Person
 from web.cli.main import group
 from web.config.steps.resolve import resolve
 from web.services.executions import environments, launch
+from web.services.executions.launch import LaunchOptions
 from web.services.triggers import dry_run
 from web.services.triggers.dry_run import HypotheticalEvent
 from web.store import projects, users
@@ -139,7 +140,14 @@ def test_the_commit_s_page_has_the_reason(api: ApiServer) -> None:
     environments.allow(api.db, api.demo, ["default"])
     resolved = resolve([{"step": {"name": "x", "image": "i", "command": "c", "environment": "gpu"}}], "x")
     with transaction(api.db):
-        launch.launch(api.db, api.config, projects.get(api.db, api.demo.id), api.commit, resolved, api.admin)
+        launch.launch(
+            api.db,
+            api.config,
+            projects.get(api.db, api.demo.id),
+            api.commit,
+            resolved,
+            LaunchOptions(creator=api.admin),
+        )
     page = person(api).get(f"/p/demo/commits/{api.commit.identifier}/").text
     assert "Project demo may not use environment gpu; it may use default" in page
 

@@ -15,10 +15,12 @@ from core.model import EventKind, Execution, PullRequestEvent, PushEvent
 from web.config.steps.resolve import resolve
 from web.http.badges import COLOURS, svg
 from web.services.executions import launch
+from web.services.executions.launch import LaunchOptions
 from web.services.presentation import badges
 from web.services.presentation.badges import merge_badges
 from web.services.repositories import hosting
 from web.store import commits, metadata, projects, pull_requests
+from web.store.commits import NewPush, Outcome
 from web.store.db import execute, transaction
 
 
@@ -36,11 +38,16 @@ def pushed(
     ref = ref or f"refs/heads/{branch}"
     event = PushEvent(kind=kind, ref=ref, before=before, after=api.commit.identifier, identity=f"{ref} {before}")
     with transaction(api.db):
-        push = commits.add_push(api.db, repository.id, event, None, pull_request_id=pull_request_id)
+        push = commits.add_push(
+            api.db,
+            NewPush(repository_id=repository.id, event=event, pull_request_id=pull_request_id),
+        )
         assert push is not None
-        commits.finish_push(api.db, push, commit_id=api.commit.id, outcome="1 execution")
+        commits.finish_push(api.db, push, Outcome(commit_id=api.commit.id, text="1 execution"))
         resolved = resolve(api.commit.config, "Train model")
-        return launch.launch(api.db, api.config, api.demo, api.commit, resolved, api.admin, push_id=push)
+        return launch.launch(
+            api.db, api.config, api.demo, api.commit, resolved, LaunchOptions(creator=api.admin, push_id=push)
+        )
 
 
 def end(api: ApiServer, execution: Execution, state: str) -> None:
@@ -104,9 +111,9 @@ def test_a_commit_that_its_pull_request_ran_before_the_push_was_told_is_shown(ap
     assert words(api.client.get("/badge/demo.svg?branch=feature").text) == "demo: passing"
     event = PushEvent(ref="refs/heads/feature", before="1" * 40, after=api.commit.identifier, identity="second")
     with transaction(api.db):
-        push = commits.add_push(api.db, repository.id, event, None)
+        push = commits.add_push(api.db, NewPush(repository_id=repository.id, event=event))
         assert push is not None
-        commits.finish_push(api.db, push, commit_id=api.commit.id, outcome="nothing runs: everything was skipped")
+        commits.finish_push(api.db, push, Outcome(commit_id=api.commit.id, text="nothing runs: everything was skipped"))
     assert words(api.client.get("/badge/demo.svg?branch=feature").text) == "demo: failing"
     assert words(api.client.get("/badge/demo.svg?branch=main").text) == "demo: unknown"
     execute(api.db, "UPDATE pull_request SET from_fork = 1")

@@ -12,6 +12,7 @@ from core.model import EventKind, PullRequestEvent, PushEvent
 from core.states import FailureReason
 from web.services.executions import launch
 from web.store import approvals, commits, pull_requests
+from web.store.commits import NewPush, Outcome
 from web.store.db import transaction
 
 FROM_A_FORK = 'input "images": a commit of a fork cannot read outputs of the project before it is approved'
@@ -42,9 +43,16 @@ def brought(api: ApiServer, *, by_a_fork: bool) -> None:
     event = PushEvent(kind=kind, ref=ref, before="0" * 40, after=sha, identity=ref)
     with transaction(api.db):
         known = pull_requests.save(api.db, repository_id, request, sha, "2026-11-22T23:39:48.000000Z")
-        push = commits.add_push(api.db, repository_id, event, None, pull_request_id=known.id if by_a_fork else None)
+        push = commits.add_push(
+            api.db,
+            NewPush(
+                repository_id=repository_id,
+                event=event,
+                pull_request_id=known.id if by_a_fork else None,
+            ),
+        )
         assert push
-        commits.finish_push(api.db, push, commit_id=api.commit.id, outcome="")
+        commits.finish_push(api.db, push, Outcome(commit_id=api.commit.id))
 
 
 def test_a_runner_is_told_what_the_outputs_are_that_inputs_name(api: ApiServer) -> None:

@@ -22,6 +22,7 @@ from core.config import Size
 from core.errors import GitError
 from web.config.steps.resolve import resolve
 from web.services.executions import launch
+from web.services.executions.launch import LaunchOptions
 from web.services.repositories import hosting, sources
 from web.store import projects
 from web.store.db import transaction
@@ -222,7 +223,9 @@ def test_a_strangers_commit_gets_no_submodules_and_no_git_lfs_files_before_it_is
     db, config = site.pushes.db, site.pushes.config
     commit, project = site.pushes.commit("model", request.sha), projects.by_name(db, "model")
     with transaction(db):
-        by_hand = launch.launch(db, config, project, commit, resolve(commit.config, "train"), site.admin)
+        by_hand = launch.launch(
+            db, config, project, commit, resolve(commit.config, "train"), LaunchOptions(creator=site.admin)
+        )
     found = sources.ask(db, by_hand)
     assert (found.state, "before it is approved" in found.missing[0][1]) == ("failed", True)
     site.approve(request)

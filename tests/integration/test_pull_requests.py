@@ -33,6 +33,7 @@ from web.cli import approvals as approval_command
 from web.config.steps.resolve import resolve
 from web.services.context import open_context
 from web.services.executions import launch, variables
+from web.services.executions.launch import LaunchOptions
 from web.services.presentation import badges
 from web.services.presentation.badges import BadgeQuestion
 from web.services.repositories import hosting
@@ -106,7 +107,7 @@ class Site(Forge):
     def waiting(self) -> list[str]:
         project = projects.by_name(self.pushes.db, "model")
         found = approval_store.waiting(self.pushes.db, project.id)
-        assert approval_store.count(self.pushes.db, project.id) == len({item.push.after for item in found})
+        assert approval_store.counts(self.pushes.db).get(project.id, 0) == len({item.push.after for item in found})
         return [item.push.after for item in found]
 
     def badge(self) -> str:
@@ -437,7 +438,9 @@ def test_whoever_runs_a_forks_commit_by_hand_does_not_give_it_secrets(site: Site
     db, config = site.pushes.db, site.pushes.config
     commit, project = site.pushes.commit("model", request.sha), projects.by_name(site.pushes.db, "model")
     with transaction(db):
-        by_hand = launch.launch(db, config, project, commit, resolve(commit.config, "train"), site.admin)
+        by_hand = launch.launch(
+            db, config, project, commit, resolve(commit.config, "train"), LaunchOptions(creator=site.admin)
+        )
         again = launch.again(db, config, by_hand, site.admin, "Runs again")
     for execution in (by_hand, again):
         spec = site.spec(execution)

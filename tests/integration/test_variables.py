@@ -13,6 +13,7 @@ from site_client import Person
 from web.config.steps.parse import parse
 from web.config.steps.resolve import resolve
 from web.services.executions import launch, variables
+from web.services.executions.launch import LaunchOptions
 from web.store.db import execute, rows, transaction
 
 SECRET = "correct-horse"
@@ -55,7 +56,7 @@ def test_what_a_step_sets_itself_goes_first_and_is_no_secret(api: ApiServer) -> 
     stored(api, "TOKEN", SECRET, secret=True)
     with transaction(api.db):
         resolved = resolve(parse(STEP).config, "Train model", provided={"TOKEN"})
-        execution = launch.launch(api.db, api.config, api.demo, api.commit, resolved, api.admin)
+        execution = launch.launch(api.db, api.config, api.demo, api.commit, resolved, LaunchOptions(creator=api.admin))
     spec = launch.spec(api.context, execution)
     assert spec.environment_variables == {"MODE": "fast", "TOKEN": SECRET}
     assert spec.secrets == ["TOKEN"]

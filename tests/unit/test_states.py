@@ -36,6 +36,7 @@ from web.services.executions import lifecycle
 from web.services.scheduling.dispatch import dispatch, hand_over_again
 from web.services.scheduling.queues import Queues
 from web.store import commits, executions, projects, runners, users
+from web.store.commits import NewCommit
 from web.store.db import Database, connect, execute, transaction
 
 SLOTS = {"one": 2, "two": 1}
@@ -77,10 +78,21 @@ def make_template(folder: Path) -> Config:
         project = projects.add(db, "demo", admin.id)
         repository = projects.add_repository(db, project.id, forge=projects.HOSTED, url=None, secret=b"")
         commits.upsert_commit(
-            db, project_id=project.id, repository_id=repository.id, identifier=hashlib.sha1(b"").hexdigest(),
-            ref="main", message="", author="", committed_at=clock.now(), yaml_path="valohai.yaml", config_state="ok",
-            config=[], problems=[],
-        )  # fmt: skip
+            db,
+            NewCommit(
+                project_id=project.id,
+                repository_id=repository.id,
+                identifier=hashlib.sha1(b"").hexdigest(),
+                ref="main",
+                message="",
+                author="",
+                committed_at=clock.now(),
+                yaml_path="valohai.yaml",
+                config_state="ok",
+                config=[],
+                problems=[],
+            ),
+        )
         for name, slots in SLOTS.items():
             gpus = [{"uuid": f"GPU-{name}-{number}"} for number in range(DEVICES[name])]
             runners.record_heartbeat(db, runners.add(db, name, name, ["default"]), slots, {"gpus": gpus})

@@ -13,7 +13,6 @@ from core import clock
 from core.errors import NotFound
 from core.model import Commit, EventKind, PushEvent, PushResult, is_zero, short_ref
 from web.store.db import Row, execute, insert, needs_transaction, row, rows
-from web.store.deliveries import POLL
 
 UNREAD = "unread"  # `config_key` of a commit whose configuration must be read again
 # all columns except the configuration, which can be large
@@ -59,6 +58,7 @@ class Push:
     skipped: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
     again_of: int | None
+    late: bool
     created_at: str
 
     @property
@@ -71,38 +71,72 @@ class Push:
         return is_zero(self.after)
 
 
-@needs_transaction
-def upsert_commit(
-    db: Database,
-    *,
-    project_id: int,
-    repository_id: int,
-    identifier: str,
-    ref: str,
-    message: str,
-    author: str,
-    committed_at: str,
-    yaml_path: str,
-    config_state: str,
-    config: Any,
-    problems: Sequence[str],
-    config_key: str | None = None,
-) -> Commit:
-    """Record a commit. If it is known, add the ref to it, and store the configuration if it was marked UNREAD.
+@dataclass(frozen=True, kw_only=True)
+class NewCommit:
+    """A commit to record. `ref` is short, such as main; `config_state` is ok, missing or broken."""
 
-    `ref` is short, such as main.
-    """
+    project_id: int
+    repository_id: int
+    identifier: str
+    ref: str
+    message: str
+    author: str
+    committed_at: str
+    yaml_path: str
+    config_state: str
+    config: Any
+    problems: Sequence[str]
+    config_key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a push; `text` is `Push.outcome`."""
+
+    text: str = ""
+    commit_id: int | None = None
+    result: PushResult = PushResult.NONE
+    skipped: Sequence[tuple[str, str]] = ()
+    problems: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewPush:
+    """A push to record. A `late` one runs like any other, but does not determine the tip of its ref."""
+
+    repository_id: int
+    event: PushEvent
+    outcome: Outcome = Outcome()
+    identity: str = ""  # the event's, if ""
+    delivery_id: int | None = None
+    pull_request_id: int | None = None
+    again_of: int | None = None
+    late: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastPush:
+    """The last push that moved a ref, and the source of its delivery, if it had one."""
+
+    push: Push
+    source: str | None
+
+
+@needs_transaction
+def upsert_commit(db: Database, new: NewCommit) -> Commit:
+    """Record a commit. If it is known, add the ref to it, and store the configuration if it was marked UNREAD."""
     found = {
-        "config_state": config_state, "config": json.dumps(config), "problems": json.dumps(list(problems)),
-        "config_key": config_key, "yaml_path": yaml_path,
+        "config_state": new.config_state, "config": json.dumps(new.config), "problems": json.dumps(list(new.problems)),
+        "config_key": new.config_key, "yaml_path": new.yaml_path,
     }  # fmt: skip
+    project_id, identifier, ref = new.project_id, new.identifier, new.ref
     sql = "SELECT id, ref_names, config_key FROM git_commit WHERE project_id = ? AND identifier = ?"
     known = row(db, sql, (project_id, identifier))
     if known is None:
         values = {
-            "project_id": project_id, "repository_id": repository_id, "identifier": identifier, "ref": ref,
-            "ref_names": json.dumps([ref]), "message": message, "author": author, "committed_at": committed_at,
-            "created_at": clock.now(),
+            "project_id": project_id, "repository_id": new.repository_id, "identifier": identifier, "ref": ref,
+            "ref_names": json.dumps([ref]), "message": new.message, "author": new.author,
+            "committed_at": new.committed_at, "created_at": clock.now(),
         }  # fmt: skip
         insert(db, "git_commit", values | found)
         return by_identifier(db, project_id, identifier)
@@ -181,55 +215,41 @@ def find_in_any_project(db: Database, identifier: str) -> Commit:
 
 
 @needs_transaction
-def add_push(
-    db: Database,
-    repository_id: int,
-    event: PushEvent,
-    delivery_id: int | None,
-    *,
-    again: bool = False,
-    late: bool = False,
-    pull_request_id: int | None = None,
-) -> int | None:
-    """Record a push event; return its id, or None if it was already recorded.
-
-    An event is known if its identity is, or if it ends at the commit where the last push of its ref ended: a push in
-    between may not have been reported. With `again`, a known event is recorded again for this delivery, as a separate
-    push with `again_of`. A `late` event runs like any other, but does not determine the tip of its ref.
-    """
-    identity, again_of = event.identity, None
-    if known := _known_push(db, repository_id, event):
-        identity, again_of = f"again {delivery_id} {event.identity}", known["again_of"] or known["id"]
-        if not again or known["delivery_id"] == delivery_id or _by_identity(db, repository_id, identity):
-            return None
-        late = bool(known["late"])
+def add_push(db: Database, new: NewPush) -> int:
+    """Record a push with its outcome and return its id."""
+    event = new.event
     values = {
-        "repository_id": repository_id, "kind": event.kind, "ref": event.ref, "before": event.before, "after": event.after,
-        "pusher": event.pusher, "message": event.message, "options": json.dumps(event.options), "identity": identity,
-        "delivery_id": delivery_id, "pull_request_id": pull_request_id, "again_of": again_of, "late": late,
-        "created_at": clock.now(),
+        "repository_id": new.repository_id, "kind": event.kind, "ref": event.ref, "before": event.before,
+        "after": event.after, "pusher": event.pusher, "message": event.message, "options": json.dumps(event.options),
+        "identity": new.identity or event.identity, "delivery_id": new.delivery_id,
+        "pull_request_id": new.pull_request_id, "again_of": new.again_of, "late": new.late, "created_at": clock.now(),
     }  # fmt: skip
-    return insert(db, "push", values)
+    return insert(db, "push", values | _outcome_columns(new.outcome))
 
 
-def _known_push(db: Database, repository_id: int, event: PushEvent) -> Row | None:
-    """Return the push that already records an event, if any.
-
-    Refs recorded by `add_found` have no delivery and do not make an event known: its delivery may still be on the way.
-    Only pushes move a ref; a scheduled event runs a branch again at the same commit.
-    """
-    if found := _by_identity(db, repository_id, event.identity):
-        return found
-    last = _last_push(db, repository_id, event) if event.kind == EventKind.PUSH else None
-    return last if last and last["delivery_id"] is not None and last["after"] == event.after else None
+def finish_push(db: Database, push_id: int, outcome: Outcome) -> None:
+    """Replace the outcome of a push."""
+    columns = _outcome_columns(outcome)
+    assigned = ", ".join(f"{name} = ?" for name in columns)
+    execute(db, f"UPDATE push SET {assigned} WHERE id = ?", (*columns.values(), push_id))
 
 
-def _last_push(db: Database, repository_id: int, event: PushEvent) -> Row | None:
+def _outcome_columns(outcome: Outcome) -> Row:
+    return {
+        "commit_id": outcome.commit_id, "outcome": outcome.text, "result": outcome.result,
+        "skipped": json.dumps(list(outcome.skipped)), "problems": json.dumps(list(outcome.problems)),
+    }  # fmt: skip
+
+
+def last_push(db: Database, repository_id: int, ref: str) -> LastPush | None:
+    """Return the last push that moved a ref; late pushes and re-runs do not count."""
     sql = (
-        "SELECT * FROM push WHERE repository_id = ? AND ref = ? AND kind = ? AND again_of IS NULL"
-        " AND NOT late ORDER BY id DESC LIMIT 1"
+        "SELECT push.*, delivery.source FROM push LEFT JOIN delivery ON delivery.id = push.delivery_id"
+        " WHERE push.repository_id = ? AND push.ref = ? AND push.kind = 'push' AND push.again_of IS NULL"
+        " AND NOT push.late ORDER BY push.id DESC LIMIT 1"
     )
-    return row(db, sql, (repository_id, event.ref, event.kind))
+    found = row(db, sql, (repository_id, ref))
+    return LastPush(push=_push(found), source=found["source"]) if found else None
 
 
 def has_moved(db: Database, repository_id: int, ref: str, sha: str) -> bool:
@@ -242,12 +262,8 @@ def has_moved(db: Database, repository_id: int, ref: str, sha: str) -> bool:
 
 
 def find_push(db: Database, repository_id: int, identity: str) -> Push | None:
-    found = _by_identity(db, repository_id, identity)
+    found = row(db, "SELECT * FROM push WHERE repository_id = ? AND identity = ?", (repository_id, identity))
     return _push(found) if found else None
-
-
-def _by_identity(db: Database, repository_id: int, identity: str) -> Row | None:
-    return row(db, "SELECT * FROM push WHERE repository_id = ? AND identity = ?", (repository_id, identity))
 
 
 def last_pushes(db: Database, repository_id: int) -> dict[str, str]:
@@ -264,13 +280,6 @@ def newest_move(db: Database, repository_id: int) -> int:
     return int(found["id"] or 0) if found else 0
 
 
-def last_tip(db: Database, repository_id: int, event: PushEvent) -> tuple[str, bool] | None:
-    """Return the commit where the last push left the event's ref, and whether polling found that push."""
-    last = _last_push(db, repository_id, event)
-    told = row(db, "SELECT source FROM delivery WHERE id = ?", (last["delivery_id"],)) if last else None
-    return (last["after"], bool(told and told["source"] == POLL)) if last else None
-
-
 @needs_transaction
 def add_found(db: Database, repository_id: int, there: Mapping[str, str], outcome: str) -> None:
     """Record the tips of refs without a recorded push, as pushes that ran nothing."""
@@ -283,21 +292,6 @@ def add_found(db: Database, repository_id: int, there: Mapping[str, str], outcom
         (repository_id, ref, "0" * len(after), after, f"found {ref}", outcome, now) for ref, after in there.items()
     ]
     db.conn.executemany(sql, values)
-
-
-def finish_push(
-    db: Database,
-    push_id: int,
-    *,
-    commit_id: int | None,
-    outcome: str,
-    result: PushResult = PushResult.NONE,
-    skipped: Sequence[tuple[str, str]] = (),
-    problems: Sequence[str] = (),
-) -> None:
-    sql = "UPDATE push SET commit_id = ?, outcome = ?, result = ?, skipped = ?, problems = ? WHERE id = ?"
-    given = (commit_id, outcome, result, json.dumps(list(skipped)), json.dumps(list(problems)), push_id)
-    execute(db, sql, given)
 
 
 def get_push(db: Database, push_id: int) -> Push:
@@ -360,6 +354,7 @@ def _push(found: Row) -> Push:
     parsed = {
         "kind": EventKind(found["kind"]),
         "result": PushResult(found["result"]),
+        "late": bool(found["late"]),
         "problems": tuple(json.loads(found["problems"])),
         "options": tuple(json.loads(found["options"])),
         "skipped": tuple((label, reason) for label, reason in json.loads(found["skipped"])),

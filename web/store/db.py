@@ -127,8 +127,12 @@ def rows(db: Database, sql: str, values: Any = ()) -> list[Row]:
 
 
 def row(db: Database, sql: str, values: Any = ()) -> Row | None:
-    found = rows(db, sql, values)
-    return found[0] if found else None
+    """Return the first row that a statement finds."""
+    cursor = db.conn.execute(sql, values)
+    found = cursor.fetchone()
+    return (
+        None if found is None else {column[0]: value for column, value in zip(cursor.description, found, strict=True)}
+    )
 
 
 def execute(db: Database, sql: str, values: Any = ()) -> int:

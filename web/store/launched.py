@@ -92,3 +92,33 @@ def launched_items(found: Row) -> Launched:
     target = Target(kind=TargetKind(found["kind"]), name=found["name"])
     own = {column: found[column] for column in COLUMNS}
     return Launched(target=target, **own | {"state": State(found["state"])})
+
+
+def by_pushes(db: Database, repository_id: int, commit_id: int, branch: str) -> dict[Target, str]:
+    """Map each target to the number of its first run."""
+    found = _of_commit(db, repository_id, commit_id, "push.kind = 'push' AND push.ref = ?", f"refs/heads/{branch}")
+    return {run.target: run.number for run in map(launched_items, reversed(found))}
+
+
+def by_pull_requests(db: Database, repository_id: int, commit_id: int, branch: str) -> dict[Target, tuple[str, int]]:
+    """Map each target to (number of its first run, number of its pull request); forks do not count."""
+    condition = "pull_request.head_branch = ? AND NOT pull_request.from_fork"
+    found = _of_commit(db, repository_id, commit_id, condition, branch)
+    runs = [(launched_items(item), item["number"]) for item in reversed(found)]
+    return {run.target: (run.number, number) for run, number in runs}
+
+
+def _of_commit(db: Database, repository_id: int, commit_id: int, condition: str, value: str) -> list[Row]:
+    """Return the matching runs of a commit, those of each kind by counter."""
+    found = []
+    for kind, (table, *_) in KINDS.items():
+        join = (
+            f"JOIN push ON push.id = {table}.push_id LEFT JOIN pull_request ON pull_request.id = push.pull_request_id"
+        )
+        # the + keeps SQLite from using the index on the branch, which has more pushes than the commit
+        sql = (
+            f"{launched_rows(kind, join, ', pull_request.number')} AND push.commit_id = ? AND +push.repository_id = ?"
+            f" AND {condition} ORDER BY {table}.id"
+        )
+        found += rows(db, sql, (commit_id, repository_id, value))
+    return found

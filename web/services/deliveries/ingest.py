@@ -5,15 +5,7 @@ One transaction per push: either all of it is recorded or nothing.
 A report of our own hook is checked against the repository although it is signed: the pusher chooses the bytes of push
 options, and hooks of version 1 wrote them unescaped. The ref must point to the reported commit, or have it in its
 history or in its reflog, which hosted repositories have for this (`git.has_been`). A refused event is recorded as
-late.
-
-A late push updates no ref but runs once like any other. An event is late (`push.late`) if the last recorded push of its
-ref left the ref where it is now, and the event neither begins nor ends there. This happens when someone redelivers on
-the forge, and when deliveries overtake each other. Badges and polling do not treat a late push as the newest.
-
-A redelivered push is a separate push that refers to the first one (`push.again_of`). Its identity is derived from its
-delivery, so it also runs once. The order of the first pushes decides which push of a ref is newest, and only those
-count as ref updates: running an old delivery again changes no badge and makes no push look unrecorded.
+late (`web.services.triggers.arrival`).
 """
 
 from __future__ import annotations
@@ -23,7 +15,6 @@ import math
 import time
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from core import git
 from core.errors import GitError, InvalidDelivery
@@ -36,8 +27,8 @@ from web.services.context import Context
 from web.services.deliveries import pull_requests
 from web.services.repositories import commit_head, fork_heads, hosting, lost_pushes, polling, remotes
 from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
-from web.services.triggers import approvals, record, schedule
-from web.services.triggers.record import EventSource
+from web.services.triggers import approvals, arrival, record, schedule
+from web.services.triggers.arrival import EventSource
 from web.services.triggers.rules import describe
 from web.store import commits, deliveries, projects
 from web.store.db import Database
@@ -99,19 +90,6 @@ def ingest_repository(context: Context, repository_id: int, until: float = math.
             _postpone(context.db, delivery, f"internal error, see the worker's log: {type(error).__name__}: {error}")
 
 
-def forge_parser(source: str) -> Forge:
-    """Return the forge that parses deliveries from this source; without one, bodies have the format of our own hook."""
-    return FORGES.get(source, PLAIN)
-
-
-def _postpone(db: Database, delivery: Delivery, reason: str) -> str | None:
-    """Postpone a delivery and return when it is retried; None if it is given up."""
-    if delivery.attempts + 1 >= GIVE_UP_ATTEMPTS:
-        deliveries.finish(db, delivery.id, "failed", f"given up after {delivery.attempts + 1} attempts: {reason}")
-        return None
-    return deliveries.postpone(db, delivery, reason)
-
-
 def _handle(context: Context, delivery: Delivery) -> tuple[str, str]:
     """Handle a delivery and return its final state and message."""
     repository = projects.repository(context.db, delivery.repository_id)
@@ -130,9 +108,65 @@ def _handle(context: Context, delivery: Delivery) -> tuple[str, str]:
         return _pull_request(context, source, events)
     if not source.hosted:
         remotes.fetch(context, repository, [event.after for event in events if not event.deleted])
-    _follow_head(context.db, source)
-    outcomes = [f"{event.ref}: {_checked_push(context, source, event)}" for event in events]
+    source = _follow_head(context.db, source)
+    outcomes = [f"{event.ref}: {_push(context, source, event)}" for event in events]
     return "done", "; ".join(outcomes)
+
+
+def _follow_head(db: Database, source: EventSource) -> EventSource:
+    """Set the default branch to the one that HEAD names: the first one pushed, preferring main and master."""
+    git.set_head_to_first_branch(source.path)
+    head = (source.path / "HEAD").read_text(encoding="utf-8", errors="replace").strip()
+    branch = head.removeprefix("ref: refs/heads/")
+    if branch in (head, source.repository.default_branch):
+        return source
+    projects.set_default_branch(db, source.repository.id, branch)
+    return replace(source, repository=replace(source.repository, default_branch=branch))
+
+
+def _push(context: Context, source: EventSource, event: PushEvent) -> str:
+    """Record one event, launch its runs unless the repository contradicts it, and return the outcome."""
+    db, may_wait = context.db, not source.hosted and source.delivery.attempts < MISSING_ATTEMPTS
+    if why := _refusal(db, source, event):
+        if may_wait:
+            raise CommitMissing(why)
+        return record.record(db, replace(source, late=True), event, why)
+    if source.delivery.source == POLL and not source.again:
+        event = polling.with_current_tips(source.path, event)
+        if event.before == event.after:
+            return "unchanged"
+    if arrival.arrival(db, source, event).known:  # decided again in the transaction that records it
+        return arrival.KNOWN
+    if event.deleted:
+        return record.record(db, source, event, "deleted")
+    if not event.ref.startswith(("refs/heads/", "refs/tags/")):
+        return record.record(db, source, event, "ignored: neither a branch nor a tag")
+    try:
+        head = commit_head.read_head(db, source.project, source.path, event.after, source.budget)
+    except CommitMissing as error:
+        missing = f"{event.ref} points to {event.after}, and {error}"
+        if may_wait:
+            raise CommitMissing(missing) from None
+        return record.record(db, source, event, f"failed: {missing}")
+    return record.trigger(context, source, event, head)
+
+
+def _refusal(db: Database, source: EventSource, event: PushEvent) -> str:
+    """Return why an event of our own hook cannot be true, else "": the pusher may have forged parts of its report.
+
+    Also refuses an event whose ref was moved or deleted before it ran anything. Accepted events are not checked again.
+    """
+    if forge_parser(source.delivery.source) is not PLAIN or source.delivery.source == POLL:
+        return ""
+    if event.deleted:
+        there = git.refs(source.path).get(event.ref)
+        return f"ignored: {event.ref} was not deleted or exists again: it points to {there}" if there else ""
+    commit = git.resolve(source.path, event.after) or event.after
+    if git.has_been(source.path, event.ref, event.after) or commits.has_moved(
+        db, source.repository.id, event.ref, commit
+    ):
+        return ""
+    return f"nothing runs: the repository does not show that {event.ref} has ever pointed to {event.after}"
 
 
 def _pull_request(context: Context, source: EventSource, event: PullRequestEvent) -> tuple[str, str]:
@@ -141,7 +175,7 @@ def _pull_request(context: Context, source: EventSource, event: PullRequestEvent
         fork_heads.forget(context.config, source.repository, event.number)
     if outcome is None:
         remotes.fetch(context, source.repository, *pull_requests.wanted(context.db, source, event))
-        _follow_head(context.db, source)
+        source = _follow_head(context.db, source)
         try:
             outcome = pull_requests.follow_head(context, source, event)
         except HeadRefused as error:
@@ -180,8 +214,8 @@ def _scheduled(context: Context, source: EventSource) -> tuple[str, str]:
         return "ignored", why
     if not source.hosted:
         remotes.fetch(context, source.repository, [])
-        _follow_head(context.db, source)
-    branch = due.branch or projects.repository(context.db, source.repository.id).default_branch
+        source = _follow_head(context.db, source)
+    branch = due.branch or source.repository.default_branch
     sha = git.resolve(source.path, f"refs/heads/{branch}") if source.path.is_dir() else None
     if sha is None:
         return "failed", f"rule {due.rule} runs branch {branch}, which does not exist"
@@ -190,70 +224,14 @@ def _scheduled(context: Context, source: EventSource) -> tuple[str, str]:
     return "done", f"{branch}: {record.trigger(context, source, schedule.schedule_event(due, branch, sha), head)}"
 
 
-def _follow_head(db: Database, source: EventSource) -> None:
-    """Set the default branch to the one that HEAD names: the first one pushed, preferring main and master."""
-    git.set_head_to_first_branch(source.path)
-    head = (source.path / "HEAD").read_text(encoding="utf-8", errors="replace").strip()
-    branch = head.removeprefix("ref: refs/heads/")
-    if branch not in (head, source.repository.default_branch):
-        projects.set_default_branch(db, source.repository.id, branch)
+def _postpone(db: Database, delivery: Delivery, reason: str) -> str | None:
+    """Postpone a delivery and return when it is retried; None if it is given up."""
+    if delivery.attempts + 1 >= GIVE_UP_ATTEMPTS:
+        deliveries.finish(db, delivery.id, "failed", f"given up after {delivery.attempts + 1} attempts: {reason}")
+        return None
+    return deliveries.postpone(db, delivery, reason)
 
 
-def _checked_push(context: Context, source: EventSource, event: PushEvent) -> str:
-    """Record one event and launch its runs, unless the repository contradicts it. Returns the outcome."""
-    if why := _refusal(context.db, source, event):
-        if not source.hosted and source.delivery.attempts < MISSING_ATTEMPTS:
-            raise CommitMissing(why)
-        return record.record(context.db, replace(source, late=True), event, why)
-    return _push(context, source, event)
-
-
-def _push(context: Context, source: EventSource, event: PushEvent) -> str:
-    if source.delivery.source == POLL and not source.again:
-        event = polling.with_current_tips(source.path, event)
-        if event.before == event.after:
-            return "unchanged"
-    elif (last := commits.last_tip(context.db, source.repository.id, event)) and _is_late(source.path, event, last[0]):
-        if last[1] and not source.again:  # polling has reported all ref updates since
-            return record.KNOWN
-        source = replace(source, late=True)
-    if event.deleted:
-        return record.record(context.db, source, event, "deleted")
-    if not event.ref.startswith(("refs/heads/", "refs/tags/")):
-        return record.record(context.db, source, event, "ignored: neither a branch nor a tag")
-    try:
-        head = commit_head.read_head(context.db, source.project, source.path, event.after, source.budget)
-    except CommitMissing as error:
-        missing = f"{event.ref} points to {event.after}, and {error}"
-        if not source.hosted and source.delivery.attempts < MISSING_ATTEMPTS:
-            raise CommitMissing(missing) from None
-        return record.record(context.db, source, event, f"failed: {missing}")
-    return record.trigger(context, source, event, head)
-
-
-def _refusal(db: Database, source: EventSource, event: PushEvent) -> str:
-    """Return why an event of our own hook cannot be true, else "": the pusher may have forged parts of its report.
-
-    Also refuses an event whose ref was moved or deleted before it ran anything. Accepted events are not checked again.
-    """
-    if forge_parser(source.delivery.source) is not PLAIN or source.delivery.source == POLL:
-        return ""
-    if event.deleted:
-        there = git.refs(source.path).get(event.ref)
-        return f"ignored: {event.ref} was not deleted or exists again: it points to {there}" if there else ""
-    commit = git.resolve(source.path, event.after) or event.after
-    if git.has_been(source.path, event.ref, event.after) or commits.has_moved(
-        db, source.repository.id, event.ref, commit
-    ):
-        return ""
-    return f"nothing runs: the repository does not show that {event.ref} has ever pointed to {event.after}"
-
-
-def _is_late(path: Path, event: PushEvent, left: str) -> bool:
-    """Return whether the event is older than the push that has left its ref at `left`.
-
-    It is if the ref still points to `left`, and `left` is neither the start nor the end of the event.
-    """
-    now = git.resolve(path, event.ref) or "0" * len(left)
-    ends = event.after if event.deleted else git.resolve(path, event.after) or event.after
-    return left == now and left not in (event.before, ends)
+def forge_parser(source: str) -> Forge:
+    """Return the forge that parses deliveries from this source; without one, bodies have the format of our own hook."""
+    return FORGES.get(source, PLAIN)

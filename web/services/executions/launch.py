@@ -8,7 +8,7 @@ requested; it first looks for an existing re-run, so it can safely be repeated. 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.config import Config
@@ -31,45 +31,47 @@ REPEATED = (
 MAX_RESTARTS = 10  # in a row: a machine that keeps dying must not restart one execution forever
 
 
-def launch(
-    db: Database,
-    config: Config,
-    project: Project,
-    commit: Commit,
-    resolved: ResolvedStep,
-    creator: User,
-    *,
-    push_id: int | None = None,
-    title: str = "",
-    tags: tuple[str, ...] = (),
-    environment: str = "",
-    priority: int = 0,
-    why: str = "",
-    task_id: int | None = None,
-    trial: int | None = None,
-    pipeline_node_id: int | None = None,
-) -> Execution:
-    """Create an execution.
+@dataclass(frozen=True, kw_only=True)
+class LaunchOptions:
+    """For whom, why and where a step is run.
 
     `environment` overrides the step's own; `why` is the first line of the log. `trial` is the index within the search
     of the task; trials of a task in a pipeline have `pipeline_node_id` too.
     """
-    found, note = environments.choose(db, project, environment or resolved.environment)
+
+    creator: User
+    push_id: int | None = None
+    title: str = ""
+    tags: tuple[str, ...] = ()
+    environment: str = ""
+    priority: int = 0
+    why: str = ""
+    task_id: int | None = None
+    trial: int | None = None
+    pipeline_node_id: int | None = None
+
+
+def launch(
+    db: Database, config: Config, project: Project, commit: Commit, resolved: ResolvedStep, options: LaunchOptions
+) -> Execution:
+    """Create an execution."""
+    found, note = environments.choose(db, project, options.environment or resolved.environment)
     step = resolved.step
     mounts, refused = environments.mounts(found, map(asdict, step.mounts))
     values = {
-        "project_id": project.id, "commit_id": commit.id, "push_id": push_id, "step": step.name, "title": title,
-        "image": resolved.image, "commands": list(resolved.commands), "parameters": resolved.parameters,
+        "project_id": project.id, "commit_id": commit.id, "push_id": options.push_id, "creator_id": options.creator.id,
+        "task_id": options.task_id, "trial": options.trial, "pipeline_node_id": options.pipeline_node_id,
+        "title": options.title, "tags": list(options.tags), "priority": options.priority,
+        "step": step.name, "image": resolved.image, "commands": list(resolved.commands),
+        "parameters": resolved.parameters, "environment_variables": resolved.environment_variables,
         "inputs": {name: spec.to_dict() for name, spec in resolved.inputs.items()},
-        "environment_variables": resolved.environment_variables, "environment": found.slug, "tags": list(tags),
+        "environment": found.slug, "mounts": mounts, "gpus": found.gpus if step.gpus is None else step.gpus,
         "memory": stricter_limit(found.memory, step.memory), "cpus": stricter_limit(found.cpus, step.cpus),
-        "gpus": found.gpus if step.gpus is None else step.gpus, "mounts": mounts, "priority": priority,
         "autorestart": step.autorestart or found.autorestart,
         "time_limit_s": resolved.time_limit_s or config.limits.time or None,
-        "no_output_limit_s": resolved.no_output_limit_s or config.limits.no_output or None, "creator_id": creator.id,
-        "task_id": task_id, "trial": trial, "pipeline_node_id": pipeline_node_id,
+        "no_output_limit_s": resolved.no_output_limit_s or config.limits.no_output or None,
     }  # fmt: skip
-    return _record(db, config, project, found, values, [*filter(None, (why, note)), *refused, *resolved.notes])
+    return _record(db, config, project, found, values, [*filter(None, (options.why, note)), *refused, *resolved.notes])
 
 
 def again(db: Database, config: Config, execution: Execution, creator: User, why: str) -> Execution:

@@ -25,6 +25,7 @@ from web.config.tasks.plan import TaskPlan
 from web.services import tasks
 from web.services.context import Context
 from web.services.executions import launch
+from web.services.executions.launch import LaunchOptions
 from web.services.forges import enqueue
 from web.services.pipelines import actions, gathering, runs
 from web.services.pipelines.actions import NOTHING, Effects
@@ -209,7 +210,9 @@ class Mover:
         if isinstance(prepared, TaskPlan):
             tasks.start(self.db, project, commit, prepared, creator, **place)
         else:
-            launch.launch(self.db, self.context.config, project, commit, prepared, creator, **place)
+            launch.launch(
+                self.db, self.context.config, project, commit, prepared, LaunchOptions(creator=creator, **place)
+            )
         self.made = True
 
     # nodes and pipelines to end

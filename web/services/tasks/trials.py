@@ -17,6 +17,7 @@ from web.config.tasks.search import DEFAULT_COUNT, Search
 from web.services.context import Context
 from web.services.executions import launch as launching
 from web.services.executions import lifecycle
+from web.services.executions.launch import LaunchOptions
 from web.services.tasks import bayesian
 from web.store import commits, projects, trials, users, variables
 from web.store.db import Database
@@ -93,14 +94,16 @@ def launch(context: Context, task: Task, resolved: ResolvedStep, trial: int, cou
         projects.get(context.db, task.project_id),
         commits.get(context.db, task.commit_id),
         resolved,
-        users.of_row(context.db, task.creator_id),
-        push_id=task.push_id,
-        environment=task.environment,
-        priority=task.priority,
-        why=task.why,
-        task_id=task.id,
-        trial=trial,
-        pipeline_node_id=task.pipeline_node_id,
+        LaunchOptions(
+            creator=users.of_row(context.db, task.creator_id),
+            push_id=task.push_id,
+            environment=task.environment,
+            priority=task.priority,
+            why=task.why,
+            task_id=task.id,
+            trial=trial,
+            pipeline_node_id=task.pipeline_node_id,
+        ),
     )
     place = f"Trial {trial + 1} of {count} of task !{task.counter} {task.name}"
     lifecycle.log_status(context.db, context.config.logs_dir, execution, place)

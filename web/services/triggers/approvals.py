@@ -16,9 +16,10 @@ from core.model import Project, PushEvent, Target, User
 from web.services.context import Context
 from web.services.repositories import commit_head, hosting
 from web.services.repositories.commit_head import Head
-from web.services.triggers import deduplicate, planning, record
+from web.services.triggers import planning, record
+from web.services.triggers.arrival import EventSource
 from web.services.triggers.planning import Plan
-from web.services.triggers.record import EventSource
+from web.services.triggers.record import Launching
 from web.store import approvals, commits, deliveries, launched, outbox, projects, users
 from web.store.approvals import WaitingPush
 from web.store.commits import Push
@@ -41,6 +42,7 @@ class Overview:
 class WaitingPlan:
     """The plan of a waiting push."""
 
+    project: Project
     event: PushEvent
     head: Head
     plan: Plan
@@ -124,12 +126,11 @@ def launch(context: Context, project: Project, approved: Approved) -> list[Launc
         for item in approvals.waiting(context.db, project.id, sha):
             if item.push.id in chosen:
                 approvals.add(context.db, item.push.repository_id, sha, person.id)
-                _run(context, project, item, chosen[item.push.id], ran, person)
+                _run(context, item, chosen[item.push.id], ran, person)
                 new = launched.launched_by_push(context.db, item.push.id)
                 made += new
                 ran |= {
-                    one.target: deduplicate.duplicates_of_pull_request(one.number, item.pull_request.number)
-                    for one in new
+                    one.target: planning.duplicates_of_pull_request(one.number, item.pull_request.number) for one in new
                 }
                 outbox.enqueue(context.db, item.push.repository_id, outbox.OutboxKind.STATUS, sha)
     return made
@@ -155,29 +156,23 @@ def _chosen(context: Context, project: Project, item: WaitingPush) -> WaitingPla
         delivery=delivery,
         budget=commit_head.ReadBudget(context.config.limits),
         pull_request=item.pull_request,
+        base_branch=item.pull_request.base_branch,
     )
     event, head = _event(item.push), commit_head.read_head(context.db, project, path, item.push.after, source.budget)
-    return WaitingPlan(event=event, head=head, plan=record.plan(context.db, source, event, head))
+    plan = planning.plan(context.db, source, event, head)
+    return WaitingPlan(project=project, event=event, head=head, plan=plan)
 
 
-def _run(
-    context: Context,
-    project: Project,
-    item: WaitingPush,
-    chosen: WaitingPlan,
-    ran: Mapping[Target, str],
-    person: User,
-) -> None:
+def _run(context: Context, item: WaitingPush, chosen: WaitingPlan, ran: Mapping[Target, str], person: User) -> None:
     """Launch what does not run yet; `ran` contains the reasons why other targets are not launched again."""
-    push = item.push
-    choice = deduplicate.without_duplicates(chosen.plan.choice, ran)
-    planned = replace(chosen.plan, choice=choice)
-    outcome = record.outcome_text(chosen.event, chosen.head, planned)
-    older = planning.superseded(
-        context.db, push.repository_id, chosen.event, chosen.plan.choice, push.again_of or push.id
-    )
-    commit = commits.by_identifier(context.db, project.id, push.after)
-    record.run(context, project, commit, planned, person, push_id=push.id, outcome=outcome, instead_of=older)
+    db, push, wanted = context.db, item.push, chosen.plan.choice
+    planned = replace(chosen.plan, choice=planning.without_duplicates(wanted, ran))
+    older = planning.superseded(db, push.repository_id, chosen.event, wanted, push.again_of or push.id)
+    commit = commits.by_identifier(db, chosen.project.id, push.after)
+    outcome = record.outcome_of(chosen.event, chosen.head, planned)
+    commits.finish_push(db, push.id, replace(outcome, commit_id=commit.id))
+    launching = Launching(project=chosen.project, commit=commit, creator=person, push_id=push.id)
+    record.launch_all(context, launching, planned.choice.run, older)
 
 
 def _event(push: Push) -> PushEvent:

@@ -7,23 +7,36 @@ A commit without a configuration is compared with its base. Both `web.services.t
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core import git
 from core.errors import GitError, InvalidInput
-from core.model import Commit, EventKind, Project, PushEvent, Repository, is_zero
+from core.model import Commit, EventKind, Project, PullRequest, PushEvent, Repository, Target, is_zero
 from web.config.steps.parse import YAML_BYTES
 from web.services.repositories.commit_head import Head
 from web.services.triggers import rules
 from web.services.triggers.rules import Changes, Choice, Facts, runnable
-from web.store import commits, environments, launched, projects, variables
+from web.store import commits, environments, launched, variables
 from web.store.db import Database
 from web.store.launched import Launched
 
 MAX_PATHS = 10_000
-LOOKED_BACK = 20  # pushes of a ref that are searched for a newer one
-LATE = "a newer push of this branch runs already"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Basis:
+    """What a plan is made from, besides the event and its commit, which the repository at `path` has.
+
+    `base_branch` is that of a pull request, `rule` the name of the rule that is due.
+    """
+
+    project: Project
+    repository: Repository
+    path: Path
+    base_branch: str = ""
+    rule: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,54 +52,41 @@ class Plan:
     deleted: str = ""
 
 
-def plan(
-    db: Database,
-    project: Project,
-    repository: Repository,
-    path: Path,
-    event: PushEvent,
-    head: Head,
-    *,
-    base_branch: str = "",
-    rule: str = "",
-) -> Plan:
-    """Plan an event that ends at `head`. `base_branch` is that of a pull request, `rule` the name of the due rule."""
+def plan(db: Database, basis: Basis, event: PushEvent, head: Head) -> Plan:
+    """Plan an event that ends at `head`, with the rules as they are now."""
     if reason := rules.skip_reason(event, head.info.message):
         return Plan(choice=Choice(), skip=reason)
     if nothing_declared(head):
-        return Plan(choice=Choice(), deleted=_deleted(db, project, repository, path, event, base_branch))
+        return Plan(choice=Choice(), deleted=_deleted(db, basis, event))
     if head.config_state != "ok":
         return Plan(choice=Choice())
     try:
-        known = rules.parse(project.rules)
+        known = rules.parse(basis.project.rules)
     except InvalidInput as error:
         return Plan(choice=Choice(), problem=f"the project's rules cannot be used: {error}")
     facts = Facts(
-        base_branch=base_branch,
-        rule=rule,
-        changes=functools.cache(lambda: changed_paths_of(db, repository, path, event, base_branch)),
+        base_branch=basis.base_branch,
+        rule=basis.rule,
+        changes=functools.cache(lambda: _changed_paths(basis, event)),
         environments={name for found in environments.listing(db) for name in (found.slug, found.uuid)},
     )
-    provided = variables.names(db, project.id)
+    provided = variables.names(db, basis.project.id)
     return Plan(choice=rules.choose(head.config, event, head.info.message, provided, rules=known, facts=facts))
 
 
-def changed_paths_of(db: Database, repository: Repository, path: Path, event: PushEvent, base_branch: str) -> Changes:
-    """Return the paths changed by a push to a branch or by a pull request to `base_branch`."""
-    default = projects.repository(db, repository.id).default_branch  # read again: a first push has just set it
+def _changed_paths(basis: Basis, event: PushEvent) -> Changes:
+    """Return the paths changed by a push to a branch or by a pull request to its base branch."""
     try:
-        base = _base(path, event, base_branch, f"refs/heads/{default}")
-        found = git.changed_paths(path, base, event.after, MAX_PATHS)
+        base = _base(basis, event)
+        found = git.changed_paths(basis.path, base, event.after, MAX_PATHS)
     except GitError as error:
         return Changes(why=str(error))
     return Changes(paths=found, why="" if found is not None else f"there are more than {MAX_PATHS:,}")
 
 
-def _deleted(
-    db: Database, project: Project, repository: Repository, path: Path, event: PushEvent, base_branch: str
-) -> str:
+def _deleted(db: Database, basis: Basis, event: PushEvent) -> str:
     """Return why a commit without a configuration should have one (its base has one), else ""."""
-    branch = base_branch or projects.repository(db, repository.id).default_branch
+    path, branch = basis.path, basis.base_branch or basis.repository.default_branch
     tip = git.resolve(path, f"refs/heads/{branch}")
     if event.kind is EventKind.PULL_REQUEST:
         bases = [tip, git.merge_base(path, tip, event.after) if tip else None]
@@ -94,16 +94,17 @@ def _deleted(
         bases = [None if is_zero(event.before) else event.before]
     else:
         bases = [git.merge_base(path, tip, event.after) if tip and event.branch else None]
-    if any(base and not _is_empty(db, project, path, base) for base in bases):
-        return f"{project.yaml_path} has no steps, and on {branch} it has"
+    if any(base and not _is_empty(db, basis, base) for base in bases):
+        return f"{basis.project.yaml_path} has no steps, and on {branch} it has"
     return ""
 
 
-def _is_empty(db: Database, project: Project, path: Path, sha: str) -> bool:
+def _is_empty(db: Database, basis: Basis, sha: str) -> bool:
     """Return whether a commit is missing or declares nothing to run.
 
     Nothing is parsed for this: an unknown commit counts as declaring something if it has a non-empty file.
     """
+    path, project = basis.path, basis.project
     if git.resolve(path, sha) is None:
         return True
     known = commits.find_by_identifier(db, project.id, sha)
@@ -119,8 +120,9 @@ def nothing_declared(head: Head | Commit) -> bool:
     return head.config_state == "missing" or (head.config_state == "ok" and not runnable.declared_targets(head.config))
 
 
-def _base(path: Path, event: PushEvent, base_branch: str, default_ref: str) -> str | None:
+def _base(basis: Basis, event: PushEvent) -> str | None:
     """Return the commit that an event is compared with; None if everything is new. Raises GitError."""
+    path, base_branch, default_ref = basis.path, basis.base_branch, f"refs/heads/{basis.repository.default_branch}"
     if event.kind is EventKind.PULL_REQUEST:
         if git.is_shallow(path):
             raise GitError("its history is fetched once it is approved")
@@ -130,18 +132,6 @@ def _base(path: Path, event: PushEvent, base_branch: str, default_ref: str) -> s
     if not is_zero(event.before) and git.resolve(path, event.before) is not None:
         return event.before
     return None if event.ref == default_ref else git.merge_base(path, default_ref, event.after)
-
-
-def is_late(db: Database, repository_id: int, path: Path, event: PushEvent, push_id: int | None = None) -> bool:
-    """Return whether a recorded push of the same ref is newer: it has this event's commit in its history.
-
-    `push_id` is the event's own row, None if it has none.
-    """
-    if event.kind is EventKind.SCHEDULE or git.resolve(path, event.ref) == event.after:
-        return False
-    recorded = commits.pushes_of_ref(db, repository_id, event.kind, event.ref, LOOKED_BACK)
-    others = {push.after for push in recorded if push.id != push_id and push.after != event.after and not push.deleted}
-    return any(git.is_ancestor(path, event.after, other) for other in others)
 
 
 def superseded(
@@ -158,3 +148,27 @@ def superseded(
         }
         found = [one for one in found if one.push_id in same]
     return [one for one in found if choice.supersedes(one.target)]
+
+
+def duplicate_reasons(db: Database, commit: Commit, event: PushEvent, request: PullRequest | None) -> dict[Target, str]:
+    """Return by target why it need not run for this event: it already runs for the other kind on the same branch."""
+    repository_id = commit.repository_id
+    if request is not None and not request.from_fork:
+        ran = launched.by_pushes(db, repository_id, commit.id, request.head_branch)
+        return {target: f"{n} runs it already, for the push to {request.head_branch}" for target, n in ran.items()}
+    if event.kind is EventKind.PUSH and event.branch is not None:
+        for_requests = launched.by_pull_requests(db, repository_id, commit.id, event.branch)
+        return {target: duplicates_of_pull_request(n, number) for target, (n, number) in for_requests.items()}
+    return {}
+
+
+def duplicates_of_pull_request(number: str, request: int) -> str:
+    """Return why a target that `number` runs need not run again."""
+    return f"{number} runs it already, for pull request {request}"
+
+
+def without_duplicates(choice: Choice, why: Mapping[Target, str]) -> Choice:
+    """Return the choice without the targets in `why`, which are skipped for these reasons."""
+    run = tuple(chosen for chosen in choice.run if chosen.target not in why)
+    repeated = [(chosen.target.label, why[chosen.target]) for chosen in choice.run if chosen.target in why]
+    return replace(choice, run=run, skipped=(*choice.skipped, *repeated))

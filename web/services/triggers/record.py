@@ -1,167 +1,104 @@
-"""Record an event and launch what the rules choose for it, in one transaction."""
+"""Record an event, launch what its plan chooses and stop what that supersedes: all in one transaction.
+
+What the plan says is limited here by what other events have caused: runs that the same commit has already, and newer
+pushes of the same ref (`web.services.triggers.arrival`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
-from core.model import Commit, EventKind, Project, PullRequest, PushEvent, PushResult, Repository, User, short_ref
+from core.groups import Pipeline, Task
+from core.model import (
+    Commit,
+    EventKind,
+    Execution,
+    Project,
+    PullRequest,
+    PushEvent,
+    PushResult,
+    TargetKind,
+    User,
+    short_ref,
+)
+from web.config.pipelines.plan import PipelinePlan
 from web.config.steps.model import step_names
+from web.config.steps.resolve import ResolvedStep
+from web.config.tasks.plan import TaskPlan
+from web.services import pipelines, tasks
 from web.services.context import Context
+from web.services.executions import launch, lifecycle
+from web.services.executions.launch import LaunchOptions
 from web.services.forges import enqueue
-from web.services.repositories.commit_head import Head, ReadBudget
-from web.services.triggers import deduplicate, planning, rules, start
+from web.services.repositories.commit_head import Head
+from web.services.triggers import arrival, planning, rules
+from web.services.triggers.arrival import Arrival, EventSource
 from web.services.triggers.planning import Plan
-from web.services.triggers.rules import Choice, describe
-from web.store import approvals, commits, projects, users
+from web.services.triggers.rules import Choice, Chosen, describe
+from web.store import approvals, commits, executions, users
+from web.store import pipelines as pipeline_store
+from web.store import tasks as task_store
+from web.store.commits import NewCommit, NewPush, Outcome
 from web.store.db import Database, transaction
-from web.store.deliveries import Delivery
 from web.store.launched import Launched
 
 MESSAGE_CHARS = 64 * 1024
 PROBLEM_CHARS = 500
 MAX_PROBLEMS = 20
-KNOWN = "was recorded before"
+WAITING = Outcome(text=approvals.WAITS, result=PushResult.WAITING)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventSource:
-    """Origin of an event, and the repository at `path` that contains its commit."""
+class Launching:
+    """What all runs of a push have in common."""
 
     project: Project
-    repository: Repository
-    path: Path
-    delivery: Delivery
-    budget: ReadBudget  # for parsing the configurations of all its commits
-    pull_request: PullRequest | None = None  # with this commit as head; its `sha` is the current head
-    rule: str = ""  # the name of the rule that is due
-    late: bool = False  # reported after a newer push of the same ref
-
-    @property
-    def hosted(self) -> bool:
-        return self.repository.forge == projects.HOSTED
-
-    @property
-    def again(self) -> bool:
-        """Whether a person redelivered an earlier delivery, so that an event runs although it is known."""
-        return self.delivery.again_of is not None
-
-    def may_be_late(self, event: PushEvent) -> bool:
-        """Return whether a newer event of the same ref may have arrived first.
-
-        It cannot for a pull request's current head, and does not matter for a redelivery by a person.
-        """
-        return not self.again and (self.pull_request is None or self.pull_request.sha != event.after)
+    commit: Commit
+    creator: User
+    push_id: int
 
 
 def trigger(context: Context, source: EventSource, event: PushEvent, head: Head) -> str:
     """Record an event that ends at `head`, launch its runs and return the outcome. Repeating an event does nothing."""
+    db, request = context.db, source.pull_request
     event = replace(event, message=head.info.message[:MESSAGE_CHARS], after=head.info.sha)  # for a tag, its commit
-    planned = plan(context.db, source, event, head)
-    request = source.pull_request
-    request_id = request.id if request else None
-    with transaction(context.db):
-        push_id = commits.add_push(
-            context.db,
-            source.repository.id,
-            event,
-            source.delivery.id,
-            again=source.again,
-            late=source.late,
-            pull_request_id=request_id,
-        )
-        if push_id is None:
-            return KNOWN
-        commit = _add_commit(context.db, source, event, head)
-        enqueue.enqueue_event(context.db, source.project, source.repository, commit, source.pull_request)
-        if needs_approval(context.db, request, event, planned):
-            commits.finish_push(
-                context.db, push_id, commit_id=commit.id, outcome=approvals.WAITS, result=PushResult.WAITING
-            )
-            return approvals.WAITS
-        choice, superseded = _in_order(context.db, source, event, push_id, planned.choice)
-        if not source.again:
-            choice = deduplicate.without_duplicates(
-                choice, deduplicate.duplicate_reasons(context.db, commit, event, request)
-            )
-        planned = replace(planned, choice=choice)
-        outcome = outcome_text(event, head, planned)
-        creator = _pusher(context.db, event, request) or users.of_row(context.db, source.project.owner_id)
-        run(
-            context,
-            source.project,
-            commit,
-            planned,
-            creator,
-            push_id=push_id,
-            outcome=outcome,
-            instead_of=superseded,
-        )
-    return outcome
-
-
-def plan(db: Database, source: EventSource, event: PushEvent, head: Head) -> Plan:
-    """Return the plan for the event, with the rules as they are now."""
-    base_branch = source.pull_request.base_branch if source.pull_request else ""
-    return planning.plan(
-        db, source.project, source.repository, source.path, event, head, base_branch=base_branch, rule=source.rule
-    )
-
-
-def run(
-    context: Context,
-    project: Project,
-    commit: Commit,
-    planned: Plan,
-    creator: User,
-    *,
-    push_id: int,
-    outcome: str,
-    instead_of: Sequence[Launched] = (),
-) -> None:
-    """Launch the plan of a recorded push, store its outcome, and stop the runs in `instead_of`, which it supersedes."""
-    # first: this push alone may make the commit trusted, and launching may check that
-    commits.finish_push(
-        context.db,
-        push_id,
-        commit_id=commit.id,
-        outcome=outcome,
-        result=result_of(planned),
-        skipped=planned.choice.skipped,
-        problems=problems_of(planned),
-    )
-    made = [start.start_target(context, project, commit, chosen, creator, push_id) for chosen in planned.choice.run]
-    by = made[0] if made else f"commit {commit.identifier[:8]}"
-    for older in instead_of:
-        start.supersede_target(context, older, by)
-
-
-def _in_order(
-    db: Database, source: EventSource, event: PushEvent, push_id: int, choice: Choice
-) -> tuple[Choice, list[Launched]]:
-    """Return what of the choice runs, and the older runs to stop for it. A redelivery by a person is never late."""
-    cancelling = [chosen.target for chosen in choice.run if chosen.cancels_older]
-    if not cancelling:
-        return choice, []
-    repository_id = source.repository.id
-    late = source.late and not source.again
-    if late or (source.may_be_late(event) and planning.is_late(db, repository_id, source.path, event, push_id)):
-        return deduplicate.without_duplicates(choice, dict.fromkeys(cancelling, planning.LATE)), []
-    place = commits.get_push(db, push_id).again_of or push_id
-    return choice, planning.superseded(db, repository_id, event, choice, place)
+    planned = planning.plan(db, source, event, head)
+    with transaction(db):
+        arrived = arrival.arrival(db, source, event)
+        if arrived.known:
+            return arrival.KNOWN
+        commit = commits.upsert_commit(db, _commit(source, event, head))
+        waits, older = needs_approval(db, request, event, planned), list[Launched]()
+        if not waits:
+            planned, older = _final(db, source, event, commit, arrived, planned)
+        outcome = WAITING if waits else outcome_of(event, head, planned)
+        push_id = _add_push(db, source, event, arrived, replace(outcome, commit_id=commit.id))
+        enqueue.enqueue_event(db, source.project, source.repository, commit, request)
+        if not waits:
+            creator = _pusher(db, event, request) or users.of_row(db, source.project.owner_id)
+            launching = Launching(project=source.project, commit=commit, creator=creator, push_id=push_id)
+            launch_all(context, launching, planned.choice.run, older)
+    return outcome.text
 
 
 def record(db: Database, source: EventSource, event: PushEvent, outcome: str) -> str:
     """Record an event without a commit, and return its outcome."""
     with transaction(db):
-        push_id = commits.add_push(
-            db, source.repository.id, event, source.delivery.id, again=source.again, late=source.late
-        )
-        if push_id is None:
-            return KNOWN
-        commits.finish_push(db, push_id, commit_id=None, outcome=outcome)
+        arrived = arrival.arrival(db, source, event)
+        if arrived.known:
+            return arrival.KNOWN
+        _add_push(db, source, event, arrived, Outcome(text=outcome))
     return outcome
+
+
+def launch_all(context: Context, launching: Launching, run: Sequence[Chosen], older: Sequence[Launched]) -> None:
+    """Launch what was chosen for a recorded push, and stop the older runs that it supersedes."""
+    made = [_launch(context, launching, chosen) for chosen in run]
+    by = made[0] if made else f"commit {launching.commit.identifier[:8]}"
+    for one in older:
+        _supersede(context, one, by)
 
 
 def needs_approval(db: Database, request: PullRequest | None, event: PushEvent, planned: Plan) -> bool:
@@ -175,9 +112,38 @@ def needs_approval(db: Database, request: PullRequest | None, event: PushEvent, 
     return not approvals.find(db, request.repository_id, event.after)
 
 
-def _add_commit(db: Database, source: EventSource, event: PushEvent, head: Head) -> Commit:
-    return commits.upsert_commit(
-        db,
+def _final(
+    db: Database, source: EventSource, event: PushEvent, commit: Commit, arrived: Arrival, planned: Plan
+) -> tuple[Plan, list[Launched]]:
+    """Return the plan without what runs already or is overtaken, and the older runs that it supersedes."""
+    choice, older = planned.choice, list[Launched]()
+    if cancelling := [chosen.target for chosen in choice.run if chosen.cancels_older]:
+        if (arrived.late and not source.again) or arrival.is_overtaken(db, source, event):
+            choice = planning.without_duplicates(choice, dict.fromkeys(cancelling, arrival.LATE))
+        else:
+            older = planning.superseded(db, source.repository.id, event, choice, arrived.again_of)
+    if not source.again:
+        reasons = planning.duplicate_reasons(db, commit, event, source.pull_request)
+        choice = planning.without_duplicates(choice, reasons)
+    return replace(planned, choice=choice), older
+
+
+def _add_push(db: Database, source: EventSource, event: PushEvent, arrived: Arrival, outcome: Outcome) -> int:
+    new = NewPush(
+        repository_id=source.repository.id,
+        event=event,
+        outcome=outcome,
+        identity=arrived.identity,
+        delivery_id=source.delivery.id,
+        pull_request_id=source.pull_request.id if source.pull_request else None,
+        again_of=arrived.again_of,
+        late=arrived.late,
+    )
+    return commits.add_push(db, new)
+
+
+def _commit(source: EventSource, event: PushEvent, head: Head) -> NewCommit:
+    return NewCommit(
         project_id=source.project.id,
         repository_id=source.repository.id,
         identifier=head.info.sha,
@@ -190,6 +156,16 @@ def _add_commit(db: Database, source: EventSource, event: PushEvent, head: Head)
         config=head.config,
         problems=head.problems,
         config_key=head.config_key,
+    )
+
+
+def outcome_of(event: PushEvent, head: Head, planned: Plan) -> Outcome:
+    """Return the outcome of a planned event, without its commit."""
+    return Outcome(
+        text=outcome_text(event, head, planned),
+        result=_result(planned),
+        skipped=planned.choice.skipped,
+        problems=_problems(planned),
     )
 
 
@@ -217,7 +193,7 @@ def outcome_text(event: PushEvent, head: Head, planned: Plan) -> str:
     return "nothing runs: valohai.yaml has no steps"
 
 
-def result_of(planned: Plan) -> PushResult:
+def _result(planned: Plan) -> PushResult:
     if planned.skip:
         return PushResult.SKIPPED
     if planned.deleted:
@@ -225,7 +201,7 @@ def result_of(planned: Plan) -> PushResult:
     return PushResult.LAUNCHED if planned.choice.run else PushResult.NOTHING
 
 
-def problems_of(planned: Plan) -> list[str]:
+def _problems(planned: Plan) -> list[str]:
     """Return the problems to show in a commit's status: targets requested by name that do not run."""
     said = [f"{label}: {reason}" for label, reason in planned.choice.problems]
     return [text[:PROBLEM_CHARS] for text in (planned.problem, *said) if text][:MAX_PROBLEMS]
@@ -244,3 +220,40 @@ def _pusher(db: Database, event: PushEvent, request: PullRequest | None) -> User
     if event.kind is EventKind.SCHEDULE or (request is not None and request.from_fork):
         return None
     return users.by_name(db, event.pusher)
+
+
+def _launch(context: Context, launching: Launching, chosen: Chosen) -> str:
+    """Create what was chosen for a push and return its number, such as `#3`.
+
+    Of a task or a pipeline only the row is written; the sweep creates its executions.
+    """
+    project, commit, creator = launching.project, launching.commit, launching.creator
+    given: dict[str, Any] = {
+        "push_id": launching.push_id,
+        "environment": chosen.environment,
+        "priority": chosen.priority,
+        "why": f"Chosen by rule {chosen.rule.name}" if chosen.rule and chosen.rule is not rules.DEFAULT[0] else "",
+    }
+    made: Execution | Task | Pipeline
+    match chosen.plan:
+        case ResolvedStep() as step:
+            made = launch.launch(
+                context.db, context.config, project, commit, step, LaunchOptions(creator=creator, **given)
+            )
+        case TaskPlan() as task:
+            made = tasks.start(context.db, project, commit, task, creator, **given)
+        case PipelinePlan() as pipeline:
+            made = pipelines.start(context.db, project, commit, pipeline, creator, **given)
+    return f"{chosen.target.kind.sign}{made.counter}"
+
+
+def _supersede(context: Context, older: Launched, by: str) -> None:
+    """Stop a run because the newer one `by` replaces it."""
+    said = f"Superseded by {by}"
+    match older.target.kind:
+        case TargetKind.STEP:
+            lifecycle.supersede(context.db, context.config.logs_dir, executions.get(context.db, older.id), by)
+        case TargetKind.TASK:
+            tasks.request_stop(context, task_store.get(context.db, older.id), by, said=said)
+        case TargetKind.PIPELINE:
+            pipelines.request_stop(context, pipeline_store.get(context.db, older.id), by, said=said)
