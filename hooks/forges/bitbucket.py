@@ -8,7 +8,7 @@ from core.errors import InvalidDelivery
 from core.model import PullRequestEvent, PushEvent
 from hooks.forges import payload
 from hooks.forges.base import Forge
-from hooks.forges.events import NO_COMMIT, Ignored, pull_request_event, push_event
+from hooks.forges.events import NO_COMMIT, Ignored, checked_pull_request, push_event
 from hooks.forges.payload import Headers
 
 FOLDERS = {"branch": "refs/heads/", "tag": "refs/tags/", "annotated_tag": "refs/tags/"}
@@ -80,17 +80,19 @@ def _pull_request(found: payload.Json, *, closed: bool) -> PullRequestEvent | Ig
     commit = payload.get_mapping(source, "commit")
     if not commit and not closed:
         return Ignored("pull request: its branch was deleted")
-    return pull_request_event(
-        number=request.get("id"),
-        sha=payload.get_text(commit, "hash", ""),
-        title=payload.get_text(request, "title", ""),
-        author=payload.get_text(author, "nickname", "") or payload.get_text(author, "display_name", ""),
-        url=_page(request),
-        head_branch=payload.get_text(payload.get_mapping(source, "branch"), "name"),
-        base_branch=payload.get_text(payload.get_mapping(destination, "branch"), "name"),
-        from_fork=not same,
-        closed=closed or payload.get_text(request, "state", "OPEN") != "OPEN",
-        fetch_url="" if same or not fork else _address(home, payload.get_text(fork, "full_name")),
+    return checked_pull_request(
+        PullRequestEvent(
+            number=request.get("id", 0),
+            sha=payload.get_text(commit, "hash", ""),
+            title=payload.get_text(request, "title", ""),
+            author=payload.get_text(author, "nickname", "") or payload.get_text(author, "display_name", ""),
+            url=_page(request),
+            head_branch=payload.get_text(payload.get_mapping(source, "branch"), "name"),
+            base_branch=payload.get_text(payload.get_mapping(destination, "branch"), "name"),
+            from_fork=not same,
+            closed=closed or payload.get_text(request, "state", "OPEN") != "OPEN",
+            fetch_url="" if same or not fork else _address(home, payload.get_text(fork, "full_name")),
+        )
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from core import names
 from core.errors import InvalidDelivery, InvalidInput
@@ -55,45 +56,21 @@ def push_event(
     )
 
 
-def pull_request_event(
-    *,
-    number: object,
-    sha: str,
-    title: str,
-    author: str,
-    url: str,
-    head_branch: str,
-    base_branch: str,
-    from_fork: bool,
-    closed: bool,
-    fetch_ref: str = "",
-    fetch_url: str = "",
-) -> PullRequestEvent:
-    """Create a PullRequestEvent with names that git accepts. A closed one may lack the commit."""
+def checked_pull_request(event: PullRequestEvent) -> PullRequestEvent:
+    """Check a pull request's names and addresses, and cut its texts. A closed one may lack the commit."""
+    number: Any = event.number  # as the forge sent it
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= MAX_NUMBER:
         raise InvalidDelivery(f"a pull request's number must be from 1 to {MAX_NUMBER}, got {str(number)[:80]!r}")
-    if not (SHA_BEGINNING.fullmatch(sha) and not is_zero(sha)) and not (closed and not sha):
-        raise InvalidDelivery(f"pull request {number}: {sha[:80]!r} is not a commit name")
+    if not (SHA_BEGINNING.fullmatch(event.sha) and not is_zero(event.sha)) and not (event.closed and not event.sha):
+        raise InvalidDelivery(f"pull request {number}: {event.sha[:80]!r} is not a commit name")
     try:
-        for branch in (head_branch, base_branch):
+        for branch in (event.head_branch, event.base_branch):
             names.check_ref(f"refs/heads/{branch}")
-        if fetch_ref:
-            names.check_ref(fetch_ref)
+        if event.fetch_ref:
+            names.check_ref(event.fetch_ref)
     except InvalidInput as error:
         raise InvalidDelivery(f"pull request {number}: {error}") from None
-    for address in (url, fetch_url):
+    for address in (event.url, event.fetch_url):
         if address and not WEB_ADDRESS.fullmatch(address):
             raise InvalidDelivery(f"pull request {number}: {address[:200]!r} is not a web address")
-    return PullRequestEvent(
-        number=number,
-        sha=sha,
-        title=title[:TITLE_CHARS],
-        author=author[:AUTHOR_CHARS],
-        url=url,
-        head_branch=head_branch,
-        base_branch=base_branch,
-        from_fork=from_fork,
-        closed=closed,
-        fetch_ref=fetch_ref,
-        fetch_url=fetch_url,
-    )
+    return replace(event, title=event.title[:TITLE_CHARS], author=event.author[:AUTHOR_CHARS])

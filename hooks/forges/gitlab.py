@@ -19,7 +19,7 @@ from core.model import PullRequestEvent, PushEvent
 from hooks import signatures
 from hooks.forges import payload
 from hooks.forges.base import Forge
-from hooks.forges.events import Ignored, pull_request_event
+from hooks.forges.events import Ignored, checked_pull_request
 from hooks.forges.payload import Headers
 
 TOKEN = "x-gitlab-token"  # noqa: S105  (the header's name)
@@ -118,18 +118,21 @@ def _merge_request(found: payload.Json) -> PullRequestEvent | Ignored:
     closed = action in ("close", "merge") or payload.get_text(request, "state", "opened") != "opened"
     if not commit and not closed:
         return Ignored("merge request: it has no commit yet")
-    is_author = payload.is_same(person.get("id"), request.get("author_id"))
-    return pull_request_event(
-        number=request.get("iid"),
-        sha=payload.get_text(commit, "id", ""),
-        title=payload.get_text(request, "title", ""),
-        author=payload.get_text(person, "username", "") if is_author else "",  # other authors are sent only as a number
-        url=payload.get_text(request, "url", ""),
-        head_branch=payload.get_text(request, "source_branch"),
-        base_branch=payload.get_text(request, "target_branch"),
-        from_fork=not payload.is_same(request.get("source_project_id"), request.get("target_project_id")),
-        closed=closed,
-        fetch_ref=f"refs/merge-requests/{request.get('iid')}/head",
+    is_author = payload.is_same(person.get("id"), request.get("author_id"))  # others are sent only as a number
+    author = payload.get_text(person, "username", "") if is_author else ""
+    return checked_pull_request(
+        PullRequestEvent(
+            number=request.get("iid", 0),
+            sha=payload.get_text(commit, "id", ""),
+            title=payload.get_text(request, "title", ""),
+            author=author,
+            url=payload.get_text(request, "url", ""),
+            head_branch=payload.get_text(request, "source_branch"),
+            base_branch=payload.get_text(request, "target_branch"),
+            from_fork=not payload.is_same(request.get("source_project_id"), request.get("target_project_id")),
+            closed=closed,
+            fetch_ref=f"refs/merge-requests/{request.get('iid')}/head",
+        )
     )
 
 

@@ -12,7 +12,7 @@ import orjson
 from core import names
 from core.errors import InvalidDelivery
 from core.model import PullRequestEvent, PushEvent
-from hooks.forges.events import Ignored, pull_request_event, push_event
+from hooks.forges.events import Ignored, checked_pull_request, push_event
 
 FORM = "application/x-www-form-urlencoded"
 FORM_FIELDS = 10
@@ -139,21 +139,25 @@ def pull_request(found: Json) -> PullRequestEvent | Ignored:
     action = get_text(found, "action", "")
     if action not in ACTIONS:
         return no_new_head(action)
-    request, number = get_mapping(found, "pull_request"), found.get("number")
+    request, number = get_mapping(found, "pull_request"), found.get("number", 0)
     head, base = get_mapping(request, "head"), get_mapping(request, "base")
     branch = get_text(head, "ref")
     is_branch = not branch.startswith("refs/")
-    return pull_request_event(
-        number=number,
-        sha=get_text(head, "sha"),
-        title=get_text(request, "title", ""),
-        author=get_text(get_mapping(request, "user"), "login", ""),
-        url=get_text(request, "html_url", ""),
-        head_branch=branch,
-        base_branch=get_text(base, "ref"),
-        from_fork=not (is_branch and is_same(get_mapping(head, "repo").get("id"), get_mapping(base, "repo").get("id"))),
-        closed=action == "closed" or get_text(request, "state", "open") != "open",
-        fetch_ref=f"refs/pull/{number}/head",
+    return checked_pull_request(
+        PullRequestEvent(
+            number=number,
+            sha=get_text(head, "sha"),
+            title=get_text(request, "title", ""),
+            author=get_text(get_mapping(request, "user"), "login", ""),
+            url=get_text(request, "html_url", ""),
+            head_branch=branch,
+            base_branch=get_text(base, "ref"),
+            from_fork=not (
+                is_branch and is_same(get_mapping(head, "repo").get("id"), get_mapping(base, "repo").get("id"))
+            ),
+            closed=action == "closed" or get_text(request, "state", "open") != "open",
+            fetch_ref=f"refs/pull/{number}/head",
+        )
     )
 
 
