@@ -3,7 +3,8 @@
 Counts calls of our own functions (neither of libraries nor generated ones), the modules that have them, and the
 switches from one module to another, in the thread that answers the webhook and in the one that ingests. The push is
 the second one of its project and changes valohai.yaml. It is pushed to this server, or to GitHub, from where (a
-directory) it is fetched. With `--calls` all calls are printed.
+directory) it is fetched. "Decisions" are the calls outside `core`, `web.config` and `web.store`. With `--calls` all
+calls are printed.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from web.store.selection import Selection
 
 YAML = "- step:\n    name: {name}\n    image: busybox\n    command: echo hello\n"
 ZEROS = "0" * 40
+LEAVES = ("core.", "web.config.", "web.store.")
 
 
 @dataclass
@@ -118,7 +120,9 @@ def measure(config: Config, checkout: Checkout, forge: str) -> None:
     print(f"A push {'to this server' if hosted else f'to {forge}'}")
     request.show("request")
     ingesting.show("ingest")
-    Recording([*request.calls, *ingesting.calls]).show("together")
+    both = [*request.calls, *ingesting.calls]
+    Recording(both).show("together")
+    Recording([call for call in both if not call[1].startswith(LEAVES)]).show("decisions")
     db.close()
 
 

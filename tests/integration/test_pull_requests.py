@@ -406,7 +406,7 @@ def test_the_command_line_approves(site: Site) -> None:
     assert "does not wait for approval" in approve("f" * 40).stderr
     (waiting,) = approval_store.waiting(site.pushes.db, projects.by_name(site.pushes.db, "model").id)
     twin = replace(waiting, push=replace(waiting.push, after=request.sha[:8] + "0" * 32))
-    with pytest.raises(InvalidInput, match="is the beginning of 2 commits that wait"):
+    with pytest.raises(InvalidInput, match="matches 2 waiting commits"):
         approval_command._whole(request.sha[:8], [waiting, twin])
     approved = f"Commit {request.sha} is approved: it runs as soon as its history is fetched.\n"
     assert [approve(sha).stdout for sha in (request.sha[:7], request.sha)] == [approved] * 2
