@@ -159,8 +159,8 @@ def test_a_webhook_is_refused_after_its_signature_is_checked(pushes: PushServer,
 
     status, text = answer(secret)
     assert (status, "min_free_disk keeps 30.0 MiB" in text) == (507, True)
-    assert answer(b"wrong") == (401, "Unknown webhook, or the signature is wrong.\n")
     assert pushes.deliveries("model") == []
+    assert answer(b"wrong") == (401, "Unknown webhook, or the signature is wrong.\n")  # a row, written later
 
 
 @pytest.mark.docker
