@@ -33,6 +33,7 @@ from hooks.forges.base import Forge
 from hooks.forges.registry import FORGES
 from web.http import auth
 from web.services import disk
+from web.services.context import Context
 from web.services.deliveries import intake, push_reply, redaction, rejected
 from web.services.repositories import hosting
 from web.store import deliveries, projects
@@ -101,11 +102,12 @@ def receive(project_name: str, forge_name: str) -> Response:
             raise RefusedDelivery(_later("Too many webhooks at once ([server] hook_memory).", 503, BUSY_S))
         request.max_content_length = ANY_SIZE  # `_body` checks the size, so that the sender can read the error
         body = _body(request.stream, limit)
-        target = projects.webhook_target(auth.db(), project_name, forge_name)
-        secret = auth.server().vault.decrypt(target[1] if target else _intake().no_secret)
+        context = auth.context()
+        target = projects.webhook_target(context.db, project_name, forge_name)
+        secret = context.vault.decrypt(target[1] if target else _intake().no_secret)
         if not forge.verify(headers, body, secret) or target is None:
             raise RefusedDelivery(_wrong())
-        return _store(forge, *_admitted(auth.db(), target[0]), headers, body)
+        return _store(context, forge, *_admitted(context, target[0]), headers, body)
     except RefusedDelivery as refused:
         return refused.response
     except InvalidDelivery as error:
@@ -159,11 +161,11 @@ def _expected(
     return forge, bound
 
 
-def _admitted(db: Database, repository_id: int) -> tuple[Project, Repository]:
+def _admitted(context: Context, repository_id: int) -> tuple[Project, Repository]:
     """Count a verified delivery; return its project and repository. Raises Refused if too many were sent."""
-    if shortage := disk.shortage(auth.server().config):
+    if shortage := disk.shortage(context.config):
         raise RefusedDelivery(_later(f"{shortage}.", 507, FULL_S))
-    config = auth.server().config.server
+    db, config = context.db, context.config.server
     if wait_s := _intake().rate.wait_s(repository_id):
         told = f"More than {config.hook_rate} deliveries a minute ([server] hook_rate)."
         raise RefusedDelivery(_later(told, 429, math.ceil(wait_s)))
@@ -174,8 +176,10 @@ def _admitted(db: Database, repository_id: int) -> tuple[Project, Repository]:
     return projects.get(db, repository.project_id), repository
 
 
-def _store(forge: Forge, project: Project, repository: Repository, headers: Mapping[str, str], body: bytes) -> Response:
-    db, server = auth.db(), auth.server()
+def _store(
+    context: Context, forge: Forge, project: Project, repository: Repository, headers: Mapping[str, str], body: bytes
+) -> Response:
+    db = context.db
     stranger = _stranger(db, project, repository, forge.full_name(headers, body))
     kept = forge.KEPT_HEADERS | KEPT_HEADERS
     row, new = deliveries.store(
@@ -189,13 +193,13 @@ def _store(forge: Forge, project: Project, repository: Repository, headers: Mapp
         ignored=stranger,
     )
     if new and not stranger:
-        server.queues.nudge_soon()
+        auth.server().queues.nudge_soon()
     status = 202 if new else 200
     if not forge.PUSHER_READS_ANSWER:
         return _text((stranger or "received") if new else "already received", status)
     if headers.get("prefer") != "respond-async":
         _await(db, row)
-    base = plain.base_url(body) or server.config.server.url.rstrip("/") or request.url_root.rstrip("/")
+    base = plain.base_url(body) or context.config.server.url.rstrip("/") or request.url_root.rstrip("/")
     return _text(push_reply.push_reply(db, project, row, forge.parse(headers, body), base), status)
 
 
