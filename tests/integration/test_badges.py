@@ -261,7 +261,7 @@ def test_a_private_and_an_unknown_project_take_the_same_steps(api: ApiServer) ->
         api.db.conn.set_trace_callback(found.append)
         badges.badge_for(api.db, vault, question)
         api.db.conn.set_trace_callback(None)
-        return [re.sub(r"= ('[^']*'|[0-9]+)", "= ?", statement) for statement in found]
+        return [re.sub(r"(= |IN \()('[^']*'|[0-9]+)", r"\1?", statement) for statement in found]
 
     asked: list[dict[str, str]] = [
         {}, {"metric": "accuracy"}, {"token": "x"}, {"event": "tag"}, {"event": "none"}, {"step": "train"},
