@@ -175,6 +175,7 @@ def test_all_problems_are_told_at_once() -> None:
     stored = config(
         parameters=[{"name": "p"}, {"name": "q", "type": "integer"}],
         inputs=[{"name": "d"}, {"name": "s", "default": "s3://b/k"}],
+        image="a b",
         **{"environment-variables": [{"name": "E", "optional": False}]},
     )
     problems = problems_of(
@@ -182,7 +183,6 @@ def test_all_problems_are_told_at_once() -> None:
         parameters={"q": "x", "r": 1},
         inputs={"z": ["https://h/x"]},
         environment_variables={"A=B": "v"},
-        image="a b",
     )
     expected = [
         'there is no parameter "r"; there are: p, q',
@@ -354,11 +354,6 @@ def test_control_variables_and_the_users_own_are_kept(name: str) -> None:
 def test_a_variable_that_no_process_can_have_is_a_problem(value: Any) -> None:
     (problem,) = problems_of(config(), environment_variables={"A": value})
     assert problem.startswith("environment variable A")
-
-
-def test_the_image_can_be_overridden() -> None:
-    assert resolve(config(), "train").image == "python:3.12-slim"
-    assert resolve(config(), "train", image="mine:1").image == "mine:1"
 
 
 def test_a_resolved_step_is_json_but_for_its_types() -> None:

@@ -75,7 +75,6 @@ def resolve(
     parameters: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Sequence[str]] | None = None,
     environment_variables: Mapping[str, str] | None = None,
-    image: str | None = None,
     provided: Container[str] = (),
 ) -> ResolvedStep:
     """Resolve the step `name` of a stored configuration: given values, else defaults, else none; None is "not given".
@@ -88,7 +87,7 @@ def resolve(
     values = _parameters(library, parameters or {}, found)
     specs = _inputs(step.inputs, inputs or {}, values, found)
     variables = _variables(step.environment_variables, environment_variables or {}, provided, found)
-    chosen_image = _image(image or step.image, found)
+    chosen_image = _image(step.image, found)
     commands = _commands(library, values, found)
     if found.problems:
         raise UnresolvedStep(step.name, found.problems)
