@@ -75,7 +75,7 @@ class Terminal:
         return (self.data / f"{kind}-token").read_text().strip()
 
     def screen(self, number: int) -> Path:
-        return self.data.parent / f"screen-{number}"
+        return self.home.parent / f"screen-{number}"
 
     def said(self) -> str:
         return self.screen(len(self.runs) - 1).read_text(errors="replace")
