@@ -62,7 +62,7 @@ def _headers(error: HTTPException) -> list[tuple[str, str]]:
 
 def _sentence(error: HTTPException) -> str:
     if isinstance(error, InternalServerError):
-        return "Something went wrong on the server; its log says what."
+        return "Something went wrong on the server. Its log has the details."
     if isinstance(error, NotFound) and error.description == NotFound.description:
         return f"There is no {request.path[:200]} here."
     return error.description or default_exceptions[error.code or 500].description or ""

@@ -70,6 +70,7 @@ def listing(name: str) -> str:
         rows=rows,
         page=page.of(total),
         base_url=base_url(),
+        hosted=projects.is_hosted(db, project.id),
         waiting=approvals.overview(db, project),
         waits_for_approval={item.push.after for item in approval_store.waiting(db, project.id)},
         live=any(_unfinished([mark.group for mark in row.marks], row.executions) for row in rows),

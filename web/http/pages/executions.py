@@ -67,6 +67,7 @@ def listing(name: str) -> str:
         troubles=[one for one in troubles.of_projects(db, [project]) if not one.is_approval],
         live=any(state in counts for state in UNFINISHED),
         base_url=base_url(),
+        hosted=projects.is_hosted(db, project.id),
     )
 
 

@@ -14,7 +14,7 @@ from web.services.triggers.dry_run import DryRun, HypotheticalEvent
 from web.services.triggers.rules import cron, describe
 
 START = """\
-# No rules: every push to a branch, and every pull request, runs every step. As a rule:
+# No rules: every push to a branch, and every pull request, runs every step. Example of a rule:
 #
 # [[rule]]
 # name = "main"
