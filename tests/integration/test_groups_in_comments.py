@@ -214,4 +214,4 @@ def test_rows_of_groups_are_bounded_with_the_others(pull: Pull) -> None:
     (comment,) = pull.comments
     assert comment.count("| [`") == comment_text.ROWS
     assert "5 more on the [commit page]" in comment
-    assert f"{comment_text.ROWS + 5} created." in comment
+    assert f"{comment_text.ROWS + 5} waiting." in comment

@@ -302,7 +302,7 @@ def test_a_token_that_is_refused_stops_the_reporting_until_there_is_another(told
     for _ in range(3):
         told.tick()
     assert len(told.forge.posts()) == 1
-    assert told.repository.api_problem == f"the token is refused: {status} Bad credentials"
+    assert told.repository.api_problem == f"the API token was rejected: {status} Bad credentials"
     told.forge.mend()
     told.set_token(told.forge.token)
     told.tell()

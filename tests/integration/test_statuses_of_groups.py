@@ -240,7 +240,7 @@ def test_a_task_of_many_executions_says_the_same_for_long(told: ToldForge) -> No
     assert len(set(said)) == STAGES + 1
     assert said[0] == "fewer than 4 of 40 finished"
     assert said[14] == "12+ of 40 finished · best accuracy 0.11 (#12)"
-    assert said[-1] == "40 of 40 done · best accuracy 0.39 (#40)"
+    assert said[-1] == "40 of 40 finished · best accuracy 0.39 (#40)"
 
 
 def test_the_best_is_the_one_that_the_task_asks_for(told: ToldForge) -> None:
