@@ -9,24 +9,22 @@ from core.model import User
 
 
 class Scope(StrEnum):
-    """What a token may be used for, within its user's permissions."""
+    """What a token may be used for, within its user's rights; `core.rights` says what each one allows."""
 
-    PUSH = "push"
     READ = "read"
+    PUSH = "push"
+    LAUNCH = "launch"
     ADMIN = "admin"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """A user, as authenticated by one token.
-
-    A session ends when the token's `generation` differs from the one that the session started with.
-    """
+    """A user, as authenticated by a token or by a session, which may have been begun with a token."""
 
     user: User
-    token_id: int
+    token_id: int | None
+    session_id: str | None
     scopes: frozenset[Scope]
-    generation: str
     last_used_at: str | None
 
 
@@ -43,3 +41,15 @@ class Token:
     created_at: str
     expires_at: str | None
     last_used_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A session of a browser. `token_name` is the token that it was begun with; None for another login."""
+
+    id: str
+    address: str
+    client: str
+    created_at: str
+    last_used_at: str
+    token_name: str | None

@@ -87,7 +87,7 @@ def token() -> None:
 @click.argument("username")
 @click.option(
     "--scope", "scopes", type=click.Choice([scope.value for scope in Scope]), multiple=True, required=True,
-    help="push: git push. read: pages, API and git fetch. admin: all rights of the user. Repeatable.",
+    help="read: pages, API, git fetch. push: git push. launch: read, push, launch, stop. admin: everything. Repeatable.",
 )  # fmt: skip
 @click.option("--expires", help="How long it works, such as '90 d' or '12 h'; without it, until it is revoked.")
 @click.option("--name", default="", help="Purpose, shown in the list.")

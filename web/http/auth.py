@@ -15,10 +15,9 @@
 `may` alone decides what a user is allowed to do.
 
 A request becomes an `Identity` (user, token, scopes) and an `Action`, for pages, API and git alike. Project members
-and roles belong in `may`. A session cookie contains the id and the generation of its token. Both are checked in each
-request, so revoking, expiry, disabling a user and logging out (which starts a new generation) end sessions at once.
-The generation is random, because SQLite reuses ids of deleted rows. Tests request every route with a token of each
-scope.
+and roles belong in `may`. A session cookie contains a secret of a row in the database, which is read in each request
+together with the token that the session was begun with. So logging out, revoking, expiry and disabling a user end
+sessions at once. Tests request every route with a token of each scope.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ from web.services.context import Context
 from web.services.scheduling.queues import Queues
 from web.services.throttle import WINDOW_S, Throttle
 from web.services.vault import Vault
-from web.store import runners, users
-from web.store.db import Database, connect
+from web.store import runners, sessions, users
+from web.store.db import Database, connect, transaction
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -61,6 +60,7 @@ class Action(StrEnum):
 ACTIONS = {
     Scope.READ: frozenset({Action.READ}),
     Scope.PUSH: frozenset({Action.PUSH}),
+    Scope.LAUNCH: frozenset({Action.READ, Action.PUSH, Action.CHANGE}),
     Scope.ADMIN: frozenset(Action),
 }
 
@@ -250,6 +250,13 @@ def _admit(identity: Identity, *actions: Action) -> None:
     g.identity, g.user = identity, identity.user
     last = identity.last_used_at
     if last is None or clock.seconds_between(last, clock.now()) > LAST_USED_S:
+        _touch(identity)
+
+
+def _touch(identity: Identity) -> None:
+    if identity.session_id is not None:
+        sessions.touch(db(), identity.session_id)
+    if identity.token_id is not None:
         users.touch_token(db(), identity.token_id)
 
 
@@ -296,31 +303,33 @@ def recognise(username: str, token: str) -> Identity | None:
     return found
 
 
-def begin_session(identity: Identity) -> None:
-    """Replace the session with a new one for this identity."""
+def begin_session(user_id: int, token_id: int | None = None) -> None:
+    """Replace the session with a new one for this user, which ends with the token, if one is given."""
     session.clear()
-    session["token"], session["generation"] = identity.token_id, identity.generation
+    with transaction(db()):
+        client = request.user_agent.string
+        session["id"] = sessions.begin(db(), user_id, token_id, request.remote_addr or "", client)
     session.permanent = True
 
 
 def end_session() -> None:
-    """End the session and all others created with the same token: cookies may have been copied."""
-    if g.identity is not None:
-        users.end_sessions(db(), g.identity.token_id)
+    """End the session, also where its cookie may have been copied to."""
+    if g.identity is not None and g.identity.session_id is not None:
+        sessions.end(db(), g.identity.user.id, g.identity.session_id)
     session.clear()
 
 
 def session_identity() -> Identity | None:
     """Return the identity of the session cookie; None without a cookie, or when the session has ended."""
-    token_id, generation = session.get("token"), session.get("generation")
-    if not isinstance(token_id, int) or not isinstance(generation, str):
-        return None
-    return users.by_session(db(), token_id, generation)
+    secret = session.get("id")
+    return sessions.by_secret(db(), secret) if isinstance(secret, str) else None
 
 
 def is_over(db: Database, identity: Identity) -> bool:
-    """Return whether a streaming response must end: the token was revoked or has expired, or its user logged out."""
-    return users.by_session(db, identity.token_id, identity.generation) is None
+    """Return whether a streaming response must end: its session or its token has ended, or its user is disabled."""
+    if identity.session_id is not None:
+        return sessions.by_id(db, identity.session_id) is None
+    return identity.token_id is None or users.by_token_id(db, identity.token_id) is None
 
 
 def csrf_token() -> str:

@@ -13,6 +13,8 @@ from core.config import LimitsConfig
 from core.errors import NotFound
 from core.model import Project, Repository
 from core.names import check_project
+from core.rights import Role
+from web.store import members
 from web.store.db import Row, execute, insert, needs_transaction, row, rows
 
 SELECT = "SELECT project.*, user.username AS owner FROM project JOIN user ON user.id = project.owner_id"
@@ -20,13 +22,17 @@ HOSTED = "hosted"  # the forge of repositories hosted on this server
 
 
 def add(db: Database, name: str, owner_id: int, description: str = "", limits: LimitsConfig | None = None) -> Project:
-    """Create a project with a private badge; the caller checks that the name is free. Raises InvalidInput."""
+    """Create a project with a private badge; `owner_id` becomes an owner. The caller checks that the name is free.
+
+    Raises InvalidInput.
+    """
     values = {"uuid": str(uuid.uuid4()), "name": check_project(name), "owner_id": owner_id, "badge_public": 0}
     if limits is not None:
         values |= {"max_executions": limits.max_executions, "environments": json.dumps(limits.environments)}
     if limits is not None and limits.environments:
         values |= {"environment": limits.environments[0]}
-    insert(db, "project", values | {"description": description, "created_at": clock.now()})
+    project_id = insert(db, "project", values | {"description": description, "created_at": clock.now()})
+    members.set_role(db, project_id, owner_id, Role.OWNER)
     return by_name(db, name)
 
 

@@ -15,8 +15,17 @@ REPOSITORIES = "SELECT id FROM repository WHERE project_id = :project"
 PIPELINES = "SELECT id FROM pipeline WHERE project_id = :project"
 OF_EXECUTION = ("metadata", "latest", "usage", "state_change", "datum")
 OF_REPOSITORY = ("approval", "commit_status", "outbox", "pull_request", "source", "push", "delivery", "git_commit")
-OF_PROJECT = ("variable", "task", "pipeline", "repository")
-KEPT = ("user", "token", "runner", "environment", "metadata_key", "cursor")  # belong to no project
+OF_PROJECT = ("variable", "member", "task", "pipeline", "repository")
+KEPT = (
+    "user",
+    "token",
+    "session",
+    "invitation",
+    "runner",
+    "environment",
+    "metadata_key",
+    "cursor",
+)  # belong to no project
 
 
 def without_foreign_keys(db: Database) -> None:

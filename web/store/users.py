@@ -24,7 +24,7 @@ STATE = (
     " WHEN user.disabled_at IS NOT NULL THEN 'disabled' ELSE 'active' END"
 )
 IDENTITY = (
-    "SELECT user.*, token.id AS token_id, token.scopes, token.generation, token.last_used_at"
+    "SELECT user.*, token.id AS token_id, NULL AS session_id, token.scopes, token.last_used_at"
     f" FROM token JOIN user ON user.id = token.user_id WHERE {STATE} = 'active'"
 )
 
@@ -61,6 +61,21 @@ def listing(db: Database) -> list[User]:
     return [user for found in rows(db, "SELECT * FROM user ORDER BY username") if (user := _user(found))]
 
 
+def set_admin(db: Database, user_id: int, *, is_admin: bool) -> None:
+    execute(db, "UPDATE user SET is_admin = ? WHERE id = ?", (int(is_admin), user_id))
+
+
+def password(db: Database, user_id: int) -> str | None:
+    """Return the hash of a user's password, if the user has one."""
+    found = row(db, "SELECT password FROM user WHERE id = ?", (user_id,))
+    return found["password"] if found else None
+
+
+def set_password(db: Database, user_id: int, hashed: str | None) -> None:
+    """Replace the hash of a user's password, or remove it."""
+    execute(db, "UPDATE user SET password = ? WHERE id = ?", (hashed, user_id))
+
+
 def set_disabled(db: Database, user_id: int, disabled_at: str | None) -> None:
     """Disable a user from a time on, so that no token works, or enable the user with None."""
     execute(db, "UPDATE user SET disabled_at = ? WHERE id = ?", (disabled_at, user_id))
@@ -76,24 +91,18 @@ def add_token(
 ) -> int:
     """Store a new token as a hash; return its id."""
     values: dict[str, Any] = {"user_id": user_id, "name": name, "sha256": fingerprint(token), "last8": token[-8:]}
-    values |= {"scopes": " ".join(sorted(scopes)), "expires_at": expires_at, "generation": secrets.token_hex(16)}
+    values |= {"scopes": " ".join(sorted(scopes)), "expires_at": expires_at}
     return insert(db, "token", values | {"created_at": clock.now()})
 
 
 def by_token(db: Database, token: str) -> Identity | None:
     """Return the identity of a token; None if it is unknown, revoked or expired, or its user is disabled."""
-    return _identity(row(db, f"{IDENTITY} AND token.sha256 = ?", (clock.now(), fingerprint(token))))
+    return identity_of_row(row(db, f"{IDENTITY} AND token.sha256 = ?", (clock.now(), fingerprint(token))))
 
 
-def by_session(db: Database, token_id: int, generation: str) -> Identity | None:
-    """Return the identity of a session started with this generation of a token; None as in `by_token`."""
-    sql = f"{IDENTITY} AND token.id = ? AND token.generation = ?"
-    return _identity(row(db, sql, (clock.now(), token_id, generation)))
-
-
-def end_sessions(db: Database, token_id: int) -> None:
-    """Start a new generation of a token, which ends all of its sessions."""
-    execute(db, "UPDATE token SET generation = ? WHERE id = ?", (secrets.token_hex(16), token_id))
+def by_token_id(db: Database, token_id: int) -> Identity | None:
+    """Return the identity of a token by its id; None as in `by_token`."""
+    return identity_of_row(row(db, f"{IDENTITY} AND token.id = ?", (clock.now(), token_id)))
 
 
 def touch_token(db: Database, token_id: int) -> None:
@@ -121,15 +130,16 @@ def _user(found: Row | None) -> User | None:
     return User(**values | {"is_admin": bool(found["is_admin"])})
 
 
-def _identity(found: Row | None) -> Identity | None:
+def identity_of_row(found: Row | None) -> Identity | None:
+    """Return the identity of a row like that of IDENTITY."""
     user = _user(found)
     if found is None or user is None:
         return None
     return Identity(
         user=user,
         token_id=found["token_id"],
+        session_id=found["session_id"],
         scopes=frozenset(_scopes(found)),
-        generation=found["generation"],
         last_used_at=found["last_used_at"],
     )
 

@@ -46,7 +46,7 @@ def log_in() -> ResponseReturnValue:
     if not auth.may(identity, Action.READ, None):
         return _refused(username, auth.refusal(identity, Action.READ), 403)
     target = _next()
-    auth.begin_session(identity)
+    auth.begin_session(identity.user.id, identity.token_id)
     return redirect(target, 303)
 
 

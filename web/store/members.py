@@ -1,0 +1,86 @@
+"""The members of projects and their roles. Administrators of the server need none, so they are not in here for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from core import clock
+from core.rights import Role
+from web.store.db import execute, row, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A user's role in a project. `source` is empty for a role given here, else it names where it comes from."""
+
+    user_id: int
+    username: str
+    role: Role
+    source: str
+    created_at: str
+    disabled_at: str | None
+
+
+def role(db: Database, user_id: int, project_id: int) -> Role | None:
+    """Return a user's role in a project."""
+    found = row(db, "SELECT role FROM member WHERE user_id = ? AND project_id = ?", (user_id, project_id))
+    return Role(found["role"]) if found else None
+
+
+def role_by_name(db: Database, user_id: int, project_name: str) -> Role | None:
+    """Return a user's role in the project of this name. One query, whether or not the project exists."""
+    sql = (
+        "SELECT member.role FROM project LEFT JOIN member ON member.project_id = project.id AND member.user_id = ?"
+        " WHERE project.name = ?"
+    )
+    found = row(db, sql, (user_id, project_name))
+    return Role(found["role"]) if found and found["role"] else None
+
+
+def of_project(db: Database, project_id: int) -> list[Member]:
+    """List the members of a project by name."""
+    sql = (
+        "SELECT member.*, user.username, user.disabled_at FROM member JOIN user ON user.id = member.user_id"
+        " WHERE member.project_id = ? ORDER BY user.username"
+    )
+    return [
+        Member(**{name: item[name] for name in Member.__dataclass_fields__} | {"role": Role(item["role"])})
+        for item in rows(db, sql, (project_id,))
+    ]
+
+
+def project_ids(db: Database, user_id: int) -> frozenset[int]:
+    """Return the projects in which a user has a role."""
+    return frozenset(
+        item["project_id"] for item in rows(db, "SELECT project_id FROM member WHERE user_id = ?", (user_id,))
+    )
+
+
+def projects_of_users(db: Database, user_ids: Sequence[int]) -> dict[int, list[tuple[str, Role]]]:
+    """Return the names of projects and the roles of users there, by user id."""
+    marks = ", ".join("?" * len(user_ids))
+    sql = (
+        "SELECT member.user_id, project.name, member.role FROM member JOIN project ON project.id = member.project_id"
+        f" WHERE member.user_id IN ({marks}) ORDER BY project.name"
+    )
+    result: dict[int, list[tuple[str, Role]]] = {user_id: [] for user_id in user_ids}
+    for found in rows(db, sql, list(user_ids)):
+        result[found["user_id"]].append((found["name"], Role(found["role"])))
+    return result
+
+
+def set_role(db: Database, project_id: int, user_id: int, role: Role, source: str = "") -> None:
+    """Add a member, or change the member's role."""
+    sql = (
+        "INSERT INTO member (project_id, user_id, role, source, created_at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET role = excluded.role, source = excluded.source"
+    )
+    execute(db, sql, (project_id, user_id, role.value, source, clock.now()))
+
+
+def remove(db: Database, project_id: int, user_id: int) -> bool:
+    """Remove a member; return whether the user was one."""
+    return execute(db, "DELETE FROM member WHERE project_id = ? AND user_id = ?", (project_id, user_id)) > 0
