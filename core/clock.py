@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
 
 def now() -> str:
-    return text(datetime.now(UTC))
+    return datetime.now(UTC).strftime(FORMAT)
 
 
 def text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).strftime(FORMAT)
 
 
 def after(seconds: float) -> str:

@@ -64,7 +64,7 @@ def is_sha(text: str) -> bool:
 
 
 def check_sha(sha: str) -> str:
-    if not is_sha(sha):
+    if not SHA.fullmatch(sha):
         raise InvalidInput(f"{sha[:80]!r} is not a full commit name: 40 or 64 hexadecimal digits")
     return sha
 

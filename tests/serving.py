@@ -45,9 +45,9 @@ class Serving:
     def _leave(self, together: threading.Barrier) -> None:
         """Close what a thread of the server has open; each thread runs this once."""
         together.wait()
-        connections = self._app.extensions["pushmill"].connections
-        if hasattr(connections, "db"):
-            connections.db.close()
+        local = self._app.extensions["pushmill"].local
+        if hasattr(local, "context"):
+            local.context.db.close()
 
     def _run(self) -> None:
         with asyncio.Runner() as runner:

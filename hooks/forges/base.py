@@ -15,6 +15,8 @@ from hooks.forges import payload
 from hooks.forges.events import Ignored
 from hooks.forges.payload import Headers
 
+HEADER_CHARS = 200  # longer than any event name or GUID
+
 
 class Forge(ABC):
     PUSHER_READS_ANSWER = False  # whether the answer is shown to the person who pushed, and is worth a short wait
@@ -28,7 +30,7 @@ class Forge(ABC):
 
     def header(self, headers: Headers, name: str) -> str:
         """Return a header's value, cut to what may be stored and shown; "" if it is missing."""
-        return payload.get_header(headers, name)
+        return headers.get(name, "")[:HEADER_CHARS]
 
     def has_proof(self, headers: Headers) -> bool:
         """Return whether the headers contain a signature or token of this forge's form. Checks nothing else."""

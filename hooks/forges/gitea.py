@@ -25,7 +25,7 @@ class Gitea(Forge):
     NEW_WEBHOOK = "/settings/hooks/gitea/new"  # Forgejo also has the webhook type named Gitea, and it is the same
 
     def header(self, headers: Headers, name: str) -> str:
-        return next((value for family in FAMILY if (value := payload.get_header(headers, family + name))), "")
+        return next((value for family in FAMILY if (value := Forge.header(self, headers, family + name))), "")
 
     def signed(self, headers: Headers, body: bytes) -> bytes:
         """Gitea signs the JSON, even if it was sent as a form."""

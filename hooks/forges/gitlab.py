@@ -57,7 +57,7 @@ class GitLab(Forge):
 
     def delivery_id(self, headers: Headers, body: bytes) -> str:
         """Return the same id for each retry and for "Resend". With a signature it is the signed id."""
-        signed = payload.get_header(headers, SIGNED_ID) if SIGNATURE in headers else ""
+        signed = self.header(headers, SIGNED_ID) if SIGNATURE in headers else ""
         return signed or super().delivery_id(headers, body)
 
     def full_name(self, headers: Headers, body: bytes) -> str | None:

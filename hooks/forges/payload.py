@@ -16,17 +16,11 @@ from hooks.forges.events import Ignored, checked_pull_request, push_event
 
 FORM = "application/x-www-form-urlencoded"
 FORM_FIELDS = 10
-HEADER_CHARS = 200  # longer than any event name or GUID
 ACTIONS = frozenset(
     {"opened", "reopened", "edited", "synchronize", "synchronized", "closed"}
 )  # the last but one is of Gitea
 Headers = Mapping[str, str]
 Json = dict[str, Any]
-
-
-def get_header(headers: Headers, name: str) -> str:
-    """Return a header's value, cut to what may be stored and shown; "" if it is missing."""
-    return headers.get(name, "")[:HEADER_CHARS]
 
 
 def delivery_hash(body: bytes) -> str:

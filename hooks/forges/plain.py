@@ -17,6 +17,8 @@ body can be sent again by anyone who saw it, so pushes of forges are recognised 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Mapping
 
 from core.errors import InvalidDelivery
 from core.model import PushEvent
@@ -43,28 +45,23 @@ class Plain(Forge):
         return "push"
 
     def delivery_id(self, headers: Headers, body: bytes) -> str:  # noqa: ARG002
-        found = _values(body, "id")
-        if len(found) != 1 or not ID.fullmatch(found[0]):
-            raise InvalidDelivery("the push must have one id of 8 to 200 letters, digits, '_', '.' and '-'")
-        return found[0]
+        return _values(body)["id"][0]
 
     def full_name(self, headers: Headers, body: bytes) -> str | None:  # noqa: ARG002
         """The hook does not name a repository: its secret belongs to only one."""
         return None
 
-    def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
+    def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | Ignored:  # noqa: ARG002
         """Return events whose identity is the delivery's id and the ref.
 
         Moving a branch forth and back is therefore two pushes.
         """
-        delivery = self.delivery_id(headers, body)
-        pusher = "".join(_values(body, "pusher")[:1])
-        options = tuple(_values(body, "option"))
-        lines = _values(body, "ref")
-        if len(lines) > MAX_REFS:
-            raise InvalidDelivery(f"{len(lines):,} refs in one push; at most {MAX_REFS:,} are allowed")
+        values = _values(body)
+        (delivery,), pusher, options = values["id"], "".join(values["pusher"][:1]), tuple(values["option"])
+        if len(values["ref"]) > MAX_REFS:
+            raise InvalidDelivery(f"{len(values['ref']):,} refs in one push; at most {MAX_REFS:,} are allowed")
         events = []
-        for line in lines:
+        for line in values["ref"]:
             old, _, rest = line.partition(" ")
             new, _, ref = rest.partition(" ")
             identity = f"{delivery} {ref}"
@@ -78,17 +75,21 @@ class Plain(Forge):
 
 def base_url(body: bytes) -> str | None:
     """Return the URL of the pages as the pusher knows it, if the hook sent it."""
-    found = _values(body, "base")
+    found = _values(body)["base"]
     return found[0].rstrip("/") if found and BASE_URL.fullmatch(found[0]) else None
 
 
-def _values(body: bytes, key: str) -> list[str]:
-    """Return the values of `key`, one per line with it. Only a line feed ends a line."""
-    lines = body.decode("utf-8", "replace").split("\n")
-    if lines[0] not in (FIRST_LINE, UNESCAPED):
-        raise InvalidDelivery(f"the first line must be {FIRST_LINE!r}, got {lines[0][:80]!r}")
-    values = [value for name, _, value in (line.partition(" ") for line in lines[1:]) if name == key]
-    return values if lines[0] == UNESCAPED else [ESCAPE.sub(_unescaped, value) for value in values]
+def _values(body: bytes) -> Mapping[str, list[str]]:
+    """Return the values of each key, among them one valid id. Only a line feed ends a line."""
+    first, *lines = body.decode("utf-8", "replace").split("\n")
+    if first not in (FIRST_LINE, UNESCAPED):
+        raise InvalidDelivery(f"the first line must be {FIRST_LINE!r}, got {first[:80]!r}")
+    values = defaultdict[str, list[str]](list)
+    for key, _, value in (line.partition(" ") for line in lines):
+        values[key].append(value if first == UNESCAPED else ESCAPE.sub(_unescaped, value))
+    if len(values["id"]) != 1 or not ID.fullmatch(values["id"][0]):
+        raise InvalidDelivery("the push must have one id of 8 to 200 letters, digits, '_', '.' and '-'")
+    return values
 
 
 def _unescaped(escape: re.Match[str]) -> str:

@@ -70,9 +70,9 @@ class ApiServer:
 
     def close(self) -> None:
         self.db.close()
-        connections = self.app.extensions["pushmill"].connections
-        if hasattr(connections, "db"):
-            connections.db.close()
+        local = self.app.extensions["pushmill"].local
+        if hasattr(local, "context"):
+            local.context.db.close()
 
     # what is there before anybody asks
 

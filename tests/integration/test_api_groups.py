@@ -107,7 +107,7 @@ def test_a_list_asks_the_database_as_often_for_many_as_for_few(six: tuple[ApiSer
 
     def statements(limit: int) -> int:
         asked: list[str] = []
-        connection = api.app.extensions["pushmill"].connections.db.conn
+        connection = api.app.extensions["pushmill"].local.context.db.conn
         connection.set_trace_callback(asked.append)
         assert len(api.json(f"{noun}/", limit=limit)["results"]) == limit
         connection.set_trace_callback(None)

@@ -228,7 +228,7 @@ def test_a_token_is_the_password_of_its_owner_only(api: ApiServer) -> None:
 def test_a_list_of_executions_asks_the_database_as_often_for_many_as_for_few(api: ApiServer) -> None:
     def statements() -> int:
         asked: list[str] = []
-        connection = api.app.extensions["pushmill"].connections.db.conn
+        connection = api.app.extensions["pushmill"].local.context.db.conn
         connection.set_trace_callback(asked.append)
         assert api.get("executions/").status_code == 200
         connection.set_trace_callback(None)

@@ -29,8 +29,7 @@ def here(pushes: PushServer, checkout: Checkout) -> Model:
 def said(here: Model) -> str:
     """What the pusher read."""
     pushes = here.pushes
-    project = projects.by_name(pushes.db, "model")
-    return push_reply.push_reply(pushes.db, project, pushes.deliveries("model")[-1].id, [], "http://here")
+    return push_reply.push_reply(pushes.db, pushes.deliveries("model")[-1].id, [], "http://here/p/model")
 
 
 def asked_to_stop(here: Model, place: int) -> list[str]:

@@ -74,7 +74,7 @@ class Server:
     vault: Vault
     announcer: Announcer
     throttle: Throttle = field(default_factory=Throttle)
-    connections: threading.local = field(default_factory=threading.local)
+    local: threading.local = field(default_factory=threading.local)
 
 
 def server() -> Server:
@@ -82,18 +82,17 @@ def server() -> Server:
     return found
 
 
-def db() -> Database:
-    """Return this thread's database connection, which lives as long as the thread."""
-    connections = server().connections
-    if not hasattr(connections, "db"):
-        connections.db = connect(server().config.database)
-    found: Database = connections.db
+def context() -> Context:
+    """Return what services need, with this thread's database connection, which lives as long as the thread."""
+    here = server()
+    if not hasattr(here.local, "context"):
+        here.local.context = Context(db=connect(here.config.database), config=here.config, vault=here.vault)
+    found: Context = here.local.context
     return found
 
 
-def context() -> Context:
-    """Return what services need, with this thread's database connection."""
-    return Context(db=db(), config=server().config, vault=server().vault)
+def db() -> Database:
+    return context().db
 
 
 def may(identity: Identity, action: Action, project: str | None) -> bool:  # noqa: ARG001

@@ -27,7 +27,7 @@ from werkzeug.datastructures import EnvironHeaders
 
 from core.config import ServerConfig
 from core.errors import InvalidDelivery
-from core.model import Project, Repository
+from core.model import Repository
 from hooks.forges import payload, plain
 from hooks.forges.base import Forge
 from hooks.forges.registry import FORGES
@@ -107,7 +107,7 @@ def receive(project_name: str, forge_name: str) -> Response:
         secret = context.vault.decrypt(target[1] if target else _intake().no_secret)
         if not forge.verify(headers, body, secret) or target is None:
             raise RefusedDelivery(_wrong())
-        return _store(context, forge, *_admitted(context, target[0]), headers, body)
+        return _store(context, forge, project_name, _admitted(context, target[0]), headers, body)
     except RefusedDelivery as refused:
         return refused.response
     except InvalidDelivery as error:
@@ -161,8 +161,8 @@ def _expected(
     return forge, bound
 
 
-def _admitted(context: Context, repository_id: int) -> tuple[Project, Repository]:
-    """Count a verified delivery; return its project and repository. Raises Refused if too many were sent."""
+def _admitted(context: Context, repository_id: int) -> Repository:
+    """Count a verified delivery; return its repository. Raises Refused if too many were sent."""
     if shortage := disk.shortage(context.config):
         raise RefusedDelivery(_later(f"{shortage}.", 507, FULL_S))
     db, config = context.db, context.config.server
@@ -172,12 +172,11 @@ def _admitted(context: Context, repository_id: int) -> tuple[Project, Repository
     if config.hook_queue and deliveries.queued(db, repository_id, config.hook_queue) >= config.hook_queue:
         told = f"{config.hook_queue} deliveries of this repository wait already ([server] hook_queue)."
         raise RefusedDelivery(_later(told, 429, QUEUE_S))
-    repository = projects.repository(db, repository_id)
-    return projects.get(db, repository.project_id), repository
+    return projects.repository(db, repository_id)
 
 
 def _store(
-    context: Context, forge: Forge, project: Project, repository: Repository, headers: Mapping[str, str], body: bytes
+    context: Context, forge: Forge, project: str, repository: Repository, headers: Mapping[str, str], body: bytes
 ) -> Response:
     db = context.db
     stranger = _stranger(db, project, repository, forge.full_name(headers, body))
@@ -200,7 +199,7 @@ def _store(
     if headers.get("prefer") != "respond-async":
         _await(db, row)
     base = plain.base_url(body) or context.config.server.url.rstrip("/") or request.url_root.rstrip("/")
-    return _text(push_reply.push_reply(db, project, row, forge.parse(headers, body), base), status)
+    return _text(push_reply.push_reply(db, row, forge.parse(headers, body), f"{base}/p/{project}"), status)
 
 
 def _lowered() -> dict[str, str]:
@@ -222,7 +221,7 @@ def _body(stream: IO[bytes], limit: int) -> bytes:
     return bytes(kept)
 
 
-def _stranger(db: Database, project: Project, repository: Repository, full_name: str | None) -> str | None:
+def _stranger(db: Database, project: str, repository: Repository, full_name: str | None) -> str | None:
     """Return why a delivery is not about this repository; None if it is, or if it names none.
 
     A secret authenticates one repository: the one that its URL names; the first verified payload gives its exact name.
@@ -240,10 +239,10 @@ def _stranger(db: Database, project: Project, repository: Repository, full_name:
     return None if known.lower() == full_name.lower() else _other(project, known, full_name)
 
 
-def _other(project: Project, mine: str, named: str) -> str:
+def _other(project: str, mine: str, named: str) -> str:
     return (
         f"this webhook is for {mine}, the delivery is about {named[:200]}; if that is its name now:"
-        f" `pushmill project set-url {project.name} URL`"
+        f" `pushmill project set-url {project} URL`"
     )
 
 

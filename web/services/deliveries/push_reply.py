@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from core.model import Project, PullRequestEvent, PushEvent, TargetKind
+from core.model import PullRequestEvent, PushEvent, TargetKind
 from core.text import printable
 from hooks.forges.events import Ignored
 from web.store import commits, deliveries, launched
@@ -16,14 +16,12 @@ PAGES = {TargetKind.STEP: "executions", TargetKind.TASK: "tasks", TargetKind.PIP
 
 
 def push_reply(
-    db: Database,
-    project: Project,
-    delivery_row: int,
-    events: Sequence[PushEvent] | PullRequestEvent | Ignored,
-    base_url: str,
+    db: Database, delivery_row: int, events: Sequence[PushEvent] | PullRequestEvent | Ignored, pages: str
 ) -> str:
-    """Return links to the commits of a delivery and, once it is handled, its runs and skipped targets with reasons."""
-    pages = f"{base_url}/p/{project.name}"
+    """Return links to the commits of a delivery and, once it is handled, its runs and skipped targets with reasons.
+
+    `pages` is the URL of the project's page.
+    """
     delivery = deliveries.get(db, delivery_row)
     if isinstance(events, PullRequestEvent | Ignored) or delivery is None:
         lines = [f"{pages}/"]
@@ -41,8 +39,8 @@ def push_reply(
 
 def _waiting(events: Sequence[PushEvent], pages: str) -> Iterator[str]:
     for event in events:
-        if event.branch is not None and not event.deleted:
-            yield f"{event.branch}: {pages}/commits/{event.after}/"
+        if (branch := event.branch) is not None and not event.deleted:
+            yield f"{branch}: {pages}/commits/{event.after}/"
 
 
 def _handled(db: Database, push: Push, pages: str) -> Iterator[str]:
