@@ -58,7 +58,14 @@ class Denied(PushmillError):
 
 
 class InvalidInput(PushmillError):
-    """Raised when a value from outside is invalid. HTTP 400."""
+    """Raised when a value from outside is invalid. HTTP 400.
+
+    `field` is the field of the form or body with that value, if it is one field; `code` is the kind of problem.
+    """
+
+    def __init__(self, message: str, *, field: str = "", code: str = "invalid") -> None:
+        super().__init__(message)
+        self.field, self.code = field, code
 
 
 class CannotRun(InvalidInput):

@@ -29,7 +29,8 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
 def check_project(name: str) -> str:
     if not PROJECT.fullmatch(name):
         raise InvalidInput(
-            f"{name!r} is not a valid project name: use 1 to 64 of a-z, 0-9 and '-', without '-' at the ends"
+            f"{name!r} is not a valid project name: use 1 to 64 of a-z, 0-9 and '-', without '-' at the ends",
+            field="name",
         )
     return name
 

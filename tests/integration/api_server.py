@@ -213,6 +213,18 @@ class ApiServer:
         return datum
 
 
+def problem(answer: TestResponse) -> str:
+    """The sentence of an error, whichever of the shapes of API v0 it has."""
+    assert isinstance(answer.json, dict)
+    ((field, found),) = answer.json.items()
+    if answer.status_code != 400:
+        assert field == "detail"
+        return str(found)
+    ((message, code),) = [(item["message"], item["code"]) for item in found]
+    assert code
+    return str(message)
+
+
 def said(server: ApiServer, execution: str, stream: str | None = None, **query: Any) -> list[str]:
     events: list[Mapping[str, str]] = server.json(f"executions/{execution}/events/", **query)["events"]
     return [event["message"] for event in events if stream in (None, event["stream"])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from api_server import ApiServer
+from api_server import ApiServer, problem
 
 from core.states import State
 from web.store import groups, pipelines
@@ -88,8 +88,7 @@ def test_they_are_found_by_uuid_number_and_latest(six: tuple[ApiServer, str]) ->
     for identifier in ("nope", "demo:7", "demo:x", f"{api.project('other').uuid}:latest"):
         answer = api.get(f"{noun}/{identifier}/")
         assert answer.status_code in (400, 404)
-        assert answer.json
-        assert answer.json["detail"]
+        assert problem(answer)
 
 
 def test_they_have_what_list_and_stop_read_on_the_host_that_was_asked(six: tuple[ApiServer, str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from api_server import ApiServer
+from api_server import ApiServer, problem
 
 # what some command of vh 0.37 reads
 READ_BY_VH: dict[str, set[str]] = {
@@ -169,8 +169,7 @@ def test_an_execution_is_found_by_uuid_number_or_latest(api: ApiServer, executio
 def test_an_unknown_execution_is_an_error_that_names_it(api: ApiServer, execution: str, identifier: str) -> None:
     answer = api.get(f"executions/{identifier}/")
     assert answer.status_code in (400, 404)
-    assert answer.json is not None
-    assert answer.json["detail"]
+    assert problem(answer)
 
 
 def test_a_datum_has_what_data_list_and_outputs_read(api: ApiServer, execution: str) -> None:

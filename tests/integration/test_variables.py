@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_server import ApiServer
+from api_server import ApiServer, problem
 from command_line import pushmill
 from site_client import Person
 
@@ -126,7 +126,7 @@ def test_what_cannot_be_a_variable_is_refused_in_a_sentence_without_its_value(
 ) -> None:
     answer = api.post(URL, json=given)
     assert answer.status_code == 400
-    assert why in answer.json["detail"]
+    assert why in problem(answer)
     assert SECRET not in answer.text
     assert listed(api) == {}
 

@@ -1,6 +1,7 @@
 """Turn errors into responses; nothing else does.
 
-Errors below `/api/` are `{"detail": "one sentence"}`; others are a page, or plain text for git and forges.
+Errors of API v0 have the shape of `web.http.api.errors`; others below `/api/` are `{"detail": "one sentence"}`; the rest
+are a page, or plain text for git and forges.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from core import errors
 from core.errors import PushmillError
+from web.http.api import errors as v0_errors
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,10 @@ def _pushmill_error(error: PushmillError) -> Response:
     status = status_of(error)
     if status == 500:
         logger.error("%s %s", request.method, request.path, exc_info=error)
-    return _fill(Response(status=status), str(error))
+    response = Response(status=status)
+    if request.path.startswith(v0_errors.PREFIX):
+        return v0_errors.fill(response, str(error), getattr(error, "field", ""), getattr(error, "code", "invalid"))
+    return _fill(response, str(error))
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:
@@ -69,7 +74,9 @@ def _sentence(error: HTTPException) -> str:
 
 
 def _fill(response: Response, sentence: str) -> Response:
-    if request.path.startswith("/api/"):
+    if request.path.startswith(v0_errors.PREFIX):
+        v0_errors.fill(response, sentence)
+    elif request.path.startswith("/api/"):
         response.data, response.mimetype = orjson.dumps({"detail": sentence}), "application/json"
     elif request.path.startswith(FOR_PROGRAMS):
         response.data, response.mimetype = f"{sentence}\n".encode(), "text/plain"

@@ -17,5 +17,5 @@ def parse(text: str, name: str) -> int:
     """Raises InvalidInput with the name, if the text is not a whole number from 0 on."""
     number = whole_number(text)
     if number is None:
-        raise InvalidInput(f"{name} must be a whole number, 0 or more, got {text[:80]!r}")
+        raise InvalidInput(f"{name} must be a whole number, 0 or more, got {text[:80]!r}", field=name)
     return number

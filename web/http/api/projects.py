@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from flask import Response, request
 
+from core.errors import Conflict, InvalidInput
+from core.model import Project
 from web.http import auth
 from web.http.api import query, serialize
 from web.http.api.answers import json_response, paginated
+from web.services import removal
+from web.services.context import open_context
 from web.services.executions import variables
+from web.services.repositories import hosting
 from web.store import commits, executions, projects
 from web.store.selection import Selection
 
@@ -20,15 +25,48 @@ def listing() -> Response:
 
 
 @auth.user
+def create() -> Response:
+    """Create a project to which the user pushes. The owner can only be the user."""
+    given, user = query.fields(), auth.current_user()
+    name, owner = query.text(given, "name"), query.text(given, "owner", user.username)
+    if owner != user.username:
+        raise InvalidInput(f"owner must be {user.username}, the user of the token, got {owner[:80]!r}", field="owner")
+    description = query.text(given, "description", "")
+    try:
+        made, _ = hosting.add_project(auth.context(), name, user.id, description=description)
+    except Conflict as error:
+        raise InvalidInput(f"{error}: link it, or choose another name", field="name", code="unique") from None
+    return json_response(_detail(made), 201)
+
+
+@auth.user
 def detail(identifier: str) -> Response:
+    return json_response(_detail(query.project(auth.db(), identifier)))
+
+
+@auth.user
+def remove(identifier: str) -> Response:
+    """Remove a project with everything that belongs to it, as `pushmill project remove` does; this takes a while.
+
+    Raises Conflict while something of it has not ended. A connection of its own, since removing relaxes its checks.
+    """
+    found = query.project(auth.db(), identifier)
+    if running := removal.unfinished(auth.db(), found):
+        raise Conflict(f"{', '.join(running[:10])} of {found.name} have not ended: stop them first")
+    with open_context(auth.server().config, auth.server().vault) as context:
+        for _ in removal.steps(context, found):
+            pass
+    return Response(status=204)
+
+
+def _detail(found: Project) -> serialize.Json:
     db = auth.db()
-    found = query.project(db, identifier)
     counts = executions.counts(db, [found.id])[found.id]
     _, stopping = executions.search(db, Selection(project_id=found.id, statuses=["stopping"], limit=0))
     counts |= {"stopping": stopping, "started": counts.get("started", 0) - stopping}
     repository = next(iter(projects.repositories(db, found.id)), None)
     shown = variables.listing(db, auth.server().vault, found)
-    return json_response(serialize.project_detail(request.url_root, found, repository, counts, shown))
+    return serialize.project_detail(request.url_root, found, repository, counts, shown)
 
 
 @auth.user

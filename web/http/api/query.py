@@ -54,7 +54,7 @@ def selection(db: Database) -> Selection:
 def _order() -> str:
     given = request.args.get("ordering", "-ctime")
     if given not in ORDERS:
-        raise InvalidInput(f"ordering must be one of {', '.join(ORDERS)}, got {given[:80]!r}")
+        raise InvalidInput(f"ordering must be one of {', '.join(ORDERS)}, got {given[:80]!r}", field="ordering")
     return ORDERS[given]
 
 
@@ -70,7 +70,7 @@ def _creator() -> int | None:
 def page(default: int = DEFAULT_LIMIT) -> ApiPage:
     limit = numbers.in_query("limit", default)
     if limit == 0:
-        raise InvalidInput("limit must be at least 1, got 0")
+        raise InvalidInput("limit must be at least 1, got 0", field="limit")
     return ApiPage(limit=min(limit, MAX_LIMIT), offset=numbers.in_query("offset", 0))
 
 
@@ -80,7 +80,7 @@ def flag(name: str) -> bool | None:
     if given in TRUE | FALSE:
         return given in TRUE
     if given:
-        raise InvalidInput(f"{name} must be true or false, got {given[:80]!r}")
+        raise InvalidInput(f"{name} must be true or false, got {given[:80]!r}", field=name)
     return None
 
 
@@ -100,6 +100,14 @@ def fields() -> Mapping[str, Any]:
     if not isinstance(data, dict):
         raise InvalidInput("the body must be a JSON object")
     return data
+
+
+def text(given: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    """Return a field of the body; `default` if it is absent. Raises InvalidInput if it is not text."""
+    value = given.get(name, default)
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} must be text", field=name)
+    return value
 
 
 def asked_project(db: Database) -> Project | None:
@@ -139,6 +147,4 @@ def _numbered(
     if not colon:
         return by_uuid(db, identifier)
     found = project(db, owner)
-    return (
-        newest(db, found.id) if counter == "latest" else by_counter(db, found.id, numbers.parse(counter, "its number"))
-    )
+    return newest(db, found.id) if counter == "latest" else by_counter(db, found.id, numbers.parse(counter, "counter"))

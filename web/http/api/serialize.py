@@ -69,7 +69,7 @@ def project_detail(
         "default_environment": found.environment,
         "default_store": None,
         "upload_store_id": None,
-        "repository": _repository(root, found, repository) if repository else None,
+        "repository": _where(root, found, repository) if repository else None,
         "environment_variables": {item.name: {"value": item.value, "secret": item.is_secret} for item in variables},
         "execution_summary": summary,
         "execution_count": summary["count"],
@@ -79,7 +79,11 @@ def project_detail(
     }
 
 
-def _repository(root: str, owner: Project, found: Repository) -> Json:
+def repository(root: str, owner: Project, found: Repository) -> Json:
+    return {"id": found.id, "project": {"id": owner.uuid, "name": owner.name}} | _where(root, owner, found)
+
+
+def _where(root: str, owner: Project, found: Repository) -> Json:
     return {"url": found.url or f"{root}git/{owner.name}.git", "ref": found.default_branch}
 
 

@@ -16,6 +16,7 @@ from web.http.api import (
     pipelines,
     projects,
     query,
+    repositories,
     tasks,
     users,
     variables,
@@ -40,6 +41,8 @@ READ: tuple[tuple[str, View], ...] = (
     ("projects/<project>/commits/<identifier>", commits.detail_in_project),
     ("commits", commits.listing),
     ("commits/<identifier>", commits.detail),
+    ("repositories", repositories.listing),
+    ("repositories/<identifier>", repositories.detail),
     ("environments", environments.listing),
     ("environments/<identifier>", environments.detail),
     ("executions", executions.listing),
@@ -57,7 +60,7 @@ READ: tuple[tuple[str, View], ...] = (
 )
 CHANGE: tuple[tuple[str, View], ...] = (
     ("get-token", users.get_token),
-    ("projects", executions.refuse_creation),
+    ("projects", projects.create),
     ("projects/<identifier>/fetch", projects.fetch),
     ("projects/<identifier>/environment_variable", variables.set_one),
     ("executions", executions.refuse_creation),
@@ -68,7 +71,10 @@ CHANGE: tuple[tuple[str, View], ...] = (
     ("pipelines/<identifier>/stop", pipelines.stop),
     ("pipelines/<identifier>//stop", pipelines.stop),  # as `vh` sends it
 )
-REMOVE: tuple[tuple[str, View], ...] = (("projects/<identifier>/environment_variable", variables.remove),)
+REMOVE: tuple[tuple[str, View], ...] = (
+    ("projects/<identifier>", projects.remove),
+    ("projects/<identifier>/environment_variable", variables.remove),
+)
 NOT_HERE = ("datum-aliases", "models", "deployments")
 
 

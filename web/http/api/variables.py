@@ -16,9 +16,9 @@ def set_one(identifier: str) -> Response:
     """Add or replace a variable. `note` in the response warns if logs will show a secret."""
     db, given = auth.db(), query.fields()
     project, is_secret = query.project(db, identifier), given.get("secret", False)
-    name, value = _text(given.get("name"), "name"), _text(given.get("value"), "value")
+    name, value = query.text(given, "name"), query.text(given, "value")
     if not isinstance(is_secret, bool):
-        raise InvalidInput("secret must be true or false")
+        raise InvalidInput("secret must be true or false", field="secret")
     note = variables.set_one(db, auth.server().vault, project, name, value, is_secret=is_secret)
     return json_response({"name": name, "value": None if is_secret else value, "secret": is_secret, "note": note}, 201)
 
@@ -26,11 +26,5 @@ def set_one(identifier: str) -> Response:
 @auth.user
 def remove(identifier: str) -> Response:
     db, given = auth.db(), query.fields()
-    variables.remove(db, query.project(db, identifier), _text(given.get("name"), "name"))
+    variables.remove(db, query.project(db, identifier), query.text(given, "name"))
     return Response(status=204)
-
-
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidInput(f"{name} must be text")
-    return value

@@ -186,6 +186,7 @@ def add_project(
     name: str,
     owner_id: int,
     *,
+    description: str = "",
     forge: str = projects.HOSTED,
     url: str | None = None,
 ) -> tuple[Project, str]:
@@ -199,7 +200,7 @@ def add_project(
     with transaction(context.db):
         with contextlib.suppress(NotFound):
             raise Conflict(f"project {projects.by_name(context.db, name).name!r} exists already")
-        project = projects.add(context.db, name, owner_id, limits=context.config.limits)
+        project = projects.add(context.db, name, owner_id, description, context.config.limits)
         made = projects.add_repository(
             context.db, project.id, forge=forge, url=url, secret=context.vault.encrypt(secret.encode())
         )

@@ -1,0 +1,31 @@
+"""Repositories: `/repositories/…`. A project has one, where its commits come from."""
+
+from __future__ import annotations
+
+from flask import Response, request
+
+from core.errors import NotFound
+from core.text import whole_number
+from web.http import auth
+from web.http.api import query, serialize
+from web.http.api.answers import json_response, paginated
+from web.store import projects
+
+
+@auth.user
+def listing() -> Response:
+    db, page = auth.db(), query.page()
+    asked = query.asked_project(db)
+    owners = {owner.id: owner for owner in ([asked] if asked else projects.listing(db))}
+    found = projects.repositories(db, *owners)
+    results = [serialize.repository(request.url_root, owners[item.project_id], item) for item in page.cut(found)]
+    return paginated(results, len(found), page)
+
+
+@auth.user
+def detail(identifier: str) -> Response:
+    db, number = auth.db(), whole_number(identifier)
+    if number is None:
+        raise NotFound(f"there is no repository {identifier}")
+    found = projects.repository(db, number)
+    return json_response(serialize.repository(request.url_root, projects.get(db, found.project_id), found))
