@@ -61,7 +61,7 @@ def of_last_push(told: ToldForge) -> Groups:
 
 def lines(told: ToldForge, groups: Groups) -> dict[str, str]:
     """What should be said of a commit now."""
-    found = statuses.statuses_of_commit(told.db, told.server.config, told.repository, groups.commit)
+    found = statuses.statuses_of_commit(told.server.context, told.repository, groups.commit)
     return {one.context: one.description for one in found}
 
 

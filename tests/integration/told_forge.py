@@ -148,7 +148,7 @@ class ToldForge:
         api = credentials.load_access(self.db, self.server.vault, self.repository)
         assert api is not None
         commit = self.server.commit("model", sha)
-        found = statuses.statuses_of_commit(self.db, self.server.config, self.repository, commit)
+        found = statuses.statuses_of_commit(self.server.context, self.repository, commit)
         return {one.context: api.api.STATES[one.state] for one in found}
 
     def line(self, sha: str) -> dict[str, Any]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 
-from core.config import Config
 from core.model import Project, Repository
 from hooks.apis.base import MAX_PAGES, Answer, Comment
 from hooks.apis.client import Client, Later, Outcome, Refused
+from web.services.context import Context
 from web.services.forges import comment_rows, enqueue, statuses
 from web.services.forges.comment_rows import Base
-from web.services.forges.statuses import PublishProgress
+from web.services.forges.statuses import Posting, PublishProgress
 from web.services.presentation import comment_text
+from web.services.presentation.comment_text import CommentContent
 from web.services.repositories.credentials import Access
-from web.services.vault import Vault
 from web.store import comments, commits, projects
 from web.store import statuses as stored
 from web.store.comments import Commented
@@ -26,19 +26,21 @@ GONE = (404, 410)
 MARKER_CHARS = 32
 
 
-def publish_comment(
-    db: Database, config: Config, vault: Vault, client: Client, access: Access, repository: Repository, line: OutboxLine
-) -> PublishProgress:
+def publish_comment(posting: Posting, line: OutboxLine) -> PublishProgress:
     """Create or update the comment of a pull request, with as few calls as possible."""
+    context, repository = posting.context, posting.repository
+    db = context.db
     pull = comments.wanted(db, repository.id, int(line.subject))
     if pull is None:
         return PublishProgress()
-    marker = comment_text.hidden_marker(vault.derived(f"comment {repository.id} {pull.number}").hex()[:MARKER_CHARS])
-    body = _body(db, config, repository, pull, marker)
+    marker = comment_text.hidden_marker(
+        context.vault.derived(f"comment {repository.id} {pull.number}").hex()[:MARKER_CHARS]
+    )
+    body = _body(context, repository, pull, marker)
     digest = hashlib.sha256(body.encode()).hexdigest()
     if not body or (pull.comment_id and pull.comment_sha256 == digest):
         return PublishProgress()
-    outcome = _put(client, access, pull, body, marker)
+    outcome = _put(posting.client, posting.access, pull, body, marker)
     if isinstance(outcome, Later):
         return PublishProgress(later=outcome)
     if isinstance(outcome, Refused):
@@ -100,8 +102,9 @@ def _comment(access: Access, outcome: Outcome, known_id: str = "") -> Comment | 
     return comment if comment.id else Comment(id=known_id, body=comment.body)
 
 
-def _body(db: Database, config: Config, repository: Repository, pull: Commented, marker: str) -> str:
+def _body(context: Context, repository: Repository, pull: Commented, marker: str) -> str:
     """Return the comment's text; "" as long as there is nothing to report."""
+    db = context.db
     commit = commits.find_by_identifier(db, repository.project_id, pull.sha)
     found = stored.counted(db, repository.id, commit.id) if commit else StandaloneRuns()
     problem = statuses.problem_of(db, repository, commit) if commit else ""
@@ -114,15 +117,17 @@ def _body(db: Database, config: Config, repository: Repository, pull: Commented,
         repository_id=repository.id,
         branch=pull.base_branch,
         commit=commit,
-        page=f"{config.server.url.rstrip('/')}/p/{project.name}",
+        page=f"{context.config.server.url.rstrip('/')}/p/{project.name}",
         base_config=commits.get(db, base_commit).config if base_commit else None,
     )
     return comment_text.comment_text(
-        sha=commit.identifier,
-        url=f"{base.page}/commits/{commit.identifier}/",
-        base_branch=pull.base_branch,
-        states=found.states,
-        runs=comment_rows.rows_of_commit(base, found, comment_text.ROWS),
-        marker=marker,
-        problem=problem,
+        CommentContent(
+            sha=commit.identifier,
+            url=f"{base.page}/commits/{commit.identifier}/",
+            base_branch=pull.base_branch,
+            states=found.states,
+            runs=comment_rows.rows_of_commit(base, found, comment_text.ROWS),
+            marker=marker,
+            problem=problem,
+        )
     )

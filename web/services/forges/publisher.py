@@ -24,9 +24,10 @@ from core import clock
 from core.config import Config
 from core.errors import PushmillError
 from core.model import Repository
-from hooks.apis.client import Client, Later
+from hooks.apis.client import Later
+from web.services.context import Context, open_context
 from web.services.forges import comments, enqueue, statuses
-from web.services.forges.statuses import PublishProgress
+from web.services.forges.statuses import Posting, PublishProgress
 from web.services.repositories import credentials
 from web.services.repositories.credentials import Access
 from web.services.repositories.keyed_threads import Threads
@@ -34,7 +35,7 @@ from web.services.vault import Vault
 from web.store import forge_access as stored_access
 from web.store import outbox, projects
 from web.store import statuses as stored
-from web.store.db import Database, connect, transaction
+from web.store.db import Database, transaction
 from web.store.outbox import OutboxKind, OutboxLine
 
 logger = logging.getLogger(__name__)
@@ -74,13 +75,11 @@ class Publisher:
         self._threads.join()
 
     def _work(self, repository_id: int) -> None:
-        db = connect(self._config.database)
         try:
-            publish_repository(db, self._config, self._vault, repository_id, self._over.is_set)
+            with open_context(self._config, self._vault) as context:
+                publish_repository(context, repository_id, self._over.is_set)
         except Exception:
             logger.exception("repository=%d: posting to its forge is retried", repository_id)
-        finally:
-            db.close()
 
 
 def retry_now(db: Database, repository: Repository) -> None:
@@ -97,44 +96,35 @@ def retry_now(db: Database, repository: Repository) -> None:
     enqueue.enqueue_recent(db, repository.id)
 
 
-def publish_repository(
-    db: Database, config: Config, vault: Vault, repository_id: int, over: Callable[[], bool]
-) -> None:
+def publish_repository(context: Context, repository_id: int, over: Callable[[], bool]) -> None:
     """Publish all due lines of a repository, until it must pause."""
+    db = context.db
     repository = projects.repository(db, repository_id)
     try:
-        access = credentials.load_access(db, vault, repository)
+        access = credentials.load_access(db, context.vault, repository)
         if access is None or not access.url:
             raise PushmillError(
                 "the address of its forge's API is unknown: set it with `pushmill project set-token --api-url`"
             )
         with access.client() as client:
+            posting = Posting(context=context, repository=repository, access=access, client=client)
             while not over() and (line := outbox.next_due(db, repository_id)):
-                progress = _progress(db, config, vault, client, access, repository, line)
-                if not _settle(db, access, line, progress):
+                if not _settle(db, access, line, _publish_line(posting, line)):
                     return
     except PushmillError as error:
         stored_access.stop_posting(db, repository_id, stored_access.token(db, repository_id) or b"", str(error))
 
 
-def _progress(
-    db: Database,
-    config: Config,
-    vault: Vault,
-    client: Client,
-    access: Access,
-    repository: Repository,
-    line: OutboxLine,
-) -> PublishProgress:
+def _publish_line(posting: Posting, line: OutboxLine) -> PublishProgress:
     """Publish one line. Raises PushmillError if no line of the repository can be published."""
     try:
         if line.kind is OutboxKind.COMMENT:
-            return comments.publish_comment(db, config, vault, client, access, repository, line)
-        return statuses.publish_statuses(db, config, client, access, repository, line)
+            return comments.publish_comment(posting, line)
+        return statuses.publish_statuses(posting, line)
     except PushmillError:
         raise
     except Exception as error:
-        logger.exception("repository=%d %s=%s cannot be posted", repository.id, line.kind, line.subject)
+        logger.exception("repository=%d %s=%s cannot be posted", line.repository_id, line.kind, line.subject)
         return PublishProgress(later=Later(reason=f"internal error, see the worker's log: {type(error).__name__}"))
 
 

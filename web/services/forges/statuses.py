@@ -16,11 +16,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from core.config import Config
 from core.model import Commit, PushResult, Repository, TargetKind
 from hooks import statuses as rules
 from hooks.apis.base import URL_CHARS, Answer, Api, CommitStatus, Verdict
 from hooks.apis.client import Client, Later, Outcome, Refused
+from web.services.context import Context
 from web.services.forges import summary
 from web.services.forges.summary import StatusSummary
 from web.services.repositories.credentials import Access
@@ -59,19 +59,28 @@ class PublishProgress:
     problem: str = ""
 
 
-def publish_statuses(
-    db: Database, config: Config, client: Client, access: Access, repository: Repository, line: OutboxLine
-) -> PublishProgress:
+@dataclass(frozen=True, kw_only=True)
+class Posting:
+    """The repository whose lines are being published, and an open client for its forge."""
+
+    context: Context
+    repository: Repository
+    access: Access
+    client: Client
+
+
+def publish_statuses(posting: Posting, line: OutboxLine) -> PublishProgress:
     """Post the missing statuses of a commit one after the other, recording each answer before the next call."""
+    db, repository, access = posting.context.db, posting.repository, posting.access
     commit = commits.find_by_identifier(db, repository.project_id, line.subject)
     if commit is None:
         return PublishProgress()
     ref, pipeline = status_ref(db, repository, commit), line.pipeline
     told = statuses.posted_statuses(db, repository.id, commit.identifier)
-    for wanted in statuses_of_commit(db, config, repository, commit):
+    for wanted in statuses_of_commit(posting.context, repository, commit):
         if not _lacks(access.api, wanted, told.get(wanted.context)):
             continue
-        outcome, pipeline = _post(client, access, commit, wanted, ref, pipeline)
+        outcome, pipeline = _post(posting.client, access, commit, wanted, ref, pipeline)
         if isinstance(outcome, Later):
             return PublishProgress(pipeline=pipeline, later=outcome)
         if stop := stop_reason(outcome):
@@ -91,8 +100,9 @@ def stop_reason(outcome: Answer | Refused) -> str:
     return ""
 
 
-def statuses_of_commit(db: Database, config: Config, repository: Repository, commit: Commit) -> list[WantedStatus]:
+def statuses_of_commit(context: Context, repository: Repository, commit: Commit) -> list[WantedStatus]:
     """Return all statuses of a commit, that of the whole commit last; none for one that was skipped on request."""
+    db, config = context.db, context.config
     project = projects.get(db, repository.project_id)
     page = f"{config.server.url.rstrip('/')}/p/{project.name}"
     found = summary.status_summaries(db, repository.id, commit.id)

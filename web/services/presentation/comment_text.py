@@ -55,35 +55,39 @@ class CommentRow:
     before: Mapping[str, Any] = field(default_factory=dict)
 
 
-def comment_text(
-    *,
-    sha: str,
-    url: str,
-    base_branch: str,
-    states: Sequence[State],
-    runs: Sequence[CommentRow],
-    marker: str,
-    problem: str = "",
-) -> str:
-    """Return the text of the comment.
+@dataclass(frozen=True, kw_only=True)
+class CommentContent:
+    """What the comment of a commit at `url` shows.
 
-    `runs` are the first runs, `states` the states of all. `problem` says why something did not run. Equal arguments
-    give equal text, and nothing in it changes with time alone.
+    `runs` are the first runs, `states` the states of all. `problem` says why something did not run.
     """
+
+    sha: str
+    url: str
+    base_branch: str
+    states: Sequence[State]
+    runs: Sequence[CommentRow]
+    marker: str
+    problem: str = ""
+
+
+def comment_text(content: CommentContent) -> str:
+    """Return the text of the comment. Equal contents give equal text, and nothing in it changes with time alone."""
+    states, runs, problem, url = content.states, content.runs, content.problem, content.url
     compared = (
-        f" Metrics are compared with the newest run on {inline_code(base_branch)}."
+        f" Metrics are compared with the newest run on {inline_code(content.base_branch)}."
         if any(run.base for run in runs)
         else ""
     )
     wrong = inline_code(problem, PROBLEM_CHARS) if problem else ""
     said = "; ".join(filter(None, (_summary(states) if states or not wrong else "", wrong)))
-    head = f"**pushmill** [{inline_code(sha[:8])}]({url}): {said}.{compared}"
+    head = f"**pushmill** [{inline_code(content.sha[:8])}]({url}): {said}.{compared}"
     rows = [_row(run) for run in runs]
     while True:
         more = len(states) - len(rows)
         table = "\n".join([HEAD, *rows]) if rows else ""
         rest = f"{more} more on the [commit page]({url})." if more else ""
-        whole = "\n\n".join(filter(None, (head, table, rest, marker)))
+        whole = "\n\n".join(filter(None, (head, table, rest, content.marker)))
         if len(whole) <= TEXT_CHARS or not rows:
             return whole
         rows.pop()
