@@ -1,4 +1,4 @@
-"""Names of output files, and `datum://<uuid>`, the URL of an output used as an input."""
+"""Names of output files, and the URLs of outputs used as inputs: `datum://<uuid>` and `datum://<alias>`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ from urllib.parse import quote_plus
 
 SCHEME = "datum"
 URL = re.compile(SCHEME + r"://([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE)
+ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 NAME_CHARACTERS = 1024
 SIDECAR = ".metadata.json"  # suffix to the name of another output
 SIDECAR_OF_ALL = "valohai.metadata.jsonl"
 NAME_ENCODED = 7000  # in a URL, where servers and proxies accept about 8,000 bytes
+
+
+def alias_problem(name: str) -> str:
+    """Return why an alias cannot have this name, "" if it can. A UUID would hide the file that has it."""
+    if not ALIAS.fullmatch(name) or URL.fullmatch(f"{SCHEME}://{name}"):
+        return "use 1 to 128 letters, digits, '.', '_' and '-', a letter or digit first, and no UUID"
+    return ""
 
 
 def name_problem(name: str) -> str:
@@ -34,6 +42,12 @@ def is_sidecar(name: str, names: Container[str]) -> bool:
 
 def datum_url(uuid: str) -> str:
     return f"{SCHEME}://{uuid}"
+
+
+def parse_alias_url(url: str) -> str | None:
+    """Return the alias in a `datum://` URL; None for a URL with a uuid, and for any other text."""
+    scheme, separator, name = url.partition("://")
+    return name if separator and scheme.lower() == SCHEME and not alias_problem(name) else None
 
 
 def parse_datum_url(url: str) -> str | None:

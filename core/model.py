@@ -289,6 +289,7 @@ class Execution:
     queued_at: str | None
     started_at: str | None
     ended_at: str | None
+    deleted_at: str | None
 
     @property
     def status(self) -> str:
@@ -329,11 +330,14 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Datum:
-    """One output file. `name` is the path below /valohai/outputs; the server never uses it as a path."""
+    """One output file. `name` is the path below /valohai/outputs; the server never uses it as a path.
+
+    A file that a user uploaded has no execution. The content of a purged one is no longer there.
+    """
 
     id: int
     uuid: str
-    execution_id: int
+    execution_id: int | None
     project_id: int
     name: str
     size: int
@@ -341,6 +345,7 @@ class Datum:
     sha1: str
     md5: str
     created_at: str
+    purged_at: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

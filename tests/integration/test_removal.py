@@ -84,7 +84,8 @@ def filled(api: ApiServer, name: str = "gone") -> Project:
     for table in removed_rows.OF_REPOSITORY:
         if table not in ("git_commit",):
             row_for(api, table, "repository_id", repository.id)
-    row_for(api, "variable", "project_id", project.id)
+    for table in ("variable", "datum_alias"):
+        row_for(api, table, "project_id", project.id)
     assert pipeline.project_id == project.id
     return projects.get(api.db, project.id)
 

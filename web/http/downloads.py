@@ -36,6 +36,8 @@ def url_name(datum: Datum) -> str:
 def send(outputs_dir: Path, datum: Datum) -> Response:
     """Return the file or the requested ranges. Browsers always save it and never render it, whatever its content."""
     path = data.path(outputs_dir, datum.uuid)
+    if datum.purged_at is not None:
+        raise NotFound(f"{datum.name!r} was purged on {datum.purged_at[:10]}.")
     if not path.is_file():
         raise NotFound(f"The content of {datum.name!r} is no longer on the server.")
     response = send_file(

@@ -103,6 +103,9 @@ def steps(context: Context, project: Project) -> Iterator[None]:
     while ids := removal.newest_executions(context.db, project.id, CHUNK):
         for number in ids:
             yield from _remove_execution(context, executions.get(context.db, number))
+    for uuid in data.uploaded(context.db, project.id):
+        data.path(context.config.outputs_dir, uuid).unlink(missing_ok=True)
+        yield
     while _in_transaction(context.db, lambda: removal.drop_some_bodies(context.db, project.id)):
         yield
     yield from _remove_project(context, project)
@@ -165,8 +168,12 @@ def _paths(config: Config, repositories: Sequence[Repository]) -> list[Path]:
     return [path for repository in repositories for path in config.git_dir.glob(f"{repository.id}.*")]
 
 
+def _all_of(project: Project, offset: int) -> Selection:
+    return Selection(project_id=project.id, deleted=None, limit=CHUNK, offset=offset)
+
+
 def _executions(db: Database, project: Project) -> Iterator[Execution]:
     offset = 0
-    while page := executions.search(db, Selection(project_id=project.id, limit=CHUNK, offset=offset))[0]:
+    while page := executions.search(db, _all_of(project, offset))[0]:
         yield from page
         offset += CHUNK

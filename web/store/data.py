@@ -1,9 +1,12 @@
-"""Data: the output files. The bytes are stored below `outputs/` under the datum's uuid; the name is only a column."""
+"""Data: output files, and files that users uploaded.
+
+The bytes are stored below `outputs/` under the datum's uuid; the name is only a column.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +14,32 @@ from sqlite_utils import Database
 
 from core import clock, datum
 from core.errors import NotFound
-from core.model import Datum, Execution
-from web.store.db import Row, insert, row, rows
+from core.model import Datum
+from web.store.db import Row, execute, insert, row, rows
 
 
 def path(outputs_dir: Path, datum_uuid: str) -> Path:
     return outputs_dir / datum_uuid[:2] / datum_uuid
 
 
-def add(db: Database, execution: Execution, values: Mapping[str, Any]) -> Datum:
+def add(db: Database, project_id: int, execution_id: int | None, values: Mapping[str, Any]) -> Datum:
     """Record a stored file by its uuid, name, size and hashes. Idempotent by uuid."""
     if known := row(db, "SELECT * FROM datum WHERE uuid = ?", (values["uuid"],)):
         return Datum(**known)
-    place = {"project_id": execution.project_id, "execution_id": execution.id, "created_at": clock.now()}
+    place = {"project_id": project_id, "execution_id": execution_id, "created_at": clock.now()}
     insert(db, "datum", {**place, **values})
     return by_uuid(db, values["uuid"])
+
+
+def set_purged(db: Database, found: Datum) -> None:
+    """Record that the content of a file is deleted; the first time stays."""
+    execute(db, "UPDATE datum SET purged_at = ? WHERE id = ? AND purged_at IS NULL", (clock.now(), found.id))
+
+
+def uploaded(db: Database, project_id: int) -> list[str]:
+    """List the uuids of the files of a project that no execution wrote."""
+    found = rows(db, "SELECT uuid FROM datum WHERE project_id = ? AND execution_id IS NULL", (project_id,))
+    return [item["uuid"] for item in found]
 
 
 def by_uuid(db: Database, datum_uuid: str) -> Datum:
@@ -39,6 +53,12 @@ def get_many(db: Database, project_id: int, uuids: Collection[str]) -> list[Datu
     """Return the data with these uuids that belong to a project, in no particular order."""
     sql = "SELECT * FROM datum WHERE uuid IN (SELECT value FROM json_each(?)) AND project_id = ?"
     return [Datum(**found) for found in rows(db, sql, (json.dumps(list(uuids)), project_id))]
+
+
+def of_ids(db: Database, datum_ids: Collection[int]) -> list[Datum]:
+    """Return the data with these ids, in no particular order."""
+    marks = ", ".join("?" * len(datum_ids))
+    return [Datum(**found) for found in rows(db, f"SELECT * FROM datum WHERE id IN ({marks})", list(datum_ids))]
 
 
 def of_execution(db: Database, execution_id: int, limit: int = -1, offset: int = 0) -> list[Datum]:
@@ -59,14 +79,15 @@ def sidecars(db: Database, execution_id: int) -> set[str]:
 
 
 def search(
-    db: Database, *, project_id: int | None, execution_id: int | None, limit: int, offset: int
+    db: Database, *, project_id: int | None, execution_id: int | None, purged: bool, limit: int, offset: int
 ) -> tuple[list[Datum], int]:
     """Return data, newest first or by name for one execution, and their number without the limit."""
-    conditions: Sequence[str] = [
+    conditions = [f"purged_at IS {'NOT ' if purged else ''}NULL"]
+    conditions += [
         f"{column} = ?" for column, value in (("project_id", project_id), ("execution_id", execution_id)) if value
     ]
     values: list[Any] = [value for value in (project_id, execution_id) if value]
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    where = f"WHERE {' AND '.join(conditions)}"
     order = "name, id" if execution_id else "id DESC"
     count: Row | None = row(db, f"SELECT COUNT(*) AS n FROM datum {where}", values)
     found = rows(db, f"SELECT * FROM datum {where} ORDER BY {order} LIMIT ? OFFSET ?", [*values, limit, offset])

@@ -84,16 +84,16 @@ def steps(db: Database, project_id: int) -> list[str]:
 
 def newest_of_commits(db: Database, commit_ids: Sequence[int], many: int) -> dict[int, list[Execution]]:
     """List by commit id its newest standalone executions, at most `many`, the newest last."""
-    return _newest_of(db, "commit_id", commit_ids, many, executions.ALONE)
+    return _newest_of(db, "commit_id", commit_ids, many, f"{executions.ALONE} AND {executions.KEPT}")
 
 
 def newest_of_projects(db: Database, project_ids: Sequence[int], many: int) -> dict[int, list[Execution]]:
     """List by project id its newest executions, at most `many`, the newest last."""
-    return _newest_of(db, "project_id", project_ids, many)
+    return _newest_of(db, "project_id", project_ids, many, executions.KEPT)
 
 
 def _newest_of(
-    db: Database, column: str, owners: Sequence[int], many: int, condition: str = "1"
+    db: Database, column: str, owners: Sequence[int], many: int, condition: str
 ) -> dict[int, list[Execution]]:
     sql = (
         f"WITH owner (of) AS (VALUES {', '.join(['(?)'] * len(owners))}) SELECT id FROM owner CROSS JOIN execution ON id IN"
@@ -130,7 +130,7 @@ def _ids_by_key(
 
 
 def _where(wanted: Filter) -> tuple[str, list[object]]:
-    conditions = ["execution.project_id = ?"]
+    conditions = ["execution.project_id = ?", executions.KEPT]
     values: list[object] = [wanted.project_id]
     if wanted.step is not None:
         conditions.append("execution.step = ?")

@@ -21,6 +21,7 @@ from web.store.selection import Selection, select
 
 JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags", "devices", "mounts")
 LISTS = ("commands", "tags", "devices", "mounts")
+KEPT = "execution.deleted_at IS NULL"
 ALONE = "(execution.task_id IS NULL AND execution.pipeline_node_id IS NULL)"  # standalone
 SELECT = (
     "SELECT execution.*, git_commit.identifier AS commit_identifier, user.username AS creator FROM execution"
@@ -93,6 +94,16 @@ def update(db: Database, execution: Execution, **columns: Any) -> bool:
     return execute(db, sql, [*columns.values(), execution.id, execution.state, execution.attempt]) == 1
 
 
+@needs_transaction
+def delete(db: Database, execution: Execution) -> None:
+    """Hide a finished execution from lists and from its number. Its rows and files stay, and groups still count it."""
+    execute(db, "UPDATE execution SET deleted_at = ? WHERE id = ?", (clock.now(), execution.id))
+
+
+def set_tags(db: Database, execution: Execution, tags: Sequence[str]) -> None:
+    execute(db, "UPDATE execution SET tags = ? WHERE id = ?", (json.dumps(list(tags)), execution.id))
+
+
 def get(db: Database, execution_id: int) -> Execution:
     return _one(row(db, f"{SELECT} WHERE execution.id = ?", (execution_id,)), execution_id)
 
@@ -102,12 +113,12 @@ def by_uuid(db: Database, execution_uuid: str) -> Execution:
 
 
 def by_counter(db: Database, project_id: int, counter: int) -> Execution:
-    sql = f"{SELECT} WHERE execution.project_id = ? AND execution.counter = ?"
+    sql = f"{SELECT} WHERE execution.project_id = ? AND execution.counter = ? AND {KEPT}"
     return _one(row(db, sql, (project_id, counter)), f"#{counter}")
 
 
 def newest(db: Database, project_id: int) -> Execution:
-    sql = f"{SELECT} WHERE execution.project_id = ? ORDER BY execution.counter DESC LIMIT 1"
+    sql = f"{SELECT} WHERE execution.project_id = ? AND {KEPT} ORDER BY execution.counter DESC LIMIT 1"
     return _one(row(db, sql, (project_id,)), "latest")
 
 
@@ -120,7 +131,7 @@ def of_ids(db: Database, execution_ids: Sequence[int]) -> list[Execution]:
 
 def of_commit(db: Database, commit_id: int) -> list[Execution]:
     """List the standalone executions of a commit by counter."""
-    sql = f"{SELECT} WHERE commit_id = ? AND {ALONE} ORDER BY counter"
+    sql = f"{SELECT} WHERE commit_id = ? AND {ALONE} AND {KEPT} ORDER BY counter"
     return [_execution(found) for found in rows(db, sql, (commit_id,))]
 
 
@@ -213,9 +224,10 @@ def search(db: Database, wanted: Selection) -> tuple[list[Execution], int]:
 
 
 def counts(db: Database, project_ids: Sequence[int]) -> dict[int, dict[str, int]]:
-    """Return the number of executions by state, by project id."""
+    """Return the number of executions by state, by project id. Deleted ones do not count, here and above."""
     marks = ", ".join("?" * len(project_ids))
-    sql = f"SELECT project_id, state, COUNT(*) AS n FROM execution WHERE project_id IN ({marks}) GROUP BY project_id, state"
+    condition = f"project_id IN ({marks}) AND {KEPT}"
+    sql = f"SELECT project_id, state, COUNT(*) AS n FROM execution WHERE {condition} GROUP BY project_id, state"
     result: dict[int, dict[str, int]] = {project_id: {} for project_id in project_ids}
     for found in rows(db, sql, list(project_ids)):
         result[found["project_id"]][found["state"]] = found["n"]

@@ -15,7 +15,7 @@ REPOSITORIES = "SELECT id FROM repository WHERE project_id = :project"
 PIPELINES = "SELECT id FROM pipeline WHERE project_id = :project"
 OF_EXECUTION = ("metadata", "latest", "usage", "state_change", "datum")
 OF_REPOSITORY = ("approval", "commit_status", "outbox", "pull_request", "source", "push", "delivery", "git_commit")
-OF_PROJECT = ("variable", "member", "task", "pipeline", "repository")
+OF_PROJECT = ("datum_alias", "datum", "variable", "member", "task", "pipeline", "repository")
 KEPT = (
     "user",
     "token",
@@ -42,7 +42,9 @@ def counts(db: Database, project_id: int) -> dict[str, int]:
     }
     found["deliveries"] = _number(db, f"SELECT COUNT(*) FROM delivery WHERE repository_id IN ({REPOSITORIES})", values)
     found["outputs"] = _number(db, "SELECT COUNT(*) FROM datum WHERE project_id = :project", values)
-    found["output_bytes"] = _number(db, "SELECT COALESCE(SUM(size), 0) FROM datum WHERE project_id = :project", values)
+    found["output_bytes"] = _number(
+        db, "SELECT COALESCE(SUM(size), 0) FROM datum WHERE project_id = :project AND purged_at IS NULL", values
+    )
     return found
 
 

@@ -15,13 +15,15 @@ from web.store.db import Row, row, rows
 class Selection:
     """What to list: everything that matches each given filter.
 
-    `statuses` are states, `stopping` and `incomplete`. `order` is SQL from the caller, never user input.
+    `deleted` is for executions: whether they are deleted, None for both. `statuses` are states, `stopping` and
+    `incomplete`. `order` is SQL from the caller, never user input.
     """
 
     project_id: int | None = None
     statuses: Sequence[str] = ()
     counters: Sequence[int] = ()
     creator_id: int | None = None
+    deleted: bool | None = False
     order: str = "counter DESC"
     limit: int = 100
     offset: int = 0
@@ -40,6 +42,8 @@ def select(
         if value is not None:
             conditions.append(f"{table}.{column} = ?")
             values.append(value)
+    if table == "execution" and wanted.deleted is not None:
+        conditions.append(f"execution.deleted_at IS {'NOT ' if wanted.deleted else ''}NULL")
     if wanted.counters:
         conditions.append(f"{table}.counter IN ({', '.join('?' * len(wanted.counters))})")
         values += wanted.counters

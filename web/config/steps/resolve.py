@@ -212,8 +212,8 @@ def _cannot_fetch(url: str) -> str | None:
     if parts.scheme == datum.SCHEME:
         return (
             None
-            if datum.parse_datum_url(url)
-            else f"{_shown(url)} does not name an output: write datum:// and its UUID"
+            if datum.parse_datum_url(url) or datum.parse_alias_url(url)
+            else f"{_shown(url)} does not name an output: write datum:// and its UUID or alias"
         )
     if parts.scheme not in SCHEMES:
         return f"{url[:SHOWN_CHARS]} is not supported; use http, https or datum"

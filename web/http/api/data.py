@@ -1,42 +1,46 @@
-"""Data (output files): `/data/…`."""
+"""Data (output files and uploaded files): `/data/…`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
+
 from flask import Response, request
 
+from core.errors import InvalidInput
+from core.model import Datum
 from web.http import auth, downloads
 from web.http.api import query, serialize
 from web.http.api.answers import json_response, paginated
-from web.store import data, executions, projects
+from web.services.executions import outputs
+from web.store import aliases, data, executions, projects
+from web.store.db import Database
+
+CHUNK = 1 << 20
+FORM_BYTES = 1 << 20  # of an upload, besides its file
 
 
 @auth.user
 def listing() -> Response:
-    """List data, newest first; data of one execution by name."""
+    """List data, newest first; data of one execution by name. `deleted` lists purged ones instead."""
     db, page = auth.db(), query.page()
-    if query.flag("deleted"):
-        return paginated([], 0, page)
     project, asked = query.asked_project(db), request.args.get("output_execution", "")
     execution = query.execution(db, asked) if asked else None
     found, count = data.search(
         db,
         project_id=project.id if project else None,
         execution_id=execution.id if execution else None,
+        purged=bool(query.flag("deleted")),
         limit=page.limit,
         offset=page.offset,
     )
-    owners = {owner.id: owner.uuid for owner in projects.listing(db)}
-    made_by = executions.names(db, {datum.execution_id for datum in found})
-    results = [serialize.datum(item, owners[item.project_id], *made_by[item.execution_id]) for item in found]
-    return paginated(results, count, page)
+    return paginated(objects(db, found), count, page)
 
 
 @auth.user
 def detail(identifier: str) -> Response:
     db = auth.db()
-    found = data.by_uuid(db, identifier)
-    owner, execution = projects.get(db, found.project_id), executions.get(db, found.execution_id)
-    return json_response(serialize.datum(found, owner.uuid, execution.uuid, execution.counter))
+    return json_response(objects(db, [data.by_uuid(db, identifier)])[0])
 
 
 @auth.user
@@ -44,3 +48,35 @@ def download(identifier: str) -> Response:
     """Return a signed URL of the content, for clients that send no token with the download."""
     found = data.by_uuid(auth.db(), identifier)
     return json_response({"url": request.url_root.rstrip("/") + downloads.path(auth.server().vault, found)})
+
+
+@auth.user
+def purge(identifier: str) -> Response:
+    """Delete the content of a file; its entry stays. A purged file stays as it is, without an error."""
+    outputs.purge(auth.context(), identifier)
+    return json_response({"message": "Purged"})
+
+
+@auth.user
+def upload() -> Response:
+    """Store the file `data` of a multipart form in `project`; `name` is by default the name of the file."""
+    request.max_content_length = auth.server().config.limits.output_bytes + FORM_BYTES
+    file = request.files.get("data")
+    if file is None:
+        raise InvalidInput("data must be a file, in a body of the type multipart/form-data", field="data")
+    with closing(file):
+        project = query.project(auth.db(), query.text(request.form, "project"))
+        name = query.text(request.form, "name", file.filename or "")
+        chunks = iter(lambda: file.stream.read(CHUNK), b"")
+        stored = outputs.store_uploaded(auth.context(), project, name, chunks)
+    return json_response(objects(auth.db(), [stored])[0], 201)
+
+
+def objects(db: Database, found: Sequence[Datum]) -> list[serialize.Json]:
+    owners = {owner.id: owner.uuid for owner in projects.listing(db)}
+    made_by = executions.names(db, {item.execution_id for item in found if item.execution_id is not None})
+    named = aliases.names_of(db, [item.id for item in found])
+    return [
+        serialize.datum(item, owners[item.project_id], made_by.get(item.execution_id or 0), named.get(item.id, []))
+        for item in found
+    ]

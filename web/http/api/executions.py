@@ -8,22 +8,25 @@ from typing import Any
 from flask import Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
+from core.errors import InvalidInput
 from core.model import Execution
 from core.states import FINAL
+from core.text import printable
 from web.http import auth
 from web.http.api import query, serialize
 from web.http.api.answers import json_response, paginated
+from web.http.api.data import objects
 from web.services.executions import lifecycle
 from web.store import commits, data, environments, executions, metadata, pipelines, projects, tasks
 from web.store.db import Database
+
+MAX_TAGS, MAX_TAG = 100, 100
 
 
 @auth.user
 def listing() -> Response:
     db = auth.db()
     wanted = query.selection(db)
-    if query.flag("deleted"):
-        return paginated([], 0, wanted)
     found, count = executions.search(db, wanted)
     return paginated(_objects(db, found), count, wanted)
 
@@ -37,7 +40,7 @@ def detail(identifier: str) -> Response:
         found,
         _related(db, [found])[found.id],
         latest=metadata.latest(db, found.id),
-        outputs=data.of_execution(db, found.id),
+        outputs=objects(db, data.of_execution(db, found.id)),
     )
     excluded = query.words("exclude")
     return json_response({key: value for key, value in result.items() if key not in excluded})
@@ -54,6 +57,27 @@ def stop(identifier: str) -> Response:
     if stopped.state not in FINAL:
         return json_response({"message": "Stopping" if stopped.stop_count == 1 else "Killing"})
     return json_response({"message": "Stopped"})
+
+
+@auth.user
+def remove(identifier: str) -> Response:
+    """Delete a finished execution: it is only listed with `deleted=true` then, and its number is not used again."""
+    lifecycle.delete(auth.db(), query.execution(auth.db(), identifier).uuid)
+    return Response(status=204)
+
+
+@auth.user
+def set_tags(identifier: str) -> Response:
+    """Replace the tags of an execution by `tags`, a list of text."""
+    db, given = auth.db(), query.fields()
+    tags = given.get("tags") if request.is_json else request.form.getlist("tags")
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise InvalidInput('tags must be a list of text, such as {"tags": ["baseline"]}', field="tags")
+    kept = list(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
+    if len(kept) > MAX_TAGS or any(len(tag) > MAX_TAG or printable(tag) != tag for tag in kept):
+        raise InvalidInput(f"there may be {MAX_TAGS} tags of {MAX_TAG} printable characters", field="tags")
+    executions.set_tags(db, query.execution(db, identifier), kept)
+    return json_response({"tags": kept})
 
 
 @auth.user

@@ -45,6 +45,7 @@ def selection(db: Database) -> Selection:
         statuses=statuses,
         counters=counters,
         creator_id=_creator(),
+        deleted=bool(flag("deleted")),
         order=_order(),
         limit=wanted.limit,
         offset=wanted.offset,

@@ -16,6 +16,7 @@ from core.groups import Pipeline, PipelineNode, Task
 from core.model import Commit, Datum, Environment, Execution, Project, Repository, User
 from core.states import FINAL, State
 from web.services.executions.variables import Variable
+from web.store.aliases import Alias
 
 Json = dict[str, Any]
 Name = tuple[str, int]  # uuid and number
@@ -152,10 +153,10 @@ def execution(root: str, found: Execution, related: Related, *, latest: Mapping[
         "task": _named(related.task),
         "pipeline": _named(related.pipeline),
         "tags": list(found.tags),
-        "deleted": False,
+        "deleted": found.deleted_at is not None,
         "priority": found.priority,
         "ctime": found.created_at,
-        "mtime": found.ended_at or found.started_at or found.queued_at or found.created_at,
+        "mtime": found.deleted_at or found.ended_at or found.started_at or found.queued_at or found.created_at,
         "end_time": found.ended_at,
         "duration": duration(found),
         "image": found.image,
@@ -173,7 +174,7 @@ def execution(root: str, found: Execution, related: Related, *, latest: Mapping[
 
 
 def execution_detail(
-    root: str, found: Execution, related: Related, *, latest: Mapping[str, Any], outputs: Sequence[Datum]
+    root: str, found: Execution, related: Related, *, latest: Mapping[str, Any], outputs: Sequence[Json]
 ) -> Json:
     commands = "\n".join(found.commands)
     plain = execution(root, found, related, latest=latest, n_outputs=len(outputs))
@@ -183,7 +184,7 @@ def execution_detail(
         "inputs": [_input(found, name, spec) for name, spec in found.inputs.items()],
         "environment_variables": dict(found.environment_variables),
         "runtime_config": {"autorestart": found.autorestart},
-        "outputs": [datum(output, related.project.uuid, found.uuid, found.counter) for output in outputs],
+        "outputs": list(outputs),
         "metadata": [],
         "events": [],
     }
@@ -263,7 +264,18 @@ def _input(owner: Execution, name: str, spec: Mapping[str, Any]) -> Json:
     return {"id": str(input_id), "name": name, "urls": list(spec.get("urls", []))}
 
 
-def datum(found: Datum, project_uuid: str, execution_uuid: str, counter: int) -> Json:
+def alias(found: Alias, file: Json) -> Json:
+    return {
+        "id": found.uuid,
+        "name": found.name,
+        "datum": file,
+        "ctime": found.created_at,
+        "mtime": found.changed_at,
+        "project": file["project"],
+    }
+
+
+def datum(found: Datum, project_uuid: str, execution: Name | None, aliases: Sequence[str]) -> Json:
     return {
         "id": found.uuid,
         "name": found.name,
@@ -272,7 +284,7 @@ def datum(found: Datum, project_uuid: str, execution_uuid: str, counter: int) ->
         "file_ctime": found.created_at,
         "file_mtime": found.created_at,
         "uri": None,
-        "purged": False,
+        "purged": found.purged_at is not None,
         "md5": found.md5,
         "sha1": found.sha1,
         "sha256": found.sha256,
@@ -280,6 +292,6 @@ def datum(found: Datum, project_uuid: str, execution_uuid: str, counter: int) ->
         "tags": [],
         "metadata": {},
         "project": project_uuid,
-        "output_execution": {"id": execution_uuid, "counter": counter},
-        "aliases": [],
+        "output_execution": _named(execution),
+        "aliases": list(aliases),
     }

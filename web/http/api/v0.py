@@ -8,6 +8,7 @@ from flask import Blueprint, Response
 
 from web.http import auth
 from web.http.api import (
+    aliases,
     commits,
     data,
     environments,
@@ -57,6 +58,8 @@ READ: tuple[tuple[str, View], ...] = (
     ("data", data.listing),
     ("data/<identifier>", data.detail),
     ("data/<identifier>/download", data.download),
+    ("datum-aliases", aliases.listing),
+    ("datum-aliases/resolve", aliases.resolve),
 )
 CHANGE: tuple[tuple[str, View], ...] = (
     ("get-token", users.get_token),
@@ -65,17 +68,22 @@ CHANGE: tuple[tuple[str, View], ...] = (
     ("projects/<identifier>/environment_variable", variables.set_one),
     ("executions", executions.refuse_creation),
     ("executions/<identifier>/stop", executions.stop),
+    ("executions/<identifier>/tags", executions.set_tags),
     ("tasks", executions.refuse_creation),
     ("tasks/<identifier>/stop", tasks.stop),
     ("pipelines", executions.refuse_creation),
     ("pipelines/<identifier>/stop", pipelines.stop),
     ("pipelines/<identifier>//stop", pipelines.stop),  # as `vh` sends it
+    ("data", data.upload),
+    ("data/<identifier>/purge", data.purge),
+    ("datum-aliases", aliases.create),
 )
 REMOVE: tuple[tuple[str, View], ...] = (
     ("projects/<identifier>", projects.remove),
+    ("executions/<identifier>", executions.remove),
     ("projects/<identifier>/environment_variable", variables.remove),
 )
-NOT_HERE = ("datum-aliases", "models", "deployments")
+NOT_HERE = ("models", "deployments")
 
 
 def _blueprint() -> Blueprint:

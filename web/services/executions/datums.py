@@ -10,8 +10,22 @@ from core.errors import NotFound
 from core.model import Datum, Execution, Runner
 from core.wire import DatumSpec
 from web.services.executions import lifecycle
-from web.store import commits, data
+from web.store import aliases, commits, data
 from web.store.db import Database
+
+
+def without_aliases(db: Database, project_id: int, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace aliases in the URLs of inputs by the files that they name now; unknown aliases stay."""
+    return {
+        name: {**spec, "urls": [_without_alias(db, project_id, url) for url in spec["urls"]]}
+        for name, spec in inputs.items()
+    }
+
+
+def _without_alias(db: Database, project_id: int, url: str) -> str:
+    alias = datum.parse_alias_url(url)
+    uuid = aliases.datum_uuid(db, project_id, alias) if alias else None
+    return datum.datum_url(uuid) if uuid else url
 
 
 def refusal_reason(db: Database, project_id: int, commit_id: int, inputs: Mapping[str, Any]) -> str:
@@ -20,14 +34,21 @@ def refusal_reason(db: Database, project_id: int, commit_id: int, inputs: Mappin
     `inputs` has the form of `Execution.inputs`. Outputs of other projects are treated as unknown. Untrusted commits
     (from forks) cannot read any outputs, since these may contain private data.
     """
+    unknown = ((name, url) for name, spec in inputs.items() for url in spec["urls"] if datum.parse_alias_url(url))
+    if found := next(unknown, None):
+        return f'input "{found[0]}": there is no alias {found[1]} in this project'
     wanted = list(_named(inputs))
     if not wanted:
         return ""
     if not commits.is_trusted(db, commit_id):
         return f'input "{wanted[0][0]}": a commit of a fork cannot read outputs of the project before it is approved'
-    known = {found.uuid for found in data.get_many(db, project_id, {uuid for _, uuid in wanted})}
-    missing = next(((name, uuid) for name, uuid in wanted if uuid not in known), None)
-    return f'input "{missing[0]}": there is no output {datum.datum_url(missing[1])} in this project' if missing else ""
+    known = {found.uuid: found for found in data.get_many(db, project_id, {uuid for _, uuid in wanted})}
+    for name, uuid in wanted:
+        if uuid not in known:
+            return f'input "{name}": there is no output {datum.datum_url(uuid)} in this project'
+        if known[uuid].purged_at is not None:
+            return f'input "{name}": the output {known[uuid].name} ({datum.datum_url(uuid)}) was purged'
+    return ""
 
 
 def datum_specs(db: Database, execution: Execution) -> list[DatumSpec]:

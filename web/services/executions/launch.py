@@ -114,7 +114,8 @@ def _record(
 
     Every execution is created here.
     """
-    execution = executions.add(db, values)
+    inputs = datums.without_aliases(db, project.id, values["inputs"])
+    execution = executions.add(db, {**values, "inputs": inputs})
     lifecycle.log_status(db, config.logs_dir, execution, "Execution created")
     for note in notes:
         lifecycle.log_status(db, config.logs_dir, execution, note)

@@ -202,6 +202,16 @@ def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) ->
         return _stop(db, logs_dir, execution, who, said, f"stopped by {who} before it started")
 
 
+def delete(db: Database, execution_uuid: str) -> None:
+    """Hide a finished execution from lists. Raises Conflict if it has not finished."""
+    with transaction(db):
+        execution = executions.by_uuid(db, execution_uuid)
+        if execution.state not in FINAL:
+            raise Conflict(f"execution #{execution.counter} is {execution.status}: stop it and wait until it has ended")
+        if execution.deleted_at is None:
+            executions.delete(db, execution)
+
+
 def supersede(db: Database, logs_dir: Path, execution: Execution, by: str) -> None:
     """Stop an execution because `by` replaces it, unless a stop is already requested."""
     stop(db, logs_dir, execution, by, f"Superseded by {by}")

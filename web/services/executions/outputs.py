@@ -1,4 +1,4 @@
-"""Receive and store the output files that runners upload."""
+"""Receive, store and purge files: the outputs that runners upload, and those that users upload."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from core import datum
 from core.config import LimitsConfig
 from core.errors import Conflict, InvalidInput
-from core.model import Datum, Execution, Runner
+from core.model import Datum, Execution, Project, Runner
+from web.services import disk
+from web.services.context import Context
 from web.services.executions import lifecycle
 from web.store import data
 from web.store.db import Database, transaction
@@ -41,9 +44,7 @@ class Received:
     """A completely received file, at a temporary path."""
 
     path: Path
-    sha256: str
-    sha1: str
-    md5: str
+    hashes: dict[str, str]  # by the name of their column
 
 
 def check_name(name: str) -> str:
@@ -73,6 +74,30 @@ def store(
         received.path.unlink(missing_ok=True)
 
 
+def store_uploaded(context: Context, project: Project, name: str, chunks: Iterable[bytes]) -> Datum:
+    """Store a file that a user uploads to a project. Raises DiskFull."""
+    check_name(name)
+    outputs_dir, uuid = context.config.outputs_dir, str(uuid4())
+    disk.check(context.config, 0)
+    received = _receive(outputs_dir / INCOMING, uuid, chunks)
+    try:
+        disk.check(context.config, 0)
+        size = received.path.stat().st_size
+        with transaction(context.db):
+            _place(outputs_dir, uuid, received)
+            return data.add(context.db, project.id, None, {"uuid": uuid, "name": name, "size": size, **received.hashes})
+    finally:
+        received.path.unlink(missing_ok=True)
+
+
+def purge(context: Context, datum_uuid: str) -> None:
+    """Delete the content of a file; its name and hashes stay. Idempotent, and a killed one is repeated."""
+    found = data.by_uuid(context.db, datum_uuid)
+    data.path(context.config.outputs_dir, found.uuid).unlink(missing_ok=True)
+    with transaction(context.db):
+        data.set_purged(context.db, found)
+
+
 def clear_incoming(outputs_dir: Path) -> None:
     """Remove partial uploads of a killed server; the runners send them again."""
     for path in (outputs_dir / INCOMING).glob("*"):
@@ -94,8 +119,7 @@ def _receive(incoming: Path, uuid: str, chunks: Iterable[bytes]) -> Received:
     except BaseException:
         Path(path).unlink(missing_ok=True)
         raise
-    sha256, sha1, md5 = (each.hexdigest() for each in hashes)
-    return Received(path=Path(path), sha256=sha256, sha1=sha1, md5=md5)
+    return Received(path=Path(path), hashes={each.name: each.hexdigest() for each in hashes})
 
 
 def _write(descriptor: int, chunk: bytes) -> None:
@@ -115,15 +139,19 @@ def _keep(
 ) -> Datum:
     known = data.find(db, upload.uuid)
     if known is not None:
-        if (known.execution_id, known.name, known.sha256) != (execution.id, upload.name, received.sha256):
+        if (known.execution_id, known.name, known.sha256) != (execution.id, upload.name, received.hashes["sha256"]):
             raise Conflict(f"datum {upload.uuid} is stored already, with another name or content")
         return known
     _check_room(db, limits, execution, upload)
-    target = data.path(outputs_dir, upload.uuid)
+    _place(outputs_dir, upload.uuid, received)
+    values = {"uuid": upload.uuid, "name": upload.name, "size": upload.size, **received.hashes}
+    return data.add(db, execution.project_id, execution.id, values)
+
+
+def _place(outputs_dir: Path, uuid: str, received: Received) -> None:
+    target = data.path(outputs_dir, uuid)
     target.parent.mkdir(mode=0o700, exist_ok=True)
     received.path.rename(target)
-    hashes = {"sha256": received.sha256, "sha1": received.sha1, "md5": received.md5}
-    return data.add(db, execution, {"uuid": upload.uuid, "name": upload.name, "size": upload.size} | hashes)
 
 
 def _check_room(db: Database, limits: LimitsConfig, execution: Execution, upload: Upload) -> None:

@@ -96,7 +96,8 @@ def _outputs(db: Database, edge: Edge, ran: Sequence[Execution]) -> Iterator[str
         offset, sidecars = 0, data.sidecars(db, execution.id)
         while page := data.of_execution(db, execution.id, PAGE, offset):
             for datum in page:
-                if datum.name == edge.source_key or (meant(datum.name) and datum.uuid not in sidecars):
+                wanted = datum.name == edge.source_key or (meant(datum.name) and datum.uuid not in sidecars)
+                if wanted and datum.purged_at is None:
                     yield datum_url(datum.uuid)
             offset += PAGE
 
