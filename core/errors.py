@@ -7,6 +7,7 @@ PushmillError
 ├── Conflict             the record has changed meanwhile, or the lease is held by another runner
 ├── NotFound             does not exist, or is not visible to the user
 ├── Denied               missing or wrong credentials
+├── TooMany              too many failed log-ins
 ├── InvalidInput         unusable value from outside
 │   ├── InvalidYaml      valohai.yaml cannot be read
 │   ├── CannotRun        step, task or pipeline with missing or unsuitable values
@@ -55,6 +56,10 @@ class NotFound(PushmillError):
 
 class Denied(PushmillError):
     """Raised when credentials are missing, wrong or insufficient. HTTP 401 or 403."""
+
+
+class TooMany(PushmillError):
+    """Raised when a log-in must wait because too many failed. HTTP 429."""
 
 
 class InvalidInput(PushmillError):

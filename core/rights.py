@@ -45,6 +45,7 @@ OF_ROLE = {
     Role.OWNER: frozenset({Action.READ, Action.PUSH, Action.LAUNCH, Action.OWN}),
 }
 OF_EVERYBODY = frozenset({Action.CREATE, Action.ACCOUNT})  # every user, whatever the roles
+OUTSIDE = OF_EVERYBODY | {Action.ADMINISTER}  # what happens outside projects, so that no role decides it
 OF_SCOPE = {
     Scope.READ: frozenset({Action.READ}),
     Scope.PUSH: frozenset({Action.PUSH, Action.CREATE}),

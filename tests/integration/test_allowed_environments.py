@@ -13,13 +13,14 @@ from push_server import PushServer
 from ruled_project import FULL, SEARCH, TRAIN, Model
 from site_client import Person
 
+from core.rights import Role
 from web.cli.main import group
 from web.config.steps.resolve import resolve
 from web.services.executions import environments, launch
 from web.services.executions.launch import LaunchOptions
 from web.services.triggers import dry_run
 from web.services.triggers.dry_run import HypotheticalEvent
-from web.store import projects, users
+from web.store import members, projects, users
 from web.store.db import transaction
 
 REFUSED = "Project model may not use environment open; it may use locked"
@@ -118,14 +119,16 @@ def person(api: ApiServer, name: str = "admin", token: str = "") -> Person:
 def test_only_an_administrator_sets_the_limit_on_the_settings_page(api: ApiServer) -> None:
     environments.change(api.db, "gpu", {})
     with transaction(api.db):
-        users.add_token(api.db, users.add(api.db, "grace", is_admin=False).id, "pm_grace", "test")
+        grace_id = users.add(api.db, "grace", is_admin=False).id
+        users.add_token(api.db, grace_id, "pm_grace", "test")
+        members.set_role(api.db, api.demo.id, grace_id, Role.OWNER)
     limit = ("/p/demo/settings/environments", "/p/demo/settings/")
     admin, grace = person(api), person(api, "grace", "pm_grace")
     assert grace.post(*limit, environments="default").status_code == 403
     assert admin.post(*limit, environments="default").status_code == 303
     assert projects.by_name(api.db, "demo").environments == ("default",)
     assert 'value="default" checked' in admin.get("/p/demo/settings/").text
-    assert "Executions may use the environments default." in grace.get("/p/demo/settings/").text
+    assert "Allowed environments: default." in grace.get("/p/demo/settings/").text
     form = {"environment": "gpu", "max_executions": "1"}
     assert grace.post("/p/demo/settings/runs", "/p/demo/settings/", **form).status_code == 400
     for wrong in ("gpu", "nowhere"):  # the default one must be among them

@@ -15,7 +15,8 @@ from push_server import step
 from site_client import Person
 from test_deliveries import Hub, payload
 
-from web.store import users
+from core.rights import Role
+from web.store import members, projects, users
 from web.store.db import execute, transaction
 
 HOSTILE = "<script>alert(1)</script>\n\x1b[31m\"'> \u202eevil"
@@ -143,6 +144,7 @@ def test_only_a_logged_in_person_with_the_forms_own_token_approves(hub: Hub) -> 
     with transaction(hub.api.db):
         member = users.add(hub.api.db, "grace", is_admin=False)
         users.add_token(hub.api.db, member.id, "pm_grace", "test")
+        members.set_role(hub.api.db, projects.by_name(hub.api.db, "model").id, member.id, Role.WRITER)
     grace = Person(hub.api)
     grace.log_in("grace", "pm_grace")
     assert grace.post(path, "/p/model/settings/").status_code == 303

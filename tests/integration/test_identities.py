@@ -7,7 +7,7 @@ import json
 import pkgutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,76 +22,17 @@ from test_runner_rights import Held, basic, held, method_of, token  # noqa: F401
 
 from core import clock
 from core.identity import Scope
-from web.http import auth, live
-from web.http.auth import Action
+from web.http import live
 from web.services import identities, throttle
 from web.services.throttle import Throttle
 from web.store import migrations, users
 from web.store.db import connect, execute, row, transaction
 
 PAST = "2020-01-01T00:00:00.000000Z"
-# What each scope opens. Routes that are not for people are left out: their own tests walk them.
-OPEN = {
-    Scope.READ: {Action.READ}, Scope.PUSH: {Action.PUSH}, Scope.ADMIN: set(Action),
-    Scope.LAUNCH: {Action.READ, Action.PUSH, Action.CHANGE},
-}  # fmt: skip
-READERS = {"session.log_out", "rules.rehearse", "v0.POST projects/<identifier>/fetch"}
 
 
 def made(api: ApiServer | PushServer, *scopes: Scope, user: str = "admin", **more: Any) -> identities.NewToken:
     return identities.new_token(api.db, user, scopes, **more)
-
-
-def action_of(api: ApiServer, endpoint: str, method: str, path: str) -> Action | None:
-    """What a route does, decided here by what it is for; None for one that is not for people."""
-    permission = auth.permission_of(api.app, endpoint)
-    if permission in ("public", "signed", "runner"):
-        return None
-    if permission == "git_either":
-        assert endpoint == "lfs.batch"  # a test of its own
-        return None
-    if permission in ("git", "git_push"):
-        assert (permission == "git_push") == (method == "PUT")
-        return Action.PUSH if "receive-pack" in path or method == "PUT" else Action.READ
-    if permission == "admin":
-        return Action.ADMINISTER
-    assert permission == ("reader" if endpoint in READERS else "user"), endpoint
-    return Action.READ if method == "GET" or endpoint in READERS else Action.CHANGE
-
-
-def walk(api: ApiServer) -> Iterator[tuple[str, str, Action]]:
-    """Every route for people, with made-up arguments."""
-    values = {"form": "svg", "number": 1, "counter": 1, "position": 1, "datum": "0" * 8 + "-0000-4000-8000-" + "0" * 12}
-    for rule in api.app.url_map.iter_rules():
-        method = method_of(rule)
-        arguments: dict[str, Any] = {name: values.get(name, "none") for name in rule.arguments}
-        path = api.app.url_map.bind("localhost").build(rule.endpoint, arguments, method=method)
-        for asked in (
-            [f"{path}?service=git-{name}-pack" for name in ("upload", "receive")] if "info/refs" in path else [path]
-        ):
-            if action := action_of(api, rule.endpoint, method, asked):
-                yield method, asked, action
-
-
-@pytest.mark.parametrize("scope", Scope)
-def test_every_route_is_open_to_the_scopes_that_it_is_for_and_closed_to_the_others(
-    api: ApiServer, scope: Scope
-) -> None:
-    secret, walked = made(api, scope).secret, set()
-    before = api.db.execute("SELECT COUNT(*) FROM project").fetchone()
-    for method, path, action in walk(api):
-        if scope in (Scope.ADMIN, Scope.LAUNCH) and action is not Action.READ:
-            continue  # it would do it; each has tests of its own
-        authorization = basic(secret) if path.startswith("/git/") else token(secret)
-        answer = api.client.open(path, method=method, headers={"Authorization": authorization})
-        answer.close()
-        expected = action in OPEN[scope]
-        assert (answer.status_code not in (401, 403)) is expected, (method, path, answer.status_code)
-        walked.add(action)
-        if path.startswith("/git/") and action is Action.PUSH and expected:
-            before = (before[0] + 1,) if before[0] == 1 else before  # a push makes its project
-    assert walked == ({Action.READ} if scope in (Scope.ADMIN, Scope.LAUNCH) else set(Action))
-    assert api.db.execute("SELECT COUNT(*) FROM project").fetchone() == before
 
 
 def test_an_administrators_token_administers_only_with_that_scope_and_a_users_never(api: ApiServer) -> None:

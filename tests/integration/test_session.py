@@ -33,7 +33,7 @@ def test_a_link_cannot_send_one_elsewhere_after_the_login(person: Person, elsewh
 def test_name_and_token_must_belong_together(person: Person, username: str, token: str) -> None:
     answer = person.log_in(username, token)
     assert answer.status_code == 401
-    assert "Wrong user name or token" in answer.text
+    assert "Wrong user name, password or token" in answer.text
     assert person.get("/").status_code == 303
 
 

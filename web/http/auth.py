@@ -1,23 +1,29 @@
-"""Authentication and permissions: every view has one of these decorators, or the application does not start.
+"""Authentication and rights: every view has one of these decorators, or the application does not start.
 
 @public     no authentication
 @signed     no authentication: the view first checks a signature of the raw body or of the URL
-@user       a user: `Authorization: Token …`, or the session cookie with a CSRF token on unsafe methods.
-            Safe methods read, all others change something
-@reader     like @user, for a view that changes nothing although its method is unsafe
-@admin      an administrator of the server, authenticated like @user
-@git        Basic authentication with a token as the password: a user who fetches or pushes (git's service tells which),
-            or a runner
-@git_push   like @git, for a view that users need for pushes only
-@git_either like @git, for users who may fetch or push: the view calls `may` for the action that the request needs
 @runner     a runner: `Authorization: Token …` with a runner's token
 
-`may` alone decides what a user is allowed to do.
+A user, by `Authorization: Token …`, or the session cookie with a CSRF token on unsafe methods, who may:
+@read       see the project; outside projects, every user
+@launch     launch, stop and approve in the project
+@own        change the project
+@create     create projects
+@account    change the own password, tokens and sessions
+@admin      administer the server
 
-A request becomes an `Identity` (user, token, scopes) and an `Action`, for pages, API and git alike. Project members
-and roles belong in `may`. A session cookie contains a secret of a row in the database, which is read in each request
-together with the token that the session was begun with. So logging out, revoking, expiry and disabling a user end
-sessions at once. Tests request every route with a token of each scope.
+A user by Basic authentication with a token as the password, or a runner:
+@git        who fetches or pushes; git's service tells which
+@git_push   who pushes
+@git_either who fetches or pushes: the view calls `enter` for the action that the request needs
+
+`may` alone decides what a user is allowed to do, by the table in `core.rights`. The project of a route with a name is
+checked before the view runs. Views of the API, whose routes name executions or data, call `enter` with the project that
+they find, and show in lists only `visible_projects`. A project without a role answers like one that does not exist.
+
+A session cookie contains a secret of a row in the database, which is read in each request together with the token that
+the session was begun with. So logging out, revoking, expiry and disabling a user end sessions at once. Tests request
+every route with each role and each scope.
 """
 
 from __future__ import annotations
@@ -25,44 +31,31 @@ from __future__ import annotations
 import hmac
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, TypeVar
 
 from flask import Flask, Response, current_app, g, redirect, request, session, url_for
-from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
+from werkzeug.exceptions import Forbidden, Unauthorized
 
 from core import clock
 from core.config import Config
-from core.identity import Identity, Scope
+from core.errors import NotFound
+from core.identity import Identity
 from core.model import Runner, User
+from core.rights import OF_ROLE, OF_SCOPE, OUTSIDE, Action, Role, in_scope, rights
+from web.services import login
 from web.services.announcer import Announcer
 from web.services.context import Context
 from web.services.scheduling.queues import Queues
-from web.services.throttle import WINDOW_S, Throttle
+from web.services.throttle import Throttle
 from web.services.vault import Vault
-from web.store import runners, sessions, users
+from web.store import members, runners, sessions, users
 from web.store.db import Database, connect, transaction
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LAST_USED_S = 3600.0  # a token's last use is recorded at most once in this time
-
-
-class Action(StrEnum):
-    READ = "read"  # pages, read-only API requests, git fetch
-    PUSH = "push"  # git push, which also creates a missing project
-    CHANGE = "change"  # all other changes of a project
-    ADMINISTER = "administer"  # runners and environments
-
-
-ACTIONS = {
-    Scope.READ: frozenset({Action.READ}),
-    Scope.PUSH: frozenset({Action.PUSH}),
-    Scope.LAUNCH: frozenset({Action.READ, Action.PUSH, Action.CHANGE}),
-    Scope.ADMIN: frozenset(Action),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,15 +88,54 @@ def db() -> Database:
     return context().db
 
 
-def may(identity: Identity, action: Action, project: str | None) -> bool:  # noqa: ARG001
-    """Return whether an identity may perform the action on the named project; None is for actions outside any project.
+def may(identity: Identity, action: Action, role: Role | None) -> bool:
+    """Return whether an identity with this role in the project may perform the action there.
 
-    The only place that decides this. At present every user may do everything in every project; project members and
-    their roles will be checked here.
+    The only place that decides this. The role is None outside projects.
     """
-    if action is Action.ADMINISTER and not identity.user.is_admin:
-        return False
-    return any(action in ACTIONS[scope] for scope in identity.scopes)
+    return action in rights(role, is_admin=identity.user.is_admin) and in_scope(identity.scopes, action)
+
+
+def allowed(action: Action) -> bool:
+    """Return whether the user of this request may perform the action in the project of this request."""
+    return g.identity is not None and may(g.identity, action, g.role)
+
+
+def enter(project_id: int, missing: str, action: Action | None = None) -> None:
+    """Check that the user may perform the action, by default the view's, in a project.
+
+    Raises NotFound with the text `missing` if the project is invisible to the user, and Forbidden. Does nothing for
+    runners.
+    """
+    if g.identity is not None:
+        _enter(
+            g.identity, members.role(db(), g.identity.user.id, project_id), missing, [action] if action else g.actions
+        )
+
+
+def enter_named(identity: Identity, name: str, *actions: Action) -> None:
+    """Check that the identity may perform one of the actions in a project. Whoever may push may create it by that.
+
+    Raises NotFound and Forbidden. Unknown and invisible projects cost the same query.
+    """
+    place = members.place(db(), identity.user.id, name)
+    creates = place is None and Action.PUSH in actions and not identity.user.is_admin
+    if creates and (Action.READ not in actions or in_scope(identity.scopes, Action.CREATE)):
+        _enter_server(identity, Action.CREATE)
+    else:
+        _enter(identity, place.role if place else None, f"there is no project {name!r}", actions)
+
+
+def sees(project_id: int) -> bool:
+    """Return whether the project is visible to the user."""
+    visible = visible_projects()
+    return visible is None or project_id in visible
+
+
+def visible_projects() -> frozenset[int] | None:
+    """Return the ids of the projects that the user may see; None for all."""
+    person = current_user()
+    return None if person.is_admin else members.project_ids(db(), person.id)
 
 
 def current_user() -> User:
@@ -136,16 +168,28 @@ def signed(view: View) -> View:
     return _mark(view, "signed")
 
 
-def user(view: View) -> View:
-    return _mark(view, "user")
+def read(view: View) -> View:
+    return _mark(view, Action.READ)
 
 
-def reader(view: View) -> View:
-    return _mark(view, "reader")
+def launch(view: View) -> View:
+    return _mark(view, Action.LAUNCH)
+
+
+def own(view: View) -> View:
+    return _mark(view, Action.OWN)
+
+
+def create(view: View) -> View:
+    return _mark(view, Action.CREATE)
+
+
+def account(view: View) -> View:
+    return _mark(view, Action.ACCOUNT)
 
 
 def admin(view: View) -> View:
-    return _mark(view, "admin")
+    return _mark(view, Action.ADMINISTER)
 
 
 def git(view: View) -> View:
@@ -164,12 +208,12 @@ def runner(view: View) -> View:
     return _mark(view, "runner")
 
 
-def _mark(view: View, permission: str) -> View:
+def _mark(view: View, permission: str | Action) -> View:
     view.permission = permission  # type: ignore[attr-defined]
     return view
 
 
-def permission_of(app: Flask, endpoint: str) -> str | None:
+def permission_of(app: Flask, endpoint: str) -> str | Action | None:
     if endpoint == "static" or endpoint.endswith(".static"):
         return "public"
     return getattr(app.view_functions[endpoint], "permission", None)
@@ -184,7 +228,7 @@ def init_app(app: Flask) -> None:
 
 
 def _enforce() -> Response | None:
-    g.user = g.runner = g.identity = None
+    g.user = g.runner = g.identity = g.role = None
     if request.endpoint is None:
         return None  # unknown route: 404 or 405 for everybody
     permission = permission_of(current_app._get_current_object(), request.endpoint)  # type: ignore[attr-defined]  # noqa: SLF001
@@ -192,17 +236,9 @@ def _enforce() -> Response | None:
         _check_git(_git_actions(permission))
     if permission == "runner":
         _check_runner()
-    if permission in ("user", "reader", "admin"):
-        return _check_person(_action(permission))
+    if isinstance(permission, Action):
+        return _check_person(permission)
     return None
-
-
-def _action(permission: str) -> Action:
-    """Return the action of this request to a view with this permission."""
-    if permission == "admin":
-        return Action.ADMINISTER
-    reads = permission == "reader" or request.method in SAFE_METHODS
-    return Action.READ if reads else Action.CHANGE
 
 
 def _check_person(action: Action) -> Response | None:
@@ -242,14 +278,31 @@ def _check_git(actions: tuple[Action, ...]) -> None:
 
 
 def _admit(identity: Identity, *actions: Action) -> None:
-    """Let the request continue as this identity. Raises Forbidden if it may do none of the actions."""
-    project = _project()
-    if not any(may(identity, action, project) for action in actions):
-        raise Forbidden(refusal(identity, actions[0]))
+    """Let the request continue as this identity. Raises NotFound or Forbidden if it may do none of the actions."""
+    g.actions = actions
+    if (name := _project()) is None:
+        _enter_server(identity, actions[0])
+    else:
+        enter_named(identity, name, *actions)
     g.identity, g.user = identity, identity.user
     last = identity.last_used_at
     if last is None or clock.seconds_between(last, clock.now()) > LAST_USED_S:
         _touch(identity)
+
+
+def _enter(identity: Identity, role: Role | None, missing: str, actions: Sequence[Action]) -> None:
+    if Action.READ not in rights(role, is_admin=identity.user.is_admin):
+        raise NotFound(missing)
+    if not any(may(identity, action, role) for action in actions):
+        raise Forbidden(refusal(identity, actions[0]))
+    g.role = role
+
+
+def _enter_server(identity: Identity, action: Action) -> None:
+    """Check what does not depend on a role; the view checks the rest when it knows the project."""
+    fits = in_scope(identity.scopes, action)
+    if not fits or (action in OUTSIDE and action not in rights(None, is_admin=identity.user.is_admin)):
+        raise Forbidden(refusal(identity, action))
 
 
 def _touch(identity: Identity) -> None:
@@ -266,10 +319,13 @@ def _project() -> str | None:
 
 
 def refusal(identity: Identity, action: Action) -> str:
-    """Return the reason why `may` refuses the action, and the scope it needs."""
+    """Return the reason why `may` refuses the action, and the scope or role it needs."""
     if action is Action.ADMINISTER and not identity.user.is_admin:
         return "Only an administrator may do this."
-    needed = " or ".join(scope for scope, actions in ACTIONS.items() if action in actions)
+    if in_scope(identity.scopes, action):
+        needed = " or ".join(role for role, actions in OF_ROLE.items() if action in actions)
+        return f"You need the role {needed} in this project: an owner of it can give it to you."
+    needed = " or ".join(scope for scope, actions in OF_SCOPE.items() if action in actions)
     have = " and ".join(sorted(identity.scopes)) or "nothing"
     return f"This token is for {have}; this needs one with the scope {needed} (`pushmill token new`)."
 
@@ -285,21 +341,9 @@ def _header_token() -> str | None:
     return token.strip() if scheme.lower() == "token" and token else None
 
 
-def recognise(username: str, token: str) -> Identity | None:
-    """Return the identity of a token if it belongs to this user name; failures count against the client's address.
-
-    Raises TooManyRequests. Tokens are looked up by their hash, so timing reveals nothing about their characters.
-    """
-    throttle, address = server().throttle, request.remote_addr or ""
-    if throttle.too_many(address):
-        raise TooManyRequests(
-            "Too many failed log-ins from your address. Try again in a minute.", retry_after=int(WINDOW_S)
-        )
-    found = users.by_token(db(), token)
-    if found is None or not hmac.compare_digest(username.encode(), found.user.username.encode()):
-        throttle.add(address)
-        return None
-    return found
+def recognise(username: str, secret: str) -> Identity | None:
+    """Return the identity of a user with this password or token. Raises TooMany."""
+    return login.recognise(db(), server().throttle, username, secret, request.remote_addr or "")
 
 
 def begin_session(user_id: int, token_id: int | None = None) -> None:
@@ -324,8 +368,13 @@ def session_identity() -> Identity | None:
     return sessions.by_secret(db(), secret) if isinstance(secret, str) else None
 
 
-def is_over(db: Database, identity: Identity) -> bool:
-    """Return whether a streaming response must end: its session or its token has ended, or its user is disabled."""
+def is_over(db: Database, identity: Identity, project_id: int) -> bool:
+    """Return whether a streaming response of a project must end.
+
+    It does when the session or the token has ended, the user is disabled, or may no longer see the project.
+    """
+    if not may(identity, Action.READ, members.role(db, identity.user.id, project_id)):
+        return True
     if identity.session_id is not None:
         return sessions.by_id(db, identity.session_id) is None
     return identity.token_id is None or users.by_token_id(db, identity.token_id) is None

@@ -18,12 +18,14 @@ from werkzeug.http import HTTP_STATUS_CODES
 from core import errors
 from core.errors import PushmillError
 from web.http.api import errors as v0_errors
+from web.services.throttle import WINDOW_S
 
 logger = logging.getLogger(__name__)
 
 STATUS: tuple[tuple[type[PushmillError], int], ...] = (
     (errors.NotFound, 404),
     (errors.Denied, 403),
+    (errors.TooMany, 429),
     (errors.Conflict, 409),
     (errors.InvalidInput, 400),
     (errors.DiskFull, 507),
@@ -44,7 +46,8 @@ def _pushmill_error(error: PushmillError) -> Response:
     status = status_of(error)
     if status == 500:
         logger.error("%s %s", request.method, request.path, exc_info=error)
-    response = Response(status=status)
+    headers = {"Retry-After": f"{WINDOW_S:.0f}"} if isinstance(error, errors.TooMany) else None
+    response = Response(status=status, headers=headers)
     if request.path.startswith(v0_errors.PREFIX):
         return v0_errors.fill(response, str(error), getattr(error, "field", ""), getattr(error, "code", "invalid"))
     return _fill(response, str(error))

@@ -11,14 +11,14 @@ from typing import Any
 
 import orjson
 from flask import Blueprint, Response, g, request, url_for
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import ClientDisconnected, Forbidden
 
 from core.config import Config
 from core.errors import DiskFull, GitError, InvalidInput, NotFound
 from core.git import lfs
 from core.model import Project, Repository
+from core.rights import Action
 from web.http import auth, lfs_files
-from web.http.auth import Action
 from web.services import disk
 from web.services.repositories import hosting
 from web.store import projects
@@ -43,6 +43,16 @@ def refuse(refusal: _Refusal) -> Response:
     return _answer({"message": sentence}, status)
 
 
+@blueprint.errorhandler(Forbidden)
+def forbid(error: Forbidden) -> Response:
+    return _answer({"message": error.description}, 403)
+
+
+@blueprint.errorhandler(NotFound)
+def miss(error: NotFound) -> Response:
+    return _answer({"message": str(error)}, 404)
+
+
 @blueprint.post(f"{PATH}/batch")
 @auth.git_either
 def batch(name: str) -> Response:
@@ -52,8 +62,7 @@ def batch(name: str) -> Response:
     operation, objects = _asked()
     uploads = operation == "upload"
     action = Action.PUSH if uploads else Action.READ
-    if not auth.may(g.identity, action, name):
-        raise _Refusal(403, auth.refusal(g.identity, action))
+    auth.enter_named(g.identity, name, action)
     project, repository = _opened(name, uploads=uploads)
     store = hosting.lfs_path(auth.server().config, repository)
     answers = [
@@ -72,10 +81,7 @@ def batch(name: str) -> Response:
 def download(name: str, oid: str) -> Response:
     _check_person()
     project, _ = _opened(name, uploads=False)
-    try:
-        return lfs_files.send(auth.db(), auth.server().config, project, oid)
-    except NotFound as error:
-        raise _Refusal(404, str(error)) from None
+    return lfs_files.send(auth.db(), auth.server().config, project, oid)
 
 
 @blueprint.put(f"{PATH}/<oid>")
@@ -110,11 +116,11 @@ def _opened(name: str, *, uploads: bool) -> tuple[Project, Repository]:
     db = auth.db()
     try:
         if uploads:
-            hosting.ensure_project(auth.context(), name, auth.current_user().id)
-        project = projects.by_name(db, name)
+            project = hosting.ensure_project(auth.context(), name, auth.current_user().id)
+            auth.enter(project.id, f"there is no project {name!r}", Action.PUSH)
+        else:
+            project = projects.by_name(db, name)
         repository = hosting.repository_of(db, project)
-    except NotFound as error:
-        raise _Refusal(404, str(error)) from None
     except InvalidInput as error:
         raise _Refusal(422, str(error)) from None
     if uploads and repository.forge != projects.HOSTED:

@@ -94,7 +94,7 @@ class LiveFollower:
     def look(self) -> tuple[bytes, bool]:
         """Return the events since the last call, and whether they were the last. Holds no resources between calls."""
         db, after = auth.db(), self._after
-        if auth.is_over(db, self._identity):
+        if auth.is_over(db, self._identity, self._project.id):
             return b"", True
         found = look(db, auth.server().config.logs_dir, self._execution, after)
         spoken = list(_spoken(found, after))
@@ -123,7 +123,7 @@ def limit_streams(state: BlueprintSetupState) -> None:
 
 
 @blueprint.get(f"{EXECUTION}/events")
-@auth.user
+@auth.read
 def events(name: str, counter: int) -> Response:
     """Stream server-sent events: `log`, `partial`, `metadata`, `state`, finally `end`. 503 with too many streams."""
     project, execution = _asked(auth.db(), name, counter)
@@ -144,7 +144,7 @@ def events(name: str, counter: int) -> Response:
 
 
 @blueprint.get(f"{EXECUTION}/news")
-@auth.user
+@auth.read
 def news(name: str, counter: int) -> Response:
     """Return the same once, as JSON: the changes since `after`, and the state."""
     db = auth.db()

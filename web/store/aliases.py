@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlite_utils import Database
@@ -10,6 +11,7 @@ from sqlite_utils import Database
 from core import clock
 from core.errors import NotFound
 from web.store.db import execute, row, rows
+from web.store.selection import in_projects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +53,15 @@ def datum_uuid(db: Database, project_id: int, name: str) -> str | None:
     return str(found["uuid"]) if found else None
 
 
-def search(db: Database, project_id: int | None, limit: int, offset: int) -> tuple[list[Alias], int]:
-    """Return aliases, the newest first, and their number without the limit."""
-    where, values = ("WHERE project_id = ?", [project_id]) if project_id is not None else ("", [])
-    count = row(db, f"SELECT COUNT(*) AS n FROM datum_alias {where}", values)
-    found = rows(db, f"SELECT * FROM datum_alias {where} ORDER BY id DESC LIMIT ? OFFSET ?", [*values, limit, offset])
+def search(
+    db: Database, project_id: int | None, project_ids: Collection[int] | None, limit: int, offset: int
+) -> tuple[list[Alias], int]:
+    """Return aliases, the newest first, and their number without the limit; of one project, these, or all."""
+    condition, values = in_projects("project_id", project_id, project_ids)
+    count = row(db, f"SELECT COUNT(*) AS n FROM datum_alias WHERE {condition}", values)
+    found = rows(
+        db, f"SELECT * FROM datum_alias WHERE {condition} ORDER BY id DESC LIMIT ? OFFSET ?", [*values, limit, offset]
+    )
     return [Alias(**item) for item in found], int(count["n"]) if count else 0
 
 

@@ -13,6 +13,7 @@ from core import clock
 from core.errors import NotFound
 from core.model import Commit, EventKind, PushEvent, PushResult, is_zero, short_ref
 from web.store.db import Row, execute, insert, needs_transaction, row, rows
+from web.store.selection import in_projects
 
 UNREAD = "unread"  # `config_key` of a commit whose configuration must be read again
 # all columns except the configuration, which can be large
@@ -176,19 +177,26 @@ def by_prefix(db: Database, project_id: int, prefix: str) -> list[str]:
 
 
 def search(
-    db: Database, *, project_id: int | None, adhoc: bool | None, limit: int, offset: int, trusted: bool = False
+    db: Database,
+    *,
+    project_id: int | None,
+    project_ids: Collection[int] | None = None,
+    adhoc: bool | None,
+    limit: int,
+    offset: int,
+    trusted: bool = False,
 ) -> tuple[list[Commit], int]:
     """Return commits, newest first and without configuration, and their number without the limit.
 
-    With `trusted`, only trusted commits.
+    With `trusted`, only trusted commits. `project_ids` limits a list of all projects.
     """
-    conditions = ["project_id = ?"] if project_id is not None else []
+    condition, values = in_projects("project_id", project_id, project_ids)
+    conditions = [condition]
     if trusted:
         conditions.append(TRUSTED)
     if adhoc is not None:
         conditions.append(f"identifier {'' if adhoc else 'NOT '}LIKE '~%'")
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    values = [project_id] if project_id is not None else []
+    where = f"WHERE {' AND '.join(conditions)}"
     count = row(db, f"SELECT COUNT(*) AS n FROM git_commit {where}", values)
     sql = f"SELECT {COLUMNS} FROM git_commit {where} ORDER BY committed_at DESC, id DESC LIMIT ? OFFSET ?"
     found = rows(db, sql, [*values, limit, offset])
@@ -208,10 +216,10 @@ def get_many(db: Database, commit_ids: Collection[int]) -> dict[int, Commit]:
     return {item["id"]: _commit(item) for item in found}
 
 
-def find_in_any_project(db: Database, identifier: str) -> Commit:
-    """Return the most recently recorded commit with this identifier in any project."""
-    sql = "SELECT * FROM git_commit WHERE identifier = ? ORDER BY id DESC LIMIT 1"
-    return _one(row(db, sql, (identifier,)), identifier)
+def find_in_any_project(db: Database, identifier: str, project_ids: Collection[int] | None) -> Commit:
+    """Return the most recently recorded commit with this identifier in these projects, or in any with None."""
+    found = rows(db, "SELECT * FROM git_commit WHERE identifier = ? ORDER BY id DESC", (identifier,))
+    return _one(next((c for c in found if project_ids is None or c["project_id"] in project_ids), None), identifier)
 
 
 @needs_transaction

@@ -16,6 +16,7 @@ from core import clock, datum
 from core.errors import NotFound
 from core.model import Datum
 from web.store.db import Row, execute, insert, row, rows
+from web.store.selection import in_projects
 
 
 def path(outputs_dir: Path, datum_uuid: str) -> Path:
@@ -79,14 +80,24 @@ def sidecars(db: Database, execution_id: int) -> set[str]:
 
 
 def search(
-    db: Database, *, project_id: int | None, execution_id: int | None, purged: bool, limit: int, offset: int
+    db: Database,
+    *,
+    project_id: int | None,
+    project_ids: Collection[int] | None,
+    execution_id: int | None,
+    purged: bool,
+    limit: int,
+    offset: int,
 ) -> tuple[list[Datum], int]:
-    """Return data, newest first or by name for one execution, and their number without the limit."""
-    conditions = [f"purged_at IS {'NOT ' if purged else ''}NULL"]
-    conditions += [
-        f"{column} = ?" for column, value in (("project_id", project_id), ("execution_id", execution_id)) if value
-    ]
-    values: list[Any] = [value for value in (project_id, execution_id) if value]
+    """Return data, newest first or by name for one execution, and their number without the limit.
+
+    `project_ids` limits a list of all projects.
+    """
+    condition, values = in_projects("project_id", project_id, project_ids)
+    conditions = [condition, f"purged_at IS {'NOT ' if purged else ''}NULL"]
+    if execution_id:
+        conditions.append("execution_id = ?")
+        values.append(execution_id)
     where = f"WHERE {' AND '.join(conditions)}"
     order = "name, id" if execution_id else "id DESC"
     count: Row | None = row(db, f"SELECT COUNT(*) AS n FROM datum {where}", values)

@@ -24,20 +24,28 @@ class Member:
     disabled_at: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A project and the role that somebody has in it."""
+
+    project_id: int
+    role: Role | None
+
+
 def role(db: Database, user_id: int, project_id: int) -> Role | None:
     """Return a user's role in a project."""
     found = row(db, "SELECT role FROM member WHERE user_id = ? AND project_id = ?", (user_id, project_id))
     return Role(found["role"]) if found else None
 
 
-def role_by_name(db: Database, user_id: int, project_name: str) -> Role | None:
-    """Return a user's role in the project of this name. One query, whether or not the project exists."""
+def place(db: Database, user_id: int, project_name: str) -> Place | None:
+    """Return the project of this name with the user's role there; None if it does not exist. One query."""
     sql = (
-        "SELECT member.role FROM project LEFT JOIN member ON member.project_id = project.id AND member.user_id = ?"
-        " WHERE project.name = ?"
+        "SELECT project.id, member.role FROM project"
+        " LEFT JOIN member ON member.project_id = project.id AND member.user_id = ? WHERE project.name = ?"
     )
     found = row(db, sql, (user_id, project_name))
-    return Role(found["role"]) if found and found["role"] else None
+    return Place(project_id=found["id"], role=Role(found["role"]) if found["role"] else None) if found else None
 
 
 def of_project(db: Database, project_id: int) -> list[Member]:

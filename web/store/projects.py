@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlite_utils import Database
 
@@ -45,8 +45,10 @@ def add_repository(
     return repository(db, repository_id)
 
 
-def listing(db: Database) -> list[Project]:
-    return [_project(found) for found in rows(db, f"{SELECT} ORDER BY project.name")]
+def listing(db: Database, project_ids: Collection[int] | None = None) -> list[Project]:
+    """List projects by name: all of them, or these."""
+    found = map(_project, rows(db, f"{SELECT} ORDER BY project.name"))
+    return [project for project in found if project_ids is None or project.id in project_ids]
 
 
 def with_schedules(db: Database) -> list[Project]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,11 +15,12 @@ from web.store.db import Row, row, rows
 class Selection:
     """What to list: everything that matches each given filter.
 
-    `deleted` is for executions: whether they are deleted, None for both. `statuses` are states, `stopping` and
-    `incomplete`. `order` is SQL from the caller, never user input.
+    `project_ids` limits a list of all projects. `deleted` is for executions: whether they are deleted, None for both.
+    `statuses` are states, `stopping` and `incomplete`. `order` is SQL from the caller, never user input.
     """
 
     project_id: int | None = None
+    project_ids: Collection[int] | None = None
     statuses: Sequence[str] = ()
     counters: Sequence[int] = ()
     creator_id: int | None = None
@@ -27,6 +28,12 @@ class Selection:
     order: str = "counter DESC"
     limit: int = 100
     offset: int = 0
+
+
+def in_projects(column: str, project_id: int | None, project_ids: Collection[int] | None) -> tuple[str, list[int]]:
+    """Return the SQL condition for rows of one project, else of these projects, else of all; and its values."""
+    wanted = project_ids if project_id is None else [project_id]
+    return ("1", []) if wanted is None else (f"{column} IN ({', '.join('?' * len(wanted))})", list(wanted))
 
 
 def select(
@@ -37,11 +44,11 @@ def select(
     status_condition: Callable[[str], str],
 ) -> tuple[list[Row], int]:
     """Return the rows of the wanted page, and the number of all matches. `status_condition` is SQL for a status."""
-    conditions, values = ["1"], list[Any]()
-    for column, value in (("project_id", wanted.project_id), ("creator_id", wanted.creator_id)):
-        if value is not None:
-            conditions.append(f"{table}.{column} = ?")
-            values.append(value)
+    condition, of_projects = in_projects(f"{table}.project_id", wanted.project_id, wanted.project_ids)
+    conditions, values = [condition], list[Any](of_projects)
+    if wanted.creator_id is not None:
+        conditions.append(f"{table}.creator_id = ?")
+        values.append(wanted.creator_id)
     if table == "execution" and wanted.deleted is not None:
         conditions.append(f"execution.deleted_at IS {'NOT ' if wanted.deleted else ''}NULL")
     if wanted.counters:

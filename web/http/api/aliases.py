@@ -15,18 +15,18 @@ from web.store.aliases import Alias
 from web.store.db import transaction
 
 
-@auth.user
+@auth.read
 def listing() -> Response:
     """List aliases, the newest first."""
     db, page = auth.db(), query.page()
     if query.flag("deleted"):
         return paginated([], 0, page)
     project = query.asked_project(db)
-    found, count = aliases.search(db, project.id if project else None, page.limit, page.offset)
+    found, count = aliases.search(db, project.id if project else None, auth.visible_projects(), page.limit, page.offset)
     return paginated(_objects(found), count, page)
 
 
-@auth.user
+@auth.read
 def resolve() -> Response:
     """Return the alias `name` of `project` with its file."""
     db = auth.db()
@@ -34,7 +34,7 @@ def resolve() -> Response:
     return json_response(_objects([aliases.by_name(db, project.id, query.text(request.args, "name"))])[0])
 
 
-@auth.user
+@auth.launch
 def create() -> Response:
     """Let `name` be that of the file `datum` (a UUID) in `project`; an existing alias is moved to it."""
     db, given = auth.db(), query.fields()
@@ -45,9 +45,9 @@ def create() -> Response:
     with transaction(db):
         try:
             found = data.by_uuid(db, wanted)
-        except NotFound as error:
-            raise InvalidInput(str(error), field="datum", code="does_not_exist") from None
-        if found.project_id != project.id:
+        except NotFound:
+            found = None
+        if found is None or found.project_id != project.id:
             raise InvalidInput(f"there is no datum {wanted} in {project.name}", field="datum", code="does_not_exist")
         made = aliases.put(db, project.id, name, found.id)
     return json_response(_objects([made])[0], 201)

@@ -13,7 +13,7 @@ from web.http.api.answers import json_response, paginated
 from web.store import commits, projects
 
 
-@auth.user
+@auth.read
 def listing() -> Response:
     """List commits, newest first. `ordering` is ignored: clients ask for no other order.
 
@@ -23,24 +23,31 @@ def listing() -> Response:
     project = query.asked_project(db)
     project_id = project.id if project else None
     found, count = commits.search(
-        db, project_id=project_id, adhoc=query.flag("adhoc"), limit=page.limit, offset=page.offset, trusted=True
+        db,
+        project_id=project_id,
+        project_ids=auth.visible_projects(),
+        adhoc=query.flag("adhoc"),
+        limit=page.limit,
+        offset=page.offset,
+        trusted=True,
     )
     owners = {owner.id: owner for owner in projects.listing(db)}
     results = [serialize.commit(request.url_root, owners[commit.project_id], commit) for commit in found]
     return paginated(results, count, page)
 
 
-@auth.user
+@auth.read
 def detail(identifier: str) -> Response:
     db = auth.db()
     project = query.asked_project(db)
     if project is not None:
         return json_response(_detail(project, commits.by_identifier(db, project.id, identifier)))
-    found = commits.find_in_any_project(db, identifier)
+    found = commits.find_in_any_project(db, identifier, auth.visible_projects())
+    auth.enter(found.project_id, "")
     return json_response(_detail(projects.get(db, found.project_id), found))
 
 
-@auth.user
+@auth.read
 def detail_in_project(project: str, identifier: str) -> Response:
     db = auth.db()
     owner = query.project(db, project)

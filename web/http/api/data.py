@@ -20,7 +20,7 @@ CHUNK = 1 << 20
 FORM_BYTES = 1 << 20  # of an upload, besides its file
 
 
-@auth.user
+@auth.read
 def listing() -> Response:
     """List data, newest first; data of one execution by name. `deleted` lists purged ones instead."""
     db, page = auth.db(), query.page()
@@ -29,6 +29,7 @@ def listing() -> Response:
     found, count = data.search(
         db,
         project_id=project.id if project else None,
+        project_ids=auth.visible_projects(),
         execution_id=execution.id if execution else None,
         purged=bool(query.flag("deleted")),
         limit=page.limit,
@@ -37,35 +38,35 @@ def listing() -> Response:
     return paginated(objects(db, found), count, page)
 
 
-@auth.user
+@auth.read
 def detail(identifier: str) -> Response:
     db = auth.db()
-    return json_response(objects(db, [data.by_uuid(db, identifier)])[0])
+    return json_response(objects(db, [_asked(identifier)])[0])
 
 
-@auth.user
+@auth.read
 def download(identifier: str) -> Response:
     """Return a signed URL of the content, for clients that send no token with the download."""
-    found = data.by_uuid(auth.db(), identifier)
+    found = _asked(identifier)
     return json_response({"url": request.url_root.rstrip("/") + downloads.path(auth.server().vault, found)})
 
 
-@auth.user
+@auth.launch
 def purge(identifier: str) -> Response:
     """Delete the content of a file; its entry stays. A purged file stays as it is, without an error."""
-    outputs.purge(auth.context(), identifier)
+    outputs.purge(auth.context(), _asked(identifier).uuid)
     return json_response({"message": "Purged"})
 
 
-@auth.user
+@auth.launch
 def upload() -> Response:
     """Store the file `data` of a multipart form in `project`; `name` is by default the name of the file."""
     request.max_content_length = auth.server().config.limits.output_bytes + FORM_BYTES
+    project = query.project(auth.db(), query.text(query.fields(), "project"))
     file = request.files.get("data")
     if file is None:
         raise InvalidInput("data must be a file, in a body of the type multipart/form-data", field="data")
     with closing(file):
-        project = query.project(auth.db(), query.text(request.form, "project"))
         name = query.text(request.form, "name", file.filename or "")
         chunks = iter(lambda: file.stream.read(CHUNK), b"")
         stored = outputs.store_uploaded(auth.context(), project, name, chunks)
@@ -80,3 +81,9 @@ def objects(db: Database, found: Sequence[Datum]) -> list[serialize.Json]:
         serialize.datum(item, owners[item.project_id], made_by.get(item.execution_id or 0), named.get(item.id, []))
         for item in found
     ]
+
+
+def _asked(identifier: str) -> Datum:
+    found = data.by_uuid(auth.db(), identifier)
+    auth.enter(found.project_id, f"there is no datum {identifier}")
+    return found

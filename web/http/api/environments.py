@@ -12,7 +12,7 @@ from web.http.api.answers import json_response, paginated
 from web.store import environments, executions
 
 
-@auth.user
+@auth.read
 def listing() -> Response:
     page, found = query.page(), environments.listing(auth.db())
     unfinished = executions.unfinished_by_environment(auth.db())
@@ -20,7 +20,7 @@ def listing() -> Response:
     return paginated(results, len(found), page)
 
 
-@auth.user
+@auth.read
 def detail(identifier: str) -> Response:
     found = environments.listing(auth.db())
     for item in found:

@@ -23,7 +23,7 @@ DEFAULT_STATUS_EVENTS = 100
 STREAM_BATCH = 500  # events, or metadata lines, encoded at once
 
 
-@auth.user
+@auth.read
 def events(identifier: str) -> Response:
     """Return the last `limit` events, 2000 by default; all of them if `limit` is 0."""
     db, logs_dir = auth.db(), auth.server().config.logs_dir
@@ -39,7 +39,7 @@ def events(identifier: str) -> Response:
     return json_response({"total": total, "limit": limit, "truncated": total > len(last), "events": last})
 
 
-@auth.user
+@auth.read
 def status_events(identifier: str) -> Response:
     db, logs_dir = auth.db(), auth.server().config.logs_dir
     execution, limit = query.execution(db, identifier), numbers.in_query("limit", DEFAULT_STATUS_EVENTS)
@@ -49,7 +49,7 @@ def status_events(identifier: str) -> Response:
     return json_response({"total": counted.count, "status_events": last})
 
 
-@auth.user
+@auth.read
 def points(identifier: str) -> Response:
     """Return every metadata line of an execution, with the time at which it was printed in `_time`."""
     db = auth.db()

@@ -23,7 +23,7 @@ from web.store.db import Database
 MAX_TAGS, MAX_TAG = 100, 100
 
 
-@auth.user
+@auth.read
 def listing() -> Response:
     db = auth.db()
     wanted = query.selection(db)
@@ -31,7 +31,7 @@ def listing() -> Response:
     return paginated(_objects(db, found), count, wanted)
 
 
-@auth.user
+@auth.read
 def detail(identifier: str) -> Response:
     db = auth.db()
     found = query.execution(db, identifier)
@@ -46,7 +46,7 @@ def detail(identifier: str) -> Response:
     return json_response({key: value for key, value in result.items() if key not in excluded})
 
 
-@auth.user
+@auth.launch
 def stop(identifier: str) -> Response:
     """Stop an execution; a second request kills it. A finished execution stays as it is, without an error."""
     db, server = auth.db(), auth.server()
@@ -59,28 +59,29 @@ def stop(identifier: str) -> Response:
     return json_response({"message": "Stopped"})
 
 
-@auth.user
+@auth.launch
 def remove(identifier: str) -> Response:
     """Delete a finished execution: it is only listed with `deleted=true` then, and its number is not used again."""
     lifecycle.delete(auth.db(), query.execution(auth.db(), identifier).uuid)
     return Response(status=204)
 
 
-@auth.user
+@auth.launch
 def set_tags(identifier: str) -> Response:
     """Replace the tags of an execution by `tags`, a list of text."""
     db, given = auth.db(), query.fields()
+    found = query.execution(db, identifier)
     tags = given.get("tags") if request.is_json else request.form.getlist("tags")
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise InvalidInput('tags must be a list of text, such as {"tags": ["baseline"]}', field="tags")
     kept = list(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
     if len(kept) > MAX_TAGS or any(len(tag) > MAX_TAG or printable(tag) != tag for tag in kept):
         raise InvalidInput(f"there may be {MAX_TAGS} tags of {MAX_TAG} printable characters", field="tags")
-    executions.set_tags(db, query.execution(db, identifier), kept)
+    executions.set_tags(db, found, kept)
     return json_response({"tags": kept})
 
 
-@auth.user
+@auth.launch
 def refuse_creation() -> Response:
     raise MethodNotAllowed(
         ["GET", "HEAD", "OPTIONS"], f"POST to {request.path} is not supported yet: push a commit to start executions."

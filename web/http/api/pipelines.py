@@ -17,7 +17,7 @@ from web.store import pipelines, projects
 from web.store.db import Database, transaction
 
 
-@auth.user
+@auth.read
 def listing() -> Response:
     """List pipelines, newest first, without their nodes."""
     db = auth.db()
@@ -30,7 +30,7 @@ def listing() -> Response:
     return paginated(results, count, wanted)
 
 
-@auth.user
+@auth.read
 def detail(identifier: str) -> Response:
     db = auth.db()
     found = query.pipeline(db, identifier)
@@ -42,7 +42,7 @@ def detail(identifier: str) -> Response:
     )
 
 
-@auth.user
+@auth.launch
 def stop(identifier: str) -> Response:
     """Stop the whole pipeline. A finished pipeline stays as it is, without an error."""
     db = auth.db()

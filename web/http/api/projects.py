@@ -17,14 +17,14 @@ from web.store import commits, executions, projects
 from web.store.selection import Selection
 
 
-@auth.user
+@auth.read
 def listing() -> Response:
-    found, page = projects.listing(auth.db()), query.page()
+    found, page = projects.listing(auth.db(), auth.visible_projects()), query.page()
     results = [serialize.project(request.url_root, item) for item in page.cut(found)]
     return paginated(results, len(found), page)
 
 
-@auth.user
+@auth.create
 def create() -> Response:
     """Create a project to which the user pushes. The owner can only be the user."""
     given, user = query.fields(), auth.current_user()
@@ -39,12 +39,12 @@ def create() -> Response:
     return json_response(_detail(made), 201)
 
 
-@auth.user
+@auth.read
 def detail(identifier: str) -> Response:
     return json_response(_detail(query.project(auth.db(), identifier)))
 
 
-@auth.user
+@auth.own
 def remove(identifier: str) -> Response:
     """Remove a project with everything that belongs to it, as `pushmill project remove` does; this takes a while.
 
@@ -69,7 +69,7 @@ def _detail(found: Project) -> serialize.Json:
     return serialize.project_detail(request.url_root, found, repository, counts, shown)
 
 
-@auth.user
+@auth.read
 def listing_of_commits(identifier: str) -> Response:
     """Return a bare list of flat objects: clients print all keys as a table."""
     db = auth.db()
@@ -89,13 +89,13 @@ def listing_of_commits(identifier: str) -> Response:
     )
 
 
-@auth.reader
+@auth.read
 def fetch(identifier: str) -> Response:
     """Do nothing: pushes arrive on their own, so there is nothing to fetch."""
     query.project(auth.db(), identifier)
     return json_response({"commits": [], "errors": []}, 201)
 
 
-@auth.user
+@auth.read
 def ownership_options() -> Response:
     return json_response([auth.current_user().username])

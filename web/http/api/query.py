@@ -23,6 +23,7 @@ DEFAULT_LIMIT = 100
 MAX_LIMIT = 10_000  # clients that ignore `next` ask for up to 9001
 ORDERS = {"counter": "counter ASC", "-counter": "counter DESC", "ctime": "id ASC", "-ctime": "id DESC"}
 T = TypeVar("T")
+Numbered = TypeVar("Numbered", Execution, Task, Pipeline)
 TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 
 
@@ -42,6 +43,7 @@ def selection(db: Database) -> Selection:
     wanted = page(MAX_LIMIT if counters or statuses else DEFAULT_LIMIT)
     return Selection(
         project_id=project.id if project else None,
+        project_ids=auth.visible_projects(),
         statuses=statuses,
         counters=counters,
         creator_id=_creator(),
@@ -117,35 +119,40 @@ def asked_project(db: Database) -> Project | None:
 
 
 def project(db: Database, identifier: str) -> Project:
-    """Return the project with that uuid or name."""
+    """Return the project with that uuid or name, in which the user may do what the view does."""
     try:
-        return projects.by_uuid(db, str(uuid.UUID(identifier)))
+        found = projects.by_uuid(db, str(uuid.UUID(identifier)))
     except (ValueError, NotFound):
-        return projects.by_name(db, identifier)
+        found = projects.by_name(db, identifier)
+    auth.enter(found.id, f"there is no project {identifier!r}")
+    return found
 
 
 def execution(db: Database, identifier: str) -> Execution:
-    return _numbered(db, identifier, executions.by_uuid, executions.by_counter, executions.newest)
+    return _numbered(db, "execution", identifier, executions.by_uuid, executions.by_counter, executions.newest)
 
 
 def task(db: Database, identifier: str) -> Task:
-    return _numbered(db, identifier, tasks.by_uuid, tasks.by_counter, tasks.newest)
+    return _numbered(db, "task", identifier, tasks.by_uuid, tasks.by_counter, tasks.newest)
 
 
 def pipeline(db: Database, identifier: str) -> Pipeline:
-    return _numbered(db, identifier, pipelines.by_uuid, pipelines.by_counter, pipelines.newest)
+    return _numbered(db, "pipeline", identifier, pipelines.by_uuid, pipelines.by_counter, pipelines.newest)
 
 
 def _numbered(
     db: Database,
+    noun: str,
     identifier: str,
-    by_uuid: Callable[[Database, str], T],
-    by_counter: Callable[[Database, int, int], T],
-    newest: Callable[[Database, int], T],
-) -> T:
+    by_uuid: Callable[[Database, str], Numbered],
+    by_counter: Callable[[Database, int, int], Numbered],
+    newest: Callable[[Database, int], Numbered],
+) -> Numbered:
     """Return the object with that uuid, `<project>:<number>` or `<project>:latest`."""
     owner, colon, counter = identifier.rpartition(":")
     if not colon:
-        return by_uuid(db, identifier)
+        single = by_uuid(db, identifier)
+        auth.enter(single.project_id, f"there is no {noun} {identifier}")
+        return single
     found = project(db, owner)
     return newest(db, found.id) if counter == "latest" else by_counter(db, found.id, numbers.parse(counter, "counter"))

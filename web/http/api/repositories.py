@@ -12,20 +12,21 @@ from web.http.api.answers import json_response, paginated
 from web.store import projects
 
 
-@auth.user
+@auth.read
 def listing() -> Response:
     db, page = auth.db(), query.page()
     asked = query.asked_project(db)
-    owners = {owner.id: owner for owner in ([asked] if asked else projects.listing(db))}
+    owners = {owner.id: owner for owner in ([asked] if asked else projects.listing(db, auth.visible_projects()))}
     found = projects.repositories(db, *owners)
     results = [serialize.repository(request.url_root, owners[item.project_id], item) for item in page.cut(found)]
     return paginated(results, len(found), page)
 
 
-@auth.user
+@auth.read
 def detail(identifier: str) -> Response:
     db, number = auth.db(), whole_number(identifier)
     if number is None:
         raise NotFound(f"there is no repository {identifier}")
     found = projects.repository(db, number)
+    auth.enter(found.project_id, f"there is no repository {number}")
     return json_response(serialize.repository(request.url_root, projects.get(db, found.project_id), found))

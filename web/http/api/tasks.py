@@ -16,7 +16,7 @@ from web.store import pipelines, projects, tasks, trials
 from web.store.db import Database, transaction
 
 
-@auth.user
+@auth.read
 def listing() -> Response:
     """List tasks, newest first, including those of pipelines."""
     db = auth.db()
@@ -27,13 +27,13 @@ def listing() -> Response:
     return paginated(_objects(db, found), count, wanted)
 
 
-@auth.user
+@auth.read
 def detail(identifier: str) -> Response:
     db = auth.db()
     return json_response(_objects(db, [query.task(db, identifier)])[0])
 
 
-@auth.user
+@auth.launch
 def stop(identifier: str) -> Response:
     """Stop the whole task. A finished task stays as it is, without an error."""
     db = auth.db()

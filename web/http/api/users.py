@@ -10,7 +10,7 @@ from web.http.api import query, serialize
 from web.http.api.answers import json_response
 
 
-@auth.user
+@auth.read
 def me() -> Response:
     return json_response(serialize.user(auth.current_user()))
 

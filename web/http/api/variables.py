@@ -11,7 +11,7 @@ from web.http.api.answers import json_response
 from web.services.executions import variables
 
 
-@auth.user
+@auth.own
 def set_one(identifier: str) -> Response:
     """Add or replace a variable. `note` in the response warns if logs will show a secret."""
     db, given = auth.db(), query.fields()
@@ -23,7 +23,7 @@ def set_one(identifier: str) -> Response:
     return json_response({"name": name, "value": None if is_secret else value, "secret": is_secret, "note": note}, 201)
 
 
-@auth.user
+@auth.own
 def remove(identifier: str) -> Response:
     db, given = auth.db(), query.fields()
     variables.remove(db, query.project(db, identifier), query.text(given, "name"))

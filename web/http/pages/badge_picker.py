@@ -64,7 +64,7 @@ def badge_picker(project: Project, repositories: Sequence[Repository]) -> Picker
 
 
 @blueprint.post("/p/<name>/settings/badge")
-@auth.user
+@auth.own
 def change(name: str) -> Response:
     """Make the badge public, or visible only with its token."""
     db = auth.db()

@@ -55,7 +55,7 @@ class Outcome:
 
 
 @blueprint.get("/p/<name>/commits/")
-@auth.user
+@auth.read
 def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
@@ -78,7 +78,7 @@ def listing(name: str) -> str:
 
 
 @blueprint.get("/p/<name>/commits/<identifier>/")
-@auth.user
+@auth.read
 def show(name: str, identifier: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
@@ -103,7 +103,7 @@ def show(name: str, identifier: str) -> str:
 
 
 @blueprint.post("/p/<name>/commits/<identifier>/approve")
-@auth.user
+@auth.launch
 def approve(name: str, identifier: str) -> Response:
     """Allow this one commit of a fork to run."""
     context = auth.context()

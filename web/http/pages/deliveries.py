@@ -45,7 +45,7 @@ class Effect:
 
 
 @blueprint.get("/p/<name>/deliveries/")
-@auth.user
+@auth.read
 def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
@@ -61,7 +61,7 @@ def listing(name: str) -> str:
 
 
 @blueprint.get(f"{PATH}/")
-@auth.user
+@auth.read
 def show(name: str, number: int) -> str:
     db = auth.db()
     project, delivery = _asked(db, name, number)
@@ -86,7 +86,7 @@ def show(name: str, number: int) -> str:
 
 
 @blueprint.get(f"{PATH}/body.txt")
-@auth.user
+@auth.read
 def body(name: str, number: int) -> Response:
     """Download the whole body, without its secrets, as the page shows it."""
     db = auth.db()
@@ -98,7 +98,7 @@ def body(name: str, number: int) -> Response:
 
 
 @blueprint.post(f"{PATH}/again")
-@auth.user
+@auth.launch
 def again(name: str, number: int) -> ResponseReturnValue:
     """Handle the delivery again, as a new delivery; one that waits for its next attempt is retried now."""
     db = auth.db()

@@ -20,7 +20,7 @@ LISTS = ("images", "mounts")
 
 
 @blueprint.get("/environments/")
-@auth.user
+@auth.read
 def listing() -> str:
     db = auth.db()
     fleet = runners.listing(db)

@@ -52,7 +52,7 @@ class Measure:
 
 
 @blueprint.get(f"{PATH}/")
-@auth.user
+@auth.read
 def show(name: str, counter: int) -> str:
     """Show the page with the log's last lines, or with those around `?line=`, counted from 1."""
     db = auth.db()
@@ -73,7 +73,7 @@ def show(name: str, counter: int) -> str:
 
 
 @blueprint.get(f"{PATH}/parts")
-@auth.user
+@auth.read
 def parts(name: str, counter: int) -> str:
     """Return the parts of an open page that change with the state or with a new metadata key."""
     db = auth.db()
@@ -85,7 +85,7 @@ def parts(name: str, counter: int) -> str:
 
 
 @blueprint.post(f"{PATH}/stop")
-@auth.user
+@auth.launch
 def stop(name: str, counter: int) -> Response:
     """Ask the execution to stop; a second request kills it."""
     db, server = auth.db(), auth.server()
@@ -95,7 +95,7 @@ def stop(name: str, counter: int) -> Response:
 
 
 @blueprint.post(f"{PATH}/again")
-@auth.user
+@auth.launch
 def again(name: str, counter: int) -> Response:
     """Run it again as a new execution. An execution that lost contact with its runner is given up first."""
     db, server, person = auth.db(), auth.server(), auth.current_user()
@@ -111,7 +111,7 @@ def again(name: str, counter: int) -> Response:
 
 
 @blueprint.post(f"{PATH}/priority")
-@auth.user
+@auth.launch
 def prioritise(name: str, counter: int) -> Response:
     """Move a waiting execution to the front of the queue, or back to normal order."""
     db = auth.db()

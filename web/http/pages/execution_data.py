@@ -24,7 +24,7 @@ BLOCK_LINES = 500  # of a downloaded log, read at once
 
 
 @blueprint.get(f"{PATH}/log.html")
-@auth.user
+@auth.read
 def lines(name: str, counter: int) -> Response:
     """Return log lines from `first` on, counted from 0, as the page shows them; at most WINDOW_LINES."""
     db = auth.db()
@@ -35,7 +35,7 @@ def lines(name: str, counter: int) -> Response:
 
 
 @blueprint.get(f"{PATH}/log.txt")
-@auth.user
+@auth.read
 def whole_log(name: str, counter: int) -> Response:
     """Download the log as it was printed, all streams."""
     db, server = auth.db(), auth.server()
@@ -49,7 +49,7 @@ def whole_log(name: str, counter: int) -> Response:
 
 
 @blueprint.get(f"{PATH}/series")
-@auth.user
+@auth.read
 def series(name: str, counter: int) -> Response:
     """Return the series of metadata `key`, thinned out for drawing, over axis `x`: number, time or `key.<name>`."""
     db = auth.db()
@@ -59,7 +59,7 @@ def series(name: str, counter: int) -> Response:
 
 
 @blueprint.get(f"{PATH}/resources")
-@auth.user
+@auth.read
 def used(name: str, counter: int) -> Response:
     """Return what it used of its machine, for all charts in one response."""
     db = auth.db()
@@ -69,7 +69,7 @@ def used(name: str, counter: int) -> Response:
 
 
 @blueprint.get(f"{PATH}/outputs/<uuid:datum>/<filename>")
-@auth.user
+@auth.read
 def output(name: str, counter: int, datum: uuid.UUID, filename: str) -> Response:  # noqa: ARG001
     """Serve an output file; its uuid decides, the file name is only for readers of the URL."""
     db = auth.db()

@@ -38,7 +38,7 @@ class ExecutionRow:
 
 
 @blueprint.get("/p/<name>/")
-@auth.user
+@auth.read
 def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)

@@ -53,7 +53,7 @@ class NodeView:
 
 
 @blueprint.get("/p/<name>/pipelines/")
-@auth.user
+@auth.read
 def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
@@ -70,7 +70,7 @@ def listing(name: str) -> str:
 
 
 @blueprint.get(f"{PATH}/")
-@auth.user
+@auth.read
 def show(name: str, counter: int) -> str:
     db = auth.db()
     project, pipeline = _asked(db, name, counter)
@@ -93,7 +93,7 @@ def show(name: str, counter: int) -> str:
 
 
 @blueprint.post(f"{PATH}/stop")
-@auth.user
+@auth.launch
 def stop(name: str, counter: int) -> Response:
     """Stop the whole pipeline."""
     db = auth.db()
@@ -104,7 +104,7 @@ def stop(name: str, counter: int) -> Response:
 
 
 @blueprint.post(f"{PATH}/nodes/<int(max=2147483647):position>/approve")
-@auth.user
+@auth.launch
 def approve(name: str, counter: int, position: int) -> Response:
     """Approve the node at this position in the file, which waits for approval."""
     db = auth.db()

@@ -33,10 +33,10 @@ class Summary:
 
 
 @blueprint.get("/")
-@auth.user
+@auth.read
 def listing() -> str:
     db = auth.db()
-    everything = projects.listing(db)
+    everything = projects.listing(db, auth.visible_projects())
     found = sorted(_summaries(db, everything), key=_pushed_at, reverse=True)
     live = any(state in summary.counts for summary in found for state in UNFINISHED)
     trouble = troubles.of_projects(db, [summary.project for summary in found])

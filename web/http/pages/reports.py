@@ -75,7 +75,7 @@ def _silent(repository: Repository, server_url: str) -> str:
 
 
 @blueprint.post("/p/<name>/settings/reports/again")
-@auth.user
+@auth.own
 def again(name: str) -> Response:
     """Retry now: the user has fixed the problem."""
     db = auth.db()
@@ -85,7 +85,7 @@ def again(name: str) -> Response:
 
 
 @blueprint.post("/p/<name>/settings/reports/comments")
-@auth.user
+@auth.own
 def change_comments(name: str) -> Response:
     """Switch comments on pull requests on or off."""
     db = auth.db()

@@ -19,7 +19,7 @@ blueprint = Blueprint("rules", __name__)
 
 
 @blueprint.post("/p/<name>/settings/rules")
-@auth.user
+@auth.own
 def change(name: str) -> ResponseReturnValue:
     """Save new rules. Invalid rules are shown again with the reason, and change nothing."""
     db, text = auth.db(), _text()
@@ -35,7 +35,7 @@ def change(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/p/<name>/settings/rules/try")
-@auth.reader
+@auth.read
 def rehearse(name: str) -> ResponseReturnValue:
     """Show what a commit would trigger by the rules in the editor, saved or not. Changes nothing."""
     db, question = auth.db(), _question()

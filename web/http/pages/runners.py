@@ -19,9 +19,9 @@ blueprint = Blueprint("runners", __name__)
 
 
 @blueprint.get("/runners/")
-@auth.user
+@auth.read
 def listing() -> str:
-    found = overview.runner_views(auth.db())
+    found = overview.runner_views(auth.db(), auth.visible_projects())
     return render_template("runners.html", runners=found, facts=overview.runner_facts, room=overview.room_text)
 
 

@@ -7,12 +7,13 @@ from datetime import timedelta
 
 from flask import Blueprint, Flask, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import TooManyRequests
 
+from core.errors import TooMany
+from core.rights import Action, in_scope
 from web.http import auth
-from web.http.auth import Action
 from web.http.pages.addresses import local_path
 from web.services import setup
+from web.services.throttle import WINDOW_S
 
 blueprint = Blueprint("session", __name__)
 
@@ -39,11 +40,11 @@ def log_in() -> ResponseReturnValue:
     username = request.form.get("username", "").strip()
     try:
         identity = auth.recognise(username, request.form.get("token", "").strip())
-    except TooManyRequests as error:
-        return _refused(username, str(error.description), 429, {"Retry-After": str(error.retry_after)})
+    except TooMany as error:
+        return _refused(username, str(error), 429, {"Retry-After": f"{WINDOW_S:.0f}"})
     if identity is None:
-        return _refused(username, "Wrong user name or token.", 401)
-    if not auth.may(identity, Action.READ, None):
+        return _refused(username, "Wrong user name, password or token.", 401)
+    if not in_scope(identity.scopes, Action.READ):
         return _refused(username, auth.refusal(identity, Action.READ), 403)
     target = _next()
     auth.begin_session(identity.user.id, identity.token_id)
@@ -51,7 +52,7 @@ def log_in() -> ResponseReturnValue:
 
 
 @blueprint.post("/logout")
-@auth.reader
+@auth.read
 def log_out() -> ResponseReturnValue:
     auth.end_session()
     return redirect(url_for("session.login"), 303)

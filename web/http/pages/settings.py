@@ -44,13 +44,13 @@ class RepositoryView:
 
 
 @blueprint.get("/p/<name>/settings/")
-@auth.user
+@auth.read
 def show(name: str) -> str:
     return page(projects.by_name(auth.db(), name))
 
 
 @blueprint.post("/p/<name>/settings/variables")
-@auth.user
+@auth.own
 def set_variable(name: str) -> ResponseReturnValue:
     """Add or replace a variable."""
     db, form = auth.db(), request.form
@@ -64,7 +64,7 @@ def set_variable(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/p/<name>/settings/variables/remove")
-@auth.user
+@auth.own
 def remove_variable(name: str) -> ResponseReturnValue:
     db = auth.db()
     project = projects.by_name(db, name)
@@ -98,7 +98,7 @@ def page(project: Project, *, refused: str = "", problem: str = "", rules: Secti
 
 
 @blueprint.post("/p/<name>/settings/runs")
-@auth.user
+@auth.own
 def change_runs(name: str) -> Response:
     """Set the environment of steps that name no existing one, and the limit of concurrent executions."""
     db = auth.db()

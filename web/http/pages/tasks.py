@@ -52,7 +52,7 @@ class SearchResults:
 
 
 @blueprint.get("/p/<name>/tasks/")
-@auth.user
+@auth.read
 def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
@@ -70,7 +70,7 @@ def listing(name: str) -> str:
 
 
 @blueprint.get(f"{PATH}/")
-@auth.user
+@auth.read
 def show(name: str, counter: int) -> str:
     """Show the page; `?metric=` and `?better=` compare by another metadata key than the task's own."""
     db = auth.db()
@@ -96,7 +96,7 @@ def show(name: str, counter: int) -> str:
 
 
 @blueprint.post(f"{PATH}/stop")
-@auth.user
+@auth.launch
 def stop(name: str, counter: int) -> Response:
     """Stop the whole task; the sweep does it."""
     db = auth.db()

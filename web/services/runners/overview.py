@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -77,21 +77,21 @@ def runner_state(runner: Runner, now: datetime) -> str:
     return DRAINING if runner.draining else ONLINE
 
 
-def runner_views(db: Database) -> list[RunnerView]:
-    """List all runners by name."""
+def runner_views(db: Database, visible: Collection[int] | None = None) -> list[RunnerView]:
+    """List all runners by name; their executions only of visible projects, or of all with None."""
     load, now = runners.load(db), datetime.now(UTC)
     everyone = runners.listing(db)
-    held = running(db, everyone)
+    held = running(db, everyone, visible)
     return [_view(runner, load.get(runner.id, NO_LOAD), held[runner.id], now) for runner in everyone]
 
 
-def running(db: Database, found: Sequence[Runner]) -> dict[int, list[Running]]:
-    """List by runner id the executions whose lease it holds."""
-    names = {project.id: project.name for project in projects.listing(db)}
+def running(db: Database, found: Sequence[Runner], visible: Collection[int] | None = None) -> dict[int, list[Running]]:
+    """List by runner id the executions of visible projects whose lease it holds."""
+    names = {project.id: project.name for project in projects.listing(db, visible)}
     result: dict[int, list[Running]] = {runner.id: [] for runner in found}
     for held in executions.started_on(db, *result):
-        project = names[held.project_id]
-        result[held.runner_id or 0].append(Running(project=project, counter=held.counter, step=held.step))
+        if project := names.get(held.project_id):
+            result[held.runner_id or 0].append(Running(project=project, counter=held.counter, step=held.step))
     return result
 
 

@@ -1,0 +1,36 @@
+"""Recognise a user by name and secret, which is a password or a token, and limit guessing."""
+
+from __future__ import annotations
+
+import hmac
+
+from core.errors import TooMany
+from core.identity import Identity, Scope
+from web.services import passwords
+from web.services.throttle import Throttle
+from web.store import sessions, users
+from web.store.db import Database
+
+
+def recognise(db: Database, throttle: Throttle, username: str, secret: str, address: str) -> Identity | None:
+    """Return the identity of a user with this password or token; failures count against the address and the account.
+
+    Too many failures of an account refuse only passwords, and only from addresses where the user has no session: so
+    strangers cannot lock anybody out. Tokens are looked up by their hash, so timing reveals nothing about their
+    characters. Raises TooMany.
+    """
+    if throttle.too_many(address):
+        raise TooMany("Too many failed log-ins from your address. Try again in a minute.")
+    found = users.by_token(db, secret)
+    if found is not None and hmac.compare_digest(username.encode(), found.user.username.encode()):
+        return found
+    user = users.by_name(db, username)
+    account = f"user {username}"
+    if throttle.too_many(account) and not (user and sessions.has_address(db, user.id, address)):
+        raise TooMany("Too many failed log-ins of this user. Try again in a minute, or log in with a token.")
+    hashed = users.password(db, user.id) if user is not None and user.disabled_at is None else None
+    if passwords.matches(hashed, secret) and user is not None:
+        return Identity(user=user, token_id=None, session_id=None, scopes=frozenset({Scope.ADMIN}), last_used_at=None)
+    throttle.add(address)
+    throttle.add(account)
+    return None
