@@ -235,7 +235,10 @@ def test_more_deliveries_than_a_minutes_are_answered_later_and_said(bounded: Pus
 def test_more_waiting_deliveries_than_the_bound_are_answered_later_and_said(bounded: PushServer) -> None:
     sender = GitHub()
     add(bounded, sender)
+    add(bounded, sender, "other")
     assert [deliver(bounded, sender, number).status_code for number in range(3)] == [202, 202, 429]
+    body = encoded(sender.push(Moved(after="a" * 40)))
+    assert bounded.post("/hooks/other/github", body, **sender.headers(body, "d")).status_code == 202
     assert refused(bounded).message == "2 deliveries of this repository wait already ([server] hook_queue)."
     bounded.drain()
     for delivery in bounded.deliveries("model"):

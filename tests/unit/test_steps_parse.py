@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import InvalidYaml
+from web.config.steps import version
 from web.config.steps.parse import Configuration, parse
 from web.config.steps.sandbox import parse_limited
 
@@ -279,3 +280,16 @@ def test_random_structures_parse_to_strict_json_or_are_refused(document: object)
     except InvalidYaml:
         return
     assert json.loads(json.dumps(found.config, allow_nan=False)) == found.config
+
+
+def test_the_parsers_version_is_another_after_any_change_of_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the server would reuse what an older parser read."""
+    monkeypatch.setattr(version, "__file__", str(tmp_path / "steps" / "version.py"))
+    (tmp_path / "steps").mkdir()
+    seen = {version.parser_version.__wrapped__()}
+    for number, name in enumerate(("load.py", "steps/new.py", "load.py"), 2):
+        (tmp_path / name).write_text(f"# {number}\n")
+        seen.add(version.parser_version.__wrapped__())
+        assert len(seen) == number
