@@ -26,6 +26,22 @@ def test_careless(tmp_path):
     docker("run", "--detach", "--name", f"careless-{leftovers.SESSION}", "--network", "none", BUSYBOX, "sleep", "302")
     docker("volume", "create", f"careless-{leftovers.SESSION}")
 """
+CARELESS_OF_NETWORKS = """
+import subprocess
+from pathlib import Path
+from runner_host import docker
+import leftovers
+
+def test_careless():
+    docker("network", "create", f"careless-{leftovers.SESSION}")
+    docker("network", "create", leftovers.NETWORK)
+    [bridge] = leftovers.bridges()
+    rule = f"PREROUTING -i {bridge} -j RETURN"
+    Path("rule").write_text(rule)
+    subprocess.run(["iptables", "-w", "-t", "raw", "-A", *rule.split()], check=True)
+    subprocess.run(["ip", "link", "add", f"{leftovers.LINK}l", "type", "bridge"], check=True)
+    subprocess.run(["ip", "netns", "add", f"{leftovers.LINK}n"], check=True)
+"""
 
 
 def test_an_instance_whose_up_was_killed_ends_with_its_test(tmp_path: Path, checkout: Checkout) -> None:
@@ -40,24 +56,50 @@ def test_an_instance_whose_up_was_killed_ends_with_its_test(tmp_path: Path, chec
     assert leftovers.containers(instance.data) == []
 
 
-def test_a_session_that_leaves_something_fails_and_names_it(tmp_path: Path) -> None:
-    (tmp_path / "test_careless.py").write_text(CARELESS)
+def said_of(careless: str, tmp_path: Path, session: str) -> list[str]:
+    """Run a test in a session of its own, which must fail although the test passes; what it says was left."""
+    (tmp_path / "test_careless.py").write_text(careless)
     (tmp_path / "conftest.py").write_text((TESTS / "conftest.py").read_text())
-    session = f"{leftovers.SESSION}f"
     path = os.pathsep.join(map(str, [TESTS, TESTS / "integration"]))
     environ = os.environ | {leftovers.VARIABLE: session, "PYTHONPATH": path, "PUSHMILL_TEST_SETTLE_S": "0"}
     command = [sys.executable, "-m", "pytest", "-q", f"--basetemp={tmp_path}/base", str(tmp_path)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 1, done.stdout
+    assert "1 passed" in done.stdout
+    return done.stdout.partition("the tests left on this machine:\n")[2].splitlines()
+
+
+def test_a_session_that_leaves_something_fails_and_names_it(tmp_path: Path) -> None:
+    session = f"{leftovers.SESSION}f"
     try:
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+        found = said_of(CARELESS, tmp_path, session)
     finally:
         leftovers.end_processes(f"{leftovers.VARIABLE}={session}\0", f"{tmp_path}/")
         subprocess.run(["docker", "rm", "-f", f"careless-{session}"], capture_output=True, check=False)
         subprocess.run(["docker", "volume", "rm", f"careless-{session}"], capture_output=True, check=False)
-    said = done.stdout
-    assert done.returncode == 1, said
-    assert "1 passed" in said
-    found = said.partition("the tests left on this machine:\n")[2].splitlines()
-    assert sorted(line.partition(":")[0].rstrip("0123456789") for line in found[:2]) == ["process ", "process "], said
-    assert "sleep 300" in said
-    assert "sleep 301" in said
+    assert sorted(line.partition(":")[0].rstrip("0123456789") for line in found[:2]) == ["process ", "process "], found
+    assert "sleep 300" in str(found)
+    assert "sleep 301" in str(found)
     assert found[2:4] == [f"container careless-{session}", f"volume careless-{session}"]
+
+
+@pytest.mark.root
+def test_a_session_that_leaves_parts_of_a_network_fails_and_names_them(tmp_path: Path) -> None:
+    session, rule = f"{leftovers.SESSION}n", tmp_path / "rule"
+    try:
+        found = said_of(CARELESS_OF_NETWORKS, tmp_path, session)
+        left = rule.read_text()
+    finally:
+        if rule.exists():
+            undo = ["iptables", "-w", "-t", "raw", "-D", *rule.read_text().split()]
+            subprocess.run(undo, capture_output=True, check=False)
+        subprocess.run(["ip", "link", "delete", f"pm{session}l"], capture_output=True, check=False)
+        subprocess.run(["ip", "netns", "delete", f"pm{session}n"], capture_output=True, check=False)
+        networks = [f"careless-{session}", f"pushmill-test-{session}"]
+        subprocess.run(["docker", "network", "rm", *networks], capture_output=True, check=False)
+    assert found[:4] == [
+        f"network careless-{session}",
+        f"network interface pm{session}l",
+        f"network namespace pm{session}n",
+        f"firewall rule -A {left}",
+    ]

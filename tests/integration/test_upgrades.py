@@ -26,6 +26,7 @@ from pathlib import Path
 from web.store.db import connect
 from web.store.schema import migrate
 path = Path(sys.argv[1])
+print("ready", flush=True)
 sys.stdin.read(1)
 migrate(connect(path), path, print)
 """
@@ -197,7 +198,14 @@ def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
     restored("40e0c88.sql", path)
     command = [sys.executable, "-P", "-c", OPEN_IN_ANOTHER_PROCESS, str(path)]
     started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    said = [process.communicate("\n")[0] for process in started]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate()[0] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0]
     assert len([text for text in said if text]) == 1
     with closing(connect(path)) as db:

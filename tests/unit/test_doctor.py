@@ -45,6 +45,12 @@ def test_every_finding_that_is_not_ok_says_what_to_do(tmp_path: Path) -> None:
     assert {finding.level for finding in findings} <= {"ok", "warn", "fail"}
 
 
+def test_less_free_disk_than_the_server_keeps_is_a_failure(tmp_path: Path) -> None:
+    config = from_table({"server": {"min_free_disk": f"{10**6} GiB"}}, tmp_path)
+    level, text = only(levels(config, "disk"))
+    assert (level, "[server] min_free_disk keeps 1000000.0 GiB → executions, outputs" in text) == ("fail", True)
+
+
 def test_an_absent_docker_engine_fails_with_its_socket(tmp_path: Path) -> None:
     level, text = only(levels(Config(data=tmp_path), "docker"))
     assert level == "fail"
