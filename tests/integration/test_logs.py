@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from api_server import ApiServer
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.model import Execution
@@ -167,14 +167,17 @@ def test_a_lost_end_of_the_index_costs_its_lines_alone(log: Log, records: int) -
         assert shown(log, first, 1) == ([kept[first]] if first < len(kept) else [1] if first < 10 else [b"new"])
 
 
-@given(st.data())
+@given(text=st.binary(max_size=200), index=st.binary(max_size=200))
+@example(text=b"one\ntwo\noops\n", index=RECORD.pack(0, 0, 0, 0, 2, 0) + RECORD.pack(1, 8, 0, 0, 1, 0))  # a line twice
+@example(text=b"one\ntwo\noops\n", index=RECORD.pack(0, 2**63, 0, 0, 2, 0))  # no file has this offset
+@example(text=b"one\ntwo\noops\n", index=RECORD.pack(0, 0, 0, 0, 2, 9))  # there is no such stream
 @settings(max_examples=60)
-def test_files_of_any_content_are_read_without_an_error(shared: ApiServer, data: st.DataObject) -> None:
+def test_files_of_any_content_are_read_without_an_error(shared: ApiServer, text: bytes, index: bytes) -> None:
     log = Log(shared.db, shared.config.logs_dir, shared.add_execution())
     log.append(b"one\ntwo\n")
     log.append(b"oops\n", "stderr")
-    for path in log.paths:
-        path.write_bytes(data.draw(st.binary(max_size=200)))
+    for path, content in zip(log.paths, (text, index), strict=True):
+        path.write_bytes(content)
     total = logs.length(shared.db, log.execution).lines
     assert sum(line.count for line in log.read()) == total
     log.append(b"next\n")
