@@ -134,6 +134,30 @@ def test_old_versions_are_found_with_the_hole_that_they_have(tmp_path: Path) -> 
     assert "nvidia-container-toolkit 1.17.3 is older than the fix of CVE-2025-23266" in warned
 
 
+@pytest.mark.parametrize(
+    ("version", "level", "said"),
+    [
+        ("2.20.1", "fail", "git 2.20.1 is too old"),
+        ("2.39.3", "warn", "git 2.39.3 is older than the fix of CVE-2024-32002"),
+        ("2.39.5", "ok", "git 2.39.5"),
+    ],
+)
+def test_an_old_git_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, level: str, said: str
+) -> None:
+    (tmp_path / "git").write_text(f"#!/bin/sh\necho git version {version}\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (finding,) = doctor.git()
+    assert (finding.level, finding.message) == (level, said)
+
+
+def test_an_engine_that_is_too_old_fails(tmp_path: Path) -> None:
+    with answering(tmp_path / "s", {"/version": {"Version": "18.06", "ApiVersion": "1.38"}, "/info": {}}):
+        found = levels(Config(data=tmp_path), "docker", {"DOCKER_HOST": f"unix://{tmp_path}/s"})
+    assert found["engine 18.06 speaks API 1.38 → update Docker to 19.03 or newer"] == "fail"
+
+
 @contextlib.contextmanager
 def answering(path: Path, answers: dict[str, Any]) -> Iterator[None]:
     """An engine at this socket that answers these addresses."""
