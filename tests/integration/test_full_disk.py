@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from api_server import ApiServer
+from forge_deliveries import GitHub, Moved, encoded
 from instance import Checkout
-from push_server import PushServer, step
+from push_server import PushServer, bare_repository, step
 from runner_host import execution
 from runner_server import RunnerServer
 from site_client import Person
@@ -23,8 +24,10 @@ from hooks import signatures
 from runner.execution.stages import execute
 from runner.host import Host
 from web.cli import doctor
+from web.processes.sweep import Sweeper
 from web.services import disk
 from web.services.executions import outputs
+from web.services.repositories import hosting
 from web.services.scheduling import dispatch
 from web.store import runners
 
@@ -161,6 +164,33 @@ def test_a_webhook_is_refused_after_its_signature_is_checked(pushes: PushServer,
     assert (status, "min_free_disk keeps 30.0 MiB" in text) == (507, True)
     assert pushes.deliveries("model") == []
     assert answer(b"wrong") == (401, "Unknown webhook, or the signature is wrong.\n")  # a row, written later
+
+
+def test_pushes_elsewhere_are_not_fetched_until_there_is_room(
+    pushes: PushServer, checkout: Checkout, small_disk: Path, tmp_path: Path
+) -> None:
+    remote = bare_repository(tmp_path / "elsewhere.git")
+    sender = GitHub()
+    project, _ = hosting.add_project(
+        pushes.with_git(allow_local=True).context, "model", 1, forge=sender.name, url=f"file://{remote}"
+    )
+    hosting.set_secret(pushes.db, pushes.vault, project, sender.secret)
+    sha = checkout.commit({"valohai.yaml": step("train")})
+    checkout.git("push", str(remote), "main")
+    body = encoded(sender.push(Moved(after=sha)))
+    assert pushes.post("/hooks/model/github", body, **sender.headers(body, "d-1")).status_code == 202
+
+    def sweep() -> str:
+        sweeper = Sweeper(pushes.config, pushes.vault, pushes.queues)
+        sweeper.sweep()
+        sweeper.close()
+        return pushes.deliveries("model")[0].state
+
+    other = fill(small_disk, LEAST - MIB)
+    assert sweep() == "stored"
+    other.unlink()
+    assert sweep() == "done"
+    assert pushes.steps("model") == ["train"]
 
 
 @pytest.mark.docker
