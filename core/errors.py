@@ -10,6 +10,7 @@ PushmillError
 ├── TooMany              too many failed log-ins
 ├── InvalidInput         unusable value from outside
 │   ├── InvalidYaml      valohai.yaml cannot be read
+│   ├── InvalidFields    fields of a request, each with its problems
 │   ├── CannotRun        step, task or pipeline with missing or unsuitable values
 │   └── InvalidDelivery  webhook body that cannot be parsed
 ├── DiskFull             the server has too little free disk to store something
@@ -62,6 +63,26 @@ class TooMany(PushmillError):
     """Raised when a log-in must wait because too many failed. HTTP 429."""
 
 
+class Problem(str):
+    """A sentence about one field of a request: `field` as in the API, such as "parameters", and `name` within it.
+
+    `code` is for programs. A text like any other where fields do not matter.
+    """
+
+    field: str
+    name: str
+    code: str
+
+    def __new__(cls, text: str, field: str = "", name: str = "", code: str = "invalid") -> Problem:
+        made = super().__new__(cls, text)
+        made.field, made.name, made.code = field, name, code
+        return made
+
+    def cut(self, characters: int) -> Problem:
+        """Return the problem with at most this many characters."""
+        return Problem(self[:characters], self.field, self.name, self.code)
+
+
 class InvalidInput(PushmillError):
     """Raised when a value from outside is invalid. HTTP 400.
 
@@ -71,6 +92,14 @@ class InvalidInput(PushmillError):
     def __init__(self, message: str, *, field: str = "", code: str = "invalid") -> None:
         super().__init__(message)
         self.field, self.code = field, code
+
+
+class InvalidFields(InvalidInput):
+    """Raised for a request with unusable fields, with all problems at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = list(problems)
 
 
 class CannotRun(InvalidInput):

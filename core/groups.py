@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.model import Change, Origin
 from core.states import UNFINISHED, State
 
 
@@ -16,6 +17,7 @@ class Group:
     `config` contains the items of valohai.yaml that the group needs, as they were at creation. `parameters` are given
     values. `environment` overrides that of the steps. `ending` is the state that the group gets once its executions have
     ended, if that is decided already; no more are created then. `message` is the reason of `ending` or of the final state.
+    `origin`, `client` and `changed` are as for an execution.
     """
 
     id: int
@@ -41,6 +43,11 @@ class Group:
     created_at: str
     started_at: str | None
     ended_at: str | None
+    title: str = ""
+    tags: tuple[str, ...] = ()
+    origin: Origin = Origin.PUSH
+    client: str = ""
+    changed: tuple[Change, ...] = ()
 
     @property
     def status(self) -> str:

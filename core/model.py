@@ -206,6 +206,28 @@ class PullRequest:
     fetch_url: str = ""
 
 
+class Origin(StrEnum):
+    """Why an execution, task or pipeline was launched."""
+
+    PUSH = "push"  # a push, pull request or approval, chosen by a rule
+    SCHEDULE = "schedule"
+    PAGE = "page"
+    API = "api"
+    NODE = "node"  # of a pipeline
+    TRIAL = "trial"  # of a task
+    RERUN = "rerun"
+    RESTART = "restart"  # automatic, after its machine was lost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A launched value that differs from that of valohai.yaml, such as ("epochs", "10", "50"); "" is no value."""
+
+    name: str
+    before: str
+    after: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Commit:
     """A commit of a project with its configuration, or the reasons why it has none that can run.
@@ -238,7 +260,8 @@ class Execution:
 
     `gpus` is the number of devices it gets, `devices` are their UUIDs. A higher `priority` goes first. `retry_of` is
     the id of the execution that this one re-runs. `trial` is the index in the search of its task, from 0; the newest of
-    several executions with the same index counts, as for a node of a pipeline.
+    several executions with the same index counts, as for a node of a pipeline. `client` is the program that launched
+    it, such as "vh", "" for none; `changed` are the values that were given instead of those of valohai.yaml.
     """
 
     id: int
@@ -290,6 +313,9 @@ class Execution:
     started_at: str | None
     ended_at: str | None
     deleted_at: str | None
+    origin: Origin = Origin.PUSH
+    client: str = ""
+    changed: tuple[Change, ...] = ()
 
     @property
     def status(self) -> str:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import by_hand
 import demo_groups
 import orjson
 
@@ -40,8 +41,7 @@ from web.config.steps.parse import parse
 from web.config.steps.resolve import resolve
 from web.services import setup, vault
 from web.services.context import Context
-from web.services.executions import environments, launch, lifecycle
-from web.services.executions.launch import LaunchOptions
+from web.services.executions import environments, lifecycle
 from web.services.repositories import hosting
 from web.store import approvals, commits, data, deliveries, logs, projects, pull_requests, runners, usage, users
 from web.store import executions as execution_rows
@@ -323,9 +323,7 @@ class Filling:
         with transaction(self.db):
             project = projects.get(self.db, commit.project_id)
             resolved = resolve(commit.config, step, parameters=parameters)
-            execution = launch.launch(
-                self.db, self.config, project, commit, resolved, LaunchOptions(creator=self.admin, push_id=push)
-            )
+            execution = by_hand.execution(self.db, self.config, project, commit, resolved, self.admin, push_id=push)
             lifecycle.queue(self.db, execution)
         return execution_rows.get(self.db, execution.id)
 

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
+import by_hand
+
 from core import clock
 from core.config import Config
 from core.groups import Pipeline, Task
@@ -16,8 +18,7 @@ from core.model import Commit, Execution, Project, Runner, User
 from core.states import State
 from core.wire import FinalReport
 from web.config.steps.resolve import resolve
-from web.services.executions import launch, lifecycle
-from web.services.executions.launch import LaunchOptions
+from web.services.executions import lifecycle
 from web.store import groups, metadata, pipelines, projects, tasks
 from web.store.db import Database, execute, transaction
 
@@ -142,13 +143,8 @@ class Groups:
         with transaction(self.db):
             project = projects.get(self.db, self.project.id)
             resolved = resolve(self.commit.config, step, parameters=dict(parameters))
-            execution = launch.launch(
-                self.db,
-                self.config,
-                project,
-                self.commit,
-                resolved,
-                LaunchOptions(creator=self.admin, push_id=self.push, **place),
+            execution = by_hand.execution(
+                self.db, self.config, project, self.commit, resolved, self.admin, push_id=self.push, **place
             )
             lifecycle.queue(self.db, execution)
         return execution

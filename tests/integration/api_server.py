@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import by_hand
 import made_once
 from flask import Flask
 from serving import Serving
@@ -21,8 +22,6 @@ from web.config.steps.parse import parse
 from web.config.steps.resolve import resolve
 from web.http.app import create_app
 from web.services.context import Context
-from web.services.executions import launch
-from web.services.executions.launch import LaunchOptions
 from web.services.scheduling import dispatch
 from web.store import commits, executions, pipelines, projects, runners, tasks, users
 from web.store.commits import NewCommit
@@ -111,9 +110,7 @@ class ApiServer:
         resolved = resolve(commit.config, "Train model", inputs={"images": images} if images else None)
         with transaction(self.db):
             project = projects.get(self.db, commit.project_id)
-            return launch.launch(
-                self.db, self.config, project, commit, resolved, LaunchOptions(creator=self.admin, title=title, **more)
-            )
+            return by_hand.execution(self.db, self.config, project, commit, resolved, self.admin, title=title, **more)
 
     def add_task(self, name: str = "lr-search", project: Project | None = None, **more: Any) -> Task:
         """One in `created`; `more` are columns."""

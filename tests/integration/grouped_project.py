@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import by_hand
 from api_server import ApiServer
 from site_client import Person
 
@@ -14,8 +15,6 @@ from core.model import Commit, Execution
 from core.states import State
 from web.config.steps.parse import parse
 from web.config.steps.resolve import resolve
-from web.services.executions import launch
-from web.services.executions.launch import LaunchOptions
 from web.store import commits, executions, groups, metadata, pipelines, projects, tasks
 from web.store.commits import NewCommit
 from web.store.db import execute, transaction
@@ -116,8 +115,8 @@ class Grouped:
         with transaction(self.db):
             resolved = resolve(self.commit.config, step, parameters=dict(parameters or {}))
             project = projects.get(self.db, self.api.demo.id)
-            execution = launch.launch(
-                self.db, self.api.config, project, self.commit, resolved, LaunchOptions(creator=self.api.admin, **place)
+            execution = by_hand.execution(
+                self.db, self.api.config, project, self.commit, resolved, self.api.admin, **place
             )
             execute(self.db, "UPDATE execution SET state = ? WHERE id = ?", (state, execution.id))
         return executions.get(self.db, execution.id)

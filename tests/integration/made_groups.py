@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import by_hand
+
 from core.config import Config
 from core.groups import Pipeline, PipelineNode, Task
 from core.model import Commit, Execution, Project, User
 from core.states import FINAL, FailureReason, State
 from web.config.steps.resolve import resolve
-from web.services.executions import launch
-from web.services.executions.launch import LaunchOptions
 from web.services.forges import enqueue
 from web.store import executions, groups, metadata, pipelines, tasks
 from web.store.db import Database, execute, transaction
@@ -94,13 +94,8 @@ class Groups:
     def _launch(self, parameters: dict[str, Any] | None, **place: Any) -> Execution:
         resolved = resolve(self.commit.config, self.step, parameters=parameters or {})
         with transaction(self.db):
-            return launch.launch(
-                self.db,
-                self.config,
-                self.project,
-                self.commit,
-                resolved,
-                LaunchOptions(creator=self.user, push_id=self.push_id, **place),
+            return by_hand.execution(
+                self.db, self.config, self.project, self.commit, resolved, self.user, push_id=self.push_id, **place
             )
 
     def _values(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import by_hand
 from api_server import ApiServer
 
 from core.groups import Task
@@ -73,7 +74,10 @@ class TaskSite(ApiServer):
         commit = self.declare(task, step)
         given = {key: more.pop(key) for key in ("parameters",) if key in more}
         with transaction(self.db):
-            return service.start(self.db, self.demo, commit, plan(commit.config, "search", **given), self.admin, **more)
+            planned = plan(commit.config, "search", **given)
+            task = by_hand.launched(self.db, self.config, self.demo, commit, planned, self.admin, **more)
+        assert isinstance(task, Task)
+        return task
 
     def advance(self) -> bool:
         return service.advance(self.context)

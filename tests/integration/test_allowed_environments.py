@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import by_hand
 import pytest
 from api_server import ApiServer
 from click.testing import CliRunner
@@ -16,8 +17,8 @@ from site_client import Person
 from core.rights import Role
 from web.cli.main import group
 from web.config.steps.resolve import resolve
-from web.services.executions import environments, launch
-from web.services.executions.launch import LaunchOptions
+from web.services import launch
+from web.services.executions import environments
 from web.services.triggers import dry_run
 from web.services.triggers.dry_run import HypotheticalEvent
 from web.store import members, projects, users
@@ -143,14 +144,7 @@ def test_the_commit_s_page_has_the_reason(api: ApiServer) -> None:
     environments.allow(api.db, api.demo, ["default"])
     resolved = resolve([{"step": {"name": "x", "image": "i", "command": "c", "environment": "gpu"}}], "x")
     with transaction(api.db):
-        launch.launch(
-            api.db,
-            api.config,
-            projects.get(api.db, api.demo.id),
-            api.commit,
-            resolved,
-            LaunchOptions(creator=api.admin),
-        )
+        by_hand.execution(api.db, api.config, projects.get(api.db, api.demo.id), api.commit, resolved, api.admin)
     page = person(api).get(f"/p/demo/commits/{api.commit.identifier}/").text
     assert "Project demo may not use environment gpu; it may use default" in page
 

@@ -13,7 +13,8 @@ from api_server import ApiServer, said
 
 from core import clock
 from core.states import State
-from web.services.executions import launch, lifecycle
+from web.services import launch
+from web.services.executions import lifecycle
 from web.services.scheduling.dispatch import dispatch
 from web.store import executions, usage
 from web.store.db import execute, transaction

@@ -7,6 +7,7 @@ import re
 import xml.etree.ElementTree as ET
 from typing import Any
 
+import by_hand
 import pytest
 from api_server import ApiServer
 from site_client import Person
@@ -14,8 +15,7 @@ from site_client import Person
 from core.model import EventKind, Execution, PullRequestEvent, PushEvent
 from web.config.steps.resolve import resolve
 from web.http.badges import COLOURS, svg
-from web.services.executions import launch
-from web.services.executions.launch import LaunchOptions
+from web.services import launch
 from web.services.presentation import badges
 from web.services.presentation.badges import merge_badges
 from web.services.repositories import hosting
@@ -45,9 +45,7 @@ def pushed(
         assert push is not None
         commits.finish_push(api.db, push, Outcome(commit_id=api.commit.id, text="1 execution"))
         resolved = resolve(api.commit.config, "Train model")
-        return launch.launch(
-            api.db, api.config, api.demo, api.commit, resolved, LaunchOptions(creator=api.admin, push_id=push)
-        )
+        return by_hand.execution(api.db, api.config, api.demo, api.commit, resolved, api.admin, push_id=push)
 
 
 def end(api: ApiServer, execution: Execution, state: str) -> None:

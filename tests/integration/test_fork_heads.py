@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import by_hand
 import pytest
 from forge_deliveries import GitHub, Request
 from git_over_http import GitServer, served
@@ -21,8 +22,6 @@ from core import git
 from core.config import Size
 from core.errors import GitError
 from web.config.steps.resolve import resolve
-from web.services.executions import launch
-from web.services.executions.launch import LaunchOptions
 from web.services.repositories import hosting, sources
 from web.store import projects
 from web.store.db import transaction
@@ -222,11 +221,9 @@ def test_a_strangers_commit_gets_no_submodules_and_no_git_lfs_files_before_it_is
     site.ask(request)
     db, config = site.pushes.db, site.pushes.config
     commit, project = site.pushes.commit("model", request.sha), projects.by_name(db, "model")
-    with transaction(db):
-        by_hand = launch.launch(
-            db, config, project, commit, resolve(commit.config, "train"), LaunchOptions(creator=site.admin)
-        )
-    found = sources.ask(db, by_hand)
+    with transaction(db), by_hand.approved(db, commit, site.admin):
+        unapproved = by_hand.execution(db, config, project, commit, resolve(commit.config, "train"), site.admin)
+    found = sources.ask(db, unapproved)
     assert (found.state, "before it is approved" in found.missing[0][1]) == ("failed", True)
     site.approve(request)
-    assert sources.ask(db, by_hand).state == "wanted"
+    assert sources.ask(db, unapproved).state == "wanted"

@@ -12,7 +12,8 @@ from pipeline_site import STEPS, PipelineSite, pipeline
 from core.errors import Conflict
 from core.states import FailureReason, State
 from web.config.pipelines.blueprint import load_pipeline
-from web.services.executions import launch, lifecycle
+from web.services import launch
+from web.services.executions import lifecycle
 from web.services.pipelines import gathering
 from web.services.pipelines.progress import progress, wait_reason
 from web.services.pipelines.reconcile import Mover

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import by_hand
 import pytest
 from command_line import pushmill
 from forge_deliveries import SENDERS, ZERO, Bitbucket, Gitea, GitHub, GitLab, Gogs, Moved, Request, Sender, label
@@ -31,9 +32,10 @@ from core.states import FINAL, State
 from core.wire import ExecutionSpec
 from web.cli import approvals as approval_command
 from web.config.steps.resolve import resolve
+from web.services import launch
 from web.services.context import open_context
-from web.services.executions import launch, variables
-from web.services.executions.launch import LaunchOptions
+from web.services.executions import variables
+from web.services.executions.spec import execution_spec
 from web.services.presentation import badges
 from web.services.presentation.badges import BadgeQuestion
 from web.services.repositories import hosting
@@ -124,7 +126,7 @@ class Site(Forge):
 
     def spec(self, execution: Execution) -> ExecutionSpec:
         """What a runner gets at the claim."""
-        return launch.spec(self.pushes.context, execution)
+        return execution_spec(self.pushes.context, execution)
 
     def set_variables(self) -> None:
         project = projects.by_name(self.pushes.db, "model")
@@ -437,12 +439,10 @@ def test_whoever_runs_a_forks_commit_by_hand_does_not_give_it_secrets(site: Site
     site.ask(request)
     db, config = site.pushes.db, site.pushes.config
     commit, project = site.pushes.commit("model", request.sha), projects.by_name(site.pushes.db, "model")
-    with transaction(db):
-        by_hand = launch.launch(
-            db, config, project, commit, resolve(commit.config, "train"), LaunchOptions(creator=site.admin)
-        )
-        again = launch.again(db, config, by_hand, site.admin, "Runs again")
-    for execution in (by_hand, again):
+    with transaction(db), by_hand.approved(db, commit, site.admin):
+        unapproved = by_hand.execution(db, config, project, commit, resolve(commit.config, "train"), site.admin)
+        again = launch.again(db, config, unapproved, site.admin, "Runs again")
+    for execution in (unapproved, again):
         spec = site.spec(execution)
         assert (spec.environment_variables, spec.secrets) == ({"MODE": "plain"}, [])
     execute(db, "UPDATE push SET pull_request_id = NULL")  # in doubt it is a stranger's

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import by_hand
 from api_server import ApiServer
 from instance import Checkout
 from push_server import PushServer, step
 
 from core.model import Execution
 from core.states import State
-from web.services.executions.launch import LaunchOptions
 from web.services.scheduling import wait_reason
 from web.services.scheduling.dispatch import dispatch
 from web.store import environments, executions, projects
@@ -131,7 +131,6 @@ def test_a_step_s_unknown_environment_falls_back_to_the_project_s_default_with_a
     from api_server import said
 
     from web.config.steps.resolve import resolve
-    from web.services.executions import launch
     from web.store import projects
 
     with transaction(api.db):
@@ -141,9 +140,7 @@ def test_a_step_s_unknown_environment_falls_back_to_the_project_s_default_with_a
     config = [{"step": {"name": "x", "image": "i", "command": "c", "environment": "aws-eu-west-1-p2-xlarge"}}]
     with transaction(api.db):
         project = projects.get(api.db, api.demo.id)
-        execution = launch.launch(
-            api.db, api.config, project, api.commit, resolve(config, "x"), LaunchOptions(creator=api.admin)
-        )
+        execution = by_hand.execution(api.db, api.config, project, api.commit, resolve(config, "x"), api.admin)
     assert (execution.environment, execution.gpus, execution.memory, execution.cpus) == ("small", 1, 4096, 2.0)
     assert execution.autorestart
     line = "There is no environment 'aws-eu-west-1-p2-xlarge' here: the execution runs in small"

@@ -50,7 +50,7 @@ def row_for(api: ApiServer, table: str, column: str, value: int) -> None:
         elif found["pk"] and found["name"] != "id":
             values[found["name"]] = f"{table}-{value}"
     values[column] = value
-    for name in ("project_id", "user_id", "commit_id"):
+    for name in ("project_id", "user_id", "creator_id", "commit_id"):
         values |= {name: 1} if name in values and name != column else {}
     marks_ = ", ".join("?" * len(values))
     names = ", ".join(values)
@@ -84,7 +84,7 @@ def filled(api: ApiServer, name: str = "gone") -> Project:
     for table in removed_rows.OF_REPOSITORY:
         if table not in ("git_commit",):
             row_for(api, table, "repository_id", repository.id)
-    for table in ("variable", "datum_alias"):
+    for table in ("variable", "launch_key", "datum_alias"):
         row_for(api, table, "project_id", project.id)
     assert pipeline.project_id == project.id
     return projects.get(api.db, project.id)

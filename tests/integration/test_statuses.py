@@ -14,7 +14,8 @@ from told_forge import URL, ToldForge
 
 from core.states import FailureReason, State
 from hooks.apis import client
-from web.services.executions import launch, lifecycle
+from web.services import launch
+from web.services.executions import lifecycle
 from web.services.forges import enqueue
 from web.services.forges import publisher as outbox_service
 from web.services.repositories import credentials

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import by_hand
 import pytest
 from fake_forge import KINDS, FakeForge, running
 from instance import Checkout, wait_for
@@ -335,14 +336,14 @@ def test_whatever_moves_them_on_they_are_told(told: ToldForge) -> None:
     told.push(files={"valohai.yaml": DECLARED}, message="work [skip ci]")
     groups = of_last_push(told)
     db, sha = groups.db, groups.commit.identifier
-    own = (db, groups.project, groups.commit)
+    own = (db, groups.config, groups.project, groups.commit)
     with transaction(db):
         task_plan, pipeline_plan = (
             plan_task(groups.commit.config, "search"),
             plan_pipeline(groups.commit.config, "full"),
         )
-        tasks.start(*own, task_plan, groups.user, push_id=groups.push_id)
-        pipeline = pipelines.start(*own, pipeline_plan, groups.user, push_id=groups.push_id)
+        by_hand.launched(*own, task_plan, groups.user, push_id=groups.push_id)
+        pipeline = by_hand.launched(*own, pipeline_plan, groups.user, push_id=groups.push_id)
 
     def sweep(*accuracies: float) -> dict[str, str]:
         """What the forge says after these executions, of those that there are, have ended and all was moved on."""

@@ -16,7 +16,8 @@ from instance import wait_for
 from task_site import TaskSite, numbers
 
 from core.states import FailureReason, State
-from web.services.executions import launch, lifecycle
+from web.services import launch
+from web.services.executions import lifecycle
 from web.store import environments, projects
 from web.store.db import execute, insert, row, transaction
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import by_hand
 import pytest
 from api_server import ApiServer, problem
 from command_line import pushmill
@@ -12,8 +13,8 @@ from site_client import Person
 
 from web.config.steps.parse import parse
 from web.config.steps.resolve import resolve
-from web.services.executions import launch, variables
-from web.services.executions.launch import LaunchOptions
+from web.services.executions import variables
+from web.services.executions.spec import execution_spec
 from web.store.db import execute, rows, transaction
 
 SECRET = "correct-horse"
@@ -56,8 +57,8 @@ def test_what_a_step_sets_itself_goes_first_and_is_no_secret(api: ApiServer) -> 
     stored(api, "TOKEN", SECRET, secret=True)
     with transaction(api.db):
         resolved = resolve(parse(STEP).config, "Train model", provided={"TOKEN"})
-        execution = launch.launch(api.db, api.config, api.demo, api.commit, resolved, LaunchOptions(creator=api.admin))
-    spec = launch.spec(api.context, execution)
+        execution = by_hand.execution(api.db, api.config, api.demo, api.commit, resolved, api.admin)
+    spec = execution_spec(api.context, execution)
     assert spec.environment_variables == {"MODE": "fast", "TOKEN": SECRET}
     assert spec.secrets == ["TOKEN"]
     assert SECRET not in repr(spec)
@@ -154,7 +155,7 @@ def test_variables_belong_to_one_project(api: ApiServer) -> None:
     stored(api, "TOKEN", SECRET, secret=True)
     assert variables.listing(api.db, api.app.extensions["pushmill"].vault, other) == []
     execution = api.add_execution(api.add_commit(other))
-    assert launch.spec(api.context, execution).secrets == []
+    assert execution_spec(api.context, execution).secrets == []
 
 
 def test_the_settings_page_sets_replaces_and_removes(api: ApiServer) -> None:

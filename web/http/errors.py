@@ -49,7 +49,7 @@ def _pushmill_error(error: PushmillError) -> Response:
     headers = {"Retry-After": f"{WINDOW_S:.0f}"} if isinstance(error, errors.TooMany) else None
     response = Response(status=status, headers=headers)
     if request.path.startswith(v0_errors.PREFIX):
-        return v0_errors.fill(response, str(error), getattr(error, "field", ""), getattr(error, "code", "invalid"))
+        return v0_errors.fill(response, str(error), error)
     return _fill(response, str(error))
 
 

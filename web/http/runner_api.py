@@ -22,7 +22,7 @@ from web.http import auth, downloads, lfs_files
 from web.http.after_change import followed, unseen
 from web.http.api.answers import json_response
 from web.services import disk
-from web.services.executions import datums, launch, lifecycle, outputs
+from web.services.executions import datums, lifecycle, outputs, spec
 from web.services.repositories import sources as commit_sources
 from web.services.runners import heartbeats
 from web.store import logs, projects, usage
@@ -56,7 +56,7 @@ def claim(execution: str) -> Response:
     db, config, body = auth.db(), auth.server().config, _body()
     attempt, resume = _whole(body.get("attempt"), "attempt"), body.get("resume") is True
     claimed = lifecycle.claim(db, config.logs_dir, auth.current_runner(), execution, attempt, resume=resume)
-    return json_response(launch.spec(auth.context(), claimed).to_dict())
+    return json_response(spec.execution_spec(auth.context(), claimed).to_dict())
 
 
 @blueprint.post("/executions/<execution>/heartbeat")

@@ -16,10 +16,10 @@ from contextlib import AbstractContextManager, suppress
 from redis.exceptions import RedisError
 
 from core.config import Config
-from web.services import disk, pipelines, tasks
+from web.services import disk, launch, pipelines, tasks
 from web.services.context import Context, open_context
 from web.services.deliveries import ingest, pruning
-from web.services.executions import launch, lifecycle
+from web.services.executions import lifecycle
 from web.services.forges.publisher import Publisher
 from web.services.repositories.keyed_threads import Threads
 from web.services.repositories.polling import Poller

@@ -12,14 +12,14 @@ from sqlite_utils import Database
 
 from core import clock
 from core.errors import Conflict, NotFound
-from core.model import Execution, StateChange
+from core.model import Change, Execution, Origin, StateChange
 from core.states import FINAL, MACHINE_LOST, OCCUPYING, UNFINISHED, FailureReason, State
 from core.transitions import check_transition
 from web.store.db import Row, execute, insert, needs_transaction, row, rows, sql_list
 from web.store.projects import take_counter
 from web.store.selection import Selection, select
 
-JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags", "devices", "mounts")
+JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags", "devices", "mounts", "changed")
 LISTS = ("commands", "tags", "devices", "mounts")
 KEPT = "execution.deleted_at IS NULL"
 ALONE = "(execution.task_id IS NULL AND execution.pipeline_node_id IS NULL)"  # standalone
@@ -276,6 +276,7 @@ def _execution(found: Row) -> Execution:
     values |= {name: json.loads(found[name]) for name in JSON_COLUMNS}
     values |= {name: tuple(values[name]) for name in LISTS}
     values |= {"state": State(found["state"]), "autorestart": bool(found["autorestart"])}
+    values |= {"origin": Origin(found["origin"]), "changed": tuple(Change(**item) for item in values["changed"])}
     if found["failure_reason"]:
         values["failure_reason"] = FailureReason(found["failure_reason"])
     return Execution(**values)

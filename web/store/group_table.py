@@ -12,12 +12,13 @@ from sqlite_utils import Database
 from core import clock
 from core.errors import NotFound
 from core.groups import Group
+from core.model import Change, Origin
 from core.states import FINAL, UNFINISHED_GROUP, State
 from web.store.db import Row, insert, rows, sql_list
 from web.store.projects import take_counter
 from web.store.selection import Selection, select
 
-JSON_COLUMNS = ("config", "parameters", "inputs", "environment_variables")
+JSON_COLUMNS = ("config", "parameters", "inputs", "environment_variables", "tags", "changed")
 G = TypeVar("G", bound=Group)
 
 
@@ -102,4 +103,6 @@ class GroupTable(Generic[G]):
         values = {name: found[name] for name in self._kind.__dataclass_fields__}
         values |= {name: json.loads(found[name]) for name in values.keys() & set(JSON_COLUMNS)}
         values |= {name: State(found[name]) for name in values.keys() & {"state", "ending"} if found[name]}
+        values |= {"origin": Origin(found["origin"]), "tags": tuple(values["tags"])}
+        values["changed"] = tuple(Change(**item) for item in values["changed"])
         return self._kind(**values)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import CannotRun, InvalidInput
+from core.errors import CannotRun, InvalidInput, Problem
 from core.names import unknown
 from web.config.pipelines.blueprint import PROBLEMS, load_pipeline, pipeline_bodies
 from web.config.pipelines.model import Node, PipelineBlueprint
@@ -36,7 +36,11 @@ def plan(
     blueprint = load_pipeline(config, name)
     given = {key: value for key, value in (parameters or {}).items() if value is not None}
     known = [parameter.name for parameter in blueprint.parameters]
-    problems = [unknown("pipeline parameter", key, known) for key in given if key not in known]
+    problems: list[str] = [
+        Problem(unknown("pipeline parameter", key, known), "parameters", key, "does_not_exist")
+        for key in given
+        if key not in known
+    ]
     needed = _needed(config, blueprint)
     for node in blueprint.nodes:
         try:

@@ -16,7 +16,7 @@ from valohai_yaml.objs.step import Step as LibraryStep
 from valohai_yaml.utils import listify
 
 from core import datum
-from core.errors import CannotRun
+from core.errors import CannotRun, Problem
 from core.names import unknown
 from core.wire import InputSpec
 from web.config.steps.load import JSON_INTEGERS
@@ -35,7 +35,7 @@ FLAG_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False,
 class UnresolvedStep(CannotRun):
     """Raised when a step cannot run with the given values."""
 
-    def __init__(self, step: str, problems: list[str]) -> None:
+    def __init__(self, step: str, problems: Sequence[str]) -> None:
         super().__init__(f'step "{step}"', problems)
 
 
@@ -64,8 +64,11 @@ class ResolvedStep:
 class _Findings:
     """Problems and notes about the values, collected so that all are reported at once."""
 
-    problems: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def add(self, text: str, where: str, name: str = "", code: str = "invalid") -> None:
+        self.problems.append(Problem(text, where, name, code))
 
 
 def resolve(
@@ -118,9 +121,9 @@ def _parameters(step: LibraryStep, given: Mapping[str, Any], found: _Findings) -
             try:
                 values[name] = convert_value(parameter, value)
             except ValueError as error:
-                found.problems.append(f'parameter "{name}": {error}')
+                found.add(f'parameter "{name}": {error}', "parameters", name)
         elif not parameter.optional:
-            found.problems.append(f'parameter "{name}" needs a value')
+            found.add(f'parameter "{name}" needs a value', "parameters", name, "required")
     return values
 
 
@@ -172,7 +175,7 @@ def _inputs(
             uris = item.default
         urls = [_url(name, uri, values, found) for uri in listify(uris) if uri != ""]
         if not urls and not item.optional:
-            found.problems.append(f'input "{name}" needs at least one URL')
+            found.add(f'input "{name}" needs at least one URL', "inputs", name, "required")
         specs[name] = InputSpec(
             name=name,
             urls=urls,
@@ -185,13 +188,13 @@ def _inputs(
 
 def _url(name: str, uri: Any, values: Mapping[str, Any], found: _Findings) -> str:
     if not isinstance(uri, str):
-        found.problems.append(f'input "{name}": {_shown(uri)} is not a URL')
+        found.add(f'input "{name}": {_shown(uri)} is not a URL', "inputs", name)
         return ""
     for parameter in sorted(set(PLACEHOLDER.findall(uri)) - values.keys()):
-        found.problems.append(f'input "{name}": {{parameter:{parameter}}} in its URL has no value')
+        found.add(f'input "{name}": {{parameter:{parameter}}} in its URL has no value', "inputs", name)
     url = PLACEHOLDER.sub(lambda match: _plain_text(values.get(match.group(1), "")), uri).strip()
     if reason := _cannot_fetch(url):
-        found.problems.append(f'input "{name}": {reason}')
+        found.add(f'input "{name}": {reason}', "inputs", name)
     return url
 
 
@@ -234,10 +237,11 @@ def _variables(
             if value is not None:
                 found.notes.append(f"environment variable {name} is ignored: the runner sets it itself or forbids it")
         elif value is not None:
-            found.problems += _variable_problems(name, value)
+            for problem in _variable_problems(name, value):
+                found.add(problem, "environment_variables", str(name))
             variables[name] = value
         elif variable is not None and not variable.optional and name not in provided:
-            found.problems.append(f"environment variable {name} needs a value")
+            found.add(f"environment variable {name} needs a value", "environment_variables", name, "required")
     return variables
 
 
@@ -255,7 +259,7 @@ def _variable_problems(name: str, value: Any) -> list[str]:
 def _image(image: str, found: _Findings) -> str:
     image = image.strip()
     if not image or BLANK.search(image) or not_text(image):
-        found.problems.append(f"{_shown(image)} is not the name of an image")
+        found.add(f"{_shown(image)} is not the name of an image", "image")
     return image
 
 
@@ -268,7 +272,7 @@ def _commands(step: LibraryStep, values: Mapping[str, Any], found: _Findings) ->
     placeholders = sum(command.count("{param") for command in listify(step.command))
     size = sum(_size_on_command_line(step.parameters[name], value) for name, value in values.items())
     if placeholders * size > COMMANDS_BYTES:
-        found.problems.append("the commands would be too long with these values; pass a file instead")
+        found.add("the commands would be too long with these values; pass a file instead", "parameters")
         return ()
     empty = {f"parameter-value:{name}" for name in step.parameters if values.get(name) is None}
     commands = [
@@ -297,8 +301,12 @@ def _json_values(values: Mapping[str, Any], found: _Findings) -> dict[str, Any]:
     return plain
 
 
-def unknown_names(kind: str, given: Iterable[Any], declared: Mapping[str, Any]) -> list[str]:
-    return [unknown(kind, name, declared) for name in given if name not in declared]
+def unknown_names(kind: str, given: Iterable[Any], declared: Mapping[str, Any]) -> list[Problem]:
+    return [
+        Problem(unknown(kind, name, declared), f"{kind}s", str(name), "does_not_exist")
+        for name in given
+        if name not in declared
+    ]
 
 
 def _shown(value: Any) -> str:

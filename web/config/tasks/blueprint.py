@@ -12,7 +12,7 @@ import valohai_yaml
 from valohai_yaml.objs.task import Task as LibraryTask
 from valohai_yaml.objs.task import TaskType
 
-from core.errors import CannotRun, NotFound
+from core.errors import CannotRun, NotFound, Problem
 from core.names import unknown
 from web.config import conditions
 
@@ -107,7 +107,11 @@ def load_task(config: Any, name: str) -> TaskBlueprint:
 
 def cannot_run_reason(name: str, problems: Sequence[str]) -> CannotRun:
     """Create the exception for a task that cannot run."""
-    return CannotRun(f'task "{name:.{NAME_CHARS}}"', [problem[:PROBLEM_CHARS] for problem in problems])
+    return CannotRun(f'task "{name:.{NAME_CHARS}}"', [_cut(problem) for problem in problems])
+
+
+def _cut(problem: str) -> str:
+    return problem.cut(PROBLEM_CHARS) if isinstance(problem, Problem) else problem[:PROBLEM_CHARS]
 
 
 def task_item(config: Any, name: str) -> dict[str, Any]:

@@ -6,16 +6,36 @@ is wrong. All other errors are `{"detail": "one sentence"}`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 from flask import Response
+
+from core.errors import InvalidFields, InvalidInput, Problem, PushmillError
 
 PREFIX = "/api/v0/"
 GENERAL = "non_field_errors"
 
 
-def fill(response: Response, sentence: str, field: str = "", code: str = "invalid") -> Response:
-    """Make the error described by `sentence` the body of a response that has the error's status."""
-    problem = {field or GENERAL: [{"message": sentence, "code": code}]}
-    response.data = orjson.dumps(problem if response.status_code == 400 else {"detail": sentence})
+def fill(response: Response, sentence: str, error: PushmillError | None = None) -> Response:
+    """Make an error the body of a response that has the error's status; `sentence` describes it."""
+    body: dict[str, object] = {"detail": sentence}
+    if response.status_code == 400:
+        body = _by_field(_problems(error) if error else [Problem(sentence)])
+    response.data = orjson.dumps(body)
     response.mimetype = "application/json"
     return response
+
+
+def _problems(error: PushmillError) -> Sequence[Problem]:
+    if isinstance(error, InvalidFields):
+        return error.problems
+    field, code = (error.field, error.code) if isinstance(error, InvalidInput) else ("", "invalid")
+    return [Problem(str(error), field, code=code)]
+
+
+def _by_field(problems: Sequence[Problem]) -> dict[str, object]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for problem in problems:
+        found.setdefault(problem.field or GENERAL, []).append({"message": str(problem), "code": problem.code})
+    return dict(found)

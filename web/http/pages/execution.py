@@ -17,7 +17,8 @@ from core.text import whole_number
 from web.config import metadata as rules
 from web.http import auth, downloads
 from web.http.pages import groups
-from web.services.executions import launch, lifecycle
+from web.services import launch
+from web.services.executions import lifecycle
 from web.services.presentation import charts, execution_status, loglines, resources
 from web.store import commits, data, executions, logs, metadata, projects
 from web.store.db import Database, transaction

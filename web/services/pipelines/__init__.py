@@ -1,4 +1,4 @@
-"""Pipelines: started from a plan, reconciled by the sweep, stopped and approved by users."""
+"""Pipelines: reconciled by the sweep, stopped and approved by users."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import logging
 
 from core import clock
 from core.errors import Conflict
-from core.groups import Pipeline, PipelineNode
-from core.model import Commit, Project, User
+from core.groups import PipelineNode
 from core.states import FINAL
-from web.config.pipelines.plan import PipelinePlan
 from web.services.context import Context
 from web.services.forges import enqueue
 from web.services.pipelines import reconcile
@@ -18,39 +16,9 @@ from web.services.pipelines.stopping import request_stop
 from web.store import groups, pipelines
 from web.store.db import Database
 
-__all__ = ["advance", "approve", "request_stop", "start"]
+__all__ = ["advance", "approve", "request_stop"]
 
 logger = logging.getLogger(__name__)
-
-
-def start(
-    db: Database,
-    project: Project,
-    commit: Commit,
-    plan: PipelinePlan,
-    creator: User,
-    *,
-    push_id: int | None = None,
-    environment: str = "",
-    priority: int = 0,
-    why: str = "",
-) -> Pipeline:
-    """Create a pipeline with nodes in `created`; the sweep starts them."""
-    values = {
-        "project_id": project.id,
-        "commit_id": commit.id,
-        "push_id": push_id,
-        "name": plan.blueprint.name,
-        "config": plan.config,
-        "parameters": plan.parameters,
-        "environment": environment,
-        "priority": priority,
-        "why": why,
-        "creator_id": creator.id,
-    }
-    pipeline = pipelines.add(db, values, [(node.name, node.kind) for node in plan.blueprint.nodes])
-    enqueue.enqueue_commit(db, commit.id)
-    return pipeline
 
 
 def advance(context: Context) -> bool:

@@ -12,21 +12,20 @@ An unfinished pipeline with an `ending` starts no more nodes, and its running on
 
 from __future__ import annotations
 
-from typing import Any
-
 from core import clock
 from core.errors import InvalidInput, NotFound
 from core.groups import Pipeline, PipelineNode
+from core.model import Origin
 from core.states import FINAL, State
+from web.config.overrides import Overrides
 from web.config.pipelines.blueprint import load_pipeline
 from web.config.pipelines.model import Node, OnError, PipelineBlueprint
 from web.config.steps.resolve import ResolvedStep
 from web.config.tasks.plan import TaskPlan
-from web.services import tasks
+from web.services import launch
 from web.services.context import Context
-from web.services.executions import launch
-from web.services.executions.launch import LaunchOptions
 from web.services.forges import enqueue
+from web.services.launch import LaunchRequest
 from web.services.pipelines import actions, gathering, runs
 from web.services.pipelines.actions import NOTHING, Effects
 from web.services.pipelines.progress import wait_reason
@@ -198,21 +197,18 @@ class Mover:
         return True
 
     def _make(self, pipeline: Pipeline, node: PipelineNode, prepared: ResolvedStep | TaskPlan) -> None:
-        project, commit = projects.get(self.db, pipeline.project_id), commits.get(self.db, pipeline.commit_id)
-        creator = users.of_row(self.db, pipeline.creator_id)
-        place: dict[str, Any] = {
-            "push_id": pipeline.push_id,
-            "pipeline_node_id": node.id,
-            "environment": pipeline.environment,
-            "priority": pipeline.priority,
-            "why": ". ".join(filter(None, (f"Node {node.name} of pipeline ={pipeline.counter}", pipeline.why))),
-        }
-        if isinstance(prepared, TaskPlan):
-            tasks.start(self.db, project, commit, prepared, creator, **place)
-        else:
-            launch.launch(
-                self.db, self.context.config, project, commit, prepared, LaunchOptions(creator=creator, **place)
-            )
+        request = LaunchRequest(
+            origin=Origin.NODE,
+            project=projects.get(self.db, pipeline.project_id),
+            commit=commits.get(self.db, pipeline.commit_id),
+            creator=users.of_row(self.db, pipeline.creator_id),
+            plan=prepared,
+            overrides=Overrides(environment=pipeline.environment, priority=pipeline.priority, tags=pipeline.tags),
+            push_id=pipeline.push_id,
+            pipeline_node_id=node.id,
+            why=". ".join(filter(None, (f"Node {node.name} of pipeline ={pipeline.counter}", pipeline.why))),
+        )
+        launch.start(self.db, self.context.config, request)
         self.made = True
 
     # nodes and pipelines to end

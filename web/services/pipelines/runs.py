@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.groups import PipelineNode, Task
-from core.model import Execution
+from core.model import Execution, Origin
 from core.states import FINAL, FailureReason, State
+from web.config.overrides import Overrides
 from web.config.tasks.plan import plan
-from web.services import tasks
+from web.services import launch, tasks
 from web.services.context import Context
-from web.services.executions import launch, lifecycle
+from web.services.executions import lifecycle
+from web.services.launch import LaunchRequest
 from web.services.presentation.execution_status import FAILURES
 from web.store import commits, groups, pipelines, projects, users, variables
 from web.store import tasks as task_rows
@@ -81,7 +83,7 @@ def rerun(context: Context, run: NodeRun) -> None:
     """
     creator = users.of_row(context.db, run.made.creator_id)
     if isinstance(run.made, Execution):
-        launch.again(context.db, context.config, run.made, creator, "Retries")
+        launch.again(context.db, context.config, run.made, creator, "Retries", Origin.NODE)
         return
     task = run.made
     planned = plan(
@@ -92,16 +94,16 @@ def rerun(context: Context, run: NodeRun) -> None:
         environment_variables=task.environment_variables,
         provided=variables.names(context.db, task.project_id),
     )
-    started = tasks.start(
-        context.db,
-        projects.get(context.db, task.project_id),
-        commits.get(context.db, task.commit_id),
-        planned,
-        creator,
+    request = LaunchRequest(
+        origin=Origin.NODE,
+        project=projects.get(context.db, task.project_id),
+        commit=commits.get(context.db, task.commit_id),
+        creator=creator,
+        plan=planned,
+        overrides=Overrides(environment=task.environment, priority=task.priority, tags=task.tags),
         push_id=task.push_id,
         pipeline_node_id=task.pipeline_node_id,
-        environment=task.environment,
-        priority=task.priority,
         why=f"Retries {run.number}",
     )
+    started = launch.start(context.db, context.config, request)
     groups.update(context.db, "task", started.id, seed=task.seed)  # the same random values again

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from core.groups import Pipeline, Task
 from core.model import (
     Commit,
     EventKind,
-    Execution,
+    Origin,
     Project,
     PullRequest,
     PushEvent,
@@ -23,15 +21,13 @@ from core.model import (
     User,
     short_ref,
 )
-from web.config.pipelines.plan import PipelinePlan
+from web.config.overrides import Overrides
 from web.config.steps.model import step_names
-from web.config.steps.resolve import ResolvedStep
-from web.config.tasks.plan import TaskPlan
-from web.services import pipelines, tasks
+from web.services import launch, pipelines, tasks
 from web.services.context import Context
-from web.services.executions import launch, lifecycle
-from web.services.executions.launch import LaunchOptions
+from web.services.executions import lifecycle
 from web.services.forges import enqueue
+from web.services.launch import LaunchRequest
 from web.services.repositories.commit_head import Head
 from web.services.triggers import arrival, planning, rules
 from web.services.triggers.arrival import Arrival, EventSource
@@ -58,6 +54,7 @@ class Launching:
     commit: Commit
     creator: User
     push_id: int
+    origin: Origin = Origin.PUSH
 
 
 def trigger(context: Context, source: EventSource, event: PushEvent, head: Head) -> str:
@@ -78,7 +75,10 @@ def trigger(context: Context, source: EventSource, event: PushEvent, head: Head)
         enqueue.enqueue_event(db, source.project, source.repository, commit, request)
         if not waits:
             creator = _pusher(db, event, request) or users.of_row(db, source.project.owner_id)
-            launching = Launching(project=source.project, commit=commit, creator=creator, push_id=push_id)
+            origin = Origin.SCHEDULE if event.kind is EventKind.SCHEDULE else Origin.PUSH
+            launching = Launching(
+                project=source.project, commit=commit, creator=creator, push_id=push_id, origin=origin
+            )
             launch_all(context, launching, planned.choice.run, older)
     return outcome.text
 
@@ -227,23 +227,17 @@ def _launch(context: Context, launching: Launching, chosen: Chosen) -> str:
 
     Of a task or a pipeline only the row is written; the sweep creates its executions.
     """
-    project, commit, creator = launching.project, launching.commit, launching.creator
-    given: dict[str, Any] = {
-        "push_id": launching.push_id,
-        "environment": chosen.environment,
-        "priority": chosen.priority,
-        "why": f"Chosen by rule {chosen.rule.name}" if chosen.rule and chosen.rule is not rules.DEFAULT[0] else "",
-    }
-    made: Execution | Task | Pipeline
-    match chosen.plan:
-        case ResolvedStep() as step:
-            made = launch.launch(
-                context.db, context.config, project, commit, step, LaunchOptions(creator=creator, **given)
-            )
-        case TaskPlan() as task:
-            made = tasks.start(context.db, project, commit, task, creator, **given)
-        case PipelinePlan() as pipeline:
-            made = pipelines.start(context.db, project, commit, pipeline, creator, **given)
+    request = LaunchRequest(
+        origin=launching.origin,
+        project=launching.project,
+        commit=launching.commit,
+        creator=launching.creator,
+        push_id=launching.push_id,
+        plan=chosen.plan,
+        overrides=Overrides(environment=chosen.environment, priority=chosen.priority),
+        why=f"Chosen by rule {chosen.rule.name}" if chosen.rule and chosen.rule is not rules.DEFAULT[0] else "",
+    )
+    made = launch.start(context.db, context.config, request)
     return f"{chosen.target.kind.sign}{made.counter}"
 
 

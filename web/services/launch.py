@@ -1,0 +1,370 @@
+"""The one way to create executions, tasks and pipelines, whoever asks: a push, a page, the API, a pipeline, a task.
+
+`launch` is for requests of people: it plans what they ask for, with every problem of every field at once, and refuses
+what could not run. `start` takes a plan and joins the caller's transaction: pushes, schedules, nodes and trials, whose
+problems are recorded with what they launch. Both have the same checks and the same sentences.
+
+Nothing runs at a commit of a fork before it is approved. A repeated request with the same key gets the first run.
+A re-run is a new execution that names the old one. For `autorestart` the sweep creates it unless a stop was requested;
+it first looks for an existing re-run, so it can safely be repeated.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from core.config import Config
+from core.errors import CannotRun, InvalidFields, InvalidInput, NotFound, Problem
+from core.groups import Pipeline, Task
+from core.model import Change, Commit, Environment, Execution, Origin, Project, TargetKind, User
+from core.names import unknown
+from core.states import FailureReason
+from core.wire import stricter_limit
+from web.config.overrides import Overrides, overridden, override_problems, unknown_target
+from web.config.pipelines.plan import PipelinePlan
+from web.config.steps.changes import change, step_changes
+from web.config.steps.model import load_step, step_names
+from web.config.steps.resolve import ResolvedStep
+from web.config.tasks.plan import TaskPlan
+from web.config.tasks.search import SEEDS, own_seed
+from web.services.context import Context
+from web.services.executions import datums, environments, lifecycle
+from web.services.forges import enqueue
+from web.services.triggers.rules.runnable import KINDS, Plan
+from web.store import commits, executions, launch_keys, pipelines, projects, tasks, users, variables
+from web.store import environments as environment_store
+from web.store.db import Database, needs_transaction, transaction
+
+# Columns that a re-run copies; state, times and results are not copied.
+REPEATED = (
+    *("project_id", "commit_id", "push_id", "step", "title", "image", "commands", "parameters", "inputs", "tags"),
+    *("environment_variables", "memory", "cpus", "gpus", "priority", "autorestart"),
+    *("time_limit_s", "no_output_limit_s", "task_id", "trial", "pipeline_node_id"),
+)
+MAX_RESTARTS = 10  # in a row: a machine that keeps dying must not restart one execution forever
+NO_OVERRIDES = Overrides()
+
+Launched = Execution | Task | Pipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchRequest:
+    """What to launch, for whom, why and where.
+
+    `config` contains items of a valohai.yaml that replace the commit's. With `plan`, what to launch is decided: `kind`
+    and `name` are not read, and of the overrides only environment, priority, title and tags. `client` is the program
+    that asks, such as "vh". `key` makes the request idempotent for its project and creator. `why` is the first line of
+    the logs. `trial` is the index within the search of a task; trials of a task in a pipeline have `pipeline_node_id`
+    too.
+    """
+
+    origin: Origin
+    project: Project
+    commit: Commit
+    creator: User
+    kind: TargetKind = TargetKind.STEP
+    name: str = ""
+    config: Any = None
+    overrides: Overrides = NO_OVERRIDES
+    plan: Plan | None = None
+    client: str = ""
+    key: str = ""
+    push_id: int | None = None
+    why: str = ""
+    task_id: int | None = None
+    trial: int | None = None
+    pipeline_node_id: int | None = None
+
+
+def launch(context: Context, request: LaunchRequest) -> Launched:
+    """Plan and launch what a person asks for. Raises InvalidFields with the problems of all fields."""
+    db = context.db
+    if made := _repeated(db, request):
+        return made
+    plan = checked_plan(db, request)
+    with transaction(db):
+        return _repeated(db, request) or start(db, context.config, replace(request, plan=plan))
+
+
+def checked_plan(db: Database, request: LaunchRequest) -> Plan:
+    """Return the plan of a request that can run. Raises InvalidFields with the problems of all fields."""
+    project, overrides = request.project, request.overrides
+    problems = [*launch_keys.problems(request.key), *override_problems(overrides)]
+    problems += [*_commit_problems(db, request.commit)]
+    plan: Plan | None = None
+    if request.config is not None or request.commit.config_state == "ok":
+        try:
+            plan = _planned(db, request)
+        except (CannotRun, InvalidFields) as error:
+            problems += [found if isinstance(found, Problem) else Problem(found) for found in error.problems]
+        except InvalidInput as error:
+            problems.append(Problem(str(error)))
+    environment, problem = _environment(db, project, overrides.environment or _own_environment(plan))
+    if problem and overrides.environment:
+        problems.append(Problem(problem, "environment", code="does_not_exist"))
+    else:
+        problems += _refusals(db, request, environment, plan)
+    if problems or plan is None:
+        raise InvalidFields(list(dict.fromkeys(problems)))
+    return plan
+
+
+@needs_transaction
+def start(db: Database, config: Config, request: LaunchRequest) -> Launched:
+    """Create the execution, task or pipeline of a planned request.
+
+    An execution whose environment, image or inputs are not allowed fails at once. Raises InvalidFields for an
+    unapproved commit of a fork.
+    """
+    if not commits.is_trusted(db, request.commit.id):
+        raise InvalidFields([_not_approved(request.commit)])
+    match request.plan:
+        case ResolvedStep() as step:
+            made: Launched = _start_execution(db, config, request, step)
+        case TaskPlan() as task:
+            made = _start_task(db, request, task)
+        case PipelinePlan() as pipeline:
+            made = _start_pipeline(db, request, pipeline)
+        case None:
+            raise ValueError("the request has no plan")
+    if request.key:
+        launch_keys.add(db, request.project.id, request.creator.id, request.key, kind_of(made), made.id)
+    return made
+
+
+def kind_of(made: Launched) -> TargetKind:
+    if isinstance(made, Execution):
+        return TargetKind.STEP
+    return TargetKind.TASK if isinstance(made, Task) else TargetKind.PIPELINE
+
+
+@needs_transaction
+def again(
+    db: Database, config: Config, execution: Execution, creator: User, why: str, origin: Origin = Origin.RERUN
+) -> Execution:
+    """Create a re-run of an execution with the same resolved values."""
+    if not commits.is_trusted(db, execution.commit_id):
+        raise InvalidFields([_not_approved(commits.get(db, execution.commit_id))])
+    project = projects.get(db, execution.project_id)
+    environment, note = environments.choose(db, project, execution.environment)
+    repeated = {name: getattr(execution, name) for name in REPEATED}
+    mounts, refused = environments.mounts(environment, execution.mounts)
+    own = {"environment": environment.slug, "creator_id": creator.id, "retry_of": execution.id, "mounts": mounts,
+           "origin": origin, "changed": list(map(asdict, execution.changed))}  # fmt: skip
+    notes = [f"{why} #{execution.counter}", *filter(None, [note]), *refused]
+    return _record(db, config, project, environment, repeated | own, notes)
+
+
+def restart_lost(db: Database, config: Config) -> int:
+    """Restart executions that were lost with their runner and have `autorestart`; return how many there were.
+
+    Each is restarted once, and a chain of restarts ends after MAX_RESTARTS.
+    """
+    lost = executions.to_restart(db)
+    for execution in lost:
+        with transaction(db):
+            if executions.retried_by(db, execution.id):
+                continue  # a user re-ran it in the meantime
+            creator = users.of_row(db, execution.creator_id)
+            restarted = again(db, config, execution, creator, "Restarts", Origin.RESTART)
+            if executions.retries(db, restarted.id) >= MAX_RESTARTS:
+                executions.update(db, restarted, autorestart=False)
+                lifecycle.log_status(db, config.logs_dir, restarted, f"Restart {MAX_RESTARTS}, the last one")
+    return len(lost)
+
+
+# checks
+
+
+def _planned(db: Database, request: LaunchRequest) -> Plan:
+    config = request.commit.config if request.config is None else request.config
+    known, overrides = KINDS[request.kind], request.overrides
+    if request.name not in known.names(config):
+        raise InvalidFields([unknown_target(request.kind, request.name, known.names(config))])
+    config = overridden(config, request.kind, request.name, overrides)
+    given: dict[str, Any] = {"parameters": overrides.parameters, "provided": variables.names(db, request.project.id)}
+    if request.kind is not TargetKind.PIPELINE:
+        given |= {"inputs": overrides.inputs, "environment_variables": overrides.environment_variables}
+    elif refused := [name for name in ("inputs", "environment_variables") if getattr(overrides, name)]:
+        text = "a pipeline takes none: give them to its nodes in valohai.yaml, or as parameters"
+        raise InvalidFields([Problem(text, name) for name in refused])
+    try:
+        return known.plan(config, request.name, **given)
+    except NotFound as error:  # the step of a task
+        raise InvalidFields([Problem(str(error), request.kind)]) from None
+
+
+def _commit_problems(db: Database, commit: Commit) -> Iterator[Problem]:
+    if not commits.is_trusted(db, commit.id):
+        yield _not_approved(commit)
+    if commit.config_state != "ok":
+        reason = next(iter(commit.problems), "it has no valohai.yaml")
+        yield Problem(f"commit {commit.identifier[:8]} cannot run: {reason}", "commit")
+
+
+def _not_approved(commit: Commit) -> Problem:
+    text = f"commit {commit.identifier[:8]} comes from a fork and is not approved: approve it on its page first"
+    return Problem(text, "commit", code="not_approved")
+
+
+def _own_environment(plan: Plan | None) -> str:
+    found = plan.first if isinstance(plan, TaskPlan) else plan
+    return found.environment or "" if isinstance(found, ResolvedStep) else ""
+
+
+def _environment(db: Database, project: Project, wanted: str) -> tuple[Environment, str]:
+    found, note = environments.choose(db, project, wanted)
+    return found, unknown("environment", wanted, environment_store.by_name(db)) if note else ""
+
+
+def _refusals(db: Database, request: LaunchRequest, environment: Environment, plan: Plan | None) -> Iterator[Problem]:
+    """Yield why the project may not use the environment, the environment not the image, the commit not the inputs."""
+    if refusal := environments.locked_out(request.project, environment):
+        yield Problem(refusal, "environment", code="not_allowed")
+    first = plan.first if isinstance(plan, TaskPlan) else plan
+    if not isinstance(first, ResolvedStep):
+        return
+    if refusal := environments.refusal(environment, first.image):
+        yield Problem(refusal, "image", code="not_allowed")
+    given = {name: spec.to_dict() for name, spec in first.inputs.items()}
+    inputs = datums.without_aliases(db, request.project.id, given)
+    if refusal := datums.refusal_reason(db, request.project.id, request.commit.id, inputs):
+        yield Problem(refusal, "inputs", code="does_not_exist")
+
+
+def _repeated(db: Database, request: LaunchRequest) -> Launched | None:
+    """Return the run of an earlier request with the same key. Raises InvalidFields if that launched another kind."""
+    found = launch_keys.find(db, request.project.id, request.creator.id, request.key) if request.key else None
+    if found is None:
+        return None
+    kind, made_id = found
+    kind_wanted = _kind_of_plan(request.plan) if request.plan else request.kind
+    if kind is not kind_wanted:
+        raise InvalidFields([Problem(f"the idempotency key was used for a {kind} already: use a new one", "key")])
+    match kind:
+        case TargetKind.STEP:
+            return executions.get(db, made_id)
+        case TargetKind.TASK:
+            return tasks.get(db, made_id)
+        case TargetKind.PIPELINE:
+            return pipelines.get(db, made_id)
+
+
+def _kind_of_plan(plan: Plan) -> TargetKind:
+    if isinstance(plan, ResolvedStep):
+        return TargetKind.STEP
+    return TargetKind.TASK if isinstance(plan, TaskPlan) else TargetKind.PIPELINE
+
+
+# rows
+
+
+def _start_execution(db: Database, config: Config, request: LaunchRequest, resolved: ResolvedStep) -> Execution:
+    wanted = request.overrides.environment or resolved.environment
+    found, note = environments.choose(db, request.project, wanted)
+    step = resolved.step
+    mounts, refused = environments.mounts(found, map(asdict, step.mounts))
+    values = _common(request, _changes(request, resolved)) | {
+        "task_id": request.task_id, "trial": request.trial, "pipeline_node_id": request.pipeline_node_id,
+        "step": step.name, "image": resolved.image, "commands": list(resolved.commands),
+        "parameters": resolved.parameters, "environment_variables": resolved.environment_variables,
+        "inputs": {name: spec.to_dict() for name, spec in resolved.inputs.items()},
+        "environment": found.slug, "mounts": mounts, "gpus": found.gpus if step.gpus is None else step.gpus,
+        "memory": stricter_limit(found.memory, step.memory), "cpus": stricter_limit(found.cpus, step.cpus),
+        "autorestart": step.autorestart or found.autorestart,
+        "time_limit_s": resolved.time_limit_s or config.limits.time or None,
+        "no_output_limit_s": resolved.no_output_limit_s or config.limits.no_output or None,
+    }  # fmt: skip
+    notes = [*filter(None, (request.why, note)), *refused, *resolved.notes]
+    return _record(db, config, request.project, found, values, notes)
+
+
+def _start_task(db: Database, request: LaunchRequest, plan: TaskPlan) -> Task:
+    """Create a task in `created`; the sweep creates its executions."""
+    blueprint = plan.blueprint
+    seed = own_seed(blueprint)
+    values = _common(request, _changes(request, plan)) | {
+        "pipeline_node_id": request.pipeline_node_id, "name": blueprint.name, "step": blueprint.step,
+        "type": blueprint.type, "config": plan.config, "parameters": plan.parameters,
+        "inputs": {name: list(urls) for name, urls in plan.inputs.items()},
+        "environment_variables": plan.environment_variables, "environment": request.overrides.environment,
+        "why": request.why, "seed": random.SystemRandom().randrange(SEEDS) if seed is None else seed,
+        "planned": plan.count,
+    }  # fmt: skip
+    task = tasks.add(db, values)
+    enqueue.enqueue_commit(db, request.commit.id)
+    return task
+
+
+def _start_pipeline(db: Database, request: LaunchRequest, plan: PipelinePlan) -> Pipeline:
+    """Create a pipeline with nodes in `created`; the sweep starts them."""
+    values = _common(request, _changes(request, plan)) | {
+        "name": plan.blueprint.name, "config": plan.config, "parameters": plan.parameters,
+        "environment": request.overrides.environment, "why": request.why,
+    }  # fmt: skip
+    pipeline = pipelines.add(db, values, [(node.name, node.kind) for node in plan.blueprint.nodes])
+    enqueue.enqueue_commit(db, request.commit.id)
+    return pipeline
+
+
+def _common(request: LaunchRequest, changed: Sequence[Change]) -> dict[str, Any]:
+    overrides = request.overrides
+    return {
+        "project_id": request.project.id, "commit_id": request.commit.id, "push_id": request.push_id,
+        "creator_id": request.creator.id, "priority": overrides.priority, "title": overrides.title,
+        "tags": list(dict.fromkeys(overrides.tags)), "origin": request.origin, "client": request.client,
+        "changed": list(map(asdict, changed)),
+    }  # fmt: skip
+
+
+def _changes(request: LaunchRequest, plan: Plan) -> list[Change]:
+    """Return what a launch gives instead of the values of valohai.yaml; nodes and trials show it at their group."""
+    if request.origin in (Origin.NODE, Origin.TRIAL):
+        return []
+    found: list[Change] = []
+    if isinstance(plan, PipelinePlan):
+        for parameter in plan.blueprint.parameters:
+            if parameter.name in plan.parameters:
+                found += change(parameter.name, parameter.default, plan.parameters[parameter.name])
+    else:
+        first = plan.first if isinstance(plan, TaskPlan) else plan
+        parameters = {**plan.parameters, **_tried(request, plan)} if isinstance(plan, TaskPlan) else plan.parameters
+        if first.step.name in step_names(request.commit.config):
+            found += step_changes(load_step(request.commit.config, first.step.name), parameters, first)
+    return [*found, *change("environment", _own_environment(plan), request.overrides.environment or
+                            _own_environment(plan))]  # fmt: skip
+
+
+def _tried(request: LaunchRequest, plan: TaskPlan) -> Mapping[str, Any]:
+    """Return the given lists of values that a task tries one by one."""
+    given = request.overrides.parameters
+    return {name: value for name, value in given.items() if isinstance(value, list) and name not in plan.parameters}
+
+
+def _record(
+    db: Database,
+    config: Config,
+    project: Project,
+    environment: Environment,
+    values: Mapping[str, Any],
+    notes: Sequence[str],
+) -> Execution:
+    """Store an execution and log `notes`; it fails at once if its environment, image or inputs are not allowed.
+
+    Every execution is created here.
+    """
+    inputs = datums.without_aliases(db, project.id, values["inputs"])
+    execution = executions.add(db, {**values, "inputs": inputs})
+    lifecycle.log_status(db, config.logs_dir, execution, "Execution created")
+    for note in notes:
+        lifecycle.log_status(db, config.logs_dir, execution, note)
+    if refusal := environments.locked_out(project, environment):
+        lifecycle.fail(db, config.logs_dir, execution, FailureReason.ENVIRONMENT, refusal)
+    elif refusal := environments.refusal(environment, execution.image):
+        lifecycle.fail(db, config.logs_dir, execution, FailureReason.IMAGE, refusal)
+    elif refusal := datums.refusal_reason(db, execution.project_id, execution.commit_id, execution.inputs):
+        lifecycle.fail(db, config.logs_dir, execution, FailureReason.INPUT, refusal)
+    return executions.get(db, execution.id)
