@@ -200,6 +200,10 @@ class LimitsConfig:
     deliveries: Seconds = Seconds(
         90 * 86400.0
     )  # how long bodies of handled deliveries are kept, at least 3 days; 0 = forever
+    package_bytes: Size = Size(GIB)  # of uploaded ad-hoc code, compressed
+    package_unpacked: Size = Size(2 * GIB)  # its files together
+    package_files: int = 10_000  # files and directories in it
+    package_age: Seconds = Seconds(30 * 86400.0)  # ad-hoc code without runs is deleted after this; 0 = never
     config_items: int = 1000  # steps, tasks, pipelines and other items of a valohai.yaml
     config_time: Seconds = Seconds(30.0)  # to read all valohai.yaml files of one push
 

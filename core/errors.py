@@ -11,6 +11,7 @@ PushmillError
 ├── InvalidInput         unusable value from outside
 │   ├── InvalidYaml      valohai.yaml cannot be read
 │   ├── InvalidFields    fields of a request, each with its problems
+│   │   └── FieldTooLarge a file that exceeds a limit
 │   ├── CannotRun        step, task or pipeline with missing or unsuitable values
 │   └── InvalidDelivery  webhook body that cannot be parsed
 ├── DiskFull             the server has too little free disk to store something
@@ -100,6 +101,10 @@ class InvalidFields(InvalidInput):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(problems))
         self.problems = list(problems)
+
+
+class FieldTooLarge(InvalidFields):
+    """Raised for a file in a request that exceeds a limit. HTTP 413."""
 
 
 class CannotRun(InvalidInput):

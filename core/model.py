@@ -234,7 +234,8 @@ class Commit:
 
     `config_state` is `ok`, `missing` or `broken`. `config` is valohai.yaml as plain JSON values. `problems` are lint
     messages; on an `ok` commit they are warnings. `config_key` identifies the content and the parser that gave this
-    result; None if nothing was parsed.
+    result; None if nothing was parsed. Ad-hoc code has an `identifier` of `~` and the SHA-256 of the package, and is
+    the commit `git_sha` in the repository.
     """
 
     id: int
@@ -252,6 +253,17 @@ class Commit:
     config: Any
     problems: tuple[str, ...]
     config_key: str | None = None
+    git_sha: str | None = None
+
+    @property
+    def adhoc(self) -> bool:
+        """Whether it was uploaded as a package and is on no branch."""
+        return self.identifier.startswith("~")
+
+    @property
+    def sha(self) -> str:
+        """The name of the commit in the repository."""
+        return self.git_sha or self.identifier
 
 
 @dataclass(frozen=True, kw_only=True)

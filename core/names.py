@@ -13,6 +13,7 @@ PROJECT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 RUNNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})")
 USER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
 ENVIRONMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
+NAMES_OF_GIT = (b".git", b"git~1")  # of files, in lower case; git~1 is the short name of .git on some file systems
 MAX_KNOWN = 200  # names that are compared with an unknown one
 # git-check-ref-format(1): everything is allowed except what git itself rejects
 REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(?:/|$)|/\.|\.$|/$")

@@ -9,6 +9,7 @@ from core.git.command import TooSlow
 from core.git.diff import changed_paths, merge_base
 from core.git.export_tree import export
 from core.git.modules import Module, Needed, lfs_settings, needed, submodules
+from core.git.package_commit import PackageStream, adhoc_commits, forget_adhoc, tidy, write_commit
 from core.git.remotes import (
     MAX_REFS,
     TOKEN_USER,
@@ -19,6 +20,7 @@ from core.git.remotes import (
     fetch_fork,
     fork_source,
     lfs_login,
+    locked,
     remote_refs,
     source_of,
 )
@@ -46,9 +48,11 @@ __all__ = [
     "Login",
     "Module",
     "Needed",
+    "PackageStream",
     "RemoteSource",
     "TooLarge",
     "TooSlow",
+    "adhoc_commits",
     "changed_paths",
     "commit_info",
     "export",
@@ -57,6 +61,7 @@ __all__ = [
     "fetch_fork",
     "fetch_head",
     "fetch_submodule",
+    "forget_adhoc",
     "forget_head",
     "fork_source",
     "has_been",
@@ -67,6 +72,7 @@ __all__ = [
     "is_shallow",
     "lfs_login",
     "lfs_settings",
+    "locked",
     "merge_base",
     "needed",
     "pin",
@@ -79,4 +85,6 @@ __all__ = [
     "set_head_to_first_branch",
     "source_of",
     "submodules",
+    "tidy",
+    "write_commit",
 ]

@@ -49,6 +49,7 @@ def run(
     time_limit_s: float,
     protocol: str = "none",
     environment: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
     stdout: int = subprocess.DEVNULL,
     stdout_limit: int = 0,
     file_limit: int | None = None,
@@ -73,7 +74,7 @@ def run(
         # git starts
         command = ["sh", "-c", 'ulimit -f "$0" && exec "$@"', str(max(1, file_limit // 512)), *command]
     environment = _environment(protocol) | dict(environment or {})
-    return _run(command, f"git {arguments[0]}", environment, time_limit_s, stdout, stdout_limit)
+    return _run(command, f"git {arguments[0]}", environment, time_limit_s, (stdin, stdout), stdout_limit)
 
 
 def run_ssh(
@@ -84,7 +85,7 @@ def run_ssh(
     `place` are ssh arguments that name the host; `environment` is that of `ssh_environment`.
     """
     command = [*shlex.split(environment["GIT_SSH_COMMAND"]), *place, words]
-    return _run(command, "ssh", _environment("ssh"), time_limit_s, subprocess.PIPE, limit)
+    return _run(command, "ssh", _environment("ssh"), time_limit_s, (subprocess.DEVNULL, subprocess.PIPE), limit)
 
 
 def _run(
@@ -92,15 +93,16 @@ def _run(
     name: str,
     environment: Mapping[str, str],
     time_limit_s: float,
-    stdout: int,
+    streams: tuple[int, int],
     stdout_limit: int,
 ) -> bytes:
+    """`streams` are standard input and output."""
     try:
         process = subprocess.Popen(
             command,
             env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
+            stdin=streams[0],
+            stdout=streams[1],
             stderr=subprocess.PIPE,
             start_new_session=True,
         )

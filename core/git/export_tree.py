@@ -17,13 +17,13 @@ from core.errors import GitError
 from core.git import command, lfs
 from core.git.modules import Needed
 from core.git.repository import as_git_error, checked_sha, open_repository
+from core.names import NAMES_OF_GIT
 
 MAX_ENTRIES = 500_000  # a few kilobytes of trees that name each other can stand for billions of files
 MAX_BYTES = 50 * 1024**3
 MAX_DEPTH = 200
 IN_MEMORY = 64 * 1024**2  # larger blobs are streamed by git
 STREAM_LIMIT_S = 600.0
-NAMES_OF_GIT = (b".git", b"git~1")  # git~1 is the short name of .git on some file systems
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

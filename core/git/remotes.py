@@ -290,11 +290,18 @@ def _moved_to(source: RemoteSource) -> str:
 
 @contextlib.contextmanager
 def one_writer(path: Path) -> Iterator[None]:
-    """Allow one fetch into a repository at a time, across processes; the lock is released when its holder dies."""
+    """Like `locked`, for a repository to which git writes for nobody else: also remove partial packs."""
+    with locked(path):
+        remove_partial_packs(path)
+        yield
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Allow one of our writers in a repository at a time, across processes; the lock is released when it dies."""
     with as_git_error(path), open(path / "pushmill.lock", "ab") as lock:
         locks.take(lock.fileno())
         _remove_stale_locks(path)
-        remove_partial_packs(path)
         yield
 
 

@@ -19,7 +19,7 @@ UNREAD = "unread"  # `config_key` of a commit whose configuration must be read a
 # all columns except the configuration, which can be large
 COLUMNS = (
     "id, project_id, repository_id, identifier, ref, ref_names, message, author, committed_at, created_at,"
-    " yaml_path, config_state, problems"
+    " yaml_path, config_state, problems, git_sha"
 )
 # SQL condition for trusted commits: pushed by users of the repository, uploaded, or approved. A commit that only pull
 # requests from forks contain is not trusted until it is approved.
@@ -74,7 +74,10 @@ class Push:
 
 @dataclass(frozen=True, kw_only=True)
 class NewCommit:
-    """A commit to record. `ref` is short, such as main; `config_state` is ok, missing or broken."""
+    """A commit to record. `ref` is short, such as main; `config_state` is ok, missing or broken.
+
+    `git_sha` is for ad-hoc code, whose identifier is not the name of its commit.
+    """
 
     project_id: int
     repository_id: int
@@ -88,6 +91,7 @@ class NewCommit:
     config: Any
     problems: Sequence[str]
     config_key: str | None = None
+    git_sha: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +141,7 @@ def upsert_commit(db: Database, new: NewCommit) -> Commit:
         values = {
             "project_id": project_id, "repository_id": new.repository_id, "identifier": identifier, "ref": ref,
             "ref_names": json.dumps([ref]), "message": new.message, "author": new.author,
-            "committed_at": new.committed_at, "created_at": clock.now(),
+            "committed_at": new.committed_at, "created_at": clock.now(), "git_sha": new.git_sha,
         }  # fmt: skip
         insert(db, "git_commit", values | found)
         return by_identifier(db, project_id, identifier)
@@ -220,6 +224,22 @@ def find_in_any_project(db: Database, identifier: str, project_ids: Collection[i
     """Return the most recently recorded commit with this identifier in these projects, or in any with None."""
     found = rows(db, "SELECT * FROM git_commit WHERE identifier = ? ORDER BY id DESC", (identifier,))
     return _one(next((c for c in found if project_ids is None or c["project_id"] in project_ids), None), identifier)
+
+
+@needs_transaction
+def delete_unused_adhoc(db: Database, repository_id: int, before: str) -> None:
+    """Delete ad-hoc commits of a repository that were uploaded before a time and that nothing was launched from."""
+    used = " OR ".join(
+        f"EXISTS (SELECT 1 FROM {table} WHERE {table}.commit_id = git_commit.id)"
+        for table in ("execution", "task", "pipeline", "push")
+    )
+    sql = f"DELETE FROM git_commit WHERE repository_id = ? AND git_sha IS NOT NULL AND created_at < ? AND NOT ({used})"
+    execute(db, sql, (repository_id, before))
+
+
+def adhoc_identifiers(db: Database, repository_id: int) -> set[str]:
+    sql = "SELECT identifier FROM git_commit WHERE repository_id = ? AND git_sha IS NOT NULL"
+    return {found["identifier"] for found in rows(db, sql, (repository_id,))}
 
 
 @needs_transaction

@@ -83,6 +83,10 @@ def repositories(db: Database, *project_ids: int) -> list[Repository]:
     return [_repository(found) for found in rows(db, sql, project_ids)]
 
 
+def all_repositories(db: Database) -> list[Repository]:
+    return [_repository(found) for found in rows(db, "SELECT * FROM repository ORDER BY id")]
+
+
 def is_hosted(db: Database, project_id: int) -> bool:
     """Return whether a project has a repository on this server, to which users push."""
     return any(repository.forge == HOSTED for repository in repositories(db, project_id))

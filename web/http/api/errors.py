@@ -1,7 +1,7 @@
 """The shape of the errors of API v0, which is that of Django REST framework and what `vh` prints well.
 
 Invalid input (400) is `{"FIELD": [{"message": …, "code": …}]}`, with `non_field_errors` as the field if no single field
-is wrong. All other errors are `{"detail": "one sentence"}`.
+is wrong; 413 for a file that exceeds a limit has this shape too. All other errors are `{"detail": "one sentence"}`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ GENERAL = "non_field_errors"
 def fill(response: Response, sentence: str, error: PushmillError | None = None) -> Response:
     """Make an error the body of a response that has the error's status; `sentence` describes it."""
     body: dict[str, object] = {"detail": sentence}
-    if response.status_code == 400:
+    if response.status_code == 400 or isinstance(error, InvalidInput):
         body = _by_field(_problems(error) if error else [Problem(sentence)])
     response.data = orjson.dumps(body)
     response.mimetype = "application/json"

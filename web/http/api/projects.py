@@ -82,7 +82,7 @@ def listing_of_commits(identifier: str) -> Response:
                 "ref": commit.ref,
                 "commit_time": serialize.commit_time(commit),
                 "description": commit.message.partition("\n")[0],
-                "adhoc": serialize.is_adhoc(commit),
+                "adhoc": commit.adhoc,
             }
             for commit in newest
         ]

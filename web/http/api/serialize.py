@@ -94,7 +94,7 @@ def commit(root: str, owner: Project, found: Commit) -> Json:
         "identifier": found.identifier,
         "ref": found.ref,
         "ref_names": list(found.ref_names),
-        "adhoc": is_adhoc(found),
+        "adhoc": found.adhoc,
         "commit_time": commit_time(found),
         "ctime": found.created_at,
         "description": found.message,
@@ -105,10 +105,6 @@ def commit(root: str, owner: Project, found: Commit) -> Json:
         "url": f"{root}{API}/projects/{owner.uuid}/commits/{found.identifier}/",
         "urls": {"display": f"{root}p/{owner.name}/commits/{found.identifier}/"},
     }
-
-
-def is_adhoc(found: Commit) -> bool:
-    return found.identifier.startswith("~")
 
 
 def commit_time(found: Commit) -> str:

@@ -1,6 +1,6 @@
 """Assign threads: each kind of request has its own, so that none can use up those of another.
 
-Lanes are: transfers (git, outputs), pages and the API, webhooks, reports of runners, and `/healthz`. Pages and
+Lanes are: transfers (git, outputs, packages), pages and the API, webhooks, reports of runners, and `/healthz`. Pages and
 webhooks cannot take the threads of runners, and an upload cannot take those of heartbeats.
 """
 
@@ -13,7 +13,9 @@ from core.config import KIB, MIB, ServerConfig
 from web.http.serving.pool import Pool
 from web.services.deliveries import intake
 
-TRANSFER = re.compile(r"/git/|/data/|/api/runner/executions/[^/]+/(?:outputs|data)/")
+TRANSFER = re.compile(
+    r"/git/|/data/|/api/runner/executions/[^/]+/(?:outputs|data)/|/api/v0/projects/[^/]+/import-package"
+)
 AHEAD = 64 * KIB
 ANY = 1 << 62  # no memory limit: at most AHEAD is read ahead, plus what the connection had buffered beyond it
 PAGES_MEMORY = 64 * MIB  # for bodies of pages and the API: forms of a few bytes, but up to a megabyte is allowed

@@ -26,7 +26,7 @@ def execution_spec(context: Context, execution: Execution) -> ExecutionSpec:
         attempt=execution.attempt,
         project_uuid=project.uuid,
         project_name=project.name,
-        commit_identifier=commit.identifier,
+        commit_identifier=commit.sha,
         step=execution.step,
         image=execution.image,
         script=script(execution.commands),

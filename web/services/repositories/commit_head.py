@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,20 @@ class HeadRefused(GitError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head:
-    """A commit with its configuration as `commits.upsert_commit` records it; `config_state` is ok, missing or broken."""
+class ReadConfiguration:
+    """A configuration as `commits.upsert_commit` records it; `config_state` is ok, missing or broken."""
 
-    info: git.CommitInfo
     config_state: str
     config: Any
     problems: tuple[str, ...]
     config_key: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head(ReadConfiguration):
+    """A commit with its configuration."""
+
+    info: git.CommitInfo
 
 
 class ReadBudget:
@@ -86,7 +92,7 @@ def read_configuration(db: Database, project: Project, path: Path, sha: str, bud
     info = git.commit_info(path, sha)
     known = commits.find_by_identifier(db, project.id, sha)
     if known is not None and known.yaml_path == project.yaml_path and known.config_key != commits.UNREAD:
-        return _head(info, known)
+        return Head(info=info, **_copied(known))
     try:
         data = git.read_file(path, sha, project.yaml_path, YAML_BYTES)
     except GitError as error:
@@ -94,25 +100,21 @@ def read_configuration(db: Database, project: Project, path: Path, sha: str, bud
     if data is None:
         missing = f"the commit has no {project.yaml_path}: nothing can run"
         return Head(info=info, config_state="missing", config=None, problems=(missing,), config_key=None)
+    return Head(info=info, **vars(read_content(db, data, budget)))
+
+
+def read_content(db: Database, data: bytes, budget: ReadBudget) -> ReadConfiguration:
+    """Return the configuration of this content of valohai.yaml, copied from a commit with the same content."""
     key = f"{hashlib.sha256(data).hexdigest()} {parser_version()} {budget.items}"
-    same = commits.with_configuration(db, key)
-    return _head(info, same) if same else _parsed(info, data, key, budget)
-
-
-def _head(info: git.CommitInfo, commit: Commit) -> Head:
-    return Head(
-        info=info,
-        config_state=commit.config_state,
-        config=commit.config,
-        problems=commit.problems,
-        config_key=commit.config_key,
-    )
-
-
-def _parsed(info: git.CommitInfo, data: bytes, key: str, budget: ReadBudget) -> Head:
+    if same := commits.with_configuration(db, key):
+        return ReadConfiguration(**_copied(same))
     try:
         config, problems = budget.parse(data)
     except InvalidYaml as error:
         key = commits.UNREAD if isinstance(error, UnreadYaml) else key
-        return Head(info=info, config_state="broken", config=None, problems=tuple(error.problems), config_key=key)
-    return Head(info=info, config_state="ok", config=config, problems=problems, config_key=key)
+        return ReadConfiguration(config_state="broken", config=None, problems=tuple(error.problems), config_key=key)
+    return ReadConfiguration(config_state="ok", config=config, problems=problems, config_key=key)
+
+
+def _copied(commit: Commit) -> dict[str, Any]:
+    return {field.name: getattr(commit, field.name) for field in fields(ReadConfiguration)}

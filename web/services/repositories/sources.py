@@ -46,13 +46,13 @@ def ask(db: Database, execution: Execution) -> Source:
     if not commits.is_trusted(db, commit.id):
         refusal = ("", "submodules and Git LFS files of a fork's commit are not fetched before it is approved")
         return Source(
-            repository_id=commit.repository_id, sha=commit.identifier, state=FAILED, missing=(refusal,), changed_at=""
+            repository_id=commit.repository_id, sha=commit.sha, state=FAILED, missing=(refusal,), changed_at=""
         )
     with transaction(db):
-        found = sources.find(db, commit.repository_id, commit.identifier)
+        found = sources.find(db, commit.repository_id, commit.sha)
         if found is None or (found.state == FAILED and found.changed_at < _before(RETRY_S)):
-            sources.request(db, commit.repository_id, commit.identifier)
-            found = sources.find(db, commit.repository_id, commit.identifier)
+            sources.request(db, commit.repository_id, commit.sha)
+            found = sources.find(db, commit.repository_id, commit.sha)
     assert found is not None  # noqa: S101  (just inserted)
     return found
 

@@ -1,0 +1,110 @@
+"""Receive ad-hoc code: `/projects/<identifier>/import-package/`."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from typing import IO, Any, BinaryIO
+
+from flask import Response, request
+from werkzeug.formparser import FormDataParser
+
+from core.config import KIB, MIB, Config
+from core.errors import DiskFull, FieldTooLarge, InvalidFields, Problem, PushmillError
+from core.units import size_text
+from web.http import auth
+from web.http.api import query, serialize
+from web.http.api.answers import json_response
+from web.services import disk
+from web.services.repositories import adhoc
+from web.services.repositories.adhoc import Package
+
+READ_ANYWAY = 8  # a client reads the answer only after it sent its body: that of this many packages is read
+FIELD_BYTES, PARTS = 64 * KIB, 16
+
+
+@auth.user
+def import_package(identifier: str) -> Response:
+    """Store a package; 201 if it is new, 200 if it is known already."""
+    context = auth.context()
+    project = query.project(context.db, identifier)
+    upload = _Upload(context.config)
+    request.max_content_length = READ_ANYWAY * context.config.limits.package_bytes + MIB
+    try:
+        given = _received(upload)
+        commit, is_new = adhoc.store(context, project, auth.current_user(), _package(upload, given))
+    finally:
+        upload.close()
+    return json_response(serialize.commit(request.url_root, project, commit), 201 if is_new else 200)
+
+
+class _Upload:
+    """The file of a request, written to an unnamed temporary file that the kernel removes with its last user.
+
+    What exceeds the limits is read and dropped, so that the client can read the reason.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config, self.size = config, 0
+        self.file: BinaryIO = tempfile.TemporaryFile(dir=config.git_dir)  # noqa: SIM115
+        self.hash = hashlib.sha256()
+        self.problem: PushmillError | None = None
+        self._files = 0
+
+    def begin(self, *_: object, **__: object) -> IO[bytes]:
+        """Werkzeug calls this for each file of the form."""
+        self._files += 1
+        if self._files > 1:
+            self.problem = InvalidFields([Problem("there is more than one file", "data")])
+        return self  # type: ignore[return-value]  # werkzeug writes to it, and then seeks to the beginning
+
+    def write(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        most = self._config.limits.package_bytes
+        if self.size > most and self.problem is None:
+            sentence = f"the package is larger than {size_text(most)} ([limits] package_bytes)"
+            self.problem = FieldTooLarge([Problem(sentence, "data", code="too_large")])
+        if self.problem is not None:
+            return
+        try:
+            disk.check(self._config, len(chunk))
+        except DiskFull as error:
+            self.problem = error
+            return
+        self.file.write(chunk)
+        self.hash.update(chunk)
+
+    def seek(self, position: int) -> None:
+        self.file.seek(position)
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def _received(upload: _Upload) -> Mapping[str, Any]:
+    """Read the form and return its fields. Raises InvalidInput and DiskFull."""
+    if request.mimetype != "multipart/form-data":
+        raise InvalidFields(
+            [Problem("the body must be a form with a file (multipart/form-data)", "data", code="required")]
+        )
+    parser = FormDataParser(upload.begin, max_form_memory_size=FIELD_BYTES, max_form_parts=PARTS, silent=False)
+    try:
+        _, form, files = parser.parse(request.stream, request.mimetype, request.content_length, request.mimetype_params)
+    except ValueError as error:
+        raise InvalidFields([Problem(f"the form cannot be read: {error}", "data")]) from None
+    if upload.problem is not None:
+        raise upload.problem
+    if "data" not in files:
+        raise InvalidFields([Problem("the package is missing: send it as the file `data`", "data", code="required")])
+    return form
+
+
+def _package(upload: _Upload, form: Mapping[str, str]) -> Package:
+    return Package(
+        file=upload.file,
+        size=upload.size,
+        sha256=upload.hash.hexdigest(),
+        description=form.get("description", ""),
+        yaml_path=form.get("yaml_path", ""),
+    )

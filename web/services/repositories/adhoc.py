@@ -1,0 +1,175 @@
+"""Ad-hoc code: packages that `vh` uploads, kept as commits on no branch that runners fetch like any other.
+
+A commit's identifier is `~` and the SHA-256 of the package, so the same package is stored once. Its ref in the
+repository is written before its row: a server killed between them leaves a ref that the next upload of the package
+uses, and that `prune` deletes otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from core import clock, git, packages
+from core.errors import FieldTooLarge, GitError, InvalidFields, InvalidInput, Problem
+from core.git import PackageStream
+from core.model import Commit, Project, Repository, User
+from core.packages import PackageLimits, PackageTooLarge
+from core.text import printable
+from web.config.steps.parse import YAML_BYTES
+from web.services import disk
+from web.services.context import Context
+from web.services.repositories import hosting
+from web.services.repositories.commit_head import ReadBudget, ReadConfiguration, read_content
+from web.store import commits, projects
+from web.store.commits import NewCommit
+from web.store.db import transaction
+
+REF = "adhoc"  # shown in place of a branch
+UNTITLED = "Ad-hoc code"
+DESCRIPTION_CHARS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A received package: `size` bytes in a temporary file; `yaml_path` is its configuration, "" for the project's."""
+
+    file: BinaryIO
+    size: int
+    sha256: str
+    description: str
+    yaml_path: str
+
+    @property
+    def identifier(self) -> str:
+        return f"~{self.sha256}"
+
+
+def store(context: Context, project: Project, creator: User, package: Package) -> tuple[Commit, bool]:
+    """Store a package as a commit; return it, and whether it is new. The same package is stored once.
+
+    Nothing is written to the repository before all of the package and its configuration is checked. Raises
+    InvalidFields and DiskFull.
+    """
+    if known := commits.find_by_identifier(context.db, project.id, package.identifier):
+        return known, False
+    repository = hosting.repository_of(context.db, project)
+    path = _prepared(context, project, repository)
+    yaml_path = package.yaml_path or project.yaml_path
+    message = printable(package.description, " ").strip()[:DESCRIPTION_CHARS] or UNTITLED
+    with PackageStream(
+        context.config.git_dir, author=creator.username, message=message, name=package.sha256, seconds=_now()
+    ) as stream:
+        configuration = _checked(context, package, stream, yaml_path)
+        disk.check(context.config, stream.bytes)
+        with git.locked(path):
+            sha = git.write_commit(path, stream, packed=package.size)
+            info = git.commit_info(path, sha)
+            new = NewCommit(
+                project_id=project.id,
+                repository_id=repository.id,
+                identifier=package.identifier,
+                ref=REF,
+                message=message,
+                author=creator.username,
+                committed_at=info.committed_at,
+                yaml_path=yaml_path,
+                git_sha=sha,
+                **vars(configuration),
+            )
+            with transaction(context.db):
+                known = commits.find_by_identifier(context.db, project.id, package.identifier)
+                return known or commits.upsert_commit(context.db, new), known is None
+
+
+def _now() -> int:
+    return int(datetime.now(UTC).timestamp())
+
+
+def _prepared(context: Context, project: Project, repository: Repository) -> Path:
+    """Return the path of the project's repository, which may not exist before its first push or fetch."""
+    path = hosting.repository_path(context.config, repository)
+    if not path.exists():
+        if repository.forge == projects.HOSTED:
+            return hosting.prepare(context, project, repository)
+        git.init_mirror(path)
+    return path
+
+
+def _checked(context: Context, package: Package, stream: PackageStream, yaml_path: str) -> ReadConfiguration:
+    """Copy a package into the stream and return its configuration. Raises InvalidFields and DiskFull."""
+    data = _copy(context, package, stream, yaml_path)
+    shown = printable(yaml_path)[:200]
+    if data is None:
+        raise InvalidFields([Problem(f"the package has no {shown}", "yaml_path", code="does_not_exist")])
+    if len(data) > YAML_BYTES:
+        raise InvalidFields([Problem(f"{shown} is larger than {YAML_BYTES:,} bytes", "yaml_path")])
+    read = read_content(context.db, data, ReadBudget(context.config.limits))
+    if read.config_state != "ok":
+        raise InvalidFields([Problem(f"{shown}: {problem}", "yaml_path") for problem in read.problems])
+    return read
+
+
+def _copy(context: Context, package: Package, stream: PackageStream, yaml_path: str) -> bytes | None:
+    """Copy the files of a package into the stream; return the content of one of them, None if it does not exist."""
+    limits, data = context.config.limits, None
+    wanted = yaml_path.encode("utf-8", "replace")
+    package.file.seek(0)
+    try:
+        for entry in packages.entries(
+            package.file, package.size, PackageLimits(files=limits.package_files, bytes=limits.package_unpacked)
+        ):
+            disk.check(context.config, entry.size)
+            if entry.path == wanted and entry.is_file:
+                data = stream.add(entry, keep=YAML_BYTES + 1)
+            else:
+                stream.add(entry)
+    except PackageTooLarge as error:
+        raise FieldTooLarge([Problem(f"the package is refused: {error}", "data", code="too_large")]) from None
+    except InvalidInput as error:
+        raise InvalidFields([Problem(f"the package is refused: {error}", "data")]) from None
+    return data
+
+
+def with_default_configuration(context: Context, project: Project, commit: Commit) -> Commit | None:
+    """Return ad-hoc code with the configuration at the project's own path; None if it has none that can run.
+
+    `vh` uploads the same files only once, whatever configuration they are to be run with.
+    """
+    if not commit.adhoc or commit.yaml_path == project.yaml_path:
+        return None
+    path = hosting.repository_path(context.config, projects.repository(context.db, commit.repository_id))
+    try:
+        data = git.read_file(path, commit.sha, project.yaml_path, YAML_BYTES)
+    except GitError:
+        return None
+    read = read_content(context.db, data, ReadBudget(context.config.limits)) if data is not None else None
+    if read is None or read.config_state != "ok":
+        return None
+    return replace(commit, yaml_path=project.yaml_path, **vars(read))
+
+
+def prune(context: Context) -> None:
+    """Delete ad-hoc code that is old and that nothing was launched from, and tidy the repositories with ad-hoc code.
+
+    May be killed anywhere: refs whose rows were deleted are deleted the next time.
+    """
+    for repository in projects.all_repositories(context.db):
+        path = hosting.repository_path(context.config, repository)
+        if path.exists() and git.adhoc_commits(path):
+            git.tidy(path, collect=_prune(context, repository, path))
+
+
+def _prune(context: Context, repository: Repository, path: Path) -> bool:
+    """Delete old ad-hoc code of one repository; return whether there was any."""
+    age, db = context.config.limits.package_age, context.db
+    with git.locked(path):
+        if age:
+            with transaction(db):
+                commits.delete_unused_adhoc(db, repository.id, clock.after(-age))
+        found, kept = git.adhoc_commits(path), commits.adhoc_identifiers(db, repository.id)
+        gone = [name for name in found if f"~{name}" not in kept]
+        git.forget_adhoc(path, gone)
+    return bool(gone)
