@@ -33,10 +33,9 @@ class PackageStream:
 
     def __init__(self, directory: Path, *, author: str, message: str, name: str, seconds: int) -> None:
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  closed by __exit__
-        self._author, self._seconds, self.ref = author, seconds, ADHOC + name
-        self.bytes = 0
+        self.name, self.bytes = name, 0
         text = message.encode("utf-8", "replace")
-        self._write(f"feature done\ncommit {self.ref}\ncommitter {author} <> {seconds} +0000\n".encode())
+        self._write(f"feature done\ncommit {ADHOC}{name}\ncommitter {author} <> {seconds} +0000\n".encode())
         self._write(b"data %d\n%s\n" % (len(text), text))
 
     def __enter__(self) -> PackageStream:
@@ -72,14 +71,19 @@ def write_commit(path: Path, stream: PackageStream, *, packed: int) -> str:
 
     `packed` is the size of the package, which tells whether its files can be compressed at all.
     """
-    if (known := adhoc_commits(path).get(stream.ref.removeprefix(ADHOC))) is not None:
+    name = stream.name
+    if (known := adhoc_commits(path).get(name)) is not None:
         return known
     level = 0 if stream.bytes < COMPRESSED_ENOUGH * packed else 1  # the runner receives it with this compression
     settings = {"core.compression": level, "pack.compression": level, "fastimport.unpackLimit": 1}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    arguments = [*options, "fast-import", "--quiet", "--date-format=raw"]
-    command.run(arguments, repository=path, time_limit_s=WRITE_LIMIT_S, stdin=stream.finish().fileno())
-    return adhoc_commits(path)[stream.ref.removeprefix(ADHOC)]
+    arguments = [*options, "fast-import", "--quiet", "--depth=0"]  # no deltas: they cost most of the time
+    try:
+        command.run(arguments, repository=path, time_limit_s=WRITE_LIMIT_S, stdin=stream.finish().fileno())
+    except GitError:
+        if name not in adhoc_commits(path):  # else git, started by a killed process, has just finished the same
+            raise
+    return adhoc_commits(path)[name]
 
 
 def adhoc_commits(path: Path) -> dict[str, str]:

@@ -78,7 +78,9 @@ class ApiServer:
     def project(self, name: str) -> Project:
         with transaction(self.db):
             project = projects.add(self.db, name, self.admin.id, f"about {name}")
-            projects.add_repository(self.db, project.id, forge=projects.HOSTED, url=None, secret=b"")
+            projects.add_repository(
+                self.db, project.id, forge=projects.HOSTED, url=None, secret=self.context.vault.encrypt(b"s")
+            )
             projects.set_badge_public(self.db, project.id, True)
         return projects.get(self.db, project.id)
 

@@ -21,6 +21,7 @@ from web.services.context import Context, open_context
 from web.services.deliveries import ingest, pruning
 from web.services.executions import lifecycle
 from web.services.forges.publisher import Publisher
+from web.services.repositories import adhoc
 from web.services.repositories.keyed_threads import Threads
 from web.services.repositories.polling import Poller
 from web.services.repositories.sources import fetch_wanted
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_S = 1.0  # copying much at once blocks the disk, and with it all writers
 FETCHES = 4  # concurrent fetches from remotes, and as many concurrent polls
 INGESTS = 4  # repositories hosted here whose pushes are ingested concurrently
+TIDY_S = 3600.0  # between two looks for old ad-hoc code
 TURN_S = 5.0  # for ingesting one repository while others wait for its thread
 
 
@@ -50,6 +52,7 @@ class Sweeper:
         self._poller = Poller()
         self._fetching, self._polling = Threads(FETCHES), Threads(FETCHES)
         self._ingesting, self._preparing = Threads(INGESTS), Threads(FETCHES)
+        self._tidying, self._tidy_at = Threads(1), 0.0
         self._teller = Publisher(config, vault)
         self._checkpoint_at = 0.0
 
@@ -74,6 +77,7 @@ class Sweeper:
             _try(lambda: dispatch.hand_over_again(db, queues))
             _try(lambda: dispatch.dispatch(db, config, queues))
             _try(lambda: pruning.prune(db, config.limits.deliveries))
+            _try(lambda: self._tidy())
             _try(lambda: self._teller.tick(db))
             _try(lambda: self._checkpoint())
 
@@ -83,6 +87,7 @@ class Sweeper:
         self._polling.join()
         self._ingesting.join()
         self._preparing.join()
+        self._tidying.join()
         self._teller.close()
         with self._lock:
             self._context.db.close()
@@ -127,6 +132,16 @@ class Sweeper:
     def _prepare(self, repository_id: int) -> None:
         with self._own_context() as context:
             _try(lambda: fetch_wanted(context, repository_id))
+
+    def _tidy(self) -> None:
+        """Prune ad-hoc code on another thread: git may take long."""
+
+        def prune(_: int) -> None:
+            with self._own_context() as context:
+                _try(lambda: adhoc.prune(context))
+
+        if time.monotonic() >= self._tidy_at and self._tidying.start(0, prune):
+            self._tidy_at = time.monotonic() + TIDY_S
 
     def _ask(self, repository_id: int) -> None:
         def ask() -> None:

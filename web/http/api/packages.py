@@ -10,7 +10,7 @@ from typing import IO, Any, BinaryIO
 from flask import Response, request
 from werkzeug.formparser import FormDataParser
 
-from core.config import KIB, MIB, Config
+from core.config import MIB, Config
 from core.errors import DiskFull, FieldTooLarge, InvalidFields, Problem, PushmillError
 from core.units import size_text
 from web.http import auth
@@ -21,7 +21,7 @@ from web.services.repositories import adhoc
 from web.services.repositories.adhoc import Package
 
 READ_ANYWAY = 8  # a client reads the answer only after it sent its body: that of this many packages is read
-FIELD_BYTES, PARTS = 64 * KIB, 16
+FORM_MEMORY, PARTS = MIB, 16  # of fields without a file, and of what is read at once
 
 
 @auth.user
@@ -88,7 +88,7 @@ def _received(upload: _Upload) -> Mapping[str, Any]:
         raise InvalidFields(
             [Problem("the body must be a form with a file (multipart/form-data)", "data", code="required")]
         )
-    parser = FormDataParser(upload.begin, max_form_memory_size=FIELD_BYTES, max_form_parts=PARTS, silent=False)
+    parser = FormDataParser(upload.begin, max_form_memory_size=FORM_MEMORY, max_form_parts=PARTS, silent=False)
     try:
         _, form, files = parser.parse(request.stream, request.mimetype, request.content_length, request.mimetype_params)
     except ValueError as error:

@@ -56,7 +56,6 @@ def store(context: Context, project: Project, creator: User, package: Package) -
     if known := commits.find_by_identifier(context.db, project.id, package.identifier):
         return known, False
     repository = hosting.repository_of(context.db, project)
-    path = _prepared(context, project, repository)
     yaml_path = package.yaml_path or project.yaml_path
     message = printable(package.description, " ").strip()[:DESCRIPTION_CHARS] or UNTITLED
     with PackageStream(
@@ -64,6 +63,7 @@ def store(context: Context, project: Project, creator: User, package: Package) -
     ) as stream:
         configuration = _checked(context, package, stream, yaml_path)
         disk.check(context.config, stream.bytes)
+        path = _prepared(context, project, repository)
         with git.locked(path):
             sha = git.write_commit(path, stream, packed=package.size)
             info = git.commit_info(path, sha)
