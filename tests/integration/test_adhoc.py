@@ -17,6 +17,7 @@ import pytest
 from api_server import RUNNER_TOKENS, ApiServer, listening
 from instance import Checkout, wait_for
 from made_packages import YAML, member, package, simple
+from site_client import Person
 from werkzeug.test import TestResponse
 
 from core import clock, git
@@ -136,7 +137,7 @@ def test_two_uploads_at_once_make_one_commit(api: ApiServer) -> None:
 
         answers = list(pool.map(post, range(4)))
     assert sorted(answer.status_code for answer in answers)[:1] == [200]
-    assert {answer.json()["identifier"] for answer in answers} == {identifier_of(CODE)}
+    assert {answer.json().get("identifier", answer.text) for answer in answers} == {identifier_of(CODE)}
     assert list(git.adhoc_commits(repository(api))) == [identifier_of(CODE)[1:]]
 
 
@@ -314,3 +315,15 @@ def test_a_ref_without_a_row_and_a_partial_pack_are_removed(api: ApiServer) -> N
     execute(api.db, "DELETE FROM git_commit WHERE id = ?", (commit.id,))
     adhoc.prune(api.context)
     assert git.adhoc_commits(path) == {}
+
+
+def test_pages_name_ad_hoc_code_in_place_of_a_branch(api: ApiServer) -> None:
+    commit = stored(api)
+    person = Person(api)
+    person.log_in()
+    listed = person.get("/p/demo/commits/").text
+    shown = person.get(f"/p/demo/commits/{commit.identifier}/").text
+    for page in (listed, shown):
+        assert "Ad-hoc code" in page
+        assert "heads/main-0-g1" in page
+    assert "Pushes" not in shown

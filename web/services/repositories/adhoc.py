@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from core import clock, git, packages
+from core import clock, git, locks, packages
 from core.errors import FieldTooLarge, GitError, InvalidFields, InvalidInput, Problem
 from core.git import PackageStream
 from core.model import Commit, Project, Repository, User
@@ -90,10 +90,10 @@ def _now() -> int:
 
 def _prepared(context: Context, project: Project, repository: Repository) -> Path:
     """Return the path of the project's repository, which may not exist before its first push or fetch."""
+    if repository.forge == projects.HOSTED:
+        return hosting.prepare(context, project, repository)
     path = hosting.repository_path(context.config, repository)
-    if not path.exists():
-        if repository.forge == projects.HOSTED:
-            return hosting.prepare(context, project, repository)
+    with locks.held(context.config.git_dir / "prepare.lock"):
         git.init_mirror(path)
     return path
 
