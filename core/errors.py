@@ -11,7 +11,7 @@ PushmillError
 ├── InvalidInput         unusable value from outside
 │   ├── InvalidYaml      valohai.yaml cannot be read
 │   ├── InvalidFields    fields of a request, each with its problems
-│   │   └── FieldTooLarge a file that exceeds a limit
+│   ├── InputTooLarge    a file that exceeds a limit
 │   ├── CannotRun        step, task or pipeline with missing or unsuitable values
 │   └── InvalidDelivery  webhook body that cannot be parsed
 ├── DiskFull             the server has too little free disk to store something
@@ -103,8 +103,8 @@ class InvalidFields(InvalidInput):
         self.problems = list(problems)
 
 
-class FieldTooLarge(InvalidFields):
-    """Raised for a file in a request that exceeds a limit. HTTP 413."""
+class InputTooLarge(InvalidInput):
+    """Raised for a file from outside that exceeds a limit. HTTP 413."""
 
 
 class CannotRun(InvalidInput):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from core.errors import InvalidInput
+from core.errors import InputTooLarge, InvalidInput
 from core.names import NAMES_OF_GIT
 from core.text import printable
 from core.units import size_text
@@ -36,10 +36,6 @@ KINDS = {
     tarfile.FIFOTYPE: "a named pipe",
     tarfile.GNUTYPE_SPARSE: "a sparse file",
 }
-
-
-class PackageTooLarge(InvalidInput):
-    """Raised when a package exceeds a limit of size or files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +65,7 @@ def entries(file: BinaryIO, packed: int, limits: PackageLimits) -> Iterator[Entr
     stream, names, left = _Unpacked(file, packed, limits), _Names(), limits.bytes
     for number, member in enumerate(_members(stream), 1):
         if number > limits.files:
-            raise PackageTooLarge(f"it has more than {limits.files:,} files and directories ([limits] package_files)")
+            raise InputTooLarge(f"it has more than {limits.files:,} files and directories ([limits] package_files)")
         entry = _entry(member, names, stream)
         if entry is None:
             continue
@@ -145,7 +141,7 @@ class _Unpacked:
         if self._total > self._whole:
             raise _too_large(self._limits)
         if self._total > self._most:
-            raise PackageTooLarge(f"it unpacks to more than {EXPANSION} times its size")
+            raise InputTooLarge(f"it unpacks to more than {EXPANSION} times its size")
         return bool(self._buffer)
 
 
@@ -302,8 +298,8 @@ def _check_text(name: bytes, shown: str) -> None:
         raise InvalidInput(f"{shown} is not UTF-8") from None
 
 
-def _too_large(limits: PackageLimits) -> PackageTooLarge:
-    return PackageTooLarge(f"it unpacks to more than {size_text(limits.bytes)} ([limits] package_unpacked)")
+def _too_large(limits: PackageLimits) -> InputTooLarge:
+    return InputTooLarge(f"it unpacks to more than {size_text(limits.bytes)} ([limits] package_unpacked)")
 
 
 def _shown(name: bytes) -> str:

@@ -10,8 +10,8 @@ import zlib
 import pytest
 from made_packages import member, package, pax, record, simple, tar
 
-from core.errors import InvalidInput
-from core.packages import EXPANSION, FREE, PackageLimits, PackageTooLarge, entries
+from core.errors import InputTooLarge, InvalidInput
+from core.packages import EXPANSION, FREE, PackageLimits, entries
 
 LIMITS = PackageLimits(files=20, bytes=300 * 1024**2)
 END = bytes(1024)
@@ -147,20 +147,20 @@ def test_what_is_refused(name: str) -> None:
 
 def test_a_package_of_too_many_files_is_refused() -> None:
     made = package(*(member(f"f{number}") for number in range(21)))
-    with pytest.raises(PackageTooLarge, match=r"more than 20 files and directories \(\[limits\] package_files\)"):
+    with pytest.raises(InputTooLarge, match=r"more than 20 files and directories \(\[limits\] package_files\)"):
         read(made)
 
 
 def test_a_bomb_is_refused_by_its_size_and_before_that_by_its_ratio() -> None:
     bomb = package(member("zeros", bytes(FREE + 2 * EXPANSION * 100_000)))
-    with pytest.raises(PackageTooLarge, match="more than 200 times its size"):
+    with pytest.raises(InputTooLarge, match="more than 200 times its size"):
         read(bomb)
-    with pytest.raises(PackageTooLarge, match=r"more than 1.00 MiB \(\[limits\] package_unpacked\)"):
+    with pytest.raises(InputTooLarge, match=r"more than 1.00 MiB \(\[limits\] package_unpacked\)"):
         read(bomb, PackageLimits(files=20, bytes=1024**2))
 
 
 def test_endless_padding_is_a_bomb_too() -> None:
     squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)
     made = squeeze.compress(FILE + bytes(FREE + 64 * 1024**2)) + squeeze.flush()
-    with pytest.raises(PackageTooLarge):
+    with pytest.raises(InputTooLarge):
         read(made)

@@ -27,7 +27,7 @@ STATUS: tuple[tuple[type[PushmillError], int], ...] = (
     (errors.Denied, 403),
     (errors.TooMany, 429),
     (errors.Conflict, 409),
-    (errors.FieldTooLarge, 413),
+    (errors.InputTooLarge, 413),
     (errors.InvalidInput, 400),
     (errors.DiskFull, 507),
 )

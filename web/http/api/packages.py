@@ -11,7 +11,7 @@ from flask import Response, request
 from werkzeug.formparser import FormDataParser
 
 from core.config import MIB, Config
-from core.errors import DiskFull, FieldTooLarge, InvalidFields, Problem, PushmillError
+from core.errors import DiskFull, InputTooLarge, InvalidInput, PushmillError
 from core.units import size_text
 from web.http import auth
 from web.http.api import query, serialize
@@ -24,7 +24,7 @@ READ_ANYWAY = 8  # a client reads the answer only after it sent its body: that o
 FORM_MEMORY, PARTS = MIB, 16  # of fields without a file, and of what is read at once
 
 
-@auth.user
+@auth.launch
 def import_package(identifier: str) -> Response:
     """Store a package; 201 if it is new, 200 if it is known already."""
     context = auth.context()
@@ -56,7 +56,7 @@ class _Upload:
         """Werkzeug calls this for each file of the form."""
         self._files += 1
         if self._files > 1:
-            self.problem = InvalidFields([Problem("there is more than one file", "data")])
+            self.problem = InvalidInput("there is more than one file", field="data")
         return self  # type: ignore[return-value]  # werkzeug writes to it, and then seeks to the beginning
 
     def write(self, chunk: bytes) -> None:
@@ -64,7 +64,7 @@ class _Upload:
         most = self._config.limits.package_bytes
         if self.size > most and self.problem is None:
             sentence = f"the package is larger than {size_text(most)} ([limits] package_bytes)"
-            self.problem = FieldTooLarge([Problem(sentence, "data", code="too_large")])
+            self.problem = InputTooLarge(sentence, field="data", code="too_large")
         if self.problem is not None:
             return
         try:
@@ -85,18 +85,16 @@ class _Upload:
 def _received(upload: _Upload) -> Mapping[str, Any]:
     """Read the form and return its fields. Raises InvalidInput and DiskFull."""
     if request.mimetype != "multipart/form-data":
-        raise InvalidFields(
-            [Problem("the body must be a form with a file (multipart/form-data)", "data", code="required")]
-        )
+        raise InvalidInput("the body must be a form with a file (multipart/form-data)", field="data", code="required")
     parser = FormDataParser(upload.begin, max_form_memory_size=FORM_MEMORY, max_form_parts=PARTS, silent=False)
     try:
         _, form, files = parser.parse(request.stream, request.mimetype, request.content_length, request.mimetype_params)
     except ValueError as error:
-        raise InvalidFields([Problem(f"the form cannot be read: {error}", "data")]) from None
+        raise InvalidInput(f"the form cannot be read: {error}", field="data") from None
     if upload.problem is not None:
         raise upload.problem
     if "data" not in files:
-        raise InvalidFields([Problem("the package is missing: send it as the file `data`", "data", code="required")])
+        raise InvalidInput("the package is missing: send it as the file `data`", field="data", code="required")
     return form
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core import clock, git, locks, packages
-from core.errors import FieldTooLarge, GitError, InvalidFields, InvalidInput, Problem
+from core.errors import GitError, InputTooLarge, InvalidFields, InvalidInput, Problem
 from core.git import PackageStream
 from core.model import Commit, Project, Repository, User
-from core.packages import PackageLimits, PackageTooLarge
+from core.packages import PackageLimits
 from core.text import printable
 from web.config.steps.parse import YAML_BYTES
 from web.services import disk
@@ -51,7 +51,7 @@ def store(context: Context, project: Project, creator: User, package: Package) -
     """Store a package as a commit; return it, and whether it is new. The same package is stored once.
 
     Nothing is written to the repository before all of the package and its configuration is checked. Raises
-    InvalidFields and DiskFull.
+    InvalidInput and DiskFull.
     """
     if known := commits.find_by_identifier(context.db, project.id, package.identifier):
         return known, False
@@ -99,13 +99,13 @@ def _prepared(context: Context, project: Project, repository: Repository) -> Pat
 
 
 def _checked(context: Context, package: Package, stream: PackageStream, yaml_path: str) -> ReadConfiguration:
-    """Copy a package into the stream and return its configuration. Raises InvalidFields and DiskFull."""
+    """Copy a package into the stream and return its configuration. Raises InvalidInput and DiskFull."""
     data = _copy(context, package, stream, yaml_path)
     shown = printable(yaml_path)[:200]
     if data is None:
-        raise InvalidFields([Problem(f"the package has no {shown}", "yaml_path", code="does_not_exist")])
+        raise InvalidInput(f"the package has no {shown}", field="yaml_path", code="does_not_exist")
     if len(data) > YAML_BYTES:
-        raise InvalidFields([Problem(f"{shown} is larger than {YAML_BYTES:,} bytes", "yaml_path")])
+        raise InvalidInput(f"{shown} is larger than {YAML_BYTES:,} bytes", field="yaml_path")
     read = read_content(context.db, data, ReadBudget(context.config.limits))
     if read.config_state != "ok":
         raise InvalidFields([Problem(f"{shown}: {problem}", "yaml_path") for problem in read.problems])
@@ -126,10 +126,10 @@ def _copy(context: Context, package: Package, stream: PackageStream, yaml_path: 
                 data = stream.add(entry, keep=YAML_BYTES + 1)
             else:
                 stream.add(entry)
-    except PackageTooLarge as error:
-        raise FieldTooLarge([Problem(f"the package is refused: {error}", "data", code="too_large")]) from None
+    except InputTooLarge as error:
+        raise InputTooLarge(f"the package is refused: {error}", field="data", code="too_large") from None
     except InvalidInput as error:
-        raise InvalidFields([Problem(f"the package is refused: {error}", "data")]) from None
+        raise InvalidInput(f"the package is refused: {error}", field="data") from None
     return data
 
 
