@@ -22,10 +22,12 @@ from werkzeug.test import TestResponse
 
 from core import clock, git
 from core.config import Config
-from core.model import Commit, Project
+from core.errors import InvalidFields
+from core.model import Commit, Origin, Project
 from runner import checkout
-from web.services import vault
+from web.services import launch, vault
 from web.services.context import open_context
+from web.services.launch import LaunchRequest
 from web.services.repositories import adhoc, hosting, remotes
 from web.services.repositories.adhoc import Package
 from web.store import commits, projects, users
@@ -217,6 +219,12 @@ def test_the_configuration_at_the_projects_path_is_a_fallback(api: ApiServer) ->
     assert (found.id, found.config[0]["step"]["name"]) == (commit.id, "hello")
     assert adhoc.with_default_configuration(api.context, api.demo, found) is None
     assert adhoc.with_default_configuration(api.context, api.demo, api.commit) is None
+    given: dict[str, Any] = {"origin": Origin.API, "project": api.demo, "commit": commit, "creator": api.admin}
+    for step in ("other", "hello"):
+        launched = launch.launch(api.context, LaunchRequest(name=step, **given))
+        assert (launched.commit_id, getattr(launched, "step", "")) == (commit.id, step)
+    with pytest.raises(InvalidFields, match='did you mean "other"'):
+        launch.launch(api.context, LaunchRequest(name="othr", **given))
 
 
 def old(api: ApiServer, commit: Commit, days: int = 31) -> None:

@@ -33,6 +33,7 @@ from web.config.tasks.search import SEEDS, own_seed
 from web.services.context import Context
 from web.services.executions import datums, environments, lifecycle
 from web.services.forges import enqueue
+from web.services.repositories import adhoc
 from web.services.triggers.rules.runnable import KINDS, Plan
 from web.store import commits, executions, launch_keys, pipelines, projects, tasks, users, variables
 from web.store import environments as environment_store
@@ -84,6 +85,7 @@ def launch(context: Context, request: LaunchRequest) -> Launched:
     db = context.db
     if made := _repeated(db, request):
         return made
+    request = _with_default_configuration(context, request)
     plan = checked_plan(db, request)
     with transaction(db):
         return _repeated(db, request) or start(db, context.config, replace(request, plan=plan))
@@ -177,6 +179,20 @@ def restart_lost(db: Database, config: Config) -> int:
 
 
 # checks
+
+
+def _with_default_configuration(context: Context, request: LaunchRequest) -> LaunchRequest:
+    """Take the configuration at the project's own path for a target that only that one declares, in ad-hoc code."""
+    names, commit = KINDS[request.kind].names, request.commit
+    if (
+        request.config is not None
+        or request.plan is not None
+        or not commit.adhoc
+        or request.name in names(commit.config)
+    ):
+        return request
+    found = adhoc.with_default_configuration(context, request.project, commit)
+    return replace(request, commit=found) if found and request.name in names(found.config) else request
 
 
 def _planned(db: Database, request: LaunchRequest) -> Plan:
