@@ -191,6 +191,19 @@ def test_what_is_refused_leaves_nothing_behind(tmp_path: Path, name: str) -> Non
     api.close()
 
 
+def test_the_sender_of_a_package_that_is_too_large_can_read_the_reason(tmp_path: Path) -> None:
+    api = ApiServer(tmp_path / "data", limits={"package_bytes": "1 MiB"})
+    with listening(api.app) as url:
+        files = {"data": ("data.tgz", os.urandom(6 * 1024**2))}
+        address = f"{url}/api/v0/projects/demo/import-package/"
+        answer = httpx.post(address, files=files, headers=api.as_admin, timeout=60, trust_env=False)
+    assert answer.status_code == 413
+    assert answer.json()["data"][0] == {
+        "message": "the package is larger than 1.00 MiB ([limits] package_bytes)", "code": "too_large",
+    }  # fmt: skip
+    api.close()
+
+
 def test_a_full_disk_refuses_packages(tmp_path: Path) -> None:
     api = ApiServer(tmp_path / "data", server={"min_free_disk": 1 << 60})
     answer = upload(api, CODE)
