@@ -486,7 +486,10 @@ class Filling:
         digest = hashlib.sha256(f"{name}{size}".encode()).hexdigest()
         with transaction(self.db):
             data.add(
-                self.db, execution, {"uuid": datum, "name": name, "size": size, "sha256": digest, "sha1": "", "md5": ""}
+                self.db,
+                execution.project_id,
+                execution.id,
+                {"uuid": datum, "name": name, "size": size, "sha256": digest, "sha1": "", "md5": ""},
             )
 
     def _failed(self, commit: Commit, runner: Runner, push: int) -> Execution:

@@ -15,15 +15,17 @@ from demo import Demo
 from demo_site import Site
 from flask import Flask, url_for
 
+from core.rights import Role
 from web.http import auth
 from web.http.app import create_app
-from web.store import deliveries, projects, runners
+from web.store import deliveries, members, projects, runners, sessions, users
 from web.store.db import connect, insert, row, rows, transaction
 
 MANY = 40  # of everything that pages list: a query for each of them exceeds every ceiling
 CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
 QUERY = re.compile(r"\s*(SELECT|WITH)\b")
 CEILINGS = {
+    "account.show": 7,
     "commits.listing": 17,
     "commits.show": 26,
     "deliveries.body": 8,
@@ -38,14 +40,16 @@ CEILINGS = {
     "execution_data.used": 8,
     "execution_data.whole_log": 6,
     "executions.listing": 20,
+    "invitations.show": 3,
     "pipelines.listing": 8,
     "pipelines.show": 13,
     "projects.listing": 12,
     "runners.listing": 7,
     "session.login": 2,
-    "settings.show": 13,
+    "settings.show": 14,
     "tasks.listing": 12,
     "tasks.show": 16,
+    "users.listing": 5,
 }  # by endpoint; the execution has five metrics, of which each is a chart with three queries
 
 
@@ -60,6 +64,7 @@ class Crowded:
         with transaction(self.db):
             for number in range(MANY):
                 self._add(number)
+            self.invitation = sessions.add_invitation(self.db, users.listing(self.db)[-1].id, 3600)
         self.client = self.app.test_client()
         token = CSRF.search(self.client.get("/login").text)
         assert token is not None
@@ -89,6 +94,11 @@ class Crowded:
         runners.record_heartbeat(self.db, runner, 4, {})
         self._clone("execution", demo.live.id, runner_id=runner)
         project = projects.add(self.db, f"crowd-{number}", demo.project.owner_id)
+        person = users.add(self.db, f"person-{number}", is_admin=False)
+        for place in (project.id, demo.project.id):
+            members.set_role(self.db, place, person.id, Role.WRITER)
+        users.add_token(self.db, demo.project.owner_id, f"pm_{number}", "crowd")
+        sessions.begin(self.db, demo.project.owner_id, None, "192.0.2.7", "Browser")
         repository = projects.add_repository(self.db, project.id, forge="github", url=None, secret=b"").id
         push = self._one("push", "commit_id", demo.long.commit_id)
         self._clone("push", push, repository_id=repository, delivery_id=None)
@@ -121,7 +131,7 @@ class Crowded:
         return {
             "name": demo.project.name, "identifier": demo.long.commit_identifier, "number": demo.delivery,
             "tasks.show": demo.task.counter, "pipelines.show": demo.pipeline.counter, "counter": demo.long.counter,
-            "datum": output["uuid"], "filename": "model.pt",
+            "datum": output["uuid"], "filename": "model.pt", "secret": self.invitation,
         }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from serving import Serving
 
 from core import config as configuration
 from core.model import Commit, Execution
-from web.http import auth, git, lfs, webhooks
+from web.http import auth, errors, git, lfs, webhooks
 from web.processes.sweep import Sweeper
 from web.services import vault
 from web.services.announcer import Announcer
@@ -73,6 +73,7 @@ class PushServer:
         app.register_blueprint(webhooks.blueprint)
         app.register_blueprint(git.blueprint)
         app.register_blueprint(lfs.blueprint)
+        errors.init_app(app)
         auth.init_app(app)
         self._server = Serving(app, self.config.server.host, self.config.server.port)
 

@@ -21,7 +21,7 @@ COMMANDS: Table = {
     "restore": ("web.cli.backup:restore", "Create a data directory from a backup."),
     "project": ("web.cli.project:project", "Add, list, configure, check and remove projects."),
     "environment": ("web.cli.environment:environment", "List, create, update and remove environments."),
-    "user": ("web.cli.users:user", "Add, list, disable and enable users."),
+    "user": ("web.cli.users:user", "Add, list, change, disable and enable users."),
     "token": ("web.cli.users:token", "Create, list and revoke the tokens of users."),
     "hook": ("web.cli.project:hook", "Install the post-receive hook."),
 }

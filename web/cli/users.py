@@ -10,30 +10,81 @@ import click
 
 from core import config as configuration
 from core.config import Config
+from core.errors import InvalidInput
 from core.identity import Scope, Token
-from web.cli.options import CONFIG, DATA, JSON, opened
+from core.rights import Role
+from web.cli.options import CONFIG, DATA, JSON, opened, project_named
 from web.services import identities
 from web.services.presentation import formats
-from web.store import users
+from web.store import members, users
 
 NAME = click.argument("name")
+ADMIN, USER = "admin", "user"  # roles on the server
 
 
 @click.group("user")
 def user() -> None:
-    """Add, list, disable and enable users."""
+    """Add, list, change, disable and enable users."""
 
 
 @user.command("add")
 @NAME
 @click.option("--admin", "is_admin", is_flag=True, help="Let the user also administer runners and environments.")
+@click.option("--invite", is_flag=True, help="Print a link by which the user sets a password or gets a token.")
 @DATA
 @CONFIG
-def add(name: str, is_admin: bool, data: Path | None, config_file: Path | None) -> None:
-    """Add a user."""
+def add(name: str, is_admin: bool, invite: bool, data: Path | None, config_file: Path | None) -> None:
+    """Add a user.
+
+    A new user sees no project: `pushmill user set-role NAME ROLE --project PROJECT` gives a role.
+    """
     with opened(data, config_file) as context:
         identities.add_user(context.db, name, is_admin=is_admin)
-    click.echo(f"Added user {name}. `pushmill token new {name} --scope admin` creates a token to log in with.")
+        link = _link(context.config, identities.invite(context.db, name)) if invite else ""
+    if link:
+        click.echo(link)
+        click.echo(f"Added user {name}, who can use this link once, within 7 days.", err=True)
+    else:
+        click.echo(f"Added user {name}. `pushmill token new {name} --scope admin` creates a token to log in with.")
+
+
+@user.command("set-role")
+@NAME
+@click.argument("role")
+@click.option("--project", "project_name", help="The project in which the user gets the role.")
+@DATA
+@CONFIG
+def set_role(name: str, role: str, project_name: str | None, data: Path | None, config_file: Path | None) -> None:
+    """Set a user's role.
+
+    ROLE is admin or user; with --project reader, writer, owner or none.
+    """
+    choices = [*Role, "none"] if project_name else [ADMIN, USER]
+    if role not in choices:
+        where = " with --project" if project_name else "; roles in a project need --project"
+        raise InvalidInput(f"ROLE must be {', '.join(choices)}{where}; got {role[:80]!r}")
+    with opened(data, config_file) as context:
+        if project_name is None:
+            identities.set_admin(context.db, name, is_admin=role == ADMIN)
+        else:
+            project = project_named(context, project_name)
+            identities.set_role(context.db, project, name, None if role == "none" else Role(role))
+    click.echo(f"User {name} now has the role {role}{f' in {project_name}' if project_name else ''}.")
+
+
+@user.command("reset")
+@NAME
+@DATA
+@CONFIG
+def reset(name: str, data: Path | None, config_file: Path | None) -> None:
+    """Print a link to a new password or token.
+
+    The old password and all sessions of the user end; tokens stay until `pushmill token revoke`.
+    """
+    with opened(data, config_file) as context:
+        link = _link(context.config, identities.reset(context.db, name))
+    click.echo(link)
+    click.echo(f"User {name} can use this link once, within 7 days. Older links no longer work.", err=True)
 
 
 @user.command("list")
@@ -44,13 +95,15 @@ def show_users(as_json: bool, data: Path | None, config_file: Path | None) -> No
     """List users."""
     with opened(data, config_file) as context:
         found = users.listing(context.db)
+        roles = members.projects_of_users(context.db, [one.id for one in found])
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+        click.echo(json.dumps([asdict(one) | {"projects": dict(roles[one.id])} for one in found], indent=2))
         return
     for one in found:
         role = "administrator" if one.is_admin else "user"
         state = f"disabled {formats.ago(one.disabled_at)}" if one.disabled_at else ""
-        click.echo(f"{one.username:<32}  {role:<13}  {state}".rstrip())
+        held = ", ".join(f"{project} ({role})" for project, role in roles[one.id])
+        click.echo(f"{one.username:<32}  {role:<13}  {'  '.join(filter(None, (state, held)))}".rstrip())
 
 
 @user.command("disable")
@@ -152,6 +205,10 @@ def _line(one: Token) -> str:
         used,
     )
     return "  ".join([*columns, *filter(None, (until, one.name))])
+
+
+def _link(config: Config, secret: str) -> str:
+    return f"{config.server.url.rstrip('/') or config.local_url}/invitations/{secret}"
 
 
 def _remote(config: Config, username: str) -> str:

@@ -352,6 +352,8 @@ def begin_session(user_id: int, token_id: int | None = None) -> None:
     with transaction(db()):
         client = request.user_agent.string
         session["id"] = sessions.begin(db(), user_id, token_id, request.remote_addr or "", client)
+    if token_id is not None:
+        users.touch_token(db(), token_id)
     session.permanent = True
 
 

@@ -1,4 +1,4 @@
-"""Create, disable and enable users, and create their tokens, as an administrator does."""
+"""Users as administrators manage them, invitations, and the tokens and roles of users."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from core import clock
 from core.errors import Conflict, InvalidInput, NotFound
 from core.identity import Scope
-from core.model import User
+from core.model import Project, User
 from core.names import check_user
-from web.store import users
+from core.rights import Role
+from web.services import passwords
+from web.store import members, sessions, users
 from web.store.db import Database, transaction
 
 NAME_CHARS = 100
+INVITATION_S = 7 * 86400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +44,101 @@ def user(db: Database, username: str) -> User:
     return found
 
 
+def set_admin(db: Database, username: str, *, is_admin: bool) -> None:
+    """Make a user an administrator of the server, or no longer. Raises NotFound, or Conflict for the last one."""
+    with transaction(db):
+        found = user(db, username)
+        if not is_admin:
+            _keep_an_admin(db, found)
+        users.set_admin(db, found.id, is_admin=is_admin)
+
+
 def disable(db: Database, username: str) -> None:
-    """Disable a user: reject all tokens and end all sessions. Idempotent. Raises NotFound."""
-    found = user(db, username)
-    users.set_disabled(db, found.id, found.disabled_at or clock.now())
+    """Disable a user: reject all tokens, end all sessions and invitations. Idempotent.
+
+    Raises NotFound, or Conflict for the last administrator.
+    """
+    with transaction(db):
+        found = user(db, username)
+        _keep_an_admin(db, found)
+        users.set_disabled(db, found.id, found.disabled_at or clock.now())
+        sessions.end_all(db, found.id)
+        sessions.end_invitations(db, found.id)
+
+
+def _keep_an_admin(db: Database, leaving: User) -> None:
+    others = [one for one in users.listing(db) if one.is_admin and one.disabled_at is None and one.id != leaving.id]
+    if leaving.is_admin and not others:
+        raise Conflict(f"{leaving.username} is the only administrator: make another user one first")
 
 
 def enable(db: Database, username: str) -> None:
     """Enable a disabled user, whose tokens work again. Raises NotFound."""
     users.set_disabled(db, user(db, username).id, None)
+
+
+def invite(db: Database, username: str) -> str:
+    """Return the secret of a new invitation, which replaces older ones. Raises NotFound, or InvalidInput."""
+    with transaction(db):
+        found = user(db, username)
+        if found.disabled_at is not None:
+            raise InvalidInput(f"user {username} is disabled: enable the user first")
+        return sessions.add_invitation(db, found.id, INVITATION_S)
+
+
+def reset(db: Database, username: str) -> str:
+    """Remove a user's password, end all sessions, and return the secret of a new invitation. Raises as `invite`."""
+    secret = invite(db, username)
+    with transaction(db):
+        found = user(db, username)
+        users.set_password(db, found.id, None)
+        sessions.end_all(db, found.id)
+    return secret
+
+
+def invited(db: Database, secret: str) -> User:
+    """Return the user of an invitation. Raises NotFound if it is unknown, used or expired."""
+    found = sessions.invited(db, secret)
+    if found is None:
+        raise NotFound("This invitation is unknown, expired or used. Ask for a new one.")
+    return found
+
+
+def accept_with_password(db: Database, secret: str, password: str) -> User:
+    """Set the password of an invited user and use the invitation up. Raises NotFound, or InvalidInput."""
+    hashed = passwords.hashed(password)  # takes long: outside the transaction
+    with transaction(db):
+        found = invited(db, secret)
+        sessions.end_invitations(db, found.id)
+        users.set_password(db, found.id, hashed)
+    return found
+
+
+def accept_with_token(db: Database, secret: str) -> tuple[User, NewToken]:
+    """Create a token for an invited user and use the invitation up. Raises NotFound."""
+    made = users.new_token()
+    with transaction(db):
+        found = invited(db, secret)
+        sessions.end_invitations(db, found.id)
+        token_id = users.add_token(db, found.id, made, "invitation")
+    return found, NewToken(id=token_id, secret=made, expires_at=None)
+
+
+def change_password(db: Database, person: User, password: str, session_id: str | None) -> None:
+    """Replace a user's password and end the user's other sessions. Raises InvalidInput."""
+    hashed = passwords.hashed(password)
+    with transaction(db):
+        users.set_password(db, person.id, hashed)
+        sessions.end_all(db, person.id, but=session_id)
+
+
+def set_role(db: Database, project: Project, username: str, role: Role | None) -> None:
+    """Give a user a role in a project, or remove the user from it with None. Idempotent. Raises NotFound."""
+    found = user(db, username)
+    if role is None:
+        members.remove(db, project.id, found.id)
+    else:
+        members.set_role(db, project.id, found.id, role)
 
 
 def new_token(

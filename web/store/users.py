@@ -117,10 +117,22 @@ def revoke_token(db: Database, token_id: int) -> None:
         raise NotFound(f"there is no token {token_id}: `pushmill token list` shows their numbers")
 
 
-def tokens(db: Database) -> list[Token]:
-    """List all tokens, oldest first."""
-    sql = f"SELECT token.*, user.username, {STATE} AS state FROM token JOIN user ON user.id = token.user_id ORDER BY token.id"
-    return [_token(found) for found in rows(db, sql, (clock.now(),))]
+def tokens(db: Database, user_id: int | None = None) -> list[Token]:
+    """List the tokens of all users or of one, oldest first."""
+    sql = (
+        f"SELECT token.*, user.username, {STATE} AS state FROM token JOIN user ON user.id = token.user_id"
+        " WHERE token.user_id = COALESCE(?, token.user_id) ORDER BY token.id"
+    )
+    return [_token(found) for found in rows(db, sql, (clock.now(), user_id))]
+
+
+def last_used(db: Database) -> dict[int, str]:
+    """Return the last use of any token or session by user id; users who never did anything are omitted."""
+    sql = (
+        "SELECT user_id, MAX(last_used_at) AS used_at FROM (SELECT user_id, last_used_at FROM token"
+        " UNION ALL SELECT user_id, last_used_at FROM session) WHERE last_used_at IS NOT NULL GROUP BY user_id"
+    )
+    return {found["user_id"]: found["used_at"] for found in rows(db, sql)}
 
 
 def _user(found: Row | None) -> User | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from flask import Response
+from flask import Response, request
 
 from core.errors import InvalidInput
+from core.identity import Scope
+from core.text import printable
 from web.http import auth
 from web.http.api import query, serialize
 from web.http.api.answers import json_response
+from web.services import identities
+
+TOKEN_S = 365 * 86400.0
 
 
 @auth.read
@@ -17,9 +22,14 @@ def me() -> Response:
 
 @auth.public
 def get_token() -> Response:
-    """Log in with a user name and a password. The password is a token: there are no other passwords."""
+    """Log in with a user name and a password, which creates a token; or with a token as the password."""
     given = query.fields()
-    username, token = str(given.get("username", "")), str(given.get("password", ""))
-    if auth.recognise(username, token) is None:
-        raise InvalidInput("Unable to log in with provided credentials; the password is a token of yours.")
-    return json_response({"token": token})
+    username, secret = str(given.get("username", "")), str(given.get("password", ""))
+    identity = auth.recognise(username, secret)
+    if identity is None:
+        raise InvalidInput("Unable to log in with provided credentials: use your password, or a token of yours.")
+    if identity.token_id is None:
+        name = f"log-in of {printable(request.user_agent.string[:60]) or 'the API'}"
+        made = identities.new_token(auth.db(), username, [Scope.ADMIN], name=name, lifetime_s=TOKEN_S)
+        secret = made.secret
+    return json_response({"token": secret})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from web.http.pages import (
+    account,
     appearance,
     badge_picker,
     commits,
@@ -13,6 +14,8 @@ from web.http.pages import (
     execution,
     execution_data,
     executions,
+    invitations,
+    members,
     pipelines,
     projects,
     reports,
@@ -22,13 +25,15 @@ from web.http.pages import (
     settings,
     tasks,
     templating,
+    users,
 )
 
 
 def register(app: Flask) -> None:
     for page in (
-        appearance, badge_picker, commits, deliveries, environments, execution, execution_data, executions, pipelines,
+        account, appearance, badge_picker, commits, deliveries, environments, execution, execution_data, executions, pipelines,
         projects, reports, rules, runners, session, settings, tasks,
+        invitations, members, users,
     ):  # fmt: skip
         app.register_blueprint(page.blueprint)
     session.init_app(app)

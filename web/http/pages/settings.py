@@ -19,7 +19,7 @@ from web.http.pages.rules_section import Section
 from web.services.executions import environments as environment_rules
 from web.services.executions import variables
 from web.services.repositories import hosting, polling
-from web.store import deliveries, environments, projects
+from web.store import deliveries, environments, members, projects
 
 blueprint = Blueprint("settings", __name__)
 
@@ -87,6 +87,7 @@ def page(project: Project, *, refused: str = "", problem: str = "", rules: Secti
         variables=variables.listing(db, auth.server().vault, project),
         refused=refused,
         problem=problem,
+        members=members.of_project(db, project.id),
         picker=badge_picker.badge_picker(project, repositories),
         rules=rules or rules_section.rules_section(project),
         environments=environments.listing(db),

@@ -11,6 +11,7 @@ from jinja2 import StrictUndefined
 from markupsafe import Markup, escape
 
 from core.model import User
+from core.rights import Action
 from core.units import duration_text, size_text
 from web.http import auth
 from web.http.pages.appearance import theme
@@ -49,6 +50,7 @@ def init_app(app: Flask) -> None:
         "UPLOT": UPLOT if charts else "",
         "csrf_token": auth.csrf_token,
         "person": person,
+        "may": lambda action: auth.allowed(Action(action)),
         "disk_shortage": lambda: disk.shortage(auth.server().config),
         "static": static,
         "here": here,

@@ -1,0 +1,298 @@
+"""Users with roles and passwords: invitations, log-ins, accounts, members, and what disabling ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import command_line
+import pytest
+from api_server import ApiServer
+from instance import Checkout
+from push_server import PushServer, step
+from site_client import Person
+from test_runner_rights import token
+
+from core import clock
+from core.identity import Scope
+from core.rights import Role
+from web.services import identities, throttle
+from web.store import members, sessions, users
+from web.store.db import execute, rows, transaction
+
+PASSWORD = "correct horse battery"
+SECRET = re.compile(r"pm_[0-9a-f]{40}")
+LINK = re.compile(r"https?://[^/\s]+(/invitations/[A-Za-z0-9_-]+)")
+
+
+def pushmill(api: ApiServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return command_line.pushmill(api.config.data, *arguments)
+
+
+def with_password(api: ApiServer, name: str = "grace", role: Role | None = Role.WRITER) -> Person:
+    """A new user with a password and a role in demo, not yet logged in."""
+    identities.add_user(api.db, name, is_admin=False)
+    identities.accept_with_password(api.db, identities.invite(api.db, name), PASSWORD)
+    identities.set_role(api.db, api.demo, name, role)
+    return Person(api)
+
+
+# invitations
+
+
+def test_an_invitation_sets_a_password_once_and_logs_in(api: ApiServer) -> None:
+    done = pushmill(api, "user", "add", "grace", "--invite")
+    link = LINK.search(done.stdout)
+    assert link is not None
+    person = Person(api)
+    short = person.post(link[1], link[1], password="short")
+    assert (short.status_code, "a password has 10 to 200 characters" in short.text) == (400, True)
+    assert person.post(link[1], link[1], password=PASSWORD).status_code == 303
+    assert person.get("/").status_code == 200
+    assert Person(api).get(link[1]).status_code == 404
+    assert Person(api).log_in("grace", PASSWORD).status_code == 303
+    assert subprocess.run(["grep", "-raF", PASSWORD, str(api.config.data)], capture_output=True).returncode == 1
+
+
+def test_an_invitation_gives_a_token_once(api: ApiServer) -> None:
+    identities.add_user(api.db, "grace", is_admin=False)
+    path = f"/invitations/{identities.invite(api.db, 'grace')}"
+    shown = Person(api).post(path, path, token="1")
+    secret = SECRET.search(shown.text)
+    assert secret is not None
+    assert shown.headers["Cache-Control"] == "no-store"
+    assert Person(api).log_in("grace", secret[0]).status_code == 303
+    assert Person(api).get(path).status_code == 404
+
+
+def expired(api: ApiServer) -> None:
+    execute(api.db, "UPDATE invitation SET expires_at = ?", (clock.after(-1),))
+
+
+def replaced(api: ApiServer) -> None:
+    identities.invite(api.db, "grace")
+
+
+def disabled(api: ApiServer) -> None:
+    identities.disable(api.db, "grace")
+    identities.enable(api.db, "grace")
+
+
+@pytest.mark.parametrize("end", [expired, replaced, disabled])
+def test_an_invitation_ends(api: ApiServer, end: object) -> None:
+    identities.add_user(api.db, "grace", is_admin=False)
+    path = f"/invitations/{identities.invite(api.db, 'grace')}"
+    assert Person(api).get(path).status_code == 200
+    assert callable(end)
+    end(api)
+    refused = Person(api).get(path)
+    assert (refused.status_code, "Ask for a new one" in refused.text) == (404, True)
+
+
+def test_a_reset_ends_the_password_and_the_sessions_and_keeps_the_tokens(api: ApiServer) -> None:
+    person = with_password(api)
+    made = identities.new_token(api.db, "grace", [Scope.READ])
+    person.log_in("grace", PASSWORD)
+    link = LINK.search(pushmill(api, "user", "reset", "grace").stdout)
+    assert link is not None
+    assert person.get("/").status_code == 303
+    assert Person(api).log_in("grace", PASSWORD).status_code == 401
+    assert users.by_token(api.db, made.secret) is not None
+    assert Person(api).get(link[1]).status_code == 200
+
+
+# log-ins
+
+
+def test_vh_logs_in_with_a_password_and_gets_a_token_of_its_own(api: ApiServer) -> None:
+    with_password(api)
+    answer = api.client.post("/api/v0/get-token/", json={"username": "grace", "password": PASSWORD})
+    assert answer.status_code == 200
+    assert answer.json is not None
+    secret = answer.json["token"]
+    assert api.client.get("/api/v0/users/me/", headers={"Authorization": token(secret)}).status_code == 200
+    (listed,) = [one for one in users.tokens(api.db) if one.username == "grace"]
+    assert listed.name.startswith("log-in of ")
+    assert listed.expires_at is not None
+
+
+def test_many_failures_of_an_account_refuse_strangers_and_nobody_who_was_there_before(api: ApiServer) -> None:
+    person = with_password(api)
+    assert person.log_in("grace", PASSWORD).status_code == 303
+
+    def log_in(secret: str, address: str) -> int:
+        asked = {"username": "grace", "password": secret}
+        return api.client.post("/api/v0/get-token/", json=asked, environ_base={"REMOTE_ADDR": address}).status_code
+
+    for number in range(throttle.FAILURES):
+        assert log_in("wrong password", f"192.0.2.{number + 1}") == 400
+    assert log_in(PASSWORD, "192.0.2.200") == 429
+    assert log_in(PASSWORD, "127.0.0.1") == 200, "grace has a session there"
+    made = identities.new_token(api.db, "grace", [Scope.ADMIN])
+    assert log_in(made.secret, "192.0.2.200") == 200, "tokens cannot be guessed"
+
+
+# disabling
+
+
+def test_disabling_ends_password_sessions_tokens_and_the_next_look_of_live_pages(api: ApiServer) -> None:
+    person = with_password(api)
+    made = identities.new_token(api.db, "grace", [Scope.ADMIN])
+    person.log_in("grace", PASSWORD)
+    execution = api.add_execution()
+    stream = f"/p/demo/executions/{execution.counter}/news"
+    assert person.get(stream).status_code == 200
+    assert pushmill(api, "user", "disable", "grace").returncode == 0
+    assert person.get(stream).status_code == 303
+    assert api.client.get("/api/v0/users/me/", headers={"Authorization": token(made.secret)}).status_code == 401
+    assert Person(api).log_in("grace", PASSWORD).status_code == 401
+    assert pushmill(api, "user", "enable", "grace").returncode == 0
+    assert person.get("/").status_code == 303, "the sessions of before do not come back"
+    assert users.by_token(api.db, made.secret) is not None
+
+
+def test_a_disabled_user_and_one_without_the_role_do_not_push(
+    pushes: PushServer, checkout: Checkout, tmp_path: Path
+) -> None:
+    checkout.commit({"valohai.yaml": step("train")})
+    identities.add_user(pushes.db, "grace", is_admin=False)
+    secret = identities.new_token(pushes.db, "grace", [Scope.PUSH]).secret
+    own, other = pushes.git_url("graces", secret), pushes.git_url("model", secret)
+    checkout.git("push", pushes.git_url("model", identities.new_token(pushes.db, "admin", [Scope.PUSH]).secret), "main")
+    assert "not found" in checkout.git("push", other, "main", check=False).stderr
+    assert "/p/graces/commits/" in checkout.git("push", own, "main").stderr
+    checkout.commit({"valohai.yaml": step("again")})
+    identities.disable(pushes.db, "grace")
+    assert checkout.git("push", own, "main", check=False).returncode != 0
+    (owner,) = rows(pushes.db, "SELECT role FROM member JOIN project ON project.id = project_id WHERE name = 'graces'")
+    assert owner["role"] == "owner"
+
+
+def test_the_last_administrator_stays(api: ApiServer) -> None:
+    for arguments in (("disable", "admin"), ("set-role", "admin", "user")):
+        assert "only administrator" in pushmill(api, "user", *arguments).stderr
+    identities.add_user(api.db, "grace", is_admin=False)
+    assert pushmill(api, "user", "set-role", "grace", "admin").returncode == 0
+    assert pushmill(api, "user", "set-role", "admin", "user").returncode == 0
+
+
+# the account's page
+
+
+def test_a_user_makes_and_revokes_tokens_and_sees_only_own_ones(api: ApiServer) -> None:
+    person = with_password(api)
+    person.log_in("grace", PASSWORD)
+    path = "/auth/tokens/"
+    made = person.post(path, path, token_name="laptop", scope="launch", days="90")
+    secret = SECRET.search(made.text)
+    assert secret is not None
+    found = users.by_token(api.db, secret[0])
+    assert found is not None
+    assert found.scopes == {Scope.LAUNCH}
+    page = person.get(path).text
+    assert ("laptop" in page, secret[0] in page, "first start" in page) == (True, False, False)
+    assert person.post(f"{path}1/revoke", path).status_code == 404, "the token of admin"
+    assert person.post(f"{path}{found.token_id}/revoke", path).status_code == 303
+    assert users.by_token(api.db, secret[0]) is None
+
+
+def test_a_user_sees_and_ends_sessions(api: ApiServer) -> None:
+    person, elsewhere, third = with_password(api), Person(api), Person(api)
+    for one in (person, elsewhere, third):
+        one.log_in("grace", PASSWORD)
+    user = users.by_name(api.db, "grace")
+    assert user is not None
+    found = sessions.listing(api.db, user.id)
+    assert len(found) == 3
+    page = person.get("/auth/tokens/").text
+    other = next(one.id for one in found if f"/auth/sessions/{one.id}/end" in page)
+    person.post(f"/auth/sessions/{other}/end", "/auth/tokens/")
+    assert sorted(one.get("/").status_code for one in (person, elsewhere, third)) == [200, 200, 303]
+    person.post("/auth/sessions/end", "/auth/tokens/")
+    assert [one.get("/").status_code for one in (person, elsewhere, third)] == [200, 303, 303]
+
+
+def test_a_password_is_changed_with_the_old_one_and_ends_other_sessions(api: ApiServer) -> None:
+    person, elsewhere = with_password(api), Person(api)
+    for one in (person, elsewhere):
+        one.log_in("grace", PASSWORD)
+    wrong = person.post("/auth/password", "/auth/tokens/", old="no", password="another password")
+    assert (wrong.status_code, "The old password is wrong" in wrong.text) == (400, True)
+    assert person.post("/auth/password", "/auth/tokens/", old=PASSWORD, password="another password").status_code == 303
+    assert (person.get("/").status_code, elsewhere.get("/").status_code) == (200, 303)
+    assert Person(api).log_in("grace", "another password").status_code == 303
+
+
+def test_a_token_to_launch_makes_no_tokens(api: ApiServer) -> None:
+    made = identities.new_token(api.db, "admin", [Scope.LAUNCH])
+    form = {"token_name": "more", "scope": "admin", "days": ""}
+    answer = api.client.post("/auth/tokens/", data=form, headers={"Authorization": token(made.secret)})
+    assert answer.status_code == 403
+
+
+# members and users
+
+
+def test_an_owner_gives_and_takes_roles(api: ApiServer) -> None:
+    person = with_password(api, role=Role.OWNER)
+    identities.add_user(api.db, "ada", is_admin=False)
+    person.log_in("grace", PASSWORD)
+    where = ("/p/demo/settings/members", "/p/demo/settings/")
+    assert person.post(*where, username="ada", role="reader").status_code == 303
+    ada = users.by_name(api.db, "ada")
+    assert ada is not None
+    assert members.role(api.db, ada.id, api.demo.id) is Role.READER
+    assert person.post(*where, username="ada", role="king").status_code == 400
+    assert person.post(*where, username="nobody", role="reader").status_code == 404
+    person.post(*where, username="ada", role="none")
+    assert members.role(api.db, ada.id, api.demo.id) is None
+
+
+def test_roles_are_set_and_listed_by_the_command_line(api: ApiServer) -> None:
+    pushmill(api, "user", "add", "grace")
+    assert pushmill(api, "user", "set-role", "grace", "writer", "--project", "demo").returncode == 0
+    assert "demo (writer)" in pushmill(api, "user", "list").stdout
+    listed = {one["username"]: one for one in json.loads(pushmill(api, "user", "list", "--json").stdout)}
+    assert listed["grace"]["projects"] == {"demo": "writer"}
+    assert "ROLE must be admin, user" in pushmill(api, "user", "set-role", "grace", "writer").stderr
+    assert "ROLE must be reader" in pushmill(api, "user", "set-role", "grace", "admin", "--project", "demo").stderr
+    assert pushmill(api, "user", "set-role", "grace", "none", "--project", "demo").returncode == 0
+    assert "demo (writer)" not in pushmill(api, "user", "list").stdout
+
+
+def test_an_administrator_invites_disables_and_enables_on_the_page(api: ApiServer) -> None:
+    admin = Person(api)
+    admin.log_in()
+    invited = admin.post("/users/", "/users/", username="grace")
+    link = LINK.search(invited.text)
+    assert link is not None
+    assert Person(api).get(link[1]).status_code == 200
+    assert link[1] not in admin.get("/users/").text
+    for action, state in (("disable", True), ("enable", False)):
+        admin.post(f"/users/grace/{action}", "/users/")
+        user = users.by_name(api.db, "grace")
+        assert user is not None
+        assert (user.disabled_at is not None) is state
+    admin.post("/users/grace/admin", "/users/", admin="1")
+    assert "admin" in pushmill(api, "user", "list").stdout.splitlines()[1]
+    assert admin.post("/users/", "/users/", username="a b").status_code == 400
+    assert admin.post("/users/", "/users/", username="grace").status_code == 409
+
+
+def test_users_of_an_older_server_own_its_projects(api: ApiServer) -> None:
+    """The migration's statement, on today's tables."""
+    with transaction(api.db):
+        users.add(api.db, "grace", is_admin=False)
+        execute(api.db, "DELETE FROM member")
+    from web.store.migrations import m0017_people
+
+    (statement,) = re.findall(r"INSERT INTO member[^;]+", m0017_people.SQL)
+    execute(api.db, statement)
+    assert [(one.username, one.role) for one in members.of_project(api.db, api.demo.id)] == [
+        ("admin", Role.OWNER),
+        ("grace", Role.OWNER),
+    ]
+    (made,) = {one.created_at for one in members.of_project(api.db, api.demo.id)}
+    assert clock.seconds_between(made, clock.now()) < 60

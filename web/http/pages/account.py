@@ -1,0 +1,99 @@
+"""A user's own tokens, sessions and password, at the address that `vh login` names."""
+
+from __future__ import annotations
+
+from flask import Blueprint, make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug import Response
+
+from core.errors import InvalidInput, NotFound
+from core.identity import Scope
+from web.http import auth, numbers
+from web.services import identities
+from web.store import sessions, users
+
+blueprint = Blueprint("account", __name__)
+
+DAY_S = 86400.0
+
+
+@blueprint.get("/auth/tokens/")
+@auth.account
+def show() -> str:
+    return _page()
+
+
+@blueprint.post("/auth/tokens/")
+@auth.account
+def create() -> Response:
+    """Create a token. The response shows it only once."""
+    name, scope, days = (request.form.get(field, "").strip() for field in ("token_name", "scope", "days"))
+    if scope not in set(Scope):
+        raise InvalidInput(f"scope must be one of {', '.join(Scope)}, got {scope[:80]!r}")
+    lifetime_s = numbers.parse(days, "days") * DAY_S if days else None
+    user = auth.current_user()
+    made = identities.new_token(auth.db(), user.username, [Scope(scope)], name=name, lifetime_s=lifetime_s)
+    return _unstored(_page(made))
+
+
+@blueprint.post("/auth/tokens/<int(max=2147483647):token>/revoke")
+@auth.account
+def revoke(token: int) -> Response:
+    db = auth.db()
+    if token not in {one.id for one in users.tokens(db, auth.current_user().id)}:
+        raise NotFound(f"you have no token {token}")
+    users.revoke_token(db, token)
+    return _back("h-tokens")
+
+
+@blueprint.post("/auth/sessions/<session_id>/end")
+@auth.account
+def end_session(session_id: str) -> Response:
+    sessions.end(auth.db(), auth.current_user().id, session_id)
+    return _back("h-sessions")
+
+
+@blueprint.post("/auth/sessions/end")
+@auth.account
+def end_other_sessions() -> Response:
+    sessions.end_all(auth.db(), auth.current_user().id, but=auth.current_identity().session_id)
+    return _back("h-sessions")
+
+
+@blueprint.post("/auth/password")
+@auth.account
+def change_password() -> ResponseReturnValue:
+    """Set a new password; whoever has one must enter the old one. Ends the other sessions."""
+    db, user = auth.db(), auth.current_user()
+    old, new = request.form.get("old", ""), request.form.get("password", "")
+    if users.password(db, user.id) and auth.recognise(user.username, old) is None:
+        return _page(problem="The old password is wrong."), 400
+    try:
+        identities.change_password(db, user, new, auth.current_identity().session_id)
+    except InvalidInput as error:
+        return _page(problem=f"{error}."), 400
+    return _back("h-password")
+
+
+def _page(made: identities.NewToken | None = None, problem: str = "") -> str:
+    db, user = auth.db(), auth.current_user()
+    return render_template(
+        "account.html",
+        made=made,
+        problem=problem,
+        tokens=[token for token in users.tokens(db, user.id) if token.state == "active"],
+        sessions=sessions.listing(db, user.id),
+        this_session=auth.current_identity().session_id,
+        has_password=users.password(db, user.id) is not None,
+        scopes=list(Scope),
+    )
+
+
+def _unstored(page: str) -> Response:
+    response = make_response(page)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _back(anchor: str) -> Response:
+    return redirect(url_for("account.show", _anchor=anchor), 303)

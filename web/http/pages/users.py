@@ -1,0 +1,76 @@
+"""The users of the server, for its administrators."""
+
+from __future__ import annotations
+
+from flask import Blueprint, make_response, redirect, render_template, request, url_for
+from werkzeug import Response
+
+from web.http import auth
+from web.http.pages.addresses import base_url
+from web.services import identities
+from web.store import members, users
+
+blueprint = Blueprint("users", __name__)
+
+
+@blueprint.get("/users/")
+@auth.admin
+def listing() -> str:
+    return _page()
+
+
+@blueprint.post("/users/")
+@auth.admin
+def add() -> Response:
+    """Add a user and show the link of the invitation, once."""
+    username = request.form.get("username", "").strip()
+    identities.add_user(auth.db(), username, is_admin="admin" in request.form)
+    return _invited(username, identities.invite(auth.db(), username))
+
+
+@blueprint.post("/users/<username>/admin")
+@auth.admin
+def set_admin(username: str) -> Response:
+    identities.set_admin(auth.db(), username, is_admin="admin" in request.form)
+    return _back_to(username)
+
+
+@blueprint.post("/users/<username>/disable")
+@auth.admin
+def disable(username: str) -> Response:
+    identities.disable(auth.db(), username)
+    return _back_to(username)
+
+
+@blueprint.post("/users/<username>/enable")
+@auth.admin
+def enable(username: str) -> Response:
+    identities.enable(auth.db(), username)
+    return _back_to(username)
+
+
+@blueprint.post("/users/<username>/reset")
+@auth.admin
+def reset(username: str) -> Response:
+    """Remove the password, end the sessions and show the link of a new invitation, once."""
+    return _invited(username, identities.reset(auth.db(), username))
+
+
+def _page(invited: str = "", link: str = "") -> str:
+    db = auth.db()
+    found = users.listing(db)
+    roles = members.projects_of_users(db, [user.id for user in found])
+    return render_template(
+        "users.html", users=found, roles=roles, used=users.last_used(db), invited=invited, link=link
+    )  # fmt: skip
+
+
+def _invited(username: str, secret: str) -> Response:
+    link = base_url() + url_for("invitations.show", secret=secret)
+    response = make_response(_page(username, link))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _back_to(username: str) -> Response:
+    return redirect(url_for("users.listing", _anchor=f"user-{username}"), 303)
