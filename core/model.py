@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from core.states import MACHINE_LOST, FailureReason, State
@@ -152,11 +153,11 @@ class PushEvent:
     options: tuple[str, ...] = ()
     identity: str = ""
 
-    @property
+    @cached_property
     def branch(self) -> str | None:
         return self.ref.removeprefix("refs/heads/") if self.ref.startswith("refs/heads/") else None
 
-    @property
+    @cached_property
     def deleted(self) -> bool:
         return is_zero(self.after)
 

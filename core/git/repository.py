@@ -161,8 +161,8 @@ def read_file(path: Path, sha: str, name: str, limit: int) -> bytes | None:
 def pin(path: Path, sha: str) -> None:
     """Keep a commit, whatever happens to the branches, by the ref `refs/pushmill/<sha>`. Idempotent."""
     repository = open_repository(path)
-    commit = _commit(repository, checked_sha(sha))
-    if commit is None:
+    commit = _commit(repository, sha)
+    if commit is None or str(commit.id) != sha:
         raise GitError(f"{path.name} has no commit {sha}")
     with as_git_error(path), contextlib.suppress(pygit2.AlreadyExistsError):
         repository.references.create(PINS + sha, commit.id)

@@ -7,6 +7,7 @@ from typing import Any
 
 import by_hand
 
+from core import clock
 from core.config import Config
 from core.groups import Pipeline, PipelineNode, Task
 from core.model import Commit, Execution, Project, User
@@ -15,7 +16,6 @@ from web.config.steps.resolve import resolve
 from web.services.forges import enqueue
 from web.store import executions, groups, metadata, pipelines, tasks
 from web.store.db import Database, execute, transaction
-from web.store.outbox import time_after
 
 WAY = {State.STARTED: [State.STARTED]} | {state: [State.STARTED, state] for state in FINAL}
 
@@ -76,7 +76,7 @@ class Groups:
             for state in [] if at is to else [s for s in WAY[to] if s is not at]:
                 groups.transition(self.db, table, group.id, at, state, message if state is to else "")
                 at = state
-            execute(self.db, f"UPDATE {table} SET started_at = ? WHERE id = ?", (time_after(-14 * 60), group.id))
+            execute(self.db, f"UPDATE {table} SET started_at = ? WHERE id = ?", (clock.after(-14 * 60), group.id))
             enqueue.enqueue_commit(self.db, self.commit.id)
 
     def end(

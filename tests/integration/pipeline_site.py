@@ -9,13 +9,14 @@ from typing import Any
 import by_hand
 from api_server import ApiServer
 
+from core import clock
 from core.groups import Pipeline, PipelineNode
 from core.model import Commit, Execution, PushEvent
 from core.states import FailureReason, State
 from web.config.pipelines.plan import plan
 from web.config.steps.parse import parse
 from web.services import pipelines as service
-from web.store import commits, data, executions, metadata, outbox, pipelines, projects
+from web.store import commits, data, executions, metadata, pipelines, projects
 from web.store.commits import NewCommit, NewPush, Outcome
 from web.store.db import transaction
 from web.store.selection import Selection
@@ -134,7 +135,7 @@ class PipelineSite:
         states = [State.CREATED, *WAY[to]]
         for state in states[states.index(execution.state) + 1 :]:
             last = state is to
-            columns = {"exit_code": exit_code} if last else {"lease_expires_at": outbox.time_after(3600)}
+            columns = {"exit_code": exit_code} if last else {"lease_expires_at": clock.after(3600)}
             with transaction(self.db):
                 executions.transition(
                     self.db, execution, state, failure_reason=failure if last else None, columns=columns

@@ -11,6 +11,7 @@ from typing import Any
 import by_hand
 from api_server import ApiServer
 
+from core import clock
 from core.groups import Task
 from core.model import Commit, Execution
 from core.states import FailureReason, State
@@ -20,7 +21,6 @@ from web.services import tasks as service
 from web.store import commits, executions, metadata, projects, tasks
 from web.store.commits import NewCommit
 from web.store.db import rows, transaction
-from web.store.outbox import time_after
 
 STEP = {
     "name": "train",
@@ -106,7 +106,7 @@ class TaskSite(ApiServer):
         """The newest execution of a place goes there, over what lies between."""
         execution = self.of_trial(task, trial)
         for state in (*WAY[WAY.index(execution.state) + 1 :], to):
-            columns: dict[str, Any] = {"lease_expires_at": time_after(3600)} if state is State.STARTED else {}
+            columns: dict[str, Any] = {"lease_expires_at": clock.after(3600)} if state is State.STARTED else {}
             if state is State.ERROR:
                 columns = {"failure_message": "it broke"}
             with transaction(self.db):

@@ -12,6 +12,7 @@ from api_server import ApiServer
 from command_line import pushmill
 from site_client import Person
 
+from core import clock
 from core.errors import InvalidInput
 from hooks.apis.base import Verdict
 from web.services.repositories import credentials, hosting
@@ -84,7 +85,7 @@ def test_it_says_what_was_told_and_what_is_wrong_with_the_way_out(site: Site) ->
         outbox.enqueue(db, repository.id, outbox.OutboxKind.COMMENT, "7")
         line = outbox.next_due(db, repository.id)
         execute(db, "UPDATE outbox SET due_at = NULL, problem = ?", (f"given up after a day: {EVIL}",))
-        stored_access.pause_posting(db, repository.id, outbox.time_after(3600))
+        stored_access.pause_posting(db, repository.id, clock.after(3600))
         stored_access.stop_posting(
             db, repository.id, stored_access.token(db, repository.id) or b"", f"refused: 401 {EVIL}"
         )

@@ -12,6 +12,7 @@ from forge_deliveries import Request
 from instance import Checkout, wait_for
 from told_forge import URL, ToldForge
 
+from core import clock
 from core.states import FailureReason, State
 from hooks.apis import client
 from web.services import launch
@@ -286,8 +287,8 @@ def test_a_limit_pauses_the_whole_repository_for_as_long_as_the_forge_says(told:
         told.tick()
     assert len(told.forge.posts()) == 1
     assert "slow down" in told.line(first)["problem"] + told.line(second)["problem"]
-    execute(told.db, "UPDATE repository SET api_retry_at = ?", (outbox.time_after(-1),))
-    execute(told.db, "UPDATE outbox SET due_at = ? WHERE due_at IS NOT NULL", (outbox.time_after(-1),))
+    execute(told.db, "UPDATE repository SET api_retry_at = ?", (clock.after(-1),))
+    execute(told.db, "UPDATE outbox SET due_at = ? WHERE due_at IS NOT NULL", (clock.after(-1),))
     told.tell()
     for sha in (first, second):
         assert told.states(sha) == told.wanted(sha)
@@ -392,7 +393,7 @@ def test_after_a_day_it_is_given_up_visibly_and_may_be_tried_again(told: ToldFor
     told.forge.fail(502, times=10**6, json={"message": "bad gateway"})
     sha = told.push("train")
     wait_for(lambda: told.tick() and told.line(sha)["attempts"])
-    execute(told.db, "UPDATE outbox SET since = ?", (outbox.time_after(-24 * 3600),))
+    execute(told.db, "UPDATE outbox SET since = ?", (clock.after(-24 * 3600),))
     told.tell()
     assert told.line(sha)["problem"] == "given up after a day: 502 bad gateway"
     told.forge.mend()
@@ -436,7 +437,7 @@ def test_without_a_token_nothing_is_kept_for_later_and_a_token_tells_the_last_da
     assert rows(told.db, "SELECT * FROM outbox") == []
     execute(told.db, "DELETE FROM state_change WHERE execution_id = ?", (told.execution("eval").id,))
     told.move("eval", State.COMPLETE)
-    long_ago = outbox.time_after(-25 * 3600)
+    long_ago = clock.after(-25 * 3600)
     execute(told.db, "UPDATE push SET created_at = ? WHERE after = ?", (long_ago, old))
     execute(told.db, "UPDATE execution SET ended_at = ? WHERE step = 'eval'", (long_ago,))
     told.tell()

@@ -13,6 +13,7 @@ from forge_deliveries import GitHub, Request, encoded
 from instance import Checkout, wait_for
 from push_server import PushServer, bare_repository
 
+from core import clock
 from core.model import Execution
 from core.states import FailureReason, State
 from web.services.forges import publisher, statuses
@@ -113,7 +114,7 @@ class ToldForge:
         for state in states[at:]:
             columns = more if state is to else {}
             if state is State.STARTED:
-                columns = {"lease_expires_at": lines.time_after(3600)} | columns  # else a sweep takes it back
+                columns = {"lease_expires_at": clock.after(3600)} | columns  # else a sweep takes it back
             with transaction(self.db):
                 executions.transition(
                     self.db, execution, state, failure_reason=reason if state is to else None, columns=columns

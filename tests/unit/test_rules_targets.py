@@ -256,7 +256,7 @@ def test_nothing_is_chosen_twice_and_each_by_the_first_rule_that_includes_it(
         including = [
             rule
             for rule in listed
-            if globs.includes(rule.patterns(chosen.target.kind), chosen.target.name, parts=False)
+            if globs.includes(rule.patterns[chosen.target.kind], chosen.target.name, parts=False)
         ]
         assert chosen.rule is next(iter(including), None)
         assert wished or including

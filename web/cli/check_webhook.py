@@ -10,9 +10,9 @@ from core.model import EventKind
 from core.units import duration_text
 from hooks.apis.base import Webhook
 from hooks.apis.client import Client
+from hooks.forges.registry import FORGES, PLAIN
 from web.cli.check_subject import Subject, from_error
 from web.cli.doctor import Finding
-from web.services.deliveries import ingest
 from web.services.forges import webhook_setup
 from web.services.presentation import formats
 from web.services.repositories import hosting
@@ -131,7 +131,7 @@ def _is_about_another(subject: Subject, found: Delivery) -> bool:
     if whole is None or whole.pruned:
         return False
     try:
-        named = ingest.forge_parser(whole.source).full_name(whole.headers, whole.body)
+        named = FORGES.get(whole.source, PLAIN).full_name(whole.headers, whole.body)
     except InvalidDelivery:
         return False
     known = subject.repository.full_name

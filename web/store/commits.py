@@ -130,27 +130,28 @@ class LastPush:
 @needs_transaction
 def upsert_commit(db: Database, new: NewCommit) -> Commit:
     """Record a commit. If it is known, add the ref to it, and store the configuration if it was marked UNREAD."""
-    found = {
+    configuration = {
         "config_state": new.config_state, "config": json.dumps(new.config), "problems": json.dumps(list(new.problems)),
         "config_key": new.config_key, "yaml_path": new.yaml_path,
     }  # fmt: skip
     project_id, identifier, ref = new.project_id, new.identifier, new.ref
-    sql = "SELECT id, ref_names, config_key FROM git_commit WHERE project_id = ? AND identifier = ?"
+    sql = "SELECT * FROM git_commit WHERE project_id = ? AND identifier = ?"
     known = row(db, sql, (project_id, identifier))
     if known is None:
-        values = {
+        known = {
             "project_id": project_id, "repository_id": new.repository_id, "identifier": identifier, "ref": ref,
             "ref_names": json.dumps([ref]), "message": new.message, "author": new.author,
             "committed_at": new.committed_at, "created_at": clock.now(), "git_sha": new.git_sha,
+            **configuration,
         }  # fmt: skip
-        insert(db, "git_commit", values | found)
-        return by_identifier(db, project_id, identifier)
+        return _commit(known | {"id": insert(db, "git_commit", known)})
+    changes = configuration if known["config_key"] == UNREAD else {}
     if ref not in (names := json.loads(known["ref_names"])):
-        execute(db, "UPDATE git_commit SET ref_names = ? WHERE id = ?", (json.dumps([*names, ref]), known["id"]))
-    if known["config_key"] == UNREAD:
-        columns = ", ".join(f"{name} = ?" for name in found)
-        execute(db, f"UPDATE git_commit SET {columns} WHERE id = ?", (*found.values(), known["id"]))
-    return by_identifier(db, project_id, identifier)
+        changes = changes | {"ref_names": json.dumps([*names, ref])}
+    if changes:
+        columns = ", ".join(f"{name} = ?" for name in changes)
+        execute(db, f"UPDATE git_commit SET {columns} WHERE id = ?", (*changes.values(), known["id"]))
+    return _commit(known | changes)
 
 
 def get(db: Database, commit_id: int) -> Commit:
@@ -242,7 +243,6 @@ def adhoc_identifiers(db: Database, repository_id: int) -> set[str]:
     return {found["identifier"] for found in rows(db, sql, (repository_id,))}
 
 
-@needs_transaction
 def add_push(db: Database, new: NewPush) -> int:
     """Record a push with its outcome and return its id."""
     event = new.event

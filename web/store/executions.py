@@ -36,7 +36,6 @@ RESTARTS = (
 )
 
 
-@needs_transaction
 def add(db: Database, values: Mapping[str, Any]) -> Execution:
     """Create an execution in `created` with the next counter of its project.
 

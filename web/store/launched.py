@@ -84,7 +84,7 @@ def launched_rows(kind: TargetKind, join: str = "", columns: str = "") -> str:
     `columns` are further columns, such as ", push.ref".
     """
     table, name, alone, _ = KINDS[kind]
-    own = ", ".join(f"{table}.{column}" for column in COLUMNS)
+    own = ", ".join(f"{table}.{column} AS {column}" for column in COLUMNS)
     return f"SELECT '{kind}' AS kind, {table}.{name} AS name, {own}{columns} FROM {table} {join} WHERE {alone}"
 
 
@@ -110,15 +110,8 @@ def by_pull_requests(db: Database, repository_id: int, commit_id: int, branch: s
 
 def _of_commit(db: Database, repository_id: int, commit_id: int, condition: str, value: str) -> list[Row]:
     """Return the matching runs of a commit, those of each kind by counter."""
-    found = []
-    for kind, (table, *_) in KINDS.items():
-        join = (
-            f"JOIN push ON push.id = {table}.push_id LEFT JOIN pull_request ON pull_request.id = push.pull_request_id"
-        )
-        # the + keeps SQLite from using the index on the branch, which has more pushes than the commit
-        sql = (
-            f"{launched_rows(kind, join, ', pull_request.number')} AND push.commit_id = ? AND +push.repository_id = ?"
-            f" AND {condition} ORDER BY {table}.id"
-        )
-        found += rows(db, sql, (commit_id, repository_id, value))
-    return found
+    join = "JOIN push ON push.id = push_id LEFT JOIN pull_request ON pull_request.id = push.pull_request_id"
+    # the + keeps SQLite from using the index on the branch, which has more pushes than the commit
+    where = f"push.commit_id = ? AND +push.repository_id = ? AND {condition}"
+    each = [f"{launched_rows(kind, join, ', pull_request.number')} AND {where}" for kind in KINDS]
+    return rows(db, f"{' UNION ALL '.join(each)} ORDER BY id", (commit_id, repository_id, value) * len(each))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from sqlite_utils import Database
@@ -59,13 +58,8 @@ def enqueue(db: Database, repository_id: int, kind: OutboxKind, subject: str, *,
     The line is due GAP_S after its first mark. A line that waits after a failure continues to wait.
     """
     now = clock.now()
-    due_at = now if at_once else time_after(GAP_S[kind])
+    due_at = now if at_once else clock.after(GAP_S[kind])
     execute(db, MARK, (kind, subject, due_at, now, now, repository_id))
-
-
-def time_after(seconds: float) -> str:
-    """Return the time that many seconds from now."""
-    return clock.text(datetime.now(UTC) + timedelta(seconds=seconds))
 
 
 def repositories_due(db: Database) -> list[int]:
@@ -93,13 +87,13 @@ def mark_posted(db: Database, line: OutboxLine, *, problem: str = "", pipeline: 
     """
     again = "CASE WHEN version = ? THEN NULL ELSE ? END"
     sql = f"UPDATE outbox SET due_at = {again}, since = {again}, attempts = 0, problem = ?, pipeline = ? WHERE id = ?"
-    due = (line.version, time_after(GAP_S[line.kind]), line.version, clock.now())
+    due = (line.version, clock.after(GAP_S[line.kind]), line.version, clock.now())
     execute(db, sql, (*due, problem, pipeline, line.id))
 
 
 def postpone(db: Database, line: OutboxLine, wait_s: float, problem: str, pipeline: str) -> None:
     sql = "UPDATE outbox SET due_at = ?, attempts = attempts + 1, problem = ?, pipeline = ? WHERE id = ?"
-    execute(db, sql, (time_after(wait_s), problem, pipeline, line.id))
+    execute(db, sql, (clock.after(wait_s), problem, pipeline, line.id))
 
 
 def give_up(db: Database, line: OutboxLine, problem: str) -> None:

@@ -98,7 +98,7 @@ def step_names(config: Any) -> tuple[str, ...]:
 
 def load_step(config: Any, name: str) -> Step:
     """Load the step `name` of a stored configuration (`Configuration.config`). Raises NotFound."""
-    return _step(library_step(config, name))
+    return read_step(library_step(config, name))
 
 
 def step_item(config: Any, name: str) -> dict[str, Any]:
@@ -140,7 +140,8 @@ def as_declared(kind: str, value: Any) -> Any:
         return value
 
 
-def _step(step: LibraryStep) -> Step:
+def read_step(step: LibraryStep) -> Step:
+    """Convert the library's object."""
     return Step(
         name=step.name,
         image=step.image.strip(),

@@ -20,7 +20,7 @@ from core.errors import CannotRun, Problem
 from core.names import unknown
 from core.wire import InputSpec
 from web.config.steps.load import JSON_INTEGERS
-from web.config.steps.model import Step, StepInput, StepVariable, as_declared, library_step, load_step
+from web.config.steps.model import Step, StepInput, StepVariable, as_declared, library_step, read_step
 from web.config.steps.property_rules import variable_problems
 from web.config.steps.variables import VALUE_BYTES, is_reserved, not_text
 
@@ -85,7 +85,8 @@ def resolve(
     A given input replaces the default list; variables that the step does not declare are passed on; those `provided`
     get their values later. Raises NotFound for an unknown step and UnresolvedStep with every problem found.
     """
-    library, step = library_step(config, name), load_step(config, name)
+    library = library_step(config, name)
+    step = read_step(library)
     found = _Findings(notes=list(step.notes))
     values = _parameters(library, parameters or {}, found)
     specs = _inputs(step.inputs, inputs or {}, values, found)

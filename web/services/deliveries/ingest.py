@@ -20,7 +20,6 @@ from core import git
 from core.errors import GitError, InvalidDelivery
 from core.model import PullRequestEvent, PushEvent, Repository
 from hooks import post_receive
-from hooks.forges.base import Forge
 from hooks.forges.events import Ignored
 from hooks.forges.registry import FORGES, PLAIN
 from web.services.context import Context
@@ -101,7 +100,7 @@ def _handle(context: Context, delivery: Delivery) -> tuple[str, str]:
         return _scheduled(context, source)
     if delivery.source == approvals.SOURCE:
         return _approved(context, source)
-    events = forge_parser(delivery.source).parse(delivery.headers, delivery.body)
+    events = FORGES.get(delivery.source, PLAIN).parse(delivery.headers, delivery.body)
     if isinstance(events, Ignored):
         return "ignored", events.reason
     if isinstance(events, PullRequestEvent):
@@ -135,8 +134,6 @@ def _push(context: Context, source: EventSource, event: PushEvent) -> str:
         event = polling.with_current_tips(source.path, event)
         if event.before == event.after:
             return "unchanged"
-    if arrival.arrival(db, source, event).known:  # decided again in the transaction that records it
-        return arrival.KNOWN
     if event.deleted:
         return record.record(db, source, event, "deleted")
     if not event.ref.startswith(("refs/heads/", "refs/tags/")):
@@ -145,7 +142,7 @@ def _push(context: Context, source: EventSource, event: PushEvent) -> str:
         head = commit_head.read_head(db, source.project, source.path, event.after, source.budget)
     except CommitMissing as error:
         missing = f"{event.ref} points to {event.after}, and {error}"
-        if may_wait:
+        if may_wait and not arrival.arrival(db, source, event).known:
             raise CommitMissing(missing) from None
         return record.record(db, source, event, f"failed: {missing}")
     return record.trigger(context, source, event, head)
@@ -156,15 +153,15 @@ def _refusal(db: Database, source: EventSource, event: PushEvent) -> str:
 
     Also refuses an event whose ref was moved or deleted before it ran anything. Accepted events are not checked again.
     """
-    if forge_parser(source.delivery.source) is not PLAIN or source.delivery.source == POLL:
+    if FORGES.get(source.delivery.source, PLAIN) is not PLAIN or source.delivery.source == POLL:
         return ""
     if event.deleted:
         there = git.refs(source.path).get(event.ref)
         return f"ignored: {event.ref} was not deleted or exists again: it points to {there}" if there else ""
+    if git.has_been(source.path, event.ref, event.after):
+        return ""
     commit = git.resolve(source.path, event.after) or event.after
-    if git.has_been(source.path, event.ref, event.after) or commits.has_moved(
-        db, source.repository.id, event.ref, commit
-    ):
+    if commits.has_moved(db, source.repository.id, event.ref, commit):
         return ""
     return f"nothing runs: the repository does not show that {event.ref} has ever pointed to {event.after}"
 
@@ -230,8 +227,3 @@ def _postpone(db: Database, delivery: Delivery, reason: str) -> str | None:
         deliveries.finish(db, delivery.id, "failed", f"given up after {delivery.attempts + 1} attempts: {reason}")
         return None
     return deliveries.postpone(db, delivery, reason)
-
-
-def forge_parser(source: str) -> Forge:
-    """Return the forge that parses deliveries from this source; without one, bodies have the format of our own hook."""
-    return FORGES.get(source, PLAIN)

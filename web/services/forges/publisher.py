@@ -149,7 +149,7 @@ def _postpone(db: Database, line: OutboxLine, later: Later, pipeline: str) -> No
     wait_s = later.wait_s
     if wait_s is None:
         wait_s = min(FIRST_PAUSE_S * 2 ** min(line.attempts, 20), LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)  # noqa: S311
-    until = outbox.time_after(wait_s if later.wait_s is not None else min(wait_s, REPOSITORY_PAUSE_S))
+    until = clock.after(wait_s if later.wait_s is not None else min(wait_s, REPOSITORY_PAUSE_S))
     stored_access.pause_posting(db, line.repository_id, until)
     if clock.seconds_between(line.since or clock.now(), clock.now()) >= GIVEN_UP_S:
         outbox.give_up(db, line, f"given up after a day: {later.reason}")

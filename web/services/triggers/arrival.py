@@ -15,6 +15,7 @@ decides which push of a ref is the newest.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from core import git
 from core.model import EventKind, PullRequest, PushEvent
@@ -38,11 +39,11 @@ class EventSource(Basis):
     pull_request: PullRequest | None = None  # with this commit as head; its `sha` is the current head
     late: bool = False  # the event is older than a recorded one, or is not believed
 
-    @property
+    @cached_property
     def hosted(self) -> bool:
         return self.repository.forge == projects.HOSTED
 
-    @property
+    @cached_property
     def again(self) -> bool:
         """Whether a person redelivered an earlier delivery, so that an event runs although it is known."""
         return self.delivery.again_of is not None
@@ -59,15 +60,14 @@ class Arrival:
 
 
 def arrival(db: Database, source: EventSource, event: PushEvent) -> Arrival:
-    """Compare an event with the recorded pushes. The answer holds until another push is recorded."""
-    path, repository_id, late = source.path, source.repository.id, source.late
+    """Compare an event, which ends at a commit, with the recorded pushes. Holds until another push is recorded."""
+    repository_id, late = source.repository.id, source.late
     first = commits.find_push(db, repository_id, event.identity)
     if event.kind is EventKind.PUSH and (last := commits.last_push(db, repository_id, event.ref)):
-        left = last.push.after
-        ends = event.after if event.deleted else git.resolve(path, event.after) or event.after  # a tag's commit
+        left, ends = last.push.after, event.after
         is_poll = source.delivery.source == POLL and not source.again  # it tells where refs are now
         if not (late or is_poll) and left not in (event.before, ends):
-            late = left == (git.resolve(path, event.ref) or "0" * len(left))
+            late = left == (git.resolve(source.path, event.ref) or "0" * len(left))
             if late and last.source == POLL and not source.again:
                 return Arrival(identity=event.identity, known=True)
         if first is None and left == ends and last.push.delivery_id is not None:  # else its delivery may be on the way

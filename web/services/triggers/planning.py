@@ -117,7 +117,8 @@ def _is_empty(db: Database, basis: Basis, sha: str) -> bool:
 
 
 def nothing_declared(head: Head | Commit) -> bool:
-    return head.config_state == "missing" or (head.config_state == "ok" and not runnable.declared_targets(head.config))
+    declared = (kind.names(head.config) for kind in runnable.KINDS.values())
+    return head.config_state == "missing" or (head.config_state == "ok" and not any(declared))
 
 
 def _base(basis: Basis, event: PushEvent) -> str | None:

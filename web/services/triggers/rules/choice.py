@@ -108,20 +108,21 @@ def _candidates(config: Any, wished: Directives, matching: Sequence[Rule]) -> di
     for target in wished.targets:
         found[target] = next((rule for rule in matching if _includes(rule, target)), None)
     for kind, declared in KINDS.items() if not wished.targets else ():
-        names = declared.names(config) if any(rule.patterns(kind) for rule in matching) else ()
-        for rule in matching:
-            for name in _named(names, rule.patterns(kind)):
+        choosing = [rule for rule in matching if rule.patterns[kind]]
+        names = declared.names(config) if choosing else ()
+        for rule in choosing:
+            for name in _named(names, rule.patterns[kind]):
                 found.setdefault(Target(kind=kind, name=name), rule)
     return dict(sorted(found.items(), key=lambda item: ORDER.index(item[0].kind)))
 
 
 def _is_named(target: Target, rule: Rule | None, wished: Directives) -> bool:
     """Return whether the pusher or the rule named this target, rather than a pattern that matches it."""
-    return target in wished.targets or (rule is not None and target.name in rule.patterns(target.kind))
+    return target in wished.targets or (rule is not None and target.name in rule.patterns[target.kind])
 
 
 def _includes(rule: Rule, target: Target) -> bool:
-    return globs.includes(rule.patterns(target.kind), target.name, parts=False)
+    return globs.includes(rule.patterns[target.kind], target.name, parts=False)
 
 
 def _named(known: Sequence[str], patterns: Sequence[str]) -> list[str]:

@@ -46,9 +46,10 @@ class Rule:
     branch: str = ""
     timezone: str = "UTC"
 
-    def patterns(self, kind: TargetKind) -> tuple[str, ...]:
-        """Return the patterns for targets of a kind."""
-        return {TargetKind.STEP: self.steps, TargetKind.TASK: self.tasks, TargetKind.PIPELINE: self.pipelines}[kind]
+    @functools.cached_property
+    def patterns(self) -> Mapping[TargetKind, tuple[str, ...]]:
+        """Patterns for targets by kind."""
+        return {TargetKind.STEP: self.steps, TargetKind.TASK: self.tasks, TargetKind.PIPELINE: self.pipelines}
 
 
 # Without rules, pushes to branches and pull requests run all steps.

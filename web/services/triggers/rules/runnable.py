@@ -12,7 +12,7 @@ from web.config.pipelines import blueprint as pipeline_blueprint
 from web.config.pipelines import plan as pipeline_plan
 from web.config.pipelines.model import Node
 from web.config.pipelines.plan import PipelinePlan
-from web.config.steps.model import load_step, step_names
+from web.config.steps.model import library_step, step_names
 from web.config.steps.resolve import ResolvedStep, resolve
 from web.config.tasks import blueprint as task_blueprint
 from web.config.tasks import plan as task_plan
@@ -41,9 +41,8 @@ class RunnableKind:
 
 
 def _of_step(config: Any, name: str, one: Takes = Takes.ONE) -> Mapping[str, Takes]:
-    return {
-        parameter.name: Takes.LIST if parameter.multiple else one for parameter in load_step(config, name).parameters
-    }
+    parameters = library_step(config, name).parameters.values()
+    return {parameter.name: Takes.LIST if parameter.multiple else one for parameter in parameters}
 
 
 def _of_task(config: Any, name: str) -> Mapping[str, Takes]:
