@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -109,19 +110,9 @@ def pushed_ref(
     ref, before, after = (get_text(found, key) for key in ("ref", "before", "after"))
     if before == after:
         return Ignored(f"{ref} has not changed")
-    sent = push_event(ref=ref, before=before, after=after)
-    leads_to = str(commit) if ref.startswith("refs/tags/") and not sent.deleted and is_commit(commit) else after
-    return [
-        push_event(
-            ref=ref,
-            before=before,
-            after=leads_to,
-            identity=sent.identity,
-            pusher=pusher,
-            message=message,
-            options=options,
-        )
-    ]
+    sent = push_event(ref=ref, before=before, after=after, pusher=pusher, message=message, options=options)
+    is_tag = ref.startswith("refs/tags/") and not sent.deleted and is_commit(commit)
+    return [replace(sent, after=str(commit)) if is_tag else sent]
 
 
 def pull_request(found: Json) -> PullRequestEvent | Ignored:

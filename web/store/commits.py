@@ -155,12 +155,12 @@ def upsert_commit(db: Database, new: NewCommit) -> Commit:
 
 
 def get(db: Database, commit_id: int) -> Commit:
-    return _one(row(db, "SELECT * FROM git_commit WHERE id = ?", (commit_id,)), commit_id)
+    return _commit(row(db, "SELECT * FROM git_commit WHERE id = ?", (commit_id,)), commit_id)
 
 
 def by_identifier(db: Database, project_id: int, identifier: str) -> Commit:
     sql = "SELECT * FROM git_commit WHERE project_id = ? AND identifier = ?"
-    return _one(row(db, sql, (project_id, identifier)), identifier)
+    return _commit(row(db, sql, (project_id, identifier)), identifier)
 
 
 def find_by_identifier(db: Database, project_id: int, identifier: str) -> Commit | None:
@@ -224,7 +224,7 @@ def get_many(db: Database, commit_ids: Collection[int]) -> dict[int, Commit]:
 def find_in_any_project(db: Database, identifier: str, project_ids: Collection[int] | None) -> Commit:
     """Return the most recently recorded commit with this identifier in these projects, or in any with None."""
     found = rows(db, "SELECT * FROM git_commit WHERE identifier = ? ORDER BY id DESC", (identifier,))
-    return _one(next((c for c in found if project_ids is None or c["project_id"] in project_ids), None), identifier)
+    return _commit(next((c for c in found if project_ids is None or c["project_id"] in project_ids), None), identifier)
 
 
 @needs_transaction
@@ -362,13 +362,9 @@ def newest_pushes(db: Database, project_ids: Sequence[int]) -> dict[int, Push]:
     return {found["of_project"]: _push(found) for found in rows(db, sql, list(project_ids))}
 
 
-def _one(found: Row | None, asked: object) -> Commit:
+def _commit(found: Row | None, asked: object = "") -> Commit:
     if found is None:
         raise NotFound(f"there is no commit {asked}")
-    return _commit(found)
-
-
-def _commit(found: Row) -> Commit:
     parsed = {
         "ref_names": tuple(json.loads(found["ref_names"])),
         "problems": tuple(json.loads(found["problems"])),

@@ -104,21 +104,21 @@ def set_tags(db: Database, execution: Execution, tags: Sequence[str]) -> None:
 
 
 def get(db: Database, execution_id: int) -> Execution:
-    return _one(row(db, f"{SELECT} WHERE execution.id = ?", (execution_id,)), execution_id)
+    return _execution(row(db, f"{SELECT} WHERE execution.id = ?", (execution_id,)), execution_id)
 
 
 def by_uuid(db: Database, execution_uuid: str) -> Execution:
-    return _one(row(db, f"{SELECT} WHERE execution.uuid = ?", (execution_uuid,)), execution_uuid)
+    return _execution(row(db, f"{SELECT} WHERE execution.uuid = ?", (execution_uuid,)), execution_uuid)
 
 
 def by_counter(db: Database, project_id: int, counter: int) -> Execution:
     sql = f"{SELECT} WHERE execution.project_id = ? AND execution.counter = ? AND {KEPT}"
-    return _one(row(db, sql, (project_id, counter)), f"#{counter}")
+    return _execution(row(db, sql, (project_id, counter)), f"#{counter}")
 
 
 def newest(db: Database, project_id: int) -> Execution:
     sql = f"{SELECT} WHERE execution.project_id = ? AND {KEPT} ORDER BY execution.counter DESC LIMIT 1"
-    return _one(row(db, sql, (project_id,)), "latest")
+    return _execution(row(db, sql, (project_id,)), "latest")
 
 
 def of_ids(db: Database, execution_ids: Sequence[int]) -> list[Execution]:
@@ -264,13 +264,9 @@ def status_condition(status: str) -> str:
     return f"execution.state = '{State(status)}'" if status in set(State) else "0"
 
 
-def _one(found: Row | None, asked: object) -> Execution:
+def _execution(found: Row | None, asked: object = "") -> Execution:
     if found is None:
         raise NotFound(f"there is no execution {asked}")
-    return _execution(found)
-
-
-def _execution(found: Row) -> Execution:
     values = {name: found[name] for name in Execution.__dataclass_fields__}
     values |= {name: json.loads(found[name]) for name in JSON_COLUMNS}
     values |= {name: tuple(values[name]) for name in LISTS}

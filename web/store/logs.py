@@ -122,7 +122,7 @@ def append(
     lines = text.count(b"\n")
     first_us = max(batch.first_us, at.last_us + 1)
     span_us = max(batch.last_us - first_us, lines * _most_messages(text))
-    whole = Segment(at.lines, 0, first_us, span_us, lines, batch.stream)
+    whole = Segment(at.lines, at.bytes, first_us, span_us, lines, batch.stream)
     after = replace(
         at,
         last_us=first_us + span_us if lines else at.last_us,
@@ -131,7 +131,9 @@ def append(
     )
     head = _head(at, batch.stream, text)
     if head:
-        after = _to_head(logs_dir, execution, after, text[:head], _section(whole, 0, text[:head].count(b"\n")))
+        segment = whole if head == len(text) else _section(whole, 0, text[:head].count(b"\n"))
+        Part(_path(logs_dir, execution), at.bytes, at.segments).append(text[:head], segment)
+        after = replace(after, bytes=at.bytes + head, segments=at.segments + 1)
     if head < len(text):
         after = _to_tail(logs_dir, execution, after, text[head:], whole)
     _record(db, execution, replace(after, lines=at.lines + lines))
@@ -152,12 +154,6 @@ def _section(whole: Segment, first: int, end: int) -> Segment:
     return replace(
         whole, line=whole.line + first, first_us=begin_us, span_us=whole.time_us(end) - begin_us, lines=end - first
     )
-
-
-def _to_head(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, segment: Segment) -> LogLength:
-    part = Part(_path(logs_dir, execution), at.bytes, at.segments)
-    part.append(text, replace(segment, offset=at.bytes))
-    return replace(at, bytes=at.bytes + len(text), segments=at.segments + 1)
 
 
 def _to_tail(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, whole: Segment) -> LogLength:

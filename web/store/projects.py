@@ -59,15 +59,15 @@ def with_schedules(db: Database) -> list[Project]:
 
 
 def get(db: Database, project_id: int) -> Project:
-    return _one(row(db, f"{SELECT} WHERE project.id = ?", (project_id,)), project_id)
+    return _project(row(db, f"{SELECT} WHERE project.id = ?", (project_id,)), project_id)
 
 
 def by_uuid(db: Database, project_uuid: str) -> Project:
-    return _one(row(db, f"{SELECT} WHERE project.uuid = ?", (project_uuid,)), project_uuid)
+    return _project(row(db, f"{SELECT} WHERE project.uuid = ?", (project_uuid,)), project_uuid)
 
 
 def by_name(db: Database, name: str) -> Project:
-    return _one(row(db, f"{SELECT} WHERE project.name = ?", (name,)), name)
+    return _project(row(db, f"{SELECT} WHERE project.name = ?", (name,)), name)
 
 
 def repository(db: Database, repository_id: int) -> Repository:
@@ -233,18 +233,14 @@ def set_rules(db: Database, project_id: int, rules: str) -> None:
 @needs_transaction
 def take_counter(db: Database, project_id: int, of: str = "execution") -> int:
     """Return the next counter of an execution, task or pipeline of a project."""
-    execute(db, f"UPDATE project SET {of}_counter = {of}_counter + 1 WHERE id = ?", (project_id,))
-    found = row(db, f"SELECT {of}_counter AS counter FROM project WHERE id = ?", (project_id,))
-    return int(found["counter"]) if found else 0
+    counter = f"{of}_counter"
+    found = row(db, f"UPDATE project SET {counter} = {counter} + 1 WHERE id = ? RETURNING {counter}", (project_id,))
+    return int(found[counter]) if found else 0
 
 
-def _one(found: Row | None, asked: object) -> Project:
+def _project(found: Row | None, asked: object = "") -> Project:
     if found is None:
         raise NotFound(f"there is no project {asked!r}")
-    return _project(found)
-
-
-def _project(found: Row) -> Project:
     values = {name: found[name] for name in Project.__dataclass_fields__}
     values |= {name: bool(found[name]) for name in ("badge_public", "comments")}
     return Project(**values | {"environments": tuple(json.loads(found["environments"]))})

@@ -42,13 +42,9 @@ def add(db: Database, username: str, *, is_admin: bool) -> User:
     return User(id=user_id, username=username, email="", is_admin=is_admin)
 
 
-def get(db: Database, user_id: int) -> User | None:
-    return _user(row(db, "SELECT * FROM user WHERE id = ?", (user_id,)))
-
-
 def of_row(db: Database, user_id: int) -> User:
     """Return the user that another row references; a foreign key ensures that it exists."""
-    found = get(db, user_id)
+    found = _user(row(db, "SELECT * FROM user WHERE id = ?", (user_id,)))
     assert found is not None  # noqa: S101
     return found
 
