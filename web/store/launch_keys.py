@@ -10,7 +10,6 @@ from core import clock
 from core.errors import Problem
 from core.model import TargetKind
 from web.store.db import execute, insert, needs_transaction, row
-from web.store.outbox import time_after
 
 KEY_CHARS = 200
 KEPT_S = 24 * 3600.0
@@ -31,6 +30,6 @@ def find(db: Database, project_id: int, creator_id: int, key: str) -> tuple[Targ
 @needs_transaction
 def add(db: Database, project_id: int, creator_id: int, key: str, kind: TargetKind, launched_id: int) -> None:
     """Store the run of a key, and forget the keys of more than a day ago."""
-    execute(db, "DELETE FROM launch_key WHERE created_at < ?", (time_after(-KEPT_S),))
+    execute(db, "DELETE FROM launch_key WHERE created_at < ?", (clock.after(-KEPT_S),))
     values = {"project_id": project_id, "creator_id": creator_id, "key": key, "kind": kind}
     insert(db, "launch_key", values | {"launched_id": launched_id, "created_at": clock.now()})
