@@ -469,7 +469,9 @@ def test_a_forks_commit_reads_outputs_of_the_project_once_it_is_merged(site: Sit
     (execution,) = site.pushes.executions("model")
     datum, sums = str(uuid.uuid4()), dict.fromkeys(("sha256", "sha1", "md5"), "0")
     with transaction(site.pushes.db):
-        data.add(site.pushes.db, execution, {"uuid": datum, "name": "model.bin", "size": 1, **sums})
+        data.add(
+            site.pushes.db, execution.project_id, execution.id, {"uuid": datum, "name": "model.bin", "size": 1, **sums}
+        )
     text = step("train") + f"    inputs:\n      - {{name: model, default: datum://{datum}}}\n"
     request = site.at(site.checkout.commit({"valohai.yaml": text}, "reads"), FORK, number=8)
     site.ask(request)
