@@ -10,6 +10,7 @@ from core.errors import InvalidInput
 
 SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 PROJECT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 RUNNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})")
 USER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
 ENVIRONMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
@@ -28,6 +29,8 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
 
 
 def check_project(name: str) -> str:
+    if UUID.fullmatch(name):
+        raise InvalidInput(f"{name!r} is not a valid project name: it is a UUID, and no project has it", field="name")
     if not PROJECT.fullmatch(name):
         raise InvalidInput(
             f"{name!r} is not a valid project name: use 1 to 64 of a-z, 0-9 and '-', without '-' at the ends",

@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from api_server import ApiServer, listening
+from vh_client import VH, Vh
 
 from core.states import State
 from web.store import groups, pipelines
 from web.store.db import transaction
 
-VH = Path(sys.executable).parent / "vh"
 pytestmark = pytest.mark.skipif(not VH.exists(), reason="valohai-cli is not installed")
-
-
-class Vh:
-    """A person's shell in a directory that is linked to the project `demo`."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder, self.url = folder / "work", url
-        self.folder.mkdir()
-        config = folder / "config"
-        config.mkdir()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("VALOHAI_")}
-        self.environment = kept | {
-            "VALOHAI_CONFIG_DIR": str(config), "BROWSER": "/bin/true", "NO_COLOR": "1", "LC_ALL": "C.UTF-8",
-            "COLUMNS": "220", "NO_PROXY": "127.0.0.1,localhost", "HOME": str(folder), "GIT_CEILING_DIRECTORIES": "/",
-        }  # fmt: skip
-
-    def __call__(self, *arguments: str, rc: int = 0) -> str:
-        """What it said on both streams."""
-        result = subprocess.run(
-            [str(VH), *arguments], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
-        )  # fmt: skip
-        assert result.returncode == rc, result.stdout
-        assert "Traceback" not in result.stdout
-        return result.stdout
-
-    def json(self, *arguments: str) -> Any:
-        command = [str(VH), "--output-format", "json", *arguments]
-        output = subprocess.run(
-            command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
-        )
-        assert output.returncode == 0, output.stderr
-        return json.loads(output.stdout)
 
 
 @pytest.fixture
@@ -134,6 +96,7 @@ def test_following_a_log_ends_when_the_execution_does(api: ApiServer, linked: Vh
     said = linked("exec", "logs", "1", "--stream")
     timer.join()
     assert "first" in said
+    assert "last" in said
 
 
 def test_outputs_are_listed_and_downloaded_with_their_directories(api: ApiServer, linked: Vh) -> None:
@@ -235,3 +198,9 @@ def test_variables_are_created_listed_replaced_and_deleted(api: ApiServer, linke
 def test_what_is_not_here_is_said_without_a_stack_trace(api: ApiServer, linked: Vh) -> None:
     for command in (["alias", "list"], ["model", "list"]):
         linked(*command)
+
+
+def test_a_project_without_commits_says_so(api: ApiServer, vh: Vh) -> None:
+    vh("login", "--host", vh.url, "--token", api.token)
+    vh("project", "create", "-n", "empty", "-y")
+    assert "no commits yet" in vh("project", "commits")

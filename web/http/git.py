@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from flask import Blueprint, Response, g, request
 
@@ -18,6 +18,7 @@ from core import git
 from core.config import Config
 from core.errors import Conflict, DiskFull, GitError, InvalidInput, NotFound
 from core.model import Project, Repository, Runner
+from core.names import UUID
 from core.states import State
 from web.http import auth
 from web.services import disk
@@ -36,6 +37,17 @@ HEADER_BYTES = 16 * 1024
 PROTOCOL = re.compile(r"[a-z0-9=:._-]{1,100}")
 FINISH_S = 600.0  # time for git to finish a push that arrived completely before its client disconnected
 RESPONSE_HEADERS = {"content-type", "cache-control", "expires", "pragma"}
+
+
+@blueprint.app_url_value_preprocessor
+def name_of_uuid(_: str | None, values: dict[str, Any] | None) -> None:
+    """Let the UUID of a project be its name in all paths below /git/, before anything reads them."""
+    if values is None or not request.path.startswith("/git/") or not UUID.match(values.get("name", "")):
+        return
+    uuid, suffix = values["name"][:36], values["name"][36:]
+    if suffix in ("", MODULES):
+        with suppress(NotFound):
+            values["name"] = projects.by_uuid(auth.db(), uuid.lower()).name + suffix
 
 
 @blueprint.get("/git/<name>.git/info/refs")

@@ -8,9 +8,10 @@ from typing import Any
 from flask import Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
+from core import clock
 from core.errors import InvalidInput
 from core.model import Execution
-from core.states import FINAL
+from core.states import FINAL, State
 from core.text import printable
 from web.http import auth
 from web.http.api import query, serialize
@@ -21,6 +22,7 @@ from web.store import commits, data, environments, executions, metadata, pipelin
 from web.store.db import Database
 
 MAX_TAGS, MAX_TAG = 100, 100
+LINGER_S = 1.5
 
 
 @auth.read
@@ -43,6 +45,8 @@ def detail(identifier: str) -> Response:
         outputs=objects(db, data.of_execution(db, found.id)),
     )
     excluded = query.words("exclude")
+    if not excluded and query.is_vh() and _just_ended(found):
+        result["status"] = str(State.STARTED)
     return json_response({key: value for key, value in result.items() if key not in excluded})
 
 
@@ -85,6 +89,19 @@ def set_tags(identifier: str) -> Response:
 def refuse_creation() -> Response:
     raise MethodNotAllowed(
         ["GET", "HEAD", "OPTIONS"], f"POST to {request.path} is not supported yet: push a commit to start executions."
+    )
+
+
+def _just_ended(found: Execution) -> bool:
+    """Return whether an execution has ended less than LINGER_S ago.
+
+    `vh exec logs --stream` asks for new lines and then for the status, and ends with a final one: lines that were
+    stored in between would be missing. It is the only one that asks without `exclude`, except for `watch` and `stop`.
+    """
+    return (
+        found.started_at is not None
+        and found.ended_at is not None
+        and (clock.seconds_between(found.ended_at, clock.now()) < LINGER_S)
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from flask import Response, request
 
-from core.errors import Conflict, InvalidInput
+from core.errors import Conflict, GitError, InvalidInput
 from core.model import Project
 from web.http import auth
 from web.http.api import query, serialize
@@ -12,9 +14,14 @@ from web.http.api.answers import json_response, paginated
 from web.services import removal
 from web.services.context import open_context
 from web.services.executions import variables
-from web.services.repositories import hosting
-from web.store import commits, executions, projects
+from web.services.repositories import hosting, polling
+from web.store import commits, deliveries, executions, projects
+from web.store.projects import HOSTED
 from web.store.selection import Selection
+
+# `vh project commits` crashes on an empty list
+NO_COMMITS = {"identifier": "", "ref": "", "commit_time": "", "description": "no commits yet: git push", "adhoc": False}
+FETCH_S, LOOK_S = 10.0, 0.1  # to wait for the commits of new refs
 
 
 @auth.read
@@ -74,26 +81,40 @@ def listing_of_commits(identifier: str) -> Response:
     """Return a bare list of flat objects: clients print all keys as a table."""
     db = auth.db()
     found = query.project(db, identifier)
-    newest, _ = commits.search(db, project_id=found.id, adhoc=None, limit=query.MAX_LIMIT, offset=0)
-    return json_response(
-        [
-            {
-                "identifier": commit.identifier,
-                "ref": commit.ref,
-                "commit_time": serialize.commit_time(commit),
-                "description": commit.message.partition("\n")[0],
-                "adhoc": commit.adhoc,
-            }
-            for commit in newest
-        ]
-    )
+    newest, _ = commits.search(db, project_id=found.id, adhoc=False, limit=query.MAX_LIMIT, offset=0)
+    shown = [
+        {
+            "identifier": commit.identifier,
+            "ref": commit.ref,
+            "commit_time": serialize.commit_time(commit),
+            "description": commit.message.partition("\n")[0],
+            "adhoc": False,
+        }
+        for commit in newest
+    ]
+    return json_response(shown or ([NO_COMMITS] if query.is_vh() else []))
 
 
 @auth.read
 def fetch(identifier: str) -> Response:
-    """Do nothing: pushes arrive on their own, so there is nothing to fetch."""
-    query.project(auth.db(), identifier)
-    return json_response({"commits": [], "errors": []}, 201)
+    """Look for pushes that nobody reported, and return their commits. Pushes to this server always are recorded."""
+    db, context = auth.db(), auth.context()
+    project = query.project(db, identifier)
+    repository = hosting.repository_of(db, project)
+    if repository.forge == HOSTED:
+        return json_response({"commits": [], "errors": []}, 201)
+    try:
+        delivery, moved = polling.look_now(context, repository)
+    except GitError as error:
+        return json_response({"commits": [], "errors": [str(error)]}, 201)
+    auth.server().queues.nudge_soon()
+    deadline = time.monotonic() + FETCH_S
+    while delivery and deliveries.state(db, delivery) == "stored" and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+    found = [commits.find_by_identifier(db, project.id, after) for _, after in moved.values()]
+    shown = [serialize.commit(request.url_root, project, item) for item in found if item is not None]
+    late = "" if len(shown) == len(moved) else f"{len(moved) - len(shown)} new refs are not read yet, or have no commit"
+    return json_response({"commits": shown, "errors": [late] if late else []}, 201)
 
 
 @auth.read

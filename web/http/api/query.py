@@ -92,6 +92,11 @@ def words(name: str) -> set[str]:
     return {word.strip() for word in request.args.get(name, "").split(",")} - {""}
 
 
+def is_vh() -> bool:
+    """Return whether `vh` asks, which has some defects that a server can make good."""
+    return "valohai-cli/" in request.headers.get("User-Agent", "")
+
+
 def fields() -> Mapping[str, Any]:
     """Return the fields of the body, a form or a JSON object."""
     if not request.is_json:

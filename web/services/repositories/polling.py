@@ -37,6 +37,7 @@ from web.store.db import transaction
 from web.store.deliveries import POLL
 
 LONGEST_WAIT_S = 3600.0  # between two polls of a remote that does not answer
+LOOK_LIMIT_S = 20.0  # while somebody waits
 SPREAD = 0.2  # of the interval: offsets differ by repository, so that not all are polled at once
 GOLDEN = 0.6180339887
 FOUND = "existed when the project was added"
@@ -117,6 +118,22 @@ class Poller:
         ripe = {ref: move for ref, move in moved.items() if now - seen[ref, move[1]] >= context.config.git.poll_grace}
         self._seen[repository.id] = {key: since for key, since in seen.items() if key[0] not in ripe}
         return ripe
+
+
+def look_now(context: Context, repository: Repository) -> tuple[int, Moved]:
+    """Poll a remote at once, without waiting for webhooks; return the delivery with its ref updates, 0 if none moved.
+
+    Raises GitError. Before the first poll everything there counts as known.
+    """
+    if repository.polled_at is None:
+        return 0, {}
+    there = remotes.list_refs(context, repository, time_limit_s=LOOK_LIMIT_S)
+    moved = ref_updates.ref_updates_between(commits.last_pushes(context.db, repository.id), there)
+    told = dict(itertools.islice(moved.items(), git.MAX_REFS))
+    if not told:
+        return 0, {}
+    name = _name(commits.newest_move(context.db, repository.id), told)
+    return ref_updates.store_ref_updates(context.db, repository, POLL, name, told)[0], told
 
 
 def polling_interval(context: Context, repository: Repository) -> float:

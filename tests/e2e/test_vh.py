@@ -1,0 +1,223 @@
+"""The daily and weekly commands of the real `vh`, against a whole server with Docker."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+from instance import Checkout, Instance, wait_for
+from vh_client import VH, Vh
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.redis,
+    pytest.mark.skipif(not VH.exists(), reason="valohai-cli is not installed"),
+]
+
+YAML = """
+- step:
+    name: train
+    image: pushmill-quickstart
+    command:
+      - python3 train.py {parameters}
+    parameters:
+      - {name: epochs, type: integer, default: 3}
+    inputs:
+      - {name: weights, optional: true}
+- step:
+    name: wait
+    image: pushmill-quickstart
+    command: echo waiting && sleep {parameter-value:seconds}
+    parameters:
+      - {name: seconds, type: integer, default: 600}
+- task:
+    step: wait
+    name: search
+    type: grid_search
+    parameters:
+      - {name: seconds, style: multiple, rules: {items: [600, 601]}}
+- pipeline:
+    name: full
+    nodes:
+      - {name: first, type: execution, step: wait}
+      - {name: second, type: execution, step: train}
+    edges:
+      - [first.output.*, second.input.weights]
+"""
+TRAIN = """
+import json, os, sys
+for epoch in range(1, 4):
+    print(json.dumps({"epoch": epoch, "loss": 1 / epoch}), flush=True)
+for line in range(300):
+    print("line", line)
+os.makedirs("/valohai/outputs/sub", exist_ok=True)
+open("/valohai/outputs/model.bin", "wb").write(bytes(range(256)) * 4000)
+open("/valohai/outputs/sub/report.csv", "w").write("a,b\\n")
+print("the very last line")
+"""
+
+
+@pytest.fixture
+def vh(server: Instance, tmp_path: Path, checkout: Checkout) -> Vh:
+    """Logged in, in the working copy."""
+    shell = Vh(tmp_path, server.url, checkout.folder)
+    shell("login", "--host", server.url, "--token", server.token)
+    return shell
+
+
+def created(vh: Vh, server: Instance, name: str) -> str:
+    """Create and link a project; the address to push to, by its UUID."""
+    said = vh("project", "create", "-n", name, "-d", "digits", "-y")
+    assert f"admin/{name} created" in said
+    return server.git_url(server.project(name)["id"])
+
+
+def pushed(vh: Vh, server: Instance, checkout: Checkout, name: str, *options: str) -> str:
+    """Push a commit with the example to a new project; its SHA."""
+    address = created(vh, server, name)
+    sha = checkout.commit({"valohai.yaml": YAML, "train.py": TRAIN})
+    checkout.push(address, *options)
+    return sha
+
+
+def counters(vh: Vh, *filters: str) -> list[int]:
+    return [item["counter"] for item in vh.json("exec", "list", *filters)]
+
+
+def test_logging_in_and_out(server: Instance, tmp_path: Path) -> None:
+    vh = Vh(tmp_path, server.url)
+    assert "Unable to log in" in vh("login", "--host", server.url, "-u", "admin", "-p", "wrong", rc=1)
+    assert "admin" in vh("login", "--host", server.url, "-u", "admin", "-p", server.token)
+    vh("logout", "-y")
+    assert "Invalid token" in vh("login", "--host", server.url, "--token", "wrong", rc=1)
+    assert "admin" in vh("login", "--host", server.url, "--token", server.token)
+
+
+def test_a_project_is_created_linked_and_looked_at(vh: Vh, server: Instance, checkout: Checkout) -> None:
+    address = created(vh, server, "projects")
+    assert "projects" in vh("project", "list")
+    assert "exists already" in vh("project", "create", "-n", "projects", "-y", rc=1)
+    assert "no commits yet" in vh("project", "commits")
+    vh("project", "unlink", "-y")
+    vh("project", "link", "projects", "-y")
+    assert f"{server.url}/p/projects/" in vh("project", "open")
+    sha = checkout.commit({"valohai.yaml": YAML, "train.py": TRAIN})
+    said = checkout.push(address, "pushmill.step=train")
+    assert f"/p/projects/commits/{sha}/" in said
+    vh("project", "fetch")
+    assert f"{sha} (current)" in vh("project", "commits")
+    assert "projects" in vh("project", "status")
+    assert [item["slug"] for item in vh.json("environments")] == ["default"]
+    variables = ("project", "environment-variables")
+    vh(*variables, "create", "MODE=fast")
+    vh(*variables, "create", "--secret", "KEY=correct-horse")
+    assert vh.json(*variables, "list")["KEY"] == {"value": None, "secret": True}
+    vh(*variables, "delete", "MODE", "KEY")
+    assert "No environment variables" in vh(*variables, "list")
+
+
+def test_an_execution_is_followed_summarized_and_its_outputs_fetched(
+    vh: Vh, server: Instance, checkout: Checkout
+) -> None:
+    sha = pushed(vh, server, checkout, "followed", "pushmill.step=train")
+    wait_for(lambda: counters(vh) == [1])
+    said = vh("exec", "logs", "1", "--stream")
+    assert "line 0" in said
+    assert "the very last line" in said
+    assert vh("exec", "logs", "1", "--all").count("line ") == 300
+    watched = vh.until("the very last line", "exec", "watch", "1")
+    assert "complete" in watched
+    info = vh.json("exec", "info", "latest")
+    assert (info["status"], info["commit"]["identifier"]) == ("complete", sha)
+    assert "epochs" in vh("exec", "info", "1")
+    (listed,) = vh.json("exec", "list", "--status", "complete", "-o", "-n", "5")
+    assert (listed["counter"], listed["step"]) == (1, "train")
+    assert "No executions" in vh("exec", "list", "--status", "incomplete")
+    summary = vh("exec", "summarize", "1")
+    assert "0.333" in summary
+    assert f"{server.url}/p/followed/executions/1/" in vh("exec", "open", "1")
+    vh("exec", "outputs", "1", "-d", "out-{counter}")
+    assert (vh.folder / "out-1" / "model.bin").read_bytes() == bytes(range(256)) * 4000
+    assert (vh.folder / "out-1" / "sub" / "report.csv").read_text() == "a,b\n"
+    vh("exec", "outputs", "1", "-d", "csv", "-f", "*.csv")
+    assert [path.name for path in (vh.folder / "csv").rglob("*") if path.is_file()] == ["report.csv"]
+    assert {item["name"] for item in vh.json("data", "list")} == {"model.bin", "sub/report.csv"}
+    named(server, vh)
+
+
+def named(server: Instance, vh: Vh) -> None:
+    """An alias made by the API is listed, and goes when its output is purged with the execution."""
+    datum = server.get("/data/", project="followed")["results"][0]
+    answer = server.client.post("/datum-aliases/", json={"project": "followed", "name": "best", "datum": datum["id"]})
+    assert answer.status_code == 201
+    assert "datum://best" in vh("alias", "list")
+    assert "Deleted 1 executions" in vh("exec", "delete", "1", "7", "--purge-outputs")
+    assert "does not exist" in vh("exec", "info", "1", rc=1)
+    assert "Nothing was deleted" in vh("exec", "delete", "1", rc=1)
+    assert counters(vh) == []
+    assert counters(vh, "-d") == [1]
+    assert "model.bin" not in vh("data", "list")
+    assert server.get("/data/", project="followed", deleted="true")["count"] == 2
+
+
+def test_executions_tasks_and_pipelines_are_listed_and_stopped(vh: Vh, server: Instance, checkout: Checkout) -> None:
+    pushed(vh, server, checkout, "stopped", "pushmill.step=wait", "pushmill.task=search", "pushmill.pipeline=full")
+    wait_for(lambda: len(counters(vh, "--status", "started")) >= 1)
+    (task,) = vh.json("task", "list")
+    (pipeline,) = vh.json("pipeline", "list")
+    assert (task["counter"], task["title"], pipeline["counter"], pipeline["title"]) == (1, "search", 1, "full")
+    assert "Error deleting execution" in vh("exec", "delete", str(counters(vh, "--status", "started")[0]), rc=1)
+    assert "Stopping" in vh("task", "stop", "1")
+    assert "Stopping" in vh("pipeline", "stop", "latest")
+    vh("exec", "stop", "--all")
+    ended = wait_for(lambda: not counters(vh, "--status", "incomplete"))
+    assert ended
+    assert {item["status"] for item in vh.json("exec", "list")} == {"stopped"}
+    wait_for(lambda: {item["status"] for item in vh.json("pipeline", "list")} == {"stopped"})
+    assert "Already complete" in vh("exec", "stop", "latest")
+    assert "Already complete" in vh("pipeline", "stop", "1")
+
+
+def test_commands_that_ask_no_server_work_in_the_working_copy(vh: Vh, server: Instance, checkout: Checkout) -> None:
+    created(vh, server, "offline")
+    checkout.commit({"valohai.yaml": YAML, "train.py": TRAIN})
+    assert "No errors" in vh("lint")
+    (checkout.folder / "bad.yaml").write_text("- step:\n    name: x\n")
+    assert "error" in vh("lint", "bad.yaml", rc=2)
+    vh("parcel", "-d", "parcel", "--code", "archive", "--no-docker-images", "--no-valohai-local-run")
+    assert any((checkout.folder / "parcel").iterdir())
+    (checkout.folder / "tune.py").write_text(
+        "import valohai\nvalohai.prepare(step='tune', image='python:3.12', default_parameters={'rate': 0.5})\n"
+    )
+    vh("yaml", "step", "tune.py")
+    assert "name: tune" in (checkout.folder / "valohai.yaml").read_text()
+
+
+def test_pushes_that_nobody_reported_are_fetched(vh: Vh, server: Instance, tmp_path: Path) -> None:
+    remote = tmp_path / "remote.git"
+    subprocess.run(["git", "init", "-q", "--bare", str(remote)], check=True)
+    elsewhere = Checkout(tmp_path / "elsewhere")
+    elsewhere.commit({"valohai.yaml": YAML, "train.py": TRAIN})
+    elsewhere.push(f"file://{remote}")
+    added(server, "remote", f"file://{remote}")
+    sha = elsewhere.commit({"more": "x"})
+    elsewhere.push(f"file://{remote}")
+    vh("project", "link", "remote", "-y")
+    said = vh("project", "fetch")
+    assert f"Fetched: main ({sha})" in said
+    assert sha in vh("project", "commits")
+
+
+def added(server: Instance, name: str, url: str) -> None:
+    """Add a project that is fetched from elsewhere, and wait for its first poll."""
+    command = [str(VH.parent / "pushmill"), "project", "add", name, "--repo", url, "--data", str(server.data)]
+    subprocess.run(command, check=True, capture_output=True)
+    wait_for(lambda: polled(server, name))
+
+
+def polled(server: Instance, name: str) -> bool:
+    with sqlite3.connect(f"file:{server.data / 'pushmill.db'}?mode=ro", uri=True) as db:
+        sql = "SELECT polled_at FROM repository JOIN project ON project.id = project_id WHERE project.name = ?"
+        return bool(db.execute(sql, (name,)).fetchone()[0])
