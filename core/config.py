@@ -204,6 +204,8 @@ class LimitsConfig:
     package_unpacked: Size = Size(2 * GIB)  # its files together
     package_files: int = 10_000  # files and directories in it
     package_age: Seconds = Seconds(30 * 86400.0)  # ad-hoc code without runs is deleted after this; 0 = never
+    audit: Seconds = Seconds(365 * 86400.0)  # how long entries of the audit trail are kept; 0 = forever
+    audit_entries: int = 1_000_000  # of the audit trail, the newest; 0 = no limit
     config_items: int = 1000  # steps, tasks, pipelines and other items of a valohai.yaml
     config_time: Seconds = Seconds(30.0)  # to read all valohai.yaml files of one push
 

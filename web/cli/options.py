@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -15,7 +16,8 @@ from core.model import Project
 from core.names import unknown
 from web.services import vault
 from web.services.context import Context, open_context
-from web.store import projects, schema
+from web.store import audit, projects, schema
+from web.store.audit import Actor, Way
 
 DATA = click.option("--data", type=click.Path(path_type=Path), help="Data directory of the server.")
 CONFIG = click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file.")
@@ -39,7 +41,14 @@ def opened(data: Path | None, config_file: Path | None) -> Iterator[Context]:
         raise NotFound(f"{config.data} contains no server: name its data directory with --data")
     with open_context(config, vault.load(config.data / "secret.key")) as context:
         schema.check(context.db)
-        yield context
+        with audit.acting(Actor(way=Way.COMMAND, username=_user_of_machine())):
+            yield context
+
+
+def _user_of_machine() -> str:
+    with suppress(OSError, KeyError):
+        return getpass.getuser()
+    return ""
 
 
 def project_named(context: Context, name: str) -> Project:

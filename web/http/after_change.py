@@ -1,4 +1,4 @@
-"""Announce the changes of each request: views do nothing for it.
+"""Announce the changes of each request and say who makes them, for the audit trail: views do nothing for it.
 
 A request of a user or runner that changed rows wakes all live pages, dispatches executions and nudges the worker. Two
 decorators are for reports that runners send often, and that change neither states nor capacity.
@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from flask import Flask, Response, current_app, g, request
 
 from web.http import auth
+from web.store import audit
+from web.store.audit import Act, Actor, Kind, Way
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -28,10 +30,25 @@ def unseen(view: View) -> View:
     return view
 
 
+WAYS = {"api": Way.API, "git": Way.GIT, "hooks": Way.FORGE}  # by the first part of a path
+
+
 def init_app(app: Flask) -> None:
     """Register after `auth`, which records the use of a token first."""
+    app.before_request(_set_actor)
     app.before_request(_count_rows)
     app.after_request(_announce)
+    app.teardown_request(_forget_actor)
+
+
+def _set_actor() -> None:
+    way = WAYS.get(request.path.split("/")[1], Way.PAGE)
+    username, token_id = (g.user.username, g.identity.token_id) if g.identity else ("", None)
+    audit.set_actor(Actor(way=way, username=username, token_id=token_id, address=request.remote_addr or ""))
+
+
+def _forget_actor(error: BaseException | None) -> None:  # noqa: ARG001
+    audit.set_actor(None)
 
 
 def _count_rows() -> None:
@@ -42,6 +59,9 @@ def _announce(response: Response) -> Response:
     before = g.get("rows_changed")
     if before is None or auth.db().conn.total_changes == before:
         return response
+    if g.user and not audit.actor().recorded:  # a new view: a test asks for an entry that says more
+        name = (request.view_args or {}).get("name")
+        audit.record(auth.db(), Act.REQUEST, Kind.ROUTE, request.endpoint, detail=f"project {name}" if name else "")
     execution = (request.view_args or {}).get("execution")  # reports of runners name it
     wakes = getattr(current_app.view_functions[request.endpoint or ""], "wakes", None)
     if wakes is None:

@@ -30,11 +30,12 @@ from web.services.scheduling import dispatch
 from web.services.scheduling.queues import Queues
 from web.services.triggers import schedule
 from web.services.vault import Vault
-from web.store import deliveries, projects, sources
+from web.store import audit, deliveries, projects, sources
 from web.store.db import Database, checkpoint, connect
 
 logger = logging.getLogger(__name__)
 
+AUDIT_S = 3600.0  # pruning reads the whole index
 CHECKPOINT_S = 1.0  # copying much at once blocks the disk, and with it all writers
 FETCHES = 4  # concurrent fetches from remotes, and as many concurrent polls
 INGESTS = 4  # repositories hosted here whose pushes are ingested concurrently
@@ -54,7 +55,7 @@ class Sweeper:
         self._ingesting, self._preparing = Threads(INGESTS), Threads(FETCHES)
         self._tidying, self._tidy_at = Threads(1), 0.0
         self._teller = Publisher(config, vault)
-        self._checkpoint_at = 0.0
+        self._checkpoint_at = self._audit_at = 0.0
 
     def sweep(self) -> None:
         """Ingest, recover, advance tasks and pipelines, dispatch executions. A failing part does not stop the others.
@@ -78,6 +79,7 @@ class Sweeper:
             _try(lambda: dispatch.dispatch(db, config, queues))
             _try(lambda: pruning.prune(db, config.limits.deliveries))
             _try(lambda: self._tidy())
+            _try(lambda: self._prune_audit())
             _try(lambda: self._teller.tick(db))
             _try(lambda: self._checkpoint())
 
@@ -102,6 +104,12 @@ class Sweeper:
         if time.monotonic() >= self._checkpoint_at:
             self._checkpoint_at = time.monotonic() + CHECKPOINT_S
             checkpoint(self._context.db)
+
+    def _prune_audit(self) -> None:
+        if time.monotonic() >= self._audit_at:
+            self._audit_at = time.monotonic() + AUDIT_S
+            limits = self._context.config.limits
+            audit.prune(self._context.db, limits.audit, limits.audit_entries)
 
     def _ingest(self) -> None:
         """Ingest on other threads, some for each kind: remotes may be slow, as may strangers' valohai.yaml."""

@@ -24,9 +24,10 @@ from core.states import FINAL, UNFINISHED
 from web.services import pipelines, tasks
 from web.services.context import Context
 from web.services.executions import lifecycle
-from web.store import data, executions, logs, projects, removal
+from web.store import audit, data, executions, logs, projects, removal
 from web.store import pipelines as pipeline_rows
 from web.store import tasks as task_rows
+from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
 from web.store.selection import Selection
 
@@ -145,6 +146,7 @@ def _remove_project(context: Context, project: Project) -> Iterator[None]:
             raise Conflict(f"an execution of project {project.name} was created meanwhile: run the command again")
         _move_aside(context.config, repositories)
         yield
+        audit.record(context.db, Act.REMOVE, Kind.PROJECT, project.name, project.id)
         removal.delete_project(context.db, project.id)
     yield
     with transaction(context.db):  # a push that was already running may have created one again

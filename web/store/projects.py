@@ -14,7 +14,8 @@ from core.errors import NotFound
 from core.model import Project, Repository
 from core.names import check_project
 from core.rights import Role
-from web.store import members
+from web.store import audit, members
+from web.store.audit import Act, Kind
 from web.store.db import Row, execute, insert, needs_transaction, row, rows
 
 SELECT = "SELECT project.*, user.username AS owner FROM project JOIN user ON user.id = project.owner_id"
@@ -227,7 +228,8 @@ def set_badge_public(db: Database, project_id: int, public: bool) -> None:
 def set_rules(db: Database, project_id: int, rules: str) -> None:
     """Replace the rules. Schedules start again from now: earlier due times are not made up."""
     sql = "UPDATE project SET rules = ?, rules_changed_at = ? WHERE id = ? AND rules != ?"
-    execute(db, sql, (rules, clock.now(), project_id, rules))
+    if execute(db, sql, (rules, clock.now(), project_id, rules)):
+        audit.record(db, Act.CHANGE, Kind.RULES, "rules", project_id)
 
 
 @needs_transaction

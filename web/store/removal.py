@@ -25,6 +25,7 @@ KEPT = (
     "environment",
     "metadata_key",
     "cursor",
+    "audit",
 )  # belong to no project
 
 

@@ -15,7 +15,8 @@ from web.http import auth
 from web.http.pages.addresses import base_url
 from web.services.presentation import badges as rules
 from web.services.presentation.formats import one_line
-from web.store import badges, execution_table, projects
+from web.store import audit, badges, execution_table, projects
+from web.store.audit import Act, Kind
 from web.store.db import transaction
 
 blueprint = Blueprint("badge_picker", __name__)
@@ -71,6 +72,8 @@ def change(name: str) -> Response:
     project = projects.by_name(db, name)
     with transaction(db):
         projects.set_badge_public(db, project.id, "public" in request.form)
+        detail = f"badge {'public' if 'public' in request.form else 'private'}"
+        audit.record(db, Act.CHANGE, Kind.SETTINGS, project.name, project.id, detail)
     return redirect(url_for("settings.show", name=name, _anchor="badge"), 303)
 
 

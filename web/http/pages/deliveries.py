@@ -15,7 +15,8 @@ from web.http import auth
 from web.http.pages.paging import Page
 from web.services.deliveries import redaction
 from web.services.triggers import approvals, schedule
-from web.store import commits, deliveries, launched, projects
+from web.store import audit, commits, deliveries, launched, projects
+from web.store.audit import Act, Kind
 from web.store.commits import Push
 from web.store.db import Database, transaction
 from web.store.deliveries import POLL, Delivery
@@ -102,7 +103,7 @@ def body(name: str, number: int) -> Response:
 def again(name: str, number: int) -> ResponseReturnValue:
     """Handle the delivery again, as a new delivery; one that waits for its next attempt is retried now."""
     db = auth.db()
-    _, delivery = _asked(db, name, number)
+    project, delivery = _asked(db, name, number)
     if delivery.state == "refused":
         raise Conflict(
             f"delivery {number} was rejected: fix the problem it names, then send it again from the Git host"
@@ -112,6 +113,7 @@ def again(name: str, number: int) -> ResponseReturnValue:
     with transaction(db):
         row = delivery.id if delivery.state == "stored" else deliveries.store_again(db, delivery.id)
         deliveries.retry_now(db, row)
+        audit.record(db, Act.LAUNCH, Kind.DELIVERY, number, project.id)
     return redirect(url_for("deliveries.show", name=name, number=row), 303)
 
 

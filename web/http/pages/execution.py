@@ -20,7 +20,8 @@ from web.http.pages import groups
 from web.services import launch
 from web.services.executions import lifecycle
 from web.services.presentation import charts, execution_status, loglines, resources
-from web.store import commits, data, executions, logs, metadata, projects
+from web.store import audit, commits, data, executions, logs, metadata, projects
+from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
 from web.store.logs import LogLength
 
@@ -108,6 +109,8 @@ def again(name: str, counter: int) -> Response:
         raise Conflict(f"#{counter} has not finished: stop it first, or wait")
     with transaction(db):
         repeated = launch.again(db, server.config, execution, person, "Re-run of")
+        detail = f"re-run of #{counter}"
+        audit.record(db, Act.LAUNCH, Kind.EXECUTION, f"#{repeated.counter}", execution.project_id, detail)
     return redirect(url_for("execution.show", name=name, counter=repeated.counter), 303)
 
 
@@ -119,6 +122,7 @@ def prioritise(name: str, counter: int) -> Response:
     _, execution = requested_execution(db, name, counter)
     with transaction(db):
         executions.update(db, execution, priority=int(request.form.get("priority") == "1"))
+        audit.record(db, Act.CHANGE, Kind.EXECUTION, f"#{counter}", execution.project_id, "priority")
     return redirect(url_for("execution.show", name=name, counter=counter), 303)
 
 

@@ -15,7 +15,8 @@ from core.config import size
 from core.errors import ConfigError, InvalidInput, NotFound
 from core.model import Environment, Project
 from core.units import size_text
-from web.store import environments, executions, projects, runners
+from web.store import audit, environments, executions, projects, runners
+from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
 
 DEFAULT = "default"  # an environment of this name always exists
@@ -60,6 +61,8 @@ def allow(db: Database, project: Project, slugs: Sequence[str]) -> None:
                 f"the default environment of project {now.name} is {now.environment}: allow it too, or change it first"
             )
         projects.set_environments(db, now.id, wanted)
+        detail = f"environments: {', '.join(wanted) or 'all'}"
+        audit.record(db, Act.CHANGE, Kind.SETTINGS, project.name, project.id, detail)
 
 
 def set_runs(db: Database, project: Project, slug: str, max_executions: int) -> None:
@@ -69,6 +72,8 @@ def set_runs(db: Database, project: Project, slug: str, max_executions: int) -> 
         if why := locked_out(projects.get(db, project.id), environment):
             raise InvalidInput(why)
         projects.set_runs(db, project.id, environment.slug, max_executions)
+        detail = f"environment {environment.slug}, at most {max_executions or 'any number of'} executions"
+        audit.record(db, Act.CHANGE, Kind.SETTINGS, project.name, project.id, detail)
 
 
 def by_slug_or_open(db: Database, slug: str) -> tuple[str, str]:
@@ -107,6 +112,7 @@ def change(db: Database, slug: str, given: Mapping[str, Any]) -> Environment:
         found = environments.ensure(db, slug)
         if columns:
             environments.change(db, found.id, **columns)
+        audit.record(db, Act.CHANGE, Kind.ENVIRONMENT, slug, detail=", ".join(columns))
         return environments.by_slug(db, slug)
 
 
@@ -124,6 +130,7 @@ def remove(db: Database, slug: str) -> None:
         if waiting := executions.unfinished_by_environment(db).get(slug, 0):
             raise InvalidInput(f"{waiting} executions of {slug} have not finished: stop them, or wait for them")
         environments.remove(db, found.id)
+        audit.record(db, Act.REMOVE, Kind.ENVIRONMENT, slug)
 
 
 def _column(name: str, value: Any) -> Any:

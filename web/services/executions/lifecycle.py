@@ -32,8 +32,9 @@ from core.states import FINAL, WAITING, FailureReason, State
 from core.units import size_text
 from core.wire import STREAMS, FinalReport, LeaseOrders, LogBatch
 from web.config import metadata
-from web.store import executions, logs, runners, usage
+from web.store import audit, executions, logs, runners, usage
 from web.store import metadata as metadata_rows
+from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
 
 LEASE_S = 12.0  # heartbeats arrive every second; a lease this long survives a pause on either side
@@ -197,6 +198,8 @@ def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) ->
     """Stop a running or waiting execution; a second request kills it. Does nothing if it is finished."""
     with transaction(db):
         execution = executions.by_uuid(db, execution_uuid)
+        if execution.state not in FINAL:
+            audit.record(db, Act.STOP, Kind.EXECUTION, f"#{execution.counter}", execution.project_id)
         again = f"{who} asked to stop again: killing the container"
         said = again if execution.stop_requested_at else f"Stop requested by {who}"
         return _stop(db, logs_dir, execution, who, said, f"stopped by {who} before it started")

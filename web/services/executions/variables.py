@@ -13,7 +13,8 @@ from core.errors import InvalidInput, NotFound
 from core.model import Execution, Project
 from web.config.steps.variables import VALUE_BYTES, is_reserved, not_text
 from web.services.vault import Vault
-from web.store import commits, variables
+from web.store import audit, commits, variables
+from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # the characters that `vh` accepts
@@ -56,14 +57,15 @@ def set_one(db: Database, vault: Vault, project: Project, name: str, value: str,
     encrypted = vault.encrypt(value.encode())
     with transaction(db):
         variables.set_one(db, project.id, name, encrypted, is_secret=is_secret)
+        audit.record(db, Act.CHANGE, Kind.SECRET if is_secret else Kind.VARIABLE, name, project.id)
     return _note(value) if is_secret else ""
 
 
 def remove(db: Database, project: Project, name: str) -> None:
     with transaction(db):
-        found = variables.remove(db, project.id, name)
-    if not found:
-        raise NotFound(f"project {project.name} has no variable {name[:80]!r}")
+        if not variables.remove(db, project.id, name):
+            raise NotFound(f"project {project.name} has no variable {name[:80]!r}")
+        audit.record(db, Act.REMOVE, Kind.VARIABLE, name, project.id)
 
 
 def of_execution(db: Database, vault: Vault, execution: Execution) -> tuple[dict[str, str], list[str]]:

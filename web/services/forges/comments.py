@@ -14,8 +14,9 @@ from web.services.forges.statuses import Posting, PublishProgress
 from web.services.presentation import comment_text
 from web.services.presentation.comment_text import CommentContent
 from web.services.repositories.credentials import Access
-from web.store import comments, commits, projects
+from web.store import audit, comments, commits, projects
 from web.store import statuses as stored
+from web.store.audit import Act, Kind
 from web.store.comments import Commented
 from web.store.db import Database, transaction
 from web.store.outbox import OutboxLine
@@ -59,6 +60,8 @@ def set_comments(db: Database, project: Project, wanted: bool) -> None:
     """Turn comments on pull requests on or off. Those of the last day are enqueued now; existing comments stay."""
     with transaction(db):
         comments.set_wanted(db, project.id, wanted)
+        detail = f"comments {'on' if wanted else 'off'}"
+        audit.record(db, Act.CHANGE, Kind.SETTINGS, project.name, project.id, detail)
     for repository in projects.repositories(db, project.id):
         enqueue.enqueue_recent(db, repository.id)
 

@@ -32,9 +32,10 @@ from web.services.repositories import credentials
 from web.services.repositories.credentials import Access
 from web.services.repositories.keyed_threads import Threads
 from web.services.vault import Vault
+from web.store import audit, outbox, projects
 from web.store import forge_access as stored_access
-from web.store import outbox, projects
 from web.store import statuses as stored
+from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
 from web.store.outbox import OutboxKind, OutboxLine
 
@@ -88,6 +89,7 @@ def retry_now(db: Database, repository: Repository) -> None:
         return
     with transaction(db):
         stored_access.resume_posting(db, repository.id)
+        audit.record(db, Act.CHANGE, Kind.SETTINGS, "reports", repository.project_id, "retry now")
         for line in outbox.failing_lines(db, repository.id):
             outbox.retry_now(db, line)
         for told in stored.refused(db, repository.id):

@@ -13,7 +13,8 @@ from web.services.forges import enqueue
 from web.services.pipelines import reconcile
 from web.services.pipelines.progress import wait_reason
 from web.services.pipelines.stopping import request_stop
-from web.store import groups, pipelines
+from web.store import audit, groups, pipelines
+from web.store.audit import Act, Kind
 from web.store.db import Database
 
 __all__ = ["advance", "approve", "request_stop"]
@@ -43,4 +44,5 @@ def approve(db: Database, node: PipelineNode, who: str) -> None:
     if not wait_reason(node) or pipeline.state in FINAL or pipeline.ending:
         raise Conflict(f"node {node.name} of pipeline ={pipeline.counter} does not wait for approval")
     groups.update(db, "pipeline_node", node.id, approved_at=clock.now(), approved_by=who, message="")
+    audit.record(db, Act.APPROVE, Kind.PIPELINE, f"={pipeline.counter}", pipeline.project_id, f"node {node.name}")
     enqueue.enqueue_commit(db, pipeline.commit_id)

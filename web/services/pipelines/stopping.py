@@ -8,7 +8,8 @@ from web.services.context import Context
 from web.services.forges import enqueue
 from web.services.pipelines import runs
 from web.services.pipelines.runs import NodeRun
-from web.store import groups, pipelines
+from web.store import audit, groups, pipelines
+from web.store.audit import Act, Kind
 
 
 def request_stop(context: Context, pipeline: Pipeline, who: str, said: str = "") -> None:
@@ -21,6 +22,8 @@ def request_stop(context: Context, pipeline: Pipeline, who: str, said: str = "")
     ):
         return
     groups.update(context.db, "pipeline", pipeline.id, ending=State.STOPPED, message=said or f"stopped by {who}")
+    if not said:
+        audit.record(context.db, Act.STOP, Kind.PIPELINE, f"={pipeline.counter}", pipeline.project_id)
     pipeline = pipelines.get(context.db, pipeline.id)
     started = [node for node in pipelines.nodes(context.db, pipeline.id) if node.state is State.STARTED]
     for run in runs.newest_runs(context.db, started).values():

@@ -15,7 +15,8 @@ from hooks.apis.registry import APIS
 from web.services.forges import enqueue
 from web.services.repositories import hosting
 from web.services.vault import Vault
-from web.store import forge_access, outbox, projects
+from web.store import audit, forge_access, outbox, projects
+from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
 
 TOKEN = re.compile(r"[!-~]{4,2000}")  # it is sent in a header
@@ -107,6 +108,8 @@ def set_token(db: Database, vault: Vault, repository: Repository, token: str) ->
     with transaction(db):
         forge_access.set_token(db, repository.id, vault.encrypt(token.encode()) if token else None)
         outbox.drop_due(db, repository.id)
+        act = Act.CHANGE if token else Act.REMOVE
+        audit.record(db, act, Kind.CREDENTIALS, "API token of the Git host", repository.project_id)
     enqueue.enqueue_recent(db, repository.id)
 
 
@@ -120,6 +123,7 @@ def set_api_url(db: Database, repository: Repository, url: str) -> None:
         raise InvalidInput(f"{url[:200]!r} is not the address of an API: use https://host/path")
     with transaction(db):
         forge_access.set_api_url(db, repository.id, url.rstrip("/"))
+        audit.record(db, Act.CHANGE, Kind.SETTINGS, "API of the Git host", repository.project_id, url)
 
 
 def resume_posting(db: Database, repository: Repository) -> None:

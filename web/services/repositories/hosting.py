@@ -18,7 +18,8 @@ from hooks.forges.registry import FORGES, by_host
 from web.services.context import Context
 from web.services.repositories import deploy_keys, git_logins
 from web.services.vault import Vault
-from web.store import forge_access, outbox, projects
+from web.store import audit, forge_access, outbox, projects
+from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
 
 SECRET = re.compile(r"[!-~]{16,500}")
@@ -87,7 +88,9 @@ def new_deploy_key(db: Database, vault: Vault, project: Project) -> str:
             f"project {project.name} is not fetched by ssh, so it has no deploy key: `pushmill project set-url"
             f" {project.name} ssh://git@HOST/OWNER/NAME.git` changes that"
         )
-    return _give_key(db, vault, project, repository)
+    with transaction(db):
+        audit.record(db, Act.CHANGE, Kind.CREDENTIALS, "deploy key", project.id)
+        return _give_key(db, vault, project, repository)
 
 
 def _takes_key(url: str | None) -> bool:
@@ -127,6 +130,7 @@ def set_url(context: Context, project: Project, url: str, forge: str | None) -> 
         git_logins.store(context.db, context.vault, repository.id, login)
         if remote.scheme == "ssh" and not repository.deploy_key:
             _give_key(context.db, context.vault, project, repository)
+        audit.record(context.db, Act.CHANGE, Kind.SETTINGS, project.name, project.id, f"URL {url}")
     return projects.repository(context.db, repository.id)
 
 
@@ -178,7 +182,9 @@ def set_secret(db: Database, vault: Vault, project: Project, secret: str) -> Non
         raise InvalidInput(
             f"a webhook secret must have 16 to 500 ASCII characters and no spaces, this one has {len(secret)}"
         )
-    projects.set_secret(db, repository.id, vault.encrypt(secret.encode()))
+    with transaction(db):
+        projects.set_secret(db, repository.id, vault.encrypt(secret.encode()))
+        audit.record(db, Act.CHANGE, Kind.CREDENTIALS, "webhook secret", project.id)
 
 
 def add_project(
@@ -208,6 +214,7 @@ def add_project(
         _name_statuses(context.db, project, made.id)
         if _takes_key(url):
             _give_key(context.db, context.vault, project, made)
+        audit.record(context.db, Act.CREATE, Kind.PROJECT, project.name, project.id)
     return project, secret
 
 

@@ -17,7 +17,8 @@ from core.model import Runner
 from core.names import check_environment, check_runner, unknown
 from web.services.executions import lifecycle
 from web.services.runners import redis_users
-from web.store import environments, executions, projects, runners, users
+from web.store import audit, environments, executions, projects, runners, users
+from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def register(
             environments.ensure(db, slug)
         runners.add(db, name, made.token, list(dict.fromkeys(slugs)), sha256)
         _limit(db, by_name(db, name), limits)
+        audit.record(db, Act.CREATE, Kind.RUNNER, name, detail=", ".join(slugs))
     return made
 
 
@@ -94,6 +96,7 @@ def limit(db: Database, runner: Runner, limits: RunnerLimits) -> None:
     with transaction(db):
         _limit(db, by_name(db, runner.name), limits)
         executions.unplace(db, runner.id)
+        audit.record(db, Act.CHANGE, Kind.RUNNER, runner.name, detail="limits")
 
 
 def _check(db: Database, limits: RunnerLimits) -> None:
@@ -114,6 +117,7 @@ def rotate(db: Database, config: Config, queues: Queues, runner: Runner) -> Cred
     made, sha256 = _credentials(config, runner.name)
     with transaction(db):
         runners.set_token(db, runner.id, made.token, sha256)
+        audit.record(db, Act.CHANGE, Kind.RUNNER, runner.name, detail="new credentials")
     redis_users.grant(queues.connection, runner.name, sha256)
     return made
 
@@ -122,12 +126,14 @@ def drain(db: Database, runner: Runner) -> int:
     """Stop placing executions on a runner. Unclaimed ones wait for any runner again; return how many these are."""
     with transaction(db):
         runners.set_draining(db, runner.id, True)
+        audit.record(db, Act.CHANGE, Kind.RUNNER, runner.name, detail="drain")
         return executions.unplace(db, runner.id)
 
 
 def resume(db: Database, runner: Runner) -> None:
     with transaction(db):
         runners.set_draining(db, runner.id, False)
+        audit.record(db, Act.CHANGE, Kind.RUNNER, runner.name, detail="resume")
 
 
 def remove(db: Database, logs_dir: Path, queues: Queues, runner: Runner, *, force: bool) -> None:
@@ -145,6 +151,7 @@ def remove(db: Database, logs_dir: Path, queues: Queues, runner: Runner, *, forc
             )
         executions.unplace(db, runner.id)
         runners.remove(db, runner.id)
+        audit.record(db, Act.REMOVE, Kind.RUNNER, runner.name, detail="with its executions" if held else "")
     for execution in held:
         lifecycle.lose(db, logs_dir, execution, f"Runner {runner.name} was removed")
     redis_users.revoke(queues.connection, runner.name)

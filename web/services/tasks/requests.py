@@ -9,7 +9,8 @@ from __future__ import annotations
 from core.groups import Task
 from web.services.context import Context
 from web.services.forges import enqueue
-from web.store import groups
+from web.store import audit, groups
+from web.store.audit import Act, Kind
 
 
 def request_stop(context: Context, task: Task, who: str, *, said: str = "") -> None:
@@ -20,3 +21,5 @@ def request_stop(context: Context, task: Task, who: str, *, said: str = "") -> N
     if groups.request_stop(context.db, "task", task.id, who):
         groups.update(context.db, "task", task.id, message=said or f"stopped by {who}")
         enqueue.enqueue_commit(context.db, task.commit_id)
+        if not said:  # else it belongs to a stop that is recorded
+            audit.record(context.db, Act.STOP, Kind.TASK, f"!{task.counter}", task.project_id)

@@ -20,8 +20,9 @@ from web.services.triggers import planning, record
 from web.services.triggers.arrival import EventSource
 from web.services.triggers.planning import Plan
 from web.services.triggers.record import Launching
-from web.store import approvals, commits, deliveries, launched, outbox, projects, users
+from web.store import approvals, audit, commits, deliveries, launched, outbox, projects, users
 from web.store.approvals import WaitingPush
+from web.store.audit import Act, Kind
 from web.store.commits import Push
 from web.store.db import Database, transaction
 from web.store.launched import Launched
@@ -79,7 +80,7 @@ def approve(context: Context, project: Project, sha: str, person: User) -> list[
         return launch(context, project, approved)
     with transaction(context.db):
         for item in waiting:
-            approvals.add(context.db, item.push.repository_id, sha, person.id)
+            _approve(context.db, project, item, person)
         for repository_id in missing:
             _store(context.db, repository_id, approved)
     return []
@@ -125,7 +126,7 @@ def launch(context: Context, project: Project, approved: Approved) -> list[Launc
     with transaction(context.db):
         for item in approvals.waiting(context.db, project.id, sha):
             if item.push.id in chosen:
-                approvals.add(context.db, item.push.repository_id, sha, person.id)
+                _approve(context.db, project, item, person)
                 _run(context, item, chosen[item.push.id], ran, person)
                 new = launched.launched_by_push(context.db, item.push.id)
                 made += new
@@ -134,6 +135,12 @@ def launch(context: Context, project: Project, approved: Approved) -> list[Launc
                 }
                 outbox.enqueue(context.db, item.push.repository_id, outbox.OutboxKind.STATUS, sha)
     return made
+
+
+def _approve(db: Database, project: Project, item: WaitingPush, person: User) -> None:
+    if approvals.add(db, item.push.repository_id, item.push.after, person.id):
+        detail = f"pull request {item.pull_request.number}"
+        audit.record(db, Act.APPROVE, Kind.COMMIT, item.push.after, project.id, detail)
 
 
 def _check_approved(db: Database, project: Project, sha: str) -> None:

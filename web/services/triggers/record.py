@@ -33,9 +33,10 @@ from web.services.triggers import arrival, planning, rules
 from web.services.triggers.arrival import Arrival, EventSource
 from web.services.triggers.planning import Plan
 from web.services.triggers.rules import Choice, Chosen, describe
-from web.store import approvals, commits, executions, users
+from web.store import approvals, audit, commits, executions, users
 from web.store import pipelines as pipeline_store
 from web.store import tasks as task_store
+from web.store.audit import Act, Actor, Kind, Way
 from web.store.commits import NewCommit, NewPush, Outcome
 from web.store.db import Database, transaction
 from web.store.launched import Launched
@@ -74,12 +75,14 @@ def trigger(context: Context, source: EventSource, event: PushEvent, head: Head)
         push_id = _add_push(db, source, event, arrived, replace(outcome, commit_id=commit.id))
         enqueue.enqueue_event(db, source.project, source.repository, commit, request)
         if not waits:
-            creator = _pusher(db, event, request) or users.of_row(db, source.project.owner_id)
+            pusher = _pusher(db, event, request)
+            creator = pusher or users.of_row(db, source.project.owner_id)
             origin = Origin.SCHEDULE if event.kind is EventKind.SCHEDULE else Origin.PUSH
             launching = Launching(
                 project=source.project, commit=commit, creator=creator, push_id=push_id, origin=origin
             )
-            launch_all(context, launching, planned.choice.run, older)
+            with audit.acting(Actor(way=_way(source, event), username=pusher.username if pusher else "")):
+                launch_all(context, launching, planned.choice.run, older)
     return outcome.text
 
 
@@ -95,10 +98,18 @@ def record(db: Database, source: EventSource, event: PushEvent, outcome: str) ->
 
 def launch_all(context: Context, launching: Launching, run: Sequence[Chosen], older: Sequence[Launched]) -> None:
     """Launch what was chosen for a recorded push, and stop the older runs that it supersedes."""
-    made = [_launch(context, launching, chosen) for chosen in run]
+    made, commit = [_launch(context, launching, chosen) for chosen in run], launching.commit
+    if made:
+        audit.record(context.db, Act.LAUNCH, Kind.COMMIT, commit.identifier, commit.project_id, ", ".join(made))
     by = made[0] if made else f"commit {launching.commit.identifier[:8]}"
     for one in older:
         _supersede(context, one, by)
+
+
+def _way(source: EventSource, event: PushEvent) -> Way:
+    if event.kind is EventKind.SCHEDULE:
+        return Way.SCHEDULE
+    return Way.GIT if source.hosted else Way.FORGE
 
 
 def needs_approval(db: Database, request: PullRequest | None, event: PushEvent, planned: Plan) -> bool:
