@@ -23,6 +23,7 @@ COMMANDS: Table = {
     "environment": ("web.cli.environment:environment", "List, create, update and remove environments."),
     "user": ("web.cli.users:user", "Add, list, change, disable and enable users."),
     "token": ("web.cli.users:token", "Create, list and revoke the tokens of users."),
+    "audit": ("web.cli.audit:command", "Show the audit trail."),
     "hook": ("web.cli.project:hook", "Install the post-receive hook."),
 }
 RUNNER: Table = {

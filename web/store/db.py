@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from enum import StrEnum
 from functools import partial, wraps
 from pathlib import Path
@@ -86,6 +86,11 @@ def transaction(db: Database) -> Iterator[None]:
             if db.conn.in_transaction:  # SQLite itself rolls back on a full disk
                 db.conn.execute("ROLLBACK")
             raise
+
+
+def joined(db: Database) -> AbstractContextManager[None]:
+    """Run a block in the caller's transaction, or in one of its own."""
+    return nullcontext() if db.conn.in_transaction else transaction(db)
 
 
 def needs_transaction(

@@ -9,7 +9,9 @@ from sqlite_utils import Database
 
 from core import clock
 from core.rights import Role
-from web.store.db import execute, row, rows
+from web.store import audit
+from web.store.audit import Act, Kind
+from web.store.db import execute, joined, row, rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +87,23 @@ def set_role(db: Database, project_id: int, user_id: int, role: Role, source: st
     sql = (
         "INSERT INTO member (project_id, user_id, role, source, created_at) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET role = excluded.role, source = excluded.source"
+        " WHERE role <> excluded.role OR source <> excluded.source"
     )
-    execute(db, sql, (project_id, user_id, role.value, source, clock.now()))
+    with joined(db):
+        if execute(db, sql, (project_id, user_id, role.value, source, clock.now())):
+            detail = f"{role.value}, from {source}" if source else role.value
+            audit.record(db, Act.CHANGE, Kind.MEMBER, _username(db, user_id), project_id, detail)
 
 
 def remove(db: Database, project_id: int, user_id: int) -> bool:
     """Remove a member; return whether the user was one."""
-    return execute(db, "DELETE FROM member WHERE project_id = ? AND user_id = ?", (project_id, user_id)) > 0
+    with joined(db):
+        if not execute(db, "DELETE FROM member WHERE project_id = ? AND user_id = ?", (project_id, user_id)):
+            return False
+        audit.record(db, Act.REMOVE, Kind.MEMBER, _username(db, user_id), project_id)
+    return True
+
+
+def _username(db: Database, user_id: int) -> str:
+    found = row(db, "SELECT username FROM user WHERE id = ?", (user_id,))
+    return str(found["username"]) if found else ""

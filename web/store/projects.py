@@ -16,7 +16,7 @@ from core.names import check_project
 from core.rights import Role
 from web.store import audit, members
 from web.store.audit import Act, Kind
-from web.store.db import Row, execute, insert, needs_transaction, row, rows
+from web.store.db import Row, execute, insert, joined, needs_transaction, row, rows
 
 SELECT = "SELECT project.*, user.username AS owner FROM project JOIN user ON user.id = project.owner_id"
 HOSTED = "hosted"  # the forge of repositories hosted on this server
@@ -228,8 +228,9 @@ def set_badge_public(db: Database, project_id: int, public: bool) -> None:
 def set_rules(db: Database, project_id: int, rules: str) -> None:
     """Replace the rules. Schedules start again from now: earlier due times are not made up."""
     sql = "UPDATE project SET rules = ?, rules_changed_at = ? WHERE id = ? AND rules != ?"
-    if execute(db, sql, (rules, clock.now(), project_id, rules)):
-        audit.record(db, Act.CHANGE, Kind.RULES, "rules", project_id)
+    with joined(db):
+        if execute(db, sql, (rules, clock.now(), project_id, rules)):
+            audit.record(db, Act.CHANGE, Kind.RULES, "rules", project_id)
 
 
 @needs_transaction

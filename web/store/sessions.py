@@ -5,14 +5,16 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from contextlib import suppress
+from dataclasses import replace
 
 from sqlite_utils import Database
 
 from core import clock
 from core.identity import Identity, Session
 from core.model import User
-from web.store import users
-from web.store.db import execute, insert, needs_transaction, row, rows
+from web.store import audit, users
+from web.store.audit import Act, Kind
+from web.store.db import execute, insert, joined, needs_transaction, row, rows
 from web.store.users import STATE, fingerprint
 
 LIFETIME_S = 30 * 86400.0  # without use
@@ -32,6 +34,9 @@ def begin(db: Database, user_id: int, token_id: int | None, address: str, client
     execute(db, "DELETE FROM session WHERE last_used_at <= ?", (clock.after(-LIFETIME_S),))
     values = {"id": fingerprint(secret), "user_id": user_id, "token_id": token_id, "address": address}
     insert(db, "session", values | {"client": client[:200], "created_at": now, "last_used_at": now})
+    username = users.of_row(db, user_id).username
+    with audit.acting(replace(audit.actor(), username=username, token_id=token_id)):
+        audit.record(db, Act.LOGIN, Kind.USER, username)
     return secret
 
 
@@ -69,12 +74,17 @@ def touch(db: Database, session_id: str) -> None:
 
 def end(db: Database, user_id: int, session_id: str) -> None:
     """End one session of a user. Idempotent."""
-    execute(db, "DELETE FROM session WHERE id = ? AND user_id = ?", (session_id, user_id))
+    with joined(db):
+        if execute(db, "DELETE FROM session WHERE id = ? AND user_id = ?", (session_id, user_id)):
+            audit.record(db, Act.LOGOUT, Kind.USER, users.of_row(db, user_id).username)
 
 
 def end_all(db: Database, user_id: int, *, but: str | None = None) -> None:
     """End all sessions of a user, except one."""
-    execute(db, "DELETE FROM session WHERE user_id = ? AND id IS NOT ?", (user_id, but))
+    with joined(db):
+        if count := execute(db, "DELETE FROM session WHERE user_id = ? AND id IS NOT ?", (user_id, but)):
+            username = users.of_row(db, user_id).username
+            audit.record(db, Act.LOGOUT, Kind.USER, username, detail="1 session" if count == 1 else f"{count} sessions")
 
 
 @needs_transaction
@@ -84,6 +94,7 @@ def add_invitation(db: Database, user_id: int, lifetime_s: float) -> str:
     secret = secrets.token_urlsafe(24)
     values = {"user_id": user_id, "sha256": fingerprint(secret), "created_at": clock.now()}
     insert(db, "invitation", values | {"expires_at": clock.after(lifetime_s)})
+    audit.record(db, Act.CREATE, Kind.INVITATION, users.of_row(db, user_id).username)
     return secret
 
 

@@ -17,7 +17,7 @@ from core.identity import Identity, Scope, Token
 from core.model import User
 from web.store import audit
 from web.store.audit import Act, Kind
-from web.store.db import Row, execute, insert, row, rows
+from web.store.db import Row, execute, insert, joined, row, rows
 
 TOKEN_PREFIX = "pm_"  # lets secret scanners and log masks recognise one  # noqa: S105
 # The only definition of a valid token; its parameter is the current time.
@@ -60,8 +60,15 @@ def listing(db: Database) -> list[User]:
     return [user for found in rows(db, "SELECT * FROM user ORDER BY username") if (user := _user(found))]
 
 
+def are_several(db: Database) -> bool:
+    """Return whether there is more than one user. Pages about people are hidden until then."""
+    return len(rows(db, "SELECT id FROM user LIMIT 2")) > 1
+
+
 def set_admin(db: Database, user_id: int, *, is_admin: bool) -> None:
-    execute(db, "UPDATE user SET is_admin = ? WHERE id = ?", (int(is_admin), user_id))
+    with joined(db):
+        execute(db, "UPDATE user SET is_admin = ? WHERE id = ?", (int(is_admin), user_id))
+        _record(db, user_id, "administrator" if is_admin else "no administrator")
 
 
 def password(db: Database, user_id: int) -> str | None:
@@ -72,12 +79,20 @@ def password(db: Database, user_id: int) -> str | None:
 
 def set_password(db: Database, user_id: int, hashed: str | None) -> None:
     """Replace the hash of a user's password, or remove it."""
-    execute(db, "UPDATE user SET password = ? WHERE id = ?", (hashed, user_id))
+    with joined(db):
+        execute(db, "UPDATE user SET password = ? WHERE id = ?", (hashed, user_id))
+        _record(db, user_id, "password" if hashed else "no password")
 
 
 def set_disabled(db: Database, user_id: int, disabled_at: str | None) -> None:
     """Disable a user from a time on, so that no token works, or enable the user with None."""
-    execute(db, "UPDATE user SET disabled_at = ? WHERE id = ?", (disabled_at, user_id))
+    with joined(db):
+        execute(db, "UPDATE user SET disabled_at = ? WHERE id = ?", (disabled_at, user_id))
+        _record(db, user_id, "disabled" if disabled_at else "enabled")
+
+
+def _record(db: Database, user_id: int, detail: str) -> None:
+    audit.record(db, Act.CHANGE, Kind.USER, of_row(db, user_id).username, detail=detail)
 
 
 def add_token(
@@ -91,7 +106,10 @@ def add_token(
     """Store a new token as a hash; return its id."""
     values: dict[str, Any] = {"user_id": user_id, "name": name, "sha256": fingerprint(token), "last8": token[-8:]}
     values |= {"scopes": " ".join(sorted(scopes)), "expires_at": expires_at}
-    return insert(db, "token", values | {"created_at": clock.now()})
+    token_id = insert(db, "token", values | {"created_at": clock.now()})
+    detail = ", ".join(filter(None, (f"of {of_row(db, user_id).username}", name, values["scopes"])))
+    audit.record(db, Act.CREATE, Kind.TOKEN, token_id, detail=detail)
+    return token_id
 
 
 def by_token(db: Database, token: str) -> Identity | None:
@@ -112,8 +130,14 @@ def touch_token(db: Database, token_id: int) -> None:
 
 def revoke_token(db: Database, token_id: int) -> None:
     """Revoke a token and end its sessions permanently. Idempotent. Raises NotFound."""
-    if not execute(db, "UPDATE token SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?", (clock.now(), token_id)):
-        raise NotFound(f"there is no token {token_id}: `pushmill token list` shows their numbers")
+    with joined(db):
+        execute(db, "UPDATE token SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?", (clock.now(), token_id))
+        sql = "SELECT user.username, token.name FROM token JOIN user ON user.id = token.user_id WHERE token.id = ?"
+        found = row(db, sql, (token_id,))
+        if found is None:
+            raise NotFound(f"there is no token {token_id}: `pushmill token list` shows their numbers")
+        detail = ", ".join(filter(None, (f"of {found['username']}", found["name"])))
+        audit.record(db, Act.REMOVE, Kind.TOKEN, token_id, detail=detail)
 
 
 def tokens(db: Database, user_id: int | None = None) -> list[Token]:

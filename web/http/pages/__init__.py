@@ -7,6 +7,7 @@ from flask import Flask
 from web.http.pages import (
     account,
     appearance,
+    audit,
     badge_picker,
     commits,
     deliveries,
@@ -31,7 +32,8 @@ from web.http.pages import (
 
 def register(app: Flask) -> None:
     for page in (
-        account, appearance, badge_picker, commits, deliveries, environments, execution, execution_data, executions, pipelines,
+        account, appearance, audit, badge_picker, commits, deliveries, environments, execution, execution_data,
+        executions, pipelines,
         projects, reports, rules, runners, session, settings, tasks,
         invitations, members, users,
     ):  # fmt: skip

@@ -17,6 +17,7 @@ from web.http import auth
 from web.http.pages.appearance import theme
 from web.services import disk
 from web.services.presentation import execution_status, formats, parallel, search_facts
+from web.store import users
 
 QUOTED = re.compile(r"`([^`]+)`")
 UPLOT = "vendor/uplot-1.6.32"
@@ -51,6 +52,7 @@ def init_app(app: Flask) -> None:
         "csrf_token": auth.csrf_token,
         "person": person,
         "may": lambda action: auth.allowed(Action(action)),
+        "several_users": lambda: users.are_several(auth.db()),
         "disk_shortage": lambda: disk.shortage(auth.server().config),
         "static": static,
         "here": here,

@@ -1,0 +1,85 @@
+"""The audit trail of the server, for administrators, and of a project, for its owners; as a page and as JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+
+import orjson
+from flask import Blueprint, Response, render_template, request
+
+from core.model import Project
+from core.text import whole_number
+from web.http import auth
+from web.http.pages.paging import query
+from web.store import audit, projects
+from web.store.audit import Act, Kind, Question
+from web.store.db import Database
+
+blueprint = Blueprint("audit", __name__)
+
+PER_PAGE = 100
+FIELDS = ("username", "action", "kind", "since", "until")
+FORM_CHARS = 100
+
+
+@blueprint.get("/audit/")
+@auth.admin
+def server() -> str:
+    return _page(None)
+
+
+@blueprint.get("/audit/entries.jsonl")
+@auth.admin
+def server_entries() -> Response:
+    return _download(None)
+
+
+@blueprint.get("/p/<name>/audit/")
+@auth.admin
+def project(name: str) -> str:
+    return _page(projects.by_name(auth.db(), name))
+
+
+@blueprint.get("/p/<name>/audit/entries.jsonl")
+@auth.admin
+def project_entries(name: str) -> Response:
+    return _download(projects.by_name(auth.db(), name))
+
+
+def _page(of: Project | None) -> str:
+    db, question, limits = auth.db(), _question(of), auth.server().config.limits
+    found = audit.search(db, question, PER_PAGE + 1)
+    return render_template(
+        "audit.html",
+        project=of,
+        entries=found[:PER_PAGE],
+        question=question,
+        actions=[act.value for act in Act],
+        kinds=[kind.value for kind in Kind],
+        older=query(before=found[PER_PAGE - 1].id) if len(found) > PER_PAGE else "",
+        newest=query(before=None) if question.before else "",
+        oldest=audit.oldest(db),
+        limits=limits,
+        query=query,
+    )
+
+
+def _download(of: Project | None) -> Response:
+    response = Response(_lines(auth.db(), _question(of)), mimetype="application/jsonl")
+    name = f"{of.name}-audit.jsonl" if of else "audit.jsonl"
+    response.headers.set("Content-Disposition", "attachment", filename=name)
+    return response
+
+
+def _lines(db: Database, question: Question) -> Iterator[bytes]:
+    """Yield all matching entries, newest first; read in batches, so that no statement stays open meanwhile."""
+    while found := audit.search(db, question, audit.BATCH):
+        yield b"".join(orjson.dumps(asdict(entry)) + b"\n" for entry in found)
+        question = replace(question, before=found[-1].id)
+
+
+def _question(of: Project | None) -> Question:
+    asked = {field: request.args.get(field, "").strip()[:FORM_CHARS] for field in FIELDS}
+    asked |= {"project_uuid": of.uuid} if of else {"project": request.args.get("project", "").strip()[:FORM_CHARS]}
+    return Question(**asked, before=whole_number(request.args.get("before")) or 0)
