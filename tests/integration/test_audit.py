@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -36,7 +37,6 @@ EXEMPT = {
     "v0.POST get-token": "refuses",
     "v0.POST executions": "refuses",
     "v0.POST pipelines": "refuses",
-    "v0.POST projects": "refuses",
     "v0.POST tasks": "refuses",
 }
 
@@ -93,6 +93,17 @@ CHANGES: dict[str, tuple[str, dict[str, Any], tuple[Act, Kind]]] = {
     "v0.DELETE projects/<identifier>/environment_variable": (
         "/api/v0/projects/demo/environment_variable/", {"name": "A"}, (Act.REMOVE, Kind.VARIABLE),
     ),
+    "v0.POST data": ("/api/v0/data/", {"project": "demo", "data": (io.BytesIO(b"x"), "x.txt")}, (Act.CREATE, Kind.OUTPUT)),
+    "v0.POST data/<identifier>/purge": ("/api/v0/data/{datum}/purge/", {}, (Act.REMOVE, Kind.OUTPUT)),
+    "v0.POST datum-aliases": (
+        "/api/v0/datum-aliases/", {"project": "demo", "name": "best", "datum": "{datum}"}, (Act.CHANGE, Kind.ALIAS),
+    ),
+    "v0.DELETE executions/<identifier>": ("/api/v0/executions/{ended}/", {}, (Act.REMOVE, Kind.EXECUTION)),
+    "v0.POST executions/<identifier>/tags": (
+        "/api/v0/executions/{ended}/tags/", {"tags": ["x"]}, (Act.CHANGE, Kind.EXECUTION),
+    ),
+    "v0.POST projects": ("/api/v0/projects/", {"name": "made"}, (Act.CREATE, Kind.PROJECT)),
+    "v0.DELETE projects/<identifier>": ("/api/v0/projects/gone/", {}, (Act.REMOVE, Kind.PROJECT)),
     "v0.POST executions/<identifier>/stop": ("/api/v0/executions/{execution}/stop/", {}, (Act.STOP, Kind.EXECUTION)),
     "v0.POST pipelines/<identifier>/stop": ("/api/v0/pipelines/{pipeline}/stop/", {}, (Act.STOP, Kind.PIPELINE)),
     "v0.POST pipelines/<identifier>//stop": ("/api/v0/pipelines/{pipeline}//stop/", {}, (Act.STOP, Kind.PIPELINE)),
@@ -117,9 +128,12 @@ def test_every_changing_route_is_in_the_test_below_or_exempt(api: ApiServer) -> 
 def test_a_change_leaves_an_entry(api: ApiServer, endpoint: str) -> None:
     path, form, (act, kind) = CHANGES[endpoint]
     execution, _ = api.placed()
-    api.finished()
+    ended, datum = api.finished(), api.stored()
+    api.project("gone")
     task, pipeline = api.add_task(), api.add_pipeline(("a", "execution"))
-    path = path.format(execution=execution, task=task.uuid, pipeline=pipeline.uuid)
+    values = {"execution": execution, "ended": ended, "datum": datum, "task": task.uuid, "pipeline": pipeline.uuid}
+    path = path.format(**values)
+    form = {name: value.format(**values) if isinstance(value, str) else value for name, value in form.items()}
     stored_delivery(api)
     execute(api.db, "UPDATE repository SET api_token = x'00'")
     person = Person(api)
@@ -130,16 +144,20 @@ def test_a_change_leaves_an_entry(api: ApiServer, endpoint: str) -> None:
     before = len(entries(api))
     if path.startswith("/api/"):
         method = endpoint.removeprefix("v0.").partition(" ")[0]
-        answer = api.client.open(path, method=method, json=form, headers=api.as_admin)
+        body = {"data": form} if "data" in form else {"json": form}
+        answer = api.client.open(path, method=method, headers=api.as_admin, **body)
     else:
         answer = person.post(path, "/runners/", **form)
     assert answer.status_code in (200, 201, 204, 303), answer.text
     added = entries(api)[: len(entries(api)) - before]
+    if kind is Kind.PROJECT and act is Act.CREATE:
+        assert added.pop().kind == Kind.MEMBER  # who creates it owns it
     assert [(entry.action, entry.kind) for entry in added] == [(act, kind)]
     (entry,) = added
     way = Way.API if path.startswith("/api/") else Way.PAGE
     assert (entry.username, entry.way, entry.address, entry.token) == ("admin", way, "127.0.0.1", "first start")
-    assert entry.project == ("demo" if "/demo/" in path or "/v0/" in path else "")
+    projects_ = {"/p/demo": "demo", "/api/v0": "gone" if "gone" in path else "made" if form == {"name": "made"} else "demo"}
+    assert entry.project == projects_.get("/".join(path.split("/")[:3]), "")
     assert clock.seconds_between(entry.at, clock.now()) < 60
     assert SECRET not in json.dumps([str(found) for found in entries(api)])
 
@@ -206,7 +224,7 @@ def test_a_view_that_records_nothing_leaves_a_general_entry(api: ApiServer) -> N
         execute(auth.db(), "UPDATE project SET description = 'x'")
         return ""
 
-    api.app.view_functions["badge_picker.change"] = auth.user(change)
+    api.app.view_functions["badge_picker.change"] = auth.own(change)
     assert api.client.post("/p/demo/settings/badge", headers=api.as_admin).status_code == 200
     entry = entries(api)[0]
     assert (entry.action, entry.name, entry.detail) == (Act.REQUEST, "badge_picker.change", "project demo")

@@ -8,7 +8,7 @@ from core.errors import TooMany
 from core.identity import Identity, Scope
 from web.services import passwords
 from web.services.throttle import Throttle
-from web.store import sessions, users
+from web.store import audit, sessions, users
 from web.store.db import Database
 
 
@@ -33,4 +33,5 @@ def recognise(db: Database, throttle: Throttle, username: str, secret: str, addr
         return Identity(user=user, token_id=None, session_id=None, scopes=frozenset({Scope.ADMIN}), last_used_at=None)
     throttle.add(address)
     throttle.add(account)
+    audit.record_failed_login(db, user.username if user else "")  # what was typed may be a secret
     return None

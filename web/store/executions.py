@@ -15,7 +15,9 @@ from core.errors import Conflict, NotFound
 from core.model import Change, Execution, Origin, StateChange
 from core.states import FINAL, MACHINE_LOST, OCCUPYING, UNFINISHED, FailureReason, State
 from core.transitions import check_transition
-from web.store.db import Row, execute, insert, needs_transaction, row, rows, sql_list
+from web.store import audit
+from web.store.audit import Act, Kind
+from web.store.db import Row, execute, insert, joined, needs_transaction, row, rows, sql_list
 from web.store.projects import take_counter
 from web.store.selection import Selection, select
 
@@ -100,7 +102,10 @@ def delete(db: Database, execution: Execution) -> None:
 
 
 def set_tags(db: Database, execution: Execution, tags: Sequence[str]) -> None:
-    execute(db, "UPDATE execution SET tags = ? WHERE id = ?", (json.dumps(list(tags)), execution.id))
+    with joined(db):
+        execute(db, "UPDATE execution SET tags = ? WHERE id = ?", (json.dumps(list(tags)), execution.id))
+        detail = f"tags: {', '.join(tags)}"
+        audit.record(db, Act.CHANGE, Kind.EXECUTION, f"#{execution.counter}", execution.project_id, detail)
 
 
 def get(db: Database, execution_id: int) -> Execution:

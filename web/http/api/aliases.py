@@ -10,8 +10,9 @@ from web.http import auth
 from web.http.api import query, serialize
 from web.http.api.answers import json_response, paginated
 from web.http.api.data import objects
-from web.store import aliases, data
+from web.store import aliases, audit, data
 from web.store.aliases import Alias
+from web.store.audit import Act, Kind
 from web.store.db import transaction
 
 
@@ -50,6 +51,7 @@ def create() -> Response:
         if found is None or found.project_id != project.id:
             raise InvalidInput(f"there is no datum {wanted} in {project.name}", field="datum", code="does_not_exist")
         made = aliases.put(db, project.id, name, found.id)
+        audit.record(db, Act.CHANGE, Kind.ALIAS, name, project.id, found.uuid)
     return json_response(_objects([made])[0], 201)
 
 

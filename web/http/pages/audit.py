@@ -36,13 +36,13 @@ def server_entries() -> Response:
 
 
 @blueprint.get("/p/<name>/audit/")
-@auth.admin
+@auth.own
 def project(name: str) -> str:
     return _page(projects.by_name(auth.db(), name))
 
 
 @blueprint.get("/p/<name>/audit/entries.jsonl")
-@auth.admin
+@auth.own
 def project_entries(name: str) -> Response:
     return _download(projects.by_name(auth.db(), name))
 

@@ -213,6 +213,7 @@ def delete(db: Database, execution_uuid: str) -> None:
             raise Conflict(f"execution #{execution.counter} is {execution.status}: stop it and wait until it has ended")
         if execution.deleted_at is None:
             executions.delete(db, execution)
+            audit.record(db, Act.REMOVE, Kind.EXECUTION, f"#{execution.counter}", execution.project_id)
 
 
 def supersede(db: Database, logs_dir: Path, execution: Execution, by: str) -> None:

@@ -17,7 +17,8 @@ from core.model import Datum, Execution, Project, Runner
 from web.services import disk
 from web.services.context import Context
 from web.services.executions import lifecycle
-from web.store import data
+from web.store import audit, data
+from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
 
 HOLE_BYTES = 64 * 1024
@@ -85,6 +86,7 @@ def store_uploaded(context: Context, project: Project, name: str, chunks: Iterab
         size = received.path.stat().st_size
         with transaction(context.db):
             _place(outputs_dir, uuid, received)
+            audit.record(context.db, Act.CREATE, Kind.OUTPUT, name, project.id)
             return data.add(context.db, project.id, None, {"uuid": uuid, "name": name, "size": size, **received.hashes})
     finally:
         received.path.unlink(missing_ok=True)
@@ -96,6 +98,7 @@ def purge(context: Context, datum_uuid: str) -> None:
     data.path(context.config.outputs_dir, found.uuid).unlink(missing_ok=True)
     with transaction(context.db):
         data.set_purged(context.db, found)
+        audit.record(context.db, Act.REMOVE, Kind.OUTPUT, found.name, found.project_id, found.uuid)
 
 
 def clear_incoming(outputs_dir: Path) -> None:

@@ -22,7 +22,7 @@ from web.services.triggers.planning import Plan
 from web.services.triggers.record import Launching
 from web.store import approvals, audit, commits, deliveries, launched, outbox, projects, users
 from web.store.approvals import WaitingPush
-from web.store.audit import Act, Kind
+from web.store.audit import Act, Actor, Kind
 from web.store.commits import Push
 from web.store.db import Database, transaction
 from web.store.launched import Launched
@@ -123,7 +123,9 @@ def launch(context: Context, project: Project, approved: Approved) -> list[Launc
     chosen = {item.push.id: _chosen(context, project, item) for item in approvals.waiting(context.db, project.id, sha)}
     made: list[Launched] = []
     ran: dict[Target, str] = {}
-    with transaction(context.db):
+    here = audit.actor()
+    who = here if here.username else Actor(way=here.way, username=person.username)  # the worker acts for the person
+    with transaction(context.db), audit.acting(who):
         for item in approvals.waiting(context.db, project.id, sha):
             if item.push.id in chosen:
                 _approve(context.db, project, item, person)
