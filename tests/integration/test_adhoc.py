@@ -30,7 +30,8 @@ from web.services.context import open_context
 from web.services.launch import LaunchRequest
 from web.services.repositories import adhoc, hosting, remotes
 from web.services.repositories.adhoc import Package
-from web.store import commits, projects, users
+from web.store import audit, commits, projects, users
+from web.store.audit import Act, Kind, Question
 from web.store.db import execute
 
 CODE = simple(data=b"x" * 1000)
@@ -127,6 +128,8 @@ def test_the_same_package_is_stored_once(api: ApiServer) -> None:
     other = api.project("other")
     assert upload(api, CODE, "other").status_code == 201
     assert commits.by_identifier(api.db, other.id, identifier_of(CODE)).project_id == other.id
+    (entry,) = audit.search(api.db, Question(kind=Kind.COMMIT), 9)
+    assert (entry.action, entry.username, entry.project) == (Act.CREATE, "admin", "demo")
 
 
 def test_two_uploads_at_once_make_one_commit(api: ApiServer) -> None:

@@ -56,6 +56,7 @@ ELSEWHERE = {
     "pipelines.approve": "test_pipeline_pages",
     "runners.register": "test_runner_pages",
     "runners.rotate": "test_runner_pages",
+    "v0.POST projects/<identifier>/import-package": "test_adhoc",
 }
 # endpoint → how to call it: path, form or JSON, and the entry
 CHANGES: dict[str, tuple[str, dict[str, Any], tuple[Act, Kind]]] = {
@@ -156,7 +157,10 @@ def test_a_change_leaves_an_entry(api: ApiServer, endpoint: str) -> None:
     (entry,) = added
     way = Way.API if path.startswith("/api/") else Way.PAGE
     assert (entry.username, entry.way, entry.address, entry.token) == ("admin", way, "127.0.0.1", "first start")
-    projects_ = {"/p/demo": "demo", "/api/v0": "gone" if "gone" in path else "made" if form == {"name": "made"} else "demo"}
+    projects_ = {
+        "/p/demo": "demo",
+        "/api/v0": "gone" if "gone" in path else "made" if form == {"name": "made"} else "demo",
+    }
     assert entry.project == projects_.get("/".join(path.split("/")[:3]), "")
     assert clock.seconds_between(entry.at, clock.now()) < 60
     assert SECRET not in json.dumps([str(found) for found in entries(api)])

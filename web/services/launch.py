@@ -35,8 +35,9 @@ from web.services.executions import datums, environments, lifecycle
 from web.services.forges import enqueue
 from web.services.repositories import adhoc
 from web.services.triggers.rules.runnable import KINDS, Plan
-from web.store import commits, executions, launch_keys, pipelines, projects, tasks, users, variables
+from web.store import audit, commits, executions, launch_keys, pipelines, projects, tasks, users, variables
 from web.store import environments as environment_store
+from web.store.audit import Act, Kind
 from web.store.db import Database, needs_transaction, transaction
 
 # Columns that a re-run copies; state, times and results are not copied.
@@ -47,6 +48,11 @@ REPEATED = (
 )
 MAX_RESTARTS = 10  # in a row: a machine that keeps dying must not restart one execution forever
 NO_OVERRIDES = Overrides()
+RECORDED = {
+    TargetKind.STEP: (Kind.EXECUTION, "#"),
+    TargetKind.TASK: (Kind.TASK, "!"),
+    TargetKind.PIPELINE: (Kind.PIPELINE, "="),
+}
 
 Launched = Execution | Task | Pipeline
 
@@ -88,7 +94,17 @@ def launch(context: Context, request: LaunchRequest) -> Launched:
     request = _with_default_configuration(context, request)
     plan = checked_plan(db, request)
     with transaction(db):
-        return _repeated(db, request) or start(db, context.config, replace(request, plan=plan))
+        if made := _repeated(db, request):
+            return made
+        made = start(db, context.config, replace(request, plan=plan))
+        what = made.step if isinstance(made, Execution) else made.name
+        _record_launch(db, made, f"{what} of commit {request.commit.identifier[:8]}")
+        return made
+
+
+def _record_launch(db: Database, made: Launched, detail: str) -> None:
+    kind, sign = RECORDED[kind_of(made)]
+    audit.record(db, Act.LAUNCH, kind, f"{sign}{made.counter}", made.project_id, detail)
 
 
 def checked_plan(db: Database, request: LaunchRequest) -> Plan:
@@ -157,7 +173,10 @@ def again(
     own = {"environment": environment.slug, "creator_id": creator.id, "retry_of": execution.id, "mounts": mounts,
            "origin": origin, "changed": list(map(asdict, execution.changed))}  # fmt: skip
     notes = [f"{why} #{execution.counter}", *filter(None, [note]), *refused]
-    return _record(db, config, project, environment, repeated | own, notes)
+    made = _record(db, config, project, environment, repeated | own, notes)
+    if origin is Origin.RERUN:
+        _record_launch(db, made, f"re-run of #{execution.counter}")
+    return made
 
 
 def restart_lost(db: Database, config: Config) -> int:

@@ -109,8 +109,6 @@ def again(name: str, counter: int) -> Response:
         raise Conflict(f"#{counter} has not finished: stop it first, or wait")
     with transaction(db):
         repeated = launch.again(db, server.config, execution, person, "Re-run of")
-        detail = f"re-run of #{counter}"
-        audit.record(db, Act.LAUNCH, Kind.EXECUTION, f"#{repeated.counter}", execution.project_id, detail)
     return redirect(url_for("execution.show", name=name, counter=repeated.counter), 303)
 
 

@@ -23,7 +23,8 @@ from web.services import disk
 from web.services.context import Context
 from web.services.repositories import hosting
 from web.services.repositories.commit_head import ReadBudget, ReadConfiguration, read_content
-from web.store import commits, projects
+from web.store import audit, commits, projects
+from web.store.audit import Act, Kind
 from web.store.commits import NewCommit
 from web.store.db import transaction
 
@@ -81,6 +82,8 @@ def store(context: Context, project: Project, creator: User, package: Package) -
             )
             with transaction(context.db):
                 known = commits.find_by_identifier(context.db, project.id, package.identifier)
+                if known is None:
+                    audit.record(context.db, Act.CREATE, Kind.COMMIT, package.identifier, project.id)
                 return known or commits.upsert_commit(context.db, new), known is None
 
 

@@ -10,7 +10,7 @@ SQL = """
 -- Names instead of references: an entry outlives the user, the token and the project that it names. `project_uuid`
 -- tells a project from a later one of the same name.
 CREATE TABLE audit (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, action TEXT NOT NULL, kind TEXT NOT NULL,
+    id INTEGER PRIMARY KEY, at TEXT NOT NULL, action TEXT NOT NULL, kind TEXT NOT NULL,
     name TEXT NOT NULL, project TEXT NOT NULL, project_uuid TEXT NOT NULL, username TEXT NOT NULL,
     token TEXT NOT NULL, way TEXT NOT NULL, address TEXT NOT NULL, detail TEXT NOT NULL
 );
