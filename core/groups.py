@@ -80,7 +80,7 @@ class PipelineNode:
     """A node; `kind` is "execution" or "task". `message` is the reason of its final state, or what it waits for.
 
     It waits for approval from `approval_asked_at` until `approved_at`. `retries` counts how often it was restarted. A
-    `skipped` node was stopped before it started.
+    `skipped` node was stopped before it started. One with `source_id` has the run of that node of an earlier pipeline.
     """
 
     id: int
@@ -98,6 +98,7 @@ class PipelineNode:
     approved_by: str
     started_at: str | None
     ended_at: str | None
+    source_id: int | None = None
 
 
 def group_status(state: State, stop_requested_at: str | None) -> str:

@@ -61,13 +61,6 @@ def test_everything_else_below_api_is_not_found_in_json(api: ApiServer, path: st
         assert_detail(api.client.get(path, headers=headers), 404)
 
 
-@pytest.mark.parametrize("noun", ["executions"])
-def test_creating_is_refused_in_a_sentence_that_says_what_to_do(api: ApiServer, noun: str) -> None:
-    answer = api.post(f"{noun}/", json={"project": api.demo.uuid})
-    assert "push" in assert_detail(answer, 405)
-    assert "GET" in answer.headers["Allow"]
-
-
 @pytest.mark.parametrize(
     "path", ["projects/nope/", "projects/nope/commits/", "commits/nope/", "executions/nope/", "data/nope/",
              "data/nope/download/", "environments/nope/", "executions/nope/events/"],

@@ -99,4 +99,4 @@ def overridden(config: Any, kind: TargetKind, name: str, overrides: Overrides) -
 
 
 def unknown_target(kind: TargetKind, name: str, known: Sequence[str]) -> Problem:
-    return Problem(unknown(kind, name, known), kind, name, "does_not_exist")
+    return Problem(unknown(kind, name, known), str(kind), name, "does_not_exist")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from core.config import Config
@@ -65,7 +65,7 @@ class LaunchRequest:
     and `name` are not read, and of the overrides only environment, priority, title and tags. `client` is the program
     that asks, such as "vh". `key` makes the request idempotent for its project and creator. `why` is the first line of
     the logs. `trial` is the index within the search of a task; trials of a task in a pipeline have `pipeline_node_id`
-    too.
+    too. Nodes in `reused` get the run of the node with that row number instead of an own one.
     """
 
     origin: Origin
@@ -84,6 +84,7 @@ class LaunchRequest:
     task_id: int | None = None
     trial: int | None = None
     pipeline_node_id: int | None = None
+    reused: Mapping[str, int] = field(default_factory=dict)
 
 
 def launch(context: Context, request: LaunchRequest) -> Launched:
@@ -226,10 +227,12 @@ def _planned(db: Database, request: LaunchRequest) -> Plan:
     elif refused := [name for name in ("inputs", "environment_variables") if getattr(overrides, name)]:
         text = "a pipeline takes none: give them to its nodes in valohai.yaml, or as parameters"
         raise InvalidFields([Problem(text, name) for name in refused])
+    else:
+        given |= {"reused": request.reused}
     try:
         return known.plan(config, request.name, **given)
     except NotFound as error:  # the step of a task
-        raise InvalidFields([Problem(str(error), request.kind)]) from None
+        raise InvalidFields([Problem(str(error), str(request.kind))]) from None
 
 
 def _commit_problems(db: Database, commit: Commit) -> Iterator[Problem]:
@@ -340,7 +343,8 @@ def _start_pipeline(db: Database, request: LaunchRequest, plan: PipelinePlan) ->
         "name": plan.blueprint.name, "config": plan.config, "parameters": plan.parameters,
         "environment": request.overrides.environment, "why": request.why,
     }  # fmt: skip
-    pipeline = pipelines.add(db, values, [(node.name, node.kind) for node in plan.blueprint.nodes])
+    nodes = [(node.name, node.kind) for node in plan.blueprint.nodes]
+    pipeline = pipelines.add(db, values, nodes, request.reused)
     enqueue.enqueue_commit(db, request.commit.id)
     return pipeline
 

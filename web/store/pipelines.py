@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from sqlite_utils import Database
 
+from core import clock
 from core.errors import NotFound
 from core.groups import Pipeline, PipelineNode, Task
 from core.model import Execution
@@ -22,15 +24,23 @@ of_ids, of_commits, unfinished, search = _table.of_ids, _table.of_commits, _tabl
 
 
 @needs_transaction
-def add(db: Database, values: Mapping[str, Any], nodes: Sequence[tuple[str, str]]) -> Pipeline:
+def add(
+    db: Database,
+    values: Mapping[str, Any],
+    nodes: Sequence[tuple[str, str]],
+    reused: Mapping[str, int] = MappingProxyType({}),
+) -> Pipeline:
     """Create a pipeline in `created` with the next counter of its project.
 
-    `values` are columns, not encoded. `nodes` are (name, kind) in file order.
+    `values` are columns, not encoded. `nodes` are (name, kind) in file order. Nodes in `reused` are complete: they have
+    the run of the node with this row number.
     """
     pipeline_id = _table.insert(db, values)
     for position, (name, kind) in enumerate(nodes):
         node = {"uuid": str(uuid.uuid4()), "pipeline_id": pipeline_id, "position": position, "name": name, "kind": kind}
-        insert(db, "pipeline_node", node | {"state": State.CREATED})
+        source, now = reused.get(name), clock.now()
+        over: Row = {"state": State.COMPLETE, "source_id": source, "started_at": now, "ended_at": now}
+        insert(db, "pipeline_node", node | (over if source else {"state": State.CREATED}))
     return get(db, pipeline_id)
 
 
@@ -58,6 +68,13 @@ def node(db: Database, node_id: int) -> PipelineNode:
     return _node(found)
 
 
+def node_by_uuid(db: Database, node_uuid: str) -> PipelineNode:
+    found = row(db, "SELECT * FROM pipeline_node WHERE uuid = ?", (node_uuid,))
+    if found is None:
+        raise NotFound(f"there is no pipeline node {node_uuid[:80]}")
+    return _node(found)
+
+
 def names_by_node(db: Database, node_ids: Collection[int]) -> dict[int, tuple[str, int]]:
     """Return (uuid, counter) of the pipeline by node id."""
     marks = ", ".join("?" * len(node_ids))
@@ -76,20 +93,28 @@ def of_nodes(db: Database, node_ids: Sequence[int]) -> dict[int, tuple[Pipeline,
     return {item["id"]: (by_id[item["pipeline_id"]], item["name"]) for item in found}
 
 
-def newest_executions(db: Database, node_ids: Sequence[int]) -> list[Execution]:
-    """Return the newest execution of each node that has one."""
-    return executions.of_ids(db, _newest(db, "execution", "AND task_id IS NULL", node_ids))
+def newest_executions(db: Database, node_ids: Sequence[int]) -> dict[int, Execution]:
+    """Return the newest execution by node id, for nodes that have one."""
+    newest = _newest(db, "execution", "AND task_id IS NULL", node_ids)
+    found = {made.id: made for made in executions.of_ids(db, list(newest.values()))}
+    return {node_id: found[made_id] for node_id, made_id in newest.items()}
 
 
-def newest_tasks(db: Database, node_ids: Sequence[int]) -> list[Task]:
-    """Return the newest task of each node that has one."""
-    return tasks.of_ids(db, _newest(db, "task", "", node_ids))
+def newest_tasks(db: Database, node_ids: Sequence[int]) -> dict[int, Task]:
+    """Return the newest task by node id, for nodes that have one."""
+    newest = _newest(db, "task", "", node_ids)
+    found = {made.id: made for made in tasks.of_ids(db, list(newest.values()))}
+    return {node_id: found[made_id] for node_id, made_id in newest.items()}
 
 
-def _newest(db: Database, table: str, condition: str, node_ids: Sequence[int]) -> list[int]:
+def _newest(db: Database, table: str, condition: str, node_ids: Sequence[int]) -> dict[int, int]:
     marks = ", ".join("?" * len(node_ids))
-    sql = f"SELECT MAX(id) AS id FROM {table} WHERE pipeline_node_id IN ({marks}) {condition} GROUP BY pipeline_node_id"
-    return [found["id"] for found in rows(db, sql, list(node_ids))]
+    sql = (
+        f"SELECT node.id AS node_id, MAX(made.id) AS made_id FROM pipeline_node AS node JOIN {table} AS made"
+        f" ON made.pipeline_node_id = COALESCE(node.source_id, node.id) {condition}"
+        f" WHERE node.id IN ({marks}) GROUP BY node.id"
+    )
+    return {found["node_id"]: found["made_id"] for found in rows(db, sql, list(node_ids))}
 
 
 def _node(found: Row) -> PipelineNode:

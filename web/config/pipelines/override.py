@@ -11,7 +11,8 @@ from core.errors import InvalidInput
 from web.config.steps.property_rules import step_problems
 from web.config.steps.unused import unused_keys
 
-REPLACED = ("image", "command", "environment", "mounts", "autorestart", "runtime-config-preset")
+REPLACED = ("image", "command", "environment", "mounts", "autorestart", "runtime-config-preset",
+            "time-limit", "no-output-timeout")  # fmt: skip
 MERGED = ("parameters", "inputs", "environment-variables")
 KINDS = {"parameters": "parameter", "inputs": "input", "environment-variables": "environment variable"}
 

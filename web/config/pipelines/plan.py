@@ -26,9 +26,16 @@ class PipelinePlan:
 
 
 def plan(
-    config: Any, name: str, *, parameters: Mapping[str, Any] | None = None, provided: Container[str] = ()
+    config: Any,
+    name: str,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    provided: Container[str] = (),
+    reused: Container[str] = (),
 ) -> PipelinePlan:
     """Plan the pipeline `name` with values for its parameters, in a project with the variables `provided`.
+
+    Nodes in `reused` do not run again.
 
     Raises NotFound for an unknown pipeline, and InvalidInput if one of its nodes cannot run: every value that is known
     before the pipeline starts is checked.
@@ -43,6 +50,8 @@ def plan(
     ]
     needed = _needed(config, blueprint)
     for node in blueprint.nodes:
+        if node.name in reused:
+            continue
         try:
             _try(needed, blueprint, node, given, provided)
         except InvalidInput as error:

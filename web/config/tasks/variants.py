@@ -130,7 +130,7 @@ def _listed(style: str, rules: Mapping[str, Any]) -> Choices:
 
 
 def _linear(rules: Mapping[str, Any], whole: bool, grid: bool) -> Dimension:
-    start, end, step = (Decimal(str(_number(rules, name))) for name in ("start", "end", "step"))
+    start, end, step = (Decimal(str(_number(rules, *names))) for names in (("start", "min"), ("end", "max"), ("step",)))
     if step == 0:
         raise ValueError("step is 0; it must lead from start to end")
     steps = (end - start) / step + TOLERANCE

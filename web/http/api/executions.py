@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from flask import Response, request
-from werkzeug.exceptions import MethodNotAllowed
 
 from core import clock
 from core.errors import InvalidInput
@@ -35,19 +34,23 @@ def listing() -> Response:
 
 @auth.read
 def detail(identifier: str) -> Response:
-    db = auth.db()
+    db, excluded = auth.db(), query.words("exclude")
     found = query.execution(db, identifier)
-    result = serialize.execution_detail(
+    result = whole(db, found)
+    if not excluded and query.is_vh() and _just_ended(found):
+        result["status"] = str(State.STARTED)
+    return json_response({key: value for key, value in result.items() if key not in excluded})
+
+
+def whole(db: Database, found: Execution) -> serialize.Json:
+    """Return an execution with its inputs and outputs."""
+    return serialize.execution_detail(
         request.url_root,
         found,
         _related(db, [found])[found.id],
         latest=metadata.latest(db, found.id),
         outputs=objects(db, data.of_execution(db, found.id)),
     )
-    excluded = query.words("exclude")
-    if not excluded and query.is_vh() and _just_ended(found):
-        result["status"] = str(State.STARTED)
-    return json_response({key: value for key, value in result.items() if key not in excluded})
 
 
 @auth.launch
@@ -83,13 +86,6 @@ def set_tags(identifier: str) -> Response:
         raise InvalidInput(f"there may be {MAX_TAGS} tags of {MAX_TAG} printable characters", field="tags")
     executions.set_tags(db, found, kept)
     return json_response({"tags": kept})
-
-
-@auth.launch
-def refuse_creation() -> Response:
-    raise MethodNotAllowed(
-        ["GET", "HEAD", "OPTIONS"], f"POST to {request.path} is not supported yet: push a commit to start executions."
-    )
 
 
 def _just_ended(found: Execution) -> bool:

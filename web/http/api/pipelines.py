@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flask import Response, request
 
-from core.groups import Task
+from core.groups import Pipeline, Task
 from core.model import Execution
 from core.states import FINAL
 from web.http import auth
@@ -33,13 +33,15 @@ def listing() -> Response:
 @auth.read
 def detail(identifier: str) -> Response:
     db = auth.db()
-    found = query.pipeline(db, identifier)
+    return json_response(whole(db, query.pipeline(db, identifier)))
+
+
+def whole(db: Database, found: Pipeline) -> serialize.Json:
+    """Return a pipeline with its nodes."""
     nodes = pipelines.nodes(db, found.id)
     made = _made(db, [node.id for node in nodes])
     owner = projects.get(db, found.project_id)
-    return json_response(
-        serialize.pipeline_detail(request.url_root, found, owner, [(node, made.get(node.id)) for node in nodes])
-    )
+    return serialize.pipeline_detail(request.url_root, found, owner, [(node, made.get(node.id)) for node in nodes])
 
 
 @auth.launch
@@ -56,5 +58,8 @@ def stop(identifier: str) -> Response:
 
 def _made(db: Database, node_ids: Sequence[int]) -> dict[int, serialize.Name]:
     """Return, by node id, uuid and number of the newest execution or task of the node: the one that counts."""
-    made: list[Execution | Task] = [*pipelines.newest_executions(db, node_ids), *pipelines.newest_tasks(db, node_ids)]
-    return {item.pipeline_node_id: (item.uuid, item.counter) for item in made if item.pipeline_node_id is not None}
+    made: dict[int, Execution | Task] = {
+        **pipelines.newest_executions(db, node_ids),
+        **pipelines.newest_tasks(db, node_ids),
+    }
+    return {node_id: (item.uuid, item.counter) for node_id, item in made.items()}

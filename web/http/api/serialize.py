@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC
 from typing import Any
 
 from core import clock
 from core.groups import Pipeline, PipelineNode, Task
-from core.model import Commit, Datum, Environment, Execution, Project, Repository, User
+from core.model import Change, Commit, Datum, Environment, Execution, Project, Repository, User
 from core.states import FINAL, State
 from web.services.executions.variables import Variable
 from web.store.aliases import Alias
@@ -146,6 +146,9 @@ def execution(root: str, found: Execution, related: Related, *, latest: Mapping[
         "exit_code": found.exit_code,
         "title": found.title,
         "step": found.step,
+        "origin": found.origin,
+        "client": found.client,
+        "changed": changes(found.changed),
         "task": _named(related.task),
         "pipeline": _named(related.pipeline),
         "tags": list(found.tags),
@@ -184,6 +187,11 @@ def execution_detail(
         "metadata": [],
         "events": [],
     }
+
+
+def changes(found: Sequence[Change]) -> list[Json]:
+    """Return the values that were given instead of those of valohai.yaml."""
+    return [asdict(one) for one in found]
 
 
 def task(root: str, found: Task, owner: Project, pipeline: Name | None, counts: Mapping[str, int]) -> Json:
@@ -228,12 +236,16 @@ def _group(root: str, noun: str, found: Task | Pipeline, owner: Project) -> Json
         "id": found.uuid,
         "counter": found.counter,
         "status": found.status,
-        "title": found.name,
+        "title": found.title or found.name,
+        "name": found.name,
+        "origin": found.origin,
+        "client": found.client,
+        "changed": changes(found.changed),
         "message": found.message,
         "project": owner.uuid,
         "commit": found.commit_identifier,
         "creator": {"id": found.creator_id, "username": found.creator},
-        "tags": [],
+        "tags": list(found.tags),
         "deleted": False,
         "priority": found.priority,
         "ctime": found.created_at,

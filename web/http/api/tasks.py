@@ -24,13 +24,13 @@ def listing() -> Response:
     if query.flag("deleted"):
         return paginated([], 0, wanted)
     found, count = tasks.search(db, wanted)
-    return paginated(_objects(db, found), count, wanted)
+    return paginated(objects(db, found), count, wanted)
 
 
 @auth.read
 def detail(identifier: str) -> Response:
     db = auth.db()
-    return json_response(_objects(db, [query.task(db, identifier)])[0])
+    return json_response(objects(db, [query.task(db, identifier)])[0])
 
 
 @auth.launch
@@ -45,7 +45,8 @@ def stop(identifier: str) -> Response:
     return json_response({"message": "Stopping"})
 
 
-def _objects(db: Database, found: Sequence[Task]) -> list[serialize.Json]:
+def objects(db: Database, found: Sequence[Task]) -> list[serialize.Json]:
+    """Return tasks as the API shows them."""
     owners = {owner.id: owner for owner in projects.listing(db)}
     counts = trials.counts(db, [task.id for task in found])
     of_nodes = pipelines.names_by_node(db, {task.pipeline_node_id for task in found if task.pipeline_node_id})

@@ -125,8 +125,8 @@ def _asked(db: Database, name: str, counter: int) -> tuple[Project, Pipeline]:
 def _runs(db: Database, pipeline: Pipeline, steps: Mapping[str, str]) -> list[NodeView]:
     nodes = pipelines.nodes(db, pipeline.id)
     ids = [node.id for node in nodes]
-    executions = {execution.pipeline_node_id: execution for execution in pipelines.newest_executions(db, ids)}
-    tasks = {task.pipeline_node_id: task for task in pipelines.newest_tasks(db, ids)}
+    executions = pipelines.newest_executions(db, ids)
+    tasks = pipelines.newest_tasks(db, ids)
     counts = trials.counts(db, [task.id for task in tasks.values()])
     progress = {task.id: groups.progress(task, counts[task.id]) for task in tasks.values()}
     return [

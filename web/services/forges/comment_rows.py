@@ -131,10 +131,10 @@ def _pipeline_state(pipeline: Pipeline, found: progress.NodeProgress) -> str:
 def _runs(base: Base, nodes: Sequence[PipelineNode]) -> dict[str, Execution]:
     """Return by node, in the order of their start, its newest execution or the best one of its newest task."""
     ids = [node.id for node in nodes]
-    found = {execution.pipeline_node_id: execution for execution in pipelines.newest_executions(base.db, ids)}
-    for task in pipelines.newest_tasks(base.db, ids):
+    found = pipelines.newest_executions(base.db, ids)
+    for node_id, task in pipelines.newest_tasks(base.db, ids).items():
         if best := _best(base, summary.search_summary(base.db, task)):
-            found[task.pipeline_node_id] = best
+            found[node_id] = best
     begun = sorted(nodes, key=lambda node: (node.started_at or "", node.position))
     return {node.name: found[node.id] for node in begun if node.id in found}
 

@@ -53,11 +53,11 @@ class NodeRun:
 
 def newest_runs(db: Database, nodes: Sequence[PipelineNode]) -> dict[int, NodeRun]:
     """Return the newest run by node id; nodes without one are omitted."""
-    made: list[Execution | Task] = [
-        *pipelines.newest_executions(db, [node.id for node in nodes if node.kind == "execution"]),
-        *pipelines.newest_tasks(db, [node.id for node in nodes if node.kind == "task"]),
-    ]
-    return {one.pipeline_node_id: NodeRun(one) for one in made if one.pipeline_node_id is not None}
+    made: dict[int, Execution | Task] = {
+        **pipelines.newest_executions(db, [node.id for node in nodes if node.kind == "execution"]),
+        **pipelines.newest_tasks(db, [node.id for node in nodes if node.kind == "task"]),
+    }
+    return {node_id: NodeRun(one) for node_id, one in made.items()}
 
 
 def run_executions(db: Database, run: NodeRun) -> list[Execution]:

@@ -1,0 +1,207 @@
+"""Items of a valohai.yaml from the body of `POST /pipelines/`, in which each node has a template of its execution.
+
+A template is the step of the client's own valohai.yaml with all its values. Here it becomes an override of the step of
+the commit. Clients write keys with hyphens and with underscores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import InvalidInput, NotFound
+from core.model import Commit, Project
+from core.names import unknown
+from core.states import State
+from web.config.pipelines.blueprint import load_pipeline
+from web.config.steps.model import step_item, step_names
+from web.http.api import task_body
+from web.http.api.body import Body
+from web.store import environments, pipelines
+from web.store.db import Database
+
+KEPT = ("image", "command", "environment", "time-limit")  # of a template, as in the override of a node
+OF_NODE = ("name", "type", "on-error", "edge-merge-mode", "actions")
+OF_TASK = ("maximum-queued-executions", "on-child-error", "stop-expression", "allow-reuse")
+SPELLED = {"stop-expression": "stop-condition", "allow-reuse": "reuse-children"}
+
+
+@dataclass(kw_only=True)
+class Built:
+    """Items and name of a pipeline, its given parameters and priority, and earlier nodes in place of new ones.
+
+    `ignored` are sentences about fields without effect.
+    """
+
+    name: str
+    items: list[dict[str, Any]] = field(default_factory=list)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    priority: int = 0
+    reused: dict[str, int] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+
+
+def commit_name(body: Body) -> str:
+    """Return the commit of the nodes, "" if none names one; all run at one commit."""
+    templates = [_hyphened(node.get("template")) for node in body.items("nodes") if isinstance(node, Mapping)]
+    named = list(dict.fromkeys(str(template["commit"]) for template in templates if template.get("commit")))
+    if len(named) > 1:
+        body.add(f"the nodes name several commits ({', '.join(named):.100}); all must run at one", "nodes")
+    return named[0] if named else ""
+
+
+def pipeline_items(db: Database, project: Project, commit: Commit, body: Body) -> Built:
+    """Build the pipeline of a body. Problems are added to the body."""
+    built = Built(name=body.text("title") or "pipeline")
+    if body.flag("reuse_executions"):
+        built.ignored.append("reuse-executions is ignored: every node runs, unless it names a node to reuse")
+    nodes, steps, tasks = [], dict[str, dict[str, Any]](), list[dict[str, Any]]()
+    for node in map(_hyphened, body.items("nodes")):
+        if not isinstance(node.get("name"), str):
+            body.add("each node needs a name", "nodes", "required")
+        elif node.get("type") == "mimic":
+            nodes.append(_reused(db, project, node, steps, built, body))
+        else:
+            nodes.append(_node(db, commit, node, steps, tasks, built, body))
+    pipeline = {
+        "name": built.name,
+        "nodes": nodes,
+        "edges": list(_edges(body)),
+        "parameters": list(_parameters(body, built)),
+    }
+    if not nodes:
+        body.add("a pipeline needs nodes", "nodes", "required")
+    if not body.problems:
+        task_body.check_items([{"pipeline": _as_declared(pipeline)}, *tasks], body)
+    built.items = [*steps.values(), *tasks, {"pipeline": pipeline}]
+    return built
+
+
+def _node(
+    db: Database,
+    commit: Commit,
+    node: Mapping[str, Any],
+    steps: dict[str, dict[str, Any]],
+    tasks: list[dict[str, Any]],
+    built: Built,
+    body: Body,
+) -> dict[str, Any]:
+    template = _hyphened(node.get("template"))
+    made = {key: node[key] for key in OF_NODE if key in node}
+    step = template.get("step")
+    if node.get("type") not in ("execution", "task"):
+        body.add(f'node "{node["name"]:.80}": nodes of type {node.get("type")!s:.40} do not run here', "nodes")
+        return made
+    if step not in step_names(commit.config):
+        body.add(f'node "{node["name"]:.80}": {unknown("step", step, step_names(commit.config))}', "nodes",
+                 "does_not_exist")  # fmt: skip
+        return made
+    steps[step] = item = step_item(commit.config, step)
+    environment = template.get("environment")
+    if environment and environment != item["step"].get("environment") and not _is_known(db, environment):
+        text = unknown("environment", environment, environments.by_name(db))
+        body.add(f'node "{node["name"]:.80}": {text}', "environment", "does_not_exist")
+    if isinstance(priority := template.get("priority"), int):
+        built.priority = max(built.priority, priority)
+    varied, single = task_body.split_parameters(_mapping(template, "parameters"))
+    if template.get("type"):
+        task = task_body.task_of(node["name"], step, str(template["type"]), varied, _mapping(template, "configuration"))
+        extra = {SPELLED.get(key, key): template[key] for key in OF_TASK if template.get(key) is not None}
+        tasks.append({"task": task | extra})
+        made["task"] = node["name"]
+    else:
+        made["step"] = step
+    return made | {"override": _override(template, single)}
+
+
+def _override(template: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    runtime = _hyphened(template.get("runtime-config"))
+    found = {key: template[key] for key in KEPT if template.get(key) not in (None, "", [])}
+    found |= {key: runtime[key] for key in ("no-output-timeout", "autorestart") if runtime.get(key) is not None}
+    inputs = {name: [urls] if isinstance(urls, str) else urls for name, urls in _mapping(template, "inputs").items()}
+    variables = _mapping(template, "environment-variables")
+    return found | {
+        "parameters": [{"name": name, "default": value} for name, value in parameters.items()],
+        "inputs": [{"name": name, "default": urls} for name, urls in inputs.items() if urls is not None],
+        "environment-variables": [
+            {"name": name, "default": str(value)} for name, value in variables.items() if value is not None
+        ],
+    }
+
+
+def _reused(
+    db: Database,
+    project: Project,
+    node: Mapping[str, Any],
+    steps: dict[str, dict[str, Any]],
+    built: Built,
+    body: Body,
+) -> dict[str, Any]:
+    """Return a node that has the run of a complete node of an earlier pipeline, whose step is added to `steps`."""
+    try:
+        source = pipelines.node_by_uuid(db, str(node.get("source")))
+        pipeline = pipelines.get(db, source.pipeline_id)
+        if pipeline.project_id != project.id:
+            raise NotFound(f"there is no pipeline node {node.get('source')}")
+        if source.state is not State.COMPLETE:
+            raise InvalidInput(
+                f"{source.name} of ={pipeline.counter} is {source.state}; only complete nodes are reused"
+            )
+        spec = load_pipeline(pipeline.config, pipeline.name).node(source.name)
+    except (NotFound, InvalidInput) as error:
+        body.add(f'node "{node["name"]:.80}": {error}', "nodes", "does_not_exist")
+        return {"name": node["name"], "type": "execution", "step": ""}
+    name = f"{spec.step_name} of ={pipeline.counter}"
+    steps[name] = {"step": {**spec.step["step"], "name": name}}
+    built.reused[node["name"]] = source.source_id or source.id
+    return {"name": node["name"], "type": source.kind, "step": name}
+
+
+def _edges(body: Body) -> Iterator[dict[str, Any]]:
+    for edge in body.items("edges"):
+        if not isinstance(edge, Mapping):
+            body.add("each edge must be an object", "edges")
+            continue
+        ends = {end: ".".join(str(edge.get(f"{end}_{part}", "")) for part in ("node", "type", "key"))
+                for end in ("source", "target")}  # fmt: skip
+        yield ends | ({"configuration": edge["configuration"]} if edge.get("configuration") else {})
+
+
+def _parameters(body: Body, built: Built) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of the pipeline; a given value that is "" leaves those of the nodes."""
+    for name, given in body.mapping("parameters").items():
+        config = _mapping(given, "config") if isinstance(given, Mapping) else {}
+        expression = given.get("expression") if isinstance(given, Mapping) else given
+        if isinstance(expression, Mapping):
+            expression = _mapping(expression, "rules").get("value")
+        if expression not in (None, ""):
+            built.parameters[name] = expression
+        kept = {key: config[key] for key in ("targets", "default", "category", "description") if config.get(key)}
+        yield {"name": name, "targets": []} | kept
+
+
+def _as_declared(pipeline: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the pipeline without what the schema does not know in an override."""
+    extra = ("time-limit", "no-output-timeout")
+    nodes = [
+        {**node, "override": {key: value for key, value in node["override"].items() if key not in extra}}
+        if "override" in node else node
+        for node in pipeline["nodes"]
+    ]  # fmt: skip
+    return {**pipeline, "nodes": nodes}
+
+
+def _is_known(db: Database, environment: Any) -> bool:
+    known = environments.by_name(db)
+    return environment in known or any(found.uuid == environment for found in known.values())
+
+
+def _mapping(given: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = given.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _hyphened(given: Any) -> dict[str, Any]:
+    """Return an object with hyphens in its keys."""
+    return {str(key).replace("_", "-"): value for key, value in given.items()} if isinstance(given, Mapping) else {}

@@ -1,0 +1,78 @@
+"""Items of a valohai.yaml from the body of `POST /tasks/`, which describes a search instead of naming a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.model import TargetKind
+from web.config.overrides import unknown_target
+from web.config.steps.model import step_item, step_names
+from web.config.steps.schema import schema_errors, schema_messages
+from web.http.api.body import Body
+
+CONFIGURATION = (
+    *("execution_count", "execution_batch_size", "optimization_target_metric", "optimization_target_value", "engine"),
+)
+# Keys of a body, or of a template in a pipeline, by the key of valohai.yaml.
+OF_TASK = {
+    "maximum-queued-executions": "maximum_queued_executions",
+    "on-child-error": "on_child_error",
+    "stop-condition": "task_stop_expression",
+    "reuse-children": "allow_reuse",
+}
+SHOWN = 5
+
+
+def task_items(config: Any, step: str, body: Body) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the items of a task of `step`, named like it, and its parameters of one value.
+
+    Problems are added to the body.
+    """
+    if step not in step_names(config):
+        body.problems.append(unknown_target(TargetKind.STEP, step, step_names(config)))
+        return [], {}
+    varied, single = split_parameters(body.mapping("parameters"))
+    task = task_of(step, step, body.text("type"), varied, body.mapping("configuration"))
+    for key, field in OF_TASK.items():
+        value = body.number(field) if key == "maximum-queued-executions" else body.flag(field) if (
+            key == "reuse-children") else body.text(field)  # fmt: skip
+        if value is not None and value != "":
+            task[key] = value.replace("_", "-") if key == "on-child-error" and isinstance(value, str) else value
+    check_items([{"task": task}], body)
+    return [step_item(config, step), {"task": task}], single
+
+
+def task_of(
+    name: str, step: str, kind: str, varied: Mapping[str, Any], configuration: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a task as in valohai.yaml; `varied` are style and rules by parameter."""
+    given = {key.replace("_", "-"): configuration.get(key) for key in CONFIGURATION}
+    return {
+        "name": name,
+        "step": step,
+        "type": (kind or "grid_search").lower(),
+        "parameters": [
+            {"name": key, "style": value.get("style"), "rules": value.get("rules") or {}}
+            for key, value in varied.items()
+        ],
+    } | {key: value for key, value in given.items() if value is not None}
+
+
+def split_parameters(given: Mapping[str, Any]) -> tuple[dict[str, Mapping[str, Any]], dict[str, Any]]:
+    """Return the parameters with several values, by style and rules, and the values of the others; null is not set."""
+    varied, single = {}, {}
+    for name, value in given.items():
+        if not isinstance(value, Mapping):
+            single[name] = value
+        elif value.get("style") == "single":
+            single[name] = (value.get("rules") or {}).get("value") if isinstance(value.get("rules"), Mapping) else None
+        else:
+            varied[name] = value
+    return varied, {name: value for name, value in single.items() if value is not None}
+
+
+def check_items(items: list[dict[str, Any]], body: Body) -> None:
+    """Add what violates the schema of valohai.yaml to the problems of the body."""
+    for message in schema_messages(schema_errors(items))[:SHOWN]:
+        body.add(" ".join(message.split())[:500], "")
