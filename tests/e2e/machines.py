@@ -21,6 +21,19 @@ from instance import PUSHMILL, Checkout, Instance, wait_for
 from web.store import runners, users
 from web.store.db import connect, transaction
 
+# small bounds, so that tests can reach them; an input server on loopback is allowed by the name of "localhost" only
+SMALL_BOUNDS = """
+[git]
+allow_local = true
+[runner]
+memory = "300 MiB"
+allow_input_hosts = ["localhost"]
+allow_registries = ["127.0.0.1"]
+[limits]
+log = "1 MB"
+output_count = 50
+stop_grace = "3 s"
+"""
 SERVER_ALONE = """
 [git]
 allow_local = true

@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG
 from instance import PUSHMILL, Checkout, running, wait_for
+from machines import SMALL_BOUNDS
 from test_push import step
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
@@ -17,7 +17,7 @@ def test_a_backup_of_a_working_server_is_restored_with_everything_that_it_had_st
     tmp_path: Path, checkout: Checkout
 ) -> None:
     archive = tmp_path / "backup.tar"
-    with running(tmp_path / "old", CONFIG) as old:
+    with running(tmp_path / "old", SMALL_BOUNDS) as old:
         files = step("train", "echo hello", "echo '{\"loss\": 0.5}'", "echo model > /valohai/outputs/model.txt")
         sha = checkout.commit({"valohai.yaml": files})
         checkout.push(old.git_url("kept"))
@@ -36,7 +36,7 @@ def test_a_backup_of_a_working_server_is_restored_with_everything_that_it_had_st
 
     restored = tmp_path / "new"
     subprocess.run([str(PUSHMILL), "restore", str(archive), "--data", str(restored)], check=True, capture_output=True)
-    with running(restored, CONFIG) as new:
+    with running(restored, SMALL_BOUNDS) as new:
         assert new.token == token
         again = new.execution(trained["id"])
         assert (again["status"], again["cumulative_metadata"]) == ("complete", {"loss": 0.5})

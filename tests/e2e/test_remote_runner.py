@@ -125,7 +125,7 @@ def test_a_machine_becomes_a_runner_with_what_register_prints_and_its_token_can_
     site: Instance, machine: Machine, checkout: Checkout
 ) -> None:
     machine.configure(runner(site, "register", "gpu-1", "--environment", "remote"), site)
-    assert listed(site, "gpu-1")["state"] == "not seen yet"
+    assert listed(site, "gpu-1")["state"] == "never connected"
     with machine.up():
         uuid = execution(site, checkout, "remote", "remote", 150)
         printing(site, uuid)

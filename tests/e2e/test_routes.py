@@ -73,4 +73,4 @@ def test_a_signed_github_push_runs_and_a_replay_under_a_new_delivery_id_does_not
     wait_for(lambda: "was recorded before" in httpx.get(settings, headers=headers, trust_env=False).text)
     assert len(server.executions("hub")) == 1
     listed = httpx.get(f"{server.url}/p/hub/deliveries/", headers=headers, trust_env=False).text
-    assert [listed.count(f">{state}</span>") for state in ("refused", "done")] == [1, 2]
+    assert [listed.count(f">{state}</span>") for state in ("rejected", "processed")] == [1, 2]

@@ -18,6 +18,7 @@ import pytest
 from core.wire import ExecutionSpec, InputSpec
 from runner.execution import config_files
 from runner.inputs import fetch as inputs
+from runner.inputs.cache import Cache
 from runner.inputs.datums import Datums
 from runner.inputs.fetch import FetchedInput
 from runner.server_client import Reporter
@@ -139,17 +140,15 @@ def made_spec(parameters: dict[str, Any], inputs: list[InputSpec]) -> ExecutionS
 
 
 def fetch(directory: Path, spec: ExecutionSpec) -> list[FetchedInput]:
-    return inputs.fetch(
-        spec.input_specs(),
-        directory / "inputs",
-        directory / "cache",
+    fetcher = inputs.InputFetcher(
+        cache=Cache(directory / "cache", ignore=False),
         datums=Datums(Reporter("http://127.0.0.1:9", "secret"), spec),
         allow_hosts=("127.0.0.1",),
-        ignore_cache=False,
         status=lambda _: None,
         cancelled=lambda: False,
         limit=10**6,
     )
+    return fetcher.fetch(spec.input_specs(), directory / "inputs")
 
 
 def at(directory: Path, item: FetchedInput) -> FetchedInput:

@@ -649,7 +649,7 @@ def test_bitbuckets_twelve_digits_are_found_in_what_was_fetched_alone(site: Site
     new = site.head(FORK, message="more")
     said = site.ask(old)  # the branch has moved on meanwhile
     assert said.startswith(f"its head is {new.sha} there, not {old.sha[:12]}")
-    assert "waits" in site.ask(new, "updated")
+    assert "waiting" in site.ask(new, "updated")
     assert site.known().sha == new.sha
     site.checkout.git("checkout", "-q", "--orphan", "unrelated")
     unrelated = site.checkout.commit({"a": "b"})

@@ -306,14 +306,14 @@ WORKER = """
 import sys
 from pathlib import Path
 from core.config import from_table
-from web.services import tasks
-from web.store.db import connect
+from web.services import tasks, vault
+from web.services.context import open_context
 config = from_table({"redis": {"url": "redis://127.0.0.1:1/0"}}, Path(sys.argv[1]))
-db = connect(config.database)
-print("ready", flush=True)
-sys.stdin.readline()
-while tasks.advance(db, config):
-    pass
+with open_context(config, vault.load(config.data / "secret.key")) as context:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    while tasks.advance(context):
+        pass
 """
 
 
