@@ -22,6 +22,7 @@ from test_runner_rights import Held, basic, held, method_of, token  # noqa: F401
 
 from core import clock
 from core.identity import Scope
+from core.rights import Role
 from web.http import live
 from web.services import identities, throttle
 from web.services.throttle import Throttle
@@ -136,14 +137,17 @@ def test_a_token_to_push_logs_nobody_in_and_one_to_read_changes_nothing(api: Api
     assert person.post("/logout", "/").status_code == 303
 
 
-@pytest.mark.parametrize("end", ["logout", "revoke"])
+@pytest.mark.parametrize("end", ["logout", "revoke", "disable", "leave"])
 def test_a_live_stream_ends_with_its_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     monkeypatch.setattr(live, "POLL_S", 0.05)
     monkeypatch.setattr(live, "HEARTBEAT_S", 0.2)  # so that a stream that did not end says so
     api = ApiServer(tmp_path / "data")
     execution = api.add_execution()
     person = Person(api)
-    person.log_in()
+    identities.add_user(api.db, "grace", is_admin=False)
+    identities.set_role(api.db, api.demo, "grace", Role.READER)
+    grace = made(api, Scope.READ, user="grace")
+    person.log_in("grace", grace.secret)
     cookie = person.client.get_cookie("pushmill-8000")
     assert cookie is not None
     closed, given_up = threading.Event(), threading.Event()
@@ -166,8 +170,12 @@ def test_a_live_stream_ends_with_its_session(tmp_path: Path, monkeypatch: pytest
         assert followed.wait(20)
         if end == "logout":
             person.post("/logout", "/")
+        elif end == "revoke":
+            users.revoke_token(api.db, grace.id)
+        elif end == "disable":
+            identities.disable(api.db, "grace")
         else:
-            users.revoke_token(api.db, 1)
+            identities.set_role(api.db, api.demo, "grace", None)
         try:
             assert closed.wait(20)
         finally:

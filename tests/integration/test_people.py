@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -16,8 +17,10 @@ from site_client import Person
 from test_runner_rights import token
 
 from core import clock
+from core.errors import Denied
 from core.identity import Scope
 from core.rights import Role
+from web.http import git
 from web.services import identities, throttle
 from web.store import members, sessions, users
 from web.store.db import execute, rows, transaction
@@ -168,6 +171,41 @@ def test_a_disabled_user_and_one_without_the_role_do_not_push(
     assert checkout.git("push", own, "main", check=False).returncode != 0
     (owner,) = rows(pushes.db, "SELECT role FROM member JOIN project ON project.id = project_id WHERE name = 'graces'")
     assert owner["role"] == "owner"
+
+
+@pytest.mark.parametrize("end", ["disable", "leave"])
+def test_a_running_push_breaks_off_when_its_user_may_no_longer_push(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(git, "WATCH_S", 0)
+    with_password(api)
+    identity = users.by_token(api.db, identities.new_token(api.db, "grace", [Scope.PUSH]).secret)
+    assert identity is not None
+    body = git.WatchedPush(io.BytesIO(b"a pack"), api.config, identity, api.demo.id)
+    assert body.read(2) == b"a "
+    if end == "disable":
+        identities.disable(api.db, "grace")
+    else:
+        identities.set_role(api.db, api.demo, "grace", Role.READER)
+    with pytest.raises(Denied):
+        body.read(2)
+
+
+def test_a_reader_sees_no_buttons_for_what_only_writers_and_owners_may(api: ApiServer) -> None:
+    execution = api.add_execution()
+    found = {}
+    for role in Role:
+        person = with_password(api, role.value, role)
+        person.log_in(role.value, PASSWORD)
+        path = f"/p/demo/executions/{execution.counter}/"
+        page, news = person.get(path).text, person.get(f"{path}news").text
+        settings = person.get("/p/demo/settings/").text
+        found[role] = ("/stop" in page, "/stop" in news, "Set variable" in settings, "Add member" in settings)
+    assert found == {
+        Role.READER: (False, False, False, False),
+        Role.WRITER: (True, True, False, False),
+        Role.OWNER: (True, True, True, True),
+    }
 
 
 def test_the_last_administrator_stays(api: ApiServer) -> None:

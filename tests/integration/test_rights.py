@@ -23,7 +23,7 @@ from web.http import auth
 from web.http.api import executions as api_executions
 from web.services import identities
 from web.services.repositories import hosting
-from web.store import data, deliveries, members
+from web.store import data, deliveries, members, projects
 
 HIDDEN = "quietly"  # the project's name, which nothing else contains
 DOCS = Path(__file__).parents[2] / "docs" / "people.md"
@@ -181,6 +181,16 @@ def test_an_invisible_project_answers_like_one_that_does_not_exist(walk: Walk) -
         assert answers[0][0] == 404, path
         walked += 1
     assert walked > 50
+
+
+def test_the_uuid_of_an_invisible_project_does_not_reveal_its_name(walk: Walk) -> None:
+    found = projects.by_name(walk.api.db, HIDDEN).uuid
+    headers = {"Authorization": basic(walk.secrets["no role"])}
+    answers = []
+    for asked in (found, str(uuid.uuid4())):
+        answer = walk.api.client.get(f"/git/{asked}.git/info/refs?service=git-upload-pack", headers=headers)
+        answers.append((answer.status_code, answer.text.replace(asked, "IT")))
+    assert answers[0] == answers[1]
 
 
 def test_lists_show_only_visible_projects(walk: Walk) -> None:

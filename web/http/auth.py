@@ -123,13 +123,8 @@ def enter_named(identity: Identity, name: str, *actions: Action) -> None:
     if creates and (Action.READ not in actions or in_scope(identity.scopes, Action.CREATE)):
         _enter_server(identity, Action.CREATE)
     else:
-        _enter(identity, place.role if place else None, f"there is no project {name!r}", actions)
-
-
-def sees(project_id: int) -> bool:
-    """Return whether the project is visible to the user."""
-    visible = visible_projects()
-    return visible is None or project_id in visible
+        asked = request.path.split("/")[2].removesuffix(".git")  # a UUID, where the name would say too much
+        _enter(identity, place.role if place else None, f"there is no project {asked!r}", actions)
 
 
 def visible_projects() -> frozenset[int] | None:
@@ -370,16 +365,19 @@ def session_identity() -> Identity | None:
     return sessions.by_secret(db(), secret) if isinstance(secret, str) else None
 
 
-def is_over(db: Database, identity: Identity, project_id: int) -> bool:
-    """Return whether a streaming response of a project must end.
+def resume(identity: Identity, project_id: int) -> bool:
+    """Continue a streaming response of a project as this identity; return False if it must end."""
+    g.identity, g.user, g.role = identity, identity.user, members.role(db(), identity.user.id, project_id)
+    return is_valid(db(), identity, Action.READ, project_id)
 
-    It does when the session or the token has ended, the user is disabled, or may no longer see the project.
-    """
-    if not may(identity, Action.READ, members.role(db, identity.user.id, project_id)):
-        return True
+
+def is_valid(db: Database, identity: Identity, action: Action, project_id: int) -> bool:
+    """Return whether an identity still exists and may perform the action; not if its user was disabled meanwhile."""
+    if not may(identity, action, members.role(db, identity.user.id, project_id)):
+        return False
     if identity.session_id is not None:
-        return sessions.by_id(db, identity.session_id) is None
-    return identity.token_id is None or users.by_token_id(db, identity.token_id) is None
+        return sessions.by_id(db, identity.session_id) is not None
+    return identity.token_id is not None and users.by_token_id(db, identity.token_id) is not None
 
 
 def csrf_token() -> str:

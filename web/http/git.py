@@ -7,25 +7,28 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from flask import Blueprint, Response, g, request
 
 from core import git
 from core.config import Config
-from core.errors import Conflict, DiskFull, GitError, InvalidInput, NotFound
+from core.errors import Conflict, Denied, DiskFull, GitError, InvalidInput, NotFound
+from core.identity import Identity
 from core.model import Project, Repository, Runner
 from core.names import UUID
+from core.rights import Action
 from core.states import State
 from web.http import auth
 from web.services import disk
 from web.services.deliveries import ingest
 from web.services.repositories import hosting, lost_pushes
 from web.store import executions, projects
-from web.store.db import Database
+from web.store.db import Database, connect
 
 blueprint = Blueprint("githttp", __name__)
 
@@ -34,6 +37,7 @@ CHUNK = 64 * 1024
 ANY_SIZE = 1 << 62
 MODULES = ".modules"  # suffix of a project's name: its submodules, for runners
 HEADER_BYTES = 16 * 1024
+WATCH_S = 1.0  # between two looks whether the user of a running push may still push
 PROTOCOL = re.compile(r"[a-z0-9=:._-]{1,100}")
 FINISH_S = 600.0  # time for git to finish a push that arrived completely before its client disconnected
 RESPONSE_HEADERS = {"content-type", "cache-control", "expires", "pragma"}
@@ -48,6 +52,10 @@ def name_of_uuid(_: str | None, values: dict[str, Any] | None) -> None:
     if suffix in ("", MODULES):
         with suppress(NotFound):
             values["name"] = projects.by_uuid(auth.db(), uuid.lower()).name + suffix
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 @blueprint.get("/git/<name>.git/info/refs")
@@ -87,7 +95,7 @@ def _serve(name: str, service: str, endpoint: str) -> Response:
     note = lost_pushes.note_push_began(auth.server().config, repository) if endpoint == WRITE else None
     backend = Backend(
         _environment(name, project, repository, service, endpoint),
-        request.stream if request.method == "POST" else None,
+        _body(project, endpoint) if request.method == "POST" else None,
         note,
     )
     status, headers = backend.head()
@@ -96,6 +104,28 @@ def _serve(name: str, service: str, endpoint: str) -> Response:
     if note is not None:
         response.call_on_close(_after_push(repository, note))
     return response
+
+
+def _body(project: Project, endpoint: str) -> Readable:
+    if endpoint == WRITE:
+        return WatchedPush(request.stream, auth.server().config, auth.current_identity(), project.id)
+    return request.stream
+
+
+class WatchedPush:
+    """The body of a push. Reading it raises Denied soon after its user was disabled or lost the right to push."""
+
+    def __init__(self, body: Readable, config: Config, identity: Identity, project_id: int) -> None:
+        self._body, self._config, self._identity, self._project_id = body, config, identity, project_id
+        self._next = time.monotonic() + WATCH_S
+
+    def read(self, size: int) -> bytes:
+        if time.monotonic() >= self._next:
+            with closing(connect(self._config.database)) as db:
+                if not auth.is_valid(db, self._identity, Action.PUSH, self._project_id):
+                    raise Denied("This user may no longer push.")
+            self._next = time.monotonic() + WATCH_S
+        return self._body.read(size)
 
 
 def _opened(db: Database, name: str, service: str) -> tuple[Project, Repository]:
@@ -195,7 +225,7 @@ class Backend:
     moves refs, and its hook must be able to record that; the feeder thread kills it if the push is incomplete.
     """
 
-    def __init__(self, environment: dict[str, str], body: IO[bytes] | None, note: IO[bytes] | None) -> None:
+    def __init__(self, environment: dict[str, str], body: Readable | None, note: IO[bytes] | None) -> None:
         self._finishes = note is not None
         self._ended = False
         self._rest = b""
@@ -258,7 +288,7 @@ class Backend:
         self._ended = not chunk
         return chunk
 
-    def _feed(self, body: IO[bytes] | None, stdin: IO[bytes] | None) -> None:
+    def _feed(self, body: Readable | None, stdin: IO[bytes] | None) -> None:
         """Write the body to the child. Reads all of it, or the client would not see a response sent early."""
         if body is None or stdin is None:
             return

@@ -94,7 +94,7 @@ class LiveFollower:
     def look(self) -> tuple[bytes, bool]:
         """Return the events since the last call, and whether they were the last. Holds no resources between calls."""
         db, after = auth.db(), self._after
-        if auth.is_over(db, self._identity, self._project.id):
+        if not auth.resume(self._identity, self._project.id):
             return b"", True
         found = look(db, auth.server().config.logs_dir, self._execution, after)
         spoken = list(_spoken(found, after))
