@@ -397,9 +397,7 @@ def _record(
     """
     inputs = datums.without_aliases(db, project.id, values["inputs"])
     execution = executions.add(db, {**values, "inputs": inputs})
-    lifecycle.log_status(db, config.logs_dir, execution, "Execution created")
-    for note in notes:
-        lifecycle.log_status(db, config.logs_dir, execution, note)
+    lifecycle.log_status(db, config.logs_dir, execution, "Execution created", *notes)
     if refusal := environments.locked_out(project, environment):
         lifecycle.fail(db, config.logs_dir, execution, FailureReason.ENVIRONMENT, refusal)
     elif refusal := environments.refusal(environment, execution.image):

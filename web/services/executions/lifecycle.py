@@ -166,12 +166,13 @@ def preview(db: Database, runner: Runner, execution_uuid: str, attempt: int, lin
         logs.set_partial(db, execution, line.stream, line.start, line.text)
 
 
-def log_status(db: Database, logs_dir: Path, execution: Execution, message: str) -> None:
-    """Append a status line from the server to an execution's log."""
+def log_status(db: Database, logs_dir: Path, execution: Execution, *messages: str) -> None:
+    """Append status lines from the server to an execution's log."""
     at = logs.length(db, execution)
     have, now_us = at.acknowledged["status"], time.time_ns() // 1000
     batch = LogBatch(attempt=execution.attempt, stream="status", start=have, end=have, first_us=now_us, last_us=now_us)
-    logs.append(db, logs_dir, execution, at, batch, message.replace("\n", " ").encode() + b"\n")
+    text = "".join(message.replace("\n", " ") + "\n" for message in messages)
+    logs.append(db, logs_dir, execution, at, batch, text.encode())
 
 
 def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, report: FinalReport) -> None:
