@@ -215,6 +215,15 @@ def test_beyond_the_connections_of_an_address_those_that_wait_for_their_peer_are
         peer.close()
 
 
+def test_beyond_the_connections_in_all_those_that_wait_for_their_peer_are_closed(site: Make) -> None:
+    server = site(connections=10)
+    slow = [server.connected(b"GET / HT", f"127.0.0.{number % 5 + 1}") for number in range(30)]
+    assert server.get("/healthz").status_code == 200
+    assert [read_all(peer) for peer in slow[:20]] == [b""] * 20
+    for peer in slow:
+        peer.close()
+
+
 def test_the_connections_of_one_address_are_not_those_of_another(site: Make) -> None:
     server = site(connections_per_address=2)
     peers = [server.connected(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") for _ in range(2)]
