@@ -19,6 +19,9 @@ def every_page(site: Site) -> list[str]:
         f"{project}commits/{demo.foreign.identifier}/", "/p/attic-models/settings/", f"{project}tasks/",
         f"{project}tasks/{demo.task.counter}/", f"{project}?task={demo.task.counter}", f"{project}pipelines/",
         f"{project}pipelines/{demo.pipeline.counter}/", "/p/spirals/tasks/", "/p/spirals/pipelines/",
+        *(f"{project}commits/{demo.long.commit_identifier}/run/?{query}" for query in (
+            "step=train", "task=lr-search", "pipeline=full", f"step=train&from={demo.queued.counter}")),
+        f"{project}commits/{demo.foreign.identifier}/run/?step=train",
         *(site.page(execution) for execution in (demo.long, demo.live, demo.failed, demo.queued)),
     ]  # fmt: skip
 

@@ -53,7 +53,9 @@ def stored_delivery(api: ApiServer) -> int:
 # Tested where what they need exists.
 ELSEWHERE = {
     "commits.approve": "test_approval_pages",
+    "executions.again": "test_run_form_pages",
     "pipelines.approve": "test_pipeline_pages",
+    "run.submit": "test_run_form_pages",
     "runners.register": "test_runner_pages",
     "runners.rotate": "test_runner_pages",
     "v0.POST projects/<identifier>/import-package": "test_adhoc",

@@ -79,7 +79,6 @@ def test_no_part_of_the_schema_is_forgotten() -> None:
 def test_the_page_agrees_with_what_is_named_on_the_commits_page() -> None:
     page = documented()
     assert page["step"][1] == unused.STEP.keys()
-    assert page["parameter"][1] == unused.PARAMETER.keys()
     assert page["mount"][1] == unused.MOUNT.keys()
 
 
@@ -91,7 +90,7 @@ STEP = """
     {keys}
 """
 KEYS = {
-    "cache-volumes": "[a]", "category": "a", "environment-variable-groups": "[a]", "icon": "a", "outputs": "[{name: a}]",
+    "cache-volumes": "[a]", "environment-variable-groups": "[a]", "outputs": "[{name: a}]",
     "runtime-config-preset": "a", "source-path": "a", "stop-condition": "a > 1", "upload-store": "a",
 }  # fmt: skip
 
@@ -105,11 +104,6 @@ def test_each_key_of_a_step_without_effect_is_named_with_its_steps(key: str) -> 
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        (
-            "parameters: [{name: a, type: float, widget: slider}, {name: b, type: float, widget: x}]",
-            "parameters: widget",
-        ),
-        ("parameters: [{name: a, type: float, category: c}]", "parameters: category"),
         ("mounts: [{source: /a, destination: /b, options: {x: 1}}]", "mounts: options"),
         ("mounts: [{source: a, destination: /b, type: nfs}]", "mounts: the mount of a"),
         ("resources: {cpu: {min: 2}}", "resources.cpu.min"),
@@ -123,21 +117,20 @@ def test_so_is_each_key_inside_a_step(keys: str, said: str) -> None:
 
 
 def test_many_steps_are_counted() -> None:
-    file = "".join(STEP.format(name=f"s{number}", keys="icon: i") for number in range(5))
+    file = "".join(STEP.format(name=f"s{number}", keys="source-path: i") for number in range(5))
     (advice,) = parse(file.encode()).problems
-    assert advice.startswith('step "s0", "s1", "s2" and 2 more: icon has no effect: ')
+    assert advice.startswith('step "s0", "s1", "s2" and 2 more: source-path has no effect: ')
 
 
-def test_what_overrides_and_parameters_of_pipelines_say_without_effect_is_named() -> None:
+def test_what_overrides_of_pipelines_say_without_effect_is_named() -> None:
     pipeline = """
 - pipeline:
     name: p
-    parameters: [{name: x, category: c, targets: [n.parameters.y]}]
+    parameters: [{name: x, targets: [n.parameters.y]}]
     nodes: [{name: n, type: execution, step: train, override: {runtime-config-preset: a}}]
     edges: []
 """
     file = STEP.format(name="train", keys="parameters: [{name: y, type: float, default: 1}]") + pipeline
     assert parse(file.encode()).problems == (
         'pipeline "p": node "n": its override: runtime-config-preset has no effect: there are no presets',
-        'pipeline "p": parameter "x": category has no effect: it is for display, and no page shows it',
     )

@@ -20,11 +20,13 @@ async function refresh(element) {
   return fresh;
 }
 
-// What one has scrolled sideways stays where it is.
+// What one has scrolled sideways stays where it is, and what one has checked stays checked.
 function replace(element, fresh) {
   const boxes = (root) => [root, ...root.querySelectorAll(SCROLLED)];
   const places = boxes(element).map((box) => box.scrollLeft);
+  const checked = new Set([...element.querySelectorAll(".picked:checked")].map((box) => box.value));
   element.replaceWith(fresh);
+  for (const box of fresh.querySelectorAll(".picked")) box.checked = checked.has(box.value);
   boxes(fresh).forEach((box, i) => (box.scrollLeft = places[i] ?? 0));
 }
 

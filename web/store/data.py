@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,32 @@ def search(
     count: Row | None = row(db, f"SELECT COUNT(*) AS n FROM datum {where}", values)
     found = rows(db, f"SELECT * FROM datum {where} ORDER BY {order} LIMIT ? OFFSET ?", [*values, limit, offset])
     return [Datum(**item) for item in found], int(count["n"]) if count else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundOutput:
+    """A file with the number and the step of the execution that wrote it; None for an uploaded one."""
+
+    datum: Datum
+    counter: int | None
+    step: str | None
+
+
+def search_outputs(db: Database, project_id: int, text: str, limit: int) -> list[FoundOutput]:
+    """List the newest files of a project whose name or step contains a text, or of the execution `#N`."""
+    number = int(text[1:]) if text[:1] == "#" and text[1:].isdecimal() and len(text) < 12 else -1
+    sql = (
+        "SELECT datum.*, execution.counter AS made_by, execution.step AS made_step"
+        " FROM datum LEFT JOIN execution ON execution.id = datum.execution_id"
+        " WHERE datum.project_id = :project AND datum.purged_at IS NULL AND execution.deleted_at IS NULL"
+        " AND (instr(lower(datum.name), lower(:text)) OR instr(lower(execution.step), lower(:text))"
+        " OR execution.counter = :number) ORDER BY datum.id DESC LIMIT :limit"
+    )
+    values = {"project": project_id, "text": text, "number": number, "limit": limit}
+    return [
+        FoundOutput(counter=found.pop("made_by"), step=found.pop("made_step"), datum=Datum(**found))
+        for found in rows(db, sql, values)
+    ]
 
 
 def find(db: Database, datum_uuid: str) -> Datum | None:

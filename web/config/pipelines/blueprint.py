@@ -23,7 +23,6 @@ from web.config.pipelines import graph, sockets
 from web.config.pipelines.model import Edge, Node, NodeAction, OnError, PipelineBlueprint, PipelineParameter
 from web.config.pipelines.override import added_names, apply_override
 from web.config.steps.model import step_item, step_names
-from web.config.steps.unused import DISPLAY
 from web.config.tasks.blueprint import load_task
 
 __all__ = [
@@ -83,9 +82,6 @@ def load_pipeline(config: Any, name: str) -> PipelineBlueprint:
         more = len(found.problems) - PROBLEMS
         told = [*found.problems[:PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
         raise CannotRun(f'pipeline "{name:.{NAME_CHARS}}"', told)
-    for parameter in body.get("parameters", ()):
-        if parameter.get("category"):
-            found.notes.append(f'parameter "{parameter.get("name")!s:.80}": category has no effect: {DISPLAY}')
     if library.reuse_executions:
         found.notes.append("reuse-executions is ignored: every node runs again")
     return PipelineBlueprint(
@@ -216,7 +212,13 @@ def _parameters(
                 found.problems.append(f'parameter "{parameter.name:.80}" of the pipeline: {error}')
         if not parameter.targets:
             found.notes.append(f'parameter "{parameter.name:.80}" of the pipeline has no targets')
-        yield PipelineParameter(name=parameter.name, default=parameter.default, targets=tuple(targets))
+        yield PipelineParameter(
+            name=parameter.name,
+            default=parameter.default,
+            targets=tuple(targets),
+            description=parameter.description or "",
+            category=parameter.category or "",
+        )
 
 
 def _target(text: str, nodes: Mapping[str, Node]) -> tuple[str, str]:

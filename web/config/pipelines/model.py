@@ -75,6 +75,8 @@ class PipelineParameter:
     name: str
     default: Any
     targets: tuple[tuple[str, str], ...]
+    description: str
+    category: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,9 @@ class StepParameter:
     choices: tuple[Any, ...] | None
     min: Any
     max: Any
-    description: str | None
+    description: str
+    category: str
+    widget: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class StepInput:
     filename: str | None
     keep_directories: str
     on_demand: bool
+    description: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,7 @@ class StepVariable:
     name: str
     default: str | None
     optional: bool
+    description: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,9 @@ class Step:
     no_output_limit_s: float | None
     mounts: tuple[StepMount, ...]
     autorestart: bool
+    description: str
+    category: str
+    icon: str
     notes: tuple[str, ...]
 
 
@@ -155,12 +162,18 @@ def read_step(step: LibraryStep) -> Step:
                 filename=item.filename,
                 keep_directories=str(item.keep_directories.value),
                 on_demand=item.download is DownloadIntent.ON_DEMAND,
+                description=item.description or "",
             )
             for item in step.inputs.values()
         ),
         environment=step.environment,
         environment_variables=tuple(
-            StepVariable(name=variable.name, default=variable.default, optional=variable.optional)
+            StepVariable(
+                name=variable.name,
+                default=variable.default,
+                optional=variable.optional,
+                description=variable.description or "",
+            )
             for variable in step.environment_variables.values()
         ),
         gpus=_gpus(step.resources.devices.devices),
@@ -174,6 +187,9 @@ def read_step(step: LibraryStep) -> Step:
             if mount.type in HOST_MOUNT_TYPES
         ),
         autorestart=bool(step.autorestart),
+        description=step.description or "",
+        category=step.category or "",
+        icon=step.icon or "",
         notes=tuple(_notes(step)),
     )
 
@@ -188,7 +204,9 @@ def _parameter(parameter: Parameter) -> StepParameter:
         choices=tuple(parameter.choices) if parameter.choices else None,
         min=parameter.min,
         max=parameter.max,
-        description=parameter.description,
+        description=parameter.description or "",
+        category=parameter.category or "",
+        widget=parameter.widget.type if parameter.widget else "",
     )
 
 

@@ -11,16 +11,13 @@ DISPLAY = "it is for display, and no page shows it"
 
 STEP = {
     "cache-volumes": "they belong to Kubernetes",
-    "category": DISPLAY,
     "environment-variable-groups": "there are no groups; set variables of the project",
-    "icon": DISPLAY,
     "outputs": "every file in /valohai/outputs is kept",
     "runtime-config-preset": "there are no presets",
     "source-path": DISPLAY,
     "stop-condition": "only tasks can have one",
     "upload-store": "outputs are stored on the server",
 }
-PARAMETER = {"category": DISPLAY, "widget": DISPLAY}
 MOUNT = {"options": "mounts are read-only or writable, and nothing else"}
 DESCRIBING = frozenset({DISPLAY, STEP["outputs"]})  # reasons of keys that are not supposed to change a run
 
@@ -28,7 +25,6 @@ DESCRIBING = frozenset({DISPLAY, STEP["outputs"]})  # reasons of keys that are n
 def unused_keys(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (key, reason) for the body of a step or of a step's override, once per key."""
     yield from _present(step, STEP, "")
-    yield from _present_in_any(step.get("parameters") or (), PARAMETER, "parameters: ")
     mounts = [mount for mount in step.get("mounts") or () if isinstance(mount, Mapping)]
     yield from _present_in_any(mounts, MOUNT, "mounts: ")
     for mount in mounts:

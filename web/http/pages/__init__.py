@@ -21,6 +21,7 @@ from web.http.pages import (
     projects,
     reports,
     rules,
+    run,
     runners,
     session,
     settings,
@@ -34,7 +35,7 @@ def register(app: Flask) -> None:
     for page in (
         account, appearance, audit, badge_picker, commits, deliveries, environments, execution, execution_data,
         executions, pipelines,
-        projects, reports, rules, runners, session, settings, tasks,
+        projects, reports, rules, run, runners, session, settings, tasks,
         invitations, members, users,
     ):  # fmt: skip
         app.register_blueprint(page.blueprint)

@@ -23,6 +23,7 @@ from web.services.context import Context
 from web.services.presentation import formats, loglines
 from web.services.scheduling import wait_reason
 from web.services.triggers import approvals
+from web.services.triggers.rules.runnable import described_targets
 from web.store import approvals as approval_store
 from web.store import commits, execution_table, executions, logs, metadata, projects, pull_requests, statuses
 from web.store.logs import LogLength
@@ -93,6 +94,7 @@ def show(name: str, identifier: str) -> str:
         pull_requests=pull_requests.of_commit(db, commit.id),
         waits_for_approval=bool(approval_store.waiting(db, project.id, identifier)),
         approval=approval_store.find(db, commit.repository_id, identifier),
+        runnables=described_targets(commit.config),
         tasks=task_lines,
         pipelines=pipeline_lines,
         outcomes=_outcomes(auth.context(), found),

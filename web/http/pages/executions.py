@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug import Response
 
 from core.model import Commit, Execution, Project
 from core.states import UNFINISHED
@@ -16,6 +18,7 @@ from web.http.pages import columns, groups
 from web.http.pages.addresses import base_url
 from web.http.pages.groups import Place
 from web.http.pages.paging import Page, query
+from web.services import reruns
 from web.services.presentation import execution_status, troubles
 from web.services.triggers import approvals
 from web.store import commits, execution_table, executions, metadata, projects, tasks
@@ -52,6 +55,7 @@ def listing(name: str) -> str:
         "project.html",
         project=project,
         rows=rows,
+        key=uuid.uuid4().hex,
         page=page.of(total),
         counts=counts,
         wanted=wanted,
@@ -69,6 +73,17 @@ def listing(name: str) -> str:
         base_url=base_url(),
         hosted=projects.is_hosted(db, project.id),
     )
+
+
+@blueprint.post("/p/<name>/executions/again")
+@auth.launch
+def again(name: str) -> Response:
+    """Run the chosen executions again, all or none. The same form makes them once."""
+    project = projects.by_name(auth.db(), name)
+    counters = list(dict.fromkeys(filter(None, map(whole_number, request.form.getlist("counter")))))
+    key = request.form.get("key", "")
+    reruns.run_again(auth.context(), project, counters, auth.current_user(), key)
+    return redirect(url_for("executions.listing", name=name), 303)
 
 
 def _rows(db: Database, found: Sequence[Execution]) -> list[ExecutionRow]:

@@ -80,6 +80,27 @@ KINDS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """A declared target with what valohai.yaml says of it for people."""
+
+    target: Target
+    description: str
+    category: str
+
+
+def described_targets(config: Any) -> list[Declared]:
+    """Return all targets of a stored configuration with their descriptions."""
+    keys = {TargetKind.STEP: ("step",), TargetKind.TASK: ("task",), TargetKind.PIPELINE: ("pipeline", "blueprint")}
+    bodies = {(kind, item[key]["name"]): item[key] for item in config or () for kind, names in keys.items()
+              for key in names if key in item}  # fmt: skip
+    found = [(target, bodies[target.kind, target.name]) for target in declared_targets(config)]
+    return [
+        Declared(target=target, description=body.get("description") or "", category=body.get("category") or "")
+        for target, body in found
+    ]
+
+
 def declared_targets(config: Any) -> list[Target]:
     """Return all targets of a stored configuration, in the order in which statuses get their names."""
     return [Target(kind=kind, name=name) for kind, found in KINDS.items() for name in found.names(config)]

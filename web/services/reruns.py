@@ -1,0 +1,36 @@
+"""Run several executions again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.errors import Conflict, InvalidInput
+from core.model import Project, TargetKind, User
+from core.states import FINAL
+from web.services import launch
+from web.services.context import Context
+from web.store import executions, launch_keys
+from web.store.db import transaction
+from web.store.selection import Selection
+
+MOST = 50  # at once
+
+
+def run_again(context: Context, project: Project, counters: Sequence[int], person: User, key: str) -> None:
+    """Run these executions of a project again, all or none; once for each key.
+
+    Raises InvalidInput for none or too many, Conflict if one has not finished.
+    """
+    db = context.db
+    if not 0 < len(counters) <= MOST:
+        raise InvalidInput(f"choose 1 to {MOST} executions to run again; {len(counters)} are chosen")
+    with transaction(db):
+        found, _ = executions.search(db, Selection(project_id=project.id, counters=counters, order="counter"))
+        if running := [f"#{execution.counter}" for execution in found if execution.state not in FINAL]:
+            verb = "has" if len(running) == 1 else "have"
+            raise Conflict(f"{', '.join(running)} {verb} not finished: stop it first, or choose others")
+        for execution in found:
+            own = f"{key[:64]}-{execution.counter}"
+            if launch_keys.find(db, project.id, person.id, own) is None:
+                made = launch.again(db, context.config, execution, person, "Re-run of")
+                launch_keys.add(db, project.id, person.id, own, TargetKind.STEP, made.id)
