@@ -40,7 +40,7 @@ def filled(api: ApiServer) -> None:
     with transaction(api.db):
         for counter in range(2, EXECUTIONS + 1):
             values = {key: value for key, value in first.items() if key != "id"}
-            values |= {"uuid": str(uuid.uuid4()), "counter": counter}
+            values |= {"uuid": str(uuid.uuid4()), "counter": counter, "parameters": f'{{"steps": {counter}}}'}
             names, marks = ", ".join(values), ", ".join("?" * len(values))
             execute(api.db, f"INSERT INTO execution ({names}) VALUES ({marks})", tuple(values.values()))
         for table in ("latest", "datum"):

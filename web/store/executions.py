@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlite_utils import Database
@@ -22,11 +23,14 @@ from web.store.projects import take_counter
 from web.store.selection import Selection, select
 
 JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags", "devices", "mounts", "changed")
+SHARED_CHARACTERS = 1000  # shorter JSON is decoded once for all executions that have it, since nobody changes it
 LISTS = ("commands", "tags", "devices", "mounts")
 KEPT = "execution.deleted_at IS NULL"
 ALONE = "(execution.task_id IS NULL AND execution.pipeline_node_id IS NULL)"  # standalone
+OF_OTHERS = {"commit_identifier": "git_commit.identifier", "creator": "user.username"}
+COLUMNS = ", ".join(f"{OF_OTHERS.get(name, f'execution.{name}')} AS {name}" for name in Execution.__dataclass_fields__)
 SELECT = (
-    "SELECT execution.*, git_commit.identifier AS commit_identifier, user.username AS creator FROM execution"
+    f"SELECT {COLUMNS} FROM execution"
     " JOIN git_commit ON git_commit.id = execution.commit_id JOIN user ON user.id = execution.creator_id"
 )
 
@@ -272,11 +276,23 @@ def status_condition(status: str) -> str:
 def _execution(found: Row | None, asked: object = "") -> Execution:
     if found is None:
         raise NotFound(f"there is no execution {asked}")
-    values = {name: found[name] for name in Execution.__dataclass_fields__}
-    values |= {name: json.loads(found[name]) for name in JSON_COLUMNS}
-    values |= {name: tuple(values[name]) for name in LISTS}
-    values |= {"state": State(found["state"]), "autorestart": bool(found["autorestart"])}
-    values |= {"origin": Origin(found["origin"]), "changed": tuple(Change(**item) for item in values["changed"])}
+    for name in JSON_COLUMNS:
+        text = found[name]
+        found[name] = _decoded(name, text) if len(text) < SHARED_CHARACTERS else _decode(name, text)
+    found["state"], found["autorestart"] = State(found["state"]), bool(found["autorestart"])
+    found["origin"] = Origin(found["origin"])
     if found["failure_reason"]:
-        values["failure_reason"] = FailureReason(found["failure_reason"])
-    return Execution(**values)
+        found["failure_reason"] = FailureReason(found["failure_reason"])
+    execution = object.__new__(Execution)  # its __init__ sets each field by a call: half of the time of a long list
+    execution.__dict__.update(found)
+    return execution
+
+
+def _decode(name: str, text: str) -> Any:
+    value = json.loads(text)
+    if name == "changed":
+        return tuple(Change(**item) for item in value)
+    return tuple(value) if name in LISTS else value
+
+
+_decoded = lru_cache(maxsize=1024)(_decode)  # most executions of a project have most values in common

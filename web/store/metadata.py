@@ -122,8 +122,8 @@ def latest_of(db: Database, execution_ids: Sequence[int]) -> dict[int, dict[str,
         f" WHERE latest.execution_id IN ({marks}) ORDER BY latest.execution_id, latest.key_id"
     )
     result: dict[int, dict[str, Any]] = {}
-    for found in rows(db, sql, list(execution_ids)):
-        result.setdefault(found["execution_id"], {})[found["name"]] = _decode(found["value"])
+    for execution_id, name, value in db.conn.execute(sql, list(execution_ids)):
+        result.setdefault(execution_id, {})[name] = _decode(value)
     return result
 
 

@@ -114,16 +114,18 @@ def _objects(db: Database, found: Sequence[Execution]) -> list[dict[str, Any]]:
 
 def _related(db: Database, found: Sequence[Execution]) -> dict[int, serialize.Related]:
     """Return, by execution id, what the execution belongs to."""
-    owners = {owner.id: owner for owner in projects.listing(db)}
+    root, owners = request.url_root, {owner.id: owner for owner in projects.listing(db)}
     made_from = commits.get_many(db, {execution.commit_id for execution in found})
-    known = environments.by_name(db)
+    of_projects = {number: serialize.project(root, owner) for number, owner in owners.items()}
+    of_commits = {key: serialize.commit(root, owners[one.project_id], one) for key, one in made_from.items()}
+    known = {name: serialize.environment(root, one) for name, one in environments.by_name(db).items()}
     of_tasks = tasks.names(db, {item.task_id for item in found if item.task_id is not None})
     nodes = {item.pipeline_node_id for item in found if item.pipeline_node_id is not None}
     of_pipelines = pipelines.names_by_node(db, nodes)
     return {
         item.id: serialize.Related(
-            project=owners[item.project_id],
-            commit=made_from[item.commit_id],
+            project=of_projects[item.project_id],
+            commit=of_commits[item.commit_id],
             environment=known.get(item.environment),
             task=of_tasks.get(item.task_id or 0),
             pipeline=of_pipelines.get(item.pipeline_node_id or 0),

@@ -25,11 +25,11 @@ API = "api/v0"
 
 @dataclass(frozen=True, kw_only=True)
 class Related:
-    """What an execution belongs to; `environment` is None if it was removed."""
+    """What an execution belongs to, as JSON that executions share; `environment` is None if it was removed."""
 
-    project: Project
-    commit: Commit
-    environment: Environment | None
+    project: Json
+    commit: Json
+    environment: Json | None
     task: Name | None
     pipeline: Name | None
 
@@ -133,7 +133,6 @@ def environment(root: str, found: Environment, unfinished: int = 0) -> Json:
 
 
 def execution(root: str, found: Execution, related: Related, *, latest: Mapping[str, Any], n_outputs: int) -> Json:
-    where, owner = related.environment, related.project
     gone = {"id": None, "name": found.environment, "slug": found.environment, "enabled": False}
     url = f"{root}{API}/executions/{found.uuid}/"
     return {
@@ -159,16 +158,19 @@ def execution(root: str, found: Execution, related: Related, *, latest: Mapping[
         "end_time": found.ended_at,
         "duration": duration(found),
         "image": found.image,
-        "project": project(root, owner),
-        "commit": commit(root, owner, related.commit),
-        "environment": environment(root, where) if where else gone,
+        "project": related.project,
+        "commit": related.commit,
+        "environment": related.environment or gone,
         "creator_id": str(found.creator_id),
         "creator_name": found.creator,
-        "parameters": dict(found.parameters),
-        "cumulative_metadata": dict(latest),
+        "parameters": found.parameters,
+        "cumulative_metadata": latest,
         "n_outputs": n_outputs,
         "url": url,
-        "urls": {"display": f"{root}p/{owner.name}/executions/{found.counter}/", "stop": f"{url}stop/"},
+        "urls": {
+            "display": f"{related.project['urls']['display']}executions/{found.counter}/",
+            "stop": f"{url}stop/",
+        },
     }
 
 
