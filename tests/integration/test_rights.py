@@ -20,7 +20,6 @@ from core.git import lfs
 from core.identity import Scope
 from core.rights import Action, Role
 from web.http import auth
-from web.http.api import executions as api_executions
 from web.services import identities
 from web.services.repositories import hosting
 from web.store import data, deliveries, members, projects
@@ -79,8 +78,6 @@ class Walk:
         """Every route for users, with the path to what there is, and its action."""
         for rule in sorted(self.api.app.url_map.iter_rules(), key=lambda rule: rule.rule):
             permission = auth.permission_of(self.api.app, rule.endpoint)
-            if self.api.app.view_functions[rule.endpoint] is api_executions.refuse_creation:
-                continue
             if isinstance(permission, Action):
                 yield rule, self.path(rule), permission
             elif permission in GIT:
