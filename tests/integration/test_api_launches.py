@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import Any
 
@@ -10,6 +11,7 @@ from api_server import ApiServer
 from grouped_project import Grouped
 
 from core.model import EventKind, PullRequestEvent, PushEvent
+from web.services import launch
 from web.services import pipelines as pipeline_service
 from web.services import tasks as task_service
 from web.services.executions import environments
@@ -350,3 +352,47 @@ def test_a_declared_pipeline_or_task_is_launched_by_name(launches: Launches) -> 
 )
 def test_pipelines_that_cannot_run_are_refused(launches: Launches, nodes: Any, message: str) -> None:
     assert message in str(launches.refused("pipelines", {"title": "t", "nodes": nodes}))
+
+
+def words(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", page).split())
+
+
+def test_pages_show_where_a_run_comes_from_and_what_was_changed(launches: Launches) -> None:
+    launches.made("executions", {"step": "train", "parameters": {"epochs": 50}})
+    launches.made("tasks", {"task": "search", "title": "Long <search>", "tags": ["x"], "parameters": {"epochs": 50}})
+    launches.made("pipelines", {"blueprint": "full", "environment": "default"})
+    page = words(launches.grouped.person.get("/p/demo/executions/1/").text)
+    assert "by admin, with vh" in page
+    assert "changed: epochs 3 → 50" in page
+    page = words(launches.grouped.person.get("/p/demo/tasks/1/").text)
+    assert "by admin, with vh" in page
+    assert "changed: epochs 3 → 50" in page
+    assert "Long &lt;search&gt;" in page
+    page = words(launches.grouped.person.get("/p/demo/pipelines/1/").text)
+    assert "by admin, with vh" in page
+    assert "changed: environment" in page
+
+
+def test_each_way_in_leaves_its_origin(launches: Launches) -> None:
+    api = launches.api
+    first = launches.made("executions", {"step": "train"})
+    execute(api.db, "UPDATE execution SET state = 'error', failure_reason = 'runner_lost', autorestart = 1")
+    launch.restart_lost(api.db, api.config)
+    with transaction(api.db):
+        launch.again(api.db, api.config, executions.by_uuid(api.db, first["id"]), api.admin, "Re-run of")
+    launches.made("tasks", {"task": "search"})
+    launches.made("pipelines", {"blueprint": "full"})
+    pipeline_service.advance(api.context)
+    task_service.advance(api.context)
+    found = executions.search(api.db, query_all(api))[0]
+    assert [str(one.origin) for one in reversed(found)] == [
+        "api",
+        "restart",
+        "rerun",
+        "node",
+        "trial",
+        "trial",
+        "trial",
+    ]
+    assert [one.client for one in found if one.client] == ["vh"]

@@ -23,6 +23,7 @@ from web.services import pipelines as service
 from web.services.pipelines.progress import wait_reason
 from web.services.presentation import drawing
 from web.services.presentation.drawing import Drawing
+from web.services.presentation.origins import origin_text
 from web.store import commits, pipelines, projects, trials
 from web.store.db import Database, transaction
 from web.store.selection import Selection
@@ -81,6 +82,7 @@ def show(name: str, counter: int) -> str:
         project=project,
         pipeline=pipeline,
         commit=commits.get(db, pipeline.commit_id),
+        origin=origin_text(db, pipeline),
         progress=groups.pipeline_lines(db, [pipeline])[0].progress,
         runs=runs,
         run_of={run.node.name: run for run in runs},

@@ -19,6 +19,7 @@ from web.services import tasks as service
 from web.services.presentation import charts, execution_status, parallel, search_facts
 from web.services.presentation import objective as goals
 from web.services.presentation.objective import Objective
+from web.services.presentation.origins import origin_text
 from web.store import commits, execution_table, metadata, pipelines, projects, tasks, trials
 from web.store.db import Database, transaction
 from web.store.execution_table import By, Filter, Order
@@ -82,6 +83,7 @@ def show(name: str, counter: int) -> str:
         project=project,
         task=task,
         commit=commits.get(db, task.commit_id),
+        origin=origin_text(db, task),
         pipeline=pipeline,
         node=node,
         progress=groups.progress(task, trials.counts(db, [task.id])[task.id]),

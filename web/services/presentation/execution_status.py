@@ -11,6 +11,7 @@ from core.model import Execution, Runner
 from core.states import FINAL
 from web.services.context import Context
 from web.services.executions import lifecycle
+from web.services.presentation.origins import origin_text
 from web.services.scheduling import wait_reason
 from web.store import runners
 
@@ -44,7 +45,8 @@ FAILURES = {
 class ExecutionStatus:
     """Status of an execution. `waits` says why it is not running, `failure` why it failed; both may be "".
 
-    `stop` is the label of the button that stops it, "" once it has ended; `again` says whether it can be re-run.
+    `stop` is the label of the button that stops it, "" once it has ended; `again` says whether it can be re-run. `origin` is as
+    in `origins`.
     """
 
     runner: Runner | None
@@ -53,6 +55,7 @@ class ExecutionStatus:
     silent_since: str | None
     stop: str
     again: bool
+    origin: str
 
 
 def execution_status(context: Context, execution: Execution) -> ExecutionStatus:
@@ -65,6 +68,7 @@ def execution_status(context: Context, execution: Execution) -> ExecutionStatus:
         silent_since=lifecycle.last_contact(execution) if silent else None,
         stop=stop_label(execution),
         again=silent or execution.state in FINAL,
+        origin=origin_text(context.db, execution),
     )
 
 
