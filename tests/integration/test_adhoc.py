@@ -23,14 +23,16 @@ from werkzeug.test import TestResponse
 from core import clock, git
 from core.config import Config
 from core.errors import InvalidFields
+from core.identity import Scope
 from core.model import Commit, Origin, Project
+from core.rights import Role
 from runner import checkout
-from web.services import launch, vault
+from web.services import identities, launch, vault
 from web.services.context import open_context
 from web.services.launch import LaunchRequest
 from web.services.repositories import adhoc, hosting, remotes
 from web.services.repositories.adhoc import Package
-from web.store import audit, commits, projects, users
+from web.store import audit, commits, members, projects, users
 from web.store.audit import Act, Kind, Question
 from web.store.db import execute
 
@@ -43,12 +45,13 @@ def identifier_of(data: bytes) -> str:
 
 def upload(api: ApiServer, content: bytes, project: str = "demo", **fields: Any) -> TestResponse:
     """Send a package as `vh` does; `fields` replace parts of the form, bytes are files."""
-    form = {"data": content, "description": "heads/main-0-g1", "yaml_path": "valohai.yaml"} | fields
+    form: dict[str, Any] = {"data": content, "description": "heads/main-0-g1", "yaml_path": "valohai.yaml"} | fields
     files = {name: ("data.tgz", value) for name, value in form.items() if isinstance(value, bytes)}
-    texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    texts = {name: value for name, value in form.items() if isinstance(value, str) and name != "token"}
     request = httpx.Request("POST", "http://any", files=files, data=texts)
-    path = f"projects/{project}/import-package/"
-    return api.post(path, data=request.read(), content_type=request.headers["Content-Type"])
+    headers = {"Authorization": f"Token {fields.get('token', api.token)}"}
+    path, kind = f"/api/v0/projects/{project}/import-package/", request.headers["Content-Type"]
+    return api.client.post(path, data=request.read(), content_type=kind, headers=headers)
 
 
 def repository(api: ApiServer, project: Project | None = None) -> Path:
@@ -213,6 +216,29 @@ def test_a_full_disk_refuses_packages(tmp_path: Path) -> None:
     assert answer.status_code == 507
     assert "min_free_disk" in answer.text
     api.close()
+
+
+@pytest.mark.root
+def test_a_package_that_does_not_fit_on_the_disk_leaves_nothing_behind(small_disk: Path) -> None:
+    api = ApiServer(small_disk / "data", server={"min_free_disk": "1 MiB"})
+    large = simple(**{f"f{number}": os.urandom(1_000_000) for number in range(25)})
+    answer = upload(api, large)  # it fits twice, but not a third time
+    assert answer.status_code == 507, answer.text
+    assert not repository(api).exists()
+    assert upload(api, CODE).status_code == 201
+    api.close()
+
+
+def test_who_may_not_launch_may_not_upload(api: ApiServer) -> None:
+    for name, role, status in (("none", None, 404), ("reader", Role.READER, 403), ("writer", Role.WRITER, 201)):
+        user = identities.add_user(api.db, name, is_admin=False)
+        if role:
+            members.set_role(api.db, api.demo.id, user.id, role)
+        secret = identities.new_token(api.db, name, [Scope.LAUNCH]).secret
+        assert upload(api, CODE, token=secret).status_code == status
+        weak = identities.new_token(api.db, name, [Scope.READ]).secret
+        assert upload(api, CODE, token=weak).status_code == 403
+    assert stored(api).author == "writer"
 
 
 def test_only_forms_are_read(api: ApiServer) -> None:
