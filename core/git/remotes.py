@@ -186,22 +186,30 @@ def fetch_commit(path: Path, url: str, sha: str, *, username: str, password: str
     )
     with one_writer(path), errors_about(source):
         if ref not in open_repository(path).references:  # the ref is written last: if it exists, the commit is complete
-            by_git(path, source, ["--depth=1"], [f"+{sha}:{ref}"])
+            by_git(path, source, ["--depth=1"], [f"+{sha}:{ref}"], one_pack=True)
             _join_packs(path)
 
 
 def by_git(
-    path: Path, source: RemoteSource, options: Sequence[str], refspecs: Sequence[str], *, file_limit: int | None = None
+    path: Path,
+    source: RemoteSource,
+    options: Sequence[str],
+    refspecs: Sequence[str],
+    *,
+    file_limit: int | None = None,
+    one_pack: bool = False,
 ) -> None:
     """Fetch refspecs with the git binary. With `file_limit` everything is one file of at most that many bytes.
+
+    With `one_pack`, what arrives is stored as it is, not decompressed into one file for each object.
 
     Uses protocol 2, which can fetch a commit by name from a server that shows no refs, such as pushmill to runners.
     """
     quiet = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"]
-    one_pack = [] if file_limit is None else ["-c", "fetch.unpackLimit=1"]
+    storing = ["-c", "fetch.unpackLimit=1"] if one_pack or file_limit is not None else []
     with _environment(path, source) as environment:
         command.run(
-            ["-c", "protocol.version=2", *one_pack, "fetch", *quiet, *options, "--", source.remote.address, *refspecs],
+            ["-c", "protocol.version=2", *storing, "fetch", *quiet, *options, "--", source.remote.address, *refspecs],
             repository=path,
             time_limit_s=max(1.0, source.deadline - time.monotonic()),
             protocol=source.remote.scheme,

@@ -213,6 +213,7 @@ def _settings(config: Config, path: Path, service: str) -> list[tuple[str, str]]
     settings = [("safe.directory", os.path.realpath(path)), ("uploadpack.allowAnySHA1InWant", "true")]
     if g.runner is not None:  # a runner fetches its commit by hash; other refs are hidden from it
         settings += [("uploadpack.hideRefs", "refs"), ("uploadpack.hideRefs", "HEAD")]
+        settings.append(("core.bigFileThreshold", "64k"))  # no search for deltas of data, which takes seconds for 20 MB
     if service == WRITE:
         settings.append(("receive.maxInputSize", str(max(1, disk.room(config)))))
     return settings
