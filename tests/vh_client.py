@@ -20,7 +20,7 @@ class Vh:
         self.folder, self.url = folder or place / "work", url
         self.folder.mkdir(parents=True, exist_ok=True)
         config = place / "config"
-        config.mkdir()
+        config.mkdir(parents=True)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("VALOHAI_")}
         self.environment = kept | {
             "VALOHAI_CONFIG_DIR": str(config), "BROWSER": "/bin/true", "NO_COLOR": "1", "LC_ALL": "C.UTF-8",

@@ -180,6 +180,49 @@ def test_executions_tasks_and_pipelines_are_listed_and_stopped(vh: Vh, server: I
     assert "Already complete" in vh("pipeline", "stop", "1")
 
 
+def test_steps_tasks_and_pipelines_are_run_from_a_commit(vh: Vh, server: Instance, checkout: Checkout) -> None:
+    sha = pushed(vh, server, checkout, "launched", "ci.skip")
+    said = vh("exec", "run", "train", "--epochs=5", "-t", "five", "--tag", "long", "-v", "MODE=slow")
+    assert f"Execution #1 created. See {server.url}/p/launched/executions/1/" in said
+    assert "the very last line" in vh("exec", "logs", "1", "--stream")
+    made = server.get("/executions/launched:1/")
+    assert (made["status"], made["commit"]["identifier"], made["title"]) == ("complete", sha, "five")
+    assert (made["parameters"], made["tags"]) == ({"epochs": 5}, ["long"])
+    assert made["environment_variables"]["MODE"] == "slow"
+    assert "Pipeline =1 " in vh("pipeline", "run", "full")
+    assert "!1 " in vh("task", "run", "search")
+    for noun, number in (("pipeline", "1"), ("task", "1")):
+        assert "Stopping" in vh(noun, "stop", number)
+    wait_for(lambda: not counters(vh, "--status", "incomplete"))
+
+
+def test_the_files_as_they_are_run_and_are_watched(vh: Vh, server: Instance, checkout: Checkout) -> None:
+    created(vh, server, "adhoc")
+    (checkout.folder / "valohai.yaml").write_text(YAML)
+    (checkout.folder / "train.py").write_text(TRAIN)
+    said = vh.until("the very last line", "exec", "run", "--adhoc", "--watch", "train")
+    assert "Execution #1 created" in said
+    again = vh("exec", "run", "--adhoc", "train")
+    assert "already uploaded" in again.lower()
+    assert "the very last line" in vh("exec", "logs", "2", "--stream")
+    commits = {item["commit"]["identifier"] for item in server.executions("adhoc")}
+    assert len(commits) == 1
+    assert commits.pop().startswith("~")
+
+
+def test_a_program_runs_a_commit_without_a_login_or_a_working_copy(
+    vh: Vh, server: Instance, checkout: Checkout, tmp_path: Path
+) -> None:
+    sha = pushed(vh, server, checkout, "driven", "ci.skip")
+    driver = Vh(tmp_path / "driver", server.url)
+    driver.environment |= {
+        "VALOHAI_HOST": server.url, "VALOHAI_TOKEN": server.token, "VALOHAI_PROJECT": server.project("driven")["id"],
+    }  # fmt: skip
+    assert "Execution #1 created" in driver("exec", "run", "-c", sha, "train")
+    assert "the very last line" in driver("exec", "logs", "1", "--stream")
+    assert [item["counter"] for item in driver.json("exec", "list", "-o")] == [1]
+
+
 def test_commands_that_ask_no_server_work_in_the_working_copy(vh: Vh, server: Instance, checkout: Checkout) -> None:
     created(vh, server, "offline")
     checkout.commit({"valohai.yaml": YAML, "train.py": TRAIN})
