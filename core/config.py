@@ -10,11 +10,13 @@ import ipaddress
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from core.errors import ConfigError
+from core.login_config import LOGIN_NAME, LoginConfig
 from core.names import unknown
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -220,6 +222,7 @@ class Config:
     git: GitConfig = field(default_factory=GitConfig)
     runner: RunnerConfig = field(default_factory=RunnerConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    login: Mapping[str, LoginConfig] = field(default_factory=dict)
 
     @property
     def database(self) -> Path:
@@ -308,8 +311,21 @@ def from_table(table: dict[str, Any], data: Path, source: str = "config.toml") -
             raise ConfigError(f"{source}: {unknown('section', name, sorted(sections))}")
         if not isinstance(values, dict):
             raise ConfigError(f"{source}: {name} must be a section, [{name}]")
+        if name == "login":
+            config = replace(
+                config, login={key: _login(key, value, f"{source}: [login.{key}]") for key, value in values.items()}
+            )
+            continue
         config = replace(config, **{name: _section(getattr(config, name), values, f"{source}: [{name}]")})
     return config
+
+
+def _login(name: str, values: Any, where: str) -> LoginConfig:
+    if not LOGIN_NAME.fullmatch(name) or not isinstance(values, dict):
+        raise ConfigError(f"{where} must be a section with a name of lower-case letters, digits and '-'")
+    found: LoginConfig = _section(LoginConfig(), values, where)
+    found.check(where)
+    return found
 
 
 def _section(default: Any, values: dict[str, Any], where: str) -> Any:
@@ -319,7 +335,7 @@ def _section(default: Any, values: dict[str, Any], where: str) -> Any:
         target = key.removesuffix("_file")
         if key in hints:
             given[key] = _value(value, hints[key], f"{where} {key}")
-        elif target != key and target in {"token"}:
+        elif target != key and target in {"token", "client_secret"}:
             if target in values:
                 raise ConfigError(f"{where} has both {target} and {key}: remove one")
             given[target] = _read_secret(Path(str(value)), f"{where} {key}")

@@ -14,6 +14,7 @@ import pytest
 from documentation import PAGES, ROOT, anchors, blocks, code, links, without_blocks, words
 
 from core.config import Config
+from core.login_config import LoginConfig
 from core.model import TargetKind
 from hooks.forges.registry import FORGES
 from web.cli import main
@@ -99,13 +100,16 @@ def settings(page: Path) -> Iterator[tuple[str, str]]:
         yield from ((match[1], name) for name in re.findall(r"\w+", match[2].split("=")[0] + match[3]))
     for block in blocks(page):
         if block.language == "toml" and "[[" not in block.text:
-            yield from ((section, key) for section, values in tomllib.loads(block.text).items() for key in values)
+            for section, values in tomllib.loads(block.text).items():
+                named = next(iter(values.values())) if section == "login" else values  # [login.NAME]
+                yield from ((section, key) for key in named)
 
 
 def test_every_setting_is_in_the_docs() -> None:
     config = Config(data=Path("/nowhere"))
-    sections = [field.name for field in fields(config) if field.name != "data"]
-    every = {(section, field.name) for section in sections for field in fields(getattr(config, section))}
+    sections = {field.name: getattr(config, field.name) for field in fields(config) if field.name != "data"}
+    sections["login"] = LoginConfig()
+    every = {(name, field.name) for name, section in sections.items() for field in fields(section)}
     found = {setting for page in PAGES if page.parent.name == "docs" for setting in settings(page)}
     assert sorted(every - found) == []
 

@@ -15,6 +15,7 @@ from web.http.proxies import TrustedProxies
 from web.services import removal, vault
 from web.services.announcer import Announcer
 from web.services.executions import outputs
+from web.services.logins.providers import Providers
 from web.services.scheduling.queues import Queues, redis_url
 
 BODY_BYTES = 1 * MIB  # default limit of a request body; routes that accept more set their own
@@ -39,7 +40,11 @@ def create_app(config: Config) -> Flask:
     )
     queues = Queues(Redis.from_url(redis_url(config)))
     app.extensions["pushmill"] = auth.Server(
-        config=config, queues=queues, vault=key, announcer=Announcer(config, queues)
+        config=config,
+        queues=queues,
+        vault=key,
+        announcer=Announcer(config, queues),
+        providers=Providers(config.login),
     )
     for blueprint in (
         webhooks.blueprint,

@@ -47,6 +47,7 @@ from core.rights import OF_ROLE, OF_SCOPE, OUTSIDE, Action, Role, in_scope, righ
 from web.services import login
 from web.services.announcer import Announcer
 from web.services.context import Context
+from web.services.logins.providers import Providers
 from web.services.scheduling.queues import Queues
 from web.services.throttle import Throttle
 from web.services.vault import Vault
@@ -66,6 +67,7 @@ class Server:
     queues: Queues
     vault: Vault
     announcer: Announcer
+    providers: Providers
     throttle: Throttle = field(default_factory=Throttle)
     local: threading.local = field(default_factory=threading.local)
 

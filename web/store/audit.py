@@ -45,6 +45,7 @@ class Kind(StrEnum):
     USER = "user"
     TOKEN = "token"  # noqa: S105
     SESSION = "session"
+    LOGIN = "login account"
     INVITATION = "invitation"
     MEMBER = "member"
     PROJECT = "project"

@@ -26,6 +26,7 @@ KEPT = (
     "metadata_key",
     "cursor",
     "audit",
+    "login",
 )  # belong to no project
 
 

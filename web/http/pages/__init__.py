@@ -16,6 +16,7 @@ from web.http.pages import (
     execution_data,
     executions,
     invitations,
+    logins,
     members,
     pipelines,
     projects,
@@ -36,7 +37,7 @@ def register(app: Flask) -> None:
         account, appearance, audit, badge_picker, commits, deliveries, environments, execution, execution_data,
         executions, pipelines,
         projects, reports, rules, run, runners, session, settings, tasks,
-        invitations, members, users,
+        invitations, logins, members, users,
     ):  # fmt: skip
         app.register_blueprint(page.blueprint)
     session.init_app(app)

@@ -10,7 +10,7 @@ from core.errors import InvalidInput, NotFound
 from core.identity import Scope
 from web.http import auth, numbers
 from web.services import identities
-from web.store import sessions, users
+from web.store import logins, sessions, users
 
 blueprint = Blueprint("account", __name__)
 
@@ -84,6 +84,7 @@ def _page(made: identities.NewToken | None = None, problem: str = "") -> str:
         tokens=[token for token in users.tokens(db, user.id) if token.state == "active"],
         sessions=sessions.listing(db, user.id),
         this_session=auth.current_identity().session_id,
+        logins=logins.of_user(db, user.id),
         has_password=users.password(db, user.id) is not None,
         scopes=list(Scope),
     )

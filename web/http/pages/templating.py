@@ -52,6 +52,7 @@ def init_app(app: Flask) -> None:
         "csrf_token": auth.csrf_token,
         "person": person,
         "may": lambda action: auth.allowed(Action(action)),
+        "login_buttons": login_buttons,
         "several_users": lambda: users.are_several(auth.db()),
         "disk_shortage": lambda: disk.shortage(auth.server().config),
         "static": static,
@@ -66,6 +67,12 @@ def person() -> User | None:
         return cast(User, user)
     identity = auth.session_identity()
     return identity.user if identity else None
+
+
+def login_buttons() -> list[tuple[str, str]]:
+    """Return the providers of logins by name, and the texts of their buttons."""
+    configs = auth.server().providers.configs
+    return [(name, config.text or f"Log in with {name}") for name, config in configs.items()]
 
 
 def code(text: str) -> Markup:

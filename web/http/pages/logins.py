@@ -1,0 +1,95 @@
+"""Log in by another server, and link accounts there to one's own user."""
+
+from __future__ import annotations
+
+import hmac
+
+from flask import Blueprint, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+
+from core.errors import Denied, ForgeError, NotFound, PushmillError
+from web.http import auth
+from web.http.pages.addresses import base_url, local_path
+from web.services.logins import accounts, providers
+from web.services.logins.providers import Providers
+from web.store import audit, logins
+
+blueprint = Blueprint("logins", __name__)
+
+PENDING = "login"  # in the session: the attempt that has begun
+
+
+@blueprint.get("/login/<provider>")
+@auth.public
+def begin(provider: str) -> ResponseReturnValue:
+    """Send the browser to the provider. With `link`, the form token of a session, its user links an account."""
+    found, linking = _providers(provider), None
+    if given := request.args.get("link"):
+        identity = auth.session_identity()
+        if identity is None or not hmac.compare_digest(given.encode(), auth.csrf_token().encode()):
+            raise Denied("The page is out of date: go back, reload it and try again.")
+        linking = identity.user.id
+    to = local_path(request.args.get("next", "/"))
+    try:
+        url, attempt = found.begin(provider, redirect_uri=_address(provider), to=to, linking=linking)
+    except (ForgeError, KeyError) as error:
+        return _refused(_sentence(error))
+    session[PENDING] = providers.stored(attempt)
+    return redirect(url, 303)
+
+
+@blueprint.get("/login/<provider>/callback")
+@auth.public
+def finish(provider: str) -> ResponseReturnValue:
+    """Log in, or link, whoever comes back from the provider. An attempt can be finished once."""
+    found, kept = _providers(provider), session.pop(PENDING, None)
+    try:
+        attempt = providers.loaded(kept)
+        if attempt.provider != provider:
+            raise Denied(providers.OUTDATED)
+        stranger = found.finish(attempt, request.args, redirect_uri=_address(provider))
+        config = found.configs[provider]
+        if attempt.linking is None:
+            user = accounts.log_in(auth.db(), config, stranger)
+        else:
+            identity = auth.session_identity()
+            if identity is None or identity.user.id != attempt.linking:
+                raise Denied(providers.OUTDATED)
+            accounts.link(auth.db(), config, stranger, identity.user)
+            return redirect(url_for("account.show", _anchor="h-logins"), 303)
+    except (PushmillError, KeyError, TypeError) as error:
+        audit.record_failed_login(auth.db(), "")
+        return _refused(_sentence(error))
+    auth.begin_session(user.id)
+    return redirect(attempt.next, 303)
+
+
+@blueprint.post("/auth/logins/remove")
+@auth.account
+def remove() -> ResponseReturnValue:
+    """Remove an account at a provider from the user."""
+    form = request.form
+    logins.remove(auth.db(), auth.current_user().id, form.get("issuer", ""), form.get("subject", ""))
+    return redirect(url_for("account.show", _anchor="h-logins"), 303)
+
+
+def _providers(name: str) -> Providers:
+    found = auth.server().providers
+    if name not in found.configs:
+        raise NotFound(f"there is no provider of logins {name!r}")
+    return found
+
+
+def _address(provider: str) -> str:
+    return base_url() + url_for("logins.finish", provider=provider)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, KeyError | TypeError):
+        return "The provider's answer cannot be read."
+    text = error.problem if isinstance(error, ForgeError) else str(error)
+    return f"{text.rstrip('.')}."
+
+
+def _refused(problem: str) -> ResponseReturnValue:
+    return render_template("login.html", username="", problem=problem), 403

@@ -1,0 +1,56 @@
+"""Accounts at providers of logins that belong to users: known by issuer and subject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from core import clock
+from core.model import User
+from web.store import audit, users
+from web.store.audit import Act, Kind
+from web.store.db import execute, joined, needs_transaction, row, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    issuer: str
+    subject: str
+    name: str
+    created_at: str
+
+
+def user(db: Database, issuer: str, subject: str) -> User | None:
+    """Return the user whom this account belongs to, also a disabled one."""
+    found = row(db, "SELECT user_id FROM login WHERE issuer = ? AND subject = ?", (issuer, subject))
+    return users.of_row(db, found["user_id"]) if found else None
+
+
+@needs_transaction
+def add(db: Database, issuer: str, subject: str, user_id: int, name: str) -> None:
+    """Let an account belong to a user, and keep its present name. Idempotent."""
+    is_new = user(db, issuer, subject) is None
+    sql = (
+        "INSERT INTO login (issuer, subject, user_id, name, created_at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET name = excluded.name"
+    )
+    execute(db, sql, (issuer, subject, user_id, name[:200], clock.now()))
+    if is_new:
+        username = users.of_row(db, user_id).username
+        audit.record(db, Act.CREATE, Kind.LOGIN, username, detail=f"{name[:200]} of {issuer}")
+
+
+def of_user(db: Database, user_id: int) -> list[Login]:
+    """List the accounts of a user, oldest first."""
+    found = rows(db, "SELECT * FROM login WHERE user_id = ? ORDER BY created_at", (user_id,))
+    return [Login(**{name: item[name] for name in Login.__dataclass_fields__}) for item in found]
+
+
+def remove(db: Database, user_id: int, issuer: str, subject: str) -> None:
+    """Remove an account of a user. Idempotent."""
+    sql = "DELETE FROM login WHERE user_id = ? AND issuer = ? AND subject = ?"
+    with joined(db):
+        if execute(db, sql, (user_id, issuer, subject)):
+            username = users.of_row(db, user_id).username
+            audit.record(db, Act.REMOVE, Kind.LOGIN, username, detail=f"of {issuer}")
