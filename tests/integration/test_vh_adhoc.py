@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,30 +32,23 @@ def vh(api: ApiServer, tmp_path: Path) -> Iterator[Vh]:
         yield vh
 
 
-def run(vh: Vh, *arguments: str) -> str:
-    """What `vh` said of an upload, whatever it did afterwards."""
-    command = [str(VH), *arguments]
-    return subprocess.run(
-        command, cwd=vh.folder, env=vh.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
-    ).stderr
-
-
 def uploaded(api: ApiServer) -> list[str]:
     found, _ = commits.search(api.db, project_id=api.demo.id, adhoc=True, limit=10, offset=0)
     return [commit.identifier for commit in found]
 
 
 def test_vh_uploads_the_same_files_once(api: ApiServer, vh: Vh) -> None:
-    first = run(vh, "exec", "run", "--adhoc", "hello")
+    first = vh("exec", "run", "--adhoc", "hello")
     (identifier,) = uploaded(api)
     assert f"Uploaded ad-hoc code {identifier}" in first
-    assert f"Ad-hoc code {identifier} already uploaded" in run(vh, "exec", "run", "--adhoc", "hello")
+    assert f"Ad-hoc code {identifier} already uploaded" in vh("exec", "run", "--adhoc", "hello")
     commit = commits.by_identifier(api.db, api.demo.id, identifier)
     path = hosting.repository_path(api.config, hosting.repository_of(api.db, api.demo))
     assert git.read_file(path, commit.sha, "run.sh", 100) == b"echo hello\n"
     os.utime(vh.folder / "run.sh", (1, 1))
-    assert "Uploaded ad-hoc code" in run(vh, "pipeline", "run", "--adhoc", "all")
+    assert "Uploaded ad-hoc code" in vh("pipeline", "run", "--adhoc", "all")
     assert len(uploaded(api)) == 2
+    assert [execution["commit"]["identifier"] for execution in vh.json("exec", "list")] == [identifier] * 2
     assert [commit["identifier"] for commit in vh.json("project", "commits")] == [api.commit.identifier]
 
 
