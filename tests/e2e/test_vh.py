@@ -264,3 +264,22 @@ def polled(server: Instance, name: str) -> bool:
     with sqlite3.connect(f"file:{server.data / 'pushmill.db'}?mode=ro", uri=True) as db:
         sql = "SELECT polled_at FROM repository JOIN project ON project.id = project_id WHERE project.name = ?"
         return bool(db.execute(sql, (name,)).fetchone()[0])
+
+
+def test_a_commit_is_run_with_other_values_and_a_pipeline_reuses_a_node(
+    vh: Vh, server: Instance, checkout: Checkout
+) -> None:
+    pushed(vh, server, checkout, "launched", "pushmill.skip")
+    vh("exec", "run", "-t", "Short", "--tag", "demo", "wait", "--seconds=0")
+    assert "waiting" in vh("exec", "logs", "1", "--stream")
+    info = vh.json("exec", "info", "1")
+    assert (info["status"], info["title"], info["client"]) == ("complete", "Short", "vh")
+    assert info["changed"] == [{"name": "seconds", "before": "600", "after": "0"}]
+    vh("pipeline", "run", "full", "--first.seconds=0")
+    wait_for(lambda: vh.json("pipeline", "list")[0]["status"] == "complete", timeout=120)
+    vh("pipeline", "run", "--reuse", "1:first", "full")
+    wait_for(lambda: vh.json("pipeline", "list")[0]["status"] == "complete", timeout=120)
+    assert [item["step"] for item in vh.json("exec", "list")] == ["train", "train", "wait", "wait"]
+    vh("task", "run", "search")
+    vh("task", "stop", "latest")
+    wait_for(lambda: vh.json("task", "list")[0]["status"] == "stopped", timeout=120)
