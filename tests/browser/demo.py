@@ -51,16 +51,19 @@ from web.store.db import Database, connect, execute, transaction
 YAML = b"""
 - step:
     name: train
+    description: Fit the segmentation model
+    category: Models
     image: pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime
     command:
       - pip install -r requirements.txt
       - python train.py {parameters}
     parameters:
-      - {name: learning_rate, type: float, default: 0.001}
-      - {name: batch_size, type: integer, default: 64}
+      - {name: learning_rate, type: float, default: 0.001, min: 0, max: 1, description: "After the warm-up of two epochs"}
+      - {name: batch_size, type: integer, default: 64, min: 1}
       - {name: epochs, type: integer, default: 40}
-      - {name: optimizer, type: string, default: adamw}
-      - {name: augment, type: flag, default: true}
+      - {name: optimizer, type: string, default: adamw, choices: [adamw, lion, sgd]}
+      - {name: augment, type: flag, default: true, category: Augmentation, description: Rotate and deform tiles}
+      - {name: scales, type: float, multiple: separate, optional: true, category: Augmentation}
     inputs:
       - {name: dataset, default: ["https://data.example.org/cells.tar", "https://data.example.org/labels.csv"]}
       - {name: weights, optional: true}
