@@ -58,8 +58,26 @@ ELSEWHERE = {
     "run.submit": "test_run_form_pages",
     "runners.register": "test_runner_pages",
     "runners.rotate": "test_runner_pages",
+    "account.end_session": "like session.log_out",
+    "invitations.accept": "like account.change_password",
+    "logins.remove": "test_logins",
     "v0.POST projects/<identifier>/import-package": "test_adhoc",
 }
+# Pages about people: the entry, and others of what it entails.
+PEOPLE: dict[str, tuple[str, dict[str, Any], tuple[Act, Kind]]] = {
+    "account.change_password": ("/auth/password", {"password": SECRET}, (Act.CHANGE, Kind.USER)),
+    "account.create": ("/auth/tokens/", {"token_name": "ci", "scope": "read"}, (Act.CREATE, Kind.TOKEN)),
+    "account.end_other_sessions": ("/auth/sessions/end", {}, (Act.LOGOUT, Kind.USER)),
+    "account.revoke": ("/auth/tokens/{token}/revoke", {}, (Act.REMOVE, Kind.TOKEN)),
+    "members.change": (
+        "/p/demo/settings/members", {"username": "grace", "role": "writer"}, (Act.CHANGE, Kind.MEMBER),
+    ),
+    "users.add": ("/users/", {"username": "ada"}, (Act.CREATE, Kind.USER)),
+    "users.disable": ("/users/grace/disable", {}, (Act.CHANGE, Kind.USER)),
+    "users.enable": ("/users/grace/enable", {}, (Act.CHANGE, Kind.USER)),
+    "users.reset": ("/users/grace/reset", {}, (Act.CREATE, Kind.INVITATION)),
+    "users.set_admin": ("/users/grace/admin", {"admin": "1"}, (Act.CHANGE, Kind.USER)),
+}  # fmt: skip
 # endpoint → how to call it: path, form or JSON, and the entry
 CHANGES: dict[str, tuple[str, dict[str, Any], tuple[Act, Kind]]] = {
     "badge_picker.change": ("/p/demo/settings/badge", {}, (Act.CHANGE, Kind.SETTINGS)),
@@ -124,7 +142,7 @@ def test_every_changing_route_is_in_the_test_below_or_exempt(api: ApiServer) -> 
         permission = auth.permission_of(api.app, rule.endpoint)
         if method_of(rule) not in auth.SAFE_METHODS and permission != "runner":
             changing.add(rule.endpoint)
-    assert changing == set(EXEMPT) | set(CHANGES) | set(ELSEWHERE)
+    assert changing == set(EXEMPT) | set(CHANGES) | set(ELSEWHERE) | set(PEOPLE)
 
 
 @pytest.mark.parametrize("endpoint", CHANGES)
@@ -166,6 +184,23 @@ def test_a_change_leaves_an_entry(api: ApiServer, endpoint: str) -> None:
     assert entry.project == projects_.get("/".join(path.split("/")[:3]), "")
     assert clock.seconds_between(entry.at, clock.now()) < 60
     assert SECRET not in json.dumps([str(found) for found in entries(api)])
+
+
+@pytest.mark.parametrize("endpoint", PEOPLE)
+def test_a_change_of_people_leaves_an_entry_without_secrets(api: ApiServer, endpoint: str) -> None:
+    path, form, wanted = PEOPLE[endpoint]
+    identities.add_user(api.db, "grace", is_admin=False)
+    made = identities.new_token(api.db, "admin", [Scope.READ])
+    Person(api).log_in()
+    person = Person(api)
+    person.log_in()
+    before = len(entries(api))
+    assert person.post(path.format(token=made.id), "/runners/", **form).status_code in (200, 303)
+    added = entries(api)[: len(entries(api)) - before]
+    assert wanted in [(entry.action, entry.kind) for entry in added]
+    assert {entry.username for entry in added} == {"admin"}
+    assert Act.REQUEST not in {entry.action for entry in added}
+    assert SECRET not in str(entries(api))
 
 
 def test_logins_and_failed_ones_are_recorded_without_what_was_typed(api: ApiServer) -> None:

@@ -24,7 +24,7 @@ from web.services import identities
 from web.services.logins import providers
 from web.services.logins.providers import Providers, claim_problem
 from web.store import audit, logins, members, users
-from web.store.audit import Act, Question
+from web.store.audit import Act, Kind, Question
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -133,6 +133,8 @@ def test_an_account_is_linked_by_its_user_alone(place: Place) -> None:
     issuer = logins.of_user(place.api.db, place.api.admin.id)[0].issuer
     place.person.post("/auth/logins/remove", "/auth/tokens/", issuer=issuer, subject="8")
     assert logins.of_user(place.api.db, place.api.admin.id) == []
+    entries = audit.search(place.api.db, Question(kind=Kind.LOGIN), 9)
+    assert [(entry.action, entry.name) for entry in entries] == [(Act.REMOVE, "admin"), (Act.CREATE, "admin")]
 
 
 def test_an_account_of_somebody_else_cannot_be_linked(place: Place) -> None:
