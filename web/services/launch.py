@@ -279,8 +279,7 @@ def _repeated(db: Database, request: LaunchRequest) -> Launched | None:
     if found is None:
         return None
     kind, made_id = found
-    kind_wanted = _kind_of_plan(request.plan) if request.plan else request.kind
-    if kind is not kind_wanted:
+    if kind is not request.kind:
         raise InvalidFields([Problem(f"the idempotency key was used for a {kind} already: use a new one", "key")])
     match kind:
         case TargetKind.STEP:
@@ -289,12 +288,6 @@ def _repeated(db: Database, request: LaunchRequest) -> Launched | None:
             return tasks.get(db, made_id)
         case TargetKind.PIPELINE:
             return pipelines.get(db, made_id)
-
-
-def _kind_of_plan(plan: Plan) -> TargetKind:
-    if isinstance(plan, ResolvedStep):
-        return TargetKind.STEP
-    return TargetKind.TASK if isinstance(plan, TaskPlan) else TargetKind.PIPELINE
 
 
 # rows
