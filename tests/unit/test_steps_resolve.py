@@ -293,7 +293,7 @@ def test_an_output_is_an_input_by_its_uuid_which_a_parameter_may_give() -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("datum://two words", "'datum://two words' does not name an output: write datum:// and its UUID or alias"),
+        ("datum://-1234", "'datum://-1234' does not name an output: write datum:// and its UUID or alias"),
         ("datum://", "does not name an output"),
         (f"{DATUM}/", "does not name an output"),
         (f"{DATUM}?x", "does not name an output"),
