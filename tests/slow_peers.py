@@ -52,9 +52,9 @@ class Attack:
         self._thread = threading.Thread(target=self._keep_up, daemon=True)
 
     @property
-    def standing(self) -> int:
-        """How many connections are open."""
-        return len(self._sockets)
+    def connections(self) -> set[socket.socket]:
+        """Those that are open, but for peers with so much unread that they cannot see their end."""
+        return {each for each, kind in list(self._sockets.items()) if kind is not KINDS["no reader"]}
 
     def start(self) -> None:
         self._thread.start()

@@ -35,11 +35,13 @@ class Leases:
             self.extended.add(found["until"])
 
 
-@pytest.mark.parametrize("names", [["half a head"], list(KINDS)], ids=["half a head", "all kinds"])
+@pytest.mark.parametrize(
+    ("names", "most"), [(["half a head"], 2000), (list(KINDS), 1000)], ids=["the deadlines alone", "all kinds"]
+)
 def test_a_thousand_slow_connections_leave_runners_and_the_health_check_alone(
-    tmp_path: Path, checkout: Checkout, names: list[str]
+    tmp_path: Path, checkout: Checkout, names: list[str], most: int
 ) -> None:
-    with running(tmp_path / "data", CONFIG) as instance:
+    with running(tmp_path / "data", f"{CONFIG}connections_per_address = {most}\n") as instance:
         checkout.commit({"valohai.yaml": step("count", COUNT)})
         checkout.push(instance.git_url("slow"))
         execution = wait_for(lambda: instance.executions("slow"))[0]["id"]
@@ -47,10 +49,12 @@ def test_a_thousand_slow_connections_leave_runners_and_the_health_check_alone(
         leases = Leases(instance)
         with attack(instance.port, 1000, *names) as slow:
             wait_for(lambda: slow.opened >= 1000)
+            first = slow.connections
             for _ in range(ANSWERS):
                 assert httpx.get(f"{instance.url}/healthz", timeout=10, trust_env=False).status_code == 200
                 leases.look()
             wait_for(lambda: leases.look() or len(leases.extended) >= 5)
+            wait_for(lambda: not first & slow.connections)
         assert instance.wait_final(execution)["status"] == "complete"
         assert instance.events(execution, "stdout") == [f"line {i}" for i in range(1, 201)]
         leases.db.close()

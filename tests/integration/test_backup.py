@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import stat
 import subprocess
@@ -18,6 +19,7 @@ from push_server import PushServer, step
 from core import config as configuration
 from core.errors import Conflict, InvalidInput
 from web.services import backup
+from web.services.executions import outputs
 
 RUN = [sys.executable, "-P", "-m", "web.cli.main"]
 
@@ -91,6 +93,29 @@ def test_an_archive_of_another_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="is not a backup"):
         backup.restore(tmp_path / "other.tar", tmp_path / "target", print)
     assert not (tmp_path / "escaped").exists()
+
+
+def test_a_backup_of_a_later_format_is_refused(tmp_path: Path) -> None:
+    manifest = json.dumps({"format": backup.FORMAT + 1}).encode()
+    with tarfile.open(tmp_path / "later.tar", "w") as tar:
+        member = tarfile.TarInfo(backup.MANIFEST)
+        member.size = len(manifest)
+        tar.addfile(member, io.BytesIO(manifest))
+    with pytest.raises(InvalidInput, match=f"format {backup.FORMAT + 1}.*upgrade pushmill"):
+        backup.restore(tmp_path / "later.tar", tmp_path / "target", print)
+
+
+@pytest.mark.parametrize("with_outputs", [True, False])
+def test_outputs_are_in_a_backup_if_wanted_and_those_being_received_never(
+    pushes: PushServer, tmp_path: Path, with_outputs: bool
+) -> None:
+    for name in (outputs.INCOMING, "aa"):
+        (pushes.config.outputs_dir / name).mkdir(parents=True)
+        (pushes.config.outputs_dir / name / "file").write_bytes(b"x")
+    backup.create(pushes.config, tmp_path / "made.tar", with_outputs=with_outputs, say=print)
+    with tarfile.open(tmp_path / "made.tar") as tar:
+        found = [name for name in tar.getnames() if name.startswith("outputs/")]
+    assert found == (["outputs/aa/file"] if with_outputs else [])
 
 
 def test_a_member_that_leads_out_of_the_directory_is_refused(pushes: PushServer, tmp_path: Path) -> None:

@@ -52,9 +52,11 @@ def working(pushes: PushServer) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "web.cli.main", "worker", "--data", str(pushes.config.data)]
     with (pushes.config.data / "worker.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    yield process
-    process.kill()
-    process.wait()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def log(pushes: PushServer) -> str:
@@ -193,7 +195,9 @@ def test_what_killed_workers_had_in_hand_leaves_redis(pushes: PushServer, client
     with working(pushes):
         wait_for(lambda: waiting_for_jobs(client))
         wait_for(lambda: not client.exists("rq:queue:server:intermediate"))
+        others = set(client.keys("rq:job:*"))
         client.delete("pushmill:nudged")
         queues.nudge()
+        wait_for(lambda: set(client.keys("rq:job:*")) <= others)
         wait_for(lambda: without_expiry(client) == {"rq:queues", "rq:workers", "rq:workers:server"})
     assert b"rq:worker:dead" not in client.smembers("rq:workers") | client.smembers("rq:workers:server")
