@@ -93,6 +93,16 @@ def test_nothing_is_left_out_of_a_stream_that_is_read_in_time(directory: Path, t
     assert read == b"".join(lines)
 
 
+def test_the_beginning_of_a_mark_waits_for_its_end(directory: Path, tail: Tail) -> None:
+    append(directory, b"line\n" + MARKS[0][:9])
+    lines = tail.read(MARKS.__contains__)
+    assert lines
+    assert lines.text == b"line\n"
+    append(directory, MARKS[0][9:])
+    assert tail.read(MARKS.__contains__) is None
+    assert tail.mark == MARKS[0]
+
+
 def test_a_spool_for_a_later_attempt_begins_behind_what_the_server_has(tmp_path: Path) -> None:
     spool.make(tmp_path / "spool", "true\n", {"stdout": 1000, "status": 70})
     append(tmp_path / "spool", b"new\n")
