@@ -25,6 +25,7 @@ from web.services import vault
 from web.services.announcer import Announcer
 from web.services.context import Context
 from web.services.deliveries import ingest
+from web.services.logins.providers import Providers
 from web.services.repositories import hosting
 from web.services.scheduling import dispatch
 from web.services.scheduling.queues import Queues
@@ -68,7 +69,11 @@ class PushServer:
         self._app = app = Flask("push_server")
         app.config["MAX_CONTENT_LENGTH"] = 1024**2
         app.extensions["pushmill"] = auth.Server(
-            config=self.config, queues=self.queues, vault=self.vault, announcer=Announcer(self.config, self.queues)
+            config=self.config,
+            queues=self.queues,
+            vault=self.vault,
+            announcer=Announcer(self.config, self.queues),
+            providers=Providers(self.config.login),
         )
         app.register_blueprint(webhooks.blueprint)
         app.register_blueprint(git.blueprint)

@@ -23,6 +23,7 @@ from core import config as configuration
 from web.http import auth, webhooks
 from web.services import vault
 from web.services.announcer import Announcer
+from web.services.logins.providers import Providers
 from web.services.scheduling.queues import Queues
 
 MIB = 1024**2
@@ -45,7 +46,11 @@ class Site:
         app = Flask("site")
         key, queues = vault.load(self.config.data / "secret.key"), Queues(Redis.from_url("unix:///nonexistent"))
         app.extensions["pushmill"] = auth.Server(
-            config=self.config, queues=queues, vault=key, announcer=Announcer(self.config, queues)
+            config=self.config,
+            queues=queues,
+            vault=key,
+            announcer=Announcer(self.config, queues),
+            providers=Providers(self.config.login),
         )
         app.register_blueprint(webhooks.blueprint)
         app.add_url_rule("/git/hash", "hash", auth.public(lambda: self._hash()), methods=["POST"])
