@@ -33,6 +33,7 @@ from web.processes.web_server import Gunicorn
 from web.services import vault
 from web.services.announcer import Announcer
 from web.services.context import open_context
+from web.services.logins.providers import Providers
 from web.services.repositories import hosting
 from web.services.scheduling.queues import Queues
 from web.store.db import connect, rows
@@ -55,7 +56,13 @@ class Empty(Gunicorn):
         app = Flask("floor")
         queues = Queues(Redis.from_url("unix:///nonexistent"))
         key = vault.load(self._config.data / "secret.key")
-        server = auth.Server(config=self._config, queues=queues, vault=key, announcer=Announcer(self._config, queues))
+        server = auth.Server(
+            config=self._config,
+            queues=queues,
+            vault=key,
+            announcer=Announcer(self._config, queues),
+            providers=Providers(self._config.login),
+        )
         app.extensions |= {"pushmill": server, webhooks.EXTENSION: webhooks.new_intake(server)}
 
         @app.post("/<path:_>")
