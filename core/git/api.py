@@ -26,6 +26,8 @@ from core.git.remotes import (
 )
 from core.git.repository import (
     CommitInfo,
+    RefUpdate,
+    branch_updates,
     commit_info,
     has_been,
     init_hosted,
@@ -49,10 +51,12 @@ __all__ = [
     "Module",
     "Needed",
     "PackageStream",
+    "RefUpdate",
     "RemoteSource",
     "TooLarge",
     "TooSlow",
     "adhoc_commits",
+    "branch_updates",
     "changed_paths",
     "commit_info",
     "export",

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pygit2
 from pygit2.enums import ConfigLevel, FileMode, ObjectType, RepositoryOpenFlag
@@ -22,7 +23,7 @@ REPLACED = "\ufffd"
 SHA_BEGINNING = re.compile(r"[0-9a-f]{12,64}")
 HOSTED_CONFIG = {
     "core.bare": "true",
-    "core.logAllRefUpdates": "true",  # for has_been()
+    "core.logAllRefUpdates": "true",  # for has_been() and branch_updates()
     "gc.auto": "4096",
     "gc.autoDetach": "true",
     "http.receivepack": "true",
@@ -58,6 +59,14 @@ class CommitInfo:
     author: str
     committed_at: str
     parents: tuple[str, ...]
+
+
+class RefUpdate(NamedTuple):
+    """A ref moved from one object to another; zeros stand for no object."""
+
+    ref: str
+    before: str
+    after: str
 
 
 def init_hosted(path: Path, hook: str) -> None:
@@ -182,6 +191,23 @@ def refs(path: Path) -> dict[str, str]:
             for reference in repository.references.iterator()
             if reference.name.startswith(("refs/heads/", "refs/tags/")) and not isinstance(reference.target, str)
         }
+
+
+def branch_updates(path: Path, since: float) -> list[RefUpdate]:
+    """Return the updates of existing branches from the time `since` on (seconds since 1970), oldest first.
+
+    They come from the reflog, whose times are whole seconds: updates of the second of `since` are included.
+    """
+    repository = open_repository(path)
+    with as_git_error(path):
+        found = [
+            (entry.committer.time, RefUpdate(ref=name, before=str(entry.oid_old), after=str(entry.oid_new)))
+            for name in refs(path)
+            if name.startswith("refs/heads/")
+            for entry in reversed(list(repository.references[name].log()))
+            if entry.committer.time >= int(since)
+        ]
+    return [update for _, update in sorted(found, key=itemgetter(0))]
 
 
 def set_head_to_first_branch(path: Path) -> None:

@@ -322,6 +322,36 @@ def test_refs_that_moved_while_the_server_was_killed_are_recorded_later(pushes: 
     assert list((path / "pushmill").glob("begun.*")) == []
 
 
+def test_a_push_that_was_lost_is_recorded_although_a_later_one_of_its_branch_was(
+    pushes: PushServer, checkout: Checkout
+) -> None:
+    checkout.commit({"valohai.yaml": step("train")})
+    pushes.push(checkout, "killed")
+    pushes.drain()
+    (repository,) = projects.repositories_of_forge(pushes.db, projects.HOSTED)
+    path = hosting.repository_path(pushes.config, repository)
+    hook = path / "hooks" / "post-receive"
+    kept = hook.read_bytes()
+    hook.unlink()  # the server is killed before the hook runs
+    lost = [checkout.commit({"valohai.yaml": step(name)}, name) for name in ("lost", "lost-too")]
+    note = lost_pushes.note_push_began(pushes.config, repository)
+    for sha in lost:
+        checkout.git("push", "-q", str(path), f"{sha}:refs/heads/main")
+    note.close()
+    hook.write_bytes(kept)
+    hook.chmod(0o755)
+    checkout.commit({"valohai.yaml": step("later")}, "later")
+    running = lost_pushes.note_push_began(pushes.config, repository)
+    checkout.git("push", "-q", pushes.git_url("killed"), "HEAD:main")
+    pushes.drain()
+    assert sorted(pushes.steps("killed")) == ["later", "train"]  # a push is running, which may have moved refs
+    running.close()
+    for _ in range(3):
+        pushes.drain()
+    assert sorted(pushes.steps("killed")) == ["later", "lost", "lost-too", "train"]
+    assert list((path / "pushmill").glob("begun.*")) == []
+
+
 def test_a_push_leaves_no_file_behind(pushes: PushServer, checkout: Checkout) -> None:
     checkout.commit({"valohai.yaml": step("a")})
     with pushes.worker():

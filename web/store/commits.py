@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlite_utils import Database
@@ -299,6 +300,13 @@ def last_pushes(db: Database, repository_id: int) -> dict[str, str]:
     last = "SELECT MAX(id) FROM push WHERE repository_id = ? AND kind = 'push' AND again_of IS NULL AND NOT late GROUP BY ref"
     sql = f"SELECT ref, after FROM push WHERE id IN ({last})"
     return {found["ref"]: found["after"] for found in rows(db, sql, (repository_id,))}
+
+
+def updates_since(db: Database, repository_id: int, since: float) -> set[tuple[str, str, str]]:
+    """Return the ref updates (ref, before, after) recorded from the time `since` on, in seconds since 1970."""
+    sql = "SELECT ref, before, after FROM push WHERE repository_id = ? AND kind = 'push' AND created_at >= ?"
+    at = clock.text(datetime.fromtimestamp(since, UTC))
+    return {(found["ref"], found["before"], found["after"]) for found in rows(db, sql, (repository_id, at))}
 
 
 def newest_move(db: Database, repository_id: int) -> int:

@@ -8,6 +8,7 @@ the pusher, who saw an error, pushes again, reads "Everything up-to-date", and n
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +19,7 @@ from hooks import post_receive
 from web.services.context import Context
 from web.services.repositories import hosting, ref_updates
 from web.store import commits, deliveries
+from web.store.db import Database
 
 BEGUN = "begun."
 
@@ -38,17 +40,38 @@ def mark(repository: Path) -> None:
 
 
 def record_lost_pushes(context: Context, repository: Repository) -> None:
-    """Store a delivery for ref updates that a killed server left unrecorded. Cheap if there are none."""
-    path = hosting.repository_path(context.config, repository)
+    """Store deliveries for ref updates that a killed server left unrecorded. Cheap if there are none.
+
+    A later push of the same branch may have been recorded, so the branches' reflogs are compared too. What a push does
+    that is still running, or is stored and not ingested, is not known yet: the next sweep looks again then.
+    """
+    db, path = context.db, hosting.repository_path(context.config, repository)
     left = [file for file in (path / post_receive.FOLDER).glob(f"{BEGUN}*") if _is_free(file)]
-    if not left or deliveries.next_stored(context.db, repository.id, 0) is not None:
-        return  # stored deliveries are ingested first: they may cover all updates
-    if moved := ref_updates.ref_updates_between(commits.last_pushes(context.db, repository.id), _there(path)):
-        ref_updates.store_ref_updates(
-            context.db, repository, repository.forge, f"unrecorded-{secrets.token_hex(16)}", moved
-        )
+    if not left:
+        return
+    since = min(file.stat().st_mtime for file in left)
+    updates, there = git.branch_updates(path, since), _there(path)
+    if _has_other_pushes(path, left) or deliveries.next_stored(db, repository.id, 0) is not None:
+        return
+    recorded, known = commits.last_pushes(db, repository.id), commits.updates_since(db, repository.id, since)
+    for update in updates:
+        if update not in known:
+            _store(db, repository, {update.ref: (update.before, update.after)})
+        recorded[update.ref] = update.after
+    if moved := ref_updates.ref_updates_between(recorded, there):
+        _store(db, repository, moved)
     for file in left:
         file.unlink(missing_ok=True)
+
+
+def _has_other_pushes(path: Path, left: list[Path]) -> bool:
+    """Return whether a push is running, or has left a report that is not stored yet."""
+    folder = path / post_receive.FOLDER
+    return any(file not in left for file in folder.glob(f"{BEGUN}*")) or any(folder.glob(post_receive.PUSH_FILES))
+
+
+def _store(db: Database, repository: Repository, moved: Mapping[str, tuple[str, str]]) -> None:
+    ref_updates.store_ref_updates(db, repository, repository.forge, f"unrecorded-{secrets.token_hex(16)}", moved)
 
 
 def _there(path: Path) -> dict[str, ref_updates.Names]:
