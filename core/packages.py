@@ -47,7 +47,7 @@ class PackageLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class PackageEntry:
     """A file or a link; `mode` is as in git, and `content` (of a link: its target) is read before the next entry."""
 
     path: bytes
@@ -60,7 +60,7 @@ class Entry:
         return self.mode != LINK
 
 
-def entries(file: BinaryIO, packed: int, limits: PackageLimits) -> Iterator[Entry]:
+def entries(file: BinaryIO, packed: int, limits: PackageLimits) -> Iterator[PackageEntry]:
     """Yield the files and links of a package of `packed` bytes. Raises InvalidInput, also after the last entry."""
     stream, names, left = _Unpacked(file, packed, limits), _Names(), limits.bytes
     for number, member in enumerate(_members(stream), 1):
@@ -214,7 +214,7 @@ def _member(header: tarfile.TarInfo, extended: dict[bytes, bytes]) -> _Member:
     return _Member(path=path, target=target, kind=kind, mode=header.mode, size=size)
 
 
-def _entry(member: _Member, names: _Names, stream: _Unpacked) -> Entry | None:
+def _entry(member: _Member, names: _Names, stream: _Unpacked) -> PackageEntry | None:
     """Return the entry of a member, None for a directory. Raises InvalidInput for everything that is not allowed."""
     if member.kind not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE):
         kind = KINDS.get(member.kind, f"of the unknown kind {member.kind!r}")
@@ -227,9 +227,9 @@ def _entry(member: _Member, names: _Names, stream: _Unpacked) -> Entry | None:
     names.add_file(path)
     if member.kind == tarfile.SYMTYPE:
         target = _checked_target(path, member.target)
-        return Entry(path=path, mode=LINK, size=len(target), content=iter((target,)))
+        return PackageEntry(path=path, mode=LINK, size=len(target), content=iter((target,)))
     mode = EXECUTABLE if member.mode & 0o100 else FILE
-    return Entry(path=path, mode=mode, size=member.size, content=stream.chunks(member.size))
+    return PackageEntry(path=path, mode=mode, size=member.size, content=stream.chunks(member.size))
 
 
 class _Names:

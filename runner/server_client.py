@@ -67,7 +67,7 @@ class ServerFull(Unavailable):
         self.reason = reason
 
 
-class Refused(Conflict):
+class RefusedByServer(Conflict):
     """Raised for a 409, with the server's answer; for logs the answer says how many bytes the server has."""
 
     def __init__(self, message: str, answer: dict[str, Any]) -> None:
@@ -161,7 +161,7 @@ class Reporter:
         query, masked = urlencode(batch.to_dict()), self._masker.mask(lines)
         try:
             answer = self._call("POST", f"executions/{execution}/log?{query}", lambda: masked, OCTETS)
-        except Refused as refused:
+        except RefusedByServer as refused:
             answer = refused.answer
             if answer.get("acknowledged") in (None, batch.start):
                 raise
@@ -313,7 +313,7 @@ def _answer(status: int, data: bytes, what: str) -> Any:
     detail = answer.get("error") or answer.get("detail") if isinstance(answer, dict) else None
     message = f"{what}: {status} {detail or data[:200].decode(errors='replace')}".rstrip()
     if status == 409:
-        raise Refused(message, answer if isinstance(answer, dict) else {})
+        raise RefusedByServer(message, answer if isinstance(answer, dict) else {})
     if status in (401, 403):
         raise Denied(f"{message}; is the runner's token right?")
     if status == 404:

@@ -18,7 +18,7 @@ from core.errors import GitError
 from core.git import command
 from core.git.remotes import locked
 from core.git.repository import PINS, as_git_error, open_repository
-from core.packages import Entry
+from core.packages import PackageEntry
 
 ADHOC = f"{PINS}adhoc/"
 WRITE_LIMIT_S = 600.0
@@ -44,7 +44,7 @@ class PackageStream:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def add(self, entry: Entry, keep: int = 0) -> bytes:
+    def add(self, entry: PackageEntry, keep: int = 0) -> bytes:
         """Add an entry; return the first `keep` bytes of its content."""
         kept = b""
         self._write(b"M %s inline %s\ndata %d\n" % (entry.mode, _quoted(entry.path), entry.size))

@@ -45,7 +45,7 @@ from web.services.executions import environments, lifecycle
 from web.services.repositories import hosting
 from web.store import approvals, commits, data, deliveries, logs, projects, pull_requests, runners, usage, users
 from web.store import executions as execution_rows
-from web.store.commits import NewCommit, NewPush, Outcome
+from web.store.commits import NewCommit, NewPush, PushOutcome
 from web.store.db import Database, connect, execute, transaction
 
 YAML = b"""
@@ -174,14 +174,14 @@ class Filling:
         with transaction(self.db):
             push = self._push(project, broken, "refs/heads/rename")
             commits.finish_push(
-                self.db, push, Outcome(commit_id=broken.id, text=f"configuration is not valid: {PROBLEM}")
+                self.db, push, PushOutcome(commit_id=broken.id, text=f"configuration is not valid: {PROBLEM}")
             )
         foreign = self._foreign(project)
         commit = self._commit(project, MESSAGES[0], 0.01)
         with transaction(self.db):
             push = self._push(project, commit, "refs/heads/main")
             skipped = [("evaluate", "input model has no default and is not optional")]
-            commits.finish_push(self.db, push, Outcome(commit_id=commit.id, text="3 executions", skipped=skipped))
+            commits.finish_push(self.db, push, PushOutcome(commit_id=commit.id, text="3 executions", skipped=skipped))
         long = self._long(project, commit, runner, push)
         failed = self._failed(commit, runner, push)
         live = self._live(commit, runner, push)
@@ -295,7 +295,7 @@ class Filling:
         with transaction(self.db):
             kept = pull_requests.save(self.db, repository.id, request, commit.identifier, commit.committed_at)
             push = self._push(project, commit, "refs/pull/31/head", kept)
-            waits = Outcome(commit_id=commit.id, text=approvals.WAITS, result=PushResult.WAITING)
+            waits = PushOutcome(commit_id=commit.id, text=approvals.WAITS, result=PushResult.WAITING)
             commits.finish_push(self.db, push, waits)
         return commit
 
@@ -368,7 +368,7 @@ class Filling:
                 commit = self._commit(project, MESSAGES[(i // 6 + 1) % len(MESSAGES)], days)
                 with transaction(self.db):
                     push = self._push(project, commit, "refs/heads/main")
-                    commits.finish_push(self.db, push, Outcome(commit_id=commit.id, text="6 executions"))
+                    commits.finish_push(self.db, push, PushOutcome(commit_id=commit.id, text="6 executions"))
             days -= 0.004
             found.append(
                 self._past(commit, runner, push, days, "train" if i % 3 else ("preprocess", "evaluate")[i % 2])

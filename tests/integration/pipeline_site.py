@@ -17,7 +17,7 @@ from web.config.pipelines.plan import plan
 from web.config.steps.parse import parse
 from web.services import pipelines as service
 from web.store import commits, data, executions, metadata, pipelines, projects
-from web.store.commits import NewCommit, NewPush, Outcome
+from web.store.commits import NewCommit, NewPush, PushOutcome
 from web.store.db import transaction
 from web.store.selection import Selection
 
@@ -90,7 +90,7 @@ class PipelineSite:
                     problems=found.problems,
                 ),
             )
-            commits.finish_push(self.db, push_id or 0, Outcome(commit_id=commit.id))
+            commits.finish_push(self.db, push_id or 0, PushOutcome(commit_id=commit.id))
         return commit
 
     def start(self, name: str = "p", **parameters: Any) -> Pipeline:

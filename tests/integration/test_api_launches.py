@@ -16,7 +16,7 @@ from web.services import pipelines as pipeline_service
 from web.services import tasks as task_service
 from web.services.executions import environments
 from web.store import approvals, commits, executions, pull_requests, users
-from web.store.commits import NewPush, Outcome
+from web.store.commits import NewPush, PushOutcome
 from web.store.db import execute, rows, transaction
 
 VH = "valohai-cli/0.37.0 on CPython 3.11.7 (Linux;vm;;;x86_64;)"
@@ -86,7 +86,7 @@ def test_a_form_and_a_branch_name_work_too(launches: Launches) -> None:
     with transaction(api.db):
         event = PushEvent(ref="refs/heads/main", before="0" * 40, after=api.commit.identifier, identity="x")
         push = commits.add_push(api.db, NewPush(repository_id=api.commit.repository_id, event=event))
-        commits.finish_push(api.db, push, Outcome(commit_id=api.commit.id))
+        commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id))
     for commit in ("main", api.commit.identifier[:7]):
         form = {"project": "demo", "commit": commit, "step": "Train model", "parameters": '{"steps": 7}', "tags": "x"}
         answer = api.post("executions/", data=form)
@@ -195,7 +195,7 @@ def test_a_commit_of_a_fork_does_not_run_before_it_is_approved(launches: Launche
         push = commits.add_push(
             api.db, NewPush(repository_id=commit.repository_id, event=event, pull_request_id=known.id)
         )
-        commits.finish_push(api.db, push, Outcome(commit_id=commit.id))
+        commits.finish_push(api.db, push, PushOutcome(commit_id=commit.id))
     for noun, body in (
         ("executions", {"step": "train"}),
         ("tasks", {"task": "search"}),

@@ -19,7 +19,7 @@ from core.rights import Role
 from web.http import auth
 from web.services import identities
 from web.store import audit, deliveries, members, projects, users
-from web.store.audit import Act, Actor, Entry, Kind, Question, Way
+from web.store.audit import Act, Actor, AuditEntry, Kind, Question, Way
 from web.store.db import execute, transaction
 
 SECRET = "correct horse battery staple"
@@ -132,7 +132,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any], tuple[Act, Kind]]] = {
 }  # fmt: skip
 
 
-def entries(api: ApiServer, **question: Any) -> list[Entry]:
+def entries(api: ApiServer, **question: Any) -> list[AuditEntry]:
     return audit.search(api.db, Question(**question), 1000)
 
 

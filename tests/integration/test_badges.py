@@ -20,7 +20,7 @@ from web.services.presentation import badges
 from web.services.presentation.badges import merge_badges
 from web.services.repositories import hosting
 from web.store import commits, metadata, projects, pull_requests
-from web.store.commits import NewPush, Outcome
+from web.store.commits import NewPush, PushOutcome
 from web.store.db import execute, transaction
 
 
@@ -43,7 +43,7 @@ def pushed(
             NewPush(repository_id=repository.id, event=event, pull_request_id=pull_request_id),
         )
         assert push is not None
-        commits.finish_push(api.db, push, Outcome(commit_id=api.commit.id, text="1 execution"))
+        commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id, text="1 execution"))
         resolved = resolve(api.commit.config, "Train model")
         return by_hand.execution(api.db, api.config, api.demo, api.commit, resolved, api.admin, push_id=push)
 
@@ -111,7 +111,9 @@ def test_a_commit_that_its_pull_request_ran_before_the_push_was_told_is_shown(ap
     with transaction(api.db):
         push = commits.add_push(api.db, NewPush(repository_id=repository.id, event=event))
         assert push is not None
-        commits.finish_push(api.db, push, Outcome(commit_id=api.commit.id, text="nothing runs: everything was skipped"))
+        commits.finish_push(
+            api.db, push, PushOutcome(commit_id=api.commit.id, text="nothing runs: everything was skipped")
+        )
     assert words(api.client.get("/badge/demo.svg?branch=feature").text) == "demo: failing"
     assert words(api.client.get("/badge/demo.svg?branch=main").text) == "demo: unknown"
     execute(api.db, "UPDATE pull_request SET from_fork = 1")

@@ -13,7 +13,7 @@ from core.states import FailureReason, State
 from web.services.presentation import badges
 from web.services.presentation.badges import BadgeQuestion
 from web.store import commits, projects, pull_requests
-from web.store.commits import NewPush, Outcome
+from web.store.commits import NewPush, PushOutcome
 from web.store.db import execute, row, transaction
 
 
@@ -29,7 +29,7 @@ def only(
         event = PushEvent(kind=kind, ref=ref, before="0" * 40, after=api.commit.identifier, identity=str(found["n"]))
         push = commits.add_push(api.db, NewPush(repository_id=repository.id, event=event, pull_request_id=request))
         assert push is not None
-        commits.finish_push(api.db, push, Outcome(commit_id=api.commit.id))
+        commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id))
     return Groups(
         db=api.db,
         config=api.config,

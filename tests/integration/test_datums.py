@@ -14,7 +14,7 @@ from core.model import EventKind, PullRequestEvent, PushEvent
 from core.states import FailureReason
 from web.services import launch
 from web.store import approvals, commits, pull_requests
-from web.store.commits import NewPush, Outcome
+from web.store.commits import NewPush, PushOutcome
 from web.store.db import transaction
 
 
@@ -52,7 +52,7 @@ def brought(api: ApiServer, *, by_a_fork: bool) -> None:
             ),
         )
         assert push
-        commits.finish_push(api.db, push, Outcome(commit_id=api.commit.id))
+        commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id))
 
 
 def test_a_runner_is_told_what_the_outputs_are_that_inputs_name(api: ApiServer) -> None:

@@ -16,7 +16,7 @@ from site_client import Person
 from core.model import Execution, PushEvent
 from web.http import auth
 from web.store import commits, deliveries, logs, projects
-from web.store.commits import NewPush, Outcome
+from web.store.commits import NewPush, PushOutcome
 from web.store.db import execute, transaction
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202e\x07"
@@ -144,7 +144,7 @@ def test_nothing_from_outside_is_alive_on_any_page(api: ApiServer, person: Perso
         event = PushEvent(ref=f"refs/heads/{EVIL}", before="0", after="1", pusher=EVIL, options=(EVIL,), identity="1")
         push = commits.add_push(api.db, NewPush(repository_id=repository.id, event=event))
         assert push is not None
-        commits.finish_push(api.db, push, Outcome(commit_id=api.commit.id, text=EVIL, skipped=[(EVIL, EVIL)]))
+        commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id, text=EVIL, skipped=[(EVIL, EVIL)]))
         headers, body = {EVIL: EVIL, "x-github-event": EVIL}, json.dumps({EVIL: [EVIL, {"ref": EVIL}]}).encode()
         row, _ = deliveries.store(
             api.db, repository.id, source=EVIL, delivery_id=EVIL, event=EVIL, headers=headers, body=body
@@ -333,7 +333,7 @@ def test_the_commit_page_says_why_nothing_ran(api: ApiServer, person: Person) ->
         push = commits.add_push(api.db, NewPush(repository_id=repository.id, event=event))
         assert push is not None
         skipped = [("Train model", "input images needs a value")]
-        commits.finish_push(api.db, push, Outcome(commit_id=api.commit.id, text="nothing runs", skipped=skipped))
+        commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id, text="nothing runs", skipped=skipped))
     page = person.get(f"/p/demo/commits/{api.commit.identifier}/").text
     assert "input images needs a value" in page
     assert "No runs for this commit." in page

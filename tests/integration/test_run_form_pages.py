@@ -24,7 +24,7 @@ from web.config.steps.parse import parse
 from web.services.executions import environments
 from web.store import audit, commits, data, executions, members, pipelines, projects, pull_requests, tasks, users
 from web.store.audit import Act, Question
-from web.store.commits import NewCommit, NewPush, Outcome
+from web.store.commits import NewCommit, NewPush, PushOutcome
 from web.store.db import execute, rows, transaction
 
 SHA = "e" * 40
@@ -101,7 +101,7 @@ class Site(Grouped):
             new = NewPush(
                 repository_id=commit.repository_id, event=event, pull_request_id=request.id if request else None
             )
-            commits.finish_push(db, commits.add_push(db, new), Outcome(commit_id=commit.id))
+            commits.finish_push(db, commits.add_push(db, new), PushOutcome(commit_id=commit.id))
 
     def audited(self) -> list[str]:
         """The launches of the audit trail, the newest first."""

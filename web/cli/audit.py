@@ -11,7 +11,7 @@ import click
 from web.cli.options import CONFIG, DATA, JSON, opened
 from web.services.presentation.formats import one_line
 from web.store import audit
-from web.store.audit import Act, Entry, Kind, Question
+from web.store.audit import Act, AuditEntry, Kind, Question
 
 
 @click.command("audit")
@@ -39,7 +39,7 @@ def command(limit: int, as_json: bool, data: Path | None, config_file: Path | No
         click.echo("No entries.")
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: AuditEntry) -> str:
     who = entry.username or f"({entry.way})"
     what = " ".join(filter(None, (entry.action, entry.kind, entry.name, entry.detail and f"({entry.detail})")))
     where = f"in {entry.project}" if entry.project else ""

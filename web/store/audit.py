@@ -90,7 +90,7 @@ class Actor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class AuditEntry:
     id: int
     at: str
     action: str
@@ -166,16 +166,16 @@ def record_failed_login(db: Database, username: str) -> None:
         record(db, Act.FAILED_LOGIN, Kind.USER, username)
 
 
-def search(db: Database, question: Question, limit: int) -> list[Entry]:
+def search(db: Database, question: Question, limit: int) -> list[AuditEntry]:
     """List the newest entries that match."""
     where, values = _where(question)
     found = rows(db, f"SELECT * FROM audit WHERE {where} ORDER BY id DESC LIMIT ?", [*values, limit])
-    return [Entry(**{name: item[name] for name in Entry.__dataclass_fields__}) for item in found]
+    return [AuditEntry(**{name: item[name] for name in AuditEntry.__dataclass_fields__}) for item in found]
 
 
-def oldest(db: Database) -> Entry | None:
+def oldest(db: Database) -> AuditEntry | None:
     found = row(db, "SELECT * FROM audit ORDER BY id LIMIT 1")
-    return Entry(**{name: found[name] for name in Entry.__dataclass_fields__}) if found else None
+    return AuditEntry(**{name: found[name] for name in AuditEntry.__dataclass_fields__}) if found else None
 
 
 def prune(db: Database, age_s: float, entries: int) -> None:

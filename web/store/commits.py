@@ -96,7 +96,7 @@ class NewCommit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class PushOutcome:
     """What became of a push; `text` is `Push.outcome`."""
 
     text: str = ""
@@ -112,7 +112,7 @@ class NewPush:
 
     repository_id: int
     event: PushEvent
-    outcome: Outcome = Outcome()
+    outcome: PushOutcome = PushOutcome()
     identity: str = ""  # the event's, if ""
     delivery_id: int | None = None
     pull_request_id: int | None = None
@@ -256,14 +256,14 @@ def add_push(db: Database, new: NewPush) -> int:
     return insert(db, "push", values | _outcome_columns(new.outcome))
 
 
-def finish_push(db: Database, push_id: int, outcome: Outcome) -> None:
+def finish_push(db: Database, push_id: int, outcome: PushOutcome) -> None:
     """Replace the outcome of a push."""
     columns = _outcome_columns(outcome)
     assigned = ", ".join(f"{name} = ?" for name in columns)
     execute(db, f"UPDATE push SET {assigned} WHERE id = ?", (*columns.values(), push_id))
 
 
-def _outcome_columns(outcome: Outcome) -> Row:
+def _outcome_columns(outcome: PushOutcome) -> Row:
     return {
         "commit_id": outcome.commit_id, "outcome": outcome.text, "result": outcome.result,
         "skipped": json.dumps(list(outcome.skipped)), "problems": json.dumps(list(outcome.problems)),

@@ -14,7 +14,7 @@ from web.store.db import execute, joined, needs_transaction, row, rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Login:
+class LinkedLogin:
     issuer: str
     subject: str
     name: str
@@ -41,10 +41,10 @@ def add(db: Database, issuer: str, subject: str, user_id: int, name: str) -> Non
         audit.record(db, Act.CREATE, Kind.LOGIN, username, detail=f"{name[:200]} of {issuer}")
 
 
-def of_user(db: Database, user_id: int) -> list[Login]:
+def of_user(db: Database, user_id: int) -> list[LinkedLogin]:
     """List the accounts of a user, oldest first."""
     found = rows(db, "SELECT * FROM login WHERE user_id = ? ORDER BY created_at", (user_id,))
-    return [Login(**{name: item[name] for name in Login.__dataclass_fields__}) for item in found]
+    return [LinkedLogin(**{name: item[name] for name in LinkedLogin.__dataclass_fields__}) for item in found]
 
 
 def remove(db: Database, user_id: int, issuer: str, subject: str) -> None:

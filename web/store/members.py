@@ -27,7 +27,7 @@ class Member:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Membership:
     """A project and the role that somebody has in it."""
 
     project_id: int
@@ -40,14 +40,14 @@ def role(db: Database, user_id: int, project_id: int) -> Role | None:
     return Role(found["role"]) if found else None
 
 
-def place(db: Database, user_id: int, project_name: str) -> Place | None:
+def place(db: Database, user_id: int, project_name: str) -> Membership | None:
     """Return the project of this name with the user's role there; None if it does not exist. One query."""
     sql = (
         "SELECT project.id, member.role FROM project"
         " LEFT JOIN member ON member.project_id = project.id AND member.user_id = ? WHERE project.name = ?"
     )
     found = row(db, sql, (user_id, project_name))
-    return Place(project_id=found["id"], role=Role(found["role"]) if found["role"] else None) if found else None
+    return Membership(project_id=found["id"], role=Role(found["role"]) if found["role"] else None) if found else None
 
 
 def of_project(db: Database, project_id: int) -> list[Member]:

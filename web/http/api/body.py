@@ -13,7 +13,7 @@ from core.errors import InvalidFields, Problem
 TYPES = {str: "text", int: "a whole number", dict: "an object", list: "a list", bool: "true or false"}
 
 
-class Body:
+class Fields:
     """The fields of a JSON object or a form. In a form, objects are JSON text and lists are repeated fields.
 
     A field that is missing, null or "" has its empty value. `check` raises the problems found so far.

@@ -19,7 +19,7 @@ from web.http.api import pipeline_body, query, task_body
 from web.http.api import pipelines as pipeline_views
 from web.http.api import tasks as task_views
 from web.http.api.answers import json_response
-from web.http.api.body import Body
+from web.http.api.body import Fields
 from web.services.launch import LaunchRequest, launch
 from web.services.repositories import commit_names
 from web.store.db import Database
@@ -35,7 +35,7 @@ IGNORED = {
 @auth.launch
 def create_execution() -> Response:
     """Run a step. Values that are not given come from valohai.yaml of the commit."""
-    db, body = auth.db(), Body(query.fields())
+    db, body = auth.db(), Fields(query.fields())
     project = _project(db, body)
     overrides, ignored = _overrides(body), _ignored(body)
     step = body.text("step", required=True)
@@ -49,7 +49,7 @@ def create_execution() -> Response:
 @auth.launch
 def create_task() -> Response:
     """Run a step many times: a search that valohai.yaml need not declare, or `task`, one that it declares."""
-    db, body = auth.db(), Body(query.fields())
+    db, body = auth.db(), Fields(query.fields())
     project = _project(db, body)
     overrides, ignored = _overrides(body), _ignored(body)
     declared = body.text("task")
@@ -70,7 +70,7 @@ def create_task() -> Response:
 @auth.launch
 def create_pipeline() -> Response:
     """Run a pipeline: the nodes and edges of the body, or `blueprint`, one that valohai.yaml declares."""
-    db, body = auth.db(), Body(query.fields())
+    db, body = auth.db(), Fields(query.fields())
     project = _project(db, body)
     blueprint, overrides, ignored = body.text("blueprint"), _overrides(body), _ignored(body)
     if blueprint:
@@ -113,13 +113,13 @@ def client(user_agent: str) -> str:
     return CLIENTS.get(found[0], found[0]) if found else ""
 
 
-def _project(db: Database, body: Body) -> Project:
+def _project(db: Database, body: Fields) -> Project:
     name = body.text("project", required=True)
     body.check()
     return query.project(db, name)
 
 
-def _commit(db: Database, project: Project, body: Body, name: str = "") -> Commit:
+def _commit(db: Database, project: Project, body: Fields, name: str = "") -> Commit:
     """Return the commit that the body names. Raises InvalidFields with all problems of the body so far."""
     wanted = name or body.text("commit", required=True)
     try:
@@ -130,7 +130,7 @@ def _commit(db: Database, project: Project, body: Body, name: str = "") -> Commi
         raise InvalidFields(body.problems) from None
 
 
-def _overrides(body: Body) -> Overrides:
+def _overrides(body: Fields) -> Overrides:
     runtime: Mapping[str, Any] = body.mapping("runtime_config")
     if runtime.get("remote_debug"):
         body.add("remote debugging is not supported here: run the step without --debug-port", "runtime_config")
@@ -155,6 +155,6 @@ def _without_null(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _ignored(body: Body) -> list[str]:
+def _ignored(body: Fields) -> list[str]:
     """Return a sentence for each given field that has no effect."""
     return [f"{field} is ignored: {why}" for field, why in IGNORED.items() if body.given.get(field)]

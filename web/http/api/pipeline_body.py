@@ -17,7 +17,7 @@ from core.states import State
 from web.config.pipelines.blueprint import load_pipeline
 from web.config.steps.model import step_item, step_names
 from web.http.api import task_body
-from web.http.api.body import Body
+from web.http.api.body import Fields
 from web.store import environments, pipelines
 from web.store.db import Database
 
@@ -42,7 +42,7 @@ class Built:
     ignored: list[str] = field(default_factory=list)
 
 
-def commit_name(body: Body) -> str:
+def commit_name(body: Fields) -> str:
     """Return the commit of the nodes, "" if none names one; all run at one commit."""
     templates = [_hyphened(node.get("template")) for node in body.items("nodes") if isinstance(node, Mapping)]
     named = list(dict.fromkeys(str(template["commit"]) for template in templates if template.get("commit")))
@@ -51,7 +51,7 @@ def commit_name(body: Body) -> str:
     return named[0] if named else ""
 
 
-def pipeline_items(db: Database, project: Project, commit: Commit, body: Body) -> Built:
+def pipeline_items(db: Database, project: Project, commit: Commit, body: Fields) -> Built:
     """Build the pipeline of a body. Problems are added to the body."""
     built = Built(name=body.text("title") or "pipeline")
     if body.flag("reuse_executions"):
@@ -85,7 +85,7 @@ def _node(
     steps: dict[str, dict[str, Any]],
     tasks: list[dict[str, Any]],
     built: Built,
-    body: Body,
+    body: Fields,
 ) -> dict[str, Any]:
     template = _hyphened(node.get("template"))
     made = {key: node[key] for key in OF_NODE if key in node}
@@ -136,7 +136,7 @@ def _reused(
     node: Mapping[str, Any],
     steps: dict[str, dict[str, Any]],
     built: Built,
-    body: Body,
+    body: Fields,
 ) -> dict[str, Any]:
     """Return a node that has the run of a complete node of an earlier pipeline, whose step is added to `steps`."""
     try:
@@ -158,7 +158,7 @@ def _reused(
     return {"name": node["name"], "type": source.kind, "step": name}
 
 
-def _edges(body: Body) -> Iterator[dict[str, Any]]:
+def _edges(body: Fields) -> Iterator[dict[str, Any]]:
     for edge in body.items("edges"):
         if not isinstance(edge, Mapping):
             body.add("each edge must be an object", "edges")
@@ -168,7 +168,7 @@ def _edges(body: Body) -> Iterator[dict[str, Any]]:
         yield ends | ({"configuration": edge["configuration"]} if edge.get("configuration") else {})
 
 
-def _parameters(body: Body, built: Built) -> Iterator[dict[str, Any]]:
+def _parameters(body: Fields, built: Built) -> Iterator[dict[str, Any]]:
     """Yield the parameters of the pipeline; a given value that is "" leaves those of the nodes."""
     for name, given in body.mapping("parameters").items():
         config = _mapping(given, "config") if isinstance(given, Mapping) else {}

@@ -9,7 +9,7 @@ from core.model import TargetKind
 from web.config.overrides import unknown_target
 from web.config.steps.model import step_item, step_names
 from web.config.steps.schema import schema_errors, schema_messages
-from web.http.api.body import Body
+from web.http.api.body import Fields
 
 CONFIGURATION = (
     *("execution_count", "execution_batch_size", "optimization_target_metric", "optimization_target_value", "engine"),
@@ -24,7 +24,7 @@ OF_TASK = {
 SHOWN = 5
 
 
-def task_items(config: Any, step: str, body: Body) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def task_items(config: Any, step: str, body: Fields) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the items of a task of `step`, named like it, and its parameters of one value.
 
     Problems are added to the body.
@@ -72,7 +72,7 @@ def split_parameters(given: Mapping[str, Any]) -> tuple[dict[str, Mapping[str, A
     return varied, {name: value for name, value in single.items() if value is not None}
 
 
-def check_items(items: list[dict[str, Any]], body: Body) -> None:
+def check_items(items: list[dict[str, Any]], body: Fields) -> None:
     """Add what violates the schema of valohai.yaml to the problems of the body."""
     for message in schema_messages(schema_errors(items))[:SHOWN]:
         body.add(" ".join(message.split())[:500], "")

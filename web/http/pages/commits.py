@@ -46,7 +46,7 @@ class CommitRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class SingleRun:
     """An execution of a commit outside tasks and pipelines; `tail` are its last log lines."""
 
     execution: Execution
@@ -113,12 +113,12 @@ def approve(name: str, identifier: str) -> Response:
     return redirect(url_for("commits.show", name=name, identifier=identifier), 303)
 
 
-def _outcomes(context: Context, found: list[Execution]) -> list[Outcome]:
+def _outcomes(context: Context, found: list[Execution]) -> list[SingleRun]:
     ids = [execution.id for execution in found]
     latest, waits = metadata.latest_of(context.db, ids), wait_reason.wait_reasons(context, found)
     lengths = logs.lengths(context.db, ids[:SHOWN_TAILS])
     return [
-        Outcome(
+        SingleRun(
             execution=execution,
             latest=latest.get(execution.id, {}),
             tail=_tail(context.config.logs_dir, execution, lengths.get(execution.id)),

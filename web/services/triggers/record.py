@@ -37,14 +37,14 @@ from web.store import approvals, audit, commits, executions, users
 from web.store import pipelines as pipeline_store
 from web.store import tasks as task_store
 from web.store.audit import Act, Actor, Kind, Way
-from web.store.commits import NewCommit, NewPush, Outcome
+from web.store.commits import NewCommit, NewPush, PushOutcome
 from web.store.db import Database, transaction
 from web.store.launched import Launched
 
 MESSAGE_CHARS = 64 * 1024
 PROBLEM_CHARS = 500
 MAX_PROBLEMS = 20
-WAITING = Outcome(text=approvals.WAITS, result=PushResult.WAITING)
+WAITING = PushOutcome(text=approvals.WAITS, result=PushResult.WAITING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def record(db: Database, source: EventSource, event: PushEvent, outcome: str) ->
         arrived = arrival.arrival(db, source, event)
         if arrived.known:
             return arrival.KNOWN
-        _add_push(db, source, event, arrived, Outcome(text=outcome))
+        _add_push(db, source, event, arrived, PushOutcome(text=outcome))
     return outcome
 
 
@@ -139,7 +139,7 @@ def _final(
     return replace(planned, choice=choice), older
 
 
-def _add_push(db: Database, source: EventSource, event: PushEvent, arrived: Arrival, outcome: Outcome) -> int:
+def _add_push(db: Database, source: EventSource, event: PushEvent, arrived: Arrival, outcome: PushOutcome) -> int:
     new = NewPush(
         repository_id=source.repository.id,
         event=event,
@@ -170,9 +170,9 @@ def _commit(source: EventSource, event: PushEvent, head: Head) -> NewCommit:
     )
 
 
-def outcome_of(event: PushEvent, head: Head, planned: Plan) -> Outcome:
+def outcome_of(event: PushEvent, head: Head, planned: Plan) -> PushOutcome:
     """Return the outcome of a planned event, without its commit."""
-    return Outcome(
+    return PushOutcome(
         text=outcome_text(event, head, planned),
         result=_result(planned),
         skipped=planned.choice.skipped,
