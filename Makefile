@@ -14,14 +14,14 @@ up:
 	@exec .venv/bin/pushmill up $${DATA:+--data "$$DATA"} $${PORT:+--port "$$PORT"} $${host:+--host "$$host"} \
 		--quickstart examples/quickstart
 
-# Four workers for two cores, since many tests wait; what takes longest comes first, so that all end together.
+# Six workers for two cores, since most tests wait; what takes longest comes first, so that all end together.
 test:
 	@.ci/locked .ci/prepare-test
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder tests/e2e tests/browser tests/integration tests/unit
+	.venv/bin/pytest -n 6 --dist loadfile --no-loadscope-reorder tests/e2e tests/browser tests/integration tests/unit
 
 # otherwise each of hundreds of processes compiles all that it imports
 test chaos: export PYTHONDONTWRITEBYTECODE =
