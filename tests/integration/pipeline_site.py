@@ -156,7 +156,7 @@ class PipelineSite:
         with transaction(self.db):
             for name in names:
                 values = {"uuid": str(uuid.uuid4()), "name": name, "size": 1, "sha256": "", "sha1": "", "md5": ""}
-                datum = data.add(self.db, execution, values)
+                datum = data.add(self.db, execution.project_id, execution.id, values)
                 urls.append(f"datum://{datum.uuid}")
         return urls
 
