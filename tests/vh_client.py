@@ -50,6 +50,7 @@ class Vh:
         with subprocess.Popen(
             [str(VH), *arguments], cwd=self.folder, env=self.environment | {"PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in the background
         ) as process:  # fmt: skip
             assert process.stdout is not None
             said = ""

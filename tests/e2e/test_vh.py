@@ -269,7 +269,7 @@ def polled(server: Instance, name: str) -> bool:
 def test_a_commit_is_run_with_other_values_and_a_pipeline_reuses_a_node(
     vh: Vh, server: Instance, checkout: Checkout
 ) -> None:
-    pushed(vh, server, checkout, "launched", "ci.skip")
+    pushed(vh, server, checkout, "reused", "ci.skip")
     vh("exec", "run", "-t", "Short", "--tag", "demo", "wait", "--seconds=0")
     assert "waiting" in vh("exec", "logs", "1", "--stream")
     info = vh.json("exec", "info", "1")
