@@ -81,7 +81,7 @@ class Recording:
 
 
 def delivery(forge: str, secret: str, before: str, after: str) -> tuple[bytes, dict[str, str]]:
-    """Return the body and headers that tell of a push to main."""
+    """Return the body and headers of a webhook that reports a push to main."""
     if forge == "plain":
         lines = ["pushmill-push 2", f"id {secrets.token_hex(8)}", "pusher ada", f"ref {before} {after} refs/heads/main"]
         body = "\n".join([*lines, ""]).encode()

@@ -222,7 +222,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A launched value that differs from that of valohai.yaml, such as ("epochs", "10", "50"); "" is no value."""
+    """A launched value that differs from valohai.yaml, such as ("epochs", "10", "50"). "" means that there is none."""
 
     name: str
     before: str
@@ -371,7 +371,7 @@ class Target:
 class Datum:
     """One output file. `name` is the path below /valohai/outputs; the server never uses it as a path.
 
-    A file that a user uploaded has no execution. The content of a purged one is no longer there.
+    `execution_id` is None for a file uploaded by a user. `purged_at` is set once the content is deleted.
     """
 
     id: int

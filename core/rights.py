@@ -13,7 +13,7 @@ from core.identity import Scope
 
 
 class Role(StrEnum):
-    """What somebody is in a project, with increasing rights."""
+    """The role of a user in a project, with increasing rights."""
 
     READER = "reader"
     WRITER = "writer"
@@ -55,7 +55,7 @@ OF_SCOPE = {
 
 
 def rights(role: Role | None, *, is_admin: bool) -> frozenset[Action]:
-    """Return what a user may do in a project with this role there; None is no role."""
+    """Return the actions that a user with this role may perform in a project. None means no role."""
     if is_admin:
         return frozenset(Action)
     return OF_EVERYBODY | (OF_ROLE[role] if role else frozenset())

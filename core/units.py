@@ -30,7 +30,7 @@ def duration_text(seconds: float) -> str:
 
 
 def limit_text(seconds: float) -> str:
-    """Format a duration that somebody has set exactly, in the units of the configuration: "0.5 s", "1 h 30 min"."""
+    """Format a configured duration without rounding, in the units of the configuration: "0.5 s", "1 h 30 min"."""
     if seconds < 60:
         return f"{seconds:g} s"
     parts, rest = [], round(seconds)

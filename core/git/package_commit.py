@@ -105,7 +105,7 @@ def forget_adhoc(path: Path, names: Iterable[str]) -> None:
 def tidy(path: Path, *, collect: bool) -> None:
     """Join the packs of many packages, and remove what killed processes left; with `collect`, also garbage.
 
-    Objects that no ref needs stay for two weeks, as always in git: somebody may be about to use them.
+    Unreferenced objects are kept for two weeks, git's default, because a running command may still need them.
     """
     with locked(path):
         _remove_leftovers(path / "objects" / "pack")

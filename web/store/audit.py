@@ -179,7 +179,7 @@ def oldest(db: Database) -> AuditEntry | None:
 
 
 def prune(db: Database, age_s: float, entries: int) -> None:
-    """Delete entries older than `age_s` seconds, and the oldest of more than `entries`; 0 is no limit."""
+    """Delete entries older than `age_s` seconds, and the oldest of more than `entries`. 0 means unlimited."""
     if age_s:
         _delete(db, "at < ?", (clock.after(-age_s),))
     failed, others = "action = ?", "action <> ?"
