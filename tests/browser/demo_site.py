@@ -13,6 +13,7 @@ from demo import Demo, fill, say
 from flask import Flask
 from instance import wait_for
 from selenium import webdriver
+from selenium.common import WebDriverException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -26,6 +27,8 @@ from web.store.db import Database, connect
 
 QUIET = ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
          "disable-component-update", "disable-sync", "disable-dev-shm-usage", "hide-scrollbars")  # fmt: skip
+# With it Chromium ends its connections whenever an interface comes or goes, and Docker makes one per container.
+NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,7 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
         self.driver.set_page_load_timeout(30)
+        self._said: list[str] = []
 
     def close(self) -> None:
         self.driver.quit()
@@ -98,8 +102,20 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
 
     def open(self, path: str) -> None:
-        self.driver.get("about:blank")  # so that another #L… of the same page is a new page too
-        self.driver.get(self.site.url + path)
+        """Load a page; again where Chromium cut its connections, as it does when Docker adds a network interface."""
+        for _ in range(10):
+            self.driver.get("about:blank")  # so that another #L… of the same page is a new page too
+            self.complaints()
+            try:
+                self.driver.get(self.site.url + path)
+            except WebDriverException as error:
+                if NETWORK_CHANGED not in str(error.msg):
+                    raise
+                continue
+            self._said = self._read_console()
+            if not any(NETWORK_CHANGED in message for message in self._said):
+                return
+        raise AssertionError(f"{path} could not be loaded: {NETWORK_CHANGED}")
 
     def log_in(self) -> None:
         self.open("/login")
@@ -121,9 +137,13 @@ class Browser:
             raise TimeoutError(f"{condition} never came true at {self.driver.current_url}") from None
 
     def complaints(self) -> list[str]:
-        """What the console says of violations and errors since the last call."""
-        said = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
-        return [entry["message"] for entry in said if entry["level"] in ("SEVERE", "WARNING")]
+        """What the console says of violations and errors since the last call, or since the page was opened."""
+        said, self._said = self._said + self._read_console(), []
+        return [message for message in said if NETWORK_CHANGED not in message]
+
+    def _read_console(self) -> list[str]:
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
 
     def shot(self, path: Path) -> None:
         self.driver.save_screenshot(str(path))

@@ -177,6 +177,7 @@ def test_no_proxy_of_the_environment_sees_the_token(forge: FakeForge, monkeypatc
 
 def test_the_fake_makes_two_pipelines_of_two_first_posts_at_once_as_gitlab_does() -> None:
     with running("gitlab") as forge:
+        forge.while_a_pipeline_is_made = threading.Barrier(2, timeout=20).wait
         threads = [threading.Thread(target=post, args=(forge,), kwargs={"context": name}) for name in "ab"]
         for thread in threads:
             thread.start()
