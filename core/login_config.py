@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from core.errors import ConfigError
 
+GITHUB = "https://github.com"
 LOGIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
@@ -27,6 +28,11 @@ class LoginConfig:
     create: bool = False  # whether unknown people get an account, or must link an existing one
     role: str = "reader"  # of created users in `projects`
     projects: tuple[str, ...] = ()
+
+    @property
+    def site(self) -> str:
+        """The issuer of the accounts, without a final slash."""
+        return self.issuer.rstrip("/") or GITHUB
 
     def check(self, where: str) -> None:
         """Raise ConfigError, which names `where`, unless logins can work with these settings."""

@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from typing import Any
+from urllib.parse import parse_qsl
 
+import fake_forge_logins
 from fake_forge_apis import API, PREFIXES, ForgeState, Recorded, Refusal
 
 KINDS = ("github", "gitlab", "gitea", "bitbucket")
@@ -138,7 +140,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
+        sent = self.rfile.read(length)
+        is_form = self.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded")
+        body = dict(parse_qsl(sent.decode())) if is_form else json.loads(sent) if length else None
         forge = self.server
         headers = {name.lower(): value for name, value in self.headers.items()}
         call = Recorded(method=self.command, path=self.path, headers=headers, json=body, began=time.monotonic())
@@ -153,8 +157,10 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             call.ended = time.monotonic()
 
-    def _done(self, call: Recorded) -> tuple[int, Any]:
+    def _done(self, call: Recorded) -> tuple[int, Any] | tuple[int, Any, Mapping[str, str]]:
         try:
+            if self.server.kind == "github" and fake_forge_logins.PATHS.fullmatch(call.path.partition("?")[0]):
+                return fake_forge_logins.answer(self.server, call)
             return API[self.server.kind](self.server, call)
         except Refusal as refusal:
             return refusal.status, refusal.body
@@ -164,8 +170,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault.until is not None:
             while not fault.until.wait(0.05) and not self.server.leaving.is_set():
                 pass
-            status, body = done or self._done(call)
-            self._answer(call, status, body)
+            self._answer(call, *(done or self._done(call)))
         elif fault.status:
             self._answer(call, fault.status, fault.json, fault.headers)
         else:

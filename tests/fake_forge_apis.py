@@ -18,6 +18,7 @@ from forge_deliveries import SENDERS, Moved, Sender, encoded
 TOKEN = "fake-forge-token"
 PREFIXES = {"github": "/api/v3", "gitlab": "/api/v4", "gitea": "/api/v1", "forgejo": "/api/v1", "bitbucket": "/2.0"}
 STATUS_CAP = 1000  # of a sha and context on GitHub
+LEVELS = {"read": 20, "write": 30, "maintain": 40, "admin": 50}  # as GitLab counts them
 PIPELINE_S = 0.05  # that GitLab takes to make a pipeline, during which another first status makes another one
 
 
@@ -53,6 +54,10 @@ class ForgeState:
         self.pipelines: list[dict[str, Any]] = []
         self.hooks: list[dict[str, Any]] = []
         self.comments: list[dict[str, Any]] = []  # {"id", "number", "body"}
+        self.people: list[dict[str, Any]] = []  # {"id", "login", "level": one of LEVELS, "state"}
+        self.browser: dict[str, Any] | None = None  # who is logged in there, and consents; None denies
+        self.codes: dict[str, dict[str, Any]] = {}  # of log-ins that were consented to
+        self.tokens: dict[str, dict[str, Any]] = {}  # of people
         self.delivers = True  # whether test deliveries get through
         self.hook_secret = ""  # that deliveries are signed with in place of the webhook's own
         self.answers: list[int] = []  # to test deliveries
@@ -112,10 +117,48 @@ def github(forge: ForgeState, call: Recorded) -> tuple[int, Any]:
         rf"GET {name}/hooks": ("hooks", lambda forge, call, _: (200, _page(call, forge.hooks, "per_page"))),
         rf"POST {name}/hooks": ("hooks", _github_hook),
         rf"POST {name}/hooks/(?P<id>\d+)/pings": ("hooks", _test_hook),
+        rf"GET {name}/collaborators": ("members", _github_people),
         rf"GET {name}/issues/(?P<number>\d+)/comments": ("comments", _comments("per_page", _flat)),
         rf"POST {name}/issues/(?P<number>\d+)/comments": ("comments", _comment(_flat, "body")),
         rf"PATCH {name}/issues/comments/(?P<id>\d+)": ("comments", _edit(_flat, "body")),
     }, {"message": "Not Found"})  # fmt: skip
+
+
+def _github_people(forge: ForgeState, call: Recorded, match: re.Match[str]) -> tuple[int, Any]:
+    """The list of collaborators, of those with at least the asked permission; the custom name of a role may be anything."""
+    least = LEVELS["write" if "permission=push" in call.path else "read"]
+    found = [
+        {
+            "id": one["id"], "login": one["login"], "role_name": "custom",
+            "permissions": {
+                name: LEVELS[one["level"]] >= LEVELS[level]
+                for name, level in (("pull", "read"), ("push", "write"), ("maintain", "maintain"), ("admin", "admin"))
+            },
+        }
+        for one in forge.people if LEVELS[one["level"]] >= least
+    ]  # fmt: skip
+    return 200, _page(call, found, "per_page")
+
+
+def _gitlab_people(forge: ForgeState, call: Recorded, match: re.Match[str]) -> tuple[int, Any]:
+    found = [
+        {"id": one["id"], "username": one["login"], "name": "Anybody", "state": one.get("state", "active"),
+         "access_level": LEVELS[one["level"]]}
+        for one in forge.people
+    ]  # fmt: skip
+    return 200, _page(call, found, "per_page")
+
+
+def _gitea_user(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {"id": one["id"], "login": one["login"], "email": f"{one['login']}@noreply.example.org"}
+
+
+def _gitea_permission(forge: ForgeState, call: Recorded, match: re.Match[str]) -> tuple[int, Any]:
+    for one in forge.people:
+        if one["login"] == unquote(match["login"]):
+            level = {"maintain": "write"}.get(one["level"], one["level"])
+            return 200, {"permission": level, "role_name": level, "user": _gitea_user(one)}
+    raise Refusal(404, {"message": "user does not exist"})
 
 
 def _repository(forge: ForgeState, call: Recorded, match: re.Match[str]) -> tuple[int, Any]:
@@ -216,6 +259,7 @@ def gitlab(forge: ForgeState, call: Recorded) -> tuple[int, Any]:
         rf"GET {name}/hooks": ("hooks", lambda forge, call, _: (200, _page(call, forge.hooks, "per_page"))),
         rf"POST {name}/hooks": ("hooks", _add_hook),
         rf"POST {name}/hooks/(?P<id>\d+)/test/push_events": ("hooks", _test_hook),
+        rf"GET {name}/members/all": ("members", _gitlab_people),
         rf"GET {name}/merge_requests/(?P<number>\d+)/notes": ("comments", _comments("per_page", _flat)),
         rf"POST {name}/merge_requests/(?P<number>\d+)/notes": ("comments", _comment(_flat, "body")),
         rf"PUT {name}/merge_requests/(?P<number>\d+)/notes/(?P<id>\d+)": ("comments", _edit(_flat, "body")),
@@ -273,6 +317,8 @@ def gitea(forge: ForgeState, call: Recorded) -> tuple[int, Any]:
         rf"GET {name}/hooks": ("hooks", lambda forge, call, _: (200, _page(call, forge.hooks, "limit"))),
         rf"POST {name}/hooks": ("hooks", _add_hook),
         rf"POST {name}/hooks/(?P<id>\d+)/tests": ("hooks", _test_hook),
+        rf"GET {name}/assignees": ("members", lambda forge, call, _: (200, [_gitea_user(one) for one in forge.people])),
+        rf"GET {name}/collaborators/(?P<login>[^/]+)/permission": ("members", _gitea_permission),
         rf"GET {name}/issues/(?P<number>\d+)/comments": ("comments", _comments("", _flat)),
         rf"POST {name}/issues/(?P<number>\d+)/comments": ("comments", _comment(_flat, "body")),
         rf"PATCH {name}/issues/comments/(?P<id>\d+)": ("comments", _edit(_flat, "body")),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
@@ -29,6 +29,16 @@ class Verdict(StrEnum):
     FAILURE = "failure"  # caused by the program
     ERROR = "error"  # caused by the machines
     STOPPED = "stopped"  # stopped by a person
+
+
+class Permission(StrEnum):
+    """What somebody may do with a repository on its forge, as far as it decides the role in a project."""
+
+    PUSH = "push"
+    ADMIN = "admin"
+
+
+PERMISSIONS = {"write": Permission.PUSH, "admin": Permission.ADMIN, "owner": Permission.ADMIN}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +100,15 @@ class Described:
     is_public: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Collaborator:
+    """A person on the forge. `id` never changes, `name` may; `permission` is None for people who may not push."""
+
+    id: str
+    name: str
+    permission: Permission | None
+
+
 class Api(ABC):
     """What a forge's API is called with and answers. The defaults are GitHub's, which other forges share in part."""
 
@@ -102,6 +121,7 @@ class Api(ABC):
         Verdict.ERROR: "error",
         Verdict.STOPPED: "error",
     }
+    ROOT: str  # path of the API below the URL of the forge's pages
     RIGHTS: str  # permissions that a token needs, named as on the forge
     NESTED = False  # whether repository names may have more parts than owner and name
     DESCRIPTION_CHARS = 255  # maximum length of a status description
@@ -110,15 +130,20 @@ class Api(ABC):
     COMMENTS = "issues/{}/comments"  # path of the comments on a pull request
     OLDEST_FIRST = ""
     EDIT, COMMENT = "PATCH", "issues/comments/{1}"  # method of the call, and path
+    COLLABORATORS = "collaborators?permission=push&"  # end of the path, with the beginning of the query
     TEST: str | None = None  # end of the path of the call that makes the forge send a test delivery, if there is one
     TEST_IS_A_PUSH = False  # whether the test delivery is an ordinary push of the newest commit
 
-    @abstractmethod
     def api_url(self, origin: str) -> str:
         """Return the API's URL, without a final slash.
 
         `origin` is the URL of the forge's pages, such as https://example.org.
         """
+        return f"{origin}{self.ROOT}"
+
+    def issuer(self, url: str) -> str:
+        """Return the issuer of the logins whose subjects are the ids of people in the API at this URL."""
+        return url.removesuffix(self.ROOT)
 
     @abstractmethod
     def git_login(self, token: str) -> tuple[str, str]:
@@ -201,6 +226,31 @@ class Api(ABC):
         if self.TEST is None:
             return None
         return Call(method="POST", path=f"{self.path(name)}/hooks/{quote(hook_id, safe='')}/{self.TEST}")
+
+    def collaborators(self, name: str, page: int) -> Call | None:
+        """Build the call that lists everybody who may push, and maybe others; pages count from 1.
+
+        None if nobody can log in with an account of the forge, so that its people cannot be recognised.
+        """
+        return Call(method="GET", path=f"{self.path(name)}/{self.COLLABORATORS}{self.PAGES}&page={page}")
+
+    def collaborators_of(self, answer: Any) -> list[Collaborator]:
+        """Parse the answer to `collaborators`."""
+        return [person for item in items(answer) if (person := self.collaborator(item)).id]
+
+    def collaborator(self, item: Json) -> Collaborator:
+        permission = Permission.PUSH if says(part(item, "permissions"), "push", True) else None
+        if says(part(item, "permissions"), "admin", True):
+            permission = Permission.ADMIN
+        return Collaborator(id=text(item, "id"), name=text(item, "login"), permission=permission)
+
+    def permission(self, name: str, person: Collaborator) -> Call | None:  # noqa: ARG002
+        """Build the call that gets the permission of a person of the list; None if the list contains it."""
+        return None
+
+    def permission_of(self, answer: Any) -> Collaborator:
+        """Parse the answer to `permission`, in which the person may be another one who has taken over the name."""
+        return replace(self.collaborator(part(answer, "user")), permission=PERMISSIONS.get(text(answer, "permission")))
 
     def comments(self, name: str, number: int, page: int) -> Call:
         """Build the call that lists the comments on a pull request, oldest first; pages count from 1."""

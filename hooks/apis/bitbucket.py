@@ -29,6 +29,7 @@ KEY_CHARS = 40  # the length of a hexadecimal SHA-1
 
 
 class BitbucketApi(Api):
+    ROOT = "/2.0"
     STATES: Mapping[Verdict, str] = {
         Verdict.WAITING: "INPROGRESS",
         Verdict.RUNNING: "INPROGRESS",
@@ -76,6 +77,10 @@ class BitbucketApi(Api):
             default_branch=text(part(answer, "mainbranch"), "name"),
             is_public=says(answer, "is_private", False),
         )
+
+    def collaborators(self, name: str, page: int) -> None:  # noqa: ARG002
+        """Bitbucket has no OpenID Connect for people."""
+        return
 
     def post_status(self, name: str, sha: str, status: CommitStatus) -> Call:
         """Posting the same key again overwrites the status."""

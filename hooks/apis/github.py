@@ -6,17 +6,22 @@ from collections.abc import Mapping
 
 from hooks.apis.base import Api, Json
 
+PUBLIC_API = "https://api.github.com"
 HOSTS = ("https://github.com", "https://www.github.com", "https://ssh.github.com")
 
 
 class GitHubApi(Api):
+    ROOT = "/api/v3"
     RIGHTS = "Contents: read, and Commit statuses, Pull requests and Webhooks: read and write (a classic one: repo)"
     DESCRIPTION_CHARS = 140  # a longer one is rejected with 422
     EVENTS: Mapping[str, str] = {"push": "Pushes", "pull_request": "Pull requests"}  # a push of a tag is a push
     TEST = "pings"
 
     def api_url(self, origin: str) -> str:
-        return "https://api.github.com" if origin in HOSTS else f"{origin}/api/v3"
+        return PUBLIC_API if origin in HOSTS else super().api_url(origin)
+
+    def issuer(self, url: str) -> str:
+        return HOSTS[0] if url == PUBLIC_API else super().issuer(url)
 
     def git_login(self, token: str) -> tuple[str, str]:
         return "x-access-token", token

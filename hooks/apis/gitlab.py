@@ -11,9 +11,23 @@ from typing import Any
 from urllib.parse import quote
 
 from core.text import whole_number
-from hooks.apis.base import Api, CommitStatus, Described, Json, Verdict, Webhook, lacking, says, segments, text
+from hooks.apis.base import (
+    Api,
+    Collaborator,
+    CommitStatus,
+    Described,
+    Json,
+    Permission,
+    Verdict,
+    Webhook,
+    lacking,
+    says,
+    segments,
+    text,
+)
 
 REPEATED = "Cannot transition status via"
+DEVELOPER, OWNER = 30, 50
 UNFINISHED = (Verdict.WAITING, Verdict.RUNNING)
 
 
@@ -26,6 +40,7 @@ class GitLabApi(Api):
         Verdict.ERROR: "failed",
         Verdict.STOPPED: "canceled",
     }
+    ROOT = "/api/v4"
     NESTED = True
     RIGHTS = "the scope api and the role Maintainer"
     EVENTS: Mapping[str, str] = {
@@ -35,11 +50,12 @@ class GitLabApi(Api):
     }
     COMMENTS, OLDEST_FIRST = "merge_requests/{}/notes", "sort=asc&order_by=created_at&"
     EDIT, COMMENT = "PUT", "merge_requests/{}/notes/{}"
+    COLLABORATORS = "members/all?"  # with inherited and invited ones
     TEST = "test/push_events"
     TEST_IS_A_PUSH = True
 
     def api_url(self, origin: str) -> str:
-        return f"{origin.replace('://altssh.gitlab.com', '://gitlab.com')}/api/v4"
+        return super().api_url(origin.replace("://altssh.gitlab.com", "://gitlab.com"))
 
     def git_login(self, token: str) -> tuple[str, str]:
         return "oauth2", token
@@ -82,6 +98,16 @@ class GitLabApi(Api):
     def shows_already(self, status: int, reason: str, wanted: Verdict) -> bool:
         """GitLab rejects repeating an unfinished state."""
         return status == 400 and REPEATED in reason and wanted in UNFINISHED
+
+    def collaborator(self, item: Json) -> Collaborator:
+        """Developers (30) and maintainers (40) may push, and only owners (50) may delete the project.
+
+        Access levels are numbers: https://docs.gitlab.com/api/members/. Blocked people stay in the list.
+        """
+        level = whole_number(text(item, "access_level")) or 0
+        permission = Permission.ADMIN if level >= OWNER else Permission.PUSH if level >= DEVELOPER else None
+        active = text(item, "state") == "active"
+        return Collaborator(id=text(item, "id"), name=text(item, "username"), permission=permission if active else None)
 
     def webhook(self, hook: Json) -> Webhook:
         """A webhook that GitLab disabled after failures has an `alert_status`."""

@@ -61,6 +61,7 @@ ELSEWHERE = {
     "account.end_session": "like session.log_out",
     "invitations.accept": "like account.change_password",
     "logins.remove": "test_logins",
+    "members.take": "test_members_from_forge",
     "v0.POST projects/<identifier>/import-package": "test_adhoc",
 }
 # Pages about people: the entry, and others of what it entails.

@@ -56,6 +56,19 @@ def test_the_api_is_found_by_the_address_of_the_pages(forge: str, origin: str, e
     assert APIS[forge].api_url(origin) == expected
 
 
+@pytest.mark.parametrize(
+    ("forge", "origin", "expected"),
+    [
+        ("github", "https://ssh.github.com", "https://github.com"),
+        ("github", "https://git.example.org:8443", "https://git.example.org:8443"),
+        ("gitlab", "https://altssh.gitlab.com", "https://gitlab.com"),
+        ("gitea", "https://example.org/git", "https://example.org/git"),
+    ],
+)
+def test_the_issuer_of_log_ins_is_found_by_the_address_of_the_api(forge: str, origin: str, expected: str) -> None:
+    assert APIS[forge].issuer(APIS[forge].api_url(origin)) == expected
+
+
 def test_statuses_are_posted_as_each_forge_documents_it() -> None:
     assert github.post_status("ada/model", SHA, status()).path == f"/repos/ada/model/statuses/{SHA}"
     assert github.post_status("ada/model", SHA, status()).json == {
@@ -120,6 +133,8 @@ def test_answers_of_any_shape_are_read(api: Api) -> None:
         api.webhooks_of(answer)
         api.comments_of(answer)
         assert api.comment_of(answer).id == ""
+        assert api.collaborators_of(answer) == []
+        assert api.permission_of(answer).permission is None
         assert api.pipeline(answer) == ""
 
 

@@ -16,6 +16,7 @@ PROJECT: Table = {
     "trigger": ("web.cli.trigger:trigger", "Show what REF would trigger, and why."),
     "variable": ("web.cli.variables:variable", "Set, list and remove variables and secrets."),
     "environments": ("web.cli.environments_of_project:environments", "Show or set the environments of project NAME."),
+    "members": ("web.cli.members:group", "List, add and remove members of a project."),
     "comments": ("web.cli.comments:comments", "Comment on pull requests, or stop."),
     "set-url": ("web.cli.repository:set_url", "Fetch project NAME from another URL."),
     "set-secret": ("web.cli.repository:set_secret", "Store the webhook secret that the forge created."),

@@ -20,6 +20,7 @@ from web.services import disk, launch, pipelines, tasks
 from web.services.context import Context, open_context
 from web.services.deliveries import ingest, pruning
 from web.services.executions import lifecycle
+from web.services.forges import members
 from web.services.forges.publisher import Publisher
 from web.services.repositories import adhoc
 from web.services.repositories.keyed_threads import Threads
@@ -30,7 +31,7 @@ from web.services.scheduling import dispatch
 from web.services.scheduling.queues import Queues
 from web.services.triggers import schedule
 from web.services.vault import Vault
-from web.store import audit, deliveries, projects, sources
+from web.store import audit, deliveries, member_sources, projects, sources
 from web.store.db import Database, checkpoint, connect
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Sweeper:
         self._fetching, self._polling = Threads(FETCHES), Threads(FETCHES)
         self._ingesting, self._preparing = Threads(INGESTS), Threads(FETCHES)
         self._tidying, self._tidy_at = Threads(1), 0.0
+        self._refreshing = Threads(FETCHES)
         self._teller = Publisher(config, vault)
         self._checkpoint_at = self._audit_at = 0.0
 
@@ -79,6 +81,7 @@ class Sweeper:
             _try(lambda: dispatch.dispatch(db, config, queues))
             _try(lambda: pruning.prune(db, config.limits.deliveries))
             _try(lambda: self._tidy())
+            _try(lambda: self._refresh_members())
             _try(lambda: self._prune_audit())
             _try(lambda: self._teller.tick(db))
             _try(lambda: self._checkpoint())
@@ -90,6 +93,7 @@ class Sweeper:
         self._ingesting.join()
         self._preparing.join()
         self._tidying.join()
+        self._refreshing.join()
         self._teller.close()
         with self._lock:
             self._context.db.close()
@@ -150,6 +154,15 @@ class Sweeper:
 
         if time.monotonic() >= self._tidy_at and self._tidying.start(0, prune):
             self._tidy_at = time.monotonic() + TIDY_S
+
+    def _refresh_members(self) -> None:
+        """Ask Git hosts for members of projects on other threads."""
+
+        def refresh(project_id: int) -> None:
+            with self._own_context() as context:
+                _try(lambda: members.refresh(context, project_id))
+
+        self._refreshing.take_turns(member_sources.due(self._context.db), refresh)
 
     def _ask(self, repository_id: int) -> None:
         def ask() -> None:

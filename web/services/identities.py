@@ -12,7 +12,8 @@ from core.model import Project, User
 from core.names import check_user
 from core.rights import Role
 from web.services import passwords
-from web.store import members, sessions, users
+from web.services.presentation.formats import forge_name
+from web.store import member_sources, members, sessions, users
 from web.store.db import Database, transaction
 
 NAME_CHARS = 100
@@ -133,12 +134,21 @@ def change_password(db: Database, person: User, password: str, session_id: str |
 
 
 def set_role(db: Database, project: Project, username: str, role: Role | None) -> None:
-    """Give a user a role in a project, or remove the user from it with None. Idempotent. Raises NotFound."""
-    found = user(db, username)
-    if role is None:
-        members.remove(db, project.id, found.id)
-    else:
-        members.set_role(db, project.id, found.id, role)
+    """Give a user a role in a project, or remove the user from it with None. Idempotent.
+
+    Raises NotFound, or Conflict for removing a member who comes from the Git host and would come back.
+    """
+    with transaction(db):
+        found = user(db, username)
+        if role is not None:
+            members.set_role(db, project.id, found.id, role)
+        elif source := members.source(db, found.id, project.id):
+            raise Conflict(
+                f"{username} is a member because of {forge_name(source)}: remove the access there, or give another"
+                " role here, which then stays"
+            )
+        elif members.remove(db, project.id, found.id):
+            member_sources.make_due(db)  # whoever may push gets the role back that the Git host gives
 
 
 def new_token(

@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 from core import clock
 from core.model import User
-from web.store import audit, users
+from web.store import audit, member_sources, users
 from web.store.audit import Act, Kind
 from web.store.db import execute, joined, needs_transaction, row, rows
 
@@ -39,6 +39,7 @@ def add(db: Database, issuer: str, subject: str, user_id: int, name: str) -> Non
     if is_new:
         username = users.of_row(db, user_id).username
         audit.record(db, Act.CREATE, Kind.LOGIN, username, detail=f"{name[:200]} of {issuer}")
+    member_sources.make_due(db)
 
 
 def of_user(db: Database, user_id: int) -> list[LinkedLogin]:
@@ -54,3 +55,10 @@ def remove(db: Database, user_id: int, issuer: str, subject: str) -> None:
         if execute(db, sql, (user_id, issuer, subject)):
             username = users.of_row(db, user_id).username
             audit.record(db, Act.REMOVE, Kind.LOGIN, username, detail=f"of {issuer}")
+            member_sources.make_due(db)
+
+
+def users_by_subject(db: Database, issuer: str) -> dict[str, int]:
+    """Return the ids of users by the subjects of their accounts at an issuer."""
+    found = rows(db, "SELECT subject, user_id FROM login WHERE lower(issuer) = lower(?)", (issuer,))
+    return {item["subject"]: item["user_id"] for item in found}

@@ -40,6 +40,12 @@ def role(db: Database, user_id: int, project_id: int) -> Role | None:
     return Role(found["role"]) if found else None
 
 
+def source(db: Database, user_id: int, project_id: int) -> str:
+    """Return where the role of a member comes from, "" if it was given here or the user is no member."""
+    found = row(db, "SELECT source FROM member WHERE user_id = ? AND project_id = ?", (user_id, project_id))
+    return str(found["source"]) if found else ""
+
+
 def place(db: Database, user_id: int, project_name: str) -> Membership | None:
     """Return the project of this name with the user's role there; None if it does not exist. One query."""
     sql = (

@@ -15,7 +15,17 @@ REPOSITORIES = "SELECT id FROM repository WHERE project_id = :project"
 PIPELINES = "SELECT id FROM pipeline WHERE project_id = :project"
 OF_EXECUTION = ("metadata", "latest", "usage", "state_change", "datum")
 OF_REPOSITORY = ("approval", "commit_status", "outbox", "pull_request", "source", "push", "delivery", "git_commit")
-OF_PROJECT = ("datum_alias", "datum", "variable", "launch_key", "member", "task", "pipeline", "repository")
+OF_PROJECT = (
+    "datum_alias",
+    "datum",
+    "variable",
+    "launch_key",
+    "member",
+    "member_source",
+    "task",
+    "pipeline",
+    "repository",
+)
 KEPT = (
     "user",
     "token",

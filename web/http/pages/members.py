@@ -2,25 +2,72 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from flask import Blueprint, redirect, request, url_for
 from werkzeug import Response
 
-from core.errors import InvalidInput
+from core.errors import InvalidInput, NotFound
+from core.model import Project
 from core.rights import Role
 from web.http import auth
 from web.services import identities
-from web.store import projects
+from web.services.forges import members
+from web.services.presentation.formats import forge_name
+from web.services.repositories import hosting
+from web.store import member_sources, projects
+from web.store.member_sources import MemberSource
 
 blueprint = Blueprint("members", __name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromForge:
+    """Members from the Git host called `host`: the setting if it is on, or why it cannot be switched on."""
+
+    host: str
+    source: MemberSource | None
+    unable: str
+
+
+def from_forge(project: Project) -> FromForge | None:
+    """Return what the page shows of members from the Git host; None if nobody can log in with another server."""
+    context = auth.context()
+    if not context.config.login:
+        return None
+    try:
+        repository = hosting.repository_of(context.db, project)
+    except NotFound:
+        return None
+    if repository.forge == projects.HOSTED:
+        return None
+    return FromForge(
+        host=forge_name(repository.forge),
+        source=member_sources.of_project(context.db, project.id),
+        unable=members.unable(context.config, project, repository),
+    )
 
 
 @blueprint.post("/p/<name>/settings/members")
 @auth.own
 def change(name: str) -> Response:
     """Give a user a role in the project; "none" removes the user from it."""
-    db, given = auth.db(), request.form.get("role", "")
+    db, role = auth.db(), _role()
+    identities.set_role(db, projects.by_name(db, name), request.form.get("username", "").strip(), role)
+    return redirect(url_for("settings.show", name=name, _anchor="members"), 303)
+
+
+@blueprint.post("/p/<name>/settings/members/forge")
+@auth.own
+def take(name: str) -> Response:
+    """Take members from the Git host with at most a role; "none" switches it off."""
+    members.take(auth.context(), projects.by_name(auth.db(), name), _role())
+    return redirect(url_for("settings.show", name=name, _anchor="members"), 303)
+
+
+def _role() -> Role | None:
+    """Return the role of the form. Raises InvalidInput."""
+    given = request.form.get("role", "")
     if given not in (*Role, "none"):
         raise InvalidInput(f"role must be {', '.join(Role)} or none, got {given[:80]!r}")
-    username = request.form.get("username", "").strip()
-    identities.set_role(db, projects.by_name(db, name), username, None if given == "none" else Role(given))
-    return redirect(url_for("settings.show", name=name, _anchor="members"), 303)
+    return None if given == "none" else Role(given)

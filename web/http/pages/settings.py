@@ -15,6 +15,7 @@ from core.units import duration_text
 from web.http import auth, numbers
 from web.http.pages import badge_picker, reports, rules_section
 from web.http.pages.addresses import base_url
+from web.http.pages.members import from_forge
 from web.http.pages.rules_section import Section
 from web.services.executions import environments as environment_rules
 from web.services.executions import variables
@@ -88,6 +89,7 @@ def page(project: Project, *, refused: str = "", problem: str = "", rules: Secti
         refused=refused,
         problem=problem,
         members=members.of_project(db, project.id),
+        from_forge=from_forge(project),
         picker=badge_picker.badge_picker(project, repositories),
         rules=rules or rules_section.rules_section(project),
         environments=environments.listing(db),

@@ -20,14 +20,13 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from core.errors import Denied, ForgeError
-from core.login_config import LoginConfig
+from core.login_config import GITHUB, LoginConfig
 from web.services.logins.http import call
 
 PENDING_S = 600.0  # between leaving for the provider and coming back
 KEPT_S = 3600.0  # metadata and keys of a provider
 LEEWAY_S = 60  # between the clocks
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-GITHUB = "https://github.com"
 OUTDATED = "This log-in was started in another window, or too long ago: start again."
 
 
@@ -84,7 +83,7 @@ class Providers:
             "code_challenge_method": "S256",
         }
         if config.kind == "github":
-            return f"{_github(config)}/login/oauth/authorize?{urlencode(query | {'scope': _scope(config)})}", attempt
+            return f"{config.site}/login/oauth/authorize?{urlencode(query | {'scope': _scope(config)})}", attempt
         query |= {"scope": _scope(config), "nonce": attempt.nonce}
         endpoint = self._metadata(config)["authorization_endpoint"]
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", attempt
@@ -107,7 +106,7 @@ class Providers:
             "code_verifier": attempt.verifier,
         }
         if config.kind == "github":
-            return _from_github(config, call("POST", f"{_github(config)}/login/oauth/access_token", form=form))
+            return _from_github(config, call("POST", f"{config.site}/login/oauth/access_token", form=form))
         metadata = self._metadata(config)
         tokens = call("POST", metadata["token_endpoint"], form=form)
         claims = self._claims(config, tokens.get("id_token"), attempt.nonce)
@@ -117,7 +116,7 @@ class Providers:
             if isinstance(more, dict) and more.get("sub") == claims["sub"]:
                 claims = more | claims
         return Stranger(
-            issuer=config.issuer.rstrip("/"),
+            issuer=config.site,
             subject=claims["sub"],
             name=str(claims.get("preferred_username") or claims.get("nickname") or claims.get("email") or ""),
             email=str(claims.get("email") or "") if claims.get("email_verified") is True else "",
@@ -192,15 +191,11 @@ def _scope(config: LoginConfig) -> str:
     return " ".join([*own, *config.scopes])
 
 
-def _github(config: LoginConfig) -> str:
-    return config.issuer.rstrip("/") or GITHUB
-
-
 def _from_github(config: LoginConfig, tokens: Mapping[str, Any]) -> Stranger:
     """Ask GitHub's API who the token belongs to: GitHub has no ID tokens."""
     if not tokens.get("access_token"):
         raise Denied(f"GitHub refused: {str(tokens.get('error_description') or tokens.get('error'))[:200]}")
-    site = _github(config)
+    site = config.site
     api = "https://api.github.com" if site == GITHUB else f"{site}/api/v3"
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
     user = call("GET", f"{api}/user", headers=headers)

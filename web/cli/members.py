@@ -1,0 +1,133 @@
+"""`pushmill project members`: who has which role in a project."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from core.errors import Conflict, NotFound
+from core.model import Project
+from core.rights import Role
+from web.cli.options import CONFIG, DATA, JSON, opened, project_named
+from web.services import identities
+from web.services.context import Context
+from web.services.forges import members as service
+from web.services.presentation import formats
+from web.store import member_sources, members
+
+PROJECT = click.argument("project")
+USER = click.argument("username")
+ROLE = click.argument("role", type=click.Choice([role.value for role in Role]))
+
+
+@click.group("members")
+def group() -> None:
+    """List, add and remove members of a project."""
+
+
+@group.command("list")
+@PROJECT
+@JSON
+@DATA
+@CONFIG
+def show_all(project: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+    """List the members of a project."""
+    with opened(data, config_file) as context:
+        found = project_named(context, project)
+        listed = members.of_project(context.db, found.id)
+        source = member_sources.of_project(context.db, found.id)
+    if as_json:
+        click.echo(json.dumps([asdict(member) for member in listed], indent=2))
+        return
+    for member in listed:
+        notes = [f"from {formats.forge_name(member.source)}"] if member.source else []
+        notes += ["disabled"] if member.disabled_at else []
+        click.echo(f"{member.username:<32}  {member.role.value:<6}  {', '.join(notes)}".rstrip())
+    if not listed:
+        click.echo(f"Project {project} has no members: `pushmill project members add` adds one.")
+    if source and source.problem:
+        since = formats.ago(source.answered_at or source.created_at)
+        click.echo(f"Members from the Git host: not updated since {since}: {source.problem}.", err=True)
+
+
+@group.command("add")
+@PROJECT
+@USER
+@ROLE
+@DATA
+@CONFIG
+def add(project: str, username: str, role: str, data: Path | None, config_file: Path | None) -> None:
+    """Add a user to a project.
+
+    ROLE is reader, writer or owner.
+    """
+    with opened(data, config_file) as context:
+        found = project_named(context, project)
+        if _is_member(context, found, username):
+            change = f"`pushmill project members set-role {project} {username} {role}`"
+            raise Conflict(f"{username} is a member of {project} already: {change} changes the role")
+        identities.set_role(context.db, found, username, Role(role))
+    click.echo(f"User {username} is now {role} of project {project}.")
+
+
+@group.command("set-role")
+@PROJECT
+@USER
+@ROLE
+@DATA
+@CONFIG
+def set_role(project: str, username: str, role: str, data: Path | None, config_file: Path | None) -> None:
+    """Set the role of a member.
+
+    ROLE is reader, writer or owner. It stays, also if the member comes from the Git host.
+    """
+    with opened(data, config_file) as context:
+        found = project_named(context, project)
+        if not _is_member(context, found, username):
+            raise NotFound(
+                f"{username} is not a member of {project}: `pushmill project members add {project} {username} {role}`"
+            )
+        identities.set_role(context.db, found, username, Role(role))
+    click.echo(f"User {username} is now {role} of project {project}.")
+
+
+@group.command("remove")
+@PROJECT
+@USER
+@DATA
+@CONFIG
+def remove(project: str, username: str, data: Path | None, config_file: Path | None) -> None:
+    """Remove a member from a project."""
+    with opened(data, config_file) as context:
+        found = project_named(context, project)
+        if not _is_member(context, found, username):
+            raise NotFound(
+                f"{username} is not a member of {project}: `pushmill project members list {project}` lists them"
+            )
+        identities.set_role(context.db, found, username, None)
+    click.echo(f"User {username} is no longer a member of project {project}.")
+
+
+@group.command("from-forge")
+@PROJECT
+@click.argument("most", type=click.Choice([*(role.value for role in Role), "off"]))
+@DATA
+@CONFIG
+def from_forge(project: str, most: str, data: Path | None, config_file: Path | None) -> None:
+    """Fetch members from the Git host, or stop.
+
+    People who can push there become members: with reader all of them readers, with writer writers, and with owner
+    the administrators of the repository become owners. `off` also removes the members who came from there.
+    """
+    with opened(data, config_file) as context:
+        service.take(context, project_named(context, project), None if most == "off" else Role(most))
+    said = "takes no members from its Git host" if most == "off" else "takes members from its Git host"
+    click.echo(f"Project {project} {said}.")
+
+
+def _is_member(context: Context, project: Project, username: str) -> bool:
+    user = identities.user(context.db, username)
+    return members.role(context.db, user.id, project.id) is not None

@@ -1,0 +1,77 @@
+"""Projects that take members from their Git host: how far, when next, and what went wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from core import clock
+from core.rights import Role
+from web.store import audit
+from web.store.audit import Act, Kind
+from web.store.db import execute, needs_transaction, row, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberSource:
+    """`most` is the highest role that members get. `answered_at` is the last answer, `problem` why there is no newer."""
+
+    project_id: int
+    most: Role
+    created_at: str
+    answered_at: str | None
+    problem: str
+
+
+def of_project(db: Database, project_id: int) -> MemberSource | None:
+    """Return the source of a project; None if it takes no members from its Git host."""
+    found = row(db, "SELECT * FROM member_source WHERE project_id = ?", (project_id,))
+    if found is None:
+        return None
+    return MemberSource(
+        **{name: found[name] for name in MemberSource.__dataclass_fields__} | {"most": Role(found["most"])}
+    )
+
+
+@needs_transaction
+def switch_on(db: Database, project_id: int, most: Role) -> None:
+    """Take members from now on, or change their highest role. The Git host is asked at once."""
+    sql = (
+        "INSERT INTO member_source (project_id, most, created_at, due_at, rest_until)"
+        " VALUES (:project, :most, :now, :now, :now)"
+        " ON CONFLICT DO UPDATE SET most = excluded.most, due_at = excluded.due_at, rest_until = excluded.rest_until"
+    )
+    execute(db, sql, {"project": project_id, "most": most.value, "now": clock.now()})
+    audit.record(db, Act.CHANGE, Kind.SETTINGS, "members from the Git host", project_id, f"{most.value} at most")
+
+
+@needs_transaction
+def switch_off(db: Database, project_id: int) -> bool:
+    """Take no more members; return whether it was on. The members themselves stay."""
+    if not execute(db, "DELETE FROM member_source WHERE project_id = ?", (project_id,)):
+        return False
+    audit.record(db, Act.REMOVE, Kind.SETTINGS, "members from the Git host", project_id)
+    return True
+
+
+def due(db: Database) -> list[int]:
+    """List the projects whose Git host is to be asked now, most overdue first."""
+    sql = "SELECT project_id FROM member_source WHERE due_at <= ? ORDER BY due_at"
+    return [found["project_id"] for found in rows(db, sql, (clock.now(),))]
+
+
+def make_due(db: Database) -> None:
+    """Ask all Git hosts as soon as they need no rest: somebody's account there was added, used or removed."""
+    execute(db, "UPDATE member_source SET due_at = min(due_at, max(?, rest_until))", (clock.now(),))
+
+
+@needs_transaction
+def settle(db: Database, project_id: int, problem: str, wait_s: float, rest_s: float) -> None:
+    """Record an answer, or with `problem` that there was none; ask again in `wait_s`, and not before `rest_s`."""
+    sql = (
+        "UPDATE member_source SET problem = ?, due_at = ?, rest_until = ?, answered_at = COALESCE(?, answered_at)"
+        " WHERE project_id = ?"
+    )
+    answered_at = None if problem else clock.now()
+    execute(db, sql, (problem, clock.after(wait_s), clock.after(rest_s), answered_at, project_id))
