@@ -113,7 +113,7 @@ def measure(config: Config, checkout: Checkout, forge: str) -> None:
             answer = client.post(f"/hooks/{made.name}/{forge}", data=body, headers=headers)
         with ingesting.running():
             ingest.ingest_repository(context, repository.id)
-        newest = executions.search(db, Selection(project_id=made.id))[0]
+        newest = executions.search(db, Selection(projects=[made.id]))[0]
         if answer.status_code != 202 or [one.step for one in newest[:1]] != [f"{forge}-{name}"]:
             (told,) = deliveries.of_project(db, made.id, limit=1)
             raise RuntimeError(f"nothing was launched: {answer.get_data(as_text=True)} {told.message}")

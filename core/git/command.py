@@ -13,7 +13,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from core.errors import GitError
 from core.text import printable
@@ -42,23 +44,42 @@ class TooSlow(GitError):
     """Raised when git exceeds its time limit."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Streams:
+    """Descriptors of a process's standard input and output. Of a pipe, at most `limit` bytes are read."""
+
+    stdin: int = subprocess.DEVNULL
+    stdout: int = subprocess.DEVNULL
+    limit: int = 0
+
+
+NO_STREAMS = Streams()
+
+
+def captured(limit: int) -> Streams:
+    """Return streams that capture the output, of at most `limit` bytes."""
+    return Streams(stdout=subprocess.PIPE, limit=limit)
+
+
+def allowing(protocol: str) -> dict[str, str]:
+    """Return environment variables that allow git this transport, and no other."""
+    return {"GIT_ALLOW_PROTOCOL": protocol}
+
+
 def run(
     arguments: Sequence[str],
     *,
     repository: Path,
     time_limit_s: float,
-    protocol: str = "none",
-    environment: Mapping[str, str] | None = None,
-    stdin: int = subprocess.DEVNULL,
-    stdout: int = subprocess.DEVNULL,
-    stdout_limit: int = 0,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    streams: Streams = NO_STREAMS,
     file_limit: int | None = None,
 ) -> bytes:
-    """Run `git <arguments>` in a bare `repository`; `protocol` is the only transport that it may use.
+    """Run `git <arguments>` in a bare `repository` and return its output if that is captured.
 
-    Returns its output if `stdout` is a pipe. Raises GitError with git's message, TooSlow after `time_limit_s`, and
-    GitError if it printed more than `stdout_limit` bytes; all its processes are ended then. A process that writes a
-    file of more than `file_limit` bytes is killed, about which git reports little.
+    It may use no transport unless `environment` allows one. Raises GitError with git's message, TooSlow after
+    `time_limit_s`, and GitError if it printed more than it may; all its processes are ended then. A process that writes
+    a file of more than `file_limit` bytes is killed, about which git reports little.
     """
     options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
     command = [
@@ -73,8 +94,7 @@ def run(
         # git has no such option, but the kernel does: a shell sets the limit, in POSIX's blocks of 512 bytes, before
         # git starts
         command = ["sh", "-c", 'ulimit -f "$0" && exec "$@"', str(max(1, file_limit // 512)), *command]
-    environment = _environment(protocol) | dict(environment or {})
-    return _run(command, f"git {arguments[0]}", environment, time_limit_s, (stdin, stdout), stdout_limit)
+    return _run(command, f"git {arguments[0]}", _environment() | dict(environment), time_limit_s, streams)
 
 
 def run_ssh(
@@ -85,36 +105,30 @@ def run_ssh(
     `place` are ssh arguments that name the host; `environment` is that of `ssh_environment`.
     """
     command = [*shlex.split(environment["GIT_SSH_COMMAND"]), *place, words]
-    return _run(command, "ssh", _environment("ssh"), time_limit_s, (subprocess.DEVNULL, subprocess.PIPE), limit)
+    return _run(command, "ssh", _environment(), time_limit_s, captured(limit))
 
 
 def _run(
-    command: Sequence[str],
-    name: str,
-    environment: Mapping[str, str],
-    time_limit_s: float,
-    streams: tuple[int, int],
-    stdout_limit: int,
+    command: Sequence[str], name: str, environment: Mapping[str, str], time_limit_s: float, streams: Streams
 ) -> bytes:
-    """`streams` are standard input and output."""
     try:
         process = subprocess.Popen(
             command,
             env=environment,
-            stdin=streams[0],
-            stdout=streams[1],
+            stdin=streams.stdin,
+            stdout=streams.stdout,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
     except OSError as error:
         raise GitError(f"{name} cannot be started: {error}; is it installed?") from None
     with process, _ended_with_its_children(process):
-        heard = _heard(process, time.monotonic() + time_limit_s, stdout_limit)
+        heard = _heard(process, time.monotonic() + time_limit_s, streams.limit)
     if heard is None:
         raise TooSlow(f"{name} took longer than {time_limit_s:g} s and was ended")
     printed, said = heard
-    if len(printed) > stdout_limit:
-        raise GitError(f"{name} printed more than {stdout_limit:,} bytes and was ended")
+    if len(printed) > streams.limit:
+        raise GitError(f"{name} printed more than {streams.limit:,} bytes and was ended")
     if process.returncode != 0:
         raise GitError(_reason(said) or f"{name} ended with code {process.returncode}")
     return printed
@@ -155,9 +169,9 @@ def ssh_environment(key: bytes | None, known_hosts: Path) -> Iterator[dict[str, 
         yield {"GIT_SSH_COMMAND": shlex.join(command), "GIT_SSH_VARIANT": "ssh"}
 
 
-def _environment(protocol: str) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {
-        "GIT_ALLOW_PROTOCOL": protocol,
+        **allowing("none"),
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",

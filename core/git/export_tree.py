@@ -112,8 +112,8 @@ class _Export:
         try:
             os.fchmod(descriptor, 0o777 if entry.filemode & stat.S_IXUSR else 0o666)  # independent of the umask
             if size > IN_MEMORY:
-                arguments = ["cat-file", "blob", str(entry.id)]
-                command.run(arguments, repository=self._path, time_limit_s=STREAM_LIMIT_S, stdout=descriptor)
+                arguments, streams = ["cat-file", "blob", str(entry.id)], command.Streams(stdout=descriptor)
+                command.run(arguments, repository=self._path, time_limit_s=STREAM_LIMIT_S, streams=streams)
             else:
                 _write_all(descriptor, memoryview(entry))
                 self._note_pointer(entry, size, place)

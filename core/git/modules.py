@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,8 +87,7 @@ def _config(path: Path, sha: str, name: str, pattern: str) -> list[tuple[str, st
             arguments,
             repository=path,
             time_limit_s=CONFIG_LIMIT_S,
-            stdout=subprocess.PIPE,
-            stdout_limit=2 * CONFIG_BYTES,
+            streams=command.captured(2 * CONFIG_BYTES),
         )
     except GitError as error:
         if "ended with code 1" in str(error):  # nothing matches

@@ -79,7 +79,8 @@ def write_commit(path: Path, stream: PackageStream, *, packed: int) -> str:
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     arguments = [*options, "fast-import", "--quiet", "--depth=0"]  # no deltas: they cost most of the time
     try:
-        command.run(arguments, repository=path, time_limit_s=WRITE_LIMIT_S, stdin=stream.finish().fileno())
+        streams = command.Streams(stdin=stream.finish().fileno())
+        command.run(arguments, repository=path, time_limit_s=WRITE_LIMIT_S, streams=streams)
     except GitError:
         if name not in adhoc_commits(path):  # else git, started by a killed process, has just finished the same
             raise

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -150,10 +149,8 @@ def remote_refs(path: Path, source: RemoteSource) -> dict[str, tuple[str, ...]]:
             ["ls-remote", "--quiet", "--heads", "--tags", "--", source.remote.address],
             repository=path,
             time_limit_s=max(1.0, source.deadline - time.monotonic()),
-            protocol=source.remote.scheme,
             environment=environment,
-            stdout=subprocess.PIPE,
-            stdout_limit=LISTING_BYTES,
+            streams=command.captured(LISTING_BYTES),
         )
         return _listed(printed)
 
@@ -212,7 +209,6 @@ def by_git(
             ["-c", "protocol.version=2", *storing, "fetch", *quiet, *options, "--", source.remote.address, *refspecs],
             repository=path,
             time_limit_s=max(1.0, source.deadline - time.monotonic()),
-            protocol=source.remote.scheme,
             environment=environment,
             file_limit=file_limit,
         )
@@ -220,13 +216,14 @@ def by_git(
 
 @contextlib.contextmanager
 def _environment(path: Path, source: RemoteSource) -> Iterator[dict[str, str]]:
+    allowed = command.allowing(source.remote.scheme)
     if source.remote.scheme == "ssh":
         with command.ssh_environment(source.ssh_key, path.absolute().parent / KNOWN_HOSTS) as environment:
-            yield environment
+            yield environment | allowed
     elif source.password and source.remote.scheme != "file":
-        yield command.basic_auth(source.username, source.password)
+        yield command.basic_auth(source.username, source.password) | allowed
     else:
-        yield {}
+        yield allowed
 
 
 @contextlib.contextmanager
@@ -285,7 +282,6 @@ def _moved_to(source: RemoteSource) -> str:
                 ["ls-remote", "--quiet", "--heads", "--", source.remote.address],
                 repository=Path(directory),
                 time_limit_s=MOVED_LIMIT_S,
-                protocol=source.remote.scheme,
                 environment=environment | traced,
             )
         with contextlib.suppress(OSError), open(trace, "rb") as file:

@@ -47,6 +47,7 @@ from web.store import approvals, commits, data, deliveries, logs, projects, pull
 from web.store import executions as execution_rows
 from web.store.commits import NewCommit, NewPush, PushOutcome
 from web.store.db import Database, connect, execute, transaction
+from web.store.deliveries import DeliveryState, Received
 
 YAML = b"""
 - step:
@@ -529,14 +530,20 @@ class Filling:
 
     def _deliveries(self, project: Project, commit: Commit, push: int) -> int:
         """One of every kind, the newest last; the row of the one that brought `push`."""
-        broken = ("failed", f"the repository has no such commit as {'5' * 40}")
-        self._delivery(project, "ping", "ignored", "ping: the webhook works")
+        broken = (DeliveryState.FAILED, f"the repository has no such commit as {'5' * 40}")
+        self._delivery(project, "ping", DeliveryState.IGNORED, "ping: the webhook works")
         self._delivery(
-            project, "push", "done", "refs/heads/rename: configuration is not valid", after=commit.identifier
+            project,
+            "push",
+            DeliveryState.DONE,
+            "refs/heads/rename: configuration is not valid",
+            after=commit.identifier,
         )
         self._delivery(project, "push", *broken)
-        done = self._delivery(project, "push", "done", "refs/heads/main: 3 executions", after=commit.identifier)
-        waits = self._delivery(project, "push", "stored", "", after=commit.identifier)
+        done = self._delivery(
+            project, "push", DeliveryState.DONE, "refs/heads/main: 3 executions", after=commit.identifier
+        )
+        waits = self._delivery(project, "push", DeliveryState.STORED, "", after=commit.identifier)
         with transaction(self.db):
             execute(self.db, "UPDATE push SET delivery_id = ? WHERE id = ?", (done, push))
             deliveries.store_again(self.db, waits - 2)
@@ -547,16 +554,13 @@ class Filling:
                 "user-agent": "GitHub-Hookshot/044aadd",
             }
             repository = projects.repositories(self.db, project.id)[0]
-            deliveries.refuse(
-                self.db, project.id, repository.id, source="github", event="push", headers=headers, signature="wrong",
-                message=message,
-            )  # fmt: skip
+            deliveries.refuse(self.db, project.id, Received(repository.id, "github", "push", headers), "wrong", message)
         delivery = deliveries.get(self.db, waits)
         assert delivery is not None
         deliveries.postpone(self.db, delivery, "https://github.com/ada/cells.git: fatal: unable to access: timed out")
         return done
 
-    def _delivery(self, project: Project, event: str, state: str, message: str, after: str = "5" * 40) -> int:
+    def _delivery(self, project: Project, event: str, state: DeliveryState, message: str, after: str = "5" * 40) -> int:
         payload = {
             "ref": "refs/heads/main", "before": "4" * 40, "after": after, "pusher": {"name": "ada", "email": "ada@example.org"},
             "repository": {"full_name": "ada/cells", "clone_url": "https://ada:word@github.com/ada/cells.git"},
@@ -567,11 +571,10 @@ class Filling:
             "content-type": "application/json", "user-agent": "GitHub-Hookshot/044aadd", "x-github-event": event,
             "x-github-delivery": str(uuid.uuid4()), "x-hub-signature-256": "(removed)",
         }  # fmt: skip
-        row, _ = deliveries.store(
-            self.db, projects.repositories(self.db, project.id)[0].id, source="github", event=event, headers=headers,
-            delivery_id=headers["x-github-delivery"], body=orjson.dumps(payload),
-        )  # fmt: skip
-        if state != "stored":
+        (repository,) = projects.repositories(self.db, project.id)
+        received = Received(repository.id, "github", event, headers, orjson.dumps(payload))
+        row, _ = deliveries.store(self.db, received, headers["x-github-delivery"])
+        if state is not DeliveryState.STORED:
             deliveries.finish(self.db, row, state, message)
         return row
 

@@ -20,6 +20,7 @@ from web.http import auth
 from web.http.app import create_app
 from web.store import deliveries, members, projects, runners, sessions, users
 from web.store.db import connect, insert, row, rows, transaction
+from web.store.deliveries import Received
 
 MANY = 40  # of everything that pages list: a query for each of them exceeds every ceiling
 CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
@@ -109,9 +110,7 @@ class Crowded:
         self._clone("push", push, repository_id=repository, delivery_id=None)
         self._clone("push", push, delivery_id=demo.delivery)
         self._clone("execution", demo.failed.id, project_id=project.id)
-        deliveries.refuse(
-            self.db, project.id, repository, source="github", event="push", headers={}, signature="wrong", message="no"
-        )
+        deliveries.refuse(self.db, project.id, Received(repository, "github", "push"), "wrong", "no")
 
     def _clone(self, table: str, row_id: int, **changes: Any) -> int:
         """Copy a row with another identity and these changes."""

@@ -107,7 +107,7 @@ class PipelineSite:
     @property
     def pipeline(self) -> Pipeline:
         """The newest one."""
-        (found, *_), _ = pipelines.search(self.db, Selection(project_id=self.server.demo.id))
+        (found, *_), _ = pipelines.search(self.db, Selection(projects=[self.server.demo.id]))
         return found
 
     @property

@@ -157,7 +157,7 @@ class PushServer:
     def executions(self, project: str) -> list[Execution]:
         """In the order of their numbers."""
         project_id = projects.by_name(self.db, project).id
-        return executions.search(self.db, Selection(project_id=project_id, order="counter"))[0]
+        return executions.search(self.db, Selection(projects=[project_id], order="counter"))[0]
 
     def steps(self, project: str) -> list[str]:
         return [execution.step for execution in self.executions(project)]

@@ -264,7 +264,7 @@ def test_tasks_that_cannot_run_are_refused(launches: Launches, body: Any, messag
 def query_all(api: ApiServer) -> Any:
     from web.store.selection import Selection
 
-    return Selection(project_id=api.demo.id)
+    return Selection(projects=[api.demo.id])
 
 
 def template(launches: Launches, step: str, **more: Any) -> dict[str, Any]:

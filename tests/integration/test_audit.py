@@ -21,6 +21,7 @@ from web.services import identities
 from web.store import audit, deliveries, members, projects, users
 from web.store.audit import Act, Actor, AuditEntry, Kind, Question, Way
 from web.store.db import execute, transaction
+from web.store.deliveries import Received
 
 SECRET = "correct horse battery staple"
 # Changing methods that change nothing, or only what does not belong into the trail, each with the reason.
@@ -44,9 +45,7 @@ EXEMPT = {
 def stored_delivery(api: ApiServer) -> int:
     (repository,) = projects.repositories(api.db, api.demo.id)
     with transaction(api.db):
-        number, _ = deliveries.store(
-            api.db, repository.id, source="github", delivery_id="1", event="push", headers={}, body=b"{}"
-        )
+        number, _ = deliveries.store(api.db, Received(repository.id, "github", "push", body=b"{}"), "1")
     return number
 
 

@@ -27,7 +27,7 @@ from web.services.deliveries import pruning
 from web.services.repositories import hosting
 from web.store import commits, deliveries, executions, projects
 from web.store.db import execute, transaction
-from web.store.deliveries import Delivery
+from web.store.deliveries import Delivery, DeliveryState, Received
 from web.store.selection import Selection
 
 ZERO = "0" * 40
@@ -80,7 +80,7 @@ class Hub:
         return self.person.post(f"/p/model/deliveries/{number}/again", "/p/model/settings/")
 
     def steps(self) -> list[str]:
-        found, _ = executions.search(self.api.db, Selection(project_id=self.project.id, order="counter"))
+        found, _ = executions.search(self.api.db, Selection(projects=[self.project.id], order="counter"))
         return [execution.step for execution in found]
 
     def badge(self) -> str:
@@ -238,7 +238,7 @@ def test_what_never_ran_is_recorded_as_if_it_came_now(hub: Hub) -> None:
     sha = hub.push({"valohai.yaml": step("train")})
     hub.deliver(payload(sha))
     (first,) = hub.deliveries()
-    deliveries.finish(hub.api.db, first.id, "failed", "given up")
+    deliveries.finish(hub.api.db, first.id, DeliveryState.FAILED, "given up")
     hub.again(first.id)
     for _ in range(2):
         execute(hub.api.db, "UPDATE delivery SET state = 'stored' WHERE again_of IS NOT NULL")
@@ -358,10 +358,9 @@ def test_a_flood_of_refused_deliveries_leaves_few_rows_and_takes_no_other(hub: H
     assert [delivery.state for delivery in found] == ["refused"] * deliveries.REFUSED_PER_MINUTE + ["stored"]
     assert max(len(value) for value in found[0].headers.values()) <= 300
     repository = projects.repositories(hub.api.db, hub.project.id)[0]
-    given = {"source": "github", "event": "push", "headers": {}, "signature": "wrong", "message": ""}
     for _ in range(120):
         with transaction(hub.api.db):
-            deliveries.refuse(hub.api.db, hub.project.id, repository.id, **given)
+            deliveries.refuse(hub.api.db, hub.project.id, Received(repository.id, "github", "push"), "wrong", "")
     assert deliveries.count(hub.api.db, hub.project.id) == deliveries.REFUSED_KEPT + 1
     execute(hub.api.db, "UPDATE delivery SET received_at = '2026-01-01T00:00:00.000000Z'")
     hub.post("/hooks/model/github")
@@ -483,11 +482,11 @@ class TestOldDeliveries:
 def test_what_waits_is_found_without_looking_at_what_was_handled(hub: Hub) -> None:
     """Each sweep asks, so that a server must not become slower with every delivery that it ever got."""
     (repository,) = projects.repositories(hub.api.db, hub.project.id)
-    said = {"source": "github", "event": "push", "headers": {}, "body": b"x"}
+    received = Received(repository.id, "github", "push", body=b"x")
     with transaction(hub.api.db):
         for number in range(1000):
-            deliveries.store(hub.api.db, repository.id, delivery_id=f"d-{number}", ignored="of no use", **said)
-    deliveries.store(hub.api.db, repository.id, delivery_id="new", **said)
+            deliveries.store(hub.api.db, received, f"d-{number}", ignored="of no use")
+    deliveries.store(hub.api.db, received, "new")
     thousands_of_steps: list[None] = []
     hub.api.db.conn.set_progress_handler(lambda: thousands_of_steps.append(None), 1000)
     assert deliveries.waiting(hub.api.db) == [repository.id]

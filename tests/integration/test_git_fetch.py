@@ -140,7 +140,12 @@ def test_a_hostile_url_runs_nothing(mirror: Path, tmp_path: Path) -> None:
         with pytest.raises(GitError, match="cannot be fetched"):
             git.fetch(mirror, git.source_of(url, allow_local=False, allow_http=True))
     with pytest.raises(GitError, match="not allowed"):  # were one let through, git itself would refuse
-        command.run(["fetch", f"ext::sh -c touch% {owned}"], repository=mirror, time_limit_s=10, protocol="https")
+        command.run(
+            ["fetch", f"ext::sh -c touch% {owned}"],
+            repository=mirror,
+            time_limit_s=10,
+            environment=command.allowing("https"),
+        )
     assert not owned.exists()
 
 

@@ -18,6 +18,7 @@ from web.http import auth
 from web.store import commits, deliveries, logs, projects
 from web.store.commits import NewPush, PushOutcome
 from web.store.db import execute, transaction
+from web.store.deliveries import DeliveryState, Received
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202e\x07"
 PAGES = (
@@ -68,7 +69,7 @@ OPEN = ("public", "signed")
 
 def test_every_page_is_for_people_who_are_logged_in(api: ApiServer, person: Person) -> None:
     execution, repository = ran(api, b'{"loss": 0.5}'), projects.repositories(api.db, api.demo.id)[0]
-    deliveries.store(api.db, repository.id, source="plain", delivery_id="1", event="push", headers={}, body=b"{}")
+    deliveries.store(api.db, Received(repository.id, "plain", "push", body=b"{}"), "1")
     for pattern in PAGES:
         path = pattern.format(sha=api.commit.identifier, n=execution.counter)
         assert person.get(path).status_code == 200, path
@@ -146,13 +147,11 @@ def test_nothing_from_outside_is_alive_on_any_page(api: ApiServer, person: Perso
         assert push is not None
         commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id, text=EVIL, skipped=[(EVIL, EVIL)]))
         headers, body = {EVIL: EVIL, "x-github-event": EVIL}, json.dumps({EVIL: [EVIL, {"ref": EVIL}]}).encode()
-        row, _ = deliveries.store(
-            api.db, repository.id, source=EVIL, delivery_id=EVIL, event=EVIL, headers=headers, body=body
-        )
-        deliveries.finish(api.db, row, "failed", EVIL)
+        evil = Received(repository.id, EVIL, EVIL, headers, body)
+        row, _ = deliveries.store(api.db, evil, EVIL)
+        deliveries.finish(api.db, row, DeliveryState.FAILED, EVIL)
         execute(api.db, "UPDATE push SET delivery_id = ?", (row,))
-        named = {"source": EVIL, "event": EVIL, "headers": headers, "signature": EVIL, "message": EVIL}
-        deliveries.refuse(api.db, api.demo.id, repository.id, **named)
+        deliveries.refuse(api.db, api.demo.id, evil, EVIL, EVIL)
     assert api.upload(execution.uuid, EVIL.replace("/", "-").replace("\x07", "\n"), b"x").status_code == 200
     deep = ("/p/demo/deliveries/2/", "/p/demo/settings/?branch=x&step=" + EVIL + "&metric=" + EVIL)
     for pattern in (

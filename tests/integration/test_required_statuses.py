@@ -19,6 +19,7 @@ from web.services.repositories import credentials, hosting
 from web.services.triggers import approvals
 from web.store import deliveries, projects, users
 from web.store.db import execute, transaction
+from web.store.deliveries import Received
 
 WAITS = ("pending", "waiting for approval: from a fork")
 FORK = "mallory/model"
@@ -213,7 +214,7 @@ def test_two_projects_of_one_repository_do_not_overwrite_each_others_statuses(to
     credentials.set_token(told.db, told.server.vault, second, told.forge.token)
     sha = told.push("train")
     body = f"pushmill-push 1\nid second-push\nref {'0' * 40} {sha} refs/heads/main\n".encode()
-    deliveries.store(told.db, second.id, source="poll", delivery_id="2", event="push", headers={}, body=body)
+    deliveries.store(told.db, Received(second.id, "poll", "push", body=body), "2")
     told.server.drain()
     told.move("train", State.COMPLETE)
     told.tell()

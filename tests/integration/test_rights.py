@@ -23,6 +23,7 @@ from web.http import auth
 from web.services import identities
 from web.services.repositories import hosting
 from web.store import data, deliveries, members, projects
+from web.store.deliveries import Received
 
 HIDDEN = "quietly"  # the project's name, which nothing else contains
 DOCS = Path(__file__).parents[2] / "docs" / "people.md"
@@ -50,9 +51,7 @@ class Walk:
         repository = hosting.repository_of(api.db, project)
         hosting.prepare(api.context, project, repository)
         lfs.store_object(hosting.lfs_path(api.config, repository), OID, len(CONTENT), [CONTENT])
-        delivery, _ = deliveries.store(
-            api.db, repository.id, source="plain", delivery_id="1", event="push", headers={}, body=b"{}"
-        )
+        delivery, _ = deliveries.store(api.db, Received(repository.id, "plain", "push", body=b"{}"), "1")
         self.values = {
             "name": HIDDEN, "project": HIDDEN, "datum": datum, "filename": "model.bin", "number": delivery, "oid": OID,
             "position": 1, "slug": "none", "executions": found[0], "tasks": task.uuid, "pipelines": pipeline.uuid,

@@ -23,6 +23,7 @@ from web.services.repositories import credentials
 from web.services.triggers import approvals
 from web.store import deliveries, outbox, projects, statuses, users
 from web.store.db import execute, rows, transaction
+from web.store.deliveries import Received
 
 each = pytest.mark.parametrize("forge", KINDS, indirect=True)
 github, gitlab = (pytest.mark.parametrize("forge", [kind], indirect=True) for kind in ("github", "gitlab"))
@@ -418,9 +419,7 @@ def test_a_forge_that_hangs_holds_up_no_other_and_not_the_sweep(
         credentials.set_token(told.db, told.server.vault, projects.repository(told.db, repository.id), other.token)
         sha = told.checkout.git("rev-parse", "HEAD").stdout.strip()
         body = f"pushmill-push 1\nid second-push\nref {'0' * 40} {sha} refs/heads/main\n".encode()
-        deliveries.store(
-            told.db, repository.id, source="poll", delivery_id="second", event="push", headers={}, body=body
-        )
+        deliveries.store(told.db, Received(repository.id, "poll", "push", body=body), "second")
         told.server.drain()
         wait_for(lambda: told.tick() or len(other.posts()) == 2)
         assert [call.answered for call in told.forge.posts()] == [0]

@@ -33,7 +33,7 @@ def vh(api: ApiServer, tmp_path: Path) -> Iterator[Vh]:
 
 
 def uploaded(api: ApiServer) -> list[str]:
-    found, _ = commits.search(api.db, project_id=api.demo.id, adhoc=True, limit=10, offset=0)
+    found, _ = commits.search(api.db, [api.demo.id], adhoc=True, limit=10, offset=0)
     return [commit.identifier for commit in found]
 
 

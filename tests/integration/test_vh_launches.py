@@ -214,4 +214,4 @@ def test_without_a_directory_or_a_login(here: Here, tmp_path: Path) -> None:
 def _all(here: Here) -> object:
     from web.store.selection import Selection
 
-    return Selection(project_id=here.api.demo.id)
+    return Selection(projects=[here.api.demo.id])

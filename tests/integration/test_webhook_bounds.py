@@ -25,7 +25,7 @@ from web.http import auth
 from web.services.repositories import hosting
 from web.store import deliveries
 from web.store.db import transaction
-from web.store.deliveries import Delivery
+from web.store.deliveries import Delivery, DeliveryState
 
 each = pytest.mark.parametrize("sender", SENDERS, ids=label)
 MIB = 1024**2
@@ -243,7 +243,7 @@ def test_more_waiting_deliveries_than_the_bound_are_answered_later_and_said(boun
     bounded.drain()
     for delivery in bounded.deliveries("model"):
         with transaction(bounded.db):
-            deliveries.finish(bounded.db, delivery.id, "failed", "")
+            deliveries.finish(bounded.db, delivery.id, DeliveryState.FAILED, "")
     assert deliver(bounded, sender, 3).status_code == 202
 
 

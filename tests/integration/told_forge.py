@@ -22,6 +22,7 @@ from web.services.repositories import credentials
 from web.store import deliveries, executions, metadata, projects
 from web.store import outbox as lines
 from web.store.db import execute, row, rows, transaction
+from web.store.deliveries import Received
 from web.store.outbox import OutboxKind
 
 URL = "https://pushmill.example.org"
@@ -78,15 +79,7 @@ class ToldForge:
 
     def deliver(self, before: str, after: str, ref: str) -> None:
         body = f"pushmill-push 1\nid {uuid.uuid4()}\nref {before} {after} {ref}\n".encode()
-        deliveries.store(
-            self.db,
-            self.repository.id,
-            source="poll",
-            delivery_id=str(uuid.uuid4()),
-            event="push",
-            headers={},
-            body=body,
-        )
+        deliveries.store(self.db, Received(self.repository.id, "poll", "push", body=body), str(uuid.uuid4()))
         self.server.drain()
 
     def ask(self, request: Request, action: str = "opened") -> str:
@@ -96,9 +89,7 @@ class ToldForge:
         body, name = encoded(said), str(uuid.uuid4())
         headers = GitHub().headers(body, name, event)
         headers = {key.lower(): value for key, value in headers.items()}
-        deliveries.store(
-            self.db, self.repository.id, source="github", delivery_id=name, event=event, headers=headers, body=body
-        )
+        deliveries.store(self.db, Received(self.repository.id, "github", event, headers, body), name)
         self.server.drain()
         return self.server.deliveries("model")[-1].message
 

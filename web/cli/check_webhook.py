@@ -19,11 +19,12 @@ from web.services.repositories import hosting
 from web.services.repositories.commit_head import Head
 from web.services.repositories.credentials import Access
 from web.store import commits, deliveries
-from web.store.deliveries import Delivery
+from web.store.deliveries import Delivery, DeliveryState
 
 ARRIVAL_S = 10.0  # for a test delivery to arrive
 HANDLED_S = 3.0  # for the worker to handle it: the last delivery is reported next
 POLL_S = 0.1
+LEVELS = {DeliveryState.REFUSED: "fail", DeliveryState.FAILED: "fail", DeliveryState.STORED: "warn"}
 TESTS = ("ping", "push")  # events that forges send as test deliveries
 
 
@@ -74,11 +75,11 @@ def _test(subject: Subject, access: Access, client: Client, found: Webhook, head
         if time.monotonic() - started > min(ARRIVAL_S, subject.left):
             return _lost(subject)
         time.sleep(POLL_S)
-    if came.state == "refused":
+    if came.state is DeliveryState.REFUSED:
         advice = f"`pushmill project show {subject.project.name}` prints the secret; enter it at {_list_page(subject)}"
         return Finding(check=name, level="fail", message=f"it arrived and was refused: {came.message}", advice=advice)
     took = time.monotonic() - started
-    while deliveries.state(subject.context.db, came.id) == "stored" and time.monotonic() - started < min(
+    while deliveries.state(subject.context.db, came.id) is DeliveryState.STORED and time.monotonic() - started < min(
         HANDLED_S, subject.left
     ):
         time.sleep(POLL_S)
@@ -113,14 +114,14 @@ def last_delivery(subject: Subject) -> Finding:
         return Finding(check=name, level="warn", message="none has arrived yet", advice=advice)
     said = f"{formats.ago(found.received_at)}: {found.event or found.source}, {found.state}"
     message = f"{said}: {found.message}" if found.message else said
-    if found.state == "ignored" and _is_about_another(subject, found):
+    if found.state is DeliveryState.IGNORED and _is_about_another(subject, found):
         advice = f"if that is its name now: `pushmill project set-url {subject.project.name} URL`"
         return Finding(check=name, level="fail", message=message, advice=advice)
-    if found.state == "ignored" and not deliveries.was_any_done(subject.context.db, repository.id):
+    if found.state is DeliveryState.IGNORED and not deliveries.was_any_done(subject.context.db, repository.id):
         advice = f"no delivery has reported a push yet: {_list_page(subject)} shows which events the forge sends"
         is_test = found.event in TESTS
         return Finding(check=name, level="ok" if is_test else "warn", message=message, advice="" if is_test else advice)
-    level = {"refused": "fail", "failed": "fail", "stored": "warn"}.get(found.state, "ok")
+    level = LEVELS.get(found.state, "ok")
     advice = f"the page /p/{subject.project.name}/deliveries/{found.id}/ has the details" if level != "ok" else ""
     return Finding(check=name, level=level, message=message, advice=advice)
 

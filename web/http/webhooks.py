@@ -38,6 +38,7 @@ from web.services.deliveries import intake, push_reply, redaction, rejected
 from web.services.repositories import hosting
 from web.store import deliveries, projects
 from web.store.db import Database
+from web.store.deliveries import DeliveryState, Received
 
 blueprint = Blueprint("receive", __name__)
 
@@ -181,16 +182,14 @@ def _store(
     db = context.db
     stranger = _stranger(db, project, repository, forge.full_name(headers, body))
     kept = forge.KEPT_HEADERS | KEPT_HEADERS
-    row, new = deliveries.store(
-        db,
+    received = Received(
         repository.id,
-        source=repository.forge,
-        delivery_id=forge.delivery_id(headers, body),
-        event=forge.event(headers),
-        headers=redaction.headers({name: value for name, value in headers.items() if name in kept}),
-        body=body,
-        ignored=stranger,
+        repository.forge,
+        forge.event(headers),
+        redaction.headers({name: value for name, value in headers.items() if name in kept}),
+        body,
     )
+    row, new = deliveries.store(db, received, forge.delivery_id(headers, body), stranger)
     if new and not stranger:
         auth.server().queues.nudge_soon()
     status = 202 if new else 200
@@ -249,7 +248,7 @@ def _other(project: str, mine: str, named: str) -> str:
 def _await(db: Database, row: int) -> None:
     """Wait until the delivery is handled, for WAIT_S at most."""
     deadline = time.monotonic() + WAIT_S
-    while deliveries.state(db, row) == "stored" and time.monotonic() < deadline:
+    while deliveries.state(db, row) is DeliveryState.STORED and time.monotonic() < deadline:
         time.sleep(POLL_S)
 
 

@@ -171,7 +171,7 @@ def _paths(config: Config, repositories: Sequence[Repository]) -> list[Path]:
 
 
 def _all_of(project: Project, offset: int) -> Selection:
-    return Selection(project_id=project.id, deleted=None, limit=CHUNK, offset=offset)
+    return Selection(projects=[project.id], deleted=None, limit=CHUNK, offset=offset)
 
 
 def _executions(db: Database, project: Project) -> Iterator[Execution]:

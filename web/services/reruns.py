@@ -25,7 +25,7 @@ def run_again(context: Context, project: Project, counters: Sequence[int], perso
     if not 0 < len(counters) <= MOST:
         raise InvalidInput(f"choose 1 to {MOST} executions to run again; {len(counters)} are chosen")
     with transaction(db):
-        found, _ = executions.search(db, Selection(project_id=project.id, counters=counters, order="counter"))
+        found, _ = executions.search(db, Selection(projects=[project.id], counters=counters, order="counter"))
         if running := [f"#{execution.counter}" for execution in found if execution.state not in FINAL]:
             verb = "has" if len(running) == 1 else "have"
             raise Conflict(f"{', '.join(running)} {verb} not finished: stop it first, or choose others")

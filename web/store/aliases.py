@@ -53,11 +53,9 @@ def datum_uuid(db: Database, project_id: int, name: str) -> str | None:
     return str(found["uuid"]) if found else None
 
 
-def search(
-    db: Database, project_id: int | None, project_ids: Collection[int] | None, limit: int, offset: int
-) -> tuple[list[Alias], int]:
-    """Return aliases, the newest first, and their number without the limit; of one project, these, or all."""
-    condition, values = in_projects("project_id", project_id, project_ids)
+def search(db: Database, projects: Collection[int] | None, limit: int, offset: int) -> tuple[list[Alias], int]:
+    """Return aliases of these projects, or of all, the newest first, and their number without the limit."""
+    condition, values = in_projects("project_id", projects)
     count = row(db, f"SELECT COUNT(*) AS n FROM datum_alias WHERE {condition}", values)
     found = rows(
         db, f"SELECT * FROM datum_alias WHERE {condition} ORDER BY id DESC LIMIT ? OFFSET ?", [*values, limit, offset]

@@ -61,7 +61,7 @@ def newest(db: Database, choice: BadgeChoice) -> list[Execution | Task | Pipelin
         f"EXISTS (SELECT 1 FROM {table} WHERE {table}.push_id IN {SAME_SET} AND {condition})"
         for table, condition in wanted.items()
     )
-    push = _newest(db, choice, "push.id", "", f"({made})", choice.name * len(wanted))
+    push = _newest(db, choice, "push.id", Made(condition=f"({made})", names=choice.name * len(wanted)))
     if push is None:
         return []
     ids = {table: _of_set(db, push["id"], table, condition, choice.name) for table, condition in wanted.items()}
@@ -90,8 +90,8 @@ def metric(db: Database, choice: BadgeChoice, key: str) -> tuple[Any, str] | Non
         f"{made} AND execution.state = 'complete' CROSS JOIN latest ON latest.execution_id = execution.id"
         " AND latest.key_id = (SELECT id FROM metadata_key WHERE name = ?)"
     )
-    order = ", execution.id DESC"
-    found = _newest(db, choice, "latest.value, execution.ended_at", joined, condition, [key, *choice.name], order)
+    of_key = Made(joined=joined, keys=[key], condition=condition, names=choice.name, order=", execution.id DESC")
+    found = _newest(db, choice, "latest.value, execution.ended_at", of_key)
     if found is None:
         return None
     value = found["value"]
@@ -101,7 +101,8 @@ def metric(db: Database, choice: BadgeChoice, key: str) -> tuple[Any, str] | Non
 def newest_task(db: Database, choice: BadgeChoice) -> Task | None:
     """Return the newest completed task that `choice` names."""
     joined = f" CROSS JOIN task ON task.push_id IN {SAME_SET} AND task.state = 'complete'"
-    found = _newest(db, choice, "task.id", joined, OF[TargetKind.TASK][1], choice.name, ", task.id DESC")
+    complete = Made(joined=joined, condition=OF[TargetKind.TASK][1], names=choice.name, order=", task.id DESC")
+    found = _newest(db, choice, "task.id", complete)
     return tasks.get(db, found["id"]) if found else None
 
 
@@ -133,27 +134,32 @@ def metrics(db: Database, project_id: int) -> list[str]:
     return [found["name"] for found in rows(db, sql, (project_id, LOOKED_AT, SHOWN_METRICS))]
 
 
-def _newest(
-    db: Database, choice: BadgeChoice, columns: str, joined: str, condition: str, values: Sequence[str], order: str = ""
-) -> Row | None:
-    """Return the newest matching row; queries each repository separately, so that its index gives the order.
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """SQL about what a push launched: tables joined to it, with values `keys`, and a condition, with values `names`."""
 
-    `values` are those of `joined`, then those of `condition`.
-    """
+    joined: str = ""
+    keys: Sequence[str] = ()
+    condition: str
+    names: Sequence[str]
+    order: str = ""
+
+
+def _newest(db: Database, choice: BadgeChoice, columns: str, made: Made) -> Row | None:
+    """Return the newest matching row; queries each repository separately, so that its index gives the order."""
     if choice.branch is None:
         where, asked = "push.ref >= ? AND push.ref < ?", _range(TAGS)
     else:
         where, asked = "push.ref = ?", [BRANCHES + choice.branch]
     gone = {} if choice.branch is None else {id_: _deleted_at(db, id_, asked[0]) for id_ in choice.repository_ids}
-    before = joined.count("?")
     kind = EventKind.SCHEDULE if choice.scheduled else EventKind.PUSH
     sql = (
-        f"SELECT {columns}, {PLACE} AS place FROM push{joined}"
-        f" WHERE push.repository_id = ? AND NOT push.late AND {where} AND {PLACE} > ? AND push.kind = ? AND {condition}"
-        f" ORDER BY {PLACE} DESC, push.id DESC{order} LIMIT 1"
+        f"SELECT {columns}, {PLACE} AS place FROM push{made.joined}"
+        f" WHERE push.repository_id = ? AND NOT push.late AND {where} AND {PLACE} > ? AND push.kind = ? AND {made.condition}"
+        f" ORDER BY {PLACE} DESC, push.id DESC{made.order} LIMIT 1"
     )
     found = [
-        row(db, sql, [*values[:before], repository_id, *asked, gone.get(repository_id, 0), kind, *values[before:]])
+        row(db, sql, [*made.keys, repository_id, *asked, gone.get(repository_id, 0), kind, *made.names])
         for repository_id in choice.repository_ids
     ]
     return max(filter(None, found), key=lambda item: item["place"], default=None)

@@ -184,19 +184,18 @@ def by_prefix(db: Database, project_id: int, prefix: str) -> list[str]:
 
 def search(
     db: Database,
+    projects: Collection[int] | None,
     *,
-    project_id: int | None,
-    project_ids: Collection[int] | None = None,
     adhoc: bool | None,
     limit: int,
     offset: int,
     trusted: bool = False,
 ) -> tuple[list[Commit], int]:
-    """Return commits, newest first and without configuration, and their number without the limit.
+    """Return commits of these projects, or of all, and their number without the limit.
 
-    With `trusted`, only trusted commits. `project_ids` limits a list of all projects.
+    The newest are first; they have no configuration. With `trusted`, only trusted commits.
     """
-    condition, values = in_projects("project_id", project_id, project_ids)
+    condition, values = in_projects("project_id", projects)
     conditions = [condition]
     if trusted:
         conditions.append(TRUSTED)

@@ -82,19 +82,18 @@ def sidecars(db: Database, execution_id: int) -> set[str]:
 
 def search(
     db: Database,
+    projects: Collection[int] | None,
     *,
-    project_id: int | None,
-    project_ids: Collection[int] | None,
     execution_id: int | None,
     purged: bool,
     limit: int,
     offset: int,
 ) -> tuple[list[Datum], int]:
-    """Return data, newest first or by name for one execution, and their number without the limit.
+    """Return data of these projects, or of all, and their number without the limit.
 
-    `project_ids` limits a list of all projects.
+    The newest are first; those of one execution are ordered by name.
     """
-    condition, values = in_projects("project_id", project_id, project_ids)
+    condition, values = in_projects("project_id", projects)
     conditions = [condition, f"purged_at IS {'NOT ' if purged else ''}NULL"]
     if execution_id:
         conditions.append("execution_id = ?")

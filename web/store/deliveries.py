@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 from sqlite_utils import Database
 
 from core import clock
-from web.store.db import Row, execute, needs_transaction, row, rows
+from web.store.db import Row, execute, insert, needs_transaction, row, rows
 
 MAX_BACKOFF_S = 600  # a forge that is down for long is retried every ten minutes
 REFUSED_KEPT = 100  # per project, for signed and unsigned deliveries each: anyone can cause unsigned ones
@@ -25,23 +26,39 @@ VERIFIED = "(signature = 'valid') = ?"
 OF_PROJECT = "repository_id IN (SELECT id FROM repository WHERE project_id = ?)"
 
 
+class DeliveryState(StrEnum):
+    """State of a delivery; only a stored one is still to be handled."""
+
+    STORED = "stored"
+    DONE = "done"
+    IGNORED = "ignored"
+    FAILED = "failed"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Received:
+    """A delivery as it arrives, from outside or from this server."""
+
+    repository_id: int
+    source: str
+    event: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """A delivery. `state` is stored (waiting), done, ignored, failed or refused; `message` describes the result.
+class Delivery(Received):
+    """A stored delivery. `message` describes the result.
 
     `signature` is valid, missing, wrong or unchecked; all but valid are refused. A refused delivery has no body.
     `again_of` is the row of the delivery that this one re-runs. A `pruned` delivery has neither body nor headers.
     """
 
     id: int
-    repository_id: int
-    source: str
     delivery_id: str
-    event: str
-    headers: Mapping[str, str]
-    body: bytes
     received_at: str
-    state: str
+    state: DeliveryState
     message: str
     handled_at: str | None
     attempts: int
@@ -51,30 +68,20 @@ class Delivery:
     pruned: bool
 
 
-def store(
-    db: Database,
-    repository_id: int,
-    *,
-    source: str,
-    delivery_id: str,
-    event: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    ignored: str | None = None,
-) -> tuple[int, bool]:
+def store(db: Database, received: Received, delivery_id: str, ignored: str | None = None) -> tuple[int, bool]:
     """Store a verified delivery; return (row id, whether it is new). Idempotent by repository and delivery id.
 
     An `ignored` delivery is stored with this reason and not handled.
     """
-    now = clock.now()
-    done = ("ignored", ignored[:2000], now) if ignored else ("stored", "", None)
-    values = (repository_id, source, delivery_id, event, json.dumps(dict(headers)), body, now, *done)
+    now, place = clock.now(), (received.repository_id, delivery_id)
+    done = (DeliveryState.IGNORED, ignored[:2000], now) if ignored else (DeliveryState.STORED, "", None)
+    values = (*place, received.source, received.event, json.dumps(dict(received.headers)), received.body, now, *done)
     sql = (
-        "INSERT INTO delivery (repository_id, source, delivery_id, event, headers, body, received_at, state, message,"
+        "INSERT INTO delivery (repository_id, delivery_id, source, event, headers, body, received_at, state, message,"
         " handled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repository_id, delivery_id) DO NOTHING"
     )
     new = execute(db, sql, values) == 1
-    found = row(db, "SELECT id FROM delivery WHERE repository_id = ? AND delivery_id = ?", (repository_id, delivery_id))
+    found = row(db, "SELECT id FROM delivery WHERE repository_id = ? AND delivery_id = ?", place)
     return (int(found["id"]) if found else 0), new
 
 
@@ -169,10 +176,10 @@ def get(db: Database, delivery_row: int) -> Delivery | None:
     return _delivery(found) if found else None
 
 
-def state(db: Database, delivery_row: int) -> str:
+def state(db: Database, delivery_row: int) -> DeliveryState | None:
     """Return the state of a delivery without reading its body; cheap enough for polling."""
     found = row(db, "SELECT state FROM delivery WHERE id = ?", (delivery_row,))
-    return str(found["state"]) if found else ""
+    return DeliveryState(found["state"]) if found else None
 
 
 def of_project(db: Database, project_id: int, limit: int = 100, offset: int = 0) -> list[Delivery]:
@@ -237,37 +244,26 @@ def may_refuse(db: Database, project_id: int, *, verified: bool) -> bool:
 
 
 @needs_transaction
-def refuse(
-    db: Database,
-    project_id: int,
-    repository_id: int,
-    *,
-    source: str,
-    event: str,
-    headers: Mapping[str, str],
-    signature: str,
-    message: str,
-) -> None:
+def refuse(db: Database, project_id: int, received: Received, signature: str, message: str) -> None:
     """Store a refused delivery without its body.
 
     It gets a new delivery id, since anyone may have chosen the one in the request.
     """
     at = clock.now()
-    values = (
-        repository_id,
-        source,
-        f"refused-{uuid.uuid4()}",
-        event,
-        json.dumps(dict(headers)),
-        at,
-        signature,
-        message,
-    )
-    sql = (
-        "INSERT INTO delivery (repository_id, source, delivery_id, event, headers, received_at, signature, message, body,"
-        " state, handled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, x'', 'refused', ?)"
-    )
-    execute(db, sql, (*values, at))
+    values = {
+        "repository_id": received.repository_id,
+        "delivery_id": f"refused-{uuid.uuid4()}",
+        "source": received.source,
+        "event": received.event,
+        "headers": json.dumps(dict(received.headers)),
+        "body": b"",
+        "received_at": at,
+        "handled_at": at,
+        "state": DeliveryState.REFUSED,
+        "signature": signature,
+        "message": message,
+    }
+    insert(db, "delivery", values)
     kept = (
         f"SELECT id FROM delivery WHERE state = 'refused' AND {VERIFIED} AND {OF_PROJECT}"
         " ORDER BY id DESC LIMIT -1 OFFSET ?"
@@ -275,7 +271,7 @@ def refuse(
     execute(db, f"DELETE FROM delivery WHERE id IN ({kept})", (signature == "valid", project_id, REFUSED_KEPT))
 
 
-def finish(db: Database, delivery_row: int, state: str, message: str) -> None:
+def finish(db: Database, delivery_row: int, state: DeliveryState, message: str) -> None:
     sql = "UPDATE delivery SET state = ?, message = ?, handled_at = ? WHERE id = ?"
     execute(db, sql, (state, message[:2000], clock.now(), delivery_row))
 
@@ -312,5 +308,10 @@ def prune(db: Database, found: Sequence[int]) -> None:
 
 def _delivery(found: Row) -> Delivery:
     values = {name: found[name] for name in Delivery.__dataclass_fields__}
-    parsed = {"headers": json.loads(found["headers"]), "body": bytes(found["body"]), "pruned": bool(found["pruned"])}
+    parsed = {
+        "headers": json.loads(found["headers"]),
+        "body": bytes(found["body"]),
+        "state": DeliveryState(found["state"]),
+        "pruned": bool(found["pruned"]),
+    }
     return Delivery(**values | parsed)

@@ -15,12 +15,11 @@ from web.store.db import Row, row, rows
 class Selection:
     """What to list: everything that matches each given filter.
 
-    `project_ids` limits a list of all projects. `deleted` is for executions: whether they are deleted, None for both.
+    `projects` are ids, None for all projects. `deleted` is for executions: whether they are deleted, None for both.
     `statuses` are states, `stopping` and `incomplete`. `order` is SQL from the caller, never user input.
     """
 
-    project_id: int | None = None
-    project_ids: Collection[int] | None = None
+    projects: Collection[int] | None = None
     statuses: Sequence[str] = ()
     counters: Sequence[int] = ()
     creator_id: int | None = None
@@ -30,10 +29,9 @@ class Selection:
     offset: int = 0
 
 
-def in_projects(column: str, project_id: int | None, project_ids: Collection[int] | None) -> tuple[str, list[int]]:
-    """Return the SQL condition for rows of one project, else of these projects, else of all; and its values."""
-    wanted = project_ids if project_id is None else [project_id]
-    return ("1", []) if wanted is None else (f"{column} IN ({', '.join('?' * len(wanted))})", list(wanted))
+def in_projects(column: str, projects: Collection[int] | None) -> tuple[str, list[int]]:
+    """Return the SQL condition for rows of these projects, or of all, and its values."""
+    return ("1", []) if projects is None else (f"{column} IN ({', '.join('?' * len(projects))})", list(projects))
 
 
 def select(
@@ -44,7 +42,7 @@ def select(
     status_condition: Callable[[str], str],
 ) -> tuple[list[Row], int]:
     """Return the rows of the wanted page, and the number of all matches. `status_condition` is SQL for a status."""
-    condition, of_projects = in_projects(f"{table}.project_id", wanted.project_id, wanted.project_ids)
+    condition, of_projects = in_projects(f"{table}.project_id", wanted.projects)
     conditions, values = [condition], list[Any](of_projects)
     if wanted.creator_id is not None:
         conditions.append(f"{table}.creator_id = ?")

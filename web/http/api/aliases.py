@@ -22,8 +22,7 @@ def listing() -> Response:
     db, page = auth.db(), query.page()
     if query.flag("deleted"):
         return paginated([], 0, page)
-    project = query.asked_project(db)
-    found, count = aliases.search(db, project.id if project else None, auth.visible_projects(), page.limit, page.offset)
+    found, count = aliases.search(db, query.asked_projects(db), page.limit, page.offset)
     return paginated(_objects(found), count, page)
 
 

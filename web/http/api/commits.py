@@ -20,12 +20,9 @@ def listing() -> Response:
     Unapproved commits of forks are left out: without a commit, `vh` uses the newest in this list.
     """
     db, page = auth.db(), query.page()
-    project = query.asked_project(db)
-    project_id = project.id if project else None
     found, count = commits.search(
         db,
-        project_id=project_id,
-        project_ids=auth.visible_projects(),
+        query.asked_projects(db),
         adhoc=query.flag("adhoc"),
         limit=page.limit,
         offset=page.offset,

@@ -24,12 +24,11 @@ FORM_BYTES = 1 << 20  # of an upload, besides its file
 def listing() -> Response:
     """List data, newest first; data of one execution by name. `deleted` lists purged ones instead."""
     db, page = auth.db(), query.page()
-    project, asked = query.asked_project(db), request.args.get("output_execution", "")
+    asked = request.args.get("output_execution", "")
     execution = query.execution(db, asked) if asked else None
     found, count = data.search(
         db,
-        project_id=project.id if project else None,
-        project_ids=auth.visible_projects(),
+        query.asked_projects(db),
         execution_id=execution.id if execution else None,
         purged=bool(query.flag("deleted")),
         limit=page.limit,

@@ -31,11 +31,13 @@ SPELLED = {"stop-expression": "stop-condition", "allow-reuse": "reuse-children"}
 class Built:
     """Items and name of a pipeline, its given parameters and priority, and earlier nodes in place of new ones.
 
-    `ignored` are sentences about fields without effect.
+    `steps` by name and `tasks` are items that its nodes run. `ignored` are sentences about fields without effect.
     """
 
     name: str
     items: list[dict[str, Any]] = field(default_factory=list)
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tasks: list[dict[str, Any]] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
     priority: int = 0
     reused: dict[str, int] = field(default_factory=dict)
@@ -56,14 +58,14 @@ def pipeline_items(db: Database, project: Project, commit: Commit, body: Fields)
     built = Built(name=body.text("title") or "pipeline")
     if body.flag("reuse_executions"):
         built.ignored.append("reuse-executions is ignored: every node runs, unless it names a node to reuse")
-    nodes, steps, tasks = [], dict[str, dict[str, Any]](), list[dict[str, Any]]()
+    nodes = []
     for node in map(_hyphened, body.items("nodes")):
         if not isinstance(node.get("name"), str):
             body.add("each node needs a name", "nodes", "required")
         elif node.get("type") == "mimic":
-            nodes.append(_reused(db, project, node, steps, built, body))
+            nodes.append(_reused(db, project, node, built, body))
         else:
-            nodes.append(_node(db, commit, node, steps, tasks, built, body))
+            nodes.append(_node(db, commit, node, built, body))
     pipeline = {
         "name": built.name,
         "nodes": nodes,
@@ -73,20 +75,12 @@ def pipeline_items(db: Database, project: Project, commit: Commit, body: Fields)
     if not nodes:
         body.add("a pipeline needs nodes", "nodes", "required")
     if not body.problems:
-        task_body.check_items([{"pipeline": _as_declared(pipeline)}, *tasks], body)
-    built.items = [*steps.values(), *tasks, {"pipeline": pipeline}]
+        task_body.check_items([{"pipeline": _as_declared(pipeline)}, *built.tasks], body)
+    built.items = [*built.steps.values(), *built.tasks, {"pipeline": pipeline}]
     return built
 
 
-def _node(
-    db: Database,
-    commit: Commit,
-    node: Mapping[str, Any],
-    steps: dict[str, dict[str, Any]],
-    tasks: list[dict[str, Any]],
-    built: Built,
-    body: Fields,
-) -> dict[str, Any]:
+def _node(db: Database, commit: Commit, node: Mapping[str, Any], built: Built, body: Fields) -> dict[str, Any]:
     template = _hyphened(node.get("template"))
     made = {key: node[key] for key in OF_NODE if key in node}
     step = template.get("step")
@@ -97,7 +91,7 @@ def _node(
         body.add(f'node "{node["name"]:.80}": {unknown("step", step, step_names(commit.config))}', "nodes",
                  "does_not_exist")  # fmt: skip
         return made
-    steps[step] = item = step_item(commit.config, step)
+    built.steps[step] = item = step_item(commit.config, step)
     environment = template.get("environment")
     if environment and environment != item["step"].get("environment") and not _is_known(db, environment):
         text = unknown("environment", environment, environments.by_name(db))
@@ -108,7 +102,7 @@ def _node(
     if template.get("type"):
         task = task_body.task_of(node["name"], step, str(template["type"]), varied, _mapping(template, "configuration"))
         extra = {SPELLED.get(key, key): template[key] for key in OF_TASK if template.get(key) is not None}
-        tasks.append({"task": task | extra})
+        built.tasks.append({"task": task | extra})
         made["task"] = node["name"]
     else:
         made["step"] = step
@@ -130,15 +124,8 @@ def _override(template: Mapping[str, Any], parameters: Mapping[str, Any]) -> dic
     }
 
 
-def _reused(
-    db: Database,
-    project: Project,
-    node: Mapping[str, Any],
-    steps: dict[str, dict[str, Any]],
-    built: Built,
-    body: Fields,
-) -> dict[str, Any]:
-    """Return a node that has the run of a complete node of an earlier pipeline, whose step is added to `steps`."""
+def _reused(db: Database, project: Project, node: Mapping[str, Any], built: Built, body: Fields) -> dict[str, Any]:
+    """Return a node that has the run of a complete node of an earlier pipeline, whose step is added to the steps."""
     try:
         source = pipelines.node_by_uuid(db, str(node.get("source")))
         pipeline = pipelines.get(db, source.pipeline_id)
@@ -153,7 +140,7 @@ def _reused(
         body.add(f'node "{node["name"]:.80}": {error}', "nodes", "does_not_exist")
         return {"name": node["name"], "type": "execution", "step": ""}
     name = f"{spec.step_name} of ={pipeline.counter}"
-    steps[name] = {"step": {**spec.step["step"], "name": name}}
+    built.steps[name] = {"step": {**spec.step["step"], "name": name}}
     built.reused[node["name"]] = source.source_id or source.id
     return {"name": node["name"], "type": source.kind, "step": name}
 

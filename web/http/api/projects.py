@@ -16,6 +16,7 @@ from web.services.context import open_context
 from web.services.executions import variables
 from web.services.repositories import hosting, polling
 from web.store import commits, deliveries, executions, projects
+from web.store.deliveries import DeliveryState
 from web.store.projects import HOSTED
 from web.store.selection import Selection
 
@@ -69,7 +70,7 @@ def remove(identifier: str) -> Response:
 def _detail(found: Project) -> serialize.Json:
     db = auth.db()
     counts = executions.counts(db, [found.id])[found.id]
-    _, stopping = executions.search(db, Selection(project_id=found.id, statuses=["stopping"], limit=0))
+    _, stopping = executions.search(db, Selection(projects=[found.id], statuses=["stopping"], limit=0))
     counts |= {"stopping": stopping, "started": counts.get("started", 0) - stopping}
     repository = next(iter(projects.repositories(db, found.id)), None)
     shown = variables.listing(db, auth.server().vault, found)
@@ -81,7 +82,7 @@ def listing_of_commits(identifier: str) -> Response:
     """Return a bare list of flat objects: clients print all keys as a table."""
     db = auth.db()
     found = query.project(db, identifier)
-    newest, _ = commits.search(db, project_id=found.id, adhoc=False, limit=query.MAX_LIMIT, offset=0)
+    newest, _ = commits.search(db, [found.id], adhoc=False, limit=query.MAX_LIMIT, offset=0)
     shown = [
         {
             "identifier": commit.identifier,
@@ -109,7 +110,7 @@ def fetch(identifier: str) -> Response:
         return json_response({"commits": [], "errors": [str(error)]}, 201)
     auth.server().queues.nudge_soon()
     deadline = time.monotonic() + FETCH_S
-    while delivery and deliveries.state(db, delivery) == "stored" and time.monotonic() < deadline:
+    while delivery and deliveries.state(db, delivery) is DeliveryState.STORED and time.monotonic() < deadline:
         time.sleep(LOOK_S)
     found = [commits.find_by_identifier(db, project.id, after) for _, after in moved.values()]
     shown = [serialize.commit(request.url_root, project, item) for item in found if item is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -39,11 +39,10 @@ class ApiPage:
 def selection(db: Database) -> Selection:
     """Parse filters and page. Requests by `counter` or `status` without `limit` get up to MAX_LIMIT objects."""
     counters = [numbers.parse(item, "counter") for item in request.args.getlist("counter")]
-    statuses, project = request.args.getlist("status"), asked_project(db)
+    statuses = request.args.getlist("status")
     wanted = page(MAX_LIMIT if counters or statuses else DEFAULT_LIMIT)
     return Selection(
-        project_id=project.id if project else None,
-        project_ids=auth.visible_projects(),
+        projects=asked_projects(db),
         statuses=statuses,
         counters=counters,
         creator_id=_creator(),
@@ -121,6 +120,12 @@ def text(given: Mapping[str, Any], name: str, default: str | None = None) -> str
 def asked_project(db: Database) -> Project | None:
     given = request.args.get("project", "")
     return project(db, given) if given else None
+
+
+def asked_projects(db: Database) -> Collection[int] | None:
+    """Return the ids of the projects to list: the one of the query, else all that the user may see; None for all."""
+    found = asked_project(db)
+    return [found.id] if found else auth.visible_projects()
 
 
 def project(db: Database, identifier: str) -> Project:

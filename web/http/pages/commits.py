@@ -61,7 +61,7 @@ def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
     page = Page.asked(PER_PAGE)
-    found, total = commits.search(db, project_id=project.id, adhoc=None, limit=page.size, offset=page.offset)
+    found, total = commits.search(db, [project.id], adhoc=None, limit=page.size, offset=page.offset)
     ids = [commit.id for commit in found]
     marks, launched = groups.marks_of_commits(db, ids), execution_table.newest_of_commits(db, ids, DOTS)
     rows = [CommitRow(commit=commit, marks=marks[commit.id], executions=launched[commit.id]) for commit in found]

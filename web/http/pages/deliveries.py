@@ -19,7 +19,7 @@ from web.store import audit, commits, deliveries, launched, projects
 from web.store.audit import Act, Kind
 from web.store.commits import Push
 from web.store.db import Database, transaction
-from web.store.deliveries import POLL, Delivery
+from web.store.deliveries import POLL, Delivery, DeliveryState
 from web.store.launched import Launched
 
 blueprint = Blueprint("deliveries", __name__)
@@ -57,7 +57,7 @@ def listing(name: str) -> str:
         project=project,
         deliveries=found,
         page=page.of(deliveries.count(db, project.id)),
-        live=any(delivery.state == "stored" for delivery in found),
+        live=any(delivery.state is DeliveryState.STORED for delivery in found),
     )
 
 
@@ -82,7 +82,7 @@ def show(name: str, number: int) -> str:
         headers=redaction.headers(delivery.headers, secret),
         body=body[:SHOWN_CHARS],
         more=len(body) > SHOWN_CHARS,
-        live=running or delivery.state == "stored",
+        live=running or delivery.state is DeliveryState.STORED,
     )
 
 
@@ -104,14 +104,14 @@ def again(name: str, number: int) -> ResponseReturnValue:
     """Handle the delivery again, as a new delivery; one that waits for its next attempt is retried now."""
     db = auth.db()
     project, delivery = _asked(db, name, number)
-    if delivery.state == "refused":
+    if delivery.state is DeliveryState.REFUSED:
         raise Conflict(
             f"delivery {number} was rejected: fix the problem it names, then send it again from the Git host"
         )
     if delivery.pruned:
         raise Conflict(f"the body of delivery {number} has been deleted: send it again from the Git host, or push")
     with transaction(db):
-        row = delivery.id if delivery.state == "stored" else deliveries.store_again(db, delivery.id)
+        row = delivery.id if delivery.state is DeliveryState.STORED else deliveries.store_again(db, delivery.id)
         deliveries.retry_now(db, row)
         audit.record(db, Act.LAUNCH, Kind.DELIVERY, number, project.id)
     return redirect(url_for("deliveries.show", name=name, number=row), 303)

@@ -59,7 +59,7 @@ def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
     page = Page.asked(PER_PAGE)
-    found, total = pipelines.search(db, Selection(project_id=project.id, limit=page.size, offset=page.offset))
+    found, total = pipelines.search(db, Selection(projects=[project.id], limit=page.size, offset=page.offset))
     return render_template(
         "pipelines.html",
         project=project,

@@ -58,7 +58,7 @@ def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
     page = Page.asked(PER_PAGE)
-    found, total = tasks.search(db, Selection(project_id=project.id, limit=page.size, offset=page.offset))
+    found, total = tasks.search(db, Selection(projects=[project.id], limit=page.size, offset=page.offset))
     return render_template(
         "tasks.html",
         project=project,

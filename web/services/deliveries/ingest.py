@@ -31,7 +31,7 @@ from web.services.triggers.arrival import EventSource
 from web.services.triggers.rules import describe
 from web.store import commits, deliveries, projects
 from web.store.db import Database
-from web.store.deliveries import POLL, Delivery
+from web.store.deliveries import POLL, Delivery, DeliveryState, Received
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +60,7 @@ def collect_push_files_of(context: Context, repository: Repository) -> None:
             with suppress(FileNotFoundError):  # as above
                 file.replace(file.with_suffix(".refused"))
             continue
-        deliveries.store(
-            context.db, repository.id, source=repository.forge, delivery_id=name, event="push", headers={}, body=body
-        )
+        deliveries.store(context.db, Received(repository.id, repository.forge, "push", body=body), name)
         file.unlink(missing_ok=True)
 
 
@@ -77,7 +75,7 @@ def ingest_repository(context: Context, repository_id: int, until: float = math.
         try:
             deliveries.finish(context.db, row, *_handle(context, delivery))
         except InvalidDelivery as error:
-            deliveries.finish(context.db, row, "failed", str(error))
+            deliveries.finish(context.db, row, DeliveryState.FAILED, str(error))
         except CommitMissing as error:
             _postpone(context.db, delivery, str(error))
         except GitError as error:
@@ -89,7 +87,7 @@ def ingest_repository(context: Context, repository_id: int, until: float = math.
             _postpone(context.db, delivery, f"internal error, see the worker's log: {type(error).__name__}: {error}")
 
 
-def _handle(context: Context, delivery: Delivery) -> tuple[str, str]:
+def _handle(context: Context, delivery: Delivery) -> tuple[DeliveryState, str]:
     """Handle a delivery and return its final state and message."""
     repository = projects.repository(context.db, delivery.repository_id)
     project = projects.get(context.db, repository.project_id)
@@ -102,14 +100,14 @@ def _handle(context: Context, delivery: Delivery) -> tuple[str, str]:
         return _approved(context, source)
     events = FORGES.get(delivery.source, PLAIN).parse(delivery.headers, delivery.body)
     if isinstance(events, Ignored):
-        return "ignored", events.reason
+        return DeliveryState.IGNORED, events.reason
     if isinstance(events, PullRequestEvent):
         return _pull_request(context, source, events)
     if not source.hosted:
         remotes.fetch(context, repository, [event.after for event in events if not event.deleted])
     source = _follow_head(context.db, source)
     outcomes = [f"{event.ref}: {_push(context, source, event)}" for event in events]
-    return "done", "; ".join(outcomes)
+    return DeliveryState.DONE, "; ".join(outcomes)
 
 
 def _follow_head(db: Database, source: EventSource) -> EventSource:
@@ -166,7 +164,7 @@ def _refusal(db: Database, source: EventSource, event: PushEvent) -> str:
     return f"nothing runs: the repository does not show that {event.ref} has ever pointed to {event.after}"
 
 
-def _pull_request(context: Context, source: EventSource, event: PullRequestEvent) -> tuple[str, str]:
+def _pull_request(context: Context, source: EventSource, event: PullRequestEvent) -> tuple[DeliveryState, str]:
     outcome = pull_requests.record_pull_request(context.db, source, event)
     if outcome == pull_requests.CLOSED:
         fork_heads.forget(context.config, source.repository, event.number)
@@ -177,53 +175,58 @@ def _pull_request(context: Context, source: EventSource, event: PullRequestEvent
             outcome = pull_requests.follow_head(context, source, event)
         except HeadRefused as error:
             pull_requests.refuse(context.db, source, event)
-            return "failed", f"pull request {event.number}: {error}"
+            return DeliveryState.FAILED, f"pull request {event.number}: {error}"
         except CommitMissing as error:
             if source.delivery.attempts < MISSING_ATTEMPTS:
                 raise
-            return "failed", f"pull request {event.number}: {error}"
-    return "done", f"pull request {event.number}: {outcome}"
+            return DeliveryState.FAILED, f"pull request {event.number}: {error}"
+    return DeliveryState.DONE, f"pull request {event.number}: {outcome}"
 
 
-def _approved(context: Context, source: EventSource) -> tuple[str, str]:
+def _approved(context: Context, source: EventSource) -> tuple[DeliveryState, str]:
     """Fetch an approved commit and launch what waited for the approval."""
     asked = approvals.read(source.delivery.body)
     urls = approvals.fetch_urls_of_waiting(context.db, source.project, source.repository.id, asked.sha)
     if not urls:
-        return "ignored", f"commit {asked.sha} no longer waits for approval"
+        return DeliveryState.IGNORED, f"commit {asked.sha} no longer waits for approval"
     try:
         fork_heads.fetch_whole(context, source.repository, asked.sha, urls[0])
     except CommitMissing as error:
         if source.delivery.attempts < MISSING_ATTEMPTS:
             raise
-        return "failed", str(error)
+        return DeliveryState.FAILED, str(error)
     made = approvals.launch(context, source.project, asked)
     return (
-        "done",
+        DeliveryState.DONE,
         f"commit {asked.sha} is approved: {describe.count_text(one.target for one in made) or 'nothing runs'}",
     )
 
 
-def _scheduled(context: Context, source: EventSource) -> tuple[str, str]:
+def _scheduled(context: Context, source: EventSource) -> tuple[DeliveryState, str]:
     """Run the current head of a branch. A missing branch is not retried: the next scheduled time will come."""
     due = schedule.parse_due(source.delivery.body)
     if not source.again and (why := schedule.overtaken_reason(source.project, due)):
-        return "ignored", why
+        return DeliveryState.IGNORED, why
     if not source.hosted:
         remotes.fetch(context, source.repository, [])
         source = _follow_head(context.db, source)
     branch = due.branch or source.repository.default_branch
     sha = git.resolve(source.path, f"refs/heads/{branch}") if source.path.is_dir() else None
     if sha is None:
-        return "failed", f"rule {due.rule} runs branch {branch}, which does not exist"
+        return DeliveryState.FAILED, f"rule {due.rule} runs branch {branch}, which does not exist"
     head = commit_head.read_head(context.db, source.project, source.path, sha, source.budget)
     source = replace(source, rule=due.rule)
-    return "done", f"{branch}: {record.trigger(context, source, schedule.schedule_event(due, branch, sha), head)}"
+    return (
+        DeliveryState.DONE,
+        f"{branch}: {record.trigger(context, source, schedule.schedule_event(due, branch, sha), head)}",
+    )
 
 
 def _postpone(db: Database, delivery: Delivery, reason: str) -> str | None:
     """Postpone a delivery and return when it is retried; None if it is given up."""
     if delivery.attempts + 1 >= GIVE_UP_ATTEMPTS:
-        deliveries.finish(db, delivery.id, "failed", f"given up after {delivery.attempts + 1} attempts: {reason}")
+        deliveries.finish(
+            db, delivery.id, DeliveryState.FAILED, f"given up after {delivery.attempts + 1} attempts: {reason}"
+        )
         return None
     return deliveries.postpone(db, delivery, reason)

@@ -10,6 +10,7 @@ from hooks.forges.events import Ignored
 from web.store import commits, deliveries, launched
 from web.store.commits import Push
 from web.store.db import Database
+from web.store.deliveries import DeliveryState
 
 MAX_LINES = 40
 PAGES = {TargetKind.STEP: "executions", TargetKind.TASK: "tasks", TargetKind.PIPELINE: "pipelines"}
@@ -25,7 +26,7 @@ def push_reply(
     delivery = deliveries.get(db, delivery_row)
     if isinstance(events, PullRequestEvent | Ignored) or delivery is None:
         lines = [f"{pages}/"]
-    elif delivery.state != "stored":
+    elif delivery.state is not DeliveryState.STORED:
         pushes = commits.pushes_of_delivery(db, delivery_row)
         lines = [line for push in pushes for line in _handled(db, push, pages)] or [f"{delivery.message} {pages}/"]
     else:

@@ -21,6 +21,7 @@ from web.services.deliveries import redaction
 from web.services.repositories import hosting
 from web.store import deliveries, projects
 from web.store.db import Database, connect, transaction
+from web.store.deliveries import Received
 
 # HTTP statuses that refuse a delivery
 WRONG, UNUSABLE, TOO_LARGE, COMPRESSED, TOO_MANY, BUSY = 401, 400, 413, 415, 429, 503
@@ -97,17 +98,14 @@ def _record(db: Database, refusal: Refusal) -> None:
         else:
             signature, message = _why(project_name, refusal.headers)
         kept = {n[:HEADER_CHARS]: v[:HEADER_CHARS] for n, v in list(refusal.headers.items())[:MOST_HEADERS]}
+        received = Received(
+            paths.get(sent_to, next(iter(paths.values()))).id,
+            forge_name[:HEADER_CHARS],
+            _event(forge_name, refusal.headers),
+            redaction.headers(kept),
+        )
         with transaction(db):
-            deliveries.refuse(
-                db,
-                project.id,
-                paths.get(sent_to, next(iter(paths.values()))).id,
-                source=forge_name[:HEADER_CHARS],
-                event=_event(forge_name, refusal.headers),
-                headers=redaction.headers(kept),
-                signature=signature,
-                message=message[:MESSAGE_CHARS],
-            )
+            deliveries.refuse(db, project.id, received, signature, message[:MESSAGE_CHARS])
 
 
 def _why(project_name: str, headers: Mapping[str, str]) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from core.model import Repository, is_zero
 from hooks.forges import plain
 from web.store import deliveries
 from web.store.db import Database
+from web.store.deliveries import Received
 
 FOLLOWED = ("refs/heads/", "refs/tags/")
 Names = Sequence[str]  # the object a ref points to and, for an annotated tag, also its commit
@@ -32,4 +33,4 @@ def store_ref_updates(
     """Store a delivery with these ref updates in the format of our own hook. Returns the same as `deliveries.store`."""
     lines = [f"ref {before} {after} {ref}" for ref, (before, after) in moved.items()]
     body = "\n".join([plain.FIRST_LINE, f"id {name}", *lines, ""]).encode()
-    return deliveries.store(db, repository.id, source=source, delivery_id=name, event="push", headers={}, body=body)
+    return deliveries.store(db, Received(repository.id, source, "push", body=body), name)

@@ -25,6 +25,7 @@ from web.store.approvals import WaitingPush
 from web.store.audit import Act, Actor, Kind
 from web.store.commits import Push
 from web.store.db import Database, transaction
+from web.store.deliveries import DeliveryState, Received
 from web.store.launched import Launched
 
 SHOWN = 10  # waiting commits on the overview
@@ -108,11 +109,11 @@ def _is_here(context: Context, item: WaitingPush) -> bool:
 def _store(db: Database, repository_id: int, approved: Approved) -> None:
     """Store a delivery that fetches the commit. If it exists, drop its back-off, or redeliver it if handled."""
     body = json.dumps(asdict(approved)).encode()
-    row, is_new = deliveries.store(
-        db, repository_id, source=SOURCE, delivery_id=approved.name, event=SOURCE, headers={}, body=body
-    )
+    row, is_new = deliveries.store(db, Received(repository_id, SOURCE, SOURCE, body=body), approved.name)
     if not is_new:
-        deliveries.retry_now(db, row if deliveries.state(db, row) == "stored" else deliveries.store_again(db, row))
+        deliveries.retry_now(
+            db, row if deliveries.state(db, row) is DeliveryState.STORED else deliveries.store_again(db, row)
+        )
 
 
 def launch(context: Context, project: Project, approved: Approved) -> list[Launched]:

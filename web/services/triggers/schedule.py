@@ -20,6 +20,7 @@ from web.services.triggers import rules
 from web.services.triggers.rules import Rule, cron
 from web.store import deliveries, projects
 from web.store.db import Database
+from web.store.deliveries import Received
 
 SOURCE = "schedule"
 
@@ -95,4 +96,4 @@ def _store(db: Database, project: Project, due: Due) -> None:
         return
     if not deliveries.is_known(db, repository.id, due.name):  # called every two seconds, written once
         body = json.dumps(asdict(due)).encode()
-        deliveries.store(db, repository.id, source=SOURCE, delivery_id=due.name, event=SOURCE, headers={}, body=body)
+        deliveries.store(db, Received(repository.id, SOURCE, SOURCE, body=body), due.name)
