@@ -15,9 +15,14 @@ MOST_BYTES = 1024 * 1024
 
 
 def call(
-    method: str, url: str, *, headers: Mapping[str, str] | None = None, form: Mapping[str, str] | None = None
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    form: Mapping[str, str] | None = None,
+    kind: type = dict,
 ) -> Any:
-    """Return the JSON of an answer. Raises ForgeError, which contains nothing of what was sent."""
+    """Return the JSON of an answer, an object or a list. Raises ForgeError, which contains nothing of what was sent."""
     given = {"Accept": "application/json", "User-Agent": "pushmill", **(headers or {})}
     where = url.partition("?")[0]
     try:
@@ -37,4 +42,6 @@ def call(
     if status >= 400 or found is None:
         reason = found.get("error") if isinstance(found, dict) else None
         raise ForgeError(f"{where} answers {status}" + (f": {str(reason)[:200]}" if reason else ""), "")
+    if not isinstance(found, kind):
+        raise ForgeError(f"{where} answers with something else than was asked for", "")
     return found

@@ -21,6 +21,7 @@ from joserfc.jwk import KeySet
 
 from core.errors import Denied, ForgeError
 from core.login_config import GITHUB, LoginConfig
+from hooks.apis.base import items, says, text
 from web.services.logins.http import call
 
 PENDING_S = 600.0  # between leaving for the provider and coming back
@@ -113,7 +114,7 @@ class Providers:
         if "userinfo_endpoint" in metadata and tokens.get("access_token"):
             headers = {"Authorization": f"Bearer {tokens['access_token']}"}
             more = call("GET", metadata["userinfo_endpoint"], headers=headers)
-            if isinstance(more, dict) and more.get("sub") == claims["sub"]:
+            if more.get("sub") == claims["sub"]:
                 claims = more | claims
         return Stranger(
             issuer=config.site,
@@ -199,17 +200,19 @@ def _from_github(config: LoginConfig, tokens: Mapping[str, Any]) -> Stranger:
     api = "https://api.github.com" if site == GITHUB else f"{site}/api/v3"
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
     user = call("GET", f"{api}/user", headers=headers)
-    emails = call("GET", f"{api}/user/emails", headers=headers) if config.domains else []
-    organisations = call("GET", f"{api}/user/orgs", headers=headers) if config.groups else []
-    if not isinstance(user.get("id"), int):
+    emails = call("GET", f"{api}/user/emails", headers=headers, kind=list) if config.domains else []
+    organisations = call("GET", f"{api}/user/orgs", headers=headers, kind=list) if config.groups else []
+    if not text(user, "id"):
         raise Denied("GitHub does not say who this is.")
-    own = [mail["email"] for mail in emails if mail.get("primary") and mail.get("verified")]
+    own = [
+        text(mail, "email") for mail in items(emails) if says(mail, "primary", True) and says(mail, "verified", True)
+    ]
     return Stranger(
         issuer=site,
-        subject=str(user["id"]),
-        name=str(user.get("login") or ""),
+        subject=text(user, "id"),
+        name=text(user, "login"),
         email=own[0] if own else "",
-        groups=tuple(str(found.get("login")) for found in organisations),
+        groups=tuple(text(found, "login") for found in items(organisations)),
     )
 
 
