@@ -268,13 +268,11 @@ class Commit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Execution:
-    """One run of one step. Times are text as in `core.clock`; durations are seconds; sizes are bytes.
+class ListedExecution:
+    """The fields of an execution that the API lists, of thousands at once. Times are text as in `core.clock`.
 
-    `gpus` is the number of devices it gets, `devices` are their UUIDs. A higher `priority` goes first. `retry_of` is
-    the id of the execution that this one re-runs. `trial` is the index in the search of its task, from 0; the newest of
-    several executions with the same index counts, as for a node of a pipeline. `client` is the program that launched
-    it, such as "vh", "" for none; `changed` are the values that were given instead of those of valohai.yaml.
+    A higher `priority` goes first. `client` is the program that launched it, such as "vh", "" for none; `changed` are
+    the values that were given instead of those of valohai.yaml.
     """
 
     id: int
@@ -282,31 +280,15 @@ class Execution:
     project_id: int
     counter: int
     commit_id: int
-    commit_identifier: str
-    push_id: int | None
     step: str
     title: str
     image: str
-    image_digest: str | None
-    commands: tuple[str, ...]
     parameters: Mapping[str, Any]
-    inputs: Mapping[str, Any]
-    environment_variables: Mapping[str, str]
     environment: str
     tags: tuple[str, ...]
-    memory: int
-    cpus: float
-    gpus: int
-    devices: tuple[str, ...]
-    mounts: tuple[Mapping[str, Any], ...]
     priority: int
-    autorestart: bool
-    retry_of: int | None
     task_id: int | None
-    trial: int | None
     pipeline_node_id: int | None
-    time_limit_s: float | None
-    no_output_limit_s: float | None
     creator_id: int
     creator: str
     state: State
@@ -315,12 +297,6 @@ class Execution:
     exit_code: int | None
     status_detail: str | None
     stop_requested_at: str | None
-    stop_count: int
-    attempt: int
-    runner_id: int | None
-    placed_at: str | None
-    lease_expires_at: str | None
-    container_id: str | None
     created_at: str
     queued_at: str | None
     started_at: str | None
@@ -334,6 +310,39 @@ class Execution:
     def status(self) -> str:
         """State as shown by the API: `stopping` while a started execution has a stop request."""
         return "stopping" if self.state is State.STARTED and self.stop_requested_at else str(self.state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution(ListedExecution):
+    """One run of one step. Durations are seconds; sizes are bytes.
+
+    `gpus` is the number of devices it gets, `devices` are their UUIDs. `retry_of` is the id of the execution that this
+    one re-runs. `trial` is the index in the search of its task, from 0; the newest of several executions with the same
+    index counts, as for a node of a pipeline.
+    """
+
+    commit_identifier: str
+    push_id: int | None
+    image_digest: str | None
+    commands: tuple[str, ...]
+    inputs: Mapping[str, Any]
+    environment_variables: Mapping[str, str]
+    memory: int
+    cpus: float
+    gpus: int
+    devices: tuple[str, ...]
+    mounts: tuple[Mapping[str, Any], ...]
+    autorestart: bool
+    retry_of: int | None
+    trial: int | None
+    time_limit_s: float | None
+    no_output_limit_s: float | None
+    stop_count: int
+    attempt: int
+    runner_id: int | None
+    placed_at: str | None
+    lease_expires_at: str | None
+    container_id: str | None
 
     @property
     def restarts(self) -> bool:

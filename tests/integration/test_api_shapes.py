@@ -137,6 +137,23 @@ def test_an_execution_has_what_list_info_and_summarize_read(api: ApiServer, exec
     assert (listed["n_outputs"], detail["n_outputs"]) == (1, 1)
 
 
+def test_a_list_says_the_same_of_an_execution_as_its_detail(api: ApiServer) -> None:
+    """Lists read fewer columns, and share what executions have in common."""
+    failed, attempt = api.started(commit=api.add_commit(api.project("other")), title="first", images=["https://a.b/c"])
+    report = {"attempt": attempt, "state": "error", "failure_reason": "command_failed", "exit_code": 1}
+    assert api.call(f"executions/{failed}/final", report).status_code == 200
+    api.post(f"executions/{failed}/tags/", json={"tags": ["a", "b"]})
+    in_task = api.add_execution(task_id=api.add_task().id, trial=0).uuid
+    stopping, _ = api.started()
+    api.post(f"executions/{stopping}/stop/")
+    listed = {item["id"]: item for item in api.json("executions/")["results"]}
+    assert listed.keys() == {failed, in_task, stopping}
+    listed[stopping].pop("duration")  # it runs
+    for identifier, item in listed.items():
+        detail = api.json(f"executions/{identifier}/")
+        assert item == {key: detail[key] for key in item}
+
+
 def test_parameters_keep_the_order_in_which_the_step_declares_them(api: ApiServer, execution: str) -> None:
     assert list(api.json(f"executions/{execution}/")["parameters"]) == ["steps", "layers", "alpha"]
 

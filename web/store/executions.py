@@ -6,14 +6,14 @@ import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
 from core import clock
 from core.errors import Conflict, NotFound
-from core.model import Change, Execution, Origin, StateChange
+from core.model import Change, Execution, ListedExecution, Origin, StateChange
 from core.states import FINAL, MACHINE_LOST, OCCUPYING, UNFINISHED, FailureReason, State
 from core.transitions import check_transition
 from web.store import audit
@@ -22,18 +22,25 @@ from web.store.db import Row, execute, insert, joined, needs_transaction, row, r
 from web.store.projects import take_counter
 from web.store.selection import Selection, select
 
+E = TypeVar("E", bound=ListedExecution)
 JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags", "devices", "mounts", "changed")
 SHARED_CHARACTERS = 1000  # shorter JSON is decoded once for all executions that have it, since nobody changes it
 LISTS = ("commands", "tags", "devices", "mounts")
 KEPT = "execution.deleted_at IS NULL"
 ALONE = "(execution.task_id IS NULL AND execution.pipeline_node_id IS NULL)"  # standalone
 OF_OTHERS = {"commit_identifier": "git_commit.identifier", "creator": "user.username"}
-COLUMNS = ", ".join(f"{OF_OTHERS.get(name, f'execution.{name}')} AS {name}" for name in Execution.__dataclass_fields__)
-SELECT = (
-    f"SELECT {COLUMNS} FROM execution"
-    " JOIN git_commit ON git_commit.id = execution.commit_id JOIN user ON user.id = execution.creator_id"
-)
 
+
+def _select(kind: type[ListedExecution]) -> str:
+    columns = ", ".join(f"{OF_OTHERS.get(name, f'execution.{name}')} AS {name}" for name in kind.__dataclass_fields__)
+    return (
+        f"SELECT {columns} FROM execution"
+        " JOIN git_commit ON git_commit.id = execution.commit_id JOIN user ON user.id = execution.creator_id"
+    )
+
+
+SELECT = _select(Execution)
+SELECT_LISTED = _select(ListedExecution)
 
 # `Execution.restarts` in SQL.
 RESTARTS = (
@@ -231,6 +238,12 @@ def search(db: Database, wanted: Selection) -> tuple[list[Execution], int]:
     return [_execution(item) for item in found], count
 
 
+def search_listed(db: Database, wanted: Selection) -> tuple[list[ListedExecution], int]:
+    """Do the same as `search` with the fields that lists show, in half of the time."""
+    found, count = select(db, "execution", SELECT_LISTED, wanted, status_condition)
+    return [_record(ListedExecution, item) for item in found], count
+
+
 def counts(db: Database, project_ids: Sequence[int]) -> dict[int, dict[str, int]]:
     """Return the number of executions by state, by project id. Deleted ones do not count, here and above."""
     marks = ", ".join("?" * len(project_ids))
@@ -276,16 +289,20 @@ def status_condition(status: str) -> str:
 def _execution(found: Row | None, asked: object = "") -> Execution:
     if found is None:
         raise NotFound(f"there is no execution {asked}")
+    found["autorestart"] = bool(found["autorestart"])
+    return _record(Execution, found)
+
+
+def _record(kind: type[E], found: Row) -> E:
     for name in JSON_COLUMNS:
-        text = found[name]
-        found[name] = _decoded(name, text) if len(text) < SHARED_CHARACTERS else _decode(name, text)
-    found["state"], found["autorestart"] = State(found["state"]), bool(found["autorestart"])
-    found["origin"] = Origin(found["origin"])
+        if (text := found.get(name)) is not None:
+            found[name] = _decoded(name, text) if len(text) < SHARED_CHARACTERS else _decode(name, text)
+    found["state"], found["origin"] = _state(found["state"]), _origin(found["origin"])
     if found["failure_reason"]:
         found["failure_reason"] = FailureReason(found["failure_reason"])
-    execution = object.__new__(Execution)  # its __init__ sets each field by a call: half of the time of a long list
-    execution.__dict__.update(found)
-    return execution
+    record = object.__new__(kind)  # its __init__ sets each field by a call: half of the time of a long list
+    record.__dict__.update(found)
+    return record
 
 
 def _decode(name: str, text: str) -> Any:
@@ -295,4 +312,5 @@ def _decode(name: str, text: str) -> Any:
     return tuple(value) if name in LISTS else value
 
 
+_state, _origin = cache(State), cache(Origin)  # finding a member of an enumeration takes ten times as long
 _decoded = lru_cache(maxsize=1024)(_decode)  # most executions of a project have most values in common

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from flask import Response, request
 
 from core import clock
 from core.errors import InvalidInput
-from core.model import Execution
+from core.model import Execution, ListedExecution
 from core.states import FINAL, State
 from core.text import printable
 from web.http import auth
@@ -28,7 +27,7 @@ LINGER_S = 1.5
 def listing() -> Response:
     db = auth.db()
     wanted = query.selection(db)
-    found, count = executions.search(db, wanted)
+    found, count = executions.search_listed(db, wanted)
     return paginated(_objects(db, found), count, wanted)
 
 
@@ -47,7 +46,7 @@ def whole(db: Database, found: Execution) -> serialize.Json:
     return serialize.execution_detail(
         request.url_root,
         found,
-        _related(db, [found])[found.id],
+        _related(db, [found])(found),
         latest=metadata.latest(db, found.id),
         outputs=objects(db, data.of_execution(db, found.id)),
     )
@@ -101,19 +100,18 @@ def _just_ended(found: Execution) -> bool:
     )
 
 
-def _objects(db: Database, found: Sequence[Execution]) -> list[dict[str, Any]]:
+def _objects(db: Database, found: Sequence[ListedExecution]) -> list[serialize.Json]:
     ids = [execution.id for execution in found]
     latest, outputs, related = metadata.latest_of(db, ids), data.output_counts(db, ids), _related(db, found)
+    root = request.url_root
     return [
-        serialize.execution(
-            request.url_root, item, related[item.id], latest=latest.get(item.id, {}), n_outputs=outputs.get(item.id, 0),
-        )
-        for item in found
-    ]  # fmt: skip
+        serialize.execution(root, one, related(one), latest=latest.get(one.id, {}), n_outputs=outputs.get(one.id, 0))
+        for one in found
+    ]
 
 
-def _related(db: Database, found: Sequence[Execution]) -> dict[int, serialize.Related]:
-    """Return, by execution id, what the execution belongs to."""
+def _related(db: Database, found: Sequence[ListedExecution]) -> Callable[[ListedExecution], serialize.Related]:
+    """Return a function from an execution to what it belongs to."""
     root, owners = request.url_root, {owner.id: owner for owner in projects.listing(db)}
     made_from = commits.get_many(db, {execution.commit_id for execution in found})
     of_projects = {number: serialize.project(root, owner) for number, owner in owners.items()}
@@ -122,13 +120,10 @@ def _related(db: Database, found: Sequence[Execution]) -> dict[int, serialize.Re
     of_tasks = tasks.names(db, {item.task_id for item in found if item.task_id is not None})
     nodes = {item.pipeline_node_id for item in found if item.pipeline_node_id is not None}
     of_pipelines = pipelines.names_by_node(db, nodes)
-    return {
-        item.id: serialize.Related(
-            project=of_projects[item.project_id],
-            commit=of_commits[item.commit_id],
-            environment=known.get(item.environment),
-            task=of_tasks.get(item.task_id or 0),
-            pipeline=of_pipelines.get(item.pipeline_node_id or 0),
-        )
-        for item in found
-    }
+    return lambda item: serialize.Related(
+        project=of_projects[item.project_id],
+        commit=of_commits[item.commit_id],
+        environment=known.get(item.environment),
+        task=of_tasks.get(item.task_id or 0),
+        pipeline=of_pipelines.get(item.pipeline_node_id or 0),
+    )

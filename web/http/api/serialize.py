@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC
-from typing import Any
+from typing import Any, NamedTuple
 
 from core import clock
 from core.groups import Pipeline, PipelineNode, Task
-from core.model import Change, Commit, Datum, Environment, Execution, Project, Repository, User
+from core.model import Change, Commit, Datum, Environment, Execution, ListedExecution, Project, Repository, User
 from core.states import FINAL, State
 from web.services.executions.variables import Variable
 from web.store.aliases import Alias
@@ -23,8 +23,7 @@ Name = tuple[str, int]  # uuid and number
 API = "api/v0"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Related:
+class Related(NamedTuple):
     """What an execution belongs to, as JSON that executions share; `environment` is None if it was removed."""
 
     project: Json
@@ -132,8 +131,9 @@ def environment(root: str, found: Environment, unfinished: int = 0) -> Json:
     }
 
 
-def execution(root: str, found: Execution, related: Related, *, latest: Mapping[str, Any], n_outputs: int) -> Json:
-    gone = {"id": None, "name": found.environment, "slug": found.environment, "enabled": False}
+def execution(
+    root: str, found: ListedExecution, related: Related, *, latest: Mapping[str, Any], n_outputs: int
+) -> Json:
     url = f"{root}{API}/executions/{found.uuid}/"
     return {
         "id": found.uuid,
@@ -160,7 +160,7 @@ def execution(root: str, found: Execution, related: Related, *, latest: Mapping[
         "image": found.image,
         "project": related.project,
         "commit": related.commit,
-        "environment": related.environment or gone,
+        "environment": related.environment or _gone(found.environment),
         "creator_id": str(found.creator_id),
         "creator_name": found.creator,
         "parameters": found.parameters,
@@ -172,6 +172,10 @@ def execution(root: str, found: Execution, related: Related, *, latest: Mapping[
             "stop": f"{url}stop/",
         },
     }
+
+
+def _gone(slug: str) -> Json:
+    return {"id": None, "name": slug, "slug": slug, "enabled": False}
 
 
 def execution_detail(
@@ -262,7 +266,7 @@ def _named(name: Name | None) -> Json | None:
     return {"id": name[0], "counter": name[1]} if name else None
 
 
-def duration(found: Execution) -> float | None:
+def duration(found: ListedExecution) -> float | None:
     """Return the seconds from start to end, or to now if the execution is running."""
     if found.started_at is None or (found.ended_at is None and found.state in FINAL):
         return None
