@@ -6,7 +6,10 @@ import io
 import json
 import re
 import subprocess
+import threading
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import command_line
 import pytest
@@ -14,16 +17,19 @@ from api_server import ApiServer
 from instance import Checkout
 from push_server import PushServer, step
 from site_client import Person
-from test_runner_rights import token
+from test_runner_rights import CONTENT, OID, basic, token
 
 from core import clock
-from core.errors import Denied
+from core.errors import Denied, NotFound, TooMany
+from core.git import lfs
 from core.identity import Scope
 from core.rights import Role
 from web.http import git
-from web.services import identities, throttle
-from web.store import members, sessions, users
-from web.store.db import execute, rows, transaction
+from web.services import identities, login, passwords, throttle
+from web.services.repositories import hosting
+from web.store import audit, members, sessions, users
+from web.store.audit import Act, Kind, Question
+from web.store.db import connect, execute, rows, transaction
 
 PASSWORD = "correct horse battery"
 SECRET = re.compile(r"pm_[0-9a-f]{40}")
@@ -54,6 +60,9 @@ def test_an_invitation_sets_a_password_once_and_logs_in(api: ApiServer) -> None:
     assert (short.status_code, "a password has 10 to 200 characters" in short.text) == (400, True)
     assert person.post(link[1], link[1], password=PASSWORD).status_code == 303
     assert person.get("/").status_code == 200
+    assert [one.detail for one in audit.search(api.db, Question(username="grace", action=Act.CHANGE), 9)] == [
+        "password"
+    ]
     assert Person(api).get(link[1]).status_code == 404
     assert Person(api).log_in("grace", PASSWORD).status_code == 303
     assert subprocess.run(["grep", "-raF", PASSWORD, str(api.config.data)], capture_output=True).returncode == 1
@@ -94,6 +103,37 @@ def test_an_invitation_ends(api: ApiServer, end: object) -> None:
     assert (refused.status_code, "Ask for a new one" in refused.text) == (404, True)
 
 
+def test_an_invitation_counts_once_also_at_the_same_time(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    identities.add_user(api.db, "grace", is_admin=False)
+    secret, found = identities.invite(api.db, "grace"), sessions.invited
+    both, results = threading.Barrier(2), list[str]()
+    hashed = passwords.hashed
+
+    def together(password: str) -> str:
+        made = hashed(password)
+        both.wait(60)
+        return made
+
+    monkeypatch.setattr(passwords, "hashed", together)
+
+    def accept(password: str) -> None:
+        with closing(connect(api.config.database)) as db:
+            try:
+                identities.accept_with_password(db, secret, password)
+                results.append(password)
+            except NotFound:
+                results.append("")
+
+    people = [threading.Thread(target=accept, args=(f"{PASSWORD} {number}",)) for number in range(2)]
+    for one in people:
+        one.start()
+    for one in people:
+        one.join(60)
+    assert found(api.db, secret) is None
+    (winner,) = filter(None, results)
+    assert Person(api).log_in("grace", winner).status_code == 303
+
+
 def test_a_reset_ends_the_password_and_the_sessions_and_keeps_the_tokens(api: ApiServer) -> None:
     person = with_password(api)
     made = identities.new_token(api.db, "grace", [Scope.READ])
@@ -119,6 +159,8 @@ def test_vh_logs_in_with_a_password_and_gets_a_token_of_its_own(api: ApiServer) 
     (listed,) = [one for one in users.tokens(api.db) if one.username == "grace"]
     assert listed.name.startswith("log-in of ")
     assert listed.expires_at is not None
+    (entry,) = audit.search(api.db, Question(kind=Kind.TOKEN, action=Act.CREATE, username="grace"), 9)
+    assert (entry.name, entry.address) == (str(listed.id), "127.0.0.1")
 
 
 def test_many_failures_of_an_account_refuse_strangers_and_nobody_who_was_there_before(api: ApiServer) -> None:
@@ -135,6 +177,46 @@ def test_many_failures_of_an_account_refuse_strangers_and_nobody_who_was_there_b
     assert log_in(PASSWORD, "127.0.0.1") == 200, "grace has a session there"
     made = identities.new_token(api.db, "grace", [Scope.ADMIN])
     assert log_in(made.secret, "192.0.2.200") == 200, "tokens cannot be guessed"
+
+
+def test_guesses_at_the_same_time_count(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them are compared before any has failed."""
+    with_password(api)
+    found, begun = throttle.Throttle(), threading.Barrier(throttle.FAILURES + 1)
+    go_on = threading.Event()
+
+    def compare(hashed: str | None, secret: str) -> bool:
+        begun.wait(60)
+        return not go_on.wait(60)
+
+    monkeypatch.setattr(passwords, "matches", compare)
+
+    def guess() -> None:
+        with closing(connect(api.config.database)) as db:
+            assert login.recognise(db, found, "grace", "a guess", "192.0.2.1") is None
+
+    guesses = [threading.Thread(target=guess) for _ in range(throttle.FAILURES)]
+    for one in guesses:
+        one.start()
+    begun.wait(60)
+    with pytest.raises(TooMany):
+        login.recognise(api.db, found, "grace", "one more", "192.0.2.1")
+    go_on.set()
+    for one in guesses:
+        one.join(60)
+
+
+def test_successes_do_not_count(api: ApiServer) -> None:
+    with_password(api)
+    found = throttle.Throttle()
+    for _ in range(throttle.FAILURES + 1):
+        assert login.recognise(api.db, found, "grace", PASSWORD, "192.0.2.1") is not None
+
+
+def test_long_names_that_are_typed_take_bounded_memory(api: ApiServer) -> None:
+    found = throttle.Throttle()
+    login.recognise(api.db, found, "x" * 1_000_000, "wrong", "192.0.2.1")
+    assert sum(map(len, found._times)) < 1000
 
 
 # disabling
@@ -189,6 +271,46 @@ def test_a_running_push_breaks_off_when_its_user_may_no_longer_push(
         identities.set_role(api.db, api.demo, "grace", Role.READER)
     with pytest.raises(Denied):
         body.read(2)
+
+
+def test_the_last_bytes_of_a_push_are_not_passed_on_when_its_user_was_disabled_while_they_were_awaited(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git, "WATCH_S", 0)
+    with_password(api)
+    identity = users.by_token(api.db, identities.new_token(api.db, "grace", [Scope.PUSH]).secret)
+    assert identity is not None
+
+    class Slow:
+        def read(self, size: int) -> bytes:
+            identities.disable(api.db, "grace")
+            return b"the last byte"
+
+    with pytest.raises(Denied):
+        git.WatchedPush(Slow(), api.config, identity, api.demo.id).read(99)
+
+
+def test_an_upload_of_git_lfs_breaks_off_when_its_user_was_disabled(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git, "WATCH_S", 0)
+    with_password(api)
+    headers = {"Authorization": basic(identities.new_token(api.db, "grace", [Scope.PUSH]).secret)}
+
+    class Slow(io.BytesIO):
+        def readinto(self, buffer: Any) -> int:
+            identities.disable(api.db, "grace")
+            return super().readinto(buffer)
+
+    answer = api.client.put(
+        f"/git/demo.git/info/lfs/objects/{OID}",
+        input_stream=Slow(CONTENT),
+        headers=headers,
+        content_length=len(CONTENT),
+    )
+    assert answer.status_code == 403
+    store = hosting.lfs_path(api.config, hosting.repository_of(api.db, api.demo))
+    assert not lfs.has_object(store, OID, len(CONTENT))
 
 
 def test_a_reader_sees_no_buttons_for_what_only_writers_and_owners_may(api: ApiServer) -> None:
@@ -261,6 +383,28 @@ def test_a_password_is_changed_with_the_old_one_and_ends_other_sessions(api: Api
     assert person.post("/auth/password", "/auth/tokens/", old=PASSWORD, password="another password").status_code == 303
     assert (person.get("/").status_code, elsewhere.get("/").status_code) == (200, 303)
     assert Person(api).log_in("grace", "another password").status_code == 303
+
+
+def test_a_token_does_not_replace_the_old_password(api: ApiServer) -> None:
+    """Whoever has got hold of a session can create one, and must not become its owner for good."""
+    person = with_password(api)
+    person.log_in("grace", PASSWORD)
+    made = identities.new_token(api.db, "grace", [Scope.ADMIN])
+    answer = person.post("/auth/password", "/auth/tokens/", old=made.secret, password="another password")
+    assert (answer.status_code, "The old password is wrong" in answer.text) == (400, True)
+    assert Person(api).log_in("grace", PASSWORD).status_code == 303
+
+
+def test_a_session_ends_after_30_days_however_much_it_is_used(api: ApiServer) -> None:
+    person = with_password(api)
+    person.log_in("grace", PASSWORD)
+    execute(api.db, "UPDATE session SET created_at = ?", (clock.after(-29.9 * 86400),))
+    assert person.get("/").status_code == 200
+    execute(api.db, "UPDATE session SET created_at = ?", (clock.after(-30.1 * 86400),))
+    assert person.get("/").status_code == 303
+    grace = users.by_name(api.db, "grace")
+    assert grace is not None
+    assert sessions.listing(api.db, grace.id) == []
 
 
 def test_a_token_to_launch_makes_no_tokens(api: ApiServer) -> None:

@@ -113,19 +113,23 @@ def _body(project: Project, endpoint: str) -> Readable:
 
 
 class WatchedPush:
-    """The body of a push. Reading it raises Denied soon after its user was disabled or lost the right to push."""
+    """The body of a push. Reading it raises Denied soon after its user was disabled or lost the right to push.
+
+    It looks after reading, which may take as long as the client likes: git moves refs when it gets the last byte.
+    """
 
     def __init__(self, body: Readable, config: Config, identity: Identity, project_id: int) -> None:
         self._body, self._config, self._identity, self._project_id = body, config, identity, project_id
         self._next = time.monotonic() + WATCH_S
 
     def read(self, size: int) -> bytes:
+        data = self._body.read(size)
         if time.monotonic() >= self._next:
             with closing(connect(self._config.database)) as db:
                 if not auth.is_valid(db, self._identity, Action.PUSH, self._project_id):
                     raise Denied("This user may no longer push.")
             self._next = time.monotonic() + WATCH_S
-        return self._body.read(size)
+        return data
 
 
 def _opened(db: Database, name: str, service: str) -> tuple[Project, Repository]:

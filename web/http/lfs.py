@@ -19,6 +19,7 @@ from core.git import lfs
 from core.model import Project, Repository
 from core.rights import Action
 from web.http import auth, lfs_files
+from web.http.git import WatchedPush
 from web.services import disk
 from web.services.repositories import hosting
 from web.store import projects
@@ -89,7 +90,7 @@ def download(name: str, oid: str) -> Response:
 def upload(name: str, oid: str) -> Response:
     """Store an object whose content has this SHA-256. Repeating it is harmless."""
     _check_person()
-    _, repository = _opened(name, uploads=True)
+    project, repository = _opened(name, uploads=True)
     size = request.content_length
     if size is None or "Transfer-Encoding" in request.headers:
         raise _Refusal(411, "An upload needs a Content-Length.")
@@ -99,7 +100,7 @@ def upload(name: str, oid: str) -> Response:
     store.mkdir(mode=0o700, exist_ok=True)
     lfs.remove_leftovers(store)
     try:
-        lfs.store_object(store, oid, size, disk.guarded(auth.server().config, _chunks()))
+        lfs.store_object(store, oid, size, disk.guarded(auth.server().config, _chunks(project)))
     except DiskFull as error:
         raise _Refusal(507, str(error)) from None
     except GitError as error:
@@ -180,9 +181,10 @@ def _check_room(config: Config, size: int) -> None:
         raise _Refusal(507, str(error)) from None
 
 
-def _chunks() -> Iterator[bytes]:
+def _chunks(project: Project) -> Iterator[bytes]:
+    body = WatchedPush(request.stream, auth.server().config, auth.current_identity(), project.id)
     try:
-        while chunk := request.stream.read(CHUNK):
+        while chunk := body.read(CHUNK):
             yield chunk
     except ClientDisconnected:
         return  # the received data is too short

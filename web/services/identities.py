@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 
 from core import clock
 from core.errors import Conflict, InvalidInput, NotFound
@@ -13,7 +14,7 @@ from core.names import check_user
 from core.rights import Role
 from web.services import passwords
 from web.services.presentation.formats import forge_name
-from web.store import member_sources, members, sessions, users
+from web.store import audit, member_sources, members, sessions, users
 from web.store.db import Database, transaction
 
 NAME_CHARS = 100
@@ -81,20 +82,24 @@ def enable(db: Database, username: str) -> None:
 def invite(db: Database, username: str) -> str:
     """Return the secret of a new invitation, which replaces older ones. Raises NotFound, or InvalidInput."""
     with transaction(db):
-        found = user(db, username)
-        if found.disabled_at is not None:
-            raise InvalidInput(f"user {username} is disabled: enable the user first")
-        return sessions.add_invitation(db, found.id, INVITATION_S)
+        return _invite(db, username)
 
 
 def reset(db: Database, username: str) -> str:
     """Remove a user's password, end all sessions, and return the secret of a new invitation. Raises as `invite`."""
-    secret = invite(db, username)
     with transaction(db):
+        secret = _invite(db, username)
         found = user(db, username)
         users.set_password(db, found.id, None)
         sessions.end_all(db, found.id)
     return secret
+
+
+def _invite(db: Database, username: str) -> str:
+    found = user(db, username)
+    if found.disabled_at is not None:
+        raise InvalidInput(f"user {username} is disabled: enable the user first")
+    return sessions.add_invitation(db, found.id, INVITATION_S)
 
 
 def invited(db: Database, secret: str) -> User:
@@ -111,7 +116,8 @@ def accept_with_password(db: Database, secret: str, password: str) -> User:
     with transaction(db):
         found = invited(db, secret)
         sessions.end_invitations(db, found.id)
-        users.set_password(db, found.id, hashed)
+        with _acting(found):
+            users.set_password(db, found.id, hashed)
     return found
 
 
@@ -121,8 +127,20 @@ def accept_with_token(db: Database, secret: str) -> tuple[User, NewToken]:
     with transaction(db):
         found = invited(db, secret)
         sessions.end_invitations(db, found.id)
-        token_id = users.add_token(db, found.id, made, "invitation")
+        with _acting(found):
+            token_id = users.add_token(db, found.id, made, "invitation")
     return found, NewToken(id=token_id, secret=made, expires_at=None)
+
+
+def log_in_with_token(db: Database, person: User, name: str, lifetime_s: float) -> NewToken:
+    """Create a token for somebody who has just entered the password. Raises InvalidInput."""
+    with _acting(person):
+        return new_token(db, person.username, [Scope.ADMIN], name=name, lifetime_s=lifetime_s)
+
+
+def _acting(person: User) -> AbstractContextManager[None]:
+    """Record a change as that of a user whom the request has recognised, not authenticated."""
+    return audit.acting(replace(audit.actor(), username=person.username))
 
 
 def change_password(db: Database, person: User, password: str, session_id: str | None) -> None:

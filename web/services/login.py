@@ -11,6 +11,8 @@ from web.services.throttle import Throttle
 from web.store import audit, sessions, users
 from web.store.db import Database
 
+NAME_CHARS = 100  # of what was typed as a user's name; no user has more
+
 
 def recognise(db: Database, throttle: Throttle, username: str, secret: str, address: str) -> Identity | None:
     """Return the identity of a user with this password or token; failures count against the address and the account.
@@ -25,13 +27,15 @@ def recognise(db: Database, throttle: Throttle, username: str, secret: str, addr
     if found is not None and hmac.compare_digest(username.encode(), found.user.username.encode()):
         return found
     user = users.by_name(db, username)
-    account = f"user {username}"
+    account = f"user {username[:NAME_CHARS]}"
     if throttle.too_many(account) and not (user and sessions.has_address(db, user.id, address)):
         raise TooMany("Too many failed log-ins of this user. Try again in a minute, or log in with a token.")
     hashed = users.password(db, user.id) if user is not None and user.disabled_at is None else None
-    if passwords.matches(hashed, secret) and user is not None:
-        return Identity(user=user, token_id=None, session_id=None, scopes=frozenset({Scope.ADMIN}), last_used_at=None)
-    throttle.add(address)
+    throttle.add(address)  # before the slow comparison, so that concurrent guesses count
     throttle.add(account)
+    if passwords.matches(hashed, secret) and user is not None:
+        throttle.forgive(address)
+        throttle.forgive(account)
+        return Identity(user=user, token_id=None, session_id=None, scopes=frozenset({Scope.ADMIN}), last_used_at=None)
     audit.record_failed_login(db, user.username if user else "")  # what was typed may be a secret
     return None

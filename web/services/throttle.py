@@ -34,6 +34,12 @@ class Throttle:
             if len(self._times) > ADDRESSES:
                 self._times.popitem(last=False)
 
+    def forgive(self, address: str) -> None:
+        """Take back the newest failure: it was none."""
+        with self._lock:
+            if times := self._times.get(_bucket(address)):
+                times.pop()
+
 
 def _bucket(address: str) -> str:
     """Return the key that an address is counted under: an IPv4 address or an IPv6 network."""

@@ -17,13 +17,13 @@ from web.store.audit import Act, Kind
 from web.store.db import execute, insert, joined, needs_transaction, row, rows
 from web.store.users import STATE, fingerprint
 
-LIFETIME_S = 30 * 86400.0  # without use
+LIFETIME_S = 30 * 86400.0  # however much it is used
 # A session begun with a token has that token's scopes and ends with it; another one has all rights of its user.
 IDENTITY = (
     "SELECT user.*, session.token_id, session.id AS session_id, COALESCE(token.scopes, 'admin') AS scopes,"
     " session.last_used_at FROM session JOIN user ON user.id = session.user_id"
     " LEFT JOIN token ON token.id = session.token_id"
-    f" WHERE {STATE} = 'active' AND session.last_used_at > ?"
+    f" WHERE {STATE} = 'active' AND session.created_at > ?"
 )
 
 
@@ -31,7 +31,7 @@ IDENTITY = (
 def begin(db: Database, user_id: int, token_id: int | None, address: str, client: str) -> str:
     """Begin a session of a user and return its secret, of which only a hash is stored. Deletes expired sessions."""
     secret, now = secrets.token_urlsafe(32), clock.now()
-    execute(db, "DELETE FROM session WHERE last_used_at <= ?", (clock.after(-LIFETIME_S),))
+    execute(db, "DELETE FROM session WHERE created_at <= ?", (clock.after(-LIFETIME_S),))
     values = {"id": fingerprint(secret), "user_id": user_id, "token_id": token_id, "address": address}
     insert(db, "session", values | {"client": client[:200], "created_at": now, "last_used_at": now})
     username = users.of_row(db, user_id).username
@@ -55,7 +55,7 @@ def listing(db: Database, user_id: int) -> list[Session]:
     """List the sessions of a user, last used first."""
     sql = (
         "SELECT session.*, token.name AS token_name FROM session LEFT JOIN token ON token.id = session.token_id"
-        " WHERE session.user_id = ? AND session.last_used_at > ? ORDER BY session.last_used_at DESC, session.id"
+        " WHERE session.user_id = ? AND session.created_at > ? ORDER BY session.last_used_at DESC, session.id"
     )
     found = rows(db, sql, (user_id, clock.after(-LIFETIME_S)))
     return [Session(**{name: item[name] for name in Session.__dataclass_fields__}) for item in found]

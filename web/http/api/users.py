@@ -5,7 +5,6 @@ from __future__ import annotations
 from flask import Response, request
 
 from core.errors import InvalidInput
-from core.identity import Scope
 from core.text import printable
 from web.http import auth
 from web.http.api import query, serialize
@@ -30,6 +29,5 @@ def get_token() -> Response:
         raise InvalidInput("Unable to log in with provided credentials: use your password, or a token of yours.")
     if identity.token_id is None:
         name = f"log-in of {printable(request.user_agent.string[:60]) or 'the API'}"
-        made = identities.new_token(auth.db(), username, [Scope.ADMIN], name=name, lifetime_s=TOKEN_S)
-        secret = made.secret
+        secret = identities.log_in_with_token(auth.db(), identity.user, name, TOKEN_S).secret
     return json_response({"token": secret})

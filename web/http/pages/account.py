@@ -66,7 +66,8 @@ def change_password() -> ResponseReturnValue:
     """Set a new password; whoever has one must enter the old one. Ends the other sessions."""
     db, user = auth.db(), auth.current_user()
     old, new = request.form.get("old", ""), request.form.get("password", "")
-    if users.password(db, user.id) and auth.recognise(user.username, old) is None:
+    found = auth.recognise(user.username, old) if users.password(db, user.id) else None
+    if users.password(db, user.id) and (found is None or found.token_id is not None):
         return _page(problem="The old password is wrong."), 400
     try:
         identities.change_password(db, user, new, auth.current_identity().session_id)
