@@ -150,6 +150,7 @@ class RunnerConfig:
     token: str = ""  # "" = the one that `pushmill up` created
     slots: int = 2  # concurrent executions without a GPU; those with GPUs run in addition
     network: str = "pushmill"  # Docker network of the containers; created if missing
+    network_sandbox: bool = True  # keep a network ready per slot, which the next execution uses: it starts sooner
     memory: Memory = Memory("90 %")  # per container, a size or a share of the machine's memory; 0 = no limit
     cpus: float = 0.0  # per container; 0 = no limit
     pids: int = 4096  # processes and threads per container

@@ -20,7 +20,7 @@ from pathlib import Path
 from core import trees
 from core.locks import held
 from core.units import size_text
-from runner import checkout, quarantine
+from runner import checkout, quarantine, sandbox
 from runner.containers import firewall, images
 from runner.host import Host, free_disk, protect
 from runner.inputs import cache
@@ -115,6 +115,8 @@ class _Cleanup:
             if not (self._host.executions / found.execution).exists():
                 self._host.engine.remove(found.container_id)
                 self._note("stray containers")
+        strays = sandbox.remove_strays(self._host.engine, self._host.runner_id, self._host.directory)
+        self._note("stray network sandboxes", count=strays)
         self._note("volumes", count=self._host.engine.prune_volumes(self._host.runner_id))
 
     def _directories(self) -> None:

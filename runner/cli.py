@@ -11,7 +11,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,12 +23,13 @@ from core import supervision
 from core.config import Config, load
 from core.errors import ConfigError, PushmillError
 from core.supervision import Backoff, Supervised, unblock_stop_signals
-from runner import cleanup, quarantine
+from runner import cleanup, quarantine, sandbox
 from runner.containers import mounts
 from runner.containers.engine import Engine
 from runner.containers.gpus import Watch
 from runner.heartbeat import Heartbeat
 from runner.host import Host, firewall_problem, free_disk, memory_bytes, protect
+from runner.sandbox import ReadySandbox
 from runner.server_client import Reporter
 from runner.slot import run_slot
 
@@ -125,6 +126,7 @@ class Supervisor:
             self._report()
             time.sleep(TICK_S)
         supervision.stop(self._slots, STOP_S)
+        self._remove_sandboxes()
         log.info("runner %s stopped; running containers keep running", self._config.runner.name)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
@@ -156,12 +158,22 @@ class Supervisor:
 
     def _be_slot(self) -> None:
         self._reporter.close()
-        run_slot(self._config, self._host(), self._redis_url)
+        host = self._host()
+        if self._config.runner.network_sandbox and host.engine.sandboxes.available:
+            ready = ReadySandbox(host.engine, host.runner_id, host.directory, self._config.runner.network)
+            host = replace(host, ready_sandbox=ready)
+        run_slot(self._config, host, self._redis_url)
 
     def _be_cleanup(self) -> None:
         self._reporter.close()
         os.nice(LOWEST_PRIORITY)
         cleanup.clean(self._host())
+
+    def _remove_sandboxes(self) -> None:
+        try:
+            sandbox.remove_strays(Engine(), self._runner_id, self._config.runner_dir)
+        except PushmillError as error:
+            log.warning("network sandboxes of the slots remain until the next start: %s", error)
 
     def _host(self) -> Host:
         engine = Engine()

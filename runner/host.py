@@ -15,6 +15,7 @@ from runner.containers import firewall
 from runner.containers.engine import Engine
 from runner.containers.gpus import Gpu
 from runner.containers.specs import Network
+from runner.sandbox import ReadySandbox
 from runner.server_client import Reporter
 from runner.state_dir import read_json, write_json
 
@@ -24,6 +25,7 @@ class Host:
     """Context of every execution on this machine.
 
     `directory` belongs to this runner alone. Containers reach this process at the gateway of `network`, if it has one.
+    `ready_sandbox` is None where executions get networks of their own.
     """
 
     runner_id: str
@@ -34,6 +36,7 @@ class Host:
     reporter: Reporter
     engine: Engine
     network: Network
+    ready_sandbox: ReadySandbox | None = None
 
     @property
     def executions(self) -> Path:

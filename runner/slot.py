@@ -29,7 +29,7 @@ from rq.timeouts import BaseDeathPenalty
 from core.config import Config
 from core.errors import PushmillError
 from core.wire import JOB
-from runner import jobs
+from runner import jobs, sandbox
 from runner.execution.adopt import recover
 from runner.host import Host
 
@@ -50,7 +50,10 @@ KEEPALIVE = {
 def run_slot(config: Config, host: Host, redis_url: str) -> None:
     """Adopt unfinished executions, then take jobs until SIGTERM. Reconnects every second while Redis is unavailable."""
     jobs.bind(host)
+    sandbox.remove_strays(host.engine, host.runner_id, host.directory)
     recover(host)
+    if host.ready_sandbox is not None:
+        host.ready_sandbox.prepare_soon(0.0)
     contact = Contact()
     logging.getLogger("rq.worker").addFilter(contact.heard)
     while True:

@@ -5,6 +5,7 @@ state.json                                attempt, and when it was claimed
 container.json                            id of the container, written just before it starts
 secrets.json                              values to mask, of all claims
 ending.json                               reason and time of the kill, once the runner has begun to end the container
+sandbox.json                              the network sandbox that its container has joined
 relay.json                                port, token and inputs of the relay
 tree                                      symbolic link to the commit's tree in the cache; protects it from the cleanup
 lock                                      held by the process that holds the execution

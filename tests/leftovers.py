@@ -55,8 +55,15 @@ def containers(directory: Path) -> list[str]:
 
 
 def remove_containers(directory: Path) -> None:
-    for container in containers(directory):
+    """Remove those, and the network sandboxes of the runner in `directory`."""
+    for container in [*containers(directory), *_sandboxes(directory / "runner" / "id")]:
         _docker("rm", "--force", "--volumes", container)
+
+
+def _sandboxes(runner_id: Path) -> list[str]:
+    if not runner_id.exists():
+        return []
+    return _docker("ps", "--all", "--quiet", "--filter", f"label=pushmill.sandbox={runner_id.read_text()}").split()
 
 
 def remove_network() -> None:
@@ -121,7 +128,10 @@ def _is_ours(item: dict[str, Any], directory: Path) -> bool:
     labels = item.get("Labels") or item.get("Config", {}).get("Labels") or {}
     name, _, value = LABEL.partition("=")
     options = json.dumps(item.get("Options") or {})
-    return labels.get(name) == value or _mounts_below(item, directory) or f"{directory}/" in options
+    networks = item.get("NetworkSettings", {}).get("Networks") or {}
+    return (
+        labels.get(name) == value or NETWORK in networks or _mounts_below(item, directory) or f"{directory}/" in options
+    )
 
 
 def _mounts_below(container: dict[str, Any], directory: Path) -> bool:

@@ -19,7 +19,7 @@ from docker.utils import kwargs_from_env
 
 from core.errors import ExecutionFailed, PushmillError
 from core.states import FailureReason
-from runner.containers import devices, firewall, registries
+from runner.containers import devices, firewall, registries, sandboxes
 from runner.containers.images import Image
 from runner.containers.mounts import HostMount
 from runner.containers.pull_progress import pull_lines
@@ -55,8 +55,10 @@ class Engine:
             raise PushmillError(
                 f"Docker cannot be reached: {error}; is the daemon running, and may we use it?"
             ) from None
-        self._version = str(self._api.version().get("Version", ""))
+        version = self._api.version()
+        self._version = str(version.get("Version", ""))
         self.gpus = devices.Devices(self._api)
+        self.sandboxes = sandboxes.Sandboxes(self._api, str(version.get("Arch", "")))
         self.overlay = True  # until a mount fails
 
     @property
@@ -203,14 +205,18 @@ class Engine:
 
     def start_if_new(self, container_id: str) -> None:
         """Start a container that was created and never started; do nothing for any other."""
+        if self.is_new(container_id):
+            self.start(container_id)
+
+    def is_new(self, container_id: str) -> bool:
+        """Whether the container exists and was never started. Raises ExecutionFailed."""
         try:
             state = self._api.inspect_container(container_id)["State"]
         except NotFound:
-            return
+            return False
         except (DockerException, OSError) as error:
-            raise _failed(FailureReason.INTERNAL, "The container cannot be looked at", error) from None
-        if state["Status"] == "created":
-            self.start(container_id)
+            raise _failed(FailureReason.INTERNAL, "The container cannot be inspected", error) from None
+        return bool(state["Status"] == "created")
 
     def addresses(self, container_id: str) -> list[str]:
         """The container's addresses on its networks; empty after it has ended. Raises ExecutionFailed."""

@@ -13,7 +13,8 @@ class ContainerSpec:
     """One container.
 
     `directory` contains config, inputs, outputs, repository and spool. `tree` is the commit, a read-only lower layer;
-    without it the repository directory itself is mounted. `network` "none" means no network. Zero `memory` or `cpus`
+    without it the repository directory itself is mounted. `network` is a network's name, "none", or "container:NAME" to
+    join the network namespace of that container. Zero `memory` or `cpus`
     means no limit; `cpuset` names CPU cores, "" for any. `mounts` have already been checked. `gpus` are device UUIDs.
     """
 

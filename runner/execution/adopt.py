@@ -13,7 +13,7 @@ import logging
 from pathlib import Path
 
 from core.errors import PushmillError
-from runner import cleanup, quarantine
+from runner import cleanup, quarantine, sandbox
 from runner.execution.claim import acknowledged_offsets, claim
 from runner.execution.conclude import concluded, discard
 from runner.execution.container import ensure_started, open_relay
@@ -73,11 +73,20 @@ def _recover(host: Host, directory: Path) -> None:
         if not state or not (directory / "spool").exists():
             discard(host, directory)
             return
-        if (directory / "container.json").exists():
+        if (directory / "container.json").exists() and not _cannot_start(host, directory):
             adopt(host, directory, state["attempt"], state["claimed_at"])
             return
         cleanup.remove_containers(host, directory.name)
+        sandbox.give_up(host.engine, directory)
     execute(host, directory.name, state["attempt"], resume=True)
+
+
+def _cannot_start(host: Host, directory: Path) -> bool:
+    """Whether the container was never started and its network sandbox has ended since it was created."""
+    joined = sandbox.taken(directory)
+    if joined is None or host.engine.sandboxes.is_running(joined.name):
+        return False
+    return host.engine.is_new(read_json(directory / "container.json"))
 
 
 def adopt(host: Host, directory: Path, attempt: int, claimed_at: float) -> None:

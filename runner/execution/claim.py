@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.errors import Conflict, Denied, NotFound
 from core.wire import ExecutionSpec
-from runner import quarantine
+from runner import quarantine, sandbox
 from runner.clock import steady
 from runner.execution.conclude import discard
 from runner.host import Host
@@ -27,6 +27,7 @@ def start_attempt(host: Host, directory: Path, attempt: int) -> float:
     state = read_json(directory / "state.json")
     if state and state["attempt"] == attempt:
         return float(state["claimed_at"])
+    sandbox.give_up(host.engine, directory)
     quarantine.remove(host.directory, directory / "spool")
     for name in ("container.json", "relay.json"):
         (directory / name).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from core.errors import Conflict, ExecutionFailed, NotFound
 from core.states import FailureReason, State
 from core.units import limit_text
 from core.wire import FinalReport
-from runner import quarantine
+from runner import quarantine, sandbox
 from runner.execution.context import AWAY_S, Cancelled, ExecutionContext
 from runner.execution.outcome import failed, stopped
 from runner.host import Host
@@ -42,13 +42,14 @@ def concluded(run: ExecutionContext) -> Iterator[None]:
 
 
 def discard(host: Host, directory: Path) -> None:
-    """Remove an execution's container and directory from this machine, once Docker answers.
+    """Remove an execution's container, network sandbox and directory from this machine, once Docker answers.
 
     The directory is removed last: if the process is killed before, the next slot finds it and removes the container.
     """
     if container_id := read_json(directory / "container.json"):
         while not host.engine.remove(container_id):
             time.sleep(AWAY_S)
+    sandbox.give_up(host.engine, directory)
     quarantine.remove(host.directory, directory)
 
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runner import cleanup
+from core.errors import ExecutionFailed
+from runner import cleanup, sandbox
 from runner.containers import gpus, mounts
 from runner.containers.engine import OverlayUnavailable, can_overlay
 from runner.containers.images import Image
@@ -66,8 +67,30 @@ def start_container(run: ExecutionContext, image: Image, tree: Path, checkout: B
 
 
 def _start_on(run: ExecutionContext, image: Image, checkout: BackgroundCall[Path], tree: Path | None) -> None:
+    container = _container(run, image, tree)
+    joined = _sandbox(run)
+    if joined is not None:
+        try:
+            return _start(run, image, checkout, replace(container, network=f"container:{joined.name}"))
+        except ExecutionFailed:
+            if run.host.engine.sandboxes.is_running(joined.name):
+                raise
+            log.warning("the network sandbox %s is gone: the container gets a network of its own", joined.name)
+            sandbox.give_up(run.host.engine, run.directory)
+    return _start(run, image, checkout, container)
+
+
+def _sandbox(run: ExecutionContext) -> sandbox.Sandbox | None:
+    """Return the network sandbox that this execution has or gets, or None if it needs none or none is ready."""
+    ready = run.host.ready_sandbox
+    if ready is None or run.spec.network != "open":
+        return None
+    return sandbox.taken(run.directory) or ready.take(run.directory)
+
+
+def _start(run: ExecutionContext, image: Image, checkout: BackgroundCall[Path], container: ContainerSpec) -> None:
     run.check()
-    devices = _create(run, _container(run, image, tree))
+    devices = _create(run, container)
     try:
         checkout.result()  # only the start mounts the tree, so the container is created meanwhile
         write_json(run.directory / "container.json", run.container_id)
@@ -128,5 +151,8 @@ def ensure_started(run: ExecutionContext) -> None:
     """
     engine, container = run.host.engine, run.container_id
     over_restarts(run, lambda: engine.start_if_new(container))
+    joined = sandbox.taken(run.directory)
     if run.relay is not None:
-        run.relay.serve_only(over_restarts(run, lambda: engine.addresses(container)))
+        run.relay.serve_only(joined.addresses if joined else over_restarts(run, lambda: engine.addresses(container)))
+    if run.host.ready_sandbox is not None:
+        run.host.ready_sandbox.prepare_soon()

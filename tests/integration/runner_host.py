@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from runner.containers.engine import Engine
 from runner.execution.adopt import recover
 from runner.execution.stages import execute
 from runner.host import Host
+from runner.sandbox import ReadySandbox
 from runner.server_client import Reporter
 from web.config.steps.script import script
 
@@ -59,7 +61,10 @@ def execution(*commands: str, image: str = IMAGE, **given: Any) -> ExecutionSpec
 
 @contextlib.contextmanager
 def runner_host(directory: Path, server_url: str, **settings: Any) -> Iterator[Host]:
-    """A host whose cache has the commit's tree already; its containers are gone afterwards."""
+    """A host whose cache has the commit's tree already; its containers are gone afterwards.
+
+    With PUSHMILL_TEST_SANDBOX=on a network sandbox is ready for its first execution.
+    """
     tree = directory / "cache" / "trees" / "demo" / COMMIT
     tree.mkdir(parents=True, exist_ok=True)
     tree.joinpath("train.py").write_text("print('trained')\n")
@@ -75,13 +80,35 @@ def runner_host(directory: Path, server_url: str, **settings: Any) -> Iterator[H
         engine=engine,
         network=engine.network(NETWORK),
     )
+    if os.environ.get("PUSHMILL_TEST_SANDBOX") == "on":
+        host = with_sandbox(host)
     try:
         yield host
     finally:
+        _finish_sandboxes()
         for found in engine.managed(host.runner_id):
             engine.remove(found.container_id)
+        for name in engine.sandboxes.names(host.runner_id):
+            engine.remove(name)
         engine.close()
         reporter.close()
+
+
+def _finish_sandboxes() -> None:
+    """Make no more network sandboxes in this process, and wait for those that are being made or removed."""
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+        if isinstance(thread, threading.Timer) or thread.name == "sandbox":
+            thread.join(60)
+
+
+def with_sandbox(host: Host) -> Host:
+    """The same host, with a network sandbox that is ready."""
+    ready = ReadySandbox(host.engine, host.runner_id, host.directory, NETWORK)
+    ready.prepare_soon(0.0)
+    until(lambda: ready.name)
+    return replace(host, ready_sandbox=ready)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,113 @@
+"""Network sandboxes: containers that only wait, and whose network namespace the container of one execution joins.
+
+Docker needs about half of a container's start to set up its network namespace. A sandbox has done that in advance.
+Its only program is 129 bytes long and calls pause(2), so a sandbox needs 0.1 MB of memory.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import struct
+import tarfile
+
+from docker import APIClient
+from docker.errors import DockerException, ImageNotFound, NotFound
+from docker.types import LogConfig
+
+from core.errors import PushmillError
+from runner.containers.devices import known
+
+log = logging.getLogger(__name__)
+
+LABEL = "pushmill.sandbox"  # the id of the runner
+IMAGE = "pushmill-sandbox:1"
+MEMORY = 32 * 1024 * 1024  # runc, which starts the program, needs a multiple of the program's
+PROCESSES = 16  # threads of runc
+BASE = 0x400000
+MACHINES = {  # Docker's name of the architecture: ELF's number of it, and the code
+    # again: mov eax, SYS_pause; syscall; jmp again
+    "amd64": (62, bytes.fromhex("b822000000 0f05 ebf7")),
+    # again: mov x8, SYS_ppoll; mov x0…x4, 0; svc 0; b again
+    "arm64": (183, bytes.fromhex("280980d2 000080d2 010080d2 020080d2 030080d2 040080d2 010000d4 f9ffff17")),
+}
+
+
+class Sandboxes:
+    """The network sandboxes of one Docker daemon. Methods raise PushmillError if it does not answer."""
+
+    def __init__(self, api: APIClient, architecture: str) -> None:
+        self._api = api
+        self.available = architecture in MACHINES
+        self._architecture = architecture
+
+    def start(self, name: str, runner: str, network: str) -> list[str]:
+        """Start a sandbox called `name` on `network`; returns its addresses. Makes its image if that is missing."""
+        try:
+            try:
+                self._create(name, runner, network)
+            except ImageNotFound:
+                self._make_image()
+                self._create(name, runner, network)
+            self._api.start(name)
+            networks = self._api.inspect_container(name)["NetworkSettings"]["Networks"].values()
+        except (DockerException, OSError) as error:
+            raise PushmillError(f"The network sandbox {name} cannot be started: {error}") from None
+        return [found[key] for found in networks for key in ("IPAddress", "GlobalIPv6Address") if found.get(key)]
+
+    def is_running(self, name: str) -> bool:
+        """Whether a container may still join the sandbox."""
+        with known(f"whether the network sandbox {name} runs"):
+            try:
+                return bool(self._api.inspect_container(name)["State"]["Running"])
+            except NotFound:
+                return False
+
+    def names(self, runner: str) -> list[str]:
+        """The names of this runner's sandboxes, running or not."""
+        with known("which network sandboxes there are"):
+            found = self._api.containers(all=True, filters={"label": f"{LABEL}={runner}"})
+        return [container["Names"][0].removeprefix("/") for container in found]
+
+    def _create(self, name: str, runner: str, network: str) -> None:
+        host_config = self._api.create_host_config(
+            network_mode=network,
+            log_config=LogConfig(type="none"),
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            read_only=True,
+            mem_limit=MEMORY,
+            pids_limit=PROCESSES,
+        )
+        self._api.create_container(
+            IMAGE,
+            ["/pause"],
+            name=name,
+            user="65534:65534",
+            host_config=host_config,
+            labels={"pushmill.managed": "true", LABEL: runner},
+            stop_signal="SIGKILL",
+        )
+
+    def _make_image(self) -> None:
+        answer = json.loads(self._api.import_image_from_data(_archive(self._architecture), repository=IMAGE))
+        log.info("made the image %s: %s", IMAGE, answer.get("status"))
+
+
+def program(architecture: str) -> bytes:
+    """Return an executable that waits for ever, as an ELF file of one segment."""
+    machine, code = MACHINES[architecture]
+    size = 64 + 56 + len(code)
+    header = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    header += struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, BASE + 120, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    return header + struct.pack("<IIQQQQQQ", 1, 5, 0, BASE, BASE, size, size, 0x1000) + code
+
+
+def _archive(architecture: str) -> bytes:
+    file, content = io.BytesIO(), program(architecture)
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        member = tarfile.TarInfo("pause")
+        member.mode, member.size = 0o755, len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()

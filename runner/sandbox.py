@@ -1,0 +1,152 @@
+"""The network sandbox that a slot keeps ready for its next execution, and who owns which sandbox.
+
+A slot makes a sandbox while it is idle or its container runs. The next execution takes it, is the only one that ever
+joins it, and removes it at its end. An execution that finds none gets a network of its own, which takes Docker longer.
+
+A sandbox belongs to the process that locks the file of its name in `sandboxes`, or to the execution whose directory
+contains its name in `sandbox.json`. The file exists before the sandbox does, and an execution writes `sandbox.json`
+before the file is removed. So a sandbox that has neither belongs to nobody, and `remove_strays` removes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import locks
+from core.errors import PushmillError
+from runner.containers.engine import Engine
+from runner.state_dir import read_json, write_json
+
+log = logging.getLogger(__name__)
+
+FILE = "sandbox.json"
+YOUNG_S = 60.0  # age of a file that a process may have created without locking it yet
+IDLE_S = 0.5  # after the last start of a container: until then a slot is likely to get its next execution
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A running sandbox: the name of its container, and its addresses."""
+
+    name: str
+    addresses: Sequence[str]
+
+
+class ReadySandbox:
+    """Keeps at most one sandbox ready. `take` never waits. Thread-safe; one object per process."""
+
+    def __init__(self, engine: Engine, runner_id: str, directory: Path, network: str) -> None:
+        self._engine, self._runner_id, self._network = engine, runner_id, network
+        self._directory = directory / "sandboxes"
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._making = False
+        self._ready: tuple[Sandbox, int] | None = None  # with the descriptor of the locked file
+
+    def prepare_soon(self, delay_s: float = IDLE_S) -> None:
+        """Make a sandbox after `delay_s`, unless one is ready by then or `take` is called before."""
+        with self._lock:
+            self._cancel()
+            self._timer = threading.Timer(delay_s, self._prepare)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def take(self, directory: Path) -> Sandbox | None:
+        """Give the ready sandbox to the execution with this directory; returns None if none is ready."""
+        with self._lock:
+            self._cancel()
+            ready, self._ready = self._ready, None
+        if ready is None:
+            return None
+        sandbox, descriptor = ready
+        write_json(directory / FILE, {"name": sandbox.name, "addresses": list(sandbox.addresses)})
+        (self._directory / sandbox.name).unlink(missing_ok=True)
+        os.close(descriptor)
+        return sandbox
+
+    @property
+    def name(self) -> str:
+        """The name of the ready sandbox, "" if there is none."""
+        with self._lock:
+            return self._ready[0].name if self._ready else ""
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _prepare(self) -> None:
+        with self._lock:
+            if self._making or self._ready is not None:
+                return
+            self._making = True
+        made = None
+        try:
+            made = self._make()
+        except (PushmillError, OSError) as error:
+            log.warning("the next execution gets a network of its own: %s", error)
+        finally:
+            with self._lock:
+                self._making, self._ready = False, made
+
+    def _make(self) -> tuple[Sandbox, int]:
+        name = f"pushmill-sandbox-{uuid.uuid4().hex}"
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(self._directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        locks.take(descriptor)
+        try:
+            return Sandbox(name, self._engine.sandboxes.start(name, self._runner_id, self._network)), descriptor
+        except PushmillError:
+            self._engine.remove(name)
+            (self._directory / name).unlink(missing_ok=True)
+            os.close(descriptor)
+            raise
+
+
+def taken(directory: Path) -> Sandbox | None:
+    """Return the sandbox that the execution with this directory has taken, if any."""
+    found = read_json(directory / FILE)
+    return Sandbox(found["name"], found["addresses"]) if found else None
+
+
+def give_up(engine: Engine, directory: Path) -> None:
+    """Remove the sandbox of an execution in the background, once its container is gone; a stray if that fails."""
+    sandbox = taken(directory)
+    if sandbox is not None:
+        (directory / FILE).unlink(missing_ok=True)
+        threading.Thread(target=engine.remove, args=(sandbox.name,), name="sandbox", daemon=True).start()
+
+
+def remove_strays(engine: Engine, runner_id: str, directory: Path) -> int:
+    """Remove the sandboxes of this runner that belong to nobody, and files of dead processes; returns how many."""
+    removed = 0
+    for name in engine.sandboxes.names(runner_id):
+        if not (_is_locked(directory / "sandboxes" / name) or _is_taken(directory / "executions", name)):
+            engine.remove(name)
+            removed += 1
+    for path in (directory / "sandboxes").glob("*"):
+        if path.stat().st_mtime < time.time() - YOUNG_S and not _is_locked(path):
+            path.unlink(missing_ok=True)
+    return removed
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not locks.take(descriptor, wait=False)
+    finally:
+        os.close(descriptor)
+
+
+def _is_taken(executions: Path, name: str) -> bool:
+    return any((found := taken(path.parent)) and found.name == name for path in executions.glob(f"*/{FILE}"))
