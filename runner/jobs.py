@@ -23,6 +23,12 @@ def bind(host: Host) -> None:
     _bound[:] = [host]
 
 
+def close() -> None:
+    """Finish what may not be interrupted, before this process exits. May be called by a signal handler."""
+    if _bound[0].ready_sandbox is not None:
+        _bound[0].ready_sandbox.close()
+
+
 def execute(execution: str, attempt: int) -> None:
     """Run one attempt of an execution. Redis stores this function's name, so it and the arguments must never change.
 

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 FILE = "sandbox.json"
 YOUNG_S = 60.0  # age of a file that a process may have created without locking it yet
+MAKING_S = 3.0  # that a slot which is stopped waits for a sandbox that is being made: it would be a stray
 IDLE_S = 0.5  # after the last start of a container: until then a slot is likely to get its next execution
 
 
@@ -47,7 +48,9 @@ class ReadySandbox:
         self._directory = directory / "sandboxes"
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
-        self._making = False
+        self._closed = False
+        self._idle = threading.Event()  # clear while a sandbox is being made
+        self._idle.set()
         self._ready: tuple[Sandbox, int] | None = None  # with the descriptor of the locked file
 
     def prepare_soon(self, delay_s: float = IDLE_S) -> None:
@@ -71,6 +74,11 @@ class ReadySandbox:
         os.close(descriptor)
         return sandbox
 
+    def close(self) -> None:
+        """Make no more sandboxes, and wait for the one that is being made. May be called by a signal handler."""
+        self._closed = True
+        self._idle.wait(MAKING_S)
+
     @property
     def name(self) -> str:
         """The name of the ready sandbox, "" if there is none."""
@@ -84,9 +92,9 @@ class ReadySandbox:
 
     def _prepare(self) -> None:
         with self._lock:
-            if self._making or self._ready is not None:
+            if self._closed or self._ready is not None or not self._idle.is_set():
                 return
-            self._making = True
+            self._idle.clear()
         made = None
         try:
             made = self._make()
@@ -94,7 +102,8 @@ class ReadySandbox:
             log.warning("the next execution gets a network of its own: %s", error)
         finally:
             with self._lock:
-                self._making, self._ready = False, made
+                self._ready = made
+            self._idle.set()
 
     def _make(self) -> tuple[Sandbox, int]:
         name = f"pushmill-sandbox-{uuid.uuid4().hex}"

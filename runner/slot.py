@@ -199,6 +199,7 @@ class SlotWorker(SimpleWorker):
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Exit immediately; the container keeps printing into its spool, and the next slot adopts it."""
+        jobs.close()
         log.info("slot %d stops; its container, if it has one, keeps running", os.getpid())
         os._exit(0)
 

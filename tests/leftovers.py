@@ -67,7 +67,11 @@ def _sandboxes(runner_id: Path) -> list[str]:
 
 
 def remove_network() -> None:
-    """Remove the session's network, and the firewall rules of its bridge with it."""
+    """Remove the session's network, with the sandboxes of killed slots and the firewall rules of its bridge."""
+    for name in _docker(
+        "ps", "--all", "--quiet", "--filter", "label=pushmill.sandbox", "--filter", f"network={NETWORK}"
+    ).split():
+        _docker("rm", "--force", name)
     if _docker("network", "ls", "--quiet", "--filter", f"name={NETWORK}").split():
         _docker("network", "rm", NETWORK)
         firewall.remove_unused()

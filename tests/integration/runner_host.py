@@ -85,22 +85,14 @@ def runner_host(directory: Path, server_url: str, **settings: Any) -> Iterator[H
     try:
         yield host
     finally:
-        _finish_sandboxes()
+        if host.ready_sandbox is not None:
+            host.ready_sandbox.close()
         for found in engine.managed(host.runner_id):
             engine.remove(found.container_id)
         for name in engine.sandboxes.names(host.runner_id):
             engine.remove(name)
         engine.close()
         reporter.close()
-
-
-def _finish_sandboxes() -> None:
-    """Make no more network sandboxes in this process, and wait for those that are being made or removed."""
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
-            thread.cancel()
-        if isinstance(thread, threading.Timer) or thread.name == "sandbox":
-            thread.join(60)
 
 
 def with_sandbox(host: Host) -> Host:
