@@ -103,3 +103,16 @@ def test_a_session_that_leaves_parts_of_a_network_fails_and_names_them(tmp_path:
         f"network namespace pm{session}n",
         f"firewall rule -A {left}",
     ]
+
+
+def test_a_server_that_is_stopped_leaves_no_network_sandbox(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as instance:
+        runner = (instance.data / "runner" / "id").read_text
+        wait_for(lambda: (instance.data / "runner" / "id").exists() and sandboxes_of(runner()))
+        instance.stop()
+        assert sandboxes_of(runner()) == []
+
+
+def sandboxes_of(runner: str) -> list[str]:
+    command = ["docker", "ps", "--all", "--quiet", "--filter", f"label=pushmill.sandbox={runner}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()

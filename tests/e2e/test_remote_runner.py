@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import leftovers
 import psutil
 import pytest
 from instance import PUSHMILL, Checkout, Instance, free_port, running, wait_for
+from machines import UNTIL_GO
 from test_push import step
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
@@ -89,7 +91,7 @@ class Machine:
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(5) == 0
+            assert process.wait(30) == 0
 
     def said(self) -> str:
         return (self.folder / "log").read_text()
@@ -154,15 +156,21 @@ def test_a_drained_runner_finishes_what_it_has_and_gets_nothing_new(
 ) -> None:
     machine.configure(runner(site, "register", "drained", "--environment", "drained"), site)
     with machine.up():
-        uuid = execution(site, checkout, "drained", "drained", 60)
+        checkout.commit({"valohai.yaml": in_environment("count", UNTIL_GO, "drained")})
+        checkout.push(site.git_url("drained"))
+        uuid = str(wait_for(lambda: site.executions("drained"))[-1]["id"])
         printing(site, uuid)
         assert "runner drained runs 1 execution: " in runner(site, "remove", "drained", exit_code=1)
-        said = runner(site, "drain", "drained", "--wait")
+        with ThreadPoolExecutor() as pool:
+            drain = pool.submit(runner, site, "drain", "drained", "--wait")
+            wait_for(lambda: "draining: running executions finish" in machine.said())
+            assert not drain.done()
+            (machine.folder / "runner" / "executions" / uuid / "outputs" / "go").touch()
+            said = drain.result()
         assert "it runs drained #1" in said
         assert "has no running executions now" in said
         assert site.execution(uuid)["status"] == "complete"
         waiting = execution(site, checkout, "drained-later", "drained", 1)
-        wait_for(lambda: "draining: running executions finish" in machine.said())
         assert listed(site, "drained")["state"] == "draining"
         assert site.execution(waiting)["status"] == "queued"
         runner(site, "resume", "drained")
