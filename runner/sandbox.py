@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 FILE = "sandbox.json"
 YOUNG_S = 60.0  # age of a file that a process may have created without locking it yet
-MAKING_S = 3.0  # that a slot which is stopped waits for a sandbox that is being made: it would be a stray
+MAKING_S = 1.5  # that a slot which is stopped waits for a sandbox that is being made: it would be a stray
 IDLE_S = 0.5  # after the last start of a container: until then a slot is likely to get its next execution
 
 
