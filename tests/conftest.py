@@ -6,7 +6,9 @@ import functools
 import os
 import re
 import shutil
+import ssl
 from collections.abc import Callable, Generator
+from itertools import zip_longest
 from pathlib import Path
 
 import leftovers
@@ -19,6 +21,9 @@ from web.processes import docker_ping, private_redis
 # how long an example takes depends on the machine
 settings.register_profile("pushmill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pushmill")
+
+# reading the certificate authorities takes 30 ms, and each HTTP client would do it
+ssl.create_default_context = functools.cache(ssl.create_default_context)
 
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
@@ -65,7 +70,19 @@ NEEDS: dict[str, Callable[[], str]] = {
 }
 
 
+WAITING = ("e2e", "browser")
 UNWANTED = "docker|redis|browser|chrom|sshd|payloads|lfs|root is missing"  # in the reason of a skipped test: CI must have these
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let files of tests that mostly wait take turns with files that compute, so that workers do not all do the same."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting = [file for file in files if file.parent.name in WAITING]
+    others = [file for file in files if file.parent.name not in WAITING]
+    turns = [*zip_longest(waiting, others[::2], others[1::2])]
+    items[:] = [item for turn in turns for file in turn if file for item in files[file]]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -28,7 +28,8 @@ SESSION = os.environ.setdefault(VARIABLE, secrets.token_hex(3))  # xdist's worke
 LABEL = f"pushmill.test={SESSION}"
 NETWORK = f"pushmill-test-{SESSION}"  # the network of containers of all runners that tests start
 LINK = f"pm{SESSION}"  # how names of interfaces and network namespaces begin; they have at most 15 characters
-OF_PYTHON = "multiprocessing.resource_tracker"  # ends with the process that imported multiprocessing
+# these end with the process that uses multiprocessing
+OF_PYTHON = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 SAVES = ("iptables-save", "ip6tables-save")
 SETTLE_S = float(os.environ.get("PUSHMILL_TEST_SETTLE_S", "15"))  # for what was told to end just now
 
@@ -37,7 +38,7 @@ def processes(*marks: str) -> list[psutil.Process]:
     """The processes with a mark in their environment, arguments or working directory, without this one's own line."""
     ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     found = [process for process in psutil.process_iter() if process.pid not in ours and _has_mark(process, marks)]
-    return [process for process in found if OF_PYTHON not in _words(process)]
+    return [process for process in found if not any(words in _words(process) for words in OF_PYTHON)]
 
 
 def end_processes(*marks: str) -> None:

@@ -1,10 +1,11 @@
-"""What each server of a test would make anew, made once in a process: the database's schema, templates and URL rules."""
+"""What each server of a test would make anew, made once in a process: the data directory, templates and URL rules."""
 
 from __future__ import annotations
 
 import functools
+import os
 import tempfile
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,32 @@ from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
 from werkzeug.routing import Rule
 
-from core.config import Config
+from core.config import Config, from_table
 from web.services import setup
 from web.services.setup import FirstStart
-from web.store.db import connect
-from web.store.schema import migrate
 
 
 def prepare(config: Config) -> FirstStart:
-    """`setup.prepare`, which finds a database of the newest schema, still without rows."""
-    config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not config.database.exists():
-        config.database.write_bytes(_migrated())
-    return setup.prepare(config)
+    """`setup.prepare`, which copies what another first start has made: all servers of a process have the same keys."""
+    if config.database.exists():
+        return setup.prepare(config)
+    token, files = _first_start(config.runner.name, config.runner.slots)
+    for folder in (config.git_dir, config.logs_dir, config.outputs_dir, config.runner_dir):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, content in files.items():
+        with open(config.data / name, "xb", opener=partial(os.open, mode=0o600)) as file:
+            file.write(content)
+    return FirstStart(token=token, runner_token_path=config.runner_dir / "token")
 
 
 @functools.cache
-def _migrated() -> bytes:
+def _first_start(name: str, slots: int) -> tuple[str | None, dict[str, bytes]]:
+    """The admin's token, and the files of a data directory with a runner of this name."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "database"
-        db = connect(path)
-        migrate(db, path, lambda _: None)
-        db.close()
-        return path.read_bytes()
+        config = from_table({"runner": {"name": name, "slots": slots}}, Path(folder))
+        token = setup.prepare(config).token
+        files = [path for path in config.data.rglob("*") if path.is_file()]
+        return token, {str(path.relative_to(config.data)): path.read_bytes() for path in files}
 
 
 class _Templates(BytecodeCache):
@@ -53,17 +57,19 @@ class _Templates(BytecodeCache):
 
 
 class _Rule(Rule):
-    """A URL rule; the functions that build its URLs depend on its text alone."""
+    """A URL rule; what it is compiled to depends on its text alone."""
 
-    _builders: dict[tuple[str, bool], Callable[..., tuple[str, str]]] = {}  # noqa: RUF012  # shared on purpose
+    _compiled: dict[str, dict[str, Any]] = {}  # noqa: RUF012  # shared on purpose
 
-    def _compile_builder(self, append_unknown: bool = True) -> Any:
+    def compile(self) -> None:
         if self.defaults or self.subdomain or self.host:
-            return super()._compile_builder(append_unknown)
-        key = (self.rule, append_unknown)
-        if key not in self._builders:
-            self._builders[key] = super()._compile_builder(append_unknown)
-        return self._builders[key]
+            super().compile()
+        elif compiled := self._compiled.get(self.rule):
+            vars(self).update(compiled)
+        else:
+            super().compile()
+            names = ("arguments", "_parts", "_trace", "_converters", "_build", "_build_unknown")
+            self._compiled[self.rule] = {name: getattr(self, name) for name in names}
 
 
 Flask.jinja_options = {"bytecode_cache": _Templates()}

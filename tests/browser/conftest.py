@@ -1,15 +1,36 @@
 from __future__ import annotations
 
+import os
+import pickle
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from demo import Demo, fill
 from demo_site import Browser, Site, site
+
+from core import locks
 
 
 @pytest.fixture(scope="session")
 def demo_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site(tmp_path_factory.mktemp("site") / "data") as running:
+    base = tmp_path_factory.getbasetemp()
+    demo = _filled((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo")
+    own = tmp_path_factory.mktemp("site") / "data"
+    shutil.copytree(demo.config.data, own, symlinks=True)
+    with site(replace(demo, config=replace(demo.config, data=own))) as running:
         yield running
+
+
+def _filled(directory: Path) -> Demo:
+    """The demo that one worker has filled for all."""
+    found = directory / "demo.pickle"
+    with locks.held(directory / "lock"):
+        if not found.exists():
+            found.write_bytes(pickle.dumps(fill(directory / "data")))
+        return pickle.loads(found.read_bytes())
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Fills a data directory with what a team's server looks like after some weeks, through the same functions as the server.
 
-python tests/browser/demo.py DIRECTORY       then: pushmill up --data DIRECTORY
+PYTHONPATH=tests python tests/browser/demo.py DIRECTORY       then: pushmill up --data DIRECTORY
 """
 
 from __future__ import annotations

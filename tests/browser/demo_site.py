@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo import Demo, fill, say
+from demo import Demo, say
 from flask import Flask
 from instance import wait_for
 from selenium import webdriver
@@ -63,8 +63,7 @@ class Site:
 
 
 @contextmanager
-def site(directory: Path, **sections: Any) -> Iterator[Site]:
-    demo = fill(directory, **sections)
+def site(demo: Demo) -> Iterator[Site]:
     app = create_app(demo.config)
     server = Serving(app)
     db = connect(demo.config.database)

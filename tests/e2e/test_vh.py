@@ -7,13 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from command_line import pushmill
 from instance import Checkout, Instance, wait_for
-from vh_client import VH, Vh
+from vh_client import Vh
 
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.redis,
-    pytest.mark.skipif(not VH.exists(), reason="valohai-cli is not installed"),
 ]
 
 YAML = """
@@ -255,8 +255,7 @@ def test_pushes_that_nobody_reported_are_fetched(vh: Vh, server: Instance, tmp_p
 
 def added(server: Instance, name: str, url: str) -> None:
     """Add a project that is fetched from elsewhere, and wait for its first poll."""
-    command = [str(VH.parent / "pushmill"), "project", "add", name, "--repo", url, "--data", str(server.data)]
-    subprocess.run(command, check=True, capture_output=True)
+    assert pushmill(server.data, "project", "add", name, "--repo", url).returncode == 0
     wait_for(lambda: polled(server, name))
 
 

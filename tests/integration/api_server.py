@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from werkzeug.test import TestResponse
 from core.config import Config, from_table
 from core.groups import Pipeline, Task
 from core.model import Commit, Execution, Project
-from web.config.steps.parse import parse
+from web.config.steps.parse import Configuration, parse
 from web.config.steps.resolve import resolve
 from web.http.app import create_app
 from web.services.context import Context
@@ -42,6 +43,11 @@ YAML = b"""
       - {name: images, default: ["https://example.org/a.png", "https://example.org/b.png"]}
       - {name: labels, optional: true}
 """
+
+
+@functools.cache
+def _configuration() -> Configuration:
+    return parse(YAML)
 
 
 class ApiServer:
@@ -85,7 +91,7 @@ class ApiServer:
         return projects.get(self.db, project.id)
 
     def add_commit(self, project: Project, identifier: str = "", at: str = "2026-11-22T23:39:48.000000Z") -> Commit:
-        configuration = parse(YAML)
+        configuration = _configuration()
         with transaction(self.db):
             return commits.upsert_commit(
                 self.db,

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 from api_server import ApiServer, listening
-from vh_client import VH, Vh
+from vh_client import Vh
 
 from core.states import State
 from web.store import groups, pipelines
 from web.store.db import transaction
-
-pytestmark = pytest.mark.skipif(not VH.exists(), reason="valohai-cli is not installed")
 
 
 @pytest.fixture

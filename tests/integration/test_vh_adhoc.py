@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 from api_server import ApiServer, listening
-from test_api_vh import VH, Vh
+from vh_client import Vh
 
 from core import git
 from web.services.repositories import hosting
 from web.store import commits
 
-pytestmark = pytest.mark.skipif(not VH.exists(), reason="valohai-cli is not installed")
 YAML = "- step:\n    name: hello\n    image: busybox\n    command: ./run.sh\n"
 PIPELINE = "- pipeline: {name: all, nodes: [{name: one, type: execution, step: hello}], edges: []}\n"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from api_server import ApiServer, listening
-from vh_client import VH, Vh
+from vh_client import Vh
 
 from web.config.steps.parse import parse
 from web.services import pipelines as pipeline_service
@@ -16,8 +16,6 @@ from web.services.executions import environments
 from web.store import commits, executions, pipelines, projects, tasks
 from web.store.commits import NewCommit
 from web.store.db import execute, transaction
-
-pytestmark = pytest.mark.skipif(not VH.exists(), reason="valohai-cli is not installed")
 
 YAML = """
 - step:
