@@ -125,8 +125,7 @@ def github(forge: ForgeState, call: Recorded) -> tuple[int, Any]:
 
 
 def _github_people(forge: ForgeState, call: Recorded, match: re.Match[str]) -> tuple[int, Any]:
-    """The list of collaborators, of those with at least the asked permission; the custom name of a role may be anything."""
-    least = LEVELS["write" if "permission=push" in call.path else "read"]
+    """The list of collaborators, with their base permissions; the custom name of a role may be anything."""
     found = [
         {
             "id": one["id"], "login": one["login"], "role_name": "custom",
@@ -135,7 +134,7 @@ def _github_people(forge: ForgeState, call: Recorded, match: re.Match[str]) -> t
                 for name, level in (("pull", "read"), ("push", "write"), ("maintain", "maintain"), ("admin", "admin"))
             },
         }
-        for one in forge.people if LEVELS[one["level"]] >= least
+        for one in forge.people
     ]  # fmt: skip
     return 200, _page(call, found, "per_page")
 

@@ -130,7 +130,7 @@ class Api(ABC):
     COMMENTS = "issues/{}/comments"  # path of the comments on a pull request
     OLDEST_FIRST = ""
     EDIT, COMMENT = "PATCH", "issues/comments/{1}"  # method of the call, and path
-    COLLABORATORS = "collaborators?permission=push&"  # end of the path, with the beginning of the query
+    COLLABORATORS = "collaborators?"  # end of the path, with the beginning of the query
     TEST: str | None = None  # end of the path of the call that makes the forge send a test delivery, if there is one
     TEST_IS_A_PUSH = False  # whether the test delivery is an ordinary push of the newest commit
 
