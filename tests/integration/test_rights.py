@@ -179,6 +179,20 @@ def test_an_invisible_project_answers_like_one_that_does_not_exist(walk: Walk) -
     assert walked > 50
 
 
+@pytest.mark.parametrize("scope", [Scope.READ, Scope.PUSH, Scope.LAUNCH])
+@pytest.mark.parametrize("operation", ["download", "upload"])
+def test_git_lfs_does_not_reveal_a_project_to_a_token_without_a_role(walk: Walk, scope: Scope, operation: str) -> None:
+    headers = {"Authorization": basic(identities.new_token(walk.api.db, "no-role", [scope]).secret)}
+    body = {"operation": operation, "objects": [{"oid": OID, "size": len(CONTENT)}]}
+    answers = {}
+    for name in (HIDDEN, "unknown"):
+        answer = walk.api.client.post(f"/git/{name}.git/info/lfs/objects/batch", json=body, headers=headers)
+        answers[name] = (answer.status_code, answer.text.replace(name, "IT"))
+    assert answers[HIDDEN][0] == 404
+    if operation == "download" or scope is Scope.READ:  # the others create the unknown one by it
+        assert answers["unknown"] == answers[HIDDEN]
+
+
 def test_the_uuid_of_an_invisible_project_does_not_reveal_its_name(walk: Walk) -> None:
     found = projects.by_name(walk.api.db, HIDDEN).uuid
     headers = {"Authorization": basic(walk.secrets["no role"])}
