@@ -23,8 +23,13 @@ from web.store.db import Database
 
 KEPT = ("image", "command", "environment", "time-limit")  # of a template, as in the override of a node
 OF_NODE = ("name", "type", "on-error", "edge-merge-mode", "actions")
-OF_TASK = ("maximum-queued-executions", "on-child-error", "stop-expression", "allow-reuse")
-SPELLED = {"stop-expression": "stop-condition", "allow-reuse": "reuse-children"}
+OF_TASK = {
+    "maximum-queued-executions": "maximum-queued-executions",
+    "on-child-error": "on-child-error",
+    "stop-expression": "stop-condition",
+    "task-stop-expression": "stop-condition",  # as valohai-utils spells it
+    "allow-reuse": "reuse-children",
+}
 
 
 @dataclass(kw_only=True)
@@ -101,7 +106,7 @@ def _node(db: Database, commit: Commit, node: Mapping[str, Any], built: Built, b
     varied, single = task_body.split_parameters(_mapping(template, "parameters"))
     if template.get("type"):
         task = task_body.task_of(node["name"], step, str(template["type"]), varied, _mapping(template, "configuration"))
-        extra = {SPELLED.get(key, key): template[key] for key in OF_TASK if template.get(key) is not None}
+        extra = {name: template[key] for key, name in OF_TASK.items() if template.get(key) is not None}
         built.tasks.append({"task": task | extra})
         made["task"] = node["name"]
     else:
@@ -114,7 +119,7 @@ def _override(template: Mapping[str, Any], parameters: Mapping[str, Any]) -> dic
     found = {key: template[key] for key in KEPT if template.get(key) not in (None, "", [])}
     found |= {key: runtime[key] for key in ("no-output-timeout", "autorestart") if runtime.get(key) is not None}
     inputs = {name: [urls] if isinstance(urls, str) else urls for name, urls in _mapping(template, "inputs").items()}
-    variables = _mapping(template, "environment-variables")
+    variables = _variables(template.get("environment-variables"))
     return found | {
         "parameters": [{"name": name, "default": value} for name, value in parameters.items()],
         "inputs": [{"name": name, "default": urls} for name, urls in inputs.items() if urls is not None],
@@ -122,6 +127,13 @@ def _override(template: Mapping[str, Any], parameters: Mapping[str, Any]) -> dic
             {"name": name, "default": str(value)} for name, value in variables.items() if value is not None
         ],
     }
+
+
+def _variables(given: Any) -> Mapping[str, Any]:
+    """Return values by name; valohai-utils sends the list of a step instead of an object."""
+    if isinstance(given, list):
+        return {str(item.get("name")): item.get("default") for item in given if isinstance(item, Mapping)}
+    return given if isinstance(given, Mapping) else {}
 
 
 def _reused(db: Database, project: Project, node: Mapping[str, Any], built: Built, body: Fields) -> dict[str, Any]:

@@ -53,10 +53,14 @@ def task_of(
         "step": step,
         "type": (kind or "grid_search").lower(),
         "parameters": [
-            {"name": key, "style": value.get("style"), "rules": value.get("rules") or {}}
+            {"name": key, "style": value.get("style"), "rules": _without_null(value.get("rules") or {})}
             for key, value in varied.items()
         ],
     } | {key: value for key, value in given.items() if value is not None}
+
+
+def _without_null(rules: Any) -> Any:
+    return {key: value for key, value in rules.items() if value is not None} if isinstance(rules, Mapping) else rules
 
 
 def split_parameters(given: Mapping[str, Any]) -> tuple[dict[str, Mapping[str, Any]], dict[str, Any]]:
