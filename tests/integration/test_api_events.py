@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from api_server import ApiServer, said
 
+from web.store.db import execute
+
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}")
 
 
@@ -44,6 +46,20 @@ def test_a_limit_is_the_newest_lines(api: ApiServer, counted: str) -> None:
     assert said(api, counted, limit=3) == ["line 2497", "line 2498", "line 2499"]
     assert events(api, counted, limit=9999)["truncated"] is False
     assert api.get(f"executions/{counted}/events/", limit="-1").status_code == 400
+
+
+def test_vh_that_follows_an_execution_gets_more_than_the_100_events_it_asks_for(api: ApiServer, counted: str) -> None:
+    agent = {"User-Agent": "valohai-cli/0.37.0 on CPython 3.11.7 (Linux;vm;;;x86_64;)"}
+
+    def shown(limit: int = 100) -> list[str]:
+        path = f"/api/v0/executions/{counted}/events/?limit={limit}"
+        answer = api.client.get(path, headers={**api.as_admin, **agent})
+        return [event["message"] for event in answer.get_json()["events"]]
+
+    assert shown() == [f"line {i}" for i in range(500, 2500)]
+    assert len(shown(0)) == 2502
+    execute(api.db, "UPDATE execution SET state = 'complete', ended_at = '2026-11-22T23:50:00.000000Z'")
+    assert shown() == [f"line {i}" for i in range(2400, 2500)]
 
 
 def test_event_times_have_the_one_form_that_clients_can_cut_and_never_repeat(api: ApiServer, counted: str) -> None:

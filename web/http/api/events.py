@@ -28,6 +28,8 @@ def events(identifier: str) -> Response:
     """Return the last `limit` events, 2000 by default; all of them if `limit` is 0."""
     db, logs_dir = auth.db(), auth.server().config.logs_dir
     execution, limit = query.execution(db, identifier), numbers.in_query("limit", DEFAULT_EVENTS)
+    if query.follows(execution):
+        limit = max(limit, DEFAULT_EVENTS) if limit else 0
     at = logs.length(db, execution)
     if limit == 0:
         every = logs.messages(logs.read(logs_dir, execution, at, 0, at.lines))

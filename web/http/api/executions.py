@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from flask import Response, request
 
-from core import clock
 from core.errors import InvalidInput
 from core.model import Execution, ListedExecution
 from core.states import FINAL, State
@@ -20,7 +19,6 @@ from web.store import commits, data, environments, executions, metadata, pipelin
 from web.store.db import Database
 
 MAX_TAGS, MAX_TAG = 100, 100
-LINGER_S = 1.5
 
 
 @auth.read
@@ -36,7 +34,7 @@ def detail(identifier: str) -> Response:
     db, excluded = auth.db(), query.words("exclude")
     found = query.execution(db, identifier)
     result = whole(db, found)
-    if not excluded and query.is_vh() and _just_ended(found):
+    if not excluded and found.state in FINAL and query.follows(found):
         result["status"] = str(State.STARTED)
     return json_response({key: value for key, value in result.items() if key not in excluded})
 
@@ -85,19 +83,6 @@ def set_tags(identifier: str) -> Response:
         raise InvalidInput(f"there may be {MAX_TAGS} tags of {MAX_TAG} printable characters", field="tags")
     executions.set_tags(db, found, kept)
     return json_response({"tags": kept})
-
-
-def _just_ended(found: Execution) -> bool:
-    """Return whether an execution has ended less than LINGER_S ago.
-
-    `vh exec logs --stream` asks for new lines and then for the status, and ends with a final one: lines that were
-    stored in between would be missing. It is the only one that asks without `exclude`, except for `watch` and `stop`.
-    """
-    return (
-        found.started_at is not None
-        and found.ended_at is not None
-        and (clock.seconds_between(found.ended_at, clock.now()) < LINGER_S)
-    )
 
 
 def _objects(db: Database, found: Sequence[ListedExecution]) -> list[serialize.Json]:

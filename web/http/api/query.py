@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 import orjson
 from flask import request
 
+from core import clock
 from core.errors import InvalidInput, NotFound
 from core.groups import Pipeline, Task
 from core.model import Execution, Project
+from core.states import FINAL
 from core.text import whole_number
 from web.http import auth, numbers
 from web.store import executions, pipelines, projects, tasks
@@ -20,6 +22,7 @@ from web.store.db import Database
 from web.store.selection import Selection
 
 DEFAULT_LIMIT = 100
+LINGER_S = 1.5
 MAX_LIMIT = 10_000  # clients that ignore `next` ask for up to 9001
 ORDERS = {"counter": "counter ASC", "-counter": "counter DESC", "ctime": "id ASC", "-ctime": "id DESC"}
 T = TypeVar("T")
@@ -94,6 +97,21 @@ def words(name: str) -> set[str]:
 def is_vh() -> bool:
     """Return whether `vh` asks, which has some defects that a server can make good."""
     return "valohai-cli/" in request.headers.get("User-Agent", "")
+
+
+def follows(execution: Execution) -> bool:
+    """Return whether `vh` may be following an execution, which has not ended or has ended less than LINGER_S ago.
+
+    `vh exec logs --stream` and `watch` ask each second for the last 100 events, skip those that they have, and then ask
+    for the status. They lose what was printed beyond 100 lines a second, and `logs` loses what was stored between its
+    last two requests. Hence they get more events, and a final state a little later.
+    """
+    if not is_vh():
+        return False
+    ended = execution.ended_at
+    return execution.state not in FINAL or (
+        execution.started_at is not None and ended is not None and clock.seconds_between(ended, clock.now()) < LINGER_S
+    )
 
 
 def fields() -> Mapping[str, Any]:
