@@ -205,7 +205,9 @@ def test_the_sender_of_a_package_that_is_too_large_can_read_the_reason(tmp_path:
         answer = httpx.post(address, files=files, headers=api.as_admin, timeout=60, trust_env=False)
     assert answer.status_code == 413
     assert answer.json()["data"][0] == {
-        "message": "the package is larger than 1.00 MiB ([limits] package_bytes)", "code": "too_large",
+        "message": "the package is larger than 1.00 MiB ([limits] package_bytes)."
+                   " Leave files out with .vhignore, and read data as inputs",
+        "code": "too_large",
     }  # fmt: skip
     api.close()
 

@@ -10,6 +10,7 @@ from api_server import said
 from pipeline_site import STEPS, PipelineSite, pipeline
 
 from core.errors import Conflict
+from core.model import Execution
 from core.states import FailureReason, State
 from web.config.pipelines.blueprint import load_pipeline
 from web.services import launch
@@ -671,3 +672,91 @@ def test_nobody_approves_what_is_ending(site_of: Make) -> None:
     with pytest.raises(Conflict):
         site.approve("test")
     assert site.node("test").state is DONE
+
+
+REUSING = pipeline(
+    """
+    {name: make, type: execution, step: make}
+    {name: train, type: execution, step: train, actions: [{when: node-complete, if: metadata.loss > 1, then: stop-pipeline}]}
+    {name: test, type: execution, step: test}
+    """,
+    """
+    [make.output.*.npz, train.input.data]
+    [train.output.model*, test.input.model]
+    """,
+    "{name: size, targets: [make.parameters.size]}",
+).replace("    name: p\n", "    name: p\n    reuse-executions: true\n")
+
+
+def ended_chain(site: PipelineSite) -> tuple[Execution, Execution, Execution]:
+    """Run all nodes of REUSING."""
+    site.start()
+    site.advance()
+    site.wrote(site.run("make"), "a.npz")
+    site.complete("make")
+    site.advance()
+    site.wrote(site.run("train"), "model.pt")
+    site.complete("train")
+    site.advance()
+    site.complete("test")
+    site.advance()
+    assert site.ended == (DONE, "")
+    return site.run("make"), site.run("train"), site.run("test")
+
+
+def ran(site: PipelineSite) -> dict[str, str]:
+    """By node, the number of the execution that counts for it."""
+    nodes = pipelines.nodes(site.db, site.pipeline.id)
+    newest = pipelines.newest_executions(site.db, [node.id for node in nodes])
+    return {node.name: f"#{newest[node.id].counter}" for node in nodes if node.id in newest}
+
+
+def test_a_pipeline_that_reuses_executions_gets_the_runs_of_equal_nodes(site_of: Make) -> None:
+    site = site_of(REUSING)
+    ended_chain(site)
+    site.start()
+    assert not site.advance()
+    assert (site.ended, ran(site)) == ((DONE, ""), {"make": "#1", "train": "#2", "test": "#3"})
+    site.start(size=4)
+    site.advance()
+    assert (site.nodes(), ran(site)) == ({"make": S, "train": C, "test": C}, {"make": "#4"})
+    site.wrote(site.run("make"), "a.npz")
+    site.complete("make")
+    site.advance()
+    assert ran(site) == {"make": "#4", "train": "#5"}, "its input is another file"
+
+
+def test_a_reused_run_has_its_outputs_and_the_effects_of_its_actions(site_of: Make) -> None:
+    site = site_of(REUSING)
+    make, train, _ = ended_chain(site)
+    site.printed(train, loss=2)
+    site.start()
+    site.advance()
+    assert site.ended[0] is STOPPED
+    assert site.nodes() == {"make": DONE, "train": DONE, "test": STOPPED}
+    execute(site.db, "UPDATE datum SET purged_at = 'now' WHERE execution_id = ?", (make.id,))
+    site.start()
+    site.advance()
+    assert (site.nodes()["make"], ran(site)) == (S, {"make": "#4"})
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("image", "other"), ("commands", '["other"]'), ("environment_variables", '{"A": "b"}'), ("state", "error"),
+     ("deleted_at", "now"), ("parameters", '{"size": 3.5}')],
+)  # fmt: skip
+def test_a_run_that_differs_is_not_reused(site_of: Make, column: str, value: str) -> None:
+    site = site_of(REUSING)
+    make, _, _ = ended_chain(site)
+    execute(site.db, f"UPDATE execution SET {column} = ? WHERE id = ?", (value, make.id))
+    site.start()
+    site.advance()
+    assert site.nodes()["make"] is S
+
+
+def test_without_the_key_every_node_runs(site_of: Make) -> None:
+    site = site_of(REUSING.replace("reuse-executions: true", "reuse-executions: false"))
+    ended_chain(site)
+    site.start()
+    site.advance()
+    assert site.nodes() == {"make": S, "train": C, "test": C}

@@ -107,3 +107,19 @@ def test_killed_at_every_statement_a_pipeline_stops_once(site: PipelineSite) -> 
     assert [state for state, _ in summary(site).values()] == [STOPPED, ERROR, STOPPED, STOPPED]
     assert len(rows(site.db, "SELECT id FROM execution")) == 3
     assert site.ended == (ERROR, "side failed: #3 exited with code 1")
+
+
+def test_killed_at_every_statement_a_pipeline_reuses_runs_once(tmp_path: Path) -> None:
+    item = pipeline("{name: make, type: execution, step: make}\n{name: test, type: execution, step: test}",
+                    "[make.output.*, test.input.model]")  # fmt: skip
+    site = PipelineSite(tmp_path, STEPS + item.replace("    name: p\n", "    name: p\n    reuse-executions: true\n"))
+    site.start()
+    site.advance()
+    site.wrote(site.run("make"), "data")
+    site.complete("make")
+    site.advance()
+    site.start()
+    assert advanced_with_kills(site) > 20
+    assert summary(site) == {"make": (DONE, []), "test": (S, [C])}
+    assert len(rows(site.db, "SELECT id FROM execution")) == 3
+    site.close()

@@ -159,6 +159,7 @@ def test_the_same_form_runs_once_and_with_other_values_again(site: Site) -> None
         ({"parameter:kind": "c"}, "c is not among the choices allowed"),
         ({"input:images": "ftp://x/y"}, "ftp://x/y is not supported"),
         ({"environment": "mars"}, 'there is no environment "mars"'),
+        ({"image": "a b"}, "'a b' is not the name of an image"),
         ({"priority": "5000"}, "priority is 5000"),
         ({"title": "x" * 201}, "a title has at most 200 characters"),
         ({"variables": "MODE"}, "'MODE' is not NAME=VALUE"),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from api_server import ApiServer, listening
+from site_client import Person
+from test_api_launches import words
 from vh_client import Vh
 
 from web.config.steps.parse import parse
@@ -73,6 +75,11 @@ YAML = """
     edges:
       - [prepare.output.*, train.input.images]
       - [prepare.output.*, tune.input.images]
+- pipeline:
+    name: lazy
+    reuse-executions: true
+    nodes: [{name: prepare, type: execution, step: prepare}]
+    edges: []
 """
 
 
@@ -82,8 +89,8 @@ class Here:
     def __init__(self, api: ApiServer, vh: Vh) -> None:
         self.api, self.vh = api, vh
         (vh.folder / "valohai.yaml").write_text(YAML)
-        for words in (["init", "-qb", "main"], ["add", "."], ["commit", "-qm", "first"]):
-            self.git(*words)
+        for command in (["init", "-qb", "main"], ["add", "."], ["commit", "-qm", "first"]):
+            self.git(*command)
         self.sha = self.git("rev-parse", "HEAD")
         parsed = parse(YAML.encode())
         with transaction(api.db):
@@ -160,6 +167,10 @@ def test_refused_executions_say_what_to_do(here: Here) -> None:
     assert "remote debugging is not supported" in here.vh(
         "exec", "run", "--debug-port", "6000", "--debug-key-file", "key.pub", "prepare", rc=1
     )
+    (here.vh.folder / "valohai.yaml").write_text(YAML.replace("name: max_steps, type", "name: max_stepz, type"))
+    assert 'there is no parameter "max_stepz": did you mean "max_steps"?' in here.vh(
+        "exec", "run", "Train model", "--max-stepz=5", rc=1
+    )
     (here.vh.folder / "valohai.yaml").write_text(YAML.replace("name: prepare,", "name: prepared,"))
     assert 'there is no step "prepared": did you mean "prepare"?' in here.vh("exec", "run", "prepared", rc=1)
     assert executions.search(here.api.db, _all(here))[0] == []
@@ -196,6 +207,25 @@ def test_a_pipeline_and_one_that_reuses_its_nodes(here: Here) -> None:
         ("prepare", "complete"), ("train", "created"), ("tune", "created")
     ]  # fmt: skip
     assert 'parameter "label"' in here.vh("pipeline", "run", "full", "--train.label=zzz", rc=1)
+
+
+def test_a_pipeline_that_reuses_equal_executions(here: Here) -> None:
+    db, project = here.api.db, here.api.demo.id
+    here.vh("pipeline", "run", "lazy")
+    pipeline_service.advance(here.api.context)
+    execute(db, "UPDATE execution SET state = 'complete', ended_at = '2026-11-22T23:50:00.000000Z'")
+    pipeline_service.advance(here.api.context)
+    here.vh("pipeline", "run", "lazy")
+    pipeline_service.advance(here.api.context)
+    assert [item["status"] for item in here.vh.json("pipeline", "list")] == ["complete", "complete"]
+    assert len(here.vh.json("exec", "list")) == 1
+    person = Person(here.api)
+    person.log_in()
+    first, second = (words(person.get(f"/p/demo/pipelines/{counter}/").text) for counter in (1, 2))
+    assert "#1 prepare" in first
+    assert "reused" not in first
+    assert "#1 prepare, reused" in second
+    assert pipelines.by_counter(db, project, 2).state == "complete"
 
 
 def test_without_a_directory_or_a_login(here: Here, tmp_path: Path) -> None:

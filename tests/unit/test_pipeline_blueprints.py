@@ -190,9 +190,7 @@ def test_what_has_no_effect_is_noted() -> None:
     actions = [{"when": ["node-done"], "then": "mail"}, {"when": "node-error", "then": "require-approval"}]
     edge = {"source": "a.output.*", "target": "b.dependency.x", "configuration": {"x": 1}}
     override = {"inputs": [{"name": "new", "default": "https://h/n"}]}
-    found = loaded(
-        [node(actions=actions), node("b", override=override)], [edge], [{"name": "q"}], **{"reuse-executions": True}
-    )
+    found = loaded([node(actions=actions), node("b", override=override)], [edge], [{"name": "q"}])
     assert found.notes == (
         "node \"a\": the action's when 'node-done' is ignored; supported are node-starting, node-complete, node-error",
         "node \"a\": the action's then 'mail' is ignored; supported are stop-pipeline, error-pipeline, require-approval, noop",
@@ -200,7 +198,6 @@ def test_what_has_no_effect_is_noted() -> None:
         'node "b": its override names the input "new", which its step does not have',
         "the configuration of the edge a.output.* → b.dependency.x is ignored",
         'parameter "q" of the pipeline has no targets',
-        "reuse-executions is ignored: every node runs again",
     )
 
 

@@ -104,11 +104,6 @@ def test_what_is_wrong_is_refused_with_the_reason(data: bytes, message: str) -> 
             " parameters: [{name: q, target: n.x}]}\n",
             "parameter \"q\" of the pipeline: 'n.x' is not NODE.TYPE.NAME",
         ),
-        (
-            STEP
-            + "- pipeline: {name: p, reuse-executions: true, nodes: [{name: n, type: execution, step: a}], edges: []}\n",
-            'pipeline "p": reuse-executions is ignored',
-        ),
         (STEP + "- endpoint: {name: Bad_Name, image: i, wsgi: a}\n", 'endpoint "Bad_Name" is ignored'),
         (STEP + "- endpoint: {name: fine, image: i, wsgi: a}\n", "endpoints are not supported here: fine"),
         (STEP + "- deployment: 7\n", "is ignored"),

@@ -126,7 +126,12 @@ def enter_named(identity: Identity, name: str, *actions: Action) -> None:
         _enter_server(identity, Action.CREATE)
     else:
         asked = request.path.split("/")[2].removesuffix(".git")  # a UUID, where the name would say too much
-        _enter(identity, place.role if place else None, f"there is no project {asked!r}", actions)
+        _enter(identity, place.role if place else None, invisible(asked), actions)
+
+
+def invisible(project: str) -> str:
+    """Return the same sentence for a project that does not exist and for one in which the user has no role."""
+    return f"there is no project {project!r} that you can see: ask its owner for a role in it"
 
 
 def visible_projects() -> frozenset[int] | None:
@@ -243,7 +248,7 @@ def _check_person(action: Action) -> Response | None:
     identity = users.by_token(db(), token) if token else session_identity()
     if identity is None:
         if token:
-            raise Unauthorized("Invalid token.")
+            raise Unauthorized(f"Invalid token. Make a new one at {request.url_root}auth/tokens/ and log in with it.")
         if request.path.startswith("/api/") or request.method not in SAFE_METHODS:
             raise Unauthorized("Authentication credentials were not provided.")
         return redirect(url_for("session.login", next=request.full_path.rstrip("?")), 303)  # type: ignore[return-value]

@@ -146,7 +146,7 @@ def _opened(db: Database, name: str, service: str) -> tuple[Project, Repository]
         return project, hosting.repository_of(db, project)
     if service == WRITE:
         project = hosting.ensure_project(auth.context(), name, auth.current_user().id)
-        auth.enter(project.id, f"there is no project {name!r}")  # another user may have created it meanwhile
+        auth.enter(project.id, auth.invisible(name))  # another user may have created it meanwhile
     else:
         project = projects.by_name(db, name)
     repository = hosting.repository_of(db, project)

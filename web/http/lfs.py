@@ -118,7 +118,7 @@ def _opened(name: str, *, uploads: bool) -> tuple[Project, Repository]:
     try:
         if uploads:
             project = hosting.ensure_project(auth.context(), name, auth.current_user().id)
-            auth.enter(project.id, f"there is no project {name!r}", Action.PUSH)
+            auth.enter(project.id, auth.invisible(name), Action.PUSH)
         else:
             project = projects.by_name(db, name)
         repository = hosting.repository_of(db, project)

@@ -18,6 +18,8 @@ from web.store import executions, tasks
 from web.store.db import Row, insert, needs_transaction, row, rows
 from web.store.group_table import GroupTable
 
+MOST_COMPARED = 100
+
 _table = GroupTable(Pipeline, "pipeline", "=")
 get, by_uuid, by_counter, newest = _table.get, _table.by_uuid, _table.by_counter, _table.newest
 of_ids, of_commits, unfinished, search = _table.of_ids, _table.of_commits, _table.unfinished, _table.search
@@ -105,6 +107,22 @@ def newest_tasks(db: Database, node_ids: Sequence[int]) -> dict[int, Task]:
     newest = _newest(db, "task", "", node_ids)
     found = {made.id: made for made in tasks.of_ids(db, list(newest.values()))}
     return {node_id: found[made_id] for node_id, made_id in newest.items()}
+
+
+def complete_runs(db: Database, commit_id: int, step: str) -> list[Execution]:
+    """List executions of complete nodes that ran a step of a commit and have all their outputs, newest first.
+
+    Each is the newest of its node.
+    """
+    sql = (
+        "SELECT made.id FROM execution AS made JOIN pipeline_node AS node ON node.id = made.pipeline_node_id"
+        " WHERE made.commit_id = ? AND made.step = ? AND made.task_id IS NULL AND made.deleted_at IS NULL"
+        " AND made.state = 'complete' AND node.state = 'complete' AND node.kind = 'execution' AND NOT EXISTS"
+        " (SELECT 1 FROM execution AS later WHERE later.pipeline_node_id = node.id AND later.id > made.id) AND NOT EXISTS"
+        " (SELECT 1 FROM datum WHERE datum.execution_id = made.id AND datum.purged_at IS NOT NULL)"
+        " ORDER BY made.id DESC LIMIT ?"
+    )
+    return executions.of_ids(db, [found["id"] for found in rows(db, sql, (commit_id, step, MOST_COMPARED))])
 
 
 def _newest(db: Database, table: str, condition: str, node_ids: Sequence[int]) -> dict[int, int]:

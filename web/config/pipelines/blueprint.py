@@ -82,10 +82,13 @@ def load_pipeline(config: Any, name: str) -> PipelineBlueprint:
         more = len(found.problems) - PROBLEMS
         told = [*found.problems[:PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
         raise CannotRun(f'pipeline "{name:.{NAME_CHARS}}"', told)
-    if library.reuse_executions:
-        found.notes.append("reuse-executions is ignored: every node runs again")
     return PipelineBlueprint(
-        name=name, nodes=tuple(nodes.values()), edges=edges, parameters=parameters, notes=tuple(found.notes)
+        name=name,
+        nodes=tuple(nodes.values()),
+        edges=edges,
+        parameters=parameters,
+        notes=tuple(found.notes),
+        reuses=bool(library.reuse_executions),
     )
 
 

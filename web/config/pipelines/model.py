@@ -81,13 +81,17 @@ class PipelineParameter:
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineBlueprint:
-    """A pipeline; nodes are in file order, edges have no cycle. `notes` are sentences about keys without effect."""
+    """A pipeline; nodes are in file order, edges have no cycle. `notes` are sentences about keys without effect.
+
+    With `reuses`, a node gets the run of an equal node of an earlier pipeline, if there is one.
+    """
 
     name: str
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
     parameters: tuple[PipelineParameter, ...]
     notes: tuple[str, ...]
+    reuses: bool = False
 
     @property
     def arrows(self) -> frozenset[tuple[str, str]]:

@@ -83,7 +83,7 @@ def create_pipeline() -> Response:
         built = pipeline_body.pipeline_items(db, project, commit, body)
         body.check()
         given = replace(overrides, parameters=built.parameters, priority=overrides.priority or built.priority)
-        wanted = _request(project, commit, TargetKind.PIPELINE, built.name, given, [*ignored, *built.ignored])
+        wanted = _request(project, commit, TargetKind.PIPELINE, built.name, given, ignored)
         wanted = replace(wanted, config=built.items, reused=built.reused)
     made = launch(auth.context(), wanted)
     assert isinstance(made, Pipeline)  # noqa: S101

@@ -63,7 +63,7 @@ class _Upload:
         self.size += len(chunk)
         most = self._config.limits.package_bytes
         if self.size > most and self.problem is None:
-            sentence = f"the package is larger than {size_text(most)} ([limits] package_bytes)"
+            sentence = f"the package is larger than {size_text(most)} ([limits] package_bytes). {adhoc.SMALLER}"
             self.problem = InputTooLarge(sentence, field="data", code="too_large")
         if self.problem is not None:
             return

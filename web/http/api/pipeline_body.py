@@ -36,7 +36,7 @@ OF_TASK = {
 class Built:
     """Items and name of a pipeline, its given parameters and priority, and earlier nodes in place of new ones.
 
-    `steps` by name and `tasks` are items that its nodes run. `ignored` are sentences about fields without effect.
+    `steps` by name and `tasks` are items that its nodes run.
     """
 
     name: str
@@ -46,7 +46,6 @@ class Built:
     parameters: dict[str, Any] = field(default_factory=dict)
     priority: int = 0
     reused: dict[str, int] = field(default_factory=dict)
-    ignored: list[str] = field(default_factory=list)
 
 
 def commit_name(body: Fields) -> str:
@@ -61,8 +60,6 @@ def commit_name(body: Fields) -> str:
 def pipeline_items(db: Database, project: Project, commit: Commit, body: Fields) -> Built:
     """Build the pipeline of a body. Problems are added to the body."""
     built = Built(name=body.text("title") or "pipeline")
-    if body.flag("reuse_executions"):
-        built.ignored.append("reuse-executions is ignored: every node runs, unless it names a node to reuse")
     nodes = []
     for node in map(_hyphened, body.items("nodes")):
         if not isinstance(node.get("name"), str):
@@ -76,6 +73,7 @@ def pipeline_items(db: Database, project: Project, commit: Commit, body: Fields)
         "nodes": nodes,
         "edges": list(_edges(body)),
         "parameters": list(_parameters(body, built)),
+        "reuse-executions": bool(body.flag("reuse_executions")),
     }
     if not nodes:
         body.add("a pipeline needs nodes", "nodes", "required")

@@ -15,13 +15,15 @@ from web.services import removal
 from web.services.context import open_context
 from web.services.executions import variables
 from web.services.repositories import hosting, polling
-from web.store import commits, deliveries, executions, projects
+from web.store import approvals, commits, deliveries, executions, projects
+from web.store.db import Database
 from web.store.deliveries import DeliveryState
 from web.store.projects import HOSTED
 from web.store.selection import Selection
 
 # `vh project commits` crashes on an empty list
 NO_COMMITS = {"identifier": "", "ref": "", "commit_time": "", "description": "no commits yet: git push", "adhoc": False}
+SHOWN_UNAPPROVED = 5
 FETCH_S, LOOK_S = 10.0, 0.1  # to wait for the commits of new refs
 
 
@@ -104,18 +106,30 @@ def fetch(identifier: str) -> Response:
     repository = hosting.repository_of(db, project)
     if repository.forge == HOSTED:
         return json_response({"commits": [], "errors": []}, 201)
+    errors = _unapproved(db, project)
     try:
         delivery, moved = polling.look_now(context, repository)
     except GitError as error:
-        return json_response({"commits": [], "errors": [str(error)]}, 201)
+        return json_response({"commits": [], "errors": [str(error), *errors]}, 201)
     auth.server().queues.nudge_soon()
     deadline = time.monotonic() + FETCH_S
     while delivery and deliveries.state(db, delivery) is DeliveryState.STORED and time.monotonic() < deadline:
         time.sleep(LOOK_S)
     found = [commits.find_by_identifier(db, project.id, after) for _, after in moved.values()]
     shown = [serialize.commit(request.url_root, project, item) for item in found if item is not None]
-    late = "" if len(shown) == len(moved) else f"{len(moved) - len(shown)} new refs are not read yet, or have no commit"
-    return json_response({"commits": shown, "errors": [late] if late else []}, 201)
+    if late := len(moved) - len(shown):
+        errors.append(f"{late} new refs are not read yet, or have no commit")
+    return json_response({"commits": shown, "errors": errors}, 201)
+
+
+def _unapproved(db: Database, project: Project) -> list[str]:
+    """Return sentences about commits that clients do not find in the list of commits, for whoever asks for them."""
+    page = f"{request.url_root}p/{project.name}/commits/"
+    return [
+        f"commit {item.push.after[:8]} of pull request {item.pull_request.number} comes from a fork and is not approved:"
+        f" approve it at {page}{item.push.after}/ before you run it"
+        for item in approvals.waiting(db, project.id, limit=SHOWN_UNAPPROVED)
+    ]
 
 
 @auth.read

@@ -151,9 +151,16 @@ def project(db: Database, identifier: str) -> Project:
     try:
         found = projects.by_uuid(db, str(uuid.UUID(identifier)))
     except (ValueError, NotFound):
-        found = projects.by_name(db, identifier)
-    auth.enter(found.id, f"there is no project {identifier!r}")
+        found = _named(db, identifier)
+    auth.enter(found.id, auth.invisible(identifier))
     return found
+
+
+def _named(db: Database, name: str) -> Project:
+    try:
+        return projects.by_name(db, name)
+    except NotFound:
+        raise NotFound(auth.invisible(name)) from None
 
 
 def execution(db: Database, identifier: str) -> Execution:

@@ -26,7 +26,7 @@ from web.services import launch
 from web.services.context import Context
 from web.services.forges import enqueue
 from web.services.launch import LaunchRequest
-from web.services.pipelines import actions, gathering, runs
+from web.services.pipelines import actions, gathering, reuse, runs
 from web.services.pipelines.actions import NOTHING, Effects
 from web.services.pipelines.progress import wait_reason
 from web.services.pipelines.runs import NodeRun
@@ -189,12 +189,21 @@ class Mover:
         pipeline = seen.pipeline
         with transaction(self.db):
             if is_unchanged(self.db, seen, node):
-                self._make(pipeline, node, prepared)
+                if source := self._earlier(pipeline, prepared):
+                    groups.update(self.db, "pipeline_node", node.id, source_id=source)
+                else:
+                    self._make(pipeline, node, prepared)
                 groups.transition(self.db, "pipeline_node", node.id, State.CREATED, State.STARTED)
                 if pipelines.get(self.db, pipeline.id).state is State.CREATED:
                     groups.transition(self.db, "pipeline", pipeline.id, State.CREATED, State.STARTED)
                 enqueue.enqueue_commit(self.db, pipeline.commit_id)
         return True
+
+    def _earlier(self, pipeline: Pipeline, prepared: ResolvedStep | TaskPlan) -> int | None:
+        """Return the earlier node whose run this one reuses."""
+        if not self.blueprint.reuses or isinstance(prepared, TaskPlan):
+            return None
+        return reuse.equal_node(self.db, pipeline, commits.get(self.db, pipeline.commit_id), prepared)
 
     def _make(self, pipeline: Pipeline, node: PipelineNode, prepared: ResolvedStep | TaskPlan) -> None:
         request = LaunchRequest(

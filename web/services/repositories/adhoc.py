@@ -31,6 +31,7 @@ from web.store.db import transaction
 REF = "adhoc"  # shown in place of a branch
 UNTITLED = "Ad-hoc code"
 DESCRIPTION_CHARS = 1000
+SMALLER = "Leave files out with .vhignore, and read data as inputs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,8 @@ def _copy(context: Context, package: Package, stream: PackageStream, yaml_path: 
             else:
                 stream.add(entry)
     except InputTooLarge as error:
-        raise InputTooLarge(f"the package is refused: {error}", field="data", code="too_large") from None
+        text = f"the package is refused: {error}. {SMALLER}"
+        raise InputTooLarge(text, field="data", code="too_large") from None
     except InvalidInput as error:
         raise InvalidInput(f"the package is refused: {error}", field="data") from None
     return data
