@@ -80,6 +80,7 @@ def test_an_integer_that_others_would_round_is_kept_digit_by_digit(number: int) 
     line = f'{{"a": {number}, "b": [{number}], "c": {{"d": {number}}}}}'.encode()
     text = str(number)
     assert metadata.parse(line) == {"a": text, "b": [text], "c": {"d": text}}
+    assert metadata.parse(f'{{"a": {number}}}'.encode()) == {"a": text}
 
 
 def test_an_integer_that_is_exact_everywhere_stays_a_number() -> None:
@@ -108,6 +109,8 @@ def test_lines_are_found_by_their_place_in_the_batch() -> None:
     text = b'one\n{"a": 1}\n\n{"no\n {"b": 2}\nlast'
     assert list(metadata.find_metadata(text)) == [(1, {"a": 1}), (4, {"b": 2})]
     assert list(metadata.find_metadata(b"nothing\nhere\n")) == []
+    braces = b'{"a": 1}\n{"b": 2}\nx {"c": 3}\n {\n\x1b[1m{"d": 4}\x1b[0m\n\n\v{"e": 5}\r\n'
+    assert list(metadata.find_metadata(braces)) == [(0, {"a": 1}), (1, {"b": 2}), (4, {"d": 4}), (6, {"e": 5})]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,7 @@ ANYTHING = st.one_of(
 )
 
 
-@given(ANYTHING)
+@given(ANYTHING | st.lists(ANYTHING, max_size=4).map(b"\n".join))
 @example(b'{"a":' + b"[" * 30_000 + b"}")
 @example(b'{"a":' * 5000 + b"1" + b"}" * 5000)
 @example(b'{"a": 1' + b"0" * 60_000 + b"}")

@@ -25,32 +25,37 @@ DEPTH = 20
 EXACT_INTEGER = 2**53  # beyond it JavaScript and SQLite's REAL lose digits
 LONG_INTEGER = re.compile(rb"\d{20}")  # orjson would round it
 ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
+NEWLINE = ord("\n")
+BEFORE_BRACE = b"{ \t\r\v\f\x1b"  # the first bytes of lines that start with a brace once trimmed and without colours
 TIME_KEY = "_time"  # reserved; a program's value is ignored
 
 
 def find_metadata(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line index, values) for every metadata line in a batch of whole lines."""
-    if b"{" not in text:
-        return
-    for index, line in enumerate(text.split(b"\n")):
-        if b"{" in line and (values := parse(line)):
+    """Yield (line index, values) for every metadata line in a batch of whole lines.
+
+    Lines without a brace, nearly all of most logs, are skipped without looking at each.
+    """
+    index = counted = at = 0  # `index` is the number of the line that starts at `counted`
+    while (brace := text.find(b"{", at)) >= 0:
+        start = brace if brace == at or text[brace - 1] == NEWLINE else max(at, text.rfind(b"\n", at, brace) + 1)
+        at = text.find(b"\n", brace) + 1 or len(text) + 1
+        if text[start] in BEFORE_BRACE and (values := parse(text[start : at - 1])):
+            index, counted = index + text.count(b"\n", counted, start), start
             yield index, values
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
     """Return the values of one line, or None if it is plain log."""
-    if b"\x1b" in line:
-        line = ANSI.sub(b"", line)
-    line = line.strip()
-    if not (line.startswith(b"{") and line.endswith(b"}")) or len(line) > LINE_BYTES:
-        return None
-    data = _load(line)
+    try:
+        data = orjson.loads(line) if len(line) <= LINE_BYTES else _load_trimmed(line)
+    except orjson.JSONDecodeError:
+        data = _load_trimmed(line)
     if not isinstance(data, dict) or not data or len(data) > KEYS:
         return None
-    if _is_plain(data):
+    if _is_plain(data) and (len(line) <= KEY_CHARACTERS or max(map(len, data)) <= KEY_CHARACTERS):
         return data
     if LONG_INTEGER.search(line):
-        data = _load_tolerantly(line)
+        data = _load_trimmed(line)
     if not isinstance(data, dict) or _depth(data) > DEPTH:
         return None
     return {key: _value(value) for key, value in data.items() if key != TIME_KEY and len(key) <= KEY_CHARACTERS} or None
@@ -67,14 +72,11 @@ def as_number(value: Any) -> float | None:
     return result if math.isfinite(result) else None
 
 
-def _load(line: bytes) -> Any:
-    try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return _load_tolerantly(line)
-
-
-def _load_tolerantly(line: bytes) -> Any:
+def _load_trimmed(line: bytes) -> Any:
+    """Load a line without its colours, tolerating NaN, Infinity and numbers of any size."""
+    line = (ANSI.sub(b"", line) if b"\x1b" in line else line).strip()
+    if not (line.startswith(b"{") and line.endswith(b"}")) or len(line) > LINE_BYTES:
+        return None
     try:
         data = json.loads(line.decode(), parse_constant=str, parse_int=_integer, parse_float=_float)
         orjson.dumps(data)  # rejects lone surrogates, which neither the database nor pages can represent
@@ -84,15 +86,15 @@ def _load_tolerantly(line: bytes) -> Any:
 
 
 def _is_plain(data: dict[str, Any]) -> bool:
-    """Return True for the most common lines: short keys, and values that need no conversion."""
+    """Return True for the most common lines, whose values need no conversion."""
     for value in data.values():
         kind = type(value)
         if kind is float or kind is int:
-            if not -EXACT_INTEGER <= value <= EXACT_INTEGER:
+            if not -EXACT_INTEGER <= value <= EXACT_INTEGER:  # a float too: orjson makes one of a long integer
                 return False
         elif kind is not str and kind is not bool and value is not None:
             return False
-    return TIME_KEY not in data and max(map(len, data)) <= KEY_CHARACTERS
+    return TIME_KEY not in data
 
 
 def _integer(text: str) -> int | str:

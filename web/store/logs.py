@@ -130,12 +130,13 @@ def append(
         partial={stream: line for stream, line in at.partial.items() if stream != batch.stream},
     )
     head = _head(at, batch.stream, text)
+    position = lines if head == len(text) else text.count(b"\n", 0, head)
     if head:
-        segment = whole if head == len(text) else _section(whole, 0, text[:head].count(b"\n"))
+        segment = _section(whole, 0, position)
         Part(_path(logs_dir, execution), at.bytes, at.segments).append(text[:head], segment)
         after = replace(after, bytes=at.bytes + head, segments=at.segments + 1)
     if head < len(text):
-        after = _to_tail(logs_dir, execution, after, text[head:], whole)
+        after = _to_tail(logs_dir, execution, after, text[head:], whole, position)
     _record(db, execution, replace(after, lines=at.lines + lines))
     return whole if lines else None
 
@@ -156,14 +157,16 @@ def _section(whole: Segment, first: int, end: int) -> Segment:
     )
 
 
-def _to_tail(logs_dir: Path, execution: Execution, at: LogLength, text: bytes, whole: Segment) -> LogLength:
-    """Append the end of a batch to the newest part of its stream, and delete the oldest chunks beyond the limit."""
-    room, stream, position = at.limit - at.limit // 2, whole.stream, whole.lines - text.count(b"\n")
+def _to_tail(
+    logs_dir: Path, execution: Execution, at: LogLength, text: bytes, whole: Segment, position: int
+) -> LogLength:
+    """Append a batch from line `position` on to the newest part of its stream, and delete chunks beyond the limit."""
+    room, stream = at.limit - at.limit // 2, whole.stream
     tail = at.tails.get(stream, LogTail(whole.line + position, ()))
     chunks, left = list(tail.chunks), len(text)
     for piece in _pieces(text, max(1, room // CHUNKS)):
         left -= len(piece)
-        end = position + piece.count(b"\n")
+        end = position + piece.count(b"\n") if left else whole.lines
         if left < room:  # else the following text fills the whole part
             if not chunks or chunks[-1].bytes + len(piece) > room // CHUNKS:
                 number = chunks[-1].number + 1 if chunks else 0
@@ -232,8 +235,10 @@ def keep_partial(db: Database, logs_dir: Path, execution: Execution) -> None:
 
 def _most_messages(text: bytes) -> int:
     """Return into how many messages the longest line is cut; each gets its own microsecond."""
-    longest = len(text) if len(text) <= MESSAGE_BYTES else max(map(len, text.split(b"\n")))
-    return 1 + longest // (MESSAGE_BYTES - UTF8_BYTES)
+    half = (MESSAGE_BYTES - UTF8_BYTES) // 2  # with a newline in each `half` bytes no line needs a cut
+    if all(text.find(b"\n", at, at + half) >= 0 for at in range(0, len(text), half)):
+        return 1
+    return 1 + max(map(len, text.split(b"\n"))) // (MESSAGE_BYTES - UTF8_BYTES)
 
 
 def sync(logs_dir: Path, execution: Execution, at: LogLength) -> None:

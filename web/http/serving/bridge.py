@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Iterable, MutableMapping
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
@@ -63,16 +63,28 @@ class Body(io.RawIOBase):
     """The body of a request, read by a thread: first the part read ahead, then the rest from the connection."""
 
     def __init__(self, exchange: Exchange) -> None:
-        self._exchange, self._rest = exchange, memoryview(exchange.ahead)
+        self._exchange, self._pieces = exchange, deque([memoryview(exchange.ahead)])
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._rest and not self._exchange.complete:
-            self._rest = memoryview(self._exchange.more())
-        count = min(len(buffer), len(self._rest))
-        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
+        """Fill the buffer, except at the end of the body."""
+        count = self._take(buffer)
+        if count < len(buffer) and not self._exchange.complete:
+            self._pieces.extend(map(memoryview, self._exchange.more(len(buffer) - count)))
+            count += self._take(buffer[count:])
+        return count
+
+    def _take(self, buffer: Any) -> int:
+        count = 0
+        while self._pieces and count < len(buffer):
+            piece = self._pieces.popleft()
+            taken = min(len(buffer) - count, len(piece))
+            buffer[count : count + taken] = piece[:taken]
+            count += taken
+            if taken < len(piece):
+                self._pieces.appendleft(piece[taken:])
         return count
 
 
@@ -97,6 +109,14 @@ class Exchange:
             share.take(max(0, size - lane.free - share.taken))
             pieces.append(piece)
         self.ahead = b"".join(pieces)
+
+    async def _read(self, wanted: int) -> list[bytes]:
+        pieces = list[bytes]()
+        while not self.complete and wanted > 0:
+            piece = await self._next()
+            wanted -= len(piece)
+            pieces.append(piece)
+        return pieces
 
     async def _next(self) -> bytes:
         message = await self._receive()
@@ -132,9 +152,10 @@ class Exchange:
         follower: live.LiveFollower | None = environ.get(live.FOLLOWER)
         return Unsent(body=body) if sending else Unsent(self._status, self._headers, body, follower)
 
-    def more(self) -> bytes:
-        """Return the next bytes of the body; b"" at its end."""
-        return bytes(self._on_loop(self._next()))
+    def more(self, wanted: int) -> list[bytes]:
+        """Return the next `wanted` bytes of the body or slightly more, fewer at its end."""
+        pieces: list[bytes] = self._on_loop(self._read(wanted))
+        return pieces
 
     def _sent(self, made: Iterable[bytes]) -> tuple[bytes, bool]:
         """Collect the output, sending it in parts once it is large; return the rest, and whether any was sent."""
