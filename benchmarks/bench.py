@@ -6,8 +6,9 @@ import shutil
 import statistics
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from instance import Checkout, Instance, running, wait_for
 
-__all__ = ["IMAGE", "NETWORK", "processor_seconds", "report", "scratch", "wait_for"]
+__all__ = [
+    "IMAGE",
+    "NETWORK",
+    "Checkout",
+    "Instance",
+    "processor_seconds",
+    "report",
+    "scratch",
+    "spent_by_process",
+    "wait_for",
+]
 
 IMAGE = "pushmill-quickstart"
 NETWORK = "pushmill"
@@ -38,6 +49,18 @@ def processor_seconds(root: int) -> float:
     process = psutil.Process(root)
     times = [child.cpu_times() for child in [process, *process.children(recursive=True)]]
     return sum(spent.user + spent.system for spent in times)
+
+
+def spent_by_process(root: int) -> Counter[str]:
+    """Return the processor time so far of `pushmill web`, `runner` with its slots, and so on, and of dockerd."""
+    spent = Counter[str]()
+    daemons = [process for process in psutil.process_iter(["name"]) if process.info["name"] == "dockerd"]
+    for process in [*psutil.Process(root).children(recursive=True), *daemons]:
+        with suppress(psutil.Error):
+            command, times = process.cmdline(), process.cpu_times()
+            name = command[command.index("web.cli.main") + 1] if "web.cli.main" in command else process.name()
+            spent[name] += times.user + times.system
+    return spent
 
 
 def report(

@@ -1,22 +1,30 @@
 """A million lines, 100 MB, a tenth of them JSON, from a container to the server's disk, including metadata rows.
 
 Floor: the same container read through Docker's raw attach socket with the default json-file driver, and discarded.
-Promise: at most 1.0 times the floor, and the runner's memory always under 150 MB.
+Promise: at most half of the floor, 1.5 processor seconds of the server and the runner together, and the runner's memory
+always under 150 MB. Processor seconds include the end of the execution; they grow where other programs share the caches.
 """
 
 from __future__ import annotations
 
-import threading
+import json
+import os
+import sqlite3
+import statistics
 import time
+from collections import Counter
+from pathlib import Path
 
 import docker
 import psutil
-from bench import IMAGE, NETWORK, report, scratch, wait_for
+from bench import IMAGE, NETWORK, Checkout, Instance, report, scratch, spent_by_process, wait_for
 
 ROUNDS = 3
 LINES = 1_000_000
-POLL_S = 0.05  # rarely enough to leave the processor to what is measured
+BYTES = 96_533_821  # of the lines, and of "begin" and "end"
+POLL_S = 0.01
 MEMORY_MB = 150
+PROCESSOR_S = 1.5
 MAKE = f"""
 import json
 with open("/tmp/lines", "w") as file:
@@ -54,52 +62,67 @@ def floor() -> float:
     return seconds - 1
 
 
-class RunnerMemory(threading.Thread):
-    """Records the largest resident size of any runner process."""
+def runner_memory(root: int) -> int:
+    """Return the largest resident size that any runner process has had."""
+    runners = (one for one in psutil.Process(root).children(recursive=True) if "runner" in one.cmdline())
+    statuses = [Path(f"/proc/{one.pid}/status").read_text() for one in runners]
+    return max(int(line.split()[1]) << 10 for text in statuses for line in text.splitlines() if "VmHWM:" in line)
 
-    def __init__(self, parent: int) -> None:
-        super().__init__(daemon=True)
-        self.parent, self.peak, self.done = parent, 0, threading.Event()
 
-    def run(self) -> None:
-        while not self.done.wait(0.02):
-            for process in psutil.Process(self.parent).children(recursive=True):
-                try:
-                    if "runner" in process.cmdline():
-                        self.peak = max(self.peak, process.memory_info().rss)
-                except psutil.Error:
-                    continue
+class Ours:
+    """Pushes to a server, and watches its database rather than its API, so that watching costs the server nothing."""
+
+    def __init__(self, instance: Instance, checkout: Checkout) -> None:
+        assert instance.process is not None
+        self.root, self.instance, self.checkout = instance.process.pid, instance, checkout
+        self.database = sqlite3.connect(f"file:{instance.data}/pushmill.db?mode=ro", uri=True)
+        self.spent: list[Counter[str]] = []  # of each round, by process
+        checkout.commit({"valohai.yaml": YAML, "print.sh": COMMAND})
+
+    def seconds(self, number: int) -> float:
+        """Return the seconds from "begin" until the last line is stored, with its metadata."""
+        self.checkout.commit({"round": str(number)})
+        self.checkout.push(self.instance.git_url("bench"))
+        uuid = wait_for(lambda: self.instance.executions("bench")[number:], 30)[0]["id"]
+        wait_for(lambda: self._stdout(uuid) >= len("begin\n"), 60, POLL_S)
+        before, started = spent_by_process(self.root), time.perf_counter()
+        wait_for(lambda: self._stdout(uuid) >= BYTES, 60, POLL_S)
+        seconds = time.perf_counter() - started
+        wait_for(lambda: self._column(uuid, "state") == "complete", 60, POLL_S)
+        self.spent.append(spent_by_process(self.root) - before)
+        self._check(uuid)
+        return seconds - 1
+
+    def _column(self, uuid: str, column: str) -> str:
+        (found,) = self.database.execute(f"SELECT {column} FROM execution WHERE uuid = ?", (uuid,)).fetchone()
+        return str(found)
+
+    def _stdout(self, uuid: str) -> int:
+        return int(json.loads(self._column(uuid, "acknowledged")).get("stdout", 0))
+
+    def _check(self, uuid: str) -> None:
+        found = self.instance.get(f"/executions/{uuid}/events/", limit=20)
+        stdout = [event["message"] for event in found["events"] if event["stream"] == "stdout"]
+        assert (stdout[-1], found["total"] > LINES) == ("end", True), found
+        final = self.instance.execution(uuid)
+        assert final["cumulative_metadata"]["step"] == LINES - 10, final["cumulative_metadata"]
 
 
 def main() -> None:
     with scratch() as (instance, checkout):
-        assert instance.process is not None
-        checkout.commit({"valohai.yaml": YAML, "print.sh": COMMAND})
-        url = instance.git_url("bench")
-        memory = RunnerMemory(instance.process.pid)
-        memory.start()
-
-        def ours(number: int) -> float:
-            checkout.commit({"round": str(number)})
-            checkout.push(url)
-            execution = wait_for(lambda: instance.executions("bench")[number:], 30)[0]
-            latest = f"/executions/{execution['id']}/events/"
-            wait_for(lambda: "begin" in instance.events(execution["id"], "stdout"), 60, POLL_S)
-            started = time.perf_counter()
-            wait_for(lambda: instance.get(latest, limit=4)["total"] > LINES, 60, POLL_S)
-            wait_for(lambda: any(e["message"] == "end" for e in instance.get(latest, limit=8)["events"]), 60, POLL_S)
-            seconds = time.perf_counter() - started
-            final = instance.wait_final(execution["id"])
-            assert final["cumulative_metadata"]["step"] == LINES - 10, final["cumulative_metadata"]
-            return seconds - 1
-
+        ours = Ours(instance, checkout)
         results, floors = [], []
         for number in range(ROUNDS):
             floors.append(floor())
-            results.append(ours(number))
-        memory.done.set()
-        report("1,000,000 lines to the server's disk", results, floors, unit="s ", promise=1.0)
-        print(f"  runner memory at most {memory.peak / 1e6:.0f} MB (promise: under {MEMORY_MB})")
+            results.append(ours.seconds(number))
+        memory = runner_memory(ours.root)
+    report("1,000,000 lines to the server's disk", results, floors, unit="s ", promise=0.5)
+    spent = {name: statistics.median(found[name] for found in ours.spent) for name in ("web", "runner", "dockerd")}
+    own = spent["web"] + spent["runner"]
+    told = ", ".join(f"{name} {seconds:.2f}" for name, seconds in spent.items())
+    print(f"  processor seconds: {told}; ours {own:.2f} (promise: at most {PROCESSOR_S:g})")
+    print(f"  load average {os.getloadavg()[0]:.1f}")
+    print(f"  runner memory at most {memory / 1e6:.0f} MB (promise: under {MEMORY_MB})")
 
 
 if __name__ == "__main__":
