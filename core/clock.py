@@ -20,7 +20,7 @@ def text(moment: datetime) -> str:
 
 def after(seconds: float) -> str:
     """Return the time `seconds` from now. Raises OverflowError for a time after the year 9999."""
-    return text(datetime.now(UTC) + timedelta(seconds=seconds))
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime(FORMAT)
 
 
 def parse(moment: str) -> datetime:

@@ -1,6 +1,8 @@
-"""Text from outside: for one line of a message, and as a number."""
+"""Text from outside, for one line of a message and as a number; and words joined for a sentence."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def printable(text: str, instead: str = "?") -> str:
@@ -11,3 +13,19 @@ def printable(text: str, instead: str = "?") -> str:
 def whole_number(text: str | None, digits: int = 16) -> int | None:
     """Parse a whole number from 0 on, in ASCII and with at most `digits` digits; None for any other text."""
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= digits else None
+
+
+def join_words(words: Sequence[str], last: str = "and") -> str:
+    """Join words for a sentence, such as "a, b and c"."""
+    return f" {last} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def not_text(value: str) -> str | None:
+    """Return why text cannot be an argument of a process, or None."""
+    if "\0" in value:
+        return "the value has a NUL character"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "the value is not Unicode text"
+    return None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hooks.forges.events import Ignored
+from hooks.forges.payload import Ignored
 
 TESTS = Path(__file__).parent
 FOLDER = TESTS.parent / ".payloads"

@@ -82,19 +82,34 @@ def init_mirror(path: Path) -> None:
         _init(path, MIRROR_CONFIG)
 
 
-def commit_info(path: Path, name: str) -> CommitInfo:
-    """Return the commit that `name` resolves to, with names as in `resolve`. Raises GitError if there is none."""
-    commit = _commit(open_repository(path), name)
+def find_commit(path: Path, name: str, *, pin: bool = False) -> CommitInfo | None:
+    """Return the commit that `name` resolves to, with names as in `resolve`; None if there is none.
+
+    `pin` keeps it, whatever happens to the branches, by the ref `refs/pushmill/<sha>`.
+    """
+    repository = open_repository(path)
+    commit = _commit(repository, name)
     if commit is None:
-        raise GitError(f"{path.name} has no commit {name[:200]!r}")
-    author = commit.author
+        return None
+    sha, author = str(commit.id), commit.author
+    if pin:
+        with as_git_error(path), contextlib.suppress(pygit2.AlreadyExistsError):
+            repository.references.create(PINS + sha, commit.id)
     return CommitInfo(
-        sha=str(commit.id),
+        sha=sha,
         message=commit.raw_message.decode("utf-8", "replace"),
         author=(author.raw_name or author.raw_email or b"").decode("utf-8", "replace"),
         committed_at=_time_text(commit.commit_time),
         parents=tuple(str(parent) for parent in commit.parent_ids),
     )
+
+
+def commit_info(path: Path, name: str) -> CommitInfo:
+    """Return the commit like `find_commit`. Raises GitError if there is none."""
+    found = find_commit(path, name)
+    if found is None:
+        raise GitError(f"{path.name} has no commit {name[:200]!r}")
+    return found
 
 
 def resolve(path: Path, ref: str) -> str | None:
@@ -154,27 +169,15 @@ def read_file(path: Path, sha: str, name: str, limit: int) -> bytes | None:
     if any(part in ("", ".", "..") for part in parts) or "\0" in name:
         raise GitError(f"{name[:200]!r} is not a path inside a repository")
     repository = open_repository(path)
-    commit = _commit(repository, sha)
-    if commit is None:
-        raise GitError(f"{path.name} has no commit {sha[:200]!r}")
+    tree = commit_at(repository, sha).tree
     with as_git_error(path):
-        entry = _entry(commit.tree, parts, name)
+        entry = _entry(tree, parts, name)
         if entry is None:
             return None
         size = repository.odb.read_header(entry.id)[1]
         if size > limit:
             raise GitError(f"{name} is {size:,} bytes large; at most {limit:,} are read")
         return bytes(repository[entry.id].data)
-
-
-def pin(path: Path, sha: str) -> None:
-    """Keep a commit, whatever happens to the branches, by the ref `refs/pushmill/<sha>`. Idempotent."""
-    repository = open_repository(path)
-    commit = _commit(repository, sha)
-    if commit is None or str(commit.id) != sha:
-        raise GitError(f"{path.name} has no commit {sha}")
-    with as_git_error(path), contextlib.suppress(pygit2.AlreadyExistsError):
-        repository.references.create(PINS + sha, commit.id)
 
 
 def pinned(ref: str) -> str:
@@ -210,16 +213,17 @@ def branch_updates(path: Path, since: float) -> list[RefUpdate]:
     return [update for _, update in sorted(found, key=itemgetter(0))]
 
 
-def set_head_to_first_branch(path: Path) -> None:
-    """If HEAD names no existing branch, set it to main, master or the first branch."""
+def set_head_to_first_branch(path: Path) -> str | None:
+    """Return the branch that HEAD names, if any. If it does not exist, HEAD is set to main, master or the first one."""
     repository = open_repository(path)
-    if not repository.head_is_unborn:
-        return
-    branches = [name for name in refs(path) if name.startswith("refs/heads/")]
-    preferred = [name for name in ("refs/heads/main", "refs/heads/master") if name in branches]
-    for name in [*preferred, *sorted(branches)][:1]:
-        with as_git_error(path):
-            repository.set_head(name)
+    if repository.head_is_unborn:
+        branches = [name for name in refs(path) if name.startswith("refs/heads/")]
+        preferred = [name for name in ("refs/heads/main", "refs/heads/master") if name in branches]
+        for name in [*preferred, *sorted(branches)][:1]:
+            with as_git_error(path):
+                repository.set_head(name)
+    head = (path / "HEAD").read_text(encoding="utf-8", errors="replace").strip()
+    return head.removeprefix("ref: refs/heads/") if head.startswith("ref: refs/heads/") else None
 
 
 def commit_at(repository: Any, name: str) -> Any:
@@ -263,17 +267,14 @@ def _init(path: Path, settings: dict[str, str]) -> None:
     if not (path / "HEAD").exists():
         pygit2.init_repository(str(path), bare=True, initial_head="main")
     config = pygit2.Config(str(path / "config"))
-    for name, value in settings.items():
-        if list(config.get_multivar(name)) != [value]:
-            _forget(config, name)
-            config.set_multivar(name, ".*", value)
-    for name in BANNED_CONFIG:
-        _forget(config, name)
-
-
-def _forget(config: Any, name: str) -> None:
-    if list(config.get_multivar(name)):
-        config.delete_multivar(name, ".*")
+    wanted: dict[str, list[str]] = {name: [] for name in BANNED_CONFIG}
+    wanted |= {name: [value] for name, value in settings.items()}
+    for name, values in wanted.items():
+        found = list(config.get_multivar(name))
+        if found and found != values:
+            config.delete_multivar(name, ".*")
+        if values and found != values:
+            config.set_multivar(name, ".*", values[0])
 
 
 def _install_hook(file: Path, text: str) -> None:

@@ -7,13 +7,13 @@ other.
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 
 from core.model import PullRequestEvent, PushEvent
 from hooks import signatures
 from hooks.forges import payload
-from hooks.forges.events import Ignored
-from hooks.forges.payload import Headers
+from hooks.forges.payload import Headers, Ignored
 
 HEADER_CHARS = 200  # longer than any event name or GUID
 
@@ -26,6 +26,7 @@ class Forge(ABC):
     DELIVERY: str
     NEW_WEBHOOK: str  # paths below the page of a repository; "" for none
     WEBHOOKS, DEPLOY_KEYS = "/settings/hooks", "/settings/keys"
+    FULL_NAME = ("repository", "full_name")  # keys of the payload
     PREFIX = signatures.PREFIX  # of the signature; without one it is bare hexadecimal digits
 
     def header(self, headers: Headers, name: str) -> str:
@@ -51,11 +52,13 @@ class Forge(ABC):
 
     def delivery_id(self, headers: Headers, body: bytes) -> str:
         """Return the id of the delivery, which stays the same when it is sent again. Raises InvalidDelivery."""
-        return self.header(headers, self.DELIVERY) or payload.delivery_hash(body)
+        return self.header(headers, self.DELIVERY) or hashlib.sha256(body).hexdigest()
 
     def full_name(self, headers: Headers, body: bytes) -> str | None:
-        """Return the repository that the payload names; None if it names none. Raises InvalidDelivery."""
-        return payload.full_name(headers, body)
+        """Return the repository, with its owners, that the payload names; None if none. Raises InvalidDelivery."""
+        repository, key = self.FULL_NAME
+        name = payload.get_mapping(payload.read(headers, body), repository).get(key)
+        return name if isinstance(name, str) and name else None
 
     @abstractmethod
     def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:

@@ -8,8 +8,7 @@ from core.errors import InvalidDelivery
 from core.model import PullRequestEvent, PushEvent
 from hooks.forges import payload
 from hooks.forges.base import Forge
-from hooks.forges.events import NO_COMMIT, Ignored, checked_pull_request, push_event
-from hooks.forges.payload import Headers
+from hooks.forges.payload import NO_COMMIT, Headers, Ignored, checked_pull_request, push_event
 
 FOLDERS = {"branch": "refs/heads/", "tag": "refs/tags/", "annotated_tag": "refs/tags/"}
 MAX_REFS = 10_000

@@ -5,8 +5,7 @@ from __future__ import annotations
 from core.model import PullRequestEvent, PushEvent
 from hooks.forges import payload
 from hooks.forges.base import Forge
-from hooks.forges.events import Ignored
-from hooks.forges.payload import Headers
+from hooks.forges.payload import Headers, Ignored
 
 
 class GitHub(Forge):

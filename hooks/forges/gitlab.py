@@ -19,8 +19,7 @@ from core.model import PullRequestEvent, PushEvent
 from hooks import signatures
 from hooks.forges import payload
 from hooks.forges.base import Forge
-from hooks.forges.events import Ignored, checked_pull_request
-from hooks.forges.payload import Headers
+from hooks.forges.payload import Headers, Ignored, checked_pull_request
 
 TOKEN = "x-gitlab-token"  # noqa: S105  (the header's name)
 SIGNATURE, SIGNED_ID, SIGNED_AT = "webhook-signature", "webhook-id", "webhook-timestamp"
@@ -38,6 +37,7 @@ ACTIONS = frozenset({"open", "reopen", "update", "close", "merge", ""})  # "" is
 class GitLab(Forge):
     EVENT = "x-gitlab-event"
     DELIVERY = "idempotency-key"
+    FULL_NAME = ("project", "path_with_namespace")
     KEPT_HEADERS = frozenset(
         {EVENT, DELIVERY, SIGNATURE, SIGNED_ID, SIGNED_AT, "x-gitlab-instance", "x-gitlab-event-uuid"}
     )
@@ -59,9 +59,6 @@ class GitLab(Forge):
         """Return the same id for each retry and for "Resend". With a signature it is the signed id."""
         signed = self.header(headers, SIGNED_ID) if SIGNATURE in headers else ""
         return signed or super().delivery_id(headers, body)
-
-    def full_name(self, headers: Headers, body: bytes) -> str | None:
-        return payload.full_name(headers, body, "path_with_namespace", of="project")
 
     def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
         kind = self.event(headers)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from core.model import PushEvent
 from hooks.forges import payload
 from hooks.forges.base import Forge
-from hooks.forges.events import NO_COMMIT, Ignored, push_event
-from hooks.forges.payload import Headers
+from hooks.forges.payload import NO_COMMIT, Headers, Ignored, push_event
 
 
 class Gogs(Forge):

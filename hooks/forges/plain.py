@@ -23,8 +23,7 @@ from collections.abc import Mapping
 from core.errors import InvalidDelivery
 from core.model import PushEvent
 from hooks.forges.base import Forge
-from hooks.forges.events import Ignored, push_event
-from hooks.forges.payload import Headers
+from hooks.forges.payload import Headers, Ignored, push_event
 
 FIRST_LINE = "pushmill-push 2"
 UNESCAPED = "pushmill-push 1"  # the first line of hooks that escape nothing

@@ -189,7 +189,7 @@ class Filling:
         queued = self._launch(commit, "train", {"learning_rate": 0.0003}, push)
         with transaction(self.db):
             execute(self.db, "UPDATE execution SET environment = 'a100' WHERE id = ?", (queued.id,))
-            lifecycle.log_status(self.db, self.config.logs_dir, queued, "Waiting for a runner of a100")
+            logs.log_status(self.db, self.config.logs_dir, queued, "Waiting for a runner of a100")
         delivery = self._deliveries(project, commit, push)
         groups = demo_groups.Groups(
             db=self.db, config=self.config, project=project, commit=commit, push=push, runner=runner, admin=self.admin,

@@ -23,7 +23,6 @@ from core import clock
 from hooks import signatures
 from web.http import webhooks
 from web.services import pipelines, tasks
-from web.services.deliveries import pruning
 from web.services.repositories import hosting
 from web.store import commits, deliveries, executions, projects
 from web.store.db import execute, transaction
@@ -425,7 +424,7 @@ class TestOldDeliveries:
         execute(hub.api.db, "UPDATE delivery SET handled_at = ? WHERE handled_at IS NOT NULL", (then,))
 
     def test_they_lose_their_bodies_and_go_when_nothing_refers_to_them(self, hub: Hub, three: list[int]) -> None:
-        pruning.prune(hub.api.db, 90 * 86400.0)
+        deliveries.prune(hub.api.db, 90 * 86400.0)
         left = {delivery.id: delivery.pruned for delivery in hub.deliveries()}
         assert left == {three[0]: True, three[2]: False}
         found = deliveries.get(hub.api.db, three[0])
@@ -436,13 +435,13 @@ class TestOldDeliveries:
         assert "Process again" not in page
         assert "/p/model/executions/1/" in page
         assert hub.again(three[0]).status_code == 409
-        pruning.prune(hub.api.db, 90 * 86400.0)
+        deliveries.prune(hub.api.db, 90 * 86400.0)
         assert len(hub.deliveries()) == 2
 
     def test_what_is_no_longer_kept_is_known_all_the_same(self, hub: Hub, three: list[int]) -> None:
         body = deliveries.get(hub.api.db, three[0])
         assert body is not None
-        pruning.prune(hub.api.db, 90 * 86400.0)
+        deliveries.prune(hub.api.db, 90 * 86400.0)
         execute(hub.api.db, "DELETE FROM delivery WHERE state = 'stored'")
         hub.deliver(body.body, "d-9")
         hub.drain()
@@ -455,7 +454,7 @@ class TestOldDeliveries:
         self, hub: Hub, three: list[int], days: float, age_s: float, kept: int
     ) -> None:
         self.age(hub, days)
-        pruning.prune(hub.api.db, age_s)
+        deliveries.prune(hub.api.db, age_s)
         assert len(hub.deliveries()) == kept
 
     def test_very_many_are_dropped_a_little_at_a_time(self, hub: Hub, three: list[int]) -> None:
@@ -468,12 +467,12 @@ class TestOldDeliveries:
         with transaction(hub.api.db):
             execute(hub.api.db, sql, (projects.repositories(hub.api.db, hub.project.id)[0].id, old, old))
         started = time.thread_time()
-        pruning.prune(hub.api.db, 90 * 86400.0)
-        assert time.thread_time() - started < 5 * pruning.BUDGET_S
+        deliveries.prune(hub.api.db, 90 * 86400.0)
+        assert time.thread_time() - started < 5 * deliveries.PRUNING_S
         assert 3 < deliveries.count(hub.api.db, hub.project.id) < 100_003
 
         def done() -> bool:
-            pruning.prune(hub.api.db, 90 * 86400.0)
+            deliveries.prune(hub.api.db, 90 * 86400.0)
             return deliveries.count(hub.api.db, hub.project.id) == 2
 
         wait_for(done, 60)

@@ -57,7 +57,7 @@ def test_a_mirror_follows_new_moved_and_deleted_refs_and_keeps_its_pins(mirror: 
     made.git("tag", "-a", "-m", "t", "v1")
     fetch(mirror, made)
     assert git.refs(mirror) == git.refs(made.path)
-    git.pin(mirror, first)
+    git.find_commit(mirror, first, pin=True)
     second = made.commit({"a": b"2"})  # no parent: a forced push
     made.git("branch", "-D", "topic")
     made.git("branch", "topic/below", second)
@@ -95,7 +95,7 @@ def test_many_fetches_leave_few_packs(mirror: Path, made: MadeRepository) -> Non
     for number in range(56):
         shas.append(made.commit({"a": b"%d" % number}))
         fetch(mirror, made)
-        git.pin(mirror, shas[-1])
+        git.find_commit(mirror, shas[-1], pin=True)
     assert len(list((mirror / "objects/pack").glob("*.pack"))) < 20
     assert [git.read_file(mirror, sha, "a", 9) for sha in shas] == [b"%d" % number for number in range(56)]
 

@@ -38,7 +38,7 @@ def test_a_hosted_repository_takes_a_forced_push_and_hides_its_pins(tmp_path: Pa
     git.init_hosted(hosted, HOOK)
     old = made.commit({"a": b"1"})
     made.git("push", "-q", str(hosted), "main")
-    git.pin(hosted, old)
+    git.find_commit(hosted, old, pin=True)
     new = made.commit({"a": b"2"})
     made.git("push", "-q", "--force", str(hosted), "main")
     assert made.git("ls-remote", str(hosted)).split() == [new, "HEAD", new, "refs/heads/main"]
@@ -186,13 +186,12 @@ def peak_memory() -> int:
 
 def test_a_pin_is_idempotent_and_wants_a_commit(made: MadeRepository) -> None:
     sha = made.commit({"a": b"1"})
-    git.pin(made.path, sha)
-    git.pin(made.path, sha)
+    git.find_commit(made.path, sha, pin=True)
+    git.find_commit(made.path, sha, pin=True)
     assert made.git("rev-parse", f"refs/pushmill/{sha}") == sha
     assert "refs/pushmill" not in " ".join(git.refs(made.path))
-    for wrong in ("0" * 40, "main", "-x"):
-        with pytest.raises(GitError):
-            git.pin(made.path, wrong)
+    for wrong in ("0" * 40, "nothing", "-x"):
+        assert git.find_commit(made.path, wrong, pin=True) is None
 
 
 def test_what_is_no_repository_is_an_error_even_inside_one(made: MadeRepository) -> None:

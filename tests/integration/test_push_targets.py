@@ -29,7 +29,7 @@ def here(pushes: PushServer, checkout: Checkout) -> Model:
 def said(here: Model) -> str:
     """What the pusher read."""
     pushes = here.pushes
-    return push_reply.push_reply(pushes.db, pushes.deliveries("model")[-1].id, [], "http://here/p/model")
+    return push_reply.push_reply(pushes.db, pushes.deliveries("model")[-1].id, "http://here/p/model")
 
 
 def asked_to_stop(here: Model, place: int) -> list[str]:

@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 from core.errors import InvalidDelivery
 from core.model import PullRequestEvent, PushEvent
 from hooks.forges.base import Forge
-from hooks.forges.events import Ignored
+from hooks.forges.payload import Ignored
 from hooks.forges.registry import FORGES, by_host
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40

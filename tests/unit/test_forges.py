@@ -10,7 +10,7 @@ from core.errors import InvalidDelivery
 from core.model import PushEvent
 from hooks import signatures
 from hooks.forges.base import Forge
-from hooks.forges.events import Ignored
+from hooks.forges.payload import Ignored
 from hooks.forges.registry import FORGES
 
 github, plain = FORGES["github"], FORGES["plain"]

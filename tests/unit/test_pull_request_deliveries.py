@@ -14,7 +14,7 @@ from test_forge_deliveries import delivered, forge, ignored, lowered
 
 from core.errors import InvalidDelivery
 from core.model import PullRequestEvent, PushEvent
-from hooks.forges.events import Ignored
+from hooks.forges.payload import Ignored
 
 A, B = "a" * 40, "b" * 40
 TELLING = tuple(sender for sender in SENDERS if type(sender) is not Gogs)

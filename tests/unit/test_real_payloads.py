@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from real_payloads import Sent
 
 from core.errors import InvalidDelivery
-from hooks.forges.events import Ignored
+from hooks.forges.payload import Ignored
 from hooks.forges.registry import FORGES
 
 pytestmark = pytest.mark.payloads

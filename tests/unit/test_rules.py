@@ -133,7 +133,7 @@ def test_an_environment_is_the_option_s_else_the_trailer_s_else_the_rule_s_if_it
     message = f"work\n\nPUSHMILL-environment: {trailer}" if trailer else "work"
     rule = Rule(name="r", environment="three" if by_rule else "")
     choice = rules.choose(
-        EPOCHS, event(*options), message, rules=[rule], facts=Facts(environments={"one", "two", "three"})
+        EPOCHS, event(*options), message, rules=[rule], facts=Facts(environments=lambda: {"one", "two", "three"})
     )
     wished = option or trailer
     assert choice.run[0].environment == (wished if wished != "gone" else "") or ("three" if by_rule else "")

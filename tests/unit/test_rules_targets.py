@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from core.model import EventKind, PushEvent, Target, TargetKind
 from web.config.steps.parse import parse
 from web.services.triggers import rules
+from web.services.triggers.record import count_text
 from web.services.triggers.rules import Choice, Facts, Rule, globs
 from web.services.triggers.rules.choice import MAX_TARGETS
-from web.services.triggers.rules.describe import count_text
 
 # a step, a task and a pipeline that are all called train
 YAML = b"""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core import datum
 from core.errors import InvalidInput, NotFound
-from web.config.steps.model import Step, StepMount, load_step, step_names
+from web.config.steps.model import Step, StepMount, load_step, step_items
 from web.config.steps.parse import parse
 from web.config.steps.resolve import ResolvedStep, UnresolvedStep, resolve
 from web.config.steps.script import script
@@ -45,8 +45,8 @@ def value_of(stored: Any, *given_value: Any) -> Any:
 def test_an_unknown_step_is_an_error_that_names_the_known_ones() -> None:
     with pytest.raises(NotFound, match='there is no step "nope"; there are: train'):
         load_step(config(), "nope")
-    assert step_names(config()) == ("train",)
-    assert step_names(None) == ()
+    assert tuple(step_items(config())) == ("train",)
+    assert tuple(step_items(None)) == ()
 
 
 def test_of_several_steps_with_one_name_the_last_counts() -> None:

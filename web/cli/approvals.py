@@ -12,8 +12,7 @@ from core.names import check_sha
 from web.cli.options import CONFIG, DATA, opened, project_named
 from web.services import setup
 from web.services.presentation import formats
-from web.services.triggers import approvals
-from web.services.triggers.rules import describe
+from web.services.triggers import approvals, record
 from web.store import approvals as store
 from web.store import users
 from web.store.approvals import WaitingPush
@@ -46,7 +45,7 @@ def approve(name: str, sha: str | None, data: Path | None, config_file: Path | N
         whole = _whole(sha, waiting)
         made = approvals.approve(context, found, whole, person)
         waits = bool(store.waiting(context.db, found.id, whole))
-    count = describe.count_text(one.target for one in made)
+    count = record.count_text(one.target for one in made)
     what = f"{count} start{'s' if len(made) == 1 else ''} soon" if made else "nothing else starts"
     click.echo(f"Commit {whole} is approved: {'it runs as soon as its history is fetched' if waits else what}.")
 

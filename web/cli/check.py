@@ -23,7 +23,7 @@ from web.cli import check_webhook
 from web.cli.check_subject import Subject, from_error
 from web.cli.doctor import Finding
 from web.cli.options import CONFIG, DATA, JSON, opened, project_named
-from web.config.steps.model import step_names
+from web.config.steps.model import step_items
 from web.services.forges import webhook_setup
 from web.services.repositories import commit_head, credentials, hosting, polling, remotes
 from web.services.repositories.commit_head import CommitMissing, Head
@@ -117,7 +117,7 @@ def _configuration(subject: Subject, branch: str) -> tuple[Finding, Head | None]
         message = f"{head.config_state} at {where}: {'; '.join(head.problems)[:500]}"
         advice = f"commit a {name} with the steps to run: see docs/steps.md"
         return Finding(check=name, level="fail", message=message, advice=advice), head
-    steps = step_names(head.config)
+    steps = list(step_items(head.config))
     shown = ", ".join(steps[:SHOWN_STEPS]) + (", …" if len(steps) > SHOWN_STEPS else "")
     count = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
     return Finding(check=name, level="ok", message=f"{count} at {where}: {shown}"), head

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from core.errors import InvalidFields, InvalidInput, Problem
 from core.model import TargetKind
 from core.names import unknown
 from web.config.pipelines.override import apply_override
-from web.config.steps.model import step_item, step_names
+from web.config.steps.model import step_items
 from web.config.tasks.blueprint import load_task, task_item
 
 TITLE_CHARS = 200
@@ -81,9 +81,9 @@ def overridden(config: Any, kind: TargetKind, name: str, overrides: Overrides) -
         raise InvalidFields([Problem(f"{key.replace('_', ' ')}: {text}", key) for key in given])
     of_task = [task_item(config, name)] if kind is TargetKind.TASK else []
     step_name = load_task(config, name).step if of_task else name
-    if step_name not in step_names(config):
+    if step_name not in (steps := step_items(config)):
         return config  # planning reports it
-    body: dict[str, Any] = dict(step_item(config, step_name)["step"])
+    body: dict[str, Any] = dict(steps[step_name]["step"])
     problems = []
     for field_name, value in given.items():
         try:
@@ -98,5 +98,5 @@ def overridden(config: Any, kind: TargetKind, name: str, overrides: Overrides) -
     return [*of_task, {"step": body}]
 
 
-def unknown_target(kind: TargetKind, name: str, known: Sequence[str]) -> Problem:
+def unknown_target(kind: TargetKind, name: str, known: Iterable[str]) -> Problem:
     return Problem(unknown(kind, name, known), str(kind), name, "does_not_exist")

@@ -35,24 +35,20 @@ WAYS = {"api": Way.API, "git": Way.GIT, "hooks": Way.FORGE}  # by the first part
 
 def init_app(app: Flask) -> None:
     """Register after `auth`, which records the use of a token first."""
-    app.before_request(_set_actor)
-    app.before_request(_count_rows)
+    app.before_request(_begin)
     app.after_request(_announce)
     app.teardown_request(_forget_actor)
 
 
-def _set_actor() -> None:
+def _begin() -> None:
     way = WAYS.get(request.path.split("/")[1], Way.PAGE)
     username, token_id = (g.user.username, g.identity.token_id) if g.identity else ("", None)
     audit.set_actor(Actor(way=way, username=username, token_id=token_id, address=request.remote_addr or ""))
+    g.rows_changed = auth.db().conn.total_changes if g.user or g.runner else None
 
 
 def _forget_actor(error: BaseException | None) -> None:  # noqa: ARG001
     audit.set_actor(None)
-
-
-def _count_rows() -> None:
-    g.rows_changed = auth.db().conn.total_changes if g.user or g.runner else None
 
 
 def _announce(response: Response) -> Response:

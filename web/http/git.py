@@ -43,10 +43,10 @@ FINISH_S = 600.0  # time for git to finish a push that arrived completely before
 RESPONSE_HEADERS = {"content-type", "cache-control", "expires", "pragma"}
 
 
-@blueprint.app_url_value_preprocessor
+@blueprint.url_value_preprocessor
 def name_of_uuid(_: str | None, values: dict[str, Any] | None) -> None:
     """Let the UUID of a project be its name in all paths below /git/, before anything reads them."""
-    if values is None or not request.path.startswith("/git/") or not UUID.match(values.get("name", "")):
+    if values is None or not UUID.match(values.get("name", "")):
         return
     uuid, suffix = values["name"][:36], values["name"][36:]
     if suffix in ("", MODULES):

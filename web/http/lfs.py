@@ -19,12 +19,13 @@ from core.git import lfs
 from core.model import Project, Repository
 from core.rights import Action
 from web.http import auth, lfs_files
-from web.http.git import WatchedPush
+from web.http.git import WatchedPush, name_of_uuid
 from web.services import disk
 from web.services.repositories import hosting
 from web.store import projects
 
 blueprint = Blueprint("lfs", __name__)
+blueprint.url_value_preprocessor(name_of_uuid)
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 PATH = "/git/<name>.git/info/lfs/objects"

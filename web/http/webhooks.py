@@ -96,14 +96,12 @@ def receive(project_name: str, forge_name: str) -> Response:
     after four refusals in a row, and then its pushes are not reported either.
     """
     try:
-        headers = _lowered()
-        config = auth.server().config.server
-        forge, limit = _expected(config, forge_name, headers, request.content_length)
+        context, headers = auth.context(), _lowered()
+        forge, limit = _expected(context.config.server, forge_name, headers, request.content_length)
         if NO_MEMORY in request.environ:
             raise RefusedDelivery(_later("Too many webhooks at once ([server] hook_memory).", 503, BUSY_S))
         request.max_content_length = ANY_SIZE  # `_body` checks the size, so that the sender can read the error
         body = _body(request.stream, limit)
-        context = auth.context()
         target = projects.webhook_target(context.db, project_name, forge_name)
         secret = context.vault.decrypt(target[1] if target else _intake().no_secret)
         if not forge.verify(headers, body, secret) or target is None:
@@ -198,7 +196,7 @@ def _store(
     if headers.get("prefer") != "respond-async":
         _await(db, row)
     base = plain.base_url(body) or context.config.server.url.rstrip("/") or request.url_root.rstrip("/")
-    return _text(push_reply.push_reply(db, row, forge.parse(headers, body), f"{base}/p/{project}"), status)
+    return _text(push_reply.push_reply(db, row, f"{base}/p/{project}"), status)
 
 
 def _lowered() -> dict[str, str]:

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from core.config import Config
 from web.services import disk, launch, pipelines, tasks
 from web.services.context import Context, open_context
-from web.services.deliveries import ingest, pruning
+from web.services.deliveries import ingest
 from web.services.executions import lifecycle
 from web.services.forges import members
 from web.services.forges.publisher import Publisher
@@ -79,7 +79,7 @@ class Sweeper:
             _try(lambda: self._advance())
             _try(lambda: dispatch.hand_over_again(db, queues))
             _try(lambda: dispatch.dispatch(db, config, queues))
-            _try(lambda: pruning.prune(db, config.limits.deliveries))
+            _try(lambda: deliveries.prune(db, config.limits.deliveries))
             _try(lambda: self._tidy())
             _try(lambda: self._refresh_members())
             _try(lambda: self._prune_audit())

@@ -26,7 +26,7 @@ from core.wire import stricter_limit
 from web.config.overrides import Overrides, overridden, override_problems, unknown_target
 from web.config.pipelines.plan import PipelinePlan
 from web.config.steps.changes import change, step_changes
-from web.config.steps.model import load_step, step_names
+from web.config.steps.model import load_step, step_items
 from web.config.steps.resolve import ResolvedStep
 from web.config.tasks.plan import TaskPlan
 from web.config.tasks.search import SEEDS, own_seed
@@ -35,10 +35,10 @@ from web.services.executions import datums, environments, lifecycle
 from web.services.forges import enqueue
 from web.services.repositories import adhoc
 from web.services.triggers.rules.runnable import KINDS, Plan
-from web.store import audit, commits, executions, launch_keys, pipelines, projects, tasks, users, variables
+from web.store import audit, commits, executions, launch_keys, logs, pipelines, projects, tasks, users, variables
 from web.store import environments as environment_store
 from web.store.audit import Act, Kind
-from web.store.db import Database, needs_transaction, transaction
+from web.store.db import Database, transaction
 
 # Columns that a re-run copies; state, times and results are not copied.
 REPEATED = (
@@ -131,7 +131,6 @@ def checked_plan(db: Database, request: LaunchRequest) -> Plan:
     return plan
 
 
-@needs_transaction
 def start(db: Database, config: Config, request: LaunchRequest) -> Launched:
     """Create the execution, task or pipeline of a planned request.
 
@@ -160,7 +159,6 @@ def kind_of(made: Launched) -> TargetKind:
     return TargetKind.TASK if isinstance(made, Task) else TargetKind.PIPELINE
 
 
-@needs_transaction
 def again(
     db: Database, config: Config, execution: Execution, creator: User, why: str, origin: Origin = Origin.RERUN
 ) -> Execution:
@@ -194,7 +192,7 @@ def restart_lost(db: Database, config: Config) -> int:
             restarted = again(db, config, execution, creator, "Restarts", Origin.RESTART)
             if executions.retries(db, restarted.id) >= MAX_RESTARTS:
                 executions.update(db, restarted, autorestart=False)
-                lifecycle.log_status(db, config.logs_dir, restarted, f"Restart {MAX_RESTARTS}, the last one")
+                logs.log_status(db, config.logs_dir, restarted, f"Restart {MAX_RESTARTS}, the last one")
     return len(lost)
 
 
@@ -364,10 +362,12 @@ def _changes(request: LaunchRequest, plan: Plan) -> list[Change]:
     else:
         first = plan.first if isinstance(plan, TaskPlan) else plan
         parameters = {**plan.parameters, **_tried(request, plan)} if isinstance(plan, TaskPlan) else plan.parameters
-        if first.step.name in step_names(request.commit.config):
+        if request.config is None and not request.overrides.of_step:
+            found += step_changes(first.step, parameters, first)
+        elif first.step.name in step_items(request.commit.config):
             found += step_changes(load_step(request.commit.config, first.step.name), parameters, first)
-    return [*found, *change("environment", _own_environment(plan), request.overrides.environment or
-                            _own_environment(plan))]  # fmt: skip
+    declared = _own_environment(plan)
+    return [*found, *change("environment", declared, request.overrides.environment or declared)]
 
 
 def _tried(request: LaunchRequest, plan: TaskPlan) -> Mapping[str, Any]:
@@ -390,11 +390,11 @@ def _record(
     """
     inputs = datums.without_aliases(db, project.id, values["inputs"])
     execution = executions.add(db, {**values, "inputs": inputs})
-    lifecycle.log_status(db, config.logs_dir, execution, "Execution created", *notes)
+    logs.log_status(db, config.logs_dir, execution, "Execution created", *notes)
     if refusal := environments.locked_out(project, environment):
         lifecycle.fail(db, config.logs_dir, execution, FailureReason.ENVIRONMENT, refusal)
     elif refusal := environments.refusal(environment, execution.image):
         lifecycle.fail(db, config.logs_dir, execution, FailureReason.IMAGE, refusal)
     elif refusal := datums.refusal_reason(db, execution.project_id, execution.commit_id, execution.inputs):
         lifecycle.fail(db, config.logs_dir, execution, FailureReason.INPUT, refusal)
-    return executions.get(db, execution.id)
+    return executions.get(db, execution.id) if refusal else execution

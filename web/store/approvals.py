@@ -3,7 +3,7 @@
 Trust belongs to a commit, not to an execution: `web.store.commits.TRUSTED` checks whether the commit was approved, or
 came from anything other than pull requests from forks. It is checked at each claim, when an output is used as an input,
 and in the list of commits for clients, so that no way to start an execution can bypass it. A doubtful origin
-(`hooks.forges.events`) counts as a fork, and a pull request that once came from a fork always does.
+(`hooks.forges.payload`) counts as a fork, and a pull request that once came from a fork always does.
 """
 
 from __future__ import annotations

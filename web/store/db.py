@@ -166,9 +166,10 @@ def _lock(db: Database, sql: str, values: Any = ()) -> sqlite3.Cursor:
         db.conn.execute(f"PRAGMA busy_timeout = {1000 * BUSY_S:.0f}")
 
 
-@needs_transaction
 def insert(db: Database, table: str, values: Row) -> int:
-    """Insert a row; return its id."""
+    """Insert a row; return its id. Only in a transaction, like functions with `needs_transaction`."""
+    if not db.conn.in_transaction:
+        raise RuntimeError("web.store.db.insert is called outside a transaction")
     columns = ", ".join(f"[{name}]" for name in values)
     marks = ", ".join("?" * len(values))
     cursor = db.conn.execute(f"INSERT INTO [{table}] ({columns}) VALUES ({marks})", tuple(values.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +13,14 @@ from enum import StrEnum
 from sqlite_utils import Database
 
 from core import clock
-from web.store.db import Row, execute, insert, needs_transaction, row, rows
+from web.store.db import Row, execute, insert, needs_transaction, row, rows, transaction
 
 MAX_BACKOFF_S = 600  # a forge that is down for long is retried every ten minutes
 REFUSED_KEPT = 100  # per project, for signed and unsigned deliveries each: anyone can cause unsigned ones
 REFUSED_PER_MINUTE = 10
 PRUNED_AT_ONCE = 50
+PRUNING_S = 0.2  # of one sweep
+LEAST_S = 3 * 86400.0  # forges may redeliver for this long, and the row identifies the repeat
 POLL = "poll"  # source of deliveries that the server created when polling a remote
 # SQLite would choose the index on repositories, and read every delivery ever stored
 WAITING = "delivery INDEXED BY delivery_stored"
@@ -285,18 +288,22 @@ def postpone(db: Database, delivery: Delivery, message: str) -> str:
     return retry_at
 
 
-def handled_before(db: Database, before: str) -> list[int]:
-    """List the rows of up to PRUNED_AT_ONCE deliveries that were handled before a time and are not pruned."""
-    old = "SELECT id FROM delivery WHERE pruned = 0 AND handled_at < ? ORDER BY handled_at LIMIT ?"
-    return [item["id"] for item in rows(db, old, (before, PRUNED_AT_ONCE))]
+def prune(db: Database, age_s: float) -> None:
+    """Prune deliveries that were handled more than `age_s` seconds ago, as many as PRUNING_S allows; 0 keeps all.
 
-
-@needs_transaction
-def prune(db: Database, found: Sequence[int]) -> None:
-    """Prune deliveries.
-
-    Referenced rows stay, without headers and body; so do those of schedules, so that none runs twice.
+    Those that nothing refers to are deleted. Referenced rows stay, without headers and body; so do those of schedules,
+    so that none runs twice.
     """
+    if age_s == 0:
+        return
+    before, deadline = clock.after(-max(age_s, LEAST_S)), time.monotonic() + PRUNING_S
+    old = "SELECT id FROM delivery WHERE pruned = 0 AND handled_at < ? ORDER BY handled_at LIMIT ?"
+    while time.monotonic() < deadline and (found := [r["id"] for r in rows(db, old, (before, PRUNED_AT_ONCE))]):
+        with transaction(db):
+            _prune(db, found)
+
+
+def _prune(db: Database, found: Sequence[int]) -> None:
     marks = ", ".join("?" * len(found))
     unused = (
         "source != 'schedule' AND NOT EXISTS (SELECT 1 FROM push WHERE push.delivery_id = delivery.id)"

@@ -39,6 +39,11 @@ def listing(db: Database) -> list[Environment]:
     return [_environment(found) for found in rows(db, "SELECT * FROM environment ORDER BY slug")]
 
 
+def names(db: Database) -> set[str]:
+    """Return everything that names an environment: slugs and UUIDs."""
+    return {name for found in rows(db, "SELECT slug, uuid FROM environment") for name in found.values()}
+
+
 def by_name(db: Database) -> dict[str, Environment]:
     return {found.slug: found for found in listing(db)}
 

@@ -108,10 +108,19 @@ def by_pull_requests(db: Database, repository_id: int, commit_id: int, branch: s
     return {run.target: (run.number, number) for run, number in runs}
 
 
+WITH_PULL_REQUEST = [
+    launched_rows(
+        kind,
+        "JOIN push ON push.id = push_id LEFT JOIN pull_request ON pull_request.id = push.pull_request_id",
+        ", pull_request.number",
+    )
+    for kind in KINDS
+]
+
+
 def _of_commit(db: Database, repository_id: int, commit_id: int, condition: str, value: str) -> list[Row]:
     """Return the matching runs of a commit, those of each kind by counter."""
-    join = "JOIN push ON push.id = push_id LEFT JOIN pull_request ON pull_request.id = push.pull_request_id"
     # the + keeps SQLite from using the index on the branch, which has more pushes than the commit
     where = f"push.commit_id = ? AND +push.repository_id = ? AND {condition}"
-    each = [f"{launched_rows(kind, join, ', pull_request.number')} AND {where}" for kind in KINDS]
+    each = [f"{runs} AND {where}" for runs in WITH_PULL_REQUEST]
     return rows(db, f"{' UNION ALL '.join(each)} ORDER BY id", (commit_id, repository_id, value) * len(each))

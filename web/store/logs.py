@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from sqlite_utils import Database
 from core.errors import NotFound
 from core.model import Execution
 from core.wire import STREAMS, LogBatch
-from web.store.db import Row, execute, needs_transaction, rows
+from web.store.db import Row, execute, needs_transaction, row, rows
 from web.store.log_files import SEGMENT_BYTES, LogLine, Part, Segment
 
 __all__ = ["SEGMENT_BYTES", "LogLength", "LogLine"]
@@ -33,6 +34,7 @@ __all__ = ["SEGMENT_BYTES", "LogLength", "LogLine"]
 MESSAGE_BYTES = 16 * 1024  # a longer line is shown as several messages
 UTF8_BYTES = 4  # maximum of one character
 PARTIAL_CHARACTERS = 4096
+COLUMNS = "log_bytes, log_lines, log_segments, log_last_us, acknowledged, log_partial, log_tails"
 CHUNKS = 8  # in the newest part of a stream
 
 
@@ -81,18 +83,17 @@ def _path(logs_dir: Path, execution: Execution, rest: str = "") -> Path:
 
 
 def length(db: Database, execution: Execution, limit: int = 0) -> LogLength:
-    found = lengths(db, [execution.id], limit)
-    if not found:
+    found = row(db, f"SELECT {COLUMNS} FROM execution WHERE id = ?", (execution.id,))
+    if found is None:
         raise NotFound(f"there is no execution {execution.uuid}")
-    return found[execution.id]
+    return _length(found, limit)
 
 
-def lengths(db: Database, execution_ids: Sequence[int], limit: int = 0) -> dict[int, LogLength]:
+def lengths(db: Database, execution_ids: Sequence[int]) -> dict[int, LogLength]:
     """Return lengths by execution id."""
-    columns = "id, log_bytes, log_lines, log_segments, log_last_us, acknowledged, log_partial, log_tails"
     marks = ", ".join("?" * len(execution_ids))
-    found = rows(db, f"SELECT {columns} FROM execution WHERE id IN ({marks})", list(execution_ids))
-    return {item["id"]: _length(item, limit) for item in found}
+    found = rows(db, f"SELECT id, {COLUMNS} FROM execution WHERE id IN ({marks})", list(execution_ids))
+    return {item["id"]: _length(item, 0) for item in found}
 
 
 def _length(found: Row, limit: int) -> LogLength:
@@ -139,6 +140,15 @@ def append(
         after = _to_tail(logs_dir, execution, after, text[head:], whole, position)
     _record(db, execution, replace(after, lines=at.lines + lines))
     return whole if lines else None
+
+
+def log_status(db: Database, logs_dir: Path, execution: Execution, *messages: str) -> None:
+    """Append status lines from the server to an execution's log."""
+    at = length(db, execution)
+    have, now_us = at.acknowledged["status"], time.time_ns() // 1000
+    batch = LogBatch(attempt=execution.attempt, stream="status", start=have, end=have, first_us=now_us, last_us=now_us)
+    text = "".join(message.replace("\n", " ") + "\n" for message in messages)
+    append(db, logs_dir, execution, at, batch, text.encode())
 
 
 def _head(at: LogLength, stream: str, text: bytes) -> int:

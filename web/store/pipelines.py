@@ -15,7 +15,7 @@ from core.groups import Pipeline, PipelineNode, Task
 from core.model import Execution
 from core.states import State
 from web.store import executions, tasks
-from web.store.db import Row, insert, needs_transaction, row, rows
+from web.store.db import Row, insert, row, rows
 from web.store.group_table import GroupTable
 
 MOST_COMPARED = 100
@@ -25,7 +25,6 @@ get, by_uuid, by_counter, newest = _table.get, _table.by_uuid, _table.by_counter
 of_ids, of_commits, unfinished, search = _table.of_ids, _table.of_commits, _table.unfinished, _table.search
 
 
-@needs_transaction
 def add(
     db: Database,
     values: Mapping[str, Any],

@@ -16,7 +16,7 @@ from core.names import check_project
 from core.rights import Role
 from web.store import audit, members
 from web.store.audit import Act, Kind
-from web.store.db import Row, execute, insert, joined, needs_transaction, row, rows
+from web.store.db import Row, execute, insert, joined, row, rows
 
 SELECT = "SELECT project.*, user.username AS owner FROM project JOIN user ON user.id = project.owner_id"
 HOSTED = "hosted"  # the forge of repositories hosted on this server
@@ -233,7 +233,6 @@ def set_rules(db: Database, project_id: int, rules: str) -> None:
             audit.record(db, Act.CHANGE, Kind.RULES, "rules", project_id)
 
 
-@needs_transaction
 def take_counter(db: Database, project_id: int, of: str = "execution") -> int:
     """Return the next counter of an execution, task or pipeline of a project."""
     counter = f"{of}_counter"

@@ -12,7 +12,7 @@ from core.groups import Task
 from core.model import Execution
 from core.states import UNFINISHED, UNFINISHED_GROUP, WAITING
 from web.store import executions
-from web.store.db import needs_transaction, row, rows, sql_list
+from web.store.db import row, rows, sql_list
 from web.store.group_table import GroupTable
 
 IS_UNFINISHED = f"task.state IN {sql_list(UNFINISHED_GROUP)}"
@@ -28,7 +28,6 @@ get, by_uuid, by_counter, newest = _table.get, _table.by_uuid, _table.by_counter
 of_ids, of_commits, unfinished, search = _table.of_ids, _table.of_commits, _table.unfinished, _table.search
 
 
-@needs_transaction
 def add(db: Database, values: Mapping[str, Any]) -> Task:
     """Create a task in `created` with the next counter of its project. `values` are columns, not encoded."""
     return get(db, _table.insert(db, values))

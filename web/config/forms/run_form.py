@@ -27,7 +27,7 @@ from web.config.forms.pipeline_fields import pipeline_fields
 from web.config.forms.search_fields import STYLE, search_fields, searched_items
 from web.config.overrides import Overrides
 from web.config.pipelines.override import apply_override
-from web.config.steps.model import Step, load_step, step_item
+from web.config.steps.model import Step, load_step, step_items
 from web.config.tasks.blueprint import load_task, task_item
 
 GROUPS = ("search", "variants", "parameters", "inputs", "place", "container", "variables", "about")
@@ -160,7 +160,7 @@ def launched_items(config: Any, form: RunForm) -> list[dict[str, Any]] | None:
     if target.kind is TargetKind.PIPELINE or not (emptied or changed):
         return None
     task = task_item(config, target.name)["task"] if target.kind is TargetKind.TASK else None
-    body: Mapping[str, Any] = step_item(config, task["step"] if task else target.name)["step"]
+    body: Mapping[str, Any] = step_items(config)[task["step"] if task else target.name]["step"]
     if emptied:
         body = apply_override(body, {"parameters": [{"name": field.name} for field in emptied]})
     items: list[dict[str, Any]] = [{"step": dict(body)}]

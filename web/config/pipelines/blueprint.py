@@ -22,7 +22,7 @@ from web.config import conditions
 from web.config.pipelines import graph, sockets
 from web.config.pipelines.model import Edge, Node, NodeAction, OnError, PipelineBlueprint, PipelineParameter
 from web.config.pipelines.override import added_names, apply_override
-from web.config.steps.model import step_item, step_names
+from web.config.steps.model import step_items
 from web.config.tasks.blueprint import load_task
 
 __all__ = [
@@ -147,9 +147,10 @@ def _node(config: Any, declared: LibraryNode, override: Mapping[str, Any], notes
         raise InvalidInput(_other_commit(declared.commit))
     task = declared.task or "" if isinstance(declared, TaskNode) else ""
     step_name = load_task(config, task).step if task else declared.step
-    if step_name not in step_names(config):
-        raise NotFound(unknown("step", step_name, step_names(config)))
-    item = step_item(config, step_name)
+    steps = step_items(config)
+    if step_name not in steps:
+        raise NotFound(unknown("step", step_name, steps))
+    item = steps[step_name]
     where = f'node "{declared.name}": '
     if override:
         notes += [where + note for note in added_names(item["step"], override)]

@@ -10,7 +10,7 @@ from core.errors import CannotRun, InvalidInput, Problem
 from core.names import unknown
 from web.config.pipelines.blueprint import PROBLEMS, load_pipeline, pipeline_bodies
 from web.config.pipelines.model import Node, PipelineBlueprint
-from web.config.steps.model import step_item
+from web.config.steps.model import step_items
 from web.config.steps.resolve import PLACEHOLDER, resolve
 from web.config.tasks import plan as tasks
 from web.config.tasks.blueprint import task_item
@@ -96,8 +96,9 @@ def reason(error: InvalidInput) -> str:
 
 def _needed(config: Any, blueprint: PipelineBlueprint) -> list[dict[str, Any]]:
     """Return the items of the pipeline and of the steps and tasks that its nodes name."""
+    steps = step_items(config)
     return [
-        *(step_item(config, name) for name in dict.fromkeys(node.step_name for node in blueprint.nodes)),
+        *(steps[name] for name in dict.fromkeys(node.step_name for node in blueprint.nodes)),
         *(task_item(config, name) for name in dict.fromkeys(node.task for node in blueprint.nodes) if name),
         {"pipeline": pipeline_bodies(config)[blueprint.name]},
     ]

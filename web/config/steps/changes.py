@@ -28,13 +28,13 @@ def step_changes(declared: Step, parameters: Mapping[str, Any], resolved: Resolv
         yield from change(name, defaults.get(name), value)
     yield from change("image", declared.image, resolved.image)
     yield from change("command", declared.commands, resolved.step.commands)
-    yield from change("time limit", _seconds(declared.time_limit_s), _seconds(resolved.time_limit_s))
+    if declared.time_limit_s != resolved.time_limit_s:
+        yield from change("time limit", _seconds(declared.time_limit_s), _seconds(resolved.time_limit_s))
 
 
 def change(name: str, before: Any, after: Any) -> Iterator[Change]:
-    """Yield the change of one value, nothing if it is the same."""
-    was, now = _text(before), _text(after)
-    if was != now:
+    """Yield the change of one value, nothing if it is the same or looks the same."""
+    if before != after and (was := _text(before)) != (now := _text(after)):
         yield Change(name=name, before=was, after=now)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -98,9 +98,10 @@ class Step:
     notes: tuple[str, ...]
 
 
-def step_names(config: Any) -> tuple[str, ...]:
-    """Return the names of the steps of a stored configuration, in file order."""
-    return tuple(_step_items(config))
+def step_items(config: Any) -> dict[str, dict[str, Any]]:
+    """Return the items that declare steps, by name in file order; the last of the same name counts, as in the library."""
+    items = config if isinstance(config, list) else []
+    return {item["step"]["name"]: {"step": item["step"]} for item in items if "step" in item}
 
 
 def load_step(config: Any, name: str) -> Step:
@@ -108,17 +109,12 @@ def load_step(config: Any, name: str) -> Step:
     return read_step(library_step(config, name))
 
 
-def step_item(config: Any, name: str) -> dict[str, Any]:
-    """Return the item that declares an existing step."""
-    return _step_items(config)[name]
-
-
 def library_step(config: Any, name: str) -> LibraryStep:
     """Return the step as the library's object, which validates values and builds commands.
 
     Choices are converted to the parameter's declared type: YAML reads 1e-5 as text. Raises NotFound.
     """
-    items = _step_items(config)
+    items = step_items(config)
     if name not in items:
         raise NotFound(unknown("step", name, items))
     step = valohai_yaml.parse([items[name]], validate=False).steps[name]
@@ -126,12 +122,6 @@ def library_step(config: Any, name: str) -> LibraryStep:
         if parameter.choices is not None and parameter.type != "flag":
             parameter.choices = [as_declared(parameter.type, choice) for choice in parameter.choices]
     return step
-
-
-def _step_items(config: Any) -> dict[str, dict[str, Any]]:
-    """Return the items that declare steps, by name; the last of the same name counts, as in the library."""
-    items = config if isinstance(config, list) else []
-    return {item["step"]["name"]: {"step": item["step"]} for item in items if "step" in item}
 
 
 CASTS: dict[str, Callable[[str], Any]] = {"integer": lambda text: int(text, 10), "float": float, "string": str}
@@ -149,6 +139,7 @@ def as_declared(kind: str, value: Any) -> Any:
 
 def read_step(step: LibraryStep) -> Step:
     """Convert the library's object."""
+    devices = step.resources.devices.devices
     return Step(
         name=step.name,
         image=step.image.strip(),
@@ -176,7 +167,7 @@ def read_step(step: LibraryStep) -> Step:
             )
             for variable in step.environment_variables.values()
         ),
-        gpus=_gpus(step.resources.devices.devices),
+        gpus=None if devices is None else int(devices.get(GPU_DEVICE, 0)),  # an explicit "no devices" is 0
         memory=round(_positive(step.resources.memory.max) * MIB),
         cpus=_positive(step.resources.cpu.max),
         time_limit_s=_limit(step.time_limit),
@@ -213,13 +204,6 @@ def _parameter(parameter: Parameter) -> StepParameter:
 def _limit(duration: timedelta | None) -> float | None:
     """Return seconds; a limit of 0 means none."""
     return duration.total_seconds() or None if duration is not None else None
-
-
-def _gpus(devices: Mapping[str, Any] | None) -> int | None:
-    """Return None without `devices`, 0 for an explicit "no devices"."""
-    if devices is None:
-        return None
-    return int(devices.get(GPU_DEVICE, 0))
 
 
 def _positive(value: Any) -> float:

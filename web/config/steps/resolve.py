@@ -18,11 +18,12 @@ from valohai_yaml.utils import listify
 from core import datum
 from core.errors import CannotRun, Problem
 from core.names import unknown
+from core.text import not_text
 from core.wire import InputSpec
 from web.config.steps.load import JSON_INTEGERS
 from web.config.steps.model import Step, StepInput, StepVariable, as_declared, library_step, read_step
 from web.config.steps.property_rules import variable_problems
-from web.config.steps.variables import VALUE_BYTES, is_reserved, not_text
+from web.config.steps.variables import VALUE_BYTES, is_reserved
 
 COMMANDS_BYTES = 4 * 1024**2  # of all commands with their values, estimated generously
 SCHEMES = ("http", "https")

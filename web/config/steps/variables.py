@@ -31,14 +31,3 @@ HOST_PREFIXES = (
 def is_reserved(name: str) -> bool:
     """Return whether only the runner may set the variable."""
     return name in RUNNER_VARIABLES or name in HOST_VARIABLES or name.startswith(HOST_PREFIXES)
-
-
-def not_text(value: str) -> str | None:
-    """Return why text cannot be an argument of a process, or None."""
-    if "\0" in value:
-        return "the value has a NUL character"
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return "the value is not Unicode text"
-    return None

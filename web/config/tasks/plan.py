@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import NotFound
-from web.config.steps.model import library_step, step_item, step_names
+from web.config.steps.model import library_step, step_items
 from web.config.steps.resolve import ResolvedStep, UnresolvedStep, resolve
 from web.config.tasks.blueprint import TaskBlueprint, cannot_run_reason, load_task, task_item
 from web.config.tasks.search import Search, own_seed, search
@@ -49,7 +49,7 @@ def plan(
     given = dict(parameters or {})
     if variants := _variants(config, name, given):
         item = with_variants(task_item(config, name)["task"], variants)
-        config = [step_item(config, item["step"]), {"task": item}]
+        config = [step_items(config)[item["step"]], {"task": item}]
         given = {key: value for key, value in given.items() if key not in variants}
     found = load_search(config, name, given)
     blueprint = found.blueprint
@@ -66,7 +66,7 @@ def plan(
         raise cannot_run_reason(name, error.problems) from None
     return TaskPlan(
         blueprint=blueprint,
-        config=[task_item(config, name), step_item(config, blueprint.step)],
+        config=[task_item(config, name), step_items(config)[blueprint.step]],
         first=first,
         count=found.count,
         parameters=given,
@@ -86,7 +86,7 @@ def _variants(config: Any, name: str, given: Mapping[str, Any]) -> dict[str, Seq
     """Return the lists that are given for parameters of one value. Raises as `load_task`."""
     blueprint = load_task(config, name)
     lists = {key: value for key, value in given.items() if isinstance(value, list)}
-    if not lists or blueprint.step not in step_names(config):
+    if not lists or blueprint.step not in step_items(config):
         return {}
     parameters = library_step(config, blueprint.step).parameters
     return {key: value for key, value in lists.items() if key in parameters and not parameters[key].multiple}

@@ -15,7 +15,7 @@ from core.model import Commit, Project
 from core.names import unknown
 from core.states import State
 from web.config.pipelines.blueprint import load_pipeline
-from web.config.steps.model import step_item, step_names
+from web.config.steps.model import step_items
 from web.http.api import task_body
 from web.http.api.body import Fields
 from web.store import environments, pipelines
@@ -90,11 +90,11 @@ def _node(db: Database, commit: Commit, node: Mapping[str, Any], built: Built, b
     if node.get("type") not in ("execution", "task"):
         body.add(f'node "{node["name"]:.80}": nodes of type {node.get("type")!s:.40} do not run here', "nodes")
         return made
-    if step not in step_names(commit.config):
-        body.add(f'node "{node["name"]:.80}": {unknown("step", step, step_names(commit.config))}', "nodes",
-                 "does_not_exist")  # fmt: skip
+    declared = step_items(commit.config)
+    if not isinstance(step, str) or step not in declared:
+        body.add(f'node "{node["name"]:.80}": {unknown("step", step, declared)}', "nodes", "does_not_exist")
         return made
-    built.steps[step] = item = step_item(commit.config, step)
+    built.steps[step] = item = declared[step]
     environment = template.get("environment")
     if environment and environment != item["step"].get("environment") and not _is_known(db, environment):
         text = unknown("environment", environment, environments.by_name(db))

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.model import TargetKind
 from web.config.overrides import unknown_target
-from web.config.steps.model import step_item, step_names
+from web.config.steps.model import step_items
 from web.config.steps.schema import schema_errors, schema_messages
 from web.http.api.body import Fields
 
@@ -29,8 +29,8 @@ def task_items(config: Any, step: str, body: Fields) -> tuple[list[dict[str, Any
 
     Problems are added to the body.
     """
-    if step not in step_names(config):
-        body.problems.append(unknown_target(TargetKind.STEP, step, step_names(config)))
+    if step not in step_items(config):
+        body.problems.append(unknown_target(TargetKind.STEP, step, step_items(config)))
         return [], {}
     varied, single = split_parameters(body.mapping("parameters"))
     task = task_of(step, step, body.text("type"), varied, body.mapping("configuration"))
@@ -40,7 +40,7 @@ def task_items(config: Any, step: str, body: Fields) -> tuple[list[dict[str, Any
         if value is not None and value != "":
             task[key] = value.replace("_", "-") if key == "on-child-error" and isinstance(value, str) else value
     check_items([{"task": task}], body)
-    return [step_item(config, step), {"task": task}], single
+    return [step_items(config)[step], {"task": task}], single
 
 
 def task_of(

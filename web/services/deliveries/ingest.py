@@ -5,7 +5,7 @@ One transaction per push: either all of it is recorded or nothing.
 A report of our own hook is checked against the repository although it is signed: the pusher chooses the bytes of push
 options, and hooks of version 1 wrote them unescaped. The ref must point to the reported commit, or have it in its
 history or in its reflog, which hosted repositories have for this (`git.has_been`). A refused event is recorded as
-late (`web.services.triggers.arrival`).
+late (`web.services.triggers.planning`).
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from core import git
 from core.errors import GitError, InvalidDelivery
 from core.model import PullRequestEvent, PushEvent, Repository
 from hooks import post_receive
-from hooks.forges.events import Ignored
+from hooks.forges.payload import Ignored
 from hooks.forges.registry import FORGES, PLAIN
 from web.services.context import Context
 from web.services.deliveries import pull_requests
 from web.services.repositories import commit_head, fork_heads, hosting, lost_pushes, polling, remotes
 from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
-from web.services.triggers import approvals, arrival, record, schedule
-from web.services.triggers.arrival import EventSource
-from web.services.triggers.rules import describe
+from web.services.triggers import approvals, planning, record, schedule
+from web.services.triggers.planning import EventSource
 from web.store import commits, deliveries, projects
 from web.store.db import Database
 from web.store.deliveries import POLL, Delivery, DeliveryState, Received
@@ -112,10 +111,8 @@ def _handle(context: Context, delivery: Delivery) -> tuple[DeliveryState, str]:
 
 def _follow_head(db: Database, source: EventSource) -> EventSource:
     """Set the default branch to the one that HEAD names: the first one pushed, preferring main and master."""
-    git.set_head_to_first_branch(source.path)
-    head = (source.path / "HEAD").read_text(encoding="utf-8", errors="replace").strip()
-    branch = head.removeprefix("ref: refs/heads/")
-    if branch in (head, source.repository.default_branch):
+    branch = git.set_head_to_first_branch(source.path)
+    if branch in (None, source.repository.default_branch):
         return source
     projects.set_default_branch(db, source.repository.id, branch)
     return replace(source, repository=replace(source.repository, default_branch=branch))
@@ -140,7 +137,7 @@ def _push(context: Context, source: EventSource, event: PushEvent) -> str:
         head = commit_head.read_head(db, source.project, source.path, event.after, source.budget)
     except CommitMissing as error:
         missing = f"{event.ref} points to {event.after}, and {error}"
-        if may_wait and not arrival.arrival(db, source, event).known:
+        if may_wait and not planning.compare_with_recorded(db, source, event).known:
             raise CommitMissing(missing) from None
         return record.record(db, source, event, f"failed: {missing}")
     return record.trigger(context, source, event, head)
@@ -198,7 +195,7 @@ def _approved(context: Context, source: EventSource) -> tuple[DeliveryState, str
     made = approvals.launch(context, source.project, asked)
     return (
         DeliveryState.DONE,
-        f"commit {asked.sha} is approved: {describe.count_text(one.target for one in made) or 'nothing runs'}",
+        f"commit {asked.sha} is approved: {record.count_text(one.target for one in made) or 'nothing runs'}",
     )
 
 

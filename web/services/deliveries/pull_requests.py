@@ -15,8 +15,8 @@ from web.services.context import Context
 from web.services.forges import enqueue
 from web.services.repositories import commit_head, fork_heads, hosting
 from web.services.repositories.commit_head import CommitMissing
-from web.services.triggers import arrival, record
-from web.services.triggers.arrival import EventSource
+from web.services.triggers import planning, record
+from web.services.triggers.planning import EventSource
 from web.store import approvals, commits, pull_requests
 from web.store.db import Database, transaction
 
@@ -37,7 +37,7 @@ def record_pull_request(db: Database, source: EventSource, event: PullRequestEve
         return None
     with transaction(db):
         enqueue.mark_head(db, pull_requests.save(db, repository_id, event, known.sha, at))
-    return arrival.KNOWN
+    return planning.KNOWN
 
 
 def wanted(db: Database, source: EventSource, event: PullRequestEvent) -> tuple[list[str], list[str]]:
@@ -67,9 +67,8 @@ def follow_head(context: Context, source: EventSource, event: PullRequestEvent) 
     if request.closed and not source.again:
         return CLOSED  # in the meantime: this delivery had to wait
     push = _push(context.db, request, event, sha, "" if late else request.sha)
-    if source.path == hosting.repository_path(context.config, source.repository):
-        git.pin(source.path, sha)
-    head = commit_head.read_configuration(context.db, source.project, source.path, sha, source.budget)
+    whole = source.path == hosting.repository_path(context.config, source.repository)
+    head = commit_head.read_head(context.db, source.project, source.path, sha, source.budget, pin=whole)
     present = request if late else replace(request, sha=sha)
     outcome = record.trigger(
         context, replace(source, pull_request=present, base_branch=present.base_branch), push, head

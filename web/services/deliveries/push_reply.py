@@ -1,45 +1,41 @@
-"""The reply to a push, which git shows behind `remote:`."""
+"""The reply to a push that our own hook reports, which git shows behind `remote:`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from core.model import PullRequestEvent, PushEvent, TargetKind
+from core.model import TargetKind
 from core.text import printable
-from hooks.forges.events import Ignored
+from hooks.forges.registry import PLAIN
 from web.store import commits, deliveries, launched
 from web.store.commits import Push
 from web.store.db import Database
-from web.store.deliveries import DeliveryState
+from web.store.deliveries import Delivery, DeliveryState
 
 MAX_LINES = 40
 PAGES = {TargetKind.STEP: "executions", TargetKind.TASK: "tasks", TargetKind.PIPELINE: "pipelines"}
 
 
-def push_reply(
-    db: Database, delivery_row: int, events: Sequence[PushEvent] | PullRequestEvent | Ignored, pages: str
-) -> str:
+def push_reply(db: Database, delivery_row: int, pages: str) -> str:
     """Return links to the commits of a delivery and, once it is handled, its runs and skipped targets with reasons.
 
     `pages` is the URL of the project's page.
     """
     delivery = deliveries.get(db, delivery_row)
-    if isinstance(events, PullRequestEvent | Ignored) or delivery is None:
+    if delivery is None:
         lines = [f"{pages}/"]
     elif delivery.state is not DeliveryState.STORED:
         pushes = commits.pushes_of_delivery(db, delivery_row)
         lines = [line for push in pushes for line in _handled(db, push, pages)] or [f"{delivery.message} {pages}/"]
     else:
-        lines = [
-            *_waiting(events, pages),
-            delivery.message or "received; that page will show what it runs",
-        ]
+        lines = [*_waiting(delivery, pages), delivery.message or "received; that page will show what it runs"]
     shown = lines[:MAX_LINES] + ([f"and {len(lines) - MAX_LINES} lines more: {pages}/"] if lines[MAX_LINES:] else [])
     return "\n".join(printable(line)[:500] for line in shown)
 
 
-def _waiting(events: Sequence[PushEvent], pages: str) -> Iterator[str]:
-    for event in events:
+def _waiting(delivery: Delivery, pages: str) -> Iterator[str]:
+    events = PLAIN.parse(delivery.headers, delivery.body)
+    for event in events if isinstance(events, list) else ():
         if (branch := event.branch) is not None and not event.deleted:
             yield f"{branch}: {pages}/commits/{event.after}/"
 

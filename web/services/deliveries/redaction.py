@@ -28,7 +28,8 @@ IN_URL = re.compile(rb"(:(?://|\\/\\/))(?!git@)[^/\s\"'<>\\]{1,400}@")
 
 def headers(given: Mapping[str, str], secret: str = "") -> dict[str, str]:
     """Return headers without anything that authenticates their sender."""
-    return {name: REMOVED if SECRET_NAME.search(name) else text(value, secret) for name, value in given.items()}
+    lines = text("\n".join(given.values()), secret).split("\n")  # at once: a header is one line
+    return {name: REMOVED if SECRET_NAME.search(name) else line for name, line in zip(given, lines, strict=False)}
 
 
 def body(delivery: Delivery, secret: str) -> str:

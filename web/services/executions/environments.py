@@ -32,14 +32,11 @@ def choose(db: Database, project: Project, wanted: str | None) -> tuple[Environm
 
     If it is unknown, return the project's default and a sentence for the log.
     """
-    known = environments.by_name(db)
-    by_uuid = {found.uuid: found for found in known.values()}
+    listed = environments.listing(db)
+    known = {found.uuid: found for found in listed} | {found.slug: found for found in listed}
     fallback = known.get(project.environment) or known[DEFAULT]
-    if not wanted:
-        return fallback, ""
-    chosen = known.get(wanted) or by_uuid.get(wanted)
-    if chosen is not None:
-        return chosen, ""
+    if not wanted or wanted in known:
+        return (known[wanted] if wanted else fallback), ""
     return fallback, f"There is no environment {wanted[:80]!r} here: the execution runs in {fallback.slug}"
 
 

@@ -62,7 +62,7 @@ def claim(
             raise Conflict(f"execution {execution_uuid} is {execution.state}and cannot be claimed on attempt {attempt}")
         columns = {"lease_expires_at": _lease_end()}
         executions.transition(db, execution, State.STARTED, reason=f"picked up by {runner.name}", columns=columns)
-        log_status(db, logs_dir, execution, f"Started on runner {runner.name}")
+        logs.log_status(db, logs_dir, execution, f"Started on runner {runner.name}")
         return executions.by_uuid(db, execution_uuid)
 
 
@@ -134,7 +134,7 @@ def append_log(
         if batch.end <= have or batch.start - batch.skipped != have:
             return have, batch.end <= have
         if batch.skipped:
-            log_status(db, config.logs_dir, execution, _skipped(batch))
+            logs.log_status(db, config.logs_dir, execution, _skipped(batch))
             at = logs.length(db, execution, config.limits.log)
         segment = logs.append(db, config.logs_dir, execution, at, _not_after_now(batch), text)
         if segment and found:
@@ -164,15 +164,6 @@ def preview(db: Database, runner: Runner, execution_uuid: str, attempt: int, lin
     with transaction(db):
         execution = held_execution(db, runner, execution_uuid, attempt)
         logs.set_partial(db, execution, line.stream, line.start, line.text)
-
-
-def log_status(db: Database, logs_dir: Path, execution: Execution, *messages: str) -> None:
-    """Append status lines from the server to an execution's log."""
-    at = logs.length(db, execution)
-    have, now_us = at.acknowledged["status"], time.time_ns() // 1000
-    batch = LogBatch(attempt=execution.attempt, stream="status", start=have, end=have, first_us=now_us, last_us=now_us)
-    text = "".join(message.replace("\n", " ") + "\n" for message in messages)
-    logs.append(db, logs_dir, execution, at, batch, text.encode())
 
 
 def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, report: FinalReport) -> None:
@@ -237,7 +228,7 @@ def _stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: st
         return execution
     at, count = execution.stop_requested_at or clock.now(), execution.stop_count + 1
     executions.update(db, execution, stop_requested_at=at, stop_count=count, stopped_by=who)
-    log_status(db, logs_dir, execution, said)
+    logs.log_status(db, logs_dir, execution, said)
     if execution.state in WAITING:
         executions.transition(db, execution, State.STOPPED, reason=reason)
     elif out_of_contact(execution):
@@ -248,7 +239,7 @@ def _stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: st
 def fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
     """End an execution with an error found by the server."""
     logs.keep_partial(db, logs_dir, execution)
-    log_status(db, logs_dir, execution, message)
+    logs.log_status(db, logs_dir, execution, message)
     logs.sync(logs_dir, execution, logs.length(db, execution))
     columns = {"failure_message": message}
     executions.transition(db, execution, State.ERROR, reason=message, failure_reason=reason, columns=columns)
@@ -314,7 +305,7 @@ def _give_up(db: Database, logs_dir: Path, execution: Execution, why: str) -> No
     if execution.container_id is not None:
         fail(db, logs_dir, execution, FailureReason.RUNNER_LOST, why)
     elif execution.stop_requested_at:
-        log_status(db, logs_dir, execution, "Stopped: its runner went silent before the container started")
+        logs.log_status(db, logs_dir, execution, "Stopped: its runner went silent before the container started")
         executions.transition(db, execution, State.STOPPED, reason="stopped while its runner was silent")
     else:
         _requeue(db, logs_dir, execution)
@@ -325,7 +316,7 @@ def _requeue(db: Database, logs_dir: Path, execution: Execution) -> None:
     executions.transition(
         db, execution, State.QUEUED, reason="its runner went silent before the start", columns=columns
     )
-    log_status(
+    logs.log_status(
         db, logs_dir, execution, "Its runner went silent before the container started: waiting for a runner again"
     )
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from core import secret_texts
 from core.errors import InvalidInput, NotFound
 from core.model import Execution, Project
-from web.config.steps.variables import VALUE_BYTES, is_reserved, not_text
+from core.text import not_text
+from web.config.steps.variables import VALUE_BYTES, is_reserved
 from web.services.vault import Vault
 from web.store import audit, commits, variables
 from web.store.audit import Act, Kind

@@ -2,7 +2,7 @@
 
 `state_change` rows are followed by a cursor that is updated in the same transaction as the outbox. There is one line
 for each commit and one for each pull request with a comment, due one or ten seconds after the first change. Code that
-changes the state of a task or pipeline calls `mark_commit` in its own transaction. No other module knows of forges.
+changes the state of a task or pipeline calls `enqueue_commit` in its own transaction.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from core import clock
-from core.model import Commit, Project, PullRequest, Repository
+from core.model import PullRequest
 from web.store import comments, outbox, statuses
 from web.store.db import Database, needs_transaction, transaction
 from web.store.outbox import OutboxKind
@@ -38,16 +38,6 @@ def enqueue_changes(db: Database) -> None:
                 _mark(db, commit, at_once=not commit.unfinished)
             outbox.set_position(db, CURSOR, until)
         position = until
-
-
-@needs_transaction
-def enqueue_event(
-    db: Database, project: Project, repository: Repository, commit: Commit, request: PullRequest | None
-) -> None:
-    """Enqueue the commit of an event, which may be the head of a pull request."""
-    outbox.enqueue(db, repository.id, OutboxKind.STATUS, commit.identifier)
-    if request is not None and project.comments:
-        outbox.enqueue(db, repository.id, OutboxKind.COMMENT, str(request.number))
 
 
 @needs_transaction

@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.model import Commit, PushResult, Repository, TargetKind
+from core.text import join_words
 from hooks import statuses as rules
 from hooks.apis.base import URL_CHARS, Answer, Api, CommitStatus, Verdict
 from hooks.apis.client import Client, Later, Outcome, Refused
@@ -192,8 +193,7 @@ def _of_none(commit: Commit, occasions: Sequence[Occasion]) -> tuple[Verdict, st
 def _counted(found: Sequence[StatusSummary]) -> str:
     """Count targets by kind, such as "2 steps and 1 pipeline"."""
     counts = Counter(one.target.kind for one in found)
-    said = [f"{counts[kind]} {kind}{'' if counts[kind] == 1 else 's'}" for kind in TargetKind if counts[kind]]
-    return " and ".join([", ".join(said[:-1]), said[-1]] if said[1:] else said)
+    return join_words([f"{n} {kind}{'' if n == 1 else 's'}" for kind in TargetKind if (n := counts[kind])])
 
 
 def _labels(found: Sequence[StatusSummary], states: Collection[Verdict]) -> list[str]:

@@ -55,46 +55,42 @@ class Head(ReadConfiguration):
     info: git.CommitInfo
 
 
+@dataclass
 class ReadBudget:
-    """Limits on parsing the configurations of one push: `seconds` for all together, `items` for each."""
+    """Limits on parsing the configurations of one push; `spent_s` of the time for all together is used up."""
 
-    def __init__(self, limits: LimitsConfig) -> None:
-        self.items, self.seconds, self._left = limits.config_items, limits.config_time, float(limits.config_time)
+    limits: LimitsConfig
+    spent_s: float = 0.0
 
     def parse(self, data: bytes) -> tuple[Any, tuple[str, ...]]:
         """Return the configuration and its warnings. Raises InvalidYaml, and UnreadYaml once the time is used up."""
-        if self._left <= 0:
+        left_s = self.limits.config_time - self.spent_s
+        if left_s <= 0:
             raise UnreadYaml(
                 [
-                    f"valohai.yaml was not read: those of the other commits of this push took {self.seconds:g} s together"
-                    " ([limits] config_time). Run the delivery again, or push this commit by itself."
+                    "valohai.yaml was not read: those of the other commits of this push took"
+                    f" {self.limits.config_time:g} s together ([limits] config_time)."
+                    " Run the delivery again, or push this commit by itself."
                 ]
             )
         started = time.monotonic()
         try:
-            found = parse_limited(data, items=self.items, seconds=min(SECONDS, self._left))
+            found = parse_limited(data, items=self.limits.config_items, seconds=min(SECONDS, left_s))
         finally:
-            self._left -= time.monotonic() - started
+            self.spent_s += time.monotonic() - started
         return found.config, found.problems
 
 
-def read_head(db: Database, project: Project, path: Path, name: str, budget: ReadBudget) -> Head:
-    """Pin and read the commit that `name` resolves to in the repository at `path`. Raises CommitMissing."""
-    sha = git.resolve(path, name)
-    if sha is None:
+def read_head(db: Database, project: Project, path: Path, name: str, budget: ReadBudget, *, pin: bool = True) -> Head:
+    """Read the commit that `name` resolves to in the repository at `path`, and pin it. Raises CommitMissing."""
+    info = git.find_commit(path, name, pin=pin)
+    if info is None:
         raise CommitMissing("the repository has no such commit")
-    git.pin(path, sha)
-    return read_configuration(db, project, path, sha, budget)
-
-
-def read_configuration(db: Database, project: Project, path: Path, sha: str, budget: ReadBudget) -> Head:
-    """Read a commit that exists in the repository, without pinning it."""
-    info = git.commit_info(path, sha)
-    known = commits.find_by_identifier(db, project.id, sha)
+    known = commits.find_by_identifier(db, project.id, info.sha)
     if known is not None and known.yaml_path == project.yaml_path and known.config_key != commits.UNREAD:
         return Head(info=info, **_copied(known))
     try:
-        data = git.read_file(path, sha, project.yaml_path, YAML_BYTES)
+        data = git.read_file(path, info.sha, project.yaml_path, YAML_BYTES)
     except GitError as error:
         return Head(info=info, config_state="broken", config=None, problems=(str(error),), config_key=None)
     if data is None:
@@ -105,7 +101,7 @@ def read_configuration(db: Database, project: Project, path: Path, sha: str, bud
 
 def read_content(db: Database, data: bytes, budget: ReadBudget) -> ReadConfiguration:
     """Return the configuration of this content of valohai.yaml, copied from a commit with the same content."""
-    key = f"{hashlib.sha256(data).hexdigest()} {parser_version()} {budget.items}"
+    key = f"{hashlib.sha256(data).hexdigest()} {parser_version()} {budget.limits.config_items}"
     if same := commits.with_configuration(db, key):
         return ReadConfiguration(**_copied(same))
     try:

@@ -18,7 +18,7 @@ from web.services import disk
 from web.services.context import Context
 from web.services.repositories import hosting, remotes
 from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
-from web.services.triggers.arrival import EventSource
+from web.services.triggers.planning import EventSource
 
 logger = logging.getLogger(__name__)
 

@@ -7,6 +7,9 @@ import re
 import secrets
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
 from core import git, locks
 from core.config import Config
 from core.errors import Conflict, GitError, InvalidInput, NotFound
@@ -16,7 +19,7 @@ from core.model import Project, Repository
 from hooks import post_receive, statuses
 from hooks.forges.registry import FORGES, by_host
 from web.services.context import Context
-from web.services.repositories import deploy_keys, git_logins
+from web.services.repositories import git_logins
 from web.services.vault import Vault
 from web.store import audit, forge_access, outbox, projects
 from web.store.audit import Act, Kind
@@ -101,9 +104,13 @@ def _takes_key(url: str | None) -> bool:
 
 
 def _give_key(db: Database, vault: Vault, project: Project, repository: Repository) -> str:
-    public, private = deploy_keys.create_key_pair(project.name)
-    projects.set_ssh_key(db, repository.id, public, vault.encrypt(private))
-    return public
+    """Create an ssh key pair, whose private half only this server has; return the public half, as forges accept it."""
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    named = f"{public} pushmill {project.name}"
+    projects.set_ssh_key(db, repository.id, named, vault.encrypt(private))
+    return named
 
 
 def set_url(context: Context, project: Project, url: str, forge: str | None) -> Repository:

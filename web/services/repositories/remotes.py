@@ -51,10 +51,16 @@ def source(context: Context, repository: Repository, *, time_limit_s: float = FE
 
 
 def login(context: Context, repository: Repository) -> git.Login:
-    """Return the credentials of a repository."""
-    key = projects.ssh_key(context.db, repository.id)
-    user, password = _login(context, repository)
-    return git.Login(ssh_key=context.vault.decrypt(key) if key else None, user=user, password=password)
+    """Return the credentials of a repository; for http those of the URL, else those derived from the API token."""
+    db, vault, user, password = context.db, context.vault, "", ""
+    key = projects.ssh_key(db, repository.id) if repository.deploy_key else None
+    if repository.has_login:
+        user, password = git_logins.of(db, vault, repository.id)
+    if not password and repository.has_token and (access := credentials.load_access(db, vault, repository)):
+        token_user, password = access.git_login()
+        user = user or token_user
+    ssh_key = vault.decrypt(key) if key else None
+    return git.Login(ssh_key=ssh_key, user=user or git.TOKEN_USER, password=password or None)
 
 
 def list_refs(
@@ -67,16 +73,6 @@ def list_refs(
     if any(len(names[0]) > SHA_1_CHARS for names in found.values()):
         raise GitError(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
     return found
-
-
-def _login(context: Context, repository: Repository) -> tuple[str, str | None]:
-    """Return user and password for http: those of the URL, else those derived from the API token."""
-    user, password = git_logins.of(context.db, context.vault, repository.id)
-    if password:
-        return user or git.TOKEN_USER, password
-    access = credentials.load_access(context.db, context.vault, repository)
-    token_user, token = access.git_login() if access else (git.TOKEN_USER, None)
-    return user or token_user, token
 
 
 @contextmanager

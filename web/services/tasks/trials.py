@@ -17,10 +17,9 @@ from web.config.tasks.plan import load_search
 from web.config.tasks.search import DEFAULT_COUNT, Search
 from web.services import launch as service
 from web.services.context import Context
-from web.services.executions import lifecycle
 from web.services.launch import LaunchRequest
 from web.services.tasks import bayesian
-from web.store import commits, projects, trials, users, variables
+from web.store import commits, logs, projects, trials, users, variables
 from web.store.db import Database
 from web.store.tasks import Tally
 
@@ -105,7 +104,7 @@ def launch(context: Context, task: Task, resolved: ResolvedStep, trial: int, cou
     execution = service.start(context.db, context.config, request)
     place = f"Trial {trial + 1} of {count} of task !{task.counter} {task.name}"
     assert isinstance(execution, Execution)  # noqa: S101  (its plan is a step)
-    lifecycle.log_status(context.db, context.config.logs_dir, execution, place)
+    logs.log_status(context.db, context.config.logs_dir, execution, place)
 
 
 def _values(db: Database, task: Task, search: Search, first: int, many: int) -> list[dict[str, Any]]:

@@ -17,8 +17,7 @@ from web.services.context import Context
 from web.services.repositories import commit_head, hosting
 from web.services.repositories.commit_head import Head
 from web.services.triggers import planning, record
-from web.services.triggers.arrival import EventSource
-from web.services.triggers.planning import Plan
+from web.services.triggers.planning import EventSource, Plan
 from web.services.triggers.record import Launching
 from web.store import approvals, audit, commits, deliveries, launched, outbox, projects, users
 from web.store.approvals import WaitingPush

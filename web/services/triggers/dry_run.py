@@ -12,7 +12,7 @@ from core.errors import InvalidInput
 from core.model import EventKind, Project, PullRequest, PushEvent, Repository
 from web.services.context import Context
 from web.services.repositories import commit_head, hosting
-from web.services.triggers import arrival, planning, preview, record, rules, schedule
+from web.services.triggers import planning, preview, record, rules, schedule
 from web.services.triggers.planning import Basis
 from web.services.triggers.preview import PlannedRun
 from web.services.triggers.rules import Choice, RuleVerdict
@@ -78,7 +78,8 @@ def dry_run(context: Context, project: Project, question: HypotheticalEvent) -> 
     path = hosting.repository_path(context.config, repository)
     path, sha = _commit(context.db, project, (path, hosting.forks_path(context.config, repository)), question.name)
     asked = _event(context.db, project, repository, path, question, sha)
-    head = commit_head.read_configuration(context.db, project, path, sha, commit_head.ReadBudget(context.config.limits))
+    budget = commit_head.ReadBudget(context.config.limits)
+    head = commit_head.read_head(context.db, project, path, sha, budget, pin=False)
     basis = Basis(project=project, repository=repository, path=path, base_branch=asked.base_branch, rule=asked.rule)
     plan = planning.plan(context.db, basis, asked.event, head)
     cancels = any(chosen.cancels_older for chosen in plan.choice.run)
@@ -149,7 +150,7 @@ def _pull_request(
     request = next(iter(pull_requests.of_commit(db, known.id)), None) if known else None
     base = question.branch or (request.base_branch if request else repository.default_branch)
     ref, words = f"refs/pull/{request.number if request else 0}/head", f"pull request to {base}"
-    recorded = commits.pushes_of_ref(db, repository.id, EventKind.PULL_REQUEST, ref, arrival.LOOKED_BACK)
+    recorded = commits.pushes_of_ref(db, repository.id, EventKind.PULL_REQUEST, ref, planning.LOOKED_BACK)
     place = next((push.id for push in recorded if push.after == sha), None)
     event = PushEvent(kind=EventKind.PULL_REQUEST, ref=ref, before=ZEROS, after=sha)
     return _Event(event=event, words=words, base_branch=base, request=request, place=place)
@@ -182,7 +183,7 @@ def _before(db: Database, repository: Repository, path: Path, branch: str, sha: 
     If it points to the commit itself, that is the commit's first parent.
     """
     ref = f"refs/heads/{branch}"
-    recorded = commits.pushes_of_ref(db, repository.id, EventKind.PUSH, ref, arrival.LOOKED_BACK)
+    recorded = commits.pushes_of_ref(db, repository.id, EventKind.PUSH, ref, planning.LOOKED_BACK)
     for push in recorded:
         if push.after == sha:
             return push.before, push.id

@@ -1,12 +1,13 @@
 """Record an event, launch what its plan chooses and stop what that supersedes: all in one transaction.
 
 What the plan says is limited here by what other events have caused: runs that the same commit has already, and newer
-pushes of the same ref (`web.services.triggers.arrival`).
+pushes of the same ref (`web.services.triggers.planning`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from core.model import (
@@ -17,33 +18,35 @@ from core.model import (
     PullRequest,
     PushEvent,
     PushResult,
+    Target,
     TargetKind,
     User,
     short_ref,
 )
+from core.text import join_words
 from web.config.overrides import Overrides
-from web.config.steps.model import step_names
+from web.config.steps.model import step_items
 from web.services import launch, pipelines, tasks
 from web.services.context import Context
 from web.services.executions import lifecycle
-from web.services.forges import enqueue
 from web.services.launch import LaunchRequest
 from web.services.repositories.commit_head import Head
-from web.services.triggers import arrival, planning, rules
-from web.services.triggers.arrival import Arrival, EventSource
-from web.services.triggers.planning import Plan
-from web.services.triggers.rules import Choice, Chosen, describe
-from web.store import approvals, audit, commits, executions, users
+from web.services.triggers import planning, rules
+from web.services.triggers.planning import Arrival, EventSource, Plan
+from web.services.triggers.rules import Choice, Chosen
+from web.store import approvals, audit, commits, executions, outbox, users
 from web.store import pipelines as pipeline_store
 from web.store import tasks as task_store
 from web.store.audit import Act, Actor, Kind, Way
 from web.store.commits import NewCommit, NewPush, PushOutcome
 from web.store.db import Database, transaction
 from web.store.launched import Launched
+from web.store.outbox import OutboxKind
 
 MESSAGE_CHARS = 64 * 1024
 PROBLEM_CHARS = 500
 MAX_PROBLEMS = 20
+NOUNS = {TargetKind.STEP: "execution", TargetKind.TASK: "task", TargetKind.PIPELINE: "pipeline"}  # of launched targets
 WAITING = PushOutcome(text=approvals.WAITS, result=PushResult.WAITING)
 
 
@@ -64,24 +67,21 @@ def trigger(context: Context, source: EventSource, event: PushEvent, head: Head)
     event = replace(event, message=head.info.message[:MESSAGE_CHARS], after=head.info.sha)  # for a tag, its commit
     planned = planning.plan(db, source, event, head)
     with transaction(db):
-        arrived = arrival.arrival(db, source, event)
+        arrived = planning.compare_with_recorded(db, source, event)
         if arrived.known:
-            return arrival.KNOWN
+            return planning.KNOWN
         commit = commits.upsert_commit(db, _commit(source, event, head))
         waits, older = needs_approval(db, request, event, planned), list[Launched]()
         if not waits:
             planned, older = _final(db, source, event, commit, arrived, planned)
         outcome = WAITING if waits else outcome_of(event, head, planned)
         push_id = _add_push(db, source, event, arrived, replace(outcome, commit_id=commit.id))
-        enqueue.enqueue_event(db, source.project, source.repository, commit, request)
+        outbox.enqueue(db, source.repository.id, OutboxKind.STATUS, commit.identifier)
+        if request is not None and source.project.comments:
+            outbox.enqueue(db, source.repository.id, OutboxKind.COMMENT, str(request.number))
         if not waits:
-            pusher = _pusher(db, event, request)
-            creator = pusher or users.of_row(db, source.project.owner_id)
-            origin = Origin.SCHEDULE if event.kind is EventKind.SCHEDULE else Origin.PUSH
-            launching = Launching(
-                project=source.project, commit=commit, creator=creator, push_id=push_id, origin=origin
-            )
-            with audit.acting(Actor(way=_way(source, event), username=pusher.username if pusher else "")):
+            launching, actor = _prepare_launch(db, source, event, commit, push_id)
+            with audit.acting(actor):
                 launch_all(context, launching, planned.choice.run, older)
     return outcome.text
 
@@ -89,9 +89,9 @@ def trigger(context: Context, source: EventSource, event: PushEvent, head: Head)
 def record(db: Database, source: EventSource, event: PushEvent, outcome: str) -> str:
     """Record an event without a commit, and return its outcome."""
     with transaction(db):
-        arrived = arrival.arrival(db, source, event)
+        arrived = planning.compare_with_recorded(db, source, event)
         if arrived.known:
-            return arrival.KNOWN
+            return planning.KNOWN
         _add_push(db, source, event, arrived, PushOutcome(text=outcome))
     return outcome
 
@@ -106,10 +106,25 @@ def launch_all(context: Context, launching: Launching, run: Sequence[Chosen], ol
         _supersede(context, one, by)
 
 
-def _way(source: EventSource, event: PushEvent) -> Way:
-    if event.kind is EventKind.SCHEDULE:
-        return Way.SCHEDULE
-    return Way.GIT if source.hosted else Way.FORGE
+def _prepare_launch(
+    db: Database, source: EventSource, event: PushEvent, commit: Commit, push_id: int
+) -> tuple[Launching, Actor]:
+    """Return for whom an event launches, and who acts: the user whose name equals the pusher's, if any.
+
+    Schedules have no pusher, and pushers of forks are not trusted: there the project's owner is the creator.
+    """
+    is_schedule, request = event.kind is EventKind.SCHEDULE, source.pull_request
+    unknown = is_schedule or (request is not None and request.from_fork)
+    pusher = None if unknown else users.by_name(db, event.pusher)
+    launching = Launching(
+        project=source.project,
+        commit=commit,
+        creator=pusher or users.of_row(db, source.project.owner_id),
+        push_id=push_id,
+        origin=Origin.SCHEDULE if is_schedule else Origin.PUSH,
+    )
+    way = Way.SCHEDULE if is_schedule else Way.GIT if source.hosted else Way.FORGE
+    return launching, Actor(way=way, username=pusher.username if pusher else "")
 
 
 def needs_approval(db: Database, request: PullRequest | None, event: PushEvent, planned: Plan) -> bool:
@@ -128,15 +143,15 @@ def _final(
 ) -> tuple[Plan, list[Launched]]:
     """Return the plan without what runs already or is overtaken, and the older runs that it supersedes."""
     choice, older = planned.choice, list[Launched]()
-    if cancelling := [chosen.target for chosen in choice.run if chosen.cancels_older]:
-        if (arrived.late and not source.again) or arrival.is_overtaken(db, source, event):
-            choice = planning.without_duplicates(choice, dict.fromkeys(cancelling, arrival.LATE))
-        else:
-            older = planning.superseded(db, source.repository.id, event, choice, arrived.again_of)
+    reasons: dict[Target, str] = {}
     if not source.again:
         reasons = planning.duplicate_reasons(db, commit, event, source.pull_request)
-        choice = planning.without_duplicates(choice, reasons)
-    return replace(planned, choice=choice), older
+    if cancelling := [chosen.target for chosen in choice.run if chosen.cancels_older]:
+        if (arrived.late and not source.again) or planning.is_overtaken(db, source, event):
+            reasons |= dict.fromkeys(cancelling, planning.LATE)
+        else:
+            older = planning.superseded(db, source.repository.id, event, choice, arrived.again_of)
+    return replace(planned, choice=planning.without_duplicates(choice, reasons)), older
 
 
 def _add_push(db: Database, source: EventSource, event: PushEvent, arrived: Arrival, outcome: PushOutcome) -> int:
@@ -172,11 +187,19 @@ def _commit(source: EventSource, event: PushEvent, head: Head) -> NewCommit:
 
 def outcome_of(event: PushEvent, head: Head, planned: Plan) -> PushOutcome:
     """Return the outcome of a planned event, without its commit."""
+    if planned.skip:
+        result = PushResult.SKIPPED
+    elif planned.deleted:
+        result = PushResult.DELETED
+    else:
+        result = PushResult.LAUNCHED if planned.choice.run else PushResult.NOTHING
+    # to show in the commit's status: also targets that were requested by name and do not run
+    problems = [planned.problem, *(f"{label}: {reason}" for label, reason in planned.choice.problems)]
     return PushOutcome(
         text=outcome_text(event, head, planned),
-        result=_result(planned),
+        result=result,
         skipped=planned.choice.skipped,
-        problems=_problems(planned),
+        problems=[text[:PROBLEM_CHARS] for text in problems if text][:MAX_PROBLEMS],
     )
 
 
@@ -194,28 +217,20 @@ def outcome_text(event: PushEvent, head: Head, planned: Plan) -> str:
     if head.config_state == "broken":
         return f"configuration is not valid: {head.problems[0]}"[:500]
     if choice.run:
-        return describe.count_text(chosen.target for chosen in choice.run)
+        return count_text(chosen.target for chosen in choice.run)
     if not (choice.named or any(verdict.matches for verdict in choice.verdicts)):
         return _no_rule(event, choice)
     if choice.skipped:
         return "nothing runs: everything was skipped"
-    if step_names(head.config):
+    if step_items(head.config):
         return "nothing runs: the rules choose nothing that valohai.yaml declares"
     return "nothing runs: valohai.yaml has no steps"
 
 
-def _result(planned: Plan) -> PushResult:
-    if planned.skip:
-        return PushResult.SKIPPED
-    if planned.deleted:
-        return PushResult.DELETED
-    return PushResult.LAUNCHED if planned.choice.run else PushResult.NOTHING
-
-
-def _problems(planned: Plan) -> list[str]:
-    """Return the problems to show in a commit's status: targets requested by name that do not run."""
-    said = [f"{label}: {reason}" for label, reason in planned.choice.problems]
-    return [text[:PROBLEM_CHARS] for text in (planned.problem, *said) if text][:MAX_PROBLEMS]
+def count_text(targets: Iterable[Target]) -> str:
+    """Count targets by kind, such as "2 executions, 1 task and 1 pipeline"."""
+    counts = Counter(target.kind for target in targets)
+    return join_words([f"{n} {noun}{'' if n == 1 else 's'}" for kind, noun in NOUNS.items() if (n := counts[kind])])
 
 
 def _no_rule(event: PushEvent, choice: Choice) -> str:
@@ -224,13 +239,6 @@ def _no_rule(event: PushEvent, choice: Choice) -> str:
         return "tag recorded" if rules.kind_of(event) == rules.TAG else "nothing runs: valohai.yaml has no steps"
     why = "; ".join(f'"{verdict.rule.name}" {verdict.why}' for verdict in choice.verdicts)
     return f"no rule matched: {why}"[:500]
-
-
-def _pusher(db: Database, event: PushEvent, request: PullRequest | None) -> User | None:
-    """Return the user whose name equals the pusher's; None for forks, which are not trusted, and for schedules."""
-    if event.kind is EventKind.SCHEDULE or (request is not None and request.from_fork):
-        return None
-    return users.by_name(db, event.pusher)
 
 
 def _launch(context: Context, launching: Launching, chosen: Chosen) -> str:

@@ -1,22 +1,50 @@
-"""Choose what one event runs: targets with environment and values, and what is skipped and why."""
+"""Choose what one event runs: which rules match and why, the targets with their values, and what is skipped and why."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from core.errors import CannotRun, InvalidInput, NotFound
-from core.model import PushEvent, Target
+from core.model import EventKind, PushEvent, Target
 from web.services.triggers.rules import directives, globs
 from web.services.triggers.rules.directives import Directives
-from web.services.triggers.rules.matching import Facts, RuleVerdict, match_rule
-from web.services.triggers.rules.parse import DEFAULT, Rule
+from web.services.triggers.rules.parse import DEFAULT, PULL_REQUEST, SCHEDULE, TAG, Rule
 from web.services.triggers.rules.runnable import KINDS, Plan, Takes
 
 MAX_TARGETS = 200
-SHOWN_TEXTS = 5
+SHOWN_TEXTS, SHOWN_PATHS = 5, 3
 ORDER = tuple(KINDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """Paths that an event changed; None with a reason if they are unknown."""
+
+    paths: Sequence[str] | None = None
+    why: str = "not compared"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Information that is not part of the event.
+
+    `base_branch` is that of a pull request, `rule` the name of the due rule; `changes` is called only if a rule needs
+    it. So is `environments`, the existing names; None if they are unknown.
+    """
+
+    base_branch: str = ""
+    rule: str = ""
+    changes: Callable[[], Changes] = Changes
+    environments: Callable[[], Collection[str]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleVerdict:
+    rule: Rule
+    matches: bool
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +94,7 @@ def choose(
     provided: Container[str] = (),
     *,
     rules: Sequence[Rule] = DEFAULT,
-    facts: Facts = Facts(),  # noqa: B008  (it is frozen)
+    facts: Facts = Facts(),
 ) -> Choice:
     """Choose what a push with the commit message `message` runs, in a project that has the variables `provided`.
 
@@ -80,12 +108,14 @@ def choose(
     run: list[Chosen] = []
     problems = [*wished.unclear]
     skipped: list[tuple[str, str]] = []
-    declared: dict[Target, Container[str]] = {}
+    declared: dict[Target, Mapping[str, Takes]] = {}
     for target, rule in list(candidates.items())[:MAX_TARGETS]:
         kind = KINDS[target.kind]
         try:
-            takes = declared[target] = kind.takes(config, target.name)
-            plan = kind.plan(config, target.name, parameters=_values(takes, rule, wished), provided=provided)
+            if wished.parameters or (rule and rule.parameters):
+                declared[target] = kind.takes(config, target.name)
+            given = _values(declared.get(target, {}), rule, wished)
+            plan = kind.plan(config, target.name, parameters=given, provided=provided)
             run.append(Chosen(target=target, plan=plan, rule=rule, environment=_environment(rule, wished, facts)))
         except (CannotRun, NotFound, InvalidInput) as error:
             reason = "; ".join(error.problems) if isinstance(error, CannotRun) else str(error)
@@ -125,7 +155,7 @@ def _includes(rule: Rule, target: Target) -> bool:
     return globs.includes(rule.patterns[target.kind], target.name, parts=False)
 
 
-def _named(known: Sequence[str], patterns: Sequence[str]) -> list[str]:
+def _named(known: Collection[str], patterns: Sequence[str]) -> list[str]:
     """Return the known names that the patterns choose, then plain names that are unknown."""
     missing = [name for name in patterns if not globs.is_pattern(name) and name not in known]
     return [*(name for name in known if globs.includes(patterns, name, parts=False)), *missing]
@@ -151,7 +181,7 @@ def _environment(rule: Rule | None, wished: Directives, facts: Facts) -> str:
 
 
 def _is_there(environment: str, facts: Facts) -> bool:
-    return facts.environments is None or environment in facts.environments
+    return facts.environments is None or environment in facts.environments()
 
 
 def _unused(
@@ -175,3 +205,59 @@ def _unused(
                 yield f"parameter {name[:80]} of rule {rule.name}", "nothing that the rule chooses has it"
         if rule.environment and not _is_there(rule.environment, facts):
             yield f"environment {rule.environment} of rule {rule.name}", "there is no environment of this name"
+
+
+def kind_of(event: PushEvent) -> str:
+    """Return the name that rules use for the event."""
+    return TAG if event.kind is EventKind.PUSH and event.ref.startswith("refs/tags/") else event.kind
+
+
+def match_rule(rule: Rule, event: PushEvent, facts: Facts) -> RuleVerdict:
+    kind = kind_of(event)
+    if kind not in rule.events:
+        return RuleVerdict(
+            rule=rule, matches=False, why=f"runs only for {', '.join(rule.events)}, not for a {_kind_text(kind)}"
+        )
+    if kind == SCHEDULE:
+        due = rule.name == facts.rule
+        return RuleVerdict(rule=rule, matches=due, why="due" if due else "not due")
+    if kind == TAG:
+        matches, why = _by_name("tag", event.ref.removeprefix("refs/tags/"), rule.tags)
+        return RuleVerdict(rule=rule, matches=matches, why=why)
+    if kind == PULL_REQUEST:
+        matches, why = _by_name("base branch", facts.base_branch, rule.branches)
+    else:
+        matches, why = _by_name("branch", event.branch or event.ref, rule.branches)
+    if matches and rule.paths:
+        matches, of_paths = _by_paths(facts.changes(), rule.paths)
+        why = f"{why}; {of_paths}" if matches else of_paths
+    return RuleVerdict(rule=rule, matches=matches, why=why)
+
+
+def _kind_text(kind: str) -> str:
+    return {str(PULL_REQUEST): "pull request", str(SCHEDULE): "scheduled run"}.get(kind, kind)
+
+
+def _by_name(what: str, name: str, patterns: Sequence[str]) -> tuple[bool, str]:
+    if not patterns:
+        return True, f"{what} {name}" if name else f"any {what}"
+    taken, pattern = globs.decide(patterns, name)
+    if taken:
+        return True, f"{what} {name} matches {pattern}" if pattern else f"{what} {name} is not excluded"
+    if pattern:
+        return False, f"excludes {what} {name} ({pattern})"
+    return False, f"runs only for {what} {', '.join(patterns)}, not {name or 'an unknown one'}"
+
+
+def _by_paths(changes: Changes, patterns: Sequence[str]) -> tuple[bool, str]:
+    if changes.paths is None:
+        return True, f"all paths count as changed: {changes.why}"
+    for path in changes.paths:
+        taken, pattern = globs.decide(patterns, path)
+        if taken:
+            return True, f"{path} changed, which matches {pattern}" if pattern else f"{path} changed"
+    if not changes.paths:
+        return False, "found no changed path"
+    shown = ", ".join(changes.paths[:SHOWN_PATHS])
+    more = ", …" if len(changes.paths) > SHOWN_PATHS else ""
+    return False, f"runs only for changes of {', '.join(patterns)}, not {shown}{more}"

@@ -1,32 +1,23 @@
-"""Describe a rule in a sentence, and count chosen targets."""
+"""Describe a rule in a sentence."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from core.model import Target, TargetKind
+from core.text import join_words
 from web.services.presentation import formats
 from web.services.triggers.rules.parse import EVERYTHING, PULL_REQUEST, PUSH, SCHEDULE, TAG, Rule
-
-NOUNS = {TargetKind.STEP: "execution", TargetKind.TASK: "task", TargetKind.PIPELINE: "pipeline"}  # of launched targets
 
 
 def describe_rule(rule: Rule) -> str:
     """Describe a rule, such as "Pushes to main: runs every step in environment gpu."."""
-    runs = _joined([*_chosen("step", rule.steps), *_chosen("pipeline", rule.pipelines), *_chosen("task", rule.tasks)])
-    with_what = _joined(list(_with(rule)))
-    when = _joined(list(_when(rule)))
+    runs = join_words(
+        [*_chosen("step", rule.steps), *_chosen("pipeline", rule.pipelines), *_chosen("task", rule.tasks)]
+    )
+    with_what = join_words(list(_with(rule)))
+    when = join_words(list(_when(rule)))
     text = f"{when[:1].upper()}{when[1:]}: runs {runs or 'nothing'}{f' {with_what}' if with_what else ''}."
     return f"{text} Older runs of these are cancelled." if rule.cancel_older else text
-
-
-def count_text(targets: Iterable[Target]) -> str:
-    """Count targets by kind, such as "2 executions, 1 task and 1 pipeline"."""
-    counts = Counter(target.kind for target in targets)
-    return _joined(
-        [f"{counts[kind]} {noun}{'' if counts[kind] == 1 else 's'}" for kind, noun in NOUNS.items() if counts[kind]]
-    )
 
 
 def _when(rule: Rule) -> Iterator[str]:
@@ -68,9 +59,5 @@ def _with(rule: Rule) -> Iterator[str]:
 def _patterns(patterns: Sequence[str], last: str = "or") -> str:
     wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
     unwanted = [pattern.removeprefix("!") for pattern in patterns if pattern.startswith("!")]
-    text = _joined(wanted, last) or "anything"
-    return f"{text} but not {_joined(unwanted, 'or')}" if unwanted else text
-
-
-def _joined(words: Sequence[str], last: str = "and") -> str:
-    return f" {last} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+    text = join_words(wanted, last) or "anything"
+    return f"{text} but not {join_words(unwanted, 'or')}" if unwanted else text

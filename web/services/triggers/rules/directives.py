@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.model import EventKind, PushEvent, Target, TargetKind
-from hooks.forges.events import MAX_OPTIONS, OPTION_CHARS
+from hooks.forges.payload import MAX_OPTIONS, OPTION_CHARS
 
 SKIP_OPTION = "ci.skip"
 SKIP_MARK = re.compile(r"\[\s*(?:(?:skip|no)[ -]ci|ci[ -]skip|skip[ -]pushmill|pushmill[ -]skip)\s*\]", re.IGNORECASE)

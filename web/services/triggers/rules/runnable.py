@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -12,7 +12,7 @@ from web.config.pipelines import blueprint as pipeline_blueprint
 from web.config.pipelines import plan as pipeline_plan
 from web.config.pipelines.model import Node
 from web.config.pipelines.plan import PipelinePlan
-from web.config.steps.model import library_step, step_names
+from web.config.steps.model import library_step, step_items
 from web.config.steps.resolve import ResolvedStep, resolve
 from web.config.tasks import blueprint as task_blueprint
 from web.config.tasks import plan as task_plan
@@ -35,7 +35,7 @@ class RunnableKind:
     `provided`. Both raise NotFound, and InvalidInput for targets that cannot run.
     """
 
-    names: Callable[[Any], tuple[str, ...]]
+    names: Callable[[Any], Collection[str]]
     takes: Callable[[Any, str], Mapping[str, Takes]]
     plan: Callable[..., Plan]
 
@@ -72,7 +72,7 @@ def _common(takes: Set[Takes]) -> Takes:
 
 # In launch order.
 KINDS = {
-    TargetKind.STEP: RunnableKind(names=step_names, takes=_of_step, plan=resolve),
+    TargetKind.STEP: RunnableKind(names=step_items, takes=_of_step, plan=resolve),
     TargetKind.TASK: RunnableKind(names=task_blueprint.task_names, takes=_of_task, plan=task_plan.plan),
     TargetKind.PIPELINE: RunnableKind(
         names=pipeline_blueprint.pipeline_names, takes=_of_pipeline, plan=pipeline_plan.plan
