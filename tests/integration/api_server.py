@@ -46,8 +46,8 @@ YAML = b"""
 
 
 @functools.cache
-def _configuration() -> Configuration:
-    return parse(YAML)
+def _parsed(text: bytes) -> Configuration:
+    return parse(text)
 
 
 class ApiServer:
@@ -90,25 +90,17 @@ class ApiServer:
             projects.set_badge_public(self.db, project.id, True)
         return projects.get(self.db, project.id)
 
-    def add_commit(self, project: Project, identifier: str = "", at: str = "2026-11-22T23:39:48.000000Z") -> Commit:
-        configuration = _configuration()
+    def add_commit(self, project: Project, identifier: str = "", text: bytes = YAML, **columns: Any) -> Commit:
+        """One whose valohai.yaml is `text`."""
+        found = _parsed(text)
+        values: dict[str, Any] = {
+            "project_id": project.id, "repository_id": projects.repositories(self.db, project.id)[0].id,
+            "identifier": identifier or hashlib.sha1(project.uuid.encode()).hexdigest(), "ref": "main",
+            "message": "first line\n\nbody", "author": "Ada", "committed_at": "2026-11-22T23:39:48.000000Z",
+            "yaml_path": "valohai.yaml", "config_state": "ok", "config": found.config, "problems": found.problems,
+        }  # fmt: skip
         with transaction(self.db):
-            return commits.upsert_commit(
-                self.db,
-                NewCommit(
-                    project_id=project.id,
-                    repository_id=projects.repositories(self.db, project.id)[0].id,
-                    identifier=identifier or hashlib.sha1(project.uuid.encode()).hexdigest(),
-                    ref="main",
-                    message="first line\n\nbody",
-                    author="Ada",
-                    committed_at=at,
-                    yaml_path="valohai.yaml",
-                    config_state="ok",
-                    config=configuration.config,
-                    problems=configuration.problems,
-                ),
-            )
+            return commits.upsert_commit(self.db, NewCommit(**values | columns))
 
     def add_execution(
         self, commit: Commit | None = None, title: str = "", images: Sequence[str] | None = None, **more: Any

@@ -11,12 +11,10 @@ from api_server import ApiServer
 from site_client import Person
 
 from core.groups import Pipeline, Task
-from core.model import Commit, Execution
+from core.model import Execution
 from core.states import State
-from web.config.steps.parse import parse
 from web.config.steps.resolve import resolve
-from web.store import commits, executions, groups, metadata, pipelines, projects, tasks
-from web.store.commits import NewCommit
+from web.store import executions, groups, metadata, pipelines, projects, tasks
 from web.store.db import execute, transaction
 
 YAML = b"""
@@ -60,30 +58,9 @@ class Grouped:
 
     def __init__(self, api: ApiServer) -> None:
         self.api, self.db = api, api.db
-        self.commit = self._commit()
+        self.commit = api.add_commit(api.demo, "c" * 40, YAML, message="tune it", problems=())
         self.person = Person(api)
         self.person.log_in()
-
-    def _commit(self) -> Commit:
-        parsed = parse(YAML)
-        repository = projects.repositories(self.db, self.api.demo.id)[0]
-        with transaction(self.db):
-            return commits.upsert_commit(
-                self.db,
-                NewCommit(
-                    project_id=self.api.demo.id,
-                    repository_id=repository.id,
-                    identifier="c" * 40,
-                    ref="main",
-                    message="tune it",
-                    author="Ada",
-                    committed_at="2026-11-23T10:00:00.000000Z",
-                    yaml_path="valohai.yaml",
-                    config_state="ok",
-                    config=parsed.config,
-                    problems=(),
-                ),
-            )
 
     def task(self, name: str = "search", *, planned: int = 3, node: int | None = None) -> Task:
         """One that has started, without executions."""

@@ -14,10 +14,9 @@ from core.groups import Pipeline, PipelineNode
 from core.model import Commit, Execution, PushEvent
 from core.states import FailureReason, State
 from web.config.pipelines.plan import plan
-from web.config.steps.parse import parse
 from web.services import pipelines as service
 from web.store import commits, data, executions, metadata, pipelines, projects
-from web.store.commits import NewCommit, NewPush, PushOutcome
+from web.store.commits import NewPush, PushOutcome
 from web.store.db import transaction
 from web.store.selection import Selection
 
@@ -68,28 +67,11 @@ class PipelineSite:
         self.server.close()
 
     def _add_commit(self, text: str) -> Commit:
-        found = parse(text.encode())
-        project = self.server.demo
-        repository_id = projects.repositories(self.db, project.id)[0].id
+        (repository,) = projects.repositories(self.db, self.server.demo.id)
         event = PushEvent(ref="refs/heads/main", before="0" * 40, after="b" * 40, identity="push")
+        commit = self.server.add_commit(self.server.demo, event.after, text.encode())
         with transaction(self.db):
-            push_id = commits.add_push(self.db, NewPush(repository_id=repository_id, event=event))
-            commit = commits.upsert_commit(
-                self.db,
-                NewCommit(
-                    project_id=project.id,
-                    repository_id=repository_id,
-                    identifier=event.after,
-                    ref="main",
-                    message="work",
-                    author="Ada",
-                    committed_at="2026-11-22T23:39:48.000000Z",
-                    yaml_path="valohai.yaml",
-                    config_state="ok",
-                    config=found.config,
-                    problems=found.problems,
-                ),
-            )
+            push_id = commits.add_push(self.db, NewPush(repository_id=repository.id, event=event))
             commits.finish_push(self.db, push_id or 0, PushOutcome(commit_id=commit.id))
         return commit
 

@@ -15,11 +15,9 @@ from core import clock
 from core.groups import Task
 from core.model import Commit, Execution
 from core.states import FailureReason, State
-from web.config.steps.parse import parse
 from web.config.tasks.plan import plan
 from web.services import tasks as service
-from web.store import commits, executions, metadata, projects, tasks
-from web.store.commits import NewCommit
+from web.store import executions, metadata, tasks
 from web.store.db import rows, transaction
 
 STEP = {
@@ -51,24 +49,7 @@ class TaskSite(ApiServer):
         self.made += 1
         item = {"name": "search", "step": "train"} | {key.replace("_", "-"): value for key, value in task.items()}
         text = json.dumps([{"step": STEP | (step or {})}, {"task": item}])
-        found = parse(text.encode())
-        with transaction(self.db):
-            return commits.upsert_commit(
-                self.db,
-                NewCommit(
-                    project_id=self.demo.id,
-                    repository_id=projects.repositories(self.db, self.demo.id)[0].id,
-                    identifier=hashlib.sha1(f"{self.made}{text}".encode()).hexdigest(),
-                    ref="main",
-                    message="m",
-                    author="Ada",
-                    committed_at="2026-11-22T23:39:48.000000Z",
-                    yaml_path="valohai.yaml",
-                    config_state="ok",
-                    config=found.config,
-                    problems=found.problems,
-                ),
-            )
+        return self.add_commit(self.demo, hashlib.sha1(f"{self.made}{text}".encode()).hexdigest(), text.encode())
 
     def begin(self, task: Mapping[str, Any], step: Mapping[str, Any] | None = None, **more: Any) -> Task:
         commit = self.declare(task, step)

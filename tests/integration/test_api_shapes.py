@@ -102,7 +102,7 @@ def test_the_same_commit_in_two_projects_has_an_address_in_each(api: ApiServer) 
 
 
 def test_commit_times_sort_as_text_whatever_zone_they_were_made_in(api: ApiServer) -> None:
-    api.add_commit(api.demo, "b" * 40, at="2026-11-22T23:50:00.000000Z")
+    api.add_commit(api.demo, "b" * 40, committed_at="2026-11-22T23:50:00.000000Z")
     times = [commit["commit_time"] for commit in api.json("projects/demo/commits/")]
     assert times == ["2026-11-22T23:50:00Z", "2026-11-22T23:39:48Z"]
 

@@ -15,8 +15,8 @@ from push_server import PushServer, step
 
 from core.config import Size
 from core.git.lfs import has_object
+from core.identity import Scope
 from web.services import identities
-from web.services.identities import Scope
 from web.services.repositories import hosting
 from web.services.repositories import sources as services
 from web.store import projects, sources

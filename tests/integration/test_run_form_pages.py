@@ -20,11 +20,10 @@ from werkzeug.test import TestResponse
 
 from core.model import Commit, EventKind, Execution, Origin, PullRequestEvent, PushEvent
 from core.rights import Role
-from web.config.steps.parse import parse
 from web.services.executions import environments
 from web.store import audit, commits, data, executions, members, pipelines, projects, pull_requests, tasks, users
 from web.store.audit import Act, Question
-from web.store.commits import NewCommit, NewPush, PushOutcome
+from web.store.commits import NewPush, PushOutcome
 from web.store.db import execute, rows, transaction
 
 SHA = "e" * 40
@@ -63,14 +62,7 @@ class Site(Grouped):
         self.commit = self.add(SHA)
 
     def add(self, sha: str) -> Commit:
-        found = parse(YAML)
-        new = NewCommit(
-            project_id=self.api.demo.id, repository_id=projects.repositories(self.api.db, self.api.demo.id)[0].id,
-            identifier=sha, ref="main", message="work", author="Ada", committed_at="2026-11-22T23:39:48.000000Z",
-            yaml_path="valohai.yaml", config_state="ok", config=found.config, problems=found.problems,
-        )  # fmt: skip
-        with transaction(self.api.db):
-            return commits.upsert_commit(self.api.db, new)
+        return self.api.add_commit(self.api.demo, sha, YAML, message="work")
 
     def address(self, sha: str = SHA, **query: Any) -> str:
         return f"/p/demo/commits/{sha}/run/?{urlencode(query or {'step': 'train'})}"

@@ -12,12 +12,10 @@ from site_client import Person
 from test_api_launches import words
 from vh_client import Vh
 
-from web.config.steps.parse import parse
 from web.services import pipelines as pipeline_service
 from web.services.executions import environments
-from web.store import commits, executions, pipelines, projects, tasks
-from web.store.commits import NewCommit
-from web.store.db import execute, transaction
+from web.store import executions, pipelines, tasks
+from web.store.db import execute
 
 YAML = """
 - step:
@@ -92,24 +90,7 @@ class Here:
         for command in (["init", "-qb", "main"], ["add", "."], ["commit", "-qm", "first"]):
             self.git(*command)
         self.sha = self.git("rev-parse", "HEAD")
-        parsed = parse(YAML.encode())
-        with transaction(api.db):
-            commits.upsert_commit(
-                api.db,
-                NewCommit(
-                    project_id=api.demo.id,
-                    repository_id=projects.repositories(api.db, api.demo.id)[0].id,
-                    identifier=self.sha,
-                    ref="main",
-                    message="first",
-                    author="Ada",
-                    committed_at="2026-11-24T10:00:00.000000Z",
-                    yaml_path="valohai.yaml",
-                    config_state="ok",
-                    config=parsed.config,
-                    problems=parsed.problems,
-                ),
-            )
+        api.add_commit(api.demo, self.sha, YAML.encode(), message="first")
         vh("login", "--host", vh.url, "--token", api.token)
         vh("project", "link", "demo", "-y")
 
