@@ -9,7 +9,7 @@ from core.git.command import TooSlow
 from core.git.diff import changed_paths, merge_base
 from core.git.export_tree import export
 from core.git.modules import Module, Needed, lfs_settings, needed, submodules
-from core.git.package_commit import PackageStream, adhoc_commits, forget_adhoc, tidy, write_commit
+from core.git.package_commit import PackageSpool, adhoc_commits, forget_adhoc, tidy, write_commit
 from core.git.remotes import (
     MAX_REFS,
     TOKEN_USER,
@@ -50,7 +50,7 @@ __all__ = [
     "Login",
     "Module",
     "Needed",
-    "PackageStream",
+    "PackageSpool",
     "RefUpdate",
     "RemoteSource",
     "TooLarge",

@@ -1,90 +1,91 @@
 """Write the files of a package as a commit on no branch, kept by a ref below `refs/pushmill/adhoc/`.
 
-`git fast-import` reads them as one stream from an unnamed temporary file, which the kernel removes whatever kills us. It
-writes one pack and then the ref, so a commit that its ref names is complete.
+The ref is written last, so a commit that its ref names is complete.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+
+import pygit2
 
 from core.errors import GitError
 from core.git import command
+from core.git.pack import BLOB, COMMIT, TREE, ObjectSpool
 from core.git.remotes import locked
 from core.git.repository import PINS, as_git_error, open_repository
 from core.packages import PackageEntry
 
 ADHOC = f"{PINS}adhoc/"
-WRITE_LIMIT_S = 600.0
 TIDY_LIMIT_S = 1800.0
 MANY_PACKS = 50  # each package adds one
 LEFTOVER_S = 3600.0  # a partial pack that did not grow for this long was left by a killed process
-COMPRESSED_ENOUGH = 1.5  # what gzip made only this much smaller is not compressed again
+TREE_MODE = b"40000"
 
 
-class PackageStream:
-    """Collects entries for `write_commit`; use as a context manager."""
+@dataclass(frozen=True)
+class Folder:
+    """The files, as (mode, name of the blob), and folders of a folder by name."""
 
-    def __init__(self, directory: Path, *, author: str, message: str, name: str, seconds: int) -> None:
-        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  closed by __exit__
-        self.name, self.bytes = name, 0
-        text = message.encode("utf-8", "replace")
-        self._write(f"feature done\ncommit {ADHOC}{name}\ncommitter {author} <> {seconds} +0000\n".encode())
-        self._write(b"data %d\n%s\n" % (len(text), text))
+    files: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
+    folders: dict[bytes, Folder] = field(default_factory=dict)
 
-    def __enter__(self) -> PackageStream:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+class PackageSpool(ObjectSpool):
+    """Collects the files of a package for `write_commit`; `bytes` is their size."""
 
-    def add(self, entry: PackageEntry, keep: int = 0) -> bytes:
-        """Add an entry; return the first `keep` bytes of its content."""
-        kept = b""
-        self._write(b"M %s inline %s\ndata %d\n" % (entry.mode, _quoted(entry.path), entry.size))
-        for chunk in entry.content:
-            self._write(chunk)
-            kept += chunk[: keep - len(kept)]
-        self._write(b"\n")
+    def __init__(self, directory: Path, *, level: int) -> None:
+        super().__init__(directory, level=level)
+        self.bytes, self._top = 0, Folder()
+
+    def add_entry(self, entry: PackageEntry, keep: int = 0) -> bytes:
+        """Add a file or link, whose path is checked; return the first `keep` bytes of its content."""
+        kept = bytearray()
+
+        def content() -> Iterator[bytes]:
+            for chunk in entry.content:
+                kept.extend(chunk[: keep - len(kept)])
+                yield chunk
+
+        *folders, name = entry.path.split(b"/")
+        parent = self._top
+        for folder in folders:
+            parent = parent.folders.setdefault(folder, Folder())
+        parent.files[name] = (entry.mode, self.add(BLOB, entry.size, content()))
         self.bytes += entry.size
-        return kept
+        return bytes(kept)
 
-    def finish(self) -> BinaryIO:
-        """Return the complete stream at its beginning."""
-        self._write(b"done\n")
-        self._file.flush()
-        self._file.seek(0)
-        return self._file
+    def add_commit(self, *, author: str, message: str, seconds: int) -> str:
+        """Add the commit of all entries and its trees; return its sha."""
+        person = f"{author} <> {seconds} +0000"
+        tree = self._add_tree(self._top).hex()
+        text = f"tree {tree}\nauthor {person}\ncommitter {person}\n\n{message}".encode("utf-8", "replace")
+        return self.add(COMMIT, len(text), (text,)).hex()
 
-    def _write(self, data: bytes) -> None:
-        self._file.write(data)
+    def _add_tree(self, folder: Folder) -> bytes:
+        trees = {name + b"/": (TREE_MODE, self._add_tree(child)) for name, child in folder.folders.items()}
+        found = sorted((folder.files | trees).items())  # git sorts folders as if their names ended in a slash
+        data = b"".join(b"%s %s\0%s" % (mode, name.rstrip(b"/"), sha) for name, (mode, sha) in found)
+        return self.add(TREE, len(data), (data,))
 
 
-def write_commit(path: Path, stream: PackageStream, *, packed: int) -> str:
-    """Write a commit and return its sha; do nothing if there is one. Call it within `locked`. Raises GitError.
+def write_commit(path: Path, name: str, spool: PackageSpool, sha: str) -> str:
+    """Write a commit and return its sha; if `name` is known, return that of the known one. Call it within `locked`.
 
-    `packed` is the size of the package, which tells whether its files can be compressed at all.
+    Objects that the repository has are not written again.
     """
-    name = stream.name
     if (known := adhoc_commits(path).get(name)) is not None:
         return known
-    level = 0 if stream.bytes < COMPRESSED_ENOUGH * packed else 1  # the runner receives it with this compression
-    settings = {"core.compression": level, "pack.compression": level, "fastimport.unpackLimit": 1}
-    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    arguments = [*options, "fast-import", "--quiet", "--depth=0"]  # no deltas: they cost most of the time
-    try:
-        streams = command.Streams(stdin=stream.finish().fileno())
-        command.run(arguments, repository=path, time_limit_s=WRITE_LIMIT_S, streams=streams)
-    except GitError:
-        if name not in adhoc_commits(path):  # else git, started by a killed process, has just finished the same
-            raise
-    return adhoc_commits(path)[name]
+    repository = open_repository(path)
+    with as_git_error(path):
+        spool.write_pack(path / "objects" / "pack", lambda name: pygit2.Oid(raw=name) in repository)
+        repository.references.create(ADHOC + name, sha)
+    return sha
 
 
 def adhoc_commits(path: Path) -> dict[str, str]:
@@ -118,13 +119,8 @@ def tidy(path: Path, *, collect: bool) -> None:
 
 
 def _remove_leftovers(packs: Path) -> None:
-    for file in packs.glob("tmp_*"):
+    without_index = (pack for pack in packs.glob("*.pack") if not pack.with_suffix(".idx").exists())
+    for file in (*packs.glob("tmp_*"), *without_index):
         with contextlib.suppress(FileNotFoundError):
             if file.stat().st_mtime < time.time() - LEFTOVER_S:
                 file.unlink()
-
-
-def _quoted(path: bytes) -> bytes:
-    """Quote a path as fast-import reads it."""
-    escaped = path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
-    return b'"%s"' % escaped

@@ -18,6 +18,9 @@ from core import names
 from core.errors import GitError, InvalidInput
 from core.files import write_atomically
 
+# as in git: objects are verified when they are received, not whenever they are read, which took 3 of 4 parts of the time
+pygit2.settings.enable_strict_hash_verification(False)
+
 PINS = "refs/pushmill/"
 REPLACED = "\ufffd"
 SHA_BEGINNING = re.compile(r"[0-9a-f]{12,64}")

@@ -7,6 +7,7 @@ uses, and that `prune` deletes otherwise.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import BinaryIO
 
 from core import clock, git, locks, packages
 from core.errors import GitError, InputTooLarge, InvalidFields, InvalidInput, Problem
-from core.git import PackageStream
+from core.git import PackageSpool
 from core.model import Commit, Project, Repository, User
 from core.packages import PackageLimits
 from core.text import printable
@@ -32,6 +33,7 @@ REF = "adhoc"  # shown in place of a branch
 UNTITLED = "Ad-hoc code"
 DESCRIPTION_CHARS = 1000
 SMALLER = "Leave files out with .vhignore, and read data as inputs"
+COMPRESSED_ENOUGH = 1.5  # what gzip made only this much smaller is not compressed again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +62,13 @@ def store(context: Context, project: Project, creator: User, package: Package) -
     repository = hosting.repository_of(context.db, project)
     yaml_path = package.yaml_path or project.yaml_path
     message = printable(package.description, " ").strip()[:DESCRIPTION_CHARS] or UNTITLED
-    with PackageStream(
-        context.config.git_dir, author=creator.username, message=message, name=package.sha256, seconds=_now()
-    ) as stream:
-        configuration = _checked(context, package, stream, yaml_path)
-        disk.check(context.config, stream.bytes)
+    with closing(PackageSpool(context.config.git_dir, level=_level(package))) as spool:
+        configuration = _checked(context, package, spool, yaml_path)
+        sha = spool.add_commit(author=creator.username, message=message, seconds=_now())
+        disk.check(context.config, spool.bytes)
         path = _prepared(context, project, repository)
         with git.locked(path):
-            sha = git.write_commit(path, stream, packed=package.size)
+            sha = git.write_commit(path, package.sha256, spool, sha)
             info = git.commit_info(path, sha)
             new = NewCommit(
                 project_id=project.id,
@@ -88,6 +89,16 @@ def store(context: Context, project: Project, creator: User, package: Package) -
                 return known or commits.upsert_commit(context.db, new), known is None
 
 
+def _level(package: Package) -> int:
+    """Return the zlib level for its files, with which runners receive them: 0 if gzip could hardly compress them.
+
+    A gzip file ends with its uncompressed size, modulo 4 GiB.
+    """
+    package.file.seek(max(0, package.size - 4))
+    unpacked = int.from_bytes(package.file.read(4), "little")
+    return 0 if unpacked < COMPRESSED_ENOUGH * package.size else 1
+
+
 def _now() -> int:
     return int(datetime.now(UTC).timestamp())
 
@@ -102,9 +113,9 @@ def _prepared(context: Context, project: Project, repository: Repository) -> Pat
     return path
 
 
-def _checked(context: Context, package: Package, stream: PackageStream, yaml_path: str) -> ReadConfiguration:
-    """Copy a package into the stream and return its configuration. Raises InvalidInput and DiskFull."""
-    data = _copy(context, package, stream, yaml_path)
+def _checked(context: Context, package: Package, spool: PackageSpool, yaml_path: str) -> ReadConfiguration:
+    """Copy a package into the spool and return its configuration. Raises InvalidInput and DiskFull."""
+    data = _copy(context, package, spool, yaml_path)
     shown = printable(yaml_path)[:200]
     if data is None:
         raise InvalidInput(f"the package has no {shown}", field="yaml_path", code="does_not_exist")
@@ -116,8 +127,8 @@ def _checked(context: Context, package: Package, stream: PackageStream, yaml_pat
     return read
 
 
-def _copy(context: Context, package: Package, stream: PackageStream, yaml_path: str) -> bytes | None:
-    """Copy the files of a package into the stream; return the content of one of them, None if it does not exist."""
+def _copy(context: Context, package: Package, spool: PackageSpool, yaml_path: str) -> bytes | None:
+    """Copy the files of a package into the spool; return the content of one of them, None if it does not exist."""
     limits, data = context.config.limits, None
     wanted = yaml_path.encode("utf-8", "replace")
     package.file.seek(0)
@@ -127,9 +138,9 @@ def _copy(context: Context, package: Package, stream: PackageStream, yaml_path: 
         ):
             disk.check(context.config, entry.size)
             if entry.path == wanted and entry.is_file:
-                data = stream.add(entry, keep=YAML_BYTES + 1)
+                data = spool.add_entry(entry, keep=YAML_BYTES + 1)
             else:
-                stream.add(entry)
+                spool.add_entry(entry)
     except InputTooLarge as error:
         text = f"the package is refused: {error}. {SMALLER}"
         raise InputTooLarge(text, field="data", code="too_large") from None
