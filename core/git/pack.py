@@ -1,7 +1,7 @@
 """Write new objects as one pack, without git: each is hashed and compressed once, as it arrives.
 
-`git fast-import` hashes them four times, with an implementation that is slow since it looks for collisions. The format
-is that of git's documentation, gitformat-pack.
+`git fast-import` hashes them four times, with an implementation that is slow since it detects attacks by collisions;
+such objects are refused by git when a runner fetches them. The format is that of git's documentation, gitformat-pack.
 """
 
 from __future__ import annotations
@@ -54,11 +54,7 @@ class ObjectSpool:
             self._end += len(part)
             crc = zlib.crc32(part, crc)
         name = digest.digest()
-        if name in self._objects:
-            self._end = start
-            self._file.seek(start)
-        else:
-            self._objects[name] = PackedObject(start, self._end - start, crc)
+        self._objects[name] = PackedObject(start, self._end - start, crc)
         return name
 
     def _packed(self, kind: int, size: int, chunks: Iterable[bytes], seen: Callable[[bytes], None]) -> Iterator[bytes]:

@@ -357,13 +357,16 @@ def test_a_killed_server_leaves_nothing_and_the_next_upload_succeeds(api: ApiSer
 def test_a_ref_without_a_row_and_a_partial_pack_are_removed(api: ApiServer) -> None:
     commit = stored(api)
     path = repository(api)
-    partial = path / "objects" / "pack" / "tmp_pack_x"
-    partial.write_bytes(b"x")
+    partial = [path / "objects" / "pack" / name for name in ("tmp_pack_x", "pack-x.pack")]
+    for file in partial:
+        file.write_bytes(b"x")
     adhoc.prune(api.context)
-    assert partial.exists()  # somebody may be writing it
-    os.utime(partial, (1, 1))
+    assert all(file.exists() for file in partial)  # somebody may be writing them
+    for file in partial:
+        os.utime(file, (1, 1))
     adhoc.prune(api.context)
-    assert not partial.exists()
+    assert not any(file.exists() for file in partial)
+    in_git(path, "fsck")
     execute(api.db, "DELETE FROM git_commit WHERE id = ?", (commit.id,))
     adhoc.prune(api.context)
     assert git.adhoc_commits(path) == {}
