@@ -102,3 +102,4 @@ def adopt(host: Host, directory: Path, attempt: int, claimed_at: float) -> None:
         ensure_started(run)
         report = wait_for_end(run)
         run.report = upload(run, report)
+    discard(host, directory)

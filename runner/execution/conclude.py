@@ -1,9 +1,10 @@
-"""Sends the final report of an execution and removes it from this machine."""
+"""Sends the final report of an execution, and removes what it leaves on this machine."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +17,17 @@ from runner import quarantine, sandbox
 from runner.execution.context import AWAY_S, Cancelled, ExecutionContext
 from runner.execution.outcome import failed, stopped
 from runner.host import Host
-from runner.state_dir import read_json
+from runner.state_dir import locked, read_json
 
 log = logging.getLogger(__name__)
+
+DISCARDS = 2  # at once
+_ROOM = threading.BoundedSemaphore(DISCARDS)
 
 
 @contextlib.contextmanager
 def concluded(run: ExecutionContext) -> Iterator[None]:
-    """Run the stages in the block, which set `run.report`; then send it once the log is stored, and remove the rest.
+    """Run the stages in the block, which set `run.report`; then send it once the log is stored.
 
     An error in the block becomes the report. There is none if the execution no longer belongs to this runner.
     """
@@ -38,7 +42,30 @@ def concluded(run: ExecutionContext) -> Iterator[None]:
         run.report = failed(run.spec.attempt, FailureReason.INTERNAL, f"{type(error).__name__}: {error}")
     if run.report is not None and not run.lease.lost:
         _send(run, run.report)
-    discard(run.host, run.directory)
+
+
+def discard_in_background(host: Host, directory: Path) -> None:
+    """Discard an ended execution in a thread, while the slot takes its next one; waits if too many are in progress."""
+    _ROOM.acquire()
+    threading.Thread(target=_discard_locked, args=(host, directory), name="discard", daemon=True).start()
+
+
+def finish_discards() -> None:
+    """Wait until nothing is being discarded in the background."""
+    for _ in range(DISCARDS):
+        _ROOM.acquire()
+    _ROOM.release(DISCARDS)
+
+
+def _discard_locked(host: Host, directory: Path) -> None:
+    try:
+        with locked(directory) as ours:
+            if ours:
+                discard(host, directory)
+    except Exception:  # the next slot that starts tries again
+        log.exception("what execution %s left cannot be removed", directory.name)
+    finally:
+        _ROOM.release()
 
 
 def discard(host: Host, directory: Path) -> None:

@@ -10,6 +10,7 @@ from core.states import FailureReason
 from core.units import size_text
 from runner import checkout, cleanup
 from runner.containers import images
+from runner.execution import conclude
 from runner.execution.claim import acknowledged_offsets
 from runner.execution.context import BackgroundCall, ExecutionContext, over_restarts
 from runner.host import free_disk
@@ -25,6 +26,7 @@ def check_disk(run: ExecutionContext) -> None:
     """Make room if the disk is nearly full. Raises ExecutionFailed if too little is free even then."""
     host, least = run.host, run.host.settings.min_free_disk
     if free_disk(host.directory) < least:
+        BackgroundCall(run, conclude.finish_discards).result()
         BackgroundCall(run, lambda: cleanup.make_room(host)).result()
     free = free_disk(host.directory)
     if free < least:

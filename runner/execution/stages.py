@@ -7,7 +7,7 @@ import logging
 from runner import state_dir
 from runner.execution import config_files, prepare
 from runner.execution.claim import acknowledged_offsets, claim, start_attempt
-from runner.execution.conclude import concluded
+from runner.execution.conclude import concluded, discard_in_background
 from runner.execution.container import open_relay, start_container
 from runner.execution.context import BackgroundCall, ExecutionContext
 from runner.execution.relay import input_requests
@@ -48,3 +48,4 @@ def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -
             start_container(run, image.result(), tree, checkout)
             report = wait_for_end(run)
             run.report = upload(run, report)
+    discard_in_background(host, directory)

@@ -19,8 +19,8 @@ import leftovers
 from core.config import RunnerConfig, Size
 from core.wire import ExecutionSpec
 from runner.containers.engine import Engine
+from runner.execution import conclude, stages
 from runner.execution.adopt import recover
-from runner.execution.stages import execute
 from runner.host import Host
 from runner.sandbox import ReadySandbox
 from runner.server_client import Reporter
@@ -101,6 +101,12 @@ def with_sandbox(host: Host) -> Host:
     ready.prepare_soon(0.0)
     until(lambda: ready.name)
     return replace(host, ready_sandbox=ready)
+
+
+def execute(host: Host, execution: str, attempt: int) -> None:
+    """Run one execution, and wait until what it leaves is removed."""
+    stages.execute(host, execution, attempt)
+    conclude.finish_discards()
 
 
 @contextlib.contextmanager

@@ -6,11 +6,10 @@ import time
 from dataclasses import replace
 
 import pytest
-from runner_host import docker, execution, keeper_process, take_up, until
+from runner_host import docker, execute, execution, keeper_process, take_up, until
 from runner_server import RunnerServer
 
 from runner import jobs
-from runner.execution.stages import execute
 from runner.host import Host
 from runner.state_dir import write_json
 

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runner_host import docker, execution, keeper_process, take_up, until
+from runner_host import docker, execute, execution, keeper_process, take_up, until
 from runner_server import RunnerServer
 
 from core import trees
 from runner import jobs, quarantine
 from runner.cleanup import clean
-from runner.execution.stages import execute
 from runner.host import Host
 from runner.state_dir import write_json
 

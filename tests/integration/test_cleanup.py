@@ -19,7 +19,7 @@ import pytest
 from docker_registry import registry
 from git_over_http import served
 from made_repository import MadeRepository
-from runner_host import BUSYBOX, COMMIT, IMAGE, docker, executing, execution, runner_host, until
+from runner_host import BUSYBOX, COMMIT, IMAGE, docker, execute, executing, execution, runner_host, until
 from runner_server import RunnerServer
 
 from core.config import Seconds, Size
@@ -27,7 +27,6 @@ from core.locks import held
 from runner import checkout
 from runner.cleanup import clean
 from runner.containers import images
-from runner.execution.stages import execute
 from runner.host import Host
 
 pytestmark = pytest.mark.docker

@@ -12,10 +12,9 @@ import pytest
 from docker_registry import registry
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from runner_host import BUSYBOX, docker, execution, runner_host
+from runner_host import BUSYBOX, docker, execute, execution, runner_host
 from runner_server import Recorded, RunnerServer
 
-from runner.execution.stages import execute
 from runner.host import Host
 
 pytestmark = pytest.mark.docker

@@ -15,6 +15,7 @@ from runner_host import (
     IMAGE,
     NETWORK,
     docker,
+    execute,
     executing,
     execution,
     keeper_process,
@@ -26,7 +27,6 @@ from runner_server import Recorded, RunnerServer
 
 from core.config import Memory
 from core.wire import ExecutionSpec
-from runner.execution.stages import execute
 from runner.host import Host
 
 pytestmark = pytest.mark.docker

@@ -6,12 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-from runner_host import docker, executing, execution, runner_host, until
+from runner_host import docker, execute, executing, execution, runner_host, until
 from runner_server import RunnerServer
 
 from core.config import Memory
 from core.wire import ExecutionSpec
-from runner.execution.stages import execute
 from runner.host import Host
 
 pytestmark = pytest.mark.docker

@@ -13,7 +13,7 @@ from api_server import ApiServer
 from forge_deliveries import GitHub, Moved, encoded
 from instance import Checkout
 from push_server import PushServer, bare_repository, step
-from runner_host import execution
+from runner_host import execute, execution
 from runner_server import RunnerServer
 from site_client import Person
 
@@ -21,7 +21,6 @@ from core.config import MIB
 from core.errors import DiskFull
 from core.states import State
 from hooks import signatures
-from runner.execution.stages import execute
 from runner.host import Host
 from web.cli import doctor
 from web.processes.sweep import Sweeper

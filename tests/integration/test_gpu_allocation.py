@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 from gpu_machine import GpuMachine, gpu_machine, uuid_of
-from runner_host import BUSYBOX, docker, execution, keeper_process, runner_host, take_up, until
+from runner_host import BUSYBOX, docker, execute, execution, keeper_process, runner_host, take_up, until
 from runner_server import Recorded, RunnerServer
 
 from core.wire import ExecutionSpec
 from runner.containers import devices
 from runner.containers.engine import Engine
 from runner.containers.gpus import Watch
-from runner.execution import stages
 from runner.host import Host
 
 pytestmark = pytest.mark.docker
@@ -93,7 +92,7 @@ def test_one_that_asks_for_two_gets_both_and_its_documents_name_them(
     machine.plug({"uuid": uuid_of(0), "name": "A"}, {"uuid": uuid_of(1), "name": "B", "memory": 7})
     Watch(host.directory, lambda uuid: "").first()
     recorded = server.add(gpu_execution(SAY, "cat /valohai/config/runtime.json", gpus=2))
-    stages.execute(host, recorded.spec.uuid, 1)
+    execute(host, recorded.spec.uuid, 1)
     said, *document = lines(recorded)
     assert said == f"{uuid_of(0)},{uuid_of(1)}" == machine.given[-1]
     assert recorded.container["devices"] == [uuid_of(0), uuid_of(1)]
@@ -104,7 +103,7 @@ def test_one_that_asks_for_two_gets_both_and_its_documents_name_them(
 
 def test_one_that_asks_for_more_than_there_are_fails_with_a_sentence(host: Host, server: RunnerServer) -> None:
     recorded = server.add(gpu_execution("true", gpus=3))
-    stages.execute(host, recorded.spec.uuid, 1)
+    execute(host, recorded.spec.uuid, 1)
     assert recorded.final["failure_reason"] == "internal"
     assert recorded.final["message"] == "It asks for 3 GPUs, but this machine has 2 usable"
 
@@ -151,7 +150,7 @@ def test_a_container_of_another_runner_is_waited_for_and_one_that_ended_is_not(
 def test_without_gpus_a_container_sees_none_whatever_its_image_says(host: Host, server: RunnerServer) -> None:
     docker("build", "-q", "-t", "greedy", "-", stdin=f"FROM {BUSYBOX}\nENV NVIDIA_VISIBLE_DEVICES=all\n".encode())
     recorded = server.add(execution(SAY, image="greedy"))
-    stages.execute(host, recorded.spec.uuid, 1)
+    execute(host, recorded.spec.uuid, 1)
     assert lines(recorded) == ["void"]
 
 

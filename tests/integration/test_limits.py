@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runner_host import BUSYBOX, IMAGE, docker, execution, keeper_process, runner_host, take_up, until
+from runner_host import BUSYBOX, IMAGE, docker, execute, execution, keeper_process, runner_host, take_up, until
 from runner_server import RunnerServer
 
 from core.config import Memory, Size
-from runner.execution.stages import execute
 from runner.host import Host, memory_bytes
 
 pytestmark = pytest.mark.docker

@@ -6,12 +6,11 @@ import itertools
 from pathlib import Path
 
 import pytest
-from runner_host import BUSYBOX, IMAGE, TOKEN, execution, keeper_process, take_up, until
+from runner_host import BUSYBOX, IMAGE, TOKEN, execute, execution, keeper_process, take_up, until
 from runner_server import Recorded, RunnerServer
 
 from core.wire import MARK_BEGIN, MARK_END
 from runner.clock import ServerClock
-from runner.execution.stages import execute
 from runner.host import Host
 from runner.logs import spool
 from runner.logs.masking import Masker

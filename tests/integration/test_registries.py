@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 from data_server import DataServer, served
 from docker_registry import PASSWORD, USER, registry
-from runner_host import BUSYBOX, docker, execution, runner_host
+from runner_host import BUSYBOX, docker, execute, execution, runner_host
 from runner_server import RunnerServer
-
-from runner.execution.stages import execute
 
 pytestmark = pytest.mark.docker
 

@@ -7,13 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from runner_host import NETWORK, docker, execution, keeper_process, take_up, until, with_sandbox
+from runner_host import NETWORK, docker, execute, execution, keeper_process, take_up, until, with_sandbox
 from runner_server import RunnerServer
 
 from core.errors import PushmillError
 from runner import sandbox
 from runner.containers import sandboxes
-from runner.execution.stages import execute
 from runner.host import Host
 from runner.sandbox import ReadySandbox
 

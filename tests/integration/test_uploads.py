@@ -8,12 +8,11 @@ import uuid
 from collections.abc import Callable
 
 import pytest
-from runner_host import execution
+from runner_host import execute, execution
 from runner_server import RunnerServer
 
 from core import datum
 from core.errors import ExecutionFailed
-from runner.execution.stages import execute
 from runner.execution.upload import SIDECARS
 from runner.host import Host
 
