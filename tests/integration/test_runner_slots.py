@@ -80,7 +80,7 @@ def runner(
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
 
 
 def enqueue(queue: Queue, execution_uuid: str, attempt: int = 1) -> Job:
