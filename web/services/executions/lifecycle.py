@@ -208,11 +208,6 @@ def delete(db: Database, execution_uuid: str) -> None:
             audit.record(db, Act.REMOVE, Kind.EXECUTION, f"#{execution.counter}", execution.project_id)
 
 
-def supersede(db: Database, logs_dir: Path, execution: Execution, by: str) -> None:
-    """Stop an execution because `by` replaces it, unless a stop is already requested."""
-    stop(db, logs_dir, execution, by, f"Superseded by {by}")
-
-
 def stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: str) -> None:
     """Stop an execution unless a stop is already requested; `said` is the reason."""
     if execution.stop_requested_at is None:

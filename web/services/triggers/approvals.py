@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, replace
 
 from core import git
 from core.errors import Conflict, InvalidDelivery
-from core.model import Project, PushEvent, Target, User
+from core.model import Origin, Project, PushEvent, Target, User
 from web.services.context import Context
+from web.services.launch import LaunchRequest
 from web.services.repositories import commit_head, hosting
 from web.services.repositories.commit_head import Head
 from web.services.triggers import planning, record
 from web.services.triggers.planning import EventSource, Plan
-from web.services.triggers.record import Launching
 from web.store import approvals, audit, commits, deliveries, launched, outbox, projects, users
 from web.store.approvals import WaitingPush
 from web.store.audit import Act, Actor, Kind
@@ -180,8 +180,8 @@ def _run(context: Context, item: WaitingPush, chosen: WaitingPlan, ran: Mapping[
     commit = commits.by_identifier(db, chosen.project.id, push.after)
     outcome = record.outcome_of(chosen.event, chosen.head, planned)
     commits.finish_push(db, push.id, replace(outcome, commit_id=commit.id))
-    launching = Launching(project=chosen.project, commit=commit, creator=person, push_id=push.id)
-    record.launch_all(context, launching, planned.choice.run, older)
+    common = LaunchRequest(origin=Origin.PUSH, project=chosen.project, commit=commit, creator=person, push_id=push.id)
+    record.launch_all(context, common, planned.choice.run, older)
 
 
 def _event(push: Push) -> PushEvent:

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from core.model import (
     Commit,
     EventKind,
     Origin,
-    Project,
     PullRequest,
     PushEvent,
     PushResult,
     Target,
     TargetKind,
-    User,
     short_ref,
 )
 from core.text import join_words
@@ -50,17 +48,6 @@ NOUNS = {TargetKind.STEP: "execution", TargetKind.TASK: "task", TargetKind.PIPEL
 WAITING = PushOutcome(text=approvals.WAITS, result=PushResult.WAITING)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Launching:
-    """What all runs of a push have in common."""
-
-    project: Project
-    commit: Commit
-    creator: User
-    push_id: int
-    origin: Origin = Origin.PUSH
-
-
 def trigger(context: Context, source: EventSource, event: PushEvent, head: Head) -> str:
     """Record an event that ends at `head`, launch its runs and return the outcome. Repeating an event does nothing."""
     db, request = context.db, source.pull_request
@@ -80,9 +67,9 @@ def trigger(context: Context, source: EventSource, event: PushEvent, head: Head)
         if request is not None and source.project.comments:
             outbox.enqueue(db, source.repository.id, OutboxKind.COMMENT, str(request.number))
         if not waits:
-            launching, actor = _prepare_launch(db, source, event, commit, push_id)
+            common, actor = _common_request(db, source, event, commit, push_id)
             with audit.acting(actor):
-                launch_all(context, launching, planned.choice.run, older)
+                launch_all(context, common, planned.choice.run, older)
     return outcome.text
 
 
@@ -96,35 +83,46 @@ def record(db: Database, source: EventSource, event: PushEvent, outcome: str) ->
     return outcome
 
 
-def launch_all(context: Context, launching: Launching, run: Sequence[Chosen], older: Sequence[Launched]) -> None:
-    """Launch what was chosen for a recorded push, and stop the older runs that it supersedes."""
-    made, commit = [_launch(context, launching, chosen) for chosen in run], launching.commit
+def launch_all(context: Context, common: LaunchRequest, run: Sequence[Chosen], older: Sequence[Launched]) -> None:
+    """Launch what was chosen for a recorded push, and stop the older runs that it supersedes.
+
+    `common` is what all runs of the push have in common. Of a task or a pipeline only the row is written; the sweep
+    creates its executions.
+    """
+    made, commit = list[str](), common.commit
+    for chosen in run:
+        request = replace(
+            common,
+            plan=chosen.plan,
+            overrides=Overrides(environment=chosen.environment, priority=chosen.priority),
+            why=f"Chosen by rule {chosen.rule.name}" if chosen.rule and chosen.rule is not rules.DEFAULT[0] else "",
+        )
+        made.append(f"{chosen.target.kind.sign}{launch.start(context.db, context.config, request).counter}")
     if made:
         audit.record(context.db, Act.LAUNCH, Kind.COMMIT, commit.identifier, commit.project_id, ", ".join(made))
-    by = made[0] if made else f"commit {launching.commit.identifier[:8]}"
     for one in older:
-        _supersede(context, one, by)
+        _supersede(context, one, made[0] if made else f"commit {commit.identifier[:8]}")
 
 
-def _prepare_launch(
+def _common_request(
     db: Database, source: EventSource, event: PushEvent, commit: Commit, push_id: int
-) -> tuple[Launching, Actor]:
-    """Return for whom an event launches, and who acts: the user whose name equals the pusher's, if any.
+) -> tuple[LaunchRequest, Actor]:
+    """Return what all runs of an event have in common, and who acts: the user with the pusher's name, if any.
 
     Schedules have no pusher, and pushers of forks are not trusted: there the project's owner is the creator.
     """
     is_schedule, request = event.kind is EventKind.SCHEDULE, source.pull_request
     unknown = is_schedule or (request is not None and request.from_fork)
     pusher = None if unknown else users.by_name(db, event.pusher)
-    launching = Launching(
+    way = Way.SCHEDULE if is_schedule else Way.GIT if source.hosted else Way.FORGE
+    common = LaunchRequest(
+        origin=Origin.SCHEDULE if is_schedule else Origin.PUSH,
         project=source.project,
         commit=commit,
         creator=pusher or users.of_row(db, source.project.owner_id),
         push_id=push_id,
-        origin=Origin.SCHEDULE if is_schedule else Origin.PUSH,
     )
-    way = Way.SCHEDULE if is_schedule else Way.GIT if source.hosted else Way.FORGE
-    return launching, Actor(way=way, username=pusher.username if pusher else "")
+    return common, Actor(way=way, username=pusher.username if pusher else "")
 
 
 def needs_approval(db: Database, request: PullRequest | None, event: PushEvent, planned: Plan) -> bool:
@@ -241,31 +239,12 @@ def _no_rule(event: PushEvent, choice: Choice) -> str:
     return f"no rule matched: {why}"[:500]
 
 
-def _launch(context: Context, launching: Launching, chosen: Chosen) -> str:
-    """Create what was chosen for a push and return its number, such as `#3`.
-
-    Of a task or a pipeline only the row is written; the sweep creates its executions.
-    """
-    request = LaunchRequest(
-        origin=launching.origin,
-        project=launching.project,
-        commit=launching.commit,
-        creator=launching.creator,
-        push_id=launching.push_id,
-        plan=chosen.plan,
-        overrides=Overrides(environment=chosen.environment, priority=chosen.priority),
-        why=f"Chosen by rule {chosen.rule.name}" if chosen.rule and chosen.rule is not rules.DEFAULT[0] else "",
-    )
-    made = launch.start(context.db, context.config, request)
-    return f"{chosen.target.kind.sign}{made.counter}"
-
-
 def _supersede(context: Context, older: Launched, by: str) -> None:
     """Stop a run because the newer one `by` replaces it."""
     said = f"Superseded by {by}"
     match older.target.kind:
         case TargetKind.STEP:
-            lifecycle.supersede(context.db, context.config.logs_dir, executions.get(context.db, older.id), by)
+            lifecycle.stop(context.db, context.config.logs_dir, executions.get(context.db, older.id), by, said)
         case TargetKind.TASK:
             tasks.request_stop(context, task_store.get(context.db, older.id), by, said=said)
         case TargetKind.PIPELINE:
