@@ -282,3 +282,26 @@ def test_a_commit_is_run_with_other_values_and_a_pipeline_reuses_a_node(
     vh("task", "run", "search")
     vh("task", "stop", "latest")
     wait_for(lambda: vh.json("task", "list")[0]["status"] == "stopped", timeout=120)
+
+
+def test_tables_have_other_forms_and_what_is_not_here_is_said(vh: Vh, server: Instance, checkout: Checkout) -> None:
+    sha = pushed(vh, server, checkout, "tables", "ci.skip")
+    (vh.folder / "values.json").write_text('{"epochs": 4}')
+    vh("exec", "run", "-c", sha[:10], "--priority=2", "train", "--parameter-file", "values.json")
+    vh("exec", "logs", "latest", "--stream")
+    assert vh.json("exec", "info", "1")["parameters"] == {"epochs": 4}
+    url = f"{server.url}/p/tables/executions/1/"
+    for form, mark in (("csv", ","), ("tsv", "\t"), ("scsv", ";"), ("psv", "|")):
+        head, line = vh("--output-format", form, "exec", "list").splitlines()
+        assert head.split(mark) == ["#", "Status", "Step", "Duration", "URL"]
+        assert (line.split(mark)[:3], line.split(mark)[-1]) == (["1", "complete", "train"], url)
+    assert '"loss": 0.333' in vh("--output-format", "json", "exec", "summarize", "1")
+    assert [item["commit_time"][-1] for item in vh.json("project", "commits")] == ["Z"]
+    assert {item["datum_url"].partition(":")[0] for item in vh.json("exec", "outputs", "1")} == {"datum"}
+    assert "unlimited" in vh("environments", "-g", "-p", "-q")
+    assert (vh.json("pipeline", "list"), vh.json("task", "list"), vh.json("alias", "list")) == ([], [], [])
+    assert "Nothing to stop" in vh("exec", "stop", "1-2", "!1")
+    assert "There is no /api/v0/notebook-executions/ here" in vh("notebook", "run", "-e", "default", "-i", "x", rc=1)
+    assert "No models found" in vh("model", "list")
+    assert "#99 does not exist" in vh("exec", "outputs", "99", rc=1)
+    assert "=9 does not exist" in vh("pipeline", "run", "--reuse", "9:first", "full", rc=1)

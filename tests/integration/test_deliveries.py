@@ -7,12 +7,15 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from api_server import ApiServer
+from flask import request_started
 from instance import Checkout, wait_for
 from push_server import bare_repository, drain, step
 from ruled_project import ALL
@@ -22,6 +25,7 @@ from werkzeug.test import TestResponse
 from core import clock
 from hooks import signatures
 from web.http import webhooks
+from web.http.api import commits as api_commits
 from web.services import pipelines, tasks
 from web.services.repositories import hosting
 from web.store import commits, deliveries, executions, projects
@@ -493,3 +497,18 @@ def test_what_waits_is_found_without_looking_at_what_was_handled(hub: Hub) -> No
     hub.api.db.conn.set_progress_handler(None, 0)
     assert found is not None
     assert (found.delivery_id, thousands_of_steps) == ("new", [])
+
+
+def test_vh_finds_a_commit_whose_push_is_still_being_read(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`vh exec run` comes right after `git push`; a commit that is not listed makes it ask a question."""
+    monkeypatch.setattr(api_commits, "READ_S", 60)
+    sha = hub.push({"valohai.yaml": step("train")})
+    hub.deliver(payload(sha))
+    agent = hub.api.as_admin | {"User-Agent": "valohai-cli/0.37.0"}
+    begun = Event()
+    path = f"/api/v0/commits/?project={hub.project.uuid}"
+    with ThreadPoolExecutor() as pool, request_started.connected_to(lambda *_, **__: begun.set()):
+        answer = pool.submit(lambda: hub.api.app.test_client().get(path, headers=agent).get_json())
+        assert begun.wait(60)
+        hub.drain()
+        assert [item["identifier"] for item in answer.result(60)["results"]] == [sha]

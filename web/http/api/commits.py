@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from flask import Response, request
@@ -10,7 +11,11 @@ from core.model import Commit, Project
 from web.http import auth
 from web.http.api import query, serialize
 from web.http.api.answers import json_response, paginated
-from web.store import commits, projects
+from web.services.deliveries import ingest
+from web.services.repositories import hosting
+from web.store import commits, deliveries, projects
+
+READ_S, LOOK_S = 5.0, 0.05
 
 
 @auth.read
@@ -20,6 +25,8 @@ def listing() -> Response:
     Unapproved commits of forks are left out: without a commit, `vh` uses the newest in this list.
     """
     db, page = auth.db(), query.page()
+    if query.is_vh() and (project := query.asked_project(db)):
+        await_pushes(project)
     found, count = commits.search(
         db,
         query.asked_projects(db),
@@ -31,6 +38,21 @@ def listing() -> Response:
     owners = {owner.id: owner for owner in projects.listing(db)}
     results = [serialize.commit(request.url_root, owners[commit.project_id], commit) for commit in found]
     return paginated(results, count, page)
+
+
+def await_pushes(project: Project) -> None:
+    """Wait until the pushes that have arrived are read, at most READ_S.
+
+    `vh` looks for its commit right after `git push`, which does not wait for a busy server.
+    """
+    context, server = auth.context(), auth.server()
+    repository = hosting.repository_of(context.db, project)
+    if repository.forge == projects.HOSTED:
+        ingest.collect_push_files_of(context, repository)
+    deadline = time.monotonic() + READ_S
+    while repository.id in deliveries.waiting(context.db) and time.monotonic() < deadline:
+        server.queues.nudge_soon()
+        time.sleep(LOOK_S)
 
 
 @auth.read

@@ -11,6 +11,7 @@ from core.model import Project
 from web.http import auth
 from web.http.api import query, serialize
 from web.http.api.answers import json_response, paginated
+from web.http.api.commits import await_pushes
 from web.services import removal
 from web.services.context import open_context
 from web.services.executions import variables
@@ -100,11 +101,12 @@ def listing_of_commits(identifier: str) -> Response:
 
 @auth.read
 def fetch(identifier: str) -> Response:
-    """Look for pushes that nobody reported, and return their commits. Pushes to this server always are recorded."""
+    """Look for pushes that nobody reported, and return their commits. Pushes to this server are always recorded."""
     db, context = auth.db(), auth.context()
     project = query.project(db, identifier)
     repository = hosting.repository_of(db, project)
     if repository.forge == HOSTED:
+        await_pushes(project)
         return json_response({"commits": [], "errors": []}, 201)
     errors = _unapproved(db, project)
     try:
