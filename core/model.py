@@ -117,17 +117,6 @@ class Repository:
     created_at: str
 
 
-class PushResult(StrEnum):
-    """Result of a push event, from which statuses are derived; the event's outcome is text for people."""
-
-    NONE = ""  # no commit, or unknown
-    LAUNCHED = "launched"
-    NOTHING = "nothing"  # nothing to run
-    SKIPPED = "skipped"  # on purpose
-    WAITING = "waiting"  # for approval
-    DELETED = "deleted"  # it deletes the configuration that its base has
-
-
 class EventKind(StrEnum):
     """Source of an event. A moved tag is a push too."""
 
@@ -181,29 +170,6 @@ class PullRequestEvent:
     from_fork: bool
     closed: bool = False
     fetch_ref: str = ""
-    fetch_url: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PullRequest:
-    """A stored pull request; `sha` is its head. `comment_id` is the forge's id of our comment, "" without one.
-
-    `fetch_url` is the fork's URL if the repository has no ref for the head.
-    """
-
-    id: int
-    repository_id: int
-    number: int
-    sha: str
-    title: str
-    author: str
-    url: str
-    head_branch: str
-    base_branch: str
-    from_fork: bool
-    closed: bool
-    comment_id: str
-    changed_at: str
     fetch_url: str = ""
 
 
@@ -377,26 +343,6 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Datum:
-    """One output file. `name` is the path below /valohai/outputs; the server never uses it as a path.
-
-    `execution_id` is None for a file uploaded by a user. `purged_at` is set once the content is deleted.
-    """
-
-    id: int
-    uuid: str
-    execution_id: int | None
-    project_id: int
-    name: str
-    size: int
-    sha256: str
-    sha1: str
-    md5: str
-    created_at: str
-    purged_at: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Runner:
     """A machine that runs containers.
 
@@ -418,15 +364,3 @@ class Runner:
 
     def takes(self, project: str) -> bool:
         return not self.projects or project in self.projects
-
-
-@dataclass(frozen=True, kw_only=True)
-class StateChange:
-    """A transition of an execution: its history, and the outbox for everything that reacts to it."""
-
-    id: int
-    execution_id: int
-    from_state: State | None
-    to_state: State
-    at: str
-    reason: str

@@ -24,18 +24,7 @@ import orjson
 from core import clock
 from core.config import Config, from_table
 from core.groups import Pipeline, Task
-from core.model import (
-    Commit,
-    EventKind,
-    Execution,
-    Project,
-    PullRequest,
-    PullRequestEvent,
-    PushEvent,
-    PushResult,
-    Runner,
-    User,
-)
+from core.model import Commit, EventKind, Execution, Project, PullRequestEvent, PushEvent, Runner, User
 from core.wire import FinalReport, LogBatch
 from web.config.steps.parse import parse
 from web.config.steps.resolve import resolve
@@ -45,9 +34,10 @@ from web.services.executions import environments, lifecycle
 from web.services.repositories import hosting
 from web.store import approvals, commits, data, deliveries, logs, projects, pull_requests, runners, usage, users
 from web.store import executions as execution_rows
-from web.store.commits import NewCommit, NewPush, PushOutcome
+from web.store.commits import NewCommit, NewPush, PushOutcome, PushResult
 from web.store.db import Database, connect, execute, transaction
 from web.store.deliveries import DeliveryState, Received
+from web.store.pull_requests import PullRequest
 
 YAML = b"""
 - step:

@@ -27,7 +27,7 @@ from test_webhooks_of_forges import Forge
 
 from core import git
 from core.errors import Conflict, InvalidInput
-from core.model import EventKind, Execution, PullRequest, User
+from core.model import EventKind, Execution, User
 from core.states import FINAL, State
 from core.wire import ExecutionSpec
 from web.cli import approvals as approval_command
@@ -44,6 +44,7 @@ from web.store import approvals as approval_store
 from web.store import commits, data, deliveries, projects, pull_requests, users
 from web.store.commits import Push
 from web.store.db import execute, rows, transaction
+from web.store.pull_requests import PullRequest
 
 TELLING = tuple(sender for sender in SENDERS if type(sender) is not Gogs)
 each = pytest.mark.parametrize("sender", TELLING, ids=label)

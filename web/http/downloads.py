@@ -10,10 +10,10 @@ from flask import Response, send_file
 from itsdangerous import TimestampSigner
 
 from core.errors import NotFound
-from core.model import Datum
 from core.text import printable
 from web.services.vault import Vault
 from web.store import data
+from web.store.data import Datum
 
 LIFETIME_S = 3600
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")

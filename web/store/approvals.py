@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from core import clock
-from core.model import PullRequest
 from web.store import commits, pull_requests
 from web.store.commits import Push
 from web.store.db import execute, row, rows
+from web.store.pull_requests import PullRequest
 
 WAITS = "waiting for approval: from a fork"  # the outcome of a push whose result is "waiting"
 # Only the current head of an open pull request waits: earlier heads are obsolete.

@@ -6,13 +6,14 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlite_utils import Database
 
 from core import clock
 from core.errors import NotFound
-from core.model import Commit, EventKind, PushEvent, PushResult, is_zero, short_ref
+from core.model import Commit, EventKind, PushEvent, is_zero, short_ref
 from web.store.db import Row, execute, insert, needs_transaction, row, rows
 from web.store.selection import in_projects
 
@@ -34,6 +35,17 @@ APPROVED = (
     " WHERE approval.sha = git_commit.identifier AND repository.project_id = git_commit.project_id"
 )
 TRUSTED = f"(NOT EXISTS ({PUSHED} AND {FROM_FORK}) OR EXISTS ({PUSHED} AND NOT {FROM_FORK}) OR EXISTS ({APPROVED}))"
+
+
+class PushResult(StrEnum):
+    """Result of a push event, from which statuses are derived; the event's outcome is text for people."""
+
+    NONE = ""  # no commit, or unknown
+    LAUNCHED = "launched"
+    NOTHING = "nothing"  # nothing to run
+    SKIPPED = "skipped"  # on purpose
+    WAITING = "waiting"  # for approval
+    DELETED = "deleted"  # it deletes the configuration that its base has
 
 
 @dataclass(frozen=True, kw_only=True)

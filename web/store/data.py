@@ -15,9 +15,28 @@ from sqlite_utils import Database
 
 from core import clock, datum
 from core.errors import NotFound
-from core.model import Datum
 from web.store.db import Row, execute, insert, row, rows
 from web.store.selection import in_projects
+
+
+@dataclass(frozen=True, kw_only=True)
+class Datum:
+    """One output file. `name` is the path below /valohai/outputs; the server never uses it as a path.
+
+    `execution_id` is None for a file uploaded by a user. `purged_at` is set once the content is deleted.
+    """
+
+    id: int
+    uuid: str
+    execution_id: int | None
+    project_id: int
+    name: str
+    size: int
+    sha256: str
+    sha1: str
+    md5: str
+    created_at: str
+    purged_at: str | None
 
 
 def path(outputs_dir: Path, datum_uuid: str) -> Path:
@@ -81,13 +100,7 @@ def sidecars(db: Database, execution_id: int) -> set[str]:
 
 
 def search(
-    db: Database,
-    projects: Collection[int] | None,
-    *,
-    execution_id: int | None,
-    purged: bool,
-    limit: int,
-    offset: int,
+    db: Database, projects: Collection[int] | None, *, execution_id: int | None, purged: bool, limit: int, offset: int
 ) -> tuple[list[Datum], int]:
     """Return data of these projects, or of all, and their number without the limit.
 

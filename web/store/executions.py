@@ -13,7 +13,7 @@ from sqlite_utils import Database
 
 from core import clock
 from core.errors import Conflict, NotFound
-from core.model import Change, Execution, ListedExecution, Origin, StateChange
+from core.model import Change, Execution, ListedExecution, Origin
 from core.states import FINAL, MACHINE_LOST, OCCUPYING, UNFINISHED, FailureReason, State
 from core.transitions import check_transition
 from web.store import audit
@@ -29,6 +29,18 @@ LISTS = ("commands", "tags", "devices", "mounts")
 KEPT = "execution.deleted_at IS NULL"
 ALONE = "(execution.task_id IS NULL AND execution.pipeline_node_id IS NULL)"  # standalone
 OF_OTHERS = {"commit_identifier": "git_commit.identifier", "creator": "user.username"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateChange:
+    """A transition of an execution: its history, and the outbox for everything that reacts to it."""
+
+    id: int
+    execution_id: int
+    from_state: State | None
+    to_state: State
+    at: str
+    reason: str
 
 
 def _select(kind: type[ListedExecution]) -> str:

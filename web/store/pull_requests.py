@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from sqlite_utils import Database
 
 from core.errors import NotFound
-from core.model import PullRequest, PullRequestEvent
+from core.model import PullRequestEvent
 from web.store.db import Row, execute, insert, needs_transaction, row, rows
 
 CHANGE = """
@@ -15,6 +16,29 @@ CHANGE = """
         from_fork = MAX(from_fork, ?), fetch_url = ?, closed = 0, changed_at = ? WHERE id = ? AND changed_at <= ?
 """
 CLOSE = "UPDATE pull_request SET title = ?, closed = 1, changed_at = ? WHERE id = ? AND changed_at <= ?"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullRequest:
+    """A stored pull request; `sha` is its head. `comment_id` is the forge's id of our comment, "" without one.
+
+    `fetch_url` is the fork's URL if the repository has no ref for the head.
+    """
+
+    id: int
+    repository_id: int
+    number: int
+    sha: str
+    title: str
+    author: str
+    url: str
+    head_branch: str
+    base_branch: str
+    from_fork: bool
+    closed: bool
+    comment_id: str
+    changed_at: str
+    fetch_url: str = ""
 
 
 @needs_transaction

@@ -10,10 +10,11 @@ from sqlite_utils import Database
 
 from core import clock
 from core.groups import Pipeline, Task
-from core.model import Execution, PushResult, TargetKind, short_ref
+from core.model import Execution, TargetKind, short_ref
 from core.states import FailureReason, State
 from hooks.apis.base import Verdict
 from web.store import executions, pipelines, tasks
+from web.store.commits import PushResult
 from web.store.db import execute, row, rows
 from web.store.launched import KINDS
 

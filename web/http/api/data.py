@@ -8,12 +8,12 @@ from contextlib import closing
 from flask import Response, request
 
 from core.errors import InvalidInput
-from core.model import Datum
 from web.http import auth, downloads
 from web.http.api import query, serialize
 from web.http.api.answers import json_response, paginated
 from web.services.executions import outputs
 from web.store import aliases, data, executions, projects
+from web.store.data import Datum
 from web.store.db import Database
 
 CHUNK = 1 << 20

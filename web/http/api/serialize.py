@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from core import clock
 from core.groups import Pipeline, PipelineNode, Task
-from core.model import Change, Commit, Datum, Environment, Execution, ListedExecution, Project, Repository, User
+from core.model import Change, Commit, Environment, Execution, ListedExecution, Project, Repository, User
 from core.states import FINAL, State
 from web.services.executions.variables import Variable
 from web.store.aliases import Alias
+from web.store.data import Datum
 
 Json = dict[str, Any]
 Name = tuple[str, int]  # uuid and number

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core import git, names
-from core.model import EventKind, PullRequest, PullRequestEvent, PushEvent
+from core.model import EventKind, PullRequestEvent, PushEvent
 from web.services.context import Context
 from web.services.forges import enqueue
 from web.services.repositories import commit_head, fork_heads, hosting
@@ -19,6 +19,7 @@ from web.services.triggers import planning, record
 from web.services.triggers.planning import EventSource
 from web.store import approvals, commits, pull_requests
 from web.store.db import Database, transaction
+from web.store.pull_requests import PullRequest
 
 CLOSED = "it is closed, nothing runs"
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from core import datum
 from core.errors import NotFound
-from core.model import Datum, Execution, Runner
+from core.model import Execution, Runner
 from core.wire import DatumSpec
 from web.services.executions import lifecycle
 from web.store import aliases, commits, data
+from web.store.data import Datum
 from web.store.db import Database
 
 

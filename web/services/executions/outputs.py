@@ -13,12 +13,13 @@ from uuid import uuid4
 from core import datum
 from core.config import LimitsConfig
 from core.errors import Conflict, InvalidInput
-from core.model import Datum, Execution, Project, Runner
+from core.model import Execution, Project, Runner
 from web.services import disk
 from web.services.context import Context
 from web.services.executions import lifecycle
 from web.store import audit, data
 from web.store.audit import Act, Kind
+from web.store.data import Datum
 from web.store.db import Database, transaction
 
 HOLE_BYTES = 64 * 1024

@@ -10,10 +10,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from core import clock
-from core.model import PullRequest
 from web.store import comments, outbox, statuses
 from web.store.db import Database, needs_transaction, transaction
 from web.store.outbox import OutboxKind
+from web.store.pull_requests import PullRequest
 from web.store.statuses import Changed
 
 CURSOR = "outbox"

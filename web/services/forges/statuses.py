@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from core.model import Commit, PushResult, Repository, TargetKind
+from core.model import Commit, Repository, TargetKind
 from core.text import join_words
 from hooks import statuses as rules
 from hooks.apis.base import URL_CHARS, Answer, Api, CommitStatus, Verdict
@@ -27,6 +27,7 @@ from web.services.forges.summary import StatusSummary
 from web.services.repositories.credentials import Access
 from web.services.triggers.rules import runnable
 from web.store import approvals, commits, projects, statuses
+from web.store.commits import PushResult
 from web.store.db import Database, transaction
 from web.store.outbox import OutboxLine
 from web.store.statuses import Occasion, PostedStatus

@@ -13,12 +13,13 @@ from core import git
 from core.config import Config
 from core.errors import GitError
 from core.git import url as git_url
-from core.model import PullRequest, PullRequestEvent, Repository
+from core.model import PullRequestEvent, Repository
 from web.services import disk
 from web.services.context import Context
 from web.services.repositories import hosting, remotes
 from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
 from web.services.triggers.planning import EventSource
+from web.store.pull_requests import PullRequest
 
 logger = logging.getLogger(__name__)
 

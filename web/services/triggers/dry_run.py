@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core import git
 from core.errors import InvalidInput
-from core.model import EventKind, Project, PullRequest, PushEvent, Repository
+from core.model import EventKind, Project, PushEvent, Repository
 from web.services.context import Context
 from web.services.repositories import commit_head, hosting
 from web.services.triggers import planning, preview, record, rules, schedule
@@ -19,6 +19,7 @@ from web.services.triggers.rules import Choice, RuleVerdict
 from web.store import approvals, commits, pull_requests
 from web.store.db import Database
 from web.store.launched import Launched
+from web.store.pull_requests import PullRequest
 
 SHORT_SHA = re.compile(r"[0-9a-f]{7,63}")
 ZEROS = "0" * 40

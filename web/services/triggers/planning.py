@@ -25,7 +25,7 @@ from pathlib import Path
 
 from core import git
 from core.errors import GitError, InvalidInput
-from core.model import Commit, EventKind, Project, PullRequest, PushEvent, Repository, Target, is_zero
+from core.model import Commit, EventKind, Project, PushEvent, Repository, Target, is_zero
 from web.config.steps.parse import YAML_BYTES
 from web.services.repositories.commit_head import Head, ReadBudget
 from web.services.triggers import rules
@@ -34,6 +34,7 @@ from web.store import commits, environments, launched, projects, variables
 from web.store.db import Database
 from web.store.deliveries import POLL, Delivery
 from web.store.launched import Launched
+from web.store.pull_requests import PullRequest
 
 MAX_PATHS = 10_000
 KNOWN = "was recorded before"

@@ -10,17 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from core.model import (
-    Commit,
-    EventKind,
-    Origin,
-    PullRequest,
-    PushEvent,
-    PushResult,
-    Target,
-    TargetKind,
-    short_ref,
-)
+from core.model import Commit, EventKind, Origin, PushEvent, Target, TargetKind, short_ref
 from core.text import join_words
 from web.config.overrides import Overrides
 from web.config.steps.model import step_items
@@ -36,10 +26,11 @@ from web.store import approvals, audit, commits, executions, outbox, users
 from web.store import pipelines as pipeline_store
 from web.store import tasks as task_store
 from web.store.audit import Act, Actor, Kind, Way
-from web.store.commits import NewCommit, NewPush, PushOutcome
+from web.store.commits import NewCommit, NewPush, PushOutcome, PushResult
 from web.store.db import Database, transaction
 from web.store.launched import Launched
 from web.store.outbox import OutboxKind
+from web.store.pull_requests import PullRequest
 
 MESSAGE_CHARS = 64 * 1024
 PROBLEM_CHARS = 500
