@@ -71,6 +71,7 @@ def test_a_purged_output_keeps_its_entry_and_loses_its_content(api: ApiServer) -
     datum = api.stored(content=b"weights")
     path = data.path(api.config.outputs_dir, datum)
     assert path.exists()
+    signed = api.json(f"data/{datum}/download/")["url"].removeprefix("http://localhost")
     for _ in range(2):
         assert api.post(f"data/{datum}/purge/").status_code == 200
     assert not path.exists()
@@ -79,7 +80,8 @@ def test_a_purged_output_keeps_its_entry_and_loses_its_content(api: ApiServer) -
     execution = api.json("executions/demo:1/")["id"]
     assert api.json("data/", output_execution=execution)["results"] == api.json("data/")["results"] == []
     assert [item["id"] for item in api.json("data/", deleted="true")["results"]] == [datum]
-    signed = api.json(f"data/{datum}/download/")["url"].removeprefix("http://localhost")
+    refused = api.get(f"data/{datum}/download/")
+    assert (refused.status_code, "was purged on" in refused.get_json()["detail"]) == (404, True)
     assert "was purged" in api.client.get(signed).text
     person = Person(api)
     person.log_in()

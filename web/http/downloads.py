@@ -33,13 +33,19 @@ def url_name(datum: Datum) -> str:
     return UNSAFE.sub("_", datum.name.rpartition("/")[2]).lstrip(".") or "output"
 
 
-def send(outputs_dir: Path, datum: Datum) -> Response:
-    """Return the file or the requested ranges. Browsers always save it and never render it, whatever its content."""
+def content(outputs_dir: Path, datum: Datum) -> Path:
+    """Return where the content of a datum is. Raises NotFound."""
     path = data.path(outputs_dir, datum.uuid)
     if datum.purged_at is not None:
         raise NotFound(f"{datum.name!r} was purged on {datum.purged_at[:10]}.")
     if not path.is_file():
         raise NotFound(f"The content of {datum.name!r} is no longer on the server.")
+    return path
+
+
+def send(outputs_dir: Path, datum: Datum) -> Response:
+    """Return the file or the requested ranges. Browsers always save it and never render it, whatever its content."""
+    path = content(outputs_dir, datum)
     response = send_file(
         path, "application/octet-stream", as_attachment=True, download_name=_file_name(datum.name),
         conditional=True, etag=datum.sha256,

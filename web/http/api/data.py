@@ -46,8 +46,9 @@ def detail(identifier: str) -> Response:
 @auth.read
 def download(identifier: str) -> Response:
     """Return a signed URL of the content, for clients that send no token with the download."""
-    found = _asked(identifier)
-    return json_response({"url": request.url_root.rstrip("/") + downloads.path(auth.server().vault, found)})
+    found, server = _asked(identifier), auth.server()
+    downloads.content(server.config.outputs_dir, found)
+    return json_response({"url": request.url_root.rstrip("/") + downloads.path(server.vault, found)})
 
 
 @auth.launch
