@@ -84,7 +84,7 @@ class LineAssembler:
         if self._returned or len(self.pending) + data.find(b"\n") > self._max_line or self._may_need_cuts(data, last):
             return None
         if b"\r" not in data:
-            return self.pending + data[: last + 1]
+            return b"".join((self.pending, memoryview(data)[: last + 1]))  # copies each byte once
         text = data[: last + 1].replace(b"\r\n", b"\n")
         return None if b"\r" in text or data.find(b"\r", last) >= 0 else self.pending + text
 

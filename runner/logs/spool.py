@@ -172,7 +172,8 @@ class Tail:
         """
         within = self._head - self._read  # blocks after the head may be freed already
         data = os.pread(self._reader, min(READ_SIZE, within) if within > 0 else READ_SIZE, self._read)
-        found = next((m for m in MARK.finditer(data) if is_mark(m[0])), None) if MARK_START in data else None
+        marked = MARK_START[:1] in data and MARK_START in data  # one byte is found six times as fast as nine
+        found = next((m for m in MARK.finditer(data) if is_mark(m[0])), None) if marked else None
         if found:
             self.mark, data = found[0], data[: found.start()]
         elif not quiet and (begun := BEGUN_MARK.search(data, max(0, len(data) - MARK_BYTES))):
