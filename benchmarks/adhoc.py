@@ -13,7 +13,7 @@ import os
 import tarfile
 import time
 
-from bench import IMAGE, report, scratch, wait_for
+from bench import IMAGE, report, scratch, times, wait_for
 from push_to_first_line import floor as docker_run
 
 ROUNDS, FILES, BYTES = 9, 40, 20_000_000
@@ -71,8 +71,8 @@ def main() -> None:
             uploaded, seconds = run(data)
             uploads.append(uploaded)
             ours.append(seconds)
-        report("upload of a package of 20 MB to the first line", ours, floors, unit="ms", scale=1000, promise=1.5)
-        report("of it the upload, and the floor's", uploads, thrown, unit="ms", scale=1000, promise=5)
+        report("upload of a package of 20 MB to the first line", ours, floors, unit="s", promise=times(1.5))
+        report("of it the upload, and the floor's", uploads, thrown, unit="s", promise=times(5))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """The cost of an idle `pushmill up`: memory (PSS) of all its processes, and time from its start to a served page.
 
-Promises: at most 250 MB together, without Docker, and at most 3 s. Floors: a bare gunicorn with an empty Flask
+Promises: at most 180 MB together, without Docker, and at most 1.2 s. Floors: a bare gunicorn with an empty Flask
 application, for the memory of one Python server and its start to a served page.
 """
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,14 +14,14 @@ import urllib.request
 from pathlib import Path
 
 import psutil
-from bench import scratch
+from bench import at_most, report, scratch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from instance import free_port, wait_for
 
 ROUNDS = 3
-PSS_MB, START_S = 250, 3.0
+PSS_MB, START_S = 180, 1.2
 BARE = "from flask import Flask; app = Flask('bare'); app.add_url_rule('/', 'root', lambda: 'ok')"
 
 
@@ -73,20 +72,10 @@ def main() -> None:
             ]
     for size, name in names:
         print(f"    {size:6.1f} MB  {name}")
-    memory, start = statistics.median(memories), statistics.median(starts)
-    bare_memory, bare_start = (statistics.median(values) for values in zip(*floors, strict=True))
-    print("idle memory of everything that `pushmill up` starts")
-    print(f"  ours   {memory:8.1f} MB PSS")
-    print(f"  floor  {bare_memory:8.1f} MB PSS  one empty Flask application in gunicorn")
-    print(
-        f"  ratio  {memory / bare_memory:8.2f}  (promise: at most {PSS_MB} MB) {'kept' if memory <= PSS_MB else 'BROKEN'}"
-    )
-    print("start to a served page")
-    print(f"  ours   {start:8.2f} s")
-    print(f"  floor  {bare_start:8.2f} s")
-    print(
-        f"  ratio  {start / bare_start:8.2f}  (promise: at most {START_S:g} s) {'kept' if start <= START_S else 'BROKEN'}"
-    )
+    bare_memory, bare_start = zip(*floors, strict=True)
+    what = "idle memory of everything that `pushmill up` starts"
+    report(what, memories, bare_memory, unit="MB", promise=at_most(PSS_MB, "MB"))
+    report("start to a served page", starts, bare_start, unit="s", promise=at_most(START_S, "s"))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import http.client
 import json
-import statistics
 import time
 from typing import Any
 
-from bench import scratch, wait_for
+from bench import at_most, report, scratch, wait_for
 
 from web.services.executions import environments
 from web.store.db import connect
@@ -54,10 +53,7 @@ def main() -> None:
         for number in range(ROUNDS):
             ours.append(timed("POST", "/api/v0/executions/", body | {"parameters": {"p1": number}}))
             floor.append(timed("GET", "/api/v0/users/me/"))
-    median = statistics.median(ours)
-    print(f"launch  median {median:.1f} ms, 95 of 100 within {statistics.quantiles(ours, n=20)[-1]:.1f} ms")
-    print(f"floor   median {statistics.median(floor):.1f} ms")
-    print(f"promise {PROMISE_MS:g} ms: {'kept' if median <= PROMISE_MS else 'BROKEN'}", flush=True)
+    report("POST of an execution to created", ours, floor, unit="ms", promise=at_most(PROMISE_MS, "ms"))
 
 
 def _address(url: str) -> tuple[str, int]:

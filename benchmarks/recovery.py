@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
 
 import psutil
-from bench import IMAGE, scratch, wait_for
+from bench import IMAGE, at_most, report, scratch, wait_for
 from instance import Instance
 
 ROUNDS = 8
@@ -68,12 +67,8 @@ def main() -> None:
         floors = [floor() for _ in range(ROUNDS)]
         for what, all_of_it, rounds in (("slot", False, ROUNDS), ("runner", True, 3)):
             ours = [recovery(all_of_it) for _ in range(rounds)]
-            mine, bare = statistics.median(ours), statistics.median(floors)
-            print(f"kill -9 of the {what} to the next line on the server")
-            print(f"  ours   {mine:8.2f} s  (n={rounds}; {min(ours):.2f}-{max(ours):.2f})")
-            print(f"  floor  {bare:8.2f} s  (n={ROUNDS}; {min(floors):.2f}-{max(floors):.2f}) start of a slot's Python")
-            kept = "kept" if max(ours) <= PROMISE_S else "BROKEN"
-            print(f"  ratio  {mine / bare:8.2f}  (promise: at most {PROMISE_S:g} s) {kept}", flush=True)
+            what = f"kill -9 of the {what} to the next line on the server, the longest"
+            report(what, [max(ours)], floors, unit="s", promise=at_most(PROMISE_S, "s"))
         for _ in range(2):
             instance.client.post(f"/executions/{execution}/stop/").raise_for_status()
         instance.wait_final(execution)

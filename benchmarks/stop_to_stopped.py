@@ -6,11 +6,10 @@ one second is the wait for the heartbeat that carries the order. Both are measur
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import time
 
-from bench import IMAGE, NETWORK, scratch, wait_for
+from bench import IMAGE, NETWORK, at_most_more, report, scratch, wait_for
 
 ROUNDS = 10
 MORE_S = 1.5
@@ -48,14 +47,7 @@ def main() -> None:
         for number in range(ROUNDS):
             floors.append(floor())
             ours.append(stop(number))
-    mine, bare = statistics.median(ours), statistics.median(floors)
-    print("stop request to stopped")
-    print(f"  ours   {mine:8.2f} s  (n={ROUNDS}; {min(ours):.2f}-{max(ours):.2f})")
-    print(f"  floor  {bare:8.2f} s  (n={ROUNDS}; {min(floors):.2f}-{max(floors):.2f}) docker kill and wait")
-    kept = "kept" if max(ours) - bare <= MORE_S else "BROKEN"
-    print(
-        f"  more   {mine - bare:8.2f} s  ratio {mine / bare:.2f}  (promise: never more than {MORE_S:g} s more) {kept}"
-    )
+    report("stop request to stopped, the longest", [max(ours)], floors, unit="s", promise=at_most_more(MORE_S, "s"))
 
 
 if __name__ == "__main__":

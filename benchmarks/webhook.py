@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import processor_seconds, scratch, wait_for
+from bench import Promise, at_most, processor_seconds, report, scratch, wait_for
 from flask import Flask, Response, request
 from forge_deliveries import SENDERS, Moved, Sender, encoded, label
 from instance import free_port
@@ -158,15 +158,6 @@ def together(port: int, gap_s: float) -> tuple[float, list[float]]:
     return len(spent) / (time.perf_counter() - began), spent
 
 
-def kept(what: str, promise: str, is_kept: bool) -> None:
-    print(f"  {what:<14} (promise: {promise}) {'kept' if is_kept else 'BROKEN'}", flush=True)
-
-
-def in_time(ours: float, empty: float) -> None:
-    """Print whether the promise is kept; both are 99th percentiles in seconds."""
-    kept(f"ratio p99 {ours / empty:.1f}", f"99 of 100 within {1000 * ANSWER_S:.0f} ms", ours < ANSWER_S)
-
-
 def add_projects(data: Path) -> None:
     config = configuration.load(data)
     url = "https://forge.example.org/ada/model.git"
@@ -195,7 +186,8 @@ def one_by_one(port: int, floor_port: int) -> int:
         spent["floor"].append(empty.send(*delivery(SENDERS[0])))
     print("One delivery at a time")
     *found, empty_p99 = [show(name, times) for name, times in spent.items()]
-    in_time(max(found), empty_p99)
+    what = "answer to a delivery, 99 of 100, the slowest forge"
+    report(what, [max(found)], [empty_p99], unit="s", promise=at_most(ANSWER_S, "s"))
     return ROUNDS * len(SENDERS)
 
 
@@ -207,13 +199,12 @@ def all_at_once(port: int, floor_port: int, web: int, floor_web: int) -> tuple[i
         mine.append(together(port, 0))
         others.append(together(floor_port, 0))
     cost = processor_seconds(web) - began[0], processor_seconds(floor_web) - began[1]
-    rate, most = (statistics.median(per_second for per_second, _ in found) for found in (mine, others))
+    rates, most = ([per_second for per_second, _ in found] for found in (mine, others))
     taken, empty_taken = (sum(len(times) for _, times in found) for found in (mine, others))
-    print(f"{CLIENTS} at once, all forges in turn")
-    print(f"  ours           {rate:6.0f}/s   {1000 * cost[0] / taken:.2f} ms of a processor for each")
-    print(f"  floor          {most:6.0f}/s   {1000 * cost[1] / empty_taken:.2f} ms")
-    kept(f"ratio {rate / most:.2f}", f"at least {SHARE}", rate >= SHARE * most)
-    return taken, rate
+    each = {"ours, of each": cost[0] / taken, "floor, of each": cost[1] / empty_taken}
+    promise = Promise(f"at least {SHARE} times the floor", lambda ours, floor: ours >= SHARE * floor)
+    report(f"deliveries per second, {CLIENTS} at once", rates, most, unit="/s", promise=promise, spent=each)
+    return taken, statistics.median(rates)
 
 
 def at_half_of_it(port: int, floor_port: int, rate: float) -> int:
@@ -221,7 +212,8 @@ def at_half_of_it(port: int, floor_port: int, rate: float) -> int:
     half, late = together(port, 2 * CLIENTS / rate)
     _, floor_late = together(floor_port, 2 * CLIENTS / rate)
     print(f"At half of that load, {half:.0f}/s")
-    in_time(show("ours", late), show("floor", floor_late))
+    what = "the same at half of the full load"
+    report(what, [show("ours", late)], [show("floor", floor_late)], unit="s", promise=at_most(ANSWER_S, "s"))
     return len(late)
 
 
@@ -237,8 +229,8 @@ def main() -> None:
         wait_for(lambda: not count(instance.data, "WHERE state = 'stored'"), 300)  # the backlog of the full load
         sent += taken + at_half_of_it(instance.port, floor_port, rate)
         stored = count(instance.data)
-        print("Afterwards")
-        kept(f"{stored:,} stored", f"each of {sent:,} accepted deliveries", sent == stored)
+        if sent != stored:
+            raise RuntimeError(f"{stored:,} deliveries are stored of {sent:,} accepted ones")
 
 
 if __name__ == "__main__":
