@@ -11,6 +11,7 @@ from sqlite_utils import Database
 
 from core.groups import Pipeline, Task
 from core.model import EventKind, Execution, Target, TargetKind
+from core.states import State
 from web.store import executions, pipelines, tasks
 from web.store.db import Row, row, rows
 from web.store.launched import KINDS
@@ -87,7 +88,7 @@ def metric(db: Database, choice: BadgeChoice, key: str) -> tuple[Any, str] | Non
         made = f" CROSS JOIN execution ON execution.push_id IN {SAME_SET} AND execution.task_id IS NULL"
     condition = OF[choice.target.kind][1] if choice.target else "1"
     joined = (
-        f"{made} AND execution.state = 'complete' CROSS JOIN latest ON latest.execution_id = execution.id"
+        f"{made} AND execution.state = '{State.COMPLETE}' CROSS JOIN latest ON latest.execution_id = execution.id"
         " AND latest.key_id = (SELECT id FROM metadata_key WHERE name = ?)"
     )
     of_key = Made(joined=joined, keys=[key], condition=condition, names=choice.name, order=", execution.id DESC")
@@ -100,7 +101,7 @@ def metric(db: Database, choice: BadgeChoice, key: str) -> tuple[Any, str] | Non
 
 def newest_task(db: Database, choice: BadgeChoice) -> Task | None:
     """Return the newest completed task that `choice` names."""
-    joined = f" CROSS JOIN task ON task.push_id IN {SAME_SET} AND task.state = 'complete'"
+    joined = f" CROSS JOIN task ON task.push_id IN {SAME_SET} AND task.state = '{State.COMPLETE}'"
     complete = Made(joined=joined, condition=OF[TargetKind.TASK][1], names=choice.name, order=", task.id DESC")
     found = _newest(db, choice, "task.id", complete)
     return tasks.get(db, found["id"]) if found else None
@@ -129,7 +130,7 @@ def metrics(db: Database, project_id: int) -> list[str]:
     sql = (
         "SELECT DISTINCT metadata_key.name FROM latest JOIN metadata_key ON metadata_key.id = latest.key_id"
         " WHERE latest.number IS NOT NULL AND latest.execution_id IN (SELECT id FROM execution"
-        " WHERE project_id = ? AND state = 'complete' ORDER BY counter DESC LIMIT ?) ORDER BY metadata_key.name LIMIT ?"
+        f" WHERE project_id = ? AND state = '{State.COMPLETE}' ORDER BY counter DESC LIMIT ?) ORDER BY metadata_key.name LIMIT ?"
     )
     return [found["name"] for found in rows(db, sql, (project_id, LOOKED_AT, SHOWN_METRICS))]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from core.model import Target, TargetKind
+from core.states import State
 from web.store.db import execute, row, rows
 
 OF = {
@@ -78,7 +79,7 @@ def newest_complete(db: Database, repository_id: int, branch: str, target: Targe
     sql = (
         f"SELECT {table}.id FROM push CROSS JOIN {table} ON {table}.push_id = push.id"
         f" WHERE push.repository_id = ? AND push.ref = ? AND push.kind = 'push' AND {condition}"
-        f" AND {table}.state = 'complete' ORDER BY COALESCE(push.again_of, push.id) DESC, {table}.id DESC LIMIT 1"
+        f" AND {table}.state = '{State.COMPLETE}' ORDER BY COALESCE(push.again_of, push.id) DESC, {table}.id DESC LIMIT 1"
     )
     found = row(db, sql, (repository_id, f"refs/heads/{branch}", target.name))
     return int(found["id"]) if found else None

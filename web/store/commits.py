@@ -294,11 +294,8 @@ def last_push(db: Database, repository_id: int, ref: str) -> LastPush | None:
 
 def has_moved(db: Database, repository_id: int, ref: str, sha: str) -> bool:
     """Return whether a recorded push moved a ref to this commit."""
-    sql = (
-        "SELECT 1 AS found FROM push WHERE repository_id = ? AND ref = ? AND kind = 'push' AND after = ?"
-        " AND commit_id IS NOT NULL LIMIT 1"
-    )
-    return row(db, sql, (repository_id, ref, sha)) is not None
+    sql = "SELECT 1 FROM push WHERE repository_id = ? AND ref = ? AND kind = 'push' AND after = ? AND commit_id IS NOT NULL"
+    return row(db, f"{sql} LIMIT 1", (repository_id, ref, sha)) is not None
 
 
 def find_push(db: Database, repository_id: int, identity: str) -> Push | None:
@@ -335,9 +332,7 @@ def add_found(db: Database, repository_id: int, there: Mapping[str, str], outcom
         " VALUES (?, ?, ?, ?, '', '', '[]', ?, ?, ?) ON CONFLICT (repository_id, identity) DO NOTHING"
     )
     now = clock.now()
-    values = [
-        (repository_id, ref, "0" * len(after), after, f"found {ref}", outcome, now) for ref, after in there.items()
-    ]
+    values = [(repository_id, ref, "0" * len(sha), sha, f"found {ref}", outcome, now) for ref, sha in there.items()]
     db.conn.executemany(sql, values)
 
 

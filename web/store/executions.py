@@ -195,7 +195,7 @@ def occupied(db: Database) -> list[tuple[int, str, State, int]]:
 @needs_transaction
 def put_on(db: Database, execution_id: int, runner_id: int) -> Execution:
     """Place a queued execution on a runner, as its next attempt."""
-    sql = "UPDATE execution SET runner_id = ?, placed_at = ?, attempt = attempt + 1 WHERE id = ? AND state = 'queued'"
+    sql = f"UPDATE execution SET runner_id = ?, placed_at = ?, attempt = attempt + 1 WHERE id = ? AND state = '{State.QUEUED}'"
     execute(db, sql, (runner_id, clock.now(), execution_id))
     return get(db, execution_id)
 
@@ -234,13 +234,13 @@ def retries(db: Database, execution_id: int) -> int:
 
 def started_on(db: Database, *runner_ids: int) -> list[Execution]:
     marks = ", ".join("?" * len(runner_ids))
-    found = rows(db, f"{SELECT} WHERE execution.state = 'started' AND runner_id IN ({marks})", runner_ids)
+    found = rows(db, f"{SELECT} WHERE execution.state = '{State.STARTED}' AND runner_id IN ({marks})", runner_ids)
     return [_execution(item) for item in found]
 
 
 def unplace(db: Database, runner_id: int) -> int:
     """Remove unclaimed executions from a runner; return their number. They wait for any runner again."""
-    sql = "UPDATE execution SET runner_id = NULL, placed_at = NULL WHERE state = 'queued' AND runner_id = ?"
+    sql = f"UPDATE execution SET runner_id = NULL, placed_at = NULL WHERE state = '{State.QUEUED}' AND runner_id = ?"
     return execute(db, sql, (runner_id,))
 
 
@@ -292,9 +292,9 @@ def status_condition(status: str) -> str:
     if status == "incomplete":
         return f"execution.state IN {sql_list(UNFINISHED)}"
     if status == "stopping":
-        return "(execution.state = 'started' AND execution.stop_requested_at IS NOT NULL)"
+        return f"(execution.state = '{State.STARTED}' AND execution.stop_requested_at IS NOT NULL)"
     if status == State.STARTED:
-        return "(execution.state = 'started' AND execution.stop_requested_at IS NULL)"
+        return f"(execution.state = '{State.STARTED}' AND execution.stop_requested_at IS NULL)"
     return f"execution.state = '{State(status)}'" if status in set(State) else "0"
 
 

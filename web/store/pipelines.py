@@ -116,7 +116,7 @@ def complete_runs(db: Database, commit_id: int, step: str) -> list[Execution]:
     sql = (
         "SELECT made.id FROM execution AS made JOIN pipeline_node AS node ON node.id = made.pipeline_node_id"
         " WHERE made.commit_id = ? AND made.step = ? AND made.task_id IS NULL AND made.deleted_at IS NULL"
-        " AND made.state = 'complete' AND node.state = 'complete' AND node.kind = 'execution' AND NOT EXISTS"
+        f" AND made.state = '{State.COMPLETE}' AND node.state = '{State.COMPLETE}' AND node.kind = 'execution' AND NOT EXISTS"
         " (SELECT 1 FROM execution AS later WHERE later.pipeline_node_id = node.id AND later.id > made.id) AND NOT EXISTS"
         " (SELECT 1 FROM datum WHERE datum.execution_id = made.id AND datum.purged_at IS NOT NULL)"
         " ORDER BY made.id DESC LIMIT ?"

@@ -224,7 +224,7 @@ def _changed(db: Database, commits: str, *values: object) -> list[Changed]:
 
 
 def _failures(db: Database, ids: str, group_id: int) -> list[FailureReason]:
-    sql = f"SELECT DISTINCT failure_reason FROM execution WHERE id IN ({ids}) AND state = 'error' ORDER BY 1"
+    sql = f"SELECT DISTINCT failure_reason FROM execution WHERE id IN ({ids}) AND state = '{State.ERROR}' ORDER BY 1"
     return [FailureReason(found["failure_reason"]) for found in rows(db, sql, (group_id,))]
 
 

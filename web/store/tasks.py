@@ -10,7 +10,7 @@ from sqlite_utils import Database
 
 from core.groups import Task
 from core.model import Execution
-from core.states import UNFINISHED, UNFINISHED_GROUP, WAITING
+from core.states import UNFINISHED, UNFINISHED_GROUP, WAITING, State
 from web.store import executions
 from web.store.db import row, rows, sql_list
 from web.store.group_table import GroupTable
@@ -63,8 +63,8 @@ def tallies(db: Database, task_id: int | None = None) -> dict[int, Tally]:
     sql = (
         f"SELECT task_id, COUNT(*) AS made, SUM(state NOT IN {sql_list(WAITING)}) AS begun,"
         f" SUM(lost OR state IN {sql_list(UNFINISHED)}) AS unfinished,"
-        f" SUM({STOPPABLE}) AS stoppable, SUM(state = 'complete') AS complete,"
-        " SUM(state = 'error' AND NOT lost) AS failed, SUM(state = 'stopped') AS stopped"
+        f" SUM({STOPPABLE}) AS stoppable, SUM(state = '{State.COMPLETE}') AS complete,"
+        f" SUM(state = '{State.ERROR}' AND NOT lost) AS failed, SUM(state = '{State.STOPPED}') AS stopped"
         f" FROM ({PLACES} WHERE task_id IN ({tasks}) GROUP BY task_id, trial) GROUP BY task_id"
     )
     return {found.pop("task_id"): Tally(**found) for found in rows(db, sql)}
@@ -79,7 +79,7 @@ def stoppable(db: Database, task_id: int, limit: int) -> list[Execution]:
 def first_failure(db: Database, task_id: int) -> Execution | None:
     """Return the first failed execution in the order of the search that is not restarted automatically."""
     sql = (
-        f"SELECT id FROM ({PLACES} WHERE task_id = ? GROUP BY trial) WHERE state = 'error' AND NOT lost"
+        f"SELECT id FROM ({PLACES} WHERE task_id = ? GROUP BY trial) WHERE state = '{State.ERROR}' AND NOT lost"
         " ORDER BY trial LIMIT 1"
     )
     found = row(db, sql, (task_id,))
