@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import threading
@@ -34,6 +35,7 @@ blueprint = Blueprint("githttp", __name__)
 
 READ, WRITE = "git-upload-pack", "git-receive-pack"
 CHUNK = 64 * 1024
+PIECE, GATHER_MS = 256 * 1024, 2  # of a response: handing 20 MB to the event loop in small pieces took longer than git
 ANY_SIZE = 1 << 62
 MODULES = ".modules"  # suffix of a project's name: its submodules, for runners
 HEADER_BYTES = 16 * 1024
@@ -242,6 +244,8 @@ class Backend:
             pass_fds=() if note is None else (note.fileno(),),  # its lock is held as long as git runs
             start_new_session=True,
         )
+        self._more = select.poll()
+        self._more.register(self._output(), select.POLLIN)
         self._feeder = threading.Thread(target=self._feed, args=(body, self._process.stdin), daemon=True)
         self._feeder.start()
 
@@ -289,9 +293,15 @@ class Backend:
         return self._process.stdout
 
     def _read(self) -> bytes:
-        chunk = os.read(self._output().fileno(), CHUNK)
-        self._ended = not chunk
-        return chunk
+        """Return the next part of the output, b"" at its end. Git writes 8 KiB at a time: they are joined."""
+        output = self._output().fileno()
+        parts = [os.read(output, PIECE)]
+        left = PIECE - len(parts[0])
+        while parts[-1] and left and self._more.poll(GATHER_MS):
+            parts.append(os.read(output, left))
+            left -= len(parts[-1])
+        self._ended = not parts[-1]
+        return b"".join(parts)
 
     def _feed(self, body: Readable | None, stdin: IO[bytes] | None) -> None:
         """Write the body to the child. Reads all of it, or the client would not see a response sent early."""
