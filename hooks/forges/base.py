@@ -24,7 +24,9 @@ class Forge(ABC):
     SIGNATURE: str  # headers
     EVENT: str
     DELIVERY: str
-    NEW_WEBHOOK: str  # paths below the page of a repository; "" for none
+    # paths below the page of a repository, "" for none: where to enter the webhook's URL and secret, its existing webhooks
+    # with the results of their deliveries, and where to enter the public half of a deploy key
+    NEW_WEBHOOK: str
     WEBHOOKS, DEPLOY_KEYS = "/settings/hooks", "/settings/keys"
     FULL_NAME = ("repository", "full_name")  # keys of the payload
     PREFIX = signatures.PREFIX  # of the signature; without one it is bare hexadecimal digits
@@ -71,15 +73,3 @@ class Forge(ABC):
     @abstractmethod
     def serves(self, host: str) -> bool:
         """Return whether a host's name indicates this forge."""
-
-    def webhook_page(self, page: str) -> str:
-        """Return where to enter the webhook's URL and secret for the repository with page `page`; "" for nowhere."""
-        return page + self.NEW_WEBHOOK if self.NEW_WEBHOOK else ""
-
-    def webhooks_page(self, page: str) -> str:
-        """Return the page with the existing webhooks and the results of their deliveries; "" for none."""
-        return page + self.WEBHOOKS if self.WEBHOOKS else ""
-
-    def deploy_key_page(self, page: str) -> str:
-        """Return the page for entering the public half of a deploy key; "" for none."""
-        return page + self.DEPLOY_KEYS if self.DEPLOY_KEYS else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,6 +18,7 @@ from core.git import url as git_url
 from core.git.url import RemoteUrl
 from core.model import Project, Repository
 from hooks import post_receive, statuses
+from hooks.forges.base import Forge
 from hooks.forges.registry import FORGES, by_host
 from web.services.context import Context
 from web.services.repositories import git_logins
@@ -62,14 +64,12 @@ def remote_of(repository: Repository) -> RemoteUrl | None:
 
 def webhook_page(repository: Repository) -> str:
     """Return the forge's page for adding a webhook; "" if there is none."""
-    remote, forge = remote_of(repository), FORGES.get(repository.forge)
-    return forge.webhook_page(remote.page) if forge and remote and remote.page else ""
+    return _page(repository, lambda forge: forge.NEW_WEBHOOK)
 
 
 def webhooks_page(repository: Repository) -> str:
     """Return the forge's page that lists webhooks and their deliveries; "" if there is none."""
-    remote, forge = remote_of(repository), FORGES.get(repository.forge)
-    return forge.webhooks_page(remote.page) if forge and remote and remote.page else ""
+    return _page(repository, lambda forge: forge.WEBHOOKS)
 
 
 def deploy_key(repository: Repository) -> str:
@@ -79,8 +79,13 @@ def deploy_key(repository: Repository) -> str:
 
 def deploy_key_page(repository: Repository) -> str:
     """Return the forge's page for adding a deploy key; "" if there is no page or no key."""
+    return _page(repository, lambda forge: forge.DEPLOY_KEYS) if deploy_key(repository) else ""
+
+
+def _page(repository: Repository, path_of: Callable[[Forge], str]) -> str:
     remote, forge = remote_of(repository), FORGES.get(repository.forge)
-    return forge.deploy_key_page(remote.page) if forge and remote and remote.page and deploy_key(repository) else ""
+    path = path_of(forge) if forge else ""
+    return remote.page + path if path and remote and remote.page else ""
 
 
 def new_deploy_key(db: Database, vault: Vault, project: Project) -> str:
