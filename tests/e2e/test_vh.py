@@ -273,7 +273,8 @@ def test_a_commit_is_run_with_other_values_and_a_pipeline_reuses_a_node(
     assert "waiting" in vh("exec", "logs", "1", "--stream")
     info = vh.json("exec", "info", "1")
     assert (info["status"], info["title"], info["client"]) == ("complete", "Short", "vh")
-    assert info["changed"] == [{"name": "seconds", "before": "600", "after": "0"}]
+    assert info["changed"] == "seconds 600 → 0"
+    assert server.get("/executions/reused:1/")["changed"] == [{"name": "seconds", "before": "600", "after": "0"}]
     vh("pipeline", "run", "full", "--first.seconds=0")
     wait_for(lambda: vh.json("pipeline", "list")[0]["status"] == "complete", timeout=120)
     vh("pipeline", "run", "--reuse", "1:first", "full")

@@ -134,6 +134,9 @@ def test_an_execution_of_a_commit_with_every_option(here: Here) -> None:
     assert [one.name for one in made.changed] == [
         *("max_steps", "label", "layers", "verbose", "images", "FOO", "image", "time limit", "environment")
     ]
+    rows = [line.split() for line in here.vh("exec", "info", "1").splitlines()]
+    assert ["status", str(made.status)] in rows
+    assert ["changed", "max_steps", "300", "→", "5,", "label", "a", "→", "b,"] in [row[:9] for row in rows]
     here.vh("exec", "run", "-c", here.sha[:8], "prepare")
     assert executions.by_counter(here.api.db, here.api.demo.id, 2).changed == ()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from flask import Response, request
 
 from core.errors import InvalidInput
-from core.model import Execution, ListedExecution
+from core.model import Change, Execution, ListedExecution
 from core.states import FINAL, State
 from core.text import printable
 from web.http import auth
@@ -19,6 +19,7 @@ from web.store import commits, data, environments, executions, metadata, pipelin
 from web.store.db import Database
 
 MAX_TAGS, MAX_TAG = 100, 100
+CELL = 120  # characters
 
 
 @auth.read
@@ -36,7 +37,15 @@ def detail(identifier: str) -> Response:
     result = whole(db, found)
     if not excluded and found.state in FINAL and query.follows(found):
         result["status"] = str(State.STARTED)
+    if query.is_vh():
+        result["changed"] = _one_cell(found.changed)
     return json_response({key: value for key, value in result.items() if key not in excluded})
+
+
+def _one_cell(changes: Sequence[Change]) -> str:
+    """Return changes as `vh exec info` can show them: each field is a cell of a table that must fit the terminal."""
+    text = printable(", ".join(f"{one.name} {one.before or '-'} → {one.after or '-'}" for one in changes), " ")
+    return text if len(text) <= CELL else f"{text[: CELL - 1]}…"
 
 
 def whole(db: Database, found: Execution) -> serialize.Json:
