@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 def every_page(site: Site) -> list[str]:
     demo, project = site.demo, f"/p/{site.demo.project.name}/"
     return [
-        "/", "/runners/", "/users/", "/auth/tokens/", project,
+        "/", "/runners/", "/users/", "/auth/tokens/", "/api/docs/", project,
         f"{project}?sort=m.loss&state=complete", f"{project}commits/", f"{project}settings/",
         f"{project}commits/{demo.long.commit_identifier}/", f"{project}commits/{demo.broken.identifier}/", "/p/spirals/",
         f"{project}deliveries/", f"{project}deliveries/{demo.delivery}/", f"{project}settings/?metric=accuracy&step=train",

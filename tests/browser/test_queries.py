@@ -27,6 +27,7 @@ CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
 QUERY = re.compile(r"\s*(SELECT|WITH)\b")
 CEILINGS = {
     "account.show": 7,
+    "api_reference.show": 3,
     "audit.project": 8,
     "audit.project_entries": 6,
     "audit.server": 8,

@@ -26,7 +26,7 @@ def test_a_project_is_created_from_a_form_or_json_and_can_be_pushed_to(api: ApiS
     [
         ({"name": "demo"}, "name", "exists already"),
         ({"name": "No Spaces!"}, "name", "not a valid project name"),
-        ({}, "name", "must be text"),
+        ({}, "name", "name is required"),
         ({"name": ["a"]}, "name", "must be text"),
         ({"name": "x", "owner": "somebody"}, "owner", "must be admin"),
         ({"name": "x", "description": 5}, "description", "must be text"),

@@ -107,7 +107,7 @@ def test_a_value_is_replaced_and_removed(api: ApiServer) -> None:
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"name": "", "value": SECRET}, "cannot name a variable"),
+        ({"name": "", "value": SECRET}, "name is required"),
         ({"name": "A=B", "value": SECRET}, "'A=B' cannot name a variable"),
         ({"name": "A" * 65, "value": SECRET}, "1 to 64 letters"),
         ({"name": "A\n", "value": SECRET}, "cannot name a variable"),
@@ -117,8 +117,8 @@ def test_a_value_is_replaced_and_removed(api: ApiServer) -> None:
         ({"name": "A", "value": f"{SECRET}\0"}, "NUL"),
         ({"name": "A", "value": SECRET + "x" * 65536}, "larger than 65,536 bytes"),
         ({"name": "A", "value": 5}, "value must be text"),
-        ({"name": "A"}, "value must be text"),
-        ({"value": SECRET}, "name must be text"),
+        ({"name": "A"}, "value is required"),
+        ({"value": SECRET}, "name is required"),
         ({"name": "A", "value": SECRET, "secret": "yes"}, "secret must be true or false"),
     ],
 )

@@ -41,11 +41,11 @@ class Overrides:
 
     @property
     def of_step(self) -> dict[str, Any]:
-        """Return the keys of a step that are replaced, by field."""
+        """Return the keys of a step that are replaced, by field, without a time limit of which `override_problems` tells."""
         given = {
             "image": self.image,
             "command": self.command,
-            "time_limit": self.time_limit_s,
+            "time_limit": self.time_limit_s if _is_time_limit(self.time_limit_s) else None,
             "autorestart": self.autorestart,
         }
         return {name: value for name, value in given.items() if value not in ("", None, [], ())}
@@ -64,8 +64,12 @@ def override_problems(overrides: Overrides) -> Iterator[Problem]:
         yield Problem(f"priority is {overrides.priority}; it must be between -{MAX_PRIORITY:,} and {MAX_PRIORITY:,}",
                       "priority")  # fmt: skip
     limit = overrides.time_limit_s
-    if limit is not None and not 1 <= limit <= MAX_TIME_LIMIT_S:
+    if limit is not None and not _is_time_limit(limit):
         yield Problem(f"time limit is {limit} s; it must be between 1 and {MAX_TIME_LIMIT_S:,} seconds", "time_limit")
+
+
+def _is_time_limit(seconds: int | None) -> bool:
+    return seconds is not None and 1 <= seconds <= MAX_TIME_LIMIT_S
 
 
 def overridden(config: Any, kind: TargetKind, name: str, overrides: Overrides) -> Any:

@@ -7,6 +7,8 @@ from flask import request
 from core.errors import InvalidInput
 from core.text import whole_number
 
+MOST = 10**16 - 1  # a whole number has at most 16 digits
+
 
 def in_query(name: str, default: int) -> int:
     given = request.args.get(name, "")

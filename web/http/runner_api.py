@@ -20,7 +20,7 @@ from core.text import whole_number
 from core.wire import FinalReport, LogBatch, RunnerReport, SourcesReport
 from web.http import auth, downloads, lfs_files
 from web.http.after_change import followed, unseen
-from web.http.api.answers import json_response
+from web.http.api.answers import Json
 from web.services import disk
 from web.services.executions import datums, lifecycle, outputs, spec
 from web.services.repositories import sources as commit_sources
@@ -46,7 +46,7 @@ def heartbeat() -> Response:
     more_capacity = heartbeats.record_heartbeat(db, runner, report)
     if lifecycle.reconcile_runner(db, config.logs_dir, runner, report.executions) or more_capacity:
         auth.server().announcer.announce(db)
-    return json_response(heartbeats.runner_orders(db, runner).to_dict())
+    return Json(heartbeats.runner_orders(db, runner).to_dict())
 
 
 @blueprint.post("/executions/<execution>/claim")
@@ -56,7 +56,7 @@ def claim(execution: str) -> Response:
     db, config, body = auth.db(), auth.server().config, _body()
     attempt, resume = _whole(body.get("attempt"), "attempt"), body.get("resume") is True
     claimed = lifecycle.claim(db, config.logs_dir, auth.current_runner(), execution, attempt, resume=resume)
-    return json_response(spec.execution_spec(auth.context(), claimed).to_dict())
+    return Json(spec.execution_spec(auth.context(), claimed).to_dict())
 
 
 @blueprint.post("/executions/<execution>/heartbeat")
@@ -65,7 +65,7 @@ def claim(execution: str) -> Response:
 def extend(execution: str) -> Response:
     """Runners call this every second. It changes nothing visible, so it wakes nobody."""
     attempt = _whole(_body().get("attempt"), "attempt")
-    return json_response(lifecycle.extend(auth.db(), auth.current_runner(), execution, attempt).to_dict())
+    return Json(lifecycle.extend(auth.db(), auth.current_runner(), execution, attempt).to_dict())
 
 
 @blueprint.post("/executions/<execution>/container")
@@ -78,7 +78,7 @@ def container(execution: str) -> Response:
     devices = [_text(device, "devices")[:DEVICE_CHARACTERS] for device in _list(body.get("devices", []), "devices")]
     started = lifecycle.StartedContainer(id=container_id, image_digest=digest, devices=devices)
     lifecycle.container_started(auth.db(), auth.current_runner(), execution, attempt, started)
-    return json_response({})
+    return Json({})
 
 
 @blueprint.post("/executions/<execution>/usage")
@@ -89,7 +89,7 @@ def add_usage(execution: str) -> Response:
     body = _body()
     attempt, samples = _whole(body.get("attempt"), "attempt"), _list(body.get("samples"), "samples")
     lifecycle.add_usage(auth.db(), auth.current_runner(), execution, attempt, [_sample(item) for item in samples])
-    return json_response({})
+    return Json({})
 
 
 @blueprint.post("/executions/<execution>/detail")
@@ -99,7 +99,7 @@ def detail(execution: str) -> Response:
     body = _body()
     attempt, text = _whole(body.get("attempt"), "attempt"), _text(body.get("status_detail"), "status_detail")
     lifecycle.set_detail(auth.db(), auth.current_runner(), execution, attempt, text)
-    return json_response({})
+    return Json({})
 
 
 @blueprint.post("/executions/<execution>/log")
@@ -110,7 +110,7 @@ def log(execution: str) -> Response:
     db, config = auth.db(), auth.server().config
     disk.check(config, len(text), disk.LOG_SHARE)
     acknowledged, fitted = lifecycle.append_log(db, config, auth.current_runner(), execution, batch, text)
-    return json_response({"acknowledged": acknowledged}, 200 if fitted else 409)
+    return Json({"acknowledged": acknowledged}, 200 if fitted else 409)
 
 
 @blueprint.post("/executions/<execution>/preview")
@@ -122,7 +122,7 @@ def preview(execution: str) -> Response:
     stream, text = _text(body.get("stream"), "stream"), _text(body.get("text"), "text")
     line = lifecycle.UnfinishedLine(stream=stream, start=start, text=text)
     lifecycle.preview(auth.db(), auth.current_runner(), execution, attempt, line)
-    return json_response({})
+    return Json({})
 
 
 @blueprint.get("/executions/<execution>/data/<uuid:datum>")
@@ -145,7 +145,7 @@ def sources(execution: str) -> Response:
         missing=[list(reason) for reason in found.missing],
         skipped=[list(reason) for reason in found.skipped],
     )
-    return json_response(report.to_dict())
+    return Json(report.to_dict())
 
 
 @blueprint.get("/executions/<execution>/lfs/<oid>")
@@ -170,7 +170,7 @@ def put_output(execution: str, datum: uuid.UUID) -> Response:
     disk.check(config, upload.size)
     chunks = disk.guarded(config, _chunks())
     stored = outputs.store(auth.db(), config.outputs_dir, config.limits, runner, upload, chunks)
-    return json_response({"sha256": stored.sha256, "size": stored.size})
+    return Json({"sha256": stored.sha256, "size": stored.size})
 
 
 @blueprint.post("/executions/<execution>/final")
@@ -183,7 +183,7 @@ def final(execution: str) -> Response:
     message = None if report.message is None else _text(report.message, "message")[:MESSAGE_CHARACTERS]
     checked = FinalReport.from_dict(report.to_dict() | {"message": message})
     lifecycle.finish(auth.db(), auth.server().config.logs_dir, auth.current_runner(), execution, checked)
-    return json_response({})
+    return Json({})
 
 
 def _body() -> Mapping[str, Any]:

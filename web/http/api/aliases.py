@@ -2,46 +2,65 @@
 
 from __future__ import annotations
 
-from flask import Response, request
+from typing import Annotated
+
+from msgspec import Meta
 
 from core import datum
 from core.errors import InvalidInput, NotFound
 from web.http import auth
-from web.http.api import query, serialize
-from web.http.api.answers import json_response, paginated
+from web.http.api import query, serialize, shapes
+from web.http.api.answers import Created, Json, Page, paginated
+from web.http.api.body import Fields, Given, InProject
 from web.http.api.data import objects
+from web.http.api.parameters import DELETED, PAGE, PROJECT, Parameter, page, takes
 from web.store import aliases, audit, data
 from web.store.aliases import Alias
 from web.store.audit import Act, Kind
 from web.store.db import transaction
 
+NAME = Parameter("name", "Name of the alias.", required=True, example="newest")
+OF = Parameter("project", "Name or UUID of the project.", required=True, example="mymodel")
+
+
+class NewAlias(InProject):
+    """An alias of a file."""
+
+    name: Annotated[Given, Meta(examples=["newest"])]
+    datum: Annotated[Given, Meta(description="UUID of the file.", examples=["123e4567-e89b-42d3-a456-426614174000"])]
+
 
 @auth.read
-def listing() -> Response:
+@takes(PROJECT, DELETED, *PAGE)
+def listing() -> Json[Page[shapes.Alias]]:
     """List aliases, the newest first."""
-    db, page = auth.db(), query.page()
-    if query.flag("deleted"):
-        return paginated([], 0, page)
-    found, count = aliases.search(db, query.asked_projects(db), page.limit, page.offset)
-    return paginated(_objects(found), count, page)
+    db, wanted = auth.db(), page()
+    if DELETED.flag():
+        return paginated([], 0, wanted)
+    found, count = aliases.search(db, query.asked_projects(db), wanted.limit, wanted.offset)
+    return paginated(_objects(found), count, wanted)
 
 
 @auth.read
-def resolve() -> Response:
+@takes(NAME, OF)
+def resolve() -> Json[shapes.Alias]:
     """Return the alias `name` of `project` with its file."""
     db = auth.db()
-    project = query.project(db, query.text(request.args, "project"))
-    return json_response(_objects([aliases.by_name(db, project.id, query.text(request.args, "name"))])[0])
+    project = query.project(db, OF.text())
+    return Json(_objects([aliases.by_name(db, project.id, NAME.text())])[0])
 
 
 @auth.launch
-def create() -> Response:
-    """Let `name` be that of the file `datum` (a UUID) in `project`; an existing alias is moved to it."""
-    db, given = auth.db(), query.fields()
-    project, name = query.project(db, query.text(given, "project")), query.text(given, "name")
+@takes(body=NewAlias)
+def create() -> Created[shapes.Alias]:
+    """Let `name` be an alias of a file. An existing alias is moved to it."""
+    db, body = auth.db(), Fields(NewAlias)
+    project = query.project_of(db, body)
+    body.check()
+    name = body.values["name"]
     if problem := datum.alias_problem(name):
         raise InvalidInput(f"{name[:128]!r} is not a valid alias: {problem}", field="name")
-    wanted = query.text(given, "datum").removeprefix(f"{datum.SCHEME}://")
+    wanted = body.values["datum"].removeprefix(f"{datum.SCHEME}://")
     with transaction(db):
         try:
             found = data.by_uuid(db, wanted)
@@ -51,10 +70,10 @@ def create() -> Response:
             raise InvalidInput(f"there is no datum {wanted} in {project.name}", field="datum", code="does_not_exist")
         made = aliases.put(db, project.id, name, found.id)
         audit.record(db, Act.CHANGE, Kind.ALIAS, name, project.id, found.uuid)
-    return json_response(_objects([made])[0], 201)
+    return Created(_objects([made])[0])
 
 
-def _objects(found: list[Alias]) -> list[serialize.Json]:
+def _objects(found: list[Alias]) -> list[shapes.Alias]:
     db = auth.db()
     files = data.of_ids(db, {item.datum_id for item in found})
     shown = {file.id: shown for file, shown in zip(files, objects(db, files), strict=True)}

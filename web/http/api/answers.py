@@ -1,28 +1,65 @@
-"""JSON responses: single objects and pages of a list."""
+"""JSON responses. The return type of a view declares what it answers with: type checks and `openapi` read it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Generic, TypedDict, TypeVar
 from urllib.parse import urlencode
 
 import orjson
 from flask import Response, request
+from msgspec import Meta
 
-from web.http.api.query import ApiPage
+from web.http.api.parameters import ApiPage
 from web.store.selection import Selection
 
-
-def json_response(data: Any, status: int = 200) -> Response:
-    """Return `data` as JSON, with keys in their given order."""
-    return Response(_encode(data), status, mimetype="application/json")
+T = TypeVar("T")
 
 
-def paginated(results: Sequence[Any], count: int, page: ApiPage | Selection) -> Response:
+class Json(Response, Generic[T]):
+    """Data as JSON, with keys in their given order."""
+
+    def __init__(self, data: T, status: int | None = None) -> None:
+        super().__init__(_encode(data), status, mimetype="application/json")
+
+    @classmethod
+    def streamed(cls, parts: Iterable[bytes]) -> Json[T]:
+        """Return a response with JSON that is made while it is sent."""
+        made = cls.__new__(cls)
+        Response.__init__(made, parts, mimetype="application/json")
+        return made
+
+
+class Created(Json[T]):
+    default_status = 201
+
+
+class Empty(Response):
+    """The response after something was removed."""
+
+    default_status = 204
+
+
+class Page(TypedDict, Generic[T]):
+    """One page of a list."""
+
+    count: Annotated[int, Meta(description="Objects in the whole list.")]
+    next: Annotated[str | None, Meta(description="URL of the next page.")]
+    previous: str | None
+    results: list[T]
+
+
+class Message(TypedDict):
+    """A word for people on what was done."""
+
+    message: str
+
+
+def paginated(results: Sequence[T], count: int, page: ApiPage | Selection) -> Json[Page[T]]:
     """Return one page of `count` results, with the URLs of the next and previous pages."""
     after, before = page.offset + page.limit, max(0, page.offset - page.limit)
-    return json_response(
+    return Json(
         {
             "count": count,
             "next": _address(page.limit, after) if after < count else None,

@@ -1,27 +1,74 @@
-"""Typed fields of a request's body, with a problem for each field of another type."""
+"""The fields of a request's body. A TypedDict declares them; what does not fit is a problem of its field."""
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Mapping
-from typing import Any
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    NotRequired,
+    TypedDict,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
+import msgspec
 import orjson
+from flask import request
+from msgspec import Meta
 from werkzeug.datastructures import MultiDict
 
-from core.errors import InvalidFields, Problem
+from core.errors import InvalidFields, InvalidInput, Problem
+from web.http.api.parameters import declared
 
-TYPES = {str: "text", int: "a whole number", dict: "an object", list: "a list", bool: "true or false"}
+Given = Annotated[str, Meta(min_length=1)]  # text that may not be empty
+FILE = Meta(extra_json_schema={"format": "binary"})
+File = Annotated[str, FILE]  # of a form; the view reads it
+Shape = TypeVar("Shape", covariant=True)
+SECRET = {"password", "value"}  # not repeated in messages
+WORDS: dict[Any, tuple[str, str]] = {
+    str: ("text", "text"),
+    int: ("a whole number", "whole numbers"),
+    bool: ("true or false", "true or false"),
+    dict: ("an object", "objects"),
+    list: ("a list", "lists"),
+}  # for one and for several
 
 
-class Fields:
+class InProject(TypedDict):
+    """What is created in a project."""
+
+    project: Annotated[Given, Meta(description="Name or UUID of the project.", examples=["mymodel"])]
+
+
+class Fields(Generic[Shape]):
     """The fields of a JSON object or a form. In a form, objects are JSON text and lists are repeated fields.
 
-    A field that is missing, null or "" has its empty value. `check` raises the problems found so far.
+    `values` has the fields of the declared types. A field that is null is missing; so is "" where that does not fit.
+    `check` raises the problems found so far.
     """
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        self.given = given
+    def __init__(self, shape: type[Shape]) -> None:
+        if declared().body is not shape:
+            raise RuntimeError(f"{request.endpoint} reads {shape.__name__}, which it does not declare")
+        self.given = _given()
         self.problems: list[Problem] = []
+        values = {}
+        for name, hint in hints(cast(type, shape)).items():
+            optional = get_origin(hint) is NotRequired
+            value = self._fitting(name, get_args(hint)[0] if optional else hint)
+            if value is not None:
+                values[name] = value
+            elif not optional and not any(problem.field == name for problem in self.problems):
+                self.add(f"{name} is required", name, "required")
+        self.values = cast(Shape, values)
 
     def add(self, text: str, field: str, code: str = "invalid") -> None:
         self.problems.append(Problem(text, field, code=code))
@@ -30,61 +77,76 @@ class Fields:
         if self.problems:
             raise InvalidFields(self.problems)
 
-    def text(self, name: str, *, required: bool = False) -> str:
-        found: str = self._typed(name, str, "")
-        if required and not found and not any(problem.field == name for problem in self.problems):
-            self.add(f"{name} is required", name, "required")
-        return found
-
-    def number(self, name: str) -> int | None:
-        found: int | None = self._typed(name, int, None)
-        return found
-
-    def flag(self, name: str) -> bool | None:
-        found: bool | None = self._typed(name, bool, None)
-        return found
-
-    def mapping(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._typed(name, dict, {})
-        return found
-
-    def items(self, name: str) -> list[Any]:
-        found: list[Any] = self._typed(name, list, [])
-        return found
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        found = self.items(name)
-        if wrong := [item for item in found if not isinstance(item, str)]:
-            self.add(f"{name}: {wrong[0]!r:.80} is not text", name)
-            return ()
-        return tuple(found)
-
-    def url_lists(self, name: str) -> dict[str, list[str]]:
-        """Return lists of text by name; a single text is a list of one."""
-        found = {key: [value] if isinstance(value, str) else value for key, value in self.mapping(name).items()}
-        for key, value in found.items():
-            if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
-                self.add(f'{name}: "{key:.80}" must be a list of URLs', name)
-                return {}
-        return {key: value for key, value in found.items() if value is not None}
-
-    def _typed(self, name: str, kind: type, empty: Any) -> Any:
-        value = self._of_form(name, kind) if isinstance(self.given, MultiDict) else self.given.get(name)
-        if value is None or value == "":
-            return empty
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            self.add(f"{name} must be {TYPES[kind]}, got {value!r:.80}", name)
-            return empty
-        return value
-
-    def _of_form(self, name: str, kind: type) -> Any:
-        assert isinstance(self.given, MultiDict)  # noqa: S101
-        if kind is list:
-            return self.given.getlist(name)
-        text = self.given.get(name)
-        if kind is str or not text:
-            return text
+    def _fitting(self, name: str, hint: Any) -> Any:
+        """Return the value of a field; None if it is missing or does not fit, which is a problem then."""
+        if FILE in getattr(hint, "__metadata__", ()):
+            return ""
+        kinds = [kind for kind in _kinds(hint) if kind is not type(None)]
+        value = _of_form(self.given, name, kinds) if isinstance(self.given, MultiDict) else self.given.get(name)
+        if value is None:
+            return None
         try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError:
-            return text
+            return msgspec.convert(value, hint)
+        except msgspec.ValidationError:
+            if value != "":
+                expected = " or ".join(_words(kind) for kind in kinds)
+                got = "" if name in SECRET else f", got {value!r:.80}"
+                self.add(f"{name} must be {expected}{got}", name)
+            return None
+
+
+@functools.cache
+def hints(shape: type) -> dict[str, Any]:
+    """Return the declared types of the fields; reading them costs a millisecond."""
+    return get_type_hints(shape, include_extras=True)
+
+
+def fields(shape: type[Shape]) -> Shape:
+    """Return the fields of the body. Raises InvalidFields if one does not fit."""
+    found = Fields(shape)
+    found.check()
+    return found.values
+
+
+def _given() -> Mapping[str, Any]:
+    if not request.is_json:
+        return request.form
+    try:
+        data = orjson.loads(request.get_data())
+    except orjson.JSONDecodeError:
+        raise InvalidInput("the body is not valid JSON") from None
+    if not isinstance(data, dict):
+        raise InvalidInput("the body must be a JSON object")
+    return data
+
+
+def _of_form(form: MultiDict[str, str], name: str, kinds: list[Any]) -> Any:
+    if get_origin(kinds[0]) is list:
+        is_text = get_args(kinds[0]) == (str,)
+        return [text if is_text else _loaded(text) for text in form.getlist(name)] or None
+    text = form.get(name)
+    return text if str in kinds or not text else _loaded(text)
+
+
+def _loaded(text: str) -> Any:
+    """Parse JSON text; other text is returned as it is, and does not fit."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def _kinds(hint: Any) -> list[Any]:
+    """Return the members of a union, without their metadata."""
+    if get_origin(hint) is Annotated:
+        return _kinds(get_args(hint)[0])
+    if isinstance(hint, types.UnionType) or get_origin(hint) is Union:
+        return [kind for member in get_args(hint) for kind in _kinds(member)]
+    return [hint]
+
+
+def _words(kind: Any, several: bool = False) -> str:
+    """Describe a type for people, such as "an object of lists of text"."""
+    words = WORDS[get_origin(kind) or kind][several]
+    within = _kinds((get_args(kind) or [Any])[-1])[0]
+    return words if within is Any else f"{words} of {_words(within, several=True)}"

@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
-from flask import Response, request
+from flask import request
 
 from core.model import Commit, Project
 from web.http import auth
-from web.http.api import query, serialize
-from web.http.api.answers import json_response, paginated
+from web.http.api import query, serialize, shapes
+from web.http.api.answers import Json, Page, paginated
+from web.http.api.parameters import PAGE, PROJECT, Flag, Words, page, takes
 from web.services.deliveries import ingest
 from web.services.repositories import hosting
 from web.store import commits, deliveries, projects
 
 READ_S, LOOK_S = 5.0, 0.05
 
+ADHOC = Flag("adhoc", "Only ad-hoc code, or only other commits.")
+INCLUDE = Words("include", "`config` adds the content of valohai.yaml.")
+
 
 @auth.read
-def listing() -> Response:
-    """List commits, newest first. `ordering` is ignored: clients ask for no other order.
+@takes(PROJECT, ADHOC, *PAGE)
+def listing() -> Json[Page[shapes.Commit]]:
+    """List commits, newest first.
 
     Unapproved commits of forks are left out: without a commit, `vh` uses the newest in this list.
     """
-    db, page = auth.db(), query.page()
+    db, wanted = auth.db(), page()
     if query.is_vh() and (project := query.asked_project(db)):
         await_pushes(project)
     found, count = commits.search(
         db,
         query.asked_projects(db),
-        adhoc=query.flag("adhoc"),
-        limit=page.limit,
-        offset=page.offset,
+        adhoc=ADHOC.flag(),
+        limit=wanted.limit,
+        offset=wanted.offset,
         trusted=True,
     )
     owners = {owner.id: owner for owner in projects.listing(db)}
     results = [serialize.commit(request.url_root, owners[commit.project_id], commit) for commit in found]
-    return paginated(results, count, page)
+    return paginated(results, count, wanted)
 
 
 def await_pushes(project: Project) -> None:
@@ -56,23 +60,27 @@ def await_pushes(project: Project) -> None:
 
 
 @auth.read
-def detail(identifier: str) -> Response:
+@takes(PROJECT, INCLUDE)
+def detail(identifier: str) -> Json[shapes.Commit]:
+    """Return a commit; of several projects that have it, any."""
     db = auth.db()
     project = query.asked_project(db)
     if project is not None:
-        return json_response(_detail(project, commits.by_identifier(db, project.id, identifier)))
+        return Json(_detail(project, commits.by_identifier(db, project.id, identifier)))
     found = commits.find_in_any_project(db, identifier, auth.visible_projects())
     auth.enter(found.project_id, "")
-    return json_response(_detail(projects.get(db, found.project_id), found))
+    return Json(_detail(projects.get(db, found.project_id), found))
 
 
 @auth.read
-def detail_in_project(project: str, identifier: str) -> Response:
+@takes(INCLUDE)
+def detail_in_project(project: str, identifier: str) -> Json[shapes.Commit]:
+    """Return a commit of a project."""
     db = auth.db()
     owner = query.project(db, project)
-    return json_response(_detail(owner, commits.by_identifier(db, owner.id, identifier)))
+    return Json(_detail(owner, commits.by_identifier(db, owner.id, identifier)))
 
 
-def _detail(project: Project, found: Commit) -> dict[str, Any]:
-    config = {"config": found.config} if "config" in query.words("include") else {}
-    return serialize.commit(request.url_root, project, found) | config
+def _detail(project: Project, found: Commit) -> shapes.Commit:
+    shown = serialize.commit(request.url_root, project, found)
+    return {**shown, "config": found.config} if "config" in INCLUDE.words() else shown

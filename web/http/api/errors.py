@@ -7,6 +7,7 @@ is wrong; 413 for a file that exceeds a limit has this shape too. All other erro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import orjson
 from flask import Response
@@ -17,9 +18,25 @@ PREFIX = "/api/v0/"
 GENERAL = "non_field_errors"
 
 
+class Detail(TypedDict):
+    """An error in one sentence."""
+
+    detail: str
+
+
+class FieldProblem(TypedDict):
+    """What is wrong with a field; `code` is for programs."""
+
+    message: str
+    code: str
+
+
+FieldErrors = dict[str, list[FieldProblem]]
+
+
 def fill(response: Response, sentence: str, error: PushmillError | None = None) -> Response:
     """Make an error the body of a response that has the error's status; `sentence` describes it."""
-    body: dict[str, object] = {"detail": sentence}
+    body: Detail | FieldErrors = {"detail": sentence}
     if response.status_code == 400 or isinstance(error, InvalidInput):
         body = _by_field(_problems(error) if error else [Problem(sentence)])
     response.data = orjson.dumps(body)
@@ -34,8 +51,8 @@ def _problems(error: PushmillError) -> Sequence[Problem]:
     return [Problem(str(error), field, code=code)]
 
 
-def _by_field(problems: Sequence[Problem]) -> dict[str, object]:
-    found: dict[str, list[dict[str, str]]] = {}
+def _by_field(problems: Sequence[Problem]) -> FieldErrors:
+    found: dict[str, list[FieldProblem]] = {}
     for problem in problems:
         found.setdefault(problem.field or GENERAL, []).append({"message": str(problem), "code": problem.code})
-    return dict(found)
+    return found

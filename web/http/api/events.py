@@ -4,55 +4,85 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import orjson
-from flask import Response
+from msgspec import Meta
 
-from web.http import auth, numbers
+from web.http import auth
 from web.http.api import query
-from web.http.api.answers import json_response
+from web.http.api.answers import Json
+from web.http.api.parameters import Number, takes
 from web.store import logs, metadata
 from web.store.logs import LogLine
 
 DEFAULT_EVENTS = 2000
 DEFAULT_STATUS_EVENTS = 100
 STREAM_BATCH = 500  # events, or metadata lines, encoded at once
+LIMIT = Number("limit", f"The last events to return, {DEFAULT_EVENTS:,} by default; 0 for all.")
+STATUS_LIMIT = Number("limit", f"The last events to return, {DEFAULT_STATUS_EVENTS} by default; 0 for all.")
+
+
+class Event(TypedDict):
+    """A line of the log; a very long one is several events."""
+
+    time: Annotated[str, Meta(description="UTC without a zone, such as 2026-11-22T23:39:11.095815.")]
+    stream: Annotated[str, Meta(description="stdout, stderr or status.")]
+    message: str
+
+
+class Events(TypedDict):
+    """The last events of a log."""
+
+    total: int
+    limit: int
+    truncated: Annotated[bool, Meta(description="Whether earlier events are left out.")]
+    events: list[Event]
+
+
+class StatusEvents(TypedDict):
+    """The last status lines of a log, which pushmill itself wrote."""
+
+    total: int
+    status_events: list[Event]
 
 
 @auth.read
-def events(identifier: str) -> Response:
-    """Return the last `limit` events, 2000 by default; all of them if `limit` is 0."""
+@takes(LIMIT)
+def events(identifier: str) -> Json[Events]:
+    """Return the last events of the log of an execution."""
     db, logs_dir = auth.db(), auth.server().config.logs_dir
-    execution, limit = query.execution(db, identifier), numbers.in_query("limit", DEFAULT_EVENTS)
+    execution, limit = query.execution(db, identifier), LIMIT.number(DEFAULT_EVENTS)
     if query.follows(execution):
         limit = max(limit, DEFAULT_EVENTS) if limit else 0
     at = logs.length(db, execution)
     if limit == 0:
         every = logs.messages(logs.read(logs_dir, execution, at, 0, at.lines))
-        return Response(_all_events(_Counted(every)), mimetype="application/json")
+        return Json.streamed(_all_events(_Counted(every)))
     first = max(0, at.lines - limit)
     counted = _Counted(logs.messages(logs.read(logs_dir, execution, at, first, limit)))
     last = list(_events(deque(counted, maxlen=limit)))
     total = first + counted.count  # a very long line becomes several events
-    return json_response({"total": total, "limit": limit, "truncated": total > len(last), "events": last})
+    return Json({"total": total, "limit": limit, "truncated": total > len(last), "events": last})
 
 
 @auth.read
-def status_events(identifier: str) -> Response:
+@takes(STATUS_LIMIT)
+def status_events(identifier: str) -> Json[StatusEvents]:
+    """Return the last status lines of the log of an execution."""
     db, logs_dir = auth.db(), auth.server().config.logs_dir
-    execution, limit = query.execution(db, identifier), numbers.in_query("limit", DEFAULT_STATUS_EVENTS)
+    execution, limit = query.execution(db, identifier), STATUS_LIMIT.number(DEFAULT_STATUS_EVENTS)
     at = logs.length(db, execution)
     counted = _Counted(logs.read(logs_dir, execution, at, 0, at.lines, stream="status"))
     last = list(_events(deque(counted, maxlen=limit or None)))
-    return json_response({"total": counted.count, "status_events": last})
+    return Json({"total": counted.count, "status_events": last})
 
 
 @auth.read
-def points(identifier: str) -> Response:
+def points(identifier: str) -> Json[list[dict[str, Any]]]:
     """Return every metadata line of an execution, with the time at which it was printed in `_time`."""
     db = auth.db()
     execution = query.execution(db, identifier)
@@ -63,7 +93,7 @@ def points(identifier: str) -> Response:
             lines = metadata.lines(db, execution.id, first, STREAM_BATCH)
             yield [{"_time": _time(time_us)} | values for time_us, values in lines]
 
-    return Response(_array(batches()), mimetype="application/json")
+    return Json.streamed(_array(batches()))
 
 
 class _Counted:
@@ -86,7 +116,7 @@ def _all_events(lines: _Counted) -> Iterator[bytes]:
     yield b',"total":%d}' % lines.count
 
 
-def _array(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
+def _array(batches: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[bytes]:
     """Yield the JSON of all batches as one list, in parts."""
     separator = b"["
     for batch in batches:
@@ -96,7 +126,7 @@ def _array(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
     yield b"[]" if separator == b"[" else b"]"
 
 
-def _events(lines: Iterable[LogLine]) -> Iterator[dict[str, Any]]:
+def _events(lines: Iterable[LogLine]) -> Iterator[Event]:
     for line in lines:
         yield {"time": _time(line.time_us), "stream": line.stream, "message": line.text}
 

@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypedDict, cast
 
-from flask import Response, request
+from flask import request
+from msgspec import Meta
 
 from core.errors import InvalidInput
 from core.model import Change, Execution, ListedExecution
 from core.states import FINAL, State
 from core.text import printable
 from web.http import auth
-from web.http.api import query, serialize
-from web.http.api.answers import json_response, paginated
+from web.http.api import query, serialize, shapes
+from web.http.api.answers import Empty, Json, Message, Page, paginated
+from web.http.api.body import fields
 from web.http.api.data import objects
+from web.http.api.parameters import SELECTION, Words, takes
 from web.services.executions import lifecycle
 from web.store import commits, data, environments, executions, metadata, pipelines, projects, tasks
 from web.store.db import Database
 
 MAX_TAGS, MAX_TAG = 100, 100
 CELL = 120  # characters
+EXCLUDABLE = frozenset(
+    {"cumulative_metadata", "environment_variables", "events", "inputs", "metadata", "outputs", "tags"}
+)
+EXCLUDE = Words("exclude", f"Fields to leave out, separated by commas: {', '.join(sorted(EXCLUDABLE))}.")
+
+
+class Tags(TypedDict):
+    """The tags of an execution."""
+
+    tags: Annotated[
+        list[str],
+        Meta(description=f"At most {MAX_TAGS} of at most {MAX_TAG} printable characters.", examples=[["baseline"]]),
+    ]
 
 
 @auth.read
-def listing() -> Response:
+@takes(*SELECTION)
+def listing() -> Json[Page[shapes.Execution]]:
+    """List executions, newest first, without inputs and outputs."""
     db = auth.db()
     wanted = query.selection(db)
     found, count = executions.search_listed(db, wanted)
@@ -31,15 +50,18 @@ def listing() -> Response:
 
 
 @auth.read
-def detail(identifier: str) -> Response:
-    db, excluded = auth.db(), query.words("exclude")
+@takes(EXCLUDE)
+def detail(identifier: str) -> Json[shapes.ExecutionDetail]:
+    """Return an execution with its inputs, outputs and latest metadata."""
+    db, excluded = auth.db(), EXCLUDE.words()
     found = query.execution(db, identifier)
     result = whole(db, found)
     if not excluded and found.state in FINAL and query.follows(found):
         result["status"] = str(State.STARTED)
+    kept: dict[str, Any] = {key: value for key, value in result.items() if key not in excluded & EXCLUDABLE}
     if query.is_vh():
-        result["changed"] = _one_cell(found.changed)
-    return json_response({key: value for key, value in result.items() if key not in excluded})
+        kept["changed"] = _one_cell(found.changed)
+    return Json(cast(shapes.ExecutionDetail, kept))
 
 
 def _one_cell(changes: Sequence[Change]) -> str:
@@ -48,7 +70,7 @@ def _one_cell(changes: Sequence[Change]) -> str:
     return text if len(text) <= CELL else f"{text[: CELL - 1]}…"
 
 
-def whole(db: Database, found: Execution) -> serialize.Json:
+def whole(db: Database, found: Execution) -> shapes.ExecutionDetail:
     """Return an execution with its inputs and outputs."""
     return serialize.execution_detail(
         request.url_root,
@@ -60,41 +82,40 @@ def whole(db: Database, found: Execution) -> serialize.Json:
 
 
 @auth.launch
-def stop(identifier: str) -> Response:
+def stop(identifier: str) -> Json[Message]:
     """Stop an execution; a second request kills it. A finished execution stays as it is, without an error."""
     db, server = auth.db(), auth.server()
     found = query.execution(db, identifier)
     if found.state in FINAL:
-        return json_response({"message": "Already complete"})
+        return Json({"message": "Already complete"})
     stopped = lifecycle.request_stop(db, server.config.logs_dir, found.uuid, auth.current_user().username)
     if stopped.state not in FINAL:
-        return json_response({"message": "Stopping" if stopped.stop_count == 1 else "Killing"})
-    return json_response({"message": "Stopped"})
+        return Json({"message": "Stopping" if stopped.stop_count == 1 else "Killing"})
+    return Json({"message": "Stopped"})
 
 
 @auth.launch
-def remove(identifier: str) -> Response:
-    """Delete a finished execution: it is only listed with `deleted=true` then, and its number is not used again."""
+@takes(fails=(409,))
+def remove(identifier: str) -> Empty:
+    """Delete a finished execution. It is only listed with `deleted=true` then, and its number is not used again."""
     lifecycle.delete(auth.db(), query.execution(auth.db(), identifier).uuid)
-    return Response(status=204)
+    return Empty()
 
 
 @auth.launch
-def set_tags(identifier: str) -> Response:
-    """Replace the tags of an execution by `tags`, a list of text."""
-    db, given = auth.db(), query.fields()
+@takes(body=Tags)
+def set_tags(identifier: str) -> Json[Tags]:
+    """Replace the tags of an execution."""
+    db = auth.db()
     found = query.execution(db, identifier)
-    tags = given.get("tags") if request.is_json else request.form.getlist("tags")
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise InvalidInput('tags must be a list of text, such as {"tags": ["baseline"]}', field="tags")
-    kept = list(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
+    kept = list(dict.fromkeys(tag.strip() for tag in fields(Tags)["tags"] if tag.strip()))
     if len(kept) > MAX_TAGS or any(len(tag) > MAX_TAG or printable(tag) != tag for tag in kept):
         raise InvalidInput(f"there may be {MAX_TAGS} tags of {MAX_TAG} printable characters", field="tags")
     executions.set_tags(db, found, kept)
-    return json_response({"tags": kept})
+    return Json({"tags": kept})
 
 
-def _objects(db: Database, found: Sequence[ListedExecution]) -> list[serialize.Json]:
+def _objects(db: Database, found: Sequence[ListedExecution]) -> list[shapes.Execution]:
     ids = [execution.id for execution in found]
     latest, outputs, related = metadata.latest_of(db, ids), data.output_counts(db, ids), _related(db, found)
     root = request.url_root

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping
-from typing import IO, Any, BinaryIO
+from typing import IO, Annotated, Any, BinaryIO, NotRequired, TypedDict
 
-from flask import Response, request
+from flask import request
+from msgspec import Meta
 from werkzeug.formparser import FormDataParser
 
 from core.config import MIB, Config
 from core.errors import DiskFull, InputTooLarge, InvalidInput, PushmillError
 from core.units import size_text
 from web.http import auth
-from web.http.api import query, serialize
-from web.http.api.answers import json_response
+from web.http.api import query, serialize, shapes
+from web.http.api.answers import Created, Json
+from web.http.api.body import File
+from web.http.api.parameters import takes
 from web.services import disk
 from web.services.repositories import adhoc
 from web.services.repositories.adhoc import Package
@@ -24,9 +27,18 @@ READ_ANYWAY = 8  # a client reads the answer only after it sent its body: that o
 FORM_MEMORY, PARTS = MIB, 16  # of fields without a file, and of what is read at once
 
 
+class NewPackage(TypedDict):
+    """Code in an archive."""
+
+    data: Annotated[File, Meta(description="A gzipped tar archive.")]
+    description: NotRequired[str]
+    yaml_path: NotRequired[Annotated[str, Meta(description="By default that of the project.")]]
+
+
 @auth.launch
-def import_package(identifier: str) -> Response:
-    """Store a package; 201 if it is new, 200 if it is known already."""
+@takes(body=NewPackage, fails=(507,))
+def import_package(identifier: str) -> Created[shapes.Commit] | Json[shapes.Commit]:
+    """Store ad-hoc code as a commit: 201 if it is new, 200 if it is known already."""
     context = auth.context()
     project = query.project(context.db, identifier)
     upload = _Upload(context.config)
@@ -36,7 +48,8 @@ def import_package(identifier: str) -> Response:
         commit, is_new = adhoc.store(context, project, auth.current_user(), _package(upload, given))
     finally:
         upload.close()
-    return json_response(serialize.commit(request.url_root, project, commit), 201 if is_new else 200)
+    shown = serialize.commit(request.url_root, project, commit)
+    return Created(shown) if is_new else Json(shown)
 
 
 class _Upload:

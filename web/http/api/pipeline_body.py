@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from msgspec import Meta
 
 from core.errors import InvalidInput, NotFound
 from core.model import Commit, Project
@@ -32,6 +34,20 @@ OF_TASK = {
 }
 
 
+class Graph(TypedDict):
+    """Nodes and edges, as `vh pipeline run` sends them."""
+
+    title: NotRequired[str | None]
+    nodes: NotRequired[
+        Annotated[
+            list[dict[str, Any]] | None, Meta(description="Each has a `name`, a `type`, and a `template` or `source`.")
+        ]
+    ]
+    edges: NotRequired[list[dict[str, Any]] | None]
+    parameters: NotRequired[dict[str, Any] | None]
+    reuse_executions: NotRequired[Annotated[bool | None, Meta(description="Use the runs of equal nodes.")]]
+
+
 @dataclass(kw_only=True)
 class Built:
     """Items and name of a pipeline, its given parameters and priority, and earlier nodes in place of new ones.
@@ -48,20 +64,20 @@ class Built:
     reused: dict[str, int] = field(default_factory=dict)
 
 
-def commit_name(body: Fields) -> str:
+def commit_name(body: Fields[Graph]) -> str:
     """Return the commit of the nodes, "" if none names one; all run at one commit."""
-    templates = [_hyphened(node.get("template")) for node in body.items("nodes") if isinstance(node, Mapping)]
+    templates = [_hyphened(node.get("template")) for node in body.values.get("nodes") or ()]
     named = list(dict.fromkeys(str(template["commit"]) for template in templates if template.get("commit")))
     if len(named) > 1:
         body.add(f"the nodes name several commits ({', '.join(named):.100}); all must run at one", "nodes")
     return named[0] if named else ""
 
 
-def pipeline_items(db: Database, project: Project, commit: Commit, body: Fields) -> Built:
+def pipeline_items(db: Database, project: Project, commit: Commit, body: Fields[Graph]) -> Built:
     """Build the pipeline of a body. Problems are added to the body."""
-    built = Built(name=body.text("title") or "pipeline")
+    built = Built(name=body.values.get("title") or "pipeline")
     nodes = []
-    for node in map(_hyphened, body.items("nodes")):
+    for node in map(_hyphened, body.values.get("nodes") or ()):
         if not isinstance(node.get("name"), str):
             body.add("each node needs a name", "nodes", "required")
         elif node.get("type") == "mimic":
@@ -73,7 +89,7 @@ def pipeline_items(db: Database, project: Project, commit: Commit, body: Fields)
         "nodes": nodes,
         "edges": list(_edges(body)),
         "parameters": list(_parameters(body, built)),
-        "reuse-executions": bool(body.flag("reuse_executions")),
+        "reuse-executions": bool(body.values.get("reuse_executions")),
     }
     if not nodes:
         body.add("a pipeline needs nodes", "nodes", "required")
@@ -83,7 +99,7 @@ def pipeline_items(db: Database, project: Project, commit: Commit, body: Fields)
     return built
 
 
-def _node(db: Database, commit: Commit, node: Mapping[str, Any], built: Built, body: Fields) -> dict[str, Any]:
+def _node(db: Database, commit: Commit, node: Mapping[str, Any], built: Built, body: Fields[Graph]) -> dict[str, Any]:
     template = _hyphened(node.get("template"))
     made = {key: node[key] for key in OF_NODE if key in node}
     step = template.get("step")
@@ -97,7 +113,7 @@ def _node(db: Database, commit: Commit, node: Mapping[str, Any], built: Built, b
     built.steps[step] = item = declared[step]
     environment = template.get("environment")
     if environment and environment != item["step"].get("environment") and not _is_known(db, environment):
-        text = unknown("environment", environment, environments.by_name(db))
+        text = unknown("environment", str(environment), environments.by_name(db))
         body.add(f'node "{node["name"]:.80}": {text}', "environment", "does_not_exist")
     if isinstance(priority := template.get("priority"), int):
         built.priority = max(built.priority, priority)
@@ -134,7 +150,9 @@ def _variables(given: Any) -> Mapping[str, Any]:
     return given if isinstance(given, Mapping) else {}
 
 
-def _reused(db: Database, project: Project, node: Mapping[str, Any], built: Built, body: Fields) -> dict[str, Any]:
+def _reused(
+    db: Database, project: Project, node: Mapping[str, Any], built: Built, body: Fields[Graph]
+) -> dict[str, Any]:
     """Return a node that has the run of a complete node of an earlier pipeline, whose step is added to the steps."""
     try:
         source = pipelines.node_by_uuid(db, str(node.get("source")))
@@ -155,19 +173,16 @@ def _reused(db: Database, project: Project, node: Mapping[str, Any], built: Buil
     return {"name": node["name"], "type": source.kind, "step": name}
 
 
-def _edges(body: Fields) -> Iterator[dict[str, Any]]:
-    for edge in body.items("edges"):
-        if not isinstance(edge, Mapping):
-            body.add("each edge must be an object", "edges")
-            continue
+def _edges(body: Fields[Graph]) -> Iterator[dict[str, Any]]:
+    for edge in body.values.get("edges") or ():
         ends = {end: ".".join(str(edge.get(f"{end}_{part}", "")) for part in ("node", "type", "key"))
                 for end in ("source", "target")}  # fmt: skip
         yield ends | ({"configuration": edge["configuration"]} if edge.get("configuration") else {})
 
 
-def _parameters(body: Fields, built: Built) -> Iterator[dict[str, Any]]:
+def _parameters(body: Fields[Graph], built: Built) -> Iterator[dict[str, Any]]:
     """Yield the parameters of the pipeline; a given value that is "" leaves those of the nodes."""
-    for name, given in body.mapping("parameters").items():
+    for name, given in (body.values.get("parameters") or {}).items():
         config = _mapping(given, "config") if isinstance(given, Mapping) else {}
         expression = given.get("expression") if isinstance(given, Mapping) else given
         if isinstance(expression, Mapping):
@@ -191,6 +206,8 @@ def _as_declared(pipeline: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_known(db: Database, environment: Any) -> bool:
     known = environments.by_name(db)
+    if not isinstance(environment, str):
+        return False
     return environment in known or any(found.uuid == environment for found in known.values())
 
 

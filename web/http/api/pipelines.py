@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flask import Response, request
+from flask import request
 
 from core.groups import Pipeline, Task
 from core.model import Execution
 from core.states import FINAL
 from web.http import auth
-from web.http.api import query, serialize
-from web.http.api.answers import json_response, paginated
+from web.http.api import query, serialize, shapes
+from web.http.api.answers import Json, Message, Page, paginated
+from web.http.api.parameters import DELETED, SELECTION, takes
 from web.services import pipelines as service
 from web.store import pipelines, projects
 from web.store.db import Database, transaction
 
 
 @auth.read
-def listing() -> Response:
+@takes(*SELECTION)
+def listing() -> Json[Page[shapes.Pipeline]]:
     """List pipelines, newest first, without their nodes."""
     db = auth.db()
     wanted = query.selection(db)
-    if query.flag("deleted"):
+    if DELETED.flag():
         return paginated([], 0, wanted)
     found, count = pipelines.search(db, wanted)
     owners = {owner.id: owner for owner in projects.listing(db)}
@@ -31,12 +33,13 @@ def listing() -> Response:
 
 
 @auth.read
-def detail(identifier: str) -> Response:
+def detail(identifier: str) -> Json[shapes.PipelineDetail]:
+    """Return a pipeline with its nodes."""
     db = auth.db()
-    return json_response(whole(db, query.pipeline(db, identifier)))
+    return Json(whole(db, query.pipeline(db, identifier)))
 
 
-def whole(db: Database, found: Pipeline) -> serialize.Json:
+def whole(db: Database, found: Pipeline) -> shapes.PipelineDetail:
     """Return a pipeline with its nodes."""
     nodes = pipelines.nodes(db, found.id)
     made = _made(db, [node.id for node in nodes])
@@ -45,15 +48,15 @@ def whole(db: Database, found: Pipeline) -> serialize.Json:
 
 
 @auth.launch
-def stop(identifier: str) -> Response:
+def stop(identifier: str) -> Json[Message]:
     """Stop the whole pipeline. A finished pipeline stays as it is, without an error."""
     db = auth.db()
     found = query.pipeline(db, identifier)
     if found.state in FINAL:
-        return json_response({"message": "Already complete"})
+        return Json({"message": "Already complete"})
     with transaction(db):
         service.request_stop(auth.context(), pipelines.get(db, found.id), auth.current_user().username)
-    return json_response({"message": "Stopping"})
+    return Json({"message": "Stopping"})
 
 
 def _made(db: Database, node_ids: Sequence[int]) -> dict[int, serialize.Name]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from typing import Annotated, NotRequired, TypedDict
 
-from flask import Response, request
+from flask import request
+from msgspec import Meta
 
 from core.errors import Conflict, GitError, InvalidInput
 from core.model import Project
 from web.http import auth
-from web.http.api import query, serialize
-from web.http.api.answers import json_response, paginated
+from web.http.api import query, serialize, shapes
+from web.http.api.answers import Created, Empty, Json, Page, paginated
+from web.http.api.body import Given, fields
 from web.http.api.commits import await_pushes
+from web.http.api.parameters import MAX_LIMIT, PAGE, page, takes
 from web.services import removal
 from web.services.context import open_context
 from web.services.executions import variables
@@ -23,54 +27,78 @@ from web.store.projects import HOSTED
 from web.store.selection import Selection
 
 # `vh project commits` crashes on an empty list
-NO_COMMITS = {"identifier": "", "ref": "", "commit_time": "", "description": "no commits yet: git push", "adhoc": False}
+NO_COMMITS: shapes.CommitLine = {
+    "identifier": "",
+    "ref": "",
+    "commit_time": "",
+    "description": "no commits yet: git push",
+    "adhoc": False,
+}
 SHOWN_UNAPPROVED = 5
 FETCH_S, LOOK_S = 10.0, 0.1  # to wait for the commits of new refs
 
 
+class NewProject(TypedDict):
+    """A project to push to."""
+
+    name: Annotated[Given, Meta(examples=["mymodel"])]
+    owner: NotRequired[Annotated[str | None, Meta(description="The name of the user of the token.")]]
+    description: NotRequired[str | None]
+
+
+class Fetched(TypedDict):
+    """Commits that were found, and what went wrong."""
+
+    commits: list[shapes.Commit]
+    errors: list[str]
+
+
 @auth.read
-def listing() -> Response:
-    found, page = projects.listing(auth.db(), auth.visible_projects()), query.page()
-    results = [serialize.project(request.url_root, item) for item in page.cut(found)]
-    return paginated(results, len(found), page)
+@takes(*PAGE)
+def listing() -> Json[Page[shapes.Project]]:
+    """List the projects that you may see, by name."""
+    found, wanted = projects.listing(auth.db(), auth.visible_projects()), page()
+    results = [serialize.project(request.url_root, item) for item in wanted.cut(found)]
+    return paginated(results, len(found), wanted)
 
 
 @auth.create
-def create() -> Response:
-    """Create a project to which the user pushes. The owner can only be the user."""
-    given, user = query.fields(), auth.current_user()
-    name, owner = query.text(given, "name"), query.text(given, "owner", user.username)
+@takes(body=NewProject)
+def create() -> Created[shapes.ProjectDetail]:
+    """Create a project to push to. Its owner is the user of the token."""
+    given, user = fields(NewProject), auth.current_user()
+    name, owner = given["name"], given.get("owner") or user.username
     if owner != user.username:
         raise InvalidInput(f"owner must be {user.username}, the user of the token, got {owner[:80]!r}", field="owner")
-    description = query.text(given, "description", "")
+    description = given.get("description") or ""
     try:
         made, _ = hosting.add_project(auth.context(), name, user.id, description=description)
     except Conflict as error:
         raise InvalidInput(f"{error}: link it, or choose another name", field="name", code="unique") from None
-    return json_response(_detail(made), 201)
+    return Created(_detail(made))
 
 
 @auth.read
-def detail(identifier: str) -> Response:
-    return json_response(_detail(query.project(auth.db(), identifier)))
+def detail(identifier: str) -> Json[shapes.ProjectDetail]:
+    """Return a project with its variables, and the number of its executions by state."""
+    return Json(_detail(query.project(auth.db(), identifier)))
 
 
 @auth.own
-def remove(identifier: str) -> Response:
-    """Remove a project with everything that belongs to it, as `pushmill project remove` does; this takes a while.
-
-    Raises Conflict while something of it has not ended. A connection of its own, since removing relaxes its checks.
-    """
+@takes(fails=(409,))
+def remove(identifier: str) -> Empty:
+    """Remove a project with everything that belongs to it. This takes a while, and is refused while something runs."""
     found = query.project(auth.db(), identifier)
     if running := removal.unfinished(auth.db(), found):
         raise Conflict(f"{', '.join(running[:10])} of {found.name} have not ended: stop them first")
+    # a connection of its own, since removing relaxes its checks
     with open_context(auth.server().config, auth.server().vault) as context:
         for _ in removal.steps(context, found):
             pass
-    return Response(status=204)
+    return Empty()
 
 
-def _detail(found: Project) -> serialize.Json:
+def _detail(found: Project) -> shapes.ProjectDetail:
     db = auth.db()
     counts = executions.counts(db, [found.id])[found.id]
     _, stopping = executions.search(db, Selection(projects=[found.id], statuses=["stopping"], limit=0))
@@ -81,12 +109,12 @@ def _detail(found: Project) -> serialize.Json:
 
 
 @auth.read
-def listing_of_commits(identifier: str) -> Response:
-    """Return a bare list of flat objects: clients print all keys as a table."""
+def listing_of_commits(identifier: str) -> Json[list[shapes.CommitLine]]:
+    """List the commits of a project, newest first, as a bare list of flat objects: clients print them as a table."""
     db = auth.db()
     found = query.project(db, identifier)
-    newest, _ = commits.search(db, [found.id], adhoc=False, limit=query.MAX_LIMIT, offset=0)
-    shown = [
+    newest, _ = commits.search(db, [found.id], adhoc=False, limit=MAX_LIMIT, offset=0)
+    shown: list[shapes.CommitLine] = [
         {
             "identifier": commit.identifier,
             "ref": commit.ref,
@@ -96,23 +124,23 @@ def listing_of_commits(identifier: str) -> Response:
         }
         for commit in newest
     ]
-    return json_response(shown or ([NO_COMMITS] if query.is_vh() else []))
+    return Json(shown or ([NO_COMMITS] if query.is_vh() else []))
 
 
 @auth.read
-def fetch(identifier: str) -> Response:
+def fetch(identifier: str) -> Created[Fetched]:
     """Look for pushes that nobody reported, and return their commits. Pushes to this server are always recorded."""
     db, context = auth.db(), auth.context()
     project = query.project(db, identifier)
     repository = hosting.repository_of(db, project)
     if repository.forge == HOSTED:
         await_pushes(project)
-        return json_response({"commits": [], "errors": []}, 201)
+        return Created({"commits": [], "errors": []})
     errors = _unapproved(db, project)
     try:
         delivery, moved = polling.look_now(context, repository)
     except GitError as error:
-        return json_response({"commits": [], "errors": [str(error), *errors]}, 201)
+        return Created({"commits": [], "errors": [str(error), *errors]})
     auth.server().queues.nudge_soon()
     deadline = time.monotonic() + FETCH_S
     while delivery and deliveries.state(db, delivery) is DeliveryState.STORED and time.monotonic() < deadline:
@@ -121,7 +149,7 @@ def fetch(identifier: str) -> Response:
     shown = [serialize.commit(request.url_root, project, item) for item in found if item is not None]
     if late := len(moved) - len(shown):
         errors.append(f"{late} new refs are not read yet, or have no commit")
-    return json_response({"commits": shown, "errors": errors}, 201)
+    return Created({"commits": shown, "errors": errors})
 
 
 def _unapproved(db: Database, project: Project) -> list[str]:
@@ -135,5 +163,6 @@ def _unapproved(db: Database, project: Project) -> list[str]:
 
 
 @auth.read
-def ownership_options() -> Response:
-    return json_response([auth.current_user().username])
+def ownership_options() -> Json[list[str]]:
+    """Return the names that can own a new project: that of the user."""
+    return Json([auth.current_user().username])

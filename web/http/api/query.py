@@ -1,97 +1,63 @@
-"""Parse API requests: paging, filters and the objects that they name."""
+"""The objects that API requests name, and filters of lists."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection
+from typing import TypeVar
 
-import orjson
 from flask import request
 
 from core import clock
-from core.errors import InvalidInput, NotFound
+from core.errors import InvalidFields, NotFound
 from core.groups import Pipeline, Task
 from core.model import Execution, Project
 from core.states import FINAL
 from core.text import whole_number
 from web.http import auth, numbers
+from web.http.api.body import Fields, InProject
+from web.http.api.parameters import (
+    COUNTER,
+    CREATOR,
+    DEFAULT_LIMIT,
+    DELETED,
+    MAX_LIMIT,
+    ORDERING,
+    PROJECT,
+    STATUS,
+    page,
+)
 from web.store import executions, pipelines, projects, tasks
 from web.store.db import Database
 from web.store.selection import Selection
 
-DEFAULT_LIMIT = 100
 LINGER_S = 1.5
-MAX_LIMIT = 10_000  # clients that ignore `next` ask for up to 9001
-ORDERS = {"counter": "counter ASC", "-counter": "counter DESC", "ctime": "id ASC", "-ctime": "id DESC"}
-T = TypeVar("T")
 Numbered = TypeVar("Numbered", Execution, Task, Pipeline)
-TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ApiPage:
-    limit: int
-    offset: int
-
-    def cut(self, items: Sequence[T]) -> Sequence[T]:
-        return items[self.offset : self.offset + self.limit]
 
 
 def selection(db: Database) -> Selection:
     """Parse filters and page. Requests by `counter` or `status` without `limit` get up to MAX_LIMIT objects."""
-    counters = [numbers.parse(item, "counter") for item in request.args.getlist("counter")]
-    statuses = request.args.getlist("status")
+    counters, statuses = COUNTER.numbers(), STATUS.texts()
     wanted = page(MAX_LIMIT if counters or statuses else DEFAULT_LIMIT)
     return Selection(
         projects=asked_projects(db),
         statuses=statuses,
         counters=counters,
         creator_id=_creator(),
-        deleted=bool(flag("deleted")),
-        order=_order(),
+        deleted=bool(DELETED.flag()),
+        order=ORDERING.sql(),
         limit=wanted.limit,
         offset=wanted.offset,
     )
 
 
-def _order() -> str:
-    given = request.args.get("ordering", "-ctime")
-    if given not in ORDERS:
-        raise InvalidInput(f"ordering must be one of {', '.join(ORDERS)}, got {given[:80]!r}", field="ordering")
-    return ORDERS[given]
-
-
 def _creator() -> int | None:
     """Return the user id to filter by. Clients that do not know it send other values, meaning the current user."""
-    given = request.args.get("creator")
-    if given is None:
+    given = CREATOR.text()
+    if not given:
         return None
     number = whole_number(given)
     return auth.current_user().id if number is None else number
-
-
-def page(default: int = DEFAULT_LIMIT) -> ApiPage:
-    limit = numbers.in_query("limit", default)
-    if limit == 0:
-        raise InvalidInput("limit must be at least 1, got 0", field="limit")
-    return ApiPage(limit=min(limit, MAX_LIMIT), offset=numbers.in_query("offset", 0))
-
-
-def flag(name: str) -> bool | None:
-    """Parse `true` or `false` in any spelling that clients use; None if it is absent."""
-    given = request.args.get(name, "").lower()
-    if given in TRUE | FALSE:
-        return given in TRUE
-    if given:
-        raise InvalidInput(f"{name} must be true or false, got {given[:80]!r}", field=name)
-    return None
-
-
-def words(name: str) -> set[str]:
-    """Parse a comma-separated list."""
-    return {word.strip() for word in request.args.get(name, "").split(",")} - {""}
 
 
 def is_vh() -> bool:
@@ -114,29 +80,8 @@ def follows(execution: Execution) -> bool:
     )
 
 
-def fields() -> Mapping[str, Any]:
-    """Return the fields of the body, a form or a JSON object."""
-    if not request.is_json:
-        return request.form
-    try:
-        data = orjson.loads(request.get_data())
-    except orjson.JSONDecodeError:
-        raise InvalidInput("the body is not valid JSON") from None
-    if not isinstance(data, dict):
-        raise InvalidInput("the body must be a JSON object")
-    return data
-
-
-def text(given: Mapping[str, Any], name: str, default: str | None = None) -> str:
-    """Return a field of the body; `default` if it is absent. Raises InvalidInput if it is not text."""
-    value = given.get(name, default)
-    if not isinstance(value, str):
-        raise InvalidInput(f"{name} must be text", field=name)
-    return value
-
-
 def asked_project(db: Database) -> Project | None:
-    given = request.args.get("project", "")
+    given = PROJECT.text()
     return project(db, given) if given else None
 
 
@@ -161,6 +106,14 @@ def _named(db: Database, name: str) -> Project:
         return projects.by_name(db, name)
     except NotFound:
         raise NotFound(auth.invisible(name)) from None
+
+
+def project_of(db: Database, body: Fields[InProject]) -> Project:
+    """Return the project of a body, before its other problems are reported. Raises InvalidFields if it names none."""
+    name = body.values.get("project")
+    if not name:
+        raise InvalidFields(body.problems)
+    return project(db, name)
 
 
 def execution(db: Database, identifier: str) -> Execution:

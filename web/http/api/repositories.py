@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from flask import Response, request
+from flask import request
 
 from core.errors import NotFound
 from core.text import whole_number
 from web.http import auth
-from web.http.api import query, serialize
-from web.http.api.answers import json_response, paginated
+from web.http.api import query, serialize, shapes
+from web.http.api.answers import Json, Page, paginated
+from web.http.api.parameters import PAGE, PROJECT, page, takes
 from web.store import projects
 
 
 @auth.read
-def listing() -> Response:
-    db, page = auth.db(), query.page()
+@takes(PROJECT, *PAGE)
+def listing() -> Json[Page[shapes.Repository]]:
+    """List repositories, one for each project."""
+    db, wanted = auth.db(), page()
     asked = query.asked_project(db)
     owners = {owner.id: owner for owner in ([asked] if asked else projects.listing(db, auth.visible_projects()))}
     found = projects.repositories(db, *owners)
-    results = [serialize.repository(request.url_root, owners[item.project_id], item) for item in page.cut(found)]
-    return paginated(results, len(found), page)
+    results = [serialize.repository(request.url_root, owners[item.project_id], item) for item in wanted.cut(found)]
+    return paginated(results, len(found), wanted)
 
 
 @auth.read
-def detail(identifier: str) -> Response:
+def detail(identifier: str) -> Json[shapes.Repository]:
+    """Return a repository."""
     db, number = auth.db(), whole_number(identifier)
     if number is None:
         raise NotFound(f"there is no repository {identifier}")
     found = projects.repository(db, number)
     auth.enter(found.project_id, f"there is no repository {number}")
-    return json_response(serialize.repository(request.url_root, projects.get(db, found.project_id), found))
+    return Json(serialize.repository(request.url_root, projects.get(db, found.project_id), found))

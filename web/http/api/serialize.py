@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC
 from typing import Any, NamedTuple
 
@@ -15,11 +14,11 @@ from core import clock
 from core.groups import Pipeline, PipelineNode, Task
 from core.model import Change, Commit, Environment, Execution, ListedExecution, Project, Repository, User
 from core.states import FINAL, State
+from web.http.api import shapes
 from web.services.executions.variables import Variable
 from web.store.aliases import Alias
 from web.store.data import Datum
 
-Json = dict[str, Any]
 Name = tuple[str, int]  # uuid and number
 API = "api/v0"
 
@@ -27,18 +26,18 @@ API = "api/v0"
 class Related(NamedTuple):
     """What an execution belongs to, as JSON that executions share; `environment` is None if it was removed."""
 
-    project: Json
-    commit: Json
-    environment: Json | None
+    project: shapes.Project
+    commit: shapes.Commit
+    environment: shapes.Environment | None
     task: Name | None
     pipeline: Name | None
 
 
-def user(found: User) -> Json:
+def user(found: User) -> shapes.User:
     return {"id": found.id, "username": found.username, "email": found.email, "first_name": "", "last_name": ""}
 
 
-def project(root: str, found: Project) -> Json:
+def project(root: str, found: Project) -> shapes.Project:
     page = f"{root}p/{found.name}/"
     return {
         "id": found.uuid,
@@ -59,12 +58,13 @@ def project_detail(
     repository: Repository | None,
     counts: Mapping[str, int],
     variables: Sequence[Variable],
-) -> Json:
+) -> shapes.ProjectDetail:
     """`counts` is the number of executions by status."""
     summary = {"count": sum(counts.values())} | {
         f"{status}_count": counts.get(status, 0) for status in (*State, "stopping")
     }
-    return project(root, found) | {
+    return {
+        **project(root, found),
         "read_only": False,
         "tags": [],
         "default_environment": found.environment,
@@ -80,15 +80,15 @@ def project_detail(
     }
 
 
-def repository(root: str, owner: Project, found: Repository) -> Json:
-    return {"id": found.id, "project": {"id": owner.uuid, "name": owner.name}} | _where(root, owner, found)
+def repository(root: str, owner: Project, found: Repository) -> shapes.Repository:
+    return {"id": found.id, "project": {"id": owner.uuid, "name": owner.name}, **_where(root, owner, found)}
 
 
-def _where(root: str, owner: Project, found: Repository) -> Json:
+def _where(root: str, owner: Project, found: Repository) -> shapes.Where:
     return {"url": found.url or f"{root}git/{owner.name}.git", "ref": found.default_branch}
 
 
-def commit(root: str, owner: Project, found: Commit) -> Json:
+def commit(root: str, owner: Project, found: Commit) -> shapes.Commit:
     """`url` includes the project, since several projects may have the same commit."""
     return {
         "identifier": found.identifier,
@@ -112,7 +112,7 @@ def commit_time(found: Commit) -> str:
     return clock.parse(found.committed_at).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def environment(root: str, found: Environment, unfinished: int = 0) -> Json:
+def environment(root: str, found: Environment, unfinished: int = 0) -> shapes.Environment:
     return {
         "id": found.uuid,
         "name": found.slug,
@@ -134,7 +134,7 @@ def environment(root: str, found: Environment, unfinished: int = 0) -> Json:
 
 def execution(
     root: str, found: ListedExecution, related: Related, *, latest: Mapping[str, Any], n_outputs: int
-) -> Json:
+) -> shapes.Execution:
     url = f"{root}{API}/executions/{found.uuid}/"
     return {
         "id": found.uuid,
@@ -175,16 +175,16 @@ def execution(
     }
 
 
-def _gone(slug: str) -> Json:
+def _gone(slug: str) -> shapes.Environment:
     return {"id": None, "name": slug, "slug": slug, "enabled": False}
 
 
 def execution_detail(
-    root: str, found: Execution, related: Related, *, latest: Mapping[str, Any], outputs: Sequence[Json]
-) -> Json:
+    root: str, found: Execution, related: Related, *, latest: Mapping[str, Any], outputs: Sequence[shapes.Datum]
+) -> shapes.ExecutionDetail:
     commands = "\n".join(found.commands)
-    plain = execution(root, found, related, latest=latest, n_outputs=len(outputs))
-    return plain | {
+    return {
+        **execution(root, found, related, latest=latest, n_outputs=len(outputs)),
         "command": commands,
         "interpolated_command": commands,
         "inputs": [_input(found, name, spec) for name, spec in found.inputs.items()],
@@ -196,15 +196,16 @@ def execution_detail(
     }
 
 
-def changes(found: Sequence[Change]) -> list[Json]:
+def changes(found: Sequence[Change]) -> list[shapes.Change]:
     """Return the values that were given instead of those of valohai.yaml."""
-    return [asdict(one) for one in found]
+    return [{"name": one.name, "before": one.before, "after": one.after} for one in found]
 
 
-def task(root: str, found: Task, owner: Project, pipeline: Name | None, counts: Mapping[str, int]) -> Json:
+def task(root: str, found: Task, owner: Project, pipeline: Name | None, counts: Mapping[str, int]) -> shapes.Task:
     """`counts` is the number of executions by state; only the newest at each place in the search counts."""
     summary = {"count": sum(counts.values())} | {f"{state}_count": counts.get(state, 0) for state in State}
-    return _group(root, "tasks", found, owner) | {
+    return {
+        **_group(root, "tasks", found, owner),
         "type": found.type,
         "step": found.step,
         "pipeline": _named(pipeline),
@@ -213,18 +214,22 @@ def task(root: str, found: Task, owner: Project, pipeline: Name | None, counts: 
     }
 
 
-def pipeline(root: str, found: Pipeline, owner: Project) -> Json:
-    return _group(root, "pipelines", found, owner)
+def pipeline(root: str, found: Pipeline, owner: Project) -> shapes.Pipeline:
+    return {**_group(root, "pipelines", found, owner)}
 
 
 def pipeline_detail(
     root: str, found: Pipeline, owner: Project, nodes: Sequence[tuple[PipelineNode, Name | None]]
-) -> Json:
+) -> shapes.PipelineDetail:
     """Include for each node the execution or task that counts for it, or None if there is none yet."""
-    return pipeline(root, found, owner) | {"parameters": dict(found.parameters), "nodes": [_node(*n) for n in nodes]}
+    return {
+        **pipeline(root, found, owner),
+        "parameters": dict(found.parameters),
+        "nodes": [_node(*n) for n in nodes],
+    }
 
 
-def _node(found: PipelineNode, made: Name | None) -> Json:
+def _node(found: PipelineNode, made: Name | None) -> shapes.Node:
     return {
         "id": found.uuid,
         "name": found.name,
@@ -236,7 +241,7 @@ def _node(found: PipelineNode, made: Name | None) -> Json:
     }
 
 
-def _group(root: str, noun: str, found: Task | Pipeline, owner: Project) -> Json:
+def _group(root: str, noun: str, found: Task | Pipeline, owner: Project) -> shapes.Group:
     """Return the fields that tasks and pipelines share."""
     url = f"{root}{API}/{noun}/{found.uuid}/"
     return {
@@ -263,7 +268,7 @@ def _group(root: str, noun: str, found: Task | Pipeline, owner: Project) -> Json
     }
 
 
-def _named(name: Name | None) -> Json | None:
+def _named(name: Name | None) -> shapes.Name | None:
     return {"id": name[0], "counter": name[1]} if name else None
 
 
@@ -274,12 +279,12 @@ def duration(found: ListedExecution) -> float | None:
     return max(0.0, clock.seconds_between(found.started_at, found.ended_at or clock.now()))
 
 
-def _input(owner: Execution, name: str, spec: Mapping[str, Any]) -> Json:
+def _input(owner: Execution, name: str, spec: Mapping[str, Any]) -> shapes.Input:
     input_id = uuid.uuid5(uuid.UUID(owner.uuid), f"input {name}")
     return {"id": str(input_id), "name": name, "urls": list(spec.get("urls", []))}
 
 
-def alias(found: Alias, file: Json) -> Json:
+def alias(found: Alias, file: shapes.Datum) -> shapes.Alias:
     return {
         "id": found.uuid,
         "name": found.name,
@@ -290,7 +295,7 @@ def alias(found: Alias, file: Json) -> Json:
     }
 
 
-def datum(found: Datum, project_uuid: str, execution: Name | None, aliases: Sequence[str]) -> Json:
+def datum(found: Datum, project_uuid: str, execution: Name | None, aliases: Sequence[str]) -> shapes.Datum:
     return {
         "id": found.uuid,
         "name": found.name,

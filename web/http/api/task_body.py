@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from msgspec import Meta
 
 from core.model import TargetKind
 from web.config.overrides import unknown_target
@@ -24,19 +26,36 @@ OF_TASK = {
 SHOWN = 5
 
 
-def task_items(config: Any, step: str, body: Fields) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+class Search(TypedDict):
+    """How a task varies the parameters of a step, as in valohai.yaml."""
+
+    type: NotRequired[Annotated[str | None, Meta(description="Such as grid_search, which is the default.")]]
+    configuration: NotRequired[dict[str, Any] | None]
+    maximum_queued_executions: NotRequired[int | None]
+    on_child_error: NotRequired[str | None]
+    task_stop_expression: NotRequired[str | None]
+    allow_reuse: NotRequired[bool | None]
+
+
+class SearchedStep(Search):
+    """A search with the values of its step."""
+
+    parameters: NotRequired[dict[str, Any] | None]
+
+
+def task_items(config: Any, step: str, body: Fields[SearchedStep]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the items of a task of `step`, named like it, and its parameters of one value.
 
     Problems are added to the body.
     """
+    given = body.values
     if step not in step_items(config):
         body.problems.append(unknown_target(TargetKind.STEP, step, step_items(config)))
         return [], {}
-    varied, single = split_parameters(body.mapping("parameters"))
-    task = task_of(step, step, body.text("type"), varied, body.mapping("configuration"))
+    varied, single = split_parameters(given.get("parameters") or {})
+    task = task_of(step, step, given.get("type") or "", varied, given.get("configuration") or {})
     for key, field in OF_TASK.items():
-        value = body.number(field) if key == "maximum-queued-executions" else body.flag(field) if (
-            key == "reuse-children") else body.text(field)  # fmt: skip
+        value = given.get(field)
         if value is not None and value != "":
             task[key] = value.replace("_", "-") if key == "on-child-error" and isinstance(value, str) else value
     check_items([{"task": task}], body)
@@ -76,7 +95,7 @@ def split_parameters(given: Mapping[str, Any]) -> tuple[dict[str, Mapping[str, A
     return varied, {name: value for name, value in single.items() if value is not None}
 
 
-def check_items(items: list[dict[str, Any]], body: Fields) -> None:
+def check_items(items: list[dict[str, Any]], body: Fields[object]) -> None:
     """Add what violates the schema of valohai.yaml to the problems of the body."""
     for message in schema_messages(schema_errors(items))[:SHOWN]:
         body.add(" ".join(message.split())[:500], "")

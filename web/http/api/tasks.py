@@ -4,48 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flask import Response, request
+from flask import request
 
 from core.groups import Task
 from core.states import FINAL
 from web.http import auth
-from web.http.api import query, serialize
-from web.http.api.answers import json_response, paginated
+from web.http.api import query, serialize, shapes
+from web.http.api.answers import Json, Message, Page, paginated
+from web.http.api.parameters import DELETED, SELECTION, takes
 from web.services import tasks as service
 from web.store import pipelines, projects, tasks, trials
 from web.store.db import Database, transaction
 
 
 @auth.read
-def listing() -> Response:
+@takes(*SELECTION)
+def listing() -> Json[Page[shapes.Task]]:
     """List tasks, newest first, including those of pipelines."""
     db = auth.db()
     wanted = query.selection(db)
-    if query.flag("deleted"):
+    if DELETED.flag():
         return paginated([], 0, wanted)
     found, count = tasks.search(db, wanted)
     return paginated(objects(db, found), count, wanted)
 
 
 @auth.read
-def detail(identifier: str) -> Response:
+def detail(identifier: str) -> Json[shapes.Task]:
+    """Return a task with the number of its executions by state."""
     db = auth.db()
-    return json_response(objects(db, [query.task(db, identifier)])[0])
+    return Json(objects(db, [query.task(db, identifier)])[0])
 
 
 @auth.launch
-def stop(identifier: str) -> Response:
+def stop(identifier: str) -> Json[Message]:
     """Stop the whole task. A finished task stays as it is, without an error."""
     db = auth.db()
     found = query.task(db, identifier)
     if found.state in FINAL:
-        return json_response({"message": "Already complete"})
+        return Json({"message": "Already complete"})
     with transaction(db):
         service.request_stop(auth.context(), tasks.get(db, found.id), auth.current_user().username)
-    return json_response({"message": "Stopping"})
+    return Json({"message": "Stopping"})
 
 
-def objects(db: Database, found: Sequence[Task]) -> list[serialize.Json]:
+def objects(db: Database, found: Sequence[Task]) -> list[shapes.Task]:
     """Return tasks as the API shows them."""
     owners = {owner.id: owner for owner in projects.listing(db)}
     counts = trials.counts(db, [task.id for task in found])

@@ -15,24 +15,26 @@ from web.http.api import (
     events,
     executions,
     launching,
+    openapi,
     packages,
     pipelines,
     projects,
-    query,
     repositories,
     tasks,
     users,
     variables,
 )
-from web.http.api.answers import paginated
+from web.http.api.answers import Json, Page, paginated
+from web.http.api.parameters import PAGE, page, takes
 
 View = Callable[..., Response]
 
 
 @auth.read
-def none_yet() -> Response:
-    """Return an empty list, for kinds of objects that this server does not have."""
-    return paginated([], 0, query.page())
+@takes(*PAGE)
+def none_yet() -> Json[Page[None]]:
+    """Return an empty list: this server has no such objects."""
+    return paginated([], 0, page())
 
 
 READ: tuple[tuple[str, View], ...] = (
@@ -98,6 +100,7 @@ def _blueprint() -> Blueprint:
             # double slashes are redirected to single ones, except in a path that contains one
             merged = "//" not in path
             made.add_url_rule(f"/{path}/", endpoint, view, methods=[method], strict_slashes=False, merge_slashes=merged)
+    made.add_url_rule("/openapi.json", "openapi", openapi.openapi)
     return made
 
 

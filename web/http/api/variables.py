@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
-from flask import Response
+from typing import Annotated, NotRequired, TypedDict
 
-from core.errors import InvalidInput
+from msgspec import Meta
+
 from web.http import auth
 from web.http.api import query
-from web.http.api.answers import json_response
+from web.http.api.answers import Created, Empty
+from web.http.api.body import Given, fields
+from web.http.api.parameters import takes
 from web.services.executions import variables
 
 
+class VariableName(TypedDict):
+    """The name of a variable."""
+
+    name: Annotated[Given, Meta(examples=["MODE"])]
+
+
+class NewVariable(VariableName):
+    """A variable with its value."""
+
+    value: Annotated[str, Meta(examples=["fast"])]
+    secret: NotRequired[Annotated[bool | None, Meta(description="Hide the value in answers, pages and logs.")]]
+
+
+class ChangedVariable(VariableName):
+    """A variable; the value is null if it is secret."""
+
+    value: str | None
+    secret: bool
+    note: Annotated[str, Meta(description="A warning, if logs will show the secret.")]
+
+
 @auth.own
-def set_one(identifier: str) -> Response:
-    """Add or replace a variable. `note` in the response warns if logs will show a secret."""
-    db, given = auth.db(), query.fields()
-    project, is_secret = query.project(db, identifier), given.get("secret", False)
-    name, value = query.text(given, "name"), query.text(given, "value")
-    if not isinstance(is_secret, bool):
-        raise InvalidInput("secret must be true or false", field="secret")
+@takes(body=NewVariable)
+def set_one(identifier: str) -> Created[ChangedVariable]:
+    """Add or replace an environment variable of a project."""
+    db = auth.db()
+    project, given = query.project(db, identifier), fields(NewVariable)
+    name, value, is_secret = given["name"], given["value"], given.get("secret") or False
     note = variables.set_one(db, auth.server().vault, project, name, value, is_secret=is_secret)
-    return json_response({"name": name, "value": None if is_secret else value, "secret": is_secret, "note": note}, 201)
+    return Created({"name": name, "value": None if is_secret else value, "secret": is_secret, "note": note})
 
 
 @auth.own
-def remove(identifier: str) -> Response:
-    db, given = auth.db(), query.fields()
-    variables.remove(db, query.project(db, identifier), query.text(given, "name"))
-    return Response(status=204)
+@takes(body=VariableName)
+def remove(identifier: str) -> Empty:
+    """Remove an environment variable of a project."""
+    project = query.project(auth.db(), identifier)
+    variables.remove(auth.db(), project, fields(VariableName)["name"])
+    return Empty()

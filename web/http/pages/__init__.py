@@ -6,6 +6,7 @@ from flask import Flask
 
 from web.http.pages import (
     account,
+    api_reference,
     appearance,
     audit,
     badge_picker,
@@ -34,7 +35,7 @@ from web.http.pages import (
 
 def register(app: Flask) -> None:
     for page in (
-        account, appearance, audit, badge_picker, commits, deliveries, environments, execution, execution_data,
+        account, api_reference, appearance, audit, badge_picker, commits, deliveries, environments, execution, execution_data,
         executions, pipelines,
         projects, reports, rules, run, runners, session, settings, tasks,
         invitations, logins, members, users,
