@@ -187,6 +187,21 @@ def test_values_may_come_with_the_address(site: Site) -> None:
     assert "--epochs=50" in page
 
 
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("parameter:epoch", 'there is no parameter "epoch": did you mean "epochs"?'),
+        ("input:data", 'there is no input "data"; there are: images'),
+        ("variable:MODE", 'there is no environment variable "MODE"; there are: none'),
+    ],
+)
+def test_a_value_for_what_the_step_does_not_declare_is_refused(site: Site, key: str, sentence: str) -> None:
+    before, answer = site.count(), site.submit({key: "1"})
+    assert (answer.status_code, site.count()) == (400, before)
+    assert sentence in html.unescape(answer.text)
+    assert sentence in html.unescape(site.form(step="train", **{key: "1"}))
+
+
 def test_names_and_values_are_text_and_come_back_as_they_are(site: Site) -> None:
     page = site.form(step=EVIL)
     assert "<b>&lt;b&gt;" not in page

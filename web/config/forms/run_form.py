@@ -11,6 +11,7 @@ from valohai_yaml.utils.duration import parse_duration_string
 
 from core.errors import Problem
 from core.model import Target, TargetKind
+from core.names import unknown
 from core.units import limit_text
 from web.config.forms.fields import (
     INPUT,
@@ -32,6 +33,7 @@ from web.config.tasks.blueprint import load_task, task_item
 
 GROUPS = ("search", "variants", "parameters", "inputs", "place", "container", "variables", "about")
 PREFIXES = {"parameters": PARAMETER, "inputs": INPUT, "environment_variables": VARIABLE, "command": "command:"}
+NOUNS = {PARAMETER: "parameter", INPUT: "input", VARIABLE: "environment variable"}
 MORE_VARIABLES = "variables"
 
 
@@ -148,6 +150,16 @@ def read_form(form: RunForm) -> tuple[Overrides, list[Problem]]:
         title=fields["title"].text.strip(),
         tags=tuple(tag.strip() for tag in fields["tags"].text.split(",") if tag.strip()),
     ), problems
+
+
+def undeclared(form: RunForm, texts: Texts) -> Iterator[Problem]:
+    """Yield a problem for each text of a parameter, input or variable that the target does not declare."""
+    fields = form.fields
+    for key in texts:
+        prefix = next(filter(key.startswith, NOUNS), "")
+        if prefix and key not in fields:
+            known = [field.name for field in fields.values() if field.key.startswith(prefix)]
+            yield Problem(unknown(NOUNS[prefix], key.removeprefix(prefix), known))
 
 
 def launched_items(config: Any, form: RunForm) -> list[dict[str, Any]] | None:

@@ -17,7 +17,7 @@ from core.model import Commit, Origin, Project, Target, TargetKind
 from core.text import whole_number
 from web.config.forms import commands
 from web.config.forms.fields import INPUT, Texts, by_category
-from web.config.forms.run_form import Places, RunForm, launched_items, read_form, run_form
+from web.config.forms.run_form import Places, RunForm, launched_items, read_form, run_form, undeclared
 from web.config.forms.search_fields import RULES, searched_items
 from web.config.overrides import Overrides
 from web.config.tasks.blueprint import task_item
@@ -54,7 +54,9 @@ def show(name: str, identifier: str) -> Response | str:
     if _target() is None:
         return redirect(url_for("commits.show", name=name, identifier=identifier), 303)
     wanted = _wanted(auth.db(), name, identifier)
-    return _page(wanted, _form(wanted).filled(dict(request.args.lists())), uuid.uuid4().hex)
+    texts = dict(request.args.lists())
+    form = _form(wanted).filled(texts)
+    return _page(wanted, form.with_problems(list(undeclared(form, texts))), uuid.uuid4().hex)
 
 
 @blueprint.post(PATH)
@@ -63,8 +65,10 @@ def submit(name: str, identifier: str) -> Response | tuple[str, int]:
     """Launch what the form says; with another action than `run`, only check it and show it again."""
     context, key = auth.context(), request.form.get("key", "")
     wanted = _wanted(context.db, name, identifier)
-    form = _form(wanted).filled(_submitted())
+    texts = _submitted()
+    form = _form(wanted).filled(texts)
     overrides, problems = read_form(form)
+    problems += undeclared(form, texts)
     asked = _request(wanted, form, overrides, key)
     runs = request.form.get("action") == "run"
     try:
