@@ -311,6 +311,7 @@ def test_the_page_filters_and_goes_back_by_a_cursor(api: ApiServer) -> None:
     assert "&lt;b&gt;150&lt;/b&gt;" not in second
     assert "192.0.2.7" not in person.get("/audit/?username=ada&action=launch").text
     assert "192.0.2.7" not in person.get("/audit/?username=ada&until=2020-01-01").text
+    assert person.get(f"/audit/?username=ada&until={clock.now()[:10]}").text.count("192.0.2.7") == 100
     assert person.get(f"/audit/?username=ada&since={clock.now()[:10]}").text.count("192.0.2.7") == 100
     lines = person.get("/audit/entries.jsonl?username=ada&project=other").text.splitlines()
     assert [json.loads(line)["project"] for line in lines] == ["other"] * 126

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,6 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from api_server import ApiServer
+from joserfc import jwt
+from joserfc.jwk import OctKey, RSAKey
 from site_client import CSRF, Person
 from werkzeug.test import TestResponse
 
@@ -198,6 +204,76 @@ def test_an_answer_counts_once_and_for_its_own_attempt_only(place: Place, monkey
     answer = place.person.get(late)
     assert (answer.status_code, "too long ago" in answer.text) == (403, True)
     assert place.user == ""
+
+
+def test_a_token_for_another_log_in_is_refused(place: Place) -> None:
+    """As if the code of an attempt in another browser was put into this one."""
+    answer = place.person.get(place.consent(place.begin().replace("nonce=", "nonce=x")))
+    assert (answer.status_code, "it is for another log-in" in answer.text) == (403, True)
+    assert place.user == ""
+
+
+class Forger(ThreadingHTTPServer):
+    """A provider whose published key did not sign the tokens that it is told to answer with."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), ForgerHandler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.key = RSAKey.generate_key(2048, {"kid": "1"})
+        self.signed_by: tuple[str, Any] = ("RS256", self.key)
+        self.nonce = ""
+
+    def answer(self, path: str) -> Any:
+        if path == "/keys":
+            return {"keys": [self.key.as_dict(private=False)]}
+        if path == "/token":
+            algorithm, key = self.signed_by
+            claims = {"iss": self.url, "aud": "pushmill", "exp": time.time() + 60, "nonce": self.nonce, "sub": "7"}
+            known = {"algorithms": [algorithm]}
+            return {"id_token": jwt.encode({"alg": algorithm, "kid": "1"}, claims, key, **known)}
+        named = {f"{name}_endpoint": f"{self.url}/{name}" for name in ("authorization", "token")}
+        return {"issuer": self.url, "jwks_uri": f"{self.url}/keys", **named}
+
+
+class ForgerHandler(BaseHTTPRequestHandler):
+    server: Forger
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Quiet."""
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = json.dumps(self.server.answer(self.path)).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+
+@pytest.mark.parametrize(
+    ("forged", "welcome"), [("", True), ("another key", False), ("an HMAC", False), ("none", False)]
+)
+def test_a_token_that_the_provider_did_not_sign_is_refused(tmp_path: Path, forged: str, welcome: bool) -> None:
+    with Forger() as forger:
+        threading.Thread(target=forger.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        place = Place(tmp_path, forger.url, create=True)
+        query = parse_qs(urlsplit(place.begin()).query)
+        forger.nonce = query["nonce"][0]
+        if forged == "another key":
+            forger.signed_by = ("RS256", RSAKey.generate_key(2048, {"kid": "1"}))
+        elif forged == "an HMAC":
+            forger.signed_by = ("HS256", OctKey.generate_key(256))
+        elif forged == "none":
+            forger.signed_by = ("none", forger.key)
+        answer = place.person.get(f"/login/company/callback?state={query['state'][0]}&code=1")
+        assert answer.status_code == (303 if welcome else 403), answer.text
+        assert bool(place.user) is welcome
+        forger.shutdown()
+        place.api.close()
 
 
 def test_a_refusal_of_the_provider_is_shown(place: Place) -> None:

@@ -368,6 +368,10 @@ def test_a_user_sees_and_ends_sessions(api: ApiServer) -> None:
     assert len(found) == 3
     page = person.get("/auth/tokens/").text
     other = next(one.id for one in found if f"/auth/sessions/{one.id}/end" in page)
+    stranger = with_password(api, "ada")
+    stranger.log_in("ada", PASSWORD)
+    stranger.post(f"/auth/sessions/{other}/end", "/auth/tokens/")
+    assert len(sessions.listing(api.db, user.id)) == 3
     person.post(f"/auth/sessions/{other}/end", "/auth/tokens/")
     assert sorted(one.get("/").status_code for one in (person, elsewhere, third)) == [200, 200, 303]
     person.post("/auth/sessions/end", "/auth/tokens/")

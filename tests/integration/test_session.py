@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from api_server import ApiServer
 from site_client import Person
@@ -60,6 +62,15 @@ def test_the_cookie_is_not_for_scripts_and_not_for_other_sites(person: Person) -
     cookie = person.log_in().headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
+
+
+@pytest.mark.parametrize(("url", "secure"), [("https://pushmill.example.org", True), ("http://gpu-1.lan:8000", False)])
+def test_the_cookie_of_a_server_with_tls_is_sent_with_tls_alone(tmp_path: Path, url: str, secure: bool) -> None:
+    api = ApiServer(tmp_path / "data", server={"url": url})
+    client = api.app.test_client()
+    cookie = client.get("/login", base_url=url).headers["Set-Cookie"]
+    assert ("Secure" in cookie) is secure
+    api.close()
 
 
 def test_no_form_works_without_its_token(person: Person, api: ApiServer) -> None:
