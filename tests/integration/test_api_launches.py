@@ -10,8 +10,10 @@ import pytest
 from api_server import ApiServer
 from grouped_project import Grouped
 
+from core.identity import Scope
 from core.model import EventKind, PullRequestEvent, PushEvent
-from web.services import launch
+from core.rights import Role
+from web.services import identities, launch
 from web.services import pipelines as pipeline_service
 from web.services import tasks as task_service
 from web.services.executions import environments
@@ -162,6 +164,20 @@ def test_a_repeated_request_with_the_same_key_gets_the_first_run(launches: Launc
     execute(launches.api.db, "UPDATE launch_key SET created_at = '2020-01-01T00:00:00.000000Z'")
     launches.made("executions", {"step": "train"}, Idempotency_Key="k3")
     assert [found["key"] for found in rows(launches.api.db, "SELECT key FROM launch_key")] == ["k3"]
+
+
+def test_somebody_elses_key_is_another_key(launches: Launches) -> None:
+    api = launches.api
+    identities.add_user(api.db, "grace", is_admin=False)
+    identities.set_role(api.db, api.demo, "grace", Role.WRITER)
+    secret = identities.new_token(api.db, "grace", [Scope.LAUNCH]).secret
+    body = {"project": "demo", "commit": launches.grouped.commit.identifier, "step": "train"}
+    found = []
+    for headers in (api.as_admin, {"Authorization": f"Token {secret}"}):
+        answer = api.client.post("/api/v0/executions/", json=body, headers={**headers, "Idempotency-Key": "k"})
+        assert answer.status_code == 201, answer.text
+        found.append(answer.json["id"] if answer.json else "")
+    assert len(set(found)) == 2
 
 
 def test_two_requests_at_once_with_one_key_launch_one(launches: Launches) -> None:
