@@ -14,7 +14,7 @@ up:
 	@exec .venv/bin/pushmill up $${DATA:+--data "$$DATA"} $${PORT:+--port "$$PORT"} $${host:+--host "$$host"} \
 		--quickstart examples/quickstart
 
-# Six workers for two cores, since most tests wait; what takes longest comes first, so that all end together.
+# Six workers for two cores, since most tests wait; tests/conftest.py lets those take turns with tests that compute.
 test:
 	@.ci/locked .ci/prepare-test
 	.venv/bin/ruff check

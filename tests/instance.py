@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import command_line
 import httpx
 import leftovers
 
@@ -110,6 +111,12 @@ class Instance:
         answer = self.client.get(path, params=params)
         answer.raise_for_status()
         return answer.json()
+
+    def pushmill(self, *arguments: str, given: str = "") -> str:
+        """What an administrator's command prints; `given` is its input."""
+        done = command_line.pushmill(self.data, *arguments, stdin=given)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def git_url(self, project: str) -> str:
         return f"http://admin:{self.token}@127.0.0.1:{self.port}/git/{project}.git"

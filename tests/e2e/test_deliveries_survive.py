@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import signal
-import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from forge_deliveries import GitHub, Moved, encoded
-from instance import PUSHMILL, Checkout, Instance, running, wait_for
+from instance import Checkout, Instance, running, wait_for
 from machines import SERVER_ALONE
 
 from web.store.db import connect, rows
@@ -49,11 +48,8 @@ class Forge:
         self.sha = checkout.commit({"readme": "without steps"})
         checkout.git("init", "-q", "--bare", str(path))
         checkout.git("push", "-q", str(path), "main")
-        data = ["--data", str(site.data)]
-        command = [str(PUSHMILL), "project", "add", "model", "--repo", f"file://{path}", "--forge", "github", *data]
-        subprocess.run(command, check=True, capture_output=True)
-        secret = [str(PUSHMILL), "project", "set-secret", "model", *data]
-        subprocess.run(secret, input=self.sender.secret, check=True, capture_output=True, text=True)
+        site.pushmill("project", "add", "model", "--repo", f"file://{path}", "--forge", "github")
+        site.pushmill("project", "set-secret", "model", given=self.sender.secret)
 
     def tell(self, first: int, told: Callable[[int], None]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)

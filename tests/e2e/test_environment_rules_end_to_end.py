@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
-from instance import PUSHMILL, Checkout, running
+from instance import Checkout, running
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
 
@@ -30,8 +29,7 @@ def test_what_environment_and_runner_both_allow_is_mounted_and_nothing_else(tmp_
     data.mkdir()
     (data / "set.txt").write_text("one two three\n")
     with running(tmp_path / "data", f'[runner]\nmounts = ["{data}"]\n') as instance:
-        change = [str(PUSHMILL), "environment", "set", "default", "--data", str(instance.data)]
-        subprocess.run([*change, "--mount", str(data), "--network", "none"], check=True)
+        instance.pushmill("environment", "set", "default", "--mount", str(data), "--network", "none")
         checkout.commit({"valohai.yaml": YAML.format(data=data)})
         checkout.push(instance.git_url("mounted"))
         execution = instance.run("mounted", "mounts")

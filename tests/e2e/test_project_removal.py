@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
-from instance import PUSHMILL, Checkout, Instance, wait_for
+from instance import Checkout, Instance, wait_for
 from test_push import step
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
-
-
-def removed(server: Instance, name: str, *options: str) -> str:
-    command = [PUSHMILL, "project", "remove", name, "--yes", *options, "--data", server.data]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def names(server: Instance) -> list[str]:
@@ -28,12 +19,12 @@ def test_a_running_project_is_killed_removed_and_pushed_again(server: Instance, 
     checkout.push(server.git_url("removable"))
     execution = wait_for(lambda: next(iter(server.executions("removable")), None))
     wait_for(lambda: "first" in server.events(execution["id"], "stdout"))
-    assert "1 execution\n" in removed(server, "removable", "--force")
+    assert "1 execution\n" in server.pushmill("project", "remove", "--yes", "removable", "--force")
     assert "removable" not in names(server)
     checkout.commit({"valohai.yaml": step("train", "echo second")})
     checkout.push(server.git_url("removable"))
     execution = server.run("removable", "train")
     assert (execution["status"], execution["counter"]) == ("complete", 1)
     assert server.events(execution["id"], "stdout") == ["second"]
-    removed(server, "removable")
+    server.pushmill("project", "remove", "--yes", "removable")
     assert "removable" not in names(server)

@@ -11,17 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
-from instance import PUSHMILL, Checkout, Instance, wait_for
+from instance import Checkout, Instance, wait_for
 from test_push import step
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
-
-
-def pushmill(server: Instance, *arguments: str) -> str:
-    command = [str(PUSHMILL), *arguments, "--data", str(server.data)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def bare_with_a_commit(folder: Path, checkout: Checkout) -> str:
@@ -32,8 +25,8 @@ def bare_with_a_commit(folder: Path, checkout: Checkout) -> str:
 def test_a_bare_repository_elsewhere_tells_by_its_hook(server: Instance, checkout: Checkout, tmp_path: Path) -> None:
     bare = tmp_path / "elsewhere.git"
     bare_with_a_commit(bare, checkout)
-    pushmill(server, "project", "add", "elsewhere", "--repo", str(bare), "--forge", "plain")
-    pushmill(server, "hook", "install", str(bare), "--project", "elsewhere", "--url", server.url)
+    server.pushmill("project", "add", "elsewhere", "--repo", str(bare), "--forge", "plain")
+    server.pushmill("hook", "install", str(bare), "--project", "elsewhere", "--url", server.url)
     said = checkout.push(str(bare))
     assert "/p/elsewhere/commits/" in said
     execution = server.run("elsewhere", "hello")
@@ -46,7 +39,7 @@ def test_a_signed_github_push_runs_and_a_replay_under_a_new_delivery_id_does_not
     bare = tmp_path / "hub.git"
     sha = bare_with_a_commit(bare, checkout)
     checkout.push(str(bare))
-    shown = json.loads(pushmill(server, "project", "add", "hub", "--repo", str(bare), "--forge", "github", "--json"))
+    shown = json.loads(server.pushmill("project", "add", "hub", "--repo", str(bare), "--forge", "github", "--json"))
     body = json.dumps(
         {
             "ref": "refs/heads/main",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from instance import PUSHMILL, Checkout, Instance, wait_for
+from instance import Checkout, Instance, wait_for
 from redis import Redis
 from test_push import step
 
@@ -52,13 +52,11 @@ def traces() -> list[bytes]:
 
 
 def add_project(server: Instance, name: str) -> None:
-    command = [str(PUSHMILL), "project", "add", name, "--data", str(server.data)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    server.pushmill("project", "add", name)
 
 
 def set_variable(server: Instance, project: str, name: str, value: str, *options: str) -> None:
-    command = [str(PUSHMILL), "project", "variable", "set", project, name, *options, "--data", str(server.data)]
-    subprocess.run(command, input=value.encode(), check=True, capture_output=True, timeout=60)
+    server.pushmill("project", "variable", "set", project, name, *options, given=value)
 
 
 def in_redis(server: Instance) -> bytes:

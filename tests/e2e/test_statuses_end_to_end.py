@@ -13,7 +13,7 @@ import pytest
 from fake_forge import FakeForge
 from fake_forge import running as forge_running
 from forge_deliveries import GitHub, Moved, Request, encoded
-from instance import PUSHMILL, Checkout, Instance, running, wait_for
+from instance import Checkout, Instance, running, wait_for
 from test_push import step
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
@@ -32,15 +32,9 @@ class Site:
     def __init__(self, server: Instance, forge: FakeForge, checkout: Checkout, folder: Path) -> None:
         self.server, self.forge, self.checkout, self.path = server, forge, checkout, folder / "model.git"
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(self.path)], check=True)
-        added = self.pushmill("project", "add", "model", "--repo", str(self.path), "--forge", "github", "--json")
+        added = self.server.pushmill("project", "add", "model", "--repo", str(self.path), "--forge", "github", "--json")
         self.sender = GitHub()
         self.sender.secret = json.loads(added)["webhook_secret"]
-
-    def pushmill(self, *arguments: str, given: str = "") -> str:
-        command = [str(PUSHMILL), *arguments, "--data", str(self.server.data)]
-        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
     def commit(self, accuracy: float, ref: str) -> str:
         yaml = step("train", "sleep 2", ACCURACY.format(accuracy)) + step("check", "sh -c 'exit 3'")
@@ -70,8 +64,8 @@ def test_a_push_and_a_pull_request_are_shown_on_the_forge(site: Site) -> None:
     forge = site.forge
     first = site.push(0.9)
     wait_for(lambda: len(site.server.executions("model")) == 2)
-    site.pushmill("project", "set-token", "model", "--api-url", forge.api_url, given=f"{forge.token}\n")
-    site.pushmill("project", "comments", "model", "on")
+    site.server.pushmill("project", "set-token", "model", "--api-url", forge.api_url, given=f"{forge.token}\n")
+    site.server.pushmill("project", "comments", "model", "on")
     wait_for(lambda: forge.shown(first).get("pushmill/train", ("",))[0] == "success")
     wait_for(lambda: forge.shown(first)["pushmill"] == ("failure", "failed: check"))
     assert forge.shown(first)["pushmill/train"][1].startswith("accuracy 0.9 · ")

@@ -19,7 +19,7 @@ from chaos import Site as Besieged
 from fake_forge import FakeForge
 from fake_forge import running as forge_running
 from forge_deliveries import GitHub, Moved, encoded
-from instance import FINAL, PUSHMILL, Checkout, Instance, running, wait_for
+from instance import FINAL, Checkout, Instance, running, wait_for
 from machines import machine
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
@@ -142,13 +142,10 @@ class Site:
     def __init__(self, server: Instance, forge: FakeForge, checkout: Checkout, folder: Path) -> None:
         self.server, self.forge, self.checkout, self.path = server, forge, checkout, folder / "model.git"
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(self.path)], check=True)
-        added = self.pushmill("project", "add", "model", "--repo", str(self.path), "--forge", "github", "--json")
-        self.pushmill("project", "rules", "model", "--set", "-", given=RULES)
+        added = self.server.pushmill("project", "add", "model", "--repo", str(self.path), "--forge", "github", "--json")
+        self.server.pushmill("project", "rules", "model", "--set", "-", given=RULES)
         self.sender = GitHub()
         self.sender.secret = json.loads(added)["webhook_secret"]
-
-    def pushmill(self, *arguments: str, given: str = "") -> str:
-        return pushmill(self.server, *arguments, given=given)
 
     def push(self) -> str:
         sha = self.checkout.commit({"valohai.yaml": YAML, "train.py": TRAIN})
@@ -158,7 +155,9 @@ class Site:
         answer = httpx.post(f"{self.server.url}/hooks/model/github", content=body, headers=headers, trust_env=False)
         assert answer.status_code == 202
         wait_for(lambda: self.server.executions("model"))  # the forge's name of the repository came with the push
-        self.pushmill("project", "set-token", "model", "--api-url", self.forge.api_url, given=f"{self.forge.token}\n")
+        self.server.pushmill(
+            "project", "set-token", "model", "--api-url", self.forge.api_url, given=f"{self.forge.token}\n"
+        )
         return sha
 
 
@@ -202,7 +201,7 @@ def besieged(tmp_path: Path) -> Iterator[Besieged]:
 @pytest.mark.timeout(300)
 def test_a_graph_with_a_search_under_fire_makes_each_execution_once(besieged: Besieged, checkout: Checkout) -> None:
     instance = besieged.instance
-    pushmill(instance, "project", "add", "siege")
+    instance.pushmill("project", "add", "siege")
     checkout.commit({"valohai.yaml": SIEGE_YAML})
     killer = Killer(besieged, random.Random())
     killer.start()
@@ -219,13 +218,6 @@ def test_a_graph_with_a_search_under_fire_makes_each_execution_once(besieged: Be
     (gather,) = [execution for execution in made if execution["step"] == "gather"]
     got = patiently(lambda: instance.events(gather["id"], "stdout"))
     assert sorted(got) == sorted(f"did {number}" for number in range(11))
-
-
-def pushmill(server: Instance, *arguments: str, given: str = "") -> str:
-    command = [str(PUSHMILL), *arguments, "--data", str(server.data)]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def ended(instance: Instance) -> list[str]:

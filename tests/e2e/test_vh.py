@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command_line import pushmill
 from instance import Checkout, Instance, wait_for
 from vh_client import Vh
 
@@ -255,7 +254,7 @@ def test_pushes_that_nobody_reported_are_fetched(vh: Vh, server: Instance, tmp_p
 
 def added(server: Instance, name: str, url: str) -> None:
     """Add a project that is fetched from elsewhere, and wait for its first poll."""
-    assert pushmill(server.data, "project", "add", name, "--repo", url).returncode == 0
+    server.pushmill("project", "add", name, "--repo", url)
     wait_for(lambda: polled(server, name))
 
 
