@@ -263,14 +263,9 @@ class Battle:
         return self._wrong_metadata(uuid, seed, count // 10) or self._wrong_outputs(uuid, seed)
 
     def _wrong_metadata(self, uuid: str, seed: int, count: int) -> str:
-        sql = (
-            "SELECT name, value FROM metadata JOIN metadata_key ON metadata_key.id = key_id"
-            " WHERE execution_id = (SELECT id FROM execution WHERE uuid = ?) ORDER BY name, seq"
-        )
-        with contextlib.closing(sqlite3.connect(self.site.instance.data / "pushmill.db", timeout=10)) as db:
-            found = db.execute(sql, (uuid,)).fetchall()
-        steps = [10 * i for i in range(1, count + 1)]
-        expected = [*(("step", step) for step in steps), *(("value", step * seed) for step in steps)]
+        answer = self._patiently(lambda: self.site.instance.get(f"/executions/{uuid}/metadata/"))
+        found = [(line["step"], line["value"]) for line in answer]
+        expected = [(10 * i, 10 * i * seed) for i in range(1, count + 1)]
         return "" if found == expected else f"metadata is {found}"
 
     def _wrong_outputs(self, uuid: str, seed: int) -> str:

@@ -197,7 +197,7 @@ def test_pages_of_the_table_hold_every_execution_once(api: ApiServer, person: Pe
         execution = api.add_execution()
         if i % 2:
             execute(api.db, "INSERT OR IGNORE INTO metadata_key (name) VALUES ('loss')")
-            execute(api.db, "INSERT INTO latest VALUES (?, 1, 0, 0, ?, ?, 1, 1)", (execution.id, i, i))
+            execute(api.db, "INSERT INTO latest VALUES (?, 1, 0, 0, ?, ?, 1, 1, 0)", (execution.id, i, i))
     for sort in ("-number", "m.loss", "state", "duration"):
         seen = [
             n

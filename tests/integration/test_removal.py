@@ -81,6 +81,8 @@ def filled(api: ApiServer, name: str = "gone") -> Project:
         usage = {"attempt": attempt, "samples": [[1, "cpu", 1.0]]}
         assert api.call(f"executions/{uuid}/usage", usage).status_code == 200
         assert api.call(f"executions/{uuid}/final", {"attempt": attempt, "state": "complete"}).status_code == 200
+    assert first is not None
+    row_for(api, "metadata", "execution_id", first)  # of an older release
     for table in removed_rows.OF_REPOSITORY:
         if table not in ("git_commit",):
             row_for(api, table, "repository_id", repository.id)

@@ -31,8 +31,8 @@ from web.services.scheduling import dispatch
 from web.services.scheduling.queues import Queues
 from web.services.triggers import schedule
 from web.services.vault import Vault
-from web.store import audit, deliveries, member_sources, projects, sources
-from web.store.db import Database, checkpoint, connect
+from web.store import audit, deliveries, member_sources, metadata, projects, sources
+from web.store.db import Database, checkpoint, connect, transaction
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ class Sweeper:
         self._refreshing = Threads(FETCHES)
         self._teller = Publisher(config, vault)
         self._checkpoint_at = self._audit_at = 0.0
+        self._has_metadata_rows = True
 
     def sweep(self) -> None:
         """Ingest, recover, advance tasks and pipelines, dispatch executions. A failing part does not stop the others.
@@ -83,6 +84,7 @@ class Sweeper:
             _try(lambda: self._tidy())
             _try(lambda: self._refresh_members())
             _try(lambda: self._prune_audit())
+            _try(lambda: self._move_metadata())
             _try(lambda: self._teller.tick(db))
             _try(lambda: self._checkpoint())
 
@@ -114,6 +116,12 @@ class Sweeper:
             self._audit_at = time.monotonic() + AUDIT_S
             limits = self._context.config.limits
             audit.prune(self._context.db, limits.audit, limits.audit_entries)
+
+    def _move_metadata(self) -> None:
+        """Move some metadata of an older release into chunks, until there is none."""
+        if self._has_metadata_rows:
+            with transaction(self._context.db):
+                self._has_metadata_rows = metadata.move_some_rows(self._context.db)
 
     def _ingest(self) -> None:
         """Ingest on other threads, some for each kind: remotes may be slow, as may strangers' valohai.yaml."""

@@ -1,28 +1,52 @@
-"""Metadata rows: one per key of each metadata line, and the latest value of each key for tables that sort.
+"""Metadata: the values of each key of an execution in chunks, and the latest value of each key for tables that sort.
 
-A key with more values than its share of `[limits] metadata`, or than 100,000, is thinned: only the smallest and the
-largest value of each cell of a grid are kept, and cells double each time. A transaction deletes few rows, no peak is
-lost, and a chart can read the whole series; of larger series stored by older releases it reads 200 values per stretch.
-`latest` counts printed and stored values.
+New values are appended to the last chunk of their key while it is small, so that little is written twice; small chunks
+are merged once they fill one. Rows of older releases, one for each value, are moved into chunks by the sweep, the last
+of a key first: its rows always come before its chunks.
+
+Keys with more values than their share of `[limits] metadata` are thinned: only the smallest and the largest value of
+each cell of a grid are kept, and cells double each time. A transaction thins a bounded number of values, and no peak is
+lost. `latest` counts printed and stored values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
 import orjson
 from sqlite_utils import Database
 
 from web.config.metadata import as_number
-from web.store.db import Row, execute, needs_transaction, row, rows
+from web.store.db import execute, needs_transaction, row, rows
+from web.store.metadata_chunks import (
+    EXTREMES,
+    FULL,
+    STRETCH,
+    TEXT_WEIGHT,
+    Chunk,
+    Point,
+    Values,
+    columns,
+    merge,
+    pack,
+    pack_extremes,
+    reduce,
+    thin,
+)
 
 KEYS_PER_EXECUTION = 1000  # further keys are not stored
 VALUES_PER_EXECUTION = 1_000_000  # the default of [limits] metadata
-VALUES_PER_KEY = 100_000  # as many as a chart can read at once
-THINNED_AT_ONCE = 2  # keys per transaction: thinning 100,000 rows takes a tenth of a second each
-READ_PER_STRETCH = 200  # values, if a key has more than VALUES_PER_KEY
+SMALL = 64  # weight of a chunk to which values are appended; smaller ones fit into a page with others
+MERGED_AT_ONCE = FULL // SMALL  # chunks
+THINNED_AT_ONCE = 50_000  # values in one transaction, a twentieth of a second, or twice as many as it adds
+LINES = 2**62  # more than any execution prints
+MOVED_AT_ONCE = 10_000  # weight of moved rows in one transaction, a fortieth of a second
 NUMBER_TYPES = frozenset({int, float})  # stored unencoded; bool is not one of them
 
 LATEST = (
@@ -31,19 +55,27 @@ LATEST = (
     " value = excluded.value, number = excluded.number, points = points + excluded.points, kept = kept + excluded.kept"
 )
 OF_KEY = "FROM latest WHERE execution_id = ? AND key_id = (SELECT id FROM metadata_key WHERE name = ?)"
-NUMBERS = (
-    "SELECT seq, time_us, value FROM metadata WHERE execution_id = ? AND key_id = ? AND seq BETWEEN ? AND ?"
-    " AND typeof(value) IN ('integer', 'real') ORDER BY seq LIMIT ?"
+OF = "FROM metadata_chunk WHERE execution_id = ? AND key_id = ?"
+COLUMNS = ", ".join(Chunk._fields)
+INSERT = (
+    f"INSERT INTO metadata_chunk (execution_id, key_id, weight, width, extremes, {COLUMNS})"
+    f" VALUES (?, ?, ?, ?, ?, {', '.join('?' * len(Chunk._fields))})"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A value of a key. `value` is a number or any other JSON value."""
-
-    seq: int
-    time_us: int
-    value: Any
+CHUNKS = f"""
+    WITH asked AS (
+        SELECT execution_id, key_id, name FROM latest JOIN metadata_key ON metadata_key.id = latest.key_id
+        WHERE execution_id = :execution AND (:name IS NULL OR name = :name)
+    )
+    SELECT key_id, name, {COLUMNS} FROM asked CROSS JOIN metadata_chunk USING (execution_id, key_id)
+    WHERE seq < :end AND last >= :first AND seq >= COALESCE((
+        SELECT MAX(seq) FROM metadata_chunk AS before
+        WHERE before.execution_id = asked.execution_id AND before.key_id = asked.key_id AND before.seq <= :first
+    ), 0)
+    UNION ALL
+    SELECT key_id, name, seq, time_us, value, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM asked CROSS JOIN metadata USING (execution_id, key_id) WHERE seq >= :first AND seq < :end
+"""  # one statement, since rows may be moved between two
+WITHOUT_TIMES = CHUNKS.replace(", times FROM", ", x'' FROM")  # they are last, and so are not read from the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,48 +96,115 @@ def add(
     """
     if not lines:
         return
-    seq = count(db, execution_id)
-    ids = _key_ids(db, execution_id, dict.fromkeys(key for _, values in lines for key in values))
-    for key, key_id in ids.items():  # key by key, since the table is clustered by key
-        points = [
-            (execution_id, key_id, i, time_us, _encode(values[key]))
-            for i, (time_us, values) in enumerate(lines, seq)
-            if key in values
-        ]
-        db.conn.executemany("INSERT INTO metadata VALUES (?, ?, ?, ?, ?)", points)
-        newest = (*points[-1], as_number(_decode(points[-1][-1])), len(points), len(points))
-        execute(db, LATEST, newest)
+    seq, added = count(db, execution_id), 0
+    ids = _key_ids(db, execution_id, dict.fromkeys(chain.from_iterable(values for _, values in lines)))
+    for key, key_id in ids.items():
+        values = _values(lines, seq, key)
+        _append(db, (execution_id, key_id), values)
+        at, time_us, value = (column[-1] for column in values)
+        many = len(values.seqs)
+        execute(db, LATEST, (execution_id, key_id, at, time_us, _encode(value), as_number(value), many, many))
+        added += many
     execute(db, "UPDATE execution SET metadata_seq = ? WHERE id = ?", (seq + len(lines), execution_id))
-    _thin(db, execution_id, most)
+    _thin(db, execution_id, most, max(THINNED_AT_ONCE, 2 * added))
 
 
-def _thin(db: Database, execution_id: int, most: int) -> None:
-    """Thin keys that have more than their share.
+def _values(lines: Sequence[tuple[int, Mapping[str, Any]]], seq: int, key: str) -> Values:
+    """Return the values of a key, whose lines are numbered from `seq` on."""
+    try:
+        values = [values[key] for _, values in lines]
+    except KeyError:
+        with_key = [i for i, (_, values) in enumerate(lines) if key in values]
+        return Values(
+            [seq + i for i in with_key], [lines[i][0] for i in with_key], [lines[i][1][key] for i in with_key]
+        )
+    return Values(range(seq, seq + len(lines)), [time_us for time_us, _ in lines], values)
+
+
+def _append(db: Database, of: tuple[int, int], values: Values) -> None:
+    first, *others = pack(values)
+    start = _start(db, of, first.weight)
+    if start is not None:
+        before = _select(db, f"{OF} AND seq >= ? ORDER BY seq", (*of, start))
+        execute(db, f"DELETE {OF} AND seq >= ?", (*of, start))
+        first = merge([*before, first])
+    _insert(db, of, [first, *others])
+
+
+def _start(db: Database, of: tuple[int, int], weight: int) -> int | None:
+    """Return the first line of the chunks with which the next one, of this weight, is merged."""
+    small = None
+    sql = f"SELECT seq, weight {OF} ORDER BY seq DESC LIMIT {MERGED_AT_ONCE}"
+    with closing(db.conn.execute(sql, of)) as found:
+        for number, (seq, own) in enumerate(found, 1):
+            if own >= FULL // 2:
+                break
+            weight += own
+            if number == 1 and own < SMALL:
+                small = int(seq)
+            if weight >= FULL or number == MERGED_AT_ONCE or (small is not None and weight < SMALL):
+                return int(seq)
+    return small
+
+
+def _select(db: Database, where: str, values: Sequence[int]) -> list[Chunk]:
+    return list(map(Chunk._make, db.conn.execute(f"SELECT {COLUMNS} {where}", values).fetchall()))
+
+
+def _insert(db: Database, of: tuple[int, int], chunks: Sequence[Chunk], width: int = 1) -> None:
+    db.conn.executemany(INSERT, [(*of, chunk.weight, width, pack_extremes(chunk), *chunk) for chunk in chunks])
+
+
+def _thin(db: Database, execution_id: int, most: int, budget: int) -> None:
+    """Thin keys that have more than their share, until `budget` values have been read; the next call continues.
 
     The first and the last value stay, and the smallest and the largest of each cell of a grid. A doubled cell covers
     two previous cells, so the density stays even however often a key is thinned.
     """
     found = row(db, "SELECT COUNT(*) AS n FROM latest WHERE execution_id = ?", (execution_id,))
-    share = min(VALUES_PER_KEY, most // max(1, found["n"] if found else 0))
-    sql = "SELECT key_id FROM latest WHERE execution_id = ? AND kept > ? ORDER BY kept DESC LIMIT ?"
-    for item in rows(db, sql, (execution_id, share, THINNED_AT_ONCE)):
-        _thin_key(db, execution_id, item["key_id"], share)
+    share = most // max(1, found["n"] if found else 0)
+    sql = "SELECT key_id, thinning FROM latest WHERE execution_id = ? AND (kept > ? OR thinning > 0) ORDER BY kept DESC"
+    for item in rows(db, sql, (execution_id, share)):
+        of = (execution_id, item["key_id"])
+        ends = row(db, f"SELECT MIN(seq) AS first, MAX(last) AS last {OF}", of) or {}
+        if budget <= 0 or ends["first"] is None:
+            continue
+        cells = max(1, share // 4 - 2)  # at most half of the share is left
+        width = item["thinning"] or 2 ** ((ends["last"] - ends["first"]) // cells).bit_length()
+        while budget > 0 and (read := _thin_some(db, of, width, ends.values())):
+            budget -= read
+        sql = "UPDATE latest SET thinning = ? WHERE execution_id = ? AND key_id = ?"
+        execute(db, sql, (width if budget <= 0 else 0, *of))
 
 
-def _thin_key(db: Database, execution_id: int, key_id: int, share: int) -> None:
-    """Thin a key to at most half of its share."""
-    of, values = "FROM metadata WHERE execution_id = ? AND key_id = ?", (execution_id, key_id)
-    found = row(db, f"SELECT MIN(seq) AS first, MAX(seq) AS last {of}", values) or {}
-    first, last = found["first"], found["last"]
-    width = 2 ** ((last - first) // max(1, share // 4 - 2)).bit_length()
-    stretch = f"{of} GROUP BY seq / {width}"  # with a single MIN or MAX, SQLite takes bare columns from the same row
-    kept = (
-        f"SELECT seq FROM (SELECT seq, MIN(value) {stretch}) UNION SELECT seq FROM (SELECT seq, MAX(value) {stretch})"
-        " UNION SELECT ? UNION SELECT ?"
-    )
-    execute(db, f"DELETE {of} AND seq NOT IN ({kept})", (*values, *values, *values, first, last))
-    sql = f"UPDATE latest SET kept = (SELECT COUNT(*) {of}) WHERE execution_id = ? AND key_id = ?"
-    execute(db, sql, values * 2)
+def _thin_some(db: Database, of: tuple[int, int], width: int, ends: Collection[int]) -> int:
+    """Thin the first chunks that are not yet thinned to cells of `width` lines; return how many values they had."""
+    where = f"{OF} AND seq >= (SELECT MIN(seq) {OF} AND width < ?) ORDER BY seq LIMIT ?"
+    chunks = _select(db, where, (*of, *of, width, THINNED_AT_ONCE // FULL))
+    points = [point for chunk in chunks for point in chunk.points()]
+    if points:
+        kept = thin(points, width, ends)
+        execute(db, f"DELETE {OF} AND seq BETWEEN ? AND ?", (*of, points[0].seq, points[-1].seq))
+        _insert(db, of, pack(columns(kept)), width)
+        sql = "UPDATE latest SET kept = kept - ? WHERE execution_id = ? AND key_id = ?"
+        execute(db, sql, (len(points) - len(kept), *of))
+    return len(points)
+
+
+@needs_transaction
+def move_some_rows(db: Database) -> bool:
+    """Move some rows of an older release into chunks; return whether there were any."""
+    sql = "SELECT * FROM metadata ORDER BY execution_id DESC, key_id DESC, seq DESC"
+    found, weight = [], 0
+    with closing(db.conn.execute(sql)) as cursor:
+        while weight < MOVED_AT_ONCE and (item := cursor.fetchone()):
+            found.append(item)
+            weight += 1 + (len(item[-1]) // TEXT_WEIGHT if isinstance(item[-1], str) else 0)
+    for of, group in groupby(reversed(found), itemgetter(0, 1)):
+        points = [Point(seq, time_us, _decode(value)) for _, _, seq, time_us, value in group]
+        _insert(db, of, pack(columns(points)))
+        execute(db, "DELETE FROM metadata WHERE execution_id = ? AND key_id = ? AND seq >= ?", (*of, points[0].seq))
+    return bool(found)
 
 
 def latest(db: Database, execution_id: int) -> dict[str, Any]:
@@ -141,97 +240,82 @@ def latest_of_task(db: Database, task_id: int, names: Collection[str]) -> dict[i
     return result
 
 
-def series(db: Database, execution_id: int, key: str, after: int = -1, limit: int = 100_000) -> list[Point]:
-    """Return the values of a key with a `seq` above `after`, in order."""
-    sql = (
-        "SELECT seq, time_us, value FROM metadata WHERE execution_id = ?"
-        " AND key_id = (SELECT id FROM metadata_key WHERE name = ?) AND seq > ? ORDER BY seq LIMIT ?"
-    )
-    found = rows(db, sql, (execution_id, key, after, limit))
-    return [Point(item["seq"], item["time_us"], _decode(item["value"])) for item in found]
+def series(db: Database, execution_id: int, key: str) -> list[Point]:
+    """Return all values of a key in order."""
+    return [point for chunk in _chunks(db, execution_id, name=key).get(key, []) for point in chunk.points()]
 
 
 def lines(db: Database, execution_id: int, first: int, many: int) -> list[tuple[int, dict[str, Any]]]:
     """Return metadata lines as printed, (time in microseconds, values), from number `first` on."""
-    sql = (
-        "SELECT metadata.seq, metadata.time_us, metadata_key.name, metadata.value FROM metadata"
-        " JOIN metadata_key ON metadata_key.id = metadata.key_id WHERE metadata.execution_id = ?"
-        " AND metadata.key_id IN (SELECT key_id FROM latest WHERE execution_id = ?)"
-        " AND metadata.seq >= ? AND metadata.seq < ? ORDER BY metadata.seq, metadata.key_id"
-    )
     result: dict[int, tuple[int, dict[str, Any]]] = {}
-    for found in rows(db, sql, (execution_id, execution_id, first, first + many)):
-        _, values = result.setdefault(found["seq"], (found["time_us"], {}))
-        values[found["name"]] = _decode(found["value"])
-    return list(result.values())
+    for name, points in since(db, execution_id, first, many).items():
+        for seq, time_us, value in points:
+            result.setdefault(seq, (time_us, {}))[1][name] = value
+    return [result[seq] for seq in sorted(result)]
+
+
+def since(db: Database, execution_id: int, first: int, many: int) -> dict[str, list[Point]]:
+    """Return the values on at most `many` metadata lines from number `first` on, by key."""
+    end, result = first + many, {}
+    for name, chunks in _chunks(db, execution_id, first, end).items():
+        if points := [point for chunk in chunks for point in chunk.points(first, end)]:
+            result[name] = points
+    return result
+
+
+def _chunks(
+    db: Database, execution_id: int, first: int = 0, end: int = LINES, name: str | None = None, sql: str = CHUNKS
+) -> dict[str, list[Chunk]]:
+    """Return the chunks with values on lines from `first` up to `end`, by key, in the order of key ids."""
+    values = {"execution": execution_id, "first": first, "end": end, "name": name}
+    result: dict[str, list[Chunk]] = {}
+    for (_, key), group in groupby(sorted(db.conn.execute(sql, values), key=itemgetter(0, 2)), itemgetter(0, 1)):
+        items = [item[2:] for item in group]
+        old = [Point(seq, time_us, _decode(value)) for seq, time_us, value, seqs, *_ in items if seqs is None]
+        result[key] = [*pack(columns(old)), *(Chunk._make(item) for item in items if item[3] is not None)]
+    return result
 
 
 def extremes(db: Database, execution_id: int, key: str, points: int) -> tuple[list[Point], Counts]:
     """Return at most `points` numbers of a key in order, and the counts of its values.
 
-    If there are more, return the smallest and the largest of each stretch, so that no spike is lost. If a key has too
-    many values to read, only READ_PER_STRETCH values of each stretch are read.
+    If there are more, return the smallest and the largest of each stretch, so that no spike is lost, and the last.
     """
-    found = row(db, f"SELECT latest.* {OF_KEY}", (execution_id, key))
+    has_rows = "EXISTS (SELECT 1 FROM metadata WHERE execution_id = latest.execution_id AND key_id = latest.key_id)"
+    found = row(db, f"SELECT *, {has_rows} AS has_rows {OF_KEY}", (execution_id, key))
     if found is None:
         return [], Counts(0, 0)
     counts, of = Counts(found["points"], found["kept"]), (execution_id, found["key_id"])
     if counts.kept <= points:
-        numbers = [Point(**item) for item in rows(db, NUMBERS, (*of, 0, found["seq"], -1))]
+        numbers = [point for point in series(db, execution_id, key) if type(point.value) in NUMBER_TYPES]
         return numbers, counts if counts.kept < counts.points else Counts(len(numbers), len(numbers))
-    stretches = points // 2 - 1
-    first = (row(db, "SELECT MIN(seq) AS seq FROM metadata WHERE execution_id = ? AND key_id = ?", of) or found)["seq"]
-    width = (found["seq"] - first) // stretches + 1
-    if counts.kept <= stretches * READ_PER_STRETCH:
-        read = [(first, found["seq"], -1)]
+    groups = points // 2 - 1
+    if found["has_rows"] or counts.kept < groups * STRETCH // 2:
+        length = max(1, counts.kept // groups // 2)
+        chunks = _chunks(db, execution_id, name=key).get(key, [])
+        stretches = [extremes for chunk in chunks for extremes in chunk.extremes(length)]
     else:
-        starts = range(first, found["seq"] + 1, width)
-        read = [(start, start + width - 1, READ_PER_STRETCH) for start in starts] + [(found["seq"], found["seq"], 1)]
-    found_numbers = (item for part in read for item in rows(db, NUMBERS, (*of, *part)))
-    return _extremes(found_numbers, first, width), counts
+        packed = b"".join(item for (item,) in db.conn.execute(f"SELECT extremes {OF} ORDER BY seq", of))
+        stretches = list(EXTREMES.iter_unpack(packed))
+    numbers, last = reduce(stretches, groups), Point(found["seq"], found["time_us"], found["value"])
+    if numbers and type(last.value) in NUMBER_TYPES and numbers[-1].seq < last.seq:
+        numbers.append(last)
+    return numbers, counts
 
 
-def _extremes(numbers: Iterable[Row], first: int, width: int) -> list[Point]:
-    """Return the smallest and the largest of each stretch, and the last, in order."""
-    low: dict[int, Row] = {}
-    high: dict[int, Row] = {}
-    last: Row = {}
-    for item in numbers:
-        number, last = (item["seq"] - first) // width, item
-        if number not in low or item["value"] < low[number]["value"]:
-            low[number] = item
-        if number not in high or item["value"] > high[number]["value"]:
-            high[number] = item
-    chosen = {item["seq"]: item for item in (*low.values(), *high.values(), *([last] if last else []))}
-    return [Point(**chosen[seq]) for seq in sorted(chosen)]
-
-
-def values_at(db: Database, execution_id: int, key: str, seqs: Sequence[int]) -> dict[int, Any]:
+def values_at(db: Database, execution_id: int, key: str, seqs: Collection[int]) -> dict[int, Any]:
     """Return the values of a key on the metadata lines `seqs`; for a thinned key, the last one at or before each."""
-    found = row(db, f"SELECT key_id, points > kept AS thinned {OF_KEY}", (execution_id, key))
-    if found is None:
+    found = row(db, f"SELECT points > kept AS thinned {OF_KEY}", (execution_id, key))
+    if found is None or not seqs:
         return {}
-    at = "seq <= asked.value ORDER BY seq DESC LIMIT 1" if found["thinned"] else "seq = asked.value"
-    sql = (
-        f"SELECT asked.value AS seq, (SELECT value FROM metadata WHERE execution_id = ? AND key_id = ? AND {at}) AS value"
-        " FROM json_each(?) AS asked"
-    )
-    values = (execution_id, found["key_id"], orjson.dumps(list(seqs)).decode())
-    return {item["seq"]: _decode(item["value"]) for item in rows(db, sql, values) if item["value"] is not None}
-
-
-def since(db: Database, execution_id: int, first: int, many: int) -> dict[str, list[Point]]:
-    """Return the values on at most `many` metadata lines from number `first` on, by key."""
-    sql = (
-        "SELECT metadata_key.name, metadata.seq, metadata.time_us, metadata.value FROM metadata"
-        " JOIN metadata_key ON metadata_key.id = metadata.key_id WHERE metadata.execution_id = ?"
-        " AND metadata.key_id IN (SELECT key_id FROM latest WHERE execution_id = ?)"
-        " AND metadata.seq >= ? AND metadata.seq < ? ORDER BY metadata.seq"
-    )
-    result: dict[str, list[Point]] = {}
-    for found in rows(db, sql, (execution_id, execution_id, first, first + many)):
-        point = Point(found["seq"], found["time_us"], _decode(found["value"]))
-        result.setdefault(found["name"], []).append(point)
+    thinned = bool(found["thinned"])
+    first, end = 0 if thinned else min(seqs), max(seqs) + 1
+    chunks = _chunks(db, execution_id, first, end, key, WITHOUT_TIMES).get(key, [])
+    starts = [chunk.seq for chunk in chunks]
+    result: dict[int, Any] = {}
+    for index, asked in groupby(sorted(seqs), lambda seq: bisect_right(starts, seq) - 1):
+        if index >= 0:
+            result.update(chunks[index].values_at(asked, earlier=thinned))
     return result
 
 

@@ -9,11 +9,11 @@ from sqlite_utils import Database
 
 from web.store.db import execute, needs_transaction, row, rows
 
-BATCH = 20_000  # metadata values in one transaction
+METADATA = {"metadata": 20_000, "metadata_chunk": 200}  # rows of a table in one transaction
 BODIES = 50  # bodies of deliveries, up to 25 MiB each
 REPOSITORIES = "SELECT id FROM repository WHERE project_id = :project"
 PIPELINES = "SELECT id FROM pipeline WHERE project_id = :project"
-OF_EXECUTION = ("metadata", "latest", "usage", "state_change", "datum")
+OF_EXECUTION = (*METADATA, "latest", "usage", "state_change", "datum")
 OF_REPOSITORY = ("approval", "commit_status", "outbox", "pull_request", "source", "push", "delivery", "git_commit")
 OF_PROJECT = (
     "datum_alias",
@@ -69,9 +69,12 @@ def newest_executions(db: Database, project_id: int, many: int) -> list[int]:
 @needs_transaction
 def delete_some_metadata(db: Database, execution_id: int) -> bool:
     """Delete a batch of metadata; return False if nothing was left."""
-    some = "SELECT key_id, seq FROM metadata WHERE execution_id = ? LIMIT ?"
-    sql = f"DELETE FROM metadata WHERE execution_id = ? AND (key_id, seq) IN ({some})"
-    return execute(db, sql, (execution_id, execution_id, BATCH)) > 0
+    for table, many in METADATA.items():
+        some = f"SELECT key_id, seq FROM {table} WHERE execution_id = ? LIMIT ?"
+        sql = f"DELETE FROM {table} WHERE execution_id = ? AND (key_id, seq) IN ({some})"
+        if execute(db, sql, (execution_id, execution_id, many)) > 0:
+            return True
+    return False
 
 
 @needs_transaction

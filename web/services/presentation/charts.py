@@ -9,7 +9,7 @@ from typing import Any
 from web.config import metadata as rules
 from web.store import metadata
 from web.store.db import Database
-from web.store.metadata import Point
+from web.store.metadata_chunks import Point
 
 CHART_POINTS = 1000
 SPARK_POINTS = 120
