@@ -24,6 +24,7 @@ from werkzeug.test import TestResponse
 
 from core.config import from_table
 from core.errors import ConfigError
+from core.identity import Scope
 from core.login_config import LoginConfig
 from core.rights import Role
 from web.services import identities
@@ -59,7 +60,7 @@ class Place:
 
     def __init__(self, folder: Path, issuer: str, **login: Any) -> None:
         values = {"issuer": issuer, "client_id": "pushmill", "client_secret": "secret"} | login
-        self.api = ApiServer(folder / "data", login={"company": values})
+        self.api = ApiServer(folder / "data", login={"company": values, "second": values})
         self.person = Person(self.api)
 
     def begin(self, path: str = "/login/company") -> str:
@@ -137,6 +138,10 @@ def test_an_account_is_linked_by_its_user_alone(place: Place) -> None:
     other = identities.add_user(place.api.db, "other", is_admin=False)
     assert other.id
     issuer = logins.of_user(place.api.db, place.api.admin.id)[0].issuer
+    stranger = Person(place.api)
+    stranger.log_in("other", identities.new_token(place.api.db, "other", [Scope.ADMIN]).secret)
+    stranger.post("/auth/logins/remove", "/auth/tokens/", issuer=issuer, subject="8")
+    assert logins.of_user(place.api.db, place.api.admin.id)
     place.person.post("/auth/logins/remove", "/auth/tokens/", issuer=issuer, subject="8")
     assert logins.of_user(place.api.db, place.api.admin.id) == []
     entries = audit.search(place.api.db, Question(kind=Kind.LOGIN), 9)
@@ -203,6 +208,12 @@ def test_an_answer_counts_once_and_for_its_own_attempt_only(place: Place, monkey
     monkeypatch.setattr(providers, "PENDING_S", -1.0)
     answer = place.person.get(late)
     assert (answer.status_code, "too long ago" in answer.text) == (403, True)
+    assert place.user == ""
+
+
+def test_an_attempt_ends_at_the_provider_where_it_began(place: Place) -> None:
+    answer = place.person.get(place.consent(place.begin()).replace("/login/company/", "/login/second/"))
+    assert (answer.status_code, "in another window" in answer.text) == (403, True)
     assert place.user == ""
 
 
