@@ -11,7 +11,7 @@ import pytest
 from forge_deliveries import GitHub, Request, encoded
 from instance import Checkout, Instance, wait_for
 from test_push import step
-from test_routes import bare_with_a_commit, pushmill
+from test_routes import bare_with_a_commit
 from test_secrets import set_variable
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
@@ -25,7 +25,7 @@ def test_a_forks_commit_runs_and_gets_secrets_after_it_was_approved(
     bare, sender = tmp_path / "pulled.git", GitHub()
     bare_with_a_commit(bare, checkout)
     checkout.push(str(bare))
-    added = pushmill(server, "project", "add", "pulled", "--repo", str(bare), "--forge", "github", "--json")
+    added = server.pushmill("project", "add", "pulled", "--repo", str(bare), "--forge", "github", "--json")
     sender.secret = json.loads(added)["webhook_secret"]
     set_variable(server, "pulled", "TOKEN", "correct-horse", "--secret")
     set_variable(server, "pulled", "MODE", "plain")
@@ -44,7 +44,7 @@ def test_a_forks_commit_runs_and_gets_secrets_after_it_was_approved(
     assert client.post(f"{page}approve").status_code == 303
     execution = server.run("pulled", "stranger")
     assert (execution["status"], server.events(execution["id"], "stdout")) == ("complete", ["trusted", "mode plain"])
-    assert pushmill(server, "project", "approve", "pulled", sha).endswith("nothing else starts.\n")
+    assert server.pushmill("project", "approve", "pulled", sha).endswith("nothing else starts.\n")
     refs = subprocess.run(["git", "ls-remote", server.git_url("pulled")], capture_output=True, text=True, check=True)
     assert sha not in refs.stdout
     client.close()

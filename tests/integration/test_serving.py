@@ -168,7 +168,7 @@ def test_forms_of_strangers_are_bounded_in_memory_and_small_ones_are_taken_still
     site: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("web.http.serving.lanes.PAGES_MEMORY", MIB)
-    server = site()
+    server = site(min_rate=0)
     server.free.set()
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1040001\r\n\r\n"
 
