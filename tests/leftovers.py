@@ -68,14 +68,19 @@ def _sandboxes(runner_id: Path) -> list[str]:
 
 
 def remove_network() -> None:
-    """Remove the session's network, with the sandboxes of killed slots and the firewall rules of its bridge."""
-    for name in _docker(
-        "ps", "--all", "--quiet", "--filter", "label=pushmill.sandbox", "--filter", f"network={NETWORK}"
-    ).split():
-        _docker("rm", "--force", name)
-    if _docker("network", "ls", "--quiet", "--filter", f"name={NETWORK}").split():
-        _docker("network", "rm", NETWORK)
-        firewall.remove_unused()
+    """Remove the session's network, with the sandboxes of killed slots and the firewall rules of its bridge.
+
+    Docker may still be making or removing containers for processes that were killed.
+    """
+    deadline = time.monotonic() + SETTLE_S
+    while _docker("network", "ls", "--quiet", "--filter", f"name={NETWORK}") and time.monotonic() < deadline:
+        sandboxes = ("--filter", "label=pushmill.sandbox", "--filter", f"network={NETWORK}")
+        for name in _docker("ps", "--all", "--quiet", *sandboxes).split():
+            _docker("rm", "--force", name)
+        if _docker("network", "rm", NETWORK):
+            firewall.remove_unused()
+        else:
+            time.sleep(0.2)
 
 
 if "pytest" not in sys.modules:
