@@ -73,12 +73,14 @@ def remove_network() -> None:
     Docker may still be making or removing containers for processes that were killed.
     """
     deadline = time.monotonic() + SETTLE_S
-    while _docker("network", "ls", "--quiet", "--filter", f"name={NETWORK}") and time.monotonic() < deadline:
+    while _docker("network", "ls", "--quiet", "--filter", f"name={NETWORK}"):
         sandboxes = ("--filter", "label=pushmill.sandbox", "--filter", f"network={NETWORK}")
         for name in _docker("ps", "--all", "--quiet", *sandboxes).split():
             _docker("rm", "--force", name)
         if _docker("network", "rm", NETWORK):
             firewall.remove_unused()
+        elif time.monotonic() > deadline:
+            return
         else:
             time.sleep(0.2)
 
