@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,8 +142,9 @@ def remove_strays(engine: Engine, runner_id: str, directory: Path) -> int:
             engine.remove(name)
             removed += 1
     for path in (directory / "sandboxes").glob("*"):
-        if path.stat().st_mtime < time.time() - YOUNG_S and not _is_locked(path):
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its owner removes it when an execution takes the sandbox
+            if path.stat().st_mtime < time.time() - YOUNG_S and not _is_locked(path):
+                path.unlink()
     return removed
 
 
