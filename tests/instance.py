@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import command_line
 import httpx
 import leftovers
+import psutil
 
 FINAL = {"complete", "error", "stopped"}
 PUSHMILL = Path(sys.executable).parent / "pushmill"
@@ -69,8 +70,10 @@ class Instance:
         if self.process.poll() is not None:
             raise RuntimeError((self.data / "up.out").read_text())
         try:
-            return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
-        except httpx.TransportError:
+            # the web server of an `up` that was killed may serve until this one ends it
+            own = psutil.Process(int((self.data / "run" / "web.pid").read_text().split()[0])).ppid() == self.process.pid
+            return own and httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
+        except (OSError, ValueError, IndexError, psutil.NoSuchProcess, httpx.TransportError):
             return False
 
     def stop(self) -> int:
