@@ -32,7 +32,7 @@ class Verdict(StrEnum):
 
 
 class Permission(StrEnum):
-    """What somebody may do with a repository on its forge, as far as it decides the role in a project."""
+    """A person's permission for a repository on its forge, from which the role in a project follows."""
 
     PUSH = "push"
     ADMIN = "admin"

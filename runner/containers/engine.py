@@ -221,12 +221,11 @@ class Engine:
     def addresses(self, container_id: str) -> list[str]:
         """The container's addresses on its networks; empty after it has ended. Raises ExecutionFailed."""
         try:
-            networks = self._api.inspect_container(container_id)["NetworkSettings"]["Networks"].values()
+            return sandboxes.addresses(self._api.inspect_container(container_id))
         except NotFound:
             return []
         except (DockerException, OSError) as error:
             raise _failed(FailureReason.INTERNAL, "The container cannot be inspected", error) from None
-        return [found[key] for found in networks for key in ("IPAddress", "GlobalIPv6Address") if found.get(key)]
 
     def answers(self) -> bool:
         """Whether the daemon answers a ping."""

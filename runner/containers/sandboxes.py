@@ -11,6 +11,7 @@ import json
 import logging
 import struct
 import tarfile
+from typing import Any
 
 from docker import APIClient
 from docker.errors import DockerException, ImageNotFound, NotFound
@@ -51,10 +52,9 @@ class Sandboxes:
                 self._make_image()
                 self._create(name, runner, network)
             self._api.start(name)
-            networks = self._api.inspect_container(name)["NetworkSettings"]["Networks"].values()
+            return addresses(self._api.inspect_container(name))
         except (DockerException, OSError) as error:
             raise PushmillError(f"The network sandbox {name} cannot be started: {error}") from None
-        return [found[key] for found in networks for key in ("IPAddress", "GlobalIPv6Address") if found.get(key)]
 
     def is_running(self, name: str) -> bool:
         """Whether a container may still join the sandbox."""
@@ -93,6 +93,12 @@ class Sandboxes:
     def _make_image(self) -> None:
         answer = json.loads(self._api.import_image_from_data(_archive(self._architecture), repository=IMAGE))
         log.info("made the image %s: %s", IMAGE, answer.get("status"))
+
+
+def addresses(container: dict[str, Any]) -> list[str]:
+    """Return the addresses of an inspected container on its networks; none after it has ended."""
+    networks = container["NetworkSettings"]["Networks"].values()
+    return [found[key] for found in networks for key in ("IPAddress", "GlobalIPv6Address") if found.get(key)]
 
 
 def program(architecture: str) -> bytes:

@@ -49,7 +49,8 @@ class Launch(InProject):
     ]
     inputs: NotRequired[
         Annotated[
-            dict[str, list[str] | str | None] | None, Meta(description="URLs by input; an empty list is no files.")
+            dict[str, list[str] | str | None] | None,
+            Meta(description="URLs by input; an empty list means that the input has no files."),
         ]
     ]
     environment_variables: NotRequired[dict[str, str | None] | None]

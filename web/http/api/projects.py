@@ -153,7 +153,7 @@ def fetch(identifier: str) -> Created[Fetched]:
 
 
 def _unapproved(db: Database, project: Project) -> list[str]:
-    """Return sentences about commits that clients do not find in the list of commits, for whoever asks for them."""
+    """Return sentences about commits that exist but are not in the list of commits, to explain why."""
     page = f"{request.url_root}p/{project.name}/commits/"
     return [
         f"commit {item.push.after[:8]} of pull request {item.pull_request.number} comes from a fork and is not approved:"

@@ -63,7 +63,7 @@ def end_other_sessions() -> Response:
 @blueprint.post("/auth/password")
 @auth.account
 def change_password() -> ResponseReturnValue:
-    """Set a new password; whoever has one must enter the old one. Ends the other sessions."""
+    """Set a new password, after checking the old one if there is one. Ends the other sessions."""
     db, user = auth.db(), auth.current_user()
     old, new = request.form.get("old", ""), request.form.get("password", "")
     found = auth.recognise(user.username, old) if users.password(db, user.id) else None

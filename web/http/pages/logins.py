@@ -41,7 +41,7 @@ def begin(provider: str) -> ResponseReturnValue:
 @blueprint.get("/login/<provider>/callback")
 @auth.public
 def finish(provider: str) -> ResponseReturnValue:
-    """Log in, or link, whoever comes back from the provider. An attempt can be finished once."""
+    """Log in the user who returns from the provider, or link the account. An attempt can be finished once."""
     found, kept = _providers(provider), session.pop(PENDING, None)
     try:
         attempt = providers.loaded(kept)

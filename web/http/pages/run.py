@@ -188,7 +188,7 @@ def _address(wanted: Wanted, identifier: str) -> str:
 
 
 def _newest(db: Database, commit: Commit) -> str:
-    """Return the newest commit of the commit's branch; "" if it is this one, or there is no such branch."""
+    """Return the newest commit of this commit's branch; "" if this is the newest, or if it has no branch."""
     last = commits.last_push(db, commit.repository_id, f"refs/heads/{commit.ref}")
     if last is None or last.push.deleted or last.push.commit_id in (None, commit.id):
         return ""

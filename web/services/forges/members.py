@@ -1,4 +1,4 @@
-"""Members of projects who come from the Git host: whoever may push there may launch here.
+"""Members that a project takes from its Git host: users who may push there may launch here.
 
 People are recognised by the account that they have logged in with: issuer and subject, where the subject is the id of
 the person in the API of the same Git host. Names and e-mail addresses are not compared, since they can be taken over.
@@ -125,7 +125,7 @@ def _permissions(db: Database, access: Access, client: Client) -> dict[int, Perm
         if call := access.api.permission(access.name, person):
             asked = access.api.permission_of(_ask(access, client, call).json)
             person = asked if asked.id == person.id else person
-        if person.permission and found.get(user_id) is not Permission.ADMIN:  # somebody may have two accounts
+        if person.permission and found.get(user_id) is not Permission.ADMIN:  # a user may have two accounts
             found[user_id] = person.permission
     return found
 
