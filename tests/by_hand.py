@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from core.config import Config
 from core.model import Commit, Execution, Origin, Project, User
 from web.config.overrides import Overrides
 from web.services import launch
+from web.services.context import Context
 from web.services.launch import Launched, LaunchRequest
 from web.services.triggers.rules.runnable import Plan
 from web.store import approvals
@@ -18,24 +18,17 @@ from web.store.db import Database, execute
 OVERRIDES = Overrides.__dataclass_fields__
 
 
-def launched(
-    db: Database, config: Config, project: Project, commit: Commit, plan: Plan, creator: User, **more: Any
-) -> Launched:
+def launched(context: Context, project: Project, commit: Commit, plan: Plan, creator: User, **more: Any) -> Launched:
     """Launch a plan inside a transaction; `more` are fields of the request and of its overrides."""
     overrides = Overrides(**{name: value for name, value in more.items() if name in OVERRIDES})
     own = {name: value for name, value in more.items() if name not in OVERRIDES}
     values: dict[str, Any] = {"origin": Origin.PUSH} | own
-    return launch.start(
-        db,
-        config,
-        LaunchRequest(project=project, commit=commit, creator=creator, plan=plan, overrides=overrides, **values),
-    )
+    request = LaunchRequest(project=project, commit=commit, creator=creator, plan=plan, overrides=overrides, **values)
+    return launch.start(context, request)
 
 
-def execution(
-    db: Database, config: Config, project: Project, commit: Commit, plan: Plan, creator: User, **more: Any
-) -> Execution:
-    made = launched(db, config, project, commit, plan, creator, **more)
+def execution(context: Context, project: Project, commit: Commit, plan: Plan, creator: User, **more: Any) -> Execution:
+    made = launched(context, project, commit, plan, creator, **more)
     assert isinstance(made, Execution)
     return made
 

@@ -182,7 +182,7 @@ class Filling:
             logs.log_status(self.db, self.config.logs_dir, queued, "Waiting for a runner of a100")
         delivery = self._deliveries(project, commit, push)
         groups = demo_groups.Groups(
-            db=self.db, config=self.config, project=project, commit=commit, push=push, runner=runner, admin=self.admin,
+            db=self.db, context=self.context, project=project, commit=commit, push=push, runner=runner, admin=self.admin,
             start=self.start, now=self.now,
         )  # fmt: skip
         task, pipeline = groups.task(), groups.pipeline()
@@ -317,7 +317,7 @@ class Filling:
         with transaction(self.db):
             project = projects.get(self.db, commit.project_id)
             resolved = resolve(commit.config, step, parameters=parameters)
-            execution = by_hand.execution(self.db, self.config, project, commit, resolved, self.admin, push_id=push)
+            execution = by_hand.execution(self.context, project, commit, resolved, self.admin, push_id=push)
             lifecycle.queue(self.db, execution)
         return execution_rows.get(self.db, execution.id)
 

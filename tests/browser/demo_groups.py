@@ -12,12 +12,12 @@ from typing import Any
 import by_hand
 
 from core import clock
-from core.config import Config
 from core.groups import Pipeline, Task
 from core.model import Commit, Execution, Project, Runner, User
 from core.states import State
 from core.wire import FinalReport
 from web.config.steps.resolve import resolve
+from web.services.context import Context
 from web.services.executions import lifecycle
 from web.store import groups, metadata, pipelines, projects, tasks
 from web.store.db import Database, execute, transaction
@@ -63,7 +63,7 @@ class Groups:
     """Makes them of one commit, through the same functions as the server where there are some."""
 
     db: Database
-    config: Config
+    context: Context
     project: Project
     commit: Commit
     push: int | None
@@ -144,7 +144,7 @@ class Groups:
             project = projects.get(self.db, self.project.id)
             resolved = resolve(self.commit.config, step, parameters=dict(parameters))
             execution = by_hand.execution(
-                self.db, self.config, project, self.commit, resolved, self.admin, push_id=self.push, **place
+                self.context, project, self.commit, resolved, self.admin, push_id=self.push, **place
             )
             lifecycle.queue(self.db, execution)
         return execution
@@ -158,7 +158,7 @@ class Groups:
             attempt=1, state="error" if fails else "complete", failure_reason="command_failed" if fails else None,
             message="Command 2 of 2 returned 1" if fails else None, exit_code=int(fails),
         )  # fmt: skip
-        lifecycle.finish(self.db, self.config.logs_dir, self.runner, execution.uuid, report)
+        lifecycle.finish(self.db, self.context.config.logs_dir, self.runner, execution.uuid, report)
         self._began("execution", execution.id, RAN_S, self.random.uniform(200, RAN_S))
 
     def _began(self, table: str, row: int, ago_s: float, lasted_s: float | None = None) -> None:

@@ -110,7 +110,7 @@ class ApiServer:
         resolved = resolve(commit.config, "Train model", inputs={"images": images} if images else None)
         with transaction(self.db):
             project = projects.get(self.db, commit.project_id)
-            return by_hand.execution(self.db, self.config, project, commit, resolved, self.admin, title=title, **more)
+            return by_hand.execution(self.context, project, commit, resolved, self.admin, title=title, **more)
 
     def add_task(self, name: str = "lr-search", project: Project | None = None, **more: Any) -> Task:
         """One in `created`; `more` are columns."""

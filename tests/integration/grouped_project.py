@@ -92,9 +92,7 @@ class Grouped:
         with transaction(self.db):
             resolved = resolve(self.commit.config, step, parameters=dict(parameters or {}))
             project = projects.get(self.db, self.api.demo.id)
-            execution = by_hand.execution(
-                self.db, self.api.config, project, self.commit, resolved, self.api.admin, **place
-            )
+            execution = by_hand.execution(self.api.context, project, self.commit, resolved, self.api.admin, **place)
             execute(self.db, "UPDATE execution SET state = ? WHERE id = ?", (state, execution.id))
         return executions.get(self.db, execution.id)
 

@@ -8,11 +8,11 @@ from typing import Any
 import by_hand
 
 from core import clock
-from core.config import Config
 from core.groups import Pipeline, PipelineNode, Task
 from core.model import Commit, Execution, Project, User
 from core.states import FINAL, FailureReason, State
 from web.config.steps.resolve import resolve
+from web.services.context import Context
 from web.services.forges import enqueue
 from web.store import executions, groups, metadata, pipelines, tasks
 from web.store.db import Database, execute, transaction
@@ -25,7 +25,7 @@ class Groups:
     """What a push made; without one, what somebody began by hand."""
 
     db: Database
-    config: Config
+    context: Context
     project: Project
     commit: Commit
     user: User
@@ -95,7 +95,7 @@ class Groups:
         resolved = resolve(self.commit.config, self.step, parameters=parameters or {})
         with transaction(self.db):
             return by_hand.execution(
-                self.db, self.config, self.project, self.commit, resolved, self.user, push_id=self.push_id, **place
+                self.context, self.project, self.commit, resolved, self.user, push_id=self.push_id, **place
             )
 
     def _values(self) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class PipelineSite:
         planned = plan(self.commit.config, name, parameters=parameters)
         demo, admin = self.server.demo, self.server.admin
         with transaction(self.db):
-            made = by_hand.launched(self.db, self.context.config, demo, self.commit, planned, admin, why="Asked for")
+            made = by_hand.launched(self.context, demo, self.commit, planned, admin, why="Asked for")
         assert isinstance(made, Pipeline)
         return made
 

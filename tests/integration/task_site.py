@@ -56,7 +56,7 @@ class TaskSite(ApiServer):
         given = {key: more.pop(key) for key in ("parameters",) if key in more}
         with transaction(self.db):
             planned = plan(commit.config, "search", **given)
-            task = by_hand.launched(self.db, self.config, self.demo, commit, planned, self.admin, **more)
+            task = by_hand.launched(self.context, self.demo, commit, planned, self.admin, **more)
         assert isinstance(task, Task)
         return task
 

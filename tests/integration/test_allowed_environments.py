@@ -93,7 +93,7 @@ def test_running_again_is_held_to_it_and_to_the_mounts_of_now(pushes: PushServer
     environments.allow(pushes.db, project, ["locked"])
     environments.change(pushes.db, "open", {"mounts": []})
     with transaction(pushes.db):
-        again = launch.again(pushes.db, pushes.config, first, admin, "Repeats")
+        again = launch.again(pushes.context, first, admin, "Repeats")
     assert (again.failure_reason, again.failure_message) == ("environment", REFUSED)
     assert again.mounts == ()
 
@@ -144,7 +144,7 @@ def test_the_commit_s_page_has_the_reason(api: ApiServer) -> None:
     environments.allow(api.db, api.demo, ["default"])
     resolved = resolve([{"step": {"name": "x", "image": "i", "command": "c", "environment": "gpu"}}], "x")
     with transaction(api.db):
-        by_hand.execution(api.db, api.config, projects.get(api.db, api.demo.id), api.commit, resolved, api.admin)
+        by_hand.execution(api.context, projects.get(api.db, api.demo.id), api.commit, resolved, api.admin)
     page = person(api).get(f"/p/demo/commits/{api.commit.identifier}/").text
     assert "Project demo may not use environment gpu; it may use default" in page
 

@@ -13,7 +13,7 @@ from grouped_project import Grouped
 from core.identity import Scope
 from core.model import EventKind, PullRequestEvent, PushEvent
 from core.rights import Role
-from web.services import identities, launch
+from web.services import identities, launch, reruns
 from web.services import pipelines as pipeline_service
 from web.services import tasks as task_service
 from web.services.executions import environments
@@ -394,9 +394,9 @@ def test_each_way_in_leaves_its_origin(launches: Launches) -> None:
     api = launches.api
     first = launches.made("executions", {"step": "train"})
     execute(api.db, "UPDATE execution SET state = 'error', failure_reason = 'runner_lost', autorestart = 1")
-    launch.restart_lost(api.db, api.config)
+    reruns.restart_lost(api.context)
     with transaction(api.db):
-        launch.again(api.db, api.config, executions.by_uuid(api.db, first["id"]), api.admin, "Re-run of")
+        launch.again(api.context, executions.by_uuid(api.db, first["id"]), api.admin, "Re-run of")
     launches.made("tasks", {"task": "search"})
     launches.made("pipelines", {"blueprint": "full"})
     pipeline_service.advance(api.context)

@@ -13,7 +13,7 @@ from api_server import ApiServer, said
 
 from core import clock
 from core.states import State
-from web.services import launch
+from web.services import reruns
 from web.services.executions import lifecycle
 from web.services.scheduling.dispatch import dispatch
 from web.store import executions, usage
@@ -409,7 +409,7 @@ def test_a_lost_one_that_says_autorestart_is_run_again_once_as_a_new_execution(a
     lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
     assert outcome(api, execution) == ("error", "runner_lost")
     for _ in range(2):
-        launch.restart_lost(api.db, api.config)
+        reruns.restart_lost(api.context)
     before = api.execution(execution)
     (again,) = executions.retried_by(api.db, before.id)
     assert (again.state, again.commands, again.inputs) == (State.CREATED, before.commands, before.inputs)
@@ -423,7 +423,7 @@ def test_a_lost_one_that_somebody_wanted_to_stop_is_not_run_again(api: ApiServer
     silent_for(api, execution, lifecycle.SILENT_S + 1)
     lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
     assert outcome(api, execution) == ("error", "runner_lost")
-    launch.restart_lost(api.db, api.config)
+    reruns.restart_lost(api.context)
     assert executions.retried_by(api.db, api.execution(execution).id) == []
 
 
@@ -431,16 +431,16 @@ def test_a_chain_of_restarts_ends(api: ApiServer) -> None:
     execution = api.started()[0]
     with transaction(api.db):
         executions.update(api.db, api.execution(execution), autorestart=True, container_id="abc")
-    for _ in range(launch.MAX_RESTARTS + 3):
+    for _ in range(reruns.MAX_RESTARTS + 3):
         for found in executions.in_states(api.db, State.STARTED, State.CREATED, State.QUEUED):
             with transaction(api.db):
                 sql = (
                     "UPDATE execution SET state = 'error', failure_reason = 'runner_lost', ended_at = 'x' WHERE id = ?"
                 )
                 execute(api.db, sql, (found.id,))
-        launch.restart_lost(api.db, api.config)
+        reruns.restart_lost(api.context)
     _, count = executions.search(api.db, Selection())
-    assert count == 1 + launch.MAX_RESTARTS
+    assert count == 1 + reruns.MAX_RESTARTS
 
 
 def test_a_runner_that_comes_back_during_the_look_at_leases_keeps_its_execution(api: ApiServer) -> None:

@@ -45,7 +45,7 @@ def pushed(
         assert push is not None
         commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id, text="1 execution"))
         resolved = resolve(api.commit.config, "Train model")
-        return by_hand.execution(api.db, api.config, api.demo, api.commit, resolved, api.admin, push_id=push)
+        return by_hand.execution(api.context, api.demo, api.commit, resolved, api.admin, push_id=push)
 
 
 def end(api: ApiServer, execution: Execution, state: str) -> None:
@@ -167,7 +167,7 @@ def test_one_that_was_run_again_counts_by_its_last_try(api: ApiServer) -> None:
     failed = pushed(api)
     end(api, failed, "error")
     with transaction(api.db):
-        again = launch.again(api.db, api.config, failed, api.admin, "Runs again")
+        again = launch.again(api.context, failed, api.admin, "Runs again")
     end(api, again, "complete")
     assert words(api.client.get("/badge/demo.svg").text) == "demo: passing"
 

@@ -32,7 +32,7 @@ def only(
         commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id))
     return Groups(
         db=api.db,
-        config=api.config,
+        context=api.context,
         project=api.demo,
         commit=api.commit,
         user=api.admin,

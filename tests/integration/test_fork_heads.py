@@ -219,10 +219,12 @@ def test_one_that_is_told_before_the_forge_shows_it_is_waited_for(site: Site) ->
 def test_a_strangers_commit_gets_no_submodules_and_no_git_lfs_files_before_it_is_approved(site: Site) -> None:
     request = site.head(FORK)
     site.ask(request)
-    db, config = site.pushes.db, site.pushes.config
+    db = site.pushes.db
     commit, project = site.pushes.commit("model", request.sha), projects.by_name(db, "model")
     with transaction(db), by_hand.approved(db, commit, site.admin):
-        unapproved = by_hand.execution(db, config, project, commit, resolve(commit.config, "train"), site.admin)
+        unapproved = by_hand.execution(
+            site.pushes.context, project, commit, resolve(commit.config, "train"), site.admin
+        )
     found = sources.ask(db, unapproved)
     assert (found.state, "before it is approved" in found.missing[0][1]) == ("failed", True)
     site.approve(request)

@@ -56,7 +56,7 @@ def pushed(pull: Pull, branch: str = "work") -> Groups:
     push_id = next(push.id for push in told.server.pushes("model") if push.commit_id == commit.id)
     project = projects.by_name(told.db, "model")
     user = users.of_row(told.db, 1)
-    return Groups(db=told.db, config=told.server.config, project=project, commit=commit, user=user, push_id=push_id)
+    return Groups(db=told.db, context=told.server.context, project=project, commit=commit, user=user, push_id=push_id)
 
 
 def searched(groups: Groups, *accuracies: float | None, state: State = State.COMPLETE) -> Task:

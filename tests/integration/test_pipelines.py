@@ -13,7 +13,7 @@ from core.errors import Conflict
 from core.model import Execution
 from core.states import FailureReason, State
 from web.config.pipelines.blueprint import load_pipeline
-from web.services import launch
+from web.services import launch, reruns
 from web.services.executions import lifecycle
 from web.services.pipelines import gathering
 from web.services.pipelines.progress import progress, wait_reason
@@ -538,7 +538,7 @@ def test_what_is_lost_with_its_machine_and_restarts_has_not_failed(site_of: Make
     site.move(site.run("make"), ERROR, FailureReason.RUNNER_LOST)
     site.advance()
     assert site.nodes() == {"make": S}
-    launch.restart_lost(site.db, site.config)
+    reruns.restart_lost(site.context)
     site.advance()
     assert (len(site.runs("make")), site.nodes()) == (2, {"make": S})
     site.complete("make")
@@ -552,7 +552,7 @@ def test_of_several_executions_of_a_node_the_newest_counts(site_of: Make) -> Non
     site.advance()
     site.fail("make")
     with transaction(site.db):
-        again = launch.again(site.db, site.config, site.run("make"), site.server.admin, "Runs again")
+        again = launch.again(site.context, site.run("make"), site.server.admin, "Runs again")
     site.advance()
     assert site.nodes()["make"] is S
     (url,) = site.wrote(again, "a.npz")
@@ -613,7 +613,7 @@ def test_what_somebody_does_between_the_look_and_the_deed_counts(site_of: Make) 
     site.fail("make")
     seen = load_view(site.db, site.pipeline.id)
     with transaction(site.db):
-        launch.again(site.db, site.config, site.run("make"), site.server.admin, "Runs again")
+        launch.again(site.context, site.run("make"), site.server.admin, "Runs again")
     assert mover(site).change(seen)
     assert (len(site.runs("make")), site.node("make").retries, site.nodes()["make"]) == (2, 0, S)
 

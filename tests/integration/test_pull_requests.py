@@ -438,11 +438,11 @@ def test_whoever_runs_a_forks_commit_by_hand_does_not_give_it_secrets(site: Site
     site.set_variables()
     request = site.head(FORK)
     site.ask(request)
-    db, config = site.pushes.db, site.pushes.config
-    commit, project = site.pushes.commit("model", request.sha), projects.by_name(site.pushes.db, "model")
+    db, context = site.pushes.db, site.pushes.context
+    commit, project = site.pushes.commit("model", request.sha), projects.by_name(db, "model")
     with transaction(db), by_hand.approved(db, commit, site.admin):
-        unapproved = by_hand.execution(db, config, project, commit, resolve(commit.config, "train"), site.admin)
-        again = launch.again(db, config, unapproved, site.admin, "Runs again")
+        unapproved = by_hand.execution(context, project, commit, resolve(commit.config, "train"), site.admin)
+        again = launch.again(context, unapproved, site.admin, "Runs again")
     for execution in (unapproved, again):
         spec = site.spec(execution)
         assert (spec.environment_variables, spec.secrets) == ({"MODE": "plain"}, [])

@@ -140,7 +140,7 @@ def test_a_step_s_unknown_environment_falls_back_to_the_project_s_default_with_a
     config = [{"step": {"name": "x", "image": "i", "command": "c", "environment": "aws-eu-west-1-p2-xlarge"}}]
     with transaction(api.db):
         project = projects.get(api.db, api.demo.id)
-        execution = by_hand.execution(api.db, api.config, project, api.commit, resolve(config, "x"), api.admin)
+        execution = by_hand.execution(api.context, project, api.commit, resolve(config, "x"), api.admin)
     assert (execution.environment, execution.gpus, execution.memory, execution.cpus) == ("small", 1, 4096, 2.0)
     assert execution.autorestart
     line = "There is no environment 'aws-eu-west-1-p2-xlarge' here: the execution runs in small"

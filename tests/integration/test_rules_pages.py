@@ -193,9 +193,9 @@ def test_tasks_and_pipelines_are_told_with_what_they_make_and_stop(
         )
         config = parse((YAML + GROUPS).encode()).config
         searching = task_plan.plan(config, "s<i>earch")
-        by_hand.launched(api.db, api.config, api.demo, api.commit, searching, api.admin, push_id=push)
+        by_hand.launched(api.context, api.demo, api.commit, searching, api.admin, push_id=push)
         full = pipeline_plan.plan(config, "full")
-        by_hand.launched(api.db, api.config, api.demo, api.commit, full, api.admin, push_id=push)
+        by_hand.launched(api.context, api.demo, api.commit, full, api.admin, push_id=push)
     page = person.post(f"{SETTINGS}rules/try", SETTINGS, **form).text
     assert "Cancels !1 task s<i>earch , =1 pipeline full ." in words(page)
     assert 'href="/p/demo/tasks/1/"' in page
@@ -209,6 +209,6 @@ def test_what_would_be_stopped_is_named(api: ApiServer, person: Person, checkout
         event = PushEvent(ref="refs/heads/main", before="0" * 40, after=api.commit.identifier, identity="x")
         push = commits.add_push(api.db, NewPush(repository_id=repository.id, event=event))
         resolved = resolve(api.commit.config, "Train model")
-        by_hand.execution(api.db, api.config, api.demo, api.commit, resolved, api.admin, push_id=push)
+        by_hand.execution(api.context, api.demo, api.commit, resolved, api.admin, push_id=push)
     said = words(person.post(f"{SETTINGS}rules/try", SETTINGS, rules=RULES, name="main").text)
     assert "Cancels #1 Train model ." in said

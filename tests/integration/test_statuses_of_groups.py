@@ -52,7 +52,7 @@ def of_last_push(told: ToldForge) -> Groups:
     push = told.server.pushes("model")[-1]
     return Groups(
         db=told.db,
-        config=told.server.config,
+        context=told.server.context,
         project=projects.by_name(told.db, "model"),
         commit=told.server.commit("model", push.after),
         user=users.of_row(told.db, 1),
@@ -336,7 +336,7 @@ def test_whatever_moves_them_on_they_are_told(told: ToldForge) -> None:
     told.push(files={"valohai.yaml": DECLARED}, message="work [skip ci]")
     groups = of_last_push(told)
     db, sha = groups.db, groups.commit.identifier
-    own = (db, groups.config, groups.project, groups.commit)
+    own = (groups.context, groups.project, groups.commit)
     with transaction(db):
         task_plan, pipeline_plan = (
             plan_task(groups.commit.config, "search"),

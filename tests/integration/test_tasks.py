@@ -16,7 +16,7 @@ from instance import wait_for
 from task_site import TaskSite, numbers
 
 from core.states import FailureReason, State
-from web.services import launch
+from web.services import launch, reruns
 from web.services.executions import lifecycle
 from web.store import environments, projects
 from web.store.db import execute, insert, row, transaction
@@ -211,7 +211,7 @@ def test_the_newest_execution_of_a_place_counts(site: TaskSite) -> None:
     site.advance()
     site.fail(task, 0)
     with transaction(site.db):
-        launch.again(site.db, site.config, site.of_trial(task, 0), site.admin, "Runs again")
+        launch.again(site.context, site.of_trial(task, 0), site.admin, "Runs again")
     site.complete(task, 1)
     site.advance()
     assert site.task(task).state is State.STARTED
@@ -233,7 +233,7 @@ def test_what_was_lost_and_restarts_by_itself_is_not_over(site: TaskSite) -> Non
     site.complete(task, 3)
     site.advance()
     assert (site.task(task).state, site.states(task)) == (State.STARTED, ["error", "complete", "complete", "complete"])
-    launch.restart_lost(site.db, site.config)
+    reruns.restart_lost(site.context)
     site.complete(task, 0)
     site.advance()
     assert (site.task(task).state, site.task(task).message) == (State.COMPLETE, "")

@@ -57,7 +57,7 @@ def test_what_a_step_sets_itself_goes_first_and_is_no_secret(api: ApiServer) -> 
     stored(api, "TOKEN", SECRET, secret=True)
     with transaction(api.db):
         resolved = resolve(parse(STEP).config, "Train model", provided={"TOKEN"})
-        execution = by_hand.execution(api.db, api.config, api.demo, api.commit, resolved, api.admin)
+        execution = by_hand.execution(api.context, api.demo, api.commit, resolved, api.admin)
     spec = execution_spec(api.context, execution)
     assert spec.environment_variables == {"MODE": "fast", "TOKEN": SECRET}
     assert spec.secrets == ["TOKEN"]

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, suppress
 from redis.exceptions import RedisError
 
 from core.config import Config
-from web.services import disk, launch, pipelines, tasks
+from web.services import disk, pipelines, reruns, tasks
 from web.services.context import Context, open_context
 from web.services.deliveries import ingest
 from web.services.executions import lifecycle
@@ -76,7 +76,7 @@ class Sweeper:
             _try(lambda: self._poll())
             _try(lambda: self._fetch_sources())
             _try(lambda: lifecycle.recover(db, config.logs_dir, config.limits.runner_silence))
-            _try(lambda: launch.restart_lost(db, config))
+            _try(lambda: reruns.restart_lost(context))
             _try(lambda: self._advance())
             _try(lambda: dispatch.hand_over_again(db, queues))
             _try(lambda: dispatch.dispatch(db, config, queues))

@@ -5,8 +5,7 @@ what could not run. `start` takes a plan and joins the caller's transaction: pus
 problems are recorded with what they launch. Both have the same checks and the same sentences.
 
 Nothing runs at a commit of a fork before it is approved. A repeated request with the same key gets the first run.
-A re-run is a new execution that names the old one. For `autorestart` the sweep creates it unless a stop was requested;
-it first looks for an existing re-run, so it can safely be repeated.
+A re-run is a new execution that names the old one.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from core.config import Config
 from core.errors import CannotRun, InvalidFields, InvalidInput, NotFound, Problem
-from core.groups import Pipeline, Task
+from core.groups import Group, Pipeline, Task
 from core.model import Change, Commit, Environment, Execution, Origin, Project, TargetKind, User
 from core.names import unknown
 from core.states import FailureReason
@@ -46,12 +44,13 @@ REPEATED = (
     *("environment_variables", "memory", "cpus", "gpus", "priority", "autorestart"),
     *("time_limit_s", "no_output_limit_s", "task_id", "trial", "pipeline_node_id"),
 )
-MAX_RESTARTS = 10  # in a row: a machine that keeps dying must not restart one execution forever
 NO_OVERRIDES = Overrides()
-RECORDED = {
-    TargetKind.STEP: (Kind.EXECUTION, "#"),
-    TargetKind.TASK: (Kind.TASK, "!"),
-    TargetKind.PIPELINE: (Kind.PIPELINE, "="),
+RECORDED = {TargetKind.STEP: Kind.EXECUTION, TargetKind.TASK: Kind.TASK, TargetKind.PIPELINE: Kind.PIPELINE}
+
+REFUSED = {  # field and code of the problem
+    FailureReason.ENVIRONMENT: ("environment", "not_allowed"),
+    FailureReason.IMAGE: ("image", "not_allowed"),
+    FailureReason.INPUT: ("inputs", "does_not_exist"),
 }
 
 Launched = Execution | Task | Pipeline
@@ -97,15 +96,15 @@ def launch(context: Context, request: LaunchRequest) -> Launched:
     with transaction(db):
         if made := _repeated(db, request):
             return made
-        made = start(db, context.config, replace(request, plan=plan))
+        made = start(context, replace(request, plan=plan))
         what = made.step if isinstance(made, Execution) else made.name
         _record_launch(db, made, f"{what} of commit {request.commit.identifier[:8]}")
         return made
 
 
 def _record_launch(db: Database, made: Launched, detail: str) -> None:
-    kind, sign = RECORDED[kind_of(made)]
-    audit.record(db, Act.LAUNCH, kind, f"{sign}{made.counter}", made.project_id, detail)
+    kind = kind_of(made)
+    audit.record(db, Act.LAUNCH, RECORDED[kind], f"{kind.sign}{made.counter}", made.project_id, detail)
 
 
 def checked_plan(db: Database, request: LaunchRequest) -> Plan:
@@ -125,23 +124,24 @@ def checked_plan(db: Database, request: LaunchRequest) -> Plan:
     if problem and overrides.environment:
         problems.append(Problem(problem, "environment", code="does_not_exist"))
     else:
-        problems += _refusals(db, request, environment, plan)
+        problems += _plan_problems(db, request, environment, plan)
     if problems or plan is None:
         raise InvalidFields(list(dict.fromkeys(problems)))
     return plan
 
 
-def start(db: Database, config: Config, request: LaunchRequest) -> Launched:
+def start(context: Context, request: LaunchRequest) -> Launched:
     """Create the execution, task or pipeline of a planned request.
 
     An execution whose environment, image or inputs are not allowed fails at once. Raises InvalidFields for an
     unapproved commit of a fork.
     """
+    db = context.db
     if not commits.is_trusted(db, request.commit.id):
         raise InvalidFields([_not_approved(request.commit)])
     match request.plan:
         case ResolvedStep() as step:
-            made: Launched = _start_execution(db, config, request, step)
+            made: Launched = _start_execution(context, request, step)
         case TaskPlan() as task:
             made = _start_task(db, request, task)
         case PipelinePlan() as pipeline:
@@ -153,16 +153,29 @@ def start(db: Database, config: Config, request: LaunchRequest) -> Launched:
     return made
 
 
+def request_of(db: Database, group: Group, origin: Origin, plan: Plan, why: str) -> LaunchRequest:
+    """Return the request of a run that belongs to a task or pipeline; the caller adds which one it is there."""
+    return LaunchRequest(
+        origin=origin,
+        project=projects.get(db, group.project_id),
+        commit=commits.get(db, group.commit_id),
+        creator=users.of_row(db, group.creator_id),
+        plan=plan,
+        overrides=Overrides(environment=group.environment, priority=group.priority, tags=group.tags),
+        push_id=group.push_id,
+        why=why,
+    )
+
+
 def kind_of(made: Launched) -> TargetKind:
     if isinstance(made, Execution):
         return TargetKind.STEP
     return TargetKind.TASK if isinstance(made, Task) else TargetKind.PIPELINE
 
 
-def again(
-    db: Database, config: Config, execution: Execution, creator: User, why: str, origin: Origin = Origin.RERUN
-) -> Execution:
+def again(context: Context, execution: Execution, creator: User, why: str, origin: Origin = Origin.RERUN) -> Execution:
     """Create a re-run of an execution with the same resolved values."""
+    db = context.db
     if not commits.is_trusted(db, execution.commit_id):
         raise InvalidFields([_not_approved(commits.get(db, execution.commit_id))])
     project = projects.get(db, execution.project_id)
@@ -172,28 +185,10 @@ def again(
     own = {"environment": environment.slug, "creator_id": creator.id, "retry_of": execution.id, "mounts": mounts,
            "origin": origin, "changed": list(map(asdict, execution.changed))}  # fmt: skip
     notes = [f"{why} #{execution.counter}", *filter(None, [note]), *refused]
-    made = _record(db, config, project, environment, repeated | own, notes)
+    made = _record(context, project, environment, repeated | own, notes)
     if origin is Origin.RERUN:
         _record_launch(db, made, f"re-run of #{execution.counter}")
     return made
-
-
-def restart_lost(db: Database, config: Config) -> int:
-    """Restart executions that were lost with their runner and have `autorestart`; return how many there were.
-
-    Each is restarted once, and a chain of restarts ends after MAX_RESTARTS.
-    """
-    lost = executions.to_restart(db)
-    for execution in lost:
-        with transaction(db):
-            if executions.retried_by(db, execution.id):
-                continue  # a user re-ran it in the meantime
-            creator = users.of_row(db, execution.creator_id)
-            restarted = again(db, config, execution, creator, "Restarts", Origin.RESTART)
-            if executions.retries(db, restarted.id) >= MAX_RESTARTS:
-                executions.update(db, restarted, autorestart=False)
-                logs.log_status(db, config.logs_dir, restarted, f"Restart {MAX_RESTARTS}, the last one")
-    return len(lost)
 
 
 # checks
@@ -256,19 +251,17 @@ def _environment(db: Database, project: Project, wanted: str) -> tuple[Environme
     return found, unknown("environment", wanted, environment_store.by_name(db)) if note else ""
 
 
-def _refusals(db: Database, request: LaunchRequest, environment: Environment, plan: Plan | None) -> Iterator[Problem]:
-    """Yield why the project may not use the environment, the environment not the image, the commit not the inputs."""
-    if refusal := environments.locked_out(request.project, environment):
-        yield Problem(refusal, "environment", code="not_allowed")
+def _plan_problems(
+    db: Database, request: LaunchRequest, environment: Environment, plan: Plan | None
+) -> Iterator[Problem]:
     first = plan.first if isinstance(plan, TaskPlan) else plan
-    if not isinstance(first, ResolvedStep):
-        return
-    if refusal := environments.refusal(environment, first.image):
-        yield Problem(refusal, "image", code="not_allowed")
-    given = {name: spec.to_dict() for name, spec in first.inputs.items()}
-    inputs = datums.without_aliases(db, request.project.id, given)
-    if refusal := datums.refusal_reason(db, request.project.id, request.commit.id, inputs):
-        yield Problem(refusal, "inputs", code="does_not_exist")
+    image, inputs = "", dict[str, Any]()
+    if isinstance(first, ResolvedStep):
+        given = {name: spec.to_dict() for name, spec in first.inputs.items()}
+        image, inputs = first.image, datums.without_aliases(db, request.project.id, given)
+    for reason, text in _refusals(db, request.project, request.commit.id, environment, image, inputs):
+        field_name, code = REFUSED[reason]
+        yield Problem(text, field_name, code=code)
 
 
 def _repeated(db: Database, request: LaunchRequest) -> Launched | None:
@@ -291,10 +284,10 @@ def _repeated(db: Database, request: LaunchRequest) -> Launched | None:
 # rows
 
 
-def _start_execution(db: Database, config: Config, request: LaunchRequest, resolved: ResolvedStep) -> Execution:
+def _start_execution(context: Context, request: LaunchRequest, resolved: ResolvedStep) -> Execution:
     wanted = request.overrides.environment or resolved.environment
-    found, note = environments.choose(db, request.project, wanted)
-    step = resolved.step
+    found, note = environments.choose(context.db, request.project, wanted)
+    step, limits = resolved.step, context.config.limits
     mounts, refused = environments.mounts(found, map(asdict, step.mounts))
     values = _common(request, _changes(request, resolved)) | {
         "task_id": request.task_id, "trial": request.trial, "pipeline_node_id": request.pipeline_node_id,
@@ -304,11 +297,11 @@ def _start_execution(db: Database, config: Config, request: LaunchRequest, resol
         "environment": found.slug, "mounts": mounts, "gpus": found.gpus if step.gpus is None else step.gpus,
         "memory": stricter_limit(found.memory, step.memory), "cpus": stricter_limit(found.cpus, step.cpus),
         "autorestart": step.autorestart or found.autorestart,
-        "time_limit_s": resolved.time_limit_s or config.limits.time or None,
-        "no_output_limit_s": resolved.no_output_limit_s or config.limits.no_output or None,
+        "time_limit_s": resolved.time_limit_s or limits.time or None,
+        "no_output_limit_s": resolved.no_output_limit_s or limits.no_output or None,
     }  # fmt: skip
     notes = [*filter(None, (request.why, note)), *refused, *resolved.notes]
-    return _record(db, config, request.project, found, values, notes)
+    return _record(context, request.project, found, values, notes)
 
 
 def _start_task(db: Database, request: LaunchRequest, plan: TaskPlan) -> Task:
@@ -377,24 +370,30 @@ def _tried(request: LaunchRequest, plan: TaskPlan) -> Mapping[str, Any]:
 
 
 def _record(
-    db: Database,
-    config: Config,
-    project: Project,
-    environment: Environment,
-    values: Mapping[str, Any],
-    notes: Sequence[str],
+    context: Context, project: Project, environment: Environment, values: Mapping[str, Any], notes: Sequence[str]
 ) -> Execution:
     """Store an execution and log `notes`; it fails at once if its environment, image or inputs are not allowed.
 
     Every execution is created here.
     """
+    db, logs_dir = context.db, context.config.logs_dir
     inputs = datums.without_aliases(db, project.id, values["inputs"])
     execution = executions.add(db, {**values, "inputs": inputs})
-    logs.log_status(db, config.logs_dir, execution, "Execution created", *notes)
+    logs.log_status(db, logs_dir, execution, "Execution created", *notes)
+    refusal = next(_refusals(db, project, execution.commit_id, environment, execution.image, inputs), None)
+    if refusal is None:
+        return execution
+    lifecycle.fail(db, logs_dir, execution, *refusal)
+    return executions.get(db, execution.id)
+
+
+def _refusals(
+    db: Database, project: Project, commit_id: int, environment: Environment, image: str, inputs: Mapping[str, Any]
+) -> Iterator[tuple[FailureReason, str]]:
+    """Yield why the project may not use the environment, the environment not the image, the commit not the inputs."""
     if refusal := environments.locked_out(project, environment):
-        lifecycle.fail(db, config.logs_dir, execution, FailureReason.ENVIRONMENT, refusal)
-    elif refusal := environments.refusal(environment, execution.image):
-        lifecycle.fail(db, config.logs_dir, execution, FailureReason.IMAGE, refusal)
-    elif refusal := datums.refusal_reason(db, execution.project_id, execution.commit_id, execution.inputs):
-        lifecycle.fail(db, config.logs_dir, execution, FailureReason.INPUT, refusal)
-    return executions.get(db, execution.id) if refusal else execution
+        yield FailureReason.ENVIRONMENT, refusal
+    if refusal := image and environments.refusal(environment, image):
+        yield FailureReason.IMAGE, refusal
+    if refusal := datums.refusal_reason(db, project.id, commit_id, inputs):
+        yield FailureReason.INPUT, refusal

@@ -1,19 +1,20 @@
-"""Run several executions again."""
+"""Run executions again: several at once, and those that were lost with their runner."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from core.errors import Conflict, InvalidInput
-from core.model import Project, TargetKind, User
+from core.model import Origin, Project, TargetKind, User
 from core.states import FINAL
 from web.services import launch
 from web.services.context import Context
-from web.store import executions, launch_keys
+from web.store import executions, launch_keys, logs, users
 from web.store.db import transaction
 from web.store.selection import Selection
 
 MOST = 50  # at once
+MAX_RESTARTS = 10  # in a row: a machine that keeps dying must not restart one execution forever
 
 
 def run_again(context: Context, project: Project, counters: Sequence[int], person: User, key: str) -> None:
@@ -32,5 +33,24 @@ def run_again(context: Context, project: Project, counters: Sequence[int], perso
         for execution in found:
             own = f"{key[:64]}-{execution.counter}"
             if launch_keys.find(db, project.id, person.id, own) is None:
-                made = launch.again(db, context.config, execution, person, "Re-run of")
+                made = launch.again(context, execution, person, "Re-run of")
                 launch_keys.add(db, project.id, person.id, own, TargetKind.STEP, made.id)
+
+
+def restart_lost(context: Context) -> int:
+    """Restart executions that were lost with their runner and have `autorestart`; return how many there were.
+
+    Each is restarted once, and a chain of restarts ends after MAX_RESTARTS.
+    """
+    db = context.db
+    lost = executions.to_restart(db)
+    for execution in lost:
+        with transaction(db):
+            if executions.retried_by(db, execution.id):
+                continue  # a user re-ran it in the meantime
+            creator = users.of_row(db, execution.creator_id)
+            restarted = launch.again(context, execution, creator, "Restarts", Origin.RESTART)
+            if executions.retries(db, restarted.id) >= MAX_RESTARTS:
+                executions.update(db, restarted, autorestart=False)
+                logs.log_status(db, context.config.logs_dir, restarted, f"Restart {MAX_RESTARTS}, the last one")
+    return len(lost)

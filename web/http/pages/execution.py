@@ -100,15 +100,16 @@ def stop(name: str, counter: int) -> Response:
 @auth.launch
 def again(name: str, counter: int) -> Response:
     """Run it again as a new execution. An execution that lost contact with its runner is given up first."""
-    db, server, person = auth.db(), auth.server(), auth.current_user()
+    context, person = auth.context(), auth.current_user()
+    db = context.db
     _, execution = requested_execution(db, name, counter)
     if lifecycle.out_of_contact(execution):
-        lifecycle.lose(db, server.config.logs_dir, execution, f"Given up by {person.username}")
+        lifecycle.lose(db, context.config.logs_dir, execution, f"Given up by {person.username}")
         _, execution = requested_execution(db, name, counter)
     if execution.state not in FINAL:
         raise Conflict(f"#{counter} has not finished: stop it first, or wait")
     with transaction(db):
-        repeated = launch.again(db, server.config, execution, person, "Re-run of")
+        repeated = launch.again(context, execution, person, "Re-run of")
     return redirect(url_for("execution.show", name=name, counter=repeated.counter), 303)
 
 

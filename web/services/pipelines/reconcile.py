@@ -12,12 +12,13 @@ An unfinished pipeline with an `ending` starts no more nodes, and its running on
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from core import clock
 from core.errors import InvalidInput, NotFound
 from core.groups import Pipeline, PipelineNode
 from core.model import Origin
 from core.states import FINAL, State
-from web.config.overrides import Overrides
 from web.config.pipelines.blueprint import load_pipeline
 from web.config.pipelines.model import Node, OnError, PipelineBlueprint
 from web.config.steps.resolve import ResolvedStep
@@ -25,14 +26,13 @@ from web.config.tasks.plan import TaskPlan
 from web.services import launch
 from web.services.context import Context
 from web.services.forges import enqueue
-from web.services.launch import LaunchRequest
 from web.services.pipelines import actions, gathering, reuse, runs
 from web.services.pipelines.actions import NOTHING, Effects
 from web.services.pipelines.progress import wait_reason
 from web.services.pipelines.runs import NodeRun
 from web.services.pipelines.stopping import request_stop, stop_run
 from web.services.pipelines.view import PipelineView, is_unchanged, load_view
-from web.store import commits, groups, pipelines, projects, users
+from web.store import commits, groups, pipelines
 from web.store.db import transaction
 
 WAITS = "waiting for approval"
@@ -206,18 +206,9 @@ class Mover:
         return reuse.equal_node(self.db, pipeline, commits.get(self.db, pipeline.commit_id), prepared)
 
     def _make(self, pipeline: Pipeline, node: PipelineNode, prepared: ResolvedStep | TaskPlan) -> None:
-        request = LaunchRequest(
-            origin=Origin.NODE,
-            project=projects.get(self.db, pipeline.project_id),
-            commit=commits.get(self.db, pipeline.commit_id),
-            creator=users.of_row(self.db, pipeline.creator_id),
-            plan=prepared,
-            overrides=Overrides(environment=pipeline.environment, priority=pipeline.priority, tags=pipeline.tags),
-            push_id=pipeline.push_id,
-            pipeline_node_id=node.id,
-            why=". ".join(filter(None, (f"Node {node.name} of pipeline ={pipeline.counter}", pipeline.why))),
-        )
-        launch.start(self.db, self.context.config, request)
+        why = ". ".join(filter(None, (f"Node {node.name} of pipeline ={pipeline.counter}", pipeline.why)))
+        request = launch.request_of(self.db, pipeline, Origin.NODE, prepared, why)
+        launch.start(self.context, replace(request, pipeline_node_id=node.id))
         self.made = True
 
     # nodes and pipelines to end

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.groups import PipelineNode, Task
 from core.model import Execution, Origin
 from core.states import FINAL, FailureReason, State
-from web.config.overrides import Overrides
 from web.config.tasks.plan import plan
 from web.services import launch, tasks
 from web.services.context import Context
 from web.services.executions import lifecycle
-from web.services.launch import LaunchRequest
 from web.services.presentation.execution_status import FAILURES
-from web.store import commits, groups, pipelines, projects, users, variables
+from web.store import groups, pipelines, users, variables
 from web.store import tasks as task_rows
 from web.store.db import Database
 
@@ -83,7 +81,7 @@ def rerun(context: Context, run: NodeRun) -> None:
     """
     creator = users.of_row(context.db, run.made.creator_id)
     if isinstance(run.made, Execution):
-        launch.again(context.db, context.config, run.made, creator, "Retries", Origin.NODE)
+        launch.again(context, run.made, creator, "Retries", Origin.NODE)
         return
     task = run.made
     planned = plan(
@@ -94,16 +92,6 @@ def rerun(context: Context, run: NodeRun) -> None:
         environment_variables=task.environment_variables,
         provided=variables.names(context.db, task.project_id),
     )
-    request = LaunchRequest(
-        origin=Origin.NODE,
-        project=projects.get(context.db, task.project_id),
-        commit=commits.get(context.db, task.commit_id),
-        creator=creator,
-        plan=planned,
-        overrides=Overrides(environment=task.environment, priority=task.priority, tags=task.tags),
-        push_id=task.push_id,
-        pipeline_node_id=task.pipeline_node_id,
-        why=f"Retries {run.number}",
-    )
-    started = launch.start(context.db, context.config, request)
+    request = launch.request_of(context.db, task, Origin.NODE, planned, f"Retries {run.number}")
+    started = launch.start(context, replace(request, pipeline_node_id=task.pipeline_node_id))
     groups.update(context.db, "task", started.id, seed=task.seed)  # the same random values again

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from core.errors import InvalidInput
 from core.groups import Task
 from core.model import Execution, Origin
-from web.config.overrides import Overrides
 from web.config.steps.resolve import ResolvedStep, resolve
 from web.config.tasks.blueprint import SearchType
 from web.config.tasks.plan import load_search
 from web.config.tasks.search import DEFAULT_COUNT, Search
 from web.services import launch as service
 from web.services.context import Context
-from web.services.launch import LaunchRequest
 from web.services.tasks import bayesian
-from web.store import commits, logs, projects, trials, users, variables
+from web.store import logs, trials, variables
 from web.store.db import Database
 from web.store.tasks import Tally
 
@@ -88,20 +87,9 @@ def prepare(db: Database, task: Task, search: Search, first: int, many: int) -> 
 
 def launch(context: Context, task: Task, resolved: ResolvedStep, trial: int, count: int) -> None:
     """Create the execution of one trial."""
-    request = LaunchRequest(
-        origin=Origin.TRIAL,
-        project=projects.get(context.db, task.project_id),
-        commit=commits.get(context.db, task.commit_id),
-        creator=users.of_row(context.db, task.creator_id),
-        plan=resolved,
-        overrides=Overrides(environment=task.environment, priority=task.priority, tags=task.tags),
-        push_id=task.push_id,
-        why=task.why,
-        task_id=task.id,
-        trial=trial,
-        pipeline_node_id=task.pipeline_node_id,
-    )
-    execution = service.start(context.db, context.config, request)
+    request = service.request_of(context.db, task, Origin.TRIAL, resolved, task.why)
+    own = replace(request, task_id=task.id, trial=trial, pipeline_node_id=task.pipeline_node_id)
+    execution = service.start(context, own)
     place = f"Trial {trial + 1} of {count} of task !{task.counter} {task.name}"
     assert isinstance(execution, Execution)  # noqa: S101  (its plan is a step)
     logs.log_status(context.db, context.config.logs_dir, execution, place)

@@ -88,7 +88,7 @@ def launch_all(context: Context, common: LaunchRequest, run: Sequence[Chosen], o
             overrides=Overrides(environment=chosen.environment, priority=chosen.priority),
             why=f"Chosen by rule {chosen.rule.name}" if chosen.rule and chosen.rule is not rules.DEFAULT[0] else "",
         )
-        made.append(f"{chosen.target.kind.sign}{launch.start(context.db, context.config, request).counter}")
+        made.append(f"{chosen.target.kind.sign}{launch.start(context, request).counter}")
     if made:
         audit.record(context.db, Act.LAUNCH, Kind.COMMIT, commit.identifier, commit.project_id, ", ".join(made))
     for one in older:
