@@ -151,6 +151,7 @@ class RunnerConfig:
     slots: int = 2  # concurrent executions without a GPU; those with GPUs run in addition
     network: str = "pushmill"  # Docker network of the containers; created if missing
     network_sandbox: bool = True  # keep a network ready per slot, which the next execution uses: it starts sooner
+    reuse_sandboxes: bool = False  # use that network again after an execution that sent no packet
     memory: Memory = Memory("90 %")  # per container, a size or a share of the machine's memory; 0 = no limit
     cpus: float = 0.0  # per container; 0 = no limit
     pids: int = 4096  # processes and threads per container

@@ -160,7 +160,7 @@ class Supervisor:
         self._reporter.close()
         host = self._host()
         if self._config.runner.network_sandbox and host.engine.sandboxes.available:
-            ready = ReadySandbox(host.engine, host.runner_id, host.directory, self._config.runner.network)
+            ready = ReadySandbox(host.engine, host.runner_id, host.directory, self._config.runner)
             host = replace(host, ready_sandbox=ready)
         run_slot(self._config, host, self._redis_url)
 

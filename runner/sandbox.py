@@ -1,7 +1,9 @@
 """The network sandbox that a slot keeps ready for its next execution, and who owns which sandbox.
 
-A slot makes a sandbox while it is idle or its container runs. The next execution takes it, is the only one that ever
-joins it, and removes it at its end. An execution that finds none gets a network of its own, which takes Docker longer.
+A slot makes a sandbox while it is idle or its container runs. The next execution takes it, is the only one that joins
+it, and removes it at its end. With `reuse_sandboxes`, one that is known to be as it was made goes back to its slot:
+its execution has sent no packet, so that nothing of it can be left. An execution that finds no sandbox gets a network
+of its own, which takes Docker longer.
 
 A sandbox belongs to the process that locks the file of its name in `sandboxes`, or to the execution whose directory
 contains its name in `sandbox.json`. The file exists before the sandbox does, and an execution writes `sandbox.json`
@@ -15,14 +17,15 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from core import locks
+from core.config import RunnerConfig
 from core.errors import PushmillError
 from runner.containers.engine import Engine
+from runner.containers.sandboxes import Sandbox
 from runner.state_dir import read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -31,21 +34,18 @@ FILE = "sandbox.json"
 YOUNG_S = 60.0  # age of a file that a process may have created without locking it yet
 MAKING_S = 1.5  # that a slot which is stopped waits for a sandbox that is being made: it would be a stray
 IDLE_S = 0.5  # after the last start of a container: until then a slot is likely to get its next execution
-
-
-@dataclass(frozen=True)
-class Sandbox:
-    """A running sandbox: the name of its container, and its addresses."""
-
-    name: str
-    addresses: Sequence[str]
+LENT_S = 5.0  # between two checks whether the sandbox of the running execution can still be given back
 
 
 class ReadySandbox:
-    """Keeps at most one sandbox ready. `take` never waits. Thread-safe; one object per process."""
+    """Keeps at most one sandbox ready. `take` never waits. Thread-safe; one object per process.
 
-    def __init__(self, engine: Engine, runner_id: str, directory: Path, network: str) -> None:
-        self._engine, self._runner_id, self._network = engine, runner_id, network
+    A process runs one execution after the other: at most one sandbox is lent at a time.
+    """
+
+    def __init__(self, engine: Engine, runner_id: str, directory: Path, settings: RunnerConfig) -> None:
+        self._engine, self._runner_id = engine, runner_id
+        self._network, self._reuse = settings.network, settings.reuse_sandboxes
         self._directory = directory / "sandboxes"
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -53,9 +53,13 @@ class ReadySandbox:
         self._idle = threading.Event()  # clear while a sandbox is being made
         self._idle.set()
         self._ready: tuple[Sandbox, int] | None = None  # with the descriptor of the locked file
+        self._lent: Sandbox | None = None  # that may be given back
 
     def prepare_soon(self, delay_s: float = IDLE_S) -> None:
-        """Make a sandbox after `delay_s`, unless one is ready by then or `take` is called before."""
+        """Make a sandbox after `delay_s`, unless one is ready by then or `take` is called before.
+
+        While a sandbox that may be given back is unused, none is made.
+        """
         with self._lock:
             self._cancel()
             self._timer = threading.Timer(delay_s, self._prepare)
@@ -70,10 +74,23 @@ class ReadySandbox:
         if ready is None:
             return None
         sandbox, descriptor = ready
-        write_json(directory / FILE, {"name": sandbox.name, "addresses": list(sandbox.addresses)})
-        (self._directory / sandbox.name).unlink(missing_ok=True)
-        os.close(descriptor)
+        write_json(directory / FILE, asdict(sandbox))
+        self._disown(sandbox.name, descriptor)
+        self._lent = sandbox if self._reuse else None
         return sandbox
+
+    def give_back(self, directory: Path) -> None:
+        """Keep the sandbox that was lent to the execution with this directory, if it is unused.
+
+        The execution's container has ended. Does nothing without `reuse_sandboxes`.
+        """
+        lent, self._lent = self._lent, None
+        if lent is None or lent != taken(directory):
+            return
+        if lent.is_unused() and self._keep(lent):
+            (directory / FILE).unlink()
+        else:
+            self.prepare_soon()
 
     def close(self) -> None:
         """Make no more sandboxes, and wait for the one that is being made. May be called by a signal handler."""
@@ -92,6 +109,10 @@ class ReadySandbox:
             self._timer = None
 
     def _prepare(self) -> None:
+        lent = self._lent
+        if lent is not None and lent.is_unused():
+            self.prepare_soon(LENT_S)
+            return
         with self._lock:
             if self._closed or self._ready is not None or not self._idle.is_set():
                 return
@@ -108,22 +129,41 @@ class ReadySandbox:
 
     def _make(self) -> tuple[Sandbox, int]:
         name = f"pushmill-sandbox-{uuid.uuid4().hex}"
+        descriptor = self._own(name)
+        try:
+            return self._engine.sandboxes.start(name, self._runner_id, self._network), descriptor
+        except PushmillError:
+            self._engine.remove(name)
+            self._disown(name, descriptor)
+            raise
+
+    def _keep(self, sandbox: Sandbox) -> bool:
+        descriptor = self._own(sandbox.name)
+        with self._lock:
+            keep = self._ready is None and self._idle.is_set() and not self._closed
+            if keep:
+                self._cancel()
+                self._ready = sandbox, descriptor
+        if not keep:
+            self._disown(sandbox.name, descriptor)
+        return keep
+
+    def _own(self, name: str) -> int:
+        """Create and lock the file of a sandbox; returns its descriptor."""
         self._directory.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(self._directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         locks.take(descriptor)
-        try:
-            return Sandbox(name, self._engine.sandboxes.start(name, self._runner_id, self._network)), descriptor
-        except PushmillError:
-            self._engine.remove(name)
-            (self._directory / name).unlink(missing_ok=True)
-            os.close(descriptor)
-            raise
+        return descriptor
+
+    def _disown(self, name: str, descriptor: int) -> None:
+        (self._directory / name).unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def taken(directory: Path) -> Sandbox | None:
     """Return the sandbox that the execution with this directory has taken, if any."""
     found = read_json(directory / FILE)
-    return Sandbox(found["name"], found["addresses"]) if found else None
+    return Sandbox(**found) if found else None
 
 
 def give_up(engine: Engine, directory: Path) -> None:

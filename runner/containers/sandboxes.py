@@ -6,11 +6,15 @@ Its only program is 129 bytes long and calls pause(2), so a sandbox needs 0.1 MB
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
+import os
 import struct
 import tarfile
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from docker import APIClient
@@ -34,6 +38,49 @@ MACHINES = {  # Docker's name of the architecture: ELF's number of it, and the c
     "arm64": (183, bytes.fromhex("280980d2 000080d2 010080d2 020080d2 030080d2 040080d2 010000d4 f9ffff17")),
 }
 
+SHARED_FILES = ("hosts", "hostname", "resolv.conf")  # in /etc: Docker mounts them in every container that joins
+SHARED_SIZE = 64 * 1024  # bytes of each that are compared
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A running sandbox: the name and addresses of its container, and its process on this machine.
+
+    `traces` is what `traces` returned when it was started.
+    """
+
+    name: str
+    addresses: list[str]
+    pid: int = 0
+    traces: str = ""
+
+    def is_unused(self) -> bool:
+        """Whether it is known that no container that joined it, and has ended, left anything in it."""
+        return bool(self.traces) and traces(self.pid) == self.traces
+
+
+def traces(pid: int) -> str:
+    """Return all that a container without CAP_NET_ADMIN can leave in the network namespace of process `pid`.
+
+    These are the numbers of packets sent by each interface, the loopback one included, and the files that Docker
+    shares with the container. Without a packet sent there is no connection, no occupied port and no known neighbour
+    once the processes have ended. Returns "" if this process may not look, or if there is no such process.
+    """
+    try:
+        found: list[object] = [os.stat(f"/proc/{pid}/ns/net").st_ino]
+        for line in Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]:
+            interface, _, counters = line.partition(":")
+            found.append((interface.strip(), counters.split()[8:]))
+        for name in SHARED_FILES:
+            path = f"/proc/{pid}/root/etc/{name}"
+            with open(path, "rb") as file:
+                facts = os.fstat(file.fileno())
+                content = file.read(SHARED_SIZE)
+            found.append((facts.st_size, facts.st_mode, facts.st_uid, facts.st_gid, os.listxattr(path), content))
+    except OSError:
+        return ""
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
 
 class Sandboxes:
     """The network sandboxes of one Docker daemon. Methods raise PushmillError if it does not answer."""
@@ -43,8 +90,8 @@ class Sandboxes:
         self.available = architecture in MACHINES
         self._architecture = architecture
 
-    def start(self, name: str, runner: str, network: str) -> list[str]:
-        """Start a sandbox called `name` on `network`; returns its addresses. Makes its image if that is missing."""
+    def start(self, name: str, runner: str, network: str) -> Sandbox:
+        """Start a sandbox called `name` on `network`. Makes its image if that is missing."""
         try:
             try:
                 self._create(name, runner, network)
@@ -52,9 +99,11 @@ class Sandboxes:
                 self._make_image()
                 self._create(name, runner, network)
             self._api.start(name)
-            return addresses(self._api.inspect_container(name))
+            container = self._api.inspect_container(name)
         except (DockerException, OSError) as error:
             raise PushmillError(f"The network sandbox {name} cannot be started: {error}") from None
+        pid = int(container["State"]["Pid"])
+        return Sandbox(name, addresses(container), pid, traces(pid))
 
     def is_running(self, name: str) -> bool:
         """Whether a container may still join the sandbox."""

@@ -15,6 +15,7 @@ from runner import cleanup, sandbox
 from runner.containers import gpus, mounts
 from runner.containers.engine import OverlayUnavailable, can_overlay
 from runner.containers.images import Image
+from runner.containers.sandboxes import Sandbox
 from runner.containers.specs import ContainerSpec
 from runner.execution import config_files, relay
 from runner.execution.context import BackgroundCall, ExecutionContext, over_restarts
@@ -80,7 +81,7 @@ def _start_on(run: ExecutionContext, image: Image, checkout: BackgroundCall[Path
     return _start(run, image, checkout, container)
 
 
-def _sandbox(run: ExecutionContext) -> sandbox.Sandbox | None:
+def _sandbox(run: ExecutionContext) -> Sandbox | None:
     """Return the network sandbox that this execution has or gets, or None if it needs none or none is ready."""
     ready = run.host.ready_sandbox
     if ready is None or run.spec.network != "open":

@@ -47,5 +47,7 @@ def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -
             firewall.result()
             start_container(run, image.result(), tree, checkout)
             report = wait_for_end(run)
+            if host.ready_sandbox is not None:
+                host.ready_sandbox.give_back(directory)
             run.report = upload(run, report)
     discard_in_background(host, directory)

@@ -95,9 +95,10 @@ def runner_host(directory: Path, server_url: str, **settings: Any) -> Iterator[H
         reporter.close()
 
 
-def with_sandbox(host: Host) -> Host:
+def with_sandbox(host: Host, *, reuse: bool = False) -> Host:
     """The same host, with a network sandbox that is ready."""
-    ready = ReadySandbox(host.engine, host.runner_id, host.directory, NETWORK)
+    host = replace(host, settings=replace(host.settings, reuse_sandboxes=reuse))
+    ready = ReadySandbox(host.engine, host.runner_id, host.directory, host.settings)
     ready.prepare_soon(0.0)
     until(lambda: ready.name)
     return replace(host, ready_sandbox=ready)

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from runner_host import NETWORK, docker, execute, execution, keeper_process, take_up, until, with_sandbox
+from runner_host import (
+    BUSYBOX,
+    IMAGE,
+    NETWORK,
+    docker,
+    execute,
+    execution,
+    keeper_process,
+    take_up,
+    until,
+    with_sandbox,
+)
 from runner_server import RunnerServer
 
 from core.errors import PushmillError
@@ -27,6 +39,11 @@ def ready(host: Host) -> Host:
     return with_sandbox(host)
 
 
+@pytest.fixture
+def reusing(host: Host) -> Host:
+    return with_sandbox(host, reuse=True)
+
+
 def ready_name(host: Host) -> str:
     assert host.ready_sandbox is not None
     return host.ready_sandbox.name
@@ -41,24 +58,87 @@ def namespace_of(name: str) -> str:
     return str(Path(f"/proc/{pid}/ns/net").readlink())
 
 
+def run(server: RunnerServer, host: Host, *commands: str, image: str = IMAGE) -> list[str]:
+    """Run an execution, and return what it printed."""
+    recorded = server.add(execution(*commands, image=image))
+    execute(host, recorded.spec.uuid, 1)
+    assert recorded.final["state"] == "complete"
+    return list(recorded.lines("stdout"))
+
+
 def test_an_execution_joins_the_ready_sandbox_and_no_other_one_does(server: RunnerServer, ready: Host) -> None:
     joined = []
     for _ in range(2):
         until(lambda: ready_name(ready))
         joined.append(ready_name(ready))
         namespace = namespace_of(joined[-1])
-        recorded = server.add(execution(NAMESPACE, INTERFACES))
-        execute(ready, recorded.spec.uuid, 1)
-        assert recorded.lines("stdout") == [namespace, "eth0", "lo"]
+        assert run(server, ready, NAMESPACE, INTERFACES) == [namespace, "eth0", "lo"]
     assert joined[0] != joined[1]
 
 
 def test_a_sandbox_is_removed_after_its_execution(server: RunnerServer, ready: Host) -> None:
     taken = ready_name(ready)
-    recorded = server.add(execution("echo done"))
-    execute(ready, recorded.spec.uuid, 1)
+    run(server, ready, "echo done")
     until(lambda: taken not in names(ready))
-    assert recorded.final["state"] == "complete"
+
+
+def test_a_sandbox_may_be_reused_after_an_execution_that_sent_nothing(server: RunnerServer, reusing: Host) -> None:
+    name = ready_name(reusing)
+    namespace = namespace_of(name)
+    for _ in range(3):
+        assert run(server, reusing, NAMESPACE) == [namespace]
+        assert names(reusing) == [name]
+
+
+@pytest.mark.parametrize(
+    "use",
+    {
+        "a connection to itself": 'python3 -c \'import socket; s = socket.create_server(("127.0.0.1", 0));'
+        " socket.create_connection(s.getsockname())'",
+        "a datagram to itself": "python3 -c 'import socket; s = socket.socket(type=socket.SOCK_DGRAM);"
+        ' s.sendto(b"x", ("127.0.0.1", 9))\'',
+        "a neighbour asked for": "python3 -c 'import socket; s = socket.socket(type=socket.SOCK_DGRAM);"
+        ' s.sendto(b"x", (socket.gethostbyname(socket.gethostname())[:-1] + "9", 9))\'; sleep 0.1',
+        "a name looked up": "python3 -c 'import socket; socket.getaddrinfo(\"nowhere.invalid\", 80)' || true",
+        "a host name added": "echo '192.0.2.1 example.org' >> /etc/hosts",
+        "a host name written over, of the same length": "tr 0-9 1 < /etc/hosts > /tmp/hosts; touch -r /etc/hosts"
+        " /tmp/hosts; cat /tmp/hosts > /etc/hosts; touch -r /tmp/hosts /etc/hosts",
+        "another name server": "echo 'nameserver 192.0.2.1' > /etc/resolv.conf",
+        "a file that nobody may read": "chmod 0 /etc/resolv.conf",
+        "a file of somebody else": "chown 1000 /etc/hosts",
+    }.items(),
+    ids=lambda use: use[0],
+)
+def test_an_execution_that_left_a_trace_in_its_sandbox_is_the_last_one_in_it(
+    server: RunnerServer, reusing: Host, use: tuple[str, str]
+) -> None:
+    name = ready_name(reusing)
+    run(server, reusing, use[1])
+    assert ready_name(reusing) != name
+    until(lambda: name not in names(reusing))
+
+
+def test_a_sandbox_whose_traces_cannot_be_seen_is_used_once(host: Host) -> None:
+    unseen = sandboxes.Sandbox("unseen", [], pid=2**22 + 1, traces=sandboxes.traces(2**22 + 1))
+    assert not unseen.is_unused()
+
+
+def test_no_second_sandbox_is_made_while_the_one_in_use_can_still_be_given_back(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "LENT_S", 0.123)
+    ready = with_sandbox(host, reuse=True).ready_sandbox
+    directory = host.executions / "taken"
+    directory.mkdir(parents=True)
+    assert ready is not None
+    taken = ready.take(directory)
+    assert taken is not None
+    ready.prepare_soon(0.0)
+    until(lambda: 0.123 in [thread.interval for thread in threading.enumerate() if isinstance(thread, threading.Timer)])
+    assert names(host) == [taken.name]
+    docker("run", "--rm", f"--network=container:{taken.name}", BUSYBOX, "/bin/sh", "-c", "ping -c 1 127.0.0.1")
+    until(lambda: ready.name)
+    assert sorted(names(host)) == sorted([taken.name, ready.name])
 
 
 def test_an_execution_that_finds_no_sandbox_has_a_network_of_its_own(server: RunnerServer, ready: Host) -> None:
@@ -162,7 +242,7 @@ def test_only_sandboxes_that_belong_to_nobody_are_strays(host: Host) -> None:
 def test_a_sandbox_that_cannot_be_made_is_reported_and_leaves_no_file(
     host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ready = ReadySandbox(host.engine, host.runner_id, host.directory, "no-such-network")
+    ready = ReadySandbox(host.engine, host.runner_id, host.directory, replace(host.settings, network="no-such-network"))
     ready.prepare_soon(0.0)
     until(lambda: "network of its own" in caplog.text)
     until(lambda: not list((host.directory / "sandboxes").iterdir()))
