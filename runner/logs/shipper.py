@@ -32,13 +32,14 @@ from runner.logs.line_assembler import Lines
 from runner.logs.masking import Masker
 from runner.logs.progress import CommandProgress
 from runner.logs.spool import StatusWriter, Tail
+from runner.logs.watch import Watch
 from runner.server_client import Reporter
 
 log = logging.getLogger(__name__)
 
 ORDER = ("status", "stdout", "stderr")  # within one poll: "Command 1 of 2: …" before the command's output
-EAGER_POLL_S, QUIET_POLL_S = 0.005, 0.05
-EAGER_S = 10.0  # after the start and after each growth
+LOOK_S, BLIND_LOOK_S = 0.25, 0.02  # between two looks at a quiet stream; where the kernel does not report writes
+MARK_LOOK_S = 0.05  # while a mark is on its way
 BATCH_INTERVAL_S, BATCH_BYTES = 0.05, 256 * 1024  # send at this interval, or sooner when this much is unread
 FLOOD_INTERVAL_S = 0.5  # interval of a stream beyond twice its limit, 4 MiB each time
 PREVIEW_S = 2.0  # interval at which an unfinished line is shown, if it has changed
@@ -89,12 +90,15 @@ class Stream:
             self.seen_at = now
 
     def due(self, now: float, ended: bool) -> bool:
-        unread = self.tail.unread
+        return self.tail.unread > 0 and (ended or self.due_in(now) <= 0)
+
+    def due_in(self, now: float) -> float:
+        """Seconds until unread output is to be sent; it is due at 0 and below."""
         if self.tail.stream == "status":
-            return unread > 0  # immediately, before any later output
-        if self.tail.is_flood and not ended:
-            return unread > 0 and now - self.read_at >= FLOOD_INTERVAL_S
-        return unread > 0 and (ended or unread >= BATCH_BYTES or now - self.read_at >= BATCH_INTERVAL_S)
+            return 0.0  # before any later output
+        if self.tail.is_flood:
+            return self.read_at + FLOOD_INTERVAL_S - now
+        return 0.0 if self.tail.unread >= BATCH_BYTES else self.read_at + BATCH_INTERVAL_S - now
 
     def unfinished_due(self, ended: bool) -> bool:
         """Whether the unfinished line counts as complete because the stream has ended."""
@@ -149,7 +153,7 @@ class Shipper:
         self._boundaries: deque[Boundary] = deque()  # whose status lines are not written yet
         self._told = set((spool / "status").read_text(errors="replace").splitlines())
         self._ended, self._closing = threading.Event(), threading.Event()
-        self._drained, self._wake = threading.Event(), threading.Event()
+        self._drained, self._watch = threading.Event(), Watch(spool / name for name in (*ORDER, "commands"))
         self._thread = threading.Thread(target=self._run, name="ship", daemon=True)
 
     def start(self) -> None:
@@ -163,18 +167,19 @@ class Shipper:
     def drain(self) -> None:
         """Wait until all output is stored, or storing has failed. Call this after the container has ended."""
         self._ended.set()
-        self._wake.set()
+        self._watch.wake()
         self._drained.wait()
 
     def settle(self) -> None:
         """Wait until everything, including status lines, is stored, or storing has failed; then stop shipping."""
         self._closing.set()
         self._ended.set()
-        self._wake.set()
+        self._watch.wake()
         self._thread.join()
 
     def close(self) -> None:
         self.settle()
+        self._watch.close()
         for stream in self._streams:
             stream.tail.close()
 
@@ -196,16 +201,24 @@ class Shipper:
                 self._drained.set()
                 if closing:
                     return
-            self._wake.wait(self._interval())
-            self._wake.clear()
+            self._pause()
 
-    def _interval(self) -> float:
+    def _pause(self) -> None:
+        """Wait until something is printed or, if something is unread, until it is due."""
         if self._ended.is_set() and not self._drained.is_set():
-            return 0.0
-        if any(stream.tail.unread >= BATCH_BYTES and not stream.tail.is_flood for stream in self._streams):
-            return 0.0
-        quiet = steady() - max(stream.grew_at for stream in self._streams)
-        return EAGER_POLL_S if quiet < EAGER_S else QUIET_POLL_S
+            return
+        now = steady()
+        if due_in := [stream.due_in(now) for stream in self._streams if stream.tail.unread]:
+            self._watch.pause(max(0.0, min(due_in)))
+        elif self._watch.wait(self._look_s()):
+            now = time.time()
+            for stream in self._streams:  # nothing was printed before this moment
+                stream.seen_at = max(stream.seen_at, min(now, stream.tail.modified))
+
+    def _look_s(self) -> float:
+        if self._boundaries:
+            return MARK_LOOK_S
+        return LOOK_S if self._watch.sees_writes else BLIND_LOOK_S
 
     def _poll(self, ended: bool) -> bool:
         """Ship what is due; returns False if nothing was."""
