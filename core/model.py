@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -284,7 +284,8 @@ class Execution(ListedExecution):
 
     `gpus` is the number of devices it gets, `devices` are their UUIDs. `retry_of` is the id of the execution that this
     one re-runs. `trial` is the index in the search of its task, from 0; the newest of several executions with the same
-    index counts, as for a node of a pipeline.
+    index counts, as for a node of a pipeline. `stages` are the seconds of each stage that is over, by its name, and the
+    time `run_at` at which the container started.
     """
 
     commit_identifier: str
@@ -309,6 +310,7 @@ class Execution(ListedExecution):
     placed_at: str | None
     lease_expires_at: str | None
     container_id: str | None
+    stages: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def restarts(self) -> bool:

@@ -4,12 +4,13 @@ Every call carries `Authorization: Token <runner token>`; calls about one execut
 runner that has lost the lease gets 409 and lets go. Unknown keys are ignored, missing ones are an error.
 
 A claim takes a queued execution; with `resume` true it returns the spec of a started one to its holder again.
-A preview is an unfinished line, which the next one replaces.
+A preview is an unfinished line, which the next one replaces. `stage_s` are the seconds that each of PREPARING took; they
+run at the same time.
 
     POST heartbeat                           RunnerReport            → RunnerOrders
     POST executions/<uuid>/claim             {attempt, resume}       → ExecutionSpec | 409
     POST executions/<uuid>/heartbeat         {attempt}               → LeaseOrders | 409
-    POST executions/<uuid>/container         {attempt, container_id, image_digest, devices} → {} | 409
+    POST executions/<uuid>/container         {attempt, container_id, image_digest, devices, stage_s} → {} | 409
     POST executions/<uuid>/usage             {attempt, samples: [[time_us, series, value], …]} → {} | 409
     POST executions/<uuid>/detail            {attempt, status_detail} → {} | 409
     POST executions/<uuid>/log?LogBatch      lines                   → {"acknowledged": spool bytes} | 409 with the same
@@ -33,6 +34,7 @@ from core.errors import InvalidInput
 MARK_BEGIN, MARK_END = "\x02pushmill ", "\x03\n"
 JOB = "runner.jobs.execute"  # the only function that a runner's queue may name; arguments: execution uuid, attempt
 STREAMS = ("stdout", "stderr", "status")
+PREPARING = ("pull", "checkout", "inputs")  # stages before the container starts
 
 
 Amount = TypeVar("Amount", int, float)
@@ -183,13 +185,17 @@ class LogBatch(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class FinalReport(Message):
-    """Result of an execution. `state` is a final state; `failure_reason` is set exactly when it is `error`."""
+    """Result of an execution. `state` is a final state; `failure_reason` is set exactly when it is `error`.
+
+    `upload_s` are the seconds between the end of its container and this report.
+    """
 
     attempt: int
     state: str
     failure_reason: str | None = None
     message: str | None = None
     exit_code: int | None = None
+    upload_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

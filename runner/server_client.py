@@ -13,7 +13,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlencode
@@ -136,7 +136,13 @@ class Reporter:
         return LeaseOrders.from_dict(self._once("POST", path, body, timeout=HEARTBEAT_TIMEOUT))
 
     def container(
-        self, execution: str, attempt: int, container_id: str, image_digest: str, devices: Sequence[str]
+        self,
+        execution: str,
+        attempt: int,
+        container_id: str,
+        image_digest: str,
+        devices: Sequence[str],
+        stage_s: Mapping[str, float],
     ) -> None:
         """Report that a container is about to start: from now on the execution never returns to the queue."""
         body = {
@@ -144,6 +150,7 @@ class Reporter:
             "container_id": container_id,
             "image_digest": image_digest,
             "devices": list(devices),
+            "stage_s": dict(stage_s),
         }
         self._call("POST", f"executions/{execution}/container", _json(body))
 

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from core.errors import Conflict, ExecutionFailed, NotFound
@@ -14,6 +15,7 @@ from core.states import FailureReason, State
 from core.units import limit_text
 from core.wire import FinalReport
 from runner import quarantine, sandbox
+from runner.clock import steady
 from runner.execution.context import AWAY_S, Cancelled, ExecutionContext
 from runner.execution.outcome import failed, stopped
 from runner.host import Host
@@ -100,6 +102,8 @@ def _send(run: ExecutionContext, report: FinalReport) -> None:
     if run.shipper.error is not None and report.state == State.COMPLETE:
         report = failed(report.attempt, FailureReason.INTERNAL, f"The log cannot be stored: {run.shipper.error}")
     run.lease.close()
+    if run.container_ended_at is not None:
+        report = replace(report, upload_s=round(steady() - run.container_ended_at, 3))
     try:
         run.reporter.final(run.spec.uuid, report)
     except (Conflict, NotFound) as refusal:

@@ -95,7 +95,7 @@ def _start(run: ExecutionContext, image: Image, checkout: BackgroundCall[Path], 
     try:
         checkout.result()  # only the start mounts the tree, so the container is created meanwhile
         write_json(run.directory / "container.json", run.container_id)
-        run.reporter.container(run.spec.uuid, run.spec.attempt, run.container_id, image.digest, devices)
+        run.reporter.container(run.spec.uuid, run.spec.attempt, run.container_id, image.digest, devices, run.stage_s)
         ensure_started(run)
     except BaseException:
         run.host.engine.remove(run.container_id)

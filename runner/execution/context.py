@@ -46,6 +46,8 @@ class ExecutionContext:
         self.container_id = ""
         self.relay: Relay | None = None
         self.report: FinalReport | None = None
+        self.container_ended_at: float | None = None  # in seconds of `steady()`
+        self.stage_s: dict[str, float] = {}  # of those of PREPARING that are done
         self.controls = step_controls.read(spec.environment_variables)
         self.limits = limits(host.settings, spec, self.controls, memory_bytes())
         limit = self.limits.time_s
@@ -107,10 +109,13 @@ def over_restarts(
 
 
 class BackgroundCall(Generic[Result]):
-    """A call in its own thread. If the run is cancelled, the thread is abandoned, not stopped."""
+    """A call in its own thread. If the run is cancelled, the thread is abandoned, not stopped.
 
-    def __init__(self, run: ExecutionContext, call: Callable[[], Result]) -> None:
-        self._execution, self._call = run, call
+    With `stage`, one of PREPARING, the run notes how long it took.
+    """
+
+    def __init__(self, run: ExecutionContext, call: Callable[[], Result], stage: str = "") -> None:
+        self._execution, self._call, self._stage = run, call, stage
         self._done = threading.Event()
         self._result: Result | None = None
         self._error: BaseException | None = None
@@ -125,8 +130,11 @@ class BackgroundCall(Generic[Result]):
         return self._result  # type: ignore[return-value]  # None is a Result of a call that returns None
 
     def _run(self) -> None:
+        began = steady()
         try:
             self._result = self._call()
+            if self._stage:
+                self._execution.stage_s[self._stage] = round(steady() - began, 3)
         except BaseException as error:  # noqa: BLE001  # raised in result()
             self._error = error
         finally:

@@ -63,6 +63,7 @@ def wait_for_end(run: ExecutionContext) -> FinalReport:
         end = _watch(run, waiter)
     finally:
         sampler.close()
+    run.container_ended_at = steady()
     run.shipper.drain()
     return ending(run.spec.attempt, waiter.exited, end.asked, run.progress, run.limits)
 

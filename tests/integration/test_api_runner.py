@@ -546,3 +546,17 @@ def test_an_unfinished_line_whose_end_never_came_is_kept_when_the_execution_ends
     assert api.call(f"executions/{execution}/preview", body).status_code == 200
     assert api.call(f"executions/{execution}/final", {"attempt": attempt, "state": "complete"}).status_code == 200
     assert said(api, execution, "stdout") == ["half"]
+
+
+def test_the_stages_of_an_execution_are_stored_as_its_runner_reports_them(api: ApiServer) -> None:
+    execution, attempt = api.started()
+    body = {"attempt": attempt, "container_id": "abc", "stage_s": {"pull": 2.5, "checkout": 0.25, "tea": 9}}
+    for _ in range(2):
+        assert api.call(f"executions/{execution}/container", body).status_code == 200
+    first = api.execution(execution).stages
+    assert first == {"pull": 2.5, "checkout": 0.25, "run_at": first["run_at"]}
+    assert api.call(f"executions/{execution}/container", body | {"stage_s": {"pull": -1}}).status_code == 400
+    final = {"attempt": attempt, "state": "complete", "upload_s": 1.5}
+    assert api.call(f"executions/{execution}/final", final | {"upload_s": "x"}).status_code == 400
+    assert api.call(f"executions/{execution}/final", final).status_code == 200
+    assert api.execution(execution).stages == {**first, "upload": 1.5}

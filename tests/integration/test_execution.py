@@ -48,6 +48,8 @@ def test_lines_of_every_stream_are_stored_in_order_before_the_final_state(server
     assert status[2] == "Command 2 of 2: cat train.py"
     assert status[-1].startswith("Finished in ")
     assert status[-1].endswith(" s: complete")
+    assert set(recorded.container["stage_s"]) == {"pull", "checkout", "inputs"}
+    assert recorded.final["upload_s"] >= 0
 
 
 def test_nothing_of_an_execution_is_left_on_the_machine(server: RunnerServer, host: Host) -> None:

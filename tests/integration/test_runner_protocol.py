@@ -107,13 +107,13 @@ def side(waiting: Side) -> Side:
 
 REPORTS: list[tuple[str, dict[str, Any]]] = [
     ("heartbeat", {}),
-    ("container", {"container_id": "abc", "image_digest": "sha256:1", "devices": ["GPU-a"]}),
+    ("container", {"container_id": "abc", "image_digest": "sha256:1", "devices": ["GPU-a"], "stage_s": {"pull": 2.5}}),
     ("usage", {"samples": [[1, "cpu", 0.5]]}),
     ("detail", {"status_detail": "almost"}),
     ("preview", {"stream": "stdout", "start": 0, "text": "half"}),
     ("sources", {}),
 ]
-FINAL = {"state": "error", "failure_reason": "command_failed", "message": "it failed", "exit_code": 1}
+FINAL = {"state": "error", "failure_reason": "command_failed", "message": "it failed", "exit_code": 1, "upload_s": 0.5}
 
 
 def others(side: Side, execution: str = "", attempt: int = 1) -> list[int]:

@@ -17,7 +17,7 @@ from werkzeug.exceptions import ClientDisconnected, LengthRequired, RequestEntit
 from core.config import MIB
 from core.errors import InvalidInput
 from core.text import whole_number
-from core.wire import FinalReport, LogBatch, RunnerReport, SourcesReport
+from core.wire import PREPARING, FinalReport, LogBatch, RunnerReport, SourcesReport
 from web.http import auth, downloads, lfs_files
 from web.http.after_change import followed, unseen
 from web.http.api.answers import Json
@@ -76,7 +76,9 @@ def container(execution: str) -> Response:
     attempt, container_id = _whole(body.get("attempt"), "attempt"), _text(body.get("container_id"), "container_id")
     digest = _text(body["image_digest"], "image_digest") if body.get("image_digest") else None
     devices = [_text(device, "devices")[:DEVICE_CHARACTERS] for device in _list(body.get("devices", []), "devices")]
-    started = lifecycle.StartedContainer(id=container_id, image_digest=digest, devices=devices)
+    given = body.get("stage_s") or {}
+    stage_s = {name: _amount(given[name], name) for name in PREPARING if name in given}
+    started = lifecycle.StartedContainer(id=container_id, image_digest=digest, devices=devices, stage_s=stage_s)
     lifecycle.container_started(auth.db(), auth.current_runner(), execution, attempt, started)
     return Json({})
 
@@ -180,6 +182,8 @@ def final(execution: str) -> Response:
     _whole(report.attempt, "attempt")
     if report.exit_code is not None:
         _whole(report.exit_code, "exit_code")
+    if report.upload_s is not None:
+        _amount(report.upload_s, "upload_s")
     message = None if report.message is None else _text(report.message, "message")[:MESSAGE_CHARACTERS]
     checked = FinalReport.from_dict(report.to_dict() | {"message": message})
     lifecycle.finish(auth.db(), auth.server().config.logs_dir, auth.current_runner(), execution, checked)
@@ -261,9 +265,13 @@ def _sample(item: Any) -> usage.Sample:
     time_us, series, value = item
     if not isinstance(series, str) or not usage.SERIES.fullmatch(series):
         raise InvalidInput(f"{series!r:.100} is not a valid series; there are cpu, memory, gpu:N and gpu_memory:N")
+    return usage.Sample(time_us=_whole(time_us, "time"), series=series, value=_amount(value, series))
+
+
+def _amount(value: Any, name: str) -> float:
     if type(value) not in (int, float) or not 0 <= value < MAX_INTEGER:
-        raise InvalidInput(f"{series} must be a number, 0 or more, got {value!r}"[:200])
-    return usage.Sample(time_us=_whole(time_us, "time"), series=series, value=float(value))
+        raise InvalidInput(f"{name} must be a number, 0 or more, got {value!r}"[:200])
+    return float(value)
 
 
 def _whole(value: Any, name: str) -> int:

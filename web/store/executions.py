@@ -23,7 +23,18 @@ from web.store.projects import take_counter
 from web.store.selection import Selection, select
 
 E = TypeVar("E", bound=ListedExecution)
-JSON_COLUMNS = ("commands", "parameters", "inputs", "environment_variables", "tags", "devices", "mounts", "changed")
+JSON_COLUMNS = (
+    "commands",
+    "parameters",
+    "inputs",
+    "environment_variables",
+    "tags",
+    "devices",
+    "mounts",
+    "changed",
+    "stages",
+)
+USUAL, USUAL_OF = 10, 100  # so many durations, of so many executions that are looked at
 SHARED_CHARACTERS = 1000  # shorter JSON is decoded once for all executions that have it, since nobody changes it
 LISTS = ("commands", "tags", "devices", "mounts")
 KEPT = "execution.deleted_at IS NULL"
@@ -220,6 +231,18 @@ def retried_by(db: Database, execution_id: int) -> list[Execution]:
     """List the re-runs of an execution."""
     found = rows(db, f"{SELECT} WHERE execution.retry_of = ? ORDER BY execution.id", (execution_id,))
     return [_execution(item) for item in found]
+
+
+def usual_durations(db: Database, execution: Execution) -> list[float]:
+    """Return the seconds that the newest earlier successful executions of the same step and environment ran."""
+    sql = (
+        "SELECT (julianday(ended_at) - julianday(started_at)) * 86400 AS seconds FROM ("
+        " SELECT * FROM execution WHERE project_id = ? AND step = ? AND id < ?"
+        f" ORDER BY id DESC LIMIT {USUAL_OF}) WHERE state = '{State.COMPLETE}' AND environment = ? AND started_at IS NOT NULL"
+        f" LIMIT {USUAL}"
+    )
+    values = (execution.project_id, execution.step, execution.id, execution.environment)
+    return [found["seconds"] for found in rows(db, sql, values)]
 
 
 def retries(db: Database, execution_id: int) -> int:

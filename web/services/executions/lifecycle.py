@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -79,11 +79,12 @@ def extend(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> L
 
 @dataclass(frozen=True, kw_only=True)
 class StartedContainer:
-    """A container on a runner; `devices` are UUIDs of its GPUs."""
+    """A container on a runner; `devices` are UUIDs of its GPUs. `stage_s` are the seconds that its preparation took."""
 
     id: str
     image_digest: str | None
     devices: Sequence[str] = ()
+    stage_s: Mapping[str, float] = field(default_factory=dict)
 
 
 def container_started(
@@ -93,9 +94,9 @@ def container_started(
     with transaction(db):
         execution = held_execution(db, runner, execution_uuid, attempt)
         devices = json.dumps(list(container.devices))
-        executions.update(
-            db, execution, container_id=container.id, image_digest=container.image_digest, devices=devices
-        )
+        stages = {**execution.stages, **container.stage_s}  # the report may be repeated
+        columns = {"devices": devices, "stages": json.dumps({"run_at": clock.now(), **stages})}
+        executions.update(db, execution, container_id=container.id, image_digest=container.image_digest, **columns)
 
 
 def add_usage(db: Database, runner: Runner, execution_uuid: str, attempt: int, samples: Sequence[usage.Sample]) -> None:
@@ -181,6 +182,8 @@ def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, re
         _check_lease(execution, runner, report.attempt)
         logs.keep_partial(db, logs_dir, execution)  # the rest of a log that could not be stored
         columns = {"failure_message": report.message, "exit_code": report.exit_code}
+        if report.upload_s is not None:
+            columns["stages"] = json.dumps({**execution.stages, "upload": report.upload_s})
         executions.transition(
             db, execution, state, reason=report.message or "", failure_reason=failure_reason, columns=columns
         )
