@@ -7,7 +7,8 @@ The rules need root and `iptables`. Without them containers run, and the runner 
 
 Rules in `DOCKER-USER` are missing with Docker's nftables backend and do not see packets for the machine itself. A
 chain is replaced in one step by `iptables-restore`; the comment on the rule that calls it contains a hash of its
-content. Each execution checks it before its container starts, and the cleanup removes it when the bridge is gone.
+content. Each execution checks it before its container starts, unless nobody has changed any rule since the last check,
+and the cleanup removes it when the bridge is gone.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from core.locks import held
+from runner.containers import ruleset
 from runner.inputs import address_policy
 
 log = logging.getLogger(__name__)
@@ -59,13 +62,22 @@ class Policy:
     name_servers: tuple[str, ...] = ()
 
 
+# by bridge, the rules that this process has found, and in which generation of the ruleset
+_intact: Final[dict[str, tuple[int, list[tuple[str, list[str]]]]]] = {}
+
+
 def protect(policy: Policy) -> str:
     """Install the rules for IPv4 and IPv6 if missing. Idempotent. Returns the problem as a sentence, or ""."""
     if not (INTERFACES / policy.bridge).exists():
         return _problem(f"{policy.bridge} is not an interface of this machine; is the network a Docker bridge?")
     try:
         wanted = [(program, rules(policy, version)) for version, program in _programs()]
+        generation = ruleset.generation([program for program, _ in wanted])
+        if generation is not None and _intact.get(policy.bridge) == (generation, wanted):
+            return ""
         if all(_changes(program, policy.bridge, found) == [] for program, found in wanted):
+            if generation is not None:
+                _intact[policy.bridge] = generation, wanted
             return ""
         with _locked():
             for program, found in wanted:

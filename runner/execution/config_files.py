@@ -33,6 +33,7 @@ IDENTITY = frozenset(
     | DIRECTORIES.keys()
     | MEMBERSHIPS.keys()
 )
+Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times as fast
 CREDENTIALS = re.compile(r"^([a-z]+://)[^/?#]*@", re.IGNORECASE)  # removed because a program may print its config
 MAX_VARIABLE = 131_071  # bytes of NAME=value that Linux passes to a program
 
@@ -63,7 +64,7 @@ def put(config_dir: Path, name: str, document: Any) -> None:
     """Write or replace one document. Call this before the container starts."""
     plain = _plain(document)
     _write(config_dir / f"{name}.json", json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=2) + "\n")
-    text = yaml.safe_dump(plain, default_flow_style=False, allow_unicode=True, sort_keys=False)
+    text = yaml.dump(plain, Dumper=Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
     _write(config_dir / f"{name}.yaml", text)
 
 

@@ -34,7 +34,7 @@ MAX_BODY = 64 * 1024
 CONNECTIONS = 16  # at once; further ones are closed, because a container may open any number
 REQUEST_S = 10.0  # from the connection until the whole request has arrived
 ADDRESS_S = 30.0  # a container's first request may arrive before Docker has reported its addresses
-POLL_S = 0.02  # close() waits this long
+LOOK_S = 1.0  # between two looks at the deadlines of requests
 
 
 def input_requests(fetched: Iterable[FetchedInput]) -> dict[str, Any]:
@@ -73,8 +73,8 @@ class Relay:
         self._server = _bound(address, ports, lambda at: _Server(at, token, inputs, set_detail))
         self._address, self._token = address, token
         self.port: int = self._server.server_address[1]
-        serve = threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="relay", daemon=True)
-        serve.start()
+        self._thread = threading.Thread(target=self._server.serve, name="relay", daemon=True)
+        self._thread.start()
 
     def api(self) -> dict[str, Any]:
         """Return the content of api.json: keyword arguments for `requests.request`, by endpoint."""
@@ -92,7 +92,10 @@ class Relay:
 
     def close(self) -> None:
         self._server.known.set()
-        self._server.shutdown()
+        self._server.ended = True
+        with contextlib.suppress(OSError):  # a connection ends the wait for one
+            socket.create_connection((self._address, self.port), timeout=LOOK_S).close()
+        self._thread.join()
         self._server.server_close()
 
 
@@ -111,6 +114,7 @@ def _bound(address: str, ports: Iterable[int], make: Callable[[tuple[str, int]],
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    timeout = LOOK_S
 
     def __init__(
         self, address: tuple[str, int], token: str, inputs: Mapping[str, Any], set_detail: Callable[[str], None]
@@ -119,9 +123,15 @@ class _Server(ThreadingHTTPServer):
         self.inputs, self.set_detail = inputs, set_detail
         self.addresses: frozenset[str] = frozenset()
         self.known = threading.Event()
+        self.ended = False
         self._arriving: dict[socket.socket, float] = {}  # connection → deadline of its request
         self._room = threading.BoundedSemaphore(CONNECTIONS)
         super().__init__(address, _Handler)
+
+    def serve(self) -> None:
+        while not self.ended:
+            self.handle_request()
+            self._end_overdue()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
         return not self.known.is_set() or client_address[0] in self.addresses
@@ -143,8 +153,8 @@ class _Server(ThreadingHTTPServer):
             self._arriving.pop(request, None)
             self._room.release()
 
-    def service_actions(self) -> None:
-        """Close connections whose request is not complete in time, even if bytes keep arriving; called every POLL_S."""
+    def _end_overdue(self) -> None:
+        """Close connections whose request is not complete in time, even if bytes keep arriving."""
         now = time.monotonic()
         for connection, deadline in list(self._arriving.items()):
             if now > deadline:

@@ -205,6 +205,33 @@ def test_the_rules_are_made_once_changed_and_repaired(site: Site) -> None:
     assert site.rules() == once
 
 
+REPEATED = """
+import json, os, subprocess, sys
+from runner.containers import firewall
+policy, path = firewall.Policy(**json.loads(sys.argv[1])), os.environ["PATH"]
+def flush(program):
+    subprocess.run([program, "-t", "mangle", "-F"], check=True, env={"PATH": path})
+def protect(programs=path):
+    os.environ["PATH"] = programs
+    return firewall.protect(policy)
+print(json.dumps([protect(), protect(), protect("/nowhere")]))  # the second finds them
+for program in ("iptables", "ip6tables"):
+    flush(program)
+    print(json.dumps([protect("/nowhere"), protect(), protect(), protect("/nowhere")]))
+"""
+
+
+def test_a_process_looks_at_its_rules_again_once_anybody_has_changed_a_rule(site: Site) -> None:
+    policy = json.dumps({"bridge": BRIDGE, "relay": GATEWAY, **PORTS})
+    said = site.machine.run(sys.executable, "-c", REPEATED, policy).stdout.splitlines()
+    assert json.loads(said[0]) == ["", "", ""]
+    for line in said[1:]:
+        without, *later = json.loads(line)
+        assert "iptables is missing" in without or "ip6tables is missing" in without
+        assert later == ["", "", ""]
+    assert site.rules().count("-A PREROUTING") == 2
+
+
 def test_rules_go_with_their_bridge_and_no_others(site: Site) -> None:
     site.machine.ip("link", "add", "br-1b1b1b1b1b1b", "type", "bridge")
     for bridge in (BRIDGE, "br-1b1b1b1b1b1b"):
