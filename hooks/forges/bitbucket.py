@@ -8,7 +8,7 @@ from core.errors import InvalidDelivery
 from core.model import PullRequestEvent, PushEvent
 from hooks.forges import payload
 from hooks.forges.base import Forge
-from hooks.forges.payload import NO_COMMIT, Headers, Ignored, checked_pull_request, push_event
+from hooks.forges.payload import NO_COMMIT, Headers, Ignored, checked_pull_request, checked_push
 
 FOLDERS = {"branch": "refs/heads/", "tag": "refs/tags/", "annotated_tag": "refs/tags/"}
 MAX_REFS = 10_000
@@ -57,12 +57,14 @@ def _moved(change: payload.Json, pusher: str) -> PushEvent | None:
     )
     if folder is None or before == after:
         return None
-    return push_event(
-        ref=folder + payload.get_text(new or old, "name"),
-        before=before,
-        after=after,
-        pusher=pusher,
-        message=payload.get_text(payload.get_mapping(new, "target"), "message", ""),
+    return checked_push(
+        PushEvent(
+            ref=folder + payload.get_text(new or old, "name"),
+            before=before,
+            after=after,
+            pusher=pusher,
+            message=payload.get_text(payload.get_mapping(new, "target"), "message", ""),
+        )
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from core.model import PullRequestEvent, PushEvent
 from hooks.forges import payload
 from hooks.forges.base import Forge
-from hooks.forges.payload import NO_COMMIT, Headers, Ignored, push_event
+from hooks.forges.payload import NO_COMMIT, Headers, Ignored, checked_push
 
 FAMILY = ("x-forgejo-", "x-gitea-")
 
@@ -64,11 +64,13 @@ def _deleted(found: payload.Json, delivery: str) -> list[PushEvent] | Ignored:
         return Ignored(f"{kind or 'ref'} {ref} was deleted: its push event is used")
     sender = payload.get_mapping(found, "sender")
     return [
-        push_event(
-            ref=f"refs/heads/{ref.removeprefix('refs/heads/')}",
-            before=NO_COMMIT,
-            after=NO_COMMIT,
-            identity=f"deleted {delivery}",
-            pusher=payload.get_text(sender, "login", "") or payload.get_text(sender, "username", ""),
+        checked_push(
+            PushEvent(
+                ref=f"refs/heads/{ref.removeprefix('refs/heads/')}",
+                before=NO_COMMIT,
+                after=NO_COMMIT,
+                identity=f"deleted {delivery}",
+                pusher=payload.get_text(sender, "login", "") or payload.get_text(sender, "username", ""),
+            )
         )
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.model import PushEvent
 from hooks.forges import payload
 from hooks.forges.base import Forge
-from hooks.forges.payload import NO_COMMIT, Headers, Ignored, push_event
+from hooks.forges.payload import NO_COMMIT, Headers, Ignored, checked_push
 
 
 class Gogs(Forge):
@@ -45,7 +45,9 @@ def _created(found: payload.Json) -> list[PushEvent] | Ignored:
         return Ignored(f"{kind or 'ref'} {ref} was created: its push event is used")
     if not sha:
         return Ignored(f"tag {ref} was created, but this Gogs does not report its commit")
-    return [push_event(ref=f"refs/tags/{ref}", before=NO_COMMIT, after=sha, pusher=_pusher(found, "sender"))]
+    return [
+        checked_push(PushEvent(ref=f"refs/tags/{ref}", before=NO_COMMIT, after=sha, pusher=_pusher(found, "sender")))
+    ]
 
 
 def _pusher(found: payload.Json, key: str) -> str:

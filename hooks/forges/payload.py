@@ -113,7 +113,8 @@ def pushed_ref(
     ref, before, after = (get_text(found, key) for key in ("ref", "before", "after"))
     if before == after:
         return Ignored(f"{ref} has not changed")
-    sent = push_event(ref=ref, before=before, after=after, pusher=pusher, message=message, options=options)
+    event = PushEvent(ref=ref, before=before, after=after, pusher=pusher, message=message, options=options)
+    sent = checked_push(event)
     if ref.startswith("refs/tags/") and not sent.deleted and isinstance(commit, str) and names.is_sha(commit):
         return [replace(sent, after=commit)]
     return [sent]
@@ -163,31 +164,21 @@ def ignored_reason(event: str) -> str:
     return f"event {event!r}: only pushes and pull requests are used"
 
 
-def push_event(
-    *,
-    ref: str,
-    before: str,
-    after: str,
-    identity: str = "",
-    pusher: str = "",
-    message: str = "",
-    options: tuple[str, ...] = (),
-) -> PushEvent:
-    """Create a PushEvent with names that git accepts. The default identity is made of the three names."""
+def checked_push(event: PushEvent) -> PushEvent:
+    """Check that git accepts a push's names, and cut its texts. The default identity is made of the three names."""
+    ref, before, after = event.ref, event.before, event.after
     try:
         names.check_ref(ref)
         names.check_sha(before)
         names.check_sha(after)
     except InvalidInput as error:
         raise InvalidDelivery(str(error)) from None
-    return PushEvent(
-        ref=ref,
-        before=before,
-        after=after,
-        pusher=pusher[:PUSHER_CHARS],
-        message=message[:MESSAGE_CHARS],
-        options=tuple(option[: OPTION_CHARS + 1] for option in options[: MAX_OPTIONS + 1]),
-        identity=identity or hashlib.sha256(f"{ref}\n{before}\n{after}".encode("utf-8", "replace")).hexdigest(),
+    return replace(
+        event,
+        pusher=event.pusher[:PUSHER_CHARS],
+        message=event.message[:MESSAGE_CHARS],
+        options=tuple(option[: OPTION_CHARS + 1] for option in event.options[: MAX_OPTIONS + 1]),
+        identity=event.identity or hashlib.sha256(f"{ref}\n{before}\n{after}".encode("utf-8", "replace")).hexdigest(),
     )
 
 

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from core.errors import InvalidDelivery
 from core.model import PushEvent
 from hooks.forges.base import Forge
-from hooks.forges.payload import Headers, Ignored, push_event
+from hooks.forges.payload import Headers, Ignored, checked_push
 
 FIRST_LINE = "pushmill-push 2"
 UNESCAPED = "pushmill-push 1"  # the first line of hooks that escape nothing
@@ -64,7 +64,11 @@ class Plain(Forge):
             old, _, rest = line.partition(" ")
             new, _, ref = rest.partition(" ")
             identity = f"{delivery} {ref}"
-            events.append(push_event(ref=ref, before=old, after=new, identity=identity, pusher=pusher, options=options))
+            events.append(
+                checked_push(
+                    PushEvent(ref=ref, before=old, after=new, identity=identity, pusher=pusher, options=options)
+                )
+            )
         return events or Ignored("no ref has changed")
 
     def serves(self, host: str) -> bool:  # noqa: ARG002

@@ -106,7 +106,8 @@ def receive(project_name: str, forge_name: str) -> Response:
         secret = context.vault.decrypt(target[1] if target else _intake().no_secret)
         if not forge.verify(headers, body, secret) or target is None:
             raise RefusedDelivery(_wrong())
-        return _store(context, forge, project_name, _admitted(context, target[0]), headers, body)
+        _admit(context, target[0])
+        return _store(context, forge, project_name, target[0], headers, body)
     except RefusedDelivery as refused:
         return refused.response
     except InvalidDelivery as error:
@@ -160,18 +161,17 @@ def _expected(
     return forge, bound
 
 
-def _admitted(context: Context, repository_id: int) -> Repository:
-    """Count a verified delivery; return its repository. Raises Refused if too many were sent."""
+def _admit(context: Context, repository: Repository) -> None:
+    """Count a verified delivery. Raises Refused if too many were sent."""
     if shortage := disk.shortage(context.config):
         raise RefusedDelivery(_later(f"{shortage}.", 507, FULL_S))
-    db, config = context.db, context.config.server
-    if wait_s := _intake().rate.wait_s(repository_id):
+    config = context.config.server
+    if wait_s := _intake().rate.wait_s(repository.id):
         told = f"More than {config.hook_rate} deliveries a minute ([server] hook_rate)."
         raise RefusedDelivery(_later(told, 429, math.ceil(wait_s)))
-    if config.hook_queue and deliveries.queued(db, repository_id, config.hook_queue) >= config.hook_queue:
+    if config.hook_queue and deliveries.queued(context.db, repository.id, config.hook_queue) >= config.hook_queue:
         told = f"{config.hook_queue} deliveries of this repository wait already ([server] hook_queue)."
         raise RefusedDelivery(_later(told, 429, QUEUE_S))
-    return projects.repository(db, repository_id)
 
 
 def _store(

@@ -97,17 +97,17 @@ def repositories_of_forge(db: Database, forge: str) -> list[Repository]:
     return [_repository(found) for found in rows(db, "SELECT * FROM repository WHERE forge = ? ORDER BY id", (forge,))]
 
 
-def webhook_target(db: Database, project_name: str, forge: str) -> tuple[int, bytes] | None:
+def webhook_target(db: Database, project_name: str, forge: str) -> tuple[Repository, bytes] | None:
     """Return the repository that a project's webhooks from `forge` concern, and its encrypted secret.
 
     Always one query, whether the project exists or not. `plain`, our own hook, also matches repositories hosted here.
     """
     sql = (
-        "SELECT repository.id, secret FROM repository JOIN project ON project.id = project_id"
+        "SELECT repository.* FROM repository JOIN project ON project.id = project_id"
         " WHERE project.name = ? AND forge IN (?, ?) ORDER BY repository.id LIMIT 1"
     )
     found = row(db, sql, (project_name, forge, HOSTED if forge == "plain" else forge))
-    return (found["id"], bytes(found["secret"])) if found else None
+    return (_repository(found), bytes(found["secret"])) if found else None
 
 
 def secret(db: Database, repository_id: int) -> bytes:

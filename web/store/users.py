@@ -56,6 +56,14 @@ def by_name(db: Database, username: str) -> User | None:
     return _user(row(db, "SELECT * FROM user WHERE username = ?", (username,)))
 
 
+def by_name_or_row(db: Database, username: str, user_id: int) -> User:
+    """Return the user with this name or, if there is none, the one that another row references."""
+    sql = "SELECT * FROM user WHERE username = ? OR id = ? ORDER BY username = ? DESC LIMIT 1"
+    found = _user(row(db, sql, (username, user_id, username)))
+    assert found is not None  # noqa: S101
+    return found
+
+
 def listing(db: Database) -> list[User]:
     return [user for found in rows(db, "SELECT * FROM user ORDER BY username") if (user := _user(found))]
 

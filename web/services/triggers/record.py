@@ -104,16 +104,17 @@ def _common_request(
     """
     is_schedule, request = event.kind is EventKind.SCHEDULE, source.pull_request
     unknown = is_schedule or (request is not None and request.from_fork)
-    pusher = None if unknown else users.by_name(db, event.pusher)
+    pusher = "" if unknown else event.pusher
+    creator = users.by_name_or_row(db, pusher, source.project.owner_id)
     way = Way.SCHEDULE if is_schedule else Way.GIT if source.hosted else Way.FORGE
     common = LaunchRequest(
         origin=Origin.SCHEDULE if is_schedule else Origin.PUSH,
         project=source.project,
         commit=commit,
-        creator=pusher or users.of_row(db, source.project.owner_id),
+        creator=creator,
         push_id=push_id,
     )
-    return common, Actor(way=way, username=pusher.username if pusher else "")
+    return common, Actor(way=way, username=pusher if creator.username == pusher else "")
 
 
 def needs_approval(db: Database, request: PullRequest | None, event: PushEvent, planned: Plan) -> bool:
