@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
 from core.errors import InvalidInput, NotFound
 from core.names import check_sha
-from web.cli.options import CONFIG, DATA, opened, project_named
+from web.cli.options import on_server, project_named
 from web.services import setup
+from web.services.context import Context
 from web.services.presentation import formats
 from web.services.triggers import approvals, record
 from web.store import approvals as store
@@ -25,26 +25,24 @@ SHOWN = 12  # digits of a commit's name in the list
 @click.command("approve")
 @click.argument("name")
 @click.argument("sha", required=False)
-@DATA
-@CONFIG
-def approve(name: str, sha: str | None, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def approve(context: Context, name: str, sha: str | None) -> None:
     """Allow commit SHA of a fork to run.
 
     This runs a stranger's code on your machines, with the project's secrets. The first digits of SHA are enough.
     Without SHA, list the commits that wait for approval.
     """
-    with opened(data, config_file) as context:
-        found = project_named(context, name)
-        waiting = store.waiting(context.db, found.id)
-        if sha is None:
-            _list(waiting)
-            return
-        person = users.by_name(context.db, setup.ADMIN)
-        if person is None:
-            raise NotFound("there is no admin yet: start the server once with `pushmill up`")
-        whole = _whole(sha, waiting)
-        made = approvals.approve(context, found, whole, person)
-        waits = bool(store.waiting(context.db, found.id, whole))
+    found = project_named(context, name)
+    waiting = store.waiting(context.db, found.id)
+    if sha is None:
+        _list(waiting)
+        return
+    person = users.by_name(context.db, setup.ADMIN)
+    if person is None:
+        raise NotFound("there is no admin yet: start the server once with `pushmill up`")
+    whole = _whole(sha, waiting)
+    made = approvals.approve(context, found, whole, person)
+    waits = bool(store.waiting(context.db, found.id, whole))
     count = record.count_text(one.target for one in made)
     what = f"{count} start{'s' if len(made) == 1 else ''} soon" if made else "nothing else starts"
     click.echo(f"Commit {whole} is approved: {'it runs as soon as its history is fetched' if waits else what}.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import click
 
-from web.cli.options import CONFIG, DATA, JSON, opened
+from web.cli.options import JSON, on_server
+from web.services.context import Context
 from web.services.presentation.formats import one_line
 from web.store import audit
 from web.store.audit import Act, AuditEntry, Kind, Question
@@ -23,16 +23,14 @@ from web.store.audit import Act, AuditEntry, Kind, Question
 @click.option("--until", default="", help="Up to this day or time (UTC).")
 @click.option("--limit", default=100, show_default=True, help="Number of entries, the newest ones.")
 @JSON
-@DATA
-@CONFIG
-def command(limit: int, as_json: bool, data: Path | None, config_file: Path | None, **asked: str | None) -> None:
+@on_server
+def command(context: Context, limit: int, as_json: bool, **asked: str | None) -> None:
     """Show the audit trail.
 
     Entries are printed oldest first; --json prints one JSON object a line.
     """
     question = replace(Question(), **{name: value or "" for name, value in asked.items()})  # type: ignore[arg-type]
-    with opened(data, config_file) as context:
-        found = audit.search(context.db, question, limit)
+    found = audit.search(context.db, question, limit)
     for entry in reversed(found):
         click.echo(json.dumps(asdict(entry)) if as_json else _line(entry))
     if not found and not as_json:

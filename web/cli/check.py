@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
@@ -22,8 +21,9 @@ from hooks.apis.client import Client
 from web.cli import check_webhook
 from web.cli.check_subject import Subject, from_error
 from web.cli.doctor import Finding
-from web.cli.options import CONFIG, DATA, JSON, opened, project_named
+from web.cli.options import JSON, on_server, project_named
 from web.config.steps.model import step_items
+from web.services.context import Context
 from web.services.forges import webhook_setup
 from web.services.repositories import commit_head, credentials, hosting, polling, remotes
 from web.services.repositories.commit_head import CommitMissing, Head
@@ -176,31 +176,27 @@ def _is_loopback(host: str) -> bool:
 @click.argument("name")
 @click.option("--time-limit", default=20.0, show_default=True, help="Seconds for all calls to the forge.")
 @JSON
-@DATA
-@CONFIG
 @click.pass_context
-def check(
-    command: click.Context, name: str, time_limit: float, as_json: bool, data: Path | None, config_file: Path | None
-) -> None:
+@on_server
+def check(context: Context, command: click.Context, name: str, time_limit: float, as_json: bool) -> None:
     """Check everything that project NAME needs.
 
     Checks repository, token, valohai.yaml, webhook and deliveries. Exits with 1 when something is wrong.
     """
     findings: list[Finding] = []
-    with opened(data, config_file) as context:
-        found = project_named(context, name)
-        repository = hosting.repository_of(context.db, found)
-        folder = context.config.data
-        if (owner := folder.stat().st_uid) != os.geteuid():  # fetched files will belong to the current user
-            raise InvalidInput(f"run this as the user that the server runs as: {folder} belongs to user {owner}")
-        deadline = time.monotonic() + time_limit
-        subject = Subject(context=context, project=found, repository=repository, deadline=deadline)
-        for finding in examine(subject):
-            findings.append(finding)
-            if not as_json:
-                click.echo(f"{finding.level:<5} {finding.check:<15} {finding.message}")
-                if finding.advice:
-                    click.echo(f"{'':<21} → {finding.advice}")
+    found = project_named(context, name)
+    repository = hosting.repository_of(context.db, found)
+    folder = context.config.data
+    if (owner := folder.stat().st_uid) != os.geteuid():  # fetched files will belong to the current user
+        raise InvalidInput(f"run this as the user that the server runs as: {folder} belongs to user {owner}")
+    deadline = time.monotonic() + time_limit
+    subject = Subject(context=context, project=found, repository=repository, deadline=deadline)
+    for finding in examine(subject):
+        findings.append(finding)
+        if not as_json:
+            click.echo(f"{finding.level:<5} {finding.check:<15} {finding.message}")
+            if finding.advice:
+                click.echo(f"{'':<21} → {finding.advice}")
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     if any(finding.level == "fail" for finding in findings):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
 from core.model import Environment
-from web.cli.options import CONFIG, DATA, JSON, opened
+from web.cli.options import JSON, on_server
+from web.services.context import Context
 from web.services.executions import environments as rules
 from web.store import environments, runners
 
@@ -22,12 +22,10 @@ def environment() -> None:
 
 @environment.command("list")
 @JSON
-@DATA
-@CONFIG
-def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def show_all(context: Context, as_json: bool) -> None:
     """List the environments and their runners."""
-    with opened(data, config_file) as context:
-        found, serving = environments.listing(context.db), runners.listing(context.db)
+    found, serving = environments.listing(context.db), runners.listing(context.db)
     names = {e.slug: [runner.name for runner in serving if e.slug in runner.environments] for e in found}
     if as_json:
         click.echo(json.dumps([asdict(e) | {"runners": names[e.slug]} for e in found], indent=2))
@@ -50,9 +48,8 @@ def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None
 )
 @click.option("--max-executions", help="Executions queued or running at once; 0 = no limit.")
 @click.option("--autorestart/--no-autorestart", default=None, help="Restart executions lost with their runner.")
-@DATA
-@CONFIG
-def change(slug: str, data: Path | None, config_file: Path | None, **given: Any) -> None:
+@on_server
+def change(context: Context, slug: str, **given: Any) -> None:
     """Update an environment, or create it.
 
     Options that are not given keep their value.
@@ -61,21 +58,18 @@ def change(slug: str, data: Path | None, config_file: Path | None, **given: Any)
     for name in ("images", "mounts"):
         if name in wanted:
             wanted[name] = [item for item in wanted[name] if item]
-    with opened(data, config_file) as context:
-        click.echo(f"{slug}: {_summary(rules.change(context.db, slug, wanted))}")
+    click.echo(f"{slug}: {_summary(rules.change(context.db, slug, wanted))}")
 
 
 @environment.command("remove")
 @click.argument("slug")
-@DATA
-@CONFIG
-def remove(slug: str, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def remove(context: Context, slug: str) -> None:
     """Remove an environment.
 
     It must not be used by a runner, a project or an unfinished execution.
     """
-    with opened(data, config_file) as context:
-        rules.remove(context.db, slug)
+    rules.remove(context.db, slug)
     click.echo(f"{slug} is removed: steps that name it run in their project's default environment")
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
 from core.errors import ForgeError, InvalidInput
 from core.model import Project
-from web.cli.options import CONFIG, DATA, opened, project_named
+from web.cli.options import on_server, project_named
+from web.services.context import Context
 from web.services.forges import webhook_setup
 from web.services.repositories import credentials, hosting
 from web.services.vault import Vault
@@ -23,46 +23,42 @@ API_URL = click.option("--api-url", help="URL of the forge's API (default: its u
 @NAME
 @click.option("--remove", is_flag=True, help="Delete the token and stop posting statuses.")
 @API_URL
-@DATA
-@CONFIG
-def set_token(name: str, remove: bool, api_url: str | None, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def set_token(context: Context, name: str, remove: bool, api_url: str | None) -> None:
     """Store an API token of the forge for project NAME.
 
     The command asks for the token or reads it from stdin. It is used to create the webhook, post commit statuses and fetch.
     """
-    with opened(data, config_file) as context:
-        found = project_named(context, name)
-        token = "" if remove else _asked()
-        if not token and not remove:
-            raise InvalidInput(f"the token is empty; `pushmill project set-token {name} --remove` deletes it")
-        take(context.db, context.vault, found, token, api_url)
-        if remove:
-            click.echo(f"The token of project {name} is deleted.")
-            return
-        try:
-            said = webhook_setup.set_up(
-                context.db, context.config, context.vault, found, hosting.repository_of(context.db, found)
-            )
-        except ForgeError as error:
-            raise ForgeError(f"the token is stored, but {error.problem}", error.advice) from None
+    found = project_named(context, name)
+    token = "" if remove else _asked()
+    if not token and not remove:
+        raise InvalidInput(f"the token is empty; `pushmill project set-token {name} --remove` deletes it")
+    take(context.db, context.vault, found, token, api_url)
+    if remove:
+        click.echo(f"The token of project {name} is deleted.")
+        return
+    try:
+        said = webhook_setup.set_up(
+            context.db, context.config, context.vault, found, hosting.repository_of(context.db, found)
+        )
+    except ForgeError as error:
+        raise ForgeError(f"the token is stored, but {error.problem}", error.advice) from None
     for line in said:
         click.echo(line)
 
 
 @click.command("webhook")
 @NAME
-@DATA
-@CONFIG
-def webhook(name: str, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def webhook(context: Context, name: str) -> None:
     """Create the webhook on the forge.
 
     Uses the API token of project NAME.
     """
-    with opened(data, config_file) as context:
-        found = project_named(context, name)
-        said = webhook_setup.set_up(
-            context.db, context.config, context.vault, found, hosting.repository_of(context.db, found)
-        )
+    found = project_named(context, name)
+    said = webhook_setup.set_up(
+        context.db, context.config, context.vault, found, hosting.repository_of(context.db, found)
+    )
     for line in said:
         click.echo(line)
 

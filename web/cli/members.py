@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
 from core.errors import Conflict, NotFound
 from core.model import Project
 from core.rights import Role
-from web.cli.options import CONFIG, DATA, JSON, opened, project_named
+from web.cli.options import JSON, on_server, project_named
 from web.services import identities
 from web.services.context import Context
 from web.services.forges import members as service
@@ -31,14 +30,12 @@ def group() -> None:
 @group.command("list")
 @PROJECT
 @JSON
-@DATA
-@CONFIG
-def show_all(project: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def show_all(context: Context, project: str, as_json: bool) -> None:
     """List the members of a project."""
-    with opened(data, config_file) as context:
-        found = project_named(context, project)
-        listed = members.of_project(context.db, found.id)
-        source = member_sources.of_project(context.db, found.id)
+    found = project_named(context, project)
+    listed = members.of_project(context.db, found.id)
+    source = member_sources.of_project(context.db, found.id)
     if as_json:
         click.echo(json.dumps([asdict(member) for member in listed], indent=2))
         return
@@ -57,19 +54,17 @@ def show_all(project: str, as_json: bool, data: Path | None, config_file: Path |
 @PROJECT
 @USER
 @ROLE
-@DATA
-@CONFIG
-def add(project: str, username: str, role: str, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def add(context: Context, project: str, username: str, role: str) -> None:
     """Add a user to a project.
 
     ROLE is reader, writer or owner.
     """
-    with opened(data, config_file) as context:
-        found = project_named(context, project)
-        if _is_member(context, found, username):
-            change = f"`pushmill project members set-role {project} {username} {role}`"
-            raise Conflict(f"{username} is a member of {project} already: {change} changes the role")
-        identities.set_role(context.db, found, username, Role(role))
+    found = project_named(context, project)
+    if _is_member(context, found, username):
+        change = f"`pushmill project members set-role {project} {username} {role}`"
+        raise Conflict(f"{username} is a member of {project} already: {change} changes the role")
+    identities.set_role(context.db, found, username, Role(role))
     click.echo(f"User {username} is now {role} of project {project}.")
 
 
@@ -77,53 +72,45 @@ def add(project: str, username: str, role: str, data: Path | None, config_file: 
 @PROJECT
 @USER
 @ROLE
-@DATA
-@CONFIG
-def set_role(project: str, username: str, role: str, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def set_role(context: Context, project: str, username: str, role: str) -> None:
     """Set the role of a member.
 
     ROLE is reader, writer or owner. It stays, also if the member comes from the Git host.
     """
-    with opened(data, config_file) as context:
-        found = project_named(context, project)
-        if not _is_member(context, found, username):
-            raise NotFound(
-                f"{username} is not a member of {project}: `pushmill project members add {project} {username} {role}`"
-            )
-        identities.set_role(context.db, found, username, Role(role))
+    found = project_named(context, project)
+    if not _is_member(context, found, username):
+        raise NotFound(
+            f"{username} is not a member of {project}: `pushmill project members add {project} {username} {role}`"
+        )
+    identities.set_role(context.db, found, username, Role(role))
     click.echo(f"User {username} is now {role} of project {project}.")
 
 
 @group.command("remove")
 @PROJECT
 @USER
-@DATA
-@CONFIG
-def remove(project: str, username: str, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def remove(context: Context, project: str, username: str) -> None:
     """Remove a member from a project."""
-    with opened(data, config_file) as context:
-        found = project_named(context, project)
-        if not _is_member(context, found, username):
-            raise NotFound(
-                f"{username} is not a member of {project}: `pushmill project members list {project}` lists them"
-            )
-        identities.set_role(context.db, found, username, None)
+    found = project_named(context, project)
+    if not _is_member(context, found, username):
+        raise NotFound(f"{username} is not a member of {project}: `pushmill project members list {project}` lists them")
+    identities.set_role(context.db, found, username, None)
     click.echo(f"User {username} is no longer a member of project {project}.")
 
 
 @group.command("from-forge")
 @PROJECT
 @click.argument("most", type=click.Choice([*(role.value for role in Role), "off"]))
-@DATA
-@CONFIG
-def from_forge(project: str, most: str, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def from_forge(context: Context, project: str, most: str) -> None:
     """Fetch members from the Git host, or stop.
 
     People who can push there become members: with reader all of them readers, with writer writers, and with owner
     the administrators of the repository become owners. `off` also removes the members who came from there.
     """
-    with opened(data, config_file) as context:
-        service.take(context, project_named(context, project), None if most == "off" else Role(most))
+    service.take(context, project_named(context, project), None if most == "off" else Role(most))
     said = "takes no members from its Git host" if most == "off" else "takes members from its Git host"
     click.echo(f"Project {project} {said}.")
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
+from typing import Any
+from typing import Concatenate, ParamSpec
 
 import click
 
@@ -43,6 +46,19 @@ def opened(data: Path | None, config_file: Path | None) -> Iterator[Context]:
         schema.check(context.db)
         with audit.acting(Actor(way=Way.COMMAND, username=_user_of_machine())):
             yield context
+
+
+def on_server(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `--data` and `--config`, and as its first argument what they open."""
+
+    @DATA
+    @CONFIG
+    @wraps(command)
+    def run(*arguments: Any, data: Path | None, config_file: Path | None, **given: Any) -> None:
+        with opened(data, config_file) as context:
+            command(context, *arguments, **given)
+
+    return run
 
 
 def _user_of_machine() -> str:

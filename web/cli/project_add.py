@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -15,7 +14,7 @@ from hooks.apis.registry import APIS
 from hooks.forges.registry import FORGES, by_host
 from hooks.statuses import CONTEXT
 from web.cli.forge import API_URL, take
-from web.cli.options import CONFIG, DATA, JSON, opened, typed_url
+from web.cli.options import JSON, on_server, typed_url
 from web.cli.repository import described, printed
 from web.services import setup
 from web.services.context import Context
@@ -40,36 +39,27 @@ from web.store import projects, users
 )
 @API_URL
 @JSON
-@DATA
-@CONFIG
+@on_server
 def add(
-    name: str,
-    url: str | None,
-    forge: str | None,
-    token_file: Any,
-    api_url: str | None,
-    as_json: bool,
-    data: Path | None,
-    config_file: Path | None,
+    context: Context, name: str, url: str | None, forge: str | None, token_file: Any, api_url: str | None, as_json: bool
 ) -> None:
     """Add a project and print its webhook.
 
     Prints its webhook's URL and secret, and the forge's page where both are entered.
     """
-    with opened(data, config_file) as context:
-        forge = forge or _forge_of(context.config, url)
-        if api_url and not token_file:
-            raise InvalidInput("--api-url needs --token-file: without a token, no API is called")
-        token = _token(token_file, forge) if token_file else ""
-        made, secret = _added(context, name, url, forge)
-        said, problem = _set_up(context, made, token, api_url or "") if token else ([], None)
-        repository = hosting.repository_of(context.db, made)
-        printed(described(context.config, made, repository) | {"webhook_secret": secret}, as_json)
-        if repository.status_context != CONTEXT:
-            text = "Another project uses this repository too: the statuses of this one are named"
-            click.echo(f"{text} {repository.status_context}.", err=True)
-        if not as_json and not token and not context.config.server.url and hosting.webhook_page(repository):
-            click.echo("The forge cannot reach that address: set `url` below [server] in config.toml.", err=True)
+    forge = forge or _forge_of(context.config, url)
+    if api_url and not token_file:
+        raise InvalidInput("--api-url needs --token-file: without a token, no API is called")
+    token = _token(token_file, forge) if token_file else ""
+    made, secret = _added(context, name, url, forge)
+    said, problem = _set_up(context, made, token, api_url or "") if token else ([], None)
+    repository = hosting.repository_of(context.db, made)
+    printed(described(context.config, made, repository) | {"webhook_secret": secret}, as_json)
+    if repository.status_context != CONTEXT:
+        text = "Another project uses this repository too: the statuses of this one are named"
+        click.echo(f"{text} {repository.status_context}.", err=True)
+    if not as_json and not token and not context.config.server.url and hosting.webhook_page(repository):
+        click.echo("The forge cannot reach that address: set `url` below [server] in config.toml.", err=True)
     for line in said:
         click.echo(line, err=as_json)
     if problem is not None:

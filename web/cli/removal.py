@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
 from core.errors import Conflict
 from core.model import Project
 from core.units import size_text
-from web.cli.options import CONFIG, DATA, JSON, opened, project_named
+from web.cli.options import JSON, on_server, project_named
 from web.services import removal, setup
 from web.services.context import Context
 from web.services.removal import Content
@@ -24,28 +23,24 @@ from web.services.repositories import hosting
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--force", is_flag=True, help="Stop its unfinished executions first.")
 @JSON
-@DATA
-@CONFIG
-def remove(
-    name: str, dry_run: bool, yes: bool, force: bool, as_json: bool, data: Path | None, config_file: Path | None
-) -> None:
+@on_server
+def remove(context: Context, name: str, dry_run: bool, yes: bool, force: bool, as_json: bool) -> None:
     """Remove project NAME and all of its data.
 
     Removes its executions, logs, outputs, deliveries and repository. This cannot be undone. Running the command again
     completes an interrupted removal.
     """
-    with opened(data, config_file) as context:
-        removal.clear_leftovers(context.config)
-        project = project_named(context, name)
-        found = removal.content(context, project)
-        _show(project, found, as_json)
-        if dry_run:
-            return
-        if (running := removal.unfinished(context.db, project)) and not force:
-            raise Conflict(f"{', '.join(running[:10])} of {name} have not ended: stop them, or use --force")
-        if not yes:
-            click.confirm(f"Remove project {name} for good?", abort=True, err=True)
-        _remove(context, project)
+    removal.clear_leftovers(context.config)
+    project = project_named(context, name)
+    found = removal.content(context, project)
+    _show(project, found, as_json)
+    if dry_run:
+        return
+    if (running := removal.unfinished(context.db, project)) and not force:
+        raise Conflict(f"{', '.join(running[:10])} of {name} have not ended: stop them, or use --force")
+    if not yes:
+        click.confirm(f"Remove project {name} for good?", abort=True, err=True)
+    _remove(context, project)
 
 
 def _remove(context: Context, project: Project) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import click
 
 from core.config import Config
 from core.model import Project, Repository
 from hooks.forges.registry import FORGES
-from web.cli.options import CONFIG, DATA, JSON, opened, project_named, typed_url
+from web.cli.options import JSON, on_server, project_named, typed_url
+from web.services.context import Context
 from web.services.repositories import hosting
 from web.store import projects
 
@@ -22,16 +22,14 @@ STORED = "user and password of the URL, stored encrypted"
 
 @click.command("list")
 @JSON
-@DATA
-@CONFIG
-def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def show_all(context: Context, as_json: bool) -> None:
     """List projects."""
-    with opened(data, config_file) as context:
-        found = [
-            described(context.config, listed, repository)
-            for listed in projects.listing(context.db)
-            for repository in projects.repositories(context.db, listed.id)
-        ]
+    found = [
+        described(context.config, listed, repository)
+        for listed in projects.listing(context.db)
+        for repository in projects.repositories(context.db, listed.id)
+    ]
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -44,31 +42,27 @@ def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None
 @click.command("show")
 @click.argument("name")
 @JSON
-@DATA
-@CONFIG
-def show(name: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def show(context: Context, name: str, as_json: bool) -> None:
     """Show a project with its webhook's URL and secret."""
-    with opened(data, config_file) as context:
-        found = project_named(context, name)
-        repository = hosting.repository_of(context.db, found)
-        secret = context.vault.decrypt(projects.secret(context.db, repository.id)).decode()
-        printed(described(context.config, found, repository) | {"webhook_secret": secret}, as_json)
+    found = project_named(context, name)
+    repository = hosting.repository_of(context.db, found)
+    secret = context.vault.decrypt(projects.secret(context.db, repository.id)).decode()
+    printed(described(context.config, found, repository) | {"webhook_secret": secret}, as_json)
 
 
 @click.command("set-secret")
 @click.argument("name")
-@DATA
-@CONFIG
-def set_secret(name: str, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def set_secret(context: Context, name: str) -> None:
     """Store the webhook secret that the forge created.
 
     For forges that create secrets themselves, such as GitLab's signing tokens. It is asked for, or read from stdin.
     """
-    with opened(data, config_file) as context:
-        found = project_named(context, name)
-        piped = not sys.stdin.isatty()
-        secret = sys.stdin.readline().strip() if piped else click.prompt("Secret", hide_input=True, err=True)
-        hosting.set_secret(context.db, context.vault, found, secret)
+    found = project_named(context, name)
+    piped = not sys.stdin.isatty()
+    secret = sys.stdin.readline().strip() if piped else click.prompt("Secret", hide_input=True, err=True)
+    hosting.set_secret(context.db, context.vault, found, secret)
     click.echo(f"The webhook of project {name} has this secret from now on.")
 
 
@@ -80,54 +74,50 @@ def set_secret(name: str, data: Path | None, config_file: Path | None) -> None:
     type=click.Choice(sorted(FORGES)),
     help="Forge that sends the webhooks (default: detected from the URL, else unchanged).",
 )
-@DATA
-@CONFIG
-def set_url(name: str, url: str, forge: str | None, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def set_url(context: Context, name: str, url: str, forge: str | None) -> None:
     """Fetch project NAME from another URL.
 
     For a repository that was renamed, or moved to another forge. "-" reads URL from stdin.
     """
-    with opened(data, config_file) as context:
-        found = project_named(context, name)
-        before = hosting.repository_of(context.db, found)
-        after = hosting.set_url(context, found, url, forge)
-        shown = described(context.config, found, after)
-        click.echo(f"Project {name} is fetched from {shown['repository']} from now on.")
-        if after.forge != before.forge:
-            click.echo(
-                f"Its forge is {after.forge} now: remove the webhook on the old one, and enter {shown['webhook_url']} and the"
-                f" secret that `pushmill project show {name}` prints{_at(shown['webhook_page'])}."
-            )
-        elif shown["webhook_page"]:
-            click.echo(
-                f"Keep the webhook if the forge moved it along with the repository; otherwise enter it{_at(shown['webhook_page'])}."
-            )
-        if before.has_token and not after.has_token:
-            click.echo(
-                f"Its token was for the old address and is deleted: store one with `pushmill project set-token {name}`."
-            )
-        if before.has_login and not after.has_login:
-            click.echo("The user and password of the old URL are deleted: give new ones in the URL if it needs them.")
-        if shown["deploy_key"]:
-            click.echo(f"Enter its deploy key there{_at(shown['deploy_key_page'])}:\n{shown['deploy_key']}")
+    found = project_named(context, name)
+    before = hosting.repository_of(context.db, found)
+    after = hosting.set_url(context, found, url, forge)
+    shown = described(context.config, found, after)
+    click.echo(f"Project {name} is fetched from {shown['repository']} from now on.")
+    if after.forge != before.forge:
+        click.echo(
+            f"Its forge is {after.forge} now: remove the webhook on the old one, and enter {shown['webhook_url']} and the"
+            f" secret that `pushmill project show {name}` prints{_at(shown['webhook_page'])}."
+        )
+    elif shown["webhook_page"]:
+        click.echo(
+            f"Keep the webhook if the forge moved it along with the repository; otherwise enter it{_at(shown['webhook_page'])}."
+        )
+    if before.has_token and not after.has_token:
+        click.echo(
+            f"Its token was for the old address and is deleted: store one with `pushmill project set-token {name}`."
+        )
+    if before.has_login and not after.has_login:
+        click.echo("The user and password of the old URL are deleted: give new ones in the URL if it needs them.")
+    if shown["deploy_key"]:
+        click.echo(f"Enter its deploy key there{_at(shown['deploy_key_page'])}:\n{shown['deploy_key']}")
 
 
 @click.command("deploy-key")
 @NAME
 @click.option("--new", is_flag=True, help="Create a new key; the old one stops working.")
 @JSON
-@DATA
-@CONFIG
-def deploy_key(name: str, new: bool, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def deploy_key(context: Context, name: str, new: bool, as_json: bool) -> None:
     """Show or replace the deploy key of project NAME.
 
     Prints the public key with which the project is fetched over ssh, and the page where it is entered.
     """
-    with opened(data, config_file) as context:
-        found = project_named(context, name)
-        if new or not hosting.deploy_key(hosting.repository_of(context.db, found)):
-            hosting.new_deploy_key(context.db, context.vault, found)
-        repository = hosting.repository_of(context.db, found)
+    found = project_named(context, name)
+    if new or not hosting.deploy_key(hosting.repository_of(context.db, found)):
+        hosting.new_deploy_key(context.db, context.vault, found)
+    repository = hosting.repository_of(context.db, found)
     shown = {"deploy_key": repository.deploy_key, "deploy_key_page": hosting.deploy_key_page(repository)}
     if as_json:
         click.echo(json.dumps(shown, indent=2))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from core.errors import InvalidInput
-from web.cli.options import CONFIG, DATA, opened, project_named
+from web.cli.options import on_server, project_named
+from web.services.context import Context
 from web.store import projects
 from web.store.db import transaction
 
@@ -17,9 +17,8 @@ from web.store.db import transaction
 @click.argument("name")
 @click.option("--set", "file", type=click.File("rb"), help="Replace the rules with those in FILE; - reads stdin.")
 @click.option("--default", "clear", is_flag=True, help="Restore the default: every push runs every step.")
-@DATA
-@CONFIG
-def rules(name: str, file: Any, clear: bool, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def rules(context: Context, name: str, file: Any, clear: bool) -> None:
     """Print or replace the rules of a project.
 
     Rules are TOML.
@@ -27,20 +26,19 @@ def rules(name: str, file: Any, clear: bool, data: Path | None, config_file: Pat
     if file is not None and clear:
         raise InvalidInput("--set and --default exclude each other: give one")
     given = "" if clear else read_rules(file) if file is not None else None
-    with opened(data, config_file) as context:
-        project = project_named(context, name)
-        if given is None:
-            click.echo(project.rules, nl=not project.rules.endswith("\n") and bool(project.rules))
-            if not project.rules:
-                click.echo(f"Project {name} has the default rules: every push runs every step.", err=True)
-            return
-        from web.services.triggers import (
-            rules as text,  # imports valohai-yaml and more, which printing rules does not need
-        )
+    project = project_named(context, name)
+    if given is None:
+        click.echo(project.rules, nl=not project.rules.endswith("\n") and bool(project.rules))
+        if not project.rules:
+            click.echo(f"Project {name} has the default rules: every push runs every step.", err=True)
+        return
+    from web.services.triggers import (
+        rules as text,  # imports valohai-yaml and more, which printing rules does not need
+    )
 
-        found = text.parse(given)
-        with transaction(context.db):
-            projects.set_rules(context.db, project.id, given)
+    found = text.parse(given)
+    with transaction(context.db):
+        projects.set_rules(context.db, project.id, given)
     rules_ = "the default rules" if found is text.DEFAULT else f"{len(found)} rule{'s' if len(found) > 1 else ''}"
     click.echo(f"Project {name} has {rules_} from now on.")
 

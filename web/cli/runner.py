@@ -14,7 +14,8 @@ import click
 
 from core.config import Config
 from core.errors import InvalidInput
-from web.cli.options import CONFIG, DATA, JSON, opened
+from web.cli.options import CONFIG, DATA, JSON, on_server, opened
+from web.services.context import Context
 from web.services.runners import overview, registration
 from web.services.runners.registration import Credentials, RunnerLimits
 from web.store.db import Database
@@ -59,28 +60,17 @@ def register(
 @SLOTS
 @PROJECTS
 @click.option("--all-projects", is_flag=True, help="Let it serve every project.")
-@DATA
-@CONFIG
-def limit(
-    name: str,
-    slots: int | None,
-    names: tuple[str, ...],
-    all_projects: bool,
-    data: Path | None,
-    config_file: Path | None,
-) -> None:
+@on_server
+def limit(context: Context, name: str, slots: int | None, names: tuple[str, ...], all_projects: bool) -> None:
     """Limit the slots and projects of runner NAME.
 
     Options that are not given keep their value.
     """
     if names and all_projects:
         raise InvalidInput("--project and --all-projects exclude each other: give one")
-    with opened(data, config_file) as context:
-        wanted = () if all_projects else names or None
-        registration.limit(
-            context.db, registration.by_name(context.db, name), RunnerLimits(slots=slots, projects=wanted)
-        )
-        now = registration.by_name(context.db, name)
+    wanted = () if all_projects else names or None
+    registration.limit(context.db, registration.by_name(context.db, name), RunnerLimits(slots=slots, projects=wanted))
+    now = registration.by_name(context.db, name)
     whose = f"projects {', '.join(now.projects)}" if now.projects else "every project"
     click.echo(f"{name} may have {now.most_slots} slots and serves {whose}")
 
@@ -102,37 +92,33 @@ def rotate_token(name: str, as_json: bool, data: Path | None, config_file: Path 
 @click.command("drain")
 @NAME
 @click.option("--wait", is_flag=True, help="Wait until its executions have ended.")
-@DATA
-@CONFIG
-def drain(name: str, wait: bool, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def drain(context: Context, name: str, wait: bool) -> None:
     """Drain runner NAME: give it no new executions.
 
     It finishes its running executions.
     """
-    with opened(data, config_file) as context:
-        runner = registration.by_name(context.db, name)
-        if count := registration.drain(context.db, runner):
-            click.echo(f"{count} not yet started there {'waits' if count == 1 else 'wait'} for another runner")
-        running = overview.running(context.db, [runner])[runner.id]
-        click.echo(f"{name} drains; it runs {_named(running)}")
-        while wait and running:
-            time.sleep(LOOK_S)
-            left = overview.running(context.db, [runner])[runner.id]
-            if left and left != running:
-                click.echo(f"waiting for {_named(left)}")
-            running = left
-        if wait:
-            click.echo(f"{name} has no running executions now")
+    runner = registration.by_name(context.db, name)
+    if count := registration.drain(context.db, runner):
+        click.echo(f"{count} not yet started there {'waits' if count == 1 else 'wait'} for another runner")
+    running = overview.running(context.db, [runner])[runner.id]
+    click.echo(f"{name} drains; it runs {_named(running)}")
+    while wait and running:
+        time.sleep(LOOK_S)
+        left = overview.running(context.db, [runner])[runner.id]
+        if left and left != running:
+            click.echo(f"waiting for {_named(left)}")
+        running = left
+    if wait:
+        click.echo(f"{name} has no running executions now")
 
 
 @click.command("resume")
 @NAME
-@DATA
-@CONFIG
-def resume(name: str, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def resume(context: Context, name: str) -> None:
     """Resume drained runner NAME."""
-    with opened(data, config_file) as context:
-        registration.resume(context.db, registration.by_name(context.db, name))
+    registration.resume(context.db, registration.by_name(context.db, name))
     click.echo(f"{name} gets executions again")
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
-from web.cli.options import CONFIG, DATA, JSON, opened
+from web.cli.options import JSON, on_server
+from web.services.context import Context
 from web.services.presentation import formats
 from web.services.runners import overview
 from web.services.runners.overview import RunnerView
@@ -16,12 +16,10 @@ from web.services.runners.overview import RunnerView
 
 @click.command("list")
 @JSON
-@DATA
-@CONFIG
-def show_all(as_json: bool, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def show_all(context: Context, as_json: bool) -> None:
     """List runners with their state, GPUs and load."""
-    with opened(data, config_file) as context:
-        found = overview.runner_views(context.db)
+    found = overview.runner_views(context.db)
     if as_json:
         click.echo(json.dumps([asdict(view) for view in found], indent=2))
         return

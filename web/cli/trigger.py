@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
-from web.cli.options import CONFIG, DATA, JSON, opened, project_named
+from web.cli.options import JSON, on_server, project_named
 from web.cli.rules import read_rules
+from web.services.context import Context
 from web.services.presentation import formats
 from web.services.triggers import dry_run
 from web.services.triggers.dry_run import DryRun, HypotheticalEvent
@@ -25,18 +25,9 @@ from web.services.triggers.preview import PlannedRun
 @click.option("--option", "-o", "options", multiple=True, help="Push option, as of git push -o (repeatable).")
 @click.option("--rules", "file", type=click.File("rb"), help="Try the rules in FILE; - reads stdin.")
 @JSON
-@DATA
-@CONFIG
+@on_server
 def trigger(
-    name: str,
-    ref: str,
-    event: str,
-    branch: str,
-    options: tuple[str, ...],
-    file: Any,
-    as_json: bool,
-    data: Path | None,
-    config_file: Path | None,
+    context: Context, name: str, ref: str, event: str, branch: str, options: tuple[str, ...], file: Any, as_json: bool
 ) -> None:
     """Show what REF would trigger, and why.
 
@@ -44,8 +35,7 @@ def trigger(
     """
     tried = read_rules(file) if file is not None else None
     question = HypotheticalEvent(name=ref, event=event, branch=branch, options=options, rules=tried)
-    with opened(data, config_file) as context:
-        answer = dry_run.dry_run(context, project_named(context, name), question)
+    answer = dry_run.dry_run(context, project_named(context, name), question)
     if as_json:
         click.echo(json.dumps(_plain(answer), indent=2))
         return

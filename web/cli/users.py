@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -13,8 +12,9 @@ from core.config import Config
 from core.errors import InvalidInput
 from core.identity import Scope, Token
 from core.rights import Role
-from web.cli.options import CONFIG, DATA, JSON, opened, project_named
+from web.cli.options import JSON, on_server, project_named
 from web.services import identities
+from web.services.context import Context
 from web.services.presentation import formats
 from web.store import members, users
 
@@ -31,16 +31,14 @@ def user() -> None:
 @NAME
 @click.option("--admin", "is_admin", is_flag=True, help="Let the user also administer runners and environments.")
 @click.option("--invite", is_flag=True, help="Print a link by which the user sets a password or gets a token.")
-@DATA
-@CONFIG
-def add(name: str, is_admin: bool, invite: bool, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def add(context: Context, name: str, is_admin: bool, invite: bool) -> None:
     """Add a user.
 
     A new user sees no project: `pushmill user set-role NAME ROLE --project PROJECT` gives a role.
     """
-    with opened(data, config_file) as context:
-        identities.add_user(context.db, name, is_admin=is_admin)
-        link = _link(context.config, identities.invite(context.db, name)) if invite else ""
+    identities.add_user(context.db, name, is_admin=is_admin)
+    link = _link(context.config, identities.invite(context.db, name)) if invite else ""
     if link:
         click.echo(link)
         click.echo(f"Added user {name}, who can use this link once, within 7 days.", err=True)
@@ -52,9 +50,8 @@ def add(name: str, is_admin: bool, invite: bool, data: Path | None, config_file:
 @NAME
 @click.argument("role")
 @click.option("--project", "project_name", help="The project in which the user gets the role.")
-@DATA
-@CONFIG
-def set_role(name: str, role: str, project_name: str | None, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def set_role(context: Context, name: str, role: str, project_name: str | None) -> None:
     """Set a user's role.
 
     ROLE is admin or user; with --project reader, writer, owner or none.
@@ -63,39 +60,34 @@ def set_role(name: str, role: str, project_name: str | None, data: Path | None, 
     if role not in choices:
         where = " with --project" if project_name else "; roles in a project need --project"
         raise InvalidInput(f"ROLE must be {', '.join(choices)}{where}; got {role[:80]!r}")
-    with opened(data, config_file) as context:
-        if project_name is None:
-            identities.set_admin(context.db, name, is_admin=role == ADMIN)
-        else:
-            project = project_named(context, project_name)
-            identities.set_role(context.db, project, name, None if role == "none" else Role(role))
+    if project_name is None:
+        identities.set_admin(context.db, name, is_admin=role == ADMIN)
+    else:
+        project = project_named(context, project_name)
+        identities.set_role(context.db, project, name, None if role == "none" else Role(role))
     click.echo(f"User {name} now has the role {role}{f' in {project_name}' if project_name else ''}.")
 
 
 @user.command("reset")
 @NAME
-@DATA
-@CONFIG
-def reset(name: str, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def reset(context: Context, name: str) -> None:
     """Print a link to a new password or token.
 
     The old password and all sessions of the user end; tokens stay until `pushmill token revoke`.
     """
-    with opened(data, config_file) as context:
-        link = _link(context.config, identities.reset(context.db, name))
+    link = _link(context.config, identities.reset(context.db, name))
     click.echo(link)
     click.echo(f"User {name} can use this link once, within 7 days. Older links no longer work.", err=True)
 
 
 @user.command("list")
 @JSON
-@DATA
-@CONFIG
-def show_users(as_json: bool, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def show_users(context: Context, as_json: bool) -> None:
     """List users."""
-    with opened(data, config_file) as context:
-        found = users.listing(context.db)
-        roles = members.projects_of_users(context.db, [one.id for one in found])
+    found = users.listing(context.db)
+    roles = members.projects_of_users(context.db, [one.id for one in found])
     if as_json:
         click.echo(json.dumps([asdict(one) | {"projects": dict(roles[one.id])} for one in found], indent=2))
         return
@@ -108,26 +100,22 @@ def show_users(as_json: bool, data: Path | None, config_file: Path | None) -> No
 
 @user.command("disable")
 @NAME
-@DATA
-@CONFIG
-def disable(name: str, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def disable(context: Context, name: str) -> None:
     """Disable a user.
 
     Tokens and sessions of the user stop working at once.
     """
-    with opened(data, config_file) as context:
-        identities.disable(context.db, name)
+    identities.disable(context.db, name)
     click.echo(f"User {name} is disabled: no token and no session of theirs works.")
 
 
 @user.command("enable")
 @NAME
-@DATA
-@CONFIG
-def enable(name: str, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def enable(context: Context, name: str) -> None:
     """Enable a disabled user and their tokens again."""
-    with opened(data, config_file) as context:
-        identities.enable(context.db, name)
+    identities.enable(context.db, name)
     click.echo(f"User {name} is enabled; tokens that are neither revoked nor expired work again.")
 
 
@@ -144,16 +132,12 @@ def token() -> None:
 )  # fmt: skip
 @click.option("--expires", help="How long it works, such as '90 d' or '12 h'; without it, until it is revoked.")
 @click.option("--name", default="", help="Purpose, shown in the list.")
-@DATA
-@CONFIG
-def new(
-    username: str, scopes: tuple[str, ...], expires: str | None, name: str, data: Path | None, config_file: Path | None
-) -> None:
+@on_server
+def new(context: Context, username: str, scopes: tuple[str, ...], expires: str | None, name: str) -> None:
     """Create a token and print it, once."""
     lifetime_s = None if expires is None else configuration.duration(expires, "--expires")
     chosen = {Scope(scope) for scope in scopes}
-    with opened(data, config_file) as context:
-        made = identities.new_token(context.db, username, chosen, name=name, lifetime_s=lifetime_s)
+    made = identities.new_token(context.db, username, chosen, name=name, lifetime_s=lifetime_s)
     click.echo(made.secret)
     until = f"until {made.expires_at}" if made.expires_at else "until it is revoked"
     click.echo(f"This is token {made.id} of {username}, shown this once. It works {until}.", err=True)
@@ -164,14 +148,12 @@ def new(
 @token.command("list")
 @click.argument("username", required=False)
 @JSON
-@DATA
-@CONFIG
-def show_tokens(username: str | None, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def show_tokens(context: Context, username: str | None, as_json: bool) -> None:
     """List the tokens of all users or one."""
-    with opened(data, config_file) as context:
-        if username:
-            identities.user(context.db, username)
-        found = [one for one in users.tokens(context.db) if username in (None, one.username)]
+    if username:
+        identities.user(context.db, username)
+    found = [one for one in users.tokens(context.db) if username in (None, one.username)]
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=2))
         return
@@ -181,15 +163,13 @@ def show_tokens(username: str | None, as_json: bool, data: Path | None, config_f
 
 @token.command("revoke")
 @click.argument("number", type=int)
-@DATA
-@CONFIG
-def revoke(number: int, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def revoke(context: Context, number: int) -> None:
     """Revoke a token by its number.
 
     Its sessions end at once.
     """
-    with opened(data, config_file) as context:
-        users.revoke_token(context.db, number)
+    users.revoke_token(context.db, number)
     click.echo(f"Token {number} is revoked, and its sessions have ended.")
 
 

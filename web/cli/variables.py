@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
 from core.errors import InvalidInput
 from core.text import printable
-from web.cli.options import CONFIG, DATA, JSON, opened, project_named
+from web.cli.options import JSON, on_server, project_named
+from web.services.context import Context
 from web.services.executions import variables
 
 SHOWN = 60  # characters of a value in the list
@@ -30,11 +30,8 @@ def variable() -> None:
 @click.argument("name")
 @click.argument("value", required=False)
 @click.option("--secret", is_flag=True, help="Never show the value again; mask it in logs.")
-@DATA
-@CONFIG
-def set_one(
-    project: str, name: str, value: str | None, secret: bool, data: Path | None, config_file: Path | None
-) -> None:
+@on_server
+def set_one(context: Context, project: str, name: str, value: str | None, secret: bool) -> None:
     """Add or replace a variable.
 
     Without VALUE, the command asks for it or reads stdin.
@@ -44,10 +41,9 @@ def set_one(
             f"everybody on this machine can see a command line: leave out the value of {name} "
             "to be asked for it, or pipe it in"
         )
-    with opened(data, config_file) as context:
-        found = project_named(context, project)
-        text = _asked(name) if value is None else value
-        note = variables.set_one(context.db, context.vault, found, name, text, is_secret=secret)
+    found = project_named(context, project)
+    text = _asked(name) if value is None else value
+    note = variables.set_one(context.db, context.vault, found, name, text, is_secret=secret)
     click.echo(f"{name} is set in project {project}; executions that start from now on get it.")
     if note:
         click.echo(f"{note}.", err=True)
@@ -56,15 +52,13 @@ def set_one(
 @variable.command("list")
 @click.argument("project")
 @JSON
-@DATA
-@CONFIG
-def show_all(project: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def show_all(context: Context, project: str, as_json: bool) -> None:
     """List the variables of a project.
 
     For secrets, only the names are listed.
     """
-    with opened(data, config_file) as context:
-        found = variables.listing(context.db, context.vault, project_named(context, project))
+    found = variables.listing(context.db, context.vault, project_named(context, project))
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], indent=2))
         return
@@ -79,12 +73,10 @@ def show_all(project: str, as_json: bool, data: Path | None, config_file: Path |
 @variable.command("remove")
 @click.argument("project")
 @click.argument("name")
-@DATA
-@CONFIG
-def remove(project: str, name: str, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def remove(context: Context, project: str, name: str) -> None:
     """Remove a variable."""
-    with opened(data, config_file) as context:
-        variables.remove(context.db, project_named(context, project), name)
+    variables.remove(context.db, project_named(context, project), name)
     click.echo(f"{name} is removed from project {project}.")
 
 
