@@ -16,10 +16,9 @@ from werkzeug.routing import Rule
 
 from core.config import Config, from_table
 from web.services import setup
-from web.services.setup import FirstStart
 
 
-def prepare(config: Config) -> FirstStart:
+def prepare(config: Config) -> str | None:
     """`setup.prepare`, which copies what another first start has made: all servers of a process have the same keys."""
     if config.database.exists():
         return setup.prepare(config)
@@ -29,7 +28,7 @@ def prepare(config: Config) -> FirstStart:
     for name, content in files.items():
         with open(config.data / name, "xb", opener=partial(os.open, mode=0o600)) as file:
             file.write(content)
-    return FirstStart(token=token, runner_token_path=config.runner_dir / "token")
+    return token
 
 
 @functools.cache
@@ -37,7 +36,7 @@ def _first_start(name: str, slots: int) -> tuple[str | None, dict[str, bytes]]:
     """The admin's token, and the files of a data directory with a runner of this name."""
     with tempfile.TemporaryDirectory() as folder:
         config = from_table({"runner": {"name": name, "slots": slots}}, Path(folder))
-        token = setup.prepare(config).token
+        token = setup.prepare(config)
         files = [path for path in config.data.rglob("*") if path.is_file()]
         return token, {str(path.relative_to(config.data)): path.read_bytes() for path in files}
 

@@ -142,8 +142,7 @@ class Filling:
     def __init__(self, directory: Path, executions: int = 200, **sections: Any) -> None:
         settings = {"redis": {"url": "redis://127.0.0.1:1/0"}} | sections
         self.config = from_table(settings, directory)
-        first = setup.prepare(self.config)
-        self.token = first.token or (directory / "admin-token").read_text().strip()
+        self.token = setup.prepare(self.config) or (directory / "admin-token").read_text().strip()
         self.db: Database = connect(self.config.database)
         self.key = vault.load(directory / "secret.key")
         self.context = Context(db=self.db, config=self.config, vault=self.key)

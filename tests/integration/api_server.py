@@ -55,8 +55,7 @@ class ApiServer:
 
     def __init__(self, data: Path, **sections: Any) -> None:
         self.config: Config = from_table(NO_REDIS | sections, data)
-        first = made_once.prepare(self.config)
-        self.token = first.token or ""
+        self.token = made_once.prepare(self.config) or ""
         self.app: Flask = create_app(self.config)
         self.client = self.app.test_client()
         self.db = connect(self.config.database)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from api_server import ApiServer
+from git_over_http import GitServer, served
 from instance import Checkout
 from push_server import PushServer
 from redis_site import RedisSite
@@ -53,6 +54,12 @@ def pushes(tmp_path: Path) -> Iterator[PushServer]:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path / "checkout")
+
+
+@pytest.fixture
+def git_server(tmp_path: Path) -> Iterator[GitServer]:
+    with served(tmp_path / "forge") as running:
+        yield running
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ class PushServer:
 
     def __init__(self, data: Path, **settings: Any) -> None:
         self.config = configuration.load(data, server__port=free_port(), **settings)
-        self.token = made_once.prepare(self.config).token
+        self.token = made_once.prepare(self.config)
         self.vault = vault.load(self.config.data / "secret.key")
         self.queues = Queues(Redis.from_url(NO_REDIS))
         self.db: Database = connect(self.config.database)

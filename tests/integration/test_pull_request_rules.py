@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from forge_deliveries import GitHub
-from git_over_http import GitServer, served
+from git_over_http import GitServer
 from instance import Checkout
 from push_server import PushServer, step
 from test_pull_requests import FORK, Site
@@ -21,20 +20,10 @@ RULES = '[[rule]]\nname = "review"\nevents = ["pull_request"]\nbranches = ["main
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    with served(tmp_path / "forge") as running:
-        yield running
-
-
-@pytest.fixture
-def site(pushes: PushServer, checkout: Checkout, tmp_path: Path, server: GitServer) -> Site:
-    site = Site(pushes, checkout, tmp_path / "forge", server, GitHub())
-    follow(site, RULES)
+def site(pushes: PushServer, checkout: Checkout, tmp_path: Path, git_server: GitServer) -> Site:
+    site = Site(pushes, checkout, tmp_path / "forge", git_server, GitHub())
+    site.follow(RULES)
     return site
-
-
-def follow(site: Site, rules: str) -> None:
-    projects.set_rules(site.pushes.db, projects.by_name(site.pushes.db, "model").id, rules)
 
 
 def states(site: Site) -> list[State]:
@@ -49,14 +38,14 @@ def test_a_rule_is_for_the_base_branch_and_a_push_to_the_head_s_branch_is_anothe
     )
     assert site.ask(request) == "pull request 7: 1 execution"
     assert [execution.priority for execution in site.pushes.executions("model")] == [2]
-    follow(site, RULES.replace("main", "other"))
+    site.follow(RULES.replace("main", "other"))
     assert site.ask(site.head(message="more"), "updated") == (
         'pull request 7: no rule matched: "review" runs only for base branch other, not main'
     )
 
 
 def test_its_changes_are_those_against_the_base_branch_whatever_that_got_meanwhile(site: Site) -> None:
-    follow(site, f'{RULES}paths = ["src/**"]\n')
+    site.follow(f'{RULES}paths = ["src/**"]\n')
     sha = site.checkout.commit({"docs/a": "1"}, "topic")
     site.checkout.git("checkout", "-q", "main")
     site.checkout.commit({"src/theirs": "1"}, "of others")
@@ -85,7 +74,7 @@ def test_a_head_that_is_told_of_late_stops_nothing_and_runs_nothing_of_the_rule(
 
 
 def test_a_push_whose_steps_run_for_its_pull_request_stops_older_ones_of_the_branch_all_the_same(site: Site) -> None:
-    follow(site, '[[rule]]\nname = "all"\ncancel_older = true\n')
+    site.follow('[[rule]]\nname = "all"\ncancel_older = true\n')
     site.push_told(site.head(message="one"))
     request = site.head(message="two")
     site.ask(request)
@@ -122,7 +111,7 @@ def asked(site: Site, sha: str, event: str = "pull_request") -> DryRun:
 
 
 def test_a_dry_run_knows_what_its_pull_request_runs_would_stop_and_waits_for(site: Site) -> None:
-    follow(site, '[[rule]]\nname = "all"\ncancel_older = true\n')
+    site.follow('[[rule]]\nname = "all"\ncancel_older = true\n')
     first, second = site.head(message="one"), site.head(message="two")
     site.ask(first)
     site.ask(second, "updated")

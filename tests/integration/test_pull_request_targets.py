@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from forge_deliveries import GitHub, Request
-from git_over_http import GitServer, served
+from git_over_http import GitServer
 from instance import Checkout
 from push_server import PushServer, step
 from ruled_project import ALL, FULL, TRAIN
@@ -22,20 +21,10 @@ EVERYTHING = '[[rule]]\nname = "all"\nsteps = ["train"]\ntasks = ["*"]\npipeline
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    with served(tmp_path / "forge") as running:
-        yield running
-
-
-@pytest.fixture
-def site(pushes: PushServer, checkout: Checkout, tmp_path: Path, server: GitServer) -> Site:
-    site = Site(pushes, checkout, tmp_path / "forge", server, GitHub())
-    follow(site, EVERYTHING)
+def site(pushes: PushServer, checkout: Checkout, tmp_path: Path, git_server: GitServer) -> Site:
+    site = Site(pushes, checkout, tmp_path / "forge", git_server, GitHub())
+    site.follow(EVERYTHING)
     return site
-
-
-def follow(site: Site, rules: str) -> None:
-    projects.set_rules(site.pushes.db, projects.by_name(site.pushes.db, "model").id, rules)
 
 
 def head(site: Site, message: str = "all of it", fork: str = "", number: int = 7) -> Request:
@@ -65,7 +54,7 @@ def test_a_push_and_its_pull_request_run_one_set_of_everything(site: Site) -> No
 
 
 def test_a_task_is_no_repetition_of_a_step_that_is_called_like_it(site: Site) -> None:
-    follow(site, '[[rule]]\nname = "r"\nevents = ["push"]\nsteps = ["train"]\n'
+    site.follow('[[rule]]\nname = "r"\nevents = ["push"]\nsteps = ["train"]\n'
            '[[rule]]\nname = "p"\nevents = ["pull_request"]\ntasks = ["train"]\n')  # fmt: skip
     request = head(site)
     site.push_told(request)
@@ -74,7 +63,7 @@ def test_a_task_is_no_repetition_of_a_step_that_is_called_like_it(site: Site) ->
 
 
 def test_executions_of_a_task_are_no_run_of_their_step(site: Site) -> None:
-    follow(site, '[[rule]]\nname = "r"\nevents = ["push"]\ntasks = ["train"]\n'
+    site.follow('[[rule]]\nname = "r"\nevents = ["push"]\ntasks = ["train"]\n'
            '[[rule]]\nname = "p"\nevents = ["pull_request"]\nsteps = ["train"]\n')  # fmt: skip
     request = head(site)
     site.push_told(request)
@@ -111,7 +100,7 @@ def test_a_fork_that_declares_pipelines_runs_none_of_them_before_somebody_approv
 
 
 def test_a_new_head_stops_the_tasks_and_pipelines_of_older_ones_and_of_no_other_pull_request(site: Site) -> None:
-    follow(site, f'{EVERYTHING}events = ["pull_request"]\ncancel_older = true\n')
+    site.follow(f'{EVERYTHING}events = ["pull_request"]\ncancel_older = true\n')
     other, first = head(site, "other", number=3), head(site, "one")
     site.ask(other)
     site.ask(first)

@@ -10,7 +10,6 @@ import random
 import subprocess
 import threading
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import by_hand
 import pytest
 from command_line import pushmill
 from forge_deliveries import SENDERS, ZERO, Bitbucket, Gitea, GitHub, GitLab, Gogs, Moved, Request, Sender, label
-from git_over_http import GitServer, served
+from git_over_http import GitServer
 from instance import Checkout
 from push_server import PushServer, bare_repository, step
 from ruled_project import CANCEL
@@ -65,6 +64,9 @@ class Site(Forge):
         checkout.commit({"valohai.yaml": step("train")}, "the first")
         checkout.git("push", "-q", str(self.path), "HEAD:main")
         checkout.git("checkout", "-q", "-b", "topic")
+
+    def follow(self, rules: str) -> None:
+        projects.set_rules(self.pushes.db, projects.by_name(self.pushes.db, "model").id, rules)
 
     def head(self, fork: str = "", *, number: int = 7, message: str = "topic", branch: str = "topic") -> Request:
         """Commit, put it where the forge keeps the head of the pull request, and what it says of that."""
@@ -150,14 +152,8 @@ class Site(Forge):
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    with served(tmp_path / "forge") as running:
-        yield running
-
-
-@pytest.fixture
-def site(sender: Sender, pushes: PushServer, checkout: Checkout, tmp_path: Path, server: GitServer) -> Site:
-    return Site(pushes, checkout, tmp_path / "forge", server, sender)
+def site(sender: Sender, pushes: PushServer, checkout: Checkout, tmp_path: Path, git_server: GitServer) -> Site:
+    return Site(pushes, checkout, tmp_path / "forge", git_server, sender)
 
 
 # what runs

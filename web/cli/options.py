@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
-from typing import Concatenate, ParamSpec
 
 import click
 

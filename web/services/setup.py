@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from core.config import Config
@@ -22,19 +21,11 @@ ADMIN = "admin"
 PUSH_TOKEN = "push-token"  # file in the data directory  # noqa: S105
 
 
-@dataclass(frozen=True, kw_only=True)
-class FirstStart:
-    """Result of preparing the data directory.
+def prepare(config: Config, say: Callable[[str], None] = lambda _: None) -> str | None:
+    """Create or upgrade the data directory; `say` reports an upgrade. Idempotent; may be killed at any moment.
 
-    `token` is the admin's token on the very first start, to be shown once; None on later starts.
+    Return the admin's token on the very first start, and None later.
     """
-
-    token: str | None
-    runner_token_path: Path
-
-
-def prepare(config: Config, say: Callable[[str], None] = lambda _: None) -> FirstStart:
-    """Create or upgrade the data directory; `say` reports an upgrade. Idempotent; may be killed at any moment."""
     for folder in (config.data, config.git_dir, config.logs_dir, config.outputs_dir, config.runner_dir):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = vault.load(config.data / "secret.key")
@@ -44,7 +35,8 @@ def prepare(config: Config, say: Callable[[str], None] = lambda _: None) -> Firs
         migrate(db, config.database, say)
         git_logins.split_all(db, key)
         token = _admin(db, config.data)
-        return FirstStart(token=token, runner_token_path=_runner(db, config))
+        _runner(db, config)
+        return token
     finally:
         db.close()
 
@@ -63,7 +55,7 @@ def _admin(db: Database, data: Path) -> str | None:
     return token
 
 
-def _runner(db: Database, config: Config) -> Path:
+def _runner(db: Database, config: Config) -> None:
     """Register this machine's runner under its configured name; a lost token file is created again."""
     name, path = config.runner.name, config.runner_dir / "token"
     if not RUNNER.fullmatch(name):
@@ -72,7 +64,7 @@ def _runner(db: Database, config: Config) -> Path:
     if known is not None:  # the configuration decides about its slots
         runners.set_limits(db, known.id, config.runner.slots, known.projects)
     if known is not None and path.exists() and runners.by_token(db, path.read_text(encoding="utf-8").strip()) == known:
-        return path
+        return
     token = users.new_token()
     with transaction(db):
         if known is None:
@@ -81,7 +73,6 @@ def _runner(db: Database, config: Config) -> Path:
         else:
             runners.set_token(db, known.id, token)
         write_secret(path, token)
-    return path
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -94,12 +94,12 @@ class Field:
         return typed[0] if typed else None
 
 
-def parameter_field(parameter: StepParameter, key: str = "") -> Field:
+def parameter_field(parameter: StepParameter) -> Field:
     """Return the field of a parameter."""
     default = False if parameter.default is None and parameter.type == "flag" else parameter.default
     texts = tuple(declared_text(parameter.type, item) for item in listify(default))
     return Field(
-        key=key or f"{PARAMETER}{parameter.name}",
+        key=f"{PARAMETER}{parameter.name}",
         name=parameter.name,
         control=_control(parameter, texts),
         default=texts,

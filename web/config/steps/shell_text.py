@@ -140,15 +140,20 @@ class _Scanner:
         if self.at > len(self.text):
             raise NotWhole
 
-    def _single_quoted(self) -> str:
-        end = self.text.find("'", self.at)
+    def _until(self, mark: str) -> str:
+        """Return the text before the next `mark`, which is consumed as well."""
+        end = self.text.find(mark, self.at)
         if end < 0:
             raise NotWhole
         content, self.at = self.text[self.at : end], end + 1
+        return content
+
+    def _single_quoted(self) -> str:
+        content = self._until("'")
         self._check_no_heredoc_waits(content)
         return content
 
-    def _double_quoted(self, end: str = '"') -> None:
+    def _double_quoted(self) -> None:
         while True:
             start = self.at
             if match := QUOTED.match(self.text, self.at):
@@ -156,7 +161,7 @@ class _Scanner:
             self._check_no_heredoc_waits(self.text[start : self.at])
             self._need(1)
             character = self.text[self.at - 1]
-            if character == end:
+            if character == '"':
                 return
             if character == "\\":
                 self._need(1)
@@ -170,10 +175,7 @@ class _Scanner:
             raise NotWhole
 
     def _backquoted(self) -> None:
-        end = self.text.find("`", self.at)
-        if end < 0:
-            raise NotWhole
-        content, self.at = self.text[self.at : end], end + 1
+        content = self._until("`")
         if "\\" in content or "#" in content or "<<" in content:
             raise NotWhole
         self._check_no_heredoc_waits(content)

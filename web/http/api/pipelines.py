@@ -8,14 +8,13 @@ from flask import request
 
 from core.groups import Pipeline, Task
 from core.model import Execution
-from core.states import FINAL
 from web.http import auth
 from web.http.api import query, serialize, shapes
 from web.http.api.answers import Json, Message, Page, paginated
 from web.http.api.parameters import DELETED, SELECTION, takes
 from web.services import pipelines as service
 from web.store import pipelines, projects
-from web.store.db import Database, transaction
+from web.store.db import Database
 
 
 @auth.read
@@ -50,13 +49,7 @@ def whole(db: Database, found: Pipeline) -> shapes.PipelineDetail:
 @auth.launch
 def stop(identifier: str) -> Json[Message]:
     """Stop the whole pipeline. A finished pipeline stays as it is, without an error."""
-    db = auth.db()
-    found = query.pipeline(db, identifier)
-    if found.state in FINAL:
-        return Json({"message": "Already complete"})
-    with transaction(db):
-        service.request_stop(auth.context(), pipelines.get(db, found.id), auth.current_user().username)
-    return Json({"message": "Stopping"})
+    return query.stop(query.pipeline(auth.db(), identifier), service.request_stop)
 
 
 def _made(db: Database, node_ids: Sequence[int]) -> dict[int, serialize.Name]:

@@ -15,6 +15,7 @@ from core.model import Execution, Project
 from core.states import FINAL
 from core.text import whole_number
 from web.http import auth, numbers
+from web.http.api.answers import Json, Message
 from web.http.api.body import Fields, InProject
 from web.http.api.parameters import (
     COUNTER,
@@ -27,12 +28,14 @@ from web.http.api.parameters import (
     STATUS,
     page,
 )
+from web.services.context import Context
 from web.store import executions, pipelines, projects, tasks
-from web.store.db import Database
+from web.store.db import Database, transaction
 from web.store.selection import Selection
 
 LINGER_S = 1.5
 Numbered = TypeVar("Numbered", Execution, Task, Pipeline)
+Group = TypeVar("Group", Task, Pipeline)
 
 
 def selection(db: Database) -> Selection:
@@ -126,6 +129,16 @@ def task(db: Database, identifier: str) -> Task:
 
 def pipeline(db: Database, identifier: str) -> Pipeline:
     return _numbered(db, "pipeline", identifier, pipelines.by_uuid, pipelines.by_counter, pipelines.newest)
+
+
+def stop(found: Group, request_stop: Callable[[Context, Group, str], None]) -> Json[Message]:
+    """Stop a task or a pipeline, unless it has finished."""
+    if found.state in FINAL:
+        return Json({"message": "Already complete"})
+    context = auth.context()
+    with transaction(context.db):
+        request_stop(context, found, auth.current_user().username)
+    return Json({"message": "Stopping"})
 
 
 def _numbered(

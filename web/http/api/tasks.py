@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from flask import request
 
 from core.groups import Task
-from core.states import FINAL
 from web.http import auth
 from web.http.api import query, serialize, shapes
 from web.http.api.answers import Json, Message, Page, paginated
 from web.http.api.parameters import DELETED, SELECTION, takes
 from web.services import tasks as service
 from web.store import pipelines, projects, tasks, trials
-from web.store.db import Database, transaction
+from web.store.db import Database
 
 
 @auth.read
@@ -39,13 +38,7 @@ def detail(identifier: str) -> Json[shapes.Task]:
 @auth.launch
 def stop(identifier: str) -> Json[Message]:
     """Stop the whole task. A finished task stays as it is, without an error."""
-    db = auth.db()
-    found = query.task(db, identifier)
-    if found.state in FINAL:
-        return Json({"message": "Already complete"})
-    with transaction(db):
-        service.request_stop(auth.context(), tasks.get(db, found.id), auth.current_user().username)
-    return Json({"message": "Stopping"})
+    return query.stop(query.task(auth.db(), identifier), service.request_stop)
 
 
 def objects(db: Database, found: Sequence[Task]) -> list[shapes.Task]:
