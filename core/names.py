@@ -40,26 +40,20 @@ def check_project(name: str) -> str:
 
 
 def check_environment(name: str) -> str:
-    if not ENVIRONMENT.fullmatch(name):
-        raise InvalidInput(
-            f"{name[:80]!r} is not a valid environment name: use 1 to 63 letters, digits, '.', '-' and '_'"
-        )
-    return name
+    return _checked(ENVIRONMENT, name, "environment", "'.', '-' and '_'")
 
 
 def check_runner(name: str) -> str:
-    if not RUNNER.fullmatch(name):
-        raise InvalidInput(
-            f"{name[:80]!r} is not a valid runner name: use 1 to 63 letters, digits, '-' and '_', a letter or digit first"
-        )
-    return name
+    return _checked(RUNNER, name, "runner", "'-' and '_', a letter or digit first")
 
 
 def check_user(name: str) -> str:
-    if not USER.fullmatch(name):
-        raise InvalidInput(
-            f"{name[:80]!r} is not a valid user name: use 1 to 63 letters, digits, '.', '-' and '_', a letter or digit first"
-        )
+    return _checked(USER, name, "user", "'.', '-' and '_', a letter or digit first")
+
+
+def _checked(pattern: re.Pattern[str], name: str, kind: str, allowed: str) -> str:
+    if not pattern.fullmatch(name):
+        raise InvalidInput(f"{name[:80]!r} is not a valid {kind} name: use 1 to 63 letters, digits, {allowed}")
     return name
 
 

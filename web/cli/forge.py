@@ -12,8 +12,6 @@ from web.cli.options import on_server, project_named
 from web.services.context import Context
 from web.services.forges import webhook_setup
 from web.services.repositories import credentials, hosting
-from web.services.vault import Vault
-from web.store.db import Database
 
 NAME = click.argument("name")
 API_URL = click.option("--api-url", help="URL of the forge's API (default: its usual address).")
@@ -33,14 +31,12 @@ def set_token(context: Context, name: str, remove: bool, api_url: str | None) ->
     token = "" if remove else _asked()
     if not token and not remove:
         raise InvalidInput(f"the token is empty; `pushmill project set-token {name} --remove` deletes it")
-    take(context.db, context.vault, found, token, api_url)
+    take(context, found, token, api_url)
     if remove:
         click.echo(f"The token of project {name} is deleted.")
         return
     try:
-        said = webhook_setup.set_up(
-            context.db, context.config, context.vault, found, hosting.repository_of(context.db, found)
-        )
+        said = webhook_setup.set_up(context, found)
     except ForgeError as error:
         raise ForgeError(f"the token is stored, but {error.problem}", error.advice) from None
     for line in said:
@@ -56,19 +52,17 @@ def webhook(context: Context, name: str) -> None:
     Uses the API token of project NAME.
     """
     found = project_named(context, name)
-    said = webhook_setup.set_up(
-        context.db, context.config, context.vault, found, hosting.repository_of(context.db, found)
-    )
+    said = webhook_setup.set_up(context, found)
     for line in said:
         click.echo(line)
 
 
-def take(db: Database, key: Vault, found: Project, token: str, api_url: str | None) -> None:
+def take(context: Context, found: Project, token: str, api_url: str | None) -> None:
     """Store the token, and the API's URL if given. Raises InvalidInput."""
-    repository = hosting.repository_of(db, found)
-    credentials.set_token(db, key, repository, token)
+    repository = hosting.repository_of(context.db, found)
+    credentials.set_token(context.db, context.vault, repository, token)
     if api_url is not None:
-        credentials.set_api_url(db, repository, api_url)
+        credentials.set_api_url(context.db, repository, api_url)
 
 
 def _asked() -> str:

@@ -69,9 +69,8 @@ def add(
 def _set_up(context: Context, made: Project, token: str, api_url: str) -> tuple[list[str], PushmillError | None]:
     """Store the token and create the webhook; return what was done, or the error. The project stays in any case."""
     try:
-        db, config, vault = context.db, context.config, context.vault
-        take(db, vault, made, token, api_url)
-        return webhook_setup.set_up(db, config, vault, made, hosting.repository_of(db, made), added=True), None
+        take(context, made, token, api_url)
+        return webhook_setup.set_up(context, made, added=True), None
     except (ForgeError, InvalidInput) as error:
         return [], error
 

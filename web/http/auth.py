@@ -162,57 +162,20 @@ def current_runner() -> Runner:
     return found
 
 
-def public(view: View) -> View:
-    return _mark(view, "public")
+def _requires(permission: str | Action) -> Callable[[View], View]:
+    """Return the decorator by which views declare this permission."""
+
+    def mark(view: View) -> View:
+        view.permission = permission  # type: ignore[attr-defined]
+        return view
+
+    return mark
 
 
-def signed(view: View) -> View:
-    return _mark(view, "signed")
-
-
-def read(view: View) -> View:
-    return _mark(view, Action.READ)
-
-
-def launch(view: View) -> View:
-    return _mark(view, Action.LAUNCH)
-
-
-def own(view: View) -> View:
-    return _mark(view, Action.OWN)
-
-
-def create(view: View) -> View:
-    return _mark(view, Action.CREATE)
-
-
-def account(view: View) -> View:
-    return _mark(view, Action.ACCOUNT)
-
-
-def admin(view: View) -> View:
-    return _mark(view, Action.ADMINISTER)
-
-
-def git(view: View) -> View:
-    return _mark(view, "git")
-
-
-def git_push(view: View) -> View:
-    return _mark(view, "git_push")
-
-
-def git_either(view: View) -> View:
-    return _mark(view, "git_either")
-
-
-def runner(view: View) -> View:
-    return _mark(view, "runner")
-
-
-def _mark(view: View, permission: str | Action) -> View:
-    view.permission = permission  # type: ignore[attr-defined]
-    return view
+public, signed, runner = _requires("public"), _requires("signed"), _requires("runner")
+read, launch, own = _requires(Action.READ), _requires(Action.LAUNCH), _requires(Action.OWN)
+create, account, admin = _requires(Action.CREATE), _requires(Action.ACCOUNT), _requires(Action.ADMINISTER)
+git, git_push, git_either = _requires("git"), _requires("git_push"), _requires("git_either")
 
 
 def permission_of(app: Flask, endpoint: str) -> str | Action | None:

@@ -7,37 +7,35 @@ from core.errors import ForgeError
 from core.model import Project, Repository
 from hooks.apis.base import MAX_PAGES, Answer, Call, CommitStatus, Described, Verdict, Webhook
 from hooks.apis.client import Client, Later, Refused
+from web.services.context import Context
 from web.services.repositories import credentials, hosting
 from web.services.repositories.credentials import Access
-from web.services.vault import Vault
 from web.store import projects
-from web.store.db import Database
 
 CONTEXT = "pushmill-check"  # not below pushmill/, where a step may have this name
 NO_URL = "the forge does not know the address of this server: set `url` below [server] in config.toml"
 
 
-def set_up(
-    db: Database, config: Config, vault: Vault, project: Project, repository: Repository, *, added: bool = False
-) -> list[str]:
+def set_up(context: Context, project: Project, *, added: bool = False) -> list[str]:
     """Check that the token reaches the repository and create the webhook; return what was done, in sentences.
 
     An existing webhook stays as it is. The badge of a project that was just `added` becomes public if the repository is
     public on the forge. Raises ForgeError.
     """
-    access = access_to(db, vault, project, repository)
+    db, repository = context.db, hosting.repository_of(context.db, project)
+    access = _access(context, project, repository)
     with access.client() as client:
         found = check_reachable(access, client)
         if added and found.is_public:
             projects.set_badge_public(db, project.id, True)
         said = [f"The token reaches {found.full_name or access.name}."]
-        url = webhook_url(config, project, repository)
+        url = webhook_url(context.config, project, repository)
         if not url:
             again = f"`pushmill project webhook {project.name}`"
             return [*said, f"No webhook was created: {NO_URL}, then run {again}."]
         present = find_webhook(access, client, url)
         if present is None:
-            make_webhook(access, client, url, vault.decrypt(projects.secret(db, repository.id)).decode())
+            make_webhook(access, client, url, context.vault.decrypt(projects.secret(db, repository.id)).decode())
             return [*said, f"Created the webhook: the forge reports pushes, tags and pull requests to {url}."]
     page = hosting.webhooks_page(repository)
     state = "" if present.active else f", but it is disabled: enable it at {page}"
@@ -45,9 +43,9 @@ def set_up(
     return [*said, f"The webhook to {url} exists already{state}; {secret}."]
 
 
-def access_to(db: Database, vault: Vault, project: Project, repository: Repository) -> Access:
+def _access(context: Context, project: Project, repository: Repository) -> Access:
     """Return the access to the forge's API. Raises ForgeError without a token or an API."""
-    access = credentials.load_access(db, vault, repository)
+    access = credentials.load_access(context.db, context.vault, repository)
     if access is None:
         kind = f"forge {repository.forge} has no API that takes a token"
         way_out = (
