@@ -7,18 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from core.config import Config
 from core.errors import InvalidInput
-from web.cli.options import CONFIG, DATA, JSON, on_server, opened
+from web.cli.options import JSON, on_server
 from web.services.context import Context
 from web.services.runners import overview, registration
 from web.services.runners.registration import Credentials, RunnerLimits
-from web.store.db import Database
 
 if TYPE_CHECKING:
     from web.services.scheduling.queues import Queues
@@ -35,24 +32,17 @@ PROJECTS = click.option("--project", "names", multiple=True, help="Project that 
 @SLOTS
 @PROJECTS
 @JSON
-@DATA
-@CONFIG
+@on_server
 def register(
-    name: str,
-    slugs: tuple[str, ...],
-    slots: int | None,
-    names: tuple[str, ...],
-    as_json: bool,
-    data: Path | None,
-    config_file: Path | None,
+    context: Context, name: str, slugs: tuple[str, ...], slots: int | None, names: tuple[str, ...], as_json: bool
 ) -> None:
     """Register runner NAME and print its settings.
 
     The settings for its machine contain its token and are shown only once. Registering a runner again replaces them.
     """
-    with _administered(data, config_file) as (db, config, line):
-        limits = RunnerLimits(slots=slots, projects=names or None)
-        _print(registration.register(db, config, line, name, slugs, limits), as_json)
+    limits = RunnerLimits(slots=slots, projects=names or None)
+    with _queues(context) as line:
+        _print(registration.register(context.db, context.config, line, name, slugs, limits), as_json)
 
 
 @click.command("limit")
@@ -78,15 +68,15 @@ def limit(context: Context, name: str, slots: int | None, names: tuple[str, ...]
 @click.command("rotate-token")
 @NAME
 @JSON
-@DATA
-@CONFIG
-def rotate_token(name: str, as_json: bool, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def rotate_token(context: Context, name: str, as_json: bool) -> None:
     """Replace the secrets of runner NAME.
 
     Creates a new token and a new Redis password. The old ones stop working; running executions continue.
     """
-    with _administered(data, config_file) as (db, config, line):
-        _print(registration.rotate(db, config, line, registration.by_name(db, name)), as_json)
+    with _queues(context) as line:
+        made = registration.rotate(context.db, context.config, line, registration.by_name(context.db, name))
+    _print(made, as_json)
 
 
 @click.command("drain")
@@ -125,14 +115,14 @@ def resume(context: Context, name: str) -> None:
 @click.command("remove")
 @NAME
 @click.option("--force", is_flag=True, help="Give up its running executions.")
-@DATA
-@CONFIG
-def remove(name: str, force: bool, data: Path | None, config_file: Path | None) -> None:
+@on_server
+def remove(context: Context, name: str, force: bool) -> None:
     """Remove runner NAME.
 
     Its token and its Redis password stop working. Its executions still show its name.
     """
-    with _administered(data, config_file) as (db, config, line):
+    db, config = context.db, context.config
+    with _queues(context) as line:
         registration.remove(db, config.logs_dir, line, registration.by_name(db, name), force=force)
     click.echo(f"{name} is removed; stop `pushmill runner` on its machine")
     if name == config.runner.name:
@@ -140,13 +130,13 @@ def remove(name: str, force: bool, data: Path | None, config_file: Path | None) 
 
 
 @contextmanager
-def _administered(data: Path | None, config_file: Path | None) -> Iterator[tuple[Database, Config, Queues]]:
+def _queues(context: Context) -> Iterator[Queues]:
     from redis import Redis  # the other commands need neither of these
 
     from web.services.scheduling import queues
 
-    with opened(data, config_file) as context, Redis.from_url(queues.redis_url(context.config)) as connection:
-        yield context.db, context.config, queues.Queues(connection)
+    with Redis.from_url(queues.redis_url(context.config)) as connection:
+        yield queues.Queues(connection)
 
 
 def _print(made: Credentials, as_json: bool) -> None:
