@@ -4,6 +4,8 @@ Reading never touches a working tree: names, sizes and kinds come from the objec
 followed or executed. libgit2 has no helpers and no hooks; the git binary runs through `core.git.command`.
 """
 
+# ruff: noqa: F401
+
 from core.git.bounded import Bounds, TooLarge, fetch_head, fetch_submodule, forget_head, init_forks, is_shallow
 from core.git.command import TooSlow
 from core.git.diff import changed_paths, merge_base
@@ -41,54 +43,3 @@ from core.git.repository import (
     resolve_beginning,
     set_head_to_first_branch,
 )
-
-__all__ = [
-    "MAX_REFS",
-    "TOKEN_USER",
-    "Bounds",
-    "CommitInfo",
-    "Login",
-    "Module",
-    "Needed",
-    "PackageSpool",
-    "RefUpdate",
-    "RemoteSource",
-    "TooLarge",
-    "TooSlow",
-    "adhoc_commits",
-    "branch_updates",
-    "changed_paths",
-    "commit_info",
-    "export",
-    "fetch",
-    "fetch_commit",
-    "fetch_fork",
-    "fetch_head",
-    "fetch_submodule",
-    "find_commit",
-    "forget_adhoc",
-    "forget_head",
-    "fork_source",
-    "has_been",
-    "init_forks",
-    "init_hosted",
-    "init_mirror",
-    "is_ancestor",
-    "is_shallow",
-    "lfs_login",
-    "lfs_settings",
-    "locked",
-    "merge_base",
-    "needed",
-    "pinned",
-    "read_file",
-    "refs",
-    "remote_refs",
-    "resolve",
-    "resolve_beginning",
-    "set_head_to_first_branch",
-    "source_of",
-    "submodules",
-    "tidy",
-    "write_commit",
-]
