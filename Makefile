@@ -14,14 +14,9 @@ up:
 	@exec .venv/bin/pushmill up $${DATA:+--data "$$DATA"} $${PORT:+--port "$$PORT"} $${host:+--host "$$host"} \
 		--quickstart examples/quickstart
 
-# Six workers for two cores, since most tests wait; tests/conftest.py lets those take turns with tests that compute.
 test:
 	@.ci/locked .ci/prepare-test
-	.venv/bin/ruff check
-	.venv/bin/ruff format --check
-	.venv/bin/mypy
-	.venv/bin/lint-imports
-	.venv/bin/pytest -n 6 --dist loadfile --no-loadscope-reorder tests/e2e tests/browser tests/integration tests/unit
+	@.ci/test
 
 # otherwise each of hundreds of processes compiles all that it imports
 test chaos: export PYTHONDONTWRITEBYTECODE =

@@ -73,8 +73,23 @@ def test_every_script_can_be_run_and_parsed(script: Path) -> None:
 
 def test_ci_runs_what_make_test_runs() -> None:
     done = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
-    lines = [line.split() for line in done.stdout.splitlines() if line.startswith(".venv/bin/")]
-    assert [Path(line[0]).name for line in lines] == ["ruff", "ruff", "mypy", "lint-imports", "pytest"]
-    run = {word for line in lines for word in line if word.startswith("tests/")}
+    assert done.stdout.splitlines()[-1] == ".ci/test"
+    text = (ROOT / ".ci" / "test").read_text()
+    commands = re.findall(r"^\.venv/bin/(\S+)", text, re.MULTILINE)
+    assert commands == ["mypy", "ruff", "ruff", "lint-imports", "pytest", "pytest"]
+    run = set(re.findall(r"tests/\w+(?!\w*\.)", text))
     assert run == {f"tests/{file.parent.name}" for file in (ROOT / "tests").glob("*/test_*.py")}
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("failing", ["", "mypy", "ruff", "lint-imports", "pytest"])
+def test_whatever_fails_fails_the_whole_and_is_shown(tmp_path: Path, failing: str) -> None:
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("mypy", "ruff", "lint-imports", "pytest"):
+        program = programs / name
+        program.write_text(f"#!/bin/sh\necho {name} has spoken\nexit {int(name == failing)}\n")
+        program.chmod(0o755)
+    done = subprocess.run([ROOT / ".ci" / "test"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode != 0) is bool(failing)
+    assert f"{failing or 'mypy'} has spoken" in done.stdout
