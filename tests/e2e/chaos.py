@@ -27,6 +27,7 @@ CONFIG = """
 allow_local = true
 [runner]
 slots = 2
+reuse_sandboxes = true  # not on the second runner
 [limits]
 stop_grace = "5 s"
 """
