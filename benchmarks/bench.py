@@ -69,9 +69,8 @@ def spent_by_process(root: int) -> Counter[str]:
     daemons = [process for process in psutil.process_iter(["name"]) if process.info["name"] in DOCKER]
     for process in [*psutil.Process(root).children(recursive=True), *daemons]:
         with suppress(psutil.Error):
-            command, times = process.cmdline(), process.cpu_times()
-            name = command[command.index("web.cli.main") + 1] if "web.cli.main" in command else process.name()
-            spent["docker" if name in DOCKER else name] += sum(times[:4])
+            name = process.name().removeprefix("pushmill ")
+            spent["docker" if name in DOCKER else name] += sum(process.cpu_times()[:4])
     return spent
 
 

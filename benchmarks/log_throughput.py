@@ -68,7 +68,7 @@ def floor() -> tuple[float, float]:
 
 def runner_memory(root: int) -> int:
     """Return the largest resident size that any runner process has had."""
-    runners = (one for one in psutil.Process(root).children(recursive=True) if "runner" in one.cmdline())
+    runners = (one for one in psutil.Process(root).children(recursive=True) if one.name() == "pushmill runner")
     statuses = [Path(f"/proc/{one.pid}/status").read_text() for one in runners]
     return max(int(line.split()[1]) << 10 for text in statuses for line in text.splitlines() if "VmHWM:" in line)
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
+
+from core.errors import PushmillError
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_S = 0.02
@@ -23,6 +27,43 @@ class Process(Protocol):
 
     def poll(self) -> int | None:
         """Return the exit code, negative for a signal, or None while it runs."""
+
+
+class Forked:
+    """A child that runs `body` and exits, with code 1 after an error, which it prints.
+
+    It runs nothing of its parent's frames. A parent with threads must not fork: their locks stay locked in the child.
+    """
+
+    def __init__(self, body: Callable[[], None]) -> None:
+        self._exit_code: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                code = _exit_code_of(body)
+            finally:
+                os._exit(code)
+
+    def poll(self) -> int | None:
+        if self._exit_code is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self._exit_code = os.waitstatus_to_exitcode(status) if ended else None
+        return self._exit_code
+
+
+def _exit_code_of(body: Callable[[], None]) -> int:
+    try:
+        body()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except PushmillError as error:
+        print(f"pushmill: {error}", file=sys.stderr)
+        return 1
+    except BaseException:  # noqa: BLE001  as the interpreter does at its end
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from core import supervision
 from core.config import Config, load
 from core.errors import ConfigError, PushmillError
-from core.supervision import Backoff, Supervised, unblock_stop_signals
+from core.supervision import Backoff, Forked, Supervised, unblock_stop_signals
 from runner import cleanup, quarantine, sandbox
 from runner.containers import mounts
 from runner.containers.engine import Engine
@@ -56,30 +56,20 @@ def command(data: Path | None, config_path: Path | None) -> None:
         raise click.ClickException(str(error)) from None
 
 
-class Forked:
-    """A child that runs `body` and exits. It also exits when this process dies."""
+def fork(body: Callable[[], None]) -> Forked:
+    """Start a child that runs `body` and exits. It also exits when this process dies."""
+    parent = os.getpid()
 
-    def __init__(self, body: Callable[[], None]) -> None:
-        self._exit_code: int | None = None
-        parent = os.getpid()
-        self.pid = os.fork()
-        if self.pid:
-            return
+    def run() -> None:
+        _outlive_nobody(parent)
         try:
-            _outlive_nobody(parent)
             body()
         except (PushmillError, RedisError) as error:
             log.error("process %d ends: %s", os.getpid(), error)
         except BaseException:
             log.exception("process %d ends", os.getpid())
-        finally:
-            os._exit(1)
 
-    def poll(self) -> int | None:
-        if self._exit_code is None:
-            ended, status = os.waitpid(self.pid, os.WNOHANG)
-            self._exit_code = os.waitstatus_to_exitcode(status) if ended else None
-        return self._exit_code
+    return Forked(run)
 
 
 def _outlive_nobody(parent: int) -> None:
@@ -109,7 +99,7 @@ class Supervisor:
         self._slots: list[Supervised] = []
         self._stopping = False
         self._heartbeat = Heartbeat(self._reporter, config.runner.name, config.runner_dir / "executions")
-        self._cleanup = Supervised(lambda: Forked(self._be_cleanup), BACKOFF)
+        self._cleanup = Supervised(lambda: fork(self._be_cleanup), BACKOFF)
         self._cleanup_at = 0.0
 
     def run(self) -> None:
@@ -141,7 +131,7 @@ class Supervisor:
             if slot.restart_if_due():
                 log.warning("a slot ended; the next one starts in %.0f s", slot.pause_s)
         while len(self._slots) < self._config.runner.slots + len(self._gpus.inventory.gpus):
-            self._slots.append(Supervised(lambda: Forked(self._be_slot), BACKOFF))
+            self._slots.append(Supervised(lambda: fork(self._be_slot), BACKOFF))
             self._slots[-1].start()
 
     def _clean(self) -> None:

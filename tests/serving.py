@@ -12,8 +12,8 @@ from flask import Flask
 from instance import wait_for
 
 from web.http.serving.bridge import Bridge
-from web.http.serving.gunicorn_worker import server
 from web.http.serving.pool import Pool
+from web.http.serving.uvicorn_server import server
 
 logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 

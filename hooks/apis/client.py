@@ -11,12 +11,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Self
-
-import httpx
+from typing import TYPE_CHECKING, Any, Self
 
 from core.text import printable, whole_number
 from hooks.apis.base import Answer, Call
+
+if TYPE_CHECKING:
+    import httpx  # loaded with the first call: many servers make none
 
 TIMEOUT_S = 10.0  # to connect, and between two chunks of an answer
 ANSWER_S = 30.0  # for the whole answer
@@ -53,6 +54,8 @@ class Client:
 
     def __init__(self, url: str, headers: Mapping[str, str], token: str, deadline: float | None = None) -> None:
         """No call runs past `deadline` (time.monotonic), and none starts after it."""
+        import httpx
+
         self._url, self._token, self._deadline = url.rstrip("/"), token, deadline
         self._http = httpx.Client(
             headers={"User-Agent": "pushmill", "Accept-Encoding": "identity", **headers},
@@ -70,6 +73,8 @@ class Client:
 
     def send(self, call: Call) -> Outcome:
         """Send a call; takes up to TIMEOUT_S to connect and ANSWER_S for the answer."""
+        import httpx
+
         left = ANSWER_S if self._deadline is None else self._deadline - time.monotonic()
         if left <= 0:
             return Later(reason=OVER)

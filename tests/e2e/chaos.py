@@ -116,8 +116,7 @@ class Killer(threading.Thread):
         self._targets: list[tuple[int, str, Callable[[], psutil.Process | None]]] = [
             (4, "slot", self._slot),
             (2, "runner", lambda: self._rng.choice([_process(self._pid("runner")), site.second.process])),
-            (1, "web master", lambda: _process(self._pid("web"))),
-            (1, "web worker", lambda: next(iter(_children(self._pid("web"))), None)),
+            (2, "web", lambda: _process(self._pid("web"))),
             (1, "worker", lambda: _process(self._pid("worker"))),
             (1, "redis", lambda: _process(_number(site.instance.data / "redis" / "redis.pid"))),
             (1, "up", lambda: _process(site.instance.process.pid if site.instance.process else 0)),

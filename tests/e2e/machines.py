@@ -179,9 +179,8 @@ def frozen(*processes: psutil.Process) -> Iterator[None]:
                 process.resume()
 
 
-def web_processes(instance: Instance) -> list[psutil.Process]:
-    master = psutil.Process(int((instance.data / "run" / "web.pid").read_text().split()[0]))
-    return [master, *master.children()]
+def web_process(instance: Instance) -> psutil.Process:
+    return psutil.Process(int((instance.data / "run" / "web.pid").read_text().split()[0]))
 
 
 def within(limit_s: float, what: str, condition: Callable[[], object]) -> None:

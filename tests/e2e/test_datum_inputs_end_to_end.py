@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from instance import Checkout, Instance, running, wait_for
-from machines import SERVER_ALONE, Machine, frozen, launch, machine, step, web_processes
+from machines import SERVER_ALONE, Machine, frozen, launch, machine, step, web_process
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
 
@@ -45,12 +45,11 @@ def test_a_server_that_is_killed_while_it_sends_an_output_costs_its_reader_nothi
     )
     (execution,) = launch(site, checkout, "chain", reader)
     wait_for(lambda: received(runner) > 0, 30, 0.002)
-    processes = web_processes(site)
-    with frozen(*processes):
+    web = web_process(site)
+    with frozen(web):
         assert 0 < received(runner) < SIZE
-        for process in processes:
-            process.kill()
-        psutil.wait_procs(processes, 10)
+        web.kill()
+        psutil.wait_procs([web], 10)
     wait_for(site._serves, 30)
     assert site.wait_final(execution)["status"] == "complete", site.events(execution)
     digest, document = site.events(execution, "stdout")

@@ -75,7 +75,7 @@ class Up:
         self.out = self.data.parent / f"{self.data.name}-{len(self.began)}.out"
         with open(self.out, "w") as out:
             process = subprocess.Popen(
-                [sys.executable, "-P", str(SCRIPT), "up", str(self.data), str(self.port)],
+                [sys.executable, "-P", str(SCRIPT), str(self.data), str(self.port)],
                 stdout=out, stderr=out, text=True, env=self.environ, start_new_session=True,
             )  # fmt: skip
         self.began.append(process)
@@ -205,7 +205,7 @@ def test_a_web_server_that_cannot_start_is_quoted_and_nothing_is_left_running(up
     (up.data / "config.toml").touch()
     (up.data / "broken").touch()
     assert up.start().wait(20) == 1
-    assert "the web server ended with exit code 1: the web server is broken on purpose" in up.said()
+    assert "the web server ended with exit code 1: pushmill: the web server is broken on purpose" in up.said()
     assert not up.pid("redis")
 
 
@@ -218,6 +218,18 @@ def test_a_process_that_is_killed_is_started_again(up: Up, name: str) -> None:
     await_(up.healthy)
     assert {other for other, pid in up.pids().items() if pid != before[other]} == {name}
     await_(lambda: name in up.said().split("Ctrl-C stops")[1].casefold())
+
+
+def test_a_request_waits_while_the_web_server_starts_again(up: Up) -> None:
+    up.start()
+    before = up.pid("web")
+    os.kill(before, signal.SIGKILL)
+    await_(lambda: not child_process.running(before))
+    connection = http.client.HTTPConnection("127.0.0.1", up.port, timeout=30)
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().status == 200
+    assert up.pid("web") != before
+    connection.close()
 
 
 def test_a_killed_start_is_followed_by_one_that_takes_redis_over_and_replaces_the_rest(up: Up) -> None:

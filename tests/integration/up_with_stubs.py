@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.server
-import os
+import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from core import config as configuration
+from core.errors import CannotStart
 from web.processes import up
 
 
@@ -18,23 +20,27 @@ class Healthy(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def main(role: str, data: Path, port: int) -> None:
-    if role == "up":
-        programs = {name: [sys.executable, "-P", __file__, name, str(data), str(port)] for name in up.STARTED_IN_ORDER}
-        config = configuration.load(data, server__port=port)
-        up.run(up.Machine(config=config, programs=programs, say=up.say, check_s=0.1))
-    elif role == "web":
-        if (data / "broken").exists():
-            sys.exit("the web server is broken on purpose")
-        token = data / "admin-token"
-        if not token.exists():
-            token.write_text("a-token-of-the-first-start\n", encoding="utf-8")
-            (data / "push-token").write_text("a-token-to-push\n", encoding="utf-8")
-        address = (os.environ["PUSHMILL_HOST"], int(os.environ["PUSHMILL_PORT"]))
-        http.server.ThreadingHTTPServer(address, Healthy).serve_forever()
-    else:
-        time.sleep(600)
+def serve(data: Path, listener: socket.socket) -> None:
+    if (data / "broken").exists():
+        raise CannotStart("the web server is broken on purpose")
+    token = data / "admin-token"
+    if not token.exists():
+        token.write_text("a-token-of-the-first-start\n", encoding="utf-8")
+        (data / "push-token").write_text("a-token-to-push\n", encoding="utf-8")
+    server = http.server.ThreadingHTTPServer(listener.getsockname(), Healthy, bind_and_activate=False)
+    server.socket = listener
+    server.serve_forever()
+
+
+def wait(_: socket.socket) -> None:
+    time.sleep(600)
+
+
+def main(data: Path, port: int) -> None:
+    config = configuration.load(data, server__port=port)
+    programs = {"web": partial(serve, data), "worker": wait, "runner": wait}
+    up.run(up.Machine(config=config, programs=programs, say=up.say, check_s=0.1))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from pathlib import Path
 
 import pytest
 
 from core.errors import CannotStart
-from web.processes.preflight import check_directory, check_disk, check_port
+from web.processes.preflight import check_directory, check_disk, listen
 
 
 def test_the_data_directory_is_made_for_this_user_alone(tmp_path: Path) -> None:
@@ -51,8 +50,8 @@ def test_a_port_that_cannot_be_had_is_said_with_the_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CannotStart, match=rf"port {port} of 127.0.0.1 is taken .*--port"):
-            check_port("127.0.0.1", port)
-    check_port("127.0.0.1", port)
+            listen("127.0.0.1", port)
+    listen("127.0.0.1", port).close()
 
 
 @pytest.mark.parametrize(
@@ -65,19 +64,10 @@ def test_a_port_that_cannot_be_had_is_said_with_the_way_out() -> None:
 )
 def test_an_address_that_cannot_be_listened_on_is_said(host: str, port: int, words: str) -> None:
     with pytest.raises(CannotStart, match=words):
-        check_port(host, port)
+        listen(host, port)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may use every port")
 def test_a_port_for_root_is_said() -> None:
     with pytest.raises(CannotStart, match="needs root"):
-        check_port("127.0.0.1", 80)
-
-
-def test_a_port_that_is_given_up_in_time_is_waited_for() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        giving_up = threading.Timer(0.3, listener.close)
-        giving_up.start()
-        check_port("127.0.0.1", port, patience_s=10.0)
-        giving_up.join()
+        listen("127.0.0.1", 80)

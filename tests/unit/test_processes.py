@@ -14,7 +14,7 @@ from web.processes.child_process import Child
 
 def child(tmp_path: Path, program: str) -> Child:
     argv = [sys.executable, "-P", "-c", program]
-    return Child("it", argv, log=tmp_path / "it.log", pid_file=tmp_path / "it.pid", env=os.environ)
+    return Child("it", lambda: os.execv(argv[0], argv), log=tmp_path / "it.log", pid_file=tmp_path / "it.pid")
 
 
 def await_(condition: Callable[[], object]) -> None:
@@ -59,7 +59,7 @@ def test_one_that_ignores_sigterm_is_killed_with_all_it_started(tmp_path: Path) 
     )
     it = child(tmp_path, program)
     it.start()
-    await_(lambda: it.log.read_text().endswith("\n"))
+    await_(lambda: it.log.exists() and it.log.read_text().endswith("\n"))
     grandchild = int(it.log.read_text())
     it.stop(0.1)
     assert it.pid is None
@@ -70,7 +70,7 @@ def test_one_that_ignores_sigterm_is_killed_with_all_it_started(tmp_path: Path) 
 def test_signals_reach_a_child_though_they_were_held_back_while_it_was_started(tmp_path: Path) -> None:
     it = child(tmp_path, "import time; print(flush=True); time.sleep(600)")
     it.start()
-    await_(lambda: it.log.read_text())
+    await_(lambda: it.log.exists() and it.log.read_text())
     os.kill(it.pid or 0, signal.SIGTERM)
     await_(lambda: it.exit_code() == -signal.SIGTERM)
 
@@ -80,14 +80,14 @@ def test_a_leftover_is_ended_but_not_a_stranger_with_its_number(tmp_path: Path) 
     it.start()
     pid = it.pid or 0
     (tmp_path / "it.pid").write_text(f"{pid} 1")
-    child(tmp_path, "").end_leftover()
+    child_process.end_leftover(tmp_path / "it.pid")
     assert child_process.running(pid)
     (tmp_path / "it.pid").write_text(f"{pid} {child_process.begin_time(pid)}")
-    child(tmp_path, "").end_leftover()
+    child_process.end_leftover(tmp_path / "it.pid")
     await_(lambda: it.exit_code() == -signal.SIGTERM)
     for nonsense in ("", "x y", "1", f"{2**40} 5"):
         (tmp_path / "it.pid").write_text(nonsense)
-        child(tmp_path, "").end_leftover()
+        child_process.end_leftover(tmp_path / "it.pid")
 
 
 def test_a_log_is_bounded_and_writing_to_it_goes_on(tmp_path: Path) -> None:

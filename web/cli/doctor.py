@@ -270,7 +270,7 @@ def port(config: Config) -> Iterator[Finding]:
         message = f"`pushmill up` runs on this data directory: {config.local_url}/"
         yield Finding(check="port", level="ok", message=message)
         return
-    preflight.check_port(server.host, server.port)
+    preflight.listen(server.host, server.port).close()
     yield Finding(check="port", level="ok", message=f"{server.port} of {server.host} is free")
 
 

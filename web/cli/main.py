@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
 
 from core.errors import PushmillError
-from web.cli.lazy_commands import LazyCommands, Table
+from web.cli.lazy_commands import LazyCommands, Table, runner_command
 
 COMMANDS: Table = {
     "up": ("web.processes.up:command", "Run everything on this machine."),
@@ -58,17 +57,10 @@ def runner(context: click.Context, data: Path | None, config_file: Path | None) 
     Without a command, run executions on this machine until stopped. Run the commands on the server's machine.
     """
     if context.invoked_subcommand is None:
-        context.invoke(_runner_command(), data=data, config_path=config_file)
+        context.invoke(runner_command(), data=data, config_path=config_file)
     given = {"data": data, "config_file": config_file}
     defaults = {name: value for name, value in given.items() if value}
     context.default_map = dict.fromkeys(RUNNER, defaults)
-
-
-def _runner_command() -> click.Command:
-    """Load the command that the runner's package provides as an entry point: the server's packages do not import it."""
-    (found,) = entry_points(group="pushmill.commands", name="runner")
-    command: click.Command = found.load()
-    return command
 
 
 def main() -> None:

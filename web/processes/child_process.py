@@ -9,14 +9,15 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from core import supervision
-from core.supervision import Backoff, Supervised, unblock_stop_signals
+from core.supervision import STOP_SIGNALS, Backoff, Forked, Supervised, unblock_stop_signals
 
 LOG_BYTES = 8 * 1024 * 1024  # of each log file; one older file of the same size is kept
 BACKOFF = Backoff(young_s=60.0, settled_s=0.5, first_s=0.5, longest_s=30.0)
@@ -24,23 +25,39 @@ LEFTOVER_S = 6.0  # for a process left by a killed start to exit on its own
 
 
 class Child(Supervised):
-    """A supervised process with a log file."""
+    """A supervised process, forked from this one, with a log file.
 
-    def __init__(self, name: str, argv: Sequence[str], *, log: Path, pid_file: Path, env: Mapping[str, str]) -> None:
-        super().__init__(lambda: spawn(argv, log, env, pid_file), BACKOFF)
-        self.name, self.log, self._pid_file = name, log, pid_file
+    It runs `body` as the leader of a session, without stdin, and of our files it has only `keep` open.
+    """
 
-    def end_leftover(self) -> bool:
-        """End the process left by a killed start, whose pid is in the pid file, unless that pid was reused since.
+    def __init__(
+        self, name: str, body: Callable[[], None], *, log: Path, pid_file: Path, keep: int | None = None
+    ) -> None:
+        super().__init__(lambda: Forked(self._run), BACKOFF)
+        self.name, self.log = name, log
+        self._body, self._pid_file, self._keep = body, pid_file, keep
 
-        Returns False if no start was killed.
-        """
-        killed = self._pid_file.exists()
-        with suppress(OSError, ValueError):
-            pid, began = self._pid_file.read_text(encoding="ascii").split()
-            if began == begin_time(int(pid)):
-                end(int(pid), LEFTOVER_S)
-        return killed
+    def _run(self) -> None:
+        os.setsid()
+        # itself, and before anything else: the parent may be killed at any moment
+        self._pid_file.write_text(f"{os.getpid()} {begin_time(os.getpid())}\n", encoding="ascii")
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        unblock_stop_signals()
+        self._set_files()
+        Path("/proc/self/comm").write_text(f"pushmill {self.name}", encoding="ascii")  # as `top` and `ps -e` show it
+        self._body()
+
+    def _set_files(self) -> None:
+        """Close what the parent has open: a lock of its would live as long as this process."""
+        with open(os.devnull, "rb") as nothing, open(self.log, "ab", opener=_private) as log:
+            os.dup2(nothing.fileno(), 0)
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        sys.stdout = sys.stderr  # which writes each line at once
+        keep = self._keep or 2
+        os.closerange(3, keep)
+        os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
 
     def tend(self) -> str | None:
         """Restart the process if it exited and its pause is over; return a sentence for the terminal if it exited."""
@@ -60,27 +77,14 @@ class Child(Supervised):
         self._pid_file.unlink(missing_ok=True)
 
 
-def spawn(
-    argv: Sequence[str], log: Path, env: Mapping[str, str], pid_file: Path | None = None
-) -> subprocess.Popen[bytes]:
+def spawn(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start `argv` as `start_session` does, with its output appended to `log`."""
     with open(log, "ab", opener=_private) as output:
-        return start_session(argv, env, output, pid_file)
+        return start_session(argv, env, output)
 
 
-def start_session(
-    argv: Sequence[str], env: Mapping[str, str], output: IO[bytes] | None, pid_file: Path | None = None
-) -> subprocess.Popen[bytes]:
-    """Start `argv` as the leader of a session, without stdin; its output goes to `output` (None: to our own output).
-
-    It writes its pid file itself, before anything else: the starting process may be killed at any moment.
-    """
-
-    def begin() -> None:
-        unblock_stop_signals()
-        if pid_file is not None:
-            pid_file.write_text(f"{os.getpid()} {begin_time(os.getpid())}\n", encoding="ascii")
-
+def start_session(argv: Sequence[str], env: Mapping[str, str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
+    """Start `argv` as the leader of a session, without stdin; its output goes to `output` (None: to our own output)."""
     return subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
@@ -88,8 +92,16 @@ def start_session(
         stderr=subprocess.STDOUT if output else None,
         env=dict(env),
         start_new_session=True,
-        preexec_fn=begin,
+        preexec_fn=unblock_stop_signals,
     )
+
+
+def end_leftover(pid_file: Path) -> None:
+    """End the process left by a killed start, whose pid is in the pid file, unless that pid was reused since."""
+    with suppress(OSError, ValueError):
+        pid, began = pid_file.read_text(encoding="ascii").split()
+        if began == begin_time(int(pid)):
+            end(int(pid), LEFTOVER_S)
 
 
 def end(pid: int, timeout: float) -> None:

@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import socket
-import time
 from pathlib import Path
 
 from core.errors import CannotStart
@@ -43,33 +42,27 @@ def check_disk(data: Path, least: int = MIN_FREE_BYTES) -> int:
     return free
 
 
-def check_port(host: str, port: int, *, patience_s: float = 0.0) -> None:
-    """Raise unless a server can listen on `host` and `port`, now or within `patience_s` seconds."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            return _try_port(host, port)
-        except CannotStart:
-            if time.monotonic() >= deadline:
-                raise
-        time.sleep(0.1)
-
-
-def _try_port(host: str, port: int) -> None:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on `host` and `port`."""
     if not 0 < port < 65536:
         raise CannotStart(f"{port} is not a valid port: name one from 1 to 65535 with --port")
     try:
         # AF_INET first: `localhost` is then 127.0.0.1, as everywhere else here
         families = sorted(socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
         family, kind, protocol, _, address = families[0]
-        with socket.socket(family, kind, protocol) as listener:
+        listener = socket.socket(family, kind, protocol)
+        try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            listener.listen(1)
+            listener.listen()
+        except BaseException:
+            listener.close()
+            raise
     except socket.gaierror:
         raise CannotStart(f"the address {host!r} does not exist: name another with --host") from None
     except OSError as error:
         raise CannotStart(_why_not_listening(host, port, error)) from None
+    return listener
 
 
 def _why_not_listening(host: str, port: int, error: OSError) -> str:

@@ -144,7 +144,7 @@ class EmbeddedRedis:
     def _check_port(self) -> None:
         if address := self._settings.listen_address:
             try:
-                preflight.check_port(*address)
+                preflight.listen(*address).close()
             except CannotStart as error:
                 what = str(error).partition(": ")[0]
                 raise CannotStart(f"the private Redis cannot listen, {what}: change [redis] listen") from None

@@ -1,19 +1,24 @@
 """`pushmill up`: run everything on one machine, with one command and no configuration.
 
-It starts, watches and ends the other processes. It imports little, so it stays small while it runs for weeks.
+It starts, watches and ends the other processes. It imports what they need once and forks them, so they share that
+memory, and a process that was killed is back within a moment. The web server's socket is opened here, so connections
+wait meanwhile.
 """
 
 from __future__ import annotations
 
+import gc
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
@@ -26,14 +31,16 @@ from core.config import Config
 from core.errors import CannotStart
 from core.states import State
 from core.supervision import STOP_SIGNALS, uninterrupted
-from web.processes import child_process, docker_ping, preflight, quickstart
+from web.cli.lazy_commands import runner_command
+from web.config.steps import sandbox
+from web.processes import child_process, docker_ping, preflight, quickstart, web_server, worker
 from web.processes.child_process import Child
 from web.processes.docker_ping import DockerEngine
 from web.processes.private_redis import EmbeddedRedis, find_binary
+from web.store import executions
+from web.store.db import connect
 
-STARTED_IN_ORDER = ("web", "worker", "runner")
 HEALTHY_S = 30.0  # for the web server to answer
-GIVEN_UP_S = 8.0  # for the child of a killed web server to finish its responses and free the port
 ROUND_S = 0.5  # between two checks of the children
 CHECK_S = 10.0  # between two checks of Docker and the disk
 # A runner leaves its containers running and exits within 5 s. Together under 8 s; then processes are killed.
@@ -42,10 +49,19 @@ STOP_S: Mapping[str, float] = {"runner": 5.0, "worker": 1.0, "web": 1.0, "redis"
 Say = Callable[[str], None]
 
 
-def programs(data: Path, config_file: Path | None) -> dict[str, list[str]]:
-    """Return the command line of each child. `-P`: modules in the current directory must not shadow our packages."""
-    options = ["--data", str(data), *(["--config", str(config_file)] if config_file else [])]
-    return {name: [sys.executable, "-P", "-m", "web.cli.main", name, *options] for name in STARTED_IN_ORDER}
+Program = Callable[[socket.socket], None]
+
+
+def programs(config: Config, config_file: Path | None) -> dict[str, Program]:
+    """Return what the children run, in the order of their start; each is called with the web server's socket."""
+    runner = runner_command()
+    options = ["--data", str(config.data), *(["--config", str(config_file)] if config_file else [])]
+
+    def run_runner(_: socket.socket) -> None:
+        os.environ |= {"PUSHMILL_HOST": config.server.host, "PUSHMILL_PORT": str(config.server.port)}
+        runner.main(options)
+
+    return {"web": partial(web_server.serve, config), "worker": lambda _: worker.run(config), "runner": run_runner}
 
 
 @dataclass(kw_only=True)
@@ -53,7 +69,7 @@ class Machine:
     """Redis, the web server, the worker and the runner of one data directory, with checks of Docker and the disk."""
 
     config: Config
-    programs: Mapping[str, Sequence[str]]
+    programs: Mapping[str, Program]
     say: Say
     example: Path | None = None
     redis: EmbeddedRedis | None = None
@@ -71,10 +87,11 @@ class Machine:
         data, server = self.config.data, self.config.server
         for folder in ("log", "run"):
             (data / folder).mkdir(mode=0o700, exist_ok=True)
-        self.children = [self._child(name) for name in self.programs]
-        killed = [child.end_leftover() for child in reversed(self.children)]
+        for name in reversed(list(self.programs)):
+            child_process.end_leftover(self._pid_file(name))
         preflight.check_disk(data)
-        preflight.check_port(server.host, server.port, patience_s=GIVEN_UP_S if any(killed) else 0.0)
+        listener = preflight.listen(server.host, server.port)
+        self.children = [self._child(name, listener) for name in self.programs]
         with self._stage("docker") as told:
             self.engine = docker_ping.find(os.environ)
             told(f"engine {self.engine.version}")
@@ -83,6 +100,8 @@ class Machine:
         token_file = data / "admin-token"
         had_token = token_file.exists()  # the web server creates missing ones of database, admin and this file
         copies = database_copies(data)
+        sandbox.warm_up()
+        gc.freeze()  # a collection in a child would copy the memory that it shares with us
         for child in self.children:
             with self._stage(child.name) as told:
                 child.start()
@@ -127,16 +146,17 @@ class Machine:
             noun = "1 execution keeps" if count == 1 else f"{count} executions keep"
             self.say(f"{noun} running; the next start picks {'it' if count == 1 else 'them'} up")
 
-    def _child(self, name: str) -> Child:
-        data, server = self.config.data, self.config.server
-        handed_on = {"PUSHMILL_DATA": str(data), "PUSHMILL_HOST": server.host, "PUSHMILL_PORT": str(server.port)}
+    def _child(self, name: str, listener: socket.socket) -> Child:
         return Child(
             name,
-            self.programs[name],
-            log=data / "log" / f"{name}.log",
-            pid_file=data / "run" / f"{name}.pid",
-            env={**os.environ, **handed_on, "PYTHONUNBUFFERED": "1"},
+            partial(self.programs[name], listener),
+            log=self.config.data / "log" / f"{name}.log",
+            pid_file=self._pid_file(name),
+            keep=listener.fileno() if name == "web" else None,
         )
+
+    def _pid_file(self, name: str) -> Path:
+        return self.config.data / "run" / f"{name}.pid"
 
     def _start_redis(self) -> str:
         if self.config.redis.url:
@@ -206,7 +226,7 @@ def database_copies(data: Path) -> set[tuple[Path, int]]:
 
 
 def healthy(url: str) -> bool:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=5.0)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=0.5)
     try:
         connection.request("GET", "/healthz")
         return connection.getresponse().status == HTTPStatus.OK
@@ -220,9 +240,6 @@ def running_executions(database: Path) -> int:
     """Return how many executions have a runner's lease; 0 if there is no database yet."""
     if not database.exists():
         return 0
-    from web.store import executions  # imported here to keep this process, which runs for weeks, small
-    from web.store.db import connect
-
     try:
         db = connect(database)
         try:
@@ -318,7 +335,7 @@ def command(
     config = configuration.load(data, config_file, server__host=host, server__port=port)
     say(f"pushmill on {config.data}")
     try:
-        run(Machine(config=config, programs=programs(config.data, config_file), say=say, example=example))
+        run(Machine(config=config, programs=programs(config, config_file), say=say, example=example))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise CannotStart(

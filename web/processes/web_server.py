@@ -1,51 +1,47 @@
-"""`pushmill web`: run the application in gunicorn, which keeps one worker process running."""
+"""`pushmill web`: the application in uvicorn, in one process.
+
+One, since live pages are woken within it, and SQLite has one web writer.
+"""
 
 from __future__ import annotations
 
+import faulthandler
 import gc
+import logging
+import socket
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
-from gunicorn.app.base import BaseApplication
 
 from core import config as configuration
 from core.config import Config
 from web.http.app import create_app
+from web.http.serving import uvicorn_server
 from web.http.serving.bridge import Bridge
-from web.http.serving.gunicorn_worker import GRACEFUL_S, Worker
+from web.processes import preflight
 from web.services import setup
 
+HUNG_S = 120.0
 
-class Gunicorn(BaseApplication):  # type: ignore[misc]
-    """One worker process, restarted when it exits: live pages are woken within it, and SQLite has one web writer."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        super().__init__()
+def serve(config: Config, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    setup.prepare(config, partial(click.echo, err=True))
+    bridge = Bridge(create_app(config))
+    gc.collect()
+    gc.freeze()  # a collection during a long list took 80 ms to look at the application, which stays
+    server = uvicorn_server.server(bridge)
+    server.config.callback_notify, server.config.timeout_notify = watch, 1
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
 
-    def load_config(self) -> None:
-        server = self._config.server
-        settings: dict[str, Any] = {
-            "bind": f"[{server.host}]:{server.port}" if ":" in server.host else f"{server.host}:{server.port}",
-            "worker_class": Worker,
-            "workers": 1,
-            "graceful_timeout": GRACEFUL_S,  # larger transfers take longer, and are resumed
-            "timeout": 120,
-            "accesslog": None,
-            "worker_tmp_dir": str(self._config.data),
-            "control_socket_disable": True,
-        }
-        for name, value in settings.items():
-            if name in self.cfg.settings:
-                self.cfg.set(name, value)
 
-    def load(self) -> Bridge:
-        bridge = Bridge(create_app(self._config))
-        gc.collect()
-        gc.freeze()  # a collection during a long list took 80 ms to look at the application, which stays
-        return bridge
+async def watch() -> None:
+    """Called each second on the event loop: if it hangs, log what each thread does and exit, to be started again."""
+    faulthandler.dump_traceback_later(HUNG_S, exit=True)
 
 
 @click.command("web")
@@ -59,5 +55,4 @@ def command(data: Path | None, config_file: Path | None, host: str | None, port:
     Serves the pages, the API, git and the webhooks.
     """
     config = configuration.load(data, config_file, server__host=host, server__port=port)
-    setup.prepare(config, partial(click.echo, err=True))
-    Gunicorn(config).run()
+    serve(config, preflight.listen(config.server.host, config.server.port))

@@ -122,6 +122,8 @@ class Ticker(threading.Thread):
 
 def run(config: Config) -> None:
     """Work until SIGTERM or SIGINT. While Redis is unavailable, jobs wait and everything else continues."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    setup.prepare(config, partial(click.echo, err=True))
     url = queues.redis_url(config)
     stopping = threading.Event()
     sweeper = Sweeper(config, vault.load(config.data / "secret.key"), Queues(connect(url)))
@@ -161,7 +163,4 @@ def command(data: Path | None, config_file: Path | None) -> None:
 
     It ingests pushes and dispatches executions.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    config = configuration.load(data, config_file)
-    setup.prepare(config, partial(click.echo, err=True))
-    run(config)
+    run(configuration.load(data, config_file))

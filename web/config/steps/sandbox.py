@@ -46,7 +46,7 @@ def parse_limited(data: bytes, *, items: int = ITEMS, seconds: float = SECONDS, 
     `seconds` limits the child's wall clock and processor time, `memory` (bytes) its memory beyond this process's
     present size. Raises InvalidYaml; UnreadYaml if the child runs out of time or memory or dies.
     """
-    _warm_up()
+    warm_up()
     deadline = time.monotonic() + seconds
     pid, reader = _start(lambda: _answer(data, items), seconds, memory)
     try:
@@ -65,7 +65,7 @@ def parse_limited(data: bytes, *, items: int = ITEMS, seconds: float = SECONDS, 
 
 
 @functools.cache
-def _warm_up() -> None:
+def warm_up() -> None:
     """Make the libraries fill their caches and do their late imports here once, instead of in every child."""
     parse(WARM_UP)
 

@@ -3,7 +3,7 @@
 `connections` limits what a peer may do with a connection, `lanes` assigns threads to kinds of requests, `bridge` runs
 the WSGI application on them. Nothing here interprets requests, except the path, which decides the lane.
 
-It is an ASGI application in uvicorn, which gunicorn's master keeps running.
+It is an ASGI application in uvicorn.
 
 Other servers were compared with an application of four views on two busy cores: 300 followers of a stream, slow peers,
 an upload of 200 MB, and one SQL statement that takes a second. *Answered* means `/healthz` within 3 s.

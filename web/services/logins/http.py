@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
 import orjson
 
 from core.errors import ForgeError
@@ -23,6 +22,8 @@ def call(
     kind: type = dict,
 ) -> Any:
     """Return the JSON of an answer, an object or a list. Raises ForgeError, which contains nothing of what was sent."""
+    import httpx  # with the first login: many servers have none by other servers
+
     given = {"Accept": "application/json", "User-Agent": "pushmill", **(headers or {})}
     where = url.partition("?")[0]
     try:

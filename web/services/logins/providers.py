@@ -11,18 +11,16 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
-
-from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
 
 from core.errors import Denied, ForgeError
 from core.login_config import GITHUB, LoginConfig
 from hooks.apis.base import items, says, text
 from web.services.logins.http import call
+
+if TYPE_CHECKING:
+    from joserfc.jwk import KeySet  # loaded with the first login: many servers have no providers
 
 PENDING_S = 600.0  # between leaving for the provider and coming back
 KEPT_S = 3600.0  # metadata and keys of a provider
@@ -65,6 +63,8 @@ class Providers:
 
     def begin(self, name: str, *, redirect_uri: str, to: str, linking: int | None = None) -> tuple[str, Attempt]:
         """Return the URL to send a browser to, and the attempt. Raises ForgeError."""
+        from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]
+
         config = self.configs[name]
         attempt = Attempt(
             provider=name,
@@ -126,6 +126,9 @@ class Providers:
 
     def _claims(self, config: LoginConfig, token: Any, nonce: str) -> dict[str, Any]:
         """Return the claims of a valid ID token. Raises Denied."""
+        from joserfc import jwt
+        from joserfc.errors import JoseError
+
         if not isinstance(token, str):
             raise Denied("The provider sent no ID token: is `openid` allowed for this client?")
         try:
@@ -147,6 +150,8 @@ class Providers:
         return found
 
     def _keys(self, config: LoginConfig, *, fresh: bool = False) -> KeySet:
+        from joserfc.jwk import KeySet
+
         found = self._fetched(self._metadata(config)["jwks_uri"], fresh=fresh)
         return KeySet.import_key_set(found)
 

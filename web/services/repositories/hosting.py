@@ -8,9 +8,6 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
 from core import git, locks
 from core.config import Config
 from core.errors import Conflict, GitError, InvalidInput, NotFound
@@ -110,6 +107,9 @@ def _takes_key(url: str | None) -> bool:
 
 def _give_key(db: Database, vault: Vault, project: Project, repository: Repository) -> str:
     """Create an ssh key pair, whose private half only this server has; return the public half, as forges accept it."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
     key = Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())

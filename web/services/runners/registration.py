@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from cryptography import x509
-
 from core.config import Config
 from core.errors import CannotStart, ConfigError, Conflict, InvalidInput, NotFound
 from core.model import Runner
@@ -208,6 +206,8 @@ def _redis_url(config: Config, name: str, password: str) -> tuple[str, tuple[str
 
 
 def _is_self_signed(path: Path) -> bool:
+    from cryptography import x509
+
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError) as error:
