@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from sqlite_utils import Database
@@ -240,7 +239,7 @@ def may_refuse(db: Database, project_id: int, *, verified: bool) -> bool:
 
     Signed ones are counted separately, so that strangers cannot hide them.
     """
-    since = clock.text(datetime.now(UTC) - timedelta(minutes=1))
+    since = clock.after(-60)
     sql = f"SELECT COUNT(*) AS n FROM delivery WHERE state = 'refused' AND received_at > ? AND {VERIFIED} AND {OF_PROJECT}"
     found = row(db, sql, (since, verified, project_id))
     return found is not None and found["n"] < REFUSED_PER_MINUTE
@@ -282,7 +281,7 @@ def finish(db: Database, delivery_row: int, state: DeliveryState, message: str) 
 def postpone(db: Database, delivery: Delivery, message: str) -> str:
     """Retry a delivery after 2, 4, 8 … seconds, at most MAX_BACKOFF_S; return the time of the retry."""
     wait = min(2.0 ** (delivery.attempts + 1), MAX_BACKOFF_S)
-    retry_at = clock.text(datetime.now(UTC) + timedelta(seconds=wait))
+    retry_at = clock.after(wait)
     sql = "UPDATE delivery SET attempts = attempts + 1, message = ?, retry_at = ? WHERE id = ?"
     execute(db, sql, (message[:2000], retry_at, delivery.id))
     return retry_at

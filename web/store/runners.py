@@ -6,7 +6,6 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlite_utils import Database
@@ -103,7 +102,7 @@ NO_LOAD = Load(0, 0)
 
 def presume_silent(db: Database, runner_id: int, silence_s: float) -> None:
     """Make a runner count as silent for that long, until its next report."""
-    at = clock.text(datetime.now(UTC) - timedelta(seconds=silence_s))
+    at = clock.after(-silence_s)
     execute(db, "UPDATE runner SET last_seen_at = min(last_seen_at, ?) WHERE id = ?", (at, runner_id))
 
 

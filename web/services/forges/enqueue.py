@@ -7,8 +7,6 @@ changes the state of a task or pipeline calls `enqueue_commit` in its own transa
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 from core import clock
 from web.store import comments, outbox, statuses
 from web.store.db import Database, needs_transaction, transaction
@@ -56,7 +54,7 @@ def enqueue_commit(db: Database, commit_id: int) -> None:
 
 def enqueue_recent(db: Database, repository_id: int | None = None) -> None:
     """Enqueue unfinished commits and those of the last day, of one repository or all, to be compared with the forge."""
-    since = clock.text(datetime.now(UTC) - timedelta(seconds=RECENT_S))
+    since = clock.after(-RECENT_S)
     with transaction(db):
         for commit in statuses.recent(db, since, repository_id):
             _mark(db, commit, at_once=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from core import clock
 from core.groups import Pipeline, Task
@@ -93,4 +92,4 @@ def seconds(ran: Execution | Task | Pipeline) -> float | None:
     """Return how long it ran or has been running, None before its start."""
     if ran.started_at is None:
         return None
-    return clock.seconds_between(ran.started_at, ran.ended_at or clock.text(datetime.now(UTC)))
+    return clock.seconds_between(ran.started_at, ran.ended_at or clock.now())

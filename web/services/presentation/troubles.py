@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from core import clock
 from core.model import Project, Repository
@@ -27,7 +26,7 @@ def of_projects(db: Database, found: Sequence[Project]) -> list[Trouble]:
     """List the problems of projects, in the order of the projects."""
     ids = [project.id for project in found]
     waiting, repositories = approvals.counts(db), projects.repositories(db, *ids)
-    since = clock.text(datetime.now(UTC) - timedelta(seconds=RECENT_S))
+    since = clock.after(-RECENT_S)
     refused = deliveries.refused_since_accepted(db, ids, since)
     return [
         trouble

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from core import clock, git
@@ -50,7 +49,7 @@ def ask(db: Database, execution: Execution) -> Source:
         )
     with transaction(db):
         found = sources.find(db, commit.repository_id, commit.sha)
-        if found is None or (found.state == FAILED and found.changed_at < _before(RETRY_S)):
+        if found is None or (found.state == FAILED and found.changed_at < clock.after(-RETRY_S)):
             sources.request(db, commit.repository_id, commit.sha)
             found = sources.find(db, commit.repository_id, commit.sha)
     assert found is not None  # noqa: S101  (just inserted)
@@ -71,10 +70,6 @@ def fetch_wanted(context: Context, repository_id: int) -> None:
         finally:
             missing, skipped = _shortened(preparation.missing), preparation.skipped[:SHOWN]
             sources.finish(context.db, repository_id, sha, missing=missing, skipped=skipped)
-
-
-def _before(seconds: float) -> str:
-    return clock.text(datetime.now(UTC) - timedelta(seconds=seconds))
 
 
 def _shortened(reasons: list[tuple[str, str]]) -> list[tuple[str, str]]:
