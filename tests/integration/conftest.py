@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from api_server import ApiServer
+from fake_forge import FakeForge, running
 from git_over_http import GitServer, served
 from instance import Checkout
 from push_server import PushServer
 from redis_site import RedisSite
 from runner_host import runner_host
 from runner_server import RunnerServer
+from told_forge import ToldForge
 
 from runner.host import Host
 
@@ -60,6 +62,19 @@ def checkout(tmp_path: Path) -> Checkout:
 def git_server(tmp_path: Path) -> Iterator[GitServer]:
     with served(tmp_path / "forge") as running:
         yield running
+
+
+@pytest.fixture
+def forge(request: pytest.FixtureRequest) -> Iterator[FakeForge]:
+    with running(getattr(request, "param", "github")) as forge:
+        yield forge
+
+
+@pytest.fixture
+def told(forge: FakeForge, tmp_path: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToldForge]:
+    told = ToldForge(tmp_path, forge, checkout, monkeypatch)
+    yield told
+    told.close()
 
 
 @pytest.fixture

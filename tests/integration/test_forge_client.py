@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from email.utils import formatdate
 from typing import Any
 
@@ -21,12 +20,6 @@ from hooks.apis.registry import APIS
 SHA = "a" * 40
 each = pytest.mark.parametrize("forge", KINDS, indirect=True)
 NAME = "ada/model"
-
-
-@pytest.fixture
-def forge(request: pytest.FixtureRequest) -> Iterator[FakeForge]:
-    with running(getattr(request, "param", "github")) as forge:
-        yield forge
 
 
 def connected(forge: FakeForge, token: str = TOKEN) -> Client:

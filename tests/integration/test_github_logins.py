@@ -11,7 +11,7 @@ import fake_forge_logins
 import httpx
 import pytest
 from api_server import ApiServer
-from fake_forge import FakeForge, running
+from fake_forge import FakeForge
 from fake_forge_logins import CLIENT
 from site_client import CSRF, Person
 from werkzeug.test import TestResponse
@@ -50,12 +50,6 @@ class Place:
 
     def asked(self, path: str) -> int:
         return sum(call.path.startswith(path) for call in self.forge.calls)
-
-
-@pytest.fixture
-def forge() -> Iterator[FakeForge]:
-    with running("github") as found:
-        yield found
 
 
 @pytest.fixture

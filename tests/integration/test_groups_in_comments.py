@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from fake_forge import FakeForge, running
-from instance import Checkout, wait_for
+from instance import wait_for
 from made_groups import Groups
 from test_pull_request_comments import HOSTILE, Pull
 from told_forge import URL, ToldForge
@@ -32,16 +29,8 @@ PAGE = f"{URL}/p/model"
 
 
 @pytest.fixture
-def forge() -> Iterator[FakeForge]:
-    with running("github") as forge:
-        yield forge
-
-
-@pytest.fixture
-def pull(forge: FakeForge, tmp_path: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pull]:
-    told = ToldForge(tmp_path, forge, checkout, monkeypatch)
-    yield Pull(told)
-    told.close()
+def pull(told: ToldForge) -> Pull:
+    return Pull(told)
 
 
 def pushed(pull: Pull, branch: str = "work") -> Groups:

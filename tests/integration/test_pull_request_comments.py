@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from fake_forge import KINDS, FakeForge, running
+from fake_forge import KINDS
 from forge_deliveries import Request
-from instance import Checkout, wait_for
+from instance import wait_for
 from told_forge import URL, ToldForge
 
 from core.states import FailureReason, State
@@ -21,12 +19,6 @@ from web.store import outbox, projects
 from web.store.db import execute, insert, row, transaction
 
 each = pytest.mark.parametrize("forge", KINDS, indirect=True)
-
-
-@pytest.fixture
-def forge(request: pytest.FixtureRequest) -> Iterator[FakeForge]:
-    with running(getattr(request, "param", "github")) as forge:
-        yield forge
 
 
 class Pull:
@@ -71,10 +63,8 @@ class Pull:
 
 
 @pytest.fixture
-def pull(forge: FakeForge, tmp_path: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pull]:
-    told = ToldForge(tmp_path, forge, checkout, monkeypatch)
-    yield Pull(told)
-    told.close()
+def pull(told: ToldForge) -> Pull:
+    return Pull(told)
 
 
 def cells(comment: str, step: str = "train") -> list[str]:

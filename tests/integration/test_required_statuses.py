@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from fake_forge import FakeForge, running
 from forge_deliveries import Request
-from instance import Checkout, wait_for
+from instance import wait_for
 from push_server import needy_step, step
 from told_forge import ToldForge
 
@@ -24,19 +20,6 @@ from web.store.deliveries import Received
 WAITS = ("pending", "waiting for approval: from a fork")
 FORK = "mallory/model"
 MISSING_STEP = 'there is no step "trian": did you mean "train"?'
-
-
-@pytest.fixture
-def forge() -> Iterator[FakeForge]:
-    with running("github") as forge:
-        yield forge
-
-
-@pytest.fixture
-def told(forge: FakeForge, tmp_path: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToldForge]:
-    told = ToldForge(tmp_path, forge, checkout, monkeypatch)
-    yield told
-    told.close()
 
 
 def rules(told: ToldForge, text: str) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from fake_forge import KINDS, FakeForge, running
+from fake_forge import KINDS, running
 from forge_deliveries import Request
-from instance import Checkout, wait_for
+from instance import wait_for
 from told_forge import URL, ToldForge
 
 from core import clock
@@ -33,19 +31,6 @@ RUNNING = WAITING | {"gitlab": "running"}
 FAILURE = {"github": "failure", "gitea": "failure", "gitlab": "failed", "bitbucket": "FAILED"}
 ERROR = {"github": "error", "gitea": "error", "gitlab": "failed", "bitbucket": "FAILED"}
 STOPPED = {"github": "error", "gitea": "error", "gitlab": "canceled", "bitbucket": "STOPPED"}
-
-
-@pytest.fixture
-def forge(request: pytest.FixtureRequest) -> Iterator[FakeForge]:
-    with running(getattr(request, "param", "github")) as forge:
-        yield forge
-
-
-@pytest.fixture
-def told(forge: FakeForge, tmp_path: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToldForge]:
-    told = ToldForge(tmp_path, forge, checkout, monkeypatch)
-    yield told
-    told.close()
 
 
 @each

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fake_forge import KINDS, FakeForge, running, status_name
-from instance import Checkout, wait_for
+from instance import wait_for
 from told_forge import URL, ToldForge
 
 from core.states import FailureReason, State
@@ -50,13 +50,6 @@ class Worker:
 def forge(request: pytest.FixtureRequest) -> Iterator[FakeForge]:
     with running(request.param) as forge:
         yield forge
-
-
-@pytest.fixture
-def told(forge: FakeForge, tmp_path: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToldForge]:
-    told = ToldForge(tmp_path, forge, checkout, monkeypatch)
-    yield told
-    told.close()
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import by_hand
 import pytest
-from fake_forge import KINDS, FakeForge, running
-from instance import Checkout, wait_for
+from fake_forge import KINDS
+from instance import wait_for
 from made_groups import Groups
 from test_statuses import FAILURE, RUNNING, SUCCESS, WAITING
 from told_forge import URL, ToldForge
@@ -27,19 +25,6 @@ from web.store import pipelines as pipeline_store
 from web.store.db import execute, rows, transaction
 
 each = pytest.mark.parametrize("forge", KINDS, indirect=True)
-
-
-@pytest.fixture
-def forge(request: pytest.FixtureRequest) -> Iterator[FakeForge]:
-    with running(getattr(request, "param", "github")) as forge:
-        yield forge
-
-
-@pytest.fixture
-def told(forge: FakeForge, tmp_path: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToldForge]:
-    told = ToldForge(tmp_path, forge, checkout, monkeypatch)
-    yield told
-    told.close()
 
 
 def pushed(told: ToldForge, *, step: bool = False, by_hand: bool = False) -> Groups:
