@@ -35,7 +35,8 @@ class Log:
             batch = LogBatch(
                 attempt=1, stream=stream, start=start, end=start + len(text), first_us=first_us, last_us=last_us
             )
-            logs.append(self.db, self.logs_dir, self.execution, at, batch, text)
+            lines = logs.WholeLines(text, text.count(b"\n"))
+            logs.append(self.db, self.logs_dir, self.execution, at, batch, lines)
 
     def read(self, first: int = 0, count: int = 10**9, stream: str | None = None) -> list[LogLine]:
         at = logs.length(self.db, self.execution)
@@ -109,7 +110,7 @@ def test_a_transaction_that_fails_leaves_the_log_as_it_was(log: Log) -> None:
     with pytest.raises(ZeroDivisionError), transaction(log.db):
         at = logs.length(log.db, log.execution)
         batch = LogBatch(attempt=1, stream="stdout", start=5, end=10, first_us=0, last_us=0)
-        logs.append(log.db, log.logs_dir, log.execution, at, batch, b"gone\n")
+        logs.append(log.db, log.logs_dir, log.execution, at, batch, logs.WholeLines(b"gone\n", 1))
         _ = 1 / 0
     log.append(b"next\n")
     assert [line.message for line in log.read()] == [b"kept", b"next"]
@@ -303,7 +304,7 @@ def test_a_writer_that_is_killed_in_the_middle_of_a_tail_costs_and_doubles_nothi
             at = logs.length(log.db, log.execution, log.limit)
             start = at.acknowledged["stdout"]
             batch = LogBatch(attempt=1, stream="stdout", start=start, end=start + 50, first_us=0, last_us=0)
-            logs.append(log.db, log.logs_dir, log.execution, at, batch, b"gone-gone\n" * 5)
+            logs.append(log.db, log.logs_dir, log.execution, at, batch, logs.WholeLines(b"gone-gone\n" * 5, 5))
             _ = 1 / 0
         assert [line.message for line in log.read()][-10:] == [line.message for line in before][-10:]
     stored = [line.message for line in log.read() if line.stream == "stdout"]

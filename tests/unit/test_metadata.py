@@ -107,10 +107,10 @@ def test_a_key_that_is_too_long_and_the_time_of_a_program_are_left_out() -> None
 
 def test_lines_are_found_by_their_place_in_the_batch() -> None:
     text = b'one\n{"a": 1}\n\n{"no\n {"b": 2}\nlast'
-    assert list(metadata.find_metadata(text)) == [(1, {"a": 1}), (4, {"b": 2})]
-    assert list(metadata.find_metadata(b"nothing\nhere\n")) == []
+    assert metadata.find_metadata(text) == ([(1, {"a": 1}), (4, {"b": 2})], 5)
+    assert metadata.find_metadata(b"nothing\nhere\n") == ([], 2)
     braces = b'{"a": 1}\n{"b": 2}\nx {"c": 3}\n {\n\x1b[1m{"d": 4}\x1b[0m\n\n\v{"e": 5}\r\n'
-    assert list(metadata.find_metadata(braces)) == [(0, {"a": 1}), (1, {"b": 2}), (4, {"d": 4}), (6, {"e": 5})]
+    assert metadata.find_metadata(braces) == ([(0, {"a": 1}), (1, {"b": 2}), (4, {"d": 4}), (6, {"e": 5})], 7)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,6 @@ def test_no_line_whatever_makes_it_fail_and_what_comes_out_can_be_shown_and_stor
         assert orjson.loads(orjson.dumps(values)) == values
         assert all(math.isfinite(number) for v in values.values() if (number := metadata.as_number(v)) is not None)
         json.dumps(values, allow_nan=False)
-    assert [found for _, found in metadata.find_metadata(line)] == [
-        v for p in line.split(b"\n") if (v := metadata.parse(p))
-    ]
+    found, count = metadata.find_metadata(line)
+    parsed = map(metadata.parse, line.split(b"\n"))
+    assert (found, count) == ([(index, v) for index, v in enumerate(parsed) if v], line.count(b"\n"))

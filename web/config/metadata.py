@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -30,18 +29,20 @@ BEFORE_BRACE = b"{ \t\r\v\f\x1b"  # the first bytes of lines that start with a b
 TIME_KEY = "_time"  # reserved; a program's value is ignored
 
 
-def find_metadata(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line index, values) for every metadata line in a batch of whole lines.
+def find_metadata(text: bytes) -> tuple[list[tuple[int, dict[str, Any]]], int]:
+    """Return (line index, values) for every metadata line in a batch of whole lines, and the number of lines.
 
     Lines without a brace, nearly all of most logs, are skipped without looking at each.
     """
+    found = []
     index = counted = at = 0  # `index` is the number of the line that starts at `counted`
     while (brace := text.find(b"{", at)) >= 0:
         start = brace if brace == at or text[brace - 1] == NEWLINE else max(at, text.rfind(b"\n", at, brace) + 1)
         at = text.find(b"\n", brace) + 1 or len(text) + 1
         if text[start] in BEFORE_BRACE and (values := parse(text[start : at - 1])):
             index, counted = index + text.count(b"\n", counted, start), start
-            yield index, values
+            found.append((index, values))
+    return found, index + text.count(b"\n", counted)
 
 
 def parse(line: bytes) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +38,10 @@ class Segment:
     def time_us(self, index: int) -> int:
         """Return when line `index` of this segment was printed; strictly increasing."""
         return self.first_us + (self.span_us * index) // self.lines
+
+    def times_us(self, indexes: Iterable[int]) -> list[int]:
+        first_us, span_us, lines = self.first_us, self.span_us, self.lines
+        return [first_us + (span_us * index) // lines for index in indexes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
@@ -52,6 +52,11 @@ class LogTail:
 
     first: int
     chunks: tuple[Chunk, ...]
+
+
+class WholeLines(NamedTuple):
+    text: bytes
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +119,13 @@ def _length(found: Row, limit: int) -> LogLength:
 
 @needs_transaction
 def append(
-    db: Database, logs_dir: Path, execution: Execution, at: LogLength, batch: LogBatch, text: bytes
+    db: Database, logs_dir: Path, execution: Execution, at: LogLength, batch: LogBatch, whole_lines: WholeLines
 ) -> Segment | None:
     """Append a batch at `at`, the current length; return None if it contains no line.
 
     The caller has checked that `batch.start` is the acknowledged offset of its stream.
     """
-    lines = text.count(b"\n")
+    text, lines = whole_lines
     first_us = max(batch.first_us, at.last_us + 1)
     span_us = max(batch.last_us - first_us, lines * _most_messages(text))
     whole = Segment(at.lines, at.bytes, first_us, span_us, lines, batch.stream)
@@ -148,7 +153,7 @@ def log_status(db: Database, logs_dir: Path, execution: Execution, *messages: st
     have, now_us = at.acknowledged["status"], time.time_ns() // 1000
     batch = LogBatch(attempt=execution.attempt, stream="status", start=have, end=have, first_us=now_us, last_us=now_us)
     text = "".join(message.replace("\n", " ") + "\n" for message in messages)
-    append(db, logs_dir, execution, at, batch, text.encode())
+    append(db, logs_dir, execution, at, batch, WholeLines(text.encode(), len(messages)))
 
 
 def _head(at: LogLength, stream: str, text: bytes) -> int:
@@ -240,7 +245,8 @@ def keep_partial(db: Database, logs_dir: Path, execution: Execution) -> None:
         batch = LogBatch(
             attempt=execution.attempt, stream=stream, start=have, end=have, first_us=at.last_us, last_us=at.last_us
         )
-        append(db, logs_dir, execution, at, batch, text.replace("\n", " ").encode(errors="replace") + b"\n")
+        line = text.replace("\n", " ").encode(errors="replace") + b"\n"
+        append(db, logs_dir, execution, at, batch, WholeLines(line, 1))
 
 
 def _most_messages(text: bytes) -> int:

@@ -97,9 +97,9 @@ def add(
     if not lines:
         return
     seq, added = count(db, execution_id), 0
-    ids = _key_ids(db, execution_id, dict.fromkeys(chain.from_iterable(values for _, values in lines)))
-    for key, key_id in ids.items():
-        values = _values(lines, seq, key)
+    times, printed = zip(*lines, strict=True)
+    for key, key_id in _key_ids(db, execution_id, dict.fromkeys(chain.from_iterable(printed))).items():
+        values = _values(times, printed, seq, key)
         _append(db, (execution_id, key_id), values)
         at, time_us, value = (column[-1] for column in values)
         many = len(values.seqs)
@@ -109,16 +109,13 @@ def add(
     _thin(db, execution_id, most, max(THINNED_AT_ONCE, 2 * added))
 
 
-def _values(lines: Sequence[tuple[int, Mapping[str, Any]]], seq: int, key: str) -> Values:
+def _values(times: tuple[int, ...], printed: Sequence[Mapping[str, Any]], seq: int, key: str) -> Values:
     """Return the values of a key, whose lines are numbered from `seq` on."""
     try:
-        values = [values[key] for _, values in lines]
+        return Values(range(seq, seq + len(times)), times, [values[key] for values in printed])
     except KeyError:
-        with_key = [i for i, (_, values) in enumerate(lines) if key in values]
-        return Values(
-            [seq + i for i in with_key], [lines[i][0] for i in with_key], [lines[i][1][key] for i in with_key]
-        )
-    return Values(range(seq, seq + len(lines)), [time_us for time_us, _ in lines], values)
+        having = [i for i, values in enumerate(printed) if key in values]
+        return Values([seq + i for i in having], tuple(times[i] for i in having), [printed[i][key] for i in having])
 
 
 def _append(db: Database, of: tuple[int, int], values: Values) -> None:

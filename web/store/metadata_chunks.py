@@ -12,6 +12,7 @@ import struct
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
@@ -126,12 +127,14 @@ def columns(points: Sequence[Point]) -> Values:
 
 def pack(values: Values) -> list[Chunk]:
     """Pack values into chunks of at most FULL."""
-    size = len(values.seqs)
+    weight = size = len(values.seqs)
     if 0 < size <= FULL:
         chunk = _chunk(values.seqs, values.times, _split(values.values))
         if chunk.weight <= FULL or size == 1:
             return [chunk]
-    part = min(FULL, max(1, size // 2))
+        weight = chunk.weight
+    parts = weight // FULL + 1
+    part = max(1, -(-size // parts))
     starts = range(0, size, part)
     return [chunk for start in starts for chunk in pack(Values(*(column[start : start + part] for column in values)))]
 
@@ -177,7 +180,8 @@ def thin(points: Sequence[Point], width: int, ends: Collection[int]) -> list[Poi
 
 
 def _chunk(seqs: Sequence[int], times: Sequence[int], packed: tuple[bytes, bytes, bytes]) -> Chunk:
-    first, last, size, time_us = seqs[0], seqs[-1], len(seqs), min(times)
+    first, last, size = seqs[0], seqs[-1], len(seqs)
+    time_us, packed_times = _pack_times(tuple(times))
     kinds, numbers, texts = packed
     return Chunk(
         seq=first,
@@ -188,7 +192,7 @@ def _chunk(seqs: Sequence[int], times: Sequence[int], packed: tuple[bytes, bytes
         kinds=kinds,
         texts=texts,
         time_us=time_us,
-        times=_pack_offsets([time - time_us for time in times]),
+        times=packed_times,
     )
 
 
@@ -199,6 +203,8 @@ def _split(values: Sequence[Any]) -> tuple[bytes, bytes, bytes]:
         return b"f", array("d", values).tobytes(), b""
     if types == {int} and min(values) >= -EXACT and max(values) <= EXACT:
         return b"i", array("d", values).tobytes(), b""
+    if types.isdisjoint({float, int}):
+        return b"j", b"", orjson.dumps(values)
     kinds = bytes(map(_kind, values))
     texts = [value for kind, value in zip(kinds, values, strict=True) if kind == JSON]
     if len(texts) == len(values):
@@ -217,6 +223,12 @@ def _rank(point: Point) -> tuple[bool, Any]:
     """Order numbers before everything else, which is ordered as JSON."""
     is_json = _kind(point.value) == JSON
     return is_json, orjson.dumps(point.value) if is_json else point.value
+
+
+@lru_cache(maxsize=4)  # all keys of the same lines have the same times
+def _pack_times(times: tuple[int, ...]) -> tuple[int, bytes]:
+    first = min(times)
+    return first, _pack_offsets([time - first for time in times])
 
 
 def _pack_offsets(offsets: Sequence[int]) -> bytes:

@@ -127,7 +127,7 @@ def append_log(
         or (text and not text.endswith(b"\n"))
     ):
         raise InvalidInput(f"a log batch of {batch.stream!r} from {batch.start} to {batch.end} is not whole lines")
-    found = list(metadata.find_metadata(text)) if batch.stream == "stdout" else []
+    found, count = metadata.find_metadata(text) if batch.stream == "stdout" else ([], text.count(b"\n"))
     with transaction(db):
         execution = held_execution(db, runner, execution_uuid, batch.attempt)
         at = logs.length(db, execution, config.limits.log)
@@ -137,9 +137,11 @@ def append_log(
         if batch.skipped:
             logs.log_status(db, config.logs_dir, execution, _skipped(batch))
             at = logs.length(db, execution, config.limits.log)
-        segment = logs.append(db, config.logs_dir, execution, at, _not_after_now(batch), text)
+        whole_lines = logs.WholeLines(text, count)
+        segment = logs.append(db, config.logs_dir, execution, at, _not_after_now(batch), whole_lines)
         if segment and found:
-            lines = [(segment.time_us(line), values) for line, values in found]
+            indexes, values = zip(*found, strict=True)
+            lines = list(zip(segment.times_us(indexes), values, strict=True))
             metadata_rows.add(db, execution.id, lines, config.limits.metadata)
     return batch.end, True
 
