@@ -23,6 +23,7 @@ def every_page(site: Site) -> list[str]:
             "step=train", "task=lr-search", "pipeline=full", f"step=train&from={demo.queued.counter}")),
         f"{project}commits/{demo.foreign.identifier}/run/?step=train",
         *(site.page(execution) for execution in (demo.long, demo.live, demo.failed, demo.queued)),
+        *(site.page(demo.long, f"{tab}/") for tab in ("log", "charts", "outputs", "resources", "configuration")),
     ]  # fmt: skip
 
 

@@ -126,9 +126,9 @@ def test_a_chart_over_a_key_that_is_thinned_too_has_its_points(small: ApiServer)
     assert len(found["x"]) > 100
     assert all(0 <= 10 * seq - x < 10 * 5000 / 20 for seq, x in zip(found["seq"], found["x"], strict=True))
     assert (found["points"], found["kept"]) == (5000, len(kept(small, uuid, "loss")))
-    assert "printed more metric values than are stored" in person.get(path).text
+    assert "printed more metric values than are stored" in person.get(f"{path}charts/").text
     few = printed(small, [{"step": i} for i in range(MOST)])
-    page = person.get(f"/p/demo/executions/{small.execution(few).counter}/").text
+    page = person.get(f"/p/demo/executions/{small.execution(few).counter}/charts/").text
     assert "values than are stored" not in page
 
 

@@ -230,7 +230,7 @@ def test_copying_an_execution_has_its_values(site: Site) -> None:
     }  # fmt: skip
     site.submit(given)
     first = site.newest()
-    link = re.search(r'href="([^"]+/run/[^"]+)"[^>]*>Copy<', site.page(f"executions/{first.counter}/"))
+    link = re.search(r'href="([^"]+/run/[^"]+)"[^>]*>Re-run with changes', site.page(f"executions/{first.counter}/"))
     assert link is not None
     page = site.person.get(html.unescape(link[1])).text
     assert sorted(changed(page)) == sorted(

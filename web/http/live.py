@@ -23,7 +23,6 @@ from flask import (
     Response,
     copy_current_request_context,
     current_app,
-    render_template,
     request,
 )
 from flask.blueprints import BlueprintSetupState
@@ -35,6 +34,7 @@ from core.model import Execution, Project
 from core.states import FINAL
 from web.config.metadata import as_number
 from web.http import auth
+from web.http.pages.execution_page import render_head
 from web.services.presentation import execution_status, formats, loglines
 from web.store import executions, logs, metadata, projects
 from web.store.db import Database
@@ -214,12 +214,7 @@ def _signature(execution: Execution) -> tuple[Any, ...]:
 
 
 def _state(project: Project, execution: Execution) -> dict[str, Any]:
-    head = render_template(
-        "_execution_head.html",
-        project=project,
-        execution=execution,
-        status=execution_status.execution_status(auth.context(), execution),
-    )
+    head = render_head(project, execution)
     sign = execution_status.SIGNS[execution.status]
     return {"status": execution.status, "sign": sign, "final": execution.state in FINAL, "head": head}
 

@@ -169,13 +169,31 @@ export class Charts {
       this.resizer.observe(chart.place);
     }
     this.chooseAxis();
+    this.chooseKey();
+  }
+
+  // Where the page has one chart for all keys.
+  chooseKey() {
+    const select = document.getElementById("key");
+    const figure = this.section.querySelector(".chart");
+    if (!select || !figure) return;
+    select.onchange = () => {
+      figure.dataset.key = figure.querySelector("figcaption .clip").textContent = select.value;
+      figure.querySelector("b").textContent = document.querySelector(`#latest [data-key="${CSS.escape(select.value)}"] td`)?.textContent ?? "";
+      figure.querySelector(".plot").replaceChildren();
+      this.find();
+    };
   }
 
   chooseAxis() {
     const select = document.getElementById("axis");
+    if (!select) {
+      const { axis } = this.section.dataset;
+      this.axis = axis ? `key.${axis}` : "number";
+      return;
+    }
     if (this.axis && [...select.options].some((option) => option.value === this.axis)) select.value = this.axis;
     this.axis = select.value;
-    select.hidden = select.labels[0].hidden = false;
     select.addEventListener("change", () => {
       this.axis = select.value;
       this.all.filter((chart) => chart.data).forEach((chart) => chart.load());

@@ -1,40 +1,82 @@
-// The page of one execution: its log and charts, kept up to date while it is unfinished.
+// A tab of one execution: its head, log, charts and values, kept up to date while it is unfinished.
 
 import { Charts } from "./charts.js";
 import { Log } from "./log.js";
 import { Resources } from "./resources.js";
 import { Stream } from "./stream.js";
+import { duration } from "./times.js";
 
 const page = document.getElementById("execution");
 const { url, favicons, position, started } = page.dataset;
-const log = new Log(document.getElementById("log"), url);
-const charts = new Charts(url, started);
-const resources = new Resources(url, fetchParts);
+const on = (id, make) => document.getElementById(id) && make();
+const log = on("log", () => new Log(document.getElementById("log"), url));
+const charts = on("charts", () => new Charts(url, started));
+const resources = on("resources", () => new Resources(url, fetchParts));
 const connection = document.getElementById("connection");
 const WORDS = { live: "live", polling: "live (every 2 s)", lost: "connection lost, retrying", "": "" };
 let fetching = false;
 
-// Charts, values, outputs and history, as the server has them now.
+// Everything marked data-part, as the server has it now.
 async function fetchParts() {
   if (fetching) return;
   fetching = true;
   try {
-    const answer = await fetch(`${url}parts`);
-    if (!answer.ok) return;
+    const answer = await fetch(location.pathname);
+    if (!answer.ok || answer.redirected) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const id of ["charts", "resources", "side"]) document.getElementById(id).replaceWith(fresh.getElementById(id));
-    charts.find();
-    resources.find();
+    for (const part of document.querySelectorAll("[data-part]")) {
+      const now = fresh.getElementById(part.id);
+      if (now && now.innerHTML !== part.innerHTML) part.replaceWith(now);
+    }
+    charts?.find();
+    resources?.find();
   } finally {
     fetching = false;
   }
 }
 
+function showMetadata(news) {
+  const metric = document.getElementById("main-metric");
+  const now = news.latest[metric.dataset.key];
+  if (now) metric.querySelector("b").textContent = now.text;
+  if (!metric.dataset.key || charts?.append(news) === false) fetchParts();
+}
+
+// The bar of stages grows, and the time that is left shrinks.
+function tick() {
+  if (document.hidden) return;
+  const bar = document.querySelector(".stages svg[data-since]");
+  if (bar) bar.setAttribute("viewBox", `0 0 ${Math.max(0.001, (Date.now() - Date.parse(bar.dataset.since)) / 1000)} 12`);
+  const left = document.querySelector("[data-usual]");
+  if (left) left.textContent = leftText(Number(left.dataset.usual), (Date.now() - Date.parse(left.dataset.started)) / 1000);
+}
+
+function leftText(usual, ran) {
+  const seconds = usual - ran;
+  if (seconds <= 0) return `usually ${duration(usual)}`;
+  const step = seconds > 120 ? 60 : 10;
+  return `about ${duration(Math.ceil(seconds / step) * step)} left`;
+}
+
+// The menu closes when one goes on elsewhere.
+document.addEventListener("click", ({ target }) => {
+  const menu = document.getElementById("re-run");
+  if (menu?.open && !menu.contains(target)) menu.open = false;
+});
+document.addEventListener("keydown", ({ key }) => {
+  const menu = document.getElementById("re-run");
+  if (key !== "Escape" || !menu?.open) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
+
 function showState({ status, sign, head, final }) {
   const place = document.getElementById("head");
   const focused = place.contains(document.activeElement);
+  const open = place.querySelector("#re-run")?.open;
   place.innerHTML = head;
-  if (focused) place.querySelector("button")?.focus();
+  if (open) place.querySelector("#re-run").open = true;
+  if (focused) place.querySelector("button, summary")?.focus();
   listenToStop();
   if (status === page.dataset.status) return;
   page.dataset.status = status;
@@ -59,11 +101,12 @@ function listenToStop() {
 listenToStop();
 if (!("final" in page.dataset)) {
   new Stream(url, position, {
-    log: (lines) => log.append(lines),
-    partial: (lines) => log.showPartial(lines),
-    metadata: (news) => charts.append(news) || fetchParts(),
+    log: (lines) => log?.append(lines),
+    partial: (lines) => log?.showPartial(lines),
+    metadata: showMetadata,
     state: showState,
-    connection: (state) => (connection.textContent = WORDS[state]),
+    connection: (state) => connection && (connection.textContent = WORDS[state]),
   });
-  resources.follow(() => "over" in page.dataset);
+  resources?.follow(() => "over" in page.dataset);
+  setInterval(tick, 1000);
 }

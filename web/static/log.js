@@ -43,7 +43,6 @@ export class Log {
     addEventListener("hashchange", () => this.showMarked());
     for (const [id, name] of [["wrap", "wrapped"], ["times", "timed"]]) {
       const button = document.getElementById(id);
-      button.hidden = false;
       button.addEventListener("click", () => this.toggle(button, name));
     }
   }

@@ -89,7 +89,7 @@ export class Resources {
 
   // Returns how far apart the points are, in seconds: sooner there is nothing new to see.
   async load() {
-    const answer = await fetch(`${this.url}resources`);
+    const answer = await fetch(`${this.url}usage`);
     if (!answer.ok) return 0;
     const { x, step_s: step, charts } = await answer.json();
     const same = charts.length === this.charts.length

@@ -15,6 +15,7 @@ from web.http.pages import (
     environments,
     execution,
     execution_data,
+    execution_tabs,
     executions,
     invitations,
     logins,
@@ -36,7 +37,7 @@ from web.http.pages import (
 def register(app: Flask) -> None:
     for page in (
         account, api_reference, appearance, audit, badge_picker, commits, deliveries, environments, execution, execution_data,
-        executions, pipelines,
+        execution_tabs, executions, pipelines,
         projects, reports, rules, run, runners, session, settings, tasks,
         invitations, logins, members, users,
     ):  # fmt: skip

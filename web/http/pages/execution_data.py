@@ -12,7 +12,7 @@ from flask import Blueprint, Response, request
 from core.errors import InvalidInput, NotFound
 from core.model import Execution
 from web.http import auth, downloads, numbers
-from web.http.pages.execution import PATH, WINDOW_LINES, log_window, requested_execution, start_us
+from web.http.pages.execution_page import BLOCK_LINES, PATH, log_lines, requested_execution, start_us
 from web.services.presentation import charts, resources
 from web.services.presentation.charts import BY_NUMBER, BY_TIME, Axis
 from web.store import data, logs
@@ -20,17 +20,17 @@ from web.store.logs import LogLine
 
 blueprint = Blueprint("execution_data", __name__)
 
-BLOCK_LINES = 500  # of a downloaded log, read at once
+DOWNLOADED_LINES = 500  # read at once
 
 
 @blueprint.get(f"{PATH}/log.html")
 @auth.read
 def lines(name: str, counter: int) -> Response:
-    """Return log lines from `first` on, counted from 0, as the page shows them; at most WINDOW_LINES."""
+    """Return log lines from `first` on, counted from 0, as the page shows them; at most BLOCK_LINES."""
     db = auth.db()
     _, execution = requested_execution(db, name, counter)
-    first, count = numbers.in_query("first", 0), min(numbers.in_query("count", WINDOW_LINES), WINDOW_LINES)
-    html = log_window(execution, logs.length(db, execution), first, count)
+    first, count = numbers.in_query("first", 0), min(numbers.in_query("count", BLOCK_LINES), BLOCK_LINES)
+    html = log_lines(execution, logs.length(db, execution), first, count)
     return Response(html, mimetype="text/html", headers={"Cache-Control": "no-store"})
 
 
@@ -58,7 +58,7 @@ def series(name: str, counter: int) -> Response:
     return Response(orjson.dumps(found), mimetype="application/json")
 
 
-@blueprint.get(f"{PATH}/resources")
+@blueprint.get(f"{PATH}/usage")
 @auth.read
 def used(name: str, counter: int) -> Response:
     """Return what it used of its machine, for all charts in one response."""
@@ -81,7 +81,7 @@ def output(name: str, counter: int, datum: uuid.UUID, filename: str) -> Response
 
 
 def _blocks(lines: Iterator[LogLine]) -> Iterator[bytes]:
-    while block := b"".join(line.message + b"\n" for line in islice(lines, BLOCK_LINES)):
+    while block := b"".join(line.message + b"\n" for line in islice(lines, DOWNLOADED_LINES)):
         yield block
 
 

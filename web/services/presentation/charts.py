@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from web.config import metadata as rules
+from web.services.presentation import headline
 from web.store import metadata
 from web.store.db import Database
 from web.store.metadata_chunks import Point
@@ -48,6 +49,12 @@ def series(db: Database, execution_id: int, key: str, axis: Axis) -> dict[str, A
         "points": counts.points,
         "kept": counts.kept,
     }
+
+
+def main_sparkline(db: Database, execution_id: int, latest: Mapping[str, Any]) -> str:
+    """Return the sparkline of the most important number."""
+    key = headline.choose(latest)
+    return sparkline(db, execution_id, key) if key is not None else ""
 
 
 def sparkline(db: Database, execution_id: int, key: str) -> str:

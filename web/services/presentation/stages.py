@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
@@ -9,6 +10,7 @@ from statistics import median
 from core import clock
 from core.model import Execution
 from core.states import FINAL
+from core.units import duration_text
 from core.wire import PREPARING
 from web.store import executions
 from web.store.db import Database
@@ -67,3 +69,12 @@ def usual_s(db: Database, execution: Execution) -> float | None:
 
 def _since_creation(execution: Execution, moment: str) -> float:
     return max(0.0, clock.seconds_between(execution.created_at, moment))
+
+
+def left_text(usual_s: float, ran_s: float) -> str:
+    """Format the time that is left if it runs as long as usual."""
+    left = usual_s - ran_s
+    if left <= 0:
+        return f"usually {duration_text(usual_s)}"
+    step = 60 if left > 120 else 10
+    return f"about {duration_text(math.ceil(left / step) * step)} left"

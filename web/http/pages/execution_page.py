@@ -1,0 +1,99 @@
+"""What the tabs of an execution share: its head, which live pages get anew with each state, and the window of its log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import render_template, request
+from markupsafe import Markup
+
+from core import clock
+from core.model import Execution, Project
+from core.states import FINAL
+from core.text import whole_number
+from web.http import auth
+from web.http.pages import groups
+from web.services.presentation import execution_status, headline, loglines, stages
+from web.store import commits, executions, logs, metadata, projects
+from web.store.db import Database
+from web.store.logs import LogLength
+
+PATH = "/p/<name>/executions/<int(max=2147483647):counter>"
+BLOCK_LINES = 2000  # log lines fetched at once, at most
+TABS = ("overview", "log", "charts", "outputs", "resources", "configuration")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """The log lines on the page: from `first` up to `next`, of `total`, counted from 0; `partial` are unfinished."""
+
+    first: int
+    next: int
+    total: int
+    html: Markup
+    partial: Markup
+
+
+def requested_execution(db: Database, name: str, counter: int) -> tuple[Project, Execution]:
+    project = projects.by_name(db, name)
+    return project, executions.by_counter(db, project.id, counter)
+
+
+def render_tab(tab: str, project: Project, execution: Execution, **values: Any) -> str:
+    """Return the page of one of TABS."""
+    db = auth.db()
+    lines = logs.length(db, execution).lines
+    shared = {
+        "tab": tab,
+        "tabs": TABS,
+        "commit": commits.get(db, execution.commit_id),
+        "place": groups.places(db, [execution]).get(execution.id),
+        "position": f"{lines}-{metadata.count(db, execution.id)}",
+        "final": execution.state in FINAL,
+    }
+    return render_template(f"execution_{tab}.html", **{**_head(project, execution), **shared, **values})
+
+
+def render_head(project: Project, execution: Execution) -> str:
+    return render_template("_execution_head.html", **_head(project, execution))
+
+
+def log_window(execution: Execution, lines: int) -> Window:
+    """Return so many last lines of the log, or those around `?line=`, counted from 1."""
+    at = logs.length(auth.db(), execution)
+    tail = max(0, at.lines - lines)
+    line = whole_number(request.args.get("line"))
+    first = tail if line is None else min(max(0, line - 1 - lines // 4), tail)
+    partial = Markup(loglines.partial(at.partial))  # noqa: S704  (escaped there)
+    html = log_lines(execution, at, first, lines)
+    return Window(first=first, next=min(first + lines, at.lines), total=at.lines, html=html, partial=partial)
+
+
+def log_lines(execution: Execution, at: LogLength, first: int, count: int) -> Markup:
+    lines = logs.read(auth.server().config.logs_dir, execution, at, first, count)
+    return Markup(loglines.chunks(lines))  # noqa: S704  (escaped there)
+
+
+def start_us(execution: Execution) -> int:
+    """Return the start of the time axis of its charts, in microseconds."""
+    return int(clock.parse(execution.started_at or execution.created_at).timestamp() * 1e6)
+
+
+def _head(project: Project, execution: Execution) -> dict[str, Any]:
+    context = auth.context()
+    latest = metadata.latest(context.db, execution.id)
+    key = headline.choose(latest)
+    usual_s = stages.usual_s(context.db, execution)
+    ran_s = execution_status.seconds(execution)
+    return {
+        "project": project,
+        "execution": execution,
+        "status": execution_status.execution_status(context, execution),
+        "latest": latest,
+        "main_metric": key,
+        "stages": stages.stages(execution, datetime.now(UTC)),
+        "usual_s": usual_s,
+        "left": stages.left_text(usual_s, ran_s) if usual_s and ran_s is not None else "",
+    }

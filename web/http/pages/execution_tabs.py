@@ -1,0 +1,90 @@
+"""The tabs of an execution beside its overview: log, charts, outputs, resources, configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint
+
+from web.config.metadata import as_number
+from web.http import auth, downloads
+from web.http.pages.execution_page import PATH, log_window, render_tab, requested_execution, start_us
+from web.services.presentation import charts, resources
+from web.store import data, executions, metadata
+
+blueprint = Blueprint("execution_tabs", __name__)
+
+LOG_LINES = 500
+CHARTS = 24
+OUTPUTS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A metadata key with its latest value; `spark` is the polyline of its chart, if it has one."""
+
+    key: str
+    value: Any
+    spark: str
+
+
+@blueprint.get(f"{PATH}/log/")
+@auth.read
+def log(name: str, counter: int) -> str:
+    """Show the log's last lines, or those around `?line=`, counted from 1."""
+    project, execution = requested_execution(auth.db(), name, counter)
+    return render_tab("log", project, execution, window=log_window(execution, LOG_LINES))
+
+
+@blueprint.get(f"{PATH}/charts/")
+@auth.read
+def metrics(name: str, counter: int) -> str:
+    db = auth.db()
+    project, execution = requested_execution(db, name, counter)
+    latest = metadata.latest(db, execution.id)
+    axis = charts.choose_axis(latest)
+    drawn = [key for key, value in latest.items() if key != axis and as_number(value) is not None][:CHARTS]
+    return render_tab(
+        "charts",
+        project,
+        execution,
+        axis=axis,
+        thinned=metadata.thinned(db, execution.id),
+        charted=[Measure(key=key, value=latest[key], spark=charts.sparkline(db, execution.id, key)) for key in drawn],
+    )
+
+
+@blueprint.get(f"{PATH}/outputs/")
+@auth.read
+def outputs(name: str, counter: int) -> str:
+    db = auth.db()
+    project, execution = requested_execution(db, name, counter)
+    count, size = data.totals(db, execution.id)
+    found = [(datum, downloads.url_name(datum)) for datum in data.of_execution(db, execution.id, OUTPUTS)]
+    return render_tab("outputs", project, execution, outputs=found, outputs_count=count, outputs_size=size)
+
+
+@blueprint.get(f"{PATH}/resources/")
+@auth.read
+def used(name: str, counter: int) -> str:
+    db = auth.db()
+    project, execution = requested_execution(db, name, counter)
+    found = resources.resource_charts(db, execution.id, start_us(execution))
+    return render_tab("resources", project, execution, resources=found)
+
+
+@blueprint.get(f"{PATH}/configuration/")
+@auth.read
+def configuration(name: str, counter: int) -> str:
+    """Show everything that the execution was made from, and the history of its states."""
+    db = auth.db()
+    project, execution = requested_execution(db, name, counter)
+    return render_tab(
+        "configuration",
+        project,
+        execution,
+        history=executions.state_changes(db, execution.id),
+        retry_of=executions.get(db, execution.retry_of) if execution.retry_of else None,
+        retries=executions.retried_by(db, execution.id),
+    )
