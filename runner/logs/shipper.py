@@ -1,7 +1,8 @@
 """Ships the log of one execution: one thread tails the spool's three streams and sends new lines to the server.
 
-Whole lines are sent with their spool offsets. The acknowledged offset stays before a mark until its status line is in
-the spool, so the next process that adopts the container finds the mark again.
+Whole lines are sent with their spool offsets, each batch once the server has answered the one before. Of a backlog,
+the next batch is read meanwhile. The acknowledged offset stays before a mark until its status line is in the spool, so
+the next process that adopts the container finds the mark again.
 
 Beyond twice `[limits] log` a stream is sent at a bounded rate. When more than half of the limit is unread, reading
 continues at the newest three eighths of the limit, and the next batch contains the number of `skipped` bytes; their
@@ -21,7 +22,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from core.errors import Conflict, PushmillError
@@ -100,6 +103,11 @@ class Stream:
             return self.read_at + FLOOD_INTERVAL_S - now
         return 0.0 if self.tail.unread >= BATCH_BYTES else self.read_at + BATCH_INTERVAL_S - now
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much is unread that the next batch is due at once."""
+        return self.tail.unread >= BATCH_BYTES and not self.tail.is_flood
+
     def unfinished_due(self, ended: bool) -> bool:
         """Whether the unfinished line counts as complete because the stream has ended."""
         return ended and self.tail.unfinished and not self.tail.unread
@@ -129,6 +137,25 @@ class LogSource:
     clock: ServerClock
 
 
+class Posting:
+    """A batch on its way to the server, in a thread of its own."""
+
+    def __init__(self, stream: Stream, end: int, send: Callable[[], int]) -> None:
+        self.stream, self.end = stream, end
+        self._acknowledged = Future[int]()
+        threading.Thread(target=self._run, args=(send,), name="post", daemon=True).start()
+
+    def acknowledged(self) -> int:
+        """Wait for the answer: how many bytes of the stream the server has. Raises the error of sending."""
+        return self._acknowledged.result()
+
+    def _run(self, send: Callable[[], int]) -> None:
+        try:
+            self._acknowledged.set_result(send())
+        except BaseException as error:  # noqa: BLE001  # raised in acknowledged()
+            self._acknowledged.set_exception(error)
+
+
 class Shipper:
     """Ships the streams of one execution from `offsets` until closed.
 
@@ -151,6 +178,7 @@ class Shipper:
         self._printed = [stream for stream in self._streams if stream.tail.stream != "status"]
         self._marks: dict[bytes, int] = {}  # all announced marks → their ordinal number
         self._boundaries: deque[Boundary] = deque()  # whose status lines are not written yet
+        self._posting: Posting | None = None
         self._told = set((spool / "status").read_text(errors="replace").splitlines())
         self._ended, self._closing = threading.Event(), threading.Event()
         self._drained, self._watch = threading.Event(), Watch(spool / name for name in (*ORDER, "commands"))
@@ -227,6 +255,8 @@ class Shipper:
         shipped = [self._ship(stream, ended) for stream in self._streams]
         while self._pass_marks(ended):
             shipped += [True, *(self._ship(stream, ended) for stream in self._streams)]
+        if not any(stream.is_behind for stream in self._streams):
+            self._finish()
         return any(shipped)
 
     def _leave_trace(self) -> None:
@@ -259,6 +289,8 @@ class Shipper:
         Returns False if there was nothing to do.
         """
         before = len(self._boundaries)
+        if before:
+            self._finish()
         while self._boundaries and self._reached(self._boundaries[0], ended):
             self._say_once(self._boundaries.popleft().sentence)
             self._ship(self._streams[ORDER.index("status")], ended)
@@ -306,6 +338,8 @@ class Shipper:
         return True
 
     def _post(self, stream: Stream, lines: Lines, first: float, last: float) -> None:
+        if self._finish() is stream:
+            return  # it continues elsewhere
         batch = LogBatch(
             attempt=self._attempt,
             stream=stream.tail.stream,
@@ -315,15 +349,28 @@ class Shipper:
             last_us=self._clock.us(last),
             skipped=lines.start - stream.acknowledged,
         )
-        stream.acknowledged = self._reporter.log(self._execution, batch, lines.text)
-        stream.posted_at = steady()
-        if stream.acknowledged > stream.tail.size:
-            raise PushmillError(
-                f"the server has {stream.acknowledged} bytes of {stream.tail.stream}, more than there are"
-            )
-        if stream.acknowledged != lines.end:
-            stream.tail.rewind(stream.acknowledged)
+        send = partial(self._reporter.log, self._execution, batch, lines.text)
+        if stream.is_behind:
+            self._posting = Posting(stream, lines.end, send)
+        else:
+            self._acknowledge(stream, lines.end, send())
+
+    def _finish(self) -> Stream | None:
+        """Wait until the batch on its way is stored; return its stream if that continues elsewhere."""
+        posting, self._posting = self._posting, None
+        if posting is None or self._acknowledge(posting.stream, posting.end, posting.acknowledged()):
+            return None
+        return posting.stream
+
+    def _acknowledge(self, stream: Stream, end: int, acknowledged: int) -> bool:
+        """Record what the server has; continue there and return False if it is not what was sent."""
+        stream.acknowledged, stream.posted_at = acknowledged, steady()
+        if acknowledged > stream.tail.size:
+            raise PushmillError(f"the server has {acknowledged} bytes of {stream.tail.stream}, more than there are")
+        if acknowledged != end:
+            stream.tail.rewind(acknowledged)
             stream.passed = -1
+        return acknowledged == end
 
     def _preview(self, stream: Stream) -> None:
         """Show an unfinished line. The next preview or the whole line replaces it; only whole lines are stored."""
