@@ -53,15 +53,18 @@ class MadeRepository:
         self, files: dict[str, bytes], *parents: str, message: str = "a commit", ref: str | None = "refs/heads/main"
     ) -> str:
         """A commit of plain files; `/` in a name makes directories."""
-        return self.commit_tree(self._tree_of(files), *parents, message=message, ref=ref)
+        blobs = {content: self.blob(content) for content in set(files.values())}
+        tree = self._tree_of({name: blobs[content] for name, content in files.items()})
+        return self.commit_tree(tree, *parents, message=message, ref=ref)
 
-    def _tree_of(self, files: dict[str, bytes]) -> str:
-        here = {name: content for name, content in files.items() if "/" not in name}
-        below: dict[str, dict[str, bytes]] = {}
-        for name, content in files.items():
+    def _tree_of(self, files: dict[str, str]) -> str:
+        """The tree of blobs by their paths."""
+        here = {name: blob for name, blob in files.items() if "/" not in name}
+        below: dict[str, dict[str, str]] = {}
+        for name, blob in files.items():
             if "/" in name:
                 directory, _, rest = name.partition("/")
-                below.setdefault(directory, {})[rest] = content
-        lines = [f"100644 blob {self.blob(content)}\t{name}" for name, content in here.items()]
+                below.setdefault(directory, {})[rest] = blob
+        lines = [f"100644 blob {blob}\t{name}" for name, blob in here.items()]
         lines += [f"040000 tree {self._tree_of(inner)}\t{name}" for name, inner in below.items()]
         return self.git("mktree", stdin="\n".join(lines).encode())

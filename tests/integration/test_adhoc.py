@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import multiprocessing
@@ -309,7 +310,9 @@ def test_many_packages_end_up_in_few_packs(api: ApiServer, monkeypatch: pytest.M
     assert all(git.read_file(repository(api), commit.sha, "run.sh", 100) for commit in made)
 
 
-LARGE = simple(**{f"f{number}": os.urandom(200_000) for number in range(20)})
+@functools.cache
+def large() -> bytes:
+    return simple(**{f"f{number}": os.urandom(200_000) for number in range(20)})
 
 
 def store_in_process(config: Config, data: bytes) -> None:
@@ -335,7 +338,7 @@ def test_a_killed_server_leaves_nothing_and_the_next_upload_succeeds(api: ApiSer
     path = repository(api)
     hosting.prepare(api.context, api.demo, hosting.repository_of(api.db, api.demo))
     packs = path / "objects" / "pack"
-    killed = multiprocessing.get_context("spawn").Process(target=store_in_process, args=(api.config, LARGE))
+    killed = multiprocessing.get_context("spawn").Process(target=store_in_process, args=(api.config, large()))
     killed.start()
     reached = {
         "reading": lambda: unnamed_files(killed.pid or 0),
@@ -345,10 +348,10 @@ def test_a_killed_server_leaves_nothing_and_the_next_upload_succeeds(api: ApiSer
     wait_for(lambda: reached() or not killed.is_alive(), every=0.001)
     killed.kill()
     killed.join()
-    answer = upload(api, LARGE)
+    answer = upload(api, large())
     assert answer.status_code in (200, 201), answer.text
-    commit = commits.by_identifier(api.db, api.demo.id, identifier_of(LARGE))
-    assert git.adhoc_commits(path) == {identifier_of(LARGE)[1:]: commit.sha}
+    commit = commits.by_identifier(api.db, api.demo.id, identifier_of(large()))
+    assert git.adhoc_commits(path) == {identifier_of(large())[1:]: commit.sha}
     wait_for(lambda: not list(packs.glob("tmp_*")))  # git itself was not killed and finishes
     assert temporary_files(api.config.data) == []
     in_git(path, "fsck")

@@ -88,6 +88,8 @@ def test_a_head_is_fetched_without_credentials(forks: Path, made: MadeRepository
 def test_one_that_is_too_large_is_aborted_and_leaves_nothing(
     forks: Path, made: MadeRepository, server: GitServer
 ) -> None:
+    for name in ("core.compression", "pack.window"):
+        made.git("config", name, "0")  # noise is neither compressed nor compared
     made.commit({f"{number}": os.urandom(MB) for number in range(30)}, ref=HEAD)
     with pytest.raises(git.TooLarge, match="larger than 1,048,576 bytes"):
         fetch_head(forks, f"{server.url}/git/made.git", HEAD, HEAD)

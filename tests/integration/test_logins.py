@@ -33,25 +33,22 @@ from web.services.logins.providers import Providers, claim_problem
 from web.store import audit, logins, members, users
 from web.store.audit import Act, Kind, Question
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import oidc_provider_mock
-    from oidc_provider_mock import User
-
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the provider
-PEOPLE = (
-    User(sub="7", claims={"preferred_username": "grace", "email": "grace@example.org", "email_verified": True,
-                          "groups": ["research"]}),
-    User(sub="8", claims={"preferred_username": "admin", "email": "admin@elsewhere.example", "email_verified": True}),
-    User(sub="9", claims={"preferred_username": "mallory", "email": "mallory@example.org", "email_verified": False}),
-)  # fmt: skip
+PEOPLE: dict[str, dict[str, Any]] = {
+    "7": {"preferred_username": "grace", "email": "grace@example.org", "email_verified": True, "groups": ["research"]},
+    "8": {"preferred_username": "admin", "email": "admin@elsewhere.example", "email_verified": True},
+    "9": {"preferred_username": "mallory", "email": "mallory@example.org", "email_verified": False},
+}
 
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[str]:
+    with warnings.catch_warnings(record=True):
+        import oidc_provider_mock  # here, since all workers import this file and one needs a provider
+    people = [oidc_provider_mock.User(sub=sub, claims=claims) for sub, claims in PEOPLE.items()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with oidc_provider_mock.run_server_in_thread(user_claims=PEOPLE) as server:
+        with oidc_provider_mock.run_server_in_thread(user_claims=people) as server:
             yield f"http://127.0.0.1:{server.server_port}"
 
 

@@ -13,20 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import schemathesis
 from api_server import ApiServer
 from grouped_project import Grouped
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from openapi_spec_validator import OpenAPIV31SpecValidator
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.schemas import APIOperation
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 from werkzeug.routing import Rule
 
 from web.http import auth
@@ -36,7 +26,6 @@ from web.http.api.parameters import PROJECT, takes
 from web.services.presentation import api_reference
 from web.services.repositories import hosting
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES = 14  # of each operation, half of them valid
 DOCUMENT = "/api/v0/openapi.json"
 MAKES_TOKENS = "/api/v0/get-token/"
@@ -131,11 +120,23 @@ def package() -> bytes:
     return file.getvalue()
 
 
-def operations(walk: Walk) -> list[APIOperation[Any, Any, Any]]:
+# Schemathesis and the validator are imported where they are used: all workers import this file, and one runs it.
+def operations(walk: Walk) -> list[Any]:
     """All operations, those last that remove what others need."""
+    import schemathesis
+
     schema = schemathesis.openapi.from_wsgi(DOCUMENT, walk.api.app)
     found = [result.ok() for result in schema.get_all_operations()]
     return sorted(found, key=lambda one: (["get", "post", "delete"].index(one.method), "purge" in one.path))
+
+
+def check(case: Any, answer: Any) -> None:
+    """An answer is as described, and no failure of ours."""
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi import checks
+
+    as_described = [checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance]
+    case.validate_response(answer, checks=[not_a_server_error, *as_described])
 
 
 def schema_name(operation: dict[str, Any]) -> str:
@@ -152,6 +153,8 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
 
 
 def test_the_description_is_valid(walk: Walk) -> None:
+    from openapi_spec_validator import OpenAPIV31SpecValidator
+
     OpenAPIV31SpecValidator(walk.description).validate()
 
 
@@ -253,7 +256,7 @@ def test_objects_that_exist_are_as_described(walk: Walk) -> None:
                 path, method=method, headers=walk.api.as_admin, query_string=query, **(sent if name else {})
             )
             assert answer.status_code < 300, f"{method} {path} {media_type}: {answer.text}"
-            operation.Case(path_parameters=values, query=query).validate_response(answer, checks=CHECKS)
+            check(operation.Case(path_parameters=values, query=query), answer)
 
 
 @pytest.mark.timeout(600)
@@ -269,6 +272,8 @@ def test_no_request_gets_an_undescribed_answer(walk: Walk) -> None:
 
 
 def fuzz(walk: Walk, operation: Any) -> None:
+    from schemathesis import GenerationMode
+
     name = schema_name(operation.definition.raw)
     headers = {} if operation.path == MAKES_TOKENS else walk.api.as_admin
 
@@ -286,7 +291,7 @@ def fuzz(walk: Walk, operation: Any) -> None:
             case.path_parameters = walk.path(operation.path, lambda values: data.draw(st.sampled_from(values)))
         if isinstance(case.body, dict):
             case.body |= {key: value for key, value in walk.texts(name).items() if data.draw(st.booleans())}
-        case.validate_response(case.call(headers=headers), checks=CHECKS)
+        check(case, case.call(headers=headers))
 
     send()
 
