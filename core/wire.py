@@ -94,7 +94,7 @@ class ExecutionSpec(Message):
     read them. `memory` (bytes) and `cpus` are the limits of step and environment, 0 for none; `gpus` is a number of
     whole devices. `secrets` names the environment variables whose values must not be shown. `mounts` are those that the
     environment allows, each {source, destination, readonly}. `network` is "open" or "none", `pull` "missing" or
-    "always".
+    "always". `server_us` is the server's clock.
     """
 
     uuid: str
@@ -125,6 +125,7 @@ class ExecutionSpec(Message):
     network: str = "open"
     pull: str = "missing"
     data: list[dict[str, Any]] = field(default_factory=list)
+    server_us: int = 0
 
     def secret_values(self) -> list[str]:
         return [self.environment_variables[name] for name in self.secrets if name in self.environment_variables]
@@ -187,7 +188,8 @@ class LogBatch(Message):
 class FinalReport(Message):
     """Result of an execution. `state` is a final state; `failure_reason` is set exactly when it is `error`.
 
-    `upload_s` are the seconds between the end of its container and this report.
+    `upload_s` are the seconds between the end of its container and this report. `status` are the last status lines of
+    the log as [start, end, first_us, last_us, text], as in a LogBatch; empty if there are none.
     """
 
     attempt: int
@@ -196,6 +198,7 @@ class FinalReport(Message):
     message: str | None = None
     exit_code: int | None = None
     upload_s: float | None = None
+    status: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

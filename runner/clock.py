@@ -1,7 +1,7 @@
 """Two clocks: this machine's monotonic clock, and an estimate of the server's clock.
 
-The response to each heartbeat contains the server's time. A runner whose clock is off by more than a second uses it to
-date log lines. Limits use the monotonic clock.
+The responses to a claim and to each heartbeat contain the server's time. A runner whose clock is off by more than a
+second uses it to date log lines. Limits use the monotonic clock.
 """
 
 from __future__ import annotations

@@ -224,10 +224,17 @@ class Reporter:
         answer = self._call("PUT", path, lambda: _chunks(open_file(), size, self._give_up), headers)
         return str(answer.get("sha256", ""))
 
-    def final(self, execution: str, report: FinalReport) -> None:
-        """Send the final report of an execution. Idempotent for the same report."""
-        message = None if report.message is None else self._masker.mask_text(report.message)
-        self._call("POST", f"executions/{execution}/final", _json(replace(report, message=message)))
+    def final(self, execution: str, report: FinalReport, last: tuple[LogBatch, bytes] | None = None) -> None:
+        """Send the final report of an execution with its last status lines. Idempotent for the same report."""
+        message, status = report.message, list[Any]()
+        if message is not None:
+            message = self._masker.mask_text(message)
+        if last is not None:
+            batch, lines = last
+            text = self._masker.mask(lines).decode(errors="replace")
+            status = [batch.start, batch.end, batch.first_us, batch.last_us, text]
+        report = replace(report, message=message, status=status)
+        self._call("POST", f"executions/{execution}/final", _json(report))
 
     def _call(
         self, method: str, path: str, body: Callable[[], bytes | Iterable[bytes]], headers: dict[str, str] | None = None

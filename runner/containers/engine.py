@@ -235,13 +235,14 @@ class Engine:
             return False
 
     def wait(self, container_id: str) -> Exit:
-        """Block until the container has ended, also across restarts of the daemon.
+        """Block until the container, which was started, has ended, also across restarts of the daemon.
 
         A container that was removed counts as ended with exit code 137.
         """
         while True:
             try:
-                self._api.wait(container_id, timeout=None)
+                if self._api.wait(container_id, timeout=None)["StatusCode"] == 0:
+                    return Exit(0)
                 state = self._api.inspect_container(container_id)["State"]
                 if not state["Running"]:
                     return Exit(int(state["ExitCode"]), bool(state["OOMKilled"]), str(state["Error"]))

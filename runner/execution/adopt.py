@@ -91,11 +91,11 @@ def _cannot_start(host: Host, directory: Path) -> bool:
 
 def adopt(host: Host, directory: Path, attempt: int, claimed_at: float) -> None:
     """Adopt the container of an execution whose process died, until its end. The caller holds the lock."""
-    spec = claim(host, directory, attempt, resume=True)
-    if spec is None:
+    claimed = claim(host, directory, attempt, resume=True)
+    if claimed is None:
         return
-    offsets = acknowledged_offsets(host, spec)
-    with ExecutionContext(host, spec, directory, claimed_at, offsets) as run, concluded(run):
+    offsets = acknowledged_offsets(host, claimed[0])
+    with ExecutionContext(host, claimed, directory, claimed_at, offsets) as run, concluded(run):
         run.container_id = read_json(directory / "container.json")
         run.status(f"Runner {host.settings.name} resumed it")
         open_relay(run, {})

@@ -11,7 +11,7 @@ from pathlib import Path
 from core.errors import Conflict, Denied, NotFound
 from core.wire import ExecutionSpec
 from runner import quarantine, sandbox
-from runner.clock import steady
+from runner.clock import ServerClock, steady
 from runner.execution.conclude import discard
 from runner.host import Host
 from runner.server_client import Unavailable
@@ -36,20 +36,26 @@ def start_attempt(host: Host, directory: Path, attempt: int) -> float:
     return now
 
 
-def claim(host: Host, directory: Path, attempt: int, *, resume: bool) -> ExecutionSpec | None:
-    """Claim an execution and return its spec.
+def claim(host: Host, directory: Path, attempt: int, *, resume: bool) -> tuple[ExecutionSpec, ServerClock] | None:
+    """Claim an execution and return its spec, and the clock of the server.
 
     Returns None if the execution does not belong to this runner; its container and directory are then removed.
     """
     try:
         if not resume:
             with contextlib.suppress(Conflict):  # may still be ours, if the response to an earlier try was lost
-                return host.reporter.claim(directory.name, attempt)
-        return host.reporter.claim(directory.name, attempt, resume=True)
+                return _timed(host.reporter.claim(directory.name, attempt))
+        return _timed(host.reporter.claim(directory.name, attempt, resume=True))
     except (Conflict, NotFound) as refusal:
         log.info("execution %s is not ours: %s", directory.name, refusal)
         discard(host, directory)
         return None
+
+
+def _timed(spec: ExecutionSpec) -> tuple[ExecutionSpec, ServerClock]:
+    clock, now = ServerClock(), time.time()
+    clock.note(now, now, spec.server_us)  # when it was sent is not known: there may have been several tries
+    return spec, clock
 
 
 def acknowledged_offsets(host: Host, spec: ExecutionSpec) -> Mapping[str, int]:

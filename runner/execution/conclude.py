@@ -98,13 +98,13 @@ def _early_end(run: ExecutionContext, end: Cancelled | ExecutionFailed) -> Final
 def _send(run: ExecutionContext, report: FinalReport) -> None:
     outcome = f"{report.state}, {report.failure_reason}: {report.message}" if report.message else report.state
     run.status(f"Finished in {run.seconds:.1f} s: {outcome}")
-    run.shipper.settle()
+    last = run.shipper.settle()
     if run.shipper.error is not None and report.state == State.COMPLETE:
         report = failed(report.attempt, FailureReason.INTERNAL, f"The log cannot be stored: {run.shipper.error}")
     run.lease.close()
     if run.container_ended_at is not None:
         report = replace(report, upload_s=round(steady() - run.container_ended_at, 3))
     try:
-        run.reporter.final(run.spec.uuid, report)
+        run.reporter.final(run.spec.uuid, report, last)
     except (Conflict, NotFound) as refusal:
         log.info("execution %s ended without us: %s", run.spec.uuid, refusal)

@@ -96,7 +96,7 @@ def _start(run: ExecutionContext, image: Image, checkout: BackgroundCall[Path], 
         checkout.result()  # only the start mounts the tree, so the container is created meanwhile
         write_json(run.directory / "container.json", run.container_id)
         run.reporter.container(run.spec.uuid, run.spec.attempt, run.container_id, image.digest, devices, run.stage_s)
-        ensure_started(run)
+        ensure_started(run, is_new=True)
     except BaseException:
         run.host.engine.remove(run.container_id)
         raise
@@ -145,13 +145,14 @@ def _create(run: ExecutionContext, container: ContainerSpec) -> list[str]:
     return devices
 
 
-def ensure_started(run: ExecutionContext) -> None:
+def ensure_started(run: ExecutionContext, *, is_new: bool = False) -> None:
     """Start the run's container unless it was started before, and open the relay to it. Idempotent.
 
-    The process that created it, or Docker, may have died at any point.
+    The process that created it, or Docker, may have died at any point. `is_new` if this process has just created it.
     """
     engine, container = run.host.engine, run.container_id
-    over_restarts(run, lambda: engine.start_if_new(container))
+    first = iter([engine.start] if is_new else [])  # an attempt that broke off may have started it
+    over_restarts(run, lambda: next(first, engine.start_if_new)(container))
     joined = sandbox.taken(run.directory)
     if run.relay is not None:
         run.relay.serve_only(joined.addresses if joined else over_restarts(run, lambda: engine.addresses(container)))

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from core.wire import ExecutionSpec, FinalReport
-from runner.clock import steady
+from runner.clock import ServerClock, steady
 from runner.containers.engine import EngineAway
 from runner.execution import step_controls
 from runner.execution.lease import Lease
@@ -40,8 +40,14 @@ class ExecutionContext:
     """One execution held by this process. A context manager that starts and stops the heartbeat and the log."""
 
     def __init__(
-        self, host: Host, spec: ExecutionSpec, directory: Path, claimed_at: float, offsets: Mapping[str, int]
+        self,
+        host: Host,
+        claimed: tuple[ExecutionSpec, ServerClock],
+        directory: Path,
+        claimed_at: float,
+        offsets: Mapping[str, int],
     ) -> None:
+        spec, clock = claimed
         self.host, self.spec, self.directory, self.claimed_at = host, spec, directory, claimed_at
         self.container_id = ""
         self.relay: Relay | None = None
@@ -51,7 +57,7 @@ class ExecutionContext:
         self.controls = step_controls.read(spec.environment_variables)
         self.limits = limits(host.settings, spec, self.controls, memory_bytes())
         limit = self.limits.time_s
-        self.lease = Lease(host.reporter, spec.uuid, spec.attempt, claimed_at + limit if limit else None)
+        self.lease = Lease(host.reporter, spec.uuid, spec.attempt, clock, claimed_at + limit if limit else None)
         masker = Masker(remember_secrets(directory, spec.secret_values()))
         self.reporter = host.reporter.with_give_up(lambda: self.lease.lost, masker)
         spool = directory / "spool"

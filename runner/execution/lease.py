@@ -1,4 +1,4 @@
-"""The lease on one execution: a thread extends it every second and receives the server's orders."""
+"""The lease on one execution: from a second after the claim, a thread extends it and receives the server's orders."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ class Lease:
     process. While the server cannot be reached, the execution continues. `time_limit_at` is in seconds of `steady()`.
     """
 
-    def __init__(self, reporter: Reporter, execution: str, attempt: int, time_limit_at: float | None = None) -> None:
+    def __init__(
+        self, reporter: Reporter, execution: str, attempt: int, clock: ServerClock, time_limit_at: float | None = None
+    ) -> None:
         self.stop = ""
         self.lost = False
-        self.clock = ServerClock()
+        self.clock = clock
         self._trouble = ""
         self._reporter = reporter.with_give_up(lambda: self.lost)
         self._execution, self._attempt = execution, attempt
@@ -76,12 +78,10 @@ class Lease:
         return self.lost or self.stop == "kill"
 
     def _run(self) -> None:
-        while True:
+        while not self._closed.wait(INTERVAL_S):
             try:
                 self.renew()
             except Conflict:
                 log.warning("the lease on execution %s is lost", self._execution)
-                break
-            if self._closed.wait(INTERVAL_S):
                 break
         self._reporter.close()

@@ -37,7 +37,6 @@ def check_disk(run: ExecutionContext) -> None:
 def announce(run: ExecutionContext) -> None:
     for note in run.controls.notes:
         run.status(note)
-    run.status(f"Preparing commit {run.spec.commit_identifier[:12]} on image {run.spec.image}")
 
 
 def find_image(run: ExecutionContext) -> images.Image:

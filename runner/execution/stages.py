@@ -28,12 +28,13 @@ def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -
             log.info("execution %s is held by another process", execution)
             return
         claimed_at = start_attempt(host, directory, attempt)
-        spec = claim(host, directory, attempt, resume=resume)
-        if spec is None:
+        claimed = claim(host, directory, attempt, resume=resume)
+        if claimed is None:
             return
+        spec, _ = claimed
         offsets = acknowledged_offsets(host, spec) if resume or attempt > 1 else {}
         state_dir.make(host.directory, directory, spec.script, offsets)
-        with ExecutionContext(host, spec, directory, claimed_at, offsets) as run, concluded(run):
+        with ExecutionContext(host, claimed, directory, claimed_at, offsets) as run, concluded(run):
             prepare.check_disk(run)
             prepare.announce(run)
             firewall = BackgroundCall(run, lambda: protect(host.directory, host.network, host.settings))

@@ -22,7 +22,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,8 +32,9 @@ from core.wire import ExecutionSpec, LogBatch
 from runner.clock import ServerClock, steady
 from runner.logs.line_assembler import Lines
 from runner.logs.masking import Masker
+from runner.logs.posting import Posting
 from runner.logs.progress import CommandProgress
-from runner.logs.spool import StatusWriter, Tail
+from runner.logs.spool import StatusWriter, Tail, no_marks
 from runner.logs.watch import Watch
 from runner.server_client import Reporter
 
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 ORDER = ("status", "stdout", "stderr")  # within one poll: "Command 1 of 2: …" before the command's output
 LOOK_S, BLIND_LOOK_S = 0.25, 0.02  # between two looks at a quiet stream; where the kernel does not report writes
 MARK_LOOK_S = 0.05  # while a mark is on its way
+STATUS_S, STATUS_BYTES = 0.1, 16 * 1024  # status lines wait this long for more, unless there is output to send
 BATCH_INTERVAL_S, BATCH_BYTES = 0.05, 256 * 1024  # send at this interval, or sooner when this much is unread
 FLOOD_INTERVAL_S = 0.5  # interval of a stream beyond twice its limit, 4 MiB each time
 PREVIEW_S = 2.0  # interval at which an unfinished line is shown, if it has changed
@@ -79,6 +80,7 @@ class Stream:
         self.changed_at = tail.modified
         self.grew_at = steady() - max(0.0, time.time() - tail.modified)
         self.read_at = 0.0
+        self.waits_since = 0.0  # the oldest unread byte was noticed
         self.posted_at = steady()
         self.told_full = False
         self.previewed: tuple[int, bytes] | None = None
@@ -88,17 +90,20 @@ class Stream:
         """Check the file's size and update the timestamps."""
         size = self.tail.size
         if size != self.size:
+            if self.tail.position >= self.size:
+                self.waits_since = steady()
             self.size, self.changed_at, self.grew_at = size, now, steady()
         elif not self.tail.unread:
             self.seen_at = now
 
     def due(self, now: float, ended: bool) -> bool:
-        return self.tail.unread > 0 and (ended or self.due_in(now) <= 0)
+        """Whether unread output is to be sent. At the end all output is, but status lines may go with the report."""
+        return self.tail.unread > 0 and ((ended and self.tail.stream != "status") or self.due_in(now) <= 0)
 
     def due_in(self, now: float) -> float:
         """Seconds until unread output is to be sent; it is due at 0 and below."""
         if self.tail.stream == "status":
-            return 0.0  # before any later output
+            return 0.0 if self.tail.unread >= STATUS_BYTES else self.waits_since + STATUS_S - now
         if self.tail.is_flood:
             return self.read_at + FLOOD_INTERVAL_S - now
         return 0.0 if self.tail.unread >= BATCH_BYTES else self.read_at + BATCH_INTERVAL_S - now
@@ -137,25 +142,6 @@ class LogSource:
     clock: ServerClock
 
 
-class Posting:
-    """A batch on its way to the server, in a thread of its own."""
-
-    def __init__(self, stream: Stream, end: int, send: Callable[[], int]) -> None:
-        self.stream, self.end = stream, end
-        self._acknowledged = Future[int]()
-        threading.Thread(target=self._run, args=(send,), name="post", daemon=True).start()
-
-    def acknowledged(self) -> int:
-        """Wait for the answer: how many bytes of the stream the server has. Raises the error of sending."""
-        return self._acknowledged.result()
-
-    def _run(self, send: Callable[[], int]) -> None:
-        try:
-            self._acknowledged.set_result(send())
-        except BaseException as error:  # noqa: BLE001  # raised in acknowledged()
-            self._acknowledged.set_exception(error)
-
-
 class Shipper:
     """Ships the streams of one execution from `offsets` until closed.
 
@@ -175,10 +161,11 @@ class Shipper:
             Stream(Tail(spool, name, at[name], 0 if name == "status" else limit, masker), at[name], seen_at)
             for name in ORDER
         ]
+        self._status_stream = self._streams[ORDER.index("status")]
         self._printed = [stream for stream in self._streams if stream.tail.stream != "status"]
         self._marks: dict[bytes, int] = {}  # all announced marks → their ordinal number
         self._boundaries: deque[Boundary] = deque()  # whose status lines are not written yet
-        self._posting: Posting | None = None
+        self._posting: Posting[Stream] | None = None
         self._told = set((spool / "status").read_text(errors="replace").splitlines())
         self._ended, self._closing = threading.Event(), threading.Event()
         self._drained, self._watch = threading.Event(), Watch(spool / name for name in (*ORDER, "commands"))
@@ -198,12 +185,19 @@ class Shipper:
         self._watch.wake()
         self._drained.wait()
 
-    def settle(self) -> None:
-        """Wait until everything, including status lines, is stored, or storing has failed; then stop shipping."""
+    def settle(self) -> tuple[LogBatch, bytes] | None:
+        """Wait until all output is stored, or storing has failed; then stop, and return the last status lines, if any.
+
+        They are stored together with the final report.
+        """
         self._closing.set()
         self._ended.set()
         self._watch.wake()
         self._thread.join()
+        if self.error is not None or not self._status_stream.tail.unread:
+            return None
+        lines, first, last = self._status_stream.read(time.time(), no_marks, ended=True)
+        return (self._batch(self._status_stream, lines, first, last), lines.text) if lines else None
 
     def close(self) -> None:
         self.settle()
@@ -236,8 +230,10 @@ class Shipper:
         if self._ended.is_set() and not self._drained.is_set():
             return
         now = steady()
-        if due_in := [stream.due_in(now) for stream in self._streams if stream.tail.unread]:
+        if due_in := [stream.due_in(now) for stream in self._printed if stream.tail.unread]:
             self._watch.pause(max(0.0, min(due_in)))
+        elif self._status_stream.tail.unread:
+            self._watch.wait(max(0.0, min(self._look_s(), self._status_stream.due_in(now))))
         elif self._watch.wait(self._look_s()):
             now = time.time()
             for stream in self._streams:  # nothing was printed before this moment
@@ -293,7 +289,6 @@ class Shipper:
             self._finish()
         while self._boundaries and self._reached(self._boundaries[0], ended):
             self._say_once(self._boundaries.popleft().sentence)
-            self._ship(self._streams[ORDER.index("status")], ended)
         waiting = {boundary.mark for boundary in self._boundaries}
         passing = [stream for stream in self._printed if stream.tail.mark and stream.tail.mark not in waiting]
         for stream in passing:
@@ -337,10 +332,13 @@ class Shipper:
         self._release(stream)
         return True
 
-    def _post(self, stream: Stream, lines: Lines, first: float, last: float) -> None:
-        if self._finish() is stream:
-            return  # it continues elsewhere
-        batch = LogBatch(
+    def _post_status(self) -> None:
+        lines, first, last = self._status_stream.read(time.time(), no_marks, ended=False)
+        if lines is not None:
+            self._post(self._status_stream, lines, first, last)
+
+    def _batch(self, stream: Stream, lines: Lines, first: float, last: float) -> LogBatch:
+        return LogBatch(
             attempt=self._attempt,
             stream=stream.tail.stream,
             start=lines.start,
@@ -349,6 +347,13 @@ class Shipper:
             last_us=self._clock.us(last),
             skipped=lines.start - stream.acknowledged,
         )
+
+    def _post(self, stream: Stream, lines: Lines, first: float, last: float) -> None:
+        if self._finish() is stream:
+            return  # it continues elsewhere
+        if stream is not self._status_stream and self._status_stream.tail.unread:
+            self._post_status()  # before any later output
+        batch = self._batch(stream, lines, first, last)
         send = partial(self._reporter.log, self._execution, batch, lines.text)
         if stream.is_behind:
             self._posting = Posting(stream, lines.end, send)

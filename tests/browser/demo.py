@@ -392,7 +392,7 @@ class Filling:
     ) -> None:
         code = 0 if state == "complete" else 1
         report = FinalReport(attempt=1, state=state, failure_reason=reason, message=said, exit_code=code)
-        lifecycle.finish(self.db, self.config.logs_dir, runner, execution.uuid, report)
+        lifecycle.finish(self.db, self.config, runner, execution.uuid, report)
 
     def _metadata(self, epoch: int, rate: float) -> bytes:
         t = epoch / 40

@@ -158,7 +158,7 @@ class Groups:
             attempt=1, state="error" if fails else "complete", failure_reason="command_failed" if fails else None,
             message="Command 2 of 2 returned 1" if fails else None, exit_code=int(fails),
         )  # fmt: skip
-        lifecycle.finish(self.db, self.context.config.logs_dir, self.runner, execution.uuid, report)
+        lifecycle.finish(self.db, self.context.config, self.runner, execution.uuid, report)
         self._began("execution", execution.id, RAN_S, self.random.uniform(200, RAN_S))
 
     def _began(self, table: str, row: int, ago_s: float, lasted_s: float | None = None) -> None:

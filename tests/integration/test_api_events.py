@@ -105,7 +105,9 @@ def test_a_runner_whose_clock_is_wrong_cannot_print_in_the_future(api: ApiServer
 def test_status_events_are_the_lines_of_that_stream_alone(api: ApiServer, counted: str) -> None:
     answer = api.json(f"executions/{counted}/status-events/", limit=100)
     assert answer["total"] == 2
-    assert [event["message"] for event in answer["status_events"]] == ["Execution created", "Started on runner one"]
+    shown = api.execution(counted)
+    started = f"Started on runner one: commit {shown.commit_identifier[:12]} on image {shown.image}"
+    assert [event["message"] for event in answer["status_events"]] == ["Execution created", started]
 
 
 def test_metadata_are_points_with_their_time_and_the_latest_value_is_kept_beside(api: ApiServer) -> None:

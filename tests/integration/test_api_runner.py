@@ -62,7 +62,9 @@ def test_its_holder_gets_the_specification_again_by_resuming(api: ApiServer) -> 
     execution, attempt = api.placed()
     path = f"executions/{execution}/claim"
     first = api.call(path, {"attempt": attempt}).json
-    assert api.call(path, {"attempt": attempt, "resume": True}).json == first
+    again = api.call(path, {"attempt": attempt, "resume": True}).json
+    assert first is not None
+    assert again == first | {"server_us": again["server_us"]}
     assert api.call(path, {"attempt": attempt, "resume": True}, "two").status_code == 409
 
 
@@ -300,6 +302,23 @@ def test_a_detail_and_a_container_are_kept(api: ApiServer) -> None:
     assert api.json(f"executions/{execution}/")["status_detail"] == "almost there"
     found = api.execution(execution)
     assert (found.container_id, found.image_digest) == ("abc", "sha256:1")
+
+
+def test_the_last_lines_come_with_the_final_report_and_are_stored_once(api: ApiServer) -> None:
+    execution, attempt = api.started()
+    assert api.log(execution, b"Uploaded 1 output\n", 0, stream="status").status_code == 200
+    report = {"attempt": attempt, "state": "complete", "exit_code": 0}
+    lines = "Uploaded 1 output\n", "Finished in 2.0 s: complete\n"
+    end = sum(map(len, lines))
+    for status in ([0, 18, 1, 2, lines[0]], [18, end, 1, 2, lines[1]]):  # of an attempt whose answer was lost
+        assert api.call(f"executions/{execution}/final", report | {"status": status}).status_code == 200
+    assert said(api, execution, "status")[-1] == "Uploaded 1 output"
+    execution, attempt = api.started()
+    report |= {"attempt": attempt, "status": [0, 28, 1, 2, lines[1]]}
+    for _ in range(2):
+        assert api.call(f"executions/{execution}/final", report).status_code == 200
+    assert said(api, execution, "status").count("Finished in 2.0 s: complete") == 1
+    assert said(api, execution, "status")[-1] == "Finished in 2.0 s: complete"
 
 
 def test_a_runner_that_ends_one_execution_gets_the_next(api: ApiServer) -> None:

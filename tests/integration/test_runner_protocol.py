@@ -144,7 +144,8 @@ def test_an_execution_is_claimed_once_and_resumed_by_its_holder(waiting: Side) -
     assert (status, spec["uuid"], spec["attempt"]) == (200, waiting.execution, 1)
     assert waiting.status("claim", {"resume": False}) == 409
     for _ in range(2):
-        assert waiting.post("claim", {"resume": True}) == (200, spec)
+        status, again = waiting.post("claim", {"resume": True})
+        assert (status, again | {"server_us": spec["server_us"]}) == (200, spec)
     assert waiting.status("claim", {"resume": True, "attempt": 2}) == 409
 
 
@@ -261,6 +262,14 @@ def test_a_final_report_is_accepted_again_only_if_it_is_the_same(side: Side) -> 
 )
 def test_a_final_report_that_cannot_be_is_refused(side: Side, changed: dict[str, Any]) -> None:
     assert side.status("final", FINAL | changed) == 400
+    assert side.status("heartbeat", {}) == 200
+
+
+@pytest.mark.parametrize(
+    "status", [[0, 4, 1], [0, 4, 1, "2", "end\n"], [4, 0, 1, 2, "end\n"], [0, 4, 1, 2, 3], {"a": 1}]
+)
+def test_last_lines_that_cannot_be_are_refused_with_their_report(side: Side, status: Any) -> None:
+    assert side.status("final", FINAL | {"status": status}) == 400
     assert side.status("heartbeat", {}) == 200
 
 

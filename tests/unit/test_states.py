@@ -217,16 +217,19 @@ class Executions(RuleBasedStateMachine):
         with self._refused_unless_held(runner, execution, attempt):
             lifecycle.append_log(self.db, self.config, runner, execution.uuid, batch, b"x\n")
 
-    @rule(who=WHO, which=WHICH, beside=ATTEMPT, report=REPORT)
-    def finish(self, who: str, which: int, beside: int, report: tuple[State, FailureReason | None, int | None]) -> None:
+    @rule(who=WHO, which=WHICH, beside=ATTEMPT, report=REPORT, start=st.integers(0, 6))
+    def finish(
+        self, who: str, which: int, beside: int, report: tuple[State, FailureReason | None, int | None], start: int
+    ) -> None:
         execution, attempt, runner = self._aim(which, beside, who)
         state, reason, exit_code = report
-        message = FinalReport(attempt=attempt, state=state, failure_reason=reason, exit_code=exit_code)
+        status = [start, start + 2, 0, 0, "x\n"] if start else []
+        message = FinalReport(attempt=attempt, state=state, failure_reason=reason, exit_code=exit_code, status=status)
         again = (execution.state, execution.failure_reason, execution.exit_code) == report and (
             execution.runner_id, execution.attempt
         ) == (runner.id, attempt)  # fmt: skip
         try:
-            lifecycle.finish(self.db, self.logs_dir, runner, execution.uuid, message)
+            lifecycle.finish(self.db, self.config, runner, execution.uuid, message)
         except Conflict:
             assert not again
             assert not self._holds(runner, execution, attempt)

@@ -185,8 +185,10 @@ def final(execution: str) -> Response:
     if report.upload_s is not None:
         _amount(report.upload_s, "upload_s")
     message = None if report.message is None else _text(report.message, "message")[:MESSAGE_CHARACTERS]
+    if report.status:
+        _status_lines(report.status)
     checked = FinalReport.from_dict(report.to_dict() | {"message": message})
-    lifecycle.finish(auth.db(), auth.server().config.logs_dir, auth.current_runner(), execution, checked)
+    lifecycle.finish(auth.db(), auth.server().config, auth.current_runner(), execution, checked)
     return Json({})
 
 
@@ -215,6 +217,16 @@ def _log_batch() -> LogBatch:
     numbers = {name: _number(name) for name in ("attempt", "start", "end", "first_us", "last_us")}
     skipped = _number("skipped") if "skipped" in request.args else 0
     return LogBatch(stream=request.args.get("stream", ""), skipped=skipped, **numbers)
+
+
+def _status_lines(status: Any) -> None:
+    """Check the last lines of a FinalReport."""
+    if not isinstance(status, list) or len(status) != 5:
+        raise InvalidInput(f"status is [start, end, first_us, last_us, text], got {status!r}"[:200])
+    *numbers, text = status
+    for name, number in zip(("start", "end", "first_us", "last_us"), numbers, strict=True):
+        _whole(number, name)
+    _text(text, "the text of status")
 
 
 def _whole_body(most: int) -> bytes:

@@ -62,7 +62,8 @@ def claim(
             raise Conflict(f"execution {execution_uuid} is {execution.state}and cannot be claimed on attempt {attempt}")
         columns = {"lease_expires_at": _lease_end()}
         executions.transition(db, execution, State.STARTED, reason=f"picked up by {runner.name}", columns=columns)
-        logs.log_status(db, logs_dir, execution, f"Started on runner {runner.name}")
+        what = f"commit {execution.commit_identifier[:12]} on image {execution.image}"
+        logs.log_status(db, logs_dir, execution, f"Started on runner {runner.name}: {what}")
         return executions.by_uuid(db, execution_uuid)
 
 
@@ -169,11 +170,17 @@ def preview(db: Database, runner: Runner, execution_uuid: str, attempt: int, lin
         logs.set_partial(db, execution, line.stream, line.start, line.text)
 
 
-def finish(db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, report: FinalReport) -> None:
+def finish(db: Database, config: Config, runner: Runner, execution_uuid: str, report: FinalReport) -> None:
     """Record a runner's final report. Repeating the same report is accepted; a different one raises Conflict."""
     state, failure_reason = _ending(report)
+    execution, logs_dir = executions.by_uuid(db, execution_uuid), config.logs_dir
+    if report.status and execution.state is State.STARTED:
+        start, end, first_us, last_us, text = report.status
+        batch = LogBatch(
+            attempt=report.attempt, stream="status", start=start, end=end, first_us=first_us, last_us=last_us
+        )
+        append_log(db, config, runner, execution_uuid, batch, text.encode())
     # the log is complete by now; synced before the transaction, since the disk may be slow
-    execution = executions.by_uuid(db, execution_uuid)
     logs.sync(logs_dir, execution, logs.length(db, execution))
     with transaction(db):
         execution = executions.by_uuid(db, execution_uuid)

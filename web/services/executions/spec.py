@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from core.model import Execution, Project
@@ -49,6 +50,7 @@ def execution_spec(context: Context, execution: Execution) -> ExecutionSpec:
         mounts=[dict(mount) for mount in execution.mounts],
         network=network,
         pull=pull,
+        server_us=time.time_ns() // 1000,
     )
 
 
