@@ -20,6 +20,7 @@ from bench import IMAGE, NETWORK, report, scratch, spent_by_process, times, wait
 SLOTS = 2
 TRIALS, NODES = 50, 10
 ROUNDS = 3
+LOOK_S = 0.5  # between two looks whether it has ended: fifty a second cost as much as the executions
 RUN = ["docker", "run", "--rm", "--network", NETWORK, IMAGE, "true"]
 
 
@@ -64,12 +65,14 @@ def measure(*, reuse: bool) -> None:
             before = spent_by_process(instance.process.pid)
             checkout.push(instance.git_url("bench"), f"pushmill.{kind}={name}")
 
+            project = instance.project("bench")["id"]
+
             def ended() -> Any:
-                found = instance.get(f"/{kind}s/", project=instance.project("bench")["id"], ordering="-counter")
+                found = instance.get(f"/{kind}s/", project=project, ordering="-counter")
                 newest = found["results"][0] if len(found["results"]) == number + 1 else None
                 return newest if newest and newest["status"] == "complete" else None
 
-            group = wait_for(ended, 300)
+            group = wait_for(ended, 300, every=LOOK_S)
             made = [item for item in instance.executions("bench") if (item[kind] or {}).get("id") == group["id"]]
             assert len(made) == {"task": TRIALS, "pipeline": NODES}[kind]
             spent[kind] += spent_by_process(instance.process.pid) - before

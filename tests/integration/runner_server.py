@@ -204,7 +204,11 @@ def _handler(server: RunnerServer) -> type[BaseHTTPRequestHandler]:
         wbufsize = 65536
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            length = int(self.headers["Content-Length"] or 0)
+            body = self.rfile.read(length)
+            if len(body) < length:  # its sender was killed
+                self.close_connection = True
+                return
             url = urlsplit(self.path)
             path = url.path.removeprefix("/api/runner/")
             query = {name: values[0] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
