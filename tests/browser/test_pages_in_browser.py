@@ -13,11 +13,11 @@ def every_page(site: Site) -> list[str]:
     demo, project = site.demo, f"/p/{site.demo.project.name}/"
     return [
         "/", "/runners/", "/users/", "/auth/tokens/", "/api/docs/", project,
-        f"{project}?sort=m.loss&state=complete", f"{project}commits/", f"{project}settings/",
+        f"{project}?sort=m.loss&q=state+%3D+complete", f"{project}?q=los+%3E+1", f"{project}commits/", f"{project}settings/",
         f"{project}commits/{demo.long.commit_identifier}/", f"{project}commits/{demo.broken.identifier}/", "/p/spirals/",
         f"{project}deliveries/", f"{project}deliveries/{demo.delivery}/", f"{project}settings/?metric=accuracy&step=train",
         f"{project}commits/{demo.foreign.identifier}/", "/p/attic-models/settings/", f"{project}tasks/",
-        f"{project}tasks/{demo.task.counter}/", f"{project}?task={demo.task.counter}", f"{project}pipelines/",
+        f"{project}tasks/{demo.task.counter}/", f"{project}?q=task+%3D+{demo.task.counter}", f"{project}pipelines/",
         f"{project}pipelines/{demo.pipeline.counter}/", "/p/spirals/tasks/", "/p/spirals/pipelines/",
         *(f"{project}commits/{demo.long.commit_identifier}/run/?{query}" for query in (
             "step=train", "task=lr-search", "pipeline=full", f"step=train&from={demo.queued.counter}")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import uuid
@@ -159,7 +160,9 @@ def test_nothing_from_outside_is_alive_on_any_page(api: ApiServer, person: Perso
     for pattern in (
         *(path for path in PAGES if path.endswith(("/", ".html"))),
         *deep,
-        "/p/demo/?step=" + EVIL,
+        "/p/demo/?q=" + EVIL,
+        "/p/demo/?q=%22" + EVIL.replace('"', "") + "%22",
+        "/p/demo/?col=m." + EVIL,
         "/p/demo/?sort=m." + EVIL,
         "/login?next=" + EVIL,
     ):
@@ -180,7 +183,7 @@ def test_the_table_sorts_by_any_metadata_key_with_the_rest_behind(api: ApiServer
         return [
             int(n)
             for n in re.findall(
-                r'scope="row" class="n first"><a href="[^"]+">#(\d+)', person.get(f"/p/demo/?{query}").text
+                r'scope="row" class="n first">.*?<a href="[^"]+">#(\d+)', person.get(f"/p/demo/?{query}").text
             )
         ]
 
@@ -189,23 +192,33 @@ def test_the_table_sorts_by_any_metadata_key_with_the_rest_behind(api: ApiServer
     assert order("sort=-m.none") == [4, 3, 2, 1]
     assert order("sort=number") == [1, 2, 3, 4]
     assert order("sort=drop table") == [4, 3, 2, 1]
-    assert order("state=complete") == []
+    assert order("q=state = complete") == []
     assert 'aria-sort="ascending"' in person.get("/p/demo/?sort=m.loss").text
 
 
-def test_pages_of_the_table_hold_every_execution_once(api: ApiServer, person: Person) -> None:
-    for i in range(53):
+def test_links_to_the_next_page_lead_to_every_execution_once(api: ApiServer, person: Person) -> None:
+    for i in range(103):
         execution = api.add_execution()
         if i % 2:
             execute(api.db, "INSERT OR IGNORE INTO metadata_key (name) VALUES ('loss')")
             execute(api.db, "INSERT INTO latest VALUES (?, 1, 0, 0, ?, ?, 1, 1, 0)", (execution.id, i, i))
-    for sort in ("-number", "m.loss", "state", "duration"):
-        seen = [
-            n
-            for page in (1, 2)
-            for n in re.findall(r">#(\d+)</a></th>", person.get(f"/p/demo/?sort={sort}&page={page}").text)
-        ]
-        assert sorted(map(int, seen)) == list(range(1, 54)), sort
+    for sort in ("-number", "m.loss", "state"):
+        seen, query = [], f"?sort={sort}&q=number+%3E+1"
+        while query:
+            page = html.unescape(person.get(f"/p/demo/{query}").text)
+            seen += [int(n) for n in re.findall(r">#(\d+)</a></th>", page)]
+            query = next(iter(re.findall(r'rel="next" href="([^"]+)"', page)), "")
+        assert sorted(seen) == list(range(2, 104)), sort
+
+
+def test_a_filter_that_cannot_be_read_says_why_and_keeps_the_text(api: ApiServer, person: Person) -> None:
+    ran(api, b'{"loss": 0.5}')
+    page = person.get('/p/demo/?q=los > 1 "<b>"').text
+    assert "character 1 of the filter" in page
+    assert "did you mean &#34;loss&#34;?" in page
+    assert 'value="los &gt; 1 &#34;&lt;b&gt;&#34;"' in page
+    assert ">#1</a></th>" not in page
+    assert "#1</a></th>" in person.get("/p/demo/?q=loss = 0.5").text
 
 
 @pytest.mark.parametrize(("tab", "lines"), [("", 200), ("log/", 500)])

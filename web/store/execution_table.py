@@ -1,4 +1,7 @@
-"""The table of a project's executions: filtered, and sorted by a column, parameter or the latest value of a metric."""
+"""Orders of tables of executions; the table of a task's executions; and the newest executions of several owners.
+
+`execution_search` has the table of a project's executions.
+"""
 
 from __future__ import annotations
 
@@ -49,23 +52,15 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Filter of executions. `status` is a state or `stopping`; None means any.
+    """Filter of a task's executions. `status` is a state or `stopping`; None means any."""
 
-    With `task_id`, only the newest execution of each trial.
-    """
-
-    project_id: int
-    step: str | None = None
+    task_id: int
     status: str | None = None
-    task_id: int | None = None
 
 
 def page(db: Database, wanted: Filter, order: Order, limit: int, offset: int) -> tuple[list[Execution], int]:
-    """Return executions in order, and their number without the limit."""
+    """Return the newest execution of each trial in order, and their number without the limit."""
     direction = "DESC" if order.descending else "ASC"
-    if order.kind is By.KEY and wanted.task_id is None:
-        ids, total = _ids_by_key(db, wanted, order.by, direction, limit, offset)
-        return executions.of_ids(db, ids), total
     by = {By.COLUMN: COLUMNS.get(order.by, ""), By.KEY: LATEST, By.PARAMETER: PARAMETER}[order.kind]
     named = [order.by] * by.count("?") * 2
     where, values = _where(wanted)
@@ -105,42 +100,11 @@ def _newest_of(
     return result
 
 
-def _ids_by_key(
-    db: Database, wanted: Filter, key: str, direction: str, limit: int, offset: int
-) -> tuple[list[int], int]:
-    """Return the ids of a page, and the total.
-
-    Executions with a number come first, in the order of the index on `latest`; the others are read only if the page
-    reaches them.
-    """
-    found = row(db, "SELECT id FROM metadata_key WHERE name = ?", (key,))
-    key_id = found["id"] if found else -1
-    where, values = _where(wanted)
-    total = _count(db, f"FROM execution {where}", values)
-    have = "latest.key_id = ? AND latest.number IS NOT NULL"
-    source = f"FROM latest CROSS JOIN execution ON execution.id = latest.execution_id {where} AND {have}"
-    order = f"ORDER BY latest.number {direction}, latest.execution_id DESC LIMIT ? OFFSET ?"
-    ids = _ids(db, f"SELECT execution.id AS id {source} {order}", [*values, key_id, limit, offset])
-    if len(ids) < limit:
-        with_number = offset + len(ids) if ids else _count(db, source, [*values, key_id])
-        without = f"NOT EXISTS (SELECT 1 FROM latest WHERE latest.execution_id = execution.id AND {have})"
-        sql = f"SELECT id FROM execution {where} AND {without} ORDER BY counter DESC LIMIT ? OFFSET ?"
-        ids += _ids(db, sql, [*values, key_id, limit - len(ids), max(0, offset - with_number)])
-    return ids, total
-
-
 def _where(wanted: Filter) -> tuple[str, list[object]]:
-    conditions = ["execution.project_id = ?", executions.KEPT]
-    values: list[object] = [wanted.project_id]
-    if wanted.step is not None:
-        conditions.append("execution.step = ?")
-        values.append(wanted.step)
+    conditions = [f"execution.id IN ({trials.NEWEST.format('?')})", executions.KEPT]
     if wanted.status is not None:
         conditions.append(executions.status_condition(wanted.status))
-    if wanted.task_id is not None:
-        conditions.append(f"execution.id IN ({trials.NEWEST.format('?')})")
-        values.append(wanted.task_id)
-    return f"WHERE {' AND '.join(conditions)}", values
+    return f"WHERE {' AND '.join(conditions)}", [wanted.task_id]
 
 
 def _ids(db: Database, sql: str, values: Sequence[object]) -> list[int]:

@@ -209,16 +209,19 @@ def latest(db: Database, execution_id: int) -> dict[str, Any]:
     return latest_of(db, [execution_id]).get(execution_id, {})
 
 
-def latest_of(db: Database, execution_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Return the latest value of each key by execution id, for several executions."""
+def latest_of(
+    db: Database, execution_ids: Sequence[int], names: Sequence[str] | None = None
+) -> dict[int, dict[str, Any]]:
+    """Return the latest value of each key, or of these keys, by execution id, for several executions."""
     marks = ", ".join("?" * len(execution_ids))
+    of_names = "" if names is None else f" AND metadata_key.name IN ({', '.join('?' * len(names))})"
     sql = (
         "SELECT latest.execution_id, metadata_key.name, latest.value FROM latest"
         " JOIN metadata_key ON metadata_key.id = latest.key_id"
-        f" WHERE latest.execution_id IN ({marks}) ORDER BY latest.execution_id, latest.key_id"
+        f" WHERE latest.execution_id IN ({marks}){of_names} ORDER BY latest.execution_id, latest.key_id"
     )
     result: dict[int, dict[str, Any]] = {}
-    for execution_id, name, value in db.conn.execute(sql, list(execution_ids)):
+    for execution_id, name, value in db.conn.execute(sql, [*execution_ids, *(names or ())]):
         result.setdefault(execution_id, {})[name] = _decode(value)
     return result
 

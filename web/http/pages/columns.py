@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from web.services.presentation.charts import X_KEYS
 from web.store.execution_table import COLUMNS, By, Order
 
 PREFIXES = {By.COLUMN: "", By.KEY: "m.", By.PARAMETER: "p."}  # of the names in `sort`
+OF_SERIES = ("best.", "min.", "max.")  # columns of a metric that do not sort
 ASCENDING = ("step", "state", "trial")  # these sort in ascending order first
 
 
@@ -26,6 +26,7 @@ class Column:
     label: str
     link: str
     direction: str
+    title: str = ""
 
 
 def requested_order(default: Order, kinds: Collection[By] = (By.KEY,)) -> Order:
@@ -42,6 +43,17 @@ def name(order: Order) -> str:
     return PREFIXES[order.kind] + order.by
 
 
+def plain(name: str, label: str) -> Column:
+    """Return a column that does not sort."""
+    return Column(name=name, label=label, link="", direction="")
+
+
+def split(name: str) -> tuple[str, str] | None:
+    """Return the prefix of a column of a parameter or metric and the name after it; None for other columns."""
+    prefix = next((one for one in (*PREFIXES.values(), *OF_SERIES) if one and name.startswith(one)), "")
+    return (prefix, name.removeprefix(prefix)) if prefix and name != prefix else None
+
+
 def column(by: str, label: str, order: Order, kind: By = By.COLUMN, anchor: str = "") -> Column:
     """Return a column. Its link reverses the order if it sorts already, else starts with the largest or newest."""
     active = (by, kind) == (order.by, order.kind)
@@ -49,19 +61,11 @@ def column(by: str, label: str, order: Order, kind: By = By.COLUMN, anchor: str 
     direction = ("descending" if order.descending else "ascending") if active else ""
     named = PREFIXES[kind] + by
     link = query(sort=("-" if descending else "") + named) + anchor
-    return Column(name=named, label=label, link=link, direction=direction)
+    title = f"Parameter {by}" if kind is By.PARAMETER else ""
+    return Column(name=named, label=label, link=link, direction=direction, title=title)
 
 
 def by_frequency(all_latest: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return all metadata keys, most frequent first; those that only count steps or epochs come last."""
     counted = Counter(key for latest in all_latest for key in latest)
     return sorted(counted, key=lambda key: (key.lower() in X_KEYS, -counted[key]))
-
-
-def differing_parameters(all_parameters: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the parameters with more than one value among the executions that have them, in order of declaration."""
-    values: dict[str, set[str]] = {}
-    for parameters in all_parameters:
-        for parameter, value in parameters.items():
-            values.setdefault(parameter, set()).add(json.dumps(value, sort_keys=True))
-    return [parameter for parameter, distinct in values.items() if len(distinct) > 1]

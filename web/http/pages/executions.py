@@ -1,75 +1,65 @@
-"""The table of a project's executions. The URL holds the whole view: filters, order and page."""
+"""The table of a project's executions. The URL holds the whole view: filter, order, columns and place."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug import Response
 
-from core.model import Commit, Execution, Project
-from core.states import UNFINISHED
+from core.errors import InvalidInput
 from core.text import whole_number
+from web.config.filters.terms import FIELDS, Filter, Names, read
 from web.http import auth
-from web.http.pages import columns, groups
+from web.http.pages import columns, run_table
 from web.http.pages.addresses import base_url
-from web.http.pages.groups import Place
-from web.http.pages.paging import Page, query
+from web.http.pages.paging import query
 from web.services import reruns
-from web.services.presentation import execution_status, troubles
+from web.services.presentation import run_names, troubles
 from web.services.triggers import approvals
-from web.store import commits, execution_table, executions, metadata, projects, tasks
-from web.store.db import Database
-from web.store.execution_table import By, Filter, Order
+from web.store import execution_search, projects
+from web.store.execution_search import Cursor, Found
+from web.store.execution_table import By, Order
 
 blueprint = Blueprint("executions", __name__)
 
 PER_PAGE = 50
-COLUMNS = ("number", "state", "step", "duration", "created")
-PARAMETERS, KEYS = 4, 5  # columns
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExecutionRow:
-    execution: Execution
-    commit: Commit
-    latest: dict[str, Any]
-    place: Place | None
+NOTHING = Found(executions=[], before=False, after=False)
 
 
 @blueprint.get("/p/<name>/")
 @auth.read
 def listing(name: str) -> str:
+    """Show the executions that match the filter `?q=`. A filter that cannot be read matches nothing."""
     db = auth.db()
     project = projects.by_name(db, name)
-    order, wanted, page = columns.requested_order(Order(by="number")), _filter(db, project), Page.asked(PER_PAGE)
-    found, total = execution_table.page(db, wanted, order, page.size, page.offset)
-    rows = _rows(db, found)
-    counts = executions.counts(db, [project.id])[project.id]
-    known_keys = columns.by_frequency(row.latest for row in rows)
-    keys = _shown_keys(known_keys, order)
+    names, order = run_names.of_project(db, project.id), requested_order()
+    wanted, found, problem, chosen = Filter(), NOTHING, "", run_table.chosen_columns(names, order)
+    try:
+        wanted = requested_filter(names)
+        found = execution_search.page(db, project.id, wanted, order, PER_PAGE, _cursor())
+    except InvalidInput as error:
+        problem = str(error)
+    some, live = execution_search.some(db, project.id)
     return render_template(
         "project.html",
         project=project,
-        rows=rows,
+        rows=run_table.rows(db, project, found.executions, chosen),
+        some=some,
+        live=live,
         key=uuid.uuid4().hex,
-        page=page.of(total),
-        counts=counts,
-        wanted=wanted,
-        task=tasks.get(db, wanted.task_id) if wanted.task_id is not None else None,
-        steps=execution_table.steps(db, project.id),
-        columns={name: columns.column(name, name.capitalize(), order) for name in COLUMNS},
-        keys=[(key, columns.column(key, key, order, By.KEY)) for key in keys],
-        all_keys=[(columns.PREFIXES[By.KEY] + key, key) for key in known_keys],
-        parameters=columns.differing_parameters([row.execution.parameters for row in rows])[:PARAMETERS],
-        sort=columns.name(order),
+        found=found,
+        filter=request.args.get("q", ""),
+        problem=problem,
+        chips=[(clause.text, query(q=wanted.without(i))) for i, clause in enumerate(wanted.clauses)],
+        names=names,
+        fields=FIELDS,
+        number=columns.column("number", "Number", order),
+        state_column=columns.column("state", "State", order),
+        headings=run_table.headings(chosen, order),
         query=query,
         waiting=approvals.overview(db, project),
         troubles=[one for one in troubles.of_projects(db, [project]) if not one.is_approval],
-        live=any(state in counts for state in UNFINISHED),
         base_url=base_url(),
         hosted=projects.is_hosted(db, project.id),
     )
@@ -86,26 +76,16 @@ def again(name: str) -> Response:
     return redirect(url_for("executions.listing", name=name), 303)
 
 
-def _rows(db: Database, found: Sequence[Execution]) -> list[ExecutionRow]:
-    of = commits.get_many(db, {execution.commit_id for execution in found})
-    latest = metadata.latest_of(db, [execution.id for execution in found])
-    places = groups.places(db, found)
-    return [
-        ExecutionRow(execution=e, commit=of[e.commit_id], latest=latest.get(e.id, {}), place=places.get(e.id))
-        for e in found
-    ]
+def requested_order() -> Order:
+    return columns.requested_order(Order(by="number"), (By.KEY, By.PARAMETER))
 
 
-def _shown_keys(known: Sequence[str], order: Order) -> list[str]:
-    shown = list(known[:KEYS])
-    return [*shown, order.by] if order.kind is By.KEY and order.by not in shown else shown
+def requested_filter(names: Names) -> Filter:
+    return read(request.args.get("q", ""), names)
 
 
-def _filter(db: Database, project: Project) -> Filter:
-    status, task = request.args.get("state", ""), request.args.get("task", "")
-    return Filter(
-        project_id=project.id,
-        step=request.args.get("step") or None,
-        status=status if status in execution_status.STATUSES else None,
-        task_id=tasks.by_counter(db, project.id, whole_number(task) or 0).id if task else None,
-    )
+def _cursor() -> Cursor | None:
+    for name, backwards in (("after", False), ("before", True)):
+        if (counter := whole_number(request.args.get(name))) is not None:
+            return Cursor(counter=counter, backwards=backwards)
+    return None

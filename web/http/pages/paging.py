@@ -11,6 +11,7 @@ from flask import request
 from core.text import whole_number
 
 MAX_PAGE = 1_000_000
+PLACES = ("page", "after", "before")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,12 @@ class Page:
 
 
 def query(**changes: object) -> str:
-    """Return this page's query with changes; None removes a name. Without `page` it goes back to the first page."""
-    kept = {name: value for name, value in request.args.items() if name != "page"}
-    wanted = kept | changes
-    return "?" + urlencode({name: value for name, value in wanted.items() if value not in (None, "")})
+    """Return this page's query with changes: None removes a name, a list gives it several values.
+
+    Without a place it goes back to the first page.
+    """
+    kept = {name: values for name, values in request.args.lists() if name not in PLACES}
+    wanted = kept | {name: value if isinstance(value, list) else [value] for name, value in changes.items()}
+    return "?" + urlencode(
+        [(name, value) for name, values in wanted.items() for value in values if value not in (None, "")]
+    )

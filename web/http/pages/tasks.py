@@ -16,7 +16,7 @@ from web.http import auth
 from web.http.pages import columns, groups
 from web.http.pages.paging import Page, query
 from web.services import tasks as service
-from web.services.presentation import charts, execution_status, parallel, search_facts
+from web.services.presentation import charts, execution_status, parallel, run_names, search_facts
 from web.services.presentation import objective as goals
 from web.services.presentation.objective import Objective
 from web.services.presentation.origins import origin_text
@@ -93,7 +93,7 @@ def show(name: str, counter: int) -> str:
         facts=search_facts.search_facts(search_facts.declared_search(task)),
         query=query,
         live=task.state in UNFINISHED,
-        **_table(db, project, task, found),
+        **_table(db, task, found),
     )
 
 
@@ -116,7 +116,7 @@ def _asked(db: Database, name: str, counter: int) -> tuple[Project, Task]:
 def _found(db: Database, task: Task) -> SearchResults:
     goal = _goal(db, task)
     tried = trials.trials_of_task(db, task.id, goal.key if goal else "")
-    differing = columns.differing_parameters([trial.parameters for trial in tried])
+    differing = run_names.differing_parameters([trial.parameters for trial in tried])
     return SearchResults(
         goal=goal,
         best=goals.best_trials(db, {task.id: goal}).get(task.id) if goal else None,
@@ -150,13 +150,11 @@ def _points(series: dict[str, list[Any]]) -> list[tuple[float, float]]:
     return [(x, best) for x, best in pairs if best is not None]
 
 
-def _table(db: Database, project: Project, task: Task, found: SearchResults) -> dict[str, Any]:
+def _table(db: Database, task: Task, found: SearchResults) -> dict[str, Any]:
     """Return one page of the executions, sorted by any column."""
     order = columns.requested_order(Order(by="trial", descending=False), (By.KEY, By.PARAMETER))
     status = request.args.get("state", "")
-    wanted = Filter(
-        project_id=project.id, task_id=task.id, status=status if status in execution_status.STATUSES else None
-    )
+    wanted = Filter(task_id=task.id, status=status if status in execution_status.STATUSES else None)
     page = Page.asked(PER_PAGE)
     executions, total = execution_table.page(db, wanted, order, page.size, page.offset)
     latest = metadata.latest_of(db, [execution.id for execution in executions])

@@ -42,6 +42,7 @@ def init_app(app: Flask) -> None:
         "seconds": execution_status.seconds,
         "state_name": execution_status.state_name,
         "search": search_facts.search_words,
+        "subject": formats.subject,
         "short": parallel.short_text,
     }
     charts = (Path(app.static_folder or "") / UPLOT / "uPlot.iife.min.js").is_file()

@@ -63,7 +63,7 @@ def execution_status(context: Context, execution: Execution) -> ExecutionStatus:
     return ExecutionStatus(
         runner=runner,
         waits=wait_reason.wait_reason(context, execution),
-        failure=_failure(execution),
+        failure=failure(execution),
         silent_since=lifecycle.last_contact(execution) if silent else None,
         stop=stop_label(execution),
         again=silent or execution.state in FINAL,
@@ -71,7 +71,8 @@ def execution_status(context: Context, execution: Execution) -> ExecutionStatus:
     )
 
 
-def _failure(execution: Execution) -> str:
+def failure(execution: Execution) -> str:
+    """Return why an execution failed, "" if it did not."""
     if execution.failure_reason == "command_failed" and execution.exit_code == NOT_FOUND:
         return "Command not found in the image"
     return FAILURES[execution.failure_reason] if execution.failure_reason else ""

@@ -41,6 +41,11 @@ def one_line(text: str) -> str:
     return text.translate(VISIBLE_LINE)
 
 
+def subject(message: str) -> str:
+    """Return the first line of a commit message."""
+    return message.strip().split("\n")[0] or "(no message)"
+
+
 def exact_size(count: int) -> str:
     """Format bytes exactly, in the largest unit with a whole number, to be parsed again: "64 GiB", "1500", "0"."""
     for power in range(len(UNITS), 0, -1):

@@ -1,0 +1,59 @@
+"""The table of a project's executions in a real browser."""
+
+from __future__ import annotations
+
+import pytest
+from demo_site import Browser
+from selenium.webdriver.common.keys import Keys
+
+pytestmark = pytest.mark.browser
+
+TABLE = "/p/cells/"
+NUMBERS = "[...document.querySelectorAll('#table tbody .first a')].map((link) => Number(link.textContent.slice(1)))"
+
+
+def column(label: str) -> str:
+    return f"[...document.querySelectorAll('#table td[data-label={label}]')].map((cell) => Number(cell.title))"
+
+
+def test_the_best_of_200_is_found_by_a_click_and_is_bold(browser: Browser) -> None:
+    browser.open(TABLE)
+    browser.run(
+        "[...document.querySelectorAll('#table thead a')].find((link) => link.textContent === 'accuracy').click()"
+    )
+    browser.wait("location.search === '?sort=-m.accuracy'")
+    values = browser.wait(f"{column('accuracy')}.length > 10 && {column('accuracy')}")
+    assert values == sorted(values, reverse=True)
+    assert browser.run("return document.querySelector('#table tbody tr [data-label=accuracy] b') !== null")
+    assert browser.complaints() == []
+
+
+def test_a_filter_is_typed_its_terms_are_chips_and_a_chip_is_removed(browser: Browser) -> None:
+    browser.open(TABLE)
+    box = browser.find("#q")
+    box.send_keys("accuracy > 0.9 and step = train and state = succeeded", Keys.ENTER)
+    browser.wait("document.querySelectorAll('.chips li').length === 3")
+    assert min(browser.run(f"return {column('accuracy')}")) > 0.9
+    browser.find(".chips li:nth-child(2) a").click()
+    browser.wait("document.querySelectorAll('.chips li').length === 2")
+    assert browser.find("#q").get_attribute("value") == "accuracy > 0.9 and state = succeeded"
+    assert browser.run(f"return {NUMBERS}.length") > 0
+    assert browser.complaints() == []
+
+
+def test_a_wrong_filter_says_what_is_meant(browser: Browser) -> None:
+    browser.open(f"{TABLE}?q=acuracy+%3E+1")
+    assert 'did you mean "accuracy"?' in browser.find("#filter-problem").text
+    assert browser.find("#q").get_attribute("value") == "acuracy > 1"
+    assert browser.complaints() == []
+
+
+def test_the_next_page_and_back_show_the_same_executions(browser: Browser) -> None:
+    browser.open(f"{TABLE}?sort=m.loss")
+    first = browser.run(f"return {NUMBERS}")
+    browser.find("[rel=next]").click()
+    browser.wait("location.search.includes('after=')")
+    assert not set(browser.run(f"return {NUMBERS}")) & set(first)
+    browser.find("[rel=prev]").click()
+    browser.wait("location.search.includes('before=')")
+    assert browser.run(f"return {NUMBERS}") == first
