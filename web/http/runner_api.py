@@ -28,6 +28,7 @@ from web.services.runners import heartbeats
 from web.store import logs, projects, usage
 
 CHUNK_BYTES = MIB
+BODY_BYTES = MIB
 MAX_INTEGER = 2**53  # sizes and times are far below it
 MESSAGE_CHARACTERS = 2000
 LIST_LENGTH = 500
@@ -194,7 +195,7 @@ def final(execution: str) -> Response:
 
 def _body() -> Mapping[str, Any]:
     try:
-        data = orjson.loads(request.get_data())
+        data = orjson.loads(_whole_body(BODY_BYTES))
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"the body is not valid JSON: {error}") from None
     if not isinstance(data, Mapping):

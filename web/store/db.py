@@ -127,8 +127,10 @@ def sql_list(values: Collection[StrEnum]) -> str:
 
 def rows(db: Database, sql: str, values: Any = ()) -> list[Row]:
     cursor = db.conn.execute(sql, values)
+    if not (found := cursor.fetchall()):
+        return []  # many statements look for work that is rare; they have many columns
     names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def row(db: Database, sql: str, values: Any = ()) -> Row | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlite_utils import Database
 
 from core import clock
@@ -86,7 +87,7 @@ def count(db: Database) -> int:
 
 def record_heartbeat(db: Database, runner_id: int, slots: int, info: Mapping[str, Any]) -> None:
     sql = "UPDATE runner SET last_seen_at = ?, slots = ?, info = ? WHERE id = ?"
-    execute(db, sql, (clock.now(), slots, json.dumps(dict(info)), runner_id))
+    execute(db, sql, (clock.now(), slots, orjson.dumps(dict(info)).decode(), runner_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,5 +121,5 @@ def _runner(found: Row | None) -> Runner | None:
         return None
     names = ("id", "uuid", "name", "slots", "most_slots", "last_seen_at")
     values = {name: found[name] for name in names}
-    values |= {name: tuple(json.loads(found[name])) for name in ("environments", "projects")}
-    return Runner(**values | {"draining": bool(found["draining"]), "info": json.loads(found["info"])})
+    values |= {name: tuple(orjson.loads(found[name])) for name in ("environments", "projects")}
+    return Runner(**values | {"draining": bool(found["draining"]), "info": orjson.loads(found["info"])})
