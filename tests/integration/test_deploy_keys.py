@@ -98,7 +98,7 @@ def test_a_host_that_shows_another_key_is_refused_and_said(
     problem = forge.repository.fetch_problem
     assert "127.0.0.1 shows another host key than before" in problem
     assert "known_hosts" in problem
-    assert pushes.deliveries("model")[-1].message == problem
+    assert pushes.deliveries("model")[-1].message == f"cannot fetch: {problem}"
 
 
 @pytest.mark.sshd

@@ -65,6 +65,14 @@ def test_the_pusher_reads_where_each_of_them_is_and_what_is_skipped(here: Model)
     assert "gone" in lines[5]
 
 
+def test_the_pusher_reads_at_which_lines_the_configuration_is_not_valid(here: Model) -> None:
+    here.change({"valohai.yaml": "- step:\n    name: a\n    image: b\n    comand: c\n    time-limt: 3\n"})
+    assert said(here).splitlines()[1:] == [
+        "  valohai.yaml line 4: unknown key 'comand', did you mean 'command'? (and 1 more)",
+        "  line 5: unknown key 'time-limt', did you mean 'time-limit'?",
+    ]
+
+
 def test_a_push_that_names_a_task_or_a_pipeline_runs_that_alone(here: Model) -> None:
     here.rules("")
     assert here.change({"valohai.yaml": ALL}, "-o", "pushmill.task=train", "main") == "1 task"

@@ -11,8 +11,8 @@ from core.names import check_sha
 from web.cli.options import on_server, project_named
 from web.services import setup
 from web.services.context import Context
-from web.services.presentation import formats
-from web.services.triggers import approvals, record
+from web.services.presentation import formats, verdict
+from web.services.triggers import approvals
 from web.store import approvals as store
 from web.store import users
 from web.store.approvals import WaitingPush
@@ -43,7 +43,7 @@ def approve(context: Context, name: str, sha: str | None) -> None:
     whole = _whole(sha, waiting)
     made = approvals.approve(context, found, whole, person)
     waits = bool(store.waiting(context.db, found.id, whole))
-    count = record.count_text(one.target for one in made)
+    count = verdict.count_text(one.target for one in made)
     what = f"{count} start{'s' if len(made) == 1 else ''} soon" if made else "nothing else starts"
     click.echo(f"Commit {whole} is approved: {'it runs as soon as its history is fetched' if waits else what}.")
 

@@ -354,6 +354,13 @@ def pushes_of_commit(db: Database, commit_id: int) -> list[Push]:
     return pushes(db, "SELECT * FROM push WHERE commit_id = ? ORDER BY id DESC", [commit_id])
 
 
+def newest_of_commits(db: Database, commit_ids: Collection[int]) -> dict[int, Push]:
+    """Return the last push by commit id."""
+    newest = f"SELECT MAX(id) FROM push WHERE commit_id IN ({', '.join('?' * len(commit_ids))}) GROUP BY commit_id"
+    found = pushes(db, f"SELECT * FROM push WHERE id IN ({newest})", list(commit_ids))
+    return {push.commit_id: push for push in found if push.commit_id is not None}
+
+
 def pushes_of_delivery(db: Database, delivery_row: int) -> list[Push]:
     return pushes(db, "SELECT * FROM push WHERE delivery_id = ? ORDER BY id", [delivery_row])
 

@@ -48,6 +48,30 @@ class Launched:
         return group_status(self.state, self.stop_requested_at)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunCount:
+    """How many standalone runs of a target are in a state."""
+
+    target: Target
+    state: State
+    count: int = 1
+
+
+def counts_by_pushes(db: Database, push_ids: Sequence[int]) -> dict[int, list[RunCount]]:
+    """Count the runs by push id, executions first, each kind by its first run."""
+    marks = ", ".join("?" * len(push_ids))
+    each = [
+        f"SELECT {order} AS kind_order, MIN(id) AS first, push_id, '{kind}' AS kind, {name} AS name, state, COUNT(*) AS n"
+        f" FROM {table} WHERE {alone} AND push_id IN ({marks}) GROUP BY push_id, {name}, state"
+        for order, (kind, (table, name, alone, _)) in enumerate(KINDS.items())
+    ]
+    result: dict[int, list[RunCount]] = {push_id: [] for push_id in push_ids}
+    for found in rows(db, f"{' UNION ALL '.join(each)} ORDER BY kind_order, first", [*push_ids] * len(each)):
+        target = Target(kind=TargetKind(found["kind"]), name=found["name"])
+        result[found["push_id"]].append(RunCount(target=target, state=State(found["state"]), count=found["n"]))
+    return result
+
+
 def launched_by_push(db: Database, push_id: int) -> list[Launched]:
     """List the runs of a push: executions, then tasks, then pipelines, each by counter."""
     return launched_by_pushes(db, [push_id])[push_id]

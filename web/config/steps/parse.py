@@ -5,20 +5,24 @@ Use `web.config.steps.sandbox.parse_limited` for untrusted files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import valohai_yaml
+import yaml
 from valohai_yaml.lint import LintResult, lint
 from valohai_yaml.objs.step import Step as LibraryStep
 
 from core.errors import InvalidInput, InvalidYaml, NotFound
 from web.config.pipelines.blueprint import load_pipeline, pipeline_names
+from web.config.steps.lines import Lines, syntax_message
 from web.config.steps.load import YAML_BYTES, load
 from web.config.steps.model import library_step
 from web.config.steps.property_rules import step_advice, step_problems
-from web.config.steps.schema import schema_errors, schema_messages
+from web.config.steps.schema import schema_errors, schema_messages, unknown_key
 from web.config.steps.unused import unused_keys
 from web.config.tasks.blueprint import load_task, task_names
 from web.config.tasks.search import search
@@ -59,6 +63,8 @@ def parse(data: bytes, items: int = ITEMS) -> Configuration:
         return _parse(data, items)
     except InvalidYaml:
         raise
+    except yaml.MarkedYAMLError as error:
+        raise InvalidYaml([syntax_message(error)[:MESSAGE_CHARS]]) from None
     except MemoryError:
         raise InvalidYaml(["reading valohai.yaml needs more memory than allowed"]) from None
     except Exception as error:  # noqa: BLE001 - the libraries raise nine unrelated classes on bad input
@@ -72,13 +78,16 @@ def _parse(data: bytes, items: int) -> Configuration:
     if not isinstance(config, list):
         raise InvalidYaml(["valohai.yaml must be a list of items such as `- step:`, each beginning with a dash"])
     _check_count(config, items)
-    config, left_out_by_schema = _keep_valid(config)
+    lines = functools.cache(lambda: Lines(data.decode("utf-8-sig")))
+    config, left_out_by_schema = _keep_valid(config, lines)
+    unknown = _unknown_items(config, lines)
     config, left_out_by_parser = _keep_parsable(config)
     steps = [item["step"] for item in config if "step" in item]
     if problems := [problem for step in steps for problem in step_problems(step)]:
         raise InvalidYaml(_capped(problems))
     names = tuple(dict.fromkeys(step["name"] for step in steps))
     advice = [
+        *unknown,
         *left_out_by_schema,
         *left_out_by_parser,
         *_unsupported(config),
@@ -104,12 +113,12 @@ def _check_count(config: list[Any], items: int) -> None:
         )
 
 
-def _keep_valid(config: list[Any]) -> tuple[list[Any], list[str]]:
+def _keep_valid(config: list[Any], lines: Callable[[], Lines]) -> tuple[list[Any], list[str]]:
     """Leave out endpoints and deployments that violate the schema; reject the file for any other violation."""
     errors = schema_errors(config)
     failures = [tuple(error.absolute_path)[:2] for error in errors]
     if any(len(path) < 2 or path[1] not in SERVING for path in failures):
-        raise InvalidYaml(_capped(schema_messages(errors)))
+        raise InvalidYaml(_capped(schema_messages(errors, lines())))
     kept, notes = [], []
     found: dict[int, set[str]] = {}
     for at, key in failures:
@@ -120,6 +129,19 @@ def _keep_valid(config: list[Any]) -> tuple[list[Any], list[str]]:
         if rest := {key: value for key, value in item.items() if key not in broken}:
             kept.append(rest)
     return kept, notes
+
+
+def _unknown_items(config: list[Any], lines: Callable[[], Lines]) -> list[str]:
+    """Say which items are of no known kind: the library ignores them."""
+    found = []
+    for index, item in enumerate(config):
+        if isinstance(item, dict) and _kind(item) == "item":
+            key = next(iter(item), "")
+            line = lines().of([index], key) if key else None
+            found.append(
+                f"{f'line {line}: ' if line else ''}{unknown_key(key, get_close_matches(key[:80], KINDS, n=1))}"
+            )
+    return found
 
 
 def _keep_parsable(config: list[Any]) -> tuple[list[Any], list[str]]:
@@ -191,7 +213,7 @@ def _pipeline_advice(config: list[Any]) -> Iterator[str]:
 
 def _lint(config: list[Any]) -> list[str]:
     """Return the library's messages, except on pipelines: it rejects valid ones and crashes on parsable ones."""
-    items = [item for item in config if _kind(item) not in ("pipeline", "blueprint")]
+    items = [item for item in config if _kind(item) not in ("pipeline", "blueprint", "item")]
     try:
         return _messages(lint(items, validate_schema=False, ansi_colors=False))
     except Exception as error:  # noqa: BLE001 - as in parse()

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from werkzeug import Response
 
 from core.groups import Pipeline, Task
-from core.model import Commit, Execution
+from core.model import Commit, Execution, Target, TargetKind
 from core.states import UNFINISHED
 from web.http import auth
 from web.http.pages import groups
@@ -20,12 +20,14 @@ from web.http.pages.addresses import base_url
 from web.http.pages.groups import Mark
 from web.http.pages.paging import Page
 from web.services.context import Context
-from web.services.presentation import formats, loglines
+from web.services.presentation import formats, loglines, verdicts
+from web.services.presentation.verdict import Verdict
 from web.services.scheduling import wait_reason
 from web.services.triggers import approvals
 from web.services.triggers.rules.runnable import described_targets
 from web.store import approvals as approval_store
 from web.store import commits, execution_table, executions, logs, metadata, projects, pull_requests, statuses
+from web.store.launched import RunCount
 from web.store.logs import LogLength
 
 blueprint = Blueprint("commits", __name__)
@@ -43,6 +45,7 @@ class CommitRow:
     commit: Commit
     marks: list[Mark]
     executions: list[Execution]
+    verdict: Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,12 @@ def listing(name: str) -> str:
     found, total = commits.search(db, [project.id], adhoc=None, limit=page.size, offset=page.offset)
     ids = [commit.id for commit in found]
     marks, launched = groups.marks_of_commits(db, ids), execution_table.newest_of_commits(db, ids, DOTS)
-    rows = [CommitRow(commit=commit, marks=marks[commit.id], executions=launched[commit.id]) for commit in found]
+    runs = {commit_id: _counts([mark.group for mark in marks[commit_id]], launched[commit_id]) for commit_id in ids}
+    said = verdicts.of_commits(db, found, runs)
+    rows = [
+        CommitRow(commit=commit, marks=marks[commit.id], executions=launched[commit.id], verdict=said[commit.id])
+        for commit in found
+    ]
     return render_template(
         "commits.html",
         project=project,
@@ -86,10 +94,12 @@ def show(name: str, identifier: str) -> str:
     commit = commits.by_identifier(db, project.id, identifier)
     found = executions.of_commit(db, commit.id)
     task_lines, pipeline_lines = groups.places_of_commit(db, commit.id)
+    runs = _counts([line.task for line in task_lines], [line.pipeline for line in pipeline_lines], found)
     return render_template(
         "commit.html",
         project=project,
         commit=commit,
+        verdict=verdicts.of_commits(db, [commit], {commit.id: runs})[commit.id],
         pushes=commits.pushes_of_commit(db, commit.id),
         pull_requests=pull_requests.of_commit(db, commit.id),
         waits_for_approval=bool(approval_store.waiting(db, project.id, identifier)),
@@ -133,6 +143,23 @@ def _tail(logs_dir: Path, execution: Execution, at: LogLength | None) -> Markup:
         return Markup()
     lines = logs.read(logs_dir, execution, at, max(0, at.lines - TAIL_LINES), TAIL_LINES)
     return Markup("\n".join(loglines.plain(line) for line in lines))  # noqa: S704  (escaped there)
+
+
+def _counts(*found: Sequence[Execution | Task | Pipeline]) -> list[RunCount]:
+    return [
+        RunCount(
+            target=Target(kind=_kind(item), name=item.step if isinstance(item, Execution) else item.name),
+            state=item.state,
+        )
+        for items in found
+        for item in items
+    ]
+
+
+def _kind(item: Execution | Task | Pipeline) -> TargetKind:
+    if isinstance(item, Execution):
+        return TargetKind.STEP
+    return TargetKind.TASK if isinstance(item, Task) else TargetKind.PIPELINE
 
 
 def _unfinished(*found: Sequence[Execution | Task | Pipeline]) -> bool:

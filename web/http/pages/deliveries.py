@@ -14,6 +14,8 @@ from core.states import UNFINISHED
 from web.http import auth
 from web.http.pages.paging import Page
 from web.services.deliveries import redaction
+from web.services.presentation import verdicts
+from web.services.presentation.verdict import Verdict
 from web.services.triggers import approvals, schedule
 from web.store import audit, commits, deliveries, launched, projects
 from web.store.audit import Act, Kind
@@ -42,6 +44,7 @@ class Effect:
 
     push: Push
     commit: Commit | None
+    verdict: Verdict
     launched: list[Launched]
 
 
@@ -127,7 +130,11 @@ def _asked(db: Database, name: str, number: int) -> tuple[Project, Delivery]:
 def _effects(db: Database, pushes: Sequence[Push]) -> list[Effect]:
     of = commits.get_many(db, {push.commit_id for push in pushes if push.commit_id is not None})
     runs = launched.launched_by_pushes(db, [push.id for push in pushes])
-    return [Effect(push=push, commit=of.get(push.commit_id or 0), launched=runs[push.id]) for push in pushes]
+    said = verdicts.of_pushes(db, pushes, of)
+    return [
+        Effect(push=push, commit=of.get(push.commit_id or 0), verdict=said[push.id], launched=runs[push.id])
+        for push in pushes
+    ]
 
 
 def _signature(delivery: Delivery) -> str:

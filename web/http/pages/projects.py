@@ -11,7 +11,8 @@ from core.model import Commit, Execution, Project
 from core.states import UNFINISHED
 from web.http import auth
 from web.http.pages.addresses import base_url
-from web.services.presentation import troubles
+from web.services.presentation import troubles, verdicts
+from web.services.presentation.verdict import Verdict
 from web.store import commits, execution_table, executions, projects
 from web.store.commits import Push
 from web.store.db import Database
@@ -28,6 +29,7 @@ class Summary:
     project: Project
     push: Push | None
     commit: Commit | None
+    verdict: Verdict | None
     counts: dict[str, int]
     last: list[Execution]
 
@@ -47,12 +49,14 @@ def _summaries(db: Database, found: Sequence[Project]) -> list[Summary]:
     ids = [project.id for project in found]
     pushes, counts = commits.newest_pushes(db, ids), executions.counts(db, ids)
     of = commits.get_many(db, {push.commit_id for push in pushes.values() if push.commit_id})
+    said = verdicts.of_pushes(db, list(pushes.values()), of)
     last = execution_table.newest_of_projects(db, ids, LAST_EXECUTIONS)
     return [
         Summary(
             project=project,
             push=(push := pushes.get(project.id)),
             commit=of.get(push.commit_id or 0) if push else None,
+            verdict=said[push.id] if push else None,
             counts=counts[project.id],
             last=last[project.id],
         )

@@ -24,6 +24,7 @@ from hooks.forges.payload import Ignored
 from hooks.forges.registry import FORGES, PLAIN
 from web.services.context import Context
 from web.services.deliveries import pull_requests
+from web.services.presentation import verdict
 from web.services.repositories import commit_head, fork_heads, hosting, lost_pushes, polling, remotes
 from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
 from web.services.triggers import approvals, planning, record, schedule
@@ -78,7 +79,7 @@ def ingest_repository(context: Context, repository_id: int, until: float = math.
         except CommitMissing as error:
             _postpone(context.db, delivery, str(error))
         except GitError as error:
-            retry_at = _postpone(context.db, delivery, str(error))
+            retry_at = _postpone(context.db, delivery, f"cannot fetch: {error}")
             projects.set_fetch_problem(context.db, repository_id, str(error), retry_at)
             return
         except Exception as error:
@@ -195,7 +196,7 @@ def _approved(context: Context, source: EventSource) -> tuple[DeliveryState, str
     made = approvals.launch(context, source.project, asked)
     return (
         DeliveryState.DONE,
-        f"commit {asked.sha} is approved: {record.count_text(one.target for one in made) or 'nothing runs'}",
+        f"commit {asked.sha} is approved: {verdict.count_text(one.target for one in made) or 'nothing runs'}",
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from core.model import TargetKind
 from core.text import printable
 from hooks.forges.registry import PLAIN
+from web.services.presentation import verdict
 from web.store import commits, deliveries, launched
 from web.store.commits import Push
 from web.store.db import Database
@@ -45,11 +46,13 @@ def _handled(db: Database, push: Push, pages: str) -> Iterator[str]:
     if push.commit_id is None:
         yield f"{name}: {push.outcome}"
         return
-    yield f"{name}: {pages}/commits/{commits.get(db, push.commit_id).identifier}/"
+    commit = commits.get(db, push.commit_id)
+    yield f"{name}: {pages}/commits/{commit.identifier}/"
     begun = launched.launched_by_push(db, push.id)
     for one in begun:
         yield f"  {one.target.label} {one.number}: {pages}/{PAGES[one.target.kind]}/{one.counter}/"
     if not begun:
-        yield f"  {push.outcome}"
-    for label, reason in push.skipped:
+        yield f"  {verdict.of_push(push, commit, ()).text}"
+        yield from (f"  {problem}" for problem in commit.problems[1:] if commit.config_state == "broken")
+    for label, reason in push.skipped if begun else push.skipped[verdict.NAMED :]:
         yield f"  skipped {label}: {reason}"

@@ -6,18 +6,17 @@ pushes of the same ref (`web.services.triggers.planning`).
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from core.model import Commit, EventKind, Origin, PushEvent, Target, TargetKind, short_ref
-from core.text import join_words
 from web.config.overrides import Overrides
 from web.config.steps.model import step_items
 from web.services import launch, pipelines, tasks
 from web.services.context import Context
 from web.services.executions import lifecycle
 from web.services.launch import LaunchRequest
+from web.services.presentation.verdict import count_text
 from web.services.repositories.commit_head import Head
 from web.services.triggers import planning, rules
 from web.services.triggers.planning import Arrival, EventSource, Plan
@@ -35,7 +34,6 @@ from web.store.pull_requests import PullRequest
 MESSAGE_CHARS = 64 * 1024
 PROBLEM_CHARS = 500
 MAX_PROBLEMS = 20
-NOUNS = {TargetKind.STEP: "execution", TargetKind.TASK: "task", TargetKind.PIPELINE: "pipeline"}  # of launched targets
 WAITING = PushOutcome(text=approvals.WAITS, result=PushResult.WAITING)
 
 
@@ -215,12 +213,6 @@ def outcome_text(event: PushEvent, head: Head, planned: Plan) -> str:
     if step_items(head.config):
         return "nothing runs: the rules choose nothing that valohai.yaml declares"
     return "nothing runs: valohai.yaml has no steps"
-
-
-def count_text(targets: Iterable[Target]) -> str:
-    """Count targets by kind, such as "2 executions, 1 task and 1 pipeline"."""
-    counts = Counter(target.kind for target in targets)
-    return join_words([f"{n} {noun}{'' if n == 1 else 's'}" for kind, noun in NOUNS.items() if (n := counts[kind])])
 
 
 def _no_rule(event: PushEvent, choice: Choice) -> str:

@@ -1,0 +1,29 @@
+"""Verdicts on many pushes or commits, with one or two queries for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from core.model import Commit
+from web.services.presentation import verdict
+from web.services.presentation.verdict import Verdict
+from web.store import commits, launched
+from web.store.commits import Push
+from web.store.db import Database
+from web.store.launched import RunCount
+
+
+def of_pushes(db: Database, found: Sequence[Push], of: Mapping[int, Commit]) -> dict[int, Verdict]:
+    """Return verdicts by push id; `of` has the commits of the pushes by id."""
+    runs = launched.counts_by_pushes(db, [push.id for push in found])
+    return {push.id: verdict.of_push(push, of.get(push.commit_id or 0), runs[push.id]) for push in found}
+
+
+def of_commits(db: Database, found: Sequence[Commit], others: Mapping[int, Sequence[RunCount]]) -> dict[int, Verdict]:
+    """Return verdicts by commit id: on its newest push, or on the runs in `others` for a commit without one."""
+    pushes = commits.newest_of_commits(db, [commit.id for commit in found])
+    on_push = of_pushes(db, list(pushes.values()), {commit.id: commit for commit in found})
+    return {
+        commit.id: on_push[push.id] if (push := pushes.get(commit.id)) else verdict.of_commit(commit, others[commit.id])
+        for commit in found
+    }
