@@ -32,7 +32,8 @@ STEPS = ("train", "train", "train", "evaluate", "preprocess")
 BRANCHES = ("main", "main", "exp/lr", "exp/width", "fix/labels")
 KEYS = ("accuracy", "loss", "epoch", *(f"metric_{number}" for number in range(17)))
 FILTER = "accuracy > 0.9 and step = train and branch ~ exp/*"
-TABLE_MS, TABLE_KB, FILTER_MS = 15, 120, 30
+COMPARED = 20
+TABLE_MS, TABLE_KB, FILTER_MS, COMPARE_MS = 15, 120, 30, 60
 
 
 def fill(api: ApiServer) -> None:
@@ -116,8 +117,16 @@ def tables(api: ApiServer, person: Person) -> None:
     )
     sql = lambda: api.db.conn.execute(filtered).fetchall()  # noqa: E731
     measure(person, "filter of three terms", f"/p/demo/?q={quote(FILTER)}", sql, FILTER_MS)
-    both = f"/p/demo/?q={quote(FILTER)}&sort=-m.loss"
-    measure(person, "filter of three terms, sorted by a metric", both, sql, FILTER_MS)
+
+
+def comparison(api: ApiServer, person: Person) -> None:
+    counters = [7 + 1000 * number for number in range(COMPARED)]
+    listed = ", ".join(map(str, counters))
+    sql = lambda: api.db.conn.execute(  # noqa: E731
+        f"SELECT * FROM execution JOIN latest ON execution_id = id WHERE project_id = 1 AND counter IN ({listed})"
+    ).fetchall()
+    path = f"/p/demo/compare/?{'&'.join(f'e={counter}' for counter in counters)}"
+    measure(person, f"comparison of {COMPARED}", path, sql, COMPARE_MS)
 
 
 def main() -> None:
@@ -129,6 +138,7 @@ def main() -> None:
         gc.collect()
         gc.freeze()  # as `pushmill web` does
         tables(api, person)
+        comparison(api, person)
         api.close()
 
 

@@ -13,7 +13,9 @@ def every_page(site: Site) -> list[str]:
     demo, project = site.demo, f"/p/{site.demo.project.name}/"
     return [
         "/", "/runners/", "/users/", "/auth/tokens/", "/api/docs/", project,
-        f"{project}?sort=m.loss&q=state+%3D+complete", f"{project}?q=los+%3E+1", f"{project}commits/", f"{project}settings/",
+        f"{project}?sort=m.loss&q=state+%3D+complete", f"{project}?q=los+%3E+1", f"{project}compare/",
+        f"{project}compare/?e={demo.long.counter}&e={demo.live.counter}&e={demo.failed.counter}",
+        f"{project}commits/", f"{project}settings/",
         f"{project}commits/{demo.long.commit_identifier}/", f"{project}commits/{demo.broken.identifier}/", "/p/spirals/",
         f"{project}deliveries/", f"{project}deliveries/{demo.delivery}/", f"{project}settings/?metric=accuracy&step=train",
         f"{project}commits/{demo.foreign.identifier}/", "/p/attic-models/settings/", f"{project}tasks/",

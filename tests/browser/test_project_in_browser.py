@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from demo_site import Browser
+from demo_site import Browser, Site
 from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.browser
@@ -57,3 +57,24 @@ def test_the_next_page_and_back_show_the_same_executions(browser: Browser) -> No
     browser.find("[rel=prev]").click()
     browser.wait("location.search.includes('before=')")
     assert browser.run(f"return {NUMBERS}") == first
+
+
+def test_two_are_compared_and_the_legend_hides_one(browser: Browser, demo_site: Site) -> None:
+    first, second = demo_site.demo.live, demo_site.demo.long
+    browser.open(f"{TABLE}?q=number+%3D+{first.counter}+or+number+%3D+{second.counter}")
+    assert not browser.find("#chosen").is_displayed()
+    for execution in (first, second):
+        browser.find(f".picked[value='{execution.counter}']").click()
+    browser.find("#chosen .primary").click()
+    browser.wait("location.pathname.endsWith('/compare/') && document.querySelector('#h-differences') !== null")
+    line = "[...document.querySelectorAll('.comparison tbody tr')].find((row) => row.textContent.startsWith('learning_rate'))"
+    values = f"[...{line}.querySelectorAll('td')].map((cell) => cell.title)"
+    assert browser.run(f"return {values}") == ["0.003", "0.001"]
+    shown = "[...document.querySelectorAll('.overlay polyline')].filter((line) => getComputedStyle(line).display !== 'none').length"
+    both = browser.run(f"return {shown}")
+    browser.find("#run-0").click()
+    assert 0 < browser.run(f"return {shown}") < both
+    browser.find(f"[aria-label='Make #{second.counter} the baseline']").click()
+    browser.wait(f"location.search.includes('base={second.counter}')")
+    assert browser.run(f"return {values}") == ["0.001", "0.003"]
+    assert browser.complaints() == []

@@ -34,6 +34,7 @@ CEILINGS = {
     "audit.server_entries": 6,
     "commits.listing": 20,
     "commits.show": 28,
+    "compare.show": 30,
     "deliveries.body": 8,
     "deliveries.listing": 6,
     "deliveries.show": 14,
@@ -133,6 +134,10 @@ class Crowded:
         assert found is not None
         return int(found["id"])
 
+    def counters(self) -> list[int]:
+        """The executions that are compared."""
+        return [found["counter"] for found in rows(self.db, "SELECT counter FROM execution ORDER BY id LIMIT 20")]
+
     def values(self) -> dict[str, Any]:
         """The parts of every page's address."""
         demo = self.demo
@@ -174,7 +179,9 @@ def test_a_page_asks_the_database_no_more_often_than_its_ceiling(crowded: Crowde
         path, db = url_for(endpoint, **named), auth.db()
     db.conn.set_trace_callback(asked.append)
     try:
-        answer = crowded.client.get(path, query_string={"key": "loss", "step": "train", "from": demo.long.counter})
+        answer = crowded.client.get(
+            path, query_string={"key": "loss", "step": "train", "from": demo.long.counter, "e": crowded.counters()}
+        )
         assert answer.status_code == (303 if endpoint == "session.login" else 200)
         answer.get_data()
         answer.close()

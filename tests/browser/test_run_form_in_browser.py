@@ -123,7 +123,7 @@ def test_several_run_again_and_stay_chosen_while_the_table_is_kept_fresh(browser
     browser.wait("document.querySelector('#table').dataset.old === undefined")
     assert browser.run("return document.querySelectorAll('.picked:checked').length") == 2
     before = [len(executions.retried_by(demo_site.db, one.id)) for one in done]
-    browser.find("button[form=again]").click()
+    browser.find("#chosen [formaction*=again]").click()
     wait_for(
         lambda: [len(executions.retried_by(demo_site.db, one.id)) for one in done] == [n + 1 for n in before], 10, 0.05
     )

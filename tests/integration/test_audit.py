@@ -52,7 +52,9 @@ def stored_delivery(api: ApiServer) -> int:
 # Tested where what they need exists.
 ELSEWHERE = {
     "commits.approve": "test_approval_pages",
-    "executions.again": "test_run_form_pages",
+    "chosen.again": "test_run_form_pages",
+    "chosen.delete": "test_compare_pages",
+    "chosen.stop": "test_compare_pages",
     "pipelines.approve": "test_pipeline_pages",
     "run.submit": "test_run_form_pages",
     "runners.register": "test_runner_pages",

@@ -331,12 +331,12 @@ def test_a_commit_of_a_fork_says_who_may_approve_it(site: Site) -> None:
 def test_chosen_executions_run_again_once(site: Site) -> None:
     first, second = (site.run("train") for _ in range(2))
     page = site.page("")
-    assert len(re.findall(r'form="again" name="counter"', page)) == 2
-    key = re.search(r'name="key" value="([^"]+)"', page)
-    assert key is not None
-    given = {"csrf_token": site.person.csrf("/p/demo/"), "key": key[1], "counter": [first.counter, second.counter]}
+    assert len(re.findall(r'form="chosen" name="e"', page)) == 2
+    action = re.search(r'formaction="(/p/demo/executions/again[^"]+)" name="csrf_token" value="([^"]+)"', page)
+    assert action is not None
+    given = {"csrf_token": action[2], "e": [first.counter, second.counter]}
     for _ in range(2):
-        assert site.person.client.post("/p/demo/executions/again", data=given).status_code == 303
+        assert site.person.client.post(action[1], data=given).status_code == 303
     again = [executions.retried_by(site.api.db, one.id) for one in (first, second)]
     assert [len(found) for found in again] == [1, 1]
     assert again[0][0].origin is Origin.RERUN
@@ -345,13 +345,13 @@ def test_chosen_executions_run_again_once(site: Site) -> None:
 
 def test_running_again_is_all_or_nothing_and_bounded(site: Site) -> None:
     first, running = site.run("train"), site.api.add_execution()
-    token = site.person.csrf("/p/demo/")
+    token = site.person.csrf("/p/demo/settings/")
     for counters, status, said in (
         ([first.counter, running.counter], 409, f"#{running.counter} has not finished"),
         ([], 400, "choose 1 to 50 executions"),
         (list(range(1, 52)), 400, "51 are chosen"),
     ):
-        answer = site.person.client.post("/p/demo/executions/again", data={"csrf_token": token, "counter": counters})
+        answer = site.person.client.post("/p/demo/executions/again", data={"csrf_token": token, "e": counters})
         assert (answer.status_code, said in answer.text) == (status, True), answer.text
     assert executions.retried_by(site.api.db, first.id) == []
 

@@ -10,7 +10,9 @@ from web.http.pages import (
     appearance,
     audit,
     badge_picker,
+    chosen,
     commits,
+    compare,
     deliveries,
     environments,
     execution,
@@ -36,8 +38,8 @@ from web.http.pages import (
 
 def register(app: Flask) -> None:
     for page in (
-        account, api_reference, appearance, audit, badge_picker, commits, deliveries, environments, execution, execution_data,
-        execution_tabs, executions, pipelines,
+        account, api_reference, appearance, audit, badge_picker, chosen, commits, compare, deliveries, environments,
+        execution, execution_data, execution_tabs, executions, pipelines,
         projects, reports, rules, run, runners, session, settings, tasks,
         invitations, logins, members, users,
     ):  # fmt: skip

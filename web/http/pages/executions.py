@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from flask import Blueprint, redirect, render_template, request, url_for
-from werkzeug import Response
+from flask import Blueprint, render_template, request
 
 from core.errors import InvalidInput
 from core.text import whole_number
@@ -14,7 +13,6 @@ from web.http import auth
 from web.http.pages import columns, run_table
 from web.http.pages.addresses import base_url
 from web.http.pages.paging import query
-from web.services import reruns
 from web.services.presentation import run_names, troubles
 from web.services.triggers import approvals
 from web.store import execution_search, projects
@@ -63,17 +61,6 @@ def listing(name: str) -> str:
         base_url=base_url(),
         hosted=projects.is_hosted(db, project.id),
     )
-
-
-@blueprint.post("/p/<name>/executions/again")
-@auth.launch
-def again(name: str) -> Response:
-    """Run the chosen executions again, all or none. The same form makes them once."""
-    project = projects.by_name(auth.db(), name)
-    counters = list(dict.fromkeys(filter(None, map(whole_number, request.form.getlist("counter")))))
-    key = request.form.get("key", "")
-    reruns.run_again(auth.context(), project, counters, auth.current_user(), key)
-    return redirect(url_for("executions.listing", name=name), 303)
 
 
 def requested_order() -> Order:

@@ -1,0 +1,120 @@
+"""Executions side by side, and what is done to several that are chosen in the table."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+
+import pytest
+from api_server import ApiServer
+from site_client import Person
+from test_pages import EVIL, Live
+
+from core.model import Execution
+from core.states import State
+from web.http.pages import compare
+from web.store import audit, executions, metadata
+from web.store.db import execute, transaction
+
+
+@pytest.fixture
+def person(api: ApiServer) -> Person:
+    person = Person(api)
+    person.log_in()
+    return person
+
+
+def ran(api: ApiServer, *values: dict[str, object], **parameters: object) -> Execution:
+    uuid = api.finished()
+    execution = api.execution(uuid)
+    with transaction(api.db):
+        given = json.dumps({**execution.parameters, **parameters})
+        execute(api.db, "UPDATE execution SET parameters = ? WHERE id = ?", (given, execution.id))
+        metadata.add(api.db, execution.id, [(number, line) for number, line in enumerate(values)])
+    return execution
+
+
+def cells(page: str, name: str) -> list[str]:
+    """The values of a line of the tables, the baseline first, with their differences."""
+    (row,) = re.findall(rf'<tr><th scope="row" class="first">{name} .*?</tr>', page, re.DOTALL)
+    found = re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
+    return [" ".join(re.sub("<[^>]+>", " ", cell).split()) for cell in found]
+
+
+def test_differences_come_first_with_their_change_from_the_baseline(api: ApiServer, person: Person) -> None:
+    ran(api, {"loss": 0.5, "epoch": 1}, {"loss": 0.25, "epoch": 2}, alpha=0.1)
+    ran(api, {"loss": 0.75, "epoch": 2}, alpha=0.2)
+    page = person.get("/p/demo/compare/?e=1&e=2").text
+    differences, identical = page.split("identical</summary>")
+    assert cells(differences, "alpha") == ["0.1", "0.2"]
+    assert cells(differences, "loss") == ["0.25", "0.75 +0.5"]
+    assert "<b>0.25</b>" in differences
+    assert cells(identical, "steps") == ["300", "300"]
+    assert cells(identical, "epoch") == ["2", "2"]
+    other = person.get("/p/demo/compare/?e=1&e=2&base=2").text
+    assert cells(other, "loss") == ["0.75", "0.25 -0.5"]
+    assert 'aria-label="loss of each execution' in page
+    assert 'aria-label="loss by alpha of each execution"' in page
+
+
+def test_a_comparison_is_bounded_and_says_what_it_leaves_out(api: ApiServer, person: Person) -> None:
+    for _ in range(compare.MOST + 2):
+        api.add_execution()
+    every = "&".join(f"e={number}" for number in range(1, compare.MOST + 3))
+    page = person.get(f"/p/demo/compare/?{every}").text
+    assert "20 executions can be compared at once: 2 more are not shown." in page
+    assert page.count('type="checkbox"') == compare.MOST
+    assert "#99 does not exist here." in person.get("/p/demo/compare/?e=1&e=99&e=x").text
+    assert "Nothing to compare" in person.get("/p/demo/compare/").text
+
+
+def test_executions_of_other_projects_are_not_compared(api: ApiServer, person: Person) -> None:
+    api.project("away")
+    ran(api, {"secret": 1})
+    assert "secret" not in person.get("/p/away/compare/?e=1").text
+
+
+def test_nothing_from_outside_is_alive_in_a_comparison(api: ApiServer, person: Person) -> None:
+    for number in range(3):
+        ran(api, {EVIL: number, "x": EVIL}, {EVIL: number + 1}, **{EVIL: f"{EVIL}{number}", "n": number})
+    execute(api.db, "UPDATE execution SET step = ?, title = ?, image = ?", (EVIL, EVIL, EVIL))
+    page = person.get(f"/p/demo/compare/?e=1&e=2&e=3&x={EVIL}&y=m.{EVIL}").text
+    assert Live(page).found == []
+    assert "\x07" not in page
+
+
+def test_values_without_order_or_end_are_compared(api: ApiServer, person: Person) -> None:
+    ran(api, {"loss": 1e308, "note": "a", "list": [1, 2]}, {"loss": -1e308}, {"loss": float("nan")}, alpha=None)
+    ran(api, {"loss": 5, "note": 3}, {"loss": 10**15}, alpha="text")
+    page = person.get("/p/demo/compare/?e=1&e=2")
+    assert page.status_code == 200
+    assert cells(page.text, "alpha") == ["", "text"]
+
+
+def post(person: Person, path: str, counters: list[int]) -> int:
+    form = {"csrf_token": person.csrf("/p/demo/"), "e": counters}
+    return person.client.post(f"/p/demo/executions/{path}", data=form).status_code
+
+
+def test_chosen_executions_are_stopped_once(api: ApiServer, person: Person) -> None:
+    done = ran(api)
+    running = api.execution(api.started()[0])
+    for _ in range(2):  # which would kill it, if each counted
+        assert post(person, "stop", [done.counter, running.counter]) == 303
+    now = executions.get(api.db, running.id)
+    assert (now.state, now.stop_count) == (State.STARTED, 1)
+    assert post(person, "stop", []) == 400
+    assert post(person, "stop", list(range(1, 52))) == 400
+    (entry,) = [one for one in audit.search(api.db, audit.Question(), 50) if one.action == audit.Act.STOP]
+    assert entry.name == f"#{running.counter}"
+
+
+def test_chosen_executions_are_deleted_all_or_none(api: ApiServer, person: Person) -> None:
+    done, other = ran(api), ran(api)
+    running = api.execution(api.started()[0])
+    assert post(person, "delete", [done.counter, running.counter]) == 409
+    assert executions.get(api.db, done.id).deleted_at is None
+    assert post(person, "delete", [done.counter, other.counter]) == 303
+    page = html.unescape(person.get("/p/demo/").text)
+    assert re.findall(r">#(\d+)</a></th>", page) == [str(running.counter)]
