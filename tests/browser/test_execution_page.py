@@ -7,6 +7,7 @@ import time
 import pytest
 from demo_site import Browser, Site
 from instance import wait_for
+from selenium.webdriver.common.keys import Keys
 
 from web.services.executions import lifecycle
 from web.store import usage
@@ -56,6 +57,74 @@ def test_earlier_lines_are_put_above_without_moving_what_is_read(browser: Browse
     assert ids == list(range(first - 2000, first + 500))
 
 
+def test_a_word_is_found_in_100000_lines(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, "log/"))
+    browser.find("#search-text").send_keys("WAS late".lower())
+    hits = "document.getElementById('hits').textContent"
+    browser.wait(f"{hits} === '1 of 20 hits'")
+    marked = "document.querySelector('#lines .marked')"
+    browser.wait(f"{marked}?.textContent.includes('was late by')")
+    first = browser.run(f"return Number({marked}.id.slice(1))")
+    browser.wait(in_view(first))
+    browser.find("#search-text").send_keys(Keys.ENTER)
+    browser.wait(f"{hits} === '2 of 20 hits' && Number({marked}?.id.slice(1)) > {first}")
+    browser.find("#hit-before").click()
+    browser.find("#hit-before").click()
+    browser.wait(f"{hits} === '20 of 20 hits'")
+    last = browser.run("return Number(location.hash.slice(2))")
+    browser.wait(in_view(last))
+    assert browser.run("return location.search") == "?q=was+late"
+    browser.driver.refresh()  # the address is the view
+    browser.wait(in_view(last))
+    browser.wait(f"{hits} === '20 hits'")
+    browser.run("const from = document.getElementById('search-in'); from.value = 'stdout';"
+                "from.dispatchEvent(new Event('change'))")  # fmt: skip
+    browser.wait(f"{hits} === 'no hits'")
+    assert browser.complaints() == []
+
+
+def test_a_range_of_lines_is_linked(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, "log/"))
+    browser.find("#line").send_keys("40,000", Keys.ENTER)
+    browser.wait(in_view(40_000))
+    browser.run("document.querySelector('#L40003 a').dispatchEvent("
+                "new MouseEvent('click', { bubbles: true, cancelable: true, shiftKey: true }))")  # fmt: skip
+    browser.wait("location.hash === '#L40000-L40003'")
+    marked = "[...document.querySelectorAll('#lines .marked')].map((line) => line.id).join()"
+    expected = "L40000,L40001,L40002,L40003"
+    browser.wait(f"{marked} === '{expected}'")
+    browser.open(demo_site.page(demo_site.demo.long, "log/") + "#L40000-L40003")
+    browser.wait(f"{marked} === '{expected}'")
+    browser.wait(in_view(40_001))
+    assert browser.run("return document.querySelector('#lines a').tabIndex") == -1
+
+
+def test_a_command_that_succeeded_is_folded_and_opens(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, "log/?line=1"))
+    fold = "document.querySelector('[data-command=\"1\"]')"
+    browser.wait(f"{fold}?.getAttribute('aria-expanded') === 'false'")
+    collecting = "document.getElementById('lines').textContent.includes('Collecting torch')"
+    assert not browser.run(f"return {collecting}")
+    browser.find("[data-command='1']").send_keys(Keys.ENTER)
+    browser.wait(collecting)
+    browser.wait(f"{fold} === document.activeElement && {fold}.getAttribute('aria-expanded') === 'true'")
+    browser.find("[data-command='1']").send_keys(Keys.ENTER)
+    browser.wait(f"!{collecting}")
+    browser.find("#line").send_keys("4", Keys.ENTER)  # a link into it opens it
+    browser.wait(f"{collecting} && document.querySelector('.marked')?.id === 'L4'")
+
+
+def test_scrolling_up_brings_earlier_lines(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, "log/"))
+    first = "Number(document.querySelector('.chunk > div').id.slice(1))"
+    before = browser.run(f"return {first}")
+    browser.run("document.getElementById('log').scrollTop = 300")
+    browser.wait(f"{first} === {before - 2000}")
+    browser.find("#metrics").click()
+    hidden = "[...document.querySelectorAll('.metric')].every((line) => getComputedStyle(line).display === 'none')"
+    browser.wait(f"document.querySelectorAll('.metric').length > 0 && {hidden}")
+
+
 def test_live_lines_appear_and_are_followed(browser: Browser, demo_site: Site) -> None:
     browser.open(demo_site.page(demo_site.demo.live))
     browser.wait("document.getElementById('connection').textContent === 'live'")
@@ -83,13 +152,14 @@ def test_an_unfinished_line_is_replaced_and_gives_way_to_the_whole_one(browser: 
 
 
 def test_scrolled_up_one_stays_where_one_is_while_lines_come(browser: Browser, demo_site: Site) -> None:
+    demo_site.say("one of many\n" * 300)
     browser.open(demo_site.page(demo_site.demo.live))
     browser.wait("document.getElementById('connection').textContent === 'live'")
-    browser.run("document.getElementById('log').scrollTop = 0")
+    browser.run("document.getElementById('log').scrollTop = 1500")
     browser.wait("!document.getElementById('to-end').hidden")
     demo_site.say("one more\n" * 30)
     browser.wait("document.getElementById('to-end').textContent === 'Jump to end · 30 new'")
-    assert browser.run("return document.getElementById('log').scrollTop") == 0
+    assert browser.run("return document.getElementById('log').scrollTop") == 1500
 
 
 def test_a_key_that_appears_later_gets_its_chart(browser: Browser, demo_site: Site) -> None:

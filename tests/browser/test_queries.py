@@ -42,6 +42,7 @@ CEILINGS = {
     "execution.show": 30,
     "execution_data.lines": 6,
     "execution_data.output": 6,
+    "execution_data.search": 6,
     "execution_data.series": 8,
     "execution_data.used": 8,
     "execution_data.whole_log": 6,

@@ -29,7 +29,7 @@ PAGES = (
     "/p/demo/executions/{n}/outputs/", "/p/demo/executions/{n}/resources/", "/p/demo/executions/{n}/configuration/",
     "/p/demo/executions/{n}/log.html", "/p/demo/tasks/", "/p/demo/pipelines/",
     "/p/demo/executions/{n}/log.txt", "/p/demo/executions/{n}/series?key=loss", "/p/demo/executions/{n}/news",
-    "/p/demo/executions/{n}/usage",
+    "/p/demo/executions/{n}/usage", "/p/demo/executions/{n}/log/search?q=x",
 )  # fmt: skip
 
 
@@ -234,6 +234,46 @@ def test_a_page_holds_the_last_lines_and_fetches_the_others(
     assert [int(n) for n in re.findall(r'id="L(\d+)"', earlier)] == list(range(1, 1901))
     around = person.get(f"/p/demo/executions/{execution.counter}/{tab}?line=7").text
     assert 'id="L7"' in around
+
+
+def test_the_first_line_of_a_folded_command_stands_for_all_of_its_lines(api: ApiServer, person: Person) -> None:
+    execution, _ = api.started()
+    sent = {"status": 0, "stdout": 0}
+    for stream, text in (
+        ("status", b"Command 1 of 2: pip install\n"), ("stdout", b"collected\n" * 700),
+        ("status", b"Command 2 of 2: cat\n"), ("stdout", b"printed\n" * 3),
+        ("status", b"Command 2 of 2 exited with 1: `cat`\n"),
+    ):  # fmt: skip
+        assert api.log(execution, text, sent[stream], stream=stream).status_code == 200
+        sent[stream] += len(text)
+    path = f"/p/demo/executions/{api.execution(execution).counter}/"
+    page = person.get(f"{path}log/").text
+    assert "collected" not in page
+    assert page.count("printed") == 3
+    assert re.search(r'id="L(\d+)" class="status command" data-lines="701"', page)
+    assert "700 lines · " in page
+    assert "exit code 1" in page
+    assert person.get(f"{path}log/?line=300").text.count("collected") > 300
+    whole = person.get(f"{path}log.html?folded=").text
+    assert (whole.count("collected"), whole.count("printed")) == (700, 3)
+    both = person.get(f"{path}log.html?folded=1,2,x,99").text
+    assert both.count("data-lines=") == 2
+    assert "printed" not in both
+
+
+def test_a_word_is_found_in_the_whole_log(api: ApiServer, person: Person) -> None:
+    execution = ran(api, *(b"line %d" % i for i in range(2500)), b"an Error <b>")
+    path = f"/p/demo/executions/{execution.counter}/log/search"
+    assert json.loads(person.get(f"{path}?q=line+24").text) == {
+        "lines": [27, *range(243, 253), *range(2403, 2503)],
+        "next": None,
+    }
+    assert json.loads(person.get(f"{path}?q=line+24&first=2500").text)["lines"] == [2500, 2501, 2502]
+    assert json.loads(person.get(f"{path}?in=errors").text)["lines"] == [2503]
+    assert json.loads(person.get(f"{path}?q=nowhere&in=errors").text)["lines"] == []
+    assert json.loads(person.get(f"{path}?q=created&in=stdout").text)["lines"] == []
+    assert json.loads(person.get(f"{path}?in=status").text)["lines"] == [1, 2]
+    assert [person.get(f"{path}?{bad}").status_code for bad in ("in=x", "q=a%0Ab", "first=x")] == [400, 400, 400]
 
 
 def test_the_whole_log_is_downloaded_as_it_was_printed(api: ApiServer, person: Person) -> None:

@@ -2,6 +2,7 @@
 
 import { Charts } from "./charts.js";
 import { Log } from "./log.js";
+import { LogSearch } from "./log_search.js";
 import { Resources } from "./resources.js";
 import { Stream } from "./stream.js";
 import { duration } from "./times.js";
@@ -10,6 +11,12 @@ const page = document.getElementById("execution");
 const { url, favicons, position, started } = page.dataset;
 const on = (id, make) => document.getElementById(id) && make();
 const log = on("log", () => new Log(document.getElementById("log"), url));
+if (log) on("search", () => new LogSearch(document.getElementById("search"), log, url));
+document.getElementById("go-to")?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const line = Number(event.target.elements.line.value.replaceAll(",", ""));
+  if (line > 0) location.hash = `#L${Math.min(line, log.total)}`;
+});
 const charts = on("charts", () => new Charts(url, started));
 const resources = on("resources", () => new Resources(url, fetchParts));
 const connection = document.getElementById("connection");

@@ -1,9 +1,12 @@
 // The log panel: a window of lines, from `first` up to `next` of `total`, that follows the end while one is at the end.
+// Commands may be folded: their first line then stands for all of their lines.
 
 const CHUNK_LINES = 500; // as the server cuts them
 const BLOCK_LINES = 2000;
 const KEPT_LINES = 40_000; // while following; what is above comes back with "Load earlier lines"
 const NEAR_END_PX = 40;
+const NEAR_EDGE_PX = 900; // there the next block is fetched
+const LINES = /^#L(\d{1,15})(?:-L(\d{1,15}))?$/;
 
 const number = (value) => value.toLocaleString("en-US");
 
@@ -25,6 +28,9 @@ export class Log {
     this.next = Number(box.dataset.next);
     this.total = Number(box.dataset.total);
     this.seen = this.total;
+    this.behind = this.loading = false;
+    this.hits = new Set(); // numbers of lines, from 1
+    this.readCommands();
     this.listen();
     if (location.hash.startsWith("#L")) this.showMarked();
     else if (!new URLSearchParams(location.search).has("line")) this.scrollToEnd();
@@ -32,17 +38,19 @@ export class Log {
   }
 
   get following() {
-    return this.next >= this.total && this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < NEAR_END_PX;
+    return (this.next >= this.total || this.behind) && this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < NEAR_END_PX;
   }
 
   listen() {
     this.earlier.addEventListener("click", (event) => (event.preventDefault(), this.loadEarlier()));
     this.later.addEventListener("click", (event) => (event.preventDefault(), this.loadLater()));
     this.toEnd.addEventListener("click", () => this.jumpToEnd());
-    this.box.addEventListener("scroll", () => this.update(), { passive: true });
+    this.box.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    this.lines.addEventListener("click", (event) => this.clicked(event));
     addEventListener("hashchange", () => this.showMarked());
-    for (const [id, name] of [["wrap", "wrapped"], ["times", "timed"]]) {
+    for (const [id, name] of [["wrap", "wrapped"], ["times", "timed"], ["metrics", "without-metrics"]]) {
       const button = document.getElementById(id);
+      if (!button) continue;
       button.addEventListener("click", () => this.toggle(button, name));
     }
   }
@@ -58,6 +66,7 @@ export class Log {
   append({ from, to, total, html }) {
     const following = this.following;
     this.total = Math.max(this.total, total);
+    this.behind = from <= this.next && to > this.next && to < total; // the next part is on its way
     if (from <= this.next && to > this.next) {
       this.add(html);
       this.next = to;
@@ -99,39 +108,104 @@ export class Log {
   }
 
   async fetchBlock(first, count) {
-    const answer = await fetch(`${this.url}log.html?first=${first}&count=${count}`);
+    const folded = this.commands.size ? `&folded=${[...this.folded].join()}` : "";
+    const answer = await fetch(`${this.url}log.html?first=${first}&count=${count}${folded}`);
     if (!answer.ok) throw new Error(answer.statusText);
     return answer.text();
   }
 
-  async loadEarlier() {
-    const first = Math.max(0, this.first - BLOCK_LINES);
-    const html = await this.fetchBlock(first, this.first - first);
-    const fromEnd = this.box.scrollHeight - this.box.scrollTop;
-    this.lines.insertAdjacentHTML("afterbegin", html);
-    this.first = first;
+  // One request at a time: the window changes with each.
+  async load(first, count, put) {
+    if (this.loading) return;
+    this.loading = true;
+    try {
+      const parsed = document.createElement("template");
+      parsed.innerHTML = await this.fetchBlock(first, count);
+      put(parsed.content);
+    } finally {
+      this.loading = false;
+    }
+    this.markHits();
     this.update();
-    this.box.scrollTop = this.box.scrollHeight - fromEnd;
   }
 
-  async loadLater() {
-    const html = await this.fetchBlock(this.next, BLOCK_LINES);
-    const parsed = document.createElement("template");
-    parsed.innerHTML = html;
-    const lines = [...parsed.content.querySelectorAll(".chunk > div")];
-    this.add(lines.map((line) => line.outerHTML).join(""));
-    if (lines.length) this.next = end(lines.at(-1));
-    this.update();
+  loadEarlier() {
+    const fold = this.foldAt(this.first - 1);
+    const first = fold ? fold.first : Math.max(0, this.first - BLOCK_LINES, this.lastFoldEnd(this.first));
+    return this.load(first, fold ? 1 : this.first - first, (content) => {
+      const fromEnd = this.box.scrollHeight - this.box.scrollTop;
+      this.lines.prepend(content);
+      this.first = first;
+      this.earlier.hidden = first === 0;
+      this.box.scrollTop = this.box.scrollHeight - fromEnd;
+    });
+  }
+
+  loadLater() {
+    return this.load(this.next, BLOCK_LINES, (content) => {
+      const lines = [...content.querySelectorAll(".chunk > div")];
+      this.add(lines.map((line) => line.outerHTML).join(""));
+      if (lines.length) this.next = Math.max(this.next, end(lines.at(-1)));
+      this.prune();
+    });
   }
 
   async replace(first) {
-    const html = await this.fetchBlock(first, BLOCK_LINES);
-    this.lines.innerHTML = html;
-    this.first = first;
-    const lines = [...this.lines.querySelectorAll(".chunk > div")];
-    this.next = lines.length ? end(lines.at(-1)) : first;
-    this.total = Math.max(this.total, this.next);
+    while (this.loading) await new Promise((done) => requestAnimationFrame(done));
+    await this.load(first, BLOCK_LINES, (content) => {
+      this.lines.replaceChildren(content);
+      const lines = [...this.lines.querySelectorAll(".chunk > div")];
+      this.first = lines.length ? begin(lines[0]) : first;
+      this.next = lines.length ? end(lines.at(-1)) : first;
+      this.total = Math.max(this.total, this.next);
+    });
+  }
+
+  scrolled() {
     this.update();
+    const { scrollTop, scrollHeight, clientHeight } = this.box;
+    if (scrollTop < NEAR_EDGE_PX && this.first > 0) this.loadEarlier();
+    else if (scrollHeight - scrollTop - clientHeight < NEAR_EDGE_PX && this.next < this.total && !this.behind) this.loadLater();
+  }
+
+  // Numbers of lines from 0, by the number of the command.
+  readCommands() {
+    const { commands = "", spans = "", folded = "" } = this.box.dataset;
+    const numbers = (text) => text.split(",").filter(Boolean).map(Number);
+    const ends = spans.split(",").map((span) => span.split("-"));
+    this.commands = new Map(numbers(commands).map((command, i) => [command, { command, first: Number(ends[i][0]), end: Number(ends[i][1] || Infinity) }]));
+    this.folded = new Set(numbers(folded));
+  }
+
+  foldAt(line) {
+    return [...this.commands.values()].find(({ command, first, end: stop }) => this.folded.has(command) && first <= line && line < stop);
+  }
+
+  lastFoldEnd(line) {
+    return Math.max(0, ...[...this.commands.values()].filter((one) => this.folded.has(one.command) && one.end <= line).map((one) => one.end));
+  }
+
+  clicked(event) {
+    const button = event.target.closest("[data-command]");
+    const link = event.target.closest(".chunk a");
+    if (button) this.fold(Number(button.dataset.command));
+    else if (link && event.shiftKey) {
+      event.preventDefault();
+      const [, from] = location.hash.match(LINES) ?? [];
+      const ends = [Number(from ?? link.textContent), Number(link.textContent)].sort((a, b) => a - b);
+      location.hash = ends[0] === ends[1] ? `#L${ends[0]}` : `#L${ends[0]}-L${ends[1]}`;
+    }
+  }
+
+  // Fold or unfold a command; its first line stays where it is.
+  async fold(command) {
+    const { first } = this.commands.get(command);
+    const place = () => document.getElementById(`L${first + 1}`)?.offsetTop ?? 0;
+    const above = place() - this.box.scrollTop;
+    if (!this.folded.delete(command)) this.folded.add(command);
+    await this.replace(Math.max(this.lastFoldEnd(first), first - BLOCK_LINES / 4, 0));
+    this.box.scrollTop = place() - above;
+    document.querySelector(`[data-command="${command}"]`)?.focus({ preventScroll: true });
   }
 
   async jumpToEnd() {
@@ -140,16 +214,34 @@ export class Log {
     this.box.focus({ preventScroll: true });
   }
 
-  // Go to the line that the address names, wherever in the log it is.
+  // Go to the lines that the address names, wherever in the log they are.
   async showMarked() {
-    const wanted = Number(location.hash.match(/^#L(\d+)$/)?.[1] ?? 0);
-    this.lines.querySelector(".marked")?.classList.remove("marked");
-    if (!wanted || wanted > this.total) return;
-    if (wanted <= this.first || wanted > this.next) await this.replace(Math.max(0, wanted - 1 - BLOCK_LINES / 4));
-    const line = document.getElementById(`L${wanted}`);
-    line?.classList.add("marked");
-    line?.scrollIntoView({ block: "center" });
-    requestAnimationFrame(() => line?.scrollIntoView({ block: "center" })); // the chunks around it have their height now
+    const [, from, to] = location.hash.match(LINES) ?? [];
+    await this.mark(Number(from ?? 0), Number(to ?? from ?? 0));
+  }
+
+  async mark(from, to) {
+    for (const line of this.lines.querySelectorAll(".marked")) line.classList.remove("marked");
+    if (!from || from > this.total) return;
+    const fold = this.foldAt(from - 1);
+    const hidden = fold && fold.first < from - 1 && this.folded.delete(fold.command);
+    if (hidden || from <= this.first || from > this.next) await this.replace(Math.max(this.lastFoldEnd(from - 1), from - 1 - BLOCK_LINES / 4, 0));
+    const line = document.getElementById(`L${from}`);
+    for (let number = from; number <= Math.min(to, this.next); number += 1) document.getElementById(`L${number}`)?.classList.add("marked");
+    this.centre(line);
+    requestAnimationFrame(() => this.centre(line)); // the chunks around it have their height now
+  }
+
+  // Only the box scrolls: the page stays.
+  centre(line) {
+    if (!line) return;
+    const { top } = line.getBoundingClientRect();
+    this.box.scrollTop += top - this.box.getBoundingClientRect().top - this.box.clientHeight / 2;
+  }
+
+  markHits() {
+    if (!this.hits.size) return;
+    for (const line of this.lines.querySelectorAll(".chunk > div")) line.classList.toggle("hit", this.hits.has(Number(line.id.slice(1))));
   }
 
   scrollToEnd() {

@@ -259,11 +259,11 @@ def _most_messages(text: bytes) -> int:
 
 def sync(logs_dir: Path, execution: Execution, at: LogLength) -> None:
     """Flush the log to the disk; called once, before the final state is recorded."""
-    for part in _parts(logs_dir, execution, at, 0, at.lines):
+    for part in parts(logs_dir, execution, at, 0, at.lines):
         part.sync()
 
 
-def _parts(logs_dir: Path, execution: Execution, at: LogLength, first: int, end: int) -> Iterator[Part]:
+def parts(logs_dir: Path, execution: Execution, at: LogLength, first: int, end: int) -> Iterator[Part]:
     """Yield the parts that may contain lines from `first` up to `end`."""
     yield Part(_path(logs_dir, execution), at.bytes, at.segments)
     for stream, tail in at.tails.items():
@@ -282,8 +282,8 @@ def read(
     backup without logs, are reported by a line of the stream `status` in their place.
     """
     position, end = first, min(first + count, at.lines)
-    parts = [part.lines(first, end, stream) for part in _parts(logs_dir, execution, at, first, end)]
-    for line in heapq.merge(*parts, key=lambda line: line.number) if len(parts) > 1 else parts[0]:
+    found = [part.lines(first, end, stream) for part in parts(logs_dir, execution, at, first, end)]
+    for line in heapq.merge(*found, key=lambda line: line.number) if len(found) > 1 else found[0]:
         if line.number < position:  # a damaged index lists lines twice
             continue
         if line.number > position:

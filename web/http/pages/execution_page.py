@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,10 +16,11 @@ from core.states import FINAL
 from core.text import whole_number
 from web.http import auth
 from web.http.pages import groups
-from web.services.presentation import execution_status, headline, loglines, stages
-from web.store import commits, executions, logs, metadata, projects
+from web.services.presentation import execution_status, headline, log_commands, loglines, stages
+from web.services.presentation.log_commands import Command
+from web.store import commits, executions, log_search, logs, metadata, projects
 from web.store.db import Database
-from web.store.logs import LogLength
+from web.store.logs import LogLength, LogLine
 
 PATH = "/p/<name>/executions/<int(max=2147483647):counter>"
 BLOCK_LINES = 2000  # log lines fetched at once, at most
@@ -34,6 +36,17 @@ class Window:
     total: int
     html: Markup
     partial: Markup
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folding:
+    """The commands of a log, and the numbers of those of which only the first line is shown."""
+
+    commands: list[Command]
+    folded: set[int]
+
+
+NOTHING = Folding(commands=[], folded=set())
 
 
 def requested_execution(db: Database, name: str, counter: int) -> tuple[Project, Execution]:
@@ -60,20 +73,54 @@ def render_head(project: Project, execution: Execution) -> str:
     return render_template("_execution_head.html", **_head(project, execution))
 
 
-def log_window(execution: Execution, lines: int) -> Window:
+def log_window(execution: Execution, lines: int, folding: Folding = NOTHING) -> Window:
     """Return so many last lines of the log, or those around `?line=`, counted from 1."""
     at = logs.length(auth.db(), execution)
     tail = max(0, at.lines - lines)
+    line = asked_line()
+    first = tail if line is None else min(max(0, line - lines // 4), tail)
+    found = list(_unfolded(execution, at, first, lines, folding))
+    return Window(
+        first=found[0].number if found else first,
+        next=found[-1].number + found[-1].count if found else first,
+        total=at.lines,
+        html=_html(found, folding),
+        partial=Markup(loglines.partial(at.partial)),  # noqa: S704  (escaped there)
+    )
+
+
+def asked_line() -> int | None:
+    """Return the number of the line that the URL asks for, from 0."""
     line = whole_number(request.args.get("line"))
-    first = tail if line is None else min(max(0, line - 1 - lines // 4), tail)
-    partial = Markup(loglines.partial(at.partial))  # noqa: S704  (escaped there)
-    html = log_lines(execution, at, first, lines)
-    return Window(first=first, next=min(first + lines, at.lines), total=at.lines, html=html, partial=partial)
+    return None if line is None else max(0, line - 1)
 
 
-def log_lines(execution: Execution, at: LogLength, first: int, count: int) -> Markup:
-    lines = logs.read(auth.server().config.logs_dir, execution, at, first, count)
-    return Markup(loglines.chunks(lines))  # noqa: S704  (escaped there)
+def log_lines(execution: Execution, at: LogLength, first: int, count: int, folding: Folding = NOTHING) -> Markup:
+    return _html(_unfolded(execution, at, first, count, folding), folding)
+
+
+def commands_of(execution: Execution, at: LogLength) -> list[Command]:
+    status = log_search.status_lines(auth.server().config.logs_dir, execution, at)
+    return log_commands.commands(status)
+
+
+def _html(lines: Iterable[LogLine], folding: Folding) -> Markup:
+    by_line = {command.first: command for command in folding.commands}
+    return Markup(loglines.chunks(lines, by_line))  # noqa: S704  (escaped there)
+
+
+def _unfolded(execution: Execution, at: LogLength, first: int, count: int, folding: Folding) -> Iterator[LogLine]:
+    """Yield `count` lines from `first` on, with the first line of each folded command in place of all its lines."""
+    directory = auth.server().config.logs_dir
+    for command in log_commands.folds(folding.commands, folding.folded, first):
+        before = max(0, min(count, command.first - first))
+        yield from logs.read(directory, execution, at, first, before)
+        count -= before + 1
+        if count < 0:
+            return
+        first = command.end or first
+        yield replace(command.line, count=first - command.first)
+    yield from logs.read(directory, execution, at, first, count)
 
 
 def start_us(execution: Execution) -> int:

@@ -7,11 +7,21 @@ from typing import Any
 
 from flask import Blueprint
 
+from core.wire import STREAMS
 from web.config.metadata import as_number
 from web.http import auth, downloads
-from web.http.pages.execution_page import PATH, log_window, render_tab, requested_execution, start_us
-from web.services.presentation import charts, resources
-from web.store import data, executions, metadata
+from web.http.pages.execution_page import (
+    PATH,
+    Folding,
+    asked_line,
+    commands_of,
+    log_window,
+    render_tab,
+    requested_execution,
+    start_us,
+)
+from web.services.presentation import charts, log_commands, resources
+from web.store import data, executions, logs, metadata
 
 blueprint = Blueprint("execution_tabs", __name__)
 
@@ -33,8 +43,12 @@ class Measure:
 @auth.read
 def log(name: str, counter: int) -> str:
     """Show the log's last lines, or those around `?line=`, counted from 1."""
-    project, execution = requested_execution(auth.db(), name, counter)
-    return render_tab("log", project, execution, window=log_window(execution, LOG_LINES))
+    db = auth.db()
+    project, execution = requested_execution(db, name, counter)
+    commands = commands_of(execution, logs.length(db, execution))
+    folding = Folding(commands=commands, folded=log_commands.folded_at_first(commands, asked_line()))
+    window = log_window(execution, LOG_LINES, folding)
+    return render_tab("log", project, execution, window=window, folding=folding, streams=STREAMS)
 
 
 @blueprint.get(f"{PATH}/charts/")

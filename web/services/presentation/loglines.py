@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 
-from core.units import size_text
+from core.units import duration_text, size_text
 from web.services.presentation.ansi import to_html
+from web.services.presentation.log_commands import Command
 from web.store.logs import LogLine
 
 CHUNK_LINES = 500  # a browser lays out only the chunks near the viewport
@@ -14,23 +15,32 @@ LINE_BYTES = 4096  # of one line are shown; the rest is in the download
 US_PER_DAY = 86_400_000_000
 
 
-def chunks(lines: Iterable[LogLine]) -> str:
-    """Return lines in chunks that start at multiples of CHUNK_LINES."""
+def chunks(lines: Iterable[LogLine], commands: Mapping[int, Command] = {}) -> str:
+    """Return lines in chunks that start at multiples of CHUNK_LINES; `commands` are by their first line."""
     return "".join(
-        f'<div class="chunk" data-chunk="{number}">{"".join(html(line) for line in group)}</div>'
+        f'<div class="chunk" data-chunk="{number}">{"".join(html(line, commands.get(line.number)) for line in group)}</div>'
         for number, group in groupby(lines, key=lambda line: line.number // CHUNK_LINES)
     )
 
 
-def html(line: LogLine) -> str:
-    """Return a line; the displayed number, which links use, counts from 1."""
+def html(line: LogLine, command: Command | None = None) -> str:
+    """Return a line; the displayed number, which links use, counts from 1. The first line of a command folds it."""
     number = line.number + 1
-    kind = f' class="{line.stream}"' if line.stream != "stdout" else ""
+    names = [line.stream] if line.stream != "stdout" else ["metric"] if line.message.startswith(b'{"') else []
+    shown = text(line)
+    if command is not None and command.end is not None:
+        names.append("command")
+        folded = line.count > 1 or command.end - command.first == 1
+        shown = (
+            f'<button type="button" data-command="{command.number}" aria-expanded="{"false" if folded else "true"}">'
+            f"{shown}</button>{_outcome(command, line.count - 1)}"
+        )
+    kind = f' class="{" ".join(names)}"' if names else ""
     if line.count > 1:
         kind += f' data-lines="{line.count}"'
     return (
-        f'<div id="L{number}"{kind}><a href="#L{number}" data-t="{_time(line.time_us)}">{number}</a>'
-        f"<span>{text(line)}</span></div>"
+        f'<div id="L{number}"{kind}><a href="#L{number}" tabindex="-1" data-t="{_time(line.time_us)}">{number}</a>'
+        f"<span>{shown}</span></div>"
     )
 
 
@@ -38,6 +48,14 @@ def partial(lines: Mapping[str, str]) -> str:
     """Return the unfinished lines, given by stream."""
     shown = ((stream, to_html(text)) for stream, text in lines.items())
     return "".join(f'<div class="{stream}"><a></a><span>{html}</span></div>' for stream, html in shown)
+
+
+def _outcome(command: Command, hidden: int) -> str:
+    parts = [f"{hidden:,} line{'s' if hidden > 1 else ''}"] if hidden > 0 else []
+    parts += [duration_text(command.seconds)] if command.seconds is not None else []
+    parts += [f"exit code {command.code}"] if command.code else []
+    kind = ' class="bad-news"' if command.code else ""
+    return f"<em{kind}>{' · '.join(parts)}</em>"
 
 
 def plain(line: LogLine) -> str:

@@ -1,0 +1,101 @@
+// Search of a whole log, by the server: hits come in parts, and one goes from hit to hit.
+
+const PAUSE_MS = 200;
+const MOST_HITS = 20_000;
+
+const number = (value) => value.toLocaleString("en-US");
+
+export class LogSearch {
+  constructor(form, log, url) {
+    Object.assign(this, { form, log, url, hits: [], at: -1, asked: 0, over: true });
+    this.text = form.elements.q;
+    this.source = form.elements.in;
+    this.output = form.querySelector("output");
+    const given = new URLSearchParams(location.search);
+    this.text.value = given.get("q") ?? "";
+    this.source.value = given.get("in") ?? "";
+    if (this.source.selectedIndex < 0) this.source.value = "";
+    let pause = 0;
+    this.text.addEventListener("input", () => {
+      clearTimeout(pause);
+      pause = setTimeout(() => this.search(), PAUSE_MS);
+    });
+    this.source.addEventListener("change", () => this.search());
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.step(1);
+    });
+    this.text.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || !event.shiftKey) return;
+      event.preventDefault();
+      this.step(-1);
+    });
+    document.getElementById("hit-before").addEventListener("click", () => this.step(-1));
+    this.wanted = 0;
+    if (this.text.value || this.source.value) this.search(!location.hash);
+    else this.show();
+  }
+
+  get query() {
+    const query = new URLSearchParams();
+    if (this.text.value) query.set("q", this.text.value);
+    if (this.source.value) query.set("in", this.source.value);
+    return query;
+  }
+
+  async search(go = true) {
+    const mine = (this.asked += 1);
+    Object.assign(this, { hits: [], at: -1, over: false, failed: false });
+    const { query } = this;
+    history.replaceState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}${location.hash}`);
+    let first = query.size ? 1 : null;
+    while (first !== null && mine === this.asked && this.hits.length < MOST_HITS) {
+      query.set("first", first);
+      let part;
+      try {
+        const answer = await fetch(`${this.url}log/search?${query}`);
+        if (!answer.ok) throw new Error(answer.statusText);
+        part = await answer.json();
+      } catch {
+        this.failed = true;
+        break;
+      }
+      if (mine !== this.asked) return;
+      const begun = this.hits.length > 0;
+      this.hits.push(...part.lines);
+      first = part.next;
+      this.mark();
+      if (go && !begun && this.hits.length) this.step(1);
+      this.show();
+    }
+    if (mine !== this.asked) return;
+    this.over = first === null;
+    this.mark();
+    this.show(true);
+  }
+
+  mark() {
+    this.log.hits = new Set(this.hits);
+    for (const line of this.log.lines.querySelectorAll(".hit")) line.classList.remove("hit");
+    this.log.markHits();
+  }
+
+  step(by) {
+    if (!this.hits.length) return;
+    this.at = this.at < 0 && by < 0 ? this.hits.length - 1 : (this.at + by + this.hits.length) % this.hits.length;
+    const line = this.hits[this.at];
+    history.replaceState(null, "", `${location.pathname}${location.search}#L${line}`);
+    this.log.mark(line, line);
+    this.show(true);
+  }
+
+  show(settled = false) {
+    const { length } = this.hits;
+    const found = `${number(length)}${this.over || !settled ? "" : "+"} ${length === 1 ? "hit" : "hits"}`;
+    if (!this.query.size) this.output.textContent = "";
+    else if (this.failed) this.output.textContent = "the search failed";
+    else if (!length) this.output.textContent = this.over ? "no hits" : "searching…";
+    else this.output.textContent = this.at < 0 ? found : `${number(this.at + 1)} of ${found}`;
+    for (const id of ["hit-before", "hit-after"]) document.getElementById(id).disabled = !length;
+  }
+}
