@@ -163,9 +163,7 @@ class Filling:
         broken = self._commit(project, "Rename steps", 0.02, state="broken", problems=(PROBLEM,))
         with transaction(self.db):
             push = self._push(project, broken, "refs/heads/rename")
-            commits.finish_push(
-                self.db, push, PushOutcome(commit_id=broken.id, text=f"configuration is not valid: {PROBLEM}")
-            )
+            commits.finish_push(self.db, push, PushOutcome(commit_id=broken.id, text="", result=PushResult.NOTHING))
         foreign = self._foreign(project)
         commit = self._commit(project, MESSAGES[0], 0.01)
         with transaction(self.db):
@@ -546,7 +544,9 @@ class Filling:
             deliveries.refuse(self.db, project.id, Received(repository.id, "github", "push", headers), "wrong", message)
         delivery = deliveries.get(self.db, waits)
         assert delivery is not None
-        deliveries.postpone(self.db, delivery, "https://github.com/ada/cells.git: fatal: unable to access: timed out")
+        deliveries.postpone(
+            self.db, delivery, "cannot fetch: https://github.com/ada/cells.git: git: connection timed out"
+        )
         return done
 
     def _delivery(self, project: Project, event: str, state: DeliveryState, message: str, after: str = "5" * 40) -> int:

@@ -147,8 +147,8 @@ def test_the_list_is_paged_newest_first_and_the_settings_lead_to_it(hub: Hub) ->
         return [int(number) for number in re.findall(r"/p/model/deliveries/(\d+)/", hub.person.get(path).text)]
 
     numbers = [delivery.id for delivery in hub.deliveries()]
-    assert shown("/p/model/deliveries/") == numbers[:50]
-    assert shown("/p/model/deliveries/?page=2") == numbers[50:]
+    assert shown("/p/model/activity/") == numbers[:50]
+    assert shown("/p/model/activity/?page=2") == numbers[50:]
     assert shown("/p/model/settings/") == numbers[:5]
     assert 'href="/p/model/deliveries/"' in hub.person.get("/p/model/settings/").text
 

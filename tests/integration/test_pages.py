@@ -24,7 +24,7 @@ from web.store.deliveries import DeliveryState, Received
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202e\x07"
 PAGES = (
     "/", "/runners/", "/environments/", "/p/demo/", "/p/demo/commits/", "/p/demo/commits/{sha}/", "/p/demo/settings/",
-    "/p/demo/deliveries/", "/p/demo/deliveries/1/", "/p/demo/deliveries/1/body.txt",
+    "/p/demo/activity/", "/p/demo/activity/?show=problems", "/p/demo/deliveries/1/", "/p/demo/deliveries/1/body.txt",
     "/p/demo/executions/{n}/", "/p/demo/executions/{n}/log/", "/p/demo/executions/{n}/charts/",
     "/p/demo/executions/{n}/outputs/", "/p/demo/executions/{n}/resources/", "/p/demo/executions/{n}/configuration/",
     "/p/demo/executions/{n}/log.html", "/p/demo/tasks/", "/p/demo/pipelines/",

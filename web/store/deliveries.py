@@ -70,6 +70,9 @@ class Delivery(Received):
     pruned: bool
 
 
+LISTED = ", ".join("x'' AS body" if name == "body" else name for name in Delivery.__dataclass_fields__)
+
+
 def store(db: Database, received: Received, delivery_id: str, ignored: str | None = None) -> tuple[int, bool]:
     """Store a verified delivery; return (row id, whether it is new). Idempotent by repository and delivery id.
 
@@ -186,9 +189,14 @@ def state(db: Database, delivery_row: int) -> DeliveryState | None:
 
 def of_project(db: Database, project_id: int, limit: int = 100, offset: int = 0) -> list[Delivery]:
     """List the newest deliveries of a project, without their bodies, which may have megabytes each."""
-    columns = ", ".join(name for name in Delivery.__dataclass_fields__ if name != "body")
-    sql = f"SELECT {columns}, x'' AS body FROM delivery WHERE {OF_PROJECT} ORDER BY id DESC LIMIT ? OFFSET ?"
+    sql = f"SELECT {LISTED} FROM delivery WHERE {OF_PROJECT} ORDER BY id DESC LIMIT ? OFFSET ?"
     return [_delivery(found) for found in rows(db, sql, (project_id, limit, offset))]
+
+
+def of_ids(db: Database, ids: Sequence[int]) -> list[Delivery]:
+    """Return deliveries without their bodies."""
+    sql = f"SELECT {LISTED} FROM delivery WHERE id IN ({', '.join('?' * len(ids))})"
+    return [_delivery(found) for found in rows(db, sql, list(ids))]
 
 
 def count(db: Database, project_id: int) -> int:

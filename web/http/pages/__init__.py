@@ -6,6 +6,7 @@ from flask import Flask
 
 from web.http.pages import (
     account,
+    activity,
     api_reference,
     appearance,
     audit,
@@ -38,8 +39,8 @@ from web.http.pages import (
 
 def register(app: Flask) -> None:
     for page in (
-        account, api_reference, appearance, audit, badge_picker, chosen, commits, compare, deliveries, environments,
-        execution, execution_data, execution_tabs, executions, pipelines,
+        account, activity, api_reference, appearance, audit, badge_picker, chosen, commits, compare, deliveries,
+        environments, execution, execution_data, execution_tabs, executions, pipelines,
         projects, reports, rules, run, runners, session, settings, tasks,
         invitations, logins, members, users,
     ):  # fmt: skip

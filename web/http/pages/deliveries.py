@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flask import Blueprint, Response, redirect, render_template, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from core.errors import Conflict, NotFound
 from core.model import Commit, Project
 from core.states import UNFINISHED
 from web.http import auth
-from web.http.pages.paging import Page
 from web.services.deliveries import redaction
 from web.services.presentation import verdicts
 from web.services.presentation.verdict import Verdict
@@ -27,7 +26,6 @@ from web.store.launched import Launched
 blueprint = Blueprint("deliveries", __name__)
 
 PATH = "/p/<name>/deliveries/<int(max=9223372036854775807):number>"
-PER_PAGE = 50
 SHOWN_CHARS = 64 * 1024  # of a body; the whole body is in the download
 SHOWN_PUSHES = 50
 SIGNATURES = {
@@ -50,18 +48,9 @@ class Effect:
 
 @blueprint.get("/p/<name>/deliveries/")
 @auth.read
-def listing(name: str) -> str:
-    db = auth.db()
-    project = projects.by_name(db, name)
-    page = Page.asked(PER_PAGE)
-    found = deliveries.of_project(db, project.id, page.size, page.offset)
-    return render_template(
-        "deliveries.html",
-        project=project,
-        deliveries=found,
-        page=page.of(deliveries.count(db, project.id)),
-        live=any(delivery.state is DeliveryState.STORED for delivery in found),
-    )
+def listing(name: str) -> ResponseReturnValue:
+    """Redirect to the page that lists them now."""
+    return redirect(url_for("activity.listing", name=name, page=request.args.get("page")), 301)
 
 
 @blueprint.get(f"{PATH}/")

@@ -1,0 +1,101 @@
+"""Deliveries of a project with their pushes, and pushes that no delivery reported, as one list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from web.store import commits, deliveries
+from web.store.commits import Push
+from web.store.db import row, rows
+from web.store.deliveries import OF_PROJECT, Delivery
+
+LOOKED_AT = 1000  # newest deliveries, and as many other pushes, in which failed and ignored ones are searched
+PUSHES = 5  # of one delivery that are listed
+RUN_OF = "SELECT 1 FROM {} WHERE push_id = push.id"
+RAN = " OR ".join(f"EXISTS ({RUN_OF.format(table)})" for table in ("execution", "task", "pipeline"))
+RUN_FAILED = " OR ".join(
+    f"EXISTS ({RUN_OF.format(table)} AND state = 'error')" for table in ("execution", "task", "pipeline")
+)
+BAD_PUSH = f"(push.result != 'waiting' AND NOT ({RAN}) OR {RUN_FAILED})"
+BAD_DELIVERY = (
+    "(state IN ('ignored', 'failed', 'refused') OR state = 'stored' AND attempts > 0"
+    f" OR EXISTS (SELECT 1 FROM push WHERE push.delivery_id = delivery.id AND {BAD_PUSH}))"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A delivery with its first PUSHES pushes, of `count`; or one push without a delivery."""
+
+    delivery: Delivery | None
+    pushes: Sequence[Push]
+    count: int
+
+
+def entries(db: Database, project_id: int, limit: int, offset: int) -> list[Entry]:
+    """List the newest entries of a project."""
+    sql = f"{_union('1', '1', offset + limit)} ORDER BY at DESC, id DESC LIMIT ? OFFSET ?"
+    found = rows(db, sql, (project_id, project_id, limit, offset))
+    return _entries(db, [(item["kind"], item["id"]) for item in found])
+
+
+def count(db: Database, project_id: int) -> int:
+    found = row(db, f"SELECT COUNT(*) AS n FROM push WHERE delivery_id IS NULL AND {OF_PROJECT}", (project_id,))
+    return deliveries.count(db, project_id) + (int(found["n"]) if found else 0)
+
+
+def failed_and_ignored(db: Database, project_id: int, limit: int, offset: int) -> tuple[list[Entry], int]:
+    """List entries that failed, of which runs failed, or that ran nothing, among the newest LOOKED_AT; and count them."""
+    sql = f"{_union(BAD_DELIVERY, BAD_PUSH, LOOKED_AT)} ORDER BY at DESC, id DESC"
+    found = [(item["kind"], item["id"]) for item in rows(db, sql, (project_id, project_id))]
+    return _entries(db, found[offset : offset + limit]), len(found)
+
+
+def _union(of_deliveries: str, of_pushes: str, newest: int) -> str:
+    """Return SQL for (kind, id, at) of the newest deliveries and other pushes that meet conditions.
+
+    Both are limited before they are sorted, by the order in which they were stored.
+    """
+    within = f"{OF_PROJECT} ORDER BY id DESC LIMIT {newest:d}"
+    return (
+        f"SELECT 'delivery' AS kind, id, received_at AS at FROM delivery"
+        f" WHERE id IN (SELECT id FROM delivery WHERE {within}) AND {of_deliveries}"
+        f" UNION ALL SELECT 'push' AS kind, id, created_at AS at FROM push"
+        f" WHERE id IN (SELECT id FROM push WHERE delivery_id IS NULL AND {within}) AND {of_pushes}"
+    )
+
+
+def _entries(db: Database, found: Sequence[tuple[str, int]]) -> list[Entry]:
+    of = {
+        delivery.id: delivery
+        for delivery in deliveries.of_ids(db, [row_id for kind, row_id in found if kind == "delivery"])
+    }
+    alone = [row_id for kind, row_id in found if kind == "push"]
+    numbered = (
+        "SELECT id, ROW_NUMBER() OVER (PARTITION BY delivery_id ORDER BY id) AS place FROM push"
+        f" WHERE delivery_id IN ({_marks(of)})"
+    )
+    sql = (
+        f"SELECT * FROM push WHERE id IN ({_marks(alone)})"
+        f" OR id IN (SELECT id FROM ({numbered}) WHERE place <= {PUSHES}) ORDER BY id"
+    )
+    pushes = commits.pushes(db, sql, [*alone, *of])
+    sql = f"SELECT delivery_id, COUNT(*) AS n FROM push WHERE delivery_id IN ({_marks(of)}) GROUP BY delivery_id"
+    counts = {item["delivery_id"]: item["n"] for item in rows(db, sql, list(of))}
+    by_delivery: dict[int, list[Push]] = {}
+    for push in pushes:
+        by_delivery.setdefault(push.delivery_id or 0, []).append(push)
+    single = {push.id: push for push in by_delivery.get(0, ())}
+    return [
+        Entry(delivery=of[row_id], pushes=by_delivery.get(row_id, ()), count=counts.get(row_id, 0))
+        if kind == "delivery"
+        else Entry(delivery=None, pushes=[single[row_id]], count=1)
+        for kind, row_id in found
+    ]
+
+
+def _marks(values: Sequence[int] | dict[int, Delivery]) -> str:
+    return ", ".join("?" * len(values))
