@@ -19,8 +19,8 @@ from typing import Any
 HERE = Path(__file__).parent
 NAMES = (
     "push_to_first_line", "log_throughput", "groups", "queue_to_start", "launch", "vh_api", "adhoc", "checkout",
-    "webhook", "heartbeats", "idle", "recovery", "stop_to_stopped", "slow_clients", "metadata", "parsing", "commands",
-    "push_path", "pages",
+    "webhook", "heartbeats", "idle", "recovery", "stop_to_stopped", "slow_clients", "followers", "metadata", "parsing",
+    "commands", "push_path", "pages",
 )  # fmt: skip
 LIMIT_S = 900
 BUSY = 0.5  # load average per processor, above which figures mean little

@@ -83,7 +83,8 @@ def test_what_one_has_scrolled_stays_where_it_is_while_the_page_is_kept_fresh(
     with transaction(demo_site.db):
         node = next(n for n in pipelines.nodes(demo_site.db, demo_site.demo.pipeline.id) if n.name == "report")
         groups.update(demo_site.db, "pipeline_node", node.id, message="something new")
-    browser.wait("document.querySelector('.graph').dataset.old === undefined")
+    browser.wait("document.querySelector('#node-" + str(node.position) + "').textContent.includes('something new')")
+    assert browser.run("return document.querySelector('.graph').dataset.old") == "1"
     assert browser.run("return document.querySelector('.graph').scrollLeft") == 333
     assert browser.run("return document.documentElement.scrollWidth") <= 390
 

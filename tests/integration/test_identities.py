@@ -23,7 +23,7 @@ from test_runner_rights import Held, basic, held, method_of, token  # noqa: F401
 from core import clock
 from core.identity import Scope
 from core.rights import Role
-from web.http import live
+from web.http import live, streams
 from web.services import identities, throttle
 from web.services.throttle import Throttle
 from web.store import migrations, users
@@ -140,7 +140,7 @@ def test_a_token_to_push_logs_nobody_in_and_one_to_read_changes_nothing(api: Api
 @pytest.mark.parametrize("end", ["logout", "revoke", "disable", "leave"])
 def test_a_live_stream_ends_with_its_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     monkeypatch.setattr(live, "POLL_S", 0.05)
-    monkeypatch.setattr(live, "HEARTBEAT_S", 0.2)  # so that a stream that did not end says so
+    monkeypatch.setattr(streams, "HEARTBEAT_S", 0.2)  # so that a stream that did not end says so
     api = ApiServer(tmp_path / "data")
     execution = api.add_execution()
     person = Person(api)

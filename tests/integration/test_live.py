@@ -18,7 +18,7 @@ from api_server import ApiServer, listening
 from instance import wait_for
 
 from core.model import Execution
-from web.http import live
+from web.http import live, streams
 
 FIRST_LINES = 2  # the server's own: created, started
 
@@ -190,7 +190,8 @@ def test_streams_have_a_bound_and_closed_ones_give_theirs_back(followed: Followe
 
 
 def test_a_silent_stream_beats(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(streams, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(live, "POLL_S", 0.1)
     with (
         httpx.Client(headers=followed.api.as_admin, trust_env=False) as client,
         client.stream("GET", f"{followed.path}/events") as answer,
@@ -201,7 +202,7 @@ def test_a_silent_stream_beats(followed: Followed, monkeypatch: pytest.MonkeyPat
 def test_a_quiet_execution_is_not_looked_at_because_another_is_busy(
     followed: Followed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "HEARTBEAT_S", 0)  # each look says something
+    monkeypatch.setattr(streams, "HEARTBEAT_S", 0)  # each look says something
     monkeypatch.setattr(live, "POLL_S", 1000)  # and only changes cause one
     api = followed.api
     uuid, _ = api.started()

@@ -8,7 +8,7 @@ from flask import Flask, Response, request
 from redis import Redis
 
 from core.config import MIB, Config
-from web.http import after_change, auth, badges, errors, git, lfs, live, runner_api, webhooks
+from web.http import after_change, auth, badges, changes, errors, git, lfs, live, runner_api, streams, webhooks
 from web.http.api import downloads, v0
 from web.http.pages import register as register_pages
 from web.http.proxies import TrustedProxies
@@ -51,6 +51,7 @@ def create_app(config: Config) -> Flask:
         git.blueprint,
         lfs.blueprint,
         live.blueprint,
+        changes.blueprint,
         badges.blueprint,
         runner_api.blueprint,
         v0.blueprint,
@@ -62,6 +63,8 @@ def create_app(config: Config) -> Flask:
     errors.init_app(app)
     auth.init_app(app)
     after_change.init_app(app)
+    streams.init_app(app)
+    changes.init_app(app)
     app.after_request(_harden)
     if networks := config.server.proxy_networks:
         app.wsgi_app = TrustedProxies(app.wsgi_app, networks)  # type: ignore[method-assign]

@@ -335,16 +335,22 @@ def session_identity() -> Identity | None:
     return sessions.by_secret(db(), secret) if isinstance(secret, str) else None
 
 
-def resume(identity: Identity, project_id: int) -> bool:
-    """Continue a streaming response of a project as this identity; return False if it must end."""
-    g.identity, g.user, g.role = identity, identity.user, members.role(db(), identity.user.id, project_id)
-    return is_valid(db(), identity, Action.READ, project_id)
+def resume(identity: Identity, project_id: int | None) -> bool:
+    """Continue a streaming response, of a project or outside, as this identity; return False if it must end."""
+    g.identity, g.user, g.role = identity, identity.user, None
+    if project_id is None:
+        return in_scope(identity.scopes, Action.READ) and is_current(db(), identity)
+    g.role = members.role(db(), identity.user.id, project_id)
+    return may(identity, Action.READ, g.role) and is_current(db(), identity)
 
 
 def is_valid(db: Database, identity: Identity, action: Action, project_id: int) -> bool:
-    """Return whether an identity still exists and may perform the action; not if its user was disabled meanwhile."""
-    if not may(identity, action, members.role(db, identity.user.id, project_id)):
-        return False
+    """Return whether an identity still exists and may perform the action in a project."""
+    return may(identity, action, members.role(db, identity.user.id, project_id)) and is_current(db, identity)
+
+
+def is_current(db: Database, identity: Identity) -> bool:
+    """Return whether an identity still exists; not if its user was disabled meanwhile."""
     if identity.session_id is not None:
         return sessions.by_id(db, identity.session_id) is not None
     return identity.token_id is not None and users.by_token_id(db, identity.token_id) is not None

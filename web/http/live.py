@@ -3,14 +3,13 @@
 A position is `<next log line>-<next metadata line>`. It is the `id:` of each event and comes back as Last-Event-ID, so
 a client that reconnects resumes where it was, without gaps or repeats.
 
-A live page holds no thread between two looks (`Follower`). Changes in this process wake it; for changes made by
-other processes it looks every half second. All followers together look at most 250 times a second.
+A live page holds no thread between two looks (`streams.Follower`). Reports of its runner and changes of its
+state wake it; every five seconds it looks for what only time changes.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,23 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from flask import (
-    Blueprint,
-    Response,
-    copy_current_request_context,
-    current_app,
-    request,
-)
-from flask.blueprints import BlueprintSetupState
-from werkzeug.exceptions import ServiceUnavailable
+from flask import Blueprint, Response, request
 
 from core.errors import InvalidInput
 from core.identity import Identity
 from core.model import Execution, Project
 from core.states import FINAL
 from web.config.metadata import as_number
-from web.http import auth
+from web.http import auth, streams
 from web.http.pages.execution_page import render_head
+from web.http.streams import event
 from web.services.presentation import execution_status, formats, loglines
 from web.store import executions, logs, metadata, projects
 from web.store.db import Database
@@ -44,12 +36,8 @@ blueprint = Blueprint("live", __name__)
 EXECUTION = "/p/<name>/executions/<int(max=2147483647):counter>"
 POSITION = re.compile(r"([0-9]{1,15})(?:-([0-9]{1,15}))?")
 LINES = 1000  # of the log, and of metadata, in one event at most
-POLL_S = 0.5  # other processes write too, without waking this one
+POLL_S = 5.0
 PAUSE_S = 0.1  # after events, so that many small batches become one event
-HEARTBEAT_S = 15.0
-RETRY_S = 5
-SLOTS = "pushmill-streams"
-FOLLOWER = "pushmill.follower"  # in the WSGI environment of a server that needs no thread for each follower
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,19 +65,20 @@ class News:
 
 
 class LiveFollower:
-    """One stream: call `look` repeatedly, from any thread, until it reports the end."""
+    """The stream of one execution: `look` may be called from any thread, until it reports the end."""
 
     def __init__(
         self, identity: Identity, project: Project, execution: Execution, after: Position, release: Callable[[], None]
     ) -> None:
         self._identity = identity
-        self.topic = execution.uuid
+        self.topics = frozenset({execution.uuid, streams.EXECUTIONS, streams.RIGHTS})
+        self.gap_s, self.poll_s = PAUSE_S, POLL_S
         self.close = release
         self._project, self._execution, self._after = project, execution, after
         self._told: Any = None
         self._partial = ""
         self._spoke_at = time.monotonic()
-        self.behind = False  # more can be sent right away
+        self.behind = False
 
     def look(self) -> tuple[bytes, bool]:
         """Return the events since the last call, and whether they were the last. Holds no resources between calls."""
@@ -101,25 +90,19 @@ class LiveFollower:
         self._after = found.position
         if found.partial != self._partial:
             self._partial = found.partial
-            spoken.append(_event("partial", {"html": found.partial}, found.position))
+            spoken.append(event("partial", {"html": found.partial}, found.position))
         signature = _signature(found.execution)
         if signature != self._told:
-            spoken.append(_event("state", _state(self._project, found.execution), found.position))
+            spoken.append(event("state", _state(self._project, found.execution), found.position))
             self._told = signature
         if found.end:
-            spoken.append(_event("end", {}, found.position))
-        if not spoken and time.monotonic() - self._spoke_at > HEARTBEAT_S:
-            spoken.append(":\n\n")
+            spoken.append(event("end", {}, found.position))
+        if not spoken and time.monotonic() - self._spoke_at > streams.HEARTBEAT_S:
+            spoken.append(streams.BEAT)
         if spoken:
             self._spoke_at = time.monotonic()
         self.behind = found.log is not None and found.log["to"] != found.log["total"]
         return "".join(spoken).encode(), found.end
-
-
-@blueprint.record_once
-def limit_streams(state: BlueprintSetupState) -> None:
-    followers = state.app.extensions["pushmill"].config.server.followers
-    state.app.extensions[SLOTS] = threading.BoundedSemaphore(max(1, followers))
 
 
 @blueprint.get(f"{EXECUTION}/events")
@@ -127,20 +110,8 @@ def limit_streams(state: BlueprintSetupState) -> None:
 def events(name: str, counter: int) -> Response:
     """Stream server-sent events: `log`, `partial`, `metadata`, `state`, finally `end`. 503 with too many streams."""
     project, execution = _asked(auth.db(), name, counter)
-    after = _position()
-    if request.method == "HEAD":
-        return Response(mimetype="text/event-stream")
-    slots: threading.BoundedSemaphore = current_app.extensions[SLOTS]
-    if not slots.acquire(blocking=False):
-        raise ServiceUnavailable("Too many live pages are open: this one polls.", retry_after=RETRY_S)
-    follower = LiveFollower(auth.current_identity(), project, execution, after, slots.release)
-    follower.look = copy_current_request_context(follower.look)  # type: ignore[method-assign]
-    request.environ[FOLLOWER] = follower
-    response = Response(mimetype="text/event-stream")
-    response.automatically_set_content_length = False
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"
-    return response
+    after, identity = _position(), auth.current_identity()
+    return streams.stream(lambda release: LiveFollower(identity, project, execution, after, release))
 
 
 @blueprint.get(f"{EXECUTION}/news")
@@ -184,13 +155,9 @@ def look(db: Database, logs_dir: Path, execution: Execution, after: Position) ->
 def _spoken(found: News, after: Position) -> Iterator[str]:
     """Yield each event with the position after that event only: the connection may break between two events."""
     if found.log:
-        yield _event("log", found.log, replace(after, line=found.position.line))
+        yield event("log", found.log, replace(after, line=found.position.line))
     if found.metadata:
-        yield _event("metadata", found.metadata, found.position)
-
-
-def _event(kind: str, data: Any, position: Position) -> str:
-    return f"id: {position}\nevent: {kind}\ndata: {orjson.dumps(data).decode()}\n\n"
+        yield event("metadata", found.metadata, found.position)
 
 
 def _metadata(db: Database, execution: Execution, seq: int, many: int) -> dict[str, Any]:

@@ -1,54 +1,77 @@
-// Lists that change: what is marked data-refresh is fetched again every so many seconds while the page can be seen. After it
-// was put in place the document gets the event "refreshed".
+// Pages with lists: a stream says that something on the page has changed, the page is fetched again, and what differs is
+// changed in place. While one types or chooses something, the page is left as it is.
 
-const SCROLLED = ".table-box, .graph, .scrolled";
-const shown = new WeakMap(); // what the server said last of an element; scripts may have changed it since
+import { Events } from "./events.js";
+import { patch, remember } from "./patch.js";
 
-async function refresh(element) {
-  const answer = await fetch(location.href);
-  if (!answer.ok || answer.redirected) return element;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const fresh = page.getElementById(element.id);
-  if (element.querySelector("details[open]")) return element;
-  if (!fresh || element.contains(document.activeElement) || element.contains(getSelection().anchorNode)) return element;
-  const said = fresh.innerHTML;
-  if (said === (shown.get(element) ?? element.innerHTML)) return element;
-  shown.set(fresh, said);
-  replace(element, fresh);
-  tell(page, fresh);
-  document.dispatchEvent(new Event("refreshed"));
-  return fresh;
+const TYPED = "input:not([type=checkbox], [type=radio], [type=button], [type=submit]), select, textarea, [contenteditable]";
+const WORDS = { live: "", polling: "Updates every 10 s: no live connection is free", lost: "Connection lost, retrying", "": "" };
+const main = document.getElementById("main");
+let changes = document.body.dataset.changes;
+let waiting = false; // for the end of typing
+let fetching = null;
+let again = false;
+
+// One fetch at a time; if something changes meanwhile, one more.
+function refresh() {
+  if (main.contains(document.activeElement) && document.activeElement.matches(TYPED)) {
+    waiting = true;
+    return Promise.resolve();
+  }
+  again = fetching !== null;
+  fetching ??= fetchPage().finally(() => {
+    fetching = null;
+    if (again) refresh().catch(() => {}); // as after any change, the next one or the next poll brings what is missing
+  });
+  return fetching;
 }
 
-// What one has scrolled sideways stays where it is, and what one has checked stays checked.
-function replace(element, fresh) {
-  const boxes = (root) => [root, ...root.querySelectorAll(SCROLLED)];
-  const places = boxes(element).map((box) => box.scrollLeft);
-  const checked = new Set([...element.querySelectorAll(".picked:checked")].map((box) => box.value));
-  element.replaceWith(fresh);
-  for (const box of fresh.querySelectorAll(".picked")) box.checked = checked.has(box.value);
-  boxes(fresh).forEach((box, i) => (box.scrollLeft = places[i] ?? 0));
+async function fetchPage() {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (answer.redirected) notice("You are logged out. Reload the page to log in");
+  if (!answer.ok || answer.redirected) throw new Error(answer.statusText);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  changes = page.body.dataset.changes ?? changes;
+  for (const added of patch(main, page.getElementById("main"))) flash(added);
+  tell(page);
+  document.dispatchEvent(new Event("refreshed"));
+}
+
+function flash(element) {
+  if (!element.matches("tr, li, article")) return;
+  element.classList.add("new");
+  element.addEventListener("animationend", () => element.classList.remove("new"), { once: true });
 }
 
 // A state that has changed is seen in the tab as well, and said once.
-function tell(page, fresh) {
+function tell(page) {
   if (page.title === document.title) return;
   document.title = page.title;
   document.getElementById("favicon").href = page.getElementById("favicon").href;
   const announce = document.getElementById("announce");
-  if (announce) announce.textContent = fresh.dataset.says;
+  const says = document.querySelector("[data-says]")?.dataset.says;
+  if (announce && says) announce.textContent = says;
 }
 
-async function keep(element) {
-  while (element.dataset.refresh) {
-    await new Promise((done) => setTimeout(done, 1000 * Number(element.dataset.refresh)));
-    if (document.hidden) continue;
-    try {
-      element = await refresh(element);
-    } catch {
-      // the server is away for a moment: the next round asks again
-    }
-  }
+function notice(text) {
+  const place = document.getElementById("updates");
+  place.textContent = text;
+  place.hidden = !text;
 }
 
-document.querySelectorAll("[data-refresh]").forEach(keep);
+if (changes) {
+  remember(main, main.cloneNode(true));
+  document.addEventListener("focusout", () => {
+    if (!waiting) return;
+    waiting = false;
+    setTimeout(() => refresh().catch(() => {})); // once the next element has the focus
+  });
+  const soon = (withinMs) => setTimeout(() => refresh().catch(() => {}), Math.random() * withinMs);
+  new Events({
+    address: () => changes,
+    kinds: { changed: ({ within_ms: withinMs }) => soon(withinMs) },
+    opened: (reopened) => reopened && soon(1000),
+    poll: refresh,
+    connection: (state) => notice(WORDS[state]),
+  });
+}

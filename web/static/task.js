@@ -3,6 +3,7 @@
 import { plot, shortNumber, size } from "./charts.js";
 
 let chart = null;
+let drawn = null;
 const resizer = new ResizeObserver(([{ target }]) => chart && chart.width !== target.clientWidth && chart.setSize(size(target)));
 
 // The trials as dots, the best so far as steps.
@@ -11,6 +12,7 @@ function draw() {
   chart = null;
   resizer.disconnect();
   const figure = document.getElementById("curve");
+  drawn = figure?.dataset.series;
   const { x, y, best } = figure ? JSON.parse(figure.dataset.series) : {};
   if (typeof uPlot === "undefined" || !y?.some((value) => value !== null)) return;
   const place = figure.querySelector(".plot");
@@ -27,5 +29,5 @@ function draw() {
 }
 
 draw();
-document.addEventListener("refreshed", draw);
+document.addEventListener("refreshed", () => document.getElementById("curve")?.dataset.series !== drawn && draw());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

@@ -21,15 +21,20 @@ function ago(seconds) {
   }
 }
 
+// The text node stays, so that a refresh of the page finds it (patch.js).
+function write(element, text) {
+  if (element.firstChild.data !== text) element.firstChild.data = text;
+}
+
 function tick() {
   if (document.hidden) return;
   const now = Date.now();
   for (const element of document.querySelectorAll("time[data-since]")) {
-    element.textContent = duration((now - Date.parse(element.dataset.since)) / 1000);
+    write(element, duration((now - Date.parse(element.dataset.since)) / 1000));
   }
   for (const element of document.querySelectorAll("time[data-ago]")) {
     const seconds = (now - Date.parse(element.dateTime)) / 1000;
-    if (seconds >= 0 && seconds < 30 * 86400) element.textContent = ago(seconds);
+    if (seconds >= 0 && seconds < 30 * 86400) write(element, ago(seconds));
   }
 }
 

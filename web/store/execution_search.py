@@ -13,10 +13,9 @@ from typing import Any
 from sqlite_utils import Database
 
 from core.model import Execution
-from core.states import UNFINISHED
 from web.config.filters.terms import Filter
 from web.store import executions
-from web.store.db import row, rows, sql_list
+from web.store.db import row, rows
 from web.store.execution_filter import Condition
 from web.store.execution_table import COLUMNS, By, Order
 
@@ -143,12 +142,10 @@ class _Statements:
         ]
 
 
-def some(db: Database, project_id: int) -> tuple[bool, bool]:
-    """Return whether a project has executions, and whether some have not finished."""
-    of_project = f"EXISTS (SELECT 1 FROM execution WHERE project_id = ? AND {executions.KEPT}"
-    sql = f"SELECT {of_project}) AS any, {of_project} AND state IN {sql_list(UNFINISHED)}) AS live"
-    found = row(db, sql, (project_id, project_id)) or {"any": 0, "live": 0}
-    return bool(found["any"]), bool(found["live"])
+def some(db: Database, project_id: int) -> bool:
+    """Return whether a project has executions."""
+    sql = f"SELECT 1 FROM execution WHERE project_id = ? AND {executions.KEPT} LIMIT 1"
+    return row(db, sql, (project_id,)) is not None
 
 
 def parameters(db: Database, project_id: int) -> list[str]:

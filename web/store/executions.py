@@ -303,6 +303,14 @@ def names(db: Database, execution_ids: Collection[int]) -> dict[int, tuple[str, 
     return {item["id"]: (item["uuid"], item["counter"]) for item in found}
 
 
+def changed_since(db: Database, position: int | None) -> tuple[int, frozenset[str]]:
+    """Return the newest state change, and the UUIDs of the executions whose state changed after a position."""
+    newest = row(db, "SELECT COALESCE(MAX(id), 0) AS id FROM state_change")
+    sql = "SELECT uuid FROM state_change JOIN execution ON execution.id = execution_id WHERE state_change.id > ?"
+    found = [] if position is None else rows(db, sql, (position,))
+    return int(newest["id"]) if newest else 0, frozenset(item["uuid"] for item in found)
+
+
 def state_changes(db: Database, execution_id: int) -> list[StateChange]:
     """List the state changes of an execution, oldest first."""
     found = rows(db, "SELECT * FROM state_change WHERE execution_id = ? ORDER BY id", (execution_id,))

@@ -37,6 +37,7 @@ KEPT = (
     "cursor",
     "audit",
     "login",
+    "change",
 )  # belong to no project
 
 

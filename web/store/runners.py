@@ -80,6 +80,12 @@ def listing(db: Database) -> list[Runner]:
     return [runner for item in found if (runner := _runner(item))]
 
 
+def seen_within(db: Database, seconds: float) -> frozenset[int]:
+    """Return the ids of the runners that have reported within that time."""
+    sql = "SELECT id FROM runner WHERE removed_at IS NULL AND last_seen_at > ?"
+    return frozenset(found["id"] for found in rows(db, sql, (clock.after(-seconds),)))
+
+
 def count(db: Database) -> int:
     found = row(db, "SELECT COUNT(*) AS n FROM runner WHERE removed_at IS NULL")
     return int(found["n"]) if found else 0

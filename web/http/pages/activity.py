@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from flask import Blueprint, render_template, request
 
 from core.model import Commit
-from web.http import auth
+from web.http import auth, changes
 from web.http.pages.addresses import base_url
 from web.http.pages.paging import Page, query
 from web.services.presentation import troubles, verdict, verdicts
-from web.services.presentation.verdict import Tone, Verdict
+from web.services.presentation.verdict import Verdict
 from web.store import activity, commits, projects
 from web.store.activity import Entry
 from web.store.commits import Push
@@ -46,6 +46,7 @@ class Item:
 
 @blueprint.get("/p/<name>/activity/")
 @auth.read
+@changes.shows(changes.PUSHES, changes.RUNS)
 def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
@@ -68,7 +69,6 @@ def listing(name: str) -> str:
         base_url=base_url(),
         hosted=projects.is_hosted(db, project.id),
         troubles=troubles.of_projects(db, [project]),
-        live=any(line.verdict.tone is Tone.RUNNING for item in items for line in item.lines),
     )
 
 

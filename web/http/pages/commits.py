@@ -13,8 +13,7 @@ from werkzeug import Response
 
 from core.groups import Pipeline, Task
 from core.model import Commit, Execution, Target, TargetKind
-from core.states import UNFINISHED
-from web.http import auth
+from web.http import auth, changes
 from web.http.pages import groups
 from web.http.pages.addresses import base_url
 from web.http.pages.groups import Mark
@@ -60,6 +59,7 @@ class SingleRun:
 
 @blueprint.get("/p/<name>/commits/")
 @auth.read
+@changes.shows(changes.RUNS, changes.PUSHES)
 def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
@@ -82,12 +82,12 @@ def listing(name: str) -> str:
         hosted=projects.is_hosted(db, project.id),
         waiting=approvals.overview(db, project),
         waits_for_approval={item.push.after for item in approval_store.waiting(db, project.id)},
-        live=any(_unfinished([mark.group for mark in row.marks], row.executions) for row in rows),
     )
 
 
 @blueprint.get("/p/<name>/commits/<identifier>/")
 @auth.read
+@changes.shows(changes.RUNS, changes.VALUES, changes.LOGS, changes.PUSHES, changes.ONLINE)
 def show(name: str, identifier: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
@@ -110,7 +110,6 @@ def show(name: str, identifier: str) -> str:
         outcomes=_outcomes(auth.context(), found),
         posted=list(statuses.posted_statuses(db, commit.repository_id, identifier).values()),
         host=formats.forge_name(projects.repository(db, commit.repository_id).forge),
-        live=_unfinished([line.task for line in task_lines], [line.pipeline for line in pipeline_lines], found),
     )
 
 
@@ -160,7 +159,3 @@ def _kind(item: Execution | Task | Pipeline) -> TargetKind:
     if isinstance(item, Execution):
         return TargetKind.STEP
     return TargetKind.TASK if isinstance(item, Task) else TargetKind.PIPELINE
-
-
-def _unfinished(*found: Sequence[Execution | Task | Pipeline]) -> bool:
-    return any(item.state in UNFINISHED for items in found for item in items)

@@ -10,8 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from core.errors import Conflict, NotFound
 from core.model import Commit, Project
-from core.states import UNFINISHED
-from web.http import auth
+from web.http import auth, changes
 from web.services.deliveries import redaction
 from web.services.presentation import verdicts
 from web.services.presentation.verdict import Verdict
@@ -55,6 +54,7 @@ def listing(name: str) -> ResponseReturnValue:
 
 @blueprint.get(f"{PATH}/")
 @auth.read
+@changes.shows(changes.PUSHES, changes.RUNS)
 def show(name: str, number: int) -> str:
     db = auth.db()
     project, delivery = _asked(db, name, number)
@@ -62,7 +62,6 @@ def show(name: str, number: int) -> str:
     effects = _effects(db, pushes[:SHOWN_PUSHES])
     secret = _secret(db, delivery)
     body = redaction.body(delivery, secret)
-    running = any(one.state in UNFINISHED for effect in effects for one in effect.launched)
     return render_template(
         "delivery.html",
         project=project,
@@ -74,7 +73,6 @@ def show(name: str, number: int) -> str:
         headers=redaction.headers(delivery.headers, secret),
         body=body[:SHOWN_CHARS],
         more=len(body) > SHOWN_CHARS,
-        live=running or delivery.state is DeliveryState.STORED,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug import Response
 
-from web.http import auth
+from web.http import auth, changes
 from web.services.executions import environments as rules
 from web.services.scheduling import dispatch
 from web.store import environments, executions, runners
@@ -21,6 +21,7 @@ LISTS = ("images", "mounts")
 
 @blueprint.get("/environments/")
 @auth.read
+@changes.shows(changes.ENVIRONMENTS, changes.ONLINE, changes.ANY_RUNS)
 def listing() -> str:
     db = auth.db()
     fleet = runners.listing(db)

@@ -9,7 +9,7 @@ from flask import Blueprint, render_template, request
 from core.errors import InvalidInput
 from core.text import whole_number
 from web.config.filters.terms import FIELDS, Filter, Names, read
-from web.http import auth
+from web.http import auth, changes
 from web.http.pages import columns, run_table
 from web.http.pages.addresses import base_url
 from web.http.pages.paging import query
@@ -27,6 +27,7 @@ NOTHING = Found(executions=[], before=False, after=False)
 
 @blueprint.get("/p/<name>/")
 @auth.read
+@changes.shows(changes.RUNS, changes.VALUES, changes.PUSHES)
 def listing(name: str) -> str:
     """Show the executions that match the filter `?q=`. A filter that cannot be read matches nothing."""
     db = auth.db()
@@ -38,13 +39,11 @@ def listing(name: str) -> str:
         found = execution_search.page(db, project.id, wanted, order, PER_PAGE, _cursor())
     except InvalidInput as error:
         problem = str(error)
-    some, live = execution_search.some(db, project.id)
     return render_template(
         "project.html",
         project=project,
         rows=run_table.rows(db, project, found.executions, chosen),
-        some=some,
-        live=live,
+        some=execution_search.some(db, project.id),
         key=uuid.uuid4().hex,
         found=found,
         filter=request.args.get("q", ""),

@@ -15,7 +15,7 @@ from core.model import Execution, Project
 from core.states import UNFINISHED
 from web.config.pipelines.blueprint import Edge, PipelineBlueprint, load_pipeline
 from web.config.pipelines.graph import layers
-from web.http import auth
+from web.http import auth, changes
 from web.http.pages import groups
 from web.http.pages.groups import GroupProgress
 from web.http.pages.paging import Page
@@ -55,6 +55,7 @@ class NodeView:
 
 @blueprint.get("/p/<name>/pipelines/")
 @auth.read
+@changes.shows(changes.RUNS)
 def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
@@ -66,12 +67,12 @@ def listing(name: str) -> str:
         lines=groups.pipeline_lines(db, found),
         commits=commits.get_many(db, {pipeline.commit_id for pipeline in found}),
         page=page.of(total),
-        live=any(pipeline.state in UNFINISHED for pipeline in found),
     )
 
 
 @blueprint.get(f"{PATH}/")
 @auth.read
+@changes.shows(changes.RUNS)
 def show(name: str, counter: int) -> str:
     db = auth.db()
     project, pipeline = _asked(db, name, counter)
@@ -90,7 +91,6 @@ def show(name: str, counter: int) -> str:
         drawing=_draw(declared) if declared else None,
         edges=_texts(declared.edges) if declared else {},
         notes=declared.notes if declared else (),
-        live=pipeline.state in UNFINISHED,
     )
 
 

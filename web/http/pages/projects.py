@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from flask import Blueprint, render_template
 
 from core.model import Commit, Execution, Project
-from core.states import UNFINISHED
-from web.http import auth
+from web.http import auth, changes
 from web.http.pages.addresses import base_url
 from web.services.presentation import troubles, verdicts
 from web.services.presentation.verdict import Verdict
@@ -36,13 +35,13 @@ class Summary:
 
 @blueprint.get("/")
 @auth.read
+@changes.shows(changes.PROJECTS, changes.RUNS, changes.VALUES, changes.PUSHES, changes.ONLINE)
 def listing() -> str:
     db = auth.db()
     everything = projects.listing(db, auth.visible_projects())
     found = sorted(_summaries(db, everything), key=_pushed_at, reverse=True)
-    live = any(state in summary.counts for summary in found for state in UNFINISHED)
     trouble = troubles.of_projects(db, [summary.project for summary in found])
-    return render_template("projects.html", summaries=found, live=live, troubles=trouble, base_url=base_url())
+    return render_template("projects.html", summaries=found, troubles=trouble, base_url=base_url())
 
 
 def _summaries(db: Database, found: Sequence[Project]) -> list[Summary]:

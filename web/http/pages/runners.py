@@ -9,7 +9,7 @@ from flask import Blueprint, make_response, redirect, render_template, request, 
 from werkzeug import Response
 
 from core.errors import CannotStart, ConfigError, Conflict
-from web.http import auth, numbers
+from web.http import auth, changes, numbers
 from web.services.runners import overview
 from web.services.runners import registration as fleet
 from web.services.runners.registration import Credentials, RunnerLimits
@@ -20,6 +20,7 @@ blueprint = Blueprint("runners", __name__)
 
 @blueprint.get("/runners/")
 @auth.read
+@changes.shows(changes.RUNNERS, changes.ONLINE, changes.ANY_RUNS)
 def listing() -> str:
     found = overview.runner_views(auth.db(), auth.visible_projects())
     return render_template("runners.html", runners=found, facts=overview.runner_facts, room=overview.room_text)

@@ -11,8 +11,7 @@ from werkzeug import Response
 
 from core.groups import Task
 from core.model import Execution, Project
-from core.states import UNFINISHED
-from web.http import auth
+from web.http import auth, changes
 from web.http.pages import columns, groups
 from web.http.pages.paging import Page, query
 from web.services import tasks as service
@@ -54,6 +53,7 @@ class SearchResults:
 
 @blueprint.get("/p/<name>/tasks/")
 @auth.read
+@changes.shows(changes.RUNS, changes.VALUES)
 def listing(name: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
@@ -66,12 +66,12 @@ def listing(name: str) -> str:
         pipelines=pipelines.of_nodes(db, [task.pipeline_node_id for task in found if task.pipeline_node_id]),
         commits=commits.get_many(db, {task.commit_id for task in found}),
         page=page.of(total),
-        live=any(task.state in UNFINISHED for task in found),
     )
 
 
 @blueprint.get(f"{PATH}/")
 @auth.read
+@changes.shows(changes.RUNS, changes.VALUES)
 def show(name: str, counter: int) -> str:
     """Show the page; `?metric=` and `?better=` compare by another metadata key than the task's own."""
     db = auth.db()
@@ -92,7 +92,6 @@ def show(name: str, counter: int) -> str:
         keys=trials.keys(db, [task.id])[task.id],
         facts=search_facts.search_facts(search_facts.declared_search(task)),
         query=query,
-        live=task.state in UNFINISHED,
         **_table(db, task, found),
     )
 

@@ -58,6 +58,7 @@ def init_app(app: Flask) -> None:
         "disk_shortage": lambda: disk.shortage(auth.server().config),
         "static": static,
         "here": here,
+        "changes": lambda: g.get("changes", ""),
         "theme": theme,
     }
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import sys
 from collections import defaultdict, deque
-from collections.abc import Callable, Coroutine, Iterable, MutableMapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, MutableMapping
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from urllib.parse import unquote_to_bytes
 from flask import Flask
 
 from core.config import KIB
-from web.http import live, webhooks
+from web.http import auth, changes, streams, webhooks
 from web.http.auth import Server
 from web.http.serving.connections import Connection
 from web.http.serving.lanes import Lane, Lanes
@@ -33,6 +34,9 @@ from web.services.deliveries import intake
 
 BEHIND = 256 * KIB
 LOOKS_PER_S = 250  # of all followers together; one look costs a millisecond of CPU time
+WATCH_S, WATCH_GAP_S = 0.5, 0.1  # other processes write too, without waking this one
+
+logger = logging.getLogger(__name__)
 BUSY = b"The server is busy. Try again in a moment.\n"
 BUSY_HEADERS = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(BUSY)), (b"retry-after", b"1")]
 
@@ -56,7 +60,7 @@ class Unsent:
     status: int = 0
     headers: Headers | None = None
     body: bytes = b""
-    follower: live.LiveFollower | None = None
+    follower: streams.Follower | None = None
 
 
 class Body(io.RawIOBase):
@@ -149,7 +153,7 @@ class Exchange:
         finally:
             if hasattr(made, "close"):
                 made.close()
-        follower: live.LiveFollower | None = environ.get(live.FOLLOWER)
+        follower: streams.Follower | None = environ.get(streams.FOLLOWER)
         return Unsent(body=body) if sending else Unsent(self._status, self._headers, body, follower)
 
     def more(self, wanted: int) -> list[bytes]:
@@ -202,7 +206,9 @@ class Bridge:
         hooks: webhooks.Intake = app.extensions[webhooks.EXTENSION]
         self._lanes = Lanes(self.config, hooks.memory)
         self._wakers: dict[str, set[asyncio.Event]] = defaultdict(set)
-        self._followed, self._listening = 0, False
+        self._followed = 0
+        self._changed = asyncio.Event()  # in this process, since the watch looked
+        self._watching: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive_: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive_, send)
@@ -238,12 +244,11 @@ class Bridge:
             else:
                 await exchange.write(answer.body, more=False)
 
-    async def _follow(self, exchange: Exchange, follower: live.LiveFollower) -> None:
+    async def _follow(self, exchange: Exchange, follower: streams.Follower) -> None:
         """Send the events of a live page, without holding a thread between two looks."""
-        self._listen(exchange.loop)
-        woken, wakers = asyncio.Event(), self._wakers[follower.topic]
-        wakers.add(woken)
+        woken, topics = asyncio.Event(), frozenset[str]()
         self._followed += 1
+        self._start_watching(exchange.loop)
         try:
             while not exchange.connection.lost and not exchange.connection.ending:
                 woken.clear()
@@ -252,37 +257,76 @@ class Bridge:
                     await exchange.write(part, more=True)
                 if ended:
                     break
+                self._index(woken, topics, follower.topics)
+                topics = follower.topics
                 if not follower.behind:
-                    await self._pause(woken)
+                    await self._pause(exchange.connection, follower, woken)
             await exchange.write(b"", more=False)
         finally:
             self._followed -= 1
-            wakers.discard(woken)
-            if not wakers:
-                self._wakers.pop(follower.topic, None)
+            self._index(woken, topics, frozenset())
 
-    async def _pause(self, woken: asyncio.Event) -> None:
-        """Wait until something changed, or may have in another process. The more followers, the longer."""
-        gap = max(live.PAUSE_S, self._followed / LOOKS_PER_S)
-        await asyncio.sleep(gap)
-        timer = asyncio.get_running_loop().call_later(max(live.POLL_S, gap), woken.set)
-        await woken.wait()
-        timer.cancel()
+    def _index(self, woken: asyncio.Event, before: frozenset[str], topics: frozenset[str]) -> None:
+        """Have changes of other topics than before set an event."""
+        for topic in before - topics:
+            self._wakers[topic].discard(woken)
+            if not self._wakers[topic]:
+                del self._wakers[topic]
+        for topic in topics - before:
+            self._wakers[topic].add(woken)
 
-    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._listening:
-            self._listening = True
+    async def _pause(self, connection: Connection, follower: streams.Follower, woken: asyncio.Event) -> None:
+        """Wait until something changed, or may have, or the stream must end. The more followers, the longer."""
+        gap = max(follower.gap_s, self._followed / LOOKS_PER_S)
+        ended = asyncio.ensure_future(connection.ended.wait())
+        changed = asyncio.ensure_future(woken.wait())
+        try:
+            await asyncio.wait([ended], timeout=gap)
+            await asyncio.wait([ended, changed], timeout=max(follower.poll_s, gap), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
+            changed.cancel()
 
-            def tell(topic: str | None) -> None:
-                if topic is None or topic in self._wakers:
-                    loop.call_soon_threadsafe(self._wake, topic)
+    def _start_watching(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._watching is not None:
+            return
 
-            self._server.announcer.subscribe(tell)
+        def tell(execution: str | None) -> None:
+            if execution is None or execution in self._wakers:
+                loop.call_soon_threadsafe(self._told, execution)
 
-    def _wake(self, topic: str | None) -> None:
-        """Wake the followers of a topic, or all of them for None."""
-        for wakers in self._wakers.values() if topic is None else [self._wakers.get(topic, set())]:
-            for woken in wakers:
+        self._server.announcer.subscribe(tell)
+        self._watching = loop.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Look for changes for all followers together, while there are any."""
+        watch: changes.Watch = self._app.extensions[changes.WATCH]
+
+        def look() -> Collection[str]:
+            with self._app.app_context():
+                return watch.look(auth.db())
+
+        while True:
+            self._changed.clear()
+            if self._followed:
+                try:
+                    self._wake(await self._lanes.live.run(look))
+                except Exception:
+                    logger.exception("cannot look for changes")
+            await asyncio.sleep(WATCH_GAP_S)
+            timer = asyncio.get_running_loop().call_later(WATCH_S, self._changed.set)
+            await self._changed.wait()
+            timer.cancel()
+
+    def _told(self, execution: str | None) -> None:
+        """Wake the followers of an execution that this process has changed; for None all, and the watch."""
+        self._wake((execution or streams.EXECUTIONS,))
+        if execution is None:
+            self._changed.set()
+
+    def _wake(self, topics: Collection[str]) -> None:
+        for topic in topics:
+            for woken in self._wakers.get(topic, ()):
                 woken.set()
 
 

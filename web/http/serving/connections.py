@@ -155,6 +155,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = self._body_bytes = self._requests = 0
         self._read_mark = self._write_mark = (self.since, 0)
         self.ending = False  # the server is shutting down
+        self.ended = asyncio.Event()  # a stream must end: the peer has left, or the server is shutting down
 
     @property
     def is_stalled(self) -> bool:
@@ -174,6 +175,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.remove(self)
         super().connection_lost(exc)
+        self.ended.set()
 
     def data_received(self, data: bytes) -> None:
         requests = self._requests
@@ -218,6 +220,7 @@ class Connection(HttpToolsProtocol):
     def shutdown(self) -> None:
         self.ending = True
         super().shutdown()
+        self.ended.set()
 
     def overdue(self, now: float) -> str:
         """Return the setting that this connection exceeds; "" if none."""

@@ -1,0 +1,210 @@
+"""Pages that are left open: they notice what happens, and never disturb the person in front of them."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from demo_site import Browser, Site
+from instance import wait_for
+from selenium.webdriver.common.keys import Keys
+from serving import Serving
+
+from core.model import EventKind, Project, PushEvent
+from web.http import changes
+from web.http.app import create_app
+from web.store import commits, executions, projects, runners
+from web.store.commits import NewCommit, NewPush
+from web.store.db import execute, transaction
+
+pytestmark = pytest.mark.browser
+
+SHIFTS = """
+window.shifts = [];
+new PerformanceObserver((list) => {
+  for (const shift of list.getEntries()) {
+    window.shifts.push([shift.value, ...shift.sources.map(({ node }) => node?.outerHTML?.slice(0, 100) ?? String(node))]);
+  }
+}).observe({ type: "layout-shift", buffered: true });
+"""
+
+
+def push(site: Site, project: Project, message: str) -> str:
+    """A push that another process records; returns its commit."""
+    db, repository = site.db, projects.repositories(site.db, project.id)[0].id
+    sha = hashlib.sha1(uuid.uuid4().bytes).hexdigest()
+    new = NewCommit(
+        project_id=project.id, repository_id=repository, identifier=sha, ref="main", message=message, author="Ada",
+        committed_at="2026-11-22T23:39:48.000000Z", yaml_path="valohai.yaml", config_state="ok", config=None, problems=(),
+    )  # fmt: skip
+    event = PushEvent(
+        kind=EventKind.PUSH, ref="refs/heads/main", before="0" * 40, after=sha, pusher="ada", message=message,
+        identity=str(uuid.uuid4()),
+    )  # fmt: skip
+    with transaction(db):
+        commit = commits.upsert_commit(db, new)
+        pushed = commits.add_push(db, NewPush(repository_id=repository, event=event))
+        execute(db, "UPDATE push SET commit_id = ? WHERE id = ?", (commit.id, pushed))
+    return sha
+
+
+def streams(site: Site) -> int:
+    watch: changes.Watch = site.app.extensions[changes.WATCH]
+    return len(watch.followers)
+
+
+def test_an_idle_page_notices_a_push(browser: Browser, demo_site: Site) -> None:
+    project = projects.by_name(demo_site.db, "spirals")
+    browser.open("/p/spirals/commits/")
+    browser.run("document.querySelector('h1').dataset.old = 1")
+    sha = push(demo_site, project, "Straighten the spirals")
+    browser.wait(f"document.getElementById('commit-{sha}')?.textContent.includes('Straighten the spirals')")
+    assert browser.run("return document.querySelector('h1').dataset.old") == "1"  # in place
+    assert browser.run(f"return document.getElementById('commit-{sha}').matches(':first-child')")
+    assert browser.complaints() == []
+
+
+def test_the_first_page_notices_a_push(browser: Browser, demo_site: Site) -> None:
+    browser.open("/")
+    push(demo_site, projects.by_name(demo_site.db, "spirals"), "Wind them up again")
+    browser.wait("document.getElementById('project-spirals').textContent.includes('Wind them up again')")
+    assert browser.complaints() == []
+
+
+def test_the_page_of_runners_notices_that_one_is_gone_and_that_it_is_back(browser: Browser, demo_site: Site) -> None:
+    runner = runners.by_name(demo_site.db, "gpu-1")
+    assert runner is not None
+    state = "document.querySelector('#runner-gpu-1 .state').textContent"
+    runners.record_heartbeat(demo_site.db, runner.id, 4, runner.info)
+    browser.open("/runners/")
+    browser.wait(f"{state} === 'online'")
+    runners.presume_silent(demo_site.db, runner.id, 600)
+    browser.wait(f"{state} === 'offline'")
+    runners.record_heartbeat(demo_site.db, runner.id, 4, runner.info)
+    browser.wait(f"{state} === 'online'")
+    assert browser.complaints() == []
+
+
+def test_a_click_in_the_table_does_not_freeze_it_and_what_one_chose_stays(browser: Browser, demo_site: Site) -> None:
+    db, demo = demo_site.db, demo_site.demo
+    browser.open(f"/p/{demo.project.name}/")
+    row = f"document.getElementById('execution-{demo.queued.counter}')"
+    browser.find("#table .picked").click()
+    chosen = browser.run("return document.querySelector('.picked:checked').value")
+    browser.run(f"getSelection().selectAllChildren({row}.querySelector('.c-commit'))")
+    selected = browser.run("return String(getSelection())")
+    browser.find("#table").send_keys("")  # the focus is in the table
+    browser.run(f"{row}.dataset.old = 1")
+    execution = executions.get(db, demo.queued.id)
+    with transaction(db):
+        executions.update(db, execution, priority=1 - execution.priority)
+        execute(db, "UPDATE execution SET title = 'renamed meanwhile' WHERE id = ?", (demo.queued.id,))
+    browser.wait(f"{row}.textContent.includes('renamed meanwhile')")
+    assert browser.run(f"return {row}.dataset.old") == "1"
+    assert browser.run("return document.querySelector('.picked:checked').value") == chosen
+    assert selected
+    assert browser.run("return String(getSelection())") == selected
+    assert browser.complaints() == []
+
+
+def test_what_one_types_is_not_disturbed_and_the_page_catches_up_afterwards(browser: Browser, demo_site: Site) -> None:
+    runner = runners.by_name(demo_site.db, "gpu-1")
+    assert runner is not None
+    runners.record_heartbeat(demo_site.db, runner.id, 4, runner.info)
+    browser.open("/runners/")
+    browser.find("#h-new").click()
+    name = browser.find("[name=name]")
+    name.send_keys("gpu-")
+    fetched = "performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/runners/')).length"
+    before = browser.run(f"return {fetched}")
+    browser.run("window.other = new EventSource(document.body.dataset.changes)")
+    browser.run("other.addEventListener('changed', () => { window.changed = true; other.close(); })")
+    wait_for(lambda: streams(demo_site) == 2)
+    runners.presume_silent(demo_site.db, runner.id, 600)
+    browser.wait("window.changed")
+    name.send_keys("17")
+    assert browser.run("return document.activeElement.name") == "name"
+    assert browser.run(f"return {fetched}") == before  # held back
+    name.send_keys(Keys.TAB, Keys.TAB, Keys.TAB, Keys.TAB, Keys.TAB)
+    browser.wait("document.querySelector('#runner-gpu-1 .state').textContent === 'offline'")
+    assert name.get_attribute("value") == "gpu-17"
+    assert browser.run("return document.querySelector('.new-runner details').open")
+    runners.record_heartbeat(demo_site.db, runner.id, 4, runner.info)
+
+
+def test_typing_in_the_filter_is_not_disturbed(browser: Browser, demo_site: Site) -> None:
+    demo = demo_site.demo
+    browser.open(f"/p/{demo.project.name}/")
+    typed = browser.find("#q")
+    typed.send_keys("accuracy > ")
+    with transaction(demo_site.db):
+        execute(demo_site.db, "UPDATE execution SET title = 'while one types' WHERE id = ?", (demo.queued.id,))
+    wait_for(lambda: streams(demo_site))
+    typed.send_keys("0.9")
+    assert browser.run("return [document.activeElement.id, document.activeElement.value]") == ["q", "accuracy > 0.9"]
+    browser.run("document.activeElement.blur()")
+    row = f"document.getElementById('execution-{demo.queued.counter}')"
+    browser.wait(f"{row}.textContent.includes('while one types')")
+    assert typed.get_attribute("value") == "accuracy > 0.9"
+
+
+@pytest.fixture
+def other_server(demo_site: Site) -> Iterator[Any]:
+    """A server that can be stopped and started again on its port."""
+
+    class Restarted:
+        server = Serving(create_app(demo_site.demo.config))
+        url = f"http://127.0.0.1:{server.port}"
+
+        def start(self) -> None:
+            self.server = Serving(create_app(demo_site.demo.config), port=self.server.port)
+
+    found = Restarted()
+    yield found
+    found.server.stop()
+
+
+def test_a_page_left_open_over_a_restart_becomes_right(browser: Browser, demo_site: Site, other_server: Any) -> None:
+    browser.driver.get(f"{other_server.url}/p/spirals/commits/")
+    browser.wait("document.querySelector('#commits') !== null")
+    seen = push(demo_site, projects.by_name(demo_site.db, "spirals"), "Before the restart")
+    browser.wait(f"document.getElementById('commit-{seen}') !== null")
+    other_server.server.stop()
+    browser.wait("!document.getElementById('updates').hidden", 30)
+    assert browser.find("#updates").text.startswith("Connection lost")
+    missed = push(demo_site, projects.by_name(demo_site.db, "spirals"), "During the restart")
+    other_server.start()
+    browser.wait(f"document.getElementById('commit-{missed}') !== null", 60)
+    browser.wait("document.getElementById('updates').hidden", 60)
+
+
+def test_beyond_a_few_streams_of_a_browser_a_page_polls_and_says_so(browser: Browser, demo_site: Site) -> None:
+    browser.open("/p/spirals/commits/")
+    others = "Object.fromEntries(['a', 'b', 'c', 'd'].map((tab) => [tab, Date.now() + 10_000]))"
+    browser.run(f"localStorage.setItem('pushmill-streams', JSON.stringify({others})); location.reload()")
+    browser.wait("document.getElementById('updates').textContent.startsWith('Updates every 10 s')", 30)
+    sha = push(demo_site, projects.by_name(demo_site.db, "spirals"), "Seen by polling")
+    browser.wait(f"document.getElementById('commit-{sha}') !== null", 40)
+    browser.run("localStorage.removeItem('pushmill-streams')")
+    browser.wait("document.getElementById('updates').hidden", 60)
+    assert streams(demo_site) == 1
+
+
+def test_a_hidden_page_has_no_stream_and_is_right_when_it_is_looked_at(browser: Browser, demo_site: Site) -> None:
+    browser.open("/p/spirals/commits/")
+    wait_for(lambda: streams(demo_site) == 1)
+    page = browser.driver.current_window_handle
+    browser.driver.switch_to.new_window("tab")
+    other = browser.driver.current_window_handle
+    try:
+        wait_for(lambda: streams(demo_site) == 0)
+        sha = push(demo_site, projects.by_name(demo_site.db, "spirals"), "While nobody looks")
+    finally:
+        browser.driver.close()
+        browser.driver.switch_to.window(page)
+    assert other != page
+    browser.wait(f"document.getElementById('commit-{sha}') !== null", 20)
+    wait_for(lambda: streams(demo_site) == 1)

@@ -1,0 +1,126 @@
+// One stream of server-sent events, for a tab that can be seen. Browsers allow six connections to a server over HTTP/1.1,
+// for all tabs together, and the seventh hangs: MOST tabs have a stream at one time, others poll, as a tab does that the
+// server refuses a stream.
+
+const POLL_MS = 10_000;
+const AGAIN_MS = 30_000; // until a tab that polls asks for a stream again
+const SILENT_MS = 40_000; // the server says something every 15 s: the connection is dead
+const MOST = 4;
+const KEPT_MS = 15_000; // for a tab that has gone without saying so
+const SLOTS = "pushmill-streams";
+
+// The tabs that have a stream now, and the time when they last said so.
+function holders() {
+  const known = Object.entries(JSON.parse(localStorage.getItem(SLOTS) ?? "{}"));
+  return Object.fromEntries(known.filter(([, at]) => Math.abs(Date.now() - at) < KEPT_MS));
+}
+
+// Whether this tab may have a stream. It says so again every few seconds.
+function hold(tab) {
+  if (performance.getEntriesByType("navigation")[0]?.nextHopProtocol !== "http/1.1") return true;
+  try {
+    const known = holders();
+    if (!(tab in known) && Object.keys(known).length >= MOST) return false;
+    localStorage.setItem(SLOTS, JSON.stringify({ ...known, [tab]: Date.now() }));
+  } catch {
+    // without storage there is nothing to count with
+  }
+  return true;
+}
+
+function release(tab) {
+  try {
+    const { [tab]: _, ...others } = holders();
+    localStorage.setItem(SLOTS, JSON.stringify(others));
+  } catch {
+    // as above
+  }
+}
+
+export class Events {
+  // `address()` is where the stream is, `kinds` are functions by the kind of an event, which get its data and its id;
+  // `opened(again)`; `poll()` is called every `pollMs` without a stream; `connection` gets "live", "polling", "lost" or "".
+  constructor({ address, kinds, opened = () => {}, poll, pollMs = POLL_MS, connection }) {
+    Object.assign(this, { address, kinds, opened, poll, pollMs, connection });
+    this.tab = Math.random().toString(36).slice(2);
+    this.source = null;
+    this.timer = 0;
+    this.wasOpen = this.ended = false;
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.pause() : this.open()));
+    addEventListener("pagehide", () => this.pause());
+    addEventListener("pageshow", (event) => event.persisted && this.open());
+    setInterval(() => this.watch(), KEPT_MS / 3);
+    if (!document.hidden) this.open();
+  }
+
+  open() {
+    if (this.ended || this.source || document.hidden) return;
+    clearTimeout(this.timer);
+    if (!hold(this.tab)) {
+      this.startPolling();
+      return;
+    }
+    const source = (this.source = new EventSource(this.address()));
+    this.heardAt = Date.now();
+    const listen = (kind, act) =>
+      source.addEventListener(kind, (event) => {
+        this.heardAt = Date.now();
+        if (this.source === source) act(event);
+      });
+    for (const [kind, act] of Object.entries(this.kinds)) listen(kind, (event) => act(JSON.parse(event.data), event.lastEventId));
+    listen("beat", () => {});
+    listen("end", () => this.end());
+    listen("open", () => {
+      this.connection("live");
+      this.opened(this.wasOpen);
+      this.wasOpen = true;
+    });
+    listen("error", () => {
+      this.connection("lost");
+      if (source.readyState === EventSource.CLOSED) {
+        this.pause();
+        this.startPolling();
+      }
+    });
+  }
+
+  // After hours of sleep a connection may be dead without an error.
+  watch() {
+    if (!this.source) return;
+    hold(this.tab);
+    if (Date.now() - this.heardAt < SILENT_MS) return;
+    this.pause();
+    this.open();
+  }
+
+  pause() {
+    clearTimeout(this.timer);
+    this.source?.close();
+    if (this.source) release(this.tab);
+    this.source = null;
+  }
+
+  end() {
+    this.ended = true;
+    this.pause();
+    this.connection("");
+  }
+
+  startPolling() {
+    this.again = Date.now() + AGAIN_MS;
+    this.pollOnce();
+  }
+
+  async pollOnce() {
+    let more = false;
+    try {
+      more = await this.poll();
+      this.connection(this.ended || this.source ? "live" : "polling");
+    } catch {
+      this.connection("lost");
+    }
+    if (this.ended || this.source || document.hidden) return;
+    if (Date.now() > this.again) this.open();
+    else this.timer = setTimeout(() => this.pollOnce(), more ? 0 : this.pollMs);
+  }
+}
