@@ -95,7 +95,7 @@ def test_one_that_is_still_being_prepared_makes_no_container(
         else step("slow", "echo never", image=f"127.0.0.1:{deaf}/ada/box:1")
     )
     (execution,) = launch(site, checkout, next(projects), slow)
-    wait_for(lambda: any("Preparing" in line for line in site.events(execution, "status")))
+    wait_for(lambda: any("Started on runner" in line for line in site.events(execution, "status")))
     stop(site, execution, stage, SOON_S)
     wait_for(lambda: not runner.leftovers(), 10)
 
