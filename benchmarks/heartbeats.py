@@ -58,7 +58,7 @@ def heartbeat():
     request.get_data()
     return Response(status=204)
 
-data = config.load(Path(sys.argv[1]), None, redis__url="unix:nowhere")
+data = config.load(Path(sys.argv[1]), None, redis__url="unix:///nowhere")
 setup.prepare(data, print)
 app = create_app(data)
 app.add_url_rule("/heartbeat", "heartbeat", heartbeat, methods=["POST"])
