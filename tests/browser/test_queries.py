@@ -53,6 +53,7 @@ CEILINGS = {
     "execution_tabs.outputs": 30,
     "execution_tabs.used": 30,
     "executions.listing": 22,
+    "export.download": 12,
     "invitations.show": 3,
     "pipelines.listing": 9,
     "pipelines.show": 15,
@@ -151,7 +152,7 @@ class Crowded:
         return {
             "name": demo.project.name, "identifier": demo.long.commit_identifier, "number": demo.delivery,
             "tasks.show": demo.task.counter, "pipelines.show": demo.pipeline.counter, "counter": demo.long.counter,
-            "datum": output["uuid"], "filename": "model.pt", "secret": self.invitation,
+            "kind": "csv", "datum": output["uuid"], "filename": "model.pt", "secret": self.invitation,
         }  # fmt: skip
 
 

@@ -54,7 +54,7 @@ class Walk:
         delivery, _ = deliveries.store(api.db, Received(repository.id, "plain", "push", body=b"{}"), "1")
         self.values = {
             "name": HIDDEN, "project": HIDDEN, "datum": datum, "filename": "model.bin", "number": delivery, "oid": OID,
-            "position": 1, "slug": "none", "executions": found[0], "tasks": task.uuid, "pipelines": pipeline.uuid,
+            "position": 1, "slug": "none", "kind": "csv", "executions": found[0], "tasks": task.uuid, "pipelines": pipeline.uuid,
             "data": datum, "repositories": repository.id,
             "commits": commit.identifier, "projects": HIDDEN, "environments": "default",
             "/executions/": found[1], "/tasks/": task.counter, "/pipelines/": pipeline.counter,

@@ -20,6 +20,7 @@ from web.http.pages import (
     execution_data,
     execution_tabs,
     executions,
+    export,
     invitations,
     logins,
     members,
@@ -40,7 +41,7 @@ from web.http.pages import (
 def register(app: Flask) -> None:
     for page in (
         account, activity, api_reference, appearance, audit, badge_picker, chosen, commits, compare, deliveries,
-        environments, execution, execution_data, execution_tabs, executions, pipelines,
+        environments, execution, execution_data, execution_tabs, executions, export, pipelines,
         projects, reports, rules, run, runners, session, settings, tasks,
         invitations, logins, members, users,
     ):  # fmt: skip

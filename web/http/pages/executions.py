@@ -22,6 +22,7 @@ from web.store.execution_table import By, Order
 blueprint = Blueprint("executions", __name__)
 
 PER_PAGE = 50
+EXPORTED = 50_000  # executions in a download
 NOTHING = Found(executions=[], before=False, after=False)
 
 
@@ -54,6 +55,9 @@ def listing(name: str) -> str:
         number=columns.column("number", "Number", order),
         state_column=columns.column("state", "State", order),
         headings=run_table.headings(chosen, order),
+        chosen=chosen,
+        exported=EXPORTED,
+        picker=run_table.picker(names, chosen),
         query=query,
         waiting=approvals.overview(db, project),
         troubles=[one for one in troubles.of_projects(db, [project]) if not one.is_approval],

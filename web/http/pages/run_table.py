@@ -16,6 +16,7 @@ from web.config.metadata import as_number
 from web.http.pages import columns, groups
 from web.http.pages.columns import Column
 from web.http.pages.groups import Place
+from web.http.pages.paging import query
 from web.services.presentation import execution_status, formats, headline
 from web.services.presentation.run_names import RunNames
 from web.store import commits, metadata, metadata_of_many
@@ -27,6 +28,7 @@ SORTED = ("step", "duration", "created")
 LABELS = {"m.": "", "best.": "best ", "min.": "lowest ", "max.": "highest "}  # of columns of a metric, by prefix
 PARAMETERS, METRICS = 4, 4  # columns, if none are chosen
 MOST_COLUMNS = 40
+LISTED = 50  # parameters, and metrics, to choose from
 NO_VALUE = "<td></td>"
 
 
@@ -53,7 +55,7 @@ class MetricColumn:
 
     @property
     def less(self) -> bool:
-        return self.prefix == "min." or headline.less_is_better(self.key)
+        return headline.less_is_better(self.key)
 
 
 def chosen_columns(names: RunNames, order: Order) -> list[str]:
@@ -66,6 +68,28 @@ def chosen_columns(names: RunNames, order: Order) -> list[str]:
     return found if order.kind is By.COLUMN or sorting in found else [*found, sorting]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Picker:
+    """Columns to choose from: `chosen` are (name, label, link that moves it before its neighbour); others are names."""
+
+    chosen: list[tuple[str, str, str]]
+    fixed: list[str]
+    parameters: list[str]
+    metrics: list[str]
+
+
+def picker(names: RunNames, chosen: Sequence[str]) -> Picker:
+    earlier = [[*chosen[: i - 1], name, chosen[i - 1], *chosen[i + 1 :]] if i else [] for i, name in enumerate(chosen)]
+    return Picker(
+        chosen=[
+            (name, _label(name), query(col=moved) if moved else "") for name, moved in zip(chosen, earlier, strict=True)
+        ],
+        fixed=[name for name in FIXED if name not in chosen],
+        parameters=[name for name in names.parameters[:LISTED] if f"p.{name}" not in chosen],
+        metrics=list(names.metrics[:LISTED]),
+    )
+
+
 def headings(chosen: Sequence[str], order: Order) -> list[Column]:
     return [_heading(name, order) for name in chosen]
 
@@ -75,6 +99,11 @@ def rows(db: Database, project: Project, found: Sequence[Execution], chosen: Seq
     return [table.row(execution) for execution in found]
 
 
+def _label(name: str) -> str:
+    prefix, of = columns.split(name) or ("", name)
+    return LABELS.get(prefix, "") + of
+
+
 def _heading(name: str, order: Order) -> Column:
     if name in FIXED:
         found = columns.column(name, name.capitalize(), order)
@@ -82,7 +111,7 @@ def _heading(name: str, order: Order) -> Column:
     prefix, of = columns.split(name) or ("", name)
     if prefix in ("p.", "m."):
         return columns.column(of, of, order, By.PARAMETER if prefix == "p." else By.KEY)
-    return columns.plain(name, LABELS[prefix] + of)
+    return columns.plain(name, _label(name))
 
 
 class _Table:
