@@ -7,6 +7,7 @@ import time
 import pytest
 from demo_site import Browser, Site
 from instance import wait_for
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from web.services.executions import lifecycle
@@ -237,6 +238,73 @@ def test_the_stop_button_stops_and_then_kills(browser: Browser, demo_site: Site)
     browser.find("#stop button").click()
     wait_for(lambda: demo_site.now(live).stop_count == 2)
     assert browser.run("return location.pathname") == demo_site.page(live)
+    assert browser.complaints() == []
+
+
+def drag(browser: Browser, selector: str) -> None:
+    """Drag over the middle half of an element."""
+    area = browser.find(selector)
+    width = area.size["width"]
+    actions = ActionChains(browser.driver).move_to_element_with_offset(area, -width // 4, 0).click_and_hold()
+    actions.move_to_element_with_offset(area, width // 4, 0).release().perform()
+
+
+def test_metrics_are_drawn_together_and_the_address_keeps_it(browser: Browser, demo_site: Site) -> None:
+    path = demo_site.page(demo_site.demo.long, "charts/")
+    browser.open(path)
+    figure = "document.querySelector('.chart[data-key=loss]')"
+    browser.wait(f"{figure}.querySelector('canvas') !== null")
+    browser.find(".chart[data-key=loss] .chart-menu summary").click()
+    select = ".chart[data-key=loss] .chart-menu select"
+    browser.wait(f"document.querySelector('{select}').options.length > 2")
+    browser.find(f"{select} [value=val_loss]").click()
+    names = f"[...{figure}.querySelectorAll('.key .clip')].map((name) => name.textContent).join()"
+    browser.wait(f"{names} === 'loss,val_loss' && {figure}.querySelector('.note').textContent === '1,200 points'")
+    browser.find("#log-scale").click()
+    browser.find("#axis [value=time]").click()
+    browser.wait("location.search.includes('charts=') && location.search.includes('x=time')")
+    browser.driver.refresh()
+    browser.wait(f"{names} === 'loss,val_loss' && {figure}.querySelector('.note').textContent === '1,200 points'")
+    assert browser.run("return [document.getElementById('log-scale').checked, document.getElementById('axis').value]") == [
+        True, "time",
+    ]  # fmt: skip
+    label = browser.run(f"return {figure}.querySelector('.plot').getAttribute('aria-label')")
+    assert label.startswith("loss, val_loss over seconds: 1,200 points, ")
+    browser.open(f"{path}?x=no&log=x&smooth=x&charts=[[1],%22x%22,{{}}]")  # an address that is all wrong
+    browser.wait(f"{figure}.querySelector('canvas') !== null && {names} === 'loss'")
+    assert browser.complaints() == []
+
+
+def test_one_zooms_into_all_charts_and_back(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, "charts/"))
+    browser.wait("document.querySelectorAll('#charts canvas').length >= 3")
+    assert not browser.find("#reset-zoom").is_enabled()
+    drag(browser, ".chart[data-key=loss] .u-over")
+    browser.wait("!document.getElementById('reset-zoom').disabled")
+    browser.find("#reset-zoom").click()
+    browser.wait("document.getElementById('reset-zoom').disabled")
+    ActionChains(browser.driver).move_to_element(browser.find(".chart[data-key=loss] .u-over")).perform()
+    value = "document.querySelector('.chart[data-key=accuracy] figcaption b').textContent"
+    browser.wait(f"{value}.includes(' at ')")  # the cursor is in all charts
+    assert browser.complaints() == []
+
+
+def test_the_values_of_a_chart_are_a_table_and_a_file(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, "charts/"))
+    browser.wait("document.querySelector('.chart[data-key=loss] canvas') !== null")
+    browser.run("window.saved = []; HTMLAnchorElement.prototype.click = function () {"
+                " window.saved.push([this.href, this.download]); }")  # fmt: skip
+    for act in ("table", "picture", "values"):
+        browser.find(".chart[data-key=loss] .chart-menu summary").click()
+        browser.find(f".chart[data-key=loss] [data-do={act}]").click()
+    rows = "document.querySelectorAll('.chart[data-key=loss] .data-table tbody tr').length"
+    browser.wait(f"{rows} === 600")
+    heads = "return [...document.querySelectorAll('.data-table th')].map((head) => head.textContent)"
+    assert browser.run(heads) == ["step", "loss"]
+    browser.wait("window.saved.length === 2")
+    saved = {name: address for address, name in browser.run("return window.saved")}
+    assert saved["loss.png"].startswith("blob:")
+    assert saved[""].endswith("/series.csv?key=loss")
     assert browser.complaints() == []
 
 

@@ -46,6 +46,7 @@ CEILINGS = {
     "execution_data.search": 6,
     "execution_data.series": 8,
     "execution_data.used": 8,
+    "execution_data.values": 8,
     "execution_data.whole_log": 6,
     "execution_tabs.configuration": 30,
     "execution_tabs.log": 30,

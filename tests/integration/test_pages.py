@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import json
 import re
@@ -29,7 +30,7 @@ PAGES = (
     "/p/demo/executions/{n}/outputs/", "/p/demo/executions/{n}/resources/", "/p/demo/executions/{n}/configuration/",
     "/p/demo/executions/{n}/log.html", "/p/demo/tasks/", "/p/demo/pipelines/",
     "/p/demo/executions/{n}/log.txt", "/p/demo/executions/{n}/series?key=loss", "/p/demo/executions/{n}/news",
-    "/p/demo/executions/{n}/usage", "/p/demo/executions/{n}/log/search?q=x",
+    "/p/demo/executions/{n}/usage", "/p/demo/executions/{n}/series.csv?key=loss", "/p/demo/executions/{n}/log/search?q=x",
 )  # fmt: skip
 
 
@@ -333,6 +334,25 @@ def test_a_chart_of_many_points_keeps_every_spike(api: ApiServer, person: Person
     assert by_epoch["x"][by_epoch["y"].index(999)] == 77
     assert len(json.loads(person.get(f"{path}&x=time").text)["x"]) == len(found["y"])
     assert person.get(f"{path}&x=other").status_code == 400
+
+
+def test_all_values_of_several_keys_are_one_csv_file(api: ApiServer, person: Person) -> None:
+    lines = (b'{"step": 1, "a,b": 0.5}', b'{"step": 2, "text": "x\\ny"}', b'{"step": 3, "a,b": NaN, "text": "=1+1"}')
+    path = f"/p/demo/executions/{ran(api, *lines).counter}/series.csv"
+    answer = person.get(f"{path}?key=step&key=a,b&key=step&key=none")
+    assert (answer.mimetype, answer.headers["X-Content-Type-Options"]) == ("text/csv", "nosniff")
+    assert answer.headers["Content-Disposition"].startswith("attachment; filename=demo-")
+    found = list(csv.reader(answer.text.splitlines()))
+    assert found[0] == ["index", "time", "step", "a,b", "none"]
+    assert [(row[0], *row[2:]) for row in found[1:]] == [
+        ("0", "1", "0.5", ""),
+        ("1", "2", "", ""),
+        ("2", "3", "NaN", ""),
+    ]
+    assert [person.get(f"{path}?{query}").status_code for query in ("", "&".join(f"key={n}" for n in range(9)))] == [
+        400,
+        400,
+    ]
 
 
 def test_not_a_number_is_kept_out_of_the_chart_and_in_the_values(api: ApiServer, person: Person) -> None:

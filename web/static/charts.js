@@ -1,223 +1,309 @@
-// One small chart per metadata key, by uPlot. Without it the sparklines that came with the page stay.
+// Charts of metadata keys, several in one if one likes. Without uPlot the sparklines that came with the page stay.
+
+import { menu, save, savePicture, table } from "./chart_menu.js";
+import { plot, shortNumber, size } from "./plot.js";
 
 const MAX_POINTS = 3000; // appended live; then the server's choice of points is fetched again
-const HEIGHT = 116;
-const SMALL_HEIGHT = 90;
+const MOST_KEYS = 8; // in one chart, as many as there are colours
 
-export function shortNumber(value) {
-  if (value === null || value === undefined) return "";
-  if (Number.isInteger(value) && Math.abs(value) < 1e9) return String(value);
-  const size = Math.abs(value);
-  const [digits, exponent] = (size < 1e-4 || size >= 1e9 ? value.toExponential(3) : value.toPrecision(4)).split("e");
-  const short = digits.includes(".") ? digits.replace(/\.?0+$/, "") : digits;
-  return exponent ? `${short}e${Number(exponent)}` : short;
-}
-
-export function tick(value) {
-  const size = Math.abs(value);
-  if (size >= 1e6) return `${shortNumber(value / 1e6)}M`;
-  return size >= 1e4 ? `${shortNumber(value / 1e3)}k` : shortNumber(value);
-}
-
-export function size(place) {
-  return { width: place.clientWidth, height: place.clientHeight || (innerWidth > 640 ? HEIGHT : SMALL_HEIGHT) };
-}
-
-// Draw `data`, [x, y, …], in the `.plot` of a figure. Charts with the same `sync` share a cursor. `lines` are what uPlot
-// is to do differently for each y.
-export function plot(place, data, { sync, setCursor, strokes, lines, xTick = tick, yTick = tick, yRange, yIncrs }) {
-  place.replaceChildren();
-  const { width, height } = size(place);
-  const style = getComputedStyle(place);
-  const figure = place.closest(".chart");
-  const grid = { stroke: getComputedStyle(figure).borderTopColor, width: 1 };
-  const font = `11px ${style.fontFamily}`;
-  const stroke = getComputedStyle(figure.querySelector(".note")).color;
-  const axis = { stroke, grid, ticks: { show: false }, font, gap: 4 };
-  const wide = (_, labels) => 10 + 6.5 * Math.max(2, ...(labels ?? []).map((label) => label.length));
-  const values = (format) => (_, splits) => splits.map(format);
-  const line = { width: 1.5, points: { show: data[0].length < 2 }, spanGaps: true };
-  return new uPlot({
-    width, height,
-    padding: [8, 6, 0, 0],
-    legend: { show: false },
-    cursor: { sync: { key: sync }, points: { size: 6 }, y: false },
-    scales: { x: { time: false }, y: yRange ? { range: yRange } : {} },
-    axes: [{ ...axis, size: 20, space: 44, values: values(xTick) }, { ...axis, size: wide, space: 28, values: values(yTick), ...(yIncrs && { incrs: yIncrs }) }],
-    series: [{}, ...data.slice(1).map((_, i) => ({ ...line, stroke: strokes?.[i] ?? style.color, dash: i < 6 ? [] : [4, 3], ...lines?.[i] }))],
-    hooks: { setCursor: [setCursor] },
-  }, data, place);
+// Exponential moving average, as if the values before the first had been its own.
+function smooth(values, factor) {
+  let sum = 0;
+  let weight = 0;
+  return values.map((value) => {
+    if (value === null || value === undefined) return value;
+    sum = sum * factor + (1 - factor) * value;
+    weight = weight * factor + (1 - factor);
+    return sum / weight;
+  });
 }
 
 class Chart {
   constructor(figure, charts) {
     this.figure = figure;
     this.charts = charts;
-    this.key = figure.dataset.key;
+    this.keys = [figure.dataset.key];
     this.place = figure.querySelector(".plot");
-    this.value = figure.querySelector("b");
+    this.caption = figure.querySelector("figcaption");
     this.note = figure.querySelector(".note");
-    this.data = null; // [x, y], ascending x
+    this.series = new Map(); // by key: x ascending, y, seq of the last point, points, kept
     this.plot = null;
     this.loading = false;
-    this.seq = -1;
+    const value = this.caption.querySelector("b");
+    this.latest = new Map([[this.keys[0], value.textContent]]);
+    if (charts.view) menu(this);
+  }
+
+  get title() {
+    return this.keys.join(", ");
+  }
+
+  // The values that are drawn: x, then y of each key.
+  get data() {
+    const found = this.keys.map((key) => this.series.get(key)).filter(Boolean).map(({ x, y }) => [x, y]);
+    return found.length > 1 ? uPlot.join(found) : found[0] ?? [[], []];
   }
 
   async load() {
     if (this.loading) return;
     this.loading = true;
     try {
-      const query = new URLSearchParams({ key: this.key, x: this.charts.axis });
-      const answer = await fetch(`${this.charts.url}series?${query}`);
-      if (!answer.ok) return;
-      const { x, y, seq, points, kept } = await answer.json();
-      this.data = [x, y];
-      this.points = points;
-      this.lost = points - kept;
-      this.seq = Math.max(-1, ...seq);
-      this.draw();
+      await Promise.all(this.keys.map((key) => this.loadKey(key)));
     } finally {
       this.loading = false;
+    }
+    this.remake();
+  }
+
+  async loadKey(key) {
+    const answer = await fetch(`${this.charts.url}series?${new URLSearchParams({ key, x: this.charts.axis })}`);
+    if (!answer.ok) return;
+    const { x, y, seq, points, kept } = await answer.json();
+    this.series.set(key, { x, y, points, kept, seq: Math.max(-1, ...seq) });
+  }
+
+  setKeys(keys) {
+    this.keys = [...new Set(keys)].slice(0, MOST_KEYS);
+    this.captions();
+    return this.load();
+  }
+
+  captions() {
+    const [first, ...others] = this.caption.querySelectorAll(".key");
+    others.forEach((one) => one.remove());
+    let last = first;
+    for (const [i, key] of this.keys.entries()) {
+      const one = i ? first.cloneNode(true) : first;
+      one.className = `key${this.keys.length > 1 ? ` series-${i}` : ""}`;
+      one.querySelector(".clip").textContent = one.querySelector(".clip").title = key;
+      one.querySelector("b").textContent = this.latest.get(key) ?? this.charts.latest(key);
+      if (i) last.after(one);
+      last = one;
     }
   }
 
   draw() {
-    if (!this.data[0].length) return;
-    if (this.plot) this.plot.setData(this.data);
-    else this.make();
-    const shown = this.data[0].length;
-    const all = this.points.toLocaleString("en-US");
-    const stored = this.lost ? `, ${(this.points - this.lost).toLocaleString("en-US")} stored` : "";
-    this.note.textContent = shown < this.points ? `${shown} of ${all} points${stored}, with all peaks` : `${all} points`;
+    const { data } = this;
+    if (!data[0].length) return;
+    const { log, smoothing } = this.charts;
+    const ys = data.slice(1).map((y) => (log ? y.map((value) => (value > 0 ? value : null)) : y));
+    const drawn = smoothing ? [...ys, ...ys.map((y) => smooth(y, smoothing))] : ys;
+    if (this.plot) {
+      this.plot.setData([data[0], ...drawn], !this.charts.zoomed);
+      if (this.charts.zoomed) this.plot.redraw();
+    } else this.make([data[0], ...drawn], ys.length);
+    this.describe(data);
   }
 
-  make() {
-    this.plot = plot(this.place, this.data, { sync: "metadata", setCursor: (made) => this.showCursor(made) });
+  make(data, count) {
+    const colours = [...this.caption.querySelectorAll(".key")].map((key) => getComputedStyle(key).color);
+    const strokes = count > 1 ? colours : [getComputedStyle(this.place).color];
+    const faint = { alpha: 0.3, width: 1 };
+    this.plot = plot(this.place, data, {
+      sync: "metadata",
+      log: this.charts.log,
+      strokes: [...strokes, ...strokes],
+      lines: data.length - 1 > count ? data.slice(1).map((_, i) => (i < count ? faint : {})) : [],
+      setCursor: ({ cursor }) => this.showCursor(cursor.idx),
+      setScale: (made, scale) => scale === "x" && this.charts.noteZoom(made),
+    });
+  }
+
+  describe([x, ...ys]) {
+    const found = this.keys.map((key) => this.series.get(key)).filter(Boolean);
+    const all = found.reduce((sum, { points }) => sum + points, 0);
+    const lost = found.reduce((sum, { points, kept }) => sum + points - kept, 0);
+    const shown = found.reduce((sum, one) => sum + one.x.length, 0);
+    const number = (value) => value.toLocaleString("en-US");
+    const stored = lost ? `, ${number(all - lost)} stored` : "";
+    const points = shown < all ? `${number(shown)} of ${number(all)} points${stored}, with all peaks` : `${number(all)} ${all === 1 ? "point" : "points"}`;
+    this.note.textContent = points;
+    const values = ys.flat().filter((value) => typeof value === "number");
+    const low = shortNumber(Math.min(...values));
+    const high = shortNumber(Math.max(...values));
+    this.place.setAttribute("role", "img");
+    this.place.setAttribute("aria-label", `${this.title} over ${this.charts.axisName}: ${points}, ${low} to ${high}, x from ${shortNumber(x[0])} to ${shortNumber(x.at(-1))}`);
   }
 
   remake() {
     this.plot?.destroy();
     this.plot = null;
-    if (this.data) this.draw();
+    if (this.series.size) this.draw();
   }
 
-  showCursor(plot) {
-    const index = plot.cursor.idx;
-    this.value.textContent = index === null || index === undefined ? this.latest ?? this.value.textContent
-      : `${shortNumber(this.data[1][index])} at ${shortNumber(this.data[0][index])}`;
-    if (this.latest === undefined) this.latest = this.value.dataset.latest;
+  showCursor(index) {
+    const { data } = this;
+    [...this.caption.querySelectorAll(".key b")].forEach((value, i) => {
+      const at = index === null || index === undefined ? null : data[i + 1]?.[index];
+      const alone = this.keys.length === 1 ? ` at ${shortNumber(data[0][index])}` : "";
+      value.textContent = at === null || at === undefined ? this.latest.get(this.keys[i]) ?? this.charts.latest(this.keys[i]) : `${shortNumber(at)}${alone}`;
+    });
   }
 
-  // `points` are [seq, microseconds, number or null]; `xs` maps seq to x.
+  // `points` are, by key, [seq, microseconds, number or null]; `xs` maps seq to x.
   append(points, xs, latest) {
-    this.latest = this.value.dataset.latest = latest.text;
-    this.value.textContent = latest.text;
-    this.value.title = latest.full;
-    if (!this.data) return;
-    const [x, y] = this.data;
-    let stale = x.length > MAX_POINTS;
-    for (const [seq, microseconds, value] of points) {
-      if (seq <= this.seq || value === null) continue;
-      const at = xs(seq, microseconds);
-      if (at === undefined || at < x[x.length - 1]) stale = true;
-      else (x.push(at), y.push(value));
-      this.seq = seq;
-      this.points += 1;
+    let stale = false;
+    for (const [i, key] of this.keys.entries()) {
+      if (!latest[key]) continue;
+      this.latest.set(key, latest[key].text);
+      const value = this.caption.querySelectorAll(".key b")[i];
+      if (value) Object.assign(value, { textContent: latest[key].text, title: latest[key].full });
+      const series = this.series.get(key);
+      if (!series) continue;
+      stale ||= series.x.length > MAX_POINTS;
+      for (const [seq, microseconds, value] of points[key]) {
+        if (seq <= series.seq || value === null) continue;
+        const at = xs(seq, microseconds);
+        if (at === undefined || at < series.x.at(-1)) stale = true;
+        else (series.x.push(at), series.y.push(value));
+        series.seq = seq;
+        series.points += 1;
+        series.kept += 1;
+      }
     }
     if (stale) this.load();
-    else this.draw();
+    else if (this.series.size) this.draw();
+  }
+
+  saveValues() {
+    const query = new URLSearchParams(this.keys.map((key) => ["key", key]));
+    save(`${this.charts.url}series.csv?${query}`);
+  }
+
+  savePicture() {
+    savePicture(this.plot, this.figure, this.title);
+  }
+
+  toggleTable() {
+    const shown = this.figure.querySelector(".data-table");
+    if (shown) shown.remove();
+    else this.figure.append(table(this.charts.axisName, this.keys, this.data));
   }
 }
 
 export class Charts {
-  constructor(url, startedAt) {
+  // `view` is what one has chosen on the page with all charts; on others there is none.
+  constructor(url, startedAt, view = null) {
     this.url = url;
+    this.view = view;
     this.startUs = Date.parse(startedAt) * 1000;
+    this.zoomed = false;
     this.watcher = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {
         const chart = this.byFigure.get(target);
-        if (isIntersecting && chart && !chart.data) chart.load();
+        if (isIntersecting && chart && !chart.series.size) chart.load();
       }
     }, { rootMargin: "200px" });
     this.resizer = new ResizeObserver((entries) => {
       for (const { target } of entries) {
-        const chart = this.byFigure.get(target.closest(".chart"));
-        if (chart?.plot && chart.plot.width !== target.clientWidth) chart.plot.setSize(size(target));
+        const made = this.byFigure.get(target.closest(".chart"))?.plot;
+        const now = size(target);
+        if (made && (made.width !== now.width || made.height !== now.height)) made.setSize(now);
       }
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.all.forEach((chart) => chart.remake()));
+    this.byFigure = new Map();
     this.find();
+    view?.begin(this);
   }
 
   get all() {
     return [...this.byFigure.values()];
   }
 
-  // After the section has been fetched anew.
+  get axis() {
+    return this.view?.axis ?? (this.section.dataset.axis ? `key.${this.section.dataset.axis}` : "number");
+  }
+
+  get axisName() {
+    return { number: "index", time: "seconds" }[this.axis] ?? this.axis.slice(4);
+  }
+
+  get log() {
+    return this.view?.log ?? false;
+  }
+
+  get smoothing() {
+    return this.view?.smoothing ?? 0;
+  }
+
+  latest(key) {
+    const shown = this.all.find((chart) => chart.keys[0] === key)?.latest.get(key);
+    return shown ?? document.querySelector(`#latest [data-key="${CSS.escape(key)}"] td`)?.textContent ?? "";
+  }
+
+  // After the section has been fetched anew: figures that stayed keep their charts.
   find() {
-    this.watcher.disconnect();
-    this.resizer.disconnect();
     this.section = document.getElementById("charts");
-    this.byFigure = new Map();
     if (typeof uPlot === "undefined") return;
-    for (const figure of this.section.querySelectorAll(".chart")) {
-      const chart = new Chart(figure, this);
-      chart.value.dataset.latest = chart.value.textContent;
-      chart.latest = chart.value.textContent;
-      this.byFigure.set(figure, chart);
-      this.watcher.observe(figure);
-      this.resizer.observe(chart.place);
-    }
-    this.chooseAxis();
+    for (const [figure] of this.byFigure) if (!figure.isConnected) this.byFigure.delete(figure);
+    for (const figure of this.section.querySelectorAll(".chart")) this.add(figure);
     this.chooseKey();
+  }
+
+  add(figure) {
+    if (this.byFigure.has(figure)) return;
+    const chart = new Chart(figure, this);
+    this.byFigure.set(figure, chart);
+    this.watcher.observe(figure);
+    this.resizer.observe(chart.place);
+  }
+
+  // Charts of new keys only: those on the page keep what one has done with them. False if they do not fit there.
+  merge(fresh) {
+    const list = this.section.querySelector(".charts");
+    if (!list?.querySelector(".chart") || !this.view) return false;
+    for (const figure of fresh.querySelectorAll(".chart")) {
+      if (!list.querySelector(`[data-key="${CSS.escape(figure.dataset.key)}"]`)) list.append(figure);
+    }
+    this.find();
+    return true;
   }
 
   // Where the page has one chart for all keys.
   chooseKey() {
     const select = document.getElementById("key");
-    const figure = this.section.querySelector(".chart");
-    if (!select || !figure) return;
-    select.onchange = () => {
-      figure.dataset.key = figure.querySelector("figcaption .clip").textContent = select.value;
-      figure.querySelector("b").textContent = document.querySelector(`#latest [data-key="${CSS.escape(select.value)}"] td`)?.textContent ?? "";
-      figure.querySelector(".plot").replaceChildren();
-      this.find();
-    };
+    const chart = this.all[0];
+    if (select && chart) select.onchange = () => chart.setKeys([select.value]);
   }
 
-  chooseAxis() {
-    const select = document.getElementById("axis");
-    if (!select) {
-      const { axis } = this.section.dataset;
-      this.axis = axis ? `key.${axis}` : "number";
-      return;
-    }
-    if (this.axis && [...select.options].some((option) => option.value === this.axis)) select.value = this.axis;
-    this.axis = select.value;
-    select.addEventListener("change", () => {
-      this.axis = select.value;
-      this.all.filter((chart) => chart.data).forEach((chart) => chart.load());
-    });
+  reload() {
+    this.all.filter((chart) => chart.series.size).forEach((chart) => chart.load());
   }
 
-  // True when every key of the event is known here; otherwise the section must be fetched anew.
+  remake() {
+    this.all.forEach((chart) => chart.remake());
+  }
+
+  noteZoom(made) {
+    const { min, max } = made.scales.x;
+    const [first, last] = [made.data[0][0], made.data[0].at(-1)];
+    this.zoomed = min > first || max < last;
+    this.view?.showZoom(this.zoomed);
+  }
+
+  resetZoom() {
+    this.zoomed = false;
+    for (const { plot: made } of this.all) made?.setScale("x", { min: made.data[0][0], max: made.data[0].at(-1) });
+    this.view?.showZoom(false);
+  }
+
+  // False when a key of the event is not known here: then the section must be fetched anew.
   append({ points, latest }) {
     const rows = new Map([...document.querySelectorAll("#latest tr")].map((row) => [row.dataset.key, row]));
-    const charts = new Map(this.all.map((chart) => [chart.key, chart]));
+    const known = new Set([...rows.keys(), ...this.all.flatMap((chart) => chart.keys), ...(this.view?.keys ?? [])]);
     const xs = this.xs(points);
-    let known = true;
     for (const key of Object.keys(latest)) {
       const cell = rows.get(key)?.querySelector("td");
-      if (!cell) known = false;
-      else (cell.textContent = latest[key].text, cell.title = latest[key].full);
-      charts.get(key)?.append(points[key], xs, latest[key]);
+      if (cell) (cell.textContent = latest[key].text, cell.title = latest[key].full);
     }
-    return known;
+    this.all.forEach((chart) => chart.append(points, xs, latest));
+    return Object.keys(latest).every((key) => known.has(key));
   }
 
   xs(points) {
     if (this.axis === "time") return (_, microseconds) => (microseconds - this.startUs) / 1e6;
-    if (!this.axis?.startsWith("key.")) return (seq) => seq;
+    if (!this.axis.startsWith("key.")) return (seq) => seq;
     const counted = points[this.axis.slice(4)] ?? [];
     const values = new Map(counted.map(([seq, , value]) => [seq, value ?? undefined]));
     return (seq) => values.get(seq);

@@ -1,5 +1,6 @@
 // A tab of one execution: its head, log, charts and values, kept up to date while it is unfinished.
 
+import { ChartView } from "./chart_view.js";
 import { Charts } from "./charts.js";
 import { Log } from "./log.js";
 import { LogSearch } from "./log_search.js";
@@ -17,7 +18,7 @@ document.getElementById("go-to")?.addEventListener("submit", (event) => {
   const line = Number(event.target.elements.line.value.replaceAll(",", ""));
   if (line > 0) location.hash = `#L${Math.min(line, log.total)}`;
 });
-const charts = on("charts", () => new Charts(url, started));
+const charts = on("charts", () => new Charts(url, started, on("axis", () => new ChartView())));
 const resources = on("resources", () => new Resources(url, fetchParts));
 const connection = document.getElementById("connection");
 const WORDS = { live: "live", polling: "live (every 2 s)", lost: "connection lost, retrying", "": "" };
@@ -33,6 +34,7 @@ async function fetchParts() {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-part]")) {
       const now = fresh.getElementById(part.id);
+      if (part.id === "charts" && now && charts.merge(now)) continue;
       if (now && now.innerHTML !== part.innerHTML) part.replaceWith(now);
     }
     charts?.find();

@@ -1,6 +1,6 @@
 // What the execution uses of its machine: a chart for each kind, drawn anew every ten seconds while it runs.
 
-import { plot, shortNumber, size, tick } from "./charts.js";
+import { plot, shortNumber, size, tick } from "./plot.js";
 
 const AGAIN_S = 10;
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];

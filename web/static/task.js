@@ -1,6 +1,6 @@
 // The page of one task: its chart, drawn anew when the page has been refreshed.
 
-import { plot, shortNumber, size } from "./charts.js";
+import { plot, shortNumber, size } from "./plot.js";
 
 let chart = null;
 let drawn = null;

@@ -12,7 +12,7 @@ lost. `latest` counts printed and stored values.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -242,7 +242,12 @@ def latest_of_task(db: Database, task_id: int, names: Collection[str]) -> dict[i
 
 def series(db: Database, execution_id: int, key: str) -> list[Point]:
     """Return all values of a key in order."""
-    return [point for chunk in _chunks(db, execution_id, name=key).get(key, []) for point in chunk.points()]
+    return list(points(db, execution_id, key))
+
+
+def points(db: Database, execution_id: int, key: str) -> Iterator[Point]:
+    """Yield all values of a key in order, unpacked as they are needed."""
+    return (point for chunk in _chunks(db, execution_id, name=key).get(key, []) for point in chunk.points())
 
 
 def lines(db: Database, execution_id: int, first: int, many: int) -> list[tuple[int, dict[str, Any]]]:

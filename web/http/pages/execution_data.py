@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import orjson
 from flask import Blueprint, Response, request
@@ -26,7 +29,7 @@ from web.http.pages.execution_page import (
 )
 from web.services.presentation import charts, resources
 from web.services.presentation.charts import BY_NUMBER, BY_TIME, Axis
-from web.store import data, log_search, logs
+from web.store import data, log_search, logs, metadata
 from web.store.log_search import Query
 from web.store.logs import LogLine
 
@@ -34,6 +37,7 @@ blueprint = Blueprint("execution_data", __name__)
 
 DOWNLOADED_LINES = 500  # read at once
 MOST_FOLDED = 1000
+CSV_KEYS = 8
 QUERY_BYTES = 200
 MOST_HITS, SEARCH_S = 5000, 0.08  # of one answer
 
@@ -102,6 +106,21 @@ def series(name: str, counter: int) -> Response:
     return Response(orjson.dumps(found), mimetype="application/json")
 
 
+@blueprint.get(f"{PATH}/series.csv")
+@auth.read
+def values(name: str, counter: int) -> Response:
+    """Download all stored values of each `key`, with the index and the time of their lines."""
+    db = auth.db()
+    project, execution = requested_execution(db, name, counter)
+    keys = list(dict.fromkeys(request.args.getlist("key")))
+    if not 0 < len(keys) <= CSV_KEYS:
+        raise InvalidInput(f"give 1 to {CSV_KEYS} keys")
+    rows = charts.rows(keys, [metadata.points(db, execution.id, key) for key in keys])
+    response = Response(_csv(rows), mimetype="text/csv")
+    response.headers.set("Content-Disposition", "attachment", filename=f"{project.name}-{execution.counter}.csv")
+    return response
+
+
 @blueprint.get(f"{PATH}/usage")
 @auth.read
 def used(name: str, counter: int) -> Response:
@@ -127,6 +146,13 @@ def output(name: str, counter: int, datum: uuid.UUID, filename: str) -> Response
 def _blocks(lines: Iterator[LogLine]) -> Iterator[bytes]:
     while block := b"".join(line.message + b"\n" for line in islice(lines, DOWNLOADED_LINES)):
         yield block
+
+
+def _csv(rows: Iterator[Sequence[Any]]) -> Iterator[str]:
+    while block := list(islice(rows, DOWNLOADED_LINES)):
+        text = io.StringIO()
+        csv.writer(text).writerows(block)
+        yield text.getvalue()
 
 
 def _axis(execution: Execution) -> Axis:

@@ -20,7 +20,7 @@ from web.http.pages.execution_page import (
     requested_execution,
     start_us,
 )
-from web.services.presentation import charts, log_commands, resources
+from web.services.presentation import charts, headline, log_commands, resources
 from web.store import data, executions, logs, metadata
 
 blueprint = Blueprint("execution_tabs", __name__)
@@ -58,12 +58,16 @@ def metrics(name: str, counter: int) -> str:
     project, execution = requested_execution(db, name, counter)
     latest = metadata.latest(db, execution.id)
     axis = charts.choose_axis(latest)
-    drawn = [key for key, value in latest.items() if key != axis and as_number(value) is not None][:CHARTS]
+    keys = [key for key, value in latest.items() if as_number(value) is not None]
+    axes = [axis] if axis else []
+    drawn = [key for key in keys if key != axis][:CHARTS]
     return render_tab(
         "charts",
         project,
         execution,
         axis=axis,
+        axes=axes + [key for key in keys if key != axis and headline.is_counter(key)],
+        keys=keys,
         thinned=metadata.thinned(db, execution.id),
         charted=[Measure(key=key, value=latest[key], spark=charts.sparkline(db, execution.id, key)) for key in drawn],
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby, repeat
 from typing import Any
 
+from core import clock
 from web.config import metadata as rules
-from web.services.presentation import headline
+from web.services.presentation import formats, headline
 from web.store import metadata
 from web.store.db import Database
 from web.store.metadata_chunks import Point
@@ -49,6 +53,22 @@ def series(db: Database, execution_id: int, key: str, axis: Axis) -> dict[str, A
         "points": counts.points,
         "kept": counts.kept,
     }
+
+
+def rows(keys: Sequence[str], series: Sequence[Iterable[Point]]) -> Iterator[list[Any]]:
+    """Yield a table of series: a heading, then a row for each metadata line, with its number and time."""
+    yield ["index", "time", *keys]
+    columns = [zip(repeat(place), points, strict=False) for place, points in enumerate(series)]
+    for seq, group in groupby(heapq.merge(*columns, key=_seq), _seq):
+        cells: list[Any] = [None] * len(keys)
+        for place, point in group:
+            cells[place] = formats.full(point.value)
+            time_us = point.time_us
+        yield [seq, clock.text(datetime.fromtimestamp(time_us / 1e6, UTC)), *cells]
+
+
+def _seq(found: tuple[int, Point]) -> int:
+    return found[1].seq
 
 
 def main_sparkline(db: Database, execution_id: int, latest: Mapping[str, Any]) -> str:
