@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import by_hand
+import demo_files
 import demo_groups
 import orjson
 
@@ -432,12 +433,12 @@ class Filling:
         self._print(
             execution, runner, "stdout", ["saved \x1b[36m/valohai/outputs/model.pt\x1b[0m", "\x1b[1;32mdone\x1b[0m"]
         )
-        for name, size in (
-            ("model.pt", 97_400_000),
-            ("confusion.png", 48_211),
-            ("predictions/held-out.csv", 1_822_400),
-        ):
-            self._output(execution, name, size)
+        self._output(execution, "model.pt", b"weights", 97_400_000)
+        self._output(execution, "confusion.png", demo_files.picture())
+        self._output(execution, "predictions/held-out.csv", demo_files.table())
+        self._output(execution, "sonar.wav", demo_files.sound())
+        self._output(execution, "report.html", b"<h1>Report</h1><script>alert(1)</script>\n")
+        self._output(execution, "settings.json", b'{"size": 224, "scales": [0.5, 1, 2]}')
         self._finish(execution, runner, "complete")
         self._age(execution, 0.12, 7623)
         return execution
@@ -467,12 +468,14 @@ class Filling:
             "recall": 0.97 - 0.6 * math.exp(-5 * t) + noise(0, 0.008), "grad_norm": grad_norm,
         }  # fmt: skip
 
-    def _output(self, execution: Execution, name: str, size: int) -> None:
+    def _output(self, execution: Execution, name: str, content: bytes, size: int = 0) -> None:
+        """With `size` the content is filled up with zeros."""
+        size = size or len(content)
         datum = str(uuid.uuid4())
         path = data.path(self.config.outputs_dir, datum)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            file.write(name.encode())
+            file.write(content)
             file.truncate(size)
         digest = hashlib.sha256(f"{name}{size}".encode()).hexdigest()
         with transaction(self.db):

@@ -241,6 +241,31 @@ def test_the_stop_button_stops_and_then_kills(browser: Browser, demo_site: Site)
     assert browser.complaints() == []
 
 
+def test_an_image_is_previewed(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, "outputs/"))
+    browser.wait("document.querySelector('.thumbnails img')?.naturalWidth === 96")
+    browser.find(".thumbnails a").click()
+    browser.wait("document.querySelector('#preview img')?.naturalWidth === 96")
+    assert browser.find("#preview h2").text == "confusion.png"
+    for name, shown in (
+        ("held-out.csv", "td"),
+        ("settings.json", "pre"),
+        ("report.html", "pre"),
+        ("sonar.wav", "audio"),
+    ):
+        link = f"[aria-label$='{name}']"
+        browser.find(f"#outputs a{link}").click()
+        browser.wait(f"document.querySelector('#preview h2')?.textContent.endsWith('{name}')"
+                     f" && document.querySelector('#preview {shown}') !== null")  # fmt: skip
+    browser.run("document.querySelector('#preview audio').load()")
+    browser.wait("document.querySelector('#preview audio').readyState > 0 ||"
+                 " (document.querySelector('#preview audio').preload = 'metadata', false)")  # fmt: skip
+    assert browser.run("return document.getElementById('outputs-command').textContent") == (
+        f"vh exec outputs {demo_site.demo.long.counter} -d results"
+    )
+    assert browser.complaints() == []
+
+
 def drag(browser: Browser, selector: str) -> None:
     """Drag over the middle half of an element."""
     area = browser.find(selector)

@@ -48,6 +48,8 @@ CEILINGS = {
     "execution_data.used": 8,
     "execution_data.values": 8,
     "execution_data.whole_log": 6,
+    "execution_outputs.archive": 8,
+    "execution_outputs.media": 6,
     "execution_tabs.configuration": 30,
     "execution_tabs.log": 30,
     "execution_tabs.metrics": 40,
@@ -149,7 +151,9 @@ class Crowded:
     def values(self) -> dict[str, Any]:
         """The parts of every page's address."""
         demo = self.demo
-        (output,) = rows(self.db, "SELECT uuid FROM datum WHERE execution_id = ? LIMIT 1", (demo.long.id,))
+        (output,) = rows(
+            self.db, "SELECT uuid FROM datum WHERE execution_id = ? ORDER BY name LIMIT 1", (demo.long.id,)
+        )
         return {
             "name": demo.project.name, "identifier": demo.long.commit_identifier, "number": demo.delivery,
             "tasks.show": demo.task.counter, "pipelines.show": demo.pipeline.counter, "counter": demo.long.counter,

@@ -20,7 +20,7 @@ from web.services.scheduling.queues import Queues, redis_url
 
 BODY_BYTES = 1 * MIB  # default limit of a request body; routes that accept more set their own
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 

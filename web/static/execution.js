@@ -67,6 +67,17 @@ function leftText(usual, ran) {
   return `about ${duration(Math.ceil(seconds / step) * step)} left`;
 }
 
+document.addEventListener("click", async ({ target }) => {
+  const text = document.getElementById(target.dataset?.copies ?? "");
+  if (!text) return;
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    target.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(text); // pages without TLS have no clipboard
+  }
+});
+
 // The menu closes when one goes on elsewhere.
 document.addEventListener("click", ({ target }) => {
   const menu = document.getElementById("re-run");

@@ -18,6 +18,7 @@ from web.http.pages import (
     environments,
     execution,
     execution_data,
+    execution_outputs,
     execution_tabs,
     executions,
     export,
@@ -41,7 +42,8 @@ from web.http.pages import (
 def register(app: Flask) -> None:
     for page in (
         account, activity, api_reference, appearance, audit, badge_picker, chosen, commits, compare, deliveries,
-        environments, execution, execution_data, execution_tabs, executions, export, pipelines,
+        environments, execution, execution_data, execution_outputs, execution_tabs, executions, export,
+        pipelines,
         projects, reports, rules, run, runners, session, settings, tasks,
         invitations, logins, members, users,
     ):  # fmt: skip

@@ -12,11 +12,12 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 
-from core.errors import InvalidInput, NotFound
+from core.errors import InvalidInput
 from core.model import Execution
 from core.text import whole_number
 from core.wire import STREAMS
 from web.http import auth, downloads, numbers
+from web.http.pages.execution_outputs import output_of
 from web.http.pages.execution_page import (
     BLOCK_LINES,
     NOTHING,
@@ -29,7 +30,7 @@ from web.http.pages.execution_page import (
 )
 from web.services.presentation import charts, resources
 from web.services.presentation.charts import BY_NUMBER, BY_TIME, Axis
-from web.store import data, log_search, logs, metadata
+from web.store import log_search, logs, metadata
 from web.store.log_search import Query
 from web.store.logs import LogLine
 
@@ -137,10 +138,7 @@ def output(name: str, counter: int, datum: uuid.UUID, filename: str) -> Response
     """Serve an output file; its uuid decides, the file name is only for readers of the URL."""
     db = auth.db()
     _, execution = requested_execution(db, name, counter)
-    found = data.by_uuid(db, str(datum))
-    if found.execution_id != execution.id:
-        raise NotFound(f"execution #{counter} has no output {datum}")
-    return downloads.send(auth.server().config.outputs_dir, found)
+    return downloads.send(auth.server().config.outputs_dir, output_of(db, execution, str(datum)))
 
 
 def _blocks(lines: Iterator[LogLine]) -> Iterator[bytes]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, request
 
 from core.wire import STREAMS
 from web.config.metadata import as_number
 from web.http import auth, downloads
+from web.http.pages.execution_outputs import output_of
 from web.http.pages.execution_page import (
     PATH,
     Folding,
@@ -20,7 +21,7 @@ from web.http.pages.execution_page import (
     requested_execution,
     start_us,
 )
-from web.services.presentation import charts, headline, log_commands, resources
+from web.services.presentation import charts, headline, log_commands, previews, resources
 from web.store import data, executions, logs, metadata
 
 blueprint = Blueprint("execution_tabs", __name__)
@@ -28,6 +29,7 @@ blueprint = Blueprint("execution_tabs", __name__)
 LOG_LINES = 500
 CHARTS = 24
 OUTPUTS = 500
+PICTURES = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +78,28 @@ def metrics(name: str, counter: int) -> str:
 @blueprint.get(f"{PATH}/outputs/")
 @auth.read
 def outputs(name: str, counter: int) -> str:
+    """List the outputs, and show the one with the uuid `?show=`."""
     db = auth.db()
     project, execution = requested_execution(db, name, counter)
     count, size = data.totals(db, execution.id)
     found = [(datum, downloads.url_name(datum)) for datum in data.of_execution(db, execution.id, OUTPUTS)]
-    return render_tab("outputs", project, execution, outputs=found, outputs_count=count, outputs_size=size)
+    shown, preview = None, None
+    if asked := request.args.get("show"):
+        shown = output_of(db, execution, asked)
+        preview = previews.preview(downloads.content(auth.server().config.outputs_dir, shown), shown.name)
+    pictures = [one for one in found if not one[0].purged_at and previews.has_thumbnail(one[0].name, one[0].size)]
+    return render_tab(
+        "outputs",
+        project,
+        execution,
+        outputs=found,
+        outputs_count=count,
+        outputs_size=size,
+        shown=shown,
+        preview=preview,
+        pictures=pictures[:PICTURES],
+        has_preview=previews.has_preview,
+    )
 
 
 @blueprint.get(f"{PATH}/resources/")

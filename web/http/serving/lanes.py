@@ -15,6 +15,7 @@ from web.services.deliveries import intake
 
 TRANSFER = re.compile(
     r"/git/|/data/|/api/runner/executions/[^/]+/(?:outputs|data)/|/api/v0/projects/[^/]+/import-package"
+    r"|/p/[^/]+/executions/[0-9]+/(?:outputs\.zip$|outputs/.+/|media/)"
 )
 AHEAD = 64 * KIB
 ANY = 1 << 62  # no memory limit: at most AHEAD is read ahead, plus what the connection had buffered beyond it
