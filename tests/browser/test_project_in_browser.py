@@ -97,3 +97,18 @@ def test_columns_are_chosen_and_the_address_has_them(browser: Browser, width: in
     assert browser.run("return document.querySelectorAll('#table td[data-label=learning_rate]').length") == 0
     assert browser.run("return document.documentElement.scrollWidth") <= width
     assert browser.complaints() == []
+
+
+def test_lines_of_the_chart_have_the_colours_of_their_rows_and_the_chart_folds_away(browser: Browser) -> None:
+    browser.open(f"{TABLE}?q=step+%3D+train&sort=-m.accuracy")
+    lines = browser.run("return document.querySelectorAll('#strip use').length")
+    assert 10 < lines == browser.run("return document.querySelectorAll('#table .trend-line').length")
+    coloured = "['#strip use', '#table .swatch', '#table .trend-line'].map((one) => document.querySelector(one))"
+    assert len(set(browser.run(f"return {coloured}.map((one) => getComputedStyle(one).color)"))) == 1
+    box = browser.run("return document.querySelector('#strip svg').getBoundingClientRect().toJSON()")
+    first = browser.run("return document.querySelector('#strip use').getBoundingClientRect().toJSON()")
+    assert box["left"] - 2 <= first["left"] < first["right"] <= box["right"] + 2
+    assert box["top"] - 2 <= first["top"] < first["bottom"] <= box["bottom"] + 2
+    browser.find("#strip summary").click()
+    browser.wait("!document.querySelector('#strip svg').checkVisibility()")
+    assert browser.complaints() == []

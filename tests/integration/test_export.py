@@ -75,7 +75,18 @@ def test_columns_are_those_of_the_address_in_its_order(api: ApiServer, person: P
     ran(api, {"loss": 0.5}, {"loss": 0.125}, {"loss": 0.25}, alpha=0.1)
     ran(api, {"loss": 0.75}, alpha=0.2)
     page = person.get("/p/demo/").text
-    assert headings(page) == ["Number\u25be", "State", "Step", "Commit", "alpha", "loss", "Who", "Duration", "Created"]
+    assert headings(page) == [
+        "Number\u25be",
+        "State",
+        "Step",
+        "Commit",
+        "alpha",
+        "loss",
+        "Trend",
+        "Who",
+        "Duration",
+        "Created",
+    ]
     page = person.get("/p/demo/?col=max.loss&col=best.loss&col=m.loss&col=environment&col=nothing&col=m.").text
     assert headings(page) == ["Number\u25be", "State", "highest loss", "best loss", "loss", "Environment"]
     values = re.findall(r'data-label="(?:highest |best )?loss" title="([^"]+)">(<b>)?', page)

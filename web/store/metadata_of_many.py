@@ -29,7 +29,8 @@ def series_of(db: Database, execution_ids: Collection[int], key: str, groups: in
     for execution_id, group in groupby(rows, itemgetter(0)):
         length = max(1, kept[execution_id] // groups // 2)
         stretches[execution_id] = [one for item in group for one in Chunk._make(item[1:]).extremes(length)]
-    for (execution_id, _), packed in _extremes(db, kept.keys() - set(short), [key]).items():
+    long = kept.keys() - set(short)
+    for (execution_id, _), packed in (_extremes(db, long, [key]) if long else {}).items():
         stretches[execution_id] = list(EXTREMES.iter_unpack(packed))
     return {execution_id: reduce(of, groups) for execution_id, of in stretches.items()}
 

@@ -88,6 +88,8 @@ def names_by_node(db: Database, node_ids: Collection[int]) -> dict[int, tuple[st
 
 def of_nodes(db: Database, node_ids: Sequence[int]) -> dict[int, tuple[Pipeline, str]]:
     """Return (pipeline, node name) by node id."""
+    if not node_ids:
+        return {}
     marks = ", ".join("?" * len(node_ids))
     found = rows(db, f"SELECT id, pipeline_id, name FROM pipeline_node WHERE id IN ({marks})", list(node_ids))
     by_id = {pipeline.id: pipeline for pipeline in of_ids(db, list({item["pipeline_id"] for item in found}))}

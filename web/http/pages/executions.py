@@ -40,10 +40,12 @@ def listing(name: str) -> str:
         found = execution_search.page(db, project.id, wanted, order, PER_PAGE, _cursor())
     except InvalidInput as error:
         problem = str(error)
+    drawn = run_table.trends_of(db, names, order, found.executions, chosen)
     return render_template(
         "project.html",
         project=project,
-        rows=run_table.rows(db, project, found.executions, chosen),
+        rows=run_table.rows(db, project, found.executions, chosen, drawn),
+        trends=drawn,
         some=execution_search.some(db, project.id),
         key=uuid.uuid4().hex,
         found=found,

@@ -17,19 +17,21 @@ from web.http.pages import columns, groups
 from web.http.pages.columns import Column
 from web.http.pages.groups import Place
 from web.http.pages.paging import query
-from web.services.presentation import execution_status, formats, headline
+from web.services.presentation import execution_status, formats, headline, trends
 from web.services.presentation.run_names import RunNames
+from web.services.presentation.trends import Trends
 from web.store import commits, metadata, metadata_of_many
 from web.store.db import Database
 from web.store.execution_table import By, Order
 
-FIXED = ("step", "commit", "who", "environment", "duration", "created")  # columns that every execution has
+FIXED = ("step", "commit", "who", "environment", "duration", "created", "trend")  # columns that every execution has
 SORTED = ("step", "duration", "created")
 LABELS = {"m.": "", "best.": "best ", "min.": "lowest ", "max.": "highest "}  # of columns of a metric, by prefix
 PARAMETERS, METRICS = 4, 4  # columns, if none are chosen
 MOST_COLUMNS = 40
 LISTED = 50  # parameters, and metrics, to choose from
 NO_VALUE = "<td></td>"
+TREND_PARTS = 12  # of a series: two points each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ class MetricColumn:
 def chosen_columns(names: RunNames, order: Order) -> list[str]:
     """Return the names of the columns that the URL asks for, or the usual ones; what sorts is always among them."""
     usual = ["step", "commit", *(f"p.{name}" for name in names.varying[:PARAMETERS])]
-    usual += [*(f"m.{name}" for name in names.metrics[:METRICS]), "who", "duration", "created"]
+    usual += [*(f"m.{name}" for name in names.metrics[:METRICS]), "trend", "who", "duration", "created"]
     asked = [name for name in request.args.getlist("col") if name in FIXED or columns.split(name)]
     found = list(dict.fromkeys(asked))[:MOST_COLUMNS] or usual
     sorting = columns.name(order)
@@ -94,9 +96,23 @@ def headings(chosen: Sequence[str], order: Order) -> list[Column]:
     return [_heading(name, order) for name in chosen]
 
 
-def rows(db: Database, project: Project, found: Sequence[Execution], chosen: Sequence[str]) -> list[RunRow]:
-    table = _Table(db, project, found, chosen)
+def rows(
+    db: Database, project: Project, found: Sequence[Execution], chosen: Sequence[str], drawn: Trends | None
+) -> list[RunRow]:
+    table = _Table(db, project, found, chosen, drawn)
     return [table.row(execution) for execution in found]
+
+
+def trends_of(
+    db: Database, names: RunNames, order: Order, found: Sequence[Execution], chosen: Sequence[str]
+) -> Trends | None:
+    """Return the lines of the column of trends: of the metric that sorts, or else of the most important one."""
+    ranked = headline.ranked(dict.fromkeys(names.metrics, 0))
+    key = order.by if order.kind is By.KEY else next((key for key in ranked if not headline.is_counter(key)), "")
+    if not key or "trend" not in chosen:
+        return None
+    series = metadata_of_many.series_of(db, [execution.id for execution in found], key, TREND_PARTS)
+    return trends.trends(key, {of: [(point.seq, point.value) for point in points] for of, points in series.items()})
 
 
 def _label(name: str) -> str:
@@ -117,9 +133,12 @@ def _heading(name: str, order: Order) -> Column:
 class _Table:
     """What several rows of a page need, read once."""
 
-    def __init__(self, db: Database, project: Project, found: Sequence[Execution], chosen: Sequence[str]) -> None:
+    def __init__(
+        self, db: Database, project: Project, found: Sequence[Execution], chosen: Sequence[str], drawn: Trends | None
+    ) -> None:
         ids = [execution.id for execution in found]
         self.chosen = chosen
+        self.trends = drawn.lines if drawn else {}
         self.metrics = {name: MetricColumn(prefix=kind, key=of) for name, kind, of in _split(chosen) if kind in LABELS}
         keys = list({column.key for column in self.metrics.values()})
         self.latest = metadata.latest_of(db, ids, keys)
@@ -184,6 +203,14 @@ class _Table:
 
     def _environment(self, e: Execution) -> str:
         return f'<td data-label="environment">{_line(e.environment)}</td>'
+
+    def _trend(self, e: Execution) -> str:
+        if e.id not in self.trends:
+            return NO_VALUE
+        return (
+            f'<td class="trend"><svg class="series-{e.counter % 8}" viewBox="0 0 240 48" preserveAspectRatio="none"'
+            f' aria-hidden="true"><polyline class="trend-line" id="s{e.counter}" points="{self.trends[e.id].points}"/></svg></td>'
+        )
 
     def _duration(self, e: Execution) -> str:
         ran = execution_status.seconds(e)
