@@ -190,7 +190,7 @@ def test_without_the_chart_library_the_sparklines_stay(browser: Browser, demo_si
             browser.open(demo_site.page(demo_site.demo.long, tab))
             assert browser.run("return document.querySelectorAll('#charts .plot polyline').length") == drawn
         browser.open(demo_site.page(demo_site.demo.long, "resources/"))
-        assert browser.run("return document.querySelectorAll('#resources .plot polyline').length") == 4
+        assert browser.run("return document.querySelectorAll('#resources .plot polyline').length") == 3
     finally:
         browser.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
 
@@ -198,11 +198,18 @@ def test_without_the_chart_library_the_sparklines_stay(browser: Browser, demo_si
 def test_what_a_running_execution_uses_is_drawn_and_followed(browser: Browser, demo_site: Site) -> None:
     live, db = demo_site.demo.live, demo_site.db
     browser.open(demo_site.page(live, "resources/"))
-    browser.wait("document.querySelectorAll('#resources canvas').length === 4")
+    browser.wait("document.querySelectorAll('#resources canvas').length === 3")
     titles = "return [...document.querySelectorAll('#resources .clip')].map((title) => title.textContent)"
     assert browser.run(titles) == ["CPU cores", "Memory", "2 GPUs", "GPU memory"]
-    sample = usage.Sample(time_us=time.time_ns() // 1000, series="memory", value=77 * 2**30)
-    lifecycle.add_usage(db, demo_site.demo.runner, live.uuid, 1, [sample])
+    row = "document.querySelectorAll('.heat-row')[1]"
+    assert browser.run(f"return {row}.querySelector('svg').getAttribute('aria-label')").startswith(
+        "Use of GPU 1 over time"
+    )
+    now_us = time.time_ns() // 1000
+    samples = [usage.Sample(time_us=now_us, series="memory", value=77 * 2**30),
+               usage.Sample(time_us=now_us, series="gpu:1", value=3)]  # fmt: skip
+    lifecycle.add_usage(db, demo_site.demo.runner, live.uuid, 1, samples)
+    browser.wait(f"{row}.querySelector('b').textContent === '3 %'", 20)
     browser.wait("document.querySelector('#resources [data-kind=memory] b').textContent === '77.0 GiB'", 20)
     assert browser.run("return document.querySelector('#resources [data-kind=memory] .note').textContent") == (
         "peak 77.0 GiB"

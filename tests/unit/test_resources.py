@@ -55,12 +55,12 @@ def test_devices_share_a_chart_for_each_kind_in_the_order_of_their_numbers(db: D
     ]
 
 
-def test_a_day_is_drawn_with_500_points_and_their_peak_is_told(db: Database) -> None:
+def test_a_day_is_drawn_with_300_points_and_their_peak_is_told(db: Database) -> None:
     add(db, *((10 * number, "cpu", 1.0) for number in range(9_000)))
     add(db, (44_444, "cpu", 9.0), (50, "memory", 5))
     found = resources.resource_charts(db, EXECUTION, 0)
-    assert 490 <= len(found.x) <= 500
-    assert found.step_s == pytest.approx(180, abs=1)
+    assert 290 <= len(found.x) <= 300
+    assert found.step_s == pytest.approx(300, abs=1)
     assert found.charts[0].largest == "9.00"
     assert found.charts[1].lines[0].y.count(None) == len(found.x) - 1
 
@@ -81,3 +81,11 @@ def test_the_same_samples_again_change_nothing(db: Database) -> None:
     add(db, (1, "cpu", 5.0), (2, "cpu", 2.0))
     assert (usage.count(db, EXECUTION, "cpu"), usage.latest_values(db, EXECUTION)["cpu"]) == (2, 2.0)
     assert resources.resource_charts(db, EXECUTION, 0).charts[0].largest == "2.00"
+
+
+def test_a_heat_row_has_each_point_in_one_shade_and_gaps_in_none(db: Database) -> None:
+    for at, used in ((0, 0), (1, 19.9), (2, 20), (3, 100), (5, 100), (6, 250)):
+        add(db, (at, "gpu:0", used))
+    add(db, (4, "cpu", 1))
+    (chart,) = (chart for chart in resources.resource_charts(db, EXECUTION, 0).charts if chart.kind == "gpu")
+    assert chart.lines[0].heat == ["M0 0h2v1h-2z", "M2 0h1v1h-1z", "", "", "M3 0h1v1h-1zM5 0h2v1h-2z"]

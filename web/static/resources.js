@@ -65,6 +65,27 @@ class Resource {
   }
 }
 
+// A row for each GPU, whose shades the server has made.
+class Heat {
+  constructor(figure) {
+    this.figure = figure;
+  }
+
+  show(x, { last, largest, lines }) {
+    this.figure.querySelector("figcaption b").textContent = last;
+    this.figure.querySelector(".note span").textContent = `peak ${largest}`;
+    for (const [i, row] of [...this.figure.querySelectorAll(".heat-row")].entries()) {
+      const svg = row.querySelector("svg");
+      svg.setAttribute("viewBox", `0 0 ${x.length} 1`);
+      svg.setAttribute("aria-label", svg.getAttribute("aria-label").replace(/, .* now/, `, ${lines[i].last} now`));
+      [...svg.children].forEach((path, level) => path.setAttribute("d", lines[i].heat[level]));
+      row.querySelector("b").textContent = lines[i].last;
+    }
+  }
+}
+
+const rows = (figure) => figure.querySelectorAll(".lines > span, .heat-row").length;
+
 export class Resources {
   // `changed` is called when the page lacks a chart: then the section must be fetched anew.
   constructor(url, changed) {
@@ -82,8 +103,8 @@ export class Resources {
 
   find() {
     this.resizer.disconnect();
-    this.charts = [...document.querySelectorAll("#resources .chart")].map((figure) => new Resource(figure));
-    this.charts.forEach(({ place }) => this.resizer.observe(place));
+    this.charts = [...document.querySelectorAll("#resources .chart")].map((figure) => (figure.classList.contains("heat") ? new Heat(figure) : new Resource(figure)));
+    this.charts.forEach(({ place }) => place && this.resizer.observe(place));
     this.load();
   }
 
@@ -95,7 +116,7 @@ export class Resources {
     const same = charts.length === this.charts.length
       && charts.every(({ kind, lines }, i) => {
         const { figure } = this.charts[i];
-        return kind === figure.dataset.kind && lines.length === figure.querySelectorAll(".lines > span").length;
+        return kind === figure.dataset.kind && lines.length === rows(figure);
       });
     if (!same) this.changed();
     else {

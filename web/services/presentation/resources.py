@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 from core.units import size_text
 from web.services.presentation import charts
@@ -12,7 +13,8 @@ from web.store import usage
 from web.store.db import Database
 from web.store.usage import Stretch
 
-POINTS = 500
+POINTS = 300
+LEVELS = 5  # shades of a heat row
 NARROWEST_US = 1_000_000
 TITLES = {  # (title with one line, title with several)
     "cpu": ("CPU cores", ""),
@@ -25,11 +27,15 @@ BYTES = frozenset({"memory", "gpu_memory"})
 
 @dataclass(frozen=True, kw_only=True)
 class ChartLine:
-    """A series over the common `x`, and its last value as text."""
+    """A series over the common `x`, and its last value as text.
+
+    `heat` are, for the use of a GPU, the SVG paths of each shade, darkest last: a point is one wide.
+    """
 
     number: int
     last: str
     y: list[float | None]
+    heat: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +89,11 @@ def _resource(
     for series in names:
         values = {stretch.number: stretch.mean for stretch in found[series]}
         y = [values.get(number) for number in numbers]
-        lines.append(ChartLine(number=_number(series), last=text(kind, last_of[series]), y=y))
+        lines.append(
+            ChartLine(
+                number=_number(series), last=text(kind, last_of[series]), y=y, heat=_heat(y) if kind == "gpu" else []
+            )
+        )
     last = [last_of[series] for series in names]  # queried after the stretches: a sample may have arrived in between
     one, several = TITLES[kind]
     drawn = [(at, value) for at, value in zip(x, lines[0].y, strict=True) if value is not None]
@@ -96,6 +106,17 @@ def _resource(
         lines=lines,
         spark=charts.polyline(drawn),
     )
+
+
+def _heat(percentages: list[float | None]) -> list[str]:
+    paths, at = [""] * LEVELS, 0
+    levels = (None if value is None else max(0, min(LEVELS - 1, int(value * LEVELS / 100))) for value in percentages)
+    for level, group in groupby(levels):
+        length = len(list(group))
+        if level is not None:
+            paths[level] += f"M{at} 0h{length}v1h-{length}z"
+        at += length
+    return paths
 
 
 def text(kind: str, value: float) -> str:
