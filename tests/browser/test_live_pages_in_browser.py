@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import random
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -208,3 +210,54 @@ def test_a_hidden_page_has_no_stream_and_is_right_when_it_is_looked_at(browser: 
     assert other != page
     browser.wait(f"document.getElementById('commit-{sha}') !== null", 20)
     wait_for(lambda: streams(demo_site) == 1)
+
+
+@pytest.fixture
+def watched(browser: Browser) -> Iterator[Browser]:
+    """A browser that notes each layout shift of its pages."""
+    added = browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": SHIFTS})
+    yield browser
+    browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+def shifts(browser: Browser) -> Any:
+    """Those of the page so far, once all frames have been drawn.
+
+    A number at the right edge that gets another digit begins further left: a hundred-thousandth of the page moves. That
+    does not count, and nothing else is as small.
+    """
+    frame = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
+    browser.driver.execute_async_script(frame)
+    return [shift for shift in browser.run("return window.shifts") if shift[0] > 1e-4]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("tab", ["", "log/", "charts/", "resources/"])
+def test_nothing_moves_on_the_page_of_a_running_execution(
+    watched: Browser, demo_site: Site, tab: str, width: int
+) -> None:
+    watched.look(width, 800)
+    watched.open(demo_site.page(demo_site.demo.live, tab))
+    value = "document.querySelector('#main-metric b')?.textContent"
+    key = watched.run("return document.querySelector('#main-metric').dataset.key")
+    for _ in range(3):
+        before = watched.run(f"return {value}")
+        demo_site.say(json.dumps({"epoch": 20, key: round(random.uniform(0.1, 0.9), 4)}) + "\n")
+        watched.wait(f"{value} !== {json.dumps(before)}", 30)
+    if tab in ("", "charts/"):
+        watched.wait("document.querySelector('.chart canvas') !== null")
+    assert shifts(watched) == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_moves_in_a_table_whose_rows_change(watched: Browser, demo_site: Site, width: int) -> None:
+    db, demo = demo_site.db, demo_site.demo
+    watched.look(width, 800)
+    watched.open(f"/p/{demo.project.name}/")
+    watched.wait("document.querySelector('#table tbody tr') !== null")
+    state = f"document.querySelector('#execution-{demo.queued.counter} .c-state').textContent"
+    for status, word in (("created", "Waiting"), ("error", "Failed"), ("complete", "Succeeded"), ("queued", "Queued")):
+        with transaction(db):
+            execute(db, "UPDATE execution SET state = ? WHERE id = ?", (status, demo.queued.id))
+        watched.wait(f"{state}.includes('{word}')")
+    assert shifts(watched) == []

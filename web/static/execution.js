@@ -23,9 +23,11 @@ const resources = on("resources", () => new Resources(url, fetchParts));
 const connection = document.getElementById("connection");
 const WORDS = { live: "live", polling: "live (every 2 s)", lost: "connection lost, retrying", "": "" };
 let fetching = false;
+let stale = false; // something came while parts were fetched, which they may lack
 
 // Everything marked data-part, as the server has it now.
 async function fetchParts() {
+  stale = fetching;
   if (fetching) return;
   fetching = true;
   try {
@@ -41,11 +43,13 @@ async function fetchParts() {
     resources?.find();
   } finally {
     fetching = false;
+    if (stale) fetchParts();
   }
 }
 
 function showMetadata(news) {
   const metric = document.getElementById("main-metric");
+  stale = fetching;
   const now = news.latest[metric.dataset.key];
   if (now) metric.querySelector("b").textContent = now.text;
   if (!metric.dataset.key || charts?.append(news) === false) fetchParts();

@@ -33,7 +33,7 @@ from web.http.serving.lanes import Lane, Lanes
 from web.services.deliveries import intake
 
 BEHIND = 256 * KIB
-LOOKS_PER_S = 250  # of all followers together; one look costs a millisecond of CPU time
+LOOKS_PER_S = 500  # of all followers together; one look costs 0.7 ms of processor time
 WATCH_S, WATCH_GAP_S = 0.5, 0.1  # other processes write too, without waking this one
 
 logger = logging.getLogger(__name__)
@@ -246,7 +246,8 @@ class Bridge:
 
     async def _follow(self, exchange: Exchange, follower: streams.Follower) -> None:
         """Send the events of a live page, without holding a thread between two looks."""
-        woken, topics = asyncio.Event(), frozenset[str]()
+        woken, topics = asyncio.Event(), follower.topics
+        self._index(woken, frozenset(), topics)  # before the first look, so that it misses nothing
         self._followed += 1
         self._start_watching(exchange.loop)
         try:
@@ -257,8 +258,8 @@ class Bridge:
                     await exchange.write(part, more=True)
                 if ended:
                     break
-                self._index(woken, topics, follower.topics)
-                topics = follower.topics
+                before, topics = topics, follower.topics
+                self._index(woken, before, topics)
                 if not follower.behind:
                     await self._pause(exchange.connection, follower, woken)
             await exchange.write(b"", more=False)
