@@ -209,7 +209,10 @@ class Filling:
         """One with many GPUs, one that drains and has a trouble, one that is lost, one that was never seen."""
         machine = {"version": "0.1.0", "docker_version": "27.5.1", "cpu_count": 32, "memory_bytes": 256 * 2**30}
         here: dict[str, Any] = machine | {"load": 11.42, "free_disk_bytes": 812 * 2**30, "driver_version": "570.86.15"}
-        a100 = [{"uuid": f"GPU-{n}", "name": "NVIDIA A100-SXM4-80GB", "memory_bytes": 80 * 2**30} for n in range(8)]
+        a100 = [
+            {"uuid": f"GPU-{uuid.UUID(int=n + 1)}", "name": "NVIDIA A100-SXM4-80GB", "memory_bytes": 80 * 2**30}
+            for n in range(8)
+        ]
         rtx = [{"uuid": "GPU-8", "name": "NVIDIA GeForce RTX 4090", "memory_bytes": 24 * 2**30}]
         problem = "GPU 1 fell off the bus: restart this machine"
         fleet: dict[str, tuple[list[str], dict[str, Any]]] = {

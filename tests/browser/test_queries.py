@@ -60,7 +60,7 @@ CEILINGS = {
     "invitations.show": 3,
     "pipelines.listing": 9,
     "pipelines.show": 15,
-    "projects.listing": 14,
+    "projects.listing": 57,
     "run.show": 15,
     "runners.listing": 8,
     "session.login": 2,

@@ -29,3 +29,30 @@ def test_why_did_nothing_run(browser: Browser, demo_site: Site) -> None:
     assert "valohai.yaml line 4: unknown key 'comand' in a step; did you mean 'command'?" in bad
     assert any(text.startswith("rejected: The signature is not valid") for text in bad)
     assert browser.complaints() == []
+
+
+def test_what_runs_what_waits_and_why(browser: Browser, demo_site: Site) -> None:
+    demo = demo_site.demo
+    browser.open("/")
+    browser.wait("document.querySelectorAll('#running li').length > 0")
+    assert any(f"cells #{demo.live.counter}" in text for text in texts(browser, "#running li"))
+    (waiting,) = texts(browser, "#queue li")
+    assert f"cells #{demo.queued.counter}" in waiting
+    assert "There is no runner of environment a100" in waiting
+    assert "valohai.yaml line 4: unknown key 'comand' in a step; did you mean 'command'?" in texts(
+        browser, "#problems .verdict"
+    )
+    assert not any("rejected" in text for text in texts(browser, "#problems .verdict"))
+    heat = browser.run("return document.querySelector('.heat[aria-label=\"2 of 8 GPUs in use\"] title').textContent")
+    assert heat.startswith("GPU 0 NVIDIA A100")
+    assert f"cells #{demo.live.counter} train" in heat
+    assert browser.complaints() == []
+
+
+def test_the_bars_of_a_project_lead_to_its_executions(browser: Browser) -> None:
+    browser.open("/")
+    bar = browser.find("#projects .bars a")
+    label = bar.get_attribute("aria-label")
+    path = browser.run("return document.querySelector('#projects .bars a').getAttribute('href')")
+    browser.open(path)
+    assert label.split()[0] in browser.find("h1").text

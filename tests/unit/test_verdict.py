@@ -92,8 +92,13 @@ def test_skipped_targets_are_named_beside_what_ran() -> None:
     ],
 )  # fmt: skip
 def test_a_push_that_ran_nothing_says_why(pushed: Push, of: Commit | None, text: str, tone: Tone) -> None:
-    said = verdict.of_push(pushed, of, ())
+    said = verdict.of_push(pushed, of, (), waits=True)
     assert (said.text, said.tone) == (text, tone)
+
+
+def test_a_push_whose_approval_is_no_longer_asked_for_does_not_wait() -> None:
+    said = verdict.of_push(push("waits for approval", PushResult.WAITING), commit(), ())
+    assert (said.text, said.tone) == ("not approved", Tone.IGNORED)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlite_utils import Database
@@ -11,8 +11,10 @@ from web.store import commits, deliveries
 from web.store.commits import Push
 from web.store.db import row, rows
 from web.store.deliveries import OF_PROJECT, Delivery
+from web.store.selection import in_projects
 
 LOOKED_AT = 1000  # newest deliveries, and as many other pushes, in which failed and ignored ones are searched
+RECENT = 200  # newest ones of all projects in which recent problems are searched
 PUSHES = 5  # of one delivery that are listed
 RUN_OF = "SELECT 1 FROM {} WHERE push_id = push.id"
 RAN = " OR ".join(f"EXISTS ({RUN_OF.format(table)})" for table in ("execution", "task", "pipeline"))
@@ -54,6 +56,26 @@ def failed_and_ignored(db: Database, project_id: int, limit: int, offset: int) -
     return _entries(db, found[offset : offset + limit]), len(found)
 
 
+def recent_problems(db: Database, projects: Collection[int] | None, since: str, limit: int) -> list[Entry]:
+    """List the newest pushes after `since` that ran nothing or of which runs failed, and deliveries that failed.
+
+    Pushes that a newer one of their ref follows, deleted refs and rejected deliveries, which strangers can cause, are
+    left out. Only the newest RECENT pushes and deliveries are looked at.
+    """
+    condition, values = in_projects("project_id", projects)
+    newest = f"repository_id IN (SELECT id FROM repository WHERE {condition}) ORDER BY id DESC LIMIT {RECENT}"
+    later = "SELECT 1 FROM push AS later WHERE later.repository_id = push.repository_id AND later.ref = push.ref"
+    sql = (
+        f"SELECT 'delivery' AS kind, id, received_at AS at FROM delivery WHERE id IN (SELECT id FROM delivery WHERE {newest})"
+        " AND received_at > ? AND (state = 'failed' OR state = 'stored' AND attempts > 0)"
+        f" UNION ALL SELECT 'push' AS kind, id, created_at AS at FROM push WHERE id IN (SELECT id FROM push WHERE {newest})"
+        f" AND created_at > ? AND commit_id IS NOT NULL AND {BAD_PUSH} AND NOT EXISTS ({later} AND later.id > push.id)"
+        " ORDER BY at DESC, id DESC LIMIT ?"
+    )
+    found = rows(db, sql, (*values, since, *values, since, limit))
+    return _entries(db, [(item["kind"], item["id"]) for item in found])
+
+
 def _union(of_deliveries: str, of_pushes: str, newest: int) -> str:
     """Return SQL for (kind, id, at) of the newest deliveries and other pushes that meet conditions.
 
@@ -88,7 +110,7 @@ def _entries(db: Database, found: Sequence[tuple[str, int]]) -> list[Entry]:
     by_delivery: dict[int, list[Push]] = {}
     for push in pushes:
         by_delivery.setdefault(push.delivery_id or 0, []).append(push)
-    single = {push.id: push for push in by_delivery.get(0, ())}
+    single = {push.id: push for push in pushes}
     return [
         Entry(delivery=of[row_id], pushes=by_delivery.get(row_id, ()), count=counts.get(row_id, 0))
         if kind == "delivery"

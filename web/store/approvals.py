@@ -8,6 +8,7 @@ and in the list of commits for clients, so that no way to start an execution can
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlite_utils import Database
@@ -67,6 +68,12 @@ def waiting(db: Database, project_id: int, sha: str | None = None, *, limit: int
     )
     requests = pull_requests.of_ids(db, {push.pull_request_id for push in pushes})
     return [WaitingPush(push=push, pull_request=requests[push.pull_request_id]) for push in pushes]
+
+
+def still_waiting(db: Database, push_ids: Sequence[int]) -> set[int]:
+    """Return those of these pushes that wait for approval."""
+    found = rows(db, f"SELECT push.id{WAITING} AND push.id IN ({', '.join('?' * len(push_ids))})", list(push_ids))
+    return {item["id"] for item in found}
 
 
 def counts(db: Database) -> dict[int, int]:

@@ -14,13 +14,13 @@ from sqlite_utils import Database
 from core import clock
 from core.errors import Conflict, NotFound
 from core.model import Change, Execution, ListedExecution, Origin
-from core.states import FINAL, MACHINE_LOST, OCCUPYING, UNFINISHED, FailureReason, State
+from core.states import FINAL, MACHINE_LOST, OCCUPYING, UNFINISHED, WAITING, FailureReason, State
 from core.transitions import check_transition
 from web.store import audit
 from web.store.audit import Act, Kind
 from web.store.db import Row, execute, insert, joined, needs_transaction, row, rows, sql_list
 from web.store.projects import take_counter
-from web.store.selection import Selection, select
+from web.store.selection import Selection, in_projects, select
 
 E = TypeVar("E", bound=ListedExecution)
 JSON_COLUMNS = (
@@ -218,6 +218,21 @@ def in_states(db: Database, *states: State) -> list[Execution]:
     return [_execution(item) for item in found]
 
 
+def first_in_state(db: Database, projects: Collection[int] | None, state: State, limit: int) -> list[Execution]:
+    """List executions of these projects, or of all, in an unfinished state, in the order in which they are served."""
+    condition, values = in_projects("execution.project_id", projects)
+    order = "execution.priority DESC, execution.id" if state in WAITING else "execution.started_at DESC, execution.id"
+    sql = f"{SELECT} WHERE execution.state = ? AND {condition} ORDER BY {order} LIMIT ?"
+    return [_execution(found) for found in rows(db, sql, (state, *values, limit))]
+
+
+def newest_times(db: Database, project_ids: Sequence[int]) -> dict[int, str]:
+    """Return by project id when its newest execution was created, for those that have one."""
+    newest = "SELECT created_at FROM execution WHERE project_id = project.id ORDER BY counter DESC LIMIT 1"
+    sql = f"SELECT id, ({newest}) AS at FROM project WHERE id IN ({', '.join('?' * len(project_ids))})"
+    return {found["id"]: found["at"] for found in rows(db, sql, list(project_ids)) if found["at"] is not None}
+
+
 def to_restart(db: Database) -> list[Execution]:
     """List executions that must be restarted and were not yet."""
     sql = (
@@ -233,16 +248,19 @@ def retried_by(db: Database, execution_id: int) -> list[Execution]:
     return [_execution(item) for item in found]
 
 
-def usual_durations(db: Database, execution: Execution) -> list[float]:
-    """Return the seconds that the newest earlier successful executions of the same step and environment ran."""
-    sql = (
-        "SELECT (julianday(ended_at) - julianday(started_at)) * 86400 AS seconds FROM ("
+def usual_durations(db: Database, found: Sequence[Execution]) -> dict[int, list[float]]:
+    """Return by id the seconds that the newest earlier successful executions of the same step and environment ran."""
+    each = (
+        "SELECT * FROM (SELECT ? AS of, (julianday(ended_at) - julianday(started_at)) * 86400 AS seconds FROM ("
         " SELECT * FROM execution WHERE project_id = ? AND step = ? AND id < ?"
         f" ORDER BY id DESC LIMIT {USUAL_OF}) WHERE state = '{State.COMPLETE}' AND environment = ? AND started_at IS NOT NULL"
-        f" LIMIT {USUAL}"
+        f" LIMIT {USUAL})"
     )
-    values = (execution.project_id, execution.step, execution.id, execution.environment)
-    return [found["seconds"] for found in rows(db, sql, values)]
+    values = [value for e in found for value in (e.id, e.project_id, e.step, e.id, e.environment)]
+    result: dict[int, list[float]] = {execution.id: [] for execution in found}
+    for item in rows(db, " UNION ALL ".join([each] * len(found)), values) if found else ():
+        result[item["of"]].append(item["seconds"])
+    return result
 
 
 def retries(db: Database, execution_id: int) -> int:

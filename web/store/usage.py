@@ -71,6 +71,16 @@ def latest_values(db: Database, execution_id: int) -> dict[str, float]:
     return {found["series"]: float(found["value"]) for found in rows(db, sql, (execution_id,))}
 
 
+def newest_values(db: Database, of: Sequence[tuple[int, str]]) -> dict[tuple[int, str], float]:
+    """Return the newest sample of each (execution id, series) that has one."""
+    newest = "SELECT value FROM usage WHERE execution_id = e AND series = s ORDER BY time_us DESC LIMIT 1"
+    sql = (
+        f"WITH wanted (e, s) AS (VALUES {', '.join(['(?, ?)'] * len(of))}) SELECT e, s, ({newest}) AS value FROM wanted"
+    )
+    found = rows(db, sql, [value for pair in of for value in pair]) if of else []
+    return {(item["e"], item["s"]): item["value"] for item in found if item["value"] is not None}
+
+
 def count(db: Database, execution_id: int, series: str) -> int:
     found = row(db, "SELECT COUNT(*) AS n FROM usage WHERE execution_id = ? AND series = ?", (execution_id, series))
     return int(found["n"]) if found else 0

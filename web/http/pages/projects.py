@@ -1,67 +1,117 @@
-"""The first page: all projects with their last push and its results."""
+"""The first page: what happens now, the machines, and all projects with their last push and its results."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import Blueprint, render_template
 
 from core.model import Commit, Execution, Project
+from core.states import State
+from web.config.metadata import as_number
 from web.http import auth, changes
 from web.http.pages.addresses import base_url
-from web.services.presentation import troubles, verdicts
+from web.http.pages.paging import Page
+from web.services.presentation import charts, headline, machines, now, troubles, verdicts
+from web.services.presentation.charts import Bar
 from web.services.presentation.verdict import Verdict
-from web.store import commits, execution_table, executions, projects
+from web.store import commits, execution_table, executions, metadata, projects
 from web.store.commits import Push
 from web.store.db import Database
 
 blueprint = Blueprint("projects", __name__)
 
-LAST_EXECUTIONS = 24
+PER_PAGE = 30
+LAST_EXECUTIONS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """`counts` is by state; `last` are its newest executions, the newest one last."""
+    """`counts` is by state; `bars` are of its newest executions, the newest one last.
+
+    `key` is the main metric of these, `value` its last value, and `spark` a line through the values of all.
+    """
 
     project: Project
     push: Push | None
     commit: Commit | None
     verdict: Verdict | None
     counts: dict[str, int]
-    last: list[Execution]
+    bars: list[Bar]
+    key: str | None = None
+    value: float | None = None
+    spark: str = ""
 
 
 @blueprint.get("/")
 @auth.read
-@changes.shows(changes.PROJECTS, changes.RUNS, changes.VALUES, changes.PUSHES, changes.ONLINE)
+@changes.shows(
+    changes.PROJECTS, changes.RUNS, changes.VALUES, changes.PUSHES, changes.ONLINE, changes.RUNNERS, changes.ANY_RUNS
+)
 def listing() -> str:
-    db = auth.db()
-    everything = projects.listing(db, auth.visible_projects())
-    found = sorted(_summaries(db, everything), key=_pushed_at, reverse=True)
-    trouble = troubles.of_projects(db, [summary.project for summary in found])
-    return render_template("projects.html", summaries=found, troubles=trouble, base_url=base_url())
+    db, visible = auth.db(), auth.visible_projects()
+    everything = {project.id: project for project in projects.listing(db, visible)}
+    pushes, started = commits.newest_pushes(db, list(everything)), executions.newest_times(db, list(everything))
+
+    def active_at(project: Project) -> str:
+        pushed = pushes[project.id].created_at if project.id in pushes else ""
+        return max(pushed, started.get(project.id, "")) or project.created_at
+
+    page = Page.asked(PER_PAGE).of(len(everything))
+    shown = sorted(everything.values(), key=active_at, reverse=True)[page.offset : page.offset + page.size]
+    names = {project.id: project.name for project in everything.values()}
+    of_all = executions.counts(db, list(everything))
+    summaries = _summaries(db, shown, pushes, of_all)
+    return render_template(
+        "projects.html",
+        summaries=summaries,
+        now=now.now(auth.context(), visible),
+        total={state: sum(counts.get(state, 0) for counts in of_all.values()) for state in State},
+        names=names,
+        project_of={repository.id: repository.project_id for repository in projects.repositories(db, *everything)},
+        machines=machines.machines(db, names),
+        page=page,
+        troubles=troubles.of_projects(db, list(everything.values())),
+        base_url=base_url(),
+    )
 
 
-def _summaries(db: Database, found: Sequence[Project]) -> list[Summary]:
+def _summaries(
+    db: Database, found: Sequence[Project], pushes: dict[int, Push], counts: dict[int, dict[str, int]]
+) -> list[Summary]:
     ids = [project.id for project in found]
-    pushes, counts = commits.newest_pushes(db, ids), executions.counts(db, ids)
-    of = commits.get_many(db, {push.commit_id for push in pushes.values() if push.commit_id})
-    said = verdicts.of_pushes(db, list(pushes.values()), of)
+    shown = [pushes[project_id] for project_id in ids if project_id in pushes]
+    of = commits.get_many(db, {push.commit_id for push in shown if push.commit_id})
+    said = verdicts.of_pushes(db, shown, of)
     last = execution_table.newest_of_projects(db, ids, LAST_EXECUTIONS)
-    return [
+    summaries = [
         Summary(
             project=project,
             push=(push := pushes.get(project.id)),
             commit=of.get(push.commit_id or 0) if push else None,
             verdict=said[push.id] if push else None,
             counts=counts[project.id],
-            last=last[project.id],
+            bars=charts.bars(last[project.id]),
         )
         for project in found
     ]
+    return _with_metrics(db, summaries, last)
 
 
-def _pushed_at(summary: Summary) -> str:
-    return summary.push.created_at if summary.push else summary.project.created_at
+def _with_metrics(db: Database, summaries: list[Summary], last: dict[int, list[Execution]]) -> list[Summary]:
+    """Add the main metric of each project: that of its newest successful execution, over its last executions."""
+    done = {project_id: [e for e in found if e.state is State.COMPLETE] for project_id, found in last.items()}
+    newest = metadata.latest_of(db, [found[-1].id for found in done.values() if found])
+    keys = {project_id: headline.choose(newest.get(found[-1].id, {})) for project_id, found in done.items() if found}
+    ids = [execution.id for project_id, found in done.items() if keys.get(project_id) for execution in found]
+    values = metadata.latest_of(db, ids, sorted({key for key in keys.values() if key}))
+    result = []
+    for summary in summaries:
+        if key := keys.get(summary.project.id):
+            printed = [as_number(values.get(execution.id, {}).get(key)) for execution in done[summary.project.id]]
+            numbers = [(float(index), number) for index, number in enumerate(printed) if number is not None]
+            value = numbers[-1][1] if numbers else None
+            summary = replace(summary, key=key, value=value, spark=charts.polyline(numbers))
+        result.append(summary)
+    return result

@@ -52,7 +52,7 @@ def _handled(db: Database, push: Push, pages: str) -> Iterator[str]:
     for one in begun:
         yield f"  {one.target.label} {one.number}: {pages}/{PAGES[one.target.kind]}/{one.counter}/"
     if not begun:
-        yield f"  {verdict.of_push(push, commit, ()).text}"
+        yield f"  {verdict.of_push(push, commit, (), waits=True).text}"
         yield from (f"  {problem}" for problem in commit.problems[1:] if commit.config_state == "broken")
     for label, reason in push.skipped if begun else push.skipped[verdict.NAMED :]:
         yield f"  skipped {label}: {reason}"

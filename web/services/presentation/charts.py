@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,8 +11,9 @@ from itertools import groupby, repeat
 from typing import Any
 
 from core import clock
+from core.model import Execution
 from web.config import metadata as rules
-from web.services.presentation import formats, headline
+from web.services.presentation import execution_status, formats, headline
 from web.store import metadata
 from web.store.db import Database
 from web.store.metadata_chunks import Point
@@ -19,8 +21,19 @@ from web.store.metadata_chunks import Point
 CHART_POINTS = 1000
 SPARK_POINTS = 120
 SPARK_WIDTH, SPARK_HEIGHT, SPARK_MARGIN = 120, 24, 2
+BAR_STEP, BAR_HEIGHT, BAR_LEAST = 10, 32, 4
 X_KEYS = ("step", "global_step", "iteration", "epoch")  # usual counters, in order of preference
 BY_NUMBER, BY_TIME = "number", "time"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A bar of BAR_STEP by BAR_HEIGHT at most, whose upper left corner is at `x` and `y`."""
+
+    execution: Execution
+    x: int
+    y: float
+    height: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +107,17 @@ def polyline(values: Sequence[tuple[float, float]]) -> str:
         f"{SPARK_MARGIN + tall * ((high - y) / (high - low) if high > low else 0.5):.1f}"
         for x, y in values
     )
+
+
+def bars(found: Sequence[Execution]) -> list[Bar]:
+    """Return a bar for each execution: as high as its duration, in relation to the longest; low before its start."""
+    ran = [execution_status.seconds(execution) or 0.0 for execution in found]
+    longest, tall = max(ran, default=0.0) or 1.0, BAR_HEIGHT - BAR_LEAST
+    heights = [BAR_LEAST + tall * math.sqrt(max(0.0, seconds) / longest) for seconds in ran]
+    return [
+        Bar(execution=execution, x=index * BAR_STEP, y=round(BAR_HEIGHT - height, 1), height=round(height, 1))
+        for index, (execution, height) in enumerate(zip(found, heights, strict=True))
+    ]
 
 
 def _xs(db: Database, execution_id: int, found: Sequence[Point], axis: Axis) -> list[float | None]:

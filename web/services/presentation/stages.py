@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
@@ -61,10 +62,13 @@ def stages(execution: Execution, now: datetime) -> list[Stage]:
 
 def usual_s(db: Database, execution: Execution) -> float | None:
     """Return how long executions of this step usually run; None once it has ended, or without earlier ones."""
-    if execution.state in FINAL:
-        return None
-    found = executions.usual_durations(db, execution)
-    return median(found) if found else None
+    return usual_of(db, [execution]).get(execution.id)
+
+
+def usual_of(db: Database, found: Sequence[Execution]) -> dict[int, float]:
+    """Return the same by id, for those that have not ended and have earlier ones."""
+    durations = executions.usual_durations(db, [execution for execution in found if execution.state not in FINAL])
+    return {execution_id: median(seconds) for execution_id, seconds in durations.items() if seconds}
 
 
 def _since_creation(execution: Execution, moment: str) -> float:

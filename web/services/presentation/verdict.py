@@ -38,14 +38,16 @@ class Verdict:
     tone: Tone
 
 
-def of_push(push: Push, commit: Commit | None, runs: Sequence[RunCount]) -> Verdict:
-    """Return the verdict on a push; `runs` are the standalone runs that it launched."""
+def of_push(push: Push, commit: Commit | None, runs: Sequence[RunCount], *, waits: bool = False) -> Verdict:
+    """Return the verdict on a push; `runs` are the standalone runs that it launched. `waits`: for approval, still."""
     if runs:
         return _of_runs(runs, push.skipped)
     if commit is not None and (why := _configuration_problem(commit)):
         return why
     if push.result is PushResult.WAITING:
-        return Verdict(text=push.outcome, tone=Tone.WAITING)
+        return (
+            Verdict(text=push.outcome, tone=Tone.WAITING) if waits else Verdict(text="not approved", tone=Tone.IGNORED)
+        )
     if push.skipped and push.result is PushResult.NOTHING:
         text = f"nothing ran: {_named([f'skipped {label}: {reason}' for label, reason in push.skipped], '; ')}"
         return Verdict(text=text, tone=Tone.FAILED if push.problems else Tone.IGNORED)

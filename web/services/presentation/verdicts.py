@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from core.model import Commit
 from web.services.presentation import verdict
 from web.services.presentation.verdict import Verdict
-from web.store import commits, launched
-from web.store.commits import Push
+from web.store import approvals, commits, launched
+from web.store.commits import Push, PushResult
 from web.store.db import Database
 from web.store.launched import RunCount
 
@@ -16,7 +16,12 @@ from web.store.launched import RunCount
 def of_pushes(db: Database, found: Sequence[Push], of: Mapping[int, Commit]) -> dict[int, Verdict]:
     """Return verdicts by push id; `of` has the commits of the pushes by id."""
     runs = launched.counts_by_pushes(db, [push.id for push in found])
-    return {push.id: verdict.of_push(push, of.get(push.commit_id or 0), runs[push.id]) for push in found}
+    asked = [push.id for push in found if push.result is PushResult.WAITING]
+    waiting = approvals.still_waiting(db, asked) if asked else set()
+    return {
+        push.id: verdict.of_push(push, of.get(push.commit_id or 0), runs[push.id], waits=push.id in waiting)
+        for push in found
+    }
 
 
 def of_commits(db: Database, found: Sequence[Commit], others: Mapping[int, Sequence[RunCount]]) -> dict[int, Verdict]:

@@ -45,6 +45,7 @@ class Running:
 class RunnerView:
     """A runner. Zeros and empty strings mean unknown."""
 
+    id: int
     name: str
     state: str
     draining: bool
@@ -138,6 +139,7 @@ def clock_text(view: RunnerView) -> str:
 def _view(runner: Runner, load: Load, held: Sequence[Running], now: datetime) -> RunnerView:
     info = runner.info
     return RunnerView(
+        id=runner.id,
         name=runner.name,
         state=runner_state(runner, now),
         draining=runner.draining,
