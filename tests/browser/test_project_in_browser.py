@@ -84,15 +84,19 @@ def test_two_are_compared_and_the_legend_hides_one(browser: Browser, demo_site: 
 def test_columns_are_chosen_and_the_address_has_them(browser: Browser, width: int) -> None:
     browser.look(width, 844)
     browser.open(f"{TABLE}?q=step+%3D+train")
-    browser.find(".drop summary").click()
+    browser.find(".table-bar [href*='pick=1']").click()
+    browser.wait("document.querySelector('.columns-of-table') !== null")
     assert browser.run("return document.documentElement.scrollWidth") <= width
     for name in ("p.learning_rate", "m.accuracy"):
         browser.run(f"document.querySelector('.columns-of-table [value=\"{name}\"]').checked = false")
     box = browser.find(".columns-of-table [value='best.accuracy']")
-    browser.run("document.querySelector('.columns-of-table [value=\"best.accuracy\"]').scrollIntoView()")
+    browser.run(
+        "document.querySelector('.columns-of-table [value=\"best.accuracy\"]').scrollIntoView({ block: 'center' })"
+    )
     box.click()
     browser.run("document.querySelector('.columns-of-table .primary').click()")
     browser.wait("location.search.includes('col=best.accuracy') && location.search.includes('q=step')")
+    assert browser.run("return document.querySelector('.columns-of-table')") is None
     assert browser.run("return document.querySelectorAll('#table td[data-label=\"best accuracy\"]').length") > 10
     assert browser.run("return document.querySelectorAll('#table td[data-label=learning_rate]').length") == 0
     assert browser.run("return document.documentElement.scrollWidth") <= width

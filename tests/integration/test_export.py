@@ -87,7 +87,7 @@ def test_columns_are_those_of_the_address_in_its_order(api: ApiServer, person: P
         "Duration",
         "Created",
     ]
-    page = person.get("/p/demo/?col=max.loss&col=best.loss&col=m.loss&col=environment&col=nothing&col=m.").text
+    page = person.get("/p/demo/?pick=1&col=max.loss&col=best.loss&col=m.loss&col=environment&col=nothing&col=m.").text
     assert headings(page) == ["Number\u25be", "State", "highest loss", "best loss", "loss", "Environment"]
     values = re.findall(r'data-label="(?:highest |best )?loss" title="([^"]+)">(<b>)?', page)
     assert values == [*[("0.75", "")] * 3, ("0.5", "<b>"), ("0.125", "<b>"), ("0.25", "<b>")]

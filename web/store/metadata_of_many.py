@@ -27,7 +27,7 @@ def series_of(db: Database, execution_ids: Collection[int], key: str, groups: in
     sql = f"SELECT execution_id, {COLUMNS} FROM metadata_chunk WHERE {OF_KEY} ORDER BY execution_id, seq"
     rows = db.conn.execute(sql.format(", ".join("?" * len(short))), (key, *short))
     for execution_id, group in groupby(rows, itemgetter(0)):
-        length = max(1, kept[execution_id] // groups // 2)
+        length = max(1, kept[execution_id] // groups)
         stretches[execution_id] = [one for item in group for one in Chunk._make(item[1:]).extremes(length)]
     long = kept.keys() - set(short)
     for (execution_id, _), packed in (_extremes(db, long, [key]) if long else {}).items():

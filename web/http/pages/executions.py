@@ -59,7 +59,7 @@ def listing(name: str) -> str:
         headings=run_table.headings(chosen, order),
         chosen=chosen,
         exported=EXPORTED,
-        picker=run_table.picker(names, chosen),
+        picker=run_table.picker(names, chosen) if request.args.get("pick") else None,
         query=query,
         waiting=approvals.overview(db, project),
         troubles=[one for one in troubles.of_projects(db, [project]) if not one.is_approval],
