@@ -24,6 +24,7 @@ class Bitbucket(Forge):
     KEPT_HEADERS = frozenset({SIGNATURE, EVENT, DELIVERY, "x-hook-uuid", "x-attempt-number"})
     NEW_WEBHOOK = WEBHOOKS = "/admin/webhooks"
     DEPLOY_KEYS = "/admin/access-keys/"
+    CHANGES = "/branches/compare/{after}..{before}"
 
     def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
         """Return one event per ref update of a push; or that of a pull request."""

@@ -43,6 +43,7 @@ class GitLab(Forge):
     )
     NEW_WEBHOOK = WEBHOOKS = "/-/hooks"
     DEPLOY_KEYS = "/-/settings/repository"
+    CHANGES = "/-/compare/{before}...{after}"
 
     def has_proof(self, headers: Headers) -> bool:
         if SIGNATURE in headers:

@@ -38,7 +38,7 @@ class Plain(Forge):
     SIGNATURE = "x-pushmill-signature-256"
     KEPT_HEADERS = frozenset({SIGNATURE})
     NEW_WEBHOOK = WEBHOOKS = ""
-    DEPLOY_KEYS = ""
+    DEPLOY_KEYS = CHANGES = ""
 
     def event(self, headers: Headers) -> str:  # noqa: ARG002
         return "push"

@@ -273,6 +273,23 @@ def test_an_image_is_previewed(browser: Browser, demo_site: Site) -> None:
     assert browser.complaints() == []
 
 
+def test_a_person_sees_what_changed_since_the_run_before_and_since_any_other(browser: Browser, demo_site: Site) -> None:
+    live = demo_site.demo.live
+    browser.open(demo_site.page(live))
+    heading = "document.getElementById('h-changes')?.textContent"
+    assert browser.run(f"return {heading}").startswith("What changed since #")
+    browser.find("#since").send_keys(str(demo_site.demo.long.counter), Keys.ENTER)
+    browser.wait(
+        f"{heading} === 'What changed since #{demo_site.demo.long.counter}' && location.search.includes('since')"
+    )
+    rows = "[...document.querySelectorAll('#changes tr')].map((row) => row.textContent.replace(/\\s+/g, ' ').trim())"
+    assert "learning_rate 0.001 → 0.003" in [row.partition(" (")[0] for row in browser.run(f"return {rows}")]
+    browser.find("#since").send_keys("3", Keys.ENTER)
+    browser.wait(f"{heading} === 'What changed since #3'")
+    assert any(row.startswith("commit ") for row in browser.run(f"return {rows}"))
+    assert browser.complaints() == []
+
+
 def drag(browser: Browser, selector: str) -> None:
     """Drag over the middle half of an element."""
     area = browser.find(selector)

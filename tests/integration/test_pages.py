@@ -336,6 +336,29 @@ def test_a_chart_of_many_points_keeps_every_spike(api: ApiServer, person: Person
     assert person.get(f"{path}&x=other").status_code == 400
 
 
+def test_what_changed_since_the_run_before_links_the_changes_of_the_commits(api: ApiServer, person: Person) -> None:
+    first = ran(api, b'{"loss": 0.5, "epoch": 3}')
+    assert "What changed since" not in person.get(f"/p/demo/executions/{first.counter}/").text
+    execute(api.db, "UPDATE repository SET url = 'https://gitlab.com/ada/model.git', forge = 'gitlab'")
+    later = api.add_commit(api.demo, "d" * 40)
+    second, third = api.add_execution(later), api.add_execution(later)
+    changed = json.dumps({**second.parameters, "alpha": 0.25})
+    for execution in (second, third):
+        sql = "UPDATE execution SET parameters = ?, image_digest = 'sha256:2' WHERE id = ?"
+        execute(api.db, sql, (changed, execution.id))
+    page = person.get(f"/p/demo/executions/{second.counter}/").text
+    compared = f"https://gitlab.com/ada/model/-/compare/{first.commit_identifier}...{'d' * 40}"
+    assert f'<a href="{compared}" rel="noreferrer">{first.commit_identifier[:8]} → dddddddd</a>' in page
+    section = " ".join(re.sub(r"<[^>]+>", " ", page[page.index("What changed since") :]).split())
+    assert " → 0.25" in section
+    assert "loss 0.5 → \u2013" in section
+    assert "image digest \u2013 → sha256:2" in section
+    assert person.get(f"/p/demo/executions/{second.counter}/?since=99").status_code == 404
+    assert "Nothing: commit, parameters, image" in person.get(f"/p/demo/executions/{third.counter}/").text
+    other = person.get(f"/p/demo/executions/{third.counter}/?since={first.counter}").text
+    assert f'What changed since <a href="/p/demo/executions/{first.counter}/">' in other
+
+
 def test_all_values_of_several_keys_are_one_csv_file(api: ApiServer, person: Person) -> None:
     lines = (b'{"step": 1, "a,b": 0.5}', b'{"step": 2, "text": "x\\ny"}', b'{"step": 3, "a,b": NaN, "text": "=1+1"}')
     path = f"/p/demo/executions/{ran(api, *lines).counter}/series.csv"

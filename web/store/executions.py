@@ -248,6 +248,13 @@ def retried_by(db: Database, execution_id: int) -> list[Execution]:
     return [_execution(item) for item in found]
 
 
+def previous(db: Database, execution: Execution) -> Execution | None:
+    """Return the newest earlier execution of the same step."""
+    sql = f"{SELECT} WHERE execution.project_id = ? AND execution.step = ? AND execution.id < ? AND {KEPT}"
+    found = row(db, f"{sql} ORDER BY execution.id DESC LIMIT 1", (execution.project_id, execution.step, execution.id))
+    return _execution(found) if found else None
+
+
 def usual_durations(db: Database, found: Sequence[Execution]) -> dict[int, list[float]]:
     """Return by id the seconds that the newest earlier successful executions of the same step and environment ran."""
     each = (

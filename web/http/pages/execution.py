@@ -6,16 +6,19 @@ from flask import Blueprint, redirect, request, url_for
 from werkzeug import Response
 
 from core.errors import Conflict
+from core.model import Execution
 from core.states import FINAL
+from core.text import whole_number
 from web.config.metadata import as_number
 from web.http import auth, downloads
 from web.http.pages.execution_page import PATH, log_window, render_tab, requested_execution
 from web.services import launch
 from web.services.executions import lifecycle
-from web.services.presentation import charts
+from web.services.presentation import changes, charts
+from web.services.presentation.changes import Changes
 from web.store import audit, data, executions, metadata
 from web.store.audit import Act, Kind
-from web.store.db import transaction
+from web.store.db import Database, transaction
 
 blueprint = Blueprint("execution", __name__)
 
@@ -26,7 +29,7 @@ OUTPUTS = 5
 @blueprint.get(f"{PATH}/")
 @auth.read
 def show(name: str, counter: int) -> str:
-    """Show one chart beside the end of the log, the latest metrics, parameters and the first outputs."""
+    """Show one chart beside the end of the log, latest metrics, first outputs, and what changed since `?since=`."""
     db = auth.db()
     project, execution = requested_execution(db, name, counter)
     latest = metadata.latest(db, execution.id)
@@ -42,7 +45,15 @@ def show(name: str, counter: int) -> str:
         outputs=[(datum, downloads.url_name(datum)) for datum in data.of_execution(db, execution.id, OUTPUTS)],
         outputs_count=count,
         outputs_size=size,
+        since=_changes(db, execution),
     )
+
+
+def _changes(db: Database, execution: Execution) -> Changes | None:
+    since = whole_number(request.args.get("since"))
+    earlier = executions.previous(db, execution)
+    base = earlier if since is None else executions.by_counter(db, execution.project_id, since)
+    return changes.changes(db, base, execution) if base else None
 
 
 @blueprint.post(f"{PATH}/stop")

@@ -79,6 +79,11 @@ def deploy_key_page(repository: Repository) -> str:
     return _page(repository, lambda forge: forge.DEPLOY_KEYS) if deploy_key(repository) else ""
 
 
+def changes_page(repository: Repository, before: str, after: str) -> str:
+    """Return the forge's page with the changes between two commits; "" if there is none."""
+    return _page(repository, lambda forge: forge.CHANGES.format(before=before, after=after))
+
+
 def _page(repository: Repository, path_of: Callable[[Forge], str]) -> str:
     remote, forge = remote_of(repository), FORGES.get(repository.forge)
     path = path_of(forge) if forge else ""
