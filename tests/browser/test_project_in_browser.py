@@ -116,3 +116,19 @@ def test_lines_of_the_chart_have_the_colours_of_their_rows_and_the_chart_folds_a
     browser.find("#strip summary").click()
     browser.wait("!document.querySelector('#strip svg').checkVisibility()")
     assert browser.complaints() == []
+
+
+def test_a_view_is_saved_and_brings_filter_and_order_back(browser: Browser) -> None:
+    browser.open(f"{TABLE}?q=step+%3D+train&sort=-m.accuracy")
+    browser.find(".drop summary").click()
+    browser.find("#view").send_keys("Best <b> runs", Keys.ENTER)
+    browser.wait("document.querySelector('.views li a') !== null")
+    browser.open(TABLE)
+    browser.find(".drop summary").click()
+    assert browser.find(".views li a").text == "Best <b> runs"
+    browser.find(".views li a").click()
+    browser.wait("location.search === '?q=step+%3D+train&sort=-m.accuracy'")
+    browser.find(".drop summary").click()
+    browser.find("[aria-label='Remove Best <b> runs']").click()
+    browser.wait("document.querySelector('.views') !== null && document.querySelector('.views li') === null")
+    assert browser.complaints() == []

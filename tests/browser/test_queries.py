@@ -55,7 +55,7 @@ CEILINGS = {
     "execution_tabs.metrics": 40,
     "execution_tabs.outputs": 30,
     "execution_tabs.used": 30,
-    "executions.listing": 22,
+    "executions.listing": 23,
     "export.download": 12,
     "invitations.show": 3,
     "pipelines.listing": 9,

@@ -55,6 +55,8 @@ ELSEWHERE = {
     "chosen.again": "test_run_form_pages",
     "chosen.delete": "test_compare_pages",
     "chosen.stop": "test_compare_pages",
+    "saved_views.remove": "test_saved_views",
+    "saved_views.save": "test_saved_views",
     "pipelines.approve": "test_pipeline_pages",
     "run.submit": "test_run_form_pages",
     "runners.register": "test_runner_pages",

@@ -86,7 +86,7 @@ def filled(api: ApiServer, name: str = "gone") -> Project:
     for table in removed_rows.OF_REPOSITORY:
         if table not in ("git_commit",):
             row_for(api, table, "repository_id", repository.id)
-    for table in ("variable", "launch_key", "datum_alias", "member_source"):
+    for table in ("variable", "launch_key", "datum_alias", "member_source", "saved_view"):
         row_for(api, table, "project_id", project.id)
     assert pipeline.project_id == project.id
     return projects.get(api.db, project.id)

@@ -20,6 +20,7 @@ OF_PROJECT = (
     "datum",
     "variable",
     "launch_key",
+    "saved_view",
     "member",
     "member_source",
     "task",

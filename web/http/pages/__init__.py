@@ -31,6 +31,7 @@ from web.http.pages import (
     rules,
     run,
     runners,
+    saved_views,
     session,
     settings,
     tasks,
@@ -44,7 +45,7 @@ def register(app: Flask) -> None:
         account, activity, api_reference, appearance, audit, badge_picker, chosen, commits, compare, deliveries,
         environments, execution, execution_data, execution_outputs, execution_tabs, executions, export,
         pipelines,
-        projects, reports, rules, run, runners, session, settings, tasks,
+        projects, reports, rules, run, runners, saved_views, session, settings, tasks,
         invitations, logins, members, users,
     ):  # fmt: skip
         app.register_blueprint(page.blueprint)

@@ -15,7 +15,7 @@ from web.http.pages.addresses import base_url
 from web.http.pages.paging import query
 from web.services.presentation import run_names, troubles
 from web.services.triggers import approvals
-from web.store import execution_search, projects
+from web.store import execution_search, projects, saved_views
 from web.store.execution_search import Cursor, Found
 from web.store.execution_table import By, Order
 
@@ -59,6 +59,7 @@ def listing(name: str) -> str:
         headings=run_table.headings(chosen, order),
         chosen=chosen,
         exported=EXPORTED,
+        views=saved_views.of_project(db, project.id),
         picker=run_table.picker(names, chosen) if request.args.get("pick") else None,
         query=query,
         waiting=approvals.overview(db, project),
