@@ -119,7 +119,7 @@ def test_a_gpu_stays_taken_when_the_slot_is_killed_while_its_container_computes(
 def test_what_an_execution_uses_of_its_gpus_is_kept(gpu_server: Instance, checkout: Checkout) -> None:
     push(gpu_server, checkout, "used", step("busy", 2, "while true; do :; done"))
     execution = gpu_server.executions("used")[0]
-    url = f"{gpu_server.url}/p/used/executions/{execution['counter']}/resources"
+    url = f"{gpu_server.url}/p/used/executions/{execution['counter']}/usage"
 
     def charts() -> dict[str, list[str]]:
         found = gpu_server.client.get(url).json()["charts"]
