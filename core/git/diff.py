@@ -6,14 +6,20 @@ Trees are hostile: a few kilobytes of trees that name each other can stand for b
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pygit2.enums import FileMode, ObjectType
 
 from core.errors import GitError
+from core.git.command import captured, run
 from core.git.repository import as_git_error, commit_at, open_repository
 
+STAT_FILES = 1000
+STAT_LIMIT_S = 1.0
+STAT_BYTES = 1_000_000  # larger files count as binary
+STAT_OUTPUT = 5_000_000  # paths have at most a few thousand bytes
 MAX_DEPTH = 200
 MAX_LOOKED_AT = 500_000  # entries of trees; directories that are equal on both sides are not visited
 
@@ -34,6 +40,34 @@ def changed_paths(path: Path, old: str | None, new: str, limit: int) -> list[str
             if len(found) > limit:
                 return None
     return sorted(found) if walk.left >= 0 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffStat:
+    """How many files a commit changed, and how many lines of text it added and removed."""
+
+    files: int
+    added: int
+    removed: int
+
+
+def diff_stat(path: Path, old: str | None, new: str) -> DiffStat | None:
+    """Count what changed between two commits, or in `new` if `old` is None; None if that would take too long.
+
+    A moved file counts at both paths, a binary or large one without lines.
+    """
+    if changed_paths(path, old, new, STAT_FILES) is None:
+        return None
+    of = [old, new] if old is not None else ["--root", "--no-commit-id", new]
+    asked = ["diff-tree", "-r", "--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", *of, "--"]
+    options = ["-c", f"core.bigFileThreshold={STAT_BYTES}"]
+    try:
+        printed = run([*options, *asked], repository=path, time_limit_s=STAT_LIMIT_S, streams=captured(STAT_OUTPUT))
+    except GitError:
+        return None
+    counts = [line.split(b"\t", 2)[:2] for line in printed.split(b"\0") if line]
+    added, removed = (sum(int(count[side]) for count in counts if count[side].isdigit()) for side in (0, 1))
+    return DiffStat(files=len(counts), added=added, removed=removed)
 
 
 def merge_base(path: Path, one: str, other: str) -> str | None:

@@ -25,10 +25,11 @@ class Forge(ABC):
     EVENT: str
     DELIVERY: str
     # paths below the page of a repository, "" for none: where to enter the webhook's URL and secret, its existing webhooks
-    # with the results of their deliveries, where to enter the public half of a deploy key, and the changes between commits
+    # with the results of their deliveries, where to enter the public half of a deploy key, the changes between commits, and
+    # the folder of commits
     NEW_WEBHOOK: str
     WEBHOOKS, DEPLOY_KEYS = "/settings/hooks", "/settings/keys"
-    CHANGES = "/compare/{before}...{after}"
+    CHANGES, COMMITS = "/compare/{before}...{after}", "/commit"
     FULL_NAME = ("repository", "full_name")  # keys of the payload
     PREFIX = signatures.PREFIX  # of the signature; without one it is bare hexadecimal digits
 

@@ -23,6 +23,7 @@ class Bitbucket(Forge):
     DELIVERY = "x-request-uuid"  # if a retry has another one, its refs are recognised anyway
     KEPT_HEADERS = frozenset({SIGNATURE, EVENT, DELIVERY, "x-hook-uuid", "x-attempt-number"})
     NEW_WEBHOOK = WEBHOOKS = "/admin/webhooks"
+    COMMITS = "/commits"
     DEPLOY_KEYS = "/admin/access-keys/"
     CHANGES = "/branches/compare/{after}..{before}"
 

@@ -43,7 +43,7 @@ class GitLab(Forge):
     )
     NEW_WEBHOOK = WEBHOOKS = "/-/hooks"
     DEPLOY_KEYS = "/-/settings/repository"
-    CHANGES = "/-/compare/{before}...{after}"
+    CHANGES, COMMITS = "/-/compare/{before}...{after}", "/-/commit"
 
     def has_proof(self, headers: Headers) -> bool:
         if SIGNATURE in headers:

@@ -38,7 +38,7 @@ class Plain(Forge):
     SIGNATURE = "x-pushmill-signature-256"
     KEPT_HEADERS = frozenset({SIGNATURE})
     NEW_WEBHOOK = WEBHOOKS = ""
-    DEPLOY_KEYS = CHANGES = ""
+    DEPLOY_KEYS = CHANGES = COMMITS = ""
 
     def event(self, headers: Headers) -> str:  # noqa: ARG002
         return "push"

@@ -108,7 +108,8 @@ MESSAGES = (
 )  # fmt: skip
 PEOPLE = ("Ada Lovelace", "Tim Menzies", "Noor Aziz")
 PLAIN_LINES = 100_000
-PROBLEM = "line 4: unknown key 'comand' in a step; did you mean 'command'?"
+PROBLEM = "line 4: unknown key 'comand', did you mean 'command'?"
+BROKEN = b"- step:\n    name: train\n    image: python:3.12-slim\n    comand: python train.py {parameters}\n"
 TRACE = (
     "Traceback (most recent call last):",
     '  File "preprocess.py", line 41, in <module>',
@@ -157,11 +158,11 @@ class Filling:
     def fill(self) -> Demo:
         runner = self._runners()
         project = self._project("cells", "Segmentation of fluorescence microscopy tiles")
-        self._rules(project)
+        renamed = self._rules(project)
         self._project("spirals", "The example of the first start")
         self._elsewhere("attic-models")
         found = self._weeks(project, runner)
-        broken = self._commit(project, "Rename steps", 0.02, state="broken", problems=(PROBLEM,))
+        broken = self._commit(project, "Rename steps", 0.02, state="broken", problems=(PROBLEM,), identifier=renamed)
         with transaction(self.db):
             push = self._push(project, broken, "refs/heads/rename")
             commits.finish_push(self.db, push, PushOutcome(commit_id=broken.id, text="", result=PushResult.NOTHING))
@@ -191,19 +192,21 @@ class Filling:
             broken=broken, foreign=foreign, runner=runner, delivery=delivery, task=task, pipeline=pipeline,
         )  # fmt: skip
 
-    def _rules(self, project: Project) -> None:
-        """Rules with a schedule, and a repository of which one can ask what a commit would trigger."""
+    def _rules(self, project: Project) -> str:
+        """Rules with a schedule, and a repository of which one can ask what a commit would trigger; its broken commit."""
         environments.change(self.db, "rtx", {"gpus": 1})
         projects.set_rules(self.db, project.id, RULES)
         repository = projects.repositories(self.db, project.id)[0]
         path = hosting.repository_path(self.config, repository)
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(path)], check=True)
         before = ""
-        for branch, name in (("main", "src/model.py"), ("docs", "docs/plates.md")):
-            subprocess.run(
-                ["git", "-C", path, "fast-import", "--quiet"], input=_history(branch, name, before), check=True
-            )
+        git = ["git", "-C", str(path)]
+        for branch, name, content in (
+            ("main", "src/model.py", YAML), ("docs", "docs/plates.md", YAML), ("rename", "src/steps.py", BROKEN),
+        ):  # fmt: skip
+            subprocess.run([*git, "fast-import", "--quiet"], input=_history(branch, name, before, content), check=True)
             before = "refs/heads/main"
+        return subprocess.run([*git, "rev-parse", "rename"], check=True, capture_output=True, text=True).stdout.strip()
 
     def _runners(self) -> Runner:
         """One with many GPUs, one that drains and has a trouble, one that is lost, one that was never seen."""
@@ -251,7 +254,14 @@ class Filling:
         projects.set_fetch_problem(self.db, repository.id, f"{url}: git: Permission denied (publickey).")
 
     def _commit(
-        self, project: Project, message: str, days_ago: float, *, state: str = "ok", problems: tuple[str, ...] = ()
+        self,
+        project: Project,
+        message: str,
+        days_ago: float,
+        *,
+        state: str = "ok",
+        problems: tuple[str, ...] = (),
+        identifier: str = "",
     ) -> Commit:
         parsed = parse(YAML)
         at = clock.text(self.now - timedelta(days=days_ago))
@@ -261,7 +271,7 @@ class Filling:
                 NewCommit(
                     project_id=project.id,
                     repository_id=projects.repositories(self.db, project.id)[0].id,
-                    identifier=hashlib.sha1(f"{message}{days_ago}".encode()).hexdigest(),
+                    identifier=identifier or hashlib.sha1(f"{message}{days_ago}".encode()).hexdigest(),
                     ref="main" if state == "ok" else "rename",
                     message=message,
                     author=self.random.choice(PEOPLE),
@@ -588,11 +598,11 @@ def _stages(started: datetime, **more: float) -> str:
     return orjson.dumps({"pull": 0.6, "checkout": 0.2, "inputs": 4.1, "run_at": run_at, **more}).decode()
 
 
-def _history(branch: str, name: str, before: str) -> bytes:
+def _history(branch: str, name: str, before: str, yaml: bytes) -> bytes:
     """One commit of two files, as git fast-import reads it."""
     lines = f"commit refs/heads/{branch}\ncommitter Ada <ada@example.org> 1764000000 +0000\ndata 5\nwork\n\n"
     lines += f"from {before}\n" if before else ""
-    files = (("valohai.yaml", YAML), (name, b"text\n"))
+    files = (("valohai.yaml", yaml), (name, b"text\n"))
     parts = [f"M 100644 inline {file}\ndata {len(content)}\n".encode() + content + b"\n" for file, content in files]
     return lines.encode() + b"".join(parts)
 

@@ -27,14 +27,14 @@ CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
 QUERY = re.compile(r"\s*(SELECT|WITH)\b")
 CEILINGS = {
     "account.show": 7,
-    "activity.listing": 17,
+    "activity.listing": 18,
     "api_reference.show": 3,
     "audit.project": 8,
     "audit.project_entries": 6,
     "audit.server": 8,
     "audit.server_entries": 6,
-    "commits.listing": 21,
-    "commits.show": 29,
+    "commits.listing": 22,
+    "commits.show": 32,
     "compare.show": 30,
     "deliveries.body": 8,
     "deliveries.listing": 4,

@@ -26,7 +26,7 @@ def test_why_did_nothing_run(browser: Browser, demo_site: Site) -> None:
     browser.wait("location.search.includes('problems')")
     bad = texts(browser, "#activity .verdict")
     assert set(bad) < set(everything)
-    assert "valohai.yaml line 4: unknown key 'comand' in a step; did you mean 'command'?" in bad
+    assert "valohai.yaml line 4: unknown key 'comand', did you mean 'command'?" in bad
     assert any(text.startswith("rejected: The signature is not valid") for text in bad)
     assert browser.complaints() == []
 
@@ -39,9 +39,7 @@ def test_what_runs_what_waits_and_why(browser: Browser, demo_site: Site) -> None
     (waiting,) = texts(browser, "#queue li")
     assert f"cells #{demo.queued.counter}" in waiting
     assert "There is no runner of environment a100" in waiting
-    assert "valohai.yaml line 4: unknown key 'comand' in a step; did you mean 'command'?" in texts(
-        browser, "#problems .verdict"
-    )
+    assert "valohai.yaml line 4: unknown key 'comand', did you mean 'command'?" in texts(browser, "#problems .verdict")
     assert not any("rejected" in text for text in texts(browser, "#problems .verdict"))
     heat = browser.run("return document.querySelector('.heat[aria-label=\"2 of 8 GPUs in use\"] title').textContent")
     assert heat.startswith("GPU 0 NVIDIA A100")
@@ -56,3 +54,13 @@ def test_the_bars_of_a_project_lead_to_its_executions(browser: Browser) -> None:
     path = browser.run("return document.querySelector('#projects .bars a').getAttribute('href')")
     browser.open(path)
     assert label.split()[0] in browser.find("h1").text
+
+
+def test_a_commit_shows_what_is_wrong_at_its_line_and_what_it_changed(browser: Browser, demo_site: Site) -> None:
+    browser.open(f"/p/cells/commits/{demo_site.demo.broken.identifier}/")
+    (line,) = texts(browser, "#source[open] li:has(.error-text)")
+    assert line == "comand: python train.py {parameters}unknown key 'comand', did you mean 'command'?"
+    assert browser.run("return document.querySelector('#source li:has(.error-text)').value") == 4
+    facts = browser.find("#commit .facts").text
+    assert "2 files changed, +2 \u2212" in facts
+    assert browser.complaints() == []

@@ -83,3 +83,16 @@ def test_a_commit_that_is_not_here_is_an_error(made: MadeRepository) -> None:
         git.changed_paths(made.path, "f" * 40, sha, 100)
     subprocess.run(["git", f"--git-dir={made.path}", "tag", "v1"], env=ENVIRONMENT, check=True)
     assert git.changed_paths(made.path, "refs/tags/v1", sha, 100) == []
+
+
+def test_the_lines_of_a_change_are_counted_and_binary_files_have_none(made: MadeRepository) -> None:
+    one = made.commit({"a": b"1\n2\n3\n", "b": b"x\n", "same": b"s\n"}, ref=None)
+    other = made.commit({"a": b"1\n3\n4\n5\n", "c": b"\0" * 10, "same": b"s\n"}, ref=None)
+    assert git.diff_stat(made.path, one, other) == git.DiffStat(files=3, added=2, removed=2)
+    assert git.diff_stat(made.path, None, one) == git.DiffStat(files=3, added=5, removed=0)
+
+
+def test_a_change_of_too_many_files_is_not_counted(made: MadeRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_here = made.commit({f"file-{number}": b"1\n" for number in range(5)}, ref=None)
+    monkeypatch.setattr("core.git.diff.STAT_FILES", 4)
+    assert git.diff_stat(made.path, None, made_here) is None

@@ -13,13 +13,15 @@ from werkzeug import Response
 
 from core.groups import Pipeline, Task
 from core.model import Commit, Execution, Target, TargetKind
+from core.states import State
 from web.http import auth, changes
 from web.http.pages import groups
 from web.http.pages.addresses import base_url
 from web.http.pages.groups import Mark
 from web.http.pages.paging import Page
 from web.services.context import Context
-from web.services.presentation import formats, loglines, verdicts
+from web.services.presentation import against_parent, commit_facts, formats, loglines, verdicts
+from web.services.presentation.against_parent import MainMetric
 from web.services.presentation.verdict import Verdict
 from web.services.scheduling import wait_reason
 from web.services.triggers import approvals
@@ -34,6 +36,7 @@ blueprint = Blueprint("commits", __name__)
 PER_PAGE = 50
 DOTS = 40  # executions shown for each commit in the list
 TAIL_LINES = 10
+WITH_TAIL = (State.STARTED, State.ERROR)
 SHOWN_TAILS = 50  # executions of one commit whose last log lines are shown
 
 
@@ -49,10 +52,11 @@ class CommitRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SingleRun:
-    """An execution of a commit outside tasks and pipelines; `tail` are its last log lines."""
+    """An execution of a commit outside tasks and pipelines; `tail` are its last log lines if it runs or failed."""
 
     execution: Execution
     latest: dict[str, Any]
+    main: MainMetric | None
     tail: Markup
     waits: str
 
@@ -94,6 +98,8 @@ def show(name: str, identifier: str) -> str:
     commit = commits.by_identifier(db, project.id, identifier)
     found = executions.of_commit(db, commit.id)
     task_lines, pipeline_lines = groups.places_of_commit(db, commit.id)
+    repository = projects.repository(db, commit.repository_id)
+    facts = commit_facts.commit_facts(auth.context(), repository, commit)
     runs = _counts([line.task for line in task_lines], [line.pipeline for line in pipeline_lines], found)
     return render_template(
         "commit.html",
@@ -107,9 +113,10 @@ def show(name: str, identifier: str) -> str:
         runnables=described_targets(commit.config),
         tasks=task_lines,
         pipelines=pipeline_lines,
-        outcomes=_outcomes(auth.context(), found),
+        facts=facts,
+        outcomes=_outcomes(auth.context(), found, facts.parent),
         posted=list(statuses.posted_statuses(db, commit.repository_id, identifier).values()),
-        host=formats.forge_name(projects.repository(db, commit.repository_id).forge),
+        host=formats.forge_name(repository.forge),
     )
 
 
@@ -122,14 +129,16 @@ def approve(name: str, identifier: str) -> Response:
     return redirect(url_for("commits.show", name=name, identifier=identifier), 303)
 
 
-def _outcomes(context: Context, found: list[Execution]) -> list[SingleRun]:
+def _outcomes(context: Context, found: list[Execution], parent: str) -> list[SingleRun]:
     ids = [execution.id for execution in found]
     latest, waits = metadata.latest_of(context.db, ids), wait_reason.wait_reasons(context, found)
-    lengths = logs.lengths(context.db, ids[:SHOWN_TAILS])
+    main = against_parent.main_metrics(context.db, found[0].project_id, parent, found, latest) if found else {}
+    lengths = logs.lengths(context.db, [e.id for e in found if e.state in WITH_TAIL][:SHOWN_TAILS])
     return [
         SingleRun(
             execution=execution,
             latest=latest.get(execution.id, {}),
+            main=main.get(execution.id),
             tail=_tail(context.config.logs_dir, execution, lengths.get(execution.id)),
             waits=waits.get(execution.id, ""),
         )

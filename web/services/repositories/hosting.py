@@ -84,6 +84,11 @@ def changes_page(repository: Repository, before: str, after: str) -> str:
     return _page(repository, lambda forge: forge.CHANGES.format(before=before, after=after))
 
 
+def commit_page(repository: Repository, sha: str) -> str:
+    """Return the forge's page of a commit; "" if there is none."""
+    return _page(repository, lambda forge: forge.COMMITS and f"{forge.COMMITS}/{sha}")
+
+
 def _page(repository: Repository, path_of: Callable[[Forge], str]) -> str:
     remote, forge = remote_of(repository), FORGES.get(repository.forge)
     path = path_of(forge) if forge else ""

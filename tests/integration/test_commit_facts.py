@@ -1,0 +1,75 @@
+"""What the page of a commit takes from its repository, and from the executions of its parent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from api_server import ApiServer
+from made_repository import MadeRepository
+from site_client import Person
+
+from web.services.presentation import commit_facts
+from web.services.repositories import hosting
+from web.store import projects
+
+BROKEN = "- step:\n    name: a\n    image: b\n    comand: c\n"
+
+
+def made(api: ApiServer) -> MadeRepository:
+    (repository,) = projects.repositories(api.db, api.demo.id)
+    return MadeRepository(hosting.repository_path(api.config, repository))
+
+
+def ran(api: ApiServer, sha: str, accuracy: float) -> int:
+    uuid, _ = api.started(commit=api.add_commit(api.demo, sha))
+    api.log(uuid, b'{"accuracy": %.2f}\n' % accuracy, 0)
+    assert api.call(f"executions/{uuid}/final", {"attempt": 1, "state": "complete"}).status_code == 200
+    return api.execution(uuid).counter
+
+
+def test_metrics_stand_beside_those_of_the_parent(api: ApiServer) -> None:
+    there = made(api)
+    parent = there.commit({"a": b"1\n"})
+    child = there.commit({"a": b"2\n3\n"}, parent)
+    before = ran(api, parent, 0.75)
+    ran(api, child, 0.85)
+    person = Person(api)
+    person.log_in()
+    page = person.get(f"/p/demo/commits/{child}/").text
+    change = page.split('<dd class="change better">')[1].split("</dd>")[0]
+    assert f'href="/p/demo/executions/{before}/"' in change
+    assert ">+0.1<" in change
+    assert '1 file changed, <span class="added">+2</span> <span class="removed">\u22121</span>' in page
+    assert 'class="change' not in person.get(f"/p/demo/commits/{parent}/").text
+
+
+def test_what_is_wrong_stands_in_the_file(api: ApiServer) -> None:
+    sha = made(api).commit({"valohai.yaml": BROKEN.encode()})
+    said = "line 4: unknown key 'comand', did you mean 'command'?"
+    api.add_commit(api.demo, sha, config_state="broken", config=None, problems=(said, "about all"))
+    person = Person(api)
+    person.log_in()
+    page = person.get(f"/p/demo/commits/{sha}/").text
+    line = page.split('<li value="4">')[1].split("</li>")[0]
+    assert "comand: c" in line
+    assert "did you mean" in line
+    assert "<li>about all</li>" in page
+
+
+@pytest.mark.parametrize(
+    ("forge", "url", "page"),
+    [
+        ("github", "git@github.com:ada/model.git", "https://github.com/ada/model/commit/"),
+        ("gitlab", "https://ada:word@git.example.org/team/model.git", "https://git.example.org/team/model/-/commit/"),
+        ("bitbucket", "https://bitbucket.org/ada/model.git", "https://bitbucket.org/ada/model/commits/"),
+        ("plain", "https://git.example.org/model.git", ""),
+        ("github", "javascript:alert(1)", ""),
+        ("github", None, ""),
+    ],
+)
+def test_a_commit_leads_to_its_page_on_the_git_host(api: ApiServer, forge: str, url: str | None, page: str) -> None:
+    (repository,) = projects.repositories(api.db, api.demo.id)
+    facts = commit_facts.commit_facts(api.context, replace(repository, forge=forge, url=url), api.commit)
+    assert facts.page == (page and page + api.commit.sha)
+    assert (facts.parent, facts.diff, facts.source) == ("", None, None)

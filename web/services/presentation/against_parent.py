@@ -1,0 +1,68 @@
+"""The main metrics of a commit's executions beside those of its parent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.model import Execution
+from core.states import State
+from web.config.metadata import as_number
+from web.services.presentation import formats, headline
+from web.store import commits, execution_table, metadata
+from web.store.db import Database
+
+LOOKED_AT = 100  # executions of the parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class MainMetric:
+    """The main metric of an execution. `change` is the difference to the execution `of` of the parent, "" without one.
+
+    `better` is None if the metric is as good as there.
+    """
+
+    key: str
+    value: float
+    change: str = ""
+    better: bool | None = None
+    of: Execution | None = None
+
+
+def main_metrics(
+    db: Database, project_id: int, parent: str, found: Sequence[Execution], latest: Mapping[int, Mapping[str, Any]]
+) -> dict[int, MainMetric]:
+    """Return main metrics by execution id; `parent` is the name of the commit's parent, "" for none."""
+    before, values = _successful(db, project_id, parent), {}
+    if before:
+        values = metadata.latest_of(db, [execution.id for execution in before.values()])
+    result = {}
+    for execution in found:
+        printed = latest.get(execution.id, {})
+        key = headline.choose(printed)
+        value = as_number(printed[key]) if key is not None else None
+        if key is None or value is None:
+            continue
+        other = before.get(execution.step)
+        reference = as_number(values.get(other.id, {}).get(key)) if other else None
+        result[execution.id] = (
+            MainMetric(key=key, value=value) if reference is None else _compared(key, value, reference, other)
+        )
+    return result
+
+
+def _successful(db: Database, project_id: int, parent: str) -> dict[str, Execution]:
+    """Return the newest successful execution of each step of a commit."""
+    commit = commits.find_by_identifier(db, project_id, parent) if parent else None
+    if commit is None:
+        return {}
+    found = execution_table.newest_of_commits(db, [commit.id], LOOKED_AT)[commit.id]
+    return {execution.step: execution for execution in found if execution.state is State.COMPLETE}
+
+
+def _compared(key: str, value: float, reference: float, of: Execution | None) -> MainMetric:
+    difference = value - reference
+    sign = "+" if difference > 0 else "\u2212" if difference < 0 else "±"
+    better = None if difference == 0 else (difference < 0) == headline.less_is_better(key)
+    return MainMetric(key=key, value=value, change=f"{sign}{formats.number(abs(difference))}", better=better, of=of)
