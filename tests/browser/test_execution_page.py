@@ -391,7 +391,7 @@ def test_the_head_stays_and_each_tab_has_its_address(browser: Browser, demo_site
         tab = next(link for link in browser.driver.find_elements("css selector", ".tabs a") if link.text == name)
         tab.click()
         rest = "" if name == "Overview" else f"{name.lower()}/"
-        browser.wait(f"location.pathname === '{path}{rest}' && document.readyState === 'complete'")
+        browser.wait(f"location.pathname === '{path}{rest}' && document.readyState === 'complete'", 30)
         assert browser.find(".tabs [aria-current]").text == name
         browser.run("document.getElementById('execution').style.minHeight = '3000px'; scrollTo(0, 900)")
         browser.wait("scrollY === 900")

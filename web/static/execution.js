@@ -94,8 +94,20 @@ document.addEventListener("keydown", ({ key }) => {
   menu.querySelector("summary").focus();
 });
 
+// The head without what goes on by itself.
+function shape(place) {
+  const copy = place.cloneNode(true);
+  for (const part of copy.querySelectorAll("time, [data-usual], #main-metric")) part.textContent = "";
+  for (const part of copy.querySelectorAll("svg")) part.removeAttribute("viewBox");
+  copy.querySelector("#re-run")?.removeAttribute("open");
+  return copy.innerHTML;
+}
+
 function showState({ status, sign, head, final }) {
   const place = document.getElementById("head");
+  const fresh = document.createElement("div");
+  fresh.innerHTML = head;
+  if (shape(fresh) === shape(place)) return; // nobody loses a button under the pointer
   const focused = place.contains(document.activeElement);
   const open = place.querySelector("#re-run")?.open;
   place.innerHTML = head;
