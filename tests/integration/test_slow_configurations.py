@@ -42,7 +42,7 @@ class Parser:
 
 @pytest.fixture
 def parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parser:
-    sandbox._warm_up()
+    sandbox.warm_up()
     parser = Parser(tmp_path)
     monkeypatch.setattr(sandbox, "parse", parser)
     return parser
@@ -123,7 +123,7 @@ def test_the_same_content_is_read_once(pushes: PushServer, checkout: Checkout, p
     outcomes = [push.outcome for push in pushes.pushes("two")]
     assert outcomes[:2] == ["1 execution"] * 2
     assert outcomes[2] == outcomes[3]
-    assert "is a required property" in outcomes[3]
+    assert "line 1: step: 'command' is missing" in outcomes[3]
     limited(pushes, config_items=2)
     checkout.commit({})
     pushes.push(checkout, "one")

@@ -38,7 +38,7 @@ def no_children() -> Iterator[None]:
 
 def use_parser(monkeypatch: pytest.MonkeyPatch, parser: Callable[[bytes], object]) -> None:
     """Let the child run something that the real parser's caps do not let happen."""
-    sandbox._warm_up()
+    sandbox.warm_up()
     monkeypatch.setattr(sandbox, "parse", lambda data, _items=0: parser(data))
 
 

@@ -79,6 +79,7 @@ def test_skipped_targets_are_named_beside_what_ran() -> None:
             Tone.FAILED,
         ),
         (push(), commit("broken", "it is too large"), "ml/valohai.yaml is not valid: it is too large", Tone.FAILED),
+        (push(), commit("broken", "valohai.yaml is not UTF-8 text"), "valohai.yaml is not UTF-8 text", Tone.FAILED),
         (push(), commit("missing", "the commit has no x: nothing can run"), "the commit has no x: nothing can run", Tone.IGNORED),
         (push('no rule matched: "main" runs only for branch main'), commit(),
          'no rule matched: "main" runs only for branch main', Tone.IGNORED),

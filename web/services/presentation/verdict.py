@@ -125,7 +125,10 @@ def _configuration_problem(commit: Commit) -> Verdict | None:
 def broken_text(yaml_path: str, problems: Sequence[str]) -> str:
     """Say where a configuration is not valid, such as "valohai.yaml line 4: unknown key 'comand'"."""
     first = problems[0] if problems else "is not valid"
-    text = f"{yaml_path} {first}" if first.startswith("line ") else f"{yaml_path} is not valid: {first}"
+    if first.startswith("line "):
+        text = f"{yaml_path} {first}"
+    else:
+        text = first if "valohai.yaml" in first else f"{yaml_path} is not valid: {first}"
     return text[:500] + (f" (and {len(problems) - 1} more)" if problems[1:] else "")
 
 
