@@ -18,7 +18,8 @@ def every_page(site: Site) -> list[str]:
         f"{project}commits/", f"{project}settings/",
         f"{project}commits/{demo.long.commit_identifier}/", f"{project}commits/{demo.broken.identifier}/", "/p/spirals/",
         f"{project}activity/", f"{project}activity/?show=problems",
-        f"{project}deliveries/{demo.delivery}/", f"{project}settings/?metric=accuracy&step=train",
+        f"{project}deliveries/{demo.delivery}/", f"{project}settings/badge/?metric=accuracy&step=train", "/environments/",
+        *(f"{project}settings/{part}/" for part in ("runs", "rules", "variables", "members", "delete")),
         f"{project}commits/{demo.foreign.identifier}/", "/p/attic-models/settings/", f"{project}tasks/",
         f"{project}tasks/{demo.task.counter}/", f"{project}?q=task+%3D+{demo.task.counter}", f"{project}pipelines/",
         f"{project}pipelines/{demo.pipeline.counter}/", "/p/spirals/tasks/", "/p/spirals/pipelines/",
@@ -81,7 +82,7 @@ def test_what_a_person_has_opened_stays_open_while_the_page_is_kept_fresh(browse
 
 
 def test_the_badge_that_was_chosen_is_shown_at_once(browser: Browser) -> None:
-    browser.open("/p/cells/settings/#badge")
+    browser.open("/p/cells/settings/badge/")
     assert browser.run("return document.querySelector('#badge-choice button').hidden")
     browser.run(
         "const field = document.querySelector('#badge-choice [name=metric]'); field.value = 'accuracy';"
@@ -91,19 +92,19 @@ def test_the_badge_that_was_chosen_is_shown_at_once(browser: Browser) -> None:
         "document.querySelector('#badge-chosen pre').textContent.includes('/badge/cells.svg?metric=accuracy)')"
     )
     browser.wait("document.querySelector('#badge-chosen img').naturalWidth > 60")
-    assert browser.run("return location.search + location.hash") == "?metric=accuracy#badge"
+    assert browser.run("return location.search + location.hash") == "?metric=accuracy"
     assert browser.complaints() == []
 
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_enter_in_the_question_tries_the_rules_and_saves_nothing(browser: Browser, width: int) -> None:
     browser.look(width, 900)
-    browser.open("/p/cells/settings/#rules")
+    browser.open("/p/cells/settings/rules/")
     text = "document.querySelector('#rules-text')"
     saved = browser.run(f"return {text}.value")
     browser.run(f'{text}.value = \'[[rule]]\\nname = "tried"\\nsteps = ["evaluate"]\\n\'')
     browser.find("#rules [name=name]").send_keys("main", Keys.ENTER)
-    browser.wait("document.querySelector('#rules-answer') !== null")
+    browser.wait("document.querySelector('#rules-answer .verdicts')?.textContent.includes('tried')")
     assert "matches" in browser.find("#rules-answer .verdicts").text
     assert browser.find("#rules-answer .run").text.startswith("evaluate runs in")
     assert browser.run(f"return {text}.value").startswith('[[rule]]\nname = "tried"')
@@ -111,5 +112,5 @@ def test_enter_in_the_question_tries_the_rules_and_saves_nothing(browser: Browse
     top = browser.run("return document.querySelector('#rules-answer').getBoundingClientRect().top")
     assert 0 <= top < 900  # it is what one sees
     assert browser.complaints() == []
-    browser.open("/p/cells/settings/")
+    browser.open("/p/cells/settings/rules/")
     assert browser.run(f"return {text}.value") == saved

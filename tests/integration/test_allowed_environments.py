@@ -128,8 +128,8 @@ def test_only_an_administrator_sets_the_limit_on_the_settings_page(api: ApiServe
     assert grace.post(*limit, environments="default").status_code == 403
     assert admin.post(*limit, environments="default").status_code == 303
     assert projects.by_name(api.db, "demo").environments == ("default",)
-    assert 'value="default" checked' in admin.get("/p/demo/settings/").text
-    assert "Allowed environments: default." in grace.get("/p/demo/settings/").text
+    assert 'value="default" checked' in admin.get("/p/demo/settings/runs/").text
+    assert "Allowed environments: default." in grace.get("/p/demo/settings/runs/").text
     form = {"environment": "gpu", "max_executions": "1"}
     assert grace.post("/p/demo/settings/runs", "/p/demo/settings/", **form).status_code == 400
     for wrong in ("gpu", "nowhere"):  # the default one must be among them

@@ -100,6 +100,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any], tuple[Act, Kind]]] = {
     "runners.limit": ("/runners/one/limits", {"slots": "3"}, (Act.CHANGE, Kind.RUNNER)),
     "runners.remove": ("/runners/two/remove", {"force": "1"}, (Act.REMOVE, Kind.RUNNER)),
     "runners.resume": ("/runners/one/resume", {}, (Act.CHANGE, Kind.RUNNER)),
+    "settings.delete": ("/p/gone/settings/delete", {"confirm": "gone"}, (Act.REMOVE, Kind.PROJECT)),
     "session.log_out": ("/logout", {}, (Act.LOGOUT, Kind.USER)),
     "settings.allow_environments": (
         "/p/demo/settings/environments", {"environments": "default"}, (Act.CHANGE, Kind.SETTINGS),
@@ -183,6 +184,7 @@ def test_a_change_leaves_an_entry(api: ApiServer, endpoint: str) -> None:
     assert (entry.username, entry.way, entry.address, entry.token) == ("admin", way, "127.0.0.1", "first start")
     projects_ = {
         "/p/demo": "demo",
+        "/p/gone": "gone",
         "/api/v0": "gone" if "gone" in path else "made" if form == {"name": "made"} else "demo",
     }
     assert entry.project == projects_.get("/".join(path.split("/")[:3]), "")

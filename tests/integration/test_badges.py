@@ -280,7 +280,8 @@ def test_a_new_project_has_a_private_badge(api: ApiServer, forge: str) -> None:
     person = Person(api)
     person.log_in()
     assert (
-        f"/badge/model.svg?token={badges.badge_token(api.context.vault, made)}" in person.get("/p/model/settings/").text
+        f"/badge/model.svg?token={badges.badge_token(api.context.vault, made)}"
+        in person.get("/p/model/settings/badge/").text
     )
 
 
@@ -301,7 +302,7 @@ def test_the_settings_page_gives_the_markdown_of_what_was_chosen(api: ApiServer)
     printed(api, execution, accuracy=0.75, note="text")
     end(api, execution, "complete")
     execute(api.db, "UPDATE execution SET step = ?", (step,))
-    page = person.get("/p/demo/settings/").text
+    page = person.get("/p/demo/settings/badge/").text
     assert markdown(page) == ("demo", "http://localhost/badge/demo.svg")
     picker = page.split('id="badge-choice"')[1].split("</form>")[0]
     assert [html.unescape(value) for value in re.findall(r'<option value="([^"]+)"', picker)] == [
@@ -312,10 +313,10 @@ def test_the_settings_page_gives_the_markdown_of_what_was_chosen(api: ApiServer)
         "accuracy",
     ]
     chosen = {"branch": "a/b c", "step": step}
-    text, address = markdown(person.get("/p/demo/settings/", query_string=chosen).text)
+    text, address = markdown(person.get("/p/demo/settings/badge/", query_string=chosen).text)
     assert text == r"fit \(big\), \[v2\] \& more"
     assert words(api.client.get(address).text) == f"{step}: passing"
-    _, address = markdown(person.get("/p/demo/settings/", query_string=chosen | {"metric": "accuracy"}).text)
+    _, address = markdown(person.get("/p/demo/settings/badge/", query_string=chosen | {"metric": "accuracy"}).text)
     assert words(api.client.get(address).text) == "accuracy: 0.75"
 
 
@@ -325,7 +326,7 @@ def test_a_private_badge_is_copied_with_its_token(api: ApiServer) -> None:
     end(api, pushed(api), "complete")
     assert person.post("/p/demo/settings/badge", "/p/demo/settings/").status_code == 303
     assert words(api.client.get("/badge/demo.svg").text) == "demo: unknown"
-    page = person.get("/p/demo/settings/?step=Train model").text
+    page = person.get("/p/demo/settings/badge/?step=Train model").text
     assert words(api.client.get(markdown(page)[1]).text) == "Train model: passing"
     assert 'name="public" checked' not in page
     assert person.post("/p/demo/settings/badge", "/p/demo/settings/", public="on").status_code == 303

@@ -389,7 +389,7 @@ def test_from_a_log_in_with_github_to_the_project_and_out_again(place: Place) ->
 
 
 def test_the_page_switches_it_on_and_says_where_members_come_from(place: Place) -> None:
-    where = ("/p/model/settings/members/forge", "/p/model/settings/")
+    where = ("/p/model/settings/members/forge", "/p/model/settings/members/")
     place.person(7, "grace", "write")
     place.user("grace", "7")
     admin = Person(place.api)
@@ -414,7 +414,7 @@ def test_the_page_switches_it_on_and_says_where_members_come_from(place: Place) 
 def test_the_page_of_a_server_without_other_logins_has_nothing_of_it(api: ApiServer) -> None:
     admin = Person(api)
     admin.log_in()
-    assert "Members from" not in admin.get("/p/demo/settings/").text
+    assert "Members from" not in admin.get("/p/demo/settings/members/").text
 
 
 def test_members_are_managed_by_the_command_line(place: Place) -> None:

@@ -23,8 +23,11 @@ from web.store.db import execute, transaction
 from web.store.deliveries import DeliveryState, Received
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202e\x07"
+SETTINGS = tuple(
+    f"/p/demo/settings/{part}" for part in ("runs/", "rules/", "variables/", "members/", "badge/", "delete/")
+)
 PAGES = (
-    "/", "/runners/", "/environments/", "/p/demo/", "/p/demo/commits/", "/p/demo/commits/{sha}/", "/p/demo/settings/",
+    "/", "/runners/", "/environments/", "/p/demo/", "/p/demo/commits/", "/p/demo/commits/{sha}/", "/p/demo/settings/", *SETTINGS,
     "/p/demo/activity/", "/p/demo/activity/?show=problems", "/p/demo/deliveries/1/", "/p/demo/deliveries/1/body.txt",
     "/p/demo/executions/{n}/", "/p/demo/executions/{n}/log/", "/p/demo/executions/{n}/charts/",
     "/p/demo/executions/{n}/outputs/", "/p/demo/executions/{n}/resources/", "/p/demo/executions/{n}/configuration/",
@@ -157,7 +160,7 @@ def test_nothing_from_outside_is_alive_on_any_page(api: ApiServer, person: Perso
         execute(api.db, "UPDATE push SET delivery_id = ?", (row,))
         deliveries.refuse(api.db, api.demo.id, evil, EVIL, EVIL)
     assert api.upload(execution.uuid, EVIL.replace("/", "-").replace("\x07", "\n"), b"x").status_code == 200
-    deep = ("/p/demo/deliveries/2/", "/p/demo/settings/?branch=x&step=" + EVIL + "&metric=" + EVIL)
+    deep = ("/p/demo/deliveries/2/", "/p/demo/settings/badge/?branch=x&step=" + EVIL + "&metric=" + EVIL)
     for pattern in (
         *(path for path in PAGES if path.endswith(("/", ".html"))),
         *deep,

@@ -83,7 +83,7 @@ def words(page: str) -> str:
 def test_without_rules_the_page_says_what_happens_and_offers_words_to_begin_with(
     api: ApiServer, person: Person
 ) -> None:
-    page = person.get(SETTINGS).text
+    page = person.get(f"{SETTINGS}rules/").text
     assert "default Pushes and pull requests to any branch: runs every step." in words(page)
     assert START.strip() in html.unescape(page)
     assert person.post(f"{SETTINGS}rules", SETTINGS, rules=START.replace("\n", "\r\n")).status_code == 303
@@ -92,9 +92,9 @@ def test_without_rules_the_page_says_what_happens_and_offers_words_to_begin_with
 
 def test_rules_are_saved_and_told_in_words_with_the_next_time_of_a_schedule(api: ApiServer, person: Person) -> None:
     answer = person.post(f"{SETTINGS}rules", SETTINGS, rules=RULES.replace("\n", "\r\n"))
-    assert (answer.status_code, answer.headers["Location"]) == (303, f"{SETTINGS}#rules")
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"{SETTINGS}rules/")
     assert stored(api) == RULES
-    said = words(person.get(SETTINGS).text)
+    said = words(person.get(f"{SETTINGS}rules/").text)
     assert (
         "main Pushes and pull requests to main that change src/**: runs step Train* with priority 4 and with steps = 7."
         " Older runs of these are cancelled."

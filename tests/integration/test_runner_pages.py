@@ -223,6 +223,6 @@ def test_only_administrators_change_runners(api: ApiServer, path: str) -> None:
     grace = person_of(api, "grace")
     assert grace.post(f"/runners/{path}", "/runners/", name="x", environments="default").status_code == 403
     page = grace.get("/runners/").text
-    assert "New runner" not in page
+    assert "Add a runner" not in page
     assert "Remove" not in page
     assert person_of(api).client.post(f"/runners/{path}").status_code == 403

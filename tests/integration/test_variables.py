@@ -82,7 +82,7 @@ def test_a_secret_is_in_no_answer_no_page_and_no_row(api: ApiServer) -> None:
     }
     person = Person(api)
     person.log_in()
-    shown = [person.get(path).text for path in ("/p/demo/settings/", "/p/demo/executions/1/", "/p/demo/")]
+    shown = [person.get(path).text for path in ("/p/demo/settings/variables/", "/p/demo/executions/1/", "/p/demo/")]
     shown += [api.get(path).text for path in ("projects/demo/", f"executions/{execution}/", "projects/", "executions/")]
     assert "slow-and-public" in shown[0]
     assert not [text for text in shown if SECRET in text]
@@ -147,7 +147,7 @@ def test_a_secret_too_short_to_be_masked_is_taken_and_said(api: ApiServer, value
     assert (answer.status_code, answer.json["note"]) == (201, note)
     person = Person(api)
     person.log_in()
-    assert ("is not masked" in person.get("/p/demo/settings/").text) == bool(note)
+    assert ("is not masked" in person.get("/p/demo/settings/variables/").text) == bool(note)
 
 
 def test_variables_belong_to_one_project(api: ApiServer) -> None:
@@ -161,9 +161,9 @@ def test_variables_belong_to_one_project(api: ApiServer) -> None:
 def test_the_settings_page_sets_replaces_and_removes(api: ApiServer) -> None:
     person = Person(api)
     person.log_in()
-    page, form = "/p/demo/settings/", "/p/demo/settings/variables"
+    page, form = "/p/demo/settings/variables/", "/p/demo/settings/variables"
     answer = person.post(form, page, variable="KEY", value="line one\r\nline two", secret="on")
-    assert (answer.status_code, answer.location) == (303, "/p/demo/settings/#variables")
+    assert (answer.status_code, answer.location) == (303, "/p/demo/settings/variables/")
     assert listed(api) == {"KEY": {"value": None, "secret": True}}
     assert claimed(api)["environment_variables"] == {"KEY": "line one\nline two"}
     assert person.post(form, page, variable="KEY", value="now public").status_code == 303
@@ -171,6 +171,7 @@ def test_the_settings_page_sets_replaces_and_removes(api: ApiServer) -> None:
     refused = person.post(form, page, variable="VH_JOB_ID", value=SECRET, secret="on")
     assert refused.status_code == 400
     assert "VH_JOB_ID cannot be set" in refused.text
+    assert 'value="VH_JOB_ID"' in refused.text
     assert SECRET not in refused.text
     assert person.post(f"{form}/remove", page, variable="KEY").status_code == 303
     assert listed(api) == {}

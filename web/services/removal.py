@@ -22,8 +22,9 @@ from core.errors import Conflict
 from core.model import Execution, Project, Repository
 from core.states import FINAL, UNFINISHED
 from web.services import pipelines, tasks
-from web.services.context import Context
+from web.services.context import Context, open_context
 from web.services.executions import lifecycle
+from web.services.vault import Vault
 from web.store import audit, data, executions, logs, projects, removal
 from web.store import pipelines as pipeline_rows
 from web.store import tasks as task_rows
@@ -93,6 +94,16 @@ def stop_all(context: Context, project: Project, who: str) -> None:
                 " are the server and its runner up? Run the command again"
             )
         time.sleep(POLL_S)
+
+
+def remove(config: Config, vault: Vault, project: Project) -> None:
+    """Remove a project. Raises Conflict if something of it has not ended."""
+    # a connection of its own, since removing relaxes its checks
+    with open_context(config, vault) as context:
+        if running := unfinished(context.db, project):
+            raise Conflict(f"{', '.join(running[:10])} of {project.name} have not ended: stop them first")
+        for _ in steps(context, project):
+            pass
 
 
 def steps(context: Context, project: Project) -> Iterator[None]:

@@ -30,16 +30,3 @@ form.addEventListener("input", (event) => {
   clearTimeout(pause);
   pause = setTimeout(update, PAUSE_MS);
 });
-
-for (const button of form.querySelectorAll("[data-copies]")) {
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    const text = document.getElementById(button.dataset.copies);
-    try {
-      await navigator.clipboard.writeText(text.textContent);
-      button.textContent = "Copied";
-    } catch {
-      getSelection().selectAllChildren(text); // pages without TLS have no clipboard
-    }
-  });
-}

@@ -17,7 +17,6 @@ from web.http.api.body import Given, fields
 from web.http.api.commits import await_pushes
 from web.http.api.parameters import MAX_LIMIT, PAGE, page, takes
 from web.services import removal
-from web.services.context import open_context
 from web.services.executions import variables
 from web.services.repositories import hosting, polling
 from web.store import approvals, commits, deliveries, executions, projects
@@ -89,12 +88,7 @@ def detail(identifier: str) -> Json[shapes.ProjectDetail]:
 def remove(identifier: str) -> Empty:
     """Remove a project with everything that belongs to it. This takes a while, and is refused while something runs."""
     found = query.project(auth.db(), identifier)
-    if running := removal.unfinished(auth.db(), found):
-        raise Conflict(f"{', '.join(running[:10])} of {found.name} have not ended: stop them first")
-    # a connection of its own, since removing relaxes its checks
-    with open_context(auth.server().config, auth.server().vault) as context:
-        for _ in removal.steps(context, found):
-            pass
+    removal.remove(auth.server().config, auth.server().vault, found)
     return Empty()
 
 

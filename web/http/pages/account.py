@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from flask import Blueprint, make_response, redirect, render_template, request, url_for
-from flask.typing import ResponseReturnValue
 from werkzeug import Response
 
 from core.errors import InvalidInput, NotFound
 from core.identity import Scope
 from web.http import auth, numbers
+from web.http.pages import forms
 from web.services import identities
 from web.store import logins, sessions, users
 
@@ -25,12 +25,14 @@ def show() -> str:
 
 @blueprint.post("/auth/tokens/")
 @auth.account
+@forms.shown_on(show)
 def create() -> Response:
     """Create a token. The response shows it only once."""
     name, scope, days = (request.form.get(field, "").strip() for field in ("token_name", "scope", "days"))
     if scope not in set(Scope):
         raise InvalidInput(f"scope must be one of {', '.join(Scope)}, got {scope[:80]!r}")
-    lifetime_s = numbers.parse(days, "days") * DAY_S if days else None
+    with forms.at("days"):
+        lifetime_s = numbers.parse(days, "days") * DAY_S if days else None
     user = auth.current_user()
     made = identities.new_token(auth.db(), user.username, [Scope(scope)], name=name, lifetime_s=lifetime_s)
     return _unstored(_page(made))
@@ -62,26 +64,25 @@ def end_other_sessions() -> Response:
 
 @blueprint.post("/auth/password")
 @auth.account
-def change_password() -> ResponseReturnValue:
+@forms.shown_on(show)
+def change_password() -> Response:
     """Set a new password, after checking the old one if there is one. Ends the other sessions."""
     db, user = auth.db(), auth.current_user()
     old, new = request.form.get("old", ""), request.form.get("password", "")
     found = auth.recognise(user.username, old) if users.password(db, user.id) else None
     if users.password(db, user.id) and (found is None or found.token_id is not None):
-        return _page(problem="The old password is wrong."), 400
-    try:
+        with forms.at("old"):
+            raise InvalidInput("the old password is wrong")
+    with forms.at("password"):
         identities.change_password(db, user, new, auth.current_identity().session_id)
-    except InvalidInput as error:
-        return _page(problem=f"{error}."), 400
-    return _back("h-password")
+    return forms.saved(url_for("account.show", _anchor="h-password"))
 
 
-def _page(made: identities.NewToken | None = None, problem: str = "") -> str:
+def _page(made: identities.NewToken | None = None) -> str:
     db, user = auth.db(), auth.current_user()
     return render_template(
         "account.html",
         made=made,
-        problem=problem,
         tokens=[token for token in users.tokens(db, user.id) if token.state == "active"],
         sessions=sessions.listing(db, user.id),
         this_session=auth.current_identity().session_id,

@@ -19,3 +19,12 @@ def local_path(given: str) -> str:
     plain = given.isprintable() and "\\" not in given
     parts = urlsplit(given) if plain and given.startswith("/") and not given.startswith("//") else None
     return given if parts is not None and not parts.scheme and not parts.netloc else "/"
+
+
+def way_back() -> str:
+    """Return the path of the page that led here, if it is another one of this server, else "/"."""
+    parts = urlsplit(request.referrer or "")
+    if f"{parts.scheme}://{parts.netloc}/" != request.host_url:
+        return "/"
+    path = local_path(parts.path + (f"?{parts.query}" if parts.query else ""))
+    return "/" if path == request.full_path.rstrip("?") and request.method == "GET" else path

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from flask import Blueprint, redirect, request, url_for
+from flask import Blueprint, request, url_for
 from werkzeug import Response
 
 from core.model import Project, Repository, TargetKind
 from web.http import auth
+from web.http.pages import forms
 from web.http.pages.addresses import base_url
+from web.http.pages.settings_page import section
 from web.services.presentation import badges as rules
 from web.services.presentation.formats import one_line
 from web.store import audit, badges, execution_table, projects
@@ -35,7 +37,28 @@ class Picker:
     endpoint: str
 
 
-def badge_picker(project: Project, repositories: Sequence[Repository]) -> Picker:
+@blueprint.get("/p/<name>/settings/badge/")
+@auth.read
+def show(name: str) -> str:
+    db = auth.db()
+    project = projects.by_name(db, name)
+    return section("badge", project, picker=_picker(project, projects.repositories(db, project.id)))
+
+
+@blueprint.post("/p/<name>/settings/badge")
+@auth.own
+def change(name: str) -> Response:
+    """Make the badge public, or visible only with its token."""
+    db = auth.db()
+    project = projects.by_name(db, name)
+    with transaction(db):
+        projects.set_badge_public(db, project.id, "public" in request.form)
+        detail = f"badge {'public' if 'public' in request.form else 'private'}"
+        audit.record(db, Act.CHANGE, Kind.SETTINGS, project.name, project.id, detail)
+    return forms.saved(url_for("badge_picker.show", name=name))
+
+
+def _picker(project: Project, repositories: Sequence[Repository]) -> Picker:
     """Return the picker with the choices of the page's query."""
     db, key = auth.db(), auth.server().vault
     choices: dict[str, Sequence[str]] = {
@@ -62,19 +85,6 @@ def badge_picker(project: Project, repositories: Sequence[Repository]) -> Picker
         markdown=f"[![{alternative}]({base_url()}{image})]({page})",
         endpoint=base_url() + _address(project, "json", asked),
     )
-
-
-@blueprint.post("/p/<name>/settings/badge")
-@auth.own
-def change(name: str) -> Response:
-    """Make the badge public, or visible only with its token."""
-    db = auth.db()
-    project = projects.by_name(db, name)
-    with transaction(db):
-        projects.set_badge_public(db, project.id, "public" in request.form)
-        detail = f"badge {'public' if 'public' in request.form else 'private'}"
-        audit.record(db, Act.CHANGE, Kind.SETTINGS, project.name, project.id, detail)
-    return redirect(url_for("settings.show", name=name, _anchor="badge"), 303)
 
 
 def _address(project: Project, form: str, asked: dict[str, str]) -> str:

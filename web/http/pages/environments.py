@@ -8,6 +8,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug import Response
 
 from web.http import auth, changes
+from web.http.pages import forms
 from web.services.executions import environments as rules
 from web.services.scheduling import dispatch
 from web.store import environments, executions, runners
@@ -40,6 +41,7 @@ def listing() -> str:
 
 @blueprint.post("/environments/")
 @auth.admin
+@forms.shown_on(listing)
 def change() -> Response:
     """Update the environment `slug`, or create it."""
     given: dict[str, Any] = {name: request.form[name].strip() for name in TEXTS if name in request.form}
@@ -48,11 +50,12 @@ def change() -> Response:
         given[name] = request.form.get(name, "").replace(",", " ").split()
     given["autorestart"] = "autorestart" in request.form
     changed = rules.change(auth.db(), request.form.get("slug", "").strip(), given)
-    return redirect(url_for("environments.listing", _anchor=f"environment-{changed.slug}"), 303)
+    return forms.saved(url_for("environments.listing", _anchor=f"environment-{changed.slug}"))
 
 
 @blueprint.post("/environments/<slug>/remove")
 @auth.admin
+@forms.shown_on(listing)
 def remove(slug: str) -> Response:
     rules.remove(auth.db(), slug)
     return redirect(url_for("environments.listing"), 303)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import Blueprint, redirect, request, url_for
+from flask import Blueprint, request, url_for
 from werkzeug import Response
 
 from core.errors import InvalidInput, NotFound
 from core.model import Project
 from core.rights import Role
 from web.http import auth
+from web.http.pages import forms
+from web.http.pages.settings_page import section
 from web.services import identities
 from web.services.forges import members
 from web.services.presentation.formats import forge_name
 from web.services.repositories import hosting
 from web.store import member_sources, projects
+from web.store import members as rows
 from web.store.member_sources import MemberSource
 
 blueprint = Blueprint("members", __name__)
@@ -30,7 +33,43 @@ class FromForge:
     unable: str
 
 
-def from_forge(project: Project) -> FromForge | None:
+@blueprint.get("/p/<name>/settings/members/")
+@auth.read
+def show(name: str) -> str:
+    db = auth.db()
+    project = projects.by_name(db, name)
+    return section("members", project, members=rows.of_project(db, project.id), from_forge=_from_forge(project))
+
+
+@blueprint.post("/p/<name>/settings/members")
+@auth.own
+@forms.shown_on(show)
+def change(name: str) -> Response:
+    """Give a user a role in the project; "none" removes the user from it."""
+    db, role = auth.db(), _role()
+    with forms.at("username"):
+        identities.set_role(db, projects.by_name(db, name), request.form.get("username", "").strip(), role)
+    return forms.saved(url_for("members.show", name=name))
+
+
+@blueprint.post("/p/<name>/settings/members/forge")
+@auth.own
+@forms.shown_on(show)
+def take(name: str) -> Response:
+    """Take members from the Git host with at most a role; "none" switches it off."""
+    members.take(auth.context(), projects.by_name(auth.db(), name), _role())
+    return forms.saved(url_for("members.show", name=name))
+
+
+def _role() -> Role | None:
+    """Return the role of the form. Raises InvalidInput."""
+    given = request.form.get("role", "")
+    if given not in (*Role, "none"):
+        raise InvalidInput(f"role must be {', '.join(Role)} or none, got {given[:80]!r}")
+    return None if given == "none" else Role(given)
+
+
+def _from_forge(project: Project) -> FromForge | None:
     """Return what the page shows of members from the Git host; None if nobody can log in with another server."""
     context = auth.context()
     if not context.config.login:
@@ -46,28 +85,3 @@ def from_forge(project: Project) -> FromForge | None:
         source=member_sources.of_project(context.db, project.id),
         unable=members.unable(context.config, project, repository),
     )
-
-
-@blueprint.post("/p/<name>/settings/members")
-@auth.own
-def change(name: str) -> Response:
-    """Give a user a role in the project; "none" removes the user from it."""
-    db, role = auth.db(), _role()
-    identities.set_role(db, projects.by_name(db, name), request.form.get("username", "").strip(), role)
-    return redirect(url_for("settings.show", name=name, _anchor="members"), 303)
-
-
-@blueprint.post("/p/<name>/settings/members/forge")
-@auth.own
-def take(name: str) -> Response:
-    """Take members from the Git host with at most a role; "none" switches it off."""
-    members.take(auth.context(), projects.by_name(auth.db(), name), _role())
-    return redirect(url_for("settings.show", name=name, _anchor="members"), 303)
-
-
-def _role() -> Role | None:
-    """Return the role of the form. Raises InvalidInput."""
-    given = request.form.get("role", "")
-    if given not in (*Role, "none"):
-        raise InvalidInput(f"role must be {', '.join(Role)} or none, got {given[:80]!r}")
-    return None if given == "none" else Role(given)

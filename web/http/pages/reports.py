@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flask import Blueprint, redirect, request, url_for
+from flask import Blueprint, request, url_for
 from werkzeug import Response
 
 from core import clock
 from core.model import Repository
 from web.http import auth
+from web.http.pages import forms
 from web.services.forges import comments, publisher
 from web.services.presentation import formats
 from web.services.repositories import credentials
@@ -81,7 +82,7 @@ def again(name: str) -> Response:
     db = auth.db()
     for repository in projects.repositories(db, projects.by_name(db, name).id):
         publisher.retry_now(db, repository)
-    return redirect(url_for("settings.show", name=name, _anchor="reports"), 303)
+    return forms.saved(url_for("settings.show", name=name, _anchor="reports"))
 
 
 @blueprint.post("/p/<name>/settings/reports/comments")
@@ -90,4 +91,4 @@ def change_comments(name: str) -> Response:
     """Switch comments on pull requests on or off."""
     db = auth.db()
     comments.set_comments(db, projects.by_name(db, name), "comments" in request.form)
-    return redirect(url_for("settings.show", name=name, _anchor="reports"), 303)
+    return forms.saved(url_for("settings.show", name=name, _anchor="reports"))

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flask import Blueprint, redirect, request, url_for
+from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
 from core.errors import InvalidInput, NotFound
 from web.http import auth
-from web.http.pages import rules_section, settings
+from web.http.pages import forms, rules_section
+from web.http.pages.settings_page import section
 from web.services.triggers import dry_run, rules
 from web.services.triggers.dry_run import HypotheticalEvent
 from web.store import projects
 from web.store.db import transaction
 
 blueprint = Blueprint("rules", __name__)
+
+
+@blueprint.get("/p/<name>/settings/rules/")
+@auth.read
+def show(name: str) -> str:
+    project = projects.by_name(auth.db(), name)
+    return section("rules", project, rules=rules_section.rules_section(project))
 
 
 @blueprint.post("/p/<name>/settings/rules")
@@ -27,11 +35,11 @@ def change(name: str) -> ResponseReturnValue:
     try:
         rules.parse(text)
     except InvalidInput as error:
-        section = rules_section.rules_section(project, text=text, problem=str(error), question=_question())
-        return settings.page(project, rules=section), 400
+        edited = rules_section.rules_section(project, text=text, problem=str(error), question=_question())
+        return section("rules", project, rules=edited), 400
     with transaction(db):
         projects.set_rules(db, project.id, "" if text.strip() == rules_section.START.strip() else text)
-    return redirect(url_for("settings.show", name=name, _anchor="rules"), 303)
+    return forms.saved(url_for("rules.show", name=name))
 
 
 @blueprint.post("/p/<name>/settings/rules/try")
@@ -43,10 +51,10 @@ def rehearse(name: str) -> ResponseReturnValue:
     try:
         answer = dry_run.dry_run(auth.context(), project, question)
     except (InvalidInput, NotFound) as error:
-        section = rules_section.rules_section(project, text=question.rules, problem=str(error), question=question)
-        return settings.page(project, rules=section), 400
-    section = replace(rules_section.rules_section(project, text=question.rules, question=question), answer=answer)
-    return settings.page(project, rules=section)
+        edited = rules_section.rules_section(project, text=question.rules, problem=str(error), question=question)
+        return section("rules", project, rules=replace(edited, is_of_question=True)), 400
+    edited = replace(rules_section.rules_section(project, text=question.rules, question=question), answer=answer)
+    return section("rules", project, rules=edited)
 
 
 def _question() -> HypotheticalEvent:

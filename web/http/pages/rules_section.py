@@ -32,7 +32,8 @@ START = """\
 class Section:
     """`told` is, for each rule, its name, its description and the next time of its schedule.
 
-    `text` is the editor's content, saved or not; `problem` is what is wrong with it, or with the question.
+    `text` is the editor's content, saved or not; `problem` is what is wrong with it, or with the question if
+    `is_of_question`.
     """
 
     told: Sequence[tuple[str, str, str]]
@@ -41,6 +42,7 @@ class Section:
     events: Sequence[str]
     question: HypotheticalEvent
     answer: DryRun | None
+    is_of_question: bool = False
 
 
 def rules_section(

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flask import Blueprint, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, make_response, render_template, request, url_for
 from werkzeug import Response
 
+from core import clock
 from core.errors import CannotStart, ConfigError, Conflict
+from core.names import check_runner
 from web.http import auth, changes, numbers
+from web.http.pages import forms
 from web.services.runners import overview
 from web.services.runners import registration as fleet
 from web.services.runners.registration import Credentials, RunnerLimits
@@ -23,23 +26,33 @@ blueprint = Blueprint("runners", __name__)
 @changes.shows(changes.RUNNERS, changes.ONLINE, changes.ANY_RUNS)
 def listing() -> str:
     found = overview.runner_views(auth.db(), auth.visible_projects())
-    return render_template("runners.html", runners=found, facts=overview.runner_facts, room=overview.room_text)
+    return render_template(
+        "runners.html",
+        runners=found,
+        facts=overview.runner_facts,
+        room=overview.room_text,
+        lack=fleet.lack(auth.server().config),
+    )
 
 
 @blueprint.post("/runners/")
 @auth.admin
+@forms.shown_on(listing)
 def register() -> Response:
     """Register a runner. The response shows its secrets only once, so resubmitting the form creates nothing."""
     name, slugs = request.form.get("name", "").strip(), request.form.get("environments", "").replace(",", " ").split()
     db, server = auth.db(), auth.server()
-    if runners.by_name(db, name) is not None:
-        raise Conflict(f"Runner {name} already exists: remove it first, or create new credentials for it.")
+    with forms.at("name"):
+        check_runner(name)
+        if runners.by_name(db, name) is not None:
+            raise Conflict(f"Runner {name} already exists: remove it first, or create new credentials for it.")
     with _explained():
         return _shown(fleet.register(db, server.config, server.queues, name, slugs, _limits()))
 
 
 @blueprint.post("/runners/<name>/limits")
 @auth.admin
+@forms.shown_on(listing)
 def limit(name: str) -> Response:
     fleet.limit(auth.db(), fleet.by_name(auth.db(), name), _limits())
     return _back_to(name)
@@ -47,6 +60,7 @@ def limit(name: str) -> Response:
 
 @blueprint.post("/runners/<name>/token")
 @auth.admin
+@forms.shown_on(listing)
 def rotate(name: str) -> Response:
     db, server = auth.db(), auth.server()
     with _explained():
@@ -55,6 +69,7 @@ def rotate(name: str) -> Response:
 
 @blueprint.post("/runners/<name>/drain")
 @auth.admin
+@forms.shown_on(listing)
 def drain(name: str) -> Response:
     fleet.drain(auth.db(), fleet.by_name(auth.db(), name))
     return _back_to(name)
@@ -62,6 +77,7 @@ def drain(name: str) -> Response:
 
 @blueprint.post("/runners/<name>/resume")
 @auth.admin
+@forms.shown_on(listing)
 def resume(name: str) -> Response:
     fleet.resume(auth.db(), fleet.by_name(auth.db(), name))
     return _back_to(name)
@@ -69,6 +85,7 @@ def resume(name: str) -> Response:
 
 @blueprint.post("/runners/<name>/remove")
 @auth.admin
+@forms.shown_on(listing)
 def remove(name: str) -> Response:
     db, server = auth.db(), auth.server()
     force = "force" in request.form
@@ -78,11 +95,16 @@ def remove(name: str) -> Response:
 
 def _limits() -> RunnerLimits:
     """Return the limits in the form; no projects means all projects."""
-    slots = request.form.get("slots", "").strip()
     return RunnerLimits(
-        slots=numbers.parse(slots, "slots") if slots else None,
+        slots=_slots(),
         projects=request.form.get("projects", "").replace(",", " ").split(),
     )
+
+
+def _slots() -> int | None:
+    given = request.form.get("slots", "").strip()
+    with forms.at("slots"):
+        return numbers.parse(given, "slots") if given else None
 
 
 @contextmanager
@@ -95,11 +117,11 @@ def _explained() -> Iterator[None]:
 
 
 def _shown(made: Credentials) -> Response:
-    page = render_template("runner_registered.html", made=made, file=fleet.CONFIG_FILE, command=fleet.COMMAND)
+    page = render_template("runner_registered.html", made=made, now=clock.now())
     response = make_response(page)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def _back_to(name: str) -> Response:
-    return redirect(url_for("runners.listing", _anchor=f"runner-{name}" if name else None), 303)
+    return forms.saved(url_for("runners.listing", _anchor=f"runner-{name}" if name else None))

@@ -1,10 +1,10 @@
-"""A project's settings: sources of pushes, variables, badge, and recent deliveries."""
+"""A project's settings, in sections with an address each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug import Response
 
@@ -13,14 +13,15 @@ from core.git import url as git_url
 from core.model import Project, Repository
 from core.units import duration_text
 from web.http import auth, numbers
-from web.http.pages import badge_picker, reports, rules_section
+from web.http.pages import forms, reports
 from web.http.pages.addresses import base_url
-from web.http.pages.members import from_forge
-from web.http.pages.rules_section import Section
+from web.http.pages.settings_page import section
+from web.services import removal
 from web.services.executions import environments as environment_rules
 from web.services.executions import variables
 from web.services.repositories import hosting, polling
-from web.store import deliveries, environments, members, projects
+from web.store import deliveries, environments, projects
+from web.store import removal as removal_rows
 
 blueprint = Blueprint("settings", __name__)
 
@@ -47,78 +48,104 @@ class RepositoryView:
 @blueprint.get("/p/<name>/settings/")
 @auth.read
 def show(name: str) -> str:
-    return page(projects.by_name(auth.db(), name))
-
-
-@blueprint.post("/p/<name>/settings/variables")
-@auth.own
-def set_variable(name: str) -> ResponseReturnValue:
-    """Add or replace a variable."""
-    db, form = auth.db(), request.form
-    project, variable = projects.by_name(db, name), form.get("variable", "").strip()
-    value = form.get("value", "").replace("\r\n", "\n")  # forms send CRLF
-    try:
-        variables.set_one(db, auth.server().vault, project, variable, value, is_secret="secret" in form)
-    except InvalidInput as error:
-        return page(project, refused=variable, problem=str(error)), 400
-    return _back(project)
-
-
-@blueprint.post("/p/<name>/settings/variables/remove")
-@auth.own
-def remove_variable(name: str) -> ResponseReturnValue:
+    """Show where the code comes from, what is posted there, and what came from there."""
     db = auth.db()
     project = projects.by_name(db, name)
-    variables.remove(db, project, request.form.get("variable", ""))
-    return _back(project)
-
-
-def _back(project: Project) -> ResponseReturnValue:
-    return redirect(url_for("settings.show", name=project.name, _anchor="variables"), 303)
-
-
-def page(project: Project, *, refused: str = "", problem: str = "", rules: Section | None = None) -> str:
-    """Render the page. `refused` is a variable that could not be set, `problem` why; `rules` is an edited section."""
-    db = auth.db()
     repositories = projects.repositories(db, project.id)
-    return render_template(
-        "settings.html",
-        project=project,
+    server_url = auth.server().config.server.url
+    return section(
+        "git",
+        project,
         sources=[_source(project, repository) for repository in repositories],
-        variables=variables.listing(db, auth.server().vault, project),
-        refused=refused,
-        problem=problem,
-        members=members.of_project(db, project.id),
-        from_forge=from_forge(project),
-        picker=badge_picker.badge_picker(project, repositories),
-        rules=rules or rules_section.rules_section(project),
-        environments=environments.listing(db),
-        reports=[
-            reports.status_reports(db, repository, auth.server().config.server.url) for repository in repositories
-        ],
+        reports=[reports.status_reports(db, repository, server_url) for repository in repositories],
         deliveries=deliveries.of_project(db, project.id, DELIVERIES),
     )
 
 
+@blueprint.get("/p/<name>/settings/runs/")
+@auth.read
+def runs(name: str) -> str:
+    db = auth.db()
+    return section("runs", projects.by_name(db, name), environments=environments.listing(db))
+
+
 @blueprint.post("/p/<name>/settings/runs")
 @auth.own
+@forms.shown_on(runs)
 def change_runs(name: str) -> Response:
     """Set the environment of steps that name no existing one, and the limit of concurrent executions."""
     db = auth.db()
     project = projects.by_name(db, name)
     given = request.form.get("max_executions", "").strip() or "0"
-    at_once = numbers.parse(given, "the limit of concurrent executions")
+    with forms.at("max_executions"):
+        at_once = numbers.parse(given, "the limit of concurrent executions")
     environment_rules.set_runs(db, project, request.form.get("environment", ""), at_once)
-    return redirect(url_for("settings.show", name=name, _anchor="h-runs"), 303)
+    return forms.saved(url_for("settings.runs", name=name))
 
 
 @blueprint.post("/p/<name>/settings/environments")
 @auth.admin
+@forms.shown_on(runs)
 def allow_environments(name: str) -> Response:
     """Limit the project to the chosen environments; choosing none removes the limit."""
     db = auth.db()
     environment_rules.allow(db, projects.by_name(db, name), request.form.getlist("environments"))
-    return redirect(url_for("settings.show", name=name, _anchor="h-runs"), 303)
+    return forms.saved(url_for("settings.runs", name=name))
+
+
+@blueprint.get("/p/<name>/settings/variables/")
+@auth.read
+def variables_page(name: str) -> str:
+    db = auth.db()
+    project = projects.by_name(db, name)
+    return section("variables", project, variables=variables.listing(db, auth.server().vault, project))
+
+
+@blueprint.post("/p/<name>/settings/variables")
+@auth.own
+@forms.shown_on(variables_page)
+def set_variable(name: str) -> Response:
+    """Add or replace a variable."""
+    db, given = auth.db(), request.form
+    project, variable = projects.by_name(db, name), given.get("variable", "").strip()
+    value = given.get("value", "").replace("\r\n", "\n")  # forms send CRLF
+    with forms.at("variable"):
+        variables.check_name(variable)
+    with forms.at("value"):
+        variables.set_one(db, auth.server().vault, project, variable, value, is_secret="secret" in given)
+    return forms.saved(url_for("settings.variables_page", name=name))
+
+
+@blueprint.post("/p/<name>/settings/variables/remove")
+@auth.own
+@forms.shown_on(variables_page)
+def remove_variable(name: str) -> Response:
+    db = auth.db()
+    project = projects.by_name(db, name)
+    variables.remove(db, project, request.form.get("variable", ""))
+    return forms.saved(url_for("settings.variables_page", name=name))
+
+
+@blueprint.get("/p/<name>/settings/delete/")
+@auth.own
+def delete_page(name: str) -> str:
+    db = auth.db()
+    project = projects.by_name(db, name)
+    unfinished, counts = removal.unfinished(db, project), removal_rows.counts(db, project.id)
+    return section("delete", project, unfinished=unfinished, counts=counts)
+
+
+@blueprint.post("/p/<name>/settings/delete")
+@auth.own
+@forms.shown_on(delete_page)
+def delete(name: str) -> ResponseReturnValue:
+    """Delete the project whose name was typed, unless something runs."""
+    project = projects.by_name(auth.db(), name)
+    with forms.at("confirm"):
+        if request.form.get("confirm", "").strip() != project.name:
+            raise InvalidInput(f"this is not the name of the project: type {project.name}")
+    removal.remove(auth.server().config, auth.server().vault, project)
+    return redirect(url_for("projects.listing"), 303)
 
 
 def _source(project: Project, repository: Repository) -> RepositoryView:

@@ -14,6 +14,7 @@ from core.model import User
 from core.rights import Action
 from core.units import duration_text, size_text
 from web.http import auth
+from web.http.pages import addresses, forms
 from web.http.pages.appearance import theme
 from web.services import disk
 from web.services.presentation import execution_status, formats, parallel, search_facts
@@ -59,6 +60,8 @@ def init_app(app: Flask) -> None:
         "static": static,
         "here": here,
         "changes": lambda: g.get("changes", ""),
+        "form_state": forms.form_state,
+        "way_back": addresses.way_back,
         "theme": theme,
     }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, make_response, render_template, request, url_for
 from werkzeug import Response
 
 from web.http import auth
+from web.http.pages import forms
 from web.http.pages.addresses import base_url
 from web.services import identities
 from web.store import members, users
@@ -21,15 +22,18 @@ def listing() -> str:
 
 @blueprint.post("/users/")
 @auth.admin
+@forms.shown_on(listing)
 def add() -> Response:
     """Add a user and show the link of the invitation, once."""
     username = request.form.get("username", "").strip()
-    identities.add_user(auth.db(), username, is_admin="admin" in request.form)
+    with forms.at("username"):
+        identities.add_user(auth.db(), username, is_admin="admin" in request.form)
     return _invited(username, identities.invite(auth.db(), username))
 
 
 @blueprint.post("/users/<username>/admin")
 @auth.admin
+@forms.shown_on(listing)
 def set_admin(username: str) -> Response:
     identities.set_admin(auth.db(), username, is_admin="admin" in request.form)
     return _back_to(username)
@@ -37,6 +41,7 @@ def set_admin(username: str) -> Response:
 
 @blueprint.post("/users/<username>/disable")
 @auth.admin
+@forms.shown_on(listing)
 def disable(username: str) -> Response:
     identities.disable(auth.db(), username)
     return _back_to(username)
@@ -44,6 +49,7 @@ def disable(username: str) -> Response:
 
 @blueprint.post("/users/<username>/enable")
 @auth.admin
+@forms.shown_on(listing)
 def enable(username: str) -> Response:
     identities.enable(auth.db(), username)
     return _back_to(username)
@@ -51,6 +57,7 @@ def enable(username: str) -> Response:
 
 @blueprint.post("/users/<username>/reset")
 @auth.admin
+@forms.shown_on(listing)
 def reset(username: str) -> Response:
     """Remove the password, end the sessions and show the link of a new invitation, once."""
     return _invited(username, identities.reset(auth.db(), username))
@@ -73,4 +80,4 @@ def _invited(username: str, secret: str) -> Response:
 
 
 def _back_to(username: str) -> Response:
-    return redirect(url_for("users.listing", _anchor=f"user-{username}"), 303)
+    return forms.saved(url_for("users.listing", _anchor=f"user-{username}"))

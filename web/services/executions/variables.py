@@ -89,11 +89,15 @@ def _trusted(db: Database, execution: Execution) -> bool:
     return commits.is_trusted(db, execution.commit_id)
 
 
-def _check(name: str, value: str) -> None:
+def check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise InvalidInput(f"{name[:80]!r} cannot name a variable: use 1 to 64 letters, digits, '_' and '-'")
     if is_reserved(name):
         raise InvalidInput(f"{name} cannot be set: the runner sets it itself or refuses it; choose another name")
+
+
+def _check(name: str, value: str) -> None:
+    check_name(name)
     if reason := not_text(value):
         raise InvalidInput(f"{name} cannot be set: {reason}")
     if len(value.encode()) > VALUE_BYTES:

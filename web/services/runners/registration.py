@@ -26,6 +26,12 @@ MOST_SLOTS = 1000
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104
 CERTIFICATE = "/etc/pushmill/redis.crt"  # copy of a self-signed certificate on the runner's machine
 CONFIG_FILE = "/etc/pushmill/config.toml"
+LISTEN = """\
+[redis]
+listen = "0.0.0.0:6380"
+cert = "/etc/pushmill/redis.crt"
+key = "/etc/pushmill/redis.key"
+"""
 COMMAND = f"pushmill runner --config {CONFIG_FILE} --data /var/lib/pushmill"
 
 
@@ -44,6 +50,40 @@ class Credentials:
         """The content of config.toml on the runner's machine."""
         runner = f'[runner]\nname = "{self.name}"\nserver = "{self.server_url}"\ntoken = "{self.token}"\n'
         return f'{runner}\n[redis]\nurl = "{self.redis_url}"\n'
+
+    @property
+    def command(self) -> str:
+        """The shell command that writes the configuration and starts the runner on its machine."""
+        write = f"umask 077 && mkdir -p {Path(CONFIG_FILE).parent} && cat > {CONFIG_FILE}"
+        return f"sudo sh -c '{write}' << 'END' && sudo {COMMAND}\n{self.config}END"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lack:
+    """What keeps runners of other machines from reaching Redis; `lines` of config.toml change that."""
+
+    problem: str
+    lines: str
+
+
+def lack(config: Config) -> Lack | None:
+    """Return what the server lacks for runners of other machines, None if nothing."""
+    scheme = urlsplit(config.redis.url).scheme
+    if scheme in ("redis", "rediss"):
+        return None
+    if config.redis.url:
+        problem = (
+            f"remote runners cannot reach Redis at {scheme}://: give its address as redis:// or rediss:// "
+            "in [redis] url, start pushmill again, and register then"
+        )
+        return Lack(problem=problem, lines='[redis]\nurl = "rediss://redis.example:6379/0"\n')
+    if config.redis.listen_address is None:
+        problem = (
+            "remote runners are off: to enable them, set listen, cert and key in [redis] of config.toml "
+            '(listen = "0.0.0.0:6380"), start pushmill again, and register then'
+        )
+        return Lack(problem=problem, lines=LISTEN)
+    return None
 
 
 def by_name(db: Database, name: str) -> Runner:
@@ -183,16 +223,8 @@ def _redis_url(config: Config, name: str, password: str) -> tuple[str, tuple[str
     given, address = urlsplit(config.redis.url), config.redis.listen_address
     if given.scheme in ("redis", "rediss"):
         return given._replace(netloc=f"{login}@{given.netloc.rpartition('@')[2]}").geturl(), ()
-    if config.redis.url:
-        raise ConfigError(
-            f"remote runners cannot reach Redis at {given.scheme}://: give its address as redis:// or rediss:// "
-            "in [redis] url, start pushmill again, and register then"
-        )
-    if address is None:
-        raise ConfigError(
-            "remote runners are off: to enable them, set listen, cert and key in [redis] of config.toml "
-            '(listen = "0.0.0.0:6380"), start pushmill again, and register then'
-        )
+    if (lacking := lack(config)) or address is None:
+        raise ConfigError(lacking.problem if lacking else "")
     host, port = address
     if host in EVERYWHERE:
         host = urlsplit(config.server.url).hostname or socket.gethostname()
