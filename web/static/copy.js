@@ -4,7 +4,7 @@ document.documentElement.dataset.copies = "";
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button.copy");
-  const text = button?.closest(".copyable, .copied").querySelector("pre, code");
+  const text = button?.closest(".copyable, .copied, .copied-line").querySelector("pre, code");
   if (!text) return;
   try {
     await navigator.clipboard.writeText(text.textContent);

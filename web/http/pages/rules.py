@@ -22,8 +22,12 @@ blueprint = Blueprint("rules", __name__)
 @blueprint.get("/p/<name>/settings/rules/")
 @auth.read
 def show(name: str) -> str:
-    project = projects.by_name(auth.db(), name)
-    return section("rules", project, rules=rules_section.rules_section(project))
+    db = auth.db()
+    project = projects.by_name(db, name)
+    branch = next((found.default_branch for found in projects.repositories(db, project.id)), "")
+    return section(
+        "rules", project, rules=rules_section.rules_section(project, question=HypotheticalEvent(name=branch))
+    )
 
 
 @blueprint.post("/p/<name>/settings/rules")
