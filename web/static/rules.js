@@ -28,4 +28,4 @@ form.addEventListener("keydown", (event) => {
   event.preventDefault();
   rehearse().catch(() => {});
 });
-rehearse().catch(() => {});
+if (form.elements.name.value) rehearse().catch(() => {});
