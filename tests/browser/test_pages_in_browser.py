@@ -6,6 +6,8 @@ import pytest
 from demo_site import Browser, Site
 from selenium.webdriver.common.keys import Keys
 
+from web.store import runners
+
 pytestmark = pytest.mark.browser
 
 
@@ -72,13 +74,15 @@ def test_every_field_has_a_label(browser: Browser, demo_site: Site) -> None:
         assert browser.run(f"return {unlabelled}.map((field) => field.name || field.id)") == [], path
 
 
-def test_what_a_person_has_opened_stays_open_while_the_page_is_kept_fresh(browser: Browser) -> None:
+def test_what_a_person_has_opened_stays_open_while_the_page_is_kept_fresh(browser: Browser, demo_site: Site) -> None:
     browser.open("/runners/")
-    browser.run("document.querySelector('.runner details').open = true")
-    fetched = "performance.getEntriesByType('resource').filter((entry) => entry.name.endsWith('/runners/')).length"
-    browser.wait(f"{fetched} > 0")
-    browser.wait(f"{fetched} > 1")  # so what the first one brought has been put in place, or not
-    assert browser.run("return document.querySelectorAll('.runner details[open]').length") == 1
+    browser.run("document.querySelector('#runner-gpu-1 details').open = true")
+    runner = runners.by_name(demo_site.db, "gpu-1")
+    assert runner is not None
+    for draining, button in ((True, "Resume"), (False, "Drain")):
+        runners.set_draining(demo_site.db, runner.id, draining)
+        browser.wait(f"document.querySelector('#runner-gpu-1 .tools button').textContent === '{button}'")
+        assert browser.run("return document.querySelectorAll('.runner details[open]').length") == 1
 
 
 def test_the_badge_that_was_chosen_is_shown_at_once(browser: Browser) -> None:

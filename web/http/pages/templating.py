@@ -70,8 +70,9 @@ def person() -> User | None:
     """Return the logged-in user, also on public pages."""
     if user := g.get("user"):
         return cast(User, user)
-    identity = auth.session_identity()
-    return identity.user if identity else None
+    if "visitor" not in g:
+        g.visitor = auth.session_identity()
+    return g.visitor.user if g.visitor else None
 
 
 def login_buttons() -> list[tuple[str, str]]:
