@@ -1,6 +1,7 @@
 """Processor time in the server and bytes of pages, on 100,000 executions with 20 metadata keys and 8 parameters each.
 
-The floor of each page is its bare SQL: a SELECT of the rows that it shows.
+One execution has a series of 1,000,000 values and a log of 1,000,000 lines. The floor of each page is its bare SQL, a
+SELECT of the rows that it shows; that of a log is reading or searching a text file with the same lines.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ STEPS = ("train", "train", "train", "evaluate", "preprocess")
 BRANCHES = ("main", "main", "exp/lr", "exp/width", "fix/labels")
 KEYS = ("accuracy", "loss", "epoch", *(f"metric_{number}" for number in range(17)))
 FILTER = "accuracy > 0.9 and step = train and branch ~ exp/*"
+LINES, BATCH = 1_000_000, 5000
+WORD, WORD_AT, JUMP = b"needle", 900_000, 700_000
+LINE = b"step %07d loss 0.123456 of a usual length, as training prints it\n"
+PAGE_MS, SERIES_MS, SERIES_KB, JUMP_MS, SEARCH_MS = 25, 10, 100, 15, 150
 SERIES = 40  # values of the metric of executions that the pages show
 SHOWN = """SELECT execution_id, number FROM latest JOIN metadata_key ON metadata_key.id = key_id AND name = 'accuracy'
     WHERE (number > 0.98 OR execution_id > ? OR execution_id % 1000 = 7)"""
@@ -135,9 +140,53 @@ def comparison(api: ApiServer, person: Person) -> None:
     measure(person, f"comparison of {COMPARED}", path, sql, COMPARE_MS)
 
 
+def long_execution(api: ApiServer, copy_to: Path) -> int:
+    """Start an execution with a long series and a long log, also written to a file; return its number."""
+    execution, chance, start = api.started()[0], random.Random(3), 0
+    found = api.execution(execution)
+    with copy_to.open("wb") as file:
+        for first in range(0, LINES, BATCH):
+            text = b"".join(WORD + b"\n" if n == WORD_AT else LINE % n for n in range(first, first + BATCH))
+            assert api.log(execution, text, start).status_code == 200
+            start += len(text)
+            file.write(text)
+            with transaction(api.db):
+                values = [(1000 * n, {"loss": chance.random()}) for n in range(first, first + BATCH)]
+                metadata.add(api.db, found.id, values)
+    return found.counter
+
+
+def long_pages(api: ApiServer, person: Person, folder: Path) -> None:
+    file = folder / "lines"
+    counter = long_execution(api, file)
+    url = f"/p/demo/executions/{counter}/"
+    sql = lambda: api.db.conn.execute(  # noqa: E731
+        "SELECT * FROM execution WHERE project_id = 1 AND counter = ?", (counter,)
+    ).fetchall()
+    measure(person, "page of an execution", url, sql, PAGE_MS)
+    answer = measure(person, f"series of {LINES:,} values", f"{url}series?key=loss", sql, SERIES_MS)
+    size = [len(answer) / 1000]
+    report(f"series of {LINES:,} values: bytes", size, size, unit="kB", promise=at_most(SERIES_KB, "kB"))
+    window = lambda: file.read_bytes()[JUMP * len(LINE % 0) :][: 2000 * len(LINE % 0)].splitlines()  # noqa: E731
+    page = measure(person, f"jump to line {JUMP:,}", f"{url}log.html?first={JUMP}", window, JUMP_MS)
+    assert LINE.strip() % JUMP in page
+    floor = milliseconds(lambda: file.read_bytes().index(WORD))
+    assert len(first_hits(person, url)) == 1
+    ours = milliseconds(lambda: first_hits(person, url))
+    report(f"a word in {LINES:,} lines: time", ours, floor, unit="ms", promise=at_most(SEARCH_MS, "ms"))
+
+
+def first_hits(person: Person, url: str) -> list[int]:
+    """Search as the page does: one answer covers what can be read in a short time, and says where to go on."""
+    hits: dict[str, Any] = {"lines": [], "next": 1}
+    while not hits["lines"] and hits["next"] is not None:
+        hits = orjson.loads(person.get(f"{url}log/search?q={WORD.decode()}&first={hits['next']}").data)
+    return list(hits["lines"])
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pushmill-bench-") as folder:
-        api = ApiServer(Path(folder, "data"))
+        api = ApiServer(Path(folder, "data"), limits={"log": 0})
         fill(api)
         person = Person(api)
         person.log_in()
@@ -145,6 +194,7 @@ def main() -> None:
         gc.freeze()  # as `pushmill web` does
         tables(api, person)
         comparison(api, person)
+        long_pages(api, person, Path(folder))
         api.close()
 
 
