@@ -37,6 +37,8 @@ def test_a_command_lasts_until_the_next_line_about_commands(
 
 def test_commands_that_succeeded_are_folded_but_for_the_last_and_the_one_asked_for() -> None:
     texts = [(10 * number, f"Command {number} of 4: true") for number in range(1, 4)]
+    failed = (15, "Command 1 of 4 exited with 2: `true`")
+    assert folded_at_first(commands(status(texts[0], failed, *texts[1:]))) == {2}
     found = commands(status(*texts, (40, "Command 4 of 4: false"), (49, "Command 4 of 4 exited with 1: `false`")))
     assert folded_at_first(found) == {1, 2, 3}
     assert folded_at_first(found, line=25) == {1, 3}
