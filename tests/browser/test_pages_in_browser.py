@@ -107,6 +107,7 @@ def test_enter_in_the_question_tries_the_rules_and_saves_nothing(browser: Browse
     text = "document.querySelector('#rules-text')"
     saved = browser.run(f"return {text}.value")
     browser.run(f'{text}.value = \'[[rule]]\\nname = "tried"\\nsteps = ["evaluate"]\\n\'')
+    browser.find("#rules [name=name]").clear()
     browser.find("#rules [name=name]").send_keys("main", Keys.ENTER)
     browser.wait("document.querySelector('#rules-answer .verdicts')?.textContent.includes('tried')")
     assert "matches" in browser.find("#rules-answer .verdicts").text
