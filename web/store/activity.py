@@ -14,7 +14,8 @@ from web.store.deliveries import OF_PROJECT, Delivery
 from web.store.selection import in_projects
 
 LOOKED_AT = 1000  # newest deliveries, and as many other pushes, in which failed and ignored ones are searched
-RECENT = 200  # newest ones of all projects in which recent problems are searched
+SCANNED = 20_000  # newest ones of all projects among which those of the wanted ones are searched
+RECENT = 200  # newest ones of the wanted projects in which recent problems are searched
 PUSHES = 5  # of one delivery that are listed
 RUN_OF = "SELECT 1 FROM {} WHERE push_id = push.id"
 RAN = " OR ".join(f"EXISTS ({RUN_OF.format(table)})" for table in ("execution", "task", "pipeline"))
@@ -63,12 +64,18 @@ def recent_problems(db: Database, projects: Collection[int] | None, since: str, 
     left out. Only the newest RECENT pushes and deliveries are looked at.
     """
     condition, values = in_projects("project_id", projects)
-    newest = f"repository_id IN (SELECT id FROM repository WHERE {condition}) ORDER BY id DESC LIMIT {RECENT}"
+    # the + keeps SQLite from sorting every row of these repositories
+    newest = (
+        f"+repository_id IN (SELECT id FROM repository WHERE {condition})"
+        " AND id > (SELECT COALESCE(MAX(id), 0) - {1} FROM {0}) ORDER BY id DESC LIMIT {2}"
+    )
+    of_deliveries, of_pushes = (newest.format(table, SCANNED, RECENT) for table in ("delivery", "push"))
     later = "SELECT 1 FROM push AS later WHERE later.repository_id = push.repository_id AND later.ref = push.ref"
     sql = (
-        f"SELECT 'delivery' AS kind, id, received_at AS at FROM delivery WHERE id IN (SELECT id FROM delivery WHERE {newest})"
+        "SELECT 'delivery' AS kind, id, received_at AS at FROM delivery"
+        f" WHERE id IN (SELECT id FROM delivery WHERE {of_deliveries})"
         " AND received_at > ? AND (state = 'failed' OR state = 'stored' AND attempts > 0)"
-        f" UNION ALL SELECT 'push' AS kind, id, created_at AS at FROM push WHERE id IN (SELECT id FROM push WHERE {newest})"
+        f" UNION ALL SELECT 'push' AS kind, id, created_at AS at FROM push WHERE id IN (SELECT id FROM push WHERE {of_pushes})"
         f" AND created_at > ? AND commit_id IS NOT NULL AND {BAD_PUSH} AND NOT EXISTS ({later} AND later.id > push.id)"
         " ORDER BY at DESC, id DESC LIMIT ?"
     )
@@ -81,12 +88,14 @@ def _union(of_deliveries: str, of_pushes: str, newest: int) -> str:
 
     Both are limited before they are sorted, by the order in which they were stored.
     """
-    within = f"{OF_PROJECT} ORDER BY id DESC LIMIT {newest:d}"
+    of_repository = f"SELECT id FROM delivery WHERE repository_id = repository.id ORDER BY id DESC LIMIT {newest:d}"
+    within = f"SELECT delivery.id FROM repository CROSS JOIN delivery ON delivery.id IN ({of_repository})"
+    alone = f"SELECT id FROM push WHERE delivery_id IS NULL AND {OF_PROJECT} ORDER BY id DESC LIMIT {newest:d}"
     return (
         f"SELECT 'delivery' AS kind, id, received_at AS at FROM delivery"
-        f" WHERE id IN (SELECT id FROM delivery WHERE {within}) AND {of_deliveries}"
+        f" WHERE id IN ({within} WHERE project_id = ? ORDER BY delivery.id DESC LIMIT {newest:d}) AND {of_deliveries}"
         f" UNION ALL SELECT 'push' AS kind, id, created_at AS at FROM push"
-        f" WHERE id IN (SELECT id FROM push WHERE delivery_id IS NULL AND {within}) AND {of_pushes}"
+        f" WHERE id IN ({alone}) AND {of_pushes}"
     )
 
 
@@ -101,8 +110,8 @@ def _entries(db: Database, found: Sequence[tuple[str, int]]) -> list[Entry]:
         f" WHERE delivery_id IN ({_marks(of)})"
     )
     sql = (
-        f"SELECT * FROM push WHERE id IN ({_marks(alone)})"
-        f" OR id IN (SELECT id FROM ({numbered}) WHERE place <= {PUSHES}) ORDER BY id"
+        f"SELECT * FROM push WHERE id IN (SELECT id FROM push WHERE id IN ({_marks(alone)})"
+        f" UNION ALL SELECT id FROM ({numbered}) WHERE place <= {PUSHES}) ORDER BY id"
     )
     pushes = commits.pushes(db, sql, [*alone, *of])
     sql = f"SELECT delivery_id, COUNT(*) AS n FROM push WHERE delivery_id IN ({_marks(of)}) GROUP BY delivery_id"
