@@ -254,7 +254,8 @@ def test_nothing_moves_in_a_table_whose_rows_change(watched: Browser, demo_site:
     db, demo = demo_site.db, demo_site.demo
     watched.look(width, 800)
     watched.open(f"/p/{demo.project.name}/")
-    watched.wait("document.querySelector('#table tbody tr') !== null")
+    watched.wait("document.readyState === 'complete'")
+    watched.run("window.shifts = []")
     state = f"document.querySelector('#execution-{demo.queued.counter} .c-state').textContent"
     for status, word in (("created", "Waiting"), ("error", "Failed"), ("complete", "Succeeded"), ("queued", "Queued")):
         with transaction(db):

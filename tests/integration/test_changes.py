@@ -135,7 +135,7 @@ def test_the_first_page_of_a_user_hears_of_visible_projects_only(site: tuple[Api
         (follower,) = watch.followers
         assert f"runs {api.demo.id}" in follower.shown
         assert f"runs {other.id}" not in follower.shown
-        assert "any runs" not in follower.shown
+        assert "any pushes" not in follower.shown
         members.set_role(api.db, other.id, grace.id, Role.READER)
         wait_for(lambda: f"runs {other.id}" in follower.shown)
         assert commit.project_id == other.id

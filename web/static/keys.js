@@ -45,7 +45,7 @@ async function findPlaces() {
   const answer = await fetch("/");
   if (!answer.ok || answer.redirected) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  page.querySelectorAll("#projects h2").forEach((heading) => add(heading, "Project "));
+  page.querySelectorAll("#projects .card-head :is(h2, h3)").forEach((heading) => add(heading, "Project "));
   show();
 }
 
