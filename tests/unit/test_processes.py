@@ -79,6 +79,7 @@ def test_a_leftover_is_ended_but_not_a_stranger_with_its_number(tmp_path: Path) 
     it = child(tmp_path, "import time; time.sleep(600)")
     it.start()
     pid = it.pid or 0
+    await_(lambda: (tmp_path / "it.pid").exists() and (tmp_path / "it.pid").read_text())  # it writes the file itself
     (tmp_path / "it.pid").write_text(f"{pid} 1")
     child_process.end_leftover(tmp_path / "it.pid")
     assert child_process.running(pid)
