@@ -178,17 +178,17 @@ def test_what_was_begun_by_hand_is_not_shown(api: ApiServer) -> None:
 def test_the_settings_page_offers_the_tasks_and_pipelines_that_there_are(api: ApiServer) -> None:
     person = Person(api)
     person.log_in()
-    page = person.get("/p/demo/settings/").text
+    page = person.get("/p/demo/settings/badge/").text
     assert 'name="pipeline"' not in page
     groups = only(api)
     groups.move(groups.task("find (lr)"), State.ERROR)
     groups.move(groups.pipeline("full", "a"), State.COMPLETE)
-    page = person.get("/p/demo/settings/").text
+    page = person.get("/p/demo/settings/badge/").text
     assert '<option value="find (lr)"' in page
-    text, address = markdown(person.get("/p/demo/settings/", query_string={"task": "find (lr)"}).text)
+    text, address = markdown(person.get("/p/demo/settings/badge/", query_string={"task": "find (lr)"}).text)
     assert text == r"find \(lr\)"
     assert words(api.client.get(address).text) == "find (lr): failing"
-    _, address = markdown(person.get("/p/demo/settings/", query_string={"pipeline": "full"}).text)
+    _, address = markdown(person.get("/p/demo/settings/badge/", query_string={"pipeline": "full"}).text)
     assert words(api.client.get(address).text) == "full: passing"
 
 

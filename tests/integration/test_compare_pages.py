@@ -64,7 +64,7 @@ def test_a_comparison_is_bounded_and_says_what_it_leaves_out(api: ApiServer, per
     every = "&".join(f"e={number}" for number in range(1, compare.MOST + 3))
     page = person.get(f"/p/demo/compare/?{every}").text
     assert "20 executions can be compared at once: 2 more are not shown." in page
-    assert page.count('type="checkbox"') == compare.MOST
+    assert page.count('<input type="checkbox" id="run-') == compare.MOST
     assert "#99 does not exist here." in person.get("/p/demo/compare/?e=1&e=99&e=x").text
     assert "Nothing to compare" in person.get("/p/demo/compare/").text
 
