@@ -91,7 +91,8 @@ def test_enter_in_a_field_checks_and_does_not_run(browser: Browser, demo_site: S
 
 def test_copying_opens_the_form_with_the_values(browser: Browser, demo_site: Site) -> None:
     browser.open(demo_site.page(demo_site.demo.failed))
-    browser.find(".actions a[href*='/run/']").click()
+    browser.find("#re-run summary").click()
+    browser.find("#re-run a[href*='/run/']").click()
     browser.wait("document.querySelector('#run') !== null")
     assert browser.find("[name='parameter:size']").get_attribute("value") == "512"
     assert browser.find(f"{field(browser, 'parameter:size')}-marks").text == "● changed from 224"
@@ -117,10 +118,12 @@ def test_several_run_again_and_stay_chosen_while_the_table_is_kept_fresh(browser
     done = [demo_site.demo.long, demo_site.demo.failed]
     browser.open("/p/cells/")
     for execution in done:
+        browser.run(
+            f"document.querySelector('.picked[value=\"{execution.counter}\"]').scrollIntoView({{block: 'center'}})"
+        )
         browser.find(f".picked[value='{execution.counter}']").click()
-    browser.run("document.activeElement.blur(); document.querySelector('#table').dataset.old = 'yes'")
     execute(demo_site.db, "UPDATE execution SET title = 'fresh' WHERE id = ?", (demo_site.demo.queued.id,))
-    browser.wait("document.querySelector('#table').dataset.old === undefined")
+    browser.wait("document.querySelector('#table').textContent.includes('fresh')")
     assert browser.run("return document.querySelectorAll('.picked:checked').length") == 2
     before = [len(executions.retried_by(demo_site.db, one.id)) for one in done]
     browser.find("#chosen [formaction*=again]").click()

@@ -217,7 +217,7 @@ def test_the_commits_pages_show_the_task_and_not_its_trials(site: Grouped) -> No
     assert f">#{alone.counter} prepare</a>" in page
     assert 'href="/p/demo/tasks/1/">!1 search</a>' in page
     assert "4/6 executions" in page
-    assert 'data-refresh="3"' in page
+    assert 'data-changes="/p/demo/changes?' in page
     listed = site.page("commits/")
     assert listed.count('class="dot ') == 1
     assert re.search(r'class="mark state started" href="/p/demo/tasks/1/"', listed)

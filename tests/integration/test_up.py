@@ -86,13 +86,16 @@ class Up:
         return self.out.read_text()
 
     def pid(self, name: str) -> int:
-        """The process id of a child; Redis's as it says itself."""
+        """The process id of a child; Redis's as it says itself. 0 if it has not written its file yet."""
         if name == "redis":
             return answering(self.data / "redis" / "redis.sock") or 0
-        text = (self.data / "run" / f"{name}.pid").read_text().split()
+        file = self.data / "run" / f"{name}.pid"
+        text = file.read_text().split() if file.exists() else []
         return int(text[0]) if text else 0
 
     def pids(self) -> dict[str, int]:
+        """The process ids of all children, once each has one."""
+        await_(lambda: all(map(self.pid, ("redis", "web", "worker", "runner"))))
         return {name: self.pid(name) for name in ("redis", "web", "worker", "runner")}
 
     def healthy(self) -> bool:

@@ -72,7 +72,9 @@ def test_every_script_can_be_run_and_parsed(script: Path) -> None:
 
 
 def test_ci_runs_what_make_test_runs() -> None:
-    done = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == ".ci/test"
     text = (ROOT / ".ci" / "test").read_text()
     commands = re.findall(r"^\.venv/bin/(\S+)", text, re.MULTILINE)

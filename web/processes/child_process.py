@@ -126,7 +126,8 @@ def gone(pid: int, timeout: float) -> bool:
 def running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-        return _stat(pid)[0] != "Z"
+        state, threads = _stat(pid)[0], int(_stat(pid)[17])
+        return state != "Z" or threads > 1  # the other threads still hold its files, and its port
     except ProcessLookupError:
         return False
     except OSError:
