@@ -357,34 +357,6 @@ def test_the_values_of_a_chart_are_a_table_and_a_file(browser: Browser, demo_sit
     assert browser.complaints() == []
 
 
-SHIFTS = (
-    "window.shifts = []; new PerformanceObserver((list) => { for (const one of list.getEntries()) if (!one.hadRecentInput)"
-    " for (const { node, previousRect, currentRect } of one.sources) window.shifts.push([node?.outerHTML?.slice(0, 200),"
-    " JSON.stringify(previousRect), JSON.stringify(currentRect)]); }).observe({ type: 'layout-shift', buffered: true })"
-)
-
-
-@pytest.mark.parametrize(
-    ("width", "tab"), [(390, ""), (390, "log/"), *((1280, tab) for tab in ("", "log/", "charts/", "resources/"))]
-)
-def test_nothing_on_a_live_page_moves(browser: Browser, demo_site: Site, width: int, tab: str) -> None:
-    browser.look(width)
-    browser.open(demo_site.page(demo_site.demo.live, tab))
-    browser.run(SHIFTS)
-    browser.wait("document.readyState === 'complete'")
-    if tab in ("", "charts/", "resources/"):
-        browser.wait("document.querySelector('canvas') !== null")
-    ran = "document.querySelector('.stages time[data-since]').textContent"
-    first = browser.run(f"return {ran}")
-    browser.wait(f"{ran} !== '{first}'")
-    value = f"0.8{len(tab):02}{1 + (width > 390)}"
-    demo_site.say(f'{{"epoch": 18, "accuracy": {value}}}\n')
-    browser.wait(f"document.querySelector('#main-metric b').textContent === '{value}'")
-    browser.run("return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    moved = [shift for shift in browser.run("return window.shifts") if shift[1] != shift[2]]
-    assert moved == []
-
-
 def test_the_head_stays_and_each_tab_has_its_address(browser: Browser, demo_site: Site) -> None:
     path = demo_site.page(demo_site.demo.long)
     browser.open(path)

@@ -28,7 +28,9 @@ SHIFTS = """
 window.shifts = [];
 new PerformanceObserver((list) => {
   for (const shift of list.getEntries()) {
-    window.shifts.push([shift.value, ...shift.sources.map(({ node }) => node?.outerHTML?.slice(0, 100) ?? String(node))]);
+    const source = ({ node, previousRect, currentRect }) =>
+      [node?.outerHTML?.slice(0, 100) ?? String(node), JSON.stringify(previousRect), JSON.stringify(currentRect)];
+    window.shifts.push([shift.value, ...shift.sources.map(source)]);
   }
 }).observe({ type: "layout-shift", buffered: true });
 """
@@ -220,14 +222,23 @@ def watched(browser: Browser) -> Iterator[Browser]:
     browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 
 
+FRAMES = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
+
+
+def loaded(browser: Browser) -> None:
+    """Wait for the whole page, and count from now on: a slow browser draws the parts of a page as it reads them."""
+    browser.wait("document.readyState === 'complete'")
+    browser.driver.execute_async_script(FRAMES)
+    browser.run("window.shifts = []")
+
+
 def shifts(browser: Browser) -> Any:
-    """Those of the page so far, once all frames have been drawn.
+    """Those since `loaded`, once all frames have been drawn.
 
     A number at the right edge that gets another digit begins further left: a hundred-thousandth of the page moves. That
     does not count, and nothing else is as small.
     """
-    frame = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
-    browser.driver.execute_async_script(frame)
+    browser.driver.execute_async_script(FRAMES)
     return [shift for shift in browser.run("return window.shifts") if shift[0] > 1e-4]
 
 
@@ -237,7 +248,9 @@ def test_nothing_moves_on_the_page_of_a_running_execution(
     watched: Browser, demo_site: Site, tab: str, width: int
 ) -> None:
     watched.look(width, 800)
+    demo_site.hear(demo_site.demo.live)
     watched.open(demo_site.page(demo_site.demo.live, tab))
+    loaded(watched)
     value = "document.querySelector('#main-metric b')?.textContent"
     key = watched.run("return document.querySelector('#main-metric').dataset.key")
     for _ in range(3):
@@ -254,8 +267,7 @@ def test_nothing_moves_in_a_table_whose_rows_change(watched: Browser, demo_site:
     db, demo = demo_site.db, demo_site.demo
     watched.look(width, 800)
     watched.open(f"/p/{demo.project.name}/")
-    watched.wait("document.readyState === 'complete'")
-    watched.run("window.shifts = []")
+    loaded(watched)
     state = f"document.querySelector('#execution-{demo.queued.counter} .c-state').textContent"
     for status, word in (("created", "Waiting"), ("error", "Failed"), ("complete", "Succeeded"), ("queued", "Queued")):
         with transaction(db):
