@@ -33,12 +33,13 @@ from web.services import setup, vault
 from web.services.context import Context
 from web.services.executions import environments, lifecycle
 from web.services.repositories import hosting
-from web.store import approvals, commits, data, deliveries, logs, projects, pull_requests, runners, usage, users
+from web.store import approvals, commits, data, deliveries, logs, projects, pull_requests, pushes, runners, usage, users
 from web.store import executions as execution_rows
-from web.store.commits import NewCommit, NewPush, PushOutcome, PushResult
+from web.store.commits import NewCommit
 from web.store.db import Database, connect, execute, transaction
 from web.store.deliveries import DeliveryState, Received
 from web.store.pull_requests import PullRequest
+from web.store.pushes import NewPush, PushOutcome, PushResult
 
 YAML = b"""
 - step:
@@ -165,13 +166,13 @@ class Filling:
         broken = self._commit(project, "Rename steps", 0.02, state="broken", problems=(PROBLEM,), identifier=renamed)
         with transaction(self.db):
             push = self._push(project, broken, "refs/heads/rename")
-            commits.finish_push(self.db, push, PushOutcome(commit_id=broken.id, text="", result=PushResult.NOTHING))
+            pushes.finish_push(self.db, push, PushOutcome(commit_id=broken.id, text="", result=PushResult.NOTHING))
         foreign = self._foreign(project)
         commit = self._commit(project, MESSAGES[0], 0.01)
         with transaction(self.db):
             push = self._push(project, commit, "refs/heads/main")
             skipped = [("evaluate", "input model has no default and is not optional")]
-            commits.finish_push(self.db, push, PushOutcome(commit_id=commit.id, text="3 executions", skipped=skipped))
+            pushes.finish_push(self.db, push, PushOutcome(commit_id=commit.id, text="3 executions", skipped=skipped))
         long = self._long(project, commit, runner, push)
         failed = self._failed(commit, runner, push)
         live = self._live(commit, runner, push)
@@ -298,7 +299,7 @@ class Filling:
             kept = pull_requests.save(self.db, repository.id, request, commit.identifier, commit.committed_at)
             push = self._push(project, commit, "refs/pull/31/head", kept)
             waits = PushOutcome(commit_id=commit.id, text=approvals.WAITS, result=PushResult.WAITING)
-            commits.finish_push(self.db, push, waits)
+            pushes.finish_push(self.db, push, waits)
         return commit
 
     def _push(self, project: Project, commit: Commit, ref: str, request: PullRequest | None = None) -> int:
@@ -312,7 +313,7 @@ class Filling:
             message=commit.message,
             identity=str(uuid.uuid4()),
         )
-        push = commits.add_push(
+        push = pushes.add_push(
             self.db,
             NewPush(
                 repository_id=repository.id,
@@ -370,7 +371,7 @@ class Filling:
                 commit = self._commit(project, MESSAGES[(i // 6 + 1) % len(MESSAGES)], days)
                 with transaction(self.db):
                     push = self._push(project, commit, "refs/heads/main")
-                    commits.finish_push(self.db, push, PushOutcome(commit_id=commit.id, text="6 executions"))
+                    pushes.finish_push(self.db, push, PushOutcome(commit_id=commit.id, text="6 executions"))
             days -= 0.004
             found.append(
                 self._past(commit, runner, push, days, "train" if i % 3 else ("preprocess", "evaluate")[i % 2])

@@ -18,9 +18,10 @@ from serving import Serving
 from core.model import EventKind, Project, PushEvent
 from web.http import changes
 from web.http.app import create_app
-from web.store import commits, executions, projects, runners
-from web.store.commits import NewCommit, NewPush
+from web.store import commits, executions, projects, pushes, runners
+from web.store.commits import NewCommit
 from web.store.db import execute, transaction
+from web.store.pushes import NewPush
 
 pytestmark = pytest.mark.browser
 
@@ -50,7 +51,7 @@ def push(site: Site, project: Project, message: str) -> str:
     )  # fmt: skip
     with transaction(db):
         commit = commits.upsert_commit(db, new)
-        pushed = commits.add_push(db, NewPush(repository_id=repository, event=event))
+        pushed = pushes.add_push(db, NewPush(repository_id=repository, event=event))
         execute(db, "UPDATE push SET commit_id = ? WHERE id = ?", (commit.id, pushed))
     return sha
 

@@ -15,9 +15,9 @@ from core.model import Commit, Execution, PushEvent
 from core.states import FailureReason, State
 from web.config.pipelines.plan import plan
 from web.services import pipelines as service
-from web.store import commits, data, executions, metadata, pipelines, projects
-from web.store.commits import NewPush, PushOutcome
+from web.store import data, executions, metadata, pipelines, projects, pushes
 from web.store.db import transaction
+from web.store.pushes import NewPush, PushOutcome
 from web.store.selection import Selection
 
 WAY = {
@@ -71,8 +71,8 @@ class PipelineSite:
         event = PushEvent(ref="refs/heads/main", before="0" * 40, after="b" * 40, identity="push")
         commit = self.server.add_commit(self.server.demo, event.after, text.encode())
         with transaction(self.db):
-            push_id = commits.add_push(self.db, NewPush(repository_id=repository.id, event=event))
-            commits.finish_push(self.db, push_id or 0, PushOutcome(commit_id=commit.id))
+            push_id = pushes.add_push(self.db, NewPush(repository_id=repository.id, event=event))
+            pushes.finish_push(self.db, push_id or 0, PushOutcome(commit_id=commit.id))
         return commit
 
     def start(self, name: str = "p", **parameters: Any) -> Pipeline:

@@ -30,9 +30,9 @@ from web.services.repositories import hosting
 from web.services.scheduling import dispatch
 from web.services.scheduling.queues import Queues
 from web.store import commits, deliveries, executions, projects
-from web.store.commits import Push
 from web.store.db import Database, connect, rows
 from web.store.deliveries import Delivery
+from web.store.pushes import Push
 from web.store.selection import Selection
 
 NO_REDIS = "unix:///nonexistent/redis.sock"

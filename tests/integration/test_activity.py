@@ -6,11 +6,11 @@ from api_server import ApiServer
 
 from core.model import PushEvent
 from core.states import State
-from web.store import activity, commits, deliveries, projects
+from web.store import activity, deliveries, projects, pushes
 from web.store.activity import Entry
-from web.store.commits import NewPush, PushOutcome, PushResult
 from web.store.db import execute, transaction
 from web.store.deliveries import DeliveryState, Received
+from web.store.pushes import NewPush, PushOutcome, PushResult
 
 
 def deliver(
@@ -24,7 +24,7 @@ def deliver(
         event = PushEvent(ref=f"refs/heads/{number}", before="0" * 40, after="1" * 40, identity=f"{name} {number}")
         outcome = PushOutcome(text="outcome", commit_id=api.commit.id, result=PushResult.NOTHING)
         with transaction(api.db):
-            push = commits.add_push(
+            push = pushes.add_push(
                 api.db, NewPush(repository_id=repository.id, event=event, outcome=outcome, delivery_id=row)
             )
         if launches:
@@ -36,7 +36,7 @@ def deliver(
 def find_refs(api: ApiServer) -> None:
     repository = projects.repositories(api.db, api.demo.id)[0]
     with transaction(api.db):
-        commits.add_found(api.db, repository.id, {"refs/heads/old": "2" * 40}, "found when the project was connected")
+        pushes.add_found(api.db, repository.id, {"refs/heads/old": "2" * 40}, "found when the project was connected")
 
 
 def names(found: list[Entry]) -> list[str]:

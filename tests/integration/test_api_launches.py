@@ -17,9 +17,9 @@ from web.services import identities, launch, reruns
 from web.services import pipelines as pipeline_service
 from web.services import tasks as task_service
 from web.services.executions import environments
-from web.store import approvals, commits, executions, pull_requests, users
-from web.store.commits import NewPush, PushOutcome
+from web.store import approvals, executions, pull_requests, pushes, users
 from web.store.db import execute, rows, transaction
+from web.store.pushes import NewPush, PushOutcome
 
 VH = "valohai-cli/0.37.0 on CPython 3.11.7 (Linux;vm;;;x86_64;)"
 
@@ -87,8 +87,8 @@ def test_a_form_and_a_branch_name_work_too(launches: Launches) -> None:
     api = launches.api
     with transaction(api.db):
         event = PushEvent(ref="refs/heads/main", before="0" * 40, after=api.commit.identifier, identity="x")
-        push = commits.add_push(api.db, NewPush(repository_id=api.commit.repository_id, event=event))
-        commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id))
+        push = pushes.add_push(api.db, NewPush(repository_id=api.commit.repository_id, event=event))
+        pushes.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id))
     for commit in ("main", api.commit.identifier[:7]):
         form = {"project": "demo", "commit": commit, "step": "Train model", "parameters": '{"steps": 7}', "tags": "x"}
         answer = api.post("executions/", data=form)
@@ -208,10 +208,10 @@ def test_a_commit_of_a_fork_does_not_run_before_it_is_approved(launches: Launche
         known = pull_requests.save(
             api.db, commit.repository_id, request, commit.identifier, "2026-11-22T23:39:48.000000Z"
         )
-        push = commits.add_push(
+        push = pushes.add_push(
             api.db, NewPush(repository_id=commit.repository_id, event=event, pull_request_id=known.id)
         )
-        commits.finish_push(api.db, push, PushOutcome(commit_id=commit.id))
+        pushes.finish_push(api.db, push, PushOutcome(commit_id=commit.id))
     for noun, body in (
         ("executions", {"step": "train"}),
         ("tasks", {"task": "search"}),

@@ -19,9 +19,9 @@ from web.services import launch
 from web.services.presentation import badges
 from web.services.presentation.badges import merge_badges
 from web.services.repositories import hosting
-from web.store import commits, metadata, projects, pull_requests
-from web.store.commits import NewPush, PushOutcome
+from web.store import metadata, projects, pull_requests, pushes
 from web.store.db import execute, transaction
+from web.store.pushes import NewPush, PushOutcome
 
 
 def pushed(
@@ -38,12 +38,12 @@ def pushed(
     ref = ref or f"refs/heads/{branch}"
     event = PushEvent(kind=kind, ref=ref, before=before, after=api.commit.identifier, identity=f"{ref} {before}")
     with transaction(api.db):
-        push = commits.add_push(
+        push = pushes.add_push(
             api.db,
             NewPush(repository_id=repository.id, event=event, pull_request_id=pull_request_id),
         )
         assert push is not None
-        commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id, text="1 execution"))
+        pushes.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id, text="1 execution"))
         resolved = resolve(api.commit.config, "Train model")
         return by_hand.execution(api.context, api.demo, api.commit, resolved, api.admin, push_id=push)
 
@@ -109,9 +109,9 @@ def test_a_commit_that_its_pull_request_ran_before_the_push_was_told_is_shown(ap
     assert words(api.client.get("/badge/demo.svg?branch=feature").text) == "demo: passing"
     event = PushEvent(ref="refs/heads/feature", before="1" * 40, after=api.commit.identifier, identity="second")
     with transaction(api.db):
-        push = commits.add_push(api.db, NewPush(repository_id=repository.id, event=event))
+        push = pushes.add_push(api.db, NewPush(repository_id=repository.id, event=event))
         assert push is not None
-        commits.finish_push(
+        pushes.finish_push(
             api.db, push, PushOutcome(commit_id=api.commit.id, text="nothing runs: everything was skipped")
         )
     assert words(api.client.get("/badge/demo.svg?branch=feature").text) == "demo: failing"

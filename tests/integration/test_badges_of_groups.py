@@ -12,9 +12,9 @@ from core.model import EventKind, PullRequestEvent, PushEvent
 from core.states import FailureReason, State
 from web.services.presentation import badges
 from web.services.presentation.badges import BadgeQuestion
-from web.store import commits, projects, pull_requests
-from web.store.commits import NewPush, PushOutcome
+from web.store import projects, pull_requests, pushes
 from web.store.db import execute, row, transaction
+from web.store.pushes import NewPush, PushOutcome
 
 
 def only(
@@ -27,9 +27,9 @@ def only(
         found = row(api.db, "SELECT COUNT(*) AS n FROM push")
         assert found is not None
         event = PushEvent(kind=kind, ref=ref, before="0" * 40, after=api.commit.identifier, identity=str(found["n"]))
-        push = commits.add_push(api.db, NewPush(repository_id=repository.id, event=event, pull_request_id=request))
+        push = pushes.add_push(api.db, NewPush(repository_id=repository.id, event=event, pull_request_id=request))
         assert push is not None
-        commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id))
+        pushes.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id))
     return Groups(
         db=api.db,
         context=api.context,

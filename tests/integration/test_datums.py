@@ -13,9 +13,9 @@ from core.errors import InvalidFields
 from core.model import EventKind, PullRequestEvent, PushEvent
 from core.states import FailureReason
 from web.services import launch
-from web.store import approvals, commits, pull_requests
-from web.store.commits import NewPush, PushOutcome
+from web.store import approvals, pull_requests, pushes
 from web.store.db import transaction
+from web.store.pushes import NewPush, PushOutcome
 
 
 def claimed(api: ApiServer, *urls: str, **more: Any) -> Any:
@@ -43,7 +43,7 @@ def brought(api: ApiServer, *, by_a_fork: bool) -> None:
     event = PushEvent(kind=kind, ref=ref, before="0" * 40, after=sha, identity=ref)
     with transaction(api.db):
         known = pull_requests.save(api.db, repository_id, request, sha, "2026-11-22T23:39:48.000000Z")
-        push = commits.add_push(
+        push = pushes.add_push(
             api.db,
             NewPush(
                 repository_id=repository_id,
@@ -52,7 +52,7 @@ def brought(api: ApiServer, *, by_a_fork: bool) -> None:
             ),
         )
         assert push
-        commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id))
+        pushes.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id))
 
 
 def test_a_runner_is_told_what_the_outputs_are_that_inputs_name(api: ApiServer) -> None:

@@ -28,7 +28,7 @@ from web.http import webhooks
 from web.http.api import commits as api_commits
 from web.services import pipelines, tasks
 from web.services.repositories import hosting
-from web.store import commits, deliveries, executions, projects
+from web.store import deliveries, executions, projects, pushes
 from web.store.db import execute, transaction
 from web.store.deliveries import Delivery, DeliveryState, Received
 from web.store.selection import Selection
@@ -247,7 +247,7 @@ def test_what_never_ran_is_recorded_as_if_it_came_now(hub: Hub) -> None:
         execute(hub.api.db, "UPDATE delivery SET state = 'stored' WHERE again_of IS NOT NULL")
         hub.drain()
     assert hub.steps() == ["train"]
-    (push,) = commits.pushes_of_delivery(hub.api.db, hub.deliveries()[0].id)
+    (push,) = pushes.pushes_of_delivery(hub.api.db, hub.deliveries()[0].id)
     assert push.again_of is None
     hub.deliver(payload(sha), delivery="d-2")
     hub.drain()
@@ -268,7 +268,7 @@ def test_an_old_push_that_is_run_again_moves_neither_the_badge_nor_the_branch(hu
     hub.drain()
     assert hub.badge() == "failing"
     repository = projects.repositories(hub.api.db, hub.project.id)[0]
-    assert commits.last_pushes(hub.api.db, repository.id) == {"refs/heads/main": b}
+    assert pushes.last_pushes(hub.api.db, repository.id) == {"refs/heads/main": b}
     hub.again(newer.id)
     hub.drain()
     assert hub.badge() == "running"

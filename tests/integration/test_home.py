@@ -13,9 +13,9 @@ from core.rights import Role, Scope
 from core.states import State
 from web.services import identities
 from web.services.presentation import machines, now
-from web.store import activity, commits, executions, members, projects, runners, usage
-from web.store.commits import NewPush, PushOutcome, PushResult
+from web.store import activity, executions, members, projects, pushes, runners, usage
 from web.store.db import execute, transaction
+from web.store.pushes import NewPush, PushOutcome, PushResult
 
 
 def push(api: ApiServer, name: str, project: str = "demo", result: PushResult = PushResult.NOTHING) -> int:
@@ -25,7 +25,7 @@ def push(api: ApiServer, name: str, project: str = "demo", result: PushResult = 
     event = PushEvent(ref="refs/heads/main", before="0" * 40, after=commit.identifier, identity=name)
     outcome = PushOutcome(text=name, commit_id=commit.id, result=result)
     with transaction(api.db):
-        return commits.add_push(api.db, NewPush(repository_id=repository.id, event=event, outcome=outcome))
+        return pushes.add_push(api.db, NewPush(repository_id=repository.id, event=event, outcome=outcome))
 
 
 def running(api: ApiServer, project: str) -> int:

@@ -17,10 +17,10 @@ from site_client import Person
 
 from core.model import Execution, PushEvent
 from web.http import auth
-from web.store import commits, deliveries, logs, projects
-from web.store.commits import NewPush, PushOutcome
+from web.store import deliveries, logs, projects, pushes
 from web.store.db import execute, transaction
 from web.store.deliveries import DeliveryState, Received
+from web.store.pushes import NewPush, PushOutcome
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202e\x07"
 SETTINGS = tuple(
@@ -150,9 +150,9 @@ def test_nothing_from_outside_is_alive_on_any_page(api: ApiServer, person: Perso
         )
         repository = projects.repositories(api.db, api.demo.id)[0]
         event = PushEvent(ref=f"refs/heads/{EVIL}", before="0", after="1", pusher=EVIL, options=(EVIL,), identity="1")
-        push = commits.add_push(api.db, NewPush(repository_id=repository.id, event=event))
+        push = pushes.add_push(api.db, NewPush(repository_id=repository.id, event=event))
         assert push is not None
-        commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id, text=EVIL, skipped=[(EVIL, EVIL)]))
+        pushes.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id, text=EVIL, skipped=[(EVIL, EVIL)]))
         headers, body = {EVIL: EVIL, "x-github-event": EVIL}, json.dumps({EVIL: [EVIL, {"ref": EVIL}]}).encode()
         evil = Received(repository.id, EVIL, EVIL, headers, body)
         row, _ = deliveries.store(api.db, evil, EVIL)
@@ -432,10 +432,10 @@ def test_the_commit_page_says_why_nothing_ran(api: ApiServer, person: Person) ->
         event = PushEvent(
             ref="refs/heads/main", before="0" * 40, after=api.commit.identifier, pusher="ada", identity="1"
         )
-        push = commits.add_push(api.db, NewPush(repository_id=repository.id, event=event))
+        push = pushes.add_push(api.db, NewPush(repository_id=repository.id, event=event))
         assert push is not None
         skipped = [("Train model", "input images needs a value")]
-        commits.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id, text="nothing runs", skipped=skipped))
+        pushes.finish_push(api.db, push, PushOutcome(commit_id=api.commit.id, text="nothing runs", skipped=skipped))
     page = person.get(f"/p/demo/commits/{api.commit.identifier}/").text
     assert "input images needs a value" in page
     assert "No runs for this commit." in page

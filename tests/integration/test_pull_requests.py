@@ -40,10 +40,10 @@ from web.services.presentation.badges import BadgeQuestion
 from web.services.repositories import hosting
 from web.services.triggers import approvals
 from web.store import approvals as approval_store
-from web.store import commits, data, deliveries, projects, pull_requests, users
-from web.store.commits import Push
+from web.store import data, deliveries, projects, pull_requests, pushes, users
 from web.store.db import execute, rows, transaction
 from web.store.pull_requests import PullRequest
+from web.store.pushes import Push
 
 TELLING = tuple(sender for sender in SENDERS if type(sender) is not Gogs)
 each = pytest.mark.parametrize("sender", TELLING, ids=label)
@@ -611,7 +611,7 @@ def test_a_forks_head_is_pinned_and_no_branch_no_head_no_badge_and_no_push_to_a_
     execute(site.pushes.db, "UPDATE execution SET state = 'error', ended_at = created_at WHERE counter > 1")
     assert (git.refs(site.mirror), (site.mirror / "HEAD").read_text(), site.badge()) == before
     assert git.resolve(site.mirror, f"refs/pushmill/{request.sha}") == request.sha
-    assert "refs/pull/7/head" not in commits.last_pushes(site.pushes.db, site.repository)
+    assert "refs/pull/7/head" not in pushes.last_pushes(site.pushes.db, site.repository)
     url = site.pushes.git_url("model")
     assert (
         request.sha not in subprocess.run(["git", "ls-remote", url], capture_output=True, text=True, check=True).stdout

@@ -23,7 +23,7 @@ from web.cli import project
 from web.services.repositories import hosting
 from web.services.repositories.polling import FOUND
 from web.store import projects
-from web.store.commits import Push
+from web.store.pushes import Push
 
 REPOSITORY = "ada/model"
 NOT_UTF_8 = os.fsdecode(b"not-\xff\xfe-utf-8")

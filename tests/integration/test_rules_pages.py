@@ -20,9 +20,9 @@ from web.config.tasks import plan as task_plan
 from web.http.pages.rules_section import START
 from web.services.repositories import hosting
 from web.services.triggers import schedule
-from web.store import commits, deliveries, projects
-from web.store.commits import NewPush
+from web.store import deliveries, projects, pushes
 from web.store.db import transaction
+from web.store.pushes import NewPush
 
 SETTINGS = "/p/demo/settings/"
 RULES = """[[rule]]
@@ -187,7 +187,7 @@ def test_tasks_and_pipelines_are_told_with_what_they_make_and_stop(
     assert "pipeline full runs in the environments of its nodes by rule r nodes a (check), b (Train model)" in said
     with transaction(api.db):
         event = PushEvent(ref="refs/heads/groups", before="0" * 40, after=api.commit.identifier, identity="x")
-        push = commits.add_push(
+        push = pushes.add_push(
             api.db,
             NewPush(repository_id=hosting.repository_of(api.db, api.demo).id, event=event),
         )
@@ -207,7 +207,7 @@ def test_what_would_be_stopped_is_named(api: ApiServer, person: Person, checkout
     repository = hosting.repository_of(api.db, api.demo)
     with transaction(api.db):
         event = PushEvent(ref="refs/heads/main", before="0" * 40, after=api.commit.identifier, identity="x")
-        push = commits.add_push(api.db, NewPush(repository_id=repository.id, event=event))
+        push = pushes.add_push(api.db, NewPush(repository_id=repository.id, event=event))
         resolved = resolve(api.commit.config, "Train model")
         by_hand.execution(api.context, api.demo, api.commit, resolved, api.admin, push_id=push)
     said = words(person.post(f"{SETTINGS}rules/try", SETTINGS, rules=RULES, name="main").text)

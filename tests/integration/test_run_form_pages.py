@@ -21,10 +21,10 @@ from werkzeug.test import TestResponse
 from core.model import Commit, EventKind, Execution, Origin, PullRequestEvent, PushEvent
 from core.rights import Role
 from web.services.executions import environments
-from web.store import audit, commits, data, executions, members, pipelines, projects, pull_requests, tasks, users
+from web.store import audit, data, executions, members, pipelines, projects, pull_requests, pushes, tasks, users
 from web.store.audit import Act, Question
-from web.store.commits import NewPush, PushOutcome
 from web.store.db import execute, rows, transaction
+from web.store.pushes import NewPush, PushOutcome
 
 SHA = "e" * 40
 EVIL = "a/b?c#d \"<i>'&"
@@ -93,7 +93,7 @@ class Site(Grouped):
             new = NewPush(
                 repository_id=commit.repository_id, event=event, pull_request_id=request.id if request else None
             )
-            commits.finish_push(db, commits.add_push(db, new), PushOutcome(commit_id=commit.id))
+            pushes.finish_push(db, pushes.add_push(db, new), PushOutcome(commit_id=commit.id))
 
     def audited(self) -> list[str]:
         """The launches of the audit trail, the newest first."""

@@ -318,11 +318,11 @@ from web.services.context import open_context
 from web.services.deliveries import ingest
 from web.store import commits, deliveries
 config = configuration.load(Path(sys.argv[1]), git__allow_local=True)
-add = commits.add_push
+add = pushes.add_push
 def killed(*args, **kwargs):
     add(*args, **kwargs)
     os.kill(os.getpid(), 9)
-commits.add_push = killed
+pushes.add_push = killed
 with open_context(config, vault.load(config.data / "secret.key")) as context:
     ingest.ingest_repository(context, deliveries.waiting(context.db)[0])
 """

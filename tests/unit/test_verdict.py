@@ -10,9 +10,9 @@ from core.model import Commit, EventKind, Target, TargetKind
 from core.states import State
 from web.services.presentation import verdict
 from web.services.presentation.verdict import Tone
-from web.store.commits import Push, PushResult
 from web.store.deliveries import Delivery, DeliveryState
 from web.store.launched import RunCount
+from web.store.pushes import Push, PushResult
 
 AT = "2026-01-01T00:00:00.000Z"
 

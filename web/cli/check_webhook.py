@@ -18,7 +18,7 @@ from web.services.presentation import formats
 from web.services.repositories import hosting
 from web.services.repositories.commit_head import Head
 from web.services.repositories.credentials import Access
-from web.store import commits, deliveries
+from web.store import deliveries, pushes
 from web.store.deliveries import Delivery, DeliveryState
 
 ARRIVAL_S = 10.0  # for a test delivery to arrive
@@ -89,7 +89,7 @@ def _test(subject: Subject, access: Access, client: Client, found: Webhook, head
 def _ran(subject: Subject, head: Head | None) -> bool:
     """Return whether a push of the newest commit is already known, so that repeating it starts nothing."""
     ref = f"refs/heads/{subject.repository.default_branch}"
-    newest = commits.pushes_of_ref(subject.context.db, subject.repository.id, EventKind.PUSH, ref, 1)
+    newest = pushes.pushes_of_ref(subject.context.db, subject.repository.id, EventKind.PUSH, ref, 1)
     return head is not None and any(push.after == head.info.sha and push.delivery_id is not None for push in newest)
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from web.store import commits, deliveries
-from web.store.commits import Push
+from web.store import deliveries, pushes
 from web.store.db import row, rows
 from web.store.deliveries import OF_PROJECT, Delivery
+from web.store.pushes import Push
 from web.store.selection import in_projects
 
 LOOKED_AT = 1000  # newest deliveries, and as many other pushes, in which failed and ignored ones are searched
@@ -113,13 +113,13 @@ def _entries(db: Database, found: Sequence[tuple[str, int]]) -> list[Entry]:
         f"SELECT * FROM push WHERE id IN (SELECT id FROM push WHERE id IN ({_marks(alone)})"
         f" UNION ALL SELECT id FROM ({numbered}) WHERE place <= {PUSHES}) ORDER BY id"
     )
-    pushes = commits.pushes(db, sql, [*alone, *of])
+    recorded = pushes.select(db, sql, [*alone, *of])
     sql = f"SELECT delivery_id, COUNT(*) AS n FROM push WHERE delivery_id IN ({_marks(of)}) GROUP BY delivery_id"
     counts = {item["delivery_id"]: item["n"] for item in rows(db, sql, list(of))}
     by_delivery: dict[int, list[Push]] = {}
-    for push in pushes:
+    for push in recorded:
         by_delivery.setdefault(push.delivery_id or 0, []).append(push)
-    single = {push.id: push for push in pushes}
+    single = {push.id: push for push in recorded}
     return [
         Entry(delivery=of[row_id], pushes=by_delivery.get(row_id, ()), count=counts.get(row_id, 0))
         if kind == "delivery"

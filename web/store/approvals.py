@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from core import clock
-from web.store import commits, pull_requests
-from web.store.commits import Push
+from web.store import pull_requests, pushes
 from web.store.db import execute, row, rows
 from web.store.pull_requests import PullRequest
+from web.store.pushes import Push
 
 WAITS = "waiting for approval: from a fork"  # the outcome of a push whose result is "waiting"
 # Only the current head of an open pull request waits: earlier heads are obsolete.
@@ -61,13 +61,13 @@ def find(db: Database, repository_id: int, sha: str) -> Approval | None:
 def waiting(db: Database, project_id: int, sha: str | None = None, *, limit: int = -1) -> list[WaitingPush]:
     """List the pushes of a project, or of one commit, that wait for approval, oldest first."""
     where, values = (" AND push.after = ?", [sha]) if sha is not None else ("", [])
-    pushes = commits.pushes(
+    recorded = pushes.select(
         db,
         f"SELECT push.*{WAITING} AND repository.project_id = ?{where} ORDER BY push.id LIMIT ?",
         [project_id, *values, limit],
     )
-    requests = pull_requests.of_ids(db, {push.pull_request_id for push in pushes})
-    return [WaitingPush(push=push, pull_request=requests[push.pull_request_id]) for push in pushes]
+    requests = pull_requests.of_ids(db, {push.pull_request_id for push in recorded})
+    return [WaitingPush(push=push, pull_request=requests[push.pull_request_id]) for push in recorded]
 
 
 def still_waiting(db: Database, push_ids: Sequence[int]) -> set[int]:

@@ -14,9 +14,9 @@ from core.model import Execution, TargetKind, short_ref
 from core.states import FailureReason, State
 from hooks.apis.base import Verdict
 from web.store import executions, pipelines, tasks
-from web.store.commits import PushResult
 from web.store.db import execute, row, rows
 from web.store.launched import KINDS
+from web.store.pushes import PushResult
 
 LOOKED_AT = 500  # newest statuses among which `refused` looks for problems
 

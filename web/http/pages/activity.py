@@ -15,9 +15,9 @@ from web.services.presentation import troubles, verdict, verdicts
 from web.services.presentation.verdict import Verdict
 from web.store import activity, commits, projects
 from web.store.activity import Entry
-from web.store.commits import Push
 from web.store.db import Database
 from web.store.deliveries import Delivery
+from web.store.pushes import Push
 
 blueprint = Blueprint("activity", __name__)
 

@@ -27,7 +27,7 @@ from web.services.scheduling import wait_reason
 from web.services.triggers import approvals
 from web.services.triggers.rules.runnable import described_targets
 from web.store import approvals as approval_store
-from web.store import commits, execution_table, executions, logs, metadata, projects, pull_requests, statuses
+from web.store import commits, execution_table, executions, logs, metadata, projects, pull_requests, pushes, statuses
 from web.store.launched import RunCount
 from web.store.logs import LogLength
 
@@ -106,7 +106,7 @@ def show(name: str, identifier: str) -> str:
         project=project,
         commit=commit,
         verdict=verdicts.of_commits(db, [commit], {commit.id: runs})[commit.id],
-        pushes=commits.pushes_of_commit(db, commit.id),
+        pushes=pushes.pushes_of_commit(db, commit.id),
         pull_requests=pull_requests.of_commit(db, commit.id),
         waits_for_approval=bool(approval_store.waiting(db, project.id, identifier)),
         approval=approval_store.find(db, commit.repository_id, identifier),

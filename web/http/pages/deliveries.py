@@ -15,12 +15,12 @@ from web.services.deliveries import redaction
 from web.services.presentation import verdicts
 from web.services.presentation.verdict import Verdict
 from web.services.triggers import approvals, schedule
-from web.store import audit, commits, deliveries, launched, projects
+from web.store import audit, commits, deliveries, launched, projects, pushes
 from web.store.audit import Act, Kind
-from web.store.commits import Push
 from web.store.db import Database, transaction
 from web.store.deliveries import POLL, Delivery, DeliveryState
 from web.store.launched import Launched
+from web.store.pushes import Push
 
 blueprint = Blueprint("deliveries", __name__)
 
@@ -58,8 +58,8 @@ def listing(name: str) -> ResponseReturnValue:
 def show(name: str, number: int) -> str:
     db = auth.db()
     project, delivery = _asked(db, name, number)
-    pushes = commits.pushes_of_delivery(db, delivery.id)
-    effects = _effects(db, pushes[:SHOWN_PUSHES])
+    reported = pushes.pushes_of_delivery(db, delivery.id)
+    effects = _effects(db, reported[:SHOWN_PUSHES])
     secret = _secret(db, delivery)
     body = redaction.body(delivery, secret)
     return render_template(
@@ -68,7 +68,7 @@ def show(name: str, number: int) -> str:
         delivery=delivery,
         signature=_signature(delivery),
         effects=effects,
-        more_effects=len(pushes) - len(effects),
+        more_effects=len(reported) - len(effects),
         run_again_by=deliveries.rerun_delivery(db, delivery.id),
         headers=redaction.headers(delivery.headers, secret),
         body=body[:SHOWN_CHARS],

@@ -16,9 +16,9 @@ from web.http.pages.paging import Page
 from web.services.presentation import charts, headline, machines, now, troubles, verdicts
 from web.services.presentation.charts import Bar
 from web.services.presentation.verdict import Verdict
-from web.store import commits, execution_table, executions, metadata, projects
-from web.store.commits import Push
+from web.store import commits, execution_table, executions, metadata, projects, pushes
 from web.store.db import Database
+from web.store.pushes import Push
 
 blueprint = Blueprint("projects", __name__)
 
@@ -52,17 +52,17 @@ class Summary:
 def listing() -> str:
     db, visible = auth.db(), auth.visible_projects()
     everything = {project.id: project for project in projects.listing(db, visible)}
-    pushes, started = commits.newest_pushes(db, list(everything)), executions.newest_times(db, list(everything))
+    pushed, started = pushes.newest_pushes(db, list(everything)), executions.newest_times(db, list(everything))
 
     def active_at(project: Project) -> str:
-        pushed = pushes[project.id].created_at if project.id in pushes else ""
-        return max(pushed, started.get(project.id, "")) or project.created_at
+        at = pushed[project.id].created_at if project.id in pushed else ""
+        return max(at, started.get(project.id, "")) or project.created_at
 
     page = Page.asked(PER_PAGE).of(len(everything))
     shown = sorted(everything.values(), key=active_at, reverse=True)[page.offset : page.offset + page.size]
     names = {project.id: project.name for project in everything.values()}
     of_all = executions.counts(db, list(everything))
-    summaries = _summaries(db, shown, pushes, of_all)
+    summaries = _summaries(db, shown, pushed, of_all)
     return render_template(
         "projects.html",
         summaries=summaries,

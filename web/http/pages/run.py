@@ -26,7 +26,7 @@ from web.http.pages.addresses import base_url
 from web.services import launch
 from web.services.launch import LaunchRequest
 from web.services.presentation.earlier_run import Run, declared_in, run_form_of
-from web.store import commits, data, environments, executions, members, pipelines, projects, tasks
+from web.store import commits, data, environments, executions, members, pipelines, projects, pushes, tasks
 from web.store.db import Database
 
 blueprint = Blueprint("run", __name__)
@@ -189,7 +189,7 @@ def _address(wanted: Wanted, identifier: str) -> str:
 
 def _newest(db: Database, commit: Commit) -> str:
     """Return the newest commit of this commit's branch; "" if this is the newest, or if it has no branch."""
-    last = commits.last_push(db, commit.repository_id, f"refs/heads/{commit.ref}")
+    last = pushes.last_push(db, commit.repository_id, f"refs/heads/{commit.ref}")
     if last is None or last.push.deleted or last.push.commit_id in (None, commit.id):
         return ""
     return last.push.after

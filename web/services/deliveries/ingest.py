@@ -29,7 +29,7 @@ from web.services.repositories import commit_head, fork_heads, hosting, lost_pus
 from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
 from web.services.triggers import approvals, planning, record, schedule
 from web.services.triggers.planning import EventSource
-from web.store import commits, deliveries, projects
+from web.store import deliveries, projects, pushes
 from web.store.db import Database
 from web.store.deliveries import POLL, Delivery, DeliveryState, Received
 
@@ -157,7 +157,7 @@ def _refusal(db: Database, source: EventSource, event: PushEvent) -> str:
     if git.has_been(source.path, event.ref, event.after):
         return ""
     commit = git.resolve(source.path, event.after) or event.after
-    if commits.has_moved(db, source.repository.id, event.ref, commit):
+    if pushes.has_moved(db, source.repository.id, event.ref, commit):
         return ""
     return f"nothing runs: the repository does not show that {event.ref} has ever pointed to {event.after}"
 

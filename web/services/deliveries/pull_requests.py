@@ -17,7 +17,7 @@ from web.services.repositories import commit_head, fork_heads, hosting
 from web.services.repositories.commit_head import CommitMissing
 from web.services.triggers import planning, record
 from web.services.triggers.planning import EventSource
-from web.store import approvals, commits, pull_requests
+from web.store import approvals, pull_requests, pushes
 from web.store.db import Database, transaction
 from web.store.pull_requests import PullRequest
 
@@ -103,7 +103,7 @@ def _strange(context: Context, source: EventSource, event: PullRequestEvent) -> 
 def _is_recorded(db: Database, known: PullRequest, event: PullRequestEvent) -> bool:
     """Return whether the event is about the current head and that was followed: it changes only a title or a label."""
     is_present = known.sha.startswith(event.sha)
-    return is_present and commits.find_push(db, known.repository_id, _identity(known, known.sha)) is not None
+    return is_present and pushes.find_push(db, known.repository_id, _identity(known, known.sha)) is not None
 
 
 def _is_older(source: EventSource, sha: str, known: PullRequest) -> bool:
@@ -113,7 +113,7 @@ def _is_older(source: EventSource, sha: str, known: PullRequest) -> bool:
 def _push(db: Database, request: PullRequest, event: PullRequestEvent, sha: str, before: str) -> PushEvent:
     """Return a push event of the head `sha`. A `before` that was already recorded for it replaces the given one."""
     identity = _identity(request, sha)
-    recorded = commits.find_push(db, request.repository_id, identity)
+    recorded = pushes.find_push(db, request.repository_id, identity)
     if recorded is not None:
         before = recorded.before
     return PushEvent(

@@ -8,10 +8,10 @@ from core.model import TargetKind
 from core.text import printable
 from hooks.forges.registry import PLAIN
 from web.services.presentation import verdict
-from web.store import commits, deliveries, launched
-from web.store.commits import Push
+from web.store import commits, deliveries, launched, pushes
 from web.store.db import Database
 from web.store.deliveries import Delivery, DeliveryState
+from web.store.pushes import Push
 
 MAX_LINES = 40
 PAGES = {TargetKind.STEP: "executions", TargetKind.TASK: "tasks", TargetKind.PIPELINE: "pipelines"}
@@ -26,8 +26,8 @@ def push_reply(db: Database, delivery_row: int, pages: str) -> str:
     if delivery is None:
         lines = [f"{pages}/"]
     elif delivery.state is not DeliveryState.STORED:
-        pushes = commits.pushes_of_delivery(db, delivery_row)
-        lines = [line for push in pushes for line in _handled(db, push, pages)] or [f"{delivery.message} {pages}/"]
+        reported = pushes.pushes_of_delivery(db, delivery_row)
+        lines = [line for push in reported for line in _handled(db, push, pages)] or [f"{delivery.message} {pages}/"]
     else:
         lines = [*_waiting(delivery, pages), delivery.message or "received; that page will show what it runs"]
     shown = lines[:MAX_LINES] + ([f"and {len(lines) - MAX_LINES} lines more: {pages}/"] if lines[MAX_LINES:] else [])

@@ -27,9 +27,9 @@ from web.services.forges.summary import StatusSummary
 from web.services.repositories.credentials import Access
 from web.services.triggers.rules import runnable
 from web.store import approvals, commits, projects, statuses
-from web.store.commits import PushResult
 from web.store.db import Database, transaction
 from web.store.outbox import OutboxLine
+from web.store.pushes import PushResult
 from web.store.statuses import Occasion, PostedStatus
 
 NOT_APPROVED = "not approved: the pull request was closed or has newer commits"

@@ -17,9 +17,9 @@ from web.services.presentation import charts, execution_status, headline, stages
 from web.services.presentation.verdict import Verdict
 from web.services.scheduling import wait_reason
 from web.store import activity, commits, executions, metadata
-from web.store.commits import Push
 from web.store.db import Database
 from web.store.deliveries import Delivery
+from web.store.pushes import Push
 
 RUNNING = 8  # each costs a few queries
 WAITING = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.groups import Pipeline, Task
 from core.model import EventKind, Execution, Origin, short_ref
-from web.store import commits
+from web.store import pushes
 from web.store.db import Database
 
 
@@ -14,7 +14,7 @@ def origin_text(db: Database, made: Execution | Task | Pipeline) -> str:
         return f"with {made.client}" if made.client else "by the API"
     if made.origin not in (Origin.PUSH, Origin.SCHEDULE) or made.push_id is None:
         return ""
-    push = commits.get_push(db, made.push_id)
+    push = pushes.get_push(db, made.push_id)
     ref = short_ref(push.ref)
     if push.kind is EventKind.SCHEDULE:
         return f"schedule of {ref}"

@@ -13,9 +13,9 @@ from enum import StrEnum
 from core.model import Commit, Target, TargetKind
 from core.states import State
 from core.text import join_words
-from web.store.commits import Push, PushResult
 from web.store.deliveries import Delivery, DeliveryState
 from web.store.launched import RunCount
+from web.store.pushes import Push, PushResult
 
 NOUNS = {TargetKind.STEP: "execution", TargetKind.TASK: "task", TargetKind.PIPELINE: "pipeline"}
 WORDS = {State.STARTED: "running", State.COMPLETE: "succeeded", State.ERROR: "failed", State.STOPPED: "stopped"}

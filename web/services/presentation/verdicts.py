@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from core.model import Commit
 from web.services.presentation import verdict
 from web.services.presentation.verdict import Verdict
-from web.store import approvals, commits, launched
-from web.store.commits import Push, PushResult
+from web.store import approvals, launched, pushes
 from web.store.db import Database
 from web.store.launched import RunCount
+from web.store.pushes import Push, PushResult
 
 
 def of_pushes(db: Database, found: Sequence[Push], of: Mapping[int, Commit]) -> dict[int, Verdict]:
@@ -26,9 +26,9 @@ def of_pushes(db: Database, found: Sequence[Push], of: Mapping[int, Commit]) -> 
 
 def of_commits(db: Database, found: Sequence[Commit], others: Mapping[int, Sequence[RunCount]]) -> dict[int, Verdict]:
     """Return verdicts by commit id: on its newest push, or on the runs in `others` for a commit without one."""
-    pushes = commits.newest_of_commits(db, [commit.id for commit in found])
-    on_push = of_pushes(db, list(pushes.values()), {commit.id: commit for commit in found})
+    newest = pushes.newest_of_commits(db, [commit.id for commit in found])
+    on_push = of_pushes(db, list(newest.values()), {commit.id: commit for commit in found})
     return {
-        commit.id: on_push[push.id] if (push := pushes.get(commit.id)) else verdict.of_commit(commit, others[commit.id])
+        commit.id: on_push[push.id] if (push := newest.get(commit.id)) else verdict.of_commit(commit, others[commit.id])
         for commit in found
     }

@@ -6,7 +6,7 @@ import re
 
 from core.errors import NotFound
 from core.model import Commit, Project
-from web.store import commits, projects
+from web.store import commits, projects, pushes
 from web.store.db import Database
 
 PREFIX = re.compile(r"[0-9a-f]{4,63}")
@@ -22,7 +22,7 @@ def find_commit(db: Database, project: Project, name: str) -> Commit:
     if PREFIX.fullmatch(name.lower()) and len(known := commits.by_prefix(db, project.id, name.lower())) == 1:
         return commits.by_identifier(db, project.id, known[0])
     for repository in projects.repositories(db, project.id):
-        after = commits.last_pushes(db, repository.id).get(f"refs/heads/{name.removeprefix('refs/heads/')}")
+        after = pushes.last_pushes(db, repository.id).get(f"refs/heads/{name.removeprefix('refs/heads/')}")
         if after and (found := commits.find_by_identifier(db, project.id, after)):
             return found
     raise NotFound(f"there is no commit {name[:80]!r} in project {project.name}: push it first, or name a branch")

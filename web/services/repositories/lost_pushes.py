@@ -18,7 +18,7 @@ from core.model import Repository
 from hooks import post_receive
 from web.services.context import Context
 from web.services.repositories import hosting, ref_updates
-from web.store import commits, deliveries
+from web.store import deliveries, pushes
 from web.store.db import Database
 
 BEGUN = "begun."
@@ -53,7 +53,7 @@ def record_lost_pushes(context: Context, repository: Repository) -> None:
     updates, there = git.branch_updates(path, since), _there(path)
     if _has_other_pushes(path, left) or deliveries.next_stored(db, repository.id, 0) is not None:
         return
-    recorded, known = commits.last_pushes(db, repository.id), commits.updates_since(db, repository.id, since)
+    recorded, known = pushes.last_pushes(db, repository.id), pushes.updates_since(db, repository.id, since)
     for update in updates:
         if update not in known:
             _store(db, repository, {update.ref: (update.before, update.after)})

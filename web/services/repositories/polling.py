@@ -4,7 +4,7 @@ The answer is compared with the recorded pushes; differences become a stored del
 at: ingesting it records where they point by then.
 
 Each due repository is polled with `git ls-remote` in a thread, at most four at once. The difference to
-`commits.last_pushes` becomes one delivery of source `poll` in the format of our own hook. Its id is a hash of the ref
+`pushes.last_pushes` becomes one delivery of source `poll` in the format of our own hook. Its id is a hash of the ref
 updates and of the last recorded push, so that it is stored once.
 
 The first poll writes push rows without a delivery and runs nothing. These rows do not make an event known, because a
@@ -32,7 +32,7 @@ from core.errors import GitError
 from core.model import PushEvent, Repository
 from web.services.context import Context
 from web.services.repositories import ref_updates, remotes
-from web.store import commits, deliveries, projects
+from web.store import deliveries, projects, pushes
 from web.store.db import transaction
 from web.store.deliveries import POLL
 
@@ -93,17 +93,17 @@ class Poller:
     def _compare(self, context: Context, repository: Repository, there: Mapping[str, tuple[str, ...]]) -> bool:
         if repository.polled_at is None:
             with transaction(context.db):
-                recorded = commits.last_pushes(context.db, repository.id)  # inside: a push may be recorded concurrently
+                recorded = pushes.last_pushes(context.db, repository.id)  # inside: a push may be recorded concurrently
                 found = {ref: names[-1] for ref, names in there.items() if ref not in recorded}
-                commits.add_found(context.db, repository.id, found, FOUND)
+                pushes.add_found(context.db, repository.id, found, FOUND)
                 projects.set_polled(context.db, repository.id)
             return False
-        recorded = commits.last_pushes(context.db, repository.id)
+        recorded = pushes.last_pushes(context.db, repository.id)
         moved = self._ripe(context, repository, ref_updates.ref_updates_between(recorded, there))
         new, told = False, dict(itertools.islice(moved.items(), git.MAX_REFS))  # the others still differ next time
         if told:
             _, new = ref_updates.store_ref_updates(
-                context.db, repository, POLL, _name(commits.newest_move(context.db, repository.id), told), told
+                context.db, repository, POLL, _name(pushes.newest_move(context.db, repository.id), told), told
             )
         projects.set_polled(context.db, repository.id)
         return new
@@ -128,11 +128,11 @@ def look_now(context: Context, repository: Repository) -> tuple[int, Moved]:
     if repository.polled_at is None:
         return 0, {}
     there = remotes.list_refs(context, repository, time_limit_s=LOOK_LIMIT_S)
-    moved = ref_updates.ref_updates_between(commits.last_pushes(context.db, repository.id), there)
+    moved = ref_updates.ref_updates_between(pushes.last_pushes(context.db, repository.id), there)
     told = dict(itertools.islice(moved.items(), git.MAX_REFS))
     if not told:
         return 0, {}
-    name = _name(commits.newest_move(context.db, repository.id), told)
+    name = _name(pushes.newest_move(context.db, repository.id), told)
     return ref_updates.store_ref_updates(context.db, repository, POLL, name, told)[0], told
 
 

@@ -19,13 +19,13 @@ from web.services.repositories import commit_head, hosting
 from web.services.repositories.commit_head import Head
 from web.services.triggers import planning, record
 from web.services.triggers.planning import EventSource, Plan
-from web.store import approvals, audit, commits, deliveries, launched, outbox, projects, users
+from web.store import approvals, audit, commits, deliveries, launched, outbox, projects, pushes, users
 from web.store.approvals import WaitingPush
 from web.store.audit import Act, Actor, Kind
-from web.store.commits import Push
 from web.store.db import Database, transaction
 from web.store.deliveries import DeliveryState, Received
 from web.store.launched import Launched
+from web.store.pushes import Push
 
 SHOWN = 10  # waiting commits on the overview
 SOURCE = "approval"  # of deliveries that fetch an approved commit
@@ -179,7 +179,7 @@ def _run(context: Context, item: WaitingPush, chosen: WaitingPlan, ran: Mapping[
     older = planning.superseded(db, push.repository_id, chosen.event, wanted, push.again_of or push.id)
     commit = commits.by_identifier(db, chosen.project.id, push.after)
     outcome = record.outcome_of(chosen.event, chosen.head, planned)
-    commits.finish_push(db, push.id, replace(outcome, commit_id=commit.id))
+    pushes.finish_push(db, push.id, replace(outcome, commit_id=commit.id))
     common = LaunchRequest(origin=Origin.PUSH, project=chosen.project, commit=commit, creator=person, push_id=push.id)
     record.launch_all(context, common, planned.choice.run, older)
 

@@ -16,7 +16,7 @@ from web.services.triggers import planning, preview, record, rules, schedule
 from web.services.triggers.planning import Basis
 from web.services.triggers.preview import PlannedRun
 from web.services.triggers.rules import Choice, RuleVerdict
-from web.store import approvals, commits, pull_requests
+from web.store import approvals, commits, pull_requests, pushes
 from web.store.db import Database
 from web.store.launched import Launched
 from web.store.pull_requests import PullRequest
@@ -151,7 +151,7 @@ def _pull_request(
     request = next(iter(pull_requests.of_commit(db, known.id)), None) if known else None
     base = question.branch or (request.base_branch if request else repository.default_branch)
     ref, words = f"refs/pull/{request.number if request else 0}/head", f"pull request to {base}"
-    recorded = commits.pushes_of_ref(db, repository.id, EventKind.PULL_REQUEST, ref, planning.LOOKED_BACK)
+    recorded = pushes.pushes_of_ref(db, repository.id, EventKind.PULL_REQUEST, ref, planning.LOOKED_BACK)
     place = next((push.id for push in recorded if push.after == sha), None)
     event = PushEvent(kind=EventKind.PULL_REQUEST, ref=ref, before=ZEROS, after=sha)
     return _Event(event=event, words=words, base_branch=base, request=request, place=place)
@@ -173,7 +173,7 @@ def _scheduled(project: Project, default: str, kind: str, sha: str) -> _Event:
 def _pushed_to(db: Database, project: Project, sha: str) -> str:
     """Return the branch that a commit was last pushed to, "" if to none."""
     known = commits.find_by_identifier(db, project.id, sha)
-    pushed = commits.pushes_of_commit(db, known.id) if known else []
+    pushed = pushes.pushes_of_commit(db, known.id) if known else []
     prefix = "refs/heads/"
     return next((push.ref.removeprefix(prefix) for push in pushed if push.ref.startswith(prefix)), "")
 
@@ -184,7 +184,7 @@ def _before(db: Database, repository: Repository, path: Path, branch: str, sha: 
     If it points to the commit itself, that is the commit's first parent.
     """
     ref = f"refs/heads/{branch}"
-    recorded = commits.pushes_of_ref(db, repository.id, EventKind.PUSH, ref, planning.LOOKED_BACK)
+    recorded = pushes.pushes_of_ref(db, repository.id, EventKind.PUSH, ref, planning.LOOKED_BACK)
     for push in recorded:
         if push.after == sha:
             return push.before, push.id

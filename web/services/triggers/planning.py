@@ -30,7 +30,7 @@ from web.config.steps.parse import YAML_BYTES
 from web.services.repositories.commit_head import Head, ReadBudget
 from web.services.triggers import rules
 from web.services.triggers.rules import Changes, Choice, Facts, runnable
-from web.store import commits, environments, launched, projects, variables
+from web.store import commits, environments, launched, projects, pushes, variables
 from web.store.db import Database
 from web.store.deliveries import POLL, Delivery
 from web.store.launched import Launched
@@ -101,8 +101,8 @@ class Plan:
 def compare_with_recorded(db: Database, source: EventSource, event: PushEvent) -> Arrival:
     """Compare an event, which ends at a commit, with the recorded pushes. Holds until another push is recorded."""
     repository_id, late = source.repository.id, source.late
-    first = commits.find_push(db, repository_id, event.identity)
-    if event.kind is EventKind.PUSH and (last := commits.last_push(db, repository_id, event.ref)):
+    first = pushes.find_push(db, repository_id, event.identity)
+    if event.kind is EventKind.PUSH and (last := pushes.last_push(db, repository_id, event.ref)):
         left, ends = last.push.after, event.after
         is_poll = source.delivery.source == POLL and not source.again  # it tells where refs are now
         if not (late or is_poll) and left not in (event.before, ends):
@@ -117,7 +117,7 @@ def compare_with_recorded(db: Database, source: EventSource, event: PushEvent) -
     known = (
         not source.again
         or first.delivery_id == source.delivery.id
-        or commits.find_push(db, repository_id, identity) is not None
+        or pushes.find_push(db, repository_id, identity) is not None
     )
     return Arrival(identity=identity, late=first.late, known=known, again_of=first.again_of or first.id)
 
@@ -132,7 +132,7 @@ def is_overtaken(db: Database, source: EventSource, event: PushEvent) -> bool:
         return False
     if git.resolve(source.path, event.ref) == event.after:
         return False
-    recorded = commits.pushes_of_ref(db, source.repository.id, event.kind, event.ref, LOOKED_BACK)
+    recorded = pushes.pushes_of_ref(db, source.repository.id, event.kind, event.ref, LOOKED_BACK)
     others = {push.after for push in recorded if push.after != event.after and not push.deleted}
     return any(git.is_ancestor(source.path, event.after, other) for other in others)
 
@@ -229,9 +229,7 @@ def superseded(
     """
     found = launched.unfinished_of_ref(db, repository_id, event.kind, event.ref, before)
     if event.kind is EventKind.SCHEDULE:
-        same = {
-            one.push_id for one in found if one.push_id and commits.get_push(db, one.push_id).pusher == event.pusher
-        }
+        same = {one.push_id for one in found if one.push_id and pushes.get_push(db, one.push_id).pusher == event.pusher}
         found = [one for one in found if one.push_id in same]
     return [one for one in found if choice.supersedes(one.target)]
 

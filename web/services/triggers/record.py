@@ -21,15 +21,16 @@ from web.services.repositories.commit_head import Head
 from web.services.triggers import planning, rules
 from web.services.triggers.planning import Arrival, EventSource, Plan
 from web.services.triggers.rules import Choice, Chosen
-from web.store import approvals, audit, commits, executions, outbox, users
+from web.store import approvals, audit, commits, executions, outbox, pushes, users
 from web.store import pipelines as pipeline_store
 from web.store import tasks as task_store
 from web.store.audit import Act, Actor, Kind, Way
-from web.store.commits import NewCommit, NewPush, PushOutcome, PushResult
+from web.store.commits import NewCommit
 from web.store.db import Database, transaction
 from web.store.launched import Launched
 from web.store.outbox import OutboxKind
 from web.store.pull_requests import PullRequest
+from web.store.pushes import NewPush, PushOutcome, PushResult
 
 MESSAGE_CHARS = 64 * 1024
 PROBLEM_CHARS = 500
@@ -153,7 +154,7 @@ def _add_push(db: Database, source: EventSource, event: PushEvent, arrived: Arri
         again_of=arrived.again_of,
         late=arrived.late,
     )
-    return commits.add_push(db, new)
+    return pushes.add_push(db, new)
 
 
 def _commit(source: EventSource, event: PushEvent, head: Head) -> NewCommit:
