@@ -30,6 +30,7 @@ from web.services.repositories import hosting
 from web.services.scheduling import dispatch
 from web.services.scheduling.queues import Queues
 from web.store import commits, deliveries, executions, projects
+from web.store import pushes as push_rows
 from web.store.db import Database, connect, rows
 from web.store.deliveries import Delivery
 from web.store.pushes import Push
@@ -149,7 +150,7 @@ class PushServer:
 
     def _push(self, push_id: int) -> Push:
         (found,) = rows(self.db, "SELECT * FROM push WHERE id = ?", (push_id,))
-        return commits._push(found)
+        return push_rows._push(found)
 
     def commit(self, project: str, sha: str) -> Commit:
         return commits.by_identifier(self.db, projects.by_name(self.db, project).id, sha)

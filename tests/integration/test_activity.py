@@ -14,13 +14,13 @@ from web.store.pushes import NewPush, PushOutcome, PushResult
 
 
 def deliver(
-    api: ApiServer, name: str, state: DeliveryState = DeliveryState.DONE, pushes: int = 0, launches: bool = False
+    api: ApiServer, name: str, state: DeliveryState = DeliveryState.DONE, pushed: int = 0, launches: bool = False
 ) -> int:
     """A delivery with so many pushes, which launch an execution each or nothing."""
     repository = projects.repositories(api.db, api.demo.id)[0]
     row, _ = deliveries.store(api.db, Received(repository.id, "github", "push"), name)
     deliveries.finish(api.db, row, state, name)
-    for number in range(pushes):
+    for number in range(pushed):
         event = PushEvent(ref=f"refs/heads/{number}", before="0" * 40, after="1" * 40, identity=f"{name} {number}")
         outcome = PushOutcome(text="outcome", commit_id=api.commit.id, result=PushResult.NOTHING)
         with transaction(api.db):
@@ -44,7 +44,7 @@ def names(found: list[Entry]) -> list[str]:
 
 
 def test_pushes_without_a_delivery_are_among_the_deliveries_newest_first(api: ApiServer) -> None:
-    deliver(api, "first", pushes=7)
+    deliver(api, "first", pushed=7)
     find_refs(api)
     deliver(api, "last")
     found = activity.entries(api.db, api.demo.id, 10, 0)
@@ -56,12 +56,12 @@ def test_pushes_without_a_delivery_are_among_the_deliveries_newest_first(api: Ap
 
 
 def test_failed_and_ignored_ones_are_all_that_ran_nothing_or_failed(api: ApiServer) -> None:
-    deliver(api, "ran", pushes=1, launches=True)
-    deliver(api, "ran nothing", pushes=1)
+    deliver(api, "ran", pushed=1, launches=True)
+    deliver(api, "ran nothing", pushed=1)
     deliver(api, "ignored", DeliveryState.IGNORED)
     deliver(api, "rejected", DeliveryState.REFUSED)
     deliver(api, "closed a pull request")
-    failed = deliver(api, "its run failed", pushes=1, launches=True)
+    failed = deliver(api, "its run failed", pushed=1, launches=True)
     sql = "UPDATE execution SET state = ? WHERE push_id IN (SELECT id FROM push WHERE delivery_id = ?)"
     execute(api.db, sql, (State.ERROR, failed))
     find_refs(api)
@@ -72,7 +72,7 @@ def test_failed_and_ignored_ones_are_all_that_ran_nothing_or_failed(api: ApiServ
 
 
 def test_other_projects_have_no_part_in_it(api: ApiServer) -> None:
-    deliver(api, "here", pushes=1)
+    deliver(api, "here", pushed=1)
     with transaction(api.db):
         other = projects.add(api.db, "other", api.demo.owner_id)
     assert activity.entries(api.db, other.id, 10, 0) == []

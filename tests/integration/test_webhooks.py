@@ -316,7 +316,7 @@ from core import config as configuration
 from web.services import vault
 from web.services.context import open_context
 from web.services.deliveries import ingest
-from web.store import commits, deliveries
+from web.store import deliveries, pushes
 config = configuration.load(Path(sys.argv[1]), git__allow_local=True)
 add = pushes.add_push
 def killed(*args, **kwargs):

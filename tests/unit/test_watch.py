@@ -57,10 +57,15 @@ def test_a_write_before_the_wait_ends_it_too_but_does_not_count(watch: Watch, fi
 
 def test_a_pause_ends_when_it_is_woken_and_not_by_a_write(watch: Watch, file: Path) -> None:
     write(file)
-    timer = threading.Timer(0.2, watch.wake)
-    timer.start()
+    woken = threading.Event()
+
+    def wake() -> None:
+        woken.set()
+        watch.wake()
+
+    threading.Timer(0.2, wake).start()
     assert ended(watch, "pause")
-    assert timer.finished.is_set()
+    assert woken.is_set()
     assert ended(watch, "wait")
 
 
