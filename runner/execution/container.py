@@ -13,7 +13,7 @@ from typing import Any
 from core.errors import ExecutionFailed
 from runner import cleanup, sandbox
 from runner.containers import gpus, mounts
-from runner.containers.engine import OverlayUnavailable, can_overlay
+from runner.containers.engine import Engine, EngineAway, OverlayUnavailable, can_overlay
 from runner.containers.images import Image
 from runner.containers.sandboxes import Sandbox
 from runner.containers.specs import ContainerSpec
@@ -145,14 +145,24 @@ def _create(run: ExecutionContext, container: ContainerSpec) -> list[str]:
     return devices
 
 
+def _started(engine: Engine, container_id: str) -> bool:
+    """Start a new container; return False if the connection to Docker broke, which may have started it."""
+    try:
+        engine.start(container_id)
+    except EngineAway as away:
+        log.warning("%s", away)
+        return False
+    return True
+
+
 def ensure_started(run: ExecutionContext, *, is_new: bool = False) -> None:
     """Start the run's container unless it was started before, and open the relay to it. Idempotent.
 
     The process that created it, or Docker, may have died at any point. `is_new` if this process has just created it.
     """
     engine, container = run.host.engine, run.container_id
-    first = iter([engine.start] if is_new else [])  # an attempt that broke off may have started it
-    over_restarts(run, lambda: next(first, engine.start_if_new)(container))
+    if not (is_new and _started(engine, container)):
+        over_restarts(run, lambda: engine.start_if_new(container))
     joined = sandbox.taken(run.directory)
     if run.relay is not None:
         run.relay.serve_only(joined.addresses if joined else over_restarts(run, lambda: engine.addresses(container)))
