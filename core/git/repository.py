@@ -199,10 +199,10 @@ def refs(path: Path) -> dict[str, str]:
         }
 
 
-def branch_updates(path: Path, since: float) -> list[RefUpdate]:
-    """Return the updates of existing branches from the time `since` on (seconds since 1970), oldest first.
+def branch_updates(path: Path, since: int) -> list[RefUpdate]:
+    """Return the updates of existing branches from the second `since` on (since 1970), oldest first.
 
-    They come from the reflog, whose times are whole seconds: updates of the second of `since` are included.
+    They come from the reflog, whose times are whole seconds.
     """
     repository = open_repository(path)
     with as_git_error(path):
@@ -211,7 +211,7 @@ def branch_updates(path: Path, since: float) -> list[RefUpdate]:
             for name in refs(path)
             if name.startswith("refs/heads/")
             for entry in reversed(list(repository.references[name].log()))
-            if entry.committer.time >= int(since)
+            if entry.committer.time >= since
         ]
     return [update for _, update in sorted(found, key=itemgetter(0))]
 

@@ -8,9 +8,11 @@ import re
 import resource
 import socket
 import struct
+import time
 import zlib
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -19,6 +21,7 @@ import pytest
 from instance import Checkout, wait_for
 from push_server import PushServer, needy_step, step
 
+from core import clock
 from core.states import State
 from web.services.repositories import hosting, lost_pushes
 from web.store import executions, projects, runners, users
@@ -349,6 +352,28 @@ def test_a_push_that_was_lost_is_recorded_although_a_later_one_of_its_branch_was
     for _ in range(3):
         pushes.drain()
     assert sorted(pushes.steps("killed")) == ["later", "lost", "lost-too", "train"]
+    assert list((path / "pushmill").glob("begun.*")) == []
+
+
+def test_pushes_that_were_recorded_earlier_in_the_second_of_a_kill_are_not_recorded_again(
+    pushes: PushServer, checkout: Checkout
+) -> None:
+    for name in ("first", "second"):
+        checkout.commit({"valohai.yaml": step(name)}, name)
+        pushes.push(checkout, "killed")
+        pushes.drain()
+    (repository,) = projects.repositories_of_forge(pushes.db, projects.HOSTED)
+    path = hosting.repository_path(pushes.config, repository)
+    reflog, second = path / "logs" / "refs" / "heads" / "main", int(time.time())
+    reflog.write_text(re.sub(r"(?m)^(.*>) [0-9]+ ", rf"\1 {second} ", reflog.read_text()))
+    with transaction(pushes.db):
+        recorded_at = clock.text(datetime.fromtimestamp(second + 0.1, UTC))
+        execute(pushes.db, "UPDATE push SET created_at = ?", (recorded_at,))
+    with lost_pushes.note_push_began(pushes.config, repository) as note:
+        os.utime(note.name, (second + 0.9, second + 0.9))
+    for _ in range(3):
+        pushes.drain()
+    assert pushes.steps("killed") == ["first", "second"]
     assert list((path / "pushmill").glob("begun.*")) == []
 
 

@@ -153,8 +153,8 @@ def last_pushes(db: Database, repository_id: int) -> dict[str, str]:
     return {found["ref"]: found["after"] for found in rows(db, sql, (repository_id,))}
 
 
-def updates_since(db: Database, repository_id: int, since: float) -> set[tuple[str, str, str]]:
-    """Return the ref updates (ref, before, after) recorded from the time `since` on, in seconds since 1970."""
+def updates_since(db: Database, repository_id: int, since: int) -> set[tuple[str, str, str]]:
+    """Return the ref updates (ref, before, after) recorded from the second `since` on, since 1970."""
     sql = "SELECT ref, before, after FROM push WHERE repository_id = ? AND kind = 'push' AND created_at >= ?"
     at = clock.text(datetime.fromtimestamp(since, UTC))
     return {(found["ref"], found["before"], found["after"]) for found in rows(db, sql, (repository_id, at))}

@@ -49,7 +49,7 @@ def record_lost_pushes(context: Context, repository: Repository) -> None:
     left = [file for file in (path / post_receive.FOLDER).glob(f"{BEGUN}*") if _is_free(file)]
     if not left:
         return
-    since = min(file.stat().st_mtime for file in left)
+    since = int(min(file.stat().st_mtime for file in left))  # a reflog has whole seconds
     updates, there = git.branch_updates(path, since), _there(path)
     if _has_other_pushes(path, left) or deliveries.next_stored(db, repository.id, 0) is not None:
         return
