@@ -60,11 +60,12 @@ class Sandbox:
 
 
 def traces(pid: int) -> str:
-    """Return all that a container without CAP_NET_ADMIN can leave in the network namespace of process `pid`.
+    """Return a digest of everything that a container without CAP_NET_ADMIN can change in a network namespace.
 
-    These are the numbers of packets sent by each interface, the loopback one included, and the files that Docker
-    shares with the container. Without a packet sent there is no connection, no occupied port and no known neighbour
-    once the processes have ended. Returns "" if this process may not look, or if there is no such process.
+    `pid` is a process in that namespace. The digest covers the number of packets that each interface has sent,
+    including the loopback interface, and the files that Docker shares with containers in the namespace. As long as no
+    packet is sent, no connection, used port or neighbour entry remains after the processes have ended. Returns "" if
+    the process does not exist or this process has no permission to inspect it.
     """
     try:
         found: list[object] = [os.stat(f"/proc/{pid}/ns/net").st_ino]

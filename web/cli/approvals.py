@@ -39,7 +39,7 @@ def approve(context: Context, name: str, sha: str | None) -> None:
         return
     person = users.by_name(context.db, setup.ADMIN)
     if person is None:
-        raise NotFound("there is no admin yet: start the server once with `pushmill up`")
+        raise NotFound("no admin exists yet; the first `pushmill up` creates one")
     whole = _whole(sha, waiting)
     made = approvals.approve(context, found, whole, person)
     waits = bool(store.waiting(context.db, found.id, whole))

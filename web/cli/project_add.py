@@ -99,7 +99,7 @@ def _added(context: Context, name: str, url: str | None, forge: str) -> tuple[Pr
         git_url.parse(url, allow_local=config.allow_local, allow_http=config.allow_http)
     owner = users.by_name(db, setup.ADMIN)
     if owner is None:
-        raise NotFound("there is no admin yet: start the server once with `pushmill up`")
+        raise NotFound("no admin exists yet; the first `pushmill up` creates one")
     made, secret = hosting.add_project(context, name, owner.id, forge=forge, url=url)
     repository = hosting.repository_of(db, made)
     if repository.forge == projects.HOSTED:

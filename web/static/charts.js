@@ -232,7 +232,7 @@ export class Charts {
     return shown ?? document.querySelector(`#latest [data-key="${CSS.escape(key)}"] td`)?.textContent ?? "";
   }
 
-  // After the section has been fetched anew: figures that stayed keep their charts.
+  // Call this after the section was fetched again. Figures that are still there keep their charts.
   find() {
     this.section = document.getElementById("charts");
     if (typeof uPlot === "undefined") return;
@@ -288,7 +288,7 @@ export class Charts {
     this.view?.showZoom(false);
   }
 
-  // False when a key of the event is not known here: then the section must be fetched anew.
+  // Returns false if the event has a key without a chart: the section must be fetched again.
   append({ points, latest }) {
     const rows = new Map([...document.querySelectorAll("#latest tr")].map((row) => [row.dataset.key, row]));
     const known = new Set([...rows.keys(), ...this.all.flatMap((chart) => chart.keys), ...(this.view?.keys ?? [])]);

@@ -87,7 +87,7 @@ class Heat {
 const rows = (figure) => figure.querySelectorAll(".lines > span, .heat-row").length;
 
 export class Resources {
-  // `changed` is called when the page lacks a chart: then the section must be fetched anew.
+  // `changed` is called when a chart is missing on the page, so that the section is fetched again.
   constructor(url, changed) {
     this.url = url;
     this.changed = changed;

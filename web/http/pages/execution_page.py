@@ -1,4 +1,7 @@
-"""What the tabs of an execution share: its head, which live pages get anew with each state, and the window of its log."""
+"""The parts that all tabs of an execution share: its head and the window of its log.
+
+A live page fetches the head again when the state changes.
+"""
 
 from __future__ import annotations
 
