@@ -48,3 +48,10 @@ def browser(chromium: Browser) -> Browser:
     chromium.look()
     chromium.complaints()
     return chromium
+
+
+@pytest.fixture
+def scriptless(browser: Browser) -> Iterator[Browser]:
+    browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    yield browser
+    browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

@@ -49,10 +49,12 @@ def test_no_page_scrolls_sideways_or_violates_its_policy(
 def test_the_switch_decides_against_the_system(browser: Browser, choice: str) -> None:
     browser.look(dark=choice == "light")
     browser.open("/")
+    browser.find("#menu summary").click()
     browser.find(f".theme [value={choice}]").click()
     browser.wait(f"document.documentElement.dataset.theme === '{choice}'")
     background = browser.run("return getComputedStyle(document.documentElement).backgroundColor")
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 20, 25)"}[choice]
+    browser.find("#menu summary").click()
     browser.find(".theme [value=system]").click()
     browser.wait("document.documentElement.dataset.theme === 'system'")
 

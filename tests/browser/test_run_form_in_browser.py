@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from demo_site import Browser, Site
@@ -32,13 +31,6 @@ def fill(browser: Browser, key: str, text: str) -> None:
 
 def form(site: Site, query: str = "step=train") -> str:
     return f"/p/cells/commits/{site.demo.long.commit_identifier}/run/?{query}"
-
-
-@pytest.fixture
-def scriptless(browser: Browser) -> Iterator[Browser]:
-    browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
-    yield browser
-    browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
 def at_new_execution(browser: Browser) -> int:
@@ -141,11 +133,11 @@ def test_without_javascript_a_step_is_checked_and_run(scriptless: Browser, demo_
     scriptless.find(".picker summary").click()
     fill(scriptless, "search", "model")
     scriptless.find(".picker .inline button").click()
-    wait_for(lambda: "--epochs=52" in scriptless.find("#command-vh").text, 10, 0.05)
+    wait_for(lambda: "--epochs=52" in scriptless.driver.page_source, 10, 0.05)
     scriptless.find("[name=pick]").click()
     scriptless.find("[name=pick-for] [value=weights]").click()
     scriptless.find("[name=pick-for] ~ button").click()
-    wait_for(lambda: "datum://" in scriptless.find("#command-vh").text, 10, 0.05)
+    wait_for(lambda: "--weights=datum://" in scriptless.driver.page_source, 10, 0.05)
     scriptless.find("button[value=run]").click()
     made = executions.by_counter(demo_site.db, demo_site.demo.project.id, at_new_execution(scriptless))
     assert made.parameters["epochs"] == 52

@@ -82,18 +82,6 @@ document.addEventListener("click", async ({ target }) => {
   }
 });
 
-// The menu closes when one goes on elsewhere.
-document.addEventListener("click", ({ target }) => {
-  const menu = document.getElementById("re-run");
-  if (menu?.open && !menu.contains(target)) menu.open = false;
-});
-document.addEventListener("keydown", ({ key }) => {
-  const menu = document.getElementById("re-run");
-  if (key !== "Escape" || !menu?.open) return;
-  menu.open = false;
-  menu.querySelector("summary").focus();
-});
-
 // The head without what goes on by itself.
 function shape(place) {
   const copy = place.cloneNode(true);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,6 +60,7 @@ def init_app(app: Flask) -> None:
         "disk_shortage": lambda: disk.shortage(auth.server().config),
         "static": static,
         "here": here,
+        "version": version("pushmill"),
         "changes": lambda: g.get("changes", ""),
         "form_state": forms.form_state,
         "way_back": addresses.way_back,
@@ -91,8 +93,8 @@ def static(name: str) -> str:
 
 
 def here() -> str:
-    """Return the path of this page with its query."""
-    return request.full_path.rstrip("?")
+    """Return the path of this page with its query; for the answer to a form, that of the page with the form."""
+    return request.full_path.rstrip("?") if request.method == "GET" else addresses.way_back()
 
 
 def _finalize(value: Any) -> Any:
