@@ -3,7 +3,7 @@
 PushmillError
 ├── ConfigError          invalid config.toml or command line value
 ├── CannotStart          a process cannot start because of a port, a disk or Docker
-├── IllegalMove          state transition that the table does not allow
+├── IllegalTransition    state transition that the table does not allow
 ├── Conflict             the record has changed meanwhile, or the lease is held by another runner
 ├── NotFound             does not exist, or is not visible to the user
 ├── Denied               missing or wrong credentials

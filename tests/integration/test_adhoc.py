@@ -34,7 +34,7 @@ from web.services.launch import LaunchRequest
 from web.services.repositories import adhoc, hosting, remotes
 from web.services.repositories.adhoc import Package
 from web.store import audit, commits, members, projects, users
-from web.store.audit import Act, Kind, Question
+from web.store.audit import Act, AuditQuery, Kind
 from web.store.db import execute
 
 CODE = simple(data=b"x" * 1000)
@@ -132,7 +132,7 @@ def test_the_same_package_is_stored_once(api: ApiServer) -> None:
     other = api.project("other")
     assert upload(api, CODE, "other").status_code == 201
     assert commits.by_identifier(api.db, other.id, identifier_of(CODE)).project_id == other.id
-    entries = audit.search(api.db, Question(kind=Kind.COMMIT, action=Act.CREATE), 9)
+    entries = audit.search(api.db, AuditQuery(kind=Kind.COMMIT, action=Act.CREATE), 9)
     assert [(entry.username, entry.project) for entry in entries] == [("admin", "other"), ("admin", "demo")]
 
 

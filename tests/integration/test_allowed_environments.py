@@ -34,7 +34,7 @@ def here(pushes: PushServer, checkout: Checkout) -> Model:
     environments.change(pushes.db, "open", {"mounts": ["/data:rw"], "gpus": 8})
     model = Model(pushes, checkout, '[[rule]]\nname = "main"\nsteps = ["train"]\n')
     project = projects.by_name(pushes.db, "model")
-    environments.set_runs(pushes.db, project, "locked", 0)
+    environments.set_run_defaults(pushes.db, project, "locked", 0)
     environments.allow(pushes.db, project, ["locked"])
     return model
 

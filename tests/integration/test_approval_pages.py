@@ -17,7 +17,7 @@ from test_deliveries import Hub, payload
 
 from core.rights import Role
 from web.store import audit, members, projects, users
-from web.store.audit import Act, Question
+from web.store.audit import Act, AuditQuery
 from web.store.db import execute, transaction
 
 HOSTILE = "<script>alert(1)</script>\n\x1b[31m\"'> \u202eevil"
@@ -80,7 +80,7 @@ def test_approving_runs_it_and_the_page_says_who_did(hub: Hub) -> None:
     assert "waiting for approval" not in shown
     assert approve(hub, sha).status_code == 303  # somebody else's page was still open
     assert hub.steps() == ["train"]
-    launch, approval = audit.search(hub.api.db, Question(project="model"), 2)
+    launch, approval = audit.search(hub.api.db, AuditQuery(project="model"), 2)
     assert (approval.action, approval.name, approval.detail) == (Act.APPROVE, sha, "pull request 7")
     assert (launch.action, launch.detail, launch.username, approval.username) == (Act.LAUNCH, "#1", "admin", "admin")
 

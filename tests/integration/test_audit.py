@@ -19,7 +19,7 @@ from core.rights import Role
 from web.http import auth
 from web.services import identities
 from web.store import audit, deliveries, members, projects, users
-from web.store.audit import Act, Actor, AuditEntry, Kind, Question, Way
+from web.store.audit import Act, Actor, AuditEntry, AuditQuery, Kind, Way
 from web.store.db import execute, transaction
 from web.store.deliveries import Received
 
@@ -138,7 +138,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any], tuple[Act, Kind]]] = {
 
 
 def entries(api: ApiServer, **question: Any) -> list[AuditEntry]:
-    return audit.search(api.db, Question(**question), 1000)
+    return audit.search(api.db, AuditQuery(**question), 1000)
 
 
 def test_every_changing_route_is_in_the_test_below_or_exempt(api: ApiServer) -> None:

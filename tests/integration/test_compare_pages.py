@@ -106,7 +106,7 @@ def test_chosen_executions_are_stopped_once(api: ApiServer, person: Person) -> N
     assert (now.state, now.stop_count) == (State.STARTED, 1)
     assert post(person, "stop", []) == 400
     assert post(person, "stop", list(range(1, 52))) == 400
-    (entry,) = [one for one in audit.search(api.db, audit.Question(), 50) if one.action == audit.Act.STOP]
+    (entry,) = [one for one in audit.search(api.db, audit.AuditQuery(), 50) if one.action == audit.Act.STOP]
     assert entry.name == f"#{running.counter}"
 
 

@@ -158,7 +158,7 @@ def test_pages_hold_every_execution_once_in_both_directions(runs: Runs, kind: By
     assert (back.before, back.after) == (True, True)
     first = execution_search.page(db, project, Filter(), order, 2, Cursor(counter=pages[1][0].counter, backwards=True))
     assert ([one.counter for one in first.executions], first.before) == ([one.counter for one in pages[0]], False)
-    assert [e.counter for e in execution_search.every(db, project, Filter(), order, 3)] == everything[:3]
+    assert [e.counter for e in execution_search.iterate(db, project, Filter(), order, 3)] == everything[:3]
 
 
 def test_deleted_executions_and_those_of_other_projects_are_not_found(runs: Runs) -> None:

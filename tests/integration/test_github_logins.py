@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 
 from web.services import identities
 from web.store import audit, logins, users
-from web.store.audit import Act, Question
+from web.store.audit import Act, AuditQuery
 
 GRACE: Mapping[str, Any] = {"id": 7, "login": "grace"}
 MAIL = {"email": "grace@example.org", "primary": True, "verified": True}
@@ -97,7 +97,7 @@ def test_a_denial_is_shown_and_logs_nobody_in(place: Place) -> None:
     assert "The provider refused: The user has denied your application access." in answer.text
     assert place.user == ""
     assert place.asked("/login/oauth/access_token") == 0
-    assert audit.search(place.api.db, Question(action=Act.FAILED_LOGIN), 9)
+    assert audit.search(place.api.db, AuditQuery(action=Act.FAILED_LOGIN), 9)
 
 
 def test_an_answer_with_a_wrong_state_is_refused_before_github_is_asked(place: Place) -> None:

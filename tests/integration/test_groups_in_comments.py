@@ -44,7 +44,7 @@ def pushed(pull: Pull, branch: str = "work") -> Groups:
     commit = told.server.commit("model", sha)
     push_id = next(push.id for push in told.server.pushes("model") if push.commit_id == commit.id)
     project = projects.by_name(told.db, "model")
-    user = users.of_row(told.db, 1)
+    user = users.get(told.db, 1)
     return Groups(db=told.db, context=told.server.context, project=project, commit=commit, user=user, push_id=push_id)
 
 

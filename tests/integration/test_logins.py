@@ -31,7 +31,7 @@ from web.services import identities
 from web.services.logins import providers
 from web.services.logins.providers import Providers, claim_problem
 from web.store import audit, logins, members, users
-from web.store.audit import Act, Kind, Question
+from web.store.audit import Act, AuditQuery, Kind
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the provider
 PEOPLE: dict[str, dict[str, Any]] = {
@@ -106,7 +106,7 @@ def test_somebody_new_gets_a_user_with_the_configured_role(place: Place) -> None
     assert grace is not None
     assert not grace.is_admin
     assert members.role(place.api.db, grace.id, place.api.demo.id) is Role.WRITER
-    (entry,) = audit.search(place.api.db, Question(action=Act.LOGIN), 9)
+    (entry,) = audit.search(place.api.db, AuditQuery(action=Act.LOGIN), 9)
     assert (entry.username, entry.token, entry.address) == ("grace", "", "127.0.0.1")
     place.person = Person(place.api)
     place.log_in()
@@ -141,7 +141,7 @@ def test_an_account_is_linked_by_its_user_alone(place: Place) -> None:
     assert logins.of_user(place.api.db, place.api.admin.id)
     place.person.post("/auth/logins/remove", "/auth/tokens/", issuer=issuer, subject="8")
     assert logins.of_user(place.api.db, place.api.admin.id) == []
-    entries = audit.search(place.api.db, Question(kind=Kind.LOGIN), 9)
+    entries = audit.search(place.api.db, AuditQuery(kind=Kind.LOGIN), 9)
     assert [(entry.action, entry.name) for entry in entries] == [(Act.REMOVE, "admin"), (Act.CREATE, "admin")]
 
 
@@ -169,7 +169,7 @@ def test_without_create_strangers_are_told_what_to_do(tmp_path: Path, issuer: st
     assert answer.status_code == 403
     assert "No user here belongs to grace." in answer.text
     assert users.by_name(place.api.db, "grace") is None
-    assert audit.search(place.api.db, Question(action=Act.FAILED_LOGIN), 1)
+    assert audit.search(place.api.db, AuditQuery(action=Act.FAILED_LOGIN), 1)
     place.api.close()
 
 

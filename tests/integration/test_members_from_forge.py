@@ -27,7 +27,7 @@ from web.services import identities
 from web.services.forges import members as service
 from web.services.repositories import credentials
 from web.store import audit, logins, member_sources, members, projects
-from web.store.audit import Kind, Question, Way
+from web.store.audit import AuditQuery, Kind, Way
 from web.store.db import execute, transaction
 
 FORGES = ("github", "gitlab", "gitea")
@@ -197,7 +197,7 @@ def test_whoever_loses_the_access_loses_the_role(place: Place) -> None:
     place.forge.people.pop()
     place.refresh()
     assert place.roles() == {}
-    entries = [one for one in audit.search(place.db, Question(kind=Kind.MEMBER), 9) if one.name == "grace"]
+    entries = [one for one in audit.search(place.db, AuditQuery(kind=Kind.MEMBER), 9) if one.name == "grace"]
     assert [(one.action, one.way, one.project) for one in entries] == [
         ("remove", Way.FORGE, "model"), ("change", Way.FORGE, "model"),
     ]  # fmt: skip
@@ -246,7 +246,7 @@ def test_switching_it_off_takes_the_roles_that_it_gave(place: Place) -> None:
     assert place.roles() == {"ada": ("reader", "")}
     assert member_sources.due(place.db) == []
     service.take(place.api.context, place.project, None)
-    entries = audit.search(place.db, Question(kind=Kind.SETTINGS), 9)
+    entries = audit.search(place.db, AuditQuery(kind=Kind.SETTINGS), 9)
     assert [(one.action, one.detail) for one in entries] == [("remove", ""), ("change", "writer at most")]
 
 

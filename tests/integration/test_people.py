@@ -28,7 +28,7 @@ from web.http import git
 from web.services import identities, login, passwords, throttle
 from web.services.repositories import hosting
 from web.store import audit, members, sessions, users
-from web.store.audit import Act, Kind, Question
+from web.store.audit import Act, AuditQuery, Kind
 from web.store.db import connect, execute, rows, transaction
 
 PASSWORD = "correct horse battery"
@@ -60,7 +60,7 @@ def test_an_invitation_sets_a_password_once_and_logs_in(api: ApiServer) -> None:
     assert (short.status_code, "a password has 10 to 200 characters" in short.text) == (400, True)
     assert person.post(link[1], link[1], password=PASSWORD).status_code == 303
     assert person.get("/").status_code == 200
-    assert [one.detail for one in audit.search(api.db, Question(username="grace", action=Act.CHANGE), 9)] == [
+    assert [one.detail for one in audit.search(api.db, AuditQuery(username="grace", action=Act.CHANGE), 9)] == [
         "password"
     ]
     assert Person(api).get(link[1]).status_code == 404
@@ -159,7 +159,7 @@ def test_vh_logs_in_with_a_password_and_gets_a_token_of_its_own(api: ApiServer) 
     (listed,) = [one for one in users.tokens(api.db) if one.username == "grace"]
     assert listed.name.startswith("log-in of ")
     assert listed.expires_at is not None
-    (entry,) = audit.search(api.db, Question(kind=Kind.TOKEN, action=Act.CREATE, username="grace"), 9)
+    (entry,) = audit.search(api.db, AuditQuery(kind=Kind.TOKEN, action=Act.CREATE, username="grace"), 9)
     assert (entry.name, entry.address) == (str(listed.id), "127.0.0.1")
 
 

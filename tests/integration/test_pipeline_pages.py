@@ -16,7 +16,7 @@ from core.states import State
 from web.services import pipelines as service
 from web.services import tasks as task_service
 from web.store import audit, executions, groups, pipelines, tasks
-from web.store.audit import Act, Kind, Question
+from web.store.audit import Act, AuditQuery, Kind
 from web.store.db import execute, transaction
 
 
@@ -109,7 +109,7 @@ def test_approving_lets_the_node_begin_and_says_who_did(site: Grouped) -> None:
     assert "/approve" not in page
     assert site.person.post(where, f"/p/demo/{path}").status_code == 409
     assert site.person.post(f"/p/demo/{path}nodes/9/approve", f"/p/demo/{path}").status_code == 404
-    (entry,) = audit.search(site.db, Question(action=Act.APPROVE), 2)
+    (entry,) = audit.search(site.db, AuditQuery(action=Act.APPROVE), 2)
     assert (entry.kind, entry.name, entry.username) == (Kind.PIPELINE, "=1", "admin")
     service.advance(site.api.context)
     assert re.findall(r'class="node ([a-z]+)"', site.page(path))[1] == "started"

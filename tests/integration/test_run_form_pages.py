@@ -22,7 +22,7 @@ from core.model import Commit, EventKind, Execution, Origin, PullRequestEvent, P
 from core.rights import Role
 from web.services.executions import environments
 from web.store import audit, data, executions, members, pipelines, projects, pull_requests, pushes, tasks, users
-from web.store.audit import Act, Question
+from web.store.audit import Act, AuditQuery
 from web.store.db import execute, rows, transaction
 from web.store.pushes import NewPush, PushOutcome
 
@@ -97,7 +97,7 @@ class Site(Grouped):
 
     def audited(self) -> list[str]:
         """The launches of the audit trail, the newest first."""
-        return [entry.name for entry in audit.search(self.api.db, Question(action=Act.LAUNCH), 10)]
+        return [entry.name for entry in audit.search(self.api.db, AuditQuery(action=Act.LAUNCH), 10)]
 
     def count(self, table: str = "execution") -> int:
         return len(rows(self.api.db, f"SELECT id FROM {table}"))

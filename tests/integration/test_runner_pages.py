@@ -16,7 +16,7 @@ from web.cli import doctor
 from web.cli.main import group
 from web.services.runners import overview
 from web.store import audit, runners, users
-from web.store.audit import Act, Kind, Question
+from web.store.audit import Act, AuditQuery, Kind
 from web.store.db import execute, transaction
 
 MACHINE = {
@@ -171,7 +171,7 @@ def test_an_administrator_registers_a_runner_and_sees_its_token_once(site: Redis
     new = person.post("/runners/gpu-1/token", "/runners/")
     assert new.status_code == 200
     assert runners.by_token(site.api.db, token) is None
-    entries = audit.search(site.api.db, Question(kind=Kind.RUNNER), 9)
+    entries = audit.search(site.api.db, AuditQuery(kind=Kind.RUNNER), 9)
     assert [(entry.action, entry.name) for entry in entries] == [(Act.CHANGE, "gpu-1"), (Act.CREATE, "gpu-1")]
     assert token not in str(entries)
 

@@ -42,7 +42,7 @@ def test_a_view_is_saved_under_a_name_replaced_and_removed(api: ApiServer, perso
     answer = person.client.post("/p/demo/views/remove", data=form)
     assert (answer.status_code, answer.location) == (303, "/p/demo/?q=word")
     assert listed(person) == []
-    actions = [entry.action for entry in audit.search(api.db, audit.Question(kind="settings"), 10)]
+    actions = [entry.action for entry in audit.search(api.db, audit.AuditQuery(kind="settings"), 10)]
     assert actions == ["remove", "change", "change"]
 
 

@@ -40,7 +40,7 @@ def of_last_push(told: ToldForge) -> Groups:
         context=told.server.context,
         project=projects.by_name(told.db, "model"),
         commit=told.server.commit("model", push.after),
-        user=users.of_row(told.db, 1),
+        user=users.get(told.db, 1),
         push_id=push.id,
     )
 

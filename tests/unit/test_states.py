@@ -29,7 +29,7 @@ from core.config import Config
 from core.errors import Conflict, IllegalTransition
 from core.model import Execution, Runner
 from core.states import FINAL, UNFINISHED, FailureReason, State
-from core.transitions import MOVES, check_transition
+from core.transitions import TRANSITIONS, check_transition
 from core.wire import STREAMS, FinalReport, LogBatch
 from web.services import setup
 from web.services.executions import lifecycle
@@ -50,7 +50,7 @@ MANY = 6  # executions at most
 @pytest.mark.parametrize("to", State)
 def test_the_table_is_the_only_way_and_error_alone_has_a_reason(current: State, to: State) -> None:
     for reason in (None, FailureReason.INTERNAL):
-        if (current, to) in MOVES and (to is State.ERROR) == (reason is not None):
+        if (current, to) in TRANSITIONS and (to is State.ERROR) == (reason is not None):
             check_transition(current, to, failure_reason=reason)
         else:
             with pytest.raises(IllegalTransition, match=to):
@@ -58,8 +58,8 @@ def test_the_table_is_the_only_way_and_error_alone_has_a_reason(current: State, 
 
 
 def test_nothing_leads_out_of_an_end_and_one_way_leads_back() -> None:
-    assert not [move for move in MOVES if move[0] in FINAL]
-    assert {(a, b) for a, b in MOVES if (b, a) in MOVES} == {
+    assert not [move for move in TRANSITIONS if move[0] in FINAL]
+    assert {(a, b) for a, b in TRANSITIONS if (b, a) in TRANSITIONS} == {
         (State.QUEUED, State.STARTED), (State.STARTED, State.QUEUED)
     }  # fmt: skip
     check_transition(State.STARTED, State.QUEUED)
@@ -282,7 +282,7 @@ class Executions(RuleBasedStateMachine):
             assert (changes[0].from_state, changes[0].to_state) == (None, State.CREATED)
             for earlier, later in pairwise(changes):
                 assert later.from_state is earlier.to_state
-                assert (later.from_state, later.to_state) in MOVES
+                assert (later.from_state, later.to_state) in TRANSITIONS
             assert changes[-1].to_state is execution.state
 
     @invariant()

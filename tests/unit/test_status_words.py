@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.groups import Pipeline, Task
 from core.model import Execution, Target, TargetKind
 from core.states import FINAL, FailureReason, State
-from core.transitions import GROUP_MOVES
+from core.transitions import GROUP_TRANSITIONS
 from hooks import statuses
 from hooks.apis.base import Verdict
 from hooks.apis.bitbucket import key
@@ -67,7 +67,7 @@ def test_the_worst_step_decides_for_all() -> None:
     assert worst_verdict([Verdict.FAILURE, Verdict.ERROR, running]) is Verdict.ERROR
 
 
-@pytest.mark.parametrize("state", sorted({*chain(*GROUP_MOVES)}))
+@pytest.mark.parametrize("state", sorted({*chain(*GROUP_TRANSITIONS)}))
 def test_a_group_is_over_on_the_forge_when_it_is_over_here(state: State) -> None:
     over = group_verdict(state, ()) not in (Verdict.WAITING, Verdict.RUNNING)
     assert over == (state in FINAL)
@@ -217,7 +217,7 @@ def test_a_pipeline_in_one_line(given: dict[str, object], waiting: list[str], ex
     assert headline.pipeline_headline(pipeline, 3, 2, 1, waiting) == expected
 
 
-@pytest.mark.parametrize("state", sorted({*chain(*GROUP_MOVES)}))
+@pytest.mark.parametrize("state", sorted({*chain(*GROUP_TRANSITIONS)}))
 def test_every_state_of_a_group_has_words(state: State) -> None:
     assert headline.task_headline(dataclasses.replace(TASK, state=state), 0, 0, "")
     assert headline.pipeline_headline(dataclasses.replace(PIPELINE, state=state), 0, 0, 0, [])

@@ -11,7 +11,7 @@ from web.cli.options import JSON, on_server
 from web.services.context import Context
 from web.services.presentation.formats import one_line
 from web.store import audit
-from web.store.audit import Act, AuditEntry, Kind, Question
+from web.store.audit import Act, AuditEntry, AuditQuery, Kind
 
 
 @click.command("audit")
@@ -29,8 +29,8 @@ def command(context: Context, limit: int, as_json: bool, **asked: str | None) ->
 
     Entries are printed oldest first; --json prints one JSON object a line.
     """
-    question = replace(Question(), **{name: value or "" for name, value in asked.items()})  # type: ignore[arg-type]
-    found = audit.search(context.db, question, limit)
+    query = replace(AuditQuery(), **{name: value or "" for name, value in asked.items()})  # type: ignore[arg-type]
+    found = audit.search(context.db, query, limit)
     for entry in reversed(found):
         click.echo(json.dumps(asdict(entry)) if as_json else _line(entry))
     if not found and not as_json:

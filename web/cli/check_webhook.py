@@ -71,7 +71,7 @@ def _test(subject: Subject, access: Access, client: Client, found: Webhook, head
     except ForgeError as error:
         return from_error(name, error)
     started = time.monotonic()
-    while (came := deliveries.told_after(subject.context.db, subject.repository.id, before)) is None:
+    while (came := deliveries.newest_webhook_after(subject.context.db, subject.repository.id, before)) is None:
         if time.monotonic() - started > min(ARRIVAL_S, subject.left):
             return _lost(subject)
         time.sleep(POLL_S)
@@ -117,7 +117,7 @@ def last_delivery(subject: Subject) -> Finding:
     if found.state is DeliveryState.IGNORED and _is_about_another(subject, found):
         advice = f"if that is its name now: `pushmill project set-url {subject.project.name} URL`"
         return Finding(check=name, level="fail", message=message, advice=advice)
-    if found.state is DeliveryState.IGNORED and not deliveries.was_any_done(subject.context.db, repository.id):
+    if found.state is DeliveryState.IGNORED and not deliveries.has_accepted_any(subject.context.db, repository.id):
         advice = f"no delivery has reported a push yet: {_list_page(subject)} shows which events the forge sends"
         is_test = found.event in TESTS
         return Finding(check=name, level="ok" if is_test else "warn", message=message, advice="" if is_test else advice)

@@ -38,7 +38,7 @@ def variable_names(expression: str) -> frozenset[str]:
     verifier = _Verifier()
     try:
         _Evaluator(verifier, max_depth=MAX_DEPTH, max_length=MAX_CHARS).evaluate_expression(expression)
-    except Exception:  # noqa: BLE001 - as in problem()
+    except Exception:  # noqa: BLE001 - as in find_problem()
         return frozenset()
     return frozenset(verifier.names)
 
@@ -106,5 +106,5 @@ class _Values(SimpleUniverse):
         return self._named[plain]
 
     def evaluate_bool_op(self, op: Any, value_getters: list[Callable[[], Any]]) -> Any:
-        values = [getter() for getter in value_getters]  # all are evaluated, so that a missing one is noticed
+        values = [getter() for getter in value_getters]  # all, to notice a missing one
         return super().evaluate_bool_op(op, [partial(bool, value) for value in values])

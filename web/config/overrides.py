@@ -41,7 +41,7 @@ class Overrides:
 
     @property
     def of_step(self) -> dict[str, Any]:
-        """Return the keys of a step that are replaced, by field, without a time limit of which `override_problems` tells."""
+        """Return the replaced keys of a step by field, without a time limit that `override_problems` reports."""
         given = {
             "image": self.image,
             "command": self.command,

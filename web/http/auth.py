@@ -120,7 +120,7 @@ def enter_named(identity: Identity, name: str, *actions: Action) -> None:
 
     Raises NotFound and Forbidden. Unknown and invisible projects cost the same query.
     """
-    place = members.place(db(), identity.user.id, name)
+    place = members.membership(db(), identity.user.id, name)
     creates = place is None and Action.PUSH in actions and not identity.user.is_admin
     if creates and (Action.READ not in actions or in_scope(identity.scopes, Action.CREATE)):
         _enter_server(identity, Action.CREATE)

@@ -169,7 +169,7 @@ def _admit(context: Context, repository: Repository) -> None:
     if wait_s := _intake().rate.wait_s(repository.id):
         told = f"More than {config.hook_rate} deliveries a minute ([server] hook_rate)."
         raise RefusedDelivery(_later(told, 429, math.ceil(wait_s)))
-    if config.hook_queue and deliveries.queued(context.db, repository.id, config.hook_queue) >= config.hook_queue:
+    if config.hook_queue and deliveries.count_queued(context.db, repository.id, config.hook_queue) >= config.hook_queue:
         told = f"{config.hook_queue} deliveries of this repository wait already ([server] hook_queue)."
         raise RefusedDelivery(_later(told, 429, QUEUE_S))
 

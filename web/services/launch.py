@@ -159,7 +159,7 @@ def request_of(db: Database, group: Group, origin: Origin, plan: Plan, why: str)
         origin=origin,
         project=projects.get(db, group.project_id),
         commit=commits.get(db, group.commit_id),
-        creator=users.of_row(db, group.creator_id),
+        creator=users.get(db, group.creator_id),
         plan=plan,
         overrides=Overrides(environment=group.environment, priority=group.priority, tags=group.tags),
         push_id=group.push_id,

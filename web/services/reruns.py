@@ -48,7 +48,7 @@ def restart_lost(context: Context) -> int:
         with transaction(db):
             if executions.retried_by(db, execution.id):
                 continue  # a user re-ran it in the meantime
-            creator = users.of_row(db, execution.creator_id)
+            creator = users.get(db, execution.creator_id)
             restarted = launch.again(context, execution, creator, "Restarts", Origin.RESTART)
             if executions.retries(db, restarted.id) >= MAX_RESTARTS:
                 executions.update(db, restarted, autorestart=False)

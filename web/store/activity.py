@@ -13,7 +13,7 @@ from web.store.deliveries import OF_PROJECT, Delivery
 from web.store.pushes import Push
 from web.store.selection import in_projects
 
-LOOKED_AT = 1000  # newest deliveries, and as many other pushes, in which failed and ignored ones are searched
+SEARCHED = 1000  # newest deliveries, and as many other pushes, among which failed and ignored ones are searched
 SCANNED = 20_000  # newest ones of all projects among which those of the wanted ones are searched
 RECENT = 200  # newest ones of the wanted projects in which recent problems are searched
 PUSHES = 5  # of one delivery that are listed
@@ -51,17 +51,17 @@ def count(db: Database, project_id: int) -> int:
 
 
 def failed_and_ignored(db: Database, project_id: int, limit: int, offset: int) -> tuple[list[Entry], int]:
-    """List entries that failed, of which runs failed, or that ran nothing, among the newest LOOKED_AT; and count them."""
-    sql = f"{_union(BAD_DELIVERY, BAD_PUSH, LOOKED_AT)} ORDER BY at DESC, id DESC"
+    """Return a page of the failed and ignored entries among the newest SEARCHED, and the number of all of them."""
+    sql = f"{_union(BAD_DELIVERY, BAD_PUSH, SEARCHED)} ORDER BY at DESC, id DESC"
     found = [(item["kind"], item["id"]) for item in rows(db, sql, (project_id, project_id))]
     return _entries(db, found[offset : offset + limit]), len(found)
 
 
 def recent_problems(db: Database, projects: Collection[int] | None, since: str, limit: int) -> list[Entry]:
-    """List the newest pushes after `since` that ran nothing or of which runs failed, and deliveries that failed.
+    """List, newest first, deliveries after `since` that failed, and pushes that ran nothing or whose runs failed.
 
-    Pushes that a newer one of their ref follows, deleted refs and rejected deliveries, which strangers can cause, are
-    left out. Only the newest RECENT pushes and deliveries are looked at.
+    Pushes with a newer push to their ref, deleted refs and rejected deliveries, which strangers can cause, are left out.
+    Only the newest RECENT pushes and deliveries are searched.
     """
     condition, values = in_projects("project_id", projects)
     # the + keeps SQLite from sorting every row of these repositories
@@ -102,7 +102,7 @@ def _union(of_deliveries: str, of_pushes: str, newest: int) -> str:
 def _entries(db: Database, found: Sequence[tuple[str, int]]) -> list[Entry]:
     of = {
         delivery.id: delivery
-        for delivery in deliveries.of_ids(db, [row_id for kind, row_id in found if kind == "delivery"])
+        for delivery in deliveries.get_many(db, [row_id for kind, row_id in found if kind == "delivery"])
     }
     alone = [row_id for kind, row_id in found if kind == "push"]
     numbered = (

@@ -25,8 +25,8 @@ class Alias:
     changed_at: str
 
 
-def put(db: Database, project_id: int, name: str, datum_id: int) -> Alias:
-    """Let a name be that of this file, whatever it named before."""
+def set_alias(db: Database, project_id: int, name: str, datum_id: int) -> Alias:
+    """Point an alias at a file, creating or replacing the alias."""
     at = clock.now()
     sql = (
         "INSERT INTO datum_alias (uuid, project_id, name, datum_id, created_at, changed_at) VALUES (?, ?, ?, ?, ?, ?)"

@@ -66,7 +66,7 @@ def waiting(db: Database, project_id: int, sha: str | None = None, *, limit: int
         f"SELECT push.*{WAITING} AND repository.project_id = ?{where} ORDER BY push.id LIMIT ?",
         [project_id, *values, limit],
     )
-    requests = pull_requests.of_ids(db, {push.pull_request_id for push in recorded})
+    requests = pull_requests.get_many(db, {push.pull_request_id for push in recorded})
     return [WaitingPush(push=push, pull_request=requests[push.pull_request_id]) for push in recorded]
 
 

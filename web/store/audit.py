@@ -25,7 +25,7 @@ BATCH = 5_000  # entries deleted in one transaction, or read at once for a downl
 
 
 class Act(StrEnum):
-    """What somebody did."""
+    """The action of an entry."""
 
     LOGIN = "login"
     FAILED_LOGIN = "failed login"
@@ -40,7 +40,7 @@ class Act(StrEnum):
 
 
 class Kind(StrEnum):
-    """What it was done to."""
+    """The kind of object that the action concerned."""
 
     USER = "user"
     TOKEN = "token"  # noqa: S105
@@ -67,7 +67,7 @@ class Kind(StrEnum):
 
 
 class Way(StrEnum):
-    """How it was done."""
+    """The interface through which the action was done."""
 
     PAGE = "page"
     API = "API"
@@ -105,8 +105,8 @@ class AuditEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """Which entries are wanted; empty fields do not limit. `since` and `until` are times or their beginnings."""
+class AuditQuery:
+    """A search for entries; empty fields match all. `since` and `until` are times or prefixes of times."""
 
     username: str = ""
     action: str = ""
@@ -166,9 +166,9 @@ def record_failed_login(db: Database, username: str) -> None:
         record(db, Act.FAILED_LOGIN, Kind.USER, username)
 
 
-def search(db: Database, question: Question, limit: int) -> list[AuditEntry]:
+def search(db: Database, query: AuditQuery, limit: int) -> list[AuditEntry]:
     """List the newest entries that match."""
-    where, values = _where(question)
+    where, values = _where(query)
     found = rows(db, f"SELECT * FROM audit WHERE {where} ORDER BY id DESC LIMIT ?", [*values, limit])
     return [AuditEntry(**{name: item[name] for name in AuditEntry.__dataclass_fields__}) for item in found]
 
@@ -203,13 +203,13 @@ def _delete(db: Database, where: str, values: tuple[object, ...]) -> None:
             deleted = execute(db, sql, values)
 
 
-def _where(question: Question) -> tuple[str, list[object]]:
-    equal = {name: getattr(question, name) for name in ("username", "action", "kind", "project", "project_uuid")}
+def _where(query: AuditQuery) -> tuple[str, list[object]]:
+    equal = {name: getattr(query, name) for name in ("username", "action", "kind", "project", "project_uuid")}
     found: list[tuple[str, object]] = [(f"{name} = ?", value) for name, value in equal.items() if value]
-    if question.since:
-        found.append(("at >= ?", question.since))
-    if question.until:  # "2026-11-29" includes that day
-        found.append(("at < ? || '~'", question.until))
-    if question.before:
-        found.append(("id < ?", question.before))
+    if query.since:
+        found.append(("at >= ?", query.since))
+    if query.until:  # "2026-11-29" includes that day
+        found.append(("at < ? || '~'", query.until))
+    if query.before:
+        found.append(("id < ?", query.before))
     return " AND ".join(["1", *(sql for sql, _ in found)]), [value for _, value in found]

@@ -67,9 +67,9 @@ def newest(db: Database, choice: BadgeChoice) -> list[Execution | Task | Pipelin
         return []
     ids = {table: _of_set(db, push["id"], table, condition, choice.name) for table, condition in wanted.items()}
     return [
-        *_last_tries(executions.of_ids(db, ids.get("execution", []))),
-        *tasks.of_ids(db, ids.get("task", [])),
-        *pipelines.of_ids(db, ids.get("pipeline", [])),
+        *_last_tries(executions.get_many(db, ids.get("execution", []))),
+        *tasks.get_many(db, ids.get("task", [])),
+        *pipelines.get_many(db, ids.get("pipeline", [])),
     ]
 
 

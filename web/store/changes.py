@@ -1,6 +1,6 @@
-"""Numbers of changes by topic, so that open pages notice changes of any process without looking at the rows.
+"""Numbers of changes by topic, so that open pages notice changes by any process without reading the rows.
 
-Triggers count: they are in the migrations. Topics with the id of a project are `runs` (executions, tasks, pipelines),
+Triggers in the migrations count the changes. Topics with the id of a project are `runs` (executions, tasks, pipelines),
 `values` (latest metrics), `logs` and `pushes` (pushes, commits, deliveries), such as `runs 3`; without it `projects`, `runners`,
 `environments`, `rights` (of any user), and `online`, which is written when a runner goes offline or comes back.
 """
@@ -24,6 +24,6 @@ def since(db: Database, number: int) -> dict[str, int]:
 
 
 def note(db: Database, topic: str) -> None:
-    """Record a change that no row shows."""
+    """Record a change that no row records."""
     sql = f"INSERT INTO change (topic, number) VALUES (?, {NEXT}) ON CONFLICT DO UPDATE SET number = excluded.number"
     execute(db, sql, (topic,))

@@ -70,13 +70,13 @@ def by_uuid(db: Database, datum_uuid: str) -> Datum:
     return Datum(**found)
 
 
-def get_many(db: Database, project_id: int, uuids: Collection[str]) -> list[Datum]:
+def by_uuids(db: Database, project_id: int, uuids: Collection[str]) -> list[Datum]:
     """Return the data with these uuids that belong to a project, in no particular order."""
     sql = "SELECT * FROM datum WHERE uuid IN (SELECT value FROM json_each(?)) AND project_id = ?"
     return [Datum(**found) for found in rows(db, sql, (json.dumps(list(uuids)), project_id))]
 
 
-def of_ids(db: Database, datum_ids: Collection[int]) -> list[Datum]:
+def get_many(db: Database, datum_ids: Collection[int]) -> list[Datum]:
     """Return the data with these ids, in no particular order."""
     marks = ", ".join("?" * len(datum_ids))
     return [Datum(**found) for found in rows(db, f"SELECT * FROM datum WHERE id IN ({marks})", list(datum_ids))]

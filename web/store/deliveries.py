@@ -151,13 +151,13 @@ def newest_id(db: Database) -> int:
     return int(found["id"] or 0) if found else 0
 
 
-def told_after(db: Database, repository_id: int, after: int) -> Delivery | None:
-    """Return the newest delivery from outside the server, if its row is after `after`."""
+def newest_webhook_after(db: Database, repository_id: int, after: int) -> Delivery | None:
+    """Return the newest delivery from outside the server after the row `after`, if there is one."""
     found = last_webhook(db, repository_id)
     return found if found and found.id > after else None
 
 
-def was_any_done(db: Database, repository_id: int) -> bool:
+def has_accepted_any(db: Database, repository_id: int) -> bool:
     """Return whether a delivery from outside the server was ever accepted and not ignored."""
     sql = (
         f"SELECT 1 FROM delivery WHERE repository_id = ? AND {FROM_OUTSIDE}"
@@ -193,7 +193,7 @@ def of_project(db: Database, project_id: int, limit: int = 100, offset: int = 0)
     return [_delivery(found) for found in rows(db, sql, (project_id, limit, offset))]
 
 
-def of_ids(db: Database, ids: Sequence[int]) -> list[Delivery]:
+def get_many(db: Database, ids: Sequence[int]) -> list[Delivery]:
     """Return deliveries without their bodies."""
     sql = f"SELECT {LISTED} FROM delivery WHERE id IN ({', '.join('?' * len(ids))})"
     return [_delivery(found) for found in rows(db, sql, list(ids))]
@@ -220,7 +220,7 @@ def store_again(db: Database, delivery_row: int) -> int:
     return int(found["id"]) if found else 0
 
 
-def rerun_delivery(db: Database, delivery_row: int) -> list[int]:
+def reruns_of(db: Database, delivery_row: int) -> list[int]:
     """List the rows of the deliveries that re-run this one."""
     return [
         found["id"] for found in rows(db, "SELECT id FROM delivery WHERE again_of = ? ORDER BY id", (delivery_row,))
@@ -235,7 +235,7 @@ def retry_now(db: Database, delivery_row: int) -> None:
     execute(db, f"UPDATE repository SET fetch_retry_at = NULL WHERE {of_delivery}", (delivery_row,))
 
 
-def queued(db: Database, repository_id: int, most: int) -> int:
+def count_queued(db: Database, repository_id: int, most: int) -> int:
     """Return how many stored deliveries of a repository wait, counted up to `most`."""
     some = f"SELECT 1 FROM {WAITING} WHERE state = 'stored' AND repository_id = ? LIMIT ?"
     found = row(db, f"SELECT COUNT(*) AS n FROM ({some})", (repository_id, most))

@@ -56,14 +56,14 @@ def page(
     ids = statements.ids(place, limit + 1, backwards)
     more, shown = len(ids) > limit, ids[:limit]
     return Found(
-        executions=executions.of_ids(db, shown[::-1] if backwards else shown),
+        executions=executions.get_many(db, shown[::-1] if backwards else shown),
         before=more if backwards else place is not None,
         after=True if backwards else more,
     )
 
 
-def every(db: Database, project_id: int, wanted: Filter, order: Order, most: int) -> Iterator[Execution]:
-    """Yield the first matches in order, some at a time, so that no statement stays open."""
+def iterate(db: Database, project_id: int, wanted: Filter, order: Order, most: int) -> Iterator[Execution]:
+    """Yield the first matches in order, reading them in batches so that no statement stays open."""
     cursor: Cursor | None = None
     while most > 0:
         found = page(db, project_id, wanted, order, min(STEPS_AT_ONCE, most), cursor)
@@ -142,7 +142,7 @@ class _Statements:
         ]
 
 
-def some(db: Database, project_id: int) -> bool:
+def has_executions(db: Database, project_id: int) -> bool:
     """Return whether a project has executions."""
     sql = f"SELECT 1 FROM execution WHERE project_id = ? AND {executions.KEPT} LIMIT 1"
     return row(db, sql, (project_id,)) is not None

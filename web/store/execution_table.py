@@ -68,7 +68,7 @@ def page(db: Database, wanted: Filter, order: Order, limit: int, offset: int) ->
     if order.by == "number" and order.kind is By.COLUMN:
         sql = f"SELECT id FROM execution {where} ORDER BY counter {direction} LIMIT ? OFFSET ?"
     ids = [found["id"] for found in rows(db, sql, [*values, *named, limit, offset])]
-    return executions.of_ids(db, ids), _count(db, f"FROM execution {where}", values)
+    return executions.get_many(db, ids), _count(db, f"FROM execution {where}", values)
 
 
 def steps(db: Database, project_id: int) -> list[str]:
@@ -95,7 +95,7 @@ def _newest_of(
         f" (SELECT id FROM execution WHERE {column} = of AND {condition} ORDER BY counter DESC LIMIT ?) ORDER BY id"
     )
     result: dict[int, list[Execution]] = {owner: [] for owner in owners}
-    for execution in executions.of_ids(db, _ids(db, sql, [*owners, many]) if owners else []):
+    for execution in executions.get_many(db, _ids(db, sql, [*owners, many]) if owners else []):
         result[getattr(execution, column)].append(execution)
     return result
 

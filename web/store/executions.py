@@ -98,7 +98,7 @@ def transition(
 ) -> StateChange:
     """Make a state transition and record it. Nothing else writes `state`.
 
-    Raises IllegalMove if the transition is not allowed, and Conflict if the state or the attempt is no longer that of
+    Raises IllegalTransition if the transition is not allowed, and Conflict if the state or the attempt is no longer that of
     `execution`. `columns` are further columns of the same update.
     """
     check_transition(
@@ -160,7 +160,7 @@ def newest(db: Database, project_id: int) -> Execution:
     return _execution(row(db, sql, (project_id,)), "latest")
 
 
-def of_ids(db: Database, execution_ids: Sequence[int]) -> list[Execution]:
+def get_many(db: Database, execution_ids: Sequence[int]) -> list[Execution]:
     """Return executions in the order of the given ids."""
     marks = ", ".join("?" * len(execution_ids))
     found = {item["id"]: item for item in rows(db, f"{SELECT} WHERE execution.id IN ({marks})", list(execution_ids))}
@@ -204,7 +204,7 @@ def occupied(db: Database) -> list[tuple[int, str, State, int]]:
 
 
 @needs_transaction
-def put_on(db: Database, execution_id: int, runner_id: int) -> Execution:
+def place(db: Database, execution_id: int, runner_id: int) -> Execution:
     """Place a queued execution on a runner, as its next attempt."""
     sql = f"UPDATE execution SET runner_id = ?, placed_at = ?, attempt = attempt + 1 WHERE id = ? AND state = '{State.QUEUED}'"
     execute(db, sql, (runner_id, clock.now(), execution_id))

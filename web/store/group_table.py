@@ -58,7 +58,7 @@ class GroupTable(Generic[G]):
         where = "WHERE {0}.project_id = ? ORDER BY {0}.counter DESC LIMIT 1"
         return self._one(db, where, (project_id,), "latest")
 
-    def of_ids(self, db: Database, group_ids: Sequence[int]) -> list[G]:
+    def get_many(self, db: Database, group_ids: Sequence[int]) -> list[G]:
         """Return tasks or pipelines in the order of the given ids."""
         marks = ", ".join("?" * len(group_ids))
         found = {item.id: item for item in self._all(db, f"WHERE {{}}.id IN ({marks})", list(group_ids))}

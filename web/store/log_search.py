@@ -29,14 +29,14 @@ STATUS_SEGMENTS = 5000  # at most, of the first part of a log
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A text, or with `errors` any of the words of ERRORS as well. `text` b"" is in every line, `stream` "" means all."""
+    """A search for lines that contain `text`, and with `errors` also one of ERRORS. An empty field matches all lines."""
 
     text: bytes = b""
     stream: str = ""
     errors: bool = False
 
     def finder(self, block: bytes) -> Callable[[int], int]:
-        """Return what finds the next offset in a block from an offset on; -1 for none."""
+        """Return a function that finds the next match in a block from an offset on, or -1."""
         any_case = self.text == self.text.lower()
         sought = block.lower() if any_case else block
         if not self.errors:
@@ -56,7 +56,7 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class Hits:
-    """Numbers of lines, from 0, each once and in order. The search goes on from line `next`; None when it is over."""
+    """Numbers of lines, from 0, each once and in order. The search continues at line `next`; None at the log's end."""
 
     lines: list[int]
     next: int | None

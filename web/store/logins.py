@@ -1,4 +1,4 @@
-"""Accounts at providers of logins that belong to users: known by issuer and subject."""
+"""Users' accounts at login providers, identified by issuer and subject."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class LinkedLogin:
     created_at: str
 
 
-def user(db: Database, issuer: str, subject: str) -> User | None:
-    """Return the user whom this account belongs to, also a disabled one."""
+def linked_user(db: Database, issuer: str, subject: str) -> User | None:
+    """Return the user to whom this account belongs, even if disabled."""
     found = row(db, "SELECT user_id FROM login WHERE issuer = ? AND subject = ?", (issuer, subject))
-    return users.of_row(db, found["user_id"]) if found else None
+    return users.get(db, found["user_id"]) if found else None
 
 
 @needs_transaction
 def add(db: Database, issuer: str, subject: str, user_id: int, name: str) -> None:
-    """Let an account belong to a user, and keep its present name. Idempotent."""
-    is_new = user(db, issuer, subject) is None
+    """Link an account to a user, and store its current name. Idempotent."""
+    is_new = linked_user(db, issuer, subject) is None
     sql = (
         "INSERT INTO login (issuer, subject, user_id, name, created_at) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET name = excluded.name"
     )
     execute(db, sql, (issuer, subject, user_id, name[:200], clock.now()))
     if is_new:
-        username = users.of_row(db, user_id).username
+        username = users.get(db, user_id).username
         audit.record(db, Act.CREATE, Kind.LOGIN, username, detail=f"{name[:200]} of {issuer}")
     member_sources.make_due(db)
 
@@ -53,7 +53,7 @@ def remove(db: Database, user_id: int, issuer: str, subject: str) -> None:
     sql = "DELETE FROM login WHERE user_id = ? AND issuer = ? AND subject = ?"
     with joined(db):
         if execute(db, sql, (user_id, issuer, subject)):
-            username = users.of_row(db, user_id).username
+            username = users.get(db, user_id).username
             audit.record(db, Act.REMOVE, Kind.LOGIN, username, detail=f"of {issuer}")
             member_sources.make_due(db)
 

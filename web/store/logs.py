@@ -250,7 +250,7 @@ def keep_partial(db: Database, logs_dir: Path, execution: Execution) -> None:
 
 
 def _most_messages(text: bytes) -> int:
-    """Return into how many messages the longest line is cut; each gets its own microsecond."""
+    """Return the number of messages that the longest line is cut into; each gets its own microsecond."""
     half = (MESSAGE_BYTES - UTF8_BYTES) // 2  # with a newline in each `half` bytes no line needs a cut
     if all(text.find(b"\n", at, at + half) >= 0 for at in range(0, len(text), half)):
         return 1

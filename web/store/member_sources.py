@@ -1,4 +1,4 @@
-"""Projects that take members from their Git host: how far, when next, and what went wrong."""
+"""Projects that take members from their Git host: the highest role, the time of the next query, and the last problem."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ def switch_off(db: Database, project_id: int) -> bool:
 
 
 def due(db: Database) -> list[int]:
-    """List the projects whose Git host is to be asked now, most overdue first."""
+    """List the projects whose Git host must be asked now, most overdue first."""
     sql = "SELECT project_id FROM member_source WHERE due_at <= ? ORDER BY due_at"
     return [found["project_id"] for found in rows(db, sql, (clock.now(),))]
 
 
 def make_due(db: Database) -> None:
-    """Ask all Git hosts as soon as they need no rest: somebody's account there was added, used or removed."""
+    """Make all sources due once their rest is over, because an account at a Git host was linked, used or removed."""
     execute(db, "UPDATE member_source SET due_at = min(due_at, max(?, rest_until))", (clock.now(),))
 
 
 @needs_transaction
 def settle(db: Database, project_id: int, problem: str, wait_s: float, rest_s: float) -> None:
-    """Record an answer, or with `problem` that there was none; ask again in `wait_s`, and not before `rest_s`."""
+    """Record an answer, or why there was none, and the seconds until the source is due and may be made due."""
     sql = (
         "UPDATE member_source SET problem = ?, due_at = ?, rest_until = ?, answered_at = COALESCE(?, answered_at)"
         " WHERE project_id = ?"

@@ -1,4 +1,4 @@
-"""The members of projects and their roles. Administrators of the server need none, so they are not in here for it."""
+"""The members of projects and their roles. Administrators of the server need no role in a project."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def source(db: Database, user_id: int, project_id: int) -> str:
     return str(found["source"]) if found else ""
 
 
-def place(db: Database, user_id: int, project_name: str) -> Membership | None:
+def membership(db: Database, user_id: int, project_name: str) -> Membership | None:
     """Return the project of this name with the user's role there; None if it does not exist. One query."""
     sql = (
         "SELECT project.id, member.role FROM project"

@@ -21,7 +21,7 @@ import orjson
 
 FULL = 4096  # maximum weight of a chunk with more than one value
 TEXT_WEIGHT = 8  # bytes of JSON that weigh as much as one number
-STRETCH = 256  # numbers of which a chunk has the smallest and the largest ready
+STRETCH = 256  # numbers in a stretch, of which a chunk stores the smallest and the largest
 EXACT = 2**53  # a float64 holds all integers up to it
 FLOAT, INTEGER, JSON = b"fij"
 OFFSETS = {array(code).itemsize: code for code in "BHIQ"}

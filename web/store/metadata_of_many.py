@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from web.store.metadata import COLUMNS
 from web.store.metadata_chunks import EXTREMES, Chunk, Extremes, Point, reduce
 
-READ_WHOLE = 2000  # values of a series; of longer ones only the ready extremes of each stretch are read
+READ_WHOLE = 2000  # values of a series; of longer ones only the stored extremes of each stretch are read
 OF_KEY = "key_id = (SELECT id FROM metadata_key WHERE name = ?) AND execution_id IN ({})"
 
 

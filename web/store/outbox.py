@@ -18,10 +18,10 @@ class OutboxKind(StrEnum):
     COMMENT = "comment"  # a pull request, by its number
 
 
-# Delay between the first mark and the post; changes in between are posted together.
+# Delay after a line is first enqueued; changes in between are posted together.
 GAP_S = {OutboxKind.STATUS: 1.0, OutboxKind.COMMENT: 10.0}
 
-MARK = """
+ENQUEUE = """
     INSERT INTO outbox (repository_id, kind, subject, due_at, since, changed_at)
     SELECT id, ?, ?, ?, ?, ? FROM repository WHERE id = ? AND api_token IS NOT NULL
     ON CONFLICT (repository_id, kind, subject) DO UPDATE SET
@@ -36,7 +36,7 @@ MARK = """
 class OutboxLine:
     """A line of the outbox.
 
-    `version` counts its marks, `since` is when it first became due, `attempts` counts the failures since then.
+    `version` counts how often it was enqueued, `since` is when it first became due, `attempts` counts the failures since then.
     `pipeline` is the GitLab pipeline to which the commit's statuses belong.
     """
 
@@ -55,11 +55,11 @@ class OutboxLine:
 def enqueue(db: Database, repository_id: int, kind: OutboxKind, subject: str, *, at_once: bool = False) -> None:
     """Enqueue a post, since the forge may show something outdated. Does nothing if the repository has no token.
 
-    The line is due GAP_S after its first mark. A line that waits after a failure continues to wait.
+    The line is due GAP_S after it was first enqueued. A line that waits after a failure continues to wait.
     """
     now = clock.now()
     due_at = now if at_once else clock.after(GAP_S[kind])
-    execute(db, MARK, (kind, subject, due_at, now, now, repository_id))
+    execute(db, ENQUEUE, (kind, subject, due_at, now, now, repository_id))
 
 
 def repositories_due(db: Database) -> list[int]:
@@ -81,7 +81,7 @@ def next_due(db: Database, repository_id: int) -> OutboxLine | None:
 
 
 def mark_posted(db: Database, line: OutboxLine, *, problem: str = "", pipeline: str = "") -> None:
-    """Record that a line was posted; it is due again if it was marked in the meantime.
+    """Record that a line was posted; it is due again if it was enqueued again meanwhile.
 
     `problem` is the reason if the forge rejected it.
     """
@@ -97,7 +97,7 @@ def postpone(db: Database, line: OutboxLine, wait_s: float, problem: str, pipeli
 
 
 def give_up(db: Database, line: OutboxLine, problem: str) -> None:
-    """Stop retrying a line until it is marked again."""
+    """Stop retrying a line until it is enqueued again."""
     sql = "UPDATE outbox SET due_at = NULL, since = NULL, attempts = 0, problem = ? WHERE id = ?"
     execute(db, sql, (problem, line.id))
 

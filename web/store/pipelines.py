@@ -22,7 +22,7 @@ MOST_COMPARED = 100
 
 _table = GroupTable(Pipeline, "pipeline", "=")
 get, by_uuid, by_counter, newest = _table.get, _table.by_uuid, _table.by_counter, _table.newest
-of_ids, of_commits, unfinished, search = _table.of_ids, _table.of_commits, _table.unfinished, _table.search
+get_many, of_commits, unfinished, search = _table.get_many, _table.of_commits, _table.unfinished, _table.search
 
 
 def add(
@@ -92,21 +92,21 @@ def of_nodes(db: Database, node_ids: Sequence[int]) -> dict[int, tuple[Pipeline,
         return {}
     marks = ", ".join("?" * len(node_ids))
     found = rows(db, f"SELECT id, pipeline_id, name FROM pipeline_node WHERE id IN ({marks})", list(node_ids))
-    by_id = {pipeline.id: pipeline for pipeline in of_ids(db, list({item["pipeline_id"] for item in found}))}
+    by_id = {pipeline.id: pipeline for pipeline in get_many(db, list({item["pipeline_id"] for item in found}))}
     return {item["id"]: (by_id[item["pipeline_id"]], item["name"]) for item in found}
 
 
 def newest_executions(db: Database, node_ids: Sequence[int]) -> dict[int, Execution]:
     """Return the newest execution by node id, for nodes that have one."""
     newest = _newest(db, "execution", "AND task_id IS NULL", node_ids)
-    found = {made.id: made for made in executions.of_ids(db, list(newest.values()))}
+    found = {made.id: made for made in executions.get_many(db, list(newest.values()))}
     return {node_id: found[made_id] for node_id, made_id in newest.items()}
 
 
 def newest_tasks(db: Database, node_ids: Sequence[int]) -> dict[int, Task]:
     """Return the newest task by node id, for nodes that have one."""
     newest = _newest(db, "task", "", node_ids)
-    found = {made.id: made for made in tasks.of_ids(db, list(newest.values()))}
+    found = {made.id: made for made in tasks.get_many(db, list(newest.values()))}
     return {node_id: found[made_id] for node_id, made_id in newest.items()}
 
 
@@ -123,7 +123,7 @@ def complete_runs(db: Database, commit_id: int, step: str) -> list[Execution]:
         " (SELECT 1 FROM datum WHERE datum.execution_id = made.id AND datum.purged_at IS NOT NULL)"
         " ORDER BY made.id DESC LIMIT ?"
     )
-    return executions.of_ids(db, [found["id"] for found in rows(db, sql, (commit_id, step, MOST_COMPARED))])
+    return executions.get_many(db, [found["id"] for found in rows(db, sql, (commit_id, step, MOST_COMPARED))])
 
 
 def _newest(db: Database, table: str, condition: str, node_ids: Sequence[int]) -> dict[int, int]:

@@ -150,7 +150,7 @@ def urls_with_login(db: Database) -> list[tuple[int, str]]:
     return [(item["id"], item["url"]) for item in found]
 
 
-def cut_out(db: Database, repository_id: int, secret: str) -> None:
+def redact(db: Database, repository_id: int, secret: str) -> None:
     """Remove a secret from all recorded messages about fetching a repository."""
     for table, column, key in (("repository", "fetch_problem", "id"), ("delivery", "message", "repository_id")):
         sql = f"UPDATE {table} SET {column} = replace({column}, ?, '…') WHERE {key} = ? AND instr({column}, ?) > 0"
@@ -212,7 +212,7 @@ def set_default_branch(db: Database, repository_id: int, branch: str) -> None:
     execute(db, "UPDATE repository SET default_branch = ? WHERE id = ?", (branch, repository_id))
 
 
-def set_runs(db: Database, project_id: int, environment: str, max_executions: int) -> None:
+def set_run_defaults(db: Database, project_id: int, environment: str, max_executions: int) -> None:
     sql = "UPDATE project SET environment = ?, max_executions = ? WHERE id = ?"
     execute(db, sql, (environment, max_executions, project_id))
 

@@ -76,7 +76,7 @@ def find(db: Database, repository_id: int, number: int) -> PullRequest | None:
     return _pull_request(found) if found else None
 
 
-def of_ids(db: Database, ids: Collection[int | None]) -> dict[int | None, PullRequest]:
+def get_many(db: Database, ids: Collection[int | None]) -> dict[int | None, PullRequest]:
     marks = ", ".join("?" * len(ids))
     found = rows(db, f"SELECT * FROM pull_request WHERE id IN ({marks})", list(ids))
     return {item["id"]: _pull_request(item) for item in found}

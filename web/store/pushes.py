@@ -67,7 +67,7 @@ class Push:
 
 @dataclass(frozen=True, kw_only=True)
 class PushOutcome:
-    """What became of a push; `text` is `Push.outcome`."""
+    """The outcome of a push; `text` is `Push.outcome`."""
 
     text: str = ""
     commit_id: int | None = None
@@ -160,7 +160,7 @@ def updates_since(db: Database, repository_id: int, since: int) -> set[tuple[str
     return {(found["ref"], found["before"], found["after"]) for found in rows(db, sql, (repository_id, at))}
 
 
-def newest_move(db: Database, repository_id: int) -> int:
+def newest_ref_update(db: Database, repository_id: int) -> int:
     """Return the id of the last push that moved a ref; 0 before the first."""
     sql = "SELECT MAX(id) AS id FROM push WHERE repository_id = ? AND kind = 'push' AND again_of IS NULL"
     found = row(db, sql, (repository_id,))

@@ -34,7 +34,7 @@ def begin(db: Database, user_id: int, token_id: int | None, address: str, client
     execute(db, "DELETE FROM session WHERE created_at <= ?", (clock.after(-LIFETIME_S),))
     values = {"id": fingerprint(secret), "user_id": user_id, "token_id": token_id, "address": address}
     insert(db, "session", values | {"client": client[:200], "created_at": now, "last_used_at": now})
-    username = users.of_row(db, user_id).username
+    username = users.get(db, user_id).username
     with audit.acting(replace(audit.actor(), username=username, token_id=token_id)):
         audit.record(db, Act.LOGIN, Kind.USER, username)
     return secret
@@ -76,14 +76,14 @@ def end(db: Database, user_id: int, session_id: str) -> None:
     """End one session of a user. Idempotent."""
     with joined(db):
         if execute(db, "DELETE FROM session WHERE id = ? AND user_id = ?", (session_id, user_id)):
-            audit.record(db, Act.LOGOUT, Kind.USER, users.of_row(db, user_id).username)
+            audit.record(db, Act.LOGOUT, Kind.USER, users.get(db, user_id).username)
 
 
 def end_all(db: Database, user_id: int, *, but: str | None = None) -> None:
     """End all sessions of a user, except one."""
     with joined(db):
         if count := execute(db, "DELETE FROM session WHERE user_id = ? AND id IS NOT ?", (user_id, but)):
-            username = users.of_row(db, user_id).username
+            username = users.get(db, user_id).username
             audit.record(db, Act.LOGOUT, Kind.USER, username, detail="1 session" if count == 1 else f"{count} sessions")
 
 
@@ -94,7 +94,7 @@ def add_invitation(db: Database, user_id: int, lifetime_s: float) -> str:
     secret = secrets.token_urlsafe(24)
     values = {"user_id": user_id, "sha256": fingerprint(secret), "created_at": clock.now()}
     insert(db, "invitation", values | {"expires_at": clock.after(lifetime_s)})
-    audit.record(db, Act.CREATE, Kind.INVITATION, users.of_row(db, user_id).username)
+    audit.record(db, Act.CREATE, Kind.INVITATION, users.get(db, user_id).username)
     return secret
 
 
@@ -105,9 +105,9 @@ def invited(db: Database, secret: str) -> User | None:
         " WHERE sha256 = ? AND used_at IS NULL AND expires_at > ? AND user.disabled_at IS NULL"
     )
     found = row(db, sql, (fingerprint(secret), clock.now()))
-    return users.of_row(db, found["user_id"]) if found else None
+    return users.get(db, found["user_id"]) if found else None
 
 
 def end_invitations(db: Database, user_id: int) -> None:
-    """Make the invitations of a user useless, used or not."""
+    """Expire all invitations of a user."""
     execute(db, "UPDATE invitation SET used_at = COALESCE(used_at, ?) WHERE user_id = ?", (clock.now(), user_id))

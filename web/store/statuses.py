@@ -18,7 +18,7 @@ from web.store.db import execute, row, rows
 from web.store.launched import KINDS
 from web.store.pushes import PushResult
 
-LOOKED_AT = 500  # newest statuses among which `refused` looks for problems
+SEARCHED = 500  # newest statuses among which `refused` looks for problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Occasion:
 def posted_statuses(db: Database, repository_id: int, sha: str) -> dict[str, PostedStatus]:
     """Return the statuses sent for a commit, by context."""
     found = rows(db, "SELECT * FROM commit_status WHERE repository_id = ? AND sha = ?", (repository_id, sha))
-    return {item["context"]: _told(item) for item in found}
+    return {item["context"]: _posted_status(item) for item in found}
 
 
 def record(db: Database, repository_id: int, status: PostedStatus) -> None:
@@ -63,14 +63,14 @@ def newest(db: Database, repository_id: int) -> PostedStatus | None:
     """Return the last status that the forge accepted."""
     sql = "SELECT * FROM commit_status WHERE repository_id = ? AND problem = '' ORDER BY posted_at DESC LIMIT 1"
     found = row(db, sql, (repository_id,))
-    return _told(found) if found else None
+    return _posted_status(found) if found else None
 
 
 def refused(db: Database, repository_id: int) -> list[PostedStatus]:
     """List the rejected ones among the newest statuses, newest first."""
     newest = "SELECT * FROM commit_status WHERE repository_id = ? ORDER BY posted_at DESC LIMIT ?"
     sql = f"SELECT * FROM ({newest}) WHERE problem <> '' ORDER BY posted_at DESC"
-    return [_told(found) for found in rows(db, sql, (repository_id, LOOKED_AT))]
+    return [_posted_status(found) for found in rows(db, sql, (repository_id, SEARCHED))]
 
 
 def forget(db: Database, repository_id: int, sha: str, context: str) -> None:
@@ -79,7 +79,7 @@ def forget(db: Database, repository_id: int, sha: str, context: str) -> None:
     execute(db, sql, (repository_id, sha, context))
 
 
-def counted(db: Database, repository_id: int, commit_id: int) -> StandaloneRuns:
+def newest_runs(db: Database, repository_id: int, commit_id: int) -> StandaloneRuns:
     """Return the runs of a commit launched by events: the newest of each step, task and pipeline, in launch order."""
     found: dict[TargetKind, list[int]] = {}
     for kind, (table, name, alone, _) in KINDS.items():
@@ -90,9 +90,9 @@ def counted(db: Database, repository_id: int, commit_id: int) -> StandaloneRuns:
         )
         found[kind] = [item["id"] for item in rows(db, sql, (commit_id, repository_id))]
     return StandaloneRuns(
-        executions=executions.of_ids(db, found[TargetKind.STEP]),
-        tasks=tasks.of_ids(db, found[TargetKind.TASK]),
-        pipelines=pipelines.of_ids(db, found[TargetKind.PIPELINE]),
+        executions=executions.get_many(db, found[TargetKind.STEP]),
+        tasks=tasks.get_many(db, found[TargetKind.TASK]),
+        pipelines=pipelines.get_many(db, found[TargetKind.PIPELINE]),
     )
 
 
@@ -186,8 +186,8 @@ def changed(db: Database, after: int, until: int) -> list[Changed]:
     return _changed(db, concerned, after, until)
 
 
-def bringing_pushes(db: Database, commit_id: int) -> list[Changed]:
-    """List a commit in each repository with an event for it."""
+def in_each_repository(db: Database, commit_id: int) -> list[Changed]:
+    """List a commit once for each repository that has a push of it."""
     return _changed(db, "SELECT DISTINCT repository_id, commit_id FROM push WHERE commit_id = ?", commit_id)
 
 
@@ -228,6 +228,6 @@ def _failures(db: Database, ids: str, group_id: int) -> list[FailureReason]:
     return [FailureReason(found["failure_reason"]) for found in rows(db, sql, (group_id,))]
 
 
-def _told(found: dict[str, object]) -> PostedStatus:
+def _posted_status(found: dict[str, object]) -> PostedStatus:
     values = {name: found[name] for name in PostedStatus.__dataclass_fields__}
     return PostedStatus(**values | {"state": Verdict(str(found["state"]))})  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ STOPPABLE = f"state IN {sql_list(UNFINISHED)} AND NOT asked"
 
 _table = GroupTable(Task, "task", "!")
 get, by_uuid, by_counter, newest = _table.get, _table.by_uuid, _table.by_counter, _table.newest
-of_ids, of_commits, unfinished, search = _table.of_ids, _table.of_commits, _table.unfinished, _table.search
+get_many, of_commits, unfinished, search = _table.get_many, _table.of_commits, _table.unfinished, _table.search
 
 
 def add(db: Database, values: Mapping[str, Any]) -> Task:
@@ -73,7 +73,7 @@ def tallies(db: Database, task_id: int | None = None) -> dict[int, Tally]:
 def stoppable(db: Database, task_id: int, limit: int) -> list[Execution]:
     """List up to `limit` unfinished executions without a stop request, in the order of the search."""
     sql = f"SELECT id FROM ({PLACES} WHERE task_id = ? GROUP BY trial) WHERE {STOPPABLE} ORDER BY trial LIMIT ?"
-    return executions.of_ids(db, [found["id"] for found in rows(db, sql, (task_id, limit))])
+    return executions.get_many(db, [found["id"] for found in rows(db, sql, (task_id, limit))])
 
 
 def first_failure(db: Database, task_id: int) -> Execution | None:
@@ -89,4 +89,4 @@ def first_failure(db: Database, task_id: int) -> Execution | None:
 def trials(db: Database, task_id: int) -> list[Execution]:
     """List the newest execution of each trial, in the order of the search."""
     sql = "SELECT MAX(id) AS id FROM execution WHERE task_id = ? GROUP BY trial ORDER BY trial"
-    return executions.of_ids(db, [found["id"] for found in rows(db, sql, (task_id,))])
+    return executions.get_many(db, [found["id"] for found in rows(db, sql, (task_id,))])

@@ -45,8 +45,8 @@ def add(db: Database, username: str, *, is_admin: bool) -> User:
     return User(id=user_id, username=username, email="", is_admin=is_admin)
 
 
-def of_row(db: Database, user_id: int) -> User:
-    """Return the user that another row references; a foreign key ensures that it exists."""
+def get(db: Database, user_id: int) -> User:
+    """Return a user by id; the foreign key from which the id comes ensures that it exists."""
     found = _user(row(db, "SELECT * FROM user WHERE id = ?", (user_id,)))
     assert found is not None  # noqa: S101
     return found
@@ -56,8 +56,8 @@ def by_name(db: Database, username: str) -> User | None:
     return _user(row(db, "SELECT * FROM user WHERE username = ?", (username,)))
 
 
-def by_name_or_row(db: Database, username: str, user_id: int) -> User:
-    """Return the user with this name or, if there is none, the one that another row references."""
+def by_name_or_id(db: Database, username: str, user_id: int) -> User:
+    """Return the user with this name or, if there is none, the one with this id."""
     sql = "SELECT * FROM user WHERE username = ? OR id = ? ORDER BY username = ? DESC LIMIT 1"
     found = _user(row(db, sql, (username, user_id, username)))
     assert found is not None  # noqa: S101
@@ -68,7 +68,7 @@ def listing(db: Database) -> list[User]:
     return [user for found in rows(db, "SELECT * FROM user ORDER BY username") if (user := _user(found))]
 
 
-def are_several(db: Database) -> bool:
+def has_several(db: Database) -> bool:
     """Return whether there is more than one user. Pages about people are hidden until then."""
     return len(rows(db, "SELECT id FROM user LIMIT 2")) > 1
 
@@ -100,7 +100,7 @@ def set_disabled(db: Database, user_id: int, disabled_at: str | None) -> None:
 
 
 def _record(db: Database, user_id: int, detail: str) -> None:
-    audit.record(db, Act.CHANGE, Kind.USER, of_row(db, user_id).username, detail=detail)
+    audit.record(db, Act.CHANGE, Kind.USER, get(db, user_id).username, detail=detail)
 
 
 def add_token(
@@ -115,7 +115,7 @@ def add_token(
     values: dict[str, Any] = {"user_id": user_id, "name": name, "sha256": fingerprint(token), "last8": token[-8:]}
     values |= {"scopes": " ".join(sorted(scopes)), "expires_at": expires_at}
     token_id = insert(db, "token", values | {"created_at": clock.now()})
-    detail = ", ".join(filter(None, (f"of {of_row(db, user_id).username}", name, values["scopes"])))
+    detail = ", ".join(filter(None, (f"of {get(db, user_id).username}", name, values["scopes"])))
     audit.record(db, Act.CREATE, Kind.TOKEN, token_id, detail=detail)
     return token_id
 

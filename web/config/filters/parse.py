@@ -79,7 +79,7 @@ class _Token:
 
 
 def parse(text: str) -> tuple[Clause, ...]:
-    """Return what must all be true; empty for a blank filter. Raises InvalidInput."""
+    """Return the parts that must all be true; empty for a blank filter. Raises InvalidInput."""
     if len(text) > MAX_CHARS:
         raise InvalidInput(f"the filter has {len(text):,} characters; it may have at most {MAX_CHARS:,}")
     return _Parser(text).clauses()

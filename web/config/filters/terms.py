@@ -59,7 +59,7 @@ class Term(Leaf):
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """What must all be true, with the text of each part."""
+    """Parts that must all be true, with the text of each."""
 
     clauses: tuple[Clause, ...] = ()
 

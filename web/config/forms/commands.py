@@ -47,7 +47,7 @@ def vh_command(launch: Launch, extra: Sequence[str]) -> str:
 
 
 def declared_body(target: Target) -> dict[str, Any]:
-    """Return what the body of a call says of a target that valohai.yaml declares."""
+    """Return the fields of a call's body that name a target that valohai.yaml declares."""
     return {"blueprint" if target.kind is TargetKind.PIPELINE else str(target.kind): target.name}
 
 

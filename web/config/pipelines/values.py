@@ -68,7 +68,7 @@ def one_or_all(values: Sequence[Any]) -> Any:
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """Return a function that tells whether a path below the outputs' directory matches; `*` matches `/` too.
+    """Return a function that checks whether a path below the outputs' directory matches; `*` matches `/` too.
 
     A pattern without `/` may also match only the last part of the path.
     """

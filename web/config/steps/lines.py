@@ -1,4 +1,4 @@
-"""Where the keys and values of a valohai.yaml stand: line numbers for messages."""
+"""Line numbers of the keys and values of a valohai.yaml, for messages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _pair(mapping: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] | 
 
 
 def syntax_message(error: yaml.MarkedYAMLError) -> str:
-    """Say at which line a text is not YAML, and why."""
+    """Say in which line a text is not valid YAML, and why."""
     mark = error.problem_mark or error.context_mark
     said = " ".join(filter(None, (error.problem, error.context)))
     if error.context and error.context_mark and mark and error.context_mark.line != mark.line:

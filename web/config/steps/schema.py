@@ -1,4 +1,4 @@
-"""Apply valohai-yaml's JSON schema to a parsed valohai.yaml, with messages that say where to mend what.
+"""Apply valohai-yaml's JSON schema to a parsed valohai.yaml, with messages that say what to fix and where.
 
 valohai-yaml's own validator searches its whole schema at each step. With this one, reading 2,200 steps costs 0.35 s of
 processor time, five times what PyYAML needs for the text; it was 3.1 s before (`benchmarks/parsing.py`).

@@ -1,4 +1,4 @@
-"""Version of the parser that made a Configuration."""
+"""Version of the parser that created a Configuration."""
 
 from __future__ import annotations
 

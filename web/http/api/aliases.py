@@ -68,13 +68,13 @@ def create() -> Created[shapes.Alias]:
             found = None
         if found is None or found.project_id != project.id:
             raise InvalidInput(f"there is no datum {wanted} in {project.name}", field="datum", code="does_not_exist")
-        made = aliases.put(db, project.id, name, found.id)
+        made = aliases.set_alias(db, project.id, name, found.id)
         audit.record(db, Act.CHANGE, Kind.ALIAS, name, project.id, found.uuid)
     return Created(_objects([made])[0])
 
 
 def _objects(found: list[Alias]) -> list[shapes.Alias]:
     db = auth.db()
-    files = data.of_ids(db, {item.datum_id for item in found})
+    files = data.get_many(db, {item.datum_id for item in found})
     shown = {file.id: shown for file, shown in zip(files, objects(db, files), strict=True)}
     return [serialize.alias(item, shown[item.datum_id]) for item in found]

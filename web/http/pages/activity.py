@@ -65,7 +65,7 @@ def listing(name: str) -> str:
             ("All", query(show=None) or "?", not only_problems),
             ("Failed and ignored", query(show=PROBLEMS), only_problems),
         ],
-        looked_at=activity.LOOKED_AT if only_problems and activity.count(db, project.id) > activity.LOOKED_AT else 0,
+        looked_at=activity.SEARCHED if only_problems and activity.count(db, project.id) > activity.SEARCHED else 0,
         base_url=base_url(),
         hosted=projects.is_hosted(db, project.id),
         troubles=troubles.of_projects(db, [project]),

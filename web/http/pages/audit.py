@@ -13,7 +13,7 @@ from core.text import whole_number
 from web.http import auth
 from web.http.pages.paging import query
 from web.store import audit, projects
-from web.store.audit import Act, Kind, Question
+from web.store.audit import Act, AuditQuery, Kind
 from web.store.db import Database
 
 blueprint = Blueprint("audit", __name__)
@@ -48,17 +48,17 @@ def project_entries(name: str) -> Response:
 
 
 def _page(of: Project | None) -> str:
-    db, question, limits = auth.db(), _question(of), auth.server().config.limits
-    found = audit.search(db, question, PER_PAGE + 1)
+    db, wanted, limits = auth.db(), _wanted(of), auth.server().config.limits
+    found = audit.search(db, wanted, PER_PAGE + 1)
     return render_template(
         "audit.html",
         project=of,
         entries=found[:PER_PAGE],
-        question=question,
+        question=wanted,
         actions=[act.value for act in Act],
         kinds=[kind.value for kind in Kind],
         older=query(before=found[PER_PAGE - 1].id) if len(found) > PER_PAGE else "",
-        newest=query(before=None) if question.before else "",
+        newest=query(before=None) if wanted.before else "",
         oldest=audit.oldest(db),
         limits=limits,
         query=query,
@@ -66,20 +66,20 @@ def _page(of: Project | None) -> str:
 
 
 def _download(of: Project | None) -> Response:
-    response = Response(_lines(auth.db(), _question(of)), mimetype="application/jsonl")
+    response = Response(_lines(auth.db(), _wanted(of)), mimetype="application/jsonl")
     name = f"{of.name}-audit.jsonl" if of else "audit.jsonl"
     response.headers.set("Content-Disposition", "attachment", filename=name)
     return response
 
 
-def _lines(db: Database, question: Question) -> Iterator[bytes]:
+def _lines(db: Database, wanted: AuditQuery) -> Iterator[bytes]:
     """Yield all matching entries, newest first; read in batches, so that no statement stays open meanwhile."""
-    while found := audit.search(db, question, audit.BATCH):
+    while found := audit.search(db, wanted, audit.BATCH):
         yield b"".join(orjson.dumps(asdict(entry)) + b"\n" for entry in found)
-        question = replace(question, before=found[-1].id)
+        wanted = replace(wanted, before=found[-1].id)
 
 
-def _question(of: Project | None) -> Question:
+def _wanted(of: Project | None) -> AuditQuery:
     asked = {field: request.args.get(field, "").strip()[:FORM_CHARS] for field in FIELDS}
     asked |= {"project_uuid": of.uuid} if of else {"project": request.args.get("project", "").strip()[:FORM_CHARS]}
-    return Question(**asked, before=whole_number(request.args.get("before")) or 0)
+    return AuditQuery(**asked, before=whole_number(request.args.get("before")) or 0)

@@ -69,7 +69,7 @@ def show(name: str, number: int) -> str:
         signature=_signature(delivery),
         effects=effects,
         more_effects=len(reported) - len(effects),
-        run_again_by=deliveries.rerun_delivery(db, delivery.id),
+        run_again_by=deliveries.reruns_of(db, delivery.id),
         headers=redaction.headers(delivery.headers, secret),
         body=body[:SHOWN_CHARS],
         more=len(body) > SHOWN_CHARS,

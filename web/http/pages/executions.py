@@ -46,7 +46,7 @@ def listing(name: str) -> str:
         project=project,
         rows=run_table.rows(db, project, found.executions, chosen, drawn),
         trends=drawn,
-        some=execution_search.some(db, project.id),
+        some=execution_search.has_executions(db, project.id),
         key=uuid.uuid4().hex,
         found=found,
         filter=request.args.get("q", ""),

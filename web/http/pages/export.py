@@ -34,7 +34,7 @@ def download(name: str, kind: str) -> Response:
     db = auth.db()
     project = projects.by_name(db, name)
     names = run_names.of_project(db, project.id)
-    found = execution_search.every(db, project.id, requested_filter(names), requested_order(), EXPORTED)
+    found = execution_search.iterate(db, project.id, requested_filter(names), requested_order(), EXPORTED)
     body = _csv(db, found, names) if kind == "csv" else _json(db, found)
     response = Response(body, mimetype="text/csv" if kind == "csv" else "application/json")
     response.headers.set("Content-Disposition", "attachment", filename=f"{project.name}-executions.{kind}")

@@ -100,7 +100,7 @@ def pipeline_lines(db: Database, found: Sequence[Pipeline]) -> list[PipelineLine
 
 def places(db: Database, found: Sequence[Execution]) -> dict[int, Place]:
     """Return places by execution id, for executions that have one."""
-    of_task = {task.id: task for task in tasks.of_ids(db, list({e.task_id for e in found if e.task_id is not None}))}
+    of_task = {task.id: task for task in tasks.get_many(db, list({e.task_id for e in found if e.task_id is not None}))}
     of_node = pipelines.of_nodes(db, list({e.pipeline_node_id for e in found if e.pipeline_node_id is not None}))
     result: dict[int, Place] = {}
     for e in found:

@@ -79,7 +79,7 @@ def change_runs(name: str) -> Response:
     given = request.form.get("max_executions", "").strip() or "0"
     with forms.at("max_executions"):
         at_once = numbers.parse(given, "the limit of concurrent executions")
-    environment_rules.set_runs(db, project, request.form.get("environment", ""), at_once)
+    environment_rules.set_run_defaults(db, project, request.form.get("environment", ""), at_once)
     return forms.saved(url_for("settings.runs", name=name))
 
 

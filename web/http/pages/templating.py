@@ -56,7 +56,7 @@ def init_app(app: Flask) -> None:
         "person": person,
         "may": lambda action: auth.allowed(Action(action)),
         "login_buttons": login_buttons,
-        "several_users": lambda: users.are_several(auth.db()),
+        "several_users": lambda: users.has_several(auth.db()),
         "disk_shortage": lambda: disk.shortage(auth.server().config),
         "static": static,
         "here": here,

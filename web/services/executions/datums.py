@@ -43,7 +43,7 @@ def refusal_reason(db: Database, project_id: int, commit_id: int, inputs: Mappin
         return ""
     if not commits.is_trusted(db, commit_id):
         return f'input "{wanted[0][0]}": a commit of a fork cannot read outputs of the project before it is approved'
-    known = {found.uuid: found for found in data.get_many(db, project_id, {uuid for _, uuid in wanted})}
+    known = {found.uuid: found for found in data.by_uuids(db, project_id, {uuid for _, uuid in wanted})}
     for name, uuid in wanted:
         if uuid not in known:
             return f'input "{name}": there is no output {datum.datum_url(uuid)} in this project'
@@ -75,7 +75,7 @@ def _readable(db: Database, execution: Execution) -> list[Datum]:
     wanted = {uuid for _, uuid in _named(execution.inputs)}
     if not wanted or not commits.is_trusted(db, execution.commit_id):
         return []
-    return data.get_many(db, execution.project_id, wanted)
+    return data.by_uuids(db, execution.project_id, wanted)
 
 
 def _named(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -62,13 +62,13 @@ def allow(db: Database, project: Project, slugs: Sequence[str]) -> None:
         audit.record(db, Act.CHANGE, Kind.SETTINGS, project.name, project.id, detail)
 
 
-def set_runs(db: Database, project: Project, slug: str, max_executions: int) -> None:
+def set_run_defaults(db: Database, project: Project, slug: str, max_executions: int) -> None:
     """Set a project's default environment and its quota. Raises InvalidInput, NotFound."""
     environment = environments.by_slug(db, slug)
     with transaction(db):
         if why := locked_out(projects.get(db, project.id), environment):
             raise InvalidInput(why)
-        projects.set_runs(db, project.id, environment.slug, max_executions)
+        projects.set_run_defaults(db, project.id, environment.slug, max_executions)
         detail = f"environment {environment.slug}, at most {max_executions or 'any number of'} executions"
         audit.record(db, Act.CHANGE, Kind.SETTINGS, project.name, project.id, detail)
 

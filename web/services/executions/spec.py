@@ -56,7 +56,7 @@ def execution_spec(context: Context, execution: Execution) -> ExecutionSpec:
 
 def execution_document(db: Database, project: Project, execution: Execution) -> dict[str, Any]:
     """Build the content of /valohai/config/execution.json: a flat object with dotted keys."""
-    creator = users.of_row(db, execution.creator_id)
+    creator = users.get(db, execution.creator_id)
     values = {
         "commit-identifier": execution.commit_identifier,
         "creator-id": execution.creator_id,

@@ -109,7 +109,7 @@ def _body(context: Context, repository: Repository, pull: Commented, marker: str
     """Return the comment's text; "" as long as there is nothing to report."""
     db = context.db
     commit = commits.find_by_identifier(db, repository.project_id, pull.sha)
-    found = stored.counted(db, repository.id, commit.id) if commit else StandaloneRuns()
+    found = stored.newest_runs(db, repository.id, commit.id) if commit else StandaloneRuns()
     problem = statuses.problem_of(db, repository, commit) if commit else ""
     if commit is None or not (found.states or problem or pull.comment_id):
         return ""

@@ -48,7 +48,7 @@ def mark_head(db: Database, request: PullRequest) -> None:
 @needs_transaction
 def enqueue_commit(db: Database, commit_id: int) -> None:
     """Enqueue a commit of which something other than an execution changed."""
-    for commit in statuses.bringing_pushes(db, commit_id):
+    for commit in statuses.in_each_repository(db, commit_id):
         _mark(db, commit, at_once=not commit.unfinished)
 
 

@@ -47,7 +47,7 @@ class SearchSummary:
 
 def status_summaries(db: Database, repository_id: int, commit_id: int) -> list[StatusSummary]:
     """Summarise all runs of a commit: steps, then tasks, then pipelines."""
-    found = statuses.counted(db, repository_id, commit_id)
+    found = statuses.newest_runs(db, repository_id, commit_id)
     latest = metadata.latest_of(db, [execution.id for execution in found.executions])
     return [
         *(_of_execution(db, execution, latest.get(execution.id, {})) for execution in found.executions),

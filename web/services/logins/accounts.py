@@ -23,7 +23,7 @@ def log_in(db: Database, config: LoginConfig, stranger: Stranger) -> User:
     """
     check(config, stranger)
     with transaction(db):
-        user = logins.user(db, stranger.issuer, stranger.subject)
+        user = logins.linked_user(db, stranger.issuer, stranger.subject)
         if user is None:
             if not config.create:
                 raise Denied(
@@ -41,7 +41,7 @@ def link(db: Database, config: LoginConfig, stranger: Stranger, user: User) -> N
     """Let a user log in as this stranger from now on. Raises Denied and Conflict."""
     check(config, stranger)
     with transaction(db):
-        owner = logins.user(db, stranger.issuer, stranger.subject)
+        owner = logins.linked_user(db, stranger.issuer, stranger.subject)
         if owner is not None and owner.id != user.id:
             raise Conflict(f"{stranger.name or 'This account'} belongs to another user of this server.")
         logins.add(db, stranger.issuer, stranger.subject, user.id, stranger.name)

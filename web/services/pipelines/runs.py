@@ -79,7 +79,7 @@ def rerun(context: Context, run: NodeRun) -> None:
 
     Raises InvalidInput, changing nothing, if a task's values are no longer valid.
     """
-    creator = users.of_row(context.db, run.made.creator_id)
+    creator = users.get(context.db, run.made.creator_id)
     if isinstance(run.made, Execution):
         launch.again(context, run.made, creator, "Retries", Origin.NODE)
         return

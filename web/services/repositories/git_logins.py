@@ -41,7 +41,7 @@ def split_all(db: Database, vault: Vault) -> None:
             projects.set_url(db, repository_id, url)
             store(db, vault, repository_id, login)
             if login and login[1]:
-                projects.cut_out(db, repository_id, login[1])
+                projects.redact(db, repository_id, login[1])
 
 
 def _unsplit(db: Database) -> Iterator[tuple[int, str, Login | None]]:

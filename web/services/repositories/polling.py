@@ -103,7 +103,7 @@ class Poller:
         new, told = False, dict(itertools.islice(moved.items(), git.MAX_REFS))  # the others still differ next time
         if told:
             _, new = ref_updates.store_ref_updates(
-                context.db, repository, POLL, _name(pushes.newest_move(context.db, repository.id), told), told
+                context.db, repository, POLL, _name(pushes.newest_ref_update(context.db, repository.id), told), told
             )
         projects.set_polled(context.db, repository.id)
         return new
@@ -132,7 +132,7 @@ def look_now(context: Context, repository: Repository) -> tuple[int, Moved]:
     told = dict(itertools.islice(moved.items(), git.MAX_REFS))
     if not told:
         return 0, {}
-    name = _name(pushes.newest_move(context.db, repository.id), told)
+    name = _name(pushes.newest_ref_update(context.db, repository.id), told)
     return ref_updates.store_ref_updates(context.db, repository, POLL, name, told)[0], told
 
 

@@ -88,4 +88,4 @@ def _place(db: Database) -> list[tuple[Execution, Runner]]:
         load = runners.load(db)
         rooms = [placement.capacity(r, load.get(r.id, runners.NO_LOAD)) for r in runners.listing(db) if takes_more(r)]
         chosen = list(placement.place(rooms, executions.waiting(db, State.QUEUED)))
-        return [(executions.put_on(db, waiting.id, runner.id), runner) for waiting, runner in chosen]
+        return [(executions.place(db, waiting.id, runner.id), runner) for waiting, runner in chosen]

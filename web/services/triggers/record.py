@@ -104,7 +104,7 @@ def _common_request(
     is_schedule, request = event.kind is EventKind.SCHEDULE, source.pull_request
     unknown = is_schedule or (request is not None and request.from_fork)
     pusher = "" if unknown else event.pusher
-    creator = users.by_name_or_row(db, pusher, source.project.owner_id)
+    creator = users.by_name_or_id(db, pusher, source.project.owner_id)
     way = Way.SCHEDULE if is_schedule else Way.GIT if source.hosted else Way.FORGE
     common = LaunchRequest(
         origin=Origin.SCHEDULE if is_schedule else Origin.PUSH,
