@@ -17,7 +17,7 @@ from web.services import launch, reruns
 from web.services.executions import lifecycle
 from web.services.pipelines import gathering
 from web.services.pipelines.progress import progress, wait_reason
-from web.services.pipelines.reconcile import Mover
+from web.services.pipelines.reconcile import Reconciler
 from web.services.pipelines.view import load_view
 from web.store import pipelines
 from web.store.db import execute, rows, transaction
@@ -597,8 +597,8 @@ def test_one_that_cannot_be_moved_on_holds_up_nobody_else(site_of: Make, caplog:
     assert pipelines.get(site.db, gone.id).message == 'there is no pipeline "p"; there are: none'
 
 
-def mover(site: PipelineSite) -> Mover:
-    return Mover(site.context, load_pipeline(site.pipeline.config, site.pipeline.name))
+def reconciler(site: PipelineSite) -> Reconciler:
+    return Reconciler(site.context, load_pipeline(site.pipeline.config, site.pipeline.name))
 
 
 def test_what_somebody_does_between_the_look_and_the_deed_counts(site_of: Make) -> None:
@@ -606,7 +606,7 @@ def test_what_somebody_does_between_the_look_and_the_deed_counts(site_of: Make) 
     site.start()
     seen = load_view(site.db, site.pipeline.id)
     site.stop()
-    assert mover(site).change(seen), "it looks again"
+    assert reconciler(site).change(seen), "it looks again"
     assert rows(site.db, "SELECT id FROM execution") == []
     site.start()
     site.advance()
@@ -614,7 +614,7 @@ def test_what_somebody_does_between_the_look_and_the_deed_counts(site_of: Make) 
     seen = load_view(site.db, site.pipeline.id)
     with transaction(site.db):
         launch.again(site.context, site.run("make"), site.server.admin, "Runs again")
-    assert mover(site).change(seen)
+    assert reconciler(site).change(seen)
     assert (len(site.runs("make")), site.node("make").retries, site.nodes()["make"]) == (2, 0, S)
 
 
@@ -624,7 +624,7 @@ def test_an_execution_that_a_person_stops_is_not_stopped_again_by_the_end_of_its
     site.advance()
     site.move(site.run("other"), S)
     site.fail("make")
-    moving = mover(site)
+    moving = reconciler(site)
     assert moving.change(load_view(site.db, site.pipeline.id))
     seen = load_view(site.db, site.pipeline.id)
     assert seen.ending

@@ -76,7 +76,7 @@ def _set_up(context: Context, made: Project, token: str, api_url: str) -> tuple[
 
 
 def _forge_of(config: Config, url: str | None) -> str:
-    """Return the forge of a repository, as far as its URL tells."""
+    """Return the forge of a repository, if it can be detected from the URL."""
     if url is None:
         return projects.HOSTED
     remote = git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)

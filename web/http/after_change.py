@@ -1,4 +1,4 @@
-"""Announce the changes of each request and say who makes them, for the audit trail: views do nothing for it.
+"""Announce the changes of each request, and set the actor for the audit trail, so that views need not do it.
 
 A request of a user or runner that changed rows wakes all live pages, dispatches executions and nudges the worker. Two
 decorators are for reports that runners send often, and that change neither states nor capacity.
@@ -25,7 +25,7 @@ def followed(view: View) -> View:
 
 
 def unseen(view: View) -> View:
-    """Wake nobody: live pages do not show what the view changes."""
+    """Wake no live pages, since they do not show what the view changes."""
     view.wakes = False  # type: ignore[attr-defined]
     return view
 

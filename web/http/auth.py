@@ -116,7 +116,7 @@ def enter(project_id: int, missing: str, action: Action | None = None) -> None:
 
 
 def enter_named(identity: Identity, name: str, *actions: Action) -> None:
-    """Check that the identity may perform one of the actions in a project. Whoever may push may create it by that.
+    """Check that the identity may perform one of the actions in a project. A push may create the project.
 
     Raises NotFound and Forbidden. Unknown and invisible projects cost the same query.
     """

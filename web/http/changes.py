@@ -1,11 +1,11 @@
-"""One stream for each page that shows lists: it says that something on the page has changed, and the page fetches itself.
+"""One stream for each page that shows lists: it reports that something has changed, and the page fetches itself again.
 
-A view declares with `shows` what its page shows. Its page names the stream, with the number of the last change before
-its queries, so that nothing between page and stream is missed.
+A view declares with `shows` which topics its page shows. Its page names the stream, with the number of the last change
+before its queries, so that no change between page and stream is missed.
 
-All streams share one look at the database (`Watch`): twice a second for changes of other processes, and after each
-change in this one. A stream sends at most one event in GAP_S; with many streams, fewer, and pages fetch at random times
-within a span that grows with their number, so that all together fetch FETCHES_PER_S times a second.
+All streams share one query of the database (`Watch`): twice a second for changes of other processes, and after each
+change in this one. A stream sends at most one event in GAP_S, fewer if there are many streams. Pages fetch at random
+times within a span that grows with their number, so that together they fetch FETCHES_PER_S times a second.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Watch:
         self.followers: set[ChangeFollower] = set()
 
     def begin(self, db: Database) -> None:
-        """Look for the first time, before the first page is made, unless that has happened."""
+        """Read the numbers once, before the first page is rendered."""
         if self._online is None:
             self.look(db)
 
@@ -83,7 +83,7 @@ class Watch:
         return max((self._numbers.get(topic, 0) for topic in topics), default=0)
 
     def span_s(self) -> float:
-        """Return over how many seconds the pages spread their fetches after a change that concerns all."""
+        """Return the seconds over which the pages spread their fetches after a change that concerns all."""
         return max(0.0, len(self.followers) / FETCHES_PER_S - GAP_S)
 
 
@@ -131,7 +131,7 @@ class ChangeFollower:
         self._release()
 
     def _shown(self) -> frozenset[str]:
-        """Return the topics, of a page of all projects those of the projects that are visible now."""
+        """Return the topics of the page; if it shows all projects, those of the projects that are visible now."""
         of_server = {topic for topic in self._wanted if topic in OF_SERVER}
         of_project = [topic for topic in self._wanted if topic in OF_PROJECT]
         if self._project_id is not None:

@@ -41,7 +41,7 @@ blueprint = Blueprint("runner_api", __name__, url_prefix="/api/runner")
 @auth.runner
 @unseen
 def heartbeat() -> Response:
-    """Runners call this every few seconds: unchanged reports are written only now and then, and wake nobody."""
+    """Runners call this every few seconds: unchanged reports are written only now and then, and wake no live page."""
     report, runner = _runner_report(), auth.current_runner()
     db, config = auth.db(), auth.server().config
     more_capacity = heartbeats.record_heartbeat(db, runner, report)
@@ -64,7 +64,7 @@ def claim(execution: str) -> Response:
 @auth.runner
 @unseen
 def extend(execution: str) -> Response:
-    """Runners call this every second. It changes nothing visible, so it wakes nobody."""
+    """Runners call this every second. It changes nothing visible, so it wakes no live page."""
     attempt = _whole(_body().get("attempt"), "attempt")
     return Json(lifecycle.extend(auth.db(), auth.current_runner(), execution, attempt).to_dict())
 

@@ -49,7 +49,7 @@ class Child(Supervised):
         self._body()
 
     def _set_files(self) -> None:
-        """Close what the parent has open: a lock of its would live as long as this process."""
+        """Close the parent's open files: a lock of the parent would live as long as this process."""
         with open(os.devnull, "rb") as nothing, open(self.log, "ab", opener=_private) as log:
             os.dup2(nothing.fileno(), 0)
             os.dup2(log.fileno(), 1)

@@ -54,7 +54,7 @@ class EmbeddedRedis:
         return f"unix://:{self._password}@{self.socket}" if self._password else f"unix://{self.socket}"
 
     def start(self, env: Mapping[str, str]) -> None:
-        """Take over a Redis that still answers, else start one. Returns when it answers and `url` holds its address.
+        """Take over a Redis that still answers, else start one. Returns when it answers and `url` contains its address.
 
         A Redis that was started with other settings is ended instead.
         """

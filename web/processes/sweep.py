@@ -40,7 +40,7 @@ AUDIT_S = 3600.0  # pruning reads the whole index
 CHECKPOINT_S = 1.0  # copying much at once blocks the disk, and with it all writers
 FETCHES = 4  # concurrent fetches from remotes, and as many concurrent polls
 INGESTS = 4  # repositories hosted here whose pushes are ingested concurrently
-TIDY_S = 3600.0  # between two looks for old ad-hoc code
+TIDY_S = 3600.0  # between two searches for old ad-hoc code
 TURN_S = 5.0  # for ingesting one repository while others wait for its thread
 
 
@@ -145,7 +145,7 @@ class Sweeper:
             self._polling.start(repository_id, self._ask)
 
     def _fetch_sources(self) -> None:
-        """Fetch what executions wait for, on other threads: Git LFS objects may be large."""
+        """Fetch the sources that executions wait for, on other threads: Git LFS objects may be large."""
         if not disk.shortage(self._context.config):
             self._preparing.take_turns(sources.repositories_with_wanted(self._context.db), self._prepare)
 

@@ -32,7 +32,7 @@ def serve(config: Config, listener: socket.socket) -> None:
     setup.prepare(config, partial(click.echo, err=True))
     bridge = Bridge(create_app(config))
     gc.collect()
-    gc.freeze()  # a collection during a long list took 80 ms to look at the application, which stays
+    gc.freeze()  # exempts the application, whose collection during a long list took 80 ms
     server = uvicorn_server.server(bridge)
     server.config.callback_notify, server.config.timeout_notify = watch, 1
     with suppress(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""What the web server does after a change: wake live pages, dispatch executions, nudge the worker.
+"""Announce changes in the web server: wake live pages, dispatch executions, nudge the worker.
 
 Listeners are called within this process only; other processes' changes are seen by polling.
 """

@@ -131,27 +131,27 @@ def _write(config: Config, archive: _Archive, *, with_outputs: bool, say: Say) -
     data = config.data
     manifest = {"format": FORMAT, "created_at": clock.now(), "pushmill": version("pushmill"), "outputs": with_outputs}
     _add_text(archive, MANIFEST, json.dumps(manifest, indent=1))
-    with _said(archive, "database", say), tempfile.TemporaryDirectory(prefix=SCRATCH, dir=config.data) as folder:
+    with _reported(archive, "database", say), tempfile.TemporaryDirectory(prefix=SCRATCH, dir=config.data) as folder:
         copy = Path(folder) / DATABASE
         store.copy(config.database, copy)
         archive.add(copy, DATABASE)
     for name in KEYS:
         archive.add(data / name, name)
-    with _said(archive, "repositories", say):
+    with _reported(archive, "repositories", say):
         for repository in sorted(config.git_dir.glob("*.git")):
             _add_repository(archive, repository, f"git/{repository.name}")
         for lfs_store in sorted(config.git_dir.glob("*.lfs")):
             archive.add_tree(lfs_store, f"git/{lfs_store.name}")
-    with _said(archive, "logs", say):
+    with _reported(archive, "logs", say):
         archive.add_tree(config.logs_dir, "logs")
     if with_outputs:
-        with _said(archive, "outputs", say):
+        with _reported(archive, "outputs", say):
             archive.add_tree(config.outputs_dir, "outputs", leave_out=outputs.INCOMING)
     _add_text(archive, END, "")
 
 
 @contextmanager
-def _said(archive: _Archive, part: str, say: Say) -> Iterator[None]:
+def _reported(archive: _Archive, part: str, say: Say) -> Iterator[None]:
     files, size = archive.files, archive.bytes
     yield
     count = archive.files - files

@@ -1,4 +1,4 @@
-"""What almost every service needs, handed down as one argument. A function that needs only the database takes that."""
+"""The database, configuration and vault as one argument. A function that needs only the database takes only that."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def invited(db: Database, secret: str) -> User:
 
 
 def accept_with_password(db: Database, secret: str, password: str) -> User:
-    """Set the password of an invited user and use the invitation up. Raises NotFound, or InvalidInput."""
+    """Set the password of an invited user, which consumes the invitation. Raises NotFound, or InvalidInput."""
     hashed = passwords.hashed(password)  # takes long: outside the transaction
     with transaction(db):
         found = invited(db, secret)
@@ -122,7 +122,7 @@ def accept_with_password(db: Database, secret: str, password: str) -> User:
 
 
 def accept_with_token(db: Database, secret: str) -> tuple[User, NewToken]:
-    """Create a token for an invited user and use the invitation up. Raises NotFound."""
+    """Create a token for an invited user, which consumes the invitation. Raises NotFound."""
     made = users.new_token()
     with transaction(db):
         found = invited(db, secret)

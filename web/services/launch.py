@@ -1,4 +1,4 @@
-"""The one way to create executions, tasks and pipelines, whoever asks: a push, a page, the API, a pipeline, a task.
+"""The only way to create executions, tasks and pipelines, for pushes, pages, the API, pipelines and tasks.
 
 `launch` is for requests of people: it plans what they ask for, with every problem of every field at once, and refuses
 what could not run. `start` takes a plan and joins the caller's transaction: pushes, schedules, nodes and trials, whose
@@ -154,7 +154,7 @@ def start(context: Context, request: LaunchRequest) -> Launched:
 
 
 def request_of(db: Database, group: Group, origin: Origin, plan: Plan, why: str) -> LaunchRequest:
-    """Return the request of a run that belongs to a task or pipeline; the caller adds which one it is there."""
+    """Return the request of a run that belongs to a task or pipeline; the caller adds its trial or node."""
     return LaunchRequest(
         origin=origin,
         project=projects.get(db, group.project_id),

@@ -35,7 +35,7 @@ class Throttle:
                 self._times.popitem(last=False)
 
     def forgive(self, address: str) -> None:
-        """Take back the newest failure: it was none."""
+        """Remove the newest failure, which turned out to be a success."""
         with self._lock:
             if times := self._times.get(_bucket(address)):
                 times.pop()

@@ -34,7 +34,7 @@ JSON_COLUMNS = (
     "changed",
     "stages",
 )
-USUAL, USUAL_OF = 10, 100  # so many durations, of so many executions that are looked at
+USUAL, USUAL_OF = 10, 100  # at most USUAL durations, from the newest USUAL_OF executions
 SHARED_CHARACTERS = 1000  # shorter JSON is decoded once for all executions that have it, since nobody changes it
 LISTS = ("commands", "tags", "devices", "mounts")
 KEPT = "execution.deleted_at IS NULL"

@@ -23,7 +23,7 @@ G = TypeVar("G", bound=Group)
 
 
 class GroupTable(Generic[G]):
-    """The table of tasks or pipelines. `sign` stands before their numbers."""
+    """The table of tasks or pipelines. `sign` is the prefix of their numbers."""
 
     def __init__(self, kind: type[G], table: Literal["task", "pipeline"], sign: str) -> None:
         self._kind: type[G] = kind

@@ -15,7 +15,7 @@ from web.store.db import execute, needs_transaction, row, rows
 
 @dataclass(frozen=True, kw_only=True)
 class MemberSource:
-    """`most` is the highest role that members get. `answered_at` is the last answer, `problem` why there is no newer."""
+    """`most` is the highest role that members get, `answered_at` the last answer, `problem` why no later one came."""
 
     project_id: int
     most: Role
@@ -36,7 +36,7 @@ def of_project(db: Database, project_id: int) -> MemberSource | None:
 
 @needs_transaction
 def switch_on(db: Database, project_id: int, most: Role) -> None:
-    """Take members from now on, or change their highest role. The Git host is asked at once."""
+    """Take members from now on, or change their highest role. The source is due at once."""
     sql = (
         "INSERT INTO member_source (project_id, most, created_at, due_at, rest_until)"
         " VALUES (:project, :most, :now, :now, :now)"

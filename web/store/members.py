@@ -41,7 +41,7 @@ def role(db: Database, user_id: int, project_id: int) -> Role | None:
 
 
 def source(db: Database, user_id: int, project_id: int) -> str:
-    """Return where the role of a member comes from, "" if it was given here or the user is no member."""
+    """Return where the role of a member comes from, "" if it was given here or the user is not a member."""
     found = row(db, "SELECT source FROM member WHERE user_id = ? AND project_id = ?", (user_id, project_id))
     return str(found["source"]) if found else ""
 

@@ -86,7 +86,7 @@ class Chunk(NamedTuple):
                 yield line, values[index] if values else self._values(index, index + 1)[0]
 
     def extremes(self, stretch: int = STRETCH) -> Iterator[Extremes]:
-        """Yield the smallest and the largest number of each stretch of so many numbers."""
+        """Yield the smallest and the largest number of each stretch of `stretch` numbers."""
         where: Sequence[int] = range(self.size)
         values = self._values(0, self.size)
         if JSON in self.kinds:

@@ -180,7 +180,7 @@ def launched_items(config: Any, form: RunForm) -> list[dict[str, Any]] | None:
 
 
 def _without_name(problem: str) -> str:
-    """Return a problem without the name of its field, beside which it stands."""
+    """Return a problem without the name of its field, next to which it is shown."""
     name = getattr(problem, "name", "")
     kinds = ("parameter", "input")
     return next((problem.removeprefix(start) for kind in kinds if problem.startswith(start := f'{kind} "{name}": ')),

@@ -1,4 +1,4 @@
-"""A pipeline that a valohai.yaml declares, as far as this server runs it.
+"""A pipeline that a valohai.yaml declares, limited to what this server supports.
 
 A pipeline's row keeps the items of valohai.yaml that it needs, so a later push does not change a running pipeline.
 """

@@ -19,7 +19,7 @@ from web.config.pipelines.model import Edge, Node
 class Values:
     """Values that a node gets in addition to its step's defaults.
 
-    `variants` are parameters of a task's step with values to try one by one. `notes` report edges that brought nothing.
+    `variants` are parameters of a task's step with values to try one by one. `notes` report edges that provided nothing.
     """
 
     parameters: dict[str, Any] = field(default_factory=dict)

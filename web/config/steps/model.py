@@ -1,4 +1,4 @@
-"""A step of a stored configuration, as far as this server runs it."""
+"""A step of a stored configuration, limited to what this server supports."""
 
 from __future__ import annotations
 

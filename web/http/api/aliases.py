@@ -53,7 +53,7 @@ def resolve() -> Json[shapes.Alias]:
 @auth.launch
 @takes(body=NewAlias)
 def create() -> Created[shapes.Alias]:
-    """Let `name` be an alias of a file. An existing alias is moved to it."""
+    """Create or replace the alias `name` of a file."""
     db, body = auth.db(), Fields(NewAlias)
     project = query.project_of(db, body)
     body.check()

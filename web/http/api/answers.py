@@ -25,7 +25,7 @@ class Json(Response, Generic[T]):
 
     @classmethod
     def streamed(cls, parts: Iterable[bytes]) -> Json[T]:
-        """Return a response with JSON that is made while it is sent."""
+        """Return a response with JSON that is generated while it is sent."""
         made = cls.__new__(cls)
         Response.__init__(made, parts, mimetype="application/json")
         return made
@@ -51,7 +51,7 @@ class Page(TypedDict, Generic[T]):
 
 
 class Message(TypedDict):
-    """A word for people on what was done."""
+    """A message that says what was done."""
 
     message: str
 

@@ -1,4 +1,4 @@
-"""The fields of a request's body. A TypedDict declares them; what does not fit is a problem of its field."""
+"""The fields of a request's body. A TypedDict declares them; a value of another type is a problem of its field."""
 
 from __future__ import annotations
 

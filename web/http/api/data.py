@@ -21,7 +21,7 @@ from web.store.data import Datum
 from web.store.db import Database
 
 CHUNK = 1 << 20
-FORM_BYTES = 1 << 20  # of an upload, besides its file
+FORM_BYTES = 1 << 20  # of an upload, in addition to its file
 EXECUTION = Parameter("output_execution", "UUID of an execution, or PROJECT:NUMBER: only its outputs, by name.")
 
 

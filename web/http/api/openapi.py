@@ -161,7 +161,7 @@ def _operation(rule: Rule, method: str, view: View, schemas: _Schemas) -> Object
 
 
 def needed(permission: str | Action, *, in_project: bool) -> str:
-    """Describe in a sentence who may send a request; `in_project` tells whether it is about one project."""
+    """Describe in a sentence who may send a request; `in_project` is whether it concerns one project."""
     scopes = [f"`{scope}`" for scope in _scopes(permission)]
     if not isinstance(permission, Action):
         return "No token is needed."

@@ -23,7 +23,7 @@ from web.services import disk
 from web.services.repositories import adhoc
 from web.services.repositories.adhoc import Package
 
-READ_ANYWAY = 8  # a client reads the answer only after it sent its body: that of this many packages is read
+READ_ANYWAY = 8  # a client reads the answer only after sending its body: up to this many times the limit is read
 FORM_MEMORY, PARTS = MIB, 16  # of fields without a file, and of what is read at once
 
 

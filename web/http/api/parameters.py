@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What a view reads of a request. `fails` are statuses that it answers besides those that follow from this."""
+    """The parts of a request that a view reads. `fails` are further statuses that it answers with."""
 
     parameters: Collection[Parameter] = ()
     body: type | None = None

@@ -194,7 +194,7 @@ def _parameters(body: Fields[Graph], built: Built) -> Iterator[dict[str, Any]]:
 
 
 def _as_declared(pipeline: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the pipeline without what the schema does not know in an override."""
+    """Return the pipeline without the keys that the schema does not allow in an override."""
     extra = ("time-limit", "no-output-timeout")
     nodes = [
         {**node, "override": {key: value for key, value in node["override"].items() if key not in extra}}

@@ -123,7 +123,7 @@ def listing_of_commits(identifier: str) -> Json[list[shapes.CommitLine]]:
 
 @auth.read
 def fetch(identifier: str) -> Created[Fetched]:
-    """Look for pushes that nobody reported, and return their commits. Pushes to this server are always recorded."""
+    """Look for unreported pushes, and return their commits. Pushes to this server are always recorded."""
     db, context = auth.db(), auth.context()
     project = query.project(db, identifier)
     repository = hosting.repository_of(db, project)

@@ -1,4 +1,4 @@
-"""What is done to the executions that are chosen in the table."""
+"""Actions on the executions that are selected in the table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST = 50  # at once
 @blueprint.post("/p/<name>/executions/again")
 @auth.launch
 def again(name: str) -> Response:
-    """Run them again, all or none. The same form makes them once."""
+    """Run them again, all or none. Resubmitting the form creates nothing."""
     project = projects.by_name(auth.db(), name)
     reruns.run_again(auth.context(), project, _counters(), auth.current_user(), request.args.get("key", ""))
     return _back(name)
@@ -32,7 +32,7 @@ def again(name: str) -> Response:
 @blueprint.post("/p/<name>/executions/stop")
 @auth.launch
 def stop(name: str) -> Response:
-    """Ask those to stop that have not finished and were not asked before."""
+    """Stop those that are unfinished and were not asked to stop before."""
     db, server = auth.db(), auth.server()
     for execution in _chosen(name):
         if execution.state not in FINAL and execution.stop_requested_at is None:

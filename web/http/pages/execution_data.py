@@ -48,7 +48,7 @@ MOST_HITS, SEARCH_S = 5000, 0.08  # of one answer
 def lines(name: str, counter: int) -> Response:
     """Return log lines from `first` on, counted from 0, as the page shows them; at most BLOCK_LINES.
 
-    `folded` are numbers of commands of which only the first line is wanted.
+    `folded` are the numbers of commands reduced to their first line.
     """
     db = auth.db()
     _, execution = requested_execution(db, name, counter)
@@ -66,7 +66,7 @@ def lines(name: str, counter: int) -> Response:
 def search(name: str, counter: int) -> Response:
     """Return the numbers of the lines, from 1, that contain `q`, from line `first` on, of `stream`, or with an error.
 
-    `next` is the line from which the search goes on, None when it is over.
+    `next` is the line at which the search continues; None at the end of the log.
     """
     db = auth.db()
     _, execution = requested_execution(db, name, counter)

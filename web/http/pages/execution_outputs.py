@@ -1,4 +1,4 @@
-"""The outputs of an execution as one archive, and images and sound of which pages show a preview."""
+"""The outputs of an execution as one archive, and the images and sounds that pages preview."""
 
 from __future__ import annotations
 

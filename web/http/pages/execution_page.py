@@ -43,7 +43,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Folding:
-    """The commands of a log, and the numbers of those of which only the first line is shown."""
+    """The commands of a log, and the numbers of the folded ones, which show only their first line."""
 
     commands: list[Command]
     folded: set[int]
@@ -77,7 +77,7 @@ def render_head(project: Project, execution: Execution) -> str:
 
 
 def log_window(execution: Execution, lines: int, folding: Folding = NOTHING) -> Window:
-    """Return so many last lines of the log, or those around `?line=`, counted from 1."""
+    """Return the last `lines` lines of the log, or those around `?line=`, counted from 1."""
     at = logs.length(auth.db(), execution)
     tail = max(0, at.lines - lines)
     line = asked_line()

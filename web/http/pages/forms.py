@@ -1,4 +1,4 @@
-"""Answers to forms: a problem stands at its field, with what was typed, and a success says "Saved"."""
+"""Answers to forms: a problem is shown at its field with the typed value, and a success as "Saved"."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def show(secret: str) -> str:
 @blueprint.post("/invitations/<secret>")
 @auth.public
 def accept(secret: str) -> ResponseReturnValue:
-    """Use the invitation up. A token is shown only once."""
+    """Consume the invitation. A token is shown only once."""
     auth.check_csrf()
     db = auth.db()
     if "token" in request.form:

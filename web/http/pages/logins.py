@@ -1,4 +1,4 @@
-"""Log in by another server, and link accounts there to one's own user."""
+"""Log in with an account at another server, and link such accounts to one's own user."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class MetricColumn:
 
 
 def chosen_columns(names: RunNames, order: Order) -> list[str]:
-    """Return the names of the columns that the URL asks for, or the usual ones; what sorts is always among them."""
+    """Return the columns that the URL asks for, or the default ones, always including the one that sorts."""
     usual = ["step", "trend", "commit", *(f"p.{name}" for name in names.varying[:PARAMETERS])]
     usual += [*(f"m.{name}" for name in names.metrics[:METRICS]), "who", "duration", "created"]
     asked = [name for name in request.args.getlist("col") if name in FIXED or columns.split(name)]

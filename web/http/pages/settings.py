@@ -48,7 +48,7 @@ class RepositoryView:
 @blueprint.get("/p/<name>/settings/")
 @auth.read
 def show(name: str) -> str:
-    """Show where the code comes from, what is posted there, and what came from there."""
+    """Show the Git host, the statuses posted to it, and its deliveries."""
     db = auth.db()
     project = projects.by_name(db, name)
     repositories = projects.repositories(db, project.id)

@@ -33,7 +33,7 @@ from web.http.serving.lanes import Lane, Lanes
 from web.services.deliveries import intake
 
 BEHIND = 256 * KIB
-LOOKS_PER_S = 500  # of all followers together; one look costs 0.7 ms of processor time
+LOOKS_PER_S = 500  # of all followers together; one costs 0.7 ms of processor time
 WATCH_S, WATCH_GAP_S = 0.5, 0.1  # other processes write too, without waking this one
 
 logger = logging.getLogger(__name__)
@@ -268,7 +268,7 @@ class Bridge:
             self._index(woken, topics, frozenset())
 
     def _index(self, woken: asyncio.Event, before: frozenset[str], topics: frozenset[str]) -> None:
-        """Have changes of other topics than before set an event."""
+        """Update the topics whose changes set an event."""
         for topic in before - topics:
             self._wakers[topic].discard(woken)
             if not self._wakers[topic]:

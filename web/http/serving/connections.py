@@ -76,7 +76,7 @@ class Connections:
         self._ticking = False
 
     def add(self, connection: Connection) -> bool:
-        """Add a connection; False if there is no room and none can be closed to make room."""
+        """Add a connection; return False if the limits are reached and no other connection can be closed."""
         if not self._ticking:
             self._ticking = True
             connection.loop.call_later(LOOK_S, self._look, connection.loop)

@@ -32,12 +32,12 @@ def record_pull_request(db: Database, source: EventSource, event: PullRequestEve
         if not (source.again and known):
             with transaction(db):
                 saved = pull_requests.save(db, repository_id, event, event.sha if names.is_sha(event.sha) else "", at)
-                enqueue.mark_head(db, saved)
+                enqueue.enqueue_head(db, saved)
         return CLOSED
     if source.again or known is None or not _is_recorded(db, known, event):
         return None
     with transaction(db):
-        enqueue.mark_head(db, pull_requests.save(db, repository_id, event, known.sha, at))
+        enqueue.enqueue_head(db, pull_requests.save(db, repository_id, event, known.sha, at))
     return planning.KNOWN
 
 
@@ -77,8 +77,8 @@ def follow_head(context: Context, source: EventSource, event: PullRequestEvent) 
     if not (late or source.again):
         with transaction(context.db):
             pull_requests.set_head(context.db, request.id, sha)
-            enqueue.mark_head(context.db, request)  # which can no longer be approved
-            enqueue.mark_head(context.db, replace(request, sha=sha))
+            enqueue.enqueue_head(context.db, request)  # which can no longer be approved
+            enqueue.enqueue_head(context.db, replace(request, sha=sha))
     return outcome
 
 

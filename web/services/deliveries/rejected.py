@@ -1,4 +1,4 @@
-"""Record refused deliveries: few and without bodies. "Nothing happens" mostly means a wrong secret.
+"""Record refused deliveries, a limited number and without bodies: "nothing happens" usually means a wrong secret.
 
 Anyone can cause them, so they have no body, a name of our own, and limits per minute and in total, separate for signed
 ones. They are written after the answer in a separate thread: on the request's thread they would delay the next answer

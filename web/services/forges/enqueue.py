@@ -33,13 +33,13 @@ def enqueue_changes(db: Database) -> None:
             position, newest = outbox.position(db, CURSOR) or 0, statuses.newest_change(db)
             until = min(position + CHANGES, newest)
             for commit in statuses.changed(db, position, until):
-                _mark(db, commit, at_once=not commit.unfinished)
+                _enqueue(db, commit, at_once=not commit.unfinished)
             outbox.set_position(db, CURSOR, until)
         position = until
 
 
 @needs_transaction
-def mark_head(db: Database, request: PullRequest) -> None:
+def enqueue_head(db: Database, request: PullRequest) -> None:
     """Enqueue a pull request's head when its need for approval may have changed."""
     if request.from_fork and request.sha:
         outbox.enqueue(db, request.repository_id, OutboxKind.STATUS, request.sha)
@@ -47,9 +47,9 @@ def mark_head(db: Database, request: PullRequest) -> None:
 
 @needs_transaction
 def enqueue_commit(db: Database, commit_id: int) -> None:
-    """Enqueue a commit of which something other than an execution changed."""
+    """Enqueue a commit after a change of anything but an execution, such as its approval or a task."""
     for commit in statuses.in_each_repository(db, commit_id):
-        _mark(db, commit, at_once=not commit.unfinished)
+        _enqueue(db, commit, at_once=not commit.unfinished)
 
 
 def enqueue_recent(db: Database, repository_id: int | None = None) -> None:
@@ -57,10 +57,10 @@ def enqueue_recent(db: Database, repository_id: int | None = None) -> None:
     since = clock.after(-RECENT_S)
     with transaction(db):
         for commit in statuses.recent(db, since, repository_id):
-            _mark(db, commit, at_once=True)
+            _enqueue(db, commit, at_once=True)
 
 
-def _mark(db: Database, commit: Changed, *, at_once: bool) -> None:
+def _enqueue(db: Database, commit: Changed, *, at_once: bool) -> None:
     outbox.enqueue(db, commit.repository_id, OutboxKind.STATUS, commit.sha, at_once=at_once)
     for number in comments.numbers_of(db, commit.repository_id, commit.sha):
         outbox.enqueue(db, commit.repository_id, OutboxKind.COMMENT, str(number))

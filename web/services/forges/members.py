@@ -1,10 +1,10 @@
 """Members that a project takes from its Git host: users who may push there may launch here.
 
-People are recognised by the account that they have logged in with: issuer and subject, where the subject is the id of
-the person in the API of the same Git host. Names and e-mail addresses are not compared, since they can be taken over.
+People are recognised by the account that they have logged in with: issuer and subject, where the subject is the
+person's id in the API of the same Git host. Names and e-mail addresses are not compared, since they can be taken over.
 
-The sweep asks every Git host again in REFRESH_S, and sooner when somebody logs in. A Git host that does not answer
-changes nothing, and a role that was given here is never changed.
+The sweep asks every Git host again after REFRESH_S, and sooner when somebody logs in. If a Git host does not answer,
+nothing changes; a role that was given here is never changed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Unanswered(PushmillError):
 
 
 def unable(config: Config, project: Project, repository: Repository) -> str:
-    """Return why a project cannot take members from its Git host, and the way out; "" if it can."""
+    """Return why a project cannot take members from its Git host, and the fix; "" if it can."""
     name, api = forge_name(repository.forge), APIS.get(repository.forge)
     if repository.forge == projects.HOSTED:
         return f"project {project.name} is pushed to this server, so it has no Git host to take members from"
@@ -90,7 +90,7 @@ def refresh(context: Context, project_id: int) -> None:
     with transaction(db):
         source = member_sources.of_project(db, project_id)
         if source is None or credentials.load_access(db, context.vault, hosting.repository_of(db, project)) != access:
-            return  # changed meanwhile: this is the answer to another question
+            return  # changed meanwhile, so the answer is outdated
         if not problem:
             roles = {user_id: _role(permission, source.most) for user_id, permission in found.items()}
             with audit.acting(Actor(way=Way.FORGE)):
@@ -100,7 +100,7 @@ def refresh(context: Context, project_id: int) -> None:
 
 @needs_transaction
 def _apply(db: Database, project_id: int, roles: Mapping[int, Role], source: str) -> None:
-    """Let exactly these users be members from the Git host, by user id, except those whose role was given here."""
+    """Make exactly these users, by id, members from the Git host, except those whose role was given here."""
     known = {member.user_id: member for member in members.of_project(db, project_id)}
     for user_id, role in roles.items():
         if user_id not in known or known[user_id].source:

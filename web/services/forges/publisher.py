@@ -102,7 +102,7 @@ def publish_repository(context: Context, repository_id: int, over: Callable[[], 
     """Publish all due lines of a repository, until it must pause."""
     db = context.db
     if repository_id not in outbox.repositories_due(db):
-        return  # another thread has found a reason to pause since this one was asked for
+        return  # another thread has found a reason to pause since this one was requested
     repository = projects.repository(db, repository_id)
     try:
         access = credentials.load_access(db, context.vault, repository)

@@ -2,7 +2,7 @@
 
 The status for the whole commit is decided by values, not texts: `push.result` is the result of each event,
 `push.problems` the names that were requested and do not run (`web.services.triggers.rules.choice` distinguishes them
-from those that matched a pattern). Only a commit of which something ran, or that had nothing to run, succeeds. A commit
+from those that matched a pattern). Only a commit with runs, or with nothing to run, succeeds. A commit
 of a fork waits for approval whatever it would run, since the fork's author chose that. `repository.status_context` is
 the name of the statuses and does not change while the repository stays the same one.
 
@@ -136,7 +136,7 @@ def statuses_of_commit(context: Context, repository: Repository, commit: Commit)
 
 
 def status_ref(db: Database, repository: Repository, commit: Commit) -> str:
-    """Return the branch or tag that first brought the commit: if it changed, GitLab would create another pipeline."""
+    """Return the branch or tag of the commit's first push: if it changed, GitLab would create another pipeline."""
     occasions = statuses.occasions(db, repository.id, commit.id)
     return (occasions[0].ref if occasions else commit.ref)[:URL_CHARS]
 

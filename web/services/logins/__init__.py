@@ -1,4 +1,4 @@
 """Logins by other servers: OpenID Connect (GitLab, Gitea, Google, Keycloak …), and GitHub by OAuth.
 
-`providers` talks to the provider and verifies who somebody is; `accounts` finds or creates the user for it.
+`providers` verifies a person's identity with the provider; `accounts` finds or creates the user.
 """

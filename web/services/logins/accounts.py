@@ -17,7 +17,7 @@ NAME_CHARS = 50
 
 
 def log_in(db: Database, config: LoginConfig, stranger: Stranger) -> User:
-    """Return the user of somebody, created if the provider may. Raises Denied.
+    """Return the user of this person, creating one if the provider allows that. Raises Denied.
 
     Only an account that was linked to this subject is taken, never one with the same name or e-mail address.
     """
@@ -68,7 +68,7 @@ def _created(db: Database, config: LoginConfig, stranger: Stranger) -> User:
 
 
 def _free_name(db: Database, stranger: Stranger) -> str:
-    """Return a user name like that at the provider which nobody has here."""
+    """Return an unused user name that resembles the one at the provider."""
     wanted = NOT_IN_NAMES.sub("-", stranger.name.partition("@")[0]).strip("._-")[:NAME_CHARS] or "user"
     name, number = wanted, 1
     while users.by_name(db, name) is not None:

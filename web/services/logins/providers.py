@@ -1,4 +1,4 @@
-"""The providers of logins: where a browser is sent, and who comes back.
+"""Login providers: start a login there, and verify the person who returns.
 
 Authorization code flow with state, nonce and PKCE (RFC 6749, RFC 7636, OpenID Connect Core 1.0). Somebody is known by
 issuer and subject alone: names and e-mail addresses can be taken over.
@@ -44,7 +44,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class Stranger:
-    """Who somebody is at a provider, as verified. `email` is "" unless the provider has verified it."""
+    """A person as verified by a provider. `email` is "" unless the provider has verified it."""
 
     issuer: str
     subject: str
@@ -90,7 +90,7 @@ class Providers:
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", attempt
 
     def finish(self, attempt: Attempt, answer: Mapping[str, str], *, redirect_uri: str) -> Stranger:
-        """Return who came back. Raises Denied with a sentence for people, and ForgeError."""
+        """Return the person who returned. Raises Denied with a sentence for people, and ForgeError."""
         if not secrets.compare_digest(answer.get("state", "").encode(), attempt.state.encode()):
             raise Denied(OUTDATED)
         if time.time() - attempt.began_at > PENDING_S:

@@ -2,11 +2,11 @@
 
 Each transaction checks again that its reasons still hold, so this may be killed at any point and repeated.
 
-For each unfinished pipeline, look at the row, the nodes and the newest execution or task of each (`view`), make the
-changes that are due, and look again until none is. Launching and the node's transition are one transaction; values
+For each unfinished pipeline, read the row, the nodes and the newest execution or task of each (`view`), make the
+changes that are due, and repeat until none is. Launching and the node's transition are one transaction; values
 that edges carry are gathered before it, since sources that have ended do not change.
 
-An unfinished pipeline with an `ending` starts no more nodes, and its running ones are stopped. A look at 20 pipelines of
+An unfinished pipeline with an `ending` starts no more nodes, and its running ones are stopped. Reading 20 pipelines of
 20 nodes where nothing is due costs 20 ms of processor time.
 """
 
@@ -50,13 +50,13 @@ def reconcile(context: Context, pipeline: Pipeline) -> bool:
             groups.update(
                 context.db, "pipeline", pipeline.id, ending=pipeline.ending or State.ERROR, message=str(error)
             )
-    mover = Mover(context, blueprint)
-    while mover.change(load_view(context.db, pipeline.id)):
+    reconciler = Reconciler(context, blueprint)
+    while reconciler.change(load_view(context.db, pipeline.id)):
         pass  # each change may let other nodes start or end
-    return mover.made
+    return reconciler.made
 
 
-class Mover:
+class Reconciler:
     """Makes the changes of one pipeline. `made` becomes true with the first execution or task created."""
 
     def __init__(self, context: Context, blueprint: PipelineBlueprint) -> None:
@@ -74,7 +74,7 @@ class Mover:
         if seen.ending:
             due = [self._halt(seen, node) for node in seen.of(State.CREATED, State.STARTED)]
         else:
-            due = [self._go_on(seen, node) for node in seen.of(State.CREATED)]
+            due = [self._start_or_skip(seen, node) for node in seen.of(State.CREATED)]
         return any(due) or self._end(seen)
 
     # nodes that have run
@@ -144,11 +144,11 @@ class Mover:
 
     # nodes to start
 
-    def _go_on(self, seen: PipelineView, node: PipelineNode) -> bool:
+    def _start_or_skip(self, seen: PipelineView, node: PipelineNode) -> bool:
         """Start a node once all its sources have ended; skip it if one of them failed or was stopped."""
         before = {edge.source for edge in self.blueprint.edges_into(node.name)}
         sources = [source for source in seen.nodes if source.name in before]
-        if reason := next(filter(None, map(self._dead, sources)), ""):
+        if reason := next(filter(None, map(self._skip_reason, sources)), ""):
             return self._skip(seen, node, reason)
         if wait_reason(node) or any(source.state not in FINAL for source in sources):
             return False
@@ -169,7 +169,7 @@ class Mover:
             return self._ask(seen, node)
         return self._begin(seen, node, prepared)
 
-    def _dead(self, source: PipelineNode) -> str:
+    def _skip_reason(self, source: PipelineNode) -> str:
         """Return why nodes after this one are skipped, or "" if they are not."""
         if source.state is State.STOPPED:
             return source.message if source.skipped else f"skipped: {source.name} was stopped"

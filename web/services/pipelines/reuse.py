@@ -1,4 +1,4 @@
-"""Which earlier run a node of a pipeline with `reuse-executions` gets in place of a new one."""
+"""Find the earlier run that a node of a pipeline with `reuse-executions` gets instead of a new one."""
 
 from __future__ import annotations
 

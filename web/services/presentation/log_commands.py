@@ -56,7 +56,7 @@ def commands(status: Iterable[LogLine]) -> list[Command]:
 
 
 def folded_at_first(found: list[Command], line: int | None = None) -> set[int]:
-    """Return the numbers of the commands that succeeded, but for the last one and that with the line asked for."""
+    """Return the numbers of the commands that succeeded, except the last one and the one with the requested line."""
     return {
         one.number
         for one in found[:-1]

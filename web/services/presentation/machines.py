@@ -34,7 +34,7 @@ class Machine:
 
 
 def machines(db: Database, names: Mapping[int, str]) -> list[Machine]:
-    """List runners by name; who holds their GPUs only for projects of which `names` has the name by id."""
+    """List runners by name. Holders of GPUs are shown only for the projects in `names`, which maps ids to names."""
     views = overview.runner_views(db, names)[:MOST]
     holders: dict[tuple[int, str], tuple[Execution, int]] = {}
     for execution in executions.started_on(db, *(view.id for view in views)):

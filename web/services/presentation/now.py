@@ -1,4 +1,4 @@
-"""What happens now in the projects that a person may see: running and waiting executions, and pushes to look at.
+"""The current state of the projects that a person may see: running and waiting executions, and pushes with problems.
 
 Each list is bounded; the page says how many more there are.
 """

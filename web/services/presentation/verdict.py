@@ -1,4 +1,4 @@
-"""What a push, a delivery or a commit led to, or why nothing ran, in one sentence.
+"""The result of a push, a delivery or a commit in one sentence: its runs, or why nothing ran.
 
 Pages and the reply to `git push` show the same sentence.
 """
@@ -28,7 +28,7 @@ class Tone(StrEnum):
     GOOD = "good"
     RUNNING = "running"
     WAITING = "waiting"
-    FAILED = "failed"  # something is to be mended
+    FAILED = "failed"  # something must be fixed
     IGNORED = "ignored"  # nothing ran, as configured
 
 

@@ -5,7 +5,7 @@ A configuration is parsed once for each content of valohai.yaml and version of t
 `git_commit.config_key` names the content of the file, the version of the parser (a hash of the parser's code and the
 versions of its libraries) and the limit on items. A commit with the same key gets a copy of the configuration.
 
-A push has a budget of seconds for all its commits (`Budget`). A commit past it is recorded as unread, and read when
+A push has a budget of seconds for all its commits (`ReadBudget`). A commit past it is recorded as unread, and read when
 it is pushed again.
 """
 
@@ -57,7 +57,7 @@ class Head(ReadConfiguration):
 
 @dataclass
 class ReadBudget:
-    """Limits on parsing the configurations of one push; `spent_s` of the time for all together is used up."""
+    """Limits on parsing the configurations of one push; `spent_s` seconds of their common time are used."""
 
     limits: LimitsConfig
     spent_s: float = 0.0

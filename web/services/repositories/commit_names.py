@@ -1,4 +1,4 @@
-"""Find a commit of a project by what people and clients call it: its name, the beginning of it, or a branch."""
+"""Find a commit of a project by its name, a prefix of its name, or a branch."""
 
 from __future__ import annotations
 

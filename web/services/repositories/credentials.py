@@ -83,7 +83,7 @@ def api_url(repository: Repository) -> str:
 
 
 def _below(repository: Repository, remote: RemoteUrl) -> str:
-    """Return the path of the forge's pages on its host, such as "git" for https://host/git/owner/name; mostly "".
+    """Return the path of the forge's pages on its host, such as "git" for https://host/git/owner/name; usually "".
 
     Derived from the name in deliveries, from the API's address, or from the number of parts of a name. On a forge with
     nested groups that number is not fixed, so it is not used.

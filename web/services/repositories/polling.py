@@ -1,7 +1,7 @@
 """Poll the refs of remote repositories: those without a webhook, and the others as a safety net.
 
-The answer is compared with the recorded pushes; differences become a stored delivery. It says only which refs to look
-at: ingesting it records where they point by then.
+The answer is compared with the recorded pushes; differences become a stored delivery. It only names the refs:
+ingesting it records where they point at that time.
 
 Each due repository is polled with `git ls-remote` in a thread, at most four at once. The difference to
 `pushes.last_pushes` becomes one delivery of source `poll` in the format of our own hook. Its id is a hash of the ref

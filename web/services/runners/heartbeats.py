@@ -1,7 +1,7 @@
 """Reports from runners about themselves, and the orders that answer them.
 
-Runners report every 5 s, and less often the more there are: all together at most 10 times a second. A report without
-news is written every 10 s.
+Runners report every 5 s, or less often if there are many: at most 10 reports a second in total. A report that changes
+nothing is written every 10 s.
 """
 
 from __future__ import annotations

@@ -60,14 +60,14 @@ class Credentials:
 
 @dataclass(frozen=True, kw_only=True)
 class Lack:
-    """What keeps runners of other machines from reaching Redis; `lines` of config.toml change that."""
+    """The reason why runners on other machines cannot reach Redis, and the `lines` of config.toml that change that."""
 
     problem: str
     lines: str
 
 
 def lack(config: Config) -> Lack | None:
-    """Return what the server lacks for runners of other machines, None if nothing."""
+    """Return what the server lacks for runners on other machines; None if nothing."""
     scheme = urlsplit(config.redis.url).scheme
     if scheme in ("redis", "rediss"):
         return None

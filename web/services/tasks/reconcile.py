@@ -56,13 +56,13 @@ def advance(context: Context) -> bool:
 
 
 def _advance(context: Context, task: Task, tally: Tally) -> bool:
-    while move := _next(context.db, task, tally):
+    while change := _next(context.db, task, tally):
         with transaction(context.db):
             unchanged = (tasks.get(context.db, task.id), _tally(context.db, task)) == (
                 task,
                 tally,
             )  # else another process was faster: read again
-            if unchanged and move(context, task):
+            if unchanged and change(context, task):
                 return True  # more with the next call: a large task must not delay the others
         task, tally = tasks.get(context.db, task.id), _tally(context.db, task)
     return False
@@ -147,7 +147,7 @@ def _outcome(search: Search, tally: Tally) -> tuple[State, str]:
 
 
 def _begin(context: Context, task: Task) -> bool:
-    _move(context.db, task, State.STARTED, task.message)
+    _transition(context.db, task, State.STARTED, task.message)
     return False
 
 
@@ -173,10 +173,10 @@ def _make(context: Context, task: Task, *, resolved: trials.Resolved, problem: s
 
 
 def _end(context: Context, task: Task, *, to: State, message: str) -> bool:
-    _move(context.db, task, to, message)
+    _transition(context.db, task, to, message)
     return False
 
 
-def _move(db: Database, task: Task, to: State, message: str) -> None:
+def _transition(db: Database, task: Task, to: State, message: str) -> None:
     groups.transition(db, "task", task.id, task.state, to, message)
     enqueue.enqueue_commit(db, task.commit_id)

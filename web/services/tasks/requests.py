@@ -1,7 +1,7 @@
 """Requests to stop tasks.
 
-A stop only records the request and nudges the worker; the sweep does the rest. Stopping and approving in pipelines
-work alike.
+A stop only records the request and nudges the worker; the sweep does the rest. Stopping pipelines and approving nodes
+work in the same way.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def dry_run(context: Context, project: Project, question: HypotheticalEvent) -> 
     plan = planning.plan(context.db, basis, asked.event, head)
     cancels = any(chosen.cancels_older for chosen in plan.choice.run)
     stops = planning.superseded(context.db, repository.id, asked.event, plan.choice, asked.place) if cancels else []
-    choice = _less_repeats(context.db, project, asked, plan.choice)
+    choice = _without_duplicates(context.db, project, asked, plan.choice)
     waits = record.needs_approval(context.db, asked.request, asked.event, plan)
     return DryRun(
         event=asked.words,
@@ -194,7 +194,7 @@ def _before(db: Database, repository: Repository, path: Path, branch: str, sha: 
     return tip or ZEROS, None
 
 
-def _less_repeats(db: Database, project: Project, asked: _Event, choice: Choice) -> Choice:
+def _without_duplicates(db: Database, project: Project, asked: _Event, choice: Choice) -> Choice:
     known = commits.find_by_identifier(db, project.id, asked.event.after)
     return (
         planning.without_duplicates(choice, planning.duplicate_reasons(db, known, asked.event, asked.request))

@@ -44,7 +44,7 @@ LOOKED_BACK = 20  # pushes of a ref that are searched for a newer one
 
 @dataclass(frozen=True, kw_only=True)
 class Basis:
-    """What a plan is made from, besides the event and its commit, which the repository at `path` has.
+    """The input of a plan, in addition to the event and its commit, which is in the repository at `path`.
 
     `base_branch` is that of a pull request, `rule` the name of the rule that is due.
     """
@@ -104,7 +104,7 @@ def compare_with_recorded(db: Database, source: EventSource, event: PushEvent) -
     first = pushes.find_push(db, repository_id, event.identity)
     if event.kind is EventKind.PUSH and (last := pushes.last_push(db, repository_id, event.ref)):
         left, ends = last.push.after, event.after
-        is_poll = source.delivery.source == POLL and not source.again  # it tells where refs are now
+        is_poll = source.delivery.source == POLL and not source.again  # it reports where refs are now
         if not (late or is_poll) and left not in (event.before, ends):
             late = left == (git.resolve(source.path, event.ref) or "0" * len(left))
             if late and last.source == POLL and not source.again:

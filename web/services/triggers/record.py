@@ -1,7 +1,7 @@
 """Record an event, launch what its plan chooses and stop what that supersedes: all in one transaction.
 
-What the plan says is limited here by what other events have caused: runs that the same commit has already, and newer
-pushes of the same ref (`web.services.triggers.planning`).
+A plan is limited here by the results of other events: existing runs of the same commit, and newer pushes of the same
+ref (`web.services.triggers.planning`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rules with a schedule: each planned time becomes a stored delivery exactly once, also with crashes and many workers.
+"""Rules with a schedule: each planned time becomes a stored delivery exactly once, despite crashes and concurrent workers.
 
 Each sweep stores the latest planned time of each rule as a delivery named by rule and time, unless that delivery
 exists or the rules are newer than the time. No clock is kept, any number of processes may do this, and a long

@@ -70,7 +70,7 @@ class Choice:
     """The choice for one event. `run` is in launch order; `skipped` contains pairs of label and reason.
 
     `problems` are those of `skipped` that the pusher or a rule requested by name. `verdicts` has one entry per rule.
-    `named` tells whether the pusher named the targets.
+    `named` is whether the pusher named the targets.
     """
 
     run: tuple[Chosen, ...] = ()
