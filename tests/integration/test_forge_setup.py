@@ -21,7 +21,7 @@ from test_webhooks_of_forges import pushmill
 
 from core.model import Repository
 from hooks.apis.registry import APIS
-from web.cli import check_webhook
+from web.services.checks import webhook as check_webhook
 from web.services.repositories import credentials as access
 from web.services.repositories import ref_updates
 from web.store import forge_access, projects

@@ -19,7 +19,7 @@ from gpu_machine import FAKES, write_nvml
 
 from core.config import GIB, Config, from_table
 from web.cli import doctor, known_vulnerabilities
-from web.cli.doctor import Finding
+from web.services.checks.finding import Finding
 
 NO_ENGINE = {"DOCKER_HOST": "unix:///does/not/exist.sock"}
 

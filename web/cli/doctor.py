@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from core.errors import CannotStart, PushmillError
 from web.cli import known_vulnerabilities
 from web.processes import docker_ping, preflight
 from web.processes.private_redis import find_binary
+from web.services.checks.finding import Finding
 from web.services.runners.overview import DRAINING, ONLINE, runner_views
 from web.store import schema
 from web.store.db import connect
@@ -38,16 +39,6 @@ FIREWALL_WAIT_S = 30.0
 GPU_HOOK = "nvidia-container-runtime-hook"
 NVIDIA_KERNEL = Path("/proc/driver/nvidia/gpus")
 LOW_DISK_BYTES = 10 * GIB  # images of training frameworks have several GiB each
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """`level` is ok, warn or fail; `advice` says how to fix a warning or failure."""
-
-    check: str
-    level: str
-    message: str
-    advice: str = ""
 
 
 def examine(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The webhook part of `pushmill project check`: that it exists, which events it sends, and that a delivery arrives."""
+"""Check a project's webhook: that it exists, which events it sends, and that a delivery arrives."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from core.units import duration_text
 from hooks.apis.base import Webhook
 from hooks.apis.client import Client
 from hooks.forges.registry import FORGES, PLAIN
-from web.cli.check_subject import Subject, from_error
-from web.cli.doctor import Finding
+from web.services.checks.finding import Finding
+from web.services.checks.subject import Subject, from_error
 from web.services.forges import webhook_setup
 from web.services.presentation import formats
 from web.services.repositories import hosting
@@ -28,7 +28,7 @@ LEVELS = {DeliveryState.REFUSED: "fail", DeliveryState.FAILED: "fail", DeliveryS
 TESTS = ("ping", "push")  # events that forges send as test deliveries
 
 
-def webhook(subject: Subject, access: Access, client: Client, head: Head | None) -> Iterator[Finding]:
+def check(subject: Subject, access: Access, client: Client, head: Head | None) -> Iterator[Finding]:
     """Yield findings on the webhook, and on a test delivery requested from the forge."""
     name, url = "webhook", webhook_setup.webhook_url(subject.context.config, subject.project, subject.repository)
     page, list_page = hosting.webhook_page(subject.repository), hosting.webhooks_page(subject.repository)
@@ -48,8 +48,7 @@ def webhook(subject: Subject, access: Access, client: Client, head: Head | None)
         yield Finding(check=name, level="fail", message=f"the webhook to {url} is disabled", advice=advice)
     else:
         yield _events(found, url, list_page)
-        if tested := _test(subject, access, client, found, head):
-            yield tested
+        yield _test(subject, access, client, found, head)
 
 
 def _events(found: Webhook, url: str, list_page: str) -> Finding:
@@ -60,12 +59,15 @@ def _events(found: Webhook, url: str, list_page: str) -> Finding:
     return Finding(check="webhook", level=level, message=message, advice=f"enable these events at {list_page}")
 
 
-def _test(subject: Subject, access: Access, client: Client, found: Webhook, head: Head | None) -> Finding | None:
-    """Return None where the API sends no test delivery, or where that would start executions."""
+def _test(subject: Subject, access: Access, client: Client, found: Webhook, head: Head | None) -> Finding:
+    """Have the forge send a test delivery; skip it where that is impossible, or would start executions."""
+    name = "test delivery"
     call = access.api.test_webhook(access.name, found.id)
-    if call is None or (access.api.TEST_IS_A_PUSH and not _ran(subject, head)):
-        return None
-    name, before = "test delivery", deliveries.newest_id(subject.context.db)
+    if call is None:
+        return Finding(check=name, level="skip", message="the API of this forge sends none")
+    if access.api.TEST_IS_A_PUSH and not _ran(subject, head):
+        return Finding(check=name, level="skip", message="would run the newest commit, which has not been pushed yet")
+    before = deliveries.newest_id(subject.context.db)
     try:
         webhook_setup.send_test(access, client, call)
     except ForgeError as error:

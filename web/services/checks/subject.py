@@ -1,4 +1,4 @@
-"""The project that `pushmill project check` checks, and the conversion of errors to findings."""
+"""The project to check, and the conversion of errors to findings."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 
 from core.errors import ForgeError, PushmillError
 from core.model import Project, Repository
-from web.cli.doctor import Finding
+from web.services.checks.finding import Finding
 from web.services.context import Context
 from web.services.repositories import hosting
 from web.store import projects
+
+TIME_LIMIT_S = 20.0  # for all calls to the forge
 
 
 @dataclass(frozen=True, kw_only=True)
