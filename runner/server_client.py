@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NewType, TypeVar
 from urllib.parse import urlencode
 
 import orjson
@@ -37,6 +37,7 @@ from runner.logs.masking import Masker
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
+MaskedLines = NewType("MaskedLines", bytes)  # whole lines without secrets
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 CHUNK = 256 * 1024
@@ -163,11 +164,14 @@ class Reporter:
         body = {"attempt": attempt, "status_detail": self._masker.mask_text(text)}
         self._call("POST", f"executions/{execution}/detail", _json(body))
 
-    def log(self, execution: str, batch: LogBatch, lines: bytes) -> int:
+    def mask(self, lines: bytes) -> MaskedLines:
+        return MaskedLines(self._masker.mask(lines))
+
+    def log(self, execution: str, batch: LogBatch, lines: MaskedLines) -> int:
         """Store lines; returns how many spool bytes of the stream the server has, possibly other than `batch.end`."""
-        query, masked = urlencode(batch.to_dict()), self._masker.mask(lines)
+        query = urlencode(batch.to_dict())
         try:
-            answer = self._call("POST", f"executions/{execution}/log?{query}", lambda: masked, OCTETS)
+            answer = self._call("POST", f"executions/{execution}/log?{query}", lambda: lines, OCTETS)
         except RefusedByServer as refused:
             answer = refused.answer
             if answer.get("acknowledged") in (None, batch.start):

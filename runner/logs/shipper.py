@@ -349,12 +349,13 @@ class Shipper:
         )
 
     def _post(self, stream: Stream, lines: Lines, first: float, last: float) -> None:
+        masked = self._reporter.mask(lines.text)  # while the batch before is stored
         if self._finish() is stream:
             return  # it continues elsewhere
         if stream is not self._status_stream and self._status_stream.tail.unread:
             self._post_status()  # before any later output
         batch = self._batch(stream, lines, first, last)
-        send = partial(self._reporter.log, self._execution, batch, lines.text)
+        send = partial(self._reporter.log, self._execution, batch, masked)
         if stream.is_behind:
             self._posting = Posting(stream, lines.end, send)
         else:

@@ -16,7 +16,7 @@ from runner.logs.progress import CommandProgress
 from runner.logs.shipper import LogSource, Shipper
 from runner.server_client import Reporter
 
-LINES = 160_000  # of 100 bytes: four batches
+LINES = 240_000
 TEXT = b"".join(b"%099d\n" % number for number in range(LINES))
 SECRET = b"a secret of 21 letters"
 

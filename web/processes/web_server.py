@@ -24,6 +24,7 @@ from web.processes import preflight
 from web.services import setup
 
 HUNG_S = 120.0
+YOUNG = 20_000  # objects allocated between two garbage collections; a batch of a log allocates fewer, all short-lived
 
 
 def serve(config: Config, listener: socket.socket) -> None:
@@ -33,6 +34,7 @@ def serve(config: Config, listener: socket.socket) -> None:
     bridge = Bridge(create_app(config))
     gc.collect()
     gc.freeze()  # exempts the application, whose collection during a long list took 80 ms
+    gc.set_threshold(YOUNG)
     server = uvicorn_server.server(bridge)
     server.config.callback_notify, server.config.timeout_notify = watch, 1
     with suppress(KeyboardInterrupt):
