@@ -37,7 +37,7 @@ FILTER = "accuracy > 0.9 and step = train and branch ~ exp/*"
 LINES, BATCH = 1_000_000, 5000
 WORD, WORD_AT, JUMP = b"needle", 900_000, 700_000
 LINE = b"step %07d loss 0.123456 of a usual length, as training prints it\n"
-PAGE_MS, SERIES_MS, SERIES_KB, JUMP_MS, SEARCH_MS = 25, 10, 100, 15, 150
+PAGE_MS, SERIES_MS, SERIES_KB, JUMP_MS, FILTERED_MS, SEARCH_MS = 25, 10, 100, 15, 150, 150
 SERIES = 40  # values of the metric of executions that the pages show
 SHOWN = """SELECT execution_id, number FROM latest JOIN metadata_key ON metadata_key.id = key_id AND name = 'accuracy'
     WHERE (number > 0.98 OR execution_id > ? OR execution_id % 1000 = 7)"""
@@ -170,6 +170,7 @@ def long_pages(api: ApiServer, person: Person, folder: Path) -> None:
     window = lambda: file.read_bytes()[JUMP * len(LINE % 0) :][: 2000 * len(LINE % 0)].splitlines()  # noqa: E731
     page = measure(person, f"jump to line {JUMP:,}", f"{url}log.html?first={JUMP}", window, JUMP_MS)
     assert LINE.strip() % JUMP in page
+    measure(person, f"errors near line {JUMP:,}", f"{url}log.html?first={JUMP}&show=errors", window, FILTERED_MS)
     floor = milliseconds(lambda: file.read_bytes().index(WORD))
     assert len(first_hits(person, url)) == 1
     ours = milliseconds(lambda: first_hits(person, url))

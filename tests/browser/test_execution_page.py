@@ -78,8 +78,7 @@ def test_a_word_is_found_in_100000_lines(browser: Browser, demo_site: Site) -> N
     browser.driver.refresh()  # the address is the view
     browser.wait(in_view(last))
     browser.wait(f"{hits} === '20 hits'")
-    browser.run("const from = document.getElementById('search-in'); from.value = 'stdout';"
-                "from.dispatchEvent(new Event('change'))")  # fmt: skip
+    filtered(browser, "stdout")  # keeps the text
     browser.wait(f"{hits} === 'no hits'")
     assert browser.complaints() == []
 
@@ -121,9 +120,59 @@ def test_scrolling_up_brings_earlier_lines(browser: Browser, demo_site: Site) ->
     before = browser.run(f"return {first}")
     browser.run("document.getElementById('log').scrollTop = 300")
     browser.wait(f"{first} === {before - 2000}")
-    browser.find("#metrics").click()
-    hidden = "[...document.querySelectorAll('.metric')].every((line) => getComputedStyle(line).display === 'none')"
-    browser.wait(f"document.querySelectorAll('.metric').length > 0 && {hidden}")
+
+
+def filtered(browser: Browser, name: str) -> None:
+    link = next(link for link in browser.driver.find_elements("css selector", "#log-filter a") if link.text == name)
+    link.click()
+    browser.wait("document.readyState === 'complete' && document.getElementById('log-filter') !== null", 30)
+
+
+SHOWN = "[...document.querySelectorAll('#lines .chunk > div')]"
+
+
+def test_the_log_shows_one_stream_or_errors_and_keeps_the_numbers_of_lines(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, "log/"))
+    filtered(browser, "stderr")
+    browser.wait("location.search === '?show=stderr'")
+    only = f"{SHOWN}.every((line) => line.matches('.stderr, .command') || line.textContent.includes('Command '))"
+    browser.wait(f"document.querySelectorAll('#lines .stderr').length === 20 && {only}")  # of the whole log
+    number = browser.run("return Number([...document.querySelectorAll('#lines .stderr')].at(3).id.slice(1))")
+    assert 500 < number < 100_000
+    browser.find("#line").send_keys(str(number), Keys.ENTER)
+    browser.wait(f"document.querySelector('#lines .marked')?.id === 'L{number}' && {in_view(number)}")
+    filtered(browser, "All")
+    browser.wait(f"location.search === '' && {in_view(number)} && document.getElementById('L{number + 1}') !== null")
+    filtered(browser, "Errors")
+    browser.wait(f"location.search === '?show=errors' && {SHOWN}.length > 0")
+    browser.open(demo_site.page(demo_site.demo.long, "log/?show=status&line=1"))
+    browser.find("[data-command='1']").click()
+    browser.wait("document.querySelector('[data-command=\"1\"]').getAttribute('aria-expanded') === 'false'")
+    assert browser.complaints() == []
+
+
+def test_metric_lines_are_hidden_by_the_server(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, "log/?line=4000"))
+    browser.wait("document.querySelectorAll('#lines .metric').length > 0")
+    filtered(browser, "Hide metrics")
+    browser.wait(f"location.search === '?metrics=hidden' && {SHOWN}.length >= 500")
+    browser.run("document.getElementById('log').scrollTop = 300")
+    browser.wait(f"{SHOWN}.length >= 2500")
+    assert browser.run("return document.querySelectorAll('#lines .metric').length") == 0
+    assert browser.find("#log-filter .apart").text == "Show metrics"
+    assert browser.complaints() == []
+
+
+def test_a_filtered_log_is_followed(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.live, "log/?show=errors"))
+    browser.wait("document.getElementById('connection').textContent === 'live'")
+    demo_site.say("a good line\n" * 3 + "an unusual failure\n" + "another good line\n")
+    browser.wait(f"{SHOWN}.at(-1)?.textContent.includes('an unusual failure')")
+    demo_site.preview("not shown")
+    demo_site.say("Traceback of the end\n")
+    browser.wait(f"{SHOWN}.at(-1)?.textContent.includes('Traceback of the end')")
+    assert not browser.run("return document.getElementById('log').textContent.includes('good line')")
+    assert browser.complaints() == []
 
 
 def test_live_lines_appear_and_are_followed(browser: Browser, demo_site: Site) -> None:

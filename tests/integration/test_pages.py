@@ -273,11 +273,53 @@ def test_a_word_is_found_in_the_whole_log(api: ApiServer, person: Person) -> Non
         "next": None,
     }
     assert json.loads(person.get(f"{path}?q=line+24&first=2500").text)["lines"] == [2500, 2501, 2502]
-    assert json.loads(person.get(f"{path}?in=errors").text)["lines"] == [2503]
-    assert json.loads(person.get(f"{path}?q=nowhere&in=errors").text)["lines"] == []
-    assert json.loads(person.get(f"{path}?q=created&in=stdout").text)["lines"] == []
-    assert json.loads(person.get(f"{path}?in=status").text)["lines"] == [1, 2]
-    assert [person.get(f"{path}?{bad}").status_code for bad in ("in=x", "q=a%0Ab", "first=x")] == [400, 400, 400]
+    assert json.loads(person.get(f"{path}?q=an&show=errors").text)["lines"] == [2503]
+    assert json.loads(person.get(f"{path}?q=nowhere&show=errors").text)["lines"] == []
+    assert json.loads(person.get(f"{path}?q=created&show=stdout").text)["lines"] == []
+    assert json.loads(person.get(f"{path}?q=e&show=status").text)["lines"] == [1, 2]
+    for bad in ("q=a&show=x", "q=a&metrics=x", "q=a%0Ab", "q=a&first=x"):
+        assert person.get(f"{path}?{bad}").status_code == 400, bad
+
+
+def test_a_filtered_log_has_the_lines_of_a_stream_the_errors_or_no_metrics(api: ApiServer, person: Person) -> None:
+    execution, _ = api.started()
+    sent = {"status": 0, "stdout": 0, "stderr": 0}
+    for stream, text in (
+        ("status", b"Command 1 of 2: pip install\n"), ("stdout", b"collected\n"), ("stderr", b"a warning\n"),
+        ("status", b"Command 2 of 2: cat\n"), ("stdout", b'{"loss": 0.5}\nan <Error>\n' * 2),
+        ("stderr", b"the exception\n"),
+    ):  # fmt: skip
+        assert api.log(execution, text, sent[stream], stream=stream).status_code == 200
+        sent[stream] += len(text)
+    path = f"/p/demo/executions/{api.execution(execution).counter}/"
+
+    def numbers(query: str) -> tuple[list[int], list[int], str]:
+        """Of the tab, of a block, and what the block covers."""
+        tab = person.get(f"{path}log/?{query}").text
+        block = person.get(f"{path}log.html?{query}&folded=")
+        shown = [[int(number) for number in re.findall(r'id="L(\d+)"', html)] for html in (tab, block.text)]
+        return shown[0], shown[1], block.headers["Log-Lines"]
+
+    assert numbers("show=stderr") == ([3, 5, 6, 11], [3, 5, 6, 11], "0-11")
+    assert numbers("show=errors") == ([3, 6, 8, 10, 11], [3, 6, 8, 10, 11], "0-11")
+    assert numbers("metrics=hidden") == ([1, 2, 3, 6, 8, 10, 11], [1, 2, 3, 4, 5, 6, 8, 10, 11], "0-11")
+    assert numbers("show=stdout&metrics=hidden")[0] == [3, 4, 6, 8, 10]
+    assert numbers("show=status")[0] == [1, 2, 3, 6]
+    assert numbers("show=errors&line=9")[0] == [3, 6, 8, 10, 11]
+    assert numbers("show=errors&before=8")[0] == [3, 6, 8]
+    block = person.get(f"{path}log.html?show=errors&folded=1,2&before=11&count=2")
+    assert (re.findall(r'id="L(\d+)"', block.text), block.headers["Log-Lines"]) == (["10", "11"], "9-11")
+    assert 'aria-current="true">Errors<' in person.get(f"{path}log/?show=errors").text
+    assert "No lines match this filter.</p>" in person.get(f"{path}log/?show=status").text
+    followed = json.loads(person.get(f"{path}news?after=6-0&show=errors").text)["log"]
+    assert (followed["from"], followed["to"], re.findall(r'id="L(\d+)"', followed["html"])) == (
+        6,
+        11,
+        ["8", "10", "11"],
+    )
+    assert [person.get(f"{path}{page}").status_code for page in ("log/?show=x", "log.html?metrics=1", "events?show=x")] == [
+        400, 400, 400,
+    ]  # fmt: skip
 
 
 def test_the_whole_log_is_downloaded_as_it_was_printed(api: ApiServer, person: Person) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,13 @@ from core.states import FINAL
 from web.config.metadata import as_number
 from web.http import auth, streams
 from web.http.pages.execution_page import render_head
+from web.http.pages.log_query import asked_filter
 from web.http.streams import event
-from web.services.presentation import execution_status, formats, loglines
+from web.services.presentation import execution_status, formats, log_view, loglines
 from web.store import executions, logs, metadata, projects
 from web.store.db import Database
+from web.store.log_files import LogLine
+from web.store.log_search import Query
 
 blueprint = Blueprint("live", __name__)
 
@@ -68,13 +71,14 @@ class LiveFollower:
     """The stream of one execution: `look` may be called from any thread, until it reports the end."""
 
     def __init__(
-        self, identity: Identity, project: Project, execution: Execution, after: Position, release: Callable[[], None]
-    ) -> None:
+        self, identity: Identity, project: Project, execution: Execution, after: Position, wanted: Query,
+        release: Callable[[], None],
+    ) -> None:  # fmt: skip
         self._identity = identity
         self.topics = frozenset({execution.uuid, streams.EXECUTIONS, streams.RIGHTS})
         self.gap_s, self.poll_s = PAUSE_S, POLL_S
         self.close = release
-        self._project, self._execution, self._after = project, execution, after
+        self._project, self._execution, self._after, self._wanted = project, execution, after, wanted
         self._told: Any = None
         self._partial = ""
         self._spoke_at = time.monotonic()
@@ -85,7 +89,7 @@ class LiveFollower:
         db, after = auth.db(), self._after
         if not auth.resume(self._identity, self._project.id):
             return b"", True
-        found = look(db, auth.server().config.logs_dir, self._execution, after)
+        found = look(db, auth.server().config.logs_dir, self._execution, after, self._wanted)
         spoken = list(_spoken(found, after))
         self._after = found.position
         if found.partial != self._partial:
@@ -108,10 +112,13 @@ class LiveFollower:
 @blueprint.get(f"{EXECUTION}/events")
 @auth.read
 def events(name: str, counter: int) -> Response:
-    """Stream server-sent events: `log`, `partial`, `metadata`, `state`, finally `end`. 503 with too many streams."""
+    """Stream server-sent events: `log`, `partial`, `metadata`, `state`, finally `end`. 503 with too many streams.
+
+    `show` and `metrics` filter the lines of the log, as on its page.
+    """
     project, execution = _asked(auth.db(), name, counter)
-    after, identity = _position(), auth.current_identity()
-    return streams.stream(lambda release: LiveFollower(identity, project, execution, after, release))
+    after, wanted, identity = _position(), asked_filter(), auth.current_identity()
+    return streams.stream(lambda release: LiveFollower(identity, project, execution, after, wanted, release))
 
 
 @blueprint.get(f"{EXECUTION}/news")
@@ -120,7 +127,7 @@ def news(name: str, counter: int) -> Response:
     """Return the same once, as JSON: the changes since `after`, and the state."""
     db = auth.db()
     project, execution = _asked(db, name, counter)
-    found = look(db, auth.server().config.logs_dir, execution, _position())
+    found = look(db, auth.server().config.logs_dir, execution, _position(), asked_filter())
     answer = {
         "position": str(found.position),
         "log": found.log,
@@ -132,8 +139,8 @@ def news(name: str, counter: int) -> Response:
     return Response(orjson.dumps(answer), mimetype="application/json", headers={"Cache-Control": "no-store"})
 
 
-def look(db: Database, logs_dir: Path, execution: Execution, after: Position) -> News:
-    """Return the changes since `after`, at most LINES of each kind."""
+def look(db: Database, logs_dir: Path, execution: Execution, after: Position, wanted: Query) -> News:
+    """Return the changes since `after`, at most LINES of each kind; of the log, only lines that are wanted."""
     execution = executions.get(db, execution.id)  # first: if this state is final, everything read below is complete
     at, count = logs.length(db, execution), metadata.count(db, execution.id)
     first, seq = min(after.line, at.lines), min(after.seq, count)
@@ -141,15 +148,19 @@ def look(db: Database, logs_dir: Path, execution: Execution, after: Position) ->
     following = lines[-1].number + lines[-1].count if lines else first
     many = min(LINES, count - seq)
     position = Position(line=following, seq=seq + many)
-    log = {"from": first, "to": position.line, "total": at.lines, "html": "".join(map(loglines.html, lines))}
+    log = {"from": first, "to": position.line, "total": at.lines, "html": _html(lines, wanted)}
     return News(
         position=position,
         execution=execution,
         log=log if lines else None,
-        partial=loglines.partial(at.partial),
+        partial=loglines.partial(log_view.visible_partial(at.partial, wanted)),
         metadata=_metadata(db, execution, seq, many) if many else None,
         end=execution.state in FINAL and (position.line, position.seq) == (at.lines, count),
     )
+
+
+def _html(lines: Sequence[LogLine], wanted: Query) -> str:
+    return "".join(map(loglines.html, log_view.visible(lines, wanted)))
 
 
 def _spoken(found: News, after: Position) -> Iterator[str]:

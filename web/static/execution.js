@@ -124,7 +124,7 @@ function listenToStop() {
 
 listenToStop();
 if (!("final" in page.dataset)) {
-  new Stream(url, position, {
+  new Stream(url, position, log?.filter ?? "", {
     log: (lines) => log?.append(lines),
     partial: (lines) => log?.showPartial(lines),
     metadata: showMetadata,

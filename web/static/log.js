@@ -1,8 +1,10 @@
 // The log panel: a window of lines, from `first` up to `next` of `total`, that follows the end while one is at the end.
-// Commands may be folded: their first line then stands for all of their lines.
+// Commands may be folded: their first line then stands for all of their lines. With a filter, the lines of a window that
+// match are in it.
 
 const CHUNK_LINES = 500; // as the server cuts them
 const BLOCK_LINES = 2000;
+const LINE_PX = 18;
 const KEPT_LINES = 40_000; // while following; what is above comes back with "Load earlier lines"
 const NEAR_END_PX = 40;
 const NEAR_EDGE_PX = 900; // there the next block is fetched
@@ -19,6 +21,8 @@ export class Log {
     this.box = box;
     this.url = url;
     this.lines = document.getElementById("lines");
+    this.filter = box.dataset.filter ?? "";
+    this.nothing = document.getElementById("no-lines");
     this.partial = document.getElementById("partial");
     this.earlier = document.getElementById("earlier");
     this.later = document.getElementById("later");
@@ -35,6 +39,7 @@ export class Log {
     if (location.hash.startsWith("#L")) this.showMarked();
     else if (!new URLSearchParams(location.search).has("line")) this.scrollToEnd();
     this.update();
+    this.fill();
   }
 
   get following() {
@@ -48,9 +53,8 @@ export class Log {
     this.box.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.lines.addEventListener("click", (event) => this.clicked(event));
     addEventListener("hashchange", () => this.showMarked());
-    for (const [id, name] of [["wrap", "wrapped"], ["times", "timed"], ["metrics", "without-metrics"]]) {
+    for (const [id, name] of [["wrap", "wrapped"], ["times", "timed"]]) {
       const button = document.getElementById(id);
-      if (!button) continue;
       button.addEventListener("click", () => this.toggle(button, name));
     }
   }
@@ -101,38 +105,47 @@ export class Log {
   }
 
   prune() {
-    while (this.next - this.first > KEPT_LINES && this.lines.childElementCount > 2) {
+    const kept = () => (this.filter ? [...this.lines.children].reduce((sum, chunk) => sum + chunk.childElementCount, 0) : this.next - this.first);
+    while (kept() > KEPT_LINES && this.lines.childElementCount > 2) {
       this.lines.firstElementChild.remove();
       this.first = begin(this.lines.firstElementChild.firstElementChild);
     }
   }
 
-  async fetchBlock(first, count) {
+  // The lines from `first` on or `before` a line, and which ones they cover.
+  async fetchBlock(query) {
     const folded = this.commands.size ? `&folded=${[...this.folded].join()}` : "";
-    const answer = await fetch(`${this.url}log.html?first=${first}&count=${count}${folded}`);
+    const answer = await fetch(`${this.url}log.html?${query}&count=${BLOCK_LINES}${folded}&${this.filter}`);
     if (!answer.ok) throw new Error(answer.statusText);
-    return answer.text();
+    const parsed = document.createElement("template");
+    parsed.innerHTML = await answer.text();
+    const [first, next] = answer.headers.get("Log-Lines").split("-").map(Number);
+    return { content: parsed.content, first, next };
   }
 
   // One request at a time: the window changes with each.
-  async load(first, count, put) {
+  async load(query, put) {
     if (this.loading) return;
     this.loading = true;
     try {
-      const parsed = document.createElement("template");
-      parsed.innerHTML = await this.fetchBlock(first, count);
-      put(parsed.content);
+      put(await this.fetchBlock(query));
     } finally {
       this.loading = false;
     }
     this.markHits();
     this.update();
+    this.fill();
+  }
+
+  // Few lines may match: more are fetched until the box is full.
+  fill() {
+    if (!this.filter) return;
+    for (const chunk of this.lines.children) chunk.style.containIntrinsicBlockSize = `auto ${LINE_PX * chunk.childElementCount}px`;
+    requestAnimationFrame(() => this.scrolled());
   }
 
   loadEarlier() {
-    const fold = this.foldAt(this.first - 1);
-    const first = fold ? fold.first : Math.max(0, this.first - BLOCK_LINES, this.lastFoldEnd(this.first));
-    return this.load(first, fold ? 1 : this.first - first, (content) => {
+    return this.load(`before=${this.first}`, ({ content, first }) => {
       const fromEnd = this.box.scrollHeight - this.box.scrollTop;
       this.lines.prepend(content);
       this.first = first;
@@ -142,21 +155,20 @@ export class Log {
   }
 
   loadLater() {
-    return this.load(this.next, BLOCK_LINES, (content) => {
+    return this.load(`first=${this.next}`, ({ content, next }) => {
       const lines = [...content.querySelectorAll(".chunk > div")];
       this.add(lines.map((line) => line.outerHTML).join(""));
-      if (lines.length) this.next = Math.max(this.next, end(lines.at(-1)));
+      this.next = Math.max(this.next, next);
       this.prune();
     });
   }
 
-  async replace(first) {
+  async replace(query) {
     while (this.loading) await new Promise((done) => requestAnimationFrame(done));
-    await this.load(first, BLOCK_LINES, (content) => {
+    await this.load(query, ({ content, first, next }) => {
       this.lines.replaceChildren(content);
-      const lines = [...this.lines.querySelectorAll(".chunk > div")];
-      this.first = lines.length ? begin(lines[0]) : first;
-      this.next = lines.length ? end(lines.at(-1)) : first;
+      this.first = first;
+      this.next = next;
       this.total = Math.max(this.total, this.next);
     });
   }
@@ -181,6 +193,11 @@ export class Log {
     return [...this.commands.values()].find(({ command, first, end: stop }) => this.folded.has(command) && first <= line && line < stop);
   }
 
+  // A line with those before it that are not folded.
+  around(line) {
+    return `first=${Math.max(this.lastFoldEnd(line), line - BLOCK_LINES / 4, 0)}`;
+  }
+
   lastFoldEnd(line) {
     return Math.max(0, ...[...this.commands.values()].filter((one) => this.folded.has(one.command) && one.end <= line).map((one) => one.end));
   }
@@ -203,13 +220,13 @@ export class Log {
     const place = () => document.getElementById(`L${first + 1}`)?.offsetTop ?? 0;
     const above = place() - this.box.scrollTop;
     if (!this.folded.delete(command)) this.folded.add(command);
-    await this.replace(Math.max(this.lastFoldEnd(first), first - BLOCK_LINES / 4, 0));
+    await this.replace(this.around(first));
     this.box.scrollTop = place() - above;
     document.querySelector(`[data-command="${command}"]`)?.focus({ preventScroll: true });
   }
 
   async jumpToEnd() {
-    if (this.next < this.total) await this.replace(Math.max(0, this.total - BLOCK_LINES));
+    if (this.next < this.total) await this.replace(`before=${this.total}`);
     this.scrollToEnd();
     this.box.focus({ preventScroll: true });
   }
@@ -225,8 +242,8 @@ export class Log {
     if (!from || from > this.total) return;
     const fold = this.foldAt(from - 1);
     const hidden = fold && fold.first < from - 1 && this.folded.delete(fold.command);
-    if (hidden || from <= this.first || from > this.next) await this.replace(Math.max(this.lastFoldEnd(from - 1), from - 1 - BLOCK_LINES / 4, 0));
-    const line = document.getElementById(`L${from}`);
+    if (hidden || from <= this.first || from > this.next) await this.replace(this.around(from - 1));
+    const line = document.getElementById(`L${from}`) ?? [...this.lines.querySelectorAll(".chunk > div")].find((one) => begin(one) >= from);
     for (let number = from; number <= Math.min(to, this.next); number += 1) document.getElementById(`L${number}`)?.classList.add("marked");
     this.centre(line);
     requestAnimationFrame(() => this.centre(line)); // the chunks around it have their height now
@@ -255,6 +272,7 @@ export class Log {
     this.earlier.hidden = this.first === 0;
     this.later.hidden = this.next >= this.total;
     this.partial.hidden = this.next < this.total;
+    this.nothing.hidden = !this.filter || this.lines.childElementCount > 0 || this.first > 0 || this.next < this.total;
     this.toEnd.hidden = following || this.box.scrollHeight <= this.box.clientHeight + NEAR_END_PX;
     const unseen = this.total - this.seen;
     this.toEnd.textContent = unseen ? `Jump to end · ${number(unseen)} new` : "Jump to end";

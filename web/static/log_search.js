@@ -9,18 +9,13 @@ export class LogSearch {
   constructor(form, log, url) {
     Object.assign(this, { form, log, url, hits: [], at: -1, asked: 0, over: true });
     this.text = form.elements.q;
-    this.source = form.elements.in;
     this.output = form.querySelector("output");
-    const given = new URLSearchParams(location.search);
-    this.text.value = given.get("q") ?? "";
-    this.source.value = given.get("in") ?? "";
-    if (this.source.selectedIndex < 0) this.source.value = "";
+    this.text.value = new URLSearchParams(location.search).get("q") ?? "";
     let pause = 0;
     this.text.addEventListener("input", () => {
       clearTimeout(pause);
       pause = setTimeout(() => this.search(), PAUSE_MS);
     });
-    this.source.addEventListener("change", () => this.search());
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.step(1);
@@ -31,16 +26,25 @@ export class LogSearch {
       this.step(-1);
     });
     document.getElementById("hit-before").addEventListener("click", () => this.step(-1));
-    this.wanted = 0;
-    if (this.text.value || this.source.value) this.search(!location.hash);
+    document.getElementById("log-filter").addEventListener("click", ({ target }) => this.keepPlace(target.closest("a")));
+    if (this.text.value) this.search(!location.hash);
     else this.show();
   }
 
   get query() {
-    const query = new URLSearchParams();
+    const query = new URLSearchParams(this.log.filter);
     if (this.text.value) query.set("q", this.text.value);
-    if (this.source.value) query.set("in", this.source.value);
     return query;
+  }
+
+  // Another filter keeps the text and the lines that are marked.
+  keepPlace(link) {
+    if (!link) return;
+    const query = new URLSearchParams(link.search);
+    query.delete("q");
+    if (this.text.value) query.set("q", this.text.value);
+    link.search = query;
+    link.hash = location.hash;
   }
 
   async search(go = true) {
@@ -48,7 +52,7 @@ export class LogSearch {
     Object.assign(this, { hits: [], at: -1, over: false, failed: false });
     const { query } = this;
     history.replaceState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}${location.hash}`);
-    let first = query.size ? 1 : null;
+    let first = this.text.value ? 1 : null;
     while (first !== null && mine === this.asked && this.hits.length < MOST_HITS) {
       query.set("first", first);
       let part;
@@ -92,7 +96,7 @@ export class LogSearch {
   show(settled = false) {
     const { length } = this.hits;
     const found = `${number(length)}${this.over || !settled ? "" : "+"} ${length === 1 ? "hit" : "hits"}`;
-    if (!this.query.size) this.output.textContent = "";
+    if (!this.text.value) this.output.textContent = "";
     else if (this.failed) this.output.textContent = "the search failed";
     else if (!length) this.output.textContent = this.over ? "no hits" : "searching…";
     else this.output.textContent = this.at < 0 ? found : `${number(this.at + 1)} of ${found}`;

@@ -7,14 +7,15 @@ const POLL_MS = 2000;
 
 export class Stream {
   // `handlers` are log, partial, metadata, state and connection; the last gets "live", "polling", "lost" or "".
-  constructor(url, position, handlers) {
-    Object.assign(this, { url, position, handlers });
+  // `filter` is the query that filters lines of the log.
+  constructor(url, position, filter, handlers) {
+    Object.assign(this, { url, position, filter, handlers });
     const handle = (kind) => (data, id) => {
       this.position = id;
       handlers[kind](data);
     };
     this.events = new Events({
-      address: () => `${url}events?after=${this.position}`,
+      address: () => `${url}events?after=${this.position}&${filter}`,
       kinds: Object.fromEntries(["log", "partial", "metadata", "state"].map((kind) => [kind, handle(kind)])),
       poll: () => this.poll(),
       pollMs: POLL_MS,
@@ -24,7 +25,7 @@ export class Stream {
 
   // Returns whether there is more to fetch at once.
   async poll() {
-    const answer = await fetch(`${this.url}news?after=${this.position}`);
+    const answer = await fetch(`${this.url}news?after=${this.position}&${this.filter}`);
     if (!answer.ok) throw new Error(answer.statusText);
     const news = await answer.json();
     if (this.events.source || this.events.ended) return false;

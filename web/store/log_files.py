@@ -23,6 +23,7 @@ from core.wire import STREAMS
 # first line, offset, first microsecond, span in microseconds, lines, stream
 RECORD = struct.Struct("<QQQQIB3x")
 SEGMENT_BYTES = 8 * MIB  # maximum size of the text of one batch
+METRIC = b'{"'  # the beginning of a line that prints metadata
 BOUND = 2**52  # of offsets and of times in microseconds, far above all real values
 
 
@@ -60,6 +61,10 @@ class LogLine:
     @property
     def text(self) -> str:
         return self.message.decode("utf-8", "replace")
+
+    @property
+    def is_metric(self) -> bool:
+        return self.stream == "stdout" and self.message.startswith(METRIC)
 
 
 @dataclass(frozen=True, slots=True)

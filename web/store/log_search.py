@@ -1,4 +1,4 @@
-"""Find lines of a log without reading it line by line: those that contain a text, and those of the stream `status`.
+"""Find lines of a log without reading it line by line: those that match a query, and those of the stream `status`.
 
 A search scans the files in blocks, for a bounded time, and can be continued from the line that it reached. A text
 without capital letters is found in any case, of ASCII letters.
@@ -17,28 +17,42 @@ from pathlib import Path
 from core.model import Execution
 from core.wire import STREAMS
 from web.store import logs
-from web.store.log_files import RECORD, LogLine, Part
+from web.store.log_files import METRIC, RECORD, LogLine, Part, Segment
 from web.store.logs import LogLength
 
 BLOCK_BYTES = 4 * 1024 * 1024
+FOUND_BYTES = 8 * 1024 * 1024  # of the messages in one answer, unless a single one is longer
 ERRORS = re.compile(rb"error|exception|traceback|fail(?:ed|ure)|fatal|panic")  # in a line without capital letters
 RECORD_FIELDS = 6
 STREAM_BYTE = RECORD.size - 4  # of an index record
 STATUS_SEGMENTS = 5000  # at most, of the first part of a log
+WINDOW_LINES, WIDER = 2000, 8  # of a search backwards
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A search for lines that contain `text`, and with `errors` also one of ERRORS. An empty field matches all lines."""
+    """Which lines are wanted; all conditions must hold, and `Query()` matches every line.
+
+    `text` is a part of the line, `errors` asks for one of the words of ERRORS, `stream` "" means all streams, `metrics`
+    false leaves out the lines that print metadata.
+    """
 
     text: bytes = b""
     stream: str = ""
     errors: bool = False
+    metrics: bool = True
+
+    def matches(self, line: LogLine) -> bool:
+        return (
+            self.stream in ("", line.stream)
+            and (self.metrics or not line.is_metric)
+            and self.finder(line.message + b"\n")(0) >= 0
+        )
 
     def finder(self, block: bytes) -> Callable[[int], int]:
-        """Return a function that finds the next match in a block from an offset on, or -1."""
+        """Return a function that finds the next match in a block from an offset on, or -1; only text and errors matter."""
         any_case = self.text == self.text.lower()
-        sought = block.lower() if any_case else block
+        sought = block.lower() if any_case and (self.text or self.errors) else block
         if not self.errors:
             return lambda at: sought.find(self.text or b"\n", at)
         lowered = sought if any_case else block.lower()
@@ -55,26 +69,55 @@ class Query:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hits:
-    """Numbers of lines, from 0, each once and in order. The search continues at line `next`; None at the log's end."""
+class Span:
+    """Lines from `first` up to `end`, and what a search may take: about `most` lines and about `seconds`."""
 
-    lines: list[int]
-    next: int | None
+    first: int
+    end: int
+    most: int
+    seconds: float
 
 
-def search(
-    logs_dir: Path, execution: Execution, at: LogLength, query: Query, *, first: int, most: int, seconds: float
-) -> Hits:
-    """Return at most about `most` lines from `first` on; scans for about `seconds`, but at least a block of each file."""
-    parts = list(logs.parts(logs_dir, execution, at, first, at.lines))
-    found: set[int] = set()
-    reached = at.lines
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The matching lines before line `reached`, each once and in order. The search is over if that is the span's end."""
+
+    lines: list[LogLine]
+    reached: int
+
+
+def search(logs_dir: Path, execution: Execution, at: LogLength, query: Query, span: Span) -> Found:
+    """Return the matching lines of a span; scans at least a block of each file."""
+    parts = list(logs.parts(logs_dir, execution, at, span.first, span.end))
+    found: dict[int, LogLine] = {}
+    reached = span.end
     for part in parts:
-        lines, end = _search_part(part, query, first, most, time.monotonic() + seconds / len(parts))
-        found.update(lines)
+        lines, end = _search_part(part, query, span, time.monotonic() + span.seconds / len(parts))
+        found.update((line.number, line) for line in lines)
         reached = reached if end is None else min(reached, end)
-    hits = sorted(line for line in found if line < reached)
-    return Hits(lines=hits, next=reached if first < reached < at.lines else None)  # a damaged index may lead back
+    if reached <= span.first:  # a damaged index leads back
+        reached = span.end
+    return Found(lines=[found[number] for number in sorted(found) if number < reached], reached=reached)
+
+
+def first_of_last(
+    logs_dir: Path, execution: Execution, at: LogLength, query: Query, *, end: int, most: int, seconds: float
+) -> int:
+    """Return the line from which on about `most` lines before line `end` match; fewer if the time did not suffice."""
+    until, first, width, found = time.monotonic() + seconds, end, WINDOW_LINES, list[int]()
+    while first > 0 and len(found) < most and time.monotonic() < until:
+        span = Span(first=max(0, first - width), end=first, most=width, seconds=until - time.monotonic())
+        part = search(logs_dir, execution, at, query, span)
+        if part.reached < first:  # many bytes
+            if first < end or width == 1:
+                break
+            width = max(1, width // WIDER)
+            continue
+        found = [line.number for line in part.lines] + found
+        first, width = span.first, width * WIDER
+    if first == end:
+        return max(0, end - 1)
+    return found[-most] if len(found) >= most else first
 
 
 def status_lines(logs_dir: Path, execution: Execution, at: LogLength) -> Iterator[LogLine]:
@@ -93,25 +136,32 @@ def status_lines(logs_dir: Path, execution: Execution, at: LogLength) -> Iterato
         yield from part.lines(line, min(line + lines, at.lines), "status")
 
 
-def _search_part(part: Part, query: Query, first: int, most: int, until: float) -> tuple[list[int], int | None]:
-    """Return the lines found, and the line that was reached; None at the end of the part."""
+def _search_part(part: Part, query: Query, span: Span, until: float) -> tuple[list[LogLine], int | None]:
+    """Return the lines found, and the line that was reached; None at the end of the span."""
     log, index = part.files
     if not log.exists() or not index.exists() or not min(part.size, log.stat().st_size):
         return [], None
     with log.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
         scan = _Scan(text, index.read_bytes()[: part.segments * RECORD.size])
-        size = min(part.size, len(text))
-        position, found = scan.offset_of(first), list[int]()
+        size = min(part.size, len(text), scan.end_of(span.end))
+        position, found, room = scan.offset_of(span.first), list[LogLine](), FOUND_BYTES
         while position < size:
             end = _end_of_block(text, position, size)
             for line in scan.lines(position, end, query):
-                if line >= first:
+                if line.number >= span.end:
+                    return found, None
+                if line.number >= span.first:
                     found.append(line)
-                if len(found) == most:
-                    return found, line + 1
+                    room -= len(line.message)
+                    if len(found) == span.most or room < 0:
+                        return found, line.number + 1
             position = end
-            if position < size and time.monotonic() > until and (reached := scan.line_at(position)) > first:
-                return found, reached
+            if position < size:
+                reached = scan.line_at(position)
+                if reached >= span.end:
+                    return found, None
+                if time.monotonic() > until and reached > span.first:
+                    return found, reached
     return found, None
 
 
@@ -130,32 +180,49 @@ class _Scan:
         whole = records[: len(records) // RECORD.size * RECORD.size]
         fields: list[tuple[int, ...]] = list(zip(*RECORD.iter_unpack(whole), strict=True))
         self._text = text
-        fields = fields or [(0,)] * RECORD_FIELDS
-        self._lines, self._offsets, self._streams = fields[0], fields[1], fields[-1]
+        self._fields = fields or [(0,)] * RECORD_FIELDS
+        self._lines, self._offsets, self._streams = self._fields[0], self._fields[1], self._fields[-1]
 
     def offset_of(self, line: int) -> int:
         """Return the offset of the segment that contains a line."""
         return int(self._offsets[max(0, bisect_right(self._lines, line) - 1)])
 
+    def end_of(self, line: int) -> int:
+        """Return the end of the segment that contains a line."""
+        return self._offset_after(max(0, bisect_right(self._lines, line) - 1))
+
     def line_at(self, offset: int) -> int:
         number = self._segment_at(offset)
         return int(self._lines[number]) + self._text[self._offsets[number] : offset].count(b"\n")
 
-    def lines(self, start: int, end: int, query: Query) -> Iterator[int]:
-        """Yield the lines between two offsets that contain the text."""
-        wanted = STREAMS.index(query.stream) if query.stream else None
+    def lines(self, start: int, end: int, query: Query) -> Iterator[LogLine]:
+        """Yield the matching lines between two offsets."""
         block = self._text[start:end]
         find = query.finder(block)
         at, known, line, counted = 0, -1, 0, 0
+        segment = self._segment(0)
         while (found := find(at)) >= 0:
             hit = start + found
             number = self._segment_at(hit)
             if number != known:
-                known, line, counted = number, int(self._lines[number]), int(self._offsets[number])
+                known, segment = number, self._segment(number)
+                line, counted = segment.line, segment.offset
+            if query.stream not in ("", segment.stream):
+                at = max(block.find(b"\n", found) + 1 or len(block), self._offset_after(number) - start)
+                continue
             line, counted = line + self._text[counted:hit].count(b"\n"), hit
-            if wanted is None or self._streams[number] == wanted:
-                yield line
-            at = (block.find(b"\n", found) + 1) or len(block)
+            begin, over = block.rfind(b"\n", 0, found) + 1, block.find(b"\n", found)
+            at = over + 1 or len(block)
+            if query.metrics or segment.stream != "stdout" or not block.startswith(METRIC, begin):
+                message = block[begin : over if over >= 0 else len(block)]
+                yield LogLine(line, segment.time_us(line - segment.line), segment.stream, message)
+
+    def _segment(self, number: int) -> Segment:
+        line, offset, first_us, span_us, lines, stream = (field[number] for field in self._fields)
+        return Segment(line, offset, first_us, span_us, max(1, lines), STREAMS[min(stream, len(STREAMS) - 1)])
 
     def _segment_at(self, offset: int) -> int:
         return max(0, bisect_right(self._offsets, offset) - 1)
+
+    def _offset_after(self, number: int) -> int:
+        return int(self._offsets[number + 1]) if number + 1 < len(self._offsets) else len(self._text)

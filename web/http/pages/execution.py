@@ -11,11 +11,13 @@ from core.states import FINAL
 from core.text import whole_number
 from web.config.metadata import as_number
 from web.http import auth, downloads
-from web.http.pages.execution_page import PATH, log_window, render_tab, requested_execution
+from web.http.pages import log_query
+from web.http.pages.execution_page import PATH, render_tab, requested_execution
 from web.services import launch
 from web.services.executions import lifecycle
 from web.services.presentation import changes, charts
 from web.services.presentation.changes import Changes
+from web.services.presentation.log_view import Window
 from web.store import audit, data, executions, metadata
 from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
@@ -38,7 +40,7 @@ def show(name: str, counter: int) -> str:
         "overview",
         project,
         execution,
-        window=log_window(execution, LINES),
+        window=_log_window(execution),
         keys=[key for key, value in latest.items() if as_number(value) is not None],
         axis=charts.choose_axis(latest),
         spark=charts.main_sparkline(db, execution.id, latest),
@@ -47,6 +49,11 @@ def show(name: str, counter: int) -> str:
         outputs_size=size,
         since=_changes(db, execution),
     )
+
+
+def _log_window(execution: Execution) -> Window:
+    view, line = log_query.plain_view(execution), log_query.asked_line()
+    return view.before(view.at.lines, LINES) if line is None else view.around(line, LINES)
 
 
 def _changes(db: Database, execution: Execution) -> Changes | None:

@@ -14,30 +14,20 @@ from flask import Blueprint, Response, request
 
 from core.errors import InvalidInput
 from core.model import Execution
-from core.text import whole_number
-from core.wire import STREAMS
 from web.http import auth, downloads, numbers
+from web.http.pages import log_query
 from web.http.pages.execution_outputs import output_of
-from web.http.pages.execution_page import (
-    BLOCK_LINES,
-    NOTHING,
-    PATH,
-    Folding,
-    commands_of,
-    log_lines,
-    requested_execution,
-    start_us,
-)
+from web.http.pages.execution_page import PATH, requested_execution, start_us
 from web.services.presentation import charts, resources
 from web.services.presentation.charts import BY_NUMBER, BY_TIME, Axis
 from web.store import log_search, logs, metadata
-from web.store.log_search import Query
+from web.store.log_search import Span
 from web.store.logs import LogLine
 
 blueprint = Blueprint("execution_data", __name__)
 
 DOWNLOADED_LINES = 500  # read at once
-MOST_FOLDED = 1000
+BLOCK_LINES = 2000  # of a log, at most
 CSV_KEYS = 8
 QUERY_BYTES = 200
 MOST_HITS, SEARCH_S = 5000, 0.08  # of one answer
@@ -46,41 +36,42 @@ MOST_HITS, SEARCH_S = 5000, 0.08  # of one answer
 @blueprint.get(f"{PATH}/log.html")
 @auth.read
 def lines(name: str, counter: int) -> Response:
-    """Return log lines from `first` on, counted from 0, as the page shows them; at most BLOCK_LINES.
+    """Return log lines from `first` on, or before `before`, counted from 0, as the page shows them; at most BLOCK_LINES.
 
-    `folded` are the numbers of commands reduced to their first line.
+    `show` and `metrics` filter them; `folded` are the numbers of commands reduced to their first line. The header
+    Log-Lines says which lines the answer covers, "FIRST-NEXT".
     """
-    db = auth.db()
-    _, execution = requested_execution(db, name, counter)
-    first, count = numbers.in_query("first", 0), min(numbers.in_query("count", BLOCK_LINES), BLOCK_LINES)
-    at, folding = logs.length(db, execution), NOTHING
-    if "folded" in request.args:
-        folded = {whole_number(number) or 0 for number in request.args["folded"].split(",")[:MOST_FOLDED]}
-        folding = Folding(commands=commands_of(execution, at), folded=folded)
-    html = log_lines(execution, at, first, count, folding)
-    return Response(html, mimetype="text/html", headers={"Cache-Control": "no-store"})
+    _, execution = requested_execution(auth.db(), name, counter)
+    view = log_query.block_view(execution, log_query.asked_filter())
+    count = min(numbers.in_query("count", BLOCK_LINES), BLOCK_LINES)
+    if "before" in request.args:
+        window = view.before(numbers.in_query("before", 0), count)
+    else:
+        window = view.after(numbers.in_query("first", 0), count)
+    headers = {"Cache-Control": "no-store", "Log-Lines": f"{window.first}-{window.next}"}
+    return Response(window.html, mimetype="text/html", headers=headers)
 
 
 @blueprint.get(f"{PATH}/log/search")
 @auth.read
 def search(name: str, counter: int) -> Response:
-    """Return the numbers of the lines, from 1, that contain `q`, from line `first` on, of `stream`, or with an error.
+    """Return the numbers of the lines, from 1, that contain `q` and match the filter, from line `first` on.
 
     `next` is the line at which the search continues; None at the end of the log.
     """
     db = auth.db()
     _, execution = requested_execution(db, name, counter)
-    text, source = request.args.get("q", "").encode()[:QUERY_BYTES], request.args.get("in", "")
-    if source not in ("", "errors", *STREAMS) or b"\n" in text:
-        raise InvalidInput(f"'in' must be errors, {', '.join(STREAMS)} or empty, and 'q' one line")
-    query = Query(text=text, errors=source == "errors", stream=source if source in STREAMS else "")
-    first = max(1, numbers.in_query("first", 1)) - 1
-    hits = log_search.search(
-        auth.server().config.logs_dir, execution, logs.length(db, execution), query,
-        first=first, most=MOST_HITS, seconds=SEARCH_S,
-    )  # fmt: skip
-    found = {"lines": [line + 1 for line in hits.lines], "next": None if hits.next is None else hits.next + 1}
-    return Response(orjson.dumps(found), mimetype="application/json", headers={"Cache-Control": "no-store"})
+    text = request.args.get("q", "").encode()[:QUERY_BYTES]
+    if b"\n" in text:
+        raise InvalidInput("'q' must be text of one line")
+    at, first = logs.length(db, execution), max(1, numbers.in_query("first", 1)) - 1
+    span = Span(first=first, end=at.lines, most=MOST_HITS, seconds=SEARCH_S)
+    found = log_search.search(auth.server().config.logs_dir, execution, at, log_query.asked_filter(text), span)
+    answer = {
+        "lines": [line.number + 1 for line in found.lines],
+        "next": found.reached + 1 if found.reached < at.lines else None,
+    }
+    return Response(orjson.dumps(answer), mimetype="application/json", headers={"Cache-Control": "no-store"})
 
 
 @blueprint.get(f"{PATH}/log.txt")

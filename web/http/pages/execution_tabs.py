@@ -7,22 +7,13 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from core.wire import STREAMS
 from web.config.metadata import as_number
-from web.http import auth, downloads
+from web.http import auth, downloads, numbers
+from web.http.pages import log_query, paging
 from web.http.pages.execution_outputs import output_of
-from web.http.pages.execution_page import (
-    PATH,
-    Folding,
-    asked_line,
-    commands_of,
-    log_window,
-    render_tab,
-    requested_execution,
-    start_us,
-)
-from web.services.presentation import charts, headline, log_commands, previews, resources
-from web.store import data, executions, logs, metadata
+from web.http.pages.execution_page import PATH, render_tab, requested_execution, start_us
+from web.services.presentation import charts, headline, previews, resources
+from web.store import data, executions, metadata
 
 blueprint = Blueprint("execution_tabs", __name__)
 
@@ -44,13 +35,17 @@ class Measure:
 @blueprint.get(f"{PATH}/log/")
 @auth.read
 def log(name: str, counter: int) -> str:
-    """Show the log's last lines, or those around `?line=`, counted from 1."""
+    """Show the log's last lines, those around `?line=`, counted from 1, or those before `?before=`."""
     db = auth.db()
     project, execution = requested_execution(db, name, counter)
-    commands = commands_of(execution, logs.length(db, execution))
-    folding = Folding(commands=commands, folded=log_commands.folded_at_first(commands, asked_line()))
-    window = log_window(execution, LOG_LINES, folding)
-    return render_tab("log", project, execution, window=window, folding=folding, streams=STREAMS)
+    view = log_query.tab_view(execution, log_query.asked_filter())
+    line, before = log_query.asked_line(), numbers.in_query("before", view.at.lines)
+    window = view.before(before, LOG_LINES) if line is None else view.around(line, LOG_LINES)
+    log_filter = {name: request.args[name] for name in log_query.FILTERS if request.args.get(name)}
+    return render_tab(
+        "log", project, execution,
+        window=window, view=view, shown=log_query.SHOWN, log_filter=log_filter, query=paging.query,
+    )  # fmt: skip
 
 
 @blueprint.get(f"{PATH}/charts/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from web.store.logs import LogLine
@@ -55,16 +55,21 @@ def commands(status: Iterable[LogLine]) -> list[Command]:
     return found
 
 
-def folded_at_first(found: list[Command], line: int | None = None) -> set[int]:
+def is_start(line: LogLine) -> bool:
+    """Return whether a line is the first one of a command."""
+    return line.stream == "status" and START.match(line.text) is not None
+
+
+def folded_at_first(found: list[Command], line: int | None = None) -> frozenset[int]:
     """Return the numbers of the commands that succeeded, except the last one and the one with the requested line."""
-    return {
+    return frozenset(
         one.number
         for one in found[:-1]
         if one.code == 0 and one.end is not None and (line is None or not one.first < line < one.end)
-    }
+    )
 
 
-def folds(found: list[Command], folded: set[int], first: int) -> Iterator[Command]:
+def folds(found: Sequence[Command], folded: frozenset[int], first: int) -> Iterator[Command]:
     """Yield the folded commands that end after line `first`."""
     return (one for one in found if one.number in folded and one.end is not None and one.end > first)
 

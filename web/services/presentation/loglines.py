@@ -26,7 +26,7 @@ def chunks(lines: Iterable[LogLine], commands: Mapping[int, Command] = {}) -> st
 def html(line: LogLine, command: Command | None = None) -> str:
     """Return a line; the displayed number, which links use, counts from 1. The first line of a command folds it."""
     number = line.number + 1
-    names = [line.stream] if line.stream != "stdout" else ["metric"] if line.message.startswith(b'{"') else []
+    names = [line.stream] if line.stream != "stdout" else ["metric"] if line.is_metric else []
     shown = text(line)
     if command is not None and command.end is not None:
         names.append("command")
