@@ -1,4 +1,4 @@
-// Copy buttons: each copies the text that stands with it. Without scripts they are not shown.
+// Copy buttons: each copies the text beside it. They are hidden without scripts.
 
 document.documentElement.dataset.copies = "";
 
@@ -10,7 +10,7 @@ document.addEventListener("click", async (event) => {
     await navigator.clipboard.writeText(text.textContent);
     button.textContent = "Copied";
   } catch {
-    getSelection().selectAllChildren(text); // pages without TLS have no clipboard
+    getSelection().selectAllChildren(text); // browsers give pages without TLS no access to the clipboard
     button.textContent = "Press Ctrl+C";
   }
   setTimeout(() => (button.textContent = "Copy"), 2000);

@@ -1,21 +1,21 @@
-// One stream of server-sent events, for a tab that can be seen. Browsers allow six connections to a server over HTTP/1.1,
-// for all tabs together, and the seventh hangs: MOST tabs have a stream at one time, others poll, as a tab does that the
-// server refuses a stream.
+// A stream of server-sent events for a visible tab. Over HTTP/1.1 browsers allow six connections to a server for all tabs
+// together, and further requests hang. So at most MOST tabs have a stream at one time. Other tabs poll, and so does a tab
+// whose stream the server has refused.
 
 const POLL_MS = 10_000;
-const AGAIN_MS = 30_000; // until a tab that polls asks for a stream again
-const SILENT_MS = 40_000; // the server says something every 15 s: the connection is dead
+const AGAIN_MS = 30_000; // between two attempts of a polling tab to open a stream
+const SILENT_MS = 40_000; // the connection is dead: the server sends something every 15 s
 const MOST = 4;
-const KEPT_MS = 15_000; // for a tab that has gone without saying so
+const KEPT_MS = 15_000; // after it, a tab that has not renewed its entry counts as closed
 const SLOTS = "pushmill-streams";
 
-// The tabs that have a stream now, and the time when they last said so.
+// The tabs that have a stream, and when each last renewed its entry.
 function holders() {
   const known = Object.entries(JSON.parse(localStorage.getItem(SLOTS) ?? "{}"));
   return Object.fromEntries(known.filter(([, at]) => Math.abs(Date.now() - at) < KEPT_MS));
 }
 
-// Whether this tab may have a stream. It says so again every few seconds.
+// Returns whether this tab may have a stream, and renews its entry.
 function hold(tab) {
   if (performance.getEntriesByType("navigation")[0]?.nextHopProtocol !== "http/1.1") return true;
   try {
@@ -23,7 +23,7 @@ function hold(tab) {
     if (!(tab in known) && Object.keys(known).length >= MOST) return false;
     localStorage.setItem(SLOTS, JSON.stringify({ ...known, [tab]: Date.now() }));
   } catch {
-    // without storage there is nothing to count with
+    // tabs cannot be counted without storage
   }
   return true;
 }
@@ -38,8 +38,9 @@ function release(tab) {
 }
 
 export class Events {
-  // `address()` is where the stream is, `kinds` are functions by the kind of an event, which get its data and its id;
-  // `opened(again)`; `poll()` is called every `pollMs` without a stream; `connection` gets "live", "polling", "lost" or "".
+  // `address()` returns the URL of the stream. `kinds` maps kinds of events to functions that get the data and the id.
+  // `opened(again)` is called when the stream opens, and `poll()` every `pollMs` while there is none. `connection` gets
+  // "live", "polling", "lost" or "".
   constructor({ address, kinds, opened = () => {}, poll, pollMs = POLL_MS, connection }) {
     Object.assign(this, { address, kinds, opened, poll, pollMs, connection });
     this.tab = Math.random().toString(36).slice(2);

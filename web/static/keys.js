@@ -1,5 +1,5 @@
-// Shortcuts, and the palette, which goes to a project, a tab or anything that the page links to. Single keys do nothing
-// while something is typed, and can be switched off in the help.
+// Keyboard shortcuts and the command palette, which goes to a project, a tab or any link of the page. Single-key shortcuts
+// are ignored in text fields, and can be switched off in the help.
 
 const TYPED = "input:not([type=checkbox], [type=radio]), select, textarea, [contenteditable]";
 const OFF = "pushmill-keys-off";
@@ -66,7 +66,7 @@ function openPalette() {
   if (palette.open) return;
   wanted.value = "";
   palette.showModal();
-  findPlaces().catch(() => {}); // without the projects it still has the links of the page
+  findPlaces().catch(() => {}); // without the projects, the links of the page are still listed
 }
 
 palette.addEventListener("keydown", (event) => {

@@ -1,4 +1,4 @@
-// Open menus close at a click elsewhere and at Escape. Without this script they close at their own button.
+// Open menus close on a click elsewhere or on Escape. Without this script only their own button closes them.
 
 const open = () => document.querySelectorAll("details:is(.drop, .menu)[open]");
 

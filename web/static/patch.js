@@ -1,15 +1,15 @@
-// Change a part of the page into what the server shows now. Only what the server changed since the last time is touched,
-// so focus, selection, what one has typed, checked, opened or scrolled, and what scripts did, stay as they are.
+// Update a part of the page to a new version from the server. Only what differs from the server's previous version is
+// touched: focus, selection, input, opened and scrolled elements, and changes by scripts stay as they are.
 
 const shown = new WeakMap(); // the server's version of each node of the page
 
-// `node` and `server` are equal: the page as it came, and a copy of it.
+// `node` is part of the page as it was loaded, and `server` an equal copy.
 export function remember(node, server) {
   shown.set(node, server);
   node.childNodes.forEach((child, i) => remember(child, server.childNodes[i]));
 }
 
-// Returns the elements that are new and have an id, such as rows.
+// Returns the new elements that have an id, such as rows.
 export function patch(node, fresh) {
   const before = shown.get(node);
   if (before.isEqualNode(fresh)) return [];
@@ -55,7 +55,7 @@ function next(child) {
   return child;
 }
 
-// An element with an id is that with the same id; of the others, the first with the same name that is left.
+// Elements match by id. Those without an id match the first unmatched element of the same name.
 function match(ours, versions) {
   const key = (node) => (node.id ? `id ${node.id}` : node.nodeName);
   const left = new Map();

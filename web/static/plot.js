@@ -1,4 +1,4 @@
-// Drawing by uPlot, and numbers as short texts.
+// Drawing with uPlot, and short forms of numbers.
 
 const HEIGHT = 116;
 const SMALL_HEIGHT = 90;
@@ -25,15 +25,15 @@ export function size(place) {
 
 const whole = (values) => values.every((value) => value === null || value === undefined || Number.isInteger(value));
 
-// Integers have integers at their ticks; a logarithmic axis finds its own.
+// Integer values get integer ticks. uPlot chooses the ticks of logarithmic axes.
 function steps([, ...ys], incrs, log) {
   if (log) return {};
   if (incrs) return { incrs };
   return ys.every(whole) ? { incrs: WHOLE } : {};
 }
 
-// Draw `data`, [x, y, …], in the `.plot` of a figure. Charts with the same `sync` share a cursor. `lines` are what uPlot
-// is to do differently for each y; `log` is for the y axis; `setScale` is called when one zooms.
+// Draw `data`, [x, y, …], in the `.plot` of a figure. Charts with the same `sync` share a cursor. `lines` has uPlot's
+// options for each y, `log` is for the y axis, and `setScale` is called on zooming.
 export function plot(place, data, { sync, setCursor, setScale, strokes, lines, log, xTick = tick, yTick = tick, yRange, yIncrs }) {
   place.replaceChildren();
   const { width, height } = size(place);

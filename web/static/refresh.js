@@ -1,5 +1,5 @@
-// Pages with lists: a stream says that something on the page has changed, the page is fetched again, and what differs is
-// changed in place. While one types or chooses something, the page is left as it is.
+// Live updates of pages with lists. When the stream reports a change, the page is fetched again and the differences are
+// applied in place. The page does not change while the user types or selects something.
 
 import { Events } from "./events.js";
 import { patch, remember } from "./patch.js";
@@ -8,11 +8,11 @@ const TYPED = "input:not([type=checkbox], [type=radio], [type=button], [type=sub
 const WORDS = { live: "", polling: "Updates every 10 s: no live connection is free", lost: "Connection lost, retrying", "": "" };
 const main = document.getElementById("main");
 let changes = document.body.dataset.changes;
-let waiting = false; // for the end of typing
+let waiting = false; // until the user has stopped typing
 let fetching = null;
 let again = false;
 
-// One fetch at a time; if something changes meanwhile, one more.
+// One fetch at a time, and one more if something changes in the meantime.
 function refresh() {
   if (main.contains(document.activeElement) && document.activeElement.matches(TYPED)) {
     waiting = true;
@@ -21,7 +21,7 @@ function refresh() {
   again = fetching !== null;
   fetching ??= fetchPage().finally(() => {
     fetching = null;
-    if (again) refresh().catch(() => {}); // as after any change, the next one or the next poll brings what is missing
+    if (again) refresh().catch(() => {}); // the next change or poll fetches what is missing
   });
   return fetching;
 }
@@ -43,7 +43,7 @@ function flash(element) {
   element.addEventListener("animationend", () => element.classList.remove("new"), { once: true });
 }
 
-// A state that has changed is seen in the tab as well, and said once.
+// Show a changed state in the browser tab, and announce it once to screen readers.
 function tell(page) {
   if (page.title === document.title) return;
   document.title = page.title;

@@ -1,5 +1,5 @@
-// The server's events of one execution: from a stream, or by polling where no stream can be had. A position goes with
-// each, so that after a break nothing is missing and nothing comes twice.
+// The events of one execution, from a stream, or by polling if no stream is available. Each event has a position, so that
+// after an interruption no event is missing or repeated.
 
 import { Events } from "./events.js";
 

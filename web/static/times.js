@@ -1,4 +1,4 @@
-// Durations and "… ago" that go on while the page is open. The server has written both already.
+// Keep the durations and the "… ago" times that the server has rendered up to date.
 
 const UNITS = [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]];
 
@@ -21,7 +21,7 @@ function ago(seconds) {
   }
 }
 
-// The text node stays, so that a refresh of the page finds it (patch.js).
+// Keep the text node, so that patch.js finds it.
 function write(element, text) {
   if (element.firstChild.data !== text) element.firstChild.data = text;
 }
