@@ -1,4 +1,4 @@
-// The page of a new runner waits until the runner has reported. The list of runners says when.
+// The page of a new runner waits for its first report, which the list of runners shows.
 
 const POLL_MS = 2000;
 const arrival = document.getElementById("arrival");

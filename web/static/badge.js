@@ -1,4 +1,4 @@
-// The badge's picker: what is chosen is shown at once. The server makes the addresses; without this a button asks it.
+// The badge picker: show each choice at once. The server makes the addresses; without this script a button requests them.
 
 const form = document.getElementById("badge-choice");
 

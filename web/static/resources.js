@@ -1,4 +1,4 @@
-// What the execution uses of its machine: a chart for each kind, drawn anew every ten seconds while it runs.
+// The resource usage of an execution: a chart for each kind, updated every ten seconds while it runs.
 
 import { plot, shortNumber, size, tick } from "./plot.js";
 
@@ -65,7 +65,7 @@ class Resource {
   }
 }
 
-// A row for each GPU, whose shades the server has made.
+// A row for each GPU. The server renders the shades.
 class Heat {
   constructor(figure) {
     this.figure = figure;
@@ -108,7 +108,7 @@ export class Resources {
     this.load();
   }
 
-  // Returns how far apart the points are, in seconds: sooner there is nothing new to see.
+  // Returns the seconds between two points, before which there is nothing new.
   async load() {
     const answer = await fetch(`${this.url}usage`);
     if (!answer.ok) return 0;
@@ -126,7 +126,7 @@ export class Resources {
     return step;
   }
 
-  // Until `over()` says that nothing comes any more.
+  // Repeats until `over()` returns true.
   async follow(over) {
     while (!over()) {
       let step = 0;

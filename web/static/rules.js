@@ -1,4 +1,4 @@
-// What the rules in the editor would run follows what is typed. The server computes it; without this a button asks it.
+// Update the dry run of the rules while they are edited. The server computes it; without this script a button requests it.
 
 const form = document.getElementById("rules-form");
 const button = form.querySelector(".try");
@@ -21,7 +21,7 @@ async function rehearse() {
 
 form.addEventListener("input", () => {
   clearTimeout(pause);
-  pause = setTimeout(() => rehearse().catch(() => {}), PAUSE_MS); // a server that is away answers the next time
+  pause = setTimeout(() => rehearse().catch(() => {}), PAUSE_MS); // if the server cannot be reached, the next change tries again
 });
 form.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !event.target.matches(".trial input")) return;

@@ -1,4 +1,4 @@
-// All settings were on one page once: an address of that page with an anchor leads to the section that has it now.
+// Redirect old addresses of the settings, which were one page with anchors, to the section with that anchor.
 
 const anchor = location.hash.slice(1);
 const picked = new URLSearchParams(location.search).size > 0 ? "badge" : "";

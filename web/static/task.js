@@ -1,4 +1,4 @@
-// The page of one task: its chart, drawn anew when the page has been refreshed.
+// The chart of a task, drawn again after each refresh of the page.
 
 import { plot, shortNumber, size } from "./plot.js";
 
@@ -6,7 +6,7 @@ let chart = null;
 let drawn = null;
 const resizer = new ResizeObserver(([{ target }]) => chart && chart.width !== target.clientWidth && chart.setSize(size(target)));
 
-// The trials as dots, the best so far as steps.
+// Trials as dots, and the best value so far as steps.
 function draw() {
   chart?.destroy();
   chart = null;
