@@ -6,6 +6,9 @@ import pytest
 from demo_site import Browser, Site
 from selenium.webdriver.common.keys import Keys
 
+from core.model import Execution
+from web.store import executions
+
 pytestmark = pytest.mark.browser
 
 TABLE = "/p/cells/"
@@ -120,15 +123,50 @@ def test_lines_of_the_chart_have_the_colours_of_their_rows_and_the_chart_folds_a
 
 def test_a_view_is_saved_and_brings_filter_and_order_back(browser: Browser) -> None:
     browser.open(f"{TABLE}?q=step+%3D+train&sort=-m.accuracy")
-    browser.find(".drop summary").click()
+    browser.find("main .drop summary").click()
     browser.find("#view").send_keys("Best <b> runs", Keys.ENTER)
     browser.wait("document.querySelector('.views li a') !== null")
     browser.open(TABLE)
-    browser.find(".drop summary").click()
+    browser.find("main .drop summary").click()
     assert browser.find(".views li a").text == "Best <b> runs"
     browser.find(".views li a").click()
     browser.wait("location.search === '?q=step+%3D+train&sort=-m.accuracy'")
-    browser.find(".drop summary").click()
+    browser.find("main .drop summary").click()
     browser.find("[aria-label='Remove Best <b> runs']").click()
     browser.wait("document.querySelector('.views') !== null && document.querySelector('.views li') === null")
     assert browser.complaints() == []
+
+
+def choose(browser: Browser, execution: Execution) -> None:
+    box = f".picked[value='{execution.counter}']"
+    browser.run(f"document.querySelector(\"{box}\").scrollIntoView({{block: 'center'}})")
+    browser.find(box).click()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_two_are_tagged_and_the_view_stays(browser: Browser, demo_site: Site, width: int) -> None:
+    browser.look(width)
+    both, tag = (demo_site.demo.long, demo_site.demo.failed), f"paper-{width}"
+    for act, tagged in (("Add", True), ("Remove", False)):
+        browser.open("/p/cells/?q=number+>+190")
+        for execution in both:
+            choose(browser, execution)
+        assert browser.find("#how-many").text == "2 chosen"
+        browser.find("#tag-chosen summary").click()
+        browser.find("#tags").send_keys(tag, Keys.ENTER if act == "Add" else "")
+        if act == "Remove":
+            browser.find("#tag-chosen [formaction*=remove]").click()
+        shown = f"document.querySelector('#table')?.textContent.includes('{tag}')"
+        browser.wait(f"document.querySelectorAll('.picked:checked').length === 0 && {shown} === {str(tagged).lower()}")
+        assert browser.run("return location.pathname + location.search") == "/p/cells/?q=number+%3E+190"
+        assert [tag in executions.get(demo_site.db, one.id).tags for one in both] == [tagged, tagged]
+    assert browser.complaints() == []
+
+
+def test_the_address_of_a_comparison_has_no_empty_field(browser: Browser, demo_site: Site) -> None:
+    browser.open("/p/cells/")
+    for execution in (demo_site.demo.long, demo_site.demo.failed):
+        choose(browser, execution)
+    browser.find("#chosen .primary").click()
+    browser.wait("location.pathname.endsWith('/compare/')")
+    assert browser.run("return [...new URLSearchParams(location.search).keys()].join()") == "e,e"

@@ -55,6 +55,7 @@ ELSEWHERE = {
     "chosen.again": "test_run_form_pages",
     "chosen.delete": "test_compare_pages",
     "chosen.stop": "test_compare_pages",
+    "chosen.tag": "test_compare_pages",
     "saved_views.remove": "test_saved_views",
     "saved_views.save": "test_saved_views",
     "pipelines.approve": "test_pipeline_pages",

@@ -14,6 +14,7 @@ from test_pages import EVIL, Live
 from core.model import Execution
 from core.states import State
 from web.http.pages import compare
+from web.services.executions.tags import CHARACTERS, MOST
 from web.store import audit, executions, metadata
 from web.store.db import execute, transaction
 
@@ -92,8 +93,8 @@ def test_values_without_order_or_end_are_compared(api: ApiServer, person: Person
     assert cells(page.text, "alpha") == ["", "text"]
 
 
-def post(person: Person, path: str, counters: list[int]) -> int:
-    form = {"csrf_token": person.csrf("/p/demo/"), "e": counters}
+def post(person: Person, path: str, counters: list[int], **fields: str) -> int:
+    form = {"csrf_token": person.csrf("/p/demo/"), "e": counters, **fields}
     return person.client.post(f"/p/demo/executions/{path}", data=form).status_code
 
 
@@ -118,3 +119,35 @@ def test_chosen_executions_are_deleted_all_or_none(api: ApiServer, person: Perso
     assert post(person, "delete", [done.counter, other.counter]) == 303
     page = html.unescape(person.get("/p/demo/").text)
     assert re.findall(r">#(\d+)</a></th>", page) == [str(running.counter)]
+
+
+def test_chosen_executions_are_tagged_and_untagged_all_or_none(api: ApiServer, person: Person) -> None:
+    one, other = ran(api), ran(api)
+    executions.set_tags(api.db, other, ["old"])
+    both = [one.counter, other.counter]
+
+    def tags() -> list[tuple[str, ...]]:
+        return [executions.get(api.db, found.id).tags for found in (one, other)]
+
+    assert post(person, "tag", both, tags=" best, paper,,best") == 303
+    assert tags() == [("best", "paper"), ("old", "best", "paper")]
+    assert post(person, "tag?remove=1", both, tags="old, paper") == 303
+    assert tags() == [("best",), ("best",)]
+    executions.set_tags(api.db, other, [f"t{number}" for number in range(MOST)])
+    assert post(person, "tag", both, tags="more") == 400
+    assert post(person, "tag", both, tags="x" * (CHARACTERS + 1)) == 400
+    assert post(person, "tag", both, tags="a\u202eb") == 400
+    assert tags()[0] == ("best",)
+    assert post(person, "tag", both[:1], tags="") == 303
+    entries = [one for one in audit.search(api.db, audit.Question(), 50) if one.detail.startswith("tags:")]
+    assert [(entry.name, entry.detail) for entry in entries[1:3]] == [
+        (f"#{other.counter}", "tags: best"), (f"#{one.counter}", "tags: best")]  # fmt: skip
+    assert len(entries) == 6
+
+
+def test_one_returns_to_the_view_from_which_executions_were_changed(api: ApiServer, person: Person) -> None:
+    done = ran(api)
+    form = {"csrf_token": person.csrf("/p/demo/"), "e": done.counter, "tags": "a"}
+    for referrer, back in (("/p/demo/?q=step+%3D+train", "/p/demo/?q=step+%3D+train"), ("/p/other/?q=a", "/p/demo/")):
+        headers = {"Referer": f"http://localhost{referrer}"}
+        assert person.client.post("/p/demo/executions/tag", data=form, headers=headers).location == back

@@ -8,7 +8,6 @@ from typing import Annotated, Any, TypedDict, cast
 from flask import request
 from msgspec import Meta
 
-from core.errors import InvalidInput
 from core.model import Change, Execution, ListedExecution
 from core.states import FINAL, State
 from core.text import printable
@@ -18,11 +17,10 @@ from web.http.api.answers import Empty, Json, Message, Page, paginated
 from web.http.api.body import fields
 from web.http.api.data import objects
 from web.http.api.parameters import SELECTION, Words, takes
-from web.services.executions import lifecycle
+from web.services.executions import lifecycle, tags
 from web.store import commits, data, environments, executions, metadata, pipelines, projects, tasks
 from web.store.db import Database
 
-MAX_TAGS, MAX_TAG = 100, 100
 CELL = 120  # characters
 EXCLUDABLE = frozenset(
     {"cumulative_metadata", "environment_variables", "events", "inputs", "metadata", "outputs", "tags"}
@@ -35,7 +33,10 @@ class Tags(TypedDict):
 
     tags: Annotated[
         list[str],
-        Meta(description=f"At most {MAX_TAGS} of at most {MAX_TAG} printable characters.", examples=[["baseline"]]),
+        Meta(
+            description=f"At most {tags.MOST} of at most {tags.CHARACTERS} printable characters.",
+            examples=[["baseline"]],
+        ),
     ]
 
 
@@ -108,9 +109,7 @@ def set_tags(identifier: str) -> Json[Tags]:
     """Replace the tags of an execution."""
     db = auth.db()
     found = query.execution(db, identifier)
-    kept = list(dict.fromkeys(tag.strip() for tag in fields(Tags)["tags"] if tag.strip()))
-    if len(kept) > MAX_TAGS or any(len(tag) > MAX_TAG or printable(tag) != tag for tag in kept):
-        raise InvalidInput(f"there may be {MAX_TAGS} tags of {MAX_TAG} printable characters", field="tags")
+    kept = tags.checked(fields(Tags)["tags"])
     executions.set_tags(db, found, kept)
     return Json({"tags": kept})
 

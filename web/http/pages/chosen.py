@@ -10,8 +10,9 @@ from core.model import Execution
 from core.states import FINAL
 from core.text import whole_number
 from web.http import auth
+from web.http.pages.addresses import way_back
 from web.services import reruns
-from web.services.executions import lifecycle
+from web.services.executions import lifecycle, tags
 from web.store import executions, projects
 from web.store.selection import Selection
 
@@ -53,6 +54,19 @@ def delete(name: str) -> Response:
     return _back(name)
 
 
+@blueprint.post("/p/<name>/executions/tag")
+@auth.launch
+def tag(name: str) -> Response:
+    """Add tags, separated by commas, to them, or with `?remove` remove these from them, all or none."""
+    given = tags.checked(request.form.get("tags", "").split(","))
+    found = _chosen(name)
+    if "remove" in request.args:
+        tags.change(auth.db(), found, removed=given)
+    else:
+        tags.change(auth.db(), found, added=given)
+    return _back(name)
+
+
 def _chosen(name: str) -> list[Execution]:
     db, counters = auth.db(), _counters()
     if not 0 < len(counters) <= MOST:
@@ -66,4 +80,6 @@ def _counters() -> list[int]:
 
 
 def _back(name: str) -> Response:
-    return redirect(url_for("executions.listing", name=name), 303)
+    """Return to the view of the table from which the form was sent."""
+    listing, came = url_for("executions.listing", name=name), way_back()
+    return redirect(came if came.partition("?")[0] == listing else listing, 303)

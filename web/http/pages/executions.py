@@ -12,6 +12,7 @@ from web.config.filters.terms import FIELDS, Filter, Names, read
 from web.http import auth, changes
 from web.http.pages import columns, run_table
 from web.http.pages.addresses import base_url
+from web.http.pages.chosen import MOST as CHOSEN_AT_ONCE
 from web.http.pages.paging import query
 from web.services.presentation import run_names, troubles
 from web.services.triggers import approvals
@@ -59,6 +60,8 @@ def listing(name: str) -> str:
         headings=run_table.headings(chosen, order),
         chosen=chosen,
         exported=EXPORTED,
+        known_tags=sorted({tag for execution in found.executions for tag in execution.tags}),
+        chosen_at_once=CHOSEN_AT_ONCE,
         views=saved_views.of_project(db, project.id),
         picker=run_table.picker(names, chosen) if request.args.get("pick") else None,
         query=query,

@@ -1,0 +1,33 @@
+"""The tags of executions: texts by which people find executions again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from core.errors import InvalidInput
+from core.model import Execution
+from web.store import executions
+from web.store.db import Database, transaction
+
+MOST, CHARACTERS = 100, 100
+
+
+def checked(tags: Iterable[str]) -> list[str]:
+    """Return tags without repetitions and surrounding space. Raises InvalidInput for bad tags and for too many."""
+    kept = list(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
+    if bad := [tag for tag in kept if len(tag) > CHARACTERS or not tag.isprintable()]:
+        raise InvalidInput(f"{bad[0]!r:.120} is not a tag: use at most {CHARACTERS} printable characters", field="tags")
+    if len(kept) > MOST:
+        raise InvalidInput(f"an execution has at most {MOST} tags; these are {len(kept)}", field="tags")
+    return kept
+
+
+def change(
+    db: Database, found: Sequence[Execution], *, added: Sequence[str] = (), removed: Collection[str] = ()
+) -> None:
+    """Add tags to all of these executions and remove others from them, all or none."""
+    with transaction(db):
+        for execution in found:
+            tags = checked(tag for tag in (*execution.tags, *added) if tag not in removed)
+            if tags != list(execution.tags):
+                executions.set_tags(db, execution, tags)
