@@ -64,3 +64,21 @@ def test_a_commit_shows_what_is_wrong_at_its_line_and_what_it_changed(browser: B
     facts = browser.find("#commit .facts").text
     assert "2 files changed, +2 \u2212" in facts
     assert browser.complaints() == []
+
+
+def test_metrics_of_running_executions_stand_below_each_other(browser: Browser) -> None:
+    browser.open("/")
+    boxes = "[...document.querySelectorAll('#running .spark')]"
+    drawn = browser.run(f"return {boxes}.map((one) => one.querySelector('svg') !== null)")
+    assert {True, False} == set(drawn)
+    for part, edge in (("clip", "left"), ("clip + b", "right")):
+        edges = f"{boxes}.map((one) => one.querySelector('.{part}').getBoundingClientRect().{edge})"
+        assert len(set(browser.run(f"return {edges}"))) == 1, part
+
+
+@pytest.mark.parametrize("path", ["/p/cells/settings/", "/p/cells/executions/199/configuration/"])
+def test_the_tab_that_is_shown_is_in_view_on_a_phone(browser: Browser, path: str) -> None:
+    browser.look(390)
+    browser.open(path)
+    box = browser.run("return document.querySelector('.tabs [aria-current]').getBoundingClientRect().toJSON()")
+    assert 0 <= box["left"] < box["right"] <= 390
