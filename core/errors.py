@@ -7,7 +7,7 @@ PushmillError
 ├── Conflict             the record has changed meanwhile, or the lease is held by another runner
 ├── NotFound             does not exist, or is not visible to the user
 ├── Denied               missing or wrong credentials
-├── TooMany              too many failed log-ins
+├── TooMany              too many failed logins
 ├── InvalidInput         unusable value from outside
 │   ├── InvalidYaml      valohai.yaml cannot be read
 │   ├── InvalidFields    fields of a request, each with its problems
@@ -61,7 +61,7 @@ class Denied(PushmillError):
 
 
 class TooMany(PushmillError):
-    """Raised when a log-in must wait because too many failed. HTTP 429."""
+    """Raised when a login must wait because too many failed. HTTP 429."""
 
 
 class Problem(str):

@@ -56,7 +56,7 @@ class ForgeState:
         self.comments: list[dict[str, Any]] = []  # {"id", "number", "body"}
         self.people: list[dict[str, Any]] = []  # {"id", "login", "level": one of LEVELS, "state"}
         self.browser: dict[str, Any] | None = None  # who is logged in there, and consents; None denies
-        self.codes: dict[str, dict[str, Any]] = {}  # of log-ins that were consented to
+        self.codes: dict[str, dict[str, Any]] = {}  # of logins that were consented to
         self.tokens: dict[str, dict[str, Any]] = {}  # of people
         self.delivers = True  # whether test deliveries get through
         self.hook_secret = ""  # that deliveries are signed with in place of the webhook's own

@@ -134,7 +134,7 @@ def _store(spec: ExecutionSpec, reporter: Reporter, file: OutputFile) -> str:
         raise Conflict(str(error)) from None
     except Conflict:
         _check_lease(spec, reporter)
-        return "it is stored already with other content"
+        return "it is already stored with other content"
     except Rejected as rejected:
         return rejected.reason
     except PushmillError as error:

@@ -175,7 +175,7 @@ def crowded(demo_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def pages(app: Flask) -> list[str]:
-    """The endpoints of pages, and of what they load; not of redirects to providers of log-ins."""
+    """The endpoints of pages, and of what they load; not of redirects to providers of logins."""
     return sorted(
         rule.endpoint
         for rule in app.url_map.iter_rules()

@@ -171,7 +171,7 @@ def test_one_command_in_a_fresh_clone_trains_the_example_and_a_second_one_keeps_
     assert readme_command() == "make up"
     terminal.make_up(until="your turn", timeout=600)
     first = terminal.said()
-    assert "The admin's token, shown this once" in first
+    assert "The admin's token, shown only once" in first
     assert '"val_accuracy"' in first, "the terminal shows the log of the first execution"
     assert re.search(r"result +#1 complete", first)
 
@@ -189,13 +189,13 @@ def test_one_command_in_a_fresh_clone_trains_the_example_and_a_second_one_keeps_
     executions = terminal.executions()
 
     terminal.ctrl_c()
-    assert "stopped; everything is kept" in terminal.said()
+    assert "stopped; all data is kept" in terminal.said()
     with pytest.raises(httpx.ConnectError):
         terminal.api("/projects/")
 
     terminal.make_up(until="pushmill is up", timeout=60)
     assert "installing" not in terminal.said()
-    assert "shown this once" not in terminal.said()
+    assert "shown only once" not in terminal.said()
     assert [item["id"] for item in terminal.executions()] == [item["id"] for item in executions]
 
 

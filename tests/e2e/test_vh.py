@@ -97,7 +97,7 @@ def test_logging_in_and_out(server: Instance, tmp_path: Path) -> None:
 def test_a_project_is_created_linked_and_looked_at(vh: Vh, server: Instance, checkout: Checkout) -> None:
     address = created(vh, server, "projects")
     assert "projects" in vh("project", "list")
-    assert "exists already" in vh("project", "create", "-n", "projects", "-y", rc=1)
+    assert "already exists" in vh("project", "create", "-n", "projects", "-y", rc=1)
     assert "no commits yet" in vh("project", "commits")
     vh("project", "unlink", "-y")
     vh("project", "link", "projects", "-y")

@@ -166,7 +166,7 @@ class RunnerServer:
         if problem := name_problem(name):
             raise ValueError(problem)
         if execution.uploads.setdefault(datum, (name, body)) != (name, body):
-            return 409, {"detail": "stored already, with another name or content"}
+            return 409, {"detail": "already stored, with another name or content"}
         execution.outputs[name] = body
         return 200, {"sha256": hashlib.sha256(body).hexdigest()}
 

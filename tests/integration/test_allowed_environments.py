@@ -160,6 +160,6 @@ def test_the_command_shows_sets_and_lifts_the_limit(api: ApiServer) -> None:
     both = ("--allow", "default", "--allow", "gpu")
     assert command(api, *show, *both).output == "Project demo may use default, gpu.\n"
     assert "is one of the environments of demo" in str(command(api, "environment", "remove", "gpu").exception)
-    assert "exclude each other" in str(command(api, *show, *both, "--allow-all").exception)
+    assert "cannot be used together" in str(command(api, *show, *both, "--allow-all").exception)
     assert command(api, *show, "--allow-all").output == "Project demo may use every environment.\n"
     assert command(api, "environment", "remove", "gpu").exit_code == 0

@@ -24,7 +24,7 @@ def test_a_project_is_created_from_a_form_or_json_and_can_be_pushed_to(api: ApiS
 @pytest.mark.parametrize(
     ("given", "field", "said"),
     [
-        ({"name": "demo"}, "name", "exists already"),
+        ({"name": "demo"}, "name", "already exists"),
         ({"name": "No Spaces!"}, "name", "not a valid project name"),
         ({}, "name", "name is required"),
         ({"name": ["a"]}, "name", "must be text"),

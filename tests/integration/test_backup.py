@@ -54,7 +54,7 @@ def test_only_its_owner_may_read_a_backup_and_it_replaces_no_file(pushes: PushSe
     target = tmp_path / "made.tar"
     backup.create(pushes.config, target, with_outputs=True, say=print)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
-    with pytest.raises(InvalidInput, match="exists already"):
+    with pytest.raises(InvalidInput, match="already exists"):
         backup.create(pushes.config, target, with_outputs=True, say=print)
 
 

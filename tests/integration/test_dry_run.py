@@ -189,7 +189,7 @@ def test_the_command_line_prints_sets_and_clears_rules(here: Model) -> None:
     pushes = here.pushes
     assert "has the default rules" in pushmill(pushes, "rules", "model").stderr
     done = pushmill(pushes, "rules", "model", "--set", "-", given=CANCEL)
-    assert done.stdout == "Project model has 2 rules from now on.\n"
+    assert done.stdout == "Project model now has 2 rules.\n"
     assert pushmill(pushes, "rules", "model").stdout == CANCEL
     done = pushmill(pushes, "rules", "model", "--set", "-", given="[[rule]]\nname = 3")
     assert (done.returncode, done.stderr) == (1, "pushmill: rule 1: name must have 1 to 64 characters, got 3\n")

@@ -147,7 +147,7 @@ def test_a_forge_below_a_path_of_its_host_takes_a_token(
         if needs_api_url:
             refused = pushmill(pushes, "add", "model", *repo, stdin=TOKEN)
             assert refused.returncode == 1
-            assert "give the address of its API by --api-url" in refused.stderr
+            assert "give the address of its API with --api-url" in refused.stderr
             done = pushmill(pushes, "set-token", "model", "--api-url", forge.api_url, stdin=TOKEN)
         else:
             done = pushmill(pushes, "add", "model", *repo, stdin=TOKEN)
@@ -238,7 +238,7 @@ def test_the_webhook_is_made_once(site: Site) -> None:
     for arguments in (("webhook", "model"), ("set-token", "model")):
         done = site.run(*arguments)
         assert done.returncode == 0
-        assert "exists already" in done.stdout
+        assert "already exists" in done.stdout
     assert len(site.forge.hooks) == 1
 
 
@@ -249,7 +249,7 @@ def test_one_behind_many_others_is_found(site: Site) -> None:
         site.forge.hooks.append({**call.json, "id": number, "uuid": str(number)})
     site.add()
     assert len(site.forge.hooks) == 131
-    assert "exists already" in site.run("webhook", "model").stdout
+    assert "already exists" in site.run("webhook", "model").stdout
     assert len(site.forge.hooks) == 131
 
 
@@ -280,10 +280,10 @@ def test_everything_in_order_is_all_ok_but_for_a_delivery_that_cannot_be_asked_f
     ("wrong", "said"),
     [
         ("token", "the token is wrong or has expired"),
-        ("repository", "knows no git/model"),
+        ("repository", "has no repository git/model"),
         ("hooks", "the token may not read its webhooks"),
         ("away", "the forge did not answer"),
-        ("moved", "the repository has another name now"),
+        ("moved", "the repository was renamed or moved"),
     ],
 )
 def test_what_the_forge_refuses_is_one_sentence_and_the_project_stays(site: Site, wrong: str, said: str) -> None:

@@ -46,7 +46,7 @@ class Place:
 
     @property
     def user(self) -> str:
-        return self.person.get("/").text.partition("Logged in as ")[2].partition(chr(34))[0]
+        return self.person.get("/").text.partition('<summary><span class="clip">')[2].partition("<")[0]
 
     def asked(self, path: str) -> int:
         return sum(call.path.startswith(path) for call in self.forge.calls)

@@ -274,7 +274,7 @@ def pushmill(api: ApiServer, *arguments: str) -> subprocess.CompletedProcess[str
 
 def test_users_and_tokens_are_made_listed_and_ended_by_the_command_line(api: ApiServer) -> None:
     assert pushmill(api, "user", "add", "grace").returncode == 0
-    assert "user 'grace' exists already" in pushmill(api, "user", "add", "grace").stderr
+    assert "user 'grace' already exists" in pushmill(api, "user", "add", "grace").stderr
     done = pushmill(
         api, "token", "new", "grace", "--scope", "push", "--scope", "read", "--expires", "90 d", "--name", "ci"
     )

@@ -1,4 +1,4 @@
-"""Users with roles and passwords: invitations, log-ins, accounts, members, and what disabling ends."""
+"""Users with roles and passwords: invitations, logins, accounts, members, and what disabling ends."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_reset_ends_the_password_and_the_sessions_and_keeps_the_tokens(api: Ap
     assert Person(api).get(link[1]).status_code == 200
 
 
-# log-ins
+# logins
 
 
 def test_vh_logs_in_with_a_password_and_gets_a_token_of_its_own(api: ApiServer) -> None:
@@ -157,7 +157,7 @@ def test_vh_logs_in_with_a_password_and_gets_a_token_of_its_own(api: ApiServer) 
     secret = answer.json["token"]
     assert api.client.get("/api/v0/users/me/", headers={"Authorization": token(secret)}).status_code == 200
     (listed,) = [one for one in users.tokens(api.db) if one.username == "grace"]
-    assert listed.name.startswith("log-in of ")
+    assert listed.name.startswith("login of ")
     assert listed.expires_at is not None
     (entry,) = audit.search(api.db, AuditQuery(kind=Kind.TOKEN, action=Act.CREATE, username="grace"), 9)
     assert (entry.name, entry.address) == (str(listed.id), "127.0.0.1")

@@ -69,7 +69,7 @@ def test_a_head_that_is_told_of_late_stops_nothing_and_runs_nothing_of_the_rule(
     older, newer = site.head(message="one"), site.head(message="two")
     site.ask(newer)
     assert site.ask(older, "updated") == "pull request 7: nothing runs: everything was skipped"
-    assert site.pushes.pushes("model")[-1].skipped == (("train", "a newer push of this branch runs already"),)
+    assert site.pushes.pushes("model")[-1].skipped == (("train", "a newer push of this branch already runs"),)
     assert states(site) == [State.QUEUED]
 
 

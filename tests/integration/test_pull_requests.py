@@ -522,7 +522,7 @@ def test_rules_that_cancel_what_is_older_take_a_head_that_was_forced_back_for_th
     fourth = site.head(message="and more")
     site.ask(fourth, "updated")
     assert site.ask(third, "updated") == "pull request 7: nothing runs: everything was skipped"
-    assert site.of(third.sha)[0].skipped == (("train", "a newer push of this branch runs already"),)
+    assert site.of(third.sha)[0].skipped == (("train", "a newer push of this branch already runs"),)
 
 
 @github

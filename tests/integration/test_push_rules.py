@@ -183,7 +183,7 @@ def test_an_event_that_comes_late_stops_nothing_and_runs_nothing_of_the_rule(
     execute(pushes.db, "UPDATE delivery SET id = id + 10 WHERE id = ?", (waiting[0],))  # the first comes last
     pushes.drain()
     assert [push.after for push in pushes.pushes("model")][1:] == [newer, older]
-    assert pushes.pushes("model")[-1].skipped == (("train", "a newer push of this branch runs already"),)
+    assert pushes.pushes("model")[-1].skipped == (("train", "a newer push of this branch already runs"),)
     assert here.states == [("train", State.QUEUED), ("check", State.QUEUED), ("check", State.QUEUED)]
 
 

@@ -161,8 +161,8 @@ def test_an_event_that_comes_late_runs_no_task_of_a_rule_that_stops_what_is_olde
     execute(here.pushes.db, "UPDATE delivery SET id = id + 10 WHERE id = ?", (waiting[0],))  # the first comes last
     here.pushes.drain()
     assert here.pushes.pushes("model")[-1].skipped == (
-        ("task train", "a newer push of this branch runs already"),
-        ("pipeline full", "a newer push of this branch runs already"),
+        ("task train", "a newer push of this branch already runs"),
+        ("pipeline full", "a newer push of this branch already runs"),
     )
     assert asked_to_stop(here, -2) == []
 

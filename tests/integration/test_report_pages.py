@@ -127,7 +127,7 @@ def test_comments_are_switched_on_and_off_by_page_and_command_line(site: Site) -
     assert site.post("comments") == 303
     assert not projects.by_name(site.api.db, "demo").comments
     done = pushmill(site.api.config.data, "project", "comments", "demo", "on")
-    assert done.stdout == "Pull requests of project demo get one comment from now on.\n"
+    assert done.stdout == "Pull requests of project demo now get one comment.\n"
     assert projects.by_name(site.api.db, "demo").comments
 
 

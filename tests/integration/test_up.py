@@ -156,7 +156,7 @@ def test_a_start_serves_pages_and_ctrl_c_ends_everything(up: Up) -> None:
 
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
-    assert "stopped; everything is kept" in up.said()
+    assert "stopped; all data is kept" in up.said()
     assert not any(child_process.running(pid) for pid in pids.values())
 
 

@@ -108,7 +108,7 @@ def test_a_file_that_was_stored_before_with_other_content_loses_no_other_file(se
     server.before = conflict_about_the_second
     execute(host, recorded.spec.uuid, 1)
     assert recorded.outputs == {"a": b"a\n", "c": b"c\n"}
-    message = "1 of 3 output files cannot be stored: outputs/b: it is stored already with other content"
+    message = "1 of 3 output files cannot be stored: outputs/b: it is already stored with other content"
     assert recorded.final["message"] == message
 
 

@@ -108,7 +108,7 @@ def test_a_disabled_user(shell: Shell) -> None:
     identities.disable(shell.api.db, "grace")
     for arguments in (("exec", "run", "--adhoc", "hello"), ("exec", "list")):
         said = shell.vh(*arguments, rc=1)
-        assert f"Invalid token. Make a new one at {shell.vh.url}/auth/tokens/ and log in with it." in said
+        assert f"Invalid token. Create a new one at {shell.vh.url}/auth/tokens/ and log in with it." in said
 
 
 def test_a_commit_of_a_fork(tmp_path: Path, checkout: Checkout) -> None:

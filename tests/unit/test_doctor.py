@@ -100,7 +100,7 @@ def test_secrets_and_directories_that_others_may_read_are_found(tmp_path: Path) 
     found = levels(Config(data=data), "data directory")
     assert found == {
         f"{data} is open to other users (mode 755) → chmod 700 {data}": "warn",
-        f"others may read {data}/secret.key → chmod 600 {data}/secret.key": "fail",
+        f"other users can read {data}/secret.key → chmod 600 {data}/secret.key": "fail",
     }
 
 
@@ -116,7 +116,7 @@ def test_keys_of_other_users_and_the_key_of_redis_are_looked_at(tmp_path: Path) 
     found = levels(config, "data directory") | levels(config, "redis")
     assert [text for text, level in found.items() if level == "fail"] == [
         f"{tmp_path}/secret.key belongs to the user with the id 12345 → chown 0 {tmp_path}/secret.key",
-        f"others may read {tmp_path}/redis.key → chmod 600 {tmp_path}/redis.key",
+        f"other users can read {tmp_path}/redis.key → chmod 600 {tmp_path}/redis.key",
     ]
 
 

@@ -111,7 +111,7 @@ def test_what_is_wrong_is_refused_with_the_reason(data: bytes, message: str) -> 
         (STEP + "- endpoint: {name: fine, image: i, wsgi: a}\n", "endpoints are not supported here: fine"),
         (STEP + "- deployment: 7\n", "is ignored"),
         (STEP + "    inputs: [{name: x}, {name: x}]\n", 'input "x" is declared 2 times'),
-        (STEP.replace("command: c", 'command: echo "{parameter-value:x}"'), "stands in quotes"),
+        (STEP.replace("command: c", 'command: echo "{parameter-value:x}"'), "is in quotes"),
     ],
 )
 def test_what_does_not_hinder_a_run_is_advice(data: str, message: str) -> None:

@@ -19,4 +19,4 @@ def comments(context: Context, name: str, wanted: str) -> None:
     The comment on each pull request of project NAME is a table of the executions, edited in place.
     """
     service.set_comments(context.db, project_named(context, name), wanted == "on")
-    click.echo(f"Pull requests of project {name} get {'one comment' if wanted == 'on' else 'no comment'} from now on.")
+    click.echo(f"Pull requests of project {name} now get {'one comment' if wanted == 'on' else 'no comment'}.")

@@ -87,7 +87,7 @@ def _private(name: str, paths: Sequence[Path]) -> Iterator[Finding]:
             continue
         status = path.stat()
         if status.st_mode & 0o077:
-            yield Finding(check=name, level="fail", message=f"others may read {path}", advice=f"chmod 600 {path}")
+            yield Finding(check=name, level="fail", message=f"other users can read {path}", advice=f"chmod 600 {path}")
         if status.st_uid not in (0, os.geteuid()):
             message = f"{path} belongs to the user with the id {status.st_uid}"
             yield Finding(check=name, level="fail", message=message, advice=f"chown {os.geteuid()} {path}")

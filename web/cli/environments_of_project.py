@@ -23,7 +23,7 @@ def environments(context: Context, name: str, slugs: tuple[str, ...], allow_all:
     Executions in any other environment fail at once, whether valohai.yaml, a rule, a push option or a trailer names it.
     """
     if slugs and allow_all:
-        raise InvalidInput("--allow and --allow-all exclude each other: give one")
+        raise InvalidInput("--allow and --allow-all cannot be used together")
     project = project_named(context, name)
     if slugs or allow_all:
         service.allow(context.db, project, slugs)

@@ -40,7 +40,7 @@ def install(
     else:
         secret, notes = secret_file.read().strip(), []
     if not server_url or not secret:
-        raise InvalidInput("with --secret-file, name the server by --url; the file must hold the project's secret")
+        raise InvalidInput("--secret-file needs --url, and the file must contain the project's secret")
     post_receive.install(bare_repo, f"{server_url.rstrip('/')}/hooks/{name}/plain", secret.encode())
     click.echo(f"Installed in {bare_repo}: its pushes are reported to {server_url.rstrip('/')} as project {name}.")
     for note in notes:

@@ -57,13 +57,14 @@ def show(context: Context, name: str, as_json: bool) -> None:
 def set_secret(context: Context, name: str) -> None:
     """Store the webhook secret that the forge created.
 
-    For forges that create secrets themselves, such as GitLab's signing tokens. It is asked for, or read from stdin.
+    For forges that create secrets themselves, such as GitLab's signing tokens. The command asks for the secret or reads
+    it from stdin.
     """
     found = project_named(context, name)
     piped = not sys.stdin.isatty()
     secret = sys.stdin.readline().strip() if piped else click.prompt("Secret", hide_input=True, err=True)
     hosting.set_secret(context.db, context.vault, found, secret)
-    click.echo(f"The webhook of project {name} has this secret from now on.")
+    click.echo(f"Stored the webhook secret of project {name}.")
 
 
 @click.command("set-url")
@@ -84,10 +85,10 @@ def set_url(context: Context, name: str, url: str, forge: str | None) -> None:
     before = hosting.repository_of(context.db, found)
     after = hosting.set_url(context, found, url, forge)
     shown = described(context.config, found, after)
-    click.echo(f"Project {name} is fetched from {shown['repository']} from now on.")
+    click.echo(f"Project {name} is now fetched from {shown['repository']}.")
     if after.forge != before.forge:
         click.echo(
-            f"Its forge is {after.forge} now: remove the webhook on the old one, and enter {shown['webhook_url']} and the"
+            f"Its forge is now {after.forge}: remove the webhook on the old one, and enter {shown['webhook_url']} and the"
             f" secret that `pushmill project show {name}` prints{_at(shown['webhook_page'])}."
         )
     elif shown["webhook_page"]:

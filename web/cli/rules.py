@@ -24,7 +24,7 @@ def rules(context: Context, name: str, file: Any, clear: bool) -> None:
     Rules are TOML.
     """
     if file is not None and clear:
-        raise InvalidInput("--set and --default exclude each other: give one")
+        raise InvalidInput("--set and --default cannot be used together")
     given = "" if clear else read_rules(file) if file is not None else None
     project = project_named(context, name)
     if given is None:
@@ -40,7 +40,7 @@ def rules(context: Context, name: str, file: Any, clear: bool) -> None:
     with transaction(context.db):
         projects.set_rules(context.db, project.id, given)
     rules_ = "the default rules" if found is text.DEFAULT else f"{len(found)} rule{'s' if len(found) > 1 else ''}"
-    click.echo(f"Project {name} has {rules_} from now on.")
+    click.echo(f"Project {name} now has {rules_}.")
 
 
 def read_rules(file: Any) -> str:

@@ -57,7 +57,7 @@ def limit(context: Context, name: str, slots: int | None, names: tuple[str, ...]
     Options that are not given keep their value.
     """
     if names and all_projects:
-        raise InvalidInput("--project and --all-projects exclude each other: give one")
+        raise InvalidInput("--project and --all-projects cannot be used together")
     wanted = () if all_projects else names or None
     registration.limit(context.db, registration.by_name(context.db, name), RunnerLimits(slots=slots, projects=wanted))
     now = registration.by_name(context.db, name)
@@ -92,7 +92,7 @@ def drain(context: Context, name: str, wait: bool) -> None:
     if count := registration.drain(context.db, runner):
         click.echo(f"{count} not yet started there {'waits' if count == 1 else 'wait'} for another runner")
     running = overview.running(context.db, [runner])[runner.id]
-    click.echo(f"{name} drains; it runs {_named(running)}")
+    click.echo(f"{name} is draining; it still runs {_named(running)}")
     while wait and running:
         time.sleep(LOOK_S)
         left = overview.running(context.db, [runner])[runner.id]
@@ -100,7 +100,7 @@ def drain(context: Context, name: str, wait: bool) -> None:
             click.echo(f"waiting for {_named(left)}")
         running = left
     if wait:
-        click.echo(f"{name} has no running executions now")
+        click.echo(f"{name} has no running executions")
 
 
 @click.command("resume")

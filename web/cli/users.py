@@ -107,7 +107,7 @@ def disable(context: Context, name: str) -> None:
     Tokens and sessions of the user stop working at once.
     """
     identities.disable(context.db, name)
-    click.echo(f"User {name} is disabled: no token and no session of theirs works.")
+    click.echo(f"User {name} is disabled: their tokens and sessions no longer work.")
 
 
 @user.command("enable")
@@ -140,7 +140,7 @@ def new(context: Context, username: str, scopes: tuple[str, ...], expires: str |
     made = identities.new_token(context.db, username, chosen, name=name, lifetime_s=lifetime_s)
     click.echo(made.secret)
     until = f"until {made.expires_at}" if made.expires_at else "until it is revoked"
-    click.echo(f"This is token {made.id} of {username}, shown this once. It works {until}.", err=True)
+    click.echo(f"This is token {made.id} of {username}, shown only once. It works {until}.", err=True)
     if chosen & {Scope.PUSH, Scope.ADMIN}:
         click.echo(f"  git push {_remote(context.config, username)} main", err=True)
 

@@ -211,7 +211,7 @@ def _check_person(action: Action) -> Response | None:
     identity = users.by_token(db(), token) if token else session_identity()
     if identity is None:
         if token:
-            raise Unauthorized(f"Invalid token. Make a new one at {request.url_root}auth/tokens/ and log in with it.")
+            raise Unauthorized(f"Invalid token. Create a new one at {request.url_root}auth/tokens/ and log in with it.")
         if request.path.startswith("/api/") or request.method not in SAFE_METHODS:
             raise Unauthorized("Authentication credentials were not provided.")
         return redirect(url_for("session.login", next=request.full_path.rstrip("?")), 303)  # type: ignore[return-value]

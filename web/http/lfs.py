@@ -150,7 +150,7 @@ def _asked() -> tuple[str, list[tuple[str, int]]]:
 
 def _upload(store: Path, project: Project, oid: str, size: int) -> dict[str, Any]:
     if lfs.has_object(store, oid, size):
-        return {}  # in the protocol: the object exists already
+        return {}  # in the protocol: the object already exists
     try:
         _check_room(auth.server().config, size)
     except _Refusal as refusal:

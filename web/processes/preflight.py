@@ -74,4 +74,4 @@ def _why_not_listening(host: str, port: int, error: OSError) -> str:
         return f"port {port} needs root: run as root, or name one above 1023 with --port"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{host} is not an address of this machine: name another with --host"
-    return f"{host} port {port} cannot be listened on ({error}): name others with --host and --port"
+    return f"cannot listen on {host} port {port} ({error}): name others with --host and --port"

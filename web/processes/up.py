@@ -189,7 +189,7 @@ class Machine:
         url = self.config.server.url.rstrip("/") or self.config.local_url
         self.say(f"pushmill is up after {seconds:.1f} s: {url}/  (runners: {url}/runners/)")
         if new_token and new_token.exists():
-            self.say(f"The admin's token, shown this once: {new_token.read_text(encoding='utf-8').strip()}")
+            self.say(f"The admin's token, shown only once: {new_token.read_text(encoding='utf-8').strip()}")
             self.say(f"It is also in {new_token}; log in as admin with it.")
             self._announce_push(url, new_token.with_name("push-token"))
         self.say("Ctrl-C stops everything; running containers continue.")
@@ -286,7 +286,7 @@ def run(machine: Machine) -> None:
             if machine.stopping:
                 machine.say("\nstopping …")
             machine.stop()
-        machine.say("stopped; everything is kept")
+        machine.say("stopped; all data is kept")
 
 
 def raise_on_stop_signals(machine: Machine) -> None:

@@ -72,7 +72,7 @@ def create(config: Config, target: Path, *, with_outputs: bool, say: Say) -> Non
     backup runs.
     """
     if target.exists():
-        raise InvalidInput(f"{target} exists already: name a new file")
+        raise InvalidInput(f"{target} already exists: name a new file")
     if not config.database.exists():
         raise InvalidInput(f"{config.data} contains no server: name its data directory with --data")
     partial = target.with_name(f".{target.name}.partial")
@@ -112,7 +112,7 @@ def restore(archive: Path, data: Path, say: Say) -> None:
     Raises InvalidInput.
     """
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
-        raise InvalidInput(f"{data} is not empty: name a new directory with --data, and move there afterwards")
+        raise InvalidInput(f"{data} is not empty: name a new directory with --data, and move it into place afterwards")
     data.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{data.name}.restore-"
     for left in data.parent.glob(f"{prefix}*"):
@@ -219,7 +219,7 @@ def _check_manifest(tar: tarfile.TarFile, archive: Path) -> None:
     first = tar.next()
     file = tar.extractfile(first) if first and first.name == MANIFEST else None
     if file is None:
-        raise InvalidInput(f"{archive} is not a backup that `pushmill backup` has written")
+        raise InvalidInput(f"{archive} is not a backup made by `pushmill backup`")
     if (found := json.loads(file.read())["format"]) != FORMAT:
         raise InvalidInput(
             f"{archive} has backup format {found}; this pushmill reads format {FORMAT}: upgrade pushmill"

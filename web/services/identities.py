@@ -34,7 +34,7 @@ def add_user(db: Database, username: str, *, is_admin: bool) -> User:
     """Add a user. Raises InvalidInput, or Conflict if the name is taken, also by a disabled user."""
     with transaction(db):
         if users.by_name(db, check_user(username)) is not None:
-            raise Conflict(f"user {username!r} exists already")
+            raise Conflict(f"user {username!r} already exists")
         return users.add(db, username, is_admin=is_admin)
 
 

@@ -22,14 +22,14 @@ def recognise(db: Database, throttle: Throttle, username: str, secret: str, addr
     characters. Raises TooMany.
     """
     if throttle.too_many(address):
-        raise TooMany("Too many failed log-ins from your address. Try again in a minute.")
+        raise TooMany("Too many failed logins from your address. Try again in a minute.")
     found = users.by_token(db, secret)
     if found is not None and hmac.compare_digest(username.encode(), found.user.username.encode()):
         return found
     user = users.by_name(db, username)
     account = f"user {username[:NAME_CHARS]}"
     if throttle.too_many(account) and not (user and sessions.has_address(db, user.id, address)):
-        raise TooMany("Too many failed log-ins of this user. Try again in a minute, or log in with a token.")
+        raise TooMany("Too many failed logins of this user. Try again in a minute, or log in with a token.")
     hashed = users.password(db, user.id) if user is not None and user.disabled_at is None else None
     throttle.add(address)  # before the slow comparison, so that concurrent guesses count
     throttle.add(account)

@@ -102,6 +102,6 @@ def step_advice(step: Mapping[str, Any]) -> Iterator[str]:
     placeholders = {found for command in commands_of(step) for found in QUOTED_PLACEHOLDER.findall(command)}
     for placeholder in sorted(placeholders):
         yield (
-            f"{where}: {placeholder} stands in quotes, but values come quoted for the shell already; "
-            "without the quotes a value cannot be run as a command"
+            f"{where}: {placeholder} is in quotes, but values are already quoted for the shell: "
+            "remove the quotes, so that no value can run as a command"
         )

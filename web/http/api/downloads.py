@@ -19,5 +19,5 @@ def download(datum: uuid.UUID, name: str) -> Response:  # noqa: ARG001
     """Return the file or the requested ranges. Browsers always save it and never render it, whatever its content."""
     server = auth.server()
     if not downloads.allowed(server.vault, str(datum), request.args.get("signature", "")):
-        raise Denied("This link has expired or is not whole; get a new one where you found it.")
+        raise Denied("This link has expired or is incomplete: get a new one where you found it.")
     return downloads.send(server.config.outputs_dir, data.by_uuid(auth.db(), str(datum)))

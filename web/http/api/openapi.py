@@ -44,12 +44,12 @@ PLAIN = {list: "A list.", dict: "An object."}
 GROUPS = {"get-token": "users", "datum-aliases": "aliases", "models": "other", "deployments": "other"}
 ERRORS: dict[int, tuple[Any, ...]] = {
     400: ("A value is not valid; the answer names its field, or `non_field_errors`.", FieldErrors),
-    401: ("There is no valid token.", Detail),
+    401: ("The token is missing or not valid.", Detail),
     403: ("The role of the user, or the scope of the token, does not allow this.", Detail),
     404: ("It does not exist, or is not visible to the user.", Detail),
     409: ("Its state does not allow this.", Detail),
     413: ("The body, or a file in it, is too large.", Detail, FieldErrors),
-    429: ("Too many log-ins failed: try again after `Retry-After` seconds.", Detail),
+    429: ("Too many failed logins: try again after `Retry-After` seconds.", Detail),
     507: ("The server has too little free disk.", Detail),
 }
 ABOUT = (

@@ -1,4 +1,4 @@
-"""The current user, and log-in."""
+"""The current user, and login."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOKEN_S = 365 * 86400.0
 
 
 class Credentials(TypedDict):
-    """A log-in."""
+    """A login."""
 
     username: Annotated[Given, Meta(examples=["ada"])]
     password: Annotated[Given, Meta(description="Or a token of the user.")]
@@ -48,6 +48,6 @@ def get_token() -> Json[Token]:
     if identity is None:
         raise InvalidInput("Unable to log in with provided credentials: use your password, or a token of yours.")
     if identity.token_id is None:
-        name = f"log-in of {printable(request.user_agent.string[:60]) or 'the API'}"
+        name = f"login of {printable(request.user_agent.string[:60]) or 'the API'}"
         secret = identities.log_in_with_token(auth.db(), identity.user, name, TOKEN_S).secret
     return Json({"token": secret})

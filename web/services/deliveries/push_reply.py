@@ -30,7 +30,7 @@ def push_reply(db: Database, delivery_row: int, pages: str) -> str:
         lines = [line for push in reported for line in _handled(db, push, pages)] or [f"{delivery.message} {pages}/"]
     else:
         lines = [*_waiting(delivery, pages), delivery.message or "received; that page will show what it runs"]
-    shown = lines[:MAX_LINES] + ([f"and {len(lines) - MAX_LINES} lines more: {pages}/"] if lines[MAX_LINES:] else [])
+    shown = lines[:MAX_LINES] + ([f"and {len(lines) - MAX_LINES} more lines: {pages}/"] if lines[MAX_LINES:] else [])
     return "\n".join(printable(line)[:500] for line in shown)
 
 

@@ -144,7 +144,7 @@ def _keep(
     known = data.find(db, upload.uuid)
     if known is not None:
         if (known.execution_id, known.name, known.sha256) != (execution.id, upload.name, received.hashes["sha256"]):
-            raise Conflict(f"datum {upload.uuid} is stored already, with another name or content")
+            raise Conflict(f"datum {upload.uuid} is already stored, with another name or content")
         return known
     _check_room(db, limits, execution, upload)
     _place(outputs_dir, upload.uuid, received)

@@ -137,7 +137,7 @@ def _collaborators(access: Access, client: Client) -> list[Collaborator]:
         call = access.api.collaborators(access.name, page)
         answer = _ask(access, client, call).json if call else None
         if not isinstance(answer, list):
-            raise _Unanswered("the Git host answers with something else than a list of people")
+            raise _Unanswered("the Git host did not answer with a list of people")
         more = [person for person in access.api.collaborators_of(answer) if person.id not in found]
         if not more and not found:
             raise _Unanswered("the Git host lists nobody who may push: does the token have access to the members?")

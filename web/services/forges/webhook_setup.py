@@ -40,7 +40,7 @@ def set_up(context: Context, project: Project, *, added: bool = False) -> list[s
     page = hosting.webhooks_page(repository)
     state = "" if present.active else f", but it is disabled: enable it at {page}"
     secret = f"its secret must be the one that `pushmill project show {project.name}` prints"
-    return [*said, f"The webhook to {url} exists already{state}; {secret}."]
+    return [*said, f"The webhook to {url} already exists{state}; {secret}."]
 
 
 def _access(context: Context, project: Project, repository: Repository) -> Access:
@@ -119,18 +119,18 @@ def why(access: Access, outcome: Later | Refused, what: str) -> tuple[str, str]:
     if isinstance(outcome, Later):
         return (
             f"the forge did not answer when asked to {what} ({said})",
-            "try it again, or give its address by --api-url",
+            "try it again, or give its address with --api-url",
         )
     if outcome.status == 401:
         return f"the token is wrong or has expired ({said})", f"create a new one that has {rights}"
     if outcome.status == 403:
         return f"the token may not {what} ({said})", f"give it {rights}"
     if outcome.status == 404:
-        problem = f"{access.url} knows no {access.name}, or the token may not {what} ({said})"
-        below = "; if the forge's pages are below a path of its host, give the address of its API by --api-url"
+        problem = f"{access.url} has no repository {access.name}, or the token may not {what} ({said})"
+        below = "; if the forge's pages are below a path of its host, give the address of its API with --api-url"
         return problem, f"the name must be right, and the token must have {rights}{below if access.api.NESTED else ''}"
     if 300 <= outcome.status < 400:
-        return f"the repository has another name now ({said})", "`pushmill project set-url` changes it"
+        return f"the repository was renamed or moved ({said})", "`pushmill project set-url` changes it"
     if outcome.status == 0:
-        return said, "give the address of the forge's API by --api-url"
+        return said, "give the address of the forge's API with --api-url"
     return f"the forge refused to let the token {what} ({said})", f"the token should have {rights}"

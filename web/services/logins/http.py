@@ -44,5 +44,5 @@ def call(
         reason = found.get("error") if isinstance(found, dict) else None
         raise ForgeError(f"{where} answers {status}" + (f": {str(reason)[:200]}" if reason else ""), "")
     if not isinstance(found, kind):
-        raise ForgeError(f"{where} answers with something else than was asked for", "")
+        raise ForgeError(f"{where} sent an unexpected answer", "")
     return found

@@ -26,7 +26,7 @@ PENDING_S = 600.0  # between leaving for the provider and coming back
 KEPT_S = 3600.0  # metadata and keys of a provider
 LEEWAY_S = 60  # between the clocks
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-OUTDATED = "This log-in was started in another window, or too long ago: start again."
+OUTDATED = "This login was started in another window, or too long ago: start again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +176,7 @@ def claim_problem(claims: Mapping[str, Any], config: LoginConfig, nonce: str, no
     if not isinstance(expires, int | float) or expires < now - LEEWAY_S:
         return "it has expired"
     if claims.get("nonce") != nonce:
-        return "it is for another log-in"
+        return "it is for another login"
     return "" if isinstance(subject, str) and subject else "it has no subject"
 
 

@@ -227,7 +227,7 @@ def add_project(
     url, login = git_url.split_login(url) if url else (url, None)
     with transaction(context.db):
         with contextlib.suppress(NotFound):
-            raise Conflict(f"project {projects.by_name(context.db, name).name!r} exists already")
+            raise Conflict(f"project {projects.by_name(context.db, name).name!r} already exists")
         project = projects.add(context.db, name, owner_id, description, context.config.limits)
         made = projects.add_repository(
             context.db, project.id, forge=forge, url=url, secret=context.vault.encrypt(secret.encode())

@@ -38,7 +38,7 @@ from web.store.pull_requests import PullRequest
 
 MAX_PATHS = 10_000
 KNOWN = "was recorded before"
-LATE = "a newer push of this branch runs already"
+LATE = "a newer push of this branch already runs"
 LOOKED_BACK = 20  # pushes of a ref that are searched for a newer one
 
 
