@@ -526,6 +526,7 @@ class Filling:
             if epoch % 7 == 6:
                 late = f"\x1b[33mwarning\x1b[0m: worker {epoch % 8} was late by {self.random.randint(20, 900)} ms"
                 self._print(execution, runner, "stderr", [late])
+        self._output(execution, "confusion.png", demo_files.picture(2.5))
         sql = "UPDATE execution SET created_at = ?, queued_at = ?, started_at = ?, stages = ? WHERE id = ?"
         times = [clock.text(self.now - timedelta(seconds=seconds)) for seconds in (207, 207, 205)]
         with transaction(self.db):

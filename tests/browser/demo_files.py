@@ -9,14 +9,14 @@ import wave
 import zlib
 
 
-def picture(size: int = 96) -> bytes:
-    """A confusion matrix as PNG: bright on its diagonal."""
+def picture(spread: float = 1, size: int = 96) -> bytes:
+    """A confusion matrix as PNG: bright on and near its diagonal."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     def pixel(x: int, y: int) -> bytes:
-        near = math.exp(-(((x // 12) - (y // 12)) ** 2))
+        near = math.exp(-((((x // 12) - (y // 12)) / spread) ** 2))
         return bytes((int(30 + 60 * near), int(60 + 120 * near), int(110 + 140 * near)))
 
     lines = b"".join(b"\0" + b"".join(pixel(x, y) for x in range(size)) for y in range(size))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from demo_site import Browser, Site
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from core.model import Execution
@@ -80,6 +81,31 @@ def test_two_are_compared_and_the_legend_hides_one(browser: Browser, demo_site: 
     browser.find(f"[aria-label='Make #{second.counter} the baseline']").click()
     browser.wait(f"location.search.includes('base={second.counter}')")
     assert browser.run(f"return {values}") == ["0.001", "0.003"]
+    assert browser.complaints() == []
+
+
+def test_a_comparison_has_images_and_says_the_values_under_the_pointer(browser: Browser, demo_site: Site) -> None:
+    first, second = demo_site.demo.live, demo_site.demo.long
+    browser.open(f"/p/{demo_site.demo.project.name}/compare/?e={first.counter}&e={second.counter}")
+    browser.run("document.getElementById('h-images').scrollIntoView()")
+    browser.wait(
+        "[...document.querySelectorAll('.images img')].filter((image) => image.naturalWidth === 96).length === 2"
+    )
+    chart = browser.find("[data-series*='key=accuracy'] svg")
+    browser.run("document.querySelector(\"[data-series*='key=accuracy']\").scrollIntoView({ block: 'center' })")
+    ActionChains(browser.driver).move_to_element(chart).perform()
+    readout = (
+        "[...document.querySelectorAll(\"[data-series*='key=accuracy'] .readout span\")].map((row) => row.textContent)"
+    )
+    browser.wait(f"{readout}.length === 3 && {readout}[0].startsWith('line ')")
+    live, long = browser.run(f"return {readout}")[1:]
+    assert live == f"#{first.counter}\u2013"  # it has printed fewer lines
+    assert float(long.removeprefix(f"#{second.counter}")) > 0
+    ActionChains(browser.driver).move_to_element(browser.find("#run-0")).perform()
+    browser.wait("[...document.querySelectorAll('.readout')].every((box) => box.hidden)")
+    browser.find("#run-1").click()
+    ActionChains(browser.driver).move_to_element(chart).perform()
+    browser.wait(f"{readout}.join().includes('#{first.counter}') && {readout}.length === 2")
     assert browser.complaints() == []
 
 

@@ -36,6 +36,7 @@ CEILINGS = {
     "badge_picker.show": 12,
     "commits.listing": 22,
     "commits.show": 32,
+    "compare.series": 10,
     "compare.show": 30,
     "deliveries.body": 8,
     "deliveries.listing": 4,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import uuid
 
 import pytest
 from api_server import ApiServer
@@ -15,7 +16,8 @@ from core.model import Execution
 from core.states import State
 from web.http.pages import compare
 from web.services.executions.tags import CHARACTERS, MOST
-from web.store import audit, executions, metadata
+from web.services.presentation import previews
+from web.store import audit, data, executions, metadata
 from web.store.db import execute, transaction
 
 
@@ -57,6 +59,48 @@ def test_differences_come_first_with_their_change_from_the_baseline(api: ApiServ
     assert cells(other, "loss") == ["0.75", "0.25 -0.5"]
     assert 'aria-label="loss of each execution' in page
     assert 'aria-label="loss by alpha of each execution"' in page
+
+
+def wrote(api: ApiServer, execution: Execution, name: str, size: int = 10) -> str:
+    values = {"uuid": str(uuid.uuid4()), "name": name, "size": size, "sha256": "", "sha1": "", "md5": ""}
+    with transaction(api.db):
+        return data.add(api.db, execution.project_id, execution.id, values).uuid
+
+
+def test_images_of_the_same_name_stand_side_by_side(api: ApiServer, person: Person) -> None:
+    first, second, third = ran(api), ran(api), ran(api)
+    wrote(api, first, "maps/Plot.PNG")
+    same = [wrote(api, execution, "maps/Plot.PNG") for execution in (first, second)]  # of the first, the newer file
+    for name in ("only.png", "model.pt"):
+        wrote(api, third, name)
+    for execution in (first, second, third):
+        wrote(api, execution, "model.pt")
+        wrote(api, execution, "large.png", previews.THUMBNAIL_BYTES + 1)
+    purged = data.by_uuid(api.db, wrote(api, third, "maps/Plot.PNG"))
+    with transaction(api.db):
+        data.set_purged(api.db, purged)
+    images = person.get("/p/demo/compare/?e=3&e=2&e=1").text.partition('id="h-images"')[2]
+    assert re.findall(r"<h3>(.*?)</h3>", images) == ["maps/Plot.PNG"]
+    assert re.findall(r'<li class="(run-\d)".*?executions/(\d)/media/([0-9a-f-]+)" alt', images, re.DOTALL) == [
+        ("run-1", "2", same[1]), ("run-2", "1", same[0]),
+    ]  # fmt: skip
+    assert "h-images" not in person.get("/p/demo/compare/?e=1").text
+    for number in range(compare.NAMES + 1):
+        for execution in (first, second):
+            wrote(api, execution, f"{number:02}.webp")
+    images = person.get("/p/demo/compare/?e=1&e=2").text.partition('id="h-images"')[2]
+    assert re.findall(r"<h3>(.*?)</h3>", images) == [f"{number:02}.webp" for number in range(compare.NAMES)]
+    assert f"Images with the first {compare.NAMES} names are shown." in images
+
+
+def test_the_numbers_of_a_chart_are_fetched(api: ApiServer, person: Person) -> None:
+    ran(api, {"loss": 0.5}, {"loss": 0.25})
+    ran(api, {"note": "a"})
+    page = person.get("/p/demo/compare/?e=1&e=2").text
+    (address,) = re.findall('data-series="(.*?)"', page)
+    assert person.get(html.unescape(address)).json == {"1": [[0, 0.5], [1, 0.25]]}
+    assert person.get("/p/demo/compare/series?e=1&key=none").json == {}
+    assert person.get("/p/demo/compare/series?key=loss").json == {}
 
 
 def test_a_comparison_is_bounded_and_says_what_it_leaves_out(api: ApiServer, person: Person) -> None:

@@ -6,7 +6,7 @@ The bytes are stored below `outputs/` under the datum's uuid; the name is only a
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,24 @@ def of_execution(db: Database, execution_id: int, limit: int = -1, offset: int =
     """List the data of an execution by name."""
     sql = "SELECT * FROM datum WHERE execution_id = ? ORDER BY name, id LIMIT ? OFFSET ?"
     return [Datum(**found) for found in rows(db, sql, (execution_id, limit, offset))]
+
+
+def common_files(
+    db: Database, execution_ids: Sequence[int], suffixes: Sequence[str], most_bytes: int, names: int
+) -> list[Datum]:
+    """List stored files of these types whose name several executions have, by name; of the first `names` names.
+
+    An execution that has stored a name twice counts with the newer file.
+    """
+    types = " OR ".join("name LIKE '%' || ?" for _ in suffixes)
+    sql = (
+        "WITH named AS (SELECT name, execution_id, MAX(id) AS id FROM datum WHERE execution_id IN"
+        f" ({', '.join('?' * len(execution_ids))}) AND ({types}) GROUP BY execution_id, name),"
+        " common AS (SELECT name FROM named GROUP BY name HAVING COUNT(*) > 1 ORDER BY name LIMIT ?)"
+        " SELECT datum.* FROM named JOIN common USING (name) JOIN datum ON datum.id = named.id"
+        " WHERE datum.purged_at IS NULL AND datum.size <= ? ORDER BY datum.name"
+    )
+    return [Datum(**found) for found in rows(db, sql, [*execution_ids, *suffixes, names, most_bytes])]
 
 
 def sidecars(db: Database, execution_id: int) -> set[str]:

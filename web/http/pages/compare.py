@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 
-from flask import Blueprint, render_template, request
+import orjson
+from flask import Blueprint, Response, render_template, request
 
 from core.model import Execution, Project
 from core.text import whole_number
 from web.http import auth
 from web.http.pages.paging import query
-from web.services.presentation import comparison, headline, overlay, parallel
+from web.services.presentation import comparison, headline, overlay, parallel, previews
 from web.services.presentation.comparison import Line
 from web.services.presentation.objective import Objective, objective_of_key
 from web.services.presentation.overlay import Drawing
-from web.store import commits, executions, metadata, metadata_of_many, projects
+from web.store import commits, data, executions, metadata, metadata_of_many, projects
 from web.store.db import Database
 from web.store.selection import Selection
 from web.store.trials import Trial
@@ -25,6 +28,7 @@ MOST = 20
 CHARTS = 6
 LINES = 200  # of the table
 POINTS = 60  # parts of a series
+NAMES = 12  # of images
 
 
 @blueprint.get("/p/<name>/compare/")
@@ -33,7 +37,7 @@ def show(name: str) -> str:
     """Compare the executions `?e=`, the baseline `?base=` first, else the first of them."""
     db = auth.db()
     project = projects.by_name(db, name)
-    asked = list(dict.fromkeys(filter(None, map(whole_number, request.args.getlist("e")))))
+    asked = _asked()
     found = _found(db, project, asked)
     latest = metadata.latest_of(db, [execution.id for execution in found])
     lines = comparison.lines(found, commits.get_many(db, {e.commit_id for e in found}), latest)
@@ -55,8 +59,11 @@ def show(name: str) -> str:
         x=x,
         y=y,
         scatter=overlay.scatter(numbers[x], numbers[y]) if x and y else None,
+        numbers=numbers,
         goal=goal,
         parallel=_parallel(goal, found, lines, numbers),
+        pictures=_pictures(db, found),
+        most_names=NAMES,
         query=query,
         most=MOST,
         counters=[execution.counter for execution in found],
@@ -81,6 +88,33 @@ def _charts(db: Database, found: Sequence[Execution], keys: Sequence[str]) -> li
         if drawing and any(len(points) > 1 for points in series.values()):
             charts.append((key, drawing))
     return charts
+
+
+@blueprint.get("/p/<name>/compare/series")
+@auth.read
+def series(name: str) -> Response:
+    """Return the numbers that the chart of the metric `?key=` draws of the executions `?e=`, as JSON by their number."""
+    db = auth.db()
+    found = _found(db, projects.by_name(db, name), _asked())
+    series = metadata_of_many.series_of(db, [e.id for e in found], request.args.get("key", ""), POINTS) if found else {}
+    answer = {str(e.counter): [[p.seq, p.value] for p in series[e.id]] for e in found if e.id in series}
+    return Response(orjson.dumps(answer), mimetype="application/json")
+
+
+def _asked() -> list[int]:
+    return list(dict.fromkeys(filter(None, map(whole_number, request.args.getlist("e")))))
+
+
+def _pictures(db: Database, found: Sequence[Execution]) -> list[tuple[str, dict[int, str]]]:
+    """Return (name, uuids by index of the execution) of images that several executions wrote; NAMES + 1 at most."""
+    if len(found) < 2:
+        return []
+    places = {execution.id: index for index, execution in enumerate(found)}
+    files = data.common_files(db, list(places), previews.PICTURES, previews.THUMBNAIL_BYTES, NAMES + 1)
+    return [
+        (name, {places[datum.execution_id]: datum.uuid for datum in group if datum.execution_id})
+        for name, group in groupby(files, attrgetter("name"))
+    ]
 
 
 def _axes(names: Sequence[str], lines: Sequence[Line]) -> tuple[str, str]:

@@ -17,7 +17,7 @@ TEXT_BYTES = 64 * 1024
 MEDIA_BYTES = 32 * 1024 * 1024
 THUMBNAIL_BYTES = 5 * 1024 * 1024
 ROWS, COLUMNS, CELL = 100, 50, 200
-PICTURE = re.compile(r"\.(?:png|jpe?g|gif|webp)", re.IGNORECASE)
+PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 SHOWN = re.compile(
     r"\.(?:csv|tsv|json|jsonl|txt|log|md|ya?ml|toml|ini|cfg|py|sh|xml|html|svg|wav|mp3|ogg|flac)", re.IGNORECASE
 )
@@ -40,13 +40,12 @@ class Preview:
 
 
 def has_thumbnail(name: str, size: int) -> bool:
-    return size <= THUMBNAIL_BYTES and PICTURE.fullmatch(Path(name).suffix) is not None
+    return size <= THUMBNAIL_BYTES and name.lower().endswith(PICTURES)
 
 
 def has_preview(name: str) -> bool:
     """Return whether a file's name promises something to show."""
-    suffix = Path(name).suffix
-    return (PICTURE.fullmatch(suffix) or SHOWN.fullmatch(suffix)) is not None
+    return name.lower().endswith(PICTURES) or SHOWN.fullmatch(Path(name).suffix) is not None
 
 
 def media_type(path: Path) -> str:
